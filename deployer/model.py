@@ -1,0 +1,367 @@
+"""The core types: frozen values that every station of the data's way hands to the next.
+
+Text becomes `Host`, `Play` and `Site`; those become `Resource`s; what is on the host comes back as
+`Observation`s; both together make a `Plan` of `Change`s. Absent is ``None`` everywhere, `mode` is a
+four-digit octal string, and units stand in the names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Attributes = Mapping[str, Any]
+Proxy = Literal["nginx", "apache", "haproxy"]
+Hop = Literal["backend", "proxy", "public"]
+Action = Literal["create", "update", "delete", "no-op"]
+CommitState = Literal["pending", "confirmed", "reverted", "revert-failed"]
+
+PLAN_FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRef:
+    """A place in a file that a person wrote; line and column count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """A host of the inventory. `vars` are its merged inventory variables, `ansible_*` included."""
+
+    name: str
+    hostname: str
+    port: int = 22
+    user: str | None = None
+    groups: tuple[str, ...] = ()
+    vars: Attributes = field(default_factory=dict)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the runner is started here, without SSH (``ansible_connection: local``)."""
+        return self.vars.get("ansible_connection") == "local"
+
+
+# --- the playbook ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A task or handler as written: arguments and conditions are not rendered yet."""
+
+    name: str
+    module: str
+    args: Attributes
+    when: tuple[str, ...] = ()
+    loop: Any = None
+    notify: tuple[str, ...] = ()
+    tags: frozenset[str] = frozenset()
+    become: bool | None = None
+    no_log: bool = False
+    vars: Attributes = field(default_factory=dict)
+    source: SourceRef | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """A role as read from its folder, with the variables and tags of the place that names it."""
+
+    name: str
+    path: str
+    defaults: Attributes
+    vars: Attributes
+    tasks: tuple[Task, ...]
+    handlers: tuple[Task, ...]
+    tags: frozenset[str] = frozenset()
+    when: tuple[str, ...] = ()
+    source: SourceRef | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Play:
+    """A play as written; `sites` are validated in form, but not rendered yet."""
+
+    name: str
+    hosts: str
+    become: bool = False
+    serial: tuple[int | str, ...] = ()
+    max_fail_percentage: float = 0.0
+    vars: Attributes = field(default_factory=dict)
+    secret_vars: Attributes = field(default_factory=dict)
+    roles: tuple[Role, ...] = ()
+    tasks: tuple[Task, ...] = ()
+    handlers: tuple[Task, ...] = ()
+    sites: tuple[Attributes, ...] = ()
+    tags: frozenset[str] = frozenset()
+    source: SourceRef | None = None
+
+
+# --- sites ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """Where a route's requests go: a TCP address, or a unix socket (then `host` is empty)."""
+
+    host: str = ""
+    port: int = 0
+    socket: str = ""
+    tls: bool = False
+
+    def __str__(self) -> str:
+        scheme = "https" if self.tls else "http"
+        if self.socket:
+            return f"unix:{self.socket}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{scheme}://{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """How a site gets its certificate.
+
+    `issuer` is a word of the contract or an ACME directory's URL; `certificate` and `key` are paths
+    on the controller for ``provided``; `hsts_s` is `None` unless HSTS was asked for.
+    """
+
+    issuer: str = "none"
+    email: str | None = None
+    hsts_s: int | None = None
+    ca_bundle: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One path of a site. Exactly one of `upstreams` and `root` is set.
+
+    `origins` is `None` for the site's own names, ``("any",)`` for every page, otherwise a list of
+    ``scheme://host[:port]``, in lower case.
+    """
+
+    path: str
+    match: Literal["prefix", "exact"] = "prefix"
+    websocket: bool = False
+    upstreams: tuple[Upstream, ...] = ()
+    root: str | None = None
+    strip_prefix: bool = False
+    idle_timeout_s: float = 3600.0
+    ping_interval_s: float | None = None
+    origins: tuple[str, ...] | None = None
+    require_origin: bool = False
+    source: SourceRef | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """A `verify:` entry: a handshake beyond those that every WebSocket route gets by itself.
+
+    `expect` is a text that must be received, or a pattern when `expect_is_regex`.
+    """
+
+    path: str
+    origin: str | None = None
+    subprotocols: tuple[str, ...] = ()
+    send: str | None = None
+    expect: str | None = None
+    expect_is_regex: bool = False
+    hold_s: float | None = None
+    source: SourceRef | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """A name that the proxy serves, and what stands behind each of its paths."""
+
+    domain: str
+    aliases: tuple[str, ...] = ()
+    proxy: Proxy = "nginx"
+    tls: Tls = field(default_factory=Tls)
+    routes: tuple[Route, ...] = ()
+    verify: tuple[Check, ...] = ()
+    source: SourceRef | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The domain and its aliases."""
+        return (self.domain, *self.aliases)
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether the site is served over HTTPS."""
+        return self.tls.issuer != "none"
+
+
+# --- desired, observed, planned -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """One thing on a host as it should be; `attributes` is `None` for a thing that should not be.
+
+    Only the attributes that are named are managed; a file without `mode` keeps the one it has.
+    `content` is a file's bytes (`attributes` then holds their `sha256` and `size`). A `secret`
+    resource's content is never shown. `needs` and `notify` are ids.
+    """
+
+    kind: str
+    name: str
+    attributes: Attributes | None
+    content: bytes | None = None
+    needs: tuple[str, ...] = ()
+    notify: tuple[str, ...] = ()
+    stage: int = 0
+    secret: bool = False
+    reason: str = ""
+    source: SourceRef | None = None
+
+    @property
+    def id(self) -> str:
+        """``kind:name``, once in a plan."""
+        return f"{self.kind}:{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handler:
+    """What runs once at the end of a stage in which a changed resource notified it.
+
+    `action` is ``reload``, ``restart``, ``start`` or ``stop`` for a service, ``run`` for a command.
+    `config_test` is run before, and must exit with 0: a proxy's own check of its whole config.
+    """
+
+    name: str
+    action: str
+    unit: str = ""
+    argv: tuple[str, ...] = ()
+    config_test: tuple[str, ...] = ()
+    no_log: bool = False
+    source: SourceRef | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """One thing on a host as it is; `attributes` is `None` where it does not exist.
+
+    `fingerprint` changes when any managed attribute of it changes; `content` is a file's bytes where
+    they were asked for; `problem` says why the thing could not be looked at.
+    """
+
+    resource_id: str
+    attributes: Attributes | None
+    fingerprint: str
+    content: bytes | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What an apply does to one resource: from `before` to `after`, and why."""
+
+    resource_id: str
+    action: Action
+    before: Attributes | None
+    after: Attributes | None
+    fingerprint: str
+    before_content: bytes | None = None
+    after_content: bytes | None = None
+    secret: bool = False
+    stage: int = 0
+    reason: str = ""
+
+    @property
+    def kind(self) -> str:
+        return self.resource_id.partition(":")[0]
+
+    @property
+    def name(self) -> str:
+        return self.resource_id.partition(":")[2]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandlerRun:
+    """A handler that the plan will run at the end of `stage`, and the resource ids that ask for it."""
+
+    handler: Handler
+    stage: int
+    because: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All that an apply would do to one host, in order. `unknowns` says in words what a dry run
+    cannot know; `created_at` is in RFC 3339; `digest` covers everything but itself."""
+
+    host: str
+    created_at: str
+    changes: tuple[Change, ...]
+    handlers: tuple[HandlerRun, ...] = ()
+    unknowns: tuple[str, ...] = ()
+    digest: str = ""
+    format_version: int = PLAN_FORMAT_VERSION
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return all(change.action == "no-op" for change in self.changes) and not self.handlers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """An apply on its way to be confirmed or reverted; the words are gNMI's commit-confirmed."""
+
+    id: str
+    rollback_duration_s: float
+    deadline: str
+    state: CommitState
+
+
+# --- verification ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandshakeResult:
+    """One opening handshake (RFC 6455, section 4), at one hop."""
+
+    uri: str
+    hop: Hop
+    status_code: int | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    subprotocol: str | None = None
+    timings_s: Mapping[str, float] = field(default_factory=dict)
+    body: bytes = b""
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something wrong that a person can act on: which hop, what it looks like, why, and the mend."""
+
+    code: str
+    hop: Hop
+    symptom: str
+    cause: str
+    fix: str
+    evidence: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """One check of a site. `target` is the route's path or what else was looked at."""
+
+    site: str
+    name: str
+    target: str
+    hop: Hop
+    ok: bool
+    detail: str = ""
+    seconds: float = 0.0
+    handshake: HandshakeResult | None = None
+    finding: Finding | None = None
