@@ -4,11 +4,11 @@ Each error carries its data as attributes and builds its text in ``__str__``: wh
 what state things are in now, and what to do next. Only the command line prints them::
 
     DeployerError
-    ├── UsageError                  1  wrong usage, playbook, inventory or template; no host was touched
+    ├── UsageError                  1  wrong usage, playbook or template; no host was touched
     │   ├── SourceError             1  one place in a file: file:line:column, the line shown
     │   └── SourceErrors            1  several of them, found in one go
     ├── HostError                   3  a host's own trouble; the host is as it was
-    │   ├── UnreachableError        5  no connection, refused login, or a host that stopped answering
+    │   ├── UnreachableError        5  no connection, no login, or a host that fell silent
     │   │   ├── HostKeyError        5  the host's key is unknown or has changed
     │   │   └── AuthenticationError 5  the host refuses every key and password that we have
     │   ├── RunnerError             3  the runner on the host answered with an error
@@ -84,7 +84,7 @@ class SourceError(UsageError):
         return "\n".join(lines)
 
 
-class SourceErrors(UsageError):
+class SourceErrors(UsageError):  # noqa: N818 - the plural of SourceError
     """Several `SourceError`s of one load, in the order of their places."""
 
     def __init__(self, errors: Iterable[SourceError]) -> None:

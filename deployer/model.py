@@ -209,14 +209,13 @@ class Resource:
 
     Only the attributes that are named are managed; a file without `mode` keeps the one it has.
     `content` is a file's bytes (`attributes` then holds their `sha256` and `size`). A `secret`
-    resource's content is never shown. `needs` and `notify` are ids.
+    resource's content is never shown. `notify` are names of handlers.
     """
 
     kind: str
     name: str
     attributes: Attributes | None
     content: bytes | None = None
-    needs: tuple[str, ...] = ()
     notify: tuple[str, ...] = ()
     stage: int = 0
     secret: bool = False
@@ -250,8 +249,8 @@ class Handler:
 class Observation:
     """One thing on a host as it is; `attributes` is `None` where it does not exist.
 
-    `fingerprint` changes when any managed attribute of it changes; `content` is a file's bytes where
-    they were asked for; `problem` says why the thing could not be looked at.
+    `fingerprint` changes when any managed attribute of it changes; `content` is a file's bytes
+    where they were asked for; `problem` says why the thing could not be looked at.
     """
 
     resource_id: str
@@ -287,7 +286,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandlerRun:
-    """A handler that the plan will run at the end of `stage`, and the resource ids that ask for it."""
+    """A handler that will run at the end of `stage`, and the ids of the resources that ask it."""
 
     handler: Handler
     stage: int
@@ -342,7 +341,7 @@ class HandshakeResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """Something wrong that a person can act on: which hop, what it looks like, why, and the mend."""
+    """Something wrong that a person can act on: the hop, what it looks like, why, and the mend."""
 
     code: str
     hop: Hop

@@ -1,1 +1,60 @@
-""""""
+"""The kinds of resources, one a module, and the tasks that make them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from deployer.model import Handler, Resource
+from deployer.resources import command, directory, file, link, package, service, user
+from deployer.resources.base import Kind, Origin, differing
+from deployer.resources.paths import PATH_KINDS
+
+__all__ = ["KINDS", "PATH_KINDS", "Origin", "differing", "from_task", "handler_from_task"]
+
+KINDS: Mapping[str, Kind] = {
+    name: cast(Kind, module)
+    for name, module in {
+        "command": command,
+        "directory": directory,
+        "file": file,
+        "link": link,
+        "package": package,
+        "service": service,
+        "user": user,
+    }.items()
+}
+
+
+def _from_file(args: Mapping[str, Any], origin: Origin) -> tuple[Resource, ...]:
+    """Ansible's `file`, which is four kinds of things by its ``state``."""
+    match args["state"]:
+        case "absent":
+            return (file.absent(args["path"], origin),)
+        case "directory":
+            return (directory.from_file(args, origin),)
+        case "link":
+            return (link.from_file(args, origin),)
+        case _:
+            return (file.existing(args, origin),)
+
+
+_MODULES: Mapping[str, Callable[[Mapping[str, Any], Origin], tuple[Resource, ...]]] = {
+    "command": command.from_command,
+    "copy": file.from_copy,
+    "file": _from_file,
+    "package": package.from_package,
+    "service": service.from_service,
+    "user": user.from_user,
+}
+
+
+def from_task(module: str, args: Mapping[str, Any], origin: Origin) -> tuple[Resource, ...]:
+    """The resources of a rendered task, whose `args` are in the playbook's canonical form."""
+    return _MODULES[module](args, origin)
+
+
+def handler_from_task(name: str, module: str, args: Mapping[str, Any], origin: Origin) -> Handler:
+    """The handler that a rendered handler task stands for: a service's action, or a command."""
+    make = service.handler if module == "service" else command.handler
+    return make(name, args, origin)

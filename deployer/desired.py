@@ -1,0 +1,140 @@
+"""One host's desired state: rendered plays become resources, handlers and sites. No host is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from deployer.errors import SourceError, SourceErrors
+from deployer.model import Handler, Host, Resource, Site, SourceRef
+from deployer.resources import PATH_KINDS, Origin, from_task, handler_from_task
+
+if TYPE_CHECKING:
+    from deployer.playbook import Inventory, Playbook, RenderedTask, RoleCall
+    from deployer.sites.certificates import CertificateFiles
+
+CertificateSource = Callable[[Site], "CertificateFiles"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFacts:
+    """What the runner says of a host: Ansible's facts, and the versions of the asked packages."""
+
+    facts: Mapping[str, Any]
+    packages: Mapping[str, Mapping[str, str | None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredState:
+    """What one host should be. `roots` holds, by domain, the PEM that its certificate leads to, or
+    `None` where the system's own trust store decides; `secrets` are never to be shown."""
+
+    resources: tuple[Resource, ...]
+    handlers: Mapping[str, Handler]
+    sites: tuple[Site, ...]
+    roots: Mapping[str, bytes | None] = field(default_factory=dict)
+    secrets: frozenset[str] = frozenset()
+
+
+def desired_state(
+    playbook: Playbook,
+    host: Host,
+    *,
+    inventory: Inventory,
+    about: HostFacts,
+    certificate: CertificateSource,
+    extra_vars: Mapping[str, Any],
+    tags: frozenset[str] | None = None,
+) -> DesiredState:
+    """Everything that the plays of `playbook` want on `host`.
+
+    Raises:
+        UsageError: whatever is wrong in playbook, roles, templates or certificates.
+    """
+    from deployer.playbook import RoleCall, render
+    from deployer.sites import proxy_roles
+
+    roots: dict[str, bytes | None] = {}
+
+    def site_roles(sites: tuple[Site, ...]) -> Sequence[RoleCall]:
+        certificates = {site.domain: certificate(site) for site in sites if site.has_tls}
+        roots.update({name: files.root_pem for name, files in certificates.items()})
+        return [
+            RoleCall(role=role.role, vars=role.vars, source=role.source)
+            for role in proxy_roles(
+                sites, facts=about.facts, packages=about.packages, certificates=certificates
+            )
+        ]
+
+    rendered = render(
+        playbook,
+        host,
+        inventory=inventory,
+        facts=about.facts,
+        extra_vars=extra_vars,
+        tags=tags,
+        site_roles=site_roles,
+    )
+    return DesiredState(
+        resources=_resources(rendered.tasks),
+        handlers={
+            task.name: handler_from_task(task.name, task.module, task.args, _origin(task))
+            for task in rendered.handlers
+        },
+        sites=rendered.sites,
+        roots=roots,
+        secrets=rendered.secrets,
+    )
+
+
+def _origin(task: RenderedTask) -> Origin:
+    return Origin(
+        reason=task.name,
+        notify=task.notify,
+        secret=task.secret or task.no_log,
+        source=task.source,
+    )
+
+
+def _resources(tasks: Sequence[RenderedTask]) -> tuple[Resource, ...]:
+    """The tasks' resources; a thing that two tasks want alike is one, otherwise it is an error."""
+    found: dict[str, Resource] = {}
+    errors: list[SourceError] = []
+    for task in tasks:
+        for resource in from_task(task.module, task.args, _origin(task)):
+            key = _identity(resource)
+            earlier = found.get(key)
+            if earlier is None:
+                found[key] = resource
+            elif (earlier.attributes, earlier.kind) != (resource.attributes, resource.kind):
+                errors.append(_twice(resource, earlier))
+            elif resource.notify != earlier.notify:
+                found[key] = _notifying_both(earlier, resource)
+    if errors:
+        raise SourceErrors(errors)
+    return tuple(found.values())
+
+
+def _identity(resource: Resource) -> str:
+    """What a plan may hold once: of the kinds that live at a path, one a path."""
+    return resource.name if resource.kind in PATH_KINDS else resource.id
+
+
+def _notifying_both(first: Resource, second: Resource) -> Resource:
+    from dataclasses import replace
+
+    return replace(first, notify=tuple(dict.fromkeys((*first.notify, *second.notify))))
+
+
+def _twice(resource: Resource, earlier: Resource) -> SourceError:
+    place = _place(earlier.source)
+    return SourceError(
+        f"{resource.kind} {resource.name} is wanted in two ways: here, and {place}",
+        source=resource.source,
+        hint="One thing has one desired state in a run; take one of the two tasks away.",
+    )
+
+
+def _place(source: SourceRef | None) -> str:
+    return f"at {source}" if source else "by another task"

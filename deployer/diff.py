@@ -1,0 +1,137 @@
+"""A plan as lines for people: unified diffs of texts, one line for everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from deployer.model import Attributes, Change, HandlerRun, Plan
+from deployer.resources import differing
+from deployer.wire import as_text
+
+Style = Literal["create", "update", "delete", "add", "remove", "context", "hunk", "note"]
+_SIGNS: dict[str, Style] = {"+": "add", "-": "remove", "@": "hunk", " ": "context"}
+_MARKS = {"create": "+", "update": "~", "delete": "-"}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a shown plan, with what it means; `indent` counts levels."""
+
+    style: Style
+    text: str
+    indent: int = 0
+
+
+def plan_lines(plan: Plan, *, with_diff: bool = True) -> Iterator[Line]:
+    """All that `plan` would do, in order, then its handlers with their reasons, then unknowns."""
+    for change in plan.changes:
+        if change.action != "no-op":
+            yield from change_lines(change, with_diff=with_diff)
+    for run in plan.handlers:
+        yield Line("update", f"! {handler_text(run)}")
+    for unknown in plan.unknowns:
+        yield Line("note", f"? {unknown}")
+
+
+def change_lines(change: Change, *, with_diff: bool = True) -> Iterator[Line]:
+    """The headline of a change, what of its attributes changes, and its diff."""
+    if change.action == "no-op":
+        return
+    mark = _MARKS[change.action]
+    details = ", ".join(_details(change))
+    headline = f"{mark} {change.kind} {change.name}" + (f"  ({details})" if details else "")
+    yield Line(change.action, headline)
+    if change.reason and change.reason != change.name:
+        yield Line("note", change.reason, 1)
+    if with_diff and not change.secret:
+        yield from _content_lines(change)
+
+
+def handler_text(run: HandlerRun) -> str:
+    """Which handler will run, and because of what."""
+    causes = [resource_id.partition(":")[2] for resource_id in run.because]
+    shown = ", ".join(causes[:3]) + (f" and {len(causes) - 3} more" if len(causes) > 3 else "")
+    verb = "change" if len(causes) > 1 else "changes"
+    return f"handler {run.handler.name}  (because {shown} {verb})"
+
+
+def _details(change: Change) -> Iterator[str]:
+    before, after = change.before, change.after
+    if change.secret and change.kind in ("file", "command"):
+        yield _secret_text(change)
+        hidden = {"sha256", "size", "argv", "environment", "creates", "removes", "unless", "done"}
+    else:
+        hidden = {"sha256"}
+    if after is None:
+        if (before or {}).get("type") == "directory":
+            yield "with everything in it"
+        return
+    for key in differing(after, before):
+        if key in hidden or key == "type":
+            continue
+        text = _attribute_text(key, before, after)
+        if text:
+            yield text
+
+
+def _secret_text(change: Change) -> str:
+    if change.kind == "command":
+        return "secret"
+    sizes = [
+        f"{attributes['size']:,} bytes"
+        for attributes in (change.before, change.after)
+        if attributes is not None and "size" in attributes
+    ]
+    if not _content_differs(change):
+        return "secret"
+    changed = ["changed"] if change.action == "update" else []
+    return ", ".join(["secret", " → ".join(sizes), *changed])
+
+
+def _content_differs(change: Change) -> bool:
+    return (change.before or {}).get("sha256") != (change.after or {}).get("sha256")
+
+
+def _attribute_text(key: str, before: Attributes | None, after: Attributes) -> str:
+    new = _word(key, after[key])
+    if before is None or before.get(key) is None:
+        return new
+    return f"{_word(key, before[key])} → {new}"
+
+
+def _word(key: str, value: object) -> str:
+    """An attribute in words, so that a line reads: mode 0644, owner root, enabled, not active."""
+    if isinstance(value, bool):
+        return key if value else f"not {key}"
+    if key == "size":
+        return f"{value:,} bytes"
+    if key == "target":
+        return f"→ {value}"
+    if isinstance(value, list | tuple):
+        return f"{key} {' '.join(map(str, value))}"
+    return f"{key} {value}"
+
+
+def _content_lines(change: Change) -> Iterator[Line]:
+    contents = (change.before_content, change.after_content)
+    if contents == (None, None) or not _content_differs(change):
+        return
+    after = "" if change.after is None else as_text(change.after_content)
+    before = "" if change.before is None else as_text(change.before_content)
+    if after is None or before is None:
+        yield Line("note", "(no text to compare: binary, or larger than 1 MiB)", 1)
+        return
+    for text in _unified(before, after):
+        yield Line(_SIGNS.get(text[:1], "context"), text, 1)
+
+
+def _unified(before: str, after: str) -> Iterable[str]:
+    """A unified diff without its two file lines, which the headline says already."""
+    from difflib import unified_diff
+
+    old, new = before.splitlines(), after.splitlines()
+    yield from list(unified_diff(old, new, lineterm="", n=3))[2:]
+    if before and before.endswith("\n") != after.endswith("\n"):
+        yield "\\ the line break at the end " + ("goes" if before.endswith("\n") else "is added")

@@ -1,0 +1,119 @@
+"""Desired state and observed state make a plan: pure, and the only place that decides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from deployer.errors import ConflictError
+from deployer.model import (
+    Action,
+    Attributes,
+    Change,
+    Handler,
+    HandlerRun,
+    Observation,
+    Plan,
+    Resource,
+)
+from deployer.resources import KINDS, differing
+from deployer.wire import sealed
+
+
+def make_plan(
+    *,
+    host: str,
+    created_at: str,
+    desired: Sequence[Resource],
+    handlers: Mapping[str, Handler],
+    observations: Mapping[str, Observation],
+) -> Plan:
+    """The plan that brings `host` from `observations` to `desired`.
+
+    Changes stay in the order of their tasks, stage by stage. `handlers` are by name.
+
+    Raises:
+        ConflictError: something on the host stands in the way, for all such things at once.
+    """
+    ordered = sorted(desired, key=lambda resource: resource.stage)
+    conflicts = [
+        text for resource in ordered if (text := _conflict(resource, observations[resource.id]))
+    ]
+    if conflicts:
+        raise ConflictError("\n".join(conflicts), host=host)
+    changes = tuple(_change(resource, observations[resource.id]) for resource in ordered)
+    return sealed(
+        Plan(
+            host=host,
+            created_at=created_at,
+            changes=changes,
+            handlers=tuple(_handler_runs(ordered, changes, handlers)),
+            unknowns=tuple(_unknowns(changes)),
+        )
+    )
+
+
+def _conflict(resource: Resource, observation: Observation) -> str:
+    text = observation.problem or KINDS[resource.kind].conflict(resource, observation)
+    where = f"{resource.source}: " if resource.source else ""
+    return f"{where}{text}" if text else ""
+
+
+def _change(resource: Resource, observation: Observation) -> Change:
+    observed = observation.attributes
+    wanted = KINDS[resource.kind].wanted(resource, observed)
+    return Change(
+        resource_id=resource.id,
+        action=_action(wanted, observed),
+        before=observed,
+        after=wanted,
+        fingerprint=observation.fingerprint,
+        before_content=observation.content,
+        after_content=resource.content,
+        secret=resource.secret,
+        stage=resource.stage,
+        reason=resource.reason,
+    )
+
+
+def _action(wanted: Attributes | None, observed: Attributes | None) -> Action:
+    if wanted is None:
+        return "no-op" if observed is None else "delete"
+    if observed is None:
+        return "create"
+    return "update" if differing(wanted, observed) else "no-op"
+
+
+def _handler_runs(
+    resources: Sequence[Resource], changes: Sequence[Change], handlers: Mapping[str, Handler]
+) -> Iterable[HandlerRun]:
+    """Each notified handler once a stage, in the order in which the handlers are written."""
+    asked: dict[tuple[int, str], list[str]] = {}
+    for resource, change in zip(resources, changes, strict=True):
+        if change.action != "no-op":
+            for name in resource.notify:
+                asked.setdefault((resource.stage, name), []).append(resource.id)
+    order = list(handlers)
+    for stage, name in sorted(asked, key=lambda key: (key[0], order.index(key[1]))):
+        yield HandlerRun(handler=handlers[name], stage=stage, because=tuple(asked[stage, name]))
+
+
+def _unknowns(changes: Sequence[Change]) -> Iterable[str]:
+    """What a dry run cannot know, in words."""
+    packages = [change.name for change in changes if _installs(change)]
+    if packages:
+        names = ", ".join(packages)
+        yield (
+            f"{names}: not installed yet. What the packages bring along (other packages, their "
+            "default files, a service that starts) is known when they are there; "
+            "what is managed here is made so after that."
+        )
+    for change in changes:
+        if change.kind == "service" and change.before is None and not packages:
+            yield (
+                f"service {change.name}: the host has no such unit yet; it must come "
+                "with a file of this plan."
+            )
+
+
+def _installs(change: Change) -> bool:
+    return change.kind == "package" and change.action == "create"

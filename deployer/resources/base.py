@@ -1,0 +1,76 @@
+"""What the kinds of resources share: where one comes from, and how desired and observed compare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from deployer.model import Attributes, Observation, Resource, SourceRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """The rendered task that a resource comes from."""
+
+    reason: str = ""
+    notify: tuple[str, ...] = ()
+    secret: bool = False
+    stage: int = 0
+    source: SourceRef | None = None
+
+    def resource(
+        self, kind: str, name: str, attributes: Attributes | None, *, content: bytes | None = None
+    ) -> Resource:
+        """A resource of this origin."""
+        return Resource(
+            kind=kind,
+            name=name,
+            attributes=attributes,
+            content=content,
+            notify=self.notify,
+            stage=self.stage,
+            secret=self.secret,
+            reason=self.reason,
+            source=self.source,
+        )
+
+
+class Kind(Protocol):
+    """What a module of `deployer.resources` offers, one kind of resource each."""
+
+    def query(self, resource: Resource) -> dict[str, Any]:
+        """What the probe has to know beyond the name."""
+
+    def wanted(self, resource: Resource, observed: Attributes | None) -> Attributes | None:
+        """The attributes that an apply will leave, as far as they are managed."""
+
+    def conflict(self, resource: Resource, observation: Observation) -> str:
+        """Why an apply must not touch what stands there, in words; empty where it may."""
+
+
+def plain_query(resource: Resource) -> dict[str, Any]:
+    """The query of kinds whose name says it all."""
+    return {}
+
+
+def as_declared(resource: Resource, observed: Attributes | None) -> Attributes | None:
+    """The declared attributes, whatever is there."""
+    return resource.attributes
+
+
+def no_conflict(resource: Resource, observation: Observation) -> str:
+    """Nothing that is there can stand in the way."""
+    return ""
+
+
+def differing(wanted: Attributes | None, observed: Attributes | None) -> tuple[str, ...]:
+    """The managed attributes that are not as wanted; all of them where one side is absent."""
+    if wanted is None or observed is None:
+        return () if wanted is observed else tuple(wanted or observed or {"": None})
+    return tuple(key for key in wanted if observed.get(key) != wanted[key])
+
+
+def only(args: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    """The named arguments that were given."""
+    return {key: args[key] for key in keys if args.get(key) is not None}

@@ -1,0 +1,20 @@
+"""Directories: `file` with ``state: directory``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from deployer.model import Resource
+from deployer.resources.base import Origin, as_declared, only, plain_query
+from deployer.resources.paths import other_type
+
+query = plain_query
+wanted = as_declared
+conflict = other_type
+
+
+def from_file(args: Mapping[str, Any], origin: Origin) -> Resource:
+    """A directory at ``path`` with the owner, group and mode that are given."""
+    attributes = {"type": "directory", **only(args, "mode", "owner", "group")}
+    return origin.resource("directory", args["path"], attributes)

@@ -1,0 +1,51 @@
+"""Files: `copy` and `template` with content, `file` with owner and mode alone, or none at all."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from deployer.model import Attributes, Resource
+from deployer.resources.base import Origin, as_declared, only
+from deployer.resources.paths import other_type
+
+conflict = other_type
+wanted = as_declared
+
+#: Secret content that nobody gave a mode is for root alone.
+_SECRET_MODE = "0600"  # noqa: S105 - a file mode
+
+
+def from_copy(args: Mapping[str, Any], origin: Origin) -> tuple[Resource, ...]:
+    """`copy`, and `template` after rendering: ``dest``, ``content`` (bytes), owner, group, mode."""
+    content: bytes = args["content"]
+    attributes = {
+        "type": "file",
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "size": len(content),
+        **({"mode": _SECRET_MODE} if origin.secret else {}),
+        **only(args, "mode", "owner", "group"),
+    }
+    return (origin.resource("file", args["dest"], attributes, content=content),)
+
+
+def absent(path: str, origin: Origin) -> Resource:
+    """Nothing at `path`, whatever its type was."""
+    return origin.resource("file", path, None)
+
+
+def existing(args: Mapping[str, Any], origin: Origin) -> Resource:
+    """`file` with ``state: file``: a file that is there gets its owner and mode."""
+    attributes = {"type": "file", **only(args, "mode", "owner", "group")}
+    return origin.resource("file", args["path"], attributes)
+
+
+def query(resource: Resource) -> dict[str, Any]:
+    """The wanted hash: the content comes back for a diff only where it differs and may be shown."""
+    attributes: Attributes = resource.attributes or {}
+    manages_content = resource.attributes is None or resource.content is not None
+    return {
+        "sha256": attributes.get("sha256"),
+        "want_content": manages_content and not resource.secret,
+    }

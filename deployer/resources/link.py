@@ -1,0 +1,19 @@
+"""Symbolic links: `file` with ``state: link``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from deployer.model import Resource
+from deployer.resources.base import Origin, as_declared, plain_query
+from deployer.resources.paths import other_type
+
+query = plain_query
+wanted = as_declared
+conflict = other_type
+
+
+def from_file(args: Mapping[str, Any], origin: Origin) -> Resource:
+    """A link at ``path`` that points to ``src``, as written: relative stays relative."""
+    return origin.resource("link", args["path"], {"type": "link", "target": args["src"]})

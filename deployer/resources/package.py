@@ -1,0 +1,19 @@
+"""Packages of the distribution: `package`, also written `apt`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from deployer.model import Resource
+from deployer.resources.base import Origin, as_declared, no_conflict, plain_query
+
+query = plain_query
+wanted = as_declared
+conflict = no_conflict
+
+
+def from_package(args: Mapping[str, Any], origin: Origin) -> tuple[Resource, ...]:
+    """One resource a name; installed in whatever version the distribution offers, or absent."""
+    attributes: dict[str, Any] | None = None if args["state"] == "absent" else {}
+    return tuple(origin.resource("package", name, attributes) for name in args["names"])

@@ -1,0 +1,47 @@
+"""Services of systemd: what runs, what starts at boot, and the handlers that reload them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from deployer.model import Handler, Resource
+from deployer.resources.base import Origin, as_declared, no_conflict, plain_query
+
+query = plain_query
+wanted = as_declared
+conflict = no_conflict
+
+_ACTIVE = {"started": True, "stopped": False}
+_ACTIONS = {"reloaded": "reload", "restarted": "restart", "started": "start", "stopped": "stop"}
+
+#: The proxies' own check of their whole configuration, which must pass before each reload:
+#: nginx(8), apachectl(8), haproxy(1).
+CONFIG_TESTS: Mapping[str, tuple[str, ...]] = {
+    "nginx": ("nginx", "-t", "-q"),
+    "apache2": ("apachectl", "configtest"),
+    "haproxy": ("haproxy", "-c", "-q", "-f", "/etc/haproxy/haproxy.cfg"),
+}
+
+
+def from_service(args: Mapping[str, Any], origin: Origin) -> tuple[Resource, ...]:
+    """`service`: ``state`` started or stopped, ``enabled`` or not; what is not said stays."""
+    attributes: dict[str, Any] = {}
+    if args.get("enabled") is not None:
+        attributes["enabled"] = args["enabled"]
+    if args.get("state") is not None:
+        attributes["active"] = _ACTIVE[args["state"]]
+    return (origin.resource("service", args["name"], attributes),)
+
+
+def handler(name: str, args: Mapping[str, Any], origin: Origin) -> Handler:
+    """A handler that acts on a service; a proxy checks its whole configuration before."""
+    unit = args["name"]
+    return Handler(
+        name=name,
+        action=_ACTIONS[args["state"]],
+        unit=unit,
+        config_test=CONFIG_TESTS.get(unit.removesuffix(".service"), ()),
+        no_log=origin.secret,
+        source=origin.source,
+    )
