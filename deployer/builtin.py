@@ -1,4 +1,4 @@
-"""Where the built-in roles and ready playbooks lie: beside the package, or inside an installed one."""
+"""Where the built-in roles and ready playbooks lie: in a checkout, or in an installed package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One host's desired state: rendered plays become resources, handlers and sites. No host is asked."""
+"""One host's desired state: rendered plays become resources, handlers and sites."""
 
 from __future__ import annotations
 

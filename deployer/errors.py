@@ -31,6 +31,7 @@ EXIT_CHANGES = 2
 EXIT_REVERTED = 3
 EXIT_STRANDED = 4
 EXIT_UNREACHABLE = 5
+EXIT_INTERRUPTED = 130
 
 #: Worst first: a run over several hosts ends with the first of these that any host earned.
 SEVERITY = (EXIT_STRANDED, EXIT_REVERTED, EXIT_UNREACHABLE, EXIT_USAGE, EXIT_CHANGES, EXIT_DONE)

@@ -1,0 +1,184 @@
+"""Many hosts' runs: looked at in parallel, changed batch by batch, reported in full."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import Event
+from typing import Protocol, TypeVar
+
+from deployer.batches import Batch, batches
+from deployer.engine import HostRun, Progress, RunOptions
+from deployer.model import Host
+from deployer.outcome import HostReport, RunReport
+from deployer.project import Project
+
+_Result = TypeVar("_Result")
+
+#: Whether the plans that were shown may be applied.
+Approve = Callable[[Sequence[HostReport]], bool]
+
+
+class Watcher(Progress, Protocol):
+    """Who watches a run of several hosts."""
+
+    def looked(self, report: HostReport) -> None:
+        """A host's plan is there, or why there is none."""
+
+    def ended(self, report: HostReport) -> None:
+        """A host's run has ended."""
+
+    def interrupted(self) -> None:
+        """Ctrl-C was pressed; what is under way ends in good order."""
+
+
+class Fleet:
+    """The hosts of a project and their connections, for one command."""
+
+    def __init__(
+        self,
+        project: Callable[[], Project],
+        hosts: Sequence[Host],
+        *,
+        options: RunOptions,
+        watcher: Watcher,
+        forks: int,
+    ) -> None:
+        self._started = time.monotonic()
+        self._project = project
+        self._watcher = watcher
+        self._forks = forks
+        self._cancelled = Event()
+        self._hosts = tuple(hosts)
+        self._runs = {
+            host.name: HostRun(
+                host,
+                project=project,
+                options=options,
+                progress=watcher,
+                cancelled=self._cancelled,
+            )
+            for host in hosts
+        }
+
+    # --- commands ---------------------------------------------------------------------------------
+
+    def plan(self) -> RunReport:
+        """Look at every host and change nothing."""
+        with self._connections():
+            return self._report("plan", self._look(settle_pending=False))
+
+    def apply(self, approve: Approve) -> RunReport:
+        """Plan every host, ask once, then change batch by batch until one fails.
+
+        A playbook that is wrong for one host touches none.
+        """
+        with self._connections():
+            looked = {report.host: report for report in self._look(settle_pending=True)}
+            states = {report.state for report in looked.values()}
+            if "planned" not in states or "invalid" in states or self._cancelled.is_set():
+                return self._report("apply", looked.values())
+            if not approve(tuple(looked.values())):
+                return self._report("apply", looked.values())
+            ended = self._apply_in_batches(looked)
+            return self._report("apply", [ended[host.name] for host in self._hosts])
+
+    def verify(self) -> RunReport:
+        """Run the handshake checks on every host."""
+        with self._connections():
+            return self._report("verify", self._each(HostRun.verify))
+
+    def history(self) -> RunReport:
+        """Read every host's history."""
+        with self._connections():
+            return self._report("history", self._each(HostRun.history))
+
+    # --- how --------------------------------------------------------------------------------------
+
+    def _look(self, *, settle_pending: bool) -> list[HostReport]:
+        def look(run: HostRun) -> HostReport:
+            report = run.look(settle_pending=settle_pending)
+            self._watcher.looked(report)
+            return report
+
+        return self._in_parallel(look, self._hosts)
+
+    def _apply_in_batches(self, looked: dict[str, HostReport]) -> dict[str, HostReport]:
+        ended: dict[str, HostReport] = {}
+        stopped = False
+        for batch in self._batches():
+            reports = (
+                [self._not_started(host, looked) for host in batch.hosts]
+                if stopped
+                else self._in_parallel(lambda run: self._change(run, looked), batch.hosts)
+            )
+            ended.update({report.host: report for report in reports})
+            stopped = stopped or self._cancelled.is_set() or batch.stops_the_run(reports)
+        return ended
+
+    def _batches(self) -> Iterator[Batch]:
+        return batches(self._project().plays())
+
+    def _change(self, run: HostRun, looked: dict[str, HostReport]) -> HostReport:
+        report = looked[run.host.name]
+        if report.state == "planned" and report.plan is not None:
+            report = run.apply(report.plan)
+            self._watcher.ended(report)
+        return report
+
+    def _not_started(self, host: Host, looked: dict[str, HostReport]) -> HostReport:
+        report = looked[host.name]
+        if report.state != "planned":
+            return report
+        return HostReport(
+            host=host.name,
+            state="not-started",
+            plan=report.plan,
+            message="not started: an earlier batch failed",
+        )
+
+    def _each(self, work: Callable[[HostRun], HostReport]) -> list[HostReport]:
+        def watched(run: HostRun) -> HostReport:
+            report = work(run)
+            self._watcher.ended(report)
+            return report
+
+        return self._in_parallel(watched, self._hosts)
+
+    def _in_parallel(
+        self, work: Callable[[HostRun], _Result], hosts: Sequence[Host]
+    ) -> list[_Result]:
+        """`work` for each host's run, at most ``--forks`` at a time, results in the hosts' order.
+
+        Ctrl-C lets what is under way end in good order, which reverts a pending commit; a second
+        one leaves that to the hosts, which do it when they lose us.
+        """
+        from concurrent.futures import ThreadPoolExecutor
+
+        pool = ThreadPoolExecutor(self._forks, thread_name_prefix="host")
+        futures = [pool.submit(work, self._runs[host.name]) for host in hosts]
+        try:
+            return [future.result() for future in futures]
+        except KeyboardInterrupt:
+            self._cancelled.set()
+            self._watcher.interrupted()
+            return [future.result() for future in futures]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    @contextmanager
+    def _connections(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            for run in self._runs.values():
+                run.close()
+
+    def _report(self, command: str, reports: Iterable[HostReport]) -> RunReport:
+        return RunReport(
+            command=command,
+            hosts=tuple(reports),
+            seconds=time.monotonic() - self._started,
+            interrupted=self._cancelled.is_set(),
+        )

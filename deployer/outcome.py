@@ -1,0 +1,109 @@
+"""What a run says of each host when it ends, and the exit code that follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from deployer.errors import (
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    EXIT_REVERTED,
+    EXIT_STRANDED,
+    EXIT_UNREACHABLE,
+    EXIT_USAGE,
+    worst,
+)
+from deployer.model import CheckResult, Plan
+
+State = Literal[
+    "unchanged",
+    "planned",
+    "confirmed",
+    "reverted",
+    "failed",
+    "stranded",
+    "unreachable",
+    "invalid",
+    "not-started",
+    "healthy",
+    "unhealthy",
+    "listed",
+]
+
+_EXIT_CODES: Mapping[State, int] = {
+    "unchanged": EXIT_DONE,
+    "planned": EXIT_DONE,
+    "confirmed": EXIT_DONE,
+    "healthy": EXIT_DONE,
+    "listed": EXIT_DONE,
+    "not-started": EXIT_DONE,
+    "reverted": EXIT_REVERTED,
+    "failed": EXIT_REVERTED,
+    "unhealthy": EXIT_REVERTED,
+    "stranded": EXIT_STRANDED,
+    "unreachable": EXIT_UNREACHABLE,
+    "invalid": EXIT_USAGE,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostReport:
+    """How one host came out of a run.
+
+    `state` in words: ``unchanged`` nothing to do; ``planned`` a dry run found changes;
+    ``confirmed`` changed and verified; ``reverted`` changed, failed, and back; ``failed`` and
+    ``unreachable`` nothing was changed; ``stranded`` a person must look; ``invalid`` the playbook
+    is wrong for this host; ``not-started`` an earlier batch failed; ``healthy`` and ``unhealthy``
+    of `verify`; ``listed`` of `history`.
+    """
+
+    host: str
+    state: State
+    message: str = ""
+    plan: Plan | None = None
+    checks: tuple[CheckResult, ...] = ()
+    generation: int | None = None
+    kept: tuple[Mapping[str, str], ...] = ()
+    history: tuple[Mapping[str, Any], ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code that this host earned."""
+        return _EXIT_CODES[self.state]
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the host counts as failed for its batch."""
+        return self.exit_code != EXIT_DONE
+
+    @property
+    def failed_checks(self) -> tuple[CheckResult, ...]:
+        """The checks that did not pass."""
+        return tuple(check for check in self.checks if not check.ok)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """A whole run: the command, and its hosts in the order of the inventory."""
+
+    command: str
+    hosts: tuple[HostReport, ...]
+    seconds: float = 0.0
+    interrupted: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """The worst of the hosts' exit codes; 130, as shells have it, for a bare Ctrl-C."""
+        code = worst(report.exit_code for report in self.hosts)
+        return EXIT_INTERRUPTED if self.interrupted and code == EXIT_DONE else code
+
+
+def count_words(reports: Iterable[HostReport]) -> str:
+    """How many hosts ended how: ``3 confirmed, 1 reverted``."""
+    counts: dict[str, int] = {}
+    for report in reports:
+        counts[report.state] = counts.get(report.state, 0) + 1
+    return ", ".join(f"{number} {state}" for state, number in counts.items())

@@ -1,0 +1,91 @@
+"""What a run knows before it asks a host: playbook, inventory, variables, certificates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deployer.errors import UsageError
+from deployer.model import Host, Play, Site
+
+if TYPE_CHECKING:
+    from deployer.playbook import Inventory, Playbook
+    from deployer.sites.certificates import CertificateFiles
+
+_DEFAULT_INVENTORIES = ("inventory.yml", "inventory.yaml", "inventory.ini", "inventory", "hosts")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """A playbook with what belongs to it, as loaded."""
+
+    path: Path
+    playbook: Playbook
+    inventory: Inventory
+    extra_vars: Mapping[str, Any]
+    limit: str | None = None
+    tags: frozenset[str] | None = None
+
+    def plays(self) -> list[tuple[Play, tuple[Host, ...]]]:
+        """The plays, each with the hosts that it names, within ``--limit``."""
+        return [
+            (play, self.inventory.select(play.hosts, self.limit)) for play in self.playbook.plays
+        ]
+
+    def certificate(self, site: Site) -> CertificateFiles:
+        """The certificate of a site whose issuer needs no stage of its own on the host."""
+        from deployer.sites import certificates
+        from deployer.sites.internal_ca import InternalCa
+
+        if site.tls.issuer == "provided":
+            return certificates.provided(site, self.path.parent)
+        return InternalCa(self.path.parent / ".deployer" / "ca").certificate_for(site.names)
+
+
+def inventory_paths(playbook: Path, given: Sequence[Path]) -> tuple[Path, ...]:
+    """The inventories that were named, or the one that lies beside the playbook or here.
+
+    Raises:
+        UsageError: none was named and none is there.
+    """
+    if given:
+        return tuple(given)
+    folders = dict.fromkeys((playbook.parent, Path()))
+    for folder in folders:
+        for name in _DEFAULT_INVENTORIES:
+            if (folder / name).is_file():
+                return (folder / name,)
+    raise UsageError(
+        f"No inventory: neither -i/--inventory nor {_DEFAULT_INVENTORIES[0]} beside {playbook}.",
+        hint="Write one (`deployer init` makes both files), or name yours with -i.",
+    )
+
+
+def load_project(
+    path: Path,
+    *,
+    inventories: Sequence[Path],
+    extra_vars: Sequence[str] = (),
+    limit: str | None = None,
+    tags: frozenset[str] | None = None,
+) -> Project:
+    """Read and validate everything on the controller's side.
+
+    Raises:
+        UsageError: with every error that was found, each with its place.
+    """
+    from deployer import playbook
+
+    inventory = playbook.load_inventory(inventory_paths(path, inventories))
+    given = playbook.parse_extra_vars(extra_vars)
+    loaded = playbook.load_playbook(path, inventory=inventory, extra_vars=given)
+    return Project(
+        path=path,
+        playbook=loaded,
+        inventory=inventory,
+        extra_vars=given,
+        limit=limit,
+        tags=tags,
+    )
