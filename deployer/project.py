@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deployer.errors import UsageError
-from deployer.model import Host, Play, Site
+from deployer.model import Host, Play, Site, Task
 
 if TYPE_CHECKING:
     from deployer.playbook import Inventory, Playbook
@@ -34,6 +34,16 @@ class Project:
             (play, self.inventory.select(play.hosts, self.limit)) for play in self.playbook.plays
         ]
 
+    def becomes_root(self, host: Host) -> bool:
+        """Whether a play or task for `host`, or the inventory, says ``become``."""
+        if host.vars.get("ansible_become"):
+            return True
+        return any(
+            play.become or any(task.become for task in _tasks(play))
+            for play, hosts in self.plays()
+            if any(other.name == host.name for other in hosts)
+        )
+
     def certificate(self, site: Site) -> CertificateFiles:
         """The certificate of a site whose issuer needs no stage of its own on the host."""
         from deployer.sites import certificates
@@ -42,6 +52,11 @@ class Project:
         if site.tls.issuer == "provided":
             return certificates.provided(site, self.path.parent)
         return InternalCa(self.path.parent / ".deployer" / "ca").certificate_for(site.names)
+
+
+def _tasks(play: Play) -> tuple[Task, ...]:
+    of_roles = (task for role in play.roles for task in (*role.tasks, *role.handlers))
+    return (*play.tasks, *play.handlers, *of_roles)
 
 
 def inventory_paths(playbook: Path, given: Sequence[Path]) -> tuple[Path, ...]:

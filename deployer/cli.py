@@ -1,0 +1,296 @@
+"""The command line: what is asked, who watches, and with which exit code it ends."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from deployer import __version__
+from deployer.errors import EXIT_CHANGES, EXIT_DONE, EXIT_INTERRUPTED, DeployerError, UsageError
+
+if TYPE_CHECKING:
+    from deployer.fleet import Fleet
+    from deployer.outcome import HostReport, RunReport
+    from deployer.report.terminal import TerminalReport
+    from deployer.session import Session
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_PLAYBOOK = click.argument("playbook", metavar="SITE.yml", type=click.Path(path_type=Path))
+
+
+class _Commands(click.Group):
+    """Commands in the order in which a person meets them; `lab` is imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*self.commands, "lab"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "lab" and not ctx.resilient_parsing:
+            from deployer.lab.commands import lab
+
+            return lab
+        return super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(name, command.get_short_help_str(80)) for name, command in self.commands.items()]
+        rows.append(("lab", "Disposable real hosts to rehearse on."))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def _options(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    def add(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+_on_hosts = _options(
+    click.option(
+        "-i",
+        "--inventory",
+        "inventories",
+        multiple=True,
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Inventory file; default: inventory.yml beside the playbook. May be repeated.",
+    ),
+    click.option("-l", "--limit", metavar="PATTERN", help="Only these hosts of the playbook's."),
+    click.option(
+        "-e",
+        "--extra-vars",
+        multiple=True,
+        metavar="VARS",
+        help="key=value, YAML, JSON or @file; wins over every other variable. May be repeated.",
+    ),
+    click.option("-t", "--tags", metavar="TAGS", help="Only tasks with one of these tags."),
+)
+
+_over_ssh = _options(
+    click.option(
+        "-f",
+        "--forks",
+        default=10,
+        show_default=True,
+        type=click.IntRange(1, 500),
+        help="Hosts at a time.",
+    ),
+    click.option("-K", "--ask-become-pass", is_flag=True, help="Ask for the password of sudo."),
+    click.option(
+        "--accept-new", is_flag=True, help="Accept and remember keys of hosts never seen before."
+    ),
+    click.option("--install-python", is_flag=True, help="Install python3 on hosts that have none."),
+    click.option(
+        "--timeout",
+        "connect_timeout_s",
+        default=10.0,
+        show_default=True,
+        metavar="SECONDS",
+        type=click.FloatRange(0.1, 3600),
+        help="How long a host may take to answer.",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output."),
+    click.option("-v", "--verbose", is_flag=True, help="Say more."),
+)
+
+_diff = click.option(
+    "--diff/--no-diff", default=True, help="Show texts as unified diffs, or names alone."
+)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="deployer")
+def cli() -> None:
+    """Deploy WebSocket services behind a reverse proxy, and keep only what a handshake confirms."""
+
+
+@cli.command()
+@click.argument("template", default="websocket-app")
+@click.option("--list", "list_templates", is_flag=True, help="List the ready playbooks.")
+def init(template: str, *, list_templates: bool) -> int:
+    """Write site.yml and inventory.yml from a ready playbook.
+
+    TEMPLATE is the name of one; --list names them all.
+    """
+    from deployer import start
+
+    if list_templates:
+        for name, title in start.templates():
+            click.echo(f"{name:<16}  {title}")
+        return EXIT_DONE
+    for path in start.write(template, Path()):
+        click.echo(f"wrote {path}")
+    click.echo("Edit both, then: deployer check site.yml && deployer plan site.yml")
+    return EXIT_DONE
+
+
+@cli.command()
+@click.argument("playbook", metavar="[SITE.yml]", required=False, type=click.Path(path_type=Path))
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of a playbook, for editors.")
+@_on_hosts
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+def check(playbook: Path | None, *, schema: bool, as_json: bool, **given: Any) -> int:
+    """Find everything that can be known to be wrong without a host."""
+    if schema:
+        import json
+
+        from deployer.playbook import json_schema
+
+        click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+        return EXIT_DONE
+    if playbook is None:
+        raise click.UsageError("Missing argument 'SITE.yml'.")
+    from deployer.check import check_project
+    from deployer.session import load
+
+    project = load(playbook, **given)
+    result = check_project(project)
+    if as_json:
+        _print_json(result.document())
+        return EXIT_DONE
+    for warning in result.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    click.echo(result.summary())
+    return EXIT_DONE
+
+
+def _plan_command(
+    playbook: Path, *, with_diff: bool, detailed_exitcode: bool = False, **given: Any
+) -> int:
+    with _session("plan", playbook, **given) as session:
+        run = session.fleet.plan()
+        session.report.plans(run.hosts, with_diff=with_diff)
+        code = _ended(session, run)
+    has_changes = any(report.state == "planned" for report in run.hosts)
+    return EXIT_CHANGES if detailed_exitcode and code == EXIT_DONE and has_changes else code
+
+
+@cli.command()
+@_PLAYBOOK
+@_on_hosts
+@_diff
+@click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 where there are changes.")
+@_over_ssh
+def plan(playbook: Path, *, diff: bool, detailed_exitcode: bool, **given: Any) -> int:
+    """Show what an apply would change, as a diff, and change nothing."""
+    return _plan_command(playbook, with_diff=diff, detailed_exitcode=detailed_exitcode, **given)
+
+
+@cli.command()
+@_PLAYBOOK
+@_on_hosts
+@_diff
+@click.option("-y", "--yes", is_flag=True, help="Apply without asking.")
+@click.option("--dry-run", "--check", is_flag=True, help="The same as `deployer plan`.")
+@click.option(
+    "--confirm-timeout",
+    "confirm_timeout_s",
+    metavar="SECONDS",
+    type=click.FloatRange(1, 86400),
+    help="How long the verification may take before the host reverts by itself; "
+    "default: what its checks need, and two minutes.",
+)
+@_over_ssh
+def apply(playbook: Path, *, diff: bool, yes: bool, dry_run: bool, **given: Any) -> int:
+    """Plan, ask, apply, verify with real handshakes; confirm or revert."""
+    if dry_run:
+        return _plan_command(playbook, with_diff=diff, **given)
+    with _session("apply", playbook, **given) as session:
+
+        def approve(reports: Sequence[HostReport]) -> bool:
+            session.report.plans(reports, with_diff=diff)
+            return yes or _asked(reports)
+
+        return _ended(session, session.fleet.apply(approve))
+
+
+@cli.command()
+@_PLAYBOOK
+@_on_hosts
+@_over_ssh
+def verify(playbook: Path, **given: Any) -> int:
+    """Check the running service with real handshakes, at any time, changing nothing."""
+    with _session("verify", playbook, **given) as session:
+        return _ended(session, session.fleet.verify())
+
+
+@cli.command()
+@_PLAYBOOK
+@_on_hosts
+@_over_ssh
+def history(playbook: Path, **given: Any) -> int:
+    """Show what was applied on each host, newest first."""
+    with _session("history", playbook, **given) as session:
+        run = session.fleet.history()
+        session.report.history(run)
+        return _ended(session, run, quiet_states=("listed",))
+
+
+# --- how a command begins and ends ----------------------------------------------------------------
+
+
+def _session(command: str, playbook: Path, **given: Any) -> Session:
+    from deployer.session import Session
+
+    return Session(command, playbook, **given)
+
+
+def _asked(reports: Sequence[HostReport]) -> bool:
+    hosts = [report.host for report in reports if report.state == "planned"]
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "Nobody is there to approve the plan; nothing was changed.",
+            hint="Give --yes to apply without asking.",
+        )
+    names = hosts[0] if len(hosts) == 1 else f"{len(hosts)} hosts"
+    return click.confirm(f"Apply these changes to {names}?", err=True)
+
+
+def _ended(session: Session, run: RunReport, quiet_states: Sequence[str] = ()) -> int:
+    session.end(run, quiet_states)
+    return run.exit_code
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    import json
+
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and leave the process with its exit code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code. No error that a person can cause ends in a traceback."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        return int(cli.main(list(arguments), prog_name="deployer", standalone_mode=False) or 0)
+    except DeployerError as error:
+        return _told(arguments, str(error), error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        return 1
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("Interrupted.", err=True)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return EXIT_DONE
+
+
+def _told(arguments: Sequence[str], message: str, exit_code: int) -> int:
+    click.echo(f"Error: {message}", err=True)
+    if "--json" in arguments:
+        from deployer.report.document import error_document
+
+        _print_json(error_document(arguments[0], exit_code=exit_code, message=message))
+    return exit_code

@@ -1,0 +1,75 @@
+"""What ``--json`` prints: one document for a whole run, without secrets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deployer.model import CheckResult
+from deployer.outcome import HostReport, RunReport
+from deployer.wire import plan_for_people
+
+FORMAT_VERSION = 1
+
+
+def run_document(run: RunReport) -> dict[str, Any]:
+    """A run as one document: the hosts by name, and the findings of all of them as a flat list."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "command": run.command,
+        "exit_code": run.exit_code,
+        "seconds": round(run.seconds, 3),
+        "hosts": {report.host: _host(report) for report in run.hosts},
+        "findings": [
+            _finding(report.host, check) for report in run.hosts for check in report.failed_checks
+        ],
+    }
+
+
+def error_document(command: str, *, exit_code: int, message: str) -> dict[str, Any]:
+    """The same document where no host was asked: ``error`` says why."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "command": command,
+        "exit_code": exit_code,
+        "error": message,
+        "hosts": {},
+        "findings": [],
+    }
+
+
+def _host(report: HostReport) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "state": report.state,
+        "exit_code": report.exit_code,
+        "message": report.message,
+        "seconds": round(report.seconds, 3),
+    }
+    if report.plan is not None:
+        document["plan"] = plan_for_people(report.plan)
+    if report.checks:
+        from deployer.verify import result_json
+
+        document["checks"] = [result_json(check) for check in report.checks]
+    if report.generation is not None:
+        document["generation"] = report.generation
+    if report.kept:
+        document["kept"] = [dict(item) for item in report.kept]
+    if report.state == "listed":
+        document["history"] = [dict(entry) for entry in report.history]
+    return document
+
+
+def _finding(host: str, check: CheckResult) -> dict[str, Any]:
+    finding = check.finding
+    return {
+        "host": host,
+        "site": check.site,
+        "check": check.name,
+        "target": check.target,
+        "hop": finding.hop if finding else check.hop,
+        "code": finding.code if finding else check.name,
+        "symptom": finding.symptom if finding else check.detail,
+        "cause": finding.cause if finding else check.detail,
+        "fix": finding.fix if finding else "",
+        "evidence": finding.evidence if finding else "",
+    }

@@ -1,0 +1,105 @@
+"""Styled lines on a stream: through rich on a terminal, plain everywhere else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from threading import Lock
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live
+
+#: What a style looks like; words of rich. ``NO_COLOR`` is respected by rich itself.
+_STYLES = {
+    "create": "bold green",
+    "update": "bold yellow",
+    "delete": "bold red",
+    "add": "green",
+    "remove": "red",
+    "hunk": "cyan",
+    "note": "dim",
+    "good": "green",
+    "bad": "bold red",
+    "title": "bold",
+}
+
+
+class Output:
+    """Lines for people, from several threads, with live lines below them on a terminal."""
+
+    def __init__(self, stream: IO[str] | None = None) -> None:
+        self._stream = stream or sys.stdout
+        self._lock = Lock()
+        self._console: Console | None = None
+        self._live: Live | None = None
+        self.is_terminal = self._stream.isatty() and os.environ.get("TERM") != "dumb"
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal; 100 where there is none."""
+        return shutil.get_terminal_size((100, 24)).columns if self.is_terminal else 100
+
+    def line(self, text: str = "", style: str = "", *, indent: int = 0) -> None:
+        """Print `text`, each of its lines indented by `indent` columns."""
+        pad = " " * indent
+        lines = [f"{pad}{part}".rstrip() for part in text.split("\n")]
+        with self._lock:
+            for part in lines:
+                self._print(part, style)
+
+    def _print(self, text: str, style: str) -> None:
+        if not self.is_terminal:
+            self._stream.write(_printable(text) + "\n")
+            self._stream.flush()
+            return
+        from rich.text import Text
+
+        words = Text(_printable(text), style=_STYLES.get(style, ""))
+        self._rich().print(words, soft_wrap=True)
+
+    def _rich(self) -> Console:
+        if self._console is None:
+            from rich.console import Console
+
+            self._console = Console(file=self._stream, highlight=False, emoji=False)
+        return self._console
+
+    def live(self, lines: list[str]) -> None:
+        """What is going on right now: shown below the lines on a terminal, nowhere else."""
+        if not self.is_terminal:
+            return
+        from rich.live import Live
+        from rich.text import Text
+
+        width = self.width - 1
+        text = Text("\n".join(_printable(line)[:width] for line in lines), style="dim")
+        with self._lock:
+            if not lines:
+                self._stop_live()
+            elif self._live is None:
+                self._live = Live(text, console=self._rich(), transient=True, refresh_per_second=8)
+                self._live.start()
+            else:
+                self._live.update(text)
+
+    def close(self) -> None:
+        """Take the live lines away."""
+        with self._lock:
+            self._stop_live()
+
+    def _stop_live(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+
+def _printable(text: str) -> str:
+    """`text` with its control characters made visible: a host's output must not move the cursor."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or char == "\t" else f"\\x{ord(char):02x}" for char in text
+    )

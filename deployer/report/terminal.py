@@ -1,0 +1,232 @@
+"""What a person sees of a run: plans, steps, checks, and the last word on each host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from threading import Lock
+from typing import Any
+
+from deployer.diff import Line, plan_lines
+from deployer.model import CheckResult, Plan
+from deployer.outcome import HostReport, RunReport, count_words
+from deployer.report.output import Output
+
+_STEP_WORDS = {"create": "created", "update": "changed", "delete": "removed", "no-op": "ensured"}
+
+
+class TerminalReport:
+    """Watches a run and prints it; nothing is printed twice, and nothing is kept back."""
+
+    def __init__(self, output: Output, *, hosts: Sequence[str], verbose: bool = False) -> None:
+        self._out = output
+        self._verbose = verbose
+        self._width = max((len(name) for name in hosts), default=0)
+        self._doing: dict[str, str] = {}
+        self._lock = Lock()
+
+    # --- while it runs (engine.Progress, fleet.Watcher) -------------------------------------------
+
+    def doing(self, host: str, what: str) -> None:
+        with self._lock:
+            self._doing[host] = what
+            self._show_doing()
+
+    def _show_doing(self) -> None:
+        shown = [f"  {host:<{self._width}}  {what}…" for host, what in self._doing.items()]
+        more = [f"  … and {len(shown) - 8} more hosts"] if len(shown) > 8 else []
+        self._out.live(shown[:8] + more)
+
+    def _done_with(self, host: str) -> None:
+        with self._lock:
+            self._doing.pop(host, None)
+            self._show_doing()
+
+    def step(self, host: str, event: Mapping[str, Any]) -> None:
+        if event["event"] != "step":
+            return
+        kind, _, name = event["resource_id"].partition(":")
+        thing = f"{kind} {name}"
+        place = f"{event['n']:>3}/{event['total']}"
+        if event["state"] == "start":
+            self.doing(host, f"{place.strip()} {thing}")
+            return
+        word = _STEP_WORDS.get(event["action"], event["action"])
+        took = event.get("seconds", 0.0)
+        seconds = f"  {took:.1f} s" if took >= 0.1 else ""
+        self._host_line(host, f"{place}  {thing}  {word}{seconds}", "note")
+
+    def checked(self, host: str, result: CheckResult) -> None:
+        self._host_line(host, *_check_line(result))
+
+    def looked(self, report: HostReport) -> None:
+        self._done_with(report.host)
+
+    def ended(self, report: HostReport) -> None:
+        self._done_with(report.host)
+
+    def interrupted(self) -> None:
+        self._out.line(
+            "Interrupted. What is under way ends in good order and is taken back; "
+            "press Ctrl-C again to leave that to the hosts, which do it by themselves.",
+            "bad",
+        )
+
+    def _host_line(self, host: str, text: str, style: str) -> None:
+        self._out.line(f"  {host:<{self._width}}  {text}", style)
+
+    # --- plans ------------------------------------------------------------------------------------
+
+    def plans(self, reports: Sequence[HostReport], *, with_diff: bool) -> None:
+        """Show the plans; hosts with the same one share it."""
+        self._out.close()
+        for names, plan in _alike(reports, with_diff=with_diff):
+            self._out.line()
+            self._out.line(f"{', '.join(names)}: {plan_words(plan)}", "title")
+            for line in plan_lines(plan, with_diff=with_diff):
+                self._out.line(line.text, line.style, indent=2 + 4 * line.indent)
+        if any(report.state == "planned" for report in reports):
+            self._out.line()
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def summary(self, run: RunReport, quiet_states: Sequence[str] = ()) -> None:
+        """The last word on each host, the worst last; what is alike is said once.
+
+        Hosts in one of `quiet_states` have had theirs already.
+        """
+        self._out.close()
+        spoken = [report for report in run.hosts if report.state not in quiet_states]
+        for names, report in _same_words(spoken):
+            self._last_word(", ".join(names), report)
+        if len(run.hosts) > 1:
+            self._out.line()
+            self._out.line(f"{count_words(run.hosts)} in {run.seconds:.1f} s", "title")
+
+    def _last_word(self, names: str, report: HostReport) -> None:
+        style = "bad" if report.has_failed else "good"
+        self._out.line(f"{names}: {_state_words(report)}", style)
+        if report.message:
+            self._out.line(report.message, indent=2)
+        for check in report.failed_checks:
+            self._finding(check)
+
+    def _finding(self, check: CheckResult) -> None:
+        self._out.line()
+        if check.finding is None:
+            self._out.line(f"{check.site} {check.name} {check.target}: {check.detail}", indent=2)
+            return
+        finding = check.finding
+        self._out.line(f"{finding.symptom}  [{finding.code}]", "bad", indent=2)
+        for label, text in (
+            ("hop", finding.hop),
+            ("cause", finding.cause),
+            ("fix", finding.fix),
+            ("evidence", finding.evidence),
+        ):
+            if text:
+                first, *rest = text.splitlines()
+                self._out.line(f"{label + ':':<10}{first}", indent=4)
+                for line in rest:
+                    self._out.line(line, "note", indent=14)
+
+    def history(self, run: RunReport) -> None:
+        """What was applied on each host, newest first."""
+        for report in run.hosts:
+            if report.state != "listed":
+                continue
+            self._out.line(f"{report.host}", "title")
+            if not report.history:
+                self._out.line("nothing was applied here yet", "note", indent=2)
+            for entry in report.history:
+                self._generation(entry)
+
+    def _generation(self, entry: Mapping[str, Any]) -> None:
+        number = entry["generation"]
+        name = f"{number:>4}" if number is not None else "   -"
+        changes = len(entry["changes"])
+        style = "good" if entry["state"] == "confirmed" else "bad"
+        who = f"{entry['who']} from {entry['from']}"
+        self._out.line(
+            f"{name}  {entry['time']}  {entry['state']:<10}  {plural(changes, 'change')}  by {who}",
+            style,
+        )
+        for change in entry["changes"] if self._verbose else ():
+            self._out.line(f"{change['action']} {change['resource_id']}", "note", indent=6)
+        if entry["verified"]:
+            shown = entry["verified"] if self._verbose else entry["verified"][:3]
+            more = len(entry["verified"]) - len(shown)
+            text = "verified: " + "; ".join(shown) + (f" and {more} more" if more else "")
+            self._out.line(text, "note", indent=6)
+
+
+def plural(number: int, word: str) -> str:
+    """``1 change``, ``3 changes``."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def plan_words(plan: Plan) -> str:
+    """A plan in a few words: ``4 to create, 1 to change, 0 to remove``."""
+    count = dict.fromkeys(("create", "update", "delete"), 0)
+    for change in plan.changes:
+        if change.action in count:
+            count[change.action] += 1
+    if plan.is_empty:
+        return "nothing to do"
+    return f"{count['create']} to create, {count['update']} to change, {count['delete']} to remove"
+
+
+def _alike(reports: Iterable[HostReport], *, with_diff: bool) -> Iterable[tuple[list[str], Plan]]:
+    groups: dict[tuple[Line, ...], tuple[list[str], Plan]] = {}
+    for report in reports:
+        if report.state == "planned" and report.plan is not None:
+            lines = tuple(plan_lines(report.plan, with_diff=with_diff))
+            groups.setdefault(lines, ([], report.plan))[0].append(report.host)
+    return groups.values()
+
+
+def _same_words(reports: Iterable[HostReport]) -> list[tuple[list[str], HostReport]]:
+    groups: dict[object, tuple[list[str], HostReport]] = {}
+    for report in reports:
+        key: object = report.host
+        if not report.checks:
+            text = report.message.removeprefix(f"{report.host}: ")
+            key = (report.state, text, report.generation, bool(text))
+        groups.setdefault(key, ([], report))[0].append(report.host)
+    return sorted(groups.values(), key=lambda group: group[1].has_failed)
+
+
+def _check_line(result: CheckResult) -> tuple[str, str]:
+    mark = "✓" if result.ok else "✗"
+    took = f"  {result.seconds * 1000:.0f} ms" if result.seconds >= 0.001 else ""
+    detail = f"  {result.detail}" if result.detail else ""
+    text = f"{mark} {result.site} {result.target}  {result.name} ({result.hop}){detail}{took}"
+    return text, "good" if result.ok else "bad"
+
+
+def _state_words(report: HostReport) -> str:
+    seconds = f" in {report.seconds:.1f} s"
+    match report.state:
+        case "unchanged":
+            return f"nothing to do ({report.seconds:.2f} s)"
+        case "planned":
+            return plan_words(report.plan) if report.plan else "planned"
+        case "confirmed":
+            passed = f", {plural(len(report.checks), 'check')} passed" if report.checks else ""
+            number = f" as generation {report.generation}" if report.generation else ""
+            return f"applied and confirmed{number}{passed}{seconds}"
+        case "reverted":
+            return f"failed and reverted{seconds}"
+        case "failed":
+            return "failed; nothing was changed"
+        case "stranded":
+            return "not in a known good state: please look"
+        case "unreachable":
+            return "could not be reached; nothing was changed"
+        case "invalid":
+            return "the playbook is wrong for this host; no host was touched"
+        case "healthy":
+            return f"healthy, {plural(len(report.checks), 'check')} passed{seconds}"
+        case "unhealthy":
+            return f"{plural(len(report.failed_checks), 'check')} of {len(report.checks)} failed"
+        case _:
+            return report.state

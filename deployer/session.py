@@ -1,0 +1,130 @@
+"""One command from its options to its hosts: what is loaded, who connects how, who is told."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from deployer.engine import RunOptions
+from deployer.errors import UsageError
+from deployer.fleet import Fleet
+from deployer.model import Host
+from deployer.outcome import RunReport
+from deployer.project import Project, load_project
+from deployer.report.output import Output
+from deployer.report.terminal import TerminalReport
+
+if TYPE_CHECKING:
+    from deployer.transport import ConnectOptions
+
+
+def load(
+    playbook: Path,
+    *,
+    inventories: Sequence[Path],
+    limit: str | None,
+    extra_vars: Sequence[str],
+    tags: str | None,
+) -> Project:
+    """The project that the options of a command name."""
+    words = None if tags is None else frozenset(tags.replace(",", " ").split())
+    return load_project(
+        playbook, inventories=inventories, extra_vars=extra_vars, limit=limit, tags=words
+    )
+
+
+class Session:
+    """A command's fleet and its report; a context manager that leaves the terminal clean."""
+
+    def __init__(
+        self,
+        command: str,
+        playbook: Path,
+        *,
+        inventories: Sequence[Path],
+        limit: str | None,
+        extra_vars: Sequence[str],
+        tags: str | None,
+        forks: int,
+        ask_become_pass: bool,
+        accept_new: bool,
+        install_python: bool,
+        connect_timeout_s: float,
+        as_json: bool,
+        verbose: bool,
+        confirm_timeout_s: float | None = None,
+    ) -> None:
+        self._as_json = as_json
+        self._accept_new = accept_new
+        self._install_python = install_python
+        self._connect_timeout_s = connect_timeout_s
+        self._project = load(
+            playbook, inventories=inventories, limit=limit, extra_vars=extra_vars, tags=tags
+        )
+        self._become_password = _ask_password() if ask_become_pass else None
+        hosts = self._hosts()
+        self._output = Output(sys.stderr if as_json else sys.stdout)
+        self.report = TerminalReport(
+            self._output, hosts=[host.name for host in hosts], verbose=verbose
+        )
+        self.fleet = Fleet(
+            lambda: self._project,
+            hosts,
+            options=RunOptions(
+                who=getpass.getuser(),
+                origin=socket.gethostname(),
+                connect=self._connect_options,
+                confirm_timeout_s=confirm_timeout_s,
+            ),
+            watcher=self.report,
+            forks=forks,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._output.close()
+
+    def end(self, run: RunReport, quiet_states: Sequence[str]) -> None:
+        """Say how each host came out, and print the document where one was asked for."""
+        self.report.summary(run, quiet_states)
+        if self._as_json:
+            from deployer.report.document import run_document
+
+            print(json.dumps(run_document(run), indent=2, ensure_ascii=False))
+
+    def _hosts(self) -> list[Host]:
+        found = {host.name: host for _, hosts in self._project.plays() for host in hosts}
+        if not found:
+            raise UsageError("No host of the inventory is named by the playbook and --limit.")
+        return list(found.values())
+
+    def _connect_options(self, host: Host) -> ConnectOptions:
+        from deployer.transport import ConnectOptions
+
+        password = self._become_password or host.vars.get("ansible_become_password")
+        return ConnectOptions(
+            connect_timeout_s=self._connect_timeout_s,
+            accept_new=self._accept_new,
+            become=self._project.becomes_root(host),
+            become_password=password,
+            install_python=self._install_python,
+        )
+
+
+def _ask_password() -> str:
+    if not sys.stdin.isatty():
+        raise UsageError("-K asks for a password, and nobody is there to type it.")
+    return getpass.getpass("BECOME password: ")
