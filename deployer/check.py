@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deployer.desired import HostFacts, desired_state
-from deployer.errors import DeployerError, SourceError, SourceErrors, UsageError
+from deployer.errors import SourceError, SourceErrors, UsageError
 from deployer.model import Host, Site
 from deployer.project import Project
 
@@ -124,7 +124,7 @@ def _desired(project: Project, host: Host) -> Any:
 
 
 def _certificate(project: Project, site: Site) -> CertificateFiles:
-    """A provided certificate is read and checked; one of the internal CA is not made for a check."""
+    """A provided certificate is read and checked; a check makes none of the internal CA."""
     if site.tls.issuer == "provided":
         return project.certificate(site)
     from deployer.sites.internal_ca import ephemeral

@@ -13,9 +13,7 @@ from deployer import __version__
 from deployer.errors import EXIT_CHANGES, EXIT_DONE, EXIT_INTERRUPTED, DeployerError, UsageError
 
 if TYPE_CHECKING:
-    from deployer.fleet import Fleet
     from deployer.outcome import HostReport, RunReport
-    from deployer.report.terminal import TerminalReport
     from deployer.session import Session
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -24,7 +22,7 @@ _PLAYBOOK = click.argument("playbook", metavar="SITE.yml", type=click.Path(path_
 
 
 class _Commands(click.Group):
-    """Commands in the order in which a person meets them; `lab` is imported when it is asked for."""
+    """Commands in the order in which a person meets them; `lab` is imported when asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*self.commands, "lab"]

@@ -68,7 +68,7 @@ def _details(change: Change) -> Iterator[str]:
         if (before or {}).get("type") == "directory":
             yield "with everything in it"
         return
-    for key in differing(after, before):
+    for key in after if before is None else differing(after, before):
         if key in hidden or key == "type":
             continue
         text = _attribute_text(key, before, after)
@@ -95,23 +95,22 @@ def _content_differs(change: Change) -> bool:
 
 
 def _attribute_text(key: str, before: Attributes | None, after: Attributes) -> str:
-    new = _word(key, after[key])
+    """An attribute in words: ``mode 0600 → 0644``, ``owner root``, ``not active → active``."""
+    new = after[key]
+    label = f"{key} " if key != "size" and not isinstance(new, bool) else ""
     if before is None or before.get(key) is None:
-        return new
-    return f"{_word(key, before[key])} → {new}"
+        return label + _word(key, new)
+    return f"{label}{_word(key, before[key])} → {_word(key, new)}"
 
 
 def _word(key: str, value: object) -> str:
-    """An attribute in words, so that a line reads: mode 0644, owner root, enabled, not active."""
     if isinstance(value, bool):
         return key if value else f"not {key}"
     if key == "size":
         return f"{value:,} bytes"
-    if key == "target":
-        return f"→ {value}"
     if isinstance(value, list | tuple):
-        return f"{key} {' '.join(map(str, value))}"
-    return f"{key} {value}"
+        return " ".join(map(str, value))
+    return str(value)
 
 
 def _content_lines(change: Change) -> Iterator[Line]:
@@ -133,5 +132,5 @@ def _unified(before: str, after: str) -> Iterable[str]:
 
     old, new = before.splitlines(), after.splitlines()
     yield from list(unified_diff(old, new, lineterm="", n=3))[2:]
-    if before and before.endswith("\n") != after.endswith("\n"):
+    if before and after and before.endswith("\n") != after.endswith("\n"):
         yield "\\ the line break at the end " + ("goes" if before.endswith("\n") else "is added")

@@ -64,10 +64,8 @@ def no_conflict(resource: Resource, observation: Observation) -> str:
     return ""
 
 
-def differing(wanted: Attributes | None, observed: Attributes | None) -> tuple[str, ...]:
-    """The managed attributes that are not as wanted; all of them where one side is absent."""
-    if wanted is None or observed is None:
-        return () if wanted is observed else tuple(wanted or observed or {"": None})
+def differing(wanted: Attributes, observed: Attributes) -> tuple[str, ...]:
+    """The managed attributes that are not as wanted."""
     return tuple(key for key in wanted if observed.get(key) != wanted[key])
 
 
