@@ -1,0 +1,94 @@
+"""The command line without hosts: what it imports, what it refuses, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deployer import cli
+
+HEAVY = {
+    "asyncio",
+    "cryptography",
+    "fabric",
+    "invoke",
+    "jinja2",
+    "paramiko",
+    "pydantic",
+    "rich",
+    "websockets",
+    "yaml",
+}
+
+
+def test_help_imports_nothing_that_it_does_not_need() -> None:
+    program = (
+        "import sys\n"
+        "from deployer.cli import run\n"
+        "run(['--help'])\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert "apply" in done.stdout
+    assert not HEAVY & set(done.stderr.split())
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["--help"]) == 0
+    shown = capsys.readouterr().out
+    for command in ("init", "check", "plan", "apply", "verify", "history", "lab"):
+        assert f"\n  {command} " in shown
+
+
+def test_a_missing_playbook_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "inventory.yml").write_text("all: {hosts: {web1: }}\n")
+    assert cli.run(["plan", "site.yml"]) == 1
+    shown = capsys.readouterr()
+    assert shown.err.startswith("Error: ")
+    assert "site.yml" in shown.err
+    assert shown.out == ""
+
+
+def test_an_error_is_a_document_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["apply", "site.yml", "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["format_version"] == 1
+    assert document["command"] == "apply"
+    assert document["exit_code"] == 1
+    assert "No inventory" in document["error"]
+
+
+def test_wrong_usage_exits_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["apply"]) == 1
+    assert "Missing argument 'SITE.yml'" in capsys.readouterr().err
+    assert cli.run(["aply", "site.yml"]) == 1
+
+
+def test_init_writes_two_files_and_overwrites_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["init", "goaccess"]) == 0
+    assert (tmp_path / "site.yml").read_text().startswith("#")
+    assert (tmp_path / "inventory.yml").is_file()
+    (tmp_path / "site.yml").write_text("mine\n")
+    assert cli.run(["init", "goaccess"]) == 1
+    assert "nothing was written" in capsys.readouterr().err
+    assert (tmp_path / "site.yml").read_text() == "mine\n"
+
+
+def test_init_suggests_the_nearest_template(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["init", "goacces"]) == 1
+    assert "Did you mean goaccess?" in capsys.readouterr().err

@@ -1,0 +1,96 @@
+"""What people and programs see of a run."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from deployer.model import CheckResult, Finding
+from deployer.outcome import HostReport, RunReport, State
+from deployer.report.document import run_document
+from deployer.report.output import Output
+from deployer.report.terminal import TerminalReport
+
+FINDING = Finding(
+    code="bad-gateway",
+    hop="backend",
+    symptom="wss://a.example/ws answered 502",
+    cause="nothing listens on 127.0.0.1:7999",
+    fix="start the service",
+    evidence="HTTP/1.1 502 Bad Gateway\nServer: nginx",
+)
+FAILED = CheckResult(
+    site="a.example", name="upgrade", target="/ws", hop="proxy", ok=False, finding=FINDING
+)
+
+
+def shown(*reports: HostReport) -> str:
+    stream = io.StringIO()
+    terminal = TerminalReport(Output(stream), hosts=[report.host for report in reports])
+    terminal.summary(RunReport(command="apply", hosts=reports, seconds=1.0))
+    return stream.getvalue()
+
+
+def test_the_last_word_names_hop_cause_and_fix() -> None:
+    text = shown(
+        HostReport(
+            host="web1",
+            state="reverted",
+            message="the verification failed; the host is back in its former state",
+            checks=(FAILED,),
+        )
+    )
+    assert "web1: failed and reverted" in text
+    assert "wss://a.example/ws answered 502  [bad-gateway]" in text
+    assert "hop:      backend" in text
+    assert "fix:      start the service" in text
+    assert "              Server: nginx" in text
+
+
+def test_hosts_with_the_same_last_word_share_it_and_the_worst_comes_last() -> None:
+    text = shown(
+        HostReport(host="web3", state="unreachable", message="web3: no answer"),
+        HostReport(host="web1", state="unchanged"),
+        HostReport(host="web2", state="unchanged"),
+    )
+    assert text.index("web1, web2: nothing to do") < text.index("web3: could not be reached")
+    assert "2 unchanged" in text
+
+
+def test_a_host_cannot_move_the_cursor() -> None:
+    stream = io.StringIO()
+    Output(stream).line("evil\x1b[2J\x07 name")
+    assert stream.getvalue() == "evil\\x1b[2J\\x07 name\n"
+
+
+def test_the_document_has_hosts_by_name_and_flat_findings() -> None:
+    report = HostReport(host="web1", state="reverted", checks=(FAILED,))
+    document = run_document(RunReport(command="apply", hosts=(report,)))
+    assert document["exit_code"] == 3
+    assert document["hosts"]["web1"]["state"] == "reverted"
+    (finding,) = document["findings"]
+    assert finding["host"] == "web1"
+    assert finding["site"] == "a.example"
+    assert (finding["hop"], finding["code"]) == ("backend", "bad-gateway")
+    assert finding["fix"] == "start the service"
+
+
+@pytest.mark.parametrize(
+    ("states", "code"),
+    [
+        (("confirmed", "unchanged"), 0),
+        (("confirmed", "unreachable"), 5),
+        (("unreachable", "reverted"), 3),
+        (("stranded", "reverted", "unreachable"), 4),
+        (("invalid", "planned"), 1),
+        ((), 0),
+    ],
+)
+def test_the_worst_host_decides_the_exit_code(states: tuple[State, ...], code: int) -> None:
+    reports = tuple(HostReport(host=state, state=state) for state in states)
+    assert RunReport(command="apply", hosts=reports).exit_code == code
+
+
+def test_a_bare_interruption_has_the_shells_exit_code() -> None:
+    assert RunReport(command="plan", hosts=(), interrupted=True).exit_code == 130
