@@ -1,0 +1,23 @@
+"""Which version of a program a host has, or would get, as far as configs differ by it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+
+def upstream(
+    packages: Mapping[str, Mapping[str, str | None]], names: Sequence[str], *, oldest: str
+) -> str:
+    """The upstream version of the first package that is installed, or else could be: ``1.22.1``.
+
+    `oldest` is what is assumed where the host knows neither: what it understands, later ones do.
+
+    Source: deb-version(7), ``[epoch:]upstream-version[-debian-revision]``.
+    """
+    for state in ("installed", "candidate"):
+        for name in names:
+            found = re.match(r"(?:\d+:)?(\d+(?:\.\d+)*)", packages.get(name, {}).get(state) or "")
+            if found:
+                return found[1]
+    return oldest
