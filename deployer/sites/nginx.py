@@ -25,7 +25,7 @@ ACME_ROOT = "/var/www/acme-challenge"
 # https://nginx.org/en/docs/hash.html
 _LONGEST_HASHED_NAME = 46
 _LONGEST_PREFIX = 29
-_LONGEST_SLUG = 8  # prefix + "_" + slug + "_foreign" stays within the 46
+_LONGEST_SLUG = 8  # prefix + "_" + slug + "_refused" stays within the 46
 
 _PLAIN_PATH = re.compile(r"/[A-Za-z0-9._~!&()*+,=:@/-]*")
 _PLAIN_FILE = re.compile(r"/[\w.~!+,=@/-]*")
@@ -50,7 +50,6 @@ def view(site: Site) -> View:
         _refuse_unless(_PLAIN_NAME, name, what="the name", source=site.source)
     return {
         "domain": site.domain,
-        "variables": prefix,
         "server_names": [name for name in site.names if name not in long_names],
         "server_name_patterns": [_escaped(name) for name in long_names],
         "tls": site.has_tls,
@@ -58,8 +57,8 @@ def view(site: Site) -> View:
         "hsts_s": site.tls.hsts_s if site.has_tls else None,
         "certificate": f"{CERTIFICATES_FOLDER}/{site.domain}/fullchain.pem",
         "certificate_key": f"{CERTIFICATES_FOLDER}/{site.domain}/privkey.pem",
-        "proxied": any(route.upstreams for route in routes),
         "websocket": any(route.websocket for route in routes),
+        "plain": any(route.upstreams and not route.websocket for route in routes),
         "origin_rules": list({str(rule["variable"]): rule for rule in rules.values()}.values()),
         "routes": [
             _route_view(route, prefix=prefix, slug=slug, rule=rules.get(slug))
@@ -105,14 +104,15 @@ def _path(route: Route) -> str:
 
 
 def _slugs(routes: Iterable[Route]) -> list[str]:
-    """A short word for each route, unique in its site, without underscores.
+    """A word for each route from the end of its path, unique in its site, without underscores.
 
     Without them `PREFIX_SLUG_WORD` can be read from its end in one way only, so that the names of
     two sites never meet.
     """
     slugs: list[str] = []
     for route in routes:
-        word = re.sub("[^a-z0-9]", "", _path(route).lower())[:_LONGEST_SLUG] or "root"
+        word = re.sub("[^a-z0-9]", "", _path(route).lower().rpartition("/")[2])
+        word = word[:_LONGEST_SLUG] or "root"
         slug, number = word, 1
         while slug in slugs:
             number += 1
@@ -144,7 +144,7 @@ def _route_view(route: Route, *, prefix: str, slug: str, rule: View | None) -> V
         "scheme": "https" if True in schemes else "http",
         "timeout": duration(route.idle_timeout_s),
         "stripped": f"{prefix}_{slug}_path" if route.strip_prefix and path != "/" else None,
-        "foreign": rule["variable"] if rule else None,
+        "refused": rule["variable"] if rule else None,
     }
 
 
@@ -168,10 +168,11 @@ def _origin_rules(
         if not route.websocket or (anywhere and not route.require_origin):
             continue
         patterns = (".+",) if anywhere else _origin_patterns(site, route)
+        own = route.origins is None and not route.require_origin
         key = (patterns, route.require_origin)
         if key not in shared:
             shared[key] = {
-                "variable": f"{prefix}_{slug}_foreign",
+                "variable": f"{prefix}_foreign" if own else f"{prefix}_{slug}_refused",
                 "patterns": patterns,
                 "require_origin": route.require_origin,
             }

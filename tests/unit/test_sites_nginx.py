@@ -14,7 +14,7 @@ from deployer.model import Route, Upstream
 from deployer.sites import nginx
 
 sys.path.insert(0, str(Path(__file__).parent / "cases/sites"))
-import case as cases
+import site_case as cases
 
 
 @pytest.mark.parametrize("path", cases.CASES, ids=lambda path: path.stem)
