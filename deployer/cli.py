@@ -212,6 +212,22 @@ def apply(playbook: Path, *, diff: bool, yes: bool, dry_run: bool, **given: Any)
 @cli.command()
 @_PLAYBOOK
 @_on_hosts
+@click.option("-y", "--yes", is_flag=True, help="Reload without asking.")
+@_over_ssh
+def reload(playbook: Path, *, yes: bool, **given: Any) -> int:
+    """Test the proxy's config, reload it, and verify."""
+    with _session("reload", playbook, **given) as session:
+
+        def approve(reports: Sequence[HostReport]) -> bool:
+            session.report.plans(reports, with_diff=True)
+            return yes or _asked(reports)
+
+        return _ended(session, session.fleet.reload(approve))
+
+
+@cli.command()
+@_PLAYBOOK
+@_on_hosts
 @_over_ssh
 def verify(playbook: Path, **given: Any) -> int:
     """Check the running service with real handshakes, at any time, changing nothing."""

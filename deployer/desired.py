@@ -82,10 +82,15 @@ def desired_state(
             task.name: handler_from_task(task.name, task.module, task.args, _origin(task))
             for task in rendered.handlers
         },
-        sites=rendered.sites,
+        sites=rendered.sites if _writes_sites(rendered.tasks, tags) else (),
         roots=roots,
         secrets=rendered.secrets,
     )
+
+
+def _writes_sites(tasks: Sequence[RenderedTask], tags: frozenset[str] | None) -> bool:
+    """Whether a run's ``--tags`` include the sites: only then are they there to be verified."""
+    return tags is None or any("sites" in task.tags for task in tasks)
 
 
 def _origin(task: RenderedTask) -> Origin:

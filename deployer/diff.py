@@ -51,6 +51,8 @@ def change_lines(change: Change, *, with_diff: bool = True) -> Iterator[Line]:
 
 def handler_text(run: HandlerRun) -> str:
     """Which handler will run, and because of what."""
+    if not run.because:
+        return f"handler {run.handler.name}  (because it was asked for)"
     causes = [resource_id.partition(":")[2] for resource_id in run.because]
     shown = ", ".join(causes[:3]) + (f" and {len(causes) - 3} more" if len(causes) > 3 else "")
     verb = "change" if len(causes) > 1 else "changes"

@@ -27,7 +27,7 @@ from deployer.errors import (
 )
 from deployer.model import CheckResult, Host, Plan
 from deployer.outcome import HostReport, State
-from deployer.plan import make_plan
+from deployer.plan import make_plan, reload_plan
 from deployer.project import Project
 from deployer.resources import KINDS
 from deployer.wire import observation_from_json, plan_to_json
@@ -97,6 +97,16 @@ class HostRun:
         With `settle_pending`, a commit that a dead run left unconfirmed is reverted first.
         """
         return self._reported(lambda: self._look(settle_pending=settle_pending))
+
+    def look_for_reload(self) -> HostReport:
+        """Connect and plan a reload of the proxies that the sites are served by."""
+
+        def reload() -> HostReport:
+            desired = self._desire(settle_pending=True)
+            plan = reload_plan(host=self.host.name, created_at=_now(), handlers=desired.handlers)
+            return self._planned(plan)
+
+        return self._reported(reload)
 
     def apply(self, plan: Plan) -> HostReport:
         """Apply `plan`, verify, and confirm or revert."""
@@ -191,11 +201,14 @@ class HostRun:
         observations = map(observation_from_json, reply["observations"])
         plan = make_plan(
             host=self.host.name,
-            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            created_at=_now(),
             desired=desired.resources,
             handlers=desired.handlers,
             observations={seen.resource_id: seen for seen in observations},
         )
+        return self._planned(plan)
+
+    def _planned(self, plan: Plan) -> HostReport:
         state: State = "unchanged" if plan.is_empty else "planned"
         return HostReport(host=self.host.name, state=state, plan=plan)
 
@@ -384,6 +397,10 @@ def _state_of(error: DeployerError) -> State:
     if isinstance(error, StrandedError):
         return "stranded"
     return "invalid" if isinstance(error, UsageError) else "failed"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _new_commit_id() -> str:

@@ -67,22 +67,18 @@ class Fleet:
     def plan(self) -> RunReport:
         """Look at every host and change nothing."""
         with self._connections():
-            return self._report("plan", self._look(settle_pending=False))
+            return self._report("plan", self._look(lambda run: run.look()))
 
     def apply(self, approve: Approve) -> RunReport:
         """Plan every host, ask once, then change batch by batch until one fails.
 
         A playbook that is wrong for one host touches none.
         """
-        with self._connections():
-            looked = {report.host: report for report in self._look(settle_pending=True)}
-            states = {report.state for report in looked.values()}
-            if "planned" not in states or "invalid" in states or self._cancelled.is_set():
-                return self._report("apply", looked.values())
-            if not approve(tuple(looked.values())):
-                return self._report("apply", looked.values())
-            ended = self._apply_in_batches(looked)
-            return self._report("apply", [ended[host.name] for host in self._hosts])
+        return self._commit("apply", lambda run: run.look(settle_pending=True), approve)
+
+    def reload(self, approve: Approve) -> RunReport:
+        """Reload the proxies of every host, as a commit that the handshakes confirm."""
+        return self._commit("reload", HostRun.look_for_reload, approve)
 
     def verify(self) -> RunReport:
         """Run the handshake checks on every host."""
@@ -96,13 +92,26 @@ class Fleet:
 
     # --- how --------------------------------------------------------------------------------------
 
-    def _look(self, *, settle_pending: bool) -> list[HostReport]:
-        def look(run: HostRun) -> HostReport:
-            report = run.look(settle_pending=settle_pending)
+    def _commit(
+        self, command: str, look: Callable[[HostRun], HostReport], approve: Approve
+    ) -> RunReport:
+        with self._connections():
+            looked = {report.host: report for report in self._look(look)}
+            states = {report.state for report in looked.values()}
+            if "planned" not in states or "invalid" in states or self._cancelled.is_set():
+                return self._report(command, looked.values())
+            if not approve(tuple(looked.values())):
+                return self._report(command, looked.values())
+            ended = self._apply_in_batches(looked)
+            return self._report(command, [ended[host.name] for host in self._hosts])
+
+    def _look(self, look: Callable[[HostRun], HostReport]) -> list[HostReport]:
+        def watched(run: HostRun) -> HostReport:
+            report = look(run)
             self._watcher.looked(report)
             return report
 
-        return self._in_parallel(look, self._hosts)
+        return self._in_parallel(watched, self._hosts)
 
     def _apply_in_batches(self, looked: dict[str, HostReport]) -> dict[str, HostReport]:
         ended: dict[str, HostReport] = {}

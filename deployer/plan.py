@@ -52,6 +52,16 @@ def make_plan(
     )
 
 
+def reload_plan(*, host: str, created_at: str, handlers: Mapping[str, Handler]) -> Plan:
+    """A plan that changes nothing and reloads each proxy, after the proxy's own config test."""
+    reloads = tuple(
+        HandlerRun(handler=handler, stage=0, because=())
+        for handler in handlers.values()
+        if handler.action == "reload" and handler.config_test
+    )
+    return sealed(Plan(host=host, created_at=created_at, changes=(), handlers=reloads))
+
+
 def _conflict(resource: Resource, observation: Observation) -> str:
     text = observation.problem or KINDS[resource.kind].conflict(resource, observation)
     where = f"{resource.source}: " if resource.source else ""

@@ -1,0 +1,92 @@
+"""Tasks for people who drive things with ``fab``: the commands of deployer, and their parts.
+
+In a ``fabfile.py``::
+
+    from deployer.tasks import ns
+
+Then ``fab apply --playbook site.yml`` does what ``deployer apply site.yml --yes`` does, over the
+same engine: one connection a host, a plan, a commit, a verification. ``fab --list`` names all tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fabric import Collection, task
+from invoke.exceptions import Exit
+
+_HELP = {
+    "playbook": "The playbook; default: site.yml.",
+    "inventory": "The inventory; default: inventory.yml beside the playbook.",
+    "limit": "Only these hosts of the playbook's.",
+    "extra-vars": "key=value, YAML, JSON or @file.",
+}
+
+
+def _run(command: str, playbook: str, *options: str, **given: str | None) -> None:
+    """Run a command of deployer; its exit code is the task's."""
+    from deployer.cli import run
+
+    arguments: list[str] = [command, playbook, *options]
+    for name, value in given.items():
+        if value is not None:
+            arguments += [f"--{name.replace('_', '-')}", value]
+    code = run(arguments)
+    if code:
+        raise Exit(code=code)
+
+
+def _command(name: str, words: str, command: str, options: Sequence[str] = ()) -> Any:
+    """A task over one command with the options that all of them share."""
+
+    def body(
+        c: Any,
+        playbook: str = "site.yml",
+        inventory: str | None = None,
+        limit: str | None = None,
+        extra_vars: str | None = None,
+    ) -> None:
+        _run(command, playbook, *options, inventory=inventory, limit=limit, extra_vars=extra_vars)
+
+    body.__name__ = name
+    body.__doc__ = words
+    return task(name=name.replace("_", "-"), help=_HELP)(body)
+
+
+plan = _command("plan", "Show what an apply would change, and change nothing.", "plan")
+apply = _command(
+    "apply", "Apply, verify with real handshakes; confirm or revert.", "apply", ["--yes"]
+)
+install_proxy = _command(
+    "install_proxy",
+    "Install the proxies that the sites need.",
+    "apply",
+    ["--yes", "--tags", "install"],
+)
+obtain_certificates = _command(
+    "obtain_certificates",
+    "Bring the sites' certificates to the hosts.",
+    "apply",
+    ["--yes", "--tags", "certificates"],
+)
+write_sites = _command(
+    "write_sites",
+    "Write the sites' configs, reload the proxy and verify.",
+    "apply",
+    ["--yes", "--tags", "sites"],
+)
+reload = _command("reload", "Test the proxies' configs and reload them.", "reload", ["--yes"])
+verify = _command("verify", "Check the running services with real handshakes.", "verify")
+history = _command("history", "Show what was applied on each host, newest first.", "history")
+
+ns = Collection(
+    plan,
+    apply,
+    install_proxy,
+    obtain_certificates,
+    write_sites,
+    reload,
+    verify,
+    history,
+)
