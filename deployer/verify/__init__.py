@@ -1,1 +1,86 @@
-""""""
+"""Proof that a site works: real WebSocket handshakes, through the proxy and past it.
+
+    checks.py      Site → which checks (pure)
+    handshake.py, page.py, certificate.py      one connection each → Attempt
+    compare.py, causes.py, judge.py            Attempts → CheckResult with a Finding (pure)
+    run.py         all of them side by side, within time limits
+
+The package's own import is light; `websockets` and `ssl` come when a site is verified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import threading
+
+    from deployer.model import CheckResult, Site
+    from deployer.verify.stream import Dial
+
+TIMEOUT_S = 10.0
+PATIENCE_S = 5.0
+
+#: Handshake, message and ping, and then the comparison with the service, may each take a time-out.
+_STEPS = 4
+
+
+def verify_site(
+    site: Site,
+    *,
+    dial: Dial,
+    roots_pem: bytes | None = None,
+    proxy_host: str = "127.0.0.1",
+    https_port: int = 443,
+    http_port: int = 80,
+    timeout_s: float = TIMEOUT_S,
+    patience_s: float = PATIENCE_S,
+    on_result: Callable[[CheckResult], None] | None = None,
+    interrupt: threading.Event | None = None,
+) -> tuple[CheckResult, ...]:
+    """Every check of `site`, in the order of its routes; nothing on the host is changed.
+
+    `dial` opens streams as seen from the host (`stream.Dial`). `roots_pem` are the roots that the
+    site's certificate must lead to, `None` for this system's trust store. `timeout_s` limits each
+    step of a check; a failing check is tried again for `patience_s` after a reload or start.
+    `on_result` is called for each result in turn, from the calling thread. Once `interrupt` is set,
+    all that is not finished has failed, within a fraction of a second.
+
+    Raises: what `dial` raises of `DeployerError`, that is where the host itself is lost; whatever
+    a peer does is a failed result.
+    """
+    from deployer.verify.access import Access
+    from deployer.verify.checks import ProxyAddress, planned_checks
+    from deployer.verify.run import carried_out
+    from deployer.verify.stream import Deadline
+
+    proxy = ProxyAddress(host=proxy_host, https_port=https_port, http_port=http_port)
+    longest_s = _longest_s(site, timeout_s=timeout_s, patience_s=patience_s)
+    until = Deadline(longest_s, interrupt=interrupt)
+    return carried_out(
+        site,
+        planned_checks(site, proxy),
+        Access(dial=dial, timeout_s=timeout_s, until=until, roots_pem=roots_pem),
+        patience_s=patience_s,
+        on_result=on_result,
+    )
+
+
+def required_s(
+    sites: Iterable[Site], *, timeout_s: float = TIMEOUT_S, patience_s: float = PATIENCE_S
+) -> float:
+    """The longest that verifying `sites` one by one can take; `verify_site` keeps to it."""
+    return sum(_longest_s(site, timeout_s=timeout_s, patience_s=patience_s) for site in sites)
+
+
+def _longest_s(site: Site, *, timeout_s: float, patience_s: float) -> float:
+    longest_hold_s = max((check.hold_s or 0.0 for check in site.verify), default=0.0)
+    return patience_s + _STEPS * timeout_s + longest_hold_s
+
+
+def result_json(result: CheckResult) -> dict[str, Any]:
+    """One result for ``--json``; headers that may hold a secret are left out."""
+    from deployer.verify.document import result_json as written
+
+    return written(result)

@@ -1,0 +1,305 @@
+"""Why a trouble came about and what mends it, in a person's words. Pure, and nothing but words.
+
+Every function returns ``(code, cause, fix)``: the code is stable, for programs; the rest is for
+people, with the directives of the proxy in question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from deployer.model import Proxy, Route
+from deployer.verify.attempt import Trouble
+from deployer.verify.probes import Endpoint
+
+
+class Diagnosis(NamedTuple):
+    """A finding's code, cause and fix."""
+
+    code: str
+    cause: str
+    fix: str
+
+
+UPGRADE: Mapping[Proxy, str] = {
+    "nginx": (
+        "In this very location: proxy_http_version 1.1, and proxy_set_header Upgrade and Connection"
+        " from a map of $http_upgrade. One proxy_set_header in a location drops all inherited ones"
+    ),
+    "apache": (
+        "Put upgrade=websocket on this path's ProxyPass, and that line before those of shorter"
+        " paths"
+    ),
+    "haproxy": "Let `Upgrade: websocket` through (del-header), without force-proxy-request-1.0",
+}
+
+IDLE: Mapping[Proxy, str] = {
+    "nginx": "proxy_read_timeout",
+    "apache": "Timeout and the worker's timeout= (the larger one counts)",
+    "haproxy": "timeout tunnel, in the backend or in defaults",
+}
+
+CHAIN: Mapping[Proxy, str] = {
+    "nginx": "ssl_certificate",
+    "apache": "SSLCertificateFile",
+    "haproxy": "the file after crt",
+}
+
+TLS_PORT: Mapping[Proxy, str] = {
+    "nginx": "listen 443 ssl",
+    "apache": "SSLEngine on, in a VirtualHost for port 443",
+    "haproxy": "bind :443 ssl crt …",
+}
+
+ORIGINS: Mapping[Proxy, str] = {
+    "nginx": "the map of $http_origin",
+    "apache": "the <If> on Origin",
+    "haproxy": "the deny rule on Origin",
+}
+
+BACKEND: Mapping[Proxy, str] = {
+    "nginx": "proxy_pass or the upstream's server lines",
+    "apache": "ProxyPass",
+    "haproxy": "the server lines",
+}
+
+UNIT: Mapping[Proxy, str] = {"nginx": "nginx", "apache": "apache2", "haproxy": "haproxy"}
+
+
+def of_front(trouble: Trouble, *, proxy: Proxy, endpoint: Endpoint) -> Diagnosis:
+    """Nobody, or not the one we expect, answers where the proxy should."""
+    unit = UNIT[proxy]
+    if trouble.code == "no-tls":
+        return Diagnosis(
+            "tls-not-spoken",
+            f"What listens on {endpoint} speaks plain HTTP there.",
+            f"Make that port a TLS port ({TLS_PORT[proxy]}), or move away who else listens there.",
+        )
+    if trouble.code == "speaks-tls":
+        return Diagnosis(
+            "plain-http-on-https",
+            f"What listens on {endpoint} expects TLS, and the site is served without it.",
+            "Give the site a tls: issuer, or move away who else listens there.",
+        )
+    if trouble.code in ("tls-failed", "tls-closed"):
+        return Diagnosis(
+            "tls-failed",
+            "The proxy has no certificate or no common protocol version for this name.",
+            f"Look at {CHAIN[proxy]} of this site and at the proxy's error log.",
+        )
+    if trouble.code == "unreachable":
+        return Diagnosis(
+            "proxy-down",
+            f"{endpoint} cannot be reached from the host itself.",
+            f"systemctl status {unit}; firewall rules on the loopback interface; sshd's"
+            " AllowTcpForwarding and PermitOpen.",
+        )
+    return Diagnosis(
+        "proxy-down",
+        f"Nothing listens on {endpoint}: the proxy is not running, or has not taken this site in.",
+        f"systemctl status {unit}; journalctl -u {unit} -n 20; its own config test says more.",
+    )
+
+
+def of_certificate(trouble: Trouble, *, proxy: Proxy, issuer: str) -> Diagnosis:
+    """The chain that the proxy shows is not accepted."""
+    where = CHAIN[proxy]
+    if trouble.code == "tls-wrong-name":
+        return Diagnosis(
+            "tls-wrong-name",
+            "The proxy answers this name with another site's certificate, or the certificate was"
+            " made before this name was added.",
+            f"Let the certificate hold every name of the site, and {where} point at that one.",
+        )
+    if trouble.code == "tls-expired":
+        return Diagnosis(
+            "tls-expired",
+            "The certificate was not renewed, it was renewed but the proxy has not been reloaded"
+            " since, or a clock is wrong.",
+            f"Compare the file under {where} with what is served; then reload the proxy, or renew.",
+        )
+    if trouble.code == "tls-incomplete-chain":
+        return Diagnosis(
+            "tls-incomplete-chain",
+            "The file holds the certificate alone. Browsers may fetch the rest; programs do not.",
+            f"Let {where} hold the certificate and, after it, the intermediates (fullchain.pem).",
+        )
+    if trouble.code == "tls-roots":
+        return Diagnosis(
+            "tls-untrusted",
+            "The root certificate to judge by is damaged, or not in PEM form.",
+            "Look at the site's tls: settings (ca_bundle) on this machine.",
+        )
+    expected = {
+        "internal": "the internal CA of this controller (.deployer/ca)",
+        "provided": "an issuer that this machine trusts",
+    }.get(issuer, "the site's issuer")
+    return Diagnosis(
+        "tls-untrusted",
+        f"The certificate does not come from {expected}: it is a left-over, a distribution's"
+        " placeholder, or another site's.",
+        f"Let {where} point at this site's own certificate. For a CA of one's own, name its root"
+        " in ca_bundle.",
+    )
+
+
+def of_proxy(
+    trouble: Trouble, *, status_code: int | None, proxy: Proxy, route: Route | None
+) -> Diagnosis:
+    """The service does it right and the proxy does not; statuses are looked at in `compare.py`."""
+    if trouble.code == "closed-while-idle":
+        allowed = f"; idle_timeout allows {route.idle_timeout_s:g} s" if route else ""
+        return Diagnosis(
+            "closed-while-idle",
+            f"The proxy ends silent connections too early{allowed}. Untouched, nginx does after"
+            " 60 s, HAProxy after 50 s and Apache after 300 s (as Debian sets them).",
+            f"Raise idle_timeout of the route ({IDLE[proxy]}), or let the service ping more often.",
+        )
+    if trouble.code in ("wrong-accept", "incomplete-upgrade", "not-http", "bad-negotiation"):
+        return Diagnosis(
+            trouble.code,
+            "Something between here and the service answers in its place, or changes its headers:"
+            " a cache, a filter, or another service on that address.",
+            f"Look at where this path is sent ({BACKEND[proxy]}), and at rules that set or hide"
+            " response headers.",
+        )
+    if trouble.code == "subprotocol-missing":
+        return Diagnosis(
+            "subprotocol-missing",
+            "Sec-WebSocket-Protocol is lost on the way to the service or back.",
+            "Remove the rule of the proxy that drops or overwrites that header.",
+        )
+    if trouble.code == "timeout":
+        return Diagnosis(
+            "timeout",
+            "The proxy takes the request and does not get it answered: it sends this path to"
+            " something that hangs, or has no worker or connection left.",
+            f"Look at {BACKEND[proxy]} for this path, and at the proxy's error log for its limits.",
+        )
+    code = "connection-dropped" if trouble.code in ("closed", "dropped") else trouble.code
+    return Diagnosis(
+        code,
+        "The proxy opens the connection but does not carry it as the service would.",
+        f"Look at the proxy's error log at this moment, and at {IDLE[proxy]}.",
+    )
+
+
+def of_service(trouble: Trouble, *, status_code: int | None, endpoint: Endpoint) -> Diagnosis:
+    """The service itself does it wrong, without any proxy in between."""
+    if trouble.code == "refused":
+        return Diagnosis(
+            "backend-refused",
+            f"Nothing listens on {endpoint}: the service is not running, still starting, or"
+            " listens elsewhere.",
+            "Start the service (systemctl status; ss -ltnp on the host shows who listens where),"
+            " or correct the route's upstream.",
+        )
+    if trouble.code == "unreachable":
+        return Diagnosis(
+            "backend-unreachable",
+            f"{endpoint} does not answer at all, as seen from the host.",
+            "Check the upstream's address, the network between, and firewalls.",
+        )
+    if trouble.code == "speaks-tls":
+        return Diagnosis(
+            "plain-http-on-https",
+            f"The service on {endpoint} expects TLS, and the route speaks plain HTTP to it.",
+            "Write https:// in the route's upstream, or turn the service's own TLS off.",
+        )
+    if trouble.code in ("no-tls", "tls-failed", "tls-closed"):
+        return Diagnosis(
+            "tls-not-spoken",
+            f"The route speaks TLS to the service on {endpoint}, which does not.",
+            "Write http:// in the route's upstream, or turn the service's TLS on.",
+        )
+    if trouble.code == "timeout":
+        return Diagnosis(
+            "timeout",
+            f"The service on {endpoint} accepts connections but does not answer: it hangs, or"
+            " something that is no HTTP service listens there.",
+            "Look at the service's log; restart it; check the route's upstream.",
+        )
+    if trouble.code in ("wrong-accept", "incomplete-upgrade", "not-http", "bad-negotiation"):
+        return Diagnosis(
+            trouble.code,
+            f"What listens on {endpoint} is no WebSocket server by RFC 6455, whatever it says.",
+            "Check the route's upstream; a hand-made handshake belongs into a WebSocket library.",
+        )
+    if trouble.code == "no-pong":
+        return Diagnosis(
+            "no-pong",
+            "The service opens the connection and then does not read from it: it hangs, or it"
+            " ignores pings, which RFC 6455 (section 5.5.2) forbids.",
+            "Look at the service's log and its workers.",
+        )
+    if trouble.code == "unexpected-message":
+        return Diagnosis(
+            "unexpected-message",
+            "The service does not say what the check expects: another version, a worker or"
+            " database that is down, or an expectation that is not right.",
+            "Compare what was received with expect: (a text is the whole message; a pattern is"
+            " searched for), and look at the service's log.",
+        )
+    if trouble.code == "subprotocol-missing":
+        return Diagnosis(
+            "subprotocol-missing",
+            "The service does not know the subprotocols that were offered.",
+            "Correct subprotocols: of the check, or the service's version.",
+        )
+    if trouble.code == "closed-while-idle":
+        return Diagnosis(
+            "closed-while-idle",
+            "The service itself ends silent connections, by a heartbeat that it expects or a limit"
+            " of its own.",
+            "Send what it expects within its limit, raise that limit, or shorten hold:.",
+        )
+    if trouble.code == "status":
+        return _service_status(status_code or 0, endpoint)
+    code = "connection-dropped" if trouble.code in ("closed", "dropped") else trouble.code
+    return Diagnosis(
+        code,
+        f"The service on {endpoint} ends the connection by itself: it fails, or it wants something"
+        " that the check does not send.",
+        "Look at the service's log at this moment.",
+    )
+
+
+# What services say to a handshake that they do not take for one, measured.
+_FINGERPRINTS: Mapping[int, str] = {
+    200: "It answers with an ordinary page: another path is its WebSocket, or it has none.",
+    400: "It does not accept this as a handshake: a wrong path, Origin, Host or subprotocol.",
+    404: "It has no WebSocket on this path, or refuses this Origin or Host with that status.",
+    405: "It has an ordinary page on this path, that does not even take GET.",
+    426: "It wants an upgrade on this path, but not this one.",
+    500: "It fails inside.",
+}
+
+
+def _service_status(status_code: int, endpoint: Endpoint) -> Diagnosis:
+    if status_code in (301, 302, 303, 307, 308):
+        return Diagnosis(
+            "redirected",
+            f"The service on {endpoint} redirects, and WebSocket clients do not follow: the path"
+            " lacks or has a slash at its end, or the app forces HTTPS or its own name.",
+            "Use the path that it redirects to; an app that forces HTTPS must trust"
+            " X-Forwarded-Proto.",
+        )
+    if status_code == 403:
+        return Diagnosis(
+            "origin-blocked",
+            f"The service on {endpoint} refuses this Origin or Host itself, or wants a login.",
+            "Add the site's origin to the service's own list of allowed origins and hosts.",
+        )
+    if status_code == 401:
+        return Diagnosis(
+            "login-required",
+            f"The service on {endpoint} wants a login before the handshake.",
+            "Put a token into the path of a verify: entry, if the service takes one there.",
+        )
+    cause = _FINGERPRINTS.get(status_code, "It does not take this for a WebSocket handshake.")
+    return Diagnosis(
+        "backend-not-websocket",
+        f"The service on {endpoint} is reached, and is not the one. {cause}",
+        "Check the route's upstream, its path and strip_prefix against the service's own manual.",
+    )

@@ -1,0 +1,179 @@
+"""Carry out a `TlsProbe`: is what the proxy shows a chain that a strict client accepts?
+
+OpenSSL judges the chain as curl and Python do: unlike a browser, it fetches no missing certificate.
+Where it refuses, a second connection that accepts anything looks at what was shown, to say why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+import time
+from dataclasses import dataclass
+
+from deployer.model import HandshakeResult
+from deployer.verify.access import Access, told_as_trouble
+from deployer.verify.attempt import Attempt, Trouble, printable
+from deployer.verify.probes import TlsProbe
+from deployer.verify.tls import TlsStream, client_context
+
+_DAY_S = 86400.0
+
+# X509_V_ERR_*, openssl-verification-options(1) and x509_vfy.h; ssl names only their texts.
+_NOT_YET_VALID = 9
+_EXPIRED = 10
+_SELF_SIGNED = (18, 19)
+_ISSUER_MISSING = (2, 20, 21)
+_WRONG_NAME = (62, 64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """The first certificate that the proxy showed, and how many came with it (0: not known)."""
+
+    subject: str
+    issuer: str
+    names: tuple[str, ...]
+    not_before: str
+    not_after: str
+    chain_length: int
+
+    @property
+    def is_self_issued(self) -> bool:
+        return self.subject == self.issuer
+
+
+def attempt_tls(probe: TlsProbe, access: Access) -> Attempt:
+    """Negotiate TLS for `probe.server_name`, strictly."""
+    began = time.monotonic()
+    timings_s: dict[str, float] = {}
+    trouble: Trouble | None = None
+    note = ""
+    try:
+        note = _strictly(probe, access, timings_s)
+    except Trouble as error:
+        trouble = error
+    answer = HandshakeResult(
+        uri=probe.uri,
+        hop=probe.hop,
+        timings_s=timings_s,
+        error=trouble.words if trouble else None,
+    )
+    return Attempt(answer=answer, trouble=trouble, note=note, seconds=time.monotonic() - began)
+
+
+def _strictly(probe: TlsProbe, access: Access, timings_s: dict[str, float]) -> str:
+    context = client_context(roots_pem=access.roots_pem, verified=True)
+    secured = _connected(probe, access, context, timings_s)
+    certificate = secured.tls.getpeercert() or {}
+    version = secured.tls.version() or "TLS"
+    not_after = str(certificate.get("notAfter", ""))
+    left_s = ssl.cert_time_to_seconds(not_after) - time.time()
+    return f"{version}, {left_s / _DAY_S:,.1f} days left"
+
+
+def _connected(
+    probe: TlsProbe, access: Access, context: ssl.SSLContext, timings_s: dict[str, float]
+) -> TlsStream:
+    """A negotiated connection, closed again: what it has learnt stays readable."""
+    began = time.monotonic()
+    deadline = access.step()
+    stream = access.dialled(probe.endpoint, deadline)
+    timings_s["connect"] = time.monotonic() - began
+    secured = TlsStream(stream, context, server_name=probe.server_name)
+    try:
+        began = time.monotonic()
+        with told_as_trouble("the TLS handshake", access.timeout_s):
+            try:
+                secured.handshake(deadline)
+            except ssl.SSLCertVerificationError as error:
+                raise _distrust(error, probe, access) from error
+        timings_s["tls"] = time.monotonic() - began
+    finally:
+        with contextlib.suppress(OSError, EOFError):
+            stream.close()
+    return secured
+
+
+def _distrust(error: ssl.SSLCertVerificationError, probe: TlsProbe, access: Access) -> Trouble:
+    try:
+        shown = _what_is_shown(probe, access)
+    except (Trouble, ValueError):
+        words = f"shows a certificate that is not accepted: {error.verify_message}"
+        return Trouble("tls-untrusted", words)
+    return explained(
+        error.verify_code,
+        error.verify_message,
+        shown,
+        name=str(probe.server_name),
+        issuer_keyword=probe.issuer,
+    )
+
+
+def explained(
+    verify_code: int, verify_message: str, shown: Shown, *, name: str, issuer_keyword: str
+) -> Trouble:
+    """OpenSSL's refusal, in words of what was shown."""
+    names = ", ".join(shown.names) or "no name at all"
+    evidence = printable(
+        f"certificate for {names}; subject {shown.subject}; issued by {shown.issuer}; valid from "
+        f"{shown.not_before} to {shown.not_after}; {shown.chain_length or 'unknown number of'} "
+        f"certificates sent; OpenSSL: {verify_message}",
+        limit=500,
+    )
+    if verify_code in _WRONG_NAME:
+        code, words = "tls-wrong-name", f"shows a certificate for {names}, not for {name}"
+    elif verify_code == _EXPIRED:
+        code, words = "tls-expired", f"shows a certificate that ended on {shown.not_after}"
+    elif verify_code == _NOT_YET_VALID:
+        code, words = "tls-expired", f"shows a certificate that begins only on {shown.not_before}"
+    elif verify_code in _SELF_SIGNED and shown.is_self_issued:
+        code, words = "tls-untrusted", "shows a self-signed certificate"
+    elif (
+        verify_code in _ISSUER_MISSING
+        and shown.chain_length == 1
+        and not shown.is_self_issued
+        # The internal CA signs without an intermediate: a certificate alone is its whole chain.
+        and issuer_keyword != "internal"
+    ):
+        code = "tls-incomplete-chain"
+        words = f"sends its own certificate alone, without that of its issuer, {shown.issuer}"
+    elif verify_code in _ISSUER_MISSING or verify_code in _SELF_SIGNED:
+        code, words = "tls-untrusted", f"shows a certificate of an unknown issuer, {shown.issuer}"
+    else:
+        code = "tls-untrusted"
+        words = f"shows a certificate that is not accepted: {verify_message}"
+    return Trouble(code, printable(words, limit=300), evidence=evidence)
+
+
+def _what_is_shown(probe: TlsProbe, access: Access) -> Shown:
+    from cryptography import x509
+
+    secured = _connected(probe, access, access.any_certificate, {})
+    leaf = x509.load_der_x509_certificate(secured.tls.getpeercert(binary_form=True) or b"")
+    try:
+        extension = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = (
+            *extension.get_values_for_type(x509.DNSName),
+            *(str(address) for address in extension.get_values_for_type(x509.IPAddress)),
+        )
+    except x509.ExtensionNotFound:
+        names = ()
+    return Shown(
+        subject=leaf.subject.rfc4514_string(),
+        issuer=leaf.issuer.rfc4514_string(),
+        names=names,
+        not_before=f"{leaf.not_valid_before_utc:%Y-%m-%d %H:%M} UTC",
+        not_after=f"{leaf.not_valid_after_utc:%Y-%m-%d %H:%M} UTC",
+        chain_length=_chain_length(secured.tls),
+    )
+
+
+def _chain_length(tls: ssl.SSLObject) -> int:
+    """How many certificates were sent; 0 where this Python cannot tell."""
+    # Public from Python 3.13; before, the same method is on the object beneath, from 3.10.
+    for owner in (tls, getattr(tls, "_sslobj", None)):
+        unverified_chain = getattr(owner, "get_unverified_chain", None)
+        if unverified_chain is not None:
+            return len(unverified_chain() or ())
+    return 0

@@ -1,0 +1,345 @@
+"""Which checks a site gets, in the order in which their results are told. Pure.
+
+The certificate of each name and the redirect come first; then each route with all that concerns it;
+then the entries under `verify:`. A check through the proxy carries the same probe straight to the
+service, its `peer`: when the check fails, the peer tells whose fault it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from deployer.model import Check, Hop, Route, Site
+from deployer.verify.probes import Endpoint, HttpProbe, Probe, TlsProbe, UpgradeProbe
+
+Kind = Literal[
+    "certificate",
+    "redirect",
+    "handshake",
+    "service",
+    "listed-origin",
+    "foreign-origin",
+    "no-origin",
+    "h2c",
+    "page",
+    "entry",
+]
+
+FOREIGN_ORIGIN = "https://origin.invalid"  # RFC 2606: never a real page's
+_MOST_ORIGINS = 5
+_REDIRECT_TARGET = "/deployer/verify?redirect=kept"
+_USER_AGENT = ("User-Agent", "deployer-verify")
+# RFC 7540, section 3.2.1: the settings that an upgrade to h2c brings along, base64url.
+_H2C_HEADERS = (
+    ("Connection", "Upgrade, HTTP2-Settings"),
+    ("Upgrade", "h2c"),
+    ("HTTP2-Settings", "AAMAAABkAAQAoAAAAAIAAAAA"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedCheck:
+    """One check: `probe` decides; `peer` and `plain` are only tried where it fails.
+
+    `plain` is the service's answer to a request that asks for no upgrade. `leader` is the place, in
+    the list of all checks, of the handshake without which this check cannot succeed.
+    """
+
+    kind: Kind
+    name: str
+    target: str
+    hop: Hop
+    probe: Probe
+    peer: HttpProbe | None = None
+    plain: HttpProbe | None = None
+    leader: int | None = None
+    route: Route | None = None
+
+    @property
+    def hold_s(self) -> float:
+        """How long the check holds a connection in silence."""
+        held = isinstance(self.probe, UpgradeProbe) and self.probe.hold_s
+        return held or 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyAddress:
+    """Where the proxy listens, as the host sees it."""
+
+    host: str = "127.0.0.1"
+    https_port: int = 443
+    http_port: int = 80
+
+
+def planned_checks(site: Site, proxy: ProxyAddress) -> tuple[PlannedCheck, ...]:
+    """Every check of `site`."""
+    return _Planner(site, proxy).all()
+
+
+def concrete(name: str) -> str:
+    """A name to ask for: `name` itself, or one that the wildcard stands for."""
+    return name.replace("*", "wildcard", 1) if name.startswith("*.") else name
+
+
+def serving_route(site: Site, path: str) -> Route | None:
+    """The route that serves `path`, query aside: the longest wins, exact before prefix."""
+    bare = path.partition("?")[0]
+
+    def serves(route: Route) -> bool:
+        prefix = route.path.rstrip("/")
+        inside = route.match == "prefix" and bare.startswith(f"{prefix}/")
+        return bare == route.path or inside
+
+    candidates = [route for route in site.routes if serves(route)]
+    ranked = sorted(candidates, key=lambda route: (len(route.path), route.match == "exact"))
+    return ranked[-1] if ranked else None
+
+
+def path_at_service(route: Route, target: str) -> str:
+    """The request target as the service sees it; ``/ws`` is ``/`` where the prefix is stripped."""
+    if not route.strip_prefix:
+        return target
+    rest = target[len(route.path.rstrip("/")) :]
+    return rest if rest.startswith("/") else f"/{rest}"
+
+
+class _Planner:
+    def __init__(self, site: Site, proxy: ProxyAddress) -> None:
+        self._site = site
+        self._domain = concrete(site.domain)
+        self._https = site.has_tls
+        self._redirecting = Endpoint(host=proxy.host, port=proxy.http_port)
+        self._serving = (
+            Endpoint(host=proxy.host, port=proxy.https_port, tls=True)
+            if self._https
+            else self._redirecting
+        )
+        self._leaders: dict[str, int] = {}
+
+    def all(self) -> tuple[PlannedCheck, ...]:
+        planned = list(self._of_site())
+        first_websocket = next((route for route in self._site.routes if route.websocket), None)
+        for route in self._site.routes:
+            if route.websocket:
+                self._leaders[route.path] = len(planned)
+                planned += self._of_websocket(route, with_aliases=route is first_websocket)
+            else:
+                planned.append(self._page(route))
+            if route.upstreams:
+                planned.append(self._h2c(route))
+        planned += (self._entry(check) for check in self._site.verify)
+        return tuple(planned)
+
+    # --- the site as a whole ----------------------------------------------------------------------
+
+    def _of_site(self) -> Iterator[PlannedCheck]:
+        if not self._https:
+            return
+        for name in self._site.names:
+            asked = concrete(name)
+            probe = TlsProbe(
+                uri=f"https://{asked}",
+                hop="proxy",
+                endpoint=self._serving,
+                server_name=asked,
+                issuer=self._site.tls.issuer,
+            )
+            yield PlannedCheck(
+                kind="certificate", name="certificate", target=name, hop="proxy", probe=probe
+            )
+        uri = f"http://{self._domain}{_REDIRECT_TARGET}"
+        yield PlannedCheck(
+            kind="redirect",
+            name="redirect to https",
+            target=f"http://{self._domain}/",
+            hop="proxy",
+            probe=HttpProbe(
+                uri=uri,
+                hop="proxy",
+                endpoint=self._redirecting,
+                target=_REDIRECT_TARGET,
+                headers=(("Host", self._domain), _USER_AGENT, ("Connection", "close")),
+            ),
+        )
+
+    # --- routes -----------------------------------------------------------------------------------
+
+    def _of_websocket(self, route: Route, *, with_aliases: bool) -> Iterator[PlannedCheck]:
+        own = self._own_origin(route, self._domain)
+        main = self._upgrade(route.path, name=self._domain, origin=own)
+        yield self._through(route, main, kind="handshake", name="handshake", target=route.path)
+        peer = self._peer(route, main)
+        yield PlannedCheck(
+            kind="service",
+            name="handshake",
+            target=f"{route.path} at {peer.endpoint}",
+            hop="backend",
+            probe=peer,
+            plain=self._plain(route, main),
+            route=route,
+        )
+        for alias in self._site.aliases if with_aliases else ():
+            asked = concrete(alias)
+            probe = self._upgrade(route.path, name=asked, origin=self._own_origin(route, asked))
+            target = f"{asked}{route.path}"
+            yield self._through(route, probe, kind="handshake", name="handshake", target=target)
+        yield from self._of_origins(route)
+
+    def _of_origins(self, route: Route) -> Iterator[PlannedCheck]:
+        leader = self._leaders[route.path]
+        listed = () if route.origins in (None, ("any",)) else route.origins or ()
+        for origin in listed[1:_MOST_ORIGINS]:
+            probe = self._upgrade(route.path, name=self._domain, origin=origin)
+            check = self._through(
+                route,
+                probe,
+                kind="listed-origin",
+                name="listed origin",
+                target=f"{route.path} from {origin}",
+            )
+            yield replace(check, leader=leader)
+        if route.origins != ("any",):
+            probe = self._upgrade(route.path, name=self._domain, origin=FOREIGN_ORIGIN)
+            check = self._through(
+                route,
+                probe,
+                kind="foreign-origin",
+                name="foreign origin refused",
+                target=route.path,
+            )
+            yield replace(check, peer=None, plain=None, leader=leader)
+        name = "missing origin refused" if route.require_origin else "no origin needed"
+        probe = self._upgrade(route.path, name=self._domain, origin=None)
+        check = self._through(route, probe, kind="no-origin", name=name, target=route.path)
+        yield replace(check, leader=leader)
+
+    def _h2c(self, route: Route) -> PlannedCheck:
+        """RFC 7540's cleartext upgrade would open a tunnel past every rule of the proxy."""
+        headers = (("Host", self._domain), _USER_AGENT, *_H2C_HEADERS)
+        return PlannedCheck(
+            kind="h2c",
+            name="h2c refused",
+            target=route.path,
+            hop="proxy",
+            probe=self._get(route.path, headers=headers),
+            leader=self._leaders.get(route.path),
+            route=route,
+        )
+
+    def _page(self, route: Route) -> PlannedCheck:
+        headers = (("Host", self._domain), _USER_AGENT, ("Connection", "close"))
+        probe = self._get(route.path, headers=headers)
+        return PlannedCheck(
+            kind="page",
+            name="page",
+            target=route.path,
+            hop="proxy",
+            probe=probe,
+            peer=self._plain(route, probe) if route.upstreams else None,
+            route=route,
+        )
+
+    def _entry(self, check: Check) -> PlannedCheck:
+        route = serving_route(self._site, check.path)
+        own = self._own_origin(route, self._domain)
+        probe = replace(
+            self._upgrade(check.path, name=self._domain, origin=check.origin or own),
+            subprotocols=check.subprotocols,
+            send=check.send,
+            expect=check.expect,
+            expect_is_regex=check.expect_is_regex,
+            hold_s=check.hold_s,
+        )
+        held = f" held for {check.hold_s:g} s" if check.hold_s else ""
+        target = f"{check.path}{held}"
+        return self._through(route, probe, kind="entry", name="verify", target=target)
+
+    # --- probes -----------------------------------------------------------------------------------
+
+    def _own_origin(self, route: Route | None, name: str) -> str:
+        """The origin of the site's own page, or the first one that the route allows."""
+        if route is not None and route.origins and route.origins != ("any",):
+            return route.origins[0]
+        return f"{'https' if self._https else 'http'}://{name}"
+
+    def _get(self, target: str, *, headers: tuple[tuple[str, str], ...]) -> HttpProbe:
+        return HttpProbe(
+            uri=f"{'https' if self._https else 'http'}://{self._domain}{target}",
+            hop="proxy",
+            endpoint=self._serving,
+            server_name=self._domain,
+            target=target,
+            headers=headers,
+        )
+
+    def _upgrade(self, target: str, *, name: str, origin: str | None) -> UpgradeProbe:
+        origin_header = (("Origin", origin),) if origin is not None else ()
+        return UpgradeProbe(
+            uri=f"{'wss' if self._https else 'ws'}://{name}{target}",
+            hop="proxy",
+            endpoint=self._serving,
+            server_name=name,
+            target=target,
+            headers=(("Host", name), _USER_AGENT, *origin_header),
+        )
+
+    def _through(
+        self, route: Route | None, probe: UpgradeProbe, *, kind: Kind, name: str, target: str
+    ) -> PlannedCheck:
+        has_service = route is not None and route.websocket and bool(route.upstreams)
+        return PlannedCheck(
+            kind=kind,
+            name=name,
+            target=target,
+            hop="proxy",
+            probe=probe,
+            peer=self._peer(route, probe) if route is not None and has_service else None,
+            plain=self._plain(route, probe) if route is not None and has_service else None,
+            route=route,
+        )
+
+    def _peer(self, route: Route, probe: UpgradeProbe) -> UpgradeProbe:
+        """The same probe, straight to the route's first upstream, as the proxy would send it."""
+        target = path_at_service(route, probe.target)
+        endpoint = _upstream_of(route)
+        return replace(
+            probe,
+            uri=f"{'wss' if endpoint.tls else 'ws'}://{endpoint}{target}",
+            hop="backend",
+            endpoint=endpoint,
+            server_name=None,
+            target=target,
+            headers=(*probe.headers, *self._forwarded(probe)),
+        )
+
+    def _plain(self, route: Route, probe: HttpProbe) -> HttpProbe:
+        """A GET without any wish to upgrade, straight to the route's first upstream."""
+        target = path_at_service(route, probe.target)
+        endpoint = _upstream_of(route)
+        kept = tuple(field for field in probe.headers if field[0] not in ("Connection", "Upgrade"))
+        return HttpProbe(
+            uri=f"{'https' if endpoint.tls else 'http'}://{endpoint}{target}",
+            hop="backend",
+            endpoint=endpoint,
+            target=target,
+            headers=(*kept, *self._forwarded(probe), ("Connection", "close")),
+        )
+
+    def _forwarded(self, probe: HttpProbe) -> tuple[tuple[str, str], ...]:
+        """What the proxy adds: an app that forces HTTPS would answer with a redirect without it."""
+        host = dict(probe.headers)["Host"]
+        return (
+            ("X-Real-IP", "127.0.0.1"),
+            ("X-Forwarded-For", "127.0.0.1"),
+            ("X-Forwarded-Proto", "https" if self._https else "http"),
+            ("X-Forwarded-Host", host),
+        )
+
+
+def _upstream_of(route: Route) -> Endpoint:
+    upstream = route.upstreams[0]
+    return Endpoint(
+        host=upstream.host, port=upstream.port, socket=upstream.socket, tls=upstream.tls
+    )

@@ -1,0 +1,53 @@
+"""Results as JSON documents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deployer.model import CheckResult, Finding, HandshakeResult
+from deployer.verify.attempt import printable
+
+_HIDDEN_HEADERS = frozenset({"set-cookie", "www-authenticate"})
+
+
+def result_json(result: CheckResult) -> dict[str, Any]:
+    """One result for ``--json``; headers that may hold a secret are left out."""
+    return {
+        "site": result.site,
+        "name": result.name,
+        "target": result.target,
+        "hop": result.hop,
+        "ok": result.ok,
+        "detail": result.detail,
+        "seconds": round(result.seconds, 4),
+        "handshake": _handshake(result.handshake) if result.handshake else None,
+        "finding": finding_json(result.finding) if result.finding else None,
+    }
+
+
+def finding_json(finding: Finding) -> dict[str, str]:
+    """One finding; who prints a list of them adds host and site."""
+    return {
+        "code": finding.code,
+        "hop": finding.hop,
+        "symptom": finding.symptom,
+        "cause": finding.cause,
+        "fix": finding.fix,
+        "evidence": finding.evidence,
+    }
+
+
+def _handshake(handshake: HandshakeResult) -> dict[str, Any]:
+    return {
+        "uri": handshake.uri,
+        "status_code": handshake.status_code,
+        "headers": [
+            [name, value]
+            for name, value in handshake.headers
+            if name.lower() not in _HIDDEN_HEADERS
+        ],
+        "subprotocol": handshake.subprotocol,
+        "timings_s": {name: round(value, 4) for name, value in handshake.timings_s.items()},
+        "body": printable(handshake.body),
+        "error": handshake.error,
+    }

@@ -1,0 +1,274 @@
+"""From what was tried to a `CheckResult`: passed or not, in words, with a finding. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from deployer.model import CheckResult, Finding, Site
+from deployer.verify import causes
+from deployer.verify.attempt import Attempt, printable
+from deployer.verify.causes import Diagnosis
+from deployer.verify.checks import FOREIGN_ORIGIN, Kind, PlannedCheck
+from deployer.verify.compare import Tried, finding_of, location_of, made, subject
+from deployer.verify.probes import HttpProbe
+
+_ABOUT_THE_CHAIN = frozenset(
+    {"tls-untrusted", "tls-wrong-name", "tls-incomplete-chain", "tls-expired", "tls-roots"}
+)
+
+
+class Case(NamedTuple):
+    """All that a verdict may look at."""
+
+    site: Site
+    check: PlannedCheck
+    tried: Tried
+    leader: Tried | None
+
+    @property
+    def attempt(self) -> Attempt:
+        return self.tried.attempt
+
+    @property
+    def status(self) -> int | None:
+        return self.tried.attempt.status_code
+
+
+class Verdict(NamedTuple):
+    """Whether the check passed, one line about it, and what is wrong."""
+
+    ok: bool
+    detail: str
+    finding: Finding | None = None
+
+
+def judge(
+    site: Site, check: PlannedCheck, tried: Tried, *, leader: Tried | None = None
+) -> CheckResult:
+    """The result of one check; `leader` is what was tried for `check.leader`."""
+    verdict = _VERDICTS[check.kind](Case(site, check, tried, leader))
+    is_handshake = check.kind not in ("certificate", "redirect", "page", "h2c")
+    return CheckResult(
+        site=site.domain,
+        name=check.name,
+        target=check.target,
+        hop=check.hop,
+        ok=verdict.ok,
+        detail=verdict.detail,
+        seconds=tried.attempt.seconds,
+        handshake=tried.attempt.answer if is_handshake else None,
+        finding=verdict.finding,
+    )
+
+
+def _certificate(case: Case) -> Verdict:
+    trouble = case.attempt.trouble
+    if trouble is None:
+        return Verdict(True, case.attempt.note)
+    if trouble.code not in _ABOUT_THE_CHAIN:
+        return _failed(case)
+    diagnosis = causes.of_certificate(trouble, proxy=case.site.proxy, issuer=case.site.tls.issuer)
+    symptom = subject(case.check, trouble)
+    return Verdict(
+        False, trouble.words, made(diagnosis, hop="proxy", symptom=symptom, attempt=case.attempt)
+    )
+
+
+def _handshake(case: Case) -> Verdict:
+    if case.attempt.trouble is None:
+        return Verdict(True, _handshake_words(case.attempt))
+    return _failed(case)
+
+
+def _listed_origin(case: Case) -> Verdict:
+    if case.attempt.trouble is not None and _fails_as_leader(case):
+        return _dependent(case)
+    return _handshake(case)
+
+
+def _foreign_origin(case: Case) -> Verdict:
+    return _refused_with_403(
+        case,
+        allowed=f"a page of {FOREIGN_ORIGIN} may open connections with the visitor's cookies",
+    )
+
+
+def _no_origin(case: Case) -> Verdict:
+    if case.check.route is not None and case.check.route.require_origin:
+        return _refused_with_403(case, allowed="a request without Origin is let in")
+    if case.attempt.trouble is None:
+        return Verdict(True, _handshake_words(case.attempt))
+    if _fails_as_leader(case):
+        return _dependent(case)
+    peer = case.tried.peer
+    if peer is not None and peer.status_code is not None and 400 <= peer.status_code < 500:
+        words = f"the service itself wants an Origin (it answers {peer.status_code} without)"
+        return Verdict(True, words)
+    return _failed(case)
+
+
+def _refused_with_403(case: Case, *, allowed: str) -> Verdict:
+    if case.status == 403:
+        return Verdict(True, "answered 403")
+    if case.status != 101 and _fails_as_leader(case):
+        return _dependent(case)
+    if case.status is None:
+        return _failed(case)
+    diagnosis = Diagnosis(
+        "origin-open",
+        f"The proxy does not check Origin on this path: {allowed} (cross-site WebSocket"
+        " hijacking, where the service does not check it either).",
+        f"Let {causes.ORIGINS[case.site.proxy]} answer 403, or write origins: [any] if that is"
+        " meant.",
+    )
+    symptom = f"{case.check.probe.uri} answered {case.status}, not 403"
+    finding = made(diagnosis, hop="proxy", symptom=symptom, attempt=case.attempt)
+    return Verdict(False, f"answered {case.status}, not 403", finding)
+
+
+def _h2c(case: Case) -> Verdict:
+    if case.status == 101:
+        diagnosis = Diagnosis(
+            "h2c-tunnel",
+            "The proxy passes `Upgrade: h2c` on to a service that speaks HTTP/2: whoever asks gets"
+            " a tunnel past every rule of the proxy.",
+            "Pass Upgrade on only where it is websocket (nginx: a map of $http_upgrade; Apache:"
+            " upgrade=websocket; HAProxy: del-header Upgrade unless it is websocket).",
+        )
+        symptom = f"{case.check.probe.uri} answered 101 to Upgrade: h2c"
+        finding = made(diagnosis, hop="proxy", symptom=symptom, attempt=case.attempt)
+        return Verdict(False, "answered 101 to Upgrade: h2c", finding)
+    trouble = case.attempt.trouble
+    if trouble is None:
+        return Verdict(True, f"answered {case.status}")
+    if _fails_as_leader(case):
+        return _dependent(case)
+    if trouble.code in ("timeout", "closed"):
+        return Verdict(True, f"{trouble.words}: no upgrade")
+    return _failed(case)
+
+
+def _redirect(case: Case) -> Verdict:
+    if case.attempt.trouble is not None:
+        return _failed(case)
+    location = location_of(case.attempt)
+    if case.status in (301, 308) and _leads_to_https(case, location):
+        return Verdict(True, f"answered {case.status} to https")
+    saying = f"answered {case.status}"
+    if location:
+        saying += f" to {printable(location)}"
+    diagnosis = Diagnosis(
+        "redirect-missing",
+        "Who types the name without https:// does not get to the site: port 80 is served by another"
+        " site, or the redirect loses the name, the path or the query.",
+        "Let port 80 answer 308 to https://, this name, and the same path and query (nginx: return"
+        " 308 https://$host$request_uri), for everything but /.well-known/acme-challenge/.",
+    )
+    symptom = f"{case.check.probe.uri} {saying}, not 308 to the same at https://"
+    finding = made(diagnosis, hop="proxy", symptom=symptom, attempt=case.attempt)
+    return Verdict(False, saying, finding)
+
+
+def _leads_to_https(case: Case, location: str) -> bool:
+    asked = urlsplit(case.check.probe.uri)
+    try:
+        got = urlsplit(location)
+        port = got.port
+    except ValueError:
+        return False
+    same_place = (got.hostname, got.path, got.query) == (asked.hostname, asked.path, asked.query)
+    return got.scheme == "https" and same_place and port in (None, 443)
+
+
+def _page(case: Case) -> Verdict:
+    if case.attempt.trouble is not None:
+        return _failed(case)
+    status, peer = case.status or 0, case.tried.peer
+    saying = f"answered {status}"
+    if status < 500 and status != 404:
+        return Verdict(True, saying)
+    if case.check.peer is None:
+        if status == 404:
+            return Verdict(True, f"{saying}: there is no index file under the route's root yet")
+        diagnosis = Diagnosis(
+            "page-broken",
+            "The proxy cannot serve its own files.",
+            "Look at the proxy's error log, and at owner and mode of the route's root.",
+        )
+    elif peer is not None and peer.trouble is not None:
+        return Verdict(False, saying, _failed(case).finding)
+    elif peer is not None and peer.status_code == status and status == 404:
+        return Verdict(True, f"{saying}, as the service does")
+    elif peer is not None and peer.status_code == status:
+        diagnosis = Diagnosis(
+            "service-failing",
+            f"The service on {case.check.peer.endpoint} answers {status} itself.",
+            "Look at the service's log.",
+        )
+        symptom = f"{case.check.probe.uri} {saying}, as the service itself does"
+        finding = made(diagnosis, hop="backend", symptom=symptom, attempt=case.attempt)
+        return Verdict(False, saying, finding)
+    else:
+        there = f"the service itself answers {peer.status_code if peer else 'otherwise'}"
+        diagnosis = Diagnosis(
+            "bad-gateway" if status >= 500 else "wrong-route",
+            f"The proxy does not pass this path on as it should: {there}.",
+            f"Compare {causes.BACKEND[case.site.proxy]} with the route's upstream and strip_prefix;"
+            " the proxy's error log names the address that it tried.",
+        )
+    symptom = f"{case.check.probe.uri} {saying}"
+    finding = made(diagnosis, hop="proxy", symptom=symptom, attempt=case.attempt)
+    return Verdict(False, saying, finding)
+
+
+# --- shared ---------------------------------------------------------------------------------------
+
+
+def _failed(case: Case) -> Verdict:
+    trouble = case.attempt.trouble
+    finding = finding_of(case.check, case.tried, proxy=case.site.proxy)
+    return Verdict(False, trouble.words if trouble else finding.symptom, finding)
+
+
+def _fails_as_leader(case: Case) -> bool:
+    """Whether the route's own handshake fails in the same way: then that is what is wrong."""
+    if case.leader is None or case.leader.attempt.trouble is None:
+        return False
+    mine, other = case.attempt, case.leader.attempt
+    if mine.status_code is not None:
+        return mine.status_code == other.status_code
+    return mine.trouble is not None and mine.trouble.code == case.leader.attempt.trouble.code
+
+
+def _dependent(case: Case) -> Verdict:
+    path = case.check.probe.target if isinstance(case.check.probe, HttpProbe) else ""
+    words = case.attempt.trouble.words if case.attempt.trouble else f"answered {case.status}"
+    return Verdict(False, f"{words}, as the handshake on {path} does")
+
+
+def _handshake_words(attempt: Attempt) -> str:
+    words = ["101"]
+    if attempt.answer.subprotocol:
+        words.append(f"subprotocol {printable(attempt.answer.subprotocol, limit=60)}")
+    ping_s = attempt.answer.timings_s.get("ping")
+    if ping_s is not None:
+        words.append(f"ping {ping_s * 1000:.0f} ms")
+    if attempt.note:
+        words.append(attempt.note)
+    return ", ".join(words)
+
+
+_VERDICTS: dict[Kind, Callable[[Case], Verdict]] = {
+    "certificate": _certificate,
+    "redirect": _redirect,
+    "handshake": _handshake,
+    "service": _handshake,
+    "listed-origin": _listed_origin,
+    "foreign-origin": _foreign_origin,
+    "no-origin": _no_origin,
+    "h2c": _h2c,
+    "page": _page,
+    "entry": _handshake,
+}

@@ -1,0 +1,43 @@
+"""Carry out an `HttpProbe`: one GET request, and the beginning of what it is answered."""
+
+from __future__ import annotations
+
+import time
+
+from deployer.model import HandshakeResult
+from deployer.verify.access import Access, told_as_trouble
+from deployer.verify.attempt import Attempt, Trouble
+from deployer.verify.http1 import Head, read_body, read_head, request
+from deployer.verify.probes import HttpProbe
+from deployer.verify.stream import send
+
+
+def attempt_get(probe: HttpProbe, access: Access) -> Attempt:
+    """Send the request; any HTTP answer is a success here, and what it means is judged later."""
+    began = time.monotonic()
+    timings_s: dict[str, float] = {}
+    head: Head | None = None
+    body = b""
+    trouble: Trouble | None = None
+    try:
+        with access.connected(
+            probe.endpoint, server_name=probe.server_name, timings_s=timings_s
+        ) as stream:
+            deadline = access.step()
+            with told_as_trouble("the request", access.timeout_s):
+                send(stream, request(probe.target, probe.headers), deadline)
+                head = read_head(stream, deadline)
+                if head.status_code != 101:
+                    body = read_body(stream, head, deadline)
+    except Trouble as error:
+        trouble = error
+    answer = HandshakeResult(
+        uri=probe.uri,
+        hop=probe.hop,
+        status_code=head.status_code if head else None,
+        headers=head.headers if head else (),
+        timings_s=timings_s,
+        body=body,
+        error=trouble.words if trouble else None,
+    )
+    return Attempt(answer=answer, trouble=trouble, seconds=time.monotonic() - began)

@@ -1,0 +1,153 @@
+"""Carry out a site's checks, side by side, and tell their results in the order of the plan.
+
+All checks start at once, on a few threads; those that hold a connection in silence have threads of
+their own. A check that fails is tried again for a while: a proxy that has just been reloaded may
+answer with its former workers for a moment, and a service that has just been started may not
+listen yet. What cannot pass by waiting (a certificate's name, say) costs that moment once, and only
+when it is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+
+from deployer.errors import DeployerError
+from deployer.model import CheckResult, HandshakeResult, Site
+from deployer.verify.access import Access
+from deployer.verify.attempt import Attempt, Trouble
+from deployer.verify.certificate import attempt_tls
+from deployer.verify.checks import PlannedCheck
+from deployer.verify.compare import Tried
+from deployer.verify.handshake import attempt_upgrade
+from deployer.verify.judge import judge
+from deployer.verify.page import attempt_get
+from deployer.verify.probes import Probe, TlsProbe, UpgradeProbe
+from deployer.verify.stream import Cancelled, Deadline
+
+_WORKERS = 8
+_PAUSE_S = 0.15
+#: How long a proxy may still answer as before after a reload.
+_SETTLE_S = 2.0
+_BAD_GATEWAY = frozenset({502, 503, 504})
+
+
+class _Run:
+    def __init__(self, site: Site, access: Access, *, patience_s: float) -> None:
+        self._site = site
+        self._access = access
+        self._settling = Deadline(min(_SETTLE_S, patience_s), within=access.until)
+        self._starting = Deadline(patience_s, within=access.until)
+
+    def tried(self, check: PlannedCheck, held_peer: Future[Attempt] | None) -> Tried:
+        """Everything that the verdict on `check` needs."""
+        while True:
+            tried = Tried(attempt=self._attempt(check.probe))
+            if judge(self._site, check, tried).ok:
+                return tried
+            if held_peer is None and check.peer is not None:
+                tried = replace(tried, peer=self._attempt(check.peer))
+                if judge(self._site, check, tried).ok:
+                    return tried
+            if self._patience(tried).has_passed():
+                break
+            self._access.until.pause(_PAUSE_S)
+        if held_peer is not None:
+            tried = replace(tried, peer=held_peer.result())
+        if tried.peer is not None and tried.peer.trouble is None and check.plain is not None:
+            tried = replace(tried, plain=self._attempt(check.plain))
+        return tried
+
+    def attempt_peer(self, check: PlannedCheck) -> Attempt:
+        """The same straight to the service, for a check whose silence is too long to repeat."""
+        assert check.peer is not None  # noqa: S101 - only asked for where there is one
+        return self._attempt(check.peer)
+
+    def _patience(self, tried: Tried) -> Deadline:
+        """How long a failing check may still come right by itself."""
+        attempts = (tried.attempt, tried.peer)
+        troubles = [attempt.trouble for attempt in attempts if attempt and attempt.trouble]
+        starting = any(trouble.code == "refused" for trouble in troubles)
+        starting = starting or tried.attempt.status_code in _BAD_GATEWAY
+        return self._starting if starting else self._settling
+
+    def _attempt(self, probe: Probe) -> Attempt:
+        try:
+            if isinstance(probe, TlsProbe):
+                return attempt_tls(probe, self._access)
+            if isinstance(probe, UpgradeProbe):
+                return attempt_upgrade(probe, self._access)
+            return attempt_get(probe, self._access)
+        except (DeployerError, Cancelled):
+            raise  # the way to the host is lost: there is nothing to say about the site
+        except Exception as error:  # between apply and confirm, no peer may get us to crash
+            words = f"could not be checked: {type(error).__name__}: {error}"
+            trouble = Trouble("check-failed", words)
+            answer = HandshakeResult(uri=probe.uri, hop=probe.hop, error=words)
+            return Attempt(answer=answer, trouble=trouble)
+
+
+def carried_out(
+    site: Site,
+    checks: tuple[PlannedCheck, ...],
+    access: Access,
+    *,
+    patience_s: float,
+    on_result: Callable[[CheckResult], None] | None,
+) -> tuple[CheckResult, ...]:
+    """The result of each of `checks`, in their order; after an interrupt, the rest has failed.
+
+    Raises: `DeployerError` where the dial does (the connection to the host is gone).
+    """
+    run = _Run(site, access, patience_s=patience_s)
+    held = [check for check in checks if check.hold_s]
+    quick = ThreadPoolExecutor(_WORKERS, thread_name_prefix="verify")
+    patient = ThreadPoolExecutor(max(1, 2 * len(held)), thread_name_prefix="verify-hold")
+    try:
+        futures: list[Future[Tried]] = []
+        for check in checks:
+            if check.hold_s:
+                peer = patient.submit(run.attempt_peer, check) if check.peer else None
+                futures.append(patient.submit(run.tried, check, peer))
+            else:
+                futures.append(quick.submit(run.tried, check, None))
+        results = []
+        for result in _judged(site, checks, futures):
+            results.append(result)
+            if on_result is not None:
+                on_result(result)
+        return tuple(results)
+    finally:
+        # After a success nothing is left but the peers of held connections, whose word is not
+        # needed; after an error or Ctrl-C, nobody waits for anything any more.
+        access.until.cancel()
+        for pool in (quick, patient):
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _judged(
+    site: Site, checks: tuple[PlannedCheck, ...], futures: list[Future[Tried]]
+) -> Iterator[CheckResult]:
+    """The results in order; of findings that say the same, the first alone is kept."""
+    told: set[tuple[str, str, str]] = set()
+    for check, future in zip(checks, futures, strict=True):
+        try:
+            leader = futures[check.leader].result() if check.leader is not None else None
+            result = judge(site, check, future.result(), leader=leader)
+        except Cancelled:
+            result = CheckResult(
+                site=site.domain,
+                name=check.name,
+                target=check.target,
+                hop=check.hop,
+                ok=False,
+                detail="not finished: interrupted",
+            )
+        finding = result.finding
+        if finding is not None:
+            key = (finding.code, finding.hop, finding.cause)
+            if key in told:
+                result = replace(result, finding=None)
+            told.add(key)
+        yield result
