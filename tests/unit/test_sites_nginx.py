@@ -130,9 +130,7 @@ def test_upstreams_that_would_change_the_meaning_are_refused(
 ) -> None:
     site = cases.site(domain="example.com")
     with pytest.raises(SourceError, match="cannot stand there"):
-        nginx.view(
-            type(site)(domain="example.com", routes=(Route(path="/", upstreams=upstreams),))
-        )
+        nginx.view(type(site)(domain="example.com", routes=(Route(path="/", upstreams=upstreams),)))
 
 
 def test_one_route_has_one_scheme() -> None:

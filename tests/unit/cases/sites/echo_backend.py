@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -45,6 +45,10 @@ class Backend:
                 connection.send(message)
 
 
+def _select(connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    return Subprotocol("v2.chat") if "v2.chat" in offered else None
+
+
 @contextlib.contextmanager
 def running(name: str = "echo", *, socket_path: str | None = None) -> Iterator[Backend]:
     """A service on a free loopback port, or on a unix socket, until the block ends."""
@@ -54,7 +58,8 @@ def running(name: str = "echo", *, socket_path: str | None = None) -> Iterator[B
     quiet.addHandler(logging.NullHandler())
     options = {
         "process_request": backend.process_request,
-        "subprotocols": [Subprotocol("v2.chat"), Subprotocol("v1.chat")],
+        "subprotocols": ["v2.chat"],
+        "select_subprotocol": _select,
         "max_size": 2**24,
         "ping_interval": None,
         "logger": quiet,
