@@ -1,4 +1,4 @@
-"""Where the built-in roles and ready playbooks lie: inside the package, as a checkout links them."""
+"""Where the built-in roles and ready playbooks lie: inside the package."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ In a ``fabfile.py``::
     from deployer.tasks import ns
 
 Then ``fab apply --playbook site.yml`` does what ``deployer apply site.yml --yes`` does, over the
-same engine: one connection a host, a plan, a commit, a verification. ``fab --list`` names all tasks.
+same engine: one connection a host, a plan, a commit, a verification. ``fab --list`` names them all.
 """
 
 from __future__ import annotations
