@@ -1,1 +1,110 @@
-""""""
+"""The playbook language: inventories, playbooks, roles and variables, with the place of every error.
+
+Text becomes typed values here and nowhere else: `load_inventory` and `load_playbook` read and check
+everything that can be known without a host, `render` says what it means for one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deployer.playbook.playbook import Playbook, Plays, Rendered, RenderedTask, RoleCall, SiteRoles
+
+if TYPE_CHECKING:
+    from deployer.model import Host
+    from deployer.playbook.inventory import Inventory
+
+__all__ = [
+    "Playbook",
+    "Rendered",
+    "RenderedTask",
+    "RoleCall",
+    "json_schema",
+    "load_inventory",
+    "load_playbook",
+    "parse_extra_vars",
+    "render",
+]
+
+
+def load_inventory(paths: Sequence[Path], *, beside: Path | None = None) -> Inventory:
+    """Read inventories in Ansible's YAML or INI form, with the variables in folders beside them.
+
+    Args:
+        beside: the playbook's folder, whose ``group_vars/`` and ``host_vars/`` are read too.
+
+    Raises: UsageError, SourceErrors.
+    """
+    from deployer.playbook import inventory
+
+    return inventory.load_inventory(paths, beside=beside)
+
+
+def load_playbook(
+    path: Path,
+    *,
+    inventory: Inventory | None,
+    extra_vars: Mapping[str, Any] | None = None,
+    role_paths: Sequence[Path] = (),
+) -> Playbook:
+    """Read a playbook and everything that it names, and check it as far as no host is needed.
+
+    Raises: UsageError, SourceErrors.
+    """
+    from deployer.playbook import load
+
+    return load.load_playbook(
+        path, inventory=inventory, extra_vars=extra_vars, role_paths=role_paths
+    )
+
+
+def parse_extra_vars(args: Iterable[str]) -> dict[str, Any]:
+    """The variables of ``-e`` options: ``k=v``, JSON or YAML mappings, ``@file``.
+
+    Raises: UsageError.
+    """
+    from deployer.playbook import extra_vars
+
+    return extra_vars.parse_extra_vars(args)
+
+
+def render(
+    plays: Plays,
+    host: Host,
+    *,
+    inventory: Inventory,
+    facts: Mapping[str, Any],
+    site_roles: SiteRoles,
+    extra_vars: Mapping[str, Any] | None = None,
+    tags: frozenset[str] | None = None,
+    skip_tags: frozenset[str] = frozenset(),
+) -> Rendered:
+    """What a playbook, a play or several plays say for one host.
+
+    Args:
+        extra_vars: instead of those given to `load_playbook`.
+        tags: `None` for every task but those tagged ``never``.
+
+    Raises: SourceErrors, with everything that is wrong for this host.
+    """
+    from deployer.playbook import rendering
+
+    return rendering.render(
+        plays,
+        host,
+        inventory=inventory,
+        facts=facts,
+        site_roles=site_roles,
+        extra_vars=extra_vars,
+        tags=tags,
+        skip_tags=skip_tags,
+    )
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a playbook, for editors."""
+    from deployer.playbook import jsonschema
+
+    return jsonschema.json_schema()

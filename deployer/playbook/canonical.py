@@ -1,0 +1,149 @@
+"""Validated arguments of a module turned into the few modules and words that a plan knows."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deployer.playbook.library import Library, LoadedRole
+from deployer.playbook.modules import Command, Copy, File, Module, Package, Service, Template, User
+from deployer.playbook.scope import Scope
+from deployer.playbook.source import Spot, YamlMap, spot_of
+
+Call = tuple[str, dict[str, Any]]
+_MAX_FILES = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a task stands: what it may look up, and where its files are searched."""
+
+    library: Library
+    role: LoadedRole | None
+    scope: Scope
+    node: YamlMap
+
+    def spot(self, key: str) -> Spot:
+        return spot_of(self.node, key)
+
+
+def canonical(model: Module, place: Place) -> list[Call]:
+    """The module calls that a task means: one, or several for a copied folder.
+
+    Raises: SourceError, for a file or template that is missing or fails.
+    """
+    return _WRITERS[type(model)](model, place)
+
+
+def _given(model: Module, *names: str) -> dict[str, Any]:
+    values = {name: getattr(model, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _package(model: Any, _place: Place) -> list[Call]:
+    return [("package", {"names": list(model.name), "state": model.state})]
+
+
+def _destination(model: Any, place: Place, source: Path) -> str:
+    """A `dest` that ends in a slash is the folder into which a file goes."""
+    folder = str(place.node.get("dest", "")).endswith("/")
+    return posixpath.join(model.dest, source.name) if folder else str(model.dest)
+
+
+def _copy(model: Any, place: Place) -> list[Call]:
+    owned = _given(model, "owner", "group")
+    mode = {} if model.mode in (None, "preserve") else {"mode": model.mode}
+    if model.content is not None:
+        if model.mode == "preserve":
+            raise place.spot("mode").error("mode: preserve goes with 'src'")
+        content = model.content.encode()
+        return [("copy", {"dest": model.dest, "content": content, **mode, **owned})]
+    spot = place.spot("src")
+    source = place.library.find_file(model.src.rstrip("/") or "/", "files", place.role, spot)
+    if source.is_dir():
+        return _copy_folder(model, place, source)
+    if model.directory_mode is not None:
+        raise place.spot("directory_mode").error("'directory_mode' goes with a folder as 'src'")
+    if model.mode == "preserve":
+        mode = {"mode": f"{source.stat().st_mode & 0o7777:04o}"}
+    dest = _destination(model, place, source)
+    return [("copy", {"dest": dest, "content": place.library.read(source, spot), **mode, **owned})]
+
+
+def _copy_folder(model: Any, place: Place, source: Path) -> list[Call]:
+    spot = place.spot("src")
+    # As with rsync, and Ansible: `src: dir/` means what is in it, `src: dir` the folder itself.
+    top = model.dest if model.src.endswith("/") else posixpath.join(model.dest, source.name)
+    owned = _given(model, "owner", "group")
+    folder_mode = {} if model.directory_mode is None else {"mode": model.directory_mode}
+    calls: list[Call] = []
+    for path in (source, *sorted(source.rglob("*"))):
+        inner = path.relative_to(source).as_posix()
+        dest = top if inner == "." else posixpath.join(top, inner)
+        if path.is_dir():
+            calls.append(("file", {"path": dest, "state": "directory", **folder_mode, **owned}))
+            continue
+        mode = {} if model.mode is None else {"mode": model.mode}
+        if not path.is_file():
+            raise spot.error(f"{path} is neither a file nor a folder")
+        if model.mode == "preserve":
+            mode = {"mode": f"{path.stat().st_mode & 0o7777:04o}"}
+        content = place.library.read(path, spot)
+        calls.append(("copy", {"dest": dest, "content": content, **mode, **owned}))
+        if len(calls) > _MAX_FILES:
+            raise spot.error(f"{source} holds more than {_MAX_FILES:,} files")
+    return calls
+
+
+def _template(model: Any, place: Place) -> list[Call]:
+    spot = place.spot("src")
+    library = place.library
+    source = library.find_file(model.src, "templates", place.role, spot)
+    if not source.is_file():
+        raise spot.error(f"{source} is not a file")
+    folders = [library.playbook_dir / "templates", library.playbook_dir]
+    if place.role is not None:
+        folders.insert(0, place.role.folder / "templates")
+    text = library.templar.file(source, tuple(folders), place.scope, spot)
+    name = source.with_suffix("") if source.suffix == ".j2" else source
+    dest = _destination(model, place, name)
+    return [("copy", {"dest": dest, "content": text.encode()} | _given(model, "mode", "owner", "group"))]
+
+
+def _file(model: Any, _place: Place) -> list[Call]:
+    keys = ("path", "state", "src", "mode", "owner", "group")
+    return [("file", _given(model, *keys))]
+
+
+def _service(model: Any, _place: Place) -> list[Call]:
+    return [("service", _given(model, "name", "state", "enabled"))]
+
+
+def _user(model: Any, _place: Place) -> list[Call]:
+    keys = ("name", "uid", "group", "append", "home", "shell", "comment", "system", "create_home")
+    args = _given(model, *keys)
+    if model.groups is not None:
+        args["groups"] = list(model.groups)
+    return [("user", args | {"state": model.state})]
+
+
+def _command(model: Any, _place: Place) -> list[Call]:
+    args: dict[str, Any] = {"argv": list(model.cmd or model.argv)}
+    args |= _given(model, "chdir", "creates", "removes", "environment")
+    if model.unless is not None:
+        args["unless"] = list(model.unless)
+    return [("command", args)]
+
+
+_WRITERS: dict[type[Module], Callable[[Any, Place], list[Call]]] = {
+    Package: _package,
+    Copy: _copy,
+    Template: _template,
+    File: _file,
+    Service: _service,
+    User: _user,
+    Command: _command,
+}

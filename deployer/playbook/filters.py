@@ -1,0 +1,457 @@
+"""The filters and tests of Ansible that Jinja2 lacks, written plainly.
+
+Source: "Using filters to manipulate data" and "Tests" in Ansible's playbook guide.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import posixpath
+import re
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from jinja2 import Undefined
+from jinja2.exceptions import TemplateRuntimeError, UndefinedError
+
+_NO_HASH = "its salt would be another one in each plan; keep the hash itself in a secret vars file"
+#: Filters that Ansible has, and why they are not here.
+REFUSED = {
+    "password_hash": _NO_HASH,
+    "vault": "keep secrets in a vars_files file with secret: true",
+    "unvault": "keep secrets in a vars_files file with secret: true",
+    "random": "a plan must come out the same twice",
+    "shuffle": "a plan must come out the same twice",
+}
+
+
+def kind(value: Any) -> str:
+    """What a value is, in the words of YAML."""
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, (int, float)):
+        return "a number"
+    if isinstance(value, str):
+        return "a text"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    return "nothing" if value is None else "a value"
+
+
+def plain(value: Any) -> Any:
+    """A value made of plain Python types alone, for writers that look at exact types."""
+    if isinstance(value, Undefined):
+        value._fail_with_undefined_error()  # type: ignore[unreachable]
+    if isinstance(value, Mapping):
+        return {plain(key): plain(each) for key, each in value.items()}
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int(value)
+    if isinstance(value, Iterable):
+        return [plain(each) for each in value]
+    return value
+
+
+def to_json(value: Any, **options: Any) -> str:
+    return json.dumps(plain(value), **_json_options(options))
+
+
+def to_nice_json(value: Any, indent: int = 4, sort_keys: bool = True, **options: Any) -> str:
+    more = {"indent": indent, "sort_keys": sort_keys, "separators": (",", ": ")}
+    return json.dumps(plain(value), **(more | _json_options(options)))
+
+
+def _json_options(options: dict[str, Any]) -> dict[str, Any]:
+    known = {"indent", "sort_keys", "ensure_ascii", "separators"}
+    if set(options) - known:
+        raise ValueError(f"to_json takes {', '.join(sorted(known))}")
+    return options
+
+
+def to_yaml(value: Any, default_flow_style: bool | None = None, **options: Any) -> str:
+    import yaml
+
+    return str(
+        yaml.safe_dump(
+            plain(value), allow_unicode=True, default_flow_style=default_flow_style, **options
+        )
+    )
+
+
+def to_nice_yaml(value: Any, indent: int = 4, **options: Any) -> str:
+    return to_yaml(value, default_flow_style=False, indent=indent, **options)
+
+
+def from_json(value: Any) -> Any:
+    return json.loads(_text(value))
+
+
+def from_yaml(value: Any) -> Any:
+    import yaml
+
+    return yaml.safe_load(_text(value))
+
+
+def from_yaml_all(value: Any) -> Any:
+    import yaml
+
+    return list(yaml.safe_load_all(_text(value)))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a text is needed here, not {kind(value)}")
+    return value
+
+
+def b64encode(value: Any, encoding: str = "utf-8") -> str:
+    return base64.b64encode(str(value).encode(encoding)).decode("ascii")
+
+
+def b64decode(value: Any, encoding: str = "utf-8") -> str:
+    return base64.b64decode(str(value)).decode(encoding)
+
+
+def _flags(ignorecase: bool, multiline: bool) -> int:
+    return (re.IGNORECASE if ignorecase else 0) | (re.MULTILINE if multiline else 0)
+
+
+def regex_replace(
+    value: Any,
+    pattern: str = "",
+    replacement: str = "",
+    ignorecase: bool = False,
+    multiline: bool = False,
+    count: int = 0,
+) -> str:
+    expression = re.compile(pattern, _flags(ignorecase, multiline))
+    return expression.sub(replacement, str(value), count=count)
+
+
+def regex_search(
+    value: Any, pattern: str, *groups: str, ignorecase: bool = False, multiline: bool = False
+) -> Any:
+    match = re.search(pattern, str(value), _flags(ignorecase, multiline))
+    if match is None:
+        return None if groups else ""
+    if not groups:
+        return match.group()
+    found = []
+    for group in groups:
+        name = group.removeprefix("\\").removeprefix("g<").removesuffix(">")
+        found.append(match.group(int(name) if name.isdigit() else name))
+    return found
+
+
+def regex_findall(
+    value: Any, pattern: str, multiline: bool = False, ignorecase: bool = False
+) -> list[Any]:
+    return re.findall(pattern, str(value), _flags(ignorecase, multiline))
+
+
+def regex_escape(value: Any) -> str:
+    return re.escape(str(value))
+
+
+def ternary(value: Any, true_value: Any, false_value: Any, none_value: Any = None) -> Any:
+    if value is None and none_value is not None:
+        return none_value
+    return true_value if bool(value) else false_value
+
+
+def to_bool(value: Any) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    return str(value).strip().lower() in ("yes", "on", "1", "true", "t", "y")
+
+
+def combine(*mappings: Any, recursive: bool = False, list_merge: str = "replace") -> dict[Any, Any]:
+    result: dict[Any, Any] = {}
+    for each in mappings:
+        for one in each if isinstance(each, list) else [each]:
+            if not isinstance(one, Mapping):
+                raise TypeError(f"combine needs mappings, not {kind(one)}")
+            result = _merged(result, one, recursive, list_merge)
+    return result
+
+
+def _merged(low: dict[Any, Any], high: Mapping[Any, Any], deep: bool, lists: str) -> dict[Any, Any]:
+    result = dict(low)
+    for key, value in high.items():
+        old = result.get(key)
+        if deep and isinstance(old, Mapping) and isinstance(value, Mapping):
+            result[key] = _merged(dict(old), value, deep, lists)
+        elif isinstance(old, list) and isinstance(value, list):
+            result[key] = _merged_lists(old, value, lists)
+        else:
+            result[key] = value
+    return result
+
+
+def _merged_lists(old: list[Any], new: list[Any], how: str) -> list[Any]:
+    ways = {
+        "replace": lambda: list(new),
+        "keep": lambda: list(old),
+        "append": lambda: old + new,
+        "prepend": lambda: new + old,
+        "append_rp": lambda: [each for each in old if each not in new] + new,
+        "prepend_rp": lambda: new + [each for each in old if each not in new],
+    }
+    if how not in ways:
+        raise ValueError(f"list_merge is one of {', '.join(ways)}")
+    return ways[how]()
+
+
+def dict2items(
+    value: Any, key_name: str = "key", value_name: str = "value"
+) -> list[dict[str, Any]]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"dict2items needs a mapping, not {kind(value)}")
+    return [{key_name: key, value_name: each} for key, each in value.items()]
+
+
+def items2dict(value: Any, key_name: str = "key", value_name: str = "value") -> dict[Any, Any]:
+    return {each[key_name]: each[value_name] for each in value}
+
+
+def unique(value: Iterable[Any], case_sensitive: bool = True) -> list[Any]:
+    found: dict[Any, Any] = {}
+    for each in value:
+        key = each if case_sensitive or not isinstance(each, str) else each.lower()
+        found.setdefault(_key(key), each)
+    return list(found.values())
+
+
+def _key(value: Any) -> Any:
+    try:
+        hash(value)
+    except TypeError:
+        return json.dumps(plain(value), sort_keys=True, default=str)
+    return value
+
+
+def union(left: Iterable[Any], right: Iterable[Any]) -> list[Any]:
+    return unique([*left, *right])
+
+
+def intersect(left: Iterable[Any], right: Iterable[Any]) -> list[Any]:
+    others = list(right)
+    return unique([each for each in left if each in others])
+
+
+def difference(left: Iterable[Any], right: Iterable[Any]) -> list[Any]:
+    others = list(right)
+    return unique([each for each in left if each not in others])
+
+
+def symmetric_difference(left: Iterable[Any], right: Iterable[Any]) -> list[Any]:
+    first, second = list(left), list(right)
+    return difference(union(first, second), intersect(first, second))
+
+
+def flatten(value: Iterable[Any], levels: int | None = None) -> list[Any]:
+    result: list[Any] = []
+    for each in value:
+        if isinstance(each, (list, tuple)) and (levels is None or levels > 0):
+            result += flatten(each, None if levels is None else levels - 1)
+        elif each is not None:
+            result.append(each)
+    return result
+
+
+def hash_of(value: Any, algorithm: str = "sha1") -> str:
+    import hashlib
+
+    if algorithm not in ("md5", "sha1", "sha224", "sha256", "sha384", "sha512"):
+        raise ValueError(f"hash knows md5, sha1, sha224, sha256, sha384 and sha512, not {algorithm}")
+    digest = hashlib.new(algorithm, str(value).encode(), usedforsecurity=False)
+    return digest.hexdigest()
+
+
+def checksum(value: Any) -> str:
+    return hash_of(value, "sha1")
+
+
+def urlsplit(value: Any, query: str = "") -> Any:
+    from urllib.parse import urlsplit as split
+
+    parts = split(str(value))
+    found = {
+        "scheme": parts.scheme,
+        "netloc": parts.netloc,
+        "hostname": parts.hostname,
+        "port": parts.port,
+        "path": parts.path,
+        "query": parts.query,
+        "fragment": parts.fragment,
+        "username": parts.username,
+        "password": parts.password,
+    }
+    if not query:
+        return found
+    if query not in found:
+        raise ValueError(f"urlsplit has {', '.join(found)}")
+    return found[query]
+
+
+def mandatory(value: Any, message: str = "") -> Any:
+    if isinstance(value, Undefined):
+        name = getattr(value, "_undefined_name", None)  # type: ignore[unreachable]
+        raise UndefinedError(message or f"'{name}' is undefined")
+    return value
+
+
+def quote(value: Any) -> str:
+    return shlex.quote("" if value is None else str(value))
+
+
+def extract(key: Any, container: Any, more: Any = None) -> Any:
+    value = container[key]
+    for step in [] if more is None else more if isinstance(more, list) else [more]:
+        value = value[step]
+    return value
+
+
+def type_debug(value: Any) -> str:
+    return type(plain(value)).__name__
+
+
+def splitext(value: Any) -> list[str]:
+    return list(posixpath.splitext(str(value)))
+
+
+def comment(value: Any, style: str = "plain", decoration: str = "# ") -> str:
+    if style != "plain":
+        raise ValueError("comment knows the style 'plain' alone")
+    return "\n".join(f"{decoration}{line}".rstrip() for line in str(value).split("\n"))
+
+
+def _version(text: Any) -> tuple[tuple[int, int | str], ...]:
+    parts = re.findall(r"\d+|[a-z]+", str(text).lower())
+    if not parts:
+        raise ValueError(f"{text!r} is not a version")
+    return tuple((1, int(each)) if each.isdigit() else (0, each) for each in parts)
+
+
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "==": lambda a, b: a == b,
+    "!=": lambda a, b: a != b,
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+}
+_SAME = {"=": "==", "eq": "==", "<>": "!=", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+
+
+def version(value: Any, other: Any, operator: str = "==", strict: Any = None) -> bool:
+    """Whether versions stand so: ``is version('1.25', '>=')``; ``1.25`` equals ``1.25.0``."""
+    if strict is not None:
+        raise TemplateRuntimeError("version takes the other version and an operator alone")
+    compare = _COMPARE.get(_SAME.get(operator, operator))
+    if compare is None:
+        raise TemplateRuntimeError(f"version knows {' '.join(_COMPARE)}, not {operator!r}")
+    left, right = _version(value), _version(other)
+    width = max(len(left), len(right))
+    filler = ((1, 0),)
+    return compare(left + filler * (width - len(left)), right + filler * (width - len(right)))
+
+
+def match(value: Any, pattern: str, ignorecase: bool = False, multiline: bool = False) -> bool:
+    return re.match(pattern, str(value), _flags(ignorecase, multiline)) is not None
+
+
+def search(value: Any, pattern: str, ignorecase: bool = False, multiline: bool = False) -> bool:
+    return re.search(pattern, str(value), _flags(ignorecase, multiline)) is not None
+
+
+def regex(
+    value: Any,
+    pattern: str,
+    ignorecase: bool = False,
+    multiline: bool = False,
+    match_type: str = "search",
+) -> bool:
+    find = getattr(re.compile(pattern, _flags(ignorecase, multiline)), match_type)
+    return find(str(value)) is not None
+
+
+def contains(value: Any, part: Any) -> bool:
+    return part in value
+
+
+def truthy(value: Any, convert_bool: bool = False) -> bool:
+    return bool(to_bool(value) if convert_bool else value)
+
+
+def falsy(value: Any, convert_bool: bool = False) -> bool:
+    return not truthy(value, convert_bool)
+
+
+def subset(value: Iterable[Any], other: Any) -> bool:
+    return all(each in other for each in value)
+
+
+def superset(value: Any, other: Iterable[Any]) -> bool:
+    return subset(other, value)
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "b64decode": b64decode,
+    "b64encode": b64encode,
+    "basename": lambda value: posixpath.basename(str(value)),
+    "bool": to_bool,
+    "checksum": checksum,
+    "combine": combine,
+    "comment": comment,
+    "dict2items": dict2items,
+    "difference": difference,
+    "dirname": lambda value: posixpath.dirname(str(value)),
+    "extract": extract,
+    "flatten": flatten,
+    "from_json": from_json,
+    "from_yaml": from_yaml,
+    "from_yaml_all": from_yaml_all,
+    "hash": hash_of,
+    "intersect": intersect,
+    "items2dict": items2dict,
+    "mandatory": mandatory,
+    "quote": quote,
+    "regex_escape": regex_escape,
+    "regex_findall": regex_findall,
+    "regex_replace": regex_replace,
+    "regex_search": regex_search,
+    "sha1": checksum,
+    "sha256": lambda value: hash_of(value, "sha256"),
+    "splitext": splitext,
+    "symmetric_difference": symmetric_difference,
+    "ternary": ternary,
+    "to_json": to_json,
+    "to_nice_json": to_nice_json,
+    "to_nice_yaml": to_nice_yaml,
+    "to_yaml": to_yaml,
+    "type_debug": type_debug,
+    "union": union,
+    "unique": unique,
+    "urlsplit": urlsplit,
+}
+FILTERS |= {f"ansible.builtin.{name}": each for name, each in FILTERS.items()}
+
+TESTS: dict[str, Callable[..., bool]] = {
+    "contains": contains,
+    "falsy": falsy,
+    "match": match,
+    "regex": regex,
+    "search": search,
+    "subset": subset,
+    "superset": superset,
+    "truthy": truthy,
+    "version": version,
+    "version_compare": version,
+}
+TESTS |= {f"ansible.builtin.{name}": each for name, each in TESTS.items()}

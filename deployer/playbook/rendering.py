@@ -1,0 +1,480 @@
+"""A playbook for one host: variables looked up, templates rendered, every value checked by its type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, cast
+
+from deployer.errors import SourceError, SourceErrors
+from deployer.model import Host, Play, Site
+from deployer.playbook.canonical import Place, canonical
+from deployer.playbook.inventory import Inventory
+from deployer.playbook.library import LoadedPlay, LoadedRole, LoadedTask
+from deployer.playbook.modules import MODULES
+from deployer.playbook.playbook import Playbook, Plays, Rendered, RenderedTask, SiteRoles
+from deployer.playbook.roles import load_role
+from deployer.playbook.scope import Layer, Scope, ScopeState, ScopeView
+from deployer.playbook.site import to_site
+from deployer.playbook.source import (
+    Problems,
+    SourceFile,
+    YamlMap,
+    nearest,
+    spot_of,
+)
+from deployer.playbook.tags import selected
+from deployer.playbook.validate import validate
+
+_MAX_LOOP = 10_000
+_SHORTEST_SECRET = 6
+_MANAGED = "Managed by deployer: what is changed here by hand is overwritten"
+
+
+def render(
+    plays: Plays,
+    host: Host,
+    *,
+    inventory: Inventory,
+    facts: Mapping[str, Any],
+    site_roles: SiteRoles,
+    extra_vars: Mapping[str, Any] | None = None,
+    tags: frozenset[str] | None = None,
+    skip_tags: frozenset[str] = frozenset(),
+) -> Rendered:
+    """What a playbook, a play or several plays say for one host.
+
+    Args:
+        facts: what the host said of itself, by Ansible's names; never rendered as templates.
+        site_roles: gives the roles that the host's sites need.
+        extra_vars: over all other variables; those given to the load, unless given here.
+        tags: only tasks with one of these; `None` for all but those tagged ``never``.
+
+    Raises: SourceErrors, with everything that is wrong for this host.
+    """
+    if isinstance(plays, Playbook):
+        chosen: Iterable[Play] = plays.plays
+    else:
+        chosen = (plays,) if isinstance(plays, Play) else plays
+    problems = Problems()
+    tasks: list[RenderedTask] = []
+    handlers: list[RenderedTask] = []
+    sites: list[Site] = []
+    secrets: set[str] = set()
+    for play in chosen:
+        assert isinstance(play, LoadedPlay)  # noqa: S101 - load_playbook makes no other
+        renderer = _PlayRenderer(play, host, inventory, facts, extra_vars, problems)
+        renderer.tags, renderer.skip_tags = tags, skip_tags
+        renderer.run(site_roles)
+        tasks += renderer.tasks
+        handlers += (each for each in renderer.used_handlers() if each not in handlers)
+        sites += renderer.sites
+        secrets |= renderer.secrets
+    problems.raise_if_any()
+    return Rendered(
+        tasks=tuple(tasks),
+        handlers=tuple(handlers),
+        sites=tuple(sites),
+        secrets=frozenset(secrets),
+    )
+
+
+class _PlayRenderer:
+    """One play for one host."""
+
+    def __init__(
+        self,
+        play: LoadedPlay,
+        host: Host,
+        inventory: Inventory,
+        facts: Mapping[str, Any],
+        extra_vars: Mapping[str, Any] | None,
+        problems: Problems,
+    ) -> None:
+        self.play = play
+        self.library = play.library
+        self.inventory = inventory.beside(self.library.playbook_dir)
+        self.host = self.inventory.hosts.get(host.name, host)
+        self.problems = problems
+        self.state = ScopeState()
+        self.facts = Layer(dict(facts), raw=True)
+        self.extra = Layer(self.library.extra_vars if extra_vars is None else extra_vars)
+        self.roles: list[LoadedRole] = list(cast("tuple[LoadedRole, ...]", play.roles))
+        self.scopes: dict[int, Scope] = {}
+        self.tags: frozenset[str] | None = None
+        self.skip_tags: frozenset[str] = frozenset()
+        self.tasks: list[RenderedTask] = []
+        self.sites: tuple[Site, ...] = ()
+        self.handlers: dict[str, RenderedTask] = {}
+        self.secrets: set[str] = set()
+        self._notified: set[str] = set()
+        self._by_place: dict[tuple[int, str], str | None] = {}
+        self.magic = Layer(self._magic(), raw=True)
+
+    def run(self, site_roles: SiteRoles) -> None:
+        self._collect_secrets()
+        self.sites = self._render_sites()
+        calls = self._site_calls(site_roles)
+        own = list(self.roles)
+        self.roles += calls
+        self._render_handlers()
+        for role in own:
+            self._role(role)
+        for task in self.play.tasks:
+            self._task(cast(LoadedTask, task), None)
+        for role in calls:
+            self._role(role)
+
+    def used_handlers(self) -> list[RenderedTask]:
+        """The handlers that some task of this host may notify, in the order of their definition."""
+        return [each for name, each in self.handlers.items() if name in self._notified]
+
+    # --- variables --------------------------------------------------------------------------------
+
+    def _magic(self) -> dict[str, Any]:
+        inventory = self.inventory
+        return {
+            "inventory_hostname": self.host.name,
+            "inventory_hostname_short": self.host.name.partition(".")[0],
+            "groups": {name: list(hosts) for name, hosts in inventory.groups.items()},
+            "group_names": list(self.host.groups),
+            "hostvars": _HostVars(self),
+            "playbook_dir": str(self.library.playbook_dir.resolve()),
+            "ansible_play_hosts": [each.name for each in inventory.select(self.play.hosts)],
+            "ansible_facts": {
+                key.removeprefix("ansible_"): value for key, value in self.facts.values.items()
+            },
+            "ansible_managed": _MANAGED,
+        }
+
+    def scope(self, role: LoadedRole | None, layers: tuple[Layer, ...] = ()) -> Scope:
+        """The variables of a place, by the precedence of the playbook language."""
+        key = id(role)
+        if not layers and key in self.scopes:
+            return self.scopes[key]
+        # As in Ansible, what a role sets is there for the whole play, below what its own says.
+        others = [each for each in self.roles if each is not role]
+        defaults = [layer for each in others for layer in each.default_layers]
+        role_vars = [layer for each in others for layer in each.var_layers if not layer.raw]
+        magic = [self.magic]
+        if role is not None:
+            defaults += role.default_layers
+            role_vars += role.var_layers
+            place = {"role_name": role.name, "role_path": str(role.folder.resolve())}
+            magic.append(Layer(place, raw=True))
+        scope = Scope(
+            (
+                *defaults,
+                Layer(self.host.vars),
+                self.facts,
+                *self.play.layers,
+                *role_vars,
+                *layers,
+                self.extra,
+                *magic,
+            ),
+            templar=self.library.templar,
+            state=self.state,
+        )
+        if not layers:
+            self.scopes[key] = scope
+        return scope
+
+    def _collect_secrets(self) -> None:
+        scope = self.scope(None)
+        for layer in self.play.layers:
+            if layer.secret:
+                for key in layer.values:
+                    try:
+                        self.secrets |= set(_texts(scope.get(str(key))))
+                    except SourceError as error:
+                        self.problems.add(error)
+        for key in self.host.vars:
+            if key.endswith(("_password", "_pass")) and key.startswith("ansible_"):
+                try:
+                    self.secrets |= set(_texts(scope.get(key)))
+                except SourceError as error:
+                    self.problems.add(error)
+        self.secrets = {each for each in self.secrets if len(each) >= _SHORTEST_SECRET}
+
+    # --- sites ------------------------------------------------------------------------------------
+
+    def _render_sites(self) -> tuple[Site, ...]:
+        scope = self.scope(None)
+        found: list[Site] = []
+        names: dict[str, Site] = {}
+        for node in self.play.sites:
+            self.state.touched_secret = False
+            try:
+                rendered = self.library.templar.render(node, scope, spot_of(node))
+                site = to_site(
+                    rendered,
+                    self.library,
+                    self.problems,
+                    is_secret=lambda: self.state.touched_secret,
+                )
+            except SourceError as error:
+                self.problems.add(error)
+                continue
+            if site is None:
+                continue
+            for name in site.names:
+                if name in names:
+                    self.problems.add(
+                        spot_of(node, "domain").error(
+                            f"two sites of {self.host.name} have the name '{name}'",
+                            hint=f"the first one: {names[name].source}",
+                        )
+                    )
+                names.setdefault(name, site)
+            found.append(site)
+        return tuple(found)
+
+    def _site_calls(self, site_roles: SiteRoles) -> list[LoadedRole]:
+        if not self.sites or self.problems.errors:
+            return []
+        roles: list[LoadedRole] = []
+        for call in site_roles(self.sites):
+            source = call.source or self.play.source
+            file = SourceFile(source.file if source else "")
+            spot = file.spot((source.line, source.column) if source else (1, 1))
+            found = Problems()
+            try:
+                roles += load_role(
+                    call.role,
+                    spot,
+                    self.library,
+                    found,
+                    become=self.play.become,
+                    values=call.vars,
+                )
+            except (SourceError, SourceErrors) as error:
+                found.add(error)
+            for error in found.errors:
+                self.problems.add(error)
+        return roles
+
+    # --- tasks ------------------------------------------------------------------------------------
+
+    def _role(self, role: LoadedRole) -> None:
+        for task in role.tasks:
+            self._task(cast(LoadedTask, task), role)
+
+    def _task(self, task: LoadedTask, role: LoadedRole | None) -> None:
+        tags = task.tags | self.play.tags | (role.tags if role else frozenset())
+        if not selected(tags, wanted=self.tags, skipped=self.skip_tags):
+            return
+        try:
+            for name in task.notify:
+                self._handler_name(name, task, role, self.scope(role, task.layers), check=True)
+            self.tasks += self._rendered(task, role, tags)
+        except (SourceError, SourceErrors) as error:
+            self.problems.add(error)
+
+    def _rendered(
+        self, task: LoadedTask, role: LoadedRole | None, tags: frozenset[str]
+    ) -> list[RenderedTask]:
+        if "loop" not in task.node:
+            return self._once(task, role, tags, self.scope(role, task.layers), secret=False)
+        found: list[RenderedTask] = []
+        self.state.touched_secret = False
+        items = self._items(task, self.scope(role, task.layers))
+        secret = self.state.touched_secret
+        for item in items:
+            layer = Layer({"item": item}, raw=True, secret=secret)
+            scope = self.scope(role, (*task.layers, layer))
+            rendered = self._once(task, role, tags, scope, secret=secret)
+            label = item if isinstance(item, (str, int, float)) and not secret else None
+            found += (
+                each if label is None or each.name != task.name else _labelled(each, label)
+                for each in rendered
+            )
+        return found
+
+    def _items(self, task: LoadedTask, scope: Scope) -> list[Any]:
+        spot = spot_of(task.node, "loop")
+        items = self.library.templar.render(task.node["loop"], scope, spot)
+        if not isinstance(items, (list, tuple)):
+            hint = "write loop: \"{{ mapping | dict2items }}\"" if isinstance(items, Mapping) else ""
+            raise spot.error("loop needs a list", hint=hint)
+        if len(items) > _MAX_LOOP:
+            raise spot.error(f"loop has {len(items):,} items; at most {_MAX_LOOP:,} are done")
+        return list(items)
+
+    def _once(
+        self,
+        task: LoadedTask,
+        role: LoadedRole | None,
+        tags: frozenset[str],
+        scope: Scope,
+        *,
+        secret: bool,
+    ) -> list[RenderedTask]:
+        templar, state = self.library.templar, self.state
+        conditions = (*(role.conditions if role else ()), *task.conditions)
+        if not all(templar.condition(each, scope, spot) for each, spot in conditions):
+            return []
+        state.touched_secret = False
+        name = templar.render(task.name, scope, spot_of(task.node, "name"))
+        if state.touched_secret:
+            name = task.name
+        state.touched_secret = secret
+        node = templar.render(task.args_node, scope, spot_of(task.node))
+        model = validate(
+            MODULES[task.module],
+            node,
+            self.problems,
+            rendered=True,
+            is_secret=lambda: state.touched_secret,
+        )
+        if model is None:
+            return []
+        self._check_rendered(task, node)
+        calls = canonical(model, Place(self.library, role, scope, node))
+        touched = state.touched_secret
+        notify = tuple(
+            dict.fromkeys(
+                each
+                for word in task.notify
+                if (each := self._handler_name(word, task, role, scope)) is not None
+            )
+        )
+        if not task.handler:
+            self._notified.update(notify)
+        return [
+            RenderedTask(
+                name=str(name),
+                module=module,
+                args=args,
+                notify=notify,
+                tags=tags,
+                no_log=task.no_log,
+                secret=touched or task.no_log or self._holds_secret(args),
+                source=task.source,
+            )
+            for module, args in calls
+        ]
+
+    def _check_rendered(self, task: LoadedTask, node: YamlMap) -> None:
+        state = node.get("state")
+        if MODULES[task.module].canonical == "service" and not task.handler:
+            if state in ("restarted", "reloaded"):
+                raise spot_of(node, "state").error(
+                    f"state: {state} is for handlers: a plan could not tell whether it is done"
+                )
+        elif MODULES[task.module].canonical == "command" and not task.handler:
+            if not {"creates", "removes", "unless"} & set(node):
+                raise spot_of(node).error("a command needs 'creates', 'removes' or 'unless'")
+
+    def _holds_secret(self, args: Mapping[str, Any]) -> bool:
+        if not self.secrets:
+            return False
+        texts = list(_texts(args))
+        return any(secret in text for secret in self.secrets for text in texts)
+
+    # --- handlers ---------------------------------------------------------------------------------
+
+    def _render_handlers(self) -> None:
+        places: list[tuple[LoadedRole | None, tuple[Any, ...]]] = [
+            *((role, role.handlers) for role in self.roles),
+            (None, self.play.handlers),
+        ]
+        for role, handlers in places:
+            for handler in handlers:
+                try:
+                    self._handler(handler, role)
+                except (SourceError, SourceErrors) as error:
+                    self.problems.add(error)
+
+    def _handler(self, handler: LoadedTask, role: LoadedRole | None) -> None:
+        rendered = self._rendered(handler, role, handler.tags)
+        key = (id(role), handler.name)
+        if not rendered:
+            self._by_place[key] = None
+            return
+        if len(rendered) > 1:
+            raise spot_of(handler.node, "loop").error("a handler does one thing; write one for each")
+        task = rendered[0]
+        name = task.name
+        same = self.handlers.get(name)
+        if same is not None and (same.module, same.args) != (task.module, task.args):
+            # Two roles may each have their "restart app": both run, under names of their own.
+            name = f"{role.name if role else self.play.name} : {name}"
+        self._by_place[key] = name
+        self._by_place[(id(role), task.name)] = name
+        self.handlers.setdefault(name, _renamed(task, name))
+
+    def _handler_name(
+        self,
+        word: str,
+        task: LoadedTask,
+        role: LoadedRole | None,
+        scope: Scope,
+        *,
+        check: bool = False,
+    ) -> str | None:
+        """The handler that a task means: its own role's first, then the play's, then any other's."""
+        spot = spot_of(task.node, "notify")
+        if check and "{{" in word:
+            return None
+        name = str(self.library.templar.render(word, scope, spot))
+        for place in (role, None, *self.roles):
+            if (id(place), name) in self._by_place:
+                return self._by_place[(id(place), name)]
+        known = {name for _, name in self._by_place}
+        raise spot.error(
+            f"no handler '{name}'",
+            hint=nearest(name, known) or f"handlers: {', '.join(sorted(known)) or 'none'}",
+        )
+
+
+class _HostVars(Mapping[str, Any]):
+    """The inventory's variables of every host."""
+
+    def __init__(self, renderer: _PlayRenderer) -> None:
+        self._renderer = renderer
+
+    def __getitem__(self, name: str) -> ScopeView:
+        host = self._renderer.inventory.hosts[name]
+        magic = {
+            "inventory_hostname": host.name,
+            "inventory_hostname_short": host.name.partition(".")[0],
+            "group_names": list(host.groups),
+        }
+        scope = Scope(
+            (Layer(host.vars), Layer(magic, raw=True)),
+            templar=self._renderer.library.templar,
+            state=self._renderer.state,
+        )
+        return ScopeView(scope)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._renderer.inventory.hosts)
+
+    def __len__(self) -> int:
+        return len(self._renderer.inventory.hosts)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a value, at any depth."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, bytes):
+        yield value.decode("utf-8", "replace")
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _texts(each)
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _texts(each)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield str(value)
+
+
+def _labelled(task: RenderedTask, label: Any) -> RenderedTask:
+    return _renamed(task, f"{task.name} ({label})")
+
+
+def _renamed(task: RenderedTask, name: str) -> RenderedTask:
+    from dataclasses import replace
+
+    return replace(task, name=name)

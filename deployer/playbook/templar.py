@@ -1,0 +1,365 @@
+"""Jinja2 as Ansible uses it, in a sandbox: expressions keep their types, undefined is an error."""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jinja2 import BaseLoader, StrictUndefined, Template, TemplateNotFound, Undefined, nodes
+from jinja2.exceptions import (
+    SecurityError,
+    TemplateRuntimeError,
+    TemplateSyntaxError,
+    UndefinedError,
+)
+from jinja2.runtime import Context, missing
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from deployer.errors import SourceError, UsageError
+from deployer.playbook import filters
+from deployer.playbook.scope import MISSING, OMIT, Scope
+from deployer.playbook.source import SourceFile, Spot, YamlList, YamlMap, nearest, spot_of
+from deployer.playbook.yamlfile import read_text
+
+_SCOPE = " scope"
+_MAX_LENGTH = 8 * 1024 * 1024
+_PLAIN_METHODS = frozenset(dir(dict)) | frozenset(dir(list))
+_WORDS = {"true": True, "yes": True, "on": True, "1": True}
+_WORDS |= {"false": False, "no": False, "off": False, "0": False, "": False}
+
+
+class UndefinedVariable(SourceError):
+    """A variable, key or attribute that nobody defined."""
+
+
+class _Undefined(StrictUndefined):
+    """Says what is undefined in the playbook's words, not in Python's."""
+
+    __slots__ = ()
+
+    @property
+    def _undefined_message(self) -> str:
+        if self._undefined_hint:
+            return self._undefined_hint
+        if self._undefined_obj is missing:
+            return f"'{self._undefined_name}' is undefined"
+        known = (
+            nearest(str(self._undefined_name), map(str, self._undefined_obj))
+            if isinstance(self._undefined_obj, Mapping)
+            else ""
+        )
+        kind = filters.kind(self._undefined_obj)
+        return f"{kind} has no '{self._undefined_name}'" + (f"; {known}" if known else "")
+
+
+class _Context(Context):
+    """Looks names up in a `Scope`, so that a variable is rendered when it is used."""
+
+    def resolve_or_missing(self, key: str) -> Any:
+        if key in self.vars:
+            return self.vars[key]
+        scope: Scope | None = self.parent.get(_SCOPE)
+        if scope is not None:
+            try:
+                value = scope.get(key)
+            except UndefinedVariable as error:
+                # Still undefined, so that `default` and `is defined` work; used, it tells why.
+                return self.environment.undefined(name=key, exc=_raiser(error))
+            if value is not MISSING:
+                return value
+        return self.parent.get(key, missing)
+
+
+def _raiser(error: SourceError) -> Any:
+    return lambda _message: error
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    context_class = _Context
+    intercepted_binops = frozenset({"*", "**", "+"})
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        if operator == "**" and (abs(left) > 10**6 or abs(right) > 64):
+            raise SecurityError("the power is too large")
+        if operator == "*":
+            sizes = [len(each) for each in (left, right) if isinstance(each, (str, list, tuple))]
+            counts = [each for each in (left, right) if isinstance(each, int)]
+            if sizes and counts and sizes[0] * counts[0] > _MAX_LENGTH:
+                raise SecurityError("the text or list would become too long")
+        return super().call_binop(context, operator, left, right)
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        found = self._plain(obj, attribute)
+        return super().getattr(obj, attribute) if found is MISSING else found
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        found = self._plain(obj, argument)
+        return super().getitem(obj, argument) if found is MISSING else found
+
+    def _plain(self, obj: Any, key: Any) -> Any:
+        """A mapping's own key comes before any method; our marks are nobody's business."""
+        if isinstance(obj, dict):
+            try:
+                if key in obj:
+                    return obj[key]
+            except TypeError:
+                return MISSING
+        elif not isinstance(obj, list) or not isinstance(key, str):
+            return MISSING
+        if isinstance(key, str) and key in _PLAIN_METHODS:
+            return MISSING
+        return self.undefined(obj=obj, name=key)
+
+
+class _FolderLoader(BaseLoader):
+    """``{% include %}`` from a role's and a playbook's templates folders."""
+
+    def __init__(self, folders: tuple[Path, ...]) -> None:
+        self.folders = folders
+
+    def get_source(self, environment: Any, template: str) -> tuple[str, str, Callable[[], bool]]:
+        if ".." not in Path(template).parts:
+            for folder in self.folders:
+                path = folder / template
+                if path.is_file():
+                    return read_text(path, what="template"), str(path), lambda: True
+        raise TemplateNotFound(template)
+
+
+def _refuse(what: str, why: str) -> Callable[..., NoReturn]:
+    def refused(*_args: Any, **_kwargs: Any) -> NoReturn:
+        raise TemplateRuntimeError(f"{what} is not supported: {why}")
+
+    return refused
+
+
+def is_template(value: Any) -> bool:
+    """Whether a text has anything in it for Jinja."""
+    return isinstance(value, str) and ("{{" in value or "{%" in value or "{#" in value)
+
+
+class Templar:
+    """Renders texts, structures and files; keeps what it has compiled. Safe to use from threads."""
+
+    def __init__(self) -> None:
+        env = _Environment(undefined=_Undefined, trim_blocks=True, keep_trailing_newline=True)
+        env.filters.update(filters.FILTERS)
+        env.tests.update(filters.TESTS)
+        for name in ("lipsum", "cycler", "joiner"):
+            env.globals.pop(name, None)
+        why = "a plan must come out the same wherever it is made; put the value in a vars_files file"
+        for name in ("lookup", "query", "q"):
+            env.globals[name] = _refuse(name, why)
+        env.globals["omit"] = OMIT
+        self._env = env
+        self._compiled: dict[tuple[str, bool], tuple[Template, bool]] = {}
+        self._files: dict[tuple[Path, tuple[Path, ...]], tuple[Template, SourceFile]] = {}
+        self._folders: dict[tuple[Path, ...], _Environment] = {}
+
+    def render(self, value: Any, scope: Scope, spot: Spot) -> Any:
+        """A value with all templates in it rendered; a lone ``{{ x }}`` keeps the type of `x`.
+
+        Raises: SourceError, at the place of the text that cannot be rendered.
+        """
+        if isinstance(value, str):
+            return self._text(value, scope, spot) if is_template(value) else value
+        if isinstance(value, YamlMap):
+            pairs = ((k, self.render(v, scope, spot_of(value, k))) for k, v in value.items())
+            return value.like((k, v) for k, v in pairs if v is not OMIT)
+        if isinstance(value, YamlList):
+            rendered = (self.render(v, scope, spot_of(value, n)) for n, v in enumerate(value))
+            return value.like(v for v in rendered if v is not OMIT)
+        if type(value) is dict:
+            return {k: self.render(v, scope, spot) for k, v in value.items()}
+        if type(value) in (list, tuple):
+            return type(value)(self.render(v, scope, spot) for v in value)
+        return value
+
+    def condition(self, expression: Any, scope: Scope, spot: Spot) -> bool:
+        """Whether a ``when:`` holds.
+
+        Raises: SourceError, also for a text that is neither true nor false.
+        """
+        if isinstance(expression, bool):
+            return expression
+        if is_template(expression):
+            raise spot.error(
+                "'when' is an expression already", hint="leave out the {{ }} around it"
+            )
+        value = self._guarded(lambda: self._expression(str(expression), scope), scope, spot)
+        if isinstance(value, str):
+            if value.strip().lower() not in _WORDS:
+                raise spot.error(
+                    "'when' must come out as true or false, not as a text",
+                    hint="compare it: x == 'word', or x | length > 0",
+                )
+            return _WORDS[value.strip().lower()]
+        return bool(value)
+
+    def check(self, text: str, spot: Spot, *, expression: bool = False) -> None:
+        """Raises: SourceError, where a text or expression is no valid Jinja."""
+        self._guarded(lambda: self._compile(text, expression), None, spot)
+
+    def file(self, path: Path, folders: tuple[Path, ...], scope: Scope, spot: Spot) -> str:
+        """A template file rendered; `folders` are where its includes are looked for.
+
+        Raises: SourceError, at the line of the template.
+        """
+        key = (path, folders)
+        if key not in self._files:
+            try:
+                text = read_text(path, what="template")
+            except UsageError as error:
+                raise spot.error(error.problem, hint=error.hint) from None
+            file = SourceFile(str(path), tuple(text.split("\n")))
+            self._files[key] = (self._compile_file(text, file, folders), file)
+        template, file = self._files[key]
+        return self._guarded(
+            lambda: "".join(template.root_render_func(_context(template, scope))),
+            scope,
+            file.spot((1, 1)),
+        )
+
+    def _compile_file(self, text: str, file: SourceFile, folders: tuple[Path, ...]) -> Template:
+        if folders not in self._folders:
+            self._folders[folders] = self._env.overlay(loader=_FolderLoader(folders))  # type: ignore[assignment]
+        env = self._folders[folders]
+        try:
+            code = env.compile(text, file.path, file.path)
+        except TemplateSyntaxError as error:
+            raise file.spot((error.lineno, 1)).error(*self._syntax(error)) from None
+        return env.template_class.from_code(env, code, env.make_globals(None))
+
+    def _text(self, text: str, scope: Scope, spot: Spot) -> Any:
+        def evaluate() -> Any:
+            template, lone = self._compile(text, False)
+            context = _context(template, scope)
+            output = "".join(template.root_render_func(context))
+            return _native(context.vars["result"]) if lone else output
+
+        return self._guarded(evaluate, scope, spot)
+
+    def _expression(self, text: str, scope: Scope) -> Any:
+        template, _ = self._compile(text, True)
+        context = _context(template, scope)
+        for _ in template.root_render_func(context):
+            pass
+        return _native(context.vars["result"])
+
+    def _compile(self, text: str, expression: bool) -> tuple[Template, bool]:
+        key = (text, expression)
+        if key not in self._compiled:
+            env = self._env
+            lone: nodes.Expr | None = None
+            if expression:
+
+                tree = env.parse("{{ " + text + "\n }}")
+            else:
+                tree = env.parse(text)
+            if len(tree.body) == 1 and isinstance(tree.body[0], nodes.Output):
+                parts = tree.body[0].nodes
+                if len(parts) == 1 and not isinstance(parts[0], nodes.TemplateData):
+                    lone = parts[0]
+            if expression and lone is None:
+                raise TemplateSyntaxError("not one expression", 1)
+            if lone is not None:
+                body = nodes.Assign(nodes.Name("result", "store"), lone, lineno=1)
+                tree = nodes.Template([body], lineno=1)
+                tree.set_environment(env)
+            self._compiled[key] = (env.from_string(tree), lone is not None)
+        return self._compiled[key]
+
+    def _guarded(self, evaluate: Callable[[], Any], scope: Scope | None, spot: Spot) -> Any:
+        """Run an evaluation; whatever goes wrong in it becomes an error at its place."""
+        outer = scope.state.spot if scope else None
+        if scope is not None:
+            scope.state.spot = spot
+        try:
+            return evaluate()
+        except SourceError:
+            raise
+        except UndefinedError as error:
+            message, hint = str(error), ""
+            name = re.fullmatch(r"'(\w+)' is undefined", message)
+            if name is not None and scope is not None:
+                hint = nearest(name[1], scope.names()) or _fact_hint(name[1])
+            bad = _inner_spot(error, spot).error(message, hint=hint)
+            raise UndefinedVariable(
+                bad.problem, source=bad.source, excerpt=bad.excerpt, hint=bad.hint
+            ) from None
+        except TemplateSyntaxError as error:
+            at = spot
+            if error.filename:
+                lines = tuple((error.source or "").split("\n"))
+                at = SourceFile(error.filename, lines).spot((error.lineno, 1))
+            raise at.error(*self._syntax(error)) from None
+        except TemplateNotFound as error:
+            raise _inner_spot(error, spot).error(f"no template '{error.name}' to include") from None
+        except (RecursionError, MemoryError, OverflowError):
+            raise _inner_spot(None, spot).error("the expression is too deep or too large") from None
+        except Exception as error:
+            if scope is not None and scope.state.touched_secret:
+                text = "the expression fails (it uses a secret, so the reason is not shown)"
+            else:
+                text = f"the expression fails: {error}"
+            raise _inner_spot(error, spot).error(text) from None
+        finally:
+            if scope is not None:
+                scope.state.spot = outer
+
+    def _syntax(self, error: TemplateSyntaxError) -> tuple[str]:
+        message = str(error.message or "").rstrip(".")
+        match = re.match(r"No (filter|test) named '(\w+)'", message)
+        if match is not None:
+            known = self._env.filters if match[1] == "filter" else self._env.tests
+            why = filters.REFUSED.get(match[2], "")
+            near = nearest(match[2], (name for name in known if name[0].isalpha()))
+            tail = why or near
+            return (f"no {match[1]} named '{match[2]}'" + (f"; {tail}" if tail else ""),)
+        return (f"not a valid template: {message}",)
+
+
+def _context(template: Template, scope: Scope) -> Any:
+    return template.new_context({_SCOPE: scope})
+
+
+def _native(value: Any) -> Any:
+    if isinstance(value, Undefined):
+        value._fail_with_undefined_error()  # type: ignore[unreachable]
+    if isinstance(value, (types.GeneratorType, map, filter, range)) or (
+        isinstance(value, Iterable)
+        and type(value).__name__ in ("dict_keys", "dict_values", "dict_items")
+    ):
+        return list(value)
+    return value
+
+
+def _inner_spot(error: BaseException | None, spot: Spot) -> Spot:
+    """The line of the template file in which an error arose, where one is on its way."""
+    found = spot
+    trace = error.__traceback__ if error else None
+    while trace is not None:
+        template = trace.tb_frame.f_globals.get("__jinja_template__")
+        if template is not None and template.filename and template.filename != "<template>":
+            line = template.get_corresponding_lineno(trace.tb_lineno)
+            file = spot.file
+            if file.path != template.filename:
+                try:
+                    lines = tuple(read_text(Path(template.filename)).split("\n"))
+                except UsageError:
+                    lines = ()
+                file = SourceFile(template.filename, lines)
+            found = file.spot((line, 1))
+        trace = trace.tb_next
+    return found
+
+
+def _fact_hint(name: str) -> str:
+    if name.startswith("ansible_"):
+        return "a fact is known once the host has been asked"
+    if name == "item":
+        return "'item' is there in a task with 'loop'"
+    return ""
