@@ -1,0 +1,188 @@
+"""What sites bring in, and what can be said against them before any host is asked."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from pathlib import Path
+
+import pytest
+
+from deployer.errors import SourceError, SourceErrors, UsageError
+from deployer.model import Site
+from deployer.sites import ProxyRole, proxy_roles
+from deployer.sites.certificates import CertificateFiles
+from deployer.sites.lint import lint
+
+sys.path.insert(0, str(Path(__file__).parent / "cases/sites"))
+import site_case as cases
+
+FILES = CertificateFiles(
+    fullchain_pem=b"chain",
+    key_pem=b"key",
+    root_pem=None,
+    issuer="CN=x",
+    names=("example.com",),
+    not_after=datetime.datetime(2027, 1, 1, tzinfo=datetime.UTC),
+)
+FACTS = {"ansible_all_ipv6_addresses": ["fe80::1"]}
+WS = {"path": "/ws", "websocket": "http://127.0.0.1:1"}
+
+
+def one_role(*sites: Site, **options: object) -> ProxyRole:
+    given: dict[str, object] = {"facts": FACTS, "packages": {}, "certificates": {}, **options}
+    (role,) = proxy_roles(sites, **given)  # type: ignore[arg-type]
+    return role
+
+
+def test_no_sites_bring_in_nothing() -> None:
+    assert proxy_roles((), facts={}, packages={}, certificates={}) == ()
+
+
+def test_all_sites_of_a_host_bring_in_one_role() -> None:
+    plain = cases.site(domain="plain.example.com", tls={"issuer": "none"}, routes=[WS])
+    secure = cases.site(domain="example.com", routes=[WS])
+    role = one_role(plain, secure, certificates={"example.com": FILES})
+    assert role.role == "nginx"
+    assert role.source == plain.source
+    assert [site["domain"] for site in role.vars["nginx_sites"]] == [
+        "plain.example.com",
+        "example.com",
+    ]
+    assert role.vars["nginx_certificates"] == [
+        {
+            "domain": "example.com",
+            "folder": "/etc/ssl/deployer/example.com",
+            "fullchain": "chain",
+            "privkey": "key",
+        }
+    ]
+    assert role.vars["nginx_acme_root"] is None
+
+
+@pytest.mark.parametrize(
+    ("packages", "expected"),
+    [
+        ({}, ("1.18.0", "1.1.1", False)),
+        (
+            {
+                "nginx": {"installed": None, "candidate": "1.22.1-9+deb12u3"},
+                "libssl3": {"installed": "3.0.15-1~deb12u1", "candidate": "3.0.17-1"},
+                "libssl1.1": {"installed": None, "candidate": None},
+            },
+            ("1.22.1", "3.0.15", False),
+        ),
+        (
+            {
+                "nginx": {"installed": "1:1.26.3-3", "candidate": "1:1.28.0-1"},
+                "libssl3t64": {"installed": "3.5.1-1", "candidate": "3.5.1-1"},
+                "libssl3": {"installed": None, "candidate": None},
+            },
+            ("1.26.3", "3.5.1", True),
+        ),
+    ],
+)
+def test_versions_are_those_that_are_there_or_would_be(
+    packages: dict[str, dict[str, str | None]], expected: tuple[str, str, bool]
+) -> None:
+    site = cases.site(domain="example.com", tls={"issuer": "none"}, routes=[WS])
+    got = one_role(site, packages=packages).vars
+    assert (got["nginx_version"], got["openssl_version"], got["nginx_installed"]) == expected
+
+
+@pytest.mark.parametrize(("addresses", "expected"), [(["fe80::1"], True), ([], False)])
+def test_ipv6_is_used_where_the_host_has_it(addresses: list[str], expected: bool) -> None:
+    site = cases.site(domain="example.com", tls={"issuer": "none"}, routes=[WS])
+    role = one_role(site, facts={"ansible_all_ipv6_addresses": addresses})
+    assert role.vars["nginx_ipv6"] is expected
+
+
+def test_a_proxy_that_cannot_be_set_up() -> None:
+    site = cases.site(domain="example.com", proxy="haproxy", routes=[WS])
+    with pytest.raises(SourceError, match="asks for haproxy"):
+        one_role(site)
+
+
+def test_a_site_with_tls_needs_a_certificate() -> None:
+    site = cases.site(domain="example.com", tls={"issuer": "letsencrypt"}, routes=[WS])
+    with pytest.raises(UsageError, match=r"no certificate for example\.com"):
+        one_role(site)
+
+
+def codes(*sites: Site) -> list[str]:
+    return [note.code for note in lint(sites)]
+
+
+def test_nothing_to_say_against_the_golden_sites() -> None:
+    for path in cases.CASES:
+        assert [note for note in lint([cases.load(path)[0]]) if note.severity == "error"] == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"idle_timeout_s": 20.0, "ping_interval_s": 30.0}, ["ping-too-late"]),
+        ({"idle_timeout_s": 30.0, "ping_interval_s": 30.0}, ["ping-too-late"]),
+        ({"idle_timeout_s": 60.0, "ping_interval_s": 30.0}, []),
+        ({"origins": ["https://a.example"]}, ["own-origin-missing"]),
+        ({"origins": ["https://a.example", "https://www.example.com"]}, []),
+        ({"origins": ["https://example.com:443"]}, []),
+        ({"origins": ["any"]}, []),
+        ({"path": "/.well-known/acme-challenge/x"}, ["shadows-challenge"]),
+        ({"path": "/.well-known/acme-challenges"}, []),
+    ],
+)
+def test_a_route(fields: dict[str, object], expected: list[str]) -> None:
+    site = cases.site(
+        domain="example.com",
+        aliases=["www.example.com"],
+        tls={"issuer": "letsencrypt"},
+        routes=[{**WS, **fields}, {"path": "/", "root": "/srv"}],
+    )
+    assert codes(site) == expected
+    assert all(note.source and note.reason for note in lint([site]))
+
+
+def test_a_site_without_pages_may_serve_other_origins_alone() -> None:
+    site = cases.site(domain="example.com", routes=[{**WS, "origins": ["https://a.example"]}])
+    assert codes(site) == []
+
+
+def test_the_challenges_matter_for_acme_alone() -> None:
+    route = {**WS, "path": "/.well-known/acme-challenge/"}
+    assert codes(cases.site(domain="example.com", routes=[route])) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ({"path": "/ws"}, {"path": "/ws/"}, ["duplicate-path"]),
+        ({"path": "/ws"}, {"path": "/ws", "match": "exact"}, []),
+        ({"path": "/ws"}, {"path": "/ws/x"}, []),
+    ],
+)
+def test_two_routes(
+    first: dict[str, object], second: dict[str, object], expected: list[str]
+) -> None:
+    site = cases.site(domain="example.com", routes=[{**WS, **first}, {**WS, **second}])
+    assert codes(site) == expected
+
+
+def test_two_sites_of_one_name_are_refused() -> None:
+    one = cases.site(domain="example.com", tls={"issuer": "none"}, routes=[WS])
+    other = cases.site(
+        domain="b.example.com", aliases=["example.com"], tls={"issuer": "none"}, routes=[WS]
+    )
+    assert codes(one, other) == ["duplicate-domain"]
+    with pytest.raises(SourceErrors, match=r"example\.com belongs to another site already"):
+        one_role(one, other)
+
+
+def test_two_proxies_on_a_host_are_refused() -> None:
+    one = cases.site(domain="a.example.com", routes=[WS])
+    other = cases.site(domain="b.example.com", proxy="apache", routes=[WS])
+    assert codes(one, other) == ["two-proxies"]
+    with pytest.raises(
+        SourceErrors, match=r"wants apache on a host where a\.example\.com wants nginx"
+    ):
+        one_role(one, other)
