@@ -110,7 +110,9 @@ def _template(model: Any, place: Place) -> list[Call]:
     text = library.templar.file(source, tuple(folders), place.scope, spot)
     name = source.with_suffix("") if source.suffix == ".j2" else source
     dest = _destination(model, place, name)
-    return [("copy", {"dest": dest, "content": text.encode()} | _given(model, "mode", "owner", "group"))]
+    return [
+        ("copy", {"dest": dest, "content": text.encode()} | _given(model, "mode", "owner", "group"))
+    ]
 
 
 def _file(model: Any, _place: Place) -> list[Call]:

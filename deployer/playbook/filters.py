@@ -268,7 +268,9 @@ def hash_of(value: Any, algorithm: str = "sha1") -> str:
     import hashlib
 
     if algorithm not in ("md5", "sha1", "sha224", "sha256", "sha384", "sha512"):
-        raise ValueError(f"hash knows md5, sha1, sha224, sha256, sha384 and sha512, not {algorithm}")
+        raise ValueError(
+            f"hash knows md5, sha1, sha224, sha256, sha384 and sha512, not {algorithm}"
+        )
     digest = hashlib.new(algorithm, str(value).encode(), usedforsecurity=False)
     return digest.hexdigest()
 
@@ -346,7 +348,16 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     ">": lambda a, b: a > b,
     ">=": lambda a, b: a >= b,
 }
-_SAME = {"=": "==", "eq": "==", "<>": "!=", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+_SAME = {
+    "=": "==",
+    "eq": "==",
+    "<>": "!=",
+    "ne": "!=",
+    "lt": "<",
+    "le": "<=",
+    "gt": ">",
+    "ge": ">=",
+}
 
 
 def version(value: Any, other: Any, operator: str = "==", strict: Any = None) -> bool:

@@ -18,8 +18,8 @@ def expand(pattern: str, spot: Spot) -> list[str]:
     names = [pattern]
     while True:
         match = _RANGE.search(names[0])
-        if match is None or re.fullmatch(r"[0-9a-fA-F:.]*::?[0-9a-fA-F:.]*", match[1]) and (
-            match[1].count(":") > 2
+        if match is None or (
+            re.fullmatch(r"[0-9a-fA-F:.]*::?[0-9a-fA-F:.]*", match[1]) and (match[1].count(":") > 2)
         ):
             break
         names = [

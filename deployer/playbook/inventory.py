@@ -213,9 +213,7 @@ def _assemble(raw: RawInventory, folders: tuple[Path, ...]) -> Inventory:
     problems = Problems()
     names = dict.fromkeys(("all", "ungrouped", *raw.groups))
     members = {name: tuple(raw.closure(name)) for name in names}
-    grouped = {
-        host for name in names if name not in ("all", "ungrouped") for host in members[name]
-    }
+    grouped = {host for name in names if name not in ("all", "ungrouped") for host in members[name]}
     members["ungrouped"] = tuple(host for host in raw.hosts if host not in grouped)
     own: dict[str, dict[str, Any]] = {}
     for name in names:
@@ -225,7 +223,9 @@ def _assemble(raw: RawInventory, folders: tuple[Path, ...]) -> Inventory:
     order = sorted(names, key=lambda name: _rank(name, raw, own[name]))
     hosts: dict[str, Host] = {}
     for name, layers in raw.hosts.items():
-        groups = tuple(sorted(group for group in names if group != "all" and name in members[group]))
+        groups = tuple(
+            sorted(group for group in names if group != "all" and name in members[group])
+        )
         merged = MergedVars()
         spots = merged.spots
         wanted = {"all", *groups}

@@ -49,7 +49,9 @@ class _Reader:
             match = _SECTION.fullmatch(text)
             kind = (match[2] or "hosts") if match else ""
             if match is None:
-                raise spot.error("not a section", hint="write [GROUP], [GROUP:vars] or [GROUP:children]")
+                raise spot.error(
+                    "not a section", hint="write [GROUP], [GROUP:vars] or [GROUP:children]"
+                )
             if kind not in _KINDS:
                 raise spot.error(f"unknown section '{kind}'", hint=nearest(kind, _KINDS))
             self.group, self.kind = match[1], kind
@@ -89,7 +91,9 @@ class _Reader:
             )
         pattern, *assignments = tokens
         variables = YamlMap(self.file, mark)
-        port = re.fullmatch(r"([^:\[\]]+(?:\[[^\]]*\][^:\[\]]*)*|\[[0-9a-fA-F:.]+\]):(\d+)", pattern)
+        port = re.fullmatch(
+            r"([^:\[\]]+(?:\[[^\]]*\][^:\[\]]*)*|\[[0-9a-fA-F:.]+\]):(\d+)", pattern
+        )
         if port is not None:
             pattern = port[1].strip("[]") if port[1].startswith("[") else port[1]
             variables.put("ansible_port", int(port[2]), (mark, mark))

@@ -34,7 +34,9 @@ def _group(name: str, parent: YamlMap, key: Any, raw: RawInventory) -> None:
         return
     if not isinstance(node, YamlMap):
         raw.problems.add(
-            spot_of(parent, key).error(f"the group '{name}' must be a mapping of hosts, children, vars")
+            spot_of(parent, key).error(
+                f"the group '{name}' must be a mapping of hosts, children, vars"
+            )
         )
         return
     for word in node:
@@ -44,9 +46,15 @@ def _group(name: str, parent: YamlMap, key: Any, raw: RawInventory) -> None:
                 spot_of(node, word, key=True).error(f"unknown key '{word}' in a group", hint=hint)
             )
         elif node[word] is not None and not isinstance(node[word], YamlMap):
-            hint = "write 'NAME:' with a colon, without '- '" if word != "vars" else "write NAME: VALUE"
+            hint = (
+                "write 'NAME:' with a colon, without '- '"
+                if word != "vars"
+                else "write NAME: VALUE"
+            )
             raw.problems.add(
-                spot_of(node, word).error(f"'{word}' of the group '{name}' must be a mapping", hint=hint)
+                spot_of(node, word).error(
+                    f"'{word}' of the group '{name}' must be a mapping", hint=hint
+                )
             )
     variables = node.get("vars")
     if isinstance(variables, YamlMap):
@@ -72,7 +80,9 @@ def _host(pattern: str, parent: YamlMap, key: Any, group: str, raw: RawInventory
     variables = parent[key]
     if variables is not None and not isinstance(variables, YamlMap):
         raw.problems.add(
-            spot_of(parent, key).error(f"the variables of '{pattern}' must be a mapping: NAME: VALUE")
+            spot_of(parent, key).error(
+                f"the variables of '{pattern}' must be a mapping: NAME: VALUE"
+            )
         )
         return
     try:

@@ -111,7 +111,9 @@ class Library:
         near = nearest(path.name, names)
         searched = "searched: " + ", ".join(str(place) for place in places)
         what = "template" if kind == "templates" else "file"
-        raise spot.error(f"no {what} '{name}'", hint=f"{near}\n      {searched}" if near else searched)
+        raise spot.error(
+            f"no {what} '{name}'", hint=f"{near}\n      {searched}" if near else searched
+        )
 
     def read(self, path: Path, spot: Spot) -> bytes:
         """A file's bytes, read once.

@@ -144,9 +144,7 @@ def _sites(node: YamlMap, problems: Problems) -> None:
         return
     for number, site in enumerate(sites):
         if isinstance(site, YamlMap):
-            validate(
-                SiteModel, site, problems, rendered=False, path=("sites", number), root=node
-            )
+            validate(SiteModel, site, problems, rendered=False, path=("sites", number), root=node)
         else:
             problems.add(spot_of(sites, number).error("a site is a mapping", hint="- domain: …"))
 

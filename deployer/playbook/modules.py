@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PlainValidator, WithJsonSchema
-
 from deployer.playbook import values
-from deployer.playbook.schema import Misplaced, Strict
+from deployer.playbook.models import Check, Misplaced, Strict, field
 from deployer.playbook.source import nearest
 from deployer.playbook.types import (
     Account,
@@ -63,18 +61,18 @@ class Module(Strict):
 
 PackageState = Annotated[
     str,
-    PlainValidator(
+    Check(
         _word(
-        "a package's state",
-        _same("present", "absent") | {"installed": "present", "removed": "absent"},
-        {
-            "latest": "what is latest changes between plan and apply; write state: present",
-            "build-dep": "write the names of the packages",
-            "fixed": "write the names of the packages",
-        },
-    )
+            "a package's state",
+            _same("present", "absent") | {"installed": "present", "removed": "absent"},
+            {
+                "latest": "what is latest changes between plan and apply; write state: present",
+                "build-dep": "write the names of the packages",
+                "fixed": "write the names of the packages",
+            },
+        ),
+        **{"enum": ["present", "absent"]},
     ),
-    WithJsonSchema({"enum": ['present', 'absent']}),
 ]
 
 
@@ -82,7 +80,7 @@ class Package(Module):
     """Packages that are installed, or not."""
 
     canonical: ClassVar[str] = "package"
-    name: Packages = Field(description="A name, or a list of them.")
+    name: Packages = field(description="A name, or a list of them.")
     state: PackageState = "present"
     synonyms: ClassVar[Mapping[str, str]] = {"pkg": "name"}
     refused: ClassVar[Mapping[str, str]] = {
@@ -101,7 +99,7 @@ class Package(Module):
 
 
 class _Owned(Module):
-    mode: Mode | None = Field(None, description='Four octal digits in quotes, "0644".')
+    mode: Mode | None = field(None, description='Four octal digits in quotes, "0644".')
     owner: Account | None = None
     group: Account | None = None
     refused: ClassVar[Mapping[str, str]] = {
@@ -140,16 +138,16 @@ class Copy(_Owned):
 
     canonical: ClassVar[str] = "copy"
     dest: FilePath
-    src: Line | None = Field(None, description="A file or folder, looked for in files/.")
-    content: Content | None = Field(None, description="The text itself.")
-    mode: Annotated[str, PlainValidator(_copy_mode), WithJsonSchema({"type": "string"})] | None = None
+    src: Line | None = field(None, description="A file or folder, looked for in files/.")
+    content: Content | None = field(None, description="The text itself.")
+    mode: Annotated[str, Check(_copy_mode, **{"type": "string"})] | None = None
     directory_mode: Mode | None = None
 
     @classmethod
     def together(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
         if "src" in node and "content" in node:
             yield Misplaced("content", "copy takes 'src' or 'content', not both")
-        if "src" not in node and "content" not in node and not set(node) - set(cls.model_fields):
+        if "src" not in node and "content" not in node and not set(node) - set(cls.fields()):
             yield Misplaced(None, "copy needs 'src' or 'content'")
         if "content" in node and str(node.get("dest", "")).endswith("/"):
             yield Misplaced("dest", "with 'content', 'dest' is the file itself, not a folder")
@@ -161,13 +159,13 @@ class Template(_Owned):
     """A Jinja2 template, rendered for the host."""
 
     canonical: ClassVar[str] = "copy"
-    src: Line = Field(description="A template, looked for in templates/.")
+    src: Line = field(description="A template, looked for in templates/.")
     dest: FilePath
 
 
 FileState = Annotated[
     str,
-    PlainValidator(
+    Check(
         _word(
             "a state",
             _same("directory", "link", "absent", "file"),
@@ -175,9 +173,9 @@ FileState = Annotated[
                 "touch": "it changes a time at every run; use copy with content",
                 "hard": "hard links are not managed; write state: link",
             },
-        )
+        ),
+        **{"enum": ["directory", "link", "absent", "file"]},
     ),
-    WithJsonSchema({"enum": ["directory", "link", "absent", "file"]}),
 ]
 
 
@@ -187,7 +185,7 @@ class File(_Owned):
     canonical: ClassVar[str] = "file"
     path: FilePath
     state: FileState = "file"
-    src: Line | None = Field(None, description="state: link: what it points to.")
+    src: Line | None = field(None, description="state: link: what it points to.")
     synonyms: ClassVar[Mapping[str, str]] = {"dest": "path", "name": "path"}
 
     @classmethod
@@ -196,27 +194,31 @@ class File(_Owned):
         if state == "link" and "src" not in node:
             yield Misplaced(None, "state: link needs 'src', what it points to")
         if isinstance(state, str) and state in ("directory", "absent", "file") and "src" in node:
-            yield Misplaced("src", "'src' goes with state: link", "use copy to put a file on the host")
+            yield Misplaced(
+                "src", "'src' goes with state: link", "use copy to put a file on the host"
+            )
         if state in ("link", "absent"):
             for key in ("mode", "owner", "group"):
                 if key in node:
                     yield Misplaced(key, f"'{key}' does nothing with state: {state}")
         if state == "file" and not {"mode", "owner", "group"} & set(node):
             yield Misplaced(
-                None, "a file without 'state', 'mode' or 'owner' changes nothing", "add state: directory"
+                None,
+                "a file without 'state', 'mode' or 'owner' changes nothing",
+                "add state: directory",
             )
 
 
 ServiceState = Annotated[
     str,
-    PlainValidator(
+    Check(
         _word(
-        "a service's state",
-        _same("started", "stopped", "restarted", "reloaded"),
-        {"running": "write state: started"},
-    )
+            "a service's state",
+            _same("started", "stopped", "restarted", "reloaded"),
+            {"running": "write state: started"},
+        ),
+        **{"enum": ["started", "stopped", "restarted", "reloaded"]},
     ),
-    WithJsonSchema({"enum": ['started', 'stopped', 'restarted', 'reloaded']}),
 ]
 
 
@@ -245,7 +247,7 @@ class Service(Module):
 
     @classmethod
     def together(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
-        if not {"state", "enabled"} & set(node) and not set(node) - set(cls.model_fields):
+        if not {"state", "enabled"} & set(node) and not set(node) - set(cls.fields()):
             yield Misplaced(None, "a service needs 'state' or 'enabled'")
 
 
@@ -282,7 +284,7 @@ class User(Module):
             yield Misplaced("append", "'append' goes with 'groups'")
         if node.get("state") == "absent":
             for key in node:
-                if key not in ("name", "state") and key in cls.model_fields:
+                if key not in ("name", "state") and key in cls.fields():
                     yield Misplaced(key, f"'{key}' does nothing with state: absent")
 
 
@@ -306,17 +308,15 @@ class Command(Module):
     """A command without a shell, run unless a guard says that its work is done."""
 
     canonical: ClassVar[str] = "command"
-    cmd: Annotated[tuple[str, ...], PlainValidator(values.split_command)] | None = Field(
-        None, description="The command line.", json_schema_extra={"type": "string"}
+    cmd: Annotated[tuple[str, ...], Check(values.split_command, type="string")] | None = field(
+        None, description="The command line."
     )
-    argv: list[Text] | None = Field(None, description="Its words, one by one.", min_length=1)
+    argv: list[Text] | None = field(None, description="Its words, one by one.", min_length=1)
     chdir: FilePath | None = None
-    creates: FilePath | None = Field(None, description="Done once this path is there.")
-    removes: FilePath | None = Field(None, description="Done once this path is gone.")
-    unless: Argv | None = Field(None, description="Done once this command exits with 0.")
-    environment: Annotated[dict[str, str], PlainValidator(_environment)] | None = Field(
-        None, json_schema_extra={"type": "object"}
-    )
+    creates: FilePath | None = field(None, description="Done once this path is there.")
+    removes: FilePath | None = field(None, description="Done once this path is gone.")
+    unless: Argv | None = field(None, description="Done once this command exits with 0.")
+    environment: Annotated[dict[str, str], Check(_environment, type="object")] | None = field(None)
     refused: ClassVar[Mapping[str, str]] = {
         "stdin": "a command gets no input; let it read a file that a task copies",
         "stdin_add_newline": "a command gets no input",
@@ -330,7 +330,7 @@ class Command(Module):
     def together(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
         if "cmd" in node and "argv" in node:
             yield Misplaced("argv", "command takes 'cmd' or 'argv', not both")
-        if "cmd" not in node and "argv" not in node and not set(node) - set(cls.model_fields):
+        if "cmd" not in node and "argv" not in node and not set(node) - set(cls.fields()):
             yield Misplaced(None, "command needs 'cmd' or 'argv'")
 
 
@@ -386,4 +386,3 @@ REFUSED_MODULES: Mapping[str, str] = {
     "pause": "an apply never waits for a person",
     "ping": "deployer plan reaches every host",
 }
-

@@ -294,7 +294,7 @@ class _PlayRenderer:
         spot = spot_of(task.node, "loop")
         items = self.library.templar.render(task.node["loop"], scope, spot)
         if not isinstance(items, (list, tuple)):
-            hint = "write loop: \"{{ mapping | dict2items }}\"" if isinstance(items, Mapping) else ""
+            hint = 'write loop: "{{ mapping | dict2items }}"' if isinstance(items, Mapping) else ""
             raise spot.error("loop needs a list", hint=hint)
         if len(items) > _MAX_LOOP:
             raise spot.error(f"loop has {len(items):,} items; at most {_MAX_LOOP:,} are done")
@@ -392,7 +392,9 @@ class _PlayRenderer:
             self._by_place[key] = None
             return
         if len(rendered) > 1:
-            raise spot_of(handler.node, "loop").error("a handler does one thing; write one for each")
+            raise spot_of(handler.node, "loop").error(
+                "a handler does one thing; write one for each"
+            )
         task = rendered[0]
         name = task.name
         same = self.handlers.get(name)

@@ -18,7 +18,12 @@ _MAX_DEPTH = 20
 
 
 def entry_roles(
-    nodes: YamlList, library: Library, problems: Problems, *, become: bool, chain: tuple[str, ...] = ()
+    nodes: YamlList,
+    library: Library,
+    problems: Problems,
+    *,
+    become: bool,
+    chain: tuple[str, ...] = (),
 ) -> list[LoadedRole]:
     """The roles of a list of entries, each after those that it depends on."""
     found: list[LoadedRole] = []

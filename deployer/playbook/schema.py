@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-
+from deployer.playbook.models import Before, Misplaced, Strict, field
 from deployer.playbook.types import (
     AbsolutePath,
     Conditions,
@@ -33,38 +32,18 @@ from deployer.playbook.types import (
 _BECOME = "one runner works as one user on a host: set become on the play"
 
 
-class Misplaced(ValueError):
-    """A key that does not go with its neighbours, or is missing beside them."""
-
-    def __init__(self, key: str | None, problem: str, hint: str = "") -> None:
-        super().__init__(problem)
-        self.key = key
-        self.problem = problem
-        self.hint = hint
-
-
-class Strict(BaseModel):
-    """A mapping in which every key is known. `refused` has Ansible's keys that are not here, and why."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-    refused: ClassVar[Mapping[str, str]] = {}
-    #: Other words for its keys, which are turned into its own before they are looked at.
-    other_words: ClassVar[tuple[str, ...]] = ()
-
-    @classmethod
-    def together(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
-        """What is wrong with the keys of `node` as a whole; its values may still be templates."""
-        yield from ()
-
-
 class TlsModel(Strict):
     """How the site gets its certificate."""
 
-    issuer: Issuer = Field(description="Who signs: internal is a private CA kept on the controller.")
-    email: Email | None = Field(None, description="Where the issuer writes to.")
-    hsts: Duration | None = Field(None, description="How long browsers insist on HTTPS; off unless given.")
-    certificate: Line | None = Field(None, description="issuer: provided: the chain's file, PEM.")
-    key: Line | None = Field(None, description="issuer: provided: the private key's file, PEM.")
+    issuer: Issuer = field(
+        description="Who signs: internal is a private CA kept on the controller."
+    )
+    email: Email | None = field(None, description="Where the issuer writes to.")
+    hsts: Duration | None = field(
+        None, description="How long browsers insist on HTTPS; off unless given."
+    )
+    certificate: Line | None = field(None, description="issuer: provided: the chain's file, PEM.")
+    key: Line | None = field(None, description="issuer: provided: the private key's file, PEM.")
 
     @classmethod
     def together(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
@@ -83,30 +62,40 @@ class TlsModel(Strict):
 class RouteModel(Strict):
     """One path of a site: exactly one of `websocket`, `upstream` and `root` says what is there."""
 
-    path: UrlPath = Field(description="A prefix by whole segments: /ws serves /ws and /ws/x, not /wsx.")
-    match: Literal["prefix", "exact"] = Field("prefix", description="exact serves the path alone.")
-    websocket: Upstreams | None = Field(None, description="The WebSocket service behind this path.")
-    upstream: Upstreams | None = Field(None, description="The HTTP service behind this path.")
-    root: AbsolutePath | None = Field(None, description="A folder of files on the host.")
-    strip_prefix: bool = Field(False, description="The service sees the path without this prefix.")
-    idle_timeout: Duration = Field(3600.0, description="How long a silent connection may live.")
-    ping_interval: Duration | None = Field(None, description="How often the service sends pings.")
-    origins: Origins | None = Field(None, description="Pages that may connect; default: the site's own.")
-    require_origin: bool = Field(False, description="Refuse clients that send no Origin.")
+    path: UrlPath = field(
+        description="A prefix by whole segments: /ws serves /ws and /ws/x, not /wsx."
+    )
+    match: Literal["prefix", "exact"] = field("prefix", description="exact serves the path alone.")
+    websocket: Upstreams | None = field(None, description="The WebSocket service behind this path.")
+    upstream: Upstreams | None = field(None, description="The HTTP service behind this path.")
+    root: AbsolutePath | None = field(None, description="A folder of files on the host.")
+    strip_prefix: bool = field(False, description="The service sees the path without this prefix.")
+    idle_timeout: Duration = field(3600.0, description="How long a silent connection may live.")
+    ping_interval: Duration | None = field(None, description="How often the service sends pings.")
+    origins: Origins | None = field(
+        None, description="Pages that may connect; default: the site's own."
+    )
+    require_origin: bool = field(False, description="Refuse clients that send no Origin.")
 
     @classmethod
     def together(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
         kinds = [key for key in ("websocket", "upstream", "root") if key in node]
         if node.get("websocket") is True:
-            url = node["upstream"] if isinstance(node.get("upstream"), str) else "http://127.0.0.1:PORT"
-            hint = f"write websocket: {url}" + (", without 'upstream'" if "upstream" in node else "")
+            url = (
+                node["upstream"]
+                if isinstance(node.get("upstream"), str)
+                else "http://127.0.0.1:PORT"
+            )
+            hint = f"write websocket: {url}" + (
+                ", without 'upstream'" if "upstream" in node else ""
+            )
             yield Misplaced("websocket", "'websocket' names the service itself", hint)
         elif len(kinds) > 1:
             hint = ""
             if kinds[:2] == ["websocket", "upstream"]:
                 hint = "a websocket route passes plain HTTP requests too"
             yield Misplaced(kinds[1], f"a route has one of {' and '.join(kinds)}, not both", hint)
-        elif not kinds and not set(node) - set(cls.model_fields):
+        elif not kinds and not set(node) - set(cls.fields()):
             yield Misplaced(None, "a route needs one of 'websocket', 'upstream' and 'root'")
         for key in ("ping_interval", "origins", "require_origin"):
             if key in node and kinds and "websocket" not in kinds:
@@ -127,21 +116,27 @@ class CheckModel(Strict):
 
     path: RequestPath
     origin: Origin | None = None
-    subprotocols: Subprotocols = Field((), description="What to offer; one of them must be chosen.")
-    send: Text | None = Field(None, description="A text to send once the connection is open.")
-    expect: Text | Pattern | None = Field(None, description="What must come: a text, or {regex: …}.")
-    hold: Duration | None = Field(None, description="It must still answer after this long in silence.")
+    subprotocols: Subprotocols = field((), description="What to offer; one of them must be chosen.")
+    send: Text | None = field(None, description="A text to send once the connection is open.")
+    expect: Text | Pattern | None = field(
+        None, description="What must come: a text, or {regex: …}."
+    )
+    hold: Duration | None = field(
+        None, description="It must still answer after this long in silence."
+    )
 
 
 class SiteModel(Strict):
     """A name that the reverse proxy serves, and what stands behind each of its paths."""
 
     domain: Domain
-    aliases: list[Domain] = Field([], description="Further names of the site.")
-    proxy: Proxy = Field("nginx", description="The reverse proxy that serves the site.")
-    tls: TlsModel = Field(TlsModel.model_construct(issuer="none"))
-    routes: list[RouteModel] = Field(min_length=1)
-    verify: list[CheckModel] = Field([])
+    aliases: list[Domain] = field([], description="Further names of the site.")
+    proxy: Proxy = field("nginx", description="The reverse proxy that serves the site.")
+    tls: TlsModel | None = field(
+        None, description="How the site gets its certificate; plain HTTP without it."
+    )
+    routes: list[RouteModel] = field(min_length=1)
+    verify: list[CheckModel] = field([])
 
 
 def _as_file(value: Any) -> Any:
@@ -167,9 +162,9 @@ class RoleEntry(Strict):
     """A role that the play applies."""
 
     role: Line
-    vars: dict[str, Any] = Field({})
-    tags: Words = Field([])
-    when: Conditions = Field([])
+    vars: dict[str, Any] = field({})
+    tags: Words = field([])
+    when: Conditions = field([])
     refused: ClassVar[Mapping[str, str]] = {"become": _BECOME, "become_user": _BECOME}
     other_words: ClassVar[tuple[str, ...]] = ("name",)
 
@@ -182,15 +177,15 @@ class RoleEntry(Strict):
 class TaskKeywords(Strict):
     """What may stand beside a task's module."""
 
-    name: Line | None = Field(None, description="What people see when the task is planned.")
-    when: Conditions = Field([], description="An expression, or a list of which all must hold.")
-    loop: Any = Field(None, description="A list; the task is done once for each 'item'.")
-    notify: Words = Field([], description="Handlers that run once if this task changes something.")
-    tags: Words = Field([])
+    name: Line | None = field(None, description="What people see when the task is planned.")
+    when: Conditions = field([], description="An expression, or a list of which all must hold.")
+    loop: Any = field(None, description="A list; the task is done once for each 'item'.")
+    notify: Words = field([], description="Handlers that run once if this task changes something.")
+    tags: Words = field([])
     become: bool | None = None
-    no_log: bool = Field(False, description="Never show what this task writes.")
-    vars: dict[str, Any] = Field({}, description="Variables for this task alone.")
-    args: dict[str, Any] = Field({}, description="Further arguments of the module.")
+    no_log: bool = field(False, description="Never show what this task writes.")
+    vars: dict[str, Any] = field({}, description="Variables for this task alone.")
+    args: dict[str, Any] = field({}, description="Further arguments of the module.")
     refused: ClassVar[Mapping[str, str]] = {
         "register": "a plan is made before anything runs, so there is no result to keep; "
         "use when with facts, or notify a handler",
@@ -221,7 +216,7 @@ class TaskKeywords(Strict):
         "any_errors_fatal": "use max_fail_percentage on the play",
         "with_items": "write loop",
         "with_list": "write loop",
-        "with_dict": "write loop: \"{{ mapping | dict2items }}\"",
+        "with_dict": 'write loop: "{{ mapping | dict2items }}"',
         "with_fileglob": "name the files in loop, or copy their folder",
         "with_together": "write loop with a list of mappings",
         "with_sequence": 'write loop: "{{ range(1, 5) | list }}"',
@@ -239,17 +234,19 @@ class PlayModel(Strict):
     """What a group of hosts shall be like."""
 
     name: Line | None = None
-    hosts: Annotated[str, BeforeValidator(lambda v: ",".join(map(str, v)) if isinstance(v, list) else v)]
-    become: bool = Field(False, description="Work as root, by sudo.")
-    serial: Any = Field(None, description="Hosts at a time: a number, a percentage, or a list of them.")
-    max_fail_percentage: float = Field(0.0, ge=0, le=100)
-    vars: dict[str, Any] = Field({})
-    vars_files: list[Annotated[VarsFile, BeforeValidator(_as_file)]] = Field([])
-    roles: list[Annotated[RoleEntry, BeforeValidator(_as_role)]] = Field([])
-    tasks: list[dict[str, Any]] = Field([])
-    handlers: list[dict[str, Any]] = Field([])
-    sites: list[SiteModel] = Field([])
-    tags: Words = Field([])
+    hosts: Annotated[str, Before(lambda v: ",".join(map(str, v)) if isinstance(v, list) else v)]
+    become: bool = field(False, description="Work as root, by sudo.")
+    serial: Any = field(
+        None, description="Hosts at a time: a number, a percentage, or a list of them."
+    )
+    max_fail_percentage: float = field(0.0, ge=0, le=100)
+    vars: dict[str, Any] = field({})
+    vars_files: list[Annotated[VarsFile, Before(_as_file)]] = field([])
+    roles: list[Annotated[RoleEntry, Before(_as_role)]] = field([])
+    tasks: list[dict[str, Any]] = field([])
+    handlers: list[dict[str, Any]] = field([])
+    sites: list[SiteModel] = field([])
+    tags: Words = field([])
     refused: ClassVar[Mapping[str, str]] = {
         "gather_facts": "a host is asked for its facts in any case, in the same connection",
         "remote_user": "set ansible_user in the inventory",

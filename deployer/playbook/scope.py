@@ -100,8 +100,9 @@ class Scope:
         state = self.state
         value = layer.values[key]
         spot = layer.spot(key) or state.spot
-        outer, state.touched_secret = state.touched_secret, layer.secret or bool(
-            isinstance(key, str) and _SECRET_NAME.fullmatch(key)
+        outer, state.touched_secret = (
+            state.touched_secret,
+            layer.secret or bool(isinstance(key, str) and _SECRET_NAME.fullmatch(key)),
         )
         try:
             if not layer.raw and spot is not None:

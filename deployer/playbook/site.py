@@ -134,6 +134,8 @@ def _check(
 
 def _tls(model: SiteModel, node: YamlMap, library: Library) -> Tls:
     tls = model.tls
+    if tls is None:
+        return Tls()
     files: dict[str, str | None] = {"certificate": tls.certificate, "key": tls.key}
     for name, value in files.items():
         if value is not None:

@@ -131,17 +131,15 @@ def spot_of(node: Any, *path: Any, key: bool = False) -> Spot:
         elif isinstance(node, YamlList) and isinstance(step, int) and step < len(node.marks):
             mark = node.marks[step]
             node = node[step] if step < len(node) else None
-        else:
-            break
     return file.spot(mark)
 
 
 def value_at(node: Any, path: Sequence[Any]) -> Any:
     """The value at `path`, or the last one that could be reached on the way there."""
     for step in path:
-        if isinstance(node, dict) and step in node:
-            node = node[step]
-        elif isinstance(node, list) and isinstance(step, int) and step < len(node):
+        if (isinstance(node, dict) and step in node) or (
+            isinstance(node, list) and isinstance(step, int) and step < len(node)
+        ):
             node = node[step]
         elif isinstance(node, (dict, list)) or not isinstance(step, int):
             continue

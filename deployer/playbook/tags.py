@@ -12,7 +12,7 @@ def selected(
     """Whether a task with `tags` is done; `wanted` is `None` where no ``--tags`` was given."""
     if tags & skipped or ("all" in skipped and "always" not in tags):
         return False
-    if "tagged" in skipped and tags or "untagged" in skipped and not tags:
+    if ("tagged" in skipped and tags) or ("untagged" in skipped and not tags):
         return False
     if wanted is None or "all" in wanted:
         return "never" not in tags or bool(wanted and tags & (wanted - {"all"}))

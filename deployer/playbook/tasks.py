@@ -49,7 +49,9 @@ def parse_tasks(nodes: Any, around: Surroundings, problems: Problems) -> tuple[L
     for number, node in enumerate(nodes):
         if not isinstance(node, YamlMap):
             problems.add(
-                spot_of(nodes, number).error("a task is a mapping", hint="write - name: …, and a module")
+                spot_of(nodes, number).error(
+                    "a task is a mapping", hint="write - name: …, and a module"
+                )
             )
             continue
         try:
@@ -123,7 +125,7 @@ def _short(key: Any) -> str:
 
 
 def _no_module(node: YamlMap, problems: Problems) -> SourceError:
-    known = {*TaskKeywords.model_fields, *TaskKeywords.refused, "block", "environment"}
+    known = {*TaskKeywords.fields(), *TaskKeywords.refused, "block", "environment"}
     others = [key for key in node if key not in known]
     for key in others:
         why = REFUSED_MODULES.get(_short(key), "")
@@ -135,8 +137,10 @@ def _no_module(node: YamlMap, problems: Problems) -> SourceError:
         return spot_of(node).error("a task without a module", hint=f"modules: {modules}")
     key = others[0]
     last = str(key).rpartition(".")[2]
-    hint = nearest(_short(key), [*MODULES, *TaskKeywords.model_fields]) or nearest(last, MODULES)
-    return spot_of(node, key, key=True).error(f"no module '{key}'", hint=hint or f"modules: {modules}")
+    hint = nearest(_short(key), [*MODULES, *TaskKeywords.fields()]) or nearest(last, MODULES)
+    return spot_of(node, key, key=True).error(
+        f"no module '{key}'", hint=hint or f"modules: {modules}"
+    )
 
 
 def _name(node: YamlMap, key: Any, args: YamlMap) -> str:
@@ -189,9 +193,7 @@ def _inherit(node: YamlMap, around: Surroundings, problems: Problems) -> Surroun
     )
 
 
-def conditions_of(
-    node: YamlMap, library: Library, problems: Problems
-) -> list[tuple[Any, Spot]]:
+def conditions_of(node: YamlMap, library: Library, problems: Problems) -> list[tuple[Any, Spot]]:
     """The conditions of a `when`, each with its place, and each checked to be an expression."""
     when = node.get("when")
     if when is None:
@@ -227,7 +229,12 @@ def _block(node: YamlMap, around: Surroundings, problems: Problems) -> Sequence[
             )
     if not isinstance(node["block"], YamlList):
         raise spot_of(node, "block").error("a block is a list of tasks")
-    validate(TaskKeywords, node.like((k, v) for k, v in node.items() if k in _BLOCK_KEYS - {"block"}), problems, rendered=False)
+    validate(
+        TaskKeywords,
+        node.like((k, v) for k, v in node.items() if k in _BLOCK_KEYS - {"block"}),
+        problems,
+        rendered=False,
+    )
     return parse_tasks(node["block"], _deeper(_inherit(node, around, problems), node), problems)
 
 
@@ -272,7 +279,7 @@ def _arguments(node: YamlMap, key: Any) -> YamlMap:
     elif value is None:
         value = YamlMap(node.file, node.marks[key][1])
     elif not isinstance(value, YamlMap):
-        first = next(iter(model.model_fields))
+        first = next(iter(model.fields()))
         raise spot_of(node, key).error(
             f"{module} takes a mapping", hint=f"write {module}: {{{first}: …}}"
         )

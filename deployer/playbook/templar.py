@@ -150,7 +150,9 @@ class Templar:
         env.tests.update(filters.TESTS)
         for name in ("lipsum", "cycler", "joiner"):
             env.globals.pop(name, None)
-        why = "a plan must come out the same wherever it is made; put the value in a vars_files file"
+        why = (
+            "a plan must come out the same wherever it is made; put the value in a vars_files file"
+        )
         for name in ("lookup", "query", "q"):
             env.globals[name] = _refuse(name, why)
         env.globals["omit"] = OMIT
@@ -255,7 +257,6 @@ class Templar:
             env = self._env
             lone: nodes.Expr | None = None
             if expression:
-
                 tree = env.parse("{{ " + text + "\n }}")
             else:
                 tree = env.parse(text)

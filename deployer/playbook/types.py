@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
 
 from deployer.model import Upstream as UpstreamValue
 from deployer.playbook import values
+from deployer.playbook.models import Before, Check
 from deployer.playbook.source import nearest
 from deployer.playbook.values import Unfit
 
@@ -112,94 +112,102 @@ def _number(value: Any) -> int:
     return value
 
 
-def _schema(*kinds: str, **more: Any) -> WithJsonSchema:
-    return WithJsonSchema({"type": list(kinds) if len(kinds) > 1 else kinds[0], **more})
-
-
-def _strings(**more: Any) -> WithJsonSchema:
-    items = {"type": "string"}
-    return WithJsonSchema({"anyOf": [items, {"type": "array", "items": items}], **more})
+_STRING = {"type": "string"}
+_STRINGS = {"anyOf": [_STRING, {"type": "array", "items": _STRING}]}
 
 
 Domain = Annotated[
     str,
-    PlainValidator(values.domain),
-    _schema("string", description="A host name or IP address.", examples=["stats.example.com"]),
+    Check(
+        values.domain,
+        type="string",
+        description="A host name or IP address.",
+        examples=["stats.example.com"],
+    ),
 ]
 UrlPath = Annotated[
     str,
-    PlainValidator(values.url_path),
-    _schema("string", description="A URL path, decoded.", pattern="^(/|.*[{]{2})", examples=["/ws"]),
+    Check(
+        values.url_path,
+        type="string",
+        description="A URL path, decoded.",
+        pattern="^(/|.*[{]{2})",
+        examples=["/ws"],
+    ),
 ]
 RequestPath = Annotated[
     str,
-    PlainValidator(_request_path),
-    _schema("string", description="A URL path, with a query if need be.", examples=["/ws?v=2"]),
+    Check(
+        _request_path,
+        type="string",
+        description="A URL path, with a query if need be.",
+        examples=["/ws?v=2"],
+    ),
 ]
 Upstreams = Annotated[
     tuple[UpstreamValue, ...],
-    PlainValidator(lambda value: tuple(values.upstream(each) for each in _list(value))),
-    _strings(description="http://HOST:PORT, https://, ws://, wss:// or unix:/PATH; one, or a list."),
+    Check(
+        lambda value: tuple(values.upstream(each) for each in _list(value)),
+        **_STRINGS,
+        description="http://HOST:PORT, https://, ws://, wss:// or unix:/PATH; one, or a list.",
+    ),
 ]
 Duration = Annotated[
     float,
-    PlainValidator(values.duration_s),
-    _schema("string", "number", description="A time: 500ms, 75s, 1h, 180d, or seconds."),
+    Check(
+        values.duration_s,
+        type=["string", "number"],
+        description="A time: 500ms, 75s, 1h, 180d, or seconds.",
+    ),
 ]
-Origin = Annotated[
-    str, PlainValidator(values.origin), _schema("string", examples=["https://stats.example.com"])
-]
+Origin = Annotated[str, Check(values.origin, type="string", examples=["https://stats.example.com"])]
 Origins = Annotated[
     tuple[str, ...],
-    PlainValidator(_origins),
-    _strings(description="Pages that may connect: SCHEME://HOST[:PORT]; any opens the route."),
+    Check(
+        _origins,
+        **_STRINGS,
+        description="Pages that may connect: SCHEME://HOST[:PORT]; any opens the route.",
+    ),
 ]
 Subprotocols = Annotated[
     tuple[str, ...],
-    PlainValidator(lambda value: tuple(values.subprotocol(each) for each in _list(value))),
-    _strings(description="Subprotocols to offer, the preferred one first."),
+    Check(
+        lambda value: tuple(values.subprotocol(each) for each in _list(value)),
+        **_STRINGS,
+        description="Subprotocols to offer, the preferred one first.",
+    ),
 ]
-Port = Annotated[int, PlainValidator(values.port), _schema("integer", minimum=1, maximum=65535)]
+Port = Annotated[int, Check(values.port, type="integer", minimum=1, maximum=65535)]
 Mode = Annotated[
-    str, PlainValidator(values.mode), _schema("string", "integer", examples=["0644", "u=rw,g=r,o=r"])
+    str,
+    Check(values.mode, type=["string", "integer"], examples=["0644", "u=rw,g=r,o=r"]),
 ]
 AbsolutePath = Annotated[
-    str, PlainValidator(values.absolute_path), _schema("string", description="An absolute path.")
+    str, Check(values.absolute_path, type="string", description="An absolute path.")
 ]
-FilePath = Annotated[
-    str, PlainValidator(values.file_path), _schema("string", description="An absolute path.")
-]
-Email = Annotated[str, PlainValidator(values.email), _schema("string", format="email")]
-Account = Annotated[str, PlainValidator(values.account), _schema("string", "integer")]
-Accounts = Annotated[tuple[str, ...], PlainValidator(_names(values.account)), _strings()]
-Packages = Annotated[tuple[str, ...], PlainValidator(_names(values.package)), _strings()]
-Unit = Annotated[str, PlainValidator(values.unit), _schema("string")]
-Number = Annotated[int, PlainValidator(_number), _schema("integer", "string", minimum=0)]
-Text = Annotated[str, PlainValidator(_text), _schema("string", "number")]
-Line = Annotated[str, PlainValidator(_line), _schema("string", "number")]
-Content = Annotated[
-    str, PlainValidator(_content), _schema("string", "number", "object", "array")
-]
+FilePath = Annotated[str, Check(values.file_path, type="string", description="An absolute path.")]
+Email = Annotated[str, Check(values.email, type="string", format="email")]
+Account = Annotated[str, Check(values.account, type=["string", "integer"])]
+Accounts = Annotated[tuple[str, ...], Check(_names(values.account), **_STRINGS)]
+Packages = Annotated[tuple[str, ...], Check(_names(values.package), **_STRINGS)]
+Unit = Annotated[str, Check(values.unit, type="string")]
+Number = Annotated[int, Check(_number, type=["integer", "string"], minimum=0)]
+Text = Annotated[str, Check(_text, type=["string", "number"])]
+Line = Annotated[str, Check(_line, type=["string", "number"])]
+Content = Annotated[str, Check(_content, type=["string", "number", "object", "array"])]
 Argv = Annotated[
     tuple[str, ...],
-    PlainValidator(_argv),
-    _strings(description="A command line without a shell, or a list of its words."),
+    Check(_argv, **_STRINGS, description="A command line without a shell, or a list of its words."),
 ]
 Proxy = Annotated[
     str,
-    PlainValidator(_one_of("a proxy", KNOWN_PROXIES, AVAILABLE_PROXIES)),
-    WithJsonSchema({"enum": list(AVAILABLE_PROXIES)}),
+    Check(
+        _one_of("a proxy", KNOWN_PROXIES, AVAILABLE_PROXIES), **{"enum": list(AVAILABLE_PROXIES)}
+    ),
 ]
-Issuer = Annotated[
-    str, PlainValidator(_issuer), WithJsonSchema({"enum": list(AVAILABLE_ISSUERS)})
-]
+Issuer = Annotated[str, Check(_issuer, **{"enum": list(AVAILABLE_ISSUERS)})]
 Words = Annotated[
     list[str],
-    BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value),
-    _strings(),
+    Before(lambda value: value.split(",") if isinstance(value, str) else value, **_STRINGS),
 ]
-Conditions = Annotated[
-    list[str | bool],
-    BeforeValidator(_list),
-    WithJsonSchema({"type": ["string", "boolean", "array"]}),
-]
+Conditions = Annotated[list[Any], Before(_list, type=["string", "boolean", "array"])]

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, get_args
+from typing import Any
 
-from pydantic import ValidationError
+from pydantic_core import ValidationError
 
 from deployer.playbook.filters import kind
-from deployer.playbook.schema import Misplaced, Strict
+from deployer.playbook.models import Misplaced, Model, Strict, model_in
 from deployer.playbook.source import Problems, YamlMap, nearest, spot_of, value_at
 from deployer.playbook.templar import is_template
 from deployer.playbook.values import Unfit
-
-Model = TypeVar("Model", bound=Strict)
 
 _WANTED = {
     "bool_parsing": "must be true or false",
@@ -53,7 +51,7 @@ def validate(
     root = node if root is None else root
     _walk(model, node, path, root, problems)
     try:
-        return model.model_validate(node)
+        return model.validate(node)
     except ValidationError as error:
         for each in error.errors(include_url=False):
             _add(each, path, root, problems, rendered=rendered, secret=is_secret())
@@ -66,7 +64,7 @@ def _walk(
     """Unknown keys, and keys that do not go together, in `node` and all below it."""
     if not isinstance(node, dict):
         return
-    known = set(model.model_fields) | set(model.other_words)
+    known = set(model.fields()) | set(model.other_words)
     for key in node:
         if key in known:
             continue
@@ -79,7 +77,7 @@ def _walk(
             problems.add(spot.error(f"unknown key '{key}'", hint=hint))
     for misplaced in model.together(node):
         _misplaced(misplaced, path, root, problems)
-    for name, field in model.model_fields.items():
+    for name, field in model.fields().items():
         inner = model_in(field.annotation)
         value = node.get(name)
         if inner is not None:
@@ -92,17 +90,6 @@ def _walk(
 def _misplaced(error: Misplaced, path: tuple[Any, ...], root: Any, problems: Problems) -> None:
     spot = spot_of(root, *path) if error.key is None else spot_of(root, *path, error.key, key=True)
     problems.add(spot.error(error.problem, hint=error.hint))
-
-
-def model_in(annotation: Any) -> type[Strict] | None:
-    """The model that an annotation is of, or holds."""
-    if isinstance(annotation, type) and issubclass(annotation, Strict):
-        return annotation
-    for each in get_args(annotation):
-        found = model_in(each)
-        if found is not None:
-            return found
-    return None
 
 
 def _add(
@@ -139,7 +126,9 @@ def _words(error: Any, name: str, value: Any, *, secret: bool) -> tuple[str, str
         return f"{name}: {cause.text(secret=secret)}", ""
     shown = "(secret)" if secret else _shown(value)
     if kind_of_error == "literal_error":
-        words = [word.strip("' ") for word in str(context["expected"]).replace(" or ", ",").split(",")]
+        words = [
+            word.strip("' ") for word in str(context["expected"]).replace(" or ", ",").split(",")
+        ]
         hint = nearest(str(value), words) if not secret else ""
         return f"{name} must be {context['expected']}, not {shown}", hint
     if kind_of_error in _WANTED:

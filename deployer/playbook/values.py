@@ -96,7 +96,9 @@ def domain(value: Any, *, wildcard: bool = True) -> str:
         raise Unfit(value, what, "it must have 1 to 253 characters")
     for label in labels:
         if not _LABEL.fullmatch(label):
-            raise Unfit(value, what, f"the part {label!r} must be 1 to 63 letters, digits and inner '-'")
+            raise Unfit(
+                value, what, f"the part {label!r} must be 1 to 63 letters, digits and inner '-'"
+            )
     if labels[-1].isdigit():
         raise Unfit(value, what, "nor is it an IP address")
     return name
@@ -266,7 +268,9 @@ def _symbolic_mode(value: str) -> int:
         match = re.fullmatch(r"([ugoa]+)=([rwxst]*)", clause)
         if match is None:
             raise Unfit(
-                value, "a file mode", "a symbolic mode must set all of u, g and o with '=': u=rw,g=r,o=r"
+                value,
+                "a file mode",
+                "a symbolic mode must set all of u, g and o with '=': u=rw,g=r,o=r",
             )
         for who in match[1].replace("a", "ugo"):
             named.add(who)
@@ -285,7 +289,11 @@ def email(value: Any) -> str:
     """An e-mail address for an issuer's notices."""
     text = str(value)
     name, at, host = text.rpartition("@")
-    if not isinstance(value, str) or not at or not re.fullmatch(r"[A-Za-z0-9._%+/=~^-]{1,64}", name):
+    if (
+        not isinstance(value, str)
+        or not at
+        or not re.fullmatch(r"[A-Za-z0-9._%+/=~^-]{1,64}", name)
+    ):
         raise Unfit(value, "an e-mail address")
     try:
         return f"{name}@{domain(host, wildcard=False)}"
@@ -299,7 +307,9 @@ def subprotocol(value: Any) -> str:
     Source: RFC 6455, section 4.1, item 10; RFC 7230, section 3.2.6.
     """
     if not isinstance(value, str) or not _TOKEN.fullmatch(value):
-        raise Unfit(value, "a subprotocol", "it is one word of letters, digits and - . _ ~ + and the like")
+        raise Unfit(
+            value, "a subprotocol", "it is one word of letters, digits and - . _ ~ + and the like"
+        )
     return value
 
 

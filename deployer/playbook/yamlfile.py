@@ -161,7 +161,9 @@ class _Builder:
     def _count(self, node: Any, size: int) -> None:
         self.count += size
         if self.count > _MAX_VALUES:
-            raise self._error(node, f"more than {_MAX_VALUES:,} values with its aliases written out")
+            raise self._error(
+                node, f"more than {_MAX_VALUES:,} values with its aliases written out"
+            )
 
     def _scalar(self, node: Any) -> Any:
         tag, text = node.tag, node.value
