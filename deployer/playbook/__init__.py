@@ -1,4 +1,4 @@
-"""The playbook language: inventories, playbooks, roles and variables, with the place of every error.
+"""The playbook language: inventories, playbooks, roles, variables, and the place of every error.
 
 Text becomes typed values here and nowhere else: `load_inventory` and `load_playbook` read and check
 everything that can be known without a host, `render` says what it means for one of them.

@@ -45,7 +45,7 @@ def kind(value: Any) -> str:
 def plain(value: Any) -> Any:
     """A value made of plain Python types alone, for writers that look at exact types."""
     if isinstance(value, Undefined):
-        value._fail_with_undefined_error()  # type: ignore[unreachable]
+        value._fail_with_undefined_error()
     if isinstance(value, Mapping):
         return {plain(key): plain(each) for key, each in value.items()}
     if isinstance(value, str):
@@ -62,7 +62,7 @@ def to_json(value: Any, **options: Any) -> str:
 
 
 def to_nice_json(value: Any, indent: int = 4, sort_keys: bool = True, **options: Any) -> str:
-    more = {"indent": indent, "sort_keys": sort_keys, "separators": (",", ": ")}
+    more: dict[str, Any] = {"indent": indent, "sort_keys": sort_keys, "separators": (",", ": ")}
     return json.dumps(plain(value), **(more | _json_options(options)))
 
 
@@ -303,7 +303,7 @@ def urlsplit(value: Any, query: str = "") -> Any:
 
 def mandatory(value: Any, message: str = "") -> Any:
     if isinstance(value, Undefined):
-        name = getattr(value, "_undefined_name", None)  # type: ignore[unreachable]
+        name = getattr(value, "_undefined_name", None)
         raise UndefinedError(message or f"'{name}' is undefined")
     return value
 

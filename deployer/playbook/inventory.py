@@ -1,4 +1,4 @@
-"""Ansible's inventories: groups of hosts with variables, from YAML, INI, and the folders beside them.
+"""Ansible's inventories: groups of hosts with variables, from YAML, INI and folders beside them.
 
 Variables are merged per host, lowest first: `all`, parents, children, the host. For each of them
 what the inventory file says is lowest, then ``group_vars/`` (``host_vars/``) beside the inventory,

@@ -16,7 +16,7 @@ _FREE = {"type": "string", "description": "The command line."}
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (2020-12); where a value may be a template, a text with ``{{ }}`` will do."""
     writer = _Writer()
-    play = writer.model(PlayModel)
+    play = writer.model(PlayModel, templates=False)
     properties = play["properties"]
     for key in ("tasks", "handlers"):
         properties[key] = {"type": "array", "items": {"$ref": "#/$defs/Task"}} | {
@@ -64,7 +64,13 @@ class _Writer:
             self.defs[name] = self.model(model, synonyms)
         return {"$ref": f"#/$defs/{name}"}
 
-    def model(self, model: type[Strict], synonyms: dict[str, str] | None = None) -> dict[str, Any]:
+    def model(
+        self,
+        model: type[Strict],
+        synonyms: dict[str, str] | None = None,
+        *,
+        templates: bool = True,
+    ) -> dict[str, Any]:
         properties: dict[str, Any] = {}
         for name, each in model.fields().items():
             schema = self.type(each.annotation)
@@ -72,7 +78,7 @@ class _Writer:
                 schema = {**schema, "description": each.description}
             if isinstance(each.default, (bool, str, int, float)):
                 schema = {**schema, "default": each.default}
-            properties[name] = _or_template(schema)
+            properties[name] = _or_template(schema) if templates else schema
         for word, name in (synonyms or {}).items():
             properties[word] = properties[name]
         for word in model.other_words:
@@ -112,8 +118,10 @@ def _or_template(schema: dict[str, Any]) -> dict[str, Any]:
     """The same, or a template, where a text is not allowed anyway."""
     kinds = schema.get("type", [])
     takes_text = "string" in ([kinds] if isinstance(kinds, str) else kinds)
-    if takes_text and "pattern" not in schema or not set(schema) - {"description"}:
+    if (takes_text and "pattern" not in schema) or not set(schema) - {"description"}:
         return schema
-    outer = {key: schema[key] for key in ("description", "default") if key in schema}
+    outer: dict[str, Any] = {
+        key: schema[key] for key in ("description", "default") if key in schema
+    }
     inner = {key: value for key, value in schema.items() if key not in outer}
     return {**outer, "anyOf": [inner, _TEMPLATE]}

@@ -60,7 +60,7 @@ class Library:
     role_files: dict[Path, Any] = field(default_factory=dict)
 
     def role_folders(self) -> tuple[Path, ...]:
-        """Where roles are looked for, in this order: beside the playbook before the built-in ones."""
+        """Where roles are looked for, in this order; the built-in ones come last."""
         return (self.playbook_dir / "roles", *self.role_paths, roles_path())
 
     def find_role(self, name: str, spot: Spot) -> Path:
@@ -83,9 +83,8 @@ class Library:
         }
         searched = ", ".join(str(folder) for folder in folders)
         near = nearest(name, known)
-        raise spot.error(
-            f"no role '{name}'", hint=f"{near}; searched: {searched}".removeprefix("; ")
-        )
+        hint = f"{near}\n      searched: {searched}" if near else f"searched: {searched}"
+        raise spot.error(f"no role '{name}'", hint=hint)
 
     def find_file(self, name: str, kind: str, role: LoadedRole | None, spot: Spot) -> Path:
         """A file of a role or playbook; `kind` is ``files`` or ``templates``.

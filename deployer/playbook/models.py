@@ -7,6 +7,7 @@ its classes took 120 ms of every command here, as much as a whole SSH handshake;
 
 from __future__ import annotations
 
+import inspect
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -59,7 +60,7 @@ def field(default: Any = REQUIRED, *, description: str = "", **limits: Any) -> A
     return Field(default, description=description, **limits)
 
 
-class Misplaced(ValueError):
+class Misplaced(Exception):  # noqa: N818 - a finding about a mapping, never raised
     """A key that does not go with its neighbours, or is missing beside them."""
 
     def __init__(self, key: str | None, problem: str, hint: str = "") -> None:
@@ -70,7 +71,7 @@ class Misplaced(ValueError):
 
 
 class Strict:
-    """A mapping in which every key is known. `refused` has Ansible's keys that are not here, and why."""
+    """A mapping in which every key is known; `refused` has Ansible's that are not here, and why."""
 
     refused: ClassVar[Mapping[str, str]] = {}
     #: Other words for its keys, which are turned into its own before they are looked at.
@@ -90,7 +91,7 @@ class Strict:
             found: dict[str, Field] = {}
             for base in reversed(cls.__mro__):
                 scope = vars(sys.modules[base.__module__])
-                for name, text in base.__dict__.get("__annotations__", {}).items():
+                for name, text in inspect.get_annotations(base).items():
                     if text.startswith("ClassVar") or name.startswith("_"):
                         continue
                     given = base.__dict__.get(name, REQUIRED)
@@ -154,9 +155,10 @@ def core(annotation: Any, **limits: Any) -> Any:
         return core_schema.dict_schema()
     if isinstance(annotation, type) and issubclass(annotation, Strict):
         return _model(annotation)
-    plain = {bool: core_schema.bool_schema, str: core_schema.str_schema}
-    if annotation in plain:
-        return plain[annotation]()
+    if annotation is bool:
+        return core_schema.bool_schema()
+    if annotation is str:
+        return core_schema.str_schema()
     if annotation is float:
         return core_schema.float_schema(**limits)
     if annotation is Any:

@@ -71,7 +71,7 @@ PackageState = Annotated[
                 "fixed": "write the names of the packages",
             },
         ),
-        **{"enum": ["present", "absent"]},
+        enum=["present", "absent"],
     ),
 ]
 
@@ -87,7 +87,7 @@ class Package(Module):
         "update_cache": _REFRESH,
         "cache_valid_time": _REFRESH,
         "upgrade": "a plan could not tell what it would change",
-        "purge": "packages are removed with their own removal scripts; list what else must go as file",
+        "purge": "make what else must go absent with file",
         "autoremove": "name every package that shall be absent",
         "install_recommends": "recommended packages are not installed",
         "deb": "install it from a repository",
@@ -140,7 +140,7 @@ class Copy(_Owned):
     dest: FilePath
     src: Line | None = field(None, description="A file or folder, looked for in files/.")
     content: Content | None = field(None, description="The text itself.")
-    mode: Annotated[str, Check(_copy_mode, **{"type": "string"})] | None = None
+    mode: Annotated[str, Check(_copy_mode, type="string")] | None = None
     directory_mode: Mode | None = None
 
     @classmethod
@@ -174,7 +174,7 @@ FileState = Annotated[
                 "hard": "hard links are not managed; write state: link",
             },
         ),
-        **{"enum": ["directory", "link", "absent", "file"]},
+        enum=["directory", "link", "absent", "file"],
     ),
 ]
 
@@ -217,7 +217,7 @@ ServiceState = Annotated[
             _same("started", "stopped", "restarted", "reloaded"),
             {"running": "write state: started"},
         ),
-        **{"enum": ["started", "stopped", "restarted", "reloaded"]},
+        enum=["started", "stopped", "restarted", "reloaded"],
     ),
 ]
 

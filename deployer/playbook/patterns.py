@@ -1,4 +1,4 @@
-"""Ansible's host patterns: ``all``, groups, hosts, wildcards, ``web:!old``, ``web:&prod``, slices."""
+"""Ansible's host patterns: groups, hosts, wildcards, slices, ``web:!old``, ``web:&prod``."""
 
 from __future__ import annotations
 

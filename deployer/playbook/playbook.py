@@ -24,7 +24,7 @@ class Playbook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleCall:
-    """A role that a host's sites bring in. Its `vars` are values: no template in them is rendered."""
+    """A role that a host's sites bring in; its `vars` are values, never rendered as templates."""
 
     role: str
     vars: Mapping[str, Any] = field(default_factory=dict)

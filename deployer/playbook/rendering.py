@@ -1,4 +1,4 @@
-"""A playbook for one host: variables looked up, templates rendered, every value checked by its type."""
+"""A playbook for one host: variables looked up, templates rendered, every value checked."""
 
 from __future__ import annotations
 
@@ -249,8 +249,8 @@ class _PlayRenderer:
                 )
             except (SourceError, SourceErrors) as error:
                 found.add(error)
-            for error in found.errors:
-                self.problems.add(error)
+            for each in found.errors:
+                self.problems.add(each)
         return roles
 
     # --- tasks ------------------------------------------------------------------------------------
@@ -355,15 +355,15 @@ class _PlayRenderer:
         ]
 
     def _check_rendered(self, task: LoadedTask, node: YamlMap) -> None:
-        state = node.get("state")
-        if MODULES[task.module].canonical == "service" and not task.handler:
-            if state in ("restarted", "reloaded"):
-                raise spot_of(node, "state").error(
-                    f"state: {state} is for handlers: a plan could not tell whether it is done"
-                )
-        elif MODULES[task.module].canonical == "command" and not task.handler:
-            if not {"creates", "removes", "unless"} & set(node):
-                raise spot_of(node).error("a command needs 'creates', 'removes' or 'unless'")
+        state, canonical_name = node.get("state"), MODULES[task.module].canonical
+        if task.handler:
+            return
+        if canonical_name == "service" and state in ("restarted", "reloaded"):
+            raise spot_of(node, "state").error(
+                f"state: {state} is for handlers: a plan could not tell whether it is done"
+            )
+        if canonical_name == "command" and not {"creates", "removes", "unless"} & set(node):
+            raise spot_of(node).error("a command needs 'creates', 'removes' or 'unless'")
 
     def _holds_secret(self, args: Mapping[str, Any]) -> bool:
         if not self.secrets:
@@ -414,7 +414,7 @@ class _PlayRenderer:
         *,
         check: bool = False,
     ) -> str | None:
-        """The handler that a task means: its own role's first, then the play's, then any other's."""
+        """The handler that a task means: its own role's, else the play's, else any other's."""
         spot = spot_of(task.node, "notify")
         if check and "{{" in word:
             return None

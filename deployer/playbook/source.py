@@ -1,8 +1,8 @@
 """Where a value was written: mappings and lists that remember the place of each of their entries.
 
-`load_yaml` makes plain Python values, except that mappings are `YamlMap` and lists `YamlList`: a dict
-and a list with the marks of their entries beside them. So a value can go through validation and
-rendering as what it is, and any error about it can still quote the line that a person wrote.
+What is read are plain Python values, except that mappings are `YamlMap` and lists `YamlList`: a
+dict and a list with the marks of their entries beside them. So a value can go through validation
+and rendering as what it is, and any error about it can still quote the line that a person wrote.
 """
 
 from __future__ import annotations

@@ -279,7 +279,8 @@ def _arguments(node: YamlMap, key: Any) -> YamlMap:
     elif value is None:
         value = YamlMap(node.file, node.marks[key][1])
     elif not isinstance(value, YamlMap):
-        first = next(iter(model.fields()))
+        keys = model.fields()
+        first = next((key for key in keys if keys[key].required), next(iter(keys)))
         raise spot_of(node, key).error(
             f"{module} takes a mapping", hint=f"write {module}: {{{first}: …}}"
         )

@@ -15,8 +15,9 @@ from jinja2.exceptions import (
     TemplateSyntaxError,
     UndefinedError,
 )
-from jinja2.runtime import Context, missing
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import missing
 
 from deployer.errors import SourceError, UsageError
 from deployer.playbook import filters
@@ -31,7 +32,7 @@ _WORDS = {"true": True, "yes": True, "on": True, "1": True}
 _WORDS |= {"false": False, "no": False, "off": False, "0": False, "": False}
 
 
-class UndefinedVariable(SourceError):
+class UndefinedVariable(SourceError):  # noqa: N818 - as Jinja's UndefinedError, but placed
     """A variable, key or attribute that nobody defined."""
 
 
@@ -219,15 +220,16 @@ class Templar:
             file = SourceFile(str(path), tuple(text.split("\n")))
             self._files[key] = (self._compile_file(text, file, folders), file)
         template, file = self._files[key]
-        return self._guarded(
+        text = self._guarded(
             lambda: "".join(template.root_render_func(_context(template, scope))),
             scope,
             file.spot((1, 1)),
         )
+        return str(text)
 
     def _compile_file(self, text: str, file: SourceFile, folders: tuple[Path, ...]) -> Template:
         if folders not in self._folders:
-            self._folders[folders] = self._env.overlay(loader=_FolderLoader(folders))  # type: ignore[assignment]
+            self._folders[folders] = self._env.overlay(loader=_FolderLoader(folders))
         env = self._folders[folders]
         try:
             code = env.compile(text, file.path, file.path)
@@ -256,10 +258,7 @@ class Templar:
         if key not in self._compiled:
             env = self._env
             lone: nodes.Expr | None = None
-            if expression:
-                tree = env.parse("{{ " + text + "\n }}")
-            else:
-                tree = env.parse(text)
+            tree = env.parse("{{ " + text + "\n }}" if expression else text)
             if len(tree.body) == 1 and isinstance(tree.body[0], nodes.Output):
                 parts = tree.body[0].nodes
                 if len(parts) == 1 and not isinstance(parts[0], nodes.TemplateData):
@@ -287,7 +286,11 @@ class Templar:
             name = re.fullmatch(r"'(\w+)' is undefined", message)
             if name is not None and scope is not None:
                 hint = nearest(name[1], scope.names()) or _fact_hint(name[1])
-            bad = _inner_spot(error, spot).error(message, hint=hint)
+            place = _inner_spot(error, spot)
+            if name is not None and place is not spot:
+                column = place.file.lines[place.line - 1].find(name[1]) + 1
+                place = place.file.spot((place.line, max(column, 1)))
+            bad = place.error(message, hint=hint)
             raise UndefinedVariable(
                 bad.problem, source=bad.source, excerpt=bad.excerpt, hint=bad.hint
             ) from None
@@ -329,7 +332,7 @@ def _context(template: Template, scope: Scope) -> Any:
 
 def _native(value: Any) -> Any:
     if isinstance(value, Undefined):
-        value._fail_with_undefined_error()  # type: ignore[unreachable]
+        value._fail_with_undefined_error()
     if isinstance(value, (types.GeneratorType, map, filter, range)) or (
         isinstance(value, Iterable)
         and type(value).__name__ in ("dict_keys", "dict_values", "dict_items")

@@ -1,10 +1,9 @@
-"""The value types of the schema: `values` checks them, pydantic carries them, JSON Schema shows them."""
+"""The value types of the schema: how each is checked, and what an editor shows of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Annotated, Any
-
 
 from deployer.model import Upstream as UpstreamValue
 from deployer.playbook import values
@@ -201,11 +200,9 @@ Argv = Annotated[
 ]
 Proxy = Annotated[
     str,
-    Check(
-        _one_of("a proxy", KNOWN_PROXIES, AVAILABLE_PROXIES), **{"enum": list(AVAILABLE_PROXIES)}
-    ),
+    Check(_one_of("a proxy", KNOWN_PROXIES, AVAILABLE_PROXIES), enum=list(AVAILABLE_PROXIES)),
 ]
-Issuer = Annotated[str, Check(_issuer, **{"enum": list(AVAILABLE_ISSUERS)})]
+Issuer = Annotated[str, Check(_issuer, enum=list(AVAILABLE_ISSUERS))]
 Words = Annotated[
     list[str],
     Before(lambda value: value.split(",") if isinstance(value, str) else value, **_STRINGS),

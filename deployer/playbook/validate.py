@@ -8,7 +8,7 @@ from typing import Any
 from pydantic_core import ValidationError
 
 from deployer.playbook.filters import kind
-from deployer.playbook.models import Misplaced, Model, Strict, model_in
+from deployer.playbook.models import Model, Strict, model_in
 from deployer.playbook.source import Problems, YamlMap, nearest, spot_of, value_at
 from deployer.playbook.templar import is_template
 from deployer.playbook.values import Unfit
@@ -48,74 +48,89 @@ def validate(
 
     A mapping that is right but for templates gives `None` too, without an error.
     """
-    root = node if root is None else root
-    _walk(model, node, path, root, problems)
+    report = _Report(node if root is None else root, path, problems)
+    report.walk(model, node, path)
     try:
         return model.validate(node)
     except ValidationError as error:
         for each in error.errors(include_url=False):
-            _add(each, path, root, problems, rendered=rendered, secret=is_secret())
+            report.add(each, rendered=rendered, secret=is_secret())
     return None
 
 
-def _walk(
-    model: type[Strict], node: Any, path: tuple[Any, ...], root: Any, problems: Problems
-) -> None:
-    """Unknown keys, and keys that do not go together, in `node` and all below it."""
-    if not isinstance(node, dict):
-        return
-    known = set(model.fields()) | set(model.other_words)
-    for key in node:
-        if key in known:
-            continue
+class _Report:
+    """The errors of one mapping, on their way to their places."""
+
+    def __init__(self, root: Any, path: tuple[Any, ...], problems: Problems) -> None:
+        self.root = root
+        self.path = path
+        self.problems = problems
+        self.explained: set[tuple[Any, ...]] = set()
+
+    def walk(self, model: type[Strict], node: Any, path: tuple[Any, ...]) -> None:
+        """Unknown keys, and keys that do not go together, in `node` and all below it."""
+        if not isinstance(node, dict):
+            return
+        known = set(model.fields()) | set(model.other_words)
+        for key in node:
+            if key not in known:
+                self._unknown(model, key, path, known)
+        for each in model.together(node):
+            place = path if each.key is None else (*path, each.key)
+            if each.key is not None:
+                self.explained.add(place)
+            spot = spot_of(self.root, *place, key=each.key is not None)
+            self.problems.add(spot.error(each.problem, hint=each.hint))
+        for name, field in model.fields().items():
+            inner = model_in(field.annotation)
+            value = node.get(name)
+            if inner is not None and isinstance(value, list):
+                for number, each_value in enumerate(value):
+                    self.walk(inner, each_value, (*path, name, number))
+            elif inner is not None:
+                self.walk(inner, value, (*path, name))
+
+    def _unknown(
+        self, model: type[Strict], key: Any, path: tuple[Any, ...], known: set[str]
+    ) -> None:
+        spot = spot_of(self.root, *path, key, key=True)
         why = model.refused.get(key, "") if isinstance(key, str) else ""
-        spot = spot_of(root, *path, key, key=True)
         if why:
-            problems.add(spot.error(f"'{key}' is not supported", hint=why))
-        else:
-            hint = nearest(str(key), known) or f"known here: {', '.join(sorted(known))}"
-            problems.add(spot.error(f"unknown key '{key}'", hint=hint))
-    for misplaced in model.together(node):
-        _misplaced(misplaced, path, root, problems)
-    for name, field in model.fields().items():
-        inner = model_in(field.annotation)
-        value = node.get(name)
-        if inner is not None:
-            many = value if isinstance(value, list) else [value]
-            for number, each in enumerate(many):
-                steps = (name, number) if isinstance(value, list) else (name,)
-                _walk(inner, each, path + steps, root, problems)
+            self.problems.add(spot.error(f"'{key}' is not supported", hint=why))
+            return
+        near = nearest(str(key), known)
+        if near:
+            # The misspelt key's own error says it all: it is not missing as well.
+            self.explained.add((*path, near.removeprefix("did you mean '").removesuffix("'?")))
+        hint = near or f"known here: {', '.join(sorted(known))}"
+        self.problems.add(spot.error(f"unknown key '{key}'", hint=hint))
 
-
-def _misplaced(error: Misplaced, path: tuple[Any, ...], root: Any, problems: Problems) -> None:
-    spot = spot_of(root, *path) if error.key is None else spot_of(root, *path, error.key, key=True)
-    problems.add(spot.error(error.problem, hint=error.hint))
-
-
-def _add(
-    error: Any,
-    path: tuple[Any, ...],
-    root: Any,
-    problems: Problems,
-    *,
-    rendered: bool,
-    secret: bool,
-) -> None:
-    kind_of_error = error["type"]
-    if kind_of_error == "extra_forbidden":
-        return
-    location = tuple(error["loc"])
-    if kind_of_error == "missing":
-        place = spot_of(root, *path, *location[:-1])
-        problems.add(place.error(f"missing key '{location[-1]}'"))
-        return
-    value = value_at(root, path + location)
-    if not rendered and is_template(value):
-        return
-    spot = spot_of(root, *path, *location)
-    name = next((str(step) for step in reversed(location) if isinstance(step, str)), "value")
-    problem, hint = _words(error, name, value, secret=secret)
-    problems.add(spot.error(problem, hint=hint))
+    def add(self, error: Any, *, rendered: bool, secret: bool) -> None:
+        """One of the engine's errors, unless another one has explained it already."""
+        # A tagged union puts its tag into the location: no key of the file.
+        location = tuple(step for step in error["loc"] if step not in ("mapping", "other"))
+        place = (*self.path, *location)
+        if error["type"] == "extra_forbidden" or place in self.explained:
+            return
+        if error["type"] == "missing":
+            spot = spot_of(self.root, *place[:-1])
+            self.problems.add(spot.error(f"missing key '{location[-1]}'"))
+            return
+        value = value_at(self.root, place)
+        if not rendered and is_template(value):
+            return
+        cause = (error.get("ctx") or {}).get("error")
+        if isinstance(cause, Unfit) and isinstance(value, list):
+            wrong = [number for number, each in enumerate(value) if each == cause.value]
+            if not rendered and not wrong and any(is_template(each) for each in value):
+                return
+            place = (*place, *wrong[:1])
+            if not rendered and is_template(value_at(self.root, place)):
+                return
+        spot = spot_of(self.root, *place)
+        name = next((str(step) for step in reversed(location) if isinstance(step, str)), "value")
+        problem, hint = _words(error, name, value, secret=secret)
+        self.problems.add(spot.error(problem, hint=hint))
 
 
 def _words(error: Any, name: str, value: Any, *, secret: bool) -> tuple[str, str]:

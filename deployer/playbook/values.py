@@ -21,8 +21,8 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 60
 _MAX_SECONDS = 10 * 366 * 86400
 
 
-class Unfit(ValueError):
-    """A value that is not what it has to be; `what` names that, `why` says what is wrong with it."""
+class Unfit(ValueError):  # noqa: N818 - a verdict on a value; it becomes a SourceError
+    """A value that is not what it has to be, `what`; `why` says what is wrong with it."""
 
     def __init__(self, value: Any, what: str, why: str = "") -> None:
         super().__init__(value, what, why)
@@ -165,7 +165,7 @@ def file_path(value: Any) -> str:
 
 
 def upstream(value: Any) -> Upstream:
-    """Where requests are passed to: ``http://``, ``https://``, ``ws://``, ``wss://``, host:port, unix:."""
+    """Where requests are passed to: ``http://``, ``https://``, ws and wss the same, ``unix:``."""
     what = "an upstream"
     if not isinstance(value, str):
         raise Unfit(value, what, "write http://HOST:PORT, HOST:PORT or unix:/PATH")
@@ -178,7 +178,7 @@ def upstream(value: Any) -> Upstream:
         raise Unfit(value, what, "its scheme must be http, https, ws, wss or unix")
     if rest.startswith("unix:"):
         raise Unfit(value, what, "write unix:/PATH, without a scheme")
-    address, slash, path = rest.partition("/")
+    address, _, path = rest.partition("/")
     if path:
         raise Unfit(
             value, what, "a path does not belong here; the route's path and strip_prefix say it"
@@ -336,10 +336,10 @@ def split_command(text: str) -> tuple[str, ...]:
     """
     what = "a command without a shell"
     bare = re.sub(r"\\.|'[^']*'|\"(?:\\.|[^\"\\])*\"", "_", text, flags=re.DOTALL)
-    found = re.search(r"&&|\|\||>>|\$\(|[|<>;&`\n]|\$[A-Za-z_{]", bare)
+    found = re.search(r"&&|\|\||>>|\$\(|[|<>;&`\n]|\$[A-Za-z_{][A-Za-z0-9_]*", bare)
     if found is not None:
         shown = found[0].replace("\n", "a line break")
-        why = f"{shown} means nothing to it; quote it, or put the line into a script that a task copies"
+        why = f"{shown} means nothing to it; quote it, or copy a script and run that"
         raise Unfit(text, what, why)
     try:
         words = tuple(shlex.split(text))

@@ -1,4 +1,4 @@
-"""YAML as Ansible reads it (1.1: ``yes`` is true, ``0644`` is octal), with the place of every value."""
+"""YAML as Ansible reads it (``yes`` is true, ``0644`` octal), with the place of every value."""
 
 from __future__ import annotations
 
