@@ -27,7 +27,7 @@ from deployer.verify.probes import Probe, TlsProbe, UpgradeProbe
 from deployer.verify.stream import Cancelled, Deadline
 
 _WORKERS = 8
-_PAUSE_S = 0.15
+_PAUSE_S = 0.1
 #: How long a proxy may still answer as before after a reload.
 _SETTLE_S = 2.0
 _BAD_GATEWAY = frozenset({502, 503, 504})

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 #: How long one wait may last before we look whether the whole verification was cancelled.
-_SLICE_S = 0.25
+_SLICE_S = 0.1
 
 
 class Stream(Protocol):

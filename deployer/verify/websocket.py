@@ -32,7 +32,7 @@ from deployer.verify.stream import Deadline, Stream, receive, send
 
 _MESSAGE_LIMIT_BYTES = 16 * 2**20
 _KEPT_MESSAGES = 3
-_CLOSE_PATIENCE_S = 2.0
+_CLOSE_PATIENCE_S = 1.0
 _NO_STATUS = 1005  # RFC 6455, section 7.4.1: a Close frame without a code
 
 Message = str | bytes

@@ -1,0 +1,163 @@
+"""Which checks a site gets, and what each asks of whom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from deployer.model import Check, Route, Site, Tls, Upstream
+from deployer.verify.checks import (
+    FOREIGN_ORIGIN,
+    PlannedCheck,
+    ProxyAddress,
+    concrete,
+    path_at_service,
+    planned_checks,
+    serving_route,
+)
+from deployer.verify.probes import HttpProbe
+
+APP = (Upstream(host="127.0.0.1", port=3000), Upstream(host="127.0.0.1", port=3001))
+
+
+def websocket(path: str, **settings: Any) -> Route:
+    return Route(path=path, websocket=True, upstreams=APP, **settings)
+
+
+def planned(*routes: Route, **site: Any) -> tuple[PlannedCheck, ...]:
+    settings = {"domain": "a.example", "tls": Tls(issuer="internal"), **site}
+    return planned_checks(Site(routes=routes, **settings), ProxyAddress())
+
+
+def sent(check: PlannedCheck, name: str) -> str | None:
+    assert isinstance(check.probe, HttpProbe)
+    return dict(check.probe.headers).get(name)
+
+
+def test_order_and_kinds() -> None:
+    checks = planned(
+        websocket("/ws"),
+        websocket("/cable"),
+        Route(path="/", root="/var/www"),
+        aliases=("www.a.example",),
+        verify=(Check(path="/cable"),),
+    )
+    assert [f"{check.kind} {check.target}" for check in checks] == [
+        "certificate a.example",
+        "certificate www.a.example",
+        "redirect http://a.example/",
+        "handshake /ws",
+        "service /ws at 127.0.0.1:3000",
+        "handshake www.a.example/ws",
+        "foreign-origin /ws",
+        "no-origin /ws",
+        "h2c /ws",
+        "handshake /cable",
+        "service /cable at 127.0.0.1:3000",
+        "foreign-origin /cable",
+        "no-origin /cable",
+        "h2c /cable",
+        "page /",
+        "entry /cable",
+    ]
+    leaders = {check.target: check.leader for check in checks if check.kind == "foreign-origin"}
+    assert leaders == {"/ws": 3, "/cable": 9}
+
+
+def test_without_tls_all_goes_to_port_80() -> None:
+    checks = planned(websocket("/ws"), tls=Tls())
+    assert {check.kind for check in checks}.isdisjoint({"certificate", "redirect"})
+    through = [check.probe for check in checks if check.hop == "proxy"]
+    assert {(probe.endpoint.port, probe.endpoint.tls) for probe in through} == {(80, False)}
+    assert through[0].uri == "ws://a.example/ws"
+    assert sent(checks[0], "Origin") == "http://a.example"
+
+
+@pytest.mark.parametrize(
+    ("origins", "first", "listed", "foreign"),
+    [
+        (None, "https://a.example", [], 1),
+        (("any",), "https://a.example", [], 0),
+        (("https://b.example", "https://c.example"), "https://b.example", ["c"], 1),
+        (tuple(f"https://{n}.example" for n in "bcdefgh"), "https://b.example", list("cdef"), 1),
+    ],
+)
+def test_origins(
+    origins: tuple[str, ...] | None, first: str, listed: list[str], foreign: int
+) -> None:
+    checks = planned(websocket("/ws", origins=origins))
+    by_kind = {check.kind: check for check in checks}
+    assert sent(by_kind["handshake"], "Origin") == first
+    tried = [sent(check, "Origin") for check in checks if check.kind == "listed-origin"]
+    assert tried == [f"https://{name}.example" for name in listed]
+    refused = [sent(check, "Origin") for check in checks if check.kind == "foreign-origin"]
+    assert refused == [FOREIGN_ORIGIN] * foreign
+    assert sent(by_kind["no-origin"], "Origin") is None
+
+
+def test_the_peer_sees_what_the_service_would_see() -> None:
+    checks = planned(
+        websocket("/api/", strip_prefix=True), verify=(Check(path="/api/chat?id=7", hold_s=9),)
+    )
+    entry = checks[-1]
+    assert entry.hold_s == 9
+    assert entry.peer is not None
+    assert entry.peer.target == "/chat?id=7"
+    assert entry.peer.uri == "ws://127.0.0.1:3000/chat?id=7"
+    assert dict(entry.peer.headers)["X-Forwarded-Proto"] == "https"
+    assert dict(entry.peer.headers)["Host"] == "a.example"
+    assert entry.plain is not None
+    assert "Upgrade" not in dict(entry.plain.headers)
+
+
+def test_an_entry_that_no_websocket_route_serves_has_no_peer() -> None:
+    *_, static, nowhere = planned(
+        Route(path="/files", root="/srv"), verify=(Check(path="/files/x"), Check(path="/y"))
+    )
+    assert (static.peer, nowhere.peer) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("path", "served_by"),
+    [
+        ("/ws", "/ws exact"),
+        ("/ws?x=1", "/ws exact"),
+        ("/ws/chat", "/ws prefix"),
+        ("/wsx", "/ prefix"),
+        ("/ws/deep/er", "/ws/deep prefix"),
+    ],
+)
+def test_the_longest_route_by_whole_segments_serves(path: str, served_by: str) -> None:
+    site = Site(
+        domain="a.example",
+        routes=(
+            websocket("/ws"),
+            websocket("/ws", match="exact"),
+            websocket("/ws/deep"),
+            Route(path="/", root="/srv"),
+        ),
+    )
+    route = serving_route(site, path)
+    assert route is not None
+    assert f"{route.path} {route.match}" == served_by
+
+
+@pytest.mark.parametrize(
+    ("route", "target", "seen"),
+    [
+        ("/ws", "/ws", "/"),
+        ("/ws", "/ws/x", "/x"),
+        ("/ws/", "/ws/x", "/x"),
+        ("/ws", "/ws?a=1", "/?a=1"),
+        ("/", "/x", "/x"),
+    ],
+)
+def test_a_stripped_prefix(route: str, target: str, seen: str) -> None:
+    assert path_at_service(websocket(route, strip_prefix=True), target) == seen
+    assert path_at_service(websocket(route), target) == target
+
+
+def test_a_wildcard_is_asked_for_by_a_name_under_it() -> None:
+    assert concrete("*.a.example") == "wildcard.a.example"
+    assert concrete("a.example") == "a.example"

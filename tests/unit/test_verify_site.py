@@ -1,0 +1,532 @@
+"""Whole sites, verified through a front and past it: each mistake is named, and no other."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from verify_certificates import authority, issued, server_context
+from verify_servers import (
+    Front,
+    Peer,
+    Server,
+    closed_port,
+    dial,
+    redirecting,
+    websocket_service,
+)
+
+from deployer.errors import UnreachableError
+from deployer.model import Check, CheckResult, Finding, Route, Site, Tls, Upstream
+from deployer.verify import required_s, result_json, verify_site
+
+NAME = "stats.example.com"
+OWN = f"https://{NAME}"
+PLAIN = f"http://{NAME}"  # without TLS, a table of faults takes half the time
+
+
+@pytest.fixture(scope="module")
+def tls_context(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    leaf = issued(NAME, by=authority("Root"))
+    return server_context(tmp_path_factory.mktemp("tls"), leaf)
+
+
+def a_site(*, port: int, **route: Any) -> Site:
+    checks = route.pop("verify", ())
+    issuer = route.pop("issuer", "internal")
+    more = route.pop("routes", ())
+    made = Route(
+        path="/ws", websocket=True, upstreams=(Upstream(host="127.0.0.1", port=port),), **route
+    )
+    return Site(domain=NAME, tls=Tls(issuer=issuer), routes=(made, *more), verify=tuple(checks))
+
+
+def verified(
+    site: Site, *, https_port: int, http_port: int, **settings: Any
+) -> tuple[CheckResult, ...]:
+    return verify_site(
+        site,
+        dial=settings.pop("dial", dial),
+        roots_pem=authority("Root").pem,
+        https_port=https_port,
+        http_port=http_port,
+        timeout_s=settings.pop("timeout_s", 5.0),
+        patience_s=settings.pop("patience_s", 0.0),
+        **settings,
+    )
+
+
+@pytest.fixture(scope="module")
+def port_80() -> Iterator[int]:
+    with Server(redirecting) as server:
+        yield server.port
+
+
+@pytest.fixture(scope="module")
+def healthy_service() -> Iterator[int]:
+    with websocket_service() as port:
+        yield port
+
+
+def findings(results: tuple[CheckResult, ...]) -> list[Finding]:
+    return [result.finding for result in results if result.finding is not None]
+
+
+def named(results: tuple[CheckResult, ...], name: str, hop: str = "proxy") -> CheckResult:
+    (found,) = [result for result in results if result.name == name and result.hop == hop]
+    return found
+
+
+# --- services that are wrong, each by itself ------------------------------------------------------
+
+
+def not_found(peer: Peer) -> None:
+    peer.answer("404 Not Found", body="Not Found")
+
+
+def wrong_accept(peer: Peer) -> None:
+    wrong = "Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA="
+    peer.answer("101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade", wrong)
+
+
+def to_https(peer: Peer) -> None:
+    peer.answer("301 Moved Permanently", f"Location: https://{peer.header('Host')}/ws")
+
+
+def picky_about_origin(peer: Peer) -> None:
+    peer.answer("403 Forbidden", body="origin not allowed")
+
+
+def tls_only(peer: Peer) -> None:
+    peer.answer("400 Bad Request", body="Client sent an HTTP request to an HTTPS server.")
+
+
+def drops_at_once(peer: Peer) -> None:
+    if peer.header("Upgrade"):
+        peer.upgrade()
+
+
+def tunnels_h2c(peer: Peer) -> None:
+    if peer.header("Upgrade") == "h2c":
+        peer.answer("101 Switching Protocols", "Upgrade: h2c", "Connection: Upgrade")
+    else:
+        peer.answer("426 Upgrade Required", body="no")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A mistake, and the finding by which it must be named; `says` is part of its words."""
+
+    code: str
+    hop: str
+    says: str
+    front: dict[str, Any]
+    service: Callable[[Peer], None] | None = None  # None: the healthy one
+    check: Check | None = None
+
+
+OFFERING = Check(path="/ws", subprotocols=("chat.v2",))
+FOREIGN = Check(path="/ws", origin="https://shop.example.com")
+
+FAULTS = {
+    "the proxy drops Upgrade": Fault(
+        "upgrade-not-forwarded", "proxy", "answered 426", {"drops_upgrade": True}
+    ),
+    "the proxy speaks HTTP/1.0": Fault(
+        "upgrade-not-forwarded",
+        "proxy",
+        "HTTP/1.0",
+        {"answers": "505 HTTP Version Not Supported"},
+    ),
+    "another site answers": Fault(
+        "wrong-route", "proxy", "answered 404", {"answers": "404 Not Found"}
+    ),
+    "a page answers": Fault("wrong-route", "proxy", "answered 200", {"answers": "200 OK"}),
+    "the proxy has another upstream": Fault(
+        "bad-gateway", "proxy", "answered 502", {"answers": "502 Bad Gateway"}
+    ),
+    "a slash redirect": Fault(
+        "redirected",
+        "proxy",
+        "slash",
+        {"answers": "301 Moved Permanently", "location": f"{PLAIN}/ws/"},
+    ),
+    "a redirect to itself": Fault(
+        "redirected",
+        "proxy",
+        "X-Forwarded-Proto",
+        {"answers": "301 Moved Permanently", "location": f"{PLAIN}/ws"},
+    ),
+    "the accept is changed": Fault(
+        "wrong-accept", "proxy", "no proof of a WebSocket", {"changes_accept": True}
+    ),
+    "Origin is not checked": Fault(
+        "origin-open", "proxy", "answered 101, not 403", {"checks_origin": False}
+    ),
+    "the site's own Origin is refused": Fault(
+        "origin-blocked", "proxy", f"refuses {PLAIN}", {"origins": ()}
+    ),
+    "a missing Origin is refused": Fault(
+        "origin-blocked", "proxy", "without Origin", {"refuses_missing_origin": True}
+    ),
+    "an entry's Origin is not listed": Fault(
+        "origin-blocked", "proxy", "refuses https://shop.example.com", {}, check=FOREIGN
+    ),
+    "the subprotocol is lost": Fault(
+        "subprotocol-missing",
+        "proxy",
+        "none of the subprotocols offered (chat.v2)",
+        {"drops_subprotocol": True},
+        check=OFFERING,
+    ),
+    "the proxy cuts silence": Fault(
+        "closed-while-idle",
+        "proxy",
+        "proxy_read_timeout",
+        {"cuts_after_s": 0.03},
+        check=Check(path="/ws", hold_s=0.08),
+    ),
+    "h2c is passed on": Fault(
+        "h2c-tunnel", "proxy", "answered 101 to Upgrade: h2c", {"passes_h2c": True}, tunnels_h2c
+    ),
+    "the service has no such path": Fault(
+        "backend-not-websocket", "backend", "answered 404", {}, not_found
+    ),
+    "the service fakes the accept": Fault(
+        "wrong-accept", "backend", "no WebSocket server", {}, wrong_accept
+    ),
+    "the service redirects": Fault("redirected", "backend", "X-Forwarded-Proto", {}, to_https),
+    "the service refuses the Origin": Fault(
+        "origin-blocked", "backend", "own list", {}, picky_about_origin
+    ),
+    "the service wants TLS": Fault("plain-http-on-https", "backend", "https://", {}, tls_only),
+    "the service drops the connection": Fault(
+        "connection-dropped", "backend", "ends the connection by itself", {}, drops_at_once
+    ),
+}
+
+
+@contextlib.contextmanager
+def faulty(fault: Fault, *, healthy: int) -> Iterator[tuple[int, int]]:
+    with contextlib.ExitStack() as stack:
+        port = healthy
+        if fault.service is not None:
+            port = stack.enter_context(Server(fault.service)).port
+        settings = {"origins": (PLAIN,), **fault.front}
+        front = Server(Front(backend_port=port, **settings))
+        yield stack.enter_context(front).port, port
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_names_each_mistake_and_whose_it_is(name: str, healthy_service: int) -> None:
+    fault = FAULTS[name]
+    with faulty(fault, healthy=healthy_service) as (front, service):
+        checks = [fault.check] if fault.check else []
+        site = a_site(port=service, issuer="none", verify=checks)
+        results = verified(site, https_port=1, http_port=front)
+    found = [finding for finding in findings(results) if finding.code == fault.code]
+    assert [finding.hop for finding in found] == [fault.hop], findings(results)
+    (finding,) = found
+    words = f"{finding.symptom} {finding.cause} {finding.fix}"
+    assert fault.says in words
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        None,
+        OFFERING,
+        Check(path="/ws", send="ping", expect="pong", hold_s=0.05),
+        Check(path="/ws", expect='"type" *: *"welcome"', expect_is_regex=True),
+    ],
+    ids=["no entry", "subprotocol", "send, expect and hold", "pattern"],
+)
+def test_a_healthy_site_passes_everything(
+    check: Check | None, tls_context: Any, port_80: int, healthy_service: int
+) -> None:
+    told: list[CheckResult] = []
+    with Server(Front(backend_port=healthy_service, origins=(OWN,)), tls=tls_context) as front:
+        site = a_site(port=healthy_service, verify=[check] if check else [])
+        results = verified(site, https_port=front.port, http_port=port_80, on_result=told.append)
+    assert [(result.name, result.detail) for result in results if not result.ok] == []
+    assert findings(results) == []
+    assert tuple(told) == results
+    names = [(result.name, result.hop) for result in results]
+    assert names[:7] == [
+        ("certificate", "proxy"),
+        ("redirect to https", "proxy"),
+        ("handshake", "proxy"),
+        ("handshake", "backend"),
+        ("foreign origin refused", "proxy"),
+        ("no origin needed", "proxy"),
+        ("h2c refused", "proxy"),
+    ]
+    handshake = named(results, "handshake").handshake
+    assert handshake is not None
+    assert handshake.status_code == 101
+    assert set(handshake.timings_s) == {"connect", "tls", "upgrade", "ping"}
+    assert named(results, "handshake").detail.startswith("101, ping ")
+
+
+# --- what cannot be had from a table --------------------------------------------------------------
+
+
+def test_a_service_that_is_down_is_told_once_in_plain_words(tls_context: Any, port_80: int) -> None:
+    port = closed_port()
+    with Server(Front(backend_port=port, origins=(OWN,)), tls=tls_context) as front:
+        site = a_site(port=port, verify=[Check(path="/ws")])
+        results = verified(site, https_port=front.port, http_port=port_80)
+    (finding,) = findings(results)
+    assert (finding.code, finding.hop) == ("backend-refused", "backend")
+    assert finding.symptom == (
+        f"wss://{NAME}/ws answered 502 Bad Gateway; the service on 127.0.0.1:{port} refuses "
+        "connections: nothing listens there"
+    )
+    assert not named(results, "handshake", hop="backend").ok
+    assert not named(results, "verify").ok
+    assert named(results, "foreign origin refused").ok
+
+
+def test_a_front_that_is_down_is_told_once(port_80: int, healthy_service: int) -> None:
+    port = closed_port()
+    site = a_site(port=healthy_service)
+    results = verified(site, https_port=port, http_port=port_80)
+    (finding,) = findings(results)
+    assert (finding.code, finding.hop) == ("proxy-down", "proxy")
+    assert f"the proxy on 127.0.0.1:{port} refuses connections" in finding.symptom
+    assert named(results, "handshake", hop="backend").ok
+
+
+def test_a_former_service_that_still_answers_does_not_hide_one_that_is_down(
+    tls_context: Any, port_80: int, healthy_service: int
+) -> None:
+    with Server(Front(backend_port=healthy_service, origins=(OWN,)), tls=tls_context) as front:
+        site = a_site(port=closed_port())
+        results = verified(site, https_port=front.port, http_port=port_80)
+    assert named(results, "handshake").ok
+    (finding,) = findings(results)
+    assert (finding.code, finding.hop) == ("backend-refused", "backend")
+
+
+def test_plain_http_where_tls_belongs(port_80: int, healthy_service: int) -> None:
+    def puzzled(peer: Peer) -> None:
+        peer.connection.recv(4096)
+        peer.answer("400 Bad Request")
+
+    with Server(puzzled, reads_head=False) as front:
+        results = verified(a_site(port=healthy_service), https_port=front.port, http_port=port_80)
+    assert {finding.code for finding in findings(results)} == {"tls-not-spoken"}
+
+
+def test_a_service_that_wants_an_origin_itself_is_no_mistake(
+    tls_context: Any, port_80: int
+) -> None:
+    with (
+        websocket_service(origins=[OWN]) as port,
+        Server(Front(backend_port=port, origins=(OWN,)), tls=tls_context) as front,
+    ):
+        results = verified(a_site(port=port), https_port=front.port, http_port=port_80)
+    assert findings(results) == []
+    assert "wants an Origin" in named(results, "no origin needed").detail
+
+
+def test_require_origin_and_listed_origins(
+    tls_context: Any, port_80: int, healthy_service: int
+) -> None:
+    shop = "https://shop.example.com"
+    site = a_site(port=healthy_service, origins=(OWN, shop), require_origin=True)
+    strict = Front(backend_port=healthy_service, origins=(OWN, shop), refuses_missing_origin=True)
+    with Server(strict, tls=tls_context) as front:
+        results = verified(site, https_port=front.port, http_port=port_80)
+    assert findings(results) == []
+    assert named(results, "missing origin refused").detail == "answered 403"
+    assert named(results, "listed origin").target == f"/ws from {shop}"
+
+    lax = Front(backend_port=healthy_service, origins=(OWN,))
+    with Server(lax, tls=tls_context) as front:
+        results = verified(site, https_port=front.port, http_port=port_80)
+    assert [(finding.code, finding.hop) for finding in findings(results)] == [
+        ("origin-blocked", "proxy"),
+        ("origin-open", "proxy"),
+    ]
+
+
+def test_the_redirect_must_keep_name_path_and_query(tls_context: Any, healthy_service: int) -> None:
+    def loses_the_path(peer: Peer) -> None:
+        peer.answer("308 Permanent Redirect", f"Location: https://{peer.header('Host')}/")
+
+    with (
+        Server(Front(backend_port=healthy_service, origins=(OWN,)), tls=tls_context) as front,
+        Server(loses_the_path) as port_80,
+    ):
+        results = verified(
+            a_site(port=healthy_service), https_port=front.port, http_port=port_80.port
+        )
+    (finding,) = findings(results)
+    assert finding.code == "redirect-missing"
+    assert f"Location: https://{NAME}/" in finding.evidence
+
+
+@pytest.mark.parametrize(
+    ("service", "front", "codes"),
+    [
+        ("200 OK", {}, []),
+        ("404 Not Found", {}, []),
+        ("500 Internal Server Error", {}, [("service-failing", "backend")]),
+        ("200 OK", {"prefix": "/nowhere"}, [("wrong-route", "proxy")]),
+    ],
+    ids=["answers", "has no front page", "fails", "is asked for another path"],
+)
+def test_plain_routes_answer(
+    service: str,
+    front: dict[str, Any],
+    codes: list[tuple[str, str]],
+    tls_context: Any,
+    port_80: int,
+) -> None:
+    def page(peer: Peer) -> None:
+        known = not peer.target.startswith("/nowhere")
+        peer.answer(service if known else "404 Not Found", body="hello")
+
+    with (
+        Server(page) as app,
+        Server(Front(backend_port=app.port, origins=(), **front), tls=tls_context) as proxy,
+    ):
+        route = Route(path="/", upstreams=(Upstream(host="127.0.0.1", port=app.port),))
+        site = Site(domain=NAME, tls=Tls(issuer="internal"), routes=(route,))
+        results = verified(site, https_port=proxy.port, http_port=port_80)
+    assert [(finding.code, finding.hop) for finding in findings(results)] == codes
+    assert named(results, "page").ok is (not codes)
+
+
+def test_a_unix_socket_and_a_stripped_prefix(
+    tmp_path: Path, tls_context: Any, port_80: int
+) -> None:
+    asked: list[str] = []
+
+    def remembers(peer: Peer) -> None:
+        asked.append(f"{peer.target} {peer.header('X-Forwarded-Proto')} {peer.header('Host')}")
+        peer.upgrade()
+        peer.send(b"\x88\x02\x0f\xa1")  # Close, code 4001: a word of its own
+        peer.until_it_leaves()
+
+    with (
+        Server(remembers, socket_path=str(tmp_path / "app")) as unix,
+        Server(remembers) as front,
+    ):
+        route = Route(
+            path="/ws",
+            websocket=True,
+            upstreams=(Upstream(socket=unix.socket_path),),
+            strip_prefix=True,
+            origins=("any",),
+        )
+        site = Site(domain=NAME, routes=(route,))
+        results = verified(site, https_port=1, http_port=front.port)
+    backend = named(results, "handshake", hop="backend")
+    assert backend.ok
+    assert "with code 4001" in backend.detail
+    assert asked.count(f"/ http {NAME}") == 1
+    assert f"/ws None {NAME}" in asked
+
+
+def test_waits_for_a_service_that_is_still_starting(tls_context: Any, port_80: int) -> None:
+    port = closed_port()
+    ready = threading.Event()
+
+    def patiently(**address: Any) -> Any:
+        if address.get("port") == port:
+            if not ready.is_set():
+                ready.set()
+                raise ConnectionRefusedError
+            address["port"] = service
+        return dial(**address)
+
+    with (
+        websocket_service() as service,
+        Server(Front(backend_port=service, origins=(OWN,)), tls=tls_context) as front,
+    ):
+        results = verified(
+            a_site(port=port),
+            https_port=front.port,
+            http_port=port_80,
+            dial=patiently,
+            patience_s=5.0,
+        )
+    assert findings(results) == []
+
+
+def test_a_lost_host_is_an_error_and_no_finding(port_80: int) -> None:
+    def lost(**_: Any) -> Any:
+        raise UnreachableError("the connection is gone", host="web1")
+
+    with pytest.raises(UnreachableError):
+        verified(a_site(port=1), https_port=1, http_port=port_80, dial=lost)
+
+
+def test_an_interrupt_ends_a_hold_at_once(
+    tls_context: Any, port_80: int, healthy_service: int
+) -> None:
+    interrupt = threading.Event()
+
+    def told(result: CheckResult) -> None:
+        if result.name == "h2c refused":
+            interrupt.set()
+
+    site = a_site(port=healthy_service, verify=[Check(path="/ws", hold_s=60.0)])
+    began = time.monotonic()
+    with Server(Front(backend_port=healthy_service, origins=(OWN,)), tls=tls_context) as front:
+        results = verified(
+            site,
+            https_port=front.port,
+            http_port=port_80,
+            on_result=told,
+            interrupt=interrupt,
+        )
+    assert time.monotonic() - began < 5
+    assert named(results, "verify").detail == "not finished: interrupted"
+    assert not named(results, "verify").ok
+
+
+def test_a_failure_of_our_own_is_a_failed_check(port_80: int) -> None:
+    def broken(**_: Any) -> Any:
+        raise LookupError("no such thing")
+
+    results = verified(a_site(port=1), https_port=1, http_port=port_80, dial=broken)
+    assert not any(result.ok for result in results)
+    assert "LookupError: no such thing" in results[0].detail
+
+
+def test_required_time_counts_the_longest_hold() -> None:
+    site = a_site(port=1, verify=[Check(path="/ws", hold_s=75), Check(path="/ws", hold_s=5)])
+    held = required_s([site], timeout_s=10, patience_s=5)
+    assert held == required_s([a_site(port=1)], timeout_s=10, patience_s=5) + 75
+    assert required_s([site, site]) == 2 * required_s([site])
+
+
+def test_json_leaves_cookies_out(tls_context: Any, port_80: int) -> None:
+    def with_cookie(peer: Peer) -> None:
+        peer.answer("404 Not Found", "Set-Cookie: session=opensesame", body="\x1b[31mred")
+
+    with Server(with_cookie) as service:
+        site = Site(
+            domain=NAME,
+            routes=(
+                Route(
+                    path="/ws",
+                    websocket=True,
+                    upstreams=(Upstream(host="127.0.0.1", port=service.port),),
+                ),
+            ),
+        )
+        results = verified(site, https_port=1, http_port=service.port)
+    written = str([result_json(result) for result in results])
+    assert "opensesame" not in written
+    assert "\\x1b" not in written
+    assert "'status_code': 404" in written
