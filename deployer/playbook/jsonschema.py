@@ -118,6 +118,7 @@ def _or_template(schema: dict[str, Any]) -> dict[str, Any]:
     """The same, or a template, where a text is not allowed anyway."""
     kinds = schema.get("type", [])
     takes_text = "string" in ([kinds] if isinstance(kinds, str) else kinds)
+    takes_text |= any(each == {"type": "string"} for each in schema.get("anyOf", ()))
     if (takes_text and "pattern" not in schema) or not set(schema) - {"description"}:
         return schema
     outer: dict[str, Any] = {

@@ -130,9 +130,11 @@ def _play(node: YamlMap, library: Library, problems: Problems) -> LoadedPlay | N
 def _header(node: YamlMap, layers: list[Layer], library: Library) -> YamlMap:
     """A play whose own settings are rendered: they are needed before any host is known."""
     scope = Scope((*layers, Layer(library.extra_vars)), templar=library.templar)
+    # As in Ansible, `tasks:` with nothing behind it is an empty list.
     return node.like(
         (key, library.templar.render(value, scope, spot_of(node, key)) if key in _HEADER else value)
         for key, value in node.items()
+        if value is not None or key == "hosts"
     )
 
 
