@@ -49,6 +49,7 @@ def proxy_roles(
         return ()
 
     from deployer.sites import lint, nginx, versions
+    from deployer.sites.certificates import is_acme
 
     lint.refuse_errors(lint.lint(sites))
     for site in sites:
@@ -68,7 +69,7 @@ def proxy_roles(
         "openssl_version": versions.upstream(packages, ASKED_PACKAGES[1:], oldest="1.1.1"),
         "nginx_installed": bool(packages.get("nginx", {}).get("installed")),
         "nginx_ipv6": bool(facts.get("ansible_all_ipv6_addresses")),
-        "nginx_acme_root": nginx.ACME_ROOT if any(map(nginx.is_acme, sites)) else None,
+        "nginx_acme_root": nginx.ACME_ROOT if any(map(is_acme, sites)) else None,
         "nginx_sites": [nginx.view(site) for site in sites],
         "nginx_certificates": [
             {

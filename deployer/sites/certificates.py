@@ -33,6 +33,11 @@ class CertificateFiles:
     not_after: datetime.datetime
 
 
+def is_acme(site: Site) -> bool:
+    """Whether an ACME issuer will ask for challenges on port 80 (RFC 8555, section 8.3)."""
+    return site.tls.issuer not in ("none", "internal", "provided")
+
+
 def provided(
     site: Site, base_dir: Path, *, now: datetime.datetime | None = None
 ) -> CertificateFiles:

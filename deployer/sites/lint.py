@@ -8,6 +8,7 @@ from typing import Literal
 
 from deployer.errors import SourceError, SourceErrors
 from deployer.model import Route, Site, SourceRef
+from deployer.sites.certificates import is_acme
 
 _CHALLENGES = "/.well-known/acme-challenge"
 
@@ -104,8 +105,7 @@ def _route_notes(site: Site, route: Route) -> Iterator[Note]:
             source=source,
         )
     path = route.path.rstrip("/")
-    acme = site.tls.issuer not in ("none", "internal", "provided")
-    if acme and (path == _CHALLENGES or path.startswith(f"{_CHALLENGES}/")):
+    if is_acme(site) and (path == _CHALLENGES or path.startswith(f"{_CHALLENGES}/")):
         yield Note(
             code="shadows-challenge",
             severity="warning",

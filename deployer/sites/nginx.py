@@ -13,6 +13,7 @@ from hashlib import sha256
 
 from deployer.errors import SourceError
 from deployer.model import Route, Site, SourceRef, Upstream
+from deployer.sites.certificates import is_acme
 
 View = dict[str, object]
 
@@ -66,11 +67,6 @@ def view(site: Site) -> View:
         ],
         "has_root_route": any(_path(route) == "/" and route.match == "prefix" for route in routes),
     }
-
-
-def is_acme(site: Site) -> bool:
-    """Whether an ACME issuer will ask for challenges on port 80 (RFC 8555, section 8.3)."""
-    return site.tls.issuer not in ("none", "internal", "provided")
 
 
 def name_prefix(domain: str) -> str:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-CASES = Path(__file__).parents[1] / "unit/cases/sites"
-sys.path.insert(0, str(CASES))
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit/cases/sites"))
 import live_nginx
 import site_case
 

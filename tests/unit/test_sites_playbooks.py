@@ -1,0 +1,165 @@
+"""The ready playbooks and the roles that they use, rendered by the real playbook engine."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from deployer.builtin import playbooks_path, roles_path
+from deployer.errors import SourceErrors
+from deployer.model import Site
+from deployer.playbook import RenderedTask, RoleCall, load_inventory, load_playbook, render
+from deployer.sites import proxy_roles
+from deployer.sites.internal_ca import InternalCa
+
+NOW = datetime.datetime(2026, 11, 21, tzinfo=datetime.UTC)
+FACTS = {"ansible_all_ipv6_addresses": ["fe80::1"], "ansible_fqdn": "host.example.com"}
+BARE = {"nginx": {"installed": None, "candidate": "1.22.1-9"}}
+UNIT = "/etc/systemd/system/myapp.service"
+
+APP = """\
+- name: Service
+  hosts: all
+  become: true
+  roles:
+    - role: websocket_app
+      vars:
+        app_name: myapp
+        app_command: {command}
+        app_environment: {environment}
+        app_port: 8765
+"""
+
+
+def tasks(
+    playbook: Path,
+    *,
+    facts: dict[str, object] | None = None,
+    packages: dict[str, dict[str, str | None]] = BARE,
+) -> dict[str, RenderedTask]:
+    """The tasks of a playbook for one host, by the path that they write or else by their name."""
+    folder = playbook.parent
+    (folder / "inventory.yml").write_text("all: {hosts: {host: {ansible_host: 192.0.2.1}}}\n")
+    inventory = load_inventory([folder / "inventory.yml"], beside=folder)
+    about = facts or FACTS
+
+    def site_roles(sites: tuple[Site, ...]) -> Sequence[RoleCall]:
+        ca = InternalCa(folder / "ca")
+        files = {site.domain: ca.certificate_for(site.names, now=NOW) for site in sites}
+        calls = proxy_roles(sites, facts=about, packages=packages, certificates=files)
+        return [RoleCall(role=call.role, vars=call.vars, source=call.source) for call in calls]
+
+    rendered = render(
+        load_playbook(playbook, inventory=inventory, role_paths=[roles_path()]),
+        inventory.hosts["host"],
+        inventory=inventory,
+        facts=about,
+        extra_vars={},
+        tags=None,
+        site_roles=site_roles,
+    )
+    named = {task.name: task for task in rendered.tasks}
+    return named | {task.args["dest"]: task for task in rendered.tasks if "dest" in task.args}
+
+
+def ready(name: str, folder: Path) -> Path:
+    playbook = folder / "site.yml"
+    playbook.write_text((playbooks_path() / name).read_text())
+    return playbook
+
+
+def text(task: RenderedTask) -> str:
+    content = task.args["content"]
+    return content if isinstance(content, str) else content.decode()
+
+
+def app(folder: Path, *, command: str = "[/usr/bin/app]", environment: str = "{}") -> Path:
+    playbook = folder / "site.yml"
+    playbook.write_text(APP.format(command=command, environment=environment))
+    return playbook
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RenderedTask]:
+    return tasks(ready("goaccess.yml", tmp_path_factory.mktemp("report")))
+
+
+def test_the_report_s_page_connects_to_its_site(report: dict[str, RenderedTask]) -> None:
+    unit = text(report["/etc/systemd/system/goaccess.service"])
+    assert "    --ws-url=wss://stats.example.com:443/ws \\\n" in unit
+    assert "    --port=7890 \\\n" in unit
+    assert "    --addr=127.0.0.1 \\\n" in unit
+    assert "\nReadWritePaths=/var/www/stats\n" in unit
+    site = text(report["/etc/nginx/sites-available/stats.example.com.conf"])
+    assert "server     127.0.0.1:7890;" in site
+    assert "root       /var/www/stats;" in site
+
+
+def test_the_key_is_secret_and_closed(report: dict[str, RenderedTask]) -> None:
+    key = report["/etc/ssl/deployer/stats.example.com/privkey.pem"]
+    assert (key.no_log, key.args["mode"]) == (True, "0600")
+    others = [task for path, task in report.items() if not path.endswith("privkey.pem")]
+    assert not any("PRIVATE KEY" in str(task.args) for task in others if task is not key)
+
+
+def test_the_default_site_is_left_alone_where_the_host_has_ipv6(
+    report: dict[str, RenderedTask],
+) -> None:
+    assert "/etc/nginx/sites-enabled/default" not in report
+
+
+@pytest.mark.parametrize(("installed", "kept_out"), [(None, True), ("1.22.1-9", False)])
+def test_the_default_site_is_kept_out_where_nginx_could_not_start_with_it(
+    tmp_path: Path, installed: str | None, kept_out: bool
+) -> None:
+    facts: dict[str, object] = {**FACTS, "ansible_all_ipv6_addresses": []}
+    packages = {"nginx": {"installed": installed, "candidate": "1.22.1-9"}}
+    found = tasks(ready("goaccess.yml", tmp_path), facts=facts, packages=packages)
+    assert ("/etc/nginx/sites-enabled/default" in found) is kept_out
+
+
+def test_one_s_own_service_and_its_files(tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app/server.py").write_text("print()\n")
+    found = tasks(ready("websocket-app.yml", tmp_path))
+    assert "/opt/myapp/server.py" in found
+    assert "\nExecStart=/usr/bin/python3 /opt/myapp/server.py\n" in text(found[UNIT])
+    environment = found["/etc/default/myapp"]
+    assert (environment.no_log, environment.args["mode"]) == (True, "0600")
+    assert text(environment).endswith('LOG_LEVEL="info"\nPORT="8765"\n')
+
+
+ARGUMENTS = {
+    "plain": "plain",
+    "--port=1": "--port=1",
+    "a b": '"a b"',
+    "50%n": '"50%%n"',
+    "$HOME": '"$$HOME"',
+    r"\"": r'"\""',
+    r"\\": r'"\\"',
+    r"a\nUser=root": r'"a\nUser=root"',
+    ";": '";"',
+    "": '""',
+}
+
+
+def test_every_argument_stays_one_argument(tmp_path: Path) -> None:
+    command = ", ".join(f'"{argument}"' for argument in ARGUMENTS)
+    lines = text(tasks(app(tmp_path, command=f"[/usr/bin/app, {command}]"))[UNIT]).splitlines()
+    assert f"ExecStart=/usr/bin/app {' '.join(ARGUMENTS.values())}" in lines
+    assert [line for line in lines if line.startswith("User=")] == ["User=myapp"]
+
+
+def test_a_value_of_the_environment_stays_one_value(tmp_path: Path) -> None:
+    playbook = app(tmp_path, environment=r"""{ODD: "a \"b\" $HOME `id` \\n\nC=1"}""")
+    written = text(tasks(playbook)["/etc/default/myapp"])
+    assert 'ODD="a \\"b\\" \\$HOME \\`id\\` \\\\n\nC=1"\n' in written
+
+
+def test_a_name_that_is_none_is_refused(tmp_path: Path) -> None:
+    playbook = app(tmp_path, environment=r'{"A\nB": x}')
+    with pytest.raises(SourceErrors, match="a name has letters, digits and underscores"):
+        tasks(playbook)
