@@ -1,0 +1,110 @@
+"""Images: Debian as a server has it, with the playbooks' packages ready in apt's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from deployer.errors import LabError
+from deployer.lab.folders import images_folder, locked
+from deployer.lab.shell import run
+
+SUITES = {"debian-11": "bullseye", "debian-12": "bookworm", "debian-13": "trixie"}
+DEFAULT_IMAGE = "debian-12"
+
+_INSTALLED = (
+    "ca-certificates",
+    "dbus",
+    "iproute2",
+    "libpam-systemd",
+    "openssh-server",
+    "procps",
+    "python3",
+    "sudo",
+    "systemd",
+    "systemd-sysv",
+)
+
+#: Ready to be installed without a network.
+_READY = (
+    "apache2",
+    "certbot",
+    "curl",
+    "goaccess",
+    "haproxy",
+    "nginx",
+    "openssl",
+    "python3-websockets",
+)
+
+_BUILD_TIMEOUT_S = 900.0
+
+#: Units that wait for a network that a rehearsal host does not have.
+_MASKED = ("systemd-networkd-wait-online.service", "apt-daily.timer", "apt-daily-upgrade.timer")
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A root file system to boot, never written to."""
+
+    name: str
+    root: Path
+
+
+def image(name: str, *, progress: Callable[[str], None]) -> Image:
+    """The cached image `name`, built first where it is not there yet.
+
+    Raises:
+        LabError: there is no such image, or it could not be built.
+    """
+    if name not in SUITES:
+        raise LabError(f"There is no image {name!r}.", hint=f"There are: {', '.join(SUITES)}.")
+    recipe = _recipe(SUITES[name])
+    key = hashlib.sha256("\0".join(recipe).encode()).hexdigest()[:12]
+    folder = images_folder() / f"{name}-{key}"
+    with locked(images_folder() / f"{name}.lock"):
+        if not folder.is_dir():
+            progress(f"building the image {name}, once; this takes a minute")
+            _build(recipe, folder)
+    return Image(name=name, root=folder)
+
+
+def _recipe(suite: str) -> list[str]:
+    download = f"apt-get --yes --download-only install {' '.join(_READY)}"
+    hooks = [
+        f"APT_CONFIG=$MMDEBSTRAP_APT_CONFIG {download}",
+        'rm -f "$1"/etc/ssh/ssh_host_*',
+        'printf "UseDNS no\\n" > "$1"/etc/ssh/sshd_config.d/lab.conf',
+        'systemctl --root="$1" enable systemd-networkd.service',
+        f'systemctl --root="$1" mask {" ".join(_MASKED)}',
+        # mmdebstrap copies these from the machine that it runs on.
+        'rm -f "$1"/etc/hostname "$1"/etc/resolv.conf; : > "$1"/etc/machine-id',
+    ]
+    return [
+        "mmdebstrap",
+        "--quiet",
+        "--mode=root",
+        "--variant=minbase",
+        "--skip=cleanup/apt",
+        f"--include={','.join(_INSTALLED)}",
+        *(f"--customize-hook={hook}" for hook in hooks),
+        suite,
+    ]
+
+
+def _build(recipe: list[str], folder: Path) -> None:
+    """Build beside `folder` and rename, so that a build that is cut off leaves no half image."""
+    unfinished = folder.with_name(f"{folder.name}.building-{os.getpid()}")
+    for left in folder.parent.glob(f"{folder.name.rpartition('-')[0]}-*"):
+        if left.name != f"{folder.name}.lock":
+            shutil.rmtree(left, ignore_errors=True)
+    try:
+        run([*recipe, str(unfinished)], timeout_s=_BUILD_TIMEOUT_S)
+        unfinished.chmod(0o755)
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)

@@ -1,0 +1,34 @@
+"""Other programs, run with a time limit, and their words when they fail."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+
+from deployer.errors import LabError
+
+
+def run(argv: Sequence[str], *, timeout_s: float = 60.0, quiet_failure: bool = False) -> str:
+    """Standard output of `argv`.
+
+    Raises:
+        LabError: it failed or took too long; not for a failure with `quiet_failure`.
+    """
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise LabError(f"{argv[0]} took longer than {timeout_s:.0f} s") from error
+    except FileNotFoundError as error:
+        raise LabError(f"{argv[0]} is not installed") from error
+    if done.returncode and not quiet_failure:
+        words = (done.stderr or done.stdout).strip()[-2000:]
+        raise LabError(f"{' '.join(argv[:3])}… failed ({done.returncode}):\n{words}")
+    return done.stdout
