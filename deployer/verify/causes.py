@@ -12,6 +12,7 @@ from typing import NamedTuple
 from deployer.model import Proxy, Route
 from deployer.verify.attempt import Trouble
 from deployer.verify.probes import Endpoint
+from deployer.verify.vocabulary import BACKEND, CHAIN, IDLE, TLS_PORT, UNIT
 
 
 class Diagnosis(NamedTuple):
@@ -20,51 +21,6 @@ class Diagnosis(NamedTuple):
     code: str
     cause: str
     fix: str
-
-
-UPGRADE: Mapping[Proxy, str] = {
-    "nginx": (
-        "In this very location: proxy_http_version 1.1, and proxy_set_header Upgrade and Connection"
-        " from a map of $http_upgrade. One proxy_set_header in a location drops all inherited ones"
-    ),
-    "apache": (
-        "Put upgrade=websocket on this path's ProxyPass, and that line before those of shorter"
-        " paths"
-    ),
-    "haproxy": "Let `Upgrade: websocket` through (del-header), without force-proxy-request-1.0",
-}
-
-IDLE: Mapping[Proxy, str] = {
-    "nginx": "proxy_read_timeout",
-    "apache": "Timeout and the worker's timeout= (the larger one counts)",
-    "haproxy": "timeout tunnel, in the backend or in defaults",
-}
-
-CHAIN: Mapping[Proxy, str] = {
-    "nginx": "ssl_certificate",
-    "apache": "SSLCertificateFile",
-    "haproxy": "the file after crt",
-}
-
-TLS_PORT: Mapping[Proxy, str] = {
-    "nginx": "listen 443 ssl",
-    "apache": "SSLEngine on, in a VirtualHost for port 443",
-    "haproxy": "bind :443 ssl crt …",
-}
-
-ORIGINS: Mapping[Proxy, str] = {
-    "nginx": "the map of $http_origin",
-    "apache": "the <If> on Origin",
-    "haproxy": "the deny rule on Origin",
-}
-
-BACKEND: Mapping[Proxy, str] = {
-    "nginx": "proxy_pass or the upstream's server lines",
-    "apache": "ProxyPass",
-    "haproxy": "the server lines",
-}
-
-UNIT: Mapping[Proxy, str] = {"nginx": "nginx", "apache": "apache2", "haproxy": "haproxy"}
 
 
 def of_front(trouble: Trouble, *, proxy: Proxy, endpoint: Endpoint) -> Diagnosis:
@@ -144,18 +100,10 @@ def of_certificate(trouble: Trouble, *, proxy: Proxy, issuer: str) -> Diagnosis:
     )
 
 
-def of_proxy(
-    trouble: Trouble, *, status_code: int | None, proxy: Proxy, route: Route | None
-) -> Diagnosis:
+def of_proxy(trouble: Trouble, *, proxy: Proxy, route: Route | None) -> Diagnosis:
     """The service does it right and the proxy does not; statuses are looked at in `compare.py`."""
     if trouble.code == "closed-while-idle":
-        allowed = f"; idle_timeout allows {route.idle_timeout_s:g} s" if route else ""
-        return Diagnosis(
-            "closed-while-idle",
-            f"The proxy ends silent connections too early{allowed}. Untouched, nginx does after"
-            " 60 s, HAProxy after 50 s and Apache after 300 s (as Debian sets them).",
-            f"Raise idle_timeout of the route ({IDLE[proxy]}), or let the service ping more often.",
-        )
+        return _cut_by_proxy(trouble, proxy, route)
     if trouble.code in ("wrong-accept", "incomplete-upgrade", "not-http", "bad-negotiation"):
         return Diagnosis(
             trouble.code,
@@ -182,6 +130,26 @@ def of_proxy(
         code,
         "The proxy opens the connection but does not carry it as the service would.",
         f"Look at the proxy's error log at this moment, and at {IDLE[proxy]}.",
+    )
+
+
+def _cut_by_proxy(trouble: Trouble, proxy: Proxy, route: Route | None) -> Diagnosis:
+    untouched = (
+        "Untouched, nginx ends silent connections after 60 s, HAProxy after 50 s and Apache after"
+        " 300 s (as Debian sets them)."
+    )
+    allowed_s = route.idle_timeout_s if route else None
+    if allowed_s is not None and trouble.seconds is not None and trouble.seconds < allowed_s - 1:
+        return Diagnosis(
+            "closed-while-idle",
+            f"The proxy ends silent connections before the {allowed_s:g} s of idle_timeout are"
+            f" over: its limit is not in force here, or another hop has a shorter one. {untouched}",
+            f"Look for another {IDLE[proxy]} that wins, or let the service ping more often.",
+        )
+    return Diagnosis(
+        "closed-while-idle",
+        f"The connection was to be silent for longer than the route's idle_timeout. {untouched}",
+        f"Raise idle_timeout of the route ({IDLE[proxy]}), or let the service ping more often.",
     )
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 
 from deployer.model import Check, Hop, Route, Site
 from deployer.verify.probes import Endpoint, HttpProbe, Probe, TlsProbe, UpgradeProbe
+from deployer.verify.routing import concrete, is_open, path_at_service, serving_route
 
 Kind = Literal[
     "certificate",
@@ -76,33 +77,6 @@ class ProxyAddress:
 def planned_checks(site: Site, proxy: ProxyAddress) -> tuple[PlannedCheck, ...]:
     """Every check of `site`."""
     return _Planner(site, proxy).all()
-
-
-def concrete(name: str) -> str:
-    """A name to ask for: `name` itself, or one that the wildcard stands for."""
-    return name.replace("*", "wildcard", 1) if name.startswith("*.") else name
-
-
-def serving_route(site: Site, path: str) -> Route | None:
-    """The route that serves `path`, query aside: the longest wins, exact before prefix."""
-    bare = path.partition("?")[0]
-
-    def serves(route: Route) -> bool:
-        prefix = route.path.rstrip("/")
-        inside = route.match == "prefix" and bare.startswith(f"{prefix}/")
-        return bare == route.path or inside
-
-    candidates = [route for route in site.routes if serves(route)]
-    ranked = sorted(candidates, key=lambda route: (len(route.path), route.match == "exact"))
-    return ranked[-1] if ranked else None
-
-
-def path_at_service(route: Route, target: str) -> str:
-    """The request target as the service sees it; ``/ws`` is ``/`` where the prefix is stripped."""
-    if not route.strip_prefix:
-        return target
-    rest = target[len(route.path.rstrip("/")) :]
-    return rest if rest.startswith("/") else f"/{rest}"
 
 
 class _Planner:
@@ -189,7 +163,7 @@ class _Planner:
 
     def _of_origins(self, route: Route) -> Iterator[PlannedCheck]:
         leader = self._leaders[route.path]
-        listed = () if route.origins in (None, ("any",)) else route.origins or ()
+        listed = () if is_open(route) else route.origins or ()
         for origin in listed[1:_MOST_ORIGINS]:
             probe = self._upgrade(route.path, name=self._domain, origin=origin)
             check = self._through(
@@ -200,7 +174,7 @@ class _Planner:
                 target=f"{route.path} from {origin}",
             )
             yield replace(check, leader=leader)
-        if route.origins != ("any",):
+        if not is_open(route):
             probe = self._upgrade(route.path, name=self._domain, origin=FOREIGN_ORIGIN)
             check = self._through(
                 route,
@@ -260,7 +234,7 @@ class _Planner:
 
     def _own_origin(self, route: Route | None, name: str) -> str:
         """The origin of the site's own page, or the first one that the route allows."""
-        if route is not None and route.origins and route.origins != ("any",):
+        if route is not None and route.origins and not is_open(route):
             return route.origins[0]
         return f"{'https' if self._https else 'http'}://{name}"
 
@@ -309,7 +283,6 @@ class _Planner:
             uri=f"{'wss' if endpoint.tls else 'ws'}://{endpoint}{target}",
             hop="backend",
             endpoint=endpoint,
-            server_name=None,
             target=target,
             headers=(*probe.headers, *self._forwarded(probe)),
         )
@@ -323,6 +296,7 @@ class _Planner:
             uri=f"{'https' if endpoint.tls else 'http'}://{endpoint}{target}",
             hop="backend",
             endpoint=endpoint,
+            server_name=probe.server_name,
             target=target,
             headers=(*kept, *self._forwarded(probe), ("Connection", "close")),
         )
@@ -335,6 +309,7 @@ class _Planner:
             ("X-Forwarded-For", "127.0.0.1"),
             ("X-Forwarded-Proto", "https" if self._https else "http"),
             ("X-Forwarded-Host", host),
+            ("X-Forwarded-Port", "443" if self._https else "80"),
         )
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deployer.model import Finding, Hop, Proxy
-from deployer.verify import causes
+from deployer.verify import causes, vocabulary
 from deployer.verify.attempt import UNCONNECTED, Attempt, Trouble, printable
 from deployer.verify.causes import Diagnosis
 from deployer.verify.checks import PlannedCheck
@@ -57,9 +57,7 @@ def finding_of(check: PlannedCheck, tried: Tried, *, proxy: Proxy) -> Finding:
     elif trouble.code == "status":
         diagnosis = _status_at_proxy(check, tried, proxy)
     else:
-        diagnosis = causes.of_proxy(
-            trouble, status_code=tried.attempt.status_code, proxy=proxy, route=check.route
-        )
+        diagnosis = causes.of_proxy(trouble, proxy=proxy, route=check.route)
     symptom = subject(check, trouble)
     if tried.peer is not None and trouble.code not in _AT_THE_DOOR:
         symptom += f"; straight to the service on {peer_address(check)} the same succeeds"
@@ -127,7 +125,8 @@ def _service_finding(check: PlannedCheck, tried: Tried, *, blamed: Attempt) -> F
     symptom = subject(check, _trouble(tried.attempt))
     if check.hop == "proxy":
         symptom += f"; the service on {probe.endpoint} {_trouble(blamed).words}"
-    return made(diagnosis, hop="backend", symptom=symptom, attempt=blamed)
+    telling = blamed if evidence_of(blamed) else tried.attempt
+    return made(diagnosis, hop="backend", symptom=symptom, attempt=telling)
 
 
 def _mentions_plain_http(attempt: Attempt) -> bool:
@@ -144,13 +143,13 @@ def _status_at_proxy(check: PlannedCheck, tried: Tried, proxy: Proxy) -> Diagnos
     """The proxy answers with a status other than 101, and the service would have upgraded."""
     attempt = tried.attempt
     status = attempt.status_code
-    backend = causes.BACKEND[proxy]
+    backend = vocabulary.BACKEND[proxy]
     if _mentions_plain_http(attempt):
         return Diagnosis(
             "plain-http-on-https",
             "The request went to a TLS port as plain HTTP: the proxy's own, or an upstream's.",
             "Write https:// in the route's upstream where the service speaks TLS, or "
-            f"{causes.TLS_PORT[proxy]} where the proxy should.",
+            f"{vocabulary.TLS_PORT[proxy]} where the proxy should.",
         )
     if status in (502, 503, 504):
         return Diagnosis(
@@ -172,7 +171,7 @@ def _status_at_proxy(check: PlannedCheck, tried: Tried, proxy: Proxy) -> Diagnos
             "upgrade-not-forwarded",
             "The proxy reaches the service but does not pass Upgrade and Connection on"
             f"{': ' + http_1_0 if http_1_0 else ''}, so the service sees an ordinary request.",
-            f"{causes.UPGRADE[proxy]}.",
+            f"{vocabulary.UPGRADE[proxy]}.",
         )
     return Diagnosis(
         "wrong-route",
@@ -222,7 +221,7 @@ def _redirect_at_proxy(check: PlannedCheck, tried: Tried, proxy: Proxy) -> Diagn
     return Diagnosis(
         "redirected",
         f"The proxy redirects to {location or 'nowhere'}; WebSocket clients do not follow.",
-        f"Remove the redirect for this path, or let another rule take it ({causes.UNIT[proxy]}).",
+        f"Remove the redirect for this path, or let another rule take it ({vocabulary.UNIT[proxy]}).",
     )
 
 
@@ -237,10 +236,10 @@ def _forbidden(check: PlannedCheck, proxy: Proxy) -> Diagnosis:
         return Diagnosis(
             "origin-blocked",
             "The proxy refuses requests without Origin, which programs other than browsers send.",
-            f"Let {causes.ORIGINS[proxy]} pass an empty Origin, or set require_origin: true.",
+            f"Let {vocabulary.ORIGINS[proxy]} pass an empty Origin, or set require_origin: true.",
         )
     return Diagnosis(
         "origin-blocked",
         f"The proxy refuses {origin}.",
-        f"Add it to origins: of the route ({causes.ORIGINS[proxy]}).",
+        f"Add it to origins: of the route ({vocabulary.ORIGINS[proxy]}).",
     )

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from deployer.model import CheckResult, Finding, Site
-from deployer.verify import causes
+from deployer.verify import causes, vocabulary
 from deployer.verify.attempt import Attempt, printable
 from deployer.verify.causes import Diagnosis
 from deployer.verify.checks import FOREIGN_ORIGIN, Kind, PlannedCheck
@@ -120,7 +120,7 @@ def _refused_with_403(case: Case, *, allowed: str) -> Verdict:
         "origin-open",
         f"The proxy does not check Origin on this path: {allowed} (cross-site WebSocket"
         " hijacking, where the service does not check it either).",
-        f"Let {causes.ORIGINS[case.site.proxy]} answer 403, or write origins: [any] if that is"
+        f"Let {vocabulary.ORIGINS[case.site.proxy]} answer 403, or write origins: [any] if that is"
         " meant.",
     )
     symptom = f"{case.check.probe.uri} answered {case.status}, not 403"
@@ -215,7 +215,7 @@ def _page(case: Case) -> Verdict:
         diagnosis = Diagnosis(
             "bad-gateway" if status >= 500 else "wrong-route",
             f"The proxy does not pass this path on as it should: {there}.",
-            f"Compare {causes.BACKEND[case.site.proxy]} with the route's upstream and strip_prefix;"
+            f"Compare {vocabulary.BACKEND[case.site.proxy]} with the route's upstream and strip_prefix;"
             " the proxy's error log names the address that it tried.",
         )
     symptom = f"{case.check.probe.uri} {saying}"

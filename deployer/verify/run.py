@@ -68,8 +68,9 @@ class _Run:
         """How long a failing check may still come right by itself."""
         attempts = (tried.attempt, tried.peer)
         troubles = [attempt.trouble for attempt in attempts if attempt and attempt.trouble]
-        starting = any(trouble.code == "refused" for trouble in troubles)
-        starting = starting or tried.attempt.status_code in _BAD_GATEWAY
+        starting = any(trouble.code == "refused" for trouble in troubles) or (
+            tried.attempt.status_code in _BAD_GATEWAY and tried.peer is None
+        )
         return self._starting if starting else self._settling
 
     def _attempt(self, probe: Probe) -> Attempt:

@@ -11,12 +11,10 @@ from deployer.verify.checks import (
     FOREIGN_ORIGIN,
     PlannedCheck,
     ProxyAddress,
-    concrete,
-    path_at_service,
     planned_checks,
-    serving_route,
 )
 from deployer.verify.probes import HttpProbe
+from deployer.verify.routing import concrete, path_at_service, serving_route
 
 APP = (Upstream(host="127.0.0.1", port=3000), Upstream(host="127.0.0.1", port=3001))
 
@@ -79,6 +77,7 @@ def test_without_tls_all_goes_to_port_80() -> None:
     [
         (None, "https://a.example", [], 1),
         (("any",), "https://a.example", [], 0),
+        (("any", "https://b.example"), "https://a.example", [], 0),
         (("https://b.example", "https://c.example"), "https://b.example", ["c"], 1),
         (tuple(f"https://{n}.example" for n in "bcdefgh"), "https://b.example", list("cdef"), 1),
     ],
