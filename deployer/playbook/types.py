@@ -100,6 +100,8 @@ def _names(check: Callable[[Any], str]) -> Callable[[Any], tuple[str, ...]]:
 def _content(value: Any) -> str:
     from deployer.playbook.filters import to_nice_json
 
+    if isinstance(value, bool):
+        return str(value)
     return to_nice_json(value) if isinstance(value, (dict, list)) else _text(value)
 
 

@@ -10,10 +10,21 @@ import pytest
 from deployer.builtin import roles_path
 from deployer.errors import UsageError
 from deployer.playbook import load_inventory, load_playbook, render
+from deployer.playbook.inventory import Inventory
 
 CASES = Path(__file__).parent / "cases" / "playbook"
 HELPERS = {"hidden"}
 NAMES = sorted(path.stem for path in CASES.glob("*.yml") if path.stem not in HELPERS)
+
+
+def load_and_render(path: Path, inventory: Inventory) -> None:
+    render(
+        load_playbook(path, inventory=inventory),
+        inventory.hosts["web1"],
+        inventory=inventory,
+        facts={"ansible_distribution": "Debian"},
+        site_roles=lambda sites: (),
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -21,14 +32,7 @@ def test_error_text(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CASES)
     inventory = load_inventory([Path("hosts")])
     with pytest.raises(UsageError) as caught:
-        playbook = load_playbook(Path(f"{name}.yml"), inventory=inventory)
-        render(
-            playbook,
-            inventory.hosts["web1"],
-            inventory=inventory,
-            facts={"ansible_distribution": "Debian"},
-            site_roles=lambda sites: (),
-        )
+        load_and_render(Path(f"{name}.yml"), inventory)
     text = str(caught.value).replace(str(roles_path()), "BUILTIN") + "\n"
     expected = CASES / f"{name}.expected"
     if "DEPLOYER_WRITE_CASES" in os.environ:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -87,7 +88,8 @@ def test_folders_beside_inventory_and_playbook(tmp_path: Path) -> None:
     write(
         tmp_path,
         {
-            "inv/hosts.yml": "web: {hosts: {w1: {from_host: file}}, vars: {a: file, b: file, c: file}}",
+            "inv/hosts.yml": "web:\n  hosts: {w1: {from_host: file}}\n"
+            "  vars: {a: file, b: file, c: file}\n",
             "inv/group_vars/all.yml": "a: all\nz: all\n",
             "inv/group_vars/web/one.yaml": "b: folder\n",
             "inv/host_vars/w1": "from_host: host_vars\n",
@@ -110,7 +112,9 @@ def test_folders_beside_inventory_and_playbook(tmp_path: Path) -> None:
 
 def test_host_list_and_folder(tmp_path: Path) -> None:
     assert list(load_inventory([Path("one,two,")]).hosts) == ["one", "two"]
-    write(tmp_path, {"inv/a.ini": "[web]\na\n", "inv/b.yml": "web: {hosts: {b: }}", "inv/x.bak": "!"})
+    write(
+        tmp_path, {"inv/a.ini": "[web]\na\n", "inv/b.yml": "web: {hosts: {b: }}", "inv/x.bak": "!"}
+    )
     assert load_inventory([tmp_path / "inv"]).groups["web"] == ("a", "b")
 
 
@@ -153,17 +157,33 @@ def test_limit(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "expected"),
     [
-        ("h.ini", "[web]\nw1 ansible_port=99999\n", r"h.ini:2:\d+: ansible_port: 99999 is not a port"),
+        (
+            "h.ini",
+            "[web]\nw1 ansible_port=99999\n",
+            r"h.ini:2:\d+: ansible_port: 99999 is not a port",
+        ),
         ("h.ini", "[web]\nw1 ansible_port\n", r"h.ini:2:4: 'ansible_port' after a host"),
-        ("h.ini", "[web:var]\n", r"h.ini:1:1: unknown section 'var'\n.*\n.*\n.*did you mean 'vars'"),
+        (
+            "h.ini",
+            "[web:var]\n",
+            r"h.ini:1:1: unknown section 'var'\n.*\n.*\n.*did you mean 'vars'",
+        ),
         ("h.ini", "[web]\nw1\n[prod:children]\nwbe\n", r"h.ini:4:1: no group 'wbe'"),
         ("h.ini", "[web\nw1\n", r"h.ini:1:1: not a section"),
         ("h.ini", "w1 a='x\n", r"h.ini:1:1: a quote is not closed"),
         ("h.ini", "w[3:1]\n", r"h.ini:1:1: '\[3:1\]' is not a range"),
         ("h.ini", "w[1:99999999]\n", r"more than 5,000 hosts"),
         ("h.yml", "all: {host: {w1: }}\n", r"h.yml:1:7: unknown key 'host' in a group"),
-        ("h.yml", "web: {hosts: [w1]}\n", r"h.yml:1:14: 'hosts' of the group 'web' must be a mapping"),
-        ("h.yml", "web: {hosts: {w1: {ansible_port: 0}}}\n", r"h.yml:1:34: ansible_port: 0 is not a"),
+        (
+            "h.yml",
+            "web: {hosts: [w1]}\n",
+            r"h.yml:1:14: 'hosts' of the group 'web' must be a mapping",
+        ),
+        (
+            "h.yml",
+            "web: {hosts: {w1: {ansible_port: 0}}}\n",
+            r"h.yml:1:34: ansible_port: 0 is not a",
+        ),
         ("h.yml", "web: {hosts: {w1: {a-b: 0}}}\n", r"h.yml:1:20: 'a-b' is not a variable name"),
         ("h.yml", "web: {hosts: {w1: {ansible_host: '-oX'}}}\n", r"'-oX' is not a host name"),
         ("h.yml", "web: {hosts: {w1: {ansible_connection: winrm}}}\n", r"'winrm' is not there"),
@@ -176,7 +196,7 @@ def test_wrong_inventories(tmp_path: Path, name: str, text: str, expected: str) 
     write(tmp_path, {name: text})
     with pytest.raises(UsageError) as caught:
         load_inventory([tmp_path / name])
-    assert __import__("re").search(expected, str(caught.value)), str(caught.value)
+    assert re.search(expected, str(caught.value)), str(caught.value)
 
 
 def test_missing_inventory_names_the_nearest(tmp_path: Path) -> None:
