@@ -221,7 +221,7 @@ def _redirect_at_proxy(check: PlannedCheck, tried: Tried, proxy: Proxy) -> Diagn
     return Diagnosis(
         "redirected",
         f"The proxy redirects to {location or 'nowhere'}; WebSocket clients do not follow.",
-        f"Remove the redirect for this path, or let another rule take it ({vocabulary.UNIT[proxy]}).",
+        f"Remove the redirect for this path from the config of {vocabulary.UNIT[proxy]}.",
     )
 
 

@@ -215,8 +215,8 @@ def _page(case: Case) -> Verdict:
         diagnosis = Diagnosis(
             "bad-gateway" if status >= 500 else "wrong-route",
             f"The proxy does not pass this path on as it should: {there}.",
-            f"Compare {vocabulary.BACKEND[case.site.proxy]} with the route's upstream and strip_prefix;"
-            " the proxy's error log names the address that it tried.",
+            f"Compare {vocabulary.BACKEND[case.site.proxy]} with the route's upstream and"
+            " strip_prefix; the proxy's error log names the address that it tried.",
         )
     symptom = f"{case.check.probe.uri} {saying}"
     finding = made(diagnosis, hop="proxy", symptom=symptom, attempt=case.attempt)

@@ -436,6 +436,43 @@ def test_a_unix_socket_and_a_stripped_prefix(
     assert f"/ws None {NAME}" in asked
 
 
+@pytest.mark.parametrize("speaks_tls", [True, False], ids=["as configured", "plain HTTP"])
+def test_a_service_that_is_to_speak_tls(speaks_tls: bool, tls_context: Any) -> None:
+    def service(peer: Peer) -> None:
+        if not speaks_tls:
+            peer.connection.recv(4096)
+            peer.answer("400 Bad Request")
+            return
+        peer.read_head()
+        peer.upgrade()
+        peer.send(b"\x88\x02\x03\xe8")
+        peer.until_it_leaves()
+
+    context = tls_context if speaks_tls else None
+    with Server(service, tls=context, reads_head=False) as app:
+        upstream = Upstream(host="127.0.0.1", port=app.port, tls=True)
+        route = Route(path="/ws", websocket=True, upstreams=(upstream,))
+        results = verified(Site(domain=NAME, routes=(route,)), https_port=1, http_port=app.port)
+    backend = named(results, "handshake", hop="backend")
+    assert backend.ok is speaks_tls
+    if not speaks_tls:
+        found = [(finding.code, finding.hop) for finding in findings(results)]
+        assert ("tls-not-spoken", "backend") in found
+
+
+def test_all_ends_within_the_overall_limit() -> None:
+    def never(peer: Peer) -> None:
+        peer.until_it_leaves()
+
+    with Server(never) as silent:
+        site = a_site(port=silent.port, issuer="none", verify=[Check(path="/ws", hold_s=0.01)])
+        began = time.monotonic()
+        results = verified(site, https_port=1, http_port=silent.port, timeout_s=0.05)
+        took = time.monotonic() - began
+    assert took < required_s([site], timeout_s=0.05, patience_s=0) + 1
+    assert ("timeout", "backend") in [(found.code, found.hop) for found in findings(results)]
+
+
 def test_waits_for_a_service_that_is_still_starting(tls_context: Any, port_80: int) -> None:
     port = closed_port()
     ready = threading.Event()
