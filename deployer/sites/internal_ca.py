@@ -132,6 +132,14 @@ class InternalCa:
             raise self._store.broken(file, "has no certificate that can be read") from error
 
 
+def ephemeral(names: Sequence[str], *, now: datetime.datetime | None = None) -> CertificateFiles:
+    """A certificate of an authority that is kept nowhere, where only its form matters."""
+    moment = _now(now)
+    root_key, root = _new_root(now=moment)
+    key, leaf = _new_leaf(names, now=moment, root_key=root_key, root=root)
+    return _files(key, leaf, root)
+
+
 def _now(now: datetime.datetime | None) -> datetime.datetime:
     return now or datetime.datetime.now(datetime.UTC)
 

@@ -10,16 +10,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
-from websockets.typing import Origin, Subprotocol
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit/cases/sites"))
 import echo_backend
 import live_nginx
 import site_case
+from ws_client import Client
 
 pytestmark = [
     pytest.mark.lab,
@@ -41,25 +41,14 @@ class World:
     echo: echo_backend.Backend
     pair: dict[str, contextlib.ExitStack]
 
-    def open(self, path: str, *, port: int | None = None, **options: object) -> ClientConnection:
+    def open(self, path: str, *, port: int | None = None, **options: Any) -> Client:
         """A WebSocket connection; `port` is what the client believes to be speaking to."""
         address = DOMAIN if port is None else f"{DOMAIN}:{port}"
-        plain = socket.create_connection(("127.0.0.1", self.nginx.https_port), timeout=10)
+        connection = self.nginx.socket(tls=True, name=DOMAIN)
         try:
-            return connect(
-                f"wss://{address}{path}",
-                sock=plain,
-                ssl=self.nginx.tls,
-                server_hostname=DOMAIN,
-                open_timeout=10,
-                close_timeout=5,
-                proxy=None,
-                max_size=2**24,
-                ping_interval=None,
-                **options,  # type: ignore[arg-type]
-            )
+            return Client(f"wss://{address}{path}", connection, **options)
         except BaseException:
-            plain.close()
+            connection.close()
             raise
 
     def ask(
@@ -88,7 +77,7 @@ def _response(connection: socket.socket) -> tuple[int, dict[str, str], str]:
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
     while len(body) < int(headers.get("content-length", "0")):
         body += connection.recv(65536)
-    return int(status.split()[1]), headers, body.decode()
+    return int(status.split()[1]), headers, body.decode(errors="replace")
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +130,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield World(nginx=nginx, echo=echo, pair=pair)
 
 
-def told(connection: ClientConnection) -> dict[str, object]:
+def told(connection: Client) -> dict[str, object]:
     """What the service says that it was asked."""
     answer = json.loads(connection.recv(timeout=10))
     assert isinstance(answer, dict)
@@ -157,7 +146,7 @@ def header(answer: dict[str, object], name: str) -> list[str]:
 
 def test_a_connection_opens_and_echoes(world: World) -> None:
     # The client checks Sec-WebSocket-Accept itself, and fails on a wrong one.
-    with world.open("/ws", origin=Origin(f"https://{DOMAIN}")) as connection:
+    with world.open("/ws", origin=f"https://{DOMAIN}") as connection:
         assert told(connection)["path"] == "/ws"
         connection.send("hello")
         assert connection.recv(timeout=10) == "hello"
@@ -338,7 +327,7 @@ def test_the_version_of_nginx_is_not_told(world: World) -> None:
 
 
 def test_subprotocols_pass(world: World) -> None:
-    offered = [Subprotocol("v1.chat"), Subprotocol("v2.chat")]
+    offered = ["v1.chat", "v2.chat"]
     with world.open("/ws", subprotocols=offered) as connection:
         assert connection.subprotocol == "v2.chat"
 

@@ -16,7 +16,7 @@ from cryptography.x509.verification import PolicyBuilder, Store
 
 from deployer.errors import UsageError
 from deployer.sites import ca_store
-from deployer.sites.internal_ca import InternalCa
+from deployer.sites.internal_ca import InternalCa, ephemeral
 
 NOW = datetime.datetime(2026, 11, 21, 12, tzinfo=datetime.UTC)
 NAMES = ("example.com", "www.example.com")
@@ -210,3 +210,13 @@ def test_a_path_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "ca").chmod(0o600)
     with pytest.raises(UsageError, match="cannot use the internal CA"):
         InternalCa(tmp_path / "ca").root_pem(now=NOW)
+
+
+def test_an_ephemeral_certificate_is_kept_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = ephemeral(NAMES, now=NOW)
+    assert files.names == NAMES
+    assert files.root_pem != ephemeral(NAMES, now=NOW).root_pem
+    assert list(tmp_path.iterdir()) == []

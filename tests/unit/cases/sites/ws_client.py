@@ -1,0 +1,109 @@
+"""A WebSocket client in one thread.
+
+The client of `websockets.sync` reads in one thread and writes in another. Over TLS, with Python
+3.11, its handshake hung now and then.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+
+from websockets.client import ClientProtocol
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Response
+from websockets.protocol import State
+from websockets.typing import Origin, Subprotocol
+from websockets.uri import parse_uri
+
+
+class Client:
+    """An open connection; the handshake has been checked, its Sec-WebSocket-Accept too."""
+
+    def __init__(
+        self,
+        uri: str,
+        connection: socket.socket,
+        *,
+        origin: str | None = None,
+        subprotocols: Sequence[str] = (),
+        additional_headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._socket = connection
+        self._events: list[object] = []
+        self._protocol = ClientProtocol(
+            parse_uri(uri),
+            origin=Origin(origin) if origin else None,
+            subprotocols=[Subprotocol(word) for word in subprotocols] or None,
+            max_size=2**24,
+        )
+        request = self._protocol.connect()
+        request.headers.update(additional_headers or {})
+        self._protocol.send_request(request)
+        response = self._next(time.monotonic() + 10)
+        assert isinstance(response, Response)
+        if self._protocol.handshake_exc is not None:
+            self._socket.close()
+            raise self._protocol.handshake_exc
+
+    @property
+    def subprotocol(self) -> str | None:
+        return self._protocol.subprotocol
+
+    def send(self, message: str | bytes) -> None:
+        if isinstance(message, str):
+            self._protocol.send_text(message.encode())
+        else:
+            self._protocol.send_binary(message)
+        self._flush()
+
+    def recv(self, *, timeout: float = 10) -> str | bytes:
+        """The next message. Raises `TimeoutError`, or `ConnectionClosedError` at the end."""
+        deadline = time.monotonic() + timeout
+        opcode = Opcode.TEXT
+        parts: list[bytes] = []
+        while True:
+            frame = self._next(deadline)
+            assert isinstance(frame, Frame)
+            if frame.opcode in (Opcode.TEXT, Opcode.BINARY):
+                opcode = frame.opcode
+            parts.append(bytes(frame.data))
+            if frame.fin:
+                data = b"".join(parts)
+                return data.decode() if opcode is Opcode.TEXT else data
+
+    def _next(self, deadline: float) -> object:
+        while True:
+            self._flush()
+            self._events += self._protocol.events_received()
+            if self._events:
+                return self._events.pop(0)
+            if self._protocol.state is State.CLOSED:
+                raise self._protocol.close_exc
+            self._socket.settimeout(max(0.001, deadline - time.monotonic()))
+            if data := self._socket.recv(65536):
+                self._protocol.receive_data(data)
+            else:
+                self._protocol.receive_eof()
+
+    def _flush(self) -> None:
+        self._socket.settimeout(10)
+        for data in self._protocol.data_to_send():
+            if data:
+                self._socket.sendall(data)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._socket:
+            if self._protocol.state is State.OPEN:
+                self._protocol.send_close(1000)
+                self._flush()
