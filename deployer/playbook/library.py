@@ -69,6 +69,8 @@ class Library:
         Raises: SourceError, which names the folders that were searched and the nearest role.
         """
         folders: Sequence[Path] = self.role_folders()
+        if not name.strip() or name in (".", ".."):
+            raise spot.error(f"'{name}' is not the name of a role")
         if "/" in name:
             folders = (self.playbook_dir,)
         for folder in folders:

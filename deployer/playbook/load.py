@@ -118,7 +118,7 @@ def _play(node: YamlMap, library: Library, problems: Problems) -> LoadedPlay | N
         roles=once(roles),
         tasks=tasks,
         handlers=handlers,
-        sites=tuple(node.get("sites") or ()),
+        sites=tuple(sites) if isinstance(sites := node.get("sites"), YamlList) else (),
         tags=frozenset(word.strip() for word in model.tags),
         source=spot_of(node).ref,
         node=node,

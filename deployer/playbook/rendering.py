@@ -69,6 +69,7 @@ def render(
         handlers += (each for each in renderer.used_handlers() if each not in handlers)
         sites += renderer.sites
         secrets |= renderer.secrets
+    problems.mask(secrets)
     problems.raise_if_any()
     return Rendered(
         tasks=tuple(tasks),

@@ -8,10 +8,10 @@ from typing import Any
 
 from deployer.errors import SourceError, SourceErrors
 from deployer.playbook.inventory import check_names, load_vars
-from deployer.playbook.library import Library, LoadedRole
+from deployer.playbook.library import Library, LoadedRole, LoadedTask
 from deployer.playbook.scope import Layer
 from deployer.playbook.source import MergedVars, Problems, Spot, YamlList, YamlMap, spot_of
-from deployer.playbook.tasks import Surroundings, conditions_of, load_tasks
+from deployer.playbook.tasks import Surroundings, conditions_of, load_tasks, words
 from deployer.playbook.yamlfile import load_yaml
 
 _MAX_DEPTH = 20
@@ -84,9 +84,7 @@ def load_role(
     conditions: tuple[tuple[Any, Spot], ...] = ()
     if entry is not None:
         conditions = tuple(conditions_of(entry, library, problems))
-        words = entry.get("tags") or []
-        words = words.split(",") if isinstance(words, str) else words
-        tags = frozenset(str(word).strip() for word in words)
+        tags = frozenset(words(entry.get("tags")))
         if isinstance(entry.get("vars"), YamlMap):
             check_names(entry["vars"])
             var_layers.append(Layer(entry["vars"]))
@@ -95,20 +93,7 @@ def load_role(
     merged = MergedVars()
     for layer in var_layers:
         merged.update(layer.values)
-    key = folder / ("become" if become else "plain")
-    if key not in library.role_files:
-        around = Surroundings(library=library, folder=folder / "tasks", become=become)
-        handling = Surroundings(
-            library=library, folder=folder / "handlers", become=become, handlers=True
-        )
-        library.role_files[key] = tuple(
-            load_tasks(path, place, problems) if path else ()
-            for path, place in (
-                (_main_path(folder, "tasks"), around),
-                (_main_path(folder, "handlers"), handling),
-            )
-        )
-    tasks, handlers = library.role_files[key]
+    tasks, handlers = _task_lists(folder, library, problems, become=become)
     role = LoadedRole(
         name=name.rpartition("/")[2],
         path=str(folder),
@@ -125,6 +110,28 @@ def load_role(
         conditions=conditions,
     )
     return [*before, role]
+
+
+def _task_lists(
+    folder: Path, library: Library, problems: Problems, *, become: bool
+) -> tuple[tuple[LoadedTask, ...], tuple[LoadedTask, ...]]:
+    """A role's tasks and handlers, read once. Lists with errors in them are never kept: the next
+    host that needs the role must meet the same errors."""
+    key = folder / ("become" if become else "plain")
+    if key in library.role_files:
+        found: tuple[tuple[LoadedTask, ...], tuple[LoadedTask, ...]] = library.role_files[key]
+        return found
+    before = len(problems.errors)
+    lists = []
+    for part in ("tasks", "handlers"):
+        path = _main_path(folder, part)
+        around = Surroundings(
+            library=library, folder=folder / part, become=become, handlers=part == "handlers"
+        )
+        lists.append(load_tasks(path, around, problems) if path else ())
+    if len(problems.errors) == before:
+        library.role_files[key] = (lists[0], lists[1])
+    return lists[0], lists[1]
 
 
 def once(roles: list[LoadedRole]) -> tuple[LoadedRole, ...]:

@@ -126,9 +126,12 @@ def spot_of(node: Any, *path: Any, key: bool = False) -> Spot:
     file: SourceFile = node.file
     for step in path:
         if isinstance(node, YamlMap) and step in node.marks:
+            # A variable from another file may stand here: then that file has the place.
+            file = node.file
             mark = node.marks[step][0 if key and step == path[-1] else 1]
             node = node.get(step)
         elif isinstance(node, YamlList) and isinstance(step, int) and step < len(node.marks):
+            file = node.file
             mark = node.marks[step]
             node = node[step] if step < len(node) else None
     return file.spot(mark)
@@ -164,6 +167,27 @@ class Problems:
         new = error.errors if isinstance(error, SourceErrors) else (error,)
         seen = {str(each) for each in self.errors}
         self.errors.extend(each for each in new if str(each) not in seen)
+
+    def mask(self, secrets: Iterable[str]) -> None:
+        """Take texts that must not be shown out of every error."""
+        texts = tuple(secrets)
+        if not texts:
+            return
+
+        def masked(text: str) -> str:
+            for each in texts:
+                text = text.replace(each, "(secret)")
+            return text
+
+        self.errors = [
+            SourceError(
+                masked(each.problem),
+                source=each.source,
+                excerpt=masked(each.excerpt),
+                hint=masked(each.hint),
+            )
+            for each in self.errors
+        ]
 
     def raise_if_any(self) -> None:
         """Raises: SourceErrors, sorted by place, files in the order in which they were read."""

@@ -152,11 +152,12 @@ def _name(node: YamlMap, key: Any, args: YamlMap) -> str:
     return f"{_short(key)} {subject}".strip()
 
 
-def _words(value: Any) -> list[str]:
+def words(value: Any) -> list[str]:
+    """The words of a list, or of a text with commas between them; nothing else has any."""
     if value is None:
         return []
-    words = value.split(",") if isinstance(value, str) else value
-    return [str(word).strip() for word in words] if isinstance(words, list) else []
+    found = value.split(",") if isinstance(value, str) else value
+    return [str(word).strip() for word in found] if isinstance(found, list) else []
 
 
 def _inherit(node: YamlMap, around: Surroundings, problems: Problems) -> Surroundings:
@@ -168,7 +169,7 @@ def _inherit(node: YamlMap, around: Surroundings, problems: Problems) -> Surroun
     if isinstance(variables, YamlMap):
         check_names(variables)
         layers = (*layers, Layer(variables))
-    tags = _words(node.get("tags"))
+    tags = words(node.get("tags"))
     for tag in tags:
         if is_template(tag):
             problems.add(spot_of(node, "tags").error("a tag is a word, not a template"))
@@ -182,7 +183,7 @@ def _inherit(node: YamlMap, around: Surroundings, problems: Problems) -> Surroun
             )
         )
     notify = node.get("notify")
-    handlers = [notify] if isinstance(notify, str) else _words(notify)
+    handlers = [notify] if isinstance(notify, str) else words(notify)
     return replace(
         around,
         conditions=tuple(conditions),

@@ -28,6 +28,8 @@ def read_text(path: Path, *, what: str = "file") -> str:
         data = path.read_bytes()
     except FileNotFoundError:
         raise missing_file(path, what=what) from None
+    except ValueError:  # a NUL in the name
+        raise UsageError(f"{what} {str(path)!r}: no file has such a name") from None
     except OSError as error:
         raise UsageError(f"cannot read {what} {path}: {error.strerror}") from None
     if len(data) > _MAX_BYTES:

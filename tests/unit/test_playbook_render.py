@@ -432,3 +432,45 @@ def test_play_settings_from_extra_vars(project: Project) -> None:
     assert playbook.plays[0].hosts == "web"
     assert playbook.plays[0].serial == (2, "50%")
     assert dict(playbook.plays[0].vars) == {"a": 1}
+
+
+def test_a_broken_role_of_a_site_stops_every_host(project: Project) -> None:
+    project.write({"roles/proxy/tasks/main.yml": "- package: {nam: x}\n", "site.yml": SITE})
+    inventory = load_inventory([project.folder / "hosts.yml"])
+    playbook = load_playbook(project.folder / "site.yml", inventory=inventory)
+    for host in inventory.hosts.values():
+        with pytest.raises(SourceErrors, match="unknown key 'nam'"):
+            render(
+                playbook,
+                host,
+                inventory=inventory,
+                facts=FACTS,
+                site_roles=lambda sites: [RoleCall(role="proxy")],
+            )
+
+
+def test_errors_never_hold_a_secret(project: Project) -> None:
+    project.write({"secrets.yml": "token: s3cr3t-value\n"})
+    with pytest.raises(SourceErrors) as caught:
+        project.render(
+            "- hosts: web\n  vars_files: [{file: secrets.yml, secret: true}]\n  tasks:\n"
+            "    - copy: {dest: /a, src: 'missing-{{ token }}'}\n"
+            "    - template: {dest: /a, src: '{{ token }}'}\n"
+            "    - file: {path: '{{ token }}', state: directory}\n"
+            "    - copy: {dest: /a, content: '{{ token | from_json }}'}\n"
+            "    - copy: {dest: /a, content: '{{ token.missing }}'}\n"
+        )
+    assert len(caught.value.errors) == 5
+    assert "s3cr3t" not in str(caught.value)
+    assert "no file 'missing-(secret)'" in str(caught.value)
+
+
+def test_an_error_in_a_variable_is_placed_in_its_own_file(project: Project) -> None:
+    project.write({"group_vars/web.yml": "paths:\n  - path: /ws\n    websocket: h:99999\n"})
+    with pytest.raises(SourceErrors) as caught:
+        project.render(
+            "- hosts: web\n  sites:\n    - domain: a.example\n      routes: '{{ paths }}'\n"
+        )
+    (error,) = caught.value.errors
+    assert str(error.source).endswith("group_vars/web.yml:3:16")
+    assert error.excerpt == "    websocket: h:99999"
