@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import signal
@@ -19,7 +18,6 @@ from deployer.lab.network import Network
 from deployer.lab.shell import run
 
 _READY_TIMEOUT_S = 30.0
-_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +84,8 @@ class LabHost:
     def boot(self, *, ends_with_us: bool) -> None:
         """Switch on; returns at once, `wait_until_ready` waits. Call from the main thread.
 
-        With `ends_with_us`, the kernel kills the host when this process ends, however it ends.
+        With `ends_with_us`, the kernel kills the host when this process ends, however it ends
+        (PR_SET_PDEATHSIG of prctl(2)).
         """
         argv = [
             "systemd-nspawn",
@@ -105,22 +104,21 @@ class LabHost:
             f"--machine={self.machine}",
             f"--hostname={self.name}",
         ]
-        prctl = ctypes.CDLL(None, use_errno=True).prctl
-
-        def tie() -> None:
-            if ends_with_us:
-                prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-        with (self.folder / "console.log").open("ab") as console:
-            process = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=console,
-                stderr=console,
-                start_new_session=True,
-                preexec_fn=tie,
-            )
-        (self.folder / "nspawn.pid").write_text(str(process.pid))
+        tied = ["setpriv", "--pdeathsig=KILL"] if ends_with_us else []
+        console = str(self.folder / "console.log")
+        appending = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        pid = os.posix_spawnp(
+            (tied + argv)[0],
+            tied + argv,
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, console, appending, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
+        (self.folder / "nspawn.pid").write_text(str(pid))
 
     def wait_until_ready(self, timeout_s: float = _READY_TIMEOUT_S) -> None:
         """Wait for the banner of sshd.
@@ -132,7 +130,7 @@ class LabHost:
         while time.monotonic() < deadline:
             if not self.is_running:
                 break
-            if _has_banner(self.address):
+            if self._init_pid() and _has_banner(self.address):
                 return
             time.sleep(0.02)
         words = (self.folder / "console.log").read_text(errors="replace")[-2000:]
@@ -145,16 +143,16 @@ class LabHost:
 
     def kill(self, timeout_s: float = 10.0) -> None:
         """Pull the plug: SIGKILL to the host's init. The disk stays as it is."""
-        nspawn = self._nspawn_pid()
-        for pid in (self._init_pid(), nspawn):
-            if pid:
-                _signal(pid, signal.SIGKILL)
+        processes = [pid for pid in (self._init_pid(), self._nspawn_pid()) if pid]
+        for pid in processes:
+            _signal(pid, signal.SIGKILL)
         deadline = time.monotonic() + timeout_s
-        while _alive(nspawn):
+        while left := [pid for pid in processes if _alive(pid)]:
             if time.monotonic() > deadline:
-                raise LabError(f"{self.name} does not end (process {nspawn})")
-            _reap(nspawn)
+                raise LabError(f"{self.name} does not end (processes {left})")
             time.sleep(0.01)
+        for pid in processes:
+            _reap(pid)
 
     def boot_again(self) -> None:
         """Switch on with the disk as it is, and wait until it is ready."""

@@ -14,6 +14,7 @@ _TOOLS = {
     "ip": "iproute2",
     "ssh-keygen": "openssh-client",
     "nsenter": "util-linux",
+    "setpriv": "util-linux",
 }
 
 

@@ -1,0 +1,46 @@
+# make test   everything: lint, types, import directions, unit tests, tests on rehearsal hosts
+# make demo   the whole of deployer, on a disposable host
+#
+# Both set up what they need: Debian packages (as root), and a virtual environment in .venv.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PYTEST := $(BIN)/pytest
+
+.PHONY: test lint unit integration demo setup clean machine
+
+test: lint unit integration
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: setup
+	$(PYTEST) tests/unit
+
+integration: setup machine
+	$(PYTEST) tests/integration
+
+demo: setup machine
+	@PATH="$(CURDIR)/$(BIN):$$PATH" DEPLOYER=$(CURDIR)/$(BIN)/deployer PYTHON=$(CURDIR)/$(BIN)/python \
+	    bash tests/demo/demo.sh
+
+# Rehearsal hosts need a Linux, root, and four tools; say so in one line, and install the tools on Debian.
+machine:
+	@bash tests/machine.sh
+
+setup: $(VENV)/ready
+
+$(VENV)/ready: setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "make: deployer needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || bash tests/machine.sh
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

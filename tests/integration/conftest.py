@@ -1,0 +1,69 @@
+"""Rehearsal hosts for tests: real Debians, a fresh one wherever a test asks for one."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from deployer.lab.host import LabHost
+from deployer.lab.lab import Lab, running
+
+LabFactory = Callable[..., Lab]
+
+_numbers = itertools.count(1)
+
+
+def pytest_configure() -> None:
+    """A termination ends the run as Ctrl-C does, so that every lab is taken down."""
+
+    def ended(number: int, frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, ended)
+
+
+@pytest.fixture
+def labs() -> Iterator[LabFactory]:
+    """Boots a lab that lives as long as the test: ``labs(3)``, ``labs(1, image_name=…)``."""
+    with ExitStack() as stack:
+
+        def boot(count: int = 1, **options: str) -> Lab:
+            name = f"test-{os.getpid()}-{next(_numbers)}"
+            return stack.enter_context(running(count, name=name, **options))
+
+        yield boot
+
+
+@pytest.fixture
+def lab(labs: LabFactory) -> Lab:
+    """A lab of one fresh host, for one test."""
+    return labs(1)
+
+
+@pytest.fixture
+def host(lab: Lab) -> LabHost:
+    """The host of `lab`."""
+    return lab.hosts[0]
+
+
+@pytest.fixture(scope="module")
+def shared_lab() -> Iterator[Lab]:
+    """A lab of one host for the tests of a module that leave it as it was."""
+    name = f"test-{os.getpid()}-{next(_numbers)}"
+    with running(1, name=name) as lab:
+        yield lab
+
+
+@pytest.fixture
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, as a user would."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
