@@ -36,6 +36,7 @@ def verify_site(
     http_port: int = 80,
     timeout_s: float = TIMEOUT_S,
     patience_s: float = PATIENCE_S,
+    changed_at: float | None = None,
     on_result: Callable[[CheckResult], None] | None = None,
     interrupt: threading.Event | None = None,
 ) -> tuple[CheckResult, ...]:
@@ -43,13 +44,17 @@ def verify_site(
 
     `dial` opens streams as seen from the host (`stream.Dial`). `roots_pem` are the roots that the
     site's certificate must lead to, `None` for this system's trust store. `timeout_s` limits each
-    step of a check; a failing check is tried again for `patience_s` after a reload or start.
+    step of a check. After a change, that is a reload or a start at `changed_at` (`time.monotonic`;
+    `None`: just now), the first half second is let pass, and a failing check is tried again until
+    `patience_s` are over; 0 says that nothing was changed.
     `on_result` is called for each result in turn, from the calling thread. Once `interrupt` is set,
     all that is not finished has failed, within a fraction of a second.
 
     Raises: what `dial` raises of `DeployerError`, that is where the host itself is lost; whatever
     a peer does is a failed result.
     """
+    import time
+
     from deployer.verify.access import Access
     from deployer.verify.checks import ProxyAddress, planned_checks
     from deployer.verify.run import carried_out
@@ -63,6 +68,7 @@ def verify_site(
         planned_checks(site, proxy),
         Access(dial=dial, timeout_s=timeout_s, until=until, roots_pem=roots_pem),
         patience_s=patience_s,
+        age_s=0.0 if changed_at is None else max(0.0, time.monotonic() - changed_at),
         on_result=on_result,
     )
 

@@ -28,17 +28,20 @@ from deployer.verify.stream import Cancelled, Deadline
 
 _WORKERS = 8
 _PAUSE_S = 0.1
+#: nginx returns from a reload before its new workers answer: for some hundredths of a second its
+#: former ones do, and would let a broken change pass. What they say is not asked for.
+_RELOAD_S = 0.5
 #: How long a proxy may still answer as before after a reload.
 _SETTLE_S = 2.0
 _BAD_GATEWAY = frozenset({502, 503, 504})
 
 
 class _Run:
-    def __init__(self, site: Site, access: Access, *, patience_s: float) -> None:
+    def __init__(self, site: Site, access: Access, *, patience_s: float, age_s: float) -> None:
         self._site = site
         self._access = access
-        self._settling = Deadline(min(_SETTLE_S, patience_s), within=access.until)
-        self._starting = Deadline(patience_s, within=access.until)
+        self._settling = Deadline(min(_SETTLE_S, patience_s) - age_s, within=access.until)
+        self._starting = Deadline(patience_s - age_s, within=access.until)
 
     def tried(self, check: PlannedCheck, held_peer: Future[Attempt] | None) -> Tried:
         """Everything that the verdict on `check` needs."""
@@ -66,12 +69,7 @@ class _Run:
 
     def _patience(self, tried: Tried) -> Deadline:
         """How long a failing check may still come right by itself."""
-        attempts = (tried.attempt, tried.peer)
-        troubles = [attempt.trouble for attempt in attempts if attempt and attempt.trouble]
-        starting = any(trouble.code == "refused" for trouble in troubles) or (
-            tried.attempt.status_code in _BAD_GATEWAY and tried.peer is None
-        )
-        return self._starting if starting else self._settling
+        return self._starting if may_be_starting(tried) else self._settling
 
     def _attempt(self, probe: Probe) -> Attempt:
         try:
@@ -89,19 +87,32 @@ class _Run:
             return Attempt(answer=answer, trouble=trouble)
 
 
+def may_be_starting(tried: Tried) -> bool:
+    """Whether it looks as if something does not listen yet, rather than listen and be wrong."""
+    attempts = (tried.attempt, tried.peer)
+    troubles = [attempt.trouble for attempt in attempts if attempt and attempt.trouble]
+    refused = any(trouble.code == "refused" for trouble in troubles)
+    return refused or (tried.attempt.status_code in _BAD_GATEWAY and tried.peer is None)
+
+
 def carried_out(
     site: Site,
     checks: tuple[PlannedCheck, ...],
     access: Access,
     *,
     patience_s: float,
+    age_s: float,
     on_result: Callable[[CheckResult], None] | None,
 ) -> tuple[CheckResult, ...]:
     """The result of each of `checks`, in their order; after an interrupt, the rest has failed.
 
+    `age_s` is how long ago the proxy was reloaded and the services started; what they need to come
+    to themselves, at most `patience_s`, counts from there.
+
     Raises: `DeployerError` where the dial does (the connection to the host is gone).
     """
-    run = _Run(site, access, patience_s=patience_s)
+    run = _Run(site, access, patience_s=patience_s, age_s=age_s)
+    access.until.pause(min(_RELOAD_S, patience_s) - age_s)
     held = [check for check in checks if check.hold_s]
     quick = ThreadPoolExecutor(_WORKERS, thread_name_prefix="verify")
     patient = ThreadPoolExecutor(max(1, 2 * len(held)), thread_name_prefix="verify-hold")

@@ -23,8 +23,20 @@ from verify_servers import (
 )
 
 from deployer.errors import UnreachableError
-from deployer.model import Check, CheckResult, Finding, Route, Site, Tls, Upstream
+from deployer.model import (
+    Check,
+    CheckResult,
+    Finding,
+    HandshakeResult,
+    Route,
+    Site,
+    Tls,
+    Upstream,
+)
 from deployer.verify import required_s, result_json, verify_site
+from deployer.verify.attempt import Attempt, Trouble
+from deployer.verify.compare import Tried
+from deployer.verify.run import may_be_starting
 
 NAME = "stats.example.com"
 OWN = f"https://{NAME}"
@@ -112,6 +124,15 @@ def drops_at_once(peer: Peer) -> None:
         peer.upgrade()
 
 
+def not_found_without_upgrade(peer: Peer) -> None:
+    if peer.header("Upgrade"):
+        peer.upgrade()
+        peer.send(b"\x88\x00")
+        peer.until_it_leaves()
+    else:
+        peer.answer("404 Not Found", body="Not Found")
+
+
 def tunnels_h2c(peer: Peer) -> None:
     if peer.header("Upgrade") == "h2c":
         peer.answer("101 Switching Protocols", "Upgrade: h2c", "Connection: Upgrade")
@@ -137,6 +158,13 @@ FOREIGN = Check(path="/ws", origin="https://shop.example.com")
 FAULTS = {
     "the proxy drops Upgrade": Fault(
         "upgrade-not-forwarded", "proxy", "answered 426", {"drops_upgrade": True}
+    ),
+    "the proxy drops Upgrade, and the service answers as uvicorn does": Fault(
+        "upgrade-not-forwarded",
+        "proxy",
+        "answered 404",
+        {"drops_upgrade": True},
+        not_found_without_upgrade,
     ),
     "the proxy speaks HTTP/1.0": Fault(
         "upgrade-not-forwarded",
@@ -189,8 +217,8 @@ FAULTS = {
         "closed-while-idle",
         "proxy",
         "proxy_read_timeout",
-        {"cuts_after_s": 0.03},
-        check=Check(path="/ws", hold_s=0.08),
+        {"cuts_after_s": 0.06},
+        check=Check(path="/ws", hold_s=0.12),
     ),
     "h2c is passed on": Fault(
         "h2c-tunnel", "proxy", "answered 101 to Upgrade: h2c", {"passes_h2c": True}, tunnels_h2c
@@ -467,9 +495,9 @@ def test_all_ends_within_the_overall_limit() -> None:
     with Server(never) as silent:
         site = a_site(port=silent.port, issuer="none", verify=[Check(path="/ws", hold_s=0.01)])
         began = time.monotonic()
-        results = verified(site, https_port=1, http_port=silent.port, timeout_s=0.05)
+        results = verified(site, https_port=1, http_port=silent.port, timeout_s=0.03)
         took = time.monotonic() - began
-    assert took < required_s([site], timeout_s=0.05, patience_s=0) + 1
+    assert took < required_s([site], timeout_s=0.03, patience_s=0) + 1
     assert ("timeout", "backend") in [(found.code, found.hop) for found in findings(results)]
 
 
@@ -495,8 +523,37 @@ def test_waits_for_a_service_that_is_still_starting(tls_context: Any, port_80: i
             http_port=port_80,
             dial=patiently,
             patience_s=5.0,
+            changed_at=time.monotonic() - 0.5,
         )
     assert findings(results) == []
+
+
+def test_former_workers_do_not_make_a_broken_change_pass(healthy_service: int) -> None:
+    reloaded_at = time.monotonic()
+    right = Front(backend_port=healthy_service, origins=(PLAIN,))
+    broken = Front(backend_port=healthy_service, origins=(PLAIN,), answers="404 Not Found")
+
+    def reloads(peer: Peer) -> None:
+        front = right if time.monotonic() < reloaded_at + 0.03 else broken
+        front(peer)
+
+    with Server(reloads) as front:
+        site = a_site(port=healthy_service, issuer="none")
+        results = verified(site, https_port=1, http_port=front.port, patience_s=0.06)
+    assert [finding.code for finding in findings(results)] == ["wrong-route"]
+
+
+def test_what_may_still_be_starting_is_told_from_what_is_wrong() -> None:
+    def attempt(status: int | None, code: str = "status") -> Attempt:
+        answer = HandshakeResult(uri="ws://a/ws", hop="proxy", status_code=status)
+        return Attempt(answer=answer, trouble=Trouble(code, code))
+
+    healthy = Attempt(answer=HandshakeResult(uri="ws://a/ws", hop="backend", status_code=101))
+    assert may_be_starting(Tried(attempt=attempt(None, "refused")))
+    assert may_be_starting(Tried(attempt=attempt(502), peer=attempt(None, "refused")))
+    assert may_be_starting(Tried(attempt=attempt(502)))
+    assert not may_be_starting(Tried(attempt=attempt(502), peer=healthy))
+    assert not may_be_starting(Tried(attempt=attempt(404), peer=attempt(404)))
 
 
 def test_a_lost_host_is_an_error_and_no_finding(port_80: int) -> None:
