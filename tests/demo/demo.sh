@@ -52,11 +52,13 @@ title "3. apply again: nothing to do"
 time run "$deployer" apply site.yml --yes
 
 title "4. a change that breaks the route: the handshake fails, the host goes back"
-expect_exit 3 "$deployer" apply site.yml --yes -e upstream_port=7999
+run sed -i 's/127.0.0.1:{{ report_port }}/127.0.0.1:7999/' site.yml
+expect_exit 3 "$deployer" apply site.yml --yes
 
 title "   and the old service still answers a handshake"
 run "$python" "$here/log_line_arrives.py" --host "$host" --ca .deployer/ca/root.pem
 
 title "5. verify and history"
+run sed -i 's/127.0.0.1:7999/127.0.0.1:{{ report_port }}/' site.yml
 run "$deployer" verify site.yml
 run "$deployer" history site.yml

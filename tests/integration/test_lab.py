@@ -77,7 +77,7 @@ def test_a_killed_host_boots_again_with_its_disk(lab: Lab) -> None:
 def test_a_cable_can_be_pulled(lab: Lab) -> None:
     (host,) = lab.hosts
     host.link_down()
-    with pytest.raises(OSError, match="timed out|No route"):
+    with pytest.raises(OSError, match=r"timed out|No route"):
         socket.create_connection((host.address, 22), timeout=0.5)
     host.link_up()
     host.wait_until_ready()

@@ -1,0 +1,92 @@
+"""The main job, end to end: a bare host becomes a verified service, or goes back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support import deployer, differences, goaccess_project, handshake, state_of
+
+from deployer.lab.lab import Lab
+
+pytestmark = pytest.mark.lab
+
+DOMAIN = "stats.example.com"
+RIGHT, WRONG = "127.0.0.1:{{ report_port }}", "127.0.0.1:7999"
+
+
+def first_message(lab: Lab) -> dict[str, object]:
+    text = handshake(lab.hosts[0], Path(".deployer/ca/root.pem"), domain=DOMAIN, path="/ws")
+    parsed: dict[str, object] = json.loads(text)
+    return parsed
+
+
+def break_the_route() -> None:
+    """The mistake of a person: the port of something that is not there."""
+    playbook = Path("site.yml")
+    playbook.write_text(playbook.read_text().replace(RIGHT, WRONG))
+
+
+def mend_the_route() -> None:
+    """The mistake taken back."""
+    playbook = Path("site.yml")
+    playbook.write_text(playbook.read_text().replace(WRONG, RIGHT))
+
+
+def test_a_bare_host_becomes_a_verified_service(lab: Lab, workdir: Path) -> None:
+    """Plan, apply, apply again, break, verify, history: each as a user sees it."""
+    goaccess_project(lab, workdir)
+    (host,) = lab.hosts
+
+    bare = state_of(host)
+    planned = deployer("plan", "site.yml", "--detailed-exitcode")
+    assert planned.code == 2, planned
+    assert "+ package nginx" in planned.out
+    assert "+map $http_upgrade" in planned.out
+    assert differences(bare, state_of(host)) == {}
+
+    applied = deployer("apply", "site.yml", "--yes")
+    assert applied.code == 0, applied
+    assert "applied and confirmed as generation 1" in applied.out
+    assert "general" in first_message(lab)
+
+    again = deployer("apply", "site.yml", "--yes")
+    assert again.code == 0, again
+    assert "nothing to do" in again.out
+
+    good = state_of(host)
+    break_the_route()
+    broken = deployer("apply", "site.yml", "--yes", "--json")
+    assert broken.code == 3, broken
+    document = broken.document
+    assert document["hosts"]["web1"]["state"] == "reverted"
+    assert {finding["code"] for finding in document["findings"]} >= {"backend-refused"}
+    assert all(finding["fix"] for finding in document["findings"])
+    assert differences(good, state_of(host)) == {}
+    assert "general" in first_message(lab)
+
+    mend_the_route()
+    verified = deployer("verify", "site.yml")
+    assert verified.code == 0, verified
+    assert "healthy" in verified.out
+
+    history = deployer("history", "site.yml", "--json")
+    assert history.code == 0, history
+    entries = history.document["hosts"]["web1"]["history"]
+    assert [(entry["generation"], entry["state"]) for entry in entries] == [
+        (None, "reverted"),
+        (1, "confirmed"),
+    ]
+
+
+def test_a_first_apply_that_fails_leaves_the_bare_host(lab: Lab, workdir: Path) -> None:
+    """Packages, users, files, links, units and times: all as before."""
+    goaccess_project(lab, workdir)
+    bare = state_of(lab.hosts[0])
+    break_the_route()
+    broken = deployer("apply", "site.yml", "--yes")
+    assert broken.code == 3, broken
+    assert "nothing listens" in broken.out
+    assert "back in its former state" in broken.out
+    assert differences(bare, state_of(lab.hosts[0])) == {}
