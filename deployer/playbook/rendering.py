@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from deployer.errors import SourceError, SourceErrors
 from deployer.model import Host, Play, Site
 from deployer.playbook.canonical import Place, canonical
+from deployer.playbook.host_variables import HostVariables, texts
 from deployer.playbook.inventory import Inventory
 from deployer.playbook.library import LoadedPlay, LoadedRole, LoadedTask
 from deployer.playbook.modules import MODULES
 from deployer.playbook.playbook import Playbook, Plays, Rendered, RenderedTask, SiteRoles
 from deployer.playbook.roles import load_role
-from deployer.playbook.scope import Layer, Scope, ScopeState, ScopeView
+from deployer.playbook.scope import Layer, Scope
 from deployer.playbook.site import to_site
 from deployer.playbook.source import (
     Problems,
@@ -26,8 +27,6 @@ from deployer.playbook.tags import selected
 from deployer.playbook.validate import validate
 
 _MAX_LOOP = 10_000
-_SHORTEST_SECRET = 6
-_MANAGED = "Managed by deployer: what is changed here by hand is overwritten"
 
 
 def render(
@@ -93,30 +92,25 @@ class _PlayRenderer:
     ) -> None:
         self.play = play
         self.library = play.library
-        self.inventory = inventory.beside(self.library.playbook_dir)
-        self.host = self.inventory.hosts.get(host.name, host)
+        self.variables = HostVariables(play, host, inventory, facts=facts, extra_vars=extra_vars)
+        self.scope, self.state = self.variables.scope, self.variables.state
+        self.host = self.variables.host
         self.problems = problems
-        self.state = ScopeState()
-        self.facts = Layer(dict(facts), raw=True)
-        self.extra = Layer(self.library.extra_vars if extra_vars is None else extra_vars)
-        self.roles: list[LoadedRole] = list(cast("tuple[LoadedRole, ...]", play.roles))
-        self.scopes: dict[int, Scope] = {}
         self.tags: frozenset[str] | None = None
         self.skip_tags: frozenset[str] = frozenset()
         self.tasks: list[RenderedTask] = []
         self.sites: tuple[Site, ...] = ()
         self.handlers: dict[str, RenderedTask] = {}
-        self.secrets: set[str] = set()
+        self.secrets: frozenset[str] = frozenset()
         self._notified: set[str] = set()
         self._by_place: dict[tuple[int, str], str | None] = {}
-        self.magic = Layer(self._magic(), raw=True)
 
     def run(self, site_roles: SiteRoles) -> None:
-        self._collect_secrets()
+        self.secrets = self.variables.secrets(self.problems)
         self.sites = self._render_sites()
         calls = self._site_calls(site_roles)
-        own = list(self.roles)
-        self.roles += calls
+        own = list(self.variables.roles)
+        self.variables.add_roles(calls)
         self._render_handlers()
         for role in own:
             self._role(role)
@@ -128,74 +122,6 @@ class _PlayRenderer:
     def used_handlers(self) -> list[RenderedTask]:
         """The handlers that some task of this host may notify, in the order of their definition."""
         return [each for name, each in self.handlers.items() if name in self._notified]
-
-    # --- variables --------------------------------------------------------------------------------
-
-    def _magic(self) -> dict[str, Any]:
-        inventory = self.inventory
-        return {
-            "inventory_hostname": self.host.name,
-            "inventory_hostname_short": self.host.name.partition(".")[0],
-            "groups": {name: list(hosts) for name, hosts in inventory.groups.items()},
-            "group_names": list(self.host.groups),
-            "hostvars": _HostVars(self),
-            "playbook_dir": str(self.library.playbook_dir.resolve()),
-            "ansible_play_hosts": [each.name for each in inventory.select(self.play.hosts)],
-            "ansible_facts": {
-                key.removeprefix("ansible_"): value for key, value in self.facts.values.items()
-            },
-            "ansible_managed": _MANAGED,
-        }
-
-    def scope(self, role: LoadedRole | None, layers: tuple[Layer, ...] = ()) -> Scope:
-        """The variables of a place, by the precedence of the playbook language."""
-        key = id(role)
-        if not layers and key in self.scopes:
-            return self.scopes[key]
-        # As in Ansible, what a role sets is there for the whole play, below what its own says.
-        others = [each for each in self.roles if each is not role]
-        defaults = [layer for each in others for layer in each.default_layers]
-        role_vars = [layer for each in others for layer in each.var_layers if not layer.raw]
-        magic = [self.magic]
-        if role is not None:
-            defaults += role.default_layers
-            role_vars += role.var_layers
-            place = {"role_name": role.name, "role_path": str(role.folder.resolve())}
-            magic.append(Layer(place, raw=True))
-        scope = Scope(
-            (
-                *defaults,
-                Layer(self.host.vars),
-                self.facts,
-                *self.play.layers,
-                *role_vars,
-                *layers,
-                self.extra,
-                *magic,
-            ),
-            templar=self.library.templar,
-            state=self.state,
-        )
-        if not layers:
-            self.scopes[key] = scope
-        return scope
-
-    def _collect_secrets(self) -> None:
-        scope = self.scope(None)
-        for layer in self.play.layers:
-            if layer.secret:
-                for key in layer.values:
-                    try:
-                        self.secrets |= set(_texts(scope.get(str(key))))
-                    except SourceError as error:
-                        self.problems.add(error)
-        for key in self.host.vars:
-            if key.endswith(("_password", "_pass")) and key.startswith("ansible_"):
-                try:
-                    self.secrets |= set(_texts(scope.get(key)))
-                except SourceError as error:
-                    self.problems.add(error)
-        self.secrets = {each for each in self.secrets if len(each) >= _SHORTEST_SECRET}
 
     # --- sites ------------------------------------------------------------------------------------
 
@@ -369,14 +295,13 @@ class _PlayRenderer:
     def _holds_secret(self, args: Mapping[str, Any]) -> bool:
         if not self.secrets:
             return False
-        texts = list(_texts(args))
-        return any(secret in text for secret in self.secrets for text in texts)
+        return any(secret in text for text in texts(args) for secret in self.secrets)
 
     # --- handlers ---------------------------------------------------------------------------------
 
     def _render_handlers(self) -> None:
         places: list[tuple[LoadedRole | None, tuple[Any, ...]]] = [
-            *((role, role.handlers) for role in self.roles),
+            *((role, role.handlers) for role in self.variables.roles),
             (None, self.play.handlers),
         ]
         for role, handlers in places:
@@ -420,7 +345,7 @@ class _PlayRenderer:
         if check and "{{" in word:
             return None
         name = str(self.library.templar.render(word, scope, spot))
-        for place in (role, None, *self.roles):
+        for place in (role, None, *self.variables.roles):
             if (id(place), name) in self._by_place:
                 return self._by_place[(id(place), name)]
         known = {name for _, name in self._by_place}
@@ -428,49 +353,6 @@ class _PlayRenderer:
             f"no handler '{name}'",
             hint=nearest(name, known) or f"handlers: {', '.join(sorted(known)) or 'none'}",
         )
-
-
-class _HostVars(Mapping[str, Any]):
-    """The inventory's variables of every host."""
-
-    def __init__(self, renderer: _PlayRenderer) -> None:
-        self._renderer = renderer
-
-    def __getitem__(self, name: str) -> ScopeView:
-        host = self._renderer.inventory.hosts[name]
-        magic = {
-            "inventory_hostname": host.name,
-            "inventory_hostname_short": host.name.partition(".")[0],
-            "group_names": list(host.groups),
-        }
-        scope = Scope(
-            (Layer(host.vars), Layer(magic, raw=True)),
-            templar=self._renderer.library.templar,
-            state=self._renderer.state,
-        )
-        return ScopeView(scope)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._renderer.inventory.hosts)
-
-    def __len__(self) -> int:
-        return len(self._renderer.inventory.hosts)
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Every text in a value, at any depth."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, bytes):
-        yield value.decode("utf-8", "replace")
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from _texts(each)
-    elif isinstance(value, (list, tuple)):
-        for each in value:
-            yield from _texts(each)
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        yield str(value)
 
 
 def _labelled(task: RenderedTask, label: Any) -> RenderedTask:

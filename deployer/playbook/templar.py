@@ -4,130 +4,32 @@ from __future__ import annotations
 
 import re
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jinja2 import BaseLoader, StrictUndefined, Template, TemplateNotFound, Undefined, nodes
+from jinja2 import Template, TemplateNotFound, Undefined, nodes
 from jinja2.exceptions import (
-    SecurityError,
     TemplateRuntimeError,
     TemplateSyntaxError,
     UndefinedError,
 )
-from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import missing
 
 from deployer.errors import SourceError, UsageError
 from deployer.playbook import filters
-from deployer.playbook.scope import MISSING, OMIT, Scope
+from deployer.playbook.sandbox import (
+    SCOPE,
+    FolderLoader,
+    ReadableUndefined,
+    SandboxEnvironment,
+    UndefinedVariable,
+)
+from deployer.playbook.scope import OMIT, Scope
 from deployer.playbook.source import SourceFile, Spot, YamlList, YamlMap, nearest, spot_of
 from deployer.playbook.yamlfile import read_text
 
-_SCOPE = " scope"
-_MAX_LENGTH = 8 * 1024 * 1024
-_PLAIN_METHODS = frozenset(dir(dict)) | frozenset(dir(list))
 _WORDS = {"true": True, "yes": True, "on": True, "1": True}
 _WORDS |= {"false": False, "no": False, "off": False, "0": False, "": False}
-
-
-class UndefinedVariable(SourceError):  # noqa: N818 - as Jinja's UndefinedError, but placed
-    """A variable, key or attribute that nobody defined."""
-
-
-class _Undefined(StrictUndefined):
-    """Says what is undefined in the playbook's words, not in Python's."""
-
-    __slots__ = ()
-
-    @property
-    def _undefined_message(self) -> str:
-        if self._undefined_hint:
-            return self._undefined_hint
-        if self._undefined_obj is missing:
-            return f"'{self._undefined_name}' is undefined"
-        known = (
-            nearest(str(self._undefined_name), map(str, self._undefined_obj))
-            if isinstance(self._undefined_obj, Mapping)
-            else ""
-        )
-        kind = filters.kind(self._undefined_obj)
-        return f"{kind} has no '{self._undefined_name}'" + (f"; {known}" if known else "")
-
-
-class _Context(Context):
-    """Looks names up in a `Scope`, so that a variable is rendered when it is used."""
-
-    def resolve_or_missing(self, key: str) -> Any:
-        if key in self.vars:
-            return self.vars[key]
-        scope: Scope | None = self.parent.get(_SCOPE)
-        if scope is not None:
-            try:
-                value = scope.get(key)
-            except UndefinedVariable as error:
-                # Still undefined, so that `default` and `is defined` work; used, it tells why.
-                return self.environment.undefined(name=key, exc=_raiser(error))
-            if value is not MISSING:
-                return value
-        return self.parent.get(key, missing)
-
-
-def _raiser(error: SourceError) -> Any:
-    return lambda _message: error
-
-
-class _Environment(ImmutableSandboxedEnvironment):
-    context_class = _Context
-    intercepted_binops = frozenset({"*", "**", "+"})
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        if operator == "**" and (abs(left) > 10**6 or abs(right) > 64):
-            raise SecurityError("the power is too large")
-        if operator == "*":
-            sizes = [len(each) for each in (left, right) if isinstance(each, (str, list, tuple))]
-            counts = [each for each in (left, right) if isinstance(each, int)]
-            if sizes and counts and sizes[0] * counts[0] > _MAX_LENGTH:
-                raise SecurityError("the text or list would become too long")
-        return super().call_binop(context, operator, left, right)
-
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        found = self._plain(obj, attribute)
-        return super().getattr(obj, attribute) if found is MISSING else found
-
-    def getitem(self, obj: Any, argument: Any) -> Any:
-        found = self._plain(obj, argument)
-        return super().getitem(obj, argument) if found is MISSING else found
-
-    def _plain(self, obj: Any, key: Any) -> Any:
-        """A mapping's own key comes before any method; our marks are nobody's business."""
-        if isinstance(obj, dict):
-            try:
-                if key in obj:
-                    return obj[key]
-            except TypeError:
-                return MISSING
-        elif not isinstance(obj, list) or not isinstance(key, str):
-            return MISSING
-        if isinstance(key, str) and key in _PLAIN_METHODS:
-            return MISSING
-        return self.undefined(obj=obj, name=key)
-
-
-class _FolderLoader(BaseLoader):
-    """``{% include %}`` from a role's and a playbook's templates folders."""
-
-    def __init__(self, folders: tuple[Path, ...]) -> None:
-        self.folders = folders
-
-    def get_source(self, environment: Any, template: str) -> tuple[str, str, Callable[[], bool]]:
-        if ".." not in Path(template).parts:
-            for folder in self.folders:
-                path = folder / template
-                if path.is_file():
-                    return read_text(path, what="template"), str(path), lambda: True
-        raise TemplateNotFound(template)
 
 
 def _refuse(what: str, why: str) -> Callable[..., NoReturn]:
@@ -146,7 +48,9 @@ class Templar:
     """Renders texts, structures and files; keeps what it has compiled. Safe to use from threads."""
 
     def __init__(self) -> None:
-        env = _Environment(undefined=_Undefined, trim_blocks=True, keep_trailing_newline=True)
+        env = SandboxEnvironment(
+            undefined=ReadableUndefined, trim_blocks=True, keep_trailing_newline=True
+        )
         env.filters.update(filters.FILTERS)
         env.tests.update(filters.TESTS)
         for name in ("lipsum", "cycler", "joiner"):
@@ -160,7 +64,7 @@ class Templar:
         self._env = env
         self._compiled: dict[tuple[str, bool], tuple[Template, bool]] = {}
         self._files: dict[tuple[Path, tuple[Path, ...]], tuple[Template, SourceFile]] = {}
-        self._folders: dict[tuple[Path, ...], _Environment] = {}
+        self._folders: dict[tuple[Path, ...], SandboxEnvironment] = {}
 
     def render(self, value: Any, scope: Scope, spot: Spot) -> Any:
         """A value with all templates in it rendered; a lone ``{{ x }}`` keeps the type of `x`.
@@ -229,7 +133,7 @@ class Templar:
 
     def _compile_file(self, text: str, file: SourceFile, folders: tuple[Path, ...]) -> Template:
         if folders not in self._folders:
-            self._folders[folders] = self._env.overlay(loader=_FolderLoader(folders))
+            self._folders[folders] = self._env.overlay(loader=FolderLoader(folders))
         env = self._folders[folders]
         try:
             code = env.compile(text, file.path, file.path)
@@ -327,7 +231,7 @@ class Templar:
 
 
 def _context(template: Template, scope: Scope) -> Any:
-    return template.new_context({_SCOPE: scope})
+    return template.new_context({SCOPE: scope})
 
 
 def _native(value: Any) -> Any:
