@@ -41,6 +41,9 @@ _UNTOUCHED = frozenset({"stale", "locked", "pending", "no-space", "bad-request"}
 #: How long a host may take to say what became of a commit after its connection broke.
 _SETTLE_S = 90.0
 
+#: How long checks that fail right after a change are tried again.
+_PATIENCE_S = 5.0
+
 #: What a commit's deadline leaves beyond the time that the checks need.
 _CONFIRM_MARGIN_S = 120.0
 
@@ -232,7 +235,7 @@ class HostRun:
                 on_event=self._on_step,
                 doing="applying",
             )
-            checks = self._checks(desired)
+            checks = self._checks(desired, changed_at=time.monotonic())
             failed = [check for check in checks if not check.ok]
             if failed or self._cancelled.is_set():
                 why = "interrupted" if self._cancelled.is_set() else "the verification failed"
@@ -341,7 +344,10 @@ class HostRun:
 
     # --- verifying --------------------------------------------------------------------------------
 
-    def _checks(self, desired: DesiredState) -> tuple[CheckResult, ...]:
+    def _checks(
+        self, desired: DesiredState, *, changed_at: float | None = None
+    ) -> tuple[CheckResult, ...]:
+        """Check every site; after a change, a proxy is given a moment to take its new config."""
         if not desired.sites:
             return ()
         from deployer.verify import verify_site
@@ -354,6 +360,9 @@ class HostRun:
                 site,
                 dial=link.open_stream,
                 roots_pem=desired.roots.get(site.domain),
+                patience_s=_PATIENCE_S if changed_at is not None else 0.0,
+                changed_at=changed_at,
+                interrupt=self._cancelled,
                 on_result=lambda result: self._progress.checked(self.host.name, result),
             )
         return tuple(results)
