@@ -31,7 +31,7 @@ class Group:
     name: str
     hosts: dict[str, None] = field(default_factory=dict)
     children: dict[str, None] = field(default_factory=dict)
-    layers: list[Mapping[str, Any]] = field(default_factory=list)
+    layers: list[YamlMap] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -39,7 +39,7 @@ class RawInventory:
     """What the files say, before variables are merged. Filled by the readers of both forms."""
 
     groups: dict[str, Group] = field(default_factory=dict)
-    hosts: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
+    hosts: dict[str, list[YamlMap]] = field(default_factory=dict)
     spots: dict[str, Spot] = field(default_factory=dict)
     problems: Problems = field(default_factory=Problems)
 
@@ -215,11 +215,10 @@ def _assemble(raw: RawInventory, folders: tuple[Path, ...]) -> Inventory:
     members = {name: tuple(raw.closure(name)) for name in names}
     grouped = {host for name in names if name not in ("all", "ungrouped") for host in members[name]}
     members["ungrouped"] = tuple(host for host in raw.hosts if host not in grouped)
-    own: dict[str, dict[str, Any]] = {}
+    own = {}
     for name in names:
-        layers = list(raw.groups[name].layers) if name in raw.groups else []
-        layers += _folder_layers(folders, "group_vars", name, problems)
-        own[name] = {key: value for layer in layers for key, value in layer.items()}
+        layers = raw.groups[name].layers if name in raw.groups else []
+        own[name] = _merged([*layers, *_folder_layers(folders, "group_vars", name, problems)])
     order = sorted(names, key=lambda name: _rank(name, raw, own[name]))
     hosts: dict[str, Host] = {}
     for name, layers in raw.hosts.items():
@@ -227,27 +226,24 @@ def _assemble(raw: RawInventory, folders: tuple[Path, ...]) -> Inventory:
             sorted(group for group in names if group != "all" and name in members[group])
         )
         merged = MergedVars()
-        spots = merged.spots
-        wanted = {"all", *groups}
         host_layers = [*layers, *_folder_layers(folders, "host_vars", name, problems)]
-        for group in order:
-            if group in wanted:
-                merged.update(own[group])
-        for layer in host_layers:
-            merged.update(layer)
-        for layer in (*(each for group in order for each in _layers(raw, group)), *host_layers):
-            if isinstance(layer, YamlMap):
-                spots.update({key: spot_of(layer, key) for key in layer})
+        of_groups = [own[group] for group in order if group in {"all", *groups}]
+        for each in (*of_groups, _merged(host_layers)):
+            merged.update(each)
+            merged.spots.update(each.spots)
         try:
-            hosts[name] = _host(name, groups, merged, spots, raw.spots[name])
+            hosts[name] = _host(name, groups, merged, raw.spots[name])
         except SourceError as error:
             problems.add(error)
     problems.raise_if_any()
     return Inventory(hosts, members, raw=raw, folders=folders)
 
 
-def _layers(raw: RawInventory, group: str) -> list[Mapping[str, Any]]:
-    return raw.groups[group].layers if group in raw.groups else []
+def _merged(layers: Sequence[YamlMap]) -> MergedVars:
+    merged = MergedVars()
+    for layer in layers:
+        merged.merge(layer)
+    return merged
 
 
 def _rank(name: str, raw: RawInventory, variables: Mapping[str, Any]) -> tuple[int, int, str]:
@@ -259,8 +255,8 @@ def _rank(name: str, raw: RawInventory, variables: Mapping[str, Any]) -> tuple[i
 
 def _folder_layers(
     folders: tuple[Path, ...], kind: str, name: str, problems: Problems
-) -> list[Mapping[str, Any]]:
-    layers: list[Mapping[str, Any]] = []
+) -> list[YamlMap]:
+    layers: list[YamlMap] = []
     if "/" in name:
         return layers
     for folder in folders:
@@ -306,13 +302,9 @@ def check_names(variables: YamlMap) -> None:
     problems.raise_if_any()
 
 
-def _host(
-    name: str,
-    groups: tuple[str, ...],
-    variables: dict[str, Any],
-    spots: Mapping[str, Spot],
-    spot: Spot,
-) -> Host:
+def _host(name: str, groups: tuple[str, ...], variables: MergedVars, spot: Spot) -> Host:
+    spots = variables.spots
+
     def first(*keys: str) -> tuple[Any, Spot]:
         for key in keys:
             value = variables.get(key)
@@ -343,7 +335,14 @@ def _host(
         raise where.error(
             f"ansible_connection: {connection!r} is not there", hint="write ssh or local"
         )
-    for key in ("ansible_become", "ansible_host", "ansible_ssh_private_key_file"):
+    become, where = first("ansible_become")
+    if become is not None:
+        # The INI form has texts where YAML has true and false.
+        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        if str(become).lower() not in words:
+            raise where.error(f"ansible_become: {become!r} is neither true nor false")
+        variables["ansible_become"] = words[str(become).lower()]
+    for key in ("ansible_host", "ansible_ssh_private_key_file"):
         value, where = first(key)
         if value is not None and value != variables[key]:
             variables[key] = value

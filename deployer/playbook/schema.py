@@ -230,23 +230,36 @@ class TaskKeywords(Strict):
     }
 
 
+Hosts = Annotated[
+    str, Before(lambda value: ",".join(map(str, value)) if isinstance(value, list) else value)
+]
+
+
 class PlayModel(Strict):
     """What a group of hosts shall be like."""
 
-    name: Line | None = None
-    hosts: Annotated[str, Before(lambda v: ",".join(map(str, v)) if isinstance(v, list) else v)]
+    name: Line | None = field(None, description="What people see.")
+    hosts: Hosts = field(
+        description="A pattern over the inventory: a group, a host, all, web:!old."
+    )
     become: bool = field(False, description="Work as root, by sudo.")
     serial: Any = field(
         None, description="Hosts at a time: a number, a percentage, or a list of them."
     )
-    max_fail_percentage: float = field(0.0, ge=0, le=100)
-    vars: dict[str, Any] = field({})
-    vars_files: list[Annotated[VarsFile, Before(_as_file)]] = field([])
-    roles: list[Annotated[RoleEntry, Before(_as_role)]] = field([])
+    max_fail_percentage: float = field(
+        0.0, description="How many hosts of a batch may fail before the run stops.", ge=0, le=100
+    )
+    vars: dict[str, Any] = field({}, description="Variables of the play.")
+    vars_files: list[Annotated[VarsFile, Before(_as_file)]] = field(
+        [], description="Files of variables, over vars; a later one over an earlier one."
+    )
+    roles: list[Annotated[RoleEntry, Before(_as_role)]] = field(
+        [], description="Roles to apply, before the tasks."
+    )
     tasks: list[dict[str, Any]] = field([])
     handlers: list[dict[str, Any]] = field([])
-    sites: list[SiteModel] = field([])
-    tags: Words = field([])
+    sites: list[SiteModel] = field([], description="What the reverse proxy serves.")
+    tags: Words = field([], description="Words for --tags, for everything in the play.")
     refused: ClassVar[Mapping[str, str]] = {
         "gather_facts": "a host is asked for its facts in any case, in the same connection",
         "remote_user": "set ansible_user in the inventory",

@@ -103,6 +103,8 @@ class _Report:
             # The misspelt key's own error says it all: it is not missing as well.
             self.explained.add((*path, near.removeprefix("did you mean '").removesuffix("'?")))
         hint = near or f"known here: {', '.join(sorted(known))}"
+        if "role" in known and not near:
+            hint = "a role's variables stand under vars: {…}"
         self.problems.add(spot.error(f"unknown key '{key}'", hint=hint))
 
     def add(self, error: Any, *, rendered: bool, secret: bool) -> None:

@@ -22,6 +22,7 @@ db1:2200   # a comment
 web
 [prod:vars]
 level = prod
+ansible_become = yes
 [web:vars]
 level=web
 """
@@ -67,6 +68,7 @@ def test_ini(tmp_path: Path) -> None:
     assert web.vars["note"] == "a b"
     assert web.vars["flag"] is True
     assert web.vars["level"] == "web"
+    assert web.vars["ansible_become"] is True
     assert inventory.hosts["lonely"].hostname == "10.0.0.9"
     assert inventory.hosts["lonely"].groups == ("ungrouped",)
     assert inventory.hosts["db1"].port == 2200
@@ -173,6 +175,7 @@ def test_limit(tmp_path: Path) -> None:
         ("h.ini", "w1 a='x\n", r"h.ini:1:1: a quote is not closed"),
         ("h.ini", "w[3:1]\n", r"h.ini:1:1: '\[3:1\]' is not a range"),
         ("h.ini", "w[1:99999999]\n", r"more than 5,000 hosts"),
+        ("h.ini", "w1 ansible_become=maybe\n", r"h.ini:1:19: ansible_become: 'maybe' is neither"),
         ("h.yml", "all: {host: {w1: }}\n", r"h.yml:1:7: unknown key 'host' in a group"),
         (
             "h.yml",

@@ -474,3 +474,11 @@ def test_an_error_in_a_variable_is_placed_in_its_own_file(project: Project) -> N
     (error,) = caught.value.errors
     assert str(error.source).endswith("group_vars/web.yml:3:16")
     assert error.excerpt == "    websocket: h:99999"
+
+
+def test_an_undefined_name_in_a_group_variable_is_placed_there(project: Project) -> None:
+    project.write(
+        {"group_vars/web.yml": "x: 1\nurl: 'http://{{ hots }}'\n", "group_vars/db.yml": "url: 2\n"}
+    )
+    with pytest.raises(SourceErrors, match=r"group_vars/web.yml:2:6: 'hots' is undefined"):
+        project.value("{{ url }}")
