@@ -11,7 +11,8 @@ from deployer.model import Handler, Host, Resource, Site, SourceRef
 from deployer.resources import PATH_KINDS, Origin, from_task, handler_from_task
 
 if TYPE_CHECKING:
-    from deployer.playbook import Inventory, Playbook, RenderedTask, RoleCall
+    from deployer.playbook import Playbook, RenderedTask, RoleCall
+    from deployer.playbook.inventory import Inventory
     from deployer.sites.certificates import CertificateFiles
 
 CertificateSource = Callable[[Site], "CertificateFiles"]
