@@ -19,7 +19,7 @@ class LoadedTask(Task):
     """A task with the places of its parts.
 
     `node` is the task, `args_node` its arguments; `conditions` are its own and its blocks' `when`
-    with their places; `layers` its blocks' and its own variables; `role_dir` is empty in a play.
+    with their places; `layers` its blocks' and its own variables.
     """
 
     node: YamlMap
