@@ -93,7 +93,7 @@ def load_project(
     """
     from deployer import playbook
 
-    inventory = playbook.load_inventory(inventory_paths(path, inventories))
+    inventory = playbook.load_inventory(inventory_paths(path, inventories), beside=path.parent)
     given = playbook.parse_extra_vars(extra_vars)
     loaded = playbook.load_playbook(path, inventory=inventory, extra_vars=given)
     return Project(
