@@ -1,0 +1,85 @@
+"""Starting a program on the host, as root where that is asked: the command, and sudo's dialogue."""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from deployer.errors import AuthenticationError
+from deployer.transport.options import ConnectOptions
+from deployer.transport.process import Process, seconds_left
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elevation:
+    """How `user` of `host` becomes root: not at all, by sudo, or by sudo with a password.
+
+    `prompt` is what sudo writes to standard error when it wants the password; it is made anew for
+    each connection, so that nothing else can be taken for it.
+    """
+
+    host: str
+    user: str
+    uses_sudo: bool
+    password: str | None = field(default=None, repr=False)
+    prompt: str = ""
+
+    @classmethod
+    def of(cls, options: ConnectOptions, *, host: str, user: str, is_root: bool) -> Elevation:
+        """What `options` ask for; who is root already needs nothing."""
+        if is_root or not options.become:
+            return cls(host=host, user=user, uses_sudo=False)
+        password = options.become_password
+        prompt = "" if password is None else f"[deployer-{secrets.token_hex(8)}]"
+        return cls(host=host, user=user, uses_sudo=True, password=password, prompt=prompt)
+
+    def argv(self, program: Sequence[str]) -> list[str]:
+        """`program` with sudo before it. Source: sudo(8), -n, -S and -p."""
+        if not self.uses_sudo:
+            return list(program)
+        how = ["-n"] if self.password is None else ["-S", "-p", self.prompt]
+        # In the C locale, so that sudo's refusals can be told from each other.
+        return ["env", "LC_ALL=C", "sudo", *how, "--", *program]
+
+    def shell_line(self, program: Sequence[str]) -> str:
+        """The same as one line for the login shell, which it replaces."""
+        return "exec " + shlex.join(self.argv(program))
+
+    def give_password(
+        self, process: Process, *, has_begun: Callable[[], bool], timeout_s: float
+    ) -> None:
+        """Answer sudo when it asks, once; return when the program has begun or ended, or in time.
+
+        What was meant for sudo must not become the program's input, so the password waits for the
+        prompt, and everything else for `has_begun`.
+
+        Raises: AuthenticationError when sudo asks again; OSError where it is gone.
+        """
+        if self.password is None:
+            return
+        prompt = self.prompt.encode()
+        deadline = time.monotonic() + timeout_s
+        for answered in (0, 1):
+            process.wait(
+                lambda before=answered: (  # type: ignore[misc]
+                    has_begun() or process.has_ended or process.count_in_errors(prompt) > before
+                ),
+                seconds_left(deadline),
+            )
+            if has_begun() or process.has_ended or process.count_in_errors(prompt) <= answered:
+                return
+            if answered:
+                raise AuthenticationError(
+                    f"sudo refuses the password of {self.user}",
+                    host=self.host,
+                    doing="becoming root",
+                    hint="Correct it, or let deployer ask for it with -K.",
+                )
+            process.write(f"{self.password}\n".encode())
+
+    def without_prompt(self, said: str) -> str:
+        """What a program has said on standard error, less sudo's questions."""
+        return (said.replace(self.prompt, "") if self.prompt else said).strip()

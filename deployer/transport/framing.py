@@ -1,0 +1,64 @@
+"""Messages as bytes: four bytes of length, big-endian, then one JSON object (docs/wire.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+Message = dict[str, Any]
+
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+
+#: A message that says nothing but that its sender has started.
+READY = b"\x00\x00\x00\x02{}"
+
+
+class FramingError(ValueError):
+    """What came is no message; `received` is how it begins."""
+
+    def __init__(self, received: bytes) -> None:
+        super().__init__(received)
+        self.received = received
+
+    def __str__(self) -> str:
+        return f"not a message: {self.received[:80]!r}"
+
+
+def encode(message: Message) -> bytes:
+    """`message` as it goes over the wire. Raises: ValueError where it is larger than 64 MiB."""
+    body = json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
+    if len(body) > MAX_MESSAGE_BYTES:
+        raise ValueError(f"a message of {len(body):,} bytes; at most {MAX_MESSAGE_BYTES:,} can go")
+    return len(body).to_bytes(4, "big") + body
+
+
+class Decoder:
+    """Turns the bytes of a stream, in pieces of any size, into messages."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """The messages that `data` completes. Raises: FramingError, at the first wrong one."""
+        self._buffer += data
+        while len(self._buffer) >= 4:
+            size = int.from_bytes(self._buffer[:4], "big")
+            if size > MAX_MESSAGE_BYTES:
+                raise FramingError(bytes(self._buffer))
+            if len(self._buffer) < 4 + size:
+                return
+            body = bytes(self._buffer[4 : 4 + size])
+            del self._buffer[: 4 + size]
+            try:
+                message = json.loads(body)
+            except ValueError as error:
+                raise FramingError(body) from error
+            if not isinstance(message, dict):
+                raise FramingError(body)
+            yield message
+
+    @property
+    def pending(self) -> bytes:
+        """What has come of a message that is not complete yet."""
+        return bytes(self._buffer)

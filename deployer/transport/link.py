@@ -1,0 +1,282 @@
+"""One host's runner, as the engine sees it: requests, their events and replies, and streams.
+
+Theory of operation. A thread reads what the runner says, and sorts it: what comes before the
+first request, the messages of the request under way, and the bytes of each relay. Callers wait
+for theirs. One request is under way at a time; streams live beside it. While anything is awaited
+from the host, the reading thread also watches that something comes, and gives the host up when it
+is silent for too long: that closes the connection, and whoever waits is told.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from deployer.errors import RunnerError, UnreachableError
+from deployer.model import Host
+from deployer.transport.framing import Decoder, FramingError, Message, encode
+from deployer.transport.process import Pipe, Process, seconds_left
+from deployer.transport.streams import RelayStream, Stream, relay_error
+
+#: Makes a stream without the runner; `None` where only the runner can.
+Dial = Callable[..., Stream | None]
+
+
+class Link:
+    """A started runner. `hello` is the first that it said: its Python, user id and process id."""
+
+    def __init__(
+        self,
+        host: Host,
+        pipe: Pipe,
+        *,
+        silence_timeout_s: float,
+        dial: Dial,
+    ) -> None:
+        self.host = host
+        self.hello: Message = {}
+        self._silence_timeout_s = silence_timeout_s
+        self._dial = dial
+        self._decoder = Decoder()
+        self._greetings: deque[Message] = deque()
+        self._answers: dict[int, deque[Message]] = {}
+        self._relays: dict[int, RelayStream] = {}
+        self._numbers = itertools.count(1)
+        self._turn = threading.Lock()
+        self._waiting: dict[object, float] = {}
+        self._heard = time.monotonic()
+        self._lost = ""
+        self._garbage = b""
+        self.process = Process(
+            pipe,
+            on_output=self._received,
+            on_tick=self._watch,
+            on_end=self._ended,
+            tick_s=min(1.0, silence_timeout_s / 4),
+        )
+        self.process.start()
+
+    # --- requests ---------------------------------------------------------------------------------
+
+    def request(
+        self,
+        name: str,
+        *,
+        on_event: Callable[[Message], None] | None = None,
+        timeout_s: float | None = None,
+        doing: str = "probing the host",
+        **fields: Any,
+    ) -> Message:
+        """Ask the runner, and return its reply.
+
+        `fields` are the request's own (docs/wire.md). `on_event` gets each event but `alive`, in
+        the caller's thread. `doing` says in errors what was in progress.
+
+        Raises: RunnerError with the runner's code; UnreachableError where the host falls silent,
+        the connection breaks or `timeout_s` is over.
+        """
+        try:
+            return self._ask(name, fields, on_event=on_event, timeout_s=timeout_s, doing=doing)
+        except TimeoutError:
+            raise UnreachableError(
+                f"not done within {timeout_s:g} s", host=self.host.name, doing=doing
+            ) from None
+
+    def _ask(
+        self,
+        name: str,
+        fields: Message,
+        *,
+        on_event: Callable[[Message], None] | None = None,
+        timeout_s: float | None,
+        doing: str,
+    ) -> Message:
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        if not self._turn.acquire(timeout=-1 if timeout_s is None else timeout_s):
+            raise TimeoutError
+        number = next(self._numbers)
+        try:
+            self._answers[number] = deque()
+            with self._awaiting():
+                self._say({"id": number, "request": name, **fields}, doing)
+                while True:
+                    message = self._answer(number, deadline, doing)
+                    if "reply" in message:
+                        reply: Message = message["reply"]
+                        return reply
+                    if "error" in message:
+                        raise self._runner_error(message["error"], doing)
+                    if on_event is not None and message.get("event") != "alive":
+                        on_event(message)
+        finally:
+            self._answers.pop(number, None)
+            self._turn.release()
+
+    def _say(self, message: Message, doing: str) -> None:
+        try:
+            self.process.write(encode(message))
+        except (OSError, EOFError):
+            raise self._gone(doing) from None
+
+    def _answer(self, number: int, deadline: float | None, doing: str) -> Message:
+        answers = self._answers[number]
+        left_s = None if deadline is None else seconds_left(deadline)
+        if not self.process.wait(lambda: bool(answers) or self._is_over(), left_s):
+            raise TimeoutError
+        if answers:
+            return answers.popleft()
+        raise self._gone(doing)
+
+    def _runner_error(self, error: Message, doing: str) -> RunnerError:
+        return RunnerError(
+            str(error.get("message") or error["code"]),
+            host=self.host.name,
+            code=str(error["code"]),
+            doing=doing,
+            details={key: error[key] for key in error if key not in ("code", "message")},
+        )
+
+    # --- streams ----------------------------------------------------------------------------------
+
+    def open_stream(
+        self, *, host: str = "", port: int = 0, socket: str = "", timeout_s: float = 10.0
+    ) -> Stream:
+        """A connection from the host to `host` and `port`, or to the unix socket `socket`.
+
+        Goes by the SSH connection's own forwarding where that can, else through the runner.
+
+        Raises: ConnectionRefusedError, FileNotFoundError (no such socket), TimeoutError or another
+        OSError as from a socket; UnreachableError where the connection to the host breaks.
+        """
+        deadline = time.monotonic() + timeout_s
+        stream = self._dial(host=host, port=port, socket=socket, timeout_s=timeout_s)
+        if stream is not None:
+            return stream
+        return self._open_relay(host=host, port=port, socket=socket, deadline=deadline)
+
+    def _open_relay(self, *, host: str, port: int, socket: str, deadline: float) -> RelayStream:
+        relay = RelayStream(next(self._numbers), send=self._send_relayed)
+        self._relays[relay.number] = relay
+        target: Message = {"socket": socket} if socket else {"host": host, "port": port}
+        doing = f"connecting to {socket or f'{host} port {port}'} on the host"
+        try:
+            self._ask(
+                "connect",
+                {"relay": relay.number, **target},
+                timeout_s=seconds_left(deadline),
+                doing=doing,
+            )
+        except RunnerError as error:
+            del self._relays[relay.number]
+            raise relay_error(error.details, error.problem) from error
+        except BaseException:
+            del self._relays[relay.number]
+            raise
+        return relay
+
+    def _send_relayed(self, message: Message) -> None:
+        if message.get("closed"):
+            self._relays.pop(message["relay"], None)
+        try:
+            with self._awaiting():
+                self.process.write(encode(message))
+        except (OSError, EOFError) as error:
+            raise ConnectionResetError(str(self._gone("relaying"))) from error
+
+    # --- the start --------------------------------------------------------------------------------
+
+    def greeting(self, timeout_s: float) -> Message | None:
+        """The next message that belongs to no request; `None` where none comes in time."""
+        self.process.wait(lambda: self.has_greeting() or self._is_over(), timeout_s)
+        return self._greetings.popleft() if self._greetings else None
+
+    def has_greeting(self) -> bool:
+        """Whether a message that belongs to no request has come."""
+        return bool(self._greetings)
+
+    @property
+    def garbage(self) -> str:
+        """What came instead of messages, as text."""
+        return (self._garbage or self._decoder.pending)[:200].decode(errors="replace").strip()
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close the connection; the runner then reverts what is pending. At once, never raises."""
+        with self.process.changed:
+            self._lost = self._lost or "the connection is closed"
+            self.process.changed.notify_all()
+        self.process.close()
+
+    def _is_over(self) -> bool:
+        return bool(self._lost) or self.process.has_ended
+
+    def _gone(self, doing: str) -> UnreachableError:
+        if self._lost:
+            return UnreachableError(self._lost, host=self.host.name, doing=doing)
+        status = self.process.exit_status(0.5)
+        if status is None or not self.process.is_connected():
+            return UnreachableError("the connection broke", host=self.host.name, doing=doing)
+        said = self.process.errors(wait_s=0.5)
+        return UnreachableError(
+            f"the runner on the host ended by itself (exit status {status})",
+            host=self.host.name,
+            doing=doing,
+            hint=f"It said: {said}" if said else "",
+        )
+
+    # --- in the reading thread --------------------------------------------------------------------
+
+    def _received(self, data: bytes) -> None:
+        self._heard = time.monotonic()
+        try:
+            for message in self._decoder.feed(data):
+                self._sort(message)
+        except FramingError as error:
+            self._garbage = error.received
+            self._lose(f"the host sends something that is {error}")
+
+    def _sort(self, message: Message) -> None:
+        with self.process.changed:
+            if "id" in message:
+                answers = self._answers.get(message["id"])
+                if answers is not None:
+                    answers.append(message)
+            elif "relay" not in message:
+                self._greetings.append(message)
+        relay = self._relays.get(message.get("relay", 0))
+        if relay is not None and "id" not in message:
+            relay.feed(message)
+
+    def _watch(self) -> None:
+        since = min(list(self._waiting.values()), default=None)
+        if since is None:
+            return
+        if time.monotonic() - max(since, self._heard) > self._silence_timeout_s:
+            self._lose(f"the host has not answered for {self._silence_timeout_s:g} s")
+
+    def _lose(self, why: str) -> None:
+        with self.process.changed:
+            self._lost = self._lost or why
+            self.process.changed.notify_all()
+        self.process.close()
+
+    def _ended(self) -> None:
+        why = f"{self.host.name}: {self._lost or 'the connection to the runner ended'}"
+        for relay in list(self._relays.values()):
+            relay.break_off(why)
+
+    @contextmanager
+    def _awaiting(self) -> Iterator[None]:
+        """Have the host watched: something is awaited of it."""
+        token = object()
+        self._waiting[token] = time.monotonic()
+        try:
+            yield
+        finally:
+            del self._waiting[token]

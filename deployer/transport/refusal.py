@@ -1,0 +1,78 @@
+"""Why a program on the host did not start: what sudo and the shell say, and what it means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from deployer.errors import AuthenticationError, HostError, UnreachableError
+from deployer.transport.command import Elevation
+
+
+class NoPythonError(UnreachableError):
+    """There is no python3 on the host."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A program that ended before it began: its exit status and what it said on standard error."""
+
+    elevation: Elevation
+    status: int | None
+    said: str
+
+    def error(self) -> HostError:
+        """What to raise."""
+        said = self.said.lower()
+        if self.elevation.uses_sudo:
+            problem, hint = self._sudo_refusal(said)
+            if problem:
+                return AuthenticationError(
+                    problem, host=self.elevation.host, doing="becoming root", hint=hint
+                )
+        if "python3" in said and ("not found" in said or "no such file" in said):
+            return NoPythonError(
+                "there is no python3 on the host",
+                host=self.elevation.host,
+                doing="starting the runner",
+                hint="Install it with --install-python, or by hand.",
+            )
+        ended = "ended" if self.status is None else f"ended with exit status {self.status}"
+        return UnreachableError(
+            f"the command that starts the runner {ended}"
+            + (f": {self.said}" if self.said else " without a word"),
+            host=self.elevation.host,
+            doing="starting the runner",
+            hint=""
+            if self.said
+            else f"Does the login shell of {self.elevation.user} run commands?",
+        )
+
+    def _sudo_refusal(self, said: str) -> tuple[str, str]:
+        """What sudo refuses and what to do about it; nothing where it was not sudo."""
+        user = self.elevation.user
+        if "sudo" in said and "python3" not in said:
+            if "no such file" in said or "not found" in said:
+                return (
+                    "there is no sudo on the host",
+                    f"Log in as root, or install sudo for {user}.",
+                )
+            if "must have a tty" in said:
+                return (
+                    "sudo wants a terminal (requiretty)",
+                    f"Put into /etc/sudoers: Defaults:{user} !requiretty",
+                )
+        if "not in the sudoers" in said or "not allowed to" in said or "may not run" in said:
+            return f"{user} may not become root by sudo", f"Let {user} do so in /etc/sudoers."
+        if "try again" in said or "incorrect password" in said or "authentication fail" in said:
+            return (
+                f"sudo refuses the password of {user}",
+                "Correct it, or let deployer ask for it with -K.",
+            )
+        if "password is required" in said or "terminal is required" in said:
+            return (
+                f"sudo asks for the password of {user}",
+                "Give it with -K, or as ansible_become_password.",
+            )
+        if said.startswith("sudo:") and "python3" not in said:
+            return f"sudo refuses: {self.said}", ""
+        return "", ""

@@ -1,0 +1,116 @@
+"""TCP connections as SSH wants them, and what their failures mean in words."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import queue
+import socket
+import threading
+import time
+from typing import Any
+
+from deployer.errors import UnreachableError
+from deployer.transport.process import seconds_left
+
+
+class QuickSocket(socket.socket):
+    """A TCP socket that acknowledges at once what it receives.
+
+    A delayed acknowledgement meets Nagle's algorithm on the other side three times while an SSH
+    connection is made, 40 ms each. The kernel clears the option, so it is set after each receive.
+
+    Source: tcp(7), TCP_QUICKACK.
+    """
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        data = super().recv(size, flags)
+        with contextlib.suppress(OSError):  # closed by another thread meanwhile
+            self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        return data
+
+
+def connect_tcp(
+    hostname: str, port: int, *, host: str, timeout_s: float, lost_after_s: float
+) -> QuickSocket:
+    """A connection to the first of the addresses of `hostname` that answers.
+
+    `host` is named in errors. The kernel gives the connection up when what was sent is not
+    acknowledged for `lost_after_s`: a link that is down does not block whoever sends.
+
+    Raises: UnreachableError, within `timeout_s` for the name and as much for the addresses.
+    """
+    addresses = _resolve(hostname, port, host=host, timeout_s=timeout_s)
+    deadline = time.monotonic() + timeout_s
+    failures: list[str] = []
+    for n, (family, address) in enumerate(addresses):
+        share_s = seconds_left(deadline) / (len(addresses) - n)
+        connection = QuickSocket(family, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(max(share_s, 0.001))
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            lost_after_ms = int(lost_after_s * 1000)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, lost_after_ms)
+            connection.connect(address)
+        except OSError as error:
+            connection.close()
+            failures.append(_in_words(error, str(address[0]), port, timeout_s))
+        except BaseException:
+            connection.close()
+            raise
+        else:
+            return connection
+    raise UnreachableError(
+        "; ".join(failures),
+        host=host,
+        doing="connecting",
+        hint=f"Is the host up, and does sshd listen on port {port}? Try: ssh -p {port} {hostname}",
+    )
+
+
+def _resolve(
+    hostname: str, port: int, *, host: str, timeout_s: float
+) -> list[tuple[int, tuple[Any, ...]]]:
+    """Families and addresses of a name, in the resolver's order, which is RFC 6724's."""
+    answer: queue.SimpleQueue[list[Any] | OSError | UnicodeError] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answer.put(socket.getaddrinfo(hostname, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            answer.put(error)
+
+    with contextlib.suppress(OSError, UnicodeError):  # a literal address needs no resolver
+        numeric = socket.AI_NUMERICHOST
+        found = socket.getaddrinfo(hostname, port, type=socket.SOCK_STREAM, flags=numeric)
+        return [(entry[0], entry[4]) for entry in found]
+    # The resolver has no time limit of its own that a caller could set.
+    threading.Thread(target=ask, name="resolve", daemon=True).start()
+    try:
+        resolved = answer.get(timeout=timeout_s)
+    except queue.Empty:
+        raise UnreachableError(
+            f"cannot resolve {hostname!r}: no answer from the name servers within {timeout_s:g} s",
+            host=host,
+            doing="connecting",
+        ) from None
+    if isinstance(resolved, (OSError, UnicodeError)):
+        reason = getattr(resolved, "strerror", None) or "not a host name"
+        raise UnreachableError(
+            f"cannot resolve {hostname!r}: {reason}",
+            host=host,
+            doing="connecting",
+            hint="Correct the name in the inventory, or give its address as ansible_host.",
+        ) from resolved
+    return [(entry[0], entry[4]) for entry in resolved]
+
+
+def _in_words(error: OSError, address: str, port: int, timeout_s: float) -> str:
+    where = f"{address} port {port}"
+    if isinstance(error, TimeoutError):
+        return f"no answer from {where} within {timeout_s:g} s"
+    if isinstance(error, ConnectionRefusedError):
+        return f"connection refused by {where}"
+    if error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH):
+        return f"no route to {where}"
+    return f"cannot connect to {where}: {error.strerror or error}"

@@ -1,0 +1,299 @@
+"""SSH connections: opened by Fabric, over a socket of our own, to a host whose key is checked."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import tempfile
+from threading import Timer
+from typing import TYPE_CHECKING, Any
+
+from deployer.errors import HostError, UnreachableError
+from deployer.model import Host
+from deployer.transport.command import Elevation
+from deployer.transport.heavy import preload
+from deployer.transport.host_key import HostKeyPolicy
+from deployer.transport.login import Login
+from deployer.transport.options import ConnectOptions
+from deployer.transport.settings import SshSettings, host_settings, jump_settings
+from deployer.transport.sockets import connect_tcp
+
+if TYPE_CHECKING:
+    import socket
+
+    import fabric
+    from paramiko import Channel, Transport
+
+#: More jumps than this are a ProxyJump that leads back to itself.
+_MAX_JUMPS = 8
+
+#: Below the idle timeouts of firewalls, and of sshd's own ClientAliveInterval as usually set.
+_KEEPALIVE_S = 15
+
+
+class SshConnection:
+    """One SSH connection, with the jump hosts or the proxy command that it goes through."""
+
+    def __init__(self, settings: SshSettings, connection: fabric.Connection, route: _Route) -> None:
+        self.settings = settings
+        self._connection = connection
+        self._route = route
+
+    @property
+    def transport(self) -> Transport:
+        transport: Transport = self._connection.transport
+        return transport
+
+    def elevation(self, options: ConnectOptions) -> Elevation:
+        """How whoever is logged in becomes root."""
+        user = self.settings.user
+        return Elevation.of(options, host=self.settings.host, user=user, is_root=user == "root")
+
+    def execute(self, line: str, *, doing: str) -> Channel:
+        """A channel in which the login shell runs `line`. Raises: UnreachableError, in time."""
+        from paramiko import SSHException
+
+        # Paramiko waits for the answer to exec without a limit of its own.
+        limit = Timer(self.settings.connect_timeout_s, self.close)
+        limit.daemon = True
+        limit.start()
+        try:
+            channel: Channel = self._connection.create_session()
+            channel.exec_command(line)
+        except (SSHException, EOFError, OSError) as error:
+            raise UnreachableError(
+                f"{self.settings.address} runs no command"
+                + (f": {error}" if str(error) and limit.is_alive() else " in time"),
+                host=self.settings.host,
+                doing=doing,
+            ) from error
+        finally:
+            limit.cancel()
+        return channel
+
+    def close(self) -> None:
+        """Close the connection and its route. Returns at once, and never raises."""
+        with contextlib.suppress(Exception):
+            self._connection.close()
+        self._route.close()
+
+
+class _Route:
+    """What the bytes of a connection go through: a socket, and what must live as long as it."""
+
+    def __init__(self, sock: socket.socket | Channel, *, over: SshConnection | None = None) -> None:
+        self.sock = sock
+        self._over = over
+        self._proxy: subprocess.Popen[bytes] | None = None
+        self._proxy_errors: Any = None
+
+    @classmethod
+    def by_command(cls, command: str) -> _Route:
+        """The standard streams of a ProxyCommand, as a socket."""
+        import socket
+
+        ours, theirs = socket.socketpair()
+        errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the route
+        # A session of its own: Ctrl-C must not cut the line while a commit is reverted over it.
+        proxy = subprocess.Popen(
+            ["/bin/sh", "-c", f"exec {command}"],
+            stdin=theirs.fileno(),
+            stdout=theirs.fileno(),
+            stderr=errors,
+            start_new_session=True,
+        )
+        theirs.close()
+        route = cls(ours)
+        route._proxy, route._proxy_errors = proxy, errors
+        return route
+
+    def complaint(self) -> str:
+        """What a proxy command has said on standard error, for an error of ours."""
+        if self._proxy_errors is None:
+            return ""
+        self._proxy_errors.seek(0)
+        text: str = self._proxy_errors.read(4096).decode(errors="replace").strip()
+        return f"the proxy command said: {text}" if text else ""
+
+    def close(self) -> None:
+        with contextlib.suppress(Exception):
+            self.sock.close()
+        if self._over is not None:
+            self._over.close()
+        if self._proxy is not None:
+            with contextlib.suppress(OSError):
+                os.killpg(self._proxy.pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._proxy.wait(0.5)
+            if self._proxy.returncode is None:
+                self._proxy.kill()
+                self._proxy.wait()
+            self._proxy_errors.close()
+
+
+def open_ssh(host: Host, options: ConnectOptions) -> SshConnection:
+    """Log in to `host`.
+
+    Raises: UnreachableError, HostKeyError, AuthenticationError, each step within its time limit;
+    UsageError for an SSH config that cannot be understood.
+    """
+    return _open(host_settings(host, options), host, options, jumps=0)
+
+
+def _open(
+    settings: SshSettings, host: Host, options: ConnectOptions, *, jumps: int
+) -> SshConnection:
+    if jumps > _MAX_JUMPS:
+        raise UnreachableError(
+            f"more than {_MAX_JUMPS} jumps: does ProxyJump lead back to itself?",
+            host=settings.host,
+            doing="connecting",
+            hint="Give the jump host a block of its own in ~/.ssh/config with ProxyJump none.",
+        )
+    route = _route(settings, host, options, jumps=jumps)
+    try:
+        connection = _log_in(settings, route)
+    except BaseException:
+        route.close()
+        raise
+    return SshConnection(settings, connection, route)
+
+
+def _route(settings: SshSettings, host: Host, options: ConnectOptions, *, jumps: int) -> _Route:
+    if settings.proxy_jump:
+        *before, hop = settings.proxy_jump
+        inner = jump_settings(hop, before=tuple(before), host=host, options=options)
+        over = _open(inner, host, options, jumps=jumps + 1)
+        try:
+            return _Route(_through(over, settings), over=over)
+        except BaseException:
+            over.close()
+            raise
+    if settings.proxy_command is not None:
+        return _Route.by_command(settings.proxy_command)
+    return _Route(
+        connect_tcp(
+            settings.hostname,
+            settings.port,
+            host=settings.host,
+            timeout_s=settings.connect_timeout_s,
+            lost_after_s=options.silence_timeout_s,
+        )
+    )
+
+
+def _through(over: SshConnection, settings: SshSettings) -> Channel:
+    from paramiko import SSHException
+
+    try:
+        return over.transport.open_channel(
+            "direct-tcpip",
+            dest_addr=(settings.hostname, settings.port),
+            src_addr=("", 0),
+            timeout=settings.connect_timeout_s,
+        )
+    except (SSHException, EOFError, OSError) as error:
+        raise UnreachableError(
+            f"the jump host {over.settings.hostname} does not connect to "
+            f"{settings.address}: {error or 'it hung up'}",
+            host=settings.host,
+            doing="connecting",
+        ) from error
+
+
+def _log_in(settings: SshSettings, route: _Route) -> fabric.Connection:
+    preload()  # after the socket is open: sshd starts up for us meanwhile
+    import fabric
+    import paramiko
+    from paramiko.config import SSHConfig
+
+    policy = HostKeyPolicy(settings)
+    timeout_s = settings.connect_timeout_s
+
+    def transport(sock: Any, **arguments: Any) -> Transport:
+        made = paramiko.Transport(sock, packetizer_class=_packetizer(), **arguments)
+        security = made.get_security_options()
+        security.key_types = policy.preferred(security.key_types)
+        made.handshake_timeout = timeout_s
+        return made
+
+    connection = fabric.Connection(
+        settings.hostname,
+        user=settings.user,
+        port=settings.port,
+        # Nothing is read from Fabric's or Invoke's own files, and the SSH config has been read.
+        config=fabric.Config(
+            lazy=True, ssh_config=SSHConfig(), overrides={"load_ssh_configs": False}
+        ),
+        connect_kwargs={
+            "sock": route.sock,
+            "timeout": timeout_s,
+            "banner_timeout": timeout_s,
+            "auth_timeout": timeout_s,
+            "channel_timeout": timeout_s,
+            "transport_factory": transport,
+            "auth_strategy": Login(settings),
+            "allow_agent": False,
+            "look_for_keys": False,
+        },
+    )
+    connection.client.set_missing_host_key_policy(policy)
+    try:
+        connection.open()
+    except HostError:
+        _drop(connection)
+        raise
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        _drop(connection)
+        raise _not_opened(settings, error, route.complaint()) from error
+    except BaseException:
+        _drop(connection)
+        raise
+    connection.transport.set_keepalive(_KEEPALIVE_S)
+    return connection
+
+
+def _drop(connection: fabric.Connection) -> None:
+    """Close a connection that is not open yet, which Fabric's own `close` does not do."""
+    with contextlib.suppress(Exception):
+        connection.client.close()
+
+
+def _not_opened(settings: SshSettings, error: Exception, complaint: str) -> UnreachableError:
+    from paramiko.ssh_exception import IncompatiblePeer
+
+    if isinstance(error, IncompatiblePeer):
+        problem = f"{settings.address} and this side have no algorithm in common: {error}"
+    elif isinstance(error, (EOFError, ConnectionError)) or "banner" in str(error).lower():
+        problem = (
+            f"{settings.address} takes the connection, but does not speak SSH "
+            f"within {settings.connect_timeout_s:g} s"
+            if "banner" in str(error).lower() and "timed out" not in str(error).lower()
+            else f"{settings.address} hung up during the key exchange"
+        )
+    elif "No existing session" in str(error) or "imeout" in str(error) or "timed out" in str(error):
+        # Paramiko's start_client returns when its time is over; the key is then missing.
+        problem = (
+            f"{settings.address} did not answer the key exchange "
+            f"within {settings.connect_timeout_s:g} s"
+        )
+    else:
+        problem = f"no SSH connection to {settings.address}: {error}"
+    return UnreachableError(problem, host=settings.host, doing="connecting", hint=complaint)
+
+
+def _packetizer() -> type:
+    from paramiko.packet import Packetizer
+
+    class QuietPacketizer(Packetizer):
+        """Limits the first message by the wait for the key exchange alone.
+
+        Paramiko's own timer is a thread that keeps an interrupted process from ending.
+        """
+
+        def start_handshake(self, timeout: float) -> None:
+            pass
+
+    return QuietPacketizer

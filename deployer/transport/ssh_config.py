@@ -1,0 +1,212 @@
+"""~/.ssh/config and /etc/ssh/ssh_config, as far as a connection is made by them.
+
+A file becomes a list of settings, each with the conditions of the blocks it stands in; for one
+host, the first value of a keyword whose conditions hold counts. Paramiko's own reader knows no
+``Include``, with which Debian's /etc/ssh/ssh_config begins, and needs Paramiko to be there.
+
+Source: ssh_config(5).
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import shlex
+import socket
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from pathlib import Path
+
+from deployer.errors import UsageError
+
+_MAX_INCLUDE_DEPTH = 16
+_MATCH_EXEC_TIMEOUT_S = 10.0
+
+#: Keywords of which every value counts, not only the first.
+_REPEATED = frozenset({"identityfile", "certificatefile"})
+
+SYSTEM_FILE = "/etc/ssh/ssh_config"
+USER_FILE = "~/.ssh/config"
+
+
+@dataclass(frozen=True, slots=True)
+class _Condition:
+    """A ``Host`` or ``Match`` line that what follows it stands under."""
+
+    keyword: str
+    words: tuple[str, ...]
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    conditions: tuple[_Condition, ...]
+    keyword: str
+    words: tuple[str, ...]
+
+
+Options = dict[str, list[str]]
+
+
+def lookup(target: str, *, user: str, files: Sequence[str] | None = None) -> Options:
+    """What the config says about `target`, the name one would give to `ssh`.
+
+    Keywords are in lower case, values as written. `user` is who would log in unless the config
+    says so. `files` are read in this order, by default the user's and then the system's.
+
+    Raises: UsageError where a file cannot be understood.
+    """
+    found: Options = {}
+    for path in (USER_FILE, SYSTEM_FILE) if files is None else files:
+        for setting in _read(str(Path(path).expanduser())):
+            if setting.keyword in found and setting.keyword not in _REPEATED:
+                continue
+            if all(_holds(one, target, user=user, found=found) for one in setting.conditions):
+                found.setdefault(setting.keyword, []).extend(setting.words)
+    return found
+
+
+def expand(text: str, tokens: dict[str, str]) -> str:
+    """`text` with its ``%h`` and the like replaced. Raises: UsageError at an unknown one."""
+    parts = text.split("%")
+    result = [parts.pop(0)]
+    while parts:
+        part = parts.pop(0)
+        if not part:  # two percent signs
+            result.append("%" + (parts.pop(0) if parts else ""))
+        elif part[0] in tokens:
+            result.append(tokens[part[0]] + part[1:])
+        else:
+            raise UsageError(f"The SSH config uses %{part[0]} in {text!r}, which means nothing.")
+    return "".join(result)
+
+
+@lru_cache(maxsize=8)
+def _read(path: str) -> tuple[_Setting, ...]:
+    return tuple(_settings(path, within=(), depth=0))
+
+
+def _settings(path: str, *, within: tuple[_Condition, ...], depth: int) -> Iterator[_Setting]:
+    if depth > _MAX_INCLUDE_DEPTH:
+        raise UsageError(f"{path}: too many Includes within each other")
+    try:
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+    conditions = within
+    for number, line in enumerate(text.splitlines(), 1):
+        keyword, words = _split(line, f"{path}:{number}")
+        if keyword in ("host", "match"):
+            conditions = (*within, _Condition(keyword, words, f"{path}:{number}"))
+        elif keyword == "include":
+            for pattern in words:
+                for included in _included(pattern, path):
+                    yield from _settings(included, within=conditions, depth=depth + 1)
+        elif keyword:
+            yield _Setting(conditions, keyword, words)
+
+
+def _split(line: str, place: str) -> tuple[str, tuple[str, ...]]:
+    """A line's keyword in lower case and its arguments; no keyword where it says nothing."""
+    line = line.strip()
+    if not line or line.startswith("#"):
+        return "", ()
+    keyword = line.replace("=", " ", 1).split(None, 1)[0].lower()
+    rest = line[len(keyword) :].lstrip()
+    if rest.startswith("="):
+        rest = rest[1:].lstrip()
+    if keyword == "proxycommand":  # the whole line is for the shell
+        return keyword, (rest,)
+    try:
+        lexer = shlex.shlex(rest, posix=True, punctuation_chars=False)
+        lexer.whitespace_split = True
+        words = tuple(lexer)
+    except ValueError as error:
+        raise UsageError(f"{place}: {error}") from error
+    if not words:
+        raise UsageError(f"{place}: {keyword} has no value")
+    return keyword, words
+
+
+def _included(pattern: str, path: str) -> list[str]:
+    expanded = Path(pattern).expanduser()
+    if not expanded.is_absolute():
+        folder = "/etc/ssh" if path.startswith("/etc/ssh/") else "~/.ssh"
+        expanded = Path(folder).expanduser() / expanded
+    return sorted(glob.glob(str(expanded)))  # noqa: PTH207 - the pattern is absolute
+
+
+def _holds(condition: _Condition, target: str, *, user: str, found: Options) -> bool:
+    if condition.keyword == "host":
+        return _matches(target, condition.words)
+    words = iter(condition.words)
+    for word in words:
+        negated, criterion = word.startswith("!"), word.removeprefix("!").lower()
+        if criterion in ("all", "final", "canonical"):
+            holds = criterion != "canonical"  # names are never made canonical here
+        else:
+            value = next(words, None)
+            if value is None:
+                raise UsageError(f"{condition.place}: Match {criterion} has no value")
+            holds = _criterion_holds(criterion, value, target, user=user, found=found)
+        if holds == negated:
+            return False
+    return True
+
+
+def _criterion_holds(criterion: str, value: str, target: str, *, user: str, found: Options) -> bool:
+    hostname = expand(found.get("hostname", [target])[0], {"h": target})
+    login = found.get("user", [user])[0]
+    if criterion == "exec":
+        port = found.get("port", ["22"])[0]
+        tokens = {"h": hostname, "n": target, "p": port, "r": login, "u": local_user()}
+        return _succeeds(expand(value, tokens | {"d": str(Path.home()), "l": socket.gethostname()}))
+    known = {"host": hostname, "originalhost": target, "user": login, "localuser": local_user()}
+    if criterion not in known:
+        return False
+    return _matches(known[criterion], value.split(","))
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a pattern of the list matches, and none that begins with ``!`` does."""
+    name = name.lower()
+    found = False
+    for pattern in patterns:
+        literal = pattern.removeprefix("!").lower().replace("[", "[[]")
+        if fnmatchcase(name, literal):
+            if pattern.startswith("!"):
+                return False
+            found = True
+    return found
+
+
+def _succeeds(command: str) -> bool:
+    try:
+        run = subprocess.run(  # noqa: S602 - the user's own config says so, as for ssh itself
+            command,
+            shell=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_MATCH_EXEC_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return run.returncode == 0
+
+
+@lru_cache(maxsize=1)
+def local_user() -> str:
+    """The name of who runs this process."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())

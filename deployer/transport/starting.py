@@ -1,0 +1,98 @@
+"""From a program that has been started to a runner that has said hello."""
+
+from __future__ import annotations
+
+from deployer.errors import HostError, UnreachableError
+from deployer.transport.bootstrap import Bootstrap
+from deployer.transport.command import Elevation
+from deployer.transport.framing import Message
+from deployer.transport.link import Link
+from deployer.transport.refusal import Ended
+
+_DOING = "starting the runner"
+
+
+def start_runner(
+    link: Link, bootstrap: Bootstrap, *, elevation: Elevation, timeout_s: float
+) -> None:
+    """Lead the dialogue until the runner's hello, and keep that in `link`.
+
+    Each answer of the host is waited for `timeout_s` at most.
+
+    Raises: AuthenticationError, NoPythonError, UnreachableError.
+    """
+    start = _Start(link, elevation=elevation, timeout_s=timeout_s)
+    if elevation.password is not None:
+        start.become_root()
+    greeting = start.ask(bootstrap.loader)
+    if greeting.get("bootstrap") == "need":
+        greeting = start.ask(bootstrap.payload)
+    if greeting.get("bootstrap") == "old":
+        raise UnreachableError(
+            f"the host's python3 is {greeting['python']}; 3.8 or newer is needed",
+            host=link.host.name,
+            doing=_DOING,
+            hint="Install a newer python3 on the host.",
+        )
+    if greeting.get("hello") != 1:
+        raise UnreachableError(
+            f"the runner speaks another language than this deployer: {greeting}",
+            host=link.host.name,
+            doing=_DOING,
+        )
+    link.hello = greeting
+
+
+class _Start:
+    def __init__(self, link: Link, *, elevation: Elevation, timeout_s: float) -> None:
+        self._link = link
+        self._elevation = elevation
+        self._timeout_s = timeout_s
+
+    def become_root(self) -> None:
+        """Get past sudo; the program's first message says that it has begun."""
+        link = self._link
+        try:
+            self._elevation.give_password(
+                link.process, has_begun=link.has_greeting, timeout_s=self._timeout_s
+            )
+        except (OSError, EOFError):
+            raise self._failure("becoming root") from None
+        if not link.has_greeting():
+            raise self._failure("becoming root")
+        link.greeting(0)
+
+    def ask(self, data: bytes) -> Message:
+        """Send `data`; what the host says to it."""
+        try:
+            self._link.process.write(data)
+        except (OSError, EOFError):
+            raise self._failure(_DOING) from None
+        greeting = self._link.greeting(self._timeout_s)
+        if greeting is None:
+            raise self._failure(_DOING)
+        return greeting
+
+    def _failure(self, doing: str) -> HostError:
+        """What to raise when no greeting has come."""
+        link, process, elevation = self._link, self._link.process, self._elevation
+        if process.has_ended:
+            status = process.exit_status(1.0)
+            if status is None and not process.is_connected():
+                return UnreachableError("the connection broke", host=link.host.name, doing=doing)
+            said = elevation.without_prompt(process.errors(wait_s=1.0))
+            return Ended(elevation=elevation, status=status, said=said).error()
+        if link.garbage:
+            return UnreachableError(
+                f"the host prints text where the runner should speak: {link.garbage!r}",
+                host=link.host.name,
+                doing=doing,
+                hint=f"Does a start file of {elevation.user}'s shell, such as ~/.bashrc, print it? "
+                "It must not do so where no terminal is.",
+            )
+        said = elevation.without_prompt(process.errors())
+        return UnreachableError(
+            f"no answer within {self._timeout_s:g} s" + (f"; it said: {said}" if said else ""),
+            host=link.host.name,
+            doing=doing,
+        )
