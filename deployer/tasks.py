@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fabric import Collection, task
+from fabric import task
+from invoke.collection import Collection
 from invoke.exceptions import Exit
 
 _HELP = {
