@@ -1,0 +1,3035 @@
+"""The part of deployer that works on the host: sent over standard input, needs Python 3.8 alone.
+
+Theory of operation
+===================
+
+The runner answers requests that arrive as length-framed JSON on standard input (docs/wire.md). One
+thread reads them and passes relayed bytes on; a second works on one request at a time, so that the
+end of standard input, which means that the controller is gone, is noticed amid an apply.
+
+An apply is a commit that must be confirmed. Before the first change, everything that is needed to
+take it back is on the disk, in ``/var/lib/deployer/pending``:
+
+``before.json``    a manifest of all of /etc, of /var/lib within bounds, and of every path that the
+                   plan touches: type, mode, owner, time, link target, hash
+``images.pack``    the contents of those files that may change
+``after.json``     the same manifest as the apply left it
+``journal.jsonl``  one line an event, on the disk before the thing itself is done
+``plan.json``      the plan, without contents
+
+A revert compares each path in three states: before, as we left it, now. What is as we left it goes
+back, times included; what someone else has changed since stays and is reported. Packages are purged
+by the package manager first, so that the files then only have to be put right. Confirm and revert
+begin with the rename of ``pending``: only one of them can succeed.
+
+Sections: settings, words, framing, children, looking at things, facts, probe, manifests, images,
+state folder, package managers, services, steps, apply, putting back, revert, relays, main loop.
+"""
+
+# contextlib is left to what needs it, and `zip(strict=)` came with Python 3.10:
+# ruff: noqa: SIM105, B905
+# pathlib costs more time at every start than all that a probe does:
+# ruff: noqa: PTH101, PTH102, PTH103, PTH104, PTH106, PTH108, PTH110, PTH112, PTH115, PTH116
+# ruff: noqa: PTH118, PTH120, PTH123, PTH202, PTH207, PTH208, PTH211
+
+from __future__ import annotations
+
+import binascii
+import errno
+import fcntl
+import json
+import os
+import select
+import signal
+import stat
+import struct
+import sys
+import threading
+import time
+
+TYPE_CHECKING = False  # typing itself is not worth its 3 ms
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from hashlib import sha256
+    from typing import Any
+
+    Json = dict[str, Any]
+    Entry = dict[str, Any]
+    Manifest = dict[str, Entry]
+else:
+    try:
+        from _sha256 import sha256  # hashlib loads OpenSSL, which takes longer than a whole probe
+    except ImportError:
+        from hashlib import sha256
+
+# --- settings -------------------------------------------------------------------------------------
+
+_SETTINGS: Json = {
+    "state": "/var/lib/deployer",
+    "etc": "/etc",
+    "var_lib": "/var/lib",
+    "cache": "/run/deployer",
+    **globals().get("__settings__", {}),
+}
+STATE: str = _SETTINGS["state"]
+ETC: str = _SETTINGS["etc"]
+VAR_LIB: str = _SETTINGS["var_lib"]
+CACHE: str = _SETTINGS["cache"]
+
+PROTOCOL = 1
+MAX_MESSAGE_BYTES = 64 << 20
+CHUNK_BYTES = 1 << 16
+SHOWN_BYTES = 1 << 20
+ALIVE_EVERY_S = 5.0
+OUTPUT_TAIL_BYTES = 16 << 10
+
+CHILD_LIMIT_S = 60.0
+COMMAND_LIMIT_S = 600.0
+PACKAGE_LIMIT_S = 1800.0
+
+# --- words: how a request ends when it does not succeed -------------------------------------------
+
+
+class Refusal(Exception):  # noqa: N818 - an answer
+    """A request that ends with an error of docs/wire.md."""
+
+    def __init__(self, code: str, message: str, **details: Any) -> None:
+        super().__init__(code, message)
+        self.reply: Json = {"code": code, "message": message, **details}
+
+
+class StepError(Exception):
+    """A change that did not succeed; `output` is what the tool said."""
+
+    code = "step-failed"
+
+    def __init__(self, message: str, output: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.output = output
+
+
+class ConfigTestError(StepError):
+    """A proxy's own check has refused the configuration."""
+
+    code = "config-test-failed"
+
+
+class Gone(Exception):  # noqa: N818 - an event
+    """The controller is gone, and what is under way must be taken back."""
+
+
+def os_words(error: OSError) -> str:
+    """An `OSError` without its number."""
+    return os.strerror(error.errno) if error.errno else str(error)
+
+
+# --- framing --------------------------------------------------------------------------------------
+
+
+class Channel:
+    """Length-framed JSON over two file descriptors; `send` may be called from any thread."""
+
+    def __init__(self, in_fd: int, out_fd: int) -> None:
+        self.in_fd = in_fd
+        self._out_fd = out_fd
+        self._lock = threading.Lock()
+        self._received = bytearray()
+        self.gone = threading.Event()
+
+    def send(self, message: Json) -> None:
+        """Send one message; a controller that is gone is noted, not raised."""
+        body = json.dumps(message, separators=(",", ":")).encode()
+        frame = memoryview(struct.pack(">I", len(body)) + body)
+        with self._lock:
+            try:
+                while frame:
+                    frame = frame[os.write(self._out_fd, frame) :]
+            except OSError:
+                self.gone.set()
+
+    def receive(self) -> Iterator[Json]:
+        """The messages that one read completes; sets `gone` at the end of the input."""
+        data = os.read(self.in_fd, 1 << 18)
+        if not data:
+            self.gone.set()
+            return
+        self._received += data
+        while len(self._received) >= 4:
+            (length,) = struct.unpack_from(">I", self._received)
+            if length > MAX_MESSAGE_BYTES:
+                raise ValueError(f"a message of {length} bytes is too long")
+            if len(self._received) < 4 + length:
+                return
+            body = bytes(self._received[4 : 4 + length])
+            del self._received[: 4 + length]
+            message = json.loads(body)
+            if not isinstance(message, dict):
+                raise ValueError("a message must be an object")
+            yield message
+
+
+def to_b64(data: bytes) -> str:
+    return binascii.b2a_base64(data, newline=False).decode()
+
+
+def canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(
+        "utf-8", "surrogatepass"
+    )
+
+
+# --- children -------------------------------------------------------------------------------------
+
+CHILD_ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LC_ALL": "C.UTF-8",
+    "HOME": "/root",
+    "SYSTEMD_PAGER": "",
+    "SYSTEMD_COLORS": "0",
+}
+
+
+class Children:
+    """Runs programs without a shell, each in a session of its own, each with a time limit."""
+
+    def __init__(self, gone: Callable[[], bool]) -> None:
+        self._gone = gone
+
+    def run(
+        self,
+        argv: list[str],
+        *,
+        limit_s: float = CHILD_LIMIT_S,
+        environment: dict[str, str] | None = None,
+        chdir: str | None = None,
+        interruptible: bool = True,
+        on_output: Callable[[str], None] | None = None,
+    ) -> tuple[int, str]:
+        """The exit code and the end of the output, both streams in one.
+
+        Raises:
+            StepError: the program does not exist, or took longer than `limit_s`.
+            Gone: the controller went away meanwhile, and the program was ended for it.
+        """
+        if (
+            chdir
+        ):  # posix_spawn has no working directory; the words stay words for this constant script
+            argv = ["/bin/sh", "-c", 'cd -- "$1" && shift && exec "$@"', "sh", chdir, *argv]
+        read_end, write_end = os.pipe()
+        try:
+            pid = self._spawn(argv, write_end, {**CHILD_ENVIRONMENT, **(environment or {})})
+        except OSError as error:
+            os.close(read_end)
+            raise StepError(f"{argv[0]} cannot be run: {os_words(error)}") from None
+        finally:
+            os.close(write_end)
+        try:
+            return self._follow(pid, argv, read_end, limit_s, interruptible, on_output)
+        finally:
+            os.close(read_end)
+
+    @staticmethod
+    def _spawn(argv: list[str], output: int, environment: dict[str, str]) -> int:
+        return os.posix_spawnp(
+            argv[0],
+            argv,
+            environment,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, output, 1),
+                (os.POSIX_SPAWN_DUP2, output, 2),
+            ],
+            setsid=True,
+            setsigdef=[signal.SIGPIPE, signal.SIGHUP],
+        )
+
+    def _follow(
+        self,
+        pid: int,
+        argv: list[str],
+        read_end: int,
+        limit_s: float,
+        interruptible: bool,
+        on_output: Callable[[str], None] | None,
+    ) -> tuple[int, str]:
+        tail = bytearray()
+        deadline = time.monotonic() + limit_s
+        reading = True
+        while True:
+            # A program that leaves a daemon behind ends without closing the pipe: hence the poll.
+            ready = select.select([read_end] if reading else [], [], [], 0.1 if reading else 0.005)
+            if ready[0]:
+                data = os.read(read_end, CHUNK_BYTES)
+                reading = bool(data)
+                tail = (tail + data)[-OUTPUT_TAIL_BYTES:]
+                if data and on_output:
+                    on_output(data.decode("utf-8", "replace"))
+                if data:
+                    continue
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                return _exit_code(status), tail.decode("utf-8", "replace").strip()
+            if interruptible and self._gone():
+                _end_group(pid)
+                raise Gone
+            if time.monotonic() > deadline:
+                _end_group(pid)
+                text = tail.decode("utf-8", "replace").strip()
+                raise StepError(f"{argv[0]} did not end within {limit_s:g} s and was killed", text)
+
+    def succeed(self, argv: list[str], **options: Any) -> str:
+        """The output of a program that must exit with 0.
+
+        Raises:
+            StepError: it did not.
+        """
+        code, output = self.run(argv, **options)
+        if code != 0:
+            raise StepError(f"{' '.join(argv[:3])} ended with exit code {code}", output)
+        return output
+
+
+def _exit_code(status: int) -> int:
+    return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+
+
+def _end_group(pid: int) -> None:
+    """Ask the child's process group to end, then make it."""
+    for number, patience_s in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 10.0)):
+        try:
+            os.killpg(pid, number)
+        except ProcessLookupError:
+            pass
+        deadline = time.monotonic() + patience_s
+        while time.monotonic() < deadline:
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                return
+            time.sleep(0.01)
+
+
+# --- looking at things ----------------------------------------------------------------------------
+
+_TYPES = (
+    (stat.S_ISREG, "file"),
+    (stat.S_ISDIR, "directory"),
+    (stat.S_ISLNK, "link"),
+    (stat.S_ISFIFO, "fifo"),
+    (stat.S_ISSOCK, "socket"),
+)
+
+
+def type_of(info: os.stat_result) -> str:
+    for is_type, word in _TYPES:
+        if is_type(info.st_mode):
+            return word
+    return "device"
+
+
+def look_at(path: str) -> os.stat_result | None:
+    """What is at `path`, links not followed; `None` where there is nothing."""
+    try:
+        return os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def check_path(path: Any) -> str:
+    """`path`, absolute and normalised.
+
+    Raises:
+        Refusal: it is not.
+    """
+    if not isinstance(path, str) or not path.startswith("/") or "\0" in path:
+        raise Refusal("bad-request", f"{path!r} is not an absolute path")
+    if os.path.normpath(path) != path or path.startswith("//"):
+        raise Refusal("bad-request", f"{path!r} is not a normalised path")
+    return path
+
+
+def open_regular(path: str) -> int:
+    """Open a regular file for reading, whatever takes its place meanwhile."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return descriptor
+
+
+def chunks_of(path: str) -> Iterator[bytes]:
+    descriptor = open_regular(path)
+    try:
+        while True:
+            data = os.read(descriptor, CHUNK_BYTES)
+            if not data:
+                return
+            yield data
+    finally:
+        os.close(descriptor)
+
+
+def hash_of(path: str) -> str:
+    digest = sha256()
+    for data in chunks_of(path):
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def read_text(path: str) -> str:
+    """A small file of the system as text; empty where it is not there."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def user_name(uid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def group_name(gid: int) -> str:
+    import grp
+
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
+
+
+def user_id(name: str) -> int:
+    """The number of a user given by name or number."""
+    import pwd
+
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        if name.isdigit():
+            return int(name)
+        raise StepError(f"there is no user {name} on the host") from None
+
+
+def group_id(name: str) -> int:
+    """The number of a group given by name or number."""
+    import grp
+
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        if name.isdigit():
+            return int(name)
+        raise StepError(f"there is no group {name} on the host") from None
+
+
+# --- facts ----------------------------------------------------------------------------------------
+
+_DISTRIBUTIONS = {
+    "debian": ("Debian", "Debian"),
+    "ubuntu": ("Ubuntu", "Debian"),
+    "linuxmint": ("Linux Mint", "Debian"),
+    "fedora": ("Fedora", "RedHat"),
+    "rhel": ("RedHat", "RedHat"),
+    "centos": ("CentOS", "RedHat"),
+    "rocky": ("Rocky", "RedHat"),
+    "almalinux": ("AlmaLinux", "RedHat"),
+    "alpine": ("Alpine", "Alpine"),
+    "arch": ("Archlinux", "Archlinux"),
+}
+
+
+def facts() -> Json:
+    """Ansible's facts, read from files alone: no program is started, no name is looked up."""
+    system = os.uname()
+    return {
+        **_distribution(),
+        "ansible_hostname": system.nodename.partition(".")[0],
+        "ansible_fqdn": _fqdn(system.nodename),
+        "ansible_architecture": system.machine,
+        "ansible_kernel": system.release,
+        "ansible_processor_vcpus": os.cpu_count() or 1,
+        "ansible_memtotal_mb": _memory_mb(),
+        "ansible_default_ipv4": _default_ipv4(),
+        "ansible_all_ipv6_addresses": _ipv6_addresses(),
+        "ansible_service_mgr": "systemd" if os.path.isdir("/run/systemd/system") else _init_name(),
+        "ansible_pkg_mgr": _package_manager(),
+        "ansible_python_version": ".".join(map(str, sys.version_info[:3])),
+        "ansible_user_id": user_name(os.geteuid()),
+    }
+
+
+def _distribution() -> Json:
+    release: dict[str, str] = {}
+    for line in (read_text("/etc/os-release") or read_text("/usr/lib/os-release")).splitlines():
+        key, _, value = line.partition("=")
+        release[key.strip()] = value.strip().strip("\"'")
+    word = release.get("ID", "")
+    name, family = _DISTRIBUTIONS.get(word, (release.get("NAME", word).partition(" ")[0], ""))
+    version = release.get("VERSION_ID", "")
+    if word == "debian":  # 12 in os-release, 12.9 here; a test release has words instead
+        exact = read_text("/etc/debian_version").strip()
+        version = exact if exact[:1].isdigit() else version
+    like = release.get("ID_LIKE", "").split()
+    family = family or ("Debian" if "debian" in like else "RedHat" if "rhel" in like else name)
+    return {
+        "ansible_distribution": name,
+        "ansible_distribution_release": release.get("VERSION_CODENAME", ""),
+        "ansible_distribution_version": version,
+        "ansible_distribution_major_version": version.partition(".")[0],
+        "ansible_os_family": family,
+    }
+
+
+def _fqdn(nodename: str) -> str:
+    """The host's full name by /etc/hosts; DNS could hang."""
+    if "." in nodename:
+        return nodename
+    for line in read_text("/etc/hosts").splitlines():
+        names = line.partition("#")[0].split()[1:]
+        if nodename in names:
+            return next((name for name in names if name.startswith(nodename + ".")), names[0])
+    return nodename
+
+
+def _memory_mb() -> int:
+    for line in read_text("/proc/meminfo").splitlines():
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) // 1024
+    return 0
+
+
+def _default_ipv4() -> Json:
+    for line in read_text("/proc/net/route").splitlines()[1:]:
+        fields = line.split()
+        if len(fields) > 7 and fields[1] == "00000000" and int(fields[3], 16) & 1:
+            import _socket
+
+            gateway = _socket.inet_ntoa(struct.pack("=I", int(fields[2], 16)))
+            return {"address": _own_address(), "interface": fields[0], "gateway": gateway}
+    return {}
+
+
+def _own_address() -> str:
+    """The address that packets to the outside would carry; connecting UDP sends none."""
+    import _socket
+
+    probe = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
+    try:
+        probe.connect(("192.0.2.1", 9))
+        return str(probe.getsockname()[0])
+    except OSError:
+        return ""
+    finally:
+        probe.close()
+
+
+def _ipv6_addresses() -> list[str]:
+    lines = read_text("/proc/net/if_inet6").splitlines()
+    found = [fields[0] for fields in map(str.split, lines) if len(fields) > 5 and fields[5] != "lo"]
+    if not found:
+        return []
+    import _socket
+
+    return [_socket.inet_ntop(_socket.AF_INET6, binascii.unhexlify(text)) for text in found]
+
+
+def _init_name() -> str:
+    return read_text("/proc/1/comm").strip() or "unknown"
+
+
+def _package_manager() -> str:
+    for word in ("apt-get", "dnf", "yum", "apk", "pacman", "zypper"):
+        if any(os.path.exists(f"{folder}/{word}") for folder in ("/usr/bin", "/sbin")):
+            return {"apt-get": "apt"}.get(word, word)
+    return "unknown"
+
+
+# --- probe ----------------------------------------------------------------------------------------
+
+_PROBE_KINDS = ("file", "directory", "link", "package", "service", "user", "command")
+
+
+class Probe:
+    """Looks at resources; what one tool can tell of many is asked once."""
+
+    def __init__(self, children: Children) -> None:
+        self._children = children
+
+    def observe(self, resources: list[Json]) -> list[Json]:
+        """One observation a resource, in order."""
+        for resource in resources:
+            if resource.get("kind") not in _PROBE_KINDS:
+                raise Refusal("bad-request", "unknown kind {!r}".format(resource.get("kind")))
+            if resource["kind"] in ("file", "directory", "link"):
+                check_path(resource["name"])
+        named = {kind: [r["name"] for r in resources if r["kind"] == kind] for kind in _PROBE_KINDS}
+        packages = installed_packages(named["package"]) if named["package"] else {}
+        units = Systemd(self._children).show(named["service"]) if named["service"] else {}
+        return [self._observe(resource, packages, units) for resource in resources]
+
+    def _observe(self, resource: Json, packages: dict[str, str], units: dict[str, Json]) -> Json:
+        kind, name, query = resource["kind"], resource["name"], resource.get("query") or {}
+        observation: Json = {"id": resource["id"]}
+        attributes: Json | None = None
+        try:
+            if kind == "package":
+                attributes = {"version": packages[name]} if name in packages else None
+            elif kind == "service":
+                attributes = service_attributes(units.get(name))
+            elif kind == "user":
+                attributes = user_attributes(name)
+            elif kind == "command":
+                attributes = {"done": self._is_done(query)}
+            else:
+                attributes = path_attributes(name)
+                content = _wanted_content(name, attributes, query)
+                if content is not None:
+                    observation["content_b64"] = to_b64(content)
+        except StepError as error:
+            observation["problem"] = error.message
+        except OSError as error:
+            observation["problem"] = f"{name} cannot be looked at: {os_words(error)}"
+        observation["attributes"] = attributes
+        observation["fingerprint"] = sha256(canonical(attributes)).hexdigest()
+        return observation
+
+    def _is_done(self, query: Json) -> bool:
+        """Whether a guarded command has nothing to do, by Ansible's rules for its guards."""
+        chdir = query.get("chdir") or "/"
+        if query.get("creates") and all(map(_matches(chdir), _listed(query["creates"]))):
+            return True
+        if query.get("removes") and not any(map(_matches(chdir), _listed(query["removes"]))):
+            return True
+        if query.get("unless"):
+            return self._children.run(list(query["unless"]), chdir=query.get("chdir"))[0] == 0
+        return False
+
+
+def _listed(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _matches(chdir: str) -> Callable[[str], bool]:
+    def anything_at(pattern: str) -> bool:
+        path = os.path.join(chdir, pattern)
+        if os.path.lexists(path):
+            return True
+        if not any(sign in pattern for sign in "*?["):
+            return False
+        import glob
+
+        return bool(glob.glob(path))
+
+    return anything_at
+
+
+def path_attributes(path: str) -> Json | None:
+    """The attributes of what is at `path`; files are hashed, special files stay closed."""
+    try:
+        info = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    except NotADirectoryError:
+        raise StepError(
+            f"nothing can be at {path}: {_first_non_folder(path)} is not a folder"
+        ) from None
+    kind = type_of(info)
+    if kind == "link":
+        return {"type": "link", "target": os.readlink(path)}
+    attributes: Json = {
+        "type": kind,
+        "mode": f"{stat.S_IMODE(info.st_mode):04o}",
+        "owner": user_name(info.st_uid),
+        "group": group_name(info.st_gid),
+    }
+    if kind == "file":
+        attributes["sha256"] = hash_of(path)
+        attributes["size"] = info.st_size
+    return attributes
+
+
+def _first_non_folder(path: str) -> str:
+    parts = path.split("/")
+    for count in range(2, len(parts)):
+        folder = "/".join(parts[:count])
+        if not os.path.isdir(folder):
+            return folder
+    return os.path.dirname(path)
+
+
+def _wanted_content(path: str, attributes: Json | None, query: Json) -> bytes | None:
+    if not query.get("want_content") or not attributes or attributes["type"] != "file":
+        return None
+    if attributes["size"] > SHOWN_BYTES or attributes["sha256"] == query.get("sha256"):
+        return None
+    return b"".join(chunks_of(path))
+
+
+def user_attributes(name: str) -> Json | None:
+    import grp
+    import pwd
+
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        return None
+    return {
+        "uid": entry.pw_uid,
+        "group": group_name(entry.pw_gid),
+        "groups": sorted(group.gr_name for group in grp.getgrall() if name in group.gr_mem),
+        "home": entry.pw_dir,
+        "shell": entry.pw_shell,
+        "comment": entry.pw_gecos,
+    }
+
+
+def service_attributes(unit: Json | None) -> Json | None:
+    """`enabled` and `active` of what `systemctl show` said; `None` where there is no such unit."""
+    if unit is None or unit.get("LoadState") in (None, "", "not-found"):
+        return None
+    state = unit.get("UnitFileState", "")
+    name = unit.get("Id", "").rpartition(".")[0]
+    enabled = state in ("enabled", "enabled-runtime")
+    if state == "generated":  # an init script, which is enabled by links of its own
+        enabled = any(
+            entry[:1] == "S" and entry[3:] == name
+            for folder in ("rc2.d", "rc3.d", "rc5.d")
+            for entry in _names_in(os.path.join(ETC, folder))
+        )
+    return {"enabled": enabled, "active": unit.get("ActiveState") in ("active", "reloading")}
+
+
+def _names_in(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+# --- manifests: what a host's folders looked like at one moment -----------------------------------
+
+#: Below /var/lib: what changes by itself, is a database with a keeper of its own, or is not ours.
+NOT_LOOKED_INTO = frozenset(
+    [
+        "apt",
+        "dpkg",
+        "docker",
+        "containers",
+        "containerd",
+        "deployer",
+        "lxc",
+        "lxd",
+        "machines",
+        "libvirt",
+        "kubelet",
+        "snapd",
+        "flatpak",
+        "mysql",
+        "postgresql",
+        "mongodb",
+        "redis",
+    ]
+)
+#: Below /var/lib: small files that package scripts keep, and that a purge does not always bring back.
+_KEPT_IN_VAR_LIB = ("ucf", "pam", "systemd/deb-systemd-", "misc", "python", "shells.state")
+_VAR_LIB_DEPTH = 4
+_VAR_LIB_NAMES = 500
+
+
+def entry_of(path: str) -> Entry | None:
+    """What a manifest says of one path: ``t`` type, ``m`` mode, ``u`` and ``g`` owner, ``s`` size,
+    ``n`` time in ns, ``to`` target of a link, ``k`` hash of a folder's names, ``x`` attributes."""
+    info = look_at(path)
+    if info is None:
+        return None
+    kind = type_of(info)
+    entry: Entry = {"t": kind, "u": info.st_uid, "g": info.st_gid, "n": info.st_mtime_ns}
+    if kind == "link":
+        entry["to"] = os.readlink(path)
+        return entry
+    entry["m"] = stat.S_IMODE(info.st_mode)
+    if kind == "file":
+        entry["s"] = info.st_size
+    elif kind == "directory":
+        entry["k"] = _names_hash(path)
+    extended = _extended_attributes(path)
+    if extended:
+        entry["x"] = extended
+    return entry
+
+
+def _names_hash(folder: str) -> str:
+    names = sorted(os.fsencode(name) for name in _names_in(folder))
+    return sha256(b"\0".join(names)).hexdigest()[:16]
+
+
+def _extended_attributes(path: str) -> Json:
+    try:
+        names = os.listxattr(path, follow_symlinks=False)
+        return {name: to_b64(os.getxattr(path, name, follow_symlinks=False)) for name in names}
+    except OSError:
+        return {}
+
+
+def tree_of(top: str, manifest: Manifest, *, depth: int = 1000, names: int = 1 << 30) -> None:
+    """Add `top` and all below it, but not what is in folders of more than `names` entries."""
+    entry = entry_of(top)
+    if entry is None:
+        return
+    manifest[top] = entry
+    if entry["t"] != "directory" or depth <= 0:
+        return
+    found = _names_in(top)
+    if len(found) > names:
+        return
+    for name in found:
+        if not (top == VAR_LIB and name in NOT_LOOKED_INTO) and os.path.join(top, name) != STATE:
+            tree_of(os.path.join(top, name), manifest, depth=depth - 1, names=names)
+
+
+def manifest_of(touched: dict[str, bool]) -> Manifest:
+    """/etc, /var/lib within bounds, and the touched paths with all below and the folders above."""
+    manifest: Manifest = {}
+    tree_of(ETC, manifest)
+    tree_of(VAR_LIB, manifest, depth=_VAR_LIB_DEPTH, names=_VAR_LIB_NAMES)
+    for path, is_deep in touched.items():
+        for folder in folders_above(path):
+            if folder not in manifest:
+                entry = entry_of(folder)
+                if entry is not None:
+                    manifest[folder] = entry
+        if is_deep or path not in manifest:
+            tree_of(path, manifest, depth=1000 if is_deep else 0)
+    return manifest
+
+
+def folders_above(path: str) -> list[str]:
+    """The folders that hold `path`, outermost first, without the root."""
+    parts = path.split("/")[1:-1]
+    return ["/" + "/".join(parts[: count + 1]) for count in range(len(parts))]
+
+
+def is_below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def has_kept_content(path: str) -> bool:
+    """Whether the contents of a file are kept when package tools may change it."""
+    if is_below(path, ETC):
+        return True
+    if not is_below(path, VAR_LIB):
+        return False
+    return path[len(VAR_LIB) + 1 :].startswith(_KEPT_IN_VAR_LIB)
+
+
+def same_meta(one: Entry, other: Entry) -> bool:
+    """Whether two entries are alike in all but time and content."""
+    return all(one.get(key) == other.get(key) for key in ("t", "m", "u", "g", "s", "to", "x"))
+
+
+def same_stamp(one: Entry, other: Entry) -> bool:
+    return same_meta(one, other) and one["n"] == other["n"]
+
+
+def content_hash(path: str, entry: Entry, known: Entry | None) -> str | None:
+    """The hash of the file of `entry`, from `known` where that is the same by its stamp."""
+    if entry["t"] != "file":
+        return None
+    if known is not None and known.get("h") and same_stamp(entry, known):
+        return str(known["h"])
+    try:
+        return hash_of(path)
+    except OSError:
+        return None
+
+
+def is_same(path: str, now: Entry | None, then: Entry | None) -> bool:
+    """Whether `path` is as it was `then`, its time aside: content, mode, owner, target."""
+    if now is None or then is None:
+        return now is None and then is None
+    if not same_meta(now, then):
+        return False
+    if now["t"] != "file" or now["n"] == then["n"]:
+        return True
+    return bool(then.get("h")) and content_hash(path, now, None) == then["h"]
+
+
+# --- images: the contents that a revert needs -----------------------------------------------------
+
+
+class ImageWriter:
+    """Appends compressed contents to one pack, each content once."""
+
+    def __init__(self, path: str) -> None:
+        self._file = open(path, "xb")  # noqa: SIM115 - closed by `close`
+        self.index: dict[str, list[int]] = {}
+
+    def add(self, path: str) -> str:
+        """Keep the content of `path`; returns its hash."""
+        import zlib
+
+        start = self._file.tell()
+        digest, packer = sha256(), zlib.compressobj(1)
+        for data in chunks_of(path):
+            digest.update(data)
+            self._file.write(packer.compress(data))
+        self._file.write(packer.flush())
+        name = digest.hexdigest()
+        if name in self.index:
+            self._file.seek(start)
+            self._file.truncate()
+        else:
+            self.index[name] = [start, self._file.tell() - start]
+        return name
+
+    def close(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+
+class Images:
+    """Reads the contents back, each checked against its hash."""
+
+    def __init__(self, path: str, index: dict[str, list[int]]) -> None:
+        self._path = path
+        self._index = index
+
+    def has(self, name: str | None) -> bool:
+        return name in self._index
+
+    def write(self, name: str, out: int) -> None:
+        """Write one content to the descriptor `out`.
+
+        Raises:
+            StepError: it is not what was kept.
+        """
+        import zlib
+
+        start, left = self._index[name]
+        digest, unpacker = sha256(), zlib.decompressobj()
+        try:
+            with open(self._path, "rb") as pack:
+                pack.seek(start)
+                while left > 0:
+                    packed = pack.read(min(left, CHUNK_BYTES))
+                    if not packed:
+                        break
+                    left -= len(packed)
+                    self._out(unpacker.decompress(packed), digest, out)
+                self._out(unpacker.flush(), digest, out)
+        except (OSError, zlib.error) as error:
+            raise StepError(f"its kept content cannot be read: {error}") from None
+        if digest.hexdigest() != name:
+            raise StepError("its kept content is damaged, so it is left as it is now")
+
+    @staticmethod
+    def _out(data: bytes, digest: Any, out: int) -> None:
+        digest.update(data)
+        write_all(out, data)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+# --- state folder ---------------------------------------------------------------------------------
+
+
+def sync_folder(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_synced(path: str, data: bytes) -> None:
+    """A file of our own, whole or not at all."""
+    descriptor = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        write_all(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.rename(path + ".new", path)
+
+
+def read_json(path: str) -> Json | None:
+    try:
+        with open(path, "rb") as file:
+            value = json.load(file)
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def now_text() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def remove_tree(path: str) -> None:
+    """Remove `path` and all below it, links not followed; a mount point below is an error."""
+    info = look_at(path)
+    if info is None:
+        return
+    if not stat.S_ISDIR(info.st_mode):
+        os.unlink(path)
+        return
+    if os.path.ismount(path):
+        raise OSError(errno.EBUSY, f"a file system is mounted at {path}")
+    for name in os.listdir(path):
+        remove_tree(os.path.join(path, name))
+    os.rmdir(path)
+
+
+class StateFolder:
+    """``/var/lib/deployer``: the lock, the one commit under way, and what became of all others."""
+
+    def __init__(self) -> None:
+        self.pending = os.path.join(STATE, "pending")
+        self.reverting = os.path.join(STATE, "reverting")
+        self.generations = os.path.join(STATE, "generations")
+        self.reverted = os.path.join(STATE, "reverted")
+        self._lock_fd: int | None = None
+
+    def make(self) -> None:
+        """Make the folders; the time of the folder around them stays as it was."""
+        if not os.path.isdir(STATE):
+            around = os.path.dirname(STATE)
+            info = os.stat(around)
+            os.mkdir(STATE, 0o700)
+            os.utime(around, ns=(info.st_atime_ns, info.st_mtime_ns))
+        os.chmod(STATE, 0o700)
+        for folder in (self.generations, self.reverted):
+            if not os.path.isdir(folder):
+                os.mkdir(folder, 0o700)
+        for name in os.listdir(STATE):  # from a run that died before it had changed anything
+            if name.startswith(("new-", "gone-")):
+                remove_tree(os.path.join(STATE, name))
+
+    def lock(self, holder: Json) -> None:
+        """Take the lock for as long as this process lives, or until `unlock`.
+
+        Raises:
+            Refusal: another run has it.
+        """
+        if self._lock_fd is not None:
+            return
+        path = os.path.join(STATE, "lock")
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            by = read_json(path) or {}
+            who = "{} from {}".format(by.get("who", "someone"), by.get("from", "somewhere"))
+            raise Refusal(
+                "locked",
+                "another run is at work on this host: {}, since {}".format(
+                    who, by.get("since", "?")
+                ),
+                holder=who,
+                since=by.get("since", ""),
+            ) from None
+        os.ftruncate(descriptor, 0)
+        text = json.dumps({**holder, "since": now_text(), "pid": os.getpid()})
+        os.pwrite(descriptor, text.encode(), 0)
+        self._lock_fd = descriptor
+
+    def unlock(self) -> None:
+        if self._lock_fd is not None:
+            os.ftruncate(self._lock_fd, 0)
+            os.close(self._lock_fd)
+            self._lock_fd = None
+
+    def under_way(self) -> Json | None:
+        """The commit that is neither confirmed nor reverted, as its ``meta.json`` says."""
+        for folder, state in ((self.pending, "pending"), (self.reverting, "revert-failed")):
+            if os.path.isdir(folder):
+                meta = read_json(os.path.join(folder, "meta.json")) or {}
+                known = {key: meta.get(key, "") for key in ("commit", "who", "from", "time")}
+                return {**known, "state": state}
+        return None
+
+    def last_generation(self) -> int:
+        numbers = [int(name) for name in _names_in(self.generations) if name.isdigit()]
+        return max(numbers, default=0)
+
+    def history(self) -> list[Json]:
+        """What became of every commit, newest first."""
+        records = []
+        for name in _names_in(self.generations):
+            records.append(read_json(os.path.join(self.generations, name, "meta.json")))
+        for name in _names_in(self.reverted):
+            path = os.path.join(self.reverted, name)
+            is_record = name.endswith(".json")
+            records.append(read_json(path if is_record else os.path.join(path, "meta.json")))
+        failed = read_json(os.path.join(self.reverting, "meta.json"))
+        if failed:
+            records.append({**failed, "state": "revert-failed", "generation": None})
+        known = [record for record in records if record]
+        return sorted(known, key=lambda record: (record.get("time", ""), record.get("commit", "")))[
+            ::-1
+        ]
+
+    def state_of(self, commit: str) -> str:
+        """What has become of `commit`, in the words of the wire."""
+        going = self.under_way()
+        if going and going["commit"] == commit:
+            return str(going["state"])
+        for record in self.history():
+            if record.get("commit") == commit:
+                return str(record["state"])
+        return "unknown"
+
+
+class Journal:
+    """One JSON object a line, each on the disk before `write` returns."""
+
+    def __init__(self, path: str) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def write(self, event: str, **details: Any) -> None:
+        write_all(self._fd, json.dumps({"event": event, **details}).encode() + b"\n")
+        os.fsync(self._fd)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def read_journal(path: str) -> list[Json]:
+    """The events of a journal; a last line that was cut off by a crash does not count.
+
+    Raises:
+        StepError: it is not a journal that we wrote.
+    """
+    try:
+        with open(path, "rb") as file:
+            *lines, _ = file.read().split(b"\n")
+    except OSError as error:
+        raise StepError(f"the journal cannot be read: {os_words(error)}") from None
+    events = []
+    for number, line in enumerate(lines, 1):
+        try:
+            event = json.loads(line)
+            events.append({"event": event["event"], **event})
+        except (ValueError, KeyError, TypeError):
+            raise StepError(f"line {number} of the journal is damaged") from None
+    if not events or events[0]["event"] != "begin":
+        raise StepError("the journal has no beginning")
+    return events
+
+
+# --- package managers -----------------------------------------------------------------------------
+
+
+def package_states() -> dict[str, tuple[str, str]]:
+    """Every package that dpkg knows: its state (``installed``, ``config-files``…) and version."""
+    states = {}
+    for block in read_text("/var/lib/dpkg/status").split("\n\n"):
+        if block.startswith("Package: ") or "\nPackage: " in block:
+            fields = _fields(block)
+            states[fields["Package"]] = (fields["Status"].split()[-1], fields.get("Version", ""))
+    return states
+
+
+def _fields(block: str) -> dict[str, str]:
+    fields = {"Package": "", "Status": "? ? ?"}
+    for line in block.splitlines():
+        key, colon, value = line.partition(": ")
+        if colon and key in ("Package", "Status", "Version", "Auto-Installed"):
+            fields[key] = value
+    return fields
+
+
+def installed_packages(names: list[str]) -> dict[str, str]:
+    """The versions of those of `names` that are installed, without reading what is not asked."""
+    text = "\n" + read_text("/var/lib/dpkg/status")
+    found = {}
+    for name in names:
+        start = text.find(f"\nPackage: {name}\n")
+        if start >= 0:
+            fields = _fields(text[start : text.find("\n\n", start + 1)])
+            if fields["Status"].split()[-1] == "installed":
+                found[name] = fields["Version"]
+    return found
+
+
+def automatic_packages() -> list[str]:
+    """The packages that apt would remove when nothing needs them any more."""
+    blocks = read_text("/var/lib/apt/extended_states").split("\n\n")
+    every = [_fields(block) for block in blocks]
+    return sorted(fields["Package"] for fields in every if fields.get("Auto-Installed") == "1")
+
+
+_APT_ENVIRONMENT = {
+    "DEBIAN_FRONTEND": "noninteractive",
+    "DEBCONF_NONINTERACTIVE_SEEN": "true",
+    "NEEDRESTART_MODE": "a",
+    "NEEDRESTART_SUSPEND": "1",
+    "APT_LISTCHANGES_FRONTEND": "none",
+    "UCF_FORCE_CONFFOLD": "1",
+}
+_APT_OPTIONS = [
+    "-o",
+    "Dpkg::Options::=--force-confdef",
+    "-o",
+    "Dpkg::Options::=--force-confold",
+    "-o",
+    "DPkg::Lock::Timeout=60",
+]
+#: A rough guess of what packages take beyond what is known, by folder.
+_PACKAGE_MARGINS = {"/usr": 96 << 20, "/var/lib/dpkg": 16 << 20, "/var/cache": 32 << 20}
+
+
+class Apt:
+    """Debian's package manager: apt-get(8), with dpkg's own list as the word on what is there."""
+
+    def __init__(self, children: Children, on_output: Callable[[str], None] | None) -> None:
+        self._children = children
+        self._on_output = on_output
+
+    def _get(self, *words: str) -> tuple[int, str]:
+        # Not to be interrupted: dpkg's own state is worth more than a few seconds.
+        return self._children.run(
+            ["apt-get", "-y", "-q", *_APT_OPTIONS, *words],
+            limit_s=PACKAGE_LIMIT_S,
+            environment=_APT_ENVIRONMENT,
+            interruptible=False,
+            on_output=self._on_output,
+        )
+
+    def _change(self, *words: str) -> None:
+        code, output = self._get(*words)
+        if code != 0:
+            raise StepError(f"apt-get {words[0]} ended with exit code {code}", output)
+
+    def install(self, wanted: dict[str, str]) -> None:
+        """Install packages, name → version or nothing; lists are fetched anew only where needed."""
+        words = [name + ("=" + version if version else "") for name, version in wanted.items()]
+        command = ("install", "--no-install-recommends", "--allow-downgrades", *words)
+        code, output = self._get(*command)
+        if code == 0:
+            return
+        updated, update_output = self._get("update")
+        if updated != 0:
+            text = f"{output}\n\napt-get update:\n{update_output}"
+            raise StepError("apt-get could install {} neither before nor after apt-get update".format(" ".join(words)), text)  # fmt: skip
+        self._change(*command)
+
+    def remove(self, names: list[str]) -> None:
+        self._change("remove", *names)
+
+    def purge(self, names: list[str], ours: list[str]) -> None:
+        """Purge `names`, provided that nothing but `ours` goes with them."""
+        self._children.run(
+            ["dpkg", "--configure", "-a", "--force-confold"],
+            limit_s=PACKAGE_LIMIT_S,
+            environment=_APT_ENVIRONMENT,
+            interruptible=False,
+        )
+        _, simulated = self._get("-s", "purge", *names)
+        lines = [line.split() for line in simulated.splitlines()]
+        going = [words[1] for words in lines if words[:1] in (["Purg"], ["Remv"])]
+        others = sorted(set(going) - set(ours))
+        if others:
+            raise StepError("other packages have come to need them: {}".format(" ".join(others)))
+        self._change("purge", *names)
+
+    def mark(self, before: list[str], present: dict[str, tuple[str, str]]) -> None:
+        """Give the packages that were there before their former marks."""
+        now = automatic_packages()
+        for word, names in (
+            ("auto", sorted(set(before) - set(now))),
+            ("manual", sorted(set(now) - set(before))),
+        ):
+            names = [name for name in names if name in present]
+            if names:
+                self._children.succeed(["apt-mark", word, *names], interruptible=False)
+
+
+_CANDIDATE_SOURCES = (
+    "/var/lib/apt/lists",
+    "/var/lib/dpkg/status",
+    "/etc/apt/sources.list",
+    "/etc/apt/sources.list.d",
+    "/etc/apt/preferences",
+    "/etc/apt/preferences.d",
+)
+
+
+def package_versions(names: list[str], children: Children) -> Json:
+    """For each name the version that is installed, and the one that an install would bring."""
+    installed = installed_packages(names)
+    asked = [name for name in names if name not in installed]
+    offered = _candidates(asked, children) if asked else {}
+    return {
+        name: {
+            "installed": installed.get(name),
+            "candidate": installed.get(name, offered.get(name)),
+        }
+        for name in names
+    }
+
+
+def _candidates(names: list[str], children: Children) -> dict[str, str | None]:
+    """What apt offers. Asking takes longer than all other facts, so the answer is kept in /run."""
+    stamps = [entry.st_mtime_ns if entry else 0 for entry in map(look_at, _CANDIDATE_SOURCES)]
+    path = os.path.join(CACHE, "candidates.json")
+    info = look_at(path)
+    known = read_json(path) if info is not None and info.st_uid == os.geteuid() else None
+    if known and known["stamps"] == stamps and all(name in known["offered"] for name in names):
+        return {name: known["offered"][name] for name in names}
+    offered = (
+        dict.fromkeys(names)
+        if not os.path.exists("/usr/bin/apt-cache")
+        else _policy(names, children)
+    )
+    try:
+        os.makedirs(CACHE, 0o700, exist_ok=True)
+        write_synced(path, json.dumps({"stamps": stamps, "offered": offered}).encode())
+    except OSError:
+        pass  # a reader that may not write there asks each time
+    return offered
+
+
+def _policy(names: list[str], children: Children) -> dict[str, str | None]:
+    offered: dict[str, str | None] = dict.fromkeys(names)
+    _, output = children.run(["apt-cache", "policy", *names])
+    name = ""
+    for line in output.splitlines():
+        if line[:1].strip() and line.endswith(":"):
+            name = line[:-1]
+        elif line.startswith("  Candidate: ") and name in offered:
+            version = line.partition(": ")[2]
+            offered[name] = None if version == "(none)" else version
+    return offered
+
+
+# --- services -------------------------------------------------------------------------------------
+
+
+_SHOWN_PROPERTIES = "Id,LoadState,UnitFileState,ActiveState,SubState,MainPID,Type"
+
+
+class Systemd:
+    """systemctl(1). A unit's name without a suffix means a service."""
+
+    def __init__(self, children: Children) -> None:
+        self._children = children
+
+    def show(self, units: list[str]) -> dict[str, Json]:
+        """Some properties of each unit, by the name that was asked, all in one call."""
+        _, output = self._children.run(
+            ["systemctl", "show", "--no-pager", "-p", _SHOWN_PROPERTIES, "--", *units]
+        )
+        blocks = [block for block in output.split("\n\n") if block.strip()]
+        if len(blocks) != len(units):
+            raise StepError("systemctl does not answer as expected", output)
+        shown = [dict(line.partition("=")[::2] for line in block.splitlines()) for block in blocks]
+        return dict(zip(units, shown))
+
+    def act(self, verb: str, unit: str) -> None:
+        """``systemctl VERB UNIT``; a failure comes with the unit's last words."""
+        code, output = self._children.run(["systemctl", verb, unit], limit_s=150.0)
+        if code != 0:
+            text = f"{output}\n{self.last_words(unit)}"
+            raise StepError(f"systemctl {verb} {unit} ended with exit code {code}", text.strip())
+
+    def reload_units(self) -> None:
+        self._children.succeed(["systemctl", "daemon-reload"], limit_s=90.0, interruptible=False)
+
+    def last_words(self, unit: str) -> str:
+        """What `systemctl status` shows, the unit's last log lines included."""
+        return self._children.run(["systemctl", "status", "--no-pager", "-l", "-n", "20", unit])[1]
+
+    def active(self, unit: str) -> bool:
+        return self.show([unit])[unit].get("ActiveState") in ("active", "reloading")
+
+    def must_be_active(self, unit: str, doing: str) -> None:
+        """Wait while the unit is on its way, then make sure that it runs."""
+        deadline = time.monotonic() + 60.0
+        while True:
+            shown = self.show([unit])[unit]
+            state = shown.get("ActiveState", "")
+            if state not in ("reloading", "activating") or time.monotonic() > deadline:
+                break
+            time.sleep(0.05)
+        if state != "active" and not (state == "inactive" and shown.get("Type") == "oneshot"):
+            raise StepError(f"{unit} is {state} after its {doing}", self.last_words(unit))
+
+    def reload(self, unit: str) -> None:
+        """Reload a unit, or start it where it does not run.
+
+        Raises:
+            StepError: it refused, or still works with its old configuration.
+        """
+        shown = self.show([unit])[unit]
+        if shown.get("ActiveState") not in ("active", "reloading"):
+            self.act("start", unit)
+            self.must_be_active(unit, "start")
+            return
+        main = int(shown.get("MainPID") or 0)
+        watch = NginxReload(main) if read_text(f"/proc/{main}/comm").strip() == "nginx" else None
+        self.act("reload", unit)
+        if watch:
+            watch.wait()
+        self.must_be_active(unit, "reload")
+
+
+class NginxReload:
+    """Tells whether nginx took a new configuration.
+
+    ``nginx -s reload`` only sends a signal. The master then reads the files, opens sockets (it tries
+    five times in 2.5 s), and starts new workers; or it writes ``[emerg]`` to its log and goes on as
+    before. Source: nginx, "Controlling nginx", and `ngx_open_listening_sockets`.
+    """
+
+    _LIMIT_S = 15.0
+    _AFTER_EMERG_S = 4.0
+
+    def __init__(self, master: int) -> None:
+        self._master = master
+        self._workers = self._children_of(master)
+        self._logs = {path: os.path.getsize(path) for path in self._open_logs()}
+
+    def wait(self) -> None:
+        """Return once new workers are there.
+
+        Raises:
+            StepError: nginx kept its old configuration; `output` has its reason.
+        """
+        deadline = time.monotonic() + self._LIMIT_S
+        refused = ""
+        while time.monotonic() < deadline:
+            if self._children_of(self._master) - self._workers:
+                return
+            if not refused:
+                refused = self._emergencies()
+                if refused:
+                    deadline = min(deadline, time.monotonic() + self._AFTER_EMERG_S)
+            time.sleep(0.02)
+        why = "refused the new configuration" if refused else "started no new workers"
+        raise StepError(
+            f"nginx {why} at its reload, though its own check had passed; the old one is still in use",
+            self._emergencies(),
+        )
+
+    @staticmethod
+    def _children_of(master: int) -> set[int]:
+        found = set()
+        for name in _names_in("/proc"):
+            if name.isdigit():
+                # pid (comm) state ppid …; the name may hold anything but ends at the last bracket
+                fields = read_text(f"/proc/{name}/stat").rpartition(")")[2].split()
+                if len(fields) > 1 and int(fields[1]) == master:
+                    found.add(int(name))
+        return found
+
+    def _open_logs(self) -> list[str]:
+        folder = f"/proc/{self._master}/fd"
+        logs = set()
+        for name in _names_in(folder):
+            try:
+                path = os.readlink(os.path.join(folder, name))
+                if path.startswith("/") and stat.S_ISREG(os.stat(path).st_mode):
+                    logs.add(path)
+            except OSError:
+                continue
+        return sorted(logs)
+
+    def _emergencies(self) -> str:
+        lines = []
+        for path, seen in self._logs.items():
+            try:
+                with open(path, "rb") as log:
+                    log.seek(seen)
+                    text = log.read(1 << 20).decode("utf-8", "replace")
+            except OSError:
+                continue
+            lines += [line for line in text.splitlines() if "[emerg]" in line]
+        return "\n".join(dict.fromkeys(lines[-10:]))
+
+
+# --- steps: one change each -----------------------------------------------------------------------
+
+PATH_KINDS = ("file", "directory", "link")
+_ONLY_AT_CREATION = ("system", "create_home", "append")
+
+
+def temporary_name(path: str) -> str:
+    """The one name beside `path` under which its successor is written."""
+    name = f".deployer-{sha256(os.fsencode(path)).hexdigest()[:16]}"
+    return os.path.join(os.path.dirname(path), name)
+
+
+def replace_file(path: str, write: Callable[[int], None], like: Entry) -> None:
+    """Put a regular file at `path` at once, with the mode ``m``, owner ``u``, ``g``, time ``n`` and
+    extended attributes ``x`` of `like`; on the disk when this returns."""
+    temporary = temporary_name(path)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    if look_at(temporary) is not None:  # ours, from a run that died here
+        os.unlink(temporary)
+    descriptor = os.open(temporary, flags, 0o600)
+    try:
+        write(descriptor)
+        _dress(descriptor, like)
+        os.fsync(descriptor)
+        os.rename(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    finally:
+        os.close(descriptor)
+    sync_folder(os.path.dirname(path))
+
+
+def _dress(target: Any, like: Entry) -> None:
+    """Owner, mode, extended attributes and time, in the order in which they survive one another."""
+    info = os.stat(target)
+    if (info.st_uid, info.st_gid) != (like["u"], like["g"]):
+        os.chown(target, like["u"], like["g"])
+    if stat.S_IMODE(os.stat(target).st_mode) != like["m"]:
+        os.chmod(target, like["m"])
+    _set_extended_attributes(target, like.get("x", {}))
+    if like.get("n") is not None:
+        os.utime(target, ns=(info.st_atime_ns, like["n"]))
+
+
+def _set_extended_attributes(target: Any, wanted: Json) -> None:
+    try:
+        present = os.listxattr(target)
+        for name in set(present) - set(wanted):
+            os.removexattr(target, name)
+        for name, value in wanted.items():
+            data = binascii.a2b_base64(value)
+            if name not in present or os.getxattr(target, name) != data:
+                os.setxattr(target, name, data)
+    except OSError:
+        pass  # the file system or a security module does not let us: the probe afterwards decides
+
+
+def replace_link(path: str, target: str) -> None:
+    """Put a symbolic link at `path` at once."""
+    temporary = temporary_name(path)
+    if look_at(temporary) is not None:
+        os.unlink(temporary)
+    os.symlink(target, temporary)
+    try:
+        os.rename(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        raise
+    sync_folder(os.path.dirname(path))
+
+
+class Steps:
+    """Makes single changes. `before` says what was there when the commit began."""
+
+    def __init__(self, children: Children, apt: Apt, before: Manifest) -> None:
+        self._children = children
+        self._apt = apt
+        self._before = before
+        self._systemd = Systemd(children)
+        self._units_changed = False
+
+    def run(self, change: Json) -> None:
+        """Make one change that is not an install of packages."""
+        kind, _, name = change["resource_id"].partition(":")
+        if kind in PATH_KINDS and "/systemd/" in name:
+            self._units_changed = True
+        try:
+            getattr(self, "_" + kind)(name, change["after"], change)
+        except OSError as error:
+            place = error.filename if isinstance(error.filename, str) else name
+            raise StepError(f"{place}: {os_words(error)}") from None
+
+    def install(self, changes: list[Json]) -> None:
+        """Install the packages of some changes in one go."""
+        names = {c["resource_id"].partition(":")[2]: c["after"].get("version", "") for c in changes}
+        self._apt.install(names)
+
+    def reload_units_if_changed(self) -> None:
+        if self._units_changed:
+            self._systemd.reload_units()
+            self._units_changed = False
+
+    # paths
+
+    def _make_parents(self, path: str) -> None:
+        for folder in folders_above(path):
+            if look_at(folder) is None:
+                os.mkdir(folder, 0o755)
+                os.chmod(folder, 0o755)  # noqa: S103 - as mkdir(1) would, whatever the umask
+                sync_folder(os.path.dirname(folder))
+
+    def _room_for(self, path: str, wanted: str) -> os.stat_result | None:
+        """What stands at `path`; only what this very commit has brought may be of another type."""
+        info = look_at(path)
+        if info is None:
+            self._make_parents(path)
+            return None
+        found = type_of(info)
+        if found != wanted and (path in self._before or found == "directory"):
+            raise StepError(f"{path} is a {found}, but should be a {wanted}")
+        return info
+
+    def _owned(self, after: Json, info: os.stat_result | None, mode: int) -> Entry:
+        """Mode and owner: what is wanted, else what is there, else the defaults."""
+        owner, group = after.get("owner"), after.get("group")
+        return {
+            "m": int(after["mode"], 8) if after.get("mode") else _mode_of(info, mode),
+            "u": user_id(owner) if owner else info.st_uid if info else os.geteuid(),
+            "g": group_id(group) if group else info.st_gid if info else os.getegid(),
+        }
+
+    def _file(self, path: str, after: Json | None, change: Json) -> None:
+        if after is None:
+            self._remove(path)
+            return
+        info = self._room_for(path, "file")
+        regular = info if info is not None and stat.S_ISREG(info.st_mode) else None
+        like = self._owned(after, regular, 0o644)
+        if regular:
+            like["x"] = _extended_attributes(path)
+        if "after_content_b64" in change:
+            content = binascii.a2b_base64(change["after_content_b64"])
+            replace_file(path, lambda descriptor: write_all(descriptor, content), like)
+        elif regular:
+            descriptor = open_regular(path)
+            try:
+                _dress(descriptor, like)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        else:
+            raise StepError(f"there is no file at {path} whose owner or mode could be changed")
+
+    def _directory(self, path: str, after: Json | None, change: Json) -> None:
+        if after is None:
+            self._remove(path)
+            return
+        info = self._room_for(path, "directory")
+        if info is None:
+            os.mkdir(path, 0o700)
+        like = self._owned(after, info, 0o755)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            _dress(descriptor, {**like, "x": _extended_attributes(path)})
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        sync_folder(os.path.dirname(path))
+
+    def _link(self, path: str, after: Json | None, change: Json) -> None:
+        if after is None:
+            self._remove(path)
+            return
+        self._room_for(path, "link")
+        replace_link(path, after["target"])
+
+    def _remove(self, path: str) -> None:
+        if look_at(path) is not None:
+            remove_tree(path)
+            sync_folder(os.path.dirname(path))
+
+    # what other programs keep
+
+    def _package(self, name: str, after: Json | None, change: Json) -> None:
+        if after is None:
+            self._apt.remove([name])
+        else:
+            self._apt.install({name: after.get("version", "")})
+
+    def _service(self, name: str, after: Json | None, change: Json) -> None:
+        self.reload_units_if_changed()
+        wanted = after if after is not None else {"enabled": False, "active": False}
+        if self._systemd.show([name])[name].get("LoadState") == "not-found":
+            raise StepError(f"there is no unit {name} on the host")
+        if wanted.get("enabled") is not None:
+            self._systemd.act("enable" if wanted["enabled"] else "disable", name)
+        if wanted.get("active") is not None:
+            self._systemd.act("start" if wanted["active"] else "stop", name)
+            if wanted["active"]:
+                self._systemd.must_be_active(name, "start")
+
+    def _user(self, name: str, after: Json | None, change: Json) -> None:
+        if after is None:
+            self._children.succeed(["userdel", name])
+            return
+        exists = user_attributes(name) is not None
+        words = ["usermod" if exists else "useradd"]
+        for key, option in (("uid", "--uid"), ("group", "--gid"), ("shell", "--shell"),
+                            ("comment", "--comment")):  # fmt: skip
+            if after.get(key) is not None:
+                words += [option, str(after[key])]
+        if after.get("home") is not None:
+            words += ["--home" if exists else "--home-dir", after["home"]]
+        if after.get("groups") is not None:
+            words += ["--groups", ",".join(after["groups"])]
+        if not exists:
+            words += ["--system"] if after.get("system") else []
+            words += ["--create-home" if after.get("create_home", True) else "--no-create-home"]
+        if len(words) > 1:
+            self._children.succeed([*words, name])
+
+    def _command(self, name: str, after: Json | None, change: Json) -> None:
+        after = after or {}
+        environment = {key: str(value) for key, value in (after.get("environment") or {}).items()}
+        code, output = self._children.run(
+            list(after["argv"]),
+            limit_s=COMMAND_LIMIT_S,
+            environment=environment,
+            chdir=after.get("chdir"),
+        )
+        if code != 0:
+            raise StepError(f"{after['argv'][0]} ended with exit code {code}", output)
+
+
+def _mode_of(info: os.stat_result | None, default: int) -> int:
+    return stat.S_IMODE(info.st_mode) if info else default
+
+
+# --- apply ----------------------------------------------------------------------------------------
+
+
+def check_plan(plan: Json) -> None:
+    """Raises:
+    Refusal: the plan is not one that we can carry out."""
+    if plan.get("format_version") != 1:
+        raise Refusal(
+            "bad-request", "plan format {!r} is not known here".format(plan.get("format_version"))
+        )
+    digest = plan.get("digest")
+    unsealed = {key: value for key, value in plan.items() if key != "digest"}
+    if digest and sha256(canonical(unsealed)).hexdigest() != digest:
+        raise Refusal("bad-request", "the plan is not the one that its digest belongs to")
+    for change in plan["changes"]:
+        kind, _, name = change["resource_id"].partition(":")
+        if kind not in _PROBE_KINDS or change["action"] not in (
+            "create",
+            "update",
+            "delete",
+            "no-op",
+        ):
+            raise Refusal(
+                "bad-request", "cannot {} {}".format(change["action"], change["resource_id"])
+            )
+        if kind in PATH_KINDS:
+            check_path(name)
+        elif kind != "command":
+            check_name(name)
+        content = change.get("after_content_b64")
+        if content is not None:
+            wanted = (change["after"] or {}).get("sha256")
+            if sha256(binascii.a2b_base64(content)).hexdigest() != wanted:
+                raise Refusal("bad-request", f"the content of {name} is not what its hash says")
+    for run in plan["handlers"]:
+        if run["handler"].get("unit"):
+            check_name(run["handler"]["unit"])
+
+
+_NAME_SIGNS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.+-_:@\\~")
+
+
+def check_name(name: Any) -> str:
+    """A name of a package, unit, user or commit: never an option, a path or a pattern.
+
+    Raises:
+        Refusal: it is none.
+    """
+    if not isinstance(name, str) or not name or name[0] in "-." or not _NAME_SIGNS.issuperset(name):
+        raise Refusal("bad-request", f"{name!r} is not a name")
+    return name
+
+
+def probe_request(change: Json) -> Json:
+    """What has to be asked to see a change's resource again."""
+    kind, _, name = change["resource_id"].partition(":")
+    query: Json = {}
+    if kind == "command":
+        after = change["after"] or {}
+        query = {key: after.get(key) for key in ("creates", "removes", "unless", "chdir")}
+    return {"id": change["resource_id"], "kind": kind, "name": name, "query": query}
+
+
+class Apply:
+    """One apply, from the refusals to the last look."""
+
+    def __init__(self, runner: Runner, request: Json) -> None:
+        self._runner = runner
+        self._children = runner.children
+        self._state = runner.state
+        self._plan: Json = request["plan"]
+        self._commit: Json = request["commit"]
+        self._probe = Probe(runner.children)
+        check_name(self._commit["id"])
+        check_plan(self._plan)
+        self._changes = [c for c in self._plan["changes"] if c["action"] != "no-op"]
+        self._handlers: list[Json] = self._plan["handlers"]
+        self._total = len(self._changes) + len(self._handlers)
+        self._n = 0
+
+    def run(self) -> Json:
+        """Carry the plan out, and leave the commit pending.
+
+        Raises:
+            Refusal: nothing was changed, or all has been taken back again.
+            Gone: the controller went away, and all has been taken back again.
+        """
+        self._state.make()
+        self._state.lock({"who": self._commit.get("who", ""), "from": self._commit.get("from", "")})
+        try:
+            self._refuse_if_under_way()
+            self._refuse_if_stale()
+            self._prepare()
+        except BaseException:
+            self._state.unlock()
+            raise
+        return self._carry_out()
+
+    # 1. refusals: nothing has been changed yet
+
+    def _refuse_if_under_way(self) -> None:
+        going = self._state.under_way()
+        if going is None:
+            return
+        words = "has not been confirmed or reverted"
+        if going["state"] == "revert-failed":
+            words = f"could not be reverted; see {self._state.reverting}"
+        raise Refusal(
+            "pending",
+            "the commit {} of {} {}".format(going["commit"], going["who"], words),
+            commit=going["commit"],
+        )
+
+    def _refuse_if_stale(self) -> None:
+        seen = [
+            change
+            for change in self._plan["changes"]
+            if not (change["action"] == "no-op" and change["resource_id"].startswith("command:"))
+        ]
+        found = self._probe.observe([probe_request(change) for change in seen])
+        stale = [
+            change["resource_id"]
+            for change, now in zip(seen, found)
+            if change["fingerprint"] != now["fingerprint"]
+        ]
+        if stale:
+            raise Refusal(
+                "stale",
+                "the host has changed since the plan was made: {}".format(", ".join(stale)),
+                resource_ids=stale,
+            )
+
+    def _refuse_if_full(self, image_bytes: int) -> None:
+        needed: dict[int, list[Any]] = {}
+
+        def add(folder: str, size: int) -> None:
+            while look_at(folder) is None:
+                folder = os.path.dirname(folder)
+            entry = needed.setdefault(os.stat(folder).st_dev, [folder, 0])
+            entry[1] += size
+
+        add(STATE, image_bytes + (2 << 20))
+        for change in self._changes:
+            if "after_content_b64" in change:
+                size = len(change["after_content_b64"]) * 3 // 4
+                add(os.path.dirname(change["resource_id"].partition(":")[2]), size + 4096)
+        if any(
+            c["resource_id"].startswith("package:") and c["after"] is not None
+            for c in self._changes
+        ):
+            for folder, margin in _PACKAGE_MARGINS.items():
+                add(folder, margin)
+        for folder, size in needed.values():
+            space = os.statvfs(folder)
+            free = (space.f_bfree if os.geteuid() == 0 else space.f_bavail) * space.f_frsize
+            if free < size or (space.f_files and space.f_ffree < 2 * len(self._changes) + 16):
+                raise Refusal(
+                    "no-space",
+                    f"the file system of {folder} has {free} bytes free, and {size} are needed",
+                    path=folder,
+                    needed_bytes=size,
+                    free_bytes=free,
+                )
+
+    # 2. everything that a revert needs, on the disk
+
+    def _prepare(self) -> None:
+        touched = self._touched()
+        self._manifest = manifest_of(touched)
+        wide = self._is_wide()
+        kept = [
+            path
+            for path, entry in self._manifest.items()
+            if entry["t"] == "file"
+            and ((wide and has_kept_content(path)) or any(_covers(touched, path)))
+        ]
+        self._refuse_if_full(sum(self._manifest[path]["s"] for path in kept))
+        folder = os.path.join(STATE, "new-" + self._commit["id"])
+        os.mkdir(folder, 0o700)
+        try:
+            self._write_images(folder, kept)
+            self._write_records(folder, touched, wide)
+            sync_folder(folder)
+            os.rename(folder, self._state.pending)
+            sync_folder(STATE)
+        except OSError as error:
+            remove_tree(folder)
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            free = os.statvfs(STATE)
+            raise Refusal(
+                "no-space",
+                f"there is no room for the before-images in {STATE}",
+                path=STATE,
+                needed_bytes=sum(self._manifest[path]["s"] for path in kept),
+                free_bytes=free.f_bavail * free.f_frsize,
+            ) from None
+
+    def _touched(self) -> dict[str, bool]:
+        """The paths that steps write to; true where all below belongs to it."""
+        touched = {}
+        for change in self._changes:
+            kind, _, name = change["resource_id"].partition(":")
+            after = change["after"] or {}
+            if kind in PATH_KINDS:
+                info = look_at(name)
+                touched[name] = change["action"] == "delete" or info is None
+            elif kind == "user" and change["action"] == "create":
+                for path in (after.get("home") or "/home/" + name, "/var/mail/" + name):
+                    if os.path.normpath(path) == path != "/" and look_at(path) is None:
+                        touched[path] = True
+            elif kind == "command":
+                for pattern in _listed(after.get("creates") or []):
+                    path = os.path.normpath(os.path.join(after.get("chdir") or "/", pattern))
+                    if look_at(path) is None and not any(sign in path for sign in "*?["):
+                        touched[path] = True
+        return touched
+
+    def _is_wide(self) -> bool:
+        """Whether other programs than ourselves change files."""
+        kinds = {change["resource_id"].partition(":")[0] for change in self._changes}
+        runs = any(run["handler"]["action"] == "run" for run in self._handlers)
+        return runs or bool(kinds & {"package", "user", "command"})
+
+    def _write_images(self, folder: str, paths: list[str]) -> None:
+        images = ImageWriter(os.path.join(folder, "images.pack"))
+        for path in paths:
+            try:
+                self._manifest[path]["h"] = images.add(path)
+            except FileNotFoundError:
+                del self._manifest[path]
+        images.close()
+        self._index = images.index
+
+    def _write_records(self, folder: str, touched: dict[str, bool], wide: bool) -> None:
+        commit = self._commit
+        deadline_s = time.time() + float(commit.get("rollback_duration_s") or 0)
+        deadline = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(deadline_s))
+        with_packages = any(c["resource_id"].startswith("package:") for c in self._changes)
+        before = canonical_json(
+            {
+                "touched": touched,
+                "wide": wide,
+                "manifest": self._manifest,
+                "images": self._index,
+                "packages": package_states() if with_packages else None,
+                "automatic": automatic_packages() if with_packages else [],
+                "units": self._units(),
+            }
+        )
+        plan = {
+            "changes": [
+                {key: value for key, value in change.items() if key != "after_content_b64"}
+                for change in self._changes
+            ],
+            "handlers": self._handlers,
+        }
+        meta = {
+            "commit": commit["id"],
+            "time": now_text(),
+            "who": commit.get("who", ""),
+            "from": commit.get("from", ""),
+            "digest": self._plan.get("digest", ""),
+            "changes": [
+                {"resource_id": change["resource_id"], "action": change["action"]}
+                for change in self._changes
+            ],
+            "verified": [],
+            "state": "pending",
+            "generation": None,
+            "deadline": deadline,
+        }
+        plan_text = canonical_json(plan)
+        write_synced(os.path.join(folder, "before.json"), before)
+        write_synced(os.path.join(folder, "plan.json"), plan_text)
+        write_synced(os.path.join(folder, "meta.json"), canonical_json(meta))
+        write_synced(os.path.join(folder, "runner.py"), self._runner.source)
+        journal = Journal(os.path.join(folder, "journal.jsonl"))
+        journal.write(
+            "begin",
+            commit=commit["id"],
+            before=sha256(before).hexdigest(),
+            plan=sha256(plan_text).hexdigest(),
+        )
+        arm_watchdog(journal, deadline)
+        journal.close()
+
+    def _units(self) -> dict[str, Json]:
+        """The units that the plan acts on, as systemd shows them now."""
+        units = units_of(self._changes, self._handlers)
+        return Systemd(self._children).show(units) if units else {}
+
+    # 4. changes
+
+    def _carry_out(self) -> Json:
+        journal = Journal(os.path.join(self._state.pending, "journal.jsonl"))
+        apt = Apt(self._children, lambda text: self._runner.event("output", text=text))
+        self._steps = Steps(self._children, apt, self._manifest)
+        doing = ""
+        try:
+            for stage in sorted({item["stage"] for item in self._changes + self._handlers}):
+                changes = [change for change in self._changes if change["stage"] == stage]
+                handlers = [run["handler"] for run in self._handlers if run["stage"] == stage]
+                for group in _groups(changes):
+                    doing = group[0]["resource_id"]
+                    self._step(journal, group)
+                for change, problem in self._not_as_wanted(changes):
+                    doing = change["resource_id"]
+                    raise StepError(problem)
+                doing = "handler:" + handlers[0]["name"] if handlers else doing
+                self._steps.reload_units_if_changed()
+                for handler in handlers:
+                    doing = "handler:" + handler["name"]
+                    self._test_config(handler)
+                for handler in handlers:
+                    doing = "handler:" + handler["name"]
+                    self._handle(journal, handler)
+            self._write_after(journal)
+        except Gone:
+            self._take_back(journal, "the controller went away during the apply")
+            raise
+        except StepError as error:
+            self._fail(journal, doing, error)
+        except Exception as error:  # whatever it was, the host must go back
+            self._fail(journal, doing, StepError(f"{type(error).__name__}: {error}"))
+        finally:
+            journal.close()
+        return {"commit": self._commit["id"], "state": "pending"}
+
+    def _step(self, journal: Journal, group: list[Json]) -> None:
+        """One change, or several installs in one go."""
+        if self._runner.channel.gone.is_set():
+            raise Gone
+        started = time.monotonic()
+        for change in group:
+            self._n += 1
+            journal.write("intent", resource_id=change["resource_id"])
+            self._runner.step(self._n, self._total, change["resource_id"], change["action"])
+        if group[0]["resource_id"].startswith("package:") and group[0]["after"] is not None:
+            self._steps.install(group)
+        else:
+            self._steps.run(group[0])
+        seconds = round(time.monotonic() - started, 3)
+        for number, change in enumerate(group, self._n - len(group) + 1):
+            journal.write("done", resource_id=change["resource_id"])
+            self._runner.step(
+                number, self._total, change["resource_id"], change["action"], seconds=seconds
+            )
+
+    def _not_as_wanted(self, changes: list[Json]) -> Iterator[tuple[Json, str]]:
+        """Ask the host again before claiming anything: changes that did not take."""
+        found = self._probe.observe([probe_request(change) for change in changes])
+        for change, now in zip(changes, found):
+            difference = now.get("problem") or _difference(change["after"], now["attributes"])
+            if difference:
+                yield (
+                    change,
+                    "{} is not as it should be after its change: {}".format(
+                        change["resource_id"],
+                        difference,
+                    ),
+                )
+
+    def _test_config(self, handler: Json) -> None:
+        if not handler.get("config_test"):
+            return
+        code, output = self._children.run(list(handler["config_test"]))
+        if code != 0:
+            words = " ".join(handler["config_test"])
+            raise ConfigTestError(f"{words} refuses the configuration", output)
+
+    def _handle(self, journal: Journal, handler: Json) -> None:
+        if self._runner.channel.gone.is_set():
+            raise Gone
+        self._n += 1
+        started = time.monotonic()
+        resource_id = "handler:" + handler["name"]
+        journal.write("handler", name=handler["name"], unit=handler.get("unit", ""))
+        self._runner.step(self._n, self._total, resource_id, handler["action"])
+        run_handler(self._children, handler)
+        seconds = round(time.monotonic() - started, 3)
+        self._runner.step(self._n, self._total, resource_id, handler["action"], seconds=seconds)
+
+    def _write_after(self, journal: Journal) -> None:
+        """How we leave the host, so that a revert can tell our work from others'."""
+        after = after_record(read_before(self._state.pending))
+        text = canonical_json(after)
+        write_synced(os.path.join(self._state.pending, "after.json"), text)
+        sync_folder(self._state.pending)
+        journal.write("applied", after=sha256(text).hexdigest())
+
+    # 6. back again
+
+    def _take_back(self, journal: Journal, why: str) -> Json:
+        journal.write("failed", why=why)
+        return Revert(self._runner, self._commit["id"], why).run()
+
+    def _fail(self, journal: Journal, doing: str, error: StepError) -> None:
+        reply = self._take_back(journal, error.message)
+        raise Refusal(
+            error.code,
+            f"{doing}: {error.message}" if doing else error.message,
+            resource_id=doing,
+            output=error.output,
+            revert=reply,
+        ) from None
+
+
+def arm_watchdog(journal: Journal, deadline: str) -> None:
+    """Record until when the commit must be confirmed; called before the first change."""
+    journal.write("deadline", deadline=deadline)
+
+
+def canonical_json(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _covers(touched: dict[str, bool], path: str) -> Iterator[bool]:
+    for top, deep in touched.items():
+        yield path == top or (deep and is_below(path, top))
+
+
+def _groups(changes: list[Json]) -> Iterator[list[Json]]:
+    """Single changes, but installs of packages that follow one another together."""
+    group: list[Json] = []
+    for change in changes:
+        if change["resource_id"].startswith("package:") and change["action"] == "create":
+            group.append(change)
+            continue
+        if group:
+            yield group
+            group = []
+        yield [change]
+    if group:
+        yield group
+
+
+def _difference(wanted: Json | None, found: Json | None) -> str:
+    """Where `found` is not as `wanted`, in words; empty where it is."""
+    if wanted is None:
+        return "" if found is None or found.get("done") or _is_off(found) else "it is still there"
+    if found is None:
+        return "it is not there"
+    if "done" in wanted:
+        return "" if found.get("done") else "it has run, but its guard says that it is still to do"
+    for key, value in wanted.items():
+        if key not in _ONLY_AT_CREATION and not _alike(key, value, found.get(key)):
+            return f"{key} is {found.get(key)!r} instead of {value!r}"
+    return ""
+
+
+def _is_off(found: Json) -> bool:
+    return found.get("enabled") is False and found.get("active") is False
+
+
+def _alike(key: str, wanted: Any, found: Any) -> bool:
+    if wanted == found:
+        return True
+    try:
+        if key == "owner":
+            return user_id(str(wanted)) == user_id(str(found))
+        if key == "group":
+            return group_id(str(wanted)) == group_id(str(found))
+    except StepError:
+        return False
+    return False
+
+
+def units_of(changes: list[Json], handlers: list[Json]) -> list[str]:
+    """The units that changes and handlers act on, each once, in order."""
+    names = [
+        change["resource_id"].partition(":")[2]
+        for change in changes
+        if change["resource_id"].startswith("service:")
+    ]
+    names += [run["handler"]["unit"] for run in handlers if run["handler"].get("unit")]
+    return list(dict.fromkeys(names))
+
+
+def run_handler(children: Children, handler: Json) -> None:
+    """Carry out a handler's action, and make sure that its unit runs afterwards."""
+    systemd, unit, action = Systemd(children), handler.get("unit", ""), handler["action"]
+    if action == "run":
+        children.succeed(list(handler["argv"]), limit_s=COMMAND_LIMIT_S)
+    elif action == "reload":
+        systemd.reload(unit)
+    elif action in ("restart", "start", "stop"):
+        systemd.act(action, unit)
+        if action != "stop":
+            systemd.must_be_active(unit, action)
+    else:
+        raise StepError(f"a handler cannot {action!r}")
+
+
+# --- putting back: three states of every path -----------------------------------------------------
+
+
+def read_before(folder: str) -> Json:
+    """What ``before.json`` says.
+
+    Raises:
+        StepError: it is damaged.
+    """
+    before = read_json(os.path.join(folder, "before.json"))
+    if before is None:
+        raise StepError("before.json cannot be read")
+    return before
+
+
+def after_record(before: Json) -> Json:
+    """How the host is now, as far as it differs from `before`."""
+    then: Manifest = before["manifest"]
+    now = manifest_of(before["touched"])
+    changed = {}
+    for path, entry in now.items():
+        known = then.get(path)
+        if known is not None and same_stamp(entry, known) and entry.get("k") == known.get("k"):
+            continue
+        if entry["t"] == "file" and not is_live(path, before):
+            entry["h"] = content_hash(path, entry, None)
+        changed[path] = entry
+    packages = before["packages"]
+    return {
+        "changed": changed,
+        "gone": [path for path in then if path not in now],
+        "packages": package_states() if packages is not None else None,
+    }
+
+
+def is_live(path: str, before: Json) -> bool:
+    """Whether `path` is data of running services, of which no content is kept."""
+    if not is_below(path, VAR_LIB) or has_kept_content(path):
+        return False
+    return not any(_covers(before["touched"], path))
+
+
+class PutBack:
+    """Brings paths back from how an apply left them to how they were before it."""
+
+    def __init__(self, before: Json, after: Json | None, images: Images) -> None:
+        self._before = before
+        self._then: Manifest = before["manifest"]
+        self._images = images
+        self._foreign: dict[str, Entry] = {}
+        self._skipped: set[str] = set()
+        self.kept: dict[str, str] = {}
+        self.failed: dict[str, str] = {}
+        start = manifest_of(before["touched"])
+        self._left = _left_by(self._then, after, start)
+        self._find_edits(start)
+
+    # what others have done since
+
+    def _find_edits(self, start: Manifest) -> None:
+        for path in {**self._then, **self._left, **start}:
+            was, left, now = self._then.get(path), self._left.get(path), start.get(path)
+            if is_same(path, now, left) or (was is not None and is_live(path, self._before)):
+                continue
+            if now is None and was is None:
+                continue  # what we made is gone already, as it should be
+            if was is None and now is not None and self._is_product(path, now):
+                continue
+            self._skipped.add(path)
+            if now is not None:
+                self._foreign[path] = now
+            ours = not is_same(path, left, was)
+            if ours and not is_same(path, now, was):
+                self.kept[path] = (
+                    "it was removed meanwhile" if now is None else "it was changed meanwhile"
+                )
+            elif was is None and self._is_new_folder(os.path.dirname(path)):
+                self.kept[path] = "it was made meanwhile in a folder that this commit made"
+
+    def _is_product(self, path: str, now: Entry) -> bool:
+        """Whether a service of this commit has made `path`: in a folder that the commit made, outside
+        /etc, and not as root."""
+        if is_below(path, ETC) or not self._is_new_folder(os.path.dirname(path)):
+            return False
+        return now["u"] != 0 or is_below(path, VAR_LIB)
+
+    def _is_new_folder(self, folder: str) -> bool:
+        return folder not in self._then and folder in self._left
+
+    def keep_aside(self, pack: str) -> None:
+        """Copy what others have made, since a purge would take it with it."""
+        writer = ImageWriter(pack)
+        for path, entry in self._foreign.items():
+            if entry["t"] == "file" and is_below(path, ETC):
+                try:
+                    entry["h"] = writer.add(path)
+                except OSError:
+                    continue
+        writer.close()
+        aside = Images(pack, writer.index)
+        self._aside = aside
+
+    def give_back_foreign(self) -> None:
+        """Put back what others had made and a purge has taken with it."""
+        for path in sorted(self._foreign):
+            entry = self._foreign[path]
+            if look_at(path) is not None or not is_below(path, ETC):
+                continue
+            try:
+                for folder in folders_above(path):
+                    if look_at(folder) is None:
+                        like = self._left.get(folder) or {"m": 0o755, "u": 0, "g": 0}
+                        os.mkdir(folder, 0o700)
+                        _dress(folder, {key: like[key] for key in ("m", "u", "g")})
+                if entry["t"] == "file" and not self._aside.has(entry.get("h")):
+                    raise StepError("no copy of it could be made")
+                self._make(path, entry, self._aside)
+            except (OSError, StepError) as error:
+                self.failed[path] = f"the revert has lost it: {error}"
+
+    # back
+
+    def run(self) -> None:
+        """Put back everything but what others have changed; may be called again."""
+        current = manifest_of(self._before["touched"])
+        for path in list(current):
+            if (
+                path not in self._then
+                and is_below(path, VAR_LIB)
+                and current[path]["t"] == "directory"
+            ):
+                tree_of(path, current)
+        for path in sorted(set(current) - set(self._then) - self._skipped, reverse=True):
+            if self._is_ours(path, current[path]):
+                self._attempt(path, self._remove)
+        for path in sorted(set(self._then) - self._skipped):
+            if not self._is_left_alone(path):
+                self._attempt(path, lambda path: self._restore(path, current.get(path)))
+        for path in sorted(self._then, reverse=True):
+            self._attempt(path, self._restore_time)
+
+    def _attempt(self, path: str, act: Callable[[str], None]) -> None:
+        try:
+            act(path)
+        except StepError as error:
+            self.failed[path] = error.message
+        except OSError as error:
+            self.failed[path] = f"it cannot be put back: {os_words(error)}"
+
+    def _is_ours(self, path: str, now: Entry) -> bool:
+        """Whether something that was not there before is to go."""
+        if any(_covers(self._before["touched"], path)) or self._is_implicit(path):
+            return True
+        if is_below(path, ETC):
+            return bool(self._before["wide"]) or (path in self._left and now["t"] != "file")
+        if is_below(path, VAR_LIB):
+            return path in self._left or os.path.dirname(path) not in self._then
+        return False
+
+    def _is_implicit(self, path: str) -> bool:
+        """Whether `path` is a folder that had to be made for something in it."""
+        return any(top.startswith(path + "/") for top in self._before["touched"])
+
+    def _remove(self, path: str) -> None:
+        info = look_at(path)
+        if info is None:
+            return
+        if not stat.S_ISDIR(info.st_mode):
+            os.unlink(path)
+            return
+        try:
+            os.rmdir(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            if not any(is_below(other, path) for other in self.kept):
+                self.kept[path] = "it holds what this commit has not made"
+
+    def _is_left_alone(self, path: str) -> bool:
+        """Without other programs at work, only touched paths, links and folders are ours to mend."""
+        if is_live(path, self._before) and self._then[path]["t"] == "file":
+            return True
+        if self._before["wide"] or any(_covers(self._before["touched"], path)):
+            return False
+        return self._then[path]["t"] == "file"
+
+    def _restore(self, path: str, now: Entry | None) -> None:
+        was = self._then[path]
+        if now is not None and same_stamp(now, was):
+            return
+        if now is not None and now["t"] != was["t"]:
+            remove_tree(path)
+            now = None
+        if was["t"] == "file" and now is not None:
+            is_unchanged = now["s"] == was["s"] and hash_of(path) == was.get("h")
+            if is_unchanged:
+                _dress(path, was)
+                return
+        if was["t"] == "directory" and now is not None:
+            if not same_meta(now, was):
+                _dress(path, {key: value for key, value in was.items() if key != "n"})
+            return
+        if was["t"] == "link" and now is not None and now["to"] == was["to"]:
+            os.utime(path, ns=(was["n"], was["n"]), follow_symlinks=False)
+            os.chown(path, was["u"], was["g"], follow_symlinks=False)
+            return
+        self._make(path, was, self._images)
+
+    def _make(self, path: str, entry: Entry, images: Images) -> None:
+        """Make what `entry` says at `path`."""
+        kind = entry["t"]
+        if kind == "file":
+            if not images.has(entry.get("h")):
+                raise StepError("its content was not kept")
+            replace_file(path, lambda descriptor: images.write(entry["h"], descriptor), entry)
+        elif kind == "directory":
+            os.mkdir(path, 0o700)
+            _dress(path, entry)
+        elif kind == "link":
+            replace_link(path, entry["to"])
+            os.chown(path, entry["u"], entry["g"], follow_symlinks=False)
+            os.utime(path, ns=(entry["n"], entry["n"]), follow_symlinks=False)
+        elif kind == "fifo":
+            os.mkfifo(path)
+            _dress(path, entry)
+        elif kind != "socket":  # a socket comes back with the service that listens on it
+            raise StepError("a device cannot be made again")
+
+    def _restore_time(self, path: str) -> None:
+        """A folder's time goes back when the same names are in it again."""
+        was = self._then[path]
+        if was["t"] != "directory" or path in self._skipped:
+            return
+        info = look_at(path)
+        if info is None or info.st_mtime_ns == was["n"] or not stat.S_ISDIR(info.st_mode):
+            return
+        if _names_hash(path) == was["k"]:
+            os.utime(path, ns=(info.st_atime_ns, was["n"]))
+
+
+def _left_by(then: Manifest, after: Json | None, start: Manifest) -> Manifest:
+    """The manifest as the apply left it. One that did not come to its end is taken as it stands:
+    whatever is there, it was left by the apply a moment ago."""
+    if after is None:
+        return dict(start)
+    gone = set(after["gone"])
+    left = {path: entry for path, entry in then.items() if path not in gone}
+    left.update(after["changed"])
+    return left
+
+
+# --- revert ---------------------------------------------------------------------------------------
+
+
+class Revert:
+    """Takes one commit back, in reverse order, and says honestly what it could not."""
+
+    def __init__(self, runner: Runner, commit: str, why: str) -> None:
+        self._runner = runner
+        self._children = Children(lambda: False)  # nothing interrupts the way back
+        self._state = runner.state
+        self._commit = check_name(commit)
+        self._why = why
+        self._systemd = Systemd(self._children)
+        self._failed: list[Json] = []
+        self._n = 0
+        self._total = 0
+
+    def run(self) -> Json:
+        """Claim the commit and take it back.
+
+        Raises:
+            Refusal: it is not pending, or another run is at work on it.
+        """
+        self._claim()
+        folder = self._state.reverting
+        kept: dict[str, str] = {}
+        try:
+            self._read(folder)
+        except StepError as error:
+            words = f"{error.message}; nothing is guessed, and {folder} is left for you to look at"
+            self._failed.append({"resource_id": "journal", "message": words})
+        else:
+            kept = self._back(folder)
+        return self._end(folder, kept)
+
+    def _claim(self) -> None:
+        self._state.make()
+        self._state.lock({"who": "a revert", "from": os.uname().nodename})
+        for folder in (self._state.pending, self._state.reverting):
+            meta = read_json(os.path.join(folder, "meta.json")) or {}
+            if meta.get("commit") == self._commit:
+                try:
+                    os.rename(folder, self._state.reverting)
+                    sync_folder(STATE)
+                    return
+                except FileNotFoundError:
+                    continue
+        state = self._state.state_of(self._commit)
+        if self._state.under_way() is None:
+            self._state.unlock()
+        raise Refusal("not-pending", f"the commit {self._commit} is {state}", state=state)
+
+    def _read(self, folder: str) -> None:
+        """Load what the apply wrote down; every part must be what the journal says it is."""
+        journal = read_journal(os.path.join(folder, "journal.jsonl"))
+        self._before = self._checked(folder, "before.json", journal[0].get("before"))
+        plan = self._checked(folder, "plan.json", journal[0].get("plan"))
+        applied = [event for event in journal if event["event"] == "applied"]
+        self._after = (
+            self._checked(folder, "after.json", applied[-1].get("after")) if applied else None
+        )
+        begun = {event.get("resource_id") for event in journal if event["event"] == "intent"}
+        ran = {event.get("name") for event in journal if event["event"] == "handler"}
+        self._changes = [c for c in plan["changes"] if c["resource_id"] in begun][::-1]
+        self._handlers = [r["handler"] for r in plan["handlers"] if r["handler"]["name"] in ran]
+        self._every_unit: dict[str, Json] = self._before["units"]
+        self._total = len(self._changes) + len(self._handlers)
+
+    @staticmethod
+    def _checked(folder: str, name: str, wanted: str | None) -> Json:
+        try:
+            with open(os.path.join(folder, name), "rb") as file:
+                text = file.read()
+        except OSError as error:
+            raise StepError(f"{name} cannot be read: {os_words(error)}") from None
+        if sha256(text).hexdigest() != wanted:
+            raise StepError(f"{name} is not what the journal says")
+        value: Json = json.loads(text)
+        return value
+
+    def _back(self, folder: str) -> dict[str, str]:
+        """The way back itself; returns what was kept, and why."""
+        images = Images(os.path.join(folder, "images.pack"), self._before["images"])
+        put_back = PutBack(self._before, self._after, images)
+        self._stop_services()
+        if self._before["packages"] is not None:
+            aside = os.path.join(folder, f"aside-{time.time_ns()}.pack")
+            self._try("packages", lambda: put_back.keep_aside(aside))
+            self._change_packages()
+            self._try("packages", put_back.give_back_foreign)
+        put_back.run()
+        self._remove_users()
+        self._say("command", "user", *PATH_KINDS)
+        self._start_services()
+        put_back.failed.clear()
+        put_back.run()  # tools and services that ran above have touched files again
+        self._failed += [
+            {"resource_id": path, "message": why} for path, why in put_back.failed.items()
+        ]
+        self._look_again(put_back.kept)
+        return put_back.kept
+
+    def _try(self, resource_id: str, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except StepError as error:
+            message = f"{error.message}\n{error.output}"
+            self._failed.append({"resource_id": resource_id, "message": message.strip()})
+        except OSError as error:
+            self._failed.append({"resource_id": resource_id, "message": str(error)})
+
+    def _say(self, *kinds: str) -> None:
+        """Tell the controller that the changes of some kinds have been taken back."""
+        words = {"create": "delete", "delete": "create", "update": "update"}
+        for change in self._changes:
+            if change["resource_id"].partition(":")[0] in kinds:
+                self._n += 1
+                for seconds in (None, 0.0):
+                    self._runner.step(
+                        self._n,
+                        self._total,
+                        change["resource_id"],
+                        words[change["action"]],
+                        seconds=seconds,
+                    )
+
+    # services
+
+    def _stop_services(self) -> None:
+        for unit, was in reversed(list(self._every_unit.items())):
+            if was.get("ActiveState") not in ("active", "reloading", "activating"):
+                self._try("service:" + unit, lambda unit=unit: self._stop(unit))  # type: ignore[misc]
+        self._say("service")
+
+    def _stop(self, unit: str) -> None:
+        shown = self._systemd.show([unit])[unit]
+        if shown.get("ActiveState") in ("active", "reloading", "activating", "deactivating"):
+            self._systemd.act("stop", unit)
+
+    def _start_services(self) -> None:
+        """Files are back: systemd reads its units again, and what ran before runs again."""
+        if not os.path.isdir("/run/systemd/system"):
+            return
+        if self._before["wide"] or self._every_unit or self._has_unit_files():
+            self._try("systemd", self._systemd.reload_units)
+        for unit, was in self._every_unit.items():
+            if was.get("ActiveState") in ("active", "reloading"):
+                self._try("service:" + unit, lambda unit=unit: self._start(unit))  # type: ignore[misc]
+            elif was.get("ActiveState") != "failed":
+                self._children.run(["systemctl", "reset-failed", unit])
+        for handler in self._handlers:
+            self._n += 1
+            resource_id = "handler:" + handler["name"]
+            self._runner.step(self._n, self._total, resource_id, handler["action"])
+            self._try(resource_id, lambda handler=handler: self._handle(handler))  # type: ignore[misc]
+            self._runner.step(self._n, self._total, resource_id, handler["action"], seconds=0.0)
+
+    def _has_unit_files(self) -> bool:
+        return any("/systemd/" in change["resource_id"] for change in self._changes)
+
+    def _start(self, unit: str) -> None:
+        if not self._systemd.active(unit):
+            self._systemd.act("start", unit)
+            self._systemd.must_be_active(unit, "start")
+
+    def _handle(self, handler: Json) -> None:
+        """The handlers of the apply again, now with the former files; a proxy must answer as before."""
+        unit = handler.get("unit", "")
+        if handler["action"] == "run":
+            if not self._was_brought(handler["argv"][0]):
+                run_handler(self._children, handler)
+            return
+        if self._every_unit.get(unit, {}).get("ActiveState") not in ("active", "reloading"):
+            return  # it did not run before: it has been stopped already
+        try:
+            if handler["action"] == "reload":
+                self._systemd.reload(unit)
+            elif handler["action"] == "restart":
+                self._systemd.act("restart", unit)
+                self._systemd.must_be_active(unit, "restart")
+        except StepError as error:
+            words = f"{error.message}; restarting {unit} as the last resort\n"
+            self._runner.event("output", text=words)
+            self._systemd.act("restart", unit)
+            self._systemd.must_be_active(unit, "restart")
+
+    def _was_brought(self, program: str) -> bool:
+        """Whether a handler's program has gone with the packages that brought it."""
+        folders = [""] if "/" in program else os.get_exec_path({"PATH": _SEARCH_PATH})
+        found = [os.path.join(folder, program) for folder in folders]
+        return not any(os.access(path, os.X_OK) for path in found)
+
+    # packages and users
+
+    def _change_packages(self) -> None:
+        was = {name: tuple(state) for name, state in self._before["packages"].items()}
+        left = (self._after or {}).get("packages") or package_states()
+        now = package_states()
+        ours = [
+            name
+            for name, (state, _) in now.items()
+            if state != "not-installed" and name in left and was.get(name, ("", ""))[0] != "installed"
+            and (state, now[name][1]) != was.get(name)
+        ]  # fmt: skip
+        apt = Apt(self._children, lambda text: self._runner.event("output", text=text))
+        had_files = [name for name in ours if was.get(name, ("", ""))[0] == "config-files"]
+        new = [name for name in ours if name not in had_files]
+        if new:
+            self._try("packages", lambda: apt.purge(new, ours))
+        if had_files:
+            self._try("packages", lambda: apt.remove(had_files))
+        former = {
+            name: version
+            for name, (state, version) in was.items()
+            if state == "installed" and now.get(name) != (state, version)
+        }
+        if former:
+            self._try("packages", lambda: apt.install(former))
+        present = package_states()
+        self._try("packages", lambda: apt.mark(self._before["automatic"], present))
+        self._say("package")
+
+    def _remove_users(self) -> None:
+        """Users go with the former /etc/passwd; where that could not be put back, by userdel(8)."""
+        for change in self._changes:
+            kind, _, name = change["resource_id"].partition(":")
+            if kind == "user" and change["action"] == "create" and user_attributes(name):
+                self._try(
+                    change["resource_id"],
+                    lambda name=name: self._remove_user(name),  # type: ignore[misc]
+                )
+
+    def _remove_user(self, name: str) -> None:
+        self._children.succeed(["userdel", name])
+
+    # the last look
+
+    def _look_again(self, kept: dict[str, str]) -> None:
+        """Ask the host whether all is as the plan had seen it."""
+        found = Probe(self._children).observe([probe_request(change) for change in self._changes])
+        told = {item["resource_id"] for item in self._failed}
+        for change, now in zip(self._changes, found):
+            name = change["resource_id"].partition(":")[2]
+            if now["fingerprint"] == change["fingerprint"] or {name, change["resource_id"]} & told:
+                continue
+            if not any(is_below(path, name) for path in kept):
+                words = _difference(change["before"], now["attributes"]) or "it is not as it was"
+                if change["resource_id"].startswith("command:"):
+                    words = "what the command did cannot be taken back"
+                self._failed.append({"resource_id": change["resource_id"], "message": words})
+
+    def _end(self, folder: str, kept: dict[str, str]) -> Json:
+        state = "revert-failed" if kept or self._failed else "reverted"
+        result = {
+            "commit": self._commit,
+            "state": state,
+            "kept": [{"path": path, "why": why} for path, why in sorted(kept.items())],
+            "failed": self._failed,
+            "certificates_kept": [],
+        }
+        meta = read_json(os.path.join(folder, "meta.json")) or {"commit": self._commit}
+        meta.update(result, why=self._why, ended=now_text(), generation=None)
+        write_synced(os.path.join(folder, "meta.json"), canonical_json(meta))
+        if self._failed:
+            return result  # it stays where it is, for another try or for a person
+        if kept:
+            os.rename(folder, os.path.join(self._state.reverted, self._commit))
+        else:
+            record = os.path.join(self._state.reverted, self._commit + ".json")
+            write_synced(record, canonical_json(meta))
+            gone = os.path.join(STATE, "gone-" + self._commit)
+            os.rename(folder, gone)
+            remove_tree(gone)
+        sync_folder(self._state.reverted)
+        sync_folder(STATE)
+        self._state.unlock()
+        return result
+
+
+_SEARCH_PATH = CHILD_ENVIRONMENT["PATH"]
+
+
+# --- relays ---------------------------------------------------------------------------------------
+
+
+class Relay:
+    """One connection to a TCP or unix socket of the host, whose bytes go through the channel."""
+
+    LIMIT_BYTES = 1 << 20
+    STALL_S = 10.0
+
+    def __init__(self, number: int, connection: Any) -> None:
+        self.number = number
+        self.connection = connection
+        self.out = bytearray()
+        self.ending = False
+        self._moved = time.monotonic()
+
+    def put(self, data: bytes) -> None:
+        if not self.out:
+            self._moved = time.monotonic()
+        self.out += data
+
+    def is_full(self) -> bool:
+        return len(self.out) > self.LIMIT_BYTES
+
+    def is_stuck(self) -> bool:
+        return bool(self.out) and time.monotonic() - self._moved > self.STALL_S
+
+    def flush(self) -> None:
+        """Write what the socket takes; raises OSError when it is closed."""
+        try:
+            sent = self.connection.send(memoryview(self.out)[:CHUNK_BYTES])
+        except BlockingIOError:
+            return
+        del self.out[:sent]
+        self._moved = time.monotonic()
+
+
+def open_connection(request: Json) -> Any:
+    """Connect as `connect` asks.
+
+    Raises:
+        Refusal: nobody answers there.
+    """
+    import socket
+
+    try:
+        if request.get("socket"):
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            connection.settimeout(10.0)
+            connection.connect(check_path(request["socket"]))
+        else:
+            address = (str(request["host"]), int(request["port"]))
+            connection = socket.create_connection(address, timeout=10.0)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError as error:
+        where = request.get("socket") or "{} port {}".format(
+            request.get("host"), request.get("port")
+        )
+        words = os.strerror(error.errno) if error.errno else str(error)
+        raise Refusal("connect-failed", f"{where} does not answer: {words}") from None
+    connection.setblocking(False)
+    return connection
+
+
+# --- main loop ------------------------------------------------------------------------------------
+
+
+class Runner:
+    """One controller's session: a thread for the channel and its relays, one for the requests."""
+
+    def __init__(self, channel: Channel, source: bytes) -> None:
+        self.channel = channel
+        self.source = source
+        self.state = StateFolder()
+        self.children = Children(channel.gone.is_set)
+        self._relays: dict[int, Relay] = {}
+        self._requests: list[Json] = []
+        self._arrived = threading.Condition()
+        self._wake_in, self._wake_out = os.pipe()
+        self._current: Any = None
+        self._own_commit = ""
+
+    # requests, in a thread of their own
+
+    def event(self, name: str, **details: Any) -> None:
+        """Tell the controller something about the request that is worked on."""
+        if self._current is not None:
+            self.channel.send({"id": self._current, "event": name, **details})
+
+    def step(
+        self, n: int, total: int, resource_id: str, action: str, *, seconds: float | None = None
+    ) -> None:
+        """Tell the controller that a step starts, or is done after `seconds`."""
+        state = {"state": "start"} if seconds is None else {"state": "done", "seconds": seconds}
+        self.event("step", n=n, total=total, resource_id=resource_id, action=action, **state)
+
+    def _work(self) -> None:
+        while True:
+            with self._arrived:
+                while not self._requests and not self.channel.gone.is_set():
+                    self._arrived.wait()
+                if self.channel.gone.is_set():
+                    break
+                request = self._requests.pop(0)
+            self._current = request.get("id")
+            answer = self._answer(request)
+            self._current = None
+            self.channel.send({"id": request.get("id"), **answer})
+        self._leave()
+
+    def _answer(self, request: Json) -> Json:
+        name = request.get("request")
+        if name not in ("facts", "probe", "apply", "confirm", "revert", "history", "connect"):
+            return {"error": {"code": "bad-request", "message": f"unknown request {name!r}"}}
+        try:
+            return {"reply": getattr(self, "_" + str(name))(request)}
+        except Refusal as refusal:
+            return {"error": refusal.reply}
+        except Gone:
+            return {"error": {"code": "internal", "message": "the controller went away"}}
+        except StepError as error:
+            details = {"message": error.message, "output": error.output}
+            return {"error": {"code": "internal", **details}}
+        except (KeyError, TypeError, ValueError) as error:
+            words = f"{type(error).__name__}: {error}"
+            return {
+                "error": {"code": "bad-request", "message": "the request is not whole: " + words}
+            }
+        except Exception as error:  # the controller must get an answer
+            words = f"{type(error).__name__}: {error}"
+            return {"error": {"code": "internal", "message": words}}
+
+    def _facts(self, request: Json) -> Json:
+        names = [check_name(name) for name in request.get("packages", [])]
+        return {
+            "facts": facts(),
+            "packages": package_versions(names, self.children) if names else {},
+            "deployer": {
+                "pending": self.state.under_way(),
+                "generation": self.state.last_generation(),
+            },
+        }
+
+    def _probe(self, request: Json) -> Json:
+        return {"observations": Probe(self.children).observe(request["resources"])}
+
+    def _apply(self, request: Json) -> Json:
+        reply = Apply(self, request).run()
+        self._own_commit = request["commit"]["id"]
+        return reply
+
+    def _confirm(self, request: Json) -> Json:
+        commit = check_name(request["commit"])
+        pending = self.state.pending
+        meta = read_json(os.path.join(pending, "meta.json"))
+        if not meta or meta.get("commit") != commit:
+            raise self._not_pending(commit)
+        self.state.lock({"who": "a confirm", "from": os.uname().nodename})
+        number = self.state.last_generation() + 1
+        meta.update(state="confirmed", generation=number, verified=request.get("verified", []))
+        try:
+            write_synced(os.path.join(pending, "confirmed.json"), canonical_json(meta))
+            os.rename(pending, os.path.join(self.state.generations, str(number)))
+        except FileNotFoundError:
+            raise self._not_pending(commit) from None
+        folder = os.path.join(self.state.generations, str(number))
+        os.rename(os.path.join(folder, "confirmed.json"), os.path.join(folder, "meta.json"))
+        for path in (folder, self.state.generations, STATE):
+            sync_folder(path)
+        self._own_commit = ""
+        self.state.unlock()
+        return {"commit": commit, "state": "confirmed", "generation": number}
+
+    def _not_pending(self, commit: str) -> Refusal:
+        state = self.state.state_of(commit)
+        return Refusal("not-pending", f"the commit {commit} is {state}", state=state)
+
+    def _revert(self, request: Json) -> Json:
+        reply = Revert(self, request["commit"], str(request.get("why", ""))).run()
+        self._own_commit = ""
+        return reply
+
+    def _history(self, request: Json) -> Json:
+        return {"generations": self.state.history()}
+
+    def _connect(self, request: Json) -> Json:
+        number = int(request["relay"])
+        if number in self._relays:
+            raise Refusal("bad-request", f"relay {number} is in use")
+        self._relays[number] = Relay(number, open_connection(request))
+        os.write(self._wake_out, b"+")
+        return {"relay": number}
+
+    def _leave(self) -> None:
+        """The controller is gone: what it has not confirmed goes back."""
+        if self._own_commit:
+            try:
+                self._revert({"commit": self._own_commit, "why": "the controller went away"})
+            except Refusal:
+                pass  # someone else has decided about it
+
+    def _tell_alive(self) -> None:
+        while not self.channel.gone.wait(ALIVE_EVERY_S):
+            self.event("alive")
+
+    # the channel and its relays
+
+    def run(self) -> None:
+        """Serve until the controller closes the channel."""
+        version = ".".join(map(str, sys.version_info[:3]))
+        self.channel.send(
+            {"hello": PROTOCOL, "python": version, "uid": os.geteuid(), "pid": os.getpid()}
+        )
+        worker = threading.Thread(target=self._work)
+        worker.start()
+        threading.Thread(target=self._tell_alive, daemon=True).start()
+        try:
+            while not self.channel.gone.is_set():
+                self._turn()
+        except (ValueError, OSError) as error:
+            sys.stderr.write(f"the channel broke: {error}\n")
+        self.channel.gone.set()
+        with self._arrived:
+            self._arrived.notify()
+        worker.join()
+
+    def _turn(self) -> None:
+        """Wait for what comes next, and pass it on."""
+        relays = list(self._relays.values())
+        reading: list[Any] = [self._wake_in] + [r.connection for r in relays if not r.ending]
+        if not any(relay.is_full() for relay in relays):
+            reading.append(self.channel.in_fd)
+        writing = [relay.connection for relay in relays if relay.out]
+        limit_s = 1.0 if writing else None
+        ready, writable, _ = select.select(reading, writing, [], limit_s)
+        if self._wake_in in ready:
+            os.read(self._wake_in, 100)
+        for relay in relays:
+            if relay.connection in writable:
+                self._flush(relay)
+            if relay.connection in ready:
+                self._pull(relay)
+            if relay.is_stuck() or (relay.ending and not relay.out):
+                self._close(relay)
+        if self.channel.in_fd in ready:
+            for message in self.channel.receive():
+                self._take(message)
+
+    def _take(self, message: Json) -> None:
+        if "request" in message:
+            with self._arrived:
+                self._requests.append(message)
+                self._arrived.notify()
+            return
+        relay = self._relays.get(message.get("relay", -1))
+        if relay is None:
+            return
+        if message.get("closed"):
+            relay.ending = True
+            if not relay.out:
+                self._close(relay)
+        elif message.get("data_b64"):
+            relay.put(binascii.a2b_base64(message["data_b64"]))
+            self._flush(relay)
+
+    def _flush(self, relay: Relay) -> None:
+        try:
+            relay.flush()
+        except OSError:
+            self._close(relay)
+
+    def _pull(self, relay: Relay) -> None:
+        try:
+            data = relay.connection.recv(CHUNK_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self.channel.send({"relay": relay.number, "data_b64": to_b64(data)})
+        else:
+            self._close(relay)
+
+    def _close(self, relay: Relay) -> None:
+        if self._relays.pop(relay.number, None) is not None:
+            relay.connection.close()
+            self.channel.send({"relay": relay.number, "closed": True})
+
+
+def main(source: bytes) -> None:
+    """Take the channel for ourselves, so that no child can write into it, and serve."""
+    channel = Channel(os.dup(0), os.dup(1))
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(2, 1)
+    os.umask(0o022)
+    for number in (signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        os.setsid()
+    except OSError:
+        pass  # we lead a session already
+    os.chdir("/")
+    Runner(channel, source).run()
+
+
+if __name__ == "__main__":
+    main(globals().get("__source__", b""))

@@ -1,0 +1,196 @@
+"""The real runner as a process of its own, with a state folder, an /etc and a /var/lib of its own."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import pwd
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from deployer.remote import source
+
+BOOTSTRAP = (
+    "import sys,json\n"
+    "i=sys.stdin.buffer\n"
+    "n,s=json.loads(i.readline())\n"
+    "b=i.read(n)\n"
+    "exec(compile(b,'runner.py','exec'),"
+    "{'__name__':'__main__','__source__':b,'__settings__':s})\n"
+)
+LIMIT_S = 20.0
+
+
+class RunnerRefusal(Exception):
+    """The runner's error reply."""
+
+    def __init__(self, error: dict[str, Any]) -> None:
+        super().__init__(error["code"], error["message"])
+        self.code: str = error["code"]
+        self.error = error
+
+
+class RunnerProcess:
+    """Speaks docs/wire.md with a runner started by `argv`, which must end in the bootstrap."""
+
+    def __init__(self, argv: list[str], settings: dict[str, str]) -> None:
+        body = source()
+        self.process = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+        )
+        head = json.dumps([len(body), settings]).encode() + b"\n"
+        assert self.process.stdin is not None
+        self._write(head + body)
+        self.hello = self.receive()
+        self.events: list[dict[str, Any]] = []
+        self.relayed: list[dict[str, Any]] = []
+        self._id = 0
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self.process.stdin.fileno(), view) :]  # type: ignore[union-attr]
+
+    def send(self, message: dict[str, Any]) -> None:
+        body = json.dumps(message).encode()
+        self._write(struct.pack(">I", len(body)) + body)
+
+    def receive(self) -> dict[str, Any]:
+        (length,) = struct.unpack(">I", self._exactly(4))
+        message: dict[str, Any] = json.loads(self._exactly(length))
+        return message
+
+    def _exactly(self, count: int) -> bytes:
+        data = b""
+        while len(data) < count:
+            more = self.process.stdout.read(count - len(data))  # type: ignore[union-attr]
+            if not more:
+                error = self.process.stderr.read().decode()  # type: ignore[union-attr]
+                raise AssertionError(f"the runner ended: {error}")
+            data += more
+        return data
+
+    def start(self, name: str, **arguments: Any) -> int:
+        self._id += 1
+        self.send({"id": self._id, "request": name, **arguments})
+        return self._id
+
+    def finish(self, number: int) -> dict[str, Any]:
+        while True:
+            message = self.receive()
+            if "relay" in message:
+                self.relayed.append(message)
+            elif "event" in message:
+                self.events.append(message)
+            else:
+                assert message["id"] == number
+                if "error" in message:
+                    raise RunnerRefusal(message["error"])
+                reply: dict[str, Any] = message["reply"]
+                return reply
+
+    def ask(self, name: str, **arguments: Any) -> dict[str, Any]:
+        """The reply of one request; its events are in `events`."""
+        self.events.clear()
+        return self.finish(self.start(name, **arguments))
+
+    def probe(self, kind: str, name: str, **query: Any) -> dict[str, Any]:
+        """One observation."""
+        asked = {"id": f"{kind}:{name}", "kind": kind, "name": name, "query": query}
+        observation: dict[str, Any] = self.ask("probe", resources=[asked])["observations"][0]
+        return observation
+
+    def plan(
+        self, *changes: dict[str, Any], handlers: Any = (), digest: str = ""
+    ) -> dict[str, Any]:
+        """A plan over `change`s, each with what the host shows now."""
+        asked = [
+            {
+                "id": change["resource_id"],
+                "kind": kind,
+                "name": name,
+                "query": change["after"] or {},
+            }
+            for change in changes
+            for kind, _, name in [change["resource_id"].partition(":")]
+        ]
+        seen = self.ask("probe", resources=asked)["observations"]
+        for change, now in zip(changes, seen, strict=True):
+            change["before"], change["fingerprint"] = now["attributes"], now["fingerprint"]
+            if change["after"] is None:
+                change["action"] = "delete"
+            else:
+                change["action"] = "create" if now["attributes"] is None else "update"
+        return {"format_version": 1, "changes": list(changes), "handlers": list(handlers),
+                "digest": digest}  # fmt: skip
+
+    def apply(self, *changes: dict[str, Any], commit: str = "c1", handlers: Any = ()) -> Any:
+        """Plan and apply."""
+        plan = self.plan(*changes, handlers=handlers)
+        return self.ask("apply", plan=plan, commit=commit_of(commit))
+
+    def end(self) -> int:
+        """Close standard input, and wait until the runner has ended."""
+        self.process.stdin.close()  # type: ignore[union-attr]
+        code = self.process.wait(LIMIT_S)
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
+        return code
+
+
+def commit_of(name: str) -> dict[str, Any]:
+    return {"id": name, "who": "ada", "from": "desk", "rollback_duration_s": 60}
+
+
+def change(resource_id: str, after: dict[str, Any] | None, **more: Any) -> dict[str, Any]:
+    """One change of a plan; its fingerprint comes with `RunnerProcess.plan`."""
+    return {"resource_id": resource_id, "after": after, "stage": 0, "reason": "", "secret": False,
+            **more}  # fmt: skip
+
+
+def file_change(path: Path | str, content: bytes, **attributes: Any) -> dict[str, Any]:
+    digest = hashlib.sha256(content).hexdigest()
+    after = {"type": "file", "sha256": digest, "size": len(content), **attributes}
+    encoded = base64.b64encode(content).decode()
+    return change(f"file:{path}", after, after_content_b64=encoded)
+
+
+def me() -> str:
+    return pwd.getpwuid(os.geteuid()).pw_name
+
+
+def local_runner(folder: Path, python: str = sys.executable) -> RunnerProcess:
+    """A runner here, whose /etc and /var/lib are folders below `folder`."""
+    names = ("etc", "var_lib")
+    for name in names:
+        (folder / name).mkdir(exist_ok=True)
+    settings = {name: str(folder / name) for name in names}
+    settings["state"] = str(folder / "var_lib" / "deployer")
+    settings["cache"] = str(folder / "cache")
+    return RunnerProcess([python, "-I", "-c", BOOTSTRAP], settings)
+
+
+def snapshot(folder: Path, *, without: tuple[str, ...] = ("deployer",)) -> dict[str, Any]:
+    """Everything about everything below `folder`: type, mode, owner, times, target, content."""
+    return dict(_entries(folder, without))
+
+
+def _entries(path: Path, without: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    info = path.lstat()
+    content: Any = None
+    if path.is_symlink():
+        content = str(path.readlink())
+    elif path.is_file():
+        content = path.read_bytes()
+    yield str(path), (info.st_mode, info.st_uid, info.st_gid, info.st_mtime_ns, content)
+    if path.is_dir() and not path.is_symlink():
+        for child in path.iterdir():
+            if child.name not in without:
+                yield from _entries(child, without)
