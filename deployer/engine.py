@@ -55,7 +55,8 @@ class Progress(Protocol):
         """`host` has begun something: connecting, probing, applying, verifying…"""
 
     def step(self, host: str, event: Mapping[str, Any]) -> None:
-        """An event of the runner's `apply` or `revert`, as docs/wire.md describes it."""
+        """An event of the runner's `apply`, as docs/wire.md describes it; of its `revert`, with
+        ``restores`` set."""
 
     def checked(self, host: str, result: CheckResult) -> None:
         """A check of the verification has ended."""
@@ -164,7 +165,7 @@ class HostRun:
             "revert",
             commit=pending["commit"],
             why="found unconfirmed by the next run",
-            on_event=self._on_step,
+            on_event=self._on_restore,
             doing="reverting an unconfirmed commit",
         )
         if reply["state"] != "reverted":
@@ -271,7 +272,7 @@ class HostRun:
     ) -> HostReport:
         self._progress.doing(self.host.name, "reverting")
         reply = self._connected().request(
-            "revert", commit=commit, why=why, on_event=self._on_step, doing="reverting"
+            "revert", commit=commit, why=why, on_event=self._on_restore, doing="reverting"
         )
         return replace(self._after_revert(reply, why=why), plan=plan, checks=checks)
 
@@ -381,6 +382,9 @@ class HostRun:
 
     def _on_step(self, event: Mapping[str, Any]) -> None:
         self._progress.step(self.host.name, event)
+
+    def _on_restore(self, event: Mapping[str, Any]) -> None:
+        self._progress.step(self.host.name, {**event, "restores": True})
 
     def _shown(self, text: str) -> str:
         """`text` without the values that must never be shown."""

@@ -7,11 +7,20 @@ from threading import Lock
 from typing import Any
 
 from deployer.diff import Line, plan_lines
-from deployer.model import CheckResult, Plan
+from deployer.model import CheckResult, Finding, Plan
 from deployer.outcome import HostReport, RunReport, count_words
 from deployer.report.output import Output
 
-_STEP_WORDS = {"create": "created", "update": "changed", "delete": "removed", "no-op": "ensured"}
+_STEP_WORDS = {
+    "create": "created",
+    "update": "changed",
+    "delete": "removed",
+    "reload": "reloaded",
+    "restart": "restarted",
+    "run": "ran",
+    "start": "started",
+    "stop": "stopped",
+}
 
 
 class TerminalReport:
@@ -50,7 +59,9 @@ class TerminalReport:
         if event["state"] == "start":
             self.doing(host, f"{place.strip()} {thing}")
             return
-        word = _STEP_WORDS.get(event["action"], event["action"])
+        word = _STEP_WORDS[event["action"]]
+        if event.get("restores") and kind != "handler":
+            word = "put back"
         took = event.get("seconds", 0.0)
         seconds = f"  {took:.1f} s" if took >= 0.1 else ""
         self._host_line(host, f"{place}  {thing}  {word}{seconds}", "note")
@@ -107,15 +118,14 @@ class TerminalReport:
         self._out.line(f"{names}: {_state_words(report)}", style)
         if report.message:
             self._out.line(report.message, indent=2)
-        for check in report.failed_checks:
-            self._finding(check)
-
-    def _finding(self, check: CheckResult) -> None:
-        self._out.line()
-        if check.finding is None:
+        findings = [check.finding for check in report.failed_checks if check.finding]
+        for finding in findings:
+            self._finding(finding)
+        for check in () if findings else report.failed_checks:
             self._out.line(f"{check.site} {check.name} {check.target}: {check.detail}", indent=2)
-            return
-        finding = check.finding
+
+    def _finding(self, finding: Finding) -> None:
+        self._out.line()
         self._out.line(f"{finding.symptom}  [{finding.code}]", "bad", indent=2)
         for label, text in (
             ("hop", finding.hop),
