@@ -734,7 +734,7 @@ NOT_LOOKED_INTO = frozenset(
         "redis",
     ]
 )
-#: Below /var/lib: small files that package scripts keep, and that a purge does not always bring back.
+#: Below /var/lib: small files of package scripts, which a purge does not always bring back.
 _KEPT_IN_VAR_LIB = ("ucf", "pam", "systemd/deb-systemd-", "misc", "python", "shells.state")
 _VAR_LIB_DEPTH = 4
 _VAR_LIB_NAMES = 500
@@ -1221,7 +1221,10 @@ class Apt:
         updated, update_output = self._get("update")
         if updated != 0:
             text = f"{output}\n\napt-get update:\n{update_output}"
-            raise StepError("apt-get could install {} neither before nor after apt-get update".format(" ".join(words)), text)  # fmt: skip
+            raise StepError(
+                f"apt-get could not install {' '.join(words)}, nor fetch its lists of packages",
+                text,
+            )
         self._change(*command)
 
     def remove(self, names: list[str]) -> None:
@@ -1387,9 +1390,9 @@ class Systemd:
 class NginxReload:
     """Tells whether nginx took a new configuration.
 
-    ``nginx -s reload`` only sends a signal. The master then reads the files, opens sockets (it tries
-    five times in 2.5 s), and starts new workers; or it writes ``[emerg]`` to its log and goes on as
-    before. Source: nginx, "Controlling nginx", and `ngx_open_listening_sockets`.
+    ``nginx -s reload`` only sends a signal. The master then reads the files, opens sockets (it
+    tries five times in 2.5 s), and starts new workers; or it writes ``[emerg]`` to its log and goes
+    on as before. Source: nginx, "Controlling nginx", and `ngx_open_listening_sockets`.
     """
 
     _LIMIT_S = 15.0
@@ -1418,7 +1421,7 @@ class NginxReload:
             time.sleep(0.02)
         why = "refused the new configuration" if refused else "started no new workers"
         raise StepError(
-            f"nginx {why} at its reload, though its own check had passed; the old one is still in use",
+            f"nginx {why} at its reload, though its check had passed; the old one is still in use",
             self._emergencies(),
         )
 
@@ -1913,6 +1916,10 @@ class Apply:
                     path = os.path.normpath(os.path.join(after.get("chdir") or "/", pattern))
                     if look_at(path) is None and not any(sign in path for sign in "*?["):
                         touched[path] = True
+        for path in list(touched):  # folders that have to be made go again with all that is in them
+            missing = [folder for folder in folders_above(path) if look_at(folder) is None]
+            if missing:
+                touched[missing[0]] = True
         return touched
 
     def _is_wide(self) -> bool:
@@ -2271,8 +2278,8 @@ class PutBack:
                 self.kept[path] = "it was made meanwhile in a folder that this commit made"
 
     def _is_product(self, path: str, now: Entry) -> bool:
-        """Whether a service of this commit has made `path`: in a folder that the commit made, outside
-        /etc, and not as root."""
+        """Whether a service of this commit has made `path`: in a folder that the commit made,
+        outside /etc, and not as root."""
         if is_below(path, ETC) or not self._is_new_folder(os.path.dirname(path)):
             return False
         return now["u"] != 0 or is_below(path, VAR_LIB)
@@ -2342,17 +2349,13 @@ class PutBack:
 
     def _is_ours(self, path: str, now: Entry) -> bool:
         """Whether something that was not there before is to go."""
-        if any(_covers(self._before["touched"], path)) or self._is_implicit(path):
+        if any(_covers(self._before["touched"], path)):
             return True
         if is_below(path, ETC):
             return bool(self._before["wide"]) or (path in self._left and now["t"] != "file")
         if is_below(path, VAR_LIB):
             return path in self._left or os.path.dirname(path) not in self._then
         return False
-
-    def _is_implicit(self, path: str) -> bool:
-        """Whether `path` is a folder that had to be made for something in it."""
-        return any(top.startswith(path + "/") for top in self._before["touched"])
 
     def _remove(self, path: str) -> None:
         info = look_at(path)
@@ -2370,12 +2373,11 @@ class PutBack:
                 self.kept[path] = "it holds what this commit has not made"
 
     def _is_left_alone(self, path: str) -> bool:
-        """Without other programs at work, only touched paths, links and folders are ours to mend."""
+        """Without other programs at work, only touched paths, links and folders are mended."""
         if is_live(path, self._before) and self._then[path]["t"] == "file":
             return True
-        if self._before["wide"] or any(_covers(self._before["touched"], path)):
-            return False
-        return self._then[path]["t"] == "file"
+        is_ours = self._before["wide"] or any(_covers(self._before["touched"], path))
+        return not is_ours and self._then[path]["t"] == "file"
 
     def _restore(self, path: str, now: Entry | None) -> None:
         was = self._then[path]
@@ -2608,7 +2610,7 @@ class Revert:
             self._systemd.must_be_active(unit, "start")
 
     def _handle(self, handler: Json) -> None:
-        """The handlers of the apply again, now with the former files; a proxy must answer as before."""
+        """A handler of the apply again, now with the former files: a proxy answers as before."""
         unit = handler.get("unit", "")
         if handler["action"] == "run":
             if not self._was_brought(handler["argv"][0]):
@@ -2643,9 +2645,10 @@ class Revert:
         ours = [
             name
             for name, (state, _) in now.items()
-            if state != "not-installed" and name in left and was.get(name, ("", ""))[0] != "installed"
-            and (state, now[name][1]) != was.get(name)
-        ]  # fmt: skip
+            if name in left
+            and state not in ("not-installed", was.get(name, ("", ""))[0])
+            and was.get(name, ("", ""))[0] != "installed"
+        ]
         apt = Apt(self._children, lambda text: self._runner.event("output", text=text))
         had_files = [name for name in ours if was.get(name, ("", ""))[0] == "config-files"]
         new = [name for name in ours if name not in had_files]

@@ -1,4 +1,4 @@
-"""The real runner as a process of its own, with a state folder, an /etc and a /var/lib of its own."""
+"""The real runner as a process, with a state folder, an /etc and a /var/lib of its own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BOOTSTRAP = (
 LIMIT_S = 20.0
 
 
-class RunnerRefusal(Exception):
+class RunnerRefusal(Exception):  # noqa: N818 - an answer
     """The runner's error reply."""
 
     def __init__(self, error: dict[str, Any]) -> None:
