@@ -70,12 +70,13 @@ def _details(change: Change) -> Iterator[str]:
         if (before or {}).get("type") == "directory":
             yield "with everything in it"
         return
-    for key in after if before is None else differing(after, before):
-        if key in hidden or key == "type":
-            continue
-        text = _attribute_text(key, before, after)
-        if text:
-            yield text
+    changed = tuple(after) if before is None else differing(after, before)
+    if before is None and {"owner", "group"} <= set(changed):
+        yield f"{after['owner']}:{after['group']}"
+        hidden |= {"owner", "group"}
+    for key in changed:
+        if key not in hidden and key != "type":
+            yield _attribute_text(key, before, after)
 
 
 def _secret_text(change: Change) -> str:

@@ -42,13 +42,34 @@ class Output:
         """Columns of the terminal; 100 where there is none."""
         return shutil.get_terminal_size((100, 24)).columns if self.is_terminal else 100
 
-    def line(self, text: str = "", style: str = "", *, indent: int = 0) -> None:
-        """Print `text`, each of its lines indented by `indent` columns."""
-        pad = " " * indent
-        lines = [f"{pad}{part}".rstrip() for part in text.split("\n")]
+    def line(
+        self, text: str = "", style: str = "", *, indent: int = 0, hanging: int | None = None
+    ) -> None:
+        """Print `text`, each of its lines indented by `indent` columns.
+
+        With `hanging`, what is too long for a terminal goes on below, that many columns further in;
+        without it, as for a diff, a line stays as it is.
+        """
+        lines = [part for whole in text.split("\n") for part in self._parts(whole, indent, hanging)]
         with self._lock:
             for part in lines:
                 self._print(part, style)
+
+    def _parts(self, text: str, indent: int, hanging: int | None) -> list[str]:
+        pad = " " * indent
+        if hanging is None or not self.is_terminal or indent + len(text) <= self.width:
+            return [f"{pad}{text}".rstrip()]
+        from textwrap import wrap
+
+        lead = text[: len(text) - len(text.lstrip())]
+        return wrap(
+            text.lstrip(),
+            self.width,
+            initial_indent=pad + lead,
+            subsequent_indent=" " * (indent + hanging),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
 
     def _print(self, text: str, style: str) -> None:
         if not self.is_terminal:

@@ -11,6 +11,7 @@ from deployer.model import CheckResult, Finding, Plan
 from deployer.outcome import HostReport, RunReport, count_words
 from deployer.report.output import Output
 
+_DIFF_STYLES = frozenset({"add", "remove", "context", "hunk"})
 _STEP_WORDS = {
     "create": "created",
     "update": "changed",
@@ -83,7 +84,7 @@ class TerminalReport:
         )
 
     def _host_line(self, host: str, text: str, style: str) -> None:
-        self._out.line(f"  {host:<{self._width}}  {text}", style)
+        self._out.line(f"{host:<{self._width}}  {text}", style, indent=2, hanging=self._width + 4)
 
     # --- plans ------------------------------------------------------------------------------------
 
@@ -92,9 +93,10 @@ class TerminalReport:
         self._out.close()
         for names, plan in _alike(reports, with_diff=with_diff):
             self._out.line()
-            self._out.line(f"{', '.join(names)}: {plan_words(plan)}", "title")
+            self._out.line(f"{', '.join(names)}: {plan_words(plan)}", "title", hanging=2)
             for line in plan_lines(plan, with_diff=with_diff):
-                self._out.line(line.text, line.style, indent=2 + 4 * line.indent)
+                hanging = None if line.style in _DIFF_STYLES else 4
+                self._out.line(line.text, line.style, indent=2 + 4 * line.indent, hanging=hanging)
         if any(report.state == "planned" for report in reports):
             self._out.line()
 
@@ -115,18 +117,18 @@ class TerminalReport:
 
     def _last_word(self, names: str, report: HostReport) -> None:
         style = "bad" if report.has_failed else "good"
-        self._out.line(f"{names}: {_state_words(report)}", style)
+        self._out.line(f"{names}: {_state_words(report)}", style, hanging=2)
         if report.message:
-            self._out.line(report.message, indent=2)
+            self._out.line(report.message, indent=2, hanging=0)
         findings = [check.finding for check in report.failed_checks if check.finding]
         for finding in findings:
             self._finding(finding)
         for check in () if findings else report.failed_checks:
-            self._out.line(f"{check.site} {check.name} {check.target}: {check.detail}", indent=2)
+            self._out.line(f"{_place(check)}  {check.name}: {check.detail}", indent=2, hanging=2)
 
     def _finding(self, finding: Finding) -> None:
         self._out.line()
-        self._out.line(f"{finding.symptom}  [{finding.code}]", "bad", indent=2)
+        self._out.line(f"{finding.symptom}  [{finding.code}]", "bad", indent=2, hanging=2)
         for label, text in (
             ("hop", finding.hop),
             ("cause", finding.cause),
@@ -135,9 +137,9 @@ class TerminalReport:
         ):
             if text:
                 first, *rest = text.splitlines()
-                self._out.line(f"{label + ':':<10}{first}", indent=4)
+                self._out.line(f"{label + ':':<10}{first}", indent=4, hanging=10)
                 for line in rest:
-                    self._out.line(line, "note", indent=14)
+                    self._out.line(line, "note", indent=14, hanging=0)
 
     def history(self, run: RunReport) -> None:
         """What was applied on each host, newest first."""
@@ -166,7 +168,7 @@ class TerminalReport:
             shown = entry["verified"] if self._verbose else entry["verified"][:3]
             more = len(entry["verified"]) - len(shown)
             text = "verified: " + "; ".join(shown) + (f" and {more} more" if more else "")
-            self._out.line(text, "note", indent=6)
+            self._out.line(text, "note", indent=6, hanging=2)
 
 
 def plural(number: int, word: str) -> str:
@@ -208,9 +210,16 @@ def _same_words(reports: Iterable[HostReport]) -> list[tuple[list[str], HostRepo
 def _check_line(result: CheckResult) -> tuple[str, str]:
     mark = "✓" if result.ok else "✗"
     took = f"  {result.seconds * 1000:.0f} ms" if result.seconds >= 0.001 else ""
-    detail = f"  {result.detail}" if result.detail else ""
-    text = f"{mark} {result.site} {result.target}  {result.name} ({result.hop}){detail}{took}"
+    detail = f": {result.detail}" if result.detail else ""
+    text = f"{mark} {_place(result)}  {result.name} ({result.hop}){detail}{took}"
     return text, "good" if result.ok else "bad"
+
+
+def _place(result: CheckResult) -> str:
+    """What was checked, with its site: ``stats.example.com/ws``, or a whole URL."""
+    if result.target.startswith("/"):
+        return f"{result.site}{result.target}"
+    return result.target
 
 
 def _state_words(report: HostReport) -> str:
