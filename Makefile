@@ -25,8 +25,7 @@ integration: setup machine
 	$(PYTEST) tests/integration
 
 demo: setup machine
-	@PATH="$(CURDIR)/$(BIN):$$PATH" DEPLOYER=$(CURDIR)/$(BIN)/deployer PYTHON=$(CURDIR)/$(BIN)/python \
-	    bash tests/demo/demo.sh
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash tests/demo/demo.sh
 
 # Rehearsal hosts need a Linux, root, and four tools; say so in one line, and install the tools on Debian.
 machine:

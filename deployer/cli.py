@@ -165,7 +165,7 @@ def _plan_command(
     with _session("plan", playbook, **given) as session:
         run = session.fleet.plan()
         session.report.plans(run.hosts, with_diff=with_diff)
-        code = _ended(session, run)
+        code = _ended(session, run, quiet_states=("planned",))
     has_changes = any(report.state == "planned" for report in run.hosts)
     return EXIT_CHANGES if detailed_exitcode and code == EXIT_DONE and has_changes else code
 

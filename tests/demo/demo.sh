@@ -4,8 +4,6 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-deployer=${DEPLOYER:-deployer}
-python=${PYTHON:-python3}
 work=$(mktemp -d)
 lab=demo-$$
 bold=$(tput bold 2>/dev/null || true)
@@ -13,7 +11,7 @@ plain=$(tput sgr0 2>/dev/null || true)
 [ -n "${NO_COLOR:-}" ] || [ ! -t 1 ] && bold='' plain=''
 
 cleanup() {
-    "$deployer" lab down --name "$lab" >/dev/null 2>&1 || true
+    deployer lab down --name "$lab" >/dev/null 2>&1 || true
     rm -rf "$work"
 }
 trap cleanup EXIT
@@ -34,31 +32,31 @@ expect_exit() {
 
 cd "$work"
 title "A disposable host, and a project of two files"
-run "$deployer" lab up 1 --name "$lab" --inventory inventory.lab.yml
-run "$deployer" init goaccess
+run deployer lab up 1 --name "$lab" --inventory inventory.lab.yml
+run deployer init goaccess
 mv inventory.lab.yml inventory.yml
-host=$("$deployer" lab status --json | "$python" "$here/first_host.py" "$lab")
+host=$(deployer lab status --json | python "$here/first_host.py" "$lab")
 
 title "1. plan: the dry run on the bare host"
-expect_exit 2 "$deployer" plan site.yml --detailed-exitcode
+expect_exit 2 deployer plan site.yml --detailed-exitcode
 
 title "2. apply: install, configure, verify with real handshakes, confirm"
-run "$deployer" apply site.yml --yes --no-diff
+run deployer apply site.yml --yes --no-diff
 
 title "   and the service works, not only its handshake: a line in the log arrives in a WebSocket client"
-run "$python" "$here/log_line_arrives.py" --host "$host" --ca .deployer/ca/root.pem
+run python "$here/log_line_arrives.py" --host "$host" --ca .deployer/ca/root.pem
 
 title "3. apply again: nothing to do"
-time run "$deployer" apply site.yml --yes
+time run deployer apply site.yml --yes
 
 title "4. a change that breaks the route: the handshake fails, the host goes back"
 run sed -i 's/127.0.0.1:{{ report_port }}/127.0.0.1:7999/' site.yml
-expect_exit 3 "$deployer" apply site.yml --yes
+expect_exit 3 deployer apply site.yml --yes
 
 title "   and the old service still answers a handshake"
-run "$python" "$here/log_line_arrives.py" --host "$host" --ca .deployer/ca/root.pem
+run python "$here/log_line_arrives.py" --host "$host" --ca .deployer/ca/root.pem
 
 title "5. verify and history"
 run sed -i 's/127.0.0.1:7999/127.0.0.1:{{ report_port }}/' site.yml
-run "$deployer" verify site.yml
-run "$deployer" history site.yml
+run deployer verify site.yml
+run deployer history site.yml

@@ -1,4 +1,4 @@
-"""Reads ``deployer lab status --json`` and prints the address of the first host of the named lab."""
+"""Prints the address of the first host of a lab, from ``deployer lab status --json``."""
 
 from __future__ import annotations
 
