@@ -44,7 +44,10 @@ GOOD: list[tuple[Callable[[Any], Any], Any, Any]] = [
 ]
 
 BAD: list[tuple[Callable[[Any], Any], list[Any]]] = [
-    (values.domain, ["", "a..b", "-a.example", "a-.example", "a b", "a_b.example", "1.2.3", "x" * 64]),
+    (
+        values.domain,
+        ["", "a..b", "-a.example", "a-.example", "a b", "a_b.example", "1.2.3", "x" * 64],
+    ),
     (values.domain, ["straße.example", "*", "*.com", "a.*.b", None, True, ["a"], "a/b", "a\x00b"]),
     (values.port, [0, 65536, -1, "x", "", True, 1.5, None, "８０"]),
     (values.url_path, ["ws", "", "/a b", "/a%2e", "/..", "/a//b", "/ä", "/a?b", "/a#b", 5]),
@@ -57,12 +60,35 @@ BAD: list[tuple[Callable[[Any], Any], list[Any]]] = [
     (values.account, ["", "a b", "a:b", "-a", "x" * 40]),
     (values.unit, ["", "-a", "a b", "a/b"]),
     (values.package, ["", "-y", "a b", "a=1", "a;b"]),
-    (values.split_command, ["", "a | b", "a > b", "a; b", "a && b", "a `b`", "a $(b)", "a $B", "a 'b"]),
-    (values.upstream, ["h", "http://", "ftp://h", "http://h/p", "http://u@h", "::1:80", "h:0", True]),
+    (
+        values.split_command,
+        ["", "a | b", "a > b", "a; b", "a && b", "a `b`", "a $(b)", "a $B", "a 'b"],
+    ),
+    (
+        values.upstream,
+        ["h", "http://", "ftp://h", "http://h/p", "http://u@h", "::1:80", "h:0", True],
+    ),
 ]
 
 # What could end a directive, a string, a word or a line wherever it were printed.
-BREAKERS = [";", "{", "}", '"', "'", "\n", "\r", "\0", "$", "`", "\\", " ", "\t", "#", "|", "\u2028"]
+BREAKERS = [
+    ";",
+    "{",
+    "}",
+    '"',
+    "'",
+    "\n",
+    "\r",
+    "\0",
+    "$",
+    "`",
+    "\\",
+    " ",
+    "\t",
+    "#",
+    "|",
+    "\u2028",
+]
 
 
 @pytest.mark.parametrize(("check", "value", "expected"), GOOD)
