@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from deployer.desired import HostFacts, desired_state
+from deployer.desired import CertificateSource, DesiredState, HostFacts, desired_state
 from deployer.errors import SourceError, SourceErrors, UsageError
 from deployer.model import Host, Site
 from deployer.project import Project
@@ -91,7 +92,7 @@ def check_project(project: Project) -> CheckedProject:
     resources = 0
     for host in hosts.values():
         try:
-            desired = _desired(project, host)
+            desired = _desired(project, host, certificate=lambda site: _certificate(project, site))
         except SourceErrors as error:
             errors.update({str(one): one for one in error.errors})
             continue
@@ -111,13 +112,20 @@ def check_project(project: Project) -> CheckedProject:
     )
 
 
-def _desired(project: Project, host: Host) -> Any:
+def rehearse(project: Project, host: Host) -> None:
+    """Render once while the connections are being opened: the real rendering, with the facts of the
+    host itself, then finds its templates compiled, its roles read and its modules imported."""
+    with contextlib.suppress(UsageError):
+        _desired(project, host, certificate=project.certificate)
+
+
+def _desired(project: Project, host: Host, *, certificate: CertificateSource) -> DesiredState:
     return desired_state(
         project.playbook,
         host,
         inventory=project.inventory,
         about=_ORDINARY_HOST,
-        certificate=lambda site: _certificate(project, site),
+        certificate=certificate,
         extra_vars=project.extra_vars,
         tags=project.tags,
     )

@@ -17,6 +17,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, Protocol
 
 from deployer.desired import DesiredState, HostFacts, desired_state
+from deployer.early import EarlyLinks
 from deployer.errors import (
     DeployerError,
     HostError,
@@ -69,6 +70,7 @@ class RunOptions:
     who: str
     origin: str
     connect: Callable[[Host], ConnectOptions]
+    early: EarlyLinks
     confirm_timeout_s: float | None = None
 
 
@@ -143,7 +145,9 @@ class HostRun:
             from deployer.transport import connect
 
             self._progress.doing(self.host.name, "connecting")
-            self._link = connect(self.host, self._options.connect(self.host))
+            options = self._options.connect(self.host)
+            early = self._options.early.take(self.host, options)
+            self._link = early or connect(self.host, options)
         return self._link
 
     def _ask_facts(self, *, settle_pending: bool) -> HostFacts:

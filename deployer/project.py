@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,9 @@ from deployer.errors import UsageError
 from deployer.model import Host, Play, Site, Task
 
 if TYPE_CHECKING:
-    from deployer.playbook import Inventory, Playbook
+    from deployer.playbook.inventory import Inventory
+    from deployer.playbook.peek import Glance
+    from deployer.playbook.playbook import Playbook
     from deployer.sites.certificates import CertificateFiles
 
 _DEFAULT_INVENTORIES = ("inventory.yml", "inventory.yaml", "inventory.ini", "inventory", "hosts")
@@ -85,8 +87,11 @@ def load_project(
     extra_vars: Sequence[str] = (),
     limit: str | None = None,
     tags: frozenset[str] | None = None,
+    at_first_glance: Callable[[Glance], None] | None = None,
 ) -> Project:
     """Read and validate everything on the controller's side.
+
+    `at_first_glance` is told whom the playbook names before the rest of it is read.
 
     Raises:
         UsageError: with every error that was found, each with its place.
@@ -94,6 +99,10 @@ def load_project(
     from deployer import playbook
 
     inventory = playbook.load_inventory(inventory_paths(path, inventories), beside=path.parent)
+    if at_first_glance is not None:
+        from deployer.playbook.peek import peek
+
+        at_first_glance(peek(path, inventory=inventory, limit=limit))
     given = playbook.parse_extra_vars(extra_vars)
     loaded = playbook.load_playbook(path, inventory=inventory, extra_vars=given)
     return Project(

@@ -6,11 +6,13 @@ import getpass
 import json
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from deployer.check import rehearse
+from deployer.early import EarlyLinks
 from deployer.engine import RunOptions
 from deployer.errors import UsageError
 from deployer.fleet import Fleet
@@ -21,6 +23,7 @@ from deployer.report.output import Output
 from deployer.report.terminal import TerminalReport
 
 if TYPE_CHECKING:
+    from deployer.playbook.peek import Glance
     from deployer.transport import ConnectOptions
 
 
@@ -31,11 +34,17 @@ def load(
     limit: str | None,
     extra_vars: Sequence[str],
     tags: str | None,
+    at_first_glance: Callable[[Glance], None] | None = None,
 ) -> Project:
     """The project that the options of a command name."""
     words = None if tags is None else frozenset(tags.replace(",", " ").split())
     return load_project(
-        playbook, inventories=inventories, extra_vars=extra_vars, limit=limit, tags=words
+        playbook,
+        inventories=inventories,
+        extra_vars=extra_vars,
+        limit=limit,
+        tags=words,
+        at_first_glance=at_first_glance,
     )
 
 
@@ -64,11 +73,20 @@ class Session:
         self._accept_new = accept_new
         self._install_python = install_python
         self._connect_timeout_s = connect_timeout_s
-        self._project = load(
-            playbook, inventories=inventories, limit=limit, extra_vars=extra_vars, tags=tags
-        )
+        self._forks = forks
+        self._early = EarlyLinks()
         self._become_password = _ask_password() if ask_become_pass else None
+        self._project = load(
+            playbook,
+            inventories=inventories,
+            limit=limit,
+            extra_vars=extra_vars,
+            tags=tags,
+            at_first_glance=self._connect_early,
+        )
         hosts = self._hosts()
+        if self._early.are_opening:
+            rehearse(self._project, hosts[0])
         self._output = Output(sys.stderr if as_json else sys.stdout)
         self.report = TerminalReport(
             self._output, hosts=[host.name for host in hosts], verbose=verbose
@@ -79,7 +97,8 @@ class Session:
             options=RunOptions(
                 who=getpass.getuser(),
                 origin=socket.gethostname(),
-                connect=self._connect_options,
+                connect=lambda host: self._connect_options(host, self._project.becomes_root(host)),
+                early=self._early,
                 confirm_timeout_s=confirm_timeout_s,
             ),
             watcher=self.report,
@@ -96,6 +115,17 @@ class Session:
         trace: TracebackType | None,
     ) -> None:
         self._output.close()
+        self._early.close()
+
+    def _connect_early(self, glance: Glance) -> None:
+        """Connect to few hosts while the playbook is read; to many, batch by batch later."""
+        if len(glance.hosts) <= self._forks and not self._install_python:
+            self._early.open(
+                glance.hosts,
+                lambda host: self._connect_options(
+                    host, bool(host.vars.get("ansible_become")) or glance.become
+                ),
+            )
 
     def end(self, run: RunReport, quiet_states: Sequence[str]) -> None:
         """Say how each host came out, and print the document where one was asked for."""
@@ -111,14 +141,14 @@ class Session:
             raise UsageError("No host of the inventory is named by the playbook and --limit.")
         return list(found.values())
 
-    def _connect_options(self, host: Host) -> ConnectOptions:
+    def _connect_options(self, host: Host, become: bool) -> ConnectOptions:
         from deployer.transport import ConnectOptions
 
         password = self._become_password or host.vars.get("ansible_become_password")
         return ConnectOptions(
             connect_timeout_s=self._connect_timeout_s,
             accept_new=self._accept_new,
-            become=self._project.becomes_root(host),
+            become=become,
             become_password=password,
             install_python=self._install_python,
         )

@@ -1,0 +1,99 @@
+"""Connections that are opened while the playbook is still being read.
+
+Most of a short run is waiting: for the host's part of the key exchange, its login, its Python.
+What a first glance at the playbook tells is enough to begin with that. A connection that turns
+out not to be the one that is needed is closed unused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from threading import Thread
+from typing import TYPE_CHECKING
+
+from deployer.errors import DeployerError
+from deployer.model import Host
+
+if TYPE_CHECKING:
+    from deployer.transport import ConnectOptions, Link
+
+
+class EarlyLinks:
+    """Links by host, being opened."""
+
+    def __init__(self) -> None:
+        self._openings: dict[str, _Opening] = {}
+
+    def open(self, hosts: Sequence[Host], options: Callable[[Host], ConnectOptions]) -> None:
+        """Begin to connect to each of `hosts`; errors wait until `take`."""
+        from deployer.transport import preload
+
+        if any(not host.is_local for host in hosts):
+            preload()
+        for host in hosts:
+            opening = _Opening(host, options(host))
+            self._openings[host.name] = opening
+            opening.start()
+
+    @property
+    def are_opening(self) -> bool:
+        """Whether there is time to be used until the links are there."""
+        return any(opening.is_alive() for opening in self._openings.values())
+
+    def take(self, host: Host, options: ConnectOptions) -> Link | None:
+        """The link to `host` if one was opened just so, waiting for it; `None` otherwise.
+
+        Raises:
+            DeployerError: the host could not be reached.
+        """
+        opening = self._openings.pop(host.name, None)
+        if opening is None:
+            return None
+        if (opening.host, opening.options) != (host, options):
+            opening.give_up()
+            return None
+        return opening.result()
+
+    def close(self) -> None:
+        """Close what nobody took."""
+        for opening in self._openings.values():
+            opening.give_up()
+        self._openings.clear()
+
+
+class _Opening(Thread):
+    """One connection on its way."""
+
+    def __init__(self, host: Host, options: ConnectOptions) -> None:
+        super().__init__(name=f"connect {host.name}", daemon=True)
+        self.host = host
+        self.options = options
+        self._link: Link | None = None
+        self._error: DeployerError | None = None
+        self._unwanted = False
+
+    def run(self) -> None:
+        from deployer.transport import connect
+
+        try:
+            self._link = connect(self.host, self.options)
+        except DeployerError as error:
+            self._error = error
+        if self._unwanted:
+            self._close()
+
+    def result(self) -> Link:
+        self.join()
+        if self._error is not None:
+            raise self._error
+        assert self._link is not None, "a connection ends in a link or an error"  # noqa: S101
+        return self._link
+
+    def give_up(self) -> None:
+        self._unwanted = True
+        if not self.is_alive():
+            self._close()
+
+    def _close(self) -> None:
+        if self._link is not None:
+            self._link.close()
