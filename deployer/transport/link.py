@@ -173,7 +173,7 @@ class Link:
             )
         except RunnerError as error:
             del self._relays[relay.number]
-            raise relay_error(error.details, error.problem) from error
+            raise relay_error(error.problem) from error
         except BaseException:
             del self._relays[relay.number]
             raise

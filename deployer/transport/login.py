@@ -28,12 +28,20 @@ class Login:
         self._settings = settings
         self._tried: list[str] = []
         self._allowed: list[str] = []
+        self._agent: socket.socket | None = None
 
     def authenticate(self, transport: Transport) -> None:
         """Try one key after another, then the password, at last nothing at all.
 
         Raises: AuthenticationError, UnreachableError where the host stops answering.
         """
+        try:
+            self._authenticate(transport)
+        finally:
+            if self._agent is not None:
+                self._agent.close()
+
+    def _authenticate(self, transport: Transport) -> None:
         from paramiko import AuthenticationException, SSHException
 
         user = self._settings.user
@@ -136,10 +144,10 @@ class Login:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(self._settings.connect_timeout_s)
         try:
+            self._agent = connection  # it signs as long as the login lasts
             connection.connect(path)
             agent._connect(connection)  # type: ignore[attr-defined] # Agent() asks SSH_AUTH_SOCK alone
         except (OSError, SSHException) as error:
-            connection.close()
             self._tried.append(f"the agent at {path}: {error}")
             return ()
         return agent.get_keys()

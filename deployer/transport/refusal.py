@@ -9,7 +9,7 @@ from deployer.transport.command import Elevation
 
 
 class NoPythonError(UnreachableError):
-    """There is no python3 on the host."""
+    """There is no python3 on the host, or not the whole of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,15 @@ class Ended:
                 host=self.elevation.host,
                 doing="starting the runner",
                 hint="Install it with --install-python, or by hand.",
+            )
+        if "no module named" in said:
+            # Debian's python3-minimal has no json, for example.
+            return NoPythonError(
+                "python3 on the host has not its whole standard library: "
+                + self.said.splitlines()[-1],
+                host=self.elevation.host,
+                doing="starting the runner",
+                hint="Install the rest with --install-python, or by hand (package python3).",
             )
         ended = "ended" if self.status is None else f"ended with exit status {self.status}"
         return UnreachableError(

@@ -210,3 +210,8 @@ def local_user() -> str:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return str(os.getuid())
+
+
+def forget() -> None:
+    """Read the files anew at the next look."""
+    _read.cache_clear()

@@ -76,12 +76,6 @@ class _Start:
     def _failure(self, doing: str) -> HostError:
         """What to raise when no greeting has come."""
         link, process, elevation = self._link, self._link.process, self._elevation
-        if process.has_ended:
-            status = process.exit_status(1.0)
-            if status is None and not process.is_connected():
-                return UnreachableError("the connection broke", host=link.host.name, doing=doing)
-            said = elevation.without_prompt(process.errors(wait_s=1.0))
-            return Ended(elevation=elevation, status=status, said=said).error()
         if link.garbage:
             return UnreachableError(
                 f"the host prints text where the runner should speak: {link.garbage!r}",
@@ -90,6 +84,12 @@ class _Start:
                 hint=f"Does a start file of {elevation.user}'s shell, such as ~/.bashrc, print it? "
                 "It must not do so where no terminal is.",
             )
+        if process.has_ended:
+            status = process.exit_status(1.0)
+            if status is None and not process.is_connected():
+                return UnreachableError("the connection broke", host=link.host.name, doing=doing)
+            said = elevation.without_prompt(process.errors(wait_s=1.0))
+            return Ended(elevation=elevation, status=status, said=said).error()
         said = elevation.without_prompt(process.errors())
         return UnreachableError(
             f"no answer within {self._timeout_s:g} s" + (f"; it said: {said}" if said else ""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import errno
 import os
 import threading
@@ -16,6 +17,18 @@ if TYPE_CHECKING:
 
 #: What one relayed message carries at most, so that other messages come between.
 _RELAYED_BYTES = 24 * 1024
+
+#: What connect(2) fails with, other than by mistakes of ours.
+_CONNECT_ERRORS = (
+    errno.ECONNREFUSED,
+    errno.ENOENT,
+    errno.EACCES,
+    errno.ETIMEDOUT,
+    errno.EHOSTUNREACH,
+    errno.ENETUNREACH,
+    errno.ECONNRESET,
+    errno.EAGAIN,
+)
 
 
 class Stream(Protocol):
@@ -66,7 +79,8 @@ class ChannelStream:
 
     def close(self) -> None:
         """End the connection."""
-        self._channel.close()
+        with contextlib.suppress(EOFError):  # the SSH connection is gone already
+            self._channel.close()
 
     def _broken(self) -> ConnectionResetError:
         if self._channel.get_transport().is_active():
@@ -143,13 +157,12 @@ class RelayStream:
             raise ConnectionResetError(errno.ECONNRESET, self._broken)
 
 
-def relay_error(details: dict[str, object], message: str) -> OSError:
+def relay_error(message: str) -> OSError:
     """What the runner says of a connection that it could not make, as Python's own error.
 
-    `OSError` makes the right subclass of itself of an error number.
+    The runner quotes the system's words; `OSError` makes the right subclass of itself of a number.
     """
-    name = str(details.get("errno", ""))
-    number = int(name) if name.isdigit() else getattr(errno, name, None)
-    if number is None:
-        return OSError(message)
-    return OSError(number, os.strerror(number))
+    for number in _CONNECT_ERRORS:
+        if message.endswith(os.strerror(number)):
+            return OSError(number, os.strerror(number))
+    return TimeoutError(message) if message.endswith("timed out") else OSError(message)

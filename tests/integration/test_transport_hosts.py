@@ -1,0 +1,614 @@
+"""The transport against real hosts: keys, logins, sudo, jumps, streams, and silence."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployer.errors import AuthenticationError, HostKeyError, UnreachableError
+from deployer.lab.host import LabHost
+from deployer.lab.lab import Lab
+from deployer.model import Host
+from deployer.transport import ConnectOptions, Link, Stream, connect
+
+pytestmark = pytest.mark.lab
+
+_ROOT = "root"
+_QUICK = ConnectOptions(connect_timeout_s=2.0, silence_timeout_s=1.0)
+
+
+def inventory_host(lab: Lab, lab_host: LabHost, **changes: Any) -> Host:
+    """The host as the lab's inventory has it, with other variables where asked."""
+    given = {**lab.inventory()["all"]["vars"], **changes}
+    variables = {name: value for name, value in given.items() if value is not None}
+    user = variables.get("ansible_user")
+    return Host(name=lab_host.name, hostname=lab_host.address, user=user, vars=variables)
+
+
+@contextlib.contextmanager
+def linked(host: Host, options: ConnectOptions = _QUICK) -> Iterator[Link]:
+    link = connect(host, options)
+    try:
+        yield link
+    finally:
+        link.close()
+
+
+def facts(link: Link) -> dict[str, Any]:
+    reply: dict[str, Any] = link.request("facts", packages=[], doing="reading facts")
+    return reply["facts"]
+
+
+def reload_sshd(server: LabHost) -> None:
+    """Have sshd read its config, and wait until it listens again."""
+    server.sh("systemctl reload ssh")
+    server.wait_until_ready()
+
+
+@pytest.fixture(scope="module")
+def lab(shared_lab: Lab) -> Lab:
+    return shared_lab
+
+
+@pytest.fixture(scope="module")
+def server(lab: Lab) -> LabHost:
+    """The host, with three accounts: one that may use sudo, one with a password, one without."""
+    host = lab.hosts[0]
+    key = lab.key.with_suffix(".pub").read_text().strip()
+    script = f"""
+    for name in free asked barred; do
+        useradd --create-home --shell /bin/bash $name
+        echo "$name:right horse" | chpasswd
+        install -d -o $name -g $name -m 700 /home/$name/.ssh
+        echo '{key}' > /home/$name/.ssh/authorized_keys
+        chown $name: /home/$name/.ssh/authorized_keys
+    done
+    echo 'free ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/free
+    echo 'asked ALL=(ALL) ALL' > /etc/sudoers.d/asked
+    """
+    host.sh(script)
+    return host
+
+
+@pytest.fixture
+def ssh_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Writes ~/.ssh/config of a home of the test's own."""
+    from deployer.transport import ssh_config
+
+    (tmp_path / ".ssh").mkdir(mode=0o700)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+
+    def write(text: str) -> None:
+        (tmp_path / ".ssh/config").write_text(text)
+        ssh_config.forget()
+
+    write("")
+    return write
+
+
+# --- who is it ------------------------------------------------------------------------------------
+
+
+def test_the_runner_answers_and_is_started_from_the_cache_the_second_time(
+    lab: Lab, server: LabHost
+) -> None:
+    with linked(inventory_host(lab, server)) as link:
+        assert link.hello["uid"] == 0
+        assert facts(link)["ansible_distribution"] == "Debian"
+    kept = server.sh("stat -c '%a %U %n' /var/lib/deployer/cache /var/lib/deployer/cache/*")
+    assert kept.splitlines()[0] == "700 root /var/lib/deployer/cache"
+    assert kept.splitlines()[1].startswith("600 root /var/lib/deployer/cache/runner-")
+    with linked(inventory_host(lab, server)) as link:
+        assert facts(link)["ansible_distribution"] == "Debian"
+    assert server.sh("ls /var/lib/deployer/cache").count("\n") == 1
+
+
+def test_a_cache_that_others_can_write_is_not_trusted(lab: Lab, server: LabHost) -> None:
+    with linked(inventory_host(lab, server)):
+        pass
+    file = server.sh("ls /var/lib/deployer/cache/*").strip()
+    server.sh(f"printf garbage > {file}; chmod 666 {file}")
+    with linked(inventory_host(lab, server)) as link:
+        assert facts(link)["ansible_distribution"] == "Debian"
+    assert server.sh(f"stat -c %a {file}").strip() == "600"
+
+
+def test_an_unknown_key_is_refused_unless_new_keys_are_accepted(
+    lab: Lab, server: LabHost, tmp_path: Path, ssh_home: Callable[[str], None]
+) -> None:
+    known = tmp_path / "known"
+    host = inventory_host(lab, server, deployer_known_hosts_file=str(known))
+    with pytest.raises(HostKeyError) as caught:
+        connect(host, _QUICK)
+    text = str(caught.value)
+    shown = server.sh("ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
+    assert shown in text
+    assert "--accept-new" in text
+    assert "ssh-keyscan" in text
+    assert str(known) in text
+    assert not known.exists()
+
+    accepting = ConnectOptions(accept_new=True, connect_timeout_s=2.0)
+    with linked(host, accepting):
+        pass
+    assert known.stat().st_mode & 0o777 == 0o600
+    assert known.read_text() == f"{server.address} {server.host_key()}\n"
+    with linked(host):
+        pass
+
+
+def test_a_changed_key_is_refused_even_when_new_keys_are_accepted(
+    lab: Lab, server: LabHost, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(other)], check=True)
+    key = " ".join(other.with_suffix(".pub").read_text().split()[:2])
+    known = tmp_path / "known"
+    known.write_text(f"# mine\n{server.address} {key}\n")
+    host = inventory_host(lab, server, deployer_known_hosts_file=str(known))
+    with pytest.raises(HostKeyError, match="has changed") as caught:
+        connect(host, ConnectOptions(accept_new=True))
+    assert f"{known}:2" in str(caught.value)
+    assert str(caught.value).count("SHA256:") == 2
+    assert known.read_text().count("\n") == 2
+
+
+def test_a_known_key_of_another_type_than_the_preferred_one_is_asked_for(
+    lab: Lab, server: LabHost, tmp_path: Path, ssh_home: Callable[[str], None]
+) -> None:
+    server.sh(
+        "test -e /etc/ssh/ssh_host_rsa_key || ssh-keygen -q -t rsa -N '' "
+        "-f /etc/ssh/ssh_host_rsa_key"
+    )
+    reload_sshd(server)
+    rsa = " ".join(server.sh("cat /etc/ssh/ssh_host_rsa_key.pub").split()[:2])
+    known = tmp_path / "known"
+    known.write_text(f"{server.address} {rsa}\n")
+    with linked(inventory_host(lab, server, deployer_known_hosts_file=str(known))) as link:
+        assert link.hello["uid"] == 0
+
+
+# --- who are we -----------------------------------------------------------------------------------
+
+
+def test_a_refused_key_says_what_was_tried(lab: Lab, server: LabHost, tmp_path: Path) -> None:
+    stranger = tmp_path / "stranger"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(stranger)], check=True)
+    host = inventory_host(lab, server, ansible_ssh_private_key_file=str(stranger))
+    with pytest.raises(AuthenticationError, match="refuses the login of root") as caught:
+        connect(host, _QUICK)
+    assert f"key {stranger}: refused" in str(caught.value)
+
+
+def test_an_encrypted_key_needs_the_agent(
+    lab: Lab, server: LabHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked = tmp_path / "locked"
+    locked.write_bytes(lab.key.read_bytes())
+    locked.chmod(0o600)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-p", "-N", "secret", "-f", str(locked)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    host = inventory_host(lab, server, ansible_ssh_private_key_file=str(locked))
+    with pytest.raises(AuthenticationError, match="encrypted"):
+        connect(host, _QUICK)
+
+    agent_socket = tmp_path / "agent"
+    agent = subprocess.Popen(
+        ["ssh-agent", "-D", "-a", str(agent_socket)], stdout=subprocess.DEVNULL
+    )
+    try:
+        environment = {**os.environ, "SSH_AUTH_SOCK": str(agent_socket)}
+        deadline = time.monotonic() + 5
+        while subprocess.run(
+            ["ssh-add", "-q", str(lab.key)], env=environment, stderr=subprocess.DEVNULL
+        ).returncode:
+            assert time.monotonic() < deadline
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(agent_socket))
+        with linked(host) as link:
+            assert link.hello["uid"] == 0
+    finally:
+        agent.terminate()
+        agent.wait()
+
+
+def test_a_password_logs_in(lab: Lab, server: LabHost, ssh_home: Callable[[str], None]) -> None:
+    host = inventory_host(
+        lab,
+        server,
+        ansible_user="asked",
+        ansible_ssh_private_key_file=None,
+        ansible_password="right horse",
+    )
+    with linked(host) as link:
+        assert link.hello["uid"] != 0
+    wrong = inventory_host(
+        lab,
+        server,
+        ansible_user="asked",
+        ansible_ssh_private_key_file=None,
+        ansible_password="wrong horse",
+    )
+    with pytest.raises(AuthenticationError, match="the password: refused") as caught:
+        connect(wrong, ConnectOptions(connect_timeout_s=5.0))
+    assert "wrong horse" not in str(caught.value)
+
+
+# --- becoming root --------------------------------------------------------------------------------
+
+
+def test_sudo_without_a_password(lab: Lab, server: LabHost) -> None:
+    host = inventory_host(lab, server, ansible_user="free")
+    with linked(host, ConnectOptions(become=True)) as link:
+        assert link.hello["uid"] == 0
+        assert facts(link)["ansible_user_id"] == _ROOT
+
+
+def test_sudo_with_a_password_that_nobody_else_sees(lab: Lab, server: LabHost) -> None:
+    host = inventory_host(lab, server, ansible_user="asked")
+    with linked(host, ConnectOptions(become=True, become_password="right horse")) as link:
+        assert link.hello["uid"] == 0
+        assert facts(link)["ansible_user_id"] == _ROOT
+        assert "right horse" not in server.sh("cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+    assert "right horse" not in server.sh("journalctl --no-pager")
+
+
+def test_a_password_that_sudo_does_not_ask_for_goes_nowhere(lab: Lab, server: LabHost) -> None:
+    host = inventory_host(lab, server, ansible_user="free")
+    with linked(host, ConnectOptions(become=True, become_password="unused")) as link:
+        assert link.hello["uid"] == 0
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "words"),
+    [
+        ("asked", None, "sudo asks for the password of asked"),
+        ("asked", "wrong horse", "sudo refuses the password of asked"),
+        ("barred", "right horse", "barred may not become root by sudo"),
+    ],
+)
+def test_what_sudo_refuses_is_said_in_words(
+    lab: Lab, server: LabHost, user: str, password: str | None, words: str
+) -> None:
+    host = inventory_host(lab, server, ansible_user=user)
+    options = ConnectOptions(become=True, become_password=password, connect_timeout_s=8.0)
+    with pytest.raises(AuthenticationError, match=words) as caught:
+        connect(host, options)
+    assert "horse" not in str(caught.value)
+    assert "horse" not in repr(options)
+
+
+def test_a_host_without_sudo(lab: Lab, server: LabHost) -> None:
+    server.sh("mv /usr/bin/sudo /usr/bin/sudo.away")
+    try:
+        host = inventory_host(lab, server, ansible_user="free")
+        with pytest.raises(AuthenticationError, match="there is no sudo on the host"):
+            connect(host, ConnectOptions(become=True))
+        with pytest.raises(AuthenticationError, match="there is no sudo on the host"):
+            connect(host, ConnectOptions(become=True, become_password="any"))
+    finally:
+        server.sh("mv /usr/bin/sudo.away /usr/bin/sudo")
+
+
+# --- the ways there -------------------------------------------------------------------------------
+
+
+def test_the_ssh_config_is_honoured(
+    lab: Lab, server: LabHost, ssh_home: Callable[[str], None]
+) -> None:
+    ssh_home(
+        f"Host web-by-name\n HostName {server.address}\n User root\n IdentityFile {lab.key}\n"
+        f" UserKnownHostsFile {lab.known_hosts}\n"
+    )
+    with linked(Host(name="web1", hostname="web-by-name")) as link:
+        assert link.hello["uid"] == 0
+
+
+def test_a_jump_host_is_checked_as_the_host_itself_is(
+    lab: Lab, server: LabHost, ssh_home: Callable[[str], None]
+) -> None:
+    """The jump is the host's own sshd, reached by its other address."""
+    server.sh("ip addr add 192.168.77.7/32 dev lo")
+    known = Path(os.environ["HOME"]) / "known"
+    known.write_text(f"192.168.77.7 {server.host_key()}\n")
+    common = f" IdentityFile {lab.key}\n User root\n UserKnownHostsFile {known}\n"
+    ssh_home(
+        f"Host 192.168.77.7\n ProxyJump gate\n{common}Host gate\n HostName {server.address}\n"
+        f"{common}"
+    )
+    inner = Host(name="inner", hostname="192.168.77.7")
+    with pytest.raises(HostKeyError, match=server.address):
+        connect(inner, _QUICK)
+    known.write_text(known.read_text() + f"{server.address} {server.host_key()}\n")
+    with linked(inner) as link:
+        assert facts(link)["ansible_hostname"] == server.name
+        stream = link.open_stream(host="127.0.0.1", port=22, timeout_s=2.0)
+        assert stream.recv(4) == b"SSH-"
+        stream.close()
+
+
+def test_a_proxy_command(lab: Lab, server: LabHost, ssh_home: Callable[[str], None]) -> None:
+    relay = (
+        "import os,socket,sys,threading as t\n"
+        "s=socket.create_connection((sys.argv[1],int(sys.argv[2])))\n"
+        "def up():\n while d:=os.read(0,65536): s.sendall(d)\n"
+        "t.Thread(target=up,daemon=True).start()\n"
+        "while d:=s.recv(65536): os.write(1,d)\n"
+    )
+    program = Path(os.environ["HOME"]) / "relay.py"
+    program.write_text(relay)
+    common = f" IdentityFile {lab.key}\n User root\n UserKnownHostsFile {lab.known_hosts}\n"
+    ssh_home(
+        f"Host {server.address}\n ProxyCommand {sys.executable} {program} %h %p\n{common}"
+        f"Host broken\n ProxyCommand sh -c 'echo no way >&2'\n{common}"
+    )
+    with linked(Host(name="web1", hostname=server.address)) as link:
+        assert facts(link)["ansible_hostname"] == server.name
+    with pytest.raises(UnreachableError, match="no way"):
+        connect(Host(name="web1", hostname="broken"), _QUICK)
+
+
+# --- streams --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def forbidden(server: LabHost) -> Iterator[None]:
+    server.sh("echo 'AllowTcpForwarding no' > /etc/ssh/sshd_config.d/no.conf")
+    reload_sshd(server)
+    yield
+    server.sh("rm /etc/ssh/sshd_config.d/no.conf")
+    reload_sshd(server)
+
+
+def read_all(stream: Stream) -> bytes:
+    received = b""
+    while data := stream.recv(65536):
+        received += data
+    return received
+
+
+def check_streams(link: Link) -> None:
+    failures: list[BaseException] = []
+
+    def read_banner() -> None:
+        try:
+            stream = link.open_stream(host="127.0.0.1", port=22, timeout_s=5.0)
+            stream.settimeout(5.0)
+            stream.sendall(b"SSH-2.0-test\r\n" + b"x" * 50_000)
+            assert read_all(stream).startswith(b"SSH-2.0-OpenSSH")
+            stream.close()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=read_banner) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert failures == []
+
+    silent = link.open_stream(host="127.0.0.1", port=22, timeout_s=5.0)
+    assert silent.recv(4) == b"SSH-"
+    silent.settimeout(0.1)
+    with pytest.raises(TimeoutError):
+        read_all(silent)
+    silent.close()
+    with pytest.raises(ConnectionRefusedError):
+        link.open_stream(host="127.0.0.1", port=9, timeout_s=5.0)
+    with pytest.raises(FileNotFoundError):
+        link.open_stream(socket="/run/nothing", timeout_s=5.0)
+    stream = link.open_stream(socket="/run/dbus/system_bus_socket", timeout_s=5.0)
+    stream.settimeout(5.0)
+    stream.sendall(b"\0AUTH ANONYMOUS\r\n")
+    assert stream.recv(100)
+    stream.close()
+
+
+def test_streams_by_forwarding(lab: Lab, server: LabHost) -> None:
+    with linked(inventory_host(lab, server), ConnectOptions()) as link:
+        check_streams(link)
+
+
+def test_streams_by_the_runner_where_sshd_forbids_forwarding(
+    lab: Lab, server: LabHost, forbidden: None
+) -> None:
+    with linked(inventory_host(lab, server), ConnectOptions()) as link:
+        check_streams(link)
+
+
+# --- silence --------------------------------------------------------------------------------------
+
+
+def took(began: float) -> float:
+    return time.monotonic() - began
+
+
+def test_a_stopped_runner_is_an_error_with_what_was_in_progress(lab: Lab, server: LabHost) -> None:
+    link = connect(inventory_host(lab, server), _QUICK)
+    server.exec(["kill", "-STOP", str(link.hello["pid"])])
+    began = time.monotonic()
+    with pytest.raises(UnreachableError, match=r"web1: .*not answered.* while reading facts"):
+        facts(link)
+    assert took(began) < 3
+    began = time.monotonic()
+    link.close()
+    assert took(began) < 0.2
+    server.exec(["kill", "-KILL", str(link.hello["pid"])])
+
+
+def test_a_killed_runner_is_an_error_at_once(lab: Lab, server: LabHost) -> None:
+    link = connect(inventory_host(lab, server), ConnectOptions())
+    server.exec(["kill", "-KILL", str(link.hello["pid"])])
+    began = time.monotonic()
+    with pytest.raises(UnreachableError, match="while reading facts"):
+        facts(link)
+    assert took(began) < 3
+    link.close()
+
+
+def test_a_stopped_sshd(lab: Lab, server: LabHost) -> None:
+    main = server.sh("systemctl show -P MainPID ssh").strip()
+    server.exec(["kill", "-STOP", main])
+    try:
+        began = time.monotonic()
+        with pytest.raises(UnreachableError, match=r"web1: .*does not speak SSH|did not answer"):
+            connect(inventory_host(lab, server), ConnectOptions(connect_timeout_s=1.0))
+        assert took(began) < 3
+    finally:
+        server.exec(["kill", "-CONT", main])
+
+
+def test_a_link_that_goes_down_in_the_middle_of_a_large_request(
+    labs: Callable[..., Lab],
+) -> None:
+    lab = labs(1)
+    host = lab.hosts[0]
+    link = connect(inventory_host(lab, host), _QUICK)
+    stream = link.open_stream(host="127.0.0.1", port=22, timeout_s=2.0)
+    assert stream.recv(4) == b"SSH-"
+    host.link_down()
+    began = time.monotonic()
+    with pytest.raises(UnreachableError, match="while applying"):
+        link.request("apply", plan={"much": "x" * 20_000_000}, commit={}, doing="applying")
+    assert took(began) < 4
+    stream.settimeout(2.0)
+    with pytest.raises(OSError, match="broken"):
+        read_all(stream)
+    link.close()
+
+
+# --- what may be missing --------------------------------------------------------------------------
+
+
+def test_a_port_where_nobody_listens_and_a_name_that_nobody_has(lab: Lab, server: LabHost) -> None:
+    port = Host(name="web1", hostname=server.address, port=2222)
+    with pytest.raises(UnreachableError, match=f"refused by {server.address} port 2222"):
+        connect(port, _QUICK)
+    with pytest.raises(UnreachableError, match=r"cannot resolve 'no-such-host\.invalid'"):
+        connect(Host(name="web9", hostname="no-such-host.invalid"), _QUICK)
+
+
+def test_a_port_that_accepts_and_says_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        began = time.monotonic()
+        with pytest.raises(UnreachableError, match=f"mute: 127.0.0.1 port {port}"):
+            connect(
+                Host(name="mute", hostname="127.0.0.1", port=port),
+                ConnectOptions(connect_timeout_s=0.5),
+            )
+        assert took(began) < 2
+
+
+@pytest.fixture
+def without_python(server: LabHost) -> Iterator[None]:
+    """Takes python3 away, and has apt-get bring it back, as the host has no network."""
+    server.exec(
+        ["tee", "/usr/local/bin/apt-get"],
+        stdin="#!/bin/sh\n"
+        'test "$(id -u)" = 0 || { echo "not root" >&2; exit 100; }\n'
+        'test "$1 $2 $4" = "-qy install python3" || { echo "E: $*" >&2; exit 100; }\n'
+        "mv /usr/bin/python3.away /usr/bin/python3\n",
+    )
+    server.sh("chmod +x /usr/local/bin/apt-get; mv /usr/bin/python3 /usr/bin/python3.away")
+    yield
+    server.sh(
+        "rm /usr/local/bin/apt-get; test -e /usr/bin/python3.away && "
+        "mv /usr/bin/python3.away /usr/bin/python3 || true"
+    )
+
+
+@pytest.mark.parametrize("user", ["root", "free", "asked"])
+def test_python_is_missing_and_is_installed(
+    lab: Lab, server: LabHost, without_python: None, user: str
+) -> None:
+    host = inventory_host(lab, server, ansible_user=user)
+    password = "right horse" if user == "asked" else None
+    with pytest.raises(UnreachableError, match="there is no python3 on the host") as caught:
+        connect(host, ConnectOptions(become=True, become_password=password))
+    assert "--install-python" in str(caught.value)
+    installing = ConnectOptions(become=True, become_password=password, install_python=True)
+    with linked(host, installing) as link:
+        assert link.hello["uid"] == 0
+
+
+def test_python_cannot_be_installed(lab: Lab, server: LabHost, without_python: None) -> None:
+    server.sh("printf '#!/bin/sh\necho E: no candidate >&2; exit 100' > /usr/local/bin/apt-get")
+    with pytest.raises(UnreachableError, match="installation of python3 failed: E: no candidate"):
+        connect(inventory_host(lab, server), ConnectOptions(install_python=True))
+    host = inventory_host(lab, server, ansible_user="asked")
+    with pytest.raises(AuthenticationError, match="refuses the password of asked"):
+        connect(host, ConnectOptions(become=True, become_password="wrong", install_python=True))
+
+
+def test_an_old_python(lab: Lab, server: LabHost) -> None:
+    pretended = (
+        "#!/usr/bin/python3\n"
+        "import sys\n"
+        "sys.version_info = (3, 7, 3, 'final', 0)\n"
+        "exec(sys.argv[sys.argv.index('-c') + 1])\n"
+    )
+    server.exec(["tee", "/usr/local/bin/python3"], stdin=pretended)
+    server.sh("chmod +x /usr/local/bin/python3")
+    try:
+        with pytest.raises(UnreachableError, match=r"python3 is 3\.7\.3; 3\.8 or newer"):
+            connect(inventory_host(lab, server), _QUICK)
+    finally:
+        server.sh("rm /usr/local/bin/python3")
+
+
+def test_a_shell_that_prints_text(lab: Lab, server: LabHost) -> None:
+    server.sh("sed -i '1i echo welcome to the machine' /home/free/.bashrc")
+    try:
+        host = inventory_host(lab, server, ansible_user="free")
+        with pytest.raises(UnreachableError, match="welcome to the machine"):
+            connect(host, ConnectOptions(become=True, connect_timeout_s=2.0))
+    finally:
+        server.sh("sed -i 1d /home/free/.bashrc")
+
+
+def test_ctrl_c_leaves_no_thread_that_keeps_the_process(lab: Lab, server: LabHost) -> None:
+    """A process that is interrupted in the middle of a request ends at once."""
+    variables = lab.inventory()["all"]["vars"]
+    program = (
+        "import os, signal, threading\n"
+        "from deployer.model import Host\n"
+        "from deployer.transport import ConnectOptions, connect\n"
+        f"link = connect(Host(name='web1', hostname={server.address!r}, user='root',"
+        f" vars={variables!r}), ConnectOptions())\n"
+        "print(link.hello['pid'], flush=True)\n"
+        "input()\n"
+        "link.request('facts', packages=[])\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert child.stdout is not None
+    assert child.stdin is not None
+    runner = child.stdout.readline().strip()
+    server.exec(["kill", "-STOP", runner])
+    child.stdin.write("\n")
+    child.stdin.flush()
+    child.send_signal(2)
+    assert child.wait(3) != 0
+    child.stdout.close()
+    child.stdin.close()
+    server.exec(["kill", "-KILL", runner])

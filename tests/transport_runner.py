@@ -1,0 +1,104 @@
+"""A runner for tests of the transport: speaks docs/wire.md; its requests say what they do."""
+
+import base64
+import contextlib
+import json
+import os
+import socket
+import sys
+import threading
+import time
+
+lock = threading.Lock()
+relays = {}
+
+
+def say(message):
+    data = json.dumps(message).encode()
+    with lock:
+        sys.stdout.buffer.write(len(data).to_bytes(4, "big") + data)
+        sys.stdout.buffer.flush()
+
+
+def pump(number, connection):
+    try:
+        while True:
+            data = connection.recv(65536)
+            if not data:
+                break
+            say({"relay": number, "data_b64": base64.b64encode(data).decode()})
+    except OSError:
+        pass
+    connection.close()
+    say({"relay": number, "closed": True})
+
+
+def answer(message):
+    number, name = message["id"], message["request"]
+    if name == "echo":
+        say({"id": number, "reply": {"said": message["text"]}})
+    elif name == "source":
+        say({"id": number, "reply": {"bytes": len(__source__)}})  # noqa: F821 - the bootstrap gives it
+    elif name == "count":
+        for n in range(message["to"]):
+            say({"id": number, "event": "alive"})
+            say({"id": number, "event": "step", "n": n})
+        say({"id": number, "reply": {}})
+    elif name == "work":
+        end = time.monotonic() + message["seconds"]
+        while time.monotonic() < end:
+            say({"id": number, "event": "alive"})
+            time.sleep(0.02)
+        say({"id": number, "reply": {"done": True}})
+    elif name == "refuse":
+        say({"id": number, "error": {"code": "locked", "message": "no", "holder": "me"}})
+    elif name == "hang":
+        pass
+    elif name == "garble":
+        sys.stdout.buffer.write(b"Segmentation fault\n")
+        sys.stdout.buffer.flush()
+    elif name == "die":
+        sys.stderr.write("out of luck\n")
+        sys.stderr.flush()
+        os._exit(3)
+    elif name == "chatter":
+        sys.stderr.write("x" * message["bytes"])
+        say({"id": number, "reply": {}})
+    elif name == "connect":
+        connect(number, message)
+
+
+def connect(number, message):
+    try:
+        if "socket" in message:
+            connection = socket.socket(socket.AF_UNIX)
+            connection.connect(message["socket"])
+        else:
+            connection = socket.create_connection((message["host"], message["port"]))
+    except OSError as error:
+        words = "it does not answer: " + os.strerror(error.errno)
+        say({"id": number, "error": {"code": "connect-failed", "message": words}})
+        return
+    relays[message["relay"]] = connection
+    say({"id": number, "reply": {"relay": message["relay"]}})
+    threading.Thread(target=pump, args=(message["relay"], connection), daemon=True).start()
+
+
+def serve():
+    say({"hello": 1, "python": "3", "uid": os.getuid(), "pid": os.getpid()})
+    read = sys.stdin.buffer.read
+    while True:
+        head = read(4)
+        if len(head) < 4:
+            os._exit(0)
+        message = json.loads(read(int.from_bytes(head, "big")))
+        if "id" in message:
+            answer(message)
+        elif message.get("closed"):
+            with contextlib.suppress(OSError):
+                relays.pop(message["relay"]).shutdown(socket.SHUT_RDWR)
+        else:
+            relays[message["relay"]].sendall(base64.b64decode(message["data_b64"]))
+
+
+serve()
