@@ -58,12 +58,16 @@ def up(count: int, *, image_name: str, name: str, inventory: Path) -> None:
 @_name
 @click.option("--all", "all_labs", is_flag=True, help="Every lab on this machine.")
 def down(*, name: str, all_labs: bool) -> None:
-    """Switch a lab off and leave nothing behind."""
-    from deployer.lab.lab import labs, named
+    """Switch a lab off, and leave nothing behind."""
+    from deployer.lab.lab import labs, named, sweep
 
-    for found in labs() if all_labs else [named(name)]:
-        found.down()
-        click.echo(f"{found.name} is down")
+    sweep()
+    found = labs() if all_labs else [named(name)]
+    for one in found:
+        one.down()
+        click.echo(f"{one.name} is down")
+    if not found:
+        click.echo("no lab is up")
 
 
 @lab.command()
@@ -75,6 +79,9 @@ def status(*, as_json: bool) -> None:
     found = labs()
     if as_json:
         document = {
+            "format_version": 1,
+            "command": "lab status",
+            "exit_code": 0,
             "labs": [
                 {
                     "name": one.name,
@@ -85,7 +92,7 @@ def status(*, as_json: bool) -> None:
                     ],
                 }
                 for one in found
-            ]
+            ],
         }
         click.echo(json.dumps(document, indent=2))
         return
@@ -105,9 +112,7 @@ def ssh(*, name: str, host: str, command: tuple[str, ...]) -> None:
     """Log in on HOST as root, or run COMMAND there."""
     from deployer.lab.lab import named
 
-    found = named(name)
-    target = found.host(host)
+    target = named(name).host(host)
     if not target.is_running:
         raise LabError(f"{host} is off.")
-    argv = ["ssh", "-i", str(found.key), "-o", f"UserKnownHostsFile={found.known_hosts}"]
-    os.execvp("ssh", [*argv, f"root@{target.address}", *command])  # noqa: S606
+    os.execvp("ssh", [*target.ssh_command(), *command])  # noqa: S606

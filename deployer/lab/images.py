@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,20 +17,29 @@ from deployer.lab.shell import run
 SUITES = {"debian-11": "bullseye", "debian-12": "bookworm", "debian-13": "trixie"}
 DEFAULT_IMAGE = "debian-12"
 
+#: What a Debian server has, as far as it means something in a container.
 _INSTALLED = (
+    "adduser",
+    "apt-utils",
     "ca-certificates",
+    "cron",
     "dbus",
     "iproute2",
+    "iputils-ping",
+    "less",
     "libpam-systemd",
+    "logrotate",
+    "netbase",
     "openssh-server",
     "procps",
     "python3",
     "sudo",
     "systemd",
     "systemd-sysv",
+    "tzdata",
 )
 
-#: Ready to be installed without a network.
+#: Ready to be installed without a network, with all that they recommend.
 _READY = (
     "apache2",
     "certbot",
@@ -38,10 +48,13 @@ _READY = (
     "haproxy",
     "nginx",
     "openssl",
+    "python3-venv",
     "python3-websockets",
 )
 
 _BUILD_TIMEOUT_S = 900.0
+_UNFINISHED = ".unfinished"
+_STALE_AFTER_S = 30 * 86400.0  # a lab of another checkout may stand on another recipe's image
 
 #: Units that wait for a network that a rehearsal host does not have.
 _MASKED = ("systemd-networkd-wait-online.service", "apt-daily.timer", "apt-daily-upgrade.timer")
@@ -69,14 +82,18 @@ def image(name: str, *, progress: Callable[[str], None]) -> Image:
     with locked(images_folder() / f"{name}.lock"):
         if not folder.is_dir():
             progress(f"building the image {name}, once; this takes a minute")
+            _remove_stale(name)
             _build(recipe, folder)
+        os.utime(folder)  # used now, see _remove_stale
     return Image(name=name, root=folder)
 
 
 def _recipe(suite: str) -> list[str]:
-    download = f"apt-get --yes --download-only install {' '.join(_READY)}"
+    # One at a time: what one recommends another might satisfy, and then it is missing without.
+    download = "apt-get --yes --download-only -o APT::Install-Recommends=true install $package"
+    each = f"for package in {' '.join(_READY)}; do {download} || exit 1; done"
     hooks = [
-        f"APT_CONFIG=$MMDEBSTRAP_APT_CONFIG {download}",
+        f"export APT_CONFIG=$MMDEBSTRAP_APT_CONFIG; {each}",
         'rm -f "$1"/etc/ssh/ssh_host_*',
         'printf "UseDNS no\\n" > "$1"/etc/ssh/sshd_config.d/lab.conf',
         'systemctl --root="$1" enable systemd-networkd.service',
@@ -96,12 +113,17 @@ def _recipe(suite: str) -> list[str]:
     ]
 
 
+def _remove_stale(name: str) -> None:
+    """Remove what a build that was killed has left, and images that nobody has used for long."""
+    for folder in images_folder().glob(f"{name}-*/"):
+        old = time.time() - folder.stat().st_mtime > _STALE_AFTER_S
+        if old or folder.name.endswith(_UNFINISHED):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def _build(recipe: list[str], folder: Path) -> None:
     """Build beside `folder` and rename, so that a build that is cut off leaves no half image."""
-    unfinished = folder.with_name(f"{folder.name}.building-{os.getpid()}")
-    for left in folder.parent.glob(f"{folder.name.rpartition('-')[0]}-*"):
-        if left.name != f"{folder.name}.lock":
-            shutil.rmtree(left, ignore_errors=True)
+    unfinished = folder.with_name(f"{folder.name}{_UNFINISHED}")
     try:
         run([*recipe, str(unfinished)], timeout_s=_BUILD_TIMEOUT_S)
         unfinished.chmod(0o755)

@@ -3,37 +3,40 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deployer.errors import LabError
-from deployer.lab.folders import labs_folder, locked
+from deployer.lab import guard
+from deployer.lab.folders import MACHINE_LOCK, labs_folder, locked
 from deployer.lab.host import LabHost
 from deployer.lab.images import DEFAULT_IMAGE, Image, image
-from deployer.lab.network import Network, make_network, remove_network
+from deployer.lab.limits import allow_hosts
+from deployer.lab.network import Network, choose_network, make_bridge, remove_link
 from deployer.lab.requirements import require
 from deployer.lab.shell import run
 
 _MAX_HOSTS = 200
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Lab:
-    """Hosts that are up. `owner` is the process that they end with, or 0 where they stay."""
+    """Hosts that are up. `hold` is this process's hold on them, `None` where it has none."""
 
     name: str
     folder: Path
     network: Network
     image: Image
     hosts: tuple[LabHost, ...]
-    owner: int
+    hold: guard.Hold | None = None
 
     @property
     def key(self) -> Path:
@@ -73,18 +76,17 @@ class Lab:
         for host in self.hosts:
             if host.name == name:
                 return host
-        raise LabError(f"Lab {self.name} has no host {name!r}.", hint=f"It has: {self._names()}.")
-
-    def _names(self) -> str:
-        return ", ".join(host.name for host in self.hosts)
+        names = ", ".join(host.name for host in self.hosts)
+        raise LabError(f"Lab {self.name} has no host {name!r}.", hint=f"It has: {names}.")
 
     def down(self) -> None:
-        """Switch everything off and leave nothing behind."""
+        """Switch everything off and leave nothing behind; nothing where that was done before."""
         for host in self.hosts:
             host.kill()
-            host.remove_disk()
-        remove_network(self.network.bridge)
+        remove_link(self.network.bridge)
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self.hold:
+            self.hold.release()
 
 
 def up(
@@ -97,7 +99,7 @@ def up(
 ) -> Lab:
     """Boot `count` hosts, ``web1`` to ``webN``, and wait until each answers.
 
-    Unless `persistent`, they end with this process. Call it from the main thread.
+    Unless `persistent`, they end with this process, however it ends.
 
     Raises:
         LabError: something is missing here, the name is taken, or a host did not come up.
@@ -105,14 +107,21 @@ def up(
     require()
     if not 1 <= count <= _MAX_HOSTS:
         raise LabError(f"A lab has 1 to {_MAX_HOSTS} hosts, not {count}.")
+    if not _NAME.fullmatch(name):
+        raise LabError(f"A lab cannot be named {name!r}.", hint="Use letters, digits, - and _.")
+    allow_hosts(count)
     sweep()
     base = image(image_name, progress=progress)
-    lab = _made(count, name=name, base=base, owner=0 if persistent else os.getpid())
+    lab = _reserve(count, name=name, base=base)
     try:
+        _make_disks(lab)
         for host in lab.hosts:
-            host.boot(ends_with_us=not persistent)
+            host.boot()
         for host in lab.hosts:
             host.wait_until_ready()
+        if persistent and lab.hold:
+            _save(lab, persistent=True)
+            lab.hold.release()
     except BaseException:
         lab.down()
         raise
@@ -129,73 +138,94 @@ def running(count: int, *, name: str, image_name: str = DEFAULT_IMAGE) -> Iterat
         lab.down()
 
 
-def _made(count: int, *, name: str, base: Image, owner: int) -> Lab:
-    """The lab's folder, bridge, keys and disks; nothing is booted yet."""
+def _reserve(count: int, *, name: str, base: Image) -> Lab:
+    """The lab's name, folder and bridge, held by this process; there are no disks yet."""
     folder = labs_folder() / name
-    with locked(labs_folder() / ".lock"):
-        if folder.exists():
-            raise LabError(
-                f"There is a lab {name!r} already.", hint=f"deployer lab down --name {name}"
-            )
-        folder.mkdir(mode=0o700)
+    with locked(MACHINE_LOCK):
         try:
-            network = make_network()
+            folder.mkdir(mode=0o700)
+        except FileExistsError:
+            hint = f"deployer lab down --name {name}"
+            raise LabError(f"There is a lab {name!r} already.", hint=hint) from None
+        hold = guard.hold(folder)
+        try:
+            lab = _lab(folder, network=choose_network(), base=base, count=count, hold=hold)
+            _save(lab, persistent=False)
         except BaseException:
             shutil.rmtree(folder)
+            hold.release()
             raise
-        lab = Lab(
-            name=name,
-            folder=folder,
-            network=network,
+        try:
+            make_bridge(lab.network)
+        except BaseException:
+            lab.down()
+            raise
+        return lab
+
+
+def _make_disks(lab: Lab) -> None:
+    run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", str(lab.key)])
+    neighbours = {host.name: host.address for host in lab.hosts}
+    for host in lab.hosts:
+        host.make_disk(neighbours)
+    keys = (f"{host.address},{host.address6} {host.host_key()}\n" for host in lab.hosts)
+    lab.known_hosts.write_text("".join(keys))
+
+
+def _lab(
+    folder: Path, *, network: Network, base: Image, count: int, hold: guard.Hold | None = None
+) -> Lab:
+    hosts = tuple(
+        LabHost(
+            name=f"web{number}",
+            number=number,
+            folder=folder / f"web{number}",
             image=base,
-            hosts=tuple(_host(number, folder, network, base) for number in range(1, count + 1)),
-            owner=owner,
+            network=network,
+            key=folder / "key",
+            known_hosts=folder / "known_hosts",
         )
-        _save(lab)
-    try:
-        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", str(lab.key)])
-        others = [(host.name, host.address) for host in lab.hosts]
-        for number, host in enumerate(lab.hosts, 1):
-            host.make_disk(others, number)
-        keys = [f"{host.address} {host.host_key()}\n" for host in lab.hosts]
-        lab.known_hosts.write_text("".join(keys))
-    except BaseException:
-        lab.down()
-        raise
-    return lab
-
-
-def _host(number: int, folder: Path, network: Network, base: Image) -> LabHost:
-    return LabHost(
-        name=f"web{number}",
-        address=network.address(number),
-        folder=folder / f"web{number}",
-        image=base,
-        network=network,
-        key=folder / "key",
-        machine=f"{network.bridge[3:]}-{number}",
+        for number in range(1, count + 1)
     )
+    return Lab(name=folder.name, folder=folder, network=network, image=base, hosts=hosts, hold=hold)
 
 
 # --- labs that are up already ---------------------------------------------------------------------
 
 
-def _save(lab: Lab) -> None:
+def _save(lab: Lab, *, persistent: bool) -> None:
     document = {
-        "owner": lab.owner,
+        "persistent": persistent,
         "image": lab.image.name,
         "root": str(lab.image.root),
         "bridge": lab.network.bridge,
         "number": lab.network.number,
         "hosts": len(lab.hosts),
     }
-    (lab.folder / "lab.json").write_text(json.dumps(document))
+    half = lab.folder / "lab.json.new"
+    half.write_text(json.dumps(document))
+    half.rename(lab.folder / "lab.json")
+
+
+def _load(folder: Path) -> tuple[Lab, bool] | None:
+    """The lab in `folder`, and whether it stays without a process that holds it."""
+    try:
+        document = json.loads((folder / "lab.json").read_text())
+    except FileNotFoundError:
+        return None
+    network = Network(bridge=document["bridge"], number=document["number"])
+    base = Image(name=document["image"], root=Path(document["root"]))
+    lab = _lab(folder, network=network, base=base, count=document["hosts"])
+    return lab, document["persistent"]
+
+
+def _folders() -> list[Path]:
+    return sorted(path for path in labs_folder().iterdir() if path.is_dir())
 
 
 def labs() -> list[Lab]:
     """The labs that are up on this machine, by name."""
-    found = (_loaded(folder) for folder in sorted(labs_folder().iterdir()) if folder.is_dir())
-    return [lab for lab in found if lab is not None]
+    return [found[0] for folder in _folders() if (found := _load(folder))]
 
 
 def named(name: str) -> Lab:
@@ -210,30 +240,14 @@ def named(name: str) -> Lab:
     raise LabError(f"There is no lab {name!r}.", hint="deployer lab status lists them.")
 
 
-def _loaded(folder: Path) -> Lab | None:
-    try:
-        document = json.loads((folder / "lab.json").read_text())
-    except (OSError, ValueError):
-        return None
-    network = Network(bridge=document["bridge"], number=document["number"])
-    base = Image(name=document["image"], root=Path(document["root"]))
-    return Lab(
-        name=folder.name,
-        folder=folder,
-        network=network,
-        image=base,
-        hosts=tuple(
-            _host(number, folder, network, base) for number in range(1, document["hosts"] + 1)
-        ),
-        owner=document["owner"],
-    )
-
-
-def sweep() -> Sequence[str]:
-    """Take away what labs of processes that are no more have left behind; their names."""
-    swept = []
-    for lab in labs():
-        if lab.owner and not Path(f"/proc/{lab.owner}").exists():
-            lab.down()
-            swept.append(lab.name)
-    return swept
+def sweep() -> None:
+    """Take away what labs have left behind whose processes are no more."""
+    with locked(MACHINE_LOCK):
+        for folder in _folders():
+            if guard.is_held(folder):
+                continue
+            match _load(folder):
+                case lab, False:
+                    lab.down()
+                case None:  # it ended before it had anything but its folder
+                    shutil.rmtree(folder, ignore_errors=True)

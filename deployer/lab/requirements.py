@@ -12,9 +12,12 @@ _TOOLS = {
     "systemd-nspawn": "systemd-container",
     "mmdebstrap": "mmdebstrap",
     "ip": "iproute2",
+    "tc": "iproute2",
     "ssh-keygen": "openssh-client",
     "nsenter": "util-linux",
-    "setpriv": "util-linux",
+    "unshare": "util-linux",
+    "flock": "util-linux",
+    "ssh": "openssh-client",
 }
 
 

@@ -13,8 +13,10 @@ from types import FrameType
 
 import pytest
 
+from deployer.errors import LabError
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab, running
+from deployer.lab.requirements import require
 
 LabFactory = Callable[..., Lab]
 
@@ -30,8 +32,17 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGTERM, ended)
 
 
+@pytest.fixture(scope="session")
+def machine() -> None:
+    """Fails, in one line, where hosts cannot be booted; ``-m "not lab"`` leaves such tests out."""
+    try:
+        require()
+    except LabError as error:
+        pytest.fail(f"{error} (or run pytest with -m 'not lab')", pytrace=False)
+
+
 @pytest.fixture
-def labs() -> Iterator[LabFactory]:
+def labs(machine: None) -> Iterator[LabFactory]:
     """Boots a lab that lives as long as the test: ``labs(3)``, ``labs(1, image_name=…)``."""
     with ExitStack() as stack:
 
@@ -55,7 +66,7 @@ def host(lab: Lab) -> LabHost:
 
 
 @pytest.fixture(scope="module")
-def shared_lab() -> Iterator[Lab]:
+def shared_lab(machine: None) -> Iterator[Lab]:
     """A lab of one host for the tests of a module that leave it as it was."""
     name = f"test-{os.getpid()}-{next(_numbers)}"
     with running(1, name=name) as lab:
