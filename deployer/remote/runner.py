@@ -69,18 +69,19 @@ _SETTINGS: Json = {
     "etc": "/etc",
     "var_lib": "/var/lib",
     "cache": "/run/deployer",
+    "alive_every_s": 5.0,
     **globals().get("__settings__", {}),
 }
 STATE: str = _SETTINGS["state"]
 ETC: str = _SETTINGS["etc"]
 VAR_LIB: str = _SETTINGS["var_lib"]
 CACHE: str = _SETTINGS["cache"]
+ALIVE_EVERY_S: float = _SETTINGS["alive_every_s"]
 
 PROTOCOL = 1
 MAX_MESSAGE_BYTES = 64 << 20
 CHUNK_BYTES = 1 << 16
 SHOWN_BYTES = 1 << 20
-ALIVE_EVERY_S = 5.0
 OUTPUT_TAIL_BYTES = 16 << 10
 
 CHILD_LIMIT_S = 60.0
@@ -1404,26 +1405,38 @@ class NginxReload:
         self._logs = {path: os.path.getsize(path) for path in self._open_logs()}
 
     def wait(self) -> None:
-        """Return once new workers are there.
+        """Return once new workers are there, and they alone take new connections.
 
         Raises:
             StepError: nginx kept its old configuration; `output` has its reason.
         """
         deadline = time.monotonic() + self._LIMIT_S
-        refused = ""
+        refused, is_taken = "", False
         while time.monotonic() < deadline:
-            if self._children_of(self._master) - self._workers:
-                return
+            is_taken = is_taken or bool(self._children_of(self._master) - self._workers)
+            if is_taken:
+                if all(map(self._has_stopped_listening, self._workers)):
+                    return
+                time.sleep(0.01)
+                continue
             if not refused:
                 refused = self._emergencies()
                 if refused:
                     deadline = min(deadline, time.monotonic() + self._AFTER_EMERG_S)
             time.sleep(0.02)
+        if is_taken:
+            return
         why = "refused the new configuration" if refused else "started no new workers"
         raise StepError(
             f"nginx {why} at its reload, though its check had passed; the old one is still in use",
             self._emergencies(),
         )
+
+    @staticmethod
+    def _has_stopped_listening(worker: int) -> bool:
+        """Old workers accept connections for a tenth of a second more, and then say so."""
+        title = read_text(f"/proc/{worker}/cmdline")
+        return not title or "shutting down" in title
 
     @staticmethod
     def _children_of(master: int) -> set[int]:

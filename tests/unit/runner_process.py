@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import marshal
 import os
 import pwd
 import struct
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,10 @@ BOOTSTRAP = (
     "b=i.read(n)\n"
     "exec(compile(b,'runner.py','exec'),"
     "{'__name__':'__main__','__source__':b,'__settings__':s})\n"
+)
+#: The same with code that this very Python has compiled: most of a start is the compiling.
+_QUICK_BOOTSTRAP = BOOTSTRAP.replace(
+    "compile(b,'runner.py','exec')", "__import__('marshal').loads(b)"
 )
 LIMIT_S = 20.0
 
@@ -39,8 +45,10 @@ class RunnerRefusal(Exception):  # noqa: N818 - an answer
 class RunnerProcess:
     """Speaks docs/wire.md with a runner started by `argv`, which must end in the bootstrap."""
 
-    def __init__(self, argv: list[str], settings: dict[str, str]) -> None:
-        body = source()
+    def __init__(
+        self, argv: list[str], settings: dict[str, Any], *, body: bytes | None = None
+    ) -> None:
+        body = body or source()
         self.process = subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
         )
@@ -166,15 +174,22 @@ def me() -> str:
     return pwd.getpwuid(os.geteuid()).pw_name
 
 
-def local_runner(folder: Path, python: str = sys.executable) -> RunnerProcess:
+@cache
+def _compiled() -> bytes:
+    return marshal.dumps(compile(source(), "runner.py", "exec", dont_inherit=True))
+
+
+def local_runner(folder: Path, *, python: str | None = None, **settings: Any) -> RunnerProcess:
     """A runner here, whose /etc and /var/lib are folders below `folder`."""
-    names = ("etc", "var_lib")
-    for name in names:
+    for name in ("etc", "var_lib"):
         (folder / name).mkdir(exist_ok=True)
-    settings = {name: str(folder / name) for name in names}
+        settings[name] = str(folder / name)
     settings["state"] = str(folder / "var_lib" / "deployer")
     settings["cache"] = str(folder / "cache")
-    return RunnerProcess([python, "-I", "-c", BOOTSTRAP], settings)
+    if python:
+        return RunnerProcess([python, "-I", "-c", BOOTSTRAP], settings)
+    argv = [sys.executable, "-I", "-S", "-c", _QUICK_BOOTSTRAP]
+    return RunnerProcess(argv, settings, body=_compiled())
 
 
 def snapshot(folder: Path, *, without: tuple[str, ...] = ("deployer",)) -> dict[str, Any]:
