@@ -31,6 +31,7 @@ def install_python(connection: SshConnection, host: Host, options: ConnectOption
     elevation = connection.elevation(options)
     line = elevation.shell_line(["sh", "-c", _script()])
     channel = connection.execute(line, doing="installing python3")
+    timeout_s = connection.settings.connect_timeout_s
     output = bytearray()
     process = Process(ChannelPipe(channel, close=channel.close), on_output=output.extend)
     process.start()
@@ -38,15 +39,18 @@ def install_python(connection: SshConnection, host: Host, options: ConnectOption
         elevation.give_password(
             process,
             has_begun=lambda: bool(output),
-            timeout_s=connection.settings.connect_timeout_s,
+            timeout_s=timeout_s,
         )
+        if not process.wait(lambda: process.has_ended or bool(output), timeout_s):
+            said = elevation.without_prompt(process.errors())
+            raise _failed(host.name, f"has not begun within {timeout_s:g} s: {said}")
         if not process.wait(lambda: process.has_ended, _TIMEOUT_S):
             raise _failed(host.name, f"is not done within {_TIMEOUT_S:g} s")
-    except OSError:
+    except (OSError, EOFError):
         pass  # it has ended; its status and its last words say why
     finally:
+        status = process.exit_status(1.0)  # comes after the end of the output, so before `close`
         process.close()
-    status = process.exit_status(1.0)
     if status == 0:
         return
     said = elevation.without_prompt(process.errors(wait_s=1.0))

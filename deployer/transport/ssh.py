@@ -75,6 +75,7 @@ class SshConnection:
 
     def close(self) -> None:
         """Close the connection and its route. Returns at once, and never raises."""
+        self._route.shut()
         with contextlib.suppress(Exception):
             self._connection.close()
         self._route.close()
@@ -117,7 +118,16 @@ class _Route:
         text: str = self._proxy_errors.read(4096).decode(errors="replace").strip()
         return f"the proxy command said: {text}" if text else ""
 
+    def shut(self) -> None:
+        """Tell the other end now: `close` alone waits for the thread that reads to notice."""
+        import socket
+
+        if isinstance(self.sock, socket.socket):
+            with contextlib.suppress(OSError):
+                self.sock.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
+        """Close the socket, and what lived for it."""
         with contextlib.suppress(Exception):
             self.sock.close()
         if self._over is not None:
