@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from deployer import __version__
-from deployer.errors import EXIT_CHANGES, EXIT_DONE, EXIT_INTERRUPTED, DeployerError, UsageError
+from deployer.errors import (
+    EXIT_CHANGES,
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    DeployerError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from deployer.outcome import HostReport, RunReport
@@ -289,20 +296,21 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(cli.main(list(arguments), prog_name="deployer", standalone_mode=False) or 0)
     except DeployerError as error:
-        return _told(arguments, str(error), error.exit_code)
+        click.echo(f"Error: {error}", err=True)
+        return _ended_early(arguments, str(error), error.exit_code)
     except click.ClickException as error:
         error.show()
-        return 1
+        return _ended_early(arguments, error.format_message(), EXIT_USAGE)
     except (KeyboardInterrupt, click.Abort):
         click.echo("Interrupted.", err=True)
-        return EXIT_INTERRUPTED
+        return _ended_early(arguments, "interrupted", EXIT_INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()
         return EXIT_DONE
 
 
-def _told(arguments: Sequence[str], message: str, exit_code: int) -> int:
-    click.echo(f"Error: {message}", err=True)
+def _ended_early(arguments: Sequence[str], message: str, exit_code: int) -> int:
+    """The exit code; the document as well, where one was asked for and none is printed yet."""
     if "--json" in arguments:
         from deployer.report.document import error_document
 
