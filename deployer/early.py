@@ -28,12 +28,12 @@ class EarlyLinks:
         """Begin to connect to each of `hosts`; errors wait until `take`."""
         from deployer.transport import preload
 
-        if any(not host.is_local for host in hosts):
-            preload()
         for host in hosts:
             opening = _Opening(host, options(host))
             self._openings[host.name] = opening
             opening.start()
+        if any(not host.is_local for host in hosts):
+            preload()  # before anything else takes the time of this process
 
     @property
     def are_opening(self) -> bool:
