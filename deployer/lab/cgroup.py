@@ -31,7 +31,7 @@ def in_own_group(name: str, argv: list[str]) -> list[str]:
     """
     if _SYSTEMD_IS_IN_CHARGE.is_dir():
         scope = ["systemd-run", "--scope", "--quiet", "--collect", f"--unit={_PARENT}-{name}"]
-        return [*scope, "--property=Delegate=yes", *argv]
+        return [*scope, f"--description=Rehearsal host {name}", "--property=Delegate=yes", *argv]
     groups = list(_groups(name))
     for group in groups:
         try:

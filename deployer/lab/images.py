@@ -54,6 +54,12 @@ _READY = (
 
 _BUILD_TIMEOUT_S = 900.0
 _UNFINISHED = ".unfinished"
+
+#: A build that is cut off takes apt and dpkg with it, and the mounts that they were given.
+_ENDS_WITH_US = (
+    *("setpriv", "--pdeathsig=KILL"),
+    *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
+)
 _STALE_AFTER_S = 30 * 86400.0  # a lab of another checkout may stand on another recipe's image
 
 #: Units that wait for a network that a rehearsal host does not have.
@@ -125,8 +131,10 @@ def _build(recipe: list[str], folder: Path) -> None:
     """Build beside `folder` and rename, so that a build that is cut off leaves no half image."""
     unfinished = folder.with_name(f"{folder.name}{_UNFINISHED}")
     try:
-        run([*recipe, str(unfinished)], timeout_s=_BUILD_TIMEOUT_S)
+        run([*_ENDS_WITH_US, *recipe, str(unfinished)], timeout_s=_BUILD_TIMEOUT_S)
         unfinished.chmod(0o755)
         unfinished.rename(folder)
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        deadline = time.monotonic() + 10.0
+        while unfinished.exists() and time.monotonic() < deadline:
+            shutil.rmtree(unfinished, ignore_errors=True)  # what was killed may write for a moment

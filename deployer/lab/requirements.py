@@ -17,6 +17,7 @@ _TOOLS = {
     "nsenter": "util-linux",
     "unshare": "util-linux",
     "flock": "util-linux",
+    "setpriv": "util-linux",
     "ssh": "openssh-client",
 }
 
