@@ -29,7 +29,7 @@ state folder, package managers, services, steps, apply, putting back, revert, re
 # contextlib is left to what needs it, and `zip(strict=)` came with Python 3.10:
 # ruff: noqa: SIM105, B905
 # pathlib costs more time at every start than all that a probe does:
-# ruff: noqa: PTH101, PTH102, PTH103, PTH104, PTH106, PTH108, PTH110, PTH112, PTH115, PTH116
+# ruff: noqa: PTH114, PTH101, PTH102, PTH103, PTH104, PTH106, PTH108, PTH110, PTH112, PTH115, PTH116
 # ruff: noqa: PTH118, PTH120, PTH123, PTH202, PTH207, PTH208, PTH211
 
 from __future__ import annotations
@@ -797,15 +797,24 @@ def manifest_of(touched: dict[str, bool]) -> Manifest:
     manifest: Manifest = {}
     tree_of(ETC, manifest)
     tree_of(VAR_LIB, manifest, depth=_VAR_LIB_DEPTH, names=_VAR_LIB_NAMES)
+    folders = {folder for path in touched for folder in folders_above(path)}
+    for folder in sorted(folders.union(_local_folders()) - set(manifest)):
+        entry = entry_of(folder)
+        if entry is not None:
+            manifest[folder] = entry
     for path, is_deep in touched.items():
-        for folder in folders_above(path):
-            if folder not in manifest:
-                entry = entry_of(folder)
-                if entry is not None:
-                    manifest[folder] = entry
         if is_deep or path not in manifest:
             tree_of(path, manifest, depth=1000 if is_deep else 0)
     return manifest
+
+
+def _local_folders() -> Iterator[str]:
+    """Folders of /usr/local, in which package scripts make and remove empty ones."""
+    yield "/usr/local"
+    for name in _names_in("/usr/local"):
+        folder = os.path.join("/usr/local", name)
+        if os.path.isdir(folder) and not os.path.islink(folder):
+            yield folder
 
 
 def folders_above(path: str) -> list[str]:
@@ -2367,7 +2376,8 @@ class PutBack:
         if is_below(path, ETC):
             return bool(self._before["wide"]) or (path in self._left and now["t"] != "file")
         if is_below(path, VAR_LIB):
-            return path in self._left or os.path.dirname(path) not in self._then
+            by_tools = self._before["wide"] and has_kept_content(path)
+            return by_tools or path in self._left or os.path.dirname(path) not in self._then
         return False
 
     def _remove(self, path: str) -> None:
@@ -2819,6 +2829,7 @@ class Runner:
         self._requests: list[Json] = []
         self._arrived = threading.Condition()
         self._wake_in, self._wake_out = os.pipe()
+        self._talking = threading.Lock()
         self._current: Any = None
         self._own_commit = ""
 
@@ -2826,8 +2837,9 @@ class Runner:
 
     def event(self, name: str, **details: Any) -> None:
         """Tell the controller something about the request that is worked on."""
-        if self._current is not None:
-            self.channel.send({"id": self._current, "event": name, **details})
+        with self._talking:  # nothing is said of a request after its answer
+            if self._current is not None:
+                self.channel.send({"id": self._current, "event": name, **details})
 
     def step(
         self, n: int, total: int, resource_id: str, action: str, *, seconds: float | None = None
@@ -2846,8 +2858,9 @@ class Runner:
                 request = self._requests.pop(0)
             self._current = request.get("id")
             answer = self._answer(request)
-            self._current = None
-            self.channel.send({"id": request.get("id"), **answer})
+            with self._talking:
+                self._current = None
+                self.channel.send({"id": request.get("id"), **answer})
         self._leave()
 
     def _answer(self, request: Json) -> Json:

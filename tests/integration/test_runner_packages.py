@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,8 +11,11 @@ from runner_process import RunnerProcess, RunnerRefusal, change, file_change
 from support import differences, state_of
 
 from deployer.lab.host import LabHost
+from deployer.lab.lab import Lab
 
 pytestmark = pytest.mark.lab
+
+LabFactory = Callable[..., Lab]
 
 SITE = b"server { listen 8081; location / { return 200 hello; } }\n"
 GOACCESS_UNIT = b"""[Unit]
@@ -81,7 +84,10 @@ def port_8081(host: LabHost) -> str:
     return on(host, "python3", "-c", program)
 
 
-def test_packages_users_and_services_leave_no_trace(host: LabHost, runner: RunnerProcess) -> None:
+@pytest.mark.parametrize("image_name", ["debian-11", "debian-12", "debian-13"])
+def test_packages_users_and_services_leave_no_trace(labs: LabFactory, image_name: str) -> None:
+    host = labs(1, image_name=image_name).hosts[0]
+    runner = runner_on(host)
     before = state_of(host)
     reply = runner.apply(*whole_service(), handlers=[RELOAD_NGINX, handler("restart", "goaccess")])
     assert reply == {"commit": "c1", "state": "pending"}
@@ -92,6 +98,7 @@ def test_packages_users_and_services_leave_no_trace(host: LabHost, runner: Runne
         "commit": "c1", "state": "reverted", "kept": [], "failed": [], "certificates_kept": []
     }  # fmt: skip
     assert differences(before, state_of(host)) == {}
+    runner.end()
 
 
 @pytest.fixture
