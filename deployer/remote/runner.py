@@ -875,7 +875,8 @@ class ImageWriter:
     """Appends compressed contents to one pack, each content once."""
 
     def __init__(self, path: str) -> None:
-        self._file = open(path, "xb")  # noqa: SIM115 - closed by `close`
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._file = os.fdopen(descriptor, "wb")
         self.index: dict[str, list[int]] = {}
 
     def add(self, path: str) -> str:
@@ -1199,6 +1200,10 @@ _APT_OPTIONS = [
 _PACKAGE_MARGINS = {"/usr": 96 << 20, "/var/lib/dpkg": 16 << 20, "/var/cache": 32 << 20}
 
 
+#: What apt-get says where `apt-get update` may help.
+_LISTS_ARE_OLD = ("Unable to locate", "no installation candidate", "was not found", "to fetch")
+
+
 class Apt:
     """Debian's package manager: apt-get(8), with dpkg's own list as the word on what is there."""
 
@@ -1228,6 +1233,8 @@ class Apt:
         code, output = self._get(*command)
         if code == 0:
             return
+        if not any(words in output for words in _LISTS_ARE_OLD):
+            raise StepError(f"apt-get install ended with exit code {code}", output)
         updated, update_output = self._get("update")
         if updated != 0:
             text = f"{output}\n\napt-get update:\n{update_output}"
@@ -1298,7 +1305,7 @@ def _candidates(names: list[str], children: Children) -> dict[str, str | None]:
     path = os.path.join(CACHE, "candidates.json")
     info = look_at(path)
     known = read_json(path) if info is not None and info.st_uid == os.geteuid() else None
-    if known and known["stamps"] == stamps and all(name in known["offered"] for name in names):
+    if known and known.get("stamps") == stamps and set(names) <= set(known["offered"]):
         return {name: known["offered"][name] for name in names}
     offered = (
         dict.fromkeys(names)
@@ -2265,7 +2272,9 @@ def is_live(path: str, before: Json) -> bool:
 class PutBack:
     """Brings paths back from how an apply left them to how they were before it."""
 
-    def __init__(self, before: Json, after: Json | None, images: Images) -> None:
+    def __init__(
+        self, before: Json, after: Json | None, images: Images, written: dict[str, str]
+    ) -> None:
         self._before = before
         self._then: Manifest = before["manifest"]
         self._images = images
@@ -2274,7 +2283,7 @@ class PutBack:
         self.kept: dict[str, str] = {}
         self.failed: dict[str, str] = {}
         start = manifest_of(before["touched"])
-        self._left = _left_by(self._then, after, start)
+        self._left = _left_by(self._then, after, start, written)
         self._find_edits(start)
 
     # what others have done since
@@ -2456,14 +2465,23 @@ class PutBack:
             os.utime(path, ns=(info.st_atime_ns, was["n"]))
 
 
-def _left_by(then: Manifest, after: Json | None, start: Manifest) -> Manifest:
-    """The manifest as the apply left it. One that did not come to its end is taken as it stands:
-    whatever is there, it was left by the apply a moment ago."""
-    if after is None:
-        return dict(start)
-    gone = set(after["gone"])
-    left = {path: entry for path, entry in then.items() if path not in gone}
-    left.update(after["changed"])
+def _left_by(
+    then: Manifest, after: Json | None, start: Manifest, written: dict[str, str]
+) -> Manifest:
+    """The manifest as the apply left it. One that was cut off is taken as it stands, but
+    for files that hold neither what they held before nor what was `written` to them."""
+    if after is not None:
+        gone = set(after["gone"])
+        left = {path: entry for path, entry in then.items() if path not in gone}
+        left.update(after["changed"])
+        return left
+    left = dict(start)
+    for path, name in written.items():
+        now = start.get(path)
+        if now is not None and now["t"] == "file":
+            found = content_hash(path, now, None)
+            if found not in (name, then.get(path, {}).get("h")):
+                left[path] = {**now, "n": None, "h": name}
     return left
 
 
@@ -2550,7 +2568,12 @@ class Revert:
     def _back(self, folder: str) -> dict[str, str]:
         """The way back itself; returns what was kept, and why."""
         images = Images(os.path.join(folder, "images.pack"), self._before["images"])
-        put_back = PutBack(self._before, self._after, images)
+        written = {
+            change["resource_id"].partition(":")[2]: change["after"]["sha256"]
+            for change in self._changes
+            if change["after"] and "sha256" in change["after"]
+        }
+        put_back = PutBack(self._before, self._after, images, written)
         self._stop_services()
         if self._before["packages"] is not None:
             aside = os.path.join(folder, f"aside-{time.time_ns()}.pack")

@@ -314,6 +314,26 @@ def test_a_file_that_we_made_and_someone_removed(runner: RunnerProcess, world: P
     assert seen(world) == before
 
 
+def test_an_edit_after_an_apply_that_was_cut_off(world: Path) -> None:
+    first = local_runner(world)
+    first.apply(*many_changes(world))
+    first.process.kill()
+    first.end()
+    pending = world / "var_lib/deployer/pending"
+    journal = (pending / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    (pending / "journal.jsonl").write_bytes(b"".join(journal[:-1]))
+    (pending / "after.json").unlink()
+    (world / "etc/app/new.conf").write_text("mine")
+    second = local_runner(world)
+    reply = second.ask("revert", commit="c1", why="found")
+    assert reply["kept"] == [
+        {"path": str(world / "etc/app/new.conf"), "why": "it was changed meanwhile"}
+    ]
+    assert (world / "etc/app/new.conf").read_text() == "mine"
+    assert (world / "etc/app/main.conf").read_text() == "old\n"
+    second.end()
+
+
 @pytest.mark.parametrize("name", ["journal.jsonl", "before.json", "plan.json"])
 def test_a_damaged_journal_is_not_guessed_at(runner: RunnerProcess, world: Path, name: str) -> None:
     runner.apply(file_change(world / "etc/app/main.conf", b"new\n"))
@@ -367,7 +387,7 @@ def test_state_is_for_its_owner_alone(runner: RunnerProcess, world: Path) -> Non
     state = world / "var_lib/deployer"
     assert state.stat().st_mode & 0o777 == 0o700
     for path in (state / "pending").iterdir():
-        assert path.stat().st_mode & 0o077 == 0 or path.name == "images.pack"
+        assert path.stat().st_mode & 0o077 == 0
     assert b"new" not in (state / "pending/plan.json").read_bytes().replace(b"etc/", b"")
     journal = (state / "pending/journal.jsonl").read_text().splitlines()
     events = [json.loads(line)["event"] for line in journal]
