@@ -39,7 +39,7 @@ $(VENV)/ready: setup.cfg pyproject.toml
 	    || { echo "make: deployer needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1)" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || bash tests/machine.sh
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]' \
+	$(BIN)/pip install -qq --disable-pip-version-check --editable '.[dev]' \
 	    --config-settings editable_mode=compat
 	@touch $@
 
