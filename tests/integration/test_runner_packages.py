@@ -270,3 +270,34 @@ def test_a_disk_that_fills_up_amid_the_apply(host: LabHost, runner: RunnerProces
     assert "No space left on device" in caught.value.error["message"]
     assert caught.value.error["revert"]["state"] == "reverted"
     assert differences(before, state_of(host)) == {}
+
+
+def test_a_controller_that_goes_amid_an_install(host: LabHost, runner: RunnerProcess) -> None:
+    before = state_of(host)
+    leaving = runner_on(host)
+    plan = leaving.plan(*whole_service())
+    commit = {"id": "gone", "who": "ada", "from": "desk", "rollback_duration_s": 60}
+    leaving.start("apply", plan=plan, commit=commit)
+    while "Unpacking" not in leaving.receive().get("text", ""):
+        pass
+    leaving.end()
+    record = runner.ask("history")["generations"][0]
+    assert (record["commit"], record["state"]) == ("gone", "reverted")
+    assert differences(before, state_of(host)) == {}
+
+
+def test_a_runner_killed_amid_an_install(host: LabHost, runner: RunnerProcess) -> None:
+    before = state_of(host)
+    dying = runner_on(host)
+    plan = dying.plan(*whole_service())
+    commit = {"id": "dead", "who": "ada", "from": "desk", "rollback_duration_s": 60}
+    dying.start("apply", plan=plan, commit=commit)
+    while "Setting up nginx-common" not in dying.receive().get("text", ""):
+        pass
+    host.exec(["kill", "-9", str(dying.hello["pid"])])
+    host.exec(["sh", "-c", "kill -9 $(pgrep -x 'apt-get|dpkg')"])
+    dying.end()
+    assert runner.ask("facts", packages=[])["deployer"]["pending"]["commit"] == "dead"
+    reply = runner.ask("revert", commit="dead", why="found")
+    assert (reply["state"], reply["failed"], reply["kept"]) == ("reverted", [], [])
+    assert differences(before, state_of(host)) == {}
