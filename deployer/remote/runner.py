@@ -2272,19 +2272,27 @@ def is_live(path: str, before: Json) -> bool:
 class PutBack:
     """Brings paths back from how an apply left them to how they were before it."""
 
-    def __init__(
-        self, before: Json, after: Json | None, images: Images, written: dict[str, str]
-    ) -> None:
+    def __init__(self, before: Json, left: Callable[[Manifest], Manifest], folder: str) -> None:
+        """`left` tells how the apply left things, given how they are; `folder` is the commit's."""
         self._before = before
         self._then: Manifest = before["manifest"]
-        self._images = images
+        self._images = Images(os.path.join(folder, "images.pack"), before["images"])
+        self._aside_pack = os.path.join(folder, "aside.pack")
+        self._aside = Images(self._aside_pack, {})
         self._foreign: dict[str, Entry] = {}
         self._skipped: set[str] = set()
         self.kept: dict[str, str] = {}
         self.failed: dict[str, str] = {}
         start = manifest_of(before["touched"])
-        self._left = _left_by(self._then, after, start, written)
-        self._find_edits(start)
+        self._left = left(start)
+        edits = read_json(os.path.join(folder, "edits.json"))
+        if edits is None:
+            self._find_edits(start)
+            self._keep_aside(os.path.join(folder, "edits.json"))
+        else:  # an earlier revert died on its way: what differs by now may be its own doing
+            self._foreign, self.kept = edits["foreign"], edits["kept"]
+            self._skipped = set(edits["skipped"])
+            self._aside = Images(self._aside_pack, edits["aside"])
 
     # what others have done since
 
@@ -2318,9 +2326,11 @@ class PutBack:
     def _is_new_folder(self, folder: str) -> bool:
         return folder not in self._then and folder in self._left
 
-    def keep_aside(self, pack: str) -> None:
-        """Copy what others have made, since a purge would take it with it."""
-        writer = ImageWriter(pack)
+    def _keep_aside(self, record: str) -> None:
+        """Copy what others have made, since a purge would take it with it, and write down what it
+        is, in case that this revert does not come to its end."""
+        remove_tree(self._aside_pack)
+        writer = ImageWriter(self._aside_pack)
         for path, entry in self._foreign.items():
             if entry["t"] == "file" and is_below(path, ETC):
                 try:
@@ -2328,8 +2338,14 @@ class PutBack:
                 except OSError:
                     continue
         writer.close()
-        aside = Images(pack, writer.index)
-        self._aside = aside
+        self._aside = Images(self._aside_pack, writer.index)
+        edits = {
+            "foreign": self._foreign,
+            "skipped": sorted(self._skipped),
+            "kept": self.kept,
+            "aside": writer.index,
+        }
+        write_synced(record, canonical_json(edits))
 
     def give_back_foreign(self) -> None:
         """Put back what others had made and a purge has taken with it."""
@@ -2567,17 +2583,17 @@ class Revert:
 
     def _back(self, folder: str) -> dict[str, str]:
         """The way back itself; returns what was kept, and why."""
-        images = Images(os.path.join(folder, "images.pack"), self._before["images"])
         written = {
             change["resource_id"].partition(":")[2]: change["after"]["sha256"]
             for change in self._changes
             if change["after"] and "sha256" in change["after"]
         }
-        put_back = PutBack(self._before, self._after, images, written)
+        then: Manifest = self._before["manifest"]
+        put_back = PutBack(
+            self._before, lambda start: _left_by(then, self._after, start, written), folder
+        )
         self._stop_services()
         if self._before["packages"] is not None:
-            aside = os.path.join(folder, f"aside-{time.time_ns()}.pack")
-            self._try("packages", lambda: put_back.keep_aside(aside))
             self._change_packages()
             self._try("packages", put_back.give_back_foreign)
         put_back.run()
@@ -2755,6 +2771,8 @@ class Revert:
         meta.update(result, why=self._why, ended=now_text(), generation=None)
         write_synced(os.path.join(folder, "meta.json"), canonical_json(meta))
         if self._failed:
+            remove_tree(os.path.join(folder, "edits.json"))  # the next try looks anew
+            self._state.unlock()
             return result  # it stays where it is, for another try or for a person
         if kept:
             os.rename(folder, os.path.join(self._state.reverted, self._commit))

@@ -301,3 +301,22 @@ def test_a_runner_killed_amid_an_install(host: LabHost, runner: RunnerProcess) -
     reply = runner.ask("revert", commit="dead", why="found")
     assert (reply["state"], reply["failed"], reply["kept"]) == ("reverted", [], [])
     assert differences(before, state_of(host)) == {}
+
+
+def test_a_revert_that_dies_is_ended_by_the_next(host: LabHost, runner: RunnerProcess) -> None:
+    before = state_of(host)
+    dying = runner_on(host)
+    dying.apply(*whole_service(), handlers=[RELOAD_NGINX], commit="dead")
+    host.exec(["sh", "-c", "echo mine > /etc/nginx/conf.d/mine.conf"])
+    dying.start("revert", commit="dead", why="a test")
+    while "Purging configuration files for nginx-common" not in dying.receive().get("text", ""):
+        pass
+    host.exec(["kill", "-9", str(dying.hello["pid"])])
+    host.exec(["sh", "-c", "while pgrep -x 'apt-get|dpkg'; do sleep 0.05; done"])
+    dying.end()
+    reply = runner.ask("revert", commit="dead", why="found")
+    assert reply["failed"] == []
+    assert "/etc/nginx/conf.d/mine.conf" in {item["path"] for item in reply["kept"]}
+    assert on(host, "cat", "/etc/nginx/conf.d/mine.conf") == "mine"
+    host.exec(["rm", "-r", "/etc/nginx"])
+    assert set(differences(before, state_of(host))) <= {"/etc"}
