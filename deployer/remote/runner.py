@@ -2955,12 +2955,11 @@ class Runner:
         number = self.state.last_generation() + 1
         meta.update(state="confirmed", generation=number, verified=request.get("verified", []))
         try:
-            write_synced(os.path.join(pending, "confirmed.json"), canonical_json(meta))
+            write_synced(os.path.join(pending, "meta.json"), canonical_json(meta))
             os.rename(pending, os.path.join(self.state.generations, str(number)))
         except FileNotFoundError:
             raise self._not_pending(commit) from None
         folder = os.path.join(self.state.generations, str(number))
-        os.rename(os.path.join(folder, "confirmed.json"), os.path.join(folder, "meta.json"))
         for path in (folder, self.state.generations, STATE):
             sync_folder(path)
         self._own_commit = ""
