@@ -110,6 +110,16 @@ _diff = click.option(
 )
 
 
+_confirm_timeout = click.option(
+    "--confirm-timeout",
+    "confirm_timeout_s",
+    metavar="SECONDS",
+    type=click.FloatRange(1, 86400),
+    help="How long the verification may take before the host reverts by itself; "
+    "default: what its checks need, and two minutes.",
+)
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="deployer")
 def cli() -> None:
@@ -194,26 +204,36 @@ def plan(playbook: Path, *, diff: bool, detailed_exitcode: bool, **given: Any) -
 @_diff
 @click.option("-y", "--yes", is_flag=True, help="Apply without asking.")
 @click.option("--dry-run", "--check", is_flag=True, help="The same as `deployer plan`.")
-@click.option(
-    "--confirm-timeout",
-    "confirm_timeout_s",
-    metavar="SECONDS",
-    type=click.FloatRange(1, 86400),
-    help="How long the verification may take before the host reverts by itself; "
-    "default: what its checks need, and two minutes.",
-)
+@_confirm_timeout
 @_over_ssh
 def apply(playbook: Path, *, diff: bool, yes: bool, dry_run: bool, **given: Any) -> int:
     """Plan, ask, apply, verify with real handshakes; confirm or revert."""
     if dry_run:
         return _plan_command(playbook, with_diff=diff, **given)
     with _session("apply", playbook, **given) as session:
-
-        def approve(reports: Sequence[HostReport]) -> bool:
-            session.report.plans(reports, with_diff=diff)
-            return yes or _asked(reports)
-
+        approve = _approval(session, with_diff=diff, yes=yes)
         return _ended(session, session.fleet.apply(approve))
+
+
+@cli.command()
+@_PLAYBOOK
+@click.option(
+    "--to",
+    metavar="N",
+    type=click.IntRange(0),
+    help="A generation of `deployer history`, or 0 for the state before all of them; "
+    "default: the one before the last.",
+)
+@_on_hosts
+@_diff
+@click.option("-y", "--yes", is_flag=True, help="Go back without asking.")
+@_confirm_timeout
+@_over_ssh
+def rollback(playbook: Path, *, to: int | None, diff: bool, yes: bool, **given: Any) -> int:
+    """Go back to an earlier confirmed generation: plan, ask, apply, verify."""
+    with _session("rollback", playbook, **given) as session:
+        approve = _approval(session, with_diff=diff, yes=yes)
+        return _ended(session, session.fleet.rollback(to, approve))
 
 
 @cli.command()
@@ -224,11 +244,7 @@ def apply(playbook: Path, *, diff: bool, yes: bool, dry_run: bool, **given: Any)
 def reload(playbook: Path, *, yes: bool, **given: Any) -> int:
     """Test the proxy's config, reload it, and verify."""
     with _session("reload", playbook, **given) as session:
-
-        def approve(reports: Sequence[HostReport]) -> bool:
-            session.report.plans(reports, with_diff=True)
-            return yes or _asked(reports)
-
+        approve = _approval(session, with_diff=True, yes=yes)
         return _ended(session, session.fleet.reload(approve))
 
 
@@ -261,6 +277,14 @@ def _session(command: str, playbook: Path, **given: Any) -> Session:
     from deployer.session import Session
 
     return Session(command, playbook, **given)
+
+
+def _approval(session: Session, *, with_diff: bool, yes: bool) -> Callable[..., bool]:
+    def approve(reports: Sequence[HostReport]) -> bool:
+        session.report.plans(reports, with_diff=with_diff)
+        return yes or _asked(reports)
+
+    return approve
 
 
 def _asked(reports: Sequence[HostReport]) -> bool:

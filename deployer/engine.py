@@ -31,6 +31,7 @@ from deployer.outcome import HostReport, State
 from deployer.plan import make_plan, reload_plan
 from deployer.project import Project
 from deployer.resources import KINDS
+from deployer.rollback import former_state
 from deployer.wire import observation_from_json, plan_to_json
 
 if TYPE_CHECKING:
@@ -56,8 +57,7 @@ class Progress(Protocol):
         """`host` has begun something: connecting, probing, applying, verifying…"""
 
     def step(self, host: str, event: Mapping[str, Any]) -> None:
-        """An event of the runner's `apply`, as docs/wire.md describes it; of its `revert`, with
-        ``restores`` set."""
+        """An event of the runner's `apply` or `revert`, as docs/wire.md describes it."""
 
     def checked(self, host: str, result: CheckResult) -> None:
         """A check of the verification has ended."""
@@ -114,6 +114,20 @@ class HostRun:
 
         return self._reported(reload)
 
+    def look_for_rollback(self, to: int | None) -> HostReport:
+        """Connect and plan the way back to generation `to`, by default the one before the last."""
+
+        def back() -> HostReport:
+            self._ask_facts(settle_pending=True)
+            reply = self._connected().request("undo", to=to, doing="reading the generations")
+            former = former_state(reply)
+            project = self._project()
+            roots = {site.domain: project.trusted_root(site) for site in former.sites}
+            self._desired = replace(former, roots=roots)
+            return self._probed(self._desired, unknowns=tuple(reply["unknown"]))
+
+        return self._reported(back)
+
     def apply(self, plan: Plan) -> HostReport:
         """Apply `plan`, verify, and confirm or revert."""
         return self._reported(lambda: self._apply(plan))
@@ -169,7 +183,7 @@ class HostRun:
             "revert",
             commit=pending["commit"],
             why="found unconfirmed by the next run",
-            on_event=self._on_restore,
+            on_event=self._on_step,
             doing="reverting an unconfirmed commit",
         )
         if reply["state"] != "reverted":
@@ -194,7 +208,10 @@ class HostRun:
         return self._desired
 
     def _look(self, *, settle_pending: bool) -> HostReport:
-        desired = self._desire(settle_pending=settle_pending)
+        return self._probed(self._desire(settle_pending=settle_pending))
+
+    def _probed(self, desired: DesiredState, *, unknowns: tuple[str, ...] = ()) -> HostReport:
+        """Ask the host how all that is desired is now, and plan."""
         self._progress.doing(self.host.name, "probing")
         asked = [
             {
@@ -213,6 +230,7 @@ class HostRun:
             desired=desired.resources,
             handlers=desired.handlers,
             observations={seen.resource_id: seen for seen in observations},
+            unknowns=unknowns,
         )
         return self._planned(plan)
 
@@ -223,6 +241,8 @@ class HostRun:
     # --- applying ---------------------------------------------------------------------------------
 
     def _apply(self, plan: Plan) -> HostReport:
+        from deployer.sites.document import sites_to_json
+
         link, desired = self._connected(), self._desired
         assert desired is not None, "a plan comes from a look"  # noqa: S101
         commit = _new_commit_id()
@@ -236,6 +256,7 @@ class HostRun:
                     "who": self._options.who,
                     "from": self._options.origin,
                     "rollback_duration_s": self._rollback_duration_s(desired),
+                    "sites": sites_to_json(desired.sites),
                 },
                 on_event=self._on_step,
                 doing="applying",
@@ -276,7 +297,7 @@ class HostRun:
     ) -> HostReport:
         self._progress.doing(self.host.name, "reverting")
         reply = self._connected().request(
-            "revert", commit=commit, why=why, on_event=self._on_restore, doing="reverting"
+            "revert", commit=commit, why=why, on_event=self._on_step, doing="reverting"
         )
         return replace(self._after_revert(reply, why=why), plan=plan, checks=checks)
 
@@ -295,6 +316,9 @@ class HostRun:
     def _refused(self, error: RunnerError, plan: Plan) -> HostReport:
         """The runner said no before it began, or failed in the middle and reverted by itself."""
         text = self._shown(_error_words(error))
+        if error.code == "not-pending" and error.details.get("state") == "reverted":
+            why = "the commit was not confirmed in time"
+            return replace(self._after_revert({"state": "reverted"}, why=why), plan=plan)
         if error.code in _UNTOUCHED:
             return HostReport(
                 host=self.host.name,
@@ -386,9 +410,6 @@ class HostRun:
 
     def _on_step(self, event: Mapping[str, Any]) -> None:
         self._progress.step(self.host.name, event)
-
-    def _on_restore(self, event: Mapping[str, Any]) -> None:
-        self._progress.step(self.host.name, {**event, "restores": True})
 
     def _shown(self, text: str) -> str:
         """`text` without the values that must never be shown."""

@@ -80,6 +80,10 @@ class Fleet:
         """Reload the proxies of every host, as a commit that the handshakes confirm."""
         return self._commit("reload", HostRun.look_for_reload, approve)
 
+    def rollback(self, to: int | None, approve: Approve) -> RunReport:
+        """Bring every host back to generation `to`, as a commit that the handshakes confirm."""
+        return self._commit("rollback", lambda run: run.look_for_rollback(to), approve)
+
     def verify(self) -> RunReport:
         """Run the handshake checks on every host."""
         with self._connections():

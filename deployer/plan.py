@@ -26,10 +26,12 @@ def make_plan(
     desired: Sequence[Resource],
     handlers: Mapping[str, Handler],
     observations: Mapping[str, Observation],
+    unknowns: Sequence[str] = (),
 ) -> Plan:
     """The plan that brings `host` from `observations` to `desired`.
 
-    Changes stay in the order of their tasks, stage by stage. `handlers` are by name.
+    Changes stay in the order of their tasks, stage by stage. `handlers` are by name; `unknowns` are
+    words about what is known to be unknown already.
 
     Raises:
         ConflictError: something on the host stands in the way, for all such things at once.
@@ -47,7 +49,7 @@ def make_plan(
             created_at=created_at,
             changes=changes,
             handlers=tuple(_handler_runs(ordered, changes, handlers)),
-            unknowns=tuple(_unknowns(changes)),
+            unknowns=(*unknowns, *_unknowns(changes)),
         )
     )
 

@@ -53,7 +53,19 @@ class Project:
 
         if site.tls.issuer == "provided":
             return certificates.provided(site, self.path.parent)
-        return InternalCa(self.path.parent / ".deployer" / "ca").certificate_for(site.names)
+        return InternalCa(self._ca_folder).certificate_for(site.names)
+
+    def trusted_root(self, site: Site) -> bytes | None:
+        """The PEM that the site's certificate leads to, or `None` for the system's trust store."""
+        if site.tls.issuer != "internal":
+            return None
+        from deployer.sites.internal_ca import InternalCa
+
+        return InternalCa(self._ca_folder).root_pem()
+
+    @property
+    def _ca_folder(self) -> Path:
+        return self.path.parent / ".deployer" / "ca"
 
 
 def _tasks(play: Play) -> tuple[Task, ...]:

@@ -81,6 +81,28 @@ reload = _command("reload", "Test the proxies' configs and reload them.", "reloa
 verify = _command("verify", "Check the running services with real handshakes.", "verify")
 history = _command("history", "Show what was applied on each host, newest first.", "history")
 
+
+@task(help={**_HELP, "to": "A generation of the history; default: the one before the last."})  # type: ignore[untyped-decorator]
+def rollback(
+    c: Any,
+    playbook: str = "site.yml",
+    inventory: str | None = None,
+    limit: str | None = None,
+    extra_vars: str | None = None,
+    to: str | None = None,
+) -> None:
+    """Go back to an earlier confirmed generation, and verify it."""
+    _run(
+        "rollback",
+        playbook,
+        "--yes",
+        inventory=inventory,
+        limit=limit,
+        extra_vars=extra_vars,
+        to=to,
+    )
+
+
 ns = Collection(
     plan,
     apply,
@@ -90,4 +112,5 @@ ns = Collection(
     reload,
     verify,
     history,
+    rollback,
 )

@@ -23,7 +23,8 @@ by the package manager first, so that the files then only have to be put right. 
 begin with the rename of ``pending``: only one of them can succeed.
 
 Sections: settings, words, framing, children, looking at things, facts, probe, manifests, images,
-state folder, package managers, services, steps, apply, putting back, revert, relays, main loop.
+state folder, package managers, services, steps, apply, putting back, revert, undo,
+relays, main loop.
 """
 
 # contextlib is left to what needs it, and `zip(strict=)` came with Python 3.10:
@@ -938,10 +939,40 @@ class Images:
         if digest.hexdigest() != name:
             raise StepError("its kept content is damaged, so it is left as it is now")
 
+    def read(self, name: str) -> bytes:
+        """One content as a whole.
+
+        Raises:
+            StepError: it is not what was kept.
+        """
+        import tempfile
+
+        with tempfile.TemporaryFile() as file:
+            self.write(name, file.fileno())
+            file.seek(0)
+            return file.read()
+
     @staticmethod
     def _out(data: bytes, digest: Any, out: int) -> None:
         digest.update(data)
         write_all(out, data)
+
+
+def read_record(folder: str, name: str, wanted: str | None) -> Json:
+    """A record beside a journal, which must be what the journal says.
+
+    Raises:
+        StepError: it is not, or cannot be read.
+    """
+    try:
+        with open(os.path.join(folder, name), "rb") as file:
+            text = file.read()
+    except OSError as error:
+        raise StepError(f"{name} cannot be read: {os_words(error)}") from None
+    if sha256(text).hexdigest() != wanted:
+        raise StepError(f"{name} is not what the journal says")
+    value: Json = json.loads(text)
+    return value
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -1804,9 +1835,10 @@ class Apply:
         self._probe = Probe(runner.children)
         check_name(self._commit["id"])
         check_plan(self._plan)
-        self._changes = [c for c in self._plan["changes"] if c["action"] != "no-op"]
+        self._changes = list(_to_do(self._plan["changes"]))
         self._handlers: list[Json] = self._plan["handlers"]
-        self._total = len(self._changes) + len(self._handlers)
+        planned = [change for change in self._changes if change["action"] != "no-op"]
+        self._total = len(planned) + len(self._handlers)
         self._n = 0
 
     def run(self) -> Json:
@@ -1999,7 +2031,9 @@ class Apply:
             "changes": [
                 {"resource_id": change["resource_id"], "action": change["action"]}
                 for change in self._changes
+                if change["action"] != "no-op"
             ],
+            "sites": commit.get("sites", []),
             "verified": [],
             "state": "pending",
             "generation": None,
@@ -2038,7 +2072,8 @@ class Apply:
                 handlers = [run["handler"] for run in self._handlers if run["stage"] == stage]
                 for group in _groups(changes):
                     doing = group[0]["resource_id"]
-                    self._step(journal, group)
+                    if not self._holds_already(group[0]):
+                        self._step(journal, group)
                 for change, problem in self._not_as_wanted(changes):
                     doing = change["resource_id"]
                     raise StepError(problem)
@@ -2061,6 +2096,16 @@ class Apply:
         finally:
             journal.close()
         return {"commit": self._commit["id"], "state": "pending"}
+
+    def _holds_already(self, change: Json) -> bool:
+        """Whether what was right before the packages came is right still, and needs no step."""
+        if change["action"] != "no-op":
+            return False
+        (now,) = self._probe.observe([probe_request(change)])
+        if not now.get("problem") and not _difference(change["after"], now["attributes"]):
+            return True
+        self._total += 1
+        return False
 
     def _step(self, journal: Journal, group: list[Json]) -> None:
         """One change, or several installs in one go."""
@@ -2155,6 +2200,16 @@ def _covers(touched: dict[str, bool], path: str) -> Iterator[bool]:
         yield path == top or (deep and is_below(path, top))
 
 
+def _to_do(changes: list[Json]) -> Iterator[Json]:
+    """The changes of a plan, and what is right now but comes after packages, which may spoil it."""
+    after_packages = False
+    for change in changes:
+        kind = change["resource_id"].partition(":")[0]
+        if change["action"] != "no-op" or (after_packages and kind not in ("command", "package")):
+            yield change
+        after_packages = after_packages or (kind == "package" and change["action"] == "create")
+
+
 def _groups(changes: list[Json]) -> Iterator[list[Json]]:
     """Single changes, but installs of packages that follow one another together."""
     group: list[Json] = []
@@ -2175,7 +2230,7 @@ def _difference(wanted: Json | None, found: Json | None) -> str:
     if wanted is None:
         return "" if found is None or found.get("done") or _is_off(found) else "it is still there"
     if found is None:
-        return "it is not there"
+        return "" if _is_off(wanted) else "it is not there"
     if "done" in wanted:
         return "" if found.get("done") else "it has run, but its guard says that it is still to do"
     for key, value in wanted.items():
@@ -2556,11 +2611,11 @@ class Revert:
     def _read(self, folder: str) -> None:
         """Load what the apply wrote down; every part must be what the journal says it is."""
         journal = read_journal(os.path.join(folder, "journal.jsonl"))
-        self._before = self._checked(folder, "before.json", journal[0].get("before"))
-        plan = self._checked(folder, "plan.json", journal[0].get("plan"))
+        self._before = read_record(folder, "before.json", journal[0].get("before"))
+        plan = read_record(folder, "plan.json", journal[0].get("plan"))
         applied = [event for event in journal if event["event"] == "applied"]
         self._after = (
-            self._checked(folder, "after.json", applied[-1].get("after")) if applied else None
+            read_record(folder, "after.json", applied[-1].get("after")) if applied else None
         )
         begun = {event.get("resource_id") for event in journal if event["event"] == "intent"}
         ran = {event.get("name") for event in journal if event["event"] == "handler"}
@@ -2568,18 +2623,6 @@ class Revert:
         self._handlers = [r["handler"] for r in plan["handlers"] if r["handler"]["name"] in ran]
         self._every_unit: dict[str, Json] = self._before["units"]
         self._total = len(self._changes) + len(self._handlers)
-
-    @staticmethod
-    def _checked(folder: str, name: str, wanted: str | None) -> Json:
-        try:
-            with open(os.path.join(folder, name), "rb") as file:
-                text = file.read()
-        except OSError as error:
-            raise StepError(f"{name} cannot be read: {os_words(error)}") from None
-        if sha256(text).hexdigest() != wanted:
-            raise StepError(f"{name} is not what the journal says")
-        value: Json = json.loads(text)
-        return value
 
     def _back(self, folder: str) -> dict[str, str]:
         """The way back itself; returns what was kept, and why."""
@@ -2619,17 +2662,12 @@ class Revert:
 
     def _say(self, *kinds: str) -> None:
         """Tell the controller that the changes of some kinds have been taken back."""
-        words = {"create": "delete", "delete": "create", "update": "update"}
         for change in self._changes:
             if change["resource_id"].partition(":")[0] in kinds:
                 self._n += 1
                 for seconds in (None, 0.0):
                     self._runner.step(
-                        self._n,
-                        self._total,
-                        change["resource_id"],
-                        words[change["action"]],
-                        seconds=seconds,
+                        self._n, self._total, change["resource_id"], "restore", seconds=seconds
                     )
 
     # services
@@ -2858,6 +2896,123 @@ def open_connection(request: Json) -> Any:
 # --- main loop ------------------------------------------------------------------------------------
 
 
+# --- undo: what earlier generations found, to be wanted again -------------------------------------
+
+
+class Undo:
+    """What everything that the generations after `to` changed was before them."""
+
+    def __init__(self, state: StateFolder, to: Any) -> None:
+        self._state = state
+        last = state.last_generation()
+        self._to = last - 1 if to is None else int(to)
+        if not 0 <= self._to < last:
+            there = f"1 to {last}" if last else "none"
+            raise Refusal(
+                "no-generation",
+                f"there is no generation {self._to} to go back to; the host has {there}",
+            )
+        self._numbers = range(last, self._to, -1)
+        self._wanted: dict[str, Json] = {}
+        self._handlers: dict[str, Json] = {}
+        self._unknown: list[str] = []
+
+    def reply(self) -> Json:
+        """Newest generation first, and each from its last change to its first."""
+        for number in self._numbers:
+            self._add(number, os.path.join(self._state.generations, str(number)))
+        gone = {
+            item["name"]
+            for item in self._wanted.values()
+            if item["kind"] == "service" and item.get("gone")
+        }
+        return {
+            "to": self._to,
+            "resources": list(self._wanted.values()),
+            "handlers": [run for run in self._handlers.values() if run["unit"] not in gone],
+            "sites": self._sites(),
+            "unknown": self._unknown,
+        }
+
+    def _sites(self) -> list[Json]:
+        path = os.path.join(self._state.generations, str(self._to), "meta.json")
+        sites: list[Json] = (read_json(path) or {}).get("sites", [])
+        return sites
+
+    def _add(self, number: int, folder: str) -> None:
+        try:
+            journal = read_journal(os.path.join(folder, "journal.jsonl"))
+            before = read_record(folder, "before.json", journal[0].get("before"))
+            plan = read_record(folder, "plan.json", journal[0].get("plan"))
+        except StepError as error:
+            raise Refusal(
+                "no-generation", f"generation {number} cannot be read: {error.message}"
+            ) from None
+        images = Images(os.path.join(folder, "images.pack"), before["images"])
+        begun = {event.get("resource_id") for event in journal if event["event"] == "intent"}
+        for change in reversed(plan["changes"]):
+            if change["resource_id"] not in begun:
+                continue
+            for item in self._former(change, before["manifest"], images):
+                key = item["name"] if item["kind"] in PATH_KINDS else change["resource_id"]
+                self._wanted.pop(key, None)  # the older one decides, also about the order
+                self._wanted[key] = {**item, "generation": number}
+        for run in plan["handlers"]:
+            handler = run["handler"]
+            self._handlers.setdefault(handler["name"], handler)
+
+    def _former(self, change: Json, manifest: Manifest, images: Images) -> Iterator[Json]:
+        kind, _, name = change["resource_id"].partition(":")
+        was = change["before"]
+        if kind == "command":
+            self._unknown.append(f"command {name} is not taken back")
+        elif kind in PATH_KINDS:
+            yield from self._former_paths(name, was, manifest, images, change["secret"])
+        elif kind == "service" and was is None:
+            off = {"enabled": False, "active": False}
+            yield {"kind": kind, "name": name, "attributes": off, "gone": True}
+        elif kind == "package":
+            yield {"kind": kind, "name": name, "attributes": None if was is None else {}}
+        else:
+            yield {"kind": kind, "name": name, "attributes": was}
+
+    def _former_paths(
+        self, top: str, was: Json | None, manifest: Manifest, images: Images, secret: bool
+    ) -> Iterator[Json]:
+        """One path, or a folder that was removed with everything in it."""
+        if was is None:
+            yield {"kind": "file", "name": top, "attributes": None}
+            return
+        below = top + "/"
+        for path in sorted(path for path in manifest if path == top or path.startswith(below)):
+            item = former_path(path, manifest[path], images)
+            if item is not None:
+                yield {**item, "secret": secret}
+
+
+def former_path(path: str, entry: Entry, images: Images) -> Json | None:
+    """A path of a manifest as a resource; a file without kept content keeps the one it has."""
+    kind = entry["t"]
+    if kind == "link":
+        return {"kind": kind, "name": path, "attributes": {"type": kind, "target": entry["to"]}}
+    if kind not in ("file", "directory"):
+        return None
+    attributes = {
+        "type": kind,
+        "mode": f"{entry['m']:04o}",
+        "owner": user_name(entry["u"]),
+        "group": group_name(entry["g"]),
+    }
+    item: Json = {"kind": kind, "name": path, "attributes": attributes}
+    if images.has(entry.get("h")):
+        item["content_b64"] = to_b64(images.read(entry["h"]))
+        attributes.update(sha256=entry["h"], size=entry["s"])
+    return item
+
+
+REQUESTS = ("facts", "probe", "apply", "confirm", "revert", "history", "undo", "connect")
+
+
 class Runner:
     """One controller's session: a thread for the channel and its relays, one for the requests."""
 
@@ -2873,6 +3028,7 @@ class Runner:
         self._talking = threading.Lock()
         self._current: Any = None
         self._own_commit = ""
+        self._confirm_until = 0.0  # of our own commit, in monotonic time
 
     # requests, in a thread of their own
 
@@ -2893,7 +3049,10 @@ class Runner:
         while True:
             with self._arrived:
                 while not self._requests and not self.channel.gone.is_set():
-                    self._arrived.wait()
+                    if self._own_commit and time.monotonic() >= self._confirm_until:
+                        self._take_back("it was not confirmed in time")
+                    left_s = self._confirm_until - time.monotonic()
+                    self._arrived.wait(max(0.0, left_s) if self._own_commit else None)
                 if self.channel.gone.is_set():
                     break
                 request = self._requests.pop(0)
@@ -2906,7 +3065,7 @@ class Runner:
 
     def _answer(self, request: Json) -> Json:
         name = request.get("request")
-        if name not in ("facts", "probe", "apply", "confirm", "revert", "history", "connect"):
+        if name not in REQUESTS:
             return {"error": {"code": "bad-request", "message": f"unknown request {name!r}"}}
         try:
             return {"reply": getattr(self, "_" + str(name))(request)}
@@ -2943,6 +3102,8 @@ class Runner:
     def _apply(self, request: Json) -> Json:
         reply = Apply(self, request).run()
         self._own_commit = request["commit"]["id"]
+        duration_s = float(request["commit"]["rollback_duration_s"])
+        self._confirm_until = time.monotonic() + duration_s
         return reply
 
     def _confirm(self, request: Json) -> Json:
@@ -2978,6 +3139,9 @@ class Runner:
     def _history(self, request: Json) -> Json:
         return {"generations": self.state.history()}
 
+    def _undo(self, request: Json) -> Json:
+        return Undo(self.state, request.get("to")).reply()
+
     def _connect(self, request: Json) -> Json:
         number = int(request["relay"])
         if number in self._relays:
@@ -2989,10 +3153,15 @@ class Runner:
     def _leave(self) -> None:
         """The controller is gone: what it has not confirmed goes back."""
         if self._own_commit:
-            try:
-                self._revert({"commit": self._own_commit, "why": "the controller went away"})
-            except Refusal:
-                pass  # someone else has decided about it
+            self._take_back("the controller went away")
+
+    def _take_back(self, why: str) -> None:
+        """Revert our own commit unasked."""
+        commit, self._own_commit = self._own_commit, ""
+        try:
+            self._revert({"commit": commit, "why": why})
+        except Refusal:
+            pass  # someone else has decided about it
 
     def _tell_alive(self) -> None:
         while not self.channel.gone.wait(ALIVE_EVERY_S):

@@ -14,10 +14,12 @@ from deployer.report.output import Output
 _DIFF_STYLES = frozenset({"add", "remove", "context", "hunk"})
 _STEP_WORDS = {
     "create": "created",
+    "no-op": "made so again",
     "update": "changed",
     "delete": "removed",
     "reload": "reloaded",
     "restart": "restarted",
+    "restore": "put back",
     "run": "ran",
     "start": "started",
     "stop": "stopped",
@@ -61,8 +63,6 @@ class TerminalReport:
             self.doing(host, f"{place.strip()} {thing}")
             return
         word = _STEP_WORDS[event["action"]]
-        if event.get("restores") and kind != "handler":
-            word = "put back"
         took = event.get("seconds", 0.0)
         seconds = f"  {took:.1f} s" if took >= 0.1 else ""
         self._host_line(host, f"{place}  {thing}  {word}{seconds}", "note")

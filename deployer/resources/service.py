@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from deployer.model import Handler, Resource
-from deployer.resources.base import Origin, as_declared, no_conflict, plain_query
+from deployer.model import Attributes, Handler, Resource
+from deployer.resources.base import Origin, no_conflict, plain_query
 
 query = plain_query
-wanted = as_declared
 conflict = no_conflict
 
 _ACTIVE = {"started": True, "stopped": False}
@@ -32,6 +31,14 @@ def from_service(args: Mapping[str, Any], origin: Origin) -> tuple[Resource, ...
     if args.get("state") is not None:
         attributes["active"] = _ACTIVE[args["state"]]
     return (origin.resource("service", args["name"], attributes),)
+
+
+def wanted(resource: Resource, observed: Attributes | None) -> Attributes | None:
+    """The declared attributes; a unit that should be off and is not there is off already."""
+    attributes = resource.attributes
+    if observed is None and attributes is not None and not any(attributes.values()):
+        return None
+    return attributes
 
 
 def handler(name: str, args: Mapping[str, Any], origin: Origin) -> Handler:

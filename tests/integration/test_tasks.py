@@ -38,6 +38,7 @@ def test_every_task_is_listed(fabfile: Path) -> None:
         "obtain-certificates",
         "plan",
         "reload",
+        "rollback",
         "verify",
         "write-sites",
     ):
@@ -53,5 +54,9 @@ def test_the_parts_of_an_apply_one_by_one(lab: Lab, fabfile: Path) -> None:
         assert done.returncode == 0, f"{task}\n{done.stdout}\n{done.stderr}"
     assert "healthy" in done.stdout
     assert host.sh("ls /var/lib/deployer/generations").split() == ["1", "2", "3", "4"]
+    assert host.sh("ls /etc/nginx/sites-enabled").split() == ["default", "stats.example.com.conf"]
+    back = fab("rollback", "--to", "2")
+    assert back.returncode == 0, back.stdout + back.stderr
+    assert host.sh("ls /etc/nginx/sites-enabled").split() == ["default"]
     wrong = fab("verify", "--extra-vars", "report_port=99999")
     assert wrong.returncode == 1, wrong.stdout + wrong.stderr

@@ -81,6 +81,8 @@ def test_an_attribute_that_is_not_named_is_not_managed() -> None:
             "update",
         ),
         ("service", {"name": "a", "state": "started"}, {"active": True, "enabled": False}, "no-op"),
+        ("service", {"name": "a", "state": "stopped", "enabled": False}, None, "no-op"),
+        ("service", {"name": "a", "state": "stopped", "enabled": True}, None, "create"),
         ("command", {"argv": ["true"], "creates": "/x"}, {"done": True}, "no-op"),
         ("command", {"argv": ["true"], "creates": "/x"}, {"done": False}, "update"),
     ],

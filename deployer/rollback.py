@@ -1,0 +1,53 @@
+"""Back to an earlier confirmed generation: what the host says it was becomes what it should be.
+
+The host keeps, with each generation, what everything that it changed was before. Taken together
+from the newest generation back, that is a desired state like any other: it is probed, planned,
+shown, applied, verified and confirmed like one, and becomes a generation of its own.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+from deployer.desired import DesiredState
+from deployer.model import Handler, Resource
+from deployer.sites.document import sites_from_json
+
+
+def former_state(reply: Mapping[str, Any]) -> DesiredState:
+    """The desired state that the runner's answer to ``undo`` (docs/wire.md) stands for.
+
+    Its sites are those that were served then, with the checks of then.
+    """
+    handlers = {item["name"]: _handler(item) for item in reply["handlers"]}
+    notify = tuple(handlers)
+    return DesiredState(
+        resources=tuple(_resource(item, notify) for item in reply["resources"]),
+        handlers=handlers,
+        sites=sites_from_json(reply["sites"]),
+    )
+
+
+def _resource(item: Mapping[str, Any], notify: tuple[str, ...]) -> Resource:
+    content = item.get("content_b64")
+    return Resource(
+        kind=item["kind"],
+        name=item["name"],
+        attributes=item["attributes"],
+        content=None if content is None else base64.b64decode(content),
+        notify=notify if item["kind"] in ("file", "link") else (),
+        secret=bool(item.get("secret")),
+        reason=f"as generation {item['generation']} found it",
+    )
+
+
+def _handler(item: Mapping[str, Any]) -> Handler:
+    return Handler(
+        name=item["name"],
+        action=item["action"],
+        unit=item.get("unit", ""),
+        argv=tuple(item.get("argv", ())),
+        config_test=tuple(item.get("config_test", ())),
+    )

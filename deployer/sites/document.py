@@ -1,0 +1,53 @@
+"""Sites as JSON, as a host keeps them with the generation that serves them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from deployer.model import Check, Route, Site, Tls, Upstream
+
+
+def sites_to_json(sites: Iterable[Site]) -> list[dict[str, Any]]:
+    """The sites without the places in the playbook that they came from."""
+    return [_without_sources(asdict(site)) for site in sites]
+
+
+def sites_from_json(documents: Iterable[Mapping[str, Any]]) -> tuple[Site, ...]:
+    """The sites that `sites_to_json` wrote."""
+    return tuple(_site(document) for document in documents)
+
+
+def _without_sources(document: dict[str, Any]) -> dict[str, Any]:
+    del document["source"]
+    for part in (*document["routes"], *document["verify"]):
+        del part["source"]
+    return document
+
+
+def _site(document: Mapping[str, Any]) -> Site:
+    return Site(
+        **{
+            **document,
+            "aliases": tuple(document["aliases"]),
+            "tls": Tls(**document["tls"]),
+            "routes": tuple(map(_route, document["routes"])),
+            "verify": tuple(map(_check, document["verify"])),
+        }
+    )
+
+
+def _route(document: Mapping[str, Any]) -> Route:
+    origins = document["origins"]
+    return Route(
+        **{
+            **document,
+            "upstreams": tuple(Upstream(**upstream) for upstream in document["upstreams"]),
+            "origins": None if origins is None else tuple(origins),
+        }
+    )
+
+
+def _check(document: Mapping[str, Any]) -> Check:
+    return Check(**{**document, "subprotocols": tuple(document["subprotocols"])})

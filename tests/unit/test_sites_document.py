@@ -1,0 +1,36 @@
+"""Sites survive the way to the host and back."""
+
+from __future__ import annotations
+
+import json
+
+from deployer.model import Check, Route, Site, SourceRef, Tls, Upstream
+from deployer.sites.document import sites_from_json, sites_to_json
+
+
+def test_a_site_comes_back_as_it_was_but_for_its_place() -> None:
+    bare = Site(
+        domain="a.example",
+        aliases=("b.example",),
+        tls=Tls(issuer="internal", hsts_s=3600),
+        routes=(
+            Route(
+                path="/ws",
+                websocket=True,
+                upstreams=(Upstream(host="127.0.0.1", port=3000), Upstream(socket="/run/a.sock")),
+                origins=("https://a.example",),
+                ping_interval_s=30.0,
+            ),
+            Route(path="/", root="/var/www/a"),
+        ),
+        verify=(Check(path="/ws", subprotocols=("chat",), send="ping", hold_s=1.5),),
+    )
+    placed = Site(
+        **{
+            **{field: getattr(bare, field) for field in bare.__slots__},
+            "source": SourceRef("site.yml", 3, 5),
+        }
+    )
+    text = json.dumps(sites_to_json([placed]))
+    assert "site.yml" not in text
+    assert sites_from_json(json.loads(text)) == (bare,)
