@@ -2944,10 +2944,10 @@ class Undo:
             journal = read_journal(os.path.join(folder, "journal.jsonl"))
             before = read_record(folder, "before.json", journal[0].get("before"))
             plan = read_record(folder, "plan.json", journal[0].get("plan"))
-        except StepError as error:
-            raise Refusal(
-                "no-generation", f"generation {number} cannot be read: {error.message}"
-            ) from None
+            applied = [event for event in journal if event["event"] == "applied"]
+            after = read_record(folder, "after.json", applied[-1].get("after"))
+        except (StepError, IndexError) as error:
+            raise Refusal("no-generation", f"generation {number} cannot be read: {error}") from None
         images = Images(os.path.join(folder, "images.pack"), before["images"])
         begun = {event.get("resource_id") for event in journal if event["event"] == "intent"}
         for change in reversed(plan["changes"]):
@@ -2957,6 +2957,9 @@ class Undo:
                 key = item["name"] if item["kind"] in PATH_KINDS else change["resource_id"]
                 self._wanted.pop(key, None)  # the older one decides, also about the order
                 self._wanted[key] = {**item, "generation": number}
+        for name in _brought(before["packages"], after["packages"]):
+            item = {"kind": "package", "name": name, "attributes": None, "generation": number}
+            self._wanted.setdefault("package:" + name, item)
         for run in plan["handlers"]:
             handler = run["handler"]
             self._handlers.setdefault(handler["name"], handler)
@@ -2988,6 +2991,16 @@ class Undo:
             item = former_path(path, manifest[path], images)
             if item is not None:
                 yield {**item, "secret": secret}
+
+
+def _brought(before: Json | None, after: Json | None) -> list[str]:
+    """The packages that came with a commit, those included that came because others need them."""
+    if before is None or after is None:
+        return []
+    there = {name for name, (state, _) in before.items() if state == "installed"}
+    return sorted(
+        name for name, (state, _) in after.items() if state == "installed" and name not in there
+    )
 
 
 def former_path(path: str, entry: Entry, images: Images) -> Json | None:

@@ -19,9 +19,7 @@ def run_document(run: RunReport) -> dict[str, Any]:
         "exit_code": run.exit_code,
         "seconds": round(run.seconds, 3),
         "hosts": {report.host: _host(report) for report in run.hosts},
-        "findings": [
-            _finding(report.host, check) for report in run.hosts for check in report.failed_checks
-        ],
+        "findings": [finding for report in run.hosts for finding in _findings(report)],
     }
 
 
@@ -57,6 +55,12 @@ def _host(report: HostReport) -> dict[str, Any]:
     if report.state == "listed":
         document["history"] = [dict(entry) for entry in report.history]
     return document
+
+
+def _findings(report: HostReport) -> list[dict[str, Any]]:
+    """Each distinct finding once; where a check failed without one, that check itself."""
+    told = [check for check in report.failed_checks if check.finding is not None]
+    return [_finding(report.host, check) for check in told or report.failed_checks]
 
 
 def _finding(host: str, check: CheckResult) -> dict[str, Any]:

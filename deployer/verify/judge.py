@@ -128,7 +128,15 @@ def _refused_with_403(case: Case, *, allowed: str) -> Verdict:
     return Verdict(False, f"answered {case.status}, not 403", finding)
 
 
+def _upgraded_to(case: Case) -> str:
+    """What the answer's Upgrade names: a service that upgrades unasked opens no HTTP/2."""
+    headers = case.attempt.answer.headers
+    return next((value.lower() for name, value in headers if name.lower() == "upgrade"), "")
+
+
 def _h2c(case: Case) -> Verdict:
+    if case.status == 101 and _upgraded_to(case) == "websocket":
+        return Verdict(True, "answered 101 for a WebSocket: no tunnel")
     if case.status == 101:
         diagnosis = Diagnosis(
             "h2c-tunnel",
