@@ -44,7 +44,7 @@ def _list(value: Any) -> Any:
 
 
 def _origins(value: Any) -> tuple[str, ...]:
-    if value == "any":
+    if value in ("any", ["any"]):
         return ("any",)
     if not _list(value):
         raise Unfit([], "a list of origins", "leave it out for the site's own names, or write any")

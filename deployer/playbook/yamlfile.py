@@ -111,6 +111,8 @@ def _syntax_error(error: yaml.MarkedYAMLError, file: SourceFile) -> SourceError:
         hint = "check its indentation, and that every quote and bracket before it is closed"
     elif "found undefined tag handle" in problem:
         hint = "quote a value that begins with '!'"
+    elif "expected ',' or" in problem:
+        hint = "quote a value that holds {{ }} or a comma where it stands within brackets"
     elif "cannot start any token" in problem:
         hint = "quote a value that begins with '@', '`' or '%'"
     elif "undefined alias" in problem:
