@@ -127,12 +127,12 @@ def cli() -> None:
 
 
 @cli.command()
-@click.argument("template", default="websocket-app")
+@click.argument("template", default="goaccess")
 @click.option("--list", "list_templates", is_flag=True, help="List the ready playbooks.")
 def init(template: str, *, list_templates: bool) -> int:
     """Write site.yml and inventory.yml from a ready playbook.
 
-    TEMPLATE is the name of one; --list names them all.
+    TEMPLATE is the name of one, goaccess by default; --list names them all.
     """
     from deployer import start
 

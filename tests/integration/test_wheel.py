@@ -28,7 +28,7 @@ def test_an_installed_wheel_finds_its_roles_and_playbooks(tmp_path: Path) -> Non
     deployer = tmp_path / "venv/bin/deployer"
 
     assert "goaccess" in run(deployer, "init", "--list", cwd=empty)
-    run(deployer, "init", "goaccess", cwd=empty)
+    run(deployer, "init", cwd=empty)
     assert sorted(path.name for path in empty.iterdir()) == ["inventory.yml", "site.yml"]
     assert run(deployer, "check", "site.yml", cwd=empty).startswith("ok: 1 play")
     assert '"$schema"' in run(deployer, "check", "--schema", cwd=empty)
