@@ -24,7 +24,9 @@ def _title(path: Path) -> str:
 
 
 def write(template: str, folder: Path) -> list[Path]:
-    """Write ``site.yml`` and ``inventory.yml`` into `folder`; the paths that were written.
+    """Write ``site.yml``, ``inventory.yml`` and what else the template has into `folder`.
+
+    The paths that were written are returned.
 
     Raises:
         UsageError: there is no such template, or one of the files is there already.
@@ -43,6 +45,8 @@ def write(template: str, folder: Path) -> list[Path]:
         folder / "site.yml": playbooks_path() / f"{template}.yml",
         folder / "inventory.yml": playbooks_path() / _INVENTORY,
     }
+    more = playbooks_path() / template
+    texts |= {folder / path.relative_to(more): path for path in more.rglob("*") if path.is_file()}
     there = [str(path) for path in texts if path.exists()]
     if there:
         raise UsageError(
@@ -50,5 +54,6 @@ def write(template: str, folder: Path) -> list[Path]:
             hint="Work in an empty folder, or move it away.",
         )
     for path, source in texts.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
     return list(texts)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deployer import cli
+from deployer import cli, start
 
 HEAVY = {
     "asyncio",
@@ -92,3 +92,15 @@ def test_init_writes_two_files_and_overwrites_none(
 def test_init_suggests_the_nearest_template(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["init", "goacces"]) == 1
     assert "Did you mean goaccess?" in capsys.readouterr().err
+
+
+def test_every_ready_playbook_is_right_as_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [name for name, _ in start.templates()]
+    assert "websocket-app" in names
+    for name in names:
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        assert cli.run(["init", name]) == 0
+        assert cli.run(["check", "site.yml"]) == 0, capsys.readouterr()
