@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from threading import Lock
 from typing import Any
 
 from deployer.diff import Line, plan_lines
-from deployer.model import CheckResult, Finding, Plan
+from deployer.model import CheckResult, Finding, HandshakeResult, Plan
 from deployer.outcome import HostReport, RunReport, count_words
 from deployer.report.output import Output
 
 _DIFF_STYLES = frozenset({"add", "remove", "context", "hunk"})
+_HIDDEN_HEADERS = frozenset({"set-cookie", "authorization", "www-authenticate"})
 _STEP_WORDS = {
     "create": "created",
     "no-op": "made so again",
@@ -69,9 +70,16 @@ class TerminalReport:
 
     def checked(self, host: str, result: CheckResult) -> None:
         self._host_line(host, *_check_line(result))
+        if self._verbose and result.handshake is not None:
+            for text in _handshake_lines(result.handshake):
+                self._host_line(host, f"    {text}", "note")
 
     def looked(self, report: HostReport) -> None:
         self._done_with(report.host)
+        if self._verbose and report.plan is not None:
+            for change in report.plan.changes:
+                if change.action == "no-op":
+                    self._host_line(report.host, f"= {change.kind} {change.name}", "note")
 
     def ended(self, report: HostReport) -> None:
         self._done_with(report.host)
@@ -213,6 +221,15 @@ def _check_line(result: CheckResult) -> tuple[str, str]:
     detail = f": {result.detail}" if result.detail else ""
     text = f"{mark} {_place(result)}  {result.name} ({result.hop}){detail}{took}"
     return text, "good" if result.ok else "bad"
+
+
+def _handshake_lines(handshake: HandshakeResult) -> Iterator[str]:
+    """Where the time of a handshake went, and what the answer said."""
+    timings = [f"{name} {seconds * 1000:.0f} ms" for name, seconds in handshake.timings_s.items()]
+    yield f"{handshake.uri}  {', '.join(timings)}"
+    for name, value in handshake.headers:
+        if name.lower() not in _HIDDEN_HEADERS:
+            yield f"{name}: {value}"
 
 
 def _place(result: CheckResult) -> str:
