@@ -21,13 +21,14 @@ lint: setup
 unit: setup
 	$(PYTEST) tests/unit
 
-integration: setup machine
+integration: machine setup
+	@bash tests/machine.sh nginx
 	$(PYTEST) tests/integration
 
-demo: setup machine
+demo: machine setup
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash tests/demo/demo.sh
 
-# Rehearsal hosts need a Linux, root, and four tools; say so in one line, and install the tools on Debian.
+# Rehearsal hosts need a Linux, root, and a few tools; say so in one line, and install them on Debian.
 machine:
 	@bash tests/machine.sh
 
