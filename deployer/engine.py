@@ -162,7 +162,16 @@ class HostRun:
             options = self._options.connect(self.host)
             early = self._options.early.take(self.host, options)
             self._link = early or connect(self.host, options)
+            self._require_root(self._link)
         return self._link
+
+    def _require_root(self, link: Link) -> None:
+        """What is root's alone can be neither seen nor changed by others."""
+        if link.hello["uid"] != 0:
+            raise UsageError(
+                f"{self.host.name}: logged in as {self.host.user or 'a user'}, who is not root",
+                hint="Say `become: true` in the play, or `ansible_become: true` in the inventory.",
+            )
 
     def _ask_facts(self, *, settle_pending: bool) -> HostFacts:
         from deployer.sites import ASKED_PACKAGES

@@ -740,6 +740,8 @@ NOT_LOOKED_INTO = frozenset(
 _KEPT_IN_VAR_LIB = ("ucf", "pam", "systemd/deb-systemd-", "misc", "python", "shells.state")
 _VAR_LIB_DEPTH = 4
 _VAR_LIB_NAMES = 500
+#: What web servers' packages put there by script, and leave behind when they are purged.
+_LEFT_BY_PURGES = ("/var/www/html/index.html", "/var/www/html/index.nginx-debian.html")
 
 
 def entry_of(path: str) -> Entry | None:
@@ -1977,6 +1979,8 @@ class Apply:
                     path = os.path.normpath(os.path.join(after.get("chdir") or "/", pattern))
                     if look_at(path) is None and not any(sign in path for sign in "*?["):
                         touched[path] = True
+        if any(change["resource_id"].startswith("package:") for change in self._changes):
+            touched.update({path: True for path in _LEFT_BY_PURGES if look_at(path) is None})
         for path in list(touched):  # folders that have to be made go again with all that is in them
             missing = [folder for folder in folders_above(path) if look_at(folder) is None]
             if missing:
