@@ -245,7 +245,8 @@ def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
 
 
 def is_settled(host: LabHost) -> bool:
-    return host.sh("ls /var/lib/deployer/pending 2>/dev/null", check=False) == ""
+    """Whether no commit is pending, and none is being reverted."""
+    return host.sh("cd /var/lib/deployer; ls -d pending reverting 2>/dev/null", check=False) == ""
 
 
 def test_ctrl_c_in_the_middle(shared_lab: Lab, workdir: Path, before: dict[str, Any]) -> None:
