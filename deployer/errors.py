@@ -6,15 +6,15 @@ what state things are in now, and what to do next. Only the command line prints 
     DeployerError
     ├── UsageError                  1  wrong usage, playbook or template; no host was touched
     │   ├── SourceError             1  one place in a file: file:line:column, the line shown
-    │   └── SourceErrors            1  several of them, found in one go
-    ├── HostError                   3  a host's own trouble; the host is as it was
-    │   ├── UnreachableError        5  no connection, no login, or a host that fell silent
-    │   │   ├── HostKeyError        5  the host's key is unknown or has changed
-    │   │   └── AuthenticationError 5  the host refuses every key and password that we have
-    │   ├── RunnerError             3  the runner on the host answered with an error
-    │   ├── ConflictError           3  what is on the host stands in the way of the plan
-    │   └── StrandedError           4  a host that is not in a known good state: a person must look
-    └── LabError                    1  a rehearsal host could not be made
+    │   ├── SourceErrors            1  several of them, found in one go
+    │   └── LabError                1  a rehearsal host could not be made
+    └── HostError                   3  a host's own trouble; the host is as it was
+        ├── UnreachableError        5  no connection, no login, or a host that fell silent
+        │   ├── HostKeyError        5  the host's key is unknown or has changed
+        │   └── AuthenticationError 5  the host refuses every key and password that we have
+        ├── RunnerError             3  the runner on the host answered with an error
+        ├── ConflictError           3  what is on the host stands in the way of the plan
+        └── StrandedError           4  a host that is not in a known good state: a person must look
 """
 
 from __future__ import annotations
@@ -96,6 +96,10 @@ class SourceErrors(UsageError):  # noqa: N818 - the plural of SourceError
         return "\n\n".join(str(error) for error in self.errors)
 
 
+class LabError(UsageError):
+    """A rehearsal host could not be made or reached."""
+
+
 class HostError(DeployerError):
     """Trouble on one host, which is as it was before; `doing` is what was in progress."""
 
@@ -154,15 +158,3 @@ class StrandedError(HostError):
     """The host is in no known good state: a revert failed, or its answer never came."""
 
     exit_code = EXIT_STRANDED
-
-
-class LabError(DeployerError):
-    """A rehearsal host could not be made or reached."""
-
-    def __init__(self, problem: str, *, hint: str = "") -> None:
-        super().__init__(problem, hint)
-        self.problem = problem
-        self.hint = hint
-
-    def __str__(self) -> str:
-        return f"{self.problem}\n{self.hint}" if self.hint else self.problem
