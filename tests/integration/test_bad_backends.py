@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +99,33 @@ def test_a_backend_that_is_no_websocket_service(backend: str, running: Running) 
     assert ran.code == ran.document["exit_code"] == 3, ran
     assert ran.document["hosts"]["web1"]["state"] == "reverted"
     assert codes(ran) == {("backend", CODES[backend])}
+    assert running.is_as_it_was()
+
+
+def test_ctrl_c_while_a_connection_is_held(running: Running) -> None:
+    playbook = PLAYBOOK.format(port=PORTS["good"], domain=DOMAIN)
+    held = "      verify: [{path: /ws, hold: 60s}]\n"
+    changed = playbook.replace("/ws\n", "/ws\n          idle_timeout: 2h\n") + held
+    (running.folder / "site.yml").write_text(changed)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deployer", "apply", "site.yml", "--yes", "--json"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        assert any("certificate (proxy)" in line for line in process.stderr)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    assert "Traceback" not in err
+    ran = Ran(process.returncode, out, err)
+    assert ran.code == ran.document["exit_code"] == 3, ran
+    assert "interrupted" in ran.document["hosts"]["web1"]["message"]
     assert running.is_as_it_was()
 
 
