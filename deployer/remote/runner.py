@@ -2080,7 +2080,7 @@ class Apply:
                         self._step(journal, group)
                 for change, problem in self._not_as_wanted(changes):
                     doing = change["resource_id"]
-                    raise StepError(problem)
+                    raise StepError(problem, self._last_words(doing))
                 doing = "handler:" + handlers[0]["name"] if handlers else doing
                 self._steps.reload_units_if_changed()
                 for handler in handlers:
@@ -2139,11 +2139,13 @@ class Apply:
             if difference:
                 yield (
                     change,
-                    "{} is not as it should be after its change: {}".format(
-                        change["resource_id"],
-                        difference,
-                    ),
+                    f"it is not as it should be after its change: {difference}",
                 )
+
+    def _last_words(self, resource_id: str) -> str:
+        """What a service that does not run has said last."""
+        kind, _, name = resource_id.partition(":")
+        return Systemd(self._children).last_words(name) if kind == "service" else ""
 
     def _test_config(self, handler: Json) -> None:
         if not handler.get("config_test"):

@@ -16,7 +16,12 @@ from deployer.sites import proxy_roles
 from deployer.sites.internal_ca import InternalCa
 
 NOW = datetime.datetime(2026, 11, 21, tzinfo=datetime.UTC)
-FACTS = {"ansible_all_ipv6_addresses": ["fe80::1"], "ansible_fqdn": "host.example.com"}
+FACTS = {
+    "ansible_all_ipv6_addresses": ["fe80::1"],
+    "ansible_distribution": "Debian",
+    "ansible_distribution_major_version": "12",
+    "ansible_fqdn": "host.example.com",
+}
 BARE = {"nginx": {"installed": None, "candidate": "1.22.1-9"}}
 UNIT = "/etc/systemd/system/myapp.service"
 
@@ -163,3 +168,14 @@ def test_a_name_that_is_none_is_refused(tmp_path: Path) -> None:
     playbook = app(tmp_path, environment=r'{"A\nB": x}')
     with pytest.raises(SourceErrors, match="a name has letters, digits and underscores"):
         tasks(playbook)
+
+
+@pytest.mark.parametrize(("release", "pings"), [("11", False), ("12", True), ("13", True)])
+def test_goaccess_is_asked_for_pings_where_it_knows_them(
+    release: str, pings: bool, tmp_path: Path
+) -> None:
+    facts: dict[str, object] = {**FACTS, "ansible_distribution_major_version": release}
+    found = tasks(ready("goaccess.yml", tmp_path), facts=facts)
+    unit = found["/etc/systemd/system/goaccess.service"].args["content"].decode()
+    assert ("--ping-interval=30\n" in unit) is pings
+    assert "\\\nRestart=" not in unit
