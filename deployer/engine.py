@@ -65,12 +65,13 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """What the command line says about every host of a run."""
+    """What the command line says about every host of a run, which `started` in monotonic time."""
 
     who: str
     origin: str
     connect: Callable[[Host], ConnectOptions]
     early: EarlyLinks
+    started: float
     confirm_timeout_s: float | None = None
 
 
@@ -93,7 +94,6 @@ class HostRun:
         self._cancelled = cancelled
         self._link: Link | None = None
         self._desired: DesiredState | None = None
-        self._started = time.monotonic()
 
     # --- commands ---------------------------------------------------------------------------------
 
@@ -435,7 +435,7 @@ class HostRun:
             report = HostReport(
                 host=self.host.name, state=_state_of(error), message=self._shown(str(error))
             )
-        return replace(report, seconds=time.monotonic() - self._started)
+        return replace(report, seconds=time.monotonic() - self._options.started)
 
 
 def _state_of(error: DeployerError) -> State:

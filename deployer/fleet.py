@@ -45,7 +45,7 @@ class Fleet:
         watcher: Watcher,
         forks: int,
     ) -> None:
-        self._started = time.monotonic()
+        self._started = options.started
         self._project = project
         self._watcher = watcher
         self._forks = forks

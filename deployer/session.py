@@ -6,6 +6,7 @@ import getpass
 import json
 import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -69,6 +70,7 @@ class Session:
         verbose: bool,
         confirm_timeout_s: float | None = None,
     ) -> None:
+        started = time.monotonic()
         self._as_json = as_json
         self._accept_new = accept_new
         self._install_python = install_python
@@ -99,6 +101,7 @@ class Session:
                 origin=socket.gethostname(),
                 connect=lambda host: self._connect_options(host, self._project.becomes_root(host)),
                 early=self._early,
+                started=started,
                 confirm_timeout_s=confirm_timeout_s,
             ),
             watcher=self.report,
