@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from threading import Event
@@ -26,6 +26,7 @@ from deployer.errors import (
     UnreachableError,
     UsageError,
 )
+from deployer.explain import error_words, left_over
 from deployer.model import CheckResult, Host, Plan
 from deployer.outcome import HostReport, State
 from deployer.plan import make_plan, reload_plan
@@ -198,7 +199,7 @@ class HostRun:
         if reply["state"] != "reverted":
             raise StrandedError(
                 f"an earlier, unconfirmed commit of {pending['who']} could not be reverted: "
-                + _left_over(reply),
+                + left_over(reply),
                 host=self.host.name,
             )
 
@@ -318,13 +319,13 @@ class HostRun:
         return HostReport(
             host=self.host.name,
             state="stranded",
-            message=f"{why}, and the revert did not succeed: {_left_over(reply)}",
+            message=f"{why}, and the revert did not succeed: {left_over(reply)}",
             kept=kept,
         )
 
     def _refused(self, error: RunnerError, plan: Plan) -> HostReport:
         """The runner said no before it began, or failed in the middle and reverted by itself."""
-        text = self._shown(_error_words(error))
+        text = self._shown(error_words(error))
         if error.code == "not-pending" and error.details.get("state") == "reverted":
             why = "the commit was not confirmed in time"
             return replace(self._after_revert({"state": "reverted"}, why=why), plan=plan)
@@ -453,20 +454,3 @@ def _now() -> str:
 def _new_commit_id() -> str:
     """Sortable by time, and different even for two runs of the same second."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-
-
-def _error_words(error: RunnerError) -> str:
-    output = str(error.details.get("output", "")).strip()
-    return f"{error.problem}\n{_indented(output)}" if output else error.problem
-
-
-def _left_over(reply: Mapping[str, Any]) -> str:
-    """What a revert could not put back, one a line."""
-    lines = [f"{item['path']}: {item['why']}" for item in reply.get("kept", ())]
-    lines += [f"{item['resource_id']}: {item['message']}" for item in reply.get("failed", ())]
-    return _indented("\n".join(lines)).strip() or "no reason was given"
-
-
-def _indented(text: str, lines: int = 30) -> str:
-    kept: Sequence[str] = text.splitlines()[-lines:]
-    return "\n".join(f"    {line}" for line in kept)
