@@ -83,7 +83,7 @@ def _secret_text(change: Change) -> str:
     if change.kind == "command":
         return "secret"
     sizes = [
-        f"{attributes['size']:,} bytes"
+        _size(attributes["size"])
         for attributes in (change.before, change.after)
         if attributes is not None and "size" in attributes
     ]
@@ -106,11 +106,15 @@ def _attribute_text(key: str, before: Attributes | None, after: Attributes) -> s
     return f"{label}{_word(key, before[key])} → {_word(key, new)}"
 
 
+def _size(size_bytes: object) -> str:
+    return "1 byte" if size_bytes == 1 else f"{size_bytes:,} bytes"
+
+
 def _word(key: str, value: object) -> str:
     if isinstance(value, bool):
         return key if value else f"not {key}"
     if key == "size":
-        return f"{value:,} bytes"
+        return _size(value)
     if isinstance(value, list | tuple):
         return " ".join(map(str, value))
     return str(value)
