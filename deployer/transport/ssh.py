@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import time
 from threading import Timer
 from typing import TYPE_CHECKING, Any
 
@@ -250,6 +251,7 @@ def _log_in(settings: SshSettings, route: _Route) -> fabric.Connection:
         },
     )
     connection.client.set_missing_host_key_policy(policy)
+    started = time.monotonic()
     try:
         connection.open()
     except HostError:
@@ -257,7 +259,8 @@ def _log_in(settings: SshSettings, route: _Route) -> fabric.Connection:
         raise
     except (paramiko.SSHException, EOFError, OSError) as error:
         _drop(connection)
-        raise _not_opened(settings, error, route.complaint()) from error
+        waited_s = time.monotonic() - started
+        raise _not_opened(settings, error, route.complaint(), waited_s=waited_s) from error
     except BaseException:
         _drop(connection)
         raise
@@ -271,18 +274,22 @@ def _drop(connection: fabric.Connection) -> None:
         connection.client.close()
 
 
-def _not_opened(settings: SshSettings, error: Exception, complaint: str) -> UnreachableError:
+def _not_opened(
+    settings: SshSettings, error: Exception, complaint: str, *, waited_s: float
+) -> UnreachableError:
     from paramiko.ssh_exception import IncompatiblePeer
 
     if isinstance(error, IncompatiblePeer):
         problem = f"{settings.address} and this side have no algorithm in common: {error}"
-    elif isinstance(error, (EOFError, ConnectionError)) or "banner" in str(error).lower():
-        problem = (
-            f"{settings.address} takes the connection, but does not speak SSH "
-            f"within {settings.connect_timeout_s:g} s"
-            if "banner" in str(error).lower() and "timed out" not in str(error).lower()
-            else f"{settings.address} hung up during the key exchange"
+    elif "banner" in str(error).lower():
+        # Paramiko says the same of a peer that is silent and of one that hangs up.
+        problem = f"{settings.address} takes the connection, but " + (
+            "hangs up before it speaks SSH"
+            if waited_s < 0.9 * settings.connect_timeout_s
+            else f"does not speak SSH within {settings.connect_timeout_s:g} s"
         )
+    elif isinstance(error, (EOFError, ConnectionError)):
+        problem = f"{settings.address} hung up during the key exchange"
     elif "No existing session" in str(error) or "imeout" in str(error) or "timed out" in str(error):
         # Paramiko's start_client returns when its time is over; the key is then missing.
         problem = (
