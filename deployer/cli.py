@@ -11,7 +11,6 @@ import click
 
 from deployer import __version__
 from deployer.errors import (
-    EXIT_CHANGES,
     EXIT_DONE,
     EXIT_INTERRUPTED,
     EXIT_USAGE,
@@ -179,12 +178,12 @@ def check(playbook: Path | None, *, schema: bool, as_json: bool, **given: Any) -
 def _plan_command(
     playbook: Path, *, with_diff: bool, detailed_exitcode: bool = False, **given: Any
 ) -> int:
+    import dataclasses
+
     with _session("plan", playbook, **given) as session:
-        run = session.fleet.plan()
+        run = dataclasses.replace(session.fleet.plan(), tells_changes=detailed_exitcode)
         session.report.plans(run.hosts, with_diff=with_diff)
-        code = _ended(session, run, quiet_states=("planned",))
-    has_changes = any(report.state == "planned" for report in run.hosts)
-    return EXIT_CHANGES if detailed_exitcode and code == EXIT_DONE and has_changes else code
+        return _ended(session, run, quiet_states=("planned",))
 
 
 @cli.command()

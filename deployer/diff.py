@@ -8,10 +8,12 @@ from typing import Literal
 
 from deployer.model import Attributes, Change, HandlerRun, Plan
 from deployer.resources import differing
-from deployer.wire import as_text
+from deployer.wire import SEEN_OF_SECRETS, as_text
 
 Style = Literal["create", "update", "delete", "add", "remove", "context", "hunk", "note"]
 _SIGNS: dict[str, Style] = {"+": "add", "-": "remove", "@": "hunk", " ": "context"}
+#: What a secret change says in its words already.
+_IN_WORDS = {"size", "done"}
 _MARKS = {"create": "+", "update": "~", "delete": "-"}
 
 
@@ -61,11 +63,10 @@ def handler_text(run: HandlerRun) -> str:
 
 def _details(change: Change) -> Iterator[str]:
     before, after = change.before, change.after
-    if change.secret and change.kind in ("file", "command"):
+    hidden = {"sha256"}
+    if change.secret:
         yield _secret_text(change)
-        hidden = {"sha256", "size", "argv", "environment", "creates", "removes", "unless", "done"}
-    else:
-        hidden = {"sha256"}
+        hidden = {*(before or ()), *(after or ())} - (SEEN_OF_SECRETS - _IN_WORDS)
     if after is None:
         if (before or {}).get("type") == "directory":
             yield "with everything in it"
@@ -80,8 +81,6 @@ def _details(change: Change) -> Iterator[str]:
 
 
 def _secret_text(change: Change) -> str:
-    if change.kind == "command":
-        return "secret"
     sizes = [
         _size(attributes["size"])
         for attributes in (change.before, change.after)

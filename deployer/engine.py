@@ -33,6 +33,7 @@ from deployer.plan import make_plan, reload_plan
 from deployer.project import Project
 from deployer.resources import KINDS
 from deployer.rollback import former_state
+from deployer.secrecy import masked
 from deployer.wire import observation_from_json, plan_to_json
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class HostRun:
         self._cancelled = cancelled
         self._link: Link | None = None
         self._desired: DesiredState | None = None
+        self._unsettled: tuple[str, ...] = ()
 
     # --- commands ---------------------------------------------------------------------------------
 
@@ -119,12 +121,13 @@ class HostRun:
         """Connect and plan the way back to generation `to`, by default the one before the last."""
 
         def back() -> HostReport:
-            self._ask_facts(settle_pending=True)
+            about = self._ask_facts(settle_pending=True)
             reply = self._connected().request("undo", to=to, doing="reading the generations")
             former = former_state(reply)
             project = self._project()
             roots = {site.domain: project.trusted_root(site) for site in former.sites}
-            self._desired = replace(former, roots=roots)
+            hidden = project.secrets(self.host, facts=about.facts)
+            self._desired = replace(former, roots=roots, secrets=hidden)
             return self._probed(self._desired, unknowns=tuple(reply["unknown"]))
 
         return self._reported(back)
@@ -142,7 +145,8 @@ class HostRun:
 
         def listed() -> HostReport:
             reply = self._connected().request("history", doing="reading the history")
-            generations = tuple(reply["generations"])
+            hidden = self._project().secrets(self.host, facts={})
+            generations = tuple(masked(reply["generations"], hidden))
             return HostReport(host=self.host.name, state="listed", history=generations)
 
         return self._reported(listed)
@@ -182,6 +186,11 @@ class HostRun:
         pending = reply["deployer"]["pending"]
         if pending is not None and settle_pending:
             self._settle_pending(link, pending)
+        elif pending is not None:
+            whose = f"{pending['who']} since {pending['time']}"
+            self._unsettled = (
+                f"an unconfirmed commit of {whose} is on the host; this compares with what it left",
+            )
         return HostFacts(facts=reply["facts"], packages=reply["packages"])
 
     def _settle_pending(self, link: Link, pending: Mapping[str, Any]) -> None:
@@ -189,13 +198,22 @@ class HostRun:
         self._progress.doing(
             self.host.name, f"reverting the unconfirmed commit of {pending['who']}"
         )
-        reply = link.request(
-            "revert",
-            commit=pending["commit"],
-            why="found unconfirmed by the next run",
-            on_event=self._on_step,
-            doing="reverting an unconfirmed commit",
-        )
+        try:
+            reply = link.request(
+                "revert",
+                commit=pending["commit"],
+                why="found unconfirmed by the next run",
+                on_event=self._on_step,
+                doing="reverting an unconfirmed commit",
+            )
+        except RunnerError as error:
+            if error.code != "locked":
+                raise
+            raise HostError(
+                error.problem,
+                host=self.host.name,
+                hint="Nothing was changed. Try again when it has ended.",
+            ) from error
         if reply["state"] != "reverted":
             raise StrandedError(
                 f"an earlier, unconfirmed commit of {pending['who']} could not be reverted: "
@@ -240,7 +258,7 @@ class HostRun:
             desired=desired.resources,
             handlers=desired.handlers,
             observations={seen.resource_id: seen for seen in observations},
-            unknowns=unknowns,
+            unknowns=(*self._unsettled, *unknowns),
         )
         return self._planned(plan)
 
@@ -325,7 +343,7 @@ class HostRun:
 
     def _refused(self, error: RunnerError, plan: Plan) -> HostReport:
         """The runner said no before it began, or failed in the middle and reverted by itself."""
-        text = self._shown(error_words(error))
+        text = error_words(error, has_secret_output=_is_secret(plan, error))
         if error.code == "not-pending" and error.details.get("state") == "reverted":
             why = "the commit was not confirmed in time"
             return replace(self._after_revert({"state": "reverted"}, why=why), plan=plan)
@@ -402,9 +420,11 @@ class HostRun:
                 patience_s=_PATIENCE_S if changed_at is not None else 0.0,
                 changed_at=changed_at,
                 interrupt=self._cancelled,
-                on_result=lambda result: self._progress.checked(self.host.name, result),
+                on_result=lambda result: self._progress.checked(
+                    self.host.name, masked(result, desired.secrets)
+                ),
             )
-        return tuple(results)
+        return tuple(masked(results, desired.secrets))
 
     def _verify_alone(self) -> HostReport:
         checks = self._checks(self._desire(settle_pending=False))
@@ -419,24 +439,24 @@ class HostRun:
     # --- words ------------------------------------------------------------------------------------
 
     def _on_step(self, event: Mapping[str, Any]) -> None:
-        self._progress.step(self.host.name, event)
+        self._progress.step(self.host.name, masked(event, self._secrets))
 
-    def _shown(self, text: str) -> str:
-        """`text` without the values that must never be shown."""
-        hidden = self._desired.secrets if self._desired else ()
-        for value in sorted(hidden, key=len, reverse=True):
-            text = text.replace(value, "(secret)")
-        return text
+    @property
+    def _secrets(self) -> frozenset[str]:
+        return self._desired.secrets if self._desired else frozenset()
 
     def _reported(self, work: Callable[[], HostReport]) -> HostReport:
         """The report of `work`, or of the error in which it ended."""
         try:
             report = work()
         except (HostError, UsageError) as error:
-            report = HostReport(
-                host=self.host.name, state=_state_of(error), message=self._shown(str(error))
-            )
-        return replace(report, seconds=time.monotonic() - self._options.started)
+            report = HostReport(host=self.host.name, state=_state_of(error), message=str(error))
+        return replace(
+            report,
+            message=masked(report.message, self._secrets),
+            secrets=self._secrets,
+            seconds=time.monotonic() - self._options.started,
+        )
 
 
 def _state_of(error: DeployerError) -> State:
@@ -445,6 +465,13 @@ def _state_of(error: DeployerError) -> State:
     if isinstance(error, StrandedError):
         return "stranded"
     return "invalid" if isinstance(error, UsageError) else "failed"
+
+
+def _is_secret(plan: Plan, error: RunnerError) -> bool:
+    """Whether what failed is a change or a handler whose words must not be shown."""
+    hidden = {change.resource_id for change in plan.changes if change.secret}
+    hidden |= {f"handler:{run.handler.name}" for run in plan.handlers if run.handler.no_log}
+    return error.details.get("resource_id") in hidden
 
 
 def _now() -> str:

@@ -8,9 +8,11 @@ from typing import Any
 from deployer.errors import RunnerError
 
 
-def error_words(error: RunnerError) -> str:
-    """What the runner says, and the last lines of what a program said to it."""
+def error_words(error: RunnerError, *, has_secret_output: bool = False) -> str:
+    """What the runner says, and the last lines of what a program said to it, if not secret."""
     output = str(error.details.get("output", "")).strip()
+    if output and has_secret_output:
+        output = "(its output is secret)"
     return f"{error.problem}\n{_indented(output)}" if output else error.problem
 
 

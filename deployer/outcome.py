@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from deployer.errors import (
+    EXIT_CHANGES,
     EXIT_DONE,
     EXIT_INTERRUPTED,
     EXIT_REVERTED,
@@ -56,7 +57,8 @@ class HostReport:
     ``confirmed`` changed and verified; ``reverted`` changed, failed, and back; ``failed`` and
     ``unreachable`` nothing was changed; ``stranded`` a person must look; ``invalid`` the playbook
     is wrong for this host; ``not-started`` an earlier batch failed; ``healthy`` and ``unhealthy``
-    of `verify`; ``listed`` of `history`.
+    of `verify`; ``listed`` of `history`. Its `plan` is whole: `secrets` are taken out of it where
+    it is shown.
     """
 
     host: str
@@ -68,6 +70,7 @@ class HostReport:
     kept: tuple[Mapping[str, str], ...] = ()
     history: tuple[Mapping[str, Any], ...] = ()
     seconds: float = 0.0
+    secrets: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
 
     @property
     def exit_code(self) -> int:
@@ -87,18 +90,25 @@ class HostReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
-    """A whole run: the command, and its hosts in the order of the inventory."""
+    """A whole run: the command, and its hosts in the order of the inventory.
+
+    With `tells_changes`, plans with changes have an exit code of their own.
+    """
 
     command: str
     hosts: tuple[HostReport, ...]
     seconds: float = 0.0
     interrupted: bool = False
+    tells_changes: bool = False
 
     @property
     def exit_code(self) -> int:
         """The worst of the hosts' exit codes; 130, as shells have it, for a bare Ctrl-C."""
         code = worst(report.exit_code for report in self.hosts)
-        return EXIT_INTERRUPTED if self.interrupted and code == EXIT_DONE else code
+        if self.interrupted and code == EXIT_DONE:
+            return EXIT_INTERRUPTED
+        has_changes = any(report.state == "planned" for report in self.hosts)
+        return worst((code, EXIT_CHANGES)) if self.tells_changes and has_changes else code
 
 
 def count_words(reports: Iterable[HostReport]) -> str:

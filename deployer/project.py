@@ -46,6 +46,18 @@ class Project:
             if any(other.name == host.name for other in hosts)
         )
 
+    def secrets(self, host: Host, *, facts: Mapping[str, Any]) -> frozenset[str]:
+        """The texts that must not be shown of `host`, as far as they are known from `facts`."""
+        from deployer.playbook.host_variables import host_secrets
+
+        return host_secrets(
+            (play for play, hosts in self.plays() if any(each.name == host.name for each in hosts)),
+            host,
+            inventory=self.inventory,
+            facts=facts,
+            extra_vars=self.extra_vars,
+        )
+
     def certificate(self, site: Site) -> CertificateFiles:
         """The certificate of a site whose issuer needs no stage of its own on the host."""
         from deployer.sites import certificates

@@ -12,6 +12,11 @@ from deployer.model import Change, Handler, HandlerRun, Observation, Plan
 
 _SHOWN_BYTES = 1 << 20
 
+#: What may be seen of a thing that is secret: nothing that a person has written freely.
+SEEN_OF_SECRETS = frozenset(
+    ("type", "size", "mode", "owner", "group", "version", "enabled", "active", "done", "uid")
+)
+
 
 def sealed(plan: Plan) -> Plan:
     """`plan` with its digest: SHA-256 over its canonical JSON, the digest itself left out."""
@@ -79,8 +84,7 @@ def shown_attributes(change: Change, attributes: Any) -> dict[str, Any] | None:
     """The attributes that may be seen: the hash of a short secret gives the secret away."""
     if attributes is None or not change.secret:
         return attributes if attributes is None else dict(attributes)
-    hidden = ("sha256", "argv", "environment", "unless", "creates", "removes")
-    return {key: value for key, value in attributes.items() if key not in hidden}
+    return {key: value for key, value in attributes.items() if key in SEEN_OF_SECRETS}
 
 
 def as_text(content: bytes | None) -> str | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from deployer.errors import SourceError
-from deployer.model import Host
+from deployer.model import Host, Play
 from deployer.playbook.inventory import Inventory
 from deployer.playbook.library import LoadedPlay, LoadedRole
 from deployer.playbook.scope import Layer, Scope, ScopeState, ScopeView
@@ -111,6 +111,23 @@ class HostVariables:
                 except SourceError as error:
                     problems.add(error)
         return frozenset(each for each in found if len(each) >= _SHORTEST_SECRET)
+
+
+def host_secrets(
+    plays: Iterable[Play],
+    host: Host,
+    *,
+    inventory: Inventory,
+    facts: Mapping[str, Any],
+    extra_vars: Mapping[str, Any] | None,
+) -> frozenset[str]:
+    """The texts that must not be shown of a host; those that cannot be rendered are left out."""
+    found: frozenset[str] = frozenset()
+    for play in plays:
+        assert isinstance(play, LoadedPlay)  # noqa: S101 - load_playbook makes no other
+        variables = HostVariables(play, host, inventory, facts=facts, extra_vars=extra_vars)
+        found |= variables.secrets(Problems())
+    return found
 
 
 class _HostVars(Mapping[str, Any]):

@@ -170,7 +170,7 @@ class Problems:
 
     def mask(self, secrets: Iterable[str]) -> None:
         """Take texts that must not be shown out of every error."""
-        texts = tuple(secrets)
+        texts = sorted(secrets, key=len, reverse=True)
         if not texts:
             return
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from deployer.model import CheckResult
 from deployer.outcome import HostReport, RunReport
+from deployer.secrecy import masked
 from deployer.wire import plan_for_people
 
 FORMAT_VERSION = 1
@@ -43,7 +44,7 @@ def _host(report: HostReport) -> dict[str, Any]:
         "seconds": round(report.seconds, 3),
     }
     if report.plan is not None:
-        document["plan"] = plan_for_people(report.plan)
+        document["plan"] = masked(plan_for_people(report.plan), report.secrets)
     if report.checks:
         from deployer.verify import result_json
 

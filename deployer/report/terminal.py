@@ -10,6 +10,7 @@ from deployer.diff import Line, plan_lines
 from deployer.model import CheckResult, Finding, HandshakeResult, Plan
 from deployer.outcome import HostReport, RunReport, count_words
 from deployer.report.output import Output
+from deployer.secrecy import masked
 
 _DIFF_STYLES = frozenset({"add", "remove", "context", "hunk"})
 _HIDDEN_HEADERS = frozenset({"set-cookie", "authorization", "www-authenticate"})
@@ -79,7 +80,8 @@ class TerminalReport:
         if self._verbose and report.plan is not None:
             for change in report.plan.changes:
                 if change.action == "no-op":
-                    self._host_line(report.host, f"= {change.kind} {change.name}", "note")
+                    text = masked(f"= {change.kind} {change.name}", report.secrets)
+                    self._host_line(report.host, text, "note")
 
     def ended(self, report: HostReport) -> None:
         self._done_with(report.host)
@@ -99,10 +101,10 @@ class TerminalReport:
     def plans(self, reports: Sequence[HostReport], *, with_diff: bool) -> None:
         """Show the plans; hosts with the same one share it."""
         self._out.close()
-        for names, plan in _alike(reports, with_diff=with_diff):
+        for names, plan, lines in _alike(reports, with_diff=with_diff):
             self._out.line()
             self._out.line(f"{', '.join(names)}: {plan_words(plan)}", "title", hanging=2)
-            for line in plan_lines(plan, with_diff=with_diff):
+            for line in lines:
                 hanging = None if line.style in _DIFF_STYLES else 4
                 self._out.line(line.text, line.style, indent=2 + 4 * line.indent, hanging=hanging)
         if any(report.state == "planned" for report in reports):
@@ -195,12 +197,14 @@ def plan_words(plan: Plan) -> str:
     return f"{count['create']} to create, {count['update']} to change, {count['delete']} to remove"
 
 
-def _alike(reports: Iterable[HostReport], *, with_diff: bool) -> Iterable[tuple[list[str], Plan]]:
-    groups: dict[tuple[Line, ...], tuple[list[str], Plan]] = {}
+def _alike(
+    reports: Iterable[HostReport], *, with_diff: bool
+) -> Iterable[tuple[list[str], Plan, tuple[Line, ...]]]:
+    groups: dict[tuple[Line, ...], tuple[list[str], Plan, tuple[Line, ...]]] = {}
     for report in reports:
         if report.state == "planned" and report.plan is not None:
-            lines = tuple(plan_lines(report.plan, with_diff=with_diff))
-            groups.setdefault(lines, ([], report.plan))[0].append(report.host)
+            lines = masked(tuple(plan_lines(report.plan, with_diff=with_diff)), report.secrets)
+            groups.setdefault(lines, ([], report.plan, lines))[0].append(report.host)
     return groups.values()
 
 

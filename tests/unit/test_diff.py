@@ -118,3 +118,13 @@ def test_the_words_of_a_secret_command_are_not_shown() -> None:
     shown = json.dumps(plan_for_people(plan)) + text_of(plan)
     assert "hunter2" not in shown
     assert text_of(plan) == "~ command Log in  (secret)"
+
+
+def test_of_a_secret_user_or_link_nothing_is_shown_that_was_written_freely() -> None:
+    user = plan_of("user", {"name": "app", "uid": 900, "comment": "hunter2"}, secret=True)
+    link = plan_of("file", {"path": "/a", "state": "link", "src": "/hunter2"}, secret=True)
+    for plan in (user, link):
+        assert "hunter2" not in text_of(plan)
+        assert "secret" in text_of(plan)
+        assert "hunter2" not in json.dumps(plan_for_people(plan))
+    assert "uid 900" in text_of(user)

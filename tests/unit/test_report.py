@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 
 import pytest
 
-from deployer.model import CheckResult, Finding
+from deployer.model import Change, CheckResult, Finding, Plan
 from deployer.outcome import HostReport, RunReport, State
 from deployer.report.document import run_document
 from deployer.report.output import Output
@@ -94,3 +95,36 @@ def test_the_worst_host_decides_the_exit_code(states: tuple[State, ...], code: i
 
 def test_a_bare_interruption_has_the_shells_exit_code() -> None:
     assert RunReport(command="plan", hosts=(), interrupted=True).exit_code == 130
+
+
+@pytest.mark.parametrize(
+    ("states", "code"),
+    [(("planned", "unchanged"), 2), (("unchanged",), 0), (("planned", "unreachable"), 5)],
+)
+def test_the_document_has_the_detailed_exit_code(states: tuple[State, ...], code: int) -> None:
+    reports = tuple(HostReport(host=state, state=state) for state in states)
+    run = RunReport(command="plan", hosts=reports, tells_changes=True)
+    assert run_document(run)["exit_code"] == run.exit_code == code
+
+
+def test_a_plan_is_shown_without_the_secrets_in_its_names() -> None:
+    change = Change(
+        resource_id="file:/etc/hunter2-and-more.conf",
+        action="create",
+        before=None,
+        after={"type": "file"},
+        fingerprint="absent",
+        reason="Token hunter2",
+    )
+    plan = Plan(format_version=1, host="web1", created_at="", changes=(change,), handlers=())
+    secrets = frozenset({"hunter2", "hunter2-and-more"})
+    report = HostReport(host="web1", state="planned", plan=plan, secrets=secrets)
+    stream = io.StringIO()
+    terminal = TerminalReport(Output(stream), hosts=["web1"], verbose=True)
+    terminal.looked(report)
+    terminal.plans([report], with_diff=True)
+    document = run_document(RunReport(command="plan", hosts=(report,)))
+    for text in (stream.getvalue(), json.dumps(document)):
+        assert "/etc/(secret).conf" in text
+        assert "hunter2" not in text
+        assert "and-more" not in text
