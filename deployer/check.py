@@ -62,7 +62,8 @@ class CheckedProject:
         return (
             f"ok: {self.plays} play{'s' * (self.plays != 1)}, "
             f"{self.hosts} host{'s' * (self.hosts != 1)}, "
-            f"{self.sites} site{'s' * (self.sites != 1)}, {self.resources} resources"
+            f"{self.sites} site{'s' * (self.sites != 1)}, "
+            f"{self.resources} resource{'s' * (self.resources != 1)}"
         )
 
     def document(self) -> dict[str, Any]:

@@ -211,7 +211,7 @@ def apply(playbook: Path, *, diff: bool, yes: bool, dry_run: bool, **given: Any)
         return _plan_command(playbook, with_diff=diff, **given)
     with _session("apply", playbook, **given) as session:
         approve = _approval(session, with_diff=diff, yes=yes)
-        return _ended(session, session.fleet.apply(approve))
+        return _ended(session, session.fleet.apply(approve), quiet_states=("planned",))
 
 
 @cli.command()
@@ -232,7 +232,7 @@ def rollback(playbook: Path, *, to: int | None, diff: bool, yes: bool, **given: 
     """Go back to an earlier confirmed generation: plan, ask, apply, verify."""
     with _session("rollback", playbook, **given) as session:
         approve = _approval(session, with_diff=diff, yes=yes)
-        return _ended(session, session.fleet.rollback(to, approve))
+        return _ended(session, session.fleet.rollback(to, approve), quiet_states=("planned",))
 
 
 @cli.command()
@@ -244,7 +244,7 @@ def reload(playbook: Path, *, yes: bool, **given: Any) -> int:
     """Test the proxy's config, reload it, and verify."""
     with _session("reload", playbook, **given) as session:
         approve = _approval(session, with_diff=True, yes=yes)
-        return _ended(session, session.fleet.reload(approve))
+        return _ended(session, session.fleet.reload(approve), quiet_states=("planned",))
 
 
 @cli.command()
@@ -281,7 +281,10 @@ def _session(command: str, playbook: Path, **given: Any) -> Session:
 def _approval(session: Session, *, with_diff: bool, yes: bool) -> Callable[..., bool]:
     def approve(reports: Sequence[HostReport]) -> bool:
         session.report.plans(reports, with_diff=with_diff)
-        return yes or _asked(reports)
+        if yes or _asked(reports):
+            return True
+        click.echo("Not approved: nothing was changed.", err=True)
+        return False
 
     return approve
 

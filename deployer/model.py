@@ -19,6 +19,9 @@ CommitState = Literal["pending", "confirmed", "reverted", "revert-failed"]
 
 PLAN_FORMAT_VERSION = 1
 
+#: The detail of a check that Ctrl-C ended.
+UNFINISHED = "not finished: interrupted"
+
 
 @dataclass(frozen=True, slots=True)
 class SourceRef:

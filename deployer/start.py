@@ -50,8 +50,9 @@ def write(template: str, folder: Path) -> list[Path]:
     there = [str(path) for path in texts if path.exists()]
     if there:
         raise UsageError(
-            f"{' and '.join(there)} exists already; nothing was written.",
-            hint="Work in an empty folder, or move it away.",
+            f"{' and '.join(there)} {'exist' if len(there) > 1 else 'exists'} already; "
+            "nothing was written.",
+            hint=f"Work in an empty folder, or move {'them' if len(there) > 1 else 'it'} away.",
         )
     for path, source in texts.items():
         path.parent.mkdir(parents=True, exist_ok=True)

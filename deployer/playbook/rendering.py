@@ -309,6 +309,8 @@ class _PlayRenderer:
                 try:
                     self._handler(handler, role)
                 except (SourceError, SourceErrors) as error:
+                    # Its own error says it all: the tasks that notify it are right.
+                    self._by_place.setdefault((id(role), handler.name), None)
                     self.problems.add(error)
 
     def _handler(self, handler: LoadedTask, role: LoadedRole | None) -> None:

@@ -273,7 +273,7 @@ class PlayModel(Strict):
         "ignore_errors": "an apply that fails is reverted as a whole",
         "any_errors_fatal": "use max_fail_percentage: 0, which is the default",
         "environment": "set it on the command that needs it",
-        "import_playbook": "name the playbooks one after the other on the command line",
+        "import_playbook": "write its plays into this file, or run deployer once for each playbook",
         "vars_prompt": "use -e, or a vars_files file with secret: true",
         "collections": "the modules that are there need no collection",
         "force_handlers": "an apply that fails is reverted as a whole",

@@ -26,7 +26,6 @@ _WANTED = {
     "int_type": "must be a whole number",
     "float_parsing": "must be a number",
     "float_type": "must be a number",
-    "too_short": "must not be empty",
 }
 
 
@@ -148,6 +147,8 @@ def _words(error: Any, name: str, value: Any, *, secret: bool) -> tuple[str, str
         ]
         hint = nearest(str(value), words) if not secret else ""
         return f"{name} must be {context['expected']}, not {shown}", hint
+    if kind_of_error == "too_short":
+        return f"{name} must not be empty", ""
     if kind_of_error in _WANTED:
         return f"{name} {_WANTED[kind_of_error]}, not {shown}", ""
     if cause is not None:

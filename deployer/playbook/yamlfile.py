@@ -46,7 +46,7 @@ def missing_file(path: Path, *, what: str = "file") -> UsageError:
     folder = path.parent
     if not folder.is_dir():
         return UsageError(f"{what} {path} does not exist: there is no folder {folder}")
-    names = [each.name for each in folder.iterdir()]
+    names = [each.name for each in folder.iterdir() if nearest(path.stem, [each.stem])]
     return UsageError(f"{what} {path} does not exist", hint=nearest(path.name, names))
 
 

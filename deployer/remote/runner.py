@@ -2912,11 +2912,15 @@ class Undo:
         self._state = state
         last = state.last_generation()
         self._to = last - 1 if to is None else int(to)
-        if not 0 <= self._to < last:
-            there = f"1 to {last}" if last else "none"
+        if not last:
             raise Refusal(
                 "no-generation",
-                f"there is no generation {self._to} to go back to; the host has {there}",
+                "there is no generation to go back to: nothing was applied here yet",
+            )
+        if not 0 <= self._to < last:
+            raise Refusal(
+                "no-generation",
+                f"there is no generation {self._to} to go back to; the host has 0 to {last - 1}",
             )
         self._numbers = range(last, self._to, -1)
         self._wanted: dict[str, Json] = {}

@@ -7,7 +7,7 @@ from threading import Lock
 from typing import Any
 
 from deployer.diff import Line, plan_lines
-from deployer.model import CheckResult, Finding, HandshakeResult, Plan
+from deployer.model import UNFINISHED, CheckResult, Finding, HandshakeResult, Plan
 from deployer.outcome import HostReport, RunReport, count_words
 from deployer.report.output import Output
 from deployer.secrecy import masked
@@ -133,8 +133,15 @@ class TerminalReport:
         findings = [check.finding for check in report.failed_checks if check.finding]
         for finding in findings:
             self._finding(finding)
-        for check in () if findings else report.failed_checks:
-            self._out.line(f"{_place(check)}  {check.name}: {check.detail}", indent=2, hanging=2)
+        if findings:
+            return
+        unfinished = [check for check in report.failed_checks if check.detail == UNFINISHED]
+        for check in report.failed_checks:
+            if check not in unfinished:
+                text = f"{_place(check)}  {check.name}: {check.detail}"
+                self._out.line(text, indent=2, hanging=2)
+        if unfinished:
+            self._out.line(f"{plural(len(unfinished), 'check')} {UNFINISHED}", indent=2)
 
     def _finding(self, finding: Finding) -> None:
         self._out.line()

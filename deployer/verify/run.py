@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 from deployer.errors import DeployerError
-from deployer.model import CheckResult, HandshakeResult, Site
+from deployer.model import UNFINISHED, CheckResult, HandshakeResult, Site
 from deployer.verify.access import Access
 from deployer.verify.attempt import Attempt, Trouble
 from deployer.verify.certificate import attempt_tls
@@ -154,7 +154,7 @@ def _judged(
                 target=check.target,
                 hop=check.hop,
                 ok=False,
-                detail="not finished: interrupted",
+                detail=UNFINISHED,
             )
         finding = result.finding
         if finding is not None:

@@ -89,6 +89,24 @@ def test_init_writes_two_files_and_overwrites_none(
     assert (tmp_path / "site.yml").read_text() == "mine\n"
 
 
+def test_init_names_all_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["init"]) == 0
+    capsys.readouterr()
+    assert cli.run(["init"]) == 1
+    assert "site.yml and inventory.yml exist already" in capsys.readouterr().err
+
+
+def test_a_check_counts_one_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "inventory.yml").write_text("all: {hosts: {web1: }}\n")
+    playbook = tmp_path / "site.yml"
+    playbook.write_text("- hosts: all\n  tasks: [{copy: {dest: /a, content: b}}]\n")
+    assert cli.run(["check", str(playbook)]) == 0
+    assert capsys.readouterr().out == "ok: 1 play, 1 host, 0 sites, 1 resource\n"
+
+
 def test_init_suggests_the_nearest_template(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["init", "goacces"]) == 1
     assert "Did you mean goaccess?" in capsys.readouterr().err

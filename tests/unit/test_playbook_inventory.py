@@ -206,6 +206,8 @@ def test_missing_inventory_names_the_nearest(tmp_path: Path) -> None:
     write(tmp_path, {"inventory.yml": "all: {hosts: {w: }}"})
     with pytest.raises(UsageError, match=r"does not exist\ndid you mean 'inventory.yml'"):
         load_inventory([tmp_path / "inventori.yml"])
+    with pytest.raises(UsageError, match=r"does not exist$"):
+        load_inventory([tmp_path / "e.yml"])
 
 
 def test_all_errors_at_once(tmp_path: Path) -> None:

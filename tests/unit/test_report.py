@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from deployer.model import Change, CheckResult, Finding, Plan
+from deployer.model import UNFINISHED, Change, CheckResult, Finding, Plan
 from deployer.outcome import HostReport, RunReport, State
 from deployer.report.document import run_document
 from deployer.report.output import Output
@@ -128,3 +128,21 @@ def test_a_plan_is_shown_without_the_secrets_in_its_names() -> None:
         assert "/etc/(secret).conf" in text
         assert "hunter2" not in text
         assert "and-more" not in text
+
+
+def test_checks_that_ctrl_c_ended_are_counted() -> None:
+    checks = tuple(
+        CheckResult(
+            site="a.example",
+            name="upgrade",
+            target=f"/{number}",
+            hop="proxy",
+            ok=False,
+            detail="answered 502" if number == 0 else UNFINISHED,
+        )
+        for number in range(4)
+    )
+    text = shown(HostReport(host="web1", state="reverted", checks=checks))
+    assert "a.example/0  upgrade: answered 502" in text
+    assert "3 checks not finished: interrupted" in text
+    assert "a.example/1" not in text
