@@ -122,12 +122,14 @@ def load_project(
     """
     from deployer import playbook
 
-    inventory = playbook.load_inventory(inventory_paths(path, inventories), beside=path.parent)
+    given = playbook.parse_extra_vars(extra_vars)
+    inventory = playbook.load_inventory(
+        inventory_paths(path, inventories), beside=path.parent, extra_vars=given
+    )
     if at_first_glance is not None:
         from deployer.playbook.peek import peek
 
         at_first_glance(peek(path, inventory=inventory, limit=limit))
-    given = playbook.parse_extra_vars(extra_vars)
     loaded = playbook.load_playbook(path, inventory=inventory, extra_vars=given)
     return Project(
         path=path,

@@ -29,17 +29,23 @@ __all__ = [
 ]
 
 
-def load_inventory(paths: Sequence[Path], *, beside: Path | None = None) -> Inventory:
+def load_inventory(
+    paths: Sequence[Path],
+    *,
+    beside: Path | None = None,
+    extra_vars: Mapping[str, Any] | None = None,
+) -> Inventory:
     """Read inventories in Ansible's YAML or INI form, with the variables in folders beside them.
 
     Args:
         beside: the playbook's folder, whose ``group_vars/`` and ``host_vars/`` are read too.
+        extra_vars: those of ``-e``, of which ``ansible_user`` and its kind hold for every host.
 
     Raises: UsageError, SourceErrors.
     """
     from deployer.playbook import inventory
 
-    return inventory.load_inventory(paths, beside=beside)
+    return inventory.load_inventory(paths, beside=beside, extra_vars=extra_vars)
 
 
 def load_playbook(

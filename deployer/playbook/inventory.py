@@ -94,11 +94,13 @@ class Inventory:
         *,
         raw: RawInventory,
         folders: tuple[Path, ...],
+        over_all: Mapping[str, Any],
     ) -> None:
         self.hosts = hosts
         self.groups = groups
         self._raw = raw
         self._folders = folders
+        self._over_all = over_all
         self._with: dict[Path, Inventory] = {}
 
     def select(self, pattern: str, limit: str | None = None) -> tuple[Host, ...]:
@@ -127,7 +129,9 @@ class Inventory:
         if resolved not in self._with:
             has_vars = any((folder / name).is_dir() for name in ("group_vars", "host_vars"))
             folders = (*self._folders, folder)
-            self._with[resolved] = _assemble(self._raw, folders) if has_vars else self
+            self._with[resolved] = self
+            if has_vars:
+                self._with[resolved] = _assemble(self._raw, folders, self._over_all)
         return self._with[resolved]
 
     def _known(self) -> str:
@@ -136,11 +140,17 @@ class Inventory:
         return f"groups: {groups}; hosts: {hosts or 'none'}"
 
 
-def load_inventory(paths: Sequence[Path], *, beside: Path | None = None) -> Inventory:
+def load_inventory(
+    paths: Sequence[Path],
+    *,
+    beside: Path | None = None,
+    extra_vars: Mapping[str, Any] | None = None,
+) -> Inventory:
     """Read inventories, later ones over earlier ones; `beside` is the playbook's folder.
 
     Args:
         paths: files in YAML or INI form, folders of them, or host lists such as ``web1,web2``.
+        extra_vars: those of ``-e``; ``ansible_user`` and its kind say how to connect to every host.
 
     Raises:
         UsageError: a file is missing, or there is no host at all.
@@ -158,7 +168,10 @@ def load_inventory(paths: Sequence[Path], *, beside: Path | None = None) -> Inve
         )
     if beside is not None:
         folders.append(beside)
-    return _assemble(raw, tuple(dict.fromkeys(folders)))
+    connection = {
+        key: value for key, value in (extra_vars or {}).items() if key.startswith("ansible_")
+    }
+    return _assemble(raw, tuple(dict.fromkeys(folders)), connection)
 
 
 def _read(path: Path, raw: RawInventory, folders: list[Path]) -> None:
@@ -209,7 +222,9 @@ def _is_yaml(path: Path, content: str) -> bool:
     return False
 
 
-def _assemble(raw: RawInventory, folders: tuple[Path, ...]) -> Inventory:
+def _assemble(
+    raw: RawInventory, folders: tuple[Path, ...], over_all: Mapping[str, Any]
+) -> Inventory:
     problems = Problems()
     names = dict.fromkeys(("all", "ungrouped", *raw.groups))
     members = {name: tuple(raw.closure(name)) for name in names}
@@ -231,12 +246,13 @@ def _assemble(raw: RawInventory, folders: tuple[Path, ...]) -> Inventory:
         for each in (*of_groups, _merged(host_layers)):
             merged.update(each)
             merged.spots.update(each.spots)
+        merged.update(over_all)
         try:
             hosts[name] = _host(name, groups, merged, raw.spots[name])
         except SourceError as error:
             problems.add(error)
     problems.raise_if_any()
-    return Inventory(hosts, members, raw=raw, folders=folders)
+    return Inventory(hosts, members, raw=raw, folders=folders, over_all=over_all)
 
 
 def _merged(layers: Sequence[YamlMap]) -> MergedVars:

@@ -29,7 +29,8 @@ def peek(path: Path, *, inventory: Inventory, limit: str | None) -> Glance:
         hosts = {
             host.name: host for pattern in patterns for host in inventory.select(pattern, limit)
         }
-        become = any(play.get("become") is True for play in plays)
+        wishes = [*plays, *(task for play in plays for task in play.get("tasks") or ())]
+        become = any(wish.get("become") is True for wish in wishes)
     except (OSError, yaml.YAMLError, DeployerError, TypeError, KeyError, AttributeError):
         return Glance(hosts=(), become=False)
     return Glance(hosts=tuple(hosts.values()), become=become)

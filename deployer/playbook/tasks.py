@@ -174,11 +174,10 @@ def _inherit(node: YamlMap, around: Surroundings, problems: Problems) -> Surroun
         if is_template(tag):
             problems.add(spot_of(node, "tags").error("a tag is a word, not a template"))
     become = node.get("become")
-    if become is not None and become is not around.become and isinstance(become, bool):
+    if become is False and around.become:
         problems.add(
             spot_of(node, "become").error(
-                f"become: {'true' if become else 'false'} on a task, in a play with "
-                f"become: {'true' if around.become else 'false'}",
+                "become: false on a task, in a play with become: true",
                 hint="one runner works as one user on a host: set become on the play",
             )
         )

@@ -210,6 +210,18 @@ def test_missing_inventory_names_the_nearest(tmp_path: Path) -> None:
         load_inventory([tmp_path / "e.yml"])
 
 
+def test_extra_vars_say_how_to_connect(tmp_path: Path) -> None:
+    write(tmp_path, {"h.ini": "w1 ansible_user=a ansible_port=2200\nw2\n"})
+    write(tmp_path / "beside" / "group_vars", {"all.yml": "ansible_user: b\n"})
+    extra = parse_extra_vars(["ansible_user=c ansible_port=2222 ansible_become=yes other=1"])
+    inventory = load_inventory([tmp_path / "h.ini"], extra_vars=extra)
+    for each in (inventory, inventory.beside(tmp_path / "beside")):
+        for host in each.hosts.values():
+            assert (host.user, host.port) == ("c", 2222)
+            assert host.vars["ansible_become"] is True
+            assert "other" not in host.vars
+
+
 def test_all_errors_at_once(tmp_path: Path) -> None:
     write(tmp_path, {"h.ini": "[web]\nw1 x\nw2 y\n[db:varz]\n"})
     with pytest.raises(SourceErrors) as caught:
