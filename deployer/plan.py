@@ -15,7 +15,7 @@ from deployer.model import (
     Plan,
     Resource,
 )
-from deployer.resources import KINDS, differing
+from deployer.resources import KINDS, differing, holds_private_key
 from deployer.wire import sealed
 
 
@@ -81,7 +81,7 @@ def _change(resource: Resource, observation: Observation) -> Change:
         fingerprint=observation.fingerprint,
         before_content=observation.content,
         after_content=resource.content,
-        secret=resource.secret,
+        secret=resource.secret or holds_private_key(observation.content),
         stage=resource.stage,
         reason=resource.reason,
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 from deployer.desired import DesiredState
 from deployer.model import Handler, Resource
+from deployer.resources import holds_private_key
 from deployer.sites.document import sites_from_json
 
 
@@ -31,14 +32,15 @@ def former_state(reply: Mapping[str, Any]) -> DesiredState:
 
 
 def _resource(item: Mapping[str, Any], notify: tuple[str, ...]) -> Resource:
-    content = item.get("content_b64")
+    given = item.get("content_b64")
+    content = None if given is None else base64.b64decode(given)
     return Resource(
         kind=item["kind"],
         name=item["name"],
         attributes=item["attributes"],
-        content=None if content is None else base64.b64decode(content),
+        content=content,
         notify=notify if item["kind"] in ("file", "link") else (),
-        secret=bool(item.get("secret")),
+        secret=bool(item.get("secret")) or holds_private_key(content),
         reason=f"as generation {item['generation']} found it",
     )
 

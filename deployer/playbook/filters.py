@@ -412,6 +412,14 @@ def superset(value: Any, other: Iterable[Any]) -> bool:
     return subset(other, value)
 
 
+def split(value: Any, separator: str | None = None, count: int = -1) -> list[str]:
+    return str(value).split(separator, count)
+
+
+def zipped(value: Iterable[Any], *others: Iterable[Any]) -> list[tuple[Any, ...]]:
+    return list(zip(value, *others, strict=False))
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
     "b64decode": b64decode,
     "b64encode": b64encode,
@@ -439,6 +447,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "regex_search": regex_search,
     "sha1": checksum,
     "sha256": lambda value: hash_of(value, "sha256"),
+    "split": split,
     "splitext": splitext,
     "symmetric_difference": symmetric_difference,
     "ternary": ternary,
@@ -450,6 +459,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "union": union,
     "unique": unique,
     "urlsplit": urlsplit,
+    "zip": zipped,
 }
 FILTERS |= {f"ansible.builtin.{name}": each for name, each in FILTERS.items()}
 

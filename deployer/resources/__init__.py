@@ -7,10 +7,18 @@ from typing import Any, cast
 
 from deployer.model import Handler, Resource
 from deployer.resources import command, directory, file, link, package, service, user
-from deployer.resources.base import Kind, Origin, differing
+from deployer.resources.base import Kind, Origin, differing, holds_private_key
 from deployer.resources.paths import PATH_KINDS
 
-__all__ = ["KINDS", "PATH_KINDS", "Origin", "differing", "from_task", "handler_from_task"]
+__all__ = [
+    "KINDS",
+    "PATH_KINDS",
+    "Origin",
+    "differing",
+    "from_task",
+    "handler_from_task",
+    "holds_private_key",
+]
 
 KINDS: Mapping[str, Kind] = {
     name: cast(Kind, module)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from deployer.model import Attributes, Observation, Resource, SourceRef
+
+_PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +70,11 @@ def no_conflict(resource: Resource, observation: Observation) -> str:
 def differing(wanted: Attributes, observed: Attributes) -> tuple[str, ...]:
     """The managed attributes that are not as wanted."""
     return tuple(key for key in wanted if observed.get(key) != wanted[key])
+
+
+def holds_private_key(content: bytes | None) -> bool:
+    """Whether a private key in PEM (RFC 7468) is in `content`: it is secret, whoever wrote it."""
+    return content is not None and _PRIVATE_KEY.search(content) is not None
 
 
 def only(args: Mapping[str, Any], *keys: str) -> dict[str, Any]:

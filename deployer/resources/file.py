@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from deployer.model import Attributes, Resource
-from deployer.resources.base import Origin, as_declared, only
+from deployer.resources.base import Origin, as_declared, holds_private_key, only
 from deployer.resources.paths import other_type
 
 conflict = other_type
@@ -20,6 +21,8 @@ _SECRET_MODE = "0600"  # noqa: S105 - a file mode
 def from_copy(args: Mapping[str, Any], origin: Origin) -> tuple[Resource, ...]:
     """`copy`, and `template` after rendering: ``dest``, ``content`` (bytes), owner, group, mode."""
     content: bytes = args["content"]
+    if holds_private_key(content):
+        origin = replace(origin, secret=True)
     attributes = {
         "type": "file",
         "sha256": hashlib.sha256(content).hexdigest(),

@@ -128,3 +128,18 @@ def test_of_a_secret_user_or_link_nothing_is_shown_that_was_written_freely() -> 
         assert "secret" in text_of(plan)
         assert "hunter2" not in json.dumps(plan_for_people(plan))
     assert "uid 900" in text_of(user)
+
+
+KEY = b"-----BEGIN EC PRIVATE KEY-----\nhunter2\n-----END EC PRIVATE KEY-----\n"
+
+
+def test_a_private_key_is_secret_though_nobody_says_so() -> None:
+    seen: Attributes = {"type": "file", "sha256": "0", "size": 9, "mode": "0644"}
+    copied = plan_of("copy", {"dest": "/etc/tls.key", "content": KEY})
+    replaced = plan_of("copy", {"dest": "/k", "content": b"new\n"}, seen, content=KEY)
+    removed = plan_of("file", {"path": "/k", "state": "absent"}, seen, content=KEY)
+    for plan in (copied, replaced, removed):
+        assert "hunter2" not in text_of(plan)
+        assert "hunter2" not in json.dumps(plan_for_people(plan))
+        assert "secret" in text_of(plan)
+    assert "mode 0600" in text_of(copied)

@@ -118,6 +118,7 @@ EXPRESSIONS = [
     ("{{ [1, 2] | intersect([2]) | first }}", "2"),
     ("{{ 'x' | hash('sha256') | length }}", "64"),
     ("{{ 'https://h:1/p' | urlsplit('port') }}", "1"),
+    ("{{ 'a,b,c' | split(',') | zip([1, 2]) | map('join', '=') | join(' ') }}", "a=1 b=2"),
     ("{{ tree | to_nice_yaml | from_yaml | to_json }}", '{"a": {"items": "x"}, "b": [1, 2]}'),
     ("{{ '1.22.1' is version('1.25', '<') }} {{ '1.9' is version('1.10', '>=') }}", "True False"),
     ("{{ 'abc' is match('b') }} {{ 'abc' is search('b') }}", "False True"),
