@@ -99,3 +99,22 @@ def test_what_a_package_spoils_is_made_right_in_the_same_run(lab: Lab, workdir: 
     assert "nothing to do" in again.out, again
     assert deployer("rollback", "site.yml", "--yes").code == 0
     assert installed(state_of(host)) == installed(bare)
+
+
+ACCOUNT = """
+- hosts: all
+  become: true
+  tasks:
+    - user: {name: games, state: absent}
+"""
+
+
+def test_a_removed_account_comes_back_with_its_own_group(lab: Lab, workdir: Path) -> None:
+    (host,) = lab.hosts
+    before = host.sh("getent passwd games | cut -d: -f1,3,5-; id -gn games")
+    write_playbook(workdir, ACCOUNT, lab)
+    assert deployer("apply", "site.yml", "--yes").code == 0
+    back = deployer("rollback", "site.yml", "--yes")
+    assert back.code == 0, back
+    assert "user games: its own group may get another number" in back.out
+    assert host.sh("getent passwd games | cut -d: -f1,3,5-; id -gn games") == before
