@@ -236,7 +236,12 @@ class HostRun:
         return self._desired
 
     def _look(self, *, settle_pending: bool) -> HostReport:
-        return self._probed(self._desire(settle_pending=settle_pending))
+        report = self._probed(self._desire(settle_pending=settle_pending))
+        tags = self._project().tags
+        if tags and report.plan is not None and not report.plan.changes:
+            words = ", ".join(sorted(tags))
+            return replace(report, message=f"no task for this host has one of the tags {words}")
+        return report
 
     def _probed(self, desired: DesiredState, *, unknowns: tuple[str, ...] = ()) -> HostReport:
         """Ask the host how all that is desired is now, and plan."""
