@@ -1,0 +1,45 @@
+"""The first glance at a playbook, and what it is good for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deployer.playbook import load_inventory
+from deployer.playbook.peek import Glance, peek
+
+INVENTORY = "all: {children: {web: {hosts: {web1: , web2: }}, db: {hosts: {db1: }}}}\n"
+
+
+def glance(folder: Path, text: str, limit: str | None = None) -> Glance:
+    (folder / "inventory.yml").write_text(INVENTORY)
+    (folder / "site.yml").write_text(text)
+    inventory = load_inventory([folder / "inventory.yml"])
+    return peek(folder / "site.yml", inventory=inventory, limit=limit)
+
+
+def test_whom_the_plays_name_and_whether_as_root(tmp_path: Path) -> None:
+    text = "- {hosts: web, become: true}\n- {hosts: 'db:web'}\n"
+    seen = glance(tmp_path, text)
+    assert [host.name for host in seen.hosts] == ["web1", "web2", "db1"]
+    assert seen.become
+    assert [host.name for host in glance(tmp_path, text, limit="db1").hosts] == ["db1"]
+    assert not glance(tmp_path, "- {hosts: web}\n").become
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "hosts: web\n",
+        "- hosts: [web\n",
+        "- hosts: nosuch\n",
+        "- hosts: '{{ group }}'\n",
+        "- tasks: []\n",
+        "- 5\n",
+        "- {hosts: !vault x}\n",
+    ],
+)
+def test_what_is_unclear_names_nobody_and_is_no_error_yet(text: str, tmp_path: Path) -> None:
+    assert glance(tmp_path, text).hosts == ()
