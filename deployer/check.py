@@ -86,12 +86,12 @@ def check_project(project: Project) -> CheckedProject:
     """
     from deployer.sites.lint import lint
 
-    hosts = {host.name: host for _, hosts in project.plays() for host in hosts}
+    hosts = project.hosts()
     errors: dict[str, UsageError] = {}
     warnings: dict[str, None] = {}
     sites: dict[str, Site] = {}
     resources = 0
-    for host in hosts.values():
+    for host in hosts:
         try:
             desired = _desired(project, host, certificate=lambda site: _certificate(project, site))
         except SourceErrors as error:

@@ -36,6 +36,21 @@ class Project:
             (play, self.inventory.select(play.hosts, self.limit)) for play in self.playbook.plays
         ]
 
+    def hosts(self) -> tuple[Host, ...]:
+        """Every host that a play names, once, in the order of the plays.
+
+        Raises:
+            UsageError: ``--limit`` leaves none of them.
+        """
+        found = {host.name: host for _, hosts in self.plays() for host in hosts}
+        if not found:
+            patterns = ", ".join(f"'{play.hosts}'" for play in self.playbook.plays)
+            raise UsageError(
+                f"--limit {self.limit} leaves none of the hosts of {patterns}",
+                hint="deployer check without --limit says how many there are.",
+            )
+        return tuple(found.values())
+
     def becomes_root(self, host: Host) -> bool:
         """Whether a play or task for `host`, or the inventory, says ``become``."""
         if host.vars.get("ansible_become"):

@@ -86,7 +86,7 @@ class Session:
             tags=tags,
             at_first_glance=self._connect_early,
         )
-        hosts = self._hosts()
+        hosts = self._project.hosts()
         if self._early.are_opening:
             rehearse(self._project, hosts[0])
         self._output = Output(sys.stderr if as_json else sys.stdout)
@@ -137,12 +137,6 @@ class Session:
             from deployer.report.document import run_document
 
             print(json.dumps(run_document(run), indent=2, ensure_ascii=False))
-
-    def _hosts(self) -> list[Host]:
-        found = {host.name: host for _, hosts in self._project.plays() for host in hosts}
-        if not found:
-            raise UsageError("No host of the inventory is named by the playbook and --limit.")
-        return list(found.values())
 
     def _connect_options(self, host: Host, become: bool) -> ConnectOptions:
         from deployer.transport import ConnectOptions

@@ -104,10 +104,10 @@ class Inventory:
         self._with: dict[Path, Inventory] = {}
 
     def select(self, pattern: str, limit: str | None = None) -> tuple[Host, ...]:
-        """The hosts of a pattern in the inventory's order, narrowed to those of `limit`.
+        """The hosts of a pattern in the inventory's order; with `limit` only some of them, or none.
 
         Raises:
-            UsageError: a name that the inventory does not have, or nobody left.
+            UsageError: a name that the inventory does not have, or a pattern that names nobody.
         """
         names = select(pattern, hosts=tuple(self.hosts), groups=self.groups)
         if not names:
@@ -115,10 +115,6 @@ class Inventory:
         if limit is not None:
             wanted = set(select(limit, hosts=tuple(self.hosts), groups=self.groups))
             names = tuple(name for name in names if name in wanted)
-            if not names:
-                raise UsageError(
-                    f"--limit {limit} leaves none of the hosts of '{pattern}'", hint=self._known()
-                )
         return tuple(self.hosts[name] for name in names)
 
     def beside(self, folder: Path) -> Inventory:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from deployer import cli
 from deployer.playbook import load_inventory
 from deployer.playbook.peek import Glance, peek
 
@@ -43,3 +44,16 @@ def test_whom_the_plays_name_and_whether_as_root(tmp_path: Path) -> None:
 )
 def test_what_is_unclear_names_nobody_and_is_no_error_yet(text: str, tmp_path: Path) -> None:
     assert glance(tmp_path, text).hosts == ()
+
+
+def test_a_limit_may_leave_a_play_without_hosts_but_not_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "inventory.yml").write_text(INVENTORY)
+    (tmp_path / "site.yml").write_text("- {hosts: web}\n- {hosts: db}\n")
+    assert cli.run(["check", "site.yml", "--limit", "db1"]) == 0
+    assert "1 host" in capsys.readouterr().out
+    (tmp_path / "site.yml").write_text("- {hosts: web}\n")
+    assert cli.run(["check", "site.yml", "--limit", "db1"]) == 1
+    assert "--limit db1 leaves none of the hosts of 'web'" in capsys.readouterr().err
