@@ -156,11 +156,12 @@ def _cut_by_proxy(trouble: Trouble, proxy: Proxy, route: Route | None) -> Diagno
 def of_service(trouble: Trouble, *, status_code: int | None, endpoint: Endpoint) -> Diagnosis:
     """The service itself does it wrong, without any proxy in between."""
     if trouble.code == "refused":
+        sockets = "ss -lxp" if str(endpoint).startswith("unix:") else "ss -ltnp"
         return Diagnosis(
             "backend-refused",
             f"Nothing listens on {endpoint}: the service is not running, still starting, or"
             " listens elsewhere.",
-            "Start the service (systemctl status; ss -ltnp on the host shows who listens where),"
+            f"Start the service (systemctl status; {sockets} on the host shows who listens where),"
             " or correct the route's upstream.",
         )
     if trouble.code == "unreachable":

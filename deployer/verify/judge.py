@@ -195,6 +195,8 @@ def _page(case: Case) -> Verdict:
         return _failed(case)
     status, peer = case.status or 0, case.tried.peer
     saying = f"answered {status}"
+    if case.check.peer is None and status == 403:
+        return Verdict(True, f"{saying}: no index file, or none that the proxy may read")
     if status < 500 and status != 404:
         return Verdict(True, saying)
     if case.check.peer is None:

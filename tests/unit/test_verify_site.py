@@ -35,7 +35,9 @@ from deployer.model import (
 )
 from deployer.verify import required_s, result_json, verify_site
 from deployer.verify.attempt import Attempt, Trouble
+from deployer.verify.causes import of_service
 from deployer.verify.compare import Tried
+from deployer.verify.probes import Endpoint
 from deployer.verify.run import may_be_starting
 
 NAME = "stats.example.com"
@@ -431,6 +433,30 @@ def test_plain_routes_answer(
         results = verified(site, https_port=proxy.port, http_port=port_80)
     assert [(finding.code, finding.hop) for finding in findings(results)] == codes
     assert named(results, "page").ok is (not codes)
+
+
+@pytest.mark.parametrize("status", ["403 Forbidden", "404 Not Found"])
+def test_a_folder_without_an_index_file_is_told(
+    status: str, tls_context: Any, port_80: int
+) -> None:
+    with Server(lambda peer: peer.answer(status, body="no"), tls=tls_context) as proxy:
+        site = Site(
+            domain=NAME,
+            tls=Tls(issuer="internal"),
+            routes=(Route(path="/", root="/srv"),),
+        )
+        results = verified(site, https_port=proxy.port, http_port=port_80)
+    assert named(results, "page").ok
+    assert "no index file" in named(results, "page").detail
+
+
+def test_a_missing_unix_socket_is_looked_for_among_unix_sockets() -> None:
+    trouble = Trouble("refused", "refuses connections")
+    for endpoint, command in (
+        (Endpoint(socket="/run/app.sock"), "ss -lxp"),
+        (Endpoint(host="127.0.0.1", port=1), "ss -ltnp"),
+    ):
+        assert command in of_service(trouble, status_code=None, endpoint=endpoint).fix
 
 
 def test_a_unix_socket_and_a_stripped_prefix(
