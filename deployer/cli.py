@@ -119,6 +119,16 @@ _confirm_timeout = click.option(
 )
 
 
+_no_watchdog = click.option(
+    "--no-watchdog",
+    "watchdog",
+    flag_value=False,
+    default=True,
+    type=bool,
+    help="Do not let the host's systemd take the commit back if the run is cut off.",
+)
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="deployer")
 def cli() -> None:
@@ -204,6 +214,7 @@ def plan(playbook: Path, *, diff: bool, detailed_exitcode: bool, **given: Any) -
 @click.option("-y", "--yes", is_flag=True, help="Apply without asking.")
 @click.option("--dry-run", "--check", is_flag=True, help="The same as `deployer plan`.")
 @_confirm_timeout
+@_no_watchdog
 @_over_ssh
 def apply(playbook: Path, *, diff: bool, yes: bool, dry_run: bool, **given: Any) -> int:
     """Plan, ask, apply, verify with real handshakes; confirm or revert."""
@@ -227,6 +238,7 @@ def apply(playbook: Path, *, diff: bool, yes: bool, dry_run: bool, **given: Any)
 @_diff
 @click.option("-y", "--yes", is_flag=True, help="Go back without asking.")
 @_confirm_timeout
+@_no_watchdog
 @_over_ssh
 def rollback(playbook: Path, *, to: int | None, diff: bool, yes: bool, **given: Any) -> int:
     """Go back to an earlier confirmed generation: plan, ask, apply, verify."""

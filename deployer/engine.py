@@ -40,7 +40,9 @@ if TYPE_CHECKING:
     from deployer.transport import ConnectOptions, Link
 
 #: Errors after which the runner has changed nothing.
-_UNTOUCHED = frozenset({"stale", "locked", "pending", "no-space", "bad-request"})
+_UNTOUCHED = frozenset(
+    {"stale", "locked", "pending", "no-space", "bad-request", "no-systemd", "no-watchdog"}
+)
 
 #: How long a host may take to say what became of a commit after its connection broke.
 _SETTLE_S = 90.0
@@ -75,6 +77,7 @@ class RunOptions:
     early: EarlyLinks
     started: float
     confirm_timeout_s: float | None = None
+    watchdog: bool = True
 
 
 class HostRun:
@@ -134,7 +137,9 @@ class HostRun:
 
     def apply(self, plan: Plan) -> HostReport:
         """Apply `plan`, verify, and confirm or revert."""
-        return self._reported(lambda: self._apply(plan))
+        return self._reported(
+            lambda: replace(self._apply(plan), has_watchdog=self._options.watchdog)
+        )
 
     def verify(self) -> HostReport:
         """Run the checks alone; report ``healthy`` or ``unhealthy``."""
@@ -289,6 +294,7 @@ class HostRun:
                     "who": self._options.who,
                     "from": self._options.origin,
                     "rollback_duration_s": self._rollback_duration_s(desired),
+                    "watchdog": self._options.watchdog,
                     "sites": sites_to_json(desired.sites),
                 },
                 on_event=self._on_step,
@@ -352,6 +358,8 @@ class HostRun:
         if error.code == "not-pending" and error.details.get("state") == "reverted":
             why = "the commit was not confirmed in time"
             return replace(self._after_revert({"state": "reverted"}, why=why), plan=plan)
+        if error.code in ("no-systemd", "no-watchdog"):
+            text += "\nGive --no-watchdog to apply all the same."
         if error.code in _UNTOUCHED:
             return HostReport(
                 host=self.host.name,

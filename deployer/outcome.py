@@ -58,7 +58,8 @@ class HostReport:
     ``unreachable`` nothing was changed; ``stranded`` a person must look; ``invalid`` the playbook
     is wrong for this host; ``not-started`` an earlier batch failed; ``healthy`` and ``unhealthy``
     of `verify`; ``listed`` of `history`. Its `plan` is whole: `secrets` are taken out of it where
-    it is shown.
+    it is shown. `has_watchdog` is false where the host was told not to take the commit back by
+    itself.
     """
 
     host: str
@@ -69,6 +70,7 @@ class HostReport:
     generation: int | None = None
     kept: tuple[Mapping[str, str], ...] = ()
     history: tuple[Mapping[str, Any], ...] = ()
+    has_watchdog: bool = True
     seconds: float = 0.0
     secrets: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
 

@@ -69,6 +69,7 @@ class Session:
         as_json: bool,
         verbose: bool,
         confirm_timeout_s: float | None = None,
+        watchdog: bool = True,
     ) -> None:
         started = time.monotonic()
         self._as_json = as_json
@@ -103,6 +104,7 @@ class Session:
                 early=self._early,
                 started=started,
                 confirm_timeout_s=confirm_timeout_s,
+                watchdog=watchdog,
             ),
             watcher=self.report,
             forks=forks,

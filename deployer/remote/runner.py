@@ -22,9 +22,13 @@ back, times included; what someone else has changed since stays and is reported.
 by the package manager first, so that the files then only have to be put right. Confirm and revert
 begin with the rename of ``pending``: only one of them can succeed.
 
+Should the runner die, a watchdog takes its commit back: a timer of systemd at the deadline, a unit
+in /etc at the next boot. Both are there before the first change, run a copy of this file with
+``--revert``, and are gone when the commit has ended. A runner that lives has the lock, and decides.
+
 Sections: settings, words, framing, children, looking at things, facts, probe, manifests, images,
-state folder, package managers, services, steps, apply, putting back, revert, undo,
-relays, main loop.
+state folder, package managers, services, steps, watchdog, apply, putting back, revert, undo,
+relays, main loop, on its own.
 """
 
 # contextlib is left to what needs it, and `zip(strict=)` came with Python 3.10:
@@ -71,6 +75,8 @@ _SETTINGS: Json = {
     "var_lib": "/var/lib",
     "cache": "/run/deployer",
     "alive_every_s": 5.0,
+    "watchdog": True,
+    "systemd": "/run/systemd/system",
     **globals().get("__settings__", {}),
 }
 STATE: str = _SETTINGS["state"]
@@ -78,6 +84,14 @@ ETC: str = _SETTINGS["etc"]
 VAR_LIB: str = _SETTINGS["var_lib"]
 CACHE: str = _SETTINGS["cache"]
 ALIVE_EVERY_S: float = _SETTINGS["alive_every_s"]
+WATCHDOG: bool = _SETTINGS["watchdog"]
+SYSTEMD_RUNS: str = _SETTINGS["systemd"]  # there where systemd is init: sd_booted(3)
+
+UNITS = os.path.join(ETC, "systemd/system")
+BOOT_NAME = "deployer-revert.service"
+BOOT_UNIT = os.path.join(UNITS, BOOT_NAME)
+BOOT_WANTS = os.path.join(UNITS, "multi-user.target.wants")
+BOOT_LINK = os.path.join(BOOT_WANTS, BOOT_NAME)
 
 PROTOCOL = 1
 MAX_MESSAGE_BYTES = 64 << 20
@@ -197,6 +211,7 @@ class Children:
 
     def __init__(self, gone: Callable[[], bool]) -> None:
         self._gone = gone
+        self.commit = ""  # for which they work: who takes it back has to find them
 
     def run(
         self,
@@ -219,8 +234,11 @@ class Children:
         ):  # posix_spawn has no working directory; the words stay words for this constant script
             argv = ["/bin/sh", "-c", 'cd -- "$1" && shift && exec "$@"', "sh", chdir, *argv]
         read_end, write_end = os.pipe()
+        around = {**CHILD_ENVIRONMENT, **(environment or {})}
+        if self.commit:
+            around[_ENDED_WITH if interruptible else _WAITED_FOR] = _marked(self.commit)
         try:
-            pid = self._spawn(argv, write_end, {**CHILD_ENVIRONMENT, **(environment or {})})
+            pid = self._spawn(argv, write_end, around)
         except OSError as error:
             os.close(read_end)
             raise StepError(f"{argv[0]} cannot be run: {os_words(error)}") from None
@@ -290,6 +308,53 @@ class Children:
         if code != 0:
             raise StepError(f"{' '.join(argv[:3])} ended with exit code {code}", output)
         return output
+
+
+#: In the environment of all that works for a commit: whether it may be cut off.
+_ENDED_WITH, _WAITED_FOR = "DEPLOYER_COMMIT", "DEPLOYER_COMMIT_UNCUT"
+
+
+def end_leftovers(commit: str) -> None:
+    """End what a runner that is no more has left at work on `commit`; package tools are waited for.
+
+    Raises:
+        StepError: something goes on.
+    """
+    began = time.monotonic()
+    while True:
+        ended, waited = _at_work(_ENDED_WITH, commit), _at_work(_WAITED_FOR, commit)
+        if not ended and not waited:
+            return
+        passed_s = time.monotonic() - began
+        for pid in ended if passed_s < 20.0 else []:
+            try:
+                os.kill(pid, signal.SIGTERM if passed_s < 3.0 else signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        if passed_s > (PACKAGE_LIMIT_S if waited else 20.0):
+            pids = ", ".join(map(str, ended + waited))
+            raise StepError(f"what the dead run had started does not end: processes {pids}")
+        time.sleep(0.05)
+
+
+def _marked(commit: str) -> str:
+    return commit + " in " + STATE
+
+
+def _at_work(mark: str, commit: str) -> list[int]:
+    """The processes with `mark` for `commit` in their environment."""
+    wanted = (mark + "=" + _marked(commit)).encode()
+    found = []
+    for name in _names_in("/proc"):
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        try:
+            with open(f"/proc/{name}/environ", "rb") as file:
+                if wanted in file.read().split(b"\0"):
+                    found.append(int(name))
+        except OSError:
+            continue
+    return found
 
 
 def _exit_code(status: int) -> int:
@@ -766,8 +831,16 @@ def entry_of(path: str) -> Entry | None:
     return entry
 
 
+def _others_in(folder: str) -> list[str]:
+    """The names in a folder without the watchdog's own, which no manifest knows."""
+    names = _names_in(folder)
+    if folder in (UNITS, BOOT_WANTS):
+        return [name for name in names if name not in (BOOT_NAME, BOOT_NAME + ".new")]
+    return names
+
+
 def _names_hash(folder: str) -> str:
-    names = sorted(os.fsencode(name) for name in _names_in(folder))
+    names = sorted(os.fsencode(name) for name in _others_in(folder))
     return sha256(b"\0".join(names)).hexdigest()[:16]
 
 
@@ -787,7 +860,7 @@ def tree_of(top: str, manifest: Manifest, *, depth: int = 1000, names: int = 1 <
     manifest[top] = entry
     if entry["t"] != "directory" or depth <= 0:
         return
-    found = _names_in(top)
+    found = _others_in(top)
     if len(found) > names:
         return
     for name in found:
@@ -994,9 +1067,9 @@ def sync_folder(path: str) -> None:
         os.close(descriptor)
 
 
-def write_synced(path: str, data: bytes) -> None:
+def write_synced(path: str, data: bytes, mode: int = 0o600) -> None:
     """A file of our own, whole or not at all."""
-    descriptor = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
         write_all(descriptor, data)
         os.fsync(descriptor)
@@ -1054,9 +1127,6 @@ class StateFolder:
         for folder in (self.generations, self.reverted):
             if not os.path.isdir(folder):
                 os.mkdir(folder, 0o700)
-        for name in os.listdir(STATE):  # from a run that died before it had changed anything
-            if name.startswith(("new-", "gone-")):
-                remove_tree(os.path.join(STATE, name))
 
     def lock(self, holder: Json) -> None:
         """Take the lock for as long as this process lives, or until `unlock`.
@@ -1086,6 +1156,9 @@ class StateFolder:
         text = json.dumps({**holder, "since": now_text(), "pid": os.getpid()})
         os.pwrite(descriptor, text.encode(), 0)
         self._lock_fd = descriptor
+        for name in os.listdir(STATE):  # from a run that died before it had changed anything
+            if name.startswith(("new-", "gone-")):
+                remove_tree(os.path.join(STATE, name))
 
     def unlock(self) -> None:
         if self._lock_fd is not None:
@@ -1101,6 +1174,14 @@ class StateFolder:
                 known = {key: meta.get(key, "") for key in ("commit", "who", "from", "time")}
                 return {**known, "state": state}
         return None
+
+    def under_way_meta(self) -> Json:
+        """All that is noted of the commit under way."""
+        for folder in (self.pending, self.reverting):
+            meta = read_json(os.path.join(folder, "meta.json"))
+            if meta is not None:
+                return meta
+        return {}
 
     def last_generation(self) -> int:
         numbers = [int(name) for name in _names_in(self.generations) if name.isdigit()]
@@ -1775,6 +1856,166 @@ def _mode_of(info: os.stat_result | None, default: int) -> int:
     return stat.S_IMODE(info.st_mode) if info else default
 
 
+# --- watchdog: what takes a commit back when its runner cannot ------------------------------------
+
+WATCHDOG_PROGRAM = os.path.join(STATE, "watchdog.py")
+#: How long after an attempt that found the lock taken the timer tries again.
+WATCHDOG_RETRY_S = 5
+
+# Everything that is not needed to start others comes after basic.target: bootup(7). The proxies are
+# named too, for those that have no default dependencies.
+_BOOT_UNIT_TEXT = """\
+[Unit]
+Description=Take back a commit of deployer that was not confirmed before this boot
+DefaultDependencies=no
+RequiresMountsFor={state}
+After=local-fs.target sysinit.target
+Before=basic.target nginx.service apache2.service httpd.service haproxy.service
+Conflicts=shutdown.target
+Before=shutdown.target
+
+[Service]
+Type=oneshot
+SyslogIdentifier=deployer
+TimeoutStartSec=10min
+ExecStart={command}
+"""
+
+
+def boot_id() -> str:
+    """Different after every boot."""
+    return read_text("/proc/sys/kernel/random/boot_id").strip()
+
+
+class Watchdog:
+    """A timer for the deadline and a unit for the next boot, both of one commit.
+
+    The timer's time is monotonic and counts from when it was last armed: a clock that is set does
+    not touch it. Folders of /etc keep their times when the unit comes and when it goes.
+    """
+
+    def __init__(self, commit: str, *, duration_s: float, makes_wants: bool) -> None:
+        """`makes_wants`: the folder for the boot unit's link is ours, too."""
+        self._commit = check_name(commit)
+        self._makes_wants = makes_wants
+        self.duration_s = max(duration_s, 1.0)
+        kept = [sign if sign.isalnum() or sign in "-." else "_" for sign in commit]
+        self._timer = "deployer-watchdog-{}.timer".format("".join(kept))
+        self._children = Children(lambda: False)
+
+    def arm(self, program: str) -> None:
+        """Called once all that a revert needs is on the disk, and before the first change.
+
+        Raises:
+            StepError: systemd does not take the timer.
+            OSError: the unit cannot be written.
+        """
+        remove_tree(WATCHDOG_PROGRAM)
+        os.link(program, WATCHDOG_PROGRAM)
+        if not os.path.isdir(BOOT_WANTS):
+            _keeping_time(UNITS, lambda: os.mkdir(BOOT_WANTS, 0o755))
+        command = " ".join(_unit_word(word) for word in self._command("boot"))
+        text = _BOOT_UNIT_TEXT.format(state=_unit_word(STATE), command=command)
+        _keeping_time(UNITS, lambda: write_synced(BOOT_UNIT, text.encode(), 0o644))
+        _keeping_time(BOOT_WANTS, lambda: replace_link(BOOT_LINK, BOOT_UNIT))
+        for folder in (STATE, UNITS, BOOT_WANTS):
+            sync_folder(folder)
+        self._children.succeed(
+            [
+                "systemd-run",
+                "--quiet",
+                "--collect",
+                "--unit=" + self._timer,
+                "--description=Take back a commit of deployer at its deadline",
+                f"--on-active={self.duration_s:.3f}s",
+                f"--on-unit-inactive={WATCHDOG_RETRY_S}s",
+                "--timer-property=AccuracySec=100ms",
+                "--property=SyslogIdentifier=deployer",
+                "--",
+                *self._command("deadline"),
+            ]
+        )
+
+    def _command(self, why: str) -> list[str]:
+        python = sys.executable or "/usr/bin/python3"
+        return [python, "-I", WATCHDOG_PROGRAM, "--revert=" + self._commit, "--why=" + why]
+
+    def extend(self) -> None:
+        """Let the time begin anew. Where that fails, the timer fires early, and finds the lock."""
+        self._systemctl("try-restart", self._timer)
+
+    def disarm(self, *, boot_too: bool = True) -> None:
+        """Leave nothing behind. The commit has ended: what stays would find nothing to do.
+
+        Without `boot_too`, the boot unit belongs to another commit by now.
+        """
+        self._systemctl("stop", self._timer)
+        if not boot_too:
+            return
+        for path in (BOOT_LINK, BOOT_UNIT, BOOT_UNIT + ".new"):
+            if look_at(path) is not None:
+                _keeping_time(os.path.dirname(path), lambda path=path: os.unlink(path))  # type: ignore[misc]
+        if self._makes_wants and not _names_in(BOOT_WANTS) and os.path.isdir(BOOT_WANTS):
+            _keeping_time(UNITS, lambda: os.rmdir(BOOT_WANTS))
+        remove_tree(WATCHDOG_PROGRAM)
+        # Units are read again in every other apply: what systemd has read of ours is to go, too.
+        listed = self._systemctl("list-units", "--all", "--no-legend", "--plain", BOOT_NAME)
+        if listed:
+            self._systemctl("daemon-reload")
+
+    def _systemctl(self, *words: str) -> str:
+        try:
+            return self._children.run(["systemctl", *words])[1]
+        except StepError:
+            return ""
+
+
+def watchdog_of(meta: Json) -> Watchdog | None:
+    """The watchdog of a commit as its ``meta.json`` has it, if it has one."""
+    about = meta.get("watchdog")
+    if not about:
+        return None
+    return Watchdog(
+        meta["commit"],
+        duration_s=float(meta.get("rollback_duration_s") or 0),
+        makes_wants=bool(about.get("makes_wants")),
+    )
+
+
+class Keeper:
+    """Extends a watchdog's time for as long as this process lives and works, until `stop`."""
+
+    def __init__(self, watchdog: Watchdog | None) -> None:
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+        if watchdog:
+            self._thread = threading.Thread(target=self._keep, args=(watchdog,), daemon=True)
+            self._thread.start()
+
+    def _keep(self, watchdog: Watchdog) -> None:
+        while not self._stopped.wait(min(ALIVE_EVERY_S, watchdog.duration_s / 3)):
+            watchdog.extend()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if self._thread:
+            self._thread.join()
+
+
+def _keeping_time(folder: str, act: Callable[[], Any]) -> None:
+    """Do something in `folder` that its time does not show."""
+    info = os.stat(folder)
+    act()
+    os.utime(folder, ns=(info.st_atime_ns, info.st_mtime_ns))
+
+
+def _unit_word(word: str) -> str:
+    """A word of a command line in a unit file: systemd.service(5), COMMAND LINES."""
+    for sign in ("\\", '"'):
+        word = word.replace(sign, "\\" + sign)
+    return '"{}"'.format(word.replace("%", "%%").replace("$", "$$"))
+
+
 # --- apply ----------------------------------------------------------------------------------------
 
 
@@ -1855,6 +2096,9 @@ class Apply:
         planned = [change for change in self._changes if change["action"] != "no-op"]
         self._total = len(planned) + len(self._handlers)
         self._n = 0
+        self._children.commit = runner.made_commit = self._commit["id"]
+        self._is_watched = WATCHDOG and self._commit.get("watchdog", True) is not False
+        self._watchdog: Watchdog | None = None
 
     def run(self) -> Json:
         """Carry the plan out, and leave the commit pending.
@@ -1866,6 +2110,7 @@ class Apply:
         self._state.make()
         self._state.lock({"who": self._commit.get("who", ""), "from": self._commit.get("from", "")})
         try:
+            self._refuse_if_unwatched()
             self._refuse_if_under_way()
             self._refuse_if_stale()
             self._prepare()
@@ -1875,6 +2120,14 @@ class Apply:
         return self._carry_out()
 
     # 1. refusals: nothing has been changed yet
+
+    def _refuse_if_unwatched(self) -> None:
+        if self._is_watched and not os.path.isdir(SYSTEMD_RUNS):
+            raise Refusal(
+                "no-systemd",
+                "systemd does not run on this host, so nothing could take the commit back "
+                "if this run were cut off",
+            )
 
     def _refuse_if_under_way(self) -> None:
         going = self._state.under_way()
@@ -1959,9 +2212,15 @@ class Apply:
             self._write_images(folder, kept)
             self._write_records(folder, touched, wide)
             sync_folder(folder)
+            self._arm(folder)
             os.rename(folder, self._state.pending)
             sync_folder(STATE)
+        except Refusal:
+            remove_tree(folder)
+            raise
         except OSError as error:
+            if self._watchdog:
+                self._watchdog.disarm()
             remove_tree(folder)
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -1972,6 +2231,22 @@ class Apply:
                 path=STATE,
                 needed_bytes=sum(self._manifest[path]["s"] for path in kept),
                 free_bytes=free.f_bavail * free.f_frsize,
+            ) from None
+
+    def _arm(self, folder: str) -> None:
+        self._watchdog = watchdog_of(read_json(os.path.join(folder, "meta.json")) or {})
+        if self._watchdog is None:
+            return
+        try:
+            self._watchdog.arm(os.path.join(folder, "runner.py"))
+        except (StepError, OSError) as error:
+            self._watchdog.disarm()
+            if isinstance(error, OSError):
+                raise
+            raise Refusal(
+                "no-watchdog",
+                f"the watchdog cannot be armed: {error.message}",
+                output=error.output,
             ) from None
 
     def _touched(self) -> dict[str, bool]:
@@ -2055,6 +2330,9 @@ class Apply:
             "state": "pending",
             "generation": None,
             "deadline": deadline,
+            "rollback_duration_s": float(commit.get("rollback_duration_s") or 0),
+            "boot_id": boot_id(),
+            "watchdog": {"makes_wants": look_at(BOOT_WANTS) is None} if self._is_watched else None,
         }
         plan_text = canonical_json(plan)
         write_synced(os.path.join(folder, "before.json"), before)
@@ -2068,7 +2346,7 @@ class Apply:
             before=sha256(before).hexdigest(),
             plan=sha256(plan_text).hexdigest(),
         )
-        arm_watchdog(journal, deadline)
+        journal.write("deadline", deadline=deadline, watched=self._is_watched)
         journal.close()
 
     def _units(self) -> dict[str, Json]:
@@ -2083,6 +2361,7 @@ class Apply:
         apt = Apt(self._children, lambda text: self._runner.event("output", text=text))
         self._steps = Steps(self._children, apt, self._manifest)
         doing = ""
+        keeper = Keeper(self._watchdog)
         try:
             for stage in sorted({item["stage"] for item in self._changes + self._handlers}):
                 changes = [change for change in self._changes if change["stage"] == stage]
@@ -2111,7 +2390,10 @@ class Apply:
         except Exception as error:  # whatever it was, the host must go back
             self._fail(journal, doing, StepError(f"{type(error).__name__}: {error}"))
         finally:
+            keeper.stop()
             journal.close()
+        if self._watchdog:
+            self._watchdog.extend()
         return {"commit": self._commit["id"], "state": "pending"}
 
     def _holds_already(self, change: Json) -> bool:
@@ -2203,11 +2485,6 @@ class Apply:
             output=error.output,
             revert=reply,
         ) from None
-
-
-def arm_watchdog(journal: Journal, deadline: str) -> None:
-    """Record until when the commit must be confirmed; called before the first change."""
-    journal.write("deadline", deadline=deadline)
 
 
 def canonical_json(value: Any) -> bytes:
@@ -2491,7 +2768,7 @@ class PutBack:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-            if not any(is_below(other, path) for other in self.kept):
+            if _others_in(path) and not any(is_below(other, path) for other in self.kept):
                 self.kept[path] = "it holds what this commit has not made"
 
     def _is_left_alone(self, path: str) -> bool:
@@ -2581,8 +2858,10 @@ def _left_by(
 class Revert:
     """Takes one commit back, in reverse order, and says honestly what it could not."""
 
-    def __init__(self, runner: Runner, commit: str, why: str) -> None:
+    def __init__(self, runner: Runner, commit: str, why: str, *, is_booting: bool = False) -> None:
+        """While the host `is_booting`, services are not waited for: they wait for us."""
         self._runner = runner
+        self._is_booting = is_booting
         self._children = Children(lambda: False)  # nothing interrupts the way back
         self._state = runner.state
         self._commit = check_name(commit)
@@ -2601,13 +2880,20 @@ class Revert:
         self._claim()
         folder = self._state.reverting
         kept: dict[str, str] = {}
+        self._watchdog = watchdog_of(read_json(os.path.join(folder, "meta.json")) or {})
+        keeper = Keeper(self._watchdog)
         try:
+            if self._runner.made_commit != self._commit:
+                end_leftovers(self._commit)
+            self._children.commit = self._commit
             self._read(folder)
         except StepError as error:
             words = f"{error.message}; nothing is guessed, and {folder} is left for you to look at"
             self._failed.append({"resource_id": "journal", "message": words})
         else:
             kept = self._back(folder)
+        finally:
+            keeper.stop()
         return self._end(folder, kept)
 
     def _claim(self) -> None:
@@ -2699,12 +2985,13 @@ class Revert:
 
     def _stop(self, unit: str) -> None:
         shown = self._systemd.show([unit])[unit]
-        if shown.get("ActiveState") in ("active", "reloading", "activating", "deactivating"):
+        is_due = self._is_booting and shown.get("LoadState") == "loaded"  # its start is queued
+        if is_due or shown.get("ActiveState") in _RUNNING_OR_ON_ITS_WAY:
             self._systemd.act("stop", unit)
 
     def _start_services(self) -> None:
         """Files are back: systemd reads its units again, and what ran before runs again."""
-        if not os.path.isdir("/run/systemd/system"):
+        if not os.path.isdir(SYSTEMD_RUNS):
             return
         if self._before["wide"] or self._every_unit or self._has_unit_files():
             self._try("systemd", self._systemd.reload_units)
@@ -2724,7 +3011,9 @@ class Revert:
         return any("/systemd/" in change["resource_id"] for change in self._changes)
 
     def _start(self, unit: str) -> None:
-        if not self._systemd.active(unit):
+        if self._is_booting:
+            self._children.succeed(["systemctl", "start", "--no-block", unit])
+        elif not self._systemd.active(unit):
             self._systemd.act("start", unit)
             self._systemd.must_be_active(unit, "start")
 
@@ -2737,6 +3026,8 @@ class Revert:
             return
         if self._every_unit.get(unit, {}).get("ActiveState") not in ("active", "reloading"):
             return  # it did not run before: it has been stopped already
+        if self._is_booting:
+            return  # it starts after this, with the former files
         try:
             if handler["action"] == "reload":
                 self._systemd.reload(unit)
@@ -2809,6 +3100,8 @@ class Revert:
             name = change["resource_id"].partition(":")[2]
             if now["fingerprint"] == change["fingerprint"] or {name, change["resource_id"]} & told:
                 continue
+            if self._is_booting and _is_enabled_as(change["before"], now["attributes"]):
+                continue
             if not any(is_below(path, name) for path in kept):
                 words = _difference(change["before"], now["attributes"]) or "it is not as it was"
                 if change["resource_id"].startswith("command:"):
@@ -2829,7 +3122,7 @@ class Revert:
         write_synced(os.path.join(folder, "meta.json"), canonical_json(meta))
         if self._failed:
             remove_tree(os.path.join(folder, "edits.json"))  # the next try looks anew
-            self._state.unlock()
+            self._release()
             return result  # it stays where it is, for another try or for a person
         if kept:
             os.rename(folder, os.path.join(self._state.reverted, self._commit))
@@ -2841,8 +3134,23 @@ class Revert:
             remove_tree(gone)
         sync_folder(self._state.reverted)
         sync_folder(STATE)
-        self._state.unlock()
+        self._release()
         return result
+
+    def _release(self) -> None:
+        if self._watchdog:
+            self._watchdog.disarm()
+        self._state.unlock()
+
+
+_RUNNING_OR_ON_ITS_WAY = ("active", "reloading", "activating", "deactivating")
+
+
+def _is_enabled_as(before: Json | None, now: Json | None) -> bool:
+    """Whether a service that starts later in this boot will be as it was `before`."""
+    if before is None or now is None or "enabled" not in before:
+        return False
+    return bool(before["enabled"] == now["enabled"])
 
 
 _SEARCH_PATH = CHILD_ENVIRONMENT["PATH"]
@@ -3066,6 +3374,7 @@ class Runner:
         self._talking = threading.Lock()
         self._current: Any = None
         self._own_commit = ""
+        self.made_commit = ""  # the last one that this very process has worked on
         self._confirm_until = 0.0  # of our own commit, in monotonic time
 
     # requests, in a thread of their own
@@ -3161,6 +3470,9 @@ class Runner:
         folder = os.path.join(self.state.generations, str(number))
         for path in (folder, self.state.generations, STATE):
             sync_folder(path)
+        watchdog = watchdog_of(meta)
+        if watchdog:
+            watchdog.disarm()
         self._own_commit = ""
         self.state.unlock()
         return {"commit": commit, "state": "confirmed", "generation": number}
@@ -3307,5 +3619,61 @@ def main(source: bytes) -> None:
     Runner(channel, source).run()
 
 
+# --- on its own: the watchdog's part, without a controller ----------------------------------------
+
+_WHYS = {"deadline": "it was not confirmed by its deadline", "boot": "the host was booted again"}
+
+
+def revert_alone(commit: str, why: str) -> tuple[bool, str]:
+    """Take a commit back that nobody has confirmed: whether all is well, and a line of words.
+
+    A runner that lives holds the lock and decides by itself; what has ended already stays so.
+    """
+    runner = Runner(Channel(-1, -1), b"")
+    state = runner.state
+    state.make()
+    try:
+        state.lock({"who": "the watchdog", "from": os.uname().nodename})
+    except Refusal as refusal:
+        return True, f"commit {commit} is left alone: {refusal.reply['message']}"
+    going = state.under_way()
+    if going is None or going["commit"] != commit:
+        words = f"commit {commit} is {state.state_of(commit)}; there is nothing to take back"
+        Watchdog(commit, duration_s=0, makes_wants=False).disarm(boot_too=going is None)
+        return True, words
+    is_booting = why == "boot"
+    if is_booting and state.under_way_meta().get("boot_id") == boot_id():
+        return True, f"commit {commit} is left alone: this is still the boot that it was made in"
+    if is_booting:  # D-Bus comes after us too: apt would wait for it, systemctl does not need it
+        CHILD_ENVIRONMENT["DBUS_SYSTEM_BUS_ADDRESS"] = "unix:path=/nonexistent"
+    reply = Revert(runner, commit, why, is_booting=is_booting).run()
+    words = f"commit {commit} of {going['who']} from {going['from']}: {_WHYS[why]}; "
+    left = [f"{item['path']}: {item['why']}" for item in reply["kept"]]
+    left += [f"{item['resource_id']}: {item['message']}" for item in reply["failed"]]
+    if not left:
+        return True, words + "it was reverted, and the host is as it was before"
+    what = "it could not be reverted" if reply["failed"] else "it was reverted, but for"
+    return not reply["failed"], " ".join(f"{words}{what}: {'; '.join(left)}".split())
+
+
+def main_alone(arguments: list[str]) -> int:
+    """``--revert=COMMIT --why=deadline|boot``; the exit code says whether the host is all right."""
+    given = dict(word.partition("=")[::2] for word in arguments)
+    if set(given) != {"--revert", "--why"} or given["--why"] not in _WHYS:
+        sys.stderr.write("usage: runner.py --revert=COMMIT --why=deadline|boot\n")
+        return 2
+    os.umask(0o022)
+    os.chdir("/")
+    try:
+        is_well, words = revert_alone(check_name(given["--revert"]), given["--why"])
+    except Refusal as refusal:
+        is_well, words = False, str(refusal.reply["message"])
+    sys.stdout.write(words + "\n")
+    return 0 if is_well else 1
+
+
 if __name__ == "__main__":
-    main(globals().get("__source__", b""))
+    if "__source__" in globals():
+        main(globals()["__source__"])
+    else:
+        sys.exit(main_alone(sys.argv[1:]))

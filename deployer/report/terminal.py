@@ -26,6 +26,11 @@ _STEP_WORDS = {
     "start": "started",
     "stop": "stopped",
 }
+#: Why a host has taken a commit back when the run that made it was no more.
+_WATCHDOG_WORDS = {
+    "deadline": "it was not confirmed by its deadline",
+    "boot": "the host was booted again before it was confirmed",
+}
 
 
 class TerminalReport:
@@ -127,7 +132,8 @@ class TerminalReport:
 
     def _last_word(self, names: str, report: HostReport) -> None:
         style = "bad" if report.has_failed else "good"
-        self._out.line(f"{names}: {_state_words(report)}", style, hanging=2)
+        unwatched = "" if report.has_watchdog else "; the host had no watchdog (--no-watchdog)"
+        self._out.line(f"{names}: {_state_words(report)}{unwatched}", style, hanging=2)
         if report.message:
             self._out.line(report.message, indent=2, hanging=0)
         findings = [check.finding for check in report.failed_checks if check.finding]
@@ -179,6 +185,9 @@ class TerminalReport:
             f"{name}  {entry['time']}  {entry['state']:<10}  {plural(changes, 'change')}  by {who}",
             style,
         )
+        if entry.get("why"):
+            why = _WATCHDOG_WORDS.get(entry["why"], entry["why"])
+            self._out.line(f"because {why}", "note", indent=6, hanging=2)
         for change in entry["changes"] if self._verbose else ():
             self._out.line(f"{change['action']} {change['resource_id']}", "note", indent=6)
         if entry["verified"]:

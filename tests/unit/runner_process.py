@@ -186,6 +186,7 @@ def local_runner(folder: Path, *, python: str | None = None, **settings: Any) ->
         settings[name] = str(folder / name)
     settings["state"] = str(folder / "var_lib" / "deployer")
     settings["cache"] = str(folder / "cache")
+    settings.setdefault("watchdog", False)  # the machine's systemd is not the folder's
     if python:
         return RunnerProcess([python, "-I", "-c", BOOTSTRAP], settings)
     argv = [sys.executable, "-I", "-S", "-c", _QUICK_BOOTSTRAP]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from runner_process import (
     me,
     snapshot,
 )
+
+import deployer.remote
 
 OLD_NS = 1_600_000_000_123_456_789
 
@@ -392,3 +396,52 @@ def test_state_is_for_its_owner_alone(runner: RunnerProcess, world: Path) -> Non
     journal = (state / "pending/journal.jsonl").read_text().splitlines()
     events = [json.loads(line)["event"] for line in journal]
     assert events == ["begin", "deadline", "intent", "done", "applied"]
+
+
+# --- the watchdog ---------------------------------------------------------------------------------
+
+
+def test_without_systemd_nothing_is_begun(world: Path) -> None:
+    runner = local_runner(world, watchdog=True, systemd=str(world / "no-such-folder"))
+    before = seen(world)
+    with pytest.raises(RunnerRefusal) as refused:
+        runner.apply(file_change(world / "etc/hello", b"hello"))
+    assert refused.value.code == "no-systemd"
+    assert seen(world) == before
+    assert runner.ask("facts", packages=[])["deployer"]["pending"] is None
+
+    plan = runner.plan(file_change(world / "etc/hello", b"hello"))
+    runner.ask("apply", plan=plan, commit={**commit_of("c1"), "watchdog": False})
+    assert runner.ask("confirm", commit="c1", verified=[])["state"] == "confirmed"
+    runner.end()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--revert=c1"], ["--revert=c1", "--why=fun"], ["--why=boot"], []]
+)
+def test_the_runner_s_command_line_is_for_the_watchdog_alone(arguments: list[str]) -> None:
+    program = Path(deployer.remote.__file__).with_name("runner.py")
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", program, *arguments], capture_output=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == b"usage: runner.py --revert=COMMIT --why=deadline|boot\n"
+
+
+def test_no_manifest_knows_the_watchdog_s_unit(world: Path) -> None:
+    """It comes before the first change and goes after the last: nobody has edited anything."""
+    units = world / "etc/systemd/system"
+    (units / "multi-user.target.wants").mkdir(parents=True)
+    before = seen(world)
+    runner = local_runner(world)
+    runner.apply(file_change(units / "app.service", b"[Service]\n"))
+    for folder in (units, units / "multi-user.target.wants"):
+        (folder / "deployer-revert.service").write_text("ours")
+    reply = runner.ask("revert", commit="c1", why="enough")
+    assert (reply["state"], reply["kept"]) == ("reverted", [])
+    for folder in (units, units / "multi-user.target.wants"):
+        (folder / "deployer-revert.service").unlink()
+        at = before[str(folder)][3]
+        os.utime(folder, ns=(at, at))
+    assert seen(world) == before
+    runner.end()
