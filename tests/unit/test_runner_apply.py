@@ -429,19 +429,23 @@ def test_the_runner_s_command_line_is_for_the_watchdog_alone(arguments: list[str
 
 
 def test_no_manifest_knows_the_watchdog_s_unit(world: Path) -> None:
-    """It comes before the first change and goes after the last: nobody has edited anything."""
+    """It comes before the first change and goes after the last: a revert leaves it where it is."""
     units = world / "etc/systemd/system"
-    (units / "multi-user.target.wants").mkdir(parents=True)
+    wants = units / "multi-user.target.wants"
+    wants.mkdir(parents=True)
     before = seen(world)
+    made = [folder / "deployer-revert.service" for folder in (units, wants)]
+    done = world / "etc/done"
+    script = f"touch {made[0]} {done} && ln -s {made[0]} {made[1]}"
+    after = {"done": True, "argv": ["sh", "-c", script], "creates": [str(done)], "removes": [],
+             "unless": [], "chdir": None, "environment": {}}  # fmt: skip
     runner = local_runner(world)
-    runner.apply(file_change(units / "app.service", b"[Service]\n"))
-    for folder in (units, units / "multi-user.target.wants"):
-        (folder / "deployer-revert.service").write_text("ours")
+    runner.apply(change("command:all", after))
     reply = runner.ask("revert", commit="c1", why="enough")
-    assert (reply["state"], reply["kept"]) == ("reverted", [])
-    for folder in (units, units / "multi-user.target.wants"):
-        (folder / "deployer-revert.service").unlink()
-        at = before[str(folder)][3]
-        os.utime(folder, ns=(at, at))
-    assert seen(world) == before
     runner.end()
+    assert (reply["state"], reply["kept"], reply["failed"]) == ("reverted", [], [])
+    for path in made:
+        path.unlink()  # fails where the revert has done that
+        at = before[str(path.parent)][3]
+        os.utime(path.parent, ns=(at, at))
+    assert seen(world) == before
