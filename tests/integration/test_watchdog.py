@@ -165,6 +165,20 @@ def test_a_runner_killed_amid_its_apply(
     assert differences(before, state_of(shared)) == {}
 
 
+def test_a_runner_killed_amid_an_installation(start: Start, lab: Lab) -> None:
+    """dpkg is cut off, or goes on alone; either way the packages are gone in the end."""
+    (host,) = lab.hosts
+    host.sh("mkdir -m 700 /var/lib/deployer")
+    state = state_of(host)
+    runner = start(host)
+    plan = runner.plan(change("package:nginx", {}), change("package:goaccess", {}))
+    runner.start("apply", plan=plan, commit=commit_for(2.0))
+    until(lambda: host.sh("ls /usr/sbin/nginx /usr/sbin/nginx.dpkg-new", check=False) != "")
+    kill_runner(host, runner)
+    until(lambda: is_settled(host) and traces(host) == "")
+    assert differences(state, state_of(host)) == {}, words_of(host)
+
+
 def test_what_takes_longer_than_the_time_to_confirm(
     start: Start, shared: LabHost, before: dict[str, Any]
 ) -> None:
