@@ -32,6 +32,17 @@ def state_of(host: LabHost) -> dict[str, Any]:
     return {**state, "enabled": [line for line in state["enabled"] if ".scope" not in line]}
 
 
+def settled_boot(host: LabHost) -> None:
+    """Wait until all that starts at boot has started: sshd is there before the rest."""
+    host.sh("systemctl is-system-running --wait", check=False)
+
+
+def prepare(host: LabHost) -> None:
+    """Our own folder is there before the state is looked at."""
+    settled_boot(host)
+    host.sh("mkdir -m 700 /var/lib/deployer")
+
+
 def commit_for(seconds: float, name: str = "c1") -> dict[str, Any]:
     return {"id": name, "who": "ada", "from": "desk", "rollback_duration_s": seconds}
 
@@ -100,7 +111,7 @@ def last_of_history(host: LabHost) -> dict[str, Any]:
 def before(shared_lab: Lab) -> Iterator[dict[str, Any]]:
     """The shared host's state; it is the same after all tests of this module."""
     (host,) = shared_lab.hosts
-    host.sh("mkdir -m 700 /var/lib/deployer")
+    prepare(host)
     state = state_of(host)
     yield state
     assert differences(state, state_of(host)) == {}
@@ -168,7 +179,7 @@ def test_a_runner_killed_amid_its_apply(
 def test_a_runner_killed_amid_an_installation(start: Start, lab: Lab) -> None:
     """dpkg is cut off, or goes on alone; either way the packages are gone in the end."""
     (host,) = lab.hosts
-    host.sh("mkdir -m 700 /var/lib/deployer")
+    prepare(host)
     state = state_of(host)
     runner = start(host)
     plan = runner.plan(change("package:nginx", {}), change("package:goaccess", {}))
@@ -221,7 +232,7 @@ def test_a_runner_that_lives_decides_by_itself(
 
 def test_a_confirm_leaves_nothing(start: Start, lab: Lab) -> None:
     (host,) = lab.hosts
-    host.sh("mkdir -m 700 /var/lib/deployer")
+    prepare(host)
     state = state_of(host)
     runner = start(host)
     apply(runner, *app())
@@ -280,10 +291,6 @@ def test_a_clock_that_is_set_has_no_hold_on_the_timer(start: Start, shared: LabH
 
 
 # --- the host is switched off ---------------------------------------------------------------------
-
-
-def settled_boot(host: LabHost) -> None:
-    host.sh("systemctl is-system-running --wait", check=False)
 
 
 def test_a_host_that_is_booted_again_is_as_before_when_its_proxy_starts(
