@@ -100,6 +100,7 @@ class HostRun:
         self._link: Link | None = None
         self._desired: DesiredState | None = None
         self._unsettled: tuple[str, ...] = ()
+        self._is_watched = options.watchdog
 
     # --- commands ---------------------------------------------------------------------------------
 
@@ -137,9 +138,7 @@ class HostRun:
 
     def apply(self, plan: Plan) -> HostReport:
         """Apply `plan`, verify, and confirm or revert."""
-        return self._reported(
-            lambda: replace(self._apply(plan), has_watchdog=self._options.watchdog)
-        )
+        return self._reported(lambda: replace(self._apply(plan), has_watchdog=self._is_watched))
 
     def verify(self) -> HostReport:
         """Run the checks alone; report ``healthy`` or ``unhealthy``."""
@@ -196,6 +195,8 @@ class HostRun:
             self._unsettled = (
                 f"an unconfirmed commit of {whose} is on the host; this compares with what it left",
             )
+        has_systemd = reply["facts"]["ansible_service_mgr"] == "systemd"
+        self._is_watched = self._options.watchdog and has_systemd
         return HostFacts(facts=reply["facts"], packages=reply["packages"])
 
     def _settle_pending(self, link: Link, pending: Mapping[str, Any]) -> None:
@@ -294,7 +295,7 @@ class HostRun:
                     "who": self._options.who,
                     "from": self._options.origin,
                     "rollback_duration_s": self._rollback_duration_s(desired),
-                    "watchdog": self._options.watchdog,
+                    "watchdog": self._is_watched,
                     "sites": sites_to_json(desired.sites),
                 },
                 on_event=self._on_step,
@@ -358,7 +359,7 @@ class HostRun:
         if error.code == "not-pending" and error.details.get("state") == "reverted":
             why = "the commit was not confirmed in time"
             return replace(self._after_revert({"state": "reverted"}, why=why), plan=plan)
-        if error.code in ("no-systemd", "no-watchdog"):
+        if error.code == "no-watchdog":
             text += "\nGive --no-watchdog to apply all the same."
         if error.code in _UNTOUCHED:
             return HostReport(

@@ -58,8 +58,8 @@ class HostReport:
     ``unreachable`` nothing was changed; ``stranded`` a person must look; ``invalid`` the playbook
     is wrong for this host; ``not-started`` an earlier batch failed; ``healthy`` and ``unhealthy``
     of `verify`; ``listed`` of `history`. Its `plan` is whole: `secrets` are taken out of it where
-    it is shown. `has_watchdog` is false where the host was told not to take the commit back by
-    itself.
+    it is shown. `has_watchdog` is false where nothing on the host would have taken the commit
+    back: it has no systemd, or was told so.
     """
 
     host: str

@@ -132,7 +132,7 @@ class TerminalReport:
 
     def _last_word(self, names: str, report: HostReport) -> None:
         style = "bad" if report.has_failed else "good"
-        unwatched = "" if report.has_watchdog else "; the host had no watchdog (--no-watchdog)"
+        unwatched = "" if report.has_watchdog else "; the host had no watchdog"
         self._out.line(f"{names}: {_state_words(report)}{unwatched}", style, hanging=2)
         if report.message:
             self._out.line(report.message, indent=2, hanging=0)
