@@ -8,6 +8,7 @@ out not to be the one that is needed is closed unused.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from threading import Thread
 from typing import TYPE_CHECKING
 
@@ -49,10 +50,15 @@ class EarlyLinks:
         opening = self._openings.pop(host.name, None)
         if opening is None:
             return None
-        if (opening.host, opening.options) != (host, options):
+        as_asked = replace(opening.options, become=options.become)
+        if opening.host != host or as_asked != options:
             opening.give_up()
             return None
-        return opening.result()
+        link = opening.result()
+        if opening.options.become != options.become and link.hello["uid"] != 0:
+            link.close()  # a login that is not root yet; one that is needs no sudo
+            return None
+        return link
 
     def close(self) -> None:
         """Close what nobody took."""
