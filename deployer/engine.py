@@ -87,7 +87,7 @@ class HostRun:
         self,
         host: Host,
         *,
-        project: Callable[[], Project],
+        project: Project,
         options: RunOptions,
         progress: Progress,
         cancelled: Event,
@@ -128,7 +128,7 @@ class HostRun:
             about = self._ask_facts(settle_pending=True)
             reply = self._connected().request("undo", to=to, doing="reading the generations")
             former = former_state(reply)
-            project = self._project()
+            project = self._project
             roots = {site.domain: project.trusted_root(site) for site in former.sites}
             hidden = project.secrets(self.host, facts=about.facts)
             self._desired = replace(former, roots=roots, secrets=hidden)
@@ -149,7 +149,7 @@ class HostRun:
 
         def listed() -> HostReport:
             reply = self._connected().request("history", doing="reading the history")
-            hidden = self._project().secrets(self.host, facts={})
+            hidden = self._project.secrets(self.host, facts={})
             generations = tuple(masked(reply["generations"], hidden))
             return HostReport(host=self.host.name, state="listed", history=generations)
 
@@ -229,7 +229,7 @@ class HostRun:
 
     def _desire(self, *, settle_pending: bool) -> DesiredState:
         about = self._ask_facts(settle_pending=settle_pending)
-        project = self._project()
+        project = self._project
         self._desired = desired_state(
             project.playbook,
             self.host,
@@ -243,7 +243,7 @@ class HostRun:
 
     def _look(self, *, settle_pending: bool) -> HostReport:
         report = self._probed(self._desire(settle_pending=settle_pending))
-        tags = self._project().tags
+        tags = self._project.tags
         if tags and report.plan is not None and not report.plan.changes:
             words = ", ".join(sorted(tags))
             return replace(report, message=f"no task for this host has one of the tags {words}")

@@ -38,7 +38,7 @@ class Fleet:
 
     def __init__(
         self,
-        project: Callable[[], Project],
+        project: Project,
         hosts: Sequence[Host],
         *,
         options: RunOptions,
@@ -131,7 +131,7 @@ class Fleet:
         return ended
 
     def _batches(self) -> Iterator[Batch]:
-        return batches(self._project().plays())
+        return batches(self._project.plays())
 
     def _change(self, run: HostRun, looked: dict[str, HostReport]) -> HostReport:
         report = looked[run.host.name]

@@ -95,7 +95,7 @@ class Session:
             self._output, hosts=[host.name for host in hosts], verbose=verbose
         )
         self.fleet = Fleet(
-            lambda: self._project,
+            self._project,
             hosts,
             options=RunOptions(
                 who=getpass.getuser(),

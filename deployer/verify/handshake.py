@@ -6,8 +6,8 @@ import re
 import time
 from collections.abc import Callable
 
-from deployer.model import HandshakeResult
 from deployer.verify.access import Access, told_as_trouble
+from deployer.verify.answer import answer_of
 from deployer.verify.attempt import Attempt, Trouble, printable
 from deployer.verify.http1 import Head, read_body, read_head, request
 from deployer.verify.probes import UpgradeProbe
@@ -49,15 +49,8 @@ def attempt_upgrade(probe: UpgradeProbe, access: Access) -> Attempt:
             note = _conversation(websocket, probe, access, timings_s)
     except Trouble as error:
         trouble = error
-    answer = HandshakeResult(
-        uri=probe.uri,
-        hop=probe.hop,
-        status_code=head.status_code if head else None,
-        headers=head.headers if head else (),
-        subprotocol=subprotocol,
-        timings_s=timings_s,
-        body=body,
-        error=trouble.words if trouble else None,
+    answer = answer_of(
+        probe, head, body=body, trouble=trouble, timings_s=timings_s, subprotocol=subprotocol
     )
     return Attempt(answer=answer, trouble=trouble, note=note, seconds=time.monotonic() - began)
 

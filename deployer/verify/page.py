@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from deployer.model import HandshakeResult
 from deployer.verify.access import Access, told_as_trouble
+from deployer.verify.answer import answer_of
 from deployer.verify.attempt import Attempt, Trouble
 from deployer.verify.http1 import Head, read_body, read_head, request
 from deployer.verify.probes import HttpProbe
@@ -31,13 +31,5 @@ def attempt_get(probe: HttpProbe, access: Access) -> Attempt:
                     body = read_body(stream, head, deadline)
     except Trouble as error:
         trouble = error
-    answer = HandshakeResult(
-        uri=probe.uri,
-        hop=probe.hop,
-        status_code=head.status_code if head else None,
-        headers=head.headers if head else (),
-        timings_s=timings_s,
-        body=body,
-        error=trouble.words if trouble else None,
-    )
+    answer = answer_of(probe, head, body=body, trouble=trouble, timings_s=timings_s)
     return Attempt(answer=answer, trouble=trouble, seconds=time.monotonic() - began)
