@@ -15,7 +15,6 @@ Attributes = Mapping[str, Any]
 Proxy = Literal["nginx", "apache", "haproxy"]
 Hop = Literal["backend", "proxy", "public"]
 Action = Literal["create", "update", "delete", "no-op"]
-CommitState = Literal["pending", "confirmed", "reverted", "revert-failed"]
 
 PLAN_FORMAT_VERSION = 1
 
@@ -313,16 +312,6 @@ class Plan:
     def is_empty(self) -> bool:
         """Whether there is nothing to do."""
         return all(change.action == "no-op" for change in self.changes) and not self.handlers
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Commit:
-    """An apply on its way to be confirmed or reverted; the words are gNMI's commit-confirmed."""
-
-    id: str
-    rollback_duration_s: float
-    deadline: str
-    state: CommitState
 
 
 # --- verification ---------------------------------------------------------------------------------
