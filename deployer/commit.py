@@ -15,15 +15,16 @@ the deadline that come at the same moment one wins, and the others find the fold
            ▼                 done
        reverting ──────────────────▶ reverted            reverted/ID
          │   ▲
-    fail │   │ revert
+    fail │   │ revert, deadline, boot
          ▼   │           abandon
       revert-failed ───────────────▶ abandoned           abandoned/ID
 
 `pending` begins when all that a revert needs is on the disk and the watchdog is armed, before the
 first change. `reverting` survives every crash: what finds it goes on with it. `revert-failed` is a
 revert that has come to its end and could not put everything back; it stays in the same folder and
-is told from `reverting` by what its record says. Only a person leaves it: by another try, or by
-giving the commit up as the host is now.
+is told from `reverting` by what its record says. What made it fail may pass by itself (a full disk,
+a package manager at work), so the watchdog tries again, some times and at the next boot; a person
+tries again when asked to, or gives the commit up and leaves the host as it is now.
 
 The runner on the host has the same table (`deployer/remote/runner.py` can import nothing); a test
 holds them together.
@@ -49,6 +50,8 @@ TRANSITIONS: Mapping[tuple[CommitState, CommitEvent], CommitState] = {
     ("reverting", "done"): "reverted",
     ("reverting", "fail"): "revert-failed",
     ("revert-failed", "revert"): "reverting",
+    ("revert-failed", "deadline"): "reverting",
+    ("revert-failed", "boot"): "reverting",
     ("revert-failed", "abandon"): "abandoned",
 }
 

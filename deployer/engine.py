@@ -41,7 +41,16 @@ if TYPE_CHECKING:
 
 #: Errors after which the runner has changed nothing.
 _UNTOUCHED = frozenset(
-    {"stale", "locked", "pending", "no-space", "bad-request", "no-systemd", "no-watchdog"}
+    {
+        "stale",
+        "locked",
+        "pending",
+        "no-space",
+        "bad-request",
+        "no-systemd",
+        "no-watchdog",
+        "not-begun",
+    }
 )
 
 #: How long a host may take to say what became of a commit after its connection broke.

@@ -12,30 +12,35 @@ take it back is on the disk, in ``/var/lib/deployer/pending``:
 
 ``before.json``    a manifest of all of /etc, of /var/lib within bounds, and of every path that the
                    plan touches: type, mode, owner, time, link target, hash
-``images.pack``    the contents of those files that may change
 ``after.json``     the same manifest as the apply left it
-``journal.jsonl``  one line an event, on the disk before the thing itself is done
+``journal.jsonl``  one line an event, on the disk before the thing itself is done; each line holds
+                   the hash of all lines up to it
 ``plan.json``      the plan, without contents
+``meta.json``      who, when, from where, and what has become of it
+``reserve``        room on the disk that a revert can count on
+
+The contents of files that may change are in ``/var/lib/deployer/images``, each once.
 
 A revert compares each path in three states: before, as we left it, now. What is as we left it goes
 back, times included; what someone else has changed since stays and is reported. Packages are purged
 by the package manager first, so that the files then only have to be put right. Confirm and revert
-begin with the rename of ``pending``: only one of them can succeed.
+begin with the rename of ``pending``: only one of them can succeed. The states and what moves a
+commit between them are those of `deployer/commit.py`.
 
 Should the runner die, a watchdog takes its commit back: a timer of systemd at the deadline, a unit
 in /etc at the next boot. Both are there before the first change, run a copy of this file with
 ``--revert``, and are gone when the commit has ended. A runner that lives has the lock, and decides.
 
 Sections: settings, words, framing, children, looking at things, facts, probe, manifests, images,
-state folder, package managers, services, steps, watchdog, apply, putting back, revert, undo,
-relays, main loop, on its own.
+state folder, journal, package managers, services, steps, watchdog, apply, putting back, revert,
+undo, relays, main loop, on its own.
 """
 
 # contextlib is left to what needs it, and `zip(strict=)` came with Python 3.10:
 # ruff: noqa: SIM105, B905
 # pathlib costs more time at every start than all that a probe does:
 # ruff: noqa: PTH114, PTH101, PTH102, PTH103, PTH104, PTH106, PTH108, PTH110, PTH112, PTH115, PTH116
-# ruff: noqa: PTH118, PTH120, PTH123, PTH202, PTH207, PTH208, PTH211
+# ruff: noqa: PTH118, PTH119, PTH120, PTH123, PTH202, PTH207, PTH208, PTH211
 
 from __future__ import annotations
 
@@ -946,48 +951,74 @@ def is_same(path: str, now: Entry | None, then: Entry | None) -> bool:
 
 # --- images: the contents that a revert needs -----------------------------------------------------
 
+IMAGES = os.path.join(STATE, "images")
+
 
 class ImageWriter:
-    """Appends compressed contents to one pack, each content once."""
+    """Appends compressed contents to one pack, each content once.
 
-    def __init__(self, path: str) -> None:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        self._file = os.fdopen(descriptor, "wb")
-        self.index: dict[str, list[int]] = {}
+    A content that `known` has already, in an older pack, is not written again.
+    """
+
+    def __init__(self, path: str, known: Images | None = None) -> None:
+        self.name = os.path.basename(path)
+        self._known = known
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self._fd = os.open(path, flags, 0o600)
+        self._end = 0
+        self.index: dict[str, list[Any]] = {}
 
     def add(self, path: str) -> str:
         """Keep the content of `path`; returns its hash."""
         import zlib
 
-        start = self._file.tell()
-        digest, packer = sha256(), zlib.compressobj(1)
+        start, digest, packer = self._end, sha256(), zlib.compressobj(1)
         for data in chunks_of(path):
             digest.update(data)
-            self._file.write(packer.compress(data))
-        self._file.write(packer.flush())
+            self._write(packer.compress(data))
+        self._write(packer.flush())
         name = digest.hexdigest()
-        if name in self.index:
-            self._file.seek(start)
-            self._file.truncate()
-        else:
-            self.index[name] = [start, self._file.tell() - start]
+        if name not in self.index:
+            older = self._known.intact(name) if self._known else None
+            self.index[name] = older or [self.name, start, self._end - start]
+            if older is None:
+                return name
+        os.ftruncate(self._fd, start)
+        os.lseek(self._fd, start, os.SEEK_SET)
+        self._end = start
         return name
 
+    def _write(self, data: bytes) -> None:
+        write_all(self._fd, data)
+        self._end += len(data)
+
     def close(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        try:
+            os.fsync(self._fd)
+        finally:
+            os.close(self._fd)
 
 
 class Images:
-    """Reads the contents back, each checked against its hash."""
+    """Reads contents back from the packs in `folder`, each checked against its hash."""
 
-    def __init__(self, path: str, index: dict[str, list[int]]) -> None:
-        self._path = path
+    def __init__(self, folder: str, index: dict[str, list[Any]]) -> None:
+        self._folder = folder
         self._index = index
 
     def has(self, name: str | None) -> bool:
         return name in self._index
+
+    def intact(self, name: str) -> list[Any] | None:
+        """Where a content is, if it is there and whole."""
+        if name not in self._index:
+            return None
+        try:
+            for _ in self._read(name):
+                pass
+        except StepError:
+            return None
+        return self._index[name]
 
     def write(self, name: str, out: int) -> None:
         """Write one content to the descriptor `out`.
@@ -995,24 +1026,8 @@ class Images:
         Raises:
             StepError: it is not what was kept.
         """
-        import zlib
-
-        start, left = self._index[name]
-        digest, unpacker = sha256(), zlib.decompressobj()
-        try:
-            with open(self._path, "rb") as pack:
-                pack.seek(start)
-                while left > 0:
-                    packed = pack.read(min(left, CHUNK_BYTES))
-                    if not packed:
-                        break
-                    left -= len(packed)
-                    self._out(unpacker.decompress(packed), digest, out)
-                self._out(unpacker.flush(), digest, out)
-        except (OSError, zlib.error) as error:
-            raise StepError(f"its kept content cannot be read: {error}") from None
-        if digest.hexdigest() != name:
-            raise StepError("its kept content is damaged, so it is left as it is now")
+        for data in self._read(name):
+            write_all(out, data)
 
     def read(self, name: str) -> bytes:
         """One content as a whole.
@@ -1020,17 +1035,40 @@ class Images:
         Raises:
             StepError: it is not what was kept.
         """
-        import tempfile
+        return b"".join(self._read(name))
 
-        with tempfile.TemporaryFile() as file:
-            self.write(name, file.fileno())
-            file.seek(0)
-            return file.read()
+    def _read(self, name: str) -> Iterator[bytes]:
+        import zlib
 
-    @staticmethod
-    def _out(data: bytes, digest: Any, out: int) -> None:
-        digest.update(data)
-        write_all(out, data)
+        pack_name, start, left = self._index[name]
+        digest, unpacker = sha256(), zlib.decompressobj()
+        try:
+            with open(os.path.join(self._folder, pack_name), "rb") as pack:
+                pack.seek(start)
+                while left > 0:
+                    packed = pack.read(min(left, CHUNK_BYTES))
+                    if not packed:
+                        break
+                    left -= len(packed)
+                    data = unpacker.decompress(packed)
+                    digest.update(data)
+                    yield data
+            data = unpacker.flush()
+            digest.update(data)
+            yield data
+        except (OSError, zlib.error) as error:
+            raise StepError(f"its kept content cannot be read: {error}") from None
+        if digest.hexdigest() != name:
+            raise StepError("its kept content is damaged, so it is left as it is now")
+
+
+def known_images() -> Images:
+    """All contents that earlier commits have kept."""
+    index: dict[str, list[Any]] = {}
+    for name in sorted(_names_in(IMAGES)):
+        if name.endswith(".json"):
+            index.update(read_json(os.path.join(IMAGES, name)) or {})
+    return Images(IMAGES, index)
 
 
 def read_record(folder: str, name: str, wanted: str | None) -> Json:
@@ -1091,6 +1129,14 @@ def now_text() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
+def note(folder: str, **details: Any) -> None:
+    """Add to a commit's ``meta.json``; a damaged one is left for a person to look at."""
+    path = os.path.join(folder, "meta.json")
+    meta = read_json(path)
+    if meta is not None:
+        write_synced(path, canonical_json({**meta, **details}))
+
+
 def remove_tree(path: str) -> None:
     """Remove `path` and all below it, links not followed; a mount point below is an error."""
     info = look_at(path)
@@ -1106,6 +1152,36 @@ def remove_tree(path: str) -> None:
     os.rmdir(path)
 
 
+#: State and event → the next state, as in `deployer/commit.py`.
+TRANSITIONS = {
+    ("pending", "confirm"): "confirmed",
+    ("pending", "revert"): "reverting",
+    ("pending", "deadline"): "reverting",
+    ("pending", "boot"): "reverting",
+    ("reverting", "revert"): "reverting",
+    ("reverting", "deadline"): "reverting",
+    ("reverting", "boot"): "reverting",
+    ("reverting", "done"): "reverted",
+    ("reverting", "fail"): "revert-failed",
+    ("revert-failed", "revert"): "reverting",
+    ("revert-failed", "deadline"): "reverting",
+    ("revert-failed", "boot"): "reverting",
+    ("revert-failed", "abandon"): "abandoned",
+}
+#: The folder of each state; the last three hold a folder or a record for each commit.
+FOLDERS = {
+    "pending": "pending",
+    "reverting": "reverting",
+    "revert-failed": "reverting",
+    "confirmed": "generations",
+    "reverted": "reverted",
+    "abandoned": "abandoned",
+}
+UNKNOWN_COMMIT = "unknown"
+#: Records of reverted commits are small; the newest so many are kept.
+KEPT_RECORDS = 200
+
+
 class StateFolder:
     """``/var/lib/deployer``: the lock, the one commit under way, and what became of all others."""
 
@@ -1114,6 +1190,7 @@ class StateFolder:
         self.reverting = os.path.join(STATE, "reverting")
         self.generations = os.path.join(STATE, "generations")
         self.reverted = os.path.join(STATE, "reverted")
+        self.abandoned = os.path.join(STATE, "abandoned")
         self._lock_fd: int | None = None
 
     def make(self) -> None:
@@ -1123,10 +1200,13 @@ class StateFolder:
             info = os.stat(around)
             os.mkdir(STATE, 0o700)
             os.utime(around, ns=(info.st_atime_ns, info.st_mtime_ns))
-        os.chmod(STATE, 0o700)
-        for folder in (self.generations, self.reverted):
+        if stat.S_IMODE(os.stat(STATE).st_mode) != 0o700:
+            os.chmod(STATE, 0o700)
+        for folder in (self.generations, self.reverted, self.abandoned, IMAGES, CACHE):
             if not os.path.isdir(folder):
                 os.mkdir(folder, 0o700)
+
+    # the lock
 
     def lock(self, holder: Json) -> None:
         """Take the lock for as long as this process lives, or until `unlock`.
@@ -1151,28 +1231,76 @@ class StateFolder:
                 ),
                 holder=who,
                 since=by.get("since", ""),
+                pid=by.get("pid"),
+                started=by.get("started"),
             ) from None
-        os.ftruncate(descriptor, 0)
-        text = json.dumps({**holder, "since": now_text(), "pid": os.getpid()})
-        os.pwrite(descriptor, text.encode(), 0)
         self._lock_fd = descriptor
-        for name in os.listdir(STATE):  # from a run that died before it had changed anything
-            if name.startswith(("new-", "gone-")):
-                remove_tree(os.path.join(STATE, name))
+        self._say_holder(holder)
+        self._sweep()
+
+    def _say_holder(self, holder: Json) -> None:
+        """Note who has the lock. It is the lock that counts: a full disk takes only the words."""
+        about = {"since": now_text(), "pid": os.getpid(), "started": started_at(os.getpid())}
+        try:
+            os.ftruncate(self._lock_fd, 0)  # type: ignore[arg-type]
+            os.pwrite(self._lock_fd, json.dumps({**holder, **about}).encode(), 0)  # type: ignore[arg-type]
+        except OSError:
+            pass
+
+    def _sweep(self) -> None:
+        """Remove what a run has left behind that died before its first change, or after its end."""
+        for name in os.listdir(STATE):
+            if name.startswith(("new-", "gone-")) or name.endswith(".new"):
+                try:
+                    remove_tree(os.path.join(STATE, name))
+                except OSError:
+                    pass  # the next run tries again
 
     def unlock(self) -> None:
         if self._lock_fd is not None:
-            os.ftruncate(self._lock_fd, 0)
+            try:
+                os.ftruncate(self._lock_fd, 0)
+            except OSError:
+                pass
             os.close(self._lock_fd)
             self._lock_fd = None
 
+    def holder(self) -> Json | None:
+        """Who has the lock, if not ourselves."""
+        if self._lock_fd is not None:
+            return None
+        path = os.path.join(STATE, "lock")
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            by = read_json(path) or {}
+            return {key: str(by.get(key, "")) for key in ("who", "from", "since")}
+        finally:
+            os.close(descriptor)
+        return None
+
+    # the commit under way
+
     def under_way(self) -> Json | None:
         """The commit that is neither confirmed nor reverted, as its ``meta.json`` says."""
-        for folder, state in ((self.pending, "pending"), (self.reverting, "revert-failed")):
-            if os.path.isdir(folder):
-                meta = read_json(os.path.join(folder, "meta.json")) or {}
-                known = {key: meta.get(key, "") for key in ("commit", "who", "from", "time")}
-                return {**known, "state": state}
+        for folder, state in ((self.pending, "pending"), (self.reverting, "reverting")):
+            if not os.path.isdir(folder):
+                continue
+            meta = read_json(os.path.join(folder, "meta.json")) or {}
+            if state == "reverting" and meta.get("state") == "revert-failed":
+                state = "revert-failed"
+            texts = ("who", "from", "time", "deadline", "why")
+            lists = ("failed", "kept")
+            return {
+                "commit": meta.get("commit") or commit_of_journal(folder),
+                "state": state,
+                **{key: meta.get(key, "") for key in texts},
+                **{key: meta.get(key, []) for key in lists},
+            }
         return None
 
     def under_way_meta(self) -> Json:
@@ -1183,26 +1311,83 @@ class StateFolder:
                 return meta
         return {}
 
+    def claim(self, commit: str, event: str) -> str:
+        """Take what is under way to the state that `event` leads to; returns its folder.
+
+        This is the one atomic rename that confirm, revert and deadline contend for.
+
+        Raises:
+            Refusal: the commit is in no state from which `event` leads anywhere.
+            OSError: the disk does not take it; nothing is decided then.
+        """
+        going = self.under_way()
+        if going is None or going["commit"] != commit:
+            raise self.not_pending(commit)
+        state = TRANSITIONS.get((going["state"], event))
+        if state is None:
+            raise self.not_pending(commit)
+        source = os.path.join(STATE, FOLDERS[going["state"]])
+        if state == "confirmed":
+            target = os.path.join(self.generations, str(self.last_generation() + 1))
+        elif state == "abandoned":
+            target = os.path.join(self.abandoned, commit)
+        else:
+            target = self.reverting
+        try:
+            os.rename(source, target)
+        except FileNotFoundError:
+            raise self.not_pending(commit) from None
+        return target
+
+    def not_pending(self, commit: str) -> Refusal:
+        state = self.state_of(commit)
+        return Refusal("not-pending", f"the commit {commit} is {state}", state=state)
+
+    # what became of all
+
     def last_generation(self) -> int:
         numbers = [int(name) for name in _names_in(self.generations) if name.isdigit()]
         return max(numbers, default=0)
 
+    def next_sequence(self) -> int:
+        """A number for the next commit. Clocks jump: the order of commits is that of these."""
+        return 1 + max((record.get("sequence", 0) for record in self.history()), default=0)
+
     def history(self) -> list[Json]:
         """What became of every commit, newest first."""
         records = []
-        for name in _names_in(self.generations):
-            records.append(read_json(os.path.join(self.generations, name, "meta.json")))
+        for folder in (self.generations, self.abandoned):
+            for name in _names_in(folder):
+                records.append(read_json(os.path.join(folder, name, "meta.json")))
         for name in _names_in(self.reverted):
             path = os.path.join(self.reverted, name)
             is_record = name.endswith(".json")
             records.append(read_json(path if is_record else os.path.join(path, "meta.json")))
-        failed = read_json(os.path.join(self.reverting, "meta.json"))
-        if failed:
-            records.append({**failed, "state": "revert-failed", "generation": None})
-        known = [record for record in records if record]
-        return sorted(known, key=lambda record: (record.get("time", ""), record.get("commit", "")))[
-            ::-1
-        ]
+        known = {record["commit"]: record for record in records if record and "commit" in record}
+        going = self.under_way()
+        if going is not None:
+            known[going["commit"]] = {
+                "digest": "", "changes": [], "verified": [],
+                **self.under_way_meta(), **going, "generation": None,
+            }  # fmt: skip
+
+        def age(record: Json) -> tuple[int, str, str]:
+            return record.get("sequence", 0), record.get("time", ""), record["commit"]
+
+        return sorted(known.values(), key=age, reverse=True)
+
+    def last_ended(self) -> Json | None:
+        """The newest commit, if it has ended without being confirmed."""
+        names = _names_in(self.reverted) + _names_in(self.abandoned)
+        if not names:
+            return None
+        for record in self.history():
+            if record["state"] in ("reverted", "revert-failed", "abandoned"):
+                texts = ("commit", "who", "from", "time", "state", "why", "ended")
+                kept = record.get("kept", [])
+                return {**{key: record.get(key, "") for key in texts}, "kept": kept}
+            break
+        return None
 
     def state_of(self, commit: str) -> str:
         """What has become of `commit`, in the words of the wire."""
@@ -1214,42 +1399,182 @@ class StateFolder:
                 return str(record["state"])
         return "unknown"
 
+    def prune(self, keep: int) -> None:
+        """Leave the newest `keep` generations, and only the contents that something refers to."""
+        numbers = sorted(int(name) for name in _names_in(self.generations) if name.isdigit())
+        for number in numbers[:-keep]:
+            gone = os.path.join(STATE, f"gone-{number}")
+            os.rename(os.path.join(self.generations, str(number)), gone)
+            remove_tree(gone)
+        records = sorted(name for name in _names_in(self.reverted) if name.endswith(".json"))
+        for name in records[:-KEPT_RECORDS]:
+            os.unlink(os.path.join(self.reverted, name))
+        self.prune_images()
+
+    def prune_images(self) -> None:
+        """Remove packs that no commit needs; where one cannot be read, all may be needed."""
+        around = [os.path.join(self.generations, name) for name in _names_in(self.generations)]
+        for folder in (self.reverted, self.abandoned):
+            around += [os.path.join(folder, name) for name in _names_in(folder)]
+        around += [self.pending, self.reverting]
+        needed = set()
+        for folder in around:
+            if os.path.isdir(folder):
+                meta = read_json(os.path.join(folder, "meta.json"))
+                if meta is None or "packs" not in meta:
+                    return
+                needed.update(meta["packs"])
+        for name in _names_in(IMAGES):
+            if name.rpartition(".")[0] not in needed:
+                os.unlink(os.path.join(IMAGES, name))
+
+
+def started_at(pid: int) -> int:
+    """When a process started, in ticks since the boot: with its number, it is one of a kind."""
+    fields = read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return int(fields[19]) if len(fields) > 19 else 0
+
+
+# --- journal: what a commit has done, for whoever has to take it back -----------------------------
+
+#: All that a journal can say, in the order in which a commit says it. `intent` and `handler` are
+#: on the disk before the thing itself is done, `done` and `handled` after it.
+JOURNAL_EVENTS = (
+    "begin",
+    "intent",
+    "done",
+    "handler",
+    "handled",
+    "applied",
+    "failed",
+    "revert",
+    "services-stopped",
+    "packages-back",
+    "files-back",
+    "services-back",
+    "looked-again",
+)
+
 
 class Journal:
-    """One JSON object a line, each on the disk before `write` returns."""
+    """One JSON object a line, each on the disk before `write` returns.
 
-    def __init__(self, path: str) -> None:
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    Every line ends with a hash of itself and of all lines before it. How far it has come is noted
+    in /run as well, before and after each line: a file that was cut off can so be told from one
+    whose writer died.
+    """
+
+    def __init__(self, folder: str, commit: str) -> None:
+        self._path = os.path.join(folder, "journal.jsonl")
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        self._fd = os.open(self._path, flags, 0o600)
+        *written, torn = self._read_all().split(b"\n")
+        self._count = len(written)
+        self._sum = _sum_of(written[-1]) if written else ""
+        self._size = sum(len(line) + 1 for line in written)
+        if torn:
+            os.ftruncate(self._fd, self._size)
+        self._about = {"commit": commit, "boot": boot_id()}
+
+    def _read_all(self) -> bytes:
+        data = b""
+        while True:
+            more = os.pread(self._fd, CHUNK_BYTES, len(data))
+            if not more:
+                return data
+            data += more
 
     def write(self, event: str, **details: Any) -> None:
-        write_all(self._fd, json.dumps({"event": event, **details}).encode() + b"\n")
-        os.fsync(self._fd)
+        """Add a line, or leave the journal as it was.
+
+        Raises:
+            OSError: the disk does not take it.
+        """
+        if event not in JOURNAL_EVENTS:
+            raise ValueError(f"{event} is no event of a journal")
+        body = canonical_json({"event": event, **details})[:-1]
+        total = sha256(self._sum.encode() + body).hexdigest()[:32]
+        line = body + b',"sum":"' + total.encode() + b'"}\n'
+        self._mark(self._count + 1, is_whole=False)
+        try:
+            write_all(self._fd, line)
+            os.fsync(self._fd)
+        except OSError:
+            os.ftruncate(self._fd, self._size)
+            self._mark(self._count, is_whole=True)
+            raise
+        self._count, self._sum, self._size = self._count + 1, total, self._size + len(line)
+        self._mark(self._count, is_whole=True)
+
+    def try_to_write(self, event: str, **details: Any) -> None:
+        """As `write`, where the line is of use but nothing depends on it."""
+        try:
+            self.write(event, **details)
+        except OSError:
+            pass
+
+    def _mark(self, count: int, *, is_whole: bool) -> None:
+        mark = {**self._about, "lines": count, "whole": is_whole}
+        try:
+            descriptor = os.open(_MARK, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return
+        try:
+            os.pwrite(descriptor, json.dumps(mark).encode().ljust(_MARK_BYTES), 0)
+        except OSError:
+            pass
+        finally:
+            os.close(descriptor)
 
     def close(self) -> None:
         os.close(self._fd)
 
 
-def read_journal(path: str) -> list[Json]:
-    """The events of a journal; a last line that was cut off by a crash does not count.
+_MARK = os.path.join(CACHE, "journal.json")
+_MARK_BYTES = 512
+
+
+def _sum_of(line: bytes) -> str:
+    return line.rpartition(b',"sum":"')[2][:-2].decode("ascii", "replace")
+
+
+def read_journal(folder: str) -> list[Json]:
+    """The events of a journal. A last line that a crash of the host has cut off does not count.
 
     Raises:
-        StepError: it is not a journal that we wrote.
+        StepError: it is not as we wrote it.
     """
     try:
-        with open(path, "rb") as file:
-            *lines, _ = file.read().split(b"\n")
+        with open(os.path.join(folder, "journal.jsonl"), "rb") as file:
+            *lines, rest = file.read().split(b"\n")
     except OSError as error:
         raise StepError(f"the journal cannot be read: {os_words(error)}") from None
-    events = []
+    events: list[Json] = []
+    total = ""
     for number, line in enumerate(lines, 1):
-        try:
-            event = json.loads(line)
-            events.append({"event": event["event"], **event})
-        except (ValueError, KeyError, TypeError):
-            raise StepError(f"line {number} of the journal is damaged") from None
+        body = line.rpartition(b',"sum":"')[0]
+        total = sha256(total.encode() + body).hexdigest()[:32]
+        if total != _sum_of(line):
+            raise StepError(f"line {number} of the journal is not as it was written")
+        events.append(json.loads(line))
     if not events or events[0]["event"] != "begin":
         raise StepError("the journal has no beginning")
+    mark = read_json(_MARK) or {}
+    if (mark.get("commit"), mark.get("boot")) == (events[0]["commit"], boot_id()):
+        is_whole = len(lines) == mark["lines"] and not (mark["whole"] and rest)
+        if not is_whole and (mark["whole"] or len(lines) != mark["lines"] - 1):
+            raise StepError(
+                f"the journal is cut off: it had {mark['lines']} lines and has {len(lines)}"
+            )
     return events
+
+
+def commit_of_journal(folder: str) -> str:
+    """The commit whose journal is in `folder`, where its other records cannot be read."""
+    try:
+        return str(read_journal(folder)[0]["commit"])
+    except StepError:
+        return UNKNOWN_COMMIT
 
 
 # --- package managers -----------------------------------------------------------------------------
@@ -1861,6 +2186,8 @@ def _mode_of(info: os.stat_result | None, default: int) -> int:
 WATCHDOG_PROGRAM = os.path.join(STATE, "watchdog.py")
 #: How long after an attempt that found the lock taken the timer tries again.
 WATCHDOG_RETRY_S = 5
+#: How often a revert that has failed is tried again, over 21 minutes in all.
+WATCHDOG_TRIES = 7
 
 # Everything that is not needed to start others comes after basic.target: bootup(7). The proxies are
 # named too, for those that have no default dependencies.
@@ -1900,7 +2227,8 @@ class Watchdog:
         self._makes_wants = makes_wants
         self.duration_s = max(duration_s, 1.0)
         kept = [sign if sign.isalnum() or sign in "-." else "_" for sign in commit]
-        self._timer = "deployer-watchdog-{}.timer".format("".join(kept))
+        self._name = "deployer-watchdog-{}".format("".join(kept))
+        self._timer = self._name + ".timer"
         self._children = Children(lambda: False)
 
     def arm(self, program: str) -> None:
@@ -1920,14 +2248,31 @@ class Watchdog:
         _keeping_time(BOOT_WANTS, lambda: replace_link(BOOT_LINK, BOOT_UNIT))
         for folder in (STATE, UNITS, BOOT_WANTS):
             sync_folder(folder)
+        self._start_timer(self._timer, self.duration_s)
+
+    def arm_again(self, tries: int) -> bool:
+        """Have a revert that has failed tried once more, each time later; false after the last.
+
+        What makes a revert fail may pass by itself: a full disk, a package manager at work.
+        """
+        if tries > WATCHDOG_TRIES:
+            return False
+        self._systemctl("stop", self._timer, self._name + "-try*.timer")
+        try:
+            self._start_timer(f"{self._name}-try{tries + 1}.timer", 5.0 * 2**tries)
+        except StepError:
+            return False
+        return True
+
+    def _start_timer(self, name: str, after_s: float) -> None:
         self._children.succeed(
             [
                 "systemd-run",
                 "--quiet",
                 "--collect",
-                "--unit=" + self._timer,
+                "--unit=" + name,
                 "--description=Take back a commit of deployer at its deadline",
-                f"--on-active={self.duration_s:.3f}s",
+                f"--on-active={after_s:.3f}s",
                 f"--on-unit-inactive={WATCHDOG_RETRY_S}s",
                 "--timer-property=AccuracySec=100ms",
                 "--property=SyslogIdentifier=deployer",
@@ -1949,7 +2294,7 @@ class Watchdog:
 
         Without `boot_too`, the boot unit belongs to another commit by now.
         """
-        self._systemctl("stop", self._timer)
+        self._systemctl("stop", self._timer, self._name + "-try*.timer")
         if not boot_too:
             return
         for path in (BOOT_LINK, BOOT_UNIT, BOOT_UNIT + ".new"):
@@ -2079,6 +2424,11 @@ def probe_request(change: Json) -> Json:
     return {"id": change["resource_id"], "kind": kind, "name": name, "query": query}
 
 
+#: The file that keeps room on the disk for a revert.
+RESERVE = "reserve"
+KEPT_GENERATIONS = 10
+
+
 class Apply:
     """One apply, from the refusals to the last look."""
 
@@ -2099,6 +2449,7 @@ class Apply:
         self._children.commit = runner.made_commit = self._commit["id"]
         self._is_watched = WATCHDOG and self._commit.get("watchdog", True) is not False
         self._watchdog: Watchdog | None = None
+        self._reserve_bytes = 0
 
     def run(self) -> Json:
         """Carry the plan out, and leave the commit pending.
@@ -2108,7 +2459,7 @@ class Apply:
             Gone: the controller went away, and all has been taken back again.
         """
         self._state.make()
-        self._state.lock({"who": self._commit.get("who", ""), "from": self._commit.get("from", "")})
+        self._state.lock({key: self._commit.get(key, "") for key in ("who", "from")})
         try:
             self._refuse_if_unwatched()
             self._refuse_if_under_way()
@@ -2133,13 +2484,17 @@ class Apply:
         going = self._state.under_way()
         if going is None:
             return
-        words = "has not been confirmed or reverted"
-        if going["state"] == "revert-failed":
-            words = f"could not be reverted; see {self._state.reverting}"
+        words = {
+            "pending": "has been neither confirmed nor reverted",
+            "reverting": "is half reverted",
+            "revert-failed": f"could not be reverted; see {self._state.reverting}",
+        }[going["state"]]
         raise Refusal(
             "pending",
-            "the commit {} of {} {}".format(going["commit"], going["who"], words),
-            commit=going["commit"],
+            "the commit {} of {} from {} {}".format(
+                going["commit"], going["who"] or "someone", going["from"] or "somewhere", words
+            ),
+            **{key: going[key] for key in ("commit", "state", "who", "from", "time")},
         )
 
     def _refuse_if_stale(self) -> None:
@@ -2170,7 +2525,7 @@ class Apply:
             entry = needed.setdefault(os.stat(folder).st_dev, [folder, 0])
             entry[1] += size
 
-        add(STATE, image_bytes + (2 << 20))
+        add(STATE, image_bytes + self._reserve_bytes + (2 << 20))
         for change in self._changes:
             if "after_content_b64" in change:
                 size = len(change["after_content_b64"]) * 3 // 4
@@ -2205,33 +2560,71 @@ class Apply:
             if entry["t"] == "file"
             and ((wide and has_kept_content(path)) or any(_covers(touched, path)))
         ]
-        self._refuse_if_full(sum(self._manifest[path]["s"] for path in kept))
+        self._reserve_bytes = self._room_to_revert(kept)
+        image_bytes = sum(self._manifest[path]["s"] for path in kept)
+        self._refuse_if_full(image_bytes)
         folder = os.path.join(STATE, "new-" + self._commit["id"])
-        os.mkdir(folder, 0o700)
         try:
-            self._write_images(folder, kept)
+            os.mkdir(folder, 0o700)
+            self._write_images(kept)
             self._write_records(folder, touched, wide)
+            self._reserve(folder)
             sync_folder(folder)
             self._arm(folder)
             os.rename(folder, self._state.pending)
             sync_folder(STATE)
         except Refusal:
-            remove_tree(folder)
+            self._clear_away(folder)
             raise
-        except OSError as error:
-            if self._watchdog:
-                self._watchdog.disarm()
+        except (StepError, OSError) as error:
+            self._clear_away(folder)
+            raise self._not_begun(error, image_bytes) from None
+
+    def _clear_away(self, folder: str) -> None:
+        """Nothing was changed: of the commit that was to begin, nothing stays."""
+        if os.path.isdir(self._state.pending):
+            try:
+                os.rename(self._state.pending, folder)
+            except OSError:
+                return  # the watchdog takes it back, and finds nothing changed
+        if self._watchdog:
+            self._watchdog.disarm()
+        try:
             remove_tree(folder)
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            free = os.statvfs(STATE)
-            raise Refusal(
-                "no-space",
-                f"there is no room for the before-images in {STATE}",
-                path=STATE,
-                needed_bytes=sum(self._manifest[path]["s"] for path in kept),
-                free_bytes=free.f_bavail * free.f_frsize,
-            ) from None
+            for ending in (".json", ".pack"):
+                remove_tree(os.path.join(IMAGES, self._commit["id"] + ending))
+        except OSError:
+            pass  # the next run sweeps it up
+
+    def _not_begun(self, error: StepError | OSError, image_bytes: int) -> Refusal:
+        if isinstance(error, StepError):
+            return Refusal("not-begun", error.message, output=error.output)
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            return Refusal("not-begun", f"{STATE} cannot be written to: {os_words(error)}")
+        free = os.statvfs(STATE)
+        return Refusal(
+            "no-space",
+            f"there is no room for the before-images in {STATE}",
+            path=STATE,
+            needed_bytes=image_bytes + self._reserve_bytes,
+            free_bytes=free.f_bavail * free.f_frsize,
+        )
+
+    def _room_to_revert(self, kept: list[str]) -> int:
+        """What a revert needs on the disk at most: one file beside its successor, its own records,
+        and what dpkg writes when it removes packages."""
+        largest = max((self._manifest[path]["s"] for path in kept), default=0)
+        with_packages = any(c["resource_id"].startswith("package:") for c in self._changes)
+        return largest + (1 << 20) + (_PACKAGE_MARGINS["/var/lib/dpkg"] if with_packages else 0)
+
+    def _reserve(self, folder: str) -> None:
+        """Take that room now, so that a disk that fills up meanwhile cannot prevent the revert."""
+        path = os.path.join(folder, RESERVE)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, self._reserve_bytes)
+        finally:
+            os.close(descriptor)
 
     def _arm(self, folder: str) -> None:
         self._watchdog = watchdog_of(read_json(os.path.join(folder, "meta.json")) or {})
@@ -2239,10 +2632,7 @@ class Apply:
             return
         try:
             self._watchdog.arm(os.path.join(folder, "runner.py"))
-        except (StepError, OSError) as error:
-            self._watchdog.disarm()
-            if isinstance(error, OSError):
-                raise
+        except StepError as error:
             raise Refusal(
                 "no-watchdog",
                 f"the watchdog cannot be armed: {error.message}",
@@ -2281,15 +2671,25 @@ class Apply:
         runs = any(run["handler"]["action"] == "run" for run in self._handlers)
         return runs or bool(kinds & {"package", "user", "command"})
 
-    def _write_images(self, folder: str, paths: list[str]) -> None:
-        images = ImageWriter(os.path.join(folder, "images.pack"))
-        for path in paths:
-            try:
-                self._manifest[path]["h"] = images.add(path)
-            except FileNotFoundError:
-                del self._manifest[path]
-        images.close()
+    def _write_images(self, paths: list[str]) -> None:
+        pack = os.path.join(IMAGES, self._commit["id"] + ".pack")
+        remove_tree(pack)  # of a run that died before its first change
+        images = ImageWriter(pack, known_images())
+        try:
+            for path in paths:
+                try:
+                    self._manifest[path]["h"] = images.add(path)
+                except FileNotFoundError:
+                    del self._manifest[path]
+        finally:
+            images.close()
         self._index = images.index
+        own = {name: place for name, place in self._index.items() if place[0] == images.name}
+        if own:
+            write_synced(pack[: -len("pack")] + "json", canonical_json(own))
+        else:
+            os.unlink(pack)
+        sync_folder(IMAGES)
 
     def _write_records(self, folder: str, touched: dict[str, bool], wide: bool) -> None:
         commit = self._commit
@@ -2329,6 +2729,9 @@ class Apply:
             "verified": [],
             "state": "pending",
             "generation": None,
+            "sequence": self._state.next_sequence(),
+            "keep": int(commit.get("keep") or KEPT_GENERATIONS),
+            "packs": sorted({place[0].rpartition(".")[0] for place in self._index.values()}),
             "deadline": deadline,
             "rollback_duration_s": float(commit.get("rollback_duration_s") or 0),
             "boot_id": boot_id(),
@@ -2339,15 +2742,17 @@ class Apply:
         write_synced(os.path.join(folder, "plan.json"), plan_text)
         write_synced(os.path.join(folder, "meta.json"), canonical_json(meta))
         write_synced(os.path.join(folder, "runner.py"), self._runner.source)
-        journal = Journal(os.path.join(folder, "journal.jsonl"))
-        journal.write(
-            "begin",
-            commit=commit["id"],
-            before=sha256(before).hexdigest(),
-            plan=sha256(plan_text).hexdigest(),
-        )
-        journal.write("deadline", deadline=deadline, watched=self._is_watched)
-        journal.close()
+        journal = Journal(folder, commit["id"])
+        try:
+            journal.write(
+                "begin",
+                commit=commit["id"],
+                before=sha256(before).hexdigest(),
+                plan=sha256(plan_text).hexdigest(),
+                watched=self._is_watched,
+            )
+        finally:
+            journal.close()
 
     def _units(self) -> dict[str, Json]:
         """The units that the plan acts on, as systemd shows them now."""
@@ -2357,7 +2762,7 @@ class Apply:
     # 4. changes
 
     def _carry_out(self) -> Json:
-        journal = Journal(os.path.join(self._state.pending, "journal.jsonl"))
+        journal = Journal(self._state.pending, self._commit["id"])
         apt = Apt(self._children, lambda text: self._runner.event("output", text=text))
         self._steps = Steps(self._children, apt, self._manifest)
         doing = ""
@@ -2387,6 +2792,8 @@ class Apply:
             raise
         except StepError as error:
             self._fail(journal, doing, error)
+        except OSError as error:
+            self._fail(journal, doing, StepError(f"{error.filename or STATE}: {os_words(error)}"))
         except Exception as error:  # whatever it was, the host must go back
             self._fail(journal, doing, StepError(f"{type(error).__name__}: {error}"))
         finally:
@@ -2459,6 +2866,7 @@ class Apply:
         journal.write("handler", name=handler["name"], unit=handler.get("unit", ""))
         self._runner.step(self._n, self._total, resource_id, handler["action"])
         run_handler(self._children, handler)
+        journal.write("handled", name=handler["name"])
         seconds = round(time.monotonic() - started, 3)
         self._runner.step(self._n, self._total, resource_id, handler["action"], seconds=seconds)
 
@@ -2473,7 +2881,7 @@ class Apply:
     # 6. back again
 
     def _take_back(self, journal: Journal, why: str) -> Json:
-        journal.write("failed", why=why)
+        journal.try_to_write("failed", why=why)
         return Revert(self._runner, self._commit["id"], why).run()
 
     def _fail(self, journal: Journal, doing: str, error: StepError) -> None:
@@ -2627,9 +3035,9 @@ class PutBack:
         """`left` tells how the apply left things, given how they are; `folder` is the commit's."""
         self._before = before
         self._then: Manifest = before["manifest"]
-        self._images = Images(os.path.join(folder, "images.pack"), before["images"])
-        self._aside_pack = os.path.join(folder, "aside.pack")
-        self._aside = Images(self._aside_pack, {})
+        self._folder = folder
+        self._images = Images(IMAGES, before["images"])
+        self._aside = Images(folder, {})
         self._foreign: dict[str, Entry] = {}
         self._skipped: set[str] = set()
         self.kept: dict[str, str] = {}
@@ -2643,7 +3051,7 @@ class PutBack:
         else:  # an earlier revert died on its way: what differs by now may be its own doing
             self._foreign, self.kept = edits["foreign"], edits["kept"]
             self._skipped = set(edits["skipped"])
-            self._aside = Images(self._aside_pack, edits["aside"])
+            self._aside = Images(folder, edits["aside"])
 
     # what others have done since
 
@@ -2680,16 +3088,20 @@ class PutBack:
     def _keep_aside(self, record: str) -> None:
         """Copy what others have made, since a purge would take it with it, and write down what it
         is, in case that this revert does not come to its end."""
-        remove_tree(self._aside_pack)
-        writer = ImageWriter(self._aside_pack)
-        for path, entry in self._foreign.items():
-            if entry["t"] == "file" and is_below(path, ETC):
-                try:
-                    entry["h"] = writer.add(path)
-                except OSError:
-                    continue
-        writer.close()
-        self._aside = Images(self._aside_pack, writer.index)
+        pack = os.path.join(self._folder, "aside.pack")
+        remove_tree(pack)
+        writer = ImageWriter(pack)
+        try:
+            for path, entry in self._foreign.items():
+                if entry["t"] == "file" and is_below(path, ETC):
+                    try:
+                        entry["h"] = writer.add(path)
+                    except OSError as error:
+                        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+                            raise
+        finally:
+            writer.close()
+        self._aside = Images(self._folder, writer.index)
         edits = {
             "foreign": self._foreign,
             "skipped": sorted(self._skipped),
@@ -2858,10 +3270,12 @@ def _left_by(
 class Revert:
     """Takes one commit back, in reverse order, and says honestly what it could not."""
 
-    def __init__(self, runner: Runner, commit: str, why: str, *, is_booting: bool = False) -> None:
-        """While the host `is_booting`, services are not waited for: they wait for us."""
+    def __init__(self, runner: Runner, commit: str, why: str, *, event: str = "revert") -> None:
+        """While the host is booting (`event`), services are not waited for: they wait for us."""
         self._runner = runner
-        self._is_booting = is_booting
+        self._event = event
+        self._is_booting = event == "boot"
+        self._is_damaged = False
         self._children = Children(lambda: False)  # nothing interrupts the way back
         self._state = runner.state
         self._commit = check_name(commit)
@@ -2877,8 +3291,7 @@ class Revert:
         Raises:
             Refusal: it is not pending, or another run is at work on it.
         """
-        self._claim()
-        folder = self._state.reverting
+        folder = self._claim()
         kept: dict[str, str] = {}
         self._watchdog = watchdog_of(read_json(os.path.join(folder, "meta.json")) or {})
         keeper = Keeper(self._watchdog)
@@ -2890,32 +3303,58 @@ class Revert:
         except StepError as error:
             words = f"{error.message}; nothing is guessed, and {folder} is left for you to look at"
             self._failed.append({"resource_id": "journal", "message": words})
+            self._is_damaged = True
         else:
-            kept = self._back(folder)
+            kept = self._persist(folder)
         finally:
             keeper.stop()
         return self._end(folder, kept)
 
-    def _claim(self) -> None:
+    def _claim(self) -> str:
         self._state.make()
         self._state.lock({"who": "a revert", "from": os.uname().nodename})
-        for folder in (self._state.pending, self._state.reverting):
-            meta = read_json(os.path.join(folder, "meta.json")) or {}
-            if meta.get("commit") == self._commit:
-                try:
-                    os.rename(folder, self._state.reverting)
-                    sync_folder(STATE)
-                    return
-                except FileNotFoundError:
-                    continue
-        state = self._state.state_of(self._commit)
-        if self._state.under_way() is None:
-            self._state.unlock()
-        raise Refusal("not-pending", f"the commit {self._commit} is {state}", state=state)
+        try:
+            folder = self._state.claim(self._commit, self._event)
+            note(folder, state="reverting", why=self._why)
+            sync_folder(STATE)
+        except Refusal:
+            if self._state.under_way() is None:
+                self._state.unlock()
+            raise
+        except OSError:
+            folder = self._state.reverting
+            if not os.path.isdir(folder):
+                self._state.unlock()
+                raise
+        try:
+            remove_tree(os.path.join(folder, RESERVE))
+        except OSError:
+            pass
+        return folder
+
+    def _persist(self, folder: str) -> dict[str, str]:
+        """Go the way back, and again where something fails that may pass by itself."""
+        kept: dict[str, str] = {}
+        for pause_s in (0.0, 0.3, 1.5):
+            time.sleep(pause_s)
+            self._failed.clear()
+            self._n = 0
+            try:
+                kept = self._back(folder)
+            except StepError as error:
+                self._failed.append({"resource_id": "revert", "message": error.message})
+            except OSError as error:
+                message = f"{error.filename or STATE}: {os_words(error)}"
+                self._failed.append({"resource_id": "revert", "message": message})
+            if not self._failed:
+                break
+        return kept
 
     def _read(self, folder: str) -> None:
         """Load what the apply wrote down; every part must be what the journal says it is."""
-        journal = read_journal(os.path.join(folder, "journal.jsonl"))
+        journal = read_journal(folder)
+        self._journal = Journal(folder, self._commit)
+        self._journal.try_to_write("revert", why=self._why)
         self._before = read_record(folder, "before.json", journal[0].get("before"))
         plan = read_record(folder, "plan.json", journal[0].get("plan"))
         applied = [event for event in journal if event["event"] == "applied"]
@@ -2941,19 +3380,24 @@ class Revert:
             self._before, lambda start: _left_by(then, self._after, start, written), folder
         )
         self._stop_services()
+        self._journal.try_to_write("services-stopped")
         if self._before["packages"] is not None:
             self._change_packages()
             self._try("packages", put_back.give_back_foreign)
+            self._journal.try_to_write("packages-back")
         put_back.run()
         self._remove_users()
         self._say("command", "user", *PATH_KINDS)
+        self._journal.try_to_write("files-back")
         self._start_services()
+        self._journal.try_to_write("services-back")
         put_back.failed.clear()
         put_back.run()  # tools and services that ran above have touched files again
         self._failed += [
             {"resource_id": path, "message": why} for path, why in put_back.failed.items()
         ]
         self._look_again(put_back.kept)
+        self._journal.try_to_write("looked-again", failed=len(self._failed))
         return put_back.kept
 
     def _try(self, resource_id: str, act: Callable[[], None]) -> None:
@@ -3109,38 +3553,92 @@ class Revert:
                 self._failed.append({"resource_id": change["resource_id"], "message": words})
 
     def _end(self, folder: str, kept: dict[str, str]) -> Json:
-        state = "revert-failed" if kept or self._failed else "reverted"
+        shown = [
+            {"path": path, "why": why, **self._texts_of(path)} for path, why in sorted(kept.items())
+        ]
         result = {
             "commit": self._commit,
-            "state": state,
-            "kept": [{"path": path, "why": why} for path, why in sorted(kept.items())],
+            "state": "revert-failed" if kept or self._failed else "reverted",
+            "kept": shown,
             "failed": self._failed,
             "certificates_kept": [],
         }
-        meta = read_json(os.path.join(folder, "meta.json")) or {"commit": self._commit}
-        meta.update(result, why=self._why, ended=now_text(), generation=None)
-        write_synced(os.path.join(folder, "meta.json"), canonical_json(meta))
+        about = {
+            **result,
+            "kept": [{"path": item["path"], "why": item["why"]} for item in shown],
+            "why": self._why,
+            "ended": now_text(),
+            "generation": None,
+        }
+        try:
+            if not self._failed:
+                self._close(folder, about)
+        except OSError as error:
+            message = f"its end cannot be noted: {error.filename or STATE}: {os_words(error)}"
+            self._failed.append({"resource_id": "revert", "message": message})
+            result["state"] = about["state"] = "revert-failed"
         if self._failed:
-            remove_tree(os.path.join(folder, "edits.json"))  # the next try looks anew
-            self._release()
-            return result  # it stays where it is, for another try or for a person
-        if kept:
+            self._keep_for_another_try(folder, about)
+        elif self._watchdog:
+            self._watchdog.disarm()
+        self._state.unlock()
+        return result
+
+    def _close(self, folder: str, about: Json) -> None:
+        """The commit is over: leave a record, and its journal too where files were kept."""
+        note(folder, **about)
+        sync_folder(folder)
+        if about["kept"]:
             os.rename(folder, os.path.join(self._state.reverted, self._commit))
         else:
             record = os.path.join(self._state.reverted, self._commit + ".json")
-            write_synced(record, canonical_json(meta))
+            remove_tree(record + ".new")
+            os.link(os.path.join(folder, "meta.json"), record + ".new")
+            os.rename(record + ".new", record)
+            sync_folder(self._state.reverted)
             gone = os.path.join(STATE, "gone-" + self._commit)
             os.rename(folder, gone)
-            remove_tree(gone)
-        sync_folder(self._state.reverted)
-        sync_folder(STATE)
-        self._release()
-        return result
+            self._try_to(lambda: remove_tree(gone))
+        self._try_to(lambda: sync_folder(self._state.reverted))
+        self._try_to(lambda: sync_folder(STATE))
+        self._try_to(self._state.prune_images)
 
-    def _release(self) -> None:
-        if self._watchdog:
+    @staticmethod
+    def _try_to(act: Callable[[], None]) -> None:
+        """What the next run would do as well."""
+        try:
+            act()
+        except OSError:
+            pass
+
+    def _keep_for_another_try(self, folder: str, about: Json) -> None:
+        """It stays where it is, for another try of the watchdog or of a person."""
+        tries = int((read_json(os.path.join(folder, "meta.json")) or {}).get("tries", 0)) + 1
+        self._try_to(lambda: note(folder, **about, tries=tries))
+        self._try_to(lambda: remove_tree(os.path.join(folder, "edits.json")))  # it looks anew
+        if self._watchdog and not (self._is_damaged or self._watchdog.arm_again(tries)):
+            self._is_damaged = True
+        if self._watchdog and self._is_damaged:
             self._watchdog.disarm()
-        self._state.unlock()
+
+    def _texts_of(self, path: str) -> Json:
+        """What a kept file held before the commit and holds now, where the plan lets it be seen."""
+        changes = {c["resource_id"].partition(":")[2]: c for c in self._changes}
+        if path not in changes or changes[path].get("secret"):
+            return {}
+        was = self._before["manifest"].get(path)
+        texts: Json = {}
+        images = Images(IMAGES, self._before["images"])
+        try:
+            former = images.read(was["h"]) if was else None
+            now = b"".join(chunks_of(path)) if look_at(path) else None
+        except (StepError, OSError, KeyError):
+            return {}
+        for key, content in (("former_b64", former), ("now_b64", now)):
+            if content is not None and (len(content) > SHOWN_BYTES or b"PRIVATE KEY" in content):
+                return {}
+            texts[key] = to_b64(content) if content is not None else None
+        return texts
 
 
 _RUNNING_OR_ON_ITS_WAY = ("active", "reloading", "activating", "deactivating")
@@ -3238,10 +3736,15 @@ class Undo:
                 "no-generation",
                 "there is no generation to go back to: nothing was applied here yet",
             )
-        if not 0 <= self._to < last:
+        first = last
+        while first > 1 and os.path.isdir(os.path.join(state.generations, str(first - 1))):
+            first -= 1
+        oldest = 0 if first == 1 else first  # the state from before all of them, or what is kept
+        if not oldest <= self._to < last:
+            kept = f"{oldest} to {last - 1}" if oldest < last else "none but the last"
             raise Refusal(
                 "no-generation",
-                f"there is no generation {self._to} to go back to; the host has 0 to {last - 1}",
+                f"there is no generation {self._to} to go back to; the host has kept {kept}",
             )
         self._numbers = range(last, self._to, -1)
         self._wanted: dict[str, Json] = {}
@@ -3272,14 +3775,14 @@ class Undo:
 
     def _add(self, number: int, folder: str) -> None:
         try:
-            journal = read_journal(os.path.join(folder, "journal.jsonl"))
+            journal = read_journal(folder)
             before = read_record(folder, "before.json", journal[0].get("before"))
             plan = read_record(folder, "plan.json", journal[0].get("plan"))
             applied = [event for event in journal if event["event"] == "applied"]
             after = read_record(folder, "after.json", applied[-1].get("after"))
         except (StepError, IndexError) as error:
             raise Refusal("no-generation", f"generation {number} cannot be read: {error}") from None
-        images = Images(os.path.join(folder, "images.pack"), before["images"])
+        images = Images(IMAGES, before["images"])
         begun = {event.get("resource_id") for event in journal if event["event"] == "intent"}
         for change in reversed(plan["changes"]):
             if change["resource_id"] not in begun:
@@ -3356,7 +3859,17 @@ def former_path(path: str, entry: Entry, images: Images) -> Json | None:
     return item
 
 
-REQUESTS = ("facts", "probe", "apply", "confirm", "revert", "history", "undo", "connect")
+REQUESTS = (
+    "facts",
+    "probe",
+    "apply",
+    "confirm",
+    "revert",
+    "abandon",
+    "history",
+    "undo",
+    "connect",
+)
 
 
 class Runner:
@@ -3375,7 +3888,9 @@ class Runner:
         self._current: Any = None
         self._own_commit = ""
         self.made_commit = ""  # the last one that this very process has worked on
+        self._duration_s = 0.0
         self._confirm_until = 0.0  # of our own commit, in monotonic time
+        self._is_extended = False
 
     # requests, in a thread of their own
 
@@ -3396,6 +3911,8 @@ class Runner:
         while True:
             with self._arrived:
                 while not self._requests and not self.channel.gone.is_set():
+                    if self._is_extended:
+                        self._extend()
                     if self._own_commit and time.monotonic() >= self._confirm_until:
                         self._take_back("it was not confirmed in time")
                     left_s = self._confirm_until - time.monotonic()
@@ -3438,8 +3955,10 @@ class Runner:
             "facts": facts(),
             "packages": package_versions(names, self.children) if names else {},
             "deployer": {
+                "lock": self.state.holder(),
                 "pending": self.state.under_way(),
                 "generation": self.state.last_generation(),
+                "last": self.state.last_ended(),
             },
         }
 
@@ -3449,37 +3968,73 @@ class Runner:
     def _apply(self, request: Json) -> Json:
         reply = Apply(self, request).run()
         self._own_commit = request["commit"]["id"]
-        duration_s = float(request["commit"]["rollback_duration_s"])
-        self._confirm_until = time.monotonic() + duration_s
+        self._duration_s = float(request["commit"]["rollback_duration_s"])
+        self._confirm_until = time.monotonic() + self._duration_s
         return reply
+
+    def _extend(self) -> None:
+        """The controller lives and works on our commit: its time begins anew."""
+        self._is_extended = False
+        if self._own_commit:
+            self._confirm_until = time.monotonic() + self._duration_s
+            watchdog = watchdog_of(self.state.under_way_meta())
+            if watchdog:
+                watchdog.extend()
 
     def _confirm(self, request: Json) -> Json:
         commit = check_name(request["commit"])
-        pending = self.state.pending
-        meta = read_json(os.path.join(pending, "meta.json"))
-        if not meta or meta.get("commit") != commit:
-            raise self._not_pending(commit)
+        going = self.state.under_way()
+        if going is None or (going["commit"], going["state"]) != (commit, "pending"):
+            raise self.state.not_pending(commit)
         self.state.lock({"who": "a confirm", "from": os.uname().nodename})
         number = self.state.last_generation() + 1
+        path = os.path.join(self.state.pending, "meta.json")
+        meta = read_json(path)
+        if meta is None:
+            raise StepError("meta.json is damaged, and a commit without it cannot be confirmed")
         meta.update(state="confirmed", generation=number, verified=request.get("verified", []))
         try:
-            write_synced(os.path.join(pending, "meta.json"), canonical_json(meta))
-            os.rename(pending, os.path.join(self.state.generations, str(number)))
-        except FileNotFoundError:
-            raise self._not_pending(commit) from None
-        folder = os.path.join(self.state.generations, str(number))
-        for path in (folder, self.state.generations, STATE):
-            sync_folder(path)
-        watchdog = watchdog_of(meta)
-        if watchdog:
-            watchdog.disarm()
+            remove_tree(os.path.join(self.state.pending, RESERVE))
+            write_synced(path, canonical_json(meta))
+            folder = self.state.claim(commit, "confirm")
+        except OSError as error:
+            words = f"{error.filename or STATE}: {os_words(error)}"
+            raise StepError(f"the confirmation cannot be noted: {words}") from None
         self._own_commit = ""
+        self._after_confirm(folder, meta)
         self.state.unlock()
         return {"commit": commit, "state": "confirmed", "generation": number}
 
-    def _not_pending(self, commit: str) -> Refusal:
-        state = self.state.state_of(commit)
-        return Refusal("not-pending", f"the commit {commit} is {state}", state=state)
+    def _after_confirm(self, folder: str, meta: Json) -> None:
+        """The commit is confirmed, whatever happens to this."""
+        for path in (folder, self.state.generations, STATE):
+            try:
+                sync_folder(path)
+            except OSError as error:
+                self.event("output", text=f"{path} cannot be synced: {os_words(error)}\n")
+        watchdog = watchdog_of(meta)
+        try:
+            if watchdog:
+                watchdog.disarm()
+            self.state.prune(max(1, int(meta["keep"])))
+        except OSError as error:
+            self.event("output", text=f"not all could be cleared away: {os_words(error)}\n")
+
+    def _abandon(self, request: Json) -> Json:
+        """Leave the host as it is, and let the commit whose revert has failed be over."""
+        commit = check_name(request["commit"])
+        self.state.make()
+        self.state.lock({"who": "an abandon", "from": os.uname().nodename})
+        try:
+            watchdog = watchdog_of(self.state.under_way_meta())
+            folder = self.state.claim(commit, "abandon")
+            note(folder, state="abandoned", ended=now_text())
+            sync_folder(self.state.abandoned)
+            if watchdog:
+                watchdog.disarm()
+        finally:
+            self.state.unlock()
+        return {"commit": commit, "state": "abandoned"}
 
     def _revert(self, request: Json) -> Json:
         reply = Revert(self, request["commit"], str(request.get("why", ""))).run()
@@ -3510,8 +4065,8 @@ class Runner:
         commit, self._own_commit = self._own_commit, ""
         try:
             self._revert({"commit": commit, "why": why})
-        except Refusal:
-            pass  # someone else has decided about it
+        except (Refusal, OSError):
+            pass  # someone else has decided about it, or the watchdog is left to do so
 
     def _tell_alive(self) -> None:
         while not self.channel.gone.wait(ALIVE_EVERY_S):
@@ -3564,6 +4119,11 @@ class Runner:
         if "request" in message:
             with self._arrived:
                 self._requests.append(message)
+                self._arrived.notify()
+            return
+        if "extend" in message:
+            with self._arrived:
+                self._is_extended = message["extend"] == self._own_commit
                 self._arrived.notify()
             return
         relay = self._relays.get(message.get("relay", -1))
@@ -3635,18 +4195,17 @@ def revert_alone(commit: str, why: str) -> tuple[bool, str]:
     try:
         state.lock({"who": "the watchdog", "from": os.uname().nodename})
     except Refusal as refusal:
-        return True, f"commit {commit} is left alone: {refusal.reply['message']}"
+        return True, f"commit {commit} {_leave_alone(refusal.reply)}"
     going = state.under_way()
     if going is None or going["commit"] != commit:
         words = f"commit {commit} is {state.state_of(commit)}; there is nothing to take back"
         Watchdog(commit, duration_s=0, makes_wants=False).disarm(boot_too=going is None)
         return True, words
-    is_booting = why == "boot"
-    if is_booting and state.under_way_meta().get("boot_id") == boot_id():
+    if why == "boot" and state.under_way_meta().get("boot_id") == boot_id():
         return True, f"commit {commit} is left alone: this is still the boot that it was made in"
-    if is_booting:  # D-Bus comes after us too: apt would wait for it, systemctl does not need it
+    if why == "boot":  # D-Bus comes after us too: apt would wait for it, systemctl does not need it
         CHILD_ENVIRONMENT["DBUS_SYSTEM_BUS_ADDRESS"] = "unix:path=/nonexistent"
-    reply = Revert(runner, commit, why, is_booting=is_booting).run()
+    reply = Revert(runner, commit, why, event=why).run()
     words = f"commit {commit} of {going['who']} from {going['from']}: {_WHYS[why]}; "
     left = [f"{item['path']}: {item['why']}" for item in reply["kept"]]
     left += [f"{item['resource_id']}: {item['message']}" for item in reply["failed"]]
@@ -3654,6 +4213,32 @@ def revert_alone(commit: str, why: str) -> tuple[bool, str]:
         return True, words + "it was reverted, and the host is as it was before"
     what = "it could not be reverted" if reply["failed"] else "it was reverted, but for"
     return not reply["failed"], " ".join(f"{words}{what}: {'; '.join(left)}".split())
+
+
+def _leave_alone(holder: Json) -> str:
+    """Leave a commit to the runner that holds the lock; but one that hangs is ended.
+
+    It extends its time as long as it works, and acts by itself at the deadline: one that still has
+    the lock a while after that does neither.
+    """
+    known = read_json(_HUNG) or {}
+    process = {"pid": holder.get("pid"), "started": holder.get("started")}
+    now_s = time.monotonic()
+    if {key: known.get(key) for key in process} != process:
+        write_synced(_HUNG, json.dumps({**process, "seen_s": now_s}).encode())
+    elif (
+        now_s - known["seen_s"] > HUNG_AFTER_S
+        and process["pid"]
+        and started_at(process["pid"]) == process["started"]
+    ):
+        os.kill(process["pid"], signal.SIGKILL)
+        return f"is taken from process {process['pid']}, which hangs and was killed"
+    return f"is left alone: {holder['message']}"
+
+
+_HUNG = os.path.join(CACHE, "hung.json")
+#: How long after its deadline a runner may still have the lock.
+HUNG_AFTER_S = 60.0
 
 
 def main_alone(arguments: list[str]) -> int:

@@ -185,6 +185,7 @@ def local_runner(folder: Path, *, python: str | None = None, **settings: Any) ->
         (folder / name).mkdir(exist_ok=True)
         settings[name] = str(folder / name)
     settings["state"] = str(folder / "var_lib" / "deployer")
+    (folder / "cache").mkdir(exist_ok=True)
     settings["cache"] = str(folder / "cache")
     settings.setdefault("watchdog", False)  # the machine's systemd is not the folder's
     if python:

@@ -45,7 +45,9 @@ def test_facts_have_ansible_names(runner: RunnerProcess) -> None:
     assert facts["ansible_python_version"] == runner.hello["python"]
     assert facts["ansible_user_id"] == me()
     assert facts["ansible_distribution_major_version"].isdigit()
-    assert reply["deployer"] == {"pending": None, "generation": 0}
+    assert reply["deployer"] == {
+        "lock": None, "pending": None, "generation": 0, "last": None
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["-o", "a b", "", "../x", "a;b"])
