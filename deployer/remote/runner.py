@@ -1130,11 +1130,14 @@ def now_text() -> str:
 
 
 def note(folder: str, **details: Any) -> None:
-    """Add to a commit's ``meta.json``; a damaged one is left for a person to look at."""
+    """Add to a commit's ``meta.json``; a damaged one is kept beside it for a person to look at."""
     path = os.path.join(folder, "meta.json")
     meta = read_json(path)
-    if meta is not None:
-        write_synced(path, canonical_json({**meta, **details}))
+    if meta is None:
+        meta = {"commit": commit_of_journal(folder)}
+        if look_at(path) is not None:
+            os.rename(path, path + ".damaged")
+    write_synced(path, canonical_json({**meta, **details}))
 
 
 def remove_tree(path: str) -> None:
@@ -1178,6 +1181,14 @@ FOLDERS = {
     "abandoned": "abandoned",
 }
 UNKNOWN_COMMIT = "unknown"
+#: What every record of the history has, also where a commit's own was damaged.
+_EMPTY_RECORD: Json = {
+    **dict.fromkeys(("who", "from", "time", "digest", "state"), ""),
+    "changes": [],
+    "verified": [],
+    "generation": None,
+    "sequence": 0,
+}
 #: Records of reverted commits are small; the newest so many are kept.
 KEPT_RECORDS = 200
 
@@ -1366,10 +1377,8 @@ class StateFolder:
         known = {record["commit"]: record for record in records if record and "commit" in record}
         going = self.under_way()
         if going is not None:
-            known[going["commit"]] = {
-                "digest": "", "changes": [], "verified": [],
-                **self.under_way_meta(), **going, "generation": None,
-            }  # fmt: skip
+            known[going["commit"]] = {**self.under_way_meta(), **going, "generation": None}
+        known = {commit: {**_EMPTY_RECORD, **record} for commit, record in known.items()}
 
         def age(record: Json) -> tuple[int, str, str]:
             return record.get("sequence", 0), record.get("time", ""), record["commit"]
