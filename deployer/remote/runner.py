@@ -2467,8 +2467,11 @@ class Apply:
             Refusal: nothing was changed, or all has been taken back again.
             Gone: the controller went away, and all has been taken back again.
         """
-        self._state.make()
-        self._state.lock({key: self._commit.get(key, "") for key in ("who", "from")})
+        try:
+            self._state.make()
+            self._state.lock({key: self._commit.get(key, "") for key in ("who", "from")})
+        except OSError as error:
+            raise self._not_begun(error, 0) from None
         try:
             self._refuse_if_unwatched()
             self._refuse_if_under_way()
@@ -2608,7 +2611,7 @@ class Apply:
     def _not_begun(self, error: StepError | OSError, image_bytes: int) -> Refusal:
         if isinstance(error, StepError):
             return Refusal("not-begun", error.message, output=error.output)
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not os.path.isdir(STATE):
             return Refusal("not-begun", f"{STATE} cannot be written to: {os_words(error)}")
         free = os.statvfs(STATE)
         return Refusal(
@@ -3954,6 +3957,9 @@ class Runner:
             return {
                 "error": {"code": "bad-request", "message": "the request is not whole: " + words}
             }
+        except OSError as error:
+            words = f"{error.filename or STATE}: {os_words(error)}"
+            return {"error": {"code": "internal", "message": words}}
         except Exception as error:  # the controller must get an answer
             words = f"{type(error).__name__}: {error}"
             return {"error": {"code": "internal", "message": words}}
@@ -4262,6 +4268,8 @@ def main_alone(arguments: list[str]) -> int:
         is_well, words = revert_alone(check_name(given["--revert"]), given["--why"])
     except Refusal as refusal:
         is_well, words = False, str(refusal.reply["message"])
+    except OSError as error:
+        is_well, words = False, f"{error.filename or STATE}: {os_words(error)}"
     sys.stdout.write(words + "\n")
     return 0 if is_well else 1
 
