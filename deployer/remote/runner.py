@@ -148,6 +148,31 @@ def os_words(error: OSError) -> str:
 # --- framing --------------------------------------------------------------------------------------
 
 
+class Bell:
+    """Wakes one thread that waits for it, or lets its time pass.
+
+    The waits of `threading` follow the wall clock before Python 3.10: a clock that is set back
+    makes them last longer. Those of select(2) do not.
+    """
+
+    def __init__(self) -> None:
+        self._heard, self._rope = os.pipe()
+
+    def ring(self) -> None:
+        os.write(self._rope, b"!")
+
+    def wait(self, timeout_s: float | None) -> bool:
+        """Whether it was rung, before or meanwhile."""
+        is_rung = bool(select.select([self._heard], [], [], timeout_s)[0])
+        if is_rung:
+            os.read(self._heard, 1 << 12)
+        return is_rung
+
+    def remove(self) -> None:
+        os.close(self._heard)
+        os.close(self._rope)
+
+
 class Channel:
     """Length-framed JSON over two file descriptors; `send` may be called from any thread."""
 
@@ -2340,7 +2365,7 @@ class Keeper:
     """Extends a watchdog's time for as long as this process lives and works, until `stop`."""
 
     def __init__(self, watchdog: Watchdog | None) -> None:
-        self._stopped = threading.Event()
+        self._stopped = Bell()
         self._thread: threading.Thread | None = None
         if watchdog:
             self._thread = threading.Thread(target=self._keep, args=(watchdog,), daemon=True)
@@ -2351,9 +2376,10 @@ class Keeper:
             watchdog.extend()
 
     def stop(self) -> None:
-        self._stopped.set()
         if self._thread:
+            self._stopped.ring()
             self._thread.join()
+        self._stopped.remove()
 
 
 def _keeping_time(folder: str, act: Callable[[], Any]) -> None:
@@ -3052,8 +3078,11 @@ class PutBack:
         self._aside = Images(folder, {})
         self._foreign: dict[str, Entry] = {}
         self._skipped: set[str] = set()
+        self._occupied: dict[str, str] = {}  # folders of ours that hold what others have made
+        self._lost: dict[str, str] = {}
         self.kept: dict[str, str] = {}
         self.failed: dict[str, str] = {}
+        self._remove_temporaries()
         start = manifest_of(before["touched"])
         self._left = left(start)
         edits = read_json(os.path.join(folder, "edits.json"))
@@ -3064,6 +3093,13 @@ class PutBack:
             self._foreign, self.kept = edits["foreign"], edits["kept"]
             self._skipped = set(edits["skipped"])
             self._aside = Images(folder, edits["aside"])
+
+    def _remove_temporaries(self) -> None:
+        """A run that died between two operations may have left a path's successor beside it."""
+        for path in {**self._then, **self._before["touched"]}:
+            temporary = temporary_name(path)
+            if look_at(temporary) is not None:
+                os.unlink(temporary)
 
     # what others have done since
 
@@ -3138,12 +3174,22 @@ class PutBack:
                     raise StepError("no copy of it could be made")
                 self._make(path, entry, self._aside)
             except (OSError, StepError) as error:
-                self.failed[path] = f"the revert has lost it: {error}"
+                self._lost[path] = f"the revert has lost it: {error}"
+
+    def all_kept(self) -> dict[str, str]:
+        """What stays as others have made it, and why."""
+        return {**self.kept, **self._occupied}
+
+    def all_failed(self) -> dict[str, str]:
+        """What could not be put back, and why."""
+        return {**self._lost, **self.failed}
 
     # back
 
     def run(self) -> None:
         """Put back everything but what others have changed; may be called again."""
+        self.failed.clear()
+        self._occupied.clear()
         current = manifest_of(self._before["touched"])
         for path in list(current):
             if (
@@ -3192,8 +3238,9 @@ class PutBack:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-            if _others_in(path) and not any(is_below(other, path) for other in self.kept):
-                self.kept[path] = "it holds what this commit has not made"
+            known = {**self.kept, **self.failed}
+            if _others_in(path) and not any(is_below(other, path) for other in known):
+                self._occupied[path] = "it holds what this commit has not made"
 
     def _is_left_alone(self, path: str) -> bool:
         """Without other programs at work, only touched paths, links and folders are mended."""
@@ -3403,14 +3450,14 @@ class Revert:
         self._journal.try_to_write("files-back")
         self._start_services()
         self._journal.try_to_write("services-back")
-        put_back.failed.clear()
         put_back.run()  # tools and services that ran above have touched files again
         self._failed += [
-            {"resource_id": path, "message": why} for path, why in put_back.failed.items()
+            {"resource_id": path, "message": why} for path, why in put_back.all_failed().items()
         ]
-        self._look_again(put_back.kept)
+        kept = put_back.all_kept()
+        self._look_again(kept)
         self._journal.try_to_write("looked-again", failed=len(self._failed))
-        return put_back.kept
+        return kept
 
     def _try(self, resource_id: str, act: Callable[[], None]) -> None:
         try:
@@ -3894,7 +3941,8 @@ class Runner:
         self.children = Children(channel.gone.is_set)
         self._relays: dict[int, Relay] = {}
         self._requests: list[Json] = []
-        self._arrived = threading.Condition()
+        self._queueing = threading.Lock()
+        self._arrived = Bell()
         self._wake_in, self._wake_out = os.pipe()
         self._talking = threading.Lock()
         self._current: Any = None
@@ -3921,23 +3969,29 @@ class Runner:
 
     def _work(self) -> None:
         while True:
-            with self._arrived:
-                while not self._requests and not self.channel.gone.is_set():
-                    if self._is_extended:
-                        self._extend()
-                    if self._own_commit and time.monotonic() >= self._confirm_until:
-                        self._take_back("it was not confirmed in time")
-                    left_s = self._confirm_until - time.monotonic()
-                    self._arrived.wait(max(0.0, left_s) if self._own_commit else None)
-                if self.channel.gone.is_set():
-                    break
-                request = self._requests.pop(0)
+            request = self._next_request()
+            if request is None:
+                break
             self._current = request.get("id")
             answer = self._answer(request)
             with self._talking:
                 self._current = None
                 self.channel.send({"id": request.get("id"), **answer})
         self._leave()
+
+    def _next_request(self) -> Json | None:
+        """Wait for a request, and watch our own commit's time meanwhile; `None` at the end."""
+        while not self.channel.gone.is_set():
+            if self._is_extended:
+                self._extend()
+            if self._own_commit and time.monotonic() >= self._confirm_until:
+                self._take_back("it was not confirmed in time")
+            with self._queueing:
+                if self._requests:
+                    return self._requests.pop(0)
+            left_s = self._confirm_until - time.monotonic()
+            self._arrived.wait(max(0.0, left_s) if self._own_commit else None)
+        return None
 
     def _answer(self, request: Json) -> Json:
         name = request.get("request")
@@ -4084,7 +4138,8 @@ class Runner:
             pass  # someone else has decided about it, or the watchdog is left to do so
 
     def _tell_alive(self) -> None:
-        while not self.channel.gone.wait(ALIVE_EVERY_S):
+        while not self.channel.gone.is_set():
+            time.sleep(ALIVE_EVERY_S)
             self.event("alive")
 
     # the channel and its relays
@@ -4104,8 +4159,7 @@ class Runner:
         except (ValueError, OSError) as error:
             sys.stderr.write(f"the channel broke: {error}\n")
         self.channel.gone.set()
-        with self._arrived:
-            self._arrived.notify()
+        self._arrived.ring()
         worker.join()
 
     def _turn(self) -> None:
@@ -4132,14 +4186,14 @@ class Runner:
 
     def _take(self, message: Json) -> None:
         if "request" in message:
-            with self._arrived:
+            with self._queueing:
                 self._requests.append(message)
-                self._arrived.notify()
+            self._arrived.ring()
             return
         if "extend" in message:
-            with self._arrived:
-                self._is_extended = message["extend"] == self._own_commit
-                self._arrived.notify()
+            if message["extend"] == self._own_commit:
+                self._is_extended = True
+                self._arrived.ring()
             return
         relay = self._relays.get(message.get("relay", -1))
         if relay is None:

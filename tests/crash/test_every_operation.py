@@ -1,0 +1,183 @@
+"""A runner that is killed, or whose disk fails, at every single operation, in folders of its own.
+
+The operations are counted by a run that nothing disturbs. Whatever happens at one of them, after
+the next run has asked for a revert where a commit is pending, everything is as it was before; or
+as it is after the commit, where it had been confirmed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faults import BOOTSTRAP, Fault, Operation, operations
+from runner_process import (
+    RunnerProcess,
+    RunnerRefusal,
+    change,
+    file_change,
+    local_runner,
+    me,
+    snapshot,
+)
+
+OLD_NS = 1_600_000_000_123_456_789
+FAULTS = ("kill", "torn", "eio", "enospc")
+
+
+def make_world(folder: Path) -> Path:
+    """A host's folders, with times of long ago."""
+    for name in ("etc/app/conf.d", "var_lib/app", "srv/data", "cache", "var_lib/deployer"):
+        (folder / name).mkdir(parents=True)
+    (folder / "etc/app/main.conf").write_text("old\n")
+    (folder / "etc/app/main.conf").chmod(0o640)
+    (folder / "etc/app/conf.d/one").write_text("1")
+    (folder / "etc/app/conf.d/link").symlink_to("one")
+    (folder / "srv/data/kept").write_text("kept")
+    for path in sorted(folder.rglob("*"), reverse=True):
+        os.utime(path, ns=(OLD_NS, OLD_NS), follow_symlinks=False)
+    os.utime(folder, ns=(OLD_NS, OLD_NS))
+    return folder
+
+
+def changes(world: Path) -> list[dict[str, Any]]:
+    """One of each that a runner does without other programs."""
+    etc, srv = world / "etc", world / "srv"
+    return [
+        file_change(etc / "app/main.conf", b"new\n", mode="0600", owner=me()),
+        file_change(srv / "a/b/c", b"deep"),
+        change(f"file:{srv}/data/kept", {"type": "file", "mode": "0400"}),
+        change(f"directory:{srv}/dir", {"type": "directory", "mode": "0700"}),
+        change(f"link:{etc}/app/conf.d/link", {"type": "link", "target": "other"}),
+        change(f"file:{etc}/app/conf.d/one", None),
+        change(f"directory:{world}/var_lib/app", None),
+    ]
+
+
+def faulty_runner(world: Path, fault: Fault) -> RunnerProcess:
+    """A runner whose operations are counted, and disturbed."""
+    settings = {
+        "etc": str(world / "etc"),
+        "var_lib": str(world / "var_lib"),
+        "state": str(world / "var_lib/deployer"),
+        "cache": str(world / "cache"),
+        "watchdog": False,
+        **fault.settings(),
+    }
+    return RunnerProcess([sys.executable, "-I", "-S", "-c", BOOTSTRAP], settings)
+
+
+def run(world: Path, phase: str, fault: Fault) -> str:
+    """An apply and then `phase` under `fault`; what the controller was told, in a word."""
+    if phase != "apply":
+        first = local_runner(world)
+        first.apply(*changes(world))
+        first.process.kill()  # its commit stays pending, and its lock is free
+        first.end()
+    runner = faulty_runner(world, fault)
+    try:
+        if phase == "apply":
+            return str(runner.apply(*changes(world))["state"])
+        if phase == "revert":
+            return str(runner.ask("revert", commit="c1", why="a test")["state"])
+        return str(runner.ask("confirm", commit="c1", verified=[])["state"])
+    except RunnerRefusal as refusal:
+        reverted = refusal.error.get("revert") or {}
+        return str(reverted.get("state", refusal.code))
+    except AssertionError:
+        return "died"  # without an answer
+    finally:
+        runner.process.kill()
+        runner.end()
+
+
+def counted(folder: Path, phase: str) -> list[Operation]:
+    """The operations of a run that nothing disturbs."""
+    world, log = make_world(folder), folder.with_suffix(".log")
+    assert run(world, phase, Fault(log=str(log))) in ("pending", "confirmed", "reverted")
+    return operations(log.read_text())
+
+
+def recovered(world: Path) -> str:
+    """What a person's `recover` does; the state of the commit in the end."""
+    runner = local_runner(world)
+    try:
+        about = runner.ask("facts", packages=[])["deployer"]
+        if about["pending"] is not None:
+            reply = runner.ask("revert", commit=about["pending"]["commit"], why="recovered")
+            assert reply["state"] == "reverted", reply
+        history = runner.ask("history")["generations"]
+        assert len(history) <= 1
+        return history[0]["state"] if history else "none"
+    finally:
+        runner.end()
+
+
+def see(world: Path) -> dict[str, Any]:
+    found = snapshot(world, without=("deployer", "cache"))
+    return {path.removeprefix(str(world)): entry for path, entry in found.items()}
+
+
+def without_times(state: dict[str, Any]) -> dict[str, Any]:
+    return {path: (*entry[:3], entry[4]) for path, entry in state.items()}
+
+
+@pytest.mark.parametrize("do", FAULTS)
+@pytest.mark.parametrize("phase", ["apply", "revert", "confirm"])
+def test_every_operation(tmp_path: Path, phase: str, do: str) -> None:
+    before = see(make_world(tmp_path / "before"))
+    after = without_times(see_after(tmp_path / "after"))
+    places = [place for place in counted(tmp_path / "counted", phase) if fits(place, do)]
+    assert places
+
+    def problem_at(place: Operation) -> str:
+        world = make_world(tmp_path / f"{place.number}")
+        try:
+            told = run(world, phase, Fault(at=place.number, do=do))
+            state = recovered(world)
+            now = see(world)
+            is_before, is_after = now == before, without_times(now) == after
+            wanted = {"reverted": is_before, "none": is_before, "confirmed": is_after}
+            if not wanted.get(state):
+                return f"{place}: {told}, then {state}: {differing(before, now)}"
+            if (told, state) in (("confirmed", "reverted"), ("reverted", "confirmed")):
+                return f"{place}: the controller was told {told}, and it is {state}"
+        except AssertionError as error:
+            return f"{place}: {error}"
+        finally:
+            shutil.rmtree(world)
+        return ""
+
+    with ThreadPoolExecutor(3) as pool:
+        problems = [problem for problem in pool.map(problem_at, places) if problem]
+    assert not problems, "\n".join([f"{len(problems)} of {len(places)}:", *problems])
+
+
+def fits(place: Operation, do: str) -> bool:
+    if do == "torn":
+        return place.name in ("write", "pwrite")
+    return do != "enospc" or place.name in (
+        "open", "write", "pwrite", "mkdir", "symlink", "link", "posix_fallocate"
+    )  # fmt: skip
+
+
+def see_after(world: Path) -> dict[str, Any]:
+    make_world(world)
+    runner = local_runner(world)
+    runner.apply(*changes(world))
+    runner.ask("confirm", commit="c1", verified=[])
+    runner.end()
+    return see(world)
+
+
+def differing(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    return {
+        path: (before.get(path), now.get(path))
+        for path in {**before, **now}
+        if before.get(path) != now.get(path)
+    }
