@@ -2218,6 +2218,8 @@ def _mode_of(info: os.stat_result | None, default: int) -> int:
 # --- watchdog: what takes a commit back when its runner cannot ------------------------------------
 
 WATCHDOG_PROGRAM = os.path.join(STATE, "watchdog.py")
+#: How long after the deadline the timer fires: a runner that lives acts at the deadline itself.
+WATCHDOG_GRACE_S = 1.0
 #: How long after an attempt that found the lock taken the timer tries again.
 WATCHDOG_RETRY_S = 5
 #: How often a revert that has failed is tried again, over 21 minutes in all.
@@ -2282,7 +2284,7 @@ class Watchdog:
         _keeping_time(BOOT_WANTS, lambda: replace_link(BOOT_LINK, BOOT_UNIT))
         for folder in (STATE, UNITS, BOOT_WANTS):
             sync_folder(folder)
-        self._start_timer(self._timer, self.duration_s)
+        self._start_timer(self._timer, self.duration_s + WATCHDOG_GRACE_S)
 
     def arm_again(self, tries: int) -> bool:
         """Have a revert that has failed tried once more, each time later; false after the last.
@@ -2372,6 +2374,7 @@ class Keeper:
             self._thread.start()
 
     def _keep(self, watchdog: Watchdog) -> None:
+        watchdog.extend()
         while not self._stopped.wait(min(ALIVE_EVERY_S, watchdog.duration_s / 3)):
             watchdog.extend()
 
@@ -4307,7 +4310,7 @@ def _leave_alone(holder: Json) -> str:
 
 _HUNG = os.path.join(CACHE, "hung.json")
 #: How long after its deadline a runner may still have the lock.
-HUNG_AFTER_S = 60.0
+HUNG_AFTER_S = 30.0
 
 
 def main_alone(arguments: list[str]) -> int:

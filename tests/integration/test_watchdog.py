@@ -227,6 +227,21 @@ def test_a_runner_that_lives_decides_by_itself(
     assert differences(before, state_of(shared)) == {}
 
 
+def test_a_runner_that_hangs_does_not_hold_the_lock_for_long(
+    start: Start, shared: LabHost, before: dict[str, Any]
+) -> None:
+    runner = start(shared)
+    apply(runner, *app(), seconds=1.0)
+    began = time.monotonic()
+    shared.exec(["kill", "-STOP", str(runner.hello["pid"])])
+    until(lambda: is_settled(shared), timeout_s=90.0)
+    assert time.monotonic() - began > 20
+    until(lambda: traces(shared) == "")
+    assert "which hangs and was killed" in words_of(shared)
+    assert differences(before, state_of(shared)) == {}
+    runner.end()
+
+
 # --- it ends in good order ------------------------------------------------------------------------
 
 
@@ -284,7 +299,7 @@ def test_a_clock_that_is_set_has_no_hold_on_the_timer(start: Start, shared: LabH
     assert properties["AccuracyUSec"] == "100ms"
     assert properties.get("NextElapseUSecRealtime", "") == ""
     assert "TimersCalendar" not in shown
-    assert re.search(r"TimersMonotonic=.*OnActiveUSec=5min", shown), shown
+    assert re.search(r"TimersMonotonic=.*OnActiveUSec=5min 1s", shown), shown
     assert properties["NextElapseUSecMonotonic"] not in ("", "infinity")
     runner.ask("revert", commit="c1", why="enough")
     runner.end()
