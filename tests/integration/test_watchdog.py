@@ -242,6 +242,28 @@ def test_a_runner_that_hangs_does_not_hold_the_lock_for_long(
     runner.end()
 
 
+def test_a_revert_that_fails_is_tried_again(
+    start: Start, shared: LabHost, before: dict[str, Any]
+) -> None:
+    """What stood in its way is gone by then; nobody has to ask for it."""
+    runner = start(shared)
+    apply(runner, *app(), seconds=1.0)
+    shared.sh("mount --bind /etc/app.conf /etc/app.conf")
+    try:
+        kill_runner(shared, runner)
+        until(lambda: "it could not be reverted: /etc/app.conf" in words_of(shared))
+        asking = start(shared)
+        pending = asking.ask("facts", packages=[])["deployer"]["pending"]
+        assert (pending["commit"], pending["state"]) == ("c1", "revert-failed")
+        assert "deployer-watchdog-c1-try2.timer" in traces(shared)
+        assert "deployer-revert.service" in traces(shared)
+    finally:
+        shared.sh("umount /etc/app.conf")
+    until(lambda: is_settled(shared) and traces(shared) == "")
+    assert differences(before, state_of(shared)) == {}
+    assert last_of_history(shared)["state"] == "reverted"
+
+
 # --- it ends in good order ------------------------------------------------------------------------
 
 
