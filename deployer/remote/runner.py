@@ -1284,13 +1284,25 @@ class StateFolder:
             pass
 
     def _sweep(self) -> None:
-        """Remove what a run has left behind that died before its first change, or after its end."""
-        for name in os.listdir(STATE):
-            if name.startswith(("new-", "gone-")) or name.endswith(".new"):
-                try:
-                    remove_tree(os.path.join(STATE, name))
-                except OSError:
-                    pass  # the next run tries again
+        """Remove what a run has left behind that died before its first change, or after its end.
+
+        What cannot be removed now is left to the next run.
+        """
+        left = [
+            os.path.join(STATE, name)
+            for name in os.listdir(STATE)
+            if name.startswith(("new-", "gone-")) or name.endswith(".new")
+        ]
+        try:
+            if self.under_way() is None and any(map(os.path.lexists, _OF_BOOT_UNIT)):
+                records = [read_json(os.path.join(path, "meta.json")) or {} for path in left]
+                about = [record.get("watchdog") or {} for record in records + self.history()[:1]]
+                makes_wants = any(item.get("makes_wants") for item in about)
+                Watchdog("none", duration_s=0, makes_wants=makes_wants).disarm()
+            for path in left:
+                remove_tree(path)
+        except OSError:
+            pass
 
     def unlock(self) -> None:
         if self._lock_fd is not None:
@@ -2276,6 +2288,8 @@ class Watchdog:
         """
         remove_tree(WATCHDOG_PROGRAM)
         os.link(program, WATCHDOG_PROGRAM)
+        self._start_timer(self._timer, self.duration_s + WATCHDOG_GRACE_S)
+        # From here on the timer clears up, should this process die before the commit has begun.
         if not os.path.isdir(BOOT_WANTS):
             _keeping_time(UNITS, lambda: os.mkdir(BOOT_WANTS, 0o755))
         command = " ".join(_unit_word(word) for word in self._command("boot"))
@@ -2284,7 +2298,6 @@ class Watchdog:
         _keeping_time(BOOT_WANTS, lambda: replace_link(BOOT_LINK, BOOT_UNIT))
         for folder in (STATE, UNITS, BOOT_WANTS):
             sync_folder(folder)
-        self._start_timer(self._timer, self.duration_s + WATCHDOG_GRACE_S)
 
     def arm_again(self, tries: int) -> bool:
         """Have a revert that has failed tried once more, each time later; false after the last.
@@ -2330,15 +2343,19 @@ class Watchdog:
 
         Without `boot_too`, the boot unit belongs to another commit by now.
         """
+        if boot_too:
+            self._remove_boot_unit()
+        # The timer goes last: should this process die before, it fires, and does the rest.
         self._systemctl("stop", self._timer, self._name + "-try*.timer")
-        if not boot_too:
-            return
-        for path in (BOOT_LINK, BOOT_UNIT, BOOT_UNIT + ".new"):
+        if boot_too:
+            remove_tree(WATCHDOG_PROGRAM)
+
+    def _remove_boot_unit(self) -> None:
+        for path in _OF_BOOT_UNIT:
             if look_at(path) is not None:
                 _keeping_time(os.path.dirname(path), lambda path=path: os.unlink(path))  # type: ignore[misc]
         if self._makes_wants and not _names_in(BOOT_WANTS) and os.path.isdir(BOOT_WANTS):
             _keeping_time(UNITS, lambda: os.rmdir(BOOT_WANTS))
-        remove_tree(WATCHDOG_PROGRAM)
         # Units are read again in every other apply: what systemd has read of ours is to go, too.
         listed = self._systemctl("list-units", "--all", "--no-legend", "--plain", BOOT_NAME)
         if listed:
@@ -2349,6 +2366,10 @@ class Watchdog:
             return self._children.run(["systemctl", *words])[1]
         except StepError:
             return ""
+
+
+#: All that the unit for the next boot consists of, finished or not.
+_OF_BOOT_UNIT = (BOOT_LINK, temporary_name(BOOT_LINK), BOOT_UNIT, BOOT_UNIT + ".new")
 
 
 def watchdog_of(meta: Json) -> Watchdog | None:
@@ -3332,9 +3353,21 @@ def _left_by(
 class Revert:
     """Takes one commit back, in reverse order, and says honestly what it could not."""
 
-    def __init__(self, runner: Runner, commit: str, why: str, *, event: str = "revert") -> None:
-        """While the host is booting (`event`), services are not waited for: they wait for us."""
+    def __init__(
+        self,
+        runner: Runner,
+        commit: str,
+        why: str,
+        *,
+        event: str = "revert",
+        on_end: Callable[[Json], None] | None = None,
+    ) -> None:
+        """While the host is booting (`event`), services are not waited for: they wait for us.
+
+        `on_end` is told the result before the watchdog is disarmed.
+        """
         self._runner = runner
+        self._on_end = on_end
         self._event = event
         self._is_booting = event == "boot"
         self._is_damaged = False
@@ -3354,19 +3387,9 @@ class Revert:
             Refusal: it is not pending, or another run is at work on it.
         """
         folder = self._claim()
-        kept: dict[str, str] = {}
         self._watchdog = watchdog_of(read_json(os.path.join(folder, "meta.json")) or {})
         keeper = Keeper(self._watchdog)
         try:
-            if self._runner.made_commit != self._commit:
-                end_leftovers(self._commit)
-            self._children.commit = self._commit
-            self._read(folder)
-        except StepError as error:
-            words = f"{error.message}; nothing is guessed, and {folder} is left for you to look at"
-            self._failed.append({"resource_id": "journal", "message": words})
-            self._is_damaged = True
-        else:
             kept = self._persist(folder)
         finally:
             keeper.stop()
@@ -3402,6 +3425,11 @@ class Revert:
             self._failed.clear()
             self._n = 0
             try:
+                if self._runner.made_commit != self._commit:
+                    end_leftovers(self._commit)
+                self._children.commit = self._commit
+                if not self._is_read(folder):
+                    break
                 kept = self._back(folder)
             except StepError as error:
                 self._failed.append({"resource_id": "revert", "message": error.message})
@@ -3411,6 +3439,16 @@ class Revert:
             if not self._failed:
                 break
         return kept
+
+    def _is_read(self, folder: str) -> bool:
+        """Whether the records of the apply are what they were; otherwise nothing is to be done."""
+        try:
+            self._read(folder)
+        except StepError as error:
+            words = f"{error.message}; nothing is guessed, and {folder} is left for you to look at"
+            self._failed.append({"resource_id": "journal", "message": words})
+            self._is_damaged = True
+        return not self._is_damaged
 
     def _read(self, folder: str) -> None:
         """Load what the apply wrote down; every part must be what the journal says it is."""
@@ -3639,6 +3677,8 @@ class Revert:
             message = f"its end cannot be noted: {error.filename or STATE}: {os_words(error)}"
             self._failed.append({"resource_id": "revert", "message": message})
             result["state"] = about["state"] = "revert-failed"
+        if self._on_end:
+            self._on_end(result)
         if self._failed:
             self._keep_for_another_try(folder, about)
         elif self._watchdog:
@@ -4256,8 +4296,8 @@ def main(source: bytes) -> None:
 _WHYS = {"deadline": "it was not confirmed by its deadline", "boot": "the host was booted again"}
 
 
-def revert_alone(commit: str, why: str) -> tuple[bool, str]:
-    """Take a commit back that nobody has confirmed: whether all is well, and a line of words.
+def revert_alone(commit: str, why: str, say: Callable[[str], None]) -> bool:
+    """Take a commit back that nobody has confirmed, and say what came of it: whether all is well.
 
     A runner that lives holds the lock and decides by itself; what has ended already stays so.
     """
@@ -4267,24 +4307,36 @@ def revert_alone(commit: str, why: str) -> tuple[bool, str]:
     try:
         state.lock({"who": "the watchdog", "from": os.uname().nodename})
     except Refusal as refusal:
-        return True, f"commit {commit} {_leave_alone(refusal.reply)}"
+        say(f"commit {commit} {_leave_alone(refusal.reply)}")
+        return True
     going = state.under_way()
     if going is None or going["commit"] != commit:
-        words = f"commit {commit} is {state.state_of(commit)}; there is nothing to take back"
-        Watchdog(commit, duration_s=0, makes_wants=False).disarm(boot_too=going is None)
-        return True, words
+        say(f"commit {commit} is {state.state_of(commit)}; there is nothing to take back")
+        made = [item for item in state.history() if item["commit"] == commit and going is None]
+        makes_wants = any((item.get("watchdog") or {}).get("makes_wants") for item in made)
+        watchdog = Watchdog(commit, duration_s=0, makes_wants=makes_wants)
+        watchdog.disarm(boot_too=going is None)
+        return True
     if why == "boot" and state.under_way_meta().get("boot_id") == boot_id():
-        return True, f"commit {commit} is left alone: this is still the boot that it was made in"
+        say(f"commit {commit} is left alone: this is still the boot that it was made in")
+        return True
     if why == "boot":  # D-Bus comes after us too: apt would wait for it, systemctl does not need it
         CHILD_ENVIRONMENT["DBUS_SYSTEM_BUS_ADDRESS"] = "unix:path=/nonexistent"
-    reply = Revert(runner, commit, why, event=why).run()
-    words = f"commit {commit} of {going['who']} from {going['from']}: {_WHYS[why]}; "
-    left = [f"{item['path']}: {item['why']}" for item in reply["kept"]]
-    left += [f"{item['resource_id']}: {item['message']}" for item in reply["failed"]]
+    who = f"commit {commit} of {going['who']} from {going['from']}"
+    tell = lambda result: say(f"{who}: {_WHYS[why]}; {_outcome(result)}")  # noqa: E731
+    # It is told before the unit goes: systemd starts what waits for it as soon as that has gone.
+    reply = Revert(runner, commit, why, event=why, on_end=tell).run()
+    return not reply["failed"]
+
+
+def _outcome(result: Json) -> str:
+    """What a revert came to, in one line."""
+    left = [f"{item['path']}: {item['why']}" for item in result["kept"]]
+    left += [f"{item['resource_id']}: {item['message']}" for item in result["failed"]]
     if not left:
-        return True, words + "it was reverted, and the host is as it was before"
-    what = "it could not be reverted" if reply["failed"] else "it was reverted, but for"
-    return not reply["failed"], " ".join(f"{words}{what}: {'; '.join(left)}".split())
+        return "it was reverted, and the host is as it was before"
+    what = "it could not be reverted" if result["failed"] else "it was reverted, but for"
+    return " ".join(f"{what}: {'; '.join(left)}".split())
 
 
 def _leave_alone(holder: Json) -> str:
@@ -4321,14 +4373,18 @@ def main_alone(arguments: list[str]) -> int:
         return 2
     os.umask(0o022)
     os.chdir("/")
+
+    def say(words: str) -> None:
+        sys.stdout.write(words + "\n")
+        sys.stdout.flush()
+
     try:
-        is_well, words = revert_alone(check_name(given["--revert"]), given["--why"])
+        return 0 if revert_alone(check_name(given["--revert"]), given["--why"], say) else 1
     except Refusal as refusal:
-        is_well, words = False, str(refusal.reply["message"])
+        say(str(refusal.reply["message"]))
     except OSError as error:
-        is_well, words = False, f"{error.filename or STATE}: {os_words(error)}"
-    sys.stdout.write(words + "\n")
-    return 0 if is_well else 1
+        say(f"{error.filename or STATE}: {os_words(error)}")
+    return 1
 
 
 if __name__ == "__main__":
