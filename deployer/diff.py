@@ -53,6 +53,8 @@ def change_lines(change: Change, *, with_diff: bool = True) -> Iterator[Line]:
 
 def handler_text(run: HandlerRun) -> str:
     """Which handler will run, and because of what."""
+    if run.reason:
+        return f"handler {run.handler.name}  (because {run.reason})"
     if not run.because:
         return f"handler {run.handler.name}  (because it was asked for)"
     causes = [resource_id.partition(":")[2] for resource_id in run.because]

@@ -27,14 +27,15 @@ from deployer.errors import (
     UsageError,
 )
 from deployer.explain import error_words, left_over
-from deployer.model import CheckResult, Host, Plan
+from deployer.lost import loaded_questions
+from deployer.model import CheckResult, Host, Owed, Plan
 from deployer.outcome import HostReport, State
 from deployer.plan import make_plan, reload_plan
 from deployer.project import Project
 from deployer.resources import KINDS
 from deployer.rollback import former_state
 from deployer.secrecy import masked
-from deployer.wire import observation_from_json, plan_to_json
+from deployer.wire import observation_from_json, owed_from_json, plan_to_json
 
 if TYPE_CHECKING:
     from deployer.transport import ConnectOptions, Link
@@ -109,6 +110,7 @@ class HostRun:
         self._link: Link | None = None
         self._desired: DesiredState | None = None
         self._unsettled: tuple[str, ...] = ()
+        self._owed: tuple[Owed, ...] = ()
         self._is_watched = options.watchdog
 
     # --- commands ---------------------------------------------------------------------------------
@@ -197,6 +199,7 @@ class HostRun:
         link = self._connected()
         reply = link.request("facts", packages=list(ASKED_PACKAGES), doing="reading facts")
         pending = reply["deployer"]["pending"]
+        self._owed = tuple(map(owed_from_json, reply["deployer"]["owed"]))
         if pending is not None and settle_pending:
             self._settle_pending(link, pending)
         elif pending is not None:
@@ -270,6 +273,7 @@ class HostRun:
             }
             for resource in desired.resources
         ]
+        asked += loaded_questions(desired.resources, desired.handlers)
         reply = self._connected().request("probe", resources=asked, doing="probing")
         observations = map(observation_from_json, reply["observations"])
         plan = make_plan(
@@ -279,6 +283,7 @@ class HostRun:
             handlers=desired.handlers,
             observations={seen.resource_id: seen for seen in observations},
             unknowns=(*self._unsettled, *unknowns),
+            owed=self._owed,
         )
         return self._planned(plan)
 

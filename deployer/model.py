@@ -288,11 +288,25 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandlerRun:
-    """A handler that will run at the end of `stage`, and the ids of the resources that ask it."""
+    """A handler that will run at the end of `stage`, and the ids of the resources that ask it.
+
+    `reason` says in words why it runs although none of them changes.
+    """
 
     handler: Handler
     stage: int
     because: tuple[str, ...]
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owed:
+    """A handler that an earlier run left undone at `since`, and whose run that was."""
+
+    handler: Handler
+    since: str
+    who: str
+    origin: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from deployer.errors import ConflictError
+from deployer.lost import lost_reloads
 from deployer.model import (
     Action,
     Attributes,
@@ -12,6 +13,7 @@ from deployer.model import (
     Handler,
     HandlerRun,
     Observation,
+    Owed,
     Plan,
     Resource,
 )
@@ -27,11 +29,12 @@ def make_plan(
     handlers: Mapping[str, Handler],
     observations: Mapping[str, Observation],
     unknowns: Sequence[str] = (),
+    owed: Sequence[Owed] = (),
 ) -> Plan:
     """The plan that brings `host` from `observations` to `desired`.
 
     Changes stay in the order of their tasks, stage by stage. `handlers` are by name; `unknowns` are
-    words about what is known to be unknown already.
+    words about what is known to be unknown already; `owed` is what earlier runs left undone.
 
     Raises:
         ConflictError: something on the host stands in the way, for all such things at once.
@@ -43,12 +46,14 @@ def make_plan(
     if conflicts:
         raise ConflictError("\n".join(conflicts), host=host)
     changes = tuple(_change(resource, observations[resource.id]) for resource in ordered)
+    notified = tuple(_handler_runs(ordered, changes, handlers))
+    lost = lost_reloads(ordered, handlers, observations, notified=notified, owed=owed)
     return sealed(
         Plan(
             host=host,
             created_at=created_at,
             changes=changes,
-            handlers=tuple(_handler_runs(ordered, changes, handlers)),
+            handlers=(*notified, *lost),
             unknowns=(*unknowns, *_unknowns(changes)),
         )
     )

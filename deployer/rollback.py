@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from deployer.desired import DesiredState
-from deployer.model import Handler, Resource
+from deployer.model import Resource
 from deployer.resources import holds_private_key
 from deployer.sites.document import sites_from_json
+from deployer.wire import handler_from_json
 
 
 def former_state(reply: Mapping[str, Any]) -> DesiredState:
@@ -22,7 +23,7 @@ def former_state(reply: Mapping[str, Any]) -> DesiredState:
 
     Its sites are those that were served then, with the checks of then.
     """
-    handlers = {item["name"]: _handler(item) for item in reply["handlers"]}
+    handlers = {item["name"]: handler_from_json(item) for item in reply["handlers"]}
     notify = tuple(handlers)
     return DesiredState(
         resources=tuple(_resource(item, notify) for item in reply["resources"]),
@@ -42,14 +43,4 @@ def _resource(item: Mapping[str, Any], notify: tuple[str, ...]) -> Resource:
         notify=notify if item["kind"] in ("file", "link") else (),
         secret=bool(item.get("secret")) or holds_private_key(content),
         reason=f"as generation {item['generation']} found it",
-    )
-
-
-def _handler(item: Mapping[str, Any]) -> Handler:
-    return Handler(
-        name=item["name"],
-        action=item["action"],
-        unit=item.get("unit", ""),
-        argv=tuple(item.get("argv", ())),
-        config_test=tuple(item.get("config_test", ())),
     )

@@ -8,7 +8,7 @@ import hashlib
 import json
 from typing import Any
 
-from deployer.model import Change, Handler, HandlerRun, Observation, Plan
+from deployer.model import Change, Handler, HandlerRun, Observation, Owed, Plan
 
 _SHOWN_BYTES = 1 << 20
 
@@ -98,11 +98,12 @@ def as_text(content: bytes | None) -> str | None:
 
 
 def _handler_run_to_json(run: HandlerRun) -> dict[str, Any]:
-    return {
+    document = {
         "stage": run.stage,
         "because": list(run.because),
         "handler": _handler_to_json(run.handler),
     }
+    return {**document, "reason": run.reason} if run.reason else document
 
 
 def _handler_to_json(handler: Handler) -> dict[str, Any]:
@@ -113,6 +114,27 @@ def _handler_to_json(handler: Handler) -> dict[str, Any]:
         "argv": list(handler.argv),
         "config_test": list(handler.config_test),
     }
+
+
+def handler_from_json(document: dict[str, Any]) -> Handler:
+    """A handler as the runner tells it."""
+    return Handler(
+        name=document["name"],
+        action=document["action"],
+        unit=document.get("unit", ""),
+        argv=tuple(document.get("argv", ())),
+        config_test=tuple(document.get("config_test", ())),
+    )
+
+
+def owed_from_json(document: dict[str, Any]) -> Owed:
+    """One item of ``owed`` in the runner's reply to ``facts``."""
+    return Owed(
+        handler=handler_from_json(document["handler"]),
+        since=document["since"],
+        who=document["who"],
+        origin=document["from"],
+    )
 
 
 def observation_from_json(document: dict[str, Any]) -> Observation:

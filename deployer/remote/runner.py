@@ -32,8 +32,8 @@ in /etc at the next boot. Both are there before the first change, run a copy of 
 ``--revert``, and are gone when the commit has ended. A runner that lives has the lock, and decides.
 
 Sections: settings, words, framing, children, looking at things, facts, probe, manifests, images,
-state folder, journal, package managers, services, steps, watchdog, apply, putting back, revert,
-undo, relays, main loop, on its own.
+state folder, journal, package managers, services, loaded, owed, steps, watchdog, apply, putting
+back, revert, undo, relays, main loop, on its own.
 """
 
 # contextlib is left to what needs it, and `zip(strict=)` came with Python 3.10:
@@ -648,6 +648,8 @@ def _package_manager() -> str:
 # --- probe ----------------------------------------------------------------------------------------
 
 _PROBE_KINDS = ("file", "directory", "link", "package", "service", "user", "command")
+#: What is asked for and never changed: what a running proxy has loaded.
+_ASKED_KINDS = (*_PROBE_KINDS, "loaded")
 
 
 class Probe:
@@ -659,13 +661,18 @@ class Probe:
     def observe(self, resources: list[Json]) -> list[Json]:
         """One observation a resource, in order."""
         for resource in resources:
-            if resource.get("kind") not in _PROBE_KINDS:
+            if resource.get("kind") not in _ASKED_KINDS:
                 raise Refusal("bad-request", "unknown kind {!r}".format(resource.get("kind")))
             if resource["kind"] in ("file", "directory", "link"):
                 check_path(resource["name"])
-        named = {kind: [r["name"] for r in resources if r["kind"] == kind] for kind in _PROBE_KINDS}
+            elif resource["kind"] == "loaded":
+                check_name(resource["name"])
+                for path in resource["query"]["files"]:
+                    check_path(path)
+        named = {kind: [r["name"] for r in resources if r["kind"] == kind] for kind in _ASKED_KINDS}
         packages = installed_packages(named["package"]) if named["package"] else {}
-        units = Systemd(self._children).show(named["service"]) if named["service"] else {}
+        asked = named["service"] + (named["loaded"] if os.path.isdir(SYSTEMD_RUNS) else [])
+        units = Systemd(self._children).show(list(dict.fromkeys(asked))) if asked else {}
         return [self._observe(resource, packages, units) for resource in resources]
 
     def _observe(self, resource: Json, packages: dict[str, str], units: dict[str, Json]) -> Json:
@@ -681,6 +688,8 @@ class Probe:
                 attributes = user_attributes(name)
             elif kind == "command":
                 attributes = {"done": self._is_done(query)}
+            elif kind == "loaded":
+                attributes = loaded_attributes(units.get(name), name, query["files"])
             else:
                 attributes = path_attributes(name)
                 content = _wanted_content(name, attributes, query)
@@ -1975,6 +1984,377 @@ class NginxReload:
         return "\n".join(dict.fromkeys(lines[-10:]))
 
 
+# --- loaded: which files a running proxy has read -------------------------------------------------
+
+# A proxy does not show the configuration that it runs with. Two witnesses tell what it has loaded:
+# our own record of the files as they were before we made it read them, for as long as those
+# processes live; and otherwise the start of its oldest current worker against the files' times.
+
+LOADED = os.path.join(CACHE, "loaded")
+_NS = 1_000_000_000
+_TICK_NS = _NS // os.sysconf("SC_CLK_TCK")
+#: What a file is noted as that changed while it was being read: no file is ever like it.
+_UNKNOWN: Json = {"t": "unknown"}
+_MAKE_IT_READ = ("reload", "restart", "start")
+
+
+def _is_nginx_worker(title: str) -> bool:
+    """Workers of an earlier configuration that still have connections say so in their title."""
+    return title.startswith("nginx: worker process") and "shutting down" not in title
+
+
+#: By the name of the main process: whether a child with this title works with what was loaded last.
+_IS_CURRENT_WORKER = {"nginx": _is_nginx_worker}
+
+
+def _children_of(pid: int) -> set[int]:
+    path = f"/proc/{pid}/task/{pid}/children"
+    if os.path.exists(path):  # CONFIG_PROC_CHILDREN; many times faster than looking at all
+        return set(map(int, read_text(path).split()))
+    return NginxReload._children_of(pid)
+
+
+def processes_of(main: int) -> Json | None:
+    """A proxy's main process and current workers, each with its start in ticks since the boot;
+    `None` where it is not one that we know, or nothing answers for it."""
+    is_current = _IS_CURRENT_WORKER.get(read_text(f"/proc/{main}/comm").strip())
+    if is_current is None:
+        return None
+    workers = [
+        [pid, started_at(pid)]
+        for pid in sorted(_children_of(main))
+        if is_current(read_text(f"/proc/{pid}/cmdline"))
+    ]
+    workers = [worker for worker in workers if worker[1]]  # the others have ended meanwhile
+    return {"main": [main, started_at(main)], "workers": workers} if workers else None
+
+
+def sign_of(path: str) -> Json | None:
+    """What who opens `path` reads, and when that last changed; `None` where nothing is.
+
+    The time is the ctime: copies and moves may keep the mtime, but nothing can set the ctime.
+    """
+    info = look_at(path)
+    if info is None:
+        return None
+    sign: Json = {"t": type_of(info), "c": info.st_ctime_ns}
+    if sign["t"] == "link":
+        sign["to"] = os.readlink(path)
+        path = os.path.realpath(path)
+        try:
+            info = os.stat(path)
+        except OSError:
+            return sign  # it leads nowhere
+        sign["c"] = max(sign["c"], info.st_ctime_ns)
+    if stat.S_ISREG(info.st_mode):
+        sign["h"] = hash_of(path)
+    return sign
+
+
+def _same_content(one: Json | None, other: Json | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return {**one, "c": 0} == {**other, "c": 0}
+
+
+class LoadedFiles:
+    """What a unit's running proxy has loaded of some files, by the better of two witnesses."""
+
+    def __init__(self, unit: str, running: Json) -> None:
+        record = read_json(_record_of(unit)) or {}
+        self._known: dict[str, Json | None] = record.get("files", {})
+        self.before = record.get("before", "")
+        workers = record.get("workers", [])
+        self.is_ours = record.get("main") == running["main"] and any(
+            worker in workers for worker in running["workers"]
+        )
+        # A worker that crashed is started again without a look at the files, so that the oldest
+        # tells. It started somewhere within its tick. A file's time is that of the clock's last
+        # interrupt before the change, so never late. Taking the tick's end, what was there before
+        # the start never seems later; what came in the 10 ms (and an interrupt) after it may be
+        # taken for loaded.
+        oldest = min(started for _, started in running["workers"])
+        self._start_ns = (oldest + 1) * _TICK_NS
+        self._are_since_record = self._start_ns >= record.get("noted_ns", 0)
+        # Of two clocks that are read one after the other the difference is too large rather than
+        # too small, which makes files older, not younger.
+        uptime_ns = _uptime_ns()
+        self._boot_ns = time.time_ns() - uptime_ns
+
+    def has(self, path: str, now: Json | None) -> bool:
+        """Whether `path`, with the sign `now`, is as the proxy has read it."""
+        if path in self._known:
+            known = self._known[path]
+            if self.is_ours:
+                return _same_content(known, now)
+            if known == now and self._are_since_record:
+                return True  # untouched since our record: who came later has read just this
+        if now is None:
+            return True  # since when it is gone nobody knows
+        return bool(now["c"] - self._boot_ns < self._start_ns)
+
+    def as_known(self, path: str) -> Json | None:
+        """The sign under which `path` may be noted as loaded by the processes of now."""
+        if self.is_ours and path in self._known:
+            return self._known[path]
+        now = sign_of(path)
+        return now if self.has(path, now) else _UNKNOWN
+
+    @property
+    def names(self) -> set[str]:
+        return set(self._known)
+
+
+def _uptime_ns() -> int:
+    """Since the boot, suspended time included, as processes' starts are counted; never set."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def _record_of(unit: str) -> str:
+    name = unit[: -len(".service")] if unit.endswith(".service") else unit
+    return os.path.join(LOADED, name + ".json")
+
+
+def _write_record(
+    unit: str, running: Json, files: Json, noted_ns: int, *, before: str = ""
+) -> None:
+    """A record that cannot be written is done without: the files' times remain.
+
+    `before` is the commit that has not made the unit read anything yet.
+    """
+    try:
+        os.makedirs(LOADED, 0o700, exist_ok=True)
+        record = {**running, "noted_ns": noted_ns, "files": files, "before": before}
+        write_synced(_record_of(unit), canonical_json(record))
+    except OSError:
+        pass
+
+
+def _main_pid(shown: Json) -> int:
+    return int(shown.get("MainPID") or 0)
+
+
+def loaded_attributes(shown: Json | None, unit: str, files: list[str]) -> Json | None:
+    """Which of `files` the running proxy has not loaded as they are; `None` where it does not run,
+    or nobody can tell."""
+    running = processes_of(_main_pid(shown)) if shown else None
+    if running is None:
+        return None
+    loaded = LoadedFiles(unit, running)
+    return {"not_loaded": [path for path in files if not loaded.has(path, sign_of(path))]}
+
+
+def with_because(run: Json) -> Json:
+    """The handler of a planned run, with the resources on whose account it runs."""
+    return {**run["handler"], "because": run["because"]}
+
+
+def paths_because(handler: Json) -> list[str]:
+    """The files on whose account a handler runs."""
+    asked = [resource_id.partition(":") for resource_id in handler.get("because", ())]
+    return [name for kind, _, name in asked if kind in ("file", "link")]
+
+
+def is_reload_for(run: Json, begun: set[Any]) -> bool:
+    """Whether a planned run reloads on account of what has been changed: who reads the changed
+    files before it, at the rotation of logs say, has to read the former ones again."""
+    return run["handler"]["action"] == "reload" and not begun.isdisjoint(run["because"])
+
+
+def has_loaded(children: Children, handler: Json) -> bool:
+    """Whether a handler's unit certainly works with the files, as they are, that it would read."""
+    shown = Systemd(children).show([handler["unit"]])[handler["unit"]]
+    try:
+        attributes = loaded_attributes(shown, handler["unit"], paths_because(handler))
+    except OSError:
+        return False
+    return attributes is not None and not attributes["not_loaded"]
+
+
+def is_as_before(children: Children, handler: Json, commit: str) -> bool:
+    """Whether a handler's unit certainly works with what it had loaded before `commit` began."""
+    unit = handler["unit"]
+    running = processes_of(_main_pid(Systemd(children).show([unit])[unit]))
+    loaded = LoadedFiles(unit, running) if running else None
+    return loaded is not None and loaded.is_ours and loaded.before == commit
+
+
+def note_loaded_before(children: Children, runs: list[Json], commit: str) -> None:
+    """Note what the proxies have loaded before anything changes: files that are put back have new
+    times, and their content alone can tell then that nothing has to be read again."""
+    handlers = [with_because(run) for run in runs if run["handler"]["action"] == "reload"]
+    if not handlers or not os.path.isdir(SYSTEMD_RUNS):
+        return
+    try:
+        units = Systemd(children).show([handler["unit"] for handler in handlers])
+        for handler in handlers:
+            unit = handler["unit"]
+            running = processes_of(_main_pid(units[unit]))
+            if running is not None:
+                noted_ns, loaded = _uptime_ns(), LoadedFiles(unit, running)
+                names = sorted({*loaded.names, *paths_because(handler)})
+                files = {path: loaded.as_known(path) for path in names}
+                _write_record(unit, running, files, noted_ns, before=commit)
+    except (StepError, OSError):
+        pass  # the files' times remain
+
+
+class Loading:
+    """A unit on its way to read its files: begun before it is told to, `done` when it has.
+
+    The signs are those from before, so that a file that changes meanwhile never counts as loaded.
+    """
+
+    _LIMIT_S = 2.0
+
+    def __init__(self, systemd: Systemd, handler: Json) -> None:
+        self._systemd = systemd
+        self._unit: str = handler.get("unit", "")
+        self._noted_ns = _uptime_ns()
+        self._before: dict[str, Json | None] = {}
+        self._is_of_use = bool(self._unit) and handler["action"] in _MAKE_IT_READ
+        if self._is_of_use:
+            known = (read_json(_record_of(self._unit)) or {}).get("files", {})
+            self._before = {path: _sign_or_unknown(path) for path in paths_because(handler)}
+            for path in known:
+                sign = _sign_or_unknown(path)
+                if sign is not None or known[path] is not None:
+                    self._before.setdefault(path, sign)
+
+    def done(self) -> None:
+        """Note what was loaded, and by which processes."""
+        if not self._is_of_use:
+            return
+        deadline = time.monotonic() + self._LIMIT_S
+        while True:
+            main = _main_pid(self._systemd.show([self._unit])[self._unit])
+            running = processes_of(main)
+            known = read_text(f"/proc/{main}/comm").strip() in _IS_CURRENT_WORKER
+            if running or not known or time.monotonic() > deadline:
+                break
+            time.sleep(0.01)  # a worker begins with its parent's title
+        if running is not None:
+            files = {
+                path: sign if _sign_or_unknown(path) == sign else _UNKNOWN
+                for path, sign in self._before.items()
+            }
+            _write_record(self._unit, running, files, self._noted_ns)
+
+
+def _sign_or_unknown(path: str) -> Json | None:
+    try:
+        return sign_of(path)
+    except OSError:
+        return _UNKNOWN
+
+
+# --- owed: reloads that a commit has left undone --------------------------------------------------
+
+# While a commit is under way, its journal says what has to run. What is still to be done when it
+# has ended otherwise stands in a file of its own, for the next run.
+
+OWED = os.path.join(STATE, "owed.json")
+_OWED_ACTIONS = ("reload", "restart")
+_HANDLER_KEYS = ("name", "action", "unit", "config_test")
+
+
+def _all_owed() -> list[Json]:
+    """What is noted. A process that came with a later boot has read its files since."""
+    noted = (read_json(OWED) or {}).get("owed", [])
+    return [item for item in noted if item["boot_id"] == boot_id()]
+
+
+def _write_owed(owed: list[Json]) -> None:
+    if owed:
+        write_synced(OWED, canonical_json({"owed": owed}))
+    elif look_at(OWED) is not None:
+        os.unlink(OWED)
+    else:
+        return
+    sync_folder(STATE)
+
+
+def note_owed(handlers: list[Json], folder: str) -> None:
+    """Note that `handlers` of the commit in `folder` are still to be run; what is noted already
+    keeps its date. Handlers that reload or restart a unit count, others do not.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    meta = read_json(os.path.join(folder, "meta.json")) or {}
+    owed = _all_owed()
+    known = [item["handler"] for item in owed]
+    for given in handlers:
+        handler = {key: given[key] for key in _HANDLER_KEYS if given.get(key)}
+        if handler["action"] in _OWED_ACTIONS and handler not in known:
+            known.append(handler)
+            about = {key: meta.get(key, "") for key in ("commit", "who", "from")}
+            times = {"since": now_text(), "since_ns": _uptime_ns(), "boot_id": boot_id()}
+            owed.append({"handler": handler, **about, **times})
+    if handlers:
+        _write_owed(owed)
+
+
+def settle_owed(handler: Json) -> None:
+    """A handler has succeeded: what was owed to its unit is done. A restart does for a reload."""
+    action, unit = handler["action"], handler.get("unit", "")
+    if action not in _OWED_ACTIONS or look_at(OWED) is None:
+        return
+    settled = (action,) if action == "reload" else _OWED_ACTIONS
+    owed = [
+        item
+        for item in _all_owed()
+        if item["handler"]["unit"] != unit or item["handler"]["action"] not in settled
+    ]
+    try:
+        _write_owed(owed)
+    except OSError:
+        pass  # it is told by the start of the processes too
+
+
+def owed_by(folder: str) -> list[Json]:
+    """The handlers that a revert of the commit in `folder` would still have to run, as far as its
+    records can be read."""
+    try:
+        events = read_journal(folder)
+        plan = read_record(folder, "plan.json", events[0].get("plan"))
+    except StepError:
+        return []
+    if any(event["event"] == "services-back" for event in events):
+        return []  # those that failed have been noted by the revert itself
+    begun = {event.get("resource_id") for event in events if event["event"] == "intent"}
+    ran = {event.get("name") for event in events if event["event"] == "handler"}
+    return [
+        run["handler"]
+        for run in plan["handlers"]
+        if run["handler"]["name"] in ran or is_reload_for(run, begun)
+    ]
+
+
+def owed_now(children: Children) -> list[Json]:
+    """What is owed and not done: the unit runs, and has not been made to read its files since."""
+    owed = _all_owed()
+    if not owed or not os.path.isdir(SYSTEMD_RUNS):
+        return []
+    units = Systemd(children).show([item["handler"]["unit"] for item in owed])
+    return [
+        {key: item[key] for key in ("handler", "since", "commit", "who", "from")}
+        for item in owed
+        if _is_still_owed(item, units[item["handler"]["unit"]])
+    ]
+
+
+def _is_still_owed(item: Json, shown: Json) -> bool:
+    if shown.get("ActiveState") not in ("active", "reloading"):
+        return False  # it reads its files when it starts
+    main = _main_pid(shown)
+    started = [started_at(main)]
+    running = processes_of(main)
+    if running is not None and item["handler"]["action"] == "reload":
+        started = [ticks for _, ticks in running["workers"]]
+    return bool(min(started) * _TICK_NS <= item["since_ns"])
+
+
 # --- steps: one change each -----------------------------------------------------------------------
 
 PATH_KINDS = ("file", "directory", "link")
@@ -2824,6 +3204,7 @@ class Apply:
     # 4. changes
 
     def _carry_out(self) -> Json:
+        note_loaded_before(self._children, self._handlers, self._commit["id"])
         journal = Journal(self._state.pending, self._commit["id"])
         apt = Apt(self._children, lambda text: self._runner.event("output", text=text))
         self._steps = Steps(self._children, apt, self._manifest)
@@ -2832,7 +3213,7 @@ class Apply:
         try:
             for stage in sorted({item["stage"] for item in self._changes + self._handlers}):
                 changes = [change for change in self._changes if change["stage"] == stage]
-                handlers = [run["handler"] for run in self._handlers if run["stage"] == stage]
+                handlers = [with_because(r) for r in self._handlers if r["stage"] == stage]
                 for group in _groups(changes):
                     doing = group[0]["resource_id"]
                     if not self._holds_already(group[0]):
@@ -3036,6 +3417,7 @@ def units_of(changes: list[Json], handlers: list[Json]) -> list[str]:
 def run_handler(children: Children, handler: Json) -> None:
     """Carry out a handler's action, and make sure that its unit runs afterwards."""
     systemd, unit, action = Systemd(children), handler.get("unit", ""), handler["action"]
+    loading = Loading(systemd, handler)
     if action == "run":
         children.succeed(list(handler["argv"]), limit_s=COMMAND_LIMIT_S)
     elif action == "reload":
@@ -3046,6 +3428,8 @@ def run_handler(children: Children, handler: Json) -> None:
             systemd.must_be_active(unit, action)
     else:
         raise StepError(f"a handler cannot {action!r}")
+    loading.done()
+    settle_owed(handler)
 
 
 # --- putting back: three states of every path -----------------------------------------------------
@@ -3375,6 +3759,7 @@ class Revert:
         self._state = runner.state
         self._commit = check_name(commit)
         self._why = why
+        self._handlers: list[Json] = []
         self._systemd = Systemd(self._children)
         self._failed: list[Json] = []
         self._n = 0
@@ -3464,7 +3849,13 @@ class Revert:
         begun = {event.get("resource_id") for event in journal if event["event"] == "intent"}
         ran = {event.get("name") for event in journal if event["event"] == "handler"}
         self._changes = [c for c in plan["changes"] if c["resource_id"] in begun][::-1]
-        self._handlers = [r["handler"] for r in plan["handlers"] if r["handler"]["name"] in ran]
+        self._begun = begun
+        self._handled = {event.get("name") for event in journal if event["event"] == "handled"}
+        self._handlers = [
+            with_because(run)
+            for run in plan["handlers"]
+            if run["handler"]["name"] in ran or is_reload_for(run, begun)
+        ]
         self._every_unit: dict[str, Json] = self._before["units"]
         self._total = len(self._changes) + len(self._handlers)
 
@@ -3572,6 +3963,13 @@ class Revert:
             return  # it did not run before: it has been stopped already
         if self._is_booting:
             return  # it starts after this, with the former files
+        if handler["action"] == "reload" and handler["name"] not in self._handled:
+            if has_loaded(self._children, handler):
+                return  # nobody has made it read our files meanwhile
+            is_ours = not self._begun.isdisjoint(handler["because"])
+            if not is_ours and is_as_before(self._children, handler, self._commit):
+                return  # it has not read what it should have: nor had it before us
+        loading = Loading(self._systemd, handler)
         try:
             if handler["action"] == "reload":
                 self._systemd.reload(unit)
@@ -3579,10 +3977,17 @@ class Revert:
                 self._systemd.act("restart", unit)
                 self._systemd.must_be_active(unit, "restart")
         except StepError as error:
+            if is_as_before(self._children, handler, self._commit):
+                return  # it had not read the former files before us either
+            test = handler.get("config_test")
+            if test and self._children.run(list(test))[0] != 0:
+                raise  # the former files do not pass either: a restart would end what still runs
             words = f"{error.message}; restarting {unit} as the last resort\n"
             self._runner.event("output", text=words)
             self._systemd.act("restart", unit)
             self._systemd.must_be_active(unit, "restart")
+        loading.done()
+        settle_owed(handler)
 
     def _was_brought(self, program: str) -> bool:
         """Whether a handler's program has gone with the packages that brought it."""
@@ -3653,6 +4058,7 @@ class Revert:
                 self._failed.append({"resource_id": change["resource_id"], "message": words})
 
     def _end(self, folder: str, kept: dict[str, str]) -> Json:
+        self._note_owed(folder)
         shown = [
             {"path": path, "why": why, **self._texts_of(path)} for path, why in sorted(kept.items())
         ]
@@ -3685,6 +4091,11 @@ class Revert:
             self._watchdog.disarm()
         self._state.unlock()
         return result
+
+    def _note_owed(self, folder: str) -> None:
+        told = {item["resource_id"] for item in self._failed}
+        failed = [handler for handler in self._handlers if "handler:" + handler["name"] in told]
+        self._try_to(lambda: note_owed(failed, folder))
 
     def _close(self, folder: str, about: Json) -> None:
         """The commit is over: leave a record, and its journal too where files were kept."""
@@ -4071,6 +4482,7 @@ class Runner:
                 "pending": self.state.under_way(),
                 "generation": self.state.last_generation(),
                 "last": self.state.last_ended(),
+                "owed": owed_now(self.children),
             },
         }
 
@@ -4141,6 +4553,7 @@ class Runner:
             watchdog = watchdog_of(self.state.under_way_meta())
             folder = self.state.claim(commit, "abandon")
             note(folder, state="abandoned", ended=now_text())
+            note_owed(owed_by(folder), folder)
             sync_folder(self.state.abandoned)
             if watchdog:
                 watchdog.disarm()

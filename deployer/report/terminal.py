@@ -210,6 +210,8 @@ def plan_words(plan: Plan) -> str:
             count[change.action] += 1
     if plan.is_empty:
         return "nothing to do"
+    if not any(count.values()):
+        return f"nothing to change, {plural(len(plan.handlers), 'handler')} to run"
     return f"{count['create']} to create, {count['update']} to change, {count['delete']} to remove"
 
 

@@ -46,7 +46,8 @@ def test_facts_have_ansible_names(runner: RunnerProcess) -> None:
     assert facts["ansible_user_id"] == me()
     assert facts["ansible_distribution_major_version"].isdigit()
     assert reply["deployer"] == {
-        "lock": None, "pending": None, "generation": 0, "last": None
+        "lock": None, "pending": None, "generation": 0, "last": None,
+        "owed": [],
     }  # fmt: skip
 
 
