@@ -1,0 +1,165 @@
+"""Reloads that were lost or are owed: what is asked about them, and what a plan does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from deployer.diff import plan_lines
+from deployer.lost import loaded_questions
+from deployer.model import Handler, Observation, Owed, Plan, Resource
+from deployer.plan import make_plan
+from deployer.resources import Origin, from_task
+from deployer.wire import owed_from_json, plan_for_people, plan_to_json
+
+TEST = ("nginx", "-t")
+RELOAD = Handler(name="reload nginx", action="reload", unit="nginx", config_test=TEST)
+RESTART = Handler(name="restart nginx", action="restart", unit="nginx")
+APP = Handler(name="reload app", action="reload", unit="app")
+HANDLERS = {handler.name: handler for handler in (RELOAD, RESTART, APP)}
+OWED = Owed(handler=RELOAD, since="2026-01-01T00:00:00Z", who="ada", origin="desk")
+ONE, TWO = "/etc/nginx/one.conf", "/etc/nginx/two.conf"
+
+
+def resource(module: str, args: dict[str, Any], **origin: Any) -> Resource:
+    (made,) = from_task(module, args, Origin(**origin))
+    return made
+
+
+def conf(path: str = ONE, *notify: str, stage: int = 0) -> Resource:
+    notify = notify or (RELOAD.name,)
+    return resource("copy", {"dest": path, "content": b"x"}, notify=notify, stage=stage)
+
+
+def absent(path: str) -> Resource:
+    return resource("file", {"path": path, "state": "absent"}, notify=(RELOAD.name,))
+
+
+def plan_of(
+    *resources: Resource,
+    not_loaded: Sequence[str] | None = (),
+    changed: Sequence[Resource] = (),
+    owed: Sequence[Owed] = (),
+) -> Plan:
+    """A plan where all is right but `changed`; `not_loaded` is what the runner says of nginx."""
+    seen = {
+        one.id: Observation(
+            resource_id=one.id,
+            attributes=None if one in changed else one.attributes,
+            fingerprint="f",
+        )
+        for one in resources
+    }
+    answer = None if not_loaded is None else {"not_loaded": list(not_loaded)}
+    seen["loaded:nginx"] = Observation(
+        resource_id="loaded:nginx", attributes=answer, fingerprint="f"
+    )
+    return make_plan(
+        host="web1",
+        created_at="2026-01-01T00:00:00+00:00",
+        desired=resources,
+        handlers=HANDLERS,
+        observations=seen,
+        owed=owed,
+    )
+
+
+def shown(plan: Plan) -> list[str]:
+    return [line.text for line in plan_lines(plan)]
+
+
+def test_each_proxy_is_asked_once_about_the_files_that_reload_it() -> None:
+    link = resource("file", {"path": TWO, "src": ONE, "state": "link"}, notify=(RELOAD.name,))
+    folder = resource("file", {"path": "/etc/x", "state": "directory"}, notify=(RELOAD.name,))
+    unread = conf("/srv/page", RESTART.name, APP.name)
+    assert loaded_questions([conf(), link, folder, unread], HANDLERS) == [
+        {"id": "loaded:nginx", "kind": "loaded", "name": "nginx", "query": {"files": [ONE, TWO]}}
+    ]
+    assert loaded_questions([folder, unread], HANDLERS) == []
+
+
+def test_what_is_not_loaded_is_reloaded_with_its_reason() -> None:
+    plan = plan_of(conf(), conf(TWO, stage=1), not_loaded=[TWO])
+    (run,) = plan.handlers
+    assert (run.handler, run.stage, run.because) == (RELOAD, 1, (f"file:{TWO}",))
+    assert not plan.is_empty
+    words = f"nginx still runs with an older {TWO}"
+    assert shown(plan) == [f"! handler reload nginx  (because {words})"]
+    (told,) = plan_for_people(plan)["handlers"]
+    assert told["reason"] == words
+
+
+@pytest.mark.parametrize("not_loaded", [(), None, ["/etc/nginx/not-ours.conf"]])
+def test_nothing_to_do(not_loaded: Sequence[str] | None) -> None:
+    """All is loaded; nobody can tell; or what is not loaded is none of this handler's."""
+    plan = plan_of(conf(), not_loaded=not_loaded)
+    assert plan.is_empty
+    assert plan.handlers == ()
+
+
+@pytest.mark.parametrize("handler", [RELOAD, RESTART])
+def test_what_is_read_anyway_is_not_read_twice(handler: Handler) -> None:
+    changes = conf(TWO, handler.name)
+    plan = plan_of(conf(), changes, not_loaded=[ONE, TWO], changed=[changes], owed=[OWED])
+    (run,) = plan.handlers
+    assert (run.handler, run.because, run.reason) == (handler, (changes.id,), "")
+
+
+def test_what_shall_not_run_is_not_started_by_a_reload() -> None:
+    stopped = resource("service", {"name": "nginx", "state": "stopped"})
+    plan = plan_of(conf(), stopped, not_loaded=[ONE], owed=[OWED])
+    assert plan.handlers == ()
+    running = resource("service", {"name": "nginx", "state": "started"})
+    assert len(plan_of(conf(), running, not_loaded=[ONE]).handlers) == 1
+
+
+def test_what_is_gone_is_named_as_such() -> None:
+    gone = absent(TWO)
+    (run,) = plan_of(gone, not_loaded=[TWO]).handlers
+    assert run.reason == f"nginx still runs with {TWO}, which is gone"
+    (run,) = plan_of(conf(), gone, not_loaded=[ONE, TWO]).handlers
+    assert run.reason == f"nginx still runs with an older {ONE} and {TWO}, which is gone"
+
+
+def test_many_files_are_counted() -> None:
+    files = [conf(f"/etc/nginx/{number}") for number in range(5)]
+    (run,) = plan_of(*files, not_loaded=[one.name for one in files]).handlers
+    assert run.reason.endswith("an older /etc/nginx/0, /etc/nginx/1, /etc/nginx/2 and 2 more")
+    assert len(run.because) == 5
+
+
+def test_what_is_owed_is_done_by_the_next_run() -> None:
+    words = "it is owed since 2026-01-01T00:00:00Z by the run of ada from desk"
+    (run,) = plan_of(conf(), owed=[OWED]).handlers
+    assert (run.handler, run.because, run.reason) == (RELOAD, (), words)
+    (run,) = plan_of(conf(), not_loaded=[ONE], owed=[OWED]).handlers
+    assert run.because == (f"file:{ONE}",)
+    assert run.reason == f"{words}, and nginx still runs with an older {ONE}"
+
+
+def test_an_owed_restart_does_for_a_lost_reload() -> None:
+    owed = Owed(handler=RESTART, since="s", who="ada", origin="desk")
+    (run,) = plan_of(conf(), not_loaded=[ONE], owed=[owed]).handlers
+    assert run.handler == RESTART
+
+
+def test_owed_handlers_of_other_playbooks() -> None:
+    other = Handler(name="reload haproxy", action="reload", unit="haproxy")
+    owed = Owed(handler=other, since="s", who="ada", origin="desk")
+    runs = plan_of(conf(), not_loaded=[ONE], owed=[owed]).handlers
+    assert [run.handler for run in runs] == [RELOAD, other]
+
+
+def test_owed_as_the_runner_tells_it() -> None:
+    handler = {"name": "reload nginx", "action": "reload", "unit": "nginx", "config_test": [*TEST]}
+    told = {"handler": handler, "since": OWED.since, "commit": "c", "who": "ada", "from": "desk"}
+    assert owed_from_json(told) == OWED
+
+
+def test_the_digest_covers_the_reason_and_other_plans_are_as_they_were() -> None:
+    changes = conf()
+    (told,) = plan_to_json(plan_of(changes, changed=[changes]))["handlers"]
+    assert set(told) == {"stage", "because", "handler"}
+    assert plan_of(conf(), not_loaded=[ONE]).digest != plan_of(conf(), owed=[OWED]).digest
