@@ -2068,13 +2068,7 @@ class LoadedFiles:
         self.is_ours = record.get("main") == running["main"] and any(
             worker in workers for worker in running["workers"]
         )
-        # A worker that crashed is started again without a look at the files, so that the oldest
-        # tells. It started somewhere within its tick. A file's time is that of the clock's last
-        # interrupt before the change, so never late. Taking the tick's end, what was there before
-        # the start never seems later; what came in the 10 ms (and an interrupt) after it may be
-        # taken for loaded.
-        oldest = min(started for _, started in running["workers"])
-        self._start_ns = (oldest + 1) * _TICK_NS
+        self._start_ns = _start_ns(running)
         self._are_since_record = self._start_ns >= record.get("noted_ns", 0)
         # Of two clocks that are read one after the other the difference is too large rather than
         # too small, which makes files older, not younger.
@@ -2103,6 +2097,18 @@ class LoadedFiles:
     @property
     def names(self) -> set[str]:
         return set(self._known)
+
+
+def _start_ns(running: Json) -> int:
+    """When the workers started, since the boot, as the moment up to which a file may be loaded.
+
+    A worker that crashed is started again without a look at the files, so that the oldest tells. It
+    started somewhere within its tick. A file's time is that of the clock's last interrupt before
+    the change, so never late. With the tick's end, what was there before the start never seems
+    later; what came in the 10 ms (and an interrupt) after it may be taken for loaded.
+    """
+    oldest: int = min(started for _, started in running["workers"])
+    return (oldest + 1) * _TICK_NS
 
 
 def _uptime_ns() -> int:
@@ -2223,22 +2229,27 @@ class Loading:
 
     def done(self) -> None:
         """Note what was loaded, and by which processes."""
-        if not self._is_of_use:
-            return
-        deadline = time.monotonic() + self._LIMIT_S
-        while True:
-            main = _main_pid(self._systemd.show([self._unit])[self._unit])
-            running = processes_of(main)
-            known = read_text(f"/proc/{main}/comm").strip() in _IS_CURRENT_WORKER
-            if running or not known or time.monotonic() > deadline:
-                break
-            time.sleep(0.01)  # a worker begins with its parent's title
-        if running is not None:
+        running = self._running() if self._is_of_use else None
+        if running is not None and _start_ns(running) >= self._noted_ns:  # "start" may do nothing
             files = {
                 path: sign if _sign_or_unknown(path) == sign else _UNKNOWN
                 for path, sign in self._before.items()
             }
             _write_record(self._unit, running, files, self._noted_ns)
+
+    def _running(self) -> Json | None:
+        """The processes, when there are workers: each begins with its parent's title."""
+        deadline = time.monotonic() + self._LIMIT_S
+        try:
+            main = _main_pid(self._systemd.show([self._unit])[self._unit])
+        except StepError:
+            return None  # the files' times remain
+        while read_text(f"/proc/{main}/comm").strip() in _IS_CURRENT_WORKER:
+            running = processes_of(main)
+            if running is not None or time.monotonic() > deadline:
+                return running
+            time.sleep(0.01)
+        return None
 
 
 def _sign_or_unknown(path: str) -> Json | None:
@@ -4553,7 +4564,10 @@ class Runner:
             watchdog = watchdog_of(self.state.under_way_meta())
             folder = self.state.claim(commit, "abandon")
             note(folder, state="abandoned", ended=now_text())
-            note_owed(owed_by(folder), folder)
+            try:
+                note_owed(owed_by(folder), folder)
+            except OSError:
+                pass  # the probe finds what a running proxy has not loaded
             sync_folder(self.state.abandoned)
             if watchdog:
                 watchdog.disarm()

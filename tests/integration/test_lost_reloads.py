@@ -291,6 +291,18 @@ def test_old_workers_that_still_have_connections(host: LabHost, project: Path) -
         assert workers(host, leaving=True)
 
 
+def test_a_start_of_what_runs_loads_nothing(host: LabHost, project: Path) -> None:
+    """A handler of a person's own that only starts: what it did not load is not noted as loaded."""
+    handler = {"name": "start nginx", "action": "start", "unit": "nginx"}
+    runner = runner_on(host)
+    page = file_change(CONF, (PAGE % "two").encode(), mode="0644", owner="root", group="root")
+    runner.apply(page, handlers=[{"stage": 0, "because": [f"file:{CONF}"], "handler": handler}])
+    runner.ask("confirm", commit="c1", verified=[])
+    assert not_loaded(runner) == [CONF]
+    runner.end()
+    assert reasons(project, "-e", "answer=two") == [OLDER]
+
+
 _ROUND = """
 import json, os, subprocess, sys, time
 number, = sys.argv[1:]
