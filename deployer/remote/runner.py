@@ -2169,10 +2169,12 @@ def is_reload_for(run: Json, begun: set[Any]) -> bool:
 
 def has_loaded(children: Children, handler: Json) -> bool:
     """Whether a handler's unit certainly works with the files, as they are, that it would read."""
-    shown = Systemd(children).show([handler["unit"]])[handler["unit"]]
+    unit, paths = handler["unit"], paths_because(handler)
+    if len(paths) < len(handler["because"]):
+        return False  # it reads more than files
     try:
-        attributes = loaded_attributes(shown, handler["unit"], paths_because(handler))
-    except OSError:
+        attributes = loaded_attributes(Systemd(children).show([unit])[unit], unit, paths)
+    except (StepError, OSError):
         return False
     return attributes is not None and not attributes["not_loaded"]
 
@@ -2180,7 +2182,10 @@ def has_loaded(children: Children, handler: Json) -> bool:
 def is_as_before(children: Children, handler: Json, commit: str) -> bool:
     """Whether a handler's unit certainly works with what it had loaded before `commit` began."""
     unit = handler["unit"]
-    running = processes_of(_main_pid(Systemd(children).show([unit])[unit]))
+    try:
+        running = processes_of(_main_pid(Systemd(children).show([unit])[unit]))
+    except StepError:
+        return False
     loaded = LoadedFiles(unit, running) if running else None
     return loaded is not None and loaded.is_ours and loaded.before == commit
 
@@ -2192,7 +2197,8 @@ def note_loaded_before(children: Children, runs: list[Json], commit: str) -> Non
     if not handlers or not os.path.isdir(SYSTEMD_RUNS):
         return
     try:
-        units = Systemd(children).show([handler["unit"] for handler in handlers])
+        asked = dict.fromkeys(handler["unit"] for handler in handlers)
+        units = Systemd(children).show(list(asked))
         for handler in handlers:
             unit = handler["unit"]
             running = processes_of(_main_pid(units[unit]))
@@ -2347,7 +2353,11 @@ def owed_now(children: Children) -> list[Json]:
     owed = _all_owed()
     if not owed or not os.path.isdir(SYSTEMD_RUNS):
         return []
-    units = Systemd(children).show([item["handler"]["unit"] for item in owed])
+    asked = dict.fromkeys(item["handler"]["unit"] for item in owed)
+    try:
+        units = Systemd(children).show(list(asked))
+    except StepError:
+        return []  # who cannot be asked cannot be reloaded: it stays noted
     return [
         {key: item[key] for key in ("handler", "since", "commit", "who", "from")}
         for item in owed
@@ -3948,6 +3958,8 @@ class Revert:
                 self._children.run(["systemctl", "reset-failed", unit])
         for handler in self._handlers:
             self._n += 1
+            if self._is_spared(handler):
+                continue
             resource_id = "handler:" + handler["name"]
             self._runner.step(self._n, self._total, resource_id, handler["action"])
             self._try(resource_id, lambda handler=handler: self._handle(handler))  # type: ignore[misc]
@@ -3974,12 +3986,6 @@ class Revert:
             return  # it did not run before: it has been stopped already
         if self._is_booting:
             return  # it starts after this, with the former files
-        if handler["action"] == "reload" and handler["name"] not in self._handled:
-            if has_loaded(self._children, handler):
-                return  # nobody has made it read our files meanwhile
-            is_ours = not self._begun.isdisjoint(handler["because"])
-            if not is_ours and is_as_before(self._children, handler, self._commit):
-                return  # it has not read what it should have: nor had it before us
         loading = Loading(self._systemd, handler)
         try:
             if handler["action"] == "reload":
@@ -3999,6 +4005,16 @@ class Revert:
             self._systemd.must_be_active(unit, "restart")
         loading.done()
         settle_owed(handler)
+
+    def _is_spared(self, handler: Json) -> bool:
+        """Whether a reload that the apply had still before it is not needed on the way back."""
+        if self._is_booting or handler["action"] != "reload" or handler["name"] in self._handled:
+            return False
+        if has_loaded(self._children, handler):
+            return True  # nobody has made it read our files meanwhile
+        is_ours = not self._begun.isdisjoint(handler["because"])
+        # What it should have read and has not, it had not before us either.
+        return not is_ours and is_as_before(self._children, handler, self._commit)
 
     def _was_brought(self, program: str) -> bool:
         """Whether a handler's program has gone with the packages that brought it."""
