@@ -3898,6 +3898,7 @@ class Revert:
             self._try("packages", put_back.give_back_foreign)
             self._journal.try_to_write("packages-back")
         put_back.run()
+        is_late = bool(put_back.failed)  # what starts below may read files of the commit
         self._remove_users()
         self._say("command", "user", *PATH_KINDS)
         self._journal.try_to_write("files-back")
@@ -3907,6 +3908,9 @@ class Revert:
         self._failed += [
             {"resource_id": path, "message": why} for path, why in put_back.all_failed().items()
         ]
+        if is_late and not self._failed:
+            message = "services may have read files before these were put back"
+            self._failed.append({"resource_id": "revert", "message": message})
         kept = put_back.all_kept()
         self._look_again(kept)
         self._journal.try_to_write("looked-again", failed=len(self._failed))
