@@ -56,7 +56,7 @@ def _options(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _
     return add
 
 
-_on_hosts = _options(
+_which_hosts = _options(
     click.option(
         "-i",
         "--inventory",
@@ -74,6 +74,10 @@ _on_hosts = _options(
         metavar="VARS",
         help="key=value, YAML, JSON or @file; wins over every other variable. May be repeated.",
     ),
+)
+
+_on_hosts = _options(
+    _which_hosts,
     click.option("-t", "--tags", metavar="TAGS", help="Only tasks with one of these tags."),
 )
 
@@ -114,8 +118,26 @@ _confirm_timeout = click.option(
     "confirm_timeout_s",
     metavar="SECONDS",
     type=click.FloatRange(1, 86400),
-    help="How long the verification may take before the host reverts by itself; "
-    "default: what its checks need, and two minutes.",
+    help="How long the host waits after this command's last word before it reverts by itself; "
+    "default: what the checks need, and two minutes.",
+)
+
+_lock_timeout = click.option(
+    "--lock-timeout",
+    "lock_timeout_s",
+    default=0.0,
+    metavar="SECONDS",
+    type=click.FloatRange(0, 86400),
+    help="How long to wait for another run on the same host; default: not at all.",
+)
+
+_keep = click.option(
+    "--keep",
+    default=10,
+    show_default=True,
+    metavar="N",
+    type=click.IntRange(1, 1000),
+    help="How many generations the host keeps to go back to.",
 )
 
 
@@ -214,6 +236,8 @@ def plan(playbook: Path, *, diff: bool, detailed_exitcode: bool, **given: Any) -
 @click.option("-y", "--yes", is_flag=True, help="Apply without asking.")
 @click.option("--dry-run", "--check", is_flag=True, help="The same as `deployer plan`.")
 @_confirm_timeout
+@_lock_timeout
+@_keep
 @_no_watchdog
 @_over_ssh
 def apply(playbook: Path, *, diff: bool, yes: bool, dry_run: bool, **given: Any) -> int:
@@ -238,6 +262,8 @@ def apply(playbook: Path, *, diff: bool, yes: bool, dry_run: bool, **given: Any)
 @_diff
 @click.option("-y", "--yes", is_flag=True, help="Go back without asking.")
 @_confirm_timeout
+@_lock_timeout
+@_keep
 @_no_watchdog
 @_over_ssh
 def rollback(playbook: Path, *, to: int | None, diff: bool, yes: bool, **given: Any) -> int:
@@ -251,6 +277,9 @@ def rollback(playbook: Path, *, to: int | None, diff: bool, yes: bool, **given: 
 @_PLAYBOOK
 @_on_hosts
 @click.option("-y", "--yes", is_flag=True, help="Reload without asking.")
+@_lock_timeout
+@_keep
+@_no_watchdog
 @_over_ssh
 def reload(playbook: Path, *, yes: bool, **given: Any) -> int:
     """Test the proxy's config, reload it, and verify."""
@@ -267,6 +296,28 @@ def verify(playbook: Path, **given: Any) -> int:
     """Check the running service with real handshakes, at any time, changing nothing."""
     with _session("verify", playbook, **given) as session:
         return _ended(session, session.fleet.verify())
+
+
+@cli.command()
+@_PLAYBOOK
+@_which_hosts
+@click.option(
+    "--abandon",
+    is_flag=True,
+    help="Give up a commit that could not be taken back: leave the host as it is now.",
+)
+@click.option("-y", "--yes", is_flag=True, help="Abandon without asking.")
+@_lock_timeout
+@_over_ssh
+def recover(playbook: Path, *, abandon: bool, yes: bool, **given: Any) -> int:
+    """Take back what an interrupted run has left on a host."""
+    if yes and not abandon:
+        raise click.UsageError("--yes has a meaning with --abandon alone: nothing else asks.")
+    with _session("recover", playbook, tags=None, **given) as session:
+        if not abandon:
+            return _ended(session, session.fleet.recover())
+        run = session.fleet.abandon(_abandonment(session, yes=yes))
+        return _ended(session, run, quiet_states=("planned",))
 
 
 @cli.command()
@@ -301,15 +352,28 @@ def _approval(session: Session, *, with_diff: bool, yes: bool) -> Callable[..., 
     return approve
 
 
-def _asked(reports: Sequence[HostReport]) -> bool:
+def _abandonment(session: Session, *, yes: bool) -> Callable[..., bool]:
+    def approve(reports: Sequence[HostReport]) -> bool:
+        session.report.found(reports)
+        if yes or _asked(reports, "Leave {hosts} as it is now, and give the commit up?"):
+            return True
+        click.echo("Not approved: nothing was changed.", err=True)
+        return False
+
+    return approve
+
+
+def _asked(
+    reports: Sequence[HostReport], question: str = "Apply these changes to {hosts}?"
+) -> bool:
     hosts = [report.host for report in reports if report.state == "planned"]
     if not sys.stdin.isatty():
         raise UsageError(
-            "Nobody is there to approve the plan; nothing was changed.",
-            hint="Give --yes to apply without asking.",
+            "Nobody is there to approve it; nothing was changed.",
+            hint="Give --yes to go on without asking.",
         )
     names = hosts[0] if len(hosts) == 1 else f"{len(hosts)} hosts"
-    return click.confirm(f"Apply these changes to {names}?", err=True)
+    return click.confirm(question.format(hosts=names), err=True)
 
 
 def _ended(session: Session, run: RunReport, quiet_states: Sequence[str] = ()) -> int:

@@ -130,12 +130,17 @@ def _content_lines(change: Change) -> Iterator[Line]:
     if after is None or before is None:
         yield Line("note", "(no text to compare: binary, or larger than 1 MiB)", 1)
         return
-    for text in _unified(before, after):
-        yield Line(_SIGNS.get(text[:1], "context"), text, 1)
+    for text in text_diff(before, after):
+        yield diff_line(text)
 
 
-def _unified(before: str, after: str) -> Iterable[str]:
-    """A unified diff without its two file lines, which the headline says already."""
+def diff_line(text: str, *, indent: int = 1) -> Line:
+    """A line of `text_diff`, with what its sign means."""
+    return Line(_SIGNS.get(text[:1], "context"), text, indent)
+
+
+def text_diff(before: str, after: str) -> Iterable[str]:
+    """A unified diff without its two file lines, which a headline says already."""
     from difflib import unified_diff
 
     old, new = before.splitlines(), after.splitlines()

@@ -2,8 +2,8 @@
 
 A run looks (facts, probe, plan), and where something is to be done it applies, verifies, and then
 confirms or reverts. Whatever happens in between, the answer is a `HostReport` that says in which
-state the host is now. A connection that breaks while a commit is pending is asked about over a new
-one: the runner reverts by itself when it loses its controller.
+state the host is now. Where a connection breaks, or an answer is not understood, while a commit is
+under way, `settling.py` finds out what became of it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
+from functools import partial
 from threading import Event
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from deployer.contact import Contact, Progress, RunOptions, now, standing_of
 from deployer.desired import DesiredState, HostFacts, desired_state
-from deployer.early import EarlyLinks
 from deployer.errors import (
     DeployerError,
     HostError,
@@ -26,7 +26,7 @@ from deployer.errors import (
     UnreachableError,
     UsageError,
 )
-from deployer.explain import error_words, left_over
+from deployer.explain import error_words
 from deployer.lost import loaded_questions
 from deployer.model import CheckResult, Host, Owed, Plan
 from deployer.outcome import HostReport, State
@@ -35,17 +35,23 @@ from deployer.project import Project
 from deployer.resources import KINDS
 from deployer.rollback import former_state
 from deployer.secrecy import masked
+from deployer.standing import (
+    last_note,
+    lock_from,
+    under_way_from,
+    under_way_words,
+    unsettled_notes,
+)
 from deployer.wire import observation_from_json, owed_from_json, plan_to_json
 
 if TYPE_CHECKING:
-    from deployer.transport import ConnectOptions, Link
+    from deployer.recovery import Recovery
+    from deployer.transport import Link
 
 #: Errors after which the runner has changed nothing.
 _UNTOUCHED = frozenset(
     {
         "stale",
-        "locked",
-        "pending",
         "no-space",
         "bad-request",
         "no-systemd",
@@ -54,40 +60,13 @@ _UNTOUCHED = frozenset(
     }
 )
 
-#: How long a host may take to say what became of a commit after its connection broke.
-_SETTLE_S = 90.0
-
 #: How long checks that fail right after a change are tried again.
 _PATIENCE_S = 5.0
 
+_NO_SYSTEMD = "systemd does not run on this host"
+
 #: What a commit's deadline leaves beyond the time that the checks need.
 _CONFIRM_MARGIN_S = 120.0
-
-
-class Progress(Protocol):
-    """Who watches a run. Called from several threads."""
-
-    def doing(self, host: str, what: str) -> None:
-        """`host` has begun something: connecting, probing, applying, verifying…"""
-
-    def step(self, host: str, event: Mapping[str, Any]) -> None:
-        """An event of the runner's `apply` or `revert`, as docs/wire.md describes it."""
-
-    def checked(self, host: str, result: CheckResult) -> None:
-        """A check of the verification has ended."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """What the command line says about every host of a run, which `started` in monotonic time."""
-
-    who: str
-    origin: str
-    connect: Callable[[Host], ConnectOptions]
-    early: EarlyLinks
-    started: float
-    confirm_timeout_s: float | None = None
-    watchdog: bool = True
 
 
 class HostRun:
@@ -105,29 +84,35 @@ class HostRun:
         self.host = host
         self._project = project
         self._options = options
-        self._progress = progress
+        self._contact = Contact(host, options=options, progress=progress, cancelled=cancelled)
         self._cancelled = cancelled
-        self._link: Link | None = None
         self._desired: DesiredState | None = None
+        self._will_change = False
+        self._has_systemd = True
         self._unsettled: tuple[str, ...] = ()
+        self._notes: tuple[str, ...] = ()
         self._owed: tuple[Owed, ...] = ()
-        self._is_watched = options.watchdog
 
     # --- commands ---------------------------------------------------------------------------------
 
-    def look(self, *, settle_pending: bool = False) -> HostReport:
+    def look(self, *, will_change: bool = False) -> HostReport:
         """Connect, probe and plan, changing nothing; report ``planned`` or ``unchanged``.
 
-        With `settle_pending`, a commit that a dead run left unconfirmed is reverted first.
+        With `will_change`, a host on which a change cannot begin now is not looked at any further:
+        another run is at work there, or one was interrupted.
         """
-        return self._reported(lambda: self._look(settle_pending=settle_pending))
+        return self._reported(lambda: self._look(will_change=will_change))
 
     def look_for_reload(self) -> HostReport:
         """Connect and plan a reload of the proxies that the sites are served by."""
 
         def reload() -> HostReport:
-            desired = self._desire(settle_pending=True)
-            plan = reload_plan(host=self.host.name, created_at=_now(), handlers=desired.handlers)
+            desired = self._desire(will_change=True)
+            plan = reload_plan(
+                host=self.host.name,
+                created_at=now().isoformat(timespec="seconds"),
+                handlers=desired.handlers,
+            )
             return self._planned(plan)
 
         return self._reported(reload)
@@ -136,20 +121,21 @@ class HostRun:
         """Connect and plan the way back to generation `to`, by default the one before the last."""
 
         def back() -> HostReport:
-            about = self._ask_facts(settle_pending=True)
+            about = self._ask_facts(will_change=True)
             reply = self._connected().request("undo", to=to, doing="reading the generations")
             former = former_state(reply)
             project = self._project
             roots = {site.domain: project.trusted_root(site) for site in former.sites}
             hidden = project.secrets(self.host, facts=about.facts)
-            self._desired = replace(former, roots=roots, secrets=hidden)
-            return self._probed(self._desired, unknowns=tuple(reply["unknown"]))
+            desired = self._remember(replace(former, roots=roots, secrets=hidden))
+            return self._probed(desired, unknowns=tuple(reply["unknown"]))
 
         return self._reported(back)
 
     def apply(self, plan: Plan) -> HostReport:
         """Apply `plan`, verify, and confirm or revert."""
-        return self._reported(lambda: replace(self._apply(plan), has_watchdog=self._is_watched))
+        about: dict[str, Any] = {"has_watchdog": self._options.watchdog, "notes": self._notes}
+        return self._reported(lambda: replace(self._apply(plan), **about))
 
     def verify(self) -> HostReport:
         """Run the checks alone; report ``healthy`` or ``unhealthy``."""
@@ -159,90 +145,67 @@ class HostRun:
         """What was applied on the host, newest first."""
 
         def listed() -> HostReport:
-            reply = self._connected().request("history", doing="reading the history")
             hidden = self._project.secrets(self.host, facts={})
-            generations = tuple(masked(reply["generations"], hidden))
+            generations = tuple(masked(self._contact.history(), hidden))
             return HostReport(host=self.host.name, state="listed", history=generations)
 
         return self._reported(listed)
 
+    def recover(self) -> HostReport:
+        """Take back what an interrupted run has left."""
+        return self._recovering(lambda recovery: recovery.recover())
+
+    def look_for_abandon(self) -> HostReport:
+        """Look for a commit that can only be given up; report ``planned`` where there is one."""
+        return self._recovering(lambda recovery: recovery.look_for_abandon())
+
+    def abandon(self) -> HostReport:
+        """Give up a commit that cannot be taken back, and leave the host as it is."""
+        return self._recovering(lambda recovery: recovery.abandon())
+
+    def _recovering(self, work: Callable[[Recovery], HostReport]) -> HostReport:
+        from deployer.recovery import Recovery
+
+        self._contact.secrets = self._project.secrets(self.host, facts={})
+        return self._reported(lambda: work(Recovery(self._contact)))
+
     def close(self) -> None:
         """Close the connection; a commit that is still pending is then reverted by the host."""
-        if self._link is not None:
-            self._link.close()
-            self._link = None
+        self._contact.close()
 
     # --- looking ----------------------------------------------------------------------------------
 
     def _connected(self) -> Link:
-        if self._link is None:
-            from deployer.transport import connect
+        return self._contact.link()
 
-            self._progress.doing(self.host.name, "connecting")
-            options = self._options.connect(self.host)
-            early = self._options.early.take(self.host, options)
-            self._link = early or connect(self.host, options)
-            self._require_root(self._link)
-        return self._link
+    def _ask_facts(self, *, will_change: bool) -> HostFacts:
+        """The host's facts, once nothing there stands in the way of what is to be done.
 
-    def _require_root(self, link: Link) -> None:
-        """What is root's alone can be neither seen nor changed by others."""
-        if link.hello["uid"] != 0:
-            raise UsageError(
-                f"{self.host.name}: logged in as {self.host.user or 'a user'}, who is not root",
-                hint="Say `become: true` in the play, or `ansible_become: true` in the inventory.",
-            )
-
-    def _ask_facts(self, *, settle_pending: bool) -> HostFacts:
+        Raises:
+            HostError: another run is at work there.
+            StrandedError: an interrupted run has left something to recover.
+        """
         from deployer.sites import ASKED_PACKAGES
 
-        link = self._connected()
-        reply = link.request("facts", packages=list(ASKED_PACKAGES), doing="reading facts")
-        pending = reply["deployer"]["pending"]
+        ask = self._contact.free_facts if will_change else self._contact.facts
+        reply = ask(ASKED_PACKAGES)
+        standing = standing_of(reply)
+        recover = self._contact.again("recover")
+        if will_change and standing.under_way is not None:
+            words = under_way_words(standing.under_way, now=now(), recover=recover)
+            raise StrandedError(words, host=self.host.name)
+        self._will_change = will_change
+        self._has_systemd = reply["facts"]["ansible_service_mgr"] == "systemd"
+        self._unsettled = tuple(unsettled_notes(standing, now=now(), recover=recover))
+        told = last_note(standing.last, now=now())
+        self._notes = (told,) if told else ()
         self._owed = tuple(map(owed_from_json, reply["deployer"]["owed"]))
-        if pending is not None and settle_pending:
-            self._settle_pending(link, pending)
-        elif pending is not None:
-            whose = f"{pending['who']} since {pending['time']}"
-            self._unsettled = (
-                f"an unconfirmed commit of {whose} is on the host; this compares with what it left",
-            )
-        has_systemd = reply["facts"]["ansible_service_mgr"] == "systemd"
-        self._is_watched = self._options.watchdog and has_systemd
         return HostFacts(facts=reply["facts"], packages=reply["packages"])
 
-    def _settle_pending(self, link: Link, pending: Mapping[str, Any]) -> None:
-        """Take back what a run that is no more has left unconfirmed."""
-        self._progress.doing(
-            self.host.name, f"reverting the unconfirmed commit of {pending['who']}"
-        )
-        try:
-            reply = link.request(
-                "revert",
-                commit=pending["commit"],
-                why="found unconfirmed by the next run",
-                on_event=self._on_step,
-                doing="reverting an unconfirmed commit",
-            )
-        except RunnerError as error:
-            if error.code != "locked":
-                raise
-            raise HostError(
-                error.problem,
-                host=self.host.name,
-                hint="Nothing was changed. Try again when it has ended.",
-            ) from error
-        if reply["state"] != "reverted":
-            raise StrandedError(
-                f"an earlier, unconfirmed commit of {pending['who']} could not be reverted: "
-                + left_over(reply),
-                host=self.host.name,
-            )
-
-    def _desire(self, *, settle_pending: bool) -> DesiredState:
-        about = self._ask_facts(settle_pending=settle_pending)
+    def _desire(self, *, will_change: bool) -> DesiredState:
+        about = self._ask_facts(will_change=will_change)
         project = self._project
-        self._desired = desired_state(
+        desired = desired_state(
             project.playbook,
             self.host,
             inventory=project.inventory,
@@ -251,10 +214,15 @@ class HostRun:
             extra_vars=project.extra_vars,
             tags=project.tags,
         )
-        return self._desired
+        return self._remember(desired)
 
-    def _look(self, *, settle_pending: bool) -> HostReport:
-        report = self._probed(self._desire(settle_pending=settle_pending))
+    def _remember(self, desired: DesiredState) -> DesiredState:
+        self._desired = desired
+        self._contact.secrets = desired.secrets
+        return desired
+
+    def _look(self, *, will_change: bool) -> HostReport:
+        report = self._probed(self._desire(will_change=will_change))
         tags = self._project.tags
         if tags and report.plan is not None and not report.plan.changes:
             words = ", ".join(sorted(tags))
@@ -263,7 +231,7 @@ class HostRun:
 
     def _probed(self, desired: DesiredState, *, unknowns: tuple[str, ...] = ()) -> HostReport:
         """Ask the host how all that is desired is now, and plan."""
-        self._progress.doing(self.host.name, "probing")
+        self._contact.doing("probing")
         asked = [
             {
                 "id": resource.id,
@@ -278,28 +246,49 @@ class HostRun:
         observations = map(observation_from_json, reply["observations"])
         plan = make_plan(
             host=self.host.name,
-            created_at=_now(),
+            created_at=now().isoformat(timespec="seconds"),
             desired=desired.resources,
             handlers=desired.handlers,
             observations={seen.resource_id: seen for seen in observations},
-            unknowns=(*self._unsettled, *unknowns),
+            unknowns=(*self._unsettled, *self._unwatched(), *unknowns),
             owed=self._owed,
         )
         return self._planned(plan)
 
+    def _unwatched(self) -> tuple[str, ...]:
+        if self._has_systemd or not self._options.watchdog:
+            return ()
+        return (f"{_NO_SYSTEMD}: an apply is refused unless --no-watchdog is given",)
+
     def _planned(self, plan: Plan) -> HostReport:
-        state: State = "unchanged" if plan.is_empty else "planned"
-        return HostReport(host=self.host.name, state=state, plan=plan)
+        """The report of a look.
+
+        Raises:
+            HostError: nothing on the host could take the change back.
+        """
+        if plan.is_empty:
+            notes = (*self._notes, *self._unsettled)
+            return HostReport(host=self.host.name, state="unchanged", plan=plan, notes=notes)
+        if self._will_change and self._unwatched():
+            raise HostError(
+                f"{_NO_SYSTEMD}, so nothing could take the changes back if this run were cut off",
+                host=self.host.name,
+                hint="Nothing was changed. Give --no-watchdog to apply all the same.",
+            )
+        return HostReport(host=self.host.name, state="planned", plan=plan, notes=self._notes)
 
     # --- applying ---------------------------------------------------------------------------------
 
     def _apply(self, plan: Plan) -> HostReport:
+        from deployer.heartbeat import heartbeat
+        from deployer.settling import Settling
         from deployer.sites.document import sites_to_json
 
         link, desired = self._connected(), self._desired
         assert desired is not None, "a plan comes from a look"  # noqa: S101
-        commit = _new_commit_id()
-        self._progress.doing(self.host.name, "applying")
+        commit, duration_s = _new_commit_id(), self._rollback_duration_s(desired)
+        settle = partial(Settling, self._contact, commit, rollback_duration_s=duration_s)
+        self._contact.doing("applying")
         try:
             link.request(
                 "apply",
@@ -308,23 +297,29 @@ class HostRun:
                     "id": commit,
                     "who": self._options.who,
                     "from": self._options.origin,
-                    "rollback_duration_s": self._rollback_duration_s(desired),
-                    "watchdog": self._is_watched,
+                    "rollback_duration_s": duration_s,
+                    "watchdog": self._options.watchdog,
+                    "keep": self._options.keep,
                     "sites": sites_to_json(desired.sites),
                 },
-                on_event=self._on_step,
+                on_event=self._contact.on_step,
                 doing="applying",
             )
-            checks = self._checks(desired, changed_at=time.monotonic())
-            failed = [check for check in checks if not check.ok]
-            if failed or self._cancelled.is_set():
-                why = "interrupted" if self._cancelled.is_set() else "the verification failed"
-                return self._revert(commit, plan=plan, checks=checks, why=why)
-            return self._confirm(commit, plan=plan, checks=checks)
         except RunnerError as error:
-            return self._refused(error, plan)
+            refused = self._refused(error, plan)
+            return replace(refused or settle(why=error.problem).report(), plan=plan)
         except UnreachableError as error:
-            return self._settle(commit, plan=plan, lost=error)
+            return replace(settle(why=error.problem).report(), plan=plan)
+        checks: tuple[CheckResult, ...] = ()
+        try:
+            with heartbeat(link, commit, rollback_duration_s=duration_s):
+                checks = self._checks(desired, changed_at=time.monotonic())
+                ended = self._decided(commit, checks)
+        except RunnerError as error:
+            ended = self._too_late(error) or settle(why=error.problem).report()
+        except UnreachableError as error:
+            ended = settle(why=error.problem).report()
+        return replace(ended, plan=plan, checks=checks)
 
     def _rollback_duration_s(self, desired: DesiredState) -> float:
         if self._options.confirm_timeout_s is not None:
@@ -333,99 +328,56 @@ class HostRun:
 
         return required_s(desired.sites) + _CONFIRM_MARGIN_S
 
-    def _confirm(self, commit: str, *, plan: Plan, checks: tuple[CheckResult, ...]) -> HostReport:
-        verified = [f"{check.site} {check.name} {check.target}" for check in checks]
+    def _decided(self, commit: str, checks: tuple[CheckResult, ...]) -> HostReport:
+        """Confirm what every check confirms, and have anything else taken back."""
+        if all(check.ok for check in checks) and not self._cancelled.is_set():
+            return self._confirm(commit, checks)
+        why = "interrupted" if self._cancelled.is_set() else "the verification failed"
+        from deployer.settling import after_revert
+
+        reply = self._contact.revert(commit, why=why, doing="reverting")
+        return after_revert(self._contact, reply, why=why)
+
+    def _confirm(self, commit: str, checks: tuple[CheckResult, ...]) -> HostReport:
+        from deployer.verify.summary import verified_words
+
         reply = self._connected().request(
-            "confirm", commit=commit, verified=verified, doing="confirming"
+            "confirm", commit=commit, verified=verified_words(checks), doing="confirming"
         )
-        return HostReport(
-            host=self.host.name,
-            state="confirmed",
-            plan=plan,
-            checks=checks,
-            generation=reply["generation"],
-        )
+        return HostReport(host=self.host.name, state="confirmed", generation=reply["generation"])
 
-    def _revert(
-        self, commit: str, *, plan: Plan, checks: tuple[CheckResult, ...], why: str
-    ) -> HostReport:
-        self._progress.doing(self.host.name, "reverting")
-        reply = self._connected().request(
-            "revert", commit=commit, why=why, on_event=self._on_step, doing="reverting"
-        )
-        return replace(self._after_revert(reply, why=why), plan=plan, checks=checks)
+    def _refused(self, error: RunnerError, plan: Plan) -> HostReport | None:
+        """What the runner's no to an apply means; `None` where that has to be asked.
 
-    def _after_revert(self, reply: Mapping[str, Any], *, why: str) -> HostReport:
-        kept = tuple(reply.get("kept", ()))
-        if reply["state"] == "reverted":
-            message = f"{why}; the host is back in its former state"
-            return HostReport(host=self.host.name, state="reverted", message=message, kept=kept)
-        return HostReport(
-            host=self.host.name,
-            state="stranded",
-            message=f"{why}, and the revert did not succeed: {left_over(reply)}",
-            kept=kept,
-        )
+        Either it has not begun, or it has failed in the middle and taken everything back.
+        """
+        from deployer.settling import after_revert
 
-    def _refused(self, error: RunnerError, plan: Plan) -> HostReport:
-        """The runner said no before it began, or failed in the middle and reverted by itself."""
         text = error_words(error, has_secret_output=_is_secret(plan, error))
-        if error.code == "not-pending" and error.details.get("state") == "reverted":
-            why = "the commit was not confirmed in time"
-            return replace(self._after_revert({"state": "reverted"}, why=why), plan=plan)
-        if error.code == "no-watchdog":
+        if error.code == "locked":
+            raise self._contact.locked(lock_from(error.details)) from error
+        if error.code == "pending":
+            found = under_way_from(error.details)
+            words = under_way_words(found, now=now(), recover=self._contact.again("recover"))
+            raise StrandedError(words, host=self.host.name) from error
+        if error.code in ("no-systemd", "no-watchdog"):
             text += "\nGive --no-watchdog to apply all the same."
         if error.code in _UNTOUCHED:
-            return HostReport(
-                host=self.host.name,
-                state="failed",
-                plan=plan,
-                message=f"{text}\nNothing was changed.",
-            )
+            message = f"{text}\nNothing was changed."
+            return HostReport(host=self.host.name, state="failed", message=message)
         reverted = error.details.get("revert")
         if isinstance(reverted, Mapping):
-            return replace(self._after_revert(reverted, why=text), plan=plan)
-        return HostReport(host=self.host.name, state="stranded", message=text, plan=plan)
+            return after_revert(self._contact, reverted, why=text)
+        return None
 
-    def _settle(self, commit: str, *, plan: Plan, lost: UnreachableError) -> HostReport:
-        """The connection broke while a commit was under way: ask what became of it."""
-        self.close()
-        deadline = time.monotonic() + _SETTLE_S
-        while time.monotonic() < deadline:
-            self._progress.doing(self.host.name, "the connection broke; asking what became of it")
-            try:
-                state = self._commit_state(commit)
-            except UnreachableError:
-                self.close()
-                if self._cancelled.wait(2.0):
-                    break
-                continue
-            if state == "confirmed":
-                return HostReport(host=self.host.name, state="confirmed", plan=plan)
-            if state in ("reverted", "unknown"):
-                back = "The host is back in its former state."
-                message = f"{lost}\n{back if state == 'reverted' else 'Nothing was changed.'}"
-                ended: State = "reverted" if state == "reverted" else "unreachable"
-                return HostReport(host=self.host.name, state=ended, message=message, plan=plan)
-            if state == "revert-failed":
-                break
-            self._cancelled.wait(0.5)
-        return HostReport(
-            host=self.host.name,
-            state="stranded",
-            plan=plan,
-            message=f"{lost.problem} while a commit was pending, and what became of it is not "
-            "known. The host reverts by itself when it loses its controller; "
-            "`deployer history` shows the outcome once it answers again.",
-        )
+    def _too_late(self, error: RunnerError) -> HostReport | None:
+        """The report where the host has taken the commit back before it could be confirmed."""
+        if error.code != "not-pending" or error.details.get("state") != "reverted":
+            return None
+        from deployer.settling import after_revert
 
-    def _commit_state(self, commit: str) -> str:
-        link = self._connected()
-        pending = link.request("facts", packages=[], doing="reading facts")["deployer"]["pending"]
-        if pending is not None and pending["commit"] == commit:
-            return "pending"
-        history = link.request("history", doing="reading the history")["generations"]
-        return next((entry["state"] for entry in history if entry["commit"] == commit), "unknown")
+        why = "the commit was not confirmed in time"
+        return after_revert(self._contact, {"state": "reverted"}, why=why)
 
     # --- verifying --------------------------------------------------------------------------------
 
@@ -437,7 +389,7 @@ class HostRun:
             return ()
         from deployer.verify import verify_site
 
-        self._progress.doing(self.host.name, "verifying")
+        self._contact.doing("verifying")
         link = self._connected()
         results: list[CheckResult] = []
         for site in desired.sites:
@@ -448,30 +400,22 @@ class HostRun:
                 patience_s=_PATIENCE_S if changed_at is not None else 0.0,
                 changed_at=changed_at,
                 interrupt=self._cancelled,
-                on_result=lambda result: self._progress.checked(
-                    self.host.name, masked(result, desired.secrets)
-                ),
+                on_result=self._contact.checked,
             )
         return tuple(masked(results, desired.secrets))
 
     def _verify_alone(self) -> HostReport:
-        checks = self._checks(self._desire(settle_pending=False))
+        checks = self._checks(self._desire(will_change=False))
         healthy = all(check.ok for check in checks)
         return HostReport(
             host=self.host.name,
             state="healthy" if healthy else "unhealthy",
             message="" if checks else "no sites: nothing to verify",
             checks=checks,
+            notes=self._unsettled,
         )
 
     # --- words ------------------------------------------------------------------------------------
-
-    def _on_step(self, event: Mapping[str, Any]) -> None:
-        self._progress.step(self.host.name, masked(event, self._secrets))
-
-    @property
-    def _secrets(self) -> frozenset[str]:
-        return self._desired.secrets if self._desired else frozenset()
 
     def _reported(self, work: Callable[[], HostReport]) -> HostReport:
         """The report of `work`, or of the error in which it ended."""
@@ -481,8 +425,9 @@ class HostRun:
             report = HostReport(host=self.host.name, state=_state_of(error), message=str(error))
         return replace(
             report,
-            message=masked(report.message, self._secrets),
-            secrets=self._secrets,
+            message=masked(report.message, self._contact.secrets),
+            notes=masked(report.notes, self._contact.secrets),
+            secrets=self._contact.secrets,
             seconds=time.monotonic() - self._options.started,
         )
 
@@ -502,10 +447,6 @@ def _is_secret(plan: Plan, error: RunnerError) -> bool:
     return error.details.get("resource_id") in hidden
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
 def _new_commit_id() -> str:
     """Sortable by time, and different even for two runs of the same second."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    return f"{now():%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from threading import Event
 from typing import Protocol, TypeVar
 
 from deployer.batches import Batch, batches
-from deployer.engine import HostRun, Progress, RunOptions
+from deployer.contact import Progress, RunOptions
+from deployer.engine import HostRun
 from deployer.model import Host
 from deployer.outcome import HostReport, RunReport
 from deployer.project import Project
@@ -72,9 +74,10 @@ class Fleet:
     def apply(self, approve: Approve) -> RunReport:
         """Plan every host, ask once, then change batch by batch until one fails.
 
-        A playbook that is wrong for one host touches none.
+        A playbook that is wrong for one host touches none; nor does a run that finds one host in
+        no known good state.
         """
-        return self._commit("apply", lambda run: run.look(settle_pending=True), approve)
+        return self._commit("apply", lambda run: run.look(will_change=True), approve)
 
     def reload(self, approve: Approve) -> RunReport:
         """Reload the proxies of every host, as a commit that the handshakes confirm."""
@@ -83,6 +86,23 @@ class Fleet:
     def rollback(self, to: int | None, approve: Approve) -> RunReport:
         """Bring every host back to generation `to`, as a commit that the handshakes confirm."""
         return self._commit("rollback", lambda run: run.look_for_rollback(to), approve)
+
+    def recover(self) -> RunReport:
+        """Take back, on every host, what an interrupted run has left."""
+        with self._connections():
+            return self._report("recover", self._each(HostRun.recover))
+
+    def abandon(self, approve: Approve) -> RunReport:
+        """Give up, on every host, a commit that cannot be taken back; asked once before."""
+        with self._connections():
+            looked = self._look(HostRun.look_for_abandon)
+            found = [report.host for report in looked if report.state == "planned"]
+            if not found or self._cancelled.is_set() or not approve(tuple(looked)):
+                return self._report("recover", looked)
+            hosts = [host for host in self._hosts if host.name in found]
+            done = self._in_parallel(HostRun.abandon, hosts)
+            ended = {report.host: report for report in (*looked, *done)}
+            return self._report("recover", [ended[host.name] for host in self._hosts])
 
     def verify(self) -> RunReport:
         """Run the handshake checks on every host."""
@@ -102,6 +122,8 @@ class Fleet:
         with self._connections():
             looked = {report.host: report for report in self._look(look)}
             states = {report.state for report in looked.values()}
+            if "stranded" in states:
+                return self._report(command, map(_held_back, looked.values()))
             if "planned" not in states or "invalid" in states or self._cancelled.is_set():
                 return self._report(command, looked.values())
             if not approve(tuple(looked.values())):
@@ -195,3 +217,11 @@ class Fleet:
             seconds=time.monotonic() - self._started,
             interrupted=self._cancelled.is_set(),
         )
+
+
+def _held_back(report: HostReport) -> HostReport:
+    """A host that has a plan, beside one in which state a change must not begin."""
+    if report.state != "planned":
+        return report
+    message = "not started: another host is in no known good state"
+    return replace(report, state="not-started", message=message)

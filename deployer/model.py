@@ -359,7 +359,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckResult:
-    """One check of a site. `target` is the route's path or what else was looked at."""
+    """One check of a site. `target` is the route's path or what else was looked at.
+
+    `valid_until` is the last day of a certificate that passed, ``2027-02-19``.
+    """
 
     site: str
     name: str
@@ -368,5 +371,6 @@ class CheckResult:
     ok: bool
     detail: str = ""
     seconds: float = 0.0
+    valid_until: str = ""
     handshake: HandshakeResult | None = None
     finding: Finding | None = None

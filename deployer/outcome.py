@@ -31,6 +31,8 @@ State = Literal[
     "healthy",
     "unhealthy",
     "listed",
+    "recovered",
+    "abandoned",
 ]
 
 _EXIT_CODES: Mapping[State, int] = {
@@ -39,6 +41,8 @@ _EXIT_CODES: Mapping[State, int] = {
     "confirmed": EXIT_DONE,
     "healthy": EXIT_DONE,
     "listed": EXIT_DONE,
+    "recovered": EXIT_DONE,
+    "abandoned": EXIT_DONE,
     "not-started": EXIT_DONE,
     "reverted": EXIT_REVERTED,
     "failed": EXIT_REVERTED,
@@ -57,9 +61,11 @@ class HostReport:
     ``confirmed`` changed and verified; ``reverted`` changed, failed, and back; ``failed`` and
     ``unreachable`` nothing was changed; ``stranded`` a person must look; ``invalid`` the playbook
     is wrong for this host; ``not-started`` an earlier batch failed; ``healthy`` and ``unhealthy``
-    of `verify`; ``listed`` of `history`. Its `plan` is whole: `secrets` are taken out of it where
-    it is shown. `has_watchdog` is false where nothing on the host would have taken the commit
-    back: it has no systemd, or was told so.
+    of `verify`; ``listed`` of `history`; ``recovered`` and ``abandoned`` of `recover`. Its `plan`
+    is whole: `secrets` are taken out of it where it is shown. `kept` are files that a revert left
+    as someone had changed them: `path`, `why`, and `diff` where it may be shown. `notes` are what
+    else was found on the host. `has_watchdog` is false where nothing on the host would have taken
+    the commit back, as ``--no-watchdog`` has it.
     """
 
     host: str
@@ -70,6 +76,7 @@ class HostReport:
     generation: int | None = None
     kept: tuple[Mapping[str, str], ...] = ()
     history: tuple[Mapping[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
     has_watchdog: bool = True
     seconds: float = 0.0
     secrets: frozenset[str] = field(default=frozenset(), repr=False, compare=False)

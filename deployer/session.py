@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import getpass
 import json
+import shlex
 import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from deployer.check import rehearse
+from deployer.contact import RunOptions
 from deployer.early import EarlyLinks
-from deployer.engine import RunOptions
 from deployer.errors import UsageError
 from deployer.fleet import Fleet
 from deployer.model import Host
@@ -69,7 +71,9 @@ class Session:
         as_json: bool,
         verbose: bool,
         confirm_timeout_s: float | None = None,
+        lock_timeout_s: float = 0.0,
         watchdog: bool = True,
+        keep: int = 10,
     ) -> None:
         started = time.monotonic()
         self._as_json = as_json
@@ -103,8 +107,11 @@ class Session:
                 connect=lambda host: self._connect_options(host, self._project.becomes_root(host)),
                 early=self._early,
                 started=started,
+                again=partial(_again, playbook, inventories, has_many=len(hosts) > 1),
                 confirm_timeout_s=confirm_timeout_s,
+                lock_timeout_s=lock_timeout_s,
                 watchdog=watchdog,
+                keep=keep,
             ),
             watcher=self.report,
             forks=forks,
@@ -151,6 +158,16 @@ class Session:
             become_password=password,
             install_python=self._install_python,
         )
+
+
+def _again(
+    playbook: Path, inventories: Sequence[Path], command: str, host: str, *, has_many: bool
+) -> str:
+    """The command line with which a person goes on with one host of this run."""
+    words = ["deployer", command, str(playbook)]
+    for path in inventories:
+        words += ["-i", str(path)]
+    return shlex.join([*words, "-l", host] if has_many else words)
 
 
 def _ask_password() -> str:

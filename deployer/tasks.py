@@ -80,6 +80,7 @@ write_sites = _command(
 reload = _command("reload", "Test the proxies' configs and reload them.", "reload", ["--yes"])
 verify = _command("verify", "Check the running services with real handshakes.", "verify")
 history = _command("history", "Show what was applied on each host, newest first.", "history")
+recover = _command("recover", "Take back what an interrupted run has left.", "recover")
 
 
 @task(help={**_HELP, "to": "A generation of the history; default: the one before the last."})  # type: ignore[untyped-decorator]
@@ -112,5 +113,6 @@ ns = Collection(
     reload,
     verify,
     history,
+    recover,
     rollback,
 )

@@ -51,6 +51,8 @@ def _host(report: HostReport) -> dict[str, Any]:
         document["checks"] = [result_json(check) for check in report.checks]
     if report.generation is not None:
         document["generation"] = report.generation
+    if report.notes:
+        document["notes"] = list(report.notes)
     if not report.has_watchdog:
         document["watchdog"] = False
     if report.kept:

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from threading import Lock
 from typing import Any
 
-from deployer.diff import Line, plan_lines
+from deployer.diff import Line, diff_line, plan_lines
 from deployer.model import UNFINISHED, CheckResult, Finding, HandshakeResult, Plan
 from deployer.outcome import HostReport, RunReport, count_words
+from deployer.report.history import history_lines
 from deployer.report.output import Output
 from deployer.secrecy import masked
 
@@ -25,11 +26,6 @@ _STEP_WORDS = {
     "run": "ran",
     "start": "started",
     "stop": "stopped",
-}
-#: Why a host has taken a commit back when the run that made it was no more.
-_WATCHDOG_WORDS = {
-    "deadline": "it was not confirmed by its deadline",
-    "boot": "the host was booted again before it was confirmed",
 }
 
 
@@ -106,14 +102,28 @@ class TerminalReport:
     def plans(self, reports: Sequence[HostReport], *, with_diff: bool) -> None:
         """Show the plans; hosts with the same one share it."""
         self._out.close()
-        for names, plan, lines in _alike(reports, with_diff=with_diff):
+        for names, plan, notes, lines in _alike(reports, with_diff=with_diff):
             self._out.line()
+            self._notes(names, notes)
             self._out.line(f"{', '.join(names)}: {plan_words(plan)}", "title", hanging=2)
             for line in lines:
                 hanging = None if line.style in _DIFF_STYLES else 4
                 self._out.line(line.text, line.style, indent=2 + 4 * line.indent, hanging=hanging)
         if any(report.state == "planned" for report in reports):
             self._out.line()
+
+    def _notes(self, names: Sequence[str], notes: Sequence[str]) -> None:
+        for note in notes:
+            self._out.line(f"{', '.join(names)}: note: {note}", "note", hanging=2)
+
+    def found(self, reports: Sequence[HostReport]) -> None:
+        """Show what was found on each host that a person is asked about."""
+        self._out.close()
+        for report in reports:
+            if report.state == "planned":
+                self._out.line()
+                self._out.line(f"{report.host}: {report.message}", hanging=2)
+        self._out.line()
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -133,9 +143,16 @@ class TerminalReport:
     def _last_word(self, names: str, report: HostReport) -> None:
         style = "bad" if report.has_failed else "good"
         unwatched = "" if report.has_watchdog else "; the host had no watchdog"
+        if report.plan is None or report.plan.is_empty:  # notes on others stand above their plan
+            self._notes([names], report.notes)
         self._out.line(f"{names}: {_state_words(report)}{unwatched}", style, hanging=2)
         if report.message:
             self._out.line(report.message, indent=2, hanging=0)
+        for item in report.kept:
+            self._out.line(f"kept {item['path']}: {item['why']}", "bad", indent=2, hanging=2)
+            for text in item.get("diff", "").splitlines():
+                line = diff_line(text)
+                self._out.line(line.text, line.style, indent=2 + 4 * line.indent)
         findings = [check.finding for check in report.failed_checks if check.finding]
         for finding in findings:
             self._finding(finding)
@@ -169,32 +186,9 @@ class TerminalReport:
         for report in run.hosts:
             if report.state != "listed":
                 continue
-            self._out.line(f"{report.host}", "title")
-            if not report.history:
-                self._out.line("nothing was applied here yet", "note", indent=2)
-            for entry in report.history:
-                self._generation(entry)
-
-    def _generation(self, entry: Mapping[str, Any]) -> None:
-        number = entry["generation"]
-        name = f"{number:>4}" if number is not None else "   -"
-        changes = len(entry["changes"])
-        style = "good" if entry["state"] == "confirmed" else "bad"
-        who = f"{entry['who']} from {entry['from']}"
-        self._out.line(
-            f"{name}  {entry['time']}  {entry['state']:<10}  {plural(changes, 'change')}  by {who}",
-            style,
-        )
-        if entry.get("why"):
-            why = _WATCHDOG_WORDS.get(entry["why"], entry["why"])
-            self._out.line(f"because {why}", "note", indent=6, hanging=2)
-        for change in entry["changes"] if self._verbose else ():
-            self._out.line(f"{change['action']} {change['resource_id']}", "note", indent=6)
-        if entry["verified"]:
-            shown = entry["verified"] if self._verbose else entry["verified"][:3]
-            more = len(entry["verified"]) - len(shown)
-            text = "verified: " + "; ".join(shown) + (f" and {more} more" if more else "")
-            self._out.line(text, "note", indent=6, hanging=2)
+            self._out.line(report.host, "title")
+            for line in history_lines(report.history, verbose=self._verbose):
+                self._out.line(line.text, line.style, indent=line.indent, hanging=line.hanging)
 
 
 def plural(number: int, word: str) -> str:
@@ -217,12 +211,13 @@ def plan_words(plan: Plan) -> str:
 
 def _alike(
     reports: Iterable[HostReport], *, with_diff: bool
-) -> Iterable[tuple[list[str], Plan, tuple[Line, ...]]]:
-    groups: dict[tuple[Line, ...], tuple[list[str], Plan, tuple[Line, ...]]] = {}
+) -> Iterable[tuple[list[str], Plan, tuple[str, ...], tuple[Line, ...]]]:
+    groups: dict[object, tuple[list[str], Plan, tuple[str, ...], tuple[Line, ...]]] = {}
     for report in reports:
         if report.state == "planned" and report.plan is not None:
             lines = masked(tuple(plan_lines(report.plan, with_diff=with_diff)), report.secrets)
-            groups.setdefault(lines, ([], report.plan, lines))[0].append(report.host)
+            found = groups.setdefault((lines, report.notes), ([], report.plan, report.notes, lines))
+            found[0].append(report.host)
     return groups.values()
 
 
@@ -230,9 +225,9 @@ def _same_words(reports: Iterable[HostReport]) -> list[tuple[list[str], HostRepo
     groups: dict[object, tuple[list[str], HostReport]] = {}
     for report in reports:
         key: object = report.host
-        if not report.checks:
+        if not report.checks and not report.kept:
             text = report.message.removeprefix(f"{report.host}: ")
-            key = (report.state, text, report.generation, bool(text))
+            key = (report.state, text, report.generation, bool(text), report.notes)
         groups.setdefault(key, ([], report))[0].append(report.host)
     return sorted(groups.values(), key=lambda group: group[1].has_failed)
 
@@ -274,6 +269,10 @@ def _state_words(report: HostReport) -> str:
             return f"applied and confirmed{number}{passed}{seconds}"
         case "reverted":
             return f"failed and reverted{seconds}"
+        case "recovered":
+            return f"back in its former state{seconds}"
+        case "abandoned":
+            return "left as it is; the commit is over"
         case "failed":
             return "failed; nothing was changed"
         case "stranded":

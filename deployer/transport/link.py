@@ -117,6 +117,15 @@ class Link:
             self._answers.pop(number, None)
             self._turn.release()
 
+    def tell(self, message: Message) -> bool:
+        """Say something that has no answer; false where the connection is gone."""
+        try:
+            with self._awaiting():
+                self.process.write(encode(message))
+        except (OSError, EOFError):
+            return False
+        return True
+
     def _say(self, message: Message, doing: str) -> None:
         try:
             self.process.write(encode(message))

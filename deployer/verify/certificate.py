@@ -49,8 +49,9 @@ def attempt_tls(probe: TlsProbe, access: Access) -> Attempt:
     timings_s: dict[str, float] = {}
     trouble: Trouble | None = None
     note = ""
+    facts: dict[str, str] = {}
     try:
-        note = _strictly(probe, access, timings_s)
+        note, facts["valid_until"] = _strictly(probe, access, timings_s)
     except Trouble as error:
         trouble = error
     answer = HandshakeResult(
@@ -59,17 +60,20 @@ def attempt_tls(probe: TlsProbe, access: Access) -> Attempt:
         timings_s=timings_s,
         error=trouble.words if trouble else None,
     )
-    return Attempt(answer=answer, trouble=trouble, note=note, seconds=time.monotonic() - began)
+    seconds = time.monotonic() - began
+    return Attempt(answer=answer, trouble=trouble, note=note, seconds=seconds, facts=facts)
 
 
-def _strictly(probe: TlsProbe, access: Access, timings_s: dict[str, float]) -> str:
+def _strictly(probe: TlsProbe, access: Access, timings_s: dict[str, float]) -> tuple[str, str]:
+    """What is worth showing of an accepted certificate, and the day on which it ends."""
     context = client_context(roots_pem=access.roots_pem, verified=True)
     secured = _connected(probe, access, context, timings_s)
     certificate = secured.tls.getpeercert() or {}
     version = secured.tls.version() or "TLS"
     not_after = str(certificate.get("notAfter", ""))
-    left_s = ssl.cert_time_to_seconds(not_after) - time.time()
-    return f"{version}, {left_s / _DAY_S:,.1f} days left"
+    ends_s = ssl.cert_time_to_seconds(not_after)
+    note = f"{version}, {(ends_s - time.time()) / _DAY_S:,.1f} days left"
+    return note, time.strftime("%Y-%m-%d", time.gmtime(ends_s))
 
 
 def _connected(

@@ -58,6 +58,7 @@ def judge(
         ok=verdict.ok,
         detail=verdict.detail,
         seconds=tried.attempt.seconds,
+        valid_until=tried.attempt.facts.get("valid_until", ""),
         handshake=tried.attempt.answer if is_handshake else None,
         finding=verdict.finding,
     )

@@ -1,0 +1,106 @@
+"""The history of a host as lines: what was applied, by whom, and how each commit ended. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from deployer.commit import MEANINGS, UNDER_WAY
+from deployer.standing import OWN_REASONS
+
+_DONE = {"create": "created", "update": "changed", "delete": "removed"}
+_SHOWN_NAMES = 3
+_SHOWN_LETTERS = 60
+
+
+class HistoryLine(NamedTuple):
+    """One line; `hanging` is how much further in its continuation goes."""
+
+    text: str
+    style: str
+    indent: int = 0
+    hanging: int = 2
+
+
+def history_lines(
+    entries: Sequence[Mapping[str, Any]], *, verbose: bool = False
+) -> Iterator[HistoryLine]:
+    """All `entries` (docs/wire.md, ``history``), newest first."""
+    if not entries:
+        yield HistoryLine("nothing was applied here yet", "note", 2)
+    for entry in entries:
+        yield from _entry_lines(entry, verbose=verbose)
+
+
+def _entry_lines(entry: Mapping[str, Any], *, verbose: bool) -> Iterator[HistoryLine]:
+    number, state = entry["generation"], entry["state"]
+    name = f"{number:>4}" if number is not None else "   -"
+    style = "good" if state == "confirmed" else "bad"
+    who = f"{entry['who'] or 'someone'} from {entry['from'] or 'somewhere'}"
+    word = "reverted" if _has_kept_files(entry) else state
+    yield HistoryLine(f"{name}  {_moment(entry['time'])}  {word:<9}  {who}", style, 0, 6)
+    yield HistoryLine(_changes(entry["changes"], with_names=not verbose), "", 6)
+    for change in entry["changes"] if verbose else ():
+        words = f"{_DONE.get(change['action'], change['action'])} {_name(change)}"
+        yield HistoryLine(words, "note", 8)
+    if entry.get("why") and state not in ("confirmed", "abandoned"):
+        yield HistoryLine(f"because {OWN_REASONS.get(entry['why'], entry['why'])}", "note", 6)
+    if state in UNDER_WAY and not _has_kept_files(entry):
+        yield HistoryLine(f"not finished: {MEANINGS[state]}", "bad", 6)
+    for item in entry.get("kept", ()):
+        yield HistoryLine(f"but kept {item['path']}: {item['why']}", "bad", 6)
+    for item in entry.get("failed", ()):
+        yield HistoryLine(f"not back: {item['resource_id']}: {item['message']}", "bad", 6)
+    verified = entry["verified"]
+    if verified and verbose:
+        yield HistoryLine("verified by", "note", 6)
+        yield from (HistoryLine(words, "note", 8) for words in verified)
+    elif verified:
+        words = ", ".join(_without_names(each) for each in verified)
+        yield HistoryLine(f"verified by {words}", "note", 6)
+
+
+def _has_kept_files(entry: Mapping[str, Any]) -> bool:
+    """Whether all was put back but for what someone had changed: that commit is over."""
+    kept, failed = entry.get("kept"), entry.get("failed")
+    return bool(kept) and not failed and entry["state"] == "revert-failed"
+
+
+def _moment(text: str) -> str:
+    try:
+        return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+    except ValueError:
+        return text or "at an unknown time "
+
+
+def _without_names(verified: str) -> str:
+    """``5 more checks`` of ``5 more checks: page, …``; anything else as it is."""
+    counted = verified.partition(": ")[0]
+    return counted if counted.endswith((" more check", " more checks")) else verified
+
+
+def _changes(changes: Sequence[Mapping[str, Any]], *, with_names: bool) -> str:
+    """``2 created, 1 changed: nginx, /etc/nginx/nginx.conf, /srv/page``."""
+    if not changes:
+        return "nothing changed but what was reloaded"
+    counts: dict[str, int] = {}
+    for change in changes:
+        word = _DONE.get(change["action"], change["action"])
+        counts[word] = counts.get(word, 0) + 1
+    words = ", ".join(f"{number} {word}" for word, number in counts.items())
+    if not with_names:
+        return words
+    names = ", ".join(_short(_name(change)) for change in changes[:_SHOWN_NAMES])
+    more = len(changes) - _SHOWN_NAMES
+    return f"{words}: {names}" + (f" and {more} more" if more > 0 else "")
+
+
+def _name(change: Mapping[str, Any]) -> str:
+    """``package nginx``; a path alone says what it is."""
+    kind, _, name = str(change["resource_id"]).partition(":")
+    return name if name.startswith("/") else f"{kind} {name}"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _SHOWN_LETTERS else f"{name[: _SHOWN_LETTERS - 1]}…"
