@@ -11,6 +11,7 @@ import time
 
 lock = threading.Lock()
 relays = {}
+extended = []
 
 
 def say(message):
@@ -64,6 +65,8 @@ def answer(message):
     elif name == "chatter":
         sys.stderr.write("x" * message["bytes"])
         say({"id": number, "reply": {}})
+    elif name == "extended":
+        say({"id": number, "reply": {"commits": extended}})
     elif name == "connect":
         connect(number, message)
 
@@ -94,6 +97,8 @@ def serve():
         message = json.loads(read(int.from_bytes(head, "big")))
         if "id" in message:
             answer(message)
+        elif "extend" in message:
+            extended.append(message["extend"])
         elif message.get("closed"):
             with contextlib.suppress(OSError):
                 relays.pop(message["relay"]).shutdown(socket.SHUT_RDWR)

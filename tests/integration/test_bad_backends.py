@@ -129,6 +129,21 @@ def test_ctrl_c_while_a_connection_is_held(running: Running) -> None:
     assert running.is_as_it_was()
 
 
+def test_checks_that_take_longer_than_the_time_to_confirm(running: Running) -> None:
+    """The host counts from the controller's last word on, and that one lives and says so."""
+    playbook = PLAYBOOK.format(port=PORTS["good"], domain=DOMAIN)
+    checks = "[{path: /ws, hold: 4s}, {path: /ws, expect: something else}]"
+    changed = playbook.replace("/ws\n", "/ws\n          idle_timeout: 2h\n")
+    (running.folder / "site.yml").write_text(f"{changed}      verify: {checks}\n")
+    ran = deployer("apply", "site.yml", "--yes", "--json", "--confirm-timeout", "1")
+    assert ran.code == 3, ran
+    report = ran.document["hosts"]["web1"]
+    assert report["message"].startswith("the verification failed; "), ran
+    held = [check for check in report["checks"] if check["ok"] and check["seconds"] > 3]
+    assert len(held) == 1, ran
+    assert running.is_as_it_was()
+
+
 @pytest.fixture
 def own_role(running: Running) -> Iterator[Path]:
     """A copy of the nginx role beside the playbook: the template of its sites."""

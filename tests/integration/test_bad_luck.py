@@ -6,15 +6,14 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from interrupted import SLOW, ended, is_settled, under_way, until
 from support import Ran, deployer, differences, state_of, write_playbook
 
 from deployer.lab.host import LabHost
@@ -209,45 +208,6 @@ def test_a_full_disk(full: str, lab: Lab, workdir: Path) -> None:
 
 # --- cut off in the middle ------------------------------------------------------------------------
 
-SLOW = """- hosts: all
-  tasks:
-    - copy: {dest: /etc/first, content: x}
-    - command:
-        argv: [sh, -c, 'touch /run/under-way; until rm /run/go; do sleep 0.1; done']
-        creates: /etc/never
-"""
-
-
-@contextmanager
-def under_way(host: LabHost) -> Iterator[subprocess.Popen[str]]:
-    """An apply that has changed something and goes on for long."""
-    host.sh("rm -f /run/under-way /run/go")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "deployer", "apply", "site.yml", "--yes", "--json"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        until(lambda: host.sh("ls /run/under-way", check=False) != "")
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.05)
-
-
-def is_settled(host: LabHost) -> bool:
-    """Whether no commit is pending, and none is being reverted."""
-    return host.sh("cd /var/lib/deployer; ls -d pending reverting 2>/dev/null", check=False) == ""
-
 
 def test_ctrl_c_in_the_middle(shared_lab: Lab, workdir: Path, before: dict[str, Any]) -> None:
     write_playbook(workdir, SLOW, shared_lab)
@@ -304,8 +264,11 @@ def test_a_cable_that_is_pulled(lab: Lab, workdir: Path) -> None:
     assert deployer("plan", "site.yml").code == 0
     write_playbook(workdir, SLOW)
     state = state_of(host)
-    with under_way(host):
+    with under_way(host) as process:
         host.link_down()
         until(lambda: is_settled(host))
-    host.link_up()
+        host.link_up()
+        ran = ended(process)
+    assert ran.code == 3, ran
+    assert "back in its former state" in ran.document["hosts"]["web1"]["message"], ran
     assert differences(state, state_of(host)) == {}

@@ -37,6 +37,7 @@ def test_every_task_is_listed(fabfile: Path) -> None:
         "install-proxy",
         "obtain-certificates",
         "plan",
+        "recover",
         "reload",
         "rollback",
         "verify",

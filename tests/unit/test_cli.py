@@ -42,7 +42,7 @@ def test_help_imports_nothing_that_it_does_not_need() -> None:
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["--help"]) == 0
     shown = capsys.readouterr().out
-    for command in ("init", "check", "plan", "apply", "verify", "history", "lab"):
+    for command in ("init", "check", "plan", "apply", "verify", "history", "recover", "lab"):
         assert f"\n  {command} " in shown
 
 

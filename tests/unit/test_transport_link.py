@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from deployer.errors import RunnerError, UnreachableError
+from deployer.heartbeat import heartbeat
 from deployer.model import Host
 from deployer.transport import ConnectOptions, Link, framing
 from deployer.transport.bootstrap import Bootstrap
@@ -147,3 +148,22 @@ def test_fabric_is_whole_after_the_quick_import() -> None:
         "assert unittest.mock.Mock().method() is not None\n"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+def test_what_has_no_answer_is_told_as_long_as_the_connection_is_there(link: Link) -> None:
+    assert link.tell({"extend": "c1"})
+    assert link.request("extended") == {"commits": ["c1"]}
+    link.close()
+    assert not link.tell({"extend": "c1"})
+
+
+def test_a_heart_beats_several_times_within_the_time_to_confirm(link: Link) -> None:
+    def beats() -> list[str]:
+        found: list[str] = link.request("extended")["commits"]
+        return found
+
+    with heartbeat(link, "c1", rollback_duration_s=0.3):
+        deadline = time.monotonic() + 5
+        while len(beats()) < 3:
+            assert time.monotonic() < deadline
+    assert set(beats()) == {"c1"}

@@ -1,0 +1,306 @@
+"""What stands on a host between two runs, in words; and how a host's history reads."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from deployer.commit import MEANINGS, UNDER_WAY
+from deployer.kept import kept_items
+from deployer.model import CheckResult
+from deployer.report.history import history_lines
+from deployer.standing import (
+    Ended,
+    Lock,
+    UnderWay,
+    ended_from,
+    last_note,
+    lock_from,
+    lock_words,
+    outcome_words,
+    standing_from,
+    under_way_words,
+    unsettled_notes,
+    when,
+)
+from deployer.verify.summary import verified_words
+
+NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
+RECOVER = "deployer recover site.yml"
+FACTS: dict[str, Any] = {
+    "lock": {"who": "ada", "from": "desk", "since": "2026-11-21T11:58:00Z"},
+    "pending": {
+        "commit": "c7",
+        "who": "bob",
+        "from": "lab",
+        "time": "2026-11-21T11:00:00Z",
+        "state": "pending",
+        "deadline": "2026-11-21T12:02:00Z",
+        "why": "",
+        "failed": [],
+        "kept": [],
+    },
+    "generation": 3,
+    "last": None,
+}
+FREE = {"lock": None, "pending": None, "generation": 0, "last": None}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("2026-11-21T11:59:59Z", "2026-11-21 11:59:59 UTC, 1 second ago"),
+        ("2026-11-21T11:59:00Z", "2026-11-21 11:59:00 UTC, 60 seconds ago"),
+        ("2026-11-21T11:57:00Z", "2026-11-21 11:57:00 UTC, 3 minutes ago"),
+        ("2026-11-21T08:30:00+00:00", "2026-11-21 08:30:00 UTC, 3 hours ago"),
+        ("2026-11-18T12:00:00Z", "2026-11-18 12:00:00 UTC, 3 days ago"),
+        ("2026-11-21T12:00:05Z", "2026-11-21 12:00:05 UTC"),  # the host's clock is ahead
+        ("yesterday", "yesterday"),
+        ("", "at an unknown time"),
+    ],
+)
+def test_times_have_their_age_where_clocks_agree(text: str, words: str) -> None:
+    assert when(text, NOW) == words
+
+
+def test_nothing_stands_on_a_free_host() -> None:
+    standing = standing_from(FREE)
+    assert (standing.lock, standing.under_way, standing.last) == (None, None, None)
+    assert list(unsettled_notes(standing, now=NOW, recover=RECOVER)) == []
+    assert last_note(None, now=NOW) == ""
+    assert outcome_words(None, now=NOW) == "nothing was applied here yet"
+
+
+def test_who_holds_the_lock_since_when_and_what_to_do() -> None:
+    lock = standing_from(FACTS).lock
+    assert lock is not None
+    words = lock_words(lock, now=NOW, history="deployer history site.yml")
+    assert words.startswith(
+        "the run of ada from desk is at work on this host, since 2026-11-21 11:58:00 UTC, "
+        "2 minutes ago\n"
+    )
+    assert "Nothing was changed by this run. --lock-timeout SECONDS" in words
+    assert "`deployer history site.yml`" in words
+    later = lock_words(lock, now=NOW, waited_s=2.5, history="")
+    assert "is still at work" in later
+    assert "waited 2.5 s for it" in later
+
+
+def test_the_words_of_an_error_and_of_the_facts_are_the_same() -> None:
+    details = {"holder": "ada from desk", "since": "2026-11-21T11:58:00Z", "pid": 7}
+    assert lock_from(details) == standing_from(FACTS).lock
+    assert Lock(who="the watchdog", origin="web1", since="").owner == "the watchdog on web1"
+
+
+@pytest.mark.parametrize("state", sorted(UNDER_WAY))
+def test_a_commit_under_way_is_told_with_its_state_and_its_mend(state: Any) -> None:
+    failed = ({"resource_id": "file:/etc/a", "message": "no\nspace"},)
+    found = UnderWay(
+        commit="c7",
+        who="bob",
+        origin="lab",
+        time="2026-11-21T11:00:00Z",
+        state=state,
+        deadline="2026-11-21T12:02:00Z",
+        failed=failed if state == "revert-failed" else (),
+    )
+    words = under_way_words(found, now=NOW, recover=RECOVER)
+    assert words.startswith(
+        "the commit c7 of bob from lab, begun 2026-11-21 11:00:00 UTC, 60 minutes ago"
+    )
+    assert f"State: {state}: {MEANINGS[found.state]}." in words
+    assert words.endswith(f"Nothing was changed by this run. To mend it: {RECOVER}")
+    assert ("soon after 2026-11-21 12:02:00 UTC, or at the next boot" in words) == (
+        state == "pending"
+    )
+    assert ("file:/etc/a: no\n        space" in words) == (state == "revert-failed")
+    assert RECOVER not in under_way_words(found, now=NOW)
+
+
+def test_a_deadline_that_is_over() -> None:
+    pending = {**FACTS["pending"], "deadline": "2026-11-21T11:02:00Z"}
+    found = standing_from({**FACTS, "pending": pending}).under_way
+    assert found is not None
+    assert "takes it back within moments, or at the next boot" in under_way_words(found, now=NOW)
+
+
+def test_who_only_looks_is_told_in_a_line() -> None:
+    (at_work,) = unsettled_notes(standing_from(FACTS), now=NOW, recover=RECOVER)
+    assert "the run of ada from desk is at work" in at_work
+    alone = standing_from({**FACTS, "lock": None})
+    (pending,) = unsettled_notes(alone, now=NOW, recover=RECOVER)
+    assert pending.endswith(f"to mend it: {RECOVER}")
+    assert "\n" not in at_work + pending
+
+
+def ended(**about: Any) -> Ended:
+    return ended_from(
+        {
+            "commit": "c6",
+            "who": "bob",
+            "from": "lab",
+            "time": "2026-11-21T11:00:00Z",
+            "state": "reverted",
+            "why": "",
+            **about,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [
+        (ended(why="deadline"), "was taken back by the host: it was not confirmed by its deadline"),
+        (ended(why="boot"), "was taken back by the host: the host was booted again"),
+        (ended(why="the controller went away"), "the run that made it went away"),
+        (ended(state="abandoned", why="deadline"), "was given up: the host was left as it was"),
+        (
+            ended(state="revert-failed", kept=[{"path": "/etc/a", "why": "edited"}]),
+            "was taken back; kept, because someone had changed it meanwhile: /etc/a",
+        ),
+    ],
+)
+def test_what_the_host_did_by_itself_is_never_silent(last: Ended, words: str) -> None:
+    assert words in last_note(last, now=NOW)
+    assert words in outcome_words(last, now=NOW)
+
+
+@pytest.mark.parametrize("why", ["the verification failed", "interrupted", "sh ended with 1"])
+def test_what_a_run_has_ordered_needs_no_note(why: str) -> None:
+    assert last_note(ended(why=why), now=NOW) == ""
+    assert outcome_words(ended(why=why), now=NOW).endswith(f"was taken back: {why}")
+
+
+def test_a_confirmed_one_has_its_number() -> None:
+    words = outcome_words(ended(state="confirmed", generation=4), now=NOW)
+    assert words.endswith("was confirmed as generation 4")
+
+
+# --- files that were kept -------------------------------------------------------------------------
+
+
+def kept(former: bytes | None, now: bytes | None) -> dict[str, Any]:
+    """What the only item of a reply with these contents becomes."""
+    encoded = [None if text is None else base64.b64encode(text).decode() for text in (former, now)]
+    item = {"path": "/etc/a", "why": "edited", "former_b64": encoded[0], "now_b64": encoded[1]}
+    (made,) = kept_items({"kept": [item]}, secrets={"sesame"})
+    return dict(made)
+
+
+def test_a_kept_file_is_shown_from_before_the_commit_to_now() -> None:
+    assert kept(b"one\ntwo\n", b"one\nthree\n")["diff"].splitlines() == [
+        "@@ -1,2 +1,2 @@",
+        " one",
+        "-two",
+        "+three",
+    ]
+    assert kept(None, b"new\n")["diff"] == "@@ -0,0 +1 @@\n+new"
+    assert kept(b"old\n", None)["diff"] == "@@ -1 +0,0 @@\n-old"
+
+
+def test_a_kept_file_s_secrets_and_bytes_are_not_shown() -> None:
+    assert kept(b"a\n", b"key sesame\n")["diff"].endswith("+key (secret)")
+    assert "diff" not in kept(b"a\n", b"\0\1")
+    assert "diff" not in kept(b"a\n", b"-----BEGIN PRIVATE KEY-----\n")
+    (bare,) = kept_items({"kept": [{"path": "/etc/a", "why": "edited"}]})
+    assert dict(bare) == {"path": "/etc/a", "why": "edited"}
+
+
+# --- history --------------------------------------------------------------------------------------
+
+
+def entry(**about: Any) -> dict[str, Any]:
+    return {
+        "generation": None,
+        "commit": "c6",
+        "who": "bob",
+        "from": "lab",
+        "time": "2026-11-21T11:00:00Z",
+        "state": "reverted",
+        "changes": [],
+        "verified": [],
+        **about,
+    }
+
+
+def read(*entries: dict[str, Any], verbose: bool = False) -> str:
+    return "\n".join(
+        " " * line.indent + line.text for line in history_lines(entries, verbose=verbose)
+    )
+
+
+CHANGES = [
+    {"resource_id": "package:nginx", "action": "create"},
+    {"resource_id": "file:/etc/a", "action": "update"},
+    {"resource_id": "file:/etc/b", "action": "create"},
+    {"resource_id": "service:nginx", "action": "update"},
+]
+
+
+def test_a_generation_says_what_changed_and_how_it_was_verified() -> None:
+    confirmed = entry(
+        generation=3,
+        state="confirmed",
+        changes=CHANGES,
+        verified=["2 handshakes (x: y)", "5 more checks: page, h2c"],
+    )
+    assert read(confirmed).splitlines() == [
+        "   3  2026-11-21 11:00:00Z  confirmed  bob from lab",
+        "      2 created, 2 changed: package nginx, /etc/a, /etc/b and 1 more",
+        "      verified by 2 handshakes (x: y), 5 more checks",
+    ]
+    whole = read(confirmed, verbose=True)
+    assert "        changed service nginx" in whole
+    assert (
+        "      verified by\n        2 handshakes (x: y)\n        5 more checks: page, h2c" in whole
+    )
+
+
+def test_every_state_has_its_words() -> None:
+    assert "reverted   bob from lab" in read(entry(why="boot"))
+    assert "because the host was booted again" in read(entry(why="boot"))
+    for state in UNDER_WAY:
+        assert f"{state:<9}  bob from lab" in read(entry(state=state))
+        assert f"not finished: {MEANINGS[state]}" in read(entry(state=state))
+    kept_files = entry(state="revert-failed", kept=[{"path": "/etc/a", "why": "edited"}])
+    assert "reverted   bob from lab" in read(kept_files)
+    assert "but kept /etc/a: edited" in read(kept_files)
+    assert "not finished" not in read(kept_files)
+    assert "abandoned  bob" in read(entry(state="abandoned"))
+    failed = entry(state="revert-failed", failed=[{"resource_id": "user:x", "message": "no"}])
+    assert "not back: user:x: no" in read(failed)
+    assert read() == "  nothing was applied here yet"
+
+
+def test_a_record_that_was_damaged_can_be_read() -> None:
+    words = read(entry(who="", **{"from": "", "time": ""}))
+    assert "at an unknown time" in words
+    assert "someone from somewhere" in words
+
+
+def check(name: str, target: str, **about: Any) -> CheckResult:
+    return CheckResult(
+        site="a.example", name=name, target=target, hop=about.pop("hop", "proxy"), ok=True, **about
+    )
+
+
+def test_a_verification_in_few_words() -> None:
+    assert verified_words(
+        [
+            check("certificate", "a.example", valid_until="2027-02-19"),
+            check("redirect to https", "http://a.example/"),
+            check("handshake", "/ws", seconds=0.0123),
+            check("handshake", "/ws at 127.0.0.1:7890", seconds=0.003, hop="backend"),
+            check("handshake", "www.a.example/ws", seconds=0.02),
+            check("h2c refused", "/ws"),
+            check("h2c refused", "/"),
+        ]
+    ) == [
+        "3 handshakes (a.example/ws: proxy 12 ms, service 3 ms; www.a.example/ws: proxy 20 ms)",
+        "TLS until 2027-02-19 (a.example)",
+        "3 more checks: redirect to https, h2c refused",
+    ]
+    assert verified_words([]) == []
