@@ -8,9 +8,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/pytest
 
-.PHONY: test lint unit integration demo setup clean machine
+.PHONY: test lint unit integration crash demo setup clean machine
 
-test: lint unit integration
+test: lint unit integration crash
 
 lint: setup
 	$(BIN)/ruff check .
@@ -24,6 +24,10 @@ unit: setup
 integration: machine setup
 	@bash tests/machine.sh nginx
 	$(PYTEST) tests/integration
+
+# Commits interrupted at every step, and at random; tests/crash/interrupt.py does more of the latter.
+crash: machine setup
+	$(PYTEST) tests/crash
 
 demo: machine setup
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash tests/demo/demo.sh

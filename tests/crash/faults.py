@@ -18,11 +18,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 
 PRELUDE = r"""
-import errno, json, os, signal, stat, threading, time
+import errno, json, os, re, signal, stat, threading, time
 
 def wrap_all(plan):
     real = {name: getattr(os, name) for name in dir(os)}
     state = {"count": 0, "left": 0}
+    seen = {}
     lock = threading.RLock()
     makes = ("open", "write", "pwrite", "mkdir", "symlink", "link", "posix_fallocate", "setxattr")
 
@@ -34,6 +35,11 @@ def wrap_all(plan):
                 return "fd %d" % target
         return os.fsdecode(target) if isinstance(target, (str, bytes)) else str(target)
 
+    def hold():
+        real["write"](2, b"held\n")
+        while True:
+            time.sleep(60)
+
     def kill():
         real["kill"](real["getpid"](), signal.SIGKILL)
         time.sleep(60)
@@ -44,16 +50,22 @@ def wrap_all(plan):
 
     def count(name, path):
         state["count"] += 1
-        if plan.get("log"):
-            line = json.dumps([state["count"], name, path]) + "\n"
+        # Commits have names of their own, and numbers grow from run to run.
+        alike = re.sub("[0-9]+", "#", path.replace(plan["commit"] or "COMMIT", "COMMIT"))
+        nth = seen[name, alike] = seen.get((name, alike), 0) + 1
+        if plan["log"]:
+            line = json.dumps([state["count"], name, alike, nth]) + "\n"
             fd = real["open"](plan["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             real["write"](fd, line.encode())
             real["close"](fd)
-        return state["count"] == plan.get("at")
+        return state["count"] == plan["at"] or [name, alike, nth] == plan["place"]
 
     def wrapped(name, function, is_counted):
         def call(*args, **kwargs):
-            if "_keep" in threading.current_thread().name or not is_counted(*args):
+            is_gated = plan.get("gate") and not os.path.exists(plan["gate"])
+            if is_gated or threading.current_thread().name.endswith("(_keep)"):
+                return function(*args, **kwargs)
+            if not is_counted(*args):
                 return function(*args, **kwargs)
             with lock:
                 path = path_of(args[0])
@@ -65,17 +77,20 @@ def wrap_all(plan):
                 do = plan.get("do")
                 if is_here and do == "kill":
                     kill()
+                if is_here and do == "hold":
+                    hold()
                 if is_here and do == "torn" and name in ("write", "pwrite"):
                     function(args[0], bytes(args[1])[: len(args[1]) // 2], *args[2:])
                     kill()
                 if is_here and do == "clock":
-                    really = time.time
+                    really, gmtime = time.time, time.gmtime
                     time.time = lambda: really() + plan["jump_s"]
+                    time.gmtime = lambda at=None: gmtime(time.time() if at is None else at)
                 if is_here and do == "eio":
                     fails(name, path)
                 if is_here and do in ("enospc", "eio-forever"):
                     state["left"] = plan.get("times", 1)
-                if state["left"] and (do == "eio-forever" or name in makes):
+                if state["left"] and (do == "eio-forever" or needs_room(name, args)):
                     state["left"] -= 1
                     fails(name, path)
             result = function(*args, **kwargs)
@@ -83,6 +98,11 @@ def wrap_all(plan):
                 kill()
             return result
         return call
+
+    def needs_room(name, args):
+        if name == "open":
+            return not os.path.exists(args[0])  # what is there already opens on a full disk, too
+        return name in makes
 
     def always(*args):
         return True
@@ -118,18 +138,23 @@ BOOTSTRAP = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """What happens at operation number `at` of a runner.
+    """What happens at operation number `at` of a runner; or at the `place` of another run's.
 
     `do` is ``kill`` (before it), ``kill-after``, ``torn`` (a write that is half done, and then
-    killed), ``eio``, ``enospc`` and ``eio-forever`` (`times` operations in a row), or ``clock``
-    (the wall clock jumps by `jump_s`); with neither, operations are only noted in the file `log`.
+    killed), ``hold`` (it says ``held`` on standard error, and stops), ``eio``, ``enospc`` and
+    ``eio-forever`` (`times` operations in a row), or ``clock`` (the wall clock jumps by `jump_s`);
+    with none, operations are only noted in the file `log`. `commit` is the name of the commit,
+    another one in every run. Where there is a `gate`, nothing counts until that file is there.
     """
 
     at: int = 0
+    place: tuple[str, str, int] | None = None
     do: str = ""
     times: int = 1
     jump_s: float = 0.0
     log: str = ""
+    gate: str = ""
+    commit: str = ""
 
     def settings(self) -> dict[str, Any]:
         """What the bootstrap wants to be given for it."""
@@ -138,16 +163,40 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One call that a runner has made; `number` counts from 1."""
+    """One call that a runner has made; `number` counts from 1, `nth` those that look the same."""
 
     number: int
     name: str
     path: str
+    nth: int
+
+    @property
+    def place(self) -> tuple[str, str, int]:
+        """What it is in any run."""
+        return self.name, self.path, self.nth
 
     def __str__(self) -> str:
-        return f"{self.number} {self.name} {self.path}"
+        return f"{self.number} {self.name} {self.path} ({self.nth})"
+
+
+#: The operations that each kind of fault means something for; others are for all.
+_MAKING = ("open", "write", "pwrite", "mkdir", "symlink", "link", "posix_fallocate")
+_TAKEN_BY = {"torn": ("write", "pwrite"), "enospc": _MAKING}
+
+
+def fits(place: Operation, do: str) -> bool:
+    """Whether the fault `do` can happen at `place`."""
+    return do not in _TAKEN_BY or place.name in _TAKEN_BY[do]
 
 
 def operations(log: str) -> list[Operation]:
     """What a runner has noted, as the text of its log."""
     return [Operation(*json.loads(line)) for line in log.splitlines()]
+
+
+def thinned(places: list[Operation], *, packs: int = 6) -> list[Operation]:
+    """All `places`, but of the hundreds that write contents into a pack only `packs`, evenly."""
+    packed = [place for place in places if place.path.endswith(".pack")]
+    kept = {packed[len(packed) * n // packs].number for n in range(packs)} if packed else set()
+    kept.update(place.number for place in packed[-2:])
+    return [place for place in places if not place.path.endswith(".pack") or place.number in kept]

@@ -1,0 +1,117 @@
+"""The real runner on a rehearsal host, under faults, started there without ssh."""
+
+from __future__ import annotations
+
+import marshal
+import os
+import subprocess
+import threading
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from faults import Fault
+from runner_process import RunnerProcess
+
+from deployer.lab.host import LabHost
+from deployer.remote import source
+
+#: The source of the runner as it is, and the same compiled: the faults come before it alone.
+_BOOTSTRAP = """
+import sys, json, marshal
+i = sys.stdin.buffer
+n, s = json.loads(i.readline())
+b = i.read(n)
+w = {}
+exec(s.pop("prelude"), w)
+w["wrap_all"](s.pop("faults"))
+about = marshal.loads(b)
+fits = about["magic"] == __import__("importlib.util").util.MAGIC_NUMBER
+code = marshal.loads(about["code"]) if fits else compile(about["source"], "runner.py", "exec")
+exec(code, {"__name__": "__main__", "__source__": about["source"], "__settings__": s})
+"""
+_ENVIRONMENT = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@cache
+def _body() -> bytes:
+    from importlib.util import MAGIC_NUMBER
+
+    code = marshal.dumps(compile(source(), "runner.py", "exec", dont_inherit=True))
+    return marshal.dumps({"magic": MAGIC_NUMBER, "code": code, "source": source()})
+
+
+class InsideRunner(RunnerProcess):
+    """A runner on `host`, as root. One that takes longer than `limit_s` is killed, and `hung`.
+
+    `on_held` is called when it says that it is held, see `Fault`.
+    """
+
+    def __init__(
+        self,
+        host: LabHost,
+        fault: Fault | None = None,
+        *,
+        limit_s: float = 60.0,
+        on_held: Callable[[], None] | None = None,
+    ) -> None:
+        self._host = host
+        self.hung = False
+        self._limit = threading.Timer(limit_s, self._give_up)
+        self._limit.daemon = True
+        self._limit.start()
+        inside = host.root.parts[2]  # /proc/PID/root
+        argv = ["nsenter", f"--target={inside}", "--all", "--root", "--wd", "env", "-i",
+                _ENVIRONMENT, "HOME=/root", "python3", "-I", "-c", _BOOTSTRAP]  # fmt: skip
+        super().__init__(argv, (fault or Fault()).settings(), body=_body())
+        self._watcher = threading.Thread(target=self._watch, args=(on_held,), daemon=True)
+        if on_held:
+            self._watcher.start()
+
+    def _watch(self, on_held: Callable[[], None] | None) -> None:
+        descriptor = os.dup(self.process.stderr.fileno())  # type: ignore[union-attr]
+        with os.fdopen(descriptor, "rb") as errors:
+            for line in errors:
+                if line == b"held\n" and on_held:
+                    on_held()
+                    return
+
+    def _give_up(self) -> None:
+        self.hung = True
+        self.kill()
+
+    def kill(self) -> None:
+        """End it at once, wherever it is."""
+        if not hasattr(self, "hello") or not self._host.is_running:
+            self.process.kill()
+            return
+        self._host.exec(["kill", "-KILL", str(self.hello["pid"])], check=False)
+
+    def end(self) -> int:
+        """Close standard input, and wait until the runner has ended."""
+        try:
+            return super().end()
+        except subprocess.TimeoutExpired:
+            self._give_up()
+            self.process.wait(10)
+            return -1
+        finally:
+            self._limit.cancel()
+            if self._watcher.is_alive():
+                self._watcher.join(20)
+
+
+def facts_of(host: LabHost) -> dict[str, Any]:
+    """What the host itself says: `pending`, `lock`, and `history`, newest first."""
+    runner = InsideRunner(host)
+    try:
+        about: dict[str, Any] = runner.ask("facts", packages=[])["deployer"]
+        return {**about, "history": runner.ask("history")["generations"]}
+    finally:
+        runner.end()
+
+
+def journal_of(host: LabHost, since: int) -> str:
+    """What deployer has said in the host's log, from a time in seconds since 1970."""
+    argv = ["journalctl", "--no-pager", "-o", "short-iso", "-t", "deployer", f"--since=@{since}"]
+    return host.exec(argv, check=False).stdout

@@ -1,0 +1,34 @@
+"""Commits on real hosts, interrupted at random; `interrupt.py` does the same at length."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+from interrupt import failure, play, stages, totals
+from rounds import KINDS, Outcome, carry_out, draw
+from stage import Stage
+
+pytestmark = pytest.mark.lab
+
+ROUNDS = 40
+
+
+@pytest.mark.usefixtures("machine")
+def test_whatever_interrupts_a_commit(capsys: pytest.CaptureFixture[str]) -> None:
+    """At least one interruption of each kind; never does a host end in between."""
+    seed = random.SystemRandom().randrange(10**6)
+    kinds = list(KINDS)
+
+    def act(stage: Stage, number: int) -> Outcome:
+        some = (kinds[number],) if number < len(kinds) else tuple(kinds)
+        return carry_out(stage, draw(seed, number, kinds=some))
+
+    with stages(4, name=f"crash-{os.getpid()}") as hosts:
+        outcomes = list(play(hosts, list(range(ROUNDS)), act))
+    with capsys.disabled():
+        print(f"\nseed {seed}: {totals(outcomes)}")
+    wrong = [failure(outcome, seed=seed) for outcome in outcomes if outcome.problem]
+    assert not wrong, "\n".join(wrong)
+    assert len(outcomes) == ROUNDS
