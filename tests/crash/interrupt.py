@@ -103,11 +103,16 @@ def totals(outcomes: list[Outcome]) -> str:
     return ", ".join(f"{end} {counts[end]}" for end in ENDS)
 
 
-def failure(outcome: Outcome, *, seed: int) -> str:
+def failure(outcome: Outcome, *, again: str) -> str:
     """All that is needed to understand a round that is wrong, and to repeat it."""
-    again = f"python tests/crash/interrupt.py --seed {seed} --round {outcome.draw.number}"
-    command = f"{again} --start {outcome.start}"
-    return f"ROUND {outcome.line}\n{outcome.problem}\n{outcome.log}\n{outcome.draw}\n{command}\n"
+    return f"ROUND {outcome.line}\n{outcome.problem}\n{outcome.log}\n{outcome.draw}\n{again}\n"
+
+
+def alone(outcome: Outcome, *, seed: int) -> str:
+    """The command that repeats one round of a run; its kind is said, as it may have been set."""
+    about = outcome.draw
+    which = f"--seed {seed} --round {about.number} --only {about.kind} --start {outcome.start}"
+    return f"python tests/crash/interrupt.py {which}"
 
 
 def main() -> int:
@@ -120,8 +125,8 @@ def main() -> int:
     parser.add_argument("--round", type=int, help="this one alone")
     parser.add_argument("--start", choices=("A", "B", "C"), help="in which state the host is then")
     given = parser.parse_args()
-    alone = given.round is not None
-    numbers = [given.round] if alone else list(range(given.rounds))
+    is_one = given.round is not None
+    numbers = [given.round] if is_one else list(range(given.rounds))
 
     def act(stage: Stage, number: int) -> Outcome:
         if given.start and stage.state != given.start:
@@ -130,12 +135,12 @@ def main() -> int:
 
     began = time.monotonic()
     outcomes = []
-    with stages(1 if alone else given.hosts, name=f"crash-{os.getpid()}") as hosts:
+    with stages(1 if is_one else given.hosts, name=f"crash-{os.getpid()}") as hosts:
         for outcome in play(hosts, numbers, act):
             outcomes.append(outcome)
             print(outcome.line, flush=True)
             if outcome.problem:
-                print(failure(outcome, seed=given.seed), flush=True)
+                print(failure(outcome, again=alone(outcome, seed=given.seed)), flush=True)
     wrong = [outcome for outcome in outcomes if outcome.problem]
     print(f"\n{table(outcomes)}\n\n{totals(outcomes)}; reports that disagree: {len(wrong)}")
     print(f"{len(outcomes)} rounds in {time.monotonic() - began:.0f} s, seed {given.seed}; again:")

@@ -45,7 +45,7 @@ def problems(hosts: list[Stage], phase: str, do: str) -> list[str]:
         return carry_out(stage, at_place(number, phase, do, at=at, target="D"))
 
     outcomes = list(play(hosts, numbers, act))
-    found = [failure(outcome, seed=0) for outcome in outcomes if outcome.problem]
+    found = [failure(o, again="") for o in outcomes if o.problem]
     if not found:
         assert len(outcomes) == len(numbers)
     return found
