@@ -151,6 +151,14 @@ _no_watchdog = click.option(
 )
 
 
+_out = click.option(
+    "--out",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Seal the plan into FILE, which holds secrets; `deployer apply FILE` applies exactly it.",
+)
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="deployer")
 def cli() -> None:
@@ -208,14 +216,30 @@ def check(playbook: Path | None, *, schema: bool, as_json: bool, **given: Any) -
 
 
 def _plan_command(
-    playbook: Path, *, with_diff: bool, detailed_exitcode: bool = False, **given: Any
+    playbook: Path,
+    *,
+    with_diff: bool,
+    out: Path | None,
+    detailed_exitcode: bool = False,
+    **given: Any,
 ) -> int:
     import dataclasses
 
+    if out is not None:
+        from deployer.sealed_file import refuse_to_replace
+
+        refuse_to_replace(out)
     with _session("plan", playbook, **given) as session:
         run = dataclasses.replace(session.fleet.plan(), tells_changes=detailed_exitcode)
         session.report.plans(run.hosts, with_diff=with_diff)
-        return _ended(session, run, quiet_states=("planned",))
+        if out is None:
+            return _ended(session, run, quiet_states=("planned",))
+        from deployer.sealed_commands import sealed_run, written_words
+
+        run = sealed_run(session, run, playbook=playbook, out=out)
+        session.end(run, ("planned",))
+        session.report.note(written_words(run))
+        return run.exit_code
 
 
 @cli.command()
@@ -223,29 +247,60 @@ def _plan_command(
 @_on_hosts
 @_diff
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 where there are changes.")
+@_out
 @_over_ssh
-def plan(playbook: Path, *, diff: bool, detailed_exitcode: bool, **given: Any) -> int:
-    """Show what an apply would change, as a diff, and change nothing."""
-    return _plan_command(playbook, with_diff=diff, detailed_exitcode=detailed_exitcode, **given)
+def plan(playbook: Path, *, diff: bool, **given: Any) -> int:
+    """Show what an apply would change, as a diff, and change nothing.
+
+    With --out, the plan is sealed into a file too, to be approved by someone else or applied later:
+    `deployer apply FILE` does exactly that, and nothing where a host is no longer what was seen.
+    """
+    return _plan_command(playbook, with_diff=diff, **given)
 
 
 @cli.command()
-@_PLAYBOOK
+@click.argument("playbook", metavar="SITE.yml|FILE", type=click.Path(path_type=Path))
 @_on_hosts
 @_diff
 @click.option("-y", "--yes", is_flag=True, help="Apply without asking.")
 @click.option("--dry-run", "--check", is_flag=True, help="The same as `deployer plan`.")
+@_out
 @_confirm_timeout
 @_lock_timeout
 @_keep
 @_no_watchdog
 @_over_ssh
-def apply(playbook: Path, *, diff: bool, yes: bool, dry_run: bool, **given: Any) -> int:
-    """Plan, ask, apply, verify with real handshakes; confirm or revert."""
+def apply(
+    playbook: Path, *, diff: bool, yes: bool, dry_run: bool, out: Path | None, **given: Any
+) -> int:
+    """Plan, ask, apply, verify with real handshakes; confirm or revert.
+
+    FILE is a sealed plan of `deployer plan --out FILE`: exactly that is applied, without playbook
+    and inventory, and nothing on any host where one of them is no longer what the plan saw.
+    """
+    from deployer.seal import is_sealed_file
+
+    if is_sealed_file(playbook):
+        from deployer.sealed_commands import apply_sealed
+
+        return apply_sealed(
+            playbook,
+            with_diff=diff,
+            yes=yes,
+            dry_run=dry_run,
+            out=out,
+            approval=approval,
+            **given,
+        )
     if dry_run:
-        return _plan_command(playbook, with_diff=diff, **given)
+        return _plan_command(playbook, with_diff=diff, out=out, **given)
+    if out is not None:
+        raise UsageError(
+            "--out writes a plan, and this applies one; no host was touched",
+            hint="Give --dry-run too, or `deployer plan SITE.yml --out FILE`.",
+        )
     with _session("apply", playbook, **given) as session:
-        approve = _approval(session, with_diff=diff, yes=yes)
+        approve = approval(session, with_diff=diff, yes=yes)
         return _ended(session, session.fleet.apply(approve), quiet_states=("planned",))
 
 
@@ -269,7 +324,7 @@ def apply(playbook: Path, *, diff: bool, yes: bool, dry_run: bool, **given: Any)
 def rollback(playbook: Path, *, to: int | None, diff: bool, yes: bool, **given: Any) -> int:
     """Go back to an earlier confirmed generation: plan, ask, apply, verify."""
     with _session("rollback", playbook, **given) as session:
-        approve = _approval(session, with_diff=diff, yes=yes)
+        approve = approval(session, with_diff=diff, yes=yes)
         return _ended(session, session.fleet.rollback(to, approve), quiet_states=("planned",))
 
 
@@ -284,7 +339,7 @@ def rollback(playbook: Path, *, to: int | None, diff: bool, yes: bool, **given: 
 def reload(playbook: Path, *, yes: bool, **given: Any) -> int:
     """Test the proxy's config, reload it, and verify."""
     with _session("reload", playbook, **given) as session:
-        approve = _approval(session, with_diff=True, yes=yes)
+        approve = approval(session, with_diff=True, yes=yes)
         return _ended(session, session.fleet.reload(approve), quiet_states=("planned",))
 
 
@@ -341,7 +396,9 @@ def _session(command: str, playbook: Path, **given: Any) -> Session:
     return Session(command, playbook, **given)
 
 
-def _approval(session: Session, *, with_diff: bool, yes: bool) -> Callable[..., bool]:
+def approval(session: Session, *, with_diff: bool, yes: bool) -> Callable[..., bool]:
+    """Shows the plans, and asks unless the answer is `yes` already."""
+
     def approve(reports: Sequence[HostReport]) -> bool:
         session.report.plans(reports, with_diff=with_diff)
         if yes or _asked(reports):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from deployer.errors import SourceError, SourceErrors
 from deployer.model import Handler, Host, Resource, Site, SourceRef
-from deployer.resources import PATH_KINDS, Origin, from_task, handler_from_task
+from deployer.resources import KINDS, PATH_KINDS, Origin, from_task, handler_from_task
 
 if TYPE_CHECKING:
     from deployer.playbook import Playbook, RenderedTask, RoleCall
@@ -87,6 +87,19 @@ def desired_state(
         roots=roots,
         secrets=rendered.secrets,
     )
+
+
+def probe_requests(resources: Sequence[Resource]) -> list[dict[str, Any]]:
+    """What a ``probe`` (docs/wire.md) is asked, to see how all that is desired is now."""
+    return [
+        {
+            "id": resource.id,
+            "kind": resource.kind,
+            "name": resource.name,
+            "query": KINDS[resource.kind].query(resource),
+        }
+        for resource in resources
+    ]
 
 
 def _writes_sites(tasks: Sequence[RenderedTask], tags: frozenset[str] | None) -> bool:

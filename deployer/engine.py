@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from deployer.contact import Contact, Progress, RunOptions, now, standing_of
-from deployer.desired import DesiredState, HostFacts, desired_state
+from deployer.desired import DesiredState, HostFacts, desired_state, probe_requests
 from deployer.errors import (
     DeployerError,
     HostError,
@@ -28,11 +29,10 @@ from deployer.errors import (
 )
 from deployer.explain import error_words
 from deployer.lost import loaded_questions
-from deployer.model import CheckResult, Host, Owed, Plan
+from deployer.model import CheckResult, Host, Observation, Owed, Plan
 from deployer.outcome import HostReport, State
 from deployer.plan import make_plan, reload_plan
 from deployer.project import Project
-from deployer.resources import KINDS
 from deployer.rollback import former_state
 from deployer.secrecy import masked
 from deployer.standing import (
@@ -46,6 +46,7 @@ from deployer.wire import observation_from_json, owed_from_json, plan_to_json
 
 if TYPE_CHECKING:
     from deployer.recovery import Recovery
+    from deployer.sealed import SealedHost
     from deployer.transport import Link
 
 #: Errors after which the runner has changed nothing.
@@ -76,19 +77,20 @@ class HostRun:
         self,
         host: Host,
         *,
-        project: Project,
+        project: Project | None,
         options: RunOptions,
         progress: Progress,
         cancelled: Event,
     ) -> None:
         self.host = host
-        self._project = project
+        self._loaded = project
         self._options = options
         self._contact = Contact(host, options=options, progress=progress, cancelled=cancelled)
         self._cancelled = cancelled
         self._desired: DesiredState | None = None
         self._will_change = False
         self._has_systemd = True
+        self._asked: Sequence[Mapping[str, Any]] = ()
         self._unsettled: tuple[str, ...] = ()
         self._notes: tuple[str, ...] = ()
         self._owed: tuple[Owed, ...] = ()
@@ -132,6 +134,27 @@ class HostRun:
 
         return self._reported(back)
 
+    def look_whether_still(self, sealed: SealedHost) -> HostReport:
+        """Connect and look whether the host is still what its sealed plan saw."""
+        return self._reported(lambda: self._still(sealed))
+
+    def sealed(self, plan: Plan) -> SealedHost:
+        """All that an apply of the last look's `plan` needs, without the project."""
+        from deployer.sealed import SealedHost, for_connecting
+
+        desired = self._desired
+        assert desired is not None, "a plan comes from a look"  # noqa: S101
+        asked = {each["id"]: each for each in self._asked}
+        return SealedHost(
+            host=for_connecting(self.host, folder=Path.cwd()),
+            becomes_root=self._project.becomes_root(self.host),
+            plan=plan,
+            asked=tuple(asked[change.resource_id] for change in plan.changes),
+            sites=desired.sites,
+            roots=desired.roots,
+            secrets=desired.secrets,
+        )
+
     def apply(self, plan: Plan) -> HostReport:
         """Apply `plan`, verify, and confirm or revert."""
         about: dict[str, Any] = {"has_watchdog": self._options.watchdog, "notes": self._notes}
@@ -174,6 +197,11 @@ class HostRun:
         self._contact.close()
 
     # --- looking ----------------------------------------------------------------------------------
+
+    @property
+    def _project(self) -> Project:
+        assert self._loaded is not None, "a sealed plan is applied without one"  # noqa: S101
+        return self._loaded
 
     def _connected(self) -> Link:
         return self._contact.link()
@@ -232,18 +260,9 @@ class HostRun:
     def _probed(self, desired: DesiredState, *, unknowns: tuple[str, ...] = ()) -> HostReport:
         """Ask the host how all that is desired is now, and plan."""
         self._contact.doing("probing")
-        asked = [
-            {
-                "id": resource.id,
-                "kind": resource.kind,
-                "name": resource.name,
-                "query": KINDS[resource.kind].query(resource),
-            }
-            for resource in desired.resources
-        ]
-        asked += loaded_questions(desired.resources, desired.handlers)
-        reply = self._connected().request("probe", resources=asked, doing="probing")
-        observations = map(observation_from_json, reply["observations"])
+        self._asked = probe_requests(desired.resources)
+        of_proxies = loaded_questions(desired.resources, desired.handlers)
+        observations = self._seen([*self._asked, *of_proxies])
         plan = make_plan(
             host=self.host.name,
             created_at=now().isoformat(timespec="seconds"),
@@ -254,6 +273,38 @@ class HostRun:
             owed=self._owed,
         )
         return self._planned(plan)
+
+    def _seen(self, asked: Sequence[Mapping[str, Any]]) -> list[Observation]:
+        reply = self._connected().request("probe", resources=list(asked), doing="probing")
+        return [observation_from_json(each) for each in reply["observations"]]
+
+    def _still(self, sealed: SealedHost) -> HostReport:
+        """Compare each resource with what the plan saw of it.
+
+        Raises:
+            HostError: they differ, or another run is at work there.
+            StrandedError: an interrupted run has left something to recover.
+        """
+        from deployer.stale import stale_words
+
+        self._desired, self._asked = sealed.desired, sealed.asked
+        self._contact.secrets = sealed.secrets
+        self._ask_facts(will_change=True)
+        self._contact.doing("probing")
+        lines = self._differing(sealed.plan)
+        if lines:
+            hint = "Nothing was changed. Plan again."
+            raise HostError(stale_words(lines), host=self.host.name, hint=hint)
+        return self._planned(sealed.plan)
+
+    def _differing(self, plan: Plan) -> tuple[str, ...]:
+        """What is not as `plan` saw it; contents stay where they are."""
+        from deployer.stale import stale_lines
+
+        asked = [
+            {**each, "query": {**each["query"], "want_content": False}} for each in self._asked
+        ]
+        return stale_lines(plan, self._seen(asked))
 
     def _unwatched(self) -> tuple[str, ...]:
         if self._has_systemd or not self._options.watchdog:
@@ -346,6 +397,13 @@ class HostRun:
         )
         return HostReport(host=self.host.name, state="confirmed", generation=reply["generation"])
 
+    def _stale_words(self, plan: Plan, error: RunnerError) -> str:
+        """How what the runner names differs from what the plan saw of it."""
+        from deployer.stale import stale_words
+
+        named = cast("list[str]", error.details["resource_ids"])
+        return stale_words(self._differing(plan), named=named)
+
     def _refused(self, error: RunnerError, plan: Plan) -> HostReport | None:
         """What the runner's no to an apply means; `None` where that has to be asked.
 
@@ -354,6 +412,8 @@ class HostRun:
         from deployer.settling import after_revert
 
         text = error_words(error, has_secret_output=_is_secret(plan, error))
+        if error.code == "stale":
+            text = self._stale_words(plan, error)
         if error.code == "locked":
             raise self._contact.locked(lock_from(error.details)) from error
         if error.code == "pending":

@@ -7,14 +7,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from threading import Event
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from deployer.batches import Batch, batches
+from deployer.batches import Batch
 from deployer.contact import Progress, RunOptions
 from deployer.engine import HostRun
 from deployer.model import Host
-from deployer.outcome import HostReport, RunReport
+from deployer.outcome import HostReport, RunReport, all_or_none
 from deployer.project import Project
+
+if TYPE_CHECKING:
+    from deployer.sealed import SealedHost, SealedPlan
 
 _Result = TypeVar("_Result")
 
@@ -36,19 +39,23 @@ class Watcher(Progress, Protocol):
 
 
 class Fleet:
-    """The hosts of a project and their connections, for one command."""
+    """Hosts and their connections, for one command; `project` is what they are to be made.
+
+    A sealed plan is applied without a project.
+    """
 
     def __init__(
         self,
-        project: Project,
+        project: Project | None,
         hosts: Sequence[Host],
         *,
+        batches: Sequence[Batch],
         options: RunOptions,
         watcher: Watcher,
         forks: int,
     ) -> None:
         self._started = options.started
-        self._project = project
+        self._batches = batches
         self._watcher = watcher
         self._forks = forks
         self._cancelled = Event()
@@ -78,6 +85,25 @@ class Fleet:
         no known good state.
         """
         return self._commit("apply", lambda run: run.look(will_change=True), approve)
+
+    def seal(self, run: RunReport) -> tuple[SealedHost, ...]:
+        """What `run` has planned for each host, for an apply at another time."""
+        return tuple(
+            self._runs[report.host].sealed(report.plan)
+            for report in run.hosts
+            if report.plan is not None
+        )
+
+    def check_sealed(self, sealed: SealedPlan) -> RunReport:
+        """Look whether every host is still what `sealed` saw, and change nothing."""
+        with self._connections():
+            return self._report("plan", all_or_none(self._look_whether_still(sealed)))
+
+    def apply_sealed(self, sealed: SealedPlan, approve: Approve) -> RunReport:
+        """Apply exactly what was planned, or nothing where any host is not what the plan saw."""
+        with self._connections():
+            looked = all_or_none(self._look_whether_still(sealed))
+            return self._approved("apply", looked, approve)
 
     def reload(self, approve: Approve) -> RunReport:
         """Reload the proxies of every host, as a commit that the handshakes confirm."""
@@ -120,16 +146,21 @@ class Fleet:
         self, command: str, look: Callable[[HostRun], HostReport], approve: Approve
     ) -> RunReport:
         with self._connections():
-            looked = {report.host: report for report in self._look(look)}
-            states = {report.state for report in looked.values()}
-            if "stranded" in states:
-                return self._report(command, map(_held_back, looked.values()))
-            if "planned" not in states or "invalid" in states or self._cancelled.is_set():
-                return self._report(command, looked.values())
-            if not approve(tuple(looked.values())):
-                return self._report(command, looked.values())
-            ended = self._apply_in_batches(looked)
-            return self._report(command, [ended[host.name] for host in self._hosts])
+            return self._approved(command, self._look(look), approve)
+
+    def _approved(self, command: str, reports: Sequence[HostReport], approve: Approve) -> RunReport:
+        states = {report.state for report in reports}
+        if "stranded" in states:
+            return self._report(command, map(_held_back, reports))
+        if "planned" not in states or "invalid" in states or self._cancelled.is_set():
+            return self._report(command, reports)
+        if not approve(reports):
+            return self._report(command, reports)
+        ended = self._apply_in_batches({report.host: report for report in reports})
+        return self._report(command, [ended[host.name] for host in self._hosts])
+
+    def _look_whether_still(self, sealed: SealedPlan) -> list[HostReport]:
+        return self._look(lambda run: run.look_whether_still(sealed.of(run.host)))
 
     def _look(self, look: Callable[[HostRun], HostReport]) -> list[HostReport]:
         def watched(run: HostRun) -> HostReport:
@@ -142,7 +173,7 @@ class Fleet:
     def _apply_in_batches(self, looked: dict[str, HostReport]) -> dict[str, HostReport]:
         ended: dict[str, HostReport] = {}
         stopped = False
-        for batch in self._batches():
+        for batch in self._batches:
             reports = (
                 [self._not_started(host, looked) for host in batch.hosts]
                 if stopped
@@ -151,9 +182,6 @@ class Fleet:
             ended.update({report.host: report for report in reports})
             stopped = stopped or self._cancelled.is_set() or batch.stops_the_run(reports)
         return ended
-
-    def _batches(self) -> Iterator[Batch]:
-        return batches(self._project.plays())
 
     def _change(self, run: HostRun, looked: dict[str, HostReport]) -> HostReport:
         report = looked[run.host.name]

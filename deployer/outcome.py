@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from deployer.errors import (
@@ -60,12 +60,12 @@ class HostReport:
     `state` in words: ``unchanged`` nothing to do; ``planned`` a dry run found changes;
     ``confirmed`` changed and verified; ``reverted`` changed, failed, and back; ``failed`` and
     ``unreachable`` nothing was changed; ``stranded`` a person must look; ``invalid`` the playbook
-    is wrong for this host; ``not-started`` an earlier batch failed; ``healthy`` and ``unhealthy``
-    of `verify`; ``listed`` of `history`; ``recovered`` and ``abandoned`` of `recover`. Its `plan`
-    is whole: `secrets` are taken out of it where it is shown. `kept` are files that a revert left
-    as someone had changed them: `path`, `why`, and `diff` where it may be shown. `notes` are what
-    else was found on the host. `has_watchdog` is false where nothing on the host would have taken
-    the commit back, as ``--no-watchdog`` has it.
+    is wrong for this host; ``not-started`` another host failed before; ``healthy`` and
+    ``unhealthy`` of `verify`; ``listed`` of `history`; ``recovered`` and ``abandoned`` of
+    `recover`. Its `plan` is whole: `secrets` are taken out of it where it is shown. `kept` are
+    files that a revert left as someone had changed them: `path`, `why`, and `diff` where it may be
+    shown. `notes` are what else was found on the host. `has_watchdog` is false where nothing on
+    the host would have taken the commit back, as ``--no-watchdog`` has it.
     """
 
     host: str
@@ -101,7 +101,8 @@ class HostReport:
 class RunReport:
     """A whole run: the command, and its hosts in the order of the inventory.
 
-    With `tells_changes`, plans with changes have an exit code of their own.
+    With `tells_changes`, plans with changes have an exit code of their own. `sealed` says of the
+    sealed plan that was written or applied which file it is.
     """
 
     command: str
@@ -109,6 +110,7 @@ class RunReport:
     seconds: float = 0.0
     interrupted: bool = False
     tells_changes: bool = False
+    sealed: Mapping[str, Any] | None = None
 
     @property
     def exit_code(self) -> int:
@@ -118,6 +120,20 @@ class RunReport:
             return EXIT_INTERRUPTED
         has_changes = any(report.state == "planned" for report in self.hosts)
         return worst((code, EXIT_CHANGES)) if self.tells_changes and has_changes else code
+
+
+def all_or_none(reports: Sequence[HostReport]) -> list[HostReport]:
+    """The reports of a look where no host is changed if there is trouble with any of them."""
+    troubled = [report.host for report in reports if report.has_failed]
+    if not troubled:
+        return list(reports)
+    message = f"not started: nothing is changed on any host because of {', '.join(troubled)}"
+    return [
+        replace(report, state="not-started", message=message)
+        if report.state == "planned"
+        else report
+        for report in reports
+    ]
 
 
 def count_words(reports: Iterable[HostReport]) -> str:

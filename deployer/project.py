@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deployer.batches import Batch, batches
 from deployer.errors import UsageError
 from deployer.model import Host, Play, Site, Task
 
@@ -50,6 +51,10 @@ class Project:
                 hint="deployer check without --limit says how many there are.",
             )
         return tuple(found.values())
+
+    def batches(self) -> tuple[Batch, ...]:
+        """In which order the hosts are changed."""
+        return tuple(batches(self.plays()))
 
     def becomes_root(self, host: Host) -> bool:
         """Whether a play or task for `host`, or the inventory, says ``become``."""

@@ -24,9 +24,11 @@ from deployer.outcome import RunReport
 from deployer.project import Project, load_project
 from deployer.report.output import Output
 from deployer.report.terminal import TerminalReport
+from deployer.seal import is_sealed_file
 
 if TYPE_CHECKING:
     from deployer.playbook.peek import Glance
+    from deployer.sealed import SealedPlan
     from deployer.transport import ConnectOptions
 
 
@@ -39,7 +41,17 @@ def load(
     tags: str | None,
     at_first_glance: Callable[[Glance], None] | None = None,
 ) -> Project:
-    """The project that the options of a command name."""
+    """The project that the options of a command name.
+
+    Raises:
+        UsageError: with every error that was found, each with its place.
+    """
+    if is_sealed_file(playbook):
+        raise UsageError(
+            f"{playbook} is a sealed plan, not a playbook.",
+            hint=f"Show it with `deployer apply --dry-run {playbook}`, "
+            f"or apply it with `deployer apply {playbook}`.",
+        )
     words = None if tags is None else frozenset(tags.replace(",", " ").split())
     return load_project(
         playbook,
@@ -74,6 +86,7 @@ class Session:
         lock_timeout_s: float = 0.0,
         watchdog: bool = True,
         keep: int = 10,
+        sealed: SealedPlan | None = None,
     ) -> None:
         started = time.monotonic()
         self._as_json = as_json
@@ -83,31 +96,38 @@ class Session:
         self._forks = forks
         self._early = EarlyLinks()
         self._become_password = _ask_password() if ask_become_pass else None
-        self._project = load(
-            playbook,
-            inventories=inventories,
-            limit=limit,
-            extra_vars=extra_vars,
-            tags=tags,
-            at_first_glance=self._connect_early,
-        )
-        hosts = self._project.hosts()
-        if self._early.are_opening:
-            rehearse(self._project, hosts[0])
+        project: Project | None = None
+        targets: Project | SealedPlan
+        if sealed is None:
+            project = targets = load(
+                playbook,
+                inventories=inventories,
+                limit=limit,
+                extra_vars=extra_vars,
+                tags=tags,
+                at_first_glance=self._connect_early,
+            )
+        else:
+            targets = sealed
+        hosts = targets.hosts()
+        self.batches = targets.batches()
+        if project is not None and self._early.are_opening:
+            rehearse(project, hosts[0])
         self._output = Output(sys.stderr if as_json else sys.stdout)
         self.report = TerminalReport(
             self._output, hosts=[host.name for host in hosts], verbose=verbose
         )
         self.fleet = Fleet(
-            self._project,
+            project,
             hosts,
+            batches=self.batches,
             options=RunOptions(
                 who=getpass.getuser(),
                 origin=socket.gethostname(),
-                connect=lambda host: self._connect_options(host, self._project.becomes_root(host)),
+                connect=lambda host: self._connect_options(host, targets.becomes_root(host)),
                 early=self._early,
                 started=started,
-                again=partial(_again, playbook, inventories, has_many=len(hosts) > 1),
+                again=partial(_again, targets.path, inventories, has_many=len(hosts) > 1),
                 confirm_timeout_s=confirm_timeout_s,
                 lock_timeout_s=lock_timeout_s,
                 watchdog=watchdog,

@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from deployer.model import Change, Handler, HandlerRun, Observation, Owed, Plan
@@ -37,6 +38,37 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "unknowns": list(plan.unknowns),
         "digest": plan.digest,
     }
+
+
+def plan_from_json(document: Mapping[str, Any]) -> Plan:
+    """The plan that `plan_to_json` wrote; a host's contents of before are not in there."""
+    return Plan(
+        host=document["host"],
+        created_at=document["created_at"],
+        changes=tuple(map(_change_from_json, document["changes"])),
+        handlers=tuple(map(_handler_run_from_json, document["handlers"])),
+        unknowns=tuple(document["unknowns"]),
+        digest=document["digest"],
+        format_version=document["format_version"],
+    )
+
+
+def _change_from_json(document: Mapping[str, Any]) -> Change:
+    fields = {key: value for key, value in document.items() if key != "after_content_b64"}
+    content = document.get("after_content_b64")
+    return Change(**fields, after_content=None if content is None else base64.b64decode(content))
+
+
+def _handler_run_from_json(document: Mapping[str, Any]) -> HandlerRun:
+    handler = document["handler"]
+    lists = {key: tuple(handler[key]) for key in ("argv", "config_test")}
+    return HandlerRun(
+        **{
+            **document,
+            "handler": Handler(**{**handler, **lists}),
+            "because": tuple(document["because"]),
+        }
+    )
 
 
 def plan_for_people(plan: Plan) -> dict[str, Any]:

@@ -20,6 +20,7 @@ def run_document(run: RunReport) -> dict[str, Any]:
         "exit_code": run.exit_code,
         "seconds": round(run.seconds, 3),
         "hosts": {report.host: _host(report) for report in run.hosts},
+        **({} if run.sealed is None else {"sealed_plan": dict(run.sealed)}),
         "findings": [finding for report in run.hosts for finding in _findings(report)],
     }
 

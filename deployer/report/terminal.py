@@ -97,6 +97,10 @@ class TerminalReport:
     def _host_line(self, host: str, text: str, style: str) -> None:
         self._out.line(f"{host:<{self._width}}  {text}", style, indent=2, hanging=self._width + 4)
 
+    def note(self, text: str) -> None:
+        """A line about the whole run."""
+        self._out.line(text, hanging=2)
+
     # --- plans ------------------------------------------------------------------------------------
 
     def plans(self, reports: Sequence[HostReport], *, with_diff: bool) -> None:

@@ -72,7 +72,7 @@ def test_an_error_is_a_document_too(
 
 def test_wrong_usage_exits_with_1(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["apply"]) == 1
-    assert "Missing argument 'SITE.yml'" in capsys.readouterr().err
+    assert "Missing argument 'SITE.yml|FILE'" in capsys.readouterr().err
     assert cli.run(["aply", "site.yml"]) == 1
 
 

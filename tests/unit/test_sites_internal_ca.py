@@ -14,6 +14,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder, Store
 
+from deployer import private_folder
 from deployer.errors import UsageError
 from deployer.sites import ca_store
 from deployer.sites.internal_ca import InternalCa, ephemeral
@@ -198,7 +199,7 @@ def test_a_store_in_use_is_waited_for_but_not_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ca = InternalCa(tmp_path / "ca")
-    monkeypatch.setattr(ca_store, "LOCK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(private_folder, "LOCK_TIMEOUT_S", 0.05)
     holder = ca_store.CaStore(tmp_path / "ca")
     with holder.locked(), pytest.raises(UsageError, match="in use by another process"):
         ca.root_pem(now=NOW)

@@ -1,0 +1,97 @@
+"""``plan --out`` and ``apply FILE`` as far as they go without a host."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from deployer import cli
+from deployer.batches import Batch
+from deployer.model import Host, Plan
+from deployer.sealed import SealedHost, SealedPlan
+from deployer.sealed_file import write_sealed
+from deployer.wire import sealed
+
+HOST = Host(name="web1", hostname="192.0.2.1")
+
+
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a sealed plan in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    empty = sealed(Plan(host="web1", created_at="2026-11-21T09:00:00+00:00", changes=()))
+    whole = SealedPlan(
+        created_at="2026-11-21T09:00:00+00:00",
+        who="ada",
+        origin="desk",
+        playbook="/srv/site.yml",
+        sealed_hosts=(SealedHost(host=HOST, becomes_root=False, plan=empty, roots={}),),
+        planned_batches=(Batch(hosts=(HOST,)),),
+    )
+    write_sealed(Path("p.plan"), whole, project=Path())
+    return "p.plan"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "name"),
+    [
+        ("-i", "inventory.yml", "--inventory"),
+        ("-l", "web1", "--limit"),
+        ("-e", "a=1", "--extra-vars"),
+        ("-t", "sites", "--tags"),
+    ],
+)
+def test_options_that_plan_are_refused_with_the_reason(
+    plan: str, option: str, value: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in (["apply"], ["apply", "--dry-run"]):
+        assert cli.run([*command, plan, option, value]) == 1
+        shown = capsys.readouterr().err
+        assert f"{name} would change the plan, and p.plan is applied as it was sealed" in shown
+        assert f"deployer plan SITE.yml {name} … --out FILE" in shown
+
+
+def test_a_sealed_plan_is_sealed_already(plan: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["apply", plan, "--dry-run", "--out", "other"]) == 1
+    assert "p.plan is a sealed plan already" in capsys.readouterr().err
+    assert not Path("other").exists()
+
+
+def test_an_apply_has_nothing_to_write(plan: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["apply", "site.yml", "--out", "other"]) == 1
+    assert "Give --dry-run too" in capsys.readouterr().err
+
+
+def test_other_commands_say_what_a_sealed_plan_is_for(
+    plan: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("plan", "check", "verify", "history", "rollback"):
+        assert cli.run([command, plan]) == 1
+        shown = capsys.readouterr().err
+        assert "p.plan is a sealed plan, not a playbook." in shown
+        assert "deployer apply p.plan" in shown
+
+
+def test_a_place_that_is_taken_is_told_before_anything_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("notes").write_text("mine\n")
+    assert cli.run(["plan", "site.yml", "--out", "notes"]) == 1
+    assert "a file that is not a sealed plan is there" in capsys.readouterr().err
+    assert Path("notes").read_text() == "mine\n"
+
+
+def test_an_altered_file_is_an_error_document_too(
+    plan: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(plan).write_bytes(Path(plan).read_bytes().replace(b"192.0.2.1", b"192.0.2.2"))
+    assert cli.run(["apply", plan, "--yes", "--json"]) == 1
+    shown = capsys.readouterr()
+    assert "p.plan was altered after it was sealed; no host was touched" in shown.err
+    document = json.loads(shown.out)
+    assert document["exit_code"] == 1
+    assert "altered" in document["error"]
+    assert document["hosts"] == {}
