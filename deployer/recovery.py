@@ -105,6 +105,12 @@ class Recovery:
         return standing_of(self._contact.free_facts()).under_way
 
     def _nothing(self) -> HostReport:
+        try:
+            self._contact.link().request("tidy", doing="clearing away what a run has left")
+        except RunnerError as error:
+            if error.code == "locked":
+                raise self._contact.locked(lock_from(error.details)) from error
+            raise
         entries = self._contact.history()
         last = outcome_words(ended_from(entries[0]) if entries else None, now=now())
         return HostReport(host=self._host, state="unchanged", message=f"nothing to recover: {last}")

@@ -54,6 +54,7 @@ class UnderWay:
     time: str
     state: CommitState
     deadline: str = ""
+    watched: bool = True
     failed: tuple[Mapping[str, str], ...] = ()
 
     @property
@@ -104,6 +105,7 @@ def under_way_from(about: Mapping[str, Any]) -> UnderWay:
         time=about["time"],
         state=about["state"],
         deadline=about.get("deadline", ""),
+        watched=about.get("watched", True),
         failed=tuple(about.get("failed", ())),
     )
 
@@ -220,6 +222,8 @@ _UNFINISHED: Mapping[CommitState, str] = {
 
 def _by_itself(found: UnderWay, now: datetime) -> Sequence[str]:
     """What the host will do without being asked."""
+    if not found.watched and found.state != "revert-failed":
+        return ("It was made without a watchdog: the host does nothing about it by itself.",)
     if found.state == "pending":
         try:
             due = datetime.fromisoformat(found.deadline)

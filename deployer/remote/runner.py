@@ -1300,7 +1300,7 @@ class StateFolder:
         left = [
             os.path.join(STATE, name)
             for name in os.listdir(STATE)
-            if name.startswith(("new-", "gone-")) or name.endswith(".new")
+            if name.startswith(("new-", "gone-", BOOT_NAME)) or name.endswith(".new")
         ]
         try:
             if self.under_way() is None and any(map(os.path.lexists, _OF_BOOT_UNIT)):
@@ -1357,6 +1357,7 @@ class StateFolder:
                 "state": state,
                 **{key: meta.get(key, "") for key in texts},
                 **{key: meta.get(key, []) for key in lists},
+                "watched": bool(meta.get("watchdog")),
             }
         return None
 
@@ -2692,13 +2693,27 @@ class Watchdog:
         self._start_timer(self._timer, self.duration_s + WATCHDOG_GRACE_S)
         # From here on the timer clears up, should this process die before the commit has begun.
         if not os.path.isdir(BOOT_WANTS):
-            _keeping_time(UNITS, lambda: os.mkdir(BOOT_WANTS, 0o755))
+            _keeping_time([UNITS], lambda: os.mkdir(BOOT_WANTS, 0o755))
         command = " ".join(_unit_word(word) for word in self._command("boot"))
         text = _BOOT_UNIT_TEXT.format(state=_unit_word(STATE), command=command)
-        _keeping_time(UNITS, lambda: write_synced(BOOT_UNIT, text.encode(), 0o644))
-        _keeping_time(BOOT_WANTS, lambda: replace_link(BOOT_LINK, BOOT_UNIT))
+        _keeping_time([UNITS, BOOT_WANTS], lambda: self._put_boot_unit(text.encode()))
         for folder in (STATE, UNITS, BOOT_WANTS):
             sync_folder(folder)
+
+    @staticmethod
+    def _put_boot_unit(text: bytes) -> None:
+        """Unit and link, one right after the other: a host that dies between them keeps half."""
+        staged = os.path.join(STATE, BOOT_NAME)
+        for path in (BOOT_LINK, staged):
+            remove_tree(path)
+        write_synced(staged, text, 0o644)
+        try:
+            os.rename(staged, BOOT_UNIT)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            write_synced(BOOT_UNIT, text, 0o644)
+        os.symlink(BOOT_UNIT, BOOT_LINK)
 
     def arm_again(self, tries: int) -> bool:
         """Have a revert that has failed tried once more, each time later; false after the last.
@@ -2752,15 +2767,19 @@ class Watchdog:
             remove_tree(WATCHDOG_PROGRAM)
 
     def _remove_boot_unit(self) -> None:
-        for path in _OF_BOOT_UNIT:
-            if look_at(path) is not None:
-                _keeping_time(os.path.dirname(path), lambda path=path: os.unlink(path))  # type: ignore[misc]
+        _keeping_time([UNITS, BOOT_WANTS], self._take_boot_unit)
         if self._makes_wants and not _names_in(BOOT_WANTS) and os.path.isdir(BOOT_WANTS):
-            _keeping_time(UNITS, lambda: os.rmdir(BOOT_WANTS))
+            _keeping_time([UNITS], lambda: os.rmdir(BOOT_WANTS))
         # Units are read again in every other apply: what systemd has read of ours is to go, too.
         listed = self._systemctl("list-units", "--all", "--no-legend", "--plain", BOOT_NAME)
         if listed:
             self._systemctl("daemon-reload")
+
+    @staticmethod
+    def _take_boot_unit() -> None:
+        for path in _OF_BOOT_UNIT:
+            if look_at(path) is not None:
+                os.unlink(path)
 
     def _systemctl(self, *words: str) -> str:
         try:
@@ -2770,7 +2789,7 @@ class Watchdog:
 
 
 #: All that the unit for the next boot consists of, finished or not.
-_OF_BOOT_UNIT = (BOOT_LINK, temporary_name(BOOT_LINK), BOOT_UNIT, BOOT_UNIT + ".new")
+_OF_BOOT_UNIT = (BOOT_LINK, BOOT_UNIT, BOOT_UNIT + ".new")
 
 
 def watchdog_of(meta: Json) -> Watchdog | None:
@@ -2790,6 +2809,7 @@ class Keeper:
 
     def __init__(self, watchdog: Watchdog | None) -> None:
         self._stopped = Bell()
+        self._is_over = False
         self._thread: threading.Thread | None = None
         if watchdog:
             self._thread = threading.Thread(target=self._keep, args=(watchdog,), daemon=True)
@@ -2801,17 +2821,23 @@ class Keeper:
             watchdog.extend()
 
     def stop(self) -> None:
+        """Called before the commit ends: a timer that is extended after it was stopped runs on."""
+        if self._is_over:
+            return
+        self._is_over = True
         if self._thread:
             self._stopped.ring()
             self._thread.join()
         self._stopped.remove()
 
 
-def _keeping_time(folder: str, act: Callable[[], Any]) -> None:
-    """Do something in `folder` that its time does not show."""
-    info = os.stat(folder)
+def _keeping_time(folders: list[str], act: Callable[[], Any]) -> None:
+    """Do something in `folders` that their times do not show."""
+    infos = {folder: look_at(folder) for folder in folders}
     act()
-    os.utime(folder, ns=(info.st_atime_ns, info.st_mtime_ns))
+    for folder, info in infos.items():
+        if info is not None:
+            os.utime(folder, ns=(info.st_atime_ns, info.st_mtime_ns))
 
 
 def _unit_word(word: str) -> str:
@@ -3252,13 +3278,17 @@ class Apply:
                     self._handle(journal, handler)
             self._write_after(journal)
         except Gone:
+            keeper.stop()
             self._take_back(journal, "the controller went away during the apply")
             raise
         except StepError as error:
+            keeper.stop()
             self._fail(journal, doing, error)
         except OSError as error:
+            keeper.stop()
             self._fail(journal, doing, StepError(f"{error.filename or STATE}: {os_words(error)}"))
         except Exception as error:  # whatever it was, the host must go back
+            keeper.stop()
             self._fail(journal, doing, StepError(f"{type(error).__name__}: {error}"))
         finally:
             keeper.stop()
@@ -4410,6 +4440,7 @@ REQUESTS = (
     "confirm",
     "revert",
     "abandon",
+    "tidy",
     "history",
     "undo",
     "connect",
@@ -4574,6 +4605,13 @@ class Runner:
             self.state.prune(max(1, int(meta["keep"])))
         except OSError as error:
             self.event("output", text=f"not all could be cleared away: {os_words(error)}\n")
+
+    def _tidy(self, request: Json) -> Json:
+        """Clear away what a run that died has left of itself, beside a commit."""
+        self.state.make()
+        self.state.lock({"who": "a recovery", "from": os.uname().nodename})
+        self.state.unlock()
+        return {}
 
     def _abandon(self, request: Json) -> Json:
         """Leave the host as it is, and let the commit whose revert has failed be over."""

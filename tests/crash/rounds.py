@@ -192,6 +192,7 @@ def _recover(stage: Stage, drawn: Draw) -> None:
     if drawn.recovery == "boot" or not stage.host.is_running:
         stage.reboot()
         stage.settle()
+        stage.tidy()
         return
     if drawn.recovery == "recover-twice" and stage.commit_under_way():
         stage.recover(Fault(at=1 + int(drawn.at_again * 250), do="kill"))

@@ -242,11 +242,21 @@ class Stage:
             pending = about["pending"]
             if pending is not None:
                 runner.ask("revert", commit=pending["commit"], why="recovered")
+            else:
+                runner.ask("tidy")
         except (RunnerRefusal, AssertionError, OSError):
             if fault is None:
                 raise
         finally:
             runner.kill()
+            runner.end()
+
+    def tidy(self) -> None:
+        """What the next run does first: clear away what a dead one has left beside a commit."""
+        runner = InsideRunner(self.host, limit_s=ROUND_LIMIT_S)
+        try:
+            runner.ask("tidy")
+        finally:
             runner.end()
 
     def is_over(self) -> bool:
