@@ -1303,11 +1303,12 @@ class StateFolder:
             if name.startswith(("new-", "gone-", BOOT_NAME)) or name.endswith(".new")
         ]
         try:
-            if self.under_way() is None and any(map(os.path.lexists, _OF_BOOT_UNIT)):
+            of_watchdog = (*_OF_BOOT_UNIT, WATCHDOG_PROGRAM)
+            if self.under_way() is None and any(map(os.path.lexists, of_watchdog)):
                 records = [read_json(os.path.join(path, "meta.json")) or {} for path in left]
                 about = [record.get("watchdog") or {} for record in records + self.history()[:1]]
                 makes_wants = any(item.get("makes_wants") for item in about)
-                Watchdog("none", duration_s=0, makes_wants=makes_wants).disarm()
+                Watchdog("any", duration_s=0, makes_wants=makes_wants).disarm(of_any=True)
             for path in left:
                 remove_tree(path)
         except OSError:
@@ -2754,15 +2755,17 @@ class Watchdog:
         """Let the time begin anew. Where that fails, the timer fires early, and finds the lock."""
         self._systemctl("try-restart", self._timer)
 
-    def disarm(self, *, boot_too: bool = True) -> None:
+    def disarm(self, *, boot_too: bool = True, of_any: bool = False) -> None:
         """Leave nothing behind. The commit has ended: what stays would find nothing to do.
 
-        Without `boot_too`, the boot unit belongs to another commit by now.
+        Without `boot_too`, the boot unit belongs to another commit by now. With `of_any`, no commit
+        is under way, and the timers of all have had their time.
         """
         if boot_too:
             self._remove_boot_unit()
         # The timer goes last: should this process die before, it fires, and does the rest.
-        self._systemctl("stop", self._timer, self._name + "-try*.timer")
+        mine = [self._timer, self._name + "-try*.timer"]
+        self._systemctl("stop", *(["deployer-watchdog-*.timer"] if of_any else mine))
         if boot_too:
             remove_tree(WATCHDOG_PROGRAM)
 
