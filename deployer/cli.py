@@ -439,9 +439,9 @@ def _ended(session: Session, run: RunReport, quiet_states: Sequence[str] = ()) -
 
 
 def _print_json(document: dict[str, Any]) -> None:
-    import json
+    from deployer.report.document import as_json
 
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    click.echo(as_json(document))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

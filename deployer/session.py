@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import shlex
 import socket
 import sys
@@ -163,9 +162,9 @@ class Session:
         """Say how each host came out, and print the document where one was asked for."""
         self.report.summary(run, quiet_states)
         if self._as_json:
-            from deployer.report.document import run_document
+            from deployer.report.document import as_json, run_document
 
-            print(json.dumps(run_document(run), indent=2, ensure_ascii=False))
+            print(as_json(run_document(run)))
 
     def _connect_options(self, host: Host, become: bool) -> ConnectOptions:
         from deployer.transport import ConnectOptions

@@ -24,7 +24,8 @@ def sealed(plan: Plan) -> Plan:
     document = plan_to_json(plan)
     del document["digest"]
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return dataclasses.replace(plan, digest=hashlib.sha256(text.encode()).hexdigest())
+    data = text.encode("utf-8", "surrogatepass")  # a host's names may be in no encoding
+    return dataclasses.replace(plan, digest=hashlib.sha256(data).hexdigest())
 
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:

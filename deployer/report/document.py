@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from deployer.model import CheckResult
@@ -10,6 +11,16 @@ from deployer.secrecy import masked
 from deployer.wire import plan_for_people
 
 FORMAT_VERSION = 1
+
+
+def as_json(document: Any) -> str:
+    """`document` as people read JSON; in ASCII where it holds names that are in no encoding."""
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(document, indent=2)
+    return text
 
 
 def run_document(run: RunReport) -> dict[str, Any]:

@@ -27,7 +27,8 @@ class FramingError(ValueError):
 
 def encode(message: Message) -> bytes:
     """`message` as it goes over the wire. Raises: ValueError where it is larger than 64 MiB."""
-    body = json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
+    text = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
+    body = text.encode("utf-8", "surrogatepass")  # a host's file names may be in no encoding
     if len(body) > MAX_MESSAGE_BYTES:
         raise ValueError(f"a message of {len(body):,} bytes; at most {MAX_MESSAGE_BYTES:,} can go")
     return len(body).to_bytes(4, "big") + body

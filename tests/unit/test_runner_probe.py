@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import base64
 import hashlib
+import json
 import os
 import socket
 import struct
@@ -16,6 +17,8 @@ import pytest
 from runner_process import RunnerProcess, RunnerRefusal, local_runner, me
 
 from deployer.remote import source
+from deployer.report.document import as_json
+from deployer.transport.framing import encode
 
 
 @pytest.fixture(scope="module")
@@ -219,3 +222,15 @@ def test_a_frame_that_is_too_long_ends_the_runner(tmp_path: Path) -> None:
     assert running.process.stderr is not None
     assert b"1073741824 bytes is too long" in running.process.stderr.read()
     running.end()
+
+
+def test_a_name_in_no_encoding_comes_and_goes_as_it_is(
+    runner: RunnerProcess, tmp_path: Path
+) -> None:
+    """File names are bytes; those that are no UTF-8 keep their place in messages and digests."""
+    (tmp_path / "link").symlink_to(os.fsdecode(b"/\xff"))
+    seen = runner.probe("link", f"{tmp_path}/link")
+    assert seen["attributes"]["target"] == os.fsdecode(b"/\xff")
+    assert json.loads(encode(seen)[4:]) == seen
+    assert json.loads(as_json(seen)) == seen
+    assert "ü" in as_json({"name": "ü"})
