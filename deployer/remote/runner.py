@@ -2637,6 +2637,8 @@ WATCHDOG_PROGRAM = os.path.join(STATE, "watchdog.py")
 WATCHDOG_GRACE_S = 1.0
 #: How long after an attempt that found the lock taken the timer tries again.
 WATCHDOG_RETRY_S = 5
+#: How long after its time a timer comes again, should it not have come.
+_ONCE_MORE_S = (5.0, 15.0, 45.0, 135.0, 405.0)
 #: How often a revert that has failed is tried again, over 21 minutes in all.
 WATCHDOG_TRIES = 7
 
@@ -2739,6 +2741,8 @@ class Watchdog:
                 "--unit=" + name,
                 "--description=Take back a commit of deployer at its deadline",
                 f"--on-active={after_s:.3f}s",
+                # A daemon-reload at that very moment makes systemd forget it: hence once more.
+                *(f"--timer-property=OnActiveSec={after_s + more:.3f}s" for more in _ONCE_MORE_S),
                 f"--on-unit-inactive={WATCHDOG_RETRY_S}s",
                 "--timer-property=AccuracySec=100ms",
                 "--property=SyslogIdentifier=deployer",

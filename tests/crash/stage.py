@@ -106,6 +106,7 @@ class Stage:
         self.end_runners()
         self.go("D" if "D" in self.wanted else "B")
         self.go("A")
+        self.seen.update(record["commit"] for record in facts_of(self.host)["history"])
         self.look = look_at(self.host)
         found = differences(self.wanted["A"], self.look)
         if found:

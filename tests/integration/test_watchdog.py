@@ -264,6 +264,22 @@ def test_a_revert_that_fails_is_tried_again(
     assert last_of_history(shared)["state"] == "reverted"
 
 
+def test_units_that_are_read_again_do_not_make_the_timer_forget(
+    start: Start, shared: LabHost, before: dict[str, Any]
+) -> None:
+    """A daemon-reload at the moment of the deadline may take it away: the timer comes again."""
+    for _ in range(2):
+        runner = start(shared)
+        apply(runner, *app(), seconds=1.0)
+        kill_runner(shared, runner)
+        shared.sh(
+            "end=$(($(date +%s) + 5)); while [ $(date +%s) -lt $end ]; do"
+            " systemctl daemon-reload; done"
+        )
+        until(lambda: is_settled(shared) and traces(shared) == "", timeout_s=30.0)
+        assert differences(before, state_of(shared)) == {}
+
+
 # --- it ends in good order ------------------------------------------------------------------------
 
 
