@@ -1572,23 +1572,13 @@ class Journal:
 
     def _mark(self, count: int, *, is_whole: bool) -> None:
         mark = {**self._about, "lines": count, "whole": is_whole}
-        try:
-            descriptor = os.open(_MARK, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError:
-            return
-        try:
-            os.pwrite(descriptor, json.dumps(mark).encode().ljust(_MARK_BYTES), 0)
-        except OSError:
-            pass
-        finally:
-            os.close(descriptor)
+        overwrite(_MARK, json.dumps(mark).encode())
 
     def close(self) -> None:
         os.close(self._fd)
 
 
 _MARK = os.path.join(CACHE, "journal.json")
-_MARK_BYTES = 512
 
 
 def _sum_of(line: bytes) -> str:
@@ -2670,8 +2660,10 @@ def boot_id() -> str:
 class Watchdog:
     """A timer for the deadline and a unit for the next boot, both of one commit.
 
-    The timer's time is monotonic and counts from when it was last armed: a clock that is set does
-    not touch it. Folders of /etc keep their times when the unit comes and when it goes.
+    The timer's time is monotonic: a clock that is set does not touch it. From the deadline on it
+    looks every few seconds whether the runner still has the lock; it is not told when the runner is
+    given more time, since a timer that is restarted amid a daemon-reload may be lost. Folders of
+    /etc keep their times when the unit comes and when it goes.
     """
 
     def __init__(self, commit: str, *, duration_s: float, makes_wants: bool) -> None:
@@ -2755,10 +2747,6 @@ class Watchdog:
         python = sys.executable or "/usr/bin/python3"
         return [python, "-I", WATCHDOG_PROGRAM, "--revert=" + self._commit, "--why=" + why]
 
-    def extend(self) -> None:
-        """Let the time begin anew. Where that fails, the timer fires early, and finds the lock."""
-        self._systemctl("try-restart", self._timer)
-
     def disarm(self, *, boot_too: bool = True, of_any: bool = False) -> None:
         """Leave nothing behind. The commit has ended: what stays would find nothing to do.
 
@@ -2811,31 +2799,53 @@ def watchdog_of(meta: Json) -> Watchdog | None:
     )
 
 
-class Keeper:
-    """Extends a watchdog's time for as long as this process lives and works, until `stop`."""
+_PULSE = os.path.join(CACHE, "pulse.json")
+#: How long a process that has the lock and works on is not thought to hang after its last word.
+_AT_WORK_S = 30.0
 
-    def __init__(self, watchdog: Watchdog | None) -> None:
+
+def note_pulse(for_s: float) -> None:
+    """Tell the watchdog that this process has the lock rightly for so long, in monotonic time."""
+    pid = os.getpid()
+    pulse = {"pid": pid, "started": started_at(pid), "until_s": time.monotonic() + for_s}
+    overwrite(_PULSE, json.dumps(pulse).encode())
+
+
+def overwrite(path: str, text: bytes) -> None:
+    """Put a few bytes of JSON at `path` in /run, in one go. Nothing depends on it."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return
+    try:
+        os.pwrite(descriptor, text.ljust(512), 0)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
+
+
+class Keeper:
+    """Tells the watchdog that this process lives and works, until `stop`."""
+
+    def __init__(self) -> None:
         self._stopped = Bell()
         self._is_over = False
-        self._thread: threading.Thread | None = None
-        if watchdog:
-            self._thread = threading.Thread(target=self._keep, args=(watchdog,), daemon=True)
-            self._thread.start()
+        self._thread = threading.Thread(target=self._keep, daemon=True)
+        self._thread.start()
 
-    def _keep(self, watchdog: Watchdog) -> None:
-        watchdog.extend()
-        while not self._stopped.wait(min(ALIVE_EVERY_S, watchdog.duration_s / 3)):
-            watchdog.extend()
+    def _keep(self) -> None:
+        note_pulse(_AT_WORK_S)
+        while not self._stopped.wait(ALIVE_EVERY_S):
+            note_pulse(_AT_WORK_S)
 
     def stop(self) -> None:
-        """Called before the commit ends: a timer that is extended after it was stopped runs on."""
-        if self._is_over:
-            return
-        self._is_over = True
-        if self._thread:
+        """Be silent from now on; may be called again."""
+        if not self._is_over:
+            self._is_over = True
             self._stopped.ring()
             self._thread.join()
-        self._stopped.remove()
+            self._stopped.remove()
 
 
 def _keeping_time(folders: list[str], act: Callable[[], Any]) -> None:
@@ -3263,7 +3273,7 @@ class Apply:
         apt = Apt(self._children, lambda text: self._runner.event("output", text=text))
         self._steps = Steps(self._children, apt, self._manifest)
         doing = ""
-        keeper = Keeper(self._watchdog)
+        keeper = Keeper()
         try:
             for stage in sorted({item["stage"] for item in self._changes + self._handlers}):
                 changes = [change for change in self._changes if change["stage"] == stage]
@@ -3300,8 +3310,6 @@ class Apply:
         finally:
             keeper.stop()
             journal.close()
-        if self._watchdog:
-            self._watchdog.extend()
         return {"commit": self._commit["id"], "state": "pending"}
 
     def _holds_already(self, change: Json) -> bool:
@@ -3831,7 +3839,7 @@ class Revert:
         """
         folder = self._claim()
         self._watchdog = watchdog_of(read_json(os.path.join(folder, "meta.json")) or {})
-        keeper = Keeper(self._watchdog)
+        keeper = Keeper()
         try:
             kept = self._persist(folder)
         finally:
@@ -4506,7 +4514,8 @@ class Runner:
         """Wait for a request, and watch our own commit's time meanwhile; `None` at the end."""
         while not self.channel.gone.is_set():
             if self._is_extended:
-                self._extend()
+                self._is_extended = False
+                self._give_time()
             if self._own_commit and time.monotonic() >= self._confirm_until:
                 self._take_back("it was not confirmed in time")
             with self._queueing:
@@ -4562,17 +4571,13 @@ class Runner:
         reply = Apply(self, request).run()
         self._own_commit = request["commit"]["id"]
         self._duration_s = float(request["commit"]["rollback_duration_s"])
-        self._confirm_until = time.monotonic() + self._duration_s
+        self._give_time()
         return reply
 
-    def _extend(self) -> None:
-        """The controller lives and works on our commit: its time begins anew."""
-        self._is_extended = False
-        if self._own_commit:
-            self._confirm_until = time.monotonic() + self._duration_s
-            watchdog = watchdog_of(self.state.under_way_meta())
-            if watchdog:
-                watchdog.extend()
+    def _give_time(self) -> None:
+        """Let the time to confirm our own commit begin anew."""
+        self._confirm_until = time.monotonic() + self._duration_s
+        note_pulse(self._duration_s)
 
     def _confirm(self, request: Json) -> Json:
         commit = check_name(request["commit"])
@@ -4726,7 +4731,7 @@ class Runner:
             self._arrived.ring()
             return
         if "extend" in message:
-            if message["extend"] == self._own_commit:
+            if self._own_commit and message["extend"] == self._own_commit:
                 self._is_extended = True
                 self._arrived.ring()
             return
@@ -4799,7 +4804,7 @@ def revert_alone(commit: str, why: str, say: Callable[[str], None]) -> bool:
     try:
         state.lock({"who": "the watchdog", "from": os.uname().nodename})
     except Refusal as refusal:
-        say(f"commit {commit} {_leave_alone(refusal.reply)}")
+        _leave_alone(commit, refusal.reply, say)
         return True
     going = state.under_way()
     if going is None or going["commit"] != commit:
@@ -4831,29 +4836,26 @@ def _outcome(result: Json) -> str:
     return " ".join(f"{what}: {'; '.join(left)}".split())
 
 
-def _leave_alone(holder: Json) -> str:
-    """Leave a commit to the runner that holds the lock; but one that hangs is ended.
+def _leave_alone(commit: str, holder: Json, say: Callable[[str], None]) -> None:
+    """Leave a commit to the process that holds the lock; but one that hangs is ended.
 
-    It extends its time as long as it works, and acts by itself at the deadline: one that still has
-    the lock a while after that does neither.
+    A runner says for how long it will be at work, and acts by itself at the deadline: one that has
+    the lock a while after that does neither. Of one that is in time nothing is said.
     """
-    known = read_json(_HUNG) or {}
-    process = {"pid": holder.get("pid"), "started": holder.get("started")}
-    now_s = time.monotonic()
-    if {key: known.get(key) for key in process} != process:
-        write_synced(_HUNG, json.dumps({**process, "seen_s": now_s}).encode())
-    elif (
-        now_s - known["seen_s"] > HUNG_AFTER_S
-        and process["pid"]
-        and started_at(process["pid"]) == process["started"]
-    ):
-        os.kill(process["pid"], signal.SIGKILL)
-        return f"is taken from process {process['pid']}, which hangs and was killed"
-    return f"is left alone: {holder['message']}"
+    pulse = read_json(_PULSE) or {}
+    pid = holder.get("pid")
+    if not pid or any(pulse.get(key) != holder.get(key) for key in ("pid", "started")):
+        say(f"commit {commit} is left alone: {holder['message']}")
+        return
+    late_s = time.monotonic() - pulse["until_s"]
+    if late_s > HUNG_AFTER_S and started_at(pid) == holder["started"]:
+        os.kill(pid, signal.SIGKILL)
+        say(f"commit {commit} is taken from process {pid}, which hangs and was killed")
+    elif late_s > 0:
+        say(f"commit {commit} is left alone: {holder['message']}")
 
 
-_HUNG = os.path.join(CACHE, "hung.json")
-#: How long after its deadline a runner may still have the lock.
+#: How long after its time a process may still have the lock.
 HUNG_AFTER_S = 30.0
 
 
