@@ -161,7 +161,7 @@ def test_a_wrong_playbook_is_not_applied(name: str, shared_lab: Lab, workdir: Pa
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["apply"], "Missing argument 'SITE.yml'"),
+        (["apply"], "Missing argument 'SITE.yml|FILE'"),
         (["aply", "site.yml"], "Did you mean 'apply'?"),
         (["plan", "site.yml", "--fork", "3"], "Did you mean '--forks'?"),
         (["plan", "site.yml", "--forks", "0"], "--forks"),
