@@ -2757,7 +2757,11 @@ class Watchdog:
             self._remove_boot_unit()
         # The timer goes last: should this process die before, it fires, and does the rest.
         mine = [self._timer, self._name + "-try*.timer"]
-        self._systemctl("stop", *(["deployer-watchdog-*.timer"] if of_any else mine))
+        timers = ["deployer-watchdog-*.timer"] if of_any else mine
+        try:
+            self._children.run(["systemctl", "stop", *timers])
+        except StepError:
+            return  # it fires, and needs the program for that
         if boot_too:
             remove_tree(WATCHDOG_PROGRAM)
 

@@ -27,7 +27,7 @@ SLOW = """- hosts: all
 @contextmanager
 def under_way(host: LabHost, *options: str) -> Iterator[subprocess.Popen[str]]:
     """An apply that has changed something and goes on for long."""
-    until(lambda: is_settled(host) and is_free(host))
+    until(lambda: is_over(host))
     host.sh("rm -f /run/under-way /run/go")
     process = subprocess.Popen(
         [sys.executable, "-m", "deployer", "apply", "site.yml", "--yes", "--json", *options],
@@ -62,6 +62,11 @@ def is_free(host: LabHost) -> bool:
     lock = "/var/lib/deployer/lock"
     words = f"test -e {lock} && ! flock --nonblock {lock} true && echo taken"
     return host.sh(words, check=False) == ""
+
+
+def is_over(host: LabHost) -> bool:
+    """Whether nothing of a commit is under way, its watchdog included."""
+    return is_settled(host) and is_free(host)
 
 
 def let_go(host: LabHost) -> None:

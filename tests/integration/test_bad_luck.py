@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from interrupted import SLOW, ended, is_settled, under_way, until
+from interrupted import SLOW, ended, is_over, under_way, until
 from support import Ran, deployer, differences, state_of, write_playbook
 
 from deployer.lab.host import LabHost
@@ -236,7 +236,7 @@ def test_ctrl_c_twice(shared_lab: Lab, workdir: Path, before: dict[str, Any]) ->
         out, err = process.communicate(timeout=10)
     assert "Traceback" not in err
     assert Ran(process.returncode, out, err).document["exit_code"] == process.returncode == 130
-    until(lambda: is_settled(host))
+    until(lambda: is_over(host))
     assert differences(before, state_of(host)) == {}
 
 
@@ -247,7 +247,7 @@ def test_a_controller_that_is_killed(
     (host,) = shared_lab.hosts
     with under_way(host) as process:
         process.kill()
-    until(lambda: is_settled(host))
+    until(lambda: is_over(host))
     assert differences(before, state_of(host)) == {}
     listed = deployer("history", "site.yml", "--json").document["hosts"]["web1"]["history"]
     assert listed[0]["state"] == "reverted"
@@ -266,7 +266,7 @@ def test_a_cable_that_is_pulled(lab: Lab, workdir: Path) -> None:
     state = state_of(host)
     with under_way(host) as process:
         host.link_down()
-        until(lambda: is_settled(host))
+        until(lambda: is_over(host))
         host.link_up()
         ran = ended(process)
     assert ran.code == 3, ran

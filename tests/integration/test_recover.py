@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from interrupted import SLOW, cut_off, ended, is_settled, kill_runner, let_go, under_way, until
+from interrupted import (
+    SLOW,
+    cut_off,
+    ended,
+    is_over,
+    is_settled,
+    kill_runner,
+    let_go,
+    under_way,
+    until,
+)
 from support import deployer, differences, state_of, write_playbook
 
 from deployer.lab.host import LabHost
@@ -101,7 +111,7 @@ def test_a_run_that_was_cut_off(host: LabHost, before: dict[str, Any]) -> None:
 @pytest.mark.usefixtures("site")
 def test_what_the_watchdog_did_while_nobody_looked(host: LabHost, before: dict[str, Any]) -> None:
     cut_off(host, "--confirm-timeout", "1")
-    until(lambda: is_settled(host), 60)
+    until(lambda: is_over(host), 60)
     until(lambda: differences(before, settled_state(host)) == {})  # the watchdog itself has ended
     ran = deployer("plan", "site.yml", "--json")
     (note,) = ran.document["hosts"]["web1"]["notes"]
@@ -251,7 +261,7 @@ def test_a_host_that_cannot_be_asked_for_a_while(host: LabHost, before: dict[str
     """The command waits for it, and tells how the commit ended; Ctrl-C ends the waiting."""
     with under_way(host) as process:
         hang_up(host)
-        until(lambda: is_settled(host))
+        until(lambda: is_over(host))
         host.sh("systemctl start ssh")
         ran = ended(process)
     assert ran.code == 3, ran
@@ -259,7 +269,7 @@ def test_a_host_that_cannot_be_asked_for_a_while(host: LabHost, before: dict[str
 
     with under_way(host) as process:
         hang_up(host)
-        until(lambda: is_settled(host))
+        until(lambda: is_over(host))
         process.send_signal(signal.SIGINT)
         ran = ended(process)
     host.sh("systemctl start ssh")
@@ -288,7 +298,7 @@ def test_a_controller_that_stands_still(
     with under_way(host, "--confirm-timeout", "1") as process:
         process.send_signal(signal.SIGSTOP)
         let_go(host)
-        until(lambda: is_settled(host), 60)
+        until(lambda: is_over(host), 60)
         process.send_signal(signal.SIGCONT)
         ran = ended(process)
     assert ran.code == 3, ran
