@@ -70,12 +70,12 @@ UNDER_WAY: frozenset[CommitState] = frozenset({"pending", "reverting", "revert-f
 
 #: What a state says about the host, for a person.
 MEANINGS: Mapping[CommitState, str] = {
-    "pending": "the host has its changes, and nobody has confirmed them",
+    "pending": "the host has its changes or a part of them, and nobody has confirmed them",
     "confirmed": "the host has its changes, and a verification has confirmed them",
     "reverting": "the host is between its changes and its former state: a revert is not finished",
     "reverted": "the host is back in the state from before it",
     "revert-failed": "the host is partly in its former state: the revert could not put all back",
-    "abandoned": "the host was left as it was when a person gave the commit up",
+    "abandoned": "the host was left as it was then",
 }
 
 

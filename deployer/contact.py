@@ -17,7 +17,7 @@ from deployer.early import EarlyLinks
 from deployer.errors import HostError, UsageError
 from deployer.model import CheckResult, Host
 from deployer.secrecy import masked
-from deployer.standing import Lock, Standing, lock_words, standing_from
+from deployer.standing import Lock, Standing, found_document, lock_words, standing_from
 
 if TYPE_CHECKING:
     from deployer.transport import ConnectOptions, Link
@@ -156,7 +156,7 @@ class Contact:
     def locked(self, lock: Lock, *, waited_s: float = 0.0) -> HostError:
         """The error of a run that cannot begin because another one is at work."""
         words = lock_words(lock, now=now(), waited_s=waited_s, history=self.again("history"))
-        return HostError(words, host=self.host.name)
+        return HostError(words, host=self.host.name, found=found_document(lock=lock))
 
     def revert(self, commit: str, *, why: str, doing: str) -> dict[str, Any]:
         """The reply to ``revert``, its steps told on the way."""

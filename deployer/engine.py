@@ -36,6 +36,8 @@ from deployer.project import Project
 from deployer.rollback import former_state
 from deployer.secrecy import masked
 from deployer.standing import (
+    Standing,
+    found_document,
     last_note,
     lock_from,
     under_way_from,
@@ -93,6 +95,7 @@ class HostRun:
         self._asked: Sequence[Mapping[str, Any]] = ()
         self._unsettled: tuple[str, ...] = ()
         self._notes: tuple[str, ...] = ()
+        self._found: Mapping[str, Any] | None = None
         self._owed: tuple[Owed, ...] = ()
 
     # --- commands ---------------------------------------------------------------------------------
@@ -124,7 +127,7 @@ class HostRun:
 
         def back() -> HostReport:
             about = self._ask_facts(will_change=True)
-            reply = self._connected().request("undo", to=to, doing="reading the generations")
+            reply = self._undo(to)
             former = former_state(reply)
             project = self._project
             roots = {site.domain: project.trusted_root(site) for site in former.sites}
@@ -133,6 +136,15 @@ class HostRun:
             return self._probed(desired, unknowns=tuple(reply["unknown"]))
 
         return self._reported(back)
+
+    def _undo(self, to: int | None) -> dict[str, Any]:
+        try:
+            return self._connected().request("undo", to=to, doing="reading the generations")
+        except RunnerError as error:
+            if error.code != "no-generation":
+                raise
+            hint = f"To see what there is: {self._contact.again('history')}"
+            raise HostError(error.problem, host=self.host.name, hint=hint) from error
 
     def look_whether_still(self, sealed: SealedHost) -> HostReport:
         """Connect and look whether the host is still what its sealed plan saw."""
@@ -168,9 +180,16 @@ class HostRun:
         """What was applied on the host, newest first."""
 
         def listed() -> HostReport:
-            hidden = self._project.secrets(self.host, facts={})
-            generations = tuple(masked(self._contact.history(), hidden))
-            return HostReport(host=self.host.name, state="listed", history=generations)
+            self._contact.secrets = self._project.secrets(self.host, facts={})
+            standing = standing_of(self._contact.facts())
+            self._remember_found(standing)
+            recover = self._contact.again("recover")
+            return HostReport(
+                host=self.host.name,
+                state="listed",
+                history=tuple(masked(self._contact.history(), self._contact.secrets)),
+                notes=tuple(unsettled_notes(standing, now=now(), recover=recover)),
+            )
 
         return self._reported(listed)
 
@@ -221,14 +240,26 @@ class HostRun:
         recover = self._contact.again("recover")
         if will_change and standing.under_way is not None:
             words = under_way_words(standing.under_way, now=now(), recover=recover)
-            raise StrandedError(words, host=self.host.name)
+            found = found_document(under_way=standing.under_way, recover=recover)
+            raise StrandedError(words, host=self.host.name, found=found)
         self._will_change = will_change
         self._has_systemd = reply["facts"]["ansible_service_mgr"] == "systemd"
         self._unsettled = tuple(unsettled_notes(standing, now=now(), recover=recover))
         told = last_note(standing.last, now=now())
         self._notes = (told,) if told else ()
+        self._remember_found(standing)
         self._owed = tuple(map(owed_from_json, reply["deployer"]["owed"]))
         return HostFacts(facts=reply["facts"], packages=reply["packages"])
+
+    def _remember_found(self, standing: Standing) -> None:
+        """What stands on the host, as data; a lock tells that its holder's commit is under way."""
+        told = last_note(standing.last, now=now())
+        self._found = found_document(
+            lock=standing.lock,
+            under_way=standing.under_way,
+            last=standing.last if told else None,
+            recover=self._contact.again("recover"),
+        )
 
     def _desire(self, *, will_change: bool) -> DesiredState:
         about = self._ask_facts(will_change=will_change)
@@ -419,7 +450,11 @@ class HostRun:
         if error.code == "pending":
             found = under_way_from(error.details)
             words = under_way_words(found, now=now(), recover=self._contact.again("recover"))
-            raise StrandedError(words, host=self.host.name) from error
+            raise StrandedError(
+                words,
+                host=self.host.name,
+                found=found_document(under_way=found, recover=self._contact.again("recover")),
+            ) from error
         if error.code in ("no-systemd", "no-watchdog"):
             text += "\nGive --no-watchdog to apply all the same."
         if error.code in _UNTOUCHED:
@@ -482,9 +517,15 @@ class HostRun:
         try:
             report = work()
         except (HostError, UsageError) as error:
-            report = HostReport(host=self.host.name, state=_state_of(error), message=str(error))
+            report = HostReport(
+                host=self.host.name,
+                state=_state_of(error),
+                message=str(error).removeprefix(f"{self.host.name}: "),
+                found=error.found if isinstance(error, HostError) else None,
+            )
         return replace(
             report,
+            found=masked(report.found or self._found, self._contact.secrets),
             message=masked(report.message, self._contact.secrets),
             notes=masked(report.notes, self._contact.secrets),
             secrets=self._contact.secrets,

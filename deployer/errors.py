@@ -19,7 +19,7 @@ what state things are in now, and what to do next. Only the command line prints 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -101,16 +101,28 @@ class LabError(UsageError):
 
 
 class HostError(DeployerError):
-    """Trouble on one host, which is as it was before; `doing` is what was in progress."""
+    """Trouble on one host, which is as it was before; `doing` is what was in progress.
+
+    `found` says, for programs, which run or commit of somebody stands in the way.
+    """
 
     exit_code = EXIT_REVERTED
 
-    def __init__(self, problem: str, *, host: str, doing: str = "", hint: str = "") -> None:
+    def __init__(
+        self,
+        problem: str,
+        *,
+        host: str,
+        doing: str = "",
+        hint: str = "",
+        found: Mapping[str, object] | None = None,
+    ) -> None:
         super().__init__(problem, host, doing, hint)
         self.problem = problem
         self.host = host
         self.doing = doing
         self.hint = hint
+        self.found = found
 
     def __str__(self) -> str:
         doing = f" while {self.doing}" if self.doing else ""

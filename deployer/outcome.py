@@ -64,8 +64,9 @@ class HostReport:
     ``unhealthy`` of `verify`; ``listed`` of `history`; ``recovered`` and ``abandoned`` of
     `recover`. Its `plan` is whole: `secrets` are taken out of it where it is shown. `kept` are
     files that a revert left as someone had changed them: `path`, `why`, and `diff` where it may be
-    shown. `notes` are what else was found on the host. `has_watchdog` is false where nothing on
-    the host would have taken the commit back, as ``--no-watchdog`` has it.
+    shown. `notes` are what else was found on the host; `found` says for programs which run is at
+    work there, which commit is under way, and how the last one ended. `has_watchdog` is false where
+    nothing on the host would have taken the commit back, as ``--no-watchdog`` has it.
     """
 
     host: str
@@ -77,6 +78,7 @@ class HostReport:
     kept: tuple[Mapping[str, str], ...] = ()
     history: tuple[Mapping[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
+    found: Mapping[str, Any] | None = None
     has_watchdog: bool = True
     seconds: float = 0.0
     secrets: frozenset[str] = field(default=frozenset(), repr=False, compare=False)

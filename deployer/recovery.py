@@ -6,7 +6,9 @@ failed and cannot succeed, a person may give the commit up: the host then stays 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from deployer.commit import MEANINGS
 from deployer.contact import Contact, now, standing_of
@@ -16,6 +18,7 @@ from deployer.settling import Settling, after_revert
 from deployer.standing import (
     UnderWay,
     ended_from,
+    found_document,
     lock_from,
     outcome_words,
     under_way_words,
@@ -56,7 +59,8 @@ class Recovery:
         report = after_revert(self._contact, reply, why=f"{whose} was taken back")
         if reply.get("failed"):
             found = replace(found, state="revert-failed", failed=tuple(reply["failed"]))
-            return replace(report, message=self._again_in_vain(found))
+            message = self._again_in_vain(found)
+            return replace(report, message=message, found=self._document(found))
         return self._recovered(report, whose)
 
     def look_for_abandon(self) -> HostReport:
@@ -74,9 +78,11 @@ class Recovery:
             raise StrandedError(
                 f"only a commit that could not be taken back can be abandoned\n{words}",
                 host=self._host,
+                found=self._document(found),
             )
         message = under_way_words(found, now=now())
-        return HostReport(host=self._host, state="planned", message=message)
+        found_there = self._document(found)
+        return HostReport(host=self._host, state="planned", message=message, found=found_there)
 
     def abandon(self) -> HostReport:
         """Give up the commit whose revert has failed, and leave the host as it is now.
@@ -93,7 +99,7 @@ class Recovery:
         except RunnerError as error:
             return self._refused(error, found)
         message = (
-            f"{found.name} is given up: {MEANINGS['abandoned']}.\n"
+            f"{found.name} is given up; the host stays as it is.\n"
             f"What it did, and what was there before, is kept for a look in "
             f"/var/lib/deployer/abandoned/{found.commit} on the host."
         )
@@ -103,6 +109,9 @@ class Recovery:
 
     def _found(self) -> UnderWay | None:
         return standing_of(self._contact.free_facts()).under_way
+
+    def _document(self, found: UnderWay) -> Mapping[str, Any] | None:
+        return found_document(under_way=found, recover=self._contact.again("recover"))
 
     def _nothing(self) -> HostReport:
         try:
@@ -134,6 +143,7 @@ class Recovery:
             f"the host could not do it: {error.problem}\n"
             + under_way_words(found, now=now(), recover=self._contact.again("recover")),
             host=self._host,
+            found=self._document(found),
         ) from error
 
     def _again_in_vain(self, found: UnderWay) -> str:

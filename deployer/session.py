@@ -126,7 +126,13 @@ class Session:
                 connect=lambda host: self._connect_options(host, targets.becomes_root(host)),
                 early=self._early,
                 started=started,
-                again=partial(_again, targets.path, inventories, has_many=len(hosts) > 1),
+                again=partial(
+                    _again,
+                    targets.path,
+                    inventories,
+                    has_many=len(hosts) > 1,
+                    asks_password=ask_become_pass,
+                ),
                 confirm_timeout_s=confirm_timeout_s,
                 lock_timeout_s=lock_timeout_s,
                 watchdog=watchdog,
@@ -180,12 +186,19 @@ class Session:
 
 
 def _again(
-    playbook: Path, inventories: Sequence[Path], command: str, host: str, *, has_many: bool
+    playbook: Path,
+    inventories: Sequence[Path],
+    command: str,
+    host: str,
+    *,
+    has_many: bool,
+    asks_password: bool,
 ) -> str:
     """The command line with which a person goes on with one host of this run."""
     words = ["deployer", command, str(playbook)]
     for path in inventories:
         words += ["-i", str(path)]
+    words += ["-K"] if asks_password else []
     return shlex.join([*words, "-l", host] if has_many else words)
 
 

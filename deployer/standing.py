@@ -130,6 +130,49 @@ def lock_from(details: Mapping[str, Any]) -> Lock:
     return Lock(who=who, origin=origin, since=str(details.get("since", "")))
 
 
+# --- for programs ---------------------------------------------------------------------------------
+
+
+def found_document(
+    *,
+    lock: Lock | None = None,
+    under_way: UnderWay | None = None,
+    last: Ended | None = None,
+    recover: str = "",
+) -> dict[str, Any] | None:
+    """The same as data, for ``--json``; `None` where nothing was found.
+
+    Keys, where there is something to say: ``lock``, ``under_way``, ``last``, and ``recover``, the
+    command line that mends what is under way.
+    """
+    document: dict[str, Any] = {}
+    if lock is not None:
+        document["lock"] = {"who": lock.who, "from": lock.origin, "since": lock.since}
+    if under_way is not None:
+        document["under_way"] = {
+            **_commit_document(under_way),
+            "means": MEANINGS[under_way.state],
+            "deadline": under_way.deadline or None,
+            "watched": under_way.watched,
+            "failed": [dict(item) for item in under_way.failed],
+        }
+        document["recover"] = recover
+    if last is not None:
+        kept = [item["path"] for item in last.kept]
+        document["last"] = {**_commit_document(last), "why": last.why, "kept": kept}
+    return document or None
+
+
+def _commit_document(commit: UnderWay | Ended) -> dict[str, Any]:
+    return {
+        "commit": commit.commit,
+        "who": commit.who,
+        "from": commit.origin,
+        "time": commit.time,
+        "state": commit.state,
+    }
+
+
 # --- words ----------------------------------------------------------------------------------------
 
 
@@ -142,7 +185,7 @@ def lock_words(lock: Lock, *, now: datetime, waited_s: float = 0.0, history: str
     waited = f"; waited {waited_s:g} s for it" if waited_s else ""
     return (
         f"{at_work}, since {when(lock.since, now)}{waited}\n"
-        "Nothing was changed by this run. --lock-timeout SECONDS waits until it has ended;\n"
+        "--lock-timeout SECONDS waits until it has ended;\n"
         f"`{history}` then tells what came of it."
     )
 
@@ -158,7 +201,7 @@ def under_way_words(found: UnderWay, *, now: datetime, recover: str = "") -> str
         f"State: {found.state}: {MEANINGS[found.state]}.",
         *(f"    {item['resource_id']}: {_inset(item['message'])}" for item in found.failed),
         *_by_itself(found, now),
-        *((f"Nothing was changed by this run. To mend it: {recover}",) if recover else ()),
+        *(_mend(found.state, recover) if recover else ()),
     ]
     return "\n".join(lines)
 
@@ -235,6 +278,15 @@ def _by_itself(found: UnderWay, now: datetime) -> Sequence[str]:
     if found.state == "reverting":
         return ("The host's watchdog goes on with it within moments, or at the next boot.",)
     return ()
+
+
+def _mend(state: CommitState, recover: str) -> Iterator[str]:
+    nothing = "Nothing was changed by this run. To mend it"
+    if state != "revert-failed":
+        yield f"{nothing}: {recover}"
+        return
+    yield f"{nothing}, once the cause is gone: {recover}"
+    yield f"To leave the host as it is now: {recover} --abandon"
 
 
 def _by(who: str, origin: str) -> str:

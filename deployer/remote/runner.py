@@ -3949,7 +3949,8 @@ class Revert:
         put_back.run()
         is_late = bool(put_back.failed)  # what starts below may read files of the commit
         self._remove_users()
-        self._say("command", "user", *PATH_KINDS)
+        not_back = (*put_back.all_kept(), *put_back.all_failed())
+        self._say("command", "user", *PATH_KINDS, without=not_back)
         self._journal.try_to_write("files-back")
         self._start_services()
         self._journal.try_to_write("services-back")
@@ -3974,12 +3975,17 @@ class Revert:
         except OSError as error:
             self._failed.append({"resource_id": resource_id, "message": str(error)})
 
-    def _say(self, *kinds: str) -> None:
-        """Tell the controller that the changes of some kinds have been taken back."""
+    def _say(self, *kinds: str, without: tuple[str, ...] = ()) -> None:
+        """Tell the controller that the changes of some kinds have been taken back.
+
+        What is at the paths in `without` has not been, so it is never said to be done.
+        """
         for change in self._changes:
-            if change["resource_id"].partition(":")[0] in kinds:
+            kind, _, name = change["resource_id"].partition(":")
+            if kind in kinds:
                 self._n += 1
-                for seconds in (None, 0.0):
+                is_back = kind not in PATH_KINDS or name not in without
+                for seconds in (None, 0.0) if is_back else (None,):
                     self._runner.step(
                         self._n, self._total, change["resource_id"], "restore", seconds=seconds
                     )

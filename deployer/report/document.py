@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from deployer.model import CheckResult
@@ -11,6 +12,11 @@ from deployer.secrecy import masked
 from deployer.wire import plan_for_people
 
 FORMAT_VERSION = 1
+
+_HISTORY_KEYS = (
+    *("generation", "commit", "time", "who", "from", "state", "why", "ended", "digest"),
+    *("changes", "verified", "kept", "failed", "certificates_kept"),
+)
 
 
 def as_json(document: Any) -> str:
@@ -63,6 +69,8 @@ def _host(report: HostReport) -> dict[str, Any]:
         document["checks"] = [result_json(check) for check in report.checks]
     if report.generation is not None:
         document["generation"] = report.generation
+    if report.found is not None:
+        document["found"] = dict(report.found)
     if report.notes:
         document["notes"] = list(report.notes)
     if not report.has_watchdog:
@@ -70,8 +78,13 @@ def _host(report: HostReport) -> dict[str, Any]:
     if report.kept:
         document["kept"] = [dict(item) for item in report.kept]
     if report.state == "listed":
-        document["history"] = [dict(entry) for entry in report.history]
+        document["history"] = [_history_entry(entry) for entry in report.history]
     return document
+
+
+def _history_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What the host's record says of a commit, without what only the host needs."""
+    return {key: entry[key] for key in _HISTORY_KEYS if key in entry}
 
 
 def _findings(report: HostReport) -> list[dict[str, Any]]:

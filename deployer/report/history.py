@@ -29,17 +29,18 @@ def history_lines(
     """All `entries` (docs/wire.md, ``history``), newest first."""
     if not entries:
         yield HistoryLine("nothing was applied here yet", "note", 2)
+    width = max(len(word) for word in ("confirmed", *map(_word, entries)))
     for entry in entries:
-        yield from _entry_lines(entry, verbose=verbose)
+        yield from _entry_lines(entry, width=width, verbose=verbose)
 
 
-def _entry_lines(entry: Mapping[str, Any], *, verbose: bool) -> Iterator[HistoryLine]:
+def _entry_lines(entry: Mapping[str, Any], *, width: int, verbose: bool) -> Iterator[HistoryLine]:
     number, state = entry["generation"], entry["state"]
     name = f"{number:>4}" if number is not None else "   -"
     style = "good" if state == "confirmed" else "bad"
     who = f"{entry['who'] or 'someone'} from {entry['from'] or 'somewhere'}"
-    word = "reverted" if _has_kept_files(entry) else state
-    yield HistoryLine(f"{name}  {_moment(entry['time'])}  {word:<9}  {who}", style, 0, 6)
+    words = f"{name}  {_moment(entry['time'])}  {_word(entry):<{width}}  {who}"
+    yield HistoryLine(words, style, 0, 6)
     yield HistoryLine(_changes(entry["changes"], with_names=not verbose), "", 6)
     for change in entry["changes"] if verbose else ():
         words = f"{_DONE.get(change['action'], change['action'])} {_name(change)}"
@@ -59,6 +60,10 @@ def _entry_lines(entry: Mapping[str, Any], *, verbose: bool) -> Iterator[History
     elif verified:
         words = ", ".join(_without_names(each) for each in verified)
         yield HistoryLine(f"verified by {words}", "note", 6)
+
+
+def _word(entry: Mapping[str, Any]) -> str:
+    return "reverted" if _has_kept_files(entry) else str(entry["state"])
 
 
 def _has_kept_files(entry: Mapping[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from threading import Lock
@@ -25,6 +26,13 @@ _STYLES = {
     "bad": "bold red",
     "title": "bold",
 }
+
+#: A command line that a person shall enter, after a colon or between backquotes: it stays in one
+#: line, so that it can be copied whole.
+_COMMAND = re.compile(r"(?<=: )deployer [^`]+$|(?<=`)deployer [^`]+(?=`)")
+
+#: Takes the place of a space where no line may be broken; no text for people has it.
+_GLUE = "\x1f"
 
 
 class Output:
@@ -62,14 +70,15 @@ class Output:
         from textwrap import wrap
 
         lead = text[: len(text) - len(text.lstrip())]
-        return wrap(
-            text.lstrip(),
+        parts = wrap(
+            _COMMAND.sub(lambda found: found[0].replace(" ", _GLUE), text.lstrip()),
             self.width,
             initial_indent=pad + lead,
             subsequent_indent=" " * (indent + hanging),
             break_long_words=False,
             break_on_hyphens=False,
         )
+        return [part.replace(_GLUE, " ") for part in parts]
 
     def _print(self, text: str, style: str) -> None:
         if not self.is_terminal:

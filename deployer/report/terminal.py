@@ -191,6 +191,8 @@ class TerminalReport:
             if report.state != "listed":
                 continue
             self._out.line(report.host, "title")
+            for note in report.notes:
+                self._out.line(f"note: {note}", "note", indent=2, hanging=2)
             for line in history_lines(report.history, verbose=self._verbose):
                 self._out.line(line.text, line.style, indent=line.indent, hanging=line.hanging)
 
@@ -274,7 +276,7 @@ def _state_words(report: HostReport) -> str:
         case "reverted":
             return f"failed and reverted{seconds}"
         case "recovered":
-            return f"back in its former state{seconds}"
+            return f"recovered{seconds}"
         case "abandoned":
             return "left as it is; the commit is over"
         case "failed":

@@ -50,11 +50,12 @@ def test_the_second_run_is_told_at_once(command: str, host: LabHost) -> None:
     for words in (
         " is at work on this host, since 20",
         "second",
-        "Nothing was changed by this run.",
         "--lock-timeout",
         "`deployer history site.yml`",
     ):
         assert words in report["message"], ran
+    lock = report["found"]["lock"]
+    assert (set(lock), lock["since"][:2]) == ({"who", "from", "since"}, "20")
     assert "plan" not in report
     assert differences(before, state_of(host)) == {}
 

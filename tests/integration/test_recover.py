@@ -21,6 +21,7 @@ from interrupted import (
 )
 from support import deployer, differences, state_of, write_playbook
 
+from deployer.commit import MEANINGS
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
 
@@ -77,14 +78,19 @@ def test_a_run_that_was_cut_off(host: LabHost, before: dict[str, Any]) -> None:
         for words in (
             "begun 20",
             "ago",
-            "State: pending: the host has its changes, and nobody has confirmed them.",
+            f"State: pending: {MEANINGS['pending']}.",
             "or at the next boot",
             "Nothing was changed by this run. To mend it: deployer recover site.yml",
         ):
             assert words in report["message"], ran
+        found = report["found"]["under_way"]
+        assert (found["state"], found["watched"], found["failed"]) == ("pending", True, [])
+        assert found["commit"] in report["message"]
+        assert report["found"]["recover"] == "deployer recover site.yml"
     for command, words in (
         ("plan", "To mend"),
         ("verify", "to mend it: deployer recover site.yml"),
+        ("history", "to mend it: deployer recover site.yml"),
     ):
         ran = deployer(command, "site.yml")
         assert ran.code == 0, ran

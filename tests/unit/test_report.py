@@ -146,3 +146,33 @@ def test_checks_that_ctrl_c_ended_are_counted() -> None:
     assert "a.example/0  upgrade: answered 502" in text
     assert "3 checks not finished: interrupted" in text
     assert "a.example/1" not in text
+
+
+def test_the_document_of_a_history_has_what_is_documented_alone() -> None:
+    entry = {"generation": 1, "commit": "c1", "state": "confirmed", "boot_id": "b", "packs": []}
+    listed = HostReport(host="web1", state="listed", history=(entry,), found={"lock": {}})
+    document = run_document(RunReport(command="history", hosts=(listed,)))["hosts"]["web1"]
+    assert document["history"] == [{"generation": 1, "commit": "c1", "state": "confirmed"}]
+    assert document["found"] == {"lock": {}}
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_command_to_enter_is_never_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("NO_COLOR", "1")
+    command = "deployer recover /srv/plays/some/site.yml -i hosts.yml -l web1"
+    for words in (
+        f"Nothing was changed by this run. To mend it: {command}",
+        f"Some words before it, so that it comes late: `{command}` then tells the rest of it.",
+    ):
+        stream = Terminal()
+        Output(stream).line(words, indent=2, hanging=0)
+        lines = stream.getvalue().splitlines()
+        assert len(lines) > 1
+        assert any(command in line for line in lines), lines
+        assert "\x1f" not in stream.getvalue()

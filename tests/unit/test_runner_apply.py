@@ -296,6 +296,9 @@ def test_an_edit_in_between_is_kept(runner: RunnerProcess, world: Path) -> None:
     assert reply["failed"] == []
     kept = {item["path"]: item["why"] for item in reply["kept"]}
     assert kept[str(edited)] == "it was changed meanwhile"
+    said = {event["resource_id"] for event in runner.events if event.get("state") == "done"}
+    assert f"file:{edited}" not in said
+    assert said, "what is back is said to be"
     assert edited.read_text() == "mine\n"
     if os.geteuid() == 0:  # what an account of a service writes into its new folder goes with it
         assert (world / "srv/a/b/mine").read_text() == "mine"

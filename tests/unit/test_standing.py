@@ -17,6 +17,7 @@ from deployer.standing import (
     Lock,
     UnderWay,
     ended_from,
+    found_document,
     last_note,
     lock_from,
     lock_words,
@@ -82,7 +83,7 @@ def test_who_holds_the_lock_since_when_and_what_to_do() -> None:
         "the run of ada from desk is at work on this host, since 2026-11-21 11:58:00 UTC, "
         "2 minutes ago\n"
     )
-    assert "Nothing was changed by this run. --lock-timeout SECONDS" in words
+    assert "\n--lock-timeout SECONDS waits until it has ended;\n" in words
     assert "`deployer history site.yml`" in words
     later = lock_words(lock, now=NOW, waited_s=2.5, history="")
     assert "is still at work" in later
@@ -112,7 +113,13 @@ def test_a_commit_under_way_is_told_with_its_state_and_its_mend(state: Any) -> N
         "the commit c7 of bob from lab, begun 2026-11-21 11:00:00 UTC, 60 minutes ago"
     )
     assert f"State: {state}: {MEANINGS[found.state]}." in words
-    assert words.endswith(f"Nothing was changed by this run. To mend it: {RECOVER}")
+    if state == "revert-failed":
+        assert words.endswith(
+            f"Nothing was changed by this run. To mend it, once the cause is gone: {RECOVER}\n"
+            f"To leave the host as it is now: {RECOVER} --abandon"
+        )
+    else:
+        assert words.endswith(f"Nothing was changed by this run. To mend it: {RECOVER}")
     assert ("soon after 2026-11-21 12:02:00 UTC, or at the next boot" in words) == (
         state == "pending"
     )
@@ -304,3 +311,19 @@ def test_a_verification_in_few_words() -> None:
         "3 more checks: redirect to https, h2c refused",
     ]
     assert verified_words([]) == []
+
+
+def test_what_was_found_is_there_for_programs_too() -> None:
+    standing = standing_from(FACTS)
+    document = found_document(
+        lock=standing.lock,
+        under_way=standing.under_way,
+        last=ended(why="boot", kept=[{"path": "/etc/a", "why": "edited", "now_b64": "aGk="}]),
+        recover=RECOVER,
+    )
+    assert document is not None
+    assert document["lock"] == {"who": "ada", "from": "desk", "since": "2026-11-21T11:58:00Z"}
+    assert document["under_way"]["means"] == MEANINGS[document["under_way"]["state"]]
+    assert document["recover"] == RECOVER
+    assert (document["last"]["why"], document["last"]["kept"]) == ("boot", ["/etc/a"])
+    assert found_document(recover=RECOVER) is None
