@@ -198,7 +198,7 @@ class Fleet:
             host=host.name,
             state="not-started",
             plan=report.plan,
-            message="not started: an earlier batch failed",
+            message="an earlier batch failed",
         )
 
     def _each(self, work: Callable[[HostRun], HostReport]) -> list[HostReport]:
@@ -251,5 +251,5 @@ def _held_back(report: HostReport) -> HostReport:
     """A host that has a plan, beside one in which state a change must not begin."""
     if report.state != "planned":
         return report
-    message = "not started: another host is in no known good state"
+    message = "another host is in no known good state"
     return replace(report, state="not-started", message=message)

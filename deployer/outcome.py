@@ -129,7 +129,7 @@ def all_or_none(reports: Sequence[HostReport]) -> list[HostReport]:
     troubled = [report.host for report in reports if report.has_failed]
     if not troubled:
         return list(reports)
-    message = f"not started: nothing is changed on any host because of {', '.join(troubled)}"
+    message = f"nothing is changed on any host because of {', '.join(troubled)}"
     return [
         replace(report, state="not-started", message=message)
         if report.state == "planned"

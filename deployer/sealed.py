@@ -52,7 +52,10 @@ class SealedHost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealedPlan:
-    """A whole run as it was planned. `playbook` is for people; `created_at` is in RFC 3339."""
+    """A whole run as it was planned; `created_at` is in RFC 3339.
+
+    `playbook` and `inventories`, those that were named, are for commands that a person enters.
+    """
 
     created_at: str
     who: str
@@ -60,6 +63,7 @@ class SealedPlan:
     playbook: str
     sealed_hosts: tuple[SealedHost, ...]
     planned_batches: tuple[Batch, ...]
+    inventories: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -105,6 +109,7 @@ def sealed_to_json(sealed: SealedPlan) -> dict[str, Any]:
         "who": sealed.who,
         "from": sealed.origin,
         "playbook": sealed.playbook,
+        "inventories": list(sealed.inventories),
         "hosts": [_host_to_json(each) for each in sealed.sealed_hosts],
         "batches": [
             {
@@ -125,6 +130,7 @@ def sealed_from_json(document: Mapping[str, Any]) -> SealedPlan:
         who=document["who"],
         origin=document["from"],
         playbook=document["playbook"],
+        inventories=tuple(document["inventories"]),
         sealed_hosts=hosts,
         planned_batches=tuple(
             Batch(

@@ -46,6 +46,7 @@ def sealed_run(session: Session, run: RunReport, *, playbook: Path, out: Path) -
         who=getpass.getuser(),
         origin=socket.gethostname(),
         playbook=str(playbook.absolute()),
+        inventories=tuple(str(path.absolute()) for path in session.inventories),
         sealed_hosts=session.fleet.seal(run),
         planned_batches=session.batches,
     )

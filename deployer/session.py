@@ -108,6 +108,8 @@ class Session:
             )
         else:
             targets = sealed
+            inventories = [Path(path) for path in sealed.inventories]
+        self.inventories = tuple(inventories)
         hosts = targets.hosts()
         self.batches = targets.batches()
         if project is not None and self._early.are_opening:
@@ -130,7 +132,7 @@ class Session:
                     _again,
                     targets.path,
                     inventories,
-                    has_many=len(hosts) > 1,
+                    is_part=len(hosts) > 1 or limit is not None or sealed is not None,
                     asks_password=ask_become_pass,
                 ),
                 confirm_timeout_s=confirm_timeout_s,
@@ -191,7 +193,7 @@ def _again(
     command: str,
     host: str,
     *,
-    has_many: bool,
+    is_part: bool,
     asks_password: bool,
 ) -> str:
     """The command line with which a person goes on with one host of this run."""
@@ -199,7 +201,7 @@ def _again(
     for path in inventories:
         words += ["-i", str(path)]
     words += ["-K"] if asks_password else []
-    return shlex.join([*words, "-l", host] if has_many else words)
+    return shlex.join([*words, "-l", host] if is_part else words)
 
 
 def _ask_password() -> str:

@@ -3398,10 +3398,12 @@ class Apply:
         return Revert(self._runner, self._commit["id"], why).run()
 
     def _fail(self, journal: Journal, doing: str, error: StepError) -> None:
-        reply = self._take_back(journal, error.message)
+        thing = doing.replace(":", " ", 1)  # as people read it
+        words = f"{thing}: {error.message}" if thing else error.message
+        reply = self._take_back(journal, words)
         raise Refusal(
             error.code,
-            f"{doing}: {error.message}" if doing else error.message,
+            words,
             resource_id=doing,
             output=error.output,
             revert=reply,
@@ -4341,6 +4343,8 @@ class Undo:
         oldest = 0 if first == 1 else first  # the state from before all of them, or what is kept
         if not oldest <= self._to < last:
             kept = f"{oldest} to {last - 1}" if oldest < last else "none but the last"
+            if oldest == last - 1:
+                kept = f"{oldest} alone"
             raise Refusal(
                 "no-generation",
                 f"there is no generation {self._to} to go back to; the host has kept {kept}",

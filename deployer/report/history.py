@@ -10,6 +10,7 @@ from deployer.commit import MEANINGS, UNDER_WAY
 from deployer.standing import OWN_REASONS
 
 _DONE = {"create": "created", "update": "changed", "delete": "removed"}
+_REASONS = {**OWN_REASONS, "interrupted": "its run was interrupted"}
 _SHOWN_NAMES = 3
 _SHOWN_LETTERS = 60
 
@@ -46,7 +47,7 @@ def _entry_lines(entry: Mapping[str, Any], *, width: int, verbose: bool) -> Iter
         words = f"{_DONE.get(change['action'], change['action'])} {_name(change)}"
         yield HistoryLine(words, "note", 8)
     if entry.get("why") and state not in ("confirmed", "abandoned"):
-        yield HistoryLine(f"because {OWN_REASONS.get(entry['why'], entry['why'])}", "note", 6)
+        yield HistoryLine(f"because {_REASONS.get(entry['why'], entry['why'])}", "note", 6)
     if state in UNDER_WAY and not _has_kept_files(entry):
         yield HistoryLine(f"not finished: {MEANINGS[state]}", "bad", 6)
     for item in entry.get("kept", ()):

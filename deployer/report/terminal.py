@@ -285,6 +285,8 @@ def _state_words(report: HostReport) -> str:
             return "not in a known good state: please look"
         case "unreachable":
             return "could not be reached; nothing was changed"
+        case "not-started":
+            return "not started; nothing was changed"
         case "invalid":
             return "the playbook is wrong for this host; no host was touched"
         case "healthy":

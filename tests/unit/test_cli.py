@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from deployer import cli, start
+from deployer.session import _again
 
 HEAVY = {
     "asyncio",
@@ -122,3 +124,9 @@ def test_every_ready_playbook_is_right_as_it_is_written(
         monkeypatch.chdir(tmp_path / name)
         assert cli.run(["init", name]) == 0
         assert cli.run(["check", "site.yml"]) == 0, capsys.readouterr()
+
+
+def test_the_command_to_go_on_with_names_all_that_it_needs() -> None:
+    again = partial(_again, Path("my site.yml"), [Path("a.yml")], "recover", "web1")
+    assert again(is_part=False, asks_password=False) == "deployer recover 'my site.yml' -i a.yml"
+    assert again(is_part=True, asks_password=True).endswith(" -i a.yml -K -l web1")

@@ -211,7 +211,7 @@ def test_a_step_that_fails_takes_the_others_back(runner: RunnerProcess, world: P
         runner.apply(*many_changes(world), failing)
     error = caught.value.error
     assert error["code"] == "step-failed"
-    assert error["message"] == "command:fail: sh ended with exit code 4"
+    assert error["message"] == "command fail: sh ended with exit code 4"
     assert error["resource_id"] == "command:fail"
     assert error["output"] == "because"
     assert error["revert"]["state"] == "reverted"

@@ -104,6 +104,7 @@ WHOLE = SealedPlan(
     who="ada",
     origin="desk",
     playbook="/srv/site.yml",
+    inventories=("/srv/hosts.yml",),
     sealed_hosts=(
         SealedHost(
             host=WEB1,
