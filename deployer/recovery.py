@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from deployer.commit import MEANINGS
 from deployer.contact import Contact, now, standing_of
 from deployer.errors import HostError, RunnerError, StrandedError, UnreachableError
 from deployer.outcome import HostReport
@@ -19,6 +18,7 @@ from deployer.standing import (
     UnderWay,
     ended_from,
     found_document,
+    leave_words,
     lock_from,
     outcome_words,
     under_way_words,
@@ -151,9 +151,9 @@ class Recovery:
         failed = "\n".join(f"    {item['resource_id']}: {item['message']}" for item in found.failed)
         return (
             f"{found.name} could not be taken back:\n{failed}\n"
-            f"State: {found.state}: {MEANINGS[found.state]}.\n"
-            f"To try again, once the cause is gone: {again}\n"
-            f"To leave the host as it is now: {again} --abandon\n"
+            f"State: {found.state}: {found.means}.\n"
+            + ("" if found.is_damaged else f"To try again, once the cause is gone: {again}\n")
+            + f"{leave_words(again)}\n"
             f"That keeps the journal for a look in /var/lib/deployer/abandoned/{found.commit} on "
             "the host, and lets applies go on."
         )

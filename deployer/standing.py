@@ -27,6 +27,8 @@ OWN_REASONS: Mapping[str, str] = {
     "the controller went away during the apply": "the run that made it went away amid its changes",
 }
 
+_DAMAGED = "the host is as it was found: the journal is damaged, and nothing is put back by guess"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lock:
@@ -61,6 +63,16 @@ class UnderWay:
     def name(self) -> str:
         """``the commit 20261121T053217Z-abc123 of ada from desk``."""
         return f"the commit {self.commit} of {_by(self.who, self.origin)}"
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether its journal is not as it was written: then no revert is tried, now or later."""
+        return any(item["resource_id"] == "journal" for item in self.failed)
+
+    @property
+    def means(self) -> str:
+        """What that says about the host, for a person."""
+        return _DAMAGED if self.is_damaged else MEANINGS[self.state]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,12 +163,12 @@ def found_document(
     if under_way is not None:
         document["under_way"] = {
             **_commit_document(under_way),
-            "means": MEANINGS[under_way.state],
+            "means": under_way.means,
             "deadline": under_way.deadline or None,
             "watched": under_way.watched,
             "failed": [dict(item) for item in under_way.failed],
         }
-        document["recover"] = recover
+        document["recover"] = _mending(under_way, recover)
     if last is not None:
         kept = [item["path"] for item in last.kept]
         document["last"] = {**_commit_document(last), "why": last.why, "kept": kept}
@@ -198,10 +210,10 @@ def under_way_words(found: UnderWay, *, now: datetime, recover: str = "") -> str
     begun = when(found.time, now)
     lines = [
         f"{found.name}, begun {begun}, {_UNFINISHED[found.state]}",
-        f"State: {found.state}: {MEANINGS[found.state]}.",
+        f"State: {found.state}: {found.means}.",
         *(f"    {item['resource_id']}: {_inset(item['message'])}" for item in found.failed),
         *_by_itself(found, now),
-        *(_mend(found.state, recover) if recover else ()),
+        *(_mend(found, recover) if recover else ()),
     ]
     return "\n".join(lines)
 
@@ -215,7 +227,7 @@ def unsettled_notes(standing: Standing, *, now: datetime, recover: str) -> Itera
     elif found is not None:
         yield (
             f"{found.name} is {found.state}: "
-            f"{MEANINGS[found.state]}; what is seen here is how it is now; to mend it: {recover}"
+            f"{found.means}; what is seen here is how it is now; to mend it: {_mending(found, recover)}"
         )
 
 
@@ -265,6 +277,8 @@ _UNFINISHED: Mapping[CommitState, str] = {
 
 def _by_itself(found: UnderWay, now: datetime) -> Sequence[str]:
     """What the host will do without being asked."""
+    if not found.time:
+        return ("Its record cannot be read: whether the host takes it back by itself is unknown.",)
     if not found.watched and found.state != "revert-failed":
         return ("It was made without a watchdog: the host does nothing about it by itself.",)
     if found.state == "pending":
@@ -280,13 +294,24 @@ def _by_itself(found: UnderWay, now: datetime) -> Sequence[str]:
     return ()
 
 
-def _mend(state: CommitState, recover: str) -> Iterator[str]:
-    nothing = "Nothing was changed by this run. To mend it"
-    if state != "revert-failed":
-        yield f"{nothing}: {recover}"
-        return
-    yield f"{nothing}, once the cause is gone: {recover}"
-    yield f"To leave the host as it is now: {recover} --abandon"
+def _mend(found: UnderWay, recover: str) -> Iterator[str]:
+    nothing = "Nothing was changed by this run."
+    if found.is_damaged:
+        yield f"{nothing} {leave_words(recover)}"
+    elif found.state == "revert-failed":
+        yield f"{nothing} To mend it, once the cause is gone: {recover}"
+        yield leave_words(recover)
+    else:
+        yield f"{nothing} To mend it: {recover}"
+
+
+def _mending(found: UnderWay, recover: str) -> str:
+    return f"{recover} --abandon" if found.is_damaged else recover
+
+
+def leave_words(recover: str) -> str:
+    """The command that gives up what cannot be taken back."""
+    return f"To leave the host as it is now: {recover} --abandon"
 
 
 def _by(who: str, origin: str) -> str:

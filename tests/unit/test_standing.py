@@ -327,3 +327,23 @@ def test_what_was_found_is_there_for_programs_too() -> None:
     assert document["recover"] == RECOVER
     assert (document["last"]["why"], document["last"]["kept"]) == ("boot", ["/etc/a"])
     assert found_document(recover=RECOVER) is None
+
+
+def test_a_damaged_journal_leaves_one_way_only() -> None:
+    damage = {"resource_id": "journal", "message": "line 1 is not as it was written"}
+    pending = {**FACTS["pending"], "state": "revert-failed", "failed": [damage]}
+    found = standing_from({**FACTS, "pending": pending}).under_way
+    assert found is not None
+    words = under_way_words(found, now=NOW, recover=RECOVER)
+    assert "State: revert-failed: the host is as it was found" in words
+    assert words.endswith(f"To leave the host as it is now: {RECOVER} --abandon")
+    assert "To mend it" not in words
+
+
+def test_nothing_is_said_of_a_watchdog_of_which_nothing_is_known() -> None:
+    pending = {**FACTS["pending"], "time": "", "watched": False}
+    found = standing_from({**FACTS, "pending": pending}).under_way
+    assert found is not None
+    words = under_way_words(found, now=NOW, recover=RECOVER)
+    assert "Its record cannot be read" in words
+    assert "without a watchdog" not in words
