@@ -130,7 +130,7 @@ def sealed_from_json(document: Mapping[str, Any]) -> SealedPlan:
         who=document["who"],
         origin=document["from"],
         playbook=document["playbook"],
-        inventories=tuple(document["inventories"]),
+        inventories=tuple(document.get("inventories", ())),
         sealed_hosts=hosts,
         planned_batches=tuple(
             Batch(

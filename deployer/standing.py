@@ -227,7 +227,8 @@ def unsettled_notes(standing: Standing, *, now: datetime, recover: str) -> Itera
     elif found is not None:
         yield (
             f"{found.name} is {found.state}: "
-            f"{found.means}; what is seen here is how it is now; to mend it: {_mending(found, recover)}"
+            f"{found.means}; what is seen here is how it is now; "
+            f"to mend it: {_mending(found, recover)}"
         )
 
 

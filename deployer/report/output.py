@@ -74,7 +74,7 @@ class Output:
             _COMMAND.sub(lambda found: found[0].replace(" ", _GLUE), text.lstrip()),
             self.width,
             initial_indent=pad + lead,
-            subsequent_indent=" " * (indent + hanging),
+            subsequent_indent=" " * (indent + max(hanging, len(lead))),
             break_long_words=False,
             break_on_hyphens=False,
         )

@@ -92,6 +92,7 @@ class TerminalReport:
             "Interrupted. What is under way ends in good order and is taken back; "
             "press Ctrl-C again to leave that to the hosts, which do it by themselves.",
             "bad",
+            hanging=0,
         )
 
     def _host_line(self, host: str, text: str, style: str) -> None:
@@ -126,7 +127,8 @@ class TerminalReport:
         for report in reports:
             if report.state == "planned":
                 self._out.line()
-                self._out.line(f"{report.host}: {report.message}", hanging=2)
+                self._out.line(f"{report.host}: a commit can be given up", "title")
+                self._out.line(report.message, indent=2, hanging=0)
         self._out.line()
 
     # --- the end ----------------------------------------------------------------------------------
