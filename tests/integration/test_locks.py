@@ -13,7 +13,7 @@ from threading import Timer
 from typing import Any
 
 import pytest
-from interrupted import SLOW, ended, let_go, under_way, until
+from interrupted import SLOW, ended, is_over, let_go, under_way, until
 from support import deployer, differences, state_of, write_playbook
 
 from deployer.lab.host import LabHost
@@ -119,6 +119,7 @@ def test_someone_begins_while_the_plan_is_looked_at(
     shared_lab: Lab, host: LabHost, workdir: Path
 ) -> None:
     """The lock is taken between the look and the apply: the same words."""
+    until(lambda: is_over(host))
     write_playbook(workdir, SLOW, shared_lab)
     ours, theirs = pty.openpty()
     asked = subprocess.Popen(
