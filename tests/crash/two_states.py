@@ -117,7 +117,7 @@ def playbook_to(state: str, *, start: str) -> str:
         after = item["after"]
         task: dict[str, Any]
         if kind == "package":
-            task = {"package": {"name": name, "state": "present" if after else "absent"}}
+            task = {"package": {"name": name, "state": "absent" if after is None else "present"}}
         elif after is None:
             is_user = kind == "user"
             task = {"user": {"name": name, "state": "absent"}} if is_user else {
