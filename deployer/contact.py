@@ -56,6 +56,7 @@ class RunOptions:
     lock_timeout_s: float = 0.0
     watchdog: bool = True
     keep: int = 10
+    staging_first: bool = True
 
 
 class Contact:

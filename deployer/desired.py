@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from deployer.errors import SourceError, SourceErrors
@@ -13,6 +13,7 @@ from deployer.resources import KINDS, PATH_KINDS, Origin, from_task, handler_fro
 if TYPE_CHECKING:
     from deployer.playbook import Playbook, RenderedTask, RoleCall
     from deployer.playbook.inventory import Inventory
+    from deployer.sites.acme import CertificatesOnHost
     from deployer.sites.certificates import CertificateFiles
 
 CertificateSource = Callable[[Site], "CertificateFiles"]
@@ -24,6 +25,7 @@ class HostFacts:
 
     facts: Mapping[str, Any]
     packages: Mapping[str, Mapping[str, str | None]]
+    certificates: CertificatesOnHost | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,25 +49,38 @@ def desired_state(
     certificate: CertificateSource,
     extra_vars: Mapping[str, Any],
     tags: frozenset[str] | None = None,
+    staging_first: bool = True,
 ) -> DesiredState:
     """Everything that the plays of `playbook` want on `host`.
+
+    With `staging_first`, the first order of a host at Let's Encrypt is rehearsed with its staging.
 
     Raises:
         UsageError: whatever is wrong in playbook, roles, templates or certificates.
     """
+    from deployer import remote
     from deployer.playbook import RoleCall, render
     from deployer.sites import proxy_roles
+    from deployer.sites.certificates import is_acme
 
     roots: dict[str, bytes | None] = {}
 
     def site_roles(sites: tuple[Site, ...]) -> Sequence[RoleCall]:
-        certificates = {site.domain: certificate(site) for site in sites if site.has_tls}
+        of_files = [site for site in sites if site.has_tls and not is_acme(site)]
+        certificates = {site.domain: certificate(site) for site in of_files}
         roots.update({name: files.root_pem for name, files in certificates.items()})
+        roles = proxy_roles(
+            sites,
+            facts=about.facts,
+            packages=about.packages,
+            certificates=certificates,
+            on_host=about.certificates,
+            program=remote.renewal_program(),
+            staging_first=staging_first,
+        )
         return [
-            RoleCall(role=role.role, vars=role.vars, source=role.source)
-            for role in proxy_roles(
-                sites, facts=about.facts, packages=about.packages, certificates=certificates
-            )
+            RoleCall(role=role.role, vars=role.vars, stage=role.stage, source=role.source)
+            for role in roles
         ]
 
     rendered = render(
@@ -89,8 +104,27 @@ def desired_state(
     )
 
 
+def with_chains(desired: DesiredState, on_host: CertificatesOnHost | None) -> DesiredState:
+    """`desired` with what the certificates of ACME issuers lead to.
+
+    Those of Let's Encrypt must lead to a root of this system. Of any other issuer the host has been
+    given the chain by the issuer itself, and whether its clients trust that is theirs to say.
+    """
+    from deployer.sites.certificates import is_acme
+
+    if on_host is None:
+        return desired
+    chains: dict[str, bytes | None] = {
+        site.domain: on_host.chain(site.domain) or None
+        for site in desired.sites
+        if is_acme(site) and site.tls.issuer != "letsencrypt"
+    }
+    return replace(desired, roots={**desired.roots, **chains})
+
+
 def probe_requests(resources: Sequence[Resource]) -> list[dict[str, Any]]:
     """What a ``probe`` (docs/wire.md) is asked, to see how all that is desired is now."""
+    latest = {resource.id: resource for resource in resources}
     return [
         {
             "id": resource.id,
@@ -98,7 +132,7 @@ def probe_requests(resources: Sequence[Resource]) -> list[dict[str, Any]]:
             "name": resource.name,
             "query": KINDS[resource.kind].query(resource),
         }
-        for resource in resources
+        for resource in latest.values()
     ]
 
 
@@ -112,37 +146,46 @@ def _origin(task: RenderedTask) -> Origin:
         reason=task.name,
         notify=task.notify,
         secret=task.secret or task.no_log,
+        stage=task.stage,
         source=task.source,
     )
 
 
 def _resources(tasks: Sequence[RenderedTask]) -> tuple[Resource, ...]:
-    """The tasks' resources; a thing that two tasks want alike is one, otherwise it is an error."""
-    found: dict[str, Resource] = {}
+    """The tasks' resources; a thing that two tasks want alike is one, otherwise it is an error.
+
+    At a later stage of the commit a thing may be wanted in another way.
+    """
+    found: dict[tuple[str, int], Resource] = {}
+    latest: dict[str, Resource] = {}
     errors: list[SourceError] = []
     for task in tasks:
         for resource in from_task(task.module, task.args, _origin(task)):
-            key = _identity(resource)
-            earlier = found.get(key)
-            if earlier is None:
-                found[key] = resource
-            elif (earlier.attributes, earlier.kind) != (resource.attributes, resource.kind):
+            name = _identity(resource)
+            earlier = latest.get(name)
+            if earlier is not None and _is_alike(earlier, resource):
+                if resource.notify != earlier.notify:
+                    key = (name, earlier.stage)
+                    found[key] = latest[name] = _notifying_both(earlier, resource)
+            elif earlier is not None and earlier.stage >= resource.stage:
                 errors.append(_twice(resource, earlier))
-            elif resource.notify != earlier.notify:
-                found[key] = _notifying_both(earlier, resource)
+            else:
+                found[name, resource.stage] = latest[name] = resource
     if errors:
         raise SourceErrors(errors)
     return tuple(found.values())
 
 
+def _is_alike(one: Resource, other: Resource) -> bool:
+    return (one.attributes, one.kind) == (other.attributes, other.kind)
+
+
 def _identity(resource: Resource) -> str:
-    """What a plan may hold once: of the kinds that live at a path, one a path."""
+    """What a stage may hold once: of the kinds that live at a path, one a path."""
     return resource.name if resource.kind in PATH_KINDS else resource.id
 
 
 def _notifying_both(first: Resource, second: Resource) -> Resource:
-    from dataclasses import replace
-
     return replace(first, notify=tuple(dict.fromkeys((*first.notify, *second.notify))))
 
 

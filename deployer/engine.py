@@ -18,7 +18,13 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, cast
 
 from deployer.contact import Contact, Progress, RunOptions, now, standing_of
-from deployer.desired import DesiredState, HostFacts, desired_state, probe_requests
+from deployer.desired import (
+    DesiredState,
+    HostFacts,
+    desired_state,
+    probe_requests,
+    with_chains,
+)
 from deployer.errors import (
     DeployerError,
     HostError,
@@ -49,6 +55,7 @@ from deployer.wire import observation_from_json, owed_from_json, plan_to_json
 if TYPE_CHECKING:
     from deployer.recovery import Recovery
     from deployer.sealed import SealedHost
+    from deployer.sites.acme import CertificatesOnHost
     from deployer.transport import Link
 
 #: Errors after which the runner has changed nothing.
@@ -238,6 +245,7 @@ class HostRun:
         reply = ask(ASKED_PACKAGES)
         standing = standing_of(reply)
         recover = self._contact.again("recover")
+        certificates = self._look_at_certificates()
         if will_change and standing.under_way is not None:
             words = under_way_words(standing.under_way, now=now(), recover=recover)
             found = found_document(under_way=standing.under_way, recover=recover)
@@ -249,7 +257,17 @@ class HostRun:
         self._notes = (told,) if told else ()
         self._remember_found(standing)
         self._owed = tuple(map(owed_from_json, reply["deployer"]["owed"]))
-        return HostFacts(facts=reply["facts"], packages=reply["packages"])
+        return HostFacts(
+            facts=reply["facts"], packages=reply["packages"], certificates=certificates
+        )
+
+    def _look_at_certificates(self) -> CertificatesOnHost | None:
+        """What the host has of certificates, where a site of this run may need to know."""
+        if self._loaded is None or not self._loaded.may_order_certificates(self.host):
+            return None
+        from deployer.host_certificates import look
+
+        return look(self._connected())
 
     def _remember_found(self, standing: Standing) -> None:
         """What stands on the host, as data; a lock tells that its holder's commit is under way."""
@@ -272,8 +290,9 @@ class HostRun:
             certificate=project.certificate,
             extra_vars=project.extra_vars,
             tags=project.tags,
+            staging_first=self._options.staging_first,
         )
-        return self._remember(desired)
+        return self._remember(with_chains(desired, about.certificates))
 
     def _remember(self, desired: DesiredState) -> DesiredState:
         self._desired = desired
@@ -309,6 +328,13 @@ class HostRun:
         reply = self._connected().request("probe", resources=list(asked), doing="probing")
         return [observation_from_json(each) for each in reply["observations"]]
 
+    def _load_for(self, plan: Plan) -> None:
+        """Give the runner what it needs for certificates, where the plan has any."""
+        if any(change.kind == "certificate" for change in plan.changes):
+            from deployer.host_certificates import load_modules
+
+            load_modules(self._connected())
+
     def _still(self, sealed: SealedHost) -> HostReport:
         """Compare each resource with what the plan saw of it.
 
@@ -321,6 +347,7 @@ class HostRun:
         self._desired, self._asked = sealed.desired, sealed.asked
         self._contact.secrets = sealed.secrets
         self._ask_facts(will_change=True)
+        self._load_for(sealed.plan)
         self._contact.doing("probing")
         lines = self._differing(sealed.plan)
         if lines:
@@ -384,9 +411,10 @@ class HostRun:
                     "keep": self._options.keep,
                     "sites": sites_to_json(desired.sites),
                 },
-                on_event=self._contact.on_step,
+                on_event=self._on_event(link, desired),
                 doing="applying",
             )
+            desired = self._desired = self._with_new_chains(link, plan, desired)
         except RunnerError as error:
             refused = self._refused(error, plan)
             return replace(refused or settle(why=error.problem).report(), plan=plan)
@@ -402,6 +430,28 @@ class HostRun:
         except UnreachableError as error:
             ended = settle(why=error.problem).report()
         return replace(ended, plan=plan, checks=checks)
+
+    def _on_event(self, link: Link, desired: DesiredState) -> Callable[[Mapping[str, Any]], None]:
+        """Tell what happens on the host, and answer what it asks."""
+
+        def on_event(event: Mapping[str, Any]) -> None:
+            if event.get("event") != "ask":
+                self._contact.on_step(event)
+                return
+            from deployer.answers import Answers
+
+            answers = Answers(self.host, link, sites=desired.sites, cancelled=self._cancelled)
+            answers.answer(event["question"])
+
+        return on_event
+
+    def _with_new_chains(self, link: Link, plan: Plan, desired: DesiredState) -> DesiredState:
+        """What the sites' certificates lead to, now that they have been ordered."""
+        if not any(change.kind == "certificate" for change in plan.changes):
+            return desired
+        from deployer.host_certificates import look
+
+        return with_chains(desired, look(link))
 
     def _rollback_duration_s(self, desired: DesiredState) -> float:
         if self._options.confirm_timeout_s is not None:

@@ -126,11 +126,34 @@ class Upstream:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Eab:
+    """External account binding: which customer of a CA asks (RFC 8555, section 7.3.4)."""
+
+    kid: str
+    hmac_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dns:
+    """The certbot plugin that answers DNS-01 challenges.
+
+    `credentials` is a file on the controller; `propagation_s` is how long the CA is kept waiting.
+    """
+
+    plugin: str
+    credentials: str | None = None
+    propagation_s: int = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
     """How a site gets its certificate.
 
     `issuer` is a word of the contract or an ACME directory's URL; `certificate` and `key` are paths
-    on the controller for ``provided``; `hsts_s` is `None` unless HSTS was asked for.
+    on the controller for ``provided``; `hsts_s` is `None` unless HSTS was asked for. From `certbot`
+    on it is for ACME issuers alone: where certbot runs, how it proves the names, which profile of
+    the CA's and which kind of key is asked for, whether the CA is asked when to renew, and whose
+    rate limits hold.
     """
 
     issuer: str = "none"
@@ -139,6 +162,14 @@ class Tls:
     ca_bundle: str | None = None
     certificate: str | None = None
     key: str | None = None
+    certbot: Literal["host", "controller"] = "host"
+    challenge: Literal["http-01", "dns-01"] = "http-01"
+    dns: Dns | None = None
+    profile: str | None = None
+    key_type: str = "ecdsa-p256"
+    ari: bool = False
+    eab: Eab | None = None
+    limits: Literal["letsencrypt", "none"] = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

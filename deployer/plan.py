@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from deployer.errors import ConflictError
 from deployer.lost import lost_reloads
@@ -45,7 +46,7 @@ def make_plan(
     ]
     if conflicts:
         raise ConflictError("\n".join(conflicts), host=host)
-    changes = tuple(_change(resource, observations[resource.id]) for resource in ordered)
+    changes = tuple(_changes(ordered, observations))
     notified = tuple(_handler_runs(ordered, changes, handlers))
     lost = lost_reloads(ordered, handlers, observations, notified=notified, owed=owed)
     return sealed(
@@ -73,6 +74,22 @@ def _conflict(resource: Resource, observation: Observation) -> str:
     text = observation.problem or KINDS[resource.kind].conflict(resource, observation)
     where = f"{resource.source}: " if resource.source else ""
     return f"{where}{text}" if text else ""
+
+
+def _changes(
+    resources: Iterable[Resource], observations: Mapping[str, Observation]
+) -> Iterable[Change]:
+    """One change a resource; what changes at two stages is at the second as the first leaves it."""
+    left: dict[str, Change] = {}
+    for resource in resources:
+        observation = observations[resource.id]
+        earlier = left.get(resource.id)
+        if earlier is not None and earlier.action != "no-op":
+            observation = replace(
+                observation, attributes=earlier.after, content=earlier.after_content
+            )
+        left[resource.id] = _change(resource, observation)
+        yield left[resource.id]
 
 
 def _change(resource: Resource, observation: Observation) -> Change:

@@ -66,6 +66,15 @@ class Project:
             if any(other.name == host.name for other in hosts)
         )
 
+    def may_order_certificates(self, host: Host) -> bool:
+        """Whether a site of `host` may have an ACME issuer; a template may be anything."""
+        return any(
+            _issuer_as_written(site) not in ("internal", "provided", "none", None)
+            for play, hosts in self.plays()
+            if any(other.name == host.name for other in hosts)
+            for site in play.sites
+        )
+
     def secrets(self, host: Host, *, facts: Mapping[str, Any]) -> frozenset[str]:
         """The texts that must not be shown of `host`, as far as they are known from `facts`."""
         from deployer.playbook.host_variables import host_secrets
@@ -88,7 +97,10 @@ class Project:
         return InternalCa(self._ca_folder).certificate_for(site.names)
 
     def trusted_root(self, site: Site) -> bytes | None:
-        """The PEM that the site's certificate leads to, or `None` for the system's trust store."""
+        """The PEM that the site's certificate leads to, or `None` for the system's trust store.
+
+        What an ACME issuer has signed leads to the chain that the host was given with it.
+        """
         if site.tls.issuer != "internal":
             return None
         from deployer.sites.internal_ca import InternalCa
@@ -98,6 +110,11 @@ class Project:
     @property
     def _ca_folder(self) -> Path:
         return self.path.parent / ".deployer" / "ca"
+
+
+def _issuer_as_written(site: Mapping[str, Any]) -> Any:
+    tls = site.get("tls")
+    return tls.get("issuer") if isinstance(tls, Mapping) else tls
 
 
 def _tasks(play: Play) -> tuple[Task, ...]:

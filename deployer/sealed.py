@@ -13,7 +13,7 @@ from typing import Any
 
 from deployer.batches import Batch
 from deployer.desired import DesiredState
-from deployer.model import Host, Plan, Site
+from deployer.model import Change, Host, Plan, Site
 from deployer.wire import plan_from_json, plan_to_json
 
 #: The inventory's variables that say how to connect; no others go into the file.
@@ -156,7 +156,7 @@ def _host_to_json(sealed: SealedHost) -> dict[str, Any]:
         "plan": plan_to_json(plan),
         # What the runner does not need, so that it is not in a plan's own document.
         "before_contents_b64": {
-            change.resource_id: base64.b64encode(change.before_content).decode()
+            _place_of(change): base64.b64encode(change.before_content).decode()
             for change in plan.changes
             if change.before_content is not None
         },
@@ -168,6 +168,11 @@ def _host_to_json(sealed: SealedHost) -> dict[str, Any]:
         },
         "secrets": sorted(sealed.secrets),
     }
+
+
+def _place_of(change: Change) -> str:
+    """What a plan holds once: a thing may change at several stages."""
+    return f"{change.stage} {change.resource_id}"
 
 
 def _host_from_json(document: Mapping[str, Any]) -> SealedHost:
@@ -203,8 +208,8 @@ def _with_what_is_kept_here(
     return replace(
         plan,
         changes=tuple(
-            replace(change, before_content=base64.b64decode(before[change.resource_id]))
-            if change.resource_id in before
+            replace(change, before_content=base64.b64decode(before[_place_of(change)]))
+            if _place_of(change) in before
             else change
             for change in plan.changes
         ),

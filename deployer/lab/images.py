@@ -52,6 +52,9 @@ _READY = (
     "python3-websockets",
 )
 
+#: The same, where the release has them: a certificate authority and a name server to rehearse with.
+_READY_WHERE_KNOWN = ("bind9", "pebble", "python3-certbot-dns-rfc2136")
+
 _BUILD_TIMEOUT_S = 900.0
 _UNFINISHED = ".unfinished"
 
@@ -98,8 +101,10 @@ def _recipe(suite: str) -> list[str]:
     # One at a time: what one recommends another might satisfy, and then it is missing without.
     download = "apt-get --yes --download-only -o APT::Install-Recommends=true install $package"
     each = f"for package in {' '.join(_READY)}; do {download} || exit 1; done"
+    known = "apt-cache show $package >/dev/null 2>&1 || continue"
+    more = f"for package in {' '.join(_READY_WHERE_KNOWN)}; do {known}; {download} || exit 1; done"
     hooks = [
-        f"export APT_CONFIG=$MMDEBSTRAP_APT_CONFIG; {each}",
+        f"export APT_CONFIG=$MMDEBSTRAP_APT_CONFIG; {each}; {more}",
         'rm -f "$1"/etc/ssh/ssh_host_*',
         'printf "UseDNS no\\n" > "$1"/etc/ssh/sshd_config.d/lab.conf',
         'systemctl --root="$1" enable systemd-networkd.service',

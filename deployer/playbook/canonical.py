@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from deployer.playbook.library import Library, LoadedRole
-from deployer.playbook.modules import Command, Copy, File, Module, Package, Service, Template, User
+from deployer.playbook.modules import (
+    Certificate,
+    Command,
+    Copy,
+    File,
+    Module,
+    Package,
+    Service,
+    Template,
+    User,
+)
 from deployer.playbook.scope import Scope
 from deployer.playbook.source import Spot, YamlMap, spot_of
 
@@ -59,7 +69,8 @@ def _copy(model: Any, place: Place) -> list[Call]:
     if model.content is not None:
         if model.mode == "preserve":
             raise place.spot("mode").error("mode: preserve goes with 'src'")
-        content = model.content.encode()
+        content = model.content
+        content = content if isinstance(content, bytes) else content.encode()
         return [("copy", {"dest": model.dest, "content": content, **mode, **owned})]
     spot = place.spot("src")
     source = place.library.find_file(model.src.rstrip("/") or "/", "files", place.role, spot)
@@ -140,7 +151,13 @@ def _command(model: Any, _place: Place) -> list[Call]:
     return [("command", args)]
 
 
+def _certificate(model: Any, _place: Place) -> list[Call]:
+    keys = ("domain", "names", "directory", "key_type", "profile", "staging_first")
+    return [("certificate", {key: getattr(model, key) for key in keys})]
+
+
 _WRITERS: dict[type[Module], Callable[[Any, Place], list[Call]]] = {
+    Certificate: _certificate,
     Package: _package,
     Copy: _copy,
     Template: _template,

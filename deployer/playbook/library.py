@@ -34,6 +34,7 @@ class LoadedRole(Role):
     """A role with the layers of its variables, lowest first, and the places of its conditions."""
 
     folder: Path
+    stage: int = 0
     default_layers: tuple[Layer, ...] = ()
     var_layers: tuple[Layer, ...] = ()
     conditions: tuple[tuple[Any, Spot], ...] = ()

@@ -13,7 +13,10 @@ from deployer.playbook.types import (
     Accounts,
     Argv,
     Content,
+    Directory,
+    Domain,
     FilePath,
+    KeyType,
     Line,
     Mode,
     Number,
@@ -304,6 +307,18 @@ def _environment(value: Any) -> dict[str, str]:
     }
 
 
+class Certificate(Module):
+    """A certificate that the host orders by its settings, once it is not there or due."""
+
+    canonical: ClassVar[str] = "certificate"
+    domain: Domain
+    names: list[Domain] = field(min_length=1)
+    directory: Directory
+    key_type: KeyType = "ecdsa-p256"
+    profile: Line | None = None
+    staging_first: bool = False
+
+
 class Command(Module):
     """A command without a shell, run unless a guard says that its work is done."""
 
@@ -345,6 +360,7 @@ MODULES: Mapping[str, type[Module]] = {
     "systemd_service": Service,
     "user": User,
     "command": Command,
+    "certificate": Certificate,
 }
 
 _USE_FILES = "write the whole file with copy or template"

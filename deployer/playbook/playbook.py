@@ -24,10 +24,14 @@ class Playbook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleCall:
-    """A role that a host's sites bring in; its `vars` are values, never rendered as templates."""
+    """A role that a host's sites bring in; its `vars` are values, never rendered as templates.
+
+    All that it does belongs to one `stage` of the commit.
+    """
 
     role: str
     vars: Mapping[str, Any] = field(default_factory=dict)
+    stage: int = 0
     source: SourceRef | None = None
 
 
@@ -45,6 +49,7 @@ class RenderedTask:
     tags: frozenset[str] = frozenset()
     no_log: bool = False
     secret: bool = False
+    stage: int = 0
     source: SourceRef | None = None
 
 

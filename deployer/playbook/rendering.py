@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 from deployer.errors import SourceError, SourceErrors
@@ -166,7 +167,7 @@ class _PlayRenderer:
             spot = file.spot((source.line, source.column) if source else (1, 1))
             found = Problems()
             try:
-                roles += load_role(
+                loaded = load_role(
                     call.role,
                     spot,
                     self.library,
@@ -174,6 +175,7 @@ class _PlayRenderer:
                     become=self.play.become,
                     values=call.vars,
                 )
+                roles += (replace(role, stage=call.stage) for role in loaded)
             except (SourceError, SourceErrors) as error:
                 found.add(error)
             for each in found.errors:
@@ -276,6 +278,7 @@ class _PlayRenderer:
                 tags=tags,
                 no_log=task.no_log,
                 secret=touched or task.no_log or self._holds_secret(args),
+                stage=role.stage if role else 0,
                 source=task.source,
             )
             for module, args in calls

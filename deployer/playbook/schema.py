@@ -12,11 +12,16 @@ from typing import Annotated, Any, ClassVar, Literal
 from deployer.playbook.models import Before, Misplaced, Strict, field
 from deployer.playbook.types import (
     AbsolutePath,
+    AccountId,
     Conditions,
+    Directory,
+    DnsPlugin,
     Domain,
     Duration,
     Email,
+    HmacKey,
     Issuer,
+    KeyType,
     Line,
     Origin,
     Origins,
@@ -32,10 +37,50 @@ from deployer.playbook.types import (
 _BECOME = "one runner works as one user on a host: set become on the play"
 
 
+_NOT_ACME = ("internal", "provided", "none")
+_ACME_KEYS = ("certbot", "challenge", "dns", "profile", "key_type", "ari")
+
+
+class EabModel(Strict):
+    """An external account binding, as a CA gives it to its customers."""
+
+    kid: AccountId = field(description="The key's identifier.")
+    hmac_key: HmacKey = field(description="The key itself, in base64url: keep it in a secret file.")
+
+
+class AcmeModel(Strict):
+    """An ACME server other than Let's Encrypt."""
+
+    directory: Directory
+    ca_bundle: Line | None = field(
+        None, description="A file of roots, PEM, that lead to the server and to what it issues."
+    )
+    eab: EabModel | None = field(None, description="External account binding.")
+    limits: Literal["letsencrypt", "none"] = field(
+        "none", description="Whose rate limits are kept to; a failed validation always counts."
+    )
+
+
+class DnsModel(Strict):
+    """The certbot plugin that answers DNS-01 challenges."""
+
+    plugin: DnsPlugin
+    credentials: Line | None = field(None, description="The plugin's file of credentials.")
+    propagation: Duration = field(
+        60.0, description="How long a new record may take until the CA can see it."
+    )
+
+    @classmethod
+    def together(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
+        plugin = node.get("plugin")
+        if plugin != "route53" and "credentials" not in node:
+            yield Misplaced(None, "the plugin needs 'credentials'", "name the plugin's own file")
+
+
 class TlsModel(Strict):
     """How the site gets its certificate."""
 
-    issuer: Issuer = field(
+    issuer: Issuer | AcmeModel = field(
         description="Who signs: internal is a private CA kept on the controller."
     )
     email: Email | None = field(None, description="Where the issuer writes to.")
@@ -44,11 +89,28 @@ class TlsModel(Strict):
     )
     certificate: Line | None = field(None, description="issuer: provided: the chain's file, PEM.")
     key: Line | None = field(None, description="issuer: provided: the private key's file, PEM.")
+    certbot: Literal["host", "controller"] = field(
+        "host", description="Where certbot runs; controller for a site that several hosts serve."
+    )
+    challenge: Literal["http-01", "dns-01"] = field(
+        "http-01", description="How the names are proved; wildcards need dns-01."
+    )
+    dns: DnsModel | None = field(None, description="challenge: dns-01: who answers.")
+    profile: Literal["classic", "tlsserver", "shortlived"] | None = field(
+        None, description="One of the issuer's profiles."
+    )
+    key_type: KeyType = field("ecdsa-p256", description="The kind of key.")
+    ari: bool = field(False, description="Ask the issuer when to renew (RFC 9773).")
+    refused: ClassVar[Mapping[str, str]] = {
+        "must_staple": "it promises OCSP, which public CAs ended in 2025, so clients would refuse "
+        "the certificate",
+        "renew_before_expiry": "renewals follow a certificate's own lifetime, which CAs change",
+    }
 
     @classmethod
     def together(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
         issuer = node.get("issuer")
-        if not isinstance(issuer, str) or "{{" in issuer:
+        if isinstance(issuer, str) and "{{" in issuer:
             return
         for key in ("certificate", "key"):
             if issuer == "provided" and key not in node:
@@ -57,6 +119,18 @@ class TlsModel(Strict):
                 yield Misplaced(key, f"'{key}' goes with issuer: provided alone")
         if issuer == "none" and "hsts" in node:
             yield Misplaced("hsts", "'hsts' needs TLS, and issuer is none")
+        if issuer in _NOT_ACME:
+            for key in _ACME_KEYS:
+                if key in node:
+                    yield Misplaced(key, f"'{key}' goes with ACME issuers, and this is {issuer}")
+            return
+        challenge = node.get("challenge", "http-01")
+        if challenge == "dns-01" and "dns" not in node:
+            yield Misplaced(
+                None, "challenge: dns-01 needs 'dns'", "dns: {plugin: …, credentials: …}"
+            )
+        if challenge == "http-01" and "dns" in node:
+            yield Misplaced("dns", "'dns' goes with challenge: dns-01")
 
 
 class RouteModel(Strict):

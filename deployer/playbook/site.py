@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from deployer.errors import SourceError
-from deployer.model import Check, Proxy, Route, Site, Tls
+from deployer.model import Check, Dns, Eab, Proxy, Route, Site, Tls
 from deployer.playbook.library import Library
-from deployer.playbook.schema import CheckModel, Pattern, RouteModel, SiteModel
+from deployer.playbook.schema import (
+    AcmeModel,
+    CheckModel,
+    DnsModel,
+    Pattern,
+    RouteModel,
+    SiteModel,
+)
 from deployer.playbook.source import Problems, YamlMap, nearest, spot_of
 from deployer.playbook.validate import validate
+from deployer.playbook.values import ip_address
 
 
 def to_site(
@@ -136,15 +144,79 @@ def _tls(model: SiteModel, node: YamlMap, library: Library) -> Tls:
     tls = model.tls
     if tls is None:
         return Tls()
-    files: dict[str, str | None] = {"certificate": tls.certificate, "key": tls.key}
-    for name, value in files.items():
-        if value is not None:
-            spot = spot_of(node, "tls", name)
-            files[name] = str(library.find_file(value, "files", None, spot).resolve())
-    return Tls(
-        issuer=tls.issuer,
+    acme = tls.issuer if isinstance(tls.issuer, AcmeModel) else None
+
+    def file(value: str | None, *place: str) -> str | None:
+        if value is None:
+            return None
+        spot = spot_of(node, "tls", *place)
+        return str(library.find_file(value, "files", None, spot).resolve())
+
+    found = Tls(
+        issuer=acme.directory if acme else str(tls.issuer),
         email=tls.email,
         hsts_s=None if tls.hsts is None else int(tls.hsts),
-        certificate=files["certificate"],
-        key=files["key"],
+        ca_bundle=file(acme.ca_bundle, "issuer", "ca_bundle") if acme else None,
+        certificate=file(tls.certificate, "certificate"),
+        key=file(tls.key, "key"),
+        certbot=tls.certbot,
+        challenge=tls.challenge,
+        dns=None
+        if tls.dns is None
+        else _dns(tls.dns, file(tls.dns.credentials, "dns", "credentials")),
+        profile=tls.profile,
+        key_type=tls.key_type,
+        ari=tls.ari,
+        eab=Eab(kid=acme.eab.kid, hmac_key=acme.eab.hmac_key) if acme and acme.eab else None,
+        limits=_limits(tls.issuer),
     )
+    if acme is not None or tls.issuer in ("letsencrypt", "letsencrypt-staging"):
+        _check_acme(found, (model.domain, *model.aliases), node)
+    return found
+
+
+def _dns(model: DnsModel, credentials: str | None) -> Dns:
+    return Dns(
+        plugin=model.plugin,
+        credentials=credentials,
+        propagation_s=max(1, round(model.propagation)),
+    )
+
+
+def _limits(issuer: str | AcmeModel) -> Literal["letsencrypt", "none"]:
+    if isinstance(issuer, AcmeModel):
+        return issuer.limits
+    return "letsencrypt" if issuer.startswith("letsencrypt") else "none"
+
+
+#: The most names in one certificate of Let's Encrypt: https://letsencrypt.org/docs/profiles/
+_MOST_NAMES = {"classic": 100, "tlsserver": 25, "shortlived": 25}
+
+
+def _check_acme(tls: Tls, names: tuple[str, ...], node: YamlMap) -> None:
+    """Raises: SourceError: what no CA would issue in this way."""
+    spot = spot_of(node, "tls")
+    wildcards = [name for name in names if name.startswith("*.")]
+    addresses = [name for name in names if ip_address(name) is not None]
+    if wildcards and tls.challenge != "dns-01":
+        raise spot.error(
+            f"a certificate for {wildcards[0]} needs challenge: dns-01",
+            hint="a wildcard is proved by a DNS record: challenge: dns-01, dns: {plugin: …}",
+        )
+    if addresses and tls.challenge == "dns-01":
+        raise spot.error(
+            f"{addresses[0]} is an address, which has no DNS record to prove it by",
+            hint="leave out challenge: dns-01",
+        )
+    is_public = tls.issuer.startswith("letsencrypt")
+    if addresses and is_public and tls.profile != "shortlived":
+        raise spot.error(
+            f"Let's Encrypt certifies addresses like {addresses[0]} for six days alone",
+            hint="add profile: shortlived",
+        )
+    most = _MOST_NAMES[tls.profile or "classic"]
+    if is_public and len(names) > most:
+        raise spot.error(
+            f"the site has {len(names)} names; a certificate of Let's Encrypt has at most {most}",
+            hint="split the site, or use a wildcard",
+        )

@@ -20,6 +20,8 @@ from deployer.playbook.validate import validate
 from deployer.playbook.yamlfile import load_yaml
 
 _PREFIXES = ("ansible.builtin.", "ansible.legacy.")
+#: Another word for a module, and one that the built-in roles alone have a use for.
+_NOT_FOR_PEOPLE = ("systemd_service", "certificate")
 _INCLUDES = ("import_tasks", "include_tasks")
 _BLOCK_KEYS = frozenset({"block", "name", "when", "tags", "become", "no_log", "vars", "notify"})
 _MAX_DEPTH = 20
@@ -132,7 +134,7 @@ def _no_module(node: YamlMap, problems: Problems) -> SourceError:
         if why:
             return spot_of(node, key, key=True).error(f"the module '{key}' is not here", hint=why)
     validate(TaskKeywords, node.without(*map(str, others)), problems, rendered=False)
-    modules = ", ".join(name for name in MODULES if name != "systemd_service")
+    modules = ", ".join(name for name in MODULES if name not in _NOT_FOR_PEOPLE)
     if not others:
         return spot_of(node).error("a task without a module", hint=f"modules: {modules}")
     key = others[0]

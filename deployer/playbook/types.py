@@ -14,8 +14,31 @@ from deployer.playbook.values import Unfit
 #: What this version can set up. One place, so that a new one appears everywhere at once.
 AVAILABLE_PROXIES = ("nginx",)
 KNOWN_PROXIES = ("nginx", "apache", "haproxy")
-AVAILABLE_ISSUERS = ("internal", "provided", "none")
-KNOWN_ISSUERS = ("letsencrypt", "letsencrypt-staging", *AVAILABLE_ISSUERS)
+ISSUERS = ("letsencrypt", "letsencrypt-staging", "internal", "provided", "none")
+#: certbot's own DNS plugins, which its project keeps: https://eff-certbot.readthedocs.io
+DNS_PLUGINS = (
+    "cloudflare",
+    "digitalocean",
+    "dnsimple",
+    "dnsmadeeasy",
+    "gehirn",
+    "google",
+    "linode",
+    "luadns",
+    "nsone",
+    "ovh",
+    "rfc2136",
+    "route53",
+    "sakuracloud",
+)
+KEY_TYPES = {
+    "ecdsa": "ecdsa-p256",
+    "ecdsa-p256": "ecdsa-p256",
+    "ecdsa-p384": "ecdsa-p384",
+    "rsa": "rsa-2048",
+    "rsa-2048": "rsa-2048",
+    "rsa-4096": "rsa-4096",
+}
 
 
 def _one_of(what: str, known: tuple[str, ...], available: tuple[str, ...]) -> Callable[[Any], str]:
@@ -31,11 +54,53 @@ def _one_of(what: str, known: tuple[str, ...], available: tuple[str, ...]) -> Ca
     return check
 
 
-def _issuer(value: Any) -> str:
-    if isinstance(value, dict):
-        why = f"this version does not have ACME yet; it has {', '.join(AVAILABLE_ISSUERS)}"
-        raise Unfit(dict(value), "an issuer that can be used", why)
-    return _one_of("an issuer", KNOWN_ISSUERS, AVAILABLE_ISSUERS)(value)
+def _directory(value: Any) -> str:
+    what = "the URL of an ACME directory"
+    text = str(value)
+    if not isinstance(value, str) or not text.startswith("https://"):
+        raise Unfit(value, what, "it begins with https://")
+    host, _, path = text.removeprefix("https://").partition("/")
+    name, colon, number = host.rpartition(":") if not host.endswith("]") else (host, "", "")
+    try:
+        values.domain((name if colon else host).strip("[]"), wildcard=False)
+        if colon:
+            values.port(number)
+    except Unfit as error:
+        raise Unfit(value, what, str(error)) from None
+    _plain(path, _URL_SIGNS, value=value, what=what)
+    return text
+
+
+_URL_SIGNS = "-._~/?=&%+:@,"
+_KEY_SIGNS = "-_+/="
+
+
+def _plain(text: str, signs: str, *, value: Any, what: str) -> None:
+    for character in text:
+        if not (character.isascii() and (character.isalnum() or character in signs)):
+            raise Unfit(value, what, f"{character!r} cannot stand there")
+
+
+def _account_id(value: Any) -> str:
+    what = "a key identifier"
+    if not isinstance(value, str) or not value:
+        raise Unfit(value, what, "quote it" if isinstance(value, int) else "")
+    _plain(value, "-._~+/=:@", value=value, what=what)
+    return value
+
+
+def _hmac_key(value: Any) -> str:
+    hidden = "(not shown)"
+    if not isinstance(value, str) or not value:
+        raise Unfit(hidden, "a key in base64url")
+    _plain(value, _KEY_SIGNS, value=hidden, what="a key in base64url")
+    return value
+
+
+def _key_type(value: Any) -> str:
+    if isinstance(value, str) and value in KEY_TYPES:
+        return KEY_TYPES[value]
+    raise Unfit(value, "a type of key", f"there are {', '.join(KEY_TYPES)}")
 
 
 def _list(value: Any) -> Any:
@@ -97,9 +162,11 @@ def _names(check: Callable[[Any], str]) -> Callable[[Any], tuple[str, ...]]:
     return each
 
 
-def _content(value: Any) -> str:
+def _content(value: Any) -> str | bytes:
     from deployer.playbook.filters import to_nice_json
 
+    if isinstance(value, bytes):
+        return value
     if isinstance(value, bool):
         return str(value)
     return to_nice_json(value) if isinstance(value, (dict, list)) else _text(value)
@@ -195,7 +262,7 @@ Unit = Annotated[str, Check(values.unit, type="string")]
 Number = Annotated[int, Check(_number, type=["integer", "string"], minimum=0)]
 Text = Annotated[str, Check(_text, type=["string", "number"])]
 Line = Annotated[str, Check(_line, type=["string", "number"])]
-Content = Annotated[str, Check(_content, type=["string", "number", "object", "array"])]
+Content = Annotated[str | bytes, Check(_content, type=["string", "number", "object", "array"])]
 Argv = Annotated[
     tuple[str, ...],
     Check(_argv, **_STRINGS, description="A command line without a shell, or a list of its words."),
@@ -204,7 +271,23 @@ Proxy = Annotated[
     str,
     Check(_one_of("a proxy", KNOWN_PROXIES, AVAILABLE_PROXIES), enum=list(AVAILABLE_PROXIES)),
 ]
-Issuer = Annotated[str, Check(_issuer, enum=list(AVAILABLE_ISSUERS))]
+Issuer = Annotated[str, Check(_one_of("an issuer", ISSUERS, ISSUERS), enum=list(ISSUERS))]
+Directory = Annotated[
+    str,
+    Check(
+        _directory,
+        type="string",
+        pattern="^https://",
+        description="The URL of an ACME directory.",
+        examples=["https://ca.corp.example/acme/directory"],
+    ),
+]
+AccountId = Annotated[str, Check(_account_id, type="string")]
+HmacKey = Annotated[str, Check(_hmac_key, type="string")]
+DnsPlugin = Annotated[
+    str, Check(_one_of("a DNS plugin", DNS_PLUGINS, DNS_PLUGINS), enum=list(DNS_PLUGINS))
+]
+KeyType = Annotated[str, Check(_key_type, enum=list(KEY_TYPES))]
 Words = Annotated[
     list[str],
     Before(lambda value: value.split(",") if isinstance(value, str) else value, **_STRINGS),

@@ -1,14 +1,72 @@
-"""The program that works on a host, as the bytes that are sent there."""
+"""The programs that work on a host, as the bytes that are sent there."""
 
 from __future__ import annotations
 
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 
-__all__ = ["source"]
+__all__ = ["certificate_modules", "renewal_program", "source"]
+
+#: What keeps certificates, each after those that it imports.
+_OF_CERTIFICATES = (
+    "x509",
+    "directory",
+    "ledger",
+    "certbot_words",
+    "certbot_command",
+    "responder",
+    "versions",
+    "served",
+    "ordering",
+    "renewal",
+    "status",
+    "certificates",
+)
+
+
+_START = b"""\
+import sys
+
+from deployer.remote.certificates import main
+
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 @cache
 def source() -> bytes:
     """The runner's source text, read once in a process."""
-    return Path(__file__).with_name("runner.py").read_bytes()
+    return _path("runner").read_bytes()
+
+
+@cache
+def certificate_modules() -> dict[str, str]:
+    """The sources of what the runner needs for certificates, by name, in order."""
+    return {name: _path(name).read_text(encoding="utf-8") for name in _OF_CERTIFICATES}
+
+
+@cache
+def renewal_program() -> bytes:
+    """The program that renews certificates on a host by itself: a zip that Python runs.
+
+    It is the same on every controller: nothing in it is compressed or has a time of its own.
+    Source: zipapp, https://docs.python.org/3/library/zipapp.html
+    """
+    files = {"__main__.py": _START, "deployer/__init__.py": b""}
+    files["deployer/remote/__init__.py"] = b""
+    for name in ("runner", *_OF_CERTIFICATES):
+        files[f"deployer/remote/{name}.py"] = _path(name).read_bytes()
+    from zipfile import ZIP_STORED, ZipFile, ZipInfo
+
+    packed = BytesIO()
+    with ZipFile(packed, "w", ZIP_STORED) as archive:
+        for name, content in files.items():
+            about = ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            about.create_system = 3
+            archive.writestr(about, content)
+    return packed.getvalue()
+
+
+def _path(name: str) -> Path:
+    return Path(__file__).with_name(f"{name}.py")

@@ -31,16 +31,13 @@ Should the runner die, a watchdog takes its commit back: a timer of systemd at t
 in /etc at the next boot. Both are there before the first change, run a copy of this file with
 ``--revert``, and are gone when the commit has ended. A runner that lives has the lock, and decides.
 
-Sections: settings, words, framing, children, looking at things, facts, probe, manifests, images,
-state folder, journal, package managers, services, loaded, owed, steps, watchdog, apply, putting
-back, revert, undo, relays, main loop, on its own.
-"""
+What only some plans need, as certificates, comes in modules by the request ``load``. They add kinds
+of resources and requests, and find this file as ``deployer.remote.runner``.
 
-# contextlib is left to what needs it, and `zip(strict=)` came with Python 3.10:
-# ruff: noqa: SIM105, B905
-# pathlib costs more time at every start than all that a probe does:
-# ruff: noqa: PTH114, PTH101, PTH102, PTH103, PTH104, PTH106, PTH108, PTH110, PTH112, PTH115, PTH116
-# ruff: noqa: PTH118, PTH119, PTH120, PTH123, PTH202, PTH207, PTH208, PTH211
+Sections: settings, words, framing, children, looking at things, facts, probe, manifests, images,
+state folder, journal, package managers, services, loaded, owed, steps, added, watchdog, apply,
+putting back, revert, undo, relays, main loop, on its own.
+"""
 
 from __future__ import annotations
 
@@ -375,7 +372,7 @@ def _at_work(mark: str, commit: str) -> list[int]:
     """The processes with `mark` for `commit` in their environment."""
     wanted = (mark + "=" + _marked(commit)).encode()
     found = []
-    for name in _names_in("/proc"):
+    for name in names_in("/proc"):
         if not name.isdigit() or int(name) == os.getpid():
             continue
         try:
@@ -650,6 +647,9 @@ def _package_manager() -> str:
 _PROBE_KINDS = ("file", "directory", "link", "package", "service", "user", "command")
 #: What is asked for and never changed: what a running proxy has loaded.
 _ASKED_KINDS = (*_PROBE_KINDS, "loaded")
+#: Kinds and requests of loaded modules, by name: see `load_modules`.
+ADDED_KINDS: dict[str, Any] = {}
+ADDED_REQUESTS: dict[str, Any] = {}
 
 
 class Probe:
@@ -661,7 +661,7 @@ class Probe:
     def observe(self, resources: list[Json]) -> list[Json]:
         """One observation a resource, in order."""
         for resource in resources:
-            if resource.get("kind") not in _ASKED_KINDS:
+            if resource.get("kind") not in (*_ASKED_KINDS, *ADDED_KINDS):
                 raise Refusal("bad-request", "unknown kind {!r}".format(resource.get("kind")))
             if resource["kind"] in ("file", "directory", "link"):
                 check_path(resource["name"])
@@ -690,6 +690,8 @@ class Probe:
                 attributes = {"done": self._is_done(query)}
             elif kind == "loaded":
                 attributes = loaded_attributes(units.get(name), name, query["files"])
+            elif kind in ADDED_KINDS:
+                attributes = ADDED_KINDS[kind].observe(name)
             else:
                 attributes = path_attributes(name)
                 content = _wanted_content(name, attributes, query)
@@ -804,12 +806,12 @@ def service_attributes(unit: Json | None) -> Json | None:
         enabled = any(
             entry[:1] == "S" and entry[3:] == name
             for folder in ("rc2.d", "rc3.d", "rc5.d")
-            for entry in _names_in(os.path.join(ETC, folder))
+            for entry in names_in(os.path.join(ETC, folder))
         )
     return {"enabled": enabled, "active": unit.get("ActiveState") in ("active", "reloading")}
 
 
-def _names_in(folder: str) -> list[str]:
+def names_in(folder: str) -> list[str]:
     try:
         return os.listdir(folder)
     except OSError:
@@ -872,7 +874,7 @@ def entry_of(path: str) -> Entry | None:
 
 def _others_in(folder: str) -> list[str]:
     """The names in a folder without the watchdog's own, which no manifest knows."""
-    names = _names_in(folder)
+    names = names_in(folder)
     if folder in (UNITS, BOOT_WANTS):
         return [name for name in names if name not in (BOOT_NAME, BOOT_NAME + ".new")]
     return names
@@ -926,7 +928,7 @@ def manifest_of(touched: dict[str, bool]) -> Manifest:
 def _local_folders() -> Iterator[str]:
     """Folders of /usr/local, in which package scripts make and remove empty ones."""
     yield "/usr/local"
-    for name in _names_in("/usr/local"):
+    for name in names_in("/usr/local"):
         folder = os.path.join("/usr/local", name)
         if os.path.isdir(folder) and not os.path.islink(folder):
             yield folder
@@ -1099,7 +1101,7 @@ class Images:
 def known_images() -> Images:
     """All contents that earlier commits have kept."""
     index: dict[str, list[Any]] = {}
-    for name in sorted(_names_in(IMAGES)):
+    for name in sorted(names_in(IMAGES)):
         if name.endswith(".json"):
             index.update(read_json(os.path.join(IMAGES, name)) or {})
     return Images(IMAGES, index)
@@ -1405,7 +1407,7 @@ class StateFolder:
     # what became of all
 
     def last_generation(self) -> int:
-        numbers = [int(name) for name in _names_in(self.generations) if name.isdigit()]
+        numbers = [int(name) for name in names_in(self.generations) if name.isdigit()]
         return max(numbers, default=0)
 
     def next_sequence(self) -> int:
@@ -1416,9 +1418,9 @@ class StateFolder:
         """What became of every commit, newest first."""
         records = []
         for folder in (self.generations, self.abandoned):
-            for name in _names_in(folder):
+            for name in names_in(folder):
                 records.append(read_json(os.path.join(folder, name, "meta.json")))
-        for name in _names_in(self.reverted):
+        for name in names_in(self.reverted):
             path = os.path.join(self.reverted, name)
             is_record = name.endswith(".json")
             records.append(read_json(path if is_record else os.path.join(path, "meta.json")))
@@ -1435,7 +1437,7 @@ class StateFolder:
 
     def last_ended(self) -> Json | None:
         """The newest commit, if it has ended without being confirmed."""
-        names = _names_in(self.reverted) + _names_in(self.abandoned)
+        names = names_in(self.reverted) + names_in(self.abandoned)
         if not names:
             return None
         for record in self.history():
@@ -1458,21 +1460,21 @@ class StateFolder:
 
     def prune(self, keep: int) -> None:
         """Leave the newest `keep` generations, and only the contents that something refers to."""
-        numbers = sorted(int(name) for name in _names_in(self.generations) if name.isdigit())
+        numbers = sorted(int(name) for name in names_in(self.generations) if name.isdigit())
         for number in numbers[:-keep]:
             gone = os.path.join(STATE, f"gone-{number}")
             os.rename(os.path.join(self.generations, str(number)), gone)
             remove_tree(gone)
-        records = sorted(name for name in _names_in(self.reverted) if name.endswith(".json"))
+        records = sorted(name for name in names_in(self.reverted) if name.endswith(".json"))
         for name in records[:-KEPT_RECORDS]:
             os.unlink(os.path.join(self.reverted, name))
         self.prune_images()
 
     def prune_images(self) -> None:
         """Remove packs that no commit needs; where one cannot be read, all may be needed."""
-        around = [os.path.join(self.generations, name) for name in _names_in(self.generations)]
+        around = [os.path.join(self.generations, name) for name in names_in(self.generations)]
         for folder in (self.reverted, self.abandoned):
-            around += [os.path.join(folder, name) for name in _names_in(folder)]
+            around += [os.path.join(folder, name) for name in names_in(folder)]
         around += [self.pending, self.reverting]
         needed = set()
         for folder in around:
@@ -1481,7 +1483,7 @@ class StateFolder:
                 if meta is None or "packs" not in meta:
                     return
                 needed.update(meta["packs"])
-        for name in _names_in(IMAGES):
+        for name in names_in(IMAGES):
             if name.rpartition(".")[0] not in needed:
                 os.unlink(os.path.join(IMAGES, name))
 
@@ -1943,7 +1945,7 @@ class NginxReload:
     @staticmethod
     def _children_of(master: int) -> set[int]:
         found = set()
-        for name in _names_in("/proc"):
+        for name in names_in("/proc"):
             if name.isdigit():
                 # pid (comm) state ppid …; the name may hold anything but ends at the last bracket
                 fields = read_text(f"/proc/{name}/stat").rpartition(")")[2].split()
@@ -1954,7 +1956,7 @@ class NginxReload:
     def _open_logs(self) -> list[str]:
         folder = f"/proc/{self._master}/fd"
         logs = set()
-        for name in _names_in(folder):
+        for name in names_in(folder):
             try:
                 path = os.readlink(os.path.join(folder, name))
                 if path.startswith("/") and stat.S_ISREG(os.stat(path).st_mode):
@@ -2371,7 +2373,7 @@ def _is_still_owed(item: Json, shown: Json) -> bool:
 # --- steps: one change each -----------------------------------------------------------------------
 
 PATH_KINDS = ("file", "directory", "link")
-_ONLY_AT_CREATION = ("system", "create_home", "append")
+_ONLY_AT_CREATION = ("system", "create_home", "append", "staging_first")
 
 
 def temporary_name(path: str) -> str:
@@ -2443,7 +2445,10 @@ def replace_link(path: str, target: str) -> None:
 class Steps:
     """Makes single changes. `before` says what was there when the commit began."""
 
-    def __init__(self, children: Children, apt: Apt, before: Manifest) -> None:
+    def __init__(
+        self, children: Children, apt: Apt, before: Manifest, runner: Runner | None = None
+    ) -> None:
+        self._runner = runner
         self._children = children
         self._apt = apt
         self._before = before
@@ -2456,7 +2461,10 @@ class Steps:
         if kind in PATH_KINDS and "/systemd/" in name:
             self._units_changed = True
         try:
-            getattr(self, "_" + kind)(name, change["after"], change)
+            if kind in ADDED_KINDS:
+                ADDED_KINDS[kind].make(self._runner, name, change["after"])
+            else:
+                getattr(self, "_" + kind)(name, change["after"], change)
         except OSError as error:
             place = error.filename if isinstance(error.filename, str) else name
             raise StepError(f"{place}: {os_words(error)}") from None
@@ -2620,6 +2628,41 @@ def _mode_of(info: os.stat_result | None, default: int) -> int:
     return stat.S_IMODE(info.st_mode) if info else default
 
 
+# --- added: modules that a plan needs and most do not ---------------------------------------------
+
+
+def load_modules(sources: Json) -> None:
+    """Run the modules of `sources`, by name and in order, as parts of the package that they are.
+
+    Each may have `KINDS` and `REQUESTS`, which are added to what is known here.
+    """
+    import types
+
+    for package in ("deployer", "deployer.remote"):
+        if package not in sys.modules:
+            sys.modules[package] = types.ModuleType(package)
+            sys.modules[package].__path__ = []
+    ourselves = sys.modules.get("deployer.remote.runner")
+    if ourselves is None:
+        ourselves = types.ModuleType("deployer.remote.runner")
+        ourselves.__dict__.update(globals())
+        _put_module("runner", ourselves)
+    for name, source in sources.items():
+        if "deployer.remote." + name in sys.modules:
+            continue
+        module = types.ModuleType("deployer.remote." + name)
+        _put_module(name, module)
+        code = compile(source, name + ".py", "exec", dont_inherit=True)
+        exec(code, module.__dict__)  # noqa: S102 - the controller's own words, as this file is
+        ADDED_KINDS.update(getattr(module, "KINDS", {}))
+        ADDED_REQUESTS.update(getattr(module, "REQUESTS", {}))
+
+
+def _put_module(name: str, module: Any) -> None:
+    sys.modules["deployer.remote." + name] = module
+    setattr(sys.modules["deployer.remote"], name, module)
+
+
 # --- watchdog: what takes a commit back when its runner cannot ------------------------------------
 
 WATCHDOG_PROGRAM = os.path.join(STATE, "watchdog.py")
@@ -2767,7 +2810,7 @@ class Watchdog:
 
     def _remove_boot_unit(self) -> None:
         _keeping_time([UNITS, BOOT_WANTS], self._take_boot_unit)
-        if self._makes_wants and not _names_in(BOOT_WANTS) and os.path.isdir(BOOT_WANTS):
+        if self._makes_wants and not names_in(BOOT_WANTS) and os.path.isdir(BOOT_WANTS):
             _keeping_time([UNITS], lambda: os.rmdir(BOOT_WANTS))
         # Units are read again in every other apply: what systemd has read of ours is to go, too.
         listed = self._systemctl("list-units", "--all", "--no-legend", "--plain", BOOT_NAME)
@@ -2884,7 +2927,7 @@ def check_plan(plan: Json) -> None:
         raise Refusal("bad-request", "the plan is not the one that its digest belongs to")
     for change in plan["changes"]:
         kind, _, name = change["resource_id"].partition(":")
-        if kind not in _PROBE_KINDS or change["action"] not in (
+        if kind not in (*_PROBE_KINDS, *ADDED_KINDS) or change["action"] not in (
             "create",
             "update",
             "delete",
@@ -2895,7 +2938,7 @@ def check_plan(plan: Json) -> None:
             )
         if kind in PATH_KINDS:
             check_path(name)
-        elif kind != "command":
+        elif kind not in ("command", *ADDED_KINDS):
             check_name(name)
         content = change.get("after_content_b64")
         if content is not None:
@@ -3162,6 +3205,8 @@ class Apply:
                 for path in (after.get("home") or "/home/" + name, "/var/mail/" + name):
                     if os.path.normpath(path) == path != "/" and look_at(path) is None:
                         touched[path] = True
+            elif kind in ADDED_KINDS:
+                touched.update(dict.fromkeys(ADDED_KINDS[kind].paths(name), True))
             elif kind == "command":
                 for pattern in _listed(after.get("creates") or []):
                     path = os.path.normpath(os.path.join(after.get("chdir") or "/", pattern))
@@ -3219,7 +3264,10 @@ class Apply:
         )
         plan = {
             "changes": [
-                {key: value for key, value in change.items() if key != "after_content_b64"}
+                {
+                    **{key: value for key, value in change.items() if key != "after_content_b64"},
+                    **_paths_of_added(change),
+                }
                 for change in self._changes
             ],
             "handlers": self._handlers,
@@ -3275,7 +3323,7 @@ class Apply:
         note_loaded_before(self._children, self._handlers, self._commit["id"])
         journal = Journal(self._state.pending, self._commit["id"])
         apt = Apt(self._children, lambda text: self._runner.event("output", text=text))
-        self._steps = Steps(self._children, apt, self._manifest)
+        self._steps = Steps(self._children, apt, self._manifest, self._runner)
         doing = ""
         keeper = Keeper()
         try:
@@ -3339,6 +3387,9 @@ class Apply:
             self._steps.install(group)
         else:
             self._steps.run(group[0])
+        for words in self._runner.kept:
+            journal.write("kept-for-good", what=words)
+        self._runner.kept.clear()
         seconds = round(time.monotonic() - started, 3)
         for number, change in enumerate(group, self._n - len(group) + 1):
             journal.write("done", resource_id=change["resource_id"])
@@ -3408,6 +3459,12 @@ class Apply:
             output=error.output,
             revert=reply,
         ) from None
+
+
+def _paths_of_added(change: Json) -> Json:
+    """The paths of a kind that a loaded module has brought: whoever takes it back may lack that."""
+    kind, _, name = change["resource_id"].partition(":")
+    return {"paths": ADDED_KINDS[kind].paths(name)} if kind in ADDED_KINDS else {}
 
 
 def canonical_json(value: Any) -> bytes:
@@ -3784,7 +3841,7 @@ class PutBack:
 
 
 def _left_by(
-    then: Manifest, after: Json | None, start: Manifest, written: dict[str, str]
+    then: Manifest, after: Json | None, start: Manifest, written: dict[str, list[str]]
 ) -> Manifest:
     """The manifest as the apply left it. One that was cut off is taken as it stands, but
     for files that hold neither what they held before nor what was `written` to them."""
@@ -3794,12 +3851,12 @@ def _left_by(
         left.update(after["changed"])
         return left
     left = dict(start)
-    for path, name in written.items():
+    for path, names in written.items():
         now = start.get(path)
         if now is not None and now["t"] == "file":
             found = content_hash(path, now, None)
-            if found not in (name, then.get(path, {}).get("h")):
-                left[path] = {**now, "n": None, "h": name}
+            if found not in (*names, then.get(path, {}).get("h")):
+                left[path] = {**now, "n": None, "h": names[-1]}
     return left
 
 
@@ -3933,11 +3990,11 @@ class Revert:
 
     def _back(self, folder: str) -> dict[str, str]:
         """The way back itself; returns what was kept, and why."""
-        written = {
-            change["resource_id"].partition(":")[2]: change["after"]["sha256"]
-            for change in self._changes
-            if change["after"] and "sha256" in change["after"]
-        }
+        written: dict[str, list[str]] = {}  # a path may have one content a stage
+        for change in self._changes:
+            if change["after"] and "sha256" in change["after"]:
+                path = change["resource_id"].partition(":")[2]
+                written.setdefault(path, []).append(change["after"]["sha256"])
         then: Manifest = self._before["manifest"]
         put_back = PutBack(
             self._before, lambda start: _left_by(then, self._after, start, written), folder
@@ -4155,7 +4212,7 @@ class Revert:
             "state": "revert-failed" if kept or self._failed else "reverted",
             "kept": shown,
             "failed": self._failed,
-            "certificates_kept": [],
+            "certificates_kept": self._kept_for_good(folder),
         }
         about = {
             **result,
@@ -4179,6 +4236,15 @@ class Revert:
             self._watchdog.disarm()
         self._state.unlock()
         return result
+
+    @staticmethod
+    def _kept_for_good(folder: str) -> list[str]:
+        """The certificates that were issued for the commit: they serve the next one."""
+        try:
+            events = read_journal(folder)
+        except StepError:
+            return []
+        return [event["what"] for event in events if event["event"] == "kept-for-good"]
 
     def _note_owed(self, folder: str) -> None:
         told = {item["resource_id"] for item in self._failed}
@@ -4413,6 +4479,10 @@ class Undo:
             yield {"kind": kind, "name": name, "attributes": off, "gone": True}
         elif kind == "package":
             yield {"kind": kind, "name": name, "attributes": None if was is None else {}}
+        elif "paths" in change:  # what it has made anew goes; what it has renewed stays
+            for path in change["paths"] if was is None else []:
+                if path not in manifest:
+                    yield {"kind": "file", "name": path, "attributes": None}
         else:
             if kind == "user" and was is not None and change["action"] == "delete":
                 self._unknown.append(f"user {name}: its own group may get another number")
@@ -4464,6 +4534,7 @@ def former_path(path: str, entry: Entry, images: Images) -> Json | None:
 
 REQUESTS = (
     "facts",
+    "load",
     "probe",
     "apply",
     "confirm",
@@ -4496,6 +4567,10 @@ class Runner:
         self._duration_s = 0.0
         self._confirm_until = 0.0  # of our own commit, in monotonic time
         self._is_extended = False
+        self.kept: list[str] = []  # what a step has got that no revert gives up, for the journal
+        self._answers: list[Json] = []
+        self._answered = Bell()
+        self.on_word: Callable[[Json], None] = lambda message: None  # what has no other taker
 
     # requests, in a thread of their own
 
@@ -4541,9 +4616,11 @@ class Runner:
 
     def _answer(self, request: Json) -> Json:
         name = request.get("request")
-        if name not in REQUESTS:
+        if name not in REQUESTS and name not in ADDED_REQUESTS:
             return {"error": {"code": "bad-request", "message": f"unknown request {name!r}"}}
         try:
+            if name in ADDED_REQUESTS:
+                return {"reply": ADDED_REQUESTS[name](self, request)}
             return {"reply": getattr(self, "_" + str(name))(request)}
         except Refusal as refusal:
             return {"error": refusal.reply}
@@ -4577,6 +4654,32 @@ class Runner:
                 "owed": owed_now(self.children),
             },
         }
+
+    def _load(self, request: Json) -> Json:
+        load_modules({name: request["modules"][name] for name in request["order"]})
+        return {}
+
+    def ask(self, question: Json, *, limit_s: float) -> Json:
+        """What the controller answers to a question amid a request.
+
+        Raises:
+            StepError: no answer within `limit_s`, or one that says what is wrong.
+            Gone: the controller went away.
+        """
+        self._answers.clear()
+        self.event("ask", question=question)
+        deadline = time.monotonic() + limit_s
+        while not self._answers:
+            if self.channel.gone.is_set():
+                raise Gone
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise StepError(f"the controller has not answered within {limit_s:g} s")
+            self._answered.wait(min(left_s, 1.0))
+        answer = self._answers.pop()
+        if answer.get("error"):
+            raise StepError(str(answer["error"]))
+        return answer
 
     def _probe(self, request: Json) -> Json:
         return {"observations": Probe(self.children).observe(request["resources"])}
@@ -4749,7 +4852,14 @@ class Runner:
                 self._is_extended = True
                 self._arrived.ring()
             return
-        relay = self._relays.get(message.get("relay", -1))
+        if "answer" in message:
+            self._answers.append(message["answer"])
+            self._answered.ring()
+            return
+        if "relay" not in message:
+            self.on_word(message)
+            return
+        relay = self._relays.get(message["relay"])
         if relay is None:
             return
         if message.get("closed"):

@@ -6,7 +6,16 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from deployer.model import Handler, Resource
-from deployer.resources import command, directory, file, link, package, service, user
+from deployer.resources import (
+    certificate,
+    command,
+    directory,
+    file,
+    link,
+    package,
+    service,
+    user,
+)
 from deployer.resources.base import Kind, Origin, differing, holds_private_key
 from deployer.resources.paths import PATH_KINDS
 
@@ -23,6 +32,7 @@ __all__ = [
 KINDS: Mapping[str, Kind] = {
     name: cast(Kind, module)
     for name, module in {
+        "certificate": certificate,
         "command": command,
         "directory": directory,
         "file": file,
@@ -48,6 +58,7 @@ def _from_file(args: Mapping[str, Any], origin: Origin) -> tuple[Resource, ...]:
 
 
 _MODULES: Mapping[str, Callable[[Mapping[str, Any], Origin], tuple[Resource, ...]]] = {
+    "certificate": certificate.from_certificate,
     "command": command.from_command,
     "copy": file.from_copy,
     "file": _from_file,

@@ -1,4 +1,4 @@
-"""What a site becomes: values for its proxy's role, its certificate, and what is amiss with it."""
+"""What a site becomes: values for the roles that serve it, and what is amiss with it."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ from deployer.errors import SourceError, UsageError
 from deployer.model import Attributes, Site, SourceRef
 
 if TYPE_CHECKING:
+    from deployer.sites.acme import CertificatesOnHost
     from deployer.sites.certificates import CertificateFiles
 
 Packages = Mapping[str, Mapping[str, str | None]]
 
 #: What the `facts` request asks for. OpenSSL is named after its ABI: 1.1 on Debian 11, 3 on 12,
 #: and with 64-bit times on 13.
-ASKED_PACKAGES: tuple[str, ...] = ("nginx", "libssl3t64", "libssl3", "libssl1.1")
+ASKED_PACKAGES: tuple[str, ...] = ("nginx", "libssl3t64", "libssl3", "libssl1.1", "certbot")
+_OPENSSL = ASKED_PACKAGES[1:4]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyRole:
-    """A role that sites bring in, and the variables that it is called with."""
+    """A role that sites bring in, the variables that it is called with, and at which stage."""
 
     role: str
     vars: Attributes
+    stage: int = 0
     source: SourceRef | None = None
 
 
@@ -34,11 +37,15 @@ def proxy_roles(
     facts: Attributes,
     packages: Packages,
     certificates: Mapping[str, CertificateFiles],
+    on_host: CertificatesOnHost | None = None,
+    program: bytes = b"",
+    staging_first: bool = True,
 ) -> tuple[ProxyRole, ...]:
-    """The roles that serve a host's sites: one for all of them, or none where there are no sites.
+    """The roles that serve a host's sites, in order; none where there are no sites.
 
     `facts` and `packages` are a host's answer to the `facts` request. `certificates` has one entry
-    for each site with TLS, by its domain.
+    for each site whose certificate comes from the controller's files, by its domain. `program` is
+    the one that renews certificates on a host.
 
     Raises:
         SourceErrors: sites that cannot stand beside each other on one host.
@@ -48,7 +55,7 @@ def proxy_roles(
     if not sites:
         return ()
 
-    from deployer.sites import lint, nginx, versions
+    from deployer.sites import acme, lint, nginx, versions
     from deployer.sites.certificates import is_acme
 
     lint.refuse_errors(lint.lint(sites))
@@ -59,17 +66,16 @@ def proxy_roles(
                 source=site.source,
                 hint="Write `proxy: nginx`, or leave the line out.",
             )
-        if site.has_tls and site.domain not in certificates:
+        if site.has_tls and not is_acme(site) and site.domain not in certificates:
             raise UsageError(
                 f"no certificate for {site.domain}: its issuer is {site.tls.issuer}",
                 hint="Nothing was changed. `issuer: internal` needs no one else to issue it.",
             )
     variables: dict[str, object] = {
         "nginx_version": versions.upstream(packages, ("nginx",), oldest="1.18.0"),
-        "openssl_version": versions.upstream(packages, ASKED_PACKAGES[1:], oldest="1.1.1"),
+        "openssl_version": versions.upstream(packages, _OPENSSL, oldest="1.1.1"),
         "nginx_installed": bool(packages.get("nginx", {}).get("installed")),
         "nginx_ipv6": bool(facts.get("ansible_all_ipv6_addresses")),
-        "nginx_acme_root": nginx.ACME_ROOT if any(map(is_acme, sites)) else None,
         "nginx_sites": [nginx.view(site) for site in sites],
         "nginx_certificates": [
             {
@@ -79,7 +85,43 @@ def proxy_roles(
                 "privkey": certificates[site.domain].key_pem.decode("ascii"),
             }
             for site in sites
-            if site.has_tls
+            if site.domain in certificates
         ],
     }
-    return (ProxyRole(role="nginx", vars=variables, source=sites[0].source),)
+    source = sites[0].source
+    ordered = [site for site in sites if is_acme(site)]
+    if not ordered:
+        return (ProxyRole(role="nginx", vars=variables, source=source),)
+
+    there = on_host or acme.CertificatesOnHost()
+    certbot = acme.certbot_vars(
+        ordered,
+        packages=packages,
+        on_host=there,
+        program=program,
+        staging_first=staging_first,
+    )
+    stages = {site.domain: acme.stage_of(site, there) for site in sites}
+    early = acme.before_certificates(sites, there)
+    first = {
+        **variables,
+        "nginx_sites": [
+            *(nginx.view(site, challenge=stages[site.domain] == "former") for site in early),
+            *(nginx.bootstrap(site) for site in sites if stages[site.domain] == "challenge"),
+        ],
+    }
+    installs, orders = {"certbot_part": "program"}, {"certbot_part": "certificates"}
+    last = 2 if set(stages.values()) != {"whole"} else 1
+    calls = [
+        ProxyRole(role="certbot", vars={**certbot, **installs}, source=source),
+        ProxyRole(role="nginx", vars=first, source=source),
+        ProxyRole(role="certbot", vars={**certbot, **orders}, stage=1, source=source),
+        ProxyRole(role="nginx", vars=variables, stage=last, source=source),
+        ProxyRole(
+            role="certbot",
+            vars={**certbot, "certbot_part": "renewal"},
+            stage=last,
+            source=source,
+        ),
+    ]
+    return tuple(calls if last == 2 else [call for call in calls if call is not calls[3]])

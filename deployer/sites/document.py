@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from deployer.model import Check, Route, Site, Tls, Upstream
+from deployer.model import Check, Dns, Route, Site, Tls, Upstream
 
 
 def sites_to_json(sites: Iterable[Site]) -> list[dict[str, Any]]:
-    """The sites without the places in the playbook that they came from."""
+    """The sites without the places in the playbook that they came from, and without secrets."""
     return [_without_sources(asdict(site)) for site in sites]
 
 
@@ -21,6 +21,7 @@ def sites_from_json(documents: Iterable[Mapping[str, Any]]) -> tuple[Site, ...]:
 
 def _without_sources(document: dict[str, Any]) -> dict[str, Any]:
     del document["source"]
+    del document["tls"]["eab"]
     for part in (*document["routes"], *document["verify"]):
         del part["source"]
     return document
@@ -31,11 +32,16 @@ def _site(document: Mapping[str, Any]) -> Site:
         **{
             **document,
             "aliases": tuple(document["aliases"]),
-            "tls": Tls(**document["tls"]),
+            "tls": _tls(document["tls"]),
             "routes": tuple(map(_route, document["routes"])),
             "verify": tuple(map(_check, document["verify"])),
         }
     )
+
+
+def _tls(document: Mapping[str, Any]) -> Tls:
+    dns = document.get("dns")
+    return Tls(**{**document, "dns": Dns(**dns) if dns else None})
 
 
 def _route(document: Mapping[str, Any]) -> Route:

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from hashlib import sha256
 
 from deployer.errors import SourceError
-from deployer.model import Route, Site, SourceRef, Upstream
+from deployer.model import Route, Site, SourceRef, Tls, Upstream
+from deployer.sites.acme import CHALLENGE_PORT
 from deployer.sites.certificates import is_acme
 
 View = dict[str, object]
 
 CERTIFICATES_FOLDER = "/etc/ssl/deployer"
-ACME_ROOT = "/var/www/acme-challenge"
 
 # nginx keeps variable and server names in hashes of 64-byte buckets. An entry takes its length,
 # rounded up, and two pointers, so 46 characters fit. The directives that enlarge the buckets may
@@ -33,11 +34,21 @@ _PLAIN_FILE = re.compile(r"/[\w.~!+,=@/-]*")
 _PLAIN_HOST = re.compile(r"[A-Za-z0-9._:-]+")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9.*-]+")
 _PLAIN_ORIGIN = re.compile(r"[A-Za-z0-9+.:/_\[\]-]+")
+_CHALLENGE: View = {"challenge": f"127.0.0.1:{CHALLENGE_PORT}"}
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
-def view(site: Site) -> View:
+def bootstrap(site: Site) -> View:
+    """The values for a site that has no certificate yet: it answers challenges and nothing else."""
+    for name in site.names:
+        _refuse_unless(_PLAIN_NAME, name, what="the name", source=site.source)
+    return {**view(replace(site, routes=(), tls=Tls())), "only_challenges": True, **_CHALLENGE}
+
+
+def view(site: Site, *, challenge: bool = False) -> View:
     """The values that the template prints for a site; routes come with the longest path first.
+
+    With `challenge` it answers those of an ACME issuer, though its own certificate is another's.
 
     Raises:
         SourceError: a value that nginx would read as something else than it is.
@@ -54,10 +65,12 @@ def view(site: Site) -> View:
         "server_names": [name for name in site.names if name not in long_names],
         "server_name_patterns": [_escaped(name) for name in long_names],
         "tls": site.has_tls,
-        "acme_root": ACME_ROOT if is_acme(site) else None,
+        **(_CHALLENGE if challenge or _is_challenged(site) else {"challenge": None}),
+        "only_challenges": False,
+        "is_address": _is_address(site.domain),
         "hsts_s": site.tls.hsts_s if site.has_tls else None,
-        "certificate": f"{CERTIFICATES_FOLDER}/{site.domain}/fullchain.pem",
-        "certificate_key": f"{CERTIFICATES_FOLDER}/{site.domain}/privkey.pem",
+        "certificate": f"{_certificate_folder(site)}/fullchain.pem",
+        "certificate_key": f"{_certificate_folder(site)}/privkey.pem",
         "websocket": any(route.websocket for route in routes),
         "plain": any(route.upstreams and not route.websocket for route in routes),
         "origin_rules": list({str(rule["variable"]): rule for rule in rules.values()}.values()),
@@ -67,6 +80,21 @@ def view(site: Site) -> View:
         ],
         "has_root_route": any(_path(route) == "/" and route.match == "prefix" for route in routes),
     }
+
+
+def _is_challenged(site: Site) -> bool:
+    return is_acme(site) and site.tls.challenge == "http-01"
+
+
+def _certificate_folder(site: Site) -> str:
+    """What an ACME issuer gives has versions, and a link to the one in use."""
+    folder = f"{CERTIFICATES_FOLDER}/{site.domain}"
+    return f"{folder}/current" if is_acme(site) else folder
+
+
+def _is_address(domain: str) -> bool:
+    """Whether clients name no server in their handshakes (RFC 6066, section 3)."""
+    return domain.replace(".", "").isdigit() or ":" in domain
 
 
 def name_prefix(domain: str) -> str:

@@ -1,0 +1,36 @@
+"""What a host says of the certificates of ACME issuers that it keeps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deployer.sites.acme import CertificatesOnHost
+    from deployer.transport import Link
+
+
+def load_modules(link: Link) -> None:
+    """Give the runner the modules that know certificates; those that it has it keeps."""
+    from deployer import remote
+
+    modules = remote.certificate_modules()
+    link.request("load", modules=modules, order=list(modules), doing="looking at certificates")
+
+
+def look(link: Link) -> CertificatesOnHost:
+    """What the host has, before a plan or after an apply."""
+    from deployer.sites.acme import CertificatesOnHost
+    from deployer.sites.document import sites_from_json
+
+    load_modules(link)
+    reply = ask(link, "look")
+    return CertificatesOnHost(
+        in_use=reply["certificates"],
+        former_sites=sites_from_json(reply["sites"]),
+        others_use_certbot=reply["others_use_certbot"],
+    )
+
+
+def ask(link: Link, what: str, **fields: Any) -> dict[str, Any]:
+    """The reply to the request ``certificates`` (docs/wire.md)."""
+    return link.request("certificates", do=what, doing="looking at certificates", **fields)

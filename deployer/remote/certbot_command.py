@@ -1,0 +1,87 @@
+"""The command line with which certbot is asked for one certificate, and nothing secret in it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Json = dict[str, Any]
+
+_KEYS = {
+    "ecdsa-p256": ["--key-type", "ecdsa", "--elliptic-curve", "secp256r1"],
+    "ecdsa-p384": ["--key-type", "ecdsa", "--elliptic-curve", "secp384r1"],
+    "rsa-2048": ["--key-type", "rsa", "--rsa-key-size", "2048"],
+    "rsa-4096": ["--key-type", "rsa", "--rsa-key-size", "4096"],
+}
+_IP_ADDRESS = re.compile(r"[0-9.]+|[0-9a-f:]*:[0-9a-f:.]*")
+
+
+def certbot_name(settings: Json) -> str:
+    """What certbot calls the certificate: one of another CA never stands in its place."""
+    digest = hashlib.sha256(settings["directory"].encode()).hexdigest()[:8]
+    domain = str(settings["domain"]).replace("*", "wildcard").replace(":", "-")
+    return f"{domain}-{digest}"
+
+
+def certbot_argv(
+    settings: Json, *, folder: str, logs: str, secrets_file: str | None, dry_run: bool = False
+) -> list[str]:
+    """certbot's words for an order of `settings` now, whatever it has got already.
+
+    `folder` is where it keeps its configuration; `secrets_file` is read as its own ``cli.ini``.
+    """
+    argv = [*settings["certbot"], "certonly", "--non-interactive", "--agree-tos"]
+    argv += ["--config-dir", os.path.join(folder, "config")]
+    argv += ["--work-dir", os.path.join(folder, "work"), "--logs-dir", logs]
+    argv += ["--max-log-backups", "20", "--no-directory-hooks"]
+    if secrets_file:
+        argv += ["--config", secrets_file]
+    argv += ["--server", settings["directory"], "--cert-name", certbot_name(settings)]
+    argv += _KEYS[settings["key_type"]]
+    if settings.get("email"):
+        argv += ["--email", settings["email"], "--no-eff-email"]
+    else:
+        argv += ["--register-unsafely-without-email"]
+    if settings.get("profile"):
+        argv += ["--required-profile", settings["profile"]]
+    argv += ["--dry-run"] if dry_run else ["--force-renewal", "--renew-with-new-domains"]
+    argv += _authenticator(settings)
+    for name in settings["names"]:
+        argv += ["--ip-address" if _IP_ADDRESS.fullmatch(name) else "--domain", name]
+    return argv
+
+
+def _authenticator(settings: Json) -> list[str]:
+    if settings["challenge"] == "http-01":
+        port = str(settings["challenge_port"])
+        listen = ["--http-01-address", "127.0.0.1", "--http-01-port", port]
+        return ["--standalone", "--preferred-challenges", "http", *listen]
+    dns = settings["dns"]
+    option = "--dns-" + dns["plugin"]
+    argv = [option, "--preferred-challenges", "dns"]
+    if dns["plugin"] != "route53":  # which reads the configuration of AWS
+        argv += [option + "-credentials", dns["credentials"]]
+        argv += [option + "-propagation-seconds", str(dns["propagation_s"])]
+    return argv
+
+
+def environment_for(settings: Json) -> dict[str, str]:
+    """What certbot finds around it: the roots of a CA of one's own, and AWS's configuration."""
+    found = {}
+    if settings.get("ca_bundle"):
+        found["REQUESTS_CA_BUNDLE"] = settings["ca_bundle"]
+    dns = settings.get("dns") or {}
+    if dns.get("plugin") == "route53" and dns.get("credentials"):
+        found["AWS_CONFIG_FILE"] = dns["credentials"]
+    return found
+
+
+def eab_lines(settings: Json) -> str:
+    """The external account binding as lines of certbot's own configuration; empty without one."""
+    eab = settings.get("eab")
+    return f"eab-kid = {eab['kid']}\neab-hmac-key = {eab['hmac_key']}\n" if eab else ""

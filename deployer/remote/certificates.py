@@ -1,0 +1,222 @@
+"""Certificates as the runner's kind of resource and requests, and as the program of a timer.
+
+Loaded into the runner it adds the kind ``certificate`` and the request ``certificates``. On its own
+it is what `deployer-renew.service` runs: ``python3 renew.pyz renew``.
+"""
+
+from __future__ import annotations
+
+import binascii
+import os
+import sys
+import time
+
+from deployer.remote import runner
+from deployer.remote.ordering import Order, OrderError, kept_version
+from deployer.remote.renewal import Locked, Renewal, attempt
+from deployer.remote.status import status_of
+from deployer.remote.versions import SERVED, Version, Versions, settings_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Json = dict[str, Any]
+
+#: The controller may wait itself: for DNS, for other hosts, or for an order of its own.
+REACH_LIMIT_S = 120.0
+OBTAIN_LIMIT_S = 900.0
+
+
+class CertificateKind:
+    """The resource: what the proxy of this host reads for one domain."""
+
+    def observe(self, domain: str) -> Json | None:
+        """The attributes of the certificate in use, or `None`."""
+        versions = Versions(domain)
+        current = versions.current()
+        return current.attributes(versions.state(), time.time()) if current else None
+
+    def paths(self, domain: str) -> list[str]:
+        """What it changes of what a revert looks after."""
+        return [Versions(domain).link]
+
+    def make(self, session: runner.Runner, domain: str, after: Json | None) -> None:
+        """Have a certificate as `after` wants it in its place; what is issued is kept for good.
+
+        Raises:
+            StepError: there is none to be had.
+        """
+        versions = Versions(domain)
+        if after is None:
+            runner.remove_tree(versions.link)
+            return
+        settings = settings_of(domain)
+        if settings is None:
+            raise runner.StepError(f"there are no settings for the certificate of {domain}")
+        say = _teller(session)
+        try:
+            version = self._version(session, settings, after, say)
+        except runner.StepError as error:
+            versions.note(last_attempt=attempt(ok=False, what="failed", words=error.message))
+            raise
+        versions.use(version)
+
+    def _version(
+        self, session: runner.Runner, settings: Json, after: Json, say: Callable[[str], None]
+    ) -> Version:
+        kept = kept_version(settings, time.time())
+        if settings["where"] == "controller":
+            return self._from_controller(session, settings, after)
+        if kept is not None:
+            say(f"{settings['domain']}: a certificate is here already, {kept.serial}")
+            return kept
+        order = Order(
+            settings,
+            children=session.children,
+            say=say,
+            reach=_reach(session),
+            staging_first=bool(after.get("staging_first")),
+        )
+        version = order.run()
+        words = f"{version.serial}, until {version.attributes({}, 0)['not_after']}"
+        session.kept.append(f"{settings['domain']}: {words}")
+        noted = attempt(ok=True, what="issued", words=words)
+        Versions(settings["domain"]).note(last_attempt=noted)
+        return version
+
+    def _from_controller(self, session: runner.Runner, settings: Json, after: Json) -> Version:
+        """Ask the controller, whose answers to challenges are given here meanwhile."""
+        from deployer.remote.responder import Responder
+
+        answers: dict[str, str] = {}
+
+        def on_word(message: Json) -> None:
+            for token, answer in message.get("challenge", {}).items():
+                if answer is None:
+                    answers.pop(token, None)
+                else:
+                    answers[token] = answer
+
+        question = {"obtain": settings["domain"], "serial": after.get("serial")}
+        session.on_word = on_word
+        try:
+            with Responder(settings["challenge_port"], answers):
+                given = session.ask(question, limit_s=OBTAIN_LIMIT_S)
+        except OSError as error:
+            raise runner.StepError(f"challenges cannot be answered: {error}") from None
+        finally:
+            session.on_word = lambda message: None
+        about = {key: settings.get(key) for key in ("directory", "profile")}
+        return Versions(settings["domain"]).add(
+            binascii.a2b_base64(given["fullchain_b64"]),
+            binascii.a2b_base64(given["privkey_b64"]),
+            {**about, "at": runner.now_text()},
+        )
+
+
+def _teller(session: runner.Runner) -> Callable[[str], None]:
+    return lambda words: session.event("output", text=words + "\n")
+
+
+def _reach(session: runner.Runner) -> Callable[[list[str], str, str], None]:
+    def look(names: list[str], path: str, word: str) -> None:
+        question = {"reach": names, "path": path, "expect": word}
+        session.ask(question, limit_s=REACH_LIMIT_S)
+
+    return look
+
+
+# --- requests -------------------------------------------------------------------------------------
+
+
+def _certificates(session: runner.Runner, request: Json) -> Json:
+    """`do`: ``look`` (what is in use, all of it), ``status`` (of `sites`), ``renew``."""
+    what = request["do"]
+    if what == "look":
+        return {
+            "certificates": {domain: _look(domain) for domain in _domains()},
+            "sites": _sites_now(session),
+            "others_use_certbot": bool(runner.names_in("/etc/letsencrypt/renewal")),
+        }
+    if what == "renew":
+        return _renew(session, request)
+    if what == "status":
+        return {"certificates": [status_of(site) for site in request["sites"]]}
+    raise runner.Refusal("bad-request", f"certificates cannot {what!r}")
+
+
+def _sites_now(session: runner.Runner) -> list[Json]:
+    """What the host serves now: each site as the last confirmed commit that had it left it."""
+    found: dict[str, Json] = {}
+    for record in session.state.history():
+        if record["state"] == "confirmed":
+            for site in record.get("sites") or []:
+                found.setdefault(site["domain"], site)
+    return list(found.values())
+
+
+def _domains() -> list[str]:
+    return sorted(name for name in runner.names_in(SERVED) if _has_files(name))
+
+
+def _has_files(domain: str) -> bool:
+    folder = os.path.join(SERVED, domain)
+    return any(os.path.lexists(os.path.join(folder, name)) for name in ("current", "fullchain.pem"))
+
+
+def _look(domain: str) -> Json:
+    """What a plan needs to know of a domain: what is in use, and the chain that leads to its CA."""
+    current = Versions(domain).current()
+    return {
+        "attributes": KINDS["certificate"].observe(domain),
+        "chain": current.fullchain.decode("ascii", "replace") if current else "",
+    }
+
+
+def _renew(session: runner.Runner, request: Json) -> Json:
+    renewal = Renewal(
+        children=session.children,
+        say=_teller(session),
+        reach=_reach(session),
+        is_forced=bool(request.get("force")),
+        staging_first=bool(request.get("staging_first")),
+    )
+    with Locked(session.state, patience_s=float(request["patience_s"]), say=_teller(session)):
+        return {"failed": renewal.run()}
+
+
+KINDS = {"certificate": CertificateKind()}
+REQUESTS = {"certificates": _certificates}
+
+
+# --- the timer's program --------------------------------------------------------------------------
+
+
+def main(arguments: list[str]) -> int:
+    """``renew [--force]``: 0 where all is well, 1 where something could not be renewed."""
+    if arguments[:1] != ["renew"] or arguments[1:] not in ([], ["--force"]):
+        sys.stderr.write("usage: python3 renew.pyz renew [--force]\n")
+        return 2
+    os.umask(0o022)
+
+    def say(words: str) -> None:
+        sys.stdout.write(words + "\n")
+        sys.stdout.flush()
+
+    children = runner.Children(lambda: False)
+    state = runner.StateFolder()
+    renewal = Renewal(children=children, say=say, is_forced="--force" in arguments)
+    try:
+        with Locked(state, patience_s=900.0, say=say):
+            return 1 if renewal.run() else 0
+    except (OrderError, runner.StepError) as error:
+        say(error.message)
+    except OSError as error:
+        say(f"{error.filename or runner.STATE}: {runner.os_words(error)}")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

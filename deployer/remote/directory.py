@@ -1,0 +1,199 @@
+"""What an ACME server says of itself, asked without certbot: its directory, its clock, its ARI.
+
+A CA that is down, unknown or not trusted is told in a second, in words, before anything is ordered.
+Sources: RFC 8555, section 7.1.1 (directory); RFC 9773 (renewal information).
+"""
+
+from __future__ import annotations
+
+import calendar
+import email.utils
+import json
+import socket
+import ssl
+import time
+import urllib.error
+import urllib.request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from deployer.remote.x509 import Certificate
+
+TIMEOUT_S = 15.0
+_MOST_BYTES = 1 << 20
+#: A clock that is more off than this makes certificates look too new or too old.
+CLOCK_TOLERANCE_S = 3600.0
+
+
+class DirectoryError(Exception):
+    """The CA gives no directory: `kind` and `words` are those of `certbot_words.Failure`."""
+
+    def __init__(self, kind: str, words: str) -> None:
+        super().__init__(words)
+        self.kind = kind
+        self.words = words
+
+
+class Directory:
+    """A CA's directory. `clock_off_s` is how far the clock here is ahead of the CA's."""
+
+    def __init__(self, document: dict[str, Any], clock_off_s: float) -> None:
+        self.document = document
+        self.clock_off_s = clock_off_s
+
+    @property
+    def profiles(self) -> dict[str, str]:
+        """The profiles that it offers, with their descriptions; empty where it knows none."""
+        meta = self.document.get("meta")
+        found = meta.get("profiles") if isinstance(meta, dict) else None
+        return dict(found) if isinstance(found, dict) else {}
+
+    @property
+    def needs_eab(self) -> bool:
+        """Whether accounts have to be bound to another one (RFC 8555, section 7.3.4)."""
+        meta = self.document.get("meta")
+        return isinstance(meta, dict) and meta.get("externalAccountRequired") is True
+
+    @property
+    def renewal_info(self) -> str:
+        """The URL of renewal information, or an empty text."""
+        return str(self.document.get("renewalInfo") or "")
+
+
+def read_directory(url: str, ca_bundle: str | None) -> Directory:
+    """The directory at `url`, over TLS that leads to `ca_bundle` or the system's roots.
+
+    Raises:
+        DirectoryError: there is none to be had, or the clock here is wrong.
+    """
+    try:
+        document, told = _get(url, ca_bundle)
+    except ssl.SSLCertVerificationError as error:
+        off_s = _clock_off_by(url)
+        if off_s is not None and abs(off_s) > CLOCK_TOLERANCE_S:
+            raise DirectoryError("clock", clock_words(off_s)) from None
+        hint = "is its root in the ca_bundle?" if ca_bundle else "a CA of your own needs ca_bundle."
+        why = error.verify_message or str(error)
+        raise DirectoryError("tls", f"the CA at {url} is not trusted: {why}; {hint}") from None
+    except ValueError:
+        raise DirectoryError(
+            "directory-down", f"{url} does not answer with an ACME directory"
+        ) from None
+    except OSError as error:
+        raise DirectoryError("directory-down", f"the CA at {url} {_why(error)}") from None
+    off_s = _clock_off(told)
+    if off_s is not None and abs(off_s) > CLOCK_TOLERANCE_S:
+        raise DirectoryError("clock", clock_words(off_s))
+    if "newOrder" not in document:
+        raise DirectoryError("directory-down", f"{url} does not answer with an ACME directory")
+    return Directory(document, off_s or 0.0)
+
+
+def clock_words(off_s: float) -> str:
+    """That the clock is wrong, and what to do."""
+    amount = abs(off_s)
+    size = f"{amount / 86400:.1f} days" if amount > 86400 else f"{amount / 3600:.1f} hours"
+    which = "ahead" if off_s > 0 else "behind"
+    return (
+        f"the host's clock is {size} {which} of the CA's, so certificates would look "
+        f"{'expired' if off_s > 0 else 'not valid yet'}; set it, and have it kept right: "
+        "timedatectl set-ntp true"
+    )
+
+
+class Window:
+    """When the CA would like a certificate to be renewed, in seconds since the epoch."""
+
+    def __init__(self, start: float, end: float, ask_again_at: float) -> None:
+        self.start = start
+        self.end = end
+        self.ask_again_at = ask_again_at
+
+
+def renewal_window(
+    directory: Directory, certificate: Certificate, ca_bundle: str | None
+) -> Window | None:
+    """The CA's suggestion for `certificate`, or `None` where it has none to give."""
+    if not directory.renewal_info or not certificate.ari_id:
+        return None
+    url = directory.renewal_info.rstrip("/") + "/" + certificate.ari_id
+    try:
+        document, headers = _get(url, ca_bundle)
+        suggested = document["suggestedWindow"]
+        start, end = _time(suggested["start"]), _time(suggested["end"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if end < start:
+        return None
+    try:
+        wait_s = min(max(float(headers.get("Retry-After", "")), 60.0), 86400.0)
+    except ValueError:
+        wait_s = 21600.0  # six hours, RFC 9773, section 4.3.3
+    return Window(start, end, time.time() + wait_s)
+
+
+def _get(url: str, ca_bundle: str | None) -> tuple[dict[str, Any], dict[str, str]]:
+    if not url.startswith("https://"):
+        raise ValueError("an ACME server is asked over https alone")
+    request = urllib.request.Request(url, headers={"User-Agent": "deployer"})  # noqa: S310
+    context = ssl.create_default_context(cafile=ca_bundle)
+    try:
+        with urllib.request.urlopen(  # noqa: S310 - the scheme is looked at above
+            request, timeout=TIMEOUT_S, context=context
+        ) as answer:
+            body = answer.read(_MOST_BYTES)
+            headers = {key.title(): value for key, value in answer.headers.items()}
+    except urllib.error.HTTPError as error:
+        raise OSError(f"answers with {error.code} {error.reason}") from None
+    except urllib.error.URLError as error:
+        if isinstance(error.reason, OSError):
+            raise error.reason from None
+        raise OSError(str(error.reason)) from None
+    document = json.loads(body)
+    if not isinstance(document, dict):
+        raise ValueError("not an object")
+    return document, headers
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, socket.timeout):
+        return f"has not answered within {TIMEOUT_S:g} s"
+    if isinstance(error, socket.gaierror):
+        return "cannot be found: its name does not resolve on the host"
+    if isinstance(error, ConnectionRefusedError):
+        return "cannot be reached: nothing listens there"
+    text = str(error.strerror or error)
+    return text if text.startswith("answers") else f"cannot be reached: {text}"
+
+
+def _clock_off(headers: dict[str, str]) -> float | None:
+    parsed = email.utils.parsedate_tz(headers.get("Date", ""))
+    return None if parsed is None else time.time() - email.utils.mktime_tz(parsed)
+
+
+def _clock_off_by(url: str) -> float | None:
+    """How far the clock is off by a server that is not trusted: only ever used to explain why."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    request = urllib.request.Request(url, method="HEAD")  # noqa: S310
+    try:
+        with urllib.request.urlopen(  # noqa: S310
+            request, timeout=TIMEOUT_S, context=context
+        ) as answer:
+            return _clock_off({"Date": answer.headers.get("Date", "")})
+    except (OSError, ValueError):
+        return None
+
+
+def _time(text: str) -> float:
+    """Seconds since the epoch of a time as RFC 3339 writes it."""
+    whole, zone = text[:19], text[19:]
+    seconds = calendar.timegm(time.strptime(whole.replace(" ", "T"), "%Y-%m-%dT%H:%M:%S"))
+    zone = zone.lstrip(".0123456789")
+    if zone in ("Z", "z", ""):
+        return float(seconds)
+    sign = -1 if zone[0] == "-" else 1
+    return float(seconds - sign * (int(zone[1:3]) * 3600 + int(zone[4:6]) * 60))

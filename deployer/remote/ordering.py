@@ -1,0 +1,257 @@
+"""One order of a certificate on this host: everything is looked at before the CA is asked.
+
+A public CA forgives few failed validations, so first comes what is free: the ledger, the CA's own
+directory, and whether a challenge would be answered, seen from outside.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+
+from deployer.remote import runner
+from deployer.remote.certbot_command import (
+    certbot_argv,
+    certbot_name,
+    eab_lines,
+    environment_for,
+)
+from deployer.remote.certbot_words import explain
+from deployer.remote.directory import Directory, DirectoryError, read_directory
+from deployer.remote.ledger import Ledger
+from deployer.remote.responder import PREFIX, PortTaken, Responder
+from deployer.remote.versions import FULLCHAIN, KEPT, PRIVKEY, Version, Versions, check_pair
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Json = dict[str, Any]
+
+CERTBOT_FOLDER = os.path.join(runner.STATE, "certbot")
+LOGS = "/var/log/deployer/certbot"
+LEDGER = os.path.join(KEPT, "ledger.jsonl")
+STAGING = {
+    "https://acme-v02.api.letsencrypt.org/directory": (
+        "https://acme-staging-v02.api.letsencrypt.org/directory"
+    )
+}
+ORDER_LIMIT_S = 600.0
+_LOG_TAIL_BYTES = 1 << 16
+
+
+class OrderError(runner.StepError):
+    """No certificate; `retry_at` is when it is worth another try, in seconds since the epoch."""
+
+    def __init__(self, message: str, output: str = "", retry_at: float | None = None) -> None:
+        super().__init__(message, output)
+        self.retry_at = retry_at
+
+
+class Order:
+    """An order for `settings`.
+
+    `say` is told what goes on; `reach`, where somebody can look from outside, gets names, a path
+    and the text that must be there, and raises `StepError` where it is not.
+    """
+
+    def __init__(
+        self,
+        settings: Json,
+        *,
+        children: runner.Children,
+        say: Callable[[str], None],
+        reach: Callable[[list[str], str, str], None] | None = None,
+        staging_first: bool = False,
+    ) -> None:
+        self._settings = settings
+        self._children = children
+        self._say = say
+        self._reach = reach
+        self._staging_first = staging_first
+        self._ledger = Ledger(LEDGER)
+        self._names = ", ".join(settings["names"])
+
+    def run(self) -> Version:
+        """The new version, kept but not in use yet.
+
+        Raises:
+            OrderError: there is none, and why.
+            Gone: the controller went away.
+        """
+        settings = self._settings
+        self._within_budget()
+        directory = self._directory(settings["directory"])
+        self._must_offer(directory)
+        if settings["challenge"] == "http-01":
+            self._must_be_reachable()
+        staging = STAGING.get(settings["directory"])
+        if self._staging_first and staging and not self._ledger.has_succeeded(staging):
+            self._rehearse(staging)
+        self._say(f"asking {self._ca} for a certificate for {self._names}")
+        self._order(settings)
+        return import_lineage(settings)
+
+    @property
+    def _ca(self) -> str:
+        words = {"letsencrypt": "Let's Encrypt", "letsencrypt-staging": "Let's Encrypt (staging)"}
+        return words.get(self._settings["issuer"], str(self._settings["directory"]))
+
+    # --- before the CA is asked -------------------------------------------------------------------
+
+    def _within_budget(self) -> None:
+        refusal = self._ledger.refusal(self._settings, now=time.time())
+        if refusal is not None:
+            raise OrderError(
+                f"no certificate for {self._names} was ordered: {refusal.why}",
+                retry_at=refusal.until,
+            )
+
+    def _directory(self, url: str) -> Directory:
+        try:
+            return read_directory(url, self._settings.get("ca_bundle"))
+        except DirectoryError as error:
+            raise OrderError(f"no certificate for {self._names} was ordered: {error}") from None
+
+    def _must_offer(self, directory: Directory) -> None:
+        profile = self._settings.get("profile")
+        if profile and profile not in directory.profiles:
+            known = ", ".join(sorted(directory.profiles)) or "no profiles at all"
+            raise OrderError(f"{self._ca} does not offer the profile {profile}; it has {known}")
+        if directory.needs_eab and not self._settings.get("eab") and not self._has_account():
+            raise OrderError(
+                f"{self._ca} serves only accounts that are bound to one of its customers: "
+                "give `eab: {kid: …, hmac_key: …}` beside its directory"
+            )
+
+    def _has_account(self) -> bool:
+        accounts = os.path.join(CERTBOT_FOLDER, "config", "accounts")
+        host = self._settings["directory"].partition("://")[2].partition("/")[0]
+        return host in runner.names_in(accounts)
+
+    def _must_be_reachable(self) -> None:
+        """Have someone outside ask each name for a word that only we know."""
+        token, word = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
+        port = self._settings["challenge_port"]
+        try:
+            with Responder(port, {token: word}):
+                if self._reach is None:
+                    return
+                self._say(f"looking from outside whether {self._names} would answer a challenge")
+                self._reach(list(self._settings["names"]), PREFIX + token, word)
+        except PortTaken as error:
+            holder = who_listens(port)
+            by = f" by {holder}" if holder else ""
+            raise OrderError(
+                f"challenges cannot be answered: {error}{by}; end that, or choose another "
+                "challenge_port in the variables of the certbot role"
+            ) from None
+
+    def _rehearse(self, staging: str) -> None:
+        """The first order of this host goes to the CA's test system, where failures are free."""
+        self._say("rehearsing with Let's Encrypt's staging first, where a failure costs nothing")
+        self._directory(staging)
+        rehearsal = {**self._settings, "directory": staging, "issuer": "letsencrypt-staging"}
+        self._order({**rehearsal, "profile": None}, dry_run=True)
+
+    # --- the order --------------------------------------------------------------------------------
+
+    def _order(self, settings: Json, *, dry_run: bool = False) -> None:
+        for folder in (os.path.dirname(LOGS), LOGS, CERTBOT_FOLDER):
+            if not os.path.isdir(folder):
+                os.mkdir(folder, 0o700)
+        about = {"directory": settings["directory"], "names": sorted(settings["names"])}
+        secrets_file = self._secrets_file(settings)
+        self._ledger.append("order", **about)
+        try:
+            code, output = self._children.run(
+                certbot_argv(
+                    settings,
+                    folder=CERTBOT_FOLDER,
+                    logs=LOGS,
+                    secrets_file=secrets_file,
+                    dry_run=dry_run,
+                ),
+                limit_s=ORDER_LIMIT_S,
+                environment=environment_for(settings),
+            )
+        except runner.StepError as error:
+            self._ledger.append("failed", failed_names=[], **about)
+            raise OrderError(f"no certificate for {self._names}: {error.message}") from None
+        finally:
+            if secrets_file:
+                runner.remove_tree(secrets_file)
+        if code == 0:
+            self._ledger.append("staging-ok" if dry_run else "issued", **about)
+            return
+        failure = explain(output, _log_tail(), settings=settings)
+        what = "rate-limited" if failure.kind == "rate-limited" else "failed"
+        self._ledger.append(
+            what, failed_names=failure.failed_names, not_before=failure.retry_at, **about
+        )
+        where = "the rehearsal with staging failed" if dry_run else "no certificate"
+        raise OrderError(f"{where} for {self._names}: {failure.words}", retry_at=failure.retry_at)
+
+    def _secrets_file(self, settings: Json) -> str | None:
+        text = eab_lines(settings)
+        if not text:
+            return None
+        path = os.path.join(CERTBOT_FOLDER, f"secrets-{os.getpid()}.ini")
+        runner.write_synced(path, text.encode())
+        return path
+
+
+def import_lineage(settings: Json) -> Version:
+    """Keep what certbot has got for `settings` as a version of ours.
+
+    Raises:
+        OrderError: it is no whole pair.
+    """
+    live = os.path.join(CERTBOT_FOLDER, "config", "live", certbot_name(settings))
+    try:
+        check_pair(live)
+        with open(os.path.join(live, FULLCHAIN), "rb") as file:
+            fullchain = file.read()
+        with open(os.path.join(live, PRIVKEY), "rb") as file:
+            privkey = file.read()
+    except (OSError, ValueError) as error:
+        raise OrderError(f"certbot has left no whole certificate in {live}: {error}") from None
+    about = {"directory": settings["directory"], "profile": settings.get("profile")}
+    return Versions(settings["domain"]).add(fullchain, privkey, {**about, "at": runner.now_text()})
+
+
+def kept_version(settings: Json, now: float) -> Version | None:
+    """A version that fits: also one that certbot got just before it, or we, were cut off."""
+    versions = Versions(settings["domain"])
+    found = versions.fitting(settings, now)
+    if found is None:
+        try:
+            import_lineage(settings)
+        except runner.StepError:
+            return None
+        found = versions.fitting(settings, now)
+    return found
+
+
+def _log_tail() -> str:
+    return runner.read_text(os.path.join(LOGS, "letsencrypt.log"))[-_LOG_TAIL_BYTES:]
+
+
+def who_listens(port: int) -> str:
+    """The program that listens on a TCP port of loopback, with its number; empty if unknown."""
+    inodes = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in runner.read_text(table).splitlines()[1:]:
+            fields = line.split()
+            if int(fields[1].rpartition(":")[2], 16) == port and fields[3] == "0A":
+                inodes.add(f"socket:[{fields[9]}]")
+    for pid in filter(str.isdigit, runner.names_in("/proc")):
+        for name in runner.names_in(f"/proc/{pid}/fd"):
+            try:
+                if os.readlink(f"/proc/{pid}/fd/{name}") in inodes:
+                    return f"{runner.read_text(f'/proc/{pid}/comm').strip()} (process {pid})"
+            except OSError:
+                continue
+    return ""

@@ -1,0 +1,267 @@
+"""Renewals on this host, for years and without a controller.
+
+Theory of operation
+===================
+
+Twice a day a timer of systemd starts `renew_due`. It takes the lock that applies take, so nothing
+else changes the host meanwhile, and waits where a commit is unconfirmed. Then, in order:
+
+1. What an interrupted renewal has left is brought to its end.
+2. For each certificate that is due, one is ordered and kept as a new version.
+3. The proxy is pointed to all new versions, its config is tested, and it is reloaded once.
+4. A TLS handshake on loopback must show each new serial number. Where it does not, or where the
+   test or the reload failed, the former version goes back, and the proxy is reloaded again.
+5. What came of it is noted for `deployer certs status`, and said in the log.
+
+A marker on the disk says, from before the first change in 3 to after the last in 4, which version
+was used before: a host that is cut off between them is brought to its end by the next run, two
+minutes after its boot. A certificate that was got and not served is tried again, not ordered again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from deployer.remote import runner
+from deployer.remote.directory import DirectoryError, read_directory, renewal_window
+from deployer.remote.ordering import Order, OrderError, kept_version
+from deployer.remote.served import wait_until_served
+from deployer.remote.versions import KEPT, Version, Versions, all_settings, due_at
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Json = dict[str, Any]
+
+MARKER = os.path.join(KEPT, "in-progress.json")
+LOCK_PATIENCE_S = 900.0
+
+
+class Renewal:
+    """One run. `say` is told what goes on, in sentences for the log and for people."""
+
+    def __init__(
+        self,
+        *,
+        children: runner.Children,
+        say: Callable[[str], None],
+        reach: Callable[[list[str], str, str], None] | None = None,
+        is_forced: bool = False,
+        staging_first: bool = False,
+    ) -> None:
+        self._children = children
+        self._say = say
+        self._reach = reach
+        self._is_forced = is_forced
+        self._staging_first = staging_first
+        self._failed: dict[str, str] = {}
+
+    def run(self) -> dict[str, str]:
+        """Renew what is due, or all where it is forced: domain → why it failed, of those that did.
+
+        The caller holds the lock.
+        """
+        self._finish_interrupted()
+        changed: list[tuple[Json, Version]] = []
+        for settings in all_settings():
+            try:
+                version = self._new_version(settings)
+            except runner.StepError as error:
+                self._note_failure(settings, error.message)
+                continue
+            if version is not None:
+                changed.append((settings, version))
+        if changed:
+            self._deploy(changed)
+        for settings in all_settings():
+            Versions(settings["domain"]).prune()
+        return self._failed
+
+    # --- 2. new versions --------------------------------------------------------------------------
+
+    def _new_version(self, settings: Json) -> Version | None:
+        """What the proxy should be pointed to, or `None` where all is as it should be."""
+        versions, now = Versions(settings["domain"]), time.time()
+        self._ask_window(settings, versions)
+        current = versions.current()
+        is_right = current is not None and current.is_for(settings)
+        if current is not None and is_right and not self._is_forced:
+            at = due_at(current.certificate, versions.state())
+            if now < at:
+                self._say(f"{settings['domain']}: not due before {_time(at)}")
+                return None
+        if not self._is_forced:
+            kept = kept_version(settings, now)
+            if kept is not None:
+                self._say(f"{settings['domain']}: a certificate is here already, {kept.serial}")
+                return kept
+        order = Order(
+            settings,
+            children=self._children,
+            say=lambda words: self._say(f"{settings['domain']}: {words}"),
+            reach=self._reach,
+            staging_first=self._staging_first,
+        )
+        return order.run()
+
+    def _ask_window(self, settings: Json, versions: Versions) -> None:
+        """Ask the CA when it would like the certificate to be renewed, as often as it allows."""
+        current, known = versions.current(), versions.state().get("ari") or {}
+        if not settings.get("ari") or current is None:
+            return
+        if known.get("serial") == current.serial and time.time() < known["ask_again_at"]:
+            return
+        bundle = settings.get("ca_bundle")
+        try:
+            directory = read_directory(settings["directory"], bundle)
+        except DirectoryError:
+            return  # the order says so, where one is due
+        window = renewal_window(directory, current.certificate, bundle)
+        if window is not None:
+            times = {"start": window.start, "end": window.end, "ask_again_at": window.ask_again_at}
+            versions.note(ari={"serial": current.serial, **times})
+
+    # --- 3. and 4. in use -------------------------------------------------------------------------
+
+    def _deploy(self, changed: list[tuple[Json, Version]], left: Json | None = None) -> None:
+        """Let the proxy use new versions; `left` is the marker of a run that was cut off here."""
+        former: Json = {}
+        for settings, version in changed:
+            before = Versions(settings["domain"]).current()
+            about = {"former": before.folder if before else None, "new": version.folder}
+            former[settings["domain"]] = (left or {}).get(settings["domain"], about)
+        runner.write_synced(MARKER, json.dumps(former).encode())
+        runner.sync_folder(KEPT)
+        for settings, version in changed:
+            Versions(settings["domain"]).use(version)
+        problem = self._reload(settings for settings, _ in changed)
+        for settings, version in changed:
+            domain = settings["domain"]
+            why = problem or wait_until_served(domain, version.serial)
+            if why:
+                self._note_failure(settings, f"the new certificate is not in use: {why}")
+            else:
+                words = f"{version.serial} is served, until {_time(version.certificate.not_after)}"
+                self._say(f"{domain}: {words}")
+                Versions(domain).note(last_attempt=attempt(ok=True, what="renewed", words=words))
+        self._put_back({name: former[name] for name in former if name in self._failed}, changed)
+        runner.remove_tree(MARKER)
+
+    def _reload(self, of: Any) -> str:
+        """Test and reload each proxy that reads the certificates; what went wrong, in words."""
+        for unit, test in sorted({(s["unit"], tuple(s["config_test"])) for s in of}):
+            handler = {
+                "name": f"reload {unit}",
+                "action": "reload",
+                "unit": unit,
+                "argv": [],
+                "config_test": list(test),
+                "because": [],
+            }
+            try:
+                systemd = runner.Systemd(self._children)
+                if not systemd.active(unit):
+                    return f"{unit} does not run"
+                code, output = self._children.run(list(test))
+                if code != 0:
+                    last = output.strip().splitlines()[-3:]
+                    return f"{' '.join(test)} refuses the configuration: {' '.join(last)}"
+                self._say(f"reloading {unit}")
+                runner.run_handler(self._children, handler)
+            except runner.StepError as error:
+                return f"{error.message} {error.output}".strip()
+        return ""
+
+    def _put_back(self, failed: Json, changed: list[tuple[Json, Version]]) -> None:
+        """Let the proxy read again what it read before, where the new one is not in use."""
+        if not failed:
+            return
+        for domain, about in failed.items():
+            if about["former"]:
+                Versions(domain).use(Version(about["former"]))
+        self._say(f"{', '.join(failed)}: the former certificate is in its place again")
+        problem = self._reload(s for s, _ in changed if s["domain"] in failed)
+        if problem:
+            self._say(f"and the proxy was not reloaded: {problem}")
+
+    # --- 1. what was interrupted ------------------------------------------------------------------
+
+    def _finish_interrupted(self) -> None:
+        left = runner.read_json(MARKER)
+        if left is None:
+            runner.remove_tree(MARKER)
+            return
+        self._say(f"a renewal was cut off: looking after {', '.join(left)}")
+        settings = {each["domain"]: each for each in all_settings()}
+        unfinished = []
+        for domain, about in left.items():
+            if domain in settings and os.path.isdir(about["new"]):
+                unfinished.append((settings[domain], Version(about["new"])))
+        if unfinished:
+            self._deploy(unfinished, left)
+        runner.remove_tree(MARKER)
+
+    # --- words ------------------------------------------------------------------------------------
+
+    def _note_failure(self, settings: Json, words: str) -> None:
+        domain = settings["domain"]
+        self._failed[domain] = words
+        self._say(f"{domain}: {words}")
+        Versions(domain).note(last_attempt=attempt(ok=False, what="failed", words=words))
+
+
+def attempt(*, ok: bool, what: str, words: str) -> Json:
+    return {"at": runner.now_text(), "ok": ok, "what": what, "words": words}
+
+
+def _time(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
+
+
+class Locked:
+    """The lock that applies take, while no commit is under way; a context manager.
+
+    `say` is told whom it waits for, once.
+    """
+
+    def __init__(self, state: runner.StateFolder, *, patience_s: float, say: Any) -> None:
+        self._state = state
+        self._patience_s = patience_s
+        self._say = say
+
+    def __enter__(self) -> None:
+        """Raises: OrderError: the host is not free within the time."""
+        deadline = time.monotonic() + self._patience_s
+        is_told = False
+        while True:
+            why = self._try()
+            if not why:
+                return
+            if time.monotonic() >= deadline:
+                raise OrderError(f"{why}; nothing was renewed, the next run tries again")
+            if not is_told:
+                self._say(f"waiting: {why}")
+                is_told = True
+            time.sleep(min(1.0, max(0.05, deadline - time.monotonic())))
+
+    def __exit__(self, *about: Any) -> None:
+        self._state.unlock()
+
+    def _try(self) -> str:
+        """Take the lock, or say why it cannot be had."""
+        try:
+            self._state.make()
+            self._state.lock({"who": "a renewal of certificates", "from": os.uname().nodename})
+        except runner.Refusal as refusal:
+            return str(refusal.reply["message"])
+        going = self._state.under_way()
+        if going is None:
+            return ""
+        self._state.unlock()
+        return "the commit {commit} of {who} from {from} is neither confirmed nor reverted".format(
+            **going
+        )

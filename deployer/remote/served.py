@@ -1,0 +1,62 @@
+"""What the proxy on this host really shows its clients, seen by a TLS handshake on loopback."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+import time
+
+from deployer.remote.x509 import Certificate, Unreadable
+
+_TIMEOUT_S = 5.0
+#: How long a proxy that has just been told to reload may still answer with its former workers.
+PATIENCE_S = 10.0
+
+
+class NotServed(Exception):  # noqa: N818 - a finding
+    """No TLS handshake came about; its text says why."""
+
+
+def served_certificate(domain: str, *, port: int = 443) -> Certificate:
+    """The certificate that a client who asks for `domain` gets here; it is not verified.
+
+    Raises:
+        NotServed: there is none to be had.
+    """
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        line = socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT_S)
+        with line, context.wrap_socket(line, server_hostname=_server_name(domain)) as tls:
+            return Certificate(tls.getpeercert(binary_form=True) or b"")
+    except ConnectionRefusedError:
+        raise NotServed(f"nothing listens on port {port}") from None
+    except socket.timeout:  # noqa: UP041 - not the same before Python 3.10
+        raise NotServed(f"no TLS handshake within {_TIMEOUT_S:g} s") from None
+    except (OSError, Unreadable) as error:
+        raise NotServed(f"the TLS handshake failed: {error}") from None
+
+
+def wait_until_served(domain: str, serial: str) -> str:
+    """Wait until the proxy shows the certificate `serial`; what it shows instead, or nothing."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            found = served_certificate(domain).serial
+            problem = "" if found == serial else f"the proxy still serves {found}"
+        except NotServed as error:
+            problem = str(error)
+        if not problem or time.monotonic() > deadline:
+            return problem
+        time.sleep(0.1)
+
+
+def _server_name(domain: str) -> str | None:
+    """What a client sends: some label for a wildcard, nothing for an address (RFC 6066)."""
+    try:
+        ipaddress.ip_address(domain)
+    except ValueError:
+        return domain.replace("*", "deployer-check", 1)
+    return None

@@ -1,0 +1,110 @@
+"""How one site's certificate stands: what lies on the disk, what is served, and what comes next."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from deployer.remote import runner
+from deployer.remote.served import NotServed, served_certificate
+from deployer.remote.versions import (
+    FULLCHAIN,
+    SERVED,
+    Versions,
+    due_at,
+    runner_time,
+    settings_of,
+)
+from deployer.remote.x509 import Certificate, Unreadable, certificates_in
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Json = dict[str, Any]
+
+TIMER = "deployer-renew.timer"
+
+
+def status_of(site: Json) -> Json:
+    """The status of a site's certificate; `site` has `domain`, `names`, `issuer` and `where`.
+
+    Times are as RFC 3339 writes them, `days_left` is a float.
+    """
+    domain, now = site["domain"], time.time()
+    versions = Versions(domain)
+    state = versions.state() if site["where"] == "host" else {}
+    certificate = _on_disk(domain)
+    served = _served(domain)
+    settings = settings_of(domain)
+    window = state.get("ari") or {}
+    is_ours = certificate is not None and window.get("serial") == certificate.serial
+    at = due_at(certificate, state) if certificate and site["where"] != "you" else None
+    current = versions.current()
+    return {
+        "domain": domain,
+        "names": list(certificate.names) if certificate else [],
+        "wanted_names": list(site["names"]),
+        "issuer": site["issuer"],
+        "where": site["where"],
+        "directory": current.about.get("directory") if current else None,
+        "wanted_directory": settings["directory"] if settings else None,
+        "certificate_issuer": certificate.issuer if certificate else None,
+        "serial": certificate.serial if certificate else None,
+        "key_type": certificate.key_type if certificate else None,
+        "not_before": runner_time(certificate.not_before) if certificate else None,
+        "not_after": runner_time(certificate.not_after) if certificate else None,
+        "days_left": round((certificate.not_after - now) / 86400, 3) if certificate else None,
+        "renewal_due_at": runner_time(at) if at is not None else None,
+        "ari": [runner_time(window["start"]), runner_time(window["end"])] if is_ours else None,
+        "last_attempt": state.get("last_attempt"),
+        "served": served,
+        "is_served": certificate is not None and served["serial"] == certificate.serial,
+        "is_late": at is not None and now > at,
+        "problem": "",
+        "next_run": _next_run() if site["where"] == "host" else None,
+    }
+
+
+def _on_disk(domain: str) -> Certificate | None:
+    """What the proxy is to read: a version of ours, or a file that an apply has put there."""
+    folder = os.path.join(SERVED, domain)
+    for path in (os.path.join(folder, "current", FULLCHAIN), os.path.join(folder, FULLCHAIN)):
+        try:
+            with open(path, "rb") as file:
+                return certificates_in(file.read())[0]
+        except (OSError, Unreadable):
+            continue
+    return None
+
+
+def _served(domain: str) -> Json:
+    try:
+        found = served_certificate(domain)
+    except NotServed as error:
+        nothing = dict.fromkeys(("serial", "not_after", "issuer"))
+        return {**nothing, "names": [], "error": str(error)}
+    return {
+        "serial": found.serial,
+        "not_after": runner_time(found.not_after),
+        "issuer": found.issuer,
+        "names": list(found.names),
+        "error": "",
+    }
+
+
+def _next_run() -> str | None:
+    """When the timer fires next; `None` where it does not run."""
+    children = runner.Children(lambda: False)
+    asked = "NextElapseUSecRealtime,ActiveState"
+    try:
+        argv = ["systemctl", "show", "-p", asked, TIMER]
+        _, output = children.run(argv, environment={"TZ": "UTC"})
+        shown = dict(line.partition("=")[::2] for line in output.splitlines())
+        if shown.get("ActiveState") != "active":
+            return None
+        text = shown.get("NextElapseUSecRealtime", "")
+        parsed = time.strptime(text, "%a %Y-%m-%d %H:%M:%S UTC")
+    except (runner.StepError, ValueError):
+        return None
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", parsed)

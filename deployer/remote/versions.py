@@ -1,0 +1,234 @@
+"""The versions of a certificate on this host, and the link that says which one the proxy reads.
+
+A version is a folder with a chain and its key, named by the certificate's serial number:
+
+    /var/lib/deployer/certificates/LINEAGE/versions/SERIAL/   fullchain.pem, privkey.pem, about.json
+    /etc/ssl/deployer/DOMAIN/current                          → one of them
+
+The proxy reads ``current/fullchain.pem`` and ``current/privkey.pem``, so a certificate and its key
+always change together, by one rename. Versions outlive a commit that
+is taken back: what a CA has issued is not ordered twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import time
+
+from deployer.remote import runner
+from deployer.remote.x509 import Certificate, Unreadable, certificates_in
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    Json = dict[str, Any]
+
+SETTINGS = os.path.join(runner.ETC, "deployer", "certificates")
+SERVED = os.path.join(runner.ETC, "ssl", "deployer")
+KEPT = os.path.join(runner.STATE, "certificates")
+
+FULLCHAIN, PRIVKEY = "fullchain.pem", "privkey.pem"
+_ABOUT = "about.json"
+#: How many versions are kept beside the one in use: the way back from a renewal needs one.
+_KEPT_VERSIONS = 4
+_SHORT_LIFETIME_S = 10 * 86400.0
+
+
+def lineage_of(domain: str) -> str:
+    """The name of a domain's files: a wildcard's star is a word in it."""
+    return domain.replace("*", "wildcard")
+
+
+def all_settings() -> Iterator[Json]:
+    """The settings of every certificate that this host keeps, by their domains' names."""
+    for name in sorted(runner.names_in(SETTINGS)):
+        if name.endswith(".json"):
+            settings = runner.read_json(os.path.join(SETTINGS, name))
+            if settings is not None:
+                yield settings
+
+
+def settings_of(domain: str) -> Json | None:
+    """The settings of one certificate, or `None` where this host keeps none for the domain."""
+    return runner.read_json(os.path.join(SETTINGS, lineage_of(domain) + ".json"))
+
+
+class Version:
+    """One certificate with its key, in `folder`; `about` says for what it was ordered."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        with open(os.path.join(folder, FULLCHAIN), "rb") as file:
+            self.fullchain = file.read()
+        self.certificate: Certificate = certificates_in(self.fullchain)[0]
+        self.about: Json = runner.read_json(os.path.join(folder, _ABOUT)) or {}
+
+    @property
+    def serial(self) -> str:
+        return self.certificate.serial
+
+    def is_for(self, settings: Json) -> bool:
+        """Whether it is what `settings` ask for, whenever it ends: names, CA, key, profile.
+
+        A certificate of another CA, a staging one above all, is never taken for it.
+        """
+        return (
+            set(self.certificate.names) == {name.lower() for name in settings["names"]}
+            and self.about.get("directory") == settings["directory"]
+            and self.certificate.key_type == settings["key_type"]
+            and self.about.get("profile") == settings.get("profile")
+        )
+
+    def attributes(self, state: Json, now: float) -> Json:
+        """What a probe says of it."""
+        return {
+            "names": sorted(self.certificate.names),
+            "directory": self.about.get("directory"),
+            "key_type": self.certificate.key_type,
+            "profile": self.about.get("profile"),
+            "serial": self.serial,
+            "not_after": runner_time(self.certificate.not_after),
+            "due": due_at(self.certificate, state) <= now,
+        }
+
+
+def runner_time(seconds: float) -> str:
+    """A time as RFC 3339 writes it, in UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def due_at(certificate: Certificate, state: Json) -> float:
+    """When it is to be renewed: in the CA's own window where that is known, else by its lifetime.
+
+    A third of the lifetime is left then, or half of one under ten days: what certbot does from 4.0
+    on. Where in the window is left to chance, but the same at every look (RFC 9773, section 4.2).
+    """
+    window = state.get("ari") or {}
+    if window.get("serial") == certificate.serial:
+        share = int(certificate.serial[-4:] or "0", 16) / 0xFFFF
+        asked: float = window["start"] + share * (window["end"] - window["start"])
+        return min(asked, certificate.not_after)
+    part = 2 if certificate.lifetime_s < _SHORT_LIFETIME_S else 3
+    return certificate.not_after - certificate.lifetime_s / part
+
+
+class Versions:
+    """The versions of one domain's certificate."""
+
+    def __init__(self, domain: str) -> None:
+        self.domain = domain
+        self.folder = os.path.join(KEPT, lineage_of(domain))
+        self._versions = os.path.join(self.folder, "versions")
+        self.served = os.path.join(SERVED, domain)
+        self.link = os.path.join(self.served, "current")
+
+    # --- what is there ----------------------------------------------------------------------------
+
+    def current(self) -> Version | None:
+        """The version that the proxy is to read."""
+        try:
+            return Version(os.path.realpath(self.link)) if os.path.islink(self.link) else None
+        except (OSError, Unreadable):
+            return None
+
+    def all(self) -> list[Version]:
+        """Every version that can be read, the latest first."""
+        found = []
+        for name in runner.names_in(self._versions):
+            try:
+                found.append(Version(os.path.join(self._versions, name)))
+            except (OSError, Unreadable):
+                continue
+        found.sort(key=lambda each: (each.certificate.not_before, each.serial), reverse=True)
+        return found
+
+    def fitting(self, settings: Json, now: float) -> Version | None:
+        """One that is what `settings` ask for, and is not due to be renewed."""
+        state = self.state()
+        for version in self.all():
+            begins = version.certificate.not_before
+            if version.is_for(settings) and begins <= now < due_at(version.certificate, state):
+                return version
+        return None
+
+    # --- what is done -----------------------------------------------------------------------------
+
+    def add(self, fullchain: bytes, privkey: bytes, about: Json) -> Version:
+        """Keep a new version; what is no pair is refused.
+
+        Raises:
+            StepError: the key is not the certificate's.
+        """
+        certificate = certificates_in(fullchain)[0]
+        folder = os.path.join(self._versions, certificate.serial)
+        if os.path.isdir(folder):
+            return Version(folder)  # it may be in use: it stays as it is
+        unfinished = folder + ".new"
+        self._make_folders()
+        runner.remove_tree(unfinished)
+        os.mkdir(unfinished, 0o700)
+        runner.write_synced(os.path.join(unfinished, FULLCHAIN), fullchain)
+        runner.write_synced(os.path.join(unfinished, PRIVKEY), privkey)
+        runner.write_synced(os.path.join(unfinished, _ABOUT), json.dumps(about).encode())
+        try:
+            check_pair(unfinished)
+        except ValueError as error:
+            runner.remove_tree(unfinished)
+            raise runner.StepError(f"the new certificate cannot be used: {error}") from None
+        runner.sync_folder(unfinished)
+        os.rename(unfinished, folder)
+        runner.sync_folder(self._versions)
+        return Version(folder)
+
+    def use(self, version: Version) -> None:
+        """Let the proxy read `version` from its next reload on."""
+        for folder in (os.path.dirname(self.served), self.served):
+            if not os.path.isdir(folder):
+                os.makedirs(folder, 0o755)
+                os.chmod(folder, 0o755)  # noqa: S103 - names of certificates are no secret
+        runner.replace_link(self.link, version.folder)
+
+    def prune(self) -> None:
+        """Remove old versions, but never the one in use."""
+        current = os.path.realpath(self.link)
+        others = [version.folder for version in self.all() if version.folder != current]
+        for folder in others[_KEPT_VERSIONS:]:
+            runner.remove_tree(folder)
+
+    def _make_folders(self) -> None:
+        for folder in (runner.STATE, KEPT, self.folder, self._versions):
+            if not os.path.isdir(folder):
+                os.mkdir(folder, 0o700)
+
+    # --- what became of it ------------------------------------------------------------------------
+
+    def state(self) -> Json:
+        """The last attempt and the CA's window, as noted."""
+        return runner.read_json(os.path.join(self.folder, "state.json")) or {}
+
+    def note(self, **details: Any) -> None:
+        """Note what has happened, beside what was noted before."""
+        self._make_folders()
+        state = {**self.state(), **details}
+        runner.write_synced(os.path.join(self.folder, "state.json"), json.dumps(state).encode())
+
+
+def check_pair(folder: str) -> None:
+    """Raises: ValueError: the chain and the key in `folder` do not belong together."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(
+            os.path.join(folder, FULLCHAIN),
+            os.path.join(folder, PRIVKEY),
+            password=lambda: "",  # a question on a terminal that is not there would wait for ever
+        )
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise ValueError("the key is another certificate's") from None
+        raise ValueError(f"OpenSSL refuses it: {error.reason or error}") from None
+    except OSError as error:
+        raise ValueError(runner.os_words(error)) from None

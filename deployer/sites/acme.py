@@ -1,0 +1,239 @@
+"""ACME certificates as values for the certbot role, and the stages in which a site comes about.
+
+The chicken and the egg: a proxy does not start with a certificate that is not there, and a CA gives
+none before the proxy answers its challenge. So a site without any certificate comes in stages of
+one commit: port 80 with the challenge route, the certificate, the whole site. A site that was
+served in plain text goes on being so meanwhile.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from deployer.errors import SourceError
+from deployer.model import Attributes, Site
+from deployer.resources.service import CONFIG_TESTS
+from deployer.sites.certificates import is_acme
+
+#: Where every proxy passes challenges to; something listens there while one runs.
+CHALLENGE_PORT = 8402
+SETTINGS_FOLDER = "/etc/deployer/certificates"
+DIRECTORIES = {
+    "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
+    "letsencrypt-staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
+}
+_UNITS = {"nginx": "nginx", "apache": "apache2", "haproxy": "haproxy"}
+#: From which version on certbot knows what is asked for: its changelog.
+_NEEDS = {"addresses": "5.4", "ari": "4.1", "profile": "4.1"}
+PYPI_CERTBOT = "/opt/deployer/certbot/bin/certbot"
+PACKAGED_CERTBOT = "/usr/bin/certbot"
+
+Stage = Literal["challenge", "former", "whole", "later"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificatesOnHost:
+    """What a host says of its certificates before a plan is made.
+
+    `in_use` has an entry for each domain that has any certificate at all; its `attributes` are
+    `None` for one that an ACME issuer has not given. `others_use_certbot`: certbot's own folder has
+    certificates that are not ours.
+    """
+
+    in_use: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    former_sites: tuple[Site, ...] = ()
+    others_use_certbot: bool = False
+
+    def chain(self, domain: str) -> bytes:
+        """The PEM of what is in use for `domain`; empty where there is none."""
+        return str(self.in_use.get(domain, {}).get("chain", "")).encode()
+
+    def attributes(self, domain: str) -> Attributes | None:
+        """What is in use for `domain` from an ACME issuer."""
+        found: Attributes | None = self.in_use.get(domain, {}).get("attributes")
+        return found
+
+
+def directory_of(site: Site) -> str:
+    """The URL of the site's ACME directory."""
+    return DIRECTORIES.get(site.tls.issuer, site.tls.issuer)
+
+
+def lineage_of(domain: str) -> str:
+    """The name of a domain's files: a wildcard's star is a word in it."""
+    return domain.replace("*", "wildcard")
+
+
+def stage_of(site: Site, on_host: CertificatesOnHost) -> Stage:
+    """What of a site can be served before its certificate is there.
+
+    ``whole`` where the proxy has a certificate for it already, whichever.
+    """
+    if not is_acme(site) or on_host.attributes(site.domain) is not None:
+        return "whole"
+    if former_site(site, on_host) is not None:
+        return "former"
+    return "challenge" if site.tls.challenge == "http-01" else "later"
+
+
+def former_site(site: Site, on_host: CertificatesOnHost) -> Site | None:
+    """The site as the host serves it now, if it does."""
+    for former in on_host.former_sites:
+        is_servable = not is_acme(former) or on_host.attributes(former.domain) is not None
+        if former.domain == site.domain and former.proxy == site.proxy and is_servable:
+            return former
+    return None
+
+
+def before_certificates(sites: Sequence[Site], on_host: CertificatesOnHost) -> list[Site]:
+    """The sites that are served, as they are, until the certificates are there."""
+    found = []
+    for site in sites:
+        stage = stage_of(site, on_host)
+        former = former_site(site, on_host) if stage == "former" else None
+        if stage == "whole":
+            found.append(site)
+        elif former is not None:
+            names = {*former.names}
+            more = tuple(name for name in site.names if name not in names)
+            found.append(replace(former, aliases=(*former.aliases, *more)))
+    return found
+
+
+def settings_of(site: Site, *, certbot: str) -> dict[str, Any]:
+    """How the host orders and renews the site's certificate: `deployer/remote/renewal.py`."""
+    tls, lineage = site.tls, lineage_of(site.domain)
+    dns = None
+    if tls.dns is not None:
+        path = f"{SETTINGS_FOLDER}/{lineage}.dns.ini" if tls.dns.credentials else None
+        dns = {
+            "plugin": tls.dns.plugin,
+            "credentials": path,
+            "propagation_s": tls.dns.propagation_s,
+        }
+    unit = _UNITS[site.proxy]
+    return {
+        "domain": site.domain,
+        "names": list(site.names),
+        "issuer": tls.issuer if tls.issuer in DIRECTORIES else "acme",
+        "where": tls.certbot,
+        "directory": directory_of(site),
+        "ca_bundle": f"{SETTINGS_FOLDER}/{lineage}.ca.pem" if tls.ca_bundle else None,
+        "email": tls.email,
+        "eab": {"kid": tls.eab.kid, "hmac_key": tls.eab.hmac_key} if tls.eab else None,
+        "key_type": tls.key_type,
+        "profile": tls.profile,
+        "ari": tls.ari,
+        "challenge": tls.challenge,
+        "dns": dns,
+        "certbot": [certbot],
+        "limits": tls.limits,
+        "challenge_port": CHALLENGE_PORT,
+        "unit": unit,
+        "config_test": list(CONFIG_TESTS[unit]),
+    }
+
+
+def certbot_vars(
+    sites: Sequence[Site],
+    *,
+    packages: Mapping[str, Mapping[str, str | None]],
+    on_host: CertificatesOnHost,
+    program: bytes,
+    staging_first: bool,
+) -> dict[str, Any]:
+    """The variables of the certbot role.
+
+    Raises:
+        SourceError: a file that a site names cannot be read.
+    """
+    own = [site for site in sites if site.tls.certbot == "host"]
+    reason = _why_newer(own, packages)
+    certbot = PYPI_CERTBOT if reason else PACKAGED_CERTBOT
+    plugins = sorted({site.tls.dns.plugin for site in own if site.tls.dns})
+    return {
+        "certbot_runs_here": bool(own),
+        "certbot_newer_because": reason,
+        "certbot_plugins": plugins,
+        "certbot_requirements": [
+            f"certbot>={_newest_need(own)}",
+            *(f"certbot-dns-{plugin}" for plugin in plugins),
+        ],
+        "certbot_others_use_it": on_host.others_use_certbot,
+        "certbot_program": program,
+        "certbot_certificates": [
+            {
+                "domain": site.domain,
+                "lineage": lineage_of(site.domain),
+                "names": sorted(site.names),
+                "directory": directory_of(site),
+                "key_type": site.tls.key_type,
+                "profile": site.tls.profile,
+                "staging_first": staging_first and site.tls.issuer == "letsencrypt",
+                "settings": json.dumps(settings_of(site, certbot=certbot), indent=2) + "\n",
+                "is_secret": site.tls.eab is not None,
+                "ca_bundle": _text_of(site, site.tls.ca_bundle),
+                "dns_credentials": _text_of(
+                    site, site.tls.dns.credentials if site.tls.dns else None
+                ),
+            }
+            for site in sites
+        ],
+    }
+
+
+def _text_of(site: Site, path: str | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise SourceError(f"cannot read {path}: {why}", source=site.source) from error
+
+
+def _needs(site: Site) -> list[str]:
+    found = ["profile"] if site.tls.profile else []
+    found += ["ari"] if site.tls.ari else []
+    return found + (["addresses"] if any(map(_is_address, site.names)) else [])
+
+
+def _newest_need(sites: Sequence[Site]) -> str:
+    wanted = [_NEEDS[need] for site in sites for need in _needs(site)]
+    return max(wanted, key=_numbers, default="4.1")
+
+
+def _why_newer(sites: Sequence[Site], packages: Mapping[str, Mapping[str, str | None]]) -> str:
+    """Why the distribution's certbot will not do, in words; empty where it will."""
+    about = packages.get("certbot", {})
+    found = re.match(r"(?:\d+:)?([0-9.]+)", about.get("installed") or about.get("candidate") or "0")
+    version = found[1] if found else "0"
+    for site in sites:
+        for need in _needs(site):
+            if _numbers(version) < _numbers(_NEEDS[need]):
+                words = {
+                    "profile": f"profile: {site.tls.profile}",
+                    "ari": "ari: true",
+                    "addresses": "a certificate for an address",
+                }[need]
+                has = f"the package is {version}" if version != "0" else "there is no package"
+                return f"{words} needs certbot {_NEEDS[need]}, and {has}"
+    return ""
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
