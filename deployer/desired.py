@@ -110,12 +110,13 @@ def with_chains(desired: DesiredState, on_host: CertificatesOnHost | None) -> De
     Those of Let's Encrypt must lead to a root of this system. Of any other issuer the host has been
     given the chain by the issuer itself, and whether its clients trust that is theirs to say.
     """
+    from deployer.sites import acme
     from deployer.sites.certificates import is_acme
 
     if on_host is None:
         return desired
     chains: dict[str, bytes | None] = {
-        site.domain: on_host.chain(site.domain) or None
+        site.domain: on_host.chain(site.domain, more=acme.ca_bundle_of(site)) or None
         for site in desired.sites
         if is_acme(site) and site.tls.issuer != "letsencrypt"
     }

@@ -153,6 +153,14 @@ class Settling:
         return HostReport(host=self._contact.host.name, state="stranded", message=message)
 
 
+def _certificates(reply: Mapping[str, Any]) -> str:
+    """The certificates that were issued for the commit, which no revert gives up."""
+    kept: list[str] = reply.get("certificates_kept") or []
+    if not kept:
+        return ""
+    return f"\nKept, for the next apply: the new certificate of {'; '.join(kept)}."
+
+
 def after_revert(contact: Contact, reply: Mapping[str, Any], *, why: str) -> HostReport:
     """What a reply to ``revert`` means: back, back but for what someone has changed, or neither."""
     host = contact.host.name
@@ -170,5 +178,5 @@ def after_revert(contact: Contact, reply: Mapping[str, Any], *, why: str) -> Hos
             " is left to be done."
         )
         return HostReport(host=host, state="stranded", message=words, kept=kept)
-    message = f"{why}; the host is back in its former state"
+    message = f"{why}; the host is back in its former state{_certificates(reply)}"
     return HostReport(host=host, state="reverted", message=message)

@@ -117,7 +117,7 @@ class CertificateKind:
 
 
 def _teller(session: runner.Runner) -> Callable[[str], None]:
-    return lambda words: session.event("output", text=words + "\n")
+    return lambda words: session.event("said", text=words)
 
 
 def _reach(session: runner.Runner) -> Callable[[list[str], str, str], None]:

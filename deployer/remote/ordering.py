@@ -145,8 +145,8 @@ class Order:
             holder = who_listens(port)
             by = f" by {holder}" if holder else ""
             raise OrderError(
-                f"challenges cannot be answered: {error}{by}; end that, or choose another "
-                "challenge_port in the variables of the certbot role"
+                f"challenges cannot be answered: {error}{by}, and certbot answers there: end that, "
+                "or let it listen elsewhere"
             ) from None
 
     def _rehearse(self, staging: str) -> None:

@@ -1501,6 +1501,7 @@ def started_at(pid: int) -> int:
 JOURNAL_EVENTS = (
     "begin",
     "intent",
+    "kept-for-good",
     "done",
     "handler",
     "handled",

@@ -57,6 +57,8 @@ class TerminalReport:
             self._show_doing()
 
     def step(self, host: str, event: Mapping[str, Any]) -> None:
+        if event["event"] == "said":
+            self._host_line(host, event["text"], "note")
         if event["event"] != "step":
             return
         kind, _, name = event["resource_id"].partition(":")

@@ -34,6 +34,8 @@ _NEEDS = {"addresses": "5.4", "ari": "4.1", "profile": "4.1"}
 PYPI_CERTBOT = "/opt/deployer/certbot/bin/certbot"
 PACKAGED_CERTBOT = "/usr/bin/certbot"
 
+_END = "-----END CERTIFICATE-----\n"
+
 Stage = Literal["challenge", "former", "whole", "later"]
 
 
@@ -50,9 +52,14 @@ class CertificatesOnHost:
     former_sites: tuple[Site, ...] = ()
     others_use_certbot: bool = False
 
-    def chain(self, domain: str) -> bytes:
-        """The PEM of what is in use for `domain`; empty where there is none."""
-        return str(self.in_use.get(domain, {}).get("chain", "")).encode()
+    def chain(self, domain: str, *, more: str) -> bytes:
+        """The PEM of those that have signed what is in use for `domain`, and `more` of them.
+
+        Empty where there is nothing in use.
+        """
+        chain = str(self.in_use.get(domain, {}).get("chain", ""))
+        _, end, issuers = chain.partition(_END)
+        return (f"{issuers.strip()}\n{more}" if (issuers + more).strip() else chain + end).encode()
 
     def attributes(self, domain: str) -> Attributes | None:
         """What is in use for `domain` from an ACME issuer."""
@@ -63,6 +70,15 @@ class CertificatesOnHost:
 def directory_of(site: Site) -> str:
     """The URL of the site's ACME directory."""
     return DIRECTORIES.get(site.tls.issuer, site.tls.issuer)
+
+
+def ca_bundle_of(site: Site) -> str:
+    """The roots that the site names for its issuer; empty where it names none.
+
+    Raises:
+        SourceError: the file cannot be read.
+    """
+    return _text_of(site, site.tls.ca_bundle) or ""
 
 
 def lineage_of(domain: str) -> str:

@@ -30,6 +30,8 @@ def client_context(*, roots_pem: bytes | None = None, verified: bool) -> ssl.SSL
     else:
         try:
             context.load_verify_locations(cadata=roots_pem.decode("ascii"))
+            # An intermediate that is trusted is the end of the chain, as in a client's own store.
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         except (ssl.SSLError, ValueError) as error:
             words = "cannot be judged: the issuer's root certificate is not readable as PEM"
             raise Trouble("tls-roots", words, evidence=str(error)) from error
