@@ -22,7 +22,7 @@ unit: setup
 	$(PYTEST) tests/unit
 
 integration: machine setup
-	@bash tests/machine.sh nginx
+	@bash tests/machine.sh nginx pebble
 	$(PYTEST) tests/integration
 
 # Commits interrupted at every step, and at random; tests/crash/interrupt.py does more of the latter.

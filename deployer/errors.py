@@ -8,6 +8,7 @@ what state things are in now, and what to do next. Only the command line prints 
     │   ├── SourceError             1  one place in a file: file:line:column, the line shown
     │   ├── SourceErrors            1  several of them, found in one go
     │   └── LabError                1  a rehearsal host could not be made
+    ├── CertificateError            3  a CA gave no certificate; hosts are as they were
     └── HostError                   3  a host's own trouble; the host is as it was
         ├── UnreachableError        5  no connection, no login, or a host that fell silent
         │   ├── HostKeyError        5  the host's key is unknown or has changed
@@ -98,6 +99,40 @@ class SourceErrors(UsageError):  # noqa: N818 - the plural of SourceError
 
 class LabError(UsageError):
     """A rehearsal host could not be made or reached."""
+
+
+class CertificateError(DeployerError):
+    """A CA gave no certificate for `names`; what the hosts serve is what they served before.
+
+    `why` is the CA's or certbot's word for it, `kind` its class for programs. `failed_names` are
+    those that it could not validate; `retry_at` is when another try is worth while, in seconds
+    since the epoch.
+    """
+
+    exit_code = EXIT_REVERTED
+
+    def __init__(
+        self,
+        why: str,
+        *,
+        names: Iterable[str],
+        kind: str = "unknown",
+        failed_names: Iterable[str] = (),
+        retry_at: float | None = None,
+        hint: str = "",
+    ) -> None:
+        self.names = tuple(names)
+        self.failed_names = tuple(failed_names)
+        super().__init__(why, self.names)
+        self.why = why
+        self.kind = kind
+        self.retry_at = retry_at
+        self.hint = hint
+
+    def __str__(self) -> str:
+        hint = f"\n{self.hint}" if self.hint else ""
+        names = ", ".join(self.names)
+        return f"no certificate for {names}: {self.why}\nThe hosts serve what they served.{hint}"
 
 
 class HostError(DeployerError):

@@ -1,0 +1,236 @@
+"""Certificates for one run of deployer: each is ordered once, whoever asks for it and how often.
+
+Hosts of a site are worked on by threads of their own, and each of them asks. The first one orders;
+the others wait and get what it got, also where that is an error: what a CA has refused is not
+asked for again in the same run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deployer.acme.answers import Answer
+from deployer.acme.order import ORDER_LIMIT_S, order, rehearse
+from deployer.acme.store import CertificateStore, IssuedCertificate, Settings, lineage_of
+from deployer.errors import CertificateError, UsageError
+
+if TYPE_CHECKING:
+    from deployer.remote.ledger import Ledger
+
+_LOOK_EVERY_S = 0.1
+#: Where a first order is tried without cost.
+STAGING = {
+    "https://acme-v02.api.letsencrypt.org/directory": (
+        "https://acme-staging-v02.api.letsencrypt.org/directory"
+    )
+}
+
+
+class Issuer:
+    """Obtains certificates into `folder`; safe to use from several threads and processes.
+
+    Args:
+        folder: ``.deployer/certbot`` beside the playbook; made with mode 0700.
+        log: is told what goes on, a line at a time.
+        cancel: ends what is in progress when it is set.
+        limit_s: for one order, and for waiting for another process's.
+        staging_first: the first order of Let's Encrypt in this folder is rehearsed with its
+            staging system, where a failure costs nothing.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        log: Callable[[str], None],
+        cancel: threading.Event | None = None,
+        limit_s: float = ORDER_LIMIT_S,
+        staging_first: bool = False,
+    ) -> None:
+        self._folder = folder
+        self._store = CertificateStore(folder)
+        self._log = log
+        self._cancel = cancel or threading.Event()
+        self._limit_s = limit_s
+        self._staging_first = staging_first
+        self._lock = threading.Lock()
+        self._asked: dict[str, Future[IssuedCertificate]] = {}
+
+    def kept(self, settings: Settings) -> IssuedCertificate | None:
+        """What a plan can count on: a certificate that fits and is here; nothing is ordered.
+
+        Raises:
+            UsageError: the folder cannot be used.
+        """
+        return self._store.fitting(settings, time.time())
+
+    def obtain(
+        self, settings: Settings, *, answer: Answer, is_forced: bool = False
+    ) -> IssuedCertificate:
+        """A certificate that fits `settings`: the one that is here, or else a new one.
+
+        Args:
+            answer: has all hosts of the site answer a challenge; see `order`.
+            is_forced: order even where one is here that fits.
+
+        Raises:
+            CertificateError: there is none, and why.
+            UsageError: the folder cannot be used, or certbot has no such DNS plugin.
+        """
+        name = lineage_of(settings)
+        with self._lock:
+            result = self._asked.get(name)
+            is_first = result is None
+            if result is None:
+                result = self._asked[name] = Future()
+        if is_first:
+            try:
+                result.set_result(self._obtain(settings, answer, is_forced=is_forced))
+            except BaseException as error:
+                result.set_exception(error)
+        while True:
+            with contextlib.suppress(TimeoutError):
+                return result.result(_LOOK_EVERY_S)
+            if self._cancel.is_set() and not result.done():
+                raise _cancelled(settings)
+
+    def _obtain(self, settings: Settings, answer: Answer, *, is_forced: bool) -> IssuedCertificate:
+        if not is_forced and (found := self.kept(settings)) is not None:
+            return found
+        before = self._store.newest(settings)
+        self._store.make()
+        with self._turn(settings):
+            found = self._store.newest(settings)
+            # Another process may have ordered it while we waited for our turn.
+            is_new = found is not None and (before is None or found.serial != before.serial)
+            is_enough = found is not None and (is_new or not is_forced)
+            if found is not None and is_enough and found.fits(settings, time.time()):
+                return found
+            return self._order(settings, answer)
+
+    def _order(self, settings: Settings, answer: Answer) -> IssuedCertificate:
+        """Order within the CA's limits, and write down what came of it."""
+        staging = STAGING.get(settings["directory"])
+        self._must_be_within_budget(settings)
+        if self._staging_first and staging and not self._has_succeeded(settings, staging):
+            self._log("rehearsing with Let's Encrypt's staging, where a failure costs nothing")
+            names = {"directory": staging, "issuer": "letsencrypt-staging", "profile": None}
+            trial = {**settings, **names}
+            with self._noted(trial, success="staging-ok"):
+                rehearse(
+                    trial,
+                    folder=self._folder,
+                    answer=answer,
+                    log=self._log,
+                    cancel=self._cancel,
+                    limit_s=self._limit_s,
+                )
+        with self._noted(settings, success="issued"):
+            return order(
+                settings,
+                folder=self._folder,
+                answer=answer,
+                log=self._log,
+                cancel=self._cancel,
+                limit_s=self._limit_s,
+            )
+
+    # --- the ledger -------------------------------------------------------------------------------
+
+    def _ledger(self) -> Ledger:
+        from deployer.remote.ledger import Ledger
+
+        return Ledger(str(self._folder / "ledger.jsonl"))
+
+    def _has_succeeded(self, settings: Settings, staging: str) -> bool:
+        ledger = self._ledger()
+        return ledger.has_succeeded(settings["directory"]) or ledger.has_succeeded(staging)
+
+    def _must_be_within_budget(self, settings: Settings) -> None:
+        refusal = self._ledger().refusal(dict(settings), now=time.time())
+        if refusal is not None:
+            raise CertificateError(
+                f"none was ordered: {refusal.why}",
+                names=settings["names"],
+                kind="rate-limited",
+                retry_at=refusal.until,
+            )
+
+    @contextlib.contextmanager
+    def _noted(self, settings: Settings, *, success: str) -> Iterator[None]:
+        """An order: on the disk before it is made, and what came of it after."""
+        self._append("order", settings)
+        try:
+            yield
+        except CertificateError as error:
+            what = "rate-limited" if error.kind == "rate-limited" else "failed"
+            details = {"failed_names": error.failed_names, "not_before": error.retry_at}
+            self._append(what, settings, **details)
+            raise
+        except BaseException:
+            self._append("failed", settings)
+            raise
+        self._append(success, settings)
+
+    def _append(self, what: str, settings: Settings, **details: Any) -> None:
+        names = sorted(settings["names"])
+        try:
+            self._ledger().append(what, directory=settings["directory"], names=names, **details)
+        except OSError as error:
+            raise UsageError(
+                f"cannot write {self._folder / 'ledger.jsonl'}: {error.strerror or error}; "
+                "no host was changed",
+                hint="Without it the limits of the CA could be run into.",
+            ) from error
+
+    # --- one order at a time ----------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _turn(self, settings: Settings) -> Iterator[None]:
+        """certbot allows one of itself in a folder; others, of any process, wait for it here."""
+        path = self._folder / "order.lock"
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise UsageError(
+                f"cannot use {path}: {error.strerror or error}; no host was touched"
+            ) from error
+        try:
+            self._wait_for(lock, settings)
+            yield
+        finally:
+            os.close(lock)
+
+    def _wait_for(self, lock: int, settings: Settings) -> None:
+        deadline = time.monotonic() + self._limit_s
+        is_told = False
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not is_told:
+                    self._log("waiting for another order from here to end")
+                    is_told = True
+            else:
+                return
+            if self._cancel.wait(_LOOK_EVERY_S):
+                raise _cancelled(settings)
+            if time.monotonic() > deadline:
+                raise CertificateError(
+                    f"other orders have kept {self._folder} busy for {self._limit_s:g} s",
+                    names=settings["names"],
+                    kind="lock",
+                    hint="Wait until the other deployer has ended, then try again.",
+                )
+
+
+def _cancelled(settings: Settings) -> CertificateError:
+    return CertificateError("the order was cancelled", names=settings["names"], kind="cancelled")

@@ -1,0 +1,234 @@
+"""What ACME has issued to this controller, kept for as long as it fits what a site asks for.
+
+The folder holds, for each way in which a certificate was asked for, one file with the key and the
+chain, so that the two can never be a mixture of an old and a new one, and certbot's own folders:
+
+    DOMAIN-DIGEST.pem             `DIGEST` stands for the CA's directory, the profile, key and names
+    config/ work/ logs/           certbot's; config/live/DOMAIN-DIGEST is where the file comes from
+    ledger.jsonl                  what was ordered when, for the CA's limits
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deployer.errors import UsageError
+from deployer.private_folder import PrivateFolder
+from deployer.remote.x509 import Certificate, Unreadable, certificates_in
+
+#: How a certificate is described everywhere: names, directory, key_type, profile and so on.
+Settings = Mapping[str, Any]
+
+_SHORT_LIFETIME_S = 10 * 86400.0
+_ORDERED_FOR = b"Ordered for: "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuedCertificate:
+    """A certificate with its chain, leaf first, and its key; `key_pem` never shows in a `repr`.
+
+    `directory` and `profile` say for what it was ordered.
+    """
+
+    fullchain_pem: bytes = field(repr=False)
+    key_pem: bytes = field(repr=False)
+    leaf: Certificate = field(repr=False, compare=False)
+    directory: str
+    profile: str | None
+
+    @property
+    def serial(self) -> str:
+        """The serial number in hexadecimal digits."""
+        return self.leaf.serial
+
+    @property
+    def due_at(self) -> float:
+        """When it is to be renewed, in seconds since the epoch.
+
+        A third of its lifetime is left then, or half of one under ten days: what certbot does.
+        """
+        part = 2 if self.leaf.lifetime_s < _SHORT_LIFETIME_S else 3
+        return self.leaf.not_after - self.leaf.lifetime_s / part
+
+    def is_for(self, settings: Settings) -> bool:
+        """Whether it is what `settings` ask for, whenever it ends: names, CA, key and profile.
+
+        A certificate of another CA, a staging one above all, is never taken for it.
+        """
+        return (
+            set(self.leaf.names) == {str(name).lower() for name in settings["names"]}
+            and self.directory == settings["directory"]
+            and self.leaf.key_type == settings["key_type"]
+            and self.profile == settings.get("profile")
+        )
+
+    def fits(self, settings: Settings, now: float) -> bool:
+        """Whether it is what `settings` ask for and need not be renewed yet."""
+        return self.is_for(settings) and self.leaf.not_before <= now < self.due_at
+
+
+def lineage_of(settings: Settings) -> str:
+    """What we and certbot call this certificate: one that was asked for otherwise has another name.
+
+    So what was issued by a staging CA, or for other names, never stands in its place.
+    """
+    asked = [
+        settings["directory"],
+        settings.get("profile"),
+        settings["key_type"],
+        sorted(str(name).lower() for name in settings["names"]),
+    ]
+    digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]
+    domain = str(settings["domain"]).lower().replace("*", "wildcard").replace(":", "-")
+    return f"{domain}-{digest}"
+
+
+def read_pair(fullchain: bytes, key: bytes, settings: Settings) -> IssuedCertificate:
+    """The pair that was ordered for `settings`.
+
+    Raises:
+        ValueError: it cannot be read, is no pair, or is for something else.
+    """
+    try:
+        leaf = certificates_in(fullchain)[0]
+    except Unreadable as error:
+        raise ValueError(f"the chain cannot be read: {error}") from None
+    _check_key(key, leaf)
+    found = IssuedCertificate(
+        fullchain_pem=fullchain,
+        key_pem=key,
+        leaf=leaf,
+        directory=settings["directory"],
+        profile=settings.get("profile"),
+    )
+    if not found.is_for(settings):
+        names = ", ".join(leaf.names)
+        raise ValueError(f"it is an {leaf.key_type} certificate for {names}, which is not wanted")
+    return found
+
+
+class CertificateStore:
+    """The certificates in `folder`, which is made with mode 0700 when something is first kept."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._files = PrivateFolder(folder, owner="the certificates from ACME")
+
+    def make(self) -> None:
+        """Make the folder where it is not there, closed to others.
+
+        Raises:
+            UsageError: that cannot be done, or it is open to others.
+        """
+        with self._files.locked():
+            pass
+
+    def newest(self, settings: Settings) -> IssuedCertificate | None:
+        """The newest whole pair that was ordered for `settings`, whenever it ends.
+
+        Also one that certbot got just before it, or we, were cut off. What cannot be read counts
+        as absent: a new order takes its place.
+
+        Raises:
+            UsageError: the folder or a key in it is open to others or unreadable.
+        """
+        if not self.folder.exists():
+            return None
+        with self._files.locked():
+            pairs = [self._kept(settings), self._of_certbot(settings)]
+        found = [pair for pair in pairs if pair is not None]
+        return max(found, key=lambda pair: pair.leaf.not_before, default=None)
+
+    def fitting(self, settings: Settings, now: float) -> IssuedCertificate | None:
+        """A pair that fits, so that nothing needs to be ordered.
+
+        Raises:
+            UsageError: as `newest`.
+        """
+        found = self.newest(settings)
+        return found if found is not None and found.fits(settings, now) else None
+
+    def keep(self, settings: Settings) -> IssuedCertificate:
+        """Keep what certbot has got for `settings`.
+
+        Raises:
+            UsageError: it has left no whole pair, or the folder cannot be used.
+        """
+        with self._files.locked():
+            found = self._of_certbot(settings)
+            if found is None:
+                raise UsageError(
+                    f"certbot has left no whole certificate in {self._live(settings)}; "
+                    "no host was changed",
+                    hint=f"What it did is in {self.folder / 'logs'}.",
+                )
+            about = json.dumps(
+                {
+                    "directory": settings["directory"],
+                    "profile": settings.get("profile"),
+                    "names": list(found.leaf.names),
+                    "key_type": found.leaf.key_type,
+                }
+            )
+            # Text before a PEM block is a comment: RFC 7468, section 2.
+            content = _ORDERED_FOR + about.encode() + b"\n" + found.key_pem + found.fullchain_pem
+            self._files.write(_file_of(settings), content, mode=0o600)
+            return found
+
+    def _kept(self, settings: Settings) -> IssuedCertificate | None:
+        name = _file_of(settings)
+        content = self._files.read(name)
+        if content is None:
+            return None
+        if self._files.is_open_to_others(name):
+            raise UsageError(
+                f"{self.folder / name} holds a private key that others on this machine may read; "
+                "no host was touched",
+                hint=f"If nobody else can have read it: chmod 600 {self.folder / name}",
+            )
+        start = content.find(b"-----BEGIN CERTIFICATE-----")
+        begin = content.find(b"-----BEGIN ")
+        try:
+            return read_pair(content[start:], content[begin:start], settings)
+        except ValueError:
+            return None
+
+    def _of_certbot(self, settings: Settings) -> IssuedCertificate | None:
+        live = self._live(settings)
+        try:
+            fullchain = (live / "fullchain.pem").read_bytes()
+            key = (live / "privkey.pem").read_bytes()
+            return read_pair(fullchain, key, settings)
+        except (OSError, ValueError):
+            return None
+
+    def _live(self, settings: Settings) -> Path:
+        return self.folder / "config" / "live" / lineage_of(settings)
+
+
+def _file_of(settings: Settings) -> str:
+    return lineage_of(settings) + ".pem"
+
+
+def _check_key(key: bytes, leaf: Certificate) -> None:
+    from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        PublicFormat,
+        load_pem_private_key,
+    )
+
+    try:
+        ours = load_pem_private_key(key, password=None).public_key()
+        theirs = x509.load_der_x509_certificate(leaf.der).public_key()
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ValueError(f"the key cannot be read: {error}") from None
+    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    if ours.public_bytes(*form) != theirs.public_bytes(*form):
+        raise ValueError("the key is another certificate's")
