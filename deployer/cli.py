@@ -387,6 +387,60 @@ def history(playbook: Path, **given: Any) -> int:
         return _ended(session, run, quiet_states=("listed",))
 
 
+@cli.group()
+def certs() -> None:
+    """Certificates: how they stand, renew them now, renew them by themselves."""
+
+
+@certs.command()
+@_PLAYBOOK
+@_on_hosts
+@click.option(
+    "--warn-days",
+    metavar="N",
+    type=click.FloatRange(0),
+    help="Exit with 3 where one is valid for fewer days, or its renewal is late.",
+)
+@_over_ssh
+def status(playbook: Path, *, warn_days: float | None, **given: Any) -> int:
+    """Show every certificate, what the proxy really serves, and what is wrong."""
+    with _session("certs status", playbook, **given) as session:
+        return _certificates_ended(session, session.fleet.certs_status(), warn_days=warn_days)
+
+
+@certs.command()
+@_PLAYBOOK
+@_on_hosts
+@click.option("--force", is_flag=True, help="Renew what is not due as well.")
+@_over_ssh
+def renew(playbook: Path, *, force: bool, **given: Any) -> int:
+    """Renew now what is due, and check that the proxy serves it."""
+    with _session("certs renew", playbook, **given) as session:
+        return _certificates_ended(session, session.fleet.certs_renew(force))
+
+
+@certs.command()
+@_PLAYBOOK
+@_on_hosts
+@click.option("--remove", is_flag=True, help="Take the timer away.")
+@_over_ssh
+def schedule(playbook: Path, *, remove: bool, **given: Any) -> int:
+    """Let certificates renew by themselves, twice a day where they are due."""
+    with _session("certs schedule", playbook, **given) as session:
+        return _ended(session, session.fleet.certs_schedule(remove))
+
+
+def _certificates_ended(session: Session, run: RunReport, warn_days: float | None = None) -> int:
+    from datetime import UTC, datetime
+
+    from deployer.outcome import with_judged_certificates
+
+    now = datetime.now(UTC)
+    run = with_judged_certificates(run, now=now, warn_days=warn_days, again=session.again)
+    session.report.certificates(run, now=now)
+    return _ended(session, run, quiet_states=("healthy", "unhealthy"))
+
+
 # --- how a command begins and ends ----------------------------------------------------------------
 
 
@@ -473,5 +527,6 @@ def _ended_early(arguments: Sequence[str], message: str, exit_code: int) -> int:
     if "--json" in arguments:
         from deployer.report.document import error_document
 
-        _print_json(error_document(arguments[0], exit_code=exit_code, message=message))
+        command = " ".join(arguments[: 2 if arguments[0] == "certs" else 1])
+        _print_json(error_document(command, exit_code=exit_code, message=message))
     return exit_code

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Literal
 
 from deployer.errors import (
@@ -61,12 +62,13 @@ class HostReport:
     ``confirmed`` changed and verified; ``reverted`` changed, failed, and back; ``failed`` and
     ``unreachable`` nothing was changed; ``stranded`` a person must look; ``invalid`` the playbook
     is wrong for this host; ``not-started`` another host failed before; ``healthy`` and
-    ``unhealthy`` of `verify`; ``listed`` of `history`; ``recovered`` and ``abandoned`` of
-    `recover`. Its `plan` is whole: `secrets` are taken out of it where it is shown. `kept` are
+    ``unhealthy`` of `verify` and `certs`; ``listed`` of `history`; ``recovered`` and ``abandoned``
+    of `recover`. Its `plan` is whole: `secrets` are taken out of it where it is shown. `kept` are
     files that a revert left as someone had changed them: `path`, `why`, and `diff` where it may be
-    shown. `notes` are what else was found on the host; `found` says for programs which run is at
-    work there, which commit is under way, and how the last one ended. `has_watchdog` is false where
-    nothing on the host would have taken the commit back, as ``--no-watchdog`` has it.
+    shown. `certificates` are the statuses of its sites' (docs/certificates.md). `notes` are what
+    else was found on the host; `found` says for programs which run is at work there, which commit
+    is under way, and how the last one ended. `has_watchdog` is false where nothing on the host
+    would have taken the commit back, as ``--no-watchdog`` has it.
     """
 
     host: str
@@ -77,6 +79,7 @@ class HostReport:
     generation: int | None = None
     kept: tuple[Mapping[str, str], ...] = ()
     history: tuple[Mapping[str, Any], ...] = ()
+    certificates: tuple[Mapping[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
     found: Mapping[str, Any] | None = None
     has_watchdog: bool = True
@@ -136,6 +139,37 @@ def all_or_none(reports: Sequence[HostReport]) -> list[HostReport]:
         else report
         for report in reports
     ]
+
+
+def with_judged_certificates(
+    run: RunReport,
+    *,
+    now: datetime,
+    warn_days: float | None,
+    again: Callable[[str, str], str],
+) -> RunReport:
+    """`run` with what is wrong in each certificate's status, which makes its host ``unhealthy``.
+
+    Only ``healthy`` hosts are judged anew: another state says already how it came out. `again`
+    makes, of a command's name and a host's, a command line for a person to enter.
+    """
+    from deployer.certificate_status import with_problems
+
+    def judged(report: HostReport) -> HostReport:
+        certificates = tuple(
+            with_problems(
+                status,
+                now=now,
+                warn_days=warn_days,
+                again=lambda command: again(command, report.host),
+            )
+            for status in report.certificates
+        )
+        fails = any(problem["fails"] for status in certificates for problem in status["problems"])
+        state: State = "unhealthy" if fails and report.state == "healthy" else report.state
+        return replace(report, certificates=certificates, state=state)
+
+    return replace(run, hosts=tuple(judged(report) for report in run.hosts))
 
 
 def count_words(reports: Iterable[HostReport]) -> str:

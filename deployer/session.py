@@ -111,6 +111,13 @@ class Session:
             inventories = [Path(path) for path in sealed.inventories]
         self.inventories = tuple(inventories)
         hosts = targets.hosts()
+        self.again = partial(
+            _again,
+            targets.path,
+            inventories,
+            is_part=len(hosts) > 1 or limit is not None or sealed is not None,
+            asks_password=ask_become_pass,
+        )
         self.batches = targets.batches()
         if project is not None and self._early.are_opening:
             rehearse(project, hosts[0])
@@ -128,13 +135,7 @@ class Session:
                 connect=lambda host: self._connect_options(host, targets.becomes_root(host)),
                 early=self._early,
                 started=started,
-                again=partial(
-                    _again,
-                    targets.path,
-                    inventories,
-                    is_part=len(hosts) > 1 or limit is not None or sealed is not None,
-                    asks_password=ask_become_pass,
-                ),
+                again=self.again,
                 confirm_timeout_s=confirm_timeout_s,
                 lock_timeout_s=lock_timeout_s,
                 watchdog=watchdog,
@@ -197,7 +198,7 @@ def _again(
     asks_password: bool,
 ) -> str:
     """The command line with which a person goes on with one host of this run."""
-    words = ["deployer", command, str(playbook)]
+    words = ["deployer", *command.split(), str(playbook)]
     for path in inventories:
         words += ["-i", str(path)]
     words += ["-K"] if asks_password else []

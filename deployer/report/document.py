@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from deployer.model import CheckResult
@@ -36,7 +36,7 @@ def run_document(run: RunReport) -> dict[str, Any]:
         "command": run.command,
         "exit_code": run.exit_code,
         "seconds": round(run.seconds, 3),
-        "hosts": {report.host: _host(report) for report in run.hosts},
+        "hosts": {report.host: _host(report, run.command) for report in run.hosts},
         **({} if run.sealed is None else {"sealed_plan": dict(run.sealed)}),
         "findings": [finding for report in run.hosts for finding in _findings(report)],
     }
@@ -54,7 +54,7 @@ def error_document(command: str, *, exit_code: int, message: str) -> dict[str, A
     }
 
 
-def _host(report: HostReport) -> dict[str, Any]:
+def _host(report: HostReport, command: str) -> dict[str, Any]:
     document: dict[str, Any] = {
         "state": report.state,
         "exit_code": report.exit_code,
@@ -77,6 +77,9 @@ def _host(report: HostReport) -> dict[str, Any]:
         document["watchdog"] = False
     if report.kept:
         document["kept"] = [dict(item) for item in report.kept]
+    has_certificates = command.startswith("certs") and report.state in ("healthy", "unhealthy")
+    if report.certificates or has_certificates:
+        document["certificates"] = [dict(status) for status in report.certificates]
     if report.state == "listed":
         document["history"] = [_history_entry(entry) for entry in report.history]
     return document
@@ -90,7 +93,28 @@ def _history_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
 def _findings(report: HostReport) -> list[dict[str, Any]]:
     """Each distinct finding once; where a check failed without one, that check itself."""
     told = [check for check in report.failed_checks if check.finding is not None]
-    return [_finding(report.host, check) for check in told or report.failed_checks]
+    return [
+        *(_finding(report.host, check) for check in told or report.failed_checks),
+        *_certificate_findings(report),
+    ]
+
+
+def _certificate_findings(report: HostReport) -> Iterator[dict[str, Any]]:
+    for status in report.certificates:
+        for problem in status.get("problems", ()):
+            yield {
+                "host": report.host,
+                "site": status["domain"],
+                "check": "certificate",
+                "target": status["domain"],
+                "hop": "proxy",
+                "code": problem["code"],
+                "severity": problem["severity"],
+                "symptom": problem["words"],
+                "cause": problem["words"],
+                "fix": problem["fix"],
+                "evidence": "",
+            }
 
 
 def _finding(host: str, check: CheckResult) -> dict[str, Any]:

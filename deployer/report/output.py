@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from threading import Lock
 from typing import IO, TYPE_CHECKING
 
@@ -24,6 +25,7 @@ _STYLES = {
     "note": "dim",
     "good": "green",
     "bad": "bold red",
+    "late": "yellow",
     "title": "bold",
 }
 
@@ -62,6 +64,17 @@ class Output:
         with self._lock:
             for part in lines:
                 self._print(part, style)
+
+    def row(self, cells: Sequence[tuple[str, str]]) -> None:
+        """Print one line that is made of texts with a style each."""
+        with self._lock:
+            if not self.is_terminal:
+                self._print("".join(text for text, _ in cells).rstrip(), "")
+                return
+            from rich.text import Text
+
+            styled = ((_printable(text), _STYLES.get(style, "")) for text, style in cells)
+            self._rich().print(Text.assemble(*styled), soft_wrap=True)
 
     def _parts(self, text: str, indent: int, hanging: int | None) -> list[str]:
         pad = " " * indent

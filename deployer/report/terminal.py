@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from threading import Lock
 from typing import Any
 
@@ -199,6 +200,20 @@ class TerminalReport:
                 self._out.line(f"note: {note}", "note", indent=2, hanging=2)
             for line in history_lines(report.history, verbose=self._verbose):
                 self._out.line(line.text, line.style, indent=line.indent, hanging=line.hanging)
+
+    def certificates(self, run: RunReport, *, now: datetime) -> None:
+        """A table of the certificates of all hosts, and below it what is wrong with which."""
+        from deployer.report.certs import details, problem_lines, table
+
+        self._out.close()
+        reports = [report for report in run.hosts if report.state in ("healthy", "unhealthy")]
+        width = self._out.width if self._out.is_terminal else None
+        for cells in table(reports, now=now, width=width):
+            self._out.row(cells)
+        for line in details(reports, now=now) if self._verbose else ():
+            self._out.line(line.text, line.style, indent=line.indent, hanging=line.hanging)
+        for line in problem_lines(reports):
+            self._out.line(line.text, line.style, indent=line.indent, hanging=line.hanging)
 
 
 def plural(number: int, word: str) -> str:
