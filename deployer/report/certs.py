@@ -25,6 +25,7 @@ _FEW_DAYS = timedelta(days=10)
 _SHORTEST_SITE = 16
 _ISSUER_WIDTH = 24
 _SERVED_WIDTH = 24
+_NARROW_SERVED_WIDTH = 14
 
 #: Which cell shows what is wrong, by the problem's code.
 _CELL_OF = {
@@ -77,12 +78,14 @@ def table(reports: Sequence[HostReport], *, now: datetime, width: int | None) ->
             yield [("no certificates: no site of these hosts has TLS", "note")]
         return
     columns = [name for name in _ONE_LINE if name != "host" or len({row.host for row in rows}) > 1]
-    widths = _widths(rows, columns)
-    total = sum(widths.values()) + len(_GAP) * (len(columns) - 1)
-    if width is None or total <= width:
-        yield from _single_lines(rows, columns, widths, width)
-    else:
-        yield from _double_lines(rows, width)
+    narrow = [row._replace(cells=_narrow(row.cells)) for row in rows]
+    for candidates in (rows, narrow):
+        widths = _widths(candidates, columns)
+        total = sum(widths.values()) + len(_GAP) * (len(columns) - 1)
+        if width is None or total <= width:
+            yield from _single_lines(candidates, columns, widths, width)
+            return
+    yield from _double_lines(narrow, width or total)
 
 
 def problem_lines(reports: Sequence[HostReport]) -> Iterator[HistoryLine]:
@@ -137,6 +140,9 @@ def _detail_texts(status: Status, now: datetime) -> Iterator[tuple[str, str]]:
     if due:
         asked = " to ".join(minute(at) for at in window if at)
         yield "renewal due", minute(due) + (f"; the CA asks for {asked}" if asked else "")
+    served = status["served"]
+    if served["error"] or not status["is_served"]:
+        yield "served", served["error"] or f"{served['serial']}, signed by {served['issuer']}"
     attempt = status["last_attempt"]
     if attempt:
         at = moment(attempt["at"])
@@ -164,7 +170,8 @@ def _double_lines(rows: Sequence[_Row], width: int) -> Iterator[Cells]:
     below = " " * (1 + len(_GAP))
     first, second = _widths(rows, _FIRST_LINE), _widths(rows, _SECOND_LINE)
     taken = sum(first[name] + len(_GAP) for name in ("mark", "issuer", "served"))
-    first["names"] = max(_SHORTEST_SITE, width - taken)
+    longest = max(len(", ".join((row.cells["names"][0], *row.aliases))) for row in rows)
+    first["names"] = max(_SHORTEST_SITE, min(longest, width - taken))
     yield _line([(_TITLES[name], "title", first[name]) for name in _FIRST_LINE])
     yield [(below, ""), *_line([(_TITLES[name], "title", second[name]) for name in _SECOND_LINE])]
     host = ""
@@ -177,6 +184,11 @@ def _double_lines(rows: Sequence[_Row], width: int) -> Iterator[Cells]:
         cells = {**row.cells, "names": (names, style)}
         yield _line([(*cells[name], first[name]) for name in _FIRST_LINE])
         yield [(below, ""), *_line([(*cells[name], second[name]) for name in _SECOND_LINE])]
+
+
+def _narrow(cells: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    text, style = cells["served"]
+    return {**cells, "served": (_short(text, _NARROW_SERVED_WIDTH), style)}
 
 
 def _line(cells: Sequence[tuple[str, str, int]]) -> Cells:

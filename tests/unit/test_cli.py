@@ -44,7 +44,17 @@ def test_help_imports_nothing_that_it_does_not_need() -> None:
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["--help"]) == 0
     shown = capsys.readouterr().out
-    for command in ("init", "check", "plan", "apply", "verify", "history", "recover", "lab"):
+    for command in (
+        "init",
+        "check",
+        "plan",
+        "apply",
+        "verify",
+        "history",
+        "recover",
+        "certs",
+        "lab",
+    ):
         assert f"\n  {command} " in shown
 
 
@@ -70,6 +80,21 @@ def test_an_error_is_a_document_too(
     assert document["command"] == "apply"
     assert document["exit_code"] == 1
     assert "No inventory" in document["error"]
+
+
+def test_the_commands_of_certs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command, option in (
+        ("status", "--warn-days"),
+        ("renew", "--force"),
+        ("schedule", "--remove"),
+    ):
+        assert cli.run(["certs", command, "--help"]) == 0
+        assert f"  {option} " in capsys.readouterr().out
+        assert cli.run(["certs", command, "site.yml", "--json"]) == 1
+        assert json.loads(capsys.readouterr().out)["command"] == f"certs {command}"
 
 
 def test_wrong_usage_exits_with_1(capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,3 +155,5 @@ def test_the_command_to_go_on_with_names_all_that_it_needs() -> None:
     again = partial(_again, Path("my site.yml"), [Path("a.yml")], "recover", "web1")
     assert again(is_part=False, asks_password=False) == "deployer recover 'my site.yml' -i a.yml"
     assert again(is_part=True, asks_password=True).endswith(" -i a.yml -K -l web1")
+    renew = _again(Path("s.yml"), [], "certs renew", "web1", is_part=False, asks_password=False)
+    assert renew == "deployer certs renew s.yml"
