@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from deployer.model import Host, Site
 from deployer.sites.certificates import is_acme
 
 if TYPE_CHECKING:
+    from deployer.controller_certificates import ControllerCertificates
     from deployer.transport import Link
 
 #: How long a name may take to lead to a proxy that has just been reloaded.
@@ -20,7 +22,16 @@ _REACH_PATIENCE_S = 5.0
 class Answers:
     """What one host is told; `sites` are those that it serves."""
 
-    def __init__(self, host: Host, link: Link, *, sites: Sequence[Site], cancelled: Event) -> None:
+    def __init__(
+        self,
+        host: Host,
+        link: Link,
+        *,
+        sites: Sequence[Site],
+        certificates: ControllerCertificates | None,
+        cancelled: Event,
+    ) -> None:
+        self._certificates = certificates
         self._host = host
         self._link = link
         self._sites = sites
@@ -37,7 +48,19 @@ class Answers:
     def _found(self, question: Mapping[str, Any]) -> dict[str, Any]:
         if "reach" in question:
             return self._reach(question)
+        if "obtain" in question:
+            return self._obtain(str(question["obtain"]))
         return {"error": "this version of the controller does not know what is asked"}
+
+    def _obtain(self, domain: str) -> dict[str, Any]:
+        site = next((site for site in self._sites if site.domain == domain), None)
+        if site is None or self._certificates is None:
+            return {"error": f"nothing is known here of a certificate for {domain}"}
+        issued = self._certificates.obtain(site, self._host, self._link)
+        return {
+            "fullchain_b64": base64.b64encode(issued.fullchain_pem).decode(),
+            "privkey_b64": base64.b64encode(issued.key_pem).decode(),
+        }
 
     def _reach(self, question: Mapping[str, Any]) -> dict[str, Any]:
         from deployer.verify.reach import Question, reached

@@ -20,6 +20,7 @@ from deployer.secrecy import masked
 from deployer.standing import Lock, Standing, found_document, lock_words, standing_from
 
 if TYPE_CHECKING:
+    from deployer.controller_certificates import ControllerCertificates
     from deployer.transport import ConnectOptions, Link
 
 #: How often a host whose lock is taken is asked again.
@@ -57,6 +58,7 @@ class RunOptions:
     watchdog: bool = True
     keep: int = 10
     staging_first: bool = True
+    certificates: ControllerCertificates | None = None
 
 
 class Contact:

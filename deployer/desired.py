@@ -13,7 +13,7 @@ from deployer.resources import KINDS, PATH_KINDS, Origin, from_task, handler_fro
 if TYPE_CHECKING:
     from deployer.playbook import Playbook, RenderedTask, RoleCall
     from deployer.playbook.inventory import Inventory
-    from deployer.sites.acme import CertificatesOnHost
+    from deployer.sites.acme import CertificatesOnHost, OnController
     from deployer.sites.certificates import CertificateFiles
 
 CertificateSource = Callable[[Site], "CertificateFiles"]
@@ -50,10 +50,12 @@ def desired_state(
     extra_vars: Mapping[str, Any],
     tags: frozenset[str] | None = None,
     staging_first: bool = True,
+    on_controller: OnController | None = None,
 ) -> DesiredState:
     """Everything that the plays of `playbook` want on `host`.
 
     With `staging_first`, the first order of a host at Let's Encrypt is rehearsed with its staging.
+    `on_controller` are the certificates that are ordered here.
 
     Raises:
         UsageError: whatever is wrong in playbook, roles, templates or certificates.
@@ -77,6 +79,7 @@ def desired_state(
             on_host=about.certificates,
             program=remote.renewal_program(),
             staging_first=staging_first,
+            on_controller=on_controller,
         )
         return [
             RoleCall(role=role.role, vars=role.vars, stage=role.stage, source=role.source)
@@ -138,8 +141,9 @@ def probe_requests(resources: Sequence[Resource]) -> list[dict[str, Any]]:
 
 
 def _writes_sites(tasks: Sequence[RenderedTask], tags: frozenset[str] | None) -> bool:
-    """Whether a run's ``--tags`` include the sites: only then are they there to be verified."""
-    return tags is None or any("sites" in task.tags for task in tasks)
+    """Whether a run's ``--tags`` include what sites show: only then are they verified."""
+    shown = {"sites", "certificates"}
+    return tags is None or any(shown & task.tags for task in tasks)
 
 
 def _origin(task: RenderedTask) -> Origin:

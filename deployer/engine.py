@@ -200,6 +200,49 @@ class HostRun:
 
         return self._reported(listed)
 
+    # --- certificates -----------------------------------------------------------------------------
+
+    def certificates(self) -> HostReport:
+        """How the certificates of the host's sites stand."""
+        from deployer.certs import statuses
+
+        return self._reported(
+            lambda: statuses(self._contact, self._desire(will_change=False).sites)
+        )
+
+    def renew(self, *, force: bool) -> HostReport:
+        """Renew what certbot on the host has got; how all stand then."""
+        from deployer.certs import renewed
+
+        def work() -> HostReport:
+            return renewed(self._contact, self._desire(will_change=False).sites, force=force)
+
+        return self._reported(work)
+
+    def look_for_certificates(self) -> HostReport:
+        """Connect and plan what certificates need that are ordered on the controller."""
+        from deployer.certs import only_certificates
+
+        def work() -> HostReport:
+            whole = self._project
+            desired = self._desire(will_change=False)
+            if not any(site.tls.certbot == "controller" for site in desired.sites):
+                return HostReport(host=self.host.name, state="unchanged")
+            self._loaded = only_certificates(whole)
+            try:
+                return self._look(will_change=True)
+            finally:
+                self._loaded = whole
+
+        return self._reported(work)
+
+    def look_for_renewal(self, *, remove: bool) -> HostReport:
+        """Connect and plan the timer of renewals, or that it goes."""
+        from deployer.certs import only_renewal
+
+        self._loaded = only_renewal(self._project, remove=remove)
+        return self.look(will_change=True)
+
     def recover(self) -> HostReport:
         """Take back what an interrupted run has left."""
         return self._recovering(lambda recovery: recovery.recover())
@@ -291,6 +334,7 @@ class HostRun:
             extra_vars=project.extra_vars,
             tags=project.tags,
             staging_first=self._options.staging_first,
+            on_controller=self._options.certificates,
         )
         return self._remember(with_chains(desired, about.certificates))
 
@@ -440,7 +484,13 @@ class HostRun:
                 return
             from deployer.answers import Answers
 
-            answers = Answers(self.host, link, sites=desired.sites, cancelled=self._cancelled)
+            answers = Answers(
+                self.host,
+                link,
+                sites=desired.sites,
+                certificates=self._options.certificates,
+                cancelled=self._cancelled,
+            )
             answers.answer(event["question"])
 
         return on_event

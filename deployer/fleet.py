@@ -17,9 +17,13 @@ from deployer.outcome import HostReport, RunReport, all_or_none
 from deployer.project import Project
 
 if TYPE_CHECKING:
+    from deployer.controller_certificates import ControllerCertificates
     from deployer.sealed import SealedHost, SealedPlan
 
 _Result = TypeVar("_Result")
+
+#: States of a host on which certificates can be renewed after the commit of others.
+_WELL = ("unchanged", "confirmed")
 
 #: Whether the plans that were shown may be applied.
 Approve = Callable[[Sequence[HostReport]], bool]
@@ -60,6 +64,18 @@ class Fleet:
         self._forks = forks
         self._cancelled = Event()
         self._hosts = tuple(hosts)
+        self._certificates: ControllerCertificates | None = None
+        if project is not None and project.may_order_here():
+            from deployer.controller_certificates import ControllerCertificates
+
+            self._certificates = ControllerCertificates(
+                project.certbot_folder,
+                say=lambda text: watcher.step("controller", {"event": "said", "text": text}),
+                cancelled=self._cancelled,
+                staging_first=options.staging_first,
+                is_forced=False,
+            )
+            options = replace(options, certificates=self._certificates)
         self._runs = {
             host.name: HostRun(
                 host,
@@ -135,6 +151,35 @@ class Fleet:
         with self._connections():
             return self._report("verify", self._each(HostRun.verify))
 
+    def certs_status(self) -> RunReport:
+        """How the certificates of every host's sites stand."""
+        with self._connections():
+            return self._report("certs status", self._each(HostRun.certificates))
+
+    def certs_renew(self, force: bool) -> RunReport:
+        """Renew what is due, or all with `force`; how all stand then.
+
+        Certificates that are ordered here go to their hosts in a commit, which handshakes confirm.
+        """
+        if self._certificates is not None:
+            self._certificates.is_forced = force
+        with self._connections():
+            looked = self._look(HostRun.look_for_certificates)
+            run = self._approved("certs renew", looked, lambda _: True)
+            ended = {report.host: report for report in run.hosts}
+            well = [host for host in self._hosts if ended[host.name].state in _WELL]
+            if self._cancelled.is_set():
+                return run
+            renewed = self._in_parallel(lambda run: run.renew(force=force), well)
+            ended.update({report.host: report for report in renewed})
+            return self._report("certs renew", [ended[host.name] for host in self._hosts])
+
+    def certs_schedule(self, remove: bool) -> RunReport:
+        """Have every host renew its certificates by itself, or no longer."""
+        return self._commit(
+            "certs schedule", lambda run: run.look_for_renewal(remove=remove), lambda _: True
+        )
+
     def history(self) -> RunReport:
         """Read every host's history."""
         with self._connections():
@@ -177,16 +222,34 @@ class Fleet:
             reports = (
                 [self._not_started(host, looked) for host in batch.hosts]
                 if stopped
-                else self._in_parallel(lambda run: self._change(run, looked), batch.hosts)
+                else self._change_all(batch.hosts, looked)
             )
             ended.update({report.host: report for report in reports})
             stopped = stopped or self._cancelled.is_set() or batch.stops_the_run(reports)
         return ended
 
+    def _change_all(self, hosts: Sequence[Host], looked: dict[str, HostReport]) -> list[HostReport]:
+        """Change the hosts of a batch; those that wait for one another are all begun."""
+        together = 0
+        if self._certificates is not None:
+            plans = {host.name: looked[host.name] for host in hosts}
+            together = self._certificates.expect(
+                {
+                    name: each.plan
+                    for name, each in plans.items()
+                    if each.state == "planned" and each.plan
+                }
+            )
+        return self._in_parallel(lambda run: self._change(run, looked), hosts, at_least=together)
+
     def _change(self, run: HostRun, looked: dict[str, HostReport]) -> HostReport:
         report = looked[run.host.name]
         if report.state == "planned" and report.plan is not None:
-            report = run.apply(report.plan)
+            try:
+                report = run.apply(report.plan)
+            finally:
+                if self._certificates is not None:
+                    self._certificates.gone(run.host.name)
             self._watcher.ended(report)
         return report
 
@@ -210,16 +273,18 @@ class Fleet:
         return self._in_parallel(watched, self._hosts)
 
     def _in_parallel(
-        self, work: Callable[[HostRun], _Result], hosts: Sequence[Host]
+        self, work: Callable[[HostRun], _Result], hosts: Sequence[Host], *, at_least: int = 0
     ) -> list[_Result]:
         """`work` for each host's run, at most ``--forks`` at a time, results in the hosts' order.
+
+        Where `at_least` so many wait for one another, they all run.
 
         Ctrl-C lets what is under way end in good order, which reverts a pending commit; a second
         one leaves that to the hosts, which do it when they lose us.
         """
         from concurrent.futures import ThreadPoolExecutor
 
-        pool = ThreadPoolExecutor(self._forks, thread_name_prefix="host")
+        pool = ThreadPoolExecutor(max(self._forks, at_least), thread_name_prefix="host")
         futures = [pool.submit(work, self._runs[host.name]) for host in hosts]
         try:
             return [future.result() for future in futures]

@@ -75,6 +75,20 @@ class Project:
             for site in play.sites
         )
 
+    def may_order_here(self) -> bool:
+        """Whether a site may have certbot run on the controller; a template may be anything."""
+        return any(
+            (tls := site.get("tls")) is not None
+            and (not isinstance(tls, Mapping) or tls.get("certbot", "host") != "host")
+            for play in self.playbook.plays
+            for site in play.sites
+        )
+
+    @property
+    def certbot_folder(self) -> Path:
+        """Where certbot keeps what it orders on the controller."""
+        return self.path.parent / ".deployer" / "certbot"
+
     def secrets(self, host: Host, *, facts: Mapping[str, Any]) -> frozenset[str]:
         """The texts that must not be shown of `host`, as far as they are known from `facts`."""
         from deployer.playbook.host_variables import host_secrets

@@ -152,8 +152,9 @@ def _command(model: Any, _place: Place) -> list[Call]:
 
 
 def _certificate(model: Any, _place: Place) -> list[Call]:
-    keys = ("domain", "names", "directory", "key_type", "profile", "staging_first")
-    return [("certificate", {key: getattr(model, key) for key in keys})]
+    fitting = ("domain", "names", "directory", "key_type", "profile")
+    ordered = ("staging_first", "serial", "forced")
+    return [("certificate", {key: getattr(model, key) for key in (*fitting, *ordered)})]
 
 
 _WRITERS: dict[type[Module], Callable[[Any, Place], list[Call]]] = {

@@ -317,6 +317,8 @@ class Certificate(Module):
     key_type: KeyType = "ecdsa-p256"
     profile: Line | None = None
     staging_first: bool = False
+    serial: Line | None = None
+    forced: bool = False
 
 
 class Command(Module):

@@ -66,9 +66,11 @@ class CertificateKind:
     def _version(
         self, session: runner.Runner, settings: Json, after: Json, say: Callable[[str], None]
     ) -> Version:
-        kept = kept_version(settings, time.time())
         if settings["where"] == "controller":
-            return self._from_controller(session, settings, after)
+            known = after.get("serial")
+            here = [each for each in Versions(settings["domain"]).all() if each.serial == known]
+            return here[0] if here else self._from_controller(session, settings, after)
+        kept = kept_version(settings, time.time())
         if kept is not None:
             say(f"{settings['domain']}: a certificate is here already, {kept.serial}")
             return kept
@@ -180,6 +182,7 @@ def _renew(session: runner.Runner, request: Json) -> Json:
         children=session.children,
         say=_teller(session),
         reach=_reach(session),
+        domains=set(request["domains"]),
         is_forced=bool(request.get("force")),
         staging_first=bool(request.get("staging_first")),
     )

@@ -42,7 +42,7 @@ LOCK_PATIENCE_S = 900.0
 
 
 class Renewal:
-    """One run. `say` is told what goes on, in sentences for the log and for people."""
+    """One run, for some `domains` or all. `say` is told what goes on, for the log and for people."""
 
     def __init__(
         self,
@@ -50,9 +50,11 @@ class Renewal:
         children: runner.Children,
         say: Callable[[str], None],
         reach: Callable[[list[str], str, str], None] | None = None,
+        domains: set[str] | None = None,
         is_forced: bool = False,
         staging_first: bool = False,
     ) -> None:
+        self._domains = domains
         self._children = children
         self._say = say
         self._reach = reach
@@ -67,7 +69,7 @@ class Renewal:
         """
         self._finish_interrupted()
         changed: list[tuple[Json, Version]] = []
-        for settings in all_settings():
+        for settings in self._mine():
             try:
                 version = self._new_version(settings)
             except runner.StepError as error:
@@ -80,6 +82,15 @@ class Renewal:
         for settings in all_settings():
             Versions(settings["domain"]).prune()
         return self._failed
+
+    def _mine(self) -> list[Json]:
+        """The certificates that this run is for; those of a controller are not."""
+        return [
+            each
+            for each in all_settings()
+            if each["where"] == "host"
+            and (self._domains is None or each["domain"] in self._domains)
+        ]
 
     # --- 2. new versions --------------------------------------------------------------------------
 

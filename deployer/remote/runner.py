@@ -2374,7 +2374,7 @@ def _is_still_owed(item: Json, shown: Json) -> bool:
 # --- steps: one change each -----------------------------------------------------------------------
 
 PATH_KINDS = ("file", "directory", "link")
-_ONLY_AT_CREATION = ("system", "create_home", "append", "staging_first")
+_ONLY_AT_CREATION = ("system", "create_home", "append", "staging_first", "forced")
 
 
 def temporary_name(path: str) -> str:

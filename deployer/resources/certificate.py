@@ -17,8 +17,14 @@ _FITTING = ("names", "directory", "key_type", "profile")
 
 def from_certificate(args: Mapping[str, Any], origin: Origin) -> tuple[Resource, ...]:
     """A certificate for `domain` that fits and is not due to be renewed."""
-    attributes = {key: args[key] for key in (*_FITTING, "staging_first")}
+    attributes = {key: args[key] for key in _FITTING}
     attributes["names"] = sorted(args["names"])
+    if args["staging_first"]:
+        attributes["staging_first"] = True
+    if args["serial"]:
+        attributes["serial"] = args["serial"]
+    if args["forced"]:
+        attributes["forced"] = True
     return (origin.resource("certificate", args["domain"], {**attributes, "due": False}),)
 
 
@@ -28,9 +34,10 @@ def wanted(resource: Resource, observed: Attributes | None) -> Attributes | None
     if declared is None or observed is None:
         return declared
     fitting = {**{key: declared[key] for key in _FITTING}, "due": False}
-    serial = declared.get("serial")
-    if serial:
-        fitting["serial"] = serial
-    if all(observed.get(key) == value for key, value in fitting.items()):
+    if "serial" in declared:
+        fitting["serial"] = declared["serial"]
+    if "forced" not in declared and all(
+        observed.get(key) == value for key, value in fitting.items()
+    ):
         return fitting
     return declared

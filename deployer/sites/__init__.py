@@ -10,7 +10,7 @@ from deployer.errors import SourceError, UsageError
 from deployer.model import Attributes, Site, SourceRef
 
 if TYPE_CHECKING:
-    from deployer.sites.acme import CertificatesOnHost
+    from deployer.sites.acme import CertificatesOnHost, OnController
     from deployer.sites.certificates import CertificateFiles
 
 Packages = Mapping[str, Mapping[str, str | None]]
@@ -40,12 +40,13 @@ def proxy_roles(
     on_host: CertificatesOnHost | None = None,
     program: bytes = b"",
     staging_first: bool = True,
+    on_controller: OnController | None = None,
 ) -> tuple[ProxyRole, ...]:
     """The roles that serve a host's sites, in order; none where there are no sites.
 
     `facts` and `packages` are a host's answer to the `facts` request. `certificates` has one entry
     for each site whose certificate comes from the controller's files, by its domain. `program` is
-    the one that renews certificates on a host.
+    the one that renews certificates on a host, `on_controller` what is ordered here.
 
     Raises:
         SourceErrors: sites that cannot stand beside each other on one host.
@@ -100,6 +101,7 @@ def proxy_roles(
         on_host=there,
         program=program,
         staging_first=staging_first,
+        on_controller=on_controller,
     )
     stages = {site.domain: acme.stage_of(site, there) for site in sites}
     early = acme.before_certificates(sites, there)

@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from deployer.errors import SourceError
 from deployer.model import Attributes, Site
@@ -65,6 +65,17 @@ class CertificatesOnHost:
         """What is in use for `domain` from an ACME issuer."""
         found: Attributes | None = self.in_use.get(domain, {}).get("attributes")
         return found
+
+
+class OnController(Protocol):
+    """The certificates that are ordered on the controller."""
+
+    @property
+    def is_forced(self) -> bool:
+        """Whether they are ordered anew, though they fit."""
+
+    def serial(self, site: Site) -> str | None:
+        """The serial number of one that is there and fits."""
 
 
 def directory_of(site: Site) -> str:
@@ -163,6 +174,7 @@ def certbot_vars(
     on_host: CertificatesOnHost,
     program: bytes,
     staging_first: bool,
+    on_controller: OnController | None,
 ) -> dict[str, Any]:
     """The variables of the certbot role.
 
@@ -192,6 +204,7 @@ def certbot_vars(
                 "key_type": site.tls.key_type,
                 "profile": site.tls.profile,
                 "staging_first": staging_first and site.tls.issuer == "letsencrypt",
+                **_of_controller(site, on_controller),
                 "settings": json.dumps(settings_of(site, certbot=certbot), indent=2) + "\n",
                 "is_secret": site.tls.eab is not None,
                 "ca_bundle": _text_of(site, site.tls.ca_bundle),
@@ -202,6 +215,13 @@ def certbot_vars(
             for site in sites
         ],
     }
+
+
+def _of_controller(site: Site, on_controller: OnController | None) -> dict[str, Any]:
+    """Which certificate is to be given to the host; without a number it has to be ordered."""
+    if site.tls.certbot == "host" or on_controller is None:
+        return {"serial": None, "forced": False}
+    return {"serial": on_controller.serial(site), "forced": on_controller.is_forced}
 
 
 def _text_of(site: Site, path: str | None) -> str | None:
