@@ -87,7 +87,7 @@ class Project:
     @property
     def certbot_folder(self) -> Path:
         """Where certbot keeps what it orders on the controller."""
-        return self.path.parent / ".deployer" / "certbot"
+        return self.path.parent.resolve() / ".deployer" / "certbot"
 
     def secrets(self, host: Host, *, facts: Mapping[str, Any]) -> frozenset[str]:
         """The texts that must not be shown of `host`, as far as they are known from `facts`."""

@@ -42,7 +42,7 @@ LOCK_PATIENCE_S = 900.0
 
 
 class Renewal:
-    """One run, for some `domains` or all. `say` is told what goes on, for the log and for people."""
+    """One run, for some `domains` or all. `say` is told what goes on, for log and people."""
 
     def __init__(
         self,
