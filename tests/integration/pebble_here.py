@@ -243,4 +243,3 @@ def running(folder: Path, **options: Any) -> Iterator[tuple[Pebble, Responder]]:
             pebble.stop()
     finally:
         responder.close()
-
