@@ -132,7 +132,7 @@ def _time_problems(status: Status, now: datetime, warn_days: float | None) -> It
         yield Problem("error", f"it expired {relative(end, now)}", "expired", *_new_one(status))
     elif warn_days is not None and end - now < timedelta(days=warn_days):
         words = f"it expires in {span(end - now)}, and --warn-days is {warn_days:g}"
-        yield Problem("warning", words, "expires-soon", *_new_one(status))
+        yield Problem("warning", words, "expires-soon", *_sooner(status, now))
 
 
 def _renewal_problems(status: Status, now: datetime) -> Iterator[Problem]:
@@ -197,6 +197,17 @@ def _new_one(status: Status) -> tuple[str, str]:
         return "Have a new one made", "apply"
     attempt = status["last_attempt"]
     return _TRY_AGAIN if attempt and not attempt["ok"] else ("Renew it now", "certs renew")
+
+
+def _sooner(status: Status, now: datetime) -> tuple[str, str]:
+    """The same for one whose renewal may not be due yet, when nothing would be done by itself."""
+    due = moment(status["renewal_due_at"])
+    if due is None or due <= now:
+        return _new_one(status)
+    fix, command = _new_one(status)
+    if command == "apply":
+        return f"An apply renews it from {minute(due)} on", ""
+    return f"{fix}, before it is due ({minute(due)})", f"{command} --force"
 
 
 def _patience(status: Status) -> timedelta:
