@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deployer.contact import Contact
 from deployer.errors import RunnerError
 from deployer.explain import error_words
 from deployer.host_certificates import ask, load_modules
 from deployer.model import Site
+from deployer.moments import minute, moment
 from deployer.outcome import HostReport
 from deployer.project import Project
 from deployer.secrecy import masked
 from deployer.sites.certificates import is_acme
+
+if TYPE_CHECKING:
+    from deployer.transport import Link
 
 #: How long a renewal waits for an apply on the same host, unless ``--lock-timeout`` says more.
 _PATIENCE_S = 60.0
@@ -29,6 +33,21 @@ def only_renewal(project: Project, *, remove: bool) -> Project:
     """The same project, of which only the timer of renewals is applied, or taken away."""
     variables = {**project.extra_vars, "certbot_timer": not remove}
     return replace(project, tags=frozenset({"renewal"}), extra_vars=variables)
+
+
+NOTHING_RENEWS = "no certificate is renewed by this host itself"
+
+
+def renews_itself(sites: Sequence[Site]) -> bool:
+    """Whether certbot on the host renews a certificate of `sites`."""
+    return any(is_acme(site) and site.tls.certbot == "host" for site in sites)
+
+
+def next_run_words(link: Link) -> str:
+    """When the host looks after its certificates next."""
+    load_modules(link)
+    at = moment(ask(link, "timer")["next_run"])
+    return f"renews by itself; it looks next at {minute(at)}" if at else "does not renew by itself"
 
 
 def statuses(contact: Contact, sites: Sequence[Site]) -> HostReport:

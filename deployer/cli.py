@@ -151,6 +151,16 @@ _no_watchdog = click.option(
 )
 
 
+_no_staging_first = click.option(
+    "--no-staging-first",
+    "staging_first",
+    flag_value=False,
+    default=True,
+    type=bool,
+    help="Do not rehearse a host's first order of Let's Encrypt with its staging.",
+)
+
+
 _out = click.option(
     "--out",
     metavar="FILE",
@@ -248,6 +258,7 @@ def _plan_command(
 @_diff
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 where there are changes.")
 @_out
+@_no_staging_first
 @_over_ssh
 def plan(playbook: Path, *, diff: bool, **given: Any) -> int:
     """Show what an apply would change, as a diff, and change nothing.
@@ -269,6 +280,7 @@ def plan(playbook: Path, *, diff: bool, **given: Any) -> int:
 @_lock_timeout
 @_keep
 @_no_watchdog
+@_no_staging_first
 @_over_ssh
 def apply(
     playbook: Path, *, diff: bool, yes: bool, dry_run: bool, out: Path | None, **given: Any
@@ -412,6 +424,8 @@ def status(playbook: Path, *, warn_days: float | None, **given: Any) -> int:
 @_PLAYBOOK
 @_on_hosts
 @click.option("--force", is_flag=True, help="Renew what is not due as well.")
+@_lock_timeout
+@_no_staging_first
 @_over_ssh
 def renew(playbook: Path, *, force: bool, **given: Any) -> int:
     """Renew now what is due, and check that the proxy serves it."""
@@ -426,8 +440,15 @@ def renew(playbook: Path, *, force: bool, **given: Any) -> int:
 @_over_ssh
 def schedule(playbook: Path, *, remove: bool, **given: Any) -> int:
     """Let certificates renew by themselves, twice a day where they are due."""
+    from deployer.certs_here import schedule_here
+
     with _session("certs schedule", playbook, **given) as session:
-        return _ended(session, session.fleet.certs_schedule(remove))
+        run = session.fleet.certs_schedule(remove)
+        code = _ended(session, run)
+        if code == EXIT_DONE and session.fleet.orders_here:
+            for words in schedule_here(playbook, remove=remove, **given):
+                session.report.note(words)
+        return code
 
 
 def _certificates_ended(session: Session, run: RunReport, warn_days: float | None = None) -> int:

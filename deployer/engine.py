@@ -238,10 +238,24 @@ class HostRun:
 
     def look_for_renewal(self, *, remove: bool) -> HostReport:
         """Connect and plan the timer of renewals, or that it goes."""
-        from deployer.certs import only_renewal
+        from deployer.certs import NOTHING_RENEWS, only_renewal, renews_itself
 
-        self._loaded = only_renewal(self._project, remove=remove)
-        return self.look(will_change=True)
+        def work() -> HostReport:
+            whole = self._project
+            if not renews_itself(self._desire(will_change=False).sites):
+                return HostReport(host=self.host.name, state="unchanged", message=NOTHING_RENEWS)
+            self._loaded = only_renewal(whole, remove=remove)
+            return self._look(will_change=True)
+
+        return self._reported(work)
+
+    def with_next_run(self, report: HostReport) -> HostReport:
+        """`report` with when the host looks after its certificates next."""
+        from deployer.certs import NOTHING_RENEWS, next_run_words
+
+        if report.message == NOTHING_RENEWS:
+            return report
+        return self._reported(lambda: replace(report, message=next_run_words(self._connected())))
 
     def recover(self) -> HostReport:
         """Take back what an interrupted run has left."""

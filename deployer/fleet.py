@@ -176,9 +176,19 @@ class Fleet:
 
     def certs_schedule(self, remove: bool) -> RunReport:
         """Have every host renew its certificates by itself, or no longer."""
-        return self._commit(
-            "certs schedule", lambda run: run.look_for_renewal(remove=remove), lambda _: True
-        )
+        with self._connections():
+            looked = self._look(lambda run: run.look_for_renewal(remove=remove))
+            run = self._approved("certs schedule", looked, lambda _: True)
+            reports = [
+                self._runs[report.host].with_next_run(report) if report.state in _WELL else report
+                for report in run.hosts
+            ]
+            return self._report("certs schedule", reports)
+
+    @property
+    def orders_here(self) -> bool:
+        """Whether some certificates may be ordered on this machine."""
+        return self._certificates is not None
 
     def history(self) -> RunReport:
         """Read every host's history."""

@@ -85,6 +85,7 @@ class Session:
         lock_timeout_s: float = 0.0,
         watchdog: bool = True,
         keep: int = 10,
+        staging_first: bool = True,
         sealed: SealedPlan | None = None,
     ) -> None:
         started = time.monotonic()
@@ -140,6 +141,7 @@ class Session:
                 lock_timeout_s=lock_timeout_s,
                 watchdog=watchdog,
                 keep=keep,
+                staging_first=staging_first,
             ),
             watcher=self.report,
             forks=forks,

@@ -14,7 +14,7 @@ import time
 from deployer.remote import runner
 from deployer.remote.ordering import Order, OrderError, kept_version
 from deployer.remote.renewal import Locked, Renewal, attempt
-from deployer.remote.status import status_of
+from deployer.remote.status import next_run, status_of
 from deployer.remote.versions import SERVED, Version, Versions, settings_of
 
 TYPE_CHECKING = False
@@ -111,11 +111,15 @@ class CertificateKind:
         finally:
             session.on_word = lambda message: None
         about = {key: settings.get(key) for key in ("directory", "profile")}
-        return Versions(settings["domain"]).add(
+        versions = Versions(settings["domain"])
+        version = versions.add(
             binascii.a2b_base64(given["fullchain_b64"]),
             binascii.a2b_base64(given["privkey_b64"]),
             {**about, "at": runner.now_text()},
         )
+        words = f"{version.serial}, from the controller"
+        versions.note(last_attempt=attempt(ok=True, what="issued", words=words))
+        return version
 
 
 def _teller(session: runner.Runner) -> Callable[[str], None]:
@@ -134,7 +138,7 @@ def _reach(session: runner.Runner) -> Callable[[list[str], str, str], None]:
 
 
 def _certificates(session: runner.Runner, request: Json) -> Json:
-    """`do`: ``look`` (what is in use, all of it), ``status`` (of `sites`), ``renew``."""
+    """`do`: ``look`` (all that is in use), ``status`` (of `sites`), ``timer``, ``renew``."""
     what = request["do"]
     if what == "look":
         return {
@@ -144,6 +148,8 @@ def _certificates(session: runner.Runner, request: Json) -> Json:
         }
     if what == "renew":
         return _renew(session, request)
+    if what == "timer":
+        return {"next_run": next_run()}
     if what == "status":
         return {"certificates": [status_of(site) for site in request["sites"]]}
     raise runner.Refusal("bad-request", f"certificates cannot {what!r}")

@@ -62,7 +62,7 @@ def status_of(site: Json) -> Json:
         "is_served": certificate is not None and served["serial"] == certificate.serial,
         "is_late": at is not None and now > at,
         "problem": "",
-        "next_run": _next_run() if site["where"] == "host" else None,
+        "next_run": next_run() if site["where"] == "host" else None,
     }
 
 
@@ -93,7 +93,7 @@ def _served(domain: str) -> Json:
     }
 
 
-def _next_run() -> str | None:
+def next_run() -> str | None:
     """When the timer fires next; `None` where it does not run."""
     children = runner.Children(lambda: False)
     asked = "NextElapseUSecRealtime,ActiveState"

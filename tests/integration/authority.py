@@ -1,4 +1,4 @@
-"""A real certificate authority for tests: Pebble, Let's Encrypt's own, with a DNS to be told things.
+"""A real certificate authority for tests: Pebble, and a DNS that is told what to say.
 
 It listens on the lab's bridge, so that hosts reach it as they would reach one on the Internet, and
 it comes to their port 80 to validate. Its management and its DNS are told what to say over HTTP.
@@ -109,7 +109,14 @@ class Authority:
     def _start_dns(self) -> None:
         listen = f"{self.address}:{self._port('dns')}"
         argv = ["pebble-challtestsrv", "-dns01", listen, "-http01", "", "-https01", ""]
-        argv += ["-tlsalpn01", "", "-defaultIPv6", "", "-defaultIPv4", self.finds_at or self.address]
+        argv += [
+            "-tlsalpn01",
+            "",
+            "-defaultIPv6",
+            "",
+            "-defaultIPv4",
+            self.finds_at or self.address,
+        ]
         argv += ["-management", f"{self.address}:{self._port('told')}"]
         self._spawn("dns", argv, {})
         _wait_for(self.address, self._port("told"))
@@ -185,8 +192,9 @@ class Authority:
         return body
 
     def _make_certificate(self) -> None:
-        root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(
-            ec.SECP256R1()
+        root_key, key = (
+            ec.generate_private_key(ec.SECP256R1()),
+            ec.generate_private_key(ec.SECP256R1()),
         )
         root = _certificate("Root of the directory", root_key, None, root_key, ())
         names = (

@@ -1,0 +1,48 @@
+"""The schedule of renewals on the machine that orders certificates for several hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from deployer.moments import minute
+
+
+def schedule_here(
+    playbook: Path,
+    *,
+    remove: bool,
+    inventories: Sequence[Path],
+    limit: str | None,
+    extra_vars: Sequence[str],
+    **_others: Any,
+) -> Iterator[str]:
+    """Have this machine renew what it orders, or no longer; what came of it, in words.
+
+    Raises:
+        UsageError: neither systemd nor cron can be had to do it.
+    """
+    from deployer.acme import schedule
+
+    job = schedule.Job(
+        playbook=playbook.resolve(),
+        inventories=tuple(path.resolve() for path in inventories),
+        options=(
+            *(("-l", limit) if limit else ()),
+            *(word for each in extra_vars for word in ("-e", each)),
+        ),
+    )
+    if remove:
+        was_there = schedule.remove(job)
+        yield (
+            "This machine does not renew them any more."
+            if was_there
+            else ("This machine had no schedule for this playbook.")
+        )
+        return
+    done = schedule.install(job)
+    when = f"; next run at {minute(done.next_run)}" if done.next_run else ""
+    yield f"This machine renews what it orders, by {done.by}: {', '.join(done.where)}{when}."
+    if done.note:
+        yield done.note
