@@ -27,12 +27,18 @@ class Line:
 
 
 def plan_lines(plan: Plan, *, with_diff: bool = True) -> Iterator[Line]:
-    """All that `plan` would do, in order, then its handlers with their reasons, then unknowns."""
-    for change in plan.changes:
-        if change.action != "no-op":
-            yield from change_lines(change, with_diff=with_diff)
-    for run in plan.handlers:
-        yield Line("update", f"! {handler_text(run)}")
+    """All that `plan` would do, stage by stage, its handlers with their reasons; then unknowns."""
+    changes = [change for change in plan.changes if change.action != "no-op"]
+    stages = sorted({item.stage for item in (*changes, *plan.handlers)})
+    for number, stage in enumerate(stages, 1):
+        if len(stages) > 1:
+            yield Line("hunk", f"stage {number} of {len(stages)}")
+        for change in changes:
+            if change.stage == stage:
+                yield from change_lines(change, with_diff=with_diff)
+        for run in plan.handlers:
+            if run.stage == stage:
+                yield Line("update", f"! {handler_text(run)}")
     for unknown in plan.unknowns:
         yield Line("note", f"? {unknown}")
 
@@ -73,6 +79,9 @@ def _details(change: Change) -> Iterator[str]:
         if (before or {}).get("type") == "directory":
             yield "with everything in it"
         return
+    if change.kind == "certificate":
+        yield from _certificate_words(before, after)
+        return
     changed = tuple(after) if before is None else differing(after, before)
     if before is None and {"owner", "group"} <= set(changed):
         yield f"{after['owner']}:{after['group']}"
@@ -80,6 +89,28 @@ def _details(change: Change) -> Iterator[str]:
     for key in changed:
         if key not in hidden and key != "type":
             yield _attribute_text(key, before, after)
+
+
+def _certificate_words(before: Attributes | None, after: Attributes) -> Iterator[str]:
+    """Why a certificate is wanted, from whom, and of which kind."""
+    if before is not None:
+        if before.get("due"):
+            yield f"due, it ends {before['not_after']}"
+        for key in ("names", "directory", "key_type", "profile"):
+            if before.get(key) != after.get(key):
+                yield f"{key} {_word(key, before.get(key))} → {_word(key, after.get(key))}"
+    else:
+        yield f"for {_word('names', after['names'])}"
+        yield f"from {after['directory']}"
+        yield str(after["key_type"])
+        if after.get("profile"):
+            yield f"profile {after['profile']}"
+    if after.get("serial"):
+        yield f"{after['serial']}, from the controller"
+    if after.get("staging_first"):
+        yield "a first order is rehearsed with staging"
+    if after.get("forced"):
+        yield "ordered anew, as asked for"
 
 
 def _secret_text(change: Change) -> str:

@@ -33,7 +33,7 @@ def status_of(site: Json) -> Json:
     """
     domain, now = site["domain"], time.time()
     versions = Versions(domain)
-    state = versions.state() if site["where"] == "host" else {}
+    state = versions.state()
     certificate = _on_disk(domain)
     served = _served(domain)
     settings = settings_of(domain)
