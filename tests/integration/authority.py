@@ -181,7 +181,7 @@ class Authority:
     def _tell(self, what: str, message: Mapping[str, Any]) -> None:
         url = f"http://{self.address}:{self._port('told')}/{what}"
         request = urllib.request.Request(url, json.dumps(message).encode())
-        with urllib.request.urlopen(request, timeout=5):
+        with urllib.request.urlopen(request, timeout=5):  # noqa: S310
             pass
 
     def _management(self, path: str) -> bytes:
