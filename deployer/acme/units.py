@@ -25,6 +25,14 @@ def quoted(word: str) -> str:
     return f'"{escaped}"'
 
 
+def command_line(argv: Sequence[str]) -> str:
+    """The value of ``ExecStart=`` that runs `argv` as it is."""
+    # systemd takes no program with such characters in its path, though it takes such arguments.
+    if set(argv[0]) & set("\"'\\"):
+        argv = ("/bin/sh", "-c", 'exec "$@"', "sh", *argv)
+    return ":" + " ".join(map(quoted, argv))
+
+
 def service_text(job: Job, *, user: str | None) -> str:
     """The service; `user` is named in units of the system, so that it has a home."""
     description = str(job.playbook).replace("\\", "\\\\").replace("%", "%%")
@@ -38,7 +46,7 @@ def service_text(job: Job, *, user: str | None) -> str:
         "[Service]",
         "Type=oneshot",
         f"User={user}" if user else "",
-        f"ExecStart=:{' '.join(map(quoted, job.argv))}",
+        f"ExecStart={command_line(job.argv)}",
         "TimeoutStartSec=2h",
     ]
     return _joined(lines)
@@ -79,6 +87,10 @@ class SystemdUnits:
         self._folder = (
             Path("/etc/systemd/system") if self._is_root else home / ".config/systemd/user"
         )
+        # Where systemd notes when a timer ran (systemd.timer(5), Persistent=); its own tool removes
+        # that only for who has a session with a bus.
+        data = Path("/var/lib") if self._is_root else home / ".local/share"
+        self._stamps = data / "systemd" / "timers"
         runtime = Path(f"/run/user/{os.geteuid()}")
         # Who came by su or by cron has no session that says where the user's systemd is.
         has_runtime = not self._is_root and "XDG_RUNTIME_DIR" not in os.environ and runtime.is_dir()
@@ -129,8 +141,7 @@ class SystemdUnits:
         if not any(path.exists() for path in paths):
             return False
         self._systemctl("disable", "--now", paths[0].name)
-        self._systemctl("clean", "--what=state", paths[0].name)
-        for path in paths:
+        for path in (*paths, self._stamps / f"stamp-{job.name}.timer"):
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:

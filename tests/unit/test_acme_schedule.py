@@ -70,6 +70,12 @@ def test_words_are_quoted_for_systemd(word: str, written: str) -> None:
     assert units.quoted(word) == written
 
 
+def test_a_program_that_systemd_would_not_take_is_started_by_a_shell() -> None:
+    assert units.command_line(["/opt/it's", "$1"]) == (
+        ':"/bin/sh" "-c" "exec \\"$@\\"" "sh" "/opt/it\'s" "$1"'
+    )
+
+
 def test_a_crontab_line_is_quoted_for_the_shell_and_marked() -> None:
     job = Job(playbook=Path("/srv/it's $HOME;#/site.yml"), command=("/usr/bin/deployer",))
     assert crontab.line_for(job, TIMES) == (
