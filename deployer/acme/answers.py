@@ -25,6 +25,8 @@ Answer = Callable[[str, str | None], None]
 
 _MESSAGE_LIMIT_BYTES = 1 << 16
 _HANDING_OVER_S = 10.0
+#: How long an answer that is being given may go on after its order has ended.
+_ENDING_S = 20.0
 
 
 class Answers:
@@ -68,7 +70,7 @@ class Answers:
         trace: TracebackType | None,
     ) -> None:
         self._wake.close()
-        self._thread.join(self._limit_s)
+        self._thread.join(_ENDING_S)  # it is a daemon: who never answers holds nobody up
         self._woken.close()
         self._listener.close()
         for token in sorted(self._given):  # which a certbot that was killed has not taken back

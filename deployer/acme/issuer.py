@@ -8,11 +8,12 @@ asked for again in the same run.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import fcntl
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from deployer.acme.answers import Answer
 from deployer.acme.order import ORDER_LIMIT_S, order, rehearse
 from deployer.acme.store import CertificateStore, IssuedCertificate, Settings, lineage_of
-from deployer.errors import CertificateError, UsageError
+from deployer.errors import CertificateError, DeployerError, UsageError
 
 if TYPE_CHECKING:
     from deployer.remote.ledger import Ledger
@@ -120,6 +121,7 @@ class Issuer:
         """Order within the CA's limits, and write down what came of it."""
         staging = STAGING.get(settings["directory"])
         self._must_be_within_budget(settings)
+        self._must_be_offered(settings)
         if self._staging_first and staging and not self._has_succeeded(settings, staging):
             self._log("rehearsing with Let's Encrypt's staging, where a failure costs nothing")
             names = {"directory": staging, "issuer": "letsencrypt-staging", "profile": None}
@@ -134,7 +136,7 @@ class Issuer:
                     limit_s=self._limit_s,
                 )
         with self._noted(settings, success="issued"):
-            return order(
+            found = order(
                 settings,
                 folder=self._folder,
                 answer=answer,
@@ -142,6 +144,87 @@ class Issuer:
                 cancel=self._cancel,
                 limit_s=self._limit_s,
             )
+        self._note_attempt(settings, ok=True, words=f"certificate {found.serial}")
+        return found
+
+    def _must_be_offered(self, settings: Settings) -> None:
+        """Ask the CA for its directory: what is wrong with that is told in words, and costs nothing."""
+        from deployer.remote.directory import DirectoryError, read_directory
+
+        try:
+            directory = read_directory(settings["directory"], settings.get("ca_bundle"))
+        except DirectoryError as error:
+            raise self._refused(settings, error.words, kind=error.kind) from error
+        profile = settings.get("profile")
+        if profile and profile not in directory.profiles:
+            known = ", ".join(sorted(directory.profiles)) or "no profiles at all"
+            words = f"the CA does not offer the profile {profile}; it has {known}"
+            raise self._refused(settings, words, kind="profile")
+        if directory.needs_eab and not settings.get("eab") and not self._has_account(settings):
+            raise self._refused(
+                settings,
+                "the CA serves only accounts that are bound to one of its customers",
+                kind="eab",
+                hint="Give `eab: {kid: …, hmac_key: …}` beside its directory.",
+            )
+
+    def _has_account(self, settings: Settings) -> bool:
+        host = str(settings["directory"]).partition("://")[2].partition("/")[0]
+        return (self._folder / "config" / "accounts" / host).is_dir()
+
+    def _refused(
+        self, settings: Settings, why: str, *, kind: str, hint: str = ""
+    ) -> CertificateError:
+        """Nothing was ordered; noted as an attempt all the same."""
+        error = CertificateError(why, names=settings["names"], kind=kind, hint=hint)
+        self._note_attempt(settings, ok=False, words=why)
+        return error
+
+    # --- the CA's own wish ------------------------------------------------------------------------
+
+    def ask_window(self, settings: Settings) -> None:
+        """Ask the CA when it would like what is kept to be renewed, as often as it allows.
+
+        What it says is noted, and `kept` goes by it from then on. A CA that does not say, or cannot
+        be reached, changes nothing.
+
+        Raises:
+            UsageError: the folder cannot be used.
+        """
+        from deployer.remote.directory import DirectoryError, read_directory, renewal_window
+
+        newest = self._store.newest(settings)
+        if not settings.get("ari") or newest is None:
+            return
+        known = self._store.state(settings).get("ari") or {}
+        if known.get("serial") == newest.serial and time.time() < known["ask_again_at"]:
+            return
+        bundle = settings.get("ca_bundle")
+        try:
+            directory = read_directory(settings["directory"], bundle)
+        except DirectoryError:
+            return  # the order says so, where one is due
+        window = renewal_window(directory, newest.leaf, bundle)
+        if window is not None:
+            times = {"start": window.start, "end": window.end, "ask_again_at": window.ask_again_at}
+            self._store.note(settings, ari={"serial": newest.serial, **times})
+
+    def last_attempt(self, settings: Settings) -> Mapping[str, Any] | None:
+        """What came of the last order: `at` (RFC 3339), `ok`, `what` and `words`.
+
+        `None` where there was none.
+
+        Raises:
+            UsageError: the folder cannot be used.
+        """
+        found: Mapping[str, Any] | None = self._store.state(settings).get("last_attempt")
+        return found
+
+    def _note_attempt(self, settings: Settings, *, ok: bool, words: str) -> None:
+        at = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        what = "issued" if ok else "failed"
+        attempt = {"at": at, "ok": ok, "what": what, "words": words}
+        self._store.note(settings, last_attempt=attempt)
 
     # --- the ledger -------------------------------------------------------------------------------
 
@@ -157,11 +240,10 @@ class Issuer:
     def _must_be_within_budget(self, settings: Settings) -> None:
         refusal = self._ledger().refusal(dict(settings), now=time.time())
         if refusal is not None:
+            why = f"none was ordered: {refusal.why}"
+            self._note_attempt(settings, ok=False, words=why)
             raise CertificateError(
-                f"none was ordered: {refusal.why}",
-                names=settings["names"],
-                kind="rate-limited",
-                retry_at=refusal.until,
+                why, names=settings["names"], kind="rate-limited", retry_at=refusal.until
             )
 
     @contextlib.contextmanager
@@ -174,9 +256,12 @@ class Issuer:
             what = "rate-limited" if error.kind == "rate-limited" else "failed"
             details = {"failed_names": error.failed_names, "not_before": error.retry_at}
             self._append(what, settings, **details)
+            self._note_attempt(settings, ok=False, words=error.why)
             raise
-        except BaseException:
+        except BaseException as error:
             self._append("failed", settings)
+            words = str(error) if isinstance(error, DeployerError) else type(error).__name__
+            self._note_attempt(settings, ok=False, words=words)
             raise
         self._append(success, settings)
 

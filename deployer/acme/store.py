@@ -4,6 +4,7 @@ The folder holds, for each way in which a certificate was asked for, one file wi
 chain, so that the two can never be a mixture of an old and a new one, and certbot's own folders:
 
     DOMAIN-DIGEST.pem             `DIGEST` stands for the CA's directory, the profile, key and names
+    DOMAIN-DIGEST.state.json      the last attempt, and when the CA would like it to be renewed
     config/ work/ logs/           certbot's; config/live/DOMAIN-DIGEST is where the file comes from
     ledger.jsonl                  what was ordered when, for the CA's limits
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ _ORDERED_FOR = b"Ordered for: "
 class IssuedCertificate:
     """A certificate with its chain, leaf first, and its key; `key_pem` never shows in a `repr`.
 
-    `directory` and `profile` say for what it was ordered.
+    `directory` and `profile` say for what it was ordered; `window` is when the CA would like it to
+    be renewed (RFC 9773), in seconds since the epoch, where that is known.
     """
 
     fullchain_pem: bytes = field(repr=False)
@@ -40,6 +42,7 @@ class IssuedCertificate:
     leaf: Certificate = field(repr=False, compare=False)
     directory: str
     profile: str | None
+    window: tuple[float, float] | None = field(default=None, compare=False)
 
     @property
     def serial(self) -> str:
@@ -50,8 +53,14 @@ class IssuedCertificate:
     def due_at(self) -> float:
         """When it is to be renewed, in seconds since the epoch.
 
-        A third of its lifetime is left then, or half of one under ten days: what certbot does.
+        That is in the CA's window, where chance has put it, but the same at every look (RFC 9773,
+        section 4.2). Without one, a third of its lifetime is left then, or half of one under ten
+        days: what certbot does.
         """
+        if self.window is not None:
+            start, end = self.window
+            share = int(self.serial[-4:], 16) / 0xFFFF
+            return min(start + share * (end - start), float(self.leaf.not_after))
         part = 2 if self.leaf.lifetime_s < _SHORT_LIFETIME_S else 3
         return self.leaf.not_after - self.leaf.lifetime_s / part
 
@@ -142,7 +151,11 @@ class CertificateStore:
         with self._files.locked():
             pairs = [self._kept(settings), self._of_certbot(settings)]
         found = [pair for pair in pairs if pair is not None]
-        return max(found, key=lambda pair: pair.leaf.not_before, default=None)
+        newest = max(found, key=lambda pair: pair.leaf.not_before, default=None)
+        ari = self.state(settings).get("ari") or {}
+        if newest is None or ari.get("serial") != newest.serial:
+            return newest
+        return replace(newest, window=(ari["start"], ari["end"]))
 
     def fitting(self, settings: Settings, now: float) -> IssuedCertificate | None:
         """A pair that fits, so that nothing needs to be ordered.
@@ -180,6 +193,28 @@ class CertificateStore:
             self._files.write(_file_of(settings), content, mode=0o600)
             return found
 
+    def state(self, settings: Settings) -> dict[str, Any]:
+        """What was noted of the certificate for `settings`; empty where nothing was.
+
+        Raises:
+            UsageError: it cannot be read.
+        """
+        try:
+            found = json.loads(self._files.read(_state_of(settings)) or b"{}")
+        except ValueError:
+            return {}  # it is of use, not of need
+        return found if isinstance(found, dict) else {}
+
+    def note(self, settings: Settings, **details: Any) -> None:
+        """Note what has happened, beside what was noted before.
+
+        Raises:
+            UsageError: the folder cannot be used.
+        """
+        with self._files.locked():
+            state = {**self.state(settings), **details}
+            self._files.write(_state_of(settings), json.dumps(state).encode(), mode=0o600)
+
     def _kept(self, settings: Settings) -> IssuedCertificate | None:
         name = _file_of(settings)
         content = self._files.read(name)
@@ -213,6 +248,10 @@ class CertificateStore:
 
 def _file_of(settings: Settings) -> str:
     return lineage_of(settings) + ".pem"
+
+
+def _state_of(settings: Settings) -> str:
+    return lineage_of(settings) + ".state.json"
 
 
 def _check_key(key: bytes, leaf: Certificate) -> None:

@@ -109,6 +109,9 @@ def test_three_names_are_ordered_once_and_then_kept(
         assert f"answering the challenge for {name}" in lines
     assert b"PRIVATE KEY" not in repr(first).encode()
     assert events(folder) == ["order", "issued"]
+    attempt = issuer(folder).last_attempt(settings)
+    assert attempt is not None
+    assert (attempt["ok"], attempt["what"]) == (True, "issued")
 
     again = issuer(folder)
     assert again.kept(settings) == first
@@ -179,6 +182,10 @@ def test_a_ca_that_is_down_is_said_to_be(
     assert caught.value.kind == "directory-down"
     assert caught.value.exit_code == 3
     assert "no certificate for down.example.com: " in str(caught.value)
+    attempt = issuer(folder).last_attempt(gone.settings("down.example.com"))
+    assert attempt is not None
+    assert not attempt["ok"]
+    assert attempt["words"] == caught.value.why
     assert "Traceback" not in str(caught.value)
 
 
@@ -233,7 +240,8 @@ def test_an_account_is_bound_to_a_customer_and_the_secret_stays_one(
         settings = ca.settings("bound.example.com", eab=EAB)
         with pytest.raises(CertificateError) as caught:
             issuer(folder).obtain({**settings, "eab": None}, answer=unwanted)
-        assert "external account binding" in str(caught.value)
+        assert caught.value.kind == "eab"
+        assert "eab: {kid" in str(caught.value)
         wrong = {"kid": "kid-1", "hmac_key": "b10lLJs8l1GPIzsLP0s6pMt8O0XVGnfT"}
         with pytest.raises(CertificateError) as refused:
             issuer(folder).obtain({**settings, "eab": wrong}, answer=unwanted)
@@ -243,6 +251,16 @@ def test_an_account_is_bound_to_a_customer_and_the_secret_stays_one(
     assert not any(EAB["hmac_key"].encode() in line for line in command_lines)
     for path in folder.rglob("*"):
         assert not path.is_file() or EAB["hmac_key"].encode() not in path.read_bytes(), path
+
+
+def test_a_profile_that_the_ca_has_not_is_not_asked_for(pebble: Pebble, folder: Path) -> None:
+    before = pebble.orders()
+    with pytest.raises(CertificateError, match="does not offer the profile shortlived") as caught:
+        issuer(folder).obtain(
+            pebble.settings("profile.example.com", profile="shortlived"), answer=unwanted
+        )
+    assert caught.value.kind == "profile"
+    assert pebble.orders() == before
 
 
 def test_threads_that_ask_for_one_certificate_share_one_order(
