@@ -148,7 +148,7 @@ class Issuer:
         return found
 
     def _must_be_offered(self, settings: Settings) -> None:
-        """Ask the CA for its directory: what is wrong with that is told in words, and costs nothing."""
+        """Ask the CA for its directory: what is wrong there is told in words, and costs nothing."""
         from deployer.remote.directory import DirectoryError, read_directory
 
         try:

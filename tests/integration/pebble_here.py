@@ -83,9 +83,13 @@ class Responder:
 
 @dataclass(kw_only=True)
 class Pebble:
-    """A CA that runs; `directory` is its URL, `bundle` a file with the root of its own TLS."""
+    """A CA that runs; `directory` is its URL, `bundle` a file with the root of its own TLS.
+
+    `dns_api` is where the DNS that it asks is told what to answer.
+    """
 
     directory: str
+    dns_api: str
     bundle: Path
     log_file: Path
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
@@ -142,6 +146,7 @@ def start_pebble(
     (folder / "pebble.json").write_text(json.dumps({"pebble": config}))
     found = Pebble(
         directory=f"https://127.0.0.1:{directory}/dir",
+        dns_api=f"http://127.0.0.1:{dns_management}",
         bundle=folder / "root.pem",
         log_file=folder / "log",
     )
