@@ -27,6 +27,7 @@ _KEYS = {
     "rsa-2048": ["--key-type", "rsa", "--rsa-key-size", "2048"],
     "rsa-4096": ["--key-type", "rsa", "--rsa-key-size", "4096"],
 }
+_KNOWS_ADDRESSES = (5, 4)  # its changelog
 _ADDRESS = re.compile(r"[0-9.]+|[0-9a-f:]*:[0-9a-f:.]*")
 _PLUGIN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
@@ -42,8 +43,11 @@ def certbot_argv(
         is_rehearsal: nothing is kept of it (``--dry-run``).
 
     Raises:
-        UsageError: its plugin for the DNS provider is not installed.
+        UsageError: it is too old for what is asked, or its plugin for the DNS provider is missing.
     """
+    addresses = {name for name in settings["names"] if _ADDRESS.fullmatch(name)}
+    if addresses:
+        require_version(_KNOWS_ADDRESSES, "certificates for IP addresses")
     argv = [*CERTBOT, "certonly", "--non-interactive", "--agree-tos", "--config", str(config)]
     for option, name in (("config", "config"), ("work", "work"), ("logs", "logs")):
         argv += [f"--{option}-dir", str(folder / name)]
@@ -59,8 +63,19 @@ def certbot_argv(
     argv += ["--dry-run"] if is_rehearsal else ["--force-renewal", "--renew-with-new-domains"]
     argv += _authenticator(settings)
     for name in settings["names"]:
-        argv += ["--ip-address" if _ADDRESS.fullmatch(name) else "--domain", name]
+        argv += ["--ip-address" if name in addresses else "--domain", name]
     return argv
+
+
+def require_version(wanted: tuple[int, int], what: str) -> None:
+    """Raises: UsageError: certbot, as it is installed beside us, is older than `wanted`."""
+    version = importlib.metadata.version("certbot")
+    found = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    if found < wanted:
+        raise UsageError(
+            f"certbot {version} on this controller cannot order {what}; no host was touched",
+            hint=f"Upgrade it: {sys.executable} -m pip install 'certbot>={wanted[0]}.{wanted[1]}'",
+        )
 
 
 def _authenticator(settings: Settings) -> list[str]:

@@ -169,7 +169,6 @@ def _run(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        cwd="/",
         start_new_session=True,
     )
     assert process.stdout is not None  # noqa: S101 - for the type checker: it is a pipe

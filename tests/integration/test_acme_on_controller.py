@@ -254,6 +254,18 @@ def test_an_account_is_bound_to_a_customer_and_the_secret_stays_one(
         assert not path.is_file() or EAB["hmac_key"].encode() not in path.read_bytes(), path
 
 
+def test_an_address_beside_a_name_with_a_key_of_rsa_and_a_contact(
+    pebble: Pebble, responder: Responder, workdir: Path
+) -> None:
+    folder = Path(".deployer/certbot")  # where the playbook lies in the working folder
+    names = ("address.example.com", "127.0.0.1")
+    settings = pebble.settings(*names, key_type="rsa-2048", email="ops@deployer.example.net")
+    pair = issuer(folder).obtain(settings, answer=responder.answer)
+    assert set(pair.leaf.names) == set(names)
+    assert pair.leaf.key_type == "rsa-2048"
+    assert issuer(folder).kept(settings) == pair
+
+
 def test_a_profile_that_the_ca_has_not_is_not_asked_for(pebble: Pebble, folder: Path) -> None:
     before = pebble.orders()
     with pytest.raises(CertificateError, match="does not offer the profile shortlived") as caught:

@@ -113,7 +113,7 @@ def test_units_of_the_system_for_root(controller: LabHost) -> None:
         [timer, f"{again['name']}.service"]
     ]
     assert controller.exec(["systemctl", "is-enabled", timer]).stdout.strip() == "enabled"
-    units = [str(path) for path in again["where"]]  # type: ignore[attr-defined]
+    units = [str(path) for path in again["where"]]
     assert controller.exec(["systemd-analyze", "verify", *units]).stderr == ""
 
     controller.exec(["systemctl", "start", f"{again['name']}.service"])
