@@ -30,7 +30,7 @@ def schedule_here(
         inventories=tuple(path.resolve() for path in inventories),
         options=(
             *(("-l", limit) if limit else ()),
-            *(word for each in extra_vars for word in ("-e", each)),
+            *(word for each in extra_vars for word in ("-e", from_anywhere(each))),
         ),
     )
     if remove:
@@ -46,3 +46,9 @@ def schedule_here(
     yield f"This machine renews what it orders, by {done.by}: {', '.join(done.where)}{when}."
     if done.note:
         yield done.note
+
+
+def from_anywhere(extra_var: str) -> str:
+    """What ``-e`` was given, for a run in another working folder: the path of a file is whole."""
+    text = extra_var.strip()
+    return f"@{Path(text[1:]).expanduser().absolute()}" if text.startswith("@") else extra_var

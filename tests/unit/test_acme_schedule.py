@@ -9,6 +9,7 @@ import pytest
 
 from deployer.acme import crontab, units
 from deployer.acme.schedule import Job, Times
+from deployer.certs_here import from_anywhere
 from deployer.errors import UsageError
 
 JOB = Job(
@@ -107,6 +108,12 @@ def test_what_cannot_be_printed_is_refused(path: str) -> None:
 def test_paths_must_not_depend_on_a_folder(job: Job) -> None:
     with pytest.raises(UsageError, match="not an absolute path"):
         _ = job.argv
+
+
+def test_files_of_variables_are_found_from_any_folder(workdir: Path) -> None:
+    assert from_anywhere("@vars/site.yml") == f"@{workdir}/vars/site.yml"
+    assert from_anywhere(" @~/site.yml") == f"@{Path.home()}/site.yml"
+    assert from_anywhere("port=80") == "port=80"
 
 
 def test_only_the_jobs_own_line_is_taken_out_of_a_crontab() -> None:
