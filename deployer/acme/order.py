@@ -101,14 +101,16 @@ def run_certbot(
 ) -> None:
     """Run certbot to its end; it has got the certificate, or this raises as `order` says."""
     deadline = time.monotonic() + limit_s
-    with _private_folder() as private, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
+        private = stack.enter_context(_private_folder(folder))
         config = private / "certbot.ini"
         descriptor = os.open(config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(secret_lines(settings))
         argv = certbot_argv(settings, folder=folder, config=config, is_rehearsal=is_rehearsal)
         environment = environment_for(settings, private=private)
-        answers = Answers(private, answer=answer, log=log, limit_s=limit_s)
+        place = stack.enter_context(_socket_folder(private))
+        answers = Answers(place, answer=answer, log=log, limit_s=limit_s)
         if settings["challenge"] == "http-01":
             stack.enter_context(answers)
             environment |= answers.environment
@@ -135,22 +137,31 @@ def _names(settings: Settings) -> str:
 
 
 @contextlib.contextmanager
-def _private_folder() -> Iterator[Path]:
-    """A folder for the socket and the secrets of one order, closed to others."""
-    place = tempfile.gettempdir()
-    if len(os.fsencode(place)) > _LONGEST_FOLDER - 20:
-        place = "/tmp"  # noqa: S108 - the folder in it is made by mkdtemp
+def _private_folder(folder: Path) -> Iterator[Path]:
+    """A folder in `folder` for the secrets of one order. What a killed run has left there goes."""
+    private = folder.absolute() / "order"
+    shutil.rmtree(private, ignore_errors=True)
     try:
-        folder = Path(tempfile.mkdtemp(prefix="deployer-", dir=place))
+        private.mkdir(mode=0o700)
     except OSError as error:
         raise UsageError(
-            f"cannot make a folder in {place}: {error.strerror}; no host was touched",
-            hint="Set TMPDIR to a folder on a disk with some space.",
+            f"cannot make {private}: {error.strerror}; no host was touched",
+            hint="It needs a disk with some space.",
         ) from error
     try:
-        yield folder
+        yield private
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(private, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _socket_folder(private: Path) -> Iterator[Path]:
+    """`private`, or a temporary folder where its path is too long for a socket's."""
+    if len(os.fsencode(private)) <= _LONGEST_FOLDER:
+        yield private
+        return
+    with tempfile.TemporaryDirectory(prefix="deployer-", dir="/tmp") as folder:
+        yield Path(folder)
 
 
 def _run(

@@ -6,6 +6,7 @@ chain, so that the two can never be a mixture of an old and a new one, and certb
     DOMAIN-DIGEST.pem             `DIGEST` stands for the CA's directory, the profile, key and names
     DOMAIN-DIGEST.state.json      the last attempt, and when the CA would like it to be renewed
     config/ work/ logs/           certbot's; config/live/DOMAIN-DIGEST is where the file comes from
+    order/ order.lock             of the order that is under way
     ledger.jsonl                  what was ordered when, for the CA's limits
 """
 

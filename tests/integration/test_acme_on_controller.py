@@ -257,7 +257,10 @@ def test_an_account_is_bound_to_a_customer_and_the_secret_stays_one(
 def test_an_address_beside_a_name_with_a_key_of_rsa_and_a_contact(
     pebble: Pebble, responder: Responder, workdir: Path
 ) -> None:
-    folder = Path(".deployer/certbot")  # where the playbook lies in the working folder
+    (workdir / ("long" * 20)).mkdir()
+    folder = (
+        Path("long" * 20) / ".deployer/certbot"
+    )  # where the playbook lies in the working folder
     names = ("address.example.com", "127.0.0.1")
     settings = pebble.settings(*names, key_type="rsa-2048", email="ops@deployer.example.net")
     pair = issuer(folder).obtain(settings, answer=responder.answer)
@@ -352,9 +355,11 @@ def test_a_controller_that_is_killed_takes_its_certbot_along_before_the_ca_looks
     process.communicate(timeout=10)
     wait_until(lambda: not certbots(folder))
     assert responder.looked_at == 0
+    assert (folder / "order").stat().st_mode & 0o777 == 0o700
     # The next run is not held up by anything that was left.
     pair = issuer(folder).obtain(pebble.settings("killed.example.com"), answer=responder.answer)
     assert pair.leaf.names == ("killed.example.com",)
+    assert not (folder / "order").exists()
 
 
 @pytest.mark.parametrize("why", ["cancelled", "timeout"])
