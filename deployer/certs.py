@@ -55,12 +55,18 @@ def statuses(contact: Contact, sites: Sequence[Site]) -> HostReport:
     contact.doing("looking at certificates")
     link = contact.link()
     load_modules(link)
-    secure = [_asked(site) for site in sites if site.has_tls]
-    reply = ask(link, "status", sites=secure)
+    secure = [site for site in sites if site.has_tls]
+    reply = ask(link, "status", sites=[_asked(site) for site in secure])
+    here = contact.options.certificates
+    found = []
+    for site, status in zip(secure, reply["certificates"], strict=True):
+        is_here = here is not None and is_acme(site) and site.tls.certbot == "controller"
+        about = here.about(site) if here is not None and is_here else {}
+        found.append({**status, **{key: about[key] for key in about if about[key] is not None}})
     return HostReport(
         host=contact.host.name,
         state="healthy",
-        certificates=tuple(masked(reply["certificates"], contact.secrets)),
+        certificates=tuple(masked(found, contact.secrets)),
     )
 
 

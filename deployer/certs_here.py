@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from deployer.errors import UsageError
 from deployer.moments import minute
 
 
@@ -21,7 +22,7 @@ def schedule_here(
     """Have this machine renew what it orders, or no longer; what came of it, in words.
 
     Raises:
-        UsageError: neither systemd nor cron can be had to do it.
+        UsageError: neither systemd nor cron can be had to do it, or a secret might be told.
     """
     from deployer.acme import schedule
 
@@ -35,12 +36,15 @@ def schedule_here(
     )
     if remove:
         was_there = schedule.remove(job)
-        yield (
-            "This machine does not renew them any more."
-            if was_there
-            else ("This machine had no schedule for this playbook.")
-        )
+        gone, never = "does not renew them any more", "had no schedule for this playbook"
+        yield f"This machine {gone if was_there else never}."
         return
+    if any(not each.strip().startswith("@") for each in extra_vars):
+        raise UsageError(
+            "-e NAME=VALUE would stand where everyone on this machine can read it; nothing was "
+            "scheduled here",
+            hint="Put it into a file: -e @FILE.",
+        )
     done = schedule.install(job)
     when = f"; next run at {minute(done.next_run)}" if done.next_run else ""
     yield f"This machine renews what it orders, by {done.by}: {', '.join(done.where)}{when}."

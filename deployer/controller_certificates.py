@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from deployer.transport import Link
 
 #: How long hosts that have something to do before may take until they can answer challenges.
-_HOSTS_PATIENCE_S = 600.0
+_HOSTS_PATIENCE_S = 300.0
 _REACH_PATIENCE_S = 10.0
 _CHALLENGES = "/.well-known/acme-challenge/"
 
@@ -69,8 +69,26 @@ class ControllerCertificates:
         """The serial number of what is kept here and fits, or `None` where one must be ordered."""
         if self.is_forced:
             return None
-        kept = self._issuer.kept(settings_here(site))
+        settings = settings_here(site)
+        if site.tls.ari:
+            self._issuer.ask_window(settings)
+        kept = self._issuer.kept(settings)
         return kept.serial if kept else None
+
+    def about(self, site: Site) -> dict[str, Any]:
+        """What is known here alone of a certificate's status: the window, and the last attempt."""
+        from deployer.acme.store import CertificateStore
+        from deployer.moments import rfc3339
+
+        settings = settings_here(site)
+        kept = CertificateStore(self._folder).newest(settings)
+        found: dict[str, Any] = {"last_attempt": self._issuer.last_attempt(settings)}
+        if kept is not None:
+            found["renewal_due_at"] = rfc3339(kept.due_at)
+            found["is_late"] = time.time() > kept.due_at
+        if kept is not None and kept.window is not None:
+            found["ari"] = [rfc3339(at) for at in kept.window]
+        return found
 
     # --- who waits --------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ class Line:
 def plan_lines(plan: Plan, *, with_diff: bool = True) -> Iterator[Line]:
     """All that `plan` would do, stage by stage, its handlers with their reasons; then unknowns."""
     changes = [change for change in plan.changes if change.action != "no-op"]
-    stages = sorted({item.stage for item in (*changes, *plan.handlers)})
+    stages = sorted({c.stage for c in changes} | {run.stage for run in plan.handlers})
     for number, stage in enumerate(stages, 1):
         if len(stages) > 1:
             yield Line("hunk", f"stage {number} of {len(stages)}")

@@ -18,6 +18,11 @@ def moment(text: str | None) -> datetime | None:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
+def rfc3339(seconds: float) -> str:
+    """Seconds since the epoch as RFC 3339 writes them, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def span(delta: timedelta) -> str:
     """``40 s``, ``57 min``, ``31 h``, ``5.4 days``, ``89 days``: rounded down, without its sign."""
     seconds = abs(delta.total_seconds())
