@@ -14,7 +14,7 @@ import ssl
 import time
 from dataclasses import dataclass
 from threading import Event
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 _TIMEOUT_S = 8.0
 _MOST_REDIRECTS = 5
@@ -91,7 +91,7 @@ def _ask(name: str, address: str, question: Question) -> str:
         except (OSError, http.client.HTTPException) as error:
             return _why(error, urlsplit(url).port or (443 if url.startswith("https") else 80))
         if status in (301, 302, 303, 307, 308) and location:
-            url = location if "://" in location else f"{url.partition('/.well')[0]}{location}"
+            url = urljoin(url, location)
             target = urlsplit(url).hostname or name
             at = address if target == name else target
             if urlsplit(url).scheme not in ("http", "https"):

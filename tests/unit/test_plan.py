@@ -169,3 +169,19 @@ def test_what_a_package_brings_is_said_to_be_unknown() -> None:
     (words,) = plan_of((nginx, None)).unknowns
     assert words.startswith("nginx: not installed yet")
     assert plan_of((nginx, {"version": "1.22"})).unknowns == ()
+
+
+def test_what_changes_at_two_stages_is_at_the_second_as_the_first_leaves_it() -> None:
+    first, second = page(b"one\n"), page(b"two\n", stage=2, notify=("reload nginx",))
+    plan = make_plan(
+        host="web1",
+        created_at="2026-01-01T00:00:00+00:00",
+        desired=[second, first],
+        handlers={RELOAD.name: RELOAD},
+        observations={first.id: seen(first, None)},
+    )
+    assert actions(plan) == ["create", "update"]
+    assert [change.stage for change in plan.changes] == [0, 2]
+    assert plan.changes[1].before_content == b"one\n"
+    assert plan.changes[0].fingerprint == plan.changes[1].fingerprint
+    assert [run.stage for run in plan.handlers] == [2]
