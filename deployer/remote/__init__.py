@@ -12,6 +12,7 @@ __all__ = ["certificate_modules", "renewal_program", "source"]
 _OF_CERTIFICATES = (
     "x509",
     "directory",
+    "registered_domain",
     "ledger",
     "certbot_words",
     "certbot_command",

@@ -1,34 +1,51 @@
 """What has been asked of certificate authorities lately, so that their limits are never run into.
 
-A limit that is hit is a door that stays shut for up to a week. So every order is written down
-before it is made, and one that would go over a published limit is refused here, with the time when
-it is possible again. Limits of Let's Encrypt: https://letsencrypt.org/docs/rate-limits/
+A limit that is hit is a door that stays shut, for days in the worst case. So every order is written
+down before it is made, and one that would go over a published limit is refused here, with the time
+when it is possible again.
+
+The limits of Let's Encrypt are buckets of tokens: each is full at `Limit.most`, whatever counts
+takes one, and one comes back every ``window_s / most`` seconds. They are counted here just so, by
+directory, from what this ledger knows; all accounts of a ledger count as one, which is the safe
+side. Orders for exactly the names of an earlier certificate are renewals and free of the limits on
+orders and on registered domains; renewals by ARI (RFC 9773) are free of all.
+
+Source: https://letsencrypt.org/docs/rate-limits/ (as of 2026-08-05) and, for its test system,
+https://letsencrypt.org/docs/staging-environment/#rate-limits
 """
 
 from __future__ import annotations
 
-import ipaddress
+import contextlib
+import fcntl
 import json
 import os
 import time
 
+from deployer.remote.registered_domain import SUFFIX_LIST, RegisteredDomains
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
     Json = dict[str, Any]
 
 _HOUR_S, _DAY_S = 3600.0, 86400.0
 _KEPT_S = 30 * _DAY_S
-_SUFFIX_LIST = "/usr/share/publicsuffix/public_suffix_list.dat"
-#: Second-level names under which countries register, where no list of public suffixes is at hand.
-_SECOND_LEVEL = frozenset(("ac", "co", "com", "edu", "gob", "gov", "go", "ne", "net", "or", "org"))
 _STAGING = "acme-staging"
+#: What a CA may say with Retry-After at most; more is a slip of its, or of a clock.
+_LONGEST_WAIT_S = 7 * _DAY_S
+#: Let's Encrypt adds up to this share to what it tells others to wait (its limiter's jitter).
+_MARGIN = 1.03
+#: A clock that says less was never set (2026-01-01): it tells nothing about the order of events.
+_OLDEST_CLOCK = 1767225600.0
+_CLOCK_SLACK_S = 60.0
+_LOCK_WITHIN_S = 10.0
 
 
 class Limit:
-    """`most` events in `window_s`, and of what, in words."""
+    """`most` tokens, all of which come back in `window_s`, and for what, in words."""
 
     def __init__(self, most: int, window_s: float, words: str) -> None:
         self.most = most
@@ -40,11 +57,11 @@ FAILED = Limit(5, _HOUR_S, "failed validations of {} within an hour")
 DUPLICATES = Limit(5, 7 * _DAY_S, "certificates for exactly these names within a week")
 OF_DOMAIN = Limit(50, 7 * _DAY_S, "certificates under {} within a week")
 ORDERS = Limit(300, 3 * _HOUR_S, "orders of this account within three hours")
-#: Its test system forgives more.
+#: Its test system forgives more; its limit on registered domains is no limit (30,000 a second).
 _STAGING_LIMITS = {
     FAILED: Limit(200, _HOUR_S, FAILED.words),
     DUPLICATES: Limit(30000, 7 * _DAY_S, DUPLICATES.words),
-    OF_DOMAIN: Limit(30000, 7 * _DAY_S, OF_DOMAIN.words),
+    OF_DOMAIN: Limit(30000, 1.0, "certificates under {} within a second"),
     ORDERS: Limit(1500, 3 * _HOUR_S, ORDERS.words),
 }
 
@@ -54,20 +71,30 @@ class Refusal:
 
     def __init__(self, why: str, until: float) -> None:
         self.until = until
-        at = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(until))
+        # A minute is what people are told, and it must not be too early.
+        at = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(-(-until // 60) * 60))
         self.why = f"{why}; it is possible again from {at}"
+
+
+class Usage:
+    """How much of a limit is used up: `used` of `most`, and of what in `words`."""
+
+    def __init__(self, words: str, used: int, most: int) -> None:
+        self.words = words
+        self.used = used
+        self.most = most
 
 
 class Ledger:
     """A file of events, one JSON object a line: `at` in seconds since the epoch, `what`, and more.
 
     `what` is ``order``, ``issued``, ``failed`` (with `failed_names`), ``rate-limited`` (with
-    `not_before`) or ``staging-ok``.
+    `not_before`), ``staging-ok``, or ``clock``, by which the ledger notes that the clock went back.
     """
 
-    def __init__(self, path: str, *, suffix_list: str = _SUFFIX_LIST) -> None:
+    def __init__(self, path: str, *, suffix_list: str = SUFFIX_LIST) -> None:
         self._path = path
-        self._suffix_list = suffix_list
+        self._domains = RegisteredDomains(suffix_list)
 
     # --- writing ----------------------------------------------------------------------------------
 
@@ -77,46 +104,85 @@ class Ledger:
         *,
         directory: str,
         names: Iterable[str],
+        account: str = "",
         failed_names: Iterable[str] = (),
         not_before: float | None = None,
+        is_renewal_by_ari: bool = False,
         now: float | None = None,
     ) -> None:
-        """Write an event down, on the disk when this returns."""
-        at = time.time() if now is None else now
-        event: Json = {"at": at, "what": what, "directory": directory, "names": sorted(names)}
+        """Write an event down, on the disk when this returns.
+
+        Raises:
+            OSError: the file cannot be written, or somebody else holds it for long.
+        """
+        event: Json = {"at": time.time() if now is None else now, "what": what}
+        event.update(directory=directory, names=_sorted(names))
+        if account:
+            event["account"] = account
         if failed_names:
-            event["failed_names"] = sorted(failed_names)
+            event["failed_names"] = _sorted(failed_names)
         if not_before is not None:
             event["not_before"] = not_before
-        os.makedirs(os.path.dirname(self._path), 0o700, exist_ok=True)
-        events = self._read()
-        if events and events[0]["at"] < at - _KEPT_S:
-            kept = [*(each for each in events if each["at"] >= at - _KEPT_S), event]
-            self._replace("".join(json.dumps(each) + "\n" for each in kept))
-            return
-        self._add(json.dumps(event) + "\n")
+        if is_renewal_by_ari:
+            event["is_renewal_by_ari"] = True
+        self._write(event)
 
-    def _add(self, line: str) -> None:
+    def _write(self, event: Json) -> None:
+        with self._locked_folder() as folder:
+            events = self._read()
+            kept = _still_of_use(events, event["at"])
+            if len(kept) < len(events):
+                self._replace("".join(json.dumps(each) + "\n" for each in [*kept, event]), folder)
+            else:
+                self._add(json.dumps(event) + "\n", folder)
+
+    @contextlib.contextmanager
+    def _locked_folder(self) -> Iterator[int]:
+        """The descriptor of the ledger's folder, which is made if need be, and for us alone."""
+        path = os.path.dirname(os.path.abspath(self._path))
+        with contextlib.suppress(FileExistsError):
+            os.makedirs(path, 0o700)
+            os.chmod(path, 0o700)  # whatever the umask
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            deadline = time.monotonic() + _LOCK_WITHIN_S
+            while True:
+                try:
+                    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.01)
+            yield folder
+        finally:
+            os.close(folder)
+
+    def _add(self, line: str, folder: int) -> None:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         descriptor = os.open(self._path, flags, 0o600)
         try:
             size = os.fstat(descriptor).st_size
             if size and os.pread(descriptor, 1, size - 1) != b"\n":
                 line = "\n" + line  # a line that was cut off with its host
-            os.write(descriptor, line.encode())
-            os.fsync(descriptor)
+            _write_all(descriptor, line.encode())
         finally:
             os.close(descriptor)
+        if not size:
+            os.fsync(folder)
 
-    def _replace(self, text: str) -> None:
+    def _replace(self, text: str, folder: int) -> None:
         new = self._path + ".new"
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(new)  # left by one who was cut off, with whatever mode
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        descriptor = os.open(new, flags, 0o600)
         try:
-            os.write(descriptor, text.encode())
-            os.fsync(descriptor)
+            _write_all(descriptor, text.encode())
         finally:
             os.close(descriptor)
         os.rename(new, self._path)
+        os.fsync(folder)
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -126,107 +192,161 @@ class Ledger:
                 lines = file.read().splitlines()
         except OSError:
             return []
-        found = []
-        for line in lines:
-            try:
-                event = json.loads(line)
-                event["at"] = float(event["at"])
-                found.append(event)
-            except (ValueError, KeyError, TypeError):
+        found: list[Json] = []
+        latest = float("inf")
+        for line in reversed(lines):
+            event = _event(line)
+            if event is None:
                 continue  # cut off with its host: what it was is not known
-        return found
+            # Lines are in the order in which things happened: what was written down before
+            # something else did not happen after it, whatever the clock then said.
+            event["at"] = min(event["at"], latest)
+            if event["at"] >= _OLDEST_CLOCK:
+                latest = event["at"]
+            found.append(event)
+        return found[::-1]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has ever been ordered as far as this ledger knows."""
+        return not self._read()
 
     def has_succeeded(self, directory: str) -> bool:
         """Whether a challenge of the CA, or of its test system, has ever been met here."""
-        return any(
-            each.get("directory") == directory and each["what"] in ("issued", "staging-ok")
-            for each in self._read()
-        )
+        return any(_is_success(each) and each["directory"] == directory for each in self._read())
 
-    def refusal(self, settings: Json, *, now: float) -> Refusal | None:
+    def refusal(
+        self, settings: Json, *, now: float, account: str = "", is_renewal_by_ari: bool = False
+    ) -> Refusal | None:
         """Why an order for `settings` must wait, or `None` where it may be made."""
-        directory, names = settings["directory"], sorted(settings["names"])
-        events = [each for each in self._read() if each.get("directory") == directory]
-        found = [
-            *self._told_by_ca(events, names, now),
-            *self._failures(events, names, directory, now),
-        ]
-        if settings.get("limits") == "letsencrypt":
-            found += self._of_letsencrypt(events, names, directory, now)
+        events = self._events(settings["directory"], now)
+        found = list(_told_by_ca(events, _sorted(settings["names"]), account, now))
+        if not (is_renewal_by_ari and settings.get("limits") == "letsencrypt"):
+            for limit, about, times in self._counted(settings, events):
+                found += _over(limit, about, times, now)
         return max(found, key=lambda each: each.until, default=None)
 
-    @staticmethod
-    def _told_by_ca(events: list[Json], names: list[str], now: float) -> Iterable[Refusal]:
-        for event in events:
-            until = event.get("not_before")
-            if until and now < until <= now + 8 * _DAY_S and set(names) & set(event["names"]):
-                yield Refusal("the CA has said that too much was asked of it", until)
+    def usage(self, settings: Json, *, now: float) -> list[Usage]:
+        """How much of each limit an order for `settings` would find used up."""
+        events = self._events(settings["directory"], now)
+        return [
+            Usage(limit.words.format(about), -int(-_taken(limit, times, now) // 1), limit.most)
+            for limit, about, times in self._counted(settings, events, with_exempt=True)
+        ]
 
-    @staticmethod
-    def _failures(
-        events: list[Json], names: list[str], directory: str, now: float
-    ) -> Iterable[Refusal]:
-        limit = _limit(FAILED, directory)
+    def _events(self, directory: str, now: float) -> list[Json]:
+        """What happened with the CA at `directory`; what is in the future happens now."""
+        events = self._read()
+        if now >= _OLDEST_CLOCK and any(each["at"] > now + _CLOCK_SLACK_S for each in events):
+            # Noted, or it would be now for as long as the clock has gone back.
+            note = {"at": now, "what": "clock", "directory": "", "names": []}
+            with contextlib.suppress(OSError):
+                self._write(note)
+        return [
+            {**each, "at": min(each["at"], now)}
+            for each in events
+            if each["directory"] == directory
+        ]
+
+    def _counted(
+        self, settings: Json, events: list[Json], *, with_exempt: bool = False
+    ) -> Iterator[tuple[Limit, str, list[float]]]:
+        """Each limit that an order for `settings` meets, of what, and when tokens were taken."""
+        directory, names = settings["directory"], _sorted(settings["names"])
         for name in names:
-            at = [
-                each["at"]
-                for each in events
-                if each["what"] == "failed" and name in each.get("failed_names", ())
-            ]
-            yield from _over(limit, at, now, about=name)
-
-    def _of_letsencrypt(
-        self, events: list[Json], names: list[str], directory: str, now: float
-    ) -> Iterable[Refusal]:
-        issued = [each for each in events if each["what"] == "issued"]
-        same = [each["at"] for each in issued if each.get("names") == names]
-        yield from _over(_limit(DUPLICATES, directory), same, now)
-        for domain in {self.registered_domain(name) for name in names}:
+            failed = (each for each in events if name in each.get("failed_names", ()))
+            yield _limit(FAILED, directory), name, [each["at"] for each in failed]
+        if settings.get("limits") != "letsencrypt":
+            return
+        counting = [each for each in events if not each.get("is_renewal_by_ari")]
+        issued = [each for each in counting if each["what"] == "issued"]
+        same = [each["at"] for each in issued if each["names"] == names]
+        yield _limit(DUPLICATES, directory), "", same
+        is_renewal = any(each["what"] == "issued" and each["names"] == names for each in events)
+        if is_renewal and not with_exempt:
+            return
+        for domain in sorted(map(self._domains.of, names)):
             under = [
-                each["at"]
-                for each in issued
-                if domain in {self.registered_domain(name) for name in each.get("names", ())}
+                each["at"] for each in issued if domain in map(self._domains.of, each["names"])
             ]
-            yield from _over(_limit(OF_DOMAIN, directory), under, now, about=domain)
-        orders = [each["at"] for each in events if each["what"] == "order"]
-        yield from _over(_limit(ORDERS, directory), orders, now)
+            yield _limit(OF_DOMAIN, directory), domain, under
+        orders = [each["at"] for each in counting if each["what"] == "order"]
+        yield _limit(ORDERS, directory), "", orders
 
-    def registered_domain(self, name: str) -> str:
-        """What was registered: the name under a public suffix; an address is itself."""
-        try:
-            return str(ipaddress.ip_address(name))
-        except ValueError:
-            pass
-        labels = name[2:].split(".") if name.startswith("*.") else name.split(".")
-        known = _suffixes(self._suffix_list)
-        for start in range(1, len(labels)):
-            rest = ".".join(labels[start:])
-            is_suffix = rest in known or "*." + ".".join(labels[start + 1 :]) in known
-            if is_suffix and "!" + rest not in known:
-                return ".".join(labels[start - 1 :])
-        is_national = len(labels) > 2 and len(labels[-1]) == 2 and labels[-2] in _SECOND_LEVEL
-        return ".".join(labels[-3:] if is_national and not known else labels[-2:])
+
+def _event(line: str) -> Json | None:
+    try:
+        event = json.loads(line)
+        event["at"] = float(event["at"])
+        str(event["what"])
+        if not isinstance(event["directory"], str) or not isinstance(event["names"], list):
+            return None
+        until = event.get("not_before")
+        event["not_before"] = None if until is None else float(until)
+        event["failed_names"] = list(event.get("failed_names") or ())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    found: Json = {key: value for key, value in event.items() if value not in (None, [])}
+    found.setdefault("names", [])
+    return found
+
+
+def _sorted(names: Iterable[str]) -> list[str]:
+    return sorted({name.lower() for name in names})
+
+
+def _is_success(event: Json) -> bool:
+    return event["what"] in ("issued", "staging-ok")
+
+
+def _still_of_use(events: list[Json], now: float) -> list[Json]:
+    """Events of the last 30 days, and of older ones those that tell that something has worked."""
+    newest = {
+        (each["directory"], *each["names"]): index
+        for index, each in enumerate(events)
+        if _is_success(each)
+    }
+    lasting = set(newest.values())
+    return [
+        each for index, each in enumerate(events) if each["at"] >= now - _KEPT_S or index in lasting
+    ]
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+    os.fsync(descriptor)
+
+
+def _told_by_ca(
+    events: list[Json], names: list[str], account: str, now: float
+) -> Iterator[Refusal]:
+    for event in events:
+        until = min(event.get("not_before", 0.0), event["at"] + _LONGEST_WAIT_S)
+        is_ours = bool(set(names) & set(event["names"])) or (
+            account != "" and event.get("account") == account
+        )
+        if event["what"] == "rate-limited" and now < until and is_ours:
+            yield Refusal("the CA has said that too much was asked of it", until)
 
 
 def _limit(limit: Limit, directory: str) -> Limit:
     return _STAGING_LIMITS[limit] if _STAGING in directory else limit
 
 
-def _over(limit: Limit, times: list[float], now: float, *, about: str = "") -> Iterable[Refusal]:
-    """The refusal that `times` of events make, if they do; the future counts as now."""
-    recent = sorted(min(at, now) for at in times if at > now - limit.window_s)
-    if len(recent) >= limit.most:
+def _taken(limit: Limit, times: list[float], now: float) -> float:
+    """How many tokens are missing in the bucket from which one was taken at each of `times`."""
+    taken, last = 0.0, min(times, default=now)
+    for at in sorted(times):
+        taken = max(0.0, taken - (at - last) * limit.most / limit.window_s) + 1.0
+        last = at
+    return max(0.0, taken - (now - last) * limit.most / limit.window_s)
+
+
+def _over(limit: Limit, about: str, times: list[float], now: float) -> Iterator[Refusal]:
+    taken = _taken(limit, times, now)
+    missing = taken + 1.0 - limit.most
+    if missing > 1e-6:
+        wait_s = min(missing * limit.window_s / limit.most * _MARGIN, limit.window_s)
         words = limit.words.format(about)
-        oldest = recent[len(recent) - limit.most]
-        yield Refusal(
-            f"{len(recent)} {words}, and {limit.most} is the most", oldest + limit.window_s
-        )
-
-
-def _suffixes(path: str) -> frozenset[str]:
-    try:
-        with open(path, encoding="utf-8") as file:
-            lines = (line.strip() for line in file)
-            return frozenset(line for line in lines if line and not line.startswith("//"))
-    except OSError:
-        return frozenset()
+        yield Refusal(f"too many {words}: {limit.most} is the most", now + wait_s)
