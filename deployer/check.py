@@ -84,12 +84,13 @@ def check_project(project: Project) -> CheckedProject:
     Raises:
         UsageError: all that is wrong, each place once.
     """
-    from deployer.sites.lint import lint
+    from deployer.sites.lint import lint, lint_of_hosts
 
     hosts = project.hosts()
     errors: dict[str, UsageError] = {}
     warnings: dict[str, None] = {}
     sites: dict[str, Site] = {}
+    by_host: dict[str, tuple[Site, ...]] = {}
     resources = 0
     for host in hosts:
         try:
@@ -101,9 +102,11 @@ def check_project(project: Project) -> CheckedProject:
             errors[str(error)] = error
             continue
         resources += len(desired.resources)
+        by_host[host.name] = desired.sites
         sites.update({site.domain: site for site in desired.sites})
         warnings.update(dict.fromkeys(map(str, lint(desired.sites))))
     _raise(list(errors.values()))
+    warnings.update(dict.fromkeys(map(str, lint_of_hosts(by_host))))
     return CheckedProject(
         plays=len(project.playbook.plays),
         hosts=len(hosts),

@@ -88,7 +88,7 @@ class Order:
         if settings["challenge"] == "http-01":
             self._must_be_reachable()
         staging = STAGING.get(settings["directory"])
-        if self._staging_first and staging and not self._ledger.has_succeeded(staging):
+        if self._staging_first and staging and not self._has_succeeded(staging):
             self._rehearse(staging)
         self._say(f"asking {self._ca} for a certificate for {self._names}")
         self._order(settings)
@@ -148,6 +148,10 @@ class Order:
                 f"challenges cannot be answered: {error}{by}, and certbot answers there: end that, "
                 "or let it listen elsewhere"
             ) from None
+
+    def _has_succeeded(self, staging: str) -> bool:
+        """Whether this host has ever met a challenge of the CA, or of its test system."""
+        return any(map(self._ledger.has_succeeded, (staging, self._settings["directory"])))
 
     def _rehearse(self, staging: str) -> None:
         """The first order of this host goes to the CA's test system, where failures are free."""

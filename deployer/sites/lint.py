@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,6 +39,31 @@ def lint(sites: Sequence[Site]) -> list[Note]:
         for route in site.routes:
             notes += _route_notes(site, route)
     return notes
+
+
+def lint_of_hosts(sites: Mapping[str, Sequence[Site]]) -> list[Note]:
+    """What is amiss with sites that several hosts serve; `sites` are by host."""
+    hosts: dict[str, list[str]] = {}
+    found: dict[str, Site] = {}
+    for host, served in sites.items():
+        for site in served:
+            is_asked_there = site.tls.certbot == "host" and site.tls.challenge == "http-01"
+            if is_acme(site) and is_asked_there:
+                hosts.setdefault(site.domain, []).append(host)
+                found[site.domain] = site
+    return [
+        Note(
+            code="several-hosts",
+            severity="warning",
+            problem=f"{domain} is served by {', '.join(names)}, and each orders its own "
+            "certificate",
+            reason="The CA may ask any of them, and only one knows the answer: write "
+            "`certbot: controller` under tls.",
+            source=found[domain].source,
+        )
+        for domain, names in hosts.items()
+        if len(names) > 1
+    ]
 
 
 def refuse_errors(notes: Iterable[Note]) -> None:

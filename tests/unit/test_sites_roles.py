@@ -12,7 +12,7 @@ from deployer.errors import SourceError, SourceErrors, UsageError
 from deployer.model import Site
 from deployer.sites import ProxyRole, proxy_roles
 from deployer.sites.certificates import CertificateFiles
-from deployer.sites.lint import lint
+from deployer.sites.lint import lint, lint_of_hosts
 
 sys.path.insert(0, str(Path(__file__).parent / "cases/sites"))
 import site_case as cases
@@ -185,3 +185,15 @@ def test_two_proxies_on_a_host_are_refused() -> None:
         SourceErrors, match=r"wants apache on a host where a\.example\.com wants nginx"
     ):
         one_role(one, other)
+
+
+def test_a_site_of_several_hosts_is_ordered_in_one_place() -> None:
+    def noted(**tls: object) -> list[str]:
+        site = cases.site(domain="example.com", tls={"issuer": "letsencrypt", **tls}, routes=[WS])
+        return [note.code for note in lint_of_hosts({"web1": [site], "web2": [site]})]
+
+    assert noted() == ["several-hosts"]
+    assert noted(certbot="controller") == []
+    assert noted(challenge="dns-01") == []
+    alone = cases.site(domain="example.com", tls={"issuer": "letsencrypt"}, routes=[WS])
+    assert lint_of_hosts({"web1": [alone], "web2": []}) == []
