@@ -21,8 +21,9 @@ from deployer.model import Attributes, Site
 from deployer.resources.service import CONFIG_TESTS
 from deployer.sites.certificates import is_acme
 
-#: Where every proxy passes challenges to; something listens there while one runs.
-CHALLENGE_PORT = 8402
+#: Where every proxy passes challenges to; something listens there while one runs. Below 1024 only
+#: root can: whoever answers challenges can have certificates for the names.
+CHALLENGE_PORT = 920
 SETTINGS_FOLDER = "/etc/deployer/certificates"
 DIRECTORIES = {
     "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
