@@ -223,7 +223,9 @@ def _origin_pattern(origin: str) -> str:
         return _escaped(origin)
     bare = origin.removesuffix(f":{port}")
     has_other_port = re.search(r":[0-9]+$", bare) is not None
-    return _escaped(bare) if has_other_port else f"{_escaped(bare)}(:{port})?"
+    # A wildcard site's own pages: the star stands for one label (RFC 9525, section 6.3).
+    pattern = _escaped(bare).replace(r"://\*\.", r"://[a-z0-9-]+\.", 1)
+    return pattern if has_other_port else f"{pattern}(:{port})?"
 
 
 def _escaped(text: str) -> str:

@@ -1,0 +1,98 @@
+"""Wildcards: certbot's plugin for RFC 2136 writes into a real BIND, which the CA asks."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from pathlib import Path
+
+import pytest
+import yaml
+from authority import authority
+from support import deployer
+from test_certificates import served, start_services, status
+
+from deployer.lab.host import LabHost
+from deployer.lab.lab import Lab
+
+pytestmark = pytest.mark.lab
+
+ZONE = "wild.example.com"
+_NAMED = """\
+key "acme" {{ algorithm hmac-sha512; secret "{secret}"; }};
+options {{
+    directory "/var/cache/bind";
+    listen-on {{ any; }};
+    recursion no;
+    dnssec-validation no;
+}};
+zone "{zone}" {{
+    type primary;
+    file "/var/lib/bind/{zone}";
+    update-policy {{ grant acme zonesub TXT; }};
+}};
+"""
+_ZONE = """\
+$TTL 1
+@ SOA ns.{zone}. root.{zone}. 1 60 60 3600 1
+@ NS ns.{zone}.
+ns A {address}
+"""
+
+
+def start_bind(host: LabHost, secret: str) -> None:
+    """A primary for the zone that takes updates from who has `secret`, and is the CA's resolver."""
+    host.sh("apt-get install -y -qq bind9 >/dev/null 2>&1", timeout_s=120)
+    named = _NAMED.format(secret=secret, zone=ZONE)
+    (host.root / "etc/bind/named.conf").write_text(named)
+    (host.root / f"var/lib/bind/{ZONE}").write_text(_ZONE.format(zone=ZONE, address=host.address))
+    host.sh("chown bind: /var/lib/bind/*; systemctl restart named")
+
+
+def test_a_wildcard(labs: pytest.FixtureRequest, workdir: Path, tmp_path: Path) -> None:
+    lab: Lab = labs(2)  # type: ignore[operator]
+    web, names = lab.hosts
+    secret = base64.b64encode(secrets.token_bytes(64)).decode()
+    start_bind(names, secret)
+    start_services(web)
+    credentials = {
+        "dns_rfc2136_server": names.address,
+        "dns_rfc2136_name": "acme.",
+        "dns_rfc2136_secret": secret,
+        "dns_rfc2136_algorithm": "HMAC-SHA512",
+    }
+    ini = Path("rfc2136.ini")
+    ini.write_text("".join(f"{key} = {value}\n" for key, value in credentials.items()))
+    ini.chmod(0o600)
+    with authority(lab, tmp_path / "ca", dns_server=f"{names.address}:53") as ca:
+        tls = {
+            "issuer": {"directory": ca.directory, "ca_bundle": str(ca.bundle)},
+            "challenge": "dns-01",
+            "dns": {"plugin": "rfc2136", "credentials": str(ini), "propagation": "1s"},
+        }
+        site = {
+            "domain": f"*.{ZONE}",
+            "aliases": [ZONE],
+            "tls": tls,
+            "routes": [{"path": "/ws", "websocket": "http://127.0.0.1:9001"}],
+        }
+        play = {"hosts": "web1", "become": True, "sites": [site]}
+        Path("site.yml").write_text(yaml.safe_dump([play], sort_keys=False))
+        lab.write_inventory(Path("inventory.yml"))
+
+        planned = deployer("plan", "site.yml")
+        assert planned.code == 0, planned
+        assert "package python3-certbot-dns-rfc2136" in planned.out
+        applied = deployer("apply", "site.yml", "--yes", "--json")
+        assert applied.code == 0, applied
+        for ran in (planned, applied):
+            assert secret not in ran.out + ran.err
+        mode = web.sh(f"stat -c %a /etc/deployer/certificates/wildcard.{ZONE}.dns.ini").strip()
+        assert mode == "600"
+        assert served(web, f"any.{ZONE}") == served(web, ZONE) == status()[0]["serial"]
+
+        renewed = deployer("certs", "renew", "site.yml", "--force")
+        assert renewed.code == 0, renewed
+        assert ca.orders() == 2
+        assert served(web, f"any.{ZONE}") == status()[0]["serial"]
+        assert web.sh(f"grep -r {secret[:40]!r} /var/log || true").strip() == ""
