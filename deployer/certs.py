@@ -15,6 +15,7 @@ from deployer.moments import minute, moment
 from deployer.outcome import HostReport
 from deployer.project import Project
 from deployer.secrecy import masked
+from deployer.sites.acme import directory_of
 from deployer.sites.certificates import is_acme
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ def _asked(site: Site) -> dict[str, Any]:
         "names": list(site.names),
         "issuer": issuer if issuer in known else "acme",
         "where": site.tls.certbot if is_acme(site) else _KEEPERS[issuer],
+        "directory": directory_of(site) if is_acme(site) else None,
     }
 
 

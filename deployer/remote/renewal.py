@@ -15,7 +15,8 @@ else changes the host meanwhile, and waits where a commit is unconfirmed. Then, 
 
 A marker on the disk says, from before the first change in 3 to after the last in 4, which version
 was used before: what is cut off between them is brought to its end by the next run, or after the
-boot where it was the host that was cut off. A certificate that was got and not served is tried again, not ordered again.
+boot where it was the host that was cut off. A certificate that was got and not served is tried
+again, not ordered again.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ from deployer.remote.versions import (
     Versions,
     due_at,
     runner_time,
-    settings_of,
 )
 from deployer.remote.x509 import Certificate, Unreadable, certificates_in
 
@@ -27,7 +26,8 @@ TIMER = "deployer-renew.timer"
 
 
 def status_of(site: Json) -> Json:
-    """The status of a site's certificate; `site` has `domain`, `names`, `issuer` and `where`.
+    """The status of a site's certificate; `site` has `domain`, `names`, `issuer`, `where` and, for
+    ACME issuers, `directory`.
 
     Times are as RFC 3339 writes them, `days_left` is a float.
     """
@@ -36,7 +36,6 @@ def status_of(site: Json) -> Json:
     state = versions.state()
     certificate = _on_disk(domain)
     served = _served(domain)
-    settings = settings_of(domain)
     window = state.get("ari") or {}
     is_ours = certificate is not None and window.get("serial") == certificate.serial
     at = due_at(certificate, state) if certificate and site["where"] != "you" else None
@@ -48,7 +47,7 @@ def status_of(site: Json) -> Json:
         "issuer": site["issuer"],
         "where": site["where"],
         "directory": current.about.get("directory") if current else None,
-        "wanted_directory": settings["directory"] if settings else None,
+        "wanted_directory": site["directory"],
         "certificate_issuer": certificate.issuer if certificate else None,
         "serial": certificate.serial if certificate else None,
         "key_type": certificate.key_type if certificate else None,

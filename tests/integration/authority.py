@@ -56,7 +56,7 @@ class Authority:
     @property
     def directory(self) -> str:
         """The URL of its ACME directory."""
-        return f"https://{self.address}:{self._port('acme')}/dir"
+        return f"https://{self.address}:{self.port('acme')}/dir"
 
     @property
     def bundle(self) -> Path:
@@ -67,6 +67,10 @@ class Authority:
     def issuing_root_pem(self) -> bytes:
         """The root of what it issues now; another one after every start."""
         return self._management("/roots/0")
+
+    def port(self, what: str) -> int:
+        """Where its ``acme``, ``management``, ``dns`` and what tests tell it are."""
+        return _PORTS[what] + self.first_port
 
     def log(self) -> str:
         """What Pebble has said."""
@@ -107,7 +111,7 @@ class Authority:
         self.start_pebble()
 
     def _start_dns(self) -> None:
-        listen = f"{self.address}:{self._port('dns')}"
+        listen = f"{self.address}:{self.port('dns')}"
         argv = ["pebble-challtestsrv", "-dns01", listen, "-http01", "", "-https01", ""]
         argv += [
             "-tlsalpn01",
@@ -117,15 +121,15 @@ class Authority:
             "-defaultIPv4",
             self.finds_at or self.address,
         ]
-        argv += ["-management", f"{self.address}:{self._port('told')}"]
+        argv += ["-management", f"{self.address}:{self.port('told')}"]
         self._spawn("dns", argv, {})
-        _wait_for(self.address, self._port("told"))
+        _wait_for(self.address, self.port("told"))
 
     def start_pebble(self) -> None:
         """Start the CA itself, with another issuing root than before."""
         config = {
-            "listenAddress": f"{self.address}:{self._port('acme')}",
-            "managementListenAddress": f"{self.address}:{self._port('management')}",
+            "listenAddress": f"{self.address}:{self.port('acme')}",
+            "managementListenAddress": f"{self.address}:{self.port('management')}",
             "certificate": str(self.folder / "directory.pem"),
             "privateKey": str(self.folder / "directory.key"),
             "httpPort": 80,
@@ -142,9 +146,9 @@ class Authority:
             "PEBBLE_AUTHZREUSE": "0",
             "PEBBLE_WFE_NONCEREJECT": str(self.reject_nonces_percent),
         }
-        dns = self.dns_server or f"{self.address}:{self._port('dns')}"
+        dns = self.dns_server or f"{self.address}:{self.port('dns')}"
         self._spawn("pebble", ["pebble", "-config", str(path), "-dnsserver", dns], around)
-        _wait_for(self.address, self._port("acme"))
+        _wait_for(self.address, self.port("acme"))
 
     def stop_pebble(self) -> None:
         """Switch the CA off; its DNS goes on."""
@@ -156,9 +160,6 @@ class Authority:
             self._end(name)
 
     # --- how --------------------------------------------------------------------------------------
-
-    def _port(self, what: str) -> int:
-        return _PORTS[what] + self.first_port
 
     def _spawn(self, name: str, argv: list[str], around: Mapping[str, str]) -> None:
         log = (self.folder / f"{name}.log").open("ab")
@@ -179,13 +180,13 @@ class Authority:
             process.wait()
 
     def _tell(self, what: str, message: Mapping[str, Any]) -> None:
-        url = f"http://{self.address}:{self._port('told')}/{what}"
+        url = f"http://{self.address}:{self.port('told')}/{what}"
         request = urllib.request.Request(url, json.dumps(message).encode())
         with urllib.request.urlopen(request, timeout=5):  # noqa: S310
             pass
 
     def _management(self, path: str) -> bytes:
-        url = f"https://{self.address}:{self._port('management')}{path}"
+        url = f"https://{self.address}:{self.port('management')}{path}"
         context = ssl.create_default_context(cafile=self.bundle)
         with urllib.request.urlopen(url, timeout=5, context=context) as answer:
             body: bytes = answer.read()

@@ -17,6 +17,7 @@ from pathlib import Path
 import site_case
 
 from deployer.model import Site
+from deployer.sites.certificates import is_acme
 from deployer.sites.internal_ca import InternalCa
 
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/sbin:/bin") or ""
@@ -68,7 +69,7 @@ def prepare(
     (folder / "http.conf").write_text((site_case.TEMPLATES / "http.conf.j2").read_text())
     includes = [f"    include {folder}/http.conf;"]
     for site in sites:
-        certificates = folder / "ssl" / site.domain
+        certificates = folder / "ssl" / site.domain / ("current" if is_acme(site) else "")
         certificates.mkdir(parents=True)
         files = ca.certificate_for(site.names, now=NOW)
         (certificates / "fullchain.pem").write_bytes(files.fullchain_pem)
