@@ -72,7 +72,10 @@ class CertificateKind:
             return here[0] if here else self._from_controller(session, settings, after)
         kept = kept_version(settings, time.time())
         if kept is not None:
+            words = f"{kept.serial}, which was here already"
             say(f"{settings['domain']}: a certificate is here already, {kept.serial}")
+            noted = attempt(ok=True, what="issued", words=words)
+            Versions(settings["domain"]).note(last_attempt=noted)
             return kept
         order = Order(
             settings,

@@ -186,14 +186,18 @@ def certbot_vars(
     reason = _why_newer(own, packages)
     certbot = PYPI_CERTBOT if reason else PACKAGED_CERTBOT
     plugins = sorted({site.tls.dns.plugin for site in own if site.tls.dns})
+    requirements = [
+        f"certbot>={_newest_need(own)}",
+        *(f"certbot-dns-{plugin}" for plugin in plugins),
+    ]
+    # pip's log is there once it has installed just these.
+    installed = "_".join(requirements).replace(">=", "-")
     return {
         "certbot_runs_here": bool(own),
         "certbot_newer_because": reason,
         "certbot_plugins": plugins,
-        "certbot_requirements": [
-            f"certbot>={_newest_need(own)}",
-            *(f"certbot-dns-{plugin}" for plugin in plugins),
-        ],
+        "certbot_requirements": requirements,
+        "certbot_installed": f"/opt/deployer/certbot/{installed}.log",
         "certbot_others_use_it": on_host.others_use_certbot,
         "certbot_program": program,
         "certbot_certificates": [
