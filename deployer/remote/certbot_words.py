@@ -1,10 +1,18 @@
-"""What certbot's output means, in one message for a person."""
+"""What certbot's output means, in one message for a person.
+
+What a CA says of single names is in the output. What it says of an order or an account is whole in
+the log alone, so its last answer there comes first; then come certbot's own words, by signs.
+"""
 
 from __future__ import annotations
 
-import calendar
+import http.client
 import re
 import time
+
+from deployer.remote.certbot_log import Answer, last_answer, retry_at, without_time
+from deployer.remote.certbot_secrets import without_secrets
+from deployer.remote.certbot_signs import SIGNS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,65 +25,86 @@ _PROBLEM = re.compile(
     r"(?P<detail>.+?)(?=\n\s*\n|\n\s*(?:Identifier|Domain|Hint):|\Z)",
     re.MULTILINE | re.DOTALL,
 )
-_ACME_ERROR = re.compile(r"urn:ietf:params:acme:error:(\w+) ?:: ?(.+)")
-_RETRY = re.compile(r"retry after (\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)", re.IGNORECASE)
-_RETRY_SECONDS = re.compile(r"Retry-After:? (\d{1,7})\b", re.IGNORECASE)
+_HOOK = re.compile(
+    r"^Hook '--manual-auth-hook' for (\S+) ran with error output:\n((?: .*\n?)+)", re.M
+)
 _BOILERPLATE = re.compile(
-    r"^(Saving debug log|Ask for help|See the logfile|Some challenges have failed|"
+    r"\s*(Saving debug log|Ask for help|(Please )?[Ss]ee the logfile|Some challenges have failed|"
     r"Requesting a certificate|Account registered|Plugins selected|Certbot failed to|- - -|"
-    r"Hint:|\s*$|The Certificate Authority reported|Simulating a certificate|Renewing an existing|"
+    r"Hint:|$|The Certificate Authority reported|Simulating a certificate|Renewing an existing|"
     r"Starting new HTTPS|An unexpected error occurred|Obtaining a new certificate|"
     r"Performing the following|Waiting for verification|Cleaning up challenges|"
-    r"Challenge failed for|http-01 challenge for|dns-01 challenge for|IMPORTANT NOTES)",
+    r"Challenge failed for|http-01 challenge for|dns-01 challenge for|IMPORTANT NOTES|"
+    r"The following error was encountered|Either run as root|Non-standard path|usage:|"
+    r"certbot \[SUBCOMMAND\]|Certbot can obtain|it will attempt to use|certificate\. ?$|"
+    r"Certificate did not match expected|Unsafe permissions|Encountered exception during recovery)",
+)
+#: How words of CAs become shorter, and challenges' tokens do not stand in them.
+_SHORTER = (
+    (re.compile(r'(?:Get "|Fetching )\S+?"?: '), ""),
+    (re.compile(r'could not resolve URL "\S+"'), "its name could not be resolved"),
+    (re.compile(r"(/\.well-known/acme-challenge/)[\w-]+"), r"\1…"),
+    (re.compile(r'this challenge "[^"]+" != '), "this challenge, but was "),
+    (re.compile(r'this challenge\. Expected "[^"]+" \(got '), "this challenge (got "),
+    (re.compile(r" \(and \d+ more problems\. Refer to sub-problems for more information\.\)"), ""),
+    (re.compile(r"^(?:Error [a-z()]+ [a-z ()]+:: )+"), ""),
+)
+_IS_DNS = re.compile(
+    r"DNS problem|could not (?:be )?resolved?|NXDOMAIN|SERVFAIL|no valid A(AAA)? records", re.I
 )
 
-#: By the type of an ACME error (RFC 8555, section 6.7): our word for it, and what to do next.
-_KINDS = {
-    "caa": ("caa", "its CAA record does not allow this CA: add one that does, or remove it"),
-    "connection": (
-        "connection",
-        "port 80 must be open to the world, and the name must lead to this host",
-    ),
-    "dns": ("dns", "make its DNS record, and check it with: dig {name}"),
-    "unauthorized": (
-        "unauthorized",
-        "another server answered: does the name lead to this host, by IPv6 too?",
-    ),
-    "rateLimited": ("rate-limited", "nothing but waiting helps"),
-    "rejectedIdentifier": ("rejected-identifier", "this CA does not certify that name"),
+_EXCEPTION = re.compile(r"(?:\w+\.)*\w+(?:Error|Exception|Timeout|\.Error): ")
+
+#: By kind, what to do when a name could not be validated over HTTP.
+_AFTER_HTTP = {
+    "connection": "port 80 must be open to the world, and the name must lead here: look at its "
+    "records (A and AAAA) and at firewalls",
+    "dns": "make its DNS record, and check it with: dig {name}",
+    "unauthorized": "another server answered: does the name lead here, by IPv6 (AAAA) too?",
+    "caa": "its CAA record does not allow this CA: add one that does, or remove it",
+    "tls": "port 80 redirects to a TLS server that does not answer as one: leave "
+    "/.well-known/acme-challenge/ out of that redirect",
+}
+#: And by DNS.
+_AFTER_DNS = {
+    **_AFTER_HTTP,
+    "connection": "the DNS servers of the zone must answer the world: check with: "
+    "dig TXT _acme-challenge.{name}",
+    "dns": "the DNS servers of the zone must answer the world: check with: "
+    "dig TXT _acme-challenge.{name}",
+    "unauthorized": "the CA did not see the record that was made: is it the right zone, and is "
+    "`propagation:` long enough for all its DNS servers?",
+}
+_NEW_ACCOUNT = "move certbot's folder accounts/ of this CA away, and it makes a new account"
+#: By the code of an ACME error, its kind and what to do.
+_REFUSED = {
+    "caa": ("caa", _AFTER_HTTP["caa"]),
+    "rateLimited": ("rate-limited", ""),
+    "rejectedIdentifier": ("rejected-identifier", "this CA does not certify such a name"),
+    "unsupportedIdentifier": ("rejected-identifier", "this CA does not certify such a name"),
     "invalidContact": ("email", "correct `email:` in the playbook"),
     "unsupportedContact": ("email", "correct `email:` in the playbook"),
     "externalAccountRequired": ("eab", "give `eab: {kid: …, hmac_key: …}` beside its directory"),
-    "userActionRequired": ("account", "the CA wants something of the account's owner"),
-    "accountDoesNotExist": ("account", "the account is gone at the CA"),
-    "badCSR": ("bad-csr", "the CA does not take this kind of key or names: see `key_type:`"),
+    "userActionRequired": ("account", "the account's owner must do what the CA asks, then again"),
+    "unauthorized": ("account", _NEW_ACCOUNT),
+    "accountDoesNotExist": ("account", _NEW_ACCOUNT),
+    "badCSR": ("bad-csr", "see `key_type:` and the names"),
+    "badPublicKey": ("bad-csr", "see `key_type:`"),
     "invalidProfile": ("profile", "choose another `profile:`"),
-    "badNonce": ("directory-down", "the CA is confused by itself: try again"),
+    "badNonce": ("directory-down", "the CA is confused by itself: try again later"),
     "serverInternal": ("directory-down", "the CA has a problem of its own: try again later"),
-    "tls": ("tls", "a redirect leads to a TLS server that does not answer as one"),
 }
-#: What certbot says without an ACME error, the more particular first.
-_SIGNS = (
-    (r"Another instance of Certbot is already running", "lock", "another certbot is at work"),
-    (r"Could not bind TCP port (\d+)", "port-in-use", "something else listens on port {0}"),
+#: What the detail says though the code does not, the more particular first.
+_TOLD = (
     (
-        r"(?:certificate verify failed|CERTIFICATE_VERIFY_FAILED)",
-        "tls",
-        "the CA's own certificate is not trusted on the host: is its root in the ca_bundle?",
+        re.compile(r"external account|field 'kid'", re.I),
+        ("eab", "`eab:` must have the kid and the hmac_key as the CA gave them"),
     ),
-    (r"(?:Name or service not known|Temporary failure in name resolution|NameResolutionError)",
-     "directory-down", "the CA's name does not resolve on the host"),
-    (r"Connection refused|Failed to establish a new connection|Max retries exceeded",
-     "directory-down", "the CA cannot be reached from the host"),
-    (r"[Rr]ead timed out|ConnectTimeout", "timeout", "the CA does not answer in time"),
-    (r"The requested dns-(\S+) plugin does not appear to be installed", "plugin",
-     "certbot has no plugin for {0}"),
-    (r"Missing propert\w+ in credentials configuration", "plugin",
-     "the file of the plugin's credentials lacks something"),
-    (r"ACME server rejected|invalid email|[Uu]nable to validate.*contact|valid email address",
-     "email", "correct `email:` in the playbook"),
-    (r"[Tt]imed out waiting", "timeout", "the CA has not decided in time: try again"),
-)  # fmt: skip
+    (
+        re.compile(r"Cannot issue for|DNS identifier|public suffix|domain name", re.I),
+        _REFUSED["rejectedIdentifier"],
+    ),
+)
 
 
 class Failure:
@@ -94,60 +123,126 @@ class Failure:
         self.retry_at = retry_at
 
 
-def explain(output: str, log: str = "", *, settings: Json) -> Failure:
-    """What certbot's `output`, and where that says little its `log`, mean for `settings`."""
-    text = _without_secrets(output, settings)
-    problems = [(m["name"], m["type"], _line(m["detail"])) for m in _PROBLEM.finditer(text)]
+def explain(output: str, log: str = "", *, settings: Json, now: float | None = None) -> Failure:
+    """What certbot's `output`, and where that says little its `log`, mean for `settings`.
+
+    The log is passed over where the output does not speak of one: it is of another run then.
+    """
+    now = time.time() if now is None else now
+    text = without_secrets(output, settings)
+    problems = [(m["name"], m["type"], _short(m["detail"])) for m in _PROBLEM.finditer(text)]
     if problems:
-        return _of_problems(problems)
-    for source in (text, _without_secrets(log, settings)):
-        found = list(_ACME_ERROR.finditer(source))
-        if found:
-            return _of_error(found[-1][1], _line(found[-1][2]), source)
-    for pattern, kind, advice in _SIGNS:
+        return _of_validation(problems, dict(_HOOK.findall(text)), settings)
+    log = (
+        without_secrets(log, settings) if re.search(r"letsencrypt\.log|logfiles in ", text) else ""
+    )
+    answer = last_answer(log)
+    if answer is not None and answer.status >= 400:
+        return _of_answer(answer, settings, now)
+    known = _by_signs(text, settings, now) or _by_signs(_end_of(log), settings, now)
+    if known:
+        return known
+    told = _short(" ".join(_meaningful(text)[-4:]))
+    return Failure(told or "certbot ended without a word", "unknown", (), None)
+
+
+def _of_validation(
+    problems: list[tuple[str, str, str]], hooks: dict[str, str], settings: Json
+) -> Failure:
+    order = {name: place for place, name in enumerate(settings.get("names", ()))}
+    problems.sort(key=lambda each: order.get(each[0], len(order)))
+    is_dns = settings.get("challenge") == "dns-01"
+    told, advice, kinds = [], [], []
+    for name, code, detail in problems:
+        if name in hooks:
+            told.append(f"the challenge of {name} was not put up: {_short(hooks[name])}")
+            kinds.append("plugin")
+            continue
+        kind = "dns" if code == "connection" and _IS_DNS.search(detail) else code
+        kinds.append(kind if kind in _AFTER_HTTP else _REFUSED.get(kind, ("unknown", ""))[0])
+        told.append(f"the CA could not validate {name}: {detail.rstrip('.')}")
+        words = (_AFTER_DNS if is_dns else _AFTER_HTTP).get(kind, "").format(name=name)
+        if words and words not in advice:
+            advice.append(words)
+    failed = {name for name, _, _ in problems}
+    # Of a wildcard the CA says the name without it.
+    failed |= {name for name in order if name.startswith("*.") and name[2:] in failed}
+    names = tuple(sorted(failed, key=lambda name: order.get(name, len(order))))
+    return Failure("; ".join(told + advice), kinds[0], names, None)
+
+
+def _of_answer(answer: Answer, settings: Json, now: float) -> Failure:
+    detail = _short(answer.detail, most=2000)
+    wanted = retry_at(detail, answer.retry_after, now=now)
+    if not answer.code:
+        return _of_status(answer, settings, wanted)
+    kind, advice = next(
+        (
+            found
+            for pattern, found in _TOLD
+            if answer.code != "rateLimited" and pattern.search(detail)
+        ),
+        ("unknown", ""),
+    )
+    kind, advice = _REFUSED.get(answer.code, (kind, advice)) if kind != "eab" else (kind, advice)
+    if len(answer.parts) > 1:
+        detail = "; ".join(f"{name}: {_short(words)}" for name, words in answer.parts)
+    if kind == "rate-limited":
+        return _of_rate_limit(detail, wanted, now)
+    told = f"the CA refuses: {detail or answer.code}"
+    return Failure(f"{told}; {advice}" if advice else told, kind, (), wanted)
+
+
+def _of_rate_limit(detail: str, wanted: float | None, now: float) -> Failure:
+    told = f"the CA refuses: {without_time(detail).rstrip('.')}"
+    if "visit: http" in detail:  # no waiting helps: somebody must say there that all is well again
+        return Failure(f"{told} (open that page to go on)", "rate-limited", (), wanted)
+    if wanted is None:
+        told += "; it does not say for how long: wait an hour"
+        return Failure(told, "rate-limited", (), now + 3600.0)
+    return Failure(f"{told}; wait until {_utc(wanted)}", "rate-limited", (), wanted)
+
+
+def _of_status(answer: Answer, settings: Json, wanted: float | None) -> Failure:
+    reason = http.client.responses.get(answer.status, "")
+    directory = settings.get("directory", "")
+    if answer.url == directory and answer.status < 500:
+        told = f"there is no ACME directory at {directory}: it answers {answer.status} {reason}"
+        return Failure(f"{told}; see `directory:`", "directory-down", (), wanted)
+    told = f"the CA answers {answer.status} {reason} at {answer.url or directory}"
+    return Failure(f"{told}: try again later", "directory-down", (), wanted)
+
+
+def _by_signs(text: str, settings: Json, now: float) -> Failure | None:
+    for pattern, kind, words in SIGNS:
         sign = re.search(pattern, text)
         if sign:
-            told = advice.format(*sign.groups())
-            return Failure(f"{_meaningful(text)}: {told}", kind, (), None)
-    return Failure(_meaningful(text) or "certbot ended without a word", "unknown", (), None)
+            told = words.format(
+                *(group or "" for group in sign.groups()),
+                directory=settings.get("directory", "the CA"),
+                port=settings.get("challenge_port", 80),
+                clock=_utc(now),
+            )
+            return Failure(told.strip(" ."), kind, (), None)
+    return None
 
 
-def _of_problems(problems: list[tuple[str, str, str]]) -> Failure:
-    lines = []
-    for name, kind, detail in problems:
-        _, advice = _KINDS.get(kind, (kind, ""))
-        told = f" ({advice.format(name=name)})" if advice else ""
-        lines.append(f"the CA could not validate {name}: {detail}{told}")
-    kind = _KINDS.get(problems[0][1], (problems[0][1], ""))[0]
-    return Failure("; ".join(lines), kind, tuple(name for name, _, _ in problems), None)
+def _utc(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(-(-at // 60) * 60))  # never too early
 
 
-def _of_error(code: str, detail: str, text: str) -> Failure:
-    kind, advice = _KINDS.get(code, ("unknown", ""))
-    retry_at = _retry_at(text) if kind == "rate-limited" else None
-    if kind == "rate-limited" and retry_at is None:
-        retry_at = time.time() + 3600.0
-    told = f" ({advice})" if advice and "{" not in advice else ""
-    return Failure(f"the CA refuses: {detail}{told}", kind, (), retry_at)
+def _short(text: str, *, most: int = 600) -> str:
+    text = " ".join(text.split())
+    for pattern, words in _SHORTER:
+        text = pattern.sub(words, text)
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def _retry_at(text: str) -> float | None:
-    found = _RETRY.search(text)
-    if found:
-        return float(calendar.timegm(time.strptime(f"{found[1]} {found[2]}", "%Y-%m-%d %H:%M:%S")))
-    seconds = _RETRY_SECONDS.search(text)
-    return time.time() + float(seconds[1]) if seconds else None
+def _meaningful(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if not _BOILERPLATE.match(line)]
 
 
-def _line(text: str) -> str:
-    return " ".join(text.split())[:600]
-
-
-def _meaningful(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if not _BOILERPLATE.match(line)]
-    return _line(" ".join(lines[-4:]))
-
-
-def _without_secrets(text: str, settings: Json) -> str:
-    key = (settings.get("eab") or {}).get("hmac_key")
-    return text.replace(key, "(hidden)") if key else text
+def _end_of(log: str) -> str:
+    """What exceptions in a log have said, without the way there."""
+    lines = (line for line in log.splitlines() if _EXCEPTION.match(line))
+    return "\n".join(list(lines)[-6:])

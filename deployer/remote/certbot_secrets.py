@@ -1,0 +1,39 @@
+"""Words of others without the secrets that certbot is given."""
+
+from __future__ import annotations
+
+import re
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Json = dict[str, Any]
+
+_HIDDEN = "(hidden)"
+_WORDS = r"(?:secret|token|password|passwd|passphrase|hmac[-_]?key|api[-_]?key|private[-_]?key)"
+#: `key = value` and `key: value`, whoever wrote them, and options of certbot's.
+_ASSIGNED = re.compile(
+    rf"(?i)(\b[\w-]*{_WORDS}[\w-]*[\"']?(?:\s*[=:]\s*|\s+(?=[^\s-]*[\d+/=])))"
+    r"[\"']?([^\s\"',;]{4,})"
+)
+_CREDENTIAL = re.compile(rf"(?im)^\s*[\w-]*(?:{_WORDS}|key)[\w-]*\s*[=:]\s*(\S+)")
+
+
+def without_secrets(text: str, settings: Json) -> str:
+    """`text` without the HMAC key of `settings`, what its DNS plugin keeps secret, and the like."""
+    values = {str((settings.get("eab") or {}).get("hmac_key") or "")}
+    values.update(_of_credentials((settings.get("dns") or {}).get("credentials")))
+    for value in sorted((each for each in values if len(each) >= 4), key=len, reverse=True):
+        text = text.replace(value, _HIDDEN)
+    return _ASSIGNED.sub(lambda found: found[1] + _HIDDEN, text)
+
+
+def _of_credentials(path: str | None) -> list[str]:
+    if not path:
+        return []
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return [value.strip("\"'") for value in _CREDENTIAL.findall(file.read(1 << 16))]
+    except OSError:
+        return []
