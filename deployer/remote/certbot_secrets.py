@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
 _HIDDEN = "(hidden)"
 _WORDS = r"(?:secret|token|password|passwd|passphrase|hmac[-_]?key|api[-_]?key|private[-_]?key)"
-#: `key = value` and `key: value`, whoever wrote them, and options of certbot's.
+#: `key = value` and `key: value`, whoever wrote them, and options of certbot's. All is bounded: a CA
+#: may have written the text, and must not make us search for hours.
 _ASSIGNED = re.compile(
-    rf"(?i)(\b[\w-]*{_WORDS}[\w-]*[\"']?(?:\s*[=:]\s*|\s+(?=[^\s-]*[\d+/=])))"
+    rf"(?i)({_WORDS}[\w-]{{0,40}}[\"']?(?:\s{{0,4}}[=:]\s{{0,4}}|\s{{1,4}}(?=[^\s-]{{0,200}}[\d+/=])))"
     r"[\"']?([^\s\"',;]{4,})"
 )
 _CREDENTIAL = re.compile(rf"(?im)^\s*[\w-]*(?:{_WORDS}|key)[\w-]*\s*[=:]\s*(\S+)")
@@ -25,8 +26,13 @@ def without_secrets(text: str, settings: Json) -> str:
     values = {str((settings.get("eab") or {}).get("hmac_key") or "")}
     values.update(_of_credentials((settings.get("dns") or {}).get("credentials")))
     for value in sorted((each for each in values if len(each) >= 4), key=len, reverse=True):
-        text = text.replace(value, _HIDDEN)
+        text = re.sub(_wrapped(value), _HIDDEN, text)
     return _ASSIGNED.sub(lambda found: found[1] + _HIDDEN, text)
+
+
+def _wrapped(value: str) -> str:
+    """A pattern for `value`; old certbots wrap their lines, also behind a hyphen within a word."""
+    return re.escape(value).replace(r"\-", r"\-\s*")
 
 
 def _of_credentials(path: str | None) -> list[str]:

@@ -39,6 +39,7 @@ _BOILERPLATE = re.compile(
     r"certbot \[SUBCOMMAND\]|Certbot can obtain|it will attempt to use|certificate\. ?$|"
     r"Certificate did not match expected|Unsafe permissions|Encountered exception during recovery)",
 )
+_LINE_MOST = 2000
 #: How words of CAs become shorter, and challenges' tokens do not stand in them.
 _SHORTER = (
     (re.compile(r'(?:Get "|Fetching )\S+?"?: '), ""),
@@ -129,7 +130,7 @@ def explain(output: str, log: str = "", *, settings: Json, now: float | None = N
     The log is passed over where the output does not speak of one: it is of another run then.
     """
     now = time.time() if now is None else now
-    text = without_secrets(output, settings)
+    text = without_secrets(_clipped(output), settings)
     problems = [(m["name"], m["type"], _short(m["detail"])) for m in _PROBLEM.finditer(text)]
     if problems:
         return _of_validation(problems, dict(_HOOK.findall(text)), settings)
@@ -139,7 +140,7 @@ def explain(output: str, log: str = "", *, settings: Json, now: float | None = N
     answer = last_answer(log)
     if answer is not None and answer.status >= 400:
         return _of_answer(answer, settings, now)
-    known = _by_signs(text, settings, now) or _by_signs(_end_of(log), settings, now)
+    known = _by_signs(text, settings, now) or _by_signs(_clipped(_end_of(log)), settings, now)
     if known:
         return known
     told = _short(" ".join(_meaningful(text)[-4:]))
@@ -218,7 +219,7 @@ def _by_signs(text: str, settings: Json, now: float) -> Failure | None:
         sign = re.search(pattern, text)
         if sign:
             told = words.format(
-                *(group or "" for group in sign.groups()),
+                *(_short(group or "") for group in sign.groups()),
                 directory=settings.get("directory", "the CA"),
                 port=settings.get("challenge_port", 80),
                 clock=_utc(now),
@@ -232,10 +233,16 @@ def _utc(at: float) -> str:
 
 
 def _short(text: str, *, most: int = 600) -> str:
-    text = " ".join(text.split())
+    # No colours or cursors of others: the words end up on a terminal.
+    text = "".join(each if each.isprintable() else "?" for each in " ".join(text.split()))
     for pattern, words in _SHORTER:
         text = pattern.sub(words, text)
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _clipped(text: str) -> str:
+    """Lines of a length that patterns can search at once, whoever wrote them."""
+    return "\n".join(line[:_LINE_MOST] for line in text.splitlines())
 
 
 def _meaningful(text: str) -> list[str]:

@@ -7,6 +7,8 @@ of Pebble that answers in the words of Let's Encrypt where Pebble cannot (limits
 
 from __future__ import annotations
 
+import json
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -104,12 +106,28 @@ def test_an_answer_that_was_put_right_by_the_next_one_is_no_cause() -> None:
         ),
         ("1\n2\n3\n4\n  5  6\n", "2 3 4 5 6"),
         ("x" * 5000, "x" * 599 + "…"),
+        ("\x1b[31mred\x07\u202e", "?[31mred??"),
         ("{0} {directory} %s", "{0} {directory} %s"),
     ],
 )
 def test_what_is_not_known_is_told_as_it_is(output: str, words: str) -> None:
     failure = explained(output)
     assert (failure.words, failure.kind) == (words, "unknown")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["a-", " ", "token ", "secret-", "Encountered error ", "Detail: \n", "A: b\n", '"x" != ', "=/"],
+)
+def test_no_ca_can_make_us_search_for_long(line: str) -> None:
+    answer = "2026-11-21 09:46:34,475:DEBUG:acme.client:Received response:\nHTTP 400\nA: b\n\n"
+    text = line * (65536 // len(line))
+    detail = json.dumps({"type": "urn:ietf:params:acme:error:malformed", "detail": text})
+    started = time.process_time()
+    explained(LOG + "  Domain: a\n  Type: dns\n  Detail: " + text, eab={"hmac_key": "a-a-a-a-b"})
+    explained(LOG + "Encountered error" + text, answer + text)
+    explained(LOG, answer + detail, eab={"hmac_key": "a-a-a-a-b"})
+    assert time.process_time() - started < 5
 
 
 def test_a_failed_wildcard_is_the_name_as_it_was_asked_for() -> None:
@@ -150,6 +168,12 @@ def test_the_hmac_key_is_in_no_words(output: str) -> None:
     words = explained(output, eab={"kid": "kid-1", "hmac_key": SECRET}).words
     assert SECRET[:16] not in words
     assert "(hidden)" in words or "hmac" in words
+
+
+def test_a_key_that_was_wrapped_is_hidden_too() -> None:
+    output = "Error: the key abcdefgh-\n   ijklmnop-\n   qrstuvwx was not taken"
+    words = explained(output, eab={"kid": "kid-1", "hmac_key": "abcdefgh-ijklmnop-qrstuvwx"}).words
+    assert words == "Error: the key (hidden) was not taken"
 
 
 def test_what_a_dns_plugin_keeps_secret_is_in_no_words(tmp_path: Path) -> None:

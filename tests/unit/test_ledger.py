@@ -6,6 +6,7 @@ import json
 import os
 import stat
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +244,23 @@ def test_old_events_go_but_that_something_has_worked_is_kept(ledger: Ledger, pat
     assert ledger.has_succeeded(STAGING)
     assert not ledger.has_succeeded(OTHER)
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_those_who_write_at_once_lose_nothing_to_one_another(ledger: Ledger, path: Path) -> None:
+    for number in range(20):
+        note(ledger, "order", f"old{number}.com", at=NOW - (31 - number / 100) * DAY)
+
+    def write(number: int) -> None:  # each prunes what is just too old for it
+        at = NOW - DAY + number * DAY / 100
+        note(Ledger(str(path)), "order", f"a{number}.com", at=at)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(40)))
+    found = [json.loads(line)["names"][0] for line in path.read_text().splitlines()]
+    assert sorted(name for name in found if name.startswith("a")) == sorted(
+        f"a{number}.com" for number in range(40)
+    )
+    assert len([name for name in found if name.startswith("old")]) < 20
 
 
 def test_it_is_for_its_owner_alone(ledger: Ledger, path: Path) -> None:
