@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _HIDDEN = "(hidden)"
 _WORDS = r"(?:secret|token|password|passwd|passphrase|hmac[-_]?key|api[-_]?key|private[-_]?key)"
-#: `key = value` and `key: value`, whoever wrote them, and options of certbot's. All is bounded: a CA
+#: `key = value` and `key: value`, whoever wrote them, and options of certbot. All is bounded: a CA
 #: may have written the text, and must not make us search for hours.
 _ASSIGNED = re.compile(
     rf"(?i)({_WORDS}[\w-]{{0,40}}[\"']?(?:\s{{0,4}}[=:]\s{{0,4}}|\s{{1,4}}(?=[^\s-]{{0,200}}[\d+/=])))"
