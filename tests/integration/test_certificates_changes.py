@@ -45,7 +45,7 @@ async def open_plain(host: LabHost) -> ClientConnection:
 
 
 def test_a_site_in_plain_text_gets_a_certificate(lab: Lab, workdir: Path, tmp_path: Path) -> None:
-    """It is served while the CA thinks, also when that comes to nothing; and rollback leads back."""
+    """It is served while the CA thinks, also when nothing comes of it; and rollback leads back."""
     (host,) = lab.hosts
     start_services(host)
 
