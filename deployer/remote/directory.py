@@ -11,17 +11,22 @@ import email.utils
 import json
 import socket
 import ssl
+import threading
 import time
 import urllib.error
 import urllib.request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    Found = TypeVar("Found")
 
     from deployer.remote.x509 import Certificate
 
-TIMEOUT_S = 15.0
+#: For all of an answer: a server that sends a byte now and then is as bad as a silent one.
+TIMEOUT_S = 10.0
 _MOST_BYTES = 1 << 20
 #: A clock that is more off than this makes certificates look too new or too old.
 CLOCK_TOLERANCE_S = 3600.0
@@ -135,6 +140,32 @@ def renewal_window(
 
 
 def _get(url: str, ca_bundle: str | None) -> tuple[dict[str, Any], dict[str, str]]:
+    return _within(TIMEOUT_S, lambda: _get_slowly(url, ca_bundle))
+
+
+def _within(limit_s: float, work: Callable[[], Found]) -> Found:
+    """What `work` returns or raises. Raises: socket.timeout: it takes longer."""
+    found: list[Found] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            found.append(work())
+        except BaseException as error:  # it is raised again by who waits
+            failed.append(error)
+
+    # Reading has a limit for each packet only, so who waits must be able to leave.
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    for error in failed:
+        raise error
+    if not found:
+        raise socket.timeout  # noqa: UP041 - not the same before Python 3.10
+    return found[0]
+
+
+def _get_slowly(url: str, ca_bundle: str | None) -> tuple[dict[str, Any], dict[str, str]]:
     if not url.startswith("https://"):
         raise ValueError("an ACME server is asked over https alone")
     request = urllib.request.Request(url, headers={"User-Agent": "deployer"})  # noqa: S310
@@ -181,11 +212,15 @@ def _clock_off_by(url: str) -> float | None:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     request = urllib.request.Request(url, method="HEAD")  # noqa: S310
-    try:
+
+    def look() -> float | None:
         with urllib.request.urlopen(  # noqa: S310
             request, timeout=TIMEOUT_S, context=context
         ) as answer:
             return _clock_off({"Date": answer.headers.get("Date", "")})
+
+    try:
+        return _within(TIMEOUT_S, look)
     except (OSError, ValueError):
         return None
 
