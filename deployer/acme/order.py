@@ -100,6 +100,37 @@ def run_certbot(
     is_rehearsal: bool = False,
 ) -> None:
     """Run certbot to its end; it has got the certificate, or this raises as `order` says."""
+    from deployer.remote.ordering import NONCE_TRIES
+
+    deadline = time.monotonic() + limit_s
+    for left in reversed(range(NONCE_TRIES)):
+        try:
+            _run_once(
+                settings,
+                folder=folder,
+                answer=answer,
+                log=log,
+                cancel=cancel,
+                limit_s=max(1.0, deadline - time.monotonic()),
+                is_rehearsal=is_rehearsal,
+            )
+            return
+        except CertificateError as error:
+            if error.kind != "bad-nonce" or not left:
+                raise
+        log(f"{settings['directory']} has lost count of its nonces; asking once more")
+
+
+def _run_once(
+    settings: Settings,
+    *,
+    folder: Path,
+    answer: Answer,
+    log: Callable[[str], None],
+    cancel: threading.Event | None,
+    limit_s: float,
+    is_rehearsal: bool,
+) -> None:
     deadline = time.monotonic() + limit_s
     with contextlib.ExitStack() as stack:
         private = stack.enter_context(_private_folder(folder))

@@ -17,7 +17,7 @@ from deployer.remote.certbot_command import (
     eab_lines,
     environment_for,
 )
-from deployer.remote.certbot_words import explain
+from deployer.remote.certbot_words import Failure, explain
 from deployer.remote.directory import Directory, DirectoryError, read_directory
 from deployer.remote.ledger import Ledger
 from deployer.remote.responder import PREFIX, PortTaken, Responder
@@ -39,6 +39,9 @@ STAGING = {
     )
 }
 ORDER_LIMIT_S = 600.0
+#: How often certbot is started anew where the CA does not know its own nonces any more; certbot
+#: itself sends each request twice at most, and a dozen have to get through (RFC 8555, section 6.5).
+NONCE_TRIES = 5
 _LOG_TAIL_BYTES = 1 << 16
 
 
@@ -166,6 +169,19 @@ class Order:
         for folder in (os.path.dirname(LOGS), LOGS, CERTBOT_FOLDER):
             if not os.path.isdir(folder):
                 os.mkdir(folder, 0o700)
+        failure = self._run_certbot(settings, dry_run=dry_run)
+        for _ in range(NONCE_TRIES - 1):
+            if failure is None or failure.kind != "bad-nonce":
+                break
+            self._say(f"{self._ca} has lost count of its nonces; asking once more")
+            failure = self._run_certbot(settings, dry_run=dry_run)
+        if failure is None:
+            return
+        where = "the rehearsal with staging failed" if dry_run else "no certificate"
+        raise OrderError(f"{where} for {self._names}: {failure.words}", retry_at=failure.retry_at)
+
+    def _run_certbot(self, settings: Json, *, dry_run: bool) -> Failure | None:
+        """One run of certbot, with what came of it in the ledger; why it failed, if it did."""
         about = {"directory": settings["directory"], "names": sorted(settings["names"])}
         secrets_file = self._secrets_file(settings)
         before = {each.serial for each in Versions(settings["domain"]).all()}
@@ -190,20 +206,19 @@ class Order:
                 runner.remove_tree(secrets_file)
         if code == 0 or (not dry_run and _has_new(settings, before)):
             self._ledger.append("staging-ok" if dry_run else "issued", **about)
-            return
+            return None
         failure = explain(output, _log_tail(), settings=settings)
         what = "rate-limited" if failure.kind == "rate-limited" else "failed"
         self._ledger.append(
             what, failed_names=failure.failed_names, not_before=failure.retry_at, **about
         )
-        where = "the rehearsal with staging failed" if dry_run else "no certificate"
-        raise OrderError(f"{where} for {self._names}: {failure.words}", retry_at=failure.retry_at)
+        return failure
 
     def _secrets_file(self, settings: Json) -> str | None:
         text = eab_lines(settings)
         if not text:
             return None
-        path = os.path.join(CERTBOT_FOLDER, f"secrets-{os.getpid()}.ini")
+        path = os.path.join(CERTBOT_FOLDER, "secrets.ini")  # one name: what was cut off is replaced
         runner.write_synced(path, text.encode())
         return path
 
