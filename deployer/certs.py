@@ -107,6 +107,8 @@ def renewed(contact: Contact, sites: Sequence[Site], *, force: bool) -> HostRepo
 
 
 def _on_event(contact: Contact, sites: Sequence[Site], event: Mapping[str, Any]) -> None:
+    if contact.cancelled.is_set():
+        contact.stop_orders()  # one may have begun only now
     if event.get("event") != "ask":
         contact.on_step(event)
         return

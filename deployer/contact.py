@@ -99,6 +99,11 @@ class Contact:
                 hint="Say `become: true` in the play, or `ansible_become: true` in the inventory.",
             )
 
+    def stop_orders(self) -> None:
+        """Have the host end an order of a certificate that is under way, if one is."""
+        if self._link is not None:
+            self._link.tell({"stop": "orders"})
+
     def close(self) -> None:
         """Close the connection; a commit that is still pending is then reverted by the host."""
         if self._link is not None:

@@ -275,6 +275,10 @@ class HostRun:
         self._contact.secrets = self._project.secrets(self.host, facts={})
         return self._reported(lambda: work(Recovery(self._contact)))
 
+    def stop_orders(self) -> None:
+        """Have the host end an order of a certificate that is under way: a CA may take minutes."""
+        self._contact.stop_orders()
+
     def close(self) -> None:
         """Close the connection; a commit that is still pending is then reverted by the host."""
         self._contact.close()
@@ -493,6 +497,8 @@ class HostRun:
         """Tell what happens on the host, and answer what it asks."""
 
         def on_event(event: Mapping[str, Any]) -> None:
+            if self._cancelled.is_set():
+                self.stop_orders()  # one may have begun only now
             if event.get("event") != "ask":
                 self._contact.on_step(event)
                 return

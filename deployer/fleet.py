@@ -301,6 +301,8 @@ class Fleet:
         except KeyboardInterrupt:
             self._cancelled.set()
             self._watcher.interrupted()
+            for host in hosts:
+                self._runs[host.name].stop_orders()
             return [future.result() for future in futures]
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

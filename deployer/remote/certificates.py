@@ -7,8 +7,10 @@ it is what `deployer-renew.service` runs: ``python3 renew.pyz renew``.
 from __future__ import annotations
 
 import binascii
+import contextlib
 import os
 import sys
+import threading
 import time
 
 from deployer.remote import runner
@@ -19,7 +21,7 @@ from deployer.remote.versions import SERVED, Version, Versions, settings_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     Json = dict[str, Any]
@@ -27,6 +29,37 @@ if TYPE_CHECKING:
 #: The controller may wait itself: for DNS, for other hosts, or for an order of its own.
 REACH_LIMIT_S = 120.0
 OBTAIN_LIMIT_S = 900.0
+
+
+@contextlib.contextmanager
+def _children(session: runner.Runner) -> Iterator[runner.Children]:
+    """For orders: they end with the connection, and when the controller is told to stop."""
+    children = _OfOrders(session)
+    session.on_word = children.on_word
+    try:
+        yield children
+    finally:
+        session.on_word = lambda message: None
+
+
+class _OfOrders(runner.Children):
+    def __init__(self, session: runner.Runner) -> None:
+        self._stopped = threading.Event()
+        self._lost = session.channel.gone
+        super().__init__(lambda: self._stopped.is_set() or self._lost.is_set())
+        self.commit = session.children.commit
+
+    def on_word(self, message: Json) -> None:
+        if message.get("stop") == "orders":
+            self._stopped.set()
+
+    def run(self, argv: list[str], **options: Any) -> tuple[int, str]:
+        try:
+            return super().run(argv, **options)
+        except runner.Gone:
+            if self._lost.is_set():
+                raise
+            raise OrderError("the order was cut short, as deployer was told to stop") from None
 
 
 class CertificateKind:
@@ -77,14 +110,15 @@ class CertificateKind:
             noted = attempt(ok=True, what="issued", words=words)
             Versions(settings["domain"]).note(last_attempt=noted)
             return kept
-        order = Order(
-            settings,
-            children=session.children,
-            say=say,
-            reach=_reach(session),
-            staging_first=bool(after.get("staging_first")),
-        )
-        version = order.run()
+        with _children(session) as children:
+            order = Order(
+                settings,
+                children=children,
+                say=say,
+                reach=_reach(session),
+                staging_first=bool(after.get("staging_first")),
+            )
+            version = order.run()
         words = f"{version.serial}, until {version.attributes({}, 0)['not_after']}"
         session.kept.append(f"{settings['domain']}: {words}")
         noted = attempt(ok=True, what="issued", words=words)
@@ -187,15 +221,18 @@ def _look(domain: str) -> Json:
 
 
 def _renew(session: runner.Runner, request: Json) -> Json:
-    renewal = Renewal(
-        children=session.children,
-        say=_teller(session),
-        reach=_reach(session),
-        domains=set(request["domains"]),
-        is_forced=bool(request.get("force")),
-        staging_first=bool(request.get("staging_first")),
-    )
-    with Locked(session.state, patience_s=float(request["patience_s"]), say=_teller(session)):
+    say = _teller(session)
+    patience_s = float(request["patience_s"])
+    with Locked(session.state, patience_s=patience_s, say=say), _children(session) as of_orders:
+        renewal = Renewal(
+            children=session.children,
+            of_orders=of_orders,
+            say=say,
+            reach=_reach(session),
+            domains=set(request["domains"]),
+            is_forced=bool(request.get("force")),
+            staging_first=bool(request.get("staging_first")),
+        )
         return {"failed": renewal.run()}
 
 

@@ -43,13 +43,17 @@ LOCK_PATIENCE_S = 900.0
 
 
 class Renewal:
-    """One run, for some `domains` or all. `say` is told what goes on, for log and people."""
+    """One run, for some `domains` or all. `say` is told what goes on, for log and people.
+
+    `children` reload proxies; `of_orders`, which may be cut short, run certbot.
+    """
 
     def __init__(
         self,
         *,
         children: runner.Children,
         say: Callable[[str], None],
+        of_orders: runner.Children | None = None,
         reach: Callable[[list[str], str, str], None] | None = None,
         domains: set[str] | None = None,
         is_forced: bool = False,
@@ -57,6 +61,7 @@ class Renewal:
     ) -> None:
         self._domains = domains
         self._children = children
+        self._of_orders = of_orders or children
         self._say = say
         self._reach = reach
         self._is_forced = is_forced
@@ -100,6 +105,10 @@ class Renewal:
         versions, now = Versions(settings["domain"]), time.time()
         self._ask_window(settings, versions)
         current = versions.current()
+        unused = _unused(settings, versions, current, now)
+        if unused is not None:
+            self._say(f"{settings['domain']}: {unused.serial} was got before, and not put to use")
+            return unused
         is_right = current is not None and current.is_for(settings)
         if current is not None and is_right and not self._is_forced:
             at = due_at(current.certificate, versions.state())
@@ -113,7 +122,7 @@ class Renewal:
                 return kept
         order = Order(
             settings,
-            children=self._children,
+            children=self._of_orders,
             say=lambda words: self._say(f"{settings['domain']}: {words}"),
             reach=self._reach,
             staging_first=self._staging_first,
@@ -156,10 +165,12 @@ class Renewal:
             why = problem or wait_until_served(domain, version.serial)
             if why:
                 self._note_failure(settings, f"the new certificate is not in use: {why}")
+                Versions(domain).note(unused=version.serial)
             else:
                 words = f"{version.serial} is served, until {_time(version.certificate.not_after)}"
                 self._say(f"{domain}: {words}")
-                Versions(domain).note(last_attempt=attempt(ok=True, what="renewed", words=words))
+                noted = attempt(ok=True, what="renewed", words=words)
+                Versions(domain).note(last_attempt=noted, unused=None)
         self._put_back({name: former[name] for name in former if name in self._failed}, changed)
         runner.remove_tree(MARKER)
 
@@ -224,6 +235,21 @@ class Renewal:
         self._failed[domain] = words
         self._say(f"{domain}: {words}")
         Versions(domain).note(last_attempt=attempt(ok=False, what="failed", words=words))
+
+
+def _unused(
+    settings: Json, versions: Versions, current: Version | None, now: float
+) -> Version | None:
+    """What an earlier run has got and had to take back, where it is newer than what is in use."""
+    serial = versions.state().get("unused")
+    if serial is None or current is None:
+        return None
+    for version in versions.all():
+        is_newer = version.certificate.not_before > current.certificate.not_before
+        is_fresh = is_newer and now < due_at(version.certificate, versions.state())
+        if version.serial == serial and is_fresh and version.is_for(settings):
+            return version
+    return None
 
 
 def attempt(*, ok: bool, what: str, words: str) -> Json:
