@@ -91,14 +91,9 @@ class Authority:
         """The CA's DNS answers SERVFAIL for `name`."""
         self._tell("set-servfail", {"host": f"{name}."})
 
-    def caa(self, name: str, issuer: str) -> None:
-        """A CAA record: who alone may issue for `name`."""
-        policies = [{"tag": "issue", "value": issuer}]
-        self._tell("add-caa", {"host": f"{name}.", "policies": policies})
-
     def forget(self, name: str) -> None:
         """Nothing is known of `name` any more but the default."""
-        for what in ("clear-a", "clear-caa", "clear-servfail"):
+        for what in ("clear-a", "clear-servfail"):
             self._tell(what, {"host": f"{name}."})
 
     # --- on and off -------------------------------------------------------------------------------
