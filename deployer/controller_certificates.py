@@ -46,6 +46,7 @@ class ControllerCertificates:
         self._cancelled = cancelled
         self._staging_first = staging_first
         self.is_forced = is_forced
+        self.is_strict = False
         self._issuer_made: Issuer | None = None
         self._changed = threading.Condition()
         self._waiting: dict[str, dict[str, tuple[Host, Link]]] = {}

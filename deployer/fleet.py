@@ -163,6 +163,7 @@ class Fleet:
         """
         if self._certificates is not None:
             self._certificates.is_forced = force
+            self._certificates.is_strict = True
         with self._connections():
             looked = self._look(HostRun.look_for_certificates)
             run = self._approved("certs renew", looked, lambda _: True)

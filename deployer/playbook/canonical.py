@@ -153,7 +153,7 @@ def _command(model: Any, _place: Place) -> list[Call]:
 
 def _certificate(model: Any, _place: Place) -> list[Call]:
     fitting = ("domain", "names", "directory", "key_type", "profile")
-    ordered = ("staging_first", "serial", "forced")
+    ordered = ("staging_first", "serial", "forced", "strict")
     return [("certificate", {key: getattr(model, key) for key in (*fitting, *ordered)})]
 
 

@@ -319,6 +319,7 @@ class Certificate(Module):
     staging_first: bool = False
     serial: Line | None = None
     forced: bool = False
+    strict: bool = False
 
 
 class Command(Module):

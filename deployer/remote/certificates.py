@@ -93,7 +93,12 @@ class CertificateKind:
             version = self._version(session, settings, after, say)
         except runner.StepError as error:
             versions.note(last_attempt=attempt(ok=False, what="failed", words=error.message))
-            raise
+            current = versions.current()
+            if current is None or not _is_good_still(current, settings, after):
+                raise
+            until = current.attributes({}, 0)["not_after"]
+            say(f"{domain}: {error.message}; the one in use is valid until {until}, and stays")
+            return
         versions.use(version)
 
     def _version(
@@ -157,6 +162,12 @@ class CertificateKind:
         words = f"{version.serial}, from the controller"
         versions.note(last_attempt=attempt(ok=True, what="issued", words=words))
         return version
+
+
+def _is_good_still(current: Version, settings: Json, after: Json) -> bool:
+    """Whether a renewal that has failed may wait: an apply must not wait for a CA that is down."""
+    is_valid = current.certificate.not_before <= time.time() < current.certificate.not_after
+    return is_valid and current.is_for(settings) and not after.get("strict")
 
 
 def _teller(session: runner.Runner) -> Callable[[str], None]:

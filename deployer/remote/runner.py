@@ -2374,7 +2374,9 @@ def _is_still_owed(item: Json, shown: Json) -> bool:
 # --- steps: one change each -----------------------------------------------------------------------
 
 PATH_KINDS = ("file", "directory", "link")
-_ONLY_AT_CREATION = ("system", "create_home", "append", "staging_first", "forced")
+_ONLY_AT_CREATION = ("system", "create_home", "append")
+#: How a certificate is ordered; and one that is due may stay so for a while.
+_OF_ORDERS = ("staging_first", "forced", "strict", "due")
 
 
 def temporary_name(path: str) -> str:
@@ -3511,7 +3513,7 @@ def _difference(wanted: Json | None, found: Json | None) -> str:
     if "done" in wanted:
         return "" if found.get("done") else "it has run, but its guard says that it is still to do"
     for key, value in wanted.items():
-        if key not in _ONLY_AT_CREATION and not _alike(key, value, found.get(key)):
+        if key not in (*_ONLY_AT_CREATION, *_OF_ORDERS) and not _alike(key, value, found.get(key)):
             return f"{key} is {found.get(key)!r} instead of {value!r}"
     return ""
 

@@ -23,8 +23,9 @@ def from_certificate(args: Mapping[str, Any], origin: Origin) -> tuple[Resource,
         attributes["staging_first"] = True
     if args["serial"]:
         attributes["serial"] = args["serial"]
-    if args["forced"]:
-        attributes["forced"] = True
+    for word in ("forced", "strict"):
+        if args[word]:
+            attributes[word] = True
     return (origin.resource("certificate", args["domain"], {**attributes, "due": False}),)
 
 

@@ -75,6 +75,10 @@ class OnController(Protocol):
     def is_forced(self) -> bool:
         """Whether they are ordered anew, though they fit."""
 
+    @property
+    def is_strict(self) -> bool:
+        """Whether a renewal that fails is a failure though the former one is still valid."""
+
     def serial(self, site: Site) -> str | None:
         """The serial number of one that is there and fits."""
 
@@ -225,8 +229,12 @@ def certbot_vars(
 def _of_controller(site: Site, on_controller: OnController | None) -> dict[str, Any]:
     """Which certificate is to be given to the host; without a number it has to be ordered."""
     if site.tls.certbot == "host" or on_controller is None:
-        return {"serial": None, "forced": False}
-    return {"serial": on_controller.serial(site), "forced": on_controller.is_forced}
+        return {"serial": None, "forced": False, "strict": False}
+    return {
+        "serial": on_controller.serial(site),
+        "forced": on_controller.is_forced,
+        "strict": on_controller.is_strict,
+    }
 
 
 def _text_of(site: Site, path: str | None) -> str | None:

@@ -87,14 +87,9 @@ class Authority:
         self._tell("clear-a", {"host": f"{name}."})
         self._tell("add-a", {"host": f"{name}.", "addresses": list(addresses)})
 
-    def fails_to_resolve(self, name: str) -> None:
-        """The CA's DNS answers SERVFAIL for `name`."""
-        self._tell("set-servfail", {"host": f"{name}."})
-
     def forget(self, name: str) -> None:
         """Nothing is known of `name` any more but the default."""
-        for what in ("clear-a", "clear-servfail"):
-            self._tell(what, {"host": f"{name}."})
+        self._tell("clear-a", {"host": f"{name}."})
 
     # --- on and off -------------------------------------------------------------------------------
 
