@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import calendar
 import email.utils
+import http.client
 import json
 import socket
 import ssl
@@ -100,9 +101,9 @@ def clock_words(off_s: float) -> str:
     """That the clock is wrong, and what to do."""
     amount = abs(off_s)
     size = f"{amount / 86400:.1f} days" if amount > 86400 else f"{amount / 3600:.1f} hours"
-    which = "ahead" if off_s > 0 else "behind"
+    which = "ahead of" if off_s > 0 else "behind"
     return (
-        f"the host's clock is {size} {which} of the CA's, so certificates would look "
+        f"the host's clock is {size} {which} the CA's, so certificates would look "
         f"{'expired' if off_s > 0 else 'not valid yet'}; set it, and have it kept right: "
         "timedatectl set-ntp true"
     )
@@ -128,7 +129,7 @@ def renewal_window(
         document, headers = _get(url, ca_bundle)
         suggested = document["suggestedWindow"]
         start, end = _time(suggested["start"]), _time(suggested["end"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (DirectoryError, OSError, ValueError, KeyError, TypeError):
         return None
     if end < start:
         return None
@@ -169,9 +170,7 @@ def _get_slowly(url: str, ca_bundle: str | None) -> tuple[dict[str, Any], dict[s
     if not url.startswith("https://"):
         raise ValueError("an ACME server is asked over https alone")
     request = urllib.request.Request(url, headers={"User-Agent": "deployer"})  # noqa: S310
-    context = ssl.create_default_context(cafile=ca_bundle)
-    # No stricter than certbot is, which asks next; Python 3.13 would refuse many a private CA.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context = _trusting(ca_bundle)
     try:
         with urllib.request.urlopen(  # noqa: S310 - the scheme is looked at above
             request, timeout=TIMEOUT_S, context=context
@@ -179,31 +178,56 @@ def _get_slowly(url: str, ca_bundle: str | None) -> tuple[dict[str, Any], dict[s
             body = answer.read(_MOST_BYTES)
             headers = {key.title(): value for key, value in answer.headers.items()}
     except urllib.error.HTTPError as error:
-        raise OSError(f"answers with {error.code} {error.reason}") from None
+        error.close()
+        raise _Answered(f"answers with {error.code} {error.reason}") from None
+    except http.client.HTTPException:
+        raise _Answered("does not answer as a web server does") from None
     except urllib.error.URLError as error:
         if isinstance(error.reason, OSError):
             raise error.reason from None
         raise OSError(str(error.reason)) from None
-    document = json.loads(body)
+    try:
+        document = json.loads(body)
+    except RecursionError:
+        raise ValueError("nested without end") from None
     if not isinstance(document, dict):
         raise ValueError("not an object")
     return document, headers
 
 
+def _trusting(ca_bundle: str | None) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=ca_bundle)
+    except OSError as error:
+        why = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+        raise DirectoryError("tls", f"the ca_bundle {ca_bundle} cannot be used: {why}") from None
+    # No stricter than certbot is, which asks next; Python 3.13 would refuse many a private CA.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
+
+
+class _Answered(OSError):  # noqa: N818 - its text is what came of asking
+    pass
+
+
 def _why(error: OSError) -> str:
+    if isinstance(error, _Answered):
+        return str(error)
     if isinstance(error, socket.timeout):
         return f"has not answered within {TIMEOUT_S:g} s"
     if isinstance(error, socket.gaierror):
         return "cannot be found: its name does not resolve on the host"
     if isinstance(error, ConnectionRefusedError):
         return "cannot be reached: nothing listens there"
-    text = str(error.strerror or error)
-    return text if text.startswith("answers") else f"cannot be reached: {text}"
+    return f"cannot be reached: {error.strerror or error}"
 
 
 def _clock_off(headers: dict[str, str]) -> float | None:
     parsed = email.utils.parsedate_tz(headers.get("Date", ""))
-    return None if parsed is None else time.time() - email.utils.mktime_tz(parsed)
+    try:
+        return None if parsed is None else time.time() - email.utils.mktime_tz(parsed)
+    except (ValueError, OverflowError):
+        return None  # no time that ever was
 
 
 def _clock_off_by(url: str) -> float | None:
@@ -221,7 +245,7 @@ def _clock_off_by(url: str) -> float | None:
 
     try:
         return _within(TIMEOUT_S, look)
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):
         return None
 
 
