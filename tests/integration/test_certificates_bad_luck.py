@@ -278,6 +278,7 @@ for top in ("etc", "home", "opt", "root", "run", "srv", "tmp", "usr/local", "var
             if os.path.isfile(path) and not os.path.islink(path):
                 with open(path, "rb") as file:
                     if sys.argv[1].encode() in file.read():
+                        sys.stdout.write(path + " " + oct(os.stat(path).st_mode & 0o777) + "\n")
 """
 
 
