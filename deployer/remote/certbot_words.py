@@ -92,7 +92,7 @@ _REFUSED = {
     "badCSR": ("bad-csr", "see `key_type:` and the names"),
     "badPublicKey": ("bad-csr", "see `key_type:`"),
     "invalidProfile": ("profile", "choose another `profile:`"),
-    "badNonce": ("directory-down", "the CA is confused by itself: try again later"),
+    "badNonce": ("bad-nonce", "the CA is confused by itself: try again later"),
     "serverInternal": ("directory-down", "the CA has a problem of its own: try again later"),
 }
 #: What the detail says though the code does not, the more particular first.
