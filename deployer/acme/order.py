@@ -24,6 +24,7 @@ from deployer.acme.command import certbot_argv, environment_for, secret_lines
 from deployer.acme.output import Output
 from deployer.acme.store import CertificateStore, IssuedCertificate, Settings
 from deployer.errors import CertificateError, UsageError
+from deployer.remote.certbot_command import NONCE_TRIES
 
 ORDER_LIMIT_S = 600.0
 #: How long certbot may take to end by itself: it takes answers back, one after another.
@@ -100,8 +101,6 @@ def run_certbot(
     is_rehearsal: bool = False,
 ) -> None:
     """Run certbot to its end; it has got the certificate, or this raises as `order` says."""
-    from deployer.remote.ordering import NONCE_TRIES
-
     deadline = time.monotonic() + limit_s
     for left in reversed(range(NONCE_TRIES)):
         try:

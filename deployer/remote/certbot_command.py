@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     Json = dict[str, Any]
 
+#: How often certbot is started anew where the CA does not know its own nonces any more; certbot
+#: itself sends each request twice at most, and a dozen have to get through (RFC 8555, section 6.5).
+NONCE_TRIES = 5
 _KEYS = {
     "ecdsa-p256": ["--key-type", "ecdsa", "--elliptic-curve", "secp256r1"],
     "ecdsa-p384": ["--key-type", "ecdsa", "--elliptic-curve", "secp384r1"],

@@ -12,6 +12,7 @@ import time
 
 from deployer.remote import runner
 from deployer.remote.certbot_command import (
+    NONCE_TRIES,
     certbot_argv,
     certbot_name,
     eab_lines,
@@ -39,9 +40,6 @@ STAGING = {
     )
 }
 ORDER_LIMIT_S = 600.0
-#: How often certbot is started anew where the CA does not know its own nonces any more; certbot
-#: itself sends each request twice at most, and a dozen have to get through (RFC 8555, section 6.5).
-NONCE_TRIES = 5
 _LOG_TAIL_BYTES = 1 << 16
 
 

@@ -35,6 +35,7 @@ KINDS = {
     "email",
     "account",
     "eab",
+    "bad-nonce",
     "directory-down",
     "tls",
     "timeout",
