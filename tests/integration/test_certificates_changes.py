@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,20 @@ def test_what_is_ordered_anew_and_what_is_not(lab: Lab, workdir: Path, tmp_path:
         assert apply(lab, dict(acme), names=names).code == 0
         assert ca.orders() == 2
         assert served(host) == first
+
+        # One that is due is renewed by an apply, but not waited for while it is valid.
+        state = host.root / f"var/lib/deployer/certificates/{DOMAIN}/state.json"
+        window = {"serial": first, "start": 0, "end": 1, "ask_again_at": 9e9}
+        state.write_text(json.dumps({**json.loads(state.read_text()), "ari": window}))
+        ca.stop_pebble()
+        late = apply(lab, dict(acme), names=names)
+        assert late.code == 0, late
+        assert "the one in use is valid until" in late.out
+        assert served(host) == first
+        ca.start_pebble()
+        assert apply(lab, dict(acme), names=names).code == 0
+        assert served(host) != first
+        first = served(host)
 
         # And back to a CA of one's own.
         assert apply(lab, {"issuer": "internal"}, names=names).code == 0
