@@ -77,7 +77,7 @@ def desired_state(
             packages=about.packages,
             certificates=certificates,
             on_host=about.certificates,
-            program=remote.renewal_program(),
+            program=remote.renewal_program,
             staging_first=staging_first,
             on_controller=on_controller,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,15 +38,15 @@ def proxy_roles(
     packages: Packages,
     certificates: Mapping[str, CertificateFiles],
     on_host: CertificatesOnHost | None = None,
-    program: bytes = b"",
+    program: Callable[[], bytes] = bytes,
     staging_first: bool = True,
     on_controller: OnController | None = None,
 ) -> tuple[ProxyRole, ...]:
     """The roles that serve a host's sites, in order; none where there are no sites.
 
     `facts` and `packages` are a host's answer to the `facts` request. `certificates` has one entry
-    for each site whose certificate comes from the controller's files, by its domain. `program` is
-    the one that renews certificates on a host, `on_controller` what is ordered here.
+    for each site whose certificate comes from the controller's files, by its domain. `program` gives
+    the one that renews certificates on a host, `on_controller` is what is ordered here.
 
     Raises:
         SourceErrors: sites that cannot stand beside each other on one host.

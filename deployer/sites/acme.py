@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -177,7 +177,7 @@ def certbot_vars(
     *,
     packages: Mapping[str, Mapping[str, str | None]],
     on_host: CertificatesOnHost,
-    program: bytes,
+    program: Callable[[], bytes],
     staging_first: bool,
     on_controller: OnController | None,
 ) -> dict[str, Any]:
@@ -203,7 +203,7 @@ def certbot_vars(
         "certbot_requirements": requirements,
         "certbot_installed": f"/opt/deployer/certbot/{installed}.log",
         "certbot_others_use_it": on_host.others_use_certbot,
-        "certbot_program": program,
+        "certbot_program": program(),
         "certbot_certificates": [
             {
                 "domain": site.domain,
