@@ -45,8 +45,8 @@ def proxy_roles(
     """The roles that serve a host's sites, in order; none where there are no sites.
 
     `facts` and `packages` are a host's answer to the `facts` request. `certificates` has one entry
-    for each site whose certificate comes from the controller's files, by its domain. `program` gives
-    the one that renews certificates on a host, `on_controller` is what is ordered here.
+    for each site whose certificate comes from files of the controller, by its domain. `program`
+    gives the one that renews certificates on a host, `on_controller` is what is ordered here.
 
     Raises:
         SourceErrors: sites that cannot stand beside each other on one host.
