@@ -186,14 +186,14 @@ def test_a_ca_that_is_asked_too_much(stage: Stage) -> None:
 
 def test_a_ca_that_refuses_the_name(stage: Stage) -> None:
     said = fails(stage, stage.site("blocked.example.com"))
-    assert 'forbidden by policy: "blocked.example.com" (this CA does not certify' in said
+    assert 'forbidden by policy: "blocked.example.com"; this CA does not certify' in said
 
 
 def test_a_ca_that_caa_forbids(stage: Stage) -> None:
     detail = "CAA record for example.com prevents issuance"
     stage.front.refuse("/finalize-order/", Refusal("caa", detail))
     said = fails(stage, stage.site(name()))
-    assert f"{detail} (its CAA record does not allow this CA: add one that does" in said
+    assert f"{detail}; its CAA record does not allow this CA: add one that does" in said
 
 
 def test_port_80_is_closed_by_a_firewall(stage: Stage) -> None:
@@ -222,7 +222,7 @@ def test_an_address_of_mail_that_the_ca_does_not_take(stage: Stage) -> None:
     with Front(stage.ca, 14444) as other:  # where there is no account yet
         issuer = {"directory": other.directory}
         said = fails(stage, stage.site(name(), issuer=issuer, email="ops.@example.com"))
-    assert 'contact email "ops.@example.com" is invalid (correct `email:`' in said
+    assert 'contact email "ops.@example.com" is invalid; correct `email:`' in said
 
 
 def test_a_ca_of_customers_alone(stage: Stage, tmp_path: Path) -> None:
@@ -334,7 +334,7 @@ def test_a_name_that_the_ca_finds_elsewhere(stage: Stage) -> None:
     stage.ca.resolves(domain, stage.ca.address)
     said = fails(stage, stage.site(domain))
     assert f"the CA could not validate {domain}" in said
-    assert "the name must lead to this host" in said
+    assert "the name must lead here" in said
     ledger = "/var/lib/deployer/certificates/ledger.jsonl"
     failed = stage.host.sh(f"grep '\"failed\"' {ledger} | tail -n 1").strip()
     assert domain in failed

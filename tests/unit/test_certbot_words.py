@@ -37,6 +37,7 @@ KINDS = {
     "eab",
     "bad-nonce",
     "directory-down",
+    "bad-nonce",
     "tls",
     "timeout",
     "rejected-identifier",
