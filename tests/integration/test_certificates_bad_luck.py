@@ -23,7 +23,7 @@ from authority import Authority
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from fronts import NEW_ACCOUNT, NEW_ORDER, Front, Refusal, mute
-from interrupted import ended, is_over, until
+from interrupted import ended, is_over, is_settled, until
 from support import deployer
 
 from deployer.lab.host import LabHost
@@ -143,15 +143,6 @@ def test_a_ca_that_is_down(stage: Stage) -> None:
     finally:
         stage.front.start()
     assert "nothing listens there" in said
-
-
-def test_a_ca_that_says_nothing(stage: Stage) -> None:
-    with mute(stage.ca.address) as silent:
-        url = f"https://{stage.ca.address}:{silent.getsockname()[1]}/dir"
-        began = time.monotonic()
-        said = fails(stage, stage.site(name(), issuer={"directory": url}))
-    assert "has not answered within" in said
-    assert time.monotonic() - began < 30
 
 
 def test_a_ca_that_confuses_nonces(stage: Stage) -> None:
@@ -398,23 +389,50 @@ def test_a_renewal_while_the_ca_is_down(stage: Stage) -> None:
     assert after["is_served"]
 
 
-def test_a_renewal_while_an_apply_is_under_way(stage: Stage) -> None:
-    stage.write(stage.site(name()))
-    before, asked = stage.served(), stage.front.count(NEW_ORDER)
-    going_on = stage.front.hold(NEW_ORDER)
-    with running("apply", "site.yml", "--yes", "--no-diff") as apply:
-        until(lambda: stage.front.count(NEW_ORDER) > asked)
-        stage.write()
-        with running("certs", "renew", "site.yml", "--force") as renewal:
-            assert renewal.stdout is not None
-            said = ""
-            while "waiting" not in said:
-                line = renewal.stdout.readline()
-                assert line, said
-                said += line
-            going_on.set()
-            applied, renewed = ended(apply), ended(renewal)
-    assert applied.code == 0, applied
+def test_a_renewal_while_an_apply_waits_for_a_ca_that_says_nothing(stage: Stage) -> None:
+    """The apply ends in time, and the renewal, which has waited for it, works."""
+    before = stage.served()
+    with mute(stage.ca.address) as silent:
+        url = f"https://{stage.ca.address}:{silent.getsockname()[1]}/dir"
+        stage.write(stage.site(name(), issuer={"directory": url}))
+        began = time.monotonic()
+        with running("apply", "site.yml", "--yes", "--no-diff") as apply:
+            until(lambda: not is_settled(stage.host))
+            stage.write()
+            with running("certs", "renew", "site.yml", "--force") as renewal:
+                assert renewal.stdout is not None
+                said = renewal.stdout.readline()
+                assert "waiting: " in said
+                assert stage.served() == before
+                applied = ended(apply)
+                assert time.monotonic() - began < 30
+                renewed = ended(renewal)
+    assert applied.code == 3, applied
+    assert "has not answered within" in applied.out
+    assert "the host is back in its former state" in applied.out
+    assert renewed.code == 0, renewed
+    assert stage.served() != before
+
+
+def test_a_renewal_that_is_cut_off_while_certbot_works(stage: Stage) -> None:
+    """By Ctrl-C, by SIGKILL to the controller; and the next one works."""
+    stage.write()
+    before = stage.served()
+    stage.front.hold(NEW_ORDER)
+    for number in (signal.SIGINT, signal.SIGKILL):
+        asked = stage.front.count(NEW_ORDER)
+        with running("certs", "renew", "site.yml", "--force") as process:
+            until(lambda: stage.front.count(NEW_ORDER) > asked)  # noqa: B023
+            process.send_signal(number)
+            ran = ended(process)
+        until(lambda: is_over(stage.host))
+        assert stage.host.sh("pgrep -f [c]ertonly", check=False) == ""
+        assert stage.served() == before
+        if number == signal.SIGINT:
+            assert ran.code == 3, ran
+            assert "the order was cut short, as deployer was told to stop" in ran.out
+    stage.front.be_kind()
+    renewed = deployer("certs", "renew", "site.yml", "--force")
     assert renewed.code == 0, renewed
     assert stage.served() != before
 
