@@ -37,7 +37,6 @@ KINDS = {
     "eab",
     "bad-nonce",
     "directory-down",
-    "bad-nonce",
     "tls",
     "timeout",
     "rejected-identifier",
