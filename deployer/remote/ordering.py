@@ -19,7 +19,12 @@ from deployer.remote.certbot_command import (
     environment_for,
 )
 from deployer.remote.certbot_words import Failure, explain
-from deployer.remote.directory import Directory, DirectoryError, read_directory
+from deployer.remote.directory import (
+    Directory,
+    DirectoryError,
+    read_directory,
+    renewal_window,
+)
 from deployer.remote.ledger import Ledger
 from deployer.remote.responder import PREFIX, PortTaken, Responder
 from deployer.remote.versions import FULLCHAIN, KEPT, PRIVKEY, Version, Versions, check_pair
@@ -93,7 +98,9 @@ class Order:
             self._rehearse(staging)
         self._say(f"asking {self._ca} for a certificate for {self._names}")
         self._order(settings)
-        return import_lineage(settings)
+        version = import_lineage(settings)
+        note_window(settings, version, directory)
+        return version
 
     @property
     def _ca(self) -> str:
@@ -250,6 +257,16 @@ def import_lineage(settings: Json) -> Version:
         raise OrderError(f"certbot has left no whole certificate in {live}: {error}") from None
     about = {"directory": settings["directory"], "profile": settings.get("profile")}
     return Versions(settings["domain"]).add(fullchain, privkey, {**about, "at": runner.now_text()})
+
+
+def note_window(settings: Json, version: Version, directory: Directory) -> None:
+    """Note when the CA would like `version` to be renewed, where that is asked for and it says so."""
+    if not settings.get("ari"):
+        return
+    window = renewal_window(directory, version.certificate, settings.get("ca_bundle"))
+    if window is not None:
+        times = {"start": window.start, "end": window.end, "ask_again_at": window.ask_again_at}
+        Versions(settings["domain"]).note(ari={"serial": version.serial, **times})
 
 
 def kept_version(settings: Json, now: float) -> Version | None:

@@ -26,8 +26,8 @@ import os
 import time
 
 from deployer.remote import runner
-from deployer.remote.directory import DirectoryError, read_directory, renewal_window
-from deployer.remote.ordering import Order, OrderError, kept_version
+from deployer.remote.directory import DirectoryError, read_directory
+from deployer.remote.ordering import Order, OrderError, kept_version, note_window
 from deployer.remote.served import wait_until_served
 from deployer.remote.versions import KEPT, Version, Versions, all_settings, due_at
 
@@ -132,19 +132,19 @@ class Renewal:
     def _ask_window(self, settings: Json, versions: Versions) -> None:
         """Ask the CA when it would like the certificate to be renewed, as often as it allows."""
         current, known = versions.current(), versions.state().get("ari") or {}
-        if not settings.get("ari") or current is None:
+        if not settings.get("ari"):
+            if known:  # asked for no longer: the lifetime decides again
+                versions.note(ari=None)
+            return
+        if current is None:
             return
         if known.get("serial") == current.serial and time.time() < known["ask_again_at"]:
             return
-        bundle = settings.get("ca_bundle")
         try:
-            directory = read_directory(settings["directory"], bundle)
+            directory = read_directory(settings["directory"], settings.get("ca_bundle"))
         except DirectoryError:
             return  # the order says so, where one is due
-        window = renewal_window(directory, current.certificate, bundle)
-        if window is not None:
-            times = {"start": window.start, "end": window.end, "ask_again_at": window.ask_again_at}
-            versions.note(ari={"serial": current.serial, **times})
+        note_window(settings, current, directory)
 
     # --- 3. and 4. in use -------------------------------------------------------------------------
 

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import http.server
+import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from authority import authority
+from authority import Authority, authority
+from fronts import NEW_ORDER, Front
 from support import deployer, differences, state_of
-from test_certificates import start_services, status
+from test_certificates import DOMAIN, served, start_services, status, write_site
 
+from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
+from deployer.remote.versions import runner_time
 
 pytestmark = pytest.mark.lab
 
@@ -38,8 +45,9 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def index(address: str, folder: Path) -> Iterator[str]:
-    """The wheels over HTTP, where hosts can get them."""
+def index(lab: Lab, folder: Path) -> Iterator[None]:
+    """The wheels over HTTP, as the only index that pip knows on the lab's first host."""
+    address = lab.network.address(0)
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *words: object) -> None:
@@ -48,7 +56,11 @@ def index(address: str, folder: Path) -> Iterator[str]:
     handler = functools.partial(Quiet, directory=str(folder))
     with http.server.ThreadingHTTPServer((address, 0), handler) as httpd:
         threading.Thread(target=httpd.serve_forever, args=(0.05,), daemon=True).start()
-        yield f"http://{address}:{httpd.server_port}/"
+        (lab.hosts[0].root / "etc/pip.conf").write_text(
+            "[global]\nno-index = true\n"
+            f"find-links = http://{address}:{httpd.server_port}/\ntrusted-host = {address}\n"
+        )
+        yield
         httpd.shutdown()
 
 
@@ -57,14 +69,7 @@ def test_a_certificate_for_an_address(
 ) -> None:
     (host,) = lab.hosts
     start_services(host)
-    with (
-        index(lab.network.address(0), wheels) as url,
-        authority(lab, tmp_path / "ca") as ca,
-    ):
-        trusted = url.partition("//")[2].partition(":")[0]
-        (host.root / "etc/pip.conf").write_text(
-            f"[global]\nno-index = true\nfind-links = {url}\ntrusted-host = {trusted}\n"
-        )
+    with index(lab, wheels), authority(lab, tmp_path / "ca") as ca:
         tls = {"issuer": {"directory": ca.directory, "ca_bundle": str(ca.bundle)}}
         site = {
             "domain": host.address,
@@ -95,3 +100,99 @@ def test_a_certificate_for_an_address(
         again = deployer("apply", "site.yml", "--yes")
         assert "nothing to do" in again.out, again
         assert ca.orders() == 1
+
+
+class Modern(Front):
+    """What Debian's Pebble is too old for: profiles, and renewal information (RFC 9773).
+
+    `windows` has the window, in seconds from now, of the first certificate asked for, of the next,
+    and so on; the last is for all others.
+    """
+
+    windows: tuple[tuple[float, float], ...]
+
+    def __init__(self, ca: Authority, port: int) -> None:
+        super().__init__(ca, port)
+        self.windows = ((3600.0, 7200.0),)
+        self.orders: list[dict[str, Any]] = []
+        self.asked: list[str] = []
+
+    def ask(
+        self, method: str, path: str, body: bytes, headers: Mapping[str, str]
+    ) -> tuple[int, list[tuple[str, str]], bytes]:
+        """As the CA answers, and what it lacks."""
+        if path.startswith("/ari/"):
+            return 200, [("Retry-After", "60")], json.dumps(self._wish(path[5:])).encode()
+        if path == NEW_ORDER and method == "POST":
+            payload = json.loads(body)["payload"]
+            self.orders.append(json.loads(base64.urlsafe_b64decode(payload + "==")))
+        status, kept, data = super().ask(method, path, body, headers)
+        if path == "/dir":
+            document = json.loads(data)
+            document["renewalInfo"] = self.directory.replace("/dir", "/ari")
+            profiles = {"classic": "as ever", "shortlived": "six days"}
+            document["meta"] = {**document["meta"], "profiles": profiles}
+            data = json.dumps(document).encode()
+        return status, kept, data
+
+    def _wish(self, certificate: str) -> dict[str, Any]:
+        if certificate not in self.asked:
+            self.asked.append(certificate)
+        which = min(self.asked.index(certificate), len(self.windows) - 1)
+        start, end = (runner_time(time.time() + offset) for offset in self.windows[which])
+        return {"suggestedWindow": {"start": start, "end": end}}
+
+
+def renew_by_the_timer(host: LabHost) -> str:
+    """Have the timer's service look once; what it says in the log."""
+    host.sh("systemctl start deployer-renew.service")
+    return host.sh("journalctl -t deployer-renew -o cat --no-pager")
+
+
+def test_a_profile_and_the_wish_of_the_ca(
+    lab: Lab, wheels: Path, workdir: Path, tmp_path: Path
+) -> None:
+    (host,) = lab.hosts
+    start_services(host)
+    with (
+        index(lab, wheels),
+        authority(lab, tmp_path / "ca", validity_s=6 * 86400) as ca,
+        Modern(ca, 14443) as front,
+    ):
+        wanted = {"issuer": {"directory": front.directory, "ca_bundle": str(ca.bundle)}}
+        write_site(lab, ca, **wanted, profile="shortlived", ari=True)
+        planned = deployer("plan", "site.yml")
+        needs = "profile: shortlived needs certbot 4.1, and the package is 2.1.0"
+        assert needs in planned.out, planned
+        applied = deployer("apply", "site.yml", "--yes", "--no-diff", timeout_s=240)
+        assert applied.code == 0, applied
+        assert [order["profile"] for order in front.orders] == ["shortlived"]
+        first = served(host)
+
+        # Long before half of its six days is left it is renewed, as the CA says so.
+        (one,) = status()
+        start, end = one["ari"]  # type: ignore[misc]
+        assert start <= one["renewal_due_at"] <= end
+        assert "not due before" in renew_by_the_timer(host)
+        state = host.root / f"var/lib/deployer/certificates/{DOMAIN}/state.json"
+        known = json.loads(state.read_text())
+        known["ari"]["ask_again_at"] = 0  # it is asked again when it has said, here at once
+        state.write_text(json.dumps(known))
+        front.windows = ((-7200.0, -3600.0), (3600.0, 7200.0))
+        assert "is served" in renew_by_the_timer(host)
+        assert served(host) != first
+        assert len(front.orders) == 2
+        (one,) = status()
+        assert one["serial"] == served(host)
+        assert one["ari"] is not None
+        assert one["ari"] != [start, end]
+        again = deployer("apply", "site.yml", "--yes")
+        assert "nothing to do" in again.out, again
+
+        # What is not offered is not ordered, and the site goes on with what it has.
+        write_site(lab, ca, **wanted, profile="tlsserver")
+        refused = deployer("apply", "site.yml", "--yes", "--no-diff")
+        assert refused.code == 3, refused
+        assert "does not offer the profile tlsserver; it has classic, shortlived" in refused.out
+        assert served(host) == one["serial"]
+        assert len(front.orders) == 2
