@@ -260,7 +260,7 @@ def import_lineage(settings: Json) -> Version:
 
 
 def note_window(settings: Json, version: Version, directory: Directory) -> None:
-    """Note when the CA would like `version` to be renewed, where that is asked for and it says so."""
+    """Note when the CA would like `version` to be renewed, where it is asked and says so."""
     if not settings.get("ari"):
         return
     window = renewal_window(directory, version.certificate, settings.get("ca_bundle"))

@@ -214,12 +214,8 @@ def certbot_vars(
                 "profile": site.tls.profile,
                 "staging_first": staging_first and site.tls.issuer == "letsencrypt",
                 **_of_controller(site, on_controller),
-                "settings": json.dumps(settings_of(site, certbot=certbot), indent=2) + "\n",
-                "is_secret": site.tls.eab is not None,
                 "ca_bundle": _text_of(site, site.tls.ca_bundle),
-                "dns_credentials": _text_of(
-                    site, site.tls.dns.credentials if site.tls.dns else None
-                ),
+                **_secrets_on_host(site, settings_of(site, certbot=certbot)),
             }
             for site in sites
         ],
@@ -234,6 +230,18 @@ def _of_controller(site: Site, on_controller: OnController | None) -> dict[str, 
         "serial": on_controller.serial(site),
         "forced": on_controller.is_forced,
         "strict": on_controller.is_strict,
+    }
+
+
+def _secrets_on_host(site: Site, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings and credentials that the host keeps: none of them where it does not order."""
+    credentials = _text_of(site, site.tls.dns.credentials if site.tls.dns else None)
+    if site.tls.certbot != "host":
+        settings, credentials = {**settings, "eab": None, "dns": None}, None
+    return {
+        "settings": json.dumps(settings, indent=2) + "\n",
+        "is_secret": settings["eab"] is not None,
+        "dns_credentials": credentials,
     }
 
 

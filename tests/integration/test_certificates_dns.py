@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import secrets
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -49,6 +52,27 @@ def start_bind(host: LabHost, secret: str) -> None:
     host.sh("chown bind: /var/lib/bind/*; systemctl restart named")
 
 
+def write_site(tls: dict[str, object]) -> None:
+    """A playbook of the wildcard's site, on the first host alone."""
+    route = {"path": "/ws", "websocket": "http://127.0.0.1:9001"}
+    site = {"domain": f"*.{ZONE}", "aliases": [ZONE], "tls": tls, "routes": [route]}
+    play = {"hosts": "web1", "become": True, "sites": [site]}
+    Path("site.yml").write_text(yaml.safe_dump([play], sort_keys=False))
+
+
+def command_lines_while(host: LabHost, *words: str) -> str:
+    """What any user of `host` sees of its processes while deployer does what `words` say."""
+    argv, nothing = [sys.executable, "-m", "deployer", *words], subprocess.DEVNULL
+    seen = ""
+    with subprocess.Popen(argv, stdin=nothing, stdout=nothing, stderr=nothing) as running:
+        deadline = time.monotonic() + 120
+        while running.poll() is None:
+            assert time.monotonic() < deadline
+            seen += host.sh("ps -e -ww -o args=; sleep 0.1")
+    assert running.returncode == 0
+    return seen
+
+
 def test_a_wildcard(labs: pytest.FixtureRequest, workdir: Path, tmp_path: Path) -> None:
     lab: Lab = labs(2)  # type: ignore[operator]
     web, names = lab.hosts
@@ -70,15 +94,8 @@ def test_a_wildcard(labs: pytest.FixtureRequest, workdir: Path, tmp_path: Path) 
             "challenge": "dns-01",
             "dns": {"plugin": "rfc2136", "credentials": str(ini), "propagation": "1s"},
         }
-        site = {
-            "domain": f"*.{ZONE}",
-            "aliases": [ZONE],
-            "tls": tls,
-            "routes": [{"path": "/ws", "websocket": "http://127.0.0.1:9001"}],
-        }
-        play = {"hosts": "web1", "become": True, "sites": [site]}
-        Path("site.yml").write_text(yaml.safe_dump([play], sort_keys=False))
         lab.write_inventory(Path("inventory.yml"))
+        write_site(tls)
 
         planned = deployer("plan", "site.yml")
         assert planned.code == 0, planned
@@ -87,12 +104,31 @@ def test_a_wildcard(labs: pytest.FixtureRequest, workdir: Path, tmp_path: Path) 
         assert applied.code == 0, applied
         for ran in (planned, applied):
             assert secret not in ran.out + ran.err
-        mode = web.sh(f"stat -c %a /etc/deployer/certificates/wildcard.{ZONE}.dns.ini").strip()
-        assert mode == "600"
+        there = f"/etc/deployer/certificates/wildcard.{ZONE}.dns.ini"
+        assert web.sh(f"stat -c %a {there}").strip() == "600"
         assert served(web, f"any.{ZONE}") == served(web, ZONE) == status()[0]["serial"]
 
-        renewed = deployer("certs", "renew", "site.yml", "--force")
-        assert renewed.code == 0, renewed
+        seen = command_lines_while(web, "certs", "renew", "site.yml", "--force")
+        assert "--dns-rfc2136-credentials" in seen
+        assert secret not in seen
         assert ca.orders() == 2
         assert served(web, f"any.{ZONE}") == status()[0]["serial"]
-        assert web.sh(f"grep -r {secret[:40]!r} /var/log || true").strip() == ""
+        assert web.sh(f"grep -rF {secret[:40]} /var/log || true").strip() == ""
+
+        # Where the controller orders, the host needs no credentials; what it has got goes on.
+        write_site({**tls, "certbot": "controller"})
+        before = served(web, ZONE)
+        moved = deployer("apply", "site.yml", "--yes")
+        assert moved.code == 0, moved
+        assert (ca.orders(), served(web, ZONE)) == (2, before)
+        ordered = deployer("certs", "renew", "site.yml", "--force")
+        assert ordered.code == 0, ordered
+        assert ca.orders() == 3
+        assert secret not in moved.out + moved.err + ordered.out + ordered.err
+        assert served(web, ZONE) != before
+        assert served(web, f"any.{ZONE}") == served(web, ZONE) == status()[0]["serial"]
+        assert web.sh(f"ls {there}; grep -rlF {secret[:40]} /etc", check=False) == ""
+        logs = Path(".deployer").rglob("*")
+        assert not [path for path in logs if path.is_file() and secret in path.read_text()]
+        again = deployer("apply", "site.yml", "--yes")
+        assert "nothing to do" in again.out, again

@@ -155,6 +155,25 @@ def test_what_a_host_keeps_of_its_sites_has_no_account_in_it() -> None:
     assert again.tls.dns == bound.tls.dns
 
 
+@pytest.mark.parametrize("where", ["host", "controller"])
+def test_a_host_that_does_not_order_has_no_secrets_of_orders(tmp_path: Path, where: str) -> None:
+    credentials = tmp_path / "dns.ini"
+    credentials.write_text("dns_rfc2136_secret = c2VjcmV0\n")
+    tls = {
+        "issuer": "https://ca.example.com/dir",
+        "eab": Eab(kid="customer", hmac_key="c2VjcmV0LWtleQ"),
+        "challenge": "dns-01",
+        "dns": Dns(plugin="rfc2136", credentials=str(credentials)),
+    }
+    mine = site("*.example.com", tls={**tls, "certbot": where})
+    other = site("b.example.com", tls={**ACME, "certbot": "host"})
+    one, _ = roles(mine, other)[0].vars["certbot_certificates"]
+    has_secrets = where == "host"
+    assert (one["dns_credentials"] is not None) == one["is_secret"] == has_secrets
+    assert ("c2VjcmV0LWtleQ" in one["settings"]) == has_secrets
+    assert bool(json.loads(one["settings"])["dns"]) == has_secrets
+
+
 def test_what_a_chain_must_lead_to() -> None:
     there = CertificatesOnHost(
         in_use={
