@@ -24,6 +24,7 @@ from deployer.acme.store import CertificateStore, IssuedCertificate, Settings, l
 from deployer.errors import CertificateError, DeployerError, UsageError
 
 if TYPE_CHECKING:
+    from deployer.remote.directory import Directory
     from deployer.remote.ledger import Ledger
 
 _LOOK_EVERY_S = 0.1
@@ -119,13 +120,15 @@ class Issuer:
 
     def _order(self, settings: Settings, answer: Answer) -> IssuedCertificate:
         """Order within the CA's limits, and write down what came of it."""
+        from deployer.remote.certbot_command import rehearsal_of
+
         staging = STAGING.get(settings["directory"])
         self._must_be_within_budget(settings)
         self._must_be_offered(settings)
         if self._staging_first and staging and not self._has_succeeded(settings, staging):
             self._log("rehearsing with Let's Encrypt's staging, where a failure costs nothing")
-            names = {"directory": staging, "issuer": "letsencrypt-staging", "profile": None}
-            trial = {**settings, **names}
+            offered = self._directory({**settings, "directory": staging}).profiles
+            trial = rehearsal_of(dict(settings), staging, offered=offered)
             with self._noted(trial, success="staging-ok"):
                 rehearse(
                     trial,
@@ -147,14 +150,17 @@ class Issuer:
         self._note_attempt(settings, ok=True, words=f"certificate {found.serial}")
         return found
 
-    def _must_be_offered(self, settings: Settings) -> None:
+    def _directory(self, settings: Settings) -> Directory:
         """Ask the CA for its directory: what is wrong there is told in words, and costs nothing."""
         from deployer.remote.directory import DirectoryError, read_directory
 
         try:
-            directory = read_directory(settings["directory"], settings.get("ca_bundle"))
+            return read_directory(settings["directory"], settings.get("ca_bundle"))
         except DirectoryError as error:
             raise self._refused(settings, error.words, kind=error.kind) from error
+
+    def _must_be_offered(self, settings: Settings) -> None:
+        directory = self._directory(settings)
         profile = settings.get("profile")
         if profile and profile not in directory.profiles:
             known = ", ".join(sorted(directory.profiles)) or "no profiles at all"

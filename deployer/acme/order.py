@@ -24,7 +24,7 @@ from deployer.acme.command import certbot_argv, environment_for, secret_lines
 from deployer.acme.output import Output
 from deployer.acme.store import CertificateStore, IssuedCertificate, Settings
 from deployer.errors import CertificateError, UsageError
-from deployer.remote.certbot_command import NONCE_TRIES
+from deployer.remote.certbot_command import NONCE_TRIES, set_accounts_aside
 
 ORDER_LIMIT_S = 600.0
 #: How long certbot may take to end by itself: it takes answers back, one after another.
@@ -115,9 +115,22 @@ def run_certbot(
             )
             return
         except CertificateError as error:
-            if error.kind != "bad-nonce" or not left:
+            if not left:
                 raise
-        log(f"{settings['directory']} has lost count of its nonces; asking once more")
+            if error.kind == "bad-nonce":
+                words = "has lost count of its nonces; asking once more"
+            elif error.kind == "account-gone" and _set_accounts_aside(folder, settings):
+                words = "does not know our account any more; making a new one"
+            else:
+                raise
+        log(f"{settings['directory']} {words}")
+
+
+def _set_accounts_aside(folder: Path, settings: Settings) -> bool:
+    try:
+        return set_accounts_aside(str(folder), settings["directory"])
+    except OSError:
+        return False  # then what certbot said stands
 
 
 def _run_once(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     Json = dict[str, Any]
@@ -29,6 +31,36 @@ def certbot_name(settings: Json) -> str:
     digest = hashlib.sha256(settings["directory"].encode()).hexdigest()[:8]
     domain = str(settings["domain"]).replace("*", "wildcard").replace(":", "-")
     return f"{domain}-{digest}"
+
+
+def set_accounts_aside(folder: str, directory: str) -> bool:
+    """Have certbot make a new account at `directory`, where it has one; its key is kept.
+
+    `folder` is that of `certbot_argv`. Test systems forget accounts, and a CA set up anew has none.
+    """
+    accounts = os.path.join(folder, "config", "accounts", *directory.partition("://")[2].split("/"))
+    if not os.path.isdir(accounts):
+        return False
+    aside = os.path.join(folder, "former-accounts")
+    if not os.path.isdir(aside):
+        os.mkdir(aside, 0o700)
+    host = directory.partition("://")[2].partition("/")[0]
+    os.rename(accounts, os.path.join(aside, f"{host}-{time.time_ns()}"))
+    return True
+
+
+def rehearsal_of(settings: Json, staging: str, *, offered: Iterable[str]) -> Json:
+    """`settings` for a rehearsal with the CA's test system, which has the profiles `offered`.
+
+    The profile is kept where it can be: Let's Encrypt certifies addresses by one of them alone.
+    """
+    profile = settings.get("profile")
+    return {
+        **settings,
+        "directory": staging,
+        "issuer": "letsencrypt-staging",
+        "profile": profile if profile in set(offered) else None,
+    }
 
 
 def certbot_argv(

@@ -88,7 +88,7 @@ _REFUSED = {
     "externalAccountRequired": ("eab", "give `eab: {kid: …, hmac_key: …}` beside its directory"),
     "userActionRequired": ("account", "the account's owner must do what the CA asks, then again"),
     "unauthorized": ("account", _NEW_ACCOUNT),
-    "accountDoesNotExist": ("account", _NEW_ACCOUNT),
+    "accountDoesNotExist": ("account-gone", _NEW_ACCOUNT),
     "badCSR": ("bad-csr", "see `key_type:` and the names"),
     "badPublicKey": ("bad-csr", "see `key_type:`"),
     "invalidProfile": ("profile", "choose another `profile:`"),

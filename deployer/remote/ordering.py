@@ -17,6 +17,8 @@ from deployer.remote.certbot_command import (
     certbot_name,
     eab_lines,
     environment_for,
+    rehearsal_of,
+    set_accounts_aside,
 )
 from deployer.remote.certbot_words import Failure, explain
 from deployer.remote.directory import (
@@ -164,9 +166,8 @@ class Order:
     def _rehearse(self, staging: str) -> None:
         """The first order of this host goes to the CA's test system, where failures are free."""
         self._say("rehearsing with Let's Encrypt's staging first, where a failure costs nothing")
-        self._directory(staging)
-        rehearsal = {**self._settings, "directory": staging, "issuer": "letsencrypt-staging"}
-        self._order({**rehearsal, "profile": None}, dry_run=True)
+        offered = self._directory(staging).profiles
+        self._order(rehearsal_of(self._settings, staging, offered=offered), dry_run=True)
 
     # --- the order --------------------------------------------------------------------------------
 
@@ -175,6 +176,10 @@ class Order:
             if not os.path.isdir(folder):
                 os.mkdir(folder, 0o700)
         failure = self._run_certbot(settings, dry_run=dry_run)
+        is_unknown = failure is not None and failure.kind == "account-gone"
+        if is_unknown and set_accounts_aside(CERTBOT_FOLDER, settings["directory"]):
+            self._say(f"{self._ca} does not know our account any more; making a new one")
+            failure = self._run_certbot(settings, dry_run=dry_run)
         for _ in range(NONCE_TRIES - 1):
             if failure is None or failure.kind != "bad-nonce":
                 break

@@ -254,6 +254,21 @@ def test_an_account_is_bound_to_a_customer_and_the_secret_stays_one(
         assert not path.is_file() or EAB["hmac_key"].encode() not in path.read_bytes(), path
 
 
+def test_an_account_that_the_ca_has_forgotten_is_made_anew(
+    pebble: Pebble, responder: Responder, folder: Path
+) -> None:
+    settings = pebble.settings("forgotten.example.com")
+    before = issuer(folder).obtain(settings, answer=responder.answer)
+    (registration,) = folder.glob("config/accounts/**/regr.json")
+    forgotten = registration.read_text().replace("/my-account/", "/my-account/0")
+    registration.write_text(forgotten)
+    after = issuer(folder).obtain(settings, answer=responder.answer, is_forced=True)
+    assert after.serial != before.serial
+    (aside,) = folder.glob("former-accounts/**/regr.json")
+    assert aside.read_text() == forgotten
+    assert (folder / "former-accounts").stat().st_mode & 0o077 == 0
+
+
 def test_an_address_beside_a_name_with_a_key_of_rsa_and_a_contact(
     pebble: Pebble, responder: Responder, workdir: Path
 ) -> None:

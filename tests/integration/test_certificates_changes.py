@@ -115,8 +115,11 @@ def test_what_is_ordered_anew_and_what_is_not(lab: Lab, workdir: Path, tmp_path:
         assert apply(lab, {**acme, "key_type": "rsa"}, names=names).code == 0
         assert ca.orders() == 2
         assert status()[0]["key_type"] == "rsa-2048"
+        assert apply(lab, {**acme, "key_type": "ecdsa-p384"}, names=names).code == 0
+        assert ca.orders() == 3
+        assert status()[0]["key_type"] == "ecdsa-p384"
         assert apply(lab, dict(acme), names=names).code == 0
-        assert ca.orders() == 2
+        assert ca.orders() == 3
         assert served(host) == first
 
         # One that is due is renewed by an apply, but not waited for while it is valid.
@@ -129,7 +132,9 @@ def test_what_is_ordered_anew_and_what_is_not(lab: Lab, workdir: Path, tmp_path:
         assert "the one in use is valid until" in late.out
         assert served(host) == first
         ca.start_pebble()
-        assert apply(lab, dict(acme), names=names).code == 0
+        renewed = apply(lab, dict(acme), names=names)
+        assert renewed.code == 0, renewed
+        assert "does not know our account any more" in renewed.out  # a Pebble forgets all
         assert served(host) != first
         first = served(host)
 

@@ -24,6 +24,7 @@ from deployer.acme.command import (
 )
 from deployer.acme.store import CertificateStore, IssuedCertificate, lineage_of, read_pair
 from deployer.errors import UsageError
+from deployer.remote.certbot_command import rehearsal_of
 
 DAY_S = 86400.0
 REAL = "https://acme-v02.api.letsencrypt.org/directory"
@@ -175,6 +176,25 @@ def test_addresses_are_asked_for_as_addresses(tmp_path: Path) -> None:
     argv = certbot_argv(asked, folder=tmp_path, config=tmp_path / "ini")
     assert argv[-4:] == ["--ip-address", names[0], "--ip-address", names[1]]
     assert argv[argv.index("--required-profile") + 1] == "shortlived"
+
+
+@pytest.mark.parametrize(
+    ("profile", "offered", "kept"),
+    [
+        ("shortlived", ["classic", "shortlived"], "shortlived"),
+        ("shortlived", [], None),
+        (None, ["classic"], None),
+    ],
+)
+def test_a_rehearsal_has_the_profile_where_it_is_offered(
+    profile: str | None, offered: list[str], kept: str | None
+) -> None:
+    """An address would be refused without it, by the test system as by the real one."""
+    asked = settings(domain="192.0.2.7", names=["192.0.2.7"], profile=profile)
+    trial = rehearsal_of(asked, "https://staging.example.com/dir", offered=offered)
+    assert trial["profile"] == kept
+    assert trial["directory"] == "https://staging.example.com/dir"
+    assert trial["names"] == asked["names"]
 
 
 def test_a_certbot_that_is_too_old_is_told_with_the_way_to_a_newer_one() -> None:

@@ -34,6 +34,7 @@ KINDS = {
     "rate-limited",
     "email",
     "account",
+    "account-gone",
     "eab",
     "bad-nonce",
     "directory-down",
