@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from pebble_here import dns_knows
 
 from deployer.lab.lab import Lab
 
@@ -37,7 +38,8 @@ class Authority:
     """Pebble and its DNS at `address`; what it needs lies in `folder`.
 
     `validity_s` is how long its certificates live; `options` go into Pebble's configuration; a name
-    of which nothing was told is at `finds_at`.
+    of which nothing was told is at `finds_at`. With `dns_server` that one is asked of names, and
+    can be told nothing here. Pebble looks at no CAA records.
     """
 
     address: str
@@ -78,7 +80,7 @@ class Authority:
 
     def orders(self) -> int:
         """How many orders have been made."""
-        return self.log().count("POST /order-plz ->")
+        return self.log().count("Added order ")  # not what is refused, for its nonce say
 
     # --- what tests tell --------------------------------------------------------------------------
 
@@ -94,23 +96,21 @@ class Authority:
     # --- on and off -------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start both, and wait until they answer."""
+        """Start the CA, and the DNS that it asks unless that is another; wait for both."""
         if not (self.folder / "directory.pem").exists():
             self._make_certificate()
-        self._start_dns()
+        if not self.dns_server:
+            self._start_dns()
         self.start_pebble()
 
     def _start_dns(self) -> None:
         listen = f"{self.address}:{self.port('dns')}"
-        argv = ["pebble-challtestsrv", "-dns01", listen, "-http01", "", "-https01", ""]
-        argv += [
-            "-tlsalpn01",
-            "",
-            "-defaultIPv6",
-            "",
-            "-defaultIPv4",
-            self.finds_at or self.address,
-        ]
+        argv = ["pebble-challtestsrv", "-dns01", listen]
+        for unused in ("-http01", "-https01", "-tlsalpn01", "-defaultIPv6"):
+            argv += [unused, ""]
+        if dns_knows("-doh"):  # from 2.5 on, at a port of all addresses
+            argv += ["-doh", ""]
+        argv += ["-defaultIPv4", self.finds_at or self.address]
         argv += ["-management", f"{self.address}:{self.port('told')}"]
         self._spawn("dns", argv, {})
         _wait_for(self.address, self.port("told"))

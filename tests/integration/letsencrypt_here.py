@@ -89,5 +89,7 @@ def _front(first: Authority, behind: dict[str, Authority]) -> Iterator[None]:
     with http.server.ThreadingHTTPServer((first.address, 443), Handler) as httpd:
         httpd.socket = context.wrap_socket(httpd.socket, server_side=True)
         threading.Thread(target=httpd.serve_forever, args=(0.05,), daemon=True).start()
-        yield
-        httpd.shutdown()
+        try:
+            yield
+        finally:
+            httpd.shutdown()

@@ -152,7 +152,7 @@ def start_pebble(
     )
     resolver = f"127.0.0.1:{dns}"
     quiet = ["-http01", "", "-https01", "", "-tlsalpn01", "", "-defaultIPv6", ""]
-    if _dns_knows("-doh"):  # from 2.5 on
+    if dns_knows("-doh"):  # from 2.5 on
         quiet += ["-doh", ""]
     dns_argv = ["pebble-challtestsrv", "-dns01", resolver, "-defaultIPv4", "127.0.0.1", *quiet]
     dns_argv += ["-management", f"127.0.0.1:{dns_management}"]
@@ -172,7 +172,8 @@ def start_pebble(
     return found
 
 
-def _dns_knows(option: str) -> bool:
+def dns_knows(option: str) -> bool:
+    """Whether the DNS of this machine's Pebble has an option; other versions refuse to start."""
     told = subprocess.run(["pebble-challtestsrv", "-h"], capture_output=True, text=True, timeout=10)
     return f"  {option} " in told.stderr
 
