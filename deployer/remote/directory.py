@@ -134,7 +134,7 @@ def renewal_window(
     if end < start:
         return None
     try:
-        wait_s = min(max(float(headers.get("Retry-After", "")), 60.0), 86400.0)
+        wait_s = min(86400.0, max(60.0, float(headers.get("Retry-After", ""))))  # so "nan" is 60
     except ValueError:
         wait_s = 21600.0  # six hours, RFC 9773, section 4.3.3
     return Window(start, end, time.time() + wait_s)
@@ -175,6 +175,8 @@ def _get_slowly(url: str, ca_bundle: str | None) -> tuple[dict[str, Any], dict[s
         with urllib.request.urlopen(  # noqa: S310 - the scheme is looked at above
             request, timeout=TIMEOUT_S, context=context
         ) as answer:
+            if not answer.geturl().startswith("https://"):
+                raise _Answered("leads away from TLS, by a redirect")
             body = answer.read(_MOST_BYTES)
             headers = {key.title(): value for key, value in answer.headers.items()}
     except urllib.error.HTTPError as error:

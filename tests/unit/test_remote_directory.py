@@ -250,6 +250,15 @@ def test_a_listener_that_accepts_no_tls(tmp_path: Path, monkeypatch: pytest.Monk
             read_directory(url, root_pem(tmp_path))
 
 
+def test_no_redirect_leads_away_from_tls(tmp_path: Path) -> None:
+    with Server(says()) as plain:
+        to = f"Location: http://127.0.0.1:{plain.port}/dir"
+        server = https(tmp_path, says(None, to, status="302 Found"))
+        error = refused(server, root_pem(tmp_path))
+    assert "leads away from TLS" in error.words
+    assert error.kind == "directory-down"
+
+
 def test_it_is_asked_over_https_alone() -> None:
     with pytest.raises(DirectoryError) as caught:
         read_directory("http://127.0.0.1/dir", None)
@@ -267,6 +276,7 @@ _WINDOW = {"start": "2026-12-01T08:00:00Z", "end": "2026-12-03T10:00:00+02:00"}
         ({"suggestedWindow": _WINDOW}, (), (1796112000.0, 1796284800.0), 21600.0),
         ({"suggestedWindow": _WINDOW}, ("Retry-After: 3600",), (1796112000.0, 1796284800.0), 3600),
         ({"suggestedWindow": _WINDOW}, ("Retry-After: 1",), (1796112000.0, 1796284800.0), 60.0),
+        ({"suggestedWindow": _WINDOW}, ("Retry-After: nan",), (1796112000.0, 1796284800.0), 60.0),
         (
             {"suggestedWindow": _WINDOW},
             ("Retry-After: 99999999",),
