@@ -112,8 +112,7 @@ class Authority:
             argv += ["-doh", ""]
         argv += ["-defaultIPv4", self.finds_at or self.address]
         argv += ["-management", f"{self.address}:{self.port('told')}"]
-        self._spawn("dns", argv, {})
-        _wait_for(self.address, self.port("told"))
+        self._spawn("dns", argv, {}, self.port("told"))
 
     def start_pebble(self) -> None:
         """Start the CA itself, with another issuing root than before."""
@@ -137,8 +136,8 @@ class Authority:
             "PEBBLE_WFE_NONCEREJECT": str(self.reject_nonces_percent),
         }
         dns = self.dns_server or f"{self.address}:{self.port('dns')}"
-        self._spawn("pebble", ["pebble", "-config", str(path), "-dnsserver", dns], around)
-        _wait_for(self.address, self.port("acme"))
+        argv = ["pebble", "-config", str(path), "-dnsserver", dns]
+        self._spawn("pebble", argv, around, self.port("acme"))
 
     def stop_pebble(self) -> None:
         """Switch the CA off; its DNS goes on."""
@@ -151,10 +150,13 @@ class Authority:
 
     # --- how --------------------------------------------------------------------------------------
 
-    def _spawn(self, name: str, argv: list[str], around: Mapping[str, str]) -> None:
+    def _spawn(self, name: str, argv: list[str], around: Mapping[str, str], port: int) -> None:
+        """Start a program that ends with this process, and wait until it listens at `port`."""
+        # A stranger's, of a lab with the same address before, would answer in its place.
+        socket.create_server((self.address, port)).close()
         log = (self.folder / f"{name}.log").open("ab")
         self._processes[name] = subprocess.Popen(
-            argv,
+            ["setpriv", "--pdeathsig=KILL", *argv],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -162,6 +164,7 @@ class Authority:
             cwd=self.folder,
         )
         log.close()
+        _wait_for(self.address, port)
 
     def _end(self, name: str) -> None:
         process = self._processes.pop(name, None)

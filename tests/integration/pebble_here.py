@@ -163,7 +163,12 @@ def start_pebble(
         for argv in (dns_argv, ["pebble", *config_argv]):
             with found.log_file.open("ab") as log:
                 found.processes.append(
-                    subprocess.Popen(argv, env=environment, stdout=log, stderr=log)
+                    subprocess.Popen(
+                        ["setpriv", "--pdeathsig=KILL", *argv],
+                        env=environment,
+                        stdout=log,
+                        stderr=log,
+                    )
                 )
         _wait_for(found)
     except BaseException:
