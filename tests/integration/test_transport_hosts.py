@@ -608,7 +608,7 @@ def test_ctrl_c_leaves_no_thread_that_keeps_the_process(lab: Lab, server: LabHos
     child.stdin.write("\n")
     child.stdin.flush()
     child.send_signal(2)
-    assert child.wait(3) != 0
+    assert child.wait(10) != 0
     child.stdout.close()
     child.stdin.close()
     server.exec(["kill", "-KILL", runner])
