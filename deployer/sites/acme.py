@@ -201,7 +201,7 @@ def certbot_vars(
         "certbot_newer_because": reason,
         "certbot_plugins": plugins,
         "certbot_requirements": requirements,
-        "certbot_installed": f"/opt/deployer/certbot/{installed}.log",
+        "certbot_installed": f"{installed}.log",
         "certbot_others_use_it": on_host.others_use_certbot,
         "certbot_program": program(),
         "certbot_certificates": [

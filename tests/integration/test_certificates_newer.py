@@ -99,6 +99,13 @@ def test_a_certificate_for_an_address(
 
         again = deployer("apply", "site.yml", "--yes")
         assert "nothing to do" in again.out, again
+
+        # After an upgrade of the distribution there is another Python, which sees none of it.
+        host.sh("cd /opt/deployer/certbot/lib; mv python3.11 python3.8")
+        host.sh("! /opt/deployer/certbot/bin/certbot --version")
+        mended = deployer("apply", "site.yml", "--yes", "--no-diff", timeout_s=240)
+        assert mended.code == 0, mended
+        host.sh("/opt/deployer/certbot/bin/certbot --version")
         assert ca.orders() == 1
 
 
