@@ -30,6 +30,8 @@ def pytest_configure() -> None:
         sys.exit(128 + number)
 
     signal.signal(signal.SIGTERM, ended)
+    # Workers of pytest-xdist ignore SIGINT, and what they start would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
