@@ -10,11 +10,14 @@ if TYPE_CHECKING:
 
 
 def load_modules(link: Link) -> None:
-    """Give the runner the modules that know certificates; those that it has it keeps."""
+    """Give the runner the modules that know certificates, once a connection: they are large."""
     from deployer import remote
 
     modules = remote.certificate_modules()
+    if link.loaded.issuperset(modules):
+        return
     link.request("load", modules=modules, order=list(modules), doing="looking at certificates")
+    link.loaded.update(modules)
 
 
 def look(link: Link) -> CertificatesOnHost:

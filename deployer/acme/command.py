@@ -11,6 +11,8 @@ from pathlib import Path
 from deployer.acme.answers import Answers
 from deployer.acme.store import Settings, lineage_of
 from deployer.errors import UsageError
+from deployer.remote import certbot_command
+from deployer.remote.certbot_command import dns_words, is_address, words_of_order
 
 #: certbot is a dependency of ours: it runs with our interpreter, whatever `PATH` has. ``-P`` keeps
 #: it from importing what happens to lie in the working folder.
@@ -21,14 +23,7 @@ CERTBOT = (
     "import sys; from certbot.main import main; sys.exit(main())",
 )
 
-_KEYS = {
-    "ecdsa-p256": ["--key-type", "ecdsa", "--elliptic-curve", "secp256r1"],
-    "ecdsa-p384": ["--key-type", "ecdsa", "--elliptic-curve", "secp384r1"],
-    "rsa-2048": ["--key-type", "rsa", "--rsa-key-size", "2048"],
-    "rsa-4096": ["--key-type", "rsa", "--rsa-key-size", "4096"],
-}
 _KNOWS_ADDRESSES = (5, 4)  # its changelog
-_ADDRESS = re.compile(r"[0-9.]+|[0-9a-f:]*:[0-9a-f:.]*")
 _PLUGIN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -45,26 +40,13 @@ def certbot_argv(
     Raises:
         UsageError: it is too old for what is asked, or its plugin for the DNS provider is missing.
     """
-    addresses = {name for name in settings["names"] if _ADDRESS.fullmatch(name)}
-    if addresses:
+    if any(map(is_address, settings["names"])):
         require_version(_KNOWS_ADDRESSES, "certificates for IP addresses")
-    argv = [*CERTBOT, "certonly", "--non-interactive", "--agree-tos", "--config", str(config)]
+    argv = [*CERTBOT, "certonly", "--config", str(config), "--no-autorenew"]
     for option, name in (("config", "config"), ("work", "work"), ("logs", "logs")):
         argv += [f"--{option}-dir", str(folder / name)]
-    argv += ["--max-log-backups", "20", "--no-directory-hooks", "--no-autorenew"]
-    argv += ["--server", settings["directory"], "--cert-name", lineage_of(settings)]
-    argv += _KEYS[settings["key_type"]]
-    if settings.get("email"):
-        argv += ["--email", settings["email"], "--no-eff-email"]
-    else:
-        argv += ["--register-unsafely-without-email"]
-    if settings.get("profile"):
-        argv += ["--required-profile", settings["profile"]]
-    argv += ["--dry-run"] if is_rehearsal else ["--force-renewal", "--renew-with-new-domains"]
     argv += _authenticator(settings)
-    for name in settings["names"]:
-        argv += ["--ip-address" if name in addresses else "--domain", name]
-    return argv
+    return argv + words_of_order(dict(settings), name=lineage_of(settings), dry_run=is_rehearsal)
 
 
 def require_version(wanted: tuple[int, int], what: str) -> None:
@@ -83,14 +65,8 @@ def _authenticator(settings: Settings) -> list[str]:
         argv = ["--manual", "--preferred-challenges", "http", "--disable-hook-validation"]
         argv += ["--manual-auth-hook", Answers.hook_command("answer")]
         return [*argv, "--manual-cleanup-hook", Answers.hook_command("forget")]
-    dns = settings["dns"]
-    plugin = dns["plugin"]
-    require_plugin(plugin)
-    argv = ["--authenticator", f"dns-{plugin}", "--preferred-challenges", "dns"]
-    if plugin != "route53":  # which reads the configuration of AWS
-        argv += [f"--dns-{plugin}-credentials", dns["credentials"]]
-        argv += [f"--dns-{plugin}-propagation-seconds", str(dns["propagation_s"])]
-    return argv
+    require_plugin(settings["dns"]["plugin"])
+    return dns_words(settings["dns"])
 
 
 def require_plugin(plugin: str) -> None:
@@ -117,15 +93,4 @@ def environment_for(settings: Settings, *, private: Path) -> dict[str, str]:
     """
     environment = {**os.environ, "XDG_CONFIG_HOME": str(private), "PYTHONUNBUFFERED": "1"}
     environment.pop("PYTHONWARNINGS", None)
-    if settings.get("ca_bundle"):
-        environment["REQUESTS_CA_BUNDLE"] = str(settings["ca_bundle"])
-    dns = settings.get("dns") or {}
-    if dns.get("plugin") == "route53" and dns.get("credentials"):
-        environment["AWS_CONFIG_FILE"] = str(dns["credentials"])
-    return environment
-
-
-def secret_lines(settings: Settings) -> str:
-    """The external account binding as lines of certbot's own configuration; empty without one."""
-    eab = settings.get("eab")
-    return f"eab-kid = {eab['kid']}\neab-hmac-key = {eab['hmac_key']}\n" if eab else ""
+    return {**environment, **certbot_command.environment_for(dict(settings))}

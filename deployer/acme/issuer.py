@@ -28,12 +28,6 @@ if TYPE_CHECKING:
     from deployer.remote.ledger import Ledger
 
 _LOOK_EVERY_S = 0.1
-#: Where a first order is tried without cost.
-STAGING = {
-    "https://acme-v02.api.letsencrypt.org/directory": (
-        "https://acme-staging-v02.api.letsencrypt.org/directory"
-    )
-}
 
 
 class Issuer:
@@ -120,7 +114,7 @@ class Issuer:
 
     def _order(self, settings: Settings, answer: Answer) -> IssuedCertificate:
         """Order within the CA's limits, and write down what came of it."""
-        from deployer.remote.certbot_command import rehearsal_of
+        from deployer.remote.certbot_command import STAGING, rehearsal_of
 
         staging = STAGING.get(settings["directory"])
         self._must_be_within_budget(settings)

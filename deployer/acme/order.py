@@ -20,11 +20,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from deployer.acme.answers import Answer, Answers
-from deployer.acme.command import certbot_argv, environment_for, secret_lines
+from deployer.acme.command import certbot_argv, environment_for
 from deployer.acme.output import Output
 from deployer.acme.store import CertificateStore, IssuedCertificate, Settings
 from deployer.errors import CertificateError, UsageError
-from deployer.remote.certbot_command import NONCE_TRIES, set_accounts_aside
+from deployer.remote.certbot_command import NONCE_TRIES, eab_lines, set_accounts_aside
 
 ORDER_LIMIT_S = 600.0
 #: How long certbot may take to end by itself: it takes answers back, one after another.
@@ -149,7 +149,7 @@ def _run_once(
         config = private / "certbot.ini"
         descriptor = os.open(config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
-            file.write(secret_lines(settings))
+            file.write(eab_lines(dict(settings)))
         argv = certbot_argv(settings, folder=folder, config=config, is_rehearsal=is_rehearsal)
         environment = environment_for(settings, private=private)
         place = stack.enter_context(_socket_folder(private))

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 #: How often certbot is started anew where the CA does not know its own nonces any more; certbot
 #: itself sends each request twice at most, and a dozen have to get through (RFC 8555, section 6.5).
 NONCE_TRIES = 5
+#: Where a first order is tried without cost.
+STAGING = {
+    "https://acme-v02.api.letsencrypt.org/directory": (
+        "https://acme-staging-v02.api.letsencrypt.org/directory"
+    )
+}
 _KEYS = {
     "ecdsa-p256": ["--key-type", "ecdsa", "--elliptic-curve", "secp256r1"],
     "ecdsa-p384": ["--key-type", "ecdsa", "--elliptic-curve", "secp384r1"],
@@ -70,13 +76,22 @@ def certbot_argv(
 
     `folder` is where it keeps its configuration; `secrets_file` is read as its own ``cli.ini``.
     """
-    argv = [*settings["certbot"], "certonly", "--non-interactive", "--agree-tos"]
+    argv = [*settings["certbot"], "certonly"]
     argv += ["--config-dir", os.path.join(folder, "config")]
     argv += ["--work-dir", os.path.join(folder, "work"), "--logs-dir", logs]
-    argv += ["--max-log-backups", "20", "--no-directory-hooks"]
     if secrets_file:
         argv += ["--config", secrets_file]
-    argv += ["--server", settings["directory"], "--cert-name", certbot_name(settings)]
+    argv += _authenticator(settings)
+    return argv + words_of_order(settings, name=certbot_name(settings), dry_run=dry_run)
+
+
+def words_of_order(settings: Json, *, name: str, dry_run: bool) -> list[str]:
+    """What certbot is told wherever it runs: of whom, for which names, and how to keep it.
+
+    `name` is what certbot calls the certificate.
+    """
+    argv = ["--non-interactive", "--agree-tos", "--max-log-backups", "20", "--no-directory-hooks"]
+    argv += ["--server", settings["directory"], "--cert-name", name]
     argv += _KEYS[settings["key_type"]]
     if settings.get("email"):
         argv += ["--email", settings["email"], "--no-eff-email"]
@@ -85,10 +100,14 @@ def certbot_argv(
     if settings.get("profile"):
         argv += ["--required-profile", settings["profile"]]
     argv += ["--dry-run"] if dry_run else ["--force-renewal", "--renew-with-new-domains"]
-    argv += _authenticator(settings)
-    for name in settings["names"]:
-        argv += ["--ip-address" if _IP_ADDRESS.fullmatch(name) else "--domain", name]
+    for each in settings["names"]:
+        argv += ["--ip-address" if is_address(each) else "--domain", each]
     return argv
+
+
+def is_address(name: str) -> bool:
+    """Whether a name of a certificate is an IP address, as certbot has an option of its own for."""
+    return _IP_ADDRESS.fullmatch(name) is not None
 
 
 def _authenticator(settings: Json) -> list[str]:
@@ -96,12 +115,16 @@ def _authenticator(settings: Json) -> list[str]:
         port = str(settings["challenge_port"])
         listen = ["--http-01-address", "127.0.0.1", "--http-01-port", port]
         return ["--standalone", "--preferred-challenges", "http", *listen]
-    dns = settings["dns"]
-    option = "--dns-" + dns["plugin"]
-    argv = [option, "--preferred-challenges", "dns"]
+    return dns_words(settings["dns"])
+
+
+def dns_words(dns: Json) -> list[str]:
+    """The plugin that answers by DNS, and what it is given."""
+    name = "dns-" + dns["plugin"]
+    argv = ["--authenticator", name, "--preferred-challenges", "dns"]
     if dns["plugin"] != "route53":  # which reads the configuration of AWS
-        argv += [option + "-credentials", dns["credentials"]]
-        argv += [option + "-propagation-seconds", str(dns["propagation_s"])]
+        argv += [f"--{name}-credentials", dns["credentials"]]
+        argv += [f"--{name}-propagation-seconds", str(dns["propagation_s"])]
     return argv
 
 
@@ -109,10 +132,10 @@ def environment_for(settings: Json) -> dict[str, str]:
     """What certbot finds around it: the roots of a CA of one's own, and AWS's configuration."""
     found = {}
     if settings.get("ca_bundle"):
-        found["REQUESTS_CA_BUNDLE"] = settings["ca_bundle"]
+        found["REQUESTS_CA_BUNDLE"] = str(settings["ca_bundle"])
     dns = settings.get("dns") or {}
     if dns.get("plugin") == "route53" and dns.get("credentials"):
-        found["AWS_CONFIG_FILE"] = dns["credentials"]
+        found["AWS_CONFIG_FILE"] = str(dns["credentials"])
     return found
 
 

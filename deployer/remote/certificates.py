@@ -15,7 +15,7 @@ import time
 
 from deployer.remote import runner
 from deployer.remote.ordering import Order, OrderError, kept_version
-from deployer.remote.renewal import Locked, Renewal, attempt
+from deployer.remote.renewal import LOCK_PATIENCE_S, Locked, Renewal, attempt
 from deployer.remote.status import next_run, status_of
 from deployer.remote.versions import SERVED, Version, Versions, settings_of
 
@@ -269,7 +269,7 @@ def main(arguments: list[str]) -> int:
     state = runner.StateFolder()
     renewal = Renewal(children=children, say=say, is_forced="--force" in arguments)
     try:
-        with Locked(state, patience_s=900.0, say=say):
+        with Locked(state, patience_s=LOCK_PATIENCE_S, say=say):
             return 1 if renewal.run() else 0
     except (OrderError, runner.StepError) as error:
         say(error.message)

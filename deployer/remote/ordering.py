@@ -13,6 +13,7 @@ import time
 from deployer.remote import runner
 from deployer.remote.certbot_command import (
     NONCE_TRIES,
+    STAGING,
     certbot_argv,
     certbot_name,
     eab_lines,
@@ -41,11 +42,6 @@ if TYPE_CHECKING:
 CERTBOT_FOLDER = os.path.join(runner.STATE, "certbot")
 LOGS = "/var/log/deployer/certbot"
 LEDGER = os.path.join(KEPT, "ledger.jsonl")
-STAGING = {
-    "https://acme-v02.api.letsencrypt.org/directory": (
-        "https://acme-staging-v02.api.letsencrypt.org/directory"
-    )
-}
 ORDER_LIMIT_S = 600.0
 _LOG_TAIL_BYTES = 1 << 16
 

@@ -3,7 +3,7 @@
 Theory of operation
 ===================
 
-Twice a day a timer of systemd starts `renew_due`. It takes the lock that applies take, so nothing
+Twice a day a timer of systemd starts a `Renewal`. It takes the lock that applies take, so nothing
 else changes the host meanwhile, and waits where a commit is unconfirmed. Then, in order:
 
 1. What an interrupted renewal has left is brought to its end.

@@ -20,11 +20,10 @@ from deployer.acme.command import (
     certbot_argv,
     environment_for,
     require_version,
-    secret_lines,
 )
 from deployer.acme.store import CertificateStore, IssuedCertificate, lineage_of, read_pair
 from deployer.errors import UsageError
-from deployer.remote.certbot_command import rehearsal_of
+from deployer.remote.certbot_command import eab_lines, rehearsal_of
 
 DAY_S = 86400.0
 REAL = "https://acme-v02.api.letsencrypt.org/directory"
@@ -165,7 +164,7 @@ def test_no_secret_stands_on_the_command_line(tmp_path: Path) -> None:
     argv = certbot_argv(bound, folder=tmp_path, config=tmp_path / "ini")
     assert "c2VjcmV0" not in " ".join(argv)
     assert "c2VjcmV0" not in str(environment_for(bound, private=tmp_path))
-    assert "c2VjcmV0" in secret_lines(bound)
+    assert "c2VjcmV0" in eab_lines(bound)
     assert tuple(argv[: len(CERTBOT)]) == CERTBOT
     assert argv[-2:] == ["--domain", "www.example.com"]
 
