@@ -42,6 +42,8 @@ _ORDINARY_HOST = HostFacts(
     },
     packages={
         "nginx": {"installed": None, "candidate": "1.22.1-9"},
+        "apache2": {"installed": None, "candidate": "2.4.62-1"},
+        "haproxy": {"installed": None, "candidate": "2.6.12-1"},
         "libssl3": {"installed": "3.0.15-1", "candidate": "3.0.15-1"},
     },
 )

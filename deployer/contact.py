@@ -130,11 +130,13 @@ class Contact:
 
     # --- what is asked often ----------------------------------------------------------------------
 
-    def facts(self, packages: Sequence[str] = ()) -> dict[str, Any]:
+    def facts(self, packages: Sequence[str] = (), ports: Sequence[int] = ()) -> dict[str, Any]:
         """The reply to ``facts``."""
-        return self.link().request("facts", packages=list(packages), doing="reading facts")
+        return self.link().request(
+            "facts", packages=list(packages), ports=list(ports), doing="reading facts"
+        )
 
-    def free_facts(self, packages: Sequence[str] = ()) -> dict[str, Any]:
+    def free_facts(self, packages: Sequence[str] = (), ports: Sequence[int] = ()) -> dict[str, Any]:
         """The same once no other run is at work on the host, or within ``--lock-timeout``.
 
         Raises:
@@ -142,7 +144,7 @@ class Contact:
         """
         began = time.monotonic()
         while True:
-            reply = self.facts(packages)
+            reply = self.facts(packages, ports)
             lock = standing_of(reply).lock
             if lock is None:
                 return reply

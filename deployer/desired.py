@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from deployer.errors import SourceError, SourceErrors
-from deployer.model import Handler, Host, Resource, Site, SourceRef
+from deployer.model import Handler, Host, Proxy, Resource, Site, SourceRef
+from deployer.ports import Listener
 from deployer.resources import KINDS, PATH_KINDS, Origin, from_task, handler_from_task
 
 if TYPE_CHECKING:
@@ -21,11 +22,17 @@ CertificateSource = Callable[[Site], "CertificateFiles"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostFacts:
-    """What the runner says of a host: Ansible's facts, and the versions of the asked packages."""
+    """What the runner says of a host: Ansible's facts, and the versions of the asked packages.
+
+    `listeners` are who takes connections at the ports of sites; `served_by` the proxies that an
+    earlier run has set up.
+    """
 
     facts: Mapping[str, Any]
     packages: Mapping[str, Mapping[str, str | None]]
     certificates: CertificatesOnHost | None = None
+    listeners: tuple[Listener, ...] = ()
+    served_by: tuple[Proxy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +83,7 @@ def desired_state(
             facts=about.facts,
             packages=about.packages,
             certificates=certificates,
+            served_by=about.served_by,
             on_host=about.certificates,
             program=remote.renewal_program,
             staging_first=staging_first,

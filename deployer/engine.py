@@ -26,6 +26,7 @@ from deployer.desired import (
     with_chains,
 )
 from deployer.errors import (
+    ConflictError,
     DeployerError,
     HostError,
     RunnerError,
@@ -38,6 +39,7 @@ from deployer.lost import loaded_questions
 from deployer.model import CheckResult, Host, Observation, Owed, Plan
 from deployer.outcome import HostReport, State
 from deployer.plan import make_plan, reload_plan
+from deployer.ports import ASKED_PORTS, listeners_from, taken_words
 from deployer.project import Project
 from deployer.rollback import former_state
 from deployer.secrecy import masked
@@ -104,6 +106,7 @@ class HostRun:
         self._notes: tuple[str, ...] = ()
         self._found: Mapping[str, Any] | None = None
         self._owed: tuple[Owed, ...] = ()
+        self._taken = ""
 
     # --- commands ---------------------------------------------------------------------------------
 
@@ -303,7 +306,7 @@ class HostRun:
         from deployer.sites import ASKED_PACKAGES
 
         ask = self._contact.free_facts if will_change else self._contact.facts
-        reply = ask(ASKED_PACKAGES)
+        reply = ask(ASKED_PACKAGES, ASKED_PORTS)
         standing = standing_of(reply)
         recover = self._contact.again("recover")
         certificates = self._look_at_certificates()
@@ -319,7 +322,11 @@ class HostRun:
         self._remember_found(standing)
         self._owed = tuple(map(owed_from_json, reply["deployer"]["owed"]))
         return HostFacts(
-            facts=reply["facts"], packages=reply["packages"], certificates=certificates
+            facts=reply["facts"],
+            packages=reply["packages"],
+            certificates=certificates,
+            listeners=listeners_from(reply["listeners"]),
+            served_by=tuple(reply["deployer"]["proxies"]),
         )
 
     def _look_at_certificates(self) -> CertificatesOnHost | None:
@@ -354,6 +361,12 @@ class HostRun:
             staging_first=self._options.staging_first,
             on_controller=self._options.certificates,
         )
+        self._taken = taken_words(
+            desired.sites,
+            listeners=about.listeners,
+            served_by=about.served_by,
+            resources=desired.resources,
+        )
         return self._remember(with_chains(desired, about.certificates))
 
     def _remember(self, desired: DesiredState) -> DesiredState:
@@ -362,7 +375,10 @@ class HostRun:
         return desired
 
     def _look(self, *, will_change: bool) -> HostReport:
-        report = self._probed(self._desire(will_change=will_change))
+        desired = self._desire(will_change=will_change)
+        if self._taken:
+            raise ConflictError(self._taken, host=self.host.name)
+        report = self._probed(desired)
         tags = self._project.tags
         if tags and report.plan is not None and not report.plan.changes:
             words = ", ".join(sorted(tags))

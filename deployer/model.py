@@ -18,6 +18,9 @@ Action = Literal["create", "update", "delete", "no-op"]
 
 PLAN_FORMAT_VERSION = 1
 
+#: The systemd unit of each proxy, which is the name of its package, too.
+PROXY_UNITS: Mapping[Proxy, str] = {"nginx": "nginx", "apache": "apache2", "haproxy": "haproxy"}
+
 #: The detail of a check that Ctrl-C ended.
 UNFINISHED = "not finished: interrupted"
 
@@ -212,7 +215,11 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """A name that the proxy serves, and what stands behind each of its paths."""
+    """A name that the proxy serves, and what stands behind each of its paths.
+
+    `drain_s` is how long connections of an earlier configuration may live on after a reload,
+    `None` for as long as they like.
+    """
 
     domain: str
     aliases: tuple[str, ...] = ()
@@ -220,6 +227,7 @@ class Site:
     tls: Tls = field(default_factory=Tls)
     routes: tuple[Route, ...] = ()
     verify: tuple[Check, ...] = ()
+    drain_s: float | None = 3600.0
     source: SourceRef | None = None
 
     @property

@@ -53,7 +53,19 @@ _READY = (
 )
 
 #: The same, where the release has them: a certificate authority and a name server to rehearse with.
-_READY_WHERE_KNOWN = ("bind9", "pebble", "python3-certbot-dns-rfc2136")
+_READY_WHERE_KNOWN = ("bind9", "darkhttpd", "pebble", "python3-certbot-dns-rfc2136")
+
+#: What services of the ready playbooks are written in.
+_READY_IN = {
+    "bookworm": (
+        "golang-go",
+        "golang-golang-x-net-dev",
+        "puma",
+        "python3-fastapi",
+        "python3-uvicorn",
+        "rails",
+    ),
+}
 
 _BUILD_TIMEOUT_S = 900.0
 _UNFINISHED = ".unfinished"
@@ -102,7 +114,8 @@ def _recipe(suite: str) -> list[str]:
     download = "apt-get --yes --download-only -o APT::Install-Recommends=true install $package"
     each = f"for package in {' '.join(_READY)}; do {download} || exit 1; done"
     known = "apt-cache show $package >/dev/null 2>&1 || continue"
-    more = f"for package in {' '.join(_READY_WHERE_KNOWN)}; do {known}; {download} || exit 1; done"
+    where_known = (*_READY_WHERE_KNOWN, *_READY_IN.get(suite, ()))
+    more = f"for package in {' '.join(where_known)}; do {known}; {download} || exit 1; done"
     hooks = [
         f"export APT_CONFIG=$MMDEBSTRAP_APT_CONFIG; {each}; {more}",
         'rm -f "$1"/etc/ssh/ssh_host_*',

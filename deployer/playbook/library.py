@@ -75,7 +75,7 @@ class Library:
         if "/" in name:
             folders = (self.playbook_dir,)
         for folder in folders:
-            if (folder / name).is_dir():
+            if (folder / name).is_dir() and not _is_overlay(folder, name):
                 return folder / name
         known = {
             each.name
@@ -99,6 +99,8 @@ class Library:
             places = [path]
         else:
             bases = [role.folder / kind, role.folder] if role else []
+            if role and role.folder.parent == roles_path():
+                bases.insert(0, self.playbook_dir / "roles" / role.folder.name / kind)
             bases += [self.playbook_dir / kind, self.playbook_dir]
             places = [base / path for base in bases]
         for place in places:
@@ -128,3 +130,11 @@ class Library:
             except OSError as error:
                 raise spot.error(f"cannot read {path}: {error.strerror}") from None
         return self.files[path]
+
+
+def _is_overlay(folder: Path, name: str) -> bool:
+    """Whether a folder has templates and files alone, to take the place of a built-in role's."""
+    if not (roles_path() / name).is_dir() or folder == roles_path():
+        return False
+    parts = {each.name for each in (folder / name).iterdir() if not each.name.startswith(".")}
+    return bool(parts) and parts <= {"templates", "files"}

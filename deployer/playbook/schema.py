@@ -211,6 +211,10 @@ class SiteModel(Strict):
     )
     routes: list[RouteModel] = field(min_length=1)
     verify: list[CheckModel] = field([])
+    drain: Duration | Literal["none"] = field(
+        3600.0,
+        description="How long open connections may outlive a reload; none is as long as they like.",
+    )
 
 
 def _as_file(value: Any) -> Any:

@@ -48,6 +48,7 @@ def to_site(
         tls=tls,
         routes=routes,
         verify=checks,
+        drain_s=None if model.drain == "none" else float(model.drain),
         source=spot_of(node).ref,
     )
 

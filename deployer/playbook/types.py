@@ -11,9 +11,7 @@ from deployer.playbook.models import Before, Check
 from deployer.playbook.source import nearest
 from deployer.playbook.values import Unfit
 
-#: What this version can set up. One place, so that a new one appears everywhere at once.
-AVAILABLE_PROXIES = ("nginx",)
-KNOWN_PROXIES = ("nginx", "apache", "haproxy")
+PROXIES = ("nginx", "apache", "haproxy")
 ISSUERS = ("letsencrypt", "letsencrypt-staging", "internal", "provided", "none")
 #: certbot's own DNS plugins, which its project keeps: https://eff-certbot.readthedocs.io
 DNS_PLUGINS = (
@@ -41,15 +39,12 @@ KEY_TYPES = {
 }
 
 
-def _one_of(what: str, known: tuple[str, ...], available: tuple[str, ...]) -> Callable[[Any], str]:
+def _one_of(what: str, known: tuple[str, ...]) -> Callable[[Any], str]:
     def check(value: Any) -> str:
-        if value in available:
-            return str(value)
         if value in known:
-            why = f"this version does not have it yet; it has {', '.join(available)}"
-            raise Unfit(value, f"{what} that can be used", why)
-        near = nearest(str(value), available) if isinstance(value, str) else ""
-        raise Unfit(value, what, near or f"there are {', '.join(available)}")
+            return str(value)
+        near = nearest(str(value), known) if isinstance(value, str) else ""
+        raise Unfit(value, what, near or f"there are {', '.join(known)}")
 
     return check
 
@@ -269,9 +264,9 @@ Argv = Annotated[
 ]
 Proxy = Annotated[
     str,
-    Check(_one_of("a proxy", KNOWN_PROXIES, AVAILABLE_PROXIES), enum=list(AVAILABLE_PROXIES)),
+    Check(_one_of("a proxy", PROXIES), enum=list(PROXIES)),
 ]
-Issuer = Annotated[str, Check(_one_of("an issuer", ISSUERS, ISSUERS), enum=list(ISSUERS))]
+Issuer = Annotated[str, Check(_one_of("an issuer", ISSUERS), enum=list(ISSUERS))]
 Directory = Annotated[
     str,
     Check(
@@ -284,9 +279,7 @@ Directory = Annotated[
 ]
 AccountId = Annotated[str, Check(_account_id, type="string")]
 HmacKey = Annotated[str, Check(_hmac_key, type="string")]
-DnsPlugin = Annotated[
-    str, Check(_one_of("a DNS plugin", DNS_PLUGINS, DNS_PLUGINS), enum=list(DNS_PLUGINS))
-]
+DnsPlugin = Annotated[str, Check(_one_of("a DNS plugin", DNS_PLUGINS), enum=list(DNS_PLUGINS))]
 KeyType = Annotated[str, Check(_key_type, enum=list(KEY_TYPES))]
 Words = Annotated[
     list[str],

@@ -642,11 +642,79 @@ def _package_manager() -> str:
     return "unknown"
 
 
+# --- listeners: who takes connections at a port ---------------------------------------------------
+
+
+def listeners(ports: list[int]) -> list[Json]:
+    """Which processes listen on TCP ports, on whichever address; one entry for a unit and port.
+
+    Source: proc_pid_net(5), proc_pid_fd(5), proc_pid_cgroup(5).
+    """
+    sockets = {inode: port for port, inode in _listening() if port in ports}
+    found: dict[tuple[int, str], Json] = {}
+    for pid, inodes in _holders(set(sockets)):
+        process = read_text(f"/proc/{pid}/comm").strip()
+        unit = unit_of(pid)
+        for inode in inodes:
+            port = sockets[inode]
+            about = {"port": port, "pid": pid, "process": process, "unit": unit}
+            first = found.setdefault((port, unit or process), about)
+            first["pid"] = min(first["pid"], pid)  # the main process is older than its workers
+    return sorted(found.values(), key=lambda each: (each["port"], each["pid"]))
+
+
+def _listening() -> Iterator[tuple[int, str]]:
+    """Port and inode of each socket in the state LISTEN."""
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in read_text(table).splitlines()[1:]:
+            fields = line.split()
+            if len(fields) > 9 and fields[3] == "0A":
+                yield int(fields[1].rpartition(":")[2], 16), fields[9]
+
+
+def _holders(inodes: set[str]) -> Iterator[tuple[int, set[str]]]:
+    """The processes that have some of the sockets, proxies first, until each socket has one."""
+    pids = [int(name) for name in names_in("/proc") if name.isdigit()] if inodes else []
+    pids.sort(key=lambda pid: (read_text(f"/proc/{pid}/comm").strip() not in _PROXIES, pid))
+    missing = set(inodes)
+    for pid in pids:
+        if not missing:
+            return
+        held = sockets_of(pid) & inodes
+        if held:
+            missing -= held
+            yield pid, held
+
+
+def sockets_of(pid: int) -> set[str]:
+    """The inodes of a process's open sockets."""
+    found = set()
+    folder = f"/proc/{pid}/fd"
+    for name in names_in(folder):
+        try:
+            target = os.readlink(os.path.join(folder, name))
+        except OSError:
+            continue  # closed meanwhile
+        if target.startswith("socket:["):
+            found.add(target[8:-1])
+    return found
+
+
+def unit_of(pid: int) -> str:
+    """The systemd service that a process belongs to, without its suffix; empty for none."""
+    for part in reversed(read_text(f"/proc/{pid}/cgroup").strip().rpartition("::")[2].split("/")):
+        if part.endswith(".service"):
+            return part[: -len(".service")]
+    return ""
+
+
 # --- probe ----------------------------------------------------------------------------------------
 
 _PROBE_KINDS = ("file", "directory", "link", "package", "service", "user", "command")
 #: What is asked for and never changed: what a running proxy has loaded.
 _ASKED_KINDS = (*_PROBE_KINDS, "loaded")
+#: The main processes of the proxies that we know.
+_PROXIES = ("nginx", "apache2", "haproxy")
 #: Kinds and requests of loaded modules, by name: see `load_modules`.
 ADDED_KINDS: dict[str, Any] = {}
 ADDED_REQUESTS: dict[str, Any] = {}
@@ -1409,6 +1477,15 @@ class StateFolder:
     def last_generation(self) -> int:
         numbers = [int(name) for name in names_in(self.generations) if name.isdigit()]
         return max(numbers, default=0)
+
+    def proxies(self) -> list[str]:
+        """The proxies that serve the sites of the newest generation that has any."""
+        numbers = [int(name) for name in names_in(self.generations) if name.isdigit()]
+        for number in sorted(numbers, reverse=True):
+            meta = read_json(os.path.join(self.generations, str(number), "meta.json")) or {}
+            if meta.get("sites"):
+                return sorted({site["proxy"] for site in meta["sites"]})
+        return []
 
     def next_sequence(self) -> int:
         """A number for the next commit. Clocks jump: the order of commits is that of these."""
@@ -4649,12 +4726,14 @@ class Runner:
         return {
             "facts": facts(),
             "packages": package_versions(names, self.children) if names else {},
+            "listeners": listeners([int(port) for port in request.get("ports", [])]),
             "deployer": {
                 "lock": self.state.holder(),
                 "pending": self.state.under_way(),
                 "generation": self.state.last_generation(),
                 "last": self.state.last_ended(),
                 "owed": owed_now(self.children),
+                "proxies": self.state.proxies(),
             },
         }
 

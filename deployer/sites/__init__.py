@@ -4,21 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol, cast
 
-from deployer.errors import SourceError, UsageError
-from deployer.model import Attributes, Site, SourceRef
+from deployer.errors import UsageError
+from deployer.model import PROXY_UNITS, Attributes, Proxy, Site, SourceRef
 
 if TYPE_CHECKING:
     from deployer.sites.acme import CertificatesOnHost, OnController
     from deployer.sites.certificates import CertificateFiles
+    from deployer.sites.values import View
 
 Packages = Mapping[str, Mapping[str, str | None]]
 
-#: What the `facts` request asks for. OpenSSL is named after its ABI: 1.1 on Debian 11, 3 on 12,
-#: and with 64-bit times on 13.
-ASKED_PACKAGES: tuple[str, ...] = ("nginx", "libssl3t64", "libssl3", "libssl1.1", "certbot")
-_OPENSSL = ASKED_PACKAGES[1:4]
+#: OpenSSL is named after its ABI: 1.1 on Debian 11, 3 on 12, and with 64-bit times on 13.
+_OPENSSL = ("libssl3t64", "libssl3", "libssl1.1")
+#: What the `facts` request asks for.
+ASKED_PACKAGES: tuple[str, ...] = (*PROXY_UNITS.values(), *_OPENSSL, "certbot")
+#: The versions of Debian 11: what they understand, later ones do.
+_OLDEST: Mapping[Proxy, str] = {"nginx": "1.18.0", "apache": "2.4.62", "haproxy": "2.2.9"}
+
+
+class Views(Protocol):
+    """What each proxy's module has: a site as the values that its role's templates print."""
+
+    def view(self, site: Site, *, challenge: bool = False) -> View:
+        """The whole site; with `challenge` it answers an issuer that is not its own yet."""
+
+    def bootstrap(self, site: Site) -> View:
+        """The site before it has a certificate: it answers challenges and nothing else."""
+
+    def more_vars(self, sites: Sequence[Site]) -> dict[str, object]:
+        """What the role needs besides, once for all sites."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +54,7 @@ def proxy_roles(
     facts: Attributes,
     packages: Packages,
     certificates: Mapping[str, CertificateFiles],
+    served_by: Sequence[Proxy] = (),
     on_host: CertificatesOnHost | None = None,
     program: Callable[[], bytes] = bytes,
     staging_first: bool = True,
@@ -45,54 +63,48 @@ def proxy_roles(
     """The roles that serve a host's sites, in order; none where there are no sites.
 
     `facts` and `packages` are a host's answer to the `facts` request. `certificates` has one entry
-    for each site whose certificate comes from files of the controller, by its domain. `program`
-    gives the one that renews certificates on a host, `on_controller` is what is ordered here.
+    for each site whose certificate comes from files of the controller, by its domain. `served_by`
+    are the proxies that an earlier run has set up: another one than now is wanted makes room.
+    `program` gives the one that renews certificates on a host, `on_controller` is what is ordered
+    here.
 
     Raises:
         SourceErrors: sites that cannot stand beside each other on one host.
-        SourceError: a value that the proxy would misread, or a proxy that is not there yet.
+        SourceError: a value that the proxy would misread, or what it cannot do.
         UsageError: a site with TLS and no certificate.
     """
     if not sites:
         return ()
 
-    from deployer.sites import acme, lint, nginx, versions
+    from deployer.sites import acme, lint, versions
     from deployer.sites.certificates import is_acme
 
     lint.refuse_errors(lint.lint(sites))
     for site in sites:
-        if site.proxy != "nginx":
-            raise SourceError(
-                f"{site.domain} asks for {site.proxy}, which this version cannot set up",
-                source=site.source,
-                hint="Write `proxy: nginx`, or leave the line out.",
-            )
         if site.has_tls and not is_acme(site) and site.domain not in certificates:
             raise UsageError(
                 f"no certificate for {site.domain}: its issuer is {site.tls.issuer}",
                 hint="Nothing was changed. `issuer: internal` needs no one else to issue it.",
             )
+    proxy = sites[0].proxy
+    package = PROXY_UNITS[proxy]
+    views = views_of(proxy)
     variables: dict[str, object] = {
-        "nginx_version": versions.upstream(packages, ("nginx",), oldest="1.18.0"),
+        f"{proxy}_version": versions.upstream(packages, (package,), oldest=_OLDEST[proxy]),
         "openssl_version": versions.upstream(packages, _OPENSSL, oldest="1.1.1"),
-        "nginx_installed": bool(packages.get("nginx", {}).get("installed")),
-        "nginx_ipv6": bool(facts.get("ansible_all_ipv6_addresses")),
-        "nginx_sites": [nginx.view(site) for site in sites],
-        "nginx_certificates": [
-            {
-                "domain": site.domain,
-                "folder": f"{nginx.CERTIFICATES_FOLDER}/{site.domain}",
-                "fullchain": certificates[site.domain].fullchain_pem.decode("ascii"),
-                "privkey": certificates[site.domain].key_pem.decode("ascii"),
-            }
-            for site in sites
-            if site.domain in certificates
-        ],
+        f"{proxy}_installed": bool(packages.get(package, {}).get("installed")),
+        f"{proxy}_ipv6": bool(facts.get("ansible_all_ipv6_addresses")),
+        f"{proxy}_drain_s": _longest([site.drain_s for site in sites]),
+        f"{proxy}_replaces": [PROXY_UNITS[other] for other in served_by if other != proxy],
+        f"{proxy}_sites": [views.view(site) for site in sites],
+        **views.more_vars(sites),
     }
     source = sites[0].source
+    of_files = [site for site in sites if site.domain in certificates]
+    calls = [_certificate_files(of_files, certificates)] if of_files else []
     ordered = [site for site in sites if is_acme(site)]
     if not ordered:
-        return (ProxyRole(role="nginx", vars=variables, source=source),)
+        return (*calls, ProxyRole(role=proxy, vars=variables, source=source))
 
     there = on_host or acme.CertificatesOnHost()
     certbot = acme.certbot_vars(
@@ -107,23 +119,60 @@ def proxy_roles(
     early = acme.before_certificates(sites, there)
     first = {
         **variables,
-        "nginx_sites": [
-            *(nginx.view(site, challenge=stages[site.domain] == "former") for site in early),
-            *(nginx.bootstrap(site) for site in sites if stages[site.domain] == "challenge"),
+        **views.more_vars(early),
+        f"{proxy}_sites": [
+            *(views.view(site, challenge=stages[site.domain] == "former") for site in early),
+            *(views.bootstrap(site) for site in sites if stages[site.domain] == "challenge"),
         ],
     }
-    installs, orders = {"certbot_part": "program"}, {"certbot_part": "certificates"}
-    last = 2 if set(stages.values()) != {"whole"} else 1
-    calls = [
-        ProxyRole(role="certbot", vars={**certbot, **installs}, source=source),
-        ProxyRole(role="nginx", vars=first, source=source),
-        ProxyRole(role="certbot", vars={**certbot, **orders}, stage=1, source=source),
-        ProxyRole(role="nginx", vars=variables, stage=last, source=source),
-        ProxyRole(
-            role="certbot",
-            vars={**certbot, "certbot_part": "renewal"},
-            stage=last,
-            source=source,
-        ),
+
+    def certbot_call(part: str, stage: int) -> ProxyRole:
+        return ProxyRole(
+            role="certbot", vars={**certbot, "certbot_part": part}, stage=stage, source=source
+        )
+
+    is_staged = set(stages.values()) != {"whole"}
+    last = 2 if is_staged else 1
+    calls += [
+        certbot_call("program", 0),
+        ProxyRole(role=proxy, vars=first, source=source),
+        certbot_call("certificates", 1),
     ]
-    return tuple(calls if last == 2 else [call for call in calls if call is not calls[3]])
+    if is_staged:
+        calls.append(ProxyRole(role=proxy, vars=variables, stage=last, source=source))
+    return (*calls, certbot_call("renewal", last))
+
+
+def _longest(drains: Sequence[float | None]) -> int | None:
+    """Whole seconds; no cap at all is longer than any."""
+    capped = [drain for drain in drains if drain is not None]
+    return max(1, round(max(capped))) if len(capped) == len(drains) else None
+
+
+def views_of(proxy: Proxy) -> Views:
+    """The module that knows a proxy."""
+    return cast(Views, import_module(f"deployer.sites.{proxy}"))
+
+
+def _certificate_files(
+    sites: Sequence[Site], certificates: Mapping[str, CertificateFiles]
+) -> ProxyRole:
+    """The role that writes certificates that come from files, and has the proxy read them."""
+    from deployer.sites.values import certificate_folder
+
+    return ProxyRole(
+        role="certificate_files",
+        vars={
+            "certificate_reload": f"reload {sites[0].proxy}",
+            "certificate_files": [
+                {
+                    "domain": site.domain,
+                    "folder": certificate_folder(site),
+                    "fullchain": certificates[site.domain].fullchain_pem.decode("ascii"),
+                    "privkey": certificates[site.domain].key_pem.decode("ascii"),
+                }
+                for site in sites
+            ],
+        },
+        source=sites[0].source,
+    )

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from deployer.errors import SourceError
-from deployer.model import Attributes, Site
+from deployer.model import PROXY_UNITS, Attributes, Site
 from deployer.resources.service import CONFIG_TESTS
 from deployer.sites.certificates import is_acme
 
@@ -29,7 +29,6 @@ DIRECTORIES = {
     "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
     "letsencrypt-staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
 }
-_UNITS = {"nginx": "nginx", "apache": "apache2", "haproxy": "haproxy"}
 #: From which version on certbot knows what is asked for: its changelog.
 _NEEDS = {"addresses": "5.4", "ari": "4.1", "profile": "4.1"}
 PYPI_CERTBOT = "/opt/deployer/certbot/bin/certbot"
@@ -149,7 +148,7 @@ def settings_of(site: Site, *, certbot: str) -> dict[str, Any]:
             "credentials": path,
             "propagation_s": tls.dns.propagation_s,
         }
-    unit = _UNITS[site.proxy]
+    unit = PROXY_UNITS[site.proxy]
     return {
         "domain": site.domain,
         "names": list(site.names),

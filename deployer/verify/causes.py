@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from deployer.model import Proxy, Route
+from deployer.model import PROXY_UNITS, Proxy, Route
 from deployer.verify.attempt import Trouble
 from deployer.verify.probes import Endpoint
-from deployer.verify.vocabulary import BACKEND, CHAIN, IDLE, TLS_PORT, UNIT
+from deployer.verify.vocabulary import BACKEND, CHAIN, IDLE, TLS_PORT
 
 
 class Diagnosis(NamedTuple):
@@ -25,7 +25,7 @@ class Diagnosis(NamedTuple):
 
 def of_front(trouble: Trouble, *, proxy: Proxy, endpoint: Endpoint) -> Diagnosis:
     """Nobody, or not the one we expect, answers where the proxy should."""
-    unit = UNIT[proxy]
+    unit = PROXY_UNITS[proxy]
     if trouble.code == "no-tls":
         return Diagnosis(
             "tls-not-spoken",

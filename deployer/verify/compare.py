@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deployer.model import Finding, Hop, Proxy
+from deployer.model import PROXY_UNITS, Finding, Hop, Proxy
 from deployer.verify import causes, vocabulary
 from deployer.verify.attempt import UNCONNECTED, Attempt, Trouble, printable
 from deployer.verify.causes import Diagnosis
@@ -221,7 +221,7 @@ def _redirect_at_proxy(check: PlannedCheck, tried: Tried, proxy: Proxy) -> Diagn
     return Diagnosis(
         "redirected",
         f"The proxy redirects to {location or 'nowhere'}; WebSocket clients do not follow.",
-        f"Remove the redirect for this path from the config of {vocabulary.UNIT[proxy]}.",
+        f"Remove the redirect for this path from the config of {PROXY_UNITS[proxy]}.",
     )
 
 

@@ -47,5 +47,3 @@ BACKEND: Mapping[Proxy, str] = {
     "apache": "ProxyPass",
     "haproxy": "the server lines",
 }
-
-UNIT: Mapping[Proxy, str] = {"nginx": "nginx", "apache": "apache2", "haproxy": "haproxy"}

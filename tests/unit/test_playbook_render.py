@@ -435,6 +435,14 @@ def test_play_settings_from_extra_vars(project: Project) -> None:
     assert dict(playbook.plays[0].vars) == {"a": 1}
 
 
+def test_one_template_of_a_built_in_role_is_replaced(project: Project) -> None:
+    project.write({"roles/goaccess/templates/goaccess.service.j2": "[Unit]\n# mine\n"})
+    tasks = project.render("- hosts: web\n  roles: [goaccess]\n").tasks
+    units = [task.args for task in tasks if str(task.args.get("dest", "")).endswith(".service")]
+    assert [unit["content"] for unit in units] == [b"[Unit]\n# mine\n"]
+    assert any(task.module == "package" for task in tasks)
+
+
 def test_a_broken_role_of_a_site_stops_every_host(project: Project) -> None:
     project.write({"roles/proxy/tasks/main.yml": "- package: {nam: x}\n", "site.yml": SITE})
     inventory = load_inventory([project.folder / "hosts.yml"])

@@ -129,7 +129,7 @@ def test_a_confirmed_commit_is_a_generation(runner: RunnerProcess, world: Path) 
     assert oldest["changes"] == [{"resource_id": f"file:{world}/etc/x", "action": "create"}]
     assert runner.ask("facts", packages=[])["deployer"] == {
         "lock": None, "pending": None, "generation": 2, "last": None,
-        "owed": [],
+        "owed": [], "proxies": [],
     }  # fmt: skip
 
 

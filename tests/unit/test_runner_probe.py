@@ -50,7 +50,7 @@ def test_facts_have_ansible_names(runner: RunnerProcess) -> None:
     assert facts["ansible_distribution_major_version"].isdigit()
     assert reply["deployer"] == {
         "lock": None, "pending": None, "generation": 0, "last": None,
-        "owed": [],
+        "owed": [], "proxies": [],
     }  # fmt: skip
 
 

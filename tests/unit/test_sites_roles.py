@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deployer.errors import SourceError, SourceErrors, UsageError
+from deployer.errors import SourceErrors, UsageError
 from deployer.model import Site
 from deployer.sites import ProxyRole, proxy_roles
 from deployer.sites.certificates import CertificateFiles
@@ -42,21 +42,48 @@ def test_no_sites_bring_in_nothing() -> None:
 def test_all_sites_of_a_host_bring_in_one_role() -> None:
     plain = cases.site(domain="plain.example.com", tls={"issuer": "none"}, routes=[WS])
     secure = cases.site(domain="example.com", routes=[WS])
-    role = one_role(plain, secure, certificates={"example.com": FILES})
+    files, role = proxy_roles(
+        (plain, secure), facts=FACTS, packages={}, certificates={"example.com": FILES}
+    )
     assert role.role == "nginx"
     assert role.source == plain.source
     assert [site["domain"] for site in role.vars["nginx_sites"]] == [
         "plain.example.com",
         "example.com",
     ]
-    assert role.vars["nginx_certificates"] == [
-        {
-            "domain": "example.com",
-            "folder": "/etc/ssl/deployer/example.com",
-            "fullchain": "chain",
-            "privkey": "key",
-        }
+    assert files.role == "certificate_files"
+    assert files.vars == {
+        "certificate_reload": "reload nginx",
+        "certificate_files": [
+            {
+                "domain": "example.com",
+                "folder": "/etc/ssl/deployer/example.com",
+                "fullchain": "chain",
+                "privkey": "key",
+            }
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("drains", "expected"),
+    [((3600.0, 60.0), 3600), ((0.2,), 1), ((None, 60.0), None), ((None,), None)],
+)
+def test_the_longest_drain_of_a_host_counts(
+    drains: tuple[float | None, ...], expected: int | None
+) -> None:
+    sites = [
+        cases.site(domain=f"s{n}.example.com", tls={"issuer": "none"}, routes=[WS], drain_s=drain)
+        for n, drain in enumerate(drains)
     ]
+    assert one_role(*sites).vars["nginx_drain_s"] == expected
+
+
+def test_another_proxy_that_was_set_up_makes_room() -> None:
+    site = cases.site(domain="example.com", tls={"issuer": "none"}, routes=[WS])
+    assert one_role(site, served_by=("nginx",)).vars["nginx_replaces"] == []
+    role = one_role(site, served_by=("apache", "haproxy"))
+    assert role.vars["nginx_replaces"] == ["apache2", "haproxy"]
 
 
 @pytest.mark.parametrize(
@@ -94,12 +121,6 @@ def test_ipv6_is_used_where_the_host_has_it(addresses: list[str], expected: bool
     site = cases.site(domain="example.com", tls={"issuer": "none"}, routes=[WS])
     role = one_role(site, facts={"ansible_all_ipv6_addresses": addresses})
     assert role.vars["nginx_ipv6"] is expected
-
-
-def test_a_proxy_that_cannot_be_set_up() -> None:
-    site = cases.site(domain="example.com", proxy="haproxy", routes=[WS])
-    with pytest.raises(SourceError, match="asks for haproxy"):
-        one_role(site)
 
 
 def test_a_site_with_tls_needs_a_certificate() -> None:
