@@ -21,12 +21,12 @@ from typing import Any
 
 from deployer.errors import UsageError
 from deployer.private_folder import PrivateFolder
+from deployer.remote import terms
 from deployer.remote.x509 import Certificate, Unreadable, certificates_in
 
 #: How a certificate is described everywhere: names, directory, key_type, profile and so on.
 Settings = Mapping[str, Any]
 
-_SHORT_LIFETIME_S = 10 * 86400.0
 _ORDERED_FOR = b"Ordered for: "
 
 
@@ -52,30 +52,12 @@ class IssuedCertificate:
 
     @property
     def due_at(self) -> float:
-        """When it is to be renewed, in seconds since the epoch.
-
-        That is in the CA's window, where chance has put it, but the same at every look (RFC 9773,
-        section 4.2). Without one, a third of its lifetime is left then, or half of one under ten
-        days: what certbot does.
-        """
-        if self.window is not None:
-            start, end = self.window
-            share = int(self.serial[-4:], 16) / 0xFFFF
-            return min(start + share * (end - start), float(self.leaf.not_after))
-        part = 2 if self.leaf.lifetime_s < _SHORT_LIFETIME_S else 3
-        return self.leaf.not_after - self.leaf.lifetime_s / part
+        """When it is to be renewed, in seconds since the epoch."""
+        return terms.due_at(self.leaf, self.window)
 
     def is_for(self, settings: Settings) -> bool:
-        """Whether it is what `settings` ask for, whenever it ends: names, CA, key and profile.
-
-        A certificate of another CA, a staging one above all, is never taken for it.
-        """
-        return (
-            set(self.leaf.names) == {str(name).lower() for name in settings["names"]}
-            and self.directory == settings["directory"]
-            and self.leaf.key_type == settings["key_type"]
-            and self.profile == settings.get("profile")
-        )
+        """Whether it is what `settings` ask for, whenever it ends."""
+        return terms.is_for(self.leaf, settings, directory=self.directory, profile=self.profile)
 
     def fits(self, settings: Settings, now: float) -> bool:
         """Whether it is what `settings` ask for and need not be renewed yet."""

@@ -20,6 +20,7 @@ _OF_CERTIFICATES = (
     "certbot_words",
     "certbot_command",
     "responder",
+    "terms",
     "versions",
     "served",
     "ordering",

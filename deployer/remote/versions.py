@@ -17,7 +17,7 @@ import os
 import ssl
 import time
 
-from deployer.remote import runner
+from deployer.remote import runner, terms
 from deployer.remote.x509 import Certificate, Unreadable, certificates_in
 
 TYPE_CHECKING = False
@@ -35,7 +35,6 @@ FULLCHAIN, PRIVKEY = "fullchain.pem", "privkey.pem"
 _ABOUT = "about.json"
 #: How many versions are kept beside the one in use: the way back from a renewal needs one.
 _KEPT_VERSIONS = 4
-_SHORT_LIFETIME_S = 10 * 86400.0
 
 
 def lineage_of(domain: str) -> str:
@@ -72,15 +71,12 @@ class Version:
         return self.certificate.serial
 
     def is_for(self, settings: Json) -> bool:
-        """Whether it is what `settings` ask for, whenever it ends: names, CA, key, profile.
-
-        A certificate of another CA, a staging one above all, is never taken for it.
-        """
-        return (
-            set(self.certificate.names) == {name.lower() for name in settings["names"]}
-            and self.about.get("directory") == settings["directory"]
-            and self.certificate.key_type == settings["key_type"]
-            and self.about.get("profile") == settings.get("profile")
+        """Whether it is what `settings` ask for, whenever it ends."""
+        return terms.is_for(
+            self.certificate,
+            settings,
+            directory=self.about.get("directory"),
+            profile=self.about.get("profile"),
         )
 
     def attributes(self, state: Json, now: float) -> Json:
@@ -102,18 +98,10 @@ def runner_time(seconds: float) -> str:
 
 
 def due_at(certificate: Certificate, state: Json) -> float:
-    """When it is to be renewed: in the CA's own window where that is known, else by its lifetime.
-
-    A third of the lifetime is left then, or half of one under ten days: what certbot does from 4.0
-    on. Where in the window is left to chance, but the same at every look (RFC 9773, section 4.2).
-    """
-    window = state.get("ari") or {}
-    if window.get("serial") == certificate.serial:
-        share = int(certificate.serial[-4:] or "0", 16) / 0xFFFF
-        asked: float = window["start"] + share * (window["end"] - window["start"])
-        return min(asked, certificate.not_after)
-    part = 2 if certificate.lifetime_s < _SHORT_LIFETIME_S else 3
-    return certificate.not_after - certificate.lifetime_s / part
+    """When it is to be renewed; `state` has the CA's own window where that is known."""
+    asked = state.get("ari") or {}
+    is_its = asked.get("serial") == certificate.serial
+    return terms.due_at(certificate, (asked["start"], asked["end"]) if is_its else None)
 
 
 class Versions:
