@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from deployer.errors import SourceError, SourceErrors
-from deployer.model import Handler, Host, Proxy, Resource, Site, SourceRef
+from deployer.model import Change, Handler, Host, Proxy, Resource, Site, SourceRef
 from deployer.ports import Listener
 from deployer.resources import KINDS, PATH_KINDS, Origin, from_task, handler_from_task
 
@@ -146,6 +146,11 @@ def probe_requests(resources: Sequence[Resource]) -> list[dict[str, Any]]:
         }
         for resource in latest.values()
     ]
+
+
+def question_for(change: Change) -> dict[str, Any]:
+    """What a ``probe`` is asked to see again a thing that a plan came upon by itself."""
+    return {"id": change.resource_id, "kind": change.kind, "name": change.name, "query": {}}
 
 
 def _writes_sites(tasks: Sequence[RenderedTask], tags: frozenset[str] | None) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from posixpath import commonpath
 from typing import Literal
 
 from deployer.model import Attributes, Change, HandlerRun, Plan
@@ -14,6 +15,8 @@ Style = Literal["create", "update", "delete", "add", "remove", "context", "hunk"
 _SIGNS: dict[str, Style] = {"+": "add", "-": "remove", "@": "hunk", " ": "context"}
 #: What a secret change says in its words already.
 _IN_WORDS = {"size", "done"}
+#: So many files that are the same in a new release are named each; more are counted.
+_NAMED_CARRIED = 3
 _MARKS = {"create": "+", "update": "~", "delete": "-"}
 
 
@@ -33,14 +36,30 @@ def plan_lines(plan: Plan, *, with_diff: bool = True) -> Iterator[Line]:
     for number, stage in enumerate(stages, 1):
         if len(stages) > 1:
             yield Line("hunk", f"stage {number} of {len(stages)}")
-        for change in changes:
-            if change.stage == stage:
-                yield from change_lines(change, with_diff=with_diff)
+        of_stage = [change for change in changes if change.stage == stage]
+        carried = [change for change in of_stage if _is_carried(change)]
+        if len(carried) > _NAMED_CARRIED:
+            yield _carried_line(carried)
+            of_stage = [change for change in of_stage if change not in carried]
+        for change in of_stage:
+            yield from change_lines(change, with_diff=with_diff)
         for run in plan.handlers:
             if run.stage == stage:
                 yield Line("update", f"! {handler_text(run)}")
     for unknown in plan.unknowns:
         yield Line("note", f"? {unknown}")
+
+
+def _is_carried(change: Change) -> bool:
+    """Whether a new file is the same as the one whose place it takes."""
+    content = change.after_content
+    return change.before is None and content is not None and change.before_content == content
+
+
+def _carried_line(changes: Sequence[Change]) -> Line:
+    folder = commonpath([change.name for change in changes])
+    count = f"{len(changes):,} files in {folder}"
+    return Line("create", f"+ {count}  (the same as in the release before)")
 
 
 def change_lines(change: Change, *, with_diff: bool = True) -> Iterator[Line]:
@@ -157,7 +176,8 @@ def _content_lines(change: Change) -> Iterator[Line]:
     if contents == (None, None) or not _content_differs(change):
         return
     after = "" if change.after is None else as_text(change.after_content)
-    before = "" if change.before is None else as_text(change.before_content)
+    is_new = change.before is None and change.before_content is None
+    before = "" if is_new else as_text(change.before_content)
     if after is None or before is None:
         yield Line("note", "(no text to compare: binary, or larger than 1 MiB)", 1)
         return

@@ -23,6 +23,7 @@ from deployer.desired import (
     HostFacts,
     desired_state,
     probe_requests,
+    question_for,
     with_chains,
 )
 from deployer.errors import (
@@ -166,7 +167,7 @@ class HostRun:
 
         desired = self._desired
         assert desired is not None, "a plan comes from a look"  # noqa: S101
-        asked = {each["id"]: each for each in self._asked}
+        asked = {each["id"]: each for each in [*map(question_for, plan.changes), *self._asked]}
         return SealedHost(
             host=for_connecting(self.host, folder=Path.cwd()),
             becomes_root=self._project.becomes_root(self.host),

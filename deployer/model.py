@@ -250,13 +250,15 @@ class Resource:
 
     Only the attributes that are named are managed; a file without `mode` keeps the one it has.
     `content` is a file's bytes (`attributes` then holds their `sha256` and `size`). A `secret`
-    resource's content is never shown. `notify` are names of handlers.
+    resource's content is never shown. `former` is the file that a new one takes the place of, to be
+    compared with. `notify` are names of handlers.
     """
 
     kind: str
     name: str
     attributes: Attributes | None
     content: bytes | None = None
+    former: str = ""
     notify: tuple[str, ...] = ()
     stage: int = 0
     secret: bool = False
@@ -291,13 +293,15 @@ class Observation:
     """One thing on a host as it is; `attributes` is `None` where it does not exist.
 
     `fingerprint` changes when any managed attribute of it changes; `content` is a file's bytes
-    where they were asked for; `problem` says why the thing could not be looked at.
+    where they were asked for, or those of the file that it takes the place of, and `like_former`
+    whether that is the same; `problem` says why the thing could not be looked at.
     """
 
     resource_id: str
     attributes: Attributes | None
     fingerprint: str
     content: bytes | None = None
+    like_former: bool = False
     problem: str = ""
 
 

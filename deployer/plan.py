@@ -19,6 +19,7 @@ from deployer.model import (
     Resource,
 )
 from deployer.resources import KINDS, differing, holds_private_key
+from deployer.resources.releases import with_removals
 from deployer.wire import sealed
 
 
@@ -41,6 +42,7 @@ def make_plan(
         ConflictError: something on the host stands in the way, for all such things at once.
     """
     ordered = sorted(desired, key=lambda resource: resource.stage)
+    ordered, observations = with_removals(ordered, observations)
     conflicts = [
         text for resource in ordered if (text := _conflict(resource, observations[resource.id]))
     ]
@@ -101,7 +103,7 @@ def _change(resource: Resource, observation: Observation) -> Change:
         before=observed,
         after=wanted,
         fingerprint=observation.fingerprint,
-        before_content=observation.content,
+        before_content=resource.content if observation.like_former else observation.content,
         after_content=resource.content,
         secret=resource.secret or holds_private_key(observation.content),
         stage=resource.stage,

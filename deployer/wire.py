@@ -178,5 +178,6 @@ def observation_from_json(document: dict[str, Any]) -> Observation:
         attributes=document["attributes"],
         fingerprint=document["fingerprint"],
         content=None if content is None else base64.b64decode(content),
+        like_former=document.get("like_former", False),
         problem=document.get("problem", ""),
     )

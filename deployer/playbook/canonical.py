@@ -16,6 +16,7 @@ from deployer.playbook.modules import (
     File,
     Module,
     Package,
+    Release,
     Service,
     Template,
     User,
@@ -157,6 +158,44 @@ def _certificate(model: Any, _place: Place) -> list[Call]:
     return [("certificate", {key: getattr(model, key) for key in (*fitting, *ordered)})]
 
 
+def _release(model: Any, place: Place) -> list[Call]:
+    """The files of the release, what is built from them, the link, and what becomes too old."""
+    from deployer.playbook.release import CURRENT, FOLDER, entries_of, id_of
+
+    spot = place.spot("src")
+    source = place.library.find_file(model.src.rstrip("/") or "/", "files", place.role, spot)
+    if not source.is_dir():
+        raise spot.error(f"{source} is not a folder")
+    entries = entries_of(source, exclude=model.exclude or (), library=place.library, spot=spot)
+    release = id_of(entries)
+    releases, link = posixpath.join(model.dest, FOLDER), posixpath.join(model.dest, CURRENT)
+    top = posixpath.join(releases, release)
+    owned = _given(model, "owner", "group")
+    folder = {"state": "directory", "mode": "0755"}
+    calls: list[Call] = [
+        ("file", {"path": model.dest, **folder}),
+        ("file", {"path": releases, **folder}),
+        ("file", {"path": top, **folder, **owned}),
+    ]
+    for entry in entries:
+        path = posixpath.join(top, entry.path)
+        if entry.target:
+            calls.append(("file", {"path": path, "state": "link", "src": entry.target}))
+        elif entry.content is None:
+            calls.append(("file", {"path": path, **folder, **owned}))
+        else:
+            content = {"content": entry.content, "mode": entry.mode}
+            former = posixpath.join(link, entry.path)
+            calls.append(("copy", {"dest": path, **content, **owned, "former": former}))
+    if model.build:
+        creates = posixpath.join(top, model.creates)
+        args = {"argv": list(model.build), "chdir": top, "creates": creates}
+        calls.append(("command", args | _given(model, "environment")))
+    calls.append(("file", {"path": link, "state": "link", "src": posixpath.join(FOLDER, release)}))
+    calls.append(("releases", {"path": releases, "keep": model.keep, "link": link}))
+    return calls
+
+
 _WRITERS: dict[type[Module], Callable[[Any, Place], list[Call]]] = {
     Certificate: _certificate,
     Package: _package,
@@ -166,4 +205,5 @@ _WRITERS: dict[type[Module], Callable[[Any, Place], list[Call]]] = {
     Service: _service,
     User: _user,
     Command: _command,
+    Release: _release,
 }

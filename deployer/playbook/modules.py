@@ -352,6 +352,43 @@ class Command(Module):
             yield Misplaced(None, "command needs 'cmd' or 'argv'")
 
 
+def _kept(value: Any) -> int:
+    number = int(value) if isinstance(value, str) and value.isdigit() else value
+    if isinstance(number, bool) or not isinstance(number, int) or not 2 <= number <= 100:
+        why = "the one in use, and the one before it"
+        raise Unfit(value, "how many releases are kept", f"from 2, {why}, to 100")
+    return number
+
+
+def _within(value: Any) -> str:
+    if not isinstance(value, str) or not value or value[0] == "/" or ".." in value.split("/"):
+        raise Unfit(value, "a path within the release", "relative, without ..")
+    return values.file_path("/" + value)[1:]
+
+
+class Release(Module):
+    """A folder of the controller as a release on the host, and the link to the one in use.
+
+    Below `dest`, each release has a folder ``releases/ID``, and ``current`` leads to one of them.
+    """
+
+    canonical: ClassVar[str] = "release"
+    src: Line = field(description="The folder, looked for in files/.")
+    dest: FilePath = field(description="The folder of the service.")
+    owner: Account | None = None
+    group: Account | None = None
+    keep: Annotated[int, Check(_kept, type=["integer", "string"], minimum=2)] = 5
+    exclude: list[Text] | None = field(None, description="Names that are left out: *.pyc.")
+    build: list[Text] | None = field(None, description="A command for each new release.")
+    creates: Annotated[str, Check(_within, type="string")] | None = None
+    environment: Annotated[dict[str, str], Check(_environment, type="object")] | None = field(None)
+
+    @classmethod
+    def together(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
+        if "build" in node and "creates" not in node:
+            yield Misplaced(None, "'build' needs 'creates', by which its work is known to be done")
+
+
 MODULES: Mapping[str, type[Module]] = {
     "package": Package,
     "apt": Package,
@@ -364,6 +401,7 @@ MODULES: Mapping[str, type[Module]] = {
     "user": User,
     "command": Command,
     "certificate": Certificate,
+    "release": Release,
 }
 
 _USE_FILES = "write the whole file with copy or template"

@@ -20,8 +20,8 @@ from deployer.playbook.validate import validate
 from deployer.playbook.yamlfile import load_yaml
 
 _PREFIXES = ("ansible.builtin.", "ansible.legacy.")
-#: Another word for a module, and one that the built-in roles alone have a use for.
-_NOT_FOR_PEOPLE = ("systemd_service", "certificate")
+#: Another word for a module, and those that the built-in roles alone have a use for.
+_NOT_FOR_PEOPLE = ("systemd_service", "certificate", "release")
 _INCLUDES = ("import_tasks", "include_tasks")
 _BLOCK_KEYS = frozenset({"block", "name", "when", "tags", "become", "no_log", "vars", "notify"})
 _MAX_DEPTH = 20

@@ -712,7 +712,7 @@ def unit_of(pid: int) -> str:
 
 _PROBE_KINDS = ("file", "directory", "link", "package", "service", "user", "command")
 #: What is asked for and never changed: what a running proxy has loaded.
-_ASKED_KINDS = (*_PROBE_KINDS, "loaded")
+_ASKED_KINDS = (*_PROBE_KINDS, "loaded", "releases")
 #: The main processes of the proxies that we know.
 _PROXIES = ("nginx", "apache2", "haproxy")
 #: Kinds and requests of loaded modules, by name: see `load_modules`.
@@ -731,7 +731,7 @@ class Probe:
         for resource in resources:
             if resource.get("kind") not in (*_ASKED_KINDS, *ADDED_KINDS):
                 raise Refusal("bad-request", "unknown kind {!r}".format(resource.get("kind")))
-            if resource["kind"] in ("file", "directory", "link"):
+            if resource["kind"] in ("file", "directory", "link", "releases"):
                 check_path(resource["name"])
             elif resource["kind"] == "loaded":
                 check_name(resource["name"])
@@ -758,11 +758,18 @@ class Probe:
                 attributes = {"done": self._is_done(query)}
             elif kind == "loaded":
                 attributes = loaded_attributes(units.get(name), name, query["files"])
+            elif kind == "releases":
+                attributes = {"found": releases_in(name)}
             elif kind in ADDED_KINDS:
                 attributes = ADDED_KINDS[kind].observe(name)
             else:
                 attributes = path_attributes(name)
-                content = _wanted_content(name, attributes, query)
+                if attributes is None and query.get("former"):
+                    name, former = query["former"], _former_attributes(query["former"])
+                    observation["like_former"] = (former or {}).get("sha256") == query["sha256"]
+                    content = _wanted_content(name, former, query)
+                else:
+                    content = _wanted_content(name, attributes, query)
                 if content is not None:
                     observation["content_b64"] = to_b64(content)
         except StepError as error:
@@ -835,6 +842,29 @@ def _first_non_folder(path: str) -> str:
         if not os.path.isdir(folder):
             return folder
     return os.path.dirname(path)
+
+
+def releases_in(top: str) -> list[Json]:
+    """The folders in `top`, the newest first, each with its attributes and their fingerprint."""
+    found = []
+    for name in names_in(top):
+        info = look_at(os.path.join(top, name))
+        if info is not None and stat.S_ISDIR(info.st_mode):
+            found.append((info.st_mtime_ns, name))
+    listed = []
+    for _, name in sorted(found, reverse=True):
+        attributes = path_attributes(os.path.join(top, name))
+        print_of = sha256(canonical(attributes)).hexdigest()
+        listed.append({"name": name, "attributes": attributes, "fingerprint": print_of})
+    return listed
+
+
+def _former_attributes(path: str) -> Json | None:
+    """The attributes of the file whose place another one takes; `None` where there is none."""
+    try:
+        return path_attributes(check_path(path))
+    except (StepError, OSError):
+        return None
 
 
 def _wanted_content(path: str, attributes: Json | None, query: Json) -> bytes | None:
@@ -1933,8 +1963,15 @@ class Systemd:
         self._children.succeed(["systemctl", "daemon-reload"], limit_s=90.0, interruptible=False)
 
     def last_words(self, unit: str) -> str:
-        """What `systemctl status` shows, the unit's last log lines included."""
-        return self._children.run(["systemctl", "status", "--no-pager", "-l", "-n", "20", unit])[1]
+        """What `systemctl status` shows, and the unit's last log lines.
+
+        By itself it shows those of the present run alone, which are none while a unit that has just
+        failed waits to be started again.
+        """
+        status = ["systemctl", "status", "--no-pager", "-l", "-n", "0", unit]
+        log = ["journalctl", "--no-pager", "-q", "-n", "20", "-u", unit]
+        self._children.run(["journalctl", "--sync"])
+        return "\n".join(self._children.run(argv)[1].strip() for argv in (status, log))
 
     def active(self, unit: str) -> bool:
         return self.show([unit])[unit].get("ActiveState") in ("active", "reloading")

@@ -13,6 +13,7 @@ from deployer.resources import (
     file,
     link,
     package,
+    releases,
     service,
     user,
 )
@@ -38,6 +39,7 @@ KINDS: Mapping[str, Kind] = {
         "file": file,
         "link": link,
         "package": package,
+        "releases": releases,
         "service": service,
         "user": user,
     }.items()
@@ -63,6 +65,7 @@ _MODULES: Mapping[str, Callable[[Mapping[str, Any], Origin], tuple[Resource, ...
     "copy": file.from_copy,
     "file": _from_file,
     "package": package.from_package,
+    "releases": releases.from_releases,
     "service": service.from_service,
     "user": user.from_user,
 }

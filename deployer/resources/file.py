@@ -30,7 +30,8 @@ def from_copy(args: Mapping[str, Any], origin: Origin) -> tuple[Resource, ...]:
         **({"mode": _SECRET_MODE} if origin.secret else {}),
         **only(args, "mode", "owner", "group"),
     }
-    return (origin.resource("file", args["dest"], attributes, content=content),)
+    made = origin.resource("file", args["dest"], attributes, content=content)
+    return (replace(made, former=args.get("former", "")),)
 
 
 def absent(path: str, origin: Origin) -> Resource:
@@ -51,4 +52,5 @@ def query(resource: Resource) -> dict[str, Any]:
     return {
         "sha256": attributes.get("sha256"),
         "want_content": manages_content and not resource.secret,
+        **({"former": resource.former} if resource.former else {}),
     }

@@ -130,8 +130,8 @@ def test_one_s_own_service_and_its_files(tmp_path: Path) -> None:
     (tmp_path / "app").mkdir()
     (tmp_path / "app/server.py").write_text("print()\n")
     found = tasks(ready("websocket-app.yml", tmp_path))
-    assert "/opt/myapp/server.py" in found
-    assert "\nExecStart=/usr/bin/python3 /opt/myapp/server.py\n" in text(found[UNIT])
+    assert "\nExecStart=/usr/bin/python3 server.py\n" in text(found[UNIT])
+    assert "\nWorkingDirectory=/opt/myapp/current\n" in text(found[UNIT])
     environment = found["/etc/default/myapp"]
     assert (environment.no_log, environment.args["mode"]) == (True, "0600")
     assert text(environment).endswith('LOG_LEVEL="info"\nPORT="8765"\n')
