@@ -3,61 +3,38 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deployer.desired import CertificateSource, DesiredState, HostFacts, desired_state
+from deployer.builtin import roles_path
+from deployer.desired import CertificateSource, DesiredState, desired_state
 from deployer.errors import SourceError, SourceErrors, UsageError
-from deployer.model import Host, Site
+from deployer.model import Host, Site, SourceRef
+from deployer.ordinary_host import DEFAULT_RELEASE, ORDINARY_HOSTS
 from deployer.project import Project
+from deployer.secrecy import masked
 
 if TYPE_CHECKING:
+    from deployer.rendered import RenderedFile
     from deployer.sites.certificates import CertificateFiles
+    from deployer.sites.lint import Note
 
-#: A Debian 12 as it comes, to render with where no host is asked.
-_ORDINARY_HOST = HostFacts(
-    facts={
-        "ansible_distribution": "Debian",
-        "ansible_distribution_release": "bookworm",
-        "ansible_distribution_version": "12",
-        "ansible_distribution_major_version": "12",
-        "ansible_os_family": "Debian",
-        "ansible_hostname": "host",
-        "ansible_fqdn": "host.example.com",
-        "ansible_architecture": "x86_64",
-        "ansible_kernel": "6.1.0",
-        "ansible_processor_vcpus": 2,
-        "ansible_memtotal_mb": 2048,
-        "ansible_default_ipv4": {
-            "address": "192.0.2.1",
-            "interface": "eth0",
-            "gateway": "192.0.2.254",
-        },
-        "ansible_all_ipv6_addresses": ["2001:db8::1"],
-        "ansible_service_mgr": "systemd",
-        "ansible_pkg_mgr": "apt",
-        "ansible_python_version": "3.11.2",
-        "ansible_user_id": "root",
-    },
-    packages={
-        "nginx": {"installed": None, "candidate": "1.22.1-9"},
-        "apache2": {"installed": None, "candidate": "2.4.62-1"},
-        "haproxy": {"installed": None, "candidate": "2.6.12-1"},
-        "libssl3": {"installed": "3.0.15-1", "candidate": "3.0.15-1"},
-    },
-)
+_DISMISSED = re.compile(r"#\s*noqa:\s*([a-z0-9, \t-]+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedProject:
-    """What a check found that is no error."""
+    """What a check found that is no error; `rendered` are the hosts' files, where asked for."""
 
     plays: int
     hosts: int
     sites: int
     resources: int
-    warnings: tuple[str, ...]
+    notes: tuple[Note, ...]
+    rendered: tuple[RenderedFile, ...] | None = None
 
     def summary(self) -> str:
         """The result in one line."""
@@ -70,33 +47,46 @@ class CheckedProject:
 
     def document(self) -> dict[str, Any]:
         """The result as ``--json`` shows it."""
+        files = self.rendered
         return {
             "format_version": 1,
             "command": "check",
             "exit_code": 0,
             "hosts": {},
             "findings": [],
-            "warnings": list(self.warnings),
+            "warnings": [str(note) for note in self.notes],
+            "notes": [note.document() for note in self.notes],
+            **({} if files is None else {"rendered": [each.document() for each in files]}),
         }
 
 
-def check_project(project: Project) -> CheckedProject:
-    """Render every play for every host, with the facts of an ordinary Debian 12.
+def check_project(
+    project: Project, *, release: str = DEFAULT_RELEASE, render: bool = False
+) -> CheckedProject:
+    """Render every play for every host, with the facts of an ordinary Debian.
+
+    Args:
+        release: which Debian, one of `ORDINARY_HOSTS`.
+        render: whether the hosts' files are wanted.
 
     Raises:
         UsageError: all that is wrong, each place once.
     """
-    from deployer.sites.lint import lint, lint_of_hosts
+    from deployer.rendered import rendered_files
+    from deployer.sites.lint import lint, lint_of_hosts, refuse_impossible
 
     hosts = project.hosts()
     errors: dict[str, UsageError] = {}
-    warnings: dict[str, None] = {}
+    notes: dict[Note, None] = {}
     sites: dict[str, Site] = {}
     by_host: dict[str, tuple[Site, ...]] = {}
+    rendered: list[RenderedFile] = []
     resources = 0
+    certificates = _Certificates(project)
     for host in hosts:
         try:
-            desired = _desired(project, host, certificate=lambda site: _certificate(project, site))
+            desired = _desired(project, host, certificate=certificates.of, release=release)
+            refuse_impossible(desired.sites)
         except SourceErrors as error:
             errors.update({str(one): one for one in error.errors})
             continue
@@ -106,16 +96,52 @@ def check_project(project: Project) -> CheckedProject:
         resources += len(desired.resources)
         by_host[host.name] = desired.sites
         sites.update({site.domain: site for site in desired.sites})
-        warnings.update(dict.fromkeys(map(str, lint(desired.sites))))
+        found = lint(desired.sites, desired.resources, shipped=str(roles_path()))
+        notes.update(dict.fromkeys(masked(found, desired.secrets)))
+        if render:
+            rendered += rendered_files(
+                host.name,
+                desired.resources,
+                secrets=desired.secrets,
+                made_up=certificates.made_up,
+            )
     _raise(list(errors.values()))
-    warnings.update(dict.fromkeys(map(str, lint_of_hosts(by_host))))
+    notes.update(dict.fromkeys(lint_of_hosts(by_host)))
     return CheckedProject(
         plays=len(project.playbook.plays),
         hosts=len(hosts),
         sites=len(sites),
         resources=resources,
-        warnings=tuple(warnings),
+        notes=without_dismissed(notes),
+        rendered=tuple(rendered) if render else None,
     )
+
+
+def without_dismissed(notes: Iterable[Note]) -> tuple[Note, ...]:
+    """The notes in the order of their places, but for those whose line says ``# noqa: CODE``.
+
+    Source: ansible-lint, https://docs.ansible.com/projects/lint/usage/#muting-warnings
+    """
+    files: dict[str, Sequence[str]] = {}
+
+    def line_of(source: SourceRef) -> str:
+        if source.file not in files:
+            try:
+                files[source.file] = Path(source.file).read_text("utf-8").splitlines()
+            except (OSError, UnicodeDecodeError):
+                files[source.file] = ()
+        return next(iter(files[source.file][source.line - 1 : source.line]), "")
+
+    def is_dismissed(note: Note) -> bool:
+        said = _DISMISSED.search(line_of(note.source)) if note.source else None
+        return said is not None and note.code in re.split(r"[\s,]+", said[1])
+
+    return tuple(sorted((note for note in notes if not is_dismissed(note)), key=_place))
+
+
+def _place(note: Note) -> tuple[str, int, int]:
+    source = note.source
+    return (source.file, source.line, source.column) if source else ("", 0, 0)
 
 
 def rehearse(project: Project, host: Host) -> None:
@@ -125,25 +151,41 @@ def rehearse(project: Project, host: Host) -> None:
         _desired(project, host, certificate=project.certificate)
 
 
-def _desired(project: Project, host: Host, *, certificate: CertificateSource) -> DesiredState:
+def _desired(
+    project: Project, host: Host, *, certificate: CertificateSource, release: str = DEFAULT_RELEASE
+) -> DesiredState:
     return desired_state(
         project.playbook,
         host,
         inventory=project.inventory,
-        about=_ORDINARY_HOST,
+        about=ORDINARY_HOSTS[release],
         certificate=certificate,
         extra_vars=project.extra_vars,
         tags=project.tags,
     )
 
 
-def _certificate(project: Project, site: Site) -> CertificateFiles:
-    """A provided certificate is read and checked; a check makes none of the internal CA."""
-    if site.tls.issuer == "provided":
-        return project.certificate(site)
-    from deployer.sites.internal_ca import ephemeral
+class _Certificates:
+    """Provided certificates are read and checked; of the internal CA a check makes none to keep."""
 
-    return ephemeral(site.names)
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._made: dict[tuple[str, ...], CertificateFiles] = {}
+
+    def of(self, site: Site) -> CertificateFiles:
+        """The certificate of a site, or one that stands in for it."""
+        if site.tls.issuer == "provided":
+            return self._project.certificate(site)
+        from deployer.sites.internal_ca import ephemeral
+
+        if site.names not in self._made:
+            self._made[site.names] = ephemeral(site.names)
+        return self._made[site.names]
+
+    @property
+    def made_up(self) -> frozenset[bytes]:
+        """The contents of the stand-ins."""
+        return frozenset(files.fullchain_pem for files in self._made.values())
 
 
 def _raise(errors: Sequence[UsageError]) -> None:

@@ -198,9 +198,33 @@ def init(template: str, *, list_templates: bool) -> int:
 @cli.command()
 @click.argument("playbook", metavar="[SITE.yml]", required=False, type=click.Path(path_type=Path))
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of a playbook, for editors.")
+@click.option("--explain", metavar="CODE", help="Say what a code of the check means, and why.")
+@click.option(
+    "--render",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Write the files that hosts would get into DIR/HOST/, without secrets.",
+)
+@click.option(
+    "--debian",
+    "release",
+    type=click.Choice(["11", "12", "13"]),
+    default="12",
+    show_default=True,
+    help="The release that hosts are taken to be.",
+)
 @_on_hosts
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
-def check(playbook: Path | None, *, schema: bool, as_json: bool, **given: Any) -> int:
+def check(
+    playbook: Path | None,
+    *,
+    schema: bool,
+    explain: str | None,
+    render: Path | None,
+    release: str,
+    as_json: bool,
+    **given: Any,
+) -> int:
     """Find everything that can be known to be wrong without a host."""
     if schema:
         import json
@@ -209,20 +233,16 @@ def check(playbook: Path | None, *, schema: bool, as_json: bool, **given: Any) -
 
         click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
         return EXIT_DONE
+    if explain is not None:
+        from deployer.explain_lint import explanation
+
+        click.echo(explanation(explain))
+        return EXIT_DONE
     if playbook is None:
         raise click.UsageError("Missing argument 'SITE.yml'.")
-    from deployer.check import check_project
-    from deployer.session import load
+    from deployer.check_command import run_check
 
-    project = load(playbook, **given)
-    result = check_project(project)
-    if as_json:
-        _print_json(result.document())
-        return EXIT_DONE
-    for warning in result.warnings:
-        click.echo(f"warning: {warning}", err=True)
-    click.echo(result.summary())
-    return EXIT_DONE
+    return run_check(playbook, folder=render, release=release, as_json=as_json, **given)
 
 
 def _plan_command(

@@ -43,6 +43,11 @@ def worst(exit_codes: Iterable[int]) -> int:
     return min(exit_codes, key=SEVERITY.index, default=EXIT_DONE)
 
 
+def link_to(code: str) -> str:
+    """The section of the documentation that explains what the lint says."""
+    return f"docs/lint.md#{code}"
+
+
 class DeployerError(Exception):
     """The base of all errors of this package; `exit_code` is the process's exit code."""
 
@@ -64,15 +69,23 @@ class UsageError(DeployerError):
 class SourceError(UsageError):
     """Something wrong at one place of a file that a person wrote.
 
-    `excerpt` is the line itself, without its line break; `hint` says what to write instead.
+    `excerpt` is the line itself, without its line break; `hint` says what to write instead. `code`
+    is the lint's word for it, where it has one (docs/lint.md).
     """
 
     def __init__(
-        self, problem: str, *, source: SourceRef | None, excerpt: str = "", hint: str = ""
+        self,
+        problem: str,
+        *,
+        source: SourceRef | None,
+        excerpt: str = "",
+        hint: str = "",
+        code: str = "",
     ) -> None:
         super().__init__(problem, hint=hint)
         self.source = source
         self.excerpt = excerpt
+        self.code = code
 
     def __str__(self) -> str:
         where = f"{self.source}: " if self.source else ""
@@ -83,6 +96,8 @@ class SourceError(UsageError):
             lines.append(" " * (len(gutter) - 2) + "| " + " " * (self.source.column - 1) + "^")
         if self.hint:
             lines.append(f"      {self.hint}")
+        if self.code:
+            lines.append(f"      {link_to(self.code)}")
         return "\n".join(lines)
 
 

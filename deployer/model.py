@@ -180,7 +180,7 @@ class Route:
     """One path of a site. Exactly one of `upstreams` and `root` is set.
 
     `origins` is `None` for the site's own names, ``("any",)`` for every page, otherwise a list of
-    ``scheme://host[:port]``, in lower case.
+    ``scheme://host[:port]``, in lower case. `places` has where each key that is written stands.
     """
 
     path: str
@@ -194,13 +194,19 @@ class Route:
     origins: tuple[str, ...] | None = None
     require_origin: bool = False
     source: SourceRef | None = None
+    places: Mapping[str, SourceRef] = field(default_factory=dict, compare=False, repr=False)
+
+    def at(self, *keys: str) -> SourceRef | None:
+        """Where the first of `keys` that is written stands, or else the whole."""
+        return next((self.places[key] for key in keys if key in self.places), self.source)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """A `verify:` entry: a handshake beyond those that every WebSocket route gets by itself.
 
-    `expect` is a text that must be received, or a pattern when `expect_is_regex`.
+    `expect` is a text that must be received, or a pattern when `expect_is_regex`. `places` has
+    where each key that is written stands.
     """
 
     path: str
@@ -211,6 +217,11 @@ class Check:
     expect_is_regex: bool = False
     hold_s: float | None = None
     source: SourceRef | None = None
+    places: Mapping[str, SourceRef] = field(default_factory=dict, compare=False, repr=False)
+
+    def at(self, *keys: str) -> SourceRef | None:
+        """Where the first of `keys` that is written stands, or else the whole."""
+        return next((self.places[key] for key in keys if key in self.places), self.source)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,7 +229,8 @@ class Site:
     """A name that the proxy serves, and what stands behind each of its paths.
 
     `drain_s` is how long connections of an earlier configuration may live on after a reload,
-    `None` for as long as they like.
+    `None` for as long as they like. `places` has where each key that is written stands, those of
+    `tls` as ``tls.issuer``.
     """
 
     domain: str
@@ -229,6 +241,11 @@ class Site:
     verify: tuple[Check, ...] = ()
     drain_s: float | None = 3600.0
     source: SourceRef | None = None
+    places: Mapping[str, SourceRef] = field(default_factory=dict, compare=False, repr=False)
+
+    def at(self, *keys: str) -> SourceRef | None:
+        """Where the first of `keys` that is written stands, or else the whole."""
+        return next((self.places[key] for key in keys if key in self.places), self.source)
 
     @property
     def names(self) -> tuple[str, ...]:

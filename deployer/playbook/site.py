@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Literal, cast
 
 from deployer.errors import SourceError
-from deployer.model import Check, Dns, Eab, Proxy, Route, Site, Tls
+from deployer.model import Check, Dns, Eab, Proxy, Route, Site, SourceRef, Tls
 from deployer.playbook.library import Library
 from deployer.playbook.schema import (
     AcmeModel,
@@ -50,6 +50,7 @@ def to_site(
         verify=checks,
         drain_s=None if model.drain == "none" else float(model.drain),
         source=spot_of(node).ref,
+        places=_places(node),
     )
 
 
@@ -69,7 +70,18 @@ def _route(model: RouteModel, nodes: Any, number: int) -> Route:
         origins=model.origins,
         require_origin=model.require_origin,
         source=spot_of(nodes, number).ref,
+        places=_places(nodes[number]),
     )
+
+
+def _places(node: Any) -> dict[str, SourceRef]:
+    """Where the value of each key stands, and as ``tls.issuer`` those of a mapping below it."""
+    found: dict[str, SourceRef] = {}
+    if isinstance(node, YamlMap):
+        for key, value in node.items():
+            found[key] = spot_of(node, key).ref
+            found |= {f"{key}.{each}": place for each, place in _places(value).items()}
+    return found
 
 
 def _check_routes(routes: tuple[Route, ...], node: YamlMap, problems: Problems) -> None:
@@ -138,6 +150,7 @@ def _check(
         expect_is_regex=pattern is not None,
         hold_s=model.hold,
         source=spot_of(node, "verify", number).ref,
+        places=_places(node["verify"][number]),
     )
 
 

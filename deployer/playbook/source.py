@@ -185,6 +185,7 @@ class Problems:
                 source=each.source,
                 excerpt=masked(each.excerpt),
                 hint=masked(each.hint),
+                code=each.code,
             )
             for each in self.errors
         ]

@@ -20,10 +20,9 @@ def sites_from_json(documents: Iterable[Mapping[str, Any]]) -> tuple[Site, ...]:
 
 
 def _without_sources(document: dict[str, Any]) -> dict[str, Any]:
-    del document["source"]
     del document["tls"]["eab"]
-    for part in (*document["routes"], *document["verify"]):
-        del part["source"]
+    for part in (document, *document["routes"], *document["verify"]):
+        del part["source"], part["places"]
     return document
 
 

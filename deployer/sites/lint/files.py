@@ -1,0 +1,116 @@
+"""Addresses of the sites in the files that a playbook writes: pages, units, settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from deployer.model import Resource, Site
+from deployer.sites.lint.checks import route_of
+from deployer.sites.lint.note import Note, warning
+
+_ADDRESS = re.compile(r"\b(wss?)://([A-Za-z0-9.-]+)((?::[0-9]+)?)(/[^\s\"'`<>\\),;]*)?")
+_OPTION = re.compile(r"^[^#\n]*?--(ws-url|port|origin|ssl-cert)[= ]\"?([^\s\"]+)", re.MULTILINE)
+_LARGEST_BYTES = 1_048_576
+
+
+def lint_files(
+    sites: Sequence[Site], resources: Iterable[Resource], *, shipped: str
+) -> Iterator[Note]:
+    """What is amiss with how the files of a host's playbook name its sites.
+
+    A note about a file that a task below the folder `shipped` writes stands at the site: it is what
+    a person wrote.
+    """
+    by_name = {name: site for site in sites for name in site.names}
+    if not by_name:
+        return
+    for resource in resources:
+        text = _text_of(resource)
+        if "ws://" not in text and "wss://" not in text:
+            continue
+        is_ours = resource.source is not None and resource.source.file.startswith(shipped)
+        if is_ours:
+            resource = replace(resource, source=None)
+        yield from _schemes(resource, text, by_name)
+        if "goaccess" in text:
+            yield from _goaccess(resource, text, by_name)
+
+
+def _text_of(resource: Resource) -> str:
+    content = resource.content
+    if resource.secret or content is None or len(content) > _LARGEST_BYTES or b"\0" in content:
+        return ""
+    return content.decode("utf-8", "replace")
+
+
+def _schemes(resource: Resource, text: str, sites: dict[str, Site]) -> Iterator[Note]:
+    seen: set[str] = set()
+    for found in _ADDRESS.finditer(text):
+        scheme, name, port = found[1], found[2].lower(), found[3]
+        site = sites.get(name)
+        if site is None or found[0] in seen:
+            continue
+        seen.add(found[0])
+        if scheme == "ws" and site.has_tls and port in ("", ":80", ":443"):
+            yield warning(
+                "ws-on-https",
+                f"{resource.name} says {found[0]}, and {name} is served with TLS",
+                "Browsers block it on a page that came over https, and no WebSocket client "
+                f"follows port 80's redirect: write wss://{name}.",
+                resource.source or site.at("tls"),
+            )
+        if scheme == "wss" and not site.has_tls and port in ("", ":443"):
+            yield warning(
+                "wss-on-http",
+                f"{resource.name} says {found[0]}, and {name} is served without TLS",
+                f"Nothing of this site listens on port 443: write ws://{name}, or give the site "
+                "a certificate under tls.",
+                resource.source or site.at("tls", "domain"),
+            )
+
+
+def _goaccess(resource: Resource, text: str, sites: dict[str, Site]) -> Iterator[Note]:
+    """GoAccess's page connects to what ``--ws-url`` says, and adds its own port to it."""
+    options = {found[1]: found[2] for found in _OPTION.finditer(text)}
+    address = _ADDRESS.fullmatch(options.get("ws-url", ""))
+    site = sites.get(address[2].lower()) if address else None
+    if address is None or site is None:
+        return
+    port = options.get("port", "7890")
+    if not address[3]:
+        yield warning(
+            "ws-url-port",
+            f"{resource.name}: GoAccess's page would connect to port {port} of {address[2]}",
+            f"It adds its own port to an address that has none: write "
+            f"{address[1]}://{address[2]}:{443 if site.has_tls else 80}{address[4] or '/'}.",
+            resource.source or site.at("domain"),
+        )
+    path = address[4] or "/"
+    route = route_of(site, path)
+    if route is None or not route.websocket:
+        yield warning(
+            "ws-url-path",
+            f"{resource.name}: no websocket route of {site.domain} serves {path}",
+            "GoAccess's page would get 404 there, and say that it is unable to authenticate: "
+            "have --ws-url and the route name the same path.",
+            resource.source or site.at("routes"),
+        )
+        return
+    if all(str(upstream.port) != port for upstream in route.upstreams):
+        yield warning(
+            "ws-url-service",
+            f"{route.path}: it leads to {route.upstreams[0]}, and GoAccess listens on port {port}",
+            "Clients will get 502: name GoAccess's port in the route.",
+            route.at("websocket"),
+        )
+    elif ("ssl-cert" in options) != route.upstreams[0].tls:
+        yield warning(
+            "ws-url-service",
+            f"{route.path}: it speaks {'https' if route.upstreams[0].tls else 'http'} to a "
+            f"GoAccess {'with' if 'ssl-cert' in options else 'without'} --ssl-cert",
+            "Clients will get 502: the site's proxy does TLS already, so leave --ssl-cert out, "
+            "and write http:// in the route.",
+            route.at("websocket"),
+        )

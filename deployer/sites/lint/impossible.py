@@ -1,0 +1,75 @@
+"""What cannot be deployed at all; every plan and apply asks these, so they are quick."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from deployer.model import Site, Upstream
+from deployer.sites.lint.note import Note, error
+
+_HTTP_PORT, _HTTPS_PORT = 80, 443
+
+
+def impossible(sites: Sequence[Site]) -> Iterator[Note]:
+    """The errors of one host's sites."""
+    yield from _names_twice(sites)
+    if sites and (other := next((s for s in sites if s.proxy != sites[0].proxy), None)):
+        yield error(
+            "two-proxies",
+            f"{other.domain} wants {other.proxy} on a host where {sites[0].domain} wants "
+            f"{sites[0].proxy}",
+            "Both would listen on ports 80 and 443: use one proxy on a host.",
+            other.at("proxy"),
+        )
+    ports = {_HTTP_PORT, *(_HTTPS_PORT for site in sites if site.has_tls)}
+    for site in sites:
+        yield from _paths_twice(site)
+        yield from _loops(site, ports)
+
+
+def _names_twice(sites: Sequence[Site]) -> Iterator[Note]:
+    owners: dict[str, Site] = {}
+    for site in sites:
+        for name in dict.fromkeys(site.names):
+            owner = owners.setdefault(name, site)
+            if owner is not site:
+                first = f" ({owner.source})" if owner.source else ""
+                yield error(
+                    "duplicate-domain",
+                    f"{name} belongs to another site already{first}",
+                    "Only one of them would be served: put the routes into one site.",
+                    site.source,
+                )
+
+
+def _paths_twice(site: Site) -> Iterator[Note]:
+    seen: set[tuple[str, str]] = set()
+    for route in site.routes:
+        path = route.path if route.match == "exact" else route.path.rstrip("/") or "/"
+        if (path, route.match) in seen:
+            yield error(
+                "duplicate-path",
+                f"{site.domain} has {path} twice",
+                "Only the first would be reached: remove one, or give them different paths.",
+                route.at("path") or site.source,
+            )
+        seen.add((path, route.match))
+
+
+def _loops(site: Site, ports: set[int]) -> Iterator[Note]:
+    for route in site.routes:
+        for upstream in route.upstreams:
+            if upstream.port in ports and is_here(upstream):
+                yield error(
+                    "upstream-loop",
+                    f"{route.path}: {upstream} is where the proxy itself listens",
+                    "It would pass each request to itself, without end: have the service listen "
+                    "on another port, and name that.",
+                    route.at("websocket", "upstream") or site.source,
+                )
+
+
+def is_here(upstream: Upstream) -> bool:
+    """Whether an upstream is the host itself, by an address that needs no name server."""
+    host = upstream.host
+    return host in ("localhost", "::1", "0.0.0.0", "::") or host.startswith("127.")  # noqa: S104

@@ -1,0 +1,53 @@
+"""Certificates: names that no public CA certifies, and promises that browsers keep too well."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+
+from deployer.model import Site
+from deployer.sites.lint.note import Note, warning
+
+#: Never in the public name system: RFC 2606, RFC 6761, RFC 6762, RFC 7686, RFC 8375, ICANN.
+_PRIVATE_ENDS = (
+    *("corp", "example", "home", "internal", "invalid", "lan", "local", "localhost"),
+    *("mail", "onion", "test", "home.arpa", "example.com", "example.net", "example.org"),
+)
+_WHY_UNTRUSTED = {
+    "letsencrypt-staging": "no browser trusts what the staging system issues",
+    "internal": "a browser without your CA does not trust the certificate",
+}
+
+
+def tls(site: Site) -> Iterator[Note]:
+    """What is amiss with how a site gets its certificate, and with what it promises."""
+    if site.tls.issuer.startswith("letsencrypt"):
+        for name in site.names:
+            if private := _why_not_public(name):
+                yield warning(
+                    "name-not-public",
+                    f"{name}: {private}",
+                    "Let's Encrypt will refuse the order: use the name that the world knows, or "
+                    "`issuer: internal`.",
+                    site.at("domain" if name == site.domain else "aliases"),
+                )
+    untrusted = _WHY_UNTRUSTED.get(site.tls.issuer)
+    if untrusted and site.tls.hsts_s:
+        yield warning(
+            "hsts-untrusted",
+            f"{site.domain}: hsts, and {untrusted}",
+            "With HSTS a browser lets nobody past its warning, for all that time: leave hsts out "
+            "until every browser that comes trusts the certificate.",
+            site.at("tls.hsts"),
+        )
+
+
+def _why_not_public(name: str) -> str:
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        if "." not in name:
+            return "a name without a dot is nobody's in the public name system"
+        end = next((end for end in _PRIVATE_ENDS if f".{name}".endswith(f".{end}")), "")
+        return f"no public CA certifies names in {end}" if end else ""
+    return "" if address.is_global else "it is an address of a private network"
