@@ -1,0 +1,138 @@
+"""Sites as plain values that the haproxy role's templates print.
+
+What a config looks like is said in ``roles/haproxy/templates`` alone. Here stands what can be
+computed: names of sections, the order of routes, conditions, and what HAProxy cannot do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from deployer.errors import SourceError
+from deployer.model import Route, Site, SourceRef, Tls, Upstream
+from deployer.sites.values import (
+    PLAIN_FILE,
+    PLAIN_HOST,
+    PLAIN_PATH,
+    View,
+    certificate_folder,
+    challenge_of,
+    check_names,
+    duration,
+    escaped,
+    has_root_route,
+    is_address,
+    ordered,
+    origin_patterns,
+    path_of,
+    refuse_unless,
+    scheme_of,
+    slugs_of,
+)
+
+# HAProxy counts milliseconds in a signed word of 32 bits.
+_LONGEST_S = 2_147_483
+
+
+def bootstrap(site: Site) -> View:
+    """The values for a site that has no certificate yet: it answers challenges and nothing else."""
+    bare = replace(site, routes=(), tls=Tls())
+    return {**view(bare, challenge=True), "only_challenges": True}
+
+
+def view(site: Site, *, challenge: bool = False) -> View:
+    """The values that the templates print for a site; routes come with the longest path first.
+
+    With `challenge` it answers those of an ACME issuer, though its own certificate is another's.
+
+    Raises:
+        SourceError: a value that HAProxy would read as something else than it is, or cannot keep.
+    """
+    check_names(site)
+    name = _section_name(site)
+    routes = ordered(site.routes)
+    names = [each.lower() for each in site.names]
+    wildcards = [each for each in names if each.startswith("*")]
+    return {
+        "domain": site.domain,
+        "name": name,
+        # A name of its own comes before a wildcard, and a longer wildcard before a shorter one.
+        "rank": [bool(wildcards), -max(map(len, wildcards), default=0), name],
+        "exact_names": [each for each in names if each not in wildcards],
+        "wildcard_ends": [each.removeprefix("*") for each in wildcards],
+        "tls": site.has_tls,
+        "challenge": challenge_of(site, also=challenge),
+        "only_challenges": False,
+        "hsts_s": site.tls.hsts_s if site.has_tls else None,
+        "certificate": f"{certificate_folder(site)}/fullchain.pem",
+        "certificate_key": f"{certificate_folder(site)}/privkey.pem",
+        # Clients name no server when they ask for an address, so its site has the first one.
+        "certificate_rank": [not is_address(site.domain), name],
+        "sni_names": names,
+        "routes": [
+            _route_view(site, route, backend=f"{name}:{slug}")
+            for route, slug in zip(routes, slugs_of(routes), strict=True)
+        ],
+        "has_root_route": has_root_route(site),
+    }
+
+
+def more_vars(sites: Sequence[Site]) -> dict[str, object]:
+    """What concerns the whole of HAProxy."""
+    upstreams = [each for site in sites for route in site.routes for each in route.upstreams]
+    return {"haproxy_unix_sockets": any(upstream.socket for upstream in upstreams)}
+
+
+def _section_name(site: Site) -> str:
+    """A domain as a name in HAProxy's configuration, which knows no star; no domain has a `_`."""
+    return site.domain.lower().replace("*", "_")
+
+
+def _route_view(site: Site, route: Route, *, backend: str) -> View:
+    path = path_of(route)
+    refuse_unless(PLAIN_PATH, path, what="the path", source=route.source)
+    if route.idle_timeout_s > _LONGEST_S:
+        raise SourceError(
+            f"{path}: HAProxy knows no idle_timeout of {route.idle_timeout_s / 86400:g} days",
+            source=route.source,
+            hint="Its times end at 24 days: write idle_timeout: 24d, and let the service ping.",
+        )
+    return {
+        "path": path,
+        "path_pattern": escaped(path),
+        "condition": _condition(route, path),
+        "backend": backend,
+        "exact": route.match == "exact",
+        "websocket": route.websocket,
+        "servers": [_server(upstream, source=route.source) for upstream in route.upstreams],
+        "scheme": scheme_of(route),
+        "timeout": duration(route.idle_timeout_s),
+        "stripped": route.strip_prefix and path != "/",
+        "rule": _rule(site, route),
+    }
+
+
+def _condition(route: Route, path: str) -> str:
+    """Which paths are the route's, as what follows the name of its site after ``if``."""
+    if route.match == "exact":
+        return f" {{ var(txn.path) -m str {path} }}"
+    return f" {{ var(txn.path) -m reg ^{escaped(path)}(/|$) }}" if path != "/" else ""
+
+
+def _server(upstream: Upstream, *, source: SourceRef | None) -> str:
+    if upstream.socket:
+        refuse_unless(PLAIN_FILE, upstream.socket, what="the socket", source=source)
+        return f"unix@{upstream.socket}"
+    refuse_unless(PLAIN_HOST, upstream.host, what="the upstream", source=source)
+    host = f"[{upstream.host}]" if ":" in upstream.host else upstream.host
+    return f"{host}:{upstream.port}"
+
+
+def _rule(site: Site, route: Route) -> View | None:
+    """Which pages may connect; `None` where all may."""
+    anywhere = route.origins is not None and "any" in route.origins
+    if not route.websocket or (anywhere and not route.require_origin):
+        return None
+    patterns = (".+",) if anywhere else origin_patterns(site, route)
+    return {"patterns": patterns, "require_origin": route.require_origin}
