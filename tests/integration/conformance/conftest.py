@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-_TESTS = Path(__file__).parents[2]
-sys.path[:0] = [str(_TESTS / "unit/cases/sites"), str(_TESTS / "integration")]
+sys.path.insert(0, str(Path(__file__).parents[2] / "unit/cases/sites"))
 
 from hosts import Applied, serving
 from world import Front, World

@@ -21,6 +21,7 @@ import ssl
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import parse_qs
 
@@ -168,10 +169,10 @@ class NamedTls(ssl.SSLSocket):
     server_name: str | None = None
 
 
-def tls_context(folder: str) -> ssl.SSLContext:
-    """A service's own TLS, with the certificate that lies in `folder`."""
+def tls_context(certificate: Path) -> ssl.SSLContext:
+    """A service's own TLS; the file has its key, too."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(f"{folder}/service.pem")
+    context.load_cert_chain(certificate)
     context.sslsocket_class = NamedTls
 
     def remember(line: NamedTls, name: str | None, _: ssl.SSLContext) -> None:
@@ -184,11 +185,9 @@ def tls_context(folder: str) -> ssl.SSLContext:
 def listener(address: str) -> socket.socket:
     """What listens at a port of the loopback, or at a path where a proxy can reach it."""
     if address.startswith("/"):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(address)
         server = socket.socket(socket.AF_UNIX)
         server.bind(address)
-        os.chmod(address, 0o666)
+        Path(address).chmod(0o666)  # a proxy is another user
         server.listen(64)
         return server
     port = int(address.rpartition(":")[2])
@@ -211,9 +210,9 @@ def listen(server: socket.socket, *, name: str, tls: ssl.SSLContext | None) -> N
 
 def main(name: str, *addresses: str) -> None:
     """Listen at all of these addresses until the end."""
-    here = os.path.dirname(os.path.abspath(__file__))
+    certificate = Path(__file__).with_name("service.pem")
     for address in addresses:
-        tls = tls_context(here) if address.startswith("tls:") else None
+        tls = tls_context(certificate) if address.startswith("tls:") else None
         what = {"name": name, "tls": tls}
         threading.Thread(target=listen, args=(listener(address),), kwargs=what).start()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:  # sd_notify(3)

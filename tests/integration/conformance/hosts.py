@@ -27,7 +27,12 @@ SERVICES = {
     "gone": ("9104",),
     "secure": ("tls:9105",),
 }
-FILES = {"index.html": "home\n", "pub/index.html": "public\n", "pub/sub/index.html": "sub\n"}
+FILES = {
+    "index.html": "home\n",
+    "pub/index.html": "public\n",
+    "pub/sub/index.html": "sub\n",
+    "bare/inside.txt": "inside\n",
+}
 
 
 class Applied(dict[Front, World | str]):
@@ -104,7 +109,21 @@ def start_services(host: LabHost) -> None:
         f"openssl req -x509 -newkey rsa:2048 {subject} -keyout {pem} -out /tmp/c.pem 2>&1; "
         f"cat /tmp/c.pem >> {pem}"
     )
-    for name, addresses in SERVICES.items():
-        program = ["python3", "/opt/echo/echo_service.py", name, *addresses]
-        run = ["systemd-run", "--quiet", "--property=Type=notify", f"--unit=echo-{name}"]
-        host.exec([*run, *program])
+    for name in SERVICES:
+        start_service(host, name)
+
+
+def start_service(host: LabHost, name: str) -> None:
+    """Returns when it listens."""
+    unit = ["systemd-run", "--quiet", "--collect", "--property=Type=notify", f"--unit=echo-{name}"]
+    host.exec([*unit, "python3", "/opt/echo/echo_service.py", name, *SERVICES[name]])
+
+
+@contextmanager
+def stopped(host: LabHost, name: str) -> Iterator[None]:
+    """Nothing listens where that service did, until the block ends."""
+    host.exec(["systemctl", "stop", f"echo-{name}"])
+    try:
+        yield
+    finally:
+        start_service(host, name)

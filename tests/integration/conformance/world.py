@@ -103,6 +103,16 @@ class World:
     folder: Path
     trust: ssl.SSLContext = field(repr=False)
 
+    @property
+    def own_address(self) -> str:
+        """Where requests come from, as the host sees it."""
+        return self.host.network.address(0)
+
+    @property
+    def own_address6(self) -> str:
+        """The same over IPv6."""
+        return self.host.network.address6(0)
+
     def connect(
         self, *, name: str = DOMAIN, tls: bool = True, ipv6: bool = False, alpn: str = ""
     ) -> socket.socket:

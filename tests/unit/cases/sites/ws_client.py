@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 from websockets.client import ClientProtocol
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
 from websockets.protocol import State
@@ -30,6 +31,7 @@ class Client:
         origin: str | None = None,
         subprotocols: Sequence[str] = (),
         additional_headers: Mapping[str, str] | None = None,
+        compression: bool = False,
     ) -> None:
         self._socket = connection
         self._events: list[object] = []
@@ -37,6 +39,7 @@ class Client:
             parse_uri(uri),
             origin=Origin(origin) if origin else None,
             subprotocols=[Subprotocol(word) for word in subprotocols] or None,
+            extensions=[ClientPerMessageDeflateFactory()] if compression else None,
             max_size=2**24,
         )
         request = self._protocol.connect()
@@ -51,6 +54,14 @@ class Client:
     @property
     def subprotocol(self) -> str | None:
         return self._protocol.subprotocol
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether both sides have agreed on permessage-deflate."""
+        return bool(self._protocol.extensions)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
 
     def send(self, message: str | bytes) -> None:
         if isinstance(message, str):
@@ -67,12 +78,19 @@ class Client:
         while True:
             frame = self._next(deadline)
             assert isinstance(frame, Frame)
-            if frame.opcode in (Opcode.TEXT, Opcode.BINARY):
+            if frame.opcode not in (Opcode.CONT, Opcode.TEXT, Opcode.BINARY):
+                continue  # the protocol has dealt with it
+            if frame.opcode is not Opcode.CONT:
                 opcode = frame.opcode
             parts.append(bytes(frame.data))
             if frame.fin:
                 data = b"".join(parts)
                 return data.decode() if opcode is Opcode.TEXT else data
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Say that it is over; the connection stays open for the other side's answer."""
+        self._protocol.send_close(code, reason)
+        self._flush()
 
     def _next(self, deadline: float) -> object:
         while True:

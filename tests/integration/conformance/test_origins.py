@@ -1,0 +1,86 @@
+"""Which pages may connect, and that nothing but a WebSocket is ever upgraded to."""
+
+from __future__ import annotations
+
+import pytest
+from world import ALIAS, DOMAIN, PLAIN, World
+
+pytestmark = pytest.mark.lab
+
+_CASES = [
+    ("/ws", None, 101),
+    ("/ws", f"https://{DOMAIN}", 101),
+    ("/ws", f"https://{DOMAIN}:443", 101),
+    ("/ws", f"https://{DOMAIN.upper()}", 101),
+    ("/ws", f"HTTPS://{DOMAIN}", 101),
+    ("/ws", f"https://{ALIAS}", 101),
+    ("/ws", f"http://{DOMAIN}", 403),
+    ("/ws", f"https://{DOMAIN}:444", 403),
+    ("/ws", f"https://{DOMAIN}.evil.example", 403),
+    ("/ws", f"https://evil.example/{DOMAIN}", 403),
+    ("/ws", f"https://{DOMAIN}@evil.example", 403),
+    ("/ws", f"xhttps://{DOMAIN}", 403),
+    ("/ws", "https://liveXexample.com", 403),
+    ("/ws", "https://evil.example", 403),
+    ("/ws", "null", 403),
+    ("/strict", None, 403),
+    ("/strict", "https://a.example", 101),
+    ("/strict", "https://a.example:443", 101),
+    ("/strict", "https://b.example:8443", 101),
+    ("/strict", "https://b.example", 403),
+    ("/strict", f"https://{DOMAIN}", 403),
+    ("/strict", "null", 403),
+    ("/open", "https://evil.example", 101),
+    ("/open", "null", 101),
+    ("/open", None, 101),
+    ("/ws/deep", "https://evil.example", 403),
+    ("/exact", "https://evil.example", 403),
+    ("/cut/x", "https://evil.example", 403),
+    ("/pair", "https://evil.example", 403),
+]
+
+
+@pytest.mark.every_release
+@pytest.mark.parametrize(("path", "origin", "status"), _CASES)
+def test_origins(world: World, path: str, origin: str | None, status: int) -> None:
+    headers = [f"Origin: {origin}"] if origin else []
+    assert world.upgrade(path, *headers).status == status
+
+
+@pytest.mark.parametrize("word", ["WebSocket", "WEBSOCKET"])
+def test_whatever_the_case_of_the_word(world: World, word: str) -> None:
+    assert world.upgrade("/ws", to=word).status == 101
+    assert world.upgrade("/ws", "Origin: https://evil.example", to=word).status == 403
+
+
+def test_origins_matter_for_upgrades_only(world: World) -> None:
+    assert world.ask("/ws", "Origin: https://evil.example").status == 200
+    assert world.ask("/strict").status == 200
+
+
+def test_a_site_without_tls_knows_its_own_origin(world: World) -> None:
+    for origin, status in ((f"http://{PLAIN}", 101), (f"https://{PLAIN}", 403)):
+        answer = world.upgrade("/a.b", f"Origin: {origin}", name=PLAIN, tls=False)
+        assert answer.status == status
+
+
+@pytest.mark.every_release
+@pytest.mark.parametrize(
+    "word", ["h2c", "websocket, h2c", "h2c, websocket", "tls/1.3", "xwebsocket"]
+)
+@pytest.mark.parametrize("path", ["/ws", "/plain", "/cut"])
+def test_no_other_upgrade_reaches_the_service(world: World, word: str, path: str) -> None:
+    for name, tls in ((DOMAIN, True), (PLAIN, False)):
+        target = path if tls else "/plain" if path == "/plain" else "/a.b"
+        answer = world.upgrade(
+            target, "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA", to=word, name=name, tls=tls
+        )
+        assert answer.told.header("Upgrade") == []
+        assert "upgrade" not in [word.lower() for word in answer.told.header("Connection")]
+
+
+@pytest.mark.every_release
+def test_a_plain_route_does_not_upgrade(world: World) -> None:
+    answer = world.upgrade("/plain")
+    assert answer.told.header("Upgrade") == []
+    assert world.upgrade("/plain", "Origin: https://evil.example").status == 200
