@@ -1,0 +1,94 @@
+// A WebSocket service to begin with: it answers ping with pong. Put your own in its place.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"golang.org/x/net/websocket"
+)
+
+const (
+	pingEvery  = 30 * time.Second // well below the proxy's idle_timeout
+	maxMessage = 1 << 20
+)
+
+// pings are frames of the protocol: clients answer them by themselves, and proxies see life.
+var pings = websocket.Codec{Marshal: func(any) ([]byte, byte, error) {
+	return nil, websocket.PingFrame, nil
+}}
+
+func serve(ws *websocket.Conn) {
+	ws.MaxPayloadBytes = maxMessage
+	ended := make(chan struct{})
+	defer close(ended)
+	go keepAlive(ws, ended)
+	for {
+		var text string
+		if err := websocket.Message.Receive(ws, &text); err != nil {
+			return // the client has gone: a handler that returns closes the connection
+		}
+		if text == "ping" {
+			text = "pong"
+		}
+		if err := websocket.Message.Send(ws, text); err != nil {
+			return
+		}
+	}
+}
+
+func keepAlive(ws *websocket.Conn, ended <-chan struct{}) {
+	ticker := time.NewTicker(pingEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ended:
+			return
+		case <-ticker.C:
+			if err := pings.Send(ws, nil); err != nil {
+				return
+			}
+		}
+	}
+}
+
+// accept leaves origins to the proxy, whose playbook names them, and speaks no subprotocol. Without
+// it, a client that offers two of them gets 400.
+func accept(config *websocket.Config, _ *http.Request) error {
+	config.Protocol = nil
+	return nil
+}
+
+func main() {
+	mux := http.NewServeMux()
+	mux.Handle("/sock", websocket.Server{Handler: serve, Handshake: accept})
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/" {
+			http.NotFound(w, r)
+			return
+		}
+		fmt.Fprintln(w, "The service is at /sock.")
+	})
+
+	// 127.0.0.1: nobody gets around the proxy.
+	server := &http.Server{
+		Addr:              "127.0.0.1:" + os.Getenv("PORT"),
+		Handler:           mux,
+		ReadHeaderTimeout: 10 * time.Second,
+	}
+	stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer cancel()
+	go func() {
+		<-stop.Done()
+		server.Close()
+	}()
+	if err := server.ListenAndServe(); err != http.ErrServerClosed {
+		log.Fatal(err)
+	}
+}
