@@ -73,7 +73,7 @@ def check_project(
         UsageError: all that is wrong, each place once.
     """
     from deployer.rendered import rendered_files
-    from deployer.sites.lint import lint, lint_of_hosts, refuse_impossible
+    from deployer.sites.lint import lint, lint_of_hosts
 
     hosts = project.hosts()
     errors: dict[str, UsageError] = {}
@@ -86,7 +86,6 @@ def check_project(
     for host in hosts:
         try:
             desired = _desired(project, host, certificate=certificates.of, release=release)
-            refuse_impossible(desired.sites)
         except SourceErrors as error:
             errors.update({str(one): one for one in error.errors})
             continue
@@ -136,12 +135,9 @@ def without_dismissed(notes: Iterable[Note]) -> tuple[Note, ...]:
         said = _DISMISSED.search(line_of(note.source)) if note.source else None
         return said is not None and note.code in re.split(r"[\s,]+", said[1])
 
-    return tuple(sorted((note for note in notes if not is_dismissed(note)), key=_place))
-
-
-def _place(note: Note) -> tuple[str, int, int]:
-    source = note.source
-    return (source.file, source.line, source.column) if source else ("", 0, 0)
+    return tuple(
+        sorted((note for note in notes if not is_dismissed(note)), key=lambda note: note.place())
+    )
 
 
 def rehearse(project: Project, host: Host) -> None:

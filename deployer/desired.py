@@ -71,6 +71,7 @@ def desired_state(
     from deployer.playbook import RoleCall, render
     from deployer.sites import proxy_roles
     from deployer.sites.certificates import is_acme
+    from deployer.sites.lint import refuse_impossible
 
     roots: dict[str, bytes | None] = {}
 
@@ -103,6 +104,7 @@ def desired_state(
         tags=tags,
         site_roles=site_roles,
     )
+    refuse_impossible(rendered.sites)
     return DesiredState(
         resources=_resources(rendered.tasks),
         handlers={

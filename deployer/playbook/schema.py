@@ -17,6 +17,7 @@ from deployer.playbook.types import (
     Directory,
     DnsPlugin,
     Domain,
+    Drain,
     Duration,
     Email,
     HmacKey,
@@ -211,7 +212,7 @@ class SiteModel(Strict):
     )
     routes: list[RouteModel] = field(min_length=1)
     verify: list[CheckModel] = field([])
-    drain: Duration | Literal["none"] = field(
+    drain: Drain = field(
         3600.0,
         description="How long open connections may outlive a reload; none is as long as they like.",
     )

@@ -223,6 +223,14 @@ Duration = Annotated[
         description="A time: 500ms, 75s, 1h, 180d, or seconds.",
     ),
 ]
+Drain = Annotated[
+    Any,
+    Check(
+        lambda value: value if value == "none" else values.duration_s(value),
+        type=["string", "number"],
+        description="A time, or none.",
+    ),
+]
 Origin = Annotated[str, Check(values.origin, type="string", examples=["https://stats.example.com"])]
 Origins = Annotated[
     tuple[str, ...],

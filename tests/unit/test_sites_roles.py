@@ -139,41 +139,6 @@ def test_nothing_to_say_against_the_golden_sites() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ({"idle_timeout_s": 20.0, "ping_interval_s": 30.0}, ["ping-too-late"]),
-        ({"idle_timeout_s": 30.0, "ping_interval_s": 30.0}, ["ping-too-late"]),
-        ({"idle_timeout_s": 60.0, "ping_interval_s": 30.0}, []),
-        ({"origins": ["https://a.example"]}, ["own-origin-missing"]),
-        ({"origins": ["https://a.example", "https://www.example.com"]}, []),
-        ({"origins": ["https://example.com:443"]}, []),
-        ({"origins": ["any"]}, []),
-        ({"path": "/.well-known/acme-challenge/x"}, ["shadows-challenge"]),
-        ({"path": "/.well-known/acme-challenges"}, []),
-    ],
-)
-def test_a_route(fields: dict[str, object], expected: list[str]) -> None:
-    site = cases.site(
-        domain="example.com",
-        aliases=["www.example.com"],
-        tls={"issuer": "letsencrypt"},
-        routes=[{**WS, **fields}, {"path": "/", "root": "/srv"}],
-    )
-    assert codes(site) == expected
-    assert all(note.source and note.reason for note in lint([site]))
-
-
-def test_a_site_without_pages_may_serve_other_origins_alone() -> None:
-    site = cases.site(domain="example.com", routes=[{**WS, "origins": ["https://a.example"]}])
-    assert codes(site) == []
-
-
-def test_the_challenges_matter_for_acme_alone() -> None:
-    route = {**WS, "path": "/.well-known/acme-challenge/"}
-    assert codes(cases.site(domain="example.com", routes=[route])) == []
-
-
-@pytest.mark.parametrize(
     ("first", "second", "expected"),
     [
         ({"path": "/ws"}, {"path": "/ws/"}, ["duplicate-path"]),

@@ -64,7 +64,7 @@ def refuse_impossible(sites: Sequence[Site]) -> None:
     """Raises `SourceErrors` where something cannot be deployed."""
     errors = [
         SourceError(note.problem, source=note.source, hint=note.reason, code=note.code)
-        for note in impossible(sites)
+        for note in sorted(impossible(sites), key=Note.place)
     ]
     if errors:
         raise SourceErrors(errors)

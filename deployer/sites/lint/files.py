@@ -11,7 +11,8 @@ from deployer.sites.lint.checks import route_of
 from deployer.sites.lint.note import Note, warning
 
 _ADDRESS = re.compile(r"\b(wss?)://([A-Za-z0-9.-]+)((?::[0-9]+)?)(/[^\s\"'`<>\\),;]*)?")
-_OPTION = re.compile(r"^[^#\n]*?--(ws-url|port|origin|ssl-cert)[= ]\"?([^\s\"]+)", re.MULTILINE)
+_OPTION = re.compile(r"--(ws-url|port|ssl-cert)[= ]\"?([^\s\"]+)")
+_COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
 _LARGEST_BYTES = 1_048_576
 
 
@@ -73,7 +74,7 @@ def _schemes(resource: Resource, text: str, sites: dict[str, Site]) -> Iterator[
 
 def _goaccess(resource: Resource, text: str, sites: dict[str, Site]) -> Iterator[Note]:
     """GoAccess's page connects to what ``--ws-url`` says, and adds its own port to it."""
-    options = {found[1]: found[2] for found in _OPTION.finditer(text)}
+    options = {found[1]: found[2] for found in _OPTION.finditer(_COMMENT.sub("", text))}
     address = _ADDRESS.fullmatch(options.get("ws-url", ""))
     site = sites.get(address[2].lower()) if address else None
     if address is None or site is None:

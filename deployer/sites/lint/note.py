@@ -27,6 +27,11 @@ class Note:
         """The section of the documentation that explains it."""
         return link_to(self.code)
 
+    def place(self) -> tuple[str, int, int]:
+        """What notes are sorted by."""
+        source = self.source
+        return (source.file, source.line, source.column) if source else ("", 0, 0)
+
     def __str__(self) -> str:
         where = f"{self.source}: " if self.source else ""
         return f"{where}{self.problem}\n      {self.reason}\n      {self.link}"
