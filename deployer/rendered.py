@@ -65,8 +65,10 @@ def rendered_files(
 def _rendered(
     host: str, resource: Resource, *, secrets: Collection[str], made_up: Collection[bytes]
 ) -> RenderedFile | None:
-    attributes = resource.attributes or {}
-    if resource.kind == "link" and attributes:
+    attributes = resource.attributes
+    if attributes is None:
+        return None
+    if resource.kind == "link":
         return RenderedFile(
             host=host,
             path=resource.name,
@@ -74,7 +76,7 @@ def _rendered(
             target=attributes["target"],
             source=resource.source,
         )
-    if resource.content is None or not attributes:
+    if resource.content is None:
         return None
     left_out = _why_left_out(resource, resource.content, made_up)
     return RenderedFile(
