@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import deployer, differences, goaccess_project, handshake, state_of
@@ -34,6 +36,25 @@ def mend_the_route() -> None:
     playbook.write_text(playbook.read_text().replace(WRONG, RIGHT))
 
 
+def not_as_rendered(state: dict[str, Any]) -> dict[str, str]:
+    """The files that a check without the host promised, where the host has others."""
+    checked = deployer("check", "site.yml", "--render", "rendered", "--json")
+    assert checked.code == 0, checked
+    found = {}
+    for entry in checked.document["rendered"]:
+        path, kept = entry["path"], state["tree"].get(entry["path"], ["absent"])[-1]
+        if entry["kind"] == "link":
+            promised = entry["target"]
+        elif entry["left_out"]:
+            promised = kept
+        else:
+            promised = hashlib.sha256(Path(f"rendered/web1{path}").read_bytes()).hexdigest()
+        if promised != kept:
+            found[path] = kept
+    assert len(checked.document["rendered"]) >= 5
+    return found
+
+
 def test_a_bare_host_becomes_a_verified_service(lab: Lab, workdir: Path) -> None:
     """Plan, apply, apply again, break, verify, history: each as a user sees it."""
     goaccess_project(lab, workdir)
@@ -56,6 +77,7 @@ def test_a_bare_host_becomes_a_verified_service(lab: Lab, workdir: Path) -> None
     assert "nothing to do" in again.out
 
     good = state_of(host)
+    assert not_as_rendered(good) == {}
     break_the_route()
     broken = deployer("apply", "site.yml", "--yes", "--json")
     assert broken.code == 3, broken
