@@ -10,7 +10,7 @@ from deployer.model import Resource, Site
 from deployer.sites.lint.checks import route_of
 from deployer.sites.lint.note import Note, warning
 
-_ADDRESS = re.compile(r"\b(wss?)://([A-Za-z0-9.-]+)((?::[0-9]+)?)(/[^\s\"'`<>\\),;]*)?")
+_ADDRESS = re.compile(r"\b(wss?)://([A-Za-z0-9.-]+)((?::[0-9]+)?)(/[^\s\"'`<>\\),;&]*)?")
 _OPTION = re.compile(r"--(ws-url|port|ssl-cert)[= ]\"?([^\s\"]+)")
 _COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
 _LARGEST_BYTES = 1_048_576
@@ -34,7 +34,7 @@ def lint_files(
         is_ours = resource.source is not None and resource.source.file.startswith(shipped)
         if is_ours:
             resource = replace(resource, source=None)
-        yield from _schemes(resource, text, by_name)
+        yield from _addresses(resource, text, by_name)
         if "goaccess" in text:
             yield from _goaccess(resource, text, by_name)
 
@@ -46,7 +46,7 @@ def _text_of(resource: Resource) -> str:
     return content.decode("utf-8", "replace")
 
 
-def _schemes(resource: Resource, text: str, sites: dict[str, Site]) -> Iterator[Note]:
+def _addresses(resource: Resource, text: str, sites: dict[str, Site]) -> Iterator[Note]:
     seen: set[str] = set()
     for found in _ADDRESS.finditer(text):
         scheme, name, port = found[1], found[2].lower(), found[3]
@@ -62,7 +62,7 @@ def _schemes(resource: Resource, text: str, sites: dict[str, Site]) -> Iterator[
                 f"follows port 80's redirect: write wss://{name}.",
                 resource.source or site.at("tls"),
             )
-        if scheme == "wss" and not site.has_tls and port in ("", ":443"):
+        elif scheme == "wss" and not site.has_tls and port in ("", ":443"):
             yield warning(
                 "wss-on-http",
                 f"{resource.name} says {found[0]}, and {name} is served without TLS",
@@ -70,6 +70,23 @@ def _schemes(resource: Resource, text: str, sites: dict[str, Site]) -> Iterator[
                 "a certificate under tls.",
                 resource.source or site.at("tls", "domain"),
             )
+        elif port in ("", ":80", ":443") and _is_unserved(site, found[4]):
+            yield warning(
+                "ws-path",
+                f"{resource.name} says {found[0]}, and no websocket route of {site.domain} "
+                f"serves {found[4]}",
+                "Clients would get 404, or a page: have the file and the route name the same path.",
+                resource.source or site.at("routes"),
+            )
+
+
+def _is_unserved(site: Site, path: str | None) -> bool:
+    """Whether clients that ask for `path` meet no WebSocket; not known of one that is put together
+    by a program."""
+    if path is None or path.endswith("/") or set(path) & set("${}%+*"):
+        return False
+    route = route_of(site, path.rstrip(".:!"))
+    return route is None or not route.websocket
 
 
 def _goaccess(resource: Resource, text: str, sites: dict[str, Site]) -> Iterator[Note]:
@@ -88,16 +105,8 @@ def _goaccess(resource: Resource, text: str, sites: dict[str, Site]) -> Iterator
             f"{address[1]}://{address[2]}:{443 if site.has_tls else 80}{address[4] or '/'}.",
             resource.source or site.at("domain"),
         )
-    path = address[4] or "/"
-    route = route_of(site, path)
+    route = route_of(site, address[4] or "/")
     if route is None or not route.websocket:
-        yield warning(
-            "ws-url-path",
-            f"{resource.name}: no websocket route of {site.domain} serves {path}",
-            "GoAccess's page would get 404 there, and say that it is unable to authenticate: "
-            "have --ws-url and the route name the same path.",
-            resource.source or site.at("routes"),
-        )
         return
     if all(str(upstream.port) != port for upstream in route.upstreams):
         yield warning(

@@ -55,7 +55,15 @@ def timing(site: Site, route: Route) -> Iterator[Note]:
 
 def draining(site: Site) -> Iterator[Note]:
     """The time that open connections are left after a reload."""
-    if site.drain_s is not None and site.drain_s < _SHORT_DRAIN_S:
+    if site.drain_s is None:
+        yield warning(
+            "drain-uncapped",
+            f"{site.domain}: nothing ends the proxy's old processes while they have connections",
+            "Each reload may leave some more of them, until memory or Apache's slots run out: "
+            "give them a time, such as `drain: 1d`.",
+            site.at("drain"),
+        )
+    elif site.drain_s < _SHORT_DRAIN_S:
         yield warning(
             "drain-short",
             f"{site.domain}: {words(site.drain_s)} after every reload, all open connections are "
