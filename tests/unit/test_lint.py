@@ -15,6 +15,7 @@ import pytest
 import deployer.sites.lint
 from deployer import cli, start
 from deployer.explain_lint import explanation, sections
+from deployer.model import PROXY_UNITS
 
 CASES = Path(__file__).parent / "cases/lint"
 LINT = Path(deployer.sites.lint.__file__).parent
@@ -73,15 +74,20 @@ def test_each_code_has_its_section_and_a_case() -> None:
     assert codes - SAID_EARLIER == tried
 
 
+@pytest.mark.parametrize("proxy", PROXY_UNITS)
 @pytest.mark.parametrize("name", [name for name, _ in start.templates()])
 def test_nothing_to_say_against_a_ready_playbook(
-    name: str, project: Path, capsys: pytest.CaptureFixture[str]
+    name: str, proxy: str, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (project / "inventory.yml").unlink()
     assert cli.run(["init", name]) == 0
+    playbook = project / "site.yml"
+    without = re.sub(r"\n +proxy:.*", "", playbook.read_text())
+    playbook.write_text(re.sub(r"(\n +)(routes:)", rf"\1proxy: {proxy}\1\2", without))
     capsys.readouterr()
-    assert cli.run(["check", "site.yml", "--json"]) == 0
+    assert cli.run(["check", "site.yml", "-l", "web2", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["notes"] == []
+    assert f"proxy: {proxy}\n" in playbook.read_text()
 
 
 def test_people_see_the_place_the_reason_and_the_link(
