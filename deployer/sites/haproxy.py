@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 
 from deployer.errors import SourceError
 from deployer.model import Route, Site, SourceRef, Tls, Upstream
@@ -80,8 +81,12 @@ def view(site: Site, *, challenge: bool = False) -> View:
 
 def more_vars(sites: Sequence[Site]) -> dict[str, object]:
     """What concerns the whole of HAProxy."""
-    upstreams = [each for site in sites for route in site.routes for each in route.upstreams]
-    return {"haproxy_unix_sockets": any(upstream.socket for upstream in upstreams)}
+    routes = [route for site in sites for route in site.routes]
+    roots = sorted({route.root for route in routes if route.root is not None})
+    return {
+        "haproxy_unix_sockets": any(each.socket for route in routes for each in route.upstreams),
+        "haproxy_static_roots": [{"root": root, "name": _name_of_root(root)} for root in roots],
+    }
 
 
 def _section_name(site: Site) -> str:
@@ -89,9 +94,17 @@ def _section_name(site: Site) -> str:
     return site.domain.lower().replace("*", "_")
 
 
+def _name_of_root(root: str) -> str:
+    """The name of the link to a folder of files, as it stands in a path: ``var:www:stats``."""
+    name = root.strip("/").replace("/", ":") or ":"
+    return name if name.isascii() else sha256(root.encode()).hexdigest()[:16]
+
+
 def _route_view(site: Site, route: Route, *, backend: str) -> View:
     path = path_of(route)
     refuse_unless(PLAIN_PATH, path, what="the path", source=route.source)
+    if route.root is not None:
+        refuse_unless(PLAIN_FILE, route.root, what="the folder", source=route.source)
     if route.idle_timeout_s > _LONGEST_S:
         raise SourceError(
             f"{path}: HAProxy knows no idle_timeout of {route.idle_timeout_s / 86400:g} days",
@@ -105,6 +118,7 @@ def _route_view(site: Site, route: Route, *, backend: str) -> View:
         "backend": backend,
         "exact": route.match == "exact",
         "websocket": route.websocket,
+        "root": _name_of_root(route.root) if route.root is not None else None,
         "servers": [_server(upstream, source=route.source) for upstream in route.upstreams],
         "scheme": scheme_of(route),
         "timeout": duration(route.idle_timeout_s),
