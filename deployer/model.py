@@ -228,6 +228,7 @@ class Check:
 class Site:
     """A name that the proxy serves, and what stands behind each of its paths.
 
+    `max_body_bytes` is how large a request may be; WebSocket messages are not limited by it.
     `drain_s` is how long connections of an earlier configuration may live on after a reload,
     `None` for as long as they like. `places` has where each key that is written stands, those of
     `tls` as ``tls.issuer``.
@@ -240,6 +241,7 @@ class Site:
     routes: tuple[Route, ...] = ()
     verify: tuple[Check, ...] = ()
     drain_s: float | None = 3600.0
+    max_body_bytes: int | None = 16 * 1048576
     source: SourceRef | None = None
     places: Mapping[str, SourceRef] = field(default_factory=dict, compare=False, repr=False)
 

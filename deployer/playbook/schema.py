@@ -28,6 +28,7 @@ from deployer.playbook.types import (
     Origins,
     Proxy,
     RequestPath,
+    Size,
     Subprotocols,
     Text,
     Upstreams,
@@ -215,6 +216,10 @@ class SiteModel(Strict):
     drain: Drain = field(
         3600.0,
         description="How long open connections may outlive a reload; none is as long as they like.",
+    )
+    max_body: Size = field(
+        16 * 1048576,
+        description="How large a request may be; WebSocket messages are not limited by it.",
     )
 
 

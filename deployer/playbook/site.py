@@ -49,6 +49,7 @@ def to_site(
         routes=routes,
         verify=checks,
         drain_s=None if model.drain == "none" else float(model.drain),
+        max_body_bytes=None if model.max_body == "none" else int(model.max_body),
         source=spot_of(node).ref,
         places=_places(node),
     )

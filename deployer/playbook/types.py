@@ -231,6 +231,14 @@ Drain = Annotated[
         description="A time, or none.",
     ),
 ]
+Size = Annotated[
+    Any,
+    Check(
+        lambda value: value if value == "none" else values.size_bytes(value),
+        type=["string", "integer"],
+        description="A size: 64k, 16m, 1g, or none.",
+    ),
+]
 Origin = Annotated[str, Check(values.origin, type="string", examples=["https://stats.example.com"])]
 Origins = Annotated[
     tuple[str, ...],

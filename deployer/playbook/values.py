@@ -222,6 +222,22 @@ def duration_s(value: Any) -> float:
     return seconds
 
 
+_BYTES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+def size_bytes(value: Any) -> int:
+    """A size as bytes: ``64k``, ``16m``, ``1g`` (powers of 1024) or a number of bytes."""
+    what = "a size"
+    text = str(value).lower() if isinstance(value, (int, str)) else ""
+    found = re.fullmatch(r"([0-9]{1,15})([kmg]?)", text)
+    if found is None or isinstance(value, bool):
+        raise Unfit(value, what, "write 64k, 16m, 1g or a number of bytes")
+    size = int(found[1]) * _BYTES[found[2]]
+    if not 0 < size <= 1 << 50:
+        raise Unfit(value, what, "it must be more than 0 and at most a petabyte")
+    return size
+
+
 def origin(value: Any) -> str:
     """An origin as a browser sends it: lower case, the scheme's own port left out.
 

@@ -72,6 +72,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "only_challenges": False,
         # Clients name no server when they ask for an address: its site has to come first.
         "link": f"000-{site.domain}" if is_address(site.domain) else site.domain,
+        "max_body_bytes": site.max_body_bytes or 0,
         "hsts_s": site.tls.hsts_s if site.has_tls else None,
         "certificate": f"{certificate_folder(site)}/fullchain.pem",
         "certificate_key": f"{certificate_folder(site)}/privkey.pem",

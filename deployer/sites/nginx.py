@@ -29,6 +29,7 @@ from deployer.sites.values import (
     path_of,
     refuse_unless,
     scheme_of,
+    size,
     slugs_of,
 )
 
@@ -67,6 +68,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "challenge": challenge_of(site, also=challenge),
         "only_challenges": False,
         "is_address": is_address(site.domain),
+        "max_body": size(site.max_body_bytes) if site.max_body_bytes else "0",
         "hsts_s": site.tls.hsts_s if site.has_tls else None,
         "certificate": f"{certificate_folder(site)}/fullchain.pem",
         "certificate_key": f"{certificate_folder(site)}/privkey.pem",

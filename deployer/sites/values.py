@@ -76,6 +76,14 @@ def duration(seconds: float) -> str:
     return f"{milliseconds}ms"
 
 
+def size(count: int) -> str:
+    """Bytes as nginx and Apache's people write them, in the largest whole unit: ``16m``."""
+    for unit, length in (("g", 1 << 30), ("m", 1 << 20), ("k", 1 << 10)):
+        if count % length == 0:
+            return f"{count // length}{unit}"
+    return str(count)
+
+
 def path_of(route: Route) -> str:
     """The path as segments: a prefix has no slash at its end, whether written so or not."""
     return route.path if route.match == "exact" else route.path.rstrip("/") or "/"

@@ -20,7 +20,6 @@ HOST = {
     "nginx_version": "1.22.1",
     "openssl_version": "3.0.15",
     "nginx_ipv6": True,
-    "nginx_max_body_mib": 16,
 }
 
 
