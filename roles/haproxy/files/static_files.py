@@ -175,24 +175,16 @@ def open_file(folder: bytes, target: str) -> tuple[io.FileIO, str]:
     if not parts or {b".", b".."} & set(parts) or b"\0" in path:
         raise FileNotFoundError(path)
     name = os.path.join(folder, *parts)
-    file = _opened(name)
-    if stat.S_ISDIR(os.fstat(file.fileno()).st_mode):
-        file.close()
+    if os.path.isdir(name):
         name += b"/index.html"
-        file = _opened(name)
     elif path.endswith(b"/"):
-        file.close()
         raise NotADirectoryError(path)
+    # A pipe that nobody writes to would keep the thread waiting.
+    file = io.FileIO(os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise FileNotFoundError(name)
     return file, os.fsdecode(name)
-
-
-def _opened(name: bytes) -> io.FileIO:
-    # A pipe that nobody writes to would keep the thread waiting.
-    number = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    return io.FileIO(number)
 
 
 def type_of(name: str) -> str:
