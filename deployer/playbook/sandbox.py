@@ -54,6 +54,9 @@ class _Context(Context):
     def resolve_or_missing(self, key: str) -> Any:
         if key in self.vars:
             return self.vars[key]
+        found = self.parent.get(key, missing)
+        if found is not self.environment.globals.get(key, missing):
+            return found  # what a template has set for one that it includes
         scope: Scope | None = self.parent.get(SCOPE)
         if scope is not None:
             try:
@@ -63,7 +66,7 @@ class _Context(Context):
                 return self.environment.undefined(name=key, exc=_raiser(error))
             if value is not MISSING:
                 return value
-        return self.parent.get(key, missing)
+        return found
 
 
 def _raiser(error: SourceError) -> Any:

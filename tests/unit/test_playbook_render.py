@@ -300,6 +300,22 @@ def test_roles_dependencies_handlers_and_templates(project: Project) -> None:
     ]
 
 
+def test_what_a_template_sets_for_one_that_it_includes(project: Project) -> None:
+    """Nearer than any variable of that name."""
+    project.write(
+        {
+            "templates/list.j2": "{% set a = 1 %}{% for b in [2] %}"
+            "{% with c = 3 %}{% include 'one.j2' %}{% endwith %}{% endfor %}\n",
+            "templates/one.j2": "{{ a }} {{ b }} {{ c }} {{ d }}",
+        }
+    )
+    rendered = project.render(
+        "- hosts: web\n  vars: {a: x, b: x, c: x, d: 4}\n"
+        "  tasks: [template: {src: list.j2, dest: /f}]\n"
+    )
+    assert rendered.tasks[0].args["content"] == b"1 2 3 4"
+
+
 SITE = """
 - hosts: web
   vars: {port: 7890, paths: [{path: /ws, websocket: "127.0.0.1:{{ port }}"}]}
