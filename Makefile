@@ -22,7 +22,7 @@ unit: setup
 	$(PYTEST) tests/unit
 
 integration: machine setup
-	@bash tests/machine.sh nginx pebble
+	@bash tests/machine.sh nginx pebble chromium certutil=libnss3-tools
 	$(PYTEST) tests/integration -n 3 --dist loadfile
 
 # Commits interrupted at every step, and at random; tests/crash/interrupt.py does more of the latter.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes a machine ready to boot rehearsal hosts, or says in one line what it lacks.
-# Arguments: further commands that are needed, each in the Debian package of its name.
+# Arguments: further commands that are needed, each in the Debian package of its name or as COMMAND=PACKAGE.
 set -euo pipefail
 
 say() { echo "deployer: $*" >&2; exit 1; }
@@ -16,7 +16,7 @@ need mmdebstrap mmdebstrap
 need ip iproute2
 need ssh openssh-client
 need nsenter util-linux
-for command in "$@"; do need "$command" "$command"; done
+for command in "$@"; do need "${command%=*}" "${command#*=}"; done
 [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring)
 python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 [ ${#missing[@]} = 0 ] && exit 0

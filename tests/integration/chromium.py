@@ -44,6 +44,7 @@ class Page:
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
         attached = self.ask("Target.attachToTarget", targetId=target, flatten=True)
         self._session = attached["sessionId"]
+        self.events.clear()
         for domain in ("Page", "Network", "Runtime"):
             self.ask(f"{domain}.enable")
 
@@ -55,19 +56,30 @@ class Page:
         self._devtools.send(json.dumps(message))
         deadline = time.monotonic() + TIME_LIMIT_S
         while True:
-            answer = json.loads(self._devtools.recv(deadline - time.monotonic()))
+            answer = self._next(deadline)
             if answer.get("id") == self._number:
                 assert "error" not in answer, (method, answer["error"])
                 result: dict[str, Any] = answer["result"]
                 return result
-            if answer.get("sessionId") == self._session:
-                self.events.append((answer["method"], answer["params"]))
+
+    def wait_for(self, name: str) -> None:
+        """Return when an event of that name has happened."""
+        deadline = time.monotonic() + TIME_LIMIT_S
+        while not self.happened(name):
+            self._next(deadline)
+
+    def _next(self, deadline: float) -> dict[str, Any]:
+        """What comes next, an answer or an event; events are noted."""
+        message: dict[str, Any] = json.loads(self._devtools.recv(deadline - time.monotonic()))
+        if "method" in message and message.get("sessionId") == self._session:
+            self.events.append((message["method"], message["params"]))
+        return message
 
     def open(self, url: str) -> None:
         """Go to `url`, which must not be met with an error page."""
         went = self.ask("Page.navigate", url=url)
         assert "errorText" not in went, (url, went["errorText"])
-        self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
+        self.wait_for("Page.loadEventFired")
 
     def evaluate(self, expression: str) -> Any:
         """The value of a piece of JavaScript in the page, once it is there."""
