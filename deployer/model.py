@@ -180,7 +180,8 @@ class Route:
     """One path of a site. Exactly one of `upstreams` and `root` is set.
 
     `origins` is `None` for the site's own names, ``("any",)`` for every page, otherwise a list of
-    ``scheme://host[:port]``, in lower case. `places` has where each key that is written stands.
+    ``scheme://host[:port]``, in lower case. With `login`, the service turns away whoever has not
+    logged in, as no check has. `places` has where each key that is written stands.
     """
 
     path: str
@@ -193,6 +194,7 @@ class Route:
     ping_interval_s: float | None = None
     origins: tuple[str, ...] | None = None
     require_origin: bool = False
+    login: bool = False
     source: SourceRef | None = None
     places: Mapping[str, SourceRef] = field(default_factory=dict, compare=False, repr=False)
 

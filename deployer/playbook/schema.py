@@ -152,6 +152,9 @@ class RouteModel(Strict):
         None, description="Pages that may connect; default: the site's own."
     )
     require_origin: bool = field(False, description="Refuse clients that send no Origin.")
+    login: bool = field(
+        False, description="The service turns away who has not logged in; checks have not."
+    )
 
     @classmethod
     def together(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
@@ -173,7 +176,7 @@ class RouteModel(Strict):
             yield Misplaced(kinds[1], f"a route has one of {' and '.join(kinds)}, not both", hint)
         elif not kinds and not set(node) - set(cls.fields()):
             yield Misplaced(None, "a route needs one of 'websocket', 'upstream' and 'root'")
-        for key in ("ping_interval", "origins", "require_origin"):
+        for key in ("ping_interval", "origins", "require_origin", "login"):
             if key in node and kinds and "websocket" not in kinds:
                 yield Misplaced(key, f"'{key}' goes with a websocket route alone")
         for key in ("strip_prefix", "idle_timeout"):

@@ -70,6 +70,7 @@ def _route(model: RouteModel, nodes: Any, number: int) -> Route:
         ping_interval_s=model.ping_interval,
         origins=model.origins,
         require_origin=model.require_origin,
+        login=model.login,
         source=spot_of(nodes, number).ref,
         places=_places(nodes[number]),
     )

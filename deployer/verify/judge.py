@@ -7,7 +7,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from deployer.model import CheckResult, Finding, Site
-from deployer.verify import causes, vocabulary
+from deployer.verify import causes, login, vocabulary
 from deployer.verify.attempt import Attempt, printable
 from deployer.verify.causes import Diagnosis
 from deployer.verify.checks import FOREIGN_ORIGIN, Kind, PlannedCheck
@@ -80,13 +80,13 @@ def _certificate(case: Case) -> Verdict:
 def _handshake(case: Case) -> Verdict:
     if case.attempt.trouble is None:
         return Verdict(True, _handshake_words(case.attempt))
-    return _failed(case)
+    words = login.turned_away(case.check, case.tried)
+    return Verdict(True, words) if words else _failed(case)
 
 
 def _listed_origin(case: Case) -> Verdict:
-    if case.attempt.trouble is not None and _fails_as_leader(case):
-        return _dependent(case)
-    return _handshake(case)
+    verdict = _handshake(case)
+    return verdict if verdict.ok or not _fails_as_leader(case) else _dependent(case)
 
 
 def _foreign_origin(case: Case) -> Verdict:
@@ -99,20 +99,22 @@ def _foreign_origin(case: Case) -> Verdict:
 def _no_origin(case: Case) -> Verdict:
     if case.check.route is not None and case.check.route.require_origin:
         return _refused_with_403(case, allowed="a request without Origin is let in")
-    if case.attempt.trouble is None:
-        return Verdict(True, _handshake_words(case.attempt))
+    verdict = _handshake(case)
+    if verdict.ok:
+        return verdict
     if _fails_as_leader(case):
         return _dependent(case)
     peer = case.tried.peer
     if peer is not None and peer.status_code is not None and 400 <= peer.status_code < 500:
         words = f"the service itself wants an Origin (it answers {peer.status_code} without)"
         return Verdict(True, words)
-    return _failed(case)
+    return verdict
 
 
 def _refused_with_403(case: Case, *, allowed: str) -> Verdict:
     if case.status == 403:
-        return Verdict(True, "answered 403")
+        is_theirs = case.leader is not None and login.is_same_refusal(case.attempt, case.leader)
+        return Verdict(True, "answered 403" + (", by the service for all one can see" * is_theirs))
     if case.status != 101 and _fails_as_leader(case):
         return _dependent(case)
     if case.status is None:

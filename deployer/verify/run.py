@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from deployer.errors import DeployerError
 from deployer.model import UNFINISHED, CheckResult, HandshakeResult, Site
+from deployer.verify import login
 from deployer.verify.access import Access
 from deployer.verify.attempt import Attempt, Trouble
 from deployer.verify.certificate import attempt_tls
@@ -51,6 +52,8 @@ class _Run:
                 return tried
             if held_peer is None and check.peer is not None:
                 tried = replace(tried, peer=self._attempt(check.peer))
+                if check.plain is not None and login.is_refused_by_both(check, tried):
+                    tried = replace(tried, plain=self._attempt(check.plain))
                 if judge(self._site, check, tried).ok:
                     return tried
             if self._patience(tried).has_passed():

@@ -67,9 +67,7 @@ def test_the_report_is_connected_and_its_numbers_move(
 
 
 @pytest.mark.parametrize("proxy", PROXIES)
-def test_there_is_nothing_to_do_afterwards(
-    reports: Mapping[Proxy, Deployed], proxy: Proxy
-) -> None:
+def test_there_is_nothing_to_do_afterwards(reports: Mapping[Proxy, Deployed], proxy: Proxy) -> None:
     again = reports[proxy].apply()
     assert again.code == 0, again
     assert "nothing to do" in again.out
