@@ -38,11 +38,11 @@ def plan_lines(plan: Plan, *, with_diff: bool = True) -> Iterator[Line]:
             yield Line("hunk", f"stage {number} of {len(stages)}")
         of_stage = [change for change in changes if change.stage == stage]
         carried = [change for change in of_stage if _is_carried(change)]
-        if len(carried) > _NAMED_CARRIED:
-            yield _carried_line(carried)
-            of_stage = [change for change in of_stage if change not in carried]
         for change in of_stage:
-            yield from change_lines(change, with_diff=with_diff)
+            if len(carried) <= _NAMED_CARRIED or not _is_carried(change):
+                yield from change_lines(change, with_diff=with_diff)
+            elif change is carried[0]:
+                yield _carried_line(carried)
         for run in plan.handlers:
             if run.stage == stage:
                 yield Line("update", f"! {handler_text(run)}")

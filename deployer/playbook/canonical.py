@@ -188,6 +188,11 @@ def _release(model: Any, place: Place) -> list[Call]:
             former = posixpath.join(link, entry.path)
             calls.append(("copy", {"dest": path, **content, **owned, "former": former}))
     if model.build:
+        if model.creates is None:
+            raise place.spot("build").error(
+                "'build' needs 'creates', by which its work is known to be done",
+                hint="for websocket_app: app_built, what app_build makes, within the release",
+            )
         creates = posixpath.join(top, model.creates)
         args = {"argv": list(model.build), "chdir": top, "creates": creates}
         calls.append(("command", args | _given(model, "environment")))

@@ -383,11 +383,6 @@ class Release(Module):
     creates: Annotated[str, Check(_within, type="string")] | None = None
     environment: Annotated[dict[str, str], Check(_environment, type="object")] | None = field(None)
 
-    @classmethod
-    def together(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
-        if "build" in node and "creates" not in node:
-            yield Misplaced(None, "'build' needs 'creates', by which its work is known to be done")
-
 
 MODULES: Mapping[str, type[Module]] = {
     "package": Package,

@@ -234,3 +234,51 @@ def test_a_name_in_no_encoding_comes_and_goes_as_it_is(
     assert json.loads(encode(seen)[4:]) == seen
     assert json.loads(as_json(seen)) == seen
     assert "ü" in as_json({"name": "ü"})
+
+
+def test_releases_come_newest_first(runner: RunnerProcess, tmp_path: Path) -> None:
+    for age, name in enumerate(("new", "middle", "old")):
+        (tmp_path / name).mkdir(mode=0o750)
+        os.utime(tmp_path / name, (1000 - age, 1000 - age))
+    (tmp_path / "a file").write_text("")
+    (tmp_path / "a link").symlink_to("new")
+    asked = {"id": "releases:x", "kind": "releases", "name": str(tmp_path), "query": {}}
+    (seen,) = runner.ask("probe", resources=[asked])["observations"]
+    found = seen["attributes"]["found"]
+    assert [each["name"] for each in found] == ["new", "middle", "old"]
+    # Each as it would be seen by itself: a plan that removes it is compared with that.
+    folder = {"id": "directory:x", "kind": "directory", "name": f"{tmp_path}/old", "query": {}}
+    (alone,) = runner.ask("probe", resources=[folder])["observations"]
+    assert found[2]["attributes"] == alone["attributes"]
+    assert found[2]["fingerprint"] == alone["fingerprint"]
+
+
+def test_no_releases_yet(runner: RunnerProcess, tmp_path: Path) -> None:
+    asked = {"id": "releases:x", "kind": "releases", "name": f"{tmp_path}/none", "query": {}}
+    (seen,) = runner.ask("probe", resources=[asked])["observations"]
+    assert seen["attributes"] == {"found": []}
+
+
+@pytest.mark.parametrize(
+    ("former", "like", "content"),
+    [(b"new\n", True, None), (b"old\n", False, b"old\n"), (None, False, None)],
+)
+def test_a_new_file_is_compared_with_its_former_place(
+    runner: RunnerProcess,
+    tmp_path: Path,
+    former: bytes | None,
+    like: bool,
+    content: bytes | None,
+) -> None:
+    if former is not None:
+        (tmp_path / "former").write_bytes(former)
+    query = {
+        "sha256": hashlib.sha256(b"new\n").hexdigest(),
+        "want_content": True,
+        "former": f"{tmp_path}/former",
+    }
+    asked = {"id": "file:x", "kind": "file", "name": f"{tmp_path}/new", "query": query}
+    (seen,) = runner.ask("probe", resources=[asked])["observations"]
+    assert (seen["attributes"], seen["like_former"]) == (None, like)
+    given = seen.get("content_b64")
+    assert (None if given is None else base64.b64decode(given)) == content

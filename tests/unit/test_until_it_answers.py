@@ -1,0 +1,126 @@
+"""What a unit waits for before it counts as started: the role's program, run as systemd does."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import os
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deployer.builtin import roles_path
+
+PROGRAM = roles_path() / "websocket_app/files/until-it-answers"
+
+
+def waited(target: str, path: str = "", *, pid: int = 0, within: float = 0.2) -> tuple[int, str]:
+    """Exit code and words."""
+    argv = [sys.executable, str(PROGRAM), "--pid", str(pid or os.getpid()), "--within", str(within)]
+    done = subprocess.run(
+        [*argv, target, *([path] if path else [])],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    return done.returncode, (done.stdout + done.stderr).strip()
+
+
+@contextlib.contextmanager
+def service(status: int = 200) -> Iterator[str]:
+    """Something that answers HTTP requests with `status`; its port."""
+
+    class Answers(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield str(server.server_address[1])
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def test_a_port_that_takes_connections_is_enough() -> None:
+    with service(500) as port:
+        assert waited(port) == (0, "")
+
+
+@pytest.mark.parametrize("status", [200, 204, 301, 308])
+def test_a_path_that_is_answered_well(status: int) -> None:
+    with service(status) as port:
+        assert waited(port, "/health") == (0, "")
+
+
+@pytest.mark.parametrize("status", [400, 404, 500, 503])
+def test_a_path_that_is_answered_with_an_error(status: int) -> None:
+    with service(status) as port:
+        code, words = waited(port, "/health")
+    assert code == 1
+    assert words.startswith(f"GET /health is answered with {status} ")
+    assert words.endswith("after 0.2 s")
+
+
+def test_nobody_answers() -> None:
+    port = free_port()
+    code, words = waited(port)
+    assert code == 1
+    assert words == f"nothing answers on port {port}: [Errno 111] Connection refused after 0.2 s"
+
+
+def test_it_waits() -> None:
+    port = free_port()
+    argv = [sys.executable, str(PROGRAM), "--pid", str(os.getpid()), "--within", "20", port]
+    with subprocess.Popen(argv) as waiting, socket.socket() as late:
+        late.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(0.1)
+        late.bind(("127.0.0.1", int(port)))
+        late.listen()
+        assert waiting.wait(20) == 0
+
+
+def test_a_service_that_has_ended_is_not_waited_for() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    with service() as port:
+        # Who answers is not the service that was started.
+        assert waited(port, pid=gone.pid, within=20) == (
+            1,
+            "the service ended before it answered",
+        )
+
+
+def test_a_socket_is_opened_for_the_proxy(tmp_path: Path) -> None:
+    path = tmp_path / "app.sock"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        path.chmod(0o700)
+        server.listen()
+        assert waited(str(path)) == (0, "")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666
+
+
+def test_a_socket_that_is_not_there(tmp_path: Path) -> None:
+    code, words = waited(str(tmp_path / "app.sock"))
+    assert (code, words.partition(": ")[0]) == (1, f"nothing answers on {tmp_path}/app.sock")
