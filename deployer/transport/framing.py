@@ -14,6 +14,17 @@ MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 READY = b"\x00\x00\x00\x02{}"
 
 
+class TooLargeError(ValueError):
+    """A message that cannot go over the wire; its size in bytes."""
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(size_bytes)
+        self.size_bytes = size_bytes
+
+    def __str__(self) -> str:
+        return f"a message of {self.size_bytes:,} bytes; at most {MAX_MESSAGE_BYTES:,} can go"
+
+
 class FramingError(ValueError):
     """What came is no message; `received` is how it begins."""
 
@@ -26,11 +37,11 @@ class FramingError(ValueError):
 
 
 def encode(message: Message) -> bytes:
-    """`message` as it goes over the wire. Raises: ValueError where it is larger than 64 MiB."""
+    """`message` as it goes over the wire. Raises: TooLargeError, over 64 MiB."""
     text = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
     body = text.encode("utf-8", "surrogatepass")  # a host's file names may be in no encoding
     if len(body) > MAX_MESSAGE_BYTES:
-        raise ValueError(f"a message of {len(body):,} bytes; at most {MAX_MESSAGE_BYTES:,} can go")
+        raise TooLargeError(len(body))
     return len(body).to_bytes(4, "big") + body
 
 

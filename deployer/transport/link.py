@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from deployer.errors import RunnerError, UnreachableError
+from deployer.errors import HostError, RunnerError, UnreachableError
 from deployer.model import Host
-from deployer.transport.framing import Decoder, FramingError, Message, encode
+from deployer.transport.framing import Decoder, FramingError, Message, TooLargeError, encode
 from deployer.transport.process import Pipe, Process, seconds_left
 from deployer.transport.streams import RelayStream, Stream, relay_error
 
@@ -131,6 +131,15 @@ class Link:
     def _say(self, message: Message, doing: str) -> None:
         try:
             self.process.write(encode(message))
+        except TooLargeError as error:
+            size_mib = error.size_bytes / (1 << 20)
+            raise HostError(
+                "the files of this plan are too large to be sent at once: "
+                f"as they are sent, they have {size_mib:,.0f} MiB, and at most 64 can go",
+                host=self.host.name,
+                hint="Nothing was changed. Apply in parts (--tags), or have large files come in a "
+                "package, or fetched by a guarded command.",
+            ) from None
         except (OSError, EOFError):
             raise self._gone(doing) from None
 

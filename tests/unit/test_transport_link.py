@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from deployer.errors import RunnerError, UnreachableError
+from deployer.errors import HostError, RunnerError, UnreachableError
 from deployer.heartbeat import heartbeat
 from deployer.model import Host
 from deployer.transport import ConnectOptions, Link, framing
@@ -73,6 +73,12 @@ def test_an_error_carries_the_code_and_the_details(shared: Link) -> None:
 def test_a_request_may_have_a_time_limit_of_its_own(shared: Link) -> None:
     with pytest.raises(UnreachableError, match=r"not done within 0\.01 s"):
         shared.request("work", seconds=0.03, timeout_s=0.01)
+    assert shared.request("echo", text="next") == {"said": "next"}
+
+
+def test_what_is_too_large_is_not_sent(shared: Link) -> None:
+    with pytest.raises(HostError, match="at most 64 can go\nNothing was changed"):
+        shared.request("echo", text="x" * (65 << 20), doing="applying")
     assert shared.request("echo", text="next") == {"said": "next"}
 
 
