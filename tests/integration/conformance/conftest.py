@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "unit/cases/sites"))
 
 from hosts import Applied, serving
+from reloads import Reloaded, reloading
+from waits import Waits, waiting
 from world import Front, World
 
 PROXIES = ("nginx", "apache", "haproxy")
@@ -27,12 +31,27 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("world", fronts, ids=str, indirect=True)
 
 
+#: What changes the hosts comes last, and just before it what has been waiting all the time.
+_LAST = ("test_silence", "test_reloads")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the tests of those files after all others here."""
+
+    def rank(item: pytest.Item) -> int:
+        return _LAST.index(item.path.stem) if item.path.stem in _LAST else -1
+
+    here = [item for item in items if item.path.parent == Path(__file__).parent]
+    others = [item for item in items if item not in set(here)]
+    items[:] = [*others, *sorted(here, key=rank)]
+
+
 def _fronts_of(items: list[pytest.Item]) -> list[Front]:
     """The fronts that these tests need, so that one of them alone boots one host alone."""
     found: dict[Front, None] = {}
     for item in items:
         if isinstance(item, pytest.Function):
-            if "worlds" in item.fixturenames:
+            if "alike" in item.fixturenames:
                 found |= dict.fromkeys(IN_FULL)
             if hasattr(item, "callspec") and "world" in item.callspec.params:
                 found[item.callspec.params["world"]] = None
@@ -47,6 +66,48 @@ def applied(
     fronts = _fronts_of(request.session.items)
     with serving(fronts, tmp_path_factory.mktemp("conformance")) as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def waits(applied: Applied) -> Iterator[dict[Front, Waits]]:
+    """What takes time begins at once on all hosts, and is looked at in the end."""
+    with ExitStack() as stack:
+        yield {
+            front: stack.enter_context(waiting(world))
+            for front, world in applied.items()
+            if isinstance(world, World)
+        }
+
+
+@pytest.fixture(scope="session")
+def reloads(applied: Applied) -> Iterator[dict[Front, Future[Reloaded]]]:
+    """All hosts are reloaded at once, when the first test asks for it."""
+    worlds = [world for world in applied.values() if isinstance(world, World)]
+    with reloading(worlds) as found:
+        yield found
+
+
+@pytest.fixture
+def reloaded(world: World, reloads: dict[Front, Future[Reloaded]]) -> Reloaded:
+    """What that did on one host."""
+    return reloads[world.front].result()
+
+
+@pytest.fixture(autouse=True)
+def _waits_have_begun(request: pytest.FixtureRequest) -> None:
+    """The first test starts them, if any test of this run asks for them."""
+    if any("waits" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        request.getfixturevalue("waits")
+
+
+@pytest.fixture
+def alike(applied: Applied) -> list[World]:
+    """The three proxies of Debian 12, to be compared."""
+    found = [applied[front] for front in IN_FULL]
+    failed = [world for world in found if isinstance(world, str)]
+    if failed:
+        pytest.fail("\n".join(failed), pytrace=False)
+    return [world for world in found if isinstance(world, World)]
 
 
 @pytest.fixture

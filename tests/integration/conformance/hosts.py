@@ -79,9 +79,12 @@ def apply(folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def write_site(folder: Path, host: LabHost, *, front: Front, more: str = "") -> None:
-    """The playbook and an inventory of one host; `more` is written at the end of the playbook."""
-    text = (_HERE / "site.yml").read_text().replace("proxy: nginx", f"proxy: {front.proxy}")
+def write_site(
+    folder: Path, host: LabHost, *, front: Front, drain: str = "1h", more: str = ""
+) -> None:
+    """The playbook and an inventory of one host; `more` are further routes of the last site."""
+    words = f"proxy: {front.proxy}\n      drain: {drain}"
+    text = (_HERE / "site.yml").read_text().replace("proxy: nginx", words)
     (folder / "site.yml").write_text(text + more)
     about = {
         "ansible_host": host.address,

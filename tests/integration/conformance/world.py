@@ -114,11 +114,17 @@ class World:
         return self.host.network.address6(0)
 
     def connect(
-        self, *, name: str = DOMAIN, tls: bool = True, ipv6: bool = False, alpn: str = ""
+        self,
+        *,
+        name: str = DOMAIN,
+        tls: bool = True,
+        ipv6: bool = False,
+        alpn: str = "",
+        timeout_s: float = TIMEOUT_S,
     ) -> socket.socket:
         """A connection to port 443, or without `tls` to port 80."""
         address = self.host.address6 if ipv6 else self.host.address
-        line = socket.create_connection((address, 443 if tls else 80), timeout=TIMEOUT_S)
+        line = socket.create_connection((address, 443 if tls else 80), timeout=timeout_s)
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not tls:
             return line

@@ -6,12 +6,14 @@ The client of `websockets.sync` reads in one thread and writes in another. Over 
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 from websockets.client import ClientProtocol
+from websockets.exceptions import ConnectionClosedError
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
@@ -87,6 +89,24 @@ class Client:
                 data = b"".join(parts)
                 return data.decode() if opcode is Opcode.TEXT else data
 
+    def ping(self) -> None:
+        """Send a ping; nothing waits for its answer."""
+        self._protocol.send_ping(b"")
+        self._flush()
+
+    def ends_within(self, timeout: float) -> bool:
+        """Whether the other side ends the connection, without a word, before that time is over."""
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                frame = self._next(deadline)
+            except TimeoutError:
+                return False
+            except ConnectionClosedError as closed:
+                return closed.rcvd is None
+            assert isinstance(frame, Frame)
+            assert frame.opcode is Opcode.PONG, frame
+
     def close(self, code: int, reason: str = "") -> None:
         """Say that it is over; the connection stays open for the other side's answer."""
         self._protocol.send_close(code, reason)
@@ -121,7 +141,7 @@ class Client:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with self._socket:
+        with self._socket, contextlib.suppress(OSError):
             if self._protocol.state is State.OPEN:
                 self._protocol.send_close(1000)
                 self._flush()

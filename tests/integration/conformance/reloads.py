@@ -1,0 +1,86 @@
+"""What an apply and a reload do to open WebSockets, tried on all hosts at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+
+from hosts import apply, write_site
+from websockets.exceptions import ConnectionClosed
+from world import PLAIN, Front, World, told
+from ws_client import Client
+
+DRAIN_S = 4.0
+COUNT = 20
+_MORE = '        - {path: /more, websocket: "http://127.0.0.1:9101"}\n'
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """How many of `COUNT` still answered, and after how many seconds the cap ended each."""
+
+    applied: str
+    after_apply: int
+    serves_what_is_new: bool
+    after_reload: int
+    cut_after_s: list[float]
+    later_ones: int
+
+
+@contextmanager
+def reloading(worlds: list[World]) -> Iterator[dict[Front, Future[Reloaded]]]:
+    """Begins on all hosts."""
+    with ThreadPoolExecutor(len(worlds)) as pool:
+        yield {world.front: pool.submit(_reload, world) for world in worlds}
+
+
+def _reload(world: World) -> Reloaded:
+    with _opened(world) as before:
+        write_site(world.folder, world.host, front=world.front, drain=f"{DRAIN_S:g}s", more=_MORE)
+        ran = apply(world.folder)
+        after_apply = _answering(before)
+        with world.open("/more", name=PLAIN, tls=False) as connection:
+            serves_what_is_new = told(connection).target == "/more"
+
+    with _opened(world) as before:
+        began = time.monotonic()
+        world.host.exec(["systemctl", "reload", world.front.unit])
+        after_reload = _answering(before)
+        with _opened(world) as later, ThreadPoolExecutor(COUNT) as pool:
+            cut_after_s = list(pool.map(lambda connection: _end_of(connection, began), before))
+            later_ones = _answering(later)
+    return Reloaded(
+        applied=f"exit code {ran.returncode}\n{ran.stdout}{ran.stderr}" if ran.returncode else "",
+        after_apply=after_apply,
+        serves_what_is_new=serves_what_is_new,
+        after_reload=after_reload,
+        cut_after_s=cut_after_s,
+        later_ones=later_ones,
+    )
+
+
+@contextmanager
+def _opened(world: World) -> Iterator[list[Client]]:
+    with ExitStack() as stack:
+        connections = [stack.enter_context(world.open("/ws")) for _ in range(COUNT)]
+        for connection in connections:
+            told(connection)
+        yield connections
+
+
+def _answering(connections: list[Client]) -> int:
+    """How many still bring back what is sent."""
+    count = 0
+    for connection in connections:
+        with suppress(ConnectionClosed, OSError):
+            connection.send("are you there?")
+            count += connection.recv() == "are you there?"
+    return count
+
+
+def _end_of(connection: Client, began: float) -> float:
+    connection.ends_within(DRAIN_S + 10)
+    return time.monotonic() - began

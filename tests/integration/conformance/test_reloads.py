@@ -1,0 +1,25 @@
+"""Open WebSockets live on after a reload, and for as long as `drain` says."""
+
+from __future__ import annotations
+
+import pytest
+from reloads import COUNT, DRAIN_S, Reloaded
+
+pytestmark = [pytest.mark.lab, pytest.mark.every_release]
+
+
+def test_an_apply_cuts_nobody_off(reloaded: Reloaded) -> None:
+    assert reloaded.applied == ""
+    assert reloaded.after_apply == COUNT
+    assert reloaded.serves_what_is_new
+
+
+def test_connections_of_an_earlier_configuration_may_live_for_a_while(reloaded: Reloaded) -> None:
+    assert reloaded.after_reload == COUNT
+    assert len(reloaded.cut_after_s) == COUNT
+    assert min(reloaded.cut_after_s) > DRAIN_S - 0.5
+    assert max(reloaded.cut_after_s) < DRAIN_S + 1.5
+
+
+def test_those_of_the_new_one_stay(reloaded: Reloaded) -> None:
+    assert reloaded.later_ones == COUNT
