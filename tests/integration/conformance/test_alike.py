@@ -1,0 +1,169 @@
+"""One site behind three proxies: every header and every frame of theirs beside each other's.
+
+What may differ is named here: `Date`, the name in `Server`, how a proxy says that a connection goes
+on, and the words of the error pages and the marks of files that are its own.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Any
+
+import pytest
+from world import DOMAIN, PLAIN, UPGRADE, Answer, World, read_answer
+
+pytestmark = pytest.mark.lab
+
+_OWN = {"date", "server", "connection", "keep-alive"}
+#: Of what a proxy says itself, and not a service.
+_OWN_PAGE = {
+    "content-length",
+    "content-type",
+    "etag",
+    "last-modified",
+    "accept-ranges",
+    "cache-control",
+}
+
+_REQUESTS: list[tuple[str, dict[str, Any]]] = [
+    ("/ws", {}),
+    ("/ws/x%2Fy?q=%20", {}),
+    ("/ws", {"method": "HEAD"}),
+    ("/ws", {"method": "POST", "headers": ["Content-Length: 3"], "body": b"abc"}),
+    ("/ws", {"method": "POST", "headers": ["Transfer-Encoding: chunked"], "body": b"0\r\n\r\n"}),
+    ("/ws", {"headers": ["Accept-Encoding: gzip", "Range: bytes=0-3", "If-None-Match: x"]}),
+    (
+        "/ws",
+        {"headers": ["X-Forwarded-For: 6.6.6.6", "Forwarded: for=6.6.6.6", "X-A: 1", "X-A: 2"]},
+    ),
+    ("/ws", {"headers": ["Expect: 100-continue", "Content-Length: 0"], "method": "POST"}),
+    ("/cut/x?y", {"headers": ["Origin: https://evil.example"]}),
+    ("/plain", {"headers": ["Cookie: a=1", "Authorization: Basic eDp5", "TE: trailers"]}),
+    ("/secure", {}),
+    ("/ws/deep", {}),
+    ("/a.b", {"name": PLAIN, "tls": False}),
+    ("/", {}),
+    ("/nothing", {}),
+    ("/exact/", {}),
+    ("/ws/x?y=%2F", {"tls": False}),
+]
+
+
+def said(world: World, target: str, *, headers: tuple[str, ...] = (), **options: Any) -> Answer:
+    return world.ask(target, *headers, **options)
+
+
+def of_the_service(answer: Answer) -> bool:
+    return "x-of-the-service" in answer
+
+
+def comparable(answer: Answer) -> tuple[int, list[tuple[str, str]], Any]:
+    """What has to be the same: headers by name, those of one name in their order."""
+    own = _OWN if of_the_service(answer) else _OWN | _OWN_PAGE
+    headers = [pair for pair in answer.headers if pair[0] not in own]
+    body: Any = None
+    if of_the_service(answer) and answer.body:
+        document = json.loads(answer.body)
+        # In whatever order they reached it; the last hop is a proxy's own business.
+        document["headers"] = sorted(
+            [name.lower(), value]
+            for name, value in document["headers"]
+            if name.lower() not in ("connection", "keep-alive")
+        )
+        body = document
+        headers = [pair for pair in headers if pair[0] != "content-length"]
+    return answer.status, sorted(headers, key=lambda pair: pair[0]), body
+
+
+@pytest.mark.parametrize(
+    ("target", "options"),
+    _REQUESTS,
+    ids=[f"{n}-{target}" for n, (target, _) in enumerate(_REQUESTS)],
+)
+def test_the_same_answer(alike: list[World], target: str, options: dict[str, Any]) -> None:
+    first, *others = [comparable(said(world, target, **options)) for world in alike]
+    for other, world in zip(others, alike[1:], strict=True):
+        assert other == first, world.front
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("Origin: https://evil.example",), (f"Origin: https://{DOMAIN}",)]
+)
+@pytest.mark.parametrize(
+    "more",
+    [
+        (),
+        ("Sec-WebSocket-Protocol: v2.chat",),
+        ("Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits",),
+    ],
+)
+def test_the_same_handshake(
+    alike: list[World], words: tuple[str, ...], more: tuple[str, ...]
+) -> None:
+    first, *others = [comparable(world.upgrade("/ws", *words, *more)) for world in alike]
+    for other, world in zip(others, alike[1:], strict=True):
+        assert other == first, world.front
+    assert first[0] == (403 if "evil" in "".join(words) else 101)
+
+
+def masked(first: int, payload: bytes) -> bytes:
+    """A client's frame; its mask of zeros leaves the payload as it is."""
+    size = len(payload)
+    length = bytes([0x80 | size]) if size < 126 else bytes([0xFF]) + size.to_bytes(8, "big")
+    return bytes([first]) + length + bytes(4) + payload
+
+
+_FRAMES = {
+    "text": masked(0x81, "grüß dich".encode()),
+    "binary": masked(0x82, bytes(range(125))),
+    "empty": masked(0x81, b""),
+    "large": masked(0x82, bytes(range(256)) * 1024),
+    "fragments": masked(0x01, b"one ") + masked(0x00, b"two ") + masked(0x80, b"three"),
+    "ping amid fragments": masked(0x01, b"one ") + masked(0x89, b"?") + masked(0x80, b"two"),
+    "compressed": masked(0xC1, b"\xf2\x48\xcd\xc9\xc9\x07\x00"),  # RFC 7692, section 7.2.3.1
+    "reserved bits": masked(0xB1, b"nobody knows"),
+    "reserved kind": masked(0x8B, b"nobody knows"),
+    "close": masked(0x88, (4001).to_bytes(2, "big") + b"as agreed"),
+}
+
+
+@pytest.mark.parametrize("name", _FRAMES)
+def test_the_same_frames(alike: list[World], name: str) -> None:
+    sent = _FRAMES[name] + masked(0x88, (1000).to_bytes(2, "big"))
+    first, *others = [everything(world, sent) for world in alike]
+    for other, world in zip(others, alike[1:], strict=True):
+        assert other == first, world.front
+
+
+def everything(world: World, sent: bytes) -> bytes:
+    """All that comes back, to the end of the connection, after the service's first message."""
+    with world.connect() as line:
+        rows = ["GET /ws HTTP/1.1", f"Host: {DOMAIN}", *UPGRADE, "", ""]
+        line.sendall("\r\n".join(rows).format("websocket").encode())
+        received = b""
+        while b"\r\n\r\n" not in received:
+            received += line.recv(65536)
+        head, _, received = received.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101 ")
+        line.sendall(sent)
+        while data := _more(line):
+            received += data
+    size = int.from_bytes(received[2:4], "big")
+    assert received[:2] == bytes([0x81, 126])
+    return received[4 + size :]
+
+
+def _more(line: socket.socket) -> bytes:
+    try:
+        return line.recv(65536)
+    except ConnectionResetError:
+        return b""
+
+
+def test_the_same_connection_serves_many_requests(alike: list[World]) -> None:
+    for world in alike:
+        with world.connect() as line:
+            for number in range(20):
+                line.sendall(f"GET /ws?{number} HTTP/1.1\r\nHost: {DOMAIN}\r\n\r\n".encode())
+                assert read_answer(line).told.target == f"/ws?{number}"
