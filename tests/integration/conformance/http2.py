@@ -36,8 +36,12 @@ class Http2:
         method = "POST" if body else "GET"
         first = [(":method", method), (":scheme", "https"), (":path", path)]
         stream = self._begin([*first, (":authority", DOMAIN), *headers], ends=not body)
-        if body:
-            self._http.send_data(stream, body, end_stream=True)
+        while body:
+            size = min(
+                self._http.local_flow_control_window(stream), self._http.max_outbound_frame_size
+            )
+            self._http.send_data(stream, body[:size], end_stream=len(body) <= size)
+            body = body[size:]
         return self._answer(stream)
 
     def connect(self, path: str, *headers: tuple[str, str]) -> Answer:

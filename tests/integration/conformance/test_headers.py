@@ -55,7 +55,10 @@ def test_nor_on_port_80(world: World, path: str) -> None:
 def test_nor_with_underscores(world: World) -> None:
     # WSGI, Rack and CGI know one name for both.
     forged = [f"{name.replace('-', '_')}: {value}" for name, value in _FORGED.items()]
-    found = world.ask("/ws", *forged).told
+    answer = world.ask("/ws", *forged)
+    if world.front.proxy == "haproxy" and answer.status == 400:
+        return  # HAProxy 2.2 can refuse them, and not take them out
+    found = answer.told
     assert [pair for pair in found.document["headers"] if "_" in pair[0]] == []
 
 
@@ -80,10 +83,15 @@ def test_host_is_what_the_client_named(world: World, port: int | None, path: str
 
 def test_host_of_an_absolute_request_target_wins(world: World) -> None:
     # RFC 9112, section 3.2.2.
-    found = world.ask(f"http://{DOMAIN}/cut/x?y", host="evil.example").told
-    assert found.target == "/x?y"
+    found = world.ask(f"http://{DOMAIN}/cut/x?y").told
     assert found.header("Host") == [DOMAIN]
-    assert found.header("X-Forwarded-Host") == [DOMAIN]
+    assert found.target.removeprefix(f"http://{DOMAIN}") == "/x?y"
+    answer = world.ask(f"http://{DOMAIN}/cut/x?y", host="evil.example")
+    if world.front.proxy == "haproxy":
+        assert answer.status == 400  # it takes two names for a mistake
+    else:
+        assert answer.told.header("Host") == [DOMAIN]
+        assert answer.told.header("X-Forwarded-Host") == [DOMAIN]
 
 
 def test_what_else_a_client_says_reaches_the_service(world: World) -> None:

@@ -12,7 +12,7 @@ import ssl
 from dataclasses import dataclass, field
 from http.client import HTTPResponse
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ws_client import Client
 
@@ -51,7 +51,10 @@ class Front:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: the headers in order, names in lower case."""
+    """What came back: the headers in order, names in lower case.
+
+    What follows a 101 is a WebSocket's first message.
+    """
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -68,7 +71,7 @@ class Answer:
     @property
     def told(self) -> Told:
         """What the service says that it was asked."""
-        assert self.status == 200, self
+        assert self.status in (101, 200), self
         return Told(json.loads(self.body))
 
 
@@ -185,9 +188,16 @@ def read_answer(line: socket.socket, *, method: str = "GET") -> Answer:
     """The next answer of a connection."""
     response = HTTPResponse(line, method=method)
     response.begin()
-    body = b"" if response.status == 101 else response.read()
+    body = _first_message(response.fp) if response.status == 101 else response.read()
     headers = tuple((name.lower(), value) for name, value in response.headers.raw_items())
     return Answer(response.status, headers, body)
+
+
+def _first_message(stream: BinaryIO) -> bytes:
+    """A server's frame of middling length, RFC 6455, section 5.2."""
+    first, size = stream.read(2)
+    assert (first, size) == (0x81, 126)
+    return stream.read(int.from_bytes(stream.read(2), "big"))
 
 
 def told(connection: Client) -> Told:
