@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
+from itertools import combinations
 
 from deployer.errors import SourceError
 from deployer.model import Route, Site, SourceRef, Tls, Upstream
@@ -81,9 +82,24 @@ def view(site: Site, *, challenge: bool = False) -> View:
 
 
 def more_vars(sites: Sequence[Site]) -> dict[str, object]:
-    """What concerns the whole of HAProxy."""
+    """What concerns the whole of HAProxy.
+
+    Raises:
+        SourceError: two sites that it could not tell apart, or a time that it cannot count.
+    """
+    for site in sites:
+        if site.drain_s is not None and site.drain_s > _LONGEST_S:
+            raise _too_long("drain", site.drain_s, source=site.source)
+    for one, other in combinations(sites, 2):
+        if _covers(one, other) and _covers(other, one):
+            raise SourceError(
+                f"{one.domain} and {other.domain} each have a name within the other's wildcard",
+                source=other.source,
+                hint="HAProxy could not tell whose it is: give each name to the site of its "
+                "wildcard.",
+            )
     routes = [route for site in sites for route in site.routes]
-    roots = sorted({route.root for route in routes if route.root is not None})
+    roots = sorted({route.root.rstrip("/") or "/" for route in routes if route.root is not None})
     return {
         "haproxy_unix_sockets": any(each.socket for route in routes for each in route.upstreams),
         "haproxy_static_roots": [{"root": root, "name": _name_of_root(root)} for root in roots],
@@ -93,6 +109,12 @@ def more_vars(sites: Sequence[Site]) -> dict[str, object]:
 def _section_name(site: Site) -> str:
     """A domain as a name in HAProxy's configuration, which knows no star; no domain has a `_`."""
     return site.domain.lower().replace("*", "_")
+
+
+def _covers(site: Site, other: Site) -> bool:
+    """Whether a wildcard of the site stands for a name of the other."""
+    ends = [name.lower().removeprefix("*") for name in site.names if name.startswith("*")]
+    return any(name.lower().endswith(tuple(ends)) for name in other.names)
 
 
 def _name_of_root(root: str) -> str:
@@ -107,11 +129,7 @@ def _route_view(site: Site, route: Route, *, backend: str) -> View:
     if route.root is not None:
         refuse_unless(PLAIN_FILE, route.root, what="the folder", source=route.source)
     if route.idle_timeout_s > _LONGEST_S:
-        raise SourceError(
-            f"{path}: HAProxy knows no idle_timeout of {route.idle_timeout_s / 86400:g} days",
-            source=route.source,
-            hint="Its times end at 24 days: write idle_timeout: 24d, and let the service ping.",
-        )
+        raise _too_long("idle_timeout", route.idle_timeout_s, source=route.source)
     return {
         "path": path,
         "path_pattern": escaped(path),
@@ -126,6 +144,14 @@ def _route_view(site: Site, route: Route, *, backend: str) -> View:
         "stripped": route.strip_prefix and path != "/",
         "rule": _rule(site, route),
     }
+
+
+def _too_long(key: str, seconds: float, *, source: SourceRef | None) -> SourceError:
+    return SourceError(
+        f"HAProxy knows no {key} of {seconds / 86400:.4g} days",
+        source=source,
+        hint=f"Its times end at 24 days: write {key}: 24d.",
+    )
 
 
 def _condition(route: Route, path: str) -> str:
