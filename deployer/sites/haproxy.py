@@ -66,7 +66,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "tls": site.has_tls,
         "challenge": challenge_of(site, also=challenge),
         "only_challenges": False,
-        "max_body_bytes": site.max_body_bytes,
+        "max_body_bytes": site.max_body_bytes or 0,
         "hsts_s": site.tls.hsts_s if site.has_tls else None,
         "certificate": f"{certificate_folder(site)}/fullchain.pem",
         "certificate_key": f"{certificate_folder(site)}/privkey.pem",

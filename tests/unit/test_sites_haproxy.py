@@ -106,8 +106,8 @@ def test_before_the_certificate_challenges_alone_are_answered() -> None:
     assert rules == [
         "acl new.example.com  var(txn.host) -m str new.example.com",
         f"{moved} _.example.com !new.example.com",
-        "http-request deny deny_status 503 if new.example.com !challenge",
-        "use_backend challenges if new.example.com challenge",
+        "http-request deny deny_status 503 if new.example.com !acme_challenge",
+        "use_backend challenges if new.example.com acme_challenge",
     ]
     assert "    server issuer 127.0.0.1:920" in lines
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,6 @@ def render(
     views: Sequence[dict[str, object]] | None = None,
 ) -> str:
     """The file as the playbook engine renders it, on Debian 12 unless said."""
-    environment = SandboxedEnvironment(
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-        loader=FileSystemLoader(ROLE / "templates"),
-    )
-    environment.tests["version"] = _version
     given = {
         **yaml.safe_load((ROLE / "defaults/main.yml").read_text()),
         "haproxy_version": "2.6.12",
@@ -60,7 +54,19 @@ def render(
         "haproxy_sites": views or [haproxy.view(site) for site in sites],
         **(variables or {}),
     }
-    return environment.get_template(template).render(**given)
+    return _environment().get_template(template).render(**given)
+
+
+@cache
+def _environment() -> SandboxedEnvironment:
+    environment = SandboxedEnvironment(
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        loader=FileSystemLoader(ROLE / "templates"),
+    )
+    environment.tests["version"] = _version
+    return environment
 
 
 def _version(left: str, right: str, compare: str) -> bool:
