@@ -1,7 +1,7 @@
-"""Services that turn away who has not logged in: what still shows that the way to them is right. Pure.
+"""Services that turn away who has not logged in: what shows that the way to them is right. Pure.
 
-A check has no login. Such a service refuses its handshake with a status, or opens the connection and
-ends it at once. Where the service, asked straight, does the same as through the proxy, and does
+A check has no login. Such a service refuses its handshake with a status, or opens the connection
+and ends it at once. Where the service, asked straight, does the same as through the proxy, and
 something else when no upgrade is asked for, the proxy has passed the upgrade on.
 """
 

@@ -1,7 +1,7 @@
 """A real Chromium without a window, told what to do over its debugging protocol.
 
-Certificates are checked as on anybody's machine: what it trusts besides is in a certificate store of
-its own, and no error is ignored. Names are looked up in a table, so that no DNS is asked.
+Certificates are checked as on anybody's machine: what it trusts besides is in a certificate store
+of its own, and no error is ignored. Names are looked up in a table, so that no DNS is asked.
 
 Source: https://chromedevtools.github.io/devtools-protocol/
 """

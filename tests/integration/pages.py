@@ -23,9 +23,14 @@ class Page:
 
 
 def page(
-    host: LabHost, url: str, *, root_pem: Path, headers: Mapping[str, str] | None = None
+    host: LabHost,
+    url: str,
+    *,
+    root_pem: Path,
+    headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
 ) -> Page:
-    """What `host` answers to GET `url`, whatever DNS says of the name."""
+    """What `host` answers to GET `url`, or a POST of `body`, whatever DNS says of the name."""
     parts = urlsplit(url)
     name = parts.hostname or ""
     line = socket.create_connection((host.address, 443 if parts.scheme == "https" else 80), 10.0)
@@ -36,6 +41,7 @@ def page(
     connection.sock = line
     with line:
         target = parts.path + (f"?{parts.query}" if parts.query else "")
-        connection.request("GET", target, headers=dict(headers or {}))
+        method = "GET" if body is None else "POST"
+        connection.request(method, target, body=body, headers=dict(headers or {}))
         answer = connection.getresponse()
         return Page(answer.status, answer.headers.get("Location", ""), answer.read().decode())

@@ -1,4 +1,4 @@
-"""A ready playbook behind each of the three proxies: one word changed, a host for each, at once."""
+"""A ready playbook before a service, behind each of the three proxies by changing one word."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
 from support import Ran, deployer
 
 from deployer.lab.host import LabHost
-from deployer.lab.lab import running
+from deployer.lab.lab import Lab, running
 from deployer.model import PROXY_UNITS, Proxy
 from deployer.start import write
 
@@ -21,7 +22,7 @@ PROXIES = tuple(PROXY_UNITS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployed:
-    """A service that `proxy` has been put before on `host`; `folder` is the project of the user."""
+    """What a user has made of a ready playbook in `folder`, and applied to `host`."""
 
     proxy: Proxy
     host: LabHost
@@ -38,6 +39,23 @@ class Deployed:
         return _apply(self.folder)
 
 
+def deployed(template: str, folder: Path, *, lab: Lab, host: LabHost, proxy: Proxy) -> Deployed:
+    """``deployer init TEMPLATE`` in `folder`, another proxy's word put in, and an apply.
+
+    The same folder again is the same project with another word.
+    """
+    if not (folder / "site.yml").exists():
+        folder.mkdir(exist_ok=True)
+        write(template, folder)
+        inventory = lab.inventory()
+        inventory["all"]["hosts"] = {host.name: {"ansible_host": host.address}}
+        (folder / "inventory.yml").write_text(yaml.safe_dump(inventory))
+    text = (folder / "site.yml").read_text()
+    (written,) = [each for each in PROXIES if f" proxy: {each} " in text]
+    (folder / "site.yml").write_text(text.replace(f" proxy: {written} ", f" proxy: {proxy} "))
+    return Deployed(proxy=proxy, host=host, folder=folder, applied=_apply(folder))
+
+
 def _apply(folder: Path) -> Ran:
     files = (folder / "site.yml", "-i", folder / "inventory.yml")
     return deployer("apply", *files, "--yes", timeout_s=300.0)
@@ -45,39 +63,15 @@ def _apply(folder: Path) -> Ran:
 
 @contextmanager
 def behind_each_proxy(
-    template: str,
-    folder: Path,
-    *,
-    own: Proxy,
-    prepare: Callable[[LabHost], None] = lambda _: None,
-    edit: Callable[[str], str] = lambda text: text,
+    template: str, folder: Path, *, prepare: Callable[[LabHost], None] = lambda _: None
 ) -> Iterator[dict[Proxy, Deployed]]:
-    """``deployer init TEMPLATE`` and an apply for each proxy; `own` is the one that it chooses.
+    """A host for each proxy, all at once; `prepare` is what is there before."""
 
-    `prepare` is what is there on the host before, `edit` what a user changes in the playbook besides.
-    """
-
-    def deploy(host: LabHost, proxy: Proxy) -> Deployed:
-        project = folder / proxy
-        project.mkdir()
-        write(template, project)
-        text = (project / "site.yml").read_text()
-        assert text.count(f"proxy: {own} ") == 1
-        changed = edit(text.replace(f"proxy: {own} ", f"proxy: {proxy} "))
-        (project / "site.yml").write_text(changed)
-        inventory = lab.inventory()
-        inventory["all"]["hosts"] = {host.name: {"ansible_host": host.address}}
-        _write_yaml(project / "inventory.yml", inventory)
+    def of_proxy(host: LabHost, proxy: Proxy) -> Deployed:
         prepare(host)
-        return Deployed(proxy=proxy, host=host, folder=project, applied=_apply(project))
+        return deployed(template, folder / proxy, lab=lab, host=host, proxy=proxy)
 
     with running(len(PROXIES), name=f"{template}-{os.getpid()}") as lab:
         with ThreadPoolExecutor(len(PROXIES)) as pool:
-            deployed = list(pool.map(deploy, lab.hosts, PROXIES))
-        yield {each.proxy: each for each in deployed}
-
-
-def _write_yaml(path: Path, document: object) -> None:
-    import yaml
-
-    path.write_text(yaml.safe_dump(document, sort_keys=False))
+            made = list(pool.map(of_proxy, lab.hosts, PROXIES))
+        yield {each.proxy: each for each in made}

@@ -26,7 +26,7 @@ def reports(
     machine: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[Proxy, Deployed]]:
     """The ready playbook, applied."""
-    with behind_each_proxy("goaccess", tmp_path_factory.mktemp("goaccess"), own="nginx") as found:
+    with behind_each_proxy("goaccess", tmp_path_factory.mktemp("goaccess")) as found:
         yield found
 
 

@@ -1,0 +1,38 @@
+"""A WebSocket client to a site on a rehearsal host, over its real address, as browsers connect."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from websockets.sync.client import ClientConnection, connect
+
+from deployer.lab.host import LabHost
+
+
+@contextmanager
+def connected(
+    host: LabHost,
+    url: str,
+    root_pem: Path,
+    *,
+    headers: Mapping[str, str] | None = None,
+    origin: str = "",
+) -> Iterator[ClientConnection]:
+    """A connection as a page of the site opens it, or one of `origin`; it sends no pings by itself."""
+    name = urlsplit(url).hostname
+    with connect(
+        url,
+        sock=socket.create_connection((host.address, 443), timeout=10),
+        ssl=ssl.create_default_context(cafile=root_pem),
+        server_hostname=name,
+        origin=origin or f"https://{name}",  # type: ignore[arg-type] - a NewType of str
+        additional_headers=headers,
+        open_timeout=10,
+        ping_interval=None,
+    ) as client:
+        yield client
