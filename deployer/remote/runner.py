@@ -663,13 +663,19 @@ def listeners(ports: list[int]) -> list[Json]:
     return sorted(found.values(), key=lambda each: (each["port"], each["pid"]))
 
 
-def _listening() -> Iterator[tuple[int, str]]:
-    """Port and inode of each socket in the state LISTEN."""
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in read_text(table).splitlines()[1:]:
-            fields = line.split()
-            if len(fields) > 9 and fields[3] == "0A":
-                yield int(fields[1].rpartition(":")[2], 16), fields[9]
+def _listening(pid: int | str = "self") -> Iterator[tuple[int, str]]:
+    """Port and inode of each TCP socket in the state LISTEN, in the network that `pid` sees."""
+    for table in ("tcp", "tcp6"):
+        try:
+            with open(f"/proc/{pid}/net/{table}", encoding="ascii") as lines:
+                next(lines, None)
+                for line in lines:
+                    fields = line.split()
+                    if fields[3] != "0A":
+                        break  # those that listen come first, before thousands of others
+                    yield int(fields[1].rpartition(":")[2], 16), fields[9]
+        except OSError:
+            continue
 
 
 def _holders(inodes: set[str]) -> Iterator[tuple[int, set[str]]]:
@@ -688,7 +694,10 @@ def _holders(inodes: set[str]) -> Iterator[tuple[int, set[str]]]:
 
 def sockets_of(pid: int) -> set[str]:
     """The inodes of a process's open sockets."""
-    found = set()
+    return set(_sockets_of(pid))
+
+
+def _sockets_of(pid: int) -> Iterator[str]:
     folder = f"/proc/{pid}/fd"
     for name in names_in(folder):
         try:
@@ -696,8 +705,17 @@ def sockets_of(pid: int) -> set[str]:
         except OSError:
             continue  # closed meanwhile
         if target.startswith("socket:["):
-            found.add(target[8:-1])
-    return found
+            yield target[8:-1]
+
+
+def listening_sockets(pid: int) -> set[str]:
+    """The inodes of all TCP sockets that take connections, in the network that `pid` sees."""
+    return {inode for _, inode in _listening(pid)}
+
+
+def listens(pid: int, listening: set[str]) -> bool:
+    """Whether a process has one of the sockets `listening`, which are among the first it opened."""
+    return any(inode in listening for inode in _sockets_of(pid))
 
 
 def unit_of(pid: int) -> str:
@@ -715,9 +733,11 @@ _PROBE_KINDS = ("file", "directory", "link", "package", "service", "user", "comm
 _ASKED_KINDS = (*_PROBE_KINDS, "loaded", "releases")
 #: The main processes of the proxies that we know.
 _PROXIES = ("nginx", "apache2", "haproxy")
-#: Kinds and requests of loaded modules, by name: see `load_modules`.
+#: Kinds and requests of loaded modules, by name, and what they look at before a unit loads its
+#: configuration: see `load_modules`.
 ADDED_KINDS: dict[str, Any] = {}
 ADDED_REQUESTS: dict[str, Any] = {}
+ADDED_CHECKS: list[Any] = []
 
 
 class Probe:
@@ -1977,7 +1997,7 @@ class Systemd:
         return self.show([unit])[unit].get("ActiveState") in ("active", "reloading")
 
     def must_be_active(self, unit: str, doing: str) -> None:
-        """Wait while the unit is on its way, then make sure that it runs."""
+        """Wait while the unit is on its way, then make sure that it runs; a proxy has workers."""
         deadline = time.monotonic() + 60.0
         while True:
             shown = self.show([unit])[unit]
@@ -1987,6 +2007,12 @@ class Systemd:
             time.sleep(0.05)
         if state != "active" and not (state == "inactive" and shown.get("Type") == "oneshot"):
             raise StepError(f"{unit} is {state} after its {doing}", self.last_words(unit))
+        main = main_pid(shown)
+        while is_proxy(main) and processes_of(main) is None:
+            if time.monotonic() > deadline:
+                words = f"{unit} has no process that takes connections after its {doing}"
+                raise StepError(words, self.last_words(unit))
+            time.sleep(0.02)
 
     def reload(self, unit: str) -> None:
         """Reload a unit, or start it where it does not run.
@@ -1996,80 +2022,104 @@ class Systemd:
         """
         shown = self.show([unit])[unit]
         if shown.get("ActiveState") not in ("active", "reloading"):
-            self.act("start", unit)
-            self.must_be_active(unit, "start")
+            self.start(unit)
             return
-        main = int(shown.get("MainPID") or 0)
-        watch = NginxReload(main) if read_text(f"/proc/{main}/comm").strip() == "nginx" else None
+        watch = reload_watch(self, unit, main_pid(shown))
         self.act("reload", unit)
         if watch:
             watch.wait()
         self.must_be_active(unit, "reload")
 
+    def start(self, unit: str) -> None:
+        """Start a unit, and make sure that it runs.
 
-class NginxReload:
-    """Tells whether nginx took a new configuration.
+        Raises:
+            StepError: it did not start.
+        """
+        self.act("start", unit)
+        self.must_be_active(unit, "start")
 
-    ``nginx -s reload`` only sends a signal. The master then reads the files, opens sockets (it
-    tries five times in 2.5 s), and starts new workers; or it writes ``[emerg]`` to its log and goes
-    on as before. Source: nginx, "Controlling nginx", and `ngx_open_listening_sockets`.
+    def words_since(self, unit: str, moment_s: float) -> list[str]:
+        """The lines that a unit has written to the journal since a moment of the wall clock."""
+        since = f"--since=@{moment_s:.6f}"
+        argv = ["journalctl", "--quiet", "--no-pager", "--output=cat", since, "--unit", unit]
+        try:
+            return self._children.run(argv, limit_s=10.0)[1].splitlines()
+        except StepError:
+            return []
+
+
+class ProxyReload:
+    """Tells whether a proxy took a new configuration; made before it is told to.
+
+    That a reload ended with 0 says no more than that a signal was sent. What counts: there are new
+    workers that take connections, and those of before take none any more.
     """
 
     _LIMIT_S = 15.0
-    _AFTER_EMERG_S = 4.0
+    #: How long a proxy that has complained may still come round.
+    _AFTER_REFUSAL_S = 4.0
+    _NAME = ""
+    _OLD_ONE = "the old one is still in use"
 
-    def __init__(self, master: int) -> None:
-        self._master = master
-        self._workers = self._children_of(master)
+    def __init__(self, systemd: Systemd, unit: str, main: int) -> None:
+        self._systemd = systemd
+        self._unit = unit
+        self._main = main
+        self._main_start = started_at(main)
+        self._workers = self._workers_now()
         self._logs = {path: os.path.getsize(path) for path in self._open_logs()}
+        self._begun_s = time.time()
 
     def wait(self) -> None:
         """Return once new workers are there, and they alone take new connections.
 
         Raises:
-            StepError: nginx kept its old configuration; `output` has its reason.
+            StepError: the proxy kept its old configuration, or ended; `output` has its reason.
         """
         deadline = time.monotonic() + self._LIMIT_S
-        refused, is_taken = "", False
+        is_refused = is_taken = False
         while time.monotonic() < deadline:
-            is_taken = is_taken or bool(self._children_of(self._master) - self._workers)
-            if is_taken:
-                if all(map(self._has_stopped_listening, self._workers)):
-                    return
-                time.sleep(0.01)
-                continue
-            if not refused:
-                refused = self._emergencies()
-                if refused:
-                    deadline = min(deadline, time.monotonic() + self._AFTER_EMERG_S)
-            time.sleep(0.02)
+            if started_at(self._main) != self._main_start:
+                words = f"{self._NAME} has ended at its reload, though its check had passed"
+                raise StepError(f"{words}; nothing answers at its ports now", self._reason())
+            is_taken = is_taken or self._is_taken()
+            if is_taken and all(map(self._has_stopped_listening, self._workers)):
+                return
+            if not (is_taken or is_refused) and self._is_refused():
+                is_refused = True
+                deadline = min(deadline, time.monotonic() + self._AFTER_REFUSAL_S)
+            time.sleep(0.01 if is_taken else 0.02)
         if is_taken:
             return
-        why = "refused the new configuration" if refused else "started no new workers"
-        raise StepError(
-            f"nginx {why} at its reload, though its check had passed; the old one is still in use",
-            self._emergencies(),
-        )
+        why = "refused the new configuration" if is_refused else "started no new workers"
+        words = f"{self._NAME} {why} at its reload, though its check had passed"
+        raise StepError(f"{words}; {self._OLD_ONE}", self._reason())
 
-    @staticmethod
-    def _has_stopped_listening(worker: int) -> bool:
-        """Old workers accept connections for a tenth of a second more, and then say so."""
-        title = read_text(f"/proc/{worker}/cmdline")
-        return not title or "shutting down" in title
+    # what differs from proxy to proxy
 
-    @staticmethod
-    def _children_of(master: int) -> set[int]:
-        found = set()
-        for name in names_in("/proc"):
-            if name.isdigit():
-                # pid (comm) state ppid …; the name may hold anything but ends at the last bracket
-                fields = read_text(f"/proc/{name}/stat").rpartition(")")[2].split()
-                if len(fields) > 1 and int(fields[1]) == master:
-                    found.add(int(name))
-        return found
+    def _workers_now(self) -> set[int]:
+        """The processes that take connections."""
+        listening = listening_sockets(self._main)
+        return {pid for pid in children_of(self._main) if listens(pid, listening)}
+
+    def _is_taken(self) -> bool:
+        return bool(self._workers_now() - self._workers)
+
+    def _has_stopped_listening(self, worker: int) -> bool:
+        return not listens(worker, listening_sockets(self._main))
+
+    def _is_refused(self) -> bool:
+        return bool(self._reason())
+
+    def _reason(self) -> str:
+        """What the proxy has said of it, as far as it is an emergency."""
+        raise NotImplementedError
+
+    # logs
 
     def _open_logs(self) -> list[str]:
-        folder = f"/proc/{self._master}/fd"
+        folder = f"/proc/{self._main}/fd"
         logs = set()
         for name in names_in(folder):
             try:
@@ -2080,17 +2130,107 @@ class NginxReload:
                 continue
         return sorted(logs)
 
-    def _emergencies(self) -> str:
-        lines = []
+    def _new_lines(self) -> Iterator[str]:
+        """What has come to the logs since."""
         for path, seen in self._logs.items():
             try:
                 with open(path, "rb") as log:
                     log.seek(seen)
-                    text = log.read(1 << 20).decode("utf-8", "replace")
+                    yield from log.read(1 << 20).decode("utf-8", "replace").splitlines()
             except OSError:
                 continue
-            lines += [line for line in text.splitlines() if "[emerg]" in line]
+
+
+class NginxReload(ProxyReload):
+    """``nginx -s reload`` only sends a signal. The master then reads the files, opens sockets (it
+    tries five times in 2.5 s), and starts new workers; or it writes ``[emerg]`` to its log and goes
+    on as before. Source: nginx, "Controlling nginx", and `ngx_open_listening_sockets`.
+    """
+
+    _NAME = "nginx"
+
+    def _workers_now(self) -> set[int]:
+        return children_of(self._main)
+
+    def _has_stopped_listening(self, worker: int) -> bool:
+        """Old workers accept connections for a tenth of a second more, and then say so."""
+        title = read_text(f"/proc/{worker}/cmdline")
+        return not title or "shutting down" in title
+
+    def _reason(self) -> str:
+        lines = [line for line in self._new_lines() if "[emerg]" in line]
         return "\n".join(dict.fromkeys(lines[-10:]))
+
+
+class ApacheReload(ProxyReload):
+    """``apachectl graceful`` only sends a signal. The parent then reads the files, opens sockets
+    and logs, writes its pid file anew, and starts new children, which takes up to a second where
+    the old ones still have connections. Where it cannot do any of that, it ends, and with it all
+    that listens. Source: httpd, "Stopping and Restarting", and `event_run` of mpm_event.
+    """
+
+    _NAME = "Apache"
+    _OLD_ONE = "it takes no new connections now"
+    _SIGNS = ("emerg]", "alert]", "crit]", "AH00072")
+
+    def _is_refused(self) -> bool:
+        return False  # it ends then
+
+    def _is_taken(self) -> bool:
+        read_s = apache_read_ns(self._main) / _NS
+        return (not read_s or read_s > self._begun_s - 0.02) and super()._is_taken()
+
+    def _reason(self) -> str:
+        lines = [line for line in self._new_lines() if any(sign in line for sign in self._SIGNS)]
+        return "\n".join(dict.fromkeys(lines[-10:]))
+
+
+class HaproxyReload(ProxyReload):
+    """The master executes itself anew, which reads the files, opens sockets (for up to 2 s, in
+    which nobody listens) and starts a worker that takes over; or it counts a failed reload, and
+    the worker of before goes on. Source: HAProxy's management guide, 3 and 4; its `mworker.c`.
+    """
+
+    _NAME = "HAProxy"
+    _AFTER_REFUSAL_S = 0.0  # it has given up when it counts
+
+    def __init__(self, systemd: Systemd, unit: str, main: int) -> None:
+        super().__init__(systemd, unit, main)
+        self._failures = _failed_reloads(main)
+
+    def _is_refused(self) -> bool:
+        return _failed_reloads(self._main) > self._failures
+
+    def _reason(self) -> str:
+        lines = self._systemd.words_since(self._unit, self._begun_s)
+        alerts = [line for line in lines if "[ALERT]" in line and f"({self._main})" in line]
+        return "\n".join(dict.fromkeys(alerts[-10:]))
+
+
+def _failed_reloads(master: int) -> int:
+    """How many reloads of a HAProxy have failed since the last good one.
+
+    Its master keeps that in its environment, for itself. Before 2.4 there is no number, but a
+    master that waits for a better configuration says that it does nothing else.
+    """
+    environment = read_text(f"/proc/{master}/environ").split("\0")
+    fields = {key: value for key, _, value in (word.partition("=") for word in environment)}
+    for process in fields.get("HAPROXY_PROCESSES", "").split("|"):
+        about = dict(field.partition("=")[::2] for field in process.split(";"))
+        if about.get("type") == "m" and about.get("failedreloads", "").isdigit():
+            return int(about["failedreloads"])
+    has_numbers = any("failedreloads=" in word for word in environment)
+    return 0 if has_numbers else int("HAPROXY_MWORKER_WAIT_ONLY" in fields)
+
+
+#: By the name of a proxy's main process.
+_RELOADS = {"nginx": NginxReload, "apache2": ApacheReload, "haproxy": HaproxyReload}
+
+
+def reload_watch(systemd: Systemd, unit: str, main: int) -> ProxyReload | None:
+    """What is to tell whether the unit's coming reload is taken; `None` where it is no proxy."""
+    kind = _RELOADS.get(read_text(f"/proc/{main}/comm").strip())
+    return kind(systemd, unit, main) if kind else None
 
 
 # --- loaded: which files a running proxy has read -------------------------------------------------
@@ -2101,41 +2241,81 @@ class NginxReload:
 
 LOADED = os.path.join(CACHE, "loaded")
 _NS = 1_000_000_000
-_TICK_NS = _NS // os.sysconf("SC_CLK_TCK")
+TICK_NS = _NS // os.sysconf("SC_CLK_TCK")
 #: What a file is noted as that changed while it was being read: no file is ever like it.
 _UNKNOWN: Json = {"t": "unknown"}
 _MAKE_IT_READ = ("reload", "restart", "start")
 
 
-def _is_nginx_worker(title: str) -> bool:
+def _current_workers_of_nginx(main: int) -> Iterator[int]:
     """Workers of an earlier configuration that still have connections say so in their title."""
-    return title.startswith("nginx: worker process") and "shutting down" not in title
+    for pid in children_of(main):
+        title = read_text(f"/proc/{pid}/cmdline")
+        if title.startswith("nginx: worker process") and "shutting down" not in title:
+            yield pid
 
 
-#: By the name of the main process: whether a child with this title works with what was loaded last.
-_IS_CURRENT_WORKER = {"nginx": _is_nginx_worker}
+def _current_workers(main: int) -> Iterator[int]:
+    """Workers of Apache or HAProxy: those of an earlier configuration have stopped listening."""
+    listening = listening_sockets(main)
+    return (pid for pid in children_of(main) if listens(pid, listening))
 
 
-def _children_of(pid: int) -> set[int]:
+#: By the name of the main process: those of its children that work with what was loaded last.
+_CURRENT_WORKERS = {
+    "nginx": _current_workers_of_nginx,
+    "apache2": _current_workers,
+    "haproxy": _current_workers,
+}
+#: Apache writes it anew whenever it has read its configuration. Source: `ap_log_pid`.
+_APACHE_PID_FILE = "/run/apache2/apache2.pid"
+
+
+def children_of(pid: int) -> set[int]:
     path = f"/proc/{pid}/task/{pid}/children"
     if os.path.exists(path):  # CONFIG_PROC_CHILDREN; many times faster than looking at all
         return set(map(int, read_text(path).split()))
-    return NginxReload._children_of(pid)
+    found = set()
+    for name in names_in("/proc"):
+        if name.isdigit():
+            # pid (comm) state ppid …; the name may hold anything but ends at the last bracket
+            fields = read_text(f"/proc/{name}/stat").rpartition(")")[2].split()
+            if len(fields) > 1 and int(fields[1]) == pid:
+                found.add(int(name))
+    return found
+
+
+def is_proxy(main: int) -> bool:
+    """Whether this is the main process of a proxy that we know."""
+    return read_text(f"/proc/{main}/comm").strip() in _CURRENT_WORKERS
+
+
+def apache_read_ns(main: int) -> int:
+    """When this Apache has read its configuration last, by the wall clock; 0 if it does not say.
+
+    Its children tell less than those of others: it ends some and starts others as load changes.
+    """
+    if read_text(_APACHE_PID_FILE).strip() != str(main):
+        return 0
+    info = look_at(_APACHE_PID_FILE)
+    return info.st_mtime_ns if info else 0
 
 
 def processes_of(main: int) -> Json | None:
     """A proxy's main process and current workers, each with its start in ticks since the boot;
     `None` where it is not one that we know, or nothing answers for it."""
-    is_current = _IS_CURRENT_WORKER.get(read_text(f"/proc/{main}/comm").strip())
-    if is_current is None:
+    proxy = read_text(f"/proc/{main}/comm").strip()
+    current = _CURRENT_WORKERS.get(proxy)
+    if current is None:
         return None
-    workers = [
-        [pid, started_at(pid)]
-        for pid in sorted(_children_of(main))
-        if is_current(read_text(f"/proc/{pid}/cmdline"))
-    ]
+    workers = [[pid, started_at(pid)] for pid in sorted(current(main))]
     workers = [worker for worker in workers if worker[1]]  # the others have ended meanwhile
-    return {"main": [main, started_at(main)], "workers": workers} if workers else None
+    if not workers:
+        return None
+    running: Json = {"main": [main, started_at(main)], "workers": workers}
+    if proxy == "apache2":
+        running["read_ns"] = apache_read_ns(main)
+    return running
 
 
 def sign_of(path: str) -> Json | None:
@@ -2173,16 +2353,13 @@ class LoadedFiles:
         record = read_json(_record_of(unit)) or {}
         self._known: dict[str, Json | None] = record.get("files", {})
         self.before = record.get("before", "")
-        workers = record.get("workers", [])
-        self.is_ours = record.get("main") == running["main"] and any(
-            worker in workers for worker in running["workers"]
-        )
+        self.is_ours = _are_same(record, running)
         self._start_ns = _start_ns(running)
         self._are_since_record = self._start_ns >= record.get("noted_ns", 0)
         # Of two clocks that are read one after the other the difference is too large rather than
         # too small, which makes files older, not younger.
-        uptime_ns = _uptime_ns()
-        self._boot_ns = time.time_ns() - uptime_ns
+        since_boot_ns = uptime_ns()
+        self._boot_ns = time.time_ns() - since_boot_ns
 
     def has(self, path: str, now: Json | None) -> bool:
         """Whether `path`, with the sign `now`, is as the proxy has read it."""
@@ -2208,6 +2385,16 @@ class LoadedFiles:
         return set(self._known)
 
 
+def _are_same(record: Json, running: Json) -> bool:
+    """Whether what runs has read nothing since `record` was written."""
+    if record.get("main") != running["main"]:
+        return False
+    if running.get("read_ns"):
+        return bool(record.get("read_ns") == running["read_ns"])
+    workers = record.get("workers", [])
+    return any(worker in workers for worker in running["workers"])
+
+
 def _start_ns(running: Json) -> int:
     """When the workers started, since the boot, as the moment up to which a file may be loaded.
 
@@ -2216,11 +2403,14 @@ def _start_ns(running: Json) -> int:
     the change, so never late. With the tick's end, what was there before the start never seems
     later; what came in the 10 ms (and an interrupt) after it may be taken for loaded.
     """
+    if running.get("read_ns"):
+        read_ns: int = running["read_ns"] - (time.time_ns() - uptime_ns())
+        return read_ns + TICK_NS
     oldest: int = min(started for _, started in running["workers"])
-    return (oldest + 1) * _TICK_NS
+    return (oldest + 1) * TICK_NS
 
 
-def _uptime_ns() -> int:
+def uptime_ns() -> int:
     """Since the boot, suspended time included, as processes' starts are counted; never set."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
@@ -2245,14 +2435,14 @@ def _write_record(
         pass
 
 
-def _main_pid(shown: Json) -> int:
+def main_pid(shown: Json) -> int:
     return int(shown.get("MainPID") or 0)
 
 
 def loaded_attributes(shown: Json | None, unit: str, files: list[str]) -> Json | None:
     """Which of `files` the running proxy has not loaded as they are; `None` where it does not run,
     or nobody can tell."""
-    running = processes_of(_main_pid(shown)) if shown else None
+    running = processes_of(main_pid(shown)) if shown else None
     if running is None:
         return None
     loaded = LoadedFiles(unit, running)
@@ -2292,7 +2482,7 @@ def is_as_before(children: Children, handler: Json, commit: str) -> bool:
     """Whether a handler's unit certainly works with what it had loaded before `commit` began."""
     unit = handler["unit"]
     try:
-        running = processes_of(_main_pid(Systemd(children).show([unit])[unit]))
+        running = processes_of(main_pid(Systemd(children).show([unit])[unit]))
     except StepError:
         return False
     loaded = LoadedFiles(unit, running) if running else None
@@ -2310,9 +2500,9 @@ def note_loaded_before(children: Children, runs: list[Json], commit: str) -> Non
         units = Systemd(children).show(list(asked))
         for handler in handlers:
             unit = handler["unit"]
-            running = processes_of(_main_pid(units[unit]))
+            running = processes_of(main_pid(units[unit]))
             if running is not None:
-                noted_ns, loaded = _uptime_ns(), LoadedFiles(unit, running)
+                noted_ns, loaded = uptime_ns(), LoadedFiles(unit, running)
                 names = sorted({*loaded.names, *paths_because(handler)})
                 files = {path: loaded.as_known(path) for path in names}
                 _write_record(unit, running, files, noted_ns, before=commit)
@@ -2331,7 +2521,7 @@ class Loading:
     def __init__(self, systemd: Systemd, handler: Json) -> None:
         self._systemd = systemd
         self._unit: str = handler.get("unit", "")
-        self._noted_ns = _uptime_ns()
+        self._noted_ns = uptime_ns()
         self._before: dict[str, Json | None] = {}
         self._is_of_use = bool(self._unit) and handler["action"] in _MAKE_IT_READ
         if self._is_of_use:
@@ -2356,10 +2546,10 @@ class Loading:
         """The processes, when there are workers: each begins with its parent's title."""
         deadline = time.monotonic() + self._LIMIT_S
         try:
-            main = _main_pid(self._systemd.show([self._unit])[self._unit])
+            main = main_pid(self._systemd.show([self._unit])[self._unit])
         except StepError:
             return None  # the files' times remain
-        while read_text(f"/proc/{main}/comm").strip() in _IS_CURRENT_WORKER:
+        while is_proxy(main):
             running = processes_of(main)
             if running is not None or time.monotonic() > deadline:
                 return running
@@ -2415,7 +2605,7 @@ def note_owed(handlers: list[Json], folder: str) -> None:
         if handler["action"] in _OWED_ACTIONS and handler not in known:
             known.append(handler)
             about = {key: meta.get(key, "") for key in ("commit", "who", "from")}
-            times = {"since": now_text(), "since_ns": _uptime_ns(), "boot_id": boot_id()}
+            times = {"since": now_text(), "since_ns": uptime_ns(), "boot_id": boot_id()}
             owed.append({"handler": handler, **about, **times})
     if handlers:
         _write_owed(owed)
@@ -2477,12 +2667,11 @@ def owed_now(children: Children) -> list[Json]:
 def _is_still_owed(item: Json, shown: Json) -> bool:
     if shown.get("ActiveState") not in ("active", "reloading"):
         return False  # it reads its files when it starts
-    main = _main_pid(shown)
-    started = [started_at(main)]
+    main = main_pid(shown)
     running = processes_of(main)
     if running is not None and item["handler"]["action"] == "reload":
-        started = [ticks for _, ticks in running["workers"]]
-    return bool(min(started) * _TICK_NS <= item["since_ns"])
+        return bool(_start_ns(running) - TICK_NS <= item["since_ns"])
+    return bool(started_at(main) * TICK_NS <= item["since_ns"])
 
 
 # --- steps: one change each -----------------------------------------------------------------------
@@ -2596,6 +2785,19 @@ class Steps:
             self._systemd.reload_units()
             self._units_changed = False
 
+    def check_before(self, action: str, unit: str) -> None:
+        """What loaded modules look at before a unit loads its configuration.
+
+        Raises:
+            StepError: it could not load it.
+        """
+        for check in ADDED_CHECKS:
+            check(self._children, unit, action, self._say)
+
+    def _say(self, text: str) -> None:
+        if self._runner:
+            self._runner.event("said", text=text)
+
     # paths
 
     def _make_parents(self, path: str) -> None:
@@ -2691,6 +2893,8 @@ class Steps:
         if wanted.get("enabled") is not None:
             self._systemd.act("enable" if wanted["enabled"] else "disable", name)
         if wanted.get("active") is not None:
+            if wanted["active"]:
+                self.check_before("start", name)
             self._systemd.act("start" if wanted["active"] else "stop", name)
             if wanted["active"]:
                 self._systemd.must_be_active(name, "start")
@@ -2751,7 +2955,7 @@ def _mode_of(info: os.stat_result | None, default: int) -> int:
 def load_modules(sources: Json) -> None:
     """Run the modules of `sources`, by name and in order, as parts of the package that they are.
 
-    Each may have `KINDS` and `REQUESTS`, which are added to what is known here.
+    Each may have `KINDS`, `REQUESTS` and `BEFORE_LOADING`, which are added to what is known here.
     """
     import types
 
@@ -2773,6 +2977,7 @@ def load_modules(sources: Json) -> None:
         exec(code, module.__dict__)  # noqa: S102 - the controller's own words, as this file is
         ADDED_KINDS.update(getattr(module, "KINDS", {}))
         ADDED_REQUESTS.update(getattr(module, "REQUESTS", {}))
+        ADDED_CHECKS.extend(getattr(module, "BEFORE_LOADING", ()))
 
 
 def _put_module(name: str, module: Any) -> None:
@@ -3459,6 +3664,7 @@ class Apply:
                 for handler in handlers:
                     doing = "handler:" + handler["name"]
                     self._test_config(handler)
+                    self._steps.check_before(handler["action"], handler.get("unit", ""))
                 for handler in handlers:
                     doing = "handler:" + handler["name"]
                     self._handle(journal, handler)
@@ -4207,8 +4413,9 @@ class Revert:
         if self._is_booting:
             self._children.succeed(["systemctl", "start", "--no-block", unit])
         elif not self._systemd.active(unit):
-            self._systemd.act("start", unit)
-            self._systemd.must_be_active(unit, "start")
+            # One that has failed, as Apache does at a bad reload, may have no start left otherwise.
+            self._children.run(["systemctl", "reset-failed", unit])
+            self._systemd.start(unit)
 
     def _handle(self, handler: Json) -> None:
         """A handler of the apply again, now with the former files: a proxy answers as before."""

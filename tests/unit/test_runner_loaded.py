@@ -114,7 +114,7 @@ def note(runner: Any, proxy: Proxy, *files: Path) -> None:
     running = runner.processes_of(proxy.pid)
     loaded = runner.LoadedFiles("nginx", running)
     signs = {str(file): loaded.as_known(str(file)) for file in files}
-    runner._write_record("nginx", running, signs, runner._uptime_ns())
+    runner._write_record("nginx", running, signs, runner.uptime_ns())
 
 
 # --- by the times ---------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ def test_later_processes_have_read_what_is_untouched_since_the_record(
     sign = runner.sign_of(str(file))
     sign["c"] += 3600 * 10**9
     running = runner.processes_of(proxy.pid)
-    runner._write_record("nginx", running, {str(file): sign}, runner._uptime_ns())
+    runner._write_record("nginx", running, {str(file): sign}, runner.uptime_ns())
     wait_for_a_tick()
     proxy.start()
     proxy.stop(worker)
