@@ -6,7 +6,7 @@ from functools import cache
 from io import BytesIO
 from pathlib import Path
 
-__all__ = ["certificate_modules", "renewal_program", "source"]
+__all__ = ["certificate_modules", "proxy_modules", "renewal_program", "source"]
 
 #: What keeps certificates, each after those that it imports.
 _OF_CERTIFICATES = (
@@ -30,6 +30,10 @@ _OF_CERTIFICATES = (
 )
 
 
+#: What knows running proxies: before they load a configuration, and what that means to clients.
+_OF_PROXIES = ("proxy_configs", "connections", "readiness")
+
+
 _START = b"""\
 import sys
 
@@ -49,6 +53,12 @@ def source() -> bytes:
 def certificate_modules() -> dict[str, str]:
     """The sources of what the runner needs for certificates, by name, in order."""
     return {name: _path(name).read_text(encoding="utf-8") for name in _OF_CERTIFICATES}
+
+
+@cache
+def proxy_modules() -> dict[str, str]:
+    """The sources of what the runner needs where a proxy is reloaded or started, in order."""
+    return {name: _path(name).read_text(encoding="utf-8") for name in _OF_PROXIES}
 
 
 @cache

@@ -1,0 +1,268 @@
+"""Which connections a running proxy has: what a reload leaves behind, and what a restart ends.
+
+A WebSocket is a client's connection and one to the service behind, held by the same process; so is
+a request that is being answered, which is no more than a moment. What else is open is idle: clients
+that may ask again, and connections to services that are kept for the next request. HAProxy counts
+what is busy itself. Apache waits on the two ends of each tunnel apart. Of nginx the fewer of both
+kinds are taken: where clients and services idle at the same time, some of them are counted too, for
+as long as nginx keeps them, which is a minute.
+
+Source: proc_pid_fd(5), proc_pid_fdinfo(5), proc_net(5), sock_diag(7); HAProxy's management guide.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import struct
+
+from deployer.remote import runner
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    Json = dict[str, Any]
+
+_LISTEN, _ESTABLISHED = "0A", "01"
+_FIRST_EPHEMERAL = 32768
+_SOCKET_LIMIT_S = 3.0
+
+
+class Tables:
+    """The TCP sockets of the network that a process sees, by their inodes.
+
+    `listening` has addresses as `Address.key` of `proxy_configs` has them.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.listening: dict[str, tuple[str, int]] = {}
+        self._ports: dict[str, int] = {}  # the near port of each established connection
+        for table, size in (("tcp", 4), ("tcp6", 16)):
+            for line in runner.read_text(f"/proc/{pid}/net/{table}").splitlines()[1:]:
+                fields = line.split(None, 10)
+                if fields[3] == _ESTABLISHED:
+                    self._ports[fields[9]] = int(fields[1][-4:], 16)
+                elif fields[3] == _LISTEN:
+                    self.listening[fields[9]] = _address(fields[1], size)
+        self._served = {port for _, port in self.listening.values()}
+
+    def side_of(self, inode: str) -> str:
+        """``client`` or ``service``, by who has called whom; empty for all else."""
+        port = self._ports.get(inode)
+        if port is None:
+            return ""
+        return "client" if port in self._served or port < _FIRST_EPHEMERAL else "service"
+
+
+def _address(text: str, size: int) -> tuple[str, int]:
+    """``0100007F:1F90`` as an address and a port: words of the host's byte order."""
+    host, _, port = text.partition(":")
+    words = struct.unpack(f">{size // 4}I", bytes.fromhex(host))
+    packed = struct.pack(f"={size // 4}I", *words)
+    family = socket.AF_INET if size == 4 else socket.AF_INET6
+    name = socket.inet_ntop(family, packed)
+    return ("" if name == "0.0.0.0" else name), int(port, 16)  # noqa: S104 - compared
+
+
+class Worker:
+    """One process of a proxy, with its sockets."""
+
+    def __init__(self, pid: int, tables: Tables, unix_clients: set[str]) -> None:
+        self.pid = pid
+        self.clients: set[int] = set()
+        self.services: set[int] = set()
+        self.is_old = True  # it has stopped listening
+        self._waits: list[int] = []
+        for number, target in _open_files(pid):
+            if target.startswith("socket:["):
+                inode = target[8:-1]
+                side = tables.side_of(inode) or ("service" if inode in unix_clients else "")
+                if side == "client":
+                    self.clients.add(number)
+                elif side == "service":
+                    self.services.add(number)
+                elif inode in tables.listening:
+                    self.is_old = False
+            elif target == "anon_inode:[eventpoll]":
+                self._waits.append(number)
+
+    def pairs(self) -> int:
+        """A client and a service each, as far as they go."""
+        return min(len(self.clients), len(self.services))
+
+    def tunnels(self) -> int:
+        """Apache's: each waits by an epoll(7) of its own on a service and on its client."""
+        number = 0
+        for wait in self._waits:
+            about = runner.read_text(f"/proc/{self.pid}/fdinfo/{wait}")
+            watched = {int(found) for found in re.findall(r"^tfd: +(\d+)", about, re.M)}
+            number += bool(watched & self.services)
+        return number
+
+
+def _open_files(pid: int) -> Iterator[tuple[int, str]]:
+    folder = f"/proc/{pid}/fd/"
+    for name in runner.names_in(folder):
+        try:
+            yield int(name), os.readlink(folder + name)
+        except OSError:
+            continue  # closed meanwhile
+
+
+def worker_connections(main: int, proxy: str) -> list[Json]:
+    """Of each child of a proxy's main process: ``pid``, ``websockets``, ``connections`` of clients,
+    and whether it ``is_old``."""
+    tables, unix_clients = Tables(main), _unix_clients()
+    workers = [Worker(pid, tables, unix_clients) for pid in sorted(runner.children_of(main))]
+    return [
+        {
+            "pid": worker.pid,
+            "websockets": _websockets(worker, proxy, main),
+            "connections": len(worker.clients),
+            "is_old": worker.is_old,
+        }
+        for worker in workers
+    ]
+
+
+def _websockets(worker: Worker, proxy: str, master: int) -> int:
+    if proxy == "apache2":
+        return worker.tunnels()
+    if proxy == "haproxy" and worker.pairs():
+        busy = _busy_in_haproxy(worker.pid, master)
+        return worker.pairs() if busy is None else busy
+    return worker.pairs()
+
+
+# --- HAProxy --------------------------------------------------------------------------------------
+
+
+def _busy_in_haproxy(worker: int, master: int) -> int | None:
+    """How many streams a worker has to services; `None` where nobody tells.
+
+    The master passes commands on to each worker, those of earlier configurations too.
+    """
+    words = runner.read_text(f"/proc/{master}/cmdline").split("\0")
+    path = words[words.index("-S") + 1].partition(",")[0] if "-S" in words else ""
+    text = _ask_socket(path, f"@!{worker} show stat -1 2 -1\n") if path else ""
+    rows = [line.split(",") for line in text.splitlines()]
+    busy = [row[4] for row in rows if len(row) > 4 and row[1] == "BACKEND" and row[4].isdigit()]
+    return sum(map(int, busy)) if busy else None
+
+
+def _ask_socket(path: str, command: str) -> str:
+    parts = []
+    try:
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(_SOCKET_LIMIT_S)
+            line.connect(path.replace("unix@", ""))
+            line.sendall(command.encode())
+            line.shutdown(socket.SHUT_WR)
+            while True:
+                data = line.recv(runner.CHUNK_BYTES)
+                if not data:
+                    break
+                parts.append(data)
+    except OSError:
+        return ""
+    return b"".join(parts).decode("utf-8", "replace")
+
+
+# --- unix sockets ---------------------------------------------------------------------------------
+
+_NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY, _NLMSG_DONE = 4, 20, 3
+_REQUEST_ALL = 0x301
+_SHOW_NAME, _SHOW_PEER = 1, 4
+_UNIX_NAME, _UNIX_PEER = 0, 2
+
+
+def _unix_clients() -> set[str]:
+    """The inodes of unix sockets that have called a service: their peer has the service's name."""
+    names: set[int] = set()
+    peers: dict[int, int] = {}
+    try:
+        for inode, attributes in _unix_sockets():
+            if _UNIX_NAME in attributes:
+                names.add(inode)
+            if len(attributes.get(_UNIX_PEER, b"")) == 4:
+                peers[inode] = struct.unpack("=I", attributes[_UNIX_PEER])[0]
+    except (OSError, struct.error):
+        return set()
+    return {str(inode) for inode, peer in peers.items() if peer in names and inode not in names}
+
+
+def _unix_sockets() -> Iterator[tuple[int, dict[int, bytes]]]:
+    """Inode and attributes of each connected stream socket."""
+    body = struct.pack("=BBHIIIII", socket.AF_UNIX, 0, 0, 1 << 1, 0, _SHOW_NAME | _SHOW_PEER, 0, 0)
+    head = struct.pack("=IHHII", 16 + len(body), _SOCK_DIAG_BY_FAMILY, _REQUEST_ALL, 1, 0)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as line:
+        line.settimeout(_SOCKET_LIMIT_S)
+        line.sendall(head + body)
+        while True:
+            data = line.recv(1 << 20)
+            while data:
+                length, kind = struct.unpack_from("=IH", data)
+                if kind != _SOCK_DIAG_BY_FAMILY:
+                    return  # the end, or an error
+                message, data = data[16:length], data[(length + 3) & ~3 :]
+                if message[1] == socket.SOCK_STREAM:
+                    yield struct.unpack_from("=I", message, 4)[0], _attributes(message[16:])
+
+
+def _attributes(data: bytes) -> dict[int, bytes]:
+    found = {}
+    while len(data) >= 4:
+        length, kind = struct.unpack_from("=HH", data)
+        if length < 4:
+            break
+        found[kind] = data[4:length]
+        data = data[(length + 3) & ~3 :]
+    return found
+
+
+# --- the request ----------------------------------------------------------------------------------
+
+
+def connections(session: runner.Runner, request: Json) -> Json:
+    """What each of the proxies ``units`` has open; those that do not run are left out."""
+    units = [runner.check_name(unit) for unit in request["units"]]
+    shown = runner.Systemd(session.children).show(units) if units else {}
+    found = {}
+    for unit in units:
+        main = runner.main_pid(shown[unit])
+        if runner.is_proxy(main):
+            proxy = runner.read_text(f"/proc/{main}/comm").strip()
+            found[unit] = {
+                "workers": worker_connections(main, proxy),
+                "drain_s": _drain_s(proxy),
+            }
+    return {"units": found}
+
+
+#: Where the time limit on connections of an earlier configuration stands, and how; HAProxy's times
+#: are in milliseconds where they have no unit. Apache's is set by its reload.
+_DRAINS = {
+    "nginx": (
+        ("/etc/nginx/modules-enabled/90-deployer.conf", "/etc/nginx/nginx.conf"),
+        r"^\s*worker_shutdown_timeout\s+(\d+)(ms|s|m|h|d)?;",
+    ),
+    "haproxy": (("/etc/haproxy/haproxy.cfg",), r"^\s*hard-stop-after\s+(\d+)(ms|s|m|h|d)?\s*$"),
+}
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _drain_s(proxy: str) -> float | None:
+    """How long connections live on after a reload of what runs now, as far as it is limited."""
+    paths, pattern = _DRAINS.get(proxy, ((), ""))
+    for path in paths:
+        found = re.search(pattern, runner.read_text(path), re.M)
+        if found:
+            unit = found.group(2) or ("ms" if proxy == "haproxy" else "s")
+            return int(found.group(1)) * _SECONDS[unit]
+    return None
+
+
+REQUESTS = {"connections": connections}

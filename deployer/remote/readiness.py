@@ -1,0 +1,256 @@
+"""What a proxy's own check does not see before it loads a configuration: whether it can.
+
+Run after the config test and before the reload, restart or start. Each proxy answers differently
+to what is found here, and none of them well: nginx keeps its old configuration and says so in its
+log alone, HAProxy is not there for two seconds, Apache ends, or takes no connections any more.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import socket
+import time
+
+from deployer.remote import proxy_configs as configs
+from deployer.remote import runner
+from deployer.remote.connections import Tables, worker_connections
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Json = dict[str, Any]
+    Check = Callable[["Loading"], None]
+
+_HAPROXY_FILE = "/etc/haproxy/haproxy.cfg"
+#: What HAProxy opens beside two sockets a connection: 40 in 2.6, 54 in 3.0.
+_HAPROXY_OWN_FILES = 40
+_CAP_SYS_RESOURCE = 1 << 24
+_MANY = 1 << 30
+#: Without a `ServerLimit`; of mpm_event and mpm_worker.
+_APACHE_SERVER_LIMIT = 16
+
+
+class Loading:
+    """A proxy that is about to load its configuration; `say` is for what is no error."""
+
+    def __init__(
+        self, children: runner.Children, unit: str, action: str, say: Callable[[str], None]
+    ) -> None:
+        self.children = children
+        self.unit = unit
+        self.say = say
+        shown = runner.Systemd(children).show([unit])[unit]
+        is_active = shown.get("ActiveState") in ("active", "reloading")
+        self.main = runner.main_pid(shown) if is_active else 0
+        #: Its sockets, and the processes that it has, stay: it reads its files and goes on.
+        self.is_reload = bool(self.main) and action == "reload"
+        self.has_effect = action != "start" or not self.main
+
+    def dump(self, argv: list[str]) -> str:
+        """All that a program prints; nothing where it fails, which its own check has not."""
+        parts: list[str] = []
+        code, _ = self.children.run(argv, on_output=parts.append)
+        return "".join(parts) if code == 0 else ""
+
+
+def check(children: runner.Children, unit: str, action: str, say: Callable[[str], None]) -> None:
+    """Make sure that a proxy can load its configuration; other units pass.
+
+    Raises:
+        StepError: it could not; what it runs with now has not been touched.
+    """
+    name = unit[: -len(".service")] if unit.endswith(".service") else unit
+    if name in _CHECKS and action in ("reload", "restart", "start"):
+        loading = Loading(children, name, action, say)
+        if loading.has_effect:
+            _CHECKS[name](loading)
+
+
+# --- addresses ------------------------------------------------------------------------------------
+
+
+def _refuse_taken(loading: Loading, name: str, addresses: list[configs.Address]) -> None:
+    """Each address that is new to the proxy must be free; the kernel is asked, as the proxy will.
+
+    What it listens on already it keeps. Its own sockets are no less in the way of others than those
+    of strangers, as of ``80`` and ``127.0.0.1:80``: new ones are opened before old ones are closed.
+    """
+    own = _own_addresses(loading.main) if loading.is_reload else set()
+    for address in addresses:
+        if address.key in own:
+            continue
+        problem = _problem_of(address, shared=loading.unit == "haproxy")
+        if problem == errno.EADDRNOTAVAIL:
+            raise runner.StepError(
+                f"{name} cannot listen on {address}, as {address.where} asks: "
+                "no interface of this host has that address"
+            )
+        if problem == errno.EADDRINUSE:
+            _refuse(loading, name, address)
+
+
+def _refuse(loading: Loading, name: str, address: configs.Address) -> None:
+    wish = f"{name} cannot listen on {address}, as {address.where} asks"
+    holders = [each for each in runner.listeners([address.port]) if _is_at(each["pid"], address)]
+    others = [each for each in holders if each["unit"] != loading.unit]
+    if others:
+        words = " and ".join(map(_holder_words, others))
+        listens = "listens" if len(others) == 1 else "listen"
+        raise runner.StepError(
+            f"{wish}: {words} {listens} there; end that, or choose another address"
+        )
+    if loading.unit == "haproxy" or not loading.is_reload:
+        return  # it pauses its former process, or that is about to end
+    raise runner.StepError(
+        f"{wish}, while it still has another address at that port: a reload opens the new one "
+        f"before it closes the old one; `systemctl restart {loading.unit}` would do both, and end "
+        "all open connections"
+    )
+
+
+def _holder_words(holder: Json) -> str:
+    of_unit = " of {}.service".format(holder["unit"]) if holder["unit"] else ""
+    return "{} (process {}{})".format(holder["process"] or "something", holder["pid"], of_unit)
+
+
+def _problem_of(address: configs.Address, *, shared: bool) -> int:
+    """What the kernel says to one who would listen there; 0 where it would do.
+
+    `shared` as HAProxy does it, whose processes listen side by side.
+    """
+    try:
+        probe = socket.socket(address.family, socket.SOCK_STREAM)
+    except OSError:
+        return 0  # no IPv6 here
+    with probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if address.family == socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(address.only_v6))
+        try:
+            probe.bind((address.host, address.port))
+        except OSError as error:
+            return error.errno or 0
+    return 0
+
+
+def _own_addresses(main: int) -> set[tuple[str, int]]:
+    """What the proxy's processes listen on now, as `Address.key` has it."""
+    tables = Tables(main)
+    own: set[tuple[str, int]] = set()
+    for pid in (main, *runner.children_of(main)):
+        own.update(tables.listening[i] for i in runner.sockets_of(pid) if i in tables.listening)
+    return own
+
+
+def _is_at(pid: int, address: configs.Address) -> bool:
+    """Whether a process listens where `address` would be."""
+    for host, port in _own_addresses(pid):
+        if port == address.port and (host in ("", "::", address.key[0]) or address.is_any):
+            return True
+    return False
+
+
+# --- what differs from proxy to proxy -------------------------------------------------------------
+
+
+def _check_nginx(loading: Loading) -> None:
+    dump = loading.dump(["nginx", "-T", "-q"])
+    _refuse_taken(loading, "nginx", configs.nginx_addresses(dump))
+    numbers = configs.nginx_numbers(dump)
+    wanted = numbers.get("worker_connections", 512)
+    files = numbers.get("worker_rlimit_nofile") or _file_limit(loading, "soft")
+    if files < wanted:
+        loading.say(
+            f"nginx: worker_connections is {wanted}, but a worker may open {files} files, which "
+            f"are {files // 2} WebSocket connections: worker_rlimit_nofile raises that"
+        )
+
+
+def _check_apache(loading: Loading) -> None:
+    asked = ["DUMP_INCLUDES", "DUMP_MODULES", "DUMP_RUN_CFG"]
+    options = [word for name in asked for word in ("-D", name)]
+    config = configs.ApacheConfig(loading.dump(["apachectl", "-t", *options]))
+    _refuse_taken(loading, "Apache", config.addresses())
+    if loading.is_reload:
+        _refuse_full_scoreboard(loading, config)
+
+
+def _refuse_full_scoreboard(loading: Loading, config: configs.ApacheConfig) -> None:
+    """Children with open connections stay after a reload, and each takes one of the places that
+    there are for children. Where none is left, Apache hangs without a word."""
+    limit, file = config.number("ServerLimit") or (_APACHE_SERVER_LIMIT, "")
+    workers = worker_connections(loading.main, "apache2")
+    if len(workers) <= _APACHE_SERVER_LIMIT < limit and _is_newer(file, loading.main):
+        limit = _APACHE_SERVER_LIMIT  # it is as large as at the start, whatever the file says now
+    stay = [
+        worker
+        for worker in workers
+        if worker["websockets"] or (worker["is_old"] and worker["connections"])
+    ]
+    if len(stay) < limit:
+        return
+    held = sum(worker["websockets"] for worker in stay)
+    raise runner.StepError(
+        f"Apache has room for {limit} processes (ServerLimit), and {len(stay)} of earlier "
+        f"configurations would stay after this reload for the sake of their connections ({held} "
+        "WebSockets): none would be left to take new ones. Wait until they have drained, or run "
+        "`systemctl restart apache2`, which ends them; a larger ServerLimit counts from a restart "
+        "on, too"
+    )
+
+
+def _is_newer(file: str, main: int) -> bool:
+    """Whether a file has been changed since a process started."""
+    info = runner.look_at(file) if file else None
+    if info is None:
+        return False
+    changed_ns: int = info.st_ctime_ns - (time.time_ns() - runner.uptime_ns())
+    return changed_ns > runner.started_at(main) * runner.TICK_NS
+
+
+def _check_haproxy(loading: Loading) -> None:
+    _refuse_taken(loading, "HAProxy", configs.haproxy_addresses(_HAPROXY_FILE))
+    maxconn = configs.haproxy_number(_HAPROXY_FILE, "maxconn") or 0
+    needed, limit = 2 * maxconn + _HAPROXY_OWN_FILES, _file_limit(loading, "hard")
+    limit = configs.haproxy_number(_HAPROXY_FILE, "fd-hard-limit") or limit
+    if not maxconn or needed <= limit:
+        return
+    words = (
+        f"maxconn {maxconn} in {_HAPROXY_FILE} needs {needed} open files, two a connection, and "
+        f"HAProxy may have {limit} here: lower it to {(limit - _HAPROXY_OWN_FILES) // 2}, or raise "
+        "LimitNOFILE of haproxy.service"
+    )
+    version = re.search(r"version (\d+)\.(\d+)", loading.dump(["haproxy", "-v"]))
+    if version and tuple(map(int, version.groups())) < (2, 3):
+        loading.say(f"HAProxy: {words}")  # it starts all the same, and runs out of them later
+    else:
+        raise runner.StepError(words)
+
+
+def _file_limit(loading: Loading, kind: str) -> int:
+    """How many files a process of the unit may open: its ``soft`` limit, or what it may raise."""
+    pid = loading.main or 1
+    limits = runner.read_text(f"/proc/{pid}/limits")
+    found = re.search(r"^Max open files +(\d+) +(\d+)", limits, re.M)
+    soft, hard = map(int, found.groups()) if found else (_MANY, _MANY)
+    capable = re.search(r"^CapEff:\t(\w+)", runner.read_text(f"/proc/{pid}/status"), re.M)
+    if kind == "hard" and capable and int(capable.group(1), 16) & _CAP_SYS_RESOURCE:
+        return int(runner.read_text("/proc/sys/fs/nr_open") or _MANY)
+    if not loading.main:
+        name = "LimitNOFILESoft" if kind == "soft" else "LimitNOFILE"
+        shown = loading.dump(["systemctl", "show", "-p", name, "--value", loading.unit]).strip()
+        return min(int(shown) if shown.isdigit() else _MANY, hard)
+    return soft if kind == "soft" else hard
+
+
+_CHECKS: dict[str, Check] = {
+    "nginx": _check_nginx,
+    "apache2": _check_apache,
+    "haproxy": _check_haproxy,
+}
+BEFORE_LOADING = (check,)
