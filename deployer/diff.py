@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from posixpath import commonpath
 from typing import Literal
 
-from deployer.model import Attributes, Change, HandlerRun, Plan
+from deployer.forecast import by_place, forecast_words
+from deployer.model import Attributes, Change, Forecast, HandlerRun, Plan
 from deployer.resources import differing
 from deployer.wire import SEEN_OF_SECRETS, as_text
 
@@ -33,6 +34,7 @@ def plan_lines(plan: Plan, *, with_diff: bool = True) -> Iterator[Line]:
     """All that `plan` would do, stage by stage, its handlers with their reasons; then unknowns."""
     changes = [change for change in plan.changes if change.action != "no-op"]
     stages = sorted({c.stage for c in changes} | {run.stage for run in plan.handlers})
+    forecasts = by_place(plan)  # each is told once, where it comes true first
     for number, stage in enumerate(stages, 1):
         if len(stages) > 1:
             yield Line("hunk", f"stage {number} of {len(stages)}")
@@ -43,11 +45,18 @@ def plan_lines(plan: Plan, *, with_diff: bool = True) -> Iterator[Line]:
                 yield from change_lines(change, with_diff=with_diff)
             elif change is carried[0]:
                 yield _carried_line(carried)
+            yield from _forecast_line(forecasts.pop(change.resource_id, None))
         for run in plan.handlers:
             if run.stage == stage:
                 yield Line("update", f"! {handler_text(run)}")
+                yield from _forecast_line(forecasts.pop(f"handler:{run.handler.name}", None))
     for unknown in plan.unknowns:
         yield Line("note", f"? {unknown}")
+
+
+def _forecast_line(forecast: Forecast | None) -> Iterator[Line]:
+    if forecast is not None:
+        yield Line("note", forecast_words(forecast), 1)
 
 
 def _is_carried(change: Change) -> bool:

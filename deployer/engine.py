@@ -457,6 +457,7 @@ class HostRun:
         if plan.is_empty:
             notes = (*self._notes, *self._unsettled)
             return HostReport(host=self.host.name, state="unchanged", plan=plan, notes=notes)
+        plan = self._with_forecasts(plan)
         if self._will_change and self._unwatched():
             raise HostError(
                 f"{_NO_SYSTEMD}, so nothing could take the changes back if this run were cut off",
@@ -464,6 +465,23 @@ class HostRun:
                 hint="Nothing was changed. Give --no-watchdog to apply all the same.",
             )
         return HostReport(host=self.host.name, state="planned", plan=plan, notes=self._notes)
+
+    def _with_forecasts(self, plan: Plan) -> Plan:
+        """`plan` with what it means to the clients of a proxy that runs now.
+
+        The runner is given what it needs for that, and to look whether a proxy can load its
+        configuration, where one will.
+        """
+        from deployer.forecast import effects, forecasts, loads_proxy
+        from deployer.running_proxies import connections_of, load_modules
+
+        units = effects(plan)
+        if not units and not loads_proxy(plan):
+            return plan
+        link, sites = self._connected(), self._desired.sites if self._desired else ()
+        load_modules(link)
+        counted = connections_of(link, units) if units and self._has_systemd else {"units": {}}
+        return replace(plan, forecasts=forecasts(plan, connections=counted, sites=sites))
 
     # --- applying ---------------------------------------------------------------------------------
 

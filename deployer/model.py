@@ -15,6 +15,7 @@ Attributes = Mapping[str, Any]
 Proxy = Literal["nginx", "apache", "haproxy"]
 Hop = Literal["backend", "proxy", "public"]
 Action = Literal["create", "update", "delete", "no-op"]
+ForecastAction = Literal["reload", "restart", "stop"]
 
 PLAN_FORMAT_VERSION = 1
 
@@ -374,9 +375,25 @@ class Owed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What becomes of the `connections` (WebSockets) that the proxy of `unit` has open now.
+
+    A reload leaves them to `workers` old workers, for `drain_s` at most (`None`: without end); a
+    restart or stop ends them.
+    """
+
+    unit: str
+    action: ForecastAction
+    connections: int
+    workers: int
+    drain_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """All that an apply would do to one host, in order. `unknowns` says in words what a dry run
-    cannot know; `created_at` is in RFC 3339; `digest` covers everything but itself."""
+    cannot know; `created_at` is in RFC 3339; `digest` covers everything but itself and `forecasts`,
+    which are of the moment."""
 
     host: str
     created_at: str
@@ -385,6 +402,7 @@ class Plan:
     unknowns: tuple[str, ...] = ()
     digest: str = ""
     format_version: int = PLAN_FORMAT_VERSION
+    forecasts: tuple[Forecast, ...] = ()
 
     @property
     def is_empty(self) -> bool:

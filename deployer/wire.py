@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from deployer.model import Change, Handler, HandlerRun, Observation, Owed, Plan
+from deployer.model import Change, Forecast, Handler, HandlerRun, Observation, Owed, Plan
 
 _SHOWN_BYTES = 1 << 20
 
@@ -76,7 +76,15 @@ def plan_for_people(plan: Plan) -> dict[str, Any]:
     """A plan as ``--json`` shows it: texts in clear for a diff, and nothing of what is secret."""
     document = plan_to_json(plan)
     document["changes"] = [_shown_change(change) for change in plan.changes]
+    if plan.forecasts:
+        document["forecasts"] = [_shown_forecast(forecast) for forecast in plan.forecasts]
     return document
+
+
+def _shown_forecast(forecast: Forecast) -> dict[str, Any]:
+    from deployer.forecast import forecast_words
+
+    return {**dataclasses.asdict(forecast), "words": forecast_words(forecast)}
 
 
 def _change_to_json(change: Change) -> dict[str, Any]:

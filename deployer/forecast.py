@@ -1,0 +1,132 @@
+"""What a plan means to the clients of a running proxy: connections that stay, or end. Pure.
+
+After a reload, a proxy's earlier workers keep the WebSocket connections that they have, for as long
+as its configuration lets them; a restart or a stop ends all. How many there are is counted on the
+host, so a forecast is no part of the plan that is approved: it may differ a moment later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from deployer.model import PROXY_UNITS, Change, Forecast, ForecastAction, Plan, Site
+
+_UNITS = frozenset(PROXY_UNITS.values())
+_APACHE = PROXY_UNITS["apache"]
+#: From the mildest to the worst.
+_ACTIONS: tuple[ForecastAction, ...] = ("reload", "restart", "stop")
+_TIMES = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+
+
+def loads_proxy(plan: Plan) -> bool:
+    """Whether `plan` has a proxy read its configuration, or ends one."""
+    starts = any(
+        _proxy_of(change) and change.action != "no-op" and change.after for change in plan.changes
+    )
+    units = {run.handler.unit.removesuffix(".service") for run in plan.handlers}
+    return starts or not _UNITS.isdisjoint(units)
+
+
+def effects(plan: Plan) -> dict[str, ForecastAction]:
+    """What happens to each proxy that may run now, by its unit."""
+    found: dict[str, ForecastAction] = {}
+    for _, unit, action in _effects(plan):
+        if _ACTIONS.index(action) >= _ACTIONS.index(found.get(unit, "reload")):
+            found[unit] = action
+    return found
+
+
+def forecasts(
+    plan: Plan, *, connections: Mapping[str, Any], sites: Sequence[Site]
+) -> tuple[Forecast, ...]:
+    """One forecast for each proxy that has WebSocket connections open.
+
+    `connections` is the reply to the request of that name (docs/wire.md) about `effects`.
+    """
+    found = []
+    for unit, action in effects(plan).items():
+        about = connections["units"].get(unit)
+        holding = [worker for worker in about["workers"] if worker["websockets"]] if about else []
+        if about and holding:
+            found.append(
+                Forecast(
+                    unit=unit,
+                    action=action,
+                    connections=sum(worker["websockets"] for worker in holding),
+                    workers=len(holding),
+                    drain_s=_drain_of_apache(sites) if unit == _APACHE else about["drain_s"],
+                )
+            )
+    return tuple(found)
+
+
+def forecast_words(forecast: Forecast) -> str:
+    """``this reload leaves 431 open WebSocket connections on 2 old workers for at most 1 h``."""
+    number = f"{forecast.connections} open WebSocket connection{_s(forecast.connections)}"
+    if forecast.action != "reload":
+        doing = "this restart" if forecast.action == "restart" else f"stopping {forecast.unit}"
+        return f"{doing} ends {number}"
+    workers = f"{forecast.workers} old worker{_s(forecast.workers)}"
+    drain = "as long as they last"
+    if forecast.drain_s is not None:
+        drain = f"at most {_time_words(forecast.drain_s)}"
+    return f"this reload leaves {number} on {workers} for {drain}"
+
+
+def by_place(plan: Plan) -> dict[str, Forecast]:
+    """The forecasts by what brings them about: a change's id, or ``handler:NAME``."""
+    forecasts = {(forecast.unit, forecast.action): forecast for forecast in plan.forecasts}
+    places: dict[str, Forecast] = {}
+    for place, unit, action in _effects(plan):
+        forecast = forecasts.pop((unit, action), None)
+        if forecast is not None:
+            places[place] = forecast
+    return places
+
+
+def _effects(plan: Plan) -> Iterator[tuple[str, str, ForecastAction]]:
+    """What brings it about, which unit it is about, and what happens to that."""
+    for change in plan.changes:
+        unit = _proxy_of(change)
+        if unit and _stops(change):
+            yield change.resource_id, unit, "stop"
+    for run in plan.handlers:
+        unit = run.handler.unit.removesuffix(".service")
+        for action in _ACTIONS:
+            if unit in _UNITS and run.handler.action == action:
+                yield f"handler:{run.handler.name}", unit, action
+
+
+def _proxy_of(change: Change) -> str:
+    """The proxy's unit whose service or package a change is about; empty for all others."""
+    name = change.name.removesuffix(".service")
+    return name if change.kind in ("service", "package") and name in _UNITS else ""
+
+
+def _stops(change: Change) -> bool:
+    if change.kind == "package":
+        return change.action == "delete"
+    was_active = bool((change.before or {}).get("active"))
+    return was_active and (change.after is None or change.after.get("active") is False)
+
+
+def _drain_of_apache(sites: Sequence[Site]) -> float | None:
+    """What its sites say: unlike the others', its time limit is set by the reload itself."""
+    drains = [site.drain_s for site in sites if site.proxy == "apache"]
+    capped = [drain for drain in drains if drain is not None]
+    return max(capped) if capped and len(capped) == len(drains) else None
+
+
+def _time_words(seconds: float) -> str:
+    """``1 h``, ``1 h 30 min``, ``45 s``."""
+    words, left = [], max(1, round(seconds))
+    for unit, length in _TIMES:
+        number, left = divmod(left, length)
+        if number:
+            words.append(f"{number} {unit}")
+    return " ".join(words[:2])
+
+
+def _s(number: int) -> str:
+    return "" if number == 1 else "s"
