@@ -102,7 +102,7 @@ def test_people_see_the_place_the_reason_and_the_link(
     )
     assert cli.run(["check", "site.yml"]) == 0
     shown = capsys.readouterr()
-    assert shown.out == "ok: 1 play, 1 host, 1 site, 5 resources\n"
+    assert shown.out == "ok: 1 play, 1 host, 1 site, 6 resources\n"
     headline, reason, link = shown.err.splitlines()
     assert headline.startswith("site.yml:4:14: warning: a.example.com: 5 s after every reload, ")
     assert reason.startswith("      Certificates are renewed by reloads, too: ")
