@@ -106,6 +106,7 @@ def fails_without_a_word(host: LabHost) -> None:
     """systemctl says that all is well; Apache is gone then. The way back starts it."""
     occupy(host, 8099)
     for proxy, address, words, reason in (
+        (NGINX, "8099", "nginx refused the new configuration", "Address already in use"),
         (APACHE, "8099", "Apache has ended at its reload", "make_sock: could not bind to address"),
         (HAPROXY, ":8099", "HAProxy refused the new configuration", "cannot bind socket"),
     ):
@@ -115,7 +116,7 @@ def fails_without_a_word(host: LabHost) -> None:
             assert words in error["message"]
             assert reason in error["output"]
             assert error["revert"]["state"] == "reverted", error
-            assert echoes(line) is (proxy is HAPROXY)  # systemd ends what Apache has left
+            assert echoes(line) is (proxy is not APACHE)  # systemd ends what that has left
         assert answers(host, proxy)
         assert not_loaded(runner, proxy) == []
         assert apply(runner, proxy, proxy.config + "# more\n") == {}
