@@ -184,9 +184,13 @@ class ApacheConfig:
             return os.path.exists(name) is not is_negated
         return kind == "ifversion"
 
+    def has_module(self, name: str) -> bool:
+        """Whether a module is there: ``mpm_event``, ``ssl``."""
+        return name in self._modules
+
     def addresses(self) -> list[Address]:
         """What Apache listens on: without an address, all of IPv6 and IPv4."""
-        any_one = "::" if runner.look_at("/proc/net/if_inet6") else ""
+        any_one = "::" if _has_ipv6() else ""
         found: list[Address | None] = []
         for file, line, words, _ in self.directives():
             if words[0].lower() != "listen" or len(words) < 2:
@@ -205,6 +209,16 @@ class ApacheConfig:
             if words[0].lower() == directive.lower() and len(words) > 1 and words[1].isdigit():
                 found = int(words[1]), file
         return found
+
+
+def _has_ipv6() -> bool:
+    """As Apache finds out. Source: `find_default_family` of its `listen.c`."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::", 0))
+    except OSError:
+        return False
+    return True
 
 
 def _joined_lines(text: str) -> Iterator[tuple[int, str]]:

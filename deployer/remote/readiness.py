@@ -29,8 +29,8 @@ _HAPROXY_FILE = "/etc/haproxy/haproxy.cfg"
 _HAPROXY_OWN_FILES = 40
 _CAP_SYS_RESOURCE = 1 << 24
 _MANY = 1 << 30
-#: Without a `ServerLimit`; of mpm_event and mpm_worker.
-_APACHE_SERVER_LIMIT = 16
+#: Without a `ServerLimit`: of mpm_prefork, and of the others.
+_PREFORK_SERVER_LIMIT, _SERVER_LIMIT = 256, 16
 
 
 class Loading:
@@ -89,10 +89,12 @@ def _refuse_taken(loading: Loading, name: str, addresses: list[configs.Address])
                 "no interface of this host has that address"
             )
         if problem == errno.EADDRINUSE:
-            _refuse(loading, name, address)
+            _refuse(loading, name, address, own=own)
 
 
-def _refuse(loading: Loading, name: str, address: configs.Address) -> None:
+def _refuse(
+    loading: Loading, name: str, address: configs.Address, *, own: set[tuple[str, int]]
+) -> None:
     wish = f"{name} cannot listen on {address}, as {address.where} asks"
     holders = [each for each in runner.listeners([address.port]) if _is_at(each["pid"], address)]
     others = [each for each in holders if each["unit"] != loading.unit]
@@ -102,8 +104,8 @@ def _refuse(loading: Loading, name: str, address: configs.Address) -> None:
         raise runner.StepError(
             f"{wish}: {words} {listens} there; end that, or choose another address"
         )
-    if loading.unit == "haproxy" or not loading.is_reload:
-        return  # it pauses its former process, or that is about to end
+    if loading.unit == "haproxy" or not any(port == address.port for _, port in own):
+        return  # it pauses its former process, or has none; or nobody knows who it is
     raise runner.StepError(
         f"{wish}, while it still has another address at that port: a reload opens the new one "
         f"before it closes the old one; `systemctl restart {loading.unit}` would do both, and end "
@@ -183,10 +185,11 @@ def _check_apache(loading: Loading) -> None:
 def _refuse_full_scoreboard(loading: Loading, config: configs.ApacheConfig) -> None:
     """Children with open connections stay after a reload, and each takes one of the places that
     there are for children. Where none is left, Apache hangs without a word."""
-    limit, file = config.number("ServerLimit") or (_APACHE_SERVER_LIMIT, "")
+    usual = _PREFORK_SERVER_LIMIT if config.has_module("mpm_prefork") else _SERVER_LIMIT
+    limit, file = config.number("ServerLimit") or (usual, "")
     workers = worker_connections(loading.main, "apache2")
-    if len(workers) <= _APACHE_SERVER_LIMIT < limit and _is_newer(file, loading.main):
-        limit = _APACHE_SERVER_LIMIT  # it is as large as at the start, whatever the file says now
+    if len(workers) <= usual < limit and _is_newer(file, loading.main):
+        limit = usual  # there is as much room as at the start, whatever the file says now
     stay = [
         worker
         for worker in workers
