@@ -23,7 +23,7 @@ unit: setup
 
 integration: machine setup
 	@bash tests/machine.sh nginx pebble chromium certutil=libnss3-tools
-	$(PYTEST) tests/integration -n 3 --dist loadgroup
+	$(PYTEST) tests/integration -n 3 --dist loadfile
 
 # Commits interrupted at every step, and at random; tests/crash/interrupt.py does more of the latter.
 crash: machine setup

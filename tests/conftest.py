@@ -34,15 +34,6 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares hosts goes to one worker of pytest-xdist: a file's tests, or a whole folder's."""
-    integration = Path(__file__).parent / "integration"
-    for item in items:
-        is_below = integration in item.path.parents and item.path.parent != integration
-        group = item.path.parent.name if is_below else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(scope="session")
 def machine() -> None:
     """Fails, in one line, where hosts cannot be booted; ``-m "not lab"`` leaves such tests out."""
