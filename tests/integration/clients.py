@@ -23,7 +23,7 @@ def connected(
     headers: Mapping[str, str] | None = None,
     origin: str = "",
 ) -> Iterator[ClientConnection]:
-    """A connection as a page of the site opens it, or one of `origin`; it sends no pings by itself."""
+    """A connection as a page of the site opens it, or one of `origin`, without pings of its own."""
     name = urlsplit(url).hostname
     with connect(
         url,
