@@ -87,7 +87,7 @@ def render(
     tags: frozenset[str] | None = None,
     skip_tags: frozenset[str] = frozenset(),
 ) -> Rendered:
-    """What a playbook, a play or several plays say for one host.
+    """What the plays of a playbook that name a host say for it, or one play, or several.
 
     Args:
         extra_vars: instead of those given to `load_playbook`.

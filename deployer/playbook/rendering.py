@@ -52,7 +52,7 @@ def render(
     Raises: SourceErrors, with everything that is wrong for this host.
     """
     if isinstance(plays, Playbook):
-        chosen: Iterable[Play] = plays.plays
+        chosen: Iterable[Play] = [play for play in plays.plays if _names(play, host, inventory)]
     else:
         chosen = (plays,) if isinstance(plays, Play) else plays
     problems = Problems()
@@ -77,6 +77,10 @@ def render(
         sites=tuple(sites),
         secrets=frozenset(secrets),
     )
+
+
+def _names(play: Play, host: Host, inventory: Inventory) -> bool:
+    return any(each.name == host.name for each in inventory.select(play.hosts))
 
 
 class _PlayRenderer:

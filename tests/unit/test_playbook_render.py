@@ -517,3 +517,12 @@ def test_a_task_may_ask_for_root_by_itself(tmp_path: Path) -> None:
     playbook.write_text("- hosts: all\n  tasks: [{become: true, copy: {dest: /a, content: b}}]\n")
     project = load_project(playbook, inventories=())
     assert project.becomes_root(project.inventory.hosts["web1"])
+
+
+def test_a_host_gets_the_plays_that_name_it(project: Project) -> None:
+    plays = [
+        f"- hosts: '{hosts}'\n  tasks: [{{copy: {{dest: /{n}, content: x}}}}]\n"
+        for n, hosts in enumerate(("web1", "web2", "all", "web:!web1", "web:&all"))
+    ]
+    found = [task.args["dest"] for task in project.render("".join(plays)).tasks]
+    assert found == ["/0", "/2", "/4"]
