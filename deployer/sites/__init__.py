@@ -128,7 +128,10 @@ def proxy_roles(
 
     def certbot_call(part: str, stage: int) -> ProxyRole:
         return ProxyRole(
-            role="certbot", vars={**certbot, "certbot_part": part}, stage=stage, source=source
+            role="certbot",
+            vars={**certbot, "certbot_part": part, "certbot_reload": f"reload {proxy}"},
+            stage=stage,
+            source=source,
         )
 
     is_staged = set(stages.values()) != {"whole"}

@@ -94,6 +94,11 @@ class Client:
         self._protocol.send_ping(b"")
         self._flush()
 
+    def hears_a_pong(self, *, timeout: float = 10) -> bool:
+        """Whether the answer to a ping comes next."""
+        frame = self._next(time.monotonic() + timeout)
+        return isinstance(frame, Frame) and frame.opcode is Opcode.PONG
+
     def ends_within(self, timeout: float) -> bool:
         """Whether the other side ends the connection, without a word, before that time is over."""
         deadline = time.monotonic() + timeout

@@ -1,0 +1,158 @@
+"""Apache and HAProxy with certificates from a real CA: the first one, and a renewal by the timer.
+
+What nginx does is in test_certificates.py; here two hosts do the same side by side.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from authority import Authority, authority
+from support import deployer
+
+from deployer.lab.host import LabHost
+from deployer.lab.lab import Lab
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit/cases/sites"))
+from ws_client import Client
+
+pytestmark = pytest.mark.lab
+
+PROXIES = ("nginx", "haproxy")
+LabFactory = Callable[..., Lab]
+
+_HOLDING = 40
+_LIFETIME_S = 20  # due after half of it
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A host, and the one name that its proxy serves."""
+
+    proxy: str
+    host: LabHost
+
+    @property
+    def domain(self) -> str:
+        return f"{self.proxy}.example.com"
+
+    def open(self) -> Client:
+        """A WebSocket that has got its first message; the CA is not one that clients know."""
+        trust = ssl.create_default_context()
+        trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
+        line = socket.create_connection((self.host.address, 443), timeout=10)
+        client = Client(
+            f"wss://{self.domain}/ws",
+            trust.wrap_socket(line, server_hostname=self.domain),
+            origin=f"https://{self.domain}",
+        )
+        assert client.recv() == "hello"
+        return client
+
+    def serial(self) -> str:
+        """The serial number of the certificate that clients get now."""
+        script = (
+            f"openssl s_client -connect {self.host.address}:443 -servername {self.domain} "
+            "</dev/null 2>/dev/null | openssl x509 -noout -serial"
+        )
+        done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+        return done.stdout.strip().partition("=")[2]
+
+    def on_port_80(self, path: str) -> tuple[int, str | None]:
+        """What plain HTTP gets: the status, and where it is sent."""
+        connection = http.client.HTTPConnection(self.host.address, 80, timeout=10)
+        connection.request("GET", path, headers={"Host": self.domain})
+        answer = connection.getresponse()
+        connection.close()
+        return answer.status, answer.headers["Location"]
+
+
+def test_a_renewal_by_the_timer_cuts_nobody_off(
+    labs: LabFactory, workdir: Path, tmp_path: Path
+) -> None:
+    lab = labs(len(PROXIES))
+    served = [Served(*pair) for pair in zip(PROXIES, lab.hosts, strict=True)]
+    with authority(lab, tmp_path / "ca", validity_s=_LIFETIME_S) as ca:
+        for one in served:
+            start_services(one.host)
+            ca.resolves(one.domain, one.host.address)
+        write_site(lab, ca, served)
+        ran = deployer("apply", "site.yml", "--yes", "--no-diff")
+        assert ran.code == 0, ran
+        with ThreadPoolExecutor(len(served)) as pool:
+            list(pool.map(renewed_amid_connections, served))
+        ran = deployer("certs", "status", "site.yml", "--json")
+        assert ran.code == 0, ran
+        for one in served:
+            (told,) = ran.document["hosts"][one.host.name]["certificates"]
+            assert told["is_served"]
+            assert told["serial"] == one.serial()
+            # Challenges are answered while an issuer asks, and everything else is sent on.
+            assert one.on_port_80("/.well-known/acme-challenge/x")[0] in (502, 503)
+            assert one.on_port_80("/ws?q") == (308, f"https://{one.domain}/ws?q")
+        ran = deployer("plan", "site.yml", "--detailed-exitcode")
+        assert ran.code == 0, ran
+
+
+def renewed_amid_connections(one: Served) -> None:
+    """Wait for a renewal with many WebSockets open, and see that they and new ones work."""
+    before = one.serial()
+    with ExitStack() as stack:
+        connections = [stack.enter_context(one.open()) for _ in range(_HOLDING)]
+        said = renew_when_due(one.host)
+        assert "is served" in said
+        assert one.serial() != before
+        connections.append(stack.enter_context(one.open()))
+        for connection in connections:
+            connection.ping()
+        for connection in connections:
+            assert connection.hears_a_pong()
+    open_to_others = f"find -L /etc/ssl/deployer/{one.domain} /etc/haproxy /etc/apache2"
+    assert one.host.sh(f"{open_to_others} -name '*key*' -perm /077 2>/dev/null", check=False) == ""
+
+
+def renew_when_due(host: LabHost) -> str:
+    """Have the timer's own service look until it has renewed; what it says in the log."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        host.sh("systemctl start deployer-renew.service", check=False)
+        said = host.sh("journalctl -t deployer-renew -o cat --no-pager")
+        if "is served" in said:
+            return said
+        time.sleep(0.2)
+    raise AssertionError(said)
+
+
+def start_services(host: LabHost) -> None:
+    """The WebSocket service behind the proxy."""
+    program = Path(__file__).with_name("backends.py").read_text()
+    host.exec(["tee", "/opt/backends.py"], stdin=program)
+    host.exec(["systemd-run", "--quiet", "--unit=services", "python3", "/opt/backends.py"])
+
+
+def write_site(lab: Lab, ca: Authority, served: list[Served]) -> None:
+    """A play for each host, whose certificate comes from `ca`."""
+    tls = {"issuer": {"directory": ca.directory, "ca_bundle": str(ca.bundle)}}
+    routes = [{"path": "/ws", "websocket": "http://127.0.0.1:9001"}]
+    plays = [
+        {
+            "hosts": one.host.name,
+            "become": True,
+            "sites": [{"domain": one.domain, "proxy": one.proxy, "tls": tls, "routes": routes}],
+        }
+        for one in served
+    ]
+    Path("site.yml").write_text(yaml.safe_dump(plays, sort_keys=False))
+    lab.write_inventory(Path("inventory.yml"))
