@@ -7,8 +7,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/pytest
+SSLYZE := $(VENV)/sslyze/bin/sslyze
 
-.PHONY: test lint unit integration crash demo setup clean machine
+.PHONY: test lint unit integration crash demo setup clean machine sslyze
 
 test: lint unit integration crash
 
@@ -21,9 +22,16 @@ lint: setup
 unit: setup
 	$(PYTEST) tests/unit
 
-integration: machine setup
+integration: machine setup sslyze
 	@bash tests/machine.sh nginx pebble chromium certutil=libnss3-tools
 	$(PYTEST) tests/integration -n 3 --dist loadfile
+
+# It wants other versions of what we use, too: an environment of its own.
+sslyze: $(SSLYZE)
+
+$(SSLYZE): $(VENV)/ready
+	$(PYTHON) -m venv $(VENV)/sslyze
+	$(VENV)/sslyze/bin/pip install -qq --disable-pip-version-check 'sslyze>=6.1'
 
 # Commits interrupted at every step, and at random; tests/crash/interrupt.py does more of the latter.
 crash: machine setup

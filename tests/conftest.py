@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,22 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGTERM, ended)
     # Workers of pytest-xdist ignore SIGINT, and what they start would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist may not be there
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """The files of a folder `conformance` share hosts: one worker does them all."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByHosts(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            scope: str = super()._split_scope(nodeid)
+            folder = scope.rpartition("/")[0]
+            return folder if folder.endswith("/conformance") else scope
+
+    return ByHosts(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ import http.client
 import socket
 import ssl
 import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -20,12 +19,10 @@ import pytest
 import yaml
 from authority import Authority, authority
 from support import deployer
+from ws_client import Client
 
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit/cases/sites"))
-from ws_client import Client
 
 pytestmark = pytest.mark.lab
 

@@ -8,22 +8,22 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit/cases/sites"))
-import live_nginx
+import whole_nginx
 import site_case
 
 pytestmark = [
     pytest.mark.lab,
-    pytest.mark.skipif(not live_nginx.NGINX, reason="nginx is not installed here"),
+    pytest.mark.skipif(not whole_nginx.NGINX, reason="nginx is not installed here"),
 ]
 
 
 @pytest.mark.parametrize("path", site_case.CASES, ids=lambda path: path.stem)
 def test_nginx_accepts_it_without_a_warning(path: Path, tmp_path: Path) -> None:
     site, _ = site_case.load(path)
-    live_nginx.prepare(
-        tmp_path, [site], http_port=live_nginx.free_port(), https_port=live_nginx.free_port()
+    whole_nginx.prepare(
+        tmp_path, [site], http_port=whole_nginx.free_port(), https_port=whole_nginx.free_port()
     )
-    checked = live_nginx.check(tmp_path)
+    checked = whole_nginx.check(tmp_path)
     assert checked.returncode == 0, checked.stderr
     assert "[warn]" not in checked.stderr
     assert "[emerg]" not in checked.stderr
@@ -31,9 +31,9 @@ def test_nginx_accepts_it_without_a_warning(path: Path, tmp_path: Path) -> None:
 
 def test_nginx_accepts_all_of_them_beside_each_other(tmp_path: Path) -> None:
     sites = [site_case.load(path)[0] for path in site_case.CASES]
-    live_nginx.prepare(
-        tmp_path, sites, http_port=live_nginx.free_port(), https_port=live_nginx.free_port()
+    whole_nginx.prepare(
+        tmp_path, sites, http_port=whole_nginx.free_port(), https_port=whole_nginx.free_port()
     )
-    checked = live_nginx.check(tmp_path)
+    checked = whole_nginx.check(tmp_path)
     assert checked.returncode == 0, checked.stderr
     assert "[warn]" not in checked.stderr

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "unit/cases/sites"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from hosts import Applied, serving
 from reloads import Reloaded, reloading

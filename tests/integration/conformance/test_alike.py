@@ -16,6 +16,7 @@ from world import DOMAIN, PLAIN, UPGRADE, Answer, World, read_answer
 pytestmark = pytest.mark.lab
 
 _OWN = {"date", "server", "connection", "keep-alive"}
+_OF_ONE_HOP = {"connection", "keep-alive", "te", "expect", "transfer-encoding", "content-length"}
 #: Of what a proxy says itself, and not a service.
 _OWN_PAGE = {
     "content-length",
@@ -65,11 +66,11 @@ def comparable(answer: Answer) -> tuple[int, list[tuple[str, str]], Any]:
     body: Any = None
     if of_the_service(answer) and answer.body:
         document = json.loads(answer.body)
-        # In whatever order they reached it; the last hop is a proxy's own business.
+        # In whatever order they reached it; how a proxy speaks to it is its own business.
         document["headers"] = sorted(
             [name.lower(), value]
             for name, value in document["headers"]
-            if name.lower() not in ("connection", "keep-alive")
+            if name.lower() not in _OF_ONE_HOP
         )
         body = document
         headers = [pair for pair in headers if pair[0] != "content-length"]

@@ -1,17 +1,12 @@
-"""A real nginx on loopback ports, with the site files that the role would write."""
+"""A whole configuration for a real nginx, of the site files that the role would write."""
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import re
 import shutil
 import socket
-import ssl
 import subprocess
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import site_case
@@ -91,52 +86,3 @@ def check(folder: Path) -> subprocess.CompletedProcess[str]:
     """``nginx -t`` of that configuration."""
     command = [NGINX, "-t", "-p", str(folder), "-c", "nginx.conf", "-e", "error.log"]
     return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-
-
-@dataclass
-class Live:
-    """Where a running nginx is reached."""
-
-    folder: Path
-    http_port: int
-    https_port: int
-    tls: ssl.SSLContext
-
-    def socket(self, *, tls: bool = False, name: str = "", alpn: str = "") -> socket.socket:
-        """A connection to the HTTP port, or over TLS to the other one."""
-        port = self.https_port if tls else self.http_port
-        plain = socket.create_connection(("127.0.0.1", port), timeout=10)
-        if not tls:
-            return plain
-        context = ssl.create_default_context(cafile=str(self.folder / "ca" / "root.pem"))
-        if alpn:
-            context.set_alpn_protocols([alpn])
-        return context.wrap_socket(plain, server_hostname=name)
-
-
-@contextlib.contextmanager
-def running(folder: Path, sites: list[Site]) -> Iterator[Live]:
-    """nginx serving these sites until the block ends."""
-    http_port, https_port = free_port(), free_port()
-    ca = prepare(folder, sites, http_port=http_port, https_port=https_port, nginx_ipv6=False)
-    tls = ssl.create_default_context(cadata=ca.root_pem(now=NOW).decode())
-    command = [NGINX, "-p", str(folder), "-c", "nginx.conf", "-e", "error.log"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE)
-    try:
-        _wait_for(http_port, process)
-        yield Live(folder=folder, http_port=http_port, https_port=https_port, tls=tls)
-    finally:
-        process.terminate()
-        process.communicate(timeout=10)
-
-
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise AssertionError(f"nginx ended: {process.communicate()[1]!r}")
-        with contextlib.suppress(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        time.sleep(0.01)
-    raise AssertionError("nginx did not listen within 10 s")
