@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit/cases/sites"))
-import whole_nginx
 import site_case
+import whole_nginx
 
 pytestmark = [
     pytest.mark.lab,
