@@ -1,15 +1,18 @@
 """Sites as plain values that the apache role's templates print.
 
 What a config looks like is said in ``roles/apache/templates`` alone. Here stands what can be
-computed: which modules are needed, the order of ProxyPass lines, times in whole seconds, patterns.
+computed: which modules are needed, the order of locations, which services need a pool of their own,
+times in whole seconds, patterns.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from deployer.errors import SourceError
 from deployer.model import Route, Site, SourceRef, Tls, Upstream
 from deployer.sites.values import (
     PLAIN_FILE,
@@ -22,7 +25,6 @@ from deployer.sites.values import (
     escaped,
     has_root_route,
     is_address,
-    name_prefix,
     ordered,
     origin_patterns,
     path_of,
@@ -32,17 +34,37 @@ from deployer.sites.values import (
 )
 
 #: The files that `a2enmod` would link, module by module.
-_ALWAYS = ("headers.load", "proxy.load", "proxy.conf", "proxy_http.load")
-_FOR_TLS = (
-    *("ssl.load", "ssl.conf", "socache_shmcb.load"),
-    *("http2.load", "http2.conf", "rewrite.load"),
+_ALWAYS = (
+    *("alias.load", "alias.conf", "authz_core.load", "headers.load", "setenvif.load"),
+    *("setenvif.conf", "proxy.load", "proxy.conf", "proxy_http.load", "rewrite.load"),
 )
-_FOR_LISTS = (
+_FOR_TLS = ("ssl.load", "ssl.conf", "socache_shmcb.load", "http2.load", "http2.conf")
+_FOR_POOLS = (
     *("proxy_balancer.load", "proxy_balancer.conf"),
     *("lbmethod_byrequests.load", "slotmem_shm.load"),
 )
 #: How long a client may be silent amid a request where no route says less.
 _TIMEOUT_S = 60
+#: What the first character of a client's digest can be.
+_DIGITS = "0123456789abcdef"
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A route, and the word for it."""
+
+    route: Route
+    slug: str
+
+    @property
+    def path(self) -> str:
+        return path_of(self.route)
+
+    def covers(self, other: _Named) -> bool:
+        """Whether a location for this path is one for that of the `other`, too."""
+        if self.route.match == "exact":
+            return False
+        return self.path == "/" or f"{other.path}/".startswith(f"{self.path}/")
 
 
 def bootstrap(site: Site) -> View:
@@ -52,16 +74,28 @@ def bootstrap(site: Site) -> View:
 
 
 def view(site: Site, *, challenge: bool = False) -> View:
-    """The values that the template prints for a site; routes come with the longest path first.
+    """The values that the template prints for a site.
 
-    With `challenge` it answers those of an ACME issuer, though its own certificate is another's.
+    Routes come with the shortest path first: of the locations that cover a request, Apache goes by
+    the last one. With `challenge` it answers those of an ACME issuer, though its own certificate is
+    another's.
 
     Raises:
-        SourceError: a value that Apache would read as something else than it is.
+        SourceError: a value that Apache would read as something else than it is, or more services
+            for one route than it is told to choose among.
     """
     check_names(site)
-    routes = ordered(site.routes)
-    prefix = name_prefix(site.domain)
+    longest_first = ordered(site.routes)
+    slugs = slugs_of(longest_first)
+    routes = [_Named(*pair) for pair in zip(longest_first, slugs, strict=True)][::-1]
+    alone = _need_a_pool(site)
+    proxied = [route for route in site.routes if route.upstreams]
+    counts = sorted({len(route.upstreams) for route in proxied if len(route.upstreams) > 1})
+    rules = _rules(site, routes)
+    views = [
+        _route_view(named, among=routes, rules=rules, pooled=named.route in alone)
+        for named in routes
+    ]
     return {
         "domain": site.domain,
         # A wildcard cannot be a ServerName: one of the names that it stands for is.
@@ -76,16 +110,16 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "hsts_s": site.tls.hsts_s if site.has_tls else None,
         "certificate": f"{certificate_folder(site)}/fullchain.pem",
         "certificate_key": f"{certificate_folder(site)}/privkey.pem",
-        "websocket": any(route.websocket for route in routes),
-        "proxied": any(route.upstreams for route in routes),
-        "tls_upstreams": any(upstream.tls for route in routes for upstream in route.upstreams),
-        "timeout_s": min([_TIMEOUT_S, *map(_idle_s, (r for r in routes if r.upstreams))]),
-        "routes": [
-            _route_view(site, route, name=f"{prefix}-{slug}".replace("_", "-"))
-            for route, slug in zip(routes, slugs_of(routes), strict=True)
-        ],
+        "websocket": any(route.websocket for route in proxied),
+        "proxied": bool(proxied),
+        "tls_upstreams": any(upstream.tls for route in proxied for upstream in route.upstreams),
+        "timeout_s": min([_TIMEOUT_S, *map(_idle_s, proxied)]),
+        "shares": [{"of": count, "classes": _shares(count)} for count in counts],
+        "rules": list({str(rule["variable"]): rule for rule in rules.values()}.values()),
+        "routes": views,
+        "folders": _outermost(str(one["folder"]) for one in views if one["folder"]),
         "has_root_route": has_root_route(site),
-        "file_paths": [escaped(path_of(route)) for route in routes if route.root],
+        "file_paths": [escaped(named.path) for named in routes if named.route.root],
     }
 
 
@@ -94,8 +128,8 @@ def more_vars(sites: Sequence[Site]) -> dict[str, object]:
     modules: Iterable[str] = _ALWAYS
     if any(site.has_tls for site in sites):
         modules = (*modules, *_FOR_TLS)
-    if any(len(route.upstreams) > 1 for site in sites for route in site.routes):
-        modules = (*modules, *_FOR_LISTS)
+    if any(_need_a_pool(site) for site in sites):
+        modules = (*modules, *_FOR_POOLS)
     return {"apache_modules": list(modules)}
 
 
@@ -104,49 +138,145 @@ def _idle_s(route: Route) -> int:
     return max(1, math.ceil(route.idle_timeout_s))
 
 
-def _route_view(site: Site, route: Route, *, name: str) -> View:
-    path = path_of(route)
+def _options(route: Route) -> tuple[bool, int]:
+    """What its connections to the service are made with."""
+    return route.websocket, _idle_s(route)
+
+
+def _need_a_pool(site: Site) -> list[Route]:
+    """The routes whose services are a `balancer://` of their own.
+
+    Routes to several services, of course. And of the routes to one service those that reach it with
+    other options than most: Apache finds a worker by the beginning of a URL, and so one route's
+    requests could go by another's options, `upgrade` among them.
+    """
+    found = [route for route in site.routes if len(route.upstreams) > 1]
+    by_service: dict[Upstream, list[Route]] = defaultdict(list)
+    for route in site.routes:
+        # A worker for a socket is told apart by a made-up host, which each route has of its own.
+        if len(route.upstreams) == 1 and not route.upstreams[0].socket:
+            by_service[route.upstreams[0]].append(route)
+    for routes in by_service.values():
+        options = Counter(map(_options, routes))
+        usual = max(options, key=lambda one: (options[one], one))
+        found += [route for route in routes if _options(route) != usual]
+    return found
+
+
+def _shares(count: int) -> list[str]:
+    """The digits of a digest in `count` parts: which clients are whose."""
+    ends = [round(number * len(_DIGITS) / count) for number in range(count + 1)]
+    return [_DIGITS[begin:end] for begin, end in zip(ends, ends[1:], strict=False)]
+
+
+def _route_view(
+    named: _Named, *, among: Sequence[_Named], rules: Mapping[str, View], pooled: bool
+) -> View:
+    route, path = named.route, named.path
     refuse_unless(PLAIN_PATH, path, what="the path", source=route.source)
+    if "*" in path:
+        raise SourceError(
+            f"the path {path} has a star, which Apache takes for any text",
+            source=route.source,
+            hint="nginx and HAProxy serve such a path.",
+        )
     if route.root is not None:
         refuse_unless(PLAIN_FILE, route.root, what="the folder", source=route.source)
+    services = [_service(named, upstream) for upstream in route.upstreams]
+    if len(services) > len(_DIGITS):
+        raise SourceError(
+            f"{route.path} has {len(services)} upstreams, and Apache chooses among {len(_DIGITS)}",
+            source=route.source,
+            hint="nginx and HAProxy choose among more: `proxy: haproxy`, for instance.",
+        )
+    around = [other for other in among if other != named and other.covers(named)]
     return {
         "path": path,
         "path_pattern": escaped(path),
         "exact": route.match == "exact",
         "websocket": route.websocket,
         "folder": _folder(route, path) if route.root else None,
-        "balancer": name if len(route.upstreams) > 1 else None,
-        "upstreams": [_upstream(route, each, source=route.source) for each in route.upstreams],
+        "inside": bool(around),
+        "target": _target(named, services, pooled=pooled) if services else None,
+        "pools": _pools(named, services) if pooled else [],
+        "chosen": len(services) > 1,
         "stripped": route.strip_prefix and path != "/",
         "timeout_s": _idle_s(route),
-        "refused": _refused(site, route),
+        "rule": rules[named.slug]["variable"] if named.slug in rules else None,
+        # What stands around it is not to rule it.
+        "free": path == "/" or any(other.slug in rules for other in around),
     }
 
 
 def _folder(route: Route, path: str) -> str:
     """The folder that a path's files lie in; a `root` is that of the whole site."""
     assert route.root is not None  # noqa: S101 - asked for folders alone
-    root = route.root.rstrip("/") or "/"
-    return root if route.strip_prefix or path == "/" else f"{root.rstrip('/')}{path}"
+    root = route.root.rstrip("/")
+    return (root if route.strip_prefix or path == "/" else f"{root}{path}") or "/"
 
 
-def _upstream(route: Route, upstream: Upstream, *, source: SourceRef | None) -> str:
-    scheme = scheme_of(route)
+def _outermost(folders: Iterable[str]) -> list[str]:
+    """The folders that are not inside another of them."""
+    found: list[str] = []
+    for folder in sorted(set(folders)):
+        if not any(f"{folder}/".startswith(f"{other.rstrip('/')}/") for other in found):
+            found.append(folder)
+    return found
+
+
+def _service(named: _Named, upstream: Upstream) -> str:
+    scheme, source = scheme_of(named.route), named.route.source
     if upstream.socket:
         refuse_unless(PLAIN_FILE, upstream.socket, what="the socket", source=source)
-        return f"unix:{upstream.socket}|{scheme}://localhost"
+        return f"unix:{upstream.socket}|{scheme}://{named.slug}.localhost"
     refuse_unless(PLAIN_HOST, upstream.host, what="the upstream", source=source)
     host = f"[{upstream.host}]" if ":" in upstream.host else upstream.host
     return f"{scheme}://{host}:{upstream.port}"
 
 
-def _refused(site: Site, route: Route) -> str | None:
-    """The condition under which an upgrade is refused, `None` where every page may connect."""
-    anywhere = route.origins is not None and "any" in route.origins
-    if not route.websocket or (anywhere and not route.require_origin):
-        return None
-    if anywhere:
-        return "-z %{HTTP:Origin}"
-    pattern = "|".join(origin_patterns(site, route))
-    foreign = f"%{{HTTP:Origin}} !~ m#^({pattern})$#i"
-    return foreign if route.require_origin else f"-n %{{HTTP:Origin}} && {foreign}"
+def _target(named: _Named, services: Sequence[str], *, pooled: bool) -> str:
+    """What stands in front of the path in a ProxyPass."""
+    if not pooled:
+        return services[0]
+    number = f"-${{DOLLAR}}{{service_of_{len(services)}}}" if len(services) > 1 else ""
+    return f"balancer://{named.slug}{number}"
+
+
+def _pools(named: _Named, services: Sequence[str]) -> list[View]:
+    """A pool for each service: it comes first there, and the others in turn if it does not answer.
+
+    A socket is not reached by its host, and yet two of one pool need different ones.
+    """
+    if len(services) == 1:
+        return [{"name": named.slug, "services": list(services)}]
+    apart = [
+        service.replace("://", f"://{number}.") if service.startswith("unix:") else service
+        for number, service in enumerate(services, 1)
+    ]
+    return [
+        {"name": f"{named.slug}-{number + 1}", "services": [*apart[number:], *apart[:number]]}
+        for number in range(len(apart))
+    ]
+
+
+def _rules(site: Site, routes: Sequence[_Named]) -> dict[str, View]:
+    """The rule of each WebSocket route that has one, by slug; routes that agree share a rule."""
+    shared: dict[tuple[str, bool], View] = {}
+    rules: dict[str, View] = {}
+    for route, slug in ((named.route, named.slug) for named in routes):
+        anywhere = route.origins is not None and "any" in route.origins
+        if not route.websocket or (anywhere and not route.require_origin):
+            continue
+        pages = ".+" if anywhere else "|".join(origin_patterns(site, route))
+        own = route.origins is None and not route.require_origin
+        key = (pages, route.require_origin)
+        shared.setdefault(
+            key,
+            {
+                "variable": "may_connect" if own else f"may_connect_{slug}",
+                "pages": pages,
+                "require_origin": route.require_origin,
+            },
+        )
+        rules[slug] = shared[key]
+    return rules
