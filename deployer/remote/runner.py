@@ -2102,8 +2102,7 @@ class ProxyReload:
 
     def _workers_now(self) -> set[int]:
         """The processes that take connections."""
-        listening = listening_sockets(self._main)
-        return {pid for pid in children_of(self._main) if listens(pid, listening)}
+        return set(_current_workers(self._main))
 
     def _is_taken(self) -> bool:
         return bool(self._workers_now() - self._workers)
@@ -2200,6 +2199,9 @@ class HaproxyReload(ProxyReload):
         super().__init__(systemd, unit, main)
         self._failures = _failed_reloads(main)
 
+    def _workers_now(self) -> set[int]:
+        return set(_current_workers_of_haproxy(self._main))
+
     def _is_refused(self) -> bool:
         return _failed_reloads(self._main) > self._failures
 
@@ -2263,11 +2265,17 @@ def _current_workers(main: int) -> Iterator[int]:
     return (pid for pid in children_of(main) if listens(pid, listening))
 
 
+def _current_workers_of_haproxy(main: int) -> Iterator[int]:
+    """The same; where none listens, as without any frontend, the last one."""
+    found = list(_current_workers(main)) or sorted(children_of(main), key=started_at)[-1:]
+    return iter(found)
+
+
 #: By the name of the main process: those of its children that work with what was loaded last.
 _CURRENT_WORKERS = {
     "nginx": _current_workers_of_nginx,
     "apache2": _current_workers,
-    "haproxy": _current_workers,
+    "haproxy": _current_workers_of_haproxy,
 }
 #: Apache writes it anew whenever it has read its configuration. Source: `ap_log_pid`.
 _APACHE_PID_FILE = "/run/apache2/apache2.pid"

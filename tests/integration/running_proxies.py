@@ -112,6 +112,7 @@ global
     daemon
     user haproxy
     group haproxy
+    stats socket /run/haproxy/admin.sock
     hard-stop-after 90m
 defaults
     mode http

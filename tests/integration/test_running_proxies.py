@@ -147,6 +147,15 @@ def test_the_way_back_starts_a_proxy_that_is_gone(
     assert answers(host, proxy)
 
 
+def test_haproxy_without_a_frontend(host: LabHost, runner: RunnerProcess) -> None:
+    """As Debian's package brings it: it listens nowhere, and runs all the same."""
+    empty = HAPROXY.config.partition("frontend")[0]
+    assert apply(runner, HAPROXY, empty) == {}
+    assert not_loaded(runner, HAPROXY) == []
+    host.sh("systemctl restart haproxy")
+    assert runner.ask("revert", commit="c1", why="a test")["state"] == "reverted"
+
+
 # --- what has been loaded -------------------------------------------------------------------------
 
 
@@ -184,7 +193,7 @@ MAXCONN = "maxconn 700000 in /etc/haproxy/haproxy.cfg needs 1400040 open files"
         (APACHE, APACHE.listening("0.0.0.0:8099"), f"on 0.0.0.0:8099, as {APACHE.path}:3 {OTHER}"),
         (APACHE, APACHE.config.replace("8082", "127.0.0.1:8082"), OWN),
         (APACHE, APACHE.listening("192.0.2.1:8099"), NOWHERE),
-        (HAPROXY, HAPROXY.listening(":8099"), f"on *:8099, as {HAPROXY.path}:14 {OTHER}"),
+        (HAPROXY, HAPROXY.listening(":8099"), f"on *:8099, as {HAPROXY.path}:15 {OTHER}"),
         (HAPROXY, HAPROXY.listening("192.0.2.1:8099"), NOWHERE),
         (HAPROXY, HAPROXY.config.replace("daemon", "maxconn 700000"), MAXCONN),
     ],
