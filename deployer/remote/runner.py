@@ -2008,9 +2008,7 @@ class Systemd:
         if state != "active" and not (state == "inactive" and shown.get("Type") == "oneshot"):
             raise StepError(f"{unit} is {state} after its {doing}", self.last_words(unit))
         main = main_pid(shown)
-        # HAProxy says by itself when it is ready, and as Debian installs it, it listens nowhere.
-        waits = shown.get("Type") != "notify" and is_proxy(main)
-        while waits and processes_of(main) is None:
+        while is_proxy(main) and processes_of(main) is None:
             if time.monotonic() > deadline:
                 words = f"{unit} has no process that takes connections after its {doing}"
                 raise StepError(words, self.last_words(unit))
@@ -2266,7 +2264,7 @@ def _current_workers(main: int) -> Iterator[int]:
 
 
 def _current_workers_of_haproxy(main: int) -> Iterator[int]:
-    """The same; where none listens, as without any frontend, the last one."""
+    """The same; where none listens, as in the configuration that Debian installs, the last one."""
     found = list(_current_workers(main)) or sorted(children_of(main), key=started_at)[-1:]
     return iter(found)
 
