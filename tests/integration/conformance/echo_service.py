@@ -6,7 +6,8 @@ An upgrade to a WebSocket gets that document as its first message, and then each
 as it was, compressed ones too.
 
 A query of the request changes the answer: ``wait=S`` delays it, ``say=S`` has a WebSocket send a
-text after so many seconds, ``mute`` has it send nothing back. Standard library alone, Python 3.9.
+text after so many seconds, ``mute`` has it send nothing back, ``long=N`` adds a header as long as
+that. Standard library alone, Python 3.9.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def serve(line: socket.socket, *, name: str) -> None:
             if "websocket" in values_of(headers, "upgrade"):
                 speak_websocket(line, stream, headers=headers, query=query, told=told)
                 return
-            answer(line, json.dumps(told).encode(), is_head=method == "HEAD")
+            answer(line, json.dumps(told).encode(), is_head=method == "HEAD", query=query)
             if version == "HTTP/1.0" or "close" in values_of(headers, "connection"):
                 return
 
@@ -90,7 +91,7 @@ def values_of(headers: Headers, name: str) -> list[str]:
     return [word.strip().lower() for value in found for word in value.split(",")]
 
 
-def answer(line: socket.socket, body: bytes, *, is_head: bool) -> None:
+def answer(line: socket.socket, body: bytes, *, is_head: bool, query: dict[str, list[str]]) -> None:
     """What is said to a request that asks for no upgrade."""
     head = (
         "HTTP/1.1 200 OK\r\n"
@@ -99,9 +100,15 @@ def answer(line: socket.socket, body: bytes, *, is_head: bool) -> None:
         "X-Of-The-Service: two\r\n"
         "Set-Cookie: a=1; Path=/\r\n"
         "Set-Cookie: b=2; Path=/\r\n"
+        f"{long_header(query)}"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     line.sendall(head.encode() + (b"" if is_head else body))
+
+
+def long_header(query: dict[str, list[str]]) -> str:
+    """As long as was asked for; nothing if it was not."""
+    return f"X-Long: {int(query['long'][0]) * 'x'}\r\n" if "long" in query else ""
 
 
 def speak_websocket(
@@ -116,7 +123,7 @@ def speak_websocket(
     (key,) = (value for name, value in headers if name.lower() == "sec-websocket-key")
     accept = base64.b64encode(hashlib.sha1(key.encode() + _GUID).digest()).decode()  # noqa: S324
     rows = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"]
-    rows += [f"Sec-WebSocket-Accept: {accept}", "X-Of-The-Service: one"]
+    rows += [f"Sec-WebSocket-Accept: {accept}", f"{long_header(query)}X-Of-The-Service: one"]
     if _CHOSEN_SUBPROTOCOL in values_of(headers, "sec-websocket-protocol"):
         rows += [f"Sec-WebSocket-Protocol: {_CHOSEN_SUBPROTOCOL}"]
     if any(word.startswith("perm") for word in values_of(headers, "sec-websocket-extensions")):

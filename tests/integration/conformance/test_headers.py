@@ -112,6 +112,18 @@ def test_what_a_service_says_reaches_the_client(world: World) -> None:
     assert world.upgrade("/ws")["x-of-the-service"] == "one"
 
 
+@pytest.mark.every_release
+@pytest.mark.parametrize("path", ["/ws", "/plain"])
+def test_long_headers(world: World, path: str) -> None:
+    # A session in a cookie is 4 kB, and comes with others.
+    cookies = "a=" + 7000 * "x"
+    answer = world.ask(f"{path}?long=7000", f"Cookie: {cookies}")
+    assert answer.told.header("Cookie") == [cookies]
+    assert answer["x-long"] == 7000 * "x"
+    if path == "/ws":
+        assert world.upgrade("/ws?long=7000", f"Cookie: {cookies}")["x-long"] == 7000 * "x"
+
+
 @pytest.mark.parametrize("path", ["/ws", "/plain", "/pair"])
 def test_bodies(world: World, path: str) -> None:
     body = bytes(range(256)) * 8192

@@ -111,6 +111,26 @@ def test_an_alias_is_served_as_the_name_is(world: World) -> None:
     assert (answer.status, answer["location"]) == (308, f"https://{ALIAS}/ws/x?q")
 
 
+def test_a_name_of_many(world: World) -> None:
+    name = "any.wild.example.com"
+    with world.open("/x", name=name, origin=f"https://{name}") as connection:
+        assert told(connection).header("Host") == [name]
+    other = "other.wild.example.com"
+    assert world.upgrade("/", f"Origin: https://{other}", name=name).status == 101
+    assert world.upgrade("/", "Origin: https://a.b.wild.example.com", name=name).status == 403
+    assert world.upgrade("/", "Origin: https://wildXexample.com", name=name).status == 403
+    assert world.ask("/a?b", name=name, tls=False)["location"] == f"https://{name}/a?b"
+
+
+def test_one_of_them_that_is_a_site_of_its_own(world: World) -> None:
+    name = "tame.wild.example.com"
+    assert world.ask("/ws", name=name).told.service == "first"
+    assert world.ask("/", name=name).status == 404
+    with world.connect(name=name) as line:
+        names = line.getpeercert()["subjectAltName"]  # type: ignore[attr-defined]
+    assert names == (("DNS", name),)
+
+
 def test_names_are_the_same_in_capitals(world: World) -> None:
     assert world.ask("/ws", host=DOMAIN.upper()).told.service == "echo"
     assert world.ask("/a.b", host=PLAIN.upper(), tls=False).told.service == "echo"
