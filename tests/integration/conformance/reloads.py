@@ -22,7 +22,8 @@ _MORE = '        - {path: /more, websocket: "http://127.0.0.1:9101"}\n'
 class Reloaded:
     """How many of `COUNT` still answered, and after how many seconds the cap ended each."""
 
-    applied: str
+    problem: str
+    said: str
     after_apply: int
     serves_what_is_new: bool
     after_reload: int
@@ -46,20 +47,40 @@ def _reload(world: World) -> Reloaded:
             serves_what_is_new = told(connection).target == "/more"
 
     with _opened(world) as before:
+        workers = _workers(world)
         began = time.monotonic()
         world.host.exec(["systemctl", "reload", world.front.unit])
         after_reload = _answering(before)
+        _wait_until_others_listen(world, workers)
         with _opened(world) as later, ThreadPoolExecutor(COUNT) as pool:
             cut_after_s = list(pool.map(lambda connection: _end_of(connection, began), before))
             later_ones = _answering(later)
     return Reloaded(
-        applied=f"exit code {ran.returncode}\n{ran.stdout}{ran.stderr}" if ran.returncode else "",
+        problem=f"exit code {ran.returncode}\n{ran.stdout}{ran.stderr}" if ran.returncode else "",
+        said=ran.stdout,
         after_apply=after_apply,
         serves_what_is_new=serves_what_is_new,
         after_reload=after_reload,
         cut_after_s=cut_after_s,
         later_ones=later_ones,
     )
+
+
+def _workers(world: World) -> list[str]:
+    """The numbers of the proxy's processes but the first."""
+    main = f"systemctl show -p MainPID --value {world.front.unit}"
+    return world.host.sh(f"pgrep -P $({main})").split()
+
+
+def _wait_until_others_listen(world: World, workers: list[str]) -> None:
+    """The workers of before take connections for a moment after a reload has been asked for."""
+    deadline = time.monotonic() + DRAIN_S
+    while True:
+        listening = world.host.sh("ss -Hltnp sport = :443")
+        if listening and not any(f"pid={worker}," in listening for worker in workers):
+            return
+        assert time.monotonic() < deadline, listening
+        time.sleep(0.02)
 
 
 @contextmanager

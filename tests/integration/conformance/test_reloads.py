@@ -9,9 +9,13 @@ pytestmark = [pytest.mark.lab, pytest.mark.every_release]
 
 
 def test_an_apply_cuts_nobody_off(reloaded: Reloaded) -> None:
-    assert reloaded.applied == ""
+    assert reloaded.problem == ""
     assert reloaded.after_apply == COUNT
     assert reloaded.serves_what_is_new
+
+
+def test_an_apply_says_whom_it_leaves_open(reloaded: Reloaded) -> None:
+    assert f"this reload leaves {COUNT} open WebSocket connections on" in reloaded.said
 
 
 def test_connections_of_an_earlier_configuration_may_live_for_a_while(reloaded: Reloaded) -> None:
