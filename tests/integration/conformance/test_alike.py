@@ -77,6 +77,12 @@ def comparable(answer: Answer) -> tuple[int, list[tuple[str, str]], Any]:
     return answer.status, sorted(headers, key=lambda pair: pair[0]), body
 
 
+def without_hsts(answer: Answer) -> tuple[int, list[tuple[str, str]], Any]:
+    """The same; Apache adds no headers to a 101."""
+    status, headers, body = comparable(answer)
+    return status, [pair for pair in headers if pair[0] != "strict-transport-security"], body
+
+
 @pytest.mark.parametrize(
     ("target", "options"),
     _REQUESTS,
@@ -102,7 +108,7 @@ def test_the_same_answer(alike: list[World], target: str, options: dict[str, Any
 def test_the_same_handshake(
     alike: list[World], words: tuple[str, ...], more: tuple[str, ...]
 ) -> None:
-    first, *others = [comparable(world.upgrade("/ws", *words, *more)) for world in alike]
+    first, *others = [without_hsts(world.upgrade("/ws", *words, *more)) for world in alike]
     for other, world in zip(others, alike[1:], strict=True):
         assert other == first, world.front
     assert first[0] == (403 if "evil" in "".join(words) else 101)
