@@ -7,13 +7,14 @@ times in whole seconds, patterns.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from deployer.errors import SourceError
-from deployer.model import Route, Site, SourceRef, Tls, Upstream
+from deployer.model import Route, Site, Tls, Upstream
 from deployer.sites.values import (
     PLAIN_FILE,
     PLAIN_HOST,
@@ -166,7 +167,7 @@ def _need_a_pool(site: Site) -> list[Route]:
 def _shares(count: int) -> list[str]:
     """The digits of a digest in `count` parts: which clients are whose."""
     ends = [round(number * len(_DIGITS) / count) for number in range(count + 1)]
-    return [_DIGITS[begin:end] for begin, end in zip(ends, ends[1:], strict=False)]
+    return [_DIGITS[begin:end] for begin, end in itertools.pairwise(ends)]
 
 
 def _route_view(
@@ -203,8 +204,8 @@ def _route_view(
         "stripped": route.strip_prefix and path != "/",
         "timeout_s": _idle_s(route),
         "rule": rules[named.slug]["variable"] if named.slug in rules else None,
-        # What stands around it is not to rule it.
-        "free": path == "/" or any(other.slug in rules for other in around),
+        # What stands around it, the distribution's /server-status too, is not to rule it.
+        "free": (path == "/" and not route.root) or any(other.slug in rules for other in around),
     }
 
 
