@@ -2025,7 +2025,12 @@ class Systemd:
             self.start(unit)
             return
         watch = reload_watch(self, unit, main_pid(shown))
-        self.act("reload", unit)
+        try:
+            self.act("reload", unit)
+        except StepError:
+            if watch:
+                watch.must_live()
+            raise
         if watch:
             watch.wait()
         self.must_be_active(unit, "reload")
@@ -2080,9 +2085,7 @@ class ProxyReload:
         deadline = time.monotonic() + self._LIMIT_S
         is_refused = is_taken = False
         while time.monotonic() < deadline:
-            if started_at(self._main) != self._main_start:
-                words = f"{self._NAME} has ended at its reload, though its check had passed"
-                raise StepError(f"{words}; nothing answers at its ports now", self._reason())
+            self.must_live()
             is_taken = is_taken or self._is_taken()
             if is_taken and all(map(self._has_stopped_listening, self._workers)):
                 return
@@ -2095,6 +2098,12 @@ class ProxyReload:
         why = "refused the new configuration" if is_refused else "started no new workers"
         words = f"{self._NAME} {why} at its reload, though its check had passed"
         raise StepError(f"{words}; {self._OLD_ONE}", self._reason())
+
+    def must_live(self) -> None:
+        """Raises: StepError: the proxy itself has ended; a reload may say so, or end with 0."""
+        if started_at(self._main) != self._main_start:
+            words = f"{self._NAME} has ended at its reload, though its check had passed"
+            raise StepError(f"{words}; nothing answers at its ports now", self._reason())
 
     # what differs from proxy to proxy
 
