@@ -8,8 +8,12 @@ from pathlib import Path
 
 __all__ = ["certificate_modules", "proxy_modules", "renewal_program", "source"]
 
+#: What knows running proxies: before they load a configuration, and what that means to clients.
+_OF_PROXIES = ("proxy_configs", "connections", "readiness")
+
 #: What keeps certificates, each after those that it imports.
 _OF_CERTIFICATES = (
+    *_OF_PROXIES,
     "x509",
     "directory",
     "registered_domain",
@@ -28,10 +32,6 @@ _OF_CERTIFICATES = (
     "status",
     "certificates",
 )
-
-
-#: What knows running proxies: before they load a configuration, and what that means to clients.
-_OF_PROXIES = ("proxy_configs", "connections", "readiness")
 
 
 _START = b"""\

@@ -25,7 +25,7 @@ import json
 import os
 import time
 
-from deployer.remote import runner
+from deployer.remote import readiness, runner
 from deployer.remote.directory import DirectoryError, read_directory
 from deployer.remote.ordering import Order, OrderError, kept_version, note_window
 from deployer.remote.served import wait_until_served
@@ -193,6 +193,7 @@ class Renewal:
                 if code != 0:
                     last = output.strip().splitlines()[-3:]
                     return f"{' '.join(test)} refuses the configuration: {' '.join(last)}"
+                readiness.check(self._children, unit, "reload", self._say)
                 self._say(f"reloading {unit}")
                 runner.run_handler(self._children, handler)
             except runner.StepError as error:
