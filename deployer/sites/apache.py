@@ -105,8 +105,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "tls": site.has_tls,
         "challenge": challenge_of(site, also=challenge),
         "only_challenges": False,
-        # Clients name no server when they ask for an address: its site has to come first.
-        "link": f"000-{site.domain}" if is_address(site.domain) else site.domain,
+        "link": _link(site),
         "max_body_bytes": site.max_body_bytes or 0,
         "hsts_s": site.tls.hsts_s if site.has_tls else None,
         "certificate": f"{certificate_folder(site)}/fullchain.pem",
@@ -132,6 +131,18 @@ def more_vars(sites: Sequence[Site]) -> dict[str, object]:
     if any(_need_a_pool(site) for site in sites):
         modules = (*modules, *_FOR_POOLS)
     return {"apache_modules": list(modules)}
+
+
+def _link(site: Site) -> str:
+    """What the site is enabled as: of the sites that have a name, Apache takes the first.
+
+    Clients name no server when they ask for an address, so its site comes before all. One with a
+    wildcard comes after those that it would take names from, the one with the most labels first.
+    """
+    if is_address(site.domain):
+        return f"000-{site.domain}"
+    labels = [name.count(".") for name in site.names if name.startswith("*")]
+    return f"zz{max(0, 9 - min(labels))}-{site.domain}" if labels else site.domain
 
 
 def _idle_s(route: Route) -> int:

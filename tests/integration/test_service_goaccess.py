@@ -17,8 +17,8 @@ pytestmark = pytest.mark.lab
 
 NAME = "stats.example.com"
 URL = f"https://{NAME}/"
-#: nginx knows no WebSockets over HTTP/2 (RFC 8441), where 200 stands for 101.
-OPENED_WITH: Mapping[Proxy, int] = {"nginx": 101, "apache": 200, "haproxy": 200}
+#: HAProxy alone announces WebSockets over HTTP/2 (RFC 8441), where 200 stands for 101.
+OPENED_WITH: Mapping[Proxy, int] = {"nginx": 101, "apache": 101, "haproxy": 200}
 
 
 @pytest.fixture(scope="module")
