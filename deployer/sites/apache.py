@@ -142,7 +142,7 @@ def _link(site: Site) -> str:
     if is_address(site.domain):
         return f"000-{site.domain}"
     labels = [name.count(".") for name in site.names if name.startswith("*")]
-    return f"zz{max(0, 9 - min(labels))}-{site.domain}" if labels else site.domain
+    return f"~{max(0, 9 - min(labels))}-{site.domain}" if labels else site.domain
 
 
 def _idle_s(route: Route) -> int:
@@ -215,7 +215,7 @@ def _route_view(
         "stripped": route.strip_prefix and path != "/",
         "timeout_s": _idle_s(route),
         "rule": rules[named.slug]["variable"] if named.slug in rules else None,
-        # What stands around it, the distribution's /server-status too, is not to rule it.
+        # Neither what stands around it nor the distribution's /server-status is to rule it.
         "free": (path == "/" and not route.root) or any(other.slug in rules for other in around),
     }
 
