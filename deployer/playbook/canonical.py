@@ -116,10 +116,8 @@ def _template(model: Any, place: Place) -> list[Call]:
     source = library.find_file(model.src, "templates", place.role, spot)
     if not source.is_file():
         raise spot.error(f"{source} is not a file")
-    folders = [library.playbook_dir / "templates", library.playbook_dir]
-    if place.role is not None:
-        folders.insert(0, place.role.folder / "templates")
-    text = library.templar.file(source, tuple(folders), place.scope, spot)
+    folders = library.bases("templates", place.role)
+    text = library.templar.file(source, folders, place.scope, spot)
     name = source.with_suffix("") if source.suffix == ".j2" else source
     dest = _destination(model, place, name)
     return [

@@ -89,6 +89,16 @@ class Library:
         hint = f"{near}\n      searched: {searched}" if near else f"searched: {searched}"
         raise spot.error(f"no role '{name}'", hint=hint)
 
+    def bases(self, kind: str, role: LoadedRole | None) -> tuple[Path, ...]:
+        """Where files and what templates include are looked for, in this order.
+
+        A built-in role's give way, one by one, to those of its name beside the playbook.
+        """
+        bases = [role.folder / kind, role.folder] if role else []
+        if role and role.folder.parent == roles_path():
+            bases.insert(0, self.playbook_dir / "roles" / role.folder.name / kind)
+        return (*bases, self.playbook_dir / kind, self.playbook_dir)
+
     def find_file(self, name: str, kind: str, role: LoadedRole | None, spot: Spot) -> Path:
         """A file of a role or playbook; `kind` is ``files`` or ``templates``.
 
@@ -98,11 +108,7 @@ class Library:
         if path.is_absolute():
             places = [path]
         else:
-            bases = [role.folder / kind, role.folder] if role else []
-            if role and role.folder.parent == roles_path():
-                bases.insert(0, self.playbook_dir / "roles" / role.folder.name / kind)
-            bases += [self.playbook_dir / kind, self.playbook_dir]
-            places = [base / path for base in bases]
+            places = [base / path for base in self.bases(kind, role)]
         for place in places:
             if place.exists():
                 return place

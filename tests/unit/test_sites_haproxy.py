@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from deployer.cli import main
 from deployer.errors import SourceError
 from deployer.model import Route, Site, Upstream
 from deployer.sites import haproxy
@@ -154,6 +156,25 @@ def test_times_that_haproxy_cannot_count_are_refused() -> None:
     haproxy.view(site(domain="a.example", routes=[{**WS, "idle_timeout_s": 24 * 86400.0}]))
     with pytest.raises(SourceError, match="HAProxy knows no drain of 30 days"):
         haproxy.more_vars([site(domain="a.example", drain_s=30 * 86400.0, routes=[WS])])
+
+
+def test_a_part_of_the_configuration_may_be_one_s_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    templates = tmp_path / "roles/haproxy/templates"
+    templates.mkdir(parents=True)
+    (templates / "backend.cfg.j2").write_text("# my {{ route.backend }}\n")
+    (tmp_path / "inventory.yml").write_text("all: {hosts: {web1: {ansible_host: 192.0.2.1}}}\n")
+    route = "{path: /ws, websocket: 'http://127.0.0.1:9001'}"
+    tls = "{issuer: internal}"
+    one = f"{{domain: a.example.com, proxy: haproxy, tls: {tls}, routes: [{route}]}}"
+    (tmp_path / "site.yml").write_text(f"- hosts: all\n  become: true\n  sites: [{one}]\n")
+    monkeypatch.chdir(tmp_path)
+    ran = CliRunner().invoke(main, ["check", "site.yml", "--render", "out"])
+    assert ran.exit_code == 0, ran.output
+    written = (tmp_path / "out/web1/etc/haproxy/haproxy.cfg").read_text()
+    assert written.endswith("\n# my a.example.com:ws\n")
+    assert "frontend https\n" in written
 
 
 @pytest.mark.parametrize(
