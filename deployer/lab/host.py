@@ -83,6 +83,11 @@ class LabHost:
         """
         return Path(f"/proc/{self._init()}/root")
 
+    @property
+    def network_namespace(self) -> Path:
+        """The host's network, for ``nsenter --net=PATH``; the host is up."""
+        return Path(f"/proc/{self._init()}/ns/net")
+
     def make_disk(self, neighbours: Mapping[str, str]) -> None:
         """A disk of its own; `neighbours` are all hosts' addresses by their names."""
         for part in ("work", "root"):

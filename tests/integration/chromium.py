@@ -1,7 +1,9 @@
 """A real Chromium without a window, told what to do over its debugging protocol.
 
-Certificates are checked as on anybody's machine: what it trusts besides is in a certificate store
-of its own, and no error is ignored. Names are looked up in a table, so that no DNS is asked.
+It runs in the network of a rehearsal host, as if on another machine there: a browser drops its
+connections whenever a network comes or goes, and here hosts come and go all the time. Certificates
+are checked as on anybody's machine: what it trusts besides is in a certificate store of its own,
+and no error is ignored. Names are looked up in a table, so that no DNS is asked.
 
 Source: https://chromedevtools.github.io/devtools-protocol/
 """
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -19,9 +22,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from websockets.sync.client import ClientConnection, connect
+from deployer.lab.host import LabHost
 
 TIME_LIMIT_S = 20.0
+_LIFECYCLE = "Page.lifecycleEvent"
 #: Settles when CONDITION holds: at once, or after a change of the page.
 _UNTIL = """
 new Promise(settle => {
@@ -33,27 +37,59 @@ new Promise(settle => {
 """
 
 
+class _Pipes:
+    """The browser's ends of two pipes: messages of JSON, each with a zero byte after it."""
+
+    def __init__(self, reading: int, writing: int) -> None:
+        self._reading, self._writing = reading, writing
+        self._received = b""
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        data = json.dumps(message).encode() + b"\0"
+        while data:
+            data = data[os.write(self._writing, data) :]
+
+    def receive(self, deadline: float) -> dict[str, Any]:
+        """The next message.
+
+        Raises:
+            TimeoutError: there is none before `deadline`, a moment of the monotonic clock.
+        """
+        while b"\0" not in self._received:
+            ready, _, _ = select.select(
+                [self._reading], [], [], max(0, deadline - time.monotonic())
+            )
+            if not ready:
+                raise TimeoutError("the browser says nothing")
+            data = os.read(self._reading, 1 << 20)
+            if not data:
+                raise EOFError("the browser is gone")
+            self._received += data
+        text, _, self._received = self._received.partition(b"\0")
+        message: dict[str, Any] = json.loads(text)
+        return message
+
+
 class Page:
     """One tab. `events` are what has happened in it, by the protocol's names, oldest first."""
 
-    def __init__(self, devtools: ClientConnection) -> None:
-        self._devtools = devtools
+    def __init__(self, pipes: _Pipes) -> None:
+        self._pipes = pipes
         self._number = 0
         self._session: str | None = None
         self.events: list[tuple[str, dict[str, Any]]] = []
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
         attached = self.ask("Target.attachToTarget", targetId=target, flatten=True)
         self._session = attached["sessionId"]
-        self.events.clear()
         for domain in ("Page", "Network", "Runtime"):
             self.ask(f"{domain}.enable")
+        self.ask("Page.setLifecycleEventsEnabled", enabled=True)
 
     def ask(self, method: str, **params: Any) -> dict[str, Any]:
         """One request of the protocol, and its answer."""
         self._number += 1
         session = {"sessionId": self._session} if self._session else {}
-        message = {"id": self._number, "method": method, "params": params, **session}
-        self._devtools.send(json.dumps(message))
+        self._pipes.send({"id": self._number, "method": method, "params": params, **session})
         deadline = time.monotonic() + TIME_LIMIT_S
         while True:
             answer = self._next(deadline)
@@ -62,24 +98,21 @@ class Page:
                 result: dict[str, Any] = answer["result"]
                 return result
 
-    def wait_for(self, name: str) -> None:
-        """Return when an event of that name has happened."""
-        deadline = time.monotonic() + TIME_LIMIT_S
-        while not self.happened(name):
-            self._next(deadline)
-
     def _next(self, deadline: float) -> dict[str, Any]:
         """What comes next, an answer or an event; events are noted."""
-        message: dict[str, Any] = json.loads(self._devtools.recv(deadline - time.monotonic()))
+        message = self._pipes.receive(deadline)
         if "method" in message and message.get("sessionId") == self._session:
             self.events.append((message["method"], message["params"]))
         return message
 
     def open(self, url: str) -> None:
-        """Go to `url`, which must not be met with an error page."""
+        """Go to `url`, which must not be met with an error page, and wait until it is there."""
         went = self.ask("Page.navigate", url=url)
         assert "errorText" not in went, (url, went["errorText"])
-        self.wait_for("Page.loadEventFired")
+        loaded = {"name": "load", "loaderId": went["loaderId"]}
+        deadline = time.monotonic() + TIME_LIMIT_S
+        while not any(loaded.items() <= each.items() for each in self.happened(_LIFECYCLE)):
+            self._next(deadline)
 
     def evaluate(self, expression: str) -> Any:
         """The value of a piece of JavaScript in the page, once it is there."""
@@ -99,18 +132,23 @@ class Page:
 
 
 @contextmanager
-def chromium(folder: Path, *, trust: Path, addresses: Mapping[str, str]) -> Iterator[Page]:
+def chromium(
+    folder: Path, *, network_of: LabHost, trust: Path, addresses: Mapping[str, str]
+) -> Iterator[Page]:
     """A tab of a browser that trusts the root `trust` too and knows where names lead to.
 
     `folder` is for what the browser writes.
     """
     program = shutil.which("chromium")
     assert program, "chromium is missing: see tests/machine.sh"
-    profile = folder / "profile"
     _trust(folder, trust)
     rules = ", ".join(f"MAP {name} {address}" for name, address in addresses.items())
+    from_us, to_us = os.pipe(), os.pipe()
+    # It reads from 3 and writes to 4. A plain sh knows no numbers of two digits.
     command = [
-        program,
+        *("nsenter", f"--net={network_of.network_namespace}", "bash", "-c"),
+        f'exec "$@" 3<&{from_us[0]} 4>&{to_us[1]}',
+        *("bash", program),
         "--headless=new",
         "--no-sandbox",  # which root cannot have; the pages are our own
         "--disable-gpu",
@@ -119,9 +157,9 @@ def chromium(folder: Path, *, trust: Path, addresses: Mapping[str, str]) -> Iter
         "--disable-component-update",
         "--no-first-run",
         "--password-store=basic",
-        f"--user-data-dir={profile}",
-        f"--host-resolver-rules={rules}, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-        "--remote-debugging-port=0",
+        f"--user-data-dir={folder / 'profile'}",
+        f"--host-resolver-rules={rules}, MAP * ~NOTFOUND",
+        "--remote-debugging-pipe",
         "about:blank",
     ]
     with (folder / "chromium.log").open("wb") as log:
@@ -131,14 +169,18 @@ def chromium(folder: Path, *, trust: Path, addresses: Mapping[str, str]) -> Iter
             stdout=log,
             stderr=log,
             env={**os.environ, "HOME": str(folder)},
+            pass_fds=(from_us[0], to_us[1]),
             start_new_session=True,
         )
+    os.close(from_us[0])
+    os.close(to_us[1])
     try:
-        with connect(_devtools(process, folder), max_size=None, proxy=None) as devtools:
-            yield Page(devtools)
+        yield Page(_Pipes(to_us[0], from_us[1]))
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(timeout=TIME_LIMIT_S)
+        os.close(from_us[1])
+        os.close(to_us[0])
 
 
 def _trust(folder: Path, root: Path) -> None:
@@ -152,15 +194,3 @@ def _trust(folder: Path, root: Path) -> None:
         subprocess.run(
             ["certutil", "-d", f"sql:{store}", *arguments], check=True, timeout=TIME_LIMIT_S
         )
-
-
-def _devtools(process: subprocess.Popen[bytes], folder: Path) -> str:
-    """Where the browser listens, which it writes down when it does."""
-    deadline = time.monotonic() + TIME_LIMIT_S
-    written = folder / "profile/DevToolsActivePort"
-    while time.monotonic() < deadline and process.poll() is None:
-        lines = written.read_text().splitlines() if written.exists() else []
-        if len(lines) == 2:
-            return f"ws://127.0.0.1:{lines[0]}{lines[1]}"
-        time.sleep(0.02)
-    raise AssertionError((folder / "chromium.log").read_text(errors="replace"))
