@@ -20,11 +20,11 @@ lint: setup
 	$(BIN)/lint-imports
 
 unit: setup
-	$(PYTEST) tests/unit
+	$(PYTEST) tests/unit -n 2
 
 integration: machine setup sslyze
 	@bash tests/machine.sh nginx pebble chromium certutil=libnss3-tools
-	$(PYTEST) tests/integration -n 3 --dist loadfile
+	$(PYTEST) tests/integration -n 4 --dist loadfile
 
 # It wants other versions of what we use, too: an environment of its own.
 sslyze: $(SSLYZE)
@@ -35,7 +35,7 @@ $(SSLYZE): $(VENV)/ready
 
 # Commits interrupted at every step, and at random; tests/crash/interrupt.py does more of the latter.
 crash: machine setup
-	$(PYTEST) tests/crash
+	$(PYTEST) tests/crash -n 2 --dist loadfile
 
 demo: machine setup
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash tests/demo/demo.sh
