@@ -105,10 +105,8 @@ class Library:
         Raises: SourceError, which names the places that were searched and the nearest file.
         """
         path = Path(name).expanduser()
-        if path.is_absolute():
-            places = [path]
-        else:
-            places = [base / path for base in self.bases(kind, role)]
+        # Joined to an absolute path, each base is that path alone.
+        places = list(dict.fromkeys(base / path for base in self.bases(kind, role)))
         for place in places:
             if place.exists():
                 return place

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
-from deployer.cli import main
+from deployer import cli
 from deployer.errors import SourceError
 from deployer.model import Route, Site, Upstream
 from deployer.sites import haproxy
@@ -170,8 +169,7 @@ def test_a_part_of_the_configuration_may_be_one_s_own(
     one = f"{{domain: a.example.com, proxy: haproxy, tls: {tls}, routes: [{route}]}}"
     (tmp_path / "site.yml").write_text(f"- hosts: all\n  become: true\n  sites: [{one}]\n")
     monkeypatch.chdir(tmp_path)
-    ran = CliRunner().invoke(main, ["check", "site.yml", "--render", "out"])
-    assert ran.exit_code == 0, ran.output
+    assert cli.run(["check", "site.yml", "--render", "out"]) == 0
     written = (tmp_path / "out/web1/etc/haproxy/haproxy.cfg").read_text()
     assert written.endswith("\n# my a.example.com:ws\n")
     assert "frontend https\n" in written
