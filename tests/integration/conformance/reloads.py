@@ -41,8 +41,13 @@ def reloading(worlds: list[World]) -> Iterator[dict[Front, Future[Reloaded]]]:
 def _reload(world: World) -> Reloaded:
     with _opened(world) as before:
         write_site(world.folder, world.host, front=world.front, drain=f"{DRAIN_S:g}s", more=_MORE)
-        ran = apply(world.folder)
-        after_apply = _answering(before)
+        workers = _workers(world)
+        with ThreadPoolExecutor(1) as pool:
+            applying = pool.submit(apply, world.folder)
+            # As soon as it has reloaded: Apache's cap is that of the new configuration.
+            _wait_until_others_listen(world, workers, within_s=60)
+            after_apply = _answering(before)
+            ran = applying.result()
         with world.open("/more", name=PLAIN, tls=False) as connection:
             serves_what_is_new = told(connection).target == "/more"
 
@@ -51,7 +56,7 @@ def _reload(world: World) -> Reloaded:
         began = time.monotonic()
         world.host.exec(["systemctl", "reload", world.front.unit])
         after_reload = _answering(before)
-        _wait_until_others_listen(world, workers)
+        _wait_until_others_listen(world, workers, within_s=DRAIN_S)
         with _opened(world) as later, ThreadPoolExecutor(COUNT) as pool:
             cut_after_s = list(pool.map(lambda connection: _end_of(connection, began), before))
             later_ones = _answering(later)
@@ -72,9 +77,9 @@ def _workers(world: World) -> list[str]:
     return world.host.sh(f"pgrep -P $({main})").split()
 
 
-def _wait_until_others_listen(world: World, workers: list[str]) -> None:
+def _wait_until_others_listen(world: World, workers: list[str], *, within_s: float) -> None:
     """The workers of before take connections for a moment after a reload has been asked for."""
-    deadline = time.monotonic() + DRAIN_S
+    deadline = time.monotonic() + within_s
     while True:
         listening = world.host.sh("ss -Hltnp sport = :443")
         if listening and not any(f"pid={worker}," in listening for worker in workers):

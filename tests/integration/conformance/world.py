@@ -11,6 +11,7 @@ import socket
 import ssl
 from dataclasses import dataclass, field
 from http.client import HTTPResponse
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -114,7 +115,7 @@ class World:
     @property
     def own_address6(self) -> str:
         """The same over IPv6."""
-        return self.host.network.address6(0)
+        return str(IPv6Address(self.host.network.address6(0)))
 
     def connect(
         self,
