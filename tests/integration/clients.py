@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 from deployer.lab.host import LabHost
 
@@ -30,7 +31,7 @@ def connected(
         sock=socket.create_connection((host.address, 443), timeout=10),
         ssl=ssl.create_default_context(cafile=root_pem),
         server_hostname=name,
-        origin=origin or f"https://{name}",  # type: ignore[arg-type] - a NewType of str
+        origin=Origin(origin or f"https://{name}"),
         additional_headers=headers,
         open_timeout=10,
         ping_interval=None,

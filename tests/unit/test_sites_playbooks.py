@@ -103,6 +103,24 @@ def test_the_report_s_page_connects_to_its_site(report: dict[str, RenderedTask])
     assert "root       /var/www/stats;" in site
 
 
+LOGS = {
+    "apache": ("/var/log/apache2/other_vhosts_access.log \\", "--log-format=VCOMBINED \\"),
+    "haproxy": ("/var/tmp/requests.log \\", "--log-format=COMBINED \\"),
+    "nginx": ("/var/log/nginx/access.log \\", "--log-format=COMBINED \\"),
+}
+
+
+@pytest.mark.parametrize("proxy", LOGS)
+def test_the_report_is_of_the_proxy_that_is_there(proxy: str, tmp_path: Path) -> None:
+    playbook = ready("goaccess.yml", tmp_path)
+    playbook.write_text(playbook.read_text().replace("proxy: nginx ", f"proxy: {proxy} "))
+    found = tasks(playbook)
+    unit = text(found["/etc/systemd/system/goaccess.service"]).splitlines()
+    assert {f"    {word}" for word in LOGS[proxy]} <= set(unit)
+    if proxy == "haproxy":
+        assert "log-format '%ci - - [" in text(found["/etc/haproxy/haproxy.cfg"])
+
+
 def test_the_key_is_secret_and_closed(report: dict[str, RenderedTask]) -> None:
     key = report["/etc/ssl/deployer/stats.example.com/privkey.pem"]
     assert (key.no_log, key.args["mode"]) == (True, "0600")
