@@ -53,7 +53,7 @@ _READY = (
 )
 
 #: The same, where the release has them: a certificate authority and a name server to rehearse with.
-_READY_WHERE_KNOWN = ("bind9", "darkhttpd", "pebble", "python3-certbot-dns-rfc2136")
+_READY_WHERE_KNOWN = ("bind9", "pebble", "python3-certbot-dns-rfc2136")
 
 #: What services of the ready playbooks are written in.
 _READY_IN = {
