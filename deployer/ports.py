@@ -54,7 +54,7 @@ def taken_words(
     known = {PROXY_UNITS[each] for each in (proxy, *served_by)} | _stopped_by(resources)
     held: dict[Listener, str] = {}
     for each in listeners:
-        if each.port in wanted and each.unit not in known and each.process not in known:
+        if each.port in wanted and (each.unit or each.process) not in known:
             held[each] = f"port {each.port} is held by {each}"
     if not held:
         return ""

@@ -29,6 +29,11 @@ class RenderedFile:
     left_out: str = ""
     source: SourceRef | None = None
 
+    @property
+    def goal(self) -> str:
+        """Where a link leads to on the host, as an absolute path."""
+        return on_host(self.path, self.target or "/")
+
     def document(self) -> dict[str, Any]:
         """The entry of ``check --render --json``."""
         return {

@@ -51,13 +51,19 @@ def write_folder(folder: Path, files: Iterable[RenderedFile]) -> None:
         _remove(folder)
         folder.mkdir(exist_ok=True)
         # First the list: a run that is cut short leaves nothing that the next one does not know.
-        seals = {path: _seal_of(each) for path, each in tree.items()}
+        seals = {path: _seal_of(path, each) for path, each in tree.items()}
         _put(folder / LIST, (json.dumps(seals, indent=1) + "\n").encode())
         for path, each in tree.items():
             place = folder / path
+            if any(above.is_symlink() for above in place.parents if folder in above.parents):
+                raise UsageError(
+                    f"--render {folder}: {each.path} of {each.host} lies behind a link to another "
+                    "link, where it cannot be shown",
+                    hint="Give the path that the links lead to.",
+                )
             place.parent.mkdir(parents=True, exist_ok=True)
             if each.content is None:
-                place.symlink_to(within_tree(each.path, each.target or "/"))
+                place.symlink_to(within_tree(_on_its_host(path), each.goal))
             else:
                 _put(place, each.content)
     except OSError as error:
@@ -124,9 +130,14 @@ def _seal(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "special"
 
 
-def _seal_of(file: RenderedFile) -> str:
+def _on_its_host(path: str) -> str:
+    """What lies at ``HOST/etc/x`` as the host has it."""
+    return "/" + path.partition("/")[2]
+
+
+def _seal_of(path: str, file: RenderedFile) -> str:
     if file.content is None:
-        return f"-> {within_tree(file.path, file.target or '/')}"
+        return f"-> {within_tree(_on_its_host(path), file.goal)}"
     return hashlib.sha256(file.content).hexdigest()
 
 

@@ -6,20 +6,19 @@ import itertools
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytest
+from lab_factory import LabFactory
 
 from deployer.errors import LabError
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab, running
 from deployer.lab.requirements import require
-
-LabFactory = Callable[..., Lab]
 
 _numbers = itertools.count(1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,7 +105,8 @@ class Library:
 
         Raises: SourceError, which names the places that were searched and the nearest file.
         """
-        path = Path(name).expanduser()
+        # Unlike Path.expanduser, it leaves ~NOBODY as it is.
+        path = Path(os.path.expanduser(name))  # noqa: PTH111
         # Joined to an absolute path, each base is that path alone.
         places = list(dict.fromkeys(base / path for base in self.bases(kind, role)))
         for place in places:

@@ -39,18 +39,22 @@ def entries_of(
 ) -> tuple[Entry, ...]:
     """All that is in `source`, folders before what they hold; `exclude` are patterns of names.
 
-    Of a file's mode only counts whether its owner may execute it, as in git: umasks differ.
+    Of a file's mode only counts whether its owner may execute it, as in git: umasks differ. What
+    nobody else may read here is nobody else's on the host.
 
     Raises: SourceError, for what is no part of a release, or cannot be read.
     """
     found: list[Entry] = []
-    for path in _walk(source, exclude):
-        found.append(_entry(path, source, library, spot))
-        if len(found) > _MAX_ENTRIES:
-            raise spot.error(
-                f"{source} holds more than {_MAX_ENTRIES:,} files",
-                hint="leave out what the service does not need",
-            )
+    try:
+        for path in _walk(source, exclude):
+            found.append(_entry(path, source, library, spot))
+            if len(found) > _MAX_ENTRIES:
+                raise spot.error(
+                    f"{source} holds more than {_MAX_ENTRIES:,} files",
+                    hint="leave out what the service does not need",
+                )
+    except OSError as error:
+        raise spot.error(f"cannot read {error.filename}: {error.strerror}") from None
     if not found:
         raise spot.error(f"{source} is empty", hint="a release is made of the files in it")
     return tuple(found)
@@ -61,7 +65,7 @@ def id_of(entries: Sequence[Entry]) -> str:
     whole = hashlib.sha256()
     for entry in entries:
         content = hashlib.sha256(entry.content).hexdigest() if entry.content is not None else ""
-        for part in (entry.path, entry.mode, entry.target, content):
+        for part in (entry.path, entry.mode[:2], entry.target, content):
             whole.update(os.fsencode(part) + b"\0")
     return whole.hexdigest()[:_ID_DIGITS]
 
@@ -85,7 +89,8 @@ def _entry(path: Path, source: Path, library: Library, spot: Spot) -> Entry:
         raise spot.error(f"{path} is neither a file nor a folder")
     content = library.read(path, spot)
     mode = "0755" if path.stat().st_mode & 0o100 else "0644"
-    if _PRIVATE_KEY.search(content):
+    is_closed = not path.stat().st_mode & 0o044
+    if is_closed or _PRIVATE_KEY.search(content):
         mode = mode[:-1] + "0"
     return Entry(path=name, mode=mode, content=content)
 

@@ -61,6 +61,11 @@ class _Named:
     def path(self) -> str:
         return path_of(self.route)
 
+    @property
+    def is_granted(self) -> bool:
+        """Whether its location lets everybody in, and with that what lies within it."""
+        return self.path == "/" and not self.route.root
+
     def covers(self, other: _Named) -> bool:
         """Whether a location for this path is one for that of the `other`, too."""
         if self.route.match == "exact":
@@ -216,7 +221,8 @@ def _route_view(
         "timeout_s": _idle_s(route),
         "rule": rules[named.slug]["variable"] if named.slug in rules else None,
         # Neither what stands around it nor the distribution's /server-status is to rule it.
-        "free": (path == "/" and not route.root) or any(other.slug in rules for other in around),
+        "free": named.is_granted
+        or any(other.slug in rules or other.is_granted for other in around),
     }
 
 

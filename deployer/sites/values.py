@@ -58,7 +58,7 @@ def name_prefix(domain: str) -> str:
     long for nginx's hash is cut and told apart by a digest. `$1…` would be a capture, so a digit
     is not the first character.
     """
-    prefix = domain.lower().replace("-", "__").replace(".", "_").replace("*", "any")
+    prefix = domain.lower().replace("-", "__").replace(".", "_").replace("*", "any__")
     if prefix[0].isdigit():
         prefix = f"_{prefix}"
     if len(prefix) > _LONGEST_PREFIX:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import LabFactory
+from lab_factory import LabFactory
 
 import deployer
 from deployer.lab.host import LabHost

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from conftest import LabFactory
+from lab_factory import LabFactory
 from runner_on_host import runner_on
 from runner_process import RunnerProcess
 from running_proxies import (

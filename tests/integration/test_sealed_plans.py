@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import LabFactory
 from interrupted import SLOW, cut_off
+from lab_factory import LabFactory
 from support import Ran, deployer, differences, state_of, write_playbook
 
 from deployer.lab.host import LabHost

@@ -42,6 +42,10 @@ def test_a_process_without_a_unit() -> None:
     assert "End it" in found
 
 
+def test_a_proxy_in_a_unit_of_somebody_else() -> None:
+    assert "of mine.service" in words(Listener(port=80, pid=9, process="haproxy", unit="mine"))
+
+
 def test_all_ports_are_named() -> None:
     found = words(NGINX, CADDY)
     assert "port 80 is held by nginx" in found

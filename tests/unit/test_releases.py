@@ -44,8 +44,8 @@ def app(tmp_path: Path) -> Path:
 def test_what_is_in_a_release(app: Path) -> None:
     assert entries(app) == (
         Entry(path="bin", mode="0755"),
-        Entry(path="bin/run", mode="0755", content=b"#!/bin/sh\n"),
-        Entry(path="data.txt", mode="0644", content=b"data\n"),
+        Entry(path="bin/run", mode="0750", content=b"#!/bin/sh\n"),
+        Entry(path="data.txt", mode="0640", content=b"data\n"),
         Entry(path="latest", mode="", target="data.txt"),
     )
 
@@ -53,6 +53,14 @@ def test_what_is_in_a_release(app: Path) -> None:
 def test_a_private_key_is_for_the_service_alone(app: Path) -> None:
     (app / "key.pem").write_text("-----BEGIN PRIVATE KEY-----\n")
     assert {each.path: each.mode for each in entries(app)}["key.pem"] == "0640"
+
+
+def test_what_nobody_else_may_read_here_is_nobody_elses_there(app: Path) -> None:
+    (app / ".env").write_text("TOKEN=secret\n")
+    (app / ".env").chmod(0o600)
+    (app / "data.txt").chmod(0o644)
+    modes = {each.path: each.mode for each in entries(app)}
+    assert (modes[".env"], modes["data.txt"]) == ("0640", "0644")
 
 
 def test_the_same_files_are_the_same_release_whoever_has_them(app: Path) -> None:

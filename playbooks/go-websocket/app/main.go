@@ -2,7 +2,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"log"
 	"net/http"
@@ -20,7 +19,7 @@ const (
 )
 
 // pings are frames of the protocol: clients answer them by themselves, and proxies see life.
-var pings = websocket.Codec{Marshal: func(any) ([]byte, byte, error) {
+var pings = websocket.Codec{Marshal: func(interface{}) ([]byte, byte, error) {
 	return nil, websocket.PingFrame, nil
 }}
 
@@ -82,10 +81,10 @@ func main() {
 		Handler:           mux,
 		ReadHeaderTimeout: 10 * time.Second,
 	}
-	stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer cancel()
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM, os.Interrupt)
 	go func() {
-		<-stop.Done()
+		<-stop
 		server.Close()
 	}()
 	if err := server.ListenAndServe(); err != http.ErrServerClosed {

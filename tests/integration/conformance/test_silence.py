@@ -8,8 +8,8 @@ from world import Front, World
 
 pytestmark = [pytest.mark.lab, pytest.mark.every_release]
 
-#: What `site.yml` gives to /brief and to /ws, and how exactly it is to be kept.
-_BRIEF_S, _LONG_S, _WITHIN_S = 3, 400, 1
+#: What `site.yml` gives to /brief, /later and /ws, and how exactly it is to be kept.
+_BRIEF_S, _LATER_S, _LONG_S, _WITHIN_S = 3, 66, 400, 1
 
 
 @pytest.fixture
@@ -32,7 +32,13 @@ def test_a_brief_wait_for_an_answer(mine: Waits) -> None:
     assert late.answer["strict-transport-security"] == "max-age=600"
 
 
-def test_longer_than_any_proxy_waits_by_itself(mine: Waits) -> None:
+def test_a_silence_longer_than_a_minute(mine: Waits) -> None:
+    found = mine.later.result()
+    assert not found.still_answers
+    assert found.seconds == pytest.approx(_LATER_S, abs=_WITHIN_S)
+
+
+def test_a_long_silence(mine: Waits) -> None:
     found = mine.long.result()
     if PATIENCE_S > _LONG_S + _WITHIN_S:
         assert not found.still_answers

@@ -43,6 +43,7 @@ class Waits:
     client_spoke: Future[Silence]
     service_spoke: Future[Silence]
     pinged: Future[Silence]
+    later: Future[Silence]
     long: Future[Silence]
     in_time: Future[Slow]
     too_late: Future[Slow]
@@ -56,12 +57,13 @@ def waiting(world: World) -> Iterator[Waits]:
     def later(job: Callable[..., object], *words: object) -> Future:  # type: ignore[type-arg]
         return pool.submit(job, world, *words)
 
-    pool = ThreadPoolExecutor(8)
+    pool = ThreadPoolExecutor(9)
     yield Waits(
         silent=later(_silence, "/brief", 8.0),
         client_spoke=later(_silence, "/brief?mute", 8.0, _say_something),
         service_spoke=later(_silence, "/brief?say=1.5", 8.0, _hear_something),
         pinged=later(_silence, "/brief?mute", 8.0, _ping_for_a_while),
+        later=later(_silence, "/later", 72.0),
         long=later(_silence, "/ws", PATIENCE_S),
         in_time=later(_slow, "/brief?wait=2"),
         too_late=later(_slow, "/brief?wait=9"),
