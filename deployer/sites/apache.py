@@ -23,6 +23,7 @@ from deployer.sites.values import (
     certificate_folder,
     challenge_of,
     check_names,
+    covers,
     escaped,
     has_root_route,
     is_address,
@@ -130,6 +131,14 @@ def view(site: Site, *, challenge: bool = False) -> View:
 
 def more_vars(sites: Sequence[Site]) -> dict[str, object]:
     """Which modules the sites need."""
+    for one, other in itertools.combinations(sorted(sites, key=_link), 2):
+        if covers(one, other):
+            raise SourceError(
+                f"Apache would give a name of {other.domain} to the wildcard of {one.domain}",
+                source=other.source,
+                hint="Of the sites that have a name, it takes the first: give each wildcard a site "
+                "of its own, or that name to the site of its wildcard.",
+            )
     modules: Iterable[str] = _ALWAYS
     if any(site.has_tls for site in sites):
         modules = (*modules, *_FOR_TLS)

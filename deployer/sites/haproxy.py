@@ -21,6 +21,7 @@ from deployer.sites.values import (
     certificate_folder,
     challenge_of,
     check_names,
+    covers,
     duration,
     escaped,
     has_root_route,
@@ -91,7 +92,7 @@ def more_vars(sites: Sequence[Site]) -> dict[str, object]:
         if site.drain_s is not None and site.drain_s > _LONGEST_S:
             raise _too_long("drain", site.drain_s, source=site.source)
     for one, other in combinations(sites, 2):
-        if _covers(one, other) and _covers(other, one):
+        if covers(one, other) and covers(other, one):
             raise SourceError(
                 f"{one.domain} and {other.domain} each have a name within the other's wildcard",
                 source=other.source,
@@ -109,12 +110,6 @@ def more_vars(sites: Sequence[Site]) -> dict[str, object]:
 def _section_name(site: Site) -> str:
     """A domain as a name in HAProxy's configuration, which knows no star; no domain has a `_`."""
     return site.domain.lower().replace("*", "_")
-
-
-def _covers(site: Site, other: Site) -> bool:
-    """Whether a wildcard of the site stands for a name of the other."""
-    ends = [name.lower().removeprefix("*") for name in site.names if name.startswith("*")]
-    return any(name.lower().endswith(tuple(ends)) for name in other.names)
 
 
 def _name_of_root(root: str) -> str:

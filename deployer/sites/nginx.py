@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from deployer.errors import SourceError
 from deployer.model import Route, Site, SourceRef, Tls, Upstream
 from deployer.sites.values import (
     PLAIN_FILE,
@@ -84,7 +85,19 @@ def view(site: Site, *, challenge: bool = False) -> View:
 
 
 def more_vars(sites: Sequence[Site]) -> dict[str, object]:
-    """Nothing: all that the role needs is in the sites' views."""
+    """Nothing: all that the role needs is in the sites' views.
+
+    Raises:
+        SourceError: two sites of which each would have to be the port's default.
+    """
+    addresses = [site for site in sites if site.has_tls and is_address(site.domain)]
+    for other in addresses[1:]:
+        raise SourceError(
+            f"{other.domain} and {addresses[0].domain} are both addresses, and nginx is asked for "
+            "neither by name",
+            source=other.source,
+            hint="Make one of them an alias of the other.",
+        )
     return {}
 
 

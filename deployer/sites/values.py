@@ -139,6 +139,12 @@ def check_names(site: Site) -> None:
         refuse_unless(PLAIN_NAME, name, what="the name", source=site.source)
 
 
+def covers(site: Site, other: Site) -> bool:
+    """Whether a wildcard of the site stands for a name of the other."""
+    ends = [name.lower().removeprefix("*") for name in site.names if name.startswith("*")]
+    return any(name.lower().endswith(tuple(ends)) for name in other.names)
+
+
 def origin_patterns(site: Site, route: Route) -> tuple[str, ...]:
     """Patterns, without anchors, of the origins that may connect: the site's own unless said."""
     own_scheme = "https" if site.has_tls else "http"

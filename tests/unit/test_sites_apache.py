@@ -267,3 +267,13 @@ def test_drain_names_the_children_and_ends_only_those(drain: Path, tmp_path: Pat
         assert old.wait(10) == -9
         assert other.poll() is None
         other.kill()
+
+
+def test_a_name_that_the_wildcard_of_an_earlier_site_would_take() -> None:
+    first = site(domain="b.com", aliases=["*.b.com"], proxy="apache", tls={"issuer": "none"})
+    second = site(
+        domain="z.com", aliases=["www.b.com", "*.a.com"], proxy="apache", tls={"issuer": "none"}
+    )
+    with pytest.raises(SourceError, match=r"a name of z\.com to the wildcard of b\.com"):
+        apache.more_vars([first, second])
+    assert apache.more_vars([first])

@@ -140,3 +140,10 @@ def test_one_route_has_one_scheme() -> None:
     )
     with pytest.raises(SourceError, match="mix http and https"):
         nginx.view(site)
+
+
+def test_two_addresses_on_one_host() -> None:
+    sites = [cases.site(domain=f"192.0.2.{number}") for number in (1, 2)]
+    with pytest.raises(SourceError, match="are both addresses"):
+        nginx.more_vars(sites)
+    assert nginx.more_vars(sites[:1]) == {}
