@@ -35,7 +35,7 @@ $(SSLYZE): $(VENV)/ready
 
 # Commits interrupted at every step, and at random; tests/crash/interrupt.py does more of the latter.
 crash: machine setup
-	$(PYTEST) tests/crash -n 2 --dist loadfile
+	$(PYTEST) tests/crash -n 3 --dist loadfile
 
 demo: machine setup
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash tests/demo/demo.sh

@@ -43,6 +43,7 @@ class SshServer(paramiko.ServerInterface):
         self.port: int = self._listener.getsockname()[1]
         self.released = threading.Event()
         self._transports: list[paramiko.Transport] = []
+        self._channels: list[paramiko.Channel] = []
         self._threads: list[threading.Thread] = []
         self._children: list[subprocess.Popen[bytes]] = []
         self._destinations: dict[int, socket.socket] = {}
@@ -82,7 +83,10 @@ class SshServer(paramiko.ServerInterface):
     def _accept_channels(self, transport: paramiko.Transport) -> None:
         while transport.is_alive():
             channel = transport.accept(0.02)
-            if channel is not None and channel.chanid in self._destinations:
+            if channel is None:
+                continue
+            self._channels.append(channel)  # one that nobody holds is closed before its command
+            if channel.chanid in self._destinations:
                 self._start(self._forward, channel, self._destinations.pop(channel.chanid))
 
     def _hold(self, connection: socket.socket) -> None:
