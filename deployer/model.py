@@ -16,6 +16,7 @@ Proxy = Literal["nginx", "apache", "haproxy"]
 Hop = Literal["backend", "proxy", "public"]
 Action = Literal["create", "update", "delete", "no-op"]
 ForecastAction = Literal["reload", "restart", "stop"]
+Severity = Literal["error", "warning", "note"]
 
 PLAN_FORMAT_VERSION = 1
 
@@ -428,8 +429,22 @@ class HandshakeResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Alternative:
+    """What a finding could be instead: that one's code, and how to tell the two apart."""
+
+    code: str
+    tell: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """Something wrong that a person can act on: the hop, what it looks like, why, and the mend."""
+    """Something wrong that a person can act on: the hop, what it looks like, why, and the mend.
+
+    An ``error`` fails its check, a ``warning`` will hurt some day, a ``note`` explains what somebody
+    may have seen. `request` and `response` are what was sent and what came back, a line for each
+    header, without secrets; `directive` is what to write, and `file` where (with its line, where
+    that is known); `alternatives` are what it cannot be told from.
+    """
 
     code: str
     hop: Hop
@@ -437,13 +452,25 @@ class Finding:
     cause: str
     fix: str
     evidence: str = ""
+    severity: Severity = "error"
+    request: str = ""
+    response: str = ""
+    directive: str = ""
+    file: str = ""
+    alternatives: tuple[Alternative, ...] = ()
+
+    @property
+    def page(self) -> str:
+        """Where the documentation explains it."""
+        return f"docs/findings/{self.code}.md"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckResult:
     """One check of a site. `target` is the route's path or what else was looked at.
 
-    `valid_until` is the last day of a certificate that passed, ``2027-02-19``.
+    `valid_until` is the last day of a certificate that passed, ``2027-02-19``. A check that was
+    `skipped` counts as passed; its `detail` has the reason.
     """
 
     site: str
@@ -456,3 +483,4 @@ class CheckResult:
     valid_until: str = ""
     handshake: HandshakeResult | None = None
     finding: Finding | None = None
+    skipped: bool = False
