@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -161,6 +162,22 @@ _no_staging_first = click.option(
 )
 
 
+_reports = _options(
+    click.option(
+        "--html",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Write a page about the run: what changed, the hops, their times, the findings.",
+    ),
+    click.option(
+        "--junit",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Write the checks as JUnit XML, for CI.",
+    ),
+)
+
+
 _out = click.option(
     "--out",
     metavar="FILE",
@@ -267,9 +284,9 @@ def _plan_command(
         from deployer.sealed_commands import sealed_run, written_words
 
         run = sealed_run(session, run, playbook=playbook, out=out)
-        session.end(run, ("planned",))
+        code = session.end(run, ("planned",))
         session.report.note(written_words(run))
-        return run.exit_code
+        return code
 
 
 @cli.command()
@@ -280,6 +297,7 @@ def _plan_command(
 @_out
 @_no_staging_first
 @_over_ssh
+@_reports
 def plan(playbook: Path, *, diff: bool, **given: Any) -> int:
     """Show what an apply would change, as a diff, and change nothing.
 
@@ -302,6 +320,7 @@ def plan(playbook: Path, *, diff: bool, **given: Any) -> int:
 @_no_watchdog
 @_no_staging_first
 @_over_ssh
+@_reports
 def apply(
     playbook: Path, *, diff: bool, yes: bool, dry_run: bool, out: Path | None, **given: Any
 ) -> int:
@@ -353,6 +372,7 @@ def apply(
 @_keep
 @_no_watchdog
 @_over_ssh
+@_reports
 def rollback(playbook: Path, *, to: int | None, diff: bool, yes: bool, **given: Any) -> int:
     """Go back to an earlier confirmed generation: plan, ask, apply, verify."""
     with _session("rollback", playbook, **given) as session:
@@ -368,6 +388,7 @@ def rollback(playbook: Path, *, to: int | None, diff: bool, yes: bool, **given: 
 @_keep
 @_no_watchdog
 @_over_ssh
+@_reports
 def reload(playbook: Path, *, yes: bool, **given: Any) -> int:
     """Test the proxy's config, reload it, and verify."""
     with _session("reload", playbook, **given) as session:
@@ -379,6 +400,7 @@ def reload(playbook: Path, *, yes: bool, **given: Any) -> int:
 @_PLAYBOOK
 @_on_hosts
 @_over_ssh
+@_reports
 def verify(playbook: Path, **given: Any) -> int:
     """Check the running service with real handshakes, at any time, changing nothing."""
     with _session("verify", playbook, **given) as session:
@@ -434,6 +456,7 @@ def certs() -> None:
     help="Exit with 3 where one is valid for fewer days, or its renewal is late.",
 )
 @_over_ssh
+@_reports
 def status(playbook: Path, *, warn_days: float | None, **given: Any) -> int:
     """Show every certificate, what the proxy really serves, and what is wrong."""
     with _session("certs status", playbook, **given) as session:
@@ -447,6 +470,7 @@ def status(playbook: Path, *, warn_days: float | None, **given: Any) -> int:
 @_lock_timeout
 @_no_staging_first
 @_over_ssh
+@_reports
 def renew(playbook: Path, *, force: bool, **given: Any) -> int:
     """Renew now what is due, and check that the proxy serves it."""
     with _session("certs renew", playbook, **given) as session:
@@ -488,7 +512,25 @@ def _certificates_ended(session: Session, run: RunReport, warn_days: float | Non
 def _session(command: str, playbook: Path, **given: Any) -> Session:
     from deployer.session import Session
 
-    return Session(command, playbook, **given)
+    try:
+        return Session(command, playbook, **given)
+    except DeployerError as error:
+        _report_error(command, error, html=given.get("html"), junit=given.get("junit"))
+        raise
+
+
+def _report_error(
+    command: str, error: DeployerError, *, html: Path | None, junit: Path | None
+) -> None:
+    """The reports that were asked for say so, too, where no host was asked."""
+    from datetime import datetime
+
+    from deployer.report.document import error_document
+    from deployer.report.files import ReportFiles
+
+    document = error_document(command, exit_code=error.exit_code, message=str(error))
+    with contextlib.suppress(UsageError):
+        ReportFiles(html=html, junit=junit).write(document, at=datetime.now().astimezone())
 
 
 def approval(session: Session, *, with_diff: bool, yes: bool) -> Callable[..., bool]:
@@ -529,8 +571,7 @@ def _asked(
 
 
 def _ended(session: Session, run: RunReport, quiet_states: Sequence[str] = ()) -> int:
-    session.end(run, quiet_states)
-    return run.exit_code
+    return session.end(run, quiet_states)
 
 
 def _print_json(document: dict[str, Any]) -> None:

@@ -105,10 +105,10 @@ def apply_sealed(
             approve = approval(session, with_diff=with_diff, yes=yes)
             run = session.fleet.apply_sealed(sealed, approve)
         run = replace(run, sealed=about(path, sealed))
-        session.end(run, ("planned",))
+        code = session.end(run, ("planned",))
         if dry_run and run.exit_code == 0:
             session.report.note("Every host is still what the plan saw.")
-        return run.exit_code
+        return code
 
 
 def _refuse_to_plan(path: Path, given: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -16,11 +17,12 @@ from typing import TYPE_CHECKING, Self
 from deployer.check import rehearse
 from deployer.contact import RunOptions
 from deployer.early import EarlyLinks
-from deployer.errors import UsageError
+from deployer.errors import EXIT_USAGE, UsageError, worst
 from deployer.fleet import Fleet
 from deployer.model import Host
 from deployer.outcome import RunReport
 from deployer.project import Project, load_project
+from deployer.report.files import ReportFiles
 from deployer.report.output import Output
 from deployer.report.terminal import TerminalReport
 from deployer.seal import is_sealed_file
@@ -87,8 +89,12 @@ class Session:
         keep: int = 10,
         staging_first: bool = True,
         sealed: SealedPlan | None = None,
+        html: Path | None = None,
+        junit: Path | None = None,
     ) -> None:
         started = time.monotonic()
+        self._files = ReportFiles(html=html, junit=junit)
+        self._files.refuse_impossible()
         self._as_json = as_json
         self._accept_new = accept_new
         self._install_python = install_python
@@ -169,13 +175,22 @@ class Session:
                 ),
             )
 
-    def end(self, run: RunReport, quiet_states: Sequence[str]) -> None:
-        """Say how each host came out, and print the document where one was asked for."""
+    def end(self, run: RunReport, quiet_states: Sequence[str]) -> int:
+        """Say how each host came out, give the reports that were asked for; the exit code."""
         self.report.summary(run, quiet_states)
-        if self._as_json:
-            from deployer.report.document import as_json, run_document
+        if not self._as_json and not self._files:
+            return run.exit_code
+        from deployer.report.document import as_json, run_document
 
-            print(as_json(run_document(run)))
+        document = run_document(run)
+        if self._as_json:
+            print(as_json(document))
+        try:
+            self._files.write(document, at=datetime.now().astimezone())
+        except UsageError as error:
+            print(f"Error: {error}", file=sys.stderr)
+            return worst((run.exit_code, EXIT_USAGE))
+        return run.exit_code
 
     def _connect_options(self, host: Host, become: bool) -> ConnectOptions:
         from deployer.transport import ConnectOptions

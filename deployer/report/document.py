@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from deployer.model import CheckResult
+from deployer.model import CheckResult, Finding
 from deployer.outcome import HostReport, RunReport
 from deployer.secrecy import masked
 from deployer.wire import plan_for_people
@@ -91,10 +91,11 @@ def _history_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _findings(report: HostReport) -> list[dict[str, Any]]:
-    """Each distinct finding once; where a check failed without one, that check itself."""
-    told = [check for check in report.failed_checks if check.finding is not None]
+    """Each distinct finding once; where nothing but a failed check tells, that check itself."""
+    told = [check for check in report.checks if check.finding is not None]
+    failed = [] if any(not check.ok for check in told) else list(report.failed_checks)
     return [
-        *(_finding(report.host, check) for check in told or report.failed_checks),
+        *(_finding(report.host, check) for check in (*told, *failed)),
         *_certificate_findings(report),
     ]
 
@@ -118,16 +119,10 @@ def _certificate_findings(report: HostReport) -> Iterator[dict[str, Any]]:
 
 
 def _finding(host: str, check: CheckResult) -> dict[str, Any]:
-    finding = check.finding
-    return {
-        "host": host,
-        "site": check.site,
-        "check": check.name,
-        "target": check.target,
-        "hop": finding.hop if finding else check.hop,
-        "code": finding.code if finding else check.name,
-        "symptom": finding.symptom if finding else check.detail,
-        "cause": finding.cause if finding else check.detail,
-        "fix": finding.fix if finding else "",
-        "evidence": finding.evidence if finding else "",
-    }
+    from deployer.verify.document import finding_json
+
+    place = {"host": host, "site": check.site, "check": check.name, "target": check.target}
+    finding = check.finding or Finding(
+        code=check.name, hop=check.hop, symptom=check.detail, cause=check.detail, fix=""
+    )
+    return {**place, **finding_json(finding)}

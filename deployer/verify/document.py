@@ -18,6 +18,7 @@ def result_json(result: CheckResult) -> dict[str, Any]:
         "target": result.target,
         "hop": result.hop,
         "ok": result.ok,
+        **({"skipped": True} if result.skipped else {}),
         "detail": result.detail,
         "seconds": round(result.seconds, 4),
         **({"valid_until": result.valid_until} if result.valid_until else {}),
@@ -26,16 +27,27 @@ def result_json(result: CheckResult) -> dict[str, Any]:
     }
 
 
-def finding_json(finding: Finding) -> dict[str, str]:
+def finding_json(finding: Finding) -> dict[str, Any]:
     """One finding; who prints a list of them adds host and site."""
-    return {
+    document: dict[str, Any] = {
         "code": finding.code,
+        "severity": finding.severity,
         "hop": finding.hop,
         "symptom": finding.symptom,
         "cause": finding.cause,
         "fix": finding.fix,
+        "directive": finding.directive,
+        "file": finding.file,
         "evidence": finding.evidence,
+        "request": finding.request,
+        "response": finding.response,
+        "page": finding.page,
     }
+    if finding.alternatives:
+        document["alternatives"] = [
+            {"code": other.code, "tell": other.tell} for other in finding.alternatives
+        ]
+    return document
 
 
 def _handshake(handshake: HandshakeResult) -> dict[str, Any]:

@@ -1,0 +1,72 @@
+"""Reports that are written to files: a page for people, JUnit XML for CI."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from deployer.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportFiles:
+    """Where a run's reports go; `None` for those that nobody asked for."""
+
+    html: Path | None = None
+    junit: Path | None = None
+
+    def __bool__(self) -> bool:
+        return self.html is not None or self.junit is not None
+
+    def refuse_impossible(self) -> None:
+        """Raises: UsageError before anything is done, where a file could not be written."""
+        for option, path in (("--html", self.html), ("--junit", self.junit)):
+            if path is None:
+                continue
+            if path.is_dir():
+                raise UsageError(f"{option} {path}: that is a folder.", hint="Name a file.")
+            if not os.access(path.parent, os.W_OK | os.X_OK):
+                raise UsageError(
+                    f"{option} {path}: {path.parent} is no folder that can be written to.",
+                    hint="Make the folder first, or name another file.",
+                )
+
+    def write(self, document: Mapping[str, Any], *, at: datetime) -> None:
+        """Write what was asked for, of a run's JSON document; readers never see half a file.
+
+        Raises: UsageError where a file cannot be written; the run itself has ended by then.
+        """
+        if self.html is not None:
+            from deployer.report.page import page_of
+
+            _write(self.html, page_of(document, at=at))
+        if self.junit is not None:
+            from deployer.report.junit import junit_of
+
+            _write(self.junit, junit_of(document, at=at))
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        half = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(text.encode("utf-8", "replace"))
+            umask = os.umask(0)
+            os.umask(umask)
+            half.chmod(0o666 & ~umask)
+            half.replace(path)
+        except BaseException:
+            half.unlink()
+            raise
+    except OSError as error:
+        raise UsageError(
+            f"{path}: the report could not be written: {error.strerror}.",
+            hint="The run itself is over; its result stands above.",
+        ) from error

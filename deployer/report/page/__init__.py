@@ -1,0 +1,35 @@
+"""A run as one page: what ``--json`` prints, for people who would rather look than read a log.
+
+    view.py          the document → what the page shows: words, places, widths (pure)
+    report.html.j2   how it is laid out
+    report.css       how it looks, in light, in dark and on a phone
+
+The page needs no network and no script.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+_FOLDER = Path(__file__).parent
+
+
+def page_of(document: Mapping[str, Any], *, at: datetime) -> str:
+    """The HTML page of a run's JSON document; `at` is when it ended."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    from deployer.report.page.view import page_view
+
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = (_FOLDER / "report.css").read_text(encoding="utf-8")
+    template = environment.get_template("report.html.j2")
+    return template.render(page=page_view(document, at=at), style=style)

@@ -1,0 +1,25 @@
+"""How well something went, as a colour of the page. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+Mark = Literal["good", "warn", "bad", "skip"]
+
+_FROM_THE_WORST: tuple[Mark, ...] = ("bad", "warn", "good", "skip")
+
+
+def mark_of(check: Mapping[str, Any]) -> Mark:
+    """The mark of one check's document."""
+    if check.get("skipped"):
+        return "skip"
+    if not check["ok"]:
+        return "bad"
+    finding = check.get("finding")
+    return "warn" if finding and finding.get("severity") == "warning" else "good"
+
+
+def worst(marks: Sequence[Mark]) -> Mark:
+    """The worst of `marks`; what was skipped counts least."""
+    return next((mark for mark in _FROM_THE_WORST if mark in marks), "good")

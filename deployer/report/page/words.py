@@ -1,0 +1,15 @@
+"""Times in words. Pure."""
+
+from __future__ import annotations
+
+
+def milliseconds(time_s: float) -> str:
+    """A short time: ``12 ms``, ``1.2 s``; nothing for none."""
+    if time_s < 0.0005:
+        return ""
+    return f"{time_s * 1000:.0f} ms" if time_s < 1 else f"{time_s:.1f} s"
+
+
+def seconds(time_s: float) -> str:
+    """A run's time: ``12.3 s``; nothing for none."""
+    return f"{time_s:.1f} s" if time_s else ""
