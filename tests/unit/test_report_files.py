@@ -41,7 +41,7 @@ FINDING = Finding(
 def _check(**given: Any) -> CheckResult:
     timings_s = given.pop("timings_s", {})
     uri = "wss://chat.example.com/ws"
-    handshake = HandshakeResult(uri=uri, hop=given["hop"], timings_s=timings_s)
+    handshake = HandshakeResult(uri=uri, hop=given["hop"], status_code=101, timings_s=timings_s)
     values = {
         "site": "chat.example.com",
         "name": "handshake",

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from deployer.report.page.marks import mark_of, worst
+from deployer.report.page.marks import is_open, mark_of, worst
 from deployer.report.page.words import milliseconds
 
 HopMark = Literal["good", "warn", "bad", "skip", "none"]
@@ -69,7 +69,7 @@ def _hop(hop: str, checks: Sequence[Mapping[str, Any]]) -> HopView:
         "skip": f"skipped: {reasons[0]}" if reasons else "skipped",
         "bad": f"{failed} of {len(checks)} checks failed",
     }.get(mark, f"{len(checks)} checks passed" if len(checks) != 1 else "1 check passed")
-    times = [_whole_s(check) for check in checks if check["ok"] and check.get("handshake")]
+    times = [_whole_s(check) for check in checks if check["ok"] and is_open(check)]
     quickest_s = min((time_s for time_s in times if time_s), default=0.0)
     return HopView(
         hop=hop, mark=mark, title=_WORDS[hop], words=words, took=milliseconds(quickest_s)

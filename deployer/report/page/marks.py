@@ -23,3 +23,9 @@ def mark_of(check: Mapping[str, Any]) -> Mark:
 def worst(marks: Sequence[Mark]) -> Mark:
     """The worst of `marks`; what was skipped counts least."""
     return next((mark for mark in _FROM_THE_WORST if mark in marks), "good")
+
+
+def is_open(check: Mapping[str, Any]) -> bool:
+    """Whether the check has opened a WebSocket."""
+    handshake = check.get("handshake")
+    return bool(handshake) and handshake.get("status_code") == 101

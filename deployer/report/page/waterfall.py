@@ -1,10 +1,15 @@
-"""Where the time of each handshake went, as bars on one scale. Pure."""
+"""Where the time of each handshake went, as bars on one scale. Pure.
+
+A refusal that was asked for has nothing to show; one that was not is shown as far as it came.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from deployer.report.page.marks import is_open
 
 #: The phases in the order in which they happen, and what they are called.
 PHASES: Mapping[str, str] = {
@@ -30,10 +35,11 @@ class Bar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One handshake."""
+    """One handshake; `name` is that of its check, where it is not just that."""
 
     label: str
     hop: str
+    name: str
     is_ok: bool
     bars: tuple[Bar, ...]
     total: str
@@ -51,7 +57,8 @@ class Waterfall:
 
 def waterfall_of(checks: Sequence[Mapping[str, Any]]) -> Waterfall | None:
     """The waterfall of one site's checks; `None` where no handshake has any time."""
-    timed = [check for check in checks if _timings(check)]
+    telling = (check for check in checks if is_open(check) or not check["ok"])
+    timed = [check for check in telling if _timings(check)]
     if not timed:
         return None
     shown = timed[:_MOST_ROWS]
@@ -76,9 +83,11 @@ def _timings(check: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _row(check: Mapping[str, Any], scale_s: float) -> Row:
+    name = str(check["name"])
     return Row(
         label=str(check["target"]),
         hop=str(check["hop"]),
+        name=name if name != "handshake" else "",
         is_ok=bool(check["ok"]),
         bars=tuple(_bars(_timings(check), scale_s)),
         total=_words(sum(_timings(check).values())),
