@@ -27,5 +27,5 @@ def worst(marks: Sequence[Mark]) -> Mark:
 
 def is_open(check: Mapping[str, Any]) -> bool:
     """Whether the check has opened a WebSocket."""
-    handshake = check.get("handshake")
-    return bool(handshake) and handshake.get("status_code") == 101
+    handshake: Mapping[str, Any] = check.get("handshake") or {}
+    return handshake.get("status_code") == 101
