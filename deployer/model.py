@@ -440,10 +440,10 @@ class Alternative:
 class Finding:
     """Something wrong that a person can act on: the hop, what it looks like, why, and the mend.
 
-    An ``error`` fails its check, a ``warning`` will hurt some day, a ``note`` explains what
-    somebody may have seen. `request` and `response` are what was sent and what came back, a line
-    for each header, without secrets; `directive` is what to write, and `file` where (with its line,
-    where that is known); `alternatives` are what it cannot be told from.
+    An ``error`` fails its check, a ``warning`` will hurt some day, a ``note`` explains what one may
+    have seen. `request` and `response` are what was sent and what came back, a line for each
+    header, without secrets; `directive` is what to write, and `file` where (with its line, where
+    that is known); `alternatives` are what it cannot be told from.
     """
 
     code: str

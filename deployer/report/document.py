@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from deployer.model import CheckResult, Finding
+from deployer.model import CheckResult
 from deployer.outcome import HostReport, RunReport
 from deployer.secrecy import masked
 from deployer.wire import plan_for_people
@@ -91,11 +91,12 @@ def _history_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _findings(report: HostReport) -> list[dict[str, Any]]:
-    """Each distinct finding once; where nothing but a failed check tells, that check itself."""
+    """Each distinct finding once; where checks failed without any, those checks themselves."""
     told = [check for check in report.checks if check.finding is not None]
-    failed = [] if any(not check.ok for check in told) else list(report.failed_checks)
+    has_cause = any(not check.ok for check in told)
+    silent = [] if has_cause else report.failed_checks
     return [
-        *(_finding(report.host, check) for check in (*told, *failed)),
+        *(_finding(report.host, check) for check in (*told, *silent)),
         *_certificate_findings(report),
     ]
 
@@ -121,8 +122,16 @@ def _certificate_findings(report: HostReport) -> Iterator[dict[str, Any]]:
 def _finding(host: str, check: CheckResult) -> dict[str, Any]:
     from deployer.verify.document import finding_json
 
-    place = {"host": host, "site": check.site, "check": check.name, "target": check.target}
-    finding = check.finding or Finding(
-        code=check.name, hop=check.hop, symptom=check.detail, cause=check.detail, fix=""
-    )
-    return {**place, **finding_json(finding)}
+    about = {"host": host, "site": check.site, "check": check.name, "target": check.target}
+    if check.finding is not None:
+        return {**about, **finding_json(check.finding)}
+    return {
+        **about,
+        "hop": check.hop,
+        "code": check.name,
+        "severity": "error",
+        "symptom": check.detail,
+        "cause": check.detail,
+        "fix": "",
+        "evidence": "",
+    }

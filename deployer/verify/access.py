@@ -47,7 +47,7 @@ class Access:
             if endpoint.tls:
                 began = time.monotonic()
                 secured = TlsStream(stream, self.any_certificate, server_name=server_name)
-                with told_as_trouble("the TLS handshake", self.timeout_s):
+                with told_as_tls_trouble(self.timeout_s):
                     secured.handshake(deadline)
                 timings_s["tls"] = time.monotonic() - began
                 yield secured
@@ -78,14 +78,22 @@ class Access:
             raise Trouble("unreachable", f"cannot be reached: {reason}") from error
 
 
+def told_as_tls_trouble(limit_s: float) -> contextlib.AbstractContextManager[None]:
+    """The same for the TLS handshake, of which one that stops half-way is a case of its own."""
+    return told_as_trouble("the TLS handshake", limit_s, when_late="tls-stalled")
+
+
 @contextlib.contextmanager
-def told_as_trouble(doing: str, limit_s: float) -> Iterator[None]:
-    """Turn what sockets raise inside into `Trouble`; `doing` is a noun, as in "the handshake"."""
+def told_as_trouble(doing: str, limit_s: float, *, when_late: str = "timeout") -> Iterator[None]:
+    """Turn what sockets raise inside into `Trouble`; `doing` is a noun, as in "the handshake".
+
+    `when_late` is the trouble's code where the time is over.
+    """
     try:
         yield
     except TimeoutError as error:
         words = f"did not answer {doing} within {limit_s:g} s"
-        raise Trouble("timeout", words, seconds=limit_s) from error
+        raise Trouble(when_late, words, seconds=limit_s) from error
     except ssl.SSLError as error:
         reason = (error.reason or str(error)).replace("_", " ").lower()
         raise Trouble("tls-failed", f"broke TLS during {doing}: {reason}") from error

@@ -8,6 +8,7 @@ from deployer.model import HandshakeResult
 from deployer.verify.attempt import Trouble
 from deployer.verify.http1 import Head
 from deployer.verify.probes import HttpProbe
+from deployer.verify.shown import without_secrets
 
 
 def answer_of(
@@ -21,7 +22,7 @@ def answer_of(
 ) -> HandshakeResult:
     """The answer to `probe`; `head` is `None` where none came."""
     return HandshakeResult(
-        uri=probe.uri,
+        uri=without_secrets(probe.uri),
         hop=probe.hop,
         status_code=head.status_code if head else None,
         headers=head.headers if head else (),

@@ -42,13 +42,18 @@ class Trouble(Exception):  # noqa: N818 - it is the outcome of a check more than
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One probe, carried out. `trouble` is `None` where all went well; `note` is worth showing."""
+    """One probe, carried out. `trouble` is `None` where all went well; `note` is worth showing.
+
+    `request` and `response` are what went over the line, a line for each header, without secrets.
+    """
 
     answer: HandshakeResult
     trouble: Trouble | None = None
     note: str = ""
     seconds: float = 0.0
     facts: dict[str, str] = field(default_factory=dict)
+    request: str = ""
+    response: str = ""
 
     @property
     def status_code(self) -> int | None:

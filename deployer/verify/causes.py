@@ -23,6 +23,23 @@ class Diagnosis(NamedTuple):
     fix: str
 
 
+#: What a trouble is called as a finding, where no more is known of it.
+_GENERAL: Mapping[str, str] = {
+    "bad-expectation": "check-failed",
+    "bad-request": "check-failed",
+    "closed": "connection-dropped",
+    "closed-by-peer": "connection-dropped",
+    "dropped": "connection-dropped",
+    "no-way": "unreachable-from-here",
+    "speaks-tls": "plain-http-on-https",
+}
+
+
+def general_code(trouble: Trouble) -> str:
+    """The finding that a trouble is by itself, without any cause."""
+    return _GENERAL.get(trouble.code, trouble.code)
+
+
 def of_front(trouble: Trouble, *, proxy: Proxy, endpoint: Endpoint) -> Diagnosis:
     """Nobody, or not the one we expect, answers where the proxy should."""
     unit = PROXY_UNITS[proxy]
@@ -43,6 +60,14 @@ def of_front(trouble: Trouble, *, proxy: Proxy, endpoint: Endpoint) -> Diagnosis
             "tls-failed",
             "The proxy has no certificate or no common protocol version for this name.",
             f"Look at {CHAIN[proxy]} of this site and at the proxy's error log.",
+        )
+    if trouble.code == "tls-stalled":
+        return Diagnosis(
+            "tls-stalled",
+            f"What listens on {endpoint} takes connections and does not go through with the TLS"
+            " handshake: it hangs, it has no worker left, or it is no TLS server at all.",
+            f"systemctl status {unit}; journalctl -u {unit} -n 20; `openssl s_client` on the host"
+            " shows how far it gets.",
         )
     if trouble.code == "unreachable":
         return Diagnosis(
@@ -102,7 +127,7 @@ def of_certificate(trouble: Trouble, *, proxy: Proxy, issuer: str) -> Diagnosis:
 
 def of_proxy(trouble: Trouble, *, proxy: Proxy, route: Route | None) -> Diagnosis:
     """The service does it right and the proxy does not; statuses are looked at in `compare.py`."""
-    if trouble.code == "closed-while-idle":
+    if trouble.code == "idle-cut":
         return _cut_by_proxy(trouble, proxy, route)
     if trouble.code in ("wrong-accept", "incomplete-upgrade", "not-http", "bad-negotiation"):
         return Diagnosis(
@@ -125,9 +150,8 @@ def of_proxy(trouble: Trouble, *, proxy: Proxy, route: Route | None) -> Diagnosi
             " something that hangs, or has no worker or connection left.",
             f"Look at {BACKEND[proxy]} for this path, and at the proxy's error log for its limits.",
         )
-    code = "connection-dropped" if trouble.code in ("closed", "dropped") else trouble.code
     return Diagnosis(
-        code,
+        general_code(trouble),
         "The proxy opens the connection but does not carry it as the service would.",
         f"Look at the proxy's error log at this moment, and at {IDLE[proxy]}.",
     )
@@ -141,13 +165,13 @@ def _cut_by_proxy(trouble: Trouble, proxy: Proxy, route: Route | None) -> Diagno
     allowed_s = route.idle_timeout_s if route else None
     if allowed_s is not None and trouble.seconds is not None and trouble.seconds < allowed_s - 1:
         return Diagnosis(
-            "closed-while-idle",
+            "idle-cut",
             f"The proxy ends silent connections before the {allowed_s:g} s of idle_timeout are"
             f" over: its limit is not in force here, or another hop has a shorter one. {untouched}",
             f"Look for another {IDLE[proxy]} that wins, or let the service ping more often.",
         )
     return Diagnosis(
-        "closed-while-idle",
+        "idle-cut",
         f"The connection was to be silent for longer than the route's idle_timeout. {untouched}",
         f"Raise idle_timeout of the route ({IDLE[proxy]}), or let the service ping more often.",
     )
@@ -158,7 +182,7 @@ def of_service(trouble: Trouble, *, status_code: int | None, endpoint: Endpoint)
     if trouble.code == "refused":
         sockets = "ss -lxp" if str(endpoint).startswith("unix:") else "ss -ltnp"
         return Diagnosis(
-            "backend-refused",
+            "service-down",
             f"Nothing listens on {endpoint}: the service is not running, still starting, or"
             " listens elsewhere.",
             f"Start the service (systemctl status; {sockets} on the host shows who listens where),"
@@ -166,25 +190,32 @@ def of_service(trouble: Trouble, *, status_code: int | None, endpoint: Endpoint)
         )
     if trouble.code == "unreachable":
         return Diagnosis(
-            "backend-unreachable",
+            "service-down",
             f"{endpoint} does not answer at all, as seen from the host.",
             "Check the upstream's address, the network between, and firewalls.",
         )
     if trouble.code == "speaks-tls":
         return Diagnosis(
-            "plain-http-on-https",
+            "upstream-scheme",
             f"The service on {endpoint} expects TLS, and the route speaks plain HTTP to it.",
             "Write https:// in the route's upstream, or turn the service's own TLS off.",
         )
-    if trouble.code in ("no-tls", "tls-failed", "tls-closed"):
+    if trouble.code in ("tls-failed", "tls-stalled"):
         return Diagnosis(
-            "tls-not-spoken",
+            trouble.code,
+            f"The service on {endpoint} speaks TLS, and does not come to terms about it: a"
+            " certificate or a common version is missing, or it wants a certificate of ours.",
+            "Look at the service's log and its TLS settings.",
+        )
+    if trouble.code in ("no-tls", "tls-closed"):
+        return Diagnosis(
+            "upstream-scheme",
             f"The route speaks TLS to the service on {endpoint}, which does not.",
             "Write http:// in the route's upstream, or turn the service's TLS on.",
         )
     if trouble.code == "timeout":
         return Diagnosis(
-            "timeout",
+            "service-hangs",
             f"The service on {endpoint} accepts connections but does not answer: it hangs, or"
             " something that is no HTTP service listens there.",
             "Look at the service's log; restart it; check the route's upstream.",
@@ -216,18 +247,17 @@ def of_service(trouble: Trouble, *, status_code: int | None, endpoint: Endpoint)
             "The service does not know the subprotocols that were offered.",
             "Correct subprotocols: of the check, or the service's version.",
         )
-    if trouble.code == "closed-while-idle":
+    if trouble.code == "idle-cut":
         return Diagnosis(
-            "closed-while-idle",
+            "idle-cut",
             "The service itself ends silent connections, by a heartbeat that it expects or a limit"
             " of its own.",
             "Send what it expects within its limit, raise that limit, or shorten hold:.",
         )
     if trouble.code == "status":
         return _service_status(status_code or 0, endpoint)
-    code = "connection-dropped" if trouble.code in ("closed", "dropped") else trouble.code
     return Diagnosis(
-        code,
+        general_code(trouble),
         f"The service on {endpoint} ends the connection by itself: it fails, or it wants something"
         " that the check does not send.",
         "Look at the service's log at this moment.",

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 
 from deployer.model import HandshakeResult
-from deployer.verify.access import Access, told_as_trouble
+from deployer.verify.access import Access, told_as_tls_trouble
 from deployer.verify.attempt import Attempt, Trouble, printable
 from deployer.verify.probes import TlsProbe
 from deployer.verify.tls import TlsStream, client_context
@@ -87,7 +87,7 @@ def _connected(
     secured = TlsStream(stream, context, server_name=probe.server_name)
     try:
         began = time.monotonic()
-        with told_as_trouble("the TLS handshake", access.timeout_s):
+        with told_as_tls_trouble(access.timeout_s):
             try:
                 secured.handshake(deadline)
             except ssl.SSLCertVerificationError as error:

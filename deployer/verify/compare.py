@@ -20,8 +20,9 @@ from deployer.verify.attempt import UNCONNECTED, Attempt, Trouble, printable
 from deployer.verify.causes import Diagnosis
 from deployer.verify.checks import PlannedCheck
 from deployer.verify.probes import HttpProbe, TlsProbe
+from deployer.verify.shown import shown_header, without_secrets
 
-_AT_THE_DOOR = UNCONNECTED | {"no-tls", "speaks-tls", "tls-failed", "tls-closed"}
+_AT_THE_DOOR = UNCONNECTED | {"no-tls", "speaks-tls", "tls-failed", "tls-closed", "tls-stalled"}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _QUOTED_HEADERS = (
     "server",
@@ -66,11 +67,11 @@ def finding_of(check: PlannedCheck, tried: Tried, *, proxy: Proxy) -> Finding:
 
 def subject(check: PlannedCheck, trouble: Trouble) -> str:
     """The trouble of the check's own probe, as a sentence about its URI."""
-    probe = check.probe
+    probe, uri = check.probe, without_secrets(check.probe.uri)
     if trouble.code in UNCONNECTED:
         who = "the proxy" if check.hop == "proxy" else "the service"
-        return f"{probe.uri}: {who} on {probe.endpoint} {trouble.words}"
-    return f"{probe.uri} {trouble.words}"
+        return f"{uri}: {who} on {probe.endpoint} {trouble.words}"
+    return f"{uri} {trouble.words}"
 
 
 def peer_address(check: PlannedCheck) -> str:
@@ -87,6 +88,8 @@ def made(diagnosis: Diagnosis, *, hop: Hop, symptom: str, attempt: Attempt) -> F
         cause=diagnosis.cause,
         fix=diagnosis.fix,
         evidence=evidence_of(attempt),
+        request=attempt.request,
+        response=attempt.response,
     )
 
 
@@ -98,7 +101,7 @@ def evidence_of(attempt: Attempt) -> str:
         lines.append(f"HTTP status {answer.status_code}")
     for name, value in answer.headers:
         if name.lower() in _QUOTED_HEADERS:
-            lines.append(f"{printable(name, limit=40)}: {printable(value)}")
+            lines.append(shown_header(name, value))
     if answer.body:
         lines.append(printable(answer.body))
     if attempt.trouble is not None and attempt.trouble.evidence:
@@ -199,14 +202,14 @@ def _redirect_at_proxy(check: PlannedCheck, tried: Tried, proxy: Proxy) -> Diagn
     own = check.probe.uri.replace("wss:", "https:", 1).replace("ws:", "http:", 1)
     if location == own:
         return Diagnosis(
-            "redirected",
+            "redirect-loop",
             f"It redirects to itself ({location}): the app forces HTTPS and is not told that the "
             "request came by HTTPS.",
             "Set X-Forwarded-Proto to https in the proxy, as the sites made here do.",
         )
     if location.rstrip("/") == own.rstrip("/") or location == f"{_path(check)}/":
         return Diagnosis(
-            "redirected",
+            "slash-redirect",
             f"It redirects to {location}, only for the slash at the end; WebSocket clients do not "
             "follow redirects.",
             "Serve the path without the slash too (in nginx: an exact location beside that with "
@@ -214,7 +217,7 @@ def _redirect_at_proxy(check: PlannedCheck, tried: Tried, proxy: Proxy) -> Diagn
         )
     if own.startswith("http:") and location.startswith("https:"):
         return Diagnosis(
-            "redirected",
+            "https-redirect",
             f"The site redirects to HTTPS ({location}), while the playbook serves it without.",
             "Give the site a tls: issuer; clients then use wss://.",
         )

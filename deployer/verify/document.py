@@ -7,7 +7,7 @@ from typing import Any
 from deployer.model import CheckResult, Finding, HandshakeResult
 from deployer.verify.attempt import printable
 
-_HIDDEN_HEADERS = frozenset({"set-cookie", "www-authenticate"})
+_HIDDEN_HEADERS = frozenset({"set-cookie", "www-authenticate", "proxy-authenticate"})
 
 
 def result_json(result: CheckResult) -> dict[str, Any]:
@@ -29,25 +29,23 @@ def result_json(result: CheckResult) -> dict[str, Any]:
 
 def finding_json(finding: Finding) -> dict[str, Any]:
     """One finding; who prints a list of them adds host and site."""
-    document: dict[str, Any] = {
+    return {
         "code": finding.code,
         "severity": finding.severity,
         "hop": finding.hop,
         "symptom": finding.symptom,
         "cause": finding.cause,
         "fix": finding.fix,
-        "directive": finding.directive,
-        "file": finding.file,
         "evidence": finding.evidence,
         "request": finding.request,
         "response": finding.response,
+        "directive": finding.directive,
+        "file": finding.file,
+        "alternatives": [
+            {"code": other.code, "tell": other.tell} for other in finding.alternatives
+        ],
         "page": finding.page,
     }
-    if finding.alternatives:
-        document["alternatives"] = [
-            {"code": other.code, "tell": other.tell} for other in finding.alternatives
-        ]
-    return document
 
 
 def _handshake(handshake: HandshakeResult) -> dict[str, Any]:

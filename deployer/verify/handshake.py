@@ -11,6 +11,7 @@ from deployer.verify.answer import answer_of
 from deployer.verify.attempt import Attempt, Trouble, printable
 from deployer.verify.http1 import Head, read_body, read_head, request
 from deployer.verify.probes import UpgradeProbe
+from deployer.verify.shown import shown_request, shown_response
 from deployer.verify.stream import send
 from deployer.verify.websocket import Message, OpeningHandshake, WebSocket
 
@@ -30,15 +31,16 @@ def attempt_upgrade(probe: UpgradeProbe, access: Access) -> Attempt:
     subprotocol: str | None = None
     trouble: Trouble | None = None
     note = ""
+    opening = OpeningHandshake(subprotocols=probe.subprotocols)
+    headers = (*probe.headers, *opening.headers)
     try:
         with access.connected(
             probe.endpoint, server_name=probe.server_name, timings_s=timings_s
         ) as stream:
-            opening = OpeningHandshake(subprotocols=probe.subprotocols)
             asked = time.monotonic()
             deadline = access.step()
             with told_as_trouble("the handshake", access.timeout_s):
-                send(stream, request(probe.target, (*probe.headers, *opening.headers)), deadline)
+                send(stream, request(probe.target, headers), deadline)
                 head = read_head(stream, deadline)
                 if head.status_code != 101:
                     body = read_body(stream, head, deadline)
@@ -52,7 +54,14 @@ def attempt_upgrade(probe: UpgradeProbe, access: Access) -> Attempt:
     answer = answer_of(
         probe, head, body=body, trouble=trouble, timings_s=timings_s, subprotocol=subprotocol
     )
-    return Attempt(answer=answer, trouble=trouble, note=note, seconds=time.monotonic() - began)
+    return Attempt(
+        answer=answer,
+        trouble=trouble,
+        note=note,
+        seconds=time.monotonic() - began,
+        request=shown_request(probe.target, headers),
+        response=shown_response(head, body),
+    )
 
 
 def _conversation(
@@ -124,7 +133,7 @@ def _hold(websocket: WebSocket, seconds: float, access: Access) -> None:
     except Trouble as trouble:
         lasted = time.monotonic() - began
         raise Trouble(
-            "closed-while-idle",
+            "idle-cut",
             f"{trouble.words} after {lasted:.1f} s of silence ({seconds:g} s were asked for)",
             seconds=lasted,
             close_code=trouble.close_code,

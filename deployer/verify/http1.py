@@ -55,7 +55,8 @@ def read_head(stream: Stream, deadline: Deadline) -> Head:
     data = b""
     while b"\r\n\r\n" not in data:
         if len(data) > _HEAD_LIMIT_BYTES:
-            raise Trouble("not-http", "answered with headers that do not end within 32 KiB")
+            words = "answered with headers that do not end within 32 KiB"
+            raise Trouble("endless-headers", words)
         more = receive(stream, deadline)
         if not more and data:
             raise Trouble("closed", "closed the connection in the middle of its answer")

@@ -9,6 +9,7 @@ from deployer.verify.answer import answer_of
 from deployer.verify.attempt import Attempt, Trouble
 from deployer.verify.http1 import Head, read_body, read_head, request
 from deployer.verify.probes import HttpProbe
+from deployer.verify.shown import shown_request, shown_response
 from deployer.verify.stream import send
 
 
@@ -32,4 +33,10 @@ def attempt_get(probe: HttpProbe, access: Access) -> Attempt:
     except Trouble as error:
         trouble = error
     answer = answer_of(probe, head, body=body, trouble=trouble, timings_s=timings_s)
-    return Attempt(answer=answer, trouble=trouble, seconds=time.monotonic() - began)
+    return Attempt(
+        answer=answer,
+        trouble=trouble,
+        seconds=time.monotonic() - began,
+        request=shown_request(probe.target, probe.headers),
+        response=shown_response(head, body),
+    )

@@ -158,7 +158,7 @@ class WebSocket:
         while not self._frames:
             broken = self._protocol.parser_exc
             if isinstance(broken, PayloadTooBig):
-                raise Trouble("protocol-error", "sent a message of more than 16 MiB")
+                raise Trouble("message-too-big", "sent a message of more than 16 MiB")
             if isinstance(broken, (ProtocolError, UnicodeDecodeError)):
                 words = f"sent a frame that RFC 6455 forbids: {printable(str(broken))}"
                 raise Trouble("protocol-error", words)

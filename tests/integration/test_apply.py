@@ -83,7 +83,7 @@ def test_a_bare_host_becomes_a_verified_service(lab: Lab, workdir: Path) -> None
     assert broken.code == 3, broken
     document = broken.document
     assert document["hosts"]["web1"]["state"] == "reverted"
-    assert {finding["code"] for finding in document["findings"]} >= {"backend-refused"}
+    assert {finding["code"] for finding in document["findings"]} >= {"service-down"}
     assert all(finding["fix"] for finding in document["findings"])
     assert differences(good, state_of(host)) == {}
     assert "general" in first_message(lab)

@@ -85,9 +85,9 @@ def codes(ran: Ran) -> set[tuple[str, str]]:
 CODES = {
     "answers 404": "backend-not-websocket",
     "wrong accept key": "wrong-accept",
-    "accepts and hangs": "timeout",
+    "accepts and hangs": "service-hangs",
     "forgets Upgrade": "incomplete-upgrade",
-    "nobody listens": "backend-refused",
+    "nobody listens": "service-down",
     "closes at once": "connection-dropped",
 }
 

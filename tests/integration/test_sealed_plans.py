@@ -107,7 +107,7 @@ def test_a_whole_site_from_the_file_alone(lab: Lab, workdir: Path) -> None:
     (workdir / "site.yml").unlink()
     failed = deployer("apply", "p.plan", "--yes")
     assert failed.code == 3, failed
-    assert "[backend-refused]" in failed.out
+    assert "[service-down]" in failed.out
     assert not differences(confirmed, state_of(host))
 
 

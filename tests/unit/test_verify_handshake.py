@@ -156,7 +156,7 @@ def drips_a_message(peer: Peer) -> None:
     [
         (closes, "closed", "closed the connection without an answer"),
         (resets, "closed", "the connection"),
-        (huge_head, "not-http", "32 KiB"),
+        (huge_head, "endless-headers", "32 KiB"),
         (half_a_head, "closed", "in the middle of its answer"),
         (speaks_ssh, "not-http", "not HTTP"),
         (sends_zeros, "not-http", "not HTTP"),
@@ -169,7 +169,7 @@ def drips_a_message(peer: Peer) -> None:
         (unwanted_subprotocol, "bad-negotiation", "not offered"),
         (unwanted_extension, "bad-negotiation", "not offered"),
         (masked_frame, "protocol-error", "RFC 6455 forbids"),
-        (enormous_frame, "protocol-error", "16 MiB"),
+        (enormous_frame, "message-too-big", "16 MiB"),
         (fails_inside, "closed-by-peer", "with code 1011 (boom)"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -274,7 +274,7 @@ def test_a_connection_that_ends_in_silence_says_how_and_when() -> None:
     with Server(tires) as server:
         attempt = attempted(server.port, hold_s=5.0)
     assert attempt.trouble is not None
-    assert attempt.trouble.code == "closed-while-idle"
+    assert attempt.trouble.code == "idle-cut"
     assert "without a Close frame after 0.0 s of silence (5 s were asked" in attempt.trouble.words
 
 

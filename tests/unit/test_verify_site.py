@@ -182,13 +182,13 @@ FAULTS = {
         "bad-gateway", "proxy", "answered 502", {"answers": "502 Bad Gateway"}
     ),
     "a slash redirect": Fault(
-        "redirected",
+        "slash-redirect",
         "proxy",
         "slash",
         {"answers": "301 Moved Permanently", "location": f"{PLAIN}/ws/"},
     ),
     "a redirect to itself": Fault(
-        "redirected",
+        "redirect-loop",
         "proxy",
         "X-Forwarded-Proto",
         {"answers": "301 Moved Permanently", "location": f"{PLAIN}/ws"},
@@ -216,7 +216,7 @@ FAULTS = {
         check=OFFERING,
     ),
     "the proxy cuts silence": Fault(
-        "closed-while-idle",
+        "idle-cut",
         "proxy",
         "proxy_read_timeout",
         {"cuts_after_s": 0.06},
@@ -235,7 +235,7 @@ FAULTS = {
     "the service refuses the Origin": Fault(
         "origin-blocked", "backend", "own list", {}, picky_about_origin
     ),
-    "the service wants TLS": Fault("plain-http-on-https", "backend", "https://", {}, tls_only),
+    "the service wants TLS": Fault("upstream-scheme", "backend", "https://", {}, tls_only),
     "the service drops the connection": Fault(
         "connection-dropped", "backend", "ends the connection by itself", {}, drops_at_once
     ),
@@ -313,7 +313,7 @@ def test_a_service_that_is_down_is_told_once_in_plain_words(tls_context: Any, po
         site = a_site(port=port, verify=[Check(path="/ws")])
         results = verified(site, https_port=front.port, http_port=port_80)
     (finding,) = findings(results)
-    assert (finding.code, finding.hop) == ("backend-refused", "backend")
+    assert (finding.code, finding.hop) == ("service-down", "backend")
     assert finding.symptom == (
         f"wss://{NAME}/ws answered 502 Bad Gateway; the service on 127.0.0.1:{port} refuses "
         "connections: nothing listens there"
@@ -341,7 +341,7 @@ def test_a_former_service_that_still_answers_does_not_hide_one_that_is_down(
         results = verified(site, https_port=front.port, http_port=port_80)
     assert named(results, "handshake").ok
     (finding,) = findings(results)
-    assert (finding.code, finding.hop) == ("backend-refused", "backend")
+    assert (finding.code, finding.hop) == ("service-down", "backend")
 
 
 def test_plain_http_where_tls_belongs(port_80: int, healthy_service: int) -> None:
@@ -511,7 +511,7 @@ def test_a_service_that_is_to_speak_tls(speaks_tls: bool, tls_context: Any) -> N
     assert backend.ok is speaks_tls
     if not speaks_tls:
         found = [(finding.code, finding.hop) for finding in findings(results)]
-        assert ("tls-not-spoken", "backend") in found
+        assert ("upstream-scheme", "backend") in found
 
 
 def test_all_ends_within_the_overall_limit() -> None:
@@ -524,7 +524,7 @@ def test_all_ends_within_the_overall_limit() -> None:
         results = verified(site, https_port=1, http_port=silent.port, timeout_s=0.03)
         took = time.monotonic() - began
     assert took < required_s([site], timeout_s=0.03, patience_s=0) + 1
-    assert ("timeout", "backend") in [(found.code, found.hop) for found in findings(results)]
+    assert ("service-hangs", "backend") in [(found.code, found.hop) for found in findings(results)]
 
 
 def test_waits_for_a_service_that_is_still_starting(tls_context: Any, port_80: int) -> None:

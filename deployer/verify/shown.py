@@ -1,0 +1,73 @@
+"""Requests and responses as they went over the line, without what is nobody else's business. Pure.
+
+Values of headers that carry credentials, and of query parameters that look like such, are replaced
+by an ellipsis; who knows more secrets (the engine) takes those out as well.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from deployer.verify.attempt import printable
+from deployer.verify.http1 import Head
+
+_MASK = "…"
+_LIMIT_CHARACTERS = 4096
+_LINE_CHARACTERS = 500
+
+_SECRET_HEADERS = frozenset(
+    {
+        "cookie",
+        "set-cookie",
+        "authorization",
+        "proxy-authorization",
+        "www-authenticate",
+        "proxy-authenticate",
+        "sec-websocket-key",
+    }
+)
+_TELLING_KEYS = (
+    "access_token|api_?key|auth|authorization|code|credentials?|id_token|jwt|key|pass|passwd|"
+    "password|pwd|refresh_token|secret|session|session_?id|sid|sig|signature|t|ticket|token|"
+    "user|username|usr"
+)
+_SECRET_PARAMETER = re.compile(rf"(?i)([?&;](?:[\w.-]*[_.-])?(?:{_TELLING_KEYS})=)[^&;#\s\"'<>]+")
+# RFC 7519: three parts in base64url, of which the first is a JSON object.
+_JWT = re.compile(r"\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?")
+
+
+def without_secrets(text: str) -> str:
+    """`text` (a URL, a path, a header's value) without the values of telling query parameters."""
+    return _JWT.sub(_MASK, _SECRET_PARAMETER.sub(rf"\g<1>{_MASK}", text))
+
+
+def shown_header(name: str, value: str) -> str:
+    """One line, ``Name: value``."""
+    if name.lower() in _SECRET_HEADERS:
+        return f"{printable(name, limit=80)}: {_MASK}"
+    words = printable(value, limit=_LINE_CHARACTERS)
+    return f"{printable(name, limit=80)}: {without_secrets(words)}"
+
+
+def shown_request(target: str, headers: Iterable[tuple[str, str]]) -> str:
+    """A GET request, a line for each header."""
+    first = f"GET {without_secrets(printable(target, limit=_LINE_CHARACTERS))} HTTP/1.1"
+    return _bounded([first, *(shown_header(name, value) for name, value in headers)])
+
+
+def shown_response(head: Head | None, body: bytes = b"") -> str:
+    """Status line, headers and the beginning of the body; nothing where no answer came."""
+    if head is None:
+        return ""
+    status_line = head.raw.partition(b"\r\n")[0]
+    lines = [printable(status_line, limit=_LINE_CHARACTERS)]
+    lines += [shown_header(name, value) for name, value in head.headers]
+    if body:
+        lines += ["", without_secrets(printable(body))]
+    return _bounded(lines)
+
+
+def _bounded(lines: Iterable[str]) -> str:
+    text = "\n".join(lines)
+    return text if len(text) <= _LIMIT_CHARACTERS else text[:_LIMIT_CHARACTERS] + _MASK
