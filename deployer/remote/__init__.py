@@ -6,10 +6,26 @@ from functools import cache
 from io import BytesIO
 from pathlib import Path
 
-__all__ = ["certificate_modules", "proxy_modules", "renewal_program", "source"]
+__all__ = [
+    "certificate_modules",
+    "inspection_modules",
+    "proxy_modules",
+    "renewal_program",
+    "source",
+]
 
 #: What knows running proxies: before they load a configuration, and what that means to clients.
 _OF_PROXIES = ("proxy_configs", "connections", "readiness")
+
+#: What looks at proxies whatever has set them up, each after those that it imports.
+_OF_INSPECTION = (
+    *_OF_PROXIES,
+    "inspection_files",
+    "inspection_nginx",
+    "inspection_apache",
+    "inspection_haproxy",
+    "inspection",
+)
 
 #: What keeps certificates, each after those that it imports.
 _OF_CERTIFICATES = (
@@ -59,6 +75,12 @@ def certificate_modules() -> dict[str, str]:
 def proxy_modules() -> dict[str, str]:
     """The sources of what the runner needs where a proxy is reloaded or started, in order."""
     return {name: _path(name).read_text(encoding="utf-8") for name in _OF_PROXIES}
+
+
+@cache
+def inspection_modules() -> dict[str, str]:
+    """The sources of what the runner needs to tell all about its proxies, in order."""
+    return {name: _path(name).read_text(encoding="utf-8") for name in _OF_INSPECTION}
 
 
 @cache

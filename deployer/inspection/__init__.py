@@ -1,0 +1,35 @@
+"""What a host's proxies really have and do: read as they are, by nobody who deployed them.
+
+`model.py` has what a host says of its proxies, `served.py` what a proxy's configuration does with a
+request, `faults.py` what is wrong in it, `explain.py` what that means to checks that have failed.
+Everything here is pure: it works on the answer to one request of the runner (`inspect`).
+"""
+
+from __future__ import annotations
+
+from deployer.inspection.explain import explained, noticed
+from deployer.inspection.faults import faults
+from deployer.inspection.model import (
+    ConfigFile,
+    Fault,
+    Inspection,
+    Process,
+    ProxyState,
+    Served,
+    inspection_from_json,
+)
+from deployer.inspection.served import served
+
+__all__ = [
+    "ConfigFile",
+    "Fault",
+    "Inspection",
+    "Process",
+    "ProxyState",
+    "Served",
+    "explained",
+    "faults",
+    "inspection_from_json",
+    "noticed",
+    "served",
+]

@@ -1,0 +1,178 @@
+"""From what a check has seen at the proxy to why it is so: pure.
+
+A finding of the checks names a symptom. A fault of the proxy's configuration takes its place only
+where it says that it explains that symptom, and where it lies on the way of that very request;
+where none does, the finding stays as it is: a wrong name is worse than none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+from deployer.inspection.faults import faults
+from deployer.inspection.model import Fault, Inspection, ProxyState, Served
+from deployer.inspection.served import served
+from deployer.model import Alternative, CheckResult, Finding, Route, Site
+
+_PROXY_NAMES = {"nginx": "nginx", "apache": "Apache", "haproxy": "HAProxy"}
+_TLS_SCHEMES = ("https", "wss")
+_MOST_ALTERNATIVES = 4
+#: Symptoms that a wrong address behind the proxy has.
+_OF_ELSEWHERE = frozenset({"bad-gateway", "wrong-route", "page-instead", "service-down", "timeout"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    """What a proxy was asked by a check."""
+
+    name: str
+    port: int
+    path: str
+    tls: bool
+
+
+def explained(
+    results: Sequence[CheckResult], inspection: Inspection, *, site: Site
+) -> tuple[CheckResult, ...]:
+    """`results` of one site, with what the host's proxy tells about those that have failed."""
+    state = inspection.of(site.proxy)
+    if state is None:
+        return tuple(results)
+    told: set[tuple[str, str, str]] = set()
+    found = []
+    for result in results:
+        finding = result.finding
+        if finding is not None:
+            finding = _explained(result, finding, state, site)
+            key = (finding.code, finding.hop, finding.cause)
+            result = replace(result, finding=None if key in told else finding)
+            told.add(key)
+        found.append(result)
+    return tuple(found)
+
+
+def noticed(inspection: Inspection, *, site: Site) -> tuple[CheckResult, ...]:
+    """What is wrong in the proxy's configuration or state though no check may have seen it."""
+    state = inspection.of(site.proxy)
+    if state is None:
+        return ()
+    found: dict[tuple[str, str], CheckResult] = {}
+    for route in site.routes:
+        for fault in _faults(state, _asked_of(site, route.path)):
+            if fault.stands_alone and (fault.code, fault.cause) not in found:
+                found[fault.code, fault.cause] = CheckResult(
+                    site=site.domain,
+                    name="configuration",
+                    target=fault.where or route.path,
+                    hop="proxy",
+                    ok=fault.severity != "error",
+                    detail=fault.cause,
+                    finding=_finding_of(fault),
+                )
+    return tuple(found.values())
+
+
+def _finding_of(fault: Fault) -> Finding:
+    return Finding(
+        code=fault.code,
+        hop="proxy",
+        symptom=fault.cause,
+        cause=fault.cause,
+        fix=fault.fix,
+        severity=fault.severity,
+        directive=fault.directive,
+        file=fault.where,
+    )
+
+
+def _explained(result: CheckResult, finding: Finding, state: ProxyState, site: Site) -> Finding:
+    if finding.hop == "backend" or result.hop == "backend":
+        return finding  # the service does it by itself, whatever is in front of it
+    request = _request_of(result, site)
+    fitting = [fault for fault in _faults(state, request) if finding.code in fault.explains]
+    if fitting:
+        return _with(finding, fitting[0], fitting[1:])
+    way = _served(state, request)
+    if way is None:
+        return finding
+    elsewhere = _elsewhere(finding, way, _route_of(site, request.path))
+    if elsewhere is not None:
+        return _with(finding, elsewhere, ())
+    words = f"{_PROXY_NAMES[state.proxy]} serves it by {way.where}, which shows no reason for this"
+    return replace(finding, evidence="; ".join(filter(None, (finding.evidence, words))))
+
+
+def _with(finding: Finding, fault: Fault, others: Iterable[Fault]) -> Finding:
+    """`finding` as `fault` explains it; what else would, as alternatives."""
+    alternatives = {each.code: each for each in finding.alternatives if each.code != fault.code}
+    for other in others:
+        if other.code != fault.code:
+            tell = other.tell or f"{other.cause} {other.fix}"
+            alternatives[other.code] = Alternative(code=other.code, tell=tell)
+    return replace(
+        finding,
+        code=fault.code,
+        hop="proxy",
+        cause=fault.cause,
+        fix=fault.fix,
+        directive=fault.directive,
+        file=fault.where,
+        alternatives=tuple(alternatives.values())[:_MOST_ALTERNATIVES],
+    )
+
+
+def _elsewhere(finding: Finding, way: Served, route: Route | None) -> Fault | None:
+    """The proxy sends the path to another address than the site says."""
+    if finding.code not in _OF_ELSEWHERE or route is None or not route.upstreams:
+        return None
+    if not way.upstreams or set(way.upstreams) & set(route.upstreams):
+        return None
+    there, meant = ", ".join(map(str, way.upstreams)), ", ".join(map(str, route.upstreams))
+    return Fault(
+        code="bad-gateway",
+        cause=f"The proxy sends {way.path} to {there}; the service is at {meant}.",
+        fix=f"Let {way.where} lead to {meant}.",
+        file=way.file,
+        line=way.line,
+    )
+
+
+def _faults(state: ProxyState, request: _Request) -> tuple[Fault, ...]:
+    return faults(state, name=request.name, port=request.port, path=request.path, tls=request.tls)
+
+
+def _served(state: ProxyState, request: _Request) -> Served | None:
+    return served(state, name=request.name, port=request.port, path=request.path, tls=request.tls)
+
+
+def _request_of(result: CheckResult, site: Site) -> _Request:
+    """What was asked: the URI of a handshake, or the target of another check."""
+    uri = result.handshake.uri if result.handshake is not None else result.target
+    parts = urlsplit(uri if "://" in uri else "")
+    if not parts.hostname:
+        words = result.target.split()
+        path = words[0] if words and words[0].startswith("/") else "/"
+        return _asked_of(site, path)
+    tls = parts.scheme in _TLS_SCHEMES
+    port = parts.port or (443 if tls else 80)
+    return _Request(name=parts.hostname, port=port, path=parts.path or "/", tls=tls)
+
+
+def _asked_of(site: Site, path: str) -> _Request:
+    name = site.domain.replace("*.", "any.", 1)
+    return _Request(
+        name=name, port=443 if site.has_tls else 80, path=path.partition("?")[0], tls=site.has_tls
+    )
+
+
+def _route_of(site: Site, path: str) -> Route | None:
+    """The route that serves a path: the longest that fits (the playbook language)."""
+    fitting = [
+        route
+        for route in site.routes
+        if path == route.path
+        or (route.match == "prefix" and f"{path}/".startswith(f"{route.path.rstrip('/')}/"))
+    ]
+    return max(fitting, key=lambda route: len(route.path), default=None)

@@ -1,0 +1,171 @@
+"""What a host says of its proxies, and what is found in that: frozen values.
+
+Times are seconds before the moment at which the host was looked at: clocks of hosts differ. What
+could not be read is empty or `None`, with its reason in the notes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from deployer.model import Proxy, Severity, Upstream
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """One process of a proxy; `is_leaving` where it works with an earlier configuration only.
+
+    `files_limit` is the soft limit of open files, `None` for none; `open_files` is `None` where
+    nobody but root may look; `title` is its command line.
+    """
+
+    pid: int
+    ppid: int
+    age_s: float
+    threads: int
+    open_files: int | None
+    files_limit: int | None
+    rss_bytes: int
+    is_leaving: bool
+    title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigFile:
+    """One file of a proxy's configuration, in the order in which the proxy reads them."""
+
+    path: str
+    text: str
+    changed_s_ago: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyState:
+    """One proxy that is installed on the host, as it is now.
+
+    `config` are the files; `dump` is what the proxy itself prints of them, where it does not print
+    the files (Apache's DUMP_CONFIG, DUMP_VHOSTS, DUMP_MODULES and DUMP_RUN_CFG). `test_ok` is its
+    own check's word, `None` where that could not be run. `log` are the last lines of its journal
+    and error logs. `listeners` are addresses as ``0.0.0.0:443``, those that it has open.
+    `unit_state` is systemd's word: ``active``, ``failed``, ``inactive``. `accepted_reload_s_ago` is
+    when it took its present configuration, as its workers tell. `local_time` is the host's, as its
+    logs write it: ``2026-11-21 15:03:04``.
+    """
+
+    proxy: Proxy
+    version: str = ""
+    is_running: bool = False
+    unit_state: str = ""
+    started_s_ago: float | None = None
+    accepted_reload_s_ago: float | None = None
+    config: tuple[ConfigFile, ...] = ()
+    dump: str = ""
+    test_ok: bool | None = None
+    test_output: str = ""
+    log: tuple[str, ...] = ()
+    processes: tuple[Process, ...] = ()
+    listeners: tuple[str, ...] = ()
+    websockets: int = 0
+    local_time: str = ""
+
+    @property
+    def version_numbers(self) -> tuple[int, ...]:
+        """``1.22.1`` as numbers, to be compared; empty where it is not known."""
+        parts = self.version.split(".")
+        return tuple(int(part) for part in parts) if all(map(str.isdigit, parts)) else ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """A host's proxies, and in `notes` what could not be read, and why."""
+
+    proxies: tuple[ProxyState, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def of(self, proxy: Proxy) -> ProxyState | None:
+        """The state of one proxy, where it is installed."""
+        return next((state for state in self.proxies if state.proxy == proxy), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """What a proxy's configuration does with requests for a name, port and path.
+
+    `path` and `match` are those of the rule that serves it (a location, a ProxyPass, an ACL), at
+    `file` and `line`. `upstreams` is empty where files or a fixed answer are served;
+    `path_at_service` is what the asked path becomes behind the proxy. `idle_timeout_s` is `None`
+    where silence is not limited; `idle_directive` says where that comes from:
+    ``proxy_read_timeout 60s (default)``, ``timeout tunnel 1h, /etc/haproxy/haproxy.cfg:12``. `note`
+    says what was not understood.
+    """
+
+    proxy: Proxy
+    names: tuple[str, ...]
+    port: int
+    path: str
+    match: Literal["prefix", "exact", "regex"] = "prefix"
+    file: str = ""
+    line: int = 0
+    upstreams: tuple[Upstream, ...] = ()
+    path_at_service: str = "/"
+    idle_timeout_s: float | None = None
+    idle_directive: str = ""
+    tls: bool = False
+    note: str = ""
+
+    @property
+    def where(self) -> str:
+        """``/etc/nginx/conf.d/site.conf:12``."""
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Something in a proxy's configuration or state that would explain a symptom.
+
+    `explains` are the codes of the findings, as checks name them, that it accounts for; it is told
+    where such a check has failed. One that `stands_alone` is told whatever checks say. `directive`
+    is what to write, `cause` and `fix` are whole sentences. `tell` is how to tell this from its
+    neighbours, where another fault explains the same symptom. Faults come with the most certain
+    ones first.
+    """
+
+    code: str
+    cause: str
+    fix: str
+    directive: str = ""
+    file: str = ""
+    line: int = 0
+    explains: frozenset[str] = frozenset()
+    severity: Severity = "error"
+    stands_alone: bool = False
+    tell: str = ""
+
+    @property
+    def where(self) -> str:
+        """``/etc/nginx/conf.d/site.conf:12``; empty where it has no place."""
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+# --- from the host's answer -----------------------------------------------------------------------
+
+
+def inspection_from_json(reply: Mapping[str, Any]) -> Inspection:
+    """The reply to ``inspect`` (docs/wire.md) as values."""
+    return Inspection(
+        proxies=tuple(_state(each) for each in reply["proxies"]),
+        notes=tuple(str(note) for note in reply["notes"]),
+    )
+
+
+def _state(document: Mapping[str, Any]) -> ProxyState:
+    values = {
+        **document,
+        "config": tuple(ConfigFile(**each) for each in document["config"]),
+        "processes": tuple(Process(**each) for each in document["processes"]),
+        "log": tuple(document["log"]),
+        "listeners": tuple(document["listeners"]),
+    }
+    return ProxyState(**values)

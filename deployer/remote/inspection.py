@@ -1,0 +1,265 @@
+"""What the proxies on this host have and do: files, checks, logs, processes. Nothing is changed.
+
+A proxy is looked for by its processes first, whoever has started them, and then by its program:
+one that has ended has a configuration and a log all the same. What only root may see is left out
+where we are not, and said. How each proxy is asked is in a module of its own, `inspection_nginx`
+and so on, with these::
+
+    PROGRAMS                           where its program may be
+    ask(children, program, main, reader) -> {version, config, dump, test_ok, test_output, logs}
+    is_leaving(worker, main, title)    whether a child works with an earlier configuration only
+
+Everything has a limit in size and time. Source: proc(5), journalctl(1).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from deployer.remote import (
+    connections,
+    inspection_apache,
+    inspection_haproxy,
+    inspection_nginx,
+    runner,
+)
+from deployer.remote.inspection_files import FileReader
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Json = dict[str, Any]
+
+#: By the proxy's word: the name of its main process, which is its unit's, and who asks it.
+PROXIES: dict[str, tuple[str, Any]] = {
+    "nginx": ("nginx", inspection_nginx),
+    "apache": ("apache2", inspection_apache),
+    "haproxy": ("haproxy", inspection_haproxy),
+}
+#: What other distributions call them.
+_ALSO_CALLED = {"httpd": "apache2"}
+_LOG_LINES = 200
+_LOG_BYTES = 128 << 10
+_LOG_FILES = 6
+_MOST_PROCESSES = 2000
+_JOURNAL_LIMIT_S = 5.0
+
+
+def inspect(session: runner.Runner, request: Json) -> Json:
+    """The reply to ``inspect``; ``proxies`` of the request limits it to some."""
+    wanted = [str(word) for word in request.get("proxies") or PROXIES]
+    notes: list[str] = []
+    if os.geteuid() != 0:
+        notes.append(
+            "not root on the host: what others may not read of configuration, logs and processes"
+            " is missing"
+        )
+    mains = _main_processes(notes)
+    found = []
+    for word in wanted:
+        if word in PROXIES:
+            state = _state_of(session, word, mains.get(PROXIES[word][0], 0), notes)
+            if state is not None:
+                found.append(state)
+    return {"proxies": found, "notes": notes}
+
+
+def _main_processes(notes: list[str]) -> dict[str, int]:
+    """The main process of each proxy, by name: the oldest whose parent is none of them.
+
+    Those in another mount namespace live in a container: their files are not ours to read.
+    """
+    names = {name for name, _ in PROXIES.values()}
+    found: dict[str, list[int]] = {}
+    for word in runner.names_in("/proc"):
+        if not word.isdigit():
+            continue
+        name = _name_of(int(word))
+        if name in names and _name_of(_stat(int(word))["ppid"]) != name:
+            found.setdefault(name, []).append(int(word))
+    mains = {}
+    for name, pids in found.items():
+        own = [pid for pid in sorted(pids, key=runner.started_at) if not _is_contained(pid)]
+        if own:
+            mains[name] = own[0]
+        if len(own) > 1:
+            notes.append(f"{len(own)} {name}s run here; the oldest, process {own[0]}, was read")
+        for pid in sorted(set(pids) - set(own)):
+            notes.append(f"another {name}, process {pid}, runs in a container: it was not read")
+    return mains
+
+
+def _name_of(pid: int) -> str:
+    name = runner.read_text(f"/proc/{pid}/comm").strip()
+    return _ALSO_CALLED.get(name, name)
+
+
+def _is_contained(pid: int) -> bool:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt") and not (
+            os.path.samestat(os.stat(f"/proc/{pid}/root"), os.stat("/"))
+        )
+    except OSError:
+        return False
+
+
+def _state_of(session: runner.Runner, word: str, main: int, notes: list[str]) -> Json | None:
+    """All about one proxy; `None` where it neither runs nor is installed."""
+    unit, module = PROXIES[word]
+    program = _program(main, module.PROGRAMS)
+    if not main and not program:
+        return None
+    reader = FileReader()
+    asked = module.ask(session.children, program, main, reader)
+    processes, websockets = _processes(main, unit, module) if main else ([], 0)
+    notes.extend(reader.notes)
+    current = [
+        each["age_s"] for each in processes if each["ppid"] == main and not each["is_leaving"]
+    ]
+    return {
+        "proxy": word,
+        "version": asked["version"],
+        "is_running": bool(main),
+        "unit_state": _unit_state(session.children, unit),
+        "started_s_ago": _age_s(main) if main else None,
+        "accepted_reload_s_ago": max(current) if current else None,
+        "config": asked["config"],
+        "dump": asked["dump"],
+        "test_ok": asked["test_ok"],
+        "test_output": asked["test_output"],
+        "log": _log(session.children, unit, asked["logs"], notes),
+        "processes": processes,
+        "listeners": _listeners(main, processes) if main else [],
+        "websockets": websockets,
+        "local_time": time.strftime("%Y-%m-%d %H:%M:%S"),
+    }
+
+
+def _program(main: int, programs: tuple[str, ...]) -> str:
+    """The program that runs, also where its file has been replaced by a newer one since."""
+    if main:
+        try:
+            path = os.readlink(f"/proc/{main}/exe").replace(" (deleted)", "")
+        except OSError:
+            path = ""  # not root
+        if path and os.access(path, os.X_OK):
+            return path
+    return next((path for path in programs if os.access(path, os.X_OK)), "")
+
+
+def _unit_state(children: runner.Children, unit: str) -> str:
+    if not os.path.isdir(runner.SYSTEMD_RUNS):
+        return ""
+    try:
+        words = children.run(["systemctl", "is-active", unit], limit_s=_JOURNAL_LIMIT_S)[1].split()
+    except runner.StepError:
+        return ""
+    return words[0] if words else ""
+
+
+# --- processes ------------------------------------------------------------------------------------
+
+
+def _stat(pid: int) -> Json:
+    """Source: proc_pid_stat(5); the name in brackets may hold anything."""
+    fields = runner.read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    if len(fields) < 22:
+        return {"ppid": 0, "threads": 0, "rss_bytes": 0}
+    pages = int(fields[21])
+    return {
+        "ppid": int(fields[1]),
+        "threads": int(fields[17]),
+        "rss_bytes": pages * os.sysconf("SC_PAGE_SIZE"),
+    }
+
+
+def _age_s(pid: int) -> float:
+    return round((runner.uptime_ns() - runner.started_at(pid) * runner.TICK_NS) / 1e9, 2)
+
+
+def _processes(main: int, unit: str, module: Any) -> tuple[list[Json], int]:
+    """The main process and its children, and how many WebSockets they have."""
+    workers = {each["pid"]: each for each in connections.worker_connections(main, unit)}
+    found = []
+    for pid in [main, *sorted(runner.children_of(main))][:_MOST_PROCESSES]:
+        title = runner.read_text(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
+        if not title:
+            continue  # it has ended meanwhile
+        worker = workers.get(pid)
+        found.append(
+            {
+                "pid": pid,
+                "age_s": _age_s(pid),
+                **_stat(pid),
+                "open_files": _open_files(pid),
+                "files_limit": _files_limit(pid),
+                "is_leaving": bool(worker) and module.is_leaving(worker, main, title),
+                "title": title[:200],
+            }
+        )
+    return found, sum(int(each["websockets"]) for each in workers.values())
+
+
+def _open_files(pid: int) -> int | None:
+    try:
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return None
+
+
+def _files_limit(pid: int) -> int | None:
+    for line in runner.read_text(f"/proc/{pid}/limits").splitlines():
+        if line.startswith("Max open files"):
+            word = line[len("Max open files") :].split()[0]
+            return int(word) if word.isdigit() else None
+    return None
+
+
+def _listeners(main: int, processes: list[Json]) -> list[str]:
+    """The addresses that the proxy's processes take connections at."""
+    tables = connections.Tables(main)
+    held: set[str] = set()
+    for each in processes[:64]:
+        held |= runner.sockets_of(each["pid"]) & set(tables.listening)
+        if len(held) == len(tables.listening):
+            break
+    addresses = {tables.listening[inode] for inode in held}
+    return [
+        f"[{host}]:{port}" if ":" in host else f"{host or '0.0.0.0'}:{port}"  # noqa: S104 - shown
+        for host, port in sorted(addresses, key=lambda each: (each[1], each[0]))
+    ]
+
+
+# --- logs -----------------------------------------------------------------------------------------
+
+
+def _log(children: runner.Children, unit: str, paths: list[str], notes: list[str]) -> list[str]:
+    """The last lines of the journal's unit, and then of each log file."""
+    lines = _journal(children, unit)
+    for path in list(dict.fromkeys(paths))[:_LOG_FILES]:
+        try:
+            with open(path, "rb") as log:
+                log.seek(max(0, os.fstat(log.fileno()).st_size - _LOG_BYTES))
+                tail = log.read(_LOG_BYTES).decode("utf-8", "replace").splitlines()
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError):
+                notes.append(f"{path} cannot be read: {runner.os_words(error)}")
+            continue
+        lines += tail[-_LOG_LINES:]
+    return [line[:2000] for line in lines[-2 * _LOG_LINES :]]
+
+
+def _journal(children: runner.Children, unit: str) -> list[str]:
+    if not os.path.isdir(runner.SYSTEMD_RUNS):
+        return []
+    argv = ["journalctl", "--quiet", "--no-pager", "--output=short-iso", f"--lines={_LOG_LINES}"]
+    try:
+        code, output = children.run([*argv, "--unit", unit], limit_s=_JOURNAL_LIMIT_S)
+    except runner.StepError:
+        return []
+    return output.splitlines() if code == 0 else []
+
+
+REQUESTS = {"inspect": inspect}

@@ -1,0 +1,54 @@
+"""How Apache is asked what it has: its control program names the files, modules and sites.
+
+Source: httpd, "apachectl" and "httpd -D DUMP_…"; DUMP_CONFIG needs mod_info, the others nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from deployer.remote import runner
+from deployer.remote.inspection_files import FileReader, run_whole
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Json = dict[str, Any]
+
+PROGRAMS = ("/usr/sbin/apache2", "/usr/sbin/httpd", "/usr/local/apache2/bin/httpd")
+_CONTROLS = ("/usr/sbin/apachectl", "/usr/local/apache2/bin/apachectl")
+_DUMPS = ("DUMP_INCLUDES", "DUMP_VHOSTS", "DUMP_MODULES", "DUMP_RUN_CFG", "DUMP_CONFIG")
+_INCLUDED = re.compile(r"^\s+\([*\d]+\) (/.+)$", re.MULTILINE)
+_ERROR_LOG = re.compile(r"^\s*ErrorLog\s+\"?([^\"\s|]+)", re.MULTILINE)
+_TOPS = ("/etc/apache2/apache2.conf", "/etc/httpd/conf/httpd.conf")
+
+
+def ask(children: runner.Children, program: str, main: int, reader: FileReader) -> Json:
+    """Version, configuration, its own check's words, and where it logs."""
+    control = next((path for path in _CONTROLS if os.access(path, os.X_OK)), "") or program
+    _, about = run_whole(children, [program, "-v"]) if program else (None, "")
+    version = re.search(r"Apache/([\d.]+)", about)
+    code, said = run_whole(children, [control, "-t"]) if control else (None, "")
+    asking = [word for dump in _DUMPS for word in ("-D", dump)]
+    _, dump = run_whole(children, [control, "-t", *asking]) if code == 0 else (None, "")
+    paths = _INCLUDED.findall(dump) or [path for path in _TOPS if os.path.exists(path)]
+    config = reader.read_all(list(dict.fromkeys(paths)))
+    logs = [log for each in config for log in _ERROR_LOG.findall(each["text"])]
+    return {
+        "version": version.group(1) if version else "",
+        "config": config,
+        "dump": dump,
+        "test_ok": None if code is None else code == 0,
+        "test_output": said.strip()[-8000:],
+        "logs": [
+            *(log.replace("${APACHE_LOG_DIR}", "/var/log/apache2") for log in logs),
+            "/var/log/apache2/error.log",
+        ],
+    }
+
+
+def is_leaving(worker: Json, main: int, title: str) -> bool:
+    """A child that finishes what it has, and takes nothing new."""
+    return bool(worker["is_old"])
