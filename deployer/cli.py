@@ -178,6 +178,17 @@ _reports = _options(
 )
 
 
+_canaries = click.option(
+    "--canaries",
+    default=5,
+    show_default=True,
+    metavar="N",
+    type=click.IntRange(0, 100),
+    help="Hold N connections on each WebSocket route while a running proxy is changed, and say "
+    "which of them survive; 0 for none.",
+)
+
+
 _out = click.option(
     "--out",
     metavar="FILE",
@@ -319,6 +330,7 @@ def plan(playbook: Path, *, diff: bool, **given: Any) -> int:
 @_keep
 @_no_watchdog
 @_no_staging_first
+@_canaries
 @_over_ssh
 @_reports
 def apply(
@@ -371,6 +383,7 @@ def apply(
 @_lock_timeout
 @_keep
 @_no_watchdog
+@_canaries
 @_over_ssh
 @_reports
 def rollback(playbook: Path, *, to: int | None, diff: bool, yes: bool, **given: Any) -> int:
@@ -387,6 +400,7 @@ def rollback(playbook: Path, *, to: int | None, diff: bool, yes: bool, **given: 
 @_lock_timeout
 @_keep
 @_no_watchdog
+@_canaries
 @_over_ssh
 @_reports
 def reload(playbook: Path, *, yes: bool, **given: Any) -> int:

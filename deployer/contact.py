@@ -59,6 +59,7 @@ class RunOptions:
     keep: int = 10
     staging_first: bool = True
     certificates: ControllerCertificates | None = None
+    canaries: int = 5
 
 
 class Contact:

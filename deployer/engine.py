@@ -56,6 +56,7 @@ from deployer.standing import (
 from deployer.wire import observation_from_json, owed_from_json, plan_to_json
 
 if TYPE_CHECKING:
+    from deployer.canaries import NoCanaries
     from deployer.recovery import Recovery
     from deployer.sealed import SealedHost
     from deployer.sites.acme import CertificatesOnHost
@@ -486,6 +487,23 @@ class HostRun:
     # --- applying ---------------------------------------------------------------------------------
 
     def _apply(self, plan: Plan) -> HostReport:
+        """Apply `plan` with connections held open around it, which tell what it does to clients."""
+        from deployer.canaries import canaries_around
+
+        desired = self._desired
+        with canaries_around(
+            plan,
+            desired.sites if desired else (),
+            self._connected(),
+            count=self._options.canaries,
+            has_systemd=self._has_systemd,
+            doing=self._contact.doing,
+        ) as canaries:
+            report = self._applied(plan, canaries)
+            is_another = report.state != "confirmed"
+            return replace(report, survival=canaries.survival(asks_again=is_another))
+
+    def _applied(self, plan: Plan, canaries: NoCanaries) -> HostReport:
         from deployer.heartbeat import heartbeat
         from deployer.settling import Settling
         from deployer.sites.document import sites_to_json
@@ -508,9 +526,10 @@ class HostRun:
                     "keep": self._options.keep,
                     "sites": sites_to_json(desired.sites),
                 },
-                on_event=self._on_event(link, desired),
+                on_event=self._on_event(link, desired, canaries),
                 doing="applying",
             )
+            canaries.changed()
             desired = self._desired = self._with_new_chains(link, plan, desired)
         except RunnerError as error:
             refused = self._refused(error, plan)
@@ -521,6 +540,7 @@ class HostRun:
         try:
             with heartbeat(link, commit, rollback_duration_s=duration_s):
                 checks = self._checks(desired, changed_at=time.monotonic())
+                checks += self._told(canaries.checks())
                 ended = self._decided(commit, checks)
         except RunnerError as error:
             ended = self._too_late(error) or settle(why=error.problem).report()
@@ -528,10 +548,18 @@ class HostRun:
             ended = settle(why=error.problem).report()
         return replace(ended, plan=plan, checks=checks)
 
-    def _on_event(self, link: Link, desired: DesiredState) -> Callable[[Mapping[str, Any]], None]:
+    def _told(self, checks: tuple[CheckResult, ...]) -> tuple[CheckResult, ...]:
+        for check in checks:
+            self._contact.checked(check)
+        return tuple(masked(checks, self._contact.secrets))
+
+    def _on_event(
+        self, link: Link, desired: DesiredState, canaries: NoCanaries
+    ) -> Callable[[Mapping[str, Any]], None]:
         """Tell what happens on the host, and answer what it asks."""
 
         def on_event(event: Mapping[str, Any]) -> None:
+            canaries.on_event(event)
             if self._cancelled.is_set():
                 self.stop_orders()  # one may have begun only now
             if event.get("event") != "ask":

@@ -37,6 +37,16 @@ def effects(plan: Plan) -> dict[str, ForecastAction]:
     return found
 
 
+def worst(affected: Mapping[str, ForecastAction]) -> tuple[str, ForecastAction]:
+    """The unit to which the worst happens, and what that is."""
+    return max(affected.items(), key=lambda item: _ACTIONS.index(item[1]))
+
+
+def touching(plan: Plan) -> Iterator[tuple[str, str]]:
+    """What has an effect on a proxy, as a change's id or ``handler:NAME``, and on which unit."""
+    yield from ((place, unit) for place, unit, _ in _effects(plan))
+
+
 def forecasts(
     plan: Plan, *, connections: Mapping[str, Any], sites: Sequence[Site]
 ) -> tuple[Forecast, ...]:

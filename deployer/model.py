@@ -234,7 +234,8 @@ class Site:
 
     `max_body_bytes` is how large a request may be; WebSocket messages are not limited by it.
     `drain_s` is how long connections of an earlier configuration may live on after a reload,
-    `None` for as long as they like. `places` has where each key that is written stands, those of
+    `None` for as long as they like; with `require_survival`, a commit that loses some of them is
+    taken back. `places` has where each key that is written stands, those of
     `tls` as ``tls.issuer``.
     """
 
@@ -246,6 +247,7 @@ class Site:
     verify: tuple[Check, ...] = ()
     drain_s: float | None = 3600.0
     max_body_bytes: int | None = 16 * 1048576
+    require_survival: bool = False
     source: SourceRef | None = None
     places: Mapping[str, SourceRef] = field(default_factory=dict, compare=False, repr=False)
 

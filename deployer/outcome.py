@@ -18,6 +18,7 @@ from deployer.errors import (
     worst,
 )
 from deployer.model import CheckResult, Plan
+from deployer.survival import Survival
 
 State = Literal[
     "unchanged",
@@ -68,7 +69,8 @@ class HostReport:
     shown. `certificates` are the statuses of its sites' (docs/certificates.md). `notes` are what
     else was found on the host; `found` says for programs which run is at work there, which commit
     is under way, and how the last one ended. `has_watchdog` is false where nothing on the host
-    would have taken the commit back, as ``--no-watchdog`` has it.
+    would have taken the commit back, as ``--no-watchdog`` has it. `survival` says what became of
+    connections that were open through a proxy while it was changed.
     """
 
     host: str
@@ -83,6 +85,7 @@ class HostReport:
     notes: tuple[str, ...] = ()
     found: Mapping[str, Any] | None = None
     has_watchdog: bool = True
+    survival: Survival | None = None
     seconds: float = 0.0
     secrets: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
 

@@ -19,6 +19,18 @@ def load_modules(link: Link) -> None:
         link.loaded.update(modules)
 
 
-def connections_of(link: Link, units: Iterable[str]) -> dict[str, Any]:
+def connections_of(
+    link: Link,
+    units: Iterable[str],
+    *,
+    with_clients: bool = False,
+    timeout_s: float | None = None,
+) -> dict[str, Any]:
     """The reply to the request ``connections`` (docs/wire.md)."""
-    return link.request("connections", units=list(units), doing="counting connections")
+    return link.request(
+        "connections",
+        units=list(units),
+        clients=with_clients,
+        timeout_s=timeout_s,
+        doing="counting connections",
+    )

@@ -224,6 +224,10 @@ class SiteModel(Strict):
         16 * 1048576,
         description="How large a request may be; WebSocket messages are not limited by it.",
     )
+    require_survival: bool = field(
+        False,
+        description="Take a commit back that loses WebSocket connections which it holds open.",
+    )
 
 
 def _as_file(value: Any) -> Any:

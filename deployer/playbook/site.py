@@ -50,6 +50,7 @@ def to_site(
         verify=checks,
         drain_s=None if model.drain == "none" else float(model.drain),
         max_body_bytes=None if model.max_body == "none" else int(model.max_body),
+        require_survival=model.require_survival,
         source=spot_of(node).ref,
         places=_places(node),
     )

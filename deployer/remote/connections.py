@@ -40,11 +40,13 @@ class Tables:
     def __init__(self, pid: int) -> None:
         self.listening: dict[str, tuple[str, int]] = {}
         self._ports: dict[str, int] = {}  # the near port of each established connection
+        self._ends: dict[str, str] = {}  # both addresses of each, as the kernel writes them
         for table, size in (("tcp", 4), ("tcp6", 16)):
             for line in runner.read_text(f"/proc/{pid}/net/{table}").splitlines()[1:]:
                 fields = line.split(None, 10)
                 if fields[3] == _ESTABLISHED:
                     self._ports[fields[9]] = int(fields[1][-4:], 16)
+                    self._ends[fields[9]] = f"{fields[2]}-{fields[1]}"
                 elif fields[3] == _LISTEN:
                     self.listening[fields[9]] = _address(fields[1], size)
         self._served = {port for _, port in self.listening.values()}
@@ -55,6 +57,10 @@ class Tables:
         if port is None:
             return ""
         return "client" if port in self._served or port < _FIRST_EPHEMERAL else "service"
+
+    def ends_of(self, inode: str) -> str:
+        """Peer and near address of an established connection: no other has both."""
+        return self._ends.get(inode, "")
 
 
 def _address(text: str, size: int) -> tuple[str, int]:
@@ -76,12 +82,14 @@ class Worker:
         self.services: set[int] = set()
         self.is_old = True  # it has stopped listening
         self._waits: list[int] = []
+        self._ends: dict[int, str] = {}  # of clients
         for number, target in _open_files(pid):
             if target.startswith("socket:["):
                 inode = target[8:-1]
                 side = tables.side_of(inode) or ("service" if inode in unix_clients else "")
                 if side == "client":
                     self.clients.add(number)
+                    self._ends[number] = tables.ends_of(inode)
                 elif side == "service":
                     self.services.add(number)
                 elif inode in tables.listening:
@@ -95,12 +103,19 @@ class Worker:
 
     def tunnels(self) -> int:
         """Apache's: each waits by an epoll(7) of its own on a service and on its client."""
-        number = 0
+        return sum(1 for watched in self._watched() if watched & self.services)
+
+    def ends(self, *, of_tunnels: bool) -> list[str]:
+        """By which addresses each client's connection is known; Apache's tunnels alone on wish."""
+        numbers = set(self.clients)
+        if of_tunnels:
+            numbers &= set().union(*(each for each in self._watched() if each & self.services))
+        return sorted(self._ends[number] for number in numbers)
+
+    def _watched(self) -> Iterator[set[int]]:
         for wait in self._waits:
             about = runner.read_text(f"/proc/{self.pid}/fdinfo/{wait}")
-            watched = {int(found) for found in re.findall(r"^tfd: +(\d+)", about, re.M)}
-            number += bool(watched & self.services)
-        return number
+            yield {int(found) for found in re.findall(r"^tfd: +(\d+)", about, re.M)}
 
 
 def _open_files(pid: int) -> Iterator[tuple[int, str]]:
@@ -112,17 +127,19 @@ def _open_files(pid: int) -> Iterator[tuple[int, str]]:
             continue  # closed meanwhile
 
 
-def worker_connections(main: int, proxy: str) -> list[Json]:
+def worker_connections(main: int, proxy: str, *, with_clients: bool = False) -> list[Json]:
     """Of each child of a proxy's main process: ``pid``, ``websockets``, ``connections`` of clients,
-    and whether it ``is_old``."""
+    and whether it ``is_old``; on wish ``clients``, by which addresses each of them is known."""
     tables, unix_clients = Tables(main), _unix_clients()
     workers = [Worker(pid, tables, unix_clients) for pid in sorted(runner.children_of(main))]
+    is_apache = proxy == "apache2"
     return [
         {
             "pid": worker.pid,
             "websockets": _websockets(worker, proxy, main),
             "connections": len(worker.clients),
             "is_old": worker.is_old,
+            **({"clients": worker.ends(of_tunnels=is_apache)} if with_clients else {}),
         }
         for worker in workers
     ]
@@ -236,7 +253,9 @@ def connections(session: runner.Runner, request: Json) -> Json:
         if runner.is_proxy(main):
             proxy = runner.read_text(f"/proc/{main}/comm").strip()
             found[unit] = {
-                "workers": worker_connections(main, proxy),
+                "workers": worker_connections(
+                    main, proxy, with_clients=bool(request.get("clients"))
+                ),
                 "drain_s": _drain_s(proxy),
             }
     return {"units": found}

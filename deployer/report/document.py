@@ -67,6 +67,10 @@ def _host(report: HostReport, command: str) -> dict[str, Any]:
         from deployer.verify import result_json
 
         document["checks"] = [result_json(check) for check in report.checks]
+    if report.survival is not None:
+        from deployer.survival import survival_json
+
+        document["canaries"] = masked(survival_json(report.survival), report.secrets)
     if report.generation is not None:
         document["generation"] = report.generation
     if report.found is not None:

@@ -13,6 +13,7 @@ from deployer.outcome import HostReport, RunReport, count_words
 from deployer.report.history import history_lines
 from deployer.report.output import Output
 from deployer.secrecy import masked
+from deployer.survival import others_words
 
 _DIFF_STYLES = frozenset({"add", "remove", "context", "hunk"})
 _HIDDEN_HEADERS = frozenset({"set-cookie", "authorization", "www-authenticate"})
@@ -157,6 +158,8 @@ class TerminalReport:
         self._out.line(f"{names}: {_state_words(report)}{unwatched}", style, hanging=2)
         if report.message:
             self._out.line(report.message, indent=2, hanging=0)
+        if report.survival is not None and (others := others_words(report.survival)):
+            self._out.line(others, indent=2, hanging=0)
         for item in report.kept:
             self._out.line(f"kept {item['path']}: {item['why']}", "bad", indent=2, hanging=2)
             for text in item.get("diff", "").splitlines():

@@ -1,0 +1,307 @@
+"""What an apply has done to the WebSocket connections that were open through a proxy. Pure.
+
+Canaries are connections of our own, held through the proxy while it is reloaded, restarted or
+stopped. Beside those of each route, one more is held straight to its service, the twin: where it
+ends in the same moment, the service has ended both. A Close frame is the service's as well, for no
+proxy sends any of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from deployer.model import CheckResult, Finding, ForecastAction, Site
+
+Fate = Literal["survived", "closed", "reset", "silent", "unknown"]
+#: Who has ended a connection: the proxy is meant where the service's twin lived on.
+By = Literal["", "service", "proxy", "someone"]
+
+#: The name of the check that tells how canaries fared.
+CHECK_NAME = "survival"
+
+#: Ends of both a canary and the twin of its service within this time have one reason.
+_SAME_MOMENT_S = 3.0
+_DRAIN_SLACK_S = 2.5
+_DOING: Mapping[ForecastAction, str] = {"reload": "reload", "restart": "restart", "stop": "stop"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a held connection ended, `after_s` seconds after the proxy was told of the change."""
+
+    how: Literal["closed", "reset"]
+    after_s: float
+    words: str
+    close_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A held connection at the end: it `answers`, or has `ended`; neither says that it hangs."""
+
+    answers: bool
+    ended: Ended | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Canary:
+    """What became of one canary; `after_s` is `None` for one that has not ended."""
+
+    fate: Fate
+    by: By = ""
+    close_code: int | None = None
+    after_s: float | None = None
+    words: str = ""
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it was lost, and not by the service itself."""
+        return self.by in ("proxy", "someone")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteSurvival:
+    """The canaries of one WebSocket route; `note` says why there are none."""
+
+    site: str
+    path: str
+    is_required: bool
+    canaries: tuple[Canary, ...] = ()
+    note: str = ""
+
+    @property
+    def lost(self) -> tuple[Canary, ...]:
+        """Those that the change has cost."""
+        return tuple(canary for canary in self.canaries if canary.is_lost)
+
+    def count(self, fate: Fate) -> int:
+        """How many came to this."""
+        return sum(canary.fate == fate for canary in self.canaries)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherSockets:
+    """Clients' connections to the proxy other than ours, told apart by their addresses and ports.
+
+    Of `connections` before, `still_open` are there afterwards. `are_websockets` says that all were
+    upgraded ones: else there are some without a request under way, which end at every reload.
+    """
+
+    connections: int
+    still_open: int
+    are_websockets: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survival:
+    """What the `action` on the proxy of `unit` did to open connections.
+
+    `others` is `None` where nobody could look.
+    """
+
+    unit: str
+    action: ForecastAction
+    routes: tuple[RouteSurvival, ...]
+    others: OtherSockets | None = None
+
+
+def fate_of(seen: Seen, *, twin: Seen | None, way_is_lost: bool = False) -> Canary:
+    """What became of a canary, and who has done it.
+
+    `twin` is the connection straight to its service, `None` where there was none.
+    """
+    ended = seen.ended
+    if ended is not None and ended.how == "closed":
+        return Canary(
+            fate="closed",
+            by="service",
+            close_code=ended.close_code,
+            after_s=ended.after_s,
+            words=ended.words,
+        )
+    if way_is_lost:
+        return Canary(fate="unknown", words="the way to the host was lost")
+    if ended is not None:
+        by = _by(twin, ended.after_s)
+        return Canary(fate="reset", by=by, after_s=ended.after_s, words=ended.words)
+    if seen.answers:
+        return Canary(fate="survived")
+    hangs = twin is not None and twin.ended is None and not twin.answers
+    by = "service" if hangs else "proxy" if twin is not None and twin.answers else "someone"
+    return Canary(fate="silent", by=by, words="answers no ping any more")
+
+
+def _by(twin: Seen | None, after_s: float) -> By:
+    if twin is None:
+        return "someone"
+    if twin.ended is None:
+        return "proxy"
+    same = abs(twin.ended.after_s - after_s) <= _SAME_MOMENT_S
+    return "service" if same else "someone"
+
+
+# --- as a check -----------------------------------------------------------------------------------
+
+
+def survival_checks(survival: Survival, sites: Iterable[Site]) -> tuple[CheckResult, ...]:
+    """One result for each route that had canaries; a lost one fails it where the site says so."""
+    drains = {site.domain: site.drain_s for site in sites}
+    return tuple(
+        CheckResult(
+            site=route.site,
+            name=CHECK_NAME,
+            target=route.path,
+            hop="proxy",
+            ok=not (route.lost and route.is_required),
+            detail=route_words(route, survival),
+            finding=_finding(route, survival, drains.get(route.site)) if route.lost else None,
+        )
+        for route in survival.routes
+        if route.canaries
+    )
+
+
+def route_words(route: RouteSurvival, survival: Survival) -> str:
+    """``5 of 5 open connections survived the reload of nginx``, and what became of the others."""
+    total, survived = len(route.canaries), route.count("survived")
+    words = f"{survived} of {total} open connections survived the {_action(survival)}"
+    return "; ".join([words, *_losses(route)])
+
+
+def _action(survival: Survival) -> str:
+    return f"{_DOING[survival.action]} of {survival.unit}"
+
+
+def _losses(route: RouteSurvival) -> list[str]:
+    by_service = [canary for canary in route.canaries if canary.by == "service"]
+    said = []
+    if by_service:
+        said.append(f"{len(by_service)} ended by the service itself {_how(by_service)}")
+    if route.lost:
+        said.append(f"{len(route.lost)} lost {_how(route.lost)}")
+    unknown = route.count("unknown")
+    if unknown:
+        said.append(f"of {unknown} nothing is known: the way to the host was lost")
+    return said
+
+
+def _how(canaries: Sequence[Canary]) -> str:
+    """``(reset after 0.3 s)``, ``(closed with code 1001 after 0.1 to 0.4 s)``."""
+    groups: dict[str, list[float]] = {}
+    for canary in canaries:
+        word = f"closed with code {canary.close_code}" if canary.close_code else canary.fate
+        groups.setdefault(word, []).extend([] if canary.after_s is None else [canary.after_s])
+    return "(" + ", ".join(f"{word}{_moments(times)}" for word, times in groups.items()) + ")"
+
+
+def _moments(times: Sequence[float]) -> str:
+    if not times:
+        return ""
+    first, last = f"{min(times):.1f}", f"{max(times):.1f}"
+    if max(times) < 0:
+        return f" {-max(times):.1f} s before"
+    return f" after {first} s" if first == last else f" after {first} to {last} s"
+
+
+def _finding(route: RouteSurvival, survival: Survival, drain_s: float | None) -> Finding:
+    total, lost = len(route.canaries), route.lost
+    place = f"{route.site}{route.path}"
+    cause, fix = _cause(lost, survival, drain_s)
+    return Finding(
+        code="canary-lost",
+        hop="proxy",
+        severity="error" if route.is_required else "warning",
+        symptom=f"{len(lost)} of {total} WebSocket connections that were held through the proxy on "
+        f"{place} did not survive the {_action(survival)} {_how(lost)}; clients see 1006",
+        cause=cause,
+        fix=fix,
+        evidence="\n".join(dict.fromkeys(canary.words for canary in lost if canary.words)),
+    )
+
+
+def _cause(lost: Sequence[Canary], survival: Survival, drain_s: float | None) -> tuple[str, str]:
+    unit = survival.unit
+    if survival.action != "reload":
+        cause = f"this change {'restarts' if survival.action == 'restart' else 'stops'} {unit}, "
+        cause += "which ends every connection that it holds"
+        fix = (
+            f"Notify a handler that reloads {unit} instead"
+            if survival.action == "restart"
+            else (f"Keep {unit} running while it serves")
+        )
+        return cause, f"{fix}, or make this change at a time when nobody is connected."
+    times = [canary.after_s for canary in lost if canary.after_s is not None]
+    capped = drain_s is not None and times and min(times) >= drain_s - 0.5
+    if drain_s is not None and capped and max(times) <= drain_s + _DRAIN_SLACK_S:
+        cause = f"the site's drain of {drain_s:g} s ends what an earlier configuration has open"
+        return cause, "Give `drain:` a time that is longer than any session, such as 1h."
+    if any(canary.by == "someone" for canary in lost):
+        cause = f"{unit} or the service has ended them: no connection straight to the service was "
+        cause += "there to tell which"
+        return cause, f"Look at the logs of {unit} and of the service at that moment."
+    cause = (
+        f"{unit} ended them at its reload, while the connection straight to the service lived on"
+    )
+    return (
+        cause,
+        f"Look at what {unit} said: journalctl -u {unit}; is its own unit's reload a restart?",
+    )
+
+
+# --- words and JSON -------------------------------------------------------------------------------
+
+
+def others_words(survival: Survival) -> str:
+    """What became of the other open connections, in a sentence; empty where there were none."""
+    others = survival.others
+    if others is None or not others.connections:
+        return ""
+    kind = "WebSocket connections" if others.are_websockets else "connections"
+    gone = others.connections - others.still_open
+    words = f"{others.still_open} of {others.connections} other open {kind} are still there after "
+    words += f"the {_action(survival)}"
+    if gone and not others.are_websockets and survival.action == "reload":
+        words += " (idle ones, without a request under way, end at every reload)"
+    return words
+
+
+def survival_json(survival: Survival) -> dict[str, Any]:
+    """What ``--json`` has as ``canaries``."""
+    others = survival.others
+    return {
+        "unit": survival.unit,
+        "action": survival.action,
+        "routes": [_route_json(route) for route in survival.routes],
+        "others": None
+        if others is None
+        else {
+            "connections": others.connections,
+            "still_open": others.still_open,
+            "are_websockets": others.are_websockets,
+        },
+    }
+
+
+def _route_json(route: RouteSurvival) -> dict[str, Any]:
+    return {
+        "site": route.site,
+        "path": route.path,
+        "required": route.is_required,
+        "opened": len(route.canaries),
+        "survived": route.count("survived"),
+        "ended_by_service": sum(canary.by == "service" for canary in route.canaries),
+        "lost": len(route.lost),
+        "unknown": route.count("unknown"),
+        **({"note": route.note} if route.note else {}),
+        "canaries": [
+            {
+                "fate": canary.fate,
+                "by": canary.by or None,
+                "close_code": canary.close_code,
+                "after_s": None if canary.after_s is None else round(canary.after_s, 2),
+            }
+            for canary in route.canaries
+        ],
+    }
