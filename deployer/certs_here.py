@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,4 +56,6 @@ def schedule_here(
 def from_anywhere(extra_var: str) -> str:
     """What ``-e`` was given, for a run in another working folder: the path of a file is whole."""
     text = extra_var.strip()
-    return f"@{Path(text[1:]).expanduser().absolute()}" if text.startswith("@") else extra_var
+    if not text.startswith("@"):
+        return extra_var
+    return f"@{Path(os.path.expanduser(text[1:])).absolute()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,7 +28,7 @@ def parse_extra_vars(args: Iterable[str]) -> dict[str, Any]:
         if text.startswith("@"):
             from deployer.playbook.inventory import load_vars
 
-            found.merge(load_vars(Path(text[1:]).expanduser()))
+            found.merge(load_vars(Path(os.path.expanduser(text[1:]))))
         elif text.startswith(("{", "[")):
             found.merge(_mapping(text))
         else:

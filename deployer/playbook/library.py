@@ -105,8 +105,7 @@ class Library:
 
         Raises: SourceError, which names the places that were searched and the nearest file.
         """
-        # Unlike Path.expanduser, it leaves ~NOBODY as it is.
-        path = Path(os.path.expanduser(name))  # noqa: PTH111
+        path = Path(os.path.expanduser(name))
         # Joined to an absolute path, each base is that path alone.
         places = list(dict.fromkeys(base / path for base in self.bases(kind, role)))
         for place in places:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -111,7 +112,7 @@ def _path(site: Site, base_dir: Path, value: str | None, *, word: str) -> Path:
             f"{site.domain} has `issuer: provided` without `{word}:`",
             f"Name the file: {word}: files/{site.domain}.pem",
         )
-    return base_dir / Path(value).expanduser()
+    return base_dir / Path(os.path.expanduser(value))
 
 
 def _read(site: Site, path: Path) -> bytes:

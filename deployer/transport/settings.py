@@ -171,12 +171,12 @@ def _number(config: Options, keyword: str, *, default: int) -> int:
 
 def _files(paths: list[str], tokens: dict[str, str]) -> tuple[str, ...]:
     named = [path for path in paths if path.lower() != "none"]
-    return tuple(str(Path(expand(path, tokens)).expanduser()) for path in named)
+    return tuple(str(Path(os.path.expanduser(expand(path, tokens)))) for path in named)
 
 
 def _identities(config: Options, key_file: str | None, tokens: dict[str, str]) -> tuple[str, ...]:
     if key_file is not None:
-        return (str(Path(key_file).expanduser()),)
+        return (str(Path(os.path.expanduser(key_file))),)
     return _files(config.get("identityfile", list(_DEFAULT_IDENTITIES)), tokens)
 
 
@@ -186,7 +186,7 @@ def _agent_socket(config: Options) -> str | None:
         return None
     if named == "SSH_AUTH_SOCK" or named.startswith("$"):
         return os.environ.get(named.strip("${}")) or None
-    return str(Path(named).expanduser())
+    return str(Path(os.path.expanduser(named)))
 
 
 def _connect_timeout_s(config: Options, options: ConnectOptions) -> float:

@@ -61,7 +61,7 @@ def lookup(target: str, *, user: str, files: Sequence[str] | None = None) -> Opt
     """
     found: Options = {}
     for path in (USER_FILE, SYSTEM_FILE) if files is None else files:
-        for setting in _read(str(Path(path).expanduser())):
+        for setting in _read(str(Path(os.path.expanduser(path)))):
             if setting.keyword in found and setting.keyword not in _REPEATED:
                 continue
             if all(_holds(one, target, user=user, found=found) for one in setting.conditions):
@@ -134,7 +134,7 @@ def _split(line: str, place: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _included(pattern: str, path: str) -> list[str]:
-    expanded = Path(pattern).expanduser()
+    expanded = Path(os.path.expanduser(pattern))
     if not expanded.is_absolute():
         folder = "/etc/ssh" if path.startswith("/etc/ssh/") else "~/.ssh"
         expanded = Path(folder).expanduser() / expanded
