@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from deployer.lab.host import LabHost
@@ -133,20 +134,26 @@ class Page:
 
 @contextmanager
 def chromium(
-    folder: Path, *, network_of: LabHost, trust: Path, addresses: Mapping[str, str]
+    folder: Path,
+    *,
+    network_of: LabHost | None = None,
+    trust: Path | None = None,
+    addresses: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Page]:
     """A tab of a browser that trusts the root `trust` too and knows where names lead to.
 
-    `folder` is for what the browser writes.
+    `folder` is for what the browser writes; without `network_of` it is in our own network.
     """
     program = shutil.which("chromium")
     assert program, "chromium is missing: see tests/machine.sh"
-    _trust(folder, trust)
-    rules = ", ".join(f"MAP {name} {address}" for name, address in addresses.items())
+    if trust is not None:
+        _trust(folder, trust)
+    rules = [f"MAP {name} {address}" for name, address in addresses.items()]
+    elsewhere = ["nsenter", f"--net={network_of.network_namespace}"] if network_of else []
     from_us, to_us = os.pipe(), os.pipe()
     # It reads from 3 and writes to 4. A plain sh knows no numbers of two digits.
     command = [
-        *("nsenter", f"--net={network_of.network_namespace}", "bash", "-c"),
+        *(*elsewhere, "bash", "-c"),
         f'exec "$@" 3<&{from_us[0]} 4>&{to_us[1]}',
         *("bash", program),
         "--headless=new",
@@ -158,7 +165,7 @@ def chromium(
         "--no-first-run",
         "--password-store=basic",
         f"--user-data-dir={folder / 'profile'}",
-        f"--host-resolver-rules={rules}, MAP * ~NOTFOUND",
+        f"--host-resolver-rules={', '.join([*rules, 'MAP * ~NOTFOUND'])}",
         "--remote-debugging-pipe",
         "about:blank",
     ]

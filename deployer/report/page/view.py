@@ -10,6 +10,7 @@ from typing import Any
 from deployer.report.page.changes import ChangeView, changes_of
 from deployer.report.page.hops import HopPicture, hops_of
 from deployer.report.page.marks import Mark, mark_of, worst
+from deployer.report.page.survival import SurvivalView, survival_of
 from deployer.report.page.waterfall import Waterfall, waterfall_of
 from deployer.report.page.words import milliseconds, seconds
 
@@ -110,6 +111,7 @@ class HostView:
     changes: tuple[ChangeView, ...]
     forecasts: tuple[str, ...]
     facts: tuple[str, ...]
+    survival: SurvivalView | None
     is_open: bool
 
 
@@ -191,6 +193,7 @@ def _host(name: str, report: Json, *, today: date, is_crowd: bool) -> HostView:
         changes=changes_of(report.get("plan", {})),
         forecasts=tuple(item["words"] for item in report.get("plan", {}).get("forecasts", ())),
         facts=tuple(_facts(report)),
+        survival=survival_of(report.get("canaries")),
         is_open=mark in ("bad", "warn") or not is_crowd,
     )
 

@@ -1,0 +1,77 @@
+"""What a change did to open connections, for a page: a dot for each that was held. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from deployer.report.page.marks import Mark
+
+_FATES: Mapping[str, str] = {
+    "survived": "survived",
+    "closed": "closed",
+    "reset": "reset",
+    "silent": "silent",
+    "unknown": "not known",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteDots:
+    """One route: its connections as marks with words, and a count."""
+
+    place: str
+    dots: tuple[tuple[Mark, str], ...]
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SurvivalView:
+    """What was done to which unit, its routes, and the host's other connections in words."""
+
+    title: str
+    routes: tuple[RouteDots, ...]
+    others: str
+
+
+def survival_of(document: Mapping[str, Any] | None) -> SurvivalView | None:
+    """The view of a host's ``canaries``; `None` where none were held."""
+    if document is None:
+        return None
+    others = document["others"]
+    words = ""
+    if others is not None and others["connections"]:
+        kind = "WebSocket connections" if others["are_websockets"] else "connections"
+        words = f"{others['still_open']:,} of {others['connections']:,} other {kind} still open"
+    return SurvivalView(
+        title=f"{document['action']} of {document['unit']}",
+        routes=tuple(_route(route) for route in document["routes"]),
+        others=words,
+    )
+
+
+def _route(route: Mapping[str, Any]) -> RouteDots:
+    words = str(route.get("note") or f"{route['survived']} of {route['opened']} survived")
+    return RouteDots(
+        place=f"{route['site']}{route['path']}",
+        dots=tuple((_mark(canary), _words(canary)) for canary in route["canaries"]),
+        words=words + (", and all had to" if route["required"] and route["lost"] else ""),
+    )
+
+
+def _mark(canary: Mapping[str, Any]) -> Mark:
+    if canary["fate"] == "survived":
+        return "good"
+    if canary["by"] in ("proxy", "someone"):
+        return "bad"
+    return "skip"
+
+
+def _words(canary: Mapping[str, Any]) -> str:
+    words = _FATES.get(str(canary["fate"]), str(canary["fate"]))
+    if canary["close_code"] is not None:
+        words += f" with code {canary['close_code']}"
+    if canary["by"]:
+        words += f" by the {canary['by']}" if canary["by"] != "someone" else ""
+    return words if canary["after_s"] is None else f"{words} after {canary['after_s']:g} s"
