@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from deployer.model import PROXY_UNITS, Proxy, Route
 from deployer.verify.attempt import Trouble
+from deployer.verify.misbehaviour import cause_and_fix
 from deployer.verify.probes import Endpoint
 from deployer.verify.vocabulary import BACKEND, CHAIN, IDLE, TLS_PORT
 
@@ -127,6 +128,9 @@ def of_certificate(trouble: Trouble, *, proxy: Proxy, issuer: str) -> Diagnosis:
 
 def of_proxy(trouble: Trouble, *, proxy: Proxy, route: Route | None) -> Diagnosis:
     """The service does it right and the proxy does not; statuses are looked at in `compare.py`."""
+    broken = cause_and_fix(trouble.code, of_service=False)
+    if broken is not None:
+        return Diagnosis(trouble.code, *broken)
     if trouble.code == "idle-cut":
         return _cut_by_proxy(trouble, proxy, route)
     if trouble.code in ("wrong-accept", "incomplete-upgrade", "not-http", "bad-negotiation"):
@@ -179,6 +183,9 @@ def _cut_by_proxy(trouble: Trouble, proxy: Proxy, route: Route | None) -> Diagno
 
 def of_service(trouble: Trouble, *, status_code: int | None, endpoint: Endpoint) -> Diagnosis:
     """The service itself does it wrong, without any proxy in between."""
+    broken = cause_and_fix(trouble.code, of_service=True)
+    if broken is not None:
+        return Diagnosis(trouble.code, *broken)
     if trouble.code == "refused":
         sockets = "ss -lxp" if str(endpoint).startswith("unix:") else "ss -ltnp"
         return Diagnosis(

@@ -17,6 +17,7 @@ _HEAD_LIMIT_BYTES = 32 * 1024
 _BODY_LIMIT_BYTES = 4 * 1024
 #: A body is only read to be quoted and compared; nobody waits long for it.
 _BODY_PATIENCE_S = 1.0
+_EMPTY_LINE = b"\r\n\r\n"
 _LENGTH = re.compile(r"[0-9]{1,12}")
 
 Headers = tuple[tuple[str, str], ...]
@@ -51,27 +52,58 @@ def request(target: str, headers: Iterable[tuple[str, str]]) -> bytes:
 
 
 def read_head(stream: Stream, deadline: Deadline) -> Head:
-    """The head of the response. Raises: `Trouble`, TimeoutError, OSError."""
-    data = b""
-    while b"\r\n\r\n" not in data:
+    """The head of the final response; interim ones (RFC 9110, section 15.2) are passed over.
+
+    All heads together are bounded. Raises: `Trouble`, TimeoutError where nothing came, OSError.
+    """
+    data = bytearray()
+    begins = 0
+    while True:
+        end = _end_of_head(stream, data, begins, deadline)
+        head = _parsed(bytes(data[begins:end]), bytes(data[end:]))
+        if head.status_code == 101 or not 100 <= head.status_code < 200:
+            return head
+        begins = end
+
+
+def _end_of_head(stream: Stream, data: bytearray, begins: int, deadline: Deadline) -> int:
+    """Where the head that begins at `begins` ends; `data` grows by what has to be read for it."""
+    looked_at = begins
+    while (end := data.find(_EMPTY_LINE, looked_at)) < 0:
+        looked_at = max(begins, len(data) - len(_EMPTY_LINE) + 1)
         if len(data) > _HEAD_LIMIT_BYTES:
-            words = "answered with headers that do not end within 32 KiB"
-            raise Trouble("endless-headers", words)
-        more = receive(stream, deadline)
-        if not more and data:
+            raise Trouble(
+                "endless-headers",
+                "answered with headers that do not end within 32 KiB",
+                evidence=printable(bytes(data[begins : begins + 240])),
+            )
+        more = _more(stream, data, deadline)
+        if not more and len(data) > begins:
             raise Trouble("closed", "closed the connection in the middle of its answer")
         if not more:
-            raise Trouble("closed", "closed the connection without an answer")
+            after = " but an interim one" if begins else ""
+            raise Trouble("closed", f"closed the connection without an answer{after}")
         data += more
-        _refuse_other_protocols(data)
-    raw, _, rest = data.partition(b"\r\n\r\n")
-    return _parsed(raw + b"\r\n\r\n", rest)
+        _refuse_other_protocols(bytes(data[begins : begins + 240]))
+    if end > _HEAD_LIMIT_BYTES:
+        raise Trouble("endless-headers", "answered with more than 32 KiB of headers")
+    return end + len(_EMPTY_LINE)
+
+
+def _more(stream: Stream, data: bytearray, deadline: Deadline) -> bytes:
+    try:
+        return receive(stream, deadline)
+    except TimeoutError as error:
+        if not data:
+            raise
+        words = f"began to answer, and {len(data):,} bytes later its headers had still not ended"
+        raise Trouble("timeout", words, evidence=printable(bytes(data[:240]))) from error
 
 
 def _refuse_other_protocols(data: bytes) -> None:
     if is_tls(data):
         raise Trouble("speaks-tls", "answered with TLS where plain HTTP was sent")
-    if not data.startswith(b"HTTP/"[: len(data)]):
+    if data and not data.startswith(b"HTTP/"[: len(data)]):
         quoted = printable(data, limit=60)
         raise Trouble("not-http", "answered with something that is not HTTP", evidence=quoted)
 

@@ -7,18 +7,20 @@ Whoever looks from the host itself would see what no stranger sees.
 from __future__ import annotations
 
 import errno
-import http.client
 import ipaddress
 import socket
-import ssl
 import time
 from dataclasses import dataclass
 from threading import Event
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from deployer.verify.attempt import Trouble, printable
+from deployer.verify.http1 import Head, read_body, read_head, request
+from deployer.verify.stream import Deadline, Stream, send
+from deployer.verify.tls import TlsStream, client_context
 
 _TIMEOUT_S = 8.0
 _MOST_REDIRECTS = 5
-_MOST_BYTES = 4096
 _UNREACHABLE = frozenset((errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL))
 _NO_WAY = "there is no way to it from here"
 
@@ -86,49 +88,58 @@ def _ask(name: str, address: str, question: Question) -> str:
     """What is wrong with the answer for `name` at `address`; empty where it is as expected."""
     url, at = f"http://{_bracketed(name)}{question.path}", address
     for _ in range(_MOST_REDIRECTS):
+        parts = urlsplit(url)
         try:
-            status, location, server, body = _get(url, at)
-        except (OSError, http.client.HTTPException) as error:
-            return _why(error, urlsplit(url).port or (443 if url.startswith("https") else 80))
-        if status in (301, 302, 303, 307, 308) and location:
-            url = urljoin(url, location)
-            target = urlsplit(url).hostname or name
+            head, body = _get(parts, at)
+        except (OSError, Trouble) as error:
+            return _why(error, parts.port or (443 if parts.scheme == "https" else 80))
+        location = "".join(head.values("Location")[:1])
+        if head.status_code in (301, 302, 303, 307, 308) and location:
+            try:
+                url = urljoin(url, location)
+                parts = urlsplit(url)
+                is_followed = parts.scheme in ("http", "https") and parts.port != 0
+            except ValueError:  # a port or an address that is none
+                is_followed = False
+            if not is_followed:
+                return f"it redirects to {printable(location, limit=100)}, where no CA goes"
+            target = parts.hostname or name
             at = address if target == name else target
-            if urlsplit(url).scheme not in ("http", "https"):
-                return f"it redirects to {url[:100]}, where no CA goes"
             continue
-        if status == 200 and body.strip() == question.expect:
+        if head.status_code == 200 and body.strip() == question.expect.encode():
             return ""
-        by = f" by {server[:40]}" if server else ""
+        server = "".join(head.values("Server")[:1])
+        by = f" by {printable(server, limit=40)}" if server else ""
         return (
-            f"another server answers there (status {status}{by}): its DNS record does not lead to "
-            "this host, or something in front of it does not pass /.well-known/acme-challenge/ on"
+            f"another server answers there (status {head.status_code}{by}): its DNS record does "
+            "not lead to this host, or something in front of it does not pass "
+            "/.well-known/acme-challenge/ on"
         )
     return "it redirects without end"
 
 
-def _get(url: str, address: str) -> tuple[int, str, str, str]:
-    """Status, Location, Server and the beginning of the body."""
-    parts = urlsplit(url)
+def _get(parts: SplitResult, address: str) -> tuple[Head, bytes]:
+    """The answer's head and the beginning of its body, all within one time limit.
+
+    Raises: OSError, `Trouble`.
+    """
+    deadline = Deadline(_TIMEOUT_S)
     is_https = parts.scheme == "https"
     port = parts.port or (443 if is_https else 80)
-    line = socket.create_connection((address, port), timeout=_TIMEOUT_S)
-    if is_https:  # a CA does not look at the certificate either
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        line = context.wrap_socket(line, server_hostname=parts.hostname)
-    connection = http.client.HTTPConnection(parts.hostname or address, port, timeout=_TIMEOUT_S)
-    connection.sock = line
+    line: Stream = socket.create_connection((address, port), timeout=_TIMEOUT_S)
     try:
-        target = parts.path + (f"?{parts.query}" if parts.query else "")
-        connection.request("GET", target, headers={"Host": parts.netloc, "Connection": "close"})
-        answer = connection.getresponse()
-        body = answer.read(_MOST_BYTES).decode("utf-8", "replace")
-        location, server = answer.headers.get("Location", ""), answer.headers.get("Server", "")
-        return answer.status, location, server, body
+        if is_https:  # a CA does not look at the certificate either
+            context = client_context(verified=False)
+            secured = TlsStream(line, context, server_name=parts.hostname)
+            secured.handshake(deadline)
+            line = secured
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        headers = (("Host", parts.netloc.rpartition("@")[2]), ("Connection", "close"))
+        send(line, request(target, headers), deadline)
+        head = read_head(line, deadline)
+        return head, read_body(line, head, deadline)
     finally:
-        connection.close()
+        line.close()
 
 
 def _why(error: Exception, port: int) -> str:
@@ -139,7 +150,8 @@ def _why(error: Exception, port: int) -> str:
         return f"its port {port} does not answer within {_TIMEOUT_S:g} s; {open_it}"
     if isinstance(error, OSError) and error.errno in _UNREACHABLE:
         return _NO_WAY
-    return f"its port {port} does not answer as a web server does: {error}"
+    said = f"it {error}" if isinstance(error, Trouble) else str(error)
+    return f"its port {port} does not answer as a web server does: {said}"
 
 
 def _bracketed(name: str) -> str:

@@ -27,7 +27,7 @@ from deployer.verify.page import attempt_get
 from deployer.verify.probes import Probe, TlsProbe, UpgradeProbe
 from deployer.verify.stream import Cancelled, Deadline
 
-_WORKERS = 8
+_WORKERS = 16
 _PAUSE_S = 0.1
 #: nginx returns from a reload before its new workers answer: for some hundredths of a second its
 #: former ones do, and would let a broken change pass. What they say is not asked for.
@@ -50,7 +50,7 @@ class _Run:
             tried = Tried(attempt=self._attempt(check.probe))
             if judge(self._site, check, tried).ok:
                 return tried
-            if held_peer is None and check.peer is not None:
+            if held_peer is None and check.peer is not None and self._has_time():
                 tried = replace(tried, peer=self._attempt(check.peer))
                 if check.plain is not None and login.is_refused_by_both(check, tried):
                     tried = replace(tried, plain=self._attempt(check.plain))
@@ -61,7 +61,8 @@ class _Run:
             self._access.until.pause(_PAUSE_S)
         if held_peer is not None:
             tried = replace(tried, peer=held_peer.result())
-        if tried.peer is not None and tried.peer.trouble is None and check.plain is not None:
+        has_good_peer = tried.peer is not None and tried.peer.trouble is None
+        if has_good_peer and check.plain is not None and self._has_time():
             tried = replace(tried, plain=self._attempt(check.plain))
         return tried
 
@@ -74,7 +75,20 @@ class _Run:
         """How long a failing check may still come right by itself."""
         return self._starting if may_be_starting(tried) else self._settling
 
+    def _has_time(self) -> bool:
+        """Whether what a peer does, or does not, still says something about it."""
+        return not self._access.until.has_passed()
+
     def _attempt(self, probe: Probe) -> Attempt:
+        attempt = self._carried_out(probe)
+        is_cut_short = attempt.trouble is not None and attempt.seconds < self._access.timeout_s
+        if is_cut_short and not self._has_time() and not self._access.until.is_cancelled():
+            words = "could not be checked: what went before took all the time there was"
+            trouble = Trouble("check-failed", words)
+            return replace(attempt, answer=replace(attempt.answer, error=words), trouble=trouble)
+        return attempt
+
+    def _carried_out(self, probe: Probe) -> Attempt:
         try:
             if isinstance(probe, TlsProbe):
                 return attempt_tls(probe, self._access)

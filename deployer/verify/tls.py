@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 
 from deployer.verify.attempt import Trouble
 from deployer.verify.stream import Deadline, Stream, receive, send
@@ -47,10 +48,20 @@ class TlsStream:
         self._outgoing = ssl.MemoryBIO()
         self._timeout_s = 10.0
         self._first_bytes = b""
+        self._received_bytes = 0
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
 
     def handshake(self, deadline: Deadline) -> None:
         """Negotiate. Raises: `Trouble`, ssl.SSLCertVerificationError, TimeoutError, OSError."""
+        began = time.monotonic()
+        try:
+            self._handshake(deadline)
+        except TimeoutError as error:
+            if not self._received_bytes:
+                raise
+            raise self._stalled(time.monotonic() - began) from error
+
+    def _handshake(self, deadline: Deadline) -> None:
         while True:
             try:
                 self.tls.do_handshake()
@@ -97,6 +108,7 @@ class TlsStream:
 
     def _fill(self, deadline: Deadline) -> None:
         data = receive(self._stream, deadline)
+        self._received_bytes += len(data)
         if len(self._first_bytes) < 2:
             self._first_bytes = (self._first_bytes + data)[:2]
         if data:
@@ -110,6 +122,13 @@ class TlsStream:
             self._flush(deadline)
         except (OSError, TimeoutError):
             return  # it has left before us
+
+    def _stalled(self, seconds: float) -> Trouble:
+        if not is_tls(self._first_bytes):
+            return Trouble("no-tls", "answered the TLS handshake with something that is not TLS")
+        came = f"{self._received_bytes:,} byte{'s' * (self._received_bytes != 1)} of it came"
+        words = f"did not finish the TLS handshake within {seconds:.3g} s: {came}"
+        return Trouble("tls-stalled", words, seconds=seconds)
 
     def _explained(self, error: ssl.SSLError) -> Trouble:
         first = self._first_bytes

@@ -19,10 +19,9 @@ from websockets.exceptions import (
     InvalidUpgrade,
     NegotiationError,
     PayloadTooBig,
-    ProtocolError,
 )
 from websockets.frames import Close, Frame, Opcode
-from websockets.protocol import State
+from websockets.protocol import Protocol, State
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
@@ -32,6 +31,9 @@ from deployer.verify.stream import Deadline, Stream, receive, send
 
 _MESSAGE_LIMIT_BYTES = 16 * 2**20
 _KEPT_MESSAGES = 3
+_KEPT_LENGTH = 64 * 1024
+#: What is parsed between two looks at the clock: it may be thousands of frames.
+_PORTION_BYTES = 16 * 1024
 _CLOSE_PATIENCE_S = 1.0
 _NO_STATUS = 1005  # RFC 6455, section 7.4.1: a Close frame without a code
 
@@ -94,11 +96,14 @@ def _refusal(problem: Exception, head: Head) -> Trouble:
 class WebSocket:
     """An open connection. Everything raises `Trouble`, TimeoutError or OSError."""
 
-    def __init__(self, stream: Stream, protocol: ClientProtocol) -> None:
+    def __init__(self, stream: Stream, protocol: Protocol) -> None:
         self._stream = stream
         self._protocol = protocol
         self._frames: deque[Frame] = deque()
-        self._fragments: list[Frame] = []
+        # Bytes, not frames: a message may come in any number of fragments without a byte in them.
+        self._unfinished = bytearray()
+        self._is_text = True
+        self._finished: Message | None = None
         self._take_frames()
         self.first_message: Message | None = None
         self.last_messages: deque[Message] = deque(maxlen=_KEPT_MESSAGES)
@@ -128,9 +133,9 @@ class WebSocket:
     def receive_message(self, wanted: Callable[[Message], bool], deadline: Deadline) -> Message:
         """The next message that is `wanted`; others are passed over."""
         while True:
-            message = self._message_of(self._next_frame(deadline))
-            if message is not None and wanted(message):
-                return message
+            self._next_frame(deadline)
+            if self._finished is not None and wanted(self._finished):
+                return self._finished
 
     def stay_silent(self, seconds: float, within: Deadline) -> None:
         """Send nothing for `seconds` but what RFC 6455 demands: pongs to the peer's pings."""
@@ -156,23 +161,35 @@ class WebSocket:
     def _next_frame(self, deadline: Deadline) -> Frame:
         """The next frame; messages are noted as they pass. A Close frame raises `Trouble`."""
         while not self._frames:
-            broken = self._protocol.parser_exc
-            if isinstance(broken, PayloadTooBig):
-                raise Trouble("message-too-big", "sent a message of more than 16 MiB")
-            if isinstance(broken, (ProtocolError, UnicodeDecodeError)):
-                words = f"sent a frame that RFC 6455 forbids: {printable(str(broken))}"
-                raise Trouble("protocol-error", words)
-            data = receive(self._stream, deadline)
+            self._refuse_what_is_broken()
+            data = receive(self._stream, deadline, size=_PORTION_BYTES)
             if not data:
                 raise Trouble("dropped", "closed the connection without a Close frame")
             self._protocol.receive_data(data)
             self._take_frames()
-            self._flush(deadline)
+            try:
+                self._flush(deadline)
+            except OSError:
+                # Who breaks the protocol may not read our Close frame any more.
+                self._refuse_what_is_broken()
+                raise
+        deadline.left_s()  # frames that came together are not for ever either
         frame = self._frames.popleft()
         if frame.opcode is Opcode.CLOSE:
             raise _closed(Close.parse(frame.data))
         self._note(frame)
         return frame
+
+    def _refuse_what_is_broken(self) -> None:
+        broken = self._protocol.parser_exc
+        if isinstance(broken, PayloadTooBig):
+            size = f"{broken.size:,} bytes" if broken.size else "more"
+            limit = _MESSAGE_LIMIT_BYTES >> 20
+            words = f"sent a message of {size}: more than the {limit} MiB that are let in here"
+            raise Trouble("message-too-big", words)
+        if broken is not None and not isinstance(broken, EOFError):
+            words = f"sent a frame that RFC 6455 forbids: {printable(str(broken))}"
+            raise Trouble("protocol-error", words)
 
     def _take_frames(self) -> None:
         events = self._protocol.events_received()
@@ -184,23 +201,21 @@ class WebSocket:
             send(self._stream, data, deadline)
 
     def _note(self, frame: Frame) -> None:
+        self._finished = None
         if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
             return
-        self._fragments.append(frame)
+        if frame.opcode is not Opcode.CONT:
+            self._is_text = frame.opcode is Opcode.TEXT
+        self._unfinished += frame.data
         if not frame.fin:
             return
-        data = b"".join(fragment.data for fragment in self._fragments)
-        is_text = self._fragments[0].opcode is Opcode.TEXT
-        self._fragments.clear()
-        message: Message = data.decode("utf-8", "replace") if is_text else data
+        data = bytes(self._unfinished)
+        self._unfinished.clear()
+        message: Message = data.decode("utf-8", "replace") if self._is_text else data
+        self._finished = message
         if self.first_message is None:
             self.first_message = message
-        self.last_messages.append(message)
-
-    def _message_of(self, frame: Frame) -> Message | None:
-        """The message that `frame` completed, if it did."""
-        is_data = frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
-        return self.last_messages[-1] if is_data and frame.fin else None
+        self.last_messages.append(message[:_KEPT_LENGTH])
 
 
 def _closed(close: Close) -> Trouble:
