@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 PYTEST := $(BIN)/pytest
 SSLYZE := $(VENV)/sslyze/bin/sslyze
 
-.PHONY: test lint unit integration crash demo setup clean machine sslyze
+.PHONY: test lint unit integration crash demo findings setup clean machine sslyze
 
 test: lint unit integration crash
 
@@ -39,6 +39,10 @@ crash: machine setup
 
 demo: machine setup
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash tests/demo/demo.sh
+
+# The pages of docs/findings, from the catalogue that they and the command share.
+findings: setup
+	$(BIN)/python -m deployer.findings.write docs/findings
 
 # Rehearsal hosts need a Linux, root, and a few tools; say so in one line, and install them on Debian.
 machine:

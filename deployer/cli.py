@@ -197,6 +197,24 @@ _out = click.option(
 )
 
 
+def _explained(context: click.Context, _: click.Parameter, code: str | None) -> None:
+    if code is not None:
+        from deployer.findings import explanation
+
+        click.echo(explanation(code))
+        context.exit(EXIT_DONE)
+
+
+_explain = click.option(
+    "--explain",
+    metavar="CODE",
+    is_eager=True,
+    expose_value=False,
+    callback=_explained,
+    help="Say what a finding's code means, how to tell it from others, and what mends it.",
+)
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="deployer")
 def cli() -> None:
@@ -413,6 +431,7 @@ def reload(playbook: Path, *, yes: bool, **given: Any) -> int:
 @cli.command()
 @_PLAYBOOK
 @_on_hosts
+@_explain
 @_over_ssh
 @_reports
 def verify(playbook: Path, **given: Any) -> int:
