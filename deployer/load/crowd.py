@@ -1,0 +1,256 @@
+"""Many connections at once, from one thread: opened at a bounded rate, held, pinged, closed.
+
+Nothing is tried twice, and a proxy that refuses one after the other is asked ever more slowly and
+then no more: whoever looks for a limit must not become a storm. At the end each connection has its
+Close frame, after an interrupt too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from deployer.load.connection import Connection, Target
+from deployer.load.figures import Figures, Spread, ended_groups, failure_groups, spread
+from deployer.load.frames import RefusedError
+from deployer.verify.tls import client_context
+
+#: How many may be opening at the same time.
+_MOST_OPENING = 200
+#: So many failures in a row make it slow, and so many more end it.
+_SLOW_AFTER, _STOP_AFTER = 20, 50
+_SLOW_RATE = 10.0
+_TICK_S = 0.02
+_PINGS_PER_S = 1000.0
+_CLOSES_PER_S = 2500.0
+_FAREWELL_S = 3.0
+_OWN_LIMITS = {
+    errno.EMFILE: "this process may open no more files (ulimit -n)",
+    errno.ENFILE: "this machine may open no more files",
+    errno.EADDRNOTAVAIL: "this machine has no free port left for that address",
+    errno.ENOBUFS: "this machine has no memory left for connections",
+    errno.ENOMEM: "this machine has no memory left for connections",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadPlan:
+    """`number` connections, evenly to `targets`, `rate_per_s` a second, held for `hold_s`."""
+
+    targets: tuple[Target, ...]
+    number: int
+    rate_per_s: float
+    hold_s: float
+    timeout_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """Who is told: `progress` in words, a few times a second; `full` once all are open.
+
+    `full` runs in a thread of its own, while the connections are held.
+    """
+
+    progress: Callable[[str], None]
+    full: Callable[[], None]
+    cancelled: threading.Event
+
+
+def loaded(plan: LoadPlan, watch: Watch) -> Figures:
+    """Carry `plan` out, in this thread. Raises: what `full` raises."""
+    return asyncio.run(_Crowd(plan, watch).run())
+
+
+class _Crowd:
+    def __init__(self, plan: LoadPlan, watch: Watch) -> None:
+        self._plan = plan
+        self._watch = watch
+        self._context = client_context(verified=False) if plan.targets[0].tls else None
+        self._began = time.monotonic()
+        self._all: list[Connection] = []
+        self._open = 0
+        self._most_open = 0
+        self._failures: list[tuple[str, str, int, float]] = []
+        self._losses: list[tuple[str, float]] = []
+        self._failed_in_a_row = 0
+        self._late_s = 0.0
+        self._said = 0.0
+
+    async def run(self) -> Figures:
+        plan, watch = self._plan, self._watch
+        tried, stopped = await self._ramp()
+        ramp_s = self._now()
+        answered = 0
+        if self._open and not watch.cancelled.is_set():
+            looking = asyncio.create_task(asyncio.to_thread(watch.full))
+            await self._hold()
+            await looking
+            answered = await self._ping_all("asking all whether they are still there")
+        held_s = self._now() - ramp_s
+        unanswered = sum(each.awaits_pong for each in self._all)
+        interrupted = watch.cancelled.is_set()
+        await self._farewell()
+        opened = [each for each in self._all if each.phase == "open"]
+        return Figures(
+            asked=plan.number,
+            tried=tried,
+            opened=len(opened),
+            most_open=self._most_open,
+            answered=answered,
+            unanswered=unanswered,
+            stopped=stopped,
+            opening=_opening(opened),
+            pings=spread(second for each in opened for second in each.pongs_s),
+            failed=failure_groups(self._failures),
+            ended=ended_groups(self._losses),
+            ramp_s=ramp_s,
+            held_s=held_s,
+            late_s=self._late_s,
+            interrupted=interrupted,
+        )
+
+    # --- opening ----------------------------------------------------------------------------------
+
+    async def _ramp(self) -> tuple[int, str]:
+        """Open all of them; how many were tried, and why not all."""
+        opening: set[asyncio.Task[None]] = set()
+        tried, due, stopped = 0, 0.0, ""
+        while tried < self._plan.number and not self._watch.cancelled.is_set():
+            if self._failed_in_a_row >= _STOP_AFTER:
+                stopped = f"the last {_STOP_AFTER} in a row failed"
+                break
+            slow = self._failed_in_a_row >= _SLOW_AFTER
+            rate = min(_SLOW_RATE, self._plan.rate_per_s) if slow else self._plan.rate_per_s
+            # What could not be begun in time is not caught up with: no bursts.
+            due = min(due + rate * await self._tick(), max(1.0, rate * 2 * _TICK_S))
+            while due >= 1 and tried < self._plan.number and len(opening) < _MOST_OPENING:
+                target = self._plan.targets[tried % len(self._plan.targets)]
+                task = asyncio.create_task(self._open_one(target))
+                opening.add(task)
+                task.add_done_callback(opening.discard)
+                tried, due = tried + 1, due - 1
+            self._say(f"load: {self._open:,} of {self._plan.number:,} open{self._trouble()}")
+        while opening and not self._watch.cancelled.is_set():
+            await self._tick()
+            self._say(f"load: {self._open:,} open, {len(opening)} still opening{self._trouble()}")
+        for task in opening:
+            task.cancel()
+        await asyncio.gather(*opening, return_exceptions=True)
+        return tried, stopped
+
+    async def _open_one(self, target: Target) -> None:
+        connection = Connection(target, on_lost=self._lost)
+        self._all.append(connection)
+        try:
+            async with asyncio.timeout(self._plan.timeout_s):
+                await connection.open(self._context)
+        except RefusedError as error:
+            self._failed(connection.phase, error.words)
+        except TimeoutError:
+            self._failed(connection.phase, f"no answer within {self._plan.timeout_s:g} s")
+        except ConnectionRefusedError:
+            self._failed("connect", "refused: nothing listens there")
+        except OSError as error:
+            own = _OWN_LIMITS.get(error.errno or 0)
+            self._failed("own" if own else "connect", own or error.strerror or str(error))
+        else:
+            self._failed_in_a_row = 0
+            if connection.is_open:
+                connection.is_counted = True
+                self._open += 1
+                self._most_open = max(self._most_open, self._open)
+
+    def _failed(self, phase: str, words: str) -> None:
+        self._failed_in_a_row += 1
+        self._failures.append((phase, words, self._open, self._now()))
+
+    def _lost(self, connection: Connection) -> None:
+        assert connection.lost is not None  # noqa: S101 - that is what it is called for
+        if connection.is_counted:
+            self._open -= 1
+        self._losses.append((connection.lost.words, connection.lost.at - self._began))
+
+    def _trouble(self) -> str:
+        failed = f", {len(self._failures):,} failed" if self._failures else ""
+        return failed + (f", {len(self._losses):,} lost" if self._losses else "")
+
+    # --- holding ----------------------------------------------------------------------------------
+
+    async def _hold(self) -> None:
+        """Ping each once, and then wait for what is left of the time."""
+        until = time.monotonic() + self._plan.hold_s
+        await self._ping_all("a ping on each")
+        while time.monotonic() < until and not self._watch.cancelled.is_set():
+            left_s = until - time.monotonic()
+            self._say(f"load: {self._open:,} held, {left_s:.0f} s more{self._trouble()}")
+            await self._tick()
+
+    async def _ping_all(self, doing: str) -> int:
+        """Ping every open connection at a bounded rate; how many have answered in time."""
+        asked = [each for each in self._all if each.is_open and not each.awaits_pong]
+        before = [len(each.pongs_s) for each in asked]
+        sent, due = 0, 1.0
+        while sent < len(asked) and not self._watch.cancelled.is_set():
+            for connection in asked[sent : sent + int(due)]:
+                connection.ping()
+            sent, due = sent + int(due), due - int(due)
+            self._say(f"load: {self._open:,} open; {doing}{self._trouble()}")
+            due += _PINGS_PER_S * await self._tick()
+        until = time.monotonic() + self._plan.timeout_s
+        while any(each.awaits_pong for each in asked) and time.monotonic() < until:
+            if self._watch.cancelled.is_set():
+                break
+            await self._tick()
+        return sum(
+            len(each.pongs_s) > number and each.is_open
+            for each, number in zip(asked, before, strict=True)
+        )
+
+    async def _farewell(self) -> None:
+        """A Close frame for each; whoever does not answer it is left after a moment."""
+        closing: Sequence[Connection] = [each for each in self._all if each.is_open]
+        chunk = max(1, int(_CLOSES_PER_S * _TICK_S))
+        for start in range(0, len(closing), chunk):
+            for connection in closing[start : start + chunk]:
+                connection.close()
+            self._say(f"load: closing, {len(closing) - start:,} left")
+            await asyncio.sleep(_TICK_S)
+        until = time.monotonic() + _FAREWELL_S
+        while time.monotonic() < until and not all(each.has_ended for each in closing):
+            await asyncio.sleep(_TICK_S)
+        for connection in self._all:
+            if not connection.has_ended:
+                connection.abort()
+        await asyncio.sleep(0)
+
+    # --- time -------------------------------------------------------------------------------------
+
+    async def _tick(self) -> float:
+        """Wait for a moment; how long it was. What it was too long is remembered."""
+        began = time.monotonic()
+        await asyncio.sleep(_TICK_S)
+        took = time.monotonic() - began
+        self._late_s = max(self._late_s, took - _TICK_S)
+        return took
+
+    def _now(self) -> float:
+        return time.monotonic() - self._began
+
+    def _say(self, words: str) -> None:
+        if time.monotonic() - self._said >= 0.25:
+            self._said = time.monotonic()
+            self._watch.progress(words)
+
+
+def _opening(opened: Sequence[Connection]) -> dict[str, Spread]:
+    """How long each part of opening took, and all of them together."""
+    spreads = {
+        phase: spread(each.timings_s[phase] for each in opened if phase in each.timings_s)
+        for phase in ("connect", "tls", "upgrade")
+    }
+    spreads["all"] = spread(sum(each.timings_s.values()) for each in opened)
+    return {phase: found for phase, found in spreads.items() if found is not None}

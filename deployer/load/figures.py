@@ -1,0 +1,143 @@
+"""What a crowd of connections came to, as plain values. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+#: Groups of failures and losses that are kept apart; the rest becomes one.
+_MOST_GROUPS = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """How times are spread, in seconds: half of them are at most `p50`, and so on."""
+
+    count: int
+    p50: float
+    p90: float
+    p99: float
+    most: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """Connections that did not open for the same reason.
+
+    `phase` is ``connect``, ``tls`` or ``upgrade``, or ``own`` where this machine was the limit;
+    `at_open` how many were open when the first of them failed, `first_s` when that was.
+    """
+
+    phase: str
+    words: str
+    count: int
+    at_open: int
+    first_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """Open connections that ended before their time in the same way, between two moments."""
+
+    words: str
+    count: int
+    first_s: float
+    last_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """One load, measured. Moments are in seconds after its beginning.
+
+    Of `asked` connections `tried` were, and `opened` did open; `most_open` is how many were open at
+    once. `stopped` says why no more were tried. `opening` has a `Spread` for ``connect``, ``tls``,
+    ``upgrade`` and ``all``. `answered` answered a ping at the end, `unanswered` did not in time.
+    `late_s` is by how much this machine itself was late at worst: times below it say little.
+    """
+
+    asked: int
+    tried: int
+    opened: int
+    most_open: int
+    answered: int = 0
+    unanswered: int = 0
+    stopped: str = ""
+    opening: Mapping[str, Spread] = field(default_factory=dict)
+    pings: Spread | None = None
+    failed: tuple[Failed, ...] = ()
+    ended: tuple[Ended, ...] = ()
+    ramp_s: float = 0.0
+    held_s: float = 0.0
+    late_s: float = 0.0
+    interrupted: bool = False
+
+    @property
+    def failures(self) -> int:
+        """How many did not open."""
+        return sum(group.count for group in self.failed)
+
+    @property
+    def losses(self) -> int:
+        """How many open ones ended before their time."""
+        return sum(group.count for group in self.ended)
+
+
+def spread(values: Iterable[float]) -> Spread | None:
+    """How `values` are spread; `None` where there are none."""
+    ordered = sorted(values)
+    if not ordered:
+        return None
+
+    def at(part: float) -> float:
+        return ordered[max(0, math.ceil(part * len(ordered)) - 1)]
+
+    return Spread(count=len(ordered), p50=at(0.5), p90=at(0.9), p99=at(0.99), most=ordered[-1])
+
+
+def failure_groups(failures: Sequence[tuple[str, str, int, float]]) -> tuple[Failed, ...]:
+    """Groups of (phase, words, how many were open, when), the largest first."""
+    first: dict[tuple[str, str], tuple[int, float]] = {}
+    for phase, words, at_open, at_s in failures:
+        first.setdefault((phase, words), (at_open, at_s))
+    counts = Counter((phase, words) for phase, words, _, _ in failures)
+    groups = [
+        Failed(phase=phase, words=words, count=count, at_open=at_open, first_s=at_s)
+        for (phase, words), count in counts.most_common()
+        for at_open, at_s in [first[phase, words]]
+    ]
+    kept, rest = groups[:_MOST_GROUPS], groups[_MOST_GROUPS:]
+    if rest:
+        earliest = min(rest, key=lambda group: group.first_s)
+        kept.append(
+            Failed(
+                phase=earliest.phase,
+                words="failed in other ways",
+                count=sum(group.count for group in rest),
+                at_open=earliest.at_open,
+                first_s=earliest.first_s,
+            )
+        )
+    return tuple(kept)
+
+
+def ended_groups(losses: Sequence[tuple[str, float]]) -> tuple[Ended, ...]:
+    """Groups of (words, when), the largest first."""
+    counts = Counter(words for words, _ in losses)
+    groups = []
+    for words, count in counts.most_common(_MOST_GROUPS):
+        moments = [at_s for each, at_s in losses if each == words]
+        groups.append(Ended(words=words, count=count, first_s=min(moments), last_s=max(moments)))
+    rest = [(words, at) for words, at in losses if words not in {each.words for each in groups}]
+    if rest:
+        moments = [at_s for _, at_s in rest]
+        groups.append(
+            Ended(
+                words="ended in other ways",
+                count=len(rest),
+                first_s=min(moments),
+                last_s=max(moments),
+            )
+        )
+    return tuple(groups)

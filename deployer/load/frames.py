@@ -1,0 +1,147 @@
+"""The WebSocket side of one connection of a crowd: no I/O, and nothing that grows.
+
+What a service sends is of no interest here but for its control frames, so that a payload is passed
+over as it comes: thousands of connections must not keep thousands of messages. Handshakes with a
+message in them are `deployer.verify`'s.
+
+Source: RFC 6455, sections 4.1 and 5.2.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+from websockets.exceptions import ProtocolError
+from websockets.frames import Close, Frame, Opcode
+from websockets.utils import accept_key, generate_key
+
+from deployer.verify.attempt import printable
+
+_HEAD_LIMIT_BYTES = 32 * 1024
+_CONTROL_LIMIT_BYTES = 125
+_LENGTH_BYTES = {126: 2, 127: 8}
+_ACCEPT = "sec-websocket-accept"
+_KNOWN = frozenset(int(opcode) for opcode in Opcode)
+
+
+class RefusedError(Exception):
+    """The connection will not open, or is not one any more; `words` say what the peer did."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(words)
+        self.words = words
+
+
+class OpeningRequest:
+    """One handshake: `data` is its request; `answered` is given what comes back."""
+
+    def __init__(
+        self,
+        target: str,
+        headers: Sequence[tuple[str, str]],
+        *,
+        subprotocols: Sequence[str] = (),
+    ) -> None:
+        self._key = generate_key()
+        self._buffer = b""
+        lines = [f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
+        lines += ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"]
+        lines.append(f"Sec-WebSocket-Key: {self._key}")
+        if subprotocols:
+            lines.append(f"Sec-WebSocket-Protocol: {', '.join(subprotocols)}")
+        self.data = "\r\n".join([*lines, "", ""]).encode()
+
+    def answered(self, data: bytes) -> bytes | None:
+        """What came after the head of a right answer; `None` while that is not complete.
+
+        Raises: `RefusedError`.
+        """
+        self._buffer += data
+        head, end, rest = self._buffer.partition(b"\r\n\r\n")
+        if not self._buffer.startswith(b"HTTP/1."[: len(self._buffer)]):
+            raise RefusedError("answered with something that is not HTTP")
+        if not end:
+            if len(self._buffer) > _HEAD_LIMIT_BYTES:
+                raise RefusedError("answered with headers that do not end within 32 KiB")
+            return None
+        status, *fields = head.decode("latin-1").split("\r\n")
+        code = status.partition(" ")[2]
+        if not code.startswith("101"):
+            raise RefusedError(f"answered {printable(code, limit=60)}")
+        pairs = (line.partition(":") for line in fields)
+        accepts = [value.strip() for name, _, value in pairs if name.lower() == _ACCEPT]
+        if accepts != [accept_key(self._key)]:
+            raise RefusedError("answered 101 with a wrong Sec-WebSocket-Accept")
+        self._buffer = b""
+        return rest
+
+
+class ControlFrames:
+    """Finds the control frames in what a service sends, and passes the payload of others over."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._passing = 0
+
+    def received(self, data: bytes) -> Iterator[tuple[Opcode, bytes]]:
+        """Each control frame of `data`, and each other one with an empty payload.
+
+        Raises: `RefusedError` where it is none that a service may send.
+        """
+        self._buffer += data
+        while self._buffer:
+            if self._passing:
+                passed = min(self._passing, len(self._buffer))
+                self._passing -= passed
+                self._buffer = self._buffer[passed:]
+                continue
+            found = self._frame()
+            if found is None:
+                return
+            yield found
+
+    def _frame(self) -> tuple[Opcode, bytes] | None:
+        """The next frame, taken from the buffer where its head has come."""
+        data = self._buffer
+        if len(data) < 2:
+            return None
+        opcode, length = data[0] & 0x0F, data[1] & 0x7F
+        if opcode not in _KNOWN or data[1] & 0x80:
+            raise RefusedError("sent a frame that RFC 6455 forbids")
+        start = 2 + _LENGTH_BYTES.get(length, 0)
+        if len(data) < start:
+            return None
+        if opcode < Opcode.CLOSE:
+            if start > 2:
+                length = int.from_bytes(data[2:start], "big")
+            self._passing, self._buffer = length, data[start:]
+            return Opcode(opcode), b""
+        if length > _CONTROL_LIMIT_BYTES:
+            raise RefusedError("sent a frame that RFC 6455 forbids")
+        if len(data) < start + length:
+            return None
+        self._buffer = data[start + length :]
+        return Opcode(opcode), data[start : start + length]
+
+
+def control_frame(opcode: Opcode, payload: bytes) -> bytes:
+    """A control frame as a client sends it."""
+    return Frame(opcode, payload).serialize(mask=True)
+
+
+def ping_payload() -> bytes:
+    """What a pong must repeat."""
+    return os.urandom(8)
+
+
+def close_words(payload: bytes) -> str:
+    """What a Close frame says, as the end of a sentence."""
+    try:
+        close = Close.parse(payload)
+    except (ProtocolError, UnicodeDecodeError):
+        return "closed it with a malformed Close frame"
+    if not payload:
+        return "closed it with a Close frame without a code"
+    reason = f" ({printable(close.reason, limit=60)})" if close.reason else ""
+    return f"closed it with code {int(close.code)}{reason}"
