@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deployer.errors import DeployerError
-from deployer.forecast import effects, worst
-from deployer.model import CheckResult, ForecastAction, Plan, Route, Site
+from deployer.forecast import effects, touching, worst
+from deployer.model import PROXY_UNITS, CheckResult, ForecastAction, Plan, Route, Site
 from deployer.running_proxies import connections_of
 from deployer.survival import (
     OtherSockets,
@@ -32,18 +32,20 @@ if TYPE_CHECKING:
 #: All that are opened on one host, however many routes it has.
 _MOST = 200
 _LOOK_TIMEOUT_S = 10.0
+_LET_GO_S = 1.0
 #: Of nginx, nobody can tell upgraded connections from those that idle.
 _COUNTED_ROUGHLY = frozenset({"nginx"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Perch:
-    """One route with its canaries and their twin."""
+    """One route with its canaries and their twin; `touched_at` is when its proxy was changed."""
 
     site: Site
     path: str
     held: Sequence[Held]
     twin: Held | None
+    touched_at: float | None = None
 
 
 class NoCanaries:
@@ -73,20 +75,29 @@ class Canaries(NoCanaries):
         perches: Sequence[_Perch],
         *,
         affected: Mapping[str, ForecastAction],
+        touching: Mapping[str, tuple[str, ForecastAction]],
         before: Mapping[str, Any] | None,
-        triggers: frozenset[str],
     ) -> None:
         self._link, self._perches = link, perches
-        self._affected, self._before, self._triggers = affected, before, triggers
+        self._affected, self._touching, self._before = affected, touching, before
         self._began = time.monotonic()
-        self._touched_at: float | None = None
         self._changed_at = self._began
 
     def on_event(self, event: Mapping[str, Any]) -> None:
-        """Note the moment at which the proxy is told of the change."""
-        is_it = event.get("event") == "step" and event.get("resource_id") in self._triggers
-        if is_it and event.get("state") == "start" and self._touched_at is None:
-            self._touched_at = time.monotonic()
+        """Note the moment at which a proxy is told of the change.
+
+        One that is to end waits for what is open, and takes nobody in meanwhile: nginx for five
+        seconds. Canaries are not to be why clients wait, so they are let go before.
+        """
+        if event.get("event") != "step" or event.get("state") != "start":
+            return
+        unit, action = self._touching.get(event["resource_id"], ("", ""))
+        for perch in self._perches:
+            if unit and self._unit_of(perch) == unit:
+                perch.touched_at = perch.touched_at or time.monotonic()
+                if action != "reload":
+                    for held in perch.held:
+                        held.let_go(_LET_GO_S, f"still open when {unit} was to {action}: let go")
 
     def changed(self) -> None:
         """The change is made: what is answered from now on counts."""
@@ -108,23 +119,25 @@ class Canaries(NoCanaries):
         return self._survival(others=others, way_is_lost=way_is_lost)
 
     def _survival(self, *, others: OtherSockets | None, way_is_lost: bool) -> Survival:
-        unit, action = worst(self._affected)
         return Survival(
-            unit=unit,
-            action=action,
+            affected=self._affected,
             routes=tuple(self._route(perch, way_is_lost) for perch in self._perches),
             others=others,
         )
 
     def _route(self, perch: _Perch, way_is_lost: bool) -> RouteSurvival:
         opened = [held for held in perch.held if held.is_open]
+        unit = self._unit_of(perch)
         twin = perch.twin if perch.twin is not None and perch.twin.is_open else None
         everyone = [*opened, twin] if twin is not None else opened
-        seen = self._seen(everyone, way_is_lost)
+        touched_at = perch.touched_at or self._began
+        seen = self._seen(everyone, touched_at=touched_at, way_is_lost=way_is_lost)
         of_twin = seen[-1] if twin is not None else None
         return RouteSurvival(
             site=perch.site.domain,
             path=perch.path,
+            unit=unit,
+            action=self._affected[unit],
             is_required=perch.site.require_survival,
             canaries=tuple(
                 fate_of(each, twin=of_twin, way_is_lost=way_is_lost) for each in seen[: len(opened)]
@@ -132,21 +145,25 @@ class Canaries(NoCanaries):
             note="" if opened else _why_none(perch.held),
         )
 
-    def _seen(self, held: Sequence[Held], way_is_lost: bool) -> list[Seen]:
+    def _unit_of(self, perch: _Perch) -> str:
+        """The proxy that has served a route so far; its site may be moving to another one."""
+        own = PROXY_UNITS[perch.site.proxy]
+        return own if own in self._affected else worst(self._affected)
+
+    def _seen(self, held: Sequence[Held], *, touched_at: float, way_is_lost: bool) -> list[Seen]:
         from deployer.survival import Ended
         from deployer.verify.canary import answering
 
         answers = [False] * len(held)
         if not way_is_lost:
             answers = answering(held, since=self._changed_at)
-        touched = self._began if self._touched_at is None else self._touched_at
         found = []
         for each, answered in zip(held, answers, strict=True):
             end = each.end
             if end is None:
                 found.append(Seen(answers=answered))
                 continue
-            after_s = end.at - touched
+            after_s = end.at - touched_at
             ended = Ended(how=end.how, after_s=after_s, words=end.words, close_code=end.close_code)
             found.append(Seen(answers=False, ended=ended))
         return found
@@ -225,18 +242,9 @@ def canaries_around(
     try:
         perches = list(_perched(flock, sites, count))
         flock.wait_until_open()
-        yield Canaries(
-            link, perches, affected=affected, before=before, triggers=_triggers(plan, affected)
-        )
+        yield Canaries(link, perches, affected=affected, touching=touching(plan), before=before)
     finally:
         flock.close()
-
-
-def _triggers(plan: Plan, affected: Mapping[str, ForecastAction]) -> frozenset[str]:
-    """The ids of the steps by which a proxy comes to know of the change."""
-    from deployer.forecast import touching
-
-    return frozenset(place for place, unit in touching(plan) if unit in affected)
 
 
 def _routes(sites: Iterable[Site]) -> Iterator[Route]:

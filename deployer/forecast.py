@@ -37,14 +37,15 @@ def effects(plan: Plan) -> dict[str, ForecastAction]:
     return found
 
 
-def worst(affected: Mapping[str, ForecastAction]) -> tuple[str, ForecastAction]:
-    """The unit to which the worst happens, and what that is."""
-    return max(affected.items(), key=lambda item: _ACTIONS.index(item[1]))
+def worst(affected: Mapping[str, ForecastAction]) -> str:
+    """The unit to which the worst happens."""
+    return max(affected, key=lambda unit: _ACTIONS.index(affected[unit]))
 
 
-def touching(plan: Plan) -> Iterator[tuple[str, str]]:
-    """What has an effect on a proxy, as a change's id or ``handler:NAME``, and on which unit."""
-    yield from ((place, unit) for place, unit, _ in _effects(plan))
+def touching(plan: Plan) -> dict[str, tuple[str, ForecastAction]]:
+    """What has an effect on a proxy, as a change's id or ``handler:NAME``: on which unit, and
+    which."""
+    return {place: (unit, action) for place, unit, action in _effects(plan)}
 
 
 def forecasts(

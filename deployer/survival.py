@@ -24,7 +24,6 @@ CHECK_NAME = "survival"
 #: Ends of both a canary and the twin of its service within this time have one reason.
 _SAME_MOMENT_S = 3.0
 _DRAIN_SLACK_S = 2.5
-_DOING: Mapping[ForecastAction, str] = {"reload": "reload", "restart": "restart", "stop": "stop"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +62,15 @@ class Canary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteSurvival:
-    """The canaries of one WebSocket route; `note` says why there are none."""
+    """The canaries of one WebSocket route, and what befell the proxy of `unit` that served them.
+
+    `note` says why there are none.
+    """
 
     site: str
     path: str
+    unit: str
+    action: ForecastAction
     is_required: bool
     canaries: tuple[Canary, ...] = ()
     note: str = ""
@@ -96,13 +100,13 @@ class OtherSockets:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survival:
-    """What the `action` on the proxy of `unit` did to open connections.
+    """What a change of proxies did to the connections that were open through them.
 
-    `others` is `None` where nobody could look.
+    `affected` has their units and what was done to each; `others` is `None` where nobody could
+    look.
     """
 
-    unit: str
-    action: ForecastAction
+    affected: Mapping[str, ForecastAction]
     routes: tuple[RouteSurvival, ...]
     others: OtherSockets | None = None
 
@@ -155,23 +159,23 @@ def survival_checks(survival: Survival, sites: Iterable[Site]) -> tuple[CheckRes
             target=route.path,
             hop="proxy",
             ok=not (route.lost and route.is_required),
-            detail=route_words(route, survival),
-            finding=_finding(route, survival, drains.get(route.site)) if route.lost else None,
+            detail=route_words(route),
+            finding=_finding(route, drains.get(route.site)) if route.lost else None,
         )
         for route in survival.routes
         if route.canaries
     )
 
 
-def route_words(route: RouteSurvival, survival: Survival) -> str:
+def route_words(route: RouteSurvival) -> str:
     """``5 of 5 open connections survived the reload of nginx``, and what became of the others."""
     total, survived = len(route.canaries), route.count("survived")
-    words = f"{survived} of {total} open connections survived the {_action(survival)}"
+    words = f"{survived} of {total} open connections survived the {_action(route)}"
     return "; ".join([words, *_losses(route)])
 
 
-def _action(survival: Survival) -> str:
-    return f"{_DOING[survival.action]} of {survival.unit}"
+def _action(route: RouteSurvival) -> str:
+    return f"{route.action} of {route.unit}"
 
 
 def _losses(route: RouteSurvival) -> list[str]:
@@ -205,36 +209,32 @@ def _moments(times: Sequence[float]) -> str:
     return f" after {first} s" if first == last else f" after {first} to {last} s"
 
 
-def _finding(route: RouteSurvival, survival: Survival, drain_s: float | None) -> Finding:
+def _finding(route: RouteSurvival, drain_s: float | None) -> Finding:
     total, lost = len(route.canaries), route.lost
     place = f"{route.site}{route.path}"
-    cause, fix = _cause(lost, survival, drain_s)
+    cause, fix = _cause(route, drain_s)
     return Finding(
         code="canary-lost",
         hop="proxy",
         severity="error" if route.is_required else "warning",
         symptom=f"{len(lost)} of {total} WebSocket connections that were held through the proxy on "
-        f"{place} did not survive the {_action(survival)} {_how(lost)}; clients see 1006",
+        f"{place} did not survive the {_action(route)} {_how(lost)}; clients see 1006",
         cause=cause,
         fix=fix,
         evidence="\n".join(dict.fromkeys(canary.words for canary in lost if canary.words)),
     )
 
 
-def _cause(lost: Sequence[Canary], survival: Survival, drain_s: float | None) -> tuple[str, str]:
-    unit = survival.unit
-    if survival.action != "reload":
-        cause = f"this change {'restarts' if survival.action == 'restart' else 'stops'} {unit}, "
-        cause += "which ends every connection that it holds"
-        fix = (
-            f"Notify a handler that reloads {unit} instead"
-            if survival.action == "restart"
-            else (f"Keep {unit} running while it serves")
-        )
-        return cause, f"{fix}, or make this change at a time when nobody is connected."
+def _cause(route: RouteSurvival, drain_s: float | None) -> tuple[str, str]:
+    unit, lost = route.unit, route.lost
+    if route.action != "reload":
+        is_restart = route.action == "restart"
+        cause = f"this change {'restarts' if is_restart else 'stops'} {unit}, which ends every "
+        fix = f"Notify a handler that reloads {unit}" if is_restart else f"Keep {unit} running"
+        fix += ", or make this change when nobody is connected, without require_survival."
+        return f"{cause}connection that it holds", fix
     times = [canary.after_s for canary in lost if canary.after_s is not None]
-    capped = drain_s is not None and times and min(times) >= drain_s - 0.5
-    if drain_s is not None and capped and max(times) <= drain_s + _DRAIN_SLACK_S:
+    if drain_s is not None and times and _are_drained(times, drain_s):
         cause = f"the site's drain of {drain_s:g} s ends what an earlier configuration has open"
         return cause, "Give `drain:` a time that is longer than any session, such as 1h."
     if any(canary.by == "someone" for canary in lost):
@@ -246,8 +246,12 @@ def _cause(lost: Sequence[Canary], survival: Survival, drain_s: float | None) ->
     )
     return (
         cause,
-        f"Look at what {unit} said: journalctl -u {unit}; is its own unit's reload a restart?",
+        f"Look at what it said (journalctl -u {unit}), and at what its reload really does.",
     )
+
+
+def _are_drained(times: Sequence[float], drain_s: float) -> bool:
+    return min(times) >= drain_s - 0.5 and max(times) <= drain_s + _DRAIN_SLACK_S
 
 
 # --- words and JSON -------------------------------------------------------------------------------
@@ -259,10 +263,11 @@ def others_words(survival: Survival) -> str:
     if others is None or not others.connections:
         return ""
     kind = "WebSocket connections" if others.are_websockets else "connections"
-    gone = others.connections - others.still_open
+    actions = " and ".join(f"{action} of {unit}" for unit, action in survival.affected.items())
     words = f"{others.still_open} of {others.connections} other open {kind} are still there after "
-    words += f"the {_action(survival)}"
-    if gone and not others.are_websockets and survival.action == "reload":
+    words += f"the {actions}"
+    is_mild = set(survival.affected.values()) == {"reload"}
+    if others.still_open < others.connections and is_mild and not others.are_websockets:
         words += " (idle ones, without a request under way, end at every reload)"
     return words
 
@@ -271,8 +276,7 @@ def survival_json(survival: Survival) -> dict[str, Any]:
     """What ``--json`` has as ``canaries``."""
     others = survival.others
     return {
-        "unit": survival.unit,
-        "action": survival.action,
+        "affected": dict(survival.affected),
         "routes": [_route_json(route) for route in survival.routes],
         "others": None
         if others is None
@@ -288,6 +292,8 @@ def _route_json(route: RouteSurvival) -> dict[str, Any]:
     return {
         "site": route.site,
         "path": route.path,
+        "unit": route.unit,
+        "action": route.action,
         "required": route.is_required,
         "opened": len(route.canaries),
         "survived": route.count("survived"),

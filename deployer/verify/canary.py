@@ -53,6 +53,7 @@ class Held:
         self.end: End | None = None
         self.is_open = False
         self._answered = 0.0
+        self._let_go_at, self._let_go_words = float("inf"), ""
         self._probe, self._access, self._gate = probe, access, gate
         self._changed = threading.Condition()
         self._is_settled = False
@@ -72,6 +73,10 @@ class Held:
                 lambda: self.end is not None or self._answered >= since, _left_s(deadline)
             )
             return self.end is None and self._answered >= since
+
+    def let_go(self, after_s: float, words: str) -> None:
+        """Give it up where it is still open in `after_s` seconds, which counts as its end."""
+        self._let_go_at, self._let_go_words = time.monotonic() + after_s, words
 
     def join(self, deadline: Deadline) -> None:
         """Until its thread has said good-bye."""
@@ -120,6 +125,10 @@ class Held:
                     self._answered = asked
                     self._changed.notify_all()
                 websocket.stay_silent(_PAUSE_S, until)
+                if time.monotonic() >= self._let_go_at:
+                    self._ended("reset", self._let_go_words, None)
+                    websocket.close(Deadline(_CLOSE_PATIENCE_S))
+                    return
             except TimeoutError:
                 if until.has_passed():
                     return
