@@ -76,7 +76,9 @@ def test_each_proxy_takes_over_from_the_one_before(lab: Lab, host: LabHost, work
     assert standing(host)["nginx"] == ("inactive", "disabled")
 
 
-@pytest.mark.parametrize(("old", "new"), [("nginx", "haproxy"), ("apache", "nginx")])
+@pytest.mark.parametrize(
+    ("old", "new"), [("nginx", "haproxy"), ("haproxy", "apache"), ("apache", "nginx")]
+)
 def test_a_failing_verification_brings_the_old_one_back(
     lab: Lab, host: LabHost, workdir: Path, old: str, new: str
 ) -> None:
