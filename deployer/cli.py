@@ -441,6 +441,59 @@ def verify(playbook: Path, **given: Any) -> int:
 
 
 @cli.command()
+@click.argument("url", metavar="URL")
+@click.option("--origin", metavar="ORIGIN", help="The page that connects; default: the site's own.")
+@click.option(
+    "--subprotocol",
+    "subprotocols",
+    multiple=True,
+    metavar="NAME",
+    help="A subprotocol to offer. May be repeated.",
+)
+@click.option(
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="'NAME: VALUE'",
+    help="A header to send along, such as a session's Cookie; its value is never shown. "
+    "May be repeated.",
+)
+@click.option("--send", metavar="TEXT", help="A message to send once the connection is open.")
+@click.option("--expect", metavar="TEXT", help="The message that must then come.")
+@click.option(
+    "--resolve",
+    multiple=True,
+    metavar="NAME:PORT:ADDRESS",
+    help="Ask this machine in place of what DNS says. May be repeated.",
+)
+@click.option(
+    "--ca-bundle",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Roots to judge certificates by, in PEM; default: those that this system trusts.",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    type=click.FloatRange(0.1, 300),
+    help="How long each answer may take.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+@click.option("-v", "--verbose", is_flag=True, help="Show requests and answers as they were sent.")
+def diagnose(*, as_json: bool, verbose: bool, **given: Any) -> int:
+    """Say what is wrong with any WebSocket, whoever has set it up, changing nothing.
+
+    URL is a wss:// or ws:// address, or that of a page which opens one.
+    """
+    from deployer.diagnose_command import Request, run_diagnose
+
+    return run_diagnose(Request(**given), as_json=as_json, verbose=verbose)
+
+
+@cli.command()
 @_PLAYBOOK
 @_which_hosts
 @click.option(

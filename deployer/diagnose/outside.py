@@ -1,0 +1,246 @@
+"""Ask from here what a person's browser would ask, and what tells its failures apart.
+
+Everything has a time limit and a size limit; at most four connections are open at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import secrets
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from deployer.diagnose import variants
+from deployer.diagnose.address import Address
+from deployer.diagnose.variants import Variant, Wish
+from deployer.model import HandshakeResult
+from deployer.verify.access import Access
+from deployer.verify.attempt import Attempt, Trouble
+from deployer.verify.certificate import attempt_tls
+from deployer.verify.handshake import attempt_upgrade
+from deployer.verify.page import attempt_get
+from deployer.verify.probes import Probe, TlsProbe, UpgradeProbe
+from deployer.verify.public import Lookup, PublicDial
+from deployer.verify.stream import Cancelled
+
+_Name = TypeVar("_Name", bound=str)
+
+_AT_ONCE = 4
+_MOST_ADDRESSES = 8
+_MOST_REDIRECTS = 10
+_DOOR_S = 5.0
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_NO_WAY = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+
+#: Troubles after which no request can be sent at all.
+AT_THE_DOOR = frozenset(
+    {"refused", "unreachable", "no-way", "no-tls", "tls-failed", "tls-closed", "tls-stalled"}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """One address of the name: `problem` is ``refused``, ``silent``, ``no-way`` (this machine has
+    none to it), ``lost``, or empty where somebody took the connection."""
+
+    address: str
+    port: int
+    problem: str = ""
+    words: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One redirect that was followed: where to, and what was answered there."""
+
+    location: str
+    address: Address | None
+    attempt: Attempt | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observations:
+    """All that was seen of one address; what was not asked is `None` or missing.
+
+    `other_doors` are the same addresses on the port of the other scheme, looked at where nobody
+    answers. `steps` are the redirects of a plain request; `target_handshake` is the handshake at
+    their end.
+    """
+
+    address: Address
+    wish: Wish
+    lookup: Lookup
+    doors: tuple[Door, ...] = ()
+    other_doors: tuple[Door, ...] = ()
+    certificate: Attempt | None = None
+    handshake: Attempt | None = None
+    plain: Attempt | None = None
+    variants: Mapping[Variant, Attempt] = field(default_factory=dict)
+    steps: tuple[Step, ...] = ()
+    target: Address | None = None
+    target_handshake: Attempt | None = None
+    seconds: float = 0.0
+
+    @property
+    def is_reached(self) -> bool:
+        return any(not door.problem for door in self.doors)
+
+    @property
+    def handshake_origin(self) -> str:
+        """The Origin that the handshake was made with."""
+        return self.address.origin if self.wish.origin is None else self.wish.origin
+
+    def opened(self, *names: Variant) -> tuple[Variant, ...]:
+        """Those of `names` that were tried and upgraded."""
+        return tuple(
+            name
+            for name in names
+            if name in self.variants and self.variants[name].status_code == 101
+        )
+
+
+class Outside:
+    """Looks at addresses from here, over `dial`."""
+
+    def __init__(self, access: Access, dial: PublicDial) -> None:
+        self._access = access
+        self._dial = dial
+
+    def doors(self, address: Address) -> tuple[Lookup, tuple[Door, ...]]:
+        """The name's addresses, and who takes connections there."""
+        lookup = self._dial.lookup(address.name, address.port)
+        return lookup, self._knocked(lookup.addresses, address.port)
+
+    def websocket(self, address: Address, wish: Wish) -> Observations:
+        """Everything about a WebSocket's address."""
+        began = time.monotonic()
+        lookup, doors = self.doors(address)
+        seen = Observations(address=address, wish=wish, lookup=lookup, doors=doors)
+        if not seen.is_reached:
+            other = 80 if address.is_secure else 443
+            return self._ended(seen, began, other_doors=self._knocked(lookup.addresses, other))
+        first = self._all(
+            {
+                "handshake": variants.handshake(address, wish),
+                "plain": variants.plain(address, wish),
+                **({"certificate": certificate_probe(address)} if address.is_secure else {}),
+            }
+        )
+        handshake, plain = first["handshake"], first["plain"]
+        seen = self._ended(
+            seen,
+            began,
+            handshake=handshake,
+            plain=plain,
+            certificate=first.get("certificate"),
+        )
+        trouble = handshake.trouble
+        if trouble is not None and trouble.code in AT_THE_DOOR | {"speaks-tls"}:
+            return seen
+        if handshake.status_code == 101:
+            found = self._all(variants.when_open(address, wish))
+        else:
+            nowhere = f"/{secrets.token_hex(6)}"
+            found = self._all(variants.when_refused(address, wish, nowhere=nowhere))
+        seen = self._ended(seen, began, variants=found)
+        if handshake.status_code in _REDIRECTS:
+            seen = self._followed(seen, wish)
+        return self._ended(seen, began)
+
+    def _followed(self, seen: Observations, wish: Wish) -> Observations:
+        """Follow the redirects of the handshake by hand, and try it at their end."""
+        steps: list[Step] = []
+        here, answer = seen.address, seen.handshake
+        while answer is not None and answer.status_code in _REDIRECTS:
+            location = next(
+                (value for key, value in answer.answer.headers if key.lower() == "location"), ""
+            )
+            there = here.leads_to(location) if location else None
+            if there is None or len(steps) == _MOST_REDIRECTS:
+                steps.append(Step(location=location, address=there))
+                return self._ended(seen, None, steps=tuple(steps))
+            been = [seen.address, *(step.address for step in steps if step.address)]
+            if any(there.is_same_place(place) for place in been):
+                steps.append(Step(location=location, address=there))
+                return self._ended(seen, None, steps=tuple(steps))
+            # A credential is for the server that it was given for.
+            is_same = there.name == seen.address.name
+            asked = wish if is_same else Wish(subprotocols=wish.subprotocols)
+            answer = self._attempt(variants.handshake(there, asked))
+            steps.append(Step(location=location, address=there, attempt=answer))
+            here = there
+        return self._ended(seen, None, steps=tuple(steps), target=here, target_handshake=answer)
+
+    @staticmethod
+    def _ended(seen: Observations, began: float | None, **more: object) -> Observations:
+        from dataclasses import replace
+
+        took = seen.seconds if began is None else time.monotonic() - began
+        return replace(seen, seconds=took, **more)  # type: ignore[arg-type]
+
+    # --- connections ------------------------------------------------------------------------------
+
+    def _knocked(self, addresses: tuple[str, ...], port: int) -> tuple[Door, ...]:
+        some = addresses[:_MOST_ADDRESSES]
+        with ThreadPoolExecutor(max(1, len(some)), thread_name_prefix="door") as pool:
+            return tuple(pool.map(lambda address: self._door(address, port), some))
+
+    def _door(self, address: str, port: int) -> Door:
+        began = time.monotonic()
+        problem = words = ""
+        limit_s = min(_DOOR_S, self._access.timeout_s)
+        try:
+            self._dial(host=address, port=port, timeout_s=limit_s).close()
+        except ConnectionRefusedError:
+            problem, words = "refused", "refuses connections"
+        except TimeoutError:
+            problem, words = "silent", f"does not answer within {limit_s:g} s"
+        except OSError as error:
+            problem = "no-way" if error.errno in _NO_WAY else "lost"
+            words = (error.strerror or str(error)).lower()
+        return Door(
+            address=address,
+            port=port,
+            problem=problem,
+            words=words,
+            seconds=time.monotonic() - began,
+        )
+
+    def _all(self, probes: Mapping[_Name, Probe]) -> dict[_Name, Attempt]:
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="outside") as pool:
+            attempts = pool.map(self._attempt, probes.values())
+            return dict(zip(probes, attempts, strict=True))
+
+    def _attempt(self, probe: Probe) -> Attempt:
+        try:
+            if isinstance(probe, TlsProbe):
+                return attempt_tls(probe, self._access)
+            if isinstance(probe, UpgradeProbe):
+                return attempt_upgrade(probe, self._access)
+            return attempt_get(probe, self._access)
+        except Cancelled:
+            raise
+        except TimeoutError:
+            return _failed(probe, "timeout", "was not asked: the time for all of it is over")
+        except Exception as error:  # whatever a peer does is a result, never a crash
+            return _failed(probe, "check-failed", f"could not be checked: {error}")
+
+
+def certificate_probe(address: Address) -> TlsProbe:
+    """The question whether a strict client accepts the certificate."""
+    return TlsProbe(
+        uri=f"https://{address.host}",
+        hop="public",
+        endpoint=address.endpoint,
+        server_name=address.name,
+        issuer="",
+    )
+
+
+def _failed(probe: Probe, code: str, words: str) -> Attempt:
+    answer = HandshakeResult(uri=probe.uri, hop=probe.hop, error=words)
+    return Attempt(answer=answer, trouble=Trouble(code, words))

@@ -1,0 +1,341 @@
+"""A handshake that was answered with another status than 101, or not at all. Pure.
+
+A variant that upgrades is proof, and is looked at first; then the words of the answer; then the
+status. Where two causes leave the same traces, the finding has the code that covers both.
+"""
+
+from __future__ import annotations
+
+from deployer.diagnose import fingerprints, reason_gateway, reason_origin, reason_redirect
+from deployer.diagnose.fingerprints import Words
+from deployer.diagnose.outside import Observations
+from deployer.diagnose.telling import ASK_THE_HOST, alternatives, finding
+from deployer.model import Alternative, Finding, Hop
+from deployer.verify.attempt import Attempt, Trouble
+from deployer.verify.shown import without_secrets
+
+_LOST_WAYS = (
+    "headers-not-inherited",
+    "proxypass-order",
+    "connection-cleared",
+    "http-1.0-upstream",
+    "map-twice",
+)
+_UPGRADE = (
+    "nginx: proxy_http_version 1.1, proxy_set_header Upgrade and Connection from a map of"
+    " $http_upgrade, in this very location; Apache: ProxyPass … upgrade=websocket, before shorter"
+    " paths; HAProxy: nothing removes the header"
+)
+
+
+def finding_of(seen: Observations, attempt: Attempt) -> Finding:
+    """Why the handshake was refused, as far as can be known from here."""
+    status = attempt.status_code or 0
+    trouble = attempt.trouble or Trouble("status", f"answered {status}")
+    symptom = f"{without_secrets(seen.address.uri)} {trouble.words}"
+    words = fingerprints.words_of(attempt)
+    if words is not None and words.meaning == "http-to-https":
+        return _plain_http(seen, attempt, symptom)
+    if status in (301, 302, 303, 307, 308):
+        return reason_redirect.finding_of(seen, attempt, symptom)
+    if status in (401, 407):
+        return _login(seen, attempt, symptom)
+    by_origin = reason_origin.finding_of(seen, attempt, trouble)
+    if by_origin is not None:
+        return by_origin
+    by_path = _by_path(seen, attempt, symptom)
+    if by_path is not None:
+        return by_path
+    if words is not None and words.meaning in ("no-upgrade", "http-1.0"):
+        return _lost(attempt, symptom, words)
+    if status in (500, 502, 503, 504) or 520 <= status <= 530:
+        return reason_gateway.finding_of(seen, attempt, symptom)
+    if status == 200:
+        return _page(seen, attempt, symptom)
+    if fingerprints.is_own_page(attempt):
+        return _own_page(seen, attempt, symptom)
+    return _unexplained(seen, attempt, symptom, words)
+
+
+def _plain_http(seen: Observations, attempt: Attempt, symptom: str) -> Finding:
+    address = seen.address
+    if not address.is_secure:
+        return finding(
+            "plain-http-on-https",
+            hop="proxy",
+            symptom=symptom,
+            cause=f"Port {address.port} is a TLS port, and ws:// is plain HTTP.",
+            fix=f"Use wss://{address.bare_host}:{address.port}{without_secrets(address.target)}",
+            attempt=attempt,
+        )
+    return finding(
+        "upstream-scheme",
+        hop="proxy",
+        symptom=symptom,
+        cause="TLS was spoken to the proxy, and the answer says that plain HTTP arrived at a TLS"
+        " port: so the proxy speaks plain HTTP to a service that expects TLS.",
+        fix="Name the service with https:// in the proxy (nginx: proxy_pass https://…; Apache:"
+        " ProxyPass … https://… and SSLProxyEngine On; HAProxy: server … ssl), or turn it off.",
+        attempt=attempt,
+    )
+
+
+def _login(seen: Observations, attempt: Attempt, symptom: str) -> Finding:
+    way = fingerprints.header(attempt, "www-authenticate").partition(" ")[0]
+    asked = f" (it asks for {way})" if way else ""
+    is_own = fingerprints.is_own_page(attempt)
+    return finding(
+        "login-required",
+        hop="proxy" if is_own else "public",
+        symptom=symptom,
+        cause=f"The handshake needs a login{asked}; browsers bring a page's cookies along, and can"
+        " set no other header on a WebSocket.",
+        fix="Give the session along: --header 'Cookie: …', or a token in the path if the service"
+        " takes one there.",
+        attempt=attempt,
+    )
+
+
+def _by_path(seen: Observations, attempt: Attempt, symptom: str) -> Finding | None:
+    """Whether the same handshake succeeds on a path beside this one: that is proof."""
+    path = seen.address.path
+    if seen.opened("slash"):
+        turned = seen.address.with_slash_turned()
+        other = without_secrets(turned.target) if turned else ""
+        return finding(
+            "slash-mismatch",
+            hop="public",
+            symptom=f"{symptom}; {other} upgrades",
+            cause=f"The path is served as {other} alone: one of the proxy's location, its"
+            " proxy_pass and the service's own path has a slash at its end, the others not; or the"
+            " address itself is written wrongly.",
+            fix=f"Connect to {other}, or serve {path} as well.",
+            attempt=attempt,
+        )
+    if seen.opened("doubled"):
+        doubled = f"{path.rstrip('/')}{path}"
+        return finding(
+            "page-instead" if attempt.status_code == 200 else "slash-mismatch",
+            hop="proxy",
+            symptom=f"{symptom}; {doubled} upgrades",
+            cause=f"The proxy takes {path} off before it asks the service, which has its WebSocket"
+            f" on {path}: only {doubled} arrives there as {path}.",
+            fix="Do not strip the prefix: in nginx, proxy_pass without a path (not even /) behind"
+            " the address; in Apache, the same path on both sides of ProxyPass.",
+            attempt=attempt,
+        )
+    return None
+
+
+def _lost(attempt: Attempt, symptom: str, words: Words) -> Finding:
+    """The service says that it got an ordinary request, and an upgrade was sent."""
+    if words.meaning == "http-1.0":
+        return finding(
+            "http-1.0-upstream",
+            hop="proxy",
+            symptom=symptom,
+            cause="HTTP/1.1 was sent, and the service complains about the version: the proxy speaks"
+            " HTTP/1.0 to it, as nginx does before 1.29.7 unless told otherwise. Upgrade cannot"
+            " pass then.",
+            fix="nginx: proxy_http_version 1.1 in this location, and the Upgrade and Connection"
+            " headers with it; Apache: no force-proxy-request-1.0.",
+            directive="proxy_http_version 1.1;",
+            attempt=attempt,
+        )
+    seen = _as_it_arrived(words)
+    return finding(
+        "upgrade-not-forwarded",
+        hop="proxy",
+        symptom=symptom,
+        cause=f"The answer is that of {words.library} to an ordinary request, and an upgrade was"
+        f" sent{seen}: something on the way does not pass Upgrade and Connection on.",
+        fix=f"Pass both headers on. {_UPGRADE}.",
+        attempt=attempt,
+        or_else=_ways_to_lose(words),
+    )
+
+
+def _as_it_arrived(words: Words) -> str:
+    if words.arrived is None or not words.header:
+        return f" ({words.header} is what it misses)" if words.header else ""
+    if not words.arrived:
+        return f" ({words.header} did not arrive at all)"
+    return f" ({words.header} arrived as {words.arrived!r})"
+
+
+def _ways_to_lose(words: Words) -> tuple[Alternative, ...]:
+    """Which of the special cases are not ruled out by how the header arrived."""
+    if words.header == "Connection" and words.arrived == "":
+        return alternatives("connection-cleared", "default-connection", "headers-not-inherited")
+    if words.header == "Connection" and words.arrived == "close":
+        return alternatives("headers-not-inherited", "map-twice", "default-connection")
+    return alternatives(*_LOST_WAYS)
+
+
+def _page(seen: Observations, attempt: Attempt, symptom: str) -> Finding:
+    """An ordinary answer: the wrong path, or an upgrade that got lost before an ordinary page."""
+    nowhere = seen.variants.get("nowhere")
+    is_everywhere = nowhere is not None and fingerprints.is_same_answer(attempt, nowhere)
+    if is_everywhere:
+        cause = (
+            "A path that does not exist is answered in the same way: this is a page for everything"
+            " that is not found (an app of one page, try_files, or a prefix that was stripped)."
+        )
+    else:
+        cause = (
+            "An ordinary page is there: either this is not the path of the WebSocket, or the"
+            " request reaches the right service as an ordinary one, without its Upgrade."
+        )
+    return finding(
+        "page-instead",
+        hop="public",
+        symptom=symptom,
+        cause=cause,
+        fix="Compare the path with the service's manual; then look at where the proxy sends it,"
+        f" and whether it passes Upgrade on; {ASK_THE_HOST}.",
+        attempt=attempt,
+        or_else=alternatives("upgrade-not-forwarded", "wrong-route"),
+    )
+
+
+def _own_page(seen: Observations, attempt: Attempt, symptom: str) -> Finding:
+    """The proxy (or web server) refuses by itself; no service was asked."""
+    speaker = fingerprints.speaker_of(attempt)
+    who = speaker.name if speaker else "the web server"
+    status = attempt.status_code
+    if status == 403:
+        also = seen.plain is not None and seen.plain.status_code == 403
+        return finding(
+            "handshake-refused",
+            hop="proxy",
+            symptom=symptom,
+            cause=f"{who} itself refuses it by a rule, whatever the Origin"
+            + (", and ordinary requests to this path too." if also else ", and only upgrades."),
+            fix="Look for deny, Require or http-request deny on this path, and for who may ask.",
+            attempt=attempt,
+        )
+    if status in (404, 405):
+        return finding(
+            "wrong-route",
+            hop="proxy",
+            symptom=symptom,
+            cause=f"The answer is a page of {who} itself: the request was not passed on to any"
+            " service. No location (ProxyPass, use_backend) has this path, or another site took"
+            " the name.",
+            fix="Look at which site and which path the web server chooses, and at a default site"
+            " that takes the name. If the service itself stands behind a second web server, look"
+            " there too.",
+            attempt=attempt,
+            or_else=alternatives(
+                "backend-not-websocket",
+                backend_not_websocket=f"a second {who.partition('/')[0]} stands before the service",
+            ),
+        )
+    return _unexplained(seen, attempt, symptom, None)
+
+
+def _unexplained(
+    seen: Observations, attempt: Attempt, symptom: str, words: Words | None
+) -> Finding:
+    status = attempt.status_code
+    is_alike = seen.plain is not None and fingerprints.is_same_answer(attempt, seen.plain)
+    compared = (
+        " An ordinary request gets the very same answer, so the one who answers may not see that an"
+        " upgrade is asked for."
+        if is_alike
+        else " An ordinary request gets another answer, so whoever answers does see the upgrade."
+        if seen.plain is not None and seen.plain.status_code is not None
+        else ""
+    )
+    hop: Hop = "public"
+    or_else: tuple[Alternative, ...] = ()
+    cause = "The answer does not say why."
+    if status == 403:
+        cause = (
+            "The refusal is the same with every Origin and with none, so it is not Origin alone."
+        )
+        or_else = alternatives(
+            "login-required",
+            "wrong-route",
+            "origin-blocked",
+            wrong_route="Starlette and FastAPI answer 403 to a WebSocket path that is not theirs",
+        )
+    elif status == 404:
+        cause = "Whoever answers has no WebSocket on this path, or was not asked for one."
+        or_else = (
+            alternatives("upgrade-not-forwarded", "wrong-route", "backend-not-websocket")
+            if is_alike
+            else alternatives(
+                "origin-blocked",
+                "wrong-route",
+                origin_blocked="Action Cable answers 404 to an Origin that it does not allow",
+            )
+        )
+    elif status == 400 and words is not None and words.meaning == "no-key":
+        cause = "The service does not get Sec-WebSocket-Key or -Version, which were sent."
+    elif status == 400 and words is not None and words.meaning == "subprotocol":
+        cause = "The service refuses the subprotocols that were offered, or that none was."
+    elif status == 400:
+        cause = "The request was not taken for a right handshake."
+        or_else = (
+            alternatives("upgrade-not-forwarded", "backend-not-websocket")
+            if is_alike
+            else alternatives("backend-not-websocket")
+        )
+    elif status == 429:
+        cause = "It counts requests from here, and these were too many."
+        compared = ""
+    return finding(
+        "handshake-refused",
+        hop=hop,
+        symptom=symptom,
+        cause=f"{cause}{compared}",
+        fix=f"Try the same handshake straight at the service, on the host; {ASK_THE_HOST}.",
+        attempt=attempt,
+        or_else=or_else,
+    )
+
+
+def unanswered(seen: Observations, attempt: Attempt, trouble: Trouble, *, general: str) -> Finding:
+    """The request was sent and no whole answer came."""
+    symptom = f"{without_secrets(seen.address.uri)} {trouble.words}"
+    answers_plain = seen.plain is not None and seen.plain.status_code is not None
+    nowhere = seen.variants.get("nowhere")
+    answers_elsewhere = nowhere is not None and nowhere.status_code is not None
+    if trouble.code == "timeout" and not (answers_plain or answers_elsewhere):
+        return finding(
+            "timeout",
+            hop="public",
+            symptom=symptom,
+            cause="Connections are taken, and no request is answered, on this path or another: the"
+            " service hangs and everything goes to it, or the proxy has nobody left to serve.",
+            fix="On the host: does the service answer on its own port? What does the proxy's error"
+            f" log say of its limits? {ASK_THE_HOST}.",
+            attempt=attempt,
+            or_else=alternatives(
+                "service-hangs", "threads-exhausted", "scoreboard-full", "connections-exhausted"
+            ),
+        )
+    if trouble.code == "timeout":
+        where = "an ordinary request to this path" if answers_plain else "another path"
+        return finding(
+            "service-hangs",
+            hop="backend",
+            symptom=symptom,
+            cause=f"The server answers {where}, and not the handshake: what it is passed on to"
+            " takes the request and says nothing.",
+            fix="Look at the service's log and workers; on the host, ask it on its own port.",
+            attempt=attempt,
+        )
+    closes = trouble.code == "closed" and answers_plain
+    return finding(
+        general,
+        hop="public",
+        symptom=symptom,
+        cause="Ordinary requests are answered on this path; only the handshake is cut off: the"
+        " service fails on it, or something on the way (a firewall, a filter) does not like it."
+        if closes
+        else "Something else than HTTP/1.1 is spoken there, or the answer broke off.",
+        fix=f"Look at the service's log at this moment; {ASK_THE_HOST}.",
+        attempt=attempt,
+    )

@@ -1,0 +1,185 @@
+"""The requests that tell causes apart: one handshake, and others that differ in one thing. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from deployer.diagnose.address import Address
+from deployer.verify.checks import FOREIGN_ORIGIN
+from deployer.verify.probes import HttpProbe, UpgradeProbe
+
+Variant = Literal[
+    "own-origin",
+    "no-origin",
+    "null-origin",
+    "foreign-origin",
+    "other-port-origin",
+    "other-scheme-origin",
+    "slash",
+    "doubled",
+    "nowhere",
+    "one-subprotocol",
+    "two-subprotocols",
+    "sample-key",
+    "h2c",
+    "target",
+]
+
+_USER_AGENT = ("User-Agent", "deployer-diagnose")
+#: "Hello, world!", the key of many a tutorial: 13 bytes, where RFC 6455 wants 16.
+_SAMPLE_KEY = "SGVsbG8sIHdvcmxkIQ=="
+_SUBPROTOCOLS = ("deployer-one", "deployer-two")
+# RFC 7540, section 3.2.1: the settings that an upgrade to h2c brings along, base64url.
+_H2C = (
+    ("Connection", "Upgrade, HTTP2-Settings"),
+    ("Upgrade", "h2c"),
+    ("HTTP2-Settings", "AAMAAABkAAQAoAAAAAIAAAAA"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """How a person wants the handshake to be made; `headers` are their own, and may be secret.
+
+    `origin` is `None` for that of a page on the same server. `send` and `expect` are messages.
+    """
+
+    origin: str | None = None
+    subprotocols: tuple[str, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    send: str | None = None
+    expect: str | None = None
+
+
+def handshake(address: Address, wish: Wish) -> UpgradeProbe:
+    """The handshake that is asked about."""
+    return _upgrade(
+        address,
+        wish,
+        origin=address.origin if wish.origin is None else wish.origin,
+        subprotocols=wish.subprotocols,
+        send=wish.send,
+        expect=wish.expect,
+    )
+
+
+def plain(address: Address, wish: Wish, *, extra: tuple[tuple[str, str], ...] = ()) -> HttpProbe:
+    """The same request without any wish to upgrade."""
+    closing = () if any(name == "Connection" for name, _ in extra) else (("Connection", "close"),)
+    return HttpProbe(
+        uri=address.page_uri,
+        hop="public",
+        endpoint=address.endpoint,
+        server_name=address.name,
+        target=address.target,
+        headers=(("Host", address.host), _USER_AGENT, *wish.headers, *extra, *closing),
+    )
+
+
+def when_open(address: Address, wish: Wish) -> dict[Variant, HttpProbe]:
+    """What a handshake that works is compared with: does it check what it should?"""
+    own = handshake(address, wish)
+    variants: dict[Variant, HttpProbe] = {
+        "no-origin": _upgrade(address, wish, origin=None, subprotocols=wish.subprotocols),
+        "foreign-origin": _upgrade(
+            address, wish, origin=FOREIGN_ORIGIN, subprotocols=wish.subprotocols
+        ),
+        "sample-key": plain(address, wish, extra=_with_sample_key(own)),
+        "h2c": plain(address, wish, extra=_H2C),
+    }
+    if not wish.subprotocols:
+        for name, offered in (
+            ("one-subprotocol", _SUBPROTOCOLS[:1]),
+            ("two-subprotocols", _SUBPROTOCOLS),
+        ):
+            variants[name] = _upgrade(  # type: ignore[index]
+                address, wish, origin=address.origin, subprotocols=offered
+            )
+    return variants
+
+
+def when_refused(address: Address, wish: Wish, *, nowhere: str) -> dict[Variant, HttpProbe]:
+    """What a handshake that fails is compared with: which thing in it is the one refused?
+
+    `nowhere` is a path that no site has.
+    """
+    offered = wish.subprotocols
+    variants: dict[Variant, HttpProbe] = {
+        "no-origin": _upgrade(address, wish, origin=None, subprotocols=offered),
+        "null-origin": _upgrade(address, wish, origin="null", subprotocols=offered),
+        "foreign-origin": _upgrade(address, wish, origin=FOREIGN_ORIGIN, subprotocols=offered),
+        "other-port-origin": _upgrade(
+            address, wish, origin=_with_port_turned(address), subprotocols=offered
+        ),
+        "other-scheme-origin": _upgrade(
+            address, wish, origin=_with_scheme_turned(address), subprotocols=offered
+        ),
+        "nowhere": plain(address.at(nowhere), wish),
+    }
+    if wish.origin is not None and wish.origin != address.origin:
+        variants["own-origin"] = _upgrade(
+            address, wish, origin=address.origin, subprotocols=offered
+        )
+    turned = address.with_slash_turned()
+    if turned is not None:
+        variants["slash"] = handshake(turned, wish)
+        path, mark, query = address.target.partition("?")
+        stem = path.rstrip("/")
+        variants["doubled"] = handshake(address.at(f"{stem}{path}{mark}{query}"), wish)
+    if len(offered) > 1:
+        for each in offered:
+            variants["one-subprotocol"] = _upgrade(
+                address, wish, origin=address.origin, subprotocols=(each,)
+            )
+            break
+    return variants
+
+
+def _upgrade(
+    address: Address,
+    wish: Wish,
+    *,
+    origin: str | None,
+    subprotocols: tuple[str, ...],
+    send: str | None = None,
+    expect: str | None = None,
+) -> UpgradeProbe:
+    origins = () if origin is None else (("Origin", origin),)
+    return UpgradeProbe(
+        uri=address.websocket_uri,
+        hop="public",
+        endpoint=address.endpoint,
+        server_name=address.name,
+        target=address.target,
+        headers=(("Host", address.host), _USER_AGENT, *origins, *wish.headers),
+        subprotocols=subprotocols,
+        send=send,
+        expect=expect,
+    )
+
+
+def _with_sample_key(own: UpgradeProbe) -> tuple[tuple[str, str], ...]:
+    kept = tuple(field for field in own.headers if field[0] == "Origin")
+    offered = (("Sec-WebSocket-Protocol", ", ".join(own.subprotocols)),) if own.subprotocols else ()
+    return (
+        ("Connection", "Upgrade"),
+        ("Upgrade", "websocket"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", _SAMPLE_KEY),
+        *offered,
+        *kept,
+    )
+
+
+def _with_port_turned(address: Address) -> str:
+    """The page's origin without its odd port, or with the default one that nobody writes."""
+    scheme = "https" if address.is_secure else "http"
+    if address.has_default_port:
+        return f"{scheme}://{address.bare_host}:{address.port}"
+    return f"{scheme}://{address.bare_host}"
+
+
+def _with_scheme_turned(address: Address) -> str:
+    scheme = "http" if address.is_secure else "https"
+    return f"{scheme}://{address.host}"

@@ -1,0 +1,131 @@
+"""The command `diagnose`: any address, looked at from here."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deployer.diagnose.address import Address, has_scheme, parsed
+from deployer.diagnose.outside import Outside
+from deployer.diagnose.reason import results
+from deployer.diagnose.variants import Wish
+from deployer.errors import UsageError
+from deployer.model import CheckResult
+from deployer.outcome import HostReport, RunReport, State
+from deployer.report.document import as_json as json_text
+from deployer.report.document import run_document
+from deployer.report.output import Output
+from deployer.verify.access import Access
+from deployer.verify.public import PublicDial, overrides_from
+from deployer.verify.stream import Deadline
+
+_STEPS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What was asked for on the command line; `headers` as they were written."""
+
+    url: str
+    origin: str | None = None
+    subprotocols: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    resolve: tuple[str, ...] = ()
+    ca_bundle: Path | None = None
+    timeout_s: float = 10.0
+    send: str | None = None
+    expect: str | None = None
+
+
+def run_diagnose(request: Request, *, as_json: bool, verbose: bool) -> int:
+    """Look, and say what was found; the exit code.
+
+    Raises:
+        UsageError: an address or option that cannot be meant; nothing was asked.
+    """
+    from deployer.report.diagnosed import show_diagnosed
+
+    run = diagnosed(request)
+    show_diagnosed(run, output=Output(sys.stderr if as_json else sys.stdout), verbose=verbose)
+    if as_json:
+        print(json_text(run_document(run)))
+    return run.exit_code
+
+
+def diagnosed(request: Request) -> RunReport:
+    """The whole diagnosis as a run over one host: the one that the address names."""
+    began = time.monotonic()
+    address, wish = parsed(request.url), wish_of(request)
+    dial = PublicDial(overrides_from(request.resolve))
+    until = Deadline(_STEPS * request.timeout_s)
+    access = Access(
+        dial=dial,
+        timeout_s=request.timeout_s,
+        until=until,
+        roots_pem=_roots(request.ca_bundle),
+    )
+    try:
+        checks, is_reached = _looked_at(request, address, wish, Outside(access, dial))
+    finally:
+        until.cancel()
+    seconds = time.monotonic() - began
+    report = HostReport(
+        host=address.name,
+        state=_state(checks, is_reached=is_reached),
+        checks=checks,
+        seconds=seconds,
+        secrets=frozenset(value for _, value in wish.headers),
+    )
+    return RunReport(command="diagnose", hosts=(report,), seconds=seconds)
+
+
+def _looked_at(
+    request: Request, address: Address, wish: Wish, outside: Outside
+) -> tuple[tuple[CheckResult, ...], bool]:
+    seen = outside.websocket(address, wish)
+    if not has_scheme(request.url) and not seen.is_reached:
+        plain = parsed(f"http://{request.url}")
+        again = outside.websocket(plain, wish)
+        seen = again if again.is_reached else seen
+    return results(seen), seen.is_reached
+
+
+def _state(checks: Sequence[CheckResult], *, is_reached: bool) -> State:
+    if not is_reached:
+        return "unreachable"
+    return "healthy" if all(check.ok for check in checks) else "unhealthy"
+
+
+def wish_of(request: Request) -> Wish:
+    """How the handshake is to be made.
+
+    Raises: UsageError.
+    """
+    headers = []
+    for text in request.headers:
+        name, colon, value = text.partition(":")
+        if not colon or not name.strip() or "\n" in text or "\r" in text:
+            raise UsageError(
+                f"--header {name.strip()}: not of the form NAME: VALUE; nothing was asked",
+                hint="For instance: --header 'Cookie: session=…'",
+            )
+        headers.append((name.strip(), value.strip()))
+    return Wish(
+        origin=request.origin,
+        subprotocols=request.subprotocols,
+        headers=tuple(headers),
+        send=request.send,
+        expect=request.expect,
+    )
+
+
+def _roots(bundle: Path | None) -> bytes | None:
+    if bundle is None:
+        return None
+    try:
+        return bundle.read_bytes()
+    except OSError as error:
+        raise UsageError(f"--ca-bundle {bundle}: {error.strerror}; nothing was asked") from error

@@ -1,0 +1,86 @@
+"""A diagnosis for people: what was looked at, then each finding with all that is known of it."""
+
+from __future__ import annotations
+
+from deployer.model import CheckResult, Finding
+from deployer.outcome import HostReport, RunReport
+from deployer.report.output import Output
+
+_MARKS = {"error": ("✗", "bad"), "warning": ("!", "late"), "note": ("·", "note")}
+
+
+def show_diagnosed(run: RunReport, *, output: Output, verbose: bool) -> None:
+    """Print the checks of each host, its findings, and the last word."""
+    for report in run.hosts:
+        _table(report, output)
+        for check in report.checks:
+            if check.finding is not None:
+                _finding(check.finding, output, verbose=verbose)
+        output.line()
+        _last_word(report, output)
+
+
+def _table(report: HostReport, output: Output) -> None:
+    rows = [(check, f"{check.seconds * 1000:,.0f} ms") for check in report.checks]
+    if not rows:
+        return
+    width = max(len(check.name) for check, _ in rows)
+    times = max(len(took) for _, took in rows)
+    for check, took in rows:
+        mark, style = _mark(check)
+        target = f"{check.target}: " if check.name == "connect" else ""
+        text = f"{mark} {check.name:<{width}}  {took:>{times}}  {target}{check.detail or 'ok'}"
+        output.line(text, style, hanging=width + times + 6)
+
+
+def _mark(check: CheckResult) -> tuple[str, str]:
+    if check.skipped:
+        return "-", "note"
+    if check.finding is not None:
+        return _MARKS[check.finding.severity]
+    return ("✓", "good") if check.ok else ("✗", "bad")
+
+
+def _finding(finding: Finding, output: Output, *, verbose: bool) -> None:
+    output.line()
+    _, style = _MARKS[finding.severity]
+    output.line(f"{finding.symptom}  [{finding.code}]", style, hanging=2)
+    hop = "cannot be told from outside" if finding.hop == "public" else finding.hop
+    for label, text in (
+        ("hop", hop),
+        ("cause", finding.cause),
+        ("fix", finding.fix),
+        ("write", finding.directive),
+        ("in", finding.file),
+        ("evidence", "" if verbose and finding.response else finding.evidence),
+        ("sent", finding.request if verbose else ""),
+        ("got", finding.response if verbose else ""),
+    ):
+        _labelled(label, text, output)
+    for other in finding.alternatives:
+        _labelled("or", f"{other.code}: {other.tell}", output)
+    _labelled("more", finding.page, output)
+
+
+def _labelled(label: str, text: str, output: Output) -> None:
+    if not text:
+        return
+    first, *rest = text.splitlines()
+    output.line(f"{label + ':':<10}{first}", indent=2, hanging=10)
+    for line in rest:
+        output.line(line, "note", indent=12, hanging=0)
+
+
+def _last_word(report: HostReport, output: Output) -> None:
+    findings = [check.finding for check in report.checks if check.finding]
+    errors = sum(finding.severity == "error" for finding in findings)
+    others = len(findings) - errors
+    more = f", {others} to know of" if others else ""
+    took = f" in {report.seconds:.1f} s"
+    if report.state == "unreachable":
+        output.line(f"{report.host}: could not be reached{took}", "bad")
+    elif errors:
+        plural = "s" if errors > 1 else ""
+        output.line(f"{report.host}: {errors} finding{plural}{more}{took}", "bad")
+    else:
+        output.line(f"{report.host}: nothing wrong{more}{took}", "good")
