@@ -23,8 +23,14 @@ class Reader(Protocol):
         """What is wrong on the way of such a request, the most certain first."""
 
 
+def _nginx() -> Reader:
+    from deployer.inspection import nginx
+
+    return nginx
+
+
 #: By the proxy's word.
-READERS: Mapping[Proxy, Callable[[], Reader]] = {}
+READERS: Mapping[Proxy, Callable[[], Reader]] = {"nginx": _nginx}
 
 #: What the state of any proxy tells by itself: processes, limits, logs.
 STATE_RULES: tuple[Callable[[ProxyState], tuple[Fault, ...]], ...] = ()

@@ -1,0 +1,115 @@
+"""nginx's configuration as a tree of directives, each with its file and line.
+
+crossplane takes each file apart; files that are included stand in the place of their ``include``.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from deployer.inspection.model import ConfigFile
+
+_DEEPEST = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Directive:
+    """One directive; `block` is `None` for one that ends in a semicolon."""
+
+    name: str
+    args: tuple[str, ...]
+    file: str
+    line: int
+    block: tuple[Directive, ...] | None = None
+
+    def all(self, *names: str) -> Iterator[Directive]:
+        """The directives of those names that stand in this very block."""
+        return (each for each in self.block or () if each.name in names)
+
+    def last(self, name: str) -> Directive | None:
+        """The one that stands last in this very block."""
+        found = list(self.all(name))
+        return found[-1] if found else None
+
+    @property
+    def where(self) -> str:
+        """``/etc/nginx/nginx.conf:12``."""
+        return f"{self.file}:{self.line}"
+
+    def __str__(self) -> str:
+        return " ".join((self.name, *(arg or '""' for arg in self.args)))
+
+
+@lru_cache(maxsize=8)
+def tree_of(config: tuple[ConfigFile, ...]) -> Directive:
+    """The whole configuration, below a directive without a name; empty where there is no file.
+
+    A file that is damaged is read up to where it is.
+    """
+    if not config:
+        return Directive(name="", args=(), file="", line=0, block=())
+    with tempfile.TemporaryDirectory(prefix="deployer-") as folder:  # mode 0700
+        parsed = {each.path: _parsed(each.text, Path(folder) / "file") for each in config}
+    main = config[0].path
+    block = _expanded(parsed[main], main, parsed, folder=PurePosixPath(main).parent, depth=0)
+    return Directive(name="", args=(), file=main, line=0, block=block)
+
+
+def _parsed(text: str, scratch: Path) -> list[dict[str, Any]]:
+    import crossplane
+
+    scratch.write_text(text, encoding="utf-8", errors="replace")
+    payload = crossplane.parse(
+        str(scratch), single=True, check_ctx=False, check_args=False, comments=False
+    )
+    statements: list[dict[str, Any]] = payload["config"][0]["parsed"]
+    return statements
+
+
+def _expanded(
+    statements: Sequence[Mapping[str, Any]],
+    file: str,
+    parsed: Mapping[str, Sequence[Mapping[str, Any]]],
+    *,
+    folder: PurePosixPath,
+    depth: int,
+) -> tuple[Directive, ...]:
+    found: list[Directive] = []
+    for each in statements:
+        name, args = str(each["directive"]), tuple(map(str, each["args"]))
+        if name == "include" and args and depth < _DEEPEST:
+            for path in _included(str(folder / args[0]), parsed):
+                found += _expanded(parsed[path], path, parsed, folder=folder, depth=depth + 1)
+            continue
+        block = None
+        if each.get("block") is not None:
+            block = _expanded(each["block"], file, parsed, folder=folder, depth=depth)
+        found.append(Directive(name=name, args=args, file=file, line=each["line"], block=block))
+    return tuple(found)
+
+
+def _included(pattern: str, parsed: Mapping[str, Any]) -> list[str]:
+    """The files that an ``include`` stands for, by name, as glob(3) sorts them."""
+    if pattern in parsed:
+        return [pattern]
+    if not re.search(r"[*?\[]", pattern):
+        return []
+    return sorted(path for path in parsed if PurePosixPath(path).match(pattern))
+
+
+def walk(directive: Directive) -> Iterator[Directive]:
+    """All directives below one, in order."""
+    for each in directive.block or ():
+        yield each
+        yield from walk(each)
+
+
+def http_of(tree: Directive) -> Directive | None:
+    """The block ``http``; where there are several, nginx takes none."""
+    return tree.last("http")

@@ -1,0 +1,170 @@
+"""What is wrong in nginx's configuration on the way of one WebSocket handshake: pure.
+
+Each rule looks at what really becomes of the handshake (which server, which location, which headers
+after all maps), not at whether a line looks unusual. The certain ones come first: what nginx's own
+check refuses; who takes the request; what is lost on the way; then what may go wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from deployer.inspection import nginx_headers, nginx_paths
+from deployer.inspection.model import Fault, ProxyState
+from deployer.inspection.nginx_choice import listens, servers_of
+from deployer.inspection.nginx_config import Directive, http_of
+from deployer.inspection.nginx_passage import Passage
+from deployer.inspection.nginx_values import maps_of
+
+_EMERGENCY = re.compile(
+    r"nginx: \[emerg\] (?P<words>.*?)(?: in (?P<file>/[^:\s]+):(?P<line>\d+))?$"
+)
+_UNKNOWN = re.compile(r'unknown "(\w+)" variable')
+#: What a proxy that runs with an earlier configuration may look like.
+_OF_STALE = frozenset(
+    {
+        *("upgrade-not-forwarded", "wrong-route", "page-instead", "bad-gateway", "redirected"),
+        *("slash-redirect", "https-redirect", "redirect-loop", "redirect-missing", "proxy-down"),
+        *("origin-blocked", "origin-open", "h2c-tunnel", "tls-not-spoken", "tls-failed"),
+        *("tls-wrong-name", "tls-expired", "tls-untrusted", "tls-incomplete-chain", "idle-cut"),
+        *("host-rewritten", "port-lost", "http-1.0-upstream", "upstream-scheme", "timeout"),
+    }
+)
+_OF_NOBODY = frozenset({"proxy-down", "unreachable-from-here", "tls-not-spoken"})
+_OF_ANOTHER = frozenset(
+    {
+        *("wrong-route", "page-instead", "redirected", "tls-wrong-name", "tls-untrusted"),
+        *("upgrade-not-forwarded", "backend-not-websocket", "https-redirect", "bad-gateway"),
+    }
+)
+
+
+def faults_of(
+    state: ProxyState,
+    tree: Directive,
+    passage: Passage | None,
+    *,
+    name: str,
+    port: int,
+    path: str,
+    tls: bool,
+) -> tuple[Fault, ...]:
+    """All that is wrong; `passage` is `None` where nothing listens for the request."""
+    http = http_of(tree)
+    found = list(_of_check(state))
+    if http is None:
+        return tuple(found)
+    if passage is None:
+        found.append(_nobody_listens(http, port))
+    else:
+        found += _of_server(passage, name, port, tls=tls)
+        found += _maps_twice(http, passage)
+        found += nginx_paths.faults(passage, path)
+        if passage.target is not None:
+            found += nginx_headers.faults(passage)
+    return tuple(found)
+
+
+def _of_check(state: ProxyState) -> Iterator[Fault]:
+    """What ``nginx -t`` refuses: then nginx runs with what it has read before, or not at all."""
+    if state.test_ok is not False:
+        return
+    lines = [found for line in state.test_output.splitlines() if (found := _EMERGENCY.search(line))]
+    words = lines[-1]["words"] if lines else "nginx -t fails"
+    file = lines[-1]["file"] or "" if lines else ""
+    line = int(lines[-1]["line"] or 0) if lines else 0
+    now = (
+        "nginx goes on with what it has read before"
+        if state.is_running
+        else "nginx does not run, and cannot start"
+    )
+    variable = _UNKNOWN.search(words)
+    if variable is not None:
+        name = variable.group(1)
+        yield Fault(
+            code="map-missing",
+            cause=f"No map makes the variable ${name}, so nginx takes none of its files: {now}.",
+            fix=f"Put a map for ${name} into http, outside of every server; then nginx -t, and"
+            " reload.",
+            directive=f'map $http_upgrade ${name} {{ default ""; "~*^websocket$" upgrade; }}',
+            file=file,
+            line=line,
+            explains=_OF_STALE,
+            stands_alone=True,
+        )
+        return
+    yield Fault(
+        code="config-invalid",
+        cause=f"nginx's own check refuses its files ({words}): {now}.",
+        fix="Mend what nginx -t names, then reload nginx.",
+        file=file,
+        line=line,
+        explains=_OF_STALE,
+        stands_alone=True,
+    )
+
+
+def _nobody_listens(http: Directive, port: int) -> Fault:
+    ports = sorted({each for server in servers_of(http) for each, _, _ in listens(server)})
+    there = f"nginx's servers listen on {', '.join(map(str, ports))}" if ports else "it has none"
+    return Fault(
+        code="proxy-down",
+        cause=f"No server of nginx's configuration listens on port {port}: {there}.",
+        fix=f"Give the site's server a listen line for port {port}, and reload nginx.",
+        directive=f"listen {port}{' ssl' if port == 443 else ''};",
+        file=http.file,
+        line=http.line,
+        explains=_OF_NOBODY,
+    )
+
+
+def _of_server(passage: Passage, name: str, port: int, *, tls: bool) -> Iterator[Fault]:
+    way = passage.way
+    if tls and not way.is_tls:
+        listen = way.server.last("listen") or way.server
+        yield Fault(
+            code="tls-not-spoken",
+            cause=f"No listen line for port {port} says ssl, so nginx speaks plain HTTP there.",
+            fix="Add ssl to the listen line, and certificate and key to the server.",
+            directive=f"listen {port} ssl;",
+            file=listen.file,
+            line=listen.line,
+            explains=frozenset({"tls-not-spoken", "tls-failed"}),
+        )
+    if way.is_default:
+        yield Fault(
+            code="wrong-route",
+            cause=f"No server on port {port} has the name {name}: the default one answers.",
+            fix=f"Add {name} to server_name of the site's own server.",
+            directive=f"server_name {name};",
+            file=way.server.file,
+            line=way.server.line,
+            explains=_OF_ANOTHER,
+            tell="nginx -T | grep server_name shows which names it knows.",
+        )
+
+
+def _maps_twice(http: Directive, passage: Passage) -> Iterator[Fault]:
+    """Two maps for one variable pass the check, and the last one wins for every site."""
+    for name, blocks in maps_of(http).items():
+        if len({_content(block) for block in blocks}) < 2:
+            continue
+        is_broken = nginx_headers.is_broken_by_map(passage, name)
+        places = " and ".join(block.where for block in blocks)
+        yield Fault(
+            code="map-twice",
+            cause=f"${name} is made by two maps that differ ({places}). nginx -t accepts that; the"
+            " last one alone counts, for every site.",
+            fix="Give each its own variable name, or keep one of them.",
+            directive=f"map … ${name}",
+            file=blocks[-1].file,
+            line=blocks[-1].line,
+            explains=nginx_headers.OF_LOST_UPGRADE if is_broken else frozenset(),
+            severity="error" if is_broken else "warning",
+            stands_alone=True,
+        )
+
+
+def _content(block: Directive) -> tuple[object, ...]:
+    return block.args[0], frozenset((each.name, each.args) for each in block.block or ())

@@ -1,0 +1,188 @@
+"""What nginx does with the path of a handshake: redirects, files, paths that change. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from deployer.inspection.model import Fault
+from deployer.inspection.nginx_choice import modifier_of
+from deployer.inspection.nginx_config import Directive
+from deployer.inspection.nginx_headers import OF_LOST_UPGRADE
+from deployer.inspection.nginx_passage import Passage
+
+_OTHER_PASSES = {
+    "fastcgi_pass": "FastCGI",
+    "uwsgi_pass": "the uwsgi protocol",
+    "scgi_pass": "SCGI",
+    "grpc_pass": "gRPC",
+    "memcached_pass": "memcached",
+}
+_OF_REDIRECT = frozenset({"redirected", "https-redirect", "redirect-loop", "slash-redirect"})
+_OF_PATH = frozenset(
+    {
+        *("page-instead", "wrong-route", "slash-mismatch", "backend-not-websocket"),
+        *("redirected", "slash-redirect", "upgrade-not-forwarded"),
+    }
+)
+
+
+def faults(passage: Passage, path: str) -> Iterator[Fault]:
+    """What is wrong with where a request goes."""
+    slash = passage.way.slash_from
+    if slash is not None:
+        yield _slash_redirect(slash, path)
+        return
+    answering = passage.answering
+    if answering is not None:
+        yield from _answered(answering, passage)
+        return
+    passing = passage.passing
+    if passing is None:
+        yield _files(passage, path)
+    elif passing.name != "proxy_pass":
+        yield Fault(
+            code="upgrade-not-forwarded",
+            cause=f"{passing.name} speaks {_OTHER_PASSES[passing.name]} to the service, which"
+            " cannot carry a WebSocket.",
+            fix="Use proxy_pass to a port on which the service speaks HTTP.",
+            directive="proxy_pass http://…;",
+            file=passing.file,
+            line=passing.line,
+            explains=OF_LOST_UPGRADE,
+        )
+    else:
+        yield from _of_target(passage, path)
+    yield from _of_login(passage)
+
+
+def _slash_redirect(location: Directive, path: str) -> Fault:
+    return Fault(
+        code="slash-redirect",
+        cause=f"nginx has a location for {path}/ alone, so it redirects {path} to it, and WebSocket"
+        " clients do not follow.",
+        fix=f"Serve {path} itself: an exact location beside this one.",
+        directive=f"location = {path} {{ … }}",
+        file=location.file,
+        line=location.line,
+        explains=_OF_REDIRECT,
+    )
+
+
+def _answered(answering: Directive, passage: Passage) -> Iterator[Fault]:
+    code = answering.args[0] if answering.args else ""
+    to = passage.values.of(answering.args[-1]) if answering.args else None
+    words = f"{answering} answers every request here"
+    if code in ("301", "302", "303", "307", "308") or (to or "").startswith("http"):
+        is_https = "https:" in answering.args[-1]
+        looped = is_https and passage.way.is_tls and bool(to) and to == _own(passage)
+        yield Fault(
+            code="redirect-loop" if looped else "https-redirect" if is_https else "redirected",
+            cause=f"{words}, this path too; WebSocket clients do not follow.",
+            fix="Let clients ask for what it leads to (wss:// for https://), or leave this path out"
+            " of the redirect.",
+            file=answering.file,
+            line=answering.line,
+            explains=_OF_REDIRECT,
+        )
+        return
+    yield Fault(
+        code="wrong-route",
+        cause=f"{words}, and nothing is sent to a service.",
+        fix="Give the path a location of its own with proxy_pass.",
+        file=answering.file,
+        line=answering.line,
+        explains=frozenset({"wrong-route", "page-instead", "origin-blocked", "redirected"}),
+    )
+
+
+def _own(passage: Passage) -> str:
+    given = passage.values.given
+    return f"https://{given['http_host']}{given['uri']}"
+
+
+def _files(passage: Passage, path: str) -> Fault:
+    block = passage.way.innermost
+    tried = passage.way.value("try_files") if block.last("try_files") else None
+    place = tried or block
+    what = f"by {tried}" if tried else "from files"
+    where = "location" if passage.way.location is not None else "server"
+    return Fault(
+        code="page-instead",
+        cause=f"nginx answers {path} {what}: this {where} has no proxy_pass.",
+        fix=f"Give {path} a location of its own that hands it on to the service.",
+        directive=f"location {path} {{ proxy_pass http://…; }}",
+        file=place.file,
+        line=place.line,
+        explains=frozenset(
+            {"page-instead", "wrong-route", "upgrade-not-forwarded", "backend-not-websocket"}
+        ),
+    )
+
+
+def _of_target(passage: Passage, path: str) -> Iterator[Fault]:
+    target = passage.target
+    if target is None:
+        return
+    there = passage.path_at_service
+    location = next((each for each in reversed(passage.way.blocks) if each.args), None)
+    mismatch = location is not None and _is_mismatch(location, target.uri)
+    if there != path:
+        is_slash = "//" in there or (mismatch and there not in ("/", path))
+        yield Fault(
+            code="slash-mismatch" if is_slash else "page-instead",
+            cause=f"The service is asked for {there}, not for {path}: {target.directive} puts its"
+            f" own path in the place of that of {location or 'the location'}.",
+            fix="Leave the path out of proxy_pass, so that the service is asked for the same."
+            if not is_slash
+            else "End both with a slash, the location and proxy_pass, or neither.",
+            directive=f"proxy_pass {_without_path(target.directive)};",
+            file=target.directive.file,
+            line=target.directive.line,
+            explains=_OF_PATH,
+            tell="Ask the service itself for both paths.",
+        )
+    upstream = target.upstreams[0] if target.upstreams else None
+    if upstream is not None:
+        scheme = "http" if upstream.tls else "https"
+        speaks, wants = ("TLS", "does not") if upstream.tls else ("plain HTTP", "wants TLS")
+        _, _, address = _without_path(target.directive).partition("://")
+        yield Fault(
+            code="upstream-scheme",
+            cause=f"{target.directive} speaks {speaks} to a service that {wants}.",
+            fix=f"Write {scheme}:// in proxy_pass, or change the service.",
+            directive=f"proxy_pass {scheme}://{address};",
+            file=target.directive.file,
+            line=target.directive.line,
+            explains=frozenset({"upstream-scheme"}),
+        )
+
+
+def _is_mismatch(location: Directive, uri: str | None) -> bool:
+    sign, word = modifier_of(location)
+    if uri is None or sign in ("=", "~", "~*"):
+        return False
+    return word.endswith("/") is not uri.endswith("/")
+
+
+def _without_path(passing: Directive) -> str:
+    scheme, _, rest = passing.args[0].partition("://")
+    if rest.startswith("unix:"):
+        socket = rest[len("unix:") :].partition(":")[0]
+        return f"{scheme}://unix:{socket}"
+    return f"{scheme}://{rest.partition('/')[0]}"
+
+
+def _of_login(passage: Passage) -> Iterator[Fault]:
+    for name in ("auth_basic", "auth_request"):
+        said = passage.way.value(name)
+        if said is not None and said.args[:1] != ("off",):
+            yield Fault(
+                code="login-required",
+                cause=f"nginx itself asks for a login here ({said.name}), which not every WebSocket"
+                " client can bring.",
+                fix=f"Say {name} off for this path, or let the service ask.",
+                directive=f"{name} off;",
+                file=said.file,
+                line=said.line,
+                explains=frozenset({"login-required"}),
+            )
