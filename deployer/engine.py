@@ -680,7 +680,16 @@ class HostRun:
                 interrupt=self._cancelled,
                 on_result=self._contact.checked,
             )
-        return tuple(masked(results, desired.secrets))
+        return tuple(masked(self._explained(desired, results), desired.secrets))
+
+    def _explained(self, desired: DesiredState, results: list[CheckResult]) -> list[CheckResult]:
+        """What has failed, with the causes that the host's own configuration tells."""
+        if all(result.ok for result in results) or self._cancelled.is_set():
+            return results
+        from deployer.running_proxies import explained_by_host
+
+        self._contact.doing("looking for the cause")
+        return explained_by_host(self._connected(), desired.sites, results)
 
     def _verify_alone(self) -> HostReport:
         checks = self._checks(self._desire(will_change=False))

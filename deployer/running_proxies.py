@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from deployer.errors import RunnerError
+
 if TYPE_CHECKING:
+    from deployer.inspection import Inspection
+    from deployer.model import CheckResult, Proxy, Site
     from deployer.transport import Link
+
+#: Within what time the host is to tell about its proxies: somebody waits for it to confirm.
+_INSPECTION_S = 20.0
 
 
 def load_modules(link: Link) -> None:
@@ -34,3 +41,48 @@ def connections_of(
         timeout_s=timeout_s,
         doing="counting connections",
     )
+
+
+def inspected(link: Link, proxies: Iterable[Proxy] = ()) -> Inspection:
+    """What the host's proxies really have and do; without `proxies`, all that are installed.
+
+    Raises: RunnerError, UnreachableError.
+    """
+    from deployer import remote
+    from deployer.inspection import inspection_from_json
+
+    modules = remote.inspection_modules()
+    if not link.loaded.issuperset(modules):
+        link.request("load", modules=modules, order=list(modules), doing="looking at proxies")
+        link.loaded.update(modules)
+    wanted = sorted(set(proxies))
+    reply = link.request(
+        "inspect", proxies=wanted, limit_s=_INSPECTION_S, doing="reading what the proxies have"
+    )
+    return inspection_from_json(reply)
+
+
+def explained_by_host(
+    link: Link, sites: Iterable[Site], results: Sequence[CheckResult]
+) -> list[CheckResult]:
+    """`results` with the causes that the host's proxies tell; as they are where it does not say.
+
+    Raises: UnreachableError where the connection is lost.
+    """
+    from deployer.inspection import explained
+
+    found = list(results)
+    failing = {result.site for result in found if result.finding is not None}
+    concerned = [site for site in sites if site.domain in failing]
+    if not concerned:
+        return found
+    try:
+        inspection = inspected(link, {site.proxy for site in concerned})
+    except RunnerError:
+        return found  # what was seen stands; the reasons are an addition
+    for site in concerned:
+        mine = [number for number, result in enumerate(found) if result.site == site.domain]
+        better = explained([found[number] for number in mine], inspection, site=site)
+        for number, result in zip(mine, better, strict=True):
+            found[number] = result
+    return found

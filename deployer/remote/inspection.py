@@ -24,7 +24,7 @@ from deployer.remote import (
     inspection_nginx,
     runner,
 )
-from deployer.remote.inspection_files import FileReader
+from deployer.remote.inspection_files import FileReader, Hurry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,10 +45,13 @@ _LOG_BYTES = 128 << 10
 _LOG_FILES = 6
 _MOST_PROCESSES = 2000
 _JOURNAL_LIMIT_S = 5.0
+#: For all programs that are run, unless the request says otherwise: somebody may wait to confirm.
+_LIMIT_S = 20.0
 
 
 def inspect(session: runner.Runner, request: Json) -> Json:
-    """The reply to ``inspect``; ``proxies`` of the request limits it to some."""
+    """The reply to ``inspect``, about all or some ``proxies``, in ``limit_s`` or little more."""
+    children = Hurry(session.children, float(request.get("limit_s") or _LIMIT_S))
     wanted = [str(word) for word in request.get("proxies") or PROXIES]
     notes: list[str] = []
     if os.geteuid() != 0:
@@ -60,7 +63,7 @@ def inspect(session: runner.Runner, request: Json) -> Json:
     found = []
     for word in wanted:
         if word in PROXIES:
-            state = _state_of(session, word, mains.get(PROXIES[word][0], 0), notes)
+            state = _state_of(children, word, mains.get(PROXIES[word][0], 0), notes)
             if state is not None:
                 found.append(state)
     return {"proxies": found, "notes": notes}
@@ -105,14 +108,14 @@ def _is_contained(pid: int) -> bool:
         return False
 
 
-def _state_of(session: runner.Runner, word: str, main: int, notes: list[str]) -> Json | None:
+def _state_of(children: Hurry, word: str, main: int, notes: list[str]) -> Json | None:
     """All about one proxy; `None` where it neither runs nor is installed."""
     unit, module = PROXIES[word]
     program = _program(main, module.PROGRAMS)
     if not main and not program:
         return None
     reader = FileReader()
-    asked = module.ask(session.children, program, main, reader)
+    asked = module.ask(children, program, main, reader)
     processes, websockets = _processes(main, unit, module) if main else ([], 0)
     notes.extend(reader.notes)
     current = [
@@ -122,14 +125,14 @@ def _state_of(session: runner.Runner, word: str, main: int, notes: list[str]) ->
         "proxy": word,
         "version": asked["version"],
         "is_running": bool(main),
-        "unit_state": _unit_state(session.children, unit),
+        "unit_state": _unit_state(children, unit),
         "started_s_ago": _age_s(main) if main else None,
         "accepted_reload_s_ago": max(current) if current else None,
         "config": asked["config"],
         "dump": asked["dump"],
         "test_ok": asked["test_ok"],
         "test_output": asked["test_output"],
-        "log": _log(session.children, unit, asked["logs"], notes),
+        "log": _log(children, unit, asked["logs"], notes),
         "processes": processes,
         "listeners": _listeners(main, processes) if main else [],
         "websockets": websockets,
@@ -149,14 +152,11 @@ def _program(main: int, programs: tuple[str, ...]) -> str:
     return next((path for path in programs if os.access(path, os.X_OK)), "")
 
 
-def _unit_state(children: runner.Children, unit: str) -> str:
+def _unit_state(children: Hurry, unit: str) -> str:
     if not os.path.isdir(runner.SYSTEMD_RUNS):
         return ""
-    try:
-        words = children.run(["systemctl", "is-active", unit], limit_s=_JOURNAL_LIMIT_S)[1].split()
-    except runner.StepError:
-        return ""
-    return words[0] if words else ""
+    code, output = children.run(["systemctl", "is-active", unit], limit_s=_JOURNAL_LIMIT_S)
+    return output.split()[0] if code is not None and output.split() else ""
 
 
 # --- processes ------------------------------------------------------------------------------------
@@ -235,7 +235,7 @@ def _listeners(main: int, processes: list[Json]) -> list[str]:
 # --- logs -----------------------------------------------------------------------------------------
 
 
-def _log(children: runner.Children, unit: str, paths: list[str], notes: list[str]) -> list[str]:
+def _log(children: Hurry, unit: str, paths: list[str], notes: list[str]) -> list[str]:
     """The last lines of the journal's unit, and then of each log file."""
     lines = _journal(children, unit)
     for path in list(dict.fromkeys(paths))[:_LOG_FILES]:
@@ -251,14 +251,11 @@ def _log(children: runner.Children, unit: str, paths: list[str], notes: list[str
     return [line[:2000] for line in lines[-2 * _LOG_LINES :]]
 
 
-def _journal(children: runner.Children, unit: str) -> list[str]:
+def _journal(children: Hurry, unit: str) -> list[str]:
     if not os.path.isdir(runner.SYSTEMD_RUNS):
         return []
     argv = ["journalctl", "--quiet", "--no-pager", "--output=short-iso", f"--lines={_LOG_LINES}"]
-    try:
-        code, output = children.run([*argv, "--unit", unit], limit_s=_JOURNAL_LIMIT_S)
-    except runner.StepError:
-        return []
+    code, output = children.run([*argv, "--unit", unit], limit_s=_JOURNAL_LIMIT_S)
     return output.splitlines() if code == 0 else []
 
 

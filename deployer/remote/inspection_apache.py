@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 import re
 
-from deployer.remote import runner
-from deployer.remote.inspection_files import FileReader, run_whole
+from deployer.remote.inspection_files import FileReader, Hurry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,14 +24,14 @@ _ERROR_LOG = re.compile(r"^\s*ErrorLog\s+\"?([^\"\s|]+)", re.MULTILINE)
 _TOPS = ("/etc/apache2/apache2.conf", "/etc/httpd/conf/httpd.conf")
 
 
-def ask(children: runner.Children, program: str, main: int, reader: FileReader) -> Json:
+def ask(children: Hurry, program: str, main: int, reader: FileReader) -> Json:
     """Version, configuration, its own check's words, and where it logs."""
     control = next((path for path in _CONTROLS if os.access(path, os.X_OK)), "") or program
-    _, about = run_whole(children, [program, "-v"]) if program else (None, "")
+    _, about = children.run([program, "-v"]) if program else (None, "")
     version = re.search(r"Apache/([\d.]+)", about)
-    code, said = run_whole(children, [control, "-t"]) if control else (None, "")
+    code, said = children.run([control, "-t"]) if control else (None, "")
     asking = [word for dump in _DUMPS for word in ("-D", dump)]
-    _, dump = run_whole(children, [control, "-t", *asking]) if code == 0 else (None, "")
+    _, dump = children.run([control, "-t", *asking]) if code == 0 else (None, "")
     paths = _INCLUDED.findall(dump) or [path for path in _TOPS if os.path.exists(path)]
     config = reader.read_all(list(dict.fromkeys(paths)))
     logs = [log for each in config for log in _ERROR_LOG.findall(each["text"])]

@@ -71,13 +71,27 @@ class Output:
         return "".join(self._parts)
 
 
-def run_whole(
-    children: runner.Children, argv: list[str], *, limit_s: float = 10.0
-) -> tuple[int | None, str]:
-    """Exit code and whole output of a program; `None` where it could not be run, with the words."""
-    output = Output()
-    try:
-        code, _ = children.run(argv, limit_s=limit_s, on_output=output.take)
-    except runner.StepError as error:
-        return None, error.message
-    return code, output.text
+class Hurry:
+    """Runs programs within the time that is left for all of them: `children`, with a deadline."""
+
+    def __init__(self, children: runner.Children, limit_s: float) -> None:
+        self._children = children
+        self._until = time.monotonic() + limit_s
+
+    def run(
+        self, argv: list[str], *, limit_s: float = 10.0, **options: Any
+    ) -> tuple[int | None, str]:
+        """Exit code and whole output of a program; `None` where it could not be run, or did not
+        end in time, with the words for that.
+        """
+        left_s = self._until - time.monotonic()
+        if left_s <= 0:
+            return None, f"{argv[0]} was not asked: no time was left"
+        output = Output()
+        try:
+            code, _ = self._children.run(
+                argv, limit_s=min(limit_s, left_s), on_output=output.take, **options
+            )
+        except runner.StepError as error:
+            return None, error.message
+        return code, output.text

@@ -9,7 +9,7 @@ import os
 import re
 
 from deployer.remote import runner
-from deployer.remote.inspection_files import FileReader, run_whole
+from deployer.remote.inspection_files import FileReader, Hurry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,13 +21,13 @@ PROGRAMS = ("/usr/sbin/haproxy", "/usr/local/sbin/haproxy")
 _DEFAULT_FILE = "/etc/haproxy/haproxy.cfg"
 
 
-def ask(children: runner.Children, program: str, main: int, reader: FileReader) -> Json:
+def ask(children: Hurry, program: str, main: int, reader: FileReader) -> Json:
     """Version, configuration, its own check's words, and where it logs."""
-    _, about = run_whole(children, [program, "-v"]) if program else (None, "")
+    _, about = children.run([program, "-v"]) if program else (None, "")
     version = re.search(r"version (\d+(?:\.\d+)*)", about)
     paths = _files(main)
     options = [word for path in paths for word in ("-f", path)]
-    code, said = run_whole(children, [program, "-c", *options]) if program else (None, "")
+    code, said = children.run([program, "-c", *options]) if program else (None, "")
     return {
         "version": version.group(1) if version else "",
         "config": reader.read_all(paths),

@@ -11,7 +11,7 @@ import os
 import re
 
 from deployer.remote import runner
-from deployer.remote.inspection_files import FileReader, run_whole
+from deployer.remote.inspection_files import FileReader, Hurry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ _DEFAULT_LOGS = ("/var/log/nginx/error.log", "/usr/local/nginx/logs/error.log")
 _DEEPEST = 10
 
 
-def ask(children: runner.Children, program: str, main: int, reader: FileReader) -> Json:
+def ask(children: Hurry, program: str, main: int, reader: FileReader) -> Json:
     """Version, configuration, its own check's words, and where it logs."""
     options, path = _options(main)
-    _, about = run_whole(children, [program, "-v"]) if program else (None, "")
+    _, about = children.run([program, "-v"]) if program else (None, "")
     version = re.search(r"nginx/([\d.]+)", about)
-    code, printed = run_whole(children, [program, "-T", *options]) if program else (None, "")
+    code, printed = children.run([program, "-T", *options]) if program else (None, "")
     first = _HEADER.search(printed)
     said = printed[: first.start()] if first else printed
     if code == 0 and first:
