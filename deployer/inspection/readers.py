@@ -29,8 +29,14 @@ def _nginx() -> Reader:
     return nginx
 
 
+def _apache() -> Reader:
+    from deployer.inspection import apache
+
+    return apache
+
+
 #: By the proxy's word.
-READERS: Mapping[Proxy, Callable[[], Reader]] = {"nginx": _nginx}
+READERS: Mapping[Proxy, Callable[[], Reader]] = {"nginx": _nginx, "apache": _apache}
 
 #: What the state of any proxy tells by itself: processes, limits, logs.
 STATE_RULES: tuple[Callable[[ProxyState], tuple[Fault, ...]], ...] = ()

@@ -1,6 +1,7 @@
 """How Apache is asked what it has: its control program names the files, modules and sites.
 
-Source: httpd, "apachectl" and "httpd -D DUMP_…"; DUMP_CONFIG needs mod_info, the others nothing.
+DUMP_CONFIG is mod_info's. Where that is there and not loaded, it is loaded for the asking alone:
+what runs is not touched. Source: httpd, "apachectl"; mod_info, "Dumping the configuration".
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 PROGRAMS = ("/usr/sbin/apache2", "/usr/sbin/httpd", "/usr/local/apache2/bin/httpd")
 _CONTROLS = ("/usr/sbin/apachectl", "/usr/local/apache2/bin/apachectl")
 _DUMPS = ("DUMP_INCLUDES", "DUMP_VHOSTS", "DUMP_MODULES", "DUMP_RUN_CFG", "DUMP_CONFIG")
+_INFO_MODULES = (
+    "/usr/lib/apache2/modules/mod_info.so",
+    "/usr/lib64/httpd/modules/mod_info.so",
+    "/usr/local/apache2/modules/mod_info.so",
+)
 _INCLUDED = re.compile(r"^\s+\([*\d]+\) (/.+)$", re.MULTILINE)
 _ERROR_LOG = re.compile(r"^\s*ErrorLog\s+\"?([^\"\s|]+)", re.MULTILINE)
 _TOPS = ("/etc/apache2/apache2.conf", "/etc/httpd/conf/httpd.conf")
@@ -31,7 +37,13 @@ def ask(children: Hurry, program: str, main: int, reader: FileReader) -> Json:
     version = re.search(r"Apache/([\d.]+)", about)
     code, said = children.run([control, "-t"]) if control else (None, "")
     asking = [word for dump in _DUMPS for word in ("-D", dump)]
-    _, dump = children.run([control, "-t", *asking]) if code == 0 else (None, "")
+    info = next((path for path in _INFO_MODULES if os.path.exists(path)), "")
+    loading = ["-C", f"LoadModule info_module {info}"] if info else []
+    dump = ""
+    if code == 0:
+        failed, dump = children.run([control, *loading, "-t", *asking])
+        if failed and loading:
+            _, dump = children.run([control, "-t", *asking])
     paths = _INCLUDED.findall(dump) or [path for path in _TOPS if os.path.exists(path)]
     config = reader.read_all(list(dict.fromkeys(paths)))
     logs = [log for each in config for log in _ERROR_LOG.findall(each["text"])]
