@@ -428,16 +428,61 @@ def reload(playbook: Path, *, yes: bool, **given: Any) -> int:
         return _ended(session, session.fleet.reload(approve), quiet_states=("planned",))
 
 
+_measured = _options(
+    click.option(
+        "--idle", is_flag=True, help="Measure how long each hop lets a silent connection live."
+    ),
+    click.option(
+        "--idle-limit",
+        "idle_limit",
+        metavar="DURATION",
+        help="How long --idle waits at most: 90s, 10m, 2h.  [default: 330s]",
+    ),
+    click.option(
+        "--load",
+        metavar="N",
+        type=click.IntRange(1, 60000),
+        help="Open N connections to each site, hold them, and say which limit they meet.",
+    ),
+    click.option(
+        "--rate",
+        metavar="R",
+        type=click.FloatRange(1, 5000),
+        help="How many connections --load opens a second.  [default: 200]",
+    ),
+    click.option(
+        "--hold",
+        metavar="DURATION",
+        help="How long --load holds them: 30s, 10m.  [default: 10s]",
+    ),
+)
+
+
 @cli.command()
 @_PLAYBOOK
+@_measured
 @_on_hosts
 @_explain
 @_over_ssh
 @_reports
-def verify(playbook: Path, **given: Any) -> int:
+def verify(
+    playbook: Path,
+    *,
+    idle: bool,
+    idle_limit: str | None,
+    load: int | None,
+    rate: float | None,
+    hold: str | None,
+    **given: Any,
+) -> int:
     """Check the running service with real handshakes, at any time, changing nothing."""
+    from deployer.measuring import measure_from
+
+    measure = measure_from(idle=idle, idle_limit=idle_limit, load=load, rate=rate, hold=hold)
     with _session("verify", playbook, **given) as session:
-        return _ended(session, session.fleet.verify())
+        run = session.fleet.verify(measure)
+        session.report.measured(run)
+        return _ended(session, run)
 
 
 @cli.command()

@@ -57,6 +57,7 @@ from deployer.wire import observation_from_json, owed_from_json, plan_to_json
 
 if TYPE_CHECKING:
     from deployer.canaries import NoCanaries
+    from deployer.measuring import Measure
     from deployer.recovery import Recovery
     from deployer.sealed import SealedHost
     from deployer.sites.acme import CertificatesOnHost
@@ -184,9 +185,9 @@ class HostRun:
         about: dict[str, Any] = {"has_watchdog": self._options.watchdog, "notes": self._notes}
         return self._reported(lambda: replace(self._apply(plan), **about))
 
-    def verify(self) -> HostReport:
-        """Run the checks alone; report ``healthy`` or ``unhealthy``."""
-        return self._reported(self._verify_alone)
+    def verify(self, measure: Measure | None = None) -> HostReport:
+        """Run the checks alone; report ``healthy`` or ``unhealthy``, with what `measure` adds."""
+        return self._reported(lambda: self._verify_alone(measure))
 
     def history(self) -> HostReport:
         """What was applied on the host, newest first."""
@@ -691,16 +692,18 @@ class HostRun:
         self._contact.doing("looking for the cause")
         return explained_by_host(self._connected(), desired.sites, results)
 
-    def _verify_alone(self) -> HostReport:
-        checks = self._checks(self._desire(will_change=False))
+    def _verify_alone(self, measure: Measure | None) -> HostReport:
+        desired = self._desire(will_change=False)
+        checks = self._checks(desired)
         healthy = all(check.ok for check in checks)
-        return HostReport(
+        report = HostReport(
             host=self.host.name,
             state="healthy" if healthy else "unhealthy",
             message="" if checks else "no sites: nothing to verify",
             checks=checks,
             notes=self._unsettled,
         )
+        return report if measure is None else measure(self._contact, desired, report)
 
     # --- words ------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from deployer.project import Project
 
 if TYPE_CHECKING:
     from deployer.controller_certificates import ControllerCertificates
+    from deployer.measuring import Measure
     from deployer.sealed import SealedHost, SealedPlan
 
 _Result = TypeVar("_Result")
@@ -146,10 +147,10 @@ class Fleet:
             ended = {report.host: report for report in (*looked, *done)}
             return self._report("recover", [ended[host.name] for host in self._hosts])
 
-    def verify(self) -> RunReport:
-        """Run the handshake checks on every host."""
+    def verify(self, measure: Measure | None = None) -> RunReport:
+        """Run the handshake checks on every host, and then `measure`."""
         with self._connections():
-            return self._report("verify", self._each(HostRun.verify))
+            return self._report("verify", self._each(lambda run: run.verify(measure)))
 
     def certs_status(self) -> RunReport:
         """How the certificates of every host's sites stand."""

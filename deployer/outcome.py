@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from deployer.errors import (
     EXIT_CHANGES,
@@ -19,6 +19,10 @@ from deployer.errors import (
 )
 from deployer.model import CheckResult, Plan
 from deployer.survival import Survival
+
+if TYPE_CHECKING:
+    from deployer.load.result import LoadResult
+    from deployer.verify.idle import IdleResult
 
 State = Literal[
     "unchanged",
@@ -66,7 +70,8 @@ class HostReport:
     ``unhealthy`` of `verify` and `certs`; ``listed`` of `history`; ``recovered`` and ``abandoned``
     of `recover`. Its `plan` is whole: `secrets` are taken out of it where it is shown. `kept` are
     files that a revert left as someone had changed them: `path`, `why`, and `diff` where it may be
-    shown. `certificates` are the statuses of its sites' (docs/certificates.md). `notes` are what
+    shown. `certificates` are the statuses of its sites' (docs/certificates.md); `idle` and `load`
+    what was measured of its sites (docs/idle-and-load.md). `notes` are what
     else was found on the host; `found` says for programs which run is at work there, which commit
     is under way, and how the last one ended. `has_watchdog` is false where nothing on the host
     would have taken the commit back, as ``--no-watchdog`` has it. `survival` says what became of
@@ -82,6 +87,8 @@ class HostReport:
     kept: tuple[Mapping[str, str], ...] = ()
     history: tuple[Mapping[str, Any], ...] = ()
     certificates: tuple[Mapping[str, Any], ...] = ()
+    idle: tuple[IdleResult, ...] = ()
+    load: tuple[LoadResult, ...] = ()
     notes: tuple[str, ...] = ()
     found: Mapping[str, Any] | None = None
     has_watchdog: bool = True

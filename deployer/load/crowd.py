@@ -11,6 +11,7 @@ import asyncio
 import errno
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,8 @@ _SLOW_AFTER, _STOP_AFTER = 20, 50
 _SLOW_RATE = 10.0
 _TICK_S = 0.02
 _PINGS_PER_S = 1000.0
+#: Shorter than any hop's patience with silence (50 s is the shortest default).
+_AWAKE_S = 20.0
 _CLOSES_PER_S = 2500.0
 _FAREWELL_S = 3.0
 _OWN_LIMITS = {
@@ -50,13 +53,14 @@ class LoadPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """Who is told: `progress` in words, a few times a second; `full` once all are open.
+    """Who is told: `progress` in words, a few times a second; `full` once no more are opened.
 
-    `full` runs in a thread of its own, while the connections are held.
+    `full` is given how many did not open, and runs in a thread of its own while those that did are
+    held.
     """
 
     progress: Callable[[str], None]
-    full: Callable[[], None]
+    full: Callable[[int], None]
     cancelled: threading.Event
 
 
@@ -76,25 +80,29 @@ class _Crowd:
         self._most_open = 0
         self._failures: list[tuple[str, str, int, float]] = []
         self._losses: list[tuple[str, float]] = []
+        self._opened_at: list[float] = []
+        self._quiet: deque[tuple[float, Connection]] = deque()
         self._failed_in_a_row = 0
         self._late_s = 0.0
         self._said = 0.0
 
     async def run(self) -> Figures:
         plan, watch = self._plan, self._watch
+        keeper = asyncio.create_task(self._keep_awake())
         tried, stopped = await self._ramp()
         ramp_s = self._now()
         answered = 0
         if self._open and not watch.cancelled.is_set():
-            looking = asyncio.create_task(asyncio.to_thread(watch.full))
+            looking = asyncio.create_task(asyncio.to_thread(watch.full, len(self._failures)))
             await self._hold()
             await looking
             answered = await self._ping_all("asking all whether they are still there")
         held_s = self._now() - ramp_s
+        keeper.cancel()
         unanswered = sum(each.awaits_pong for each in self._all)
         interrupted = watch.cancelled.is_set()
         await self._farewell()
-        opened = [each for each in self._all if each.phase == "open"]
+        opened = [each for each in self._all if each.is_counted]
         return Figures(
             asked=plan.number,
             tried=tried,
@@ -109,6 +117,8 @@ class _Crowd:
             ended=ended_groups(self._losses),
             ramp_s=ramp_s,
             held_s=held_s,
+            opened_at=tuple(self._opened_at),
+            ended_at=tuple(sorted(at_s for _, at_s in self._losses)),
             late_s=self._late_s,
             interrupted=interrupted,
         )
@@ -161,6 +171,8 @@ class _Crowd:
             self._failed_in_a_row = 0
             if connection.is_open:
                 connection.is_counted = True
+                self._opened_at.append(self._now())
+                self._quiet.append((time.monotonic() + _AWAKE_S, connection))
                 self._open += 1
                 self._most_open = max(self._most_open, self._open)
 
@@ -189,9 +201,21 @@ class _Crowd:
             self._say(f"load: {self._open:,} held, {left_s:.0f} s more{self._trouble()}")
             await self._tick()
 
+    async def _keep_awake(self) -> None:
+        """Ping whoever has been silent for a while: no hop shall cut them off for that."""
+        while True:
+            now, most = time.monotonic(), int(_PINGS_PER_S * _TICK_S)
+            while self._quiet and self._quiet[0][0] <= now and most:
+                _, connection = self._quiet.popleft()
+                most -= 1
+                if connection.is_open:
+                    connection.ping()
+                    self._quiet.append((now + _AWAKE_S, connection))
+            await asyncio.sleep(_TICK_S)
+
     async def _ping_all(self, doing: str) -> int:
         """Ping every open connection at a bounded rate; how many have answered in time."""
-        asked = [each for each in self._all if each.is_open and not each.awaits_pong]
+        asked = [each for each in self._all if each.is_open]
         before = [len(each.pongs_s) for each in asked]
         sent, due = 0, 1.0
         while sent < len(asked) and not self._watch.cancelled.is_set():

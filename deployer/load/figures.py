@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -55,6 +56,7 @@ class Figures:
     once. `stopped` says why no more were tried. `opening` has a `Spread` for ``connect``, ``tls``,
     ``upgrade`` and ``all``. `answered` answered a ping at the end, `unanswered` did not in time.
     `late_s` is by how much this machine itself was late at worst: times below it say little.
+    `opened_at` and `ended_at` are the moments at which connections opened and were lost, sorted.
     """
 
     asked: int
@@ -72,11 +74,17 @@ class Figures:
     held_s: float = 0.0
     late_s: float = 0.0
     interrupted: bool = False
+    opened_at: tuple[float, ...] = field(default=(), repr=False)
+    ended_at: tuple[float, ...] = field(default=(), repr=False)
 
     @property
     def failures(self) -> int:
         """How many did not open."""
         return sum(group.count for group in self.failed)
+
+    def open_at(self, moment_s: float) -> int:
+        """How many were open at a moment."""
+        return bisect_right(self.opened_at, moment_s) - bisect_right(self.ended_at, moment_s)
 
     @property
     def losses(self) -> int:

@@ -71,6 +71,14 @@ def _host(report: HostReport, command: str) -> dict[str, Any]:
         from deployer.survival import survival_json
 
         document["canaries"] = masked(survival_json(report.survival), report.secrets)
+    if report.idle:
+        from deployer.verify.idle import idle_json
+
+        document["idle"] = [idle_json(each) for each in report.idle]
+    if report.load:
+        from deployer.load.result import load_json
+
+        document["load"] = [load_json(each) for each in report.load]
     if report.generation is not None:
         document["generation"] = report.generation
     if report.found is not None:

@@ -204,6 +204,22 @@ class TerminalReport:
             for line in history_lines(report.history, verbose=self._verbose):
                 self._out.line(line.text, line.style, indent=line.indent, hanging=line.hanging)
 
+    def measured(self, run: RunReport) -> None:
+        """What was measured of each host's sites: silence that is let pass, and how many fit."""
+        if not any(report.idle or report.load for report in run.hosts):
+            return
+        from deployer.report.measured import idle_rows, load_rows
+
+        self._out.close()
+        width = self._out.width
+        for report in run.hosts:
+            name = f"{report.host}: " if len(run.hosts) > 1 else ""
+            for row in idle_rows(report.idle, name, width=width):
+                self._out.row(row)
+            for row in load_rows(report.load, name, width=width):
+                self._out.row(row)
+        self._out.line()
+
     def certificates(self, run: RunReport, *, now: datetime) -> None:
         """A table of the certificates of all hosts, and below it what is wrong with which."""
         from deployer.report.certs import details, problem_lines, table

@@ -137,6 +137,10 @@ class WebSocket:
             if self._finished is not None and wanted(self._finished):
                 return self._finished
 
+    def next_kind(self, deadline: Deadline) -> Opcode:
+        """Wait for a frame, whichever comes; a ping has been answered then. Raises: `Trouble`."""
+        return self._next_frame(deadline).opcode
+
     def stay_silent(self, seconds: float, within: Deadline) -> None:
         """Send nothing for `seconds` but what RFC 6455 demands: pongs to the peer's pings."""
         silence = Deadline(seconds, within=within)

@@ -1,0 +1,359 @@
+"""From a load's figures to what a person should know: passed, or which limit was hit, and where.
+
+Pure. What names a limit is the proxy's own log, or a number of its configuration that is just what
+was reached; where neither does, the finding says no more than that there is a limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from deployer.load.limits import Limit
+from deployer.load.result import LoadResult
+from deployer.model import Alternative, CheckResult, Finding, Hop, Proxy
+
+_NAMES = {"nginx": "nginx", "apache": "Apache", "haproxy": "HAProxy"}
+#: How near to a limit's number a load must end to have met it: some places are others' already.
+_NEAR = (0.9, 1.03)
+_MOST_LINES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What was seen beside the load itself.
+
+    `new_log` are lines that the proxy logged meanwhile. `service` is how the service answered
+    somebody who went past the proxy while connections failed: ``works``, words of its trouble, or
+    nothing where it was not asked.
+    """
+
+    new_log: tuple[str, ...] = ()
+    service: str = ""
+
+
+class _Sign(NamedTuple):
+    """Words of a log, and what they prove."""
+
+    words: str
+    code: str
+    cause: str
+    fix: str
+
+
+_PER_CLIENT = (
+    "The proxy limits how much one address may have; all of these connections came from one."
+    " Users from many addresses would meet other limits."
+)
+_SIGNS: dict[Proxy, tuple[_Sign, ...]] = {
+    "nginx": (
+        _Sign("worker_connections are not enough", "connections-exhausted", "", ""),
+        _Sign("Too many open files", "files-exhausted", "", ""),
+        _Sign(
+            "limiting connections by zone",
+            "connections-exhausted",
+            _PER_CLIENT,
+            "Raise limit_conn of that zone, or load it from several machines.",
+        ),
+        _Sign(
+            "limiting requests, excess",
+            "connections-exhausted",
+            _PER_CLIENT,
+            "Raise limit_req of that zone, or give a lower --rate.",
+        ),
+    ),
+    "apache": (
+        _Sign("scoreboard is full", "scoreboard-full", "", ""),
+        _Sign("reached MaxRequestWorkers", "threads-exhausted", "", ""),
+        _Sign("Too many open files", "files-exhausted", "", ""),
+    ),
+    "haproxy": (
+        _Sign("reached process FD limit", "files-exhausted", "", ""),
+        _Sign("Too many open files", "files-exhausted", "", ""),
+    ),
+}
+_CAUSES = {
+    "connections-exhausted": "{proxy} has no place left for a connection",
+    "files-exhausted": "{proxy} may open no more files",
+    "threads-exhausted": "every thread of {proxy} is taken: each open WebSocket keeps one",
+    "scoreboard-full": "{proxy} has no place left for a process",
+}
+
+
+def judged(result: LoadResult, observed: Observed) -> CheckResult:
+    """Whether all went well, in a line, with a finding where it did not."""
+    figures = result.figures
+    finding = _finding(result, observed)
+    own = _own_words(result)
+    ok = finding is None and not own
+    return CheckResult(
+        site=result.site,
+        name="load",
+        target=" + ".join(result.uris),
+        hop="proxy",
+        ok=ok,
+        detail=own or (summary_words(result) if ok else finding.symptom if finding else ""),
+        seconds=figures.ramp_s + figures.held_s,
+        finding=finding,
+    )
+
+
+def summary_words(result: LoadResult) -> str:
+    """``5,000 of 5,000 open at once, 5,000 of them to the end``."""
+    figures = result.figures
+    words = f"{figures.most_open:,} of {figures.asked:,} open at once"
+    if figures.interrupted:
+        return f"{words}, interrupted"
+    if result.change is not None:
+        words += f"; {_NAMES[result.proxy]} was {result.change.what} meanwhile"
+    return f"{words}, {figures.answered:,} of them to the end"
+
+
+def _own_words(result: LoadResult) -> str:
+    own = next((group for group in result.figures.failed if group.phase == "own"), None)
+    if own is None:
+        return ""
+    return f"this machine is the limit: at {own.at_open:,} open connections {own.words}"
+
+
+def _finding(result: LoadResult, observed: Observed) -> Finding | None:
+    figures = result.figures
+    foreign = [group for group in figures.failed if group.phase != "own"]
+    if foreign:
+        return _capacity(result, observed)
+    if figures.ended and not figures.interrupted:
+        return _ended(result)
+    if figures.unanswered and not figures.interrupted:
+        return Finding(
+            code="no-pong",
+            hop="backend",
+            symptom=f"{figures.unanswered:,} of {figures.most_open:,} open connections did not"
+            " answer a ping",
+            cause="The service is too slow for so many, or it has lost them without a word.",
+            fix="Look at its processor time and its log while the load is held (--hold).",
+            alternatives=(
+                Alternative(
+                    code="connection-dropped",
+                    tell="Connections that something on the way has forgotten are silent too: with"
+                    " few of them (--load 10) all would answer.",
+                ),
+            ),
+        )
+    return None
+
+
+# --- connections that did not open ----------------------------------------------------------------
+
+
+def _capacity(result: LoadResult, observed: Observed) -> Finding:
+    figures, proxy = result.figures, _NAMES[result.proxy]
+    foreign = [group for group in figures.failed if group.phase != "own"]
+    first = min(foreign, key=lambda group: group.first_s)
+    failed = sum(group.count for group in foreign)
+    symptom = (
+        f"with {first.at_open:,} connections open, the next ones fail: {_doing(first.phase)}"
+        f" {first.words}; {figures.most_open:,} were open at most, {failed:,} of"
+        f" {figures.tried:,} failed"
+    )
+    evidence = [f"{group.count:,} × {_doing(group.phase)} {group.words}" for group in foreign]
+    sign, lines = _signed(result.proxy, observed.new_log)
+    evidence += [f"log of {proxy}: {line}" for line in lines[:_MOST_LINES]]
+    if figures.opened == 0:
+        return Finding(
+            code="unreachable-from-here" if first.phase == "connect" else "check-failed",
+            hop="proxy",
+            symptom=f"not one connection opened at {result.address}: {_doing(first.phase)}"
+            f" {first.words}",
+            cause="This is no limit: the handshake through SSH passes, and none does from here; a"
+            " firewall, or an address that is not the host's, does that.",
+            fix="Open the port, or say where the host is: --resolve NAME:PORT:ADDRESS.",
+            evidence="\n".join(evidence),
+        )
+    near = _near(result.limits, figures.most_open)
+    if sign is not None:
+        limit = next((each for each in result.limits if each.code == sign.code), None)
+        cause = sign.cause or _cause(sign.code, result, limit if not sign.cause else None)
+        return _named(sign.code, "proxy", symptom, cause, sign.fix, limit, evidence, ())
+    if observed.service not in ("", "works"):
+        return Finding(
+            code="capacity-reached",
+            hop="backend",
+            symptom=symptom,
+            cause=f"The service is full, not {proxy}: straight to it, past {proxy}, the next one"
+            f" fails too: it {observed.service}.",
+            fix="Raise what the service allows: its open files (LimitNOFILE of its unit), its"
+            " workers or threads, a limit of its own.",
+            evidence="\n".join(evidence),
+            alternatives=(
+                Alternative(
+                    code="files-exhausted",
+                    tell="Its log then has `Too many open files` (EMFILE).",
+                ),
+            ),
+        )
+    if near:
+        limit, *others = near
+        alternatives = tuple(
+            Alternative(code=each.code, tell=f"{each.name} allows {each.websockets:,} as well.")
+            for each in others
+            if each.code != limit.code
+        )
+        cause = _cause(limit.code, result, limit)
+        return _named(limit.code, "proxy", symptom, cause, "", limit, evidence, alternatives)
+    return _unnamed(result, symptom, evidence, observed)
+
+
+def _named(
+    code: str,
+    hop: Hop,
+    symptom: str,
+    cause: str,
+    fix: str,
+    limit: Limit | None,
+    evidence: Sequence[str],
+    alternatives: tuple[Alternative, ...],
+) -> Finding:
+    return Finding(
+        code=code,
+        hop=hop,
+        symptom=symptom,
+        cause=cause,
+        fix=fix or (limit.fix if limit else "Raise that limit."),
+        evidence="\n".join(evidence),
+        directive="" if fix or limit is None else limit.name,
+        file=limit.file if limit and not fix else "",
+        alternatives=alternatives,
+    )
+
+
+def _cause(code: str, result: LoadResult, limit: Limit | None) -> str:
+    words = _CAUSES[code].format(proxy=_NAMES[result.proxy])
+    if limit is None:
+        return f"{words}."
+    return (
+        f"{words}: {limit.name} ({limit.reckoning}) is enough for {limit.websockets:,} WebSockets."
+    )
+
+
+def _unnamed(
+    result: LoadResult, symptom: str, evidence: Sequence[str], observed: Observed
+) -> Finding:
+    proxy = _NAMES[result.proxy]
+    known = "; ".join(f"{each.name} allows {each.websockets:,}" for each in result.limits[:3])
+    works = " Past it, the service takes more." if observed.service == "works" else ""
+    return Finding(
+        code="capacity-reached",
+        hop="proxy",
+        symptom=symptom,
+        cause=f"Something limits them, and neither {proxy}'s log nor its configuration says what"
+        f" ({known or 'no limit could be read'}).{works}",
+        fix=f"Look at {proxy}'s log with the level info, at `nstat -az TcpExtListenDrops` and at"
+        " the kernel's log (conntrack) on the host; give a lower --rate to see whether it is the"
+        " number or the speed.",
+        evidence="\n".join(evidence),
+        alternatives=tuple(
+            Alternative(code=each.code, tell=f"Raise it ({each.fix}) and load again.")
+            for each in result.limits[:2]
+        ),
+    )
+
+
+def _near(limits: Sequence[Limit], number: int) -> list[Limit]:
+    """The limits that a load which ended at `number` has met, the nearest first."""
+    least, most = _NEAR
+    met = [each for each in limits if least * each.websockets <= number <= most * each.websockets]
+    return sorted(met, key=lambda each: abs(each.websockets - number))
+
+
+def _signed(proxy: Proxy, log: Sequence[str]) -> tuple[_Sign | None, list[str]]:
+    """What the log proves, and by which lines."""
+    for sign in _SIGNS[proxy]:
+        lines = [line for line in log if sign.words.lower() in line.lower()]
+        if lines:
+            return sign, [_short(line) for line in lines]
+    return None, []
+
+
+def _short(line: str) -> str:
+    return line if len(line) <= 200 else line[:200] + "…"
+
+
+def _doing(phase: str) -> str:
+    return {"connect": "TCP:", "tls": "TLS:", "upgrade": "handshake:"}.get(phase, f"{phase}:")
+
+
+# --- connections that ended before their time -----------------------------------------------------
+
+
+def _ended(result: LoadResult) -> Finding:
+    figures, proxy = result.figures, _NAMES[result.proxy]
+    groups, change = figures.ended, result.change
+    first_s = min(group.first_s for group in groups)
+    last_s = max(group.last_s for group in groups)
+    symptom = f"{figures.losses:,} of {figures.most_open:,} open connections were lost"
+    evidence = "\n".join(
+        f"{group.count:,} × {group.words}, {group.first_s:.1f} to {group.last_s:.1f} s after the"
+        " beginning"
+        for group in groups
+    )
+    if change is not None and last_s >= change.at_s - 1.0:
+        after = (
+            f"{max(0.0, first_s - change.at_s):.1f} to {max(0.0, last_s - change.at_s):.1f} s after"
+        )
+        if change.what == "gone":
+            return Finding(
+                code="apache-gone" if result.proxy == "apache" else "proxy-down",
+                hop="proxy",
+                symptom=f"{symptom}, and {proxy} does not run any more",
+                cause=f"{proxy} ended while the connections were held.",
+                fix="Start it again; its journal says why it ended.",
+                evidence=evidence,
+            )
+        how = (
+            "A restart ends every connection; a reload leaves them to the processes of before."
+            if change.what == "restarted"
+            else "The processes of before ended what they had, as a limit on them demands."
+        )
+        mend = (
+            "Reload it instead (`deployer reload`)."
+            if change.what == "restarted"
+            else "Raise that limit: `drain` of the site, which is nginx's worker_shutdown_timeout"
+            " and HAProxy's hard-stop-after; and reload less often."
+        )
+        return Finding(
+            code="drain-cut",
+            hop="proxy",
+            symptom=f"{symptom}, {after} {proxy} was {change.what}",
+            cause=how,
+            fix=mend,
+            evidence=evidence,
+        )
+    polite = all("with code" in group.words or "without a code" in group.words for group in groups)
+    if polite:
+        return Finding(
+            code="connection-dropped",
+            hop="backend",
+            symptom=symptom,
+            cause="The service closed them itself, with a Close frame; a proxy sends none.",
+            fix="Look at its log: a limit of its own, a missing login, or a restart does that.",
+            evidence=evidence,
+        )
+    return Finding(
+        code="connection-dropped",
+        hop="proxy",
+        symptom=symptom,
+        cause=f"They ended without a Close frame: {proxy}, the service, or something before them"
+        " dropped them, and which it was cannot be told from this.",
+        fix="Look at the logs of both at that time: who ran out of memory, was restarted, or ended"
+        " a worker?",
+        evidence=evidence,
+        alternatives=(
+            Alternative(
+                code="drain-cut", tell="The proxy's log has a reload, or its processes are younger."
+            ),
+            Alternative(
+                code="connection-dropped", tell="The service's unit was restarted at that time."
+            ),
+        ),
+    )

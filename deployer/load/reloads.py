@@ -1,0 +1,39 @@
+"""Whether a proxy was reloaded or restarted between two looks at it, and when. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from deployer.inspection.model import ProxyState
+from deployer.load.limits import workers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What has happened to a proxy, `at_s` seconds after the beginning of the load.
+
+    `leaving` are the processes of before that still finish what they have.
+    """
+
+    what: Literal["reloaded", "restarted", "gone"]
+    at_s: float
+    leaving: int
+
+
+def change(before: ProxyState, after: ProxyState, *, after_s: float) -> Change | None:
+    """What became of the proxy's processes; `after_s` is when the second look was."""
+    if before.is_running and not after.is_running:
+        return Change(what="gone", at_s=after_s, leaving=0)
+    first, now = {each.pid for each in workers(before)}, {each.pid for each in workers(after)}
+    if not first or not now or first & now:
+        return None
+    kept = {each.pid for each in before.processes} & {each.pid for each in after.processes}
+    leaving = sum(each.is_leaving for each in after.processes)
+    age_s = after.accepted_reload_s_ago or 0.0
+    was_reloaded = bool(kept) or leaving > 0
+    return Change(
+        what="reloaded" if was_reloaded else "restarted",
+        at_s=max(0.0, after_s - age_s),
+        leaving=leaving,
+    )

@@ -1,0 +1,83 @@
+"""What one site's load came to: its figures, and the limits that they are held against."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from deployer.load.figures import Figures, Spread
+from deployer.load.limits import Limit
+from deployer.load.reloads import Change
+from deployer.model import Proxy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadResult:
+    """One load. `uris` were called at `address`; `limits` are the proxy's, the tightest first.
+
+    `limits` is empty where the host would not tell; `notes` say why, and what else is worth saying.
+    """
+
+    site: str
+    proxy: Proxy
+    uris: tuple[str, ...]
+    address: str
+    rate_per_s: float
+    hold_s: float
+    figures: Figures
+    limits: tuple[Limit, ...] = ()
+    change: Change | None = None
+    notes: tuple[str, ...] = ()
+
+
+def load_json(result: LoadResult) -> dict[str, Any]:
+    """One load for ``--json``."""
+    figures = result.figures
+    return {
+        "site": result.site,
+        "proxy": result.proxy,
+        "uris": list(result.uris),
+        "address": result.address,
+        "rate_per_s": result.rate_per_s,
+        "hold_s": result.hold_s,
+        "asked": figures.asked,
+        "tried": figures.tried,
+        "opened": figures.opened,
+        "most_open": figures.most_open,
+        "failures": figures.failures,
+        "losses": figures.losses,
+        "answered_at_the_end": figures.answered,
+        "unanswered": figures.unanswered,
+        "stopped": figures.stopped,
+        "interrupted": figures.interrupted,
+        "ramp_s": round(figures.ramp_s, 3),
+        "held_s": round(figures.held_s, 3),
+        "late_s": round(figures.late_s, 4),
+        "opening": {phase: _spread(each) for phase, each in figures.opening.items()},
+        "pings": _spread(figures.pings) if figures.pings else None,
+        "failed": [dataclasses.asdict(each) for each in figures.failed],
+        "ended": [dataclasses.asdict(each) for each in figures.ended],
+        "limits": [
+            {
+                "code": each.code,
+                "name": each.name,
+                "websockets": each.websockets,
+                "reckoning": each.reckoning,
+                "file": each.file,
+            }
+            for each in result.limits
+        ],
+        "change": dataclasses.asdict(result.change) if result.change else None,
+        "notes": list(result.notes),
+    }
+
+
+def _spread(spread: Spread) -> dict[str, float]:
+    return {
+        "count": spread.count,
+        "p50_s": round(spread.p50, 5),
+        "p90_s": round(spread.p90, 5),
+        "p99_s": round(spread.p99, 5),
+        "most_s": round(spread.most, 5),
+    }

@@ -1,0 +1,210 @@
+"""One host's load: which routes are loaded, what is looked at meanwhile, what it comes to."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from deployer.errors import HostError
+from deployer.inspection.model import Inspection, ProxyState, inspection_from_json
+from deployer.load.connection import Target
+from deployer.load.crowd import LoadPlan, Watch, loaded
+from deployer.load.judge import Observed, judged
+from deployer.load.limits import limits
+from deployer.load.reloads import change
+from deployer.load.result import LoadResult
+from deployer.model import CheckResult, Site
+from deployer.verify.access import Access
+from deployer.verify.checks import PlannedCheck, ProxyAddress, planned_checks
+from deployer.verify.handshake import attempt_upgrade
+from deployer.verify.probes import UpgradeProbe
+from deployer.verify.stream import Deadline
+
+if TYPE_CHECKING:
+    from deployer.contact import Contact
+    from deployer.transport import Link
+
+_INSPECT_S = 20.0
+_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadOptions:
+    """What the command line asks: `number` connections at `rate_per_s`, held for `hold_s`.
+
+    `overrides` say where a name is: ``{(name, port): address}``; without, it is the host's own.
+    """
+
+    number: int
+    rate_per_s: float = 200.0
+    hold_s: float = 10.0
+    overrides: Mapping[tuple[str, int], str] = field(default_factory=dict)
+
+
+def load_sites(
+    contact: Contact,
+    sites: Sequence[Site],
+    options: LoadOptions,
+    *,
+    checks: Sequence[CheckResult],
+) -> tuple[tuple[LoadResult, ...], tuple[CheckResult, ...]]:
+    """Load the WebSocket routes of each of `sites`, one site after the other.
+
+    Only routes whose handshake passes are loaded, as `checks` have it: what one connection cannot
+    do is no matter of load.
+
+    Raises: HostError where nobody knows the host's address.
+    """
+    results, judgements = [], []
+    for site in sites:
+        probes = _probes(site, checks)
+        if not probes or contact.cancelled.is_set():
+            continue
+        result, observed = _load(contact, site, probes, options)
+        results.append(result)
+        judgements.append(judged(result, observed))
+    return tuple(results), tuple(judgements)
+
+
+def _probes(site: Site, checks: Sequence[CheckResult]) -> list[PlannedCheck]:
+    """The handshake of each WebSocket route that passes."""
+    broken = {
+        check.target
+        for check in checks
+        if check.site == site.domain and check.name == "handshake" and not check.ok
+    }
+    return [
+        check
+        for check in planned_checks(site, ProxyAddress())
+        if check.kind == "handshake"
+        and check.hop == "proxy"
+        and check.target.startswith("/")  # not those of aliases, which are whole names
+        and check.target not in broken
+    ]
+
+
+def _load(
+    contact: Contact, site: Site, planned: Sequence[PlannedCheck], options: LoadOptions
+) -> tuple[LoadResult, Observed]:
+    probes = [check.probe for check in planned if isinstance(check.probe, UpgradeProbe)]
+    port = 443 if site.has_tls else 80
+    address = _address(contact, probes[0], port, options)
+    targets = tuple(_target(probe, address, port) for probe in probes)
+    link = contact.link()
+    before = _state(link, site)
+    began = time.monotonic()
+    seen: dict[str, ProxyState | None] = {}
+    service: list[str] = []
+
+    def full(failures: int) -> None:
+        seen["full"] = _state(link, site)
+        if failures:
+            service.append(_service_words(link, planned[0]))
+
+    figures = loaded(
+        LoadPlan(
+            targets=targets,
+            number=options.number,
+            rate_per_s=options.rate_per_s,
+            hold_s=options.hold_s,
+            timeout_s=_TIMEOUT_S,
+        ),
+        Watch(
+            progress=contact.doing,
+            full=full,
+            cancelled=contact.cancelled,
+        ),
+    )
+    contact.doing("looking at the proxy after the load")
+    after = _state(link, site)
+    result = LoadResult(
+        site=site.domain,
+        proxy=site.proxy,
+        uris=tuple(target.uri for target in targets),
+        address=f"{_bracketed(address)}:{port}",
+        rate_per_s=options.rate_per_s,
+        hold_s=options.hold_s,
+        figures=figures,
+        limits=limits(seen.get("full") or before) if before is not None else (),
+        change=change(before, after, after_s=time.monotonic() - began)
+        if before is not None and after is not None
+        else None,
+        notes=() if before is not None else (f"the host does not tell what {site.proxy} allows",),
+    )
+    known = frozenset(before.log) if before is not None else frozenset()
+    log = after.log if after is not None else ()
+    new_log = tuple(line for line in log if line not in known)
+    return result, Observed(new_log=new_log, service=service[0] if service else "")
+
+
+def _service_words(link: Link, check: PlannedCheck) -> str:
+    """How the service answers somebody who goes past the proxy, while the proxy is full."""
+    if not isinstance(check.peer, UpgradeProbe):
+        return ""
+    access = Access(dial=link.open_stream, timeout_s=5.0, until=Deadline(12.0))
+    trouble = attempt_upgrade(check.peer, access).trouble
+    return "works" if trouble is None else trouble.words
+
+
+# --- where to, and what with ----------------------------------------------------------------------
+
+
+def _target(probe: UpgradeProbe, address: str, port: int) -> Target:
+    return Target(
+        address=address,
+        port=port,
+        tls=probe.endpoint.tls,
+        server_name=probe.server_name or "",
+        path=probe.target,
+        headers=probe.headers,
+        subprotocols=probe.subprotocols,
+    )
+
+
+def _address(contact: Contact, probe: UpgradeProbe, port: int, options: LoadOptions) -> str:
+    """An IP address: what `options` say, or the one that SSH connects to.
+
+    Raises: HostError where that name does not resolve.
+    """
+    name = probe.server_name or ""
+    given = options.overrides.get((name, port))
+    if given is not None:
+        return given.split(",")[0].strip("[] ")
+    if contact.host.is_local:
+        return "127.0.0.1"
+    from deployer.transport.settings import host_settings
+    from deployer.verify.public import PublicDial
+
+    hostname = host_settings(contact.host, contact.options.connect(contact.host)).hostname
+    found = PublicDial().lookup(hostname, port)
+    if not found.addresses:
+        raise HostError(
+            f"nobody knows where {hostname} is from here: it {found.problem}",
+            host=contact.host.name,
+            hint=f"Nothing was loaded. Say where it is: --resolve {name}:{port}:ADDRESS",
+        )
+    return found.addresses[0]
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ipaddress.ip_address(address).version == 6 else address
+
+
+def _state(link: Link, site: Site) -> ProxyState | None:
+    """What the host says of the site's proxy; `None` where it has none, or is too slow to say."""
+    return inspected(link, site.proxy).of(site.proxy)
+
+
+def inspected(link: Link, proxy: str) -> Inspection:
+    """The answer to the request ``inspect``, about one proxy."""
+    from deployer import remote
+
+    modules = remote.inspection_modules()
+    if not link.loaded.issuperset(modules):
+        link.request("load", modules=modules, order=list(modules), doing="looking at proxies")
+        link.loaded.update(modules)
+    reply = link.request("inspect", proxies=[proxy], timeout_s=_INSPECT_S, doing="looking at it")
+    return inspection_from_json(reply)

@@ -1,0 +1,286 @@
+"""How long each hop of a route lets a silent connection live: measured, all at once.
+
+A connection each waits at the service, through the proxy, and from here by DNS. None waits longer
+than it has to: through the proxy until just after the time-out that is configured there; at the
+service until the others have ended, for all that it has to show is that it was not the one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from deployer.model import Hop, Route, Site
+from deployer.verify.access import Access
+from deployer.verify.checks import PlannedCheck, ProxyAddress, planned_checks
+from deployer.verify.probes import Endpoint, UpgradeProbe
+from deployer.verify.routing import concrete
+from deployer.verify.silence import Silence, Waiting
+from deployer.verify.stream import Deadline
+
+if TYPE_CHECKING:
+    import threading
+
+    from deployer.verify.public import PublicDial
+    from deployer.verify.stream import Dial
+
+#: Longer than every default that is known: 50, 60, 100 and 300 s.
+DEFAULT_LIMIT_S = 330.0
+#: How long after its time-out a hop may take to cut, and the service to follow.
+_MARGIN_S = 2.0
+_MARGIN = 0.01
+_GRACE_S = 1.0
+_TIMEOUT_S = 10.0
+_PROGRESS_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configured:
+    """What a hop's running configuration says of silence.
+
+    `seconds` is `None` where it is not limited; `directive` where that comes from, in words.
+    """
+
+    hop: Hop
+    seconds: float | None
+    directive: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdleResult:
+    """One route: what is promised, what is configured, and what each hop did.
+
+    `idle_timeout_s` and `ping_interval_s` are the site's words; `is_promised` says that the former
+    is written there, and no default. `limit_s` is how long was waited at most.
+    """
+
+    site: str
+    path: str
+    proxy: str
+    idle_timeout_s: float
+    ping_interval_s: float | None
+    is_promised: bool
+    limit_s: float
+    hops: tuple[Silence, ...]
+    configured: tuple[Configured, ...] = ()
+
+    def of(self, hop: Hop) -> Silence | None:
+        """What one hop did."""
+        return next((each for each in self.hops if each.hop == hop), None)
+
+    def configured_at(self, hop: Hop) -> Configured | None:
+        """What is configured at one hop."""
+        return next((each for each in self.configured if each.hop == hop), None)
+
+    @property
+    def measured_interval_s(self) -> float | None:
+        """How often the service says something by itself, as the hop nearest to it saw it."""
+        return next((each.interval_s for each in self.hops if each.interval_s is not None), None)
+
+    @property
+    def shortest(self) -> Silence | None:
+        """The hop that cut first, the nearest to the service where several did as one."""
+        cut = [each for each in self.hops if each.outcome == "cut"]
+        if not cut:
+            return None
+        least = min(each.seconds for each in cut)
+        return next(each for each in cut if each.seconds <= least + _GRACE_S + _MARGIN * least)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Group:
+    """The connections of one route."""
+
+    route: Route
+    waiting: list[Waiting]
+    skipped: list[Silence] = field(default_factory=list)
+
+    def is_needed(self, waiting: Waiting) -> bool:
+        """Whether a connection at the service still has something to show."""
+        if waiting.hop != "backend":
+            return True
+        others = [each for each in self.waiting if each is not waiting]
+        ends = [each.result for each in others]
+        if not others or None in ends:
+            return True
+        longest = max((end.seconds for end in ends if end is not None), default=0.0)
+        return time.monotonic() - waiting.quiet_since < longest + _GRACE_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdlePlan:
+    """What is to be measured of one site, and how long that takes at most, in seconds."""
+
+    site: Site
+    groups: Sequence[_Group]
+    limit_s: float
+    configured: Mapping[str, tuple[Configured, ...]]
+
+    @property
+    def longest_s(self) -> float:
+        """How long the longest silence is waited for."""
+        return max((each.expected_s for each in self._waiting()), default=0.0)
+
+    @property
+    def unlimited_s(self) -> float:
+        """How long it would be without a limit."""
+        return max((_wanted_s(group.route, self.configured) for group in self.groups), default=0.0)
+
+    def _waiting(self) -> Iterable[Waiting]:
+        return (each for group in self.groups for each in group.waiting)
+
+    @property
+    def connections(self) -> int:
+        """How many connections wait."""
+        return sum(1 for _ in self._waiting())
+
+    def progress(self) -> str:
+        """How it stands, in words."""
+        now = time.monotonic()
+        open_ones = [each for each in self._waiting() if each.result is None]
+        silent_s = max((now - each.quiet_since for each in open_ones), default=0.0)
+        cut = sum(
+            each.result is not None and each.result.outcome == "cut" for each in self._waiting()
+        )
+        ended = f", {cut} cut off" if cut else ""
+        return (
+            f"idle: silent for {silent_s:.0f} s of {self.longest_s:.0f} s at most,"
+            f" {len(open_ones)} open{ended}"
+        )
+
+
+def idle_plan(
+    site: Site,
+    *,
+    configured: Mapping[str, tuple[Configured, ...]],
+    limit_s: float,
+    public: PublicDial | None,
+) -> IdlePlan:
+    """What is to be measured; `configured` is by the route's path, `public` is `None` for not."""
+    groups = []
+    for route, check in _spokesmen(site):
+        group = _Group(route=route, waiting=[])
+        expected_s = min(limit_s, _wanted_s(route, configured))
+        probes = [each for each in (check.peer, check.probe) if isinstance(each, UpgradeProbe)]
+        if isinstance(check.probe, UpgradeProbe) and public is not None:
+            outside = _outside(site, check.probe, public)
+            if isinstance(outside, Silence):
+                group.skipped.append(outside)
+            else:
+                probes.append(outside)
+        group.waiting += [
+            Waiting(hop=probe.hop, probe=replace(probe, hold_s=None), expected_s=expected_s)
+            for probe in probes
+        ]
+        groups.append(group)
+    return IdlePlan(site=site, groups=groups, limit_s=limit_s, configured=configured)
+
+
+def _spokesmen(site: Site) -> Iterator[tuple[Route, PlannedCheck]]:
+    """For each WebSocket route the check that opens it as its clients do.
+
+    That is an entry under `verify:`, which may know a login or subprotocols, or else the handshake
+    that every route gets.
+    """
+    planned = [check for check in planned_checks(site, ProxyAddress()) if check.hop == "proxy"]
+    for route in site.routes:
+        own = [check for check in planned if check.route == route]
+        entries = [check for check in own if check.kind == "entry"]
+        mains = [check for check in own if check.kind == "handshake"]
+        if route.websocket and (entries or mains):
+            yield route, (entries or mains)[0]
+
+
+def _outside(site: Site, probe: UpgradeProbe, public: PublicDial) -> UpgradeProbe | Silence:
+    """The same from here, by DNS, or why that cannot be."""
+    name, port = concrete(site.domain), 443 if site.has_tls else 80
+    found = public.lookup(name, port)
+    if not found.addresses:
+        return Silence(hop="public", outcome="skipped", words=f"{name} {found.problem}")
+    endpoint = Endpoint(host=name, port=port, tls=site.has_tls)
+    return replace(probe, hop="public", endpoint=endpoint)
+
+
+def _wanted_s(route: Route, configured: Mapping[str, tuple[Configured, ...]]) -> float:
+    """How long a silence must be waited for to see the time-out that is configured."""
+    known = [each.seconds for each in configured.get(route.path, ()) if each.seconds]
+    timeout_s = max(known) if known else route.idle_timeout_s
+    return timeout_s + max(_MARGIN_S, _MARGIN * timeout_s)
+
+
+def measured(
+    plan: IdlePlan,
+    *,
+    dial: Dial,
+    public: PublicDial | None,
+    interrupt: threading.Event,
+    progress: Callable[[str], None],
+) -> tuple[IdleResult, ...]:
+    """Wait on every connection of `plan` at once; what each route came to.
+
+    Raises: `DeployerError` where the way to the host is lost.
+    """
+    if not plan.connections:
+        return ()
+    # Whoever is kept awake irregularly has a few silences to show, and then it is enough.
+    until = Deadline(plan.longest_s * 2 + 4 * _TIMEOUT_S, interrupt=interrupt)
+    access = Access(dial=dial, timeout_s=_TIMEOUT_S, until=until)
+    outside = Access(dial=public or dial, timeout_s=_TIMEOUT_S, until=until)
+    pool = ThreadPoolExecutor(plan.connections, thread_name_prefix="idle")
+    try:
+        futures = [
+            pool.submit(
+                each.wait, outside if each.hop == "public" else access, is_needed=group.is_needed
+            )
+            for group in plan.groups
+            for each in group.waiting
+        ]
+        while wait(futures, timeout=_PROGRESS_S).not_done:
+            progress(plan.progress())
+        for future in futures:
+            future.result()
+    finally:
+        until.cancel()
+        pool.shutdown(wait=True, cancel_futures=True)
+    return tuple(_result(plan, group) for group in plan.groups)
+
+
+def _result(plan: IdlePlan, group: _Group) -> IdleResult:
+    hops = [each.result for each in group.waiting if each.result is not None]
+    return IdleResult(
+        site=plan.site.domain,
+        path=group.route.path,
+        proxy=plan.site.proxy,
+        idle_timeout_s=group.route.idle_timeout_s,
+        ping_interval_s=group.route.ping_interval_s,
+        is_promised="idle_timeout" in group.route.places,
+        limit_s=plan.limit_s,
+        hops=(*hops, *group.skipped),
+        configured=plan.configured.get(group.route.path, ()),
+    )
+
+
+def idle_json(result: IdleResult) -> dict[str, Any]:
+    """One route for ``--json``."""
+    shortest = result.shortest
+    return {
+        "site": result.site,
+        "path": result.path,
+        "idle_timeout_s": result.idle_timeout_s,
+        "ping_interval_s": result.ping_interval_s,
+        "measured_ping_interval_s": _rounded(result.measured_interval_s),
+        "limit_s": result.limit_s,
+        "shortest": shortest.hop if shortest else None,
+        "hops": [
+            {**dataclasses.asdict(each), "seconds": _rounded(each.seconds)} for each in result.hops
+        ],
+        "configured": [dataclasses.asdict(each) for each in result.configured],
+    }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 2)
