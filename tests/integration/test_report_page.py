@@ -157,8 +157,7 @@ def _document() -> dict[str, Any]:
             "forecasts": [{"words": "this reload leaves 431 open WebSocket connections"}],
         },
         "canaries": {
-            "action": "reload",
-            "unit": "nginx",
+            "affected": {"nginx": "reload"},
             "routes": [
                 {
                     "site": LONG,

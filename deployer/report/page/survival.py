@@ -45,7 +45,7 @@ def survival_of(document: Mapping[str, Any] | None) -> SurvivalView | None:
         kind = "WebSocket connections" if others["are_websockets"] else "connections"
         words = f"{others['still_open']:,} of {others['connections']:,} other {kind} still open"
     return SurvivalView(
-        title=f"{document['action']} of {document['unit']}",
+        title=" and ".join(f"{done} of {unit}" for unit, done in document["affected"].items()),
         routes=tuple(_route(route) for route in document["routes"]),
         others=words,
     )
