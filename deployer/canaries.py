@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 #: All that are opened on one host, however many routes it has.
 _MOST = 200
 _LOOK_TIMEOUT_S = 10.0
-_LET_GO_S = 1.0
+_LET_GO_S = 0.3
 #: Of nginx, nobody can tell upgraded connections from those that idle.
 _COUNTED_ROUGHLY = frozenset({"nginx"})
 
