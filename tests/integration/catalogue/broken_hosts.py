@@ -1,0 +1,247 @@
+"""A host for each proxy, installed by hand, with the configurations of all cases side by side."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from broken_cases import DOMAIN, Twin
+from cryptography.hazmat.primitives import serialization
+
+from deployer.lab.host import LabHost
+from deployer.model import PROXY_UNITS, Proxy
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "unit"))
+from verify_certificates import Issued, authority, issued
+
+HERE = Path(__file__).parent
+_TLS = "/etc/tls"
+
+
+@functools.cache
+def _issuer() -> Issued:
+    return issued("Catalogue intermediate", by=authority("Catalogue root"), is_ca=True)
+
+
+def root_pem() -> bytes:
+    """The root that all certificates here lead to."""
+    return authority("Catalogue root").pem
+
+
+def serve(proxy: Proxy, host: LabHost, twins: Sequence[Twin]) -> None:
+    """Install `proxy` from Debian's package, and let it and the services serve `twins`."""
+    write_certificates(host)
+    start_services(host)
+    package = PROXY_UNITS[proxy]
+    host.sh(
+        "DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "
+        f"{package} >/dev/null 2>&1"
+    )
+    for path, text in CONFIGURATIONS[proxy](twins).items():
+        write(host, path, text)
+    host.sh(_START[proxy])
+
+
+def write(host: LabHost, path: str, text: str) -> None:
+    """A file on the host."""
+    target = host.root / path.lstrip("/")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text)
+
+
+def write_certificates(host: LabHost) -> None:
+    """``full.pem`` with key, leaf and intermediate; ``leaf.pem``, ``key.pem`` and the like."""
+    leaf = issued(f"*.{DOMAIN}", by=_issuer())
+    key = leaf.key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ).decode()
+    alone, chain = leaf.pem.decode(), leaf.pem.decode() + _issuer().pem.decode()
+    for name, text in {
+        "full.pem": key + chain,
+        "leaf.pem": alone,
+        "leaf-and-key.pem": key + alone,
+        "chain.pem": chain,
+        "key.pem": key,
+    }.items():
+        write(host, f"{_TLS}/{name}", text)
+
+
+def start_services(host: LabHost) -> None:
+    """The scripted services, in one unit."""
+    write(host, "/opt/scripted_services.py", (HERE / "scripted_services.py").read_text())
+    write(host, "/srv/app/index.html", "<!doctype html><title>An app</title>\n")
+    run = "systemd-run --quiet --unit=services -p LimitNOFILE=65536"
+    host.sh(f"{run} python3 /opt/scripted_services.py {_TLS}")
+
+
+# --- the configurations ---------------------------------------------------------------------------
+
+_NGINX = """\
+user www-data;
+worker_processes 1;
+worker_shutdown_timeout 1h;
+pid /run/nginx.pid;
+error_log /var/log/nginx/error.log;
+events { worker_connections 768; }
+http {
+    server_tokens off;
+    access_log off;
+    ssl_certificate /etc/tls/chain.pem;
+    ssl_certificate_key /etc/tls/key.pem;
+    ssl_protocols TLSv1.2 TLSv1.3;
+    server_names_hash_bucket_size 128;
+    map $http_upgrade $websocket {
+        default "";
+        "~*^websocket$" websocket;
+    }
+    map $http_upgrade $websocket_connection {
+        default "";
+        "~*^websocket$" upgrade;
+    }
+    map $http_origin $foreign {
+        default 1;
+        "" 0;
+        "~^https://[a-z0-9.-]+\\.cat\\.test(:[0-9]+)?$" 0;
+    }
+    include /etc/nginx/conf.d/*.conf;
+    server {
+        listen 80 default_server;
+        return 308 https://$host$request_uri;
+    }
+}
+"""
+_NGINX_UPGRADE = """\
+proxy_http_version 1.1;
+proxy_set_header Host $host;
+proxy_set_header Upgrade $websocket;
+proxy_set_header Connection $websocket_connection;
+proxy_set_header X-Forwarded-For $remote_addr;
+proxy_set_header X-Forwarded-Proto $scheme;
+proxy_read_timeout 1h;
+"""
+
+
+def _nginx(twins: Sequence[Twin]) -> dict[str, str]:
+    files = {"/etc/nginx/nginx.conf": _NGINX, "/etc/nginx/upgrade.conf": _NGINX_UPGRADE}
+    for twin in twins:
+        body = textwrap.indent(twin.config, "    ")
+        port = 443 if twin.port == 80 else twin.port
+        head = f"server {{\n    listen {port} ssl;\n    server_name {twin.name}.{DOMAIN};\n"
+        files[_file(twin)] = f"{twin.http}{head}{body}}}\n"
+    return files
+
+
+_APACHE_PORTS = """\
+ServerName catalogue
+ServerTokens Prod
+ServerSignature Off
+Listen 80
+Listen 443
+"""
+_APACHE_UPGRADE = """\
+RequestHeader unset X-Forwarded-For early
+RequestHeader unset Forwarded early
+RequestHeader set X-Forwarded-Proto "https"
+"""
+_APACHE_TO_HTTPS = """\
+<VirtualHost *:80>
+    Redirect permanent "/" "https://%s/"
+    ServerName %s
+</VirtualHost>
+"""
+
+
+def _apache(twins: Sequence[Twin]) -> dict[str, str]:
+    files = {
+        "/etc/apache2/ports.conf": _APACHE_PORTS,
+        "/etc/apache2/conf-enabled/security.conf": "",
+        "/etc/apache2/sites-enabled/000-default.conf": "",
+        "/etc/apache2/upgrade.conf": _APACHE_UPGRADE,
+    }
+    for twin in twins:
+        name = f"{twin.name}.{DOMAIN}"
+        certificate = [
+            "SSLEngine on",
+            *(
+                ["SSLCertificateFile /etc/tls/chain.pem"]
+                if "SSLCertificateFile" not in twin.config
+                else []
+            ),
+            "SSLCertificateKeyFile /etc/tls/key.pem",
+            "SSLProtocol -all +TLSv1.2 +TLSv1.3",
+        ]
+        body = textwrap.indent("\n".join([f"ServerName {name}", *certificate, twin.config]), "    ")
+        to_https = _APACHE_TO_HTTPS % (name, name)
+        files[_file(twin)] = f"<VirtualHost *:443>\n{body}</VirtualHost>\n{to_https}"
+    return files
+
+
+_HAPROXY = """\
+global
+    user haproxy
+    group haproxy
+    log /dev/log local0
+    stats socket /run/haproxy/admin.sock mode 660 level admin
+    hard-stop-after 1h
+    ssl-default-bind-options ssl-min-ver TLSv1.2
+defaults
+    mode http
+    log global
+    option httplog
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+    timeout http-request 10s
+    timeout tunnel 1h
+"""
+
+
+def _haproxy(twins: Sequence[Twin]) -> dict[str, str]:
+    text = _HAPROXY
+    for twin in twins:
+        front, _, back = twin.config.partition("---\n")
+        pem = {"full": "full.pem", "leaf": "leaf-and-key.pem"}[twin.certificate]
+        front = f"bind :{twin.port} ssl crt /etc/tls/{pem}\n{front}default_backend {twin.name}\n"
+        text += f"frontend {twin.name}_https\n" + textwrap.indent(front, "    ")
+        text += f"backend {twin.name}\n" + textwrap.indent(back, "    ")
+    return {"/etc/haproxy/haproxy.cfg": text}
+
+
+def _file(twin: Twin) -> str:
+    if twin.proxy == "nginx":
+        return f"/etc/nginx/conf.d/{twin.name}.conf"
+    if twin.proxy == "apache":
+        return f"/etc/apache2/sites-enabled/{twin.name}.conf"
+    return "/etc/haproxy/haproxy.cfg"
+
+
+CONFIGURATIONS: Mapping[Proxy, Callable[[Sequence[Twin]], dict[str, str]]] = {
+    "nginx": _nginx,
+    "apache": _apache,
+    "haproxy": _haproxy,
+}
+_START: Mapping[Proxy, str] = {
+    "nginx": "rm -f /etc/nginx/sites-enabled/default; nginx -t && systemctl restart nginx",
+    "apache": (
+        "a2enmod -q ssl proxy proxy_http headers rewrite && apachectl -t && "
+        "systemctl restart apache2"
+    ),
+    "haproxy": "haproxy -c -f /etc/haproxy/haproxy.cfg && systemctl restart haproxy",
+}
+
+
+def places(twin: Twin) -> tuple[str, ...]:
+    """``file:line`` of every line that a finding about `twin` may point at."""
+    assert twin.expected is not None
+    path = _file(twin)
+    lines = CONFIGURATIONS[twin.proxy]([twin])[path].splitlines()
+    return tuple(
+        f"{path}:{number}"
+        for number, line in enumerate(lines, 1)
+        if line.strip() in twin.expected.at
+    )
