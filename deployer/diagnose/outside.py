@@ -21,9 +21,10 @@ from deployer.verify.access import Access
 from deployer.verify.attempt import Attempt, Trouble
 from deployer.verify.certificate import attempt_tls
 from deployer.verify.handshake import attempt_upgrade
+from deployer.verify.lookup import Lookup
 from deployer.verify.page import attempt_get
 from deployer.verify.probes import Probe, TlsProbe, UpgradeProbe
-from deployer.verify.public import Lookup, PublicDial
+from deployer.verify.public import PublicDial
 from deployer.verify.stream import Cancelled
 
 _Name = TypeVar("_Name", bound=str)

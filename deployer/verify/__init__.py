@@ -17,13 +17,18 @@ if TYPE_CHECKING:
     import threading
 
     from deployer.model import CheckResult, Site
+    from deployer.verify.public import PublicDial
+    from deployer.verify.public_checks import HostAddresses
     from deployer.verify.stream import Dial
 
 TIMEOUT_S = 10.0
 PATIENCE_S = 5.0
+#: How long a first message is waited for, which many services never send.
+LISTEN_S = 0.3
 
-#: Handshake, message and ping, and then the comparison with the service, may each take a time-out.
-_STEPS = 4
+#: Handshake, message and ping, then the comparison with the service and what is tried beside, may
+#: each take a time-out.
+_STEPS = 6
 
 
 def verify_site(
@@ -39,6 +44,10 @@ def verify_site(
     changed_at: float | None = None,
     on_result: Callable[[CheckResult], None] | None = None,
     interrupt: threading.Event | None = None,
+    public: PublicDial | None = None,
+    addresses: HostAddresses | None = None,
+    port_in_names: bool = False,
+    listen_s: float = LISTEN_S,
 ) -> tuple[CheckResult, ...]:
     """Every check of `site`, in the order of its routes; nothing on the host is changed.
 
@@ -47,6 +56,10 @@ def verify_site(
     step of a check. After a change, that is a reload or a start at `changed_at` (`time.monotonic`;
     `None`: just now), the first half second is let pass, and a failing check is tried again until
     `patience_s` are over; 0 says that nothing was changed.
+    With `public`, the site's names are looked up too, and what they lead to is checked from here;
+    `addresses` are those that the host is known by. `port_in_names` where clients write the port
+    into their URLs, because it is not the usual one. `listen_s` is how long a first message is
+    waited for, where nothing is expected.
     `on_result` is called for each result in turn, from the calling thread. Once `interrupt` is set,
     all that is not finished has failed, within a fraction of a second.
 
@@ -57,16 +70,25 @@ def verify_site(
 
     from deployer.verify.access import Access
     from deployer.verify.checks import ProxyAddress, planned_checks
+    from deployer.verify.from_here import from_here
     from deployer.verify.run import carried_out
     from deployer.verify.stream import Deadline
 
-    proxy = ProxyAddress(host=proxy_host, https_port=https_port, http_port=http_port)
+    proxy = ProxyAddress(
+        host=proxy_host, https_port=https_port, http_port=http_port, is_named=port_in_names
+    )
+    planned = planned_checks(site, proxy, listen_s=listen_s)
     longest_s = _longest_s(site, timeout_s=timeout_s, patience_s=patience_s)
     until = Deadline(longest_s, interrupt=interrupt)
+    access = Access(dial=dial, timeout_s=timeout_s, until=until, roots_pem=roots_pem)
+    port = https_port if site.has_tls else http_port
     return carried_out(
         site,
-        planned_checks(site, proxy),
-        Access(dial=dial, timeout_s=timeout_s, until=until, roots_pem=roots_pem),
+        planned,
+        access,
+        public=from_here(site, planned, access, public, known=addresses, port=port)
+        if public is not None
+        else None,
         patience_s=patience_s,
         age_s=0.0 if changed_at is None else max(0.0, time.monotonic() - changed_at),
         on_result=on_result,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import ssl
 import time
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from deployer.verify.attempt import Trouble
 from deployer.verify.probes import Endpoint
 from deployer.verify.stream import Deadline, Dial, Stream
 from deployer.verify.tls import TlsStream, client_context
+
+#: There is no way to such an address from here at all: no IPv6, say.
+_NO_WAY = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +78,9 @@ class Access:
         except DeployerError:
             raise
         except (OSError, EOFError) as error:
+            if isinstance(error, OSError) and error.errno in _NO_WAY:
+                words = f"cannot be reached: {error.strerror or error}"
+                raise Trouble("no-way", words) from error
             reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
             raise Trouble("unreachable", f"cannot be reached: {reason}") from error
 

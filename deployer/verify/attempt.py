@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from deployer.model import HandshakeResult
 
 #: Troubles in which nobody answered at all; the address is then what matters, not the URI.
-UNCONNECTED = frozenset({"refused", "unreachable"})
+UNCONNECTED = frozenset({"refused", "unreachable", "no-way"})
 
 _SHOWN_CHARACTERS = 200
 

@@ -9,19 +9,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from deployer.model import PROXY_UNITS, Proxy, Route
+from deployer.model import PROXY_UNITS, Alternative, Proxy, Route
 from deployer.verify.attempt import Trouble
 from deployer.verify.misbehaviour import cause_and_fix
 from deployer.verify.probes import Endpoint
 from deployer.verify.vocabulary import BACKEND, CHAIN, IDLE, TLS_PORT
 
+#: Troubles that lie in the certificate, and not in the way to it.
+ABOUT_THE_CHAIN = frozenset(
+    {"tls-untrusted", "tls-wrong-name", "tls-incomplete-chain", "tls-expired", "tls-roots"}
+)
+
 
 class Diagnosis(NamedTuple):
-    """A finding's code, cause and fix."""
+    """A finding's code, cause and fix, and what it could be instead."""
 
     code: str
     cause: str
     fix: str
+    alternatives: tuple[Alternative, ...] = ()
 
 
 #: What a trouble is called as a finding, where no more is known of it.
@@ -70,7 +76,7 @@ def of_front(trouble: Trouble, *, proxy: Proxy, endpoint: Endpoint) -> Diagnosis
             f"systemctl status {unit}; journalctl -u {unit} -n 20; `openssl s_client` on the host"
             " shows how far it gets.",
         )
-    if trouble.code == "unreachable":
+    if trouble.code in ("unreachable", "no-way"):
         return Diagnosis(
             "proxy-down",
             f"{endpoint} cannot be reached from the host itself.",
@@ -147,6 +153,14 @@ def of_proxy(trouble: Trouble, *, proxy: Proxy, route: Route | None) -> Diagnosi
             "Sec-WebSocket-Protocol is lost on the way to the service or back.",
             "Remove the rule of the proxy that drops or overwrites that header.",
         )
+    if trouble.code in ("silent-after-upgrade", "unexpected-message", "no-pong"):
+        return Diagnosis(
+            trouble.code,
+            "The connection opens through the proxy, and what the service says does not come"
+            " through: it is connected to another service, or something on the way keeps messages"
+            " back.",
+            f"Look at where this path is sent ({BACKEND[proxy]}), and at filters on the way.",
+        )
     if trouble.code == "timeout":
         return Diagnosis(
             "timeout",
@@ -181,8 +195,17 @@ def _cut_by_proxy(trouble: Trouble, proxy: Proxy, route: Route | None) -> Diagno
     )
 
 
-def of_service(trouble: Trouble, *, status_code: int | None, endpoint: Endpoint) -> Diagnosis:
-    """The service itself does it wrong, without any proxy in between."""
+def of_service(
+    trouble: Trouble,
+    *,
+    status_code: int | None,
+    endpoint: Endpoint,
+    redirect: str = "redirected",
+) -> Diagnosis:
+    """The service itself does it wrong, without any proxy in between.
+
+    `redirect` is which kind of one it is, where the trouble is one.
+    """
     broken = cause_and_fix(trouble.code, of_service=True)
     if broken is not None:
         return Diagnosis(trouble.code, *broken)
@@ -195,7 +218,7 @@ def of_service(trouble: Trouble, *, status_code: int | None, endpoint: Endpoint)
             f"Start the service (systemctl status; {sockets} on the host shows who listens where),"
             " or correct the route's upstream.",
         )
-    if trouble.code == "unreachable":
+    if trouble.code in ("unreachable", "no-way"):
         return Diagnosis(
             "service-down",
             f"{endpoint} does not answer at all, as seen from the host.",
@@ -248,6 +271,15 @@ def of_service(trouble: Trouble, *, status_code: int | None, endpoint: Endpoint)
             "Compare what was received with expect: (a text is the whole message; a pattern is"
             " searched for), and look at the service's log.",
         )
+    if trouble.code == "silent-after-upgrade":
+        return Diagnosis(
+            "silent-after-upgrade",
+            "The service opens connections and answers pings, and its application says nothing: a"
+            " worker, a queue or a database behind it is down, or it has refused the login"
+            " without a word.",
+            "Look at the log of the service and at its workers, queue and database; the proxy is"
+            " not in question.",
+        )
     if trouble.code == "subprotocol-missing":
         return Diagnosis(
             "subprotocol-missing",
@@ -262,7 +294,7 @@ def of_service(trouble: Trouble, *, status_code: int | None, endpoint: Endpoint)
             "Send what it expects within its limit, raise that limit, or shorten hold:.",
         )
     if trouble.code == "status":
-        return _service_status(status_code or 0, endpoint)
+        return _service_status(status_code or 0, endpoint, redirect)
     return Diagnosis(
         general_code(trouble),
         f"The service on {endpoint} ends the connection by itself: it fails, or it wants something"
@@ -282,10 +314,10 @@ _FINGERPRINTS: Mapping[int, str] = {
 }
 
 
-def _service_status(status_code: int, endpoint: Endpoint) -> Diagnosis:
+def _service_status(status_code: int, endpoint: Endpoint, redirect: str) -> Diagnosis:
     if status_code in (301, 302, 303, 307, 308):
         return Diagnosis(
-            "redirected",
+            redirect,
             f"The service on {endpoint} redirects, and WebSocket clients do not follow: the path"
             " lacks or has a slash at its end, or the app forces HTTPS or its own name.",
             "Use the path that it redirects to; an app that forces HTTPS must trust"
@@ -296,6 +328,11 @@ def _service_status(status_code: int, endpoint: Endpoint) -> Diagnosis:
             "origin-blocked",
             f"The service on {endpoint} refuses this Origin or Host itself, or wants a login.",
             "Add the site's origin to the service's own list of allowed origins and hosts.",
+            (
+                Alternative(
+                    code="login-required", tell="the service has no such list, and it has logins"
+                ),
+            ),
         )
     if status_code == 401:
         return Diagnosis(

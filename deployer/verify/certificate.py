@@ -7,6 +7,7 @@ Where it refuses, a second connection that accepts anything looks at what was sh
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import ssl
 import time
 from dataclasses import dataclass
@@ -46,12 +47,12 @@ class Shown:
 def attempt_tls(probe: TlsProbe, access: Access) -> Attempt:
     """Negotiate TLS for `probe.server_name`, strictly."""
     began = time.monotonic()
-    timings_s: dict[str, float] = {}
+    timings_s = probe.timings_s
     trouble: Trouble | None = None
     note = ""
     facts: dict[str, str] = {}
     try:
-        note, facts["valid_until"] = _strictly(probe, access, timings_s)
+        note, facts = _strictly(probe, access, timings_s)
     except Trouble as error:
         trouble = error
     answer = HandshakeResult(
@@ -64,16 +65,23 @@ def attempt_tls(probe: TlsProbe, access: Access) -> Attempt:
     return Attempt(answer=answer, trouble=trouble, note=note, seconds=seconds, facts=facts)
 
 
-def _strictly(probe: TlsProbe, access: Access, timings_s: dict[str, float]) -> tuple[str, str]:
-    """What is worth showing of an accepted certificate, and the day on which it ends."""
-    context = client_context(roots_pem=access.roots_pem, verified=True)
+def _strictly(
+    probe: TlsProbe, access: Access, timings_s: dict[str, float]
+) -> tuple[str, dict[str, str]]:
+    """What is worth showing of an accepted certificate; the day on which it ends, and its hash."""
+    roots_pem = None if probe.by_system else access.roots_pem
+    context = client_context(roots_pem=roots_pem, verified=True)
     secured = _connected(probe, access, context, timings_s)
     certificate = secured.tls.getpeercert() or {}
     version = secured.tls.version() or "TLS"
     not_after = str(certificate.get("notAfter", ""))
     ends_s = ssl.cert_time_to_seconds(not_after)
     note = f"{version}, {(ends_s - time.time()) / _DAY_S:,.1f} days left"
-    return note, time.strftime("%Y-%m-%d", time.gmtime(ends_s))
+    shown = secured.tls.getpeercert(binary_form=True) or b""
+    return note, {
+        "valid_until": time.strftime("%Y-%m-%d", time.gmtime(ends_s)),
+        "sha256": hashlib.sha256(shown).hexdigest(),
+    }
 
 
 def _connected(

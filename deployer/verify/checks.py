@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from deployer.model import Check, Hop, Route, Site
-from deployer.verify.probes import Endpoint, HttpProbe, Probe, TlsProbe, UpgradeProbe
+from deployer.verify import LISTEN_S
+from deployer.verify.probes import Endpoint, HttpProbe, PlannedProbe, TlsProbe, UpgradeProbe
 from deployer.verify.routing import concrete, is_open, path_at_service, serving_route
+from deployer.verify.shown import without_secrets
 
 Kind = Literal[
     "certificate",
@@ -26,6 +28,10 @@ Kind = Literal[
     "h2c",
     "page",
     "entry",
+    "public-name",
+    "public-certificate",
+    "public-handshake",
+    "public-page",
 ]
 
 FOREIGN_ORIGIN = "https://origin.invalid"  # RFC 2606: never a real page's
@@ -41,21 +47,42 @@ _H2C_HEADERS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """One address that a name leads to.
+
+    It `is_known` where it is among the host's, which are `known`; `owner` is another host of the
+    run that has it. The name `is_mixed` where it leads to the host and elsewhere as well.
+    """
+
+    text: str
+    port: int
+    is_known: bool
+    known: tuple[str, ...] = ()
+    is_mixed: bool = False
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedCheck:
     """One check: `probe` decides; `peer` and `plain` are only tried where it fails.
 
     `plain` is the service's answer to a request that asks for no upgrade. `leader` is the place, in
-    the list of all checks, of the handshake without which this check cannot succeed.
+    the list of all checks, of the handshake without which this check cannot succeed. At the hop
+    *public*, `leader` is the same check on the host itself, `door` the certificate's at the same
+    address, `own_door` that on the host, and `address` where it leads.
     """
 
     kind: Kind
     name: str
     target: str
     hop: Hop
-    probe: Probe
-    peer: HttpProbe | None = None
+    probe: PlannedProbe
+    peer: HttpProbe | TlsProbe | None = None
     plain: HttpProbe | None = None
     leader: int | None = None
+    door: int | None = None
+    own_door: int | None = None
+    address: Address | None = None
     route: Route | None = None
 
     @property
@@ -67,21 +94,34 @@ class PlannedCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyAddress:
-    """Where the proxy listens, as the host sees it."""
+    """Where the proxy listens, as the host sees it.
+
+    With `is_named`, clients write an unusual port into their URLs, and so into Host and Origin.
+    """
 
     host: str = "127.0.0.1"
     https_port: int = 443
     http_port: int = 80
+    is_named: bool = False
+
+    def authority(self, name: str, *, https: bool) -> str:
+        """`name` as it stands in Host, Origin and URLs."""
+        port, usual = (self.https_port, 443) if https else (self.http_port, 80)
+        return f"{name}:{port}" if self.is_named and port != usual else name
 
 
-def planned_checks(site: Site, proxy: ProxyAddress) -> tuple[PlannedCheck, ...]:
-    """Every check of `site`."""
-    return _Planner(site, proxy).all()
+def planned_checks(
+    site: Site, proxy: ProxyAddress, *, listen_s: float = LISTEN_S
+) -> tuple[PlannedCheck, ...]:
+    """Every check of `site` at the hops on its host; `listen_s` is a first message's time."""
+    return _Planner(site, proxy, listen_s).all()
 
 
 class _Planner:
-    def __init__(self, site: Site, proxy: ProxyAddress) -> None:
+    def __init__(self, site: Site, proxy: ProxyAddress, listen_s: float) -> None:
         self._site = site
+        self._listen_s = listen_s
+        self._proxy = proxy
         self._domain = concrete(site.domain)
         self._https = site.has_tls
         self._redirecting = Endpoint(host=proxy.host, port=proxy.http_port)
@@ -142,7 +182,9 @@ class _Planner:
 
     def _of_websocket(self, route: Route, *, with_aliases: bool) -> Iterator[PlannedCheck]:
         own = self._own_origin(route, self._domain)
-        main = self._upgrade(route.path, name=self._domain, origin=own)
+        main = replace(
+            self._upgrade(route.path, name=self._domain, origin=own), listen_s=self._listen_s
+        )
         yield self._through(route, main, kind="handshake", name="handshake", target=route.path)
         peer = self._peer(route, main)
         yield PlannedCheck(
@@ -191,7 +233,7 @@ class _Planner:
 
     def _h2c(self, route: Route) -> PlannedCheck:
         """RFC 7540's cleartext upgrade would open a tunnel past every rule of the proxy."""
-        headers = (("Host", self._domain), _USER_AGENT, *_H2C_HEADERS)
+        headers = (("Host", self._authority(self._domain)), _USER_AGENT, *_H2C_HEADERS)
         return PlannedCheck(
             kind="h2c",
             name="h2c refused",
@@ -203,7 +245,8 @@ class _Planner:
         )
 
     def _page(self, route: Route) -> PlannedCheck:
-        headers = (("Host", self._domain), _USER_AGENT, ("Connection", "close"))
+        host = self._authority(self._domain)
+        headers = (("Host", host), _USER_AGENT, ("Connection", "close"))
         probe = self._get(route.path, headers=headers)
         return PlannedCheck(
             kind="page",
@@ -227,7 +270,7 @@ class _Planner:
             hold_s=check.hold_s,
         )
         held = f" held for {check.hold_s:g} s" if check.hold_s else ""
-        target = f"{check.path}{held}"
+        target = f"{without_secrets(check.path)}{held}"
         return self._through(route, probe, kind="entry", name="verify", target=target)
 
     # --- probes -----------------------------------------------------------------------------------
@@ -236,11 +279,14 @@ class _Planner:
         """The origin of the site's own page, or the first one that the route allows."""
         if route is not None and route.origins and not is_open(route):
             return route.origins[0]
-        return f"{'https' if self._https else 'http'}://{name}"
+        return f"{'https' if self._https else 'http'}://{self._authority(name)}"
+
+    def _authority(self, name: str) -> str:
+        return self._proxy.authority(name, https=self._https)
 
     def _get(self, target: str, *, headers: tuple[tuple[str, str], ...]) -> HttpProbe:
         return HttpProbe(
-            uri=f"{'https' if self._https else 'http'}://{self._domain}{target}",
+            uri=f"{'https' if self._https else 'http'}://{self._authority(self._domain)}{target}",
             hop="proxy",
             endpoint=self._serving,
             server_name=self._domain,
@@ -250,13 +296,14 @@ class _Planner:
 
     def _upgrade(self, target: str, *, name: str, origin: str | None) -> UpgradeProbe:
         origin_header = (("Origin", origin),) if origin is not None else ()
+        host = self._authority(name)
         return UpgradeProbe(
-            uri=f"{'wss' if self._https else 'ws'}://{name}{target}",
+            uri=f"{'wss' if self._https else 'ws'}://{host}{target}",
             hop="proxy",
             endpoint=self._serving,
             server_name=name,
             target=target,
-            headers=(("Host", name), _USER_AGENT, *origin_header),
+            headers=(("Host", host), _USER_AGENT, *origin_header),
         )
 
     def _through(

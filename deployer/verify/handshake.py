@@ -12,7 +12,7 @@ from deployer.verify.attempt import Attempt, Trouble, printable
 from deployer.verify.http1 import Head, read_body, read_head, request
 from deployer.verify.probes import UpgradeProbe
 from deployer.verify.shown import shown_request, shown_response
-from deployer.verify.stream import send
+from deployer.verify.stream import Deadline, send
 from deployer.verify.websocket import Message, OpeningHandshake, WebSocket
 
 # A service that wants a login or a first message may close at once, and politely: it works all the
@@ -25,7 +25,7 @@ _TOKEN_LENGTH = 16
 def attempt_upgrade(probe: UpgradeProbe, access: Access) -> Attempt:
     """Do what `probe` says. Never raises but where the way to the host itself is lost."""
     began = time.monotonic()
-    timings_s: dict[str, float] = {}
+    timings_s = probe.timings_s
     head: Head | None = None
     body = b""
     subprotocol: str | None = None
@@ -45,10 +45,15 @@ def attempt_upgrade(probe: UpgradeProbe, access: Access) -> Attempt:
                 if head.status_code != 101:
                     body = read_body(stream, head, deadline)
                     raise Trouble("status", head.words)
-            timings_s["upgrade"] = time.monotonic() - asked
+            opened = time.monotonic()
+            timings_s["upgrade"] = opened - asked
             websocket = opening.completed(stream, head)
             subprotocol = websocket.subprotocol
-            note = _conversation(websocket, probe, access, timings_s)
+            try:
+                note = _conversation(websocket, probe, access, timings_s)
+            finally:
+                if websocket.first_message_at is not None:
+                    timings_s["first_message"] = max(0.0, websocket.first_message_at - opened)
     except Trouble as error:
         trouble = error
     answer = answer_of(
@@ -73,6 +78,7 @@ def _conversation(
         offered = ", ".join(probe.subprotocols)
         raise Trouble("subprotocol-missing", f"chose none of the subprotocols offered ({offered})")
     demands = probe.expect is not None or probe.hold_s is not None
+    heard = Deadline(probe.listen_s, within=access.until)
     try:
         _say(websocket, probe, access)
         timings_s["ping"] = _ping(websocket, access, when="")
@@ -80,6 +86,9 @@ def _conversation(
         if demands or trouble.close_code not in _POLITE_CLOSE_CODES:
             raise
         return f"the service {trouble.words} right after the handshake"
+    farewell = _listen(websocket, heard)
+    if farewell:
+        return farewell
     note = _first_words(websocket)
     if probe.hold_s is not None:
         _hold(websocket, probe.hold_s, access)
@@ -101,6 +110,8 @@ def _say(websocket: WebSocket, probe: UpgradeProbe, access: Access) -> None:
         with told_as_trouble("a message", access.timeout_s):
             websocket.receive_message(_matcher(probe.expect, probe.expect_is_regex), deadline)
     except Trouble as trouble:
+        if trouble.code == "timeout" and websocket.first_message is None:
+            raise _silent(websocket, access) from trouble
         received = " · ".join(_shown(message, probe) for message in websocket.last_messages)
         arrived = f"received: {received}" if received else "no message at all was received"
         words = {
@@ -114,6 +125,14 @@ def _say(websocket: WebSocket, probe: UpgradeProbe, access: Access) -> None:
         ) from trouble
 
 
+def _silent(websocket: WebSocket, access: Access) -> Trouble:
+    """Nothing at all was said: does anybody live at the other end?"""
+    _ping(websocket, access, when=" nor sent any message")
+    limit = f"{access.timeout_s:g} s"
+    words = f"opened the connection, answers pings, and sent no message within {limit}"
+    return Trouble("silent-after-upgrade", words)
+
+
 def _ping(websocket: WebSocket, access: Access, *, when: str) -> float:
     try:
         with told_as_trouble("a ping", access.timeout_s):
@@ -123,6 +142,17 @@ def _ping(websocket: WebSocket, access: Access, *, when: str) -> float:
             raise
         words = f"did not answer a ping within {access.timeout_s:g} s{when}"
         raise Trouble("no-pong", words) from trouble
+
+
+def _listen(websocket: WebSocket, heard: Deadline) -> str:
+    """Give a first message its time; in words, how the service has ended the connection instead."""
+    try:
+        with told_as_trouble("the connection", 0):
+            websocket.await_first_message(heard)
+    except Trouble as trouble:
+        if trouble.code != "timeout":
+            return f"the service {trouble.words} soon after the handshake"
+    return ""
 
 
 def _hold(websocket: WebSocket, seconds: float, access: Access) -> None:

@@ -3,53 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from deployer.model import CheckResult, Finding, Site
-from deployer.verify import causes, login, vocabulary
-from deployer.verify.attempt import Attempt, printable
+from deployer.model import CheckResult, Site
+from deployer.verify import causes, judge_public, login, vocabulary
+from deployer.verify.attempt import printable
 from deployer.verify.causes import Diagnosis
 from deployer.verify.checks import FOREIGN_ORIGIN, Kind, PlannedCheck
-from deployer.verify.compare import Tried, finding_of, location_of, made, subject
+from deployer.verify.compare import finding_of, made, subject
 from deployer.verify.probes import HttpProbe
+from deployer.verify.statuses import location_of
+from deployer.verify.tried import Tried
+from deployer.verify.verdict import Case, Verdict, handshake_words
 
-_ABOUT_THE_CHAIN = frozenset(
-    {"tls-untrusted", "tls-wrong-name", "tls-incomplete-chain", "tls-expired", "tls-roots"}
+_HANDSHAKES: frozenset[Kind] = frozenset(
+    {
+        "handshake",
+        "service",
+        "listed-origin",
+        "foreign-origin",
+        "no-origin",
+        "entry",
+        "public-handshake",
+    }
 )
 
 
-class Case(NamedTuple):
-    """All that a verdict may look at."""
-
-    site: Site
-    check: PlannedCheck
-    tried: Tried
-    leader: Tried | None
-
-    @property
-    def attempt(self) -> Attempt:
-        return self.tried.attempt
-
-    @property
-    def status(self) -> int | None:
-        return self.tried.attempt.status_code
-
-
-class Verdict(NamedTuple):
-    """Whether the check passed, one line about it, and what is wrong."""
-
-    ok: bool
-    detail: str
-    finding: Finding | None = None
-
-
 def judge(
-    site: Site, check: PlannedCheck, tried: Tried, *, leader: Tried | None = None
+    site: Site,
+    check: PlannedCheck,
+    tried: Tried,
+    *,
+    leader: Tried | None = None,
+    door: Tried | None = None,
+    own_door: Tried | None = None,
 ) -> CheckResult:
-    """The result of one check; `leader` is what was tried for `check.leader`."""
-    verdict = _VERDICTS[check.kind](Case(site, check, tried, leader))
-    is_handshake = check.kind not in ("certificate", "redirect", "page", "h2c")
+    """The result of one check; `leader` and the doors are what was tried for its own."""
+    verdict = _VERDICTS[check.kind](Case(site, check, tried, leader, door, own_door))
     return CheckResult(
         site=site.domain,
         name=check.name,
@@ -59,8 +49,9 @@ def judge(
         detail=verdict.detail,
         seconds=tried.attempt.seconds,
         valid_until=tried.attempt.facts.get("valid_until", ""),
-        handshake=tried.attempt.answer if is_handshake else None,
+        handshake=tried.attempt.answer if check.kind in _HANDSHAKES else None,
         finding=verdict.finding,
+        skipped=verdict.is_skipped,
     )
 
 
@@ -68,7 +59,7 @@ def _certificate(case: Case) -> Verdict:
     trouble = case.attempt.trouble
     if trouble is None:
         return Verdict(True, case.attempt.note)
-    if trouble.code not in _ABOUT_THE_CHAIN:
+    if trouble.code not in causes.ABOUT_THE_CHAIN:
         return _failed(case)
     diagnosis = causes.of_certificate(trouble, proxy=case.site.proxy, issuer=case.site.tls.issuer)
     symptom = subject(case.check, trouble)
@@ -79,7 +70,7 @@ def _certificate(case: Case) -> Verdict:
 
 def _handshake(case: Case) -> Verdict:
     if case.attempt.trouble is None:
-        return Verdict(True, _handshake_words(case.attempt))
+        return Verdict(True, handshake_words(case.attempt))
     words = login.turned_away(case.check, case.tried)
     return Verdict(True, words) if words else _failed(case)
 
@@ -261,18 +252,6 @@ def _dependent(case: Case) -> Verdict:
     return Verdict(False, f"{words}, as the handshake on {path} does")
 
 
-def _handshake_words(attempt: Attempt) -> str:
-    words = ["101"]
-    if attempt.answer.subprotocol:
-        words.append(f"subprotocol {printable(attempt.answer.subprotocol, limit=60)}")
-    ping_s = attempt.answer.timings_s.get("ping")
-    if ping_s is not None:
-        words.append(f"ping {ping_s * 1000:.0f} ms")
-    if attempt.note:
-        words.append(attempt.note)
-    return ", ".join(words)
-
-
 _VERDICTS: dict[Kind, Callable[[Case], Verdict]] = {
     "certificate": _certificate,
     "redirect": _redirect,
@@ -284,4 +263,8 @@ _VERDICTS: dict[Kind, Callable[[Case], Verdict]] = {
     "h2c": _h2c,
     "page": _page,
     "entry": _handshake,
+    "public-name": judge_public.name,
+    "public-certificate": judge_public.certificate,
+    "public-handshake": judge_public.handshake,
+    "public-page": judge_public.page,
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from deployer.verify.attempt import Attempt
 from deployer.verify.checks import PlannedCheck
-from deployer.verify.compare import Tried
+from deployer.verify.tried import Tried
 
 _REFUSALS = frozenset({401, 403})
 _ENDED = frozenset({"closed", "dropped"})

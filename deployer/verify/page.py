@@ -16,7 +16,7 @@ from deployer.verify.stream import send
 def attempt_get(probe: HttpProbe, access: Access) -> Attempt:
     """Send the request; any HTTP answer is a success here, and what it means is judged later."""
     began = time.monotonic()
-    timings_s: dict[str, float] = {}
+    timings_s = probe.timings_s
     head: Head | None = None
     body = b""
     trouble: Trouble | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deployer.model import Hop
+from deployer.verify.lookup import Lookup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,19 +26,39 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Probe:
-    """`uri` is what a person would call it; `server_name` goes into SNI, `None` for none."""
+    """`uri` is what a person would call it; `server_name` goes into SNI, `None` for none.
+
+    `dns_s` is how long the look-up of the endpoint's address took, where there was one.
+    """
 
     uri: str
     hop: Hop
     endpoint: Endpoint
     server_name: str | None = None
+    dns_s: float | None = None
+
+    @property
+    def timings_s(self) -> dict[str, float]:
+        """What of the probe's time is known before it begins."""
+        return {} if self.dns_s is None else {"dns": self.dns_s}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NameProbe(_Probe):
+    """What a name has been found to lead to."""
+
+    lookup: Lookup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsProbe(_Probe):
-    """Is the certificate that the proxy shows to those who ask for `server_name` a right one?"""
+    """Is the certificate that is shown to those who ask for `server_name` a right one?
+
+    With `by_system`, it is judged by this system's trust store, whatever the site's issuer is.
+    """
 
     issuer: str
+    by_system: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +74,7 @@ class UpgradeProbe(HttpProbe):
     """An opening handshake, and what is said on the connection then.
 
     `headers` are those beside the handshake's own. `send`, `expect` and `hold_s` are as in `Check`.
+    `listen_s` is how long after the answer a first message is waited for; none is as good.
     """
 
     subprotocols: tuple[str, ...] = ()
@@ -60,6 +82,8 @@ class UpgradeProbe(HttpProbe):
     expect: str | None = None
     expect_is_regex: bool = False
     hold_s: float | None = None
+    listen_s: float = 0.0
 
 
 Probe = TlsProbe | HttpProbe | UpgradeProbe
+PlannedProbe = NameProbe | Probe

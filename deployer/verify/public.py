@@ -15,9 +15,9 @@ import socket as sockets
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from deployer.errors import UsageError
+from deployer.verify.lookup import Lookup
 
 _LOOKUP_S = 5.0
 _SLICE_S = 0.1
@@ -25,20 +25,6 @@ _SLICE_S = 0.1
 _SHARE = 0.5
 
 Overrides = Mapping[tuple[str, int], str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lookup:
-    """What a name resolves to, in the resolver's order; `problem` says why there is nothing.
-
-    `is_overridden` where the addresses are a person's word and not that of DNS.
-    """
-
-    name: str
-    addresses: tuple[str, ...] = ()
-    problem: str = ""
-    seconds: float = 0.0
-    is_overridden: bool = False
 
 
 class PublicDial:

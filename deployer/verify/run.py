@@ -9,7 +9,7 @@ when it is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
@@ -20,12 +20,14 @@ from deployer.verify.access import Access
 from deployer.verify.attempt import Attempt, Trouble
 from deployer.verify.certificate import attempt_tls
 from deployer.verify.checks import PlannedCheck
-from deployer.verify.compare import Tried
+from deployer.verify.follow_ups import follow_ups
+from deployer.verify.from_here import Public
 from deployer.verify.handshake import attempt_upgrade
 from deployer.verify.judge import judge
 from deployer.verify.page import attempt_get
-from deployer.verify.probes import Probe, TlsProbe, UpgradeProbe
+from deployer.verify.probes import NameProbe, PlannedProbe, TlsProbe, UpgradeProbe
 from deployer.verify.stream import Cancelled, Deadline
+from deployer.verify.tried import Tried
 
 _WORKERS = 16
 _PAUSE_S = 0.1
@@ -38,14 +40,25 @@ _BAD_GATEWAY = frozenset({502, 503, 504})
 
 
 class _Run:
-    def __init__(self, site: Site, access: Access, *, patience_s: float, age_s: float) -> None:
+    def __init__(
+        self,
+        site: Site,
+        access: Access,
+        *,
+        public: Access | None,
+        patience_s: float,
+        age_s: float,
+    ) -> None:
         self._site = site
         self._access = access
+        self._public = public
         self._settling = Deadline(min(_SETTLE_S, patience_s) - age_s, within=access.until)
         self._starting = Deadline(patience_s - age_s, within=access.until)
 
     def tried(self, check: PlannedCheck, held_peer: Future[Attempt] | None) -> Tried:
         """Everything that the verdict on `check` needs."""
+        if check.hop == "public":
+            return self._tried_from_here(check)
         while True:
             tried = Tried(attempt=self._attempt(check.probe))
             if judge(self._site, check, tried).ok:
@@ -64,6 +77,16 @@ class _Run:
         has_good_peer = tried.peer is not None and tried.peer.trouble is None
         if has_good_peer and check.plain is not None and self._has_time():
             tried = replace(tried, plain=self._attempt(check.plain))
+        beside = follow_ups(check, tried.attempt, tried.peer) if self._has_time() else {}
+        return replace(tried, beside={name: self._attempt(each) for name, each in beside.items()})
+
+    def _tried_from_here(self, check: PlannedCheck) -> Tried:
+        """The same for a check of the hop *public*: nothing was changed out there to wait for."""
+        tried = Tried(attempt=self._attempt(check.probe))
+        if tried.attempt.trouble is not None and check.peer is not None:
+            tried = replace(tried, peer=self._attempt(check.peer))
+        if tried.attempt.status_code not in (None, 101) and check.plain is not None:
+            tried = replace(tried, plain=self._attempt(check.plain))
         return tried
 
     def attempt_peer(self, check: PlannedCheck) -> Attempt:
@@ -79,7 +102,7 @@ class _Run:
         """Whether what a peer does, or does not, still says something about it."""
         return not self._access.until.has_passed()
 
-    def _attempt(self, probe: Probe) -> Attempt:
+    def _attempt(self, probe: PlannedProbe) -> Attempt:
         attempt = self._carried_out(probe)
         is_cut_short = attempt.trouble is not None and attempt.seconds < self._access.timeout_s
         if is_cut_short and not self._has_time() and not self._access.until.is_cancelled():
@@ -88,13 +111,16 @@ class _Run:
             return replace(attempt, answer=replace(attempt.answer, error=words), trouble=trouble)
         return attempt
 
-    def _carried_out(self, probe: Probe) -> Attempt:
+    def _carried_out(self, probe: PlannedProbe) -> Attempt:
+        access = self._public if probe.hop == "public" and self._public else self._access
         try:
+            if isinstance(probe, NameProbe):
+                return _looked_up(probe)
             if isinstance(probe, TlsProbe):
-                return attempt_tls(probe, self._access)
+                return attempt_tls(probe, access)
             if isinstance(probe, UpgradeProbe):
-                return attempt_upgrade(probe, self._access)
-            return attempt_get(probe, self._access)
+                return attempt_upgrade(probe, access)
+            return attempt_get(probe, access)
         except (DeployerError, Cancelled):
             raise  # the way to the host is lost: there is nothing to say about the site
         except Exception as error:  # between apply and confirm, no peer may get us to crash
@@ -112,6 +138,13 @@ def may_be_starting(tried: Tried) -> bool:
     return refused or (tried.attempt.status_code in _BAD_GATEWAY and tried.peer is None)
 
 
+def _looked_up(probe: NameProbe) -> Attempt:
+    answer = HandshakeResult(uri=probe.uri, hop=probe.hop, timings_s=probe.timings_s)
+    problem = probe.lookup.problem
+    trouble = Trouble("name-unresolved", problem) if problem else None
+    return Attempt(answer=answer, trouble=trouble, seconds=probe.lookup.seconds)
+
+
 def carried_out(
     site: Site,
     checks: tuple[PlannedCheck, ...],
@@ -120,29 +153,42 @@ def carried_out(
     patience_s: float,
     age_s: float,
     on_result: Callable[[CheckResult], None] | None,
+    public: Public | None = None,
 ) -> tuple[CheckResult, ...]:
     """The result of each of `checks`, in their order; after an interrupt, the rest has failed.
 
     `age_s` is how long ago the proxy was reloaded and the services started; what they need to come
-    to themselves, at most `patience_s`, counts from there.
+    to themselves, at most `patience_s`, counts from there. The checks of `public` are made beside
+    them, and come last.
 
     Raises: `DeployerError` where the dial does (the connection to the host is gone).
     """
-    run = _Run(site, access, patience_s=patience_s, age_s=age_s)
+    run = _Run(
+        site,
+        access,
+        public=public.access if public else None,
+        patience_s=patience_s,
+        age_s=age_s,
+    )
     access.until.pause(min(_RELOAD_S, patience_s) - age_s)
     held = [check for check in checks if check.hold_s]
     quick = ThreadPoolExecutor(_WORKERS, thread_name_prefix="verify")
     patient = ThreadPoolExecutor(max(1, 2 * len(held)), thread_name_prefix="verify-hold")
+    outside = ThreadPoolExecutor(_WORKERS, thread_name_prefix="verify-public")
     try:
-        futures: list[Future[Tried]] = []
+        planning = outside.submit(public.plan) if public else None
+        started: list[tuple[PlannedCheck, Future[Tried]]] = []
         for check in checks:
             if check.hold_s:
                 peer = patient.submit(run.attempt_peer, check) if check.peer else None
-                futures.append(patient.submit(run.tried, check, peer))
+                started.append((check, patient.submit(run.tried, check, peer)))
             else:
-                futures.append(quick.submit(run.tried, check, None))
+                started.append((check, quick.submit(run.tried, check, None)))
+        if planning is not None:
+            more = planning.result()
+            started += [(check, outside.submit(run.tried, check, None)) for check in more]
         results = []
-        for result in _judged(site, checks, futures):
+        for result in _judged(site, started):
             results.append(result)
             if on_result is not None:
                 on_result(result)
@@ -151,19 +197,29 @@ def carried_out(
         # After a success nothing is left but the peers of held connections, whose word is not
         # needed; after an error or Ctrl-C, nobody waits for anything any more.
         access.until.cancel()
-        for pool in (quick, patient):
+        for pool in (quick, patient, outside):
             pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _judged(
-    site: Site, checks: tuple[PlannedCheck, ...], futures: list[Future[Tried]]
+    site: Site, started: Sequence[tuple[PlannedCheck, Future[Tried]]]
 ) -> Iterator[CheckResult]:
     """The results in order; of findings that say the same, the first alone is kept."""
     told: set[tuple[str, str, str]] = set()
-    for check, future in zip(checks, futures, strict=True):
+
+    def tried(place: int | None) -> Tried | None:
+        return None if place is None else started[place][1].result()
+
+    for check, future in started:
         try:
-            leader = futures[check.leader].result() if check.leader is not None else None
-            result = judge(site, check, future.result(), leader=leader)
+            result = judge(
+                site,
+                check,
+                future.result(),
+                leader=tried(check.leader),
+                door=tried(check.door),
+                own_door=tried(check.own_door),
+            )
         except Cancelled:
             result = CheckResult(
                 site=site.domain,

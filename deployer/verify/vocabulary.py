@@ -42,6 +42,12 @@ ORIGINS: Mapping[Proxy, str] = {
     "haproxy": "the deny rule on Origin",
 }
 
+HOST: Mapping[Proxy, str] = {
+    "nginx": "proxy_set_header Host $http_host (or $host, without a port) in this very location",
+    "apache": "ProxyPreserveHost On, in this VirtualHost",
+    "haproxy": "Remove the http-request set-header Host or replace-header Host rule",
+}
+
 BACKEND: Mapping[Proxy, str] = {
     "nginx": "proxy_pass or the upstream's server lines",
     "apache": "ProxyPass",

@@ -106,6 +106,7 @@ class WebSocket:
         self._finished: Message | None = None
         self._take_frames()
         self.first_message: Message | None = None
+        self.first_message_at: float | None = None
         self.last_messages: deque[Message] = deque(maxlen=_KEPT_MESSAGES)
 
     @property
@@ -140,6 +141,11 @@ class WebSocket:
     def next_kind(self, deadline: Deadline) -> Opcode:
         """Wait for a frame, whichever comes; a ping has been answered then. Raises: `Trouble`."""
         return self._next_frame(deadline).opcode
+
+    def await_first_message(self, deadline: Deadline) -> None:
+        """Wait for the first message, if none has come yet. Raises: TimeoutError too."""
+        while self.first_message is None:
+            self._next_frame(deadline)
 
     def stay_silent(self, seconds: float, within: Deadline) -> None:
         """Send nothing for `seconds` but what RFC 6455 demands: pongs to the peer's pings."""
@@ -219,6 +225,7 @@ class WebSocket:
         self._finished = message
         if self.first_message is None:
             self.first_message = message
+            self.first_message_at = time.monotonic()
         self.last_messages.append(message[:_KEPT_LENGTH])
 
 

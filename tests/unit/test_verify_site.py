@@ -36,9 +36,9 @@ from deployer.model import (
 from deployer.verify import required_s, result_json, verify_site
 from deployer.verify.attempt import Attempt, Trouble
 from deployer.verify.causes import of_service
-from deployer.verify.compare import Tried
 from deployer.verify.probes import Endpoint
 from deployer.verify.run import may_be_starting
+from deployer.verify.tried import Tried
 
 NAME = "stats.example.com"
 OWN = f"https://{NAME}"
@@ -72,6 +72,7 @@ def verified(
         http_port=http_port,
         timeout_s=settings.pop("timeout_s", 5.0),
         patience_s=settings.pop("patience_s", 0.0),
+        listen_s=settings.pop("listen_s", 0.0),
         **settings,
     )
 
@@ -135,6 +136,51 @@ def not_found_without_upgrade(peer: Peer) -> None:
         peer.answer("404 Not Found", body="Not Found")
 
 
+def wants_its_own_origin(peer: Peer) -> None:
+    """As gorilla's default: Origin, where there is one, must have the host of Host."""
+    origin = peer.header("Origin")
+    if not peer.header("Upgrade"):
+        peer.answer("400 Bad Request", body="not a websocket handshake")
+    elif origin is not None and origin.partition("://")[2] != peer.header("Host"):
+        peer.answer("403 Forbidden", body="request origin not allowed")
+    else:
+        drops_politely(peer)
+
+
+def cloaks_other_hosts(peer: Peer) -> None:
+    """As stock Action Cable: a foreign Origin gets what a request without Upgrade gets."""
+    origin = peer.header("Origin")
+    if peer.header("Upgrade") and origin in (None, f"http://{peer.header('Host')}"):
+        drops_politely(peer)
+    else:
+        peer.answer("404 Not Found", body="Page not found")
+
+
+def drops_politely(peer: Peer) -> None:
+    peer.upgrade()
+    peer.send(b"\x88\x02\x03\xe8")
+    peer.until_it_leaves()
+
+
+def knows_no_subprotocols(peer: Peer) -> None:
+    if peer.header("Sec-WebSocket-Protocol"):
+        peer.answer("400 Bad Request", body="too many subprotocols")
+    else:
+        drops_politely(peer)
+
+
+def says_nothing(peer: Peer) -> None:
+    """It opens the connection and answers pings alone (each of ours has eight bytes)."""
+    peer.upgrade()
+    received = b""
+    while True:
+        received += peer.connection.recv(4096)
+        while len(received) >= 14 and received[:2] == b"\x89\x88":
+            mask, masked = received[2:6], received[6:14]
+            peer.send(b"\x8a\x08" + bytes(byte ^ mask[i % 4] for i, byte in enumerate(masked)))
+            received = received[14:]
+
+
 def tunnels_h2c(peer: Peer) -> None:
     if peer.header("Upgrade") == "h2c":
         peer.answer("101 Switching Protocols", "Upgrade: h2c", "Connection: Upgrade")
@@ -154,6 +200,7 @@ class Fault:
     check: Check | None = None
 
 
+WELCOMED = Check(path="/ws", expect="welcome")
 OFFERING = Check(path="/ws", subprotocols=("chat.v2",))
 FOREIGN = Check(path="/ws", origin="https://shop.example.com")
 
@@ -169,7 +216,7 @@ FAULTS = {
         not_found_without_upgrade,
     ),
     "the proxy speaks HTTP/1.0": Fault(
-        "upgrade-not-forwarded",
+        "http-1.0-upstream",
         "proxy",
         "HTTP/1.0",
         {"answers": "505 HTTP Version Not Supported"},
@@ -177,7 +224,7 @@ FAULTS = {
     "another site answers": Fault(
         "wrong-route", "proxy", "answered 404", {"answers": "404 Not Found"}
     ),
-    "a page answers": Fault("wrong-route", "proxy", "answered 200", {"answers": "200 OK"}),
+    "a page answers": Fault("page-instead", "proxy", "answered 200", {"answers": "200 OK"}),
     "the proxy has another upstream": Fault(
         "bad-gateway", "proxy", "answered 502", {"answers": "502 Bad Gateway"}
     ),
@@ -231,11 +278,24 @@ FAULTS = {
     "the service fakes the accept": Fault(
         "wrong-accept", "backend", "no WebSocket server", {}, wrong_accept
     ),
-    "the service redirects": Fault("redirected", "backend", "X-Forwarded-Proto", {}, to_https),
+    "the service redirects": Fault("https-redirect", "backend", "X-Forwarded-Proto", {}, to_https),
     "the service refuses the Origin": Fault(
         "origin-blocked", "backend", "own list", {}, picky_about_origin
     ),
     "the service wants TLS": Fault("upstream-scheme", "backend", "https://", {}, tls_only),
+    "the proxy sends its own idea of Host": Fault(
+        "host-rewritten",
+        "proxy",
+        "refuses in the same words",
+        {"host": "SERVICE"},
+        wants_its_own_origin,
+    ),
+    "the service refuses subprotocols": Fault(
+        "subprotocols-refused", "backend", "chat.v2", {}, knows_no_subprotocols, OFFERING
+    ),
+    "the application says nothing": Fault(
+        "silent-after-upgrade", "backend", "answers pings", {}, says_nothing, WELCOMED
+    ),
     "the service drops the connection": Fault(
         "connection-dropped", "backend", "ends the connection by itself", {}, drops_at_once
     ),
@@ -249,6 +309,8 @@ def faulty(fault: Fault, *, healthy: int) -> Iterator[tuple[int, int]]:
         if fault.service is not None:
             port = stack.enter_context(Server(fault.service)).port
         settings = {"origins": (PLAIN,), **fault.front}
+        if settings.get("host") == "SERVICE":
+            settings["host"] = f"127.0.0.1:{port}"
         front = Server(Front(backend_port=port, **settings))
         yield stack.enter_context(front).port, port
 
@@ -259,7 +321,8 @@ def test_names_each_mistake_and_whose_it_is(name: str, healthy_service: int) -> 
     with faulty(fault, healthy=healthy_service) as (front, service):
         checks = [fault.check] if fault.check else []
         site = a_site(port=service, issuer="none", verify=checks)
-        results = verified(site, https_port=1, http_port=front)
+        patience_s = 0.1 if fault.check is WELCOMED else 5.0
+        results = verified(site, https_port=1, http_port=front, timeout_s=patience_s)
     found = [finding for finding in findings(results) if finding.code == fault.code]
     assert [finding.hop for finding in found] == [fault.hop], findings(results)
     (finding,) = found
@@ -283,7 +346,13 @@ def test_a_healthy_site_passes_everything(
     told: list[CheckResult] = []
     with Server(Front(backend_port=healthy_service, origins=(OWN,)), tls=tls_context) as front:
         site = a_site(port=healthy_service, verify=[check] if check else [])
-        results = verified(site, https_port=front.port, http_port=port_80, on_result=told.append)
+        results = verified(
+            site,
+            https_port=front.port,
+            http_port=port_80,
+            on_result=told.append,
+            listen_s=5.0,  # no longer than until the first message
+        )
     assert [(result.name, result.detail) for result in results if not result.ok] == []
     assert findings(results) == []
     assert tuple(told) == results
@@ -300,8 +369,53 @@ def test_a_healthy_site_passes_everything(
     handshake = named(results, "handshake").handshake
     assert handshake is not None
     assert handshake.status_code == 101
-    assert set(handshake.timings_s) == {"connect", "tls", "upgrade", "ping"}
+    assert set(handshake.timings_s) == {"connect", "tls", "upgrade", "first_message", "ping"}
     assert named(results, "handshake").detail.startswith("101, ping ")
+
+
+def test_what_looks_alike_is_told_as_either(healthy_service: int) -> None:
+    with Server(cloaks_other_hosts) as service:
+        lossy = Front(backend_port=service.port, origins=(PLAIN,), drops_upgrade=True)
+        with Server(lossy) as front:
+            site = a_site(port=service.port, issuer="none")
+            results = verified(site, https_port=1, http_port=front.port)
+        renaming = Front(
+            backend_port=service.port, origins=(PLAIN,), host=f"127.0.0.1:{service.port}"
+        )
+        with Server(renaming) as front:
+            others = verified(site, https_port=1, http_port=front.port)
+    (lost,) = findings(results)
+    assert lost.code == "upgrade-not-forwarded"
+    assert [other.code for other in lost.alternatives] == ["host-rewritten"]
+    (renamed,) = findings(others)  # without Origin it opens: Upgrade does get through
+    assert (renamed.code, renamed.alternatives) == ("host-rewritten", ())
+
+
+def test_a_port_that_the_proxy_loses() -> None:
+    with Server(wants_its_own_origin) as service:
+        losing = Front(backend_port=service.port, origins=(), checks_origin=False, host=NAME)
+        with Server(losing) as front:
+            site = a_site(port=service.port, issuer="none", origins=("any",))
+            lost, kept = (
+                verified(site, https_port=1, http_port=front.port, port_in_names=named_so)
+                for named_so in (True, False)
+            )
+    assert [finding.code for finding in findings(lost)] == ["port-lost"]
+    assert f"Host: {NAME}:{front.port}" in findings(lost)[0].cause
+    assert findings(kept) == []
+
+
+def test_a_finding_has_what_was_sent_and_answered(healthy_service: int) -> None:
+    broken = Front(backend_port=healthy_service, origins=(PLAIN,), answers="404 Not Found")
+    check = Check(path="/ws?token=opensesame")
+    with Server(broken) as front:
+        site = a_site(port=healthy_service, issuer="none", verify=[check])
+        results = verified(site, https_port=1, http_port=front.port)
+    finding = findings(results)[0]
+    assert finding.request.startswith(f"GET /ws HTTP/1.1\nHost: {NAME}\n")
+    assert "Sec-WebSocket-Key: …" in finding.request
+    assert finding.response.startswith("HTTP/1.1 404 Not Found\nServer: front\n")
+    assert "opensesame" not in str(results)
 
 
 # --- what cannot be had from a table --------------------------------------------------------------

@@ -94,7 +94,8 @@ class Server:
     tls: ssl.SSLContext | None = None
     reads_head: bool = True
     socket_path: str = ""
-    port: int = 0
+    port: int = 0  # one that is free, unless it is given
+    address: str = "127.0.0.1"
     connections: int = 0
     _listener: socket.socket | None = None
     _stopping: threading.Event = field(default_factory=threading.Event)
@@ -105,7 +106,7 @@ class Server:
             self._listener.bind(self.socket_path)
             self._listener.listen()
         else:
-            self._listener = socket.create_server(("127.0.0.1", 0))
+            self._listener = socket.create_server((self.address, self.port))
             self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
         return self
@@ -156,6 +157,7 @@ class Front:
     changes_accept: bool = False
     drops_subprotocol: bool = False
     prefix: str = ""  # put before each path
+    host: str = ""  # sent to the service in place of the client's
     cuts_after_s: float | None = None
 
     def __call__(self, peer: Peer) -> None:
@@ -192,7 +194,11 @@ class Front:
         dropped = set() if keeps_upgrade else {"upgrade", "connection", "http2-settings"}
         if self.drops_subprotocol:
             dropped.add("sec-websocket-protocol")
+        if self.host:
+            dropped.add("host")
         kept = [line for line in lines if line.partition(":")[0].lower() not in dropped]
+        if self.host:
+            kept.append(f"Host: {self.host}")
         if not keeps_upgrade:
             kept.append("Connection: close")
         return "\r\n".join([f"{method} {self.prefix}{target} {version}", *kept, "", ""]).encode()

@@ -1,0 +1,304 @@
+"""A status other than 101 where the service itself would have upgraded: what the proxy did. Pure.
+
+What decides, beside the status: the service's answer without any upgrade (`plain`), and the
+follow-ups, which change one thing each (`follow_ups.py`). Where they do not decide, the finding
+names what it could be as well, and how to tell.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from deployer.model import PROXY_UNITS, Alternative, Proxy
+from deployer.verify import vocabulary
+from deployer.verify.attempt import Attempt, printable
+from deployer.verify.causes import Diagnosis
+from deployer.verify.checks import PlannedCheck
+from deployer.verify.follow_ups import own_host
+from deployer.verify.probes import HttpProbe, PlannedProbe
+from deployer.verify.shown import without_secrets
+from deployer.verify.tried import Tried
+
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+def status_at_proxy(check: PlannedCheck, tried: Tried, proxy: Proxy) -> Diagnosis:
+    """Why the proxy answers `check` with that status."""
+    attempt = tried.attempt
+    status = attempt.status_code
+    if mentions_plain_http(attempt):
+        return _plain_http(check, proxy)
+    if status in (502, 503, 504):
+        return _bad_gateway(status, tried, proxy)
+    if status in REDIRECTS:
+        return _redirect(check, attempt, proxy)
+    if status == 505:
+        return Diagnosis(
+            "http-1.0-upstream",
+            "The service answers 505: the proxy speaks HTTP/1.0 to it, and WebSockets need"
+            " HTTP/1.1.",
+            f"{vocabulary.UPGRADE[proxy]}.",
+        )
+    of_host = _host_or_origin(check, tried, proxy)
+    if of_host is not None:
+        return of_host
+    if _upgrade_was_lost(tried):
+        return Diagnosis(
+            "upgrade-not-forwarded",
+            "The proxy reaches the service but does not pass Upgrade and Connection on, so the"
+            " service sees an ordinary request.",
+            f"{vocabulary.UPGRADE[proxy]}.",
+        )
+    if status == 200 and _is_html(attempt):
+        return Diagnosis(
+            "page-instead",
+            "A page answers where the service would open a WebSocket: the proxy sends this path"
+            " elsewhere, takes its prefix away, or serves a file in its place (a fallback of a"
+            " single-page app).",
+            f"Compare {vocabulary.BACKEND[proxy]} and strip_prefix with the path that the service"
+            " wants; keep fallbacks (try_files, FallbackResource) away from it.",
+        )
+    return Diagnosis(
+        "wrong-route",
+        "The proxy answers this path otherwise than the service does: the request went to"
+        " another site, another location, or with another path.",
+        f"Look at which site and path the proxy chooses ({vocabulary.BACKEND[proxy]}), at"
+        " strip_prefix, and at a default site that takes the name.",
+        (
+            Alternative(
+                code="slash-mismatch",
+                tell="the service's log shows the path with a slash too many, or one too few",
+            ),
+        ),
+    )
+
+
+def mentions_plain_http(attempt: Attempt) -> bool:
+    """Whether a TLS port complains that plain HTTP was sent to it."""
+    # The words of nginx, Go's net/http and Apache.
+    body = attempt.answer.body.lower()
+    return attempt.status_code == 400 and (
+        b"plain http request was sent to https port" in body
+        or b"http request to an https server" in body
+        or b"speaking plain http to an ssl-enabled server port" in body
+    )
+
+
+def location_of(attempt: Attempt) -> str:
+    """Where a redirect leads, or nothing."""
+    headers = {name.lower(): value for name, value in attempt.answer.headers}
+    return headers.get("location", "")
+
+
+def asked_url(probe: PlannedProbe) -> str:
+    """The URL that a request stands for, as its Host and X-Forwarded-Proto have it."""
+    if not isinstance(probe, HttpProbe):
+        return probe.uri
+    headers = dict(probe.headers)
+    scheme = headers.get("X-Forwarded-Proto") or ("https" if probe.endpoint.tls else "http")
+    return f"{scheme}://{headers.get('Host', probe.endpoint)}{probe.target}"
+
+
+def redirect_kind(asked: str, location: str) -> str:
+    """The finding that a redirect of the URL `asked` to `location` is."""
+    try:
+        here, there = urlsplit(asked), urlsplit(location)
+        port = there.port
+    except ValueError:
+        return "redirected"
+    host = there.hostname or here.hostname
+    scheme = there.scheme or here.scheme
+    same_query = there.query == here.query
+    if host != here.hostname:
+        return "redirected"
+    if scheme == here.scheme and port in (None, here.port) and there.path == here.path:
+        return "redirect-loop" if same_query else "redirected"
+    if there.path.rstrip("/") == here.path.rstrip("/") and there.path != here.path:
+        return "slash-redirect"
+    return "https-redirect" if (here.scheme, scheme) == ("http", "https") else "redirected"
+
+
+def _plain_http(check: PlannedCheck, proxy: Proxy) -> Diagnosis:
+    """Whose TLS port it is, the request itself tells: ours was by TLS, or it was not."""
+    endpoint = check.probe.endpoint
+    if endpoint.tls or proxy == "haproxy":
+        return Diagnosis(
+            "upstream-scheme",
+            "The proxy speaks plain HTTP to a port of the service that expects TLS.",
+            f"Write https:// in the route's upstream ({vocabulary.BACKEND[proxy]}).",
+        )
+    return Diagnosis(
+        "plain-http-on-https",
+        f"The request went to a TLS port as plain HTTP: {endpoint} expects TLS.",
+        f"Write {vocabulary.TLS_PORT[proxy]}, and wss:// in clients; or serve the site without TLS"
+        " on a port of its own.",
+        (
+            Alternative(
+                code="upstream-scheme",
+                tell="the answer's Server header is the service's, not the proxy's",
+            ),
+        ),
+    )
+
+
+def _bad_gateway(status: int | None, tried: Tried, proxy: Proxy) -> Diagnosis:
+    backend = vocabulary.BACKEND[proxy]
+    peer = tried.peer
+    took = f" (straight, it answers in {peer.seconds * 1000:.0f} ms)" if peer else ""
+    if status == 504:
+        cause = (
+            "The proxy waits in vain for whom it asks: it is configured with another address, or"
+            f" with one that swallows its connections{took}."
+        )
+    else:
+        cause = (
+            "The proxy does not reach the service, or does not understand it: it is configured "
+            "with another address, with TLS where there is none, or the system keeps it from "
+            "connecting; without a list of upstreams, it may also still wait after an earlier "
+            "failure."
+        )
+    return Diagnosis(
+        "bad-gateway",
+        cause,
+        f"Compare {backend} for this path with the route's upstream; the proxy's error log "
+        "names the address that it tried.",
+        (
+            Alternative(
+                code="upstream-scheme",
+                tell="the address in the proxy's error log is right, and its words are about TLS,"
+                " or about a header that is invalid or too early",
+            ),
+            Alternative(
+                code="service-down",
+                tell="the service has been started again since: verify once more",
+            ),
+        ),
+    )
+
+
+def _redirect(check: PlannedCheck, attempt: Attempt, proxy: Proxy) -> Diagnosis:
+    location = location_of(attempt)
+    shown = without_secrets(printable(location)) or "nowhere"
+    kind = redirect_kind(asked_url(check.probe), location)
+    if kind == "redirect-loop":
+        return Diagnosis(
+            kind,
+            f"It redirects to itself ({shown}): the app forces HTTPS and is not told that the "
+            "request came by HTTPS.",
+            "Set X-Forwarded-Proto to https in the proxy, as the sites made here do.",
+        )
+    if kind == "slash-redirect":
+        return Diagnosis(
+            kind,
+            f"It redirects to {shown}, only for the slash at the end; WebSocket clients do not "
+            "follow redirects.",
+            "Serve the path without the slash too (in nginx: an exact location beside that with "
+            "a slash).",
+        )
+    if kind == "https-redirect":
+        return Diagnosis(
+            kind,
+            f"The site redirects to HTTPS ({shown}), while the playbook serves it without.",
+            "Give the site a tls: issuer; clients then use wss://.",
+        )
+    return Diagnosis(
+        "redirected",
+        f"The proxy redirects to {shown}; WebSocket clients do not follow.",
+        f"Remove the redirect for this path from the config of {PROXY_UNITS[proxy]}.",
+    )
+
+
+def _host_or_origin(check: PlannedCheck, tried: Tried, proxy: Proxy) -> Diagnosis | None:
+    """What a refusal that depends on Host or Origin is; `None` where nothing speaks for one."""
+    attempt, beside = tried.attempt, tried.beside
+    bare = beside.get("without-origin")
+    opens_without_origin = bare is not None and bare.status_code == 101
+    lost = not opens_without_origin and _upgrade_was_lost(tried)
+    for name, code in (("without-port", "port-lost"), ("rewritten", "host-rewritten")):
+        twin = beside.get(name)  # type: ignore[call-overload]
+        if twin is not None and twin.status_code != 101 and is_same_answer(attempt, twin):
+            if lost and attempt.status_code != 403:
+                return _lost_or_rewritten(proxy, code)
+            return _other_host(check, code, proxy)
+    if attempt.status_code == 403 or opens_without_origin:
+        return _forbidden(check, proxy, opens_without_origin=opens_without_origin)
+    return None
+
+
+def _other_host(check: PlannedCheck, code: str, proxy: Proxy) -> Diagnosis:
+    peer = check.peer if isinstance(check.peer, HttpProbe) else None
+    if peer is None:  # pragma: no cover - there is no follow-up without one
+        return Diagnosis(code, "", "")
+    host = dict(peer.headers)["Host"]
+    origin = dict(peer.headers).get("Origin", "none")
+    if code == "port-lost":
+        sent, why = host.rpartition(":")[0], "without the port"
+    else:
+        sent, why = own_host(peer), "with its own address"
+    return Diagnosis(
+        code,
+        f"The service compares Origin ({origin}) with Host, and the proxy sends it another Host"
+        f" than clients do: asked straight with Host: {host} it upgrades, and {why}, Host: {sent},"
+        " it refuses in the same words.",
+        vocabulary.HOST[proxy] + (" (with its port)." if code == "port-lost" else "."),
+    )
+
+
+def _lost_or_rewritten(proxy: Proxy, code: str) -> Diagnosis:
+    return Diagnosis(
+        "upgrade-not-forwarded",
+        "The service gives the answer that it gives to a request without Upgrade, and to one with"
+        " another Host alike: the proxy loses one or the other on the way.",
+        f"{vocabulary.UPGRADE[proxy]}. {vocabulary.HOST[proxy]}.",
+        (
+            Alternative(
+                code=code,
+                tell="the proxy's configuration passes Upgrade and Connection on in this very"
+                " place, and does not keep Host",
+            ),
+        ),
+    )
+
+
+def _upgrade_was_lost(tried: Tried) -> bool:
+    """Whether the proxied handshake got what a request without an upgrade gets."""
+    got = tried.attempt
+    if got.status_code == 426:  # Upgrade Required
+        return True
+    plain = tried.plain
+    if plain is None or plain.status_code is None:
+        return got.status_code == 400
+    return got.status_code == plain.status_code and (
+        is_same_answer(got, plain) or got.status_code == 400
+    )
+
+
+def is_same_answer(one: Attempt, other: Attempt) -> bool:
+    """Whether two answers have the same status and begin alike."""
+    same_body = one.answer.body[:40] == other.answer.body[:40]
+    return one.status_code == other.status_code and same_body
+
+
+def _is_html(attempt: Attempt) -> bool:
+    headers = {name.lower(): value.lower() for name, value in attempt.answer.headers}
+    beginning = attempt.answer.body[:200].lstrip().lower()
+    return headers.get("content-type", "").startswith("text/html") or beginning.startswith(
+        (b"<!doctype html", b"<html")
+    )
+
+
+def _forbidden(check: PlannedCheck, proxy: Proxy, *, opens_without_origin: bool) -> Diagnosis:
+    headers = dict(check.probe.headers) if isinstance(check.probe, HttpProbe) else {}
+    origin = headers.get("Origin")
+    if origin is None:
+        return Diagnosis(
+            "origin-blocked",
+            "The proxy refuses requests without Origin, which programs other than browsers send.",
+            f"Let {vocabulary.ORIGINS[proxy]} pass an empty Origin, or set require_origin: true.",
+        )
+    surely = "; without Origin, it lets the same request pass" if opens_without_origin else ""
+    return Diagnosis(
+        "origin-blocked",
+        f"The proxy refuses {origin}{surely}.",
+        f"Add it to origins: of the route ({vocabulary.ORIGINS[proxy]}).",
+    )
