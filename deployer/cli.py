@@ -458,8 +458,18 @@ _measured = _options(
 )
 
 
+_resolve = click.option(
+    "--resolve",
+    multiple=True,
+    metavar="NAME:PORT:ADDRESS",
+    help="Ask this machine in place of what DNS says. May be repeated.",
+)
+
+
 @cli.command()
 @_PLAYBOOK
+@click.option("--no-public", is_flag=True, help="Look from the host alone, not by DNS from here.")
+@_resolve
 @_measured
 @_on_hosts
 @_explain
@@ -468,6 +478,8 @@ _measured = _options(
 def verify(
     playbook: Path,
     *,
+    no_public: bool,
+    resolve: Sequence[str],
     idle: bool,
     idle_limit: str | None,
     load: int | None,
@@ -475,12 +487,27 @@ def verify(
     hold: str | None,
     **given: Any,
 ) -> int:
-    """Check the running service with real handshakes, at any time, changing nothing."""
-    from deployer.measuring import measure_from
+    """Check the running service with real handshakes, at any time, changing nothing.
 
-    measure = measure_from(idle=idle, idle_limit=idle_limit, load=load, rate=rate, hold=hold)
-    with _session("verify", playbook, **given) as session:
+    At three hops: straight at the service, through the proxy, and by DNS from here.
+    """
+    from deployer.measuring import measure_from
+    from deployer.public_hop import public_hop
+
+    public = public_hop(resolve)
+    measure = measure_from(
+        idle=idle,
+        idle_limit=idle_limit,
+        load=load,
+        rate=rate,
+        hold=hold,
+        overrides=public.overrides,
+        no_public=no_public,
+    )
+    public_or_none = None if no_public else public
+    with _session("verify", playbook, public=public_or_none, **given) as session:
         run = session.fleet.verify(measure)
+        session.report.verified(run)
         session.report.measured(run)
         return _ended(session, run)
 
@@ -505,12 +532,7 @@ def verify(
 )
 @click.option("--send", metavar="TEXT", help="A message to send once the connection is open.")
 @click.option("--expect", metavar="TEXT", help="The message that must then come.")
-@click.option(
-    "--resolve",
-    multiple=True,
-    metavar="NAME:PORT:ADDRESS",
-    help="Ask this machine in place of what DNS says. May be repeated.",
-)
+@_resolve
 @click.option(
     "--ca-bundle",
     metavar="FILE",

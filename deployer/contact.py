@@ -21,6 +21,7 @@ from deployer.standing import Lock, Standing, found_document, lock_words, standi
 
 if TYPE_CHECKING:
     from deployer.controller_certificates import ControllerCertificates
+    from deployer.public_hop import PublicHop
     from deployer.transport import ConnectOptions, Link
 
 #: How often a host whose lock is taken is asked again.
@@ -60,6 +61,7 @@ class RunOptions:
     staging_first: bool = True
     certificates: ControllerCertificates | None = None
     canaries: int = 5
+    public: PublicHop | None = None
 
 
 class Contact:

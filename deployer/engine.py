@@ -58,6 +58,7 @@ from deployer.wire import observation_from_json, owed_from_json, plan_to_json
 if TYPE_CHECKING:
     from deployer.canaries import NoCanaries
     from deployer.measuring import Measure
+    from deployer.public_hop import PublicHop
     from deployer.recovery import Recovery
     from deployer.sealed import SealedHost
     from deployer.sites.acme import CertificatesOnHost
@@ -110,6 +111,7 @@ class HostRun:
         self._found: Mapping[str, Any] | None = None
         self._owed: tuple[Owed, ...] = ()
         self._taken = ""
+        self._facts: Mapping[str, Any] = {}
 
     # --- commands ---------------------------------------------------------------------------------
 
@@ -318,6 +320,7 @@ class HostRun:
             found = found_document(under_way=standing.under_way, recover=recover)
             raise StrandedError(words, host=self.host.name, found=found)
         self._will_change = will_change
+        self._facts = reply["facts"]
         self._has_systemd = reply["facts"]["ansible_service_mgr"] == "systemd"
         self._unsettled = tuple(unsettled_notes(standing, now=now(), recover=recover))
         told = last_note(standing.last, now=now())
@@ -661,9 +664,16 @@ class HostRun:
     # --- verifying --------------------------------------------------------------------------------
 
     def _checks(
-        self, desired: DesiredState, *, changed_at: float | None = None
+        self,
+        desired: DesiredState,
+        *,
+        changed_at: float | None = None,
+        public: PublicHop | None = None,
     ) -> tuple[CheckResult, ...]:
-        """Check every site; after a change, a proxy is given a moment to take its new config."""
+        """Check every site; after a change, a proxy is given a moment to take its new config.
+
+        With `public`, by DNS from here too: that decides over no commit, as no revert mends DNS.
+        """
         if not desired.sites:
             return ()
         from deployer.verify import verify_site
@@ -671,6 +681,8 @@ class HostRun:
         self._contact.doing("verifying")
         link = self._connected()
         results: list[CheckResult] = []
+        dial = public.dial(self._cancelled) if public else None
+        known = public.addresses(self.host, self._facts, dial) if public and dial else None
         for site in desired.sites:
             results += verify_site(
                 site,
@@ -680,6 +692,8 @@ class HostRun:
                 changed_at=changed_at,
                 interrupt=self._cancelled,
                 on_result=self._contact.checked,
+                public=dial,
+                addresses=known,
             )
         return tuple(masked(self._explained(desired, results), desired.secrets))
 
@@ -694,7 +708,12 @@ class HostRun:
 
     def _verify_alone(self, measure: Measure | None) -> HostReport:
         desired = self._desire(will_change=False)
-        checks = self._checks(desired)
+        public = self._options.public
+        checks = self._checks(desired, public=public)
+        if public is None:
+            from deployer.public_hop import not_wanted
+
+            checks += self._told(not_wanted(desired.sites))
         healthy = all(check.ok for check in checks)
         report = HostReport(
             host=self.host.name,

@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from deployer.seal import is_sealed_file
 
 if TYPE_CHECKING:
     from deployer.playbook.peek import Glance
+    from deployer.public_hop import PublicHop
     from deployer.sealed import SealedPlan
     from deployer.transport import ConnectOptions
 
@@ -89,6 +91,7 @@ class Session:
         keep: int = 10,
         staging_first: bool = True,
         canaries: int = 5,
+        public: PublicHop | None = None,
         sealed: SealedPlan | None = None,
         html: Path | None = None,
         junit: Path | None = None,
@@ -131,7 +134,10 @@ class Session:
             rehearse(project, hosts[0])
         self._output = Output(sys.stderr if as_json else sys.stdout)
         self.report = TerminalReport(
-            self._output, hosts=[host.name for host in hosts], verbose=verbose
+            self._output,
+            hosts=[host.name for host in hosts],
+            verbose=verbose,
+            has_table=command == "verify",
         )
         self.fleet = Fleet(
             project,
@@ -150,6 +156,7 @@ class Session:
                 keep=keep,
                 staging_first=staging_first,
                 canaries=canaries,
+                public=None if public is None else replace(public, hosts=hosts),
             ),
             watcher=self.report,
             forks=forks,

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import Any
 
 from deployer.diff import Line, diff_line, plan_lines
-from deployer.model import UNFINISHED, CheckResult, Finding, HandshakeResult, Plan
+from deployer.model import UNFINISHED, CheckResult, Finding, HandshakeResult, Plan, Severity
 from deployer.outcome import HostReport, RunReport, count_words
 from deployer.report.history import history_lines
 from deployer.report.output import Output
@@ -17,6 +17,7 @@ from deployer.survival import others_words
 
 _DIFF_STYLES = frozenset({"add", "remove", "context", "hunk"})
 _HIDDEN_HEADERS = frozenset({"set-cookie", "authorization", "www-authenticate"})
+_SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 _STEP_WORDS = {
     "create": "created",
     "no-op": "made so again",
@@ -32,10 +33,21 @@ _STEP_WORDS = {
 
 
 class TerminalReport:
-    """Watches a run and prints it; nothing is printed twice, and nothing is kept back."""
+    """Watches a run and prints it; nothing is printed twice, and nothing is kept back.
 
-    def __init__(self, output: Output, *, hosts: Sequence[str], verbose: bool = False) -> None:
+    With `has_table`, checks are shown in `verified` when all are done, and not one by one.
+    """
+
+    def __init__(
+        self,
+        output: Output,
+        *,
+        hosts: Sequence[str],
+        verbose: bool = False,
+        has_table: bool = False,
+    ) -> None:
         self._out = output
+        self._has_table = has_table
         self._verbose = verbose
         self._width = max((len(name) for name in hosts), default=0)
         self._doing: dict[str, str] = {}
@@ -75,6 +87,8 @@ class TerminalReport:
         self._host_line(host, f"{place}  {thing}  {word}{seconds}", "note")
 
     def checked(self, host: str, result: CheckResult) -> None:
+        if self._has_table:
+            return
         self._host_line(host, *_check_line(result))
         if self._verbose and result.handshake is not None:
             for text in _handshake_lines(result.handshake):
@@ -165,10 +179,10 @@ class TerminalReport:
             for text in item.get("diff", "").splitlines():
                 line = diff_line(text)
                 self._out.line(line.text, line.style, indent=2 + 4 * line.indent)
-        findings = [check.finding for check in report.failed_checks if check.finding]
-        for finding in findings:
+        findings = [check.finding for check in report.checks if check.finding]
+        for finding in sorted(findings, key=lambda finding: _SEVERITIES.index(finding.severity)):
             self._finding(finding)
-        if findings:
+        if any(finding.severity == "error" for finding in findings):
             return
         unfinished = [check for check in report.failed_checks if check.detail == UNFINISHED]
         for check in report.failed_checks:
@@ -179,19 +193,10 @@ class TerminalReport:
             self._out.line(f"{plural(len(unfinished), 'check')} {UNFINISHED}", indent=2)
 
     def _finding(self, finding: Finding) -> None:
-        self._out.line()
-        self._out.line(f"{finding.symptom}  [{finding.code}]", "bad", indent=2, hanging=2)
-        for label, text in (
-            ("hop", finding.hop),
-            ("cause", finding.cause),
-            ("fix", finding.fix),
-            ("evidence", finding.evidence),
-        ):
-            if text:
-                first, *rest = text.splitlines()
-                self._out.line(f"{label + ':':<10}{first}", indent=4, hanging=10)
-                for line in rest:
-                    self._out.line(line, "note", indent=14, hanging=0)
+        from deployer.report.findings import finding_lines
+
+        for line in finding_lines(finding, verbose=self._verbose):
+            self._out.line(line.text, line.style, indent=line.indent, hanging=line.hanging)
 
     def history(self, run: RunReport) -> None:
         """What was applied on each host, newest first."""
@@ -203,6 +208,34 @@ class TerminalReport:
                 self._out.line(f"note: {note}", "note", indent=2, hanging=2)
             for line in history_lines(report.history, verbose=self._verbose):
                 self._out.line(line.text, line.style, indent=line.indent, hanging=line.hanging)
+
+    def verified(self, run: RunReport) -> None:
+        """Every check of each host at each hop, and where the time of handshakes went."""
+        from deployer.report.hops import check_rows, skip_lines
+
+        self._out.close()
+        for report in run.hosts:
+            name = report.host if len(run.hosts) > 1 else ""
+            for row in check_rows(report.checks, host=name, width=self._out.width):
+                self._out.row(row)
+            skipped = list(skip_lines(report.checks))
+            if skipped:
+                self._out.line()
+            for text in skipped:
+                self._out.line(text, "note", indent=2, hanging=2)
+            if self._verbose:
+                self._handshakes(report)
+        if any(report.checks for report in run.hosts):
+            self._out.line()
+
+    def _handshakes(self, report: HostReport) -> None:
+        for check in report.checks:
+            shaken = check.handshake
+            if shaken is not None and (shaken.timings_s or shaken.headers):
+                self._out.line()
+                self._out.line(f"{check.hop}: {check.name} {_place(check)}", indent=2, hanging=4)
+                for text in _handshake_lines(shaken):
+                    self._out.line(text, "note", indent=4, hanging=4)
 
     def measured(self, run: RunReport) -> None:
         """What was measured of each host's sites: silence that is let pass, and how many fit."""

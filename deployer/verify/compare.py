@@ -31,9 +31,9 @@ from deployer.verify.tried import Tried
 
 _AT_THE_DOOR = UNCONNECTED | {"no-tls", "speaks-tls", "tls-failed", "tls-closed", "tls-stalled"}
 _WHO: Mapping[Hop, str] = {
-    "backend": "the service",
-    "proxy": "the proxy",
-    "public": "whoever has the address",
+    "backend": "the service on ",
+    "proxy": "the proxy on ",
+    "public": "",
 }
 _QUOTED_HEADERS = (
     "server",
@@ -71,8 +71,7 @@ def subject(check: PlannedCheck, trouble: Trouble) -> str:
     """The trouble of the check's own probe, as a sentence about its URI."""
     probe, uri = check.probe, without_secrets(check.probe.uri)
     if trouble.code in UNCONNECTED:
-        who = _WHO[check.hop]
-        return f"{uri}: {who} on {probe.endpoint} {trouble.words}"
+        return f"{uri}: {_WHO[check.hop]}{probe.endpoint} {trouble.words}"
     return f"{uri} {trouble.words}"
 
 

@@ -42,11 +42,11 @@ def attempt_upgrade(probe: UpgradeProbe, access: Access) -> Attempt:
             with told_as_trouble("the handshake", access.timeout_s):
                 send(stream, request(probe.target, headers), deadline)
                 head = read_head(stream, deadline)
+                opened = time.monotonic()
+                timings_s["upgrade"] = opened - asked
                 if head.status_code != 101:
                     body = read_body(stream, head, deadline)
                     raise Trouble("status", head.words)
-            opened = time.monotonic()
-            timings_s["upgrade"] = opened - asked
             websocket = opening.completed(stream, head)
             subprotocol = websocket.subprotocol
             try:

@@ -97,6 +97,8 @@ def page(case: Case) -> Verdict:
 
 def _failed(case: Case, trouble: Trouble) -> Verdict:
     address = _address(case)
+    if trouble.code == "refused":  # nobody there, or a firewall: from here, both look alike
+        trouble = Trouble("refused", "refuses connections")
     if trouble.code == "no-way":
         return Verdict(True, f"{address.text}: there is no way to it from here", is_skipped=True)
     if _is_hosts(case):

@@ -89,9 +89,17 @@ def test_a_bare_host_becomes_a_verified_service(lab: Lab, workdir: Path) -> None
     assert "general" in first_message(lab)
 
     mend_the_route()
-    verified = deployer("verify", "site.yml")
+    there = f"stats.example.com:443:{host.address}"
+    verified = deployer("verify", "site.yml", "--json", "--resolve", there)
     assert verified.code == 0, verified
-    assert "healthy" in verified.out
+    assert "healthy" in verified.err
+    shaken = [
+        check
+        for check in verified.document["hosts"]["web1"]["checks"]
+        if check["name"] == "handshake"
+    ]
+    assert [check["hop"] for check in shaken] == ["proxy", "backend", "public"]
+    assert all("first_message" in check["handshake"]["timings_s"] for check in shaken)
 
     history = deployer("history", "site.yml", "--json")
     assert history.code == 0, history

@@ -1,0 +1,215 @@
+"""What `verify` has seen, as tables: checks by hops, and where the time of handshakes went. Pure.
+
+    chat.example.com                  backend       proxy         public
+    dns                               ·             ·             ✓ 12 ms
+    certificate                       ·             ✓ 21 ms       ✓ 30 ms
+    handshake /ws                     ✓ 3 ms        ✓ 14 ms       ✗ 502
+
+A terminal that is wide enough gets what was found of each check beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from deployer.model import UNFINISHED, CheckResult, Hop
+
+Row = list[tuple[str, str]]
+
+HOPS: Sequence[Hop] = ("backend", "proxy", "public")
+_PHASES: Mapping[str, str] = {
+    "dns": "DNS",
+    "connect": "TCP",
+    "tls": "TLS",
+    "upgrade": "upgrade",
+    "first_message": "message",
+    "ping": "ping",
+}
+_MARGIN = "  "
+_CELL = 13
+_PHASE = 9
+_SHORTEST_LABEL = 18
+_SHORTEST_DETAIL = 24
+_EMPTY = "·"
+
+
+@dataclass(slots=True)
+class _Line:
+    label: str
+    cells: dict[Hop, list[CheckResult]] = field(default_factory=dict)
+
+    @property
+    def results(self) -> list[CheckResult]:
+        return [result for hop in HOPS for result in self.cells.get(hop, ())]
+
+
+def check_rows(checks: Sequence[CheckResult], *, host: str, width: int) -> Iterator[Row]:
+    """A table for each site of `checks`; `host` is named where it is not empty."""
+    for site in dict.fromkeys(check.site for check in checks):
+        of_site = [check for check in checks if check.site == site]
+        yield []
+        yield from _site_rows(site, of_site, host=host, width=width)
+        yield from _time_rows(site, of_site, width=width)
+
+
+def skip_lines(checks: Sequence[CheckResult]) -> Iterator[str]:
+    """Why a hop was not looked at, each reason once."""
+    reasons = dict.fromkeys(
+        f"{check.hop} skipped: {check.detail}"
+        for check in checks
+        if check.skipped and check.finding is None
+    )
+    yield from reasons
+
+
+def _site_rows(site: str, checks: Sequence[CheckResult], *, host: str, width: int) -> Iterator[Row]:
+    lines = list(_lines(site, checks))
+    title = f"{site} on {host}" if host else site
+    hops = [hop for hop in HOPS if any(hop in line.cells for line in lines)]
+    longest = max(len(title), *(len(line.label) + len(_MARGIN) for line in lines))
+    room = width - _CELL * len(hops) - 1
+    label_width = max(_SHORTEST_LABEL, min(longest + 2, room))
+    detail_width = width - label_width - _CELL * len(hops) - 1
+    yield [
+        (_fitted(title, label_width), "title"),
+        *((f"{hop:<{_CELL}}", "note") for hop in hops),
+    ]
+    for line in lines:
+        label = _fitted(_MARGIN + line.label, label_width)
+        row: Row = [(label, ""), *(_cell(line.cells.get(hop, [])) for hop in hops)]
+        if detail_width >= _SHORTEST_DETAIL:
+            detail = " ".join(_detail(line.results).split())
+            row.append((_shortened(detail, detail_width), "note"))
+        yield row
+
+
+def _lines(site: str, checks: Sequence[CheckResult]) -> Iterator[_Line]:
+    """Checks of the same thing at different hops are one line."""
+    lines: dict[str, _Line] = {}
+    for check in sorted(checks, key=lambda check: check.name != "dns"):
+        label = _label(site, check)
+        line = lines.setdefault(label, _Line(label))
+        line.cells.setdefault(check.hop, []).append(check)
+    yield from lines.values()
+
+
+def _label(site: str, check: CheckResult) -> str:
+    place = check.target.partition(" at ")[0]
+    if place in (site, f"http://{site}/"):
+        return check.name
+    return f"{check.name} {place}"
+
+
+def _cell(results: Sequence[CheckResult]) -> tuple[str, str]:
+    if not results:
+        return f"{_EMPTY:<{_CELL}}", "note"
+    worst = max(results, key=_badness)
+    mark, style = _mark(worst)
+    several = f" ({len(results)})" if len(results) > 1 else ""
+    return f"{f'{mark} {_said(worst)}{several}':<{_CELL}}", style
+
+
+def _badness(result: CheckResult) -> int:
+    if not result.ok:
+        return 3
+    if result.finding is not None and result.finding.severity == "warning":
+        return 2
+    return 1 if result.skipped else 0
+
+
+def _mark(result: CheckResult) -> tuple[str, str]:
+    """A sign and a colour, which say the same."""
+    return (("✓", "good"), ("–", "note"), ("!", "late"), ("✗", "bad"))[_badness(result)]
+
+
+def _said(result: CheckResult) -> str:
+    """How long it took, or in a word why not."""
+    if result.skipped:
+        return "skipped"
+    if result.ok:
+        return _milliseconds(result.seconds) if result.seconds else "passed"
+    status = result.handshake.status_code if result.handshake else None
+    if status is not None and status != 101:
+        return str(status)
+    return "unfinished" if result.detail == UNFINISHED else "failed"
+
+
+def _detail(results: Sequence[CheckResult]) -> str:
+    """What is worth reading of a line: of what is wrong first, of the outermost hop otherwise."""
+    told = [result for result in results if result.detail]
+    if not told:
+        return ""
+    worst = max(told, key=_badness)
+    if _badness(worst) > 0:
+        return worst.detail
+    through = [result for result in told if result.hop == "proxy"] or told
+    return through[0].detail
+
+
+# --- times ----------------------------------------------------------------------------------------
+
+
+def _time_rows(site: str, checks: Sequence[CheckResult], *, width: int) -> Iterator[Row]:
+    """Where the time of each handshake went, phase by phase."""
+    shaken = [
+        check
+        for check in checks
+        if check.name == "handshake" and check.handshake and check.handshake.timings_s
+    ]
+    if not shaken:
+        return
+    labels = {id(check): _time_label(site, check) for check in shaken}
+    room = width - len(_MARGIN) - _PHASE * len(_PHASES) - 9
+    longest = max(len(label) for label in labels.values())
+    label_width = max(8, min(longest, room))
+    yield []
+    titles = "".join(f"{title:>{_PHASE}}" for title in _PHASES.values())
+    yield [
+        (_fitted("  times in ms", len(_MARGIN) + label_width + 9), "note"),
+        (titles, "note"),
+    ]
+    said = ""
+    for check in sorted(shaken, key=lambda check: (_order(labels, check), HOPS.index(check.hop))):
+        label = labels[id(check)]
+        timings = check.handshake.timings_s if check.handshake else {}
+        figures = "".join(f"{_figure(timings.get(phase)):>{_PHASE}}" for phase in _PHASES)
+        shown = "" if label == said else label
+        said = label
+        yield [
+            (_MARGIN + _fitted(shown, label_width), ""),
+            (f" {check.hop:<8}", "note"),
+            (figures, "" if check.ok else "bad"),
+        ]
+
+
+def _order(labels: Mapping[int, str], check: CheckResult) -> int:
+    return list(dict.fromkeys(labels.values())).index(labels[id(check)])
+
+
+def _time_label(site: str, check: CheckResult) -> str:
+    place = check.target.partition(" at ")[0]
+    return place or site
+
+
+def _figure(seconds: float | None) -> str:
+    if seconds is None:
+        return _EMPTY
+    milliseconds = seconds * 1000
+    return f"{milliseconds:.1f}" if milliseconds < 100 else f"{milliseconds:,.0f}"
+
+
+def _milliseconds(seconds: float) -> str:
+    if seconds >= 10:
+        return f"{seconds:.1f} s"
+    milliseconds = seconds * 1000
+    return f"{milliseconds:.1f} ms" if milliseconds < 10 else f"{milliseconds:,.0f} ms"
+
+
+def _shortened(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _fitted(text: str, width: int) -> str:
+    """`text` in exactly `width` columns, one of them free at the end."""
+    return f"{_shortened(text, width - 1):<{width}}"
