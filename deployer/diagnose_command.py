@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from deployer.diagnose import reason, reason_page
 from deployer.diagnose.address import Address, has_scheme, parsed
-from deployer.diagnose.outside import Outside
+from deployer.diagnose.outside import Outside, PageSeen
+from deployer.diagnose.pages import Opened
 from deployer.diagnose.reason import results
 from deployer.diagnose.variants import Wish
 from deployer.errors import UsageError
@@ -85,12 +87,67 @@ def diagnosed(request: Request) -> RunReport:
 def _looked_at(
     request: Request, address: Address, wish: Wish, outside: Outside
 ) -> tuple[tuple[CheckResult, ...], bool]:
-    seen = outside.websocket(address, wish)
-    if not has_scheme(request.url) and not seen.is_reached:
-        plain = parsed(f"http://{request.url}")
-        again = outside.websocket(plain, wish)
-        seen = again if again.is_reached else seen
-    return results(seen), seen.is_reached
+    """The checks, and whether anybody answered at all."""
+    looked = _asked(address, wish, outside)
+    if not has_scheme(request.url) and not looked[1]:
+        again = _asked(parsed(f"http://{request.url}"), wish, outside)
+        return again if again[1] else looked
+    return looked
+
+
+def _asked(address: Address, wish: Wish, outside: Outside) -> tuple[tuple[CheckResult, ...], bool]:
+    if address.is_websocket:
+        seen = outside.websocket(address, wish)
+        return results(seen), seen.is_reached
+    return _page(address, wish, outside)
+
+
+def _page(address: Address, wish: Wish, outside: Outside) -> tuple[tuple[CheckResult, ...], bool]:
+    """A page and every WebSocket that it opens, or the WebSocket that its address is itself."""
+    seen = outside.reached(address, wish)
+    found = reason.reach_results(seen)
+    if not seen.is_reached or seen.is_stopped:
+        return found, seen.is_reached
+    page = outside.page(address, wish)
+    if not page.opened and not page.is_endless:
+        handshake = outside.handshake(address, wish)
+        if handshake.status_code == 101 or reason_page.is_websocket_answer(page.attempt):
+            return results(outside.websocket(address, wish)), True
+    checks = [*found, reason_page.result(page)]
+    handshakes, meant = {}, {}
+    for opened in page.opened:
+        asked = _wish_of_page(wish, page, opened)
+        there = opened.address
+        if reason_page.is_blocked(page, opened):
+            continue  # no browser would ask there
+        if opened.meant is not None:
+            handshakes[there.uri] = outside.handshake(there, asked)
+            if handshakes[there.uri].status_code != 101:
+                there = opened.meant
+        seen = outside.websocket(there, asked)
+        if opened.meant is there and seen.handshake is not None:
+            meant[opened.address.uri] = seen.handshake
+        checks += _without_repetition(results(seen), checks)
+    checks += reason_page.opened_results(page, handshakes, meant)
+    return tuple(checks), True
+
+
+def _wish_of_page(wish: Wish, page: PageSeen, opened: Opened) -> Wish:
+    """The handshake as the page makes it; a credential is for the server that it was given for."""
+    return replace(
+        wish,
+        origin=wish.origin or page.address.origin,
+        subprotocols=wish.subprotocols or opened.subprotocols,
+        headers=wish.headers if opened.address.name == page.address.name else (),
+    )
+
+
+def _without_repetition(
+    more: Sequence[CheckResult], told: Sequence[CheckResult]
+) -> list[CheckResult]:
+    """What was not told of the page's own server already."""
+    known = {(check.name, check.target) for check in told}
+    return [check for check in more if (check.name, check.target) not in known]
 
 
 def _state(checks: Sequence[CheckResult], *, is_reached: bool) -> State:

@@ -13,8 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from deployer.diagnose import variants
+from deployer.diagnose import pages, variants
 from deployer.diagnose.address import Address
+from deployer.diagnose.page_reader import read_document
+from deployer.diagnose.pages import Opened
 from deployer.diagnose.variants import Variant, Wish
 from deployer.model import HandshakeResult
 from deployer.verify.access import Access
@@ -91,6 +93,12 @@ class Observations:
         return any(not door.problem for door in self.doors)
 
     @property
+    def is_stopped(self) -> bool:
+        """Whether TLS did not come about, so that nothing could be asked."""
+        trouble = self.certificate.trouble if self.certificate else None
+        return trouble is not None and trouble.code in AT_THE_DOOR
+
+    @property
     def handshake_origin(self) -> str:
         """The Origin that the handshake was made with."""
         return self.address.origin if self.wish.origin is None else self.wish.origin
@@ -104,6 +112,18 @@ class Observations:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageSeen:
+    """A page as it was read at the end of its redirects (`places`), and what it opens."""
+
+    address: Address
+    attempt: Attempt
+    places: tuple[Address, ...] = ()
+    is_endless: bool = False
+    policies: tuple[str, ...] = ()
+    opened: tuple[Opened, ...] = ()
+
+
 class Outside:
     """Looks at addresses from here, over `dial`."""
 
@@ -115,6 +135,17 @@ class Outside:
         """The name's addresses, and who takes connections there."""
         lookup = self._dial.lookup(address.name, address.port)
         return lookup, self._knocked(lookup.addresses, address.port)
+
+    def reached(self, address: Address, wish: Wish) -> Observations:
+        """Name, connections and certificate alone."""
+        lookup, doors = self.doors(address)
+        seen = Observations(address=address, wish=wish, lookup=lookup, doors=doors)
+        if not seen.is_reached:
+            other = 80 if address.is_secure else 443
+            return self._ended(seen, None, other_doors=self._knocked(lookup.addresses, other))
+        if not address.is_secure:
+            return seen
+        return self._ended(seen, None, certificate=self._attempt(certificate_probe(address)))
 
     def websocket(self, address: Address, wish: Wish) -> Observations:
         """Everything about a WebSocket's address."""
@@ -182,6 +213,52 @@ class Outside:
 
         took = seen.seconds if began is None else time.monotonic() - began
         return replace(seen, seconds=took, **more)  # type: ignore[arg-type]
+
+    def page(self, address: Address, wish: Wish) -> PageSeen:
+        """A page, at the end of its redirects, with what it says of WebSockets."""
+        places = [address]
+        here = address
+        while True:
+            is_own = here.name == address.name  # a credential is for whom it was given
+            probe = variants.plain(here, wish if is_own else Wish())
+            document = read_document(probe, self._access)
+            attempt = document.attempt
+            if attempt.status_code not in _REDIRECTS:
+                break
+            location = next(
+                (value for key, value in attempt.answer.headers if key.lower() == "location"), ""
+            )
+            there = here.leads_to(location) if location else None
+            if there is None:
+                break
+            places.append(there)
+            is_back = any(there.is_same_place(place) for place in places[:-1])
+            if is_back or len(places) > _MOST_REDIRECTS:
+                return PageSeen(
+                    address=here, attempt=attempt, places=tuple(places), is_endless=True
+                )
+            here = there
+        parts = pages.taken_apart(document.text) if attempt.status_code == 200 else pages.Page()
+        scripts = [
+            read_document(variants.plain(each, Wish()), self._access).text
+            for each in pages.scripts_to_read(parts, here)
+        ]
+        headers = [
+            value
+            for key, value in attempt.answer.headers
+            if key.lower() == "content-security-policy"
+        ]
+        return PageSeen(
+            address=here,
+            attempt=attempt,
+            places=tuple(places),
+            policies=(*headers, *parts.policies),
+            opened=pages.opened_by(parts, here, more=tuple(scripts)),
+        )
+
+    def handshake(self, address: Address, wish: Wish) -> Attempt:
+        """One handshake and nothing else."""
+        return self._attempt(variants.handshake(address, wish))
 
     # --- connections ------------------------------------------------------------------------------
 

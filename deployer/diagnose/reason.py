@@ -34,6 +34,18 @@ def _results(seen: Observations) -> Iterator[CheckResult]:
         yield from reason_open.results(seen)
 
 
+def reach_results(seen: Observations) -> tuple[CheckResult, ...]:
+    """The same for a page's address, of which no handshake is asked."""
+    found = list(reason_reach.results(seen))
+    if seen.certificate is not None:
+        trouble = seen.certificate.trouble
+        if trouble is not None and trouble.code in AT_THE_DOOR:
+            found.append(reason_reach.stopped_result(seen, seen.certificate, trouble))
+        else:
+            found.append(reason_reach.certificate_result(seen, seen.certificate))
+    return tuple(found)
+
+
 def _is_at_the_door(attempt: Attempt) -> bool:
     return attempt.trouble is not None and attempt.trouble.code in AT_THE_DOOR
 

@@ -40,6 +40,25 @@ def finding_of(seen: Observations, attempt: Attempt, symptom: str) -> Finding:
     return _bad_gateway(seen, attempt, symptom, status)
 
 
+def of_page(attempt: Attempt, symptom: str) -> Finding:
+    """The same for an ordinary page."""
+    status = attempt.status_code or 0
+    if status >= 520:
+        return _by_cdn(attempt, symptom, status)
+    who, hop = _who(attempt)
+    return finding(
+        "service-hangs" if status == 504 else "bad-gateway" if status > 500 else "check-failed",
+        hop=hop,
+        symptom=symptom,
+        cause=f"{who} gets no right answer from what stands behind it."
+        if status > 500
+        else f"{who} fails inside.",
+        fix=f"Does the service run, and on which port? {ASK_THE_HOST}, and its error log.",
+        attempt=attempt,
+        or_else=_or_else(who, status) if status in (502, 503) else (),
+    )
+
+
 def _who(attempt: Attempt) -> tuple[str, Hop]:
     speaker = fingerprints.speaker_of(attempt)
     if speaker is None:
@@ -172,9 +191,13 @@ _CAUSES = {
 
 def _or_else(who: str, status: int) -> tuple[Alternative, ...]:
     if who.startswith("Apache"):
-        codes = ("service-down",) if status == 503 else ("upstream-scheme", "service-hangs")
+        codes: tuple[str, ...] = (
+            ("service-down",) if status == 503 else ("upstream-scheme", "service-hangs")
+        )
+    elif who == "HAProxy" and status == 503:
+        codes = ("service-down", "upstream-scheme", "connections-exhausted")
     elif who == "HAProxy":
-        codes = ("service-down", "connections-exhausted") if status == 503 else ("upstream-scheme",)
+        codes = ("upstream-scheme",)
     elif status == 503:
         codes = ("service-down", "connections-exhausted")
     else:

@@ -204,6 +204,21 @@ def certificate_result(seen: Observations, attempt: Attempt) -> CheckResult:
     )
 
 
+def stopped_result(seen: Observations, attempt: Attempt, trouble: Trouble) -> CheckResult:
+    """TLS that does not come about at all."""
+    found = door_finding(seen, attempt, trouble)
+    return CheckResult(
+        site=seen.address.name,
+        name="certificate",
+        target=f"https://{seen.address.host}",
+        hop=found.hop,
+        ok=False,
+        detail=trouble.words,
+        seconds=attempt.seconds,
+        finding=found,
+    )
+
+
 def door_finding(seen: Observations, attempt: Attempt, trouble: Trouble) -> Finding:
     """No request could be sent, or it was answered with TLS."""
     address = seen.address

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 from deployer.diagnose import fingerprints
@@ -10,7 +11,7 @@ from deployer.diagnose.address import Address
 from deployer.diagnose.outside import Observations, Step
 from deployer.diagnose.telling import ASK_THE_HOST, alternatives, finding
 from deployer.model import Finding, Hop
-from deployer.verify.attempt import Attempt, printable
+from deployer.verify.attempt import Attempt, Trouble, printable
 from deployer.verify.shown import without_secrets
 
 _LOGIN = re.compile(
@@ -82,56 +83,44 @@ def _is_only_slash(here: Address, there: Address) -> bool:
 
 
 def _loop(seen: Observations, attempt: Attempt, symptom: str, hop: Hop) -> Finding:
-    places = [step.address for step in seen.steps if step.address]
-    back = places[-1] if places else seen.address
-    before = places[-2] if len(places) > 1 else seen.address
-    is_own = back.is_same_place(before)
-    is_endless = not any(back.is_same_place(each) for each in (seen.address, *places[:-1]))
-    if is_endless:
-        return _elsewhere(
-            seen,
-            attempt,
-            symptom,
-            hop,
-            f"After {len(seen.steps)} redirects there is still another.",
-        )
-    sets_cookie = bool(fingerprints.header(attempt, "set-cookie"))
-    route = " → ".join(without_secrets(each.page_uri) for each in (seen.address, *places))
-    if sets_cookie:
+    places = (seen.address, *(step.address for step in seen.steps if step.address))
+    if not any(places[-1].is_same_place(each) for each in places[:-1]):
+        many = f"After {len(seen.steps)} redirects there is still another."
+        return _elsewhere(seen, attempt, symptom, hop, many)
+    return endless(places, attempt, f"{symptom}: a loop")
+
+
+def endless(places: Sequence[Address], attempt: Attempt, symptom: str) -> Finding:
+    """Redirects that lead from place to place and come back to one of them."""
+    back, before = places[-1], places[-2]
+    if fingerprints.header(attempt, "set-cookie"):
         cause = (
             "It sets a cookie and sends the client back: it wants to see the cookie first, which"
-            " a WebSocket client that follows no redirect never shows."
+            " a client that keeps none never shows."
         )
-    elif is_own and back.is_secure:
+    elif back.is_same_place(before) and back.is_secure:
         cause = (
             "It redirects to the very address that was asked for: the service forces HTTPS, and is"
             " not told that the request came by HTTPS (X-Forwarded-Proto), so it asks for it again."
         )
-    elif any(place.is_secure for place in places) and any(not each.is_secure for each in places):
+    elif len({place.is_secure for place in places}) == 2:
         cause = (
             "One hop sends to https and another one back to http: TLS ends before a hop that is"
             " not told so (X-Forwarded-Proto), or that a CDN asks by plain HTTP."
         )
     else:
-        cause = "The redirects come back to where they began."
+        cause = "The redirects come back to where they have been."
+    route = " → ".join(without_secrets(each.page_uri) for each in places)
+    trouble = Trouble("status", attempt.trouble.words if attempt.trouble else "", evidence=route)
     return finding(
         "redirect-loop",
-        hop=hop,
-        symptom=f"{symptom}: a loop",
+        hop="proxy" if fingerprints.is_own_page(attempt) else "public",
+        symptom=symptom,
         cause=cause,
         fix="Let the proxy set X-Forwarded-Proto to the scheme that the client used, and the"
-        f" service trust it; otherwise remove one of the two redirects. {ASK_THE_HOST}.",
-        attempt=replace_evidence(attempt, route),
+        f" service trust it; otherwise remove one of the redirects. {ASK_THE_HOST}.",
+        attempt=replace(attempt, trouble=trouble),
     )
-
-
-def replace_evidence(attempt: Attempt, route: str) -> Attempt:
-    """The attempt, with the way of the redirects in its evidence."""
-    from deployer.verify.attempt import Trouble
-
-    trouble = attempt.trouble
-    words = trouble.words if trouble else ""
-    return replace(attempt, trouble=Trouble("status", words, evidence=route))
 
 
 def _slash(seen: Observations, attempt: Attempt, symptom: str, hop: Hop, there: Address) -> Finding:

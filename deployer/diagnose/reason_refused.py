@@ -43,7 +43,7 @@ def finding_of(seen: Observations, attempt: Attempt) -> Finding:
     by_origin = reason_origin.finding_of(seen, attempt, trouble)
     if by_origin is not None:
         return by_origin
-    by_path = _by_path(seen, attempt, symptom)
+    by_path = _by_path(seen, attempt, symptom) or _by_subprotocol(seen, attempt, symptom)
     if by_path is not None:
         return by_path
     if words is not None and words.meaning in ("no-upgrade", "http-1.0"):
@@ -125,6 +125,31 @@ def _by_path(seen: Observations, attempt: Attempt, symptom: str) -> Finding | No
             attempt=attempt,
         )
     return None
+
+
+def _by_subprotocol(seen: Observations, attempt: Attempt, symptom: str) -> Finding | None:
+    """Whether the same handshake succeeds with fewer subprotocols, or none."""
+    opened = seen.opened("one-subprotocol", "no-subprotocol")
+    if not opened:
+        return None
+    offered = ", ".join(seen.wish.subprotocols)
+    with_one = "one-subprotocol" in opened
+    return finding(
+        "subprotocols-refused",
+        hop="public",
+        symptom=f"{symptom} to the subprotocols {offered}; with "
+        + (f"{seen.wish.subprotocols[0]} alone it upgrades" if with_one else "none it upgrades"),
+        cause="The service cannot choose between several: Go's x/net Handler refuses all where it"
+        " has no Handshake function that picks one."
+        if with_one
+        else "Whoever answers does not know what is offered, and refuses it in place of passing it"
+        " over.",
+        fix="Let clients offer one; or give the service a Handshake function that sets"
+        " config.Protocol to one of those offered."
+        if with_one
+        else "Offer a subprotocol that the service's manual names, or none.",
+        attempt=attempt,
+    )
 
 
 def _lost(attempt: Attempt, symptom: str, words: Words) -> Finding:

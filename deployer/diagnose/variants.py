@@ -19,6 +19,7 @@ Variant = Literal[
     "slash",
     "doubled",
     "nowhere",
+    "no-subprotocol",
     "one-subprotocol",
     "two-subprotocols",
     "sample-key",
@@ -127,12 +128,11 @@ def when_refused(address: Address, wish: Wish, *, nowhere: str) -> dict[Variant,
         path, mark, query = address.target.partition("?")
         stem = path.rstrip("/")
         variants["doubled"] = handshake(address.at(f"{stem}{path}{mark}{query}"), wish)
+    own = address.origin if wish.origin is None else wish.origin
+    if offered:
+        variants["no-subprotocol"] = _upgrade(address, wish, origin=own, subprotocols=())
     if len(offered) > 1:
-        for each in offered:
-            variants["one-subprotocol"] = _upgrade(
-                address, wish, origin=address.origin, subprotocols=(each,)
-            )
-            break
+        variants["one-subprotocol"] = _upgrade(address, wish, origin=own, subprotocols=offered[:1])
     return variants
 
 

@@ -45,7 +45,10 @@ def _finding(finding: Finding, output: Output, *, verbose: bool) -> None:
     output.line()
     _, style = _MARKS[finding.severity]
     output.line(f"{finding.symptom}  [{finding.code}]", style, hanging=2)
-    hop = "cannot be told from outside" if finding.hop == "public" else finding.hop
+    if finding.severity == "note" and not verbose:
+        _labelled("cause", finding.cause, output)
+        return
+    hop = "public: as seen from here" if finding.hop == "public" else finding.hop
     for label, text in (
         ("hop", hop),
         ("cause", finding.cause),
