@@ -301,7 +301,8 @@ def _no_upgrade(way: Way) -> Fault | None:
             f" {way.state.version} has no upgrade= (2.4.47 has).",
             fix="Add a rule for `Upgrade: websocket` before it, with mod_proxy_wstunnel loaded.",
             directive="RewriteCond %{HTTP:Upgrade} =websocket [NC]\n"
-            f'RewriteRule "^{way.path}" "ws://{address_of(way.members[0].upstream)}{way.path}" [P,L]',
+            f'RewriteRule "^{way.path}"'
+            f' "ws://{address_of(way.members[0].upstream)}{way.path}" [P,L]',
         )
     return _fault(
         by,

@@ -102,8 +102,8 @@ def _host(way: Way) -> Iterator[Fault]:
             code="host-rewritten",
             explains=explains,
             cause=f"ProxyPreserveHost is {'off' if off else 'not set, which is off'}: the service"
-            f" is asked for Host {address_of(upstream)} instead of {way.name}, and a check of Origin against"
-            " Host fails.",
+            f" is asked for Host {address_of(upstream)} instead of {way.name}, and a check of"
+            " Origin against Host fails.",
             fix="Set ProxyPreserveHost On in the site.",
             directive="ProxyPreserveHost On",
         )

@@ -35,8 +35,18 @@ def _apache() -> Reader:
     return apache
 
 
+def _haproxy() -> Reader:
+    from deployer.inspection import haproxy
+
+    return haproxy
+
+
 #: By the proxy's word.
-READERS: Mapping[Proxy, Callable[[], Reader]] = {"nginx": _nginx, "apache": _apache}
+READERS: Mapping[Proxy, Callable[[], Reader]] = {
+    "nginx": _nginx,
+    "apache": _apache,
+    "haproxy": _haproxy,
+}
 
 #: What the state of any proxy tells by itself: processes, limits, logs.
 STATE_RULES: tuple[Callable[[ProxyState], tuple[Fault, ...]], ...] = ()

@@ -164,13 +164,14 @@ def _busy_in_haproxy(worker: int, master: int) -> int | None:
     """
     words = runner.read_text(f"/proc/{master}/cmdline").split("\0")
     path = words[words.index("-S") + 1].partition(",")[0] if "-S" in words else ""
-    text = _ask_socket(path, f"@!{worker} show stat -1 2 -1\n") if path else ""
+    text = ask_socket(path, f"@!{worker} show stat -1 2 -1\n") if path else ""
     rows = [line.split(",") for line in text.splitlines()]
     busy = [row[4] for row in rows if len(row) > 4 and row[1] == "BACKEND" and row[4].isdigit()]
     return sum(map(int, busy)) if busy else None
 
 
-def _ask_socket(path: str, command: str) -> str:
+def ask_socket(path: str, command: str) -> str:
+    """What HAProxy answers to a command on one of its sockets; empty where nobody does."""
     parts = []
     try:
         with socket.socket(socket.AF_UNIX) as line:

@@ -1,6 +1,6 @@
-"""How HAProxy is asked what it has: the files of its command line, and its own check.
+"""How HAProxy is asked what it has: the files of its command line, its own check, and its counts.
 
-Source: HAProxy's management guide, 3, "Starting HAProxy".
+Source: HAProxy's management guide, 3 "Starting HAProxy", 9.3 "Unix Socket commands".
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 
-from deployer.remote import runner
+from deployer.remote import connections, runner
 from deployer.remote.inspection_files import FileReader, Hurry
 
 TYPE_CHECKING = False
@@ -28,10 +28,11 @@ def ask(children: Hurry, program: str, main: int, reader: FileReader) -> Json:
     paths = _files(main)
     options = [word for path in paths for word in ("-f", path)]
     code, said = children.run([program, "-c", *options]) if program else (None, "")
+    config = reader.read_all(paths)
     return {
         "version": version.group(1) if version else "",
-        "config": reader.read_all(paths),
-        "dump": "",
+        "config": [*config, *reader.read_all(_lists(config))],
+        "dump": _counts(main, config),
         "test_ok": None if code is None else code == 0,
         "test_output": said.strip()[-8000:],
         "logs": ["/var/log/haproxy.log"],
@@ -51,6 +52,37 @@ def _files(main: int) -> list[str]:
         else:
             found.append(path)
     return found
+
+
+def _lists(config: list[Json]) -> list[str]:
+    """The files of maps and of patterns that the configuration names."""
+    found: list[str] = []
+    for each in config:
+        text = re.sub(r"(?m)^\s*#.*", "", each["text"])
+        found += re.findall(r"\bmap(?:_\w+)?\((/[^,)\s]+)", text)
+        found += re.findall(r"\s-f\s+(/\S+)", text)
+    return list(dict.fromkeys(found))
+
+
+def _counts(main: int, config: list[Json]) -> str:
+    """What the newest worker says of itself, ``show info`` and ``show stat``; empty without a way.
+
+    The master passes commands on where it has a socket; otherwise the worker may have one.
+    """
+    words = runner.read_text(f"/proc/{main}/cmdline").split("\0") if main else []
+    workers = runner.children_of(main) if main else set()
+    if "-S" in words[:-1] and workers:
+        path = words[words.index("-S") + 1].partition(",")[0]
+        before = f"@!{max(workers, key=runner.started_at)} "
+    else:
+        text = "\n".join(each["text"] for each in config)
+        found = re.search(r"^\s*stats\s+socket\s+(?:unix@)?(/\S+)", text, re.MULTILINE)
+        path, before = found.group(1) if found and main else "", ""
+    if not path:
+        return ""
+    asked = ("show info", "show stat -1 7 -1")
+    answers = (connections.ask_socket(path, f"{before}{command}\n") for command in asked)
+    return "\n".join(f"# {command}\n{said}" for command, said in zip(asked, answers) if said)
 
 
 def is_leaving(worker: Json, main: int, title: str) -> bool:

@@ -1,0 +1,244 @@
+"""What is wrong on a request's way through HAProxy, the certain ones first."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from deployer.inspection.haproxy_config import Directive, config_of
+from deployer.inspection.haproxy_pointers import place, pointers
+from deployer.inspection.haproxy_way import Way, binds_of
+from deployer.inspection.model import Fault, ProxyState
+
+_LOST = frozenset({"upgrade-not-forwarded"})
+_ELSEWHERE = frozenset({"wrong-route", "page-instead", "slash-redirect", "redirected"})
+_SERVER_STATE = re.compile(r"Server (\S+)/(\S+) is (DOWN|UP)\b(?:, reason: ([^,]+))?")
+
+
+def of_way(way: Way, *, asked: str) -> tuple[Fault, ...]:
+    """All faults on the way of one request, for the path `asked`, the most certain first."""
+    found = [*_ended(way, asked), *_no_backend(way), *_lost_upgrade(way)]
+    if way.end is None and way.servers:
+        found += [*_down(way), *_over_http2(way), *_path(way, asked)]
+    return (*found, *pointers(way))
+
+
+def of_no_frontend(state: ProxyState, port: int) -> tuple[Fault, ...]:
+    """No ``bind`` has the port that was asked at."""
+    config = config_of(state)
+    frontends = list(config.of_kind("frontend", "listen"))
+    if not frontends:
+        return ()
+    addresses = ", ".join(text for each in frontends for _, text in binds_of(each))
+    return (
+        Fault(
+            code="proxy-down",
+            explains=frozenset({"proxy-down"}),
+            cause=f"No frontend of HAProxy's files has a bind for port {port}: they listen on"
+            f" {addresses or 'nothing'}.",
+            fix="Add a bind line to the site's frontend.",
+            directive=f"bind :{port}",
+            file=frontends[0].file,
+            line=frontends[0].line,
+        ),
+    )
+
+
+def _ended(way: Way, asked: str) -> Iterator[Fault]:
+    if way.end is None:
+        return
+    if way.end_kind == "redirect":
+        yield _redirect(way, way.end, asked)
+        return
+    words = _with_conditions(way, way.end)
+    is_about_origin = "origin" in words.lower()
+    status = re.search(r"(?:deny_status|status) (\d+)", str(way.end))
+    code = "origin-blocked" if is_about_origin else "wrong-route"
+    explains = {"origin-blocked"} if is_about_origin else {"origin-blocked", *_ELSEWHERE, *_LOST}
+    yield place(
+        way.end,
+        code=code,
+        explains=frozenset(explains),
+        cause=f"HAProxy answers {asked} itself{f' with {status.group(1)}' if status else ''}:"
+        f" `{way.end}`.",
+        fix="Add the origins of the pages that may connect to that rule."
+        if is_about_origin
+        else "Leave the WebSocket's name and path out of that rule.",
+    )
+
+
+def _redirect(way: Way, rule: Directive, asked: str) -> Fault:
+    to_https = way.location.lower().startswith("https:")
+    same = way.location == f"https://{way.request.header('host')}{asked}"
+    if to_https and not way.request.tls:
+        code, explains = "https-redirect", {"https-redirect", "redirected"}
+        fix = "Connect to wss://; WebSocket clients do not follow redirects."
+    elif to_https and same:
+        code, explains = "redirect-loop", {"redirect-loop", "redirected"}
+        fix = "Add `if !{ ssl_fc }` to that line."
+    else:
+        code, explains = "redirected", {"redirected", "slash-redirect"}
+        fix = "Leave the WebSocket's path out of that rule."
+    return place(
+        rule,
+        code=code,
+        explains=frozenset(explains),
+        cause=f"`{rule}` sends {asked} on port {way.request.port} to"
+        f" {way.location or 'another address'}.",
+        fix=fix,
+    )
+
+
+def _with_conditions(way: Way, rule: Directive) -> str:
+    """A rule and the tests that its conditions name."""
+    names = {word.lstrip("!") for word in rule.words}
+    sections = [each for each in (way.frontend, way.backend) if each is not None]
+    tests = [
+        str(each) for section in sections for each in section.own("acl") if each.words[1] in names
+    ]
+    return " ".join((str(rule), *tests))
+
+
+def _no_backend(way: Way) -> Iterator[Fault]:
+    if way.end is not None or way.servers or not way.is_certain:
+        return
+    where = way.chosen_by
+    if way.backend is not None:
+        cause = f"{way.backend.kind} {way.backend.name} ({way.backend.where}) has no server."
+    elif where is not None:
+        cause = f"`{where}` names a backend that is not there."
+    else:
+        cause = (
+            f"No use_backend of frontend {way.frontend.name} takes {way.request.header('host')}"
+            f"{way.request.path}, and it has no default_backend: HAProxy answers 503."
+        )
+    fault = place(
+        where,
+        code="wrong-route",
+        explains=_ELSEWHERE | _LOST | {"bad-gateway"},
+        cause=cause,
+        fix="Add a use_backend for this name and path, or a server to that backend.",
+    )
+    if where is None:
+        fault = _at_section(fault, way)
+    yield fault
+
+
+def _at_section(fault: Fault, way: Way) -> Fault:
+    return replace(fault, file=way.frontend.file, line=way.frontend.line)
+
+
+def _lost_upgrade(way: Way) -> Iterator[Fault]:
+    """Rules that take from the handshake what makes it one."""
+    for header in ("upgrade", "connection"):
+        value = way.request.headers.get(header)
+        rules = way.touched.get(header, [])
+        is_kept = isinstance(value, str) and value.lower() in ("websocket", "upgrade")
+        if rules and not is_kept:
+            yield place(
+                rules[-1],
+                code="connection-cleared" if header == "connection" else "upgrade-not-forwarded",
+                explains=_LOST | {"connection-cleared"},
+                cause=f"`{rules[-1]}` takes {header.capitalize()} from the handshake.",
+                fix="Let it spare WebSockets.",
+                directive=f"{rules[-1].words[0]} del-header {header.capitalize()} unless"
+                " { hdr(Upgrade) -i websocket }",
+            )
+
+
+# --- the backend ----------------------------------------------------------------------------------
+
+
+def _down(way: Way) -> Iterator[Fault]:
+    """HAProxy's own health checks have taken the servers out."""
+    if way.backend is None:
+        return
+    states: dict[str, tuple[str, str]] = {}
+    for line in way.state.log:
+        found = _SERVER_STATE.search(line)
+        if found and found.group(1) == way.backend.name:
+            states[found.group(2)] = found.group(3), found.group(4) or ""
+    checked = [each for each in way.servers if "check" in each.options]
+    down = [each for each in checked if states.get(each.directive.words[1], ("", ""))[0] == "DOWN"]
+    if not down or len(down) < len(way.servers):
+        return
+    reason = states[down[0].directive.words[1]][1]
+    check = way.backend.has_option("httpchk")
+    by_check = reason.startswith("Layer7")
+    yield place(
+        check if check is not None and by_check else down[0].directive,
+        code="bad-gateway",
+        explains=frozenset({"bad-gateway", "wrong-route"}),
+        cause=f"HAProxy's health check has taken every server of backend {way.backend.name} out"
+        f" ({reason or 'no reason logged'}), so it answers 503.",
+        fix="Let the check ask for what the service answers."
+        if by_check
+        else "Start the service, or correct the server's address.",
+    )
+    if reason.startswith("Layer6"):
+        yield _scheme(way, "bad-gateway")
+
+
+def _scheme(way: Way, *more: str) -> Fault:
+    server = way.servers[0]
+    mend = "Remove ssl from" if server.upstream.tls else "Add ssl to"
+    return place(
+        server.directive,
+        code="upstream-scheme",
+        explains=frozenset({"upstream-scheme", *more}),
+        cause=f"`{server.directive}` speaks {'TLS' if server.upstream.tls else 'plain HTTP'} to a"
+        f" service that does {'not' if server.upstream.tls else 'speak TLS'}.",
+        fix=f"{mend} that line.",
+    )
+
+
+def _over_http2(way: Way) -> Iterator[Fault]:
+    for server in way.servers:
+        first = server.value("alpn").partition(",")[0]
+        is_h2 = first == "h2" or server.value("proto") == "h2"
+        if is_h2 and "http/1.1" not in server.value("alpn") and server.value("ws") != "h1":
+            yield place(
+                server.directive,
+                code="h2-websocket",
+                explains=_LOST | {"bad-gateway", "h2-websocket", "timeout", "connection-dropped"},
+                cause=f"`{server.directive}` speaks HTTP/2 to the service, which takes no"
+                " WebSockets over it (RFC 8441).",
+                fix="Speak HTTP/1.1 to the service; `ws h1` does so for WebSockets alone, from 2.5"
+                " on.",
+                directive="alpn http/1.1",
+            )
+            return
+
+
+def _path(way: Way, asked: str) -> Iterator[Fault]:
+    """The service is asked for another path than the client has named."""
+    path = way.request.path
+    if path == asked:
+        return
+    levels = (way.frontend, *((way.backend,) if way.backend is not None else ()))
+    by = next(
+        (
+            each
+            for section in reversed(levels)
+            for each in reversed(section.directives)
+            if each.words[0] == "http-request"
+            and len(each.words) > 1
+            and each.words[1] in ("replace-path", "set-path", "replace-pathq", "set-pathq")
+        ),
+        None,
+    )
+    doubled = "//" in path and "//" not in asked
+    code = "slash-mismatch" if doubled else "page-instead"
+    yield place(
+        by,
+        code=code,
+        explains=frozenset({*_ELSEWHERE, *_LOST, "slash-mismatch"})
+        if doubled
+        else frozenset({"page-instead"}),
+        cause=f"The service is asked for {path} instead of {asked}: `{by}`."
+        if by is not None
+        else f"The service is asked for {path} instead of {asked}.",
+        fix="Let the rewriting spare the WebSocket's path, or give it the path that the service"
+        " has.",
+    )
