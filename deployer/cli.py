@@ -548,6 +548,25 @@ def verify(
     type=click.FloatRange(0.1, 300),
     help="How long each answer may take.",
 )
+@click.option(
+    "--host",
+    metavar="USER@SERVER",
+    help="Look from the inside too: the proxy's real configuration, state and logs on that host.",
+)
+@click.option(
+    "-i",
+    "--inventory",
+    "inventories",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Inventory in which --host is a name.",
+)
+@click.option("--become", is_flag=True, help="Become root on the host, by sudo.")
+@click.option("-K", "--ask-become-pass", is_flag=True, help="Ask for the password of sudo.")
+@click.option(
+    "--accept-new", is_flag=True, help="Accept and remember the key of a host never seen before."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 @click.option("-v", "--verbose", is_flag=True, help="Show requests and answers as they were sent.")
 def diagnose(*, as_json: bool, verbose: bool, **given: Any) -> int:

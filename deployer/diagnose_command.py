@@ -40,6 +40,11 @@ class Request:
     timeout_s: float = 10.0
     send: str | None = None
     expect: str | None = None
+    host: str | None = None
+    inventories: tuple[Path, ...] = ()
+    become: bool = False
+    ask_become_pass: bool = False
+    accept_new: bool = False
 
 
 def run_diagnose(request: Request, *, as_json: bool, verbose: bool) -> int:
@@ -58,7 +63,10 @@ def run_diagnose(request: Request, *, as_json: bool, verbose: bool) -> int:
 
 
 def diagnosed(request: Request) -> RunReport:
-    """The whole diagnosis as a run over one host: the one that the address names."""
+    """The whole diagnosis as a run over one host: the one that the address names.
+
+    With a `host` in the request, from the inside too. Raises: UsageError, UnreachableError.
+    """
     began = time.monotonic()
     address, wish = parsed(request.url), wish_of(request)
     dial = PublicDial(overrides_from(request.resolve))
@@ -73,11 +81,16 @@ def diagnosed(request: Request) -> RunReport:
         checks, is_reached = _looked_at(request, address, wish, Outside(access, dial))
     finally:
         until.cancel()
+    notes: tuple[str, ...] = ()
+    if request.host is not None:
+        checks, notes = _with_inside(request, request.host, address, wish, checks)
+        is_reached = True
     seconds = time.monotonic() - began
     report = HostReport(
         host=address.name,
         state=_state(checks, is_reached=is_reached),
         checks=checks,
+        notes=notes,
         seconds=seconds,
         secrets=frozenset(value for _, value in wish.headers),
     )
@@ -148,6 +161,28 @@ def _without_repetition(
     """What was not told of the page's own server already."""
     known = {(check.name, check.target) for check in told}
     return [check for check in more if (check.name, check.target) not in known]
+
+
+def _with_inside(
+    request: Request,
+    host: str,
+    address: Address,
+    wish: Wish,
+    checks: tuple[CheckResult, ...],
+) -> tuple[tuple[CheckResult, ...], tuple[str, ...]]:
+    """What was seen from outside, with what the host itself tells, and what it could not."""
+    from deployer.diagnose.on_host import OnHost, way_from
+
+    way = way_from(
+        host,
+        inventories=request.inventories,
+        become=request.become,
+        ask_become_pass=request.ask_become_pass,
+        accept_new=request.accept_new,
+        timeout_s=request.timeout_s,
+    )
+    with OnHost(way) as there:
+        return there.looked(address, wish, checks), there.notes
 
 
 def _state(checks: Sequence[CheckResult], *, is_reached: bool) -> State:

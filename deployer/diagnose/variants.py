@@ -78,6 +78,11 @@ def plain(address: Address, wish: Wish, *, extra: tuple[tuple[str, str], ...] = 
     )
 
 
+def h2c(address: Address, wish: Wish) -> HttpProbe:
+    """A request for HTTP/2 in clear text, which would be a tunnel past every rule of a proxy."""
+    return plain(address, wish, extra=_H2C)
+
+
 def when_open(address: Address, wish: Wish) -> dict[Variant, HttpProbe]:
     """What a handshake that works is compared with: does it check what it should?"""
     own = handshake(address, wish)
@@ -87,7 +92,7 @@ def when_open(address: Address, wish: Wish) -> dict[Variant, HttpProbe]:
             address, wish, origin=FOREIGN_ORIGIN, subprotocols=wish.subprotocols
         ),
         "sample-key": plain(address, wish, extra=_with_sample_key(own)),
-        "h2c": plain(address, wish, extra=_H2C),
+        "h2c": h2c(address, wish),
     }
     if not wish.subprotocols:
         for name, offered in (

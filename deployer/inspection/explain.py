@@ -34,9 +34,12 @@ class _Request:
 
 
 def explained(
-    results: Sequence[CheckResult], inspection: Inspection, *, site: Site
+    results: Sequence[CheckResult], inspection: Inspection, *, site: Site, port: int | None = None
 ) -> tuple[CheckResult, ...]:
-    """`results` of one site, with what the host's proxy tells about those that have failed."""
+    """`results` of one site, with what the host's proxy tells about those that have failed.
+
+    `port` is the proxy's, where it is not the usual one.
+    """
     state = inspection.of(site.proxy)
     if state is None:
         return tuple(results)
@@ -45,7 +48,7 @@ def explained(
     for result in results:
         finding = result.finding
         if finding is not None:
-            finding = _explained(result, finding, state, site)
+            finding = _explained(result, finding, state, site, port)
             key = (finding.code, finding.hop, finding.cause)
             result = replace(result, finding=None if key in told else finding)
             told.add(key)
@@ -53,14 +56,16 @@ def explained(
     return tuple(found)
 
 
-def noticed(inspection: Inspection, *, site: Site) -> tuple[CheckResult, ...]:
+def noticed(
+    inspection: Inspection, *, site: Site, port: int | None = None
+) -> tuple[CheckResult, ...]:
     """What is wrong in the proxy's configuration or state though no check may have seen it."""
     state = inspection.of(site.proxy)
     if state is None:
         return ()
     found: dict[tuple[str, str], CheckResult] = {}
     for route in site.routes:
-        for fault in _faults(state, _asked_of(site, route.path)):
+        for fault in _faults(state, _asked_of(site, route.path, port)):
             if fault.stands_alone and (fault.code, fault.cause) not in found:
                 found[fault.code, fault.cause] = CheckResult(
                     site=site.domain,
@@ -87,13 +92,18 @@ def _finding_of(fault: Fault) -> Finding:
     )
 
 
-def _explained(result: CheckResult, finding: Finding, state: ProxyState, site: Site) -> Finding:
-    if finding.hop == "backend" or result.hop == "backend":
-        return finding  # the service does it by itself, whatever is in front of it
-    request = _request_of(result, site)
+def _explained(
+    result: CheckResult, finding: Finding, state: ProxyState, site: Site, port: int | None
+) -> Finding:
+    request = _request_of(result, site, port)
     fitting = [fault for fault in _faults(state, request) if finding.code in fault.explains]
+    if finding.hop == "backend" or result.hop == "backend":
+        # The service does it by itself; what the proxy says wrong about it is said there.
+        fitting = [fault for fault in fitting if fault.code == finding.code]
+        return _with(finding, fitting[0], ()) if fitting else finding
     if fitting:
-        return _with(finding, fitting[0], fitting[1:])
+        first = fitting[0]
+        return _with(finding, first, () if first.is_certain else fitting[1:])
     way = _served(state, request)
     if way is None:
         return finding
@@ -106,7 +116,8 @@ def _explained(result: CheckResult, finding: Finding, state: ProxyState, site: S
 
 def _with(finding: Finding, fault: Fault, others: Iterable[Fault]) -> Finding:
     """`finding` as `fault` explains it; what else would, as alternatives."""
-    alternatives = {each.code: each for each in finding.alternatives if each.code != fault.code}
+    kept = () if fault.is_certain else finding.alternatives
+    alternatives = {each.code: each for each in kept if each.code != fault.code}
     for other in others:
         if other.code != fault.code:
             tell = other.tell or f"{other.cause} {other.fix}"
@@ -147,24 +158,27 @@ def _served(state: ProxyState, request: _Request) -> Served | None:
     return served(state, name=request.name, port=request.port, path=request.path, tls=request.tls)
 
 
-def _request_of(result: CheckResult, site: Site) -> _Request:
-    """What was asked: the URI of a handshake, or the target of another check."""
+def _request_of(result: CheckResult, site: Site, port: int | None) -> _Request:
+    """What the proxy was asked: the URI of a handshake, or the target of another check."""
     uri = result.handshake.uri if result.handshake is not None else result.target
-    parts = urlsplit(uri if "://" in uri else "")
+    parts = urlsplit(uri if "://" in uri and result.hop != "backend" else "")
     if not parts.hostname:
         words = result.target.split()
         path = words[0] if words and words[0].startswith("/") else "/"
-        return _asked_of(site, path)
+        return _asked_of(site, path, port)
     tls = parts.scheme in _TLS_SCHEMES
-    port = parts.port or (443 if tls else 80)
-    return _Request(name=parts.hostname, port=port, path=parts.path or "/", tls=tls)
-
-
-def _asked_of(site: Site, path: str) -> _Request:
-    name = site.domain.replace("*.", "any.", 1)
     return _Request(
-        name=name, port=443 if site.has_tls else 80, path=path.partition("?")[0], tls=site.has_tls
+        name=parts.hostname,
+        port=port or parts.port or (443 if tls else 80),
+        path=parts.path or "/",
+        tls=site.has_tls if port else tls,
     )
+
+
+def _asked_of(site: Site, path: str, port: int | None) -> _Request:
+    name = site.domain.replace("*.", "any.", 1)
+    usual = 443 if site.has_tls else 80
+    return _Request(name=name, port=port or usual, path=path.partition("?")[0], tls=site.has_tls)
 
 
 def _route_of(site: Site, path: str) -> Route | None:

@@ -125,6 +125,7 @@ def _without(passage: Passage, headers: dict[str, Header], missing: list[str]) -
             fix="Repeat the whole set of proxy_set_header lines here.",
             directive=_SET,
             explains=OF_LOST_UPGRADE,
+            is_certain=True,
         )
     connection, upgrade = headers.get("connection"), headers.get("upgrade")
     if missing == ["Connection"] and connection is not None and connection.value == "":
@@ -141,6 +142,7 @@ def _without(passage: Passage, headers: dict[str, Header], missing: list[str]) -
             fix="Set both headers explicitly.",
             directive=_SET,
             explains=OF_LOST_UPGRADE,
+            is_certain=True,
         )
     return _fault(
         _place(passage, headers, missing),
@@ -150,6 +152,7 @@ def _without(passage: Passage, headers: dict[str, Header], missing: list[str]) -
         f" $http_upgrade in http:\n{_STRICT}",
         directive=_SET,
         explains=OF_LOST_UPGRADE,
+        is_certain=True,
     )
 
 
@@ -164,6 +167,7 @@ def _cleared(connection: Header, upgrade: Header | None) -> Fault:
         f" empty.\n{_STRICT}",
         directive=_SET,
         explains=OF_LOST_UPGRADE,
+        is_certain=True,
     )
 
 

@@ -49,6 +49,7 @@ def faults(passage: Passage, path: str) -> Iterator[Fault]:
             file=passing.file,
             line=passing.line,
             explains=OF_LOST_UPGRADE,
+            is_certain=True,
         )
     else:
         yield from _of_target(passage, path)
@@ -65,6 +66,7 @@ def _slash_redirect(location: Directive, path: str) -> Fault:
         file=location.file,
         line=location.line,
         explains=_OF_REDIRECT,
+        is_certain=True,
     )
 
 
@@ -83,6 +85,7 @@ def _answered(answering: Directive, passage: Passage) -> Iterator[Fault]:
             file=answering.file,
             line=answering.line,
             explains=_OF_REDIRECT,
+            is_certain=True,
         )
         return
     yield Fault(
@@ -92,6 +95,7 @@ def _answered(answering: Directive, passage: Passage) -> Iterator[Fault]:
         file=answering.file,
         line=answering.line,
         explains=frozenset({"wrong-route", "page-instead", "origin-blocked", "redirected"}),
+        is_certain=True,
     )
 
 
@@ -116,6 +120,7 @@ def _files(passage: Passage, path: str) -> Fault:
         explains=frozenset(
             {"page-instead", "wrong-route", "upgrade-not-forwarded", "backend-not-websocket"}
         ),
+        is_certain=True,
     )
 
 

@@ -1,0 +1,272 @@
+"""The same WebSocket from the inside: on the host, through its proxy and past it.
+
+The host tells what its proxies have (`deployer.inspection`), so that the way of this very address
+is known without anybody's playbook: which proxy takes it, where that sends it, and so on where the
+next one is a proxy of this host too. Each stage is then asked itself, the innermost first: the
+first one whose neighbour further in does it right is where it breaks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from deployer.diagnose.address import Address
+from deployer.diagnose.variants import Wish, h2c, handshake, plain
+from deployer.inspection import Inspection, ProxyState, Served, explained, noticed, served
+from deployer.model import CheckResult, Hop, Route, Site, Tls, Upstream
+from deployer.verify.access import Access
+from deployer.verify.attempt import Attempt
+from deployer.verify.checks import PlannedCheck
+from deployer.verify.handshake import attempt_upgrade
+from deployer.verify.probes import Endpoint, HttpProbe, UpgradeProbe
+from deployer.verify.run import carried_out
+
+_AnyProbe = TypeVar("_AnyProbe", bound=HttpProbe)
+
+_MOST_STAGES = 4
+_NAMES = {"nginx": "nginx", "apache": "Apache", "haproxy": "HAProxy"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One proxy on the way: its state, what it is asked at which address, and what it does then.
+
+    `asked` has the client's own name and port: that is what Host and Origin hold all the way.
+    """
+
+    state: ProxyState
+    asked: Address
+    way: Served
+    endpoint: Endpoint
+
+    @property
+    def uri(self) -> str:
+        """What is asked here, by the name and with the port of this stage."""
+        if self.endpoint.port == self.asked.port:
+            return self.asked.websocket_uri
+        scheme = "wss" if self.endpoint.tls else "ws"
+        return f"{scheme}://{self.asked.bare_host}:{self.endpoint.port}{self.asked.target}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inside:
+    """What was found on the host: results, and in words what could not be seen."""
+
+    checks: tuple[CheckResult, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def stages_of(inspection: Inspection, address: Address) -> tuple[Stage, ...]:
+    """The proxies that a request for `address` goes through on this host, the outermost first."""
+    found: list[Stage] = []
+    asked, port, tls = address, address.port, address.is_secure
+    while len(found) < _MOST_STAGES:
+        stage = _stage(inspection, asked, port=port, tls=tls)
+        if stage is None or any(each.endpoint == stage.endpoint for each in found):
+            break
+        found.append(stage)
+        upstream = stage.way.upstreams[0] if stage.way.upstreams else None
+        if upstream is None or upstream.socket or not _is_here(upstream.host):
+            break
+        asked = asked.at(_with_query(stage.way.path_at_service, asked))
+        port, tls = upstream.port, upstream.tls
+    return tuple(found)
+
+
+def _with_query(path: str, asked: Address) -> str:
+    _, mark, query = asked.target.partition("?")
+    return f"{path}{mark}{query}"
+
+
+def _stage(inspection: Inspection, asked: Address, *, port: int, tls: bool) -> Stage | None:
+    """The proxy of this host that takes connections at `port`, or would if it ran."""
+    for state in sorted(inspection.proxies, key=lambda each: not each.is_running):
+        own = [text for text in state.listeners if text.rpartition(":")[2] == str(port)]
+        if state.is_running and state.listeners and not own:
+            continue
+        way = served(state, name=asked.name, port=port, path=asked.path, tls=tls)
+        if way is not None:
+            endpoint = Endpoint(host=_reachable(own), port=port, tls=tls)
+            return Stage(state=state, asked=asked, way=way, endpoint=endpoint)
+    return None
+
+
+def _reachable(listeners: Sequence[str]) -> str:
+    """The address at which the host itself reaches one of these, its loopback if possible."""
+    hosts = [text.rpartition(":")[0].strip("[]") for text in listeners]
+    if not hosts or {"0.0.0.0", "127.0.0.1"} & set(hosts):  # noqa: S104 - compared
+        return "127.0.0.1"
+    return "::1" if {"::", "::1"} & set(hosts) else hosts[0]
+
+
+def _is_here(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+# --- asking each stage ----------------------------------------------------------------------------
+
+
+def looked_inside(inspection: Inspection, address: Address, wish: Wish, access: Access) -> Inside:
+    """Every stage on the host, the innermost first, up to where it breaks.
+
+    `access` dials as the host does. Raises: what its dial raises of `DeployerError`.
+    """
+    stages = stages_of(inspection, address)
+    notes = inspection.notes
+    if not stages:
+        return Inside(notes=(*notes, _nobody(inspection, address)))
+    checks: list[CheckResult] = []
+    for stage in reversed(stages):
+        is_innermost = stage is stages[-1]
+        site, results = _of_stage(stage, wish, access, is_innermost=is_innermost)
+        better = explained(results, inspection, site=site, port=stage.endpoint.port)
+        checks = [*better, *checks]
+        if not all(result.ok for result in better):
+            break
+    for stage in {stage.state.proxy: stage for stage in stages}.values():
+        checks += noticed(inspection, site=_site_of(stage), port=stage.endpoint.port)
+    notes += tuple(
+        f"{_NAMES[stage.state.proxy]}: {stage.way.note}" for stage in stages if stage.way.note
+    )
+    return Inside(checks=tuple(checks), notes=notes)
+
+
+def _nobody(inspection: Inspection, address: Address) -> str:
+    running = [_NAMES[state.proxy] for state in inspection.proxies if state.is_running]
+    who = ", ".join(running) or "no nginx, Apache or HAProxy"
+    return f"on this host runs {who}; nothing there is known to serve {address.uri}"
+
+
+def _site_of(stage: Stage) -> Site:
+    """The address as a site of the stage's proxy, for what explains findings."""
+    route = Route(
+        path=stage.asked.path,
+        match="exact",
+        websocket=True,
+        upstreams=stage.way.upstreams,
+        origins=("any",),
+    )
+    tls = Tls(issuer="provided" if stage.endpoint.tls else "none")
+    return Site(domain=stage.asked.name, proxy=stage.state.proxy, tls=tls, routes=(route,))
+
+
+def _of_stage(
+    stage: Stage, wish: Wish, access: Access, *, is_innermost: bool
+) -> tuple[Site, tuple[CheckResult, ...]]:
+    """The stage's own checks, with what lies behind it as their peer."""
+    upstream = stage.way.upstreams[0] if stage.way.upstreams else None
+    behind = _behind(stage, upstream, wish, access) if upstream is not None else None
+    asked, site, who = stage.asked, _site_of(stage), _NAMES[stage.state.proxy]
+    probe = replace(_at(handshake(asked, wish), stage.endpoint, "proxy"), uri=stage.uri)
+    route = site.routes[0]
+    planned = [
+        PlannedCheck(
+            kind="handshake",
+            name=f"handshake at {who}",
+            target=asked.path,
+            hop="proxy",
+            probe=probe,
+            peer=behind.probe if behind is not None else None,
+            plain=behind.plain if behind is not None else None,
+            route=route,
+        ),
+        PlannedCheck(
+            kind="h2c",
+            name=f"h2c at {who}",
+            target=asked.path,
+            hop="proxy",
+            probe=_at(h2c(asked, wish), stage.endpoint, "proxy"),
+            leader=0,
+            route=route,
+        ),
+    ]
+    if behind is not None and is_innermost:
+        planned.append(
+            PlannedCheck(
+                kind="service",
+                name="handshake at service",
+                target=f"{behind.probe.target.partition('?')[0]} at {behind.probe.endpoint}",
+                hop="backend",
+                probe=behind.probe,
+                plain=behind.plain,
+                route=route,
+            )
+        )
+    results = carried_out(site, tuple(planned), access, patience_s=0.0, age_s=0.0, on_result=None)
+    return site, results
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Behind:
+    probe: UpgradeProbe
+    plain: HttpProbe
+
+
+def _behind(stage: Stage, upstream: Upstream, wish: Wish, access: Access) -> _Behind:
+    """The same handshake straight at what the stage sends it to.
+
+    A proxy may change the path, rightly or wrongly: the service is asked for the path that the
+    client wants first, and only where it has no WebSocket there for the one that the proxy makes.
+    """
+    paths = dict.fromkeys((stage.asked.path, stage.way.path_at_service))
+    targets = [_with_query(path, stage.asked) for path in paths]
+    made = [_straight(stage, upstream, target, wish) for target in targets]
+    for each in made[:-1]:
+        if _opens(each.probe, access):
+            return each
+    return made[-1]
+
+
+def _opens(probe: UpgradeProbe, access: Access) -> bool:
+    attempt: Attempt = attempt_upgrade(probe, access)
+    return attempt.status_code == 101
+
+
+def _straight(stage: Stage, upstream: Upstream, target: str, wish: Wish) -> _Behind:
+    endpoint = Endpoint(
+        host=upstream.host, port=upstream.port, socket=upstream.socket, tls=upstream.tls
+    )
+    asked = stage.asked.at(target)
+    forwarded = _forwarded(stage.asked)
+    probe = _at(handshake(asked, wish), endpoint, "backend")
+    page = _at(plain(asked, wish), endpoint, "backend")
+    scheme = "wss" if endpoint.tls else "ws"
+    return _Behind(
+        probe=replace(
+            probe, uri=f"{scheme}://{endpoint}{target}", headers=(*probe.headers, *forwarded)
+        ),
+        plain=replace(page, headers=(*page.headers, *forwarded)),
+    )
+
+
+def _forwarded(asked: Address) -> tuple[tuple[str, str], ...]:
+    """What a proxy should tell: an app that forces HTTPS redirects without it."""
+    return (
+        ("X-Forwarded-For", "127.0.0.1"),
+        ("X-Forwarded-Proto", "https" if asked.is_secure else "http"),
+        ("X-Forwarded-Host", asked.host),
+    )
+
+
+def _at(probe: _AnyProbe, endpoint: Endpoint, hop: Hop) -> _AnyProbe:
+    return replace(probe, endpoint=endpoint, hop=hop)
+
+
+# --- beside what was seen from outside ------------------------------------------------------------
+
+
+def beside(outside: Sequence[CheckResult], inside: Inside) -> tuple[CheckResult, ...]:
+    """What was seen from outside, without the findings that the inside knows better."""
+    failed = next(
+        (each for each in inside.checks if not each.ok and each.finding is not None), None
+    )
+    if failed is None or failed.finding is None:
+        return tuple(outside)
+    return tuple(
+        replace(each, finding=None)
+        if each.name == "handshake" and each.finding is not None and not each.ok
+        else each
+        for each in outside
+    )

@@ -1,0 +1,150 @@
+"""The way to a host that is looked at from the inside, whoever has set it up."""
+
+from __future__ import annotations
+
+import getpass
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from deployer.diagnose.address import Address
+from deployer.diagnose.inside import Inside, beside, looked_inside
+from deployer.diagnose.variants import Wish
+from deployer.errors import UsageError
+from deployer.model import CheckResult, Host
+from deployer.running_proxies import inspected
+from deployer.verify.access import Access
+from deployer.verify.stream import Deadline
+
+if TYPE_CHECKING:
+    from deployer.transport import Link
+
+_EXAMPLE = "For instance: --host admin@192.0.2.7, or a name of the inventory after -i"
+_WORD = re.compile(
+    r"(?:(?P<user>[^@\s]+)@)?(?P<name>\[[0-9A-Fa-f:.]+\]|[^:@\s\[\]]+)(?::(?P<port>\d+))?"
+)
+#: Of the longest wait for one answer, for all that is asked on the host.
+_STEPS = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostWay:
+    """How to get onto the host: who it is, whether to become root there, whose key is believed."""
+
+    host: Host
+    become: bool = False
+    become_password: str | None = field(default=None, repr=False)
+    accept_new: bool = False
+    timeout_s: float = 10.0
+
+
+def host_from(text: str, inventories: Sequence[Path] = ()) -> Host:
+    """The host that ``--host`` names: one of the inventory, or ``user@server:port``.
+
+    Raises: UsageError.
+    """
+    if inventories:
+        from deployer.playbook import load_inventory
+
+        known = load_inventory(inventories).hosts.get(text)
+        if known is not None:
+            return known
+    found = _WORD.fullmatch(text)
+    port = int(found["port"] or 22) if found else 0
+    if found is None or found["name"].startswith("-") or not 0 < port < 65536:
+        raise UsageError(
+            f"--host {text}: not of the form USER@SERVER; no host was touched", hint=_EXAMPLE
+        )
+    name = found["name"].strip("[]")
+    return Host(name=name, hostname=name, port=port, user=found["user"])
+
+
+def way_from(
+    text: str,
+    *,
+    inventories: Sequence[Path] = (),
+    become: bool = False,
+    ask_become_pass: bool = False,
+    accept_new: bool = False,
+    timeout_s: float = 10.0,
+) -> HostWay:
+    """The options of the command line as a way; a password is asked for where that is wanted.
+
+    Raises: UsageError.
+    """
+    host = host_from(text, inventories)
+    password = host.vars.get("ansible_become_password")
+    if ask_become_pass:
+        if not sys.stdin.isatty():
+            raise UsageError("-K asks for a password, and nobody is there to type it.")
+        password = getpass.getpass("BECOME password: ")
+    return HostWay(
+        host=host,
+        become=become or ask_become_pass or bool(host.vars.get("ansible_become")),
+        become_password=password,
+        accept_new=accept_new,
+        timeout_s=timeout_s,
+    )
+
+
+class OnHost:
+    """A connected host, as a context manager; it is inspected once.
+
+    Raises, when entered: UnreachableError, HostError, UsageError.
+    """
+
+    def __init__(self, way: HostWay) -> None:
+        self._way = way
+        self._link: Link | None = None
+        self.notes: tuple[str, ...] = ()
+
+    def __enter__(self) -> Self:
+        from deployer.transport import ConnectOptions, connect
+
+        way = self._way
+        self._link = connect(
+            way.host,
+            ConnectOptions(
+                connect_timeout_s=way.timeout_s,
+                accept_new=way.accept_new,
+                become=way.become,
+                become_password=way.become_password,
+            ),
+        )
+        try:
+            self._inspection = inspected(self._link)
+        except BaseException:
+            self._link.close()
+            raise
+        self.notes = self._inspection.notes
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._link is not None:
+            self._link.close()
+
+    def looked(
+        self, address: Address, wish: Wish, outside: Sequence[CheckResult]
+    ) -> tuple[CheckResult, ...]:
+        """What was seen from outside, and then what the host itself tells of the same address."""
+        inside = self._looked(address, wish)
+        self.notes = tuple(dict.fromkeys((*self.notes, *inside.notes)))
+        return (*beside(outside, inside), *inside.checks)
+
+    def _looked(self, address: Address, wish: Wish) -> Inside:
+        assert self._link is not None, "it is entered first"  # noqa: S101
+        until = Deadline(_STEPS * self._way.timeout_s)
+        access = Access(dial=self._link.open_stream, timeout_s=self._way.timeout_s, until=until)
+        try:
+            return looked_inside(self._inspection, address, wish, access)
+        finally:
+            until.cancel()
