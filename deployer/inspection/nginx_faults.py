@@ -148,7 +148,7 @@ def _of_server(passage: Passage, name: str, port: int, *, tls: bool) -> Iterator
 def _maps_twice(http: Directive, passage: Passage) -> Iterator[Fault]:
     """Two maps for one variable pass the check, and the last one wins for every site."""
     for name, blocks in maps_of(http).items():
-        if len({_content(block) for block in blocks}) < 2:
+        if len({_content(block) for block in blocks}) < 2 or not _uses(passage, name):
             continue
         is_broken = nginx_headers.is_broken_by_map(passage, name)
         places = " and ".join(block.where for block in blocks)
@@ -164,6 +164,15 @@ def _maps_twice(http: Directive, passage: Passage) -> Iterator[Fault]:
             severity="error" if is_broken else "warning",
             stands_alone=True,
         )
+
+
+def _uses(passage: Passage, name: str) -> bool:
+    """Whether a header or condition on the way of the request depends on a variable."""
+    level = passage.way.level("proxy_set_header")
+    headers = level.all("proxy_set_header") if level is not None else iter(())
+    conditions = (each for block in passage.way.blocks[1:] for each in block.all("if"))
+    words = " ".join(arg for each in (*headers, *conditions) for arg in each.args)
+    return re.search(rf"\$\{{?{re.escape(name)}\b", words) is not None
 
 
 def _content(block: Directive) -> tuple[object, ...]:
