@@ -24,11 +24,11 @@ from deployer.verify.tls import client_context
 _MOST_OPENING = 200
 #: So many failures in a row make it slow, and so many more end it.
 _SLOW_AFTER, _STOP_AFTER = 20, 50
+#: This part of all ends it too: a limit that some still slip through is one.
+_STOP_PART = 0.05
 _SLOW_RATE = 10.0
 _TICK_S = 0.02
 _PINGS_PER_S = 1000.0
-#: Shorter than any hop's patience with silence (50 s is the shortest default).
-_AWAKE_S = 20.0
 _CLOSES_PER_S = 2500.0
 _FAREWELL_S = 3.0
 _OWN_LIMITS = {
@@ -42,13 +42,17 @@ _OWN_LIMITS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadPlan:
-    """`number` connections, evenly to `targets`, `rate_per_s` a second, held for `hold_s`."""
+    """`number` connections, evenly to `targets`, `rate_per_s` a second, held for `hold_s`.
+
+    Who is silent for `awake_s` is pinged, so that no hop ends it for that.
+    """
 
     targets: tuple[Target, ...]
     number: int
     rate_per_s: float
     hold_s: float
     timeout_s: float = 10.0
+    awake_s: float = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +134,8 @@ class _Crowd:
         opening: set[asyncio.Task[None]] = set()
         tried, due, stopped = 0, 0.0, ""
         while tried < self._plan.number and not self._watch.cancelled.is_set():
-            if self._failed_in_a_row >= _STOP_AFTER:
-                stopped = f"the last {_STOP_AFTER} in a row failed"
+            stopped = self._had_enough()
+            if stopped:
                 break
             slow = self._failed_in_a_row >= _SLOW_AFTER
             rate = min(_SLOW_RATE, self._plan.rate_per_s) if slow else self._plan.rate_per_s
@@ -152,6 +156,15 @@ class _Crowd:
         await asyncio.gather(*opening, return_exceptions=True)
         return tried, stopped
 
+    def _had_enough(self) -> str:
+        """Why no more should be tried; empty where nothing speaks against it."""
+        if self._failed_in_a_row >= _STOP_AFTER:
+            return f"the last {_STOP_AFTER} in a row failed"
+        failed = len(self._failures)
+        if failed >= max(_STOP_AFTER, _STOP_PART * self._plan.number):
+            return f"{failed:,} have failed"
+        return ""
+
     async def _open_one(self, target: Target) -> None:
         connection = Connection(target, on_lost=self._lost)
         self._all.append(connection)
@@ -161,18 +174,21 @@ class _Crowd:
         except RefusedError as error:
             self._failed(connection.phase, error.words)
         except TimeoutError:
-            self._failed(connection.phase, f"no answer within {self._plan.timeout_s:g} s")
+            self._failed(connection.phase, f"did not answer within {self._plan.timeout_s:g} s")
         except ConnectionRefusedError:
-            self._failed("connect", "refused: nothing listens there")
+            self._failed("connect", "refused it: nothing listens there")
         except OSError as error:
             own = _OWN_LIMITS.get(error.errno or 0)
-            self._failed("own" if own else "connect", own or error.strerror or str(error))
+            self._failed(
+                "own" if own else "connect",
+                own or f"could not be reached: {error.strerror or error}",
+            )
         else:
             self._failed_in_a_row = 0
             if connection.is_open:
                 connection.is_counted = True
                 self._opened_at.append(self._now())
-                self._quiet.append((time.monotonic() + _AWAKE_S, connection))
+                self._quiet.append((time.monotonic() + self._plan.awake_s, connection))
                 self._open += 1
                 self._most_open = max(self._most_open, self._open)
 
@@ -210,7 +226,7 @@ class _Crowd:
                 most -= 1
                 if connection.is_open:
                     connection.ping()
-                    self._quiet.append((now + _AWAKE_S, connection))
+                    self._quiet.append((now + self._plan.awake_s, connection))
             await asyncio.sleep(_TICK_S)
 
     async def _ping_all(self, doing: str) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from deployer.load.figures import Failed
 from deployer.load.limits import Limit
 from deployer.load.result import LoadResult
 from deployer.model import Alternative, CheckResult, Finding, Hop, Proxy
@@ -18,6 +19,12 @@ _NAMES = {"nginx": "nginx", "apache": "Apache", "haproxy": "HAProxy"}
 #: How near to a limit's number a load must end to have met it: some places are others' already.
 _NEAR = (0.9, 1.03)
 _MOST_LINES = 3
+_WHEN = {
+    "connect": "while connecting",
+    "tls": "in the TLS handshake",
+    "upgrade": "in the opening handshake",
+    "open": "right after the opening handshake",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,19 +159,18 @@ def _capacity(result: LoadResult, observed: Observed) -> Finding:
     first = min(foreign, key=lambda group: group.first_s)
     failed = sum(group.count for group in foreign)
     symptom = (
-        f"with {first.at_open:,} connections open, the next ones fail: {_doing(first.phase)}"
-        f" {first.words}; {figures.most_open:,} were open at most, {failed:,} of"
+        f"with {first.at_open:,} connections open, the next ones fail: the other side"
+        f" {_how(first)}; {figures.most_open:,} were open at most, {failed:,} of"
         f" {figures.tried:,} failed"
     )
-    evidence = [f"{group.count:,} × {_doing(group.phase)} {group.words}" for group in foreign]
+    evidence = [f"{group.count:,} × {_how(group)}" for group in foreign]
     sign, lines = _signed(result.proxy, observed.new_log)
     evidence += [f"log of {proxy}: {line}" for line in lines[:_MOST_LINES]]
     if figures.opened == 0:
         return Finding(
             code="unreachable-from-here" if first.phase == "connect" else "check-failed",
             hop="proxy",
-            symptom=f"not one connection opened at {result.address}: {_doing(first.phase)}"
-            f" {first.words}",
+            symptom=f"not one connection opened: {result.address} {_how(first)}",
             cause="This is no limit: the handshake through SSH passes, and none does from here; a"
             " firewall, or an address that is not the host's, does that.",
             fix="Open the port, or say where the host is: --resolve NAME:PORT:ADDRESS.",
@@ -279,8 +285,11 @@ def _short(line: str) -> str:
     return line if len(line) <= 200 else line[:200] + "…"
 
 
-def _doing(phase: str) -> str:
-    return {"connect": "TCP:", "tls": "TLS:", "upgrade": "handshake:"}.get(phase, f"{phase}:")
+def _how(group: Failed) -> str:
+    """``reset it in the TLS handshake``."""
+    if group.words.startswith("answered"):
+        return group.words
+    return f"{group.words} {_WHEN[group.phase]}"
 
 
 # --- connections that ended before their time -----------------------------------------------------

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _INSPECT_S = 20.0
 _TIMEOUT_S = 10.0
+#: Shorter than the shortest default of any hop, which is 50 s.
+_AWAKE_S = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +95,7 @@ def _load(
     port = 443 if site.has_tls else 80
     address = _address(contact, probes[0], port, options)
     targets = tuple(_target(probe, address, port) for probe in probes)
+    shortest_s = min(check.route.idle_timeout_s for check in planned if check.route is not None)
     link = contact.link()
     before = _state(link, site)
     began = time.monotonic()
@@ -111,6 +114,7 @@ def _load(
             rate_per_s=options.rate_per_s,
             hold_s=options.hold_s,
             timeout_s=_TIMEOUT_S,
+            awake_s=min(_AWAKE_S, shortest_s / 3),
         ),
         Watch(
             progress=contact.doing,

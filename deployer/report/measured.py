@@ -19,6 +19,7 @@ Row = Sequence[tuple[str, str]]
 _PROXY_NAMES = {"nginx": "nginx", "apache": "Apache", "haproxy": "HAProxy"}
 _STYLES = {"cut": "late", "failed": "bad", "interrupted": "bad", "skipped": "note"}
 _PHASES = {"connect": "TCP", "tls": "TLS", "upgrade": "upgrade", "all": "handshake"}
+_FAILED_AT = {"connect": "TCP", "tls": "TLS", "upgrade": "handshake", "open": "open", "own": "here"}
 _LABEL = 12
 #: From this part of a limit on, it is worth a look.
 _TIGHT = 0.8
@@ -91,7 +92,8 @@ def load_rows(results: Iterable[LoadResult], host: str, *, width: int) -> Iterat
         for group in figures.failed:
             yield _row(
                 "failed",
-                f"{group.count:,} × {group.words}; the first with {group.at_open:,} open",
+                f"{group.count:,} × {group.words} ({_FAILED_AT[group.phase]}), the first with"
+                f" {group.at_open:,} open",
                 "bad",
             )
         if figures.stopped:
