@@ -26,6 +26,7 @@ _MOST_OPENING = 200
 _SLOW_AFTER, _STOP_AFTER = 20, 50
 #: This part of all ends it too: a limit that some still slip through is one.
 _STOP_PART = 0.05
+_STUCK_S = 2.0
 _SLOW_RATE = 10.0
 _TICK_S = 0.02
 _PINGS_PER_S = 1000.0
@@ -78,7 +79,7 @@ class _Crowd:
         self._plan = plan
         self._watch = watch
         self._context = client_context(verified=False) if plan.targets[0].tls else None
-        self._began = time.monotonic()
+        self._began = self._last_opened = time.monotonic()
         self._all: list[Connection] = []
         self._open = 0
         self._most_open = 0
@@ -141,7 +142,8 @@ class _Crowd:
             rate = min(_SLOW_RATE, self._plan.rate_per_s) if slow else self._plan.rate_per_s
             # What could not be begun in time is not caught up with: no bursts.
             due = min(due + rate * await self._tick(), max(1.0, rate * 2 * _TICK_S))
-            while due >= 1 and tried < self._plan.number and len(opening) < _MOST_OPENING:
+            most = _SLOW_AFTER if self._is_stuck() else _MOST_OPENING
+            while due >= 1 and tried < self._plan.number and len(opening) < most:
                 target = self._plan.targets[tried % len(self._plan.targets)]
                 task = asyncio.create_task(self._open_one(target))
                 opening.add(task)
@@ -155,6 +157,10 @@ class _Crowd:
             task.cancel()
         await asyncio.gather(*opening, return_exceptions=True)
         return tried, stopped
+
+    def _is_stuck(self) -> bool:
+        """Whether nothing has opened for a while: those that wait are enough to know why."""
+        return time.monotonic() - self._last_opened > _STUCK_S
 
     def _had_enough(self) -> str:
         """Why no more should be tried; empty where nothing speaks against it."""
@@ -185,6 +191,7 @@ class _Crowd:
             )
         else:
             self._failed_in_a_row = 0
+            self._last_opened = time.monotonic()
             if connection.is_open:
                 connection.is_counted = True
                 self._opened_at.append(self._now())
