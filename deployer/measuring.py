@@ -7,7 +7,7 @@ from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from deployer.errors import HostError, UsageError
+from deployer.errors import RunnerError, UsageError
 from deployer.model import CheckResult, Site
 from deployer.secrecy import masked
 
@@ -98,6 +98,7 @@ class _Measurement:
         if self._idle_limit_s is not None:
             report = self._with_idle(contact, desired, report, self._idle_limit_s)
         if self._load is not None:
+            contact.doing("waiting for the load of another host")
             with self._turn:
                 report = self._with_load(contact, desired, report, self._load)
         return masked(report, desired.secrets)
@@ -172,29 +173,23 @@ def _span(seconds: float) -> str:
 
 def _configured(contact: Contact, site: Site) -> dict[str, tuple[Configured, ...]]:
     """What the running proxy's configuration says of silence, by route; nothing where unknown."""
-    from deployer.inspection import served
-    from deployer.load.run import inspected
+    from deployer.load.run import way_of
+    from deployer.running_proxies import inspected
     from deployer.verify.idle import Configured
-    from deployer.verify.routing import concrete
 
     contact.doing("looking at the proxy")
     try:
-        state = inspected(contact.link(), site.proxy).of(site.proxy)
-    except HostError:
+        state = inspected(contact.link(), [site.proxy]).of(site.proxy)
+    except RunnerError:
         return {}
     if state is None:
         return {}
     found: dict[str, tuple[Configured, ...]] = {}
     for route in site.routes:
-        way = served(
-            state,
-            name=concrete(site.domain),
-            port=443 if site.has_tls else 80,
-            path=route.path,
-            tls=site.has_tls,
-        )
-        if way is not None and route.websocket:
+        way = way_of(state, site, route) if route.websocket else None
+        if way is not None:
+            directive, _, file = way.idle_directive.partition(", ")
             found[route.path] = (
-                Configured(hop="proxy", seconds=way.idle_timeout_s, directive=way.idle_directive),
+                Configured(hop="proxy", seconds=way.idle_timeout_s, directive=directive, file=file),
             )
     return found

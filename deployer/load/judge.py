@@ -101,7 +101,6 @@ def judged(result: LoadResult, observed: Observed) -> CheckResult:
         hop="proxy",
         ok=ok,
         detail=own or (summary_words(result) if ok else finding.symptom if finding else ""),
-        seconds=figures.ramp_s + figures.held_s,
         finding=finding,
     )
 

@@ -8,29 +8,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from deployer.errors import HostError
-from deployer.inspection.model import Inspection, ProxyState, inspection_from_json
+from deployer.errors import HostError, RunnerError
+from deployer.inspection import ProxyState, Served, served
 from deployer.load.connection import Target
 from deployer.load.crowd import LoadPlan, Watch, loaded
 from deployer.load.judge import Observed, judged
 from deployer.load.limits import limits
 from deployer.load.reloads import change
 from deployer.load.result import LoadResult
-from deployer.model import CheckResult, Site
+from deployer.model import CheckResult, Route, Site
+from deployer.running_proxies import inspected
 from deployer.verify.access import Access
 from deployer.verify.checks import PlannedCheck, ProxyAddress, planned_checks
 from deployer.verify.handshake import attempt_upgrade
 from deployer.verify.probes import UpgradeProbe
+from deployer.verify.routing import concrete
 from deployer.verify.stream import Deadline
 
 if TYPE_CHECKING:
     from deployer.contact import Contact
     from deployer.transport import Link
 
-_INSPECT_S = 20.0
 _TIMEOUT_S = 10.0
 #: Shorter than the shortest default of any hop, which is 50 s.
-_AWAKE_S = 20.0
+_AWAKE_S, _LEAST_AWAKE_S = 20.0, 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +96,6 @@ def _load(
     port = 443 if site.has_tls else 80
     address = _address(contact, probes[0], port, options)
     targets = tuple(_target(probe, address, port) for probe in probes)
-    shortest_s = min(check.route.idle_timeout_s for check in planned if check.route is not None)
     link = contact.link()
     before = _state(link, site)
     began = time.monotonic()
@@ -114,7 +114,7 @@ def _load(
             rate_per_s=options.rate_per_s,
             hold_s=options.hold_s,
             timeout_s=_TIMEOUT_S,
-            awake_s=min(_AWAKE_S, shortest_s / 3),
+            awake_s=_awake_s(site, planned, before),
         ),
         Watch(
             progress=contact.doing,
@@ -198,17 +198,33 @@ def _bracketed(address: str) -> str:
 
 
 def _state(link: Link, site: Site) -> ProxyState | None:
-    """What the host says of the site's proxy; `None` where it has none, or is too slow to say."""
-    return inspected(link, site.proxy).of(site.proxy)
+    """What the host says of the site's proxy; `None` where it cannot say."""
+    try:
+        return inspected(link, [site.proxy]).of(site.proxy)
+    except RunnerError:
+        return None
 
 
-def inspected(link: Link, proxy: str) -> Inspection:
-    """The answer to the request ``inspect``, about one proxy."""
-    from deployer import remote
+def _awake_s(site: Site, planned: Sequence[PlannedCheck], state: ProxyState | None) -> float:
+    """How often whoever is silent must be pinged, so that no hop ends it for that."""
+    patience = [_AWAKE_S]
+    for check in planned:
+        route = check.route
+        if route is None:
+            continue
+        patience.append(route.idle_timeout_s / 3)
+        way = state and way_of(state, site, route)
+        if way and way.idle_timeout_s:
+            patience.append(way.idle_timeout_s / 3)
+    return max(_LEAST_AWAKE_S, min(patience))
 
-    modules = remote.inspection_modules()
-    if not link.loaded.issuperset(modules):
-        link.request("load", modules=modules, order=list(modules), doing="looking at proxies")
-        link.loaded.update(modules)
-    reply = link.request("inspect", proxies=[proxy], timeout_s=_INSPECT_S, doing="looking at it")
-    return inspection_from_json(reply)
+
+def way_of(state: ProxyState, site: Site, route: Route) -> Served | None:
+    """What the running configuration does with requests for a route; `None` where unknown."""
+    return served(
+        state,
+        name=concrete(site.domain),
+        port=443 if site.has_tls else 80,
+        path=route.path,
+        tls=site.has_tls,
+    )

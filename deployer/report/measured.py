@@ -46,9 +46,7 @@ def _hop_rows(result: IdleResult, silence: Silence, width: int) -> Iterator[Row]
         words = f"skipped: {words}"
     about = ""
     if configured is not None:
-        about = configured.directive or (
-            _time(configured.seconds) if configured.seconds else "silence is not limited"
-        )
+        about = str(configured) if configured.directive else "silence is not limited"
     line = f"  {silence.hop:<8} {words}"
     if about and len(line) + 3 + len(about) > width:
         yield [(f"  {silence.hop:<8} ", ""), (words, style)]

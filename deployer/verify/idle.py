@@ -42,12 +42,17 @@ _PROGRESS_S = 0.5
 class Configured:
     """What a hop's running configuration says of silence.
 
-    `seconds` is `None` where it is not limited; `directive` where that comes from, in words.
+    `seconds` is `None` where it is not limited; `directive` is what says so, in `file`, which has
+    the line, and is empty for a default.
     """
 
     hop: Hop
     seconds: float | None
     directive: str
+    file: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.directive}, {self.file}" if self.file else self.directive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,10 +164,11 @@ def idle_plan(
     configured: Mapping[str, tuple[Configured, ...]],
     limit_s: float,
     public: PublicDial | None,
+    proxy: ProxyAddress | None = None,
 ) -> IdlePlan:
     """What is to be measured; `configured` is by the route's path, `public` is `None` for not."""
     groups = []
-    for route, check in _spokesmen(site):
+    for route, check in _spokesmen(site, proxy or ProxyAddress()):
         group = _Group(route=route, waiting=[])
         expected_s = min(limit_s, _wanted_s(route, configured))
         probes = [each for each in (check.peer, check.probe) if isinstance(each, UpgradeProbe)]
@@ -180,13 +186,13 @@ def idle_plan(
     return IdlePlan(site=site, groups=groups, limit_s=limit_s, configured=configured)
 
 
-def _spokesmen(site: Site) -> Iterator[tuple[Route, PlannedCheck]]:
+def _spokesmen(site: Site, proxy: ProxyAddress) -> Iterator[tuple[Route, PlannedCheck]]:
     """For each WebSocket route the check that opens it as its clients do.
 
     That is an entry under `verify:`, which may know a login or subprotocols, or else the handshake
     that every route gets.
     """
-    planned = [check for check in planned_checks(site, ProxyAddress()) if check.hop == "proxy"]
+    planned = [check for check in planned_checks(site, proxy) if check.hop == "proxy"]
     for route in site.routes:
         own = [check for check in planned if check.route == route]
         entries = [check for check in own if check.kind == "entry"]

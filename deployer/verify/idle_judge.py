@@ -19,6 +19,11 @@ _PROXY_NAMES = {"nginx": "nginx", "apache": "Apache", "haproxy": "HAProxy"}
 _TOLERANCE_S, _TOLERANCE = 1.5, 0.02
 #: A service whose ping comes so much later than the site says has another interval.
 _LATE = 1.25
+_DIRECTIVES = {
+    "nginx": "proxy_read_timeout {seconds:g}s;",
+    "apache": "ProxyPass … upgrade=websocket timeout={seconds:g}",
+    "haproxy": "timeout tunnel {seconds:g}s",
+}
 _ORDER: Sequence[Hop] = ("backend", "proxy", "public")
 
 
@@ -50,7 +55,6 @@ def idle_judged(result: IdleResult) -> tuple[CheckResult, ...]:
                 hop=hop,
                 ok=_is_ok(silence, finding),
                 detail=outcome_words(silence),
-                seconds=silence.seconds if silence.outcome in ("cut", "open") else 0.0,
                 finding=finding,
                 skipped=silence.outcome == "skipped",
             )
@@ -171,7 +175,7 @@ def _cut_by_proxy(case: _Case, severity: Severity) -> Finding:
     proxy, silence, configured = _PROXY_NAMES[case.result.proxy], case.silence, case.configured
     fits = configured is not None and configured.seconds is not None
     if fits and not _alike(silence.seconds, configured.seconds or 0.0):  # type: ignore[union-attr]
-        words = configured.directive if configured is not None else ""
+        words = str(configured)
         return Finding(
             code="idle-cut-elsewhere",
             hop="proxy",
@@ -200,7 +204,8 @@ def _cut_by_proxy(case: _Case, severity: Severity) -> Finding:
         f" often than every {silence.seconds:.0f} s.",
         evidence=_evidence(case.result),
         severity=severity,
-        directive=configured.directive if configured is not None else "",
+        directive=_DIRECTIVES[case.result.proxy].format(seconds=case.result.idle_timeout_s),
+        file=configured.file if configured is not None else "",
     )
 
 
