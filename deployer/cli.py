@@ -457,6 +457,20 @@ _measured = _options(
     ),
 )
 
+_watched = _options(
+    click.option(
+        "--watch",
+        metavar="TIME",
+        help="Verify again every TIME, such as 60s, and tell what has changed, until Ctrl-C.",
+    ),
+    click.option(
+        "--metrics",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Write metrics for Prometheus, for node_exporter's textfile collector.",
+    ),
+)
+
 
 _resolve = click.option(
     "--resolve",
@@ -473,6 +487,7 @@ _resolve = click.option(
 @_measured
 @_on_hosts
 @_explain
+@_watched
 @_over_ssh
 @_reports
 def verify(
@@ -485,6 +500,7 @@ def verify(
     load: int | None,
     rate: float | None,
     hold: str | None,
+    watch: str | None,
     **given: Any,
 ) -> int:
     """Check the running service with real handshakes, at any time, changing nothing.
@@ -504,8 +520,12 @@ def verify(
         overrides=public.overrides,
         no_public=no_public,
     )
-    public_or_none = None if no_public else public
-    with _session("verify", playbook, public=public_or_none, **given) as session:
+    given["public"] = None if no_public else public
+    if watch is not None:
+        from deployer.watch import watched
+
+        return watched(_session, playbook, every=watch, is_measured=measure is not None, **given)
+    with _session("verify", playbook, **given) as session:
         run = session.fleet.verify(measure)
         session.report.verified(run)
         session.report.measured(run)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from threading import Event
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from deployer.batches import Batch
 from deployer.contact import Progress, RunOptions
 from deployer.engine import HostRun
-from deployer.model import Host
+from deployer.model import CheckResult, Host
 from deployer.outcome import HostReport, RunReport, all_or_none
 from deployer.project import Project
 
@@ -41,6 +41,28 @@ class Watcher(Progress, Protocol):
 
     def interrupted(self) -> None:
         """Ctrl-C was pressed; what is under way ends in good order."""
+
+
+class Unwatched:
+    """For a run that tells by itself what there is to tell."""
+
+    def doing(self, host: str, what: str) -> None:
+        """Not shown."""
+
+    def step(self, host: str, event: Mapping[str, Any]) -> None:
+        """Not shown."""
+
+    def checked(self, host: str, result: CheckResult) -> None:
+        """Not shown."""
+
+    def looked(self, report: HostReport) -> None:
+        """Not shown."""
+
+    def ended(self, report: HostReport) -> None:
+        """Not shown."""
+
+    def interrupted(self) -> None:
+        """Not shown."""
 
 
 class Fleet:
@@ -151,6 +173,29 @@ class Fleet:
         """Run the handshake checks on every host, and then `measure`."""
         with self._connections():
             return self._report("verify", self._each(lambda run: run.verify(measure)))
+
+    def verify_rounds(self, every_s: float) -> Generator[RunReport, None, None]:
+        """Run the handshake checks every `every_s` seconds, over connections that are kept."""
+        is_first = True
+
+        def verified(run: HostRun) -> HostReport:
+            began = time.monotonic()
+            report = run.verify()
+            if report.state == "unreachable":
+                run.close()
+                if not is_first:  # a connection that was idle may have been cut: once more, anew
+                    report = run.verify()
+            if report.state == "unreachable":
+                run.close()
+            return replace(report, seconds=time.monotonic() - began)
+
+        with self._connections():
+            while not self._cancelled.is_set():
+                began = time.monotonic()
+                report = self._report("verify", self._each(verified))
+                yield replace(report, seconds=time.monotonic() - began)
+                is_first = False
+                self._cancelled.wait(max(0.0, began + every_s - time.monotonic()))
 
     def certs_status(self) -> RunReport:
         """How the certificates of every host's sites stand."""

@@ -7,19 +7,19 @@ import shlex
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from deployer.check import rehearse
 from deployer.contact import RunOptions
 from deployer.early import EarlyLinks
 from deployer.errors import EXIT_USAGE, UsageError, worst
-from deployer.fleet import Fleet
+from deployer.fleet import Fleet, Unwatched
 from deployer.model import Host
 from deployer.outcome import RunReport
 from deployer.project import Project, load_project
@@ -95,11 +95,13 @@ class Session:
         sealed: SealedPlan | None = None,
         html: Path | None = None,
         junit: Path | None = None,
+        metrics: Path | None = None,
+        is_quiet: bool = False,
     ) -> None:
         started = time.monotonic()
-        self._files = ReportFiles(html=html, junit=junit)
+        self._files = ReportFiles(html=html, junit=junit, metrics=metrics)
         self._files.refuse_impossible()
-        self._as_json = as_json
+        self.as_json = as_json
         self._accept_new = accept_new
         self._install_python = install_python
         self._connect_timeout_s = connect_timeout_s
@@ -132,9 +134,9 @@ class Session:
         self.batches = targets.batches()
         if project is not None and self._early.are_opening:
             rehearse(project, hosts[0])
-        self._output = Output(sys.stderr if as_json else sys.stdout)
+        self.output = Output(sys.stderr if as_json else sys.stdout)
         self.report = TerminalReport(
-            self._output,
+            self.output,
             hosts=[host.name for host in hosts],
             verbose=verbose,
             has_table=command == "verify",
@@ -158,7 +160,7 @@ class Session:
                 canaries=canaries,
                 public=None if public is None else replace(public, hosts=hosts),
             ),
-            watcher=self.report,
+            watcher=Unwatched() if is_quiet else self.report,
             forks=forks,
         )
 
@@ -171,7 +173,7 @@ class Session:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._output.close()
+        self.output.close()
         self._early.close()
 
     def _connect_early(self, glance: Glance) -> None:
@@ -187,19 +189,23 @@ class Session:
     def end(self, run: RunReport, quiet_states: Sequence[str]) -> int:
         """Say how each host came out, give the reports that were asked for; the exit code."""
         self.report.summary(run, quiet_states)
-        if not self._as_json and not self._files:
+        if not self.as_json and not self._files:
             return run.exit_code
         from deployer.report.document import as_json, run_document
 
         document = run_document(run)
-        if self._as_json:
+        if self.as_json:
             print(as_json(document))
+        return self.end_round(run.exit_code, document, at=datetime.now().astimezone())
+
+    def end_round(self, exit_code: int, document: Mapping[str, Any], *, at: datetime) -> int:
+        """Write the reports that were asked for; `exit_code`, or a worse one where that fails."""
         try:
-            self._files.write(document, at=datetime.now().astimezone())
+            self._files.write(document, at=at)
         except UsageError as error:
             print(f"Error: {error}", file=sys.stderr)
-            return worst((run.exit_code, EXIT_USAGE))
-        return run.exit_code
+            return worst((exit_code, EXIT_USAGE))
+        return exit_code
 
     def _connect_options(self, host: Host, become: bool) -> ConnectOptions:
         from deployer.transport import ConnectOptions

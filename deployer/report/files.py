@@ -1,4 +1,4 @@
-"""Reports that are written to files: a page for people, JUnit XML for CI."""
+"""Reports that are written to files: a page for people, JUnit XML for CI, metrics for alarms."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ class ReportFiles:
 
     html: Path | None = None
     junit: Path | None = None
+    metrics: Path | None = None
 
     def __bool__(self) -> bool:
-        return self.html is not None or self.junit is not None
+        return any(path is not None for path in (self.html, self.junit, self.metrics))
 
     def refuse_impossible(self) -> None:
         """Raises: UsageError before anything is done, where a file could not be written."""
-        for option, path in (("--html", self.html), ("--junit", self.junit)):
+        asked = (("--html", self.html), ("--junit", self.junit), ("--metrics", self.metrics))
+        for option, path in asked:
             if path is None:
                 continue
             if path.is_dir():
@@ -49,9 +51,14 @@ class ReportFiles:
             from deployer.report.junit import junit_of
 
             _write(self.junit, junit_of(document, at=at))
+        if self.metrics is not None:
+            from deployer.metrics import metrics_of
+
+            # The exporter that reads it is another user than who writes it, often root by cron.
+            _write(self.metrics, metrics_of(document, at=at), mode=0o644)
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str, *, mode: int | None = None) -> None:
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         half = Path(name)
@@ -60,7 +67,7 @@ def _write(path: Path, text: str) -> None:
                 file.write(text.encode("utf-8", "replace"))
             umask = os.umask(0)
             os.umask(umask)
-            half.chmod(0o666 & ~umask)
+            half.chmod(0o666 & ~umask if mode is None else mode)
             half.replace(path)
         except BaseException:
             half.unlink()

@@ -1,0 +1,125 @@
+"""A verification as metrics for Prometheus, by node_exporter's textfile collector. Pure.
+
+Made of a run's JSON document. A host that was not reached has no handshakes: what is not known is
+not told as 0; ``deployer_verify_healthy`` is 0 then.
+
+Source: https://prometheus.io/docs/instrumenting/exposition_formats/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+Labels = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    name: str
+    explanation: str
+
+
+_HOST_UP = _Family("deployer_host_up", "Whether the host could be reached and looked at.")
+_HEALTHY = _Family("deployer_verify_healthy", "Whether every check of the host passed.")
+_TIMESTAMP = _Family(
+    "deployer_verify_timestamp_seconds", "When this was looked at, in seconds since the epoch."
+)
+_DURATION = _Family("deployer_verify_duration_seconds", "How long verifying the host took.")
+_CHECKS = _Family("deployer_checks", "How many checks of the host passed, failed or were skipped.")
+_UP = _Family("deployer_handshake_up", "Whether WebSocket handshakes succeed at this hop.")
+_SECONDS = _Family(
+    "deployer_handshake_seconds", "How long each phase of the last WebSocket handshake took."
+)
+_NOT_AFTER = _Family(
+    "deployer_certificate_not_after_seconds",
+    "The beginning of the last day on which the served certificate is valid, in seconds since the "
+    "epoch.",
+)
+_FINDINGS = _Family("deployer_findings", "How many findings of this code there are.")
+
+_FAMILIES = (
+    *(_HOST_UP, _HEALTHY, _TIMESTAMP, _DURATION, _CHECKS),
+    *(_UP, _SECONDS, _NOT_AFTER, _FINDINGS),
+)
+_VERIFIED = frozenset({"healthy", "unhealthy"})
+
+_Samples = dict[_Family, dict[Labels, float]]
+
+
+def metrics_of(document: Mapping[str, Any], *, at: datetime) -> str:
+    """The metrics of a verification's document (docs/watch.md), which ended at `at`."""
+    samples: _Samples = {family: {} for family in _FAMILIES}
+    for host, report in document["hosts"].items():
+        _of_host(samples, host, report, at)
+    for finding in document["findings"]:
+        labels = (
+            *((name, str(finding[name])) for name in ("host", "site", "hop", "code")),
+            ("severity", str(finding.get("severity", "error"))),
+        )
+        samples[_FINDINGS][labels] = samples[_FINDINGS].get(labels, 0.0) + 1
+    return "".join(line for family in _FAMILIES for line in _written(family, samples[family]))
+
+
+def _of_host(samples: _Samples, host: str, report: Mapping[str, Any], at: datetime) -> None:
+    own: Labels = (("host", host),)
+    is_verified = report["state"] in _VERIFIED
+    samples[_HOST_UP][own] = float(is_verified)
+    samples[_HEALTHY][own] = float(report["state"] == "healthy")
+    samples[_TIMESTAMP][own] = round(at.timestamp(), 3)
+    if not is_verified:
+        return
+    samples[_DURATION][own] = report["seconds"]
+    checks = report.get("checks", ())
+    for state in ("passed", "failed", "skipped"):
+        number = sum(_state(check) == state for check in checks)
+        samples[_CHECKS][(*own, ("state", state))] = float(number)
+    for check in checks:
+        if check["name"] == "handshake" and not check.get("skipped"):
+            _of_handshake(samples, own, check)
+        if check.get("valid_until"):
+            day = datetime.fromisoformat(check["valid_until"]).replace(tzinfo=UTC)
+            labels = (*own, ("site", check["site"]), ("name", check["target"]))
+            samples[_NOT_AFTER][labels] = day.timestamp()
+
+
+def _of_handshake(samples: _Samples, own: Labels, check: Mapping[str, Any]) -> None:
+    """An alias counts as a site of its own; of several addresses at a hop, the worst counts."""
+    where, _, _ = check["target"].partition(" ")
+    name, slash, path = where.partition("/")
+    place: Labels = (("site", name or check["site"]), ("path", slash + path), ("hop", check["hop"]))
+    labels = (*own, *place)
+    samples[_UP][labels] = min(samples[_UP].get(labels, 1.0), float(check["ok"]))
+    timings = (check.get("handshake") or {}).get("timings_s") or {}
+    for phase, seconds in timings.items():
+        phased = (*labels, ("phase", phase))
+        samples[_SECONDS][phased] = max(samples[_SECONDS].get(phased, 0.0), float(seconds))
+
+
+def _state(check: Mapping[str, Any]) -> str:
+    if check.get("skipped"):
+        return "skipped"
+    return "passed" if check["ok"] else "failed"
+
+
+def _written(family: _Family, samples: Mapping[Labels, float]) -> Iterator[str]:
+    if not samples:
+        return
+    yield f"# HELP {family.name} {family.explanation}\n"
+    yield f"# TYPE {family.name} gauge\n"
+    for labels, value in samples.items():
+        yield f"{family.name}{{{_labels(labels)}}} {_number(value)}\n"
+
+
+def _labels(labels: Iterable[tuple[str, str]]) -> str:
+    return ",".join(f'{name}="{_escaped(value)}"' for name, value in labels)
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(value)
