@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from deployer.errors import DeployerError
@@ -17,6 +17,7 @@ from deployer.forecast import effects, touching, worst
 from deployer.model import PROXY_UNITS, CheckResult, ForecastAction, Plan, Route, Site
 from deployer.running_proxies import connections_of
 from deployer.survival import (
+    Ended,
     OtherSockets,
     RouteSurvival,
     Seen,
@@ -28,9 +29,11 @@ from deployer.survival import (
 if TYPE_CHECKING:
     from deployer.transport import Link
     from deployer.verify.canary import Flock, Held
+    from deployer.verify.stream import Deadline
 
 #: All that are opened on one host, however many routes it has.
 _MOST = 200
+_MOST_TWINS = 8
 _LOOK_TIMEOUT_S = 10.0
 _LET_GO_S = 0.3
 #: Of nginx, nobody can tell upgraded connections from those that idle.
@@ -39,12 +42,15 @@ _COUNTED_ROUGHLY = frozenset({"nginx"})
 
 @dataclass(slots=True)
 class _Perch:
-    """One route with its canaries and their twin; `touched_at` is when its proxy was changed."""
+    """One route with its canaries, and their twins at each address of its service.
+
+    `touched_at` is when its proxy was told of the change.
+    """
 
     site: Site
     path: str
     held: Sequence[Held]
-    twin: Held | None
+    twins: Sequence[Held]
     touched_at: float | None = None
 
 
@@ -119,20 +125,22 @@ class Canaries(NoCanaries):
         return self._survival(others=others, way_is_lost=way_is_lost)
 
     def _survival(self, *, others: OtherSockets | None, way_is_lost: bool) -> Survival:
+        from deployer.verify.canary import ANSWER_TIMEOUT_S
+        from deployer.verify.stream import Deadline
+
+        deadline = None if way_is_lost else Deadline(ANSWER_TIMEOUT_S)
         return Survival(
             affected=self._affected,
-            routes=tuple(self._route(perch, way_is_lost) for perch in self._perches),
+            routes=tuple(self._route(perch, deadline) for perch in self._perches),
             others=others,
         )
 
-    def _route(self, perch: _Perch, way_is_lost: bool) -> RouteSurvival:
+    def _route(self, perch: _Perch, deadline: Deadline | None) -> RouteSurvival:
         opened = [held for held in perch.held if held.is_open]
         unit = self._unit_of(perch)
-        twin = perch.twin if perch.twin is not None and perch.twin.is_open else None
-        everyone = [*opened, twin] if twin is not None else opened
+        twins = [held for held in perch.twins if held.is_open]
         touched_at = perch.touched_at or self._began
-        seen = self._seen(everyone, touched_at=touched_at, way_is_lost=way_is_lost)
-        of_twin = seen[-1] if twin is not None else None
+        seen = self._seen([*opened, *twins], touched_at=touched_at, deadline=deadline)
         return RouteSurvival(
             site=perch.site.domain,
             path=perch.path,
@@ -140,7 +148,8 @@ class Canaries(NoCanaries):
             action=self._affected[unit],
             is_required=perch.site.require_survival,
             canaries=tuple(
-                fate_of(each, twin=of_twin, way_is_lost=way_is_lost) for each in seen[: len(opened)]
+                fate_of(each, twins=seen[len(opened) :], way_is_lost=deadline is None)
+                for each in seen[: len(opened)]
             ),
             note="" if opened else _why_none(perch.held),
         )
@@ -150,13 +159,14 @@ class Canaries(NoCanaries):
         own = PROXY_UNITS[perch.site.proxy]
         return own if own in self._affected else worst(self._affected)
 
-    def _seen(self, held: Sequence[Held], *, touched_at: float, way_is_lost: bool) -> list[Seen]:
-        from deployer.survival import Ended
+    def _seen(
+        self, held: Sequence[Held], *, touched_at: float, deadline: Deadline | None
+    ) -> list[Seen]:
         from deployer.verify.canary import answering
 
         answers = [False] * len(held)
-        if not way_is_lost:
-            answers = answering(held, since=self._changed_at)
+        if deadline is not None:
+            answers = answering(held, since=self._changed_at, deadline=deadline)
         found = []
         for each, answered in zip(held, answers, strict=True):
             end = each.end
@@ -254,16 +264,20 @@ def _routes(sites: Iterable[Site]) -> Iterator[Route]:
 
 def _perched(flock: Flock, sites: Sequence[Site], count: int) -> Iterator[_Perch]:
     from deployer.verify.checks import ProxyAddress, planned_checks
-    from deployer.verify.probes import UpgradeProbe
+    from deployer.verify.probes import Endpoint, UpgradeProbe
 
     places = [
-        (site, check.target, check.probe, check.peer)
+        (site, check.route, check.probe, check.peer)
         for site in sites
         for check in planned_checks(site, ProxyAddress())
         if check.kind == "handshake" and check.route and check.target == check.route.path
     ]
     each = max(1, min(count, _MOST // (len(places) or 1)))
-    for site, path, probe, peer in places[:_MOST]:
-        twin = flock.hold(peer, 1)[0] if isinstance(peer, UpgradeProbe) else None
-        if isinstance(probe, UpgradeProbe):
-            yield _Perch(site, path, flock.hold(probe, each), twin)
+    for site, route, probe, peer in places[:_MOST]:
+        if isinstance(probe, UpgradeProbe) and isinstance(peer, UpgradeProbe):
+            addresses = [
+                Endpoint(host=one.host, port=one.port, socket=one.socket, tls=one.tls)
+                for one in route.upstreams[:_MOST_TWINS]
+            ]
+            twins = [held for at in addresses for held in flock.hold(replace(peer, endpoint=at), 1)]
+            yield _Perch(site, route.path, flock.hold(probe, each), twins)

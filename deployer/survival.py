@@ -1,7 +1,7 @@
 """What an apply has done to the WebSocket connections that were open through a proxy. Pure.
 
 Canaries are connections of our own, held through the proxy while it is reloaded, restarted or
-stopped. Beside those of each route, one more is held straight to its service, the twin: where it
+stopped. Beside those of each route, some are held straight to its service, their twins: where one
 ends in the same moment, the service has ended both. A Close frame is the service's as well, for no
 proxy sends any of its own.
 """
@@ -111,10 +111,10 @@ class Survival:
     others: OtherSockets | None = None
 
 
-def fate_of(seen: Seen, *, twin: Seen | None, way_is_lost: bool = False) -> Canary:
+def fate_of(seen: Seen, *, twins: Sequence[Seen], way_is_lost: bool = False) -> Canary:
     """What became of a canary, and who has done it.
 
-    `twin` is the connection straight to its service, `None` where there was none.
+    `twins` are the connections straight to its service, one for each of its addresses.
     """
     ended = seen.ended
     if ended is not None and ended.how == "closed":
@@ -128,22 +128,24 @@ def fate_of(seen: Seen, *, twin: Seen | None, way_is_lost: bool = False) -> Cana
     if way_is_lost:
         return Canary(fate="unknown", words="the way to the host was lost")
     if ended is not None:
-        by = _by(twin, ended.after_s)
+        by = _by(twins, ended.after_s)
         return Canary(fate="reset", by=by, after_s=ended.after_s, words=ended.words)
     if seen.answers:
         return Canary(fate="survived")
-    hangs = twin is not None and twin.ended is None and not twin.answers
-    by = "service" if hangs else "proxy" if twin is not None and twin.answers else "someone"
-    return Canary(fate="silent", by=by, words="answers no ping any more")
+    return Canary(fate="silent", by=_by(twins, None), words="answers no ping any more")
 
 
-def _by(twin: Seen | None, after_s: float) -> By:
-    if twin is None:
-        return "someone"
-    if twin.ended is None:
-        return "proxy"
-    same = abs(twin.ended.after_s - after_s) <= _SAME_MOMENT_S
-    return "service" if same else "someone"
+def _by(twins: Sequence[Seen], after_s: float | None) -> By:
+    """Who has ended a canary at `after_s`, or has it hang (`None`)."""
+    if any(_is_as_bad(twin, after_s) for twin in twins):
+        return "service"
+    return "proxy" if twins and all(twin.answers for twin in twins) else "someone"
+
+
+def _is_as_bad(twin: Seen, after_s: float | None) -> bool:
+    if after_s is None:
+        return twin.ended is None and not twin.answers
+    return twin.ended is not None and abs(twin.ended.after_s - after_s) <= _SAME_MOMENT_S
 
 
 # --- as a check -----------------------------------------------------------------------------------

@@ -184,9 +184,8 @@ class Flock:
             held.join(deadline)
 
 
-def answering(held: Sequence[Held], *, since: float) -> list[bool]:
-    """Of each whether it is open and has answered a ping of `since` or later, in good time."""
-    deadline = Deadline(ANSWER_TIMEOUT_S)
+def answering(held: Sequence[Held], *, since: float, deadline: Deadline) -> list[bool]:
+    """Of each whether it is open and has answered a ping of `since` or later by the deadline."""
     return [each.has_answered(since, deadline) for each in held]
 
 
