@@ -48,13 +48,15 @@ class End:
 class Held:
     """One connection and its thread. All it knows is safe to be read from others."""
 
-    def __init__(self, probe: UpgradeProbe, access: Access, gate: threading.Semaphore) -> None:
+    def __init__(
+        self, probe: UpgradeProbe, access: Access, gate: threading.Semaphore, *, pause_s: float
+    ) -> None:
         self.problem = ""  # why it could not be opened
         self.end: End | None = None
         self.is_open = False
         self._answered = 0.0
         self._let_go_at, self._let_go_words = float("inf"), ""
-        self._probe, self._access, self._gate = probe, access, gate
+        self._probe, self._access, self._gate, self._pause_s = probe, access, gate, pause_s
         self._changed = threading.Condition()
         self._is_settled = False
         # A daemon: where the network is gone, a write may hang until the link is given up.
@@ -124,7 +126,7 @@ class Held:
                 with self._changed:
                     self._answered = asked
                     self._changed.notify_all()
-                websocket.stay_silent(_PAUSE_S, until)
+                websocket.stay_silent(self._pause_s, until)
                 if time.monotonic() >= self._let_go_at:
                     self._ended("reset", self._let_go_words, None)
                     websocket.close(Deadline(_CLOSE_PATIENCE_S))
@@ -156,16 +158,19 @@ class Held:
 
 
 class Flock:
-    """Connections that are held at once; `close` ends them all."""
+    """Connections that are held at once, and pinged every `pause_s`; `close` ends them all."""
 
-    def __init__(self, dial: Dial) -> None:
+    def __init__(self, dial: Dial, *, pause_s: float = _PAUSE_S) -> None:
+        self._pause_s = pause_s
         self._access = Access(dial=dial, timeout_s=OPEN_TIMEOUT_S, until=Deadline(_LONGEST_S))
         self._gate = threading.Semaphore(_OPENING_AT_ONCE)
         self._held: list[Held] = []
 
     def hold(self, probe: UpgradeProbe, count: int) -> tuple[Held, ...]:
         """Begin to open `count` connections for `probe`."""
-        added = tuple(Held(probe, self._access, self._gate) for _ in range(count))
+        added = tuple(
+            Held(probe, self._access, self._gate, pause_s=self._pause_s) for _ in range(count)
+        )
         self._held += added
         return added
 

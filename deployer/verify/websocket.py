@@ -182,7 +182,8 @@ class WebSocket:
             except OSError:
                 # Who breaks the protocol may not read our Close frame any more.
                 self._refuse_what_is_broken()
-                raise
+                if not self._frames:
+                    raise  # else it has said its last word, and left without waiting for ours
         deadline.left_s()  # frames that came together are not for ever either
         frame = self._frames.popleft()
         if frame.opcode is Opcode.CLOSE:

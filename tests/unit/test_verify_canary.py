@@ -59,7 +59,7 @@ def probe_at(port: int) -> UpgradeProbe:
 
 @pytest.fixture
 def flock() -> Iterator[Flock]:
-    held = Flock(dial)
+    held = Flock(dial, pause_s=0.02)
     yield held
     held.close()
 
