@@ -113,7 +113,8 @@ def _state(check: Mapping[str, Any]) -> str:
 def _counted(report: Mapping[str, Any]) -> str:
     checks = report.get("checks", ())
     failed = sum(not check["ok"] for check in checks)
-    return f"{failed} of {len(checks)} checks failed" if failed else f"{len(checks)} checks passed"
+    number = "1 check" if len(checks) == 1 else f"{len(checks)} checks"
+    return f"{failed} of {number} failed" if failed else f"{number} passed"
 
 
 # --- words and JSON -------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from deployer.survival import (
 
 ALIVE = Seen(answers=True)
 HANGS = Seen(answers=False)
+IDLE = " (idle ones, without a request under way, end at every reload)"
 SITE = Site(domain="ws.example.com", drain_s=4.0)
 
 
@@ -147,8 +148,7 @@ def test_when_it_was_before_the_change() -> None:
         ),
         (
             OtherSockets(connections=9, still_open=3, are_websockets=False),
-            "3 of 9 other open connections are still there after the reload of nginx (idle ones, "
-            + "without a request under way, end at every reload)",
+            "3 of 9 other open connections are still there after the reload of nginx" + IDLE,
         ),
     ],
 )
