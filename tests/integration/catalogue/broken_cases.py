@@ -51,7 +51,9 @@ class Twin:
     expected: Expected | None
     status: int | None
     subprotocols: tuple[str, ...]
+    expect: str
     certificate: str
+    alpn: str
 
     @property
     def port(self) -> int:
@@ -116,7 +118,9 @@ def _twin(
         expected=expected,
         status=document.get("status") if is_broken else None,
         subprotocols=tuple(document.get("subprotocols", ())),
+        expect=document.get("expect", ""),
         certificate=document.get("certificate", "full") if is_broken else "full",
+        alpn=document.get("alpn", ""),
     )
 
 

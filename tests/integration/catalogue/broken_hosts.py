@@ -10,6 +10,7 @@ from pathlib import Path
 
 from broken_cases import DOMAIN, Twin
 from cryptography.hazmat.primitives import serialization
+from scripted_services import PORTS
 
 from deployer.lab.host import LabHost
 from deployer.model import PROXY_UNITS, Proxy
@@ -81,6 +82,9 @@ def start_services(host: LabHost) -> None:
 
 # --- the configurations ---------------------------------------------------------------------------
 
+#: What is served without TLS to those who wait in silence: names, and how long each may be silent.
+SILENCES = {"short": 2, "long": 3600}
+
 _NGINX = """\
 user www-data;
 worker_processes 1;
@@ -113,6 +117,10 @@ http {
         listen 80 default_server;
         return 308 https://$host$request_uri;
     }
+    server {
+        listen 443 ssl default_server;
+        return 404;
+    }
 }
 """
 _NGINX_UPGRADE = """\
@@ -126,13 +134,32 @@ proxy_read_timeout 1h;
 """
 
 
+_NGINX_SILENCE = f"""\
+server {{
+    listen 80;
+    server_name silence-%s.{DOMAIN};
+    location /ws {{
+        proxy_pass http://127.0.0.1:{PORTS["silent"]};
+        include upgrade_quickly.conf;
+        proxy_read_timeout %ss;
+    }}
+}}
+"""
+
+
 def _nginx(twins: Sequence[Twin]) -> dict[str, str]:
-    files = {"/etc/nginx/nginx.conf": _NGINX, "/etc/nginx/upgrade.conf": _NGINX_UPGRADE}
+    files = {
+        "/etc/nginx/nginx.conf": _NGINX,
+        "/etc/nginx/upgrade.conf": _NGINX_UPGRADE,
+        "/etc/nginx/upgrade_quickly.conf": _NGINX_UPGRADE.replace("proxy_read_timeout 1h;\n", ""),
+    }
     for twin in twins:
         body = textwrap.indent(twin.config, "    ")
         port = 443 if twin.port == 80 else twin.port
         head = f"server {{\n    listen {port} ssl;\n    server_name {twin.name}.{DOMAIN};\n"
         files[_file(twin)] = f"{twin.http}{head}{body}}}\n"
+    for name, seconds in SILENCES.items():
+        files[f"/etc/nginx/conf.d/silence-{name}.conf"] = _NGINX_SILENCE % (name, seconds)
     return files
 
 
@@ -152,6 +179,17 @@ _APACHE_TO_HTTPS = """\
 <VirtualHost *:80>
     Redirect permanent "/" "https://%s/"
     ServerName %s
+</VirtualHost>
+"""
+
+
+_APACHE_SILENCE = f"""\
+<VirtualHost *:80>
+    ServerName silence-%s.{DOMAIN}
+    Timeout %s
+    ProxyPreserveHost On
+    Include upgrade.conf
+    ProxyPass "/ws" "http://127.0.0.1:{PORTS["silent"]}/ws" upgrade=websocket timeout=%s
 </VirtualHost>
 """
 
@@ -178,6 +216,9 @@ def _apache(twins: Sequence[Twin]) -> dict[str, str]:
         body = textwrap.indent("\n".join([f"ServerName {name}", *certificate, twin.config]), "    ")
         to_https = _APACHE_TO_HTTPS % (name, name)
         files[_file(twin)] = f"<VirtualHost *:443>\n{body}</VirtualHost>\n{to_https}"
+    for name, seconds in SILENCES.items():
+        path = f"/etc/apache2/sites-enabled/silence-{name}.conf"
+        files[path] = _APACHE_SILENCE % (name, seconds, seconds)
     return files
 
 
@@ -206,9 +247,17 @@ def _haproxy(twins: Sequence[Twin]) -> dict[str, str]:
     for twin in twins:
         front, _, back = twin.config.partition("---\n")
         pem = {"full": "full.pem", "leaf": "leaf-and-key.pem"}[twin.certificate]
-        front = f"bind :{twin.port} ssl crt /etc/tls/{pem}\n{front}default_backend {twin.name}\n"
+        alpn = f" alpn {twin.alpn}" if twin.alpn else ""
+        bind = f"bind :{twin.port} ssl crt /etc/tls/{pem}{alpn}\n"
+        front = f"{bind}{front}default_backend {twin.name}\n"
         text += f"frontend {twin.name}_https\n" + textwrap.indent(front, "    ")
         text += f"backend {twin.name}\n" + textwrap.indent(back, "    ")
+    text += "frontend silence\n    bind :80\n"
+    for name in SILENCES:
+        text += f"    use_backend silence-{name} if {{ hdr(Host) silence-{name}.{DOMAIN} }}\n"
+    for name, seconds in SILENCES.items():
+        text += f"backend silence-{name}\n    timeout tunnel {seconds}s\n"
+        text += f"    server app 127.0.0.1:{PORTS['silent']}\n"
     return {"/etc/haproxy/haproxy.cfg": text}
 
 
