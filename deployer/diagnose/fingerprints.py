@@ -176,7 +176,7 @@ class Speaker:
 
 _NGINX = re.compile(rb"<center>((?:nginx|openresty|tengine|angie|freenginx)[^<]{0,40})</center>")
 _APACHE = re.compile(rb"<address>(Apache[^<]{0,80}?) Server at |IETF//DTD HTML 2\.0//EN")
-_HAPROXY = re.compile(rb"\A<html><body><h1>\d{3} [A-Z][\w ]+</h1>\n")
+_HAPROXY = re.compile(rb"\A<html><body><h1>\d{3} [A-Z][\w -]+</h1>\n")
 _IN_FRONT = (
     ("cf-ray", "Cloudflare"),
     ("x-amz-cf-id", "CloudFront"),
@@ -215,6 +215,12 @@ def is_own_page(attempt: Attempt) -> bool:
     """Whether a proxy (or web server) wrote the answer itself, instead of passing one on."""
     speaker = speaker_of(attempt)
     return speaker is not None and speaker.is_own_page
+
+
+def is_proxy_server(attempt: Attempt) -> bool:
+    """Whether a proxy has put its name on the answer, whoever made it."""
+    name = header(attempt, "server").lower()
+    return name.startswith(("nginx", "openresty", "apache", "envoy", "caddy", "cloudflare", "aws"))
 
 
 def in_front(attempt: Attempt) -> str:

@@ -16,6 +16,7 @@ from deployer.model import Alternative, Finding, Hop
 from deployer.verify.attempt import Attempt, printable
 
 _APACHE_REASON = re.compile(rb"Reason: <strong>([^<]{1,200})")
+_UNKNOWN_NAME = re.compile(rb"DNS lookup failure for: ([^<\s]{1,200})")
 _CDN_CAUSES = {
     520: "the origin's answer was empty or not to be understood",
     521: "the origin refuses connections",
@@ -33,6 +34,9 @@ def finding_of(seen: Observations, attempt: Attempt, symptom: str) -> Finding:
     status = attempt.status_code or 0
     if status >= 520:
         return _by_cdn(attempt, symptom, status)
+    unknown = _unknown_name(seen, attempt, symptom)
+    if unknown is not None:
+        return unknown
     if status == 500:
         return _failing(seen, attempt, symptom)
     if status == 504:
@@ -81,20 +85,64 @@ def _by_cdn(attempt: Attempt, symptom: str, status: int) -> Finding:
     )
 
 
+def _unknown_name(seen: Observations, attempt: Attempt, symptom: str) -> Finding | None:
+    """Apache says which name it could not look up: often an address with a path stuck to it."""
+    found = _UNKNOWN_NAME.search(attempt.answer.body)
+    if found is None or not fingerprints.is_own_page(attempt):
+        return None
+    name = printable(found[1], limit=120)
+    stuck = next((end for end in _ends_of(seen.address.path) if name.endswith(end)), "")
+    if not stuck:
+        return finding(
+            "bad-gateway",
+            hop="proxy",
+            symptom=symptom,
+            cause=f"Apache httpd cannot look up {name}, which is where it is told to find the"
+            " service.",
+            fix="Correct the name in ProxyPass, or let that host know it.",
+            attempt=attempt,
+        )
+    return finding(
+        "slash-mismatch",
+        hop="proxy",
+        symptom=symptom,
+        cause=f"Apache httpd looks up {name}: it puts the rest of the path ({stuck}) right behind"
+        " the address, since the left side of ProxyPass ends with a slash and the right side does"
+        " not.",
+        fix="End both sides of ProxyPass with a slash, or neither.",
+        directive=f'ProxyPass "{seen.address.path.removesuffix(stuck)}"'
+        f' "http://{name.removesuffix(stuck)}/"',
+        attempt=attempt,
+    )
+
+
+def _ends_of(path: str) -> list[str]:
+    """What may stand behind a slash at the end of a location: ``b/c`` and ``c`` of ``/a/b/c``."""
+    parts = path.split("/")[1:]
+    ends = ["/".join(parts[start:]) for start in range(len(parts))]
+    return [end for end in ends if end]
+
+
 def _failing(seen: Observations, attempt: Attempt, symptom: str) -> Finding:
     who, hop = _who(attempt)
-    is_apache = who.startswith("Apache")
+    is_apache = hop == "proxy" and who.startswith("Apache")
     alike = seen.plain is not None and seen.plain.status_code == 500
     return finding(
         "handshake-refused",
-        hop=hop if hop == "proxy" else "public",
+        hop=hop,
         symptom=symptom,
-        cause="It fails inside, at "
+        cause=f"{who} fails inside, at "
         + ("every request to this path." if alike else "the handshake and not at other requests."),
         fix=f"Look at the error log of {who if hop == 'proxy' else 'service and proxy'};"
         f" {ASK_THE_HOST}.",
         attempt=attempt,
-        or_else=alternatives("slash-mismatch") if is_apache and hop == "proxy" else (),
+        or_else=alternatives(
+            "upstream-scheme",
+            "slash-mismatch",
+            upstream_scheme="ProxyPass names https:// and SSLProxyEngine is not on",
+        )
+        if is_apache
+        else (),
     )
 
 
@@ -133,22 +181,8 @@ def _bad_gateway(seen: Observations, attempt: Attempt, symptom: str, status: int
     who, hop = _who(attempt)
     reason = _APACHE_REASON.search(attempt.answer.body)
     said = printable(reason[1], limit=120) if reason else ""
-    if said.lower().startswith("dns lookup failure"):
-        return finding(
-            "slash-mismatch",
-            hop="proxy",
-            symptom=symptom,
-            cause=f"{who} says: {said}. It puts the path right behind the address, as it does where"
-            " the left side of ProxyPass ends with a slash and the right side does not; or the name"
-            " is not known on that host.",
-            fix="End both sides of ProxyPass with a slash, or neither.",
-            attempt=attempt,
-            or_else=alternatives(
-                "bad-gateway", bad_gateway="the name in that message is written as it was meant"
-            ),
-        )
-    plain = seen.plain.status_code if seen.plain else None
     if _is_passed_on(seen) and status == 502:
+        plain = seen.plain.status_code if seen.plain else None
         return finding(
             "bad-gateway",
             hop=hop,
@@ -183,7 +217,8 @@ _CAUSES = {
     " failure (60 s, unless retry=0).",
     ("Apache httpd", 502): "{who} was connected to the service and got no right answer: it broke"
     " off, it did not answer in time, or only one of the two speaks TLS.",
-    ("HAProxy", 503): "No server of {who} is up, or none had a place free in time (maxconn).",
+    ("HAProxy", 503): "{who} has no server for this request: none is up, none had a place free in"
+    " time (maxconn), or no backend is chosen for this name and path.",
     ("HAProxy", 502): "{who} was connected to the service and got no right answer: it broke off, or"
     " only one of the two speaks TLS.",
 }
@@ -195,7 +230,13 @@ def _or_else(who: str, status: int) -> tuple[Alternative, ...]:
             ("service-down",) if status == 503 else ("upstream-scheme", "service-hangs")
         )
     elif who == "HAProxy" and status == 503:
-        codes = ("service-down", "upstream-scheme", "connections-exhausted")
+        return alternatives(
+            "service-down",
+            "upstream-scheme",
+            "wrong-route",
+            "connections-exhausted",
+            wrong_route="no use_backend fits this request, and there is no default_backend",
+        )
     elif who == "HAProxy":
         codes = ("upstream-scheme",)
     elif status == 503:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from deployer.diagnose import fingerprints
 from deployer.diagnose.outside import Observations
-from deployer.diagnose.telling import ASK_THE_HOST, finding
+from deployer.diagnose.telling import ASK_THE_HOST, alternatives, finding
 from deployer.model import CheckResult, Finding
 from deployer.verify import causes
 from deployer.verify.attempt import Attempt, Trouble
@@ -80,6 +81,7 @@ def finding_of(seen: Observations, attempt: Attempt, trouble: Trouble) -> Findin
         " From outside the two look alike.",
         fix=f"Look at the service's log at this moment, then at the proxy's; {ASK_THE_HOST}.",
         attempt=attempt,
+        or_else=alternatives("http-1.0-upstream") if trouble.code == "dropped" else (),
     )
 
 
@@ -150,12 +152,19 @@ def _h2c(seen: Observations) -> Iterator[CheckResult]:
         return
     found = None
     if attempt.status_code == 101:
+        # h2c is for cleartext alone: over TLS, somebody has passed it on. Without TLS it may be the
+        # service itself that answers here, and then there is nothing to get around.
+        is_proxied = seen.address.is_secure or fingerprints.is_proxy_server(attempt)
         found = finding(
             "h2c-tunnel",
-            hop="proxy",
+            hop="proxy" if is_proxied else "public",
+            severity="error" if is_proxied else "warning",
             symptom=f"{without_secrets(seen.address.page_uri)} upgrades to h2c",
             cause="The proxy passes any Upgrade on, and the service speaks cleartext HTTP/2:"
-            " whoever asks for it gets a tunnel to the service past every rule of the proxy.",
+            " whoever asks for it gets a tunnel to the service past every rule of the proxy."
+            if is_proxied
+            else "The service speaks cleartext HTTP/2. If a proxy stands before it, that passes any"
+            " Upgrade on, and whoever asks for it gets a tunnel past every rule of the proxy.",
             fix="Pass on `Upgrade: websocket` alone (nginx: a map of $http_upgrade; Apache:"
             " upgrade=websocket; HAProxy: http-request del-header Upgrade unless websocket).",
             attempt=attempt,

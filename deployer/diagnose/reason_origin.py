@@ -148,9 +148,6 @@ def _listed_nowhere(
             fix="Add the origin to the proxy's list.",
             attempt=attempt,
         )
-    codes = (
-        ("host-rewritten",) if seen.address.has_default_port else ("host-rewritten", "port-lost")
-    )
     return finding(
         "origin-blocked",
         hop="public",
@@ -163,5 +160,6 @@ def _listed_nowhere(
         fix="Let the proxy pass the Host on as it came; then look at the service's list of allowed"
         " origins and hosts.",
         attempt=attempt,
-        or_else=alternatives(*codes),
+        # Not port-lost: the origin without its port was refused as well.
+        or_else=alternatives("host-rewritten"),
     )

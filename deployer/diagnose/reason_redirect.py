@@ -136,7 +136,7 @@ def _slash(seen: Observations, attempt: Attempt, symptom: str, hop: Hop, there: 
         "slash-redirect",
         hop=hop,
         symptom=symptom,
-        cause=cause + _outcome(seen),
+        cause=f"{cause.removesuffix('.')}{_outcome(seen)}.",
         fix=f"Connect to {without_secrets(there.target)}, or serve {seen.address.path} too (nginx:"
         " location without the slash at its end, or an exact one beside it).",
         attempt=attempt,

@@ -113,13 +113,14 @@ def _by_path(seen: Observations, attempt: Attempt, symptom: str) -> Finding | No
             attempt=attempt,
         )
     if seen.opened("doubled"):
-        doubled = f"{path.rstrip('/')}{path}"
+        stem = path.rstrip("/")
+        doubled = f"{stem}{stem}"
         return finding(
-            "page-instead" if attempt.status_code == 200 else "slash-mismatch",
+            "page-instead" if attempt.status_code == 200 else "wrong-route",
             hop="proxy",
             symptom=f"{symptom}; {doubled} upgrades",
-            cause=f"The proxy takes {path} off before it asks the service, which has its WebSocket"
-            f" on {path}: only {doubled} arrives there as {path}.",
+            cause=f"The proxy takes {stem} off before it asks the service, which has its WebSocket"
+            f" on {stem}: only {doubled} arrives there as {stem}.",
             fix="Do not strip the prefix: in nginx, proxy_pass without a path (not even /) behind"
             " the address; in Apache, the same path on both sides of ProxyPass.",
             attempt=attempt,
@@ -192,6 +193,8 @@ def _ways_to_lose(words: Words) -> tuple[Alternative, ...]:
     """Which of the special cases are not ruled out by how the header arrived."""
     if words.header == "Connection" and words.arrived == "":
         return alternatives("connection-cleared", "default-connection", "headers-not-inherited")
+    if words.header == "Upgrade":
+        return alternatives("headers-not-inherited", "proxypass-order", "connection-cleared")
     if words.header == "Connection" and words.arrived == "close":
         return alternatives("headers-not-inherited", "map-twice", "default-connection")
     return alternatives(*_LOST_WAYS)
@@ -234,10 +237,11 @@ def _own_page(seen: Observations, attempt: Attempt, symptom: str) -> Finding:
             "handshake-refused",
             hop="proxy",
             symptom=symptom,
-            cause=f"{who} itself refuses it by a rule, whatever the Origin"
+            cause=f"{who} itself refuses it by a rule, with each Origin that was tried and none"
             + (", and ordinary requests to this path too." if also else ", and only upgrades."),
             fix="Look for deny, Require or http-request deny on this path, and for who may ask.",
             attempt=attempt,
+            or_else=alternatives("origin-blocked"),
         )
     if status in (404, 405):
         return finding(
@@ -287,6 +291,13 @@ def _unexplained(
         )
     elif status == 404:
         cause = "Whoever answers has no WebSocket on this path, or was not asked for one."
+        if attempt.answer.body.strip() == b'{"detail":"Not Found"}':
+            cause = (
+                "These are the words of FastAPI (Starlette) to an ordinary request; to a WebSocket"
+                " on an unknown path it says 403. So the upgrade got lost on the way, or the server"
+                " under it (uvicorn) has no WebSocket library."
+            )
+            compared = ""
         or_else = (
             alternatives("upgrade-not-forwarded", "wrong-route", "backend-not-websocket")
             if is_alike
@@ -305,7 +316,11 @@ def _unexplained(
         or_else = (
             alternatives("upgrade-not-forwarded", "backend-not-websocket")
             if is_alike
-            else alternatives("backend-not-websocket")
+            else alternatives(
+                "backend-not-websocket",
+                "wrong-route",
+                wrong_route="Node's ws answers 400 to an upgrade on a path that is not its own",
+            )
         )
     elif status == 429:
         cause = "It counts requests from here, and these were too many."

@@ -132,7 +132,7 @@ def when_refused(address: Address, wish: Wish, *, nowhere: str) -> dict[Variant,
         variants["slash"] = handshake(turned, wish)
         path, mark, query = address.target.partition("?")
         stem = path.rstrip("/")
-        variants["doubled"] = handshake(address.at(f"{stem}{path}{mark}{query}"), wish)
+        variants["doubled"] = handshake(address.at(f"{stem}{stem}{mark}{query}"), wish)
     own = address.origin if wish.origin is None else wish.origin
     if offered:
         variants["no-subprotocol"] = _upgrade(address, wish, origin=own, subprotocols=())
