@@ -533,7 +533,7 @@ def verify(
 
 
 @cli.command()
-@click.argument("url", metavar="URL")
+@click.argument("url", metavar="URL|SITE.yml")
 @click.option("--origin", metavar="ORIGIN", help="The page that connects; default: the site's own.")
 @click.option(
     "--subprotocol",
@@ -580,7 +580,15 @@ def verify(
     multiple=True,
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Inventory in which --host is a name.",
+    help="Inventory of the playbook, or in which --host is a name. May be repeated.",
+)
+@click.option("-l", "--limit", metavar="PATTERN", help="Only these hosts of the playbook's.")
+@click.option(
+    "-e",
+    "--extra-vars",
+    multiple=True,
+    metavar="VARS",
+    help="Variables of the playbook, as for `apply`. May be repeated.",
 )
 @click.option("--become", is_flag=True, help="Become root on the host, by sudo.")
 @click.option("-K", "--ask-become-pass", is_flag=True, help="Ask for the password of sudo.")
@@ -589,14 +597,30 @@ def verify(
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 @click.option("-v", "--verbose", is_flag=True, help="Show requests and answers as they were sent.")
-def diagnose(*, as_json: bool, verbose: bool, **given: Any) -> int:
+def diagnose(
+    url: str,
+    *,
+    limit: str | None,
+    extra_vars: Sequence[str],
+    as_json: bool,
+    verbose: bool,
+    **given: Any,
+) -> int:
     """Say what is wrong with any WebSocket, whoever has set it up, changing nothing.
 
-    URL is a wss:// or ws:// address, or that of a page which opens one.
+    URL is a wss:// or ws:// address, or that of a page which opens one. With SITE.yml, it is
+    `deployer verify` and each site looked at from outside.
     """
     from deployer.diagnose_command import Request, run_diagnose
+    from deployer.diagnose_playbook import is_playbook, run_diagnose_playbook
 
-    return run_diagnose(Request(**given), as_json=as_json, verbose=verbose)
+    if is_playbook(url):
+        return run_diagnose_playbook(
+            Path(url), limit=limit, extra_vars=extra_vars, as_json=as_json, verbose=verbose, **given
+        )
+    if limit is not None or extra_vars:
+        raise UsageError("--limit and --extra-vars have a meaning with a playbook alone")
+    return run_diagnose(Request(url=url, **given), as_json=as_json, verbose=verbose)
 
 
 @cli.command()

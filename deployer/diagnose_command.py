@@ -5,26 +5,27 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from deployer.diagnose import reason, reason_page
-from deployer.diagnose.address import Address, has_scheme, parsed
-from deployer.diagnose.outside import Outside, PageSeen
-from deployer.diagnose.pages import Opened
-from deployer.diagnose.reason import results
+from deployer.diagnose.address import Address, parsed
+from deployer.diagnose.outside import Outside
 from deployer.diagnose.variants import Wish
+from deployer.diagnose.whole import looked_at
 from deployer.errors import UsageError
 from deployer.model import CheckResult
 from deployer.outcome import HostReport, RunReport, State
 from deployer.report.document import as_json as json_text
 from deployer.report.document import run_document
 from deployer.report.output import Output
+from deployer.secrecy import masked
 from deployer.verify.access import Access
 from deployer.verify.public import PublicDial, overrides_from
 from deployer.verify.stream import Deadline
 
 _STEPS = 8
+#: Shorter values are words that any answer may hold.
+_SECRET_LENGTH = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,89 +79,25 @@ def diagnosed(request: Request) -> RunReport:
         roots_pem=_roots(request.ca_bundle),
     )
     try:
-        checks, is_reached = _looked_at(request, address, wish, Outside(access, dial))
+        checks, is_reached = looked_at(request.url, wish, Outside(access, dial))
     finally:
         until.cancel()
     notes: tuple[str, ...] = ()
     if request.host is not None:
         checks, notes = _with_inside(request, request.host, address, wish, checks)
         is_reached = True
+    # What goes out in a header of the person's own is nobody else's business, whatever its name.
+    secrets = frozenset(value for _, value in wish.headers if len(value) >= _SECRET_LENGTH)
     seconds = time.monotonic() - began
     report = HostReport(
         host=address.name,
         state=_state(checks, is_reached=is_reached),
-        checks=checks,
-        notes=notes,
+        checks=masked(checks, secrets),
+        notes=masked(notes, secrets),
         seconds=seconds,
-        secrets=frozenset(value for _, value in wish.headers),
+        secrets=secrets,
     )
     return RunReport(command="diagnose", hosts=(report,), seconds=seconds)
-
-
-def _looked_at(
-    request: Request, address: Address, wish: Wish, outside: Outside
-) -> tuple[tuple[CheckResult, ...], bool]:
-    """The checks, and whether anybody answered at all."""
-    looked = _asked(address, wish, outside)
-    if not has_scheme(request.url) and not looked[1]:
-        again = _asked(parsed(f"http://{request.url}"), wish, outside)
-        return again if again[1] else looked
-    return looked
-
-
-def _asked(address: Address, wish: Wish, outside: Outside) -> tuple[tuple[CheckResult, ...], bool]:
-    if address.is_websocket:
-        seen = outside.websocket(address, wish)
-        return results(seen), seen.is_reached
-    return _page(address, wish, outside)
-
-
-def _page(address: Address, wish: Wish, outside: Outside) -> tuple[tuple[CheckResult, ...], bool]:
-    """A page and every WebSocket that it opens, or the WebSocket that its address is itself."""
-    seen = outside.reached(address, wish)
-    found = reason.reach_results(seen)
-    if not seen.is_reached or seen.is_stopped:
-        return found, seen.is_reached
-    page = outside.page(address, wish)
-    if not page.opened and not page.is_endless:
-        handshake = outside.handshake(address, wish)
-        if handshake.status_code == 101 or reason_page.is_websocket_answer(page.attempt):
-            return results(outside.websocket(address, wish)), True
-    checks = [*found, reason_page.result(page)]
-    handshakes, meant = {}, {}
-    for opened in page.opened:
-        asked = _wish_of_page(wish, page, opened)
-        there = opened.address
-        if reason_page.is_blocked(page, opened):
-            continue  # no browser would ask there
-        if opened.meant is not None:
-            handshakes[there.uri] = outside.handshake(there, asked)
-            if handshakes[there.uri].status_code != 101:
-                there = opened.meant
-        seen = outside.websocket(there, asked)
-        if opened.meant is there and seen.handshake is not None:
-            meant[opened.address.uri] = seen.handshake
-        checks += _without_repetition(results(seen), checks)
-    checks += reason_page.opened_results(page, handshakes, meant)
-    return tuple(checks), True
-
-
-def _wish_of_page(wish: Wish, page: PageSeen, opened: Opened) -> Wish:
-    """The handshake as the page makes it; a credential is for the server that it was given for."""
-    return replace(
-        wish,
-        origin=wish.origin or page.address.origin,
-        subprotocols=wish.subprotocols or opened.subprotocols,
-        headers=wish.headers if opened.address.name == page.address.name else (),
-    )
-
-
-def _without_repetition(
-    more: Sequence[CheckResult], told: Sequence[CheckResult]
-) -> list[CheckResult]:
-    """What was not told of the page's own server already."""
-    known = {(check.name, check.target) for check in told}
-    return [check for check in more if (check.name, check.target) not in known]
 
 
 def _with_inside(

@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from deployer.diagnose import pages, variants
@@ -37,6 +37,11 @@ _MOST_REDIRECTS = 10
 _DOOR_S = 5.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NO_WAY = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+
+#: TLS came about, whatever the certificate is worth.
+_ONLY_DISTRUSTED = frozenset(
+    {"tls-untrusted", "tls-wrong-name", "tls-incomplete-chain", "tls-expired"}
+)
 
 #: Troubles after which no request can be sent at all.
 AT_THE_DOOR = frozenset(
@@ -71,7 +76,7 @@ class Observations:
 
     `other_doors` are the same addresses on the port of the other scheme, looked at where nobody
     answers. `steps` are the redirects of a plain request; `target_handshake` is the handshake at
-    their end.
+    their end. `speaks_tls` where a port that hangs up on plain HTTP takes TLS.
     """
 
     address: Address
@@ -83,6 +88,7 @@ class Observations:
     handshake: Attempt | None = None
     plain: Attempt | None = None
     variants: Mapping[Variant, Attempt] = field(default_factory=dict)
+    speaks_tls: bool = False
     steps: tuple[Step, ...] = ()
     target: Address | None = None
     target_handshake: Attempt | None = None
@@ -173,6 +179,11 @@ class Outside:
         trouble = handshake.trouble
         if trouble is not None and trouble.code in AT_THE_DOOR | {"speaks-tls"}:
             return seen
+        if not address.is_secure and handshake.status_code is None:
+            over_tls = self._attempt(certificate_probe(replace(address, is_secure=True)))
+            trouble = over_tls.trouble
+            if trouble is None or trouble.code in _ONLY_DISTRUSTED:
+                return self._ended(seen, began, speaks_tls=True)
         if handshake.status_code == 101:
             found = self._all(variants.when_open(address, wish))
         else:
@@ -209,8 +220,6 @@ class Outside:
 
     @staticmethod
     def _ended(seen: Observations, began: float | None, **more: object) -> Observations:
-        from dataclasses import replace
-
         took = seen.seconds if began is None else time.monotonic() - began
         return replace(seen, seconds=took, **more)  # type: ignore[arg-type]
 

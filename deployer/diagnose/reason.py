@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deployer.diagnose import reason_open, reason_reach, reason_refused
+from deployer.diagnose import reason_open, reason_reach, reason_refused, reason_unexplained
 from deployer.diagnose.outside import AT_THE_DOOR, Observations
 from deployer.model import CheckResult, Finding
 from deployer.verify import causes
@@ -79,4 +79,6 @@ def _finding(seen: Observations, attempt: Attempt) -> Finding | None:
         return reason_refused.finding_of(seen, attempt)
     if attempt.status_code == 101:
         return reason_open.finding_of(seen, attempt, trouble)
-    return reason_refused.unanswered(seen, attempt, trouble, general=causes.general_code(trouble))
+    return reason_unexplained.unanswered(
+        seen, attempt, trouble, general=causes.general_code(trouble)
+    )

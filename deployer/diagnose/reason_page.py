@@ -160,7 +160,8 @@ def _goaccess(
         hop="public",
         symptom=f"{without_secrets(page.address.page_uri)} connects to"
         f" {without_secrets(opened.address.uri)}, which {words}",
-        cause=f"--ws-url is {opened.written}, without a port: the report then puts GoAccess's own"
+        cause=f"--ws-url is {without_secrets(opened.written)}, without a port: the"
+        f" report then puts GoAccess's own"
         f" port into the address{', while the one that was meant works' if works else ''}.",
         fix=f"Start GoAccess with --ws-url={'wss' if right.is_secure else 'ws'}://"
         f"{right.bare_host}:{right.port}{without_secrets(right.target)}",

@@ -256,6 +256,7 @@ def door_finding(seen: Observations, attempt: Attempt, trouble: Trouble) -> Find
             or_else=alternatives(
                 "threads-exhausted",
                 "scoreboard-full",
+                "files-exhausted",
                 "connections-exhausted",
                 "unreachable-from-here",
                 unreachable_from_here="large packets are lost on the way (MTU): it works from"
@@ -272,6 +273,7 @@ def door_finding(seen: Observations, attempt: Attempt, trouble: Trouble) -> Find
             " or wants a certificate of the client.",
             fix="Look at the site's certificate and TLS settings, and at the proxy's error log.",
             attempt=attempt,
+            or_else=alternatives("connections-exhausted") if trouble.code == "tls-closed" else (),
         )
     return finding(
         "connection-dropped",

@@ -24,6 +24,7 @@ _TELL: Mapping[str, str] = {
         "are not enough; HAProxy: maxconn)"
     ),
     "default-connection": "nginx is 1.29.7 or newer and nothing in the location sets Connection",
+    "files-exhausted": "the error log says: too many open files",
     "h2-websocket": "the proxy speaks HTTP/2 to the service; ordinary pages work, upgrades do not",
     "headers-not-inherited": (
         "the location has a proxy_set_header of its own, which drops those of the server block"

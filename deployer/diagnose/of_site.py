@@ -1,0 +1,55 @@
+"""A site of a playbook, seen from here: what `verify` does not ask because it needs no host for it.
+
+Its pages are read for the WebSockets that they open, and each WebSocket route is asked as any other
+address is. What `verify` has told already is not told again.
+"""
+
+from __future__ import annotations
+
+from deployer.diagnose import reason
+from deployer.diagnose.address import Address, parsed
+from deployer.diagnose.outside import Outside
+from deployer.diagnose.variants import Wish
+from deployer.diagnose.whole import looked_at_page
+from deployer.model import CheckResult, Route, Site
+
+#: What only the outside asks: the rest is `verify`'s, which knows what the playbook wants.
+_OWN = frozenset({"sample key", "two subprotocols", "page", "opened by page"})
+
+
+def site_checks(site: Site, outside: Outside) -> tuple[CheckResult, ...]:
+    """The outside's own checks of `site`, or one skipped where nobody answers."""
+    scheme = "https" if site.has_tls else "http"
+    page = parsed(f"{scheme}://{site.domain.replace('*.', 'any.', 1)}/")
+    lookup, doors = outside.doors(page)
+    if all(door.problem for door in doors):
+        words = "nobody answers there" if doors else f"{page.name} {lookup.problem}"
+        return (
+            CheckResult(
+                site=site.domain,
+                name="page",
+                target=page.page_uri,
+                hop="public",
+                ok=True,
+                skipped=True,
+                detail=f"not looked at from outside: {words}",
+            ),
+        )
+    found: list[CheckResult] = []
+    if any(not route.websocket and route.path == "/" for route in site.routes):
+        found += looked_at_page(page, Wish(), outside)
+    for route in site.routes:
+        if route.websocket:
+            seen = outside.websocket(_at(page, route), _wish(route))
+            found += reason.results(seen)
+    return tuple(check for check in found if check.name in _OWN)
+
+
+def _at(page: Address, route: Route) -> Address:
+    scheme = "wss" if page.is_secure else "ws"
+    return parsed(f"{scheme}://{page.host}{route.path}")
+
+
+def _wish(route: Route) -> Wish:
+    listed = tuple(origin for origin in route.origins or () if origin != "any")
+    return Wish(origin=listed[0] if listed else None)
