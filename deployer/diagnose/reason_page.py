@@ -85,6 +85,7 @@ def _opened_result(
     meant: Mapping[str, Attempt],
 ) -> CheckResult:
     uri = opened.address.uri
+    is_own = _is_visitors_own(page, opened)
     found = (
         _mixed(page, opened)
         or _forbidden(page, opened)
@@ -96,8 +97,10 @@ def _opened_result(
         target=without_secrets(uri),
         hop=found.hop if found else "public",
         ok=found is None,
-        detail=f"{without_secrets(uri)} ({_HOW[opened.how]})",
+        detail=f"{without_secrets(uri)} ({_HOW[opened.how]})"
+        + (": on the visitor's own machine, not asked from here" if is_own else ""),
         finding=found,
+        skipped=is_own and found is None,
     )
 
 
@@ -171,9 +174,17 @@ def _goaccess(
     )
 
 
-def is_blocked(page: PageSeen, opened: Opened) -> bool:
-    """Whether browsers do not even try, since the page may not open an unencrypted WebSocket."""
-    return _mixed(page, opened) is not None
+def is_asked(page: PageSeen, opened: Opened) -> bool:
+    """Whether the address can be asked from here in a browser's place.
+
+    Browsers do not even try where the page may not open an unencrypted WebSocket; and one on the
+    visitor's own machine is not on this one.
+    """
+    return _mixed(page, opened) is None and not _is_visitors_own(page, opened)
+
+
+def _is_visitors_own(page: PageSeen, opened: Opened) -> bool:
+    return _is_loopback(opened.address.name) and not _is_loopback(page.address.name)
 
 
 def is_websocket_answer(attempt: Attempt) -> bool:

@@ -50,8 +50,8 @@ def looked_at_page(address: Address, wish: Wish, outside: Outside) -> tuple[Chec
     for opened in page.opened:
         asked = _wish_of_page(wish, page, opened)
         there = opened.address
-        if reason_page.is_blocked(page, opened):
-            continue  # no browser would ask there
+        if not reason_page.is_asked(page, opened):
+            continue
         if opened.meant is not None:
             handshakes[there.uri] = outside.handshake(there, asked)
             if handshakes[there.uri].status_code != 101:
