@@ -26,11 +26,23 @@ def _table(report: HostReport, output: Output) -> None:
         return
     width = max(len(check.name) for check, _ in rows)
     times = max(len(took) for _, took in rows)
+    # Where several were looked at, each says which one it is.
+    names = [check.name for check, _ in rows if check.name != "opened by page"]
+    shared = {"connect"} | {name for name in names if names.count(name) > 1}
     for check, took in rows:
         mark, style = _mark(check)
-        target = f"{check.target}: " if check.name == "connect" else ""
-        text = f"{mark} {check.name:<{width}}  {took:>{times}}  {target}{check.detail or 'ok'}"
+        target = f"{check.target}: " if check.name in shared else ""
+        text = f"{mark} {check.name:<{width}}  {took:>{times}}  {target}{_words(check)}"
         output.line(text, style, hanging=width + times + 6)
+
+
+def _words(check: CheckResult) -> str:
+    """What came of it; of a handshake that worked, where its time went as well."""
+    words = check.detail or "ok"
+    if check.name != "handshake" or check.handshake is None or not check.ok:
+        return words
+    timings = check.handshake.timings_s.items()
+    return f"{words} ({', '.join(f'{name} {seconds * 1000:,.0f} ms' for name, seconds in timings)})"
 
 
 def _mark(check: CheckResult) -> tuple[str, str]:

@@ -39,10 +39,7 @@ def found_in(script: str) -> list[str]:
         ('// new WebSocket("ws://old/x")\nnew WebSocket("wss://a/x")', ["wss://a/x"]),
         ('/* "ws://old/x" */ new WebSocket("wss://a/x")', ["wss://a/x"]),
         (
-            (
-                'new WebSocket((location.protocol === "https:" ? "wss://" : "ws://") + location.host'
-                ' + "/ws")'
-            ),
+            'new WebSocket((s ? "wss://" : "ws://") + location.host + "/ws")',
             [f"wss://{NAME}/ws"],
         ),
         ("new WebSocket(`wss://${location.host}/live`)", [f"wss://{NAME}/live"]),

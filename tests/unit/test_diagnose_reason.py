@@ -87,7 +87,7 @@ CASES = (
         script=without_upgrade(PYTHON_WEBSOCKETS),
         code="upgrade-not-forwarded",
         says="Connection arrived as 'close'",
-        never=("connection-cleared",),
+        never=("connection-cleared", "default-connection"),
     ),
     Case(
         name="FastAPI without upgrade is not told from uvicorn without a library",
