@@ -233,10 +233,11 @@ class Site:
     """A name that the proxy serves, and what stands behind each of its paths.
 
     `max_body_bytes` is how large a request may be; WebSocket messages are not limited by it.
+    `echo` is a path whose answer repeats the request's headers, `None` where there is none.
     `drain_s` is how long connections of an earlier configuration may live on after a reload,
     `None` for as long as they like; with `require_survival`, a commit that loses some of them is
-    taken back. `places` has where each key that is written stands, those of
-    `tls` as ``tls.issuer``.
+    taken back. `places` has where each key that is written stands, those of `tls` as
+    ``tls.issuer``.
     """
 
     domain: str
@@ -245,6 +246,7 @@ class Site:
     tls: Tls = field(default_factory=Tls)
     routes: tuple[Route, ...] = ()
     verify: tuple[Check, ...] = ()
+    echo: str | None = None
     drain_s: float | None = 3600.0
     max_body_bytes: int | None = 16 * 1048576
     require_survival: bool = False

@@ -19,6 +19,7 @@ from deployer.verify.probes import TlsProbe
 from deployer.verify.tls import TlsStream, client_context
 
 _DAY_S = 86400.0
+_SOON_S = 7 * _DAY_S
 
 # X509_V_ERR_*, openssl-verification-options(1) and x509_vfy.h; ssl names only their texts.
 _NOT_YET_VALID = 9
@@ -68,20 +69,36 @@ def attempt_tls(probe: TlsProbe, access: Access) -> Attempt:
 def _strictly(
     probe: TlsProbe, access: Access, timings_s: dict[str, float]
 ) -> tuple[str, dict[str, str]]:
-    """What is worth showing of an accepted certificate; the day on which it ends, and its hash."""
+    """What is worth showing of an accepted certificate; what is known of its end, and its hash."""
     roots_pem = None if probe.by_system else access.roots_pem
     context = client_context(roots_pem=roots_pem, verified=True)
     secured = _connected(probe, access, context, timings_s)
     certificate = secured.tls.getpeercert() or {}
     version = secured.tls.version() or "TLS"
-    not_after = str(certificate.get("notAfter", ""))
-    ends_s = ssl.cert_time_to_seconds(not_after)
-    note = f"{version}, {(ends_s - time.time()) / _DAY_S:,.1f} days left"
+    begins_s, ends_s = (
+        ssl.cert_time_to_seconds(str(certificate.get(key, ""))) for key in ("notBefore", "notAfter")
+    )
+    left_s = ends_s - time.time()
+    note = f"{version}, {left_s / _DAY_S:,.1f} days left"
     shown = secured.tls.getpeercert(binary_form=True) or b""
-    return note, {
+    facts = {
         "valid_until": time.strftime("%Y-%m-%d", time.gmtime(ends_s)),
         "sha256": hashlib.sha256(shown).hexdigest(),
     }
+    if is_soon(left_s, lifetime_s=ends_s - begins_s):
+        days, of_days = left_s / _DAY_S, (ends_s - begins_s) / _DAY_S
+        facts["soon"] = (
+            f"shows a certificate that ends in {days:,.1f} days, of the {of_days:,.0f} that it had"
+        )
+    return note, facts
+
+
+def is_soon(left_s: float, *, lifetime_s: float) -> bool:
+    """Whether any renewal should have happened by now: a week is left, or a third of little.
+
+    certbot renews when a third is left, of short lives a half.
+    """
+    return left_s < min(_SOON_S, lifetime_s / 3)
 
 
 def _connected(

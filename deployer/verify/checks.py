@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from deployer.model import Check, Hop, Route, Site
-from deployer.verify import LISTEN_S
+from deployer.verify import LISTEN_S, security
 from deployer.verify.probes import Endpoint, HttpProbe, PlannedProbe, TlsProbe, UpgradeProbe
 from deployer.verify.routing import concrete, is_open, path_at_service, serving_route
 from deployer.verify.shown import without_secrets
@@ -32,18 +32,17 @@ Kind = Literal[
     "public-certificate",
     "public-handshake",
     "public-page",
+    "old-tls",
+    "banner",
+    "plain-get",
+    "http2",
+    "forged",
 ]
 
 FOREIGN_ORIGIN = "https://origin.invalid"  # RFC 2606: never a real page's
 _MOST_ORIGINS = 5
 _REDIRECT_TARGET = "/deployer/verify?redirect=kept"
 _USER_AGENT = ("User-Agent", "deployer-verify")
-# RFC 7540, section 3.2.1: the settings that an upgrade to h2c brings along, base64url.
-_H2C_HEADERS = (
-    ("Connection", "Upgrade, HTTP2-Settings"),
-    ("Upgrade", "h2c"),
-    ("HTTP2-Settings", "AAMAAABkAAQAoAAAAAIAAAAA"),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +132,7 @@ class _Planner:
         self._leaders: dict[str, int] = {}
 
     def all(self) -> tuple[PlannedCheck, ...]:
-        planned = list(self._of_site())
+        planned = [*self._of_site(), *self._of_proxy()]
         first_websocket = next((route for route in self._site.routes if route.websocket), None)
         for route in self._site.routes:
             if route.websocket:
@@ -143,6 +142,7 @@ class _Planner:
                 planned.append(self._page(route))
             if route.upstreams:
                 planned.append(self._h2c(route))
+        planned += self._forged()
         planned += (self._entry(check) for check in self._site.verify)
         return tuple(planned)
 
@@ -178,6 +178,31 @@ class _Planner:
             ),
         )
 
+    def _of_proxy(self) -> Iterator[PlannedCheck]:
+        """What the proxy does whatever the route: old versions of TLS, and its own version."""
+        get = self._get("/", headers=self._ordinary())
+        if self._https:
+            probe = security.old_tls(get)
+            yield PlannedCheck(
+                kind="old-tls", name="old TLS refused", target="TLS 1.1", hop="proxy", probe=probe
+            )
+        if self._site.proxy == "haproxy":
+            return  # it puts no name of its own into answers
+        headers = (*get.headers, ("Connection", "close"))
+        banner = replace(get, headers=headers, limit_s=security.PLAIN_S)
+        if self._site.proxy == "apache" and self._https:
+            # Apache lets a service's own Server pass; its redirect is nobody else's answer.
+            banner = replace(
+                banner, uri=f"http://{self._domain}/", endpoint=self._redirecting, server_name=None
+            )
+        yield PlannedCheck(
+            kind="banner",
+            name="no version told",
+            target=self._site.proxy,
+            hop="proxy",
+            probe=banner,
+        )
+
     # --- routes -----------------------------------------------------------------------------------
 
     def _of_websocket(self, route: Route, *, with_aliases: bool) -> Iterator[PlannedCheck]:
@@ -202,6 +227,32 @@ class _Planner:
             target = f"{asked}{route.path}"
             yield self._through(route, probe, kind="handshake", name="handshake", target=target)
         yield from self._of_origins(route)
+        yield from self._of_strangers(route, main)
+
+    def _of_strangers(self, route: Route, main: UpgradeProbe) -> Iterator[PlannedCheck]:
+        """A WebSocket as nobody opens it here, and as browsers do where HTTP/2 lets them."""
+        leader = self._leaders[route.path]
+        get = self._get(route.path, headers=self._ordinary())
+        yield PlannedCheck(
+            kind="plain-get",
+            name="plain GET opens nothing",
+            target=route.path,
+            hop="proxy",
+            probe=security.plain(get),
+            leader=leader,
+            route=route,
+        )
+        if self._https:
+            foreign = None if is_open(route) else FOREIGN_ORIGIN
+            yield PlannedCheck(
+                kind="http2",
+                name="WebSocket over HTTP/2",
+                target=route.path,
+                hop="proxy",
+                probe=security.over_http2(main, foreign_origin=foreign),
+                leader=leader,
+                route=route,
+            )
 
     def _of_origins(self, route: Route) -> Iterator[PlannedCheck]:
         leader = self._leaders[route.path]
@@ -233,15 +284,29 @@ class _Planner:
 
     def _h2c(self, route: Route) -> PlannedCheck:
         """RFC 7540's cleartext upgrade would open a tunnel past every rule of the proxy."""
-        headers = (("Host", self._authority(self._domain)), _USER_AGENT, *_H2C_HEADERS)
+        get = self._get(route.path, headers=self._ordinary())
         return PlannedCheck(
             kind="h2c",
             name="h2c refused",
             target=route.path,
             hop="proxy",
-            probe=self._get(route.path, headers=headers),
+            probe=security.h2c(get),
             leader=self._leaders.get(route.path),
             route=route,
+        )
+
+    def _forged(self) -> Iterator[PlannedCheck]:
+        """Where an answer repeats the request's headers, one can see whose word is passed on."""
+        if self._site.echo is None:
+            return
+        get = self._get(self._site.echo, headers=self._ordinary())
+        yield PlannedCheck(
+            kind="forged",
+            name="forged addresses dropped",
+            target=self._site.echo,
+            hop="proxy",
+            probe=security.forged(get),
+            route=serving_route(self._site, self._site.echo),
         )
 
     def _page(self, route: Route) -> PlannedCheck:
@@ -280,6 +345,10 @@ class _Planner:
         if route is not None and route.origins and not is_open(route):
             return route.origins[0]
         return f"{'https' if self._https else 'http'}://{self._authority(name)}"
+
+    def _ordinary(self) -> tuple[tuple[str, str], ...]:
+        """The headers that every request has."""
+        return (("Host", self._authority(self._domain)), _USER_AGENT)
 
     def _authority(self, name: str) -> str:
         return self._proxy.authority(name, https=self._https)

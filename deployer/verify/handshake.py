@@ -17,7 +17,7 @@ from deployer.verify.websocket import Message, OpeningHandshake, WebSocket
 
 # A service that wants a login or a first message may close at once, and politely: it works all the
 # same. RFC 6455, section 7.4: 1000 normal, 1005 no code, 1008 policy; 3000 to 4999 are its own.
-_POLITE_CLOSE_CODES = frozenset({1000, 1005, 1008, *range(3000, 5000)})
+POLITE_CLOSE_CODES = frozenset({1000, 1005, 1008, *range(3000, 5000)})
 #: Shorter texts are words that any message may hold; longer ones may be somebody's token.
 _TOKEN_LENGTH = 16
 
@@ -83,7 +83,7 @@ def _conversation(
         _say(websocket, probe, access)
         timings_s["ping"] = _ping(websocket, access, when="")
     except Trouble as trouble:
-        if demands or trouble.close_code not in _POLITE_CLOSE_CODES:
+        if demands or trouble.close_code not in POLITE_CLOSE_CODES:
             raise
         return f"the service {trouble.words} right after the handshake"
     farewell = _listen(websocket, heard)

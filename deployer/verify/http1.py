@@ -132,13 +132,14 @@ def _parsed(raw: bytes, rest: bytes) -> Head:
     )
 
 
-def read_body(stream: Stream, head: Head, deadline: Deadline) -> bytes:
+def read_body(
+    stream: Stream, head: Head, deadline: Deadline, *, most_bytes: int = _BODY_LIMIT_BYTES
+) -> bytes:
     """The beginning of the body, as much as comes soon; a broken one is as good as none."""
     limit = Deadline(_BODY_PATIENCE_S, within=deadline)
     chunked = "chunked" in ",".join(head.values("Transfer-Encoding")).lower()
     lengths = [value for value in head.values("Content-Length") if _LENGTH.fullmatch(value)]
-    wanted = int(lengths[0]) if lengths else _BODY_LIMIT_BYTES
-    wanted = min(wanted, _BODY_LIMIT_BYTES)
+    wanted = min(int(lengths[0]) if lengths else most_bytes, most_bytes)
     if head.status_code in (204, 304):
         wanted = 0
     data = head.rest
@@ -150,7 +151,7 @@ def read_body(stream: Stream, head: Head, deadline: Deadline) -> bytes:
             data += more
     except OSError:  # TimeoutError is one of them: what came so far will do
         pass
-    return _unchunked(data) if chunked else data[:wanted]
+    return _unchunked(data)[:most_bytes] if chunked else data[:wanted]
 
 
 def _unchunked(data: bytes) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from deployer.model import CheckResult, Site
-from deployer.verify import causes, judge_public, login, vocabulary
+from deployer.verify import causes, judge_public, judge_security, login, vocabulary
 from deployer.verify.attempt import printable
 from deployer.verify.causes import Diagnosis
 from deployer.verify.checks import FOREIGN_ORIGIN, Kind, PlannedCheck
@@ -24,6 +24,7 @@ _HANDSHAKES: frozenset[Kind] = frozenset(
         "foreign-origin",
         "no-origin",
         "entry",
+        "http2",
         "public-handshake",
     }
 )
@@ -58,7 +59,8 @@ def judge(
 def _certificate(case: Case) -> Verdict:
     trouble = case.attempt.trouble
     if trouble is None:
-        return Verdict(True, case.attempt.note)
+        soon = judge_security.expires_soon(case.check, case.attempt)
+        return Verdict(True, case.attempt.note, soon)
     if trouble.code not in causes.ABOUT_THE_CHAIN:
         return _failed(case)
     diagnosis = causes.of_certificate(trouble, proxy=case.site.proxy, issuer=case.site.tls.issuer)
@@ -120,36 +122,6 @@ def _refused_with_403(case: Case, *, allowed: str) -> Verdict:
     symptom = f"{case.check.probe.uri} answered {case.status}, not 403"
     finding = made(diagnosis, hop="proxy", symptom=symptom, attempt=case.attempt)
     return Verdict(False, f"answered {case.status}, not 403", finding)
-
-
-def _upgraded_to(case: Case) -> str:
-    """What the answer's Upgrade names: a service that upgrades unasked opens no HTTP/2."""
-    headers = case.attempt.answer.headers
-    return next((value.lower() for name, value in headers if name.lower() == "upgrade"), "")
-
-
-def _h2c(case: Case) -> Verdict:
-    if case.status == 101 and _upgraded_to(case) == "websocket":
-        return Verdict(True, "answered 101 for a WebSocket: no tunnel")
-    if case.status == 101:
-        diagnosis = Diagnosis(
-            "h2c-tunnel",
-            "The proxy passes `Upgrade: h2c` on to a service that speaks HTTP/2: whoever asks gets"
-            " a tunnel past every rule of the proxy.",
-            "Pass Upgrade on only where it is websocket (nginx: a map of $http_upgrade; Apache:"
-            " upgrade=websocket; HAProxy: del-header Upgrade unless it is websocket).",
-        )
-        symptom = f"{case.check.probe.uri} answered 101 to Upgrade: h2c"
-        finding = made(diagnosis, hop="proxy", symptom=symptom, attempt=case.attempt)
-        return Verdict(False, "answered 101 to Upgrade: h2c", finding)
-    trouble = case.attempt.trouble
-    if trouble is None:
-        return Verdict(True, f"answered {case.status}")
-    if _fails_as_leader(case):
-        return _dependent(case)
-    if trouble.code in ("timeout", "closed"):
-        return Verdict(True, f"{trouble.words}: no upgrade")
-    return _failed(case)
 
 
 def _redirect(case: Case) -> Verdict:
@@ -260,9 +232,14 @@ _VERDICTS: dict[Kind, Callable[[Case], Verdict]] = {
     "listed-origin": _listed_origin,
     "foreign-origin": _foreign_origin,
     "no-origin": _no_origin,
-    "h2c": _h2c,
     "page": _page,
     "entry": _handshake,
+    "old-tls": judge_security.old_tls,
+    "banner": judge_security.banner,
+    "h2c": judge_security.h2c,
+    "plain-get": judge_security.plain_get,
+    "http2": judge_security.http2,
+    "forged": judge_security.forged,
     "public-name": judge_public.name,
     "public-certificate": judge_public.certificate,
     "public-handshake": judge_public.handshake,

@@ -24,12 +24,13 @@ def attempt_get(probe: HttpProbe, access: Access) -> Attempt:
         with access.connected(
             probe.endpoint, server_name=probe.server_name, timings_s=timings_s
         ) as stream:
-            deadline = access.step()
-            with told_as_trouble("the request", access.timeout_s):
+            limit_s = min(probe.limit_s or access.timeout_s, access.timeout_s)
+            deadline = access.step(limit_s)
+            with told_as_trouble("the request", limit_s):
                 send(stream, request(probe.target, probe.headers), deadline)
                 head = read_head(stream, deadline)
                 if head.status_code != 101:
-                    body = read_body(stream, head, deadline)
+                    body = read_body(stream, head, deadline, most_bytes=probe.body_bytes)
     except Trouble as error:
         trouble = error
     answer = answer_of(probe, head, body=body, trouble=trouble, timings_s=timings_s)

@@ -63,10 +63,16 @@ class TlsProbe(_Probe):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpProbe(_Probe):
-    """One GET request; `headers` are all that are sent."""
+    """One GET request; `headers` are all that are sent.
+
+    `limit_s` is how long an answer is waited for, where that is less than for other steps;
+    `body_bytes` are as many as are kept of it.
+    """
 
     target: str
     headers: tuple[tuple[str, str], ...]
+    limit_s: float | None = None
+    body_bytes: int = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +89,30 @@ class UpgradeProbe(HttpProbe):
     expect_is_regex: bool = False
     hold_s: float | None = None
     listen_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpellingsProbe(HttpProbe):
+    """The same request in several spellings, all sent at once; `headers` are the first of them."""
+
+    others: tuple[tuple[tuple[str, str], ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Http2Probe(HttpProbe):
+    """A WebSocket over HTTP/2 (RFC 8441), where that is offered.
+
+    `headers` are those beside the handshake's own; `foreign_origin` is one that must be refused,
+    `None` where any may connect.
+    """
+
+    authority: str
+    foreign_origin: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OldTlsProbe(TlsProbe):
+    """Does anybody there still finish a handshake in TLS 1.1 or 1.0, whatever the certificate?"""
 
 
 Probe = TlsProbe | HttpProbe | UpgradeProbe

@@ -24,8 +24,18 @@ from deployer.verify.follow_ups import follow_ups
 from deployer.verify.from_here import Public
 from deployer.verify.handshake import attempt_upgrade
 from deployer.verify.judge import judge
+from deployer.verify.old_tls import attempt_old_tls
 from deployer.verify.page import attempt_get
-from deployer.verify.probes import NameProbe, PlannedProbe, TlsProbe, UpgradeProbe
+from deployer.verify.probes import (
+    Http2Probe,
+    NameProbe,
+    OldTlsProbe,
+    PlannedProbe,
+    SpellingsProbe,
+    TlsProbe,
+    UpgradeProbe,
+)
+from deployer.verify.spellings import attempt_spellings
 from deployer.verify.stream import Cancelled, Deadline
 from deployer.verify.tried import Tried
 
@@ -116,10 +126,18 @@ class _Run:
         try:
             if isinstance(probe, NameProbe):
                 return _looked_up(probe)
+            if isinstance(probe, OldTlsProbe):
+                return attempt_old_tls(probe, access)
             if isinstance(probe, TlsProbe):
                 return attempt_tls(probe, access)
             if isinstance(probe, UpgradeProbe):
                 return attempt_upgrade(probe, access)
+            if isinstance(probe, Http2Probe):
+                from deployer.verify.http2_websocket import attempt_http2
+
+                return attempt_http2(probe, access)
+            if isinstance(probe, SpellingsProbe):
+                return attempt_spellings(probe, access)
             return attempt_get(probe, access)
         except (DeployerError, Cancelled):
             raise  # the way to the host is lost: there is nothing to say about the site

@@ -12,17 +12,23 @@ from deployer.verify.stream import Deadline, Stream, receive, send
 _RECORD_TYPES = range(20, 25)
 
 
-def client_context(*, roots_pem: bytes | None = None, verified: bool) -> ssl.SSLContext:
-    """A client's settings: TLS 1.2 at least, HTTP/1.1 alone, and the roots that are trusted.
+def client_context(
+    *,
+    roots_pem: bytes | None = None,
+    verified: bool,
+    protocols: tuple[str, ...] = ("http/1.1",),
+) -> ssl.SSLContext:
+    """A client's settings: TLS 1.2 at least, the roots that are trusted, and what it speaks.
 
     `roots_pem` is `None` for this system's trust store. Not `verified`, any certificate does.
+    `protocols` are offered by ALPN (RFC 7301).
 
     Raises: `Trouble` where `roots_pem` holds no certificate.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # A WebSocket handshake is HTTP/1.1; some proxies choose HTTP/2 for those who do not say so.
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(list(protocols))
     if not verified:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -29,7 +29,7 @@ from deployer.verify.attempt import Trouble, printable
 from deployer.verify.http1 import Head
 from deployer.verify.stream import Deadline, Stream, receive, send
 
-_MESSAGE_LIMIT_BYTES = 16 * 2**20
+MESSAGE_LIMIT_BYTES = 16 * 2**20
 _KEPT_MESSAGES = 3
 _KEPT_LENGTH = 64 * 1024
 #: What is parsed between two looks at the clock: it may be thousands of frames.
@@ -47,7 +47,7 @@ class OpeningHandshake:
         offered = [Subprotocol(name) for name in subprotocols] or None
         # The URI only matters to a request that the core would build itself.
         self._protocol = ClientProtocol(
-            parse_uri("ws://localhost/"), subprotocols=offered, max_size=_MESSAGE_LIMIT_BYTES
+            parse_uri("ws://localhost/"), subprotocols=offered, max_size=MESSAGE_LIMIT_BYTES
         )
         self._subprotocols = subprotocols
 
@@ -195,7 +195,7 @@ class WebSocket:
         broken = self._protocol.parser_exc
         if isinstance(broken, PayloadTooBig):
             size = f"{broken.size:,} bytes" if broken.size else "more"
-            limit = _MESSAGE_LIMIT_BYTES >> 20
+            limit = MESSAGE_LIMIT_BYTES >> 20
             words = f"sent a message of {size}: more than the {limit} MiB that are let in here"
             raise Trouble("message-too-big", words)
         if broken is not None and not isinstance(broken, EOFError):

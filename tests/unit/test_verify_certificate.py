@@ -136,12 +136,13 @@ def test_a_peer_that_leaves_during_the_handshake() -> None:
 def test_a_damaged_root_is_a_finding_about_the_settings(tmp_path: Path) -> None:
     with Server(waits, tls=right(tmp_path)) as server:
         site = Site(domain=NAME, tls=Tls(issuer="provided"))
-        first, _ = verify_site(
+        first, *_ = verify_site(
             site,
             dial=dial,
             roots_pem=b"no certificate",
             https_port=server.port,
             http_port=server.port,
+            timeout_s=1.0,
             patience_s=0,
         )
     assert first.finding is not None
@@ -159,9 +160,10 @@ def test_each_name_of_a_site_is_asked_for(tmp_path: Path) -> None:
             roots_pem=authority("Root").pem,
             https_port=server.port,
             http_port=1,
+            timeout_s=1.0,
             patience_s=0,
         )
-    wildcard, bare, _ = results
+    wildcard, bare, *_ = results
     assert (wildcard.target, wildcard.ok) == ("*.example.com", True)
     assert bare.finding is not None
     assert bare.finding.code == "tls-wrong-name"

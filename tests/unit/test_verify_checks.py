@@ -45,31 +45,39 @@ def test_order_and_kinds() -> None:
         "certificate a.example",
         "certificate www.a.example",
         "redirect http://a.example/",
+        "old-tls TLS 1.1",
+        "banner nginx",
         "handshake /ws",
         "service /ws at 127.0.0.1:3000",
         "handshake www.a.example/ws",
         "foreign-origin /ws",
         "no-origin /ws",
+        "plain-get /ws",
+        "http2 /ws",
         "h2c /ws",
         "handshake /cable",
         "service /cable at 127.0.0.1:3000",
         "foreign-origin /cable",
         "no-origin /cable",
+        "plain-get /cable",
+        "http2 /cable",
         "h2c /cable",
         "page /",
         "entry /cable",
     ]
     leaders = {check.target: check.leader for check in checks if check.kind == "foreign-origin"}
-    assert leaders == {"/ws": 3, "/cable": 9}
+    assert leaders == {"/ws": 5, "/cable": 13}
 
 
 def test_without_tls_all_goes_to_port_80() -> None:
     checks = planned(websocket("/ws"), tls=Tls())
-    assert {check.kind for check in checks}.isdisjoint({"certificate", "redirect"})
+    without_tls = {"certificate", "redirect", "old-tls", "http2"}
+    assert {check.kind for check in checks}.isdisjoint(without_tls)
     through = [check.probe for check in checks if check.hop == "proxy"]
     assert {(probe.endpoint.port, probe.endpoint.tls) for probe in through} == {(80, False)}
-    assert through[0].uri == "ws://a.example/ws"
-    assert sent(checks[0], "Origin") == "http://a.example"
+    handshake = next(check for check in checks if check.kind == "handshake")
+    assert handshake.probe.uri == "ws://a.example/ws"
+    assert sent(handshake, "Origin") == "http://a.example"
 
 
 @pytest.mark.parametrize(
