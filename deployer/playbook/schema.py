@@ -224,6 +224,9 @@ class SiteModel(Strict):
         16 * 1048576,
         description="How large a request may be; WebSocket messages are not limited by it.",
     )
+    echo: RequestPath | None = field(
+        None, description="A path whose answer repeats the request's headers, to verify them by."
+    )
     require_survival: bool = field(
         False,
         description="Take a commit back that loses WebSocket connections which it holds open.",

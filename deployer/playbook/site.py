@@ -33,6 +33,7 @@ def to_site(
     )
     _check_routes(routes, node, problems)
     _check_names(model, node, problems)
+    _check_echo(model, routes, node, problems)
     checks = tuple(
         _check(check, node, number, routes, problems) for number, check in enumerate(model.verify)
     )
@@ -50,6 +51,7 @@ def to_site(
         verify=checks,
         drain_s=None if model.drain == "none" else float(model.drain),
         max_body_bytes=None if model.max_body == "none" else int(model.max_body),
+        echo=model.echo,
         require_survival=model.require_survival,
         source=spot_of(node).ref,
         places=_places(node),
@@ -118,12 +120,33 @@ def serves(route: Route, path: str) -> bool:
     return path.startswith(route.path + "/")
 
 
+def _serving(routes: tuple[Route, ...], path: str) -> Route | None:
+    found = [route for route in routes if serves(route, path)]
+    return max(found, key=lambda route: (len(route.path), route.match == "exact"), default=None)
+
+
+def _check_echo(
+    model: SiteModel, routes: tuple[Route, ...], node: YamlMap, problems: Problems
+) -> None:
+    if model.echo is None:
+        return
+    path = model.echo.partition("?")[0]
+    best = _serving(routes, path)
+    if best is None or not best.upstreams:
+        known = [route.path for route in routes if route.upstreams]
+        problems.add(
+            spot_of(node, "echo").error(
+                f"no service of '{node['domain']}' is behind '{path}', so nothing repeats headers",
+                hint=f"routes to services: {', '.join(known) or 'none'}",
+            )
+        )
+
+
 def _check(
     model: CheckModel, node: YamlMap, number: int, routes: tuple[Route, ...], problems: Problems
 ) -> Check:
     path = model.path.partition("?")[0]
-    serving = [route for route in routes if serves(route, path)]
-    best = max(serving, key=lambda route: (len(route.path), route.match == "exact"), default=None)
+    best = _serving(routes, path)
     if best is None or not best.websocket:
         known = [route.path for route in routes if route.websocket]
         hint = nearest(path, known) or f"websocket routes: {', '.join(known) or 'none'}"
