@@ -71,8 +71,12 @@ class _Run:
             return self._tried_from_here(check)
         while True:
             tried = Tried(attempt=self._attempt(check.probe))
-            if judge(self._site, check, tried).ok:
+            result = judge(self._site, check, tried)
+            if result.ok and (result.finding is None or self._patience(tried).has_passed()):
                 return tried
+            if result.ok:  # a warning: former workers, and services that start, deserve none
+                self._access.until.pause(_PAUSE_S)
+                continue
             if held_peer is None and check.peer is not None and self._has_time():
                 tried = replace(tried, peer=self._attempt(check.peer))
                 if check.plain is not None and login.is_refused_by_both(check, tried):

@@ -40,7 +40,7 @@ def a_site(port: int, *, issuer: str = "none", proxy: Proxy = "nginx", **more: A
 
 
 def verified(
-    site: Site, *, front: int, port_80: int = 1, timeout_s: float = 5.0
+    site: Site, *, front: int, port_80: int = 1, timeout_s: float = 5.0, patience_s: float = 0.0
 ) -> tuple[CheckResult, ...]:
     return verify_site(
         site,
@@ -49,7 +49,7 @@ def verified(
         https_port=front,
         http_port=port_80 if site.has_tls else front,
         timeout_s=timeout_s,
-        patience_s=0,
+        patience_s=patience_s,
     )
 
 
@@ -134,6 +134,24 @@ def test_a_plain_get(to_plain: Callable[[Peer], None], code: str, healthy: int) 
     (finding,) = findings(results)
     assert (finding.code, finding.severity) == (code, "warning")
     assert all(result.ok for result in results)
+
+
+def test_a_service_that_is_just_starting_deserves_no_warning(healthy: int) -> None:
+    fine = Front(backend_port=healthy, origins=(PLAIN,))
+    asked: list[str] = []
+
+    def front(peer: Peer) -> None:
+        if peer.header("Upgrade") is None and peer.target == "/ws":
+            asked.append(peer.target)
+            if len(asked) < 3:
+                peer.answer("502 Bad Gateway")
+                return
+        fine(peer)
+
+    with Server(front) as server:
+        results = verified(a_site(healthy), front=server.port, patience_s=5.0)
+    assert findings(results) == []
+    assert len(asked) == 3
 
 
 def test_a_plain_get_where_the_handshake_fails_is_no_further_news(healthy: int) -> None:
