@@ -6,7 +6,14 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from deployer.model import CheckResult, Site
-from deployer.verify import causes, judge_public, judge_security, login, vocabulary
+from deployer.verify import (
+    causes,
+    judge_public,
+    judge_security,
+    login,
+    stranger_findings,
+    vocabulary,
+)
 from deployer.verify.attempt import printable
 from deployer.verify.causes import Diagnosis
 from deployer.verify.checks import FOREIGN_ORIGIN, Kind, PlannedCheck
@@ -59,7 +66,8 @@ def judge(
 def _certificate(case: Case) -> Verdict:
     trouble = case.attempt.trouble
     if trouble is None:
-        soon = judge_security.expires_soon(case.check, case.attempt)
+        uri = case.check.probe.uri
+        soon = stranger_findings.expires_soon(uri, case.attempt, hop=case.check.hop)
         return Verdict(True, case.attempt.note, soon)
     if trouble.code not in causes.ABOUT_THE_CHAIN:
         return _failed(case)

@@ -7,37 +7,22 @@ about that is enough.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 
 from deployer.model import Finding, Proxy, Severity
-from deployer.verify import vocabulary
+from deployer.verify import stranger_findings, vocabulary
 from deployer.verify.attempt import Attempt, printable
 from deployer.verify.causes import Diagnosis
-from deployer.verify.checks import FOREIGN_ORIGIN, PlannedCheck
+from deployer.verify.checks import FOREIGN_ORIGIN
 from deployer.verify.compare import made
 from deployer.verify.probes import HttpProbe
 from deployer.verify.security import ECHOED, FORGED, PLAIN_S
+from deployer.verify.shown import without_secrets
 from deployer.verify.spellings import is_tunnel, upgraded_to
 from deployer.verify.verdict import Case, Verdict
 
 _FAILURES = frozenset({500, 502, 503, 504})
-_BANNERS: Mapping[Proxy, re.Pattern[str]] = {
-    "nginx": re.compile(r"(?i)\b(nginx|openresty|angie|tengine)/\d"),
-    "apache": re.compile(r"(?i)\b(apache|httpd)/\d"),
-    "haproxy": re.compile(r"(?i)\bhaproxy[/ ]\d"),
-}
-_BANNER_FIX: Mapping[Proxy, str] = {
-    "nginx": "server_tokens off;",
-    "apache": "ServerTokens Prod",
-    "haproxy": "http-response del-header Server",
-}
-_OLD_TLS_FIX: Mapping[Proxy, str] = {
-    "nginx": "ssl_protocols TLSv1.2 TLSv1.3;",
-    "apache": "SSLProtocol -all +TLSv1.2 +TLSv1.3",
-    "haproxy": "ssl-default-bind-options ssl-min-ver TLSv1.2",
-}
 _H2C_FIX: Mapping[Proxy, str] = {
     "nginx": 'map $http_upgrade $site_upgrade { default ""; websocket websocket; }',
     "apache": "upgrade=websocket",
@@ -51,26 +36,6 @@ _FORWARDED_FIX: Mapping[Proxy, str] = {
     "apache": "RequestHeader unset X-Forwarded-For early",
     "haproxy": "http-request set-header X-Forwarded-For %[src]",
 }
-_HTTP2_FIX: Mapping[Proxy, str] = {
-    "nginx": "",
-    "apache": "H2WebSockets off",
-    "haproxy": "h2-workaround-bogus-websocket-clients",
-}
-
-
-def expires_soon(check: PlannedCheck, attempt: Attempt) -> Finding | None:
-    """A warning about a certificate that is good, and will not be for long."""
-    words = attempt.facts.get("soon")
-    if not words:
-        return None
-    diagnosis = Diagnosis(
-        "tls-expires-soon",
-        "It should have been renewed by now: the renewal fails, or has not been set up; or it was"
-        " renewed, and the proxy has not been reloaded since.",
-        "deployer certs status SITE.yml says which; then deployer certs renew SITE.yml.",
-    )
-    symptom = f"{check.probe.uri} {words}"
-    return _severe("warning", made(diagnosis, hop=check.hop, symptom=symptom, attempt=attempt))
 
 
 def h2c(case: Case) -> Verdict:
@@ -86,9 +51,7 @@ def h2c(case: Case) -> Verdict:
             "Pass Upgrade on only where it is websocket, and nothing else: "
             f"{_H2C_FIX[case.site.proxy]}",
         )
-        finding = made(
-            diagnosis, hop="proxy", symptom=f"{case.check.probe.uri} {saying}", attempt=attempt
-        )
+        finding = made(diagnosis, hop="proxy", symptom=f"{_uri(case)} {saying}", attempt=attempt)
         return Verdict(False, saying, replace(finding, directive=_H2C_FIX[case.site.proxy]))
     if attempt.status_code == 101:
         return Verdict(True, "answered 101 for a WebSocket: no tunnel")
@@ -102,7 +65,7 @@ def h2c(case: Case) -> Verdict:
 def plain_get(case: Case) -> Verdict:
     """A request that asks for no upgrade gets none, soon, and without an error of the server."""
     attempt, status = case.attempt, case.attempt.status_code
-    uri = case.check.probe.uri
+    uri = _uri(case)
     if status == 101:
         diagnosis = Diagnosis(
             "websocket-answers-plain",
@@ -146,19 +109,10 @@ def plain_get(case: Case) -> Verdict:
 
 def old_tls(case: Case) -> Verdict:
     """TLS 1.1 and 1.0 are refused."""
-    attempt = case.attempt
-    version = attempt.facts.get("version")
-    if version is not None:
-        diagnosis = Diagnosis(
-            "tls-old-version",
-            f"The proxy still finishes handshakes in {version}, which RFC 8996 has ended and every"
-            " browser has left: its own setting, or an old distribution's.",
-            f"Offer TLS 1.2 and 1.3 alone: {_OLD_TLS_FIX[case.site.proxy]}",
-        )
-        symptom = f"{case.check.probe.uri} accepts {version}"
-        finding = made(diagnosis, hop="proxy", symptom=symptom, attempt=attempt)
-        finding = replace(_severe("warning", finding), directive=_OLD_TLS_FIX[case.site.proxy])
-        return Verdict(True, f"accepts {version}", finding)
+    attempt, proxy = case.attempt, case.site.proxy
+    finding = stranger_findings.old_tls(_uri(case), attempt, hop="proxy", proxy=proxy)
+    if finding is not None:
+        return Verdict(True, f"accepts {attempt.facts['version']}", finding)
     if attempt.trouble is None or attempt.trouble.code == "tls-stalled":
         return Verdict(True, "TLS 1.1 and 1.0 are refused")
     return _skipped(attempt)
@@ -166,26 +120,13 @@ def old_tls(case: Case) -> Verdict:
 
 def banner(case: Case) -> Verdict:
     """The proxy's own answers do not name its version."""
-    attempt = case.attempt
-    if attempt.trouble is not None:
-        return _skipped(attempt)
-    shown = [
-        f"{name}: {printable(value, limit=120)}"
-        for name, value in attempt.answer.headers
-        if name.lower() in ("server", "x-powered-by", "via")
-        and _BANNERS[case.site.proxy].search(value)
-    ]
-    if not shown:
+    if case.attempt.trouble is not None:
+        return _skipped(case.attempt)
+    proxy = case.site.proxy
+    finding = stranger_findings.banner(_uri(case), case.attempt, hop="proxy", proxy=proxy)
+    if finding is None:
         return Verdict(True, "no version is told")
-    diagnosis = Diagnosis(
-        "version-banner",
-        "The proxy tells its version to everybody, and so which of its published holes are open.",
-        f"{_BANNER_FIX[case.site.proxy]}",
-    )
-    symptom = f"{case.check.probe.uri} says {', '.join(shown)}"
-    finding = made(diagnosis, hop="proxy", symptom=symptom, attempt=attempt)
-    finding = replace(_severe("warning", finding), directive=_BANNER_FIX[case.site.proxy])
-    return Verdict(True, ", ".join(shown), finding)
+    return Verdict(True, finding.symptom.partition(" says ")[2], finding)
 
 
 def forged(case: Case) -> Verdict:
@@ -205,7 +146,7 @@ def forged(case: Case) -> Verdict:
             f"Overwrite instead of adding: {_FORWARDED_FIX[case.site.proxy]}",
         )
         forged = ", ".join(f"{name}: {FORGED[name]}" for name in believed)
-        symptom = f"{case.check.probe.uri} repeats what was forged: {forged}"
+        symptom = f"{_uri(case)} repeats what was forged: {forged}"
         finding = made(diagnosis, hop="proxy", symptom=symptom, attempt=attempt)
         finding = replace(finding, directive=_FORWARDED_FIX[case.site.proxy])
         return Verdict(False, f"the forged {names} reached the service", finding)
@@ -221,31 +162,13 @@ def forged(case: Case) -> Verdict:
 
 def http2(case: Case) -> Verdict:
     """Where WebSockets over HTTP/2 are announced, they work as those over HTTP/1.1 do."""
-    attempt, uri = case.attempt, case.check.probe.uri
+    attempt, uri = case.attempt, _uri(case)
     if case.leader is not None and case.leader.attempt.trouble is not None:
         return Verdict(True, "the handshake over HTTP/1.1 fails already", is_skipped=True)
-    if "offered" not in attempt.facts:
-        if attempt.trouble is not None:
-            return _skipped(attempt)
-        return Verdict(True, "the proxy does not offer HTTP/2", is_skipped=True)
-    if "announced" not in attempt.facts and attempt.trouble is None:
-        return Verdict(True, "HTTP/2 without WebSockets: browsers open them over HTTP/1.1")
-    if attempt.trouble is not None:
-        diagnosis = Diagnosis(
-            "h2-websocket",
-            "The proxy announces WebSockets over HTTP/2 (RFC 8441), and does not carry them as it"
-            " does over HTTP/1.1: browsers that take it at its word fail, and everything else"
-            " works."
-            if "announced" in attempt.facts
-            else "The proxy offers HTTP/2 and does not speak it: browsers that choose it get"
-            " nothing at all.",
-            f"Mend it, or stop announcing it: {_HTTP2_FIX[case.site.proxy]}"
-            if _HTTP2_FIX[case.site.proxy]
-            else "Mend it, or stop announcing it.",
-        )
-        symptom = f"{uri} over HTTP/2 {attempt.trouble.words}, and works over HTTP/1.1"
-        finding = made(diagnosis, hop="proxy", symptom=symptom, attempt=attempt)
-        finding = replace(finding, directive=_HTTP2_FIX[case.site.proxy])
+    if "offered" not in attempt.facts and attempt.trouble is not None:
+        return _skipped(attempt)
+    finding = stranger_findings.http2(uri, attempt, hop="proxy", proxy=case.site.proxy)
+    if finding is not None and attempt.trouble is not None:
         return Verdict(False, attempt.trouble.words, finding)
     foreign = attempt.facts.get("foreign", "")
     if foreign.startswith("2"):
@@ -255,18 +178,17 @@ def http2(case: Case) -> Verdict:
             " may open connections with the visitor's cookies. Over HTTP/2 there is no Upgrade"
             " header, by which its rule may know a handshake.",
             f"Let {vocabulary.ORIGINS[case.site.proxy]} hold for `:protocol: websocket` too, or"
-            f" stop announcing it: {_HTTP2_FIX[case.site.proxy]}",
+            " stop announcing it.",
         )
         symptom = f"{uri} over HTTP/2 answered {foreign} to {FOREIGN_ORIGIN}, not 403"
         finding = made(diagnosis, hop="proxy", symptom=symptom, attempt=attempt)
         return Verdict(False, f"answered {foreign} to a foreign Origin", finding)
-    words = [f"{attempt.status_code} to CONNECT"]
-    ping_s = attempt.answer.timings_s.get("ping")
-    if ping_s is not None:
-        words.append(f"ping {ping_s * 1000:.0f} ms")
-    if foreign:
-        words.append(f"{foreign} to a foreign Origin")
-    return Verdict(True, ", ".join(words))
+    words = stranger_findings.http2_words(attempt)
+    return Verdict(True, words, is_skipped="offered" not in attempt.facts)
+
+
+def _uri(case: Case) -> str:
+    return without_secrets(case.check.probe.uri)
 
 
 def _skipped(attempt: Attempt) -> Verdict:
