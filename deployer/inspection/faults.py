@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from deployer.inspection import state as of_state
 from deployer.inspection.model import Fault, ProxyState
-from deployer.inspection.readers import READERS, STATE_RULES
+from deployer.inspection.readers import READERS
 
 
 def faults(state: ProxyState, *, name: str, port: int, path: str, tls: bool) -> tuple[Fault, ...]:
@@ -12,6 +13,4 @@ def faults(state: ProxyState, *, name: str, port: int, path: str, tls: bool) -> 
     found: tuple[Fault, ...] = ()
     if reader is not None:
         found = reader().faults(state, name=name, port=port, path=path, tls=tls)
-    for rule in STATE_RULES:
-        found += rule(state)
-    return found
+    return (*of_state.certain(state), *found, *of_state.possible(state))

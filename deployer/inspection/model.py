@@ -76,6 +76,12 @@ class ProxyState:
         parts = self.version.split(".")
         return tuple(int(part) for part in parts) if all(map(str.isdigit, parts)) else ()
 
+    @property
+    def main_pids(self) -> frozenset[int]:
+        """The processes that have not been started by another one of the proxy's."""
+        pids = {each.pid for each in self.processes}
+        return frozenset(each.pid for each in self.processes if each.ppid not in pids)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:

@@ -47,6 +47,3 @@ READERS: Mapping[Proxy, Callable[[], Reader]] = {
     "apache": _apache,
     "haproxy": _haproxy,
 }
-
-#: What the state of any proxy tells by itself: processes, limits, logs.
-STATE_RULES: tuple[Callable[[ProxyState], tuple[Fault, ...]], ...] = ()
