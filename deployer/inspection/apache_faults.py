@@ -124,6 +124,7 @@ def _recipe_that_misses(way: Way) -> Fault | None:
     asked = request_variables(name=way.name, port=way.port, path=way.path, tls=way.tls)
     for rule in rules_of(site):
         is_meant = rule.target.lower().startswith(("ws:", "wss:")) and "p" in rule.flags
+        is_meant = is_meant and catches_path(rule.pattern, way.path, is_regex=True)
         for condition in rule.conditions if is_meant else ():
             answer, _ = holds(condition, asked)
             if answer is False and "upgrade" in condition.words[0].lower():
@@ -369,7 +370,7 @@ def _glued(way: Way) -> Fault | None:
     base, rest = way.members[0].path, passed.rest_of(way.path) or ""
     is_doubled = base.endswith("/") and rest.startswith("/")
     is_glued = bool(rest) and not base.endswith("/") and not rest.startswith("/")
-    is_added = base.endswith("/") and not rest and not passed.path.endswith("/")
+    is_added = base != "/" and base.endswith("/") and not rest and not passed.path.endswith("/")
     if not (is_doubled or is_glued or is_added):
         return None
     both = passed.path.rstrip("/"), passed.target.rstrip("/")

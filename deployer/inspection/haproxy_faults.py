@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
+from deployer.inspection.capacity import haproxy_rows
 from deployer.inspection.haproxy_config import Directive, config_of
 from deployer.inspection.haproxy_pointers import place, pointers
 from deployer.inspection.haproxy_way import Way, binds_of
@@ -13,6 +14,16 @@ from deployer.inspection.model import Fault, ProxyState
 
 _LOST = frozenset({"upgrade-not-forwarded"})
 _ELSEWHERE = frozenset({"wrong-route", "page-instead", "slash-redirect", "redirected"})
+#: What HAProxy's log says for the shorter words of its counts.
+_CHECKS = {
+    "L4CON": "Layer4 connection problem",
+    "L4TOUT": "Layer4 timeout",
+    "L6RSP": "Layer6 invalid response",
+    "L6TOUT": "Layer6 timeout",
+    "L7RSP": "Layer7 invalid response",
+    "L7STS": "Layer7 wrong status",
+    "L7TOUT": "Layer7 timeout",
+}
 _SERVER_STATE = re.compile(r"Server (\S+)/(\S+) is (DOWN|UP)\b(?:, reason: ([^,]+))?")
 
 
@@ -130,21 +141,17 @@ def _at_section(fault: Fault, way: Way) -> Fault:
 
 
 def _lost_upgrade(way: Way) -> Iterator[Fault]:
-    """Rules that take from the handshake what makes it one."""
-    for header in ("upgrade", "connection"):
-        value = way.request.headers.get(header)
-        rules = way.touched.get(header, [])
-        is_kept = isinstance(value, str) and value.lower() in ("websocket", "upgrade")
-        if rules and not is_kept:
-            yield place(
-                rules[-1],
-                code="connection-cleared" if header == "connection" else "upgrade-not-forwarded",
-                explains=_LOST | {"connection-cleared"},
-                cause=f"`{rules[-1]}` takes {header.capitalize()} from the handshake.",
-                fix="Let it spare WebSockets.",
-                directive=f"{rules[-1].words[0]} del-header {header.capitalize()} unless"
-                " { hdr(Upgrade) -i websocket }",
-            )
+    """A rule that takes Upgrade from the handshake; of Connection, HAProxy takes care itself."""
+    rules = way.touched.get("upgrade", [])
+    if rules and way.request.headers.get("upgrade") != "websocket":
+        yield place(
+            rules[-1],
+            code="upgrade-not-forwarded",
+            explains=_LOST,
+            cause=f"`{rules[-1]}` takes Upgrade from the handshake.",
+            fix="Let it spare WebSockets.",
+            directive="http-request del-header Upgrade unless { hdr(Upgrade) -i websocket }",
+        )
 
 
 # --- the backend ----------------------------------------------------------------------------------
@@ -154,11 +161,7 @@ def _down(way: Way) -> Iterator[Fault]:
     """HAProxy's own health checks have taken the servers out."""
     if way.backend is None:
         return
-    states: dict[str, tuple[str, str]] = {}
-    for line in way.state.log:
-        found = _SERVER_STATE.search(line)
-        if found and found.group(1) == way.backend.name:
-            states[found.group(2)] = found.group(3), found.group(4) or ""
+    states = _states(way.state, way.backend.name)
     checked = [each for each in way.servers if "check" in each.options]
     down = [each for each in checked if states.get(each.directive.words[1], ("", ""))[0] == "DOWN"]
     if not down or len(down) < len(way.servers):
@@ -178,6 +181,21 @@ def _down(way: Way) -> Iterator[Fault]:
     )
     if reason.startswith("Layer6"):
         yield _scheme(way, "bad-gateway")
+
+
+def _states(state: ProxyState, backend: str) -> dict[str, tuple[str, str]]:
+    """Each server's state and why, by HAProxy's own counts, or else by its log."""
+    found: dict[str, tuple[str, str]] = {}
+    for line in state.log:
+        logged = _SERVER_STATE.search(line)
+        if logged and logged.group(1) == backend:
+            found[logged.group(2)] = logged.group(3), logged.group(4) or ""
+    for row in haproxy_rows(state):
+        if row.get("pxname") == backend:
+            status = (row.get("status") or "").partition(" ")[0]
+            why = found.get(row["svname"], ("", ""))[1] or _CHECKS.get(row.get("check_status", ""))
+            found[row["svname"]] = status, why or row.get("check_status", "")
+    return found
 
 
 def _scheme(way: Way, *more: str) -> Fault:
