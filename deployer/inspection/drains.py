@@ -10,7 +10,7 @@ from deployer.inspection.model import Fault, ProxyState
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _CAPS = {
     "nginx": (r"^[^#\n]*?\bworker_shutdown_timeout\s+(\d+)(ms|s|m|h|d)?\s*;", "s"),
-    "haproxy": (r"^\s*hard-stop-after\s+(\d+)(ms|s|m|h|d)?\s*$", "ms"),
+    "haproxy": (r"^\s*hard-stop-after\s+(\d+)(ms|s|m|h|d)?[ \t]*(?:#.*)?$", "ms"),
 }
 _WORDS = {
     "nginx": ("worker_shutdown_timeout", "worker_shutdown_timeout 1h;"),
