@@ -78,13 +78,15 @@ def diagnosed(request: Request) -> RunReport:
         until=until,
         roots_pem=_roots(request.ca_bundle),
     )
+    outside = Outside(access, dial)
     try:
-        checks, is_reached = looked_at(request.url, wish, Outside(access, dial))
+        checks, is_reached = looked_at(request.url, wish, outside)
     finally:
         until.cancel()
     notes: tuple[str, ...] = ()
     if request.host is not None:
-        checks, notes = _with_inside(request, request.host, address, wish, checks)
+        asked = outside.asked or ([(address, wish)] if address.is_websocket else [])
+        checks, notes = _with_inside(request, request.host, asked, checks)
         is_reached = True
     # What goes out in a header of the person's own is nobody else's business, whatever its name.
     secrets = frozenset(value for _, value in wish.headers if len(value) >= _SECRET_LENGTH)
@@ -103,8 +105,7 @@ def diagnosed(request: Request) -> RunReport:
 def _with_inside(
     request: Request,
     host: str,
-    address: Address,
-    wish: Wish,
+    asked: Sequence[tuple[Address, Wish]],
     checks: tuple[CheckResult, ...],
 ) -> tuple[tuple[CheckResult, ...], tuple[str, ...]]:
     """What was seen from outside, with what the host itself tells, and what it could not."""
@@ -119,7 +120,7 @@ def _with_inside(
         timeout_s=request.timeout_s,
     )
     with OnHost(way) as there:
-        return there.looked(address, wish, checks), there.notes
+        return there.looked(asked, checks), there.notes
 
 
 def _state(checks: Sequence[CheckResult], *, is_reached: bool) -> State:

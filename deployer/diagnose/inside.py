@@ -8,6 +8,7 @@ first one whose neighbour further in does it right is where it breaks.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -26,6 +27,8 @@ from deployer.verify.run import carried_out
 _AnyProbe = TypeVar("_AnyProbe", bound=HttpProbe)
 
 _MOST_STAGES = 4
+#: What a proxy answers that speaks TLS to a service that does not, or the other way round.
+_OF_SCHEME = frozenset({"bad-gateway", "plain-http-on-https", "wrong-route", "connection-dropped"})
 _NAMES = {"nginx": "nginx", "apache": "Apache", "haproxy": "HAProxy"}
 
 
@@ -52,8 +55,9 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inside:
-    """What was found on the host: results, and in words what could not be seen."""
+    """What was found on the host: the stages, results, and in words what could not be seen."""
 
+    stages: tuple[Stage, ...] = ()
     checks: tuple[CheckResult, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -126,11 +130,11 @@ def looked_inside(inspection: Inspection, address: Address, wish: Wish, access: 
         if not all(result.ok for result in better):
             break
     for stage in {stage.state.proxy: stage for stage in stages}.values():
-        checks += noticed(inspection, site=_site_of(stage), port=stage.endpoint.port)
+        checks += noticed(inspection, site=site_of(stage), port=stage.endpoint.port)
     notes += tuple(
         f"{_NAMES[stage.state.proxy]}: {stage.way.note}" for stage in stages if stage.way.note
     )
-    return Inside(checks=tuple(checks), notes=notes)
+    return Inside(stages=stages, checks=tuple(checks), notes=notes)
 
 
 def _nobody(inspection: Inspection, address: Address) -> str:
@@ -139,7 +143,7 @@ def _nobody(inspection: Inspection, address: Address) -> str:
     return f"on this host runs {who}; nothing there is known to serve {address.uri}"
 
 
-def _site_of(stage: Stage) -> Site:
+def site_of(stage: Stage) -> Site:
     """The address as a site of the stage's proxy, for what explains findings."""
     route = Route(
         path=stage.asked.path,
@@ -158,7 +162,7 @@ def _of_stage(
     """The stage's own checks, with what lies behind it as their peer."""
     upstream = stage.way.upstreams[0] if stage.way.upstreams else None
     behind = _behind(stage, upstream, wish, access) if upstream is not None else None
-    asked, site, who = stage.asked, _site_of(stage), _NAMES[stage.state.proxy]
+    asked, site, who = stage.asked, site_of(stage), _NAMES[stage.state.proxy]
     probe = replace(_at(handshake(asked, wish), stage.endpoint, "proxy"), uri=stage.uri)
     route = site.routes[0]
     planned = [
@@ -200,23 +204,37 @@ def _of_stage(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Behind:
+    """What lies behind a stage; `is_turned` where it speaks TLS and the stage does not, or so."""
+
     probe: UpgradeProbe
     plain: HttpProbe
+    is_turned: bool = False
 
 
 def _behind(stage: Stage, upstream: Upstream, wish: Wish, access: Access) -> _Behind:
     """The same handshake straight at what the stage sends it to.
 
-    A proxy may change the path, rightly or wrongly: the service is asked for the path that the
-    client wants first, and only where it has no WebSocket there for the one that the proxy makes.
+    A proxy may change the path, rightly or wrongly. The service is asked for what the proxy makes
+    of it; where it has no WebSocket there but on a path that may have been meant, for that one.
     """
-    paths = dict.fromkeys((stage.asked.path, stage.way.path_at_service))
-    targets = [_with_query(path, stage.asked) for path in paths]
+    targets = [_with_query(path, stage.asked) for path in _paths(stage)]
     made = [_straight(stage, upstream, target, wish) for target in targets]
-    for each in made[:-1]:
-        if _opens(each.probe, access):
-            return each
-    return made[-1]
+    opening = next((each for each in made if _opens(each.probe, access)), None)
+    if opening is not None:
+        return opening
+    other = replace(upstream, tls=not upstream.tls)
+    turned = replace(_straight(stage, other, targets[0], wish), is_turned=True)
+    return turned if _opens(turned.probe, access) else made[0]
+
+
+def _paths(stage: Stage) -> list[str]:
+    """The path that the proxy makes; the client's own; what slashes put right would make."""
+    asked, made = stage.asked.path, stage.way.path_at_service
+    if made == asked:
+        return [made]
+    inside = stage.way.match == "prefix" and asked.startswith(stage.way.path)
+    rest = asked[len(stage.way.path) :] if inside else asked
+    return list(dict.fromkeys((made, asked, re.sub("/{2,}", "/", made), f"/{rest.lstrip('/')}")))
 
 
 def _opens(probe: UpgradeProbe, access: Access) -> bool:
@@ -252,21 +270,3 @@ def _forwarded(asked: Address) -> tuple[tuple[str, str], ...]:
 
 def _at(probe: _AnyProbe, endpoint: Endpoint, hop: Hop) -> _AnyProbe:
     return replace(probe, endpoint=endpoint, hop=hop)
-
-
-# --- beside what was seen from outside ------------------------------------------------------------
-
-
-def beside(outside: Sequence[CheckResult], inside: Inside) -> tuple[CheckResult, ...]:
-    """What was seen from outside, without the findings that the inside knows better."""
-    failed = next(
-        (each for each in inside.checks if not each.ok and each.finding is not None), None
-    )
-    if failed is None or failed.finding is None:
-        return tuple(outside)
-    return tuple(
-        replace(each, finding=None)
-        if each.name == "handshake" and each.finding is not None and not each.ok
-        else each
-        for each in outside
-    )

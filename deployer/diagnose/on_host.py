@@ -12,7 +12,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from deployer.diagnose.address import Address
-from deployer.diagnose.inside import Inside, beside, looked_inside
+from deployer.diagnose.inside import Inside, looked_inside
+from deployer.diagnose.together import together
 from deployer.diagnose.variants import Wish
 from deployer.errors import UsageError
 from deployer.model import CheckResult, Host
@@ -133,12 +134,15 @@ class OnHost:
             self._link.close()
 
     def looked(
-        self, address: Address, wish: Wish, outside: Sequence[CheckResult]
+        self, asked: Sequence[tuple[Address, Wish]], outside: Sequence[CheckResult]
     ) -> tuple[CheckResult, ...]:
-        """What was seen from outside, and then what the host itself tells of the same address."""
-        inside = self._looked(address, wish)
-        self.notes = tuple(dict.fromkeys((*self.notes, *inside.notes)))
-        return (*beside(outside, inside), *inside.checks)
+        """What was seen from outside, and then what the host itself tells of the same addresses."""
+        checks = tuple(outside)
+        for address, wish in asked:
+            inside = self._looked(address, wish)
+            self.notes = tuple(dict.fromkeys((*self.notes, *inside.notes)))
+            checks = together(checks, inside, address, self._inspection)
+        return checks
 
     def _looked(self, address: Address, wish: Wish) -> Inside:
         assert self._link is not None, "it is entered first"  # noqa: S101

@@ -136,6 +136,8 @@ class Outside:
     def __init__(self, access: Access, dial: PublicDial) -> None:
         self._access = access
         self._dial = dial
+        #: Every WebSocket that was looked at, and how it was asked.
+        self.asked: list[tuple[Address, Wish]] = []
 
     def doors(self, address: Address) -> tuple[Lookup, tuple[Door, ...]]:
         """The name's addresses, and who takes connections there."""
@@ -155,6 +157,7 @@ class Outside:
 
     def websocket(self, address: Address, wish: Wish) -> Observations:
         """Everything about a WebSocket's address."""
+        self.asked.append((address, wish))
         began = time.monotonic()
         lookup, doors = self.doors(address)
         seen = Observations(address=address, wish=wish, lookup=lookup, doors=doors)

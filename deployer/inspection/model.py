@@ -133,7 +133,8 @@ class Fault:
 
     `explains` are the codes of the findings, as checks name them, that it accounts for; it is told
     where such a check has failed. One that `stands_alone` is told whatever checks say. `directive`
-    is what to write, `cause` and `fix` are whole sentences. `tell` is how to tell this from its
+    is what to write, `cause` and `fix` are whole sentences; empty ones leave the finding its own,
+    to which this adds the place. `tell` is how to tell this from its
     neighbours, where another fault explains the same symptom. One that `is_certain` is enough by
     itself for the symptom, so that nothing else is named beside it. Faults come with the most
     certain ones first. What explains nothing that was seen is no finding.

@@ -57,6 +57,10 @@ class Way:
         level = self.level(name)
         return level.last(name) if level is not None else None
 
+    def server_value(self, name: str) -> Directive | None:
+        """The directive that is in force for the server, which locations do not change."""
+        return self.server.last(name) or self.blocks[0].last(name)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Listen:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from deployer.inspection import nginx_headers, nginx_paths
 from deployer.inspection.model import Fault, ProxyState
-from deployer.inspection.nginx_choice import listens, servers_of
+from deployer.inspection.nginx_choice import Way, listens, servers_of
 from deployer.inspection.nginx_config import Directive, http_of
 from deployer.inspection.nginx_passage import Passage
 from deployer.inspection.nginx_values import maps_of
@@ -31,6 +31,16 @@ _OF_STALE = frozenset(
         *("host-rewritten", "port-lost", "http-1.0-upstream", "upstream-scheme", "timeout"),
     }
 )
+#: Where what is seen of TLS is set.
+_OF_TLS = {
+    "ssl_certificate": (
+        *("tls-incomplete-chain", "tls-wrong-name", "tls-expired", "tls-expires-soon"),
+        "tls-untrusted",
+    ),
+    "ssl_protocols": ("tls-old-version",),
+    "server_tokens": ("version-banner",),
+}
+_REDIRECTS = (("301",), ("302",), ("303",), ("307",), ("308",))
 _OF_NOBODY = frozenset({"proxy-down", "unreachable-from-here", "tls-not-spoken"})
 _OF_ANOTHER = frozenset(
     {
@@ -132,7 +142,9 @@ def _of_server(passage: Passage, name: str, port: int, *, tls: bool) -> Iterator
             line=listen.line,
             explains=frozenset({"tls-not-spoken", "tls-failed"}),
         )
-    if way.is_default:
+    yield from _of_certificate(way)
+    answering = passage.answering
+    if way.is_default and not (answering and answering.args[:1] in _REDIRECTS):
         yield Fault(
             code="wrong-route",
             cause=f"No server on port {port} has the name {name}: the default one answers.",
@@ -143,6 +155,25 @@ def _of_server(passage: Passage, name: str, port: int, *, tls: bool) -> Iterator
             explains=_OF_ANOTHER,
             tell="nginx -T | grep server_name shows which names it knows.",
         )
+
+
+def _of_certificate(way: Way) -> Iterator[Fault]:
+    """Where the certificate and the versions of TLS are said; what is wrong with them is seen."""
+    for name, codes in _OF_TLS.items():
+        said = way.server_value(name)
+        if said is None:
+            continue
+        for code in codes:
+            yield Fault(
+                code=code,
+                cause="",
+                fix="",
+                directive=f"{said};",
+                file=said.file,
+                line=said.line,
+                explains=frozenset({code}),
+                is_certain=True,
+            )
 
 
 def _maps_twice(http: Directive, passage: Passage) -> Iterator[Fault]:

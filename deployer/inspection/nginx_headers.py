@@ -330,6 +330,7 @@ def _of_client(passage: Passage) -> Iterator[Fault]:
         directive="proxy_set_header X-Forwarded-For $remote_addr;",
         explains=frozenset({"forwarded-for-appended"}),
         severity="warning",
+        stands_alone=header is not None,
     )
 
 

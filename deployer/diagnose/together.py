@@ -1,0 +1,106 @@
+"""What outside and inside tell together: pure.
+
+From outside, variants of a request prove what is wrong; on the host, each hop shows where, and its
+configuration why. A finding that both have is told once, with all that is known of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from deployer.diagnose.address import Address
+from deployer.diagnose.inside import Inside, site_of
+from deployer.inspection import Inspection, explained
+from deployer.model import CheckResult, Finding
+
+#: What checks say where they see that something is wrong, and not what.
+_GENERAL = frozenset(
+    {
+        *("backend-not-websocket", "redirected", "wrong-route", "bad-gateway", "timeout"),
+        *("connection-dropped", "not-http", "login-required", "origin-blocked", "check-failed"),
+    }
+)
+
+
+def together(
+    outside: Sequence[CheckResult], inside: Inside, address: Address, inspection: Inspection
+) -> tuple[CheckResult, ...]:
+    """`outside`, in which `address` was looked at among others, and then what is `inside`."""
+    found = list(outside)
+    inner = list(inside.checks)
+    if inside.stages:
+        outer = inside.stages[0]
+        site, port = site_of(outer), outer.endpoint.port
+        mine = [number for number, each in enumerate(found) if _is_about(each, address)]
+        blamed = next(
+            (number for number, each in enumerate(inner) if not each.ok and each.finding), None
+        )
+        for number in mine:
+            seen = found[number]
+            if seen.name == "handshake" and not seen.ok and seen.finding is not None:
+                if blamed is None:
+                    found[number] = _only_outside(seen, seen.finding)
+                    continue
+                inner[blamed] = explained(
+                    [_specific(inner[blamed], seen.finding)], inspection, site=site, port=port
+                )[0]
+                inner = _told_once(inner, blamed)
+                found[number] = replace(seen, finding=None)
+            elif seen.finding is not None:
+                found[number] = explained([seen], inspection, site=site, port=port)[0]
+        found = _each_once(found, inner)
+    known = {(each.name, each.target) for each in found}
+    return (*found, *(each for each in inner if (each.name, each.target) not in known))
+
+
+def _is_about(result: CheckResult, address: Address) -> bool:
+    return result.site == address.name
+
+
+def _only_outside(seen: CheckResult, finding: Finding) -> CheckResult:
+    words = "on the host itself, the same handshake succeeds"
+    evidence = "\n".join(filter(None, (finding.evidence, words)))
+    return replace(seen, finding=replace(finding, evidence=evidence))
+
+
+def _specific(inner: CheckResult, outer: Finding) -> CheckResult:
+    """The inside's result, under the name that the outside has proven, where it has none itself."""
+    finding = inner.finding
+    is_proven = finding is not None and finding.code in _GENERAL and outer.code not in _GENERAL
+    if finding is None or not is_proven or finding.file:
+        return inner
+    return replace(
+        inner,
+        finding=replace(
+            outer,
+            hop=finding.hop,
+            symptom=finding.symptom,
+            evidence=outer.evidence or finding.evidence,
+        ),
+    )
+
+
+def _told_once(inner: Sequence[CheckResult], blamed: int) -> list[CheckResult]:
+    """`inner`, in which what the service does by itself is told where it was seen first."""
+    first = inner[blamed].finding
+    return [
+        replace(each, finding=None)
+        if number > blamed
+        and each.hop == "backend"
+        and first is not None
+        and first.hop == "backend"
+        else each
+        for number, each in enumerate(inner)
+    ]
+
+
+def _each_once(found: Sequence[CheckResult], inner: Sequence[CheckResult]) -> list[CheckResult]:
+    """`found` without the findings that the inside has, too: it knows their place."""
+    known = {each.finding.code for each in inner if each.finding is not None}
+    return [
+        replace(each, finding=None)
+        if each.finding is not None and each.finding.code in known
+        else each
+        for each in found
+    ]
