@@ -199,7 +199,17 @@ def _of_stage(
             )
         )
     results = carried_out(site, tuple(planned), access, patience_s=0.0, age_s=0.0, on_result=None)
+    if behind is not None and behind.is_turned:
+        results = tuple(_with_turned_scheme(each) for each in results)
     return site, results
+
+
+def _with_turned_scheme(result: CheckResult) -> CheckResult:
+    """The service takes the handshake, only not in the way in which the proxy speaks to it."""
+    finding = result.finding
+    if finding is None or result.hop != "proxy" or result.ok or finding.code not in _OF_SCHEME:
+        return result
+    return replace(result, finding=replace(finding, code="upstream-scheme"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,7 +80,8 @@ def _main_processes(notes: list[str]) -> dict[str, int]:
         if not word.isdigit():
             continue
         name = _name_of(int(word))
-        if name in names and _name_of(_stat(int(word))["ppid"]) != name:
+        is_main = name in names and _name_of(_stat(int(word))["ppid"]) != name
+        if is_main and _is_serving(int(word)):
             found.setdefault(name, []).append(int(word))
     mains = {}
     for name, pids in found.items():
@@ -92,6 +93,11 @@ def _main_processes(notes: list[str]) -> dict[str, int]:
         for pid in sorted(set(pids) - set(own)):
             notes.append(f"another {name}, process {pid}, runs in a container: it was not read")
     return mains
+
+
+def _is_serving(pid: int) -> bool:
+    """Whether this is no mere check of a configuration, or a signal to another process."""
+    return bool(runner.children_of(pid)) or runner.listens(pid, runner.listening_sockets(pid))
 
 
 def _name_of(pid: int) -> str:
