@@ -9,7 +9,7 @@ first one whose neighbour further in does it right is where it breaks.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -112,10 +112,13 @@ def _is_here(host: str) -> bool:
 # --- asking each stage ----------------------------------------------------------------------------
 
 
-def looked_inside(inspection: Inspection, address: Address, wish: Wish, access: Access) -> Inside:
+def looked_inside(
+    inspection: Inspection, address: Address, wish: Wish, access: Callable[[], Access]
+) -> Inside:
     """Every stage on the host, the innermost first, up to where it breaks.
 
-    `access` dials as the host does. Raises: what its dial raises of `DeployerError`.
+    `access` makes a way that dials as the host does, with its own time, for each stage. Raises:
+    what its dial raises of `DeployerError`.
     """
     stages = stages_of(inspection, address)
     notes = inspection.notes
@@ -124,13 +127,15 @@ def looked_inside(inspection: Inspection, address: Address, wish: Wish, access: 
     checks: list[CheckResult] = []
     for stage in reversed(stages):
         is_innermost = stage is stages[-1]
-        site, results = _of_stage(stage, wish, access, is_innermost=is_innermost)
+        site, results = _of_stage(stage, wish, access(), is_innermost=is_innermost)
         better = explained(results, inspection, site=site, port=stage.endpoint.port)
         checks = [*better, *checks]
         if not all(result.ok for result in better):
             break
+    told = {each.finding.code for each in checks if each.finding is not None}
     for stage in {stage.state.proxy: stage for stage in stages}.values():
-        checks += noticed(inspection, site=site_of(stage), port=stage.endpoint.port)
+        also = noticed(inspection, site=site_of(stage), port=stage.endpoint.port)
+        checks += [each for each in also if each.finding and each.finding.code not in told]
     notes += tuple(
         f"{_NAMES[stage.state.proxy]}: {stage.way.note}" for stage in stages if stage.way.note
     )

@@ -145,10 +145,12 @@ class OnHost:
         return checks
 
     def _looked(self, address: Address, wish: Wish) -> Inside:
-        assert self._link is not None, "it is entered first"  # noqa: S101
-        until = Deadline(_STEPS * self._way.timeout_s)
-        access = Access(dial=self._link.open_stream, timeout_s=self._way.timeout_s, until=until)
-        try:
-            return looked_inside(self._inspection, address, wish, access)
-        finally:
-            until.cancel()
+        link = self._link
+        assert link is not None, "it is entered first"  # noqa: S101
+        timeout_s = self._way.timeout_s
+
+        def access() -> Access:
+            until = Deadline(_STEPS * timeout_s)
+            return Access(dial=link.open_stream, timeout_s=timeout_s, until=until)
+
+        return looked_inside(self._inspection, address, wish, access)

@@ -21,6 +21,8 @@ _GENERAL = frozenset(
         *("connection-dropped", "not-http", "login-required", "origin-blocked", "check-failed"),
     }
 )
+#: What the proxy that clients meet is there to do.
+_OF_PROXY = frozenset({"origin-open", "h2c-tunnel", "forwarded-for-appended", "version-banner"})
 
 
 def together(
@@ -42,13 +44,13 @@ def together(
                 if blamed is None:
                     found[number] = _only_outside(seen, seen.finding)
                     continue
-                inner[blamed] = explained(
-                    [_specific(inner[blamed], seen.finding)], inspection, site=site, port=port
-                )[0]
+                named = _specific(inner[blamed], seen.finding)
+                if named is not inner[blamed]:
+                    inner[blamed] = explained([named], inspection, site=site, port=port)[0]
                 inner = _told_once(inner, blamed)
                 found[number] = replace(seen, finding=None)
             elif seen.finding is not None:
-                found[number] = explained([seen], inspection, site=site, port=port)[0]
+                found[number] = explained([_placed(seen)], inspection, site=site, port=port)[0]
         found = _each_once(found, inner)
     known = {(each.name, each.target) for each in found}
     return (*found, *(each for each in inner if (each.name, each.target) not in known))
@@ -56,6 +58,14 @@ def together(
 
 def _is_about(result: CheckResult, address: Address) -> bool:
     return result.site == address.name
+
+
+def _placed(seen: CheckResult) -> CheckResult:
+    """What a proxy should have refused, said to be its: it is known to be on this host."""
+    finding = seen.finding
+    if finding is None or finding.hop != "public" or finding.code not in _OF_PROXY:
+        return seen
+    return replace(seen, finding=replace(finding, hop="proxy"))
 
 
 def _only_outside(seen: CheckResult, finding: Finding) -> CheckResult:

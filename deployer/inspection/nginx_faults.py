@@ -17,8 +17,9 @@ from deployer.inspection.nginx_config import Directive, http_of
 from deployer.inspection.nginx_passage import Passage
 from deployer.inspection.nginx_values import maps_of
 
+#: As nginx says it to a terminal, or as it writes it to a log.
 _EMERGENCY = re.compile(
-    r"nginx: \[emerg\] (?P<words>.*?)(?: in (?P<file>/[^:\s]+):(?P<line>\d+))?$"
+    r"\[emerg\] (?:\d+#\d+: )?(?P<words>.*?)(?: in (?P<file>/[^:\s]+):(?P<line>\d+))?$"
 )
 _UNKNOWN = re.compile(r'unknown "(\w+)" variable')
 #: What a proxy that runs with an earlier configuration may look like.
@@ -102,6 +103,7 @@ def _of_check(state: ProxyState) -> Iterator[Fault]:
             line=line,
             explains=_OF_STALE,
             stands_alone=True,
+            is_certain=True,
         )
         return
     yield Fault(
@@ -112,6 +114,7 @@ def _of_check(state: ProxyState) -> Iterator[Fault]:
         line=line,
         explains=_OF_STALE,
         stands_alone=True,
+        is_certain=True,
     )
 
 
@@ -143,8 +146,7 @@ def _of_server(passage: Passage, name: str, port: int, *, tls: bool) -> Iterator
             explains=frozenset({"tls-not-spoken", "tls-failed"}),
         )
     yield from _of_certificate(way)
-    answering = passage.answering
-    if way.is_default and not (answering and answering.args[:1] in _REDIRECTS):
+    if way.is_default and _is_of_others(passage):
         yield Fault(
             code="wrong-route",
             cause=f"No server on port {port} has the name {name}: the default one answers.",
@@ -155,6 +157,15 @@ def _of_server(passage: Passage, name: str, port: int, *, tls: bool) -> Iterator
             explains=_OF_ANOTHER,
             tell="nginx -T | grep server_name shows which names it knows.",
         )
+
+
+def _is_of_others(passage: Passage) -> bool:
+    """Whether the default server is another site's, or nobody's, and not meant for all names."""
+    answering = passage.answering
+    if answering is not None:
+        return answering.args[:1] not in _REDIRECTS
+    words = {word for each in passage.way.server.all("server_name") for word in each.args}
+    return bool(words - {"_", ""}) or passage.target is None
 
 
 def _of_certificate(way: Way) -> Iterator[Fault]:
