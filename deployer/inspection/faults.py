@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from deployer.inspection import state as of_state
 from deployer.inspection.model import Fault, ProxyState
 from deployer.inspection.readers import READERS
@@ -13,4 +15,10 @@ def faults(state: ProxyState, *, name: str, port: int, path: str, tls: bool) -> 
     found: tuple[Fault, ...] = ()
     if reader is not None:
         found = reader().faults(state, name=name, port=port, path=path, tls=tls)
-    return (*of_state.certain(state), *found, *of_state.possible(state))
+    certain, possible = of_state.certain(state), of_state.possible(state)
+    if any(fault.code == "reload-not-taken" for fault in (*certain, *possible)):
+        # The files may say what is wrong, or what will be right: they are not what runs.
+        found = tuple(
+            fault if fault.stands_alone else replace(fault, is_certain=False) for fault in found
+        )
+    return (*certain, *found, *possible)

@@ -17,9 +17,8 @@ OF_LOST_UPGRADE = frozenset(
         *("backend-not-websocket", "origin-blocked", "incomplete-upgrade", "timeout"),
     }
 )
-_OF_HOST = frozenset(
-    {"host-rewritten", "port-lost", "origin-blocked", "wrong-route", "redirected", "https-redirect"}
-)
+#: That a changed Host is the reason is proven by asking the service with it.
+_OF_HOST = frozenset({"host-rewritten", "port-lost"})
 _STRICT = (
     'map $http_upgrade $ws_upgrade { default ""; "~*^websocket$" websocket; }\n'
     'map $http_upgrade $ws_connection { default ""; "~*^websocket$" upgrade; }'
@@ -248,7 +247,7 @@ def _of_scheme(passage: Passage) -> Iterator[Fault]:
         cause=f"{what}: an app that forces HTTPS redirects to the same address again and again.",
         fix="Set X-Forwarded-Proto, and let the app trust it.",
         directive="proxy_set_header X-Forwarded-Proto $scheme;",
-        explains=frozenset({"redirect-loop", "redirected", "https-redirect", "origin-blocked"}),
+        explains=frozenset({"redirect-loop"}),
         tell="The Location of the redirect is the very address that was asked for.",
     )
 

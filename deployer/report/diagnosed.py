@@ -17,6 +17,8 @@ def show_diagnosed(run: RunReport, *, output: Output, verbose: bool) -> None:
             if check.finding is not None:
                 _finding(check.finding, output, verbose=verbose)
         output.line()
+        for note in report.notes:
+            output.line(f"note: {note}", "note", hanging=6)
         _last_word(report, output)
 
 
