@@ -27,11 +27,9 @@ _SLOW_AFTER, _STOP_AFTER = 20, 50
 #: This part of all ends it too: a limit that some still slip through is one.
 _STOP_PART = 0.05
 _STUCK_S = 2.0
-_SLOW_RATE = 10.0
 _TICK_S = 0.02
 _PINGS_PER_S = 1000.0
 _CLOSES_PER_S = 2500.0
-_FAREWELL_S = 3.0
 _OWN_LIMITS = {
     errno.EMFILE: "this process may open no more files (ulimit -n)",
     errno.ENFILE: "this machine may open no more files",
@@ -45,7 +43,9 @@ _OWN_LIMITS = {
 class LoadPlan:
     """`number` connections, evenly to `targets`, `rate_per_s` a second, held for `hold_s`.
 
-    Who is silent for `awake_s` is pinged, so that no hop ends it for that.
+    Each may take `timeout_s` to open and to answer a ping; where one after the other fails, they
+    are tried at `slow_rate_per_s`. Who is silent for `awake_s` is pinged, so that no hop ends it
+    for that. Who does not answer a Close frame is left after `farewell_s`.
     """
 
     targets: tuple[Target, ...]
@@ -54,6 +54,8 @@ class LoadPlan:
     hold_s: float
     timeout_s: float = 10.0
     awake_s: float = 20.0
+    slow_rate_per_s: float = 10.0
+    farewell_s: float = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +141,8 @@ class _Crowd:
             if stopped:
                 break
             slow = self._failed_in_a_row >= _SLOW_AFTER
-            rate = min(_SLOW_RATE, self._plan.rate_per_s) if slow else self._plan.rate_per_s
+            rate = self._plan.rate_per_s
+            rate = min(self._plan.slow_rate_per_s, rate) if slow else rate
             # What could not be begun in time is not caught up with: no bursts.
             due = min(due + rate * await self._tick(), max(1.0, rate * 2 * _TICK_S))
             most = _SLOW_AFTER if self._is_stuck() else _MOST_OPENING
@@ -266,7 +269,7 @@ class _Crowd:
                 connection.close()
             self._say(f"load: closing, {len(closing) - start:,} left")
             await asyncio.sleep(_TICK_S)
-        until = time.monotonic() + _FAREWELL_S
+        until = time.monotonic() + self._plan.farewell_s
         while time.monotonic() < until and not all(each.has_ended for each in closing):
             await asyncio.sleep(_TICK_S)
         for connection in self._all:

@@ -90,7 +90,6 @@ _CAUSES = {
 
 def judged(result: LoadResult, observed: Observed) -> CheckResult:
     """Whether all went well, in a line, with a finding where it did not."""
-    figures = result.figures
     finding = _finding(result, observed)
     own = _own_words(result)
     ok = finding is None and not own
