@@ -110,17 +110,18 @@ class _Measurement:
         from deployer.verify.idle_judge import idle_judged
         from deployer.verify.public import PublicDial
 
-        public = None
-        if not self._no_public:
-            public = PublicDial(self._overrides, interrupt=contact.cancelled)
+        dial = PublicDial(self._overrides, interrupt=contact.cancelled)
         results: list[IdleResult] = []
         checks: list[CheckResult] = []
         for site in desired.sites:
+            why_not = "" if self._no_public else _why_not_public(report.checks, site)
+            public = None if self._no_public or why_not else dial
             plan = idle_plan(
                 site,
                 configured=_configured(contact, site),
                 limit_s=limit_s,
                 public=public,
+                why_not_public=why_not,
             )
             if not plan.connections or contact.cancelled.is_set():
                 continue
@@ -156,6 +157,17 @@ def _with_checks(contact: Contact, report: HostReport, checks: Sequence[CheckRes
         checks=(*report.checks, *checks),
         state="healthy" if healthy else "unhealthy",
     )
+
+
+def _why_not_public(checks: Sequence[CheckResult], site: Site) -> str:
+    """Why there is no waiting at the hop *public*; empty where its handshakes have passed."""
+    outside = [check for check in checks if check.site == site.domain and check.hop == "public"]
+    for check in outside:
+        if check.skipped or not check.ok:
+            return check.detail or f"its {check.name} check has failed"
+    if any(check.name == "handshake" for check in outside):
+        return ""
+    return "no handshake was made from here"
 
 
 def _announce(contact: Contact, longest_s: float, unlimited_s: float, site: Site) -> None:

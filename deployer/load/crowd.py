@@ -28,7 +28,8 @@ _SLOW_AFTER, _STOP_AFTER = 20, 50
 _STOP_PART = 0.05
 _STUCK_S = 2.0
 _TICK_S = 0.02
-_PINGS_PER_S = 1000.0
+#: Pings are sent so much faster than connections are opened.
+_PINGS = 5
 _CLOSES_PER_S = 2500.0
 _OWN_LIMITS = {
     errno.EMFILE: "this process may open no more files (ulimit -n)",
@@ -87,6 +88,7 @@ class _Crowd:
         self._most_open = 0
         self._failures: list[tuple[str, str, int, float]] = []
         self._losses: list[tuple[str, float]] = []
+        self._pings_per_s = _PINGS * plan.rate_per_s
         self._opened_at: list[float] = []
         self._quiet: deque[tuple[float, Connection]] = deque()
         self._failed_in_a_row = 0
@@ -230,7 +232,7 @@ class _Crowd:
     async def _keep_awake(self) -> None:
         """Ping whoever has been silent for a while: no hop shall cut them off for that."""
         while True:
-            now, most = time.monotonic(), int(_PINGS_PER_S * _TICK_S)
+            now, most = time.monotonic(), max(1, int(self._pings_per_s * _TICK_S))
             while self._quiet and self._quiet[0][0] <= now and most:
                 _, connection = self._quiet.popleft()
                 most -= 1
@@ -249,7 +251,7 @@ class _Crowd:
                 connection.ping()
             sent, due = sent + int(due), due - int(due)
             self._say(f"load: {self._open:,} open; {doing}{self._trouble()}")
-            due += _PINGS_PER_S * await self._tick()
+            due += self._pings_per_s * await self._tick()
         until = time.monotonic() + self._plan.timeout_s
         while any(each.awaits_pong for each in asked) and time.monotonic() < until:
             if self._watch.cancelled.is_set():

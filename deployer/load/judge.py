@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from deployer.load.figures import Failed
 from deployer.load.limits import Limit
@@ -96,7 +97,7 @@ def judged(result: LoadResult, observed: Observed) -> CheckResult:
     return CheckResult(
         site=result.site,
         name="load",
-        target=" + ".join(result.uris),
+        target=urlsplit(result.uris[0]).path if len(result.uris) == 1 else result.site,
         hop="proxy",
         ok=ok,
         detail=own or (summary_words(result) if ok else finding.symptom if finding else ""),

@@ -28,7 +28,6 @@ _TIGHT = 0.8
 def idle_rows(results: Iterable[IdleResult], host: str, *, width: int) -> Iterator[Row]:
     """A table for each route: what each hop did in silence, and what it is configured to do."""
     for result in results:
-        yield []
         ping = result.ping_interval_s
         said = f"idle_timeout {_time(result.idle_timeout_s)}, "
         said += f"ping_interval {_time(ping)}" if ping is not None else "no ping_interval"
@@ -36,6 +35,7 @@ def idle_rows(results: Iterable[IdleResult], host: str, *, width: int) -> Iterat
         for silence in result.hops:
             yield from _hop_rows(result, silence, width)
         yield [("  ", ""), *_verdict(result)]
+        yield []
 
 
 def _hop_rows(result: IdleResult, silence: Silence, width: int) -> Iterator[Row]:
@@ -50,7 +50,13 @@ def _hop_rows(result: IdleResult, silence: Silence, width: int) -> Iterator[Row]
     line = f"  {silence.hop:<8} {words}"
     if about and len(line) + 3 + len(about) > width:
         yield [(f"  {silence.hop:<8} ", ""), (words, style)]
-        yield [(f"  {'':<8} configured: {about}", "note")]
+        line = f"  {'':<8} configured: {about}"
+        if configured is None or len(line) <= width:
+            yield [(line, "note")]
+        else:  # a path may be long, and stays whole
+            yield [(f"  {'':<8} configured: {configured.directive}", "note")]
+            pad = 11 if 11 + len(configured.file) <= width else 2
+            yield [(f"{'':<{pad}}{configured.file}", "note")]
         return
     yield [
         (f"  {silence.hop:<8} ", ""),
@@ -79,7 +85,6 @@ def load_rows(results: Iterable[LoadResult], host: str, *, width: int) -> Iterat
     for result in results:
         figures, name = result.figures, _PROXY_NAMES[result.proxy]
         asked = f"{figures.asked:,} connections at {result.rate_per_s:g}/s to {result.address}"
-        yield []
         yield [(f"{host}{result.site}  ", "title"), (f"{asked}, {name}", "note")]
         all_open = figures.opened == figures.asked
         yield _row(
@@ -101,6 +106,7 @@ def load_rows(results: Iterable[LoadResult], host: str, *, width: int) -> Iterat
         yield from _limit_rows(result, width)
         for note in result.notes:
             yield _row("note", note, "note")
+        yield []
 
 
 def _spread_rows(result: LoadResult) -> Iterator[Row]:

@@ -251,7 +251,6 @@ class TerminalReport:
                 self._out.row(row)
             for row in load_rows(report.load, name, width=width):
                 self._out.row(row)
-        self._out.line()
 
     def certificates(self, run: RunReport, *, now: datetime) -> None:
         """A table of the certificates of all hosts, and below it what is wrong with which."""

@@ -164,15 +164,23 @@ def idle_plan(
     configured: Mapping[str, tuple[Configured, ...]],
     limit_s: float,
     public: PublicDial | None,
+    why_not_public: str = "",
     proxy: ProxyAddress | None = None,
 ) -> IdlePlan:
-    """What is to be measured; `configured` is by the route's path, `public` is `None` for not."""
+    """What is to be measured; `configured` is by the route's path.
+
+    `public` dials from here; without it, `why_not_public` says why that hop is left out, where it
+    is worth a word.
+    """
     groups = []
     for route, check in _spokesmen(site, proxy or ProxyAddress()):
         group = _Group(route=route, waiting=[])
         expected_s = min(limit_s, _wanted_s(route, configured))
         probes = [each for each in (check.peer, check.probe) if isinstance(each, UpgradeProbe)]
-        if isinstance(check.probe, UpgradeProbe) and public is not None:
+        if public is None and why_not_public:
+            skipped = Silence(hop="public", outcome="skipped", words=why_not_public)
+            group.skipped.append(skipped)
+        elif isinstance(check.probe, UpgradeProbe) and public is not None:
             outside = _outside(site, check.probe, public)
             if isinstance(outside, Silence):
                 group.skipped.append(outside)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from deployer.model import Alternative, CheckResult, Finding, Hop, Severity
+from deployer.model import UNFINISHED, Alternative, CheckResult, Finding, Hop, Severity
 from deployer.verify.idle import Configured, IdleResult
 from deployer.verify.silence import Silence
 
@@ -54,7 +54,7 @@ def idle_judged(result: IdleResult) -> tuple[CheckResult, ...]:
                 target=result.path,
                 hop=hop,
                 ok=_is_ok(silence, finding),
-                detail=outcome_words(silence),
+                detail=UNFINISHED if silence.outcome == "interrupted" else outcome_words(silence),
                 finding=finding,
                 skipped=silence.outcome == "skipped",
             )
