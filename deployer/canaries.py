@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from deployer.errors import DeployerError
-from deployer.forecast import effects, touching, worst
+from deployer.forecast import drain_of_apache, effects, touching, worst
 from deployer.model import PROXY_UNITS, CheckResult, ForecastAction, Plan, Route, Site
 from deployer.running_proxies import connections_of
 from deployer.survival import (
@@ -36,6 +37,8 @@ _MOST = 200
 _MOST_TWINS = 8
 _LOOK_TIMEOUT_S = 10.0
 _LET_GO_S = 0.3
+#: A drain that is no longer is awaited before canaries are judged, and a moment more.
+_SHORT_DRAIN_S, _AFTER_DRAIN_S = 3.0, 0.7
 #: Of nginx, nobody can tell upgraded connections from those that idle.
 _COUNTED_ROUGHLY = frozenset({"nginx"})
 
@@ -83,7 +86,10 @@ class Canaries(NoCanaries):
         affected: Mapping[str, ForecastAction],
         touching: Mapping[str, tuple[str, ForecastAction]],
         before: Mapping[str, Any] | None,
+        drains: Mapping[str, float | None],
+        cancelled: Event,
     ) -> None:
+        self._drains, self._cancelled = drains, cancelled
         self._link, self._perches = link, perches
         self._affected, self._touching, self._before = affected, touching, before
         self._began = time.monotonic()
@@ -111,8 +117,21 @@ class Canaries(NoCanaries):
 
     def checks(self) -> tuple[CheckResult, ...]:
         """The canaries as results of checks."""
-        survival = self._survival(others=None, way_is_lost=False)
-        return survival_checks(survival, [perch.site for perch in self._perches])
+        self._wait_for_short_drains()
+        return survival_checks(self._survival(others=None, way_is_lost=False))
+
+    def _wait_for_short_drains(self) -> None:
+        """What is about to end the canaries is worth waiting for, if it is soon."""
+        ends = [
+            touched_at + drain_s + _AFTER_DRAIN_S
+            for perch in self._perches
+            if (touched_at := perch.touched_at) is not None
+            and (drain_s := self._drains.get(self._unit_of(perch))) is not None
+            and drain_s <= _SHORT_DRAIN_S
+            and any(held.is_open and held.end is None for held in perch.held)
+        ]
+        if ends:
+            self._cancelled.wait(max(0.0, max(ends) - time.monotonic()))
 
     def survival(self, *, asks_again: bool) -> Survival | None:
         """What became of them all, and of the host's other connections.
@@ -147,6 +166,7 @@ class Canaries(NoCanaries):
             unit=unit,
             action=self._affected[unit],
             is_required=perch.site.require_survival,
+            drain_s=self._drains.get(unit) if self._affected[unit] == "reload" else None,
             canaries=tuple(
                 fate_of(each, twins=seen[len(opened) :], way_is_lost=deadline is None)
                 for each in seen[: len(opened)]
@@ -227,6 +247,7 @@ def canaries_around(
     *,
     count: int,
     has_systemd: bool,
+    cancelled: Event,
     doing: Callable[[str], None],
 ) -> Iterator[NoCanaries]:
     """Hold `count` connections on each WebSocket route that works now, while `plan` is applied.
@@ -252,9 +273,26 @@ def canaries_around(
     try:
         perches = list(_perched(flock, sites, count))
         flock.wait_until_open()
-        yield Canaries(link, perches, affected=affected, touching=touching(plan), before=before)
+        yield Canaries(
+            link,
+            perches,
+            affected=affected,
+            touching=touching(plan),
+            before=before,
+            drains=_drains(before, sites),
+            cancelled=cancelled,
+        )
     finally:
         flock.close()
+
+
+def _drains(before: Mapping[str, Any] | None, sites: Sequence[Site]) -> dict[str, float | None]:
+    """For how long each proxy's connections may outlive a reload, as far as that is known."""
+    if before is None:
+        return {}
+    drains = {unit: about["drain_s"] for unit, about in before["units"].items()}
+    apache = PROXY_UNITS["apache"]
+    return {**drains, apache: drain_of_apache(sites)} if apache in drains else drains
 
 
 def _routes(sites: Iterable[Site]) -> Iterator[Route]:

@@ -501,6 +501,7 @@ class HostRun:
             self._connected(),
             count=self._options.canaries,
             has_systemd=self._has_systemd,
+            cancelled=self._cancelled,
             doing=self._contact.doing,
         ) as canaries:
             report = self._applied(plan, canaries)

@@ -66,7 +66,7 @@ def forecasts(
                     action=action,
                     connections=sum(worker["websockets"] for worker in holding),
                     workers=len(holding),
-                    drain_s=_drain_of_apache(sites) if unit == _APACHE else about["drain_s"],
+                    drain_s=drain_of_apache(sites) if unit == _APACHE else about["drain_s"],
                 )
             )
     return tuple(found)
@@ -122,8 +122,8 @@ def _stops(change: Change) -> bool:
     return was_active and (change.after is None or change.after.get("active") is False)
 
 
-def _drain_of_apache(sites: Sequence[Site]) -> float | None:
-    """What its sites say: unlike the others', its time limit is set by the reload itself."""
+def drain_of_apache(sites: Sequence[Site]) -> float | None:
+    """What Apache's sites say: unlike the others', its time limit is set by the reload itself."""
     drains = [site.drain_s for site in sites if site.proxy == "apache"]
     capped = [drain for drain in drains if drain is not None]
     return max(capped) if capped and len(capped) == len(drains) else None

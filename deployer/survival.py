@@ -8,11 +8,11 @@ proxy sends any of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from deployer.model import CheckResult, Finding, ForecastAction, Site
+from deployer.model import CheckResult, Finding, ForecastAction
 
 Fate = Literal["survived", "closed", "reset", "silent", "unknown"]
 #: Who has ended a connection: the proxy is meant where the service's twin lived on.
@@ -24,6 +24,8 @@ CHECK_NAME = "survival"
 #: Ends of both a canary and the twin of its service within this time have one reason.
 _SAME_MOMENT_S = 3.0
 _DRAIN_SLACK_S = 2.5
+#: Longer ones are no surprise to anybody.
+_TOLD_DRAIN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,8 @@ class Canary:
 class RouteSurvival:
     """The canaries of one WebSocket route, and what befell the proxy of `unit` that served them.
 
-    `note` says why there are none.
+    After a reload they live for `drain_s` at most, `None` where that has no limit. `note` says why
+    there are none.
     """
 
     site: str
@@ -72,6 +75,7 @@ class RouteSurvival:
     unit: str
     action: ForecastAction
     is_required: bool
+    drain_s: float | None = None
     canaries: tuple[Canary, ...] = ()
     note: str = ""
 
@@ -151,28 +155,42 @@ def _is_as_bad(twin: Seen, after_s: float | None) -> bool:
 # --- as a check -----------------------------------------------------------------------------------
 
 
-def survival_checks(survival: Survival, sites: Iterable[Site]) -> tuple[CheckResult, ...]:
-    """One result for each route that had canaries; a lost one fails it where the site says so."""
-    drains = {site.domain: site.drain_s for site in sites}
-    return tuple(
-        CheckResult(
-            site=route.site,
-            name=CHECK_NAME,
-            target=route.path,
-            hop="proxy",
-            ok=not (route.lost and route.is_required),
-            detail=route_words(route),
-            finding=_finding(route, drains.get(route.site)) if route.lost else None,
+def survival_checks(survival: Survival) -> tuple[CheckResult, ...]:
+    """One result for each route that had canaries; a lost one fails it where the site says so.
+
+    Of findings that say the same, the first alone is kept.
+    """
+    results: list[CheckResult] = []
+    told: set[tuple[bool, str]] = set()
+    for route in survival.routes:
+        if not route.canaries:
+            continue
+        finding = _finding(route) if route.lost else None
+        if finding is not None:
+            key = (route.is_required, finding.cause)
+            finding = None if key in told else finding
+            told.add(key)
+        results.append(
+            CheckResult(
+                site=route.site,
+                name=CHECK_NAME,
+                target=route.path,
+                hop="proxy",
+                ok=not (route.lost and route.is_required),
+                detail=route_words(route),
+                finding=finding,
+            )
         )
-        for route in survival.routes
-        if route.canaries
-    )
+    return tuple(results)
 
 
 def route_words(route: RouteSurvival) -> str:
     """``5 of 5 open connections survived the reload of nginx``, and what became of the others."""
     total, survived = len(route.canaries), route.count("survived")
     words = f"{survived} of {total} open connections survived the {_action(route)}"
+    drain_s = route.drain_s
+    if survived and route.action == "reload" and drain_s is not None and drain_s <= _TOLD_DRAIN_S:
+        words += f", whose drain ends them after {drain_s:g} s"
     return "; ".join([words, *_losses(route)])
 
 
@@ -211,10 +229,10 @@ def _moments(times: Sequence[float]) -> str:
     return f" after {first} s" if first == last else f" after {first} to {last} s"
 
 
-def _finding(route: RouteSurvival, drain_s: float | None) -> Finding:
+def _finding(route: RouteSurvival) -> Finding:
     total, lost = len(route.canaries), route.lost
     place = f"{route.site}{route.path}"
-    cause, fix = _cause(route, drain_s)
+    cause, fix = _cause(route)
     return Finding(
         code="canary-lost",
         hop="proxy",
@@ -227,8 +245,8 @@ def _finding(route: RouteSurvival, drain_s: float | None) -> Finding:
     )
 
 
-def _cause(route: RouteSurvival, drain_s: float | None) -> tuple[str, str]:
-    unit, lost = route.unit, route.lost
+def _cause(route: RouteSurvival) -> tuple[str, str]:
+    unit, lost, drain_s = route.unit, route.lost, route.drain_s
     if route.action != "reload":
         is_restart = route.action == "restart"
         cause = f"this change {'restarts' if is_restart else 'stops'} {unit}, which ends every "
@@ -237,7 +255,7 @@ def _cause(route: RouteSurvival, drain_s: float | None) -> tuple[str, str]:
         return f"{cause}connection that it holds", fix
     times = [canary.after_s for canary in lost if canary.after_s is not None]
     if drain_s is not None and times and _are_drained(times, drain_s):
-        cause = f"the site's drain of {drain_s:g} s ends what an earlier configuration has open"
+        cause = f"the drain of {drain_s:g} s ends what an earlier configuration has open"
         return cause, "Give `drain:` a time that is longer than any session, such as 1h."
     if any(canary.by == "someone" for canary in lost):
         cause = f"{unit} or the service has ended them: no connection straight to the service was "
@@ -297,6 +315,7 @@ def _route_json(route: RouteSurvival) -> dict[str, Any]:
         "unit": route.unit,
         "action": route.action,
         "required": route.is_required,
+        "drain_s": route.drain_s,
         "opened": len(route.canaries),
         "survived": route.count("survived"),
         "ended_by_service": sum(canary.by == "service" for canary in route.canaries),

@@ -14,7 +14,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal
 
-from deployer.errors import DeployerError
 from deployer.verify.access import Access, told_as_trouble
 from deployer.verify.attempt import Trouble
 from deployer.verify.http1 import read_head, request
@@ -94,7 +93,7 @@ class Held:
             except Trouble as trouble:
                 self._settle(problem=trouble.words)
                 return
-            except (DeployerError, Cancelled, OSError, EOFError) as error:
+            except Exception as error:  # amid a commit, no peer may get us to crash
                 self._settle(problem=str(error) or "given up")
                 return
             self._settle(problem="")
@@ -141,7 +140,7 @@ class Held:
                 how: How = "reset" if trouble.close_code is None else "closed"
                 self._ended(how, trouble.words, trouble.close_code)
                 return
-            except (OSError, EOFError, DeployerError) as error:
+            except Exception as error:  # the same
                 self._ended("reset", f"lost the connection: {error}", None)
                 return
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deployer.model import ForecastAction, Site
+from deployer.model import ForecastAction
 from deployer.survival import (
     Canary,
     Ended,
@@ -22,7 +22,6 @@ from deployer.survival import (
 ALIVE = Seen(answers=True)
 HANGS = Seen(answers=False)
 IDLE = " (idle ones, without a request under way, end at every reload)"
-SITE = Site(domain="ws.example.com", drain_s=4.0)
 
 
 def reset(after_s: float) -> Seen:
@@ -71,11 +70,12 @@ def survival_of(
     *canaries: Canary, required: bool = False, action: ForecastAction = "reload"
 ) -> Survival:
     route = RouteSurvival(
-        site=SITE.domain,
+        site="ws.example.com",
         path="/ws",
         unit="nginx",
         action=action,
         is_required=required,
+        drain_s=4.0,
         canaries=canaries,
     )
     return Survival(affected={"nginx": action}, routes=(route,))
@@ -88,14 +88,15 @@ def lost(after_s: float, by: str = "proxy") -> Canary:
 
 def test_a_lost_one_fails_the_check_where_all_must_survive() -> None:
     survived = Canary(fate="survived")
-    (check,) = survival_checks(survival_of(survived, lost(0.2), required=True), [SITE])
+    (check,) = survival_checks(survival_of(survived, lost(0.2), required=True))
     assert not check.ok
     assert check.finding is not None
     assert (check.finding.code, check.finding.severity) == ("canary-lost", "error")
     assert check.detail == (
-        "1 of 2 open connections survived the reload of nginx; 1 lost (reset after 0.2 s)"
+        "1 of 2 open connections survived the reload of nginx, whose drain ends them after 4 s; "
+        "1 lost (reset after 0.2 s)"
     )
-    (lenient,) = survival_checks(survival_of(survived, lost(0.2)), [SITE])
+    (lenient,) = survival_checks(survival_of(survived, lost(0.2)))
     assert lenient.ok
     assert lenient.finding is not None
     assert lenient.finding.severity == "warning"
@@ -104,7 +105,7 @@ def test_a_lost_one_fails_the_check_where_all_must_survive() -> None:
 def test_what_the_service_ends_fails_nothing() -> None:
     ended = Canary(fate="closed", by="service", close_code=1012, after_s=0.1)
     unknown = Canary(fate="unknown")
-    (check,) = survival_checks(survival_of(ended, unknown, required=True), [SITE])
+    (check,) = survival_checks(survival_of(ended, unknown, required=True))
     assert (check.ok, check.finding) == (True, None)
     assert "1 ended by the service itself (closed with code 1012 after 0.1 s)" in check.detail
     assert "of 1 nothing is known" in check.detail
@@ -121,14 +122,14 @@ def test_what_the_service_ends_fails_nothing() -> None:
     ],
 )
 def test_why_they_were_lost(survival: Survival, cause: str) -> None:
-    (check,) = survival_checks(survival, [SITE])
+    (check,) = survival_checks(survival)
     assert check.finding is not None
     assert cause in check.finding.cause
 
 
 def test_a_route_without_canaries_has_no_check() -> None:
     survival = survival_of()
-    assert survival_checks(survival, [SITE]) == ()
+    assert survival_checks(survival) == ()
     assert survival_json(survival)["routes"][0]["opened"] == 0
 
 
