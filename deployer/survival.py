@@ -256,7 +256,9 @@ def _cause(route: RouteSurvival) -> tuple[str, str]:
     times = [canary.after_s for canary in lost if canary.after_s is not None]
     if drain_s is not None and times and _are_drained(times, drain_s):
         cause = f"the drain of {drain_s:g} s ends what an earlier configuration has open"
-        return cause, "Give `drain:` a time that is longer than any session, such as 1h."
+        fix = "Give `drain:` a time that is longer than any session, such as 1h; nginx and HAProxy "
+        fix += "still reload with the former one then, so do that once without require_survival."
+        return cause, fix
     if any(canary.by == "someone" for canary in lost):
         cause = f"{unit} or the service has ended them: no connection straight to the service was "
         cause += "there to tell which"
