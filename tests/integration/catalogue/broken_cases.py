@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ DOMAIN = "cat.test"
 _FOLDER = Path(__file__).parent / "cases"
 _PORT = re.compile(r"<([a-z0-9 -]+)>")
 _FIRST_FRONTEND = 20001
+_Kind = Literal["broken", "healthy"]
+_KINDS: tuple[_Kind, ...] = ("broken", "healthy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,26 +69,27 @@ class Twin:
 
 def twins() -> tuple[Twin, ...]:
     """Both of every case, of all proxies."""
-    return tuple(twin for proxy in PROXIES for twin in _of(proxy))
+    return tuple(twin for proxy in PROXIES for twin in of_proxy(proxy))
+
+
+@functools.cache
+def of_proxy(proxy: Proxy) -> tuple[Twin, ...]:
+    """Those that one proxy serves, in the order of their file."""
+    return tuple(_of(proxy))
 
 
 def _of(proxy: Proxy) -> Iterator[Twin]:
     documents: list[dict[str, Any]] = yaml.safe_load((_FOLDER / f"{proxy}.yml").read_text())
     frontend = _FIRST_FRONTEND
     for document in documents:
-        for kind in ("broken", "healthy"):
+        for kind in _KINDS:
             own_port = document.get("port", 443)
             if proxy == "haproxy":
                 own_port, frontend = frontend, frontend + 1
-            yield _twin(proxy, document, _KINDS[kind], own_port=own_port)
+            yield _twin(proxy, document, kind, own_port=own_port)
 
 
-_KINDS: Mapping[str, Literal["broken", "healthy"]] = {"broken": "broken", "healthy": "healthy"}
-
-
-def _twin(
-    proxy: Proxy, document: Mapping[str, Any], kind: Literal["broken", "healthy"], *, own_port: int
-) -> Twin:
+def _twin(proxy: Proxy, document: Mapping[str, Any], kind: _Kind, *, own_port: int) -> Twin:
     is_broken = kind == "broken"
     case = document["case"]
     name = f"{case}-{kind}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from broken_cases import DOMAIN, Twin
+from broken_cases import DOMAIN, Twin, of_proxy
 from cryptography.hazmat.primitives import serialization
 from scripted_services import PORTS
 
@@ -16,20 +15,16 @@ from deployer.lab.host import LabHost
 from deployer.model import PROXY_UNITS, Proxy
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "unit"))
-from verify_certificates import Issued, authority, issued
+from verify_certificates import authority, issued
 
 HERE = Path(__file__).parent
 _TLS = "/etc/tls"
 
 
-@functools.cache
-def _issuer() -> Issued:
-    return issued("Catalogue intermediate", by=authority("Catalogue root"), is_ca=True)
-
-
-def root_pem() -> bytes:
-    """The root that all certificates here lead to."""
-    return authority("Catalogue root").pem
+_ROOT = authority("Catalogue root")
+_ISSUER = issued("Catalogue intermediate", by=_ROOT, is_ca=True)
+#: The root that all certificates here lead to.
+ROOT_PEM = _ROOT.pem
 
 
 def serve(proxy: Proxy, host: LabHost, twins: Sequence[Twin]) -> None:
@@ -55,13 +50,13 @@ def write(host: LabHost, path: str, text: str) -> None:
 
 def write_certificates(host: LabHost) -> None:
     """``full.pem`` with key, leaf and intermediate; ``leaf.pem``, ``key.pem`` and the like."""
-    leaf = issued(f"*.{DOMAIN}", by=_issuer())
+    leaf = issued(f"*.{DOMAIN}", by=_ISSUER)
     key = leaf.key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     ).decode()
-    alone, chain = leaf.pem.decode(), leaf.pem.decode() + _issuer().pem.decode()
+    alone, chain = leaf.pem.decode(), leaf.pem.decode() + _ISSUER.pem.decode()
     for name, text in {
         "full.pem": key + chain,
         "leaf.pem": alone,
@@ -288,9 +283,11 @@ def places(twin: Twin) -> tuple[str, ...]:
     """``file:line`` of every line that a finding about `twin` may point at."""
     assert twin.expected is not None
     path = _file(twin)
-    lines = CONFIGURATIONS[twin.proxy]([twin])[path].splitlines()
+    text = CONFIGURATIONS[twin.proxy](of_proxy(twin.proxy))[path]
+    begin = text.index(f"{twin.name}_https\n") if twin.proxy == "haproxy" else 0
+    first = text[:begin].count("\n") + 1
     return tuple(
         f"{path}:{number}"
-        for number, line in enumerate(lines, 1)
+        for number, line in enumerate(text[begin:].splitlines(), first)
         if line.strip() in twin.expected.at
     )

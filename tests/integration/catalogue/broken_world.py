@@ -1,0 +1,145 @@
+"""The hosts of the catalogue, and `deployer diagnose` as a function over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from broken_cases import PROXIES, Twin
+from broken_hosts import ROOT_PEM, serve
+from broken_states import State
+
+from deployer.diagnose_command import Request, diagnosed
+from deployer.lab.host import LabHost
+from deployer.lab.lab import Lab, running
+from deployer.model import CheckResult, Finding, Proxy
+
+#: How long a step of a diagnosis may take: those that hang cost as much.
+_TIMEOUT_S = 2.0
+_AT_ONCE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What `deployer diagnose` said of one address."""
+
+    checks: tuple[CheckResult, ...]
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        return tuple(check.finding for check in self.checks if check.finding is not None)
+
+    def coded(self, code: str) -> Finding | None:
+        """The finding of that code, the one that names a file if there is one."""
+        found = [each for each in self.findings if each.code == code]
+        return next((each for each in found if each.file), found[0] if found else None)
+
+    @property
+    def errors(self) -> set[str]:
+        """The codes of what is wrong by all means."""
+        return {each.code for each in self.findings if each.severity == "error"}
+
+    def __str__(self) -> str:
+        return "\n".join(
+            f"{each.severity} {each.code} at {each.hop} {each.file}: {each.symptom}"
+            f"\n    {each.cause}\n    or: {[other.code for other in each.alternatives]}"
+            for each in self.findings
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """A host for each proxy, which serves every case."""
+
+    lab: Lab
+    folder: Path
+    hosts: Mapping[Proxy, LabHost]
+
+    def diagnosed(
+        self, host: LabHost, url: str, *, subprotocols: Sequence[str] = (), expect: str = ""
+    ) -> Diagnosis:
+        """``deployer diagnose URL --host …``."""
+        parts = urlsplit(url)
+        ports = {80, 443, parts.port or 443}
+        run = diagnosed(
+            Request(
+                url=url,
+                subprotocols=tuple(subprotocols),
+                expect=expect or None,
+                resolve=tuple(f"{parts.hostname}:{port}:{host.address}" for port in ports),
+                ca_bundle=self.folder / "root.pem",
+                timeout_s=_TIMEOUT_S,
+                host=host.name,
+                inventories=(self.folder / "inventory.yml",),
+            )
+        )
+        return Diagnosis(tuple(check for report in run.hosts for check in report.checks))
+
+    def twin(self, twin: Twin) -> Diagnosis:
+        """What is said of one configuration."""
+        host = self.hosts[twin.proxy]
+        return self.diagnosed(host, twin.url, subprotocols=twin.subprotocols, expect=twin.expect)
+
+    def state(self, state: State) -> Diagnosis:
+        """What is said of a host in that state; it is mended afterwards."""
+        host = self.hosts[state.proxy]
+        with state.make(host) as url:
+            return self.diagnosed(host, url)
+
+
+@contextmanager
+def serving(folder: Path, name: str, twins: Sequence[Twin]) -> Iterator[World]:
+    """The hosts, until the block ends."""
+    with running(len(PROXIES), name=name) as lab:
+        hosts = dict(zip(PROXIES, lab.hosts, strict=True))
+        with ThreadPoolExecutor(len(hosts)) as pool:
+            list(
+                pool.map(
+                    lambda proxy: serve(
+                        proxy, hosts[proxy], [twin for twin in twins if twin.proxy == proxy]
+                    ),
+                    hosts,
+                )
+            )
+        lab.write_inventory(folder / "inventory.yml")
+        (folder / "root.pem").write_bytes(ROOT_PEM)
+        yield World(lab, folder, hosts)
+
+
+class Diagnoses:
+    """All of them, carried out side by side: configurations first, then a host's states in turn."""
+
+    def __init__(self, world: World, twins: Sequence[Twin], states: Sequence[State]) -> None:
+        self._pool = ThreadPoolExecutor(_AT_ONCE + len(PROXIES))
+        self._twins = {str(twin): self._pool.submit(world.twin, twin) for twin in twins}
+        self._states: dict[str, Future[Diagnosis]] = {str(state): Future() for state in states}
+        for proxy in PROXIES:
+            before = [self._twins[str(twin)] for twin in twins if twin.proxy == proxy]
+            own = [state for state in states if state.proxy == proxy]
+            self._pool.submit(self._in_turn, world, own, before)
+
+    def of(self, case: Twin | State) -> Diagnosis:
+        """What was said of it, as soon as it is there."""
+        if isinstance(case, Twin):
+            return self._twins[str(case)].result()
+        return self._states[str(case)].result()
+
+    def _in_turn(
+        self, world: World, states: Sequence[State], before: Sequence[Future[Diagnosis]]
+    ) -> None:
+        for earlier in before:
+            earlier.exception()
+        for state in states:
+            future = self._states[str(state)]
+            try:
+                future.set_result(world.state(state))
+            except BaseException as error:
+                future.set_exception(error)
+
+    def close(self) -> None:
+        """Wait for what is under way."""
+        self._pool.shutdown(cancel_futures=True)
