@@ -24,8 +24,9 @@ from deployer.verify.attempt import Attempt, Trouble
 from deployer.verify.certificate import attempt_tls
 from deployer.verify.handshake import attempt_upgrade
 from deployer.verify.lookup import Lookup
+from deployer.verify.old_tls import attempt_old_tls
 from deployer.verify.page import attempt_get
-from deployer.verify.probes import Probe, TlsProbe, UpgradeProbe
+from deployer.verify.probes import Http2Probe, OldTlsProbe, Probe, TlsProbe, UpgradeProbe
 from deployer.verify.public import PublicDial
 from deployer.verify.stream import Cancelled
 
@@ -307,8 +308,14 @@ class Outside:
 
     def _attempt(self, probe: Probe) -> Attempt:
         try:
+            if isinstance(probe, OldTlsProbe):
+                return attempt_old_tls(probe, self._access)
             if isinstance(probe, TlsProbe):
                 return attempt_tls(probe, self._access)
+            if isinstance(probe, Http2Probe):
+                from deployer.verify.http2_websocket import attempt_http2
+
+                return attempt_http2(probe, self._access)
             if isinstance(probe, UpgradeProbe):
                 return attempt_upgrade(probe, self._access)
             return attempt_get(probe, self._access)

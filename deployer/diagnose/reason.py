@@ -11,7 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deployer.diagnose import reason_open, reason_reach, reason_refused, reason_unexplained
+from deployer.diagnose import (
+    reason_open,
+    reason_reach,
+    reason_refused,
+    reason_security,
+    reason_unexplained,
+)
 from deployer.diagnose.outside import AT_THE_DOOR, Observations
 from deployer.model import CheckResult, Finding
 from deployer.verify import causes
@@ -32,6 +38,7 @@ def _results(seen: Observations) -> Iterator[CheckResult]:
             yield reason_reach.certificate_result(seen, seen.certificate)
         yield _handshake_result(seen, seen.handshake)
         yield from reason_open.results(seen)
+        yield from reason_security.results(seen)
 
 
 def reach_results(seen: Observations) -> tuple[CheckResult, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from deployer.diagnose.outside import Door, Observations
 from deployer.diagnose.telling import alternatives, finding
 from deployer.model import CheckResult, Finding
+from deployer.verify import stranger_findings
 from deployer.verify.attempt import Attempt, Trouble
 from deployer.verify.shown import without_secrets
 
@@ -172,7 +173,8 @@ def _at(door: Door) -> str:
 def certificate_result(seen: Observations, attempt: Attempt) -> CheckResult:
     """Whether a strict client accepts the certificate."""
     trouble = attempt.trouble
-    found = None
+    uri = f"https://{seen.address.host}"
+    found = stranger_findings.expires_soon(uri, attempt, hop="proxy")
     if trouble is not None:
         cause, fix = _ABOUT_THE_CHAIN.get(
             trouble.code,
@@ -196,7 +198,7 @@ def certificate_result(seen: Observations, attempt: Attempt) -> CheckResult:
         name="certificate",
         target=f"https://{seen.address.host}",
         hop=found.hop if found else "public",
-        ok=found is None,
+        ok=trouble is None,
         detail=trouble.words if trouble else attempt.note,
         seconds=attempt.seconds,
         valid_until=attempt.facts.get("valid_until", ""),

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from deployer.diagnose.address import Address
+from deployer.verify import security
 from deployer.verify.checks import FOREIGN_ORIGIN
-from deployer.verify.probes import HttpProbe, UpgradeProbe
+from deployer.verify.probes import HttpProbe, Probe, UpgradeProbe
 
 Variant = Literal[
     "own-origin",
@@ -24,6 +25,8 @@ Variant = Literal[
     "two-subprotocols",
     "sample-key",
     "h2c",
+    "http2",
+    "old-tls",
     "target",
 ]
 
@@ -83,10 +86,10 @@ def h2c(address: Address, wish: Wish) -> HttpProbe:
     return plain(address, wish, extra=_H2C)
 
 
-def when_open(address: Address, wish: Wish) -> dict[Variant, HttpProbe]:
+def when_open(address: Address, wish: Wish) -> dict[Variant, Probe]:
     """What a handshake that works is compared with: does it check what it should?"""
     own = handshake(address, wish)
-    variants: dict[Variant, HttpProbe] = {
+    variants: dict[Variant, Probe] = {
         "no-origin": _upgrade(address, wish, origin=None, subprotocols=wish.subprotocols),
         "foreign-origin": _upgrade(
             address, wish, origin=FOREIGN_ORIGIN, subprotocols=wish.subprotocols
@@ -94,6 +97,9 @@ def when_open(address: Address, wish: Wish) -> dict[Variant, HttpProbe]:
         "sample-key": plain(address, wish, extra=_with_sample_key(own)),
         "h2c": h2c(address, wish),
     }
+    if address.is_secure:
+        variants["http2"] = security.over_http2(own, foreign_origin=None)
+        variants["old-tls"] = security.old_tls(plain(address, wish))
     if not wish.subprotocols:
         for name, offered in (
             ("one-subprotocol", _SUBPROTOCOLS[:1]),

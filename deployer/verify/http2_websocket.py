@@ -21,6 +21,11 @@ from deployer.verify.shown import shown_header, without_secrets
 from deployer.verify.tls import TlsStream, client_context
 from deployer.verify.websocket import MESSAGE_LIMIT_BYTES, WebSocket
 
+# What HTTP/2 has no place for: RFC 9113, section 8.2.2.
+_OF_CONNECTIONS = frozenset(
+    {"connection", "host", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"}
+)
+
 
 def attempt_http2(probe: Http2Probe, access: Access) -> Attempt:
     """Do what `probe` says. Never raises but where the way to the host itself is lost."""
@@ -92,7 +97,8 @@ class _Tries:
     def request(self, origin: str | None) -> Headers:
         """The pseudo-header fields and headers of RFC 8441, section 5; `None`: as the probe has."""
         probe = self._probe
-        kept = tuple((name.lower(), value) for name, value in probe.headers)
+        lowered = ((name.lower(), value) for name, value in probe.headers)
+        kept = tuple(field for field in lowered if field[0] not in _OF_CONNECTIONS)
         if origin is not None:
             kept = (*(field for field in kept if field[0] != "origin"), ("origin", origin))
         return (
@@ -107,19 +113,19 @@ class _Tries:
 
     def _own(self, connection: Http2) -> None:
         asked = time.monotonic()
-        with told_as_trouble("a CONNECT over HTTP/2", self._access.timeout_s):
+        with told_as_trouble("a CONNECT", self._access.timeout_s):
             stream = connection.connect(self.request(None), self._access.step())
         self.answered = stream
         self.timings_s["upgrade"] = time.monotonic() - asked
         if stream.status_code is None:
             raise Trouble("h2-reset", f"{stream.end_words} instead of an answer to CONNECT")
         if not 200 <= stream.status_code < 300:
-            raise Trouble("status", f"answered {stream.status_code} to CONNECT over HTTP/2")
+            raise Trouble("status", f"answered {stream.status_code} to CONNECT")
         websocket = WebSocket(
             stream, Protocol(Side.CLIENT, state=State.OPEN, max_size=MESSAGE_LIMIT_BYTES)
         )
         try:
-            with told_as_trouble("a ping over HTTP/2", self._access.timeout_s):
+            with told_as_trouble("a ping", self._access.timeout_s):
                 self.timings_s["ping"] = websocket.ping(self._access.step())
         except Trouble as trouble:
             if trouble.close_code not in POLITE_CLOSE_CODES:

@@ -84,13 +84,15 @@ def old_tls(get: HttpProbe) -> OldTlsProbe:
 def over_http2(upgrade: UpgradeProbe, *, foreign_origin: str | None) -> Http2Probe:
     """The same WebSocket as `upgrade` opens, over HTTP/2."""
     host = dict(upgrade.headers)["Host"]
+    offered = ", ".join(upgrade.subprotocols)
+    subprotocols = (("Sec-WebSocket-Protocol", offered),) if offered else ()
     return Http2Probe(
         uri=upgrade.uri,
         hop=upgrade.hop,
         endpoint=upgrade.endpoint,
         server_name=upgrade.server_name,
         target=upgrade.target,
-        headers=tuple(field for field in upgrade.headers if field[0] != "Host"),
+        headers=(*(field for field in upgrade.headers if field[0] != "Host"), *subprotocols),
         authority=host,
         foreign_origin=foreign_origin,
     )

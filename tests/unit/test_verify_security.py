@@ -367,7 +367,7 @@ def test_http2_without_websockets_is_right(healthy: int, tmp_path: Path) -> None
     [
         ({"status": 502}, "h2-websocket", "answered 502 to CONNECT"),
         ({"status": 0}, "h2-websocket", "reset the stream (REFUSED_STREAM)"),
-        ({"answers_pings": False}, "h2-websocket", "did not answer a ping over HTTP/2"),
+        ({"answers_pings": False}, "h2-websocket", "over HTTP/2 did not answer a ping"),
         ({"checks_origin": False}, "origin-open", "over HTTP/2 answered 200"),
     ],
 )
