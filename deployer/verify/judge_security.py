@@ -148,7 +148,13 @@ def forged(case: Case) -> Verdict:
         forged = ", ".join(f"{name}: {FORGED[name]}" for name in believed)
         symptom = f"{_uri(case)} repeats what was forged: {forged}"
         finding = made(diagnosis, hop="proxy", symptom=symptom, attempt=attempt)
-        finding = replace(finding, directive=_FORWARDED_FIX[case.site.proxy])
+        # The body has all that the proxy adds for the service's eyes alone: none of it is quoted.
+        finding = replace(
+            finding,
+            directive=_FORWARDED_FIX[case.site.proxy],
+            evidence=f"the answer has {', '.join(FORGED[name] for name in believed)}",
+            response=finding.response.partition("\n\n")[0],
+        )
         return Verdict(False, f"the forged {names} reached the service", finding)
     if ECHOED[1] not in text:
         path = case.check.probe.target if isinstance(case.check.probe, HttpProbe) else ""

@@ -198,6 +198,7 @@ def test_a_version_banner(proxy: Proxy, server: str, is_told: bool, healthy: int
 def echoing(keep: Callable[[str], bool]) -> Callable[[Peer], None]:
     def service(peer: Peer) -> None:
         lines = peer.head.decode("latin-1").split("\r\n")
+        lines.insert(1, "X-Internal: opensesame")
         peer.answer("200 OK", body="\n".join(line for line in lines if keep(line)))
 
     return service
@@ -229,6 +230,7 @@ def test_forged_addresses(keep: Callable[[str], bool], believed: str, healthy: i
         assert check.finding is not None
         assert check.finding.code == "forwarded-for-appended"
         assert check.detail == f"the forged {believed} reached the service"
+        assert "opensesame" not in repr(check)
 
 
 def test_an_echo_path_that_repeats_nothing_proves_nothing(healthy: int) -> None:
