@@ -1,6 +1,7 @@
 """Carry out a site's checks, side by side, and tell their results in the order of the plan.
 
-All checks start at once, on a few threads; those that hold a connection in silence have threads of
+The handshakes whose times are told start at once, the others as soon as those are done or a moment
+later, on a few threads; those that hold a connection in silence have threads of
 their own. A check that fails is tried again for a while: a proxy that has just been reloaded may
 answer with its former workers for a moment, and a service that has just been started may not
 listen yet. What cannot pass by waiting (a certificate's name, say) costs that moment once, and only
@@ -10,7 +11,7 @@ when it is wrong.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 
 from deployer.errors import DeployerError
@@ -19,7 +20,7 @@ from deployer.verify import login
 from deployer.verify.access import Access
 from deployer.verify.attempt import Attempt, Trouble
 from deployer.verify.certificate import attempt_tls
-from deployer.verify.checks import PlannedCheck
+from deployer.verify.checks import Kind, PlannedCheck
 from deployer.verify.follow_ups import follow_ups
 from deployer.verify.from_here import Public
 from deployer.verify.handshake import attempt_upgrade
@@ -41,6 +42,10 @@ from deployer.verify.tried import Tried
 
 _WORKERS = 16
 _PAUSE_S = 0.1
+#: The checks whose times are told, and for how long at most they have the line to themselves: with
+#: twenty TLS handshakes beside it, a handshake's time says little.
+_MEASURED: frozenset[Kind] = frozenset({"handshake", "service"})
+_ALONE_S = 0.3
 #: nginx returns from a reload before its new workers answer: for some hundredths of a second its
 #: former ones do, and would let a broken change pass. What they say is not asked for.
 _RELOAD_S = 0.5
@@ -199,13 +204,19 @@ def carried_out(
     outside = ThreadPoolExecutor(_WORKERS, thread_name_prefix="verify-public")
     try:
         planning = outside.submit(public.plan) if public else None
-        started: list[tuple[PlannedCheck, Future[Tried]]] = []
-        for check in checks:
+        futures: dict[int, Future[Tried]] = {}
+        for number, check in enumerate(checks):
             if check.hold_s:
                 peer = patient.submit(run.attempt_peer, check) if check.peer else None
-                started.append((check, patient.submit(run.tried, check, peer)))
-            else:
-                started.append((check, quick.submit(run.tried, check, None)))
+                futures[number] = patient.submit(run.tried, check, peer)
+            elif check.kind in _MEASURED:
+                futures[number] = quick.submit(run.tried, check, None)
+        measured = [futures[n] for n in futures if checks[n].kind in _MEASURED]
+        wait(measured, timeout=_ALONE_S)
+        for number, check in enumerate(checks):
+            if number not in futures:
+                futures[number] = quick.submit(run.tried, check, None)
+        started = [(check, futures[number]) for number, check in enumerate(checks)]
         if planning is not None:
             more = planning.result()
             started += [(check, outside.submit(run.tried, check, None)) for check in more]

@@ -17,7 +17,7 @@ from deployer.verify import required_s, verify_site
 NAME = "stats.example.com"
 #: For those whom only the clock ends, and for those who give a reason themselves.
 SHORT_S = 0.3
-LONG_S = 3.0
+LONG_S = 10.0
 #: A message may have 16 MiB, and eight checks run side by side; each holds it once or twice.
 MEMORY_BYTES = 256 * 2**20
 PLENTY = bytes(2**22)
@@ -211,6 +211,13 @@ def verified(
     return results
 
 
+def named(found: set[str], code: str) -> bool:
+    """Whether `code` alone was found; whom the clock ends, it may end at an earlier step."""
+    if code in ("no-pong", "timeout"):
+        return bool(found) and found <= {"no-pong", "timeout", "service-hangs", "check-failed"}
+    return found == {code}
+
+
 def limit_s(code: str) -> float:
     return SHORT_S if code in ("no-pong", "timeout", "tls-stalled") else LONG_S
 
@@ -226,8 +233,7 @@ def test_a_hostile_service(script: Script) -> None:
         timeout_s = limit_s(PEERS[script])
         results = verified(a_site(service.port), front=front.port, timeout_s=timeout_s)
     assert not any(result.ok for result in results if result.name == "handshake")
-    of_service = {"timeout": "service-hangs"}.get(PEERS[script], PEERS[script])
-    assert codes(results, "backend") == {of_service}
+    assert named(codes(results, "backend"), PEERS[script])
 
 
 @pytest.mark.parametrize("script", PEERS, ids=lambda script: script.__name__)
@@ -235,8 +241,9 @@ def test_a_hostile_front_before_a_healthy_service(script: Script, healthy: int) 
     with Server(script) as front, bounded():
         results = verified(a_site(healthy), front=front.port, timeout_s=limit_s(PEERS[script]))
     of_proxy = {"backend-not-websocket": "wrong-route"}.get(PEERS[script], PEERS[script])
-    assert of_proxy in codes(results, "proxy")
-    assert codes(results, "backend") == set()
+    found = codes(results, "proxy") - {"origin-open"}  # it does open for every origin
+    assert named(found, of_proxy)
+    assert codes(results, "backend") <= {"check-failed"}
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +256,7 @@ def test_the_healthy_twin(healthy: int) -> None:
     fine = Front(backend_port=healthy, origins=(f"http://{NAME}",))
     checks = (Check(path="/ws", send="ping", expect="pong"),)
     with Server(fine) as front, bounded():
-        results = verified(a_site(healthy, checks=checks), front=front.port)
+        results = verified(a_site(healthy, checks=checks), front=front.port, timeout_s=LONG_S)
     assert [result for result in results if not result.ok] == []
 
 
