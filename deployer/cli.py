@@ -534,6 +534,7 @@ def verify(
 
 @cli.command()
 @click.argument("url", metavar="URL|SITE.yml")
+@_explain
 @click.option("--origin", metavar="ORIGIN", help="The page that connects; default: the site's own.")
 @click.option(
     "--subprotocol",

@@ -76,7 +76,7 @@ def _finding(finding: Finding, output: Output, *, verbose: bool) -> None:
         _labelled(label, text, output)
     for other in finding.alternatives:
         _labelled("or", f"{other.code}: {other.tell}", output)
-    _labelled("more", finding.page, output)
+    _labelled("more", f"deployer diagnose --explain {finding.code} ({finding.page})", output)
 
 
 def _labelled(label: str, text: str, output: Output) -> None:

@@ -7,12 +7,22 @@ without the mistake is the first case.
 from __future__ import annotations
 
 import json
+import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
-from verify_servers import Front, Server, closed_port, websocket_service
+from diagnose_services import always, by_path, same_origin
+from verify_servers import Front, Peer, Server, closed_port, dial, websocket_service
 
 from deployer.cli import run
+from deployer.diagnose.of_site import site_checks
+from deployer.diagnose.outside import Outside
+from deployer.model import Route, Site, Upstream
+from deployer.verify.access import Access
+from deployer.verify.lookup import Lookup
+from deployer.verify.public import PublicDial
+from deployer.verify.stream import Deadline
 
 
 def diagnosed(
@@ -67,3 +77,90 @@ def test_a_port_on_which_nobody_listens_cannot_be_reached(
 ) -> None:
     exit_code, findings = diagnosed(capsys, f"ws://127.0.0.1:{closed_port()}/ws")
     assert (exit_code, errors(findings)) == (5, {"proxy-down"})
+
+
+# --- a playbook's site ----------------------------------------------------------------------------
+
+
+class _ToServer(PublicDial):
+    """DNS and the ports of the world, in which all leads to one server of the test."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__({("site.test", 80): "127.0.0.1"})
+        self._port = port
+
+    def __call__(
+        self, *, host: str = "", port: int = 0, socket: str = "", timeout_s: float
+    ) -> socket.socket:
+        return dial(host="127.0.0.1", port=self._port, timeout_s=timeout_s)
+
+
+@pytest.mark.parametrize(
+    ("script", "codes"),
+    [
+        ("new WebSocket(`ws://${location.host}/ws`)", set()),
+        ('connection = {"url": "site.test/ws", "port": 7890}', {"goaccess-url"}),
+    ],
+)
+def test_a_site_s_page_is_read_for_what_verify_does_not_ask(script: str, codes: set[str]) -> None:
+    pages = by_path(
+        {
+            "/": always("200 OK", "Content-Type: text/html", body=f"<script>{script}</script>"),
+            "/ws": same_origin(),
+        },
+        always("404 Not Found"),
+    )
+    site = Site(
+        domain="site.test",
+        routes=(
+            Route(path="/ws", websocket=True, upstreams=(Upstream(host="127.0.0.1", port=1),)),
+            Route(path="/", root="/var/www"),
+        ),
+    )
+    with Server(pages) as server:
+        to_server = _ToServer(server.port)
+        until = Deadline(10)
+        access = Access(dial=to_server, timeout_s=2, until=until)
+        checks = site_checks(site, Outside(access, to_server))
+    assert {check.finding.code for check in checks if check.finding} == codes
+    assert {check.name for check in checks} == {"page", "opened by page"}
+
+
+def test_a_site_that_no_name_leads_to_is_passed_over_with_the_reason() -> None:
+    site = Site(domain="site.invalid", routes=(Route(path="/", root="/var/www"),))
+    nowhere = _Nowhere()
+    access = Access(dial=nowhere, timeout_s=1, until=Deadline(5))
+    [check] = site_checks(site, Outside(access, nowhere))
+    assert check.ok
+    assert check.skipped
+    assert "does not resolve" in check.detail
+
+
+class _Nowhere(PublicDial):
+    """A DNS that knows no name."""
+
+    def lookup(self, name: str, port: int) -> Lookup:
+        return Lookup(name=name, problem="does not resolve")
+
+
+def test_options_that_only_an_address_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    playbook = tmp_path / "site.yml"
+    playbook.write_text("[]\n")
+    assert run(["diagnose", str(playbook), "--origin", "https://a"]) == 1
+    assert "--origin has a meaning with an address alone" in capsys.readouterr().err
+    assert run(["diagnose", "wss://a.invalid/", "-l", "web"]) == 1
+
+
+def test_what_is_sent_in_own_headers_is_never_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    def repeats(peer: Peer) -> None:
+        peer.answer("400 Bad Request", body=f"what is {peer.header('X-Key')}?")
+
+    with Server(repeats) as server:
+        url = f"ws://127.0.0.1:{server.port}/ws?token=tell-nobody"
+        run(["diagnose", url, "--header", "X-Key: hunter2hunter2", "--json", "-v"])
+    shown = capsys.readouterr()
+    assert "X-Key" in shown.out
+    assert "hunter2hunter2" not in shown.out + shown.err
+    assert "tell-nobody" not in shown.out + shown.err
