@@ -26,8 +26,16 @@ from deployer.verify.handshake import attempt_upgrade
 from deployer.verify.lookup import Lookup
 from deployer.verify.old_tls import attempt_old_tls
 from deployer.verify.page import attempt_get
-from deployer.verify.probes import Http2Probe, OldTlsProbe, Probe, TlsProbe, UpgradeProbe
+from deployer.verify.probes import (
+    Http2Probe,
+    OldTlsProbe,
+    Probe,
+    SpellingsProbe,
+    TlsProbe,
+    UpgradeProbe,
+)
 from deployer.verify.public import PublicDial
+from deployer.verify.spellings import attempt_spellings
 from deployer.verify.stream import Cancelled
 
 _Name = TypeVar("_Name", bound=str)
@@ -312,12 +320,14 @@ class Outside:
                 return attempt_old_tls(probe, self._access)
             if isinstance(probe, TlsProbe):
                 return attempt_tls(probe, self._access)
+            if isinstance(probe, UpgradeProbe):
+                return attempt_upgrade(probe, self._access)
             if isinstance(probe, Http2Probe):
                 from deployer.verify.http2_websocket import attempt_http2
 
                 return attempt_http2(probe, self._access)
-            if isinstance(probe, UpgradeProbe):
-                return attempt_upgrade(probe, self._access)
+            if isinstance(probe, SpellingsProbe):
+                return attempt_spellings(probe, self._access)
             return attempt_get(probe, self._access)
         except Cancelled:
             raise

@@ -12,6 +12,7 @@ from deployer.verify import causes
 from deployer.verify.attempt import Attempt, Trouble
 from deployer.verify.checks import FOREIGN_ORIGIN
 from deployer.verify.shown import without_secrets
+from deployer.verify.spellings import is_tunnel
 
 _CLOSED_AT_ONCE = "right after the handshake"
 _NOT_PROOF = frozenset({"wrong-accept", "incomplete-upgrade", "not-http", "bad-negotiation"})
@@ -151,7 +152,7 @@ def _h2c(seen: Observations) -> Iterator[CheckResult]:
     if attempt is None:
         return
     found = None
-    if attempt.status_code == 101:
+    if is_tunnel(attempt):
         # h2c is for cleartext alone: over TLS, somebody has passed it on. Without TLS it may be the
         # service itself that answers here, and then there is nothing to get around.
         is_proxied = seen.address.is_secure or fingerprints.is_proxy_server(attempt)

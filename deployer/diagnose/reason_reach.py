@@ -198,7 +198,7 @@ def certificate_result(seen: Observations, attempt: Attempt) -> CheckResult:
         name="certificate",
         target=f"https://{seen.address.host}",
         hop=found.hop if found else "public",
-        ok=trouble is None,
+        ok=found is None or found.severity != "error",
         detail=trouble.words if trouble else attempt.note,
         seconds=attempt.seconds,
         valid_until=attempt.facts.get("valid_until", ""),

@@ -8,7 +8,7 @@ from typing import Literal
 from deployer.diagnose.address import Address
 from deployer.verify import security
 from deployer.verify.checks import FOREIGN_ORIGIN
-from deployer.verify.probes import HttpProbe, Probe, UpgradeProbe
+from deployer.verify.probes import HttpProbe, Probe, SpellingsProbe, UpgradeProbe
 
 Variant = Literal[
     "own-origin",
@@ -27,19 +27,12 @@ Variant = Literal[
     "h2c",
     "http2",
     "old-tls",
-    "target",
 ]
 
 _USER_AGENT = ("User-Agent", "deployer-diagnose")
 #: "Hello, world!", the key of many a tutorial: 13 bytes, where RFC 6455 wants 16.
 _SAMPLE_KEY = "SGVsbG8sIHdvcmxkIQ=="
 _SUBPROTOCOLS = ("deployer-one", "deployer-two")
-# RFC 7540, section 3.2.1: the settings that an upgrade to h2c brings along, base64url.
-_H2C = (
-    ("Connection", "Upgrade, HTTP2-Settings"),
-    ("Upgrade", "h2c"),
-    ("HTTP2-Settings", "AAMAAABkAAQAoAAAAAIAAAAA"),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,19 +64,24 @@ def handshake(address: Address, wish: Wish) -> UpgradeProbe:
 def plain(address: Address, wish: Wish, *, extra: tuple[tuple[str, str], ...] = ()) -> HttpProbe:
     """The same request without any wish to upgrade."""
     closing = () if any(name == "Connection" for name, _ in extra) else (("Connection", "close"),)
+    return _get(address, wish, extra=(*extra, *closing))
+
+
+def _get(address: Address, wish: Wish, *, extra: tuple[tuple[str, str], ...] = ()) -> HttpProbe:
+    """Says nothing of the connection by itself."""
     return HttpProbe(
         uri=address.page_uri,
         hop="public",
         endpoint=address.endpoint,
         server_name=address.name,
         target=address.target,
-        headers=(("Host", address.host), _USER_AGENT, *wish.headers, *extra, *closing),
+        headers=(("Host", address.host), _USER_AGENT, *wish.headers, *extra),
     )
 
 
-def h2c(address: Address, wish: Wish) -> HttpProbe:
-    """A request for HTTP/2 in clear text, which would be a tunnel past every rule of a proxy."""
-    return plain(address, wish, extra=_H2C)
+def h2c(address: Address, wish: Wish) -> SpellingsProbe:
+    """Requests for HTTP/2 in clear text, which would be a tunnel past every rule of a proxy."""
+    return security.h2c(_get(address, wish))
 
 
 def when_open(address: Address, wish: Wish) -> dict[Variant, Probe]:
@@ -99,7 +97,7 @@ def when_open(address: Address, wish: Wish) -> dict[Variant, Probe]:
     }
     if address.is_secure:
         variants["http2"] = security.over_http2(own, foreign_origin=None)
-        variants["old-tls"] = security.old_tls(plain(address, wish))
+        variants["old-tls"] = security.old_tls(_get(address, wish))
     if not wish.subprotocols:
         for name, offered in (
             ("one-subprotocol", _SUBPROTOCOLS[:1]),
