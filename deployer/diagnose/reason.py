@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deployer.diagnose import (
+    fingerprints,
     reason_open,
     reason_reach,
     reason_refused,
@@ -64,13 +65,14 @@ def _handshake_result(seen: Observations, attempt: Attempt) -> CheckResult:
     if trouble is not None:
         words = trouble.words
         found = _finding(seen, attempt)
+    front = fingerprints.in_front(attempt)
     return CheckResult(
         site=seen.address.name,
         name="handshake",
         target=without_secrets(seen.address.uri),
         hop=found.hop if found else "public",
         ok=found is None or found.severity != "error",
-        detail=words,
+        detail=f"{words}, through {front}" if front else words,
         seconds=attempt.seconds,
         handshake=attempt.answer,
         finding=found,

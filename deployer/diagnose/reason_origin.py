@@ -158,7 +158,8 @@ def _listed_nowhere(
         if seen.handshake_origin == seen.address.origin
         else "The service looks at Origin, and does not take this one.",
         fix="Let the proxy pass the Host on as it came; then look at the service's list of allowed"
-        " origins and hosts.",
+        " origins and hosts. If pages of another site are meant to connect, ask with theirs"
+        " (--origin).",
         attempt=attempt,
         # Not port-lost: the origin without its port was refused as well.
         or_else=alternatives("host-rewritten"),

@@ -48,7 +48,7 @@ def unexplained(seen: Observations, attempt: Attempt, symptom: str, words: Words
         if seen.plain is not None and seen.plain.status_code is not None
         else ""
     )
-    hop: Hop = "public"
+    hop: Hop = "proxy" if fingerprints.is_own_page(attempt) else "public"
     or_else: tuple[Alternative, ...] = ()
     cause = "The answer does not say why."
     if status == 403:
@@ -97,11 +97,13 @@ def unexplained(seen: Observations, attempt: Attempt, symptom: str, words: Words
     elif status == 429:
         cause = "It counts requests from here, and these were too many."
         compared = ""
+    front = fingerprints.in_front(attempt)
+    by_front = f" {front} stands in front, and may refuse by itself." if front else ""
     return finding(
         "handshake-refused",
         hop=hop,
         symptom=symptom,
-        cause=f"{cause}{compared}",
+        cause=f"{cause}{compared}{by_front}",
         fix=f"Try the same handshake straight at the service, on the host; {ASK_THE_HOST}.",
         attempt=attempt,
         or_else=or_else,
@@ -147,7 +149,8 @@ def unanswered(seen: Observations, attempt: Attempt, trouble: Trouble, *, genera
             hop="public",
             symptom=symptom,
             cause="Connections are taken and hung up on, whatever is asked: there is no free"
-            " connection or file left to serve them, or no HTTP is spoken there.",
+            " connection or file left to serve them, no HTTP is spoken there, or the server waits"
+            " for a PROXY header, which the load balancer before it would send.",
             fix=f"On the host: the error log at this moment, and who listens; {ASK_THE_HOST}.",
             attempt=attempt,
             or_else=alternatives("connections-exhausted", "files-exhausted"),
