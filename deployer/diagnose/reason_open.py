@@ -14,6 +14,7 @@ from deployer.verify.checks import FOREIGN_ORIGIN
 from deployer.verify.shown import without_secrets
 from deployer.verify.spellings import is_tunnel
 
+_GONE = frozenset({"closed", "dropped"})
 _CLOSED_AT_ONCE = "right after the handshake"
 _NOT_PROOF = frozenset({"wrong-accept", "incomplete-upgrade", "not-http", "bad-negotiation"})
 
@@ -82,7 +83,7 @@ def finding_of(seen: Observations, attempt: Attempt, trouble: Trouble) -> Findin
         " From outside the two look alike.",
         fix=f"Look at the service's log at this moment, then at the proxy's; {ASK_THE_HOST}.",
         attempt=attempt,
-        or_else=alternatives("http-1.0-upstream") if trouble.code == "dropped" else (),
+        or_else=alternatives("http-1.0-upstream") if trouble.code in _GONE else (),
     )
 
 
