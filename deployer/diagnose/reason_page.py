@@ -11,6 +11,7 @@ from deployer.diagnose.pages import Opened
 from deployer.diagnose.reason_redirect import endless
 from deployer.diagnose.telling import finding
 from deployer.model import CheckResult, Finding
+from deployer.verify import causes
 from deployer.verify.attempt import Attempt
 from deployer.verify.shown import without_secrets
 
@@ -57,8 +58,17 @@ def _page_finding(page: PageSeen, uri: str) -> Finding | None:
     trouble = attempt.trouble
     if trouble is None or trouble.code in AT_THE_DOOR:
         return None  # the handshake's own check tells
+    if trouble.code == "speaks-tls":
+        return finding(
+            "plain-http-on-https",
+            hop="proxy",
+            symptom=f"{uri} {trouble.words}",
+            cause=f"Port {page.address.port} is a TLS port, and http:// is plain HTTP.",
+            fix=f"Use https://{page.address.bare_host}:{page.address.port}",
+            attempt=attempt,
+        )
     return finding(
-        "timeout" if trouble.code == "timeout" else "connection-dropped",
+        causes.general_code(trouble),
         hop="public",
         symptom=f"{uri} {trouble.words}",
         cause="The page itself is not served, whatever becomes of its WebSockets.",

@@ -146,7 +146,10 @@ def _nobody(seen: Observations, door: Door) -> Finding:
             cause=f"Nothing listens on port {door.port}.{alive}",
             fix="On the host: `systemctl status` of the proxy, `ss -ltnp`, and the proxy's own"
             " test of its configuration.",
-            or_else=alternatives("unreachable-from-here", "apache-gone", "config-invalid"),
+            or_else=alternatives(
+                *(("reload-not-taken",) if other else ("apache-gone", "config-invalid")),
+                "unreachable-from-here",
+            ),
         )
     words = door.words if len(doors) == 1 else "do not answer"
     or_else = alternatives("proxy-down", proxy_down="the machine is off, or the address is old")

@@ -31,7 +31,8 @@ def finding_of(seen: Observations, attempt: Attempt, symptom: str) -> Finding:
     if there is None:
         return _elsewhere(seen, attempt, symptom, hop, "Its Location is no web address.")
     if seen.target is None and not (_is_login(there) and not _comes_back(seen)):
-        return _loop(seen, attempt, symptom, hop)
+        places = (here, *(step.address for step in seen.steps if step.address))
+        return endless(places, attempt, f"{symptom}, and on without end")
     if _is_only_tls(here, there):
         return finding(
             "https-redirect",
@@ -82,17 +83,19 @@ def _is_only_slash(here: Address, there: Address) -> bool:
     return turned is not None and (there.name, there.path) == (turned.name, turned.path)
 
 
-def _loop(seen: Observations, attempt: Attempt, symptom: str, hop: Hop) -> Finding:
-    places = (seen.address, *(step.address for step in seen.steps if step.address))
-    if not any(places[-1].is_same_place(each) for each in places[:-1]):
-        many = f"After {len(seen.steps)} redirects there is still another."
-        return _elsewhere(seen, attempt, symptom, hop, many)
-    return endless(places, attempt, f"{symptom}: a loop")
-
-
 def endless(places: Sequence[Address], attempt: Attempt, symptom: str) -> Finding:
     """Redirects that lead from place to place and come back to one of them."""
     back, before = places[-1], places[-2]
+    if not any(back.is_same_place(each) for each in places[:-1]):
+        return finding(
+            "redirected",
+            hop="public",
+            symptom=symptom,
+            cause=f"After {len(places) - 1} redirects, each to another place, there is still one"
+            " more; browsers give up as well.",
+            fix="Look at what makes these redirects: each of them adds something.",
+            attempt=attempt,
+        )
     if fingerprints.header(attempt, "set-cookie"):
         cause = (
             "It sets a cookie and sends the client back: it wants to see the cookie first, which"

@@ -42,6 +42,10 @@ _TELL: Mapping[str, str] = {
     "port-lost": "the service sees Host without the port; nginx's $host drops it, $http_host not",
     "proxy-down": "on the host, `ss -ltnp` shows nobody on the port",
     "proxypass-order": "in Apache, a ProxyPass of a shorter path stands before this path's",
+    "reload-not-taken": (
+        "the configuration names this port, and the proxy's log has an error of its last reload"
+        " (nginx: [emerg]; HAProxy: ALERT)"
+    ),
     "scoreboard-full": "Apache, and it began after reloads: old children wait for their WebSockets",
     "service-down": (
         "the proxy's error log says connection refused; on the host, `ss -ltnp` shows nobody on "

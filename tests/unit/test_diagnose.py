@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 from diagnose_services import always, by_path, same_origin
-from verify_servers import Front, Peer, Server, closed_port, dial, websocket_service
+from verify_servers import Front, Peer, Script, Server, closed_port, dial, websocket_service
 
 from deployer.cli import run
 from deployer.diagnose.of_site import site_checks
 from deployer.diagnose.outside import Outside
+from deployer.diagnose_command import Request
+from deployer.diagnose_command import diagnosed as diagnosed_run
 from deployer.model import Route, Site, Upstream
 from deployer.verify.access import Access
 from deployer.verify.lookup import Lookup
@@ -164,3 +166,65 @@ def test_what_is_sent_in_own_headers_is_never_shown(capsys: pytest.CaptureFixtur
     assert "X-Key" in shown.out
     assert "hunter2hunter2" not in shown.out + shown.err
     assert "tell-nobody" not in shown.out + shown.err
+
+
+# --- peers that mean harm -------------------------------------------------------------------------
+
+
+def _endless_headers(peer: Peer) -> None:
+    peer.send(b"HTTP/1.1 200 OK\r\n")
+    while not peer.stopping.is_set():
+        peer.send(b"X-Padding: " + b"x" * 4000 + b"\r\n")
+
+
+def _drips(peer: Peer) -> None:
+    peer.drip(b"HTTP/1.1 200 OK\r\nX-Padding: x\r\n")
+
+
+def _garbage(peer: Peer) -> None:
+    peer.send(b"\x00\xff" * 5000)
+    peer.until_it_leaves()
+
+
+def _gigabyte(peer: Peer) -> None:
+    peer.upgrade()
+    peer.send(b"\x82\x7f" + (2**30).to_bytes(8, "big"))
+    while not peer.stopping.is_set():
+        peer.send(b"x" * 65536)
+
+
+def _pings(peer: Peer) -> None:
+    peer.upgrade()
+    while not peer.stopping.is_set():
+        peer.send(b"\x89\x05hello" * 100)
+
+
+def _never_twice_the_same(peer: Peer) -> None:
+    number = int(peer.target.removeprefix("/ws") or 0)
+    peer.answer("302 Found", f"Location: /ws{number + 1}")
+
+
+@pytest.mark.parametrize(
+    ("script", "scheme", "code"),
+    [
+        (_endless_headers, "ws", "endless-headers"),
+        (_endless_headers, "http", "endless-headers"),
+        (_drips, "ws", "timeout"),
+        (_garbage, "ws", "not-http"),
+        (_garbage, "http", "not-http"),
+        (_garbage, "wss", "tls-not-spoken"),
+        (_gigabyte, "ws", "message-too-big"),
+        (_pings, "ws", "no-pong"),
+        (_never_twice_the_same, "ws", "redirected"),
+        (_never_twice_the_same, "http", "redirected"),
+    ],
+)
+def test_whatever_a_peer_does_it_ends_in_time_with_a_name(
+    script: Script, scheme: str, code: str
+) -> None:
+    with Server(script, reads_head=scheme != "wss") as server:
+        request = Request(url=f"{scheme}://127.0.0.1:{server.port}/ws", timeout_s=0.5)
+        diagnosis = diagnosed_run(request)
+    found = [check.finding for check in diagnosis.hosts[0].checks if check.finding]
+    assert [each.code for each in found if each.severity == "error"] == [code]
+    assert diagnosis.seconds < 5
