@@ -683,7 +683,9 @@ class HostRun:
         link = self._connected()
         results: list[CheckResult] = []
         dial = public.dial(self._cancelled) if public else None
-        known = public.addresses(self.host, self._facts, dial) if public and dial else None
+        known = None
+        if public is not None and dial is not None:
+            known = partial(public.addresses, self.host, self._facts, dial)
         for site in desired.sites:
             results += verify_site(
                 site,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -41,13 +42,19 @@ class PublicHop:
         ]
         local = ["127.0.0.1", "::1"] if host.is_local else list(_found(host, dial))
         own = frozenset(text for text in (*by_facts, *local) if text and not _is_link_local(text))
-        others = {
-            text: other.name
+        beside = [
+            other
             for other in self.hosts[:_MOST_HOSTS]
             if other.name != host.name and not other.is_local
-            for text in _found(other, dial)
-            if text not in own
-        }
+        ]
+        with ThreadPoolExecutor(max(1, len(beside)), thread_name_prefix="hosts") as pool:
+            found = pool.map(lambda other: _found(other, dial), beside)
+            others = {
+                text: other.name
+                for other, texts in zip(beside, found, strict=True)
+                for text in texts
+                if text not in own
+            }
         return HostAddresses(own=own, others=others)
 
 

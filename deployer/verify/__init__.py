@@ -45,7 +45,7 @@ def verify_site(
     on_result: Callable[[CheckResult], None] | None = None,
     interrupt: threading.Event | None = None,
     public: PublicDial | None = None,
-    addresses: HostAddresses | None = None,
+    addresses: Callable[[], HostAddresses] | None = None,
     port_in_names: bool = False,
     listen_s: float = LISTEN_S,
 ) -> tuple[CheckResult, ...]:
@@ -57,9 +57,9 @@ def verify_site(
     `None`: just now), the first half second is let pass, and a failing check is tried again until
     `patience_s` are over; 0 says that nothing was changed.
     With `public`, the site's names are looked up too, and what they lead to is checked from here;
-    `addresses` are those that the host is known by. `port_in_names` where clients write the port
-    into their URLs, because it is not the usual one. `listen_s` is how long a first message is
-    waited for, where nothing is expected.
+    `addresses` tells by which the host is known, which may take look-ups itself. `port_in_names`
+    where clients write the port into their URLs, because it is not the usual one. `listen_s` is how
+    long a first message is waited for, where nothing is expected.
     `on_result` is called for each result in turn, from the calling thread. Once `interrupt` is set,
     all that is not finished has failed, within a fraction of a second.
 

@@ -26,13 +26,14 @@ def from_here(
     access: Access,
     dial: PublicDial,
     *,
-    known: HostAddresses | None,
+    known: Callable[[], HostAddresses] | None,
     port: int,
 ) -> Public:
     """The public checks beside those that are `planned` on the host, which has `access`."""
 
     def plan() -> tuple[PlannedCheck, ...]:
         lookups = {name: dial.lookup(name, port) for name in asked_names(site)}
-        return public_checks(site, planned, lookups, known=known or HostAddresses(), port=port)
+        addresses = known() if known is not None else HostAddresses()
+        return public_checks(site, planned, lookups, known=addresses, port=port)
 
     return Public(access=replace(access, dial=dial), plan=plan)

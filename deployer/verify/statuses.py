@@ -49,6 +49,8 @@ def status_at_proxy(check: PlannedCheck, tried: Tried, proxy: Proxy) -> Diagnosi
             " service sees an ordinary request.",
             f"{vocabulary.UPGRADE[proxy]}.",
         )
+    if status == 400 and not _is_html(attempt):
+        return _refused_as_malformed(proxy)
     if status == 200 and _is_html(attempt):
         return Diagnosis(
             "page-instead",
@@ -65,6 +67,26 @@ def status_at_proxy(check: PlannedCheck, tried: Tried, proxy: Proxy) -> Diagnosi
         f"Look at which site and path the proxy chooses ({vocabulary.BACKEND[proxy]}), at"
         " strip_prefix, and at a default site that takes the name.",
         (
+            Alternative(
+                code="slash-mismatch",
+                tell="the service's log shows the path with a slash too many, or one too few",
+            ),
+        ),
+    )
+
+
+def _refused_as_malformed(proxy: Proxy) -> Diagnosis:
+    """A 400 that is no proxy's page: the service finds fault with what it is sent."""
+    return Diagnosis(
+        "upgrade-not-forwarded",
+        "The service takes what the proxy sends it for no handshake, while it accepts the one that"
+        " is sent to it straight: headers of it, or HTTP/1.1, are lost on the way.",
+        f"{vocabulary.UPGRADE[proxy]}.",
+        (
+            Alternative(
+                code="http-1.0-upstream",
+                tell="the answer, or the service's log, is about the version of HTTP",
+            ),
             Alternative(
                 code="slash-mismatch",
                 tell="the service's log shows the path with a slash too many, or one too few",

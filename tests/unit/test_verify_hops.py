@@ -47,7 +47,7 @@ def seen_from_here(
     front = Front(backend_port=service, origins=(PLAIN,))
     with Server(replace(front, **proxy or {})) as main:
         dial = PublicDial({(NAME, main.port): at})
-        settings: dict[str, Any] = {"public": dial, "addresses": known, "timeout_s": 2.0}
+        settings: dict[str, Any] = {"public": dial, "addresses": lambda: known, "timeout_s": 2.0}
         made = a_site(port=service, issuer="none", **site)
         if there is None:
             return verified(made, https_port=1, http_port=main.port, **settings)
@@ -131,7 +131,7 @@ def test_an_address_to_which_no_way_leads_is_skipped(service: int) -> None:
             https_port=1,
             http_port=main.port,
             public=WithoutIpv6({(NAME, main.port): "127.0.0.1,[2001:db8::1]"}),
-            addresses=NOT_HOSTS,
+            addresses=lambda: NOT_HOSTS,
         )
     assert findings(results) == []
     (skipped,) = [each for each in results if each.skipped]
@@ -164,7 +164,7 @@ def test_an_alias_that_does_not_resolve_is_a_warning(service: int) -> None:
         site = replace(a_site(port=service, issuer="none"), aliases=(UNKNOWN,))
         dial = PublicDial({(NAME, main.port): "127.0.0.1"})
         results = verified(
-            site, https_port=1, http_port=main.port, public=dial, addresses=NOT_HOSTS
+            site, https_port=1, http_port=main.port, public=dial, addresses=lambda: NOT_HOSTS
         )
     (finding,) = findings(results)
     assert (finding.code, finding.hop, finding.severity) == ("name-unresolved", "public", "warning")
@@ -200,7 +200,7 @@ def test_certificates_out_there(service: int, tmp_path: Path) -> None:
                 https_port=main.port,
                 http_port=port_80.port,
                 public=dial,
-                addresses=known,
+                addresses=lambda: known,
             )
 
     assert findings(looked(right, HOSTS)) == []
