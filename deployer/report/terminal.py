@@ -360,7 +360,9 @@ def _state_words(report: HostReport) -> str:
         case "invalid":
             return "the playbook is wrong for this host; no host was touched"
         case "healthy":
-            return f"healthy, {plural(len(report.checks), 'check')} passed{seconds}"
+            skipped = sum(check.skipped for check in report.checks)
+            passed = plural(len(report.checks) - skipped, "check")
+            return f"healthy, {passed} passed{f', {skipped} skipped' * bool(skipped)}{seconds}"
         case "unhealthy":
             return f"{plural(len(report.failed_checks), 'check')} of {len(report.checks)} failed"
         case _:

@@ -176,10 +176,13 @@ def _on_the_way(case: Case, trouble: Trouble) -> Diagnosis:
             f"Look who listens on {at} (`ss -ltnp`), at the proxy's listen addresses, and at"
             " forwarding on the way.",
         )
+    refuses = "answers or filters"
+    if case.attempt.status_code in (401, 403):
+        refuses += ", or a rule by the client's address (allow and deny, Require ip) keeps us out"
     return Diagnosis(
         _code_of_status(case, trouble),
         f"On the host's loopback the same succeeds, at {at} it does not: another site of the proxy"
-        " takes that address, or something between here and the host answers or filters.",
+        f" takes that address, something between here and the host {refuses}.",
         f"Look who listens on {at}, which site the proxy chooses for that address"
         f" ({vocabulary.BACKEND[proxy]}), and at filters between here and the host.",
     )
@@ -195,7 +198,7 @@ def _code_of_status(case: Case, trouble: Trouble) -> str:
         return "bad-gateway"
     if _is_of_the_service(case) or status == 426:
         return "upgrade-not-forwarded"
-    return "origin-blocked" if status == 403 else "wrong-route"
+    return "wrong-route"
 
 
 def _loses_upgrade(case: Case) -> Diagnosis:

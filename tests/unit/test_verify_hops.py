@@ -74,6 +74,7 @@ CASES = {
     "all is well": Case(None, there={}),
     "a firewall": Case("unreachable-from-here"),
     "another site at the host's address": Case("wrong-route", there=GONE),
+    "a rule by the client's address": Case("wrong-route", there={"origins": ()}),
     "a filter loses the upgrade": Case("upgrade-not-forwarded", there={"drops_upgrade": True}),
     "something in front": Case(None, there={}, known=NOT_HOSTS),
     "something in front loses the upgrade": Case(

@@ -321,7 +321,7 @@ def test_names_each_mistake_and_whose_it_is(name: str, healthy_service: int) -> 
     with faulty(fault, healthy=healthy_service) as (front, service):
         checks = [fault.check] if fault.check else []
         site = a_site(port=service, issuer="none", verify=checks)
-        patience_s = 0.1 if fault.check is WELCOMED else 5.0
+        patience_s = 0.3 if fault.check is WELCOMED else 5.0
         results = verified(site, https_port=1, http_port=front, timeout_s=patience_s)
     found = [finding for finding in findings(results) if finding.code == fault.code]
     assert [finding.hop for finding in found] == [fault.hop], findings(results)
@@ -639,9 +639,9 @@ def test_all_ends_within_the_overall_limit() -> None:
     with Server(never) as silent:
         site = a_site(port=silent.port, issuer="none", verify=[Check(path="/ws", hold_s=0.01)])
         began = time.monotonic()
-        results = verified(site, https_port=1, http_port=silent.port, timeout_s=0.03)
+        results = verified(site, https_port=1, http_port=silent.port, timeout_s=0.1)
         took = time.monotonic() - began
-    assert took < required_s([site], timeout_s=0.03, patience_s=0) + 1
+    assert took < required_s([site], timeout_s=0.1, patience_s=0) + 1
     assert ("service-hangs", "backend") in [(found.code, found.hop) for found in findings(results)]
 
 
