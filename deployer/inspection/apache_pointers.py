@@ -155,6 +155,8 @@ def _appended(way: Way) -> Iterator[Fault]:
         " it: a service that takes the first address is told what the client likes.",
         fix="Unset the header before mod_proxy adds its own.",
         directive="RequestHeader unset X-Forwarded-For early\nRequestHeader unset Forwarded",
+        severity="warning",
+        stands_alone=True,
     )
 
 
@@ -240,7 +242,7 @@ def _banner(way: Way) -> Iterator[Fault]:
 
 def _tls_versions(way: Way) -> Iterator[Fault]:
     found = way.setting("sslprotocol")
-    if not way.tls:
+    if not way.tls or not _old_versions(found.words if found is not None else ("all",)):
         return
     yield _here(
         found,
@@ -253,6 +255,20 @@ def _tls_versions(way: Way) -> Iterator[Fault]:
         fix="Name the versions that are wanted.",
         directive="SSLProtocol -all +TLSv1.2 +TLSv1.3",
     )
+
+
+def _old_versions(words: tuple[str, ...]) -> set[str]:
+    """TLS 1.0 and 1.1, as far as they are on; a word without a sign puts an end to those before."""
+    old = {"tlsv1", "tlsv1.1"}
+    on: set[str] = set()
+    for word in words:
+        name = word.lower().lstrip("+-")
+        named = old if name == "all" else {name} & old
+        if word.startswith("-"):
+            on -= named
+        else:
+            on = on | named if word.startswith("+") else set(named)
+    return on
 
 
 def _certificate(way: Way) -> Iterator[Fault]:

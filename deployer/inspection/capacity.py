@@ -18,6 +18,7 @@ _OF_FULL = frozenset(
     }
 )
 _RECENT_S = 300.0
+_SLACK_S = 0.5  # logs have whole seconds
 _NEARLY = 0.95
 
 
@@ -33,6 +34,13 @@ def faults(state: ProxyState) -> Iterator[Fault]:
     else:
         yield from _maxconn(state)
     yield from _files(state)
+
+
+def _recently_s(state: ProxyState) -> float:
+    """The last minutes, but of what runs now alone: what was full before may have been mended."""
+    since = state.accepted_reload_s_ago
+    since = since if since is not None else state.started_s_ago
+    return _RECENT_S if since is None else min(_RECENT_S, since + _SLACK_S)
 
 
 # --- Apache ---------------------------------------------------------------------------------------
@@ -59,7 +67,7 @@ def _scoreboard(state: ProxyState) -> Iterator[Fault]:
     leaving = [each for each in children if each.is_leaving]
     limit, file, line = _server_limit(state)
     is_full = len(leaving) >= limit
-    logged = latest(state, "AH03490|AH00485|AH00159", within_s=_RECENT_S)
+    logged = latest(state, "AH03490|AH00485|AH00159", within_s=_recently_s(state))
     if not is_full and (len(leaving) < max(2, limit // 2)):
         return
     words = (
@@ -99,7 +107,7 @@ def _threads(state: ProxyState) -> Iterator[Fault]:
     if most is None:
         most, file, line = _number(state, "maxclients")
     most = most if most is not None else 400
-    logged = latest(state, "AH00484|AH00161|reached MaxRequestWorkers", within_s=_RECENT_S)
+    logged = latest(state, "AH00484|AH00161|reached MaxRequestWorkers", within_s=_recently_s(state))
     is_full = state.websockets >= most
     if not is_full and (logged is None or state.websockets < _NEARLY * most):
         return
@@ -126,7 +134,7 @@ def _worker_connections(state: ProxyState) -> Iterator[Fault]:
         for found in re.finditer(r"^[^#\n]*?\bworker_connections\s+(\d+)", each.text, re.MULTILINE):
             file, number = each.path, int(found.group(1))
             line = each.text.count("\n", 0, found.end()) + 1
-    logged = latest(state, r"\d+ worker_connections are not enough", within_s=_RECENT_S)
+    logged = latest(state, r"\d+ worker_connections are not enough", within_s=_recently_s(state))
     workers = [each for each in state.processes if "worker process" in each.title]
     taking = [each for each in workers if not each.is_leaving]
     room = number * max(1, len(taking))
@@ -230,7 +238,9 @@ def _files(state: ProxyState) -> Iterator[Fault]:
         key=lambda each: (each.open_files or 0) / (each.files_limit or 1),
         default=None,
     )
-    logged = latest(state, r"\(24: |Too many open files|AH0\d+:.*EMFILE", within_s=_RECENT_S)
+    logged = latest(
+        state, r"\(24: |Too many open files|AH0\d+:.*EMFILE", within_s=_recently_s(state)
+    )
     share = (fullest.open_files or 0) / (fullest.files_limit or 1) if fullest is not None else 0.0
     if logged is None and share < _NEARLY:
         return

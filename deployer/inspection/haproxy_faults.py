@@ -150,7 +150,8 @@ def _lost_upgrade(way: Way) -> Iterator[Fault]:
             explains=_LOST,
             cause=f"`{rules[-1]}` takes Upgrade from the handshake.",
             fix="Let it spare WebSockets.",
-            directive="http-request del-header Upgrade unless { hdr(Upgrade) -i websocket }",
+            directive="http-request del-header Upgrade if !{ req.hdr(Upgrade) -i websocket }"
+            " or { req.hdr_cnt(Upgrade) gt 1 }",
         )
 
 

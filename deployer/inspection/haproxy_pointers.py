@@ -13,6 +13,7 @@ from deployer.inspection.model import Fault
 from deployer.model import Severity
 
 _SHORT_DRAIN_S = 600.0
+_OF_H2C = ("h2c", "websocket, h2c")
 
 
 def place(
@@ -68,7 +69,7 @@ def _ignored_tunnel(way: Way) -> Iterator[Fault]:
             fix="Move that line into the backend, or into defaults.",
             directive=str(each),
             severity="warning",
-            stands_alone=own is None,
+            stands_alone=True,
         )
 
 
@@ -122,26 +123,38 @@ def _host(way: Way) -> Iterator[Fault]:
 
 
 def _h2c(way: Way) -> Iterator[Fault]:
-    request = way.request
-    other = way_of(
-        way.state,
-        name=request.name,
-        port=request.port,
-        path=request.path,
-        tls=request.tls,
-        upgrade="h2c",
-    )
-    if other is None or other.end is not None or other.request.headers.get("upgrade") != "h2c":
+    passed = [spelling for spelling in _OF_H2C if _is_passed_on(way, spelling)]
+    if not passed:
         return
     yield place(
         way.chosen_by,
         code="h2c-tunnel",
         explains=frozenset({"h2c-tunnel"}),
-        cause="Nothing keeps `Upgrade: h2c` from the service, and HAProxy"
-        f" {way.state.version or 'before 3.1'} passes it on: behind it, a client asks the service"
+        cause=f"Nothing keeps `Upgrade: {passed[0]}` from the service, and HAProxy"
+        f" {way.state.version or 'before 3.0'} passes it on: behind it, a client asks the service"
         " for every path, past HAProxy's rules.",
         fix="Let only WebSocket upgrades through, in the frontend.",
-        directive="http-request del-header Upgrade unless { hdr(Upgrade) -i websocket }",
+        directive="http-request del-header Upgrade if !{ req.hdr(Upgrade) -i websocket }"
+        " or { req.hdr_cnt(Upgrade) gt 1 }",
+    )
+
+
+def _is_passed_on(way: Way, upgrade: str) -> bool:
+    """Whether a request with such an upgrade reaches the service with it."""
+    asked = way.request
+    other = way_of(
+        way.state,
+        name=asked.name,
+        port=asked.port,
+        path=way.asked,
+        tls=asked.tls,
+        upgrade=upgrade,
+    )
+    return (
+        other is not None
+        and other.end is None
+        and bool(other.servers)
+        and other.request.headers.get("upgrade") == upgrade
     )
 
 
@@ -166,6 +179,8 @@ def _appended(way: Way) -> Iterator[Fault]:
         cause=cause,
         fix="Set the header instead of adding to it.",
         directive="http-request set-header X-Forwarded-For %[src]",
+        severity="warning",
+        stands_alone=option is not None,
     )
 
 
@@ -220,6 +235,10 @@ def _certificate(way: Way) -> Iterator[Fault]:
         fix="Let the file hold the certificate, the intermediates and the key, in this order.",
     )
     usual = way.config.setting("ssl-default-bind-options")
+    words = (*bind.words, *(usual.words if usual is not None else ()))
+    lowest = words[words.index("ssl-min-ver") + 1] if "ssl-min-ver" in words[:-1] else ""
+    if lowest in ("TLSv1.2", "TLSv1.3") or {"no-tlsv10", "no-tlsv11"} <= set(words):
+        return
     yield place(
         usual or bind,
         code="tls-old-version",
@@ -235,6 +254,17 @@ def _over_http2(way: Way) -> Iterator[Fault]:
     bind = bind_of(way.frontend, way.request.port)
     if bind is None or not way.request.tls or way.config.setting(_NO_ANNOUNCEMENT) is not None:
         return
+    alpn = bind.words[bind.words.index("alpn") + 1] if "alpn" in bind.words[:-1] else ""
+    for rule in _against_http2(way):
+        yield place(
+            rule,
+            code="h2-websocket",
+            explains=frozenset({"h2-websocket"}),
+            cause=f"HAProxy offers WebSockets over HTTP/2 (RFC 8441), and `{rule}` refuses them.",
+            fix="Stop offering them, and browsers use HTTP/1.1; or remove that rule.",
+            directive=_NO_ANNOUNCEMENT,
+            stands_alone="h2" in alpn.split(","),
+        )
     yield place(
         bind,
         code="h2-websocket",
@@ -244,6 +274,21 @@ def _over_http2(way: Way) -> Iterator[Fault]:
         fix="Stop offering them, and browsers use HTTP/1.1; or let the servers have `ws h1`.",
         directive=_NO_ANNOUNCEMENT,
     )
+
+
+def _against_http2(way: Way) -> Iterator[Directive]:
+    """Rules that answer requests for their being HTTP/2 WebSockets."""
+    for section in (way.frontend, way.backend):
+        for each in section.directives if section is not None else ():
+            text = str(each).lower()
+            is_for_http2 = "ssl_fc_alpn h2" in text or "http_2.0" in text
+            is_refusal = each.words[:1] == ("http-request",) and each.words[1:2] in (
+                ("deny",),
+                ("reject",),
+                ("return",),
+            )
+            if is_for_http2 and is_refusal and ("upgrade" in text or "websocket" in text):
+                yield each
 
 
 _NO_ANNOUNCEMENT = "h2-workaround-bogus-websocket-clients"

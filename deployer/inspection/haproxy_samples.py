@@ -146,7 +146,9 @@ def _fetched(call: str, request: Request) -> Sample:
         return request.header(argument)
     if name in ("hdr_cnt", "req.hdr_cnt", "req.fhdr_cnt"):
         value = request.header(argument)
-        return value if value is UNKNOWN else int(value is not None)
+        if value is UNKNOWN or value is None:
+            return value if value is UNKNOWN else 0
+        return 1 if "fhdr" in name else str(value).count(",") + 1
     if name in ("hdr_val", "req.hdr_val"):
         text = str(request.header(argument))
         return int(text) if text.isdigit() else None
@@ -169,6 +171,7 @@ def _fetched(call: str, request: Request) -> Sample:
         "ssl_fc_sni": request.name if request.tls else None,
         "req.ssl_sni": request.name if request.tls else None,
         "req_ssl_sni": request.name if request.tls else None,
+        "ssl_fc_alpn": "http/1.1" if request.tls else None,
         "ssl_fc_has_sni": request.tls,
         "req.ssl_hello_type": 1 if request.tls else 0,
         "req_ssl_hello_type": 1 if request.tls else 0,
@@ -308,10 +311,14 @@ def tested(words: Sequence[str], request: Request) -> Matched:
     if isinstance(value, int):  # a number or a switch
         return Matched(answer=_number_matches(int(value), patterns))
     unknown = False
+    # A header may be a list, of which any part will do; `fhdr` takes it as one.
+    parts = re.split(r"\s*,\s*", str(value)) if name in ("hdr", "req.hdr") else [str(value)]
     for pattern in patterns:
-        answer = match(method or "str", str(value), pattern, is_nocase="i" in options)
-        unknown = unknown or answer is None
-        if answer:
+        answers = [
+            match(method or "str", part, pattern, is_nocase="i" in options) for part in parts
+        ]
+        unknown = unknown or None in answers
+        if any(answers):
             is_path = name in ("path", "url", "pathq", "base")
             return Matched(
                 answer=True,

@@ -47,7 +47,7 @@ class Server:
 
 @dataclass(slots=True, kw_only=True)
 class Way:
-    """How a request goes; `end` is a rule that answers it before any service does.
+    """How a request for the path `asked` goes; `end` is a rule that answers it before any service does.
 
     `touched` are the rules that change a header, by its name in lower case, in their order;
     `unsure` are rules that may apply, for all that the configuration tells.
@@ -55,6 +55,7 @@ class Way:
 
     state: ProxyState
     config: HaproxyConfig
+    asked: str
     request: Request
     frontend: Section
     backend: Section | None = None
@@ -103,7 +104,7 @@ def way_of(
         name=name, port=port, path=path, tls=tls, files=config.files, servers=counts
     )
     request.headers["upgrade"] = upgrade
-    way = Way(state=state, config=config, request=request, frontend=frontend)
+    way = Way(state=state, config=config, asked=path, request=request, frontend=frontend)
     _follow(way, frontend)
     if way.end is None:
         _choose(way)

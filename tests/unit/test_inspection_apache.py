@@ -189,3 +189,21 @@ def test_a_condition_that_looks_at_the_client_is_not_decided() -> None:
     )
 
     assert reader.served(apache(text), name="chat.example", port=443, path="/ws", tls=True) is None
+
+
+@pytest.mark.parametrize(
+    ("protocols", "is_old"),
+    [
+        ("-all +TLSv1.2 +TLSv1.3", False),
+        ("all -SSLv3", True),
+        ("all -SSLv3 -TLSv1 -TLSv1.1", False),
+        ("TLSv1 TLSv1.1 TLSv1.2", False),  # each word without a sign puts an end to the former
+        ("+TLSv1.1 +TLSv1.2", True),
+    ],
+)
+def test_old_versions_of_tls_are_those_that_are_on(protocols: str, is_old: bool) -> None:
+    text = _SITE.replace("    SSLEngine on\n", f"    SSLEngine on\n    SSLProtocol {protocols}\n")
+
+    found = _of(_faults(apache(text), "chat.example", "/ws", port=443), "tls-old-version")
+
+    assert bool(found) == is_old

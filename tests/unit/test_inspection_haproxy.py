@@ -78,6 +78,7 @@ def test_the_limit_of_silence_is_the_backends_or_the_shorter_of_two() -> None:
     assert none.idle_directive.startswith("timeout client 50000, /etc/haproxy/haproxy.cfg:")
 
 
+_STRICT = " if !{ req.hdr(Upgrade) -i websocket } or { req.hdr_cnt(Upgrade) gt 1 }"
 _SITE = """\
 global
     hard-stop-after 1h
@@ -90,14 +91,14 @@ defaults
 
 frontend https
     bind :443 ssl crt /etc/haproxy/site.pem alpn h2,http/1.1
-    http-request del-header Upgrade unless { hdr(Upgrade) -i websocket }
+    http-request del-header Upgrade STRICT
     http-request set-header X-Forwarded-For %[src]
     http-request set-header X-Forwarded-Proto https
     use_backend app if { hdr(host) -i chat.example } { path_beg /ws }
 
 backend app
     server app 127.0.0.1:3000
-"""
+""".replace(" STRICT", _STRICT)
 
 
 def test_a_sound_site_shows_no_fault_but_where_one_would_look() -> None:
@@ -115,12 +116,13 @@ def test_a_sound_site_shows_no_fault_but_where_one_would_look() -> None:
     ("change", "to", "symptom", "line"),
     [
         ("hard-stop-after 1h", "hard-stop-after 4s", "drain-cut", 2),
-        (" unless { hdr(Upgrade) -i websocket }", "", "upgrade-not-forwarded", 12),
+        (_STRICT, "", "upgrade-not-forwarded", 12),
         ("Forwarded-For %[src]", "Other %[src]", "forwarded-for-appended", 15),
         ("Forwarded-Proto https", "Forwarded-Proto http", "redirect-loop", 14),
         ("{ path_beg /ws }", "{ path_beg /other }", "bad-gateway", 10),
         ("127.0.0.1:3000", "127.0.0.1:3000 alpn h2 ssl", "bad-gateway", 18),
-        ("hdr(Upgrade) -i websocket", "hdr(Upgrade) -m found", "h2c-tunnel", 15),
+        (_STRICT, " unless { hdr(Upgrade) -m found }", "h2c-tunnel", 15),
+        (" or { req.hdr_cnt(Upgrade) gt 1 }", "", "h2c-tunnel", 15),  # websocket, h2c
     ],
 )
 def test_one_change_is_one_fault(change: str, to: str, symptom: str, line: int) -> None:
@@ -182,3 +184,16 @@ def test_named_defaults_hold_for_those_who_name_them() -> None:
 
     assert way is not None
     assert way.idle_timeout_s == 1
+
+
+def test_websockets_that_are_offered_over_http2_and_refused() -> None:
+    rule = "    http-request deny if { ssl_fc_alpn h2 } { hdr(Upgrade) -i websocket }\n"
+    text = _SITE.replace("    http-request del-header", f"{rule}    http-request del-header")
+
+    (found,) = (
+        fault
+        for fault in _faults(haproxy(text), "chat.example", "/ws", port=443)
+        if fault.stands_alone
+    )
+
+    assert (found.code, found.line) == ("h2-websocket", 12)

@@ -140,8 +140,8 @@ def test_a_haproxy_with_room_says_nothing() -> None:
     [
         (
             (
-                "[ALERT]    (1972) : config : parsing [/etc/haproxy/haproxy.cfg:26] : error detected"
-                " while parsing an 'http-request set-path' condition."
+                "[ALERT]    (1972) : config : parsing [/etc/haproxy/haproxy.cfg:26] : error"
+                " detected while parsing an 'http-request set-path' condition."
             ),
             "/etc/haproxy/haproxy.cfg:26",
             "set-path",
