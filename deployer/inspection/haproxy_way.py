@@ -47,7 +47,7 @@ class Server:
 
 @dataclass(slots=True, kw_only=True)
 class Way:
-    """How a request for the path `asked` goes; `end` is a rule that answers it before any service does.
+    """How a request for the path `asked` goes; `end` is a rule that answers it before a service.
 
     `touched` are the rules that change a header, by its name in lower case, in their order;
     `unsure` are rules that may apply, for all that the configuration tells.

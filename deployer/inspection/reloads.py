@@ -29,6 +29,7 @@ _CANNOT_BIND = {
 }
 _GRACEFUL = r"AH00493|AH00494|SIGUSR1 received|Reloading (?:apache2|The Apache)|Reloading httpd"
 _SLACK_S = 1.5  # logs have whole seconds
+_MOMENT_S = 0.05
 
 
 def faults(state: ProxyState) -> Iterator[Fault]:
@@ -46,7 +47,7 @@ def hints(state: ProxyState) -> Iterator[Fault]:
     newer = [
         each
         for each in state.config
-        if each.changed_s_ago is not None and each.changed_s_ago < since - _SLACK_S
+        if each.changed_s_ago is not None and each.changed_s_ago < since - _MOMENT_S
     ]
     if not newer:
         return

@@ -15,6 +15,7 @@ Everything has a limit in size and time. Source: proc(5), journalctl(1).
 from __future__ import annotations
 
 import os
+import re
 import time
 
 from deployer.remote import (
@@ -41,6 +42,13 @@ PROXIES: dict[str, tuple[str, Any]] = {
 #: What other distributions call them.
 _ALSO_CALLED = {"httpd": "apache2"}
 _LOG_LINES = 200
+#: Logs of requests are there too: they would push out the line that matters.
+_JOURNAL_LINES = 2000
+_WORTH_TELLING = re.compile(
+    r"\b(?:emerg|alert|crit)\]|\[ALERT\]|bind|Too many open files|are not enough"
+    r"|AH(?:00072|00484|00485|00493|00494|00159|00161|03490|01144)|SIGUSR1"
+    r"| is (?:DOWN|UP)\b|systemd\[1\]|Loading failure"
+)
 _LOG_BYTES = 128 << 10
 _LOG_FILES = 6
 _MOST_PROCESSES = 2000
@@ -253,16 +261,29 @@ def _log(children: Hurry, unit: str, paths: list[str], notes: list[str]) -> list
             if not isinstance(error, FileNotFoundError):
                 notes.append(f"{path} cannot be read: {runner.os_words(error)}")
             continue
-        lines += tail[-_LOG_LINES:]
+        lines += _telling(tail)
     return [line[:2000] for line in lines[-2 * _LOG_LINES :]]
+
+
+def _telling(lines: list[str]) -> list[str]:
+    """The last lines, and of those before, the ones that tell more than that somebody came."""
+    half = _LOG_LINES // 2
+    before = [line for line in lines[:-half] if _WORTH_TELLING.search(line)]
+    return before[-half:] + lines[-half:]
 
 
 def _journal(children: Hurry, unit: str) -> list[str]:
     if not os.path.isdir(runner.SYSTEMD_RUNS):
         return []
-    argv = ["journalctl", "--quiet", "--no-pager", "--output=short-iso", f"--lines={_LOG_LINES}"]
+    argv = [
+        "journalctl",
+        "--quiet",
+        "--no-pager",
+        "--output=short-iso",
+        f"--lines={_JOURNAL_LINES}",
+    ]
     code, output = children.run([*argv, "--unit", unit], limit_s=_JOURNAL_LIMIT_S)
-    return output.splitlines() if code == 0 else []
+    return _telling(output.splitlines()) if code == 0 else []
 
 
 REQUESTS = {"inspect": inspect}
