@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from deployer.inspection import apache_pointers
 from deployer.inspection.apache_config import Directive
+from deployer.inspection.apache_headers import edited, is_conditional
 from deployer.inspection.apache_rewrite import flags_of, holds, request_variables, rules_of
 from deployer.inspection.apache_sites import Pass, address_of, catches_path, passes_of
 from deployer.inspection.apache_workers import is_looked_up
@@ -332,19 +333,21 @@ def _odd_upgrade(way: Way) -> Fault | None:
 
 
 def _dropped_header(way: Way) -> Fault | None:
+    """A rule for all requests that leaves the service without a header of the handshake."""
+    sent = {"upgrade": "websocket"}  # of Connection, mod_proxy takes care itself
     for each in way.config.all_of("requestheader", way.site, *way.locations):
-        words = [word.lower() for word in each.words]
-        if len(words) > 1 and words[1] in ("upgrade", "connection", "sec-websocket-key"):
-            is_kept = words[0] == "set" and words[2:3] in (["upgrade"], ["websocket"])
-            if not is_kept:
-                return _fault(
-                    each,
-                    "connection-cleared" if words[1] == "connection" else "upgrade-not-forwarded",
-                    _LOST | {"connection-cleared"},
-                    cause=f"RequestHeader {' '.join(each.words)} takes {each.words[1]} from the"
-                    " handshake.",
-                    fix="Remove that line; Apache sets these headers itself.",
-                )
+        if len(each.words) < 2 or each.words[1].lower() not in sent or is_conditional(each):
+            continue
+        value = sent[each.words[1].lower()]
+        if edited(each, value).lower() != value.lower():
+            return _fault(
+                each,
+                "upgrade-not-forwarded",
+                _LOST,
+                cause=f"RequestHeader {' '.join(each.words)} takes {each.words[1]} from the"
+                " handshake.",
+                fix="Remove that line; Apache sets these headers itself.",
+            )
     return None
 
 

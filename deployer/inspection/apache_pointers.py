@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from deployer.inspection.apache_config import Directive
+from deployer.inspection.apache_headers import is_conditional
 from deployer.inspection.apache_sites import address_of
 from deployer.inspection.model import Fault
 
@@ -80,6 +81,7 @@ def _host(way: Way) -> Iterator[Fault]:
             each
             for each in way.config.all_of("requestheader", way.site, *way.locations)
             if [word.lower() for word in each.words[:2]] == ["set", "host"]
+            and not is_conditional(each)
         ),
         None,
     )

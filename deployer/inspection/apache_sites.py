@@ -237,25 +237,36 @@ def members_of(config: ApacheConfig, made: Pass) -> tuple[Member, ...]:
     if not made.target.lower().startswith("balancer://"):
         one = _member(made.target, made.options, made.directive)
         return (one,) if one else ()
-    parts = urlsplit(made.target)
+    name, slash, rest = made.target[len("balancer://") :].partition("/")
     found = []
-    for each in _balancer_members(config, parts.netloc):
+    for each in _balancer_members(config, name):
         words = [word for word in each.words if not word.lower().startswith("balancer://")]
         if words:
-            one = _member(words[0] + parts.path, _options(tuple(words[1:])), each)
+            one = _member(words[0] + slash + rest, _options(tuple(words[1:])), each)
             found += [one] if one else []
     return tuple(found)
 
 
 def _balancer_members(config: ApacheConfig, name: str) -> Iterator[Directive]:
-    groups = (config.directives, *(each.children for each in config.sections("virtualhost")))
-    for group in groups:
+    """The members of a balancer, each once; a name with a variable stands for all that fit it."""
+    pattern = re.sub(r"\\\$\\\{.*?\\\}", ".*", re.escape(name.lower()))
+    seen: set[str] = set()
+    for each in _members_of_all(config):
+        owner, directive = each
+        key = next((word for word in directive.words if not _balancer_name((word,))), "")
+        if re.fullmatch(pattern, owner) and key not in seen:
+            seen.add(key)
+            yield directive
+
+
+def _members_of_all(config: ApacheConfig) -> Iterator[tuple[str, Directive]]:
+    for group in (config.directives, *(each.children for each in config.sections("virtualhost"))):
         for each in group:
-            is_its_own = each.name == "proxy" and _balancer_name(each.words) == name.lower()
-            if each.is_section and is_its_own:
-                yield from (one for one in each.children if one.name == "balancermember")
-            elif each.name == "balancermember" and _balancer_name(each.words) == name.lower():
-                yield each
+            owner = _balancer_name(each.words)
+            if each.is_section and each.name == "proxy" and owner:
+                yield from ((owner, one) for one in each.children if one.name == "balancermember")
+            elif each.name == "balancermember" and owner:
+                yield owner, each
 
 
 def _balancer_name(words: tuple[str, ...]) -> str:

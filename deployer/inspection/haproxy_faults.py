@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from deployer.inspection.capacity import haproxy_rows
 from deployer.inspection.haproxy_config import Directive, config_of
-from deployer.inspection.haproxy_pointers import place, pointers
+from deployer.inspection.haproxy_pointers import origins, place, pointers
 from deployer.inspection.haproxy_way import Way, binds_of
 from deployer.inspection.model import Fault, ProxyState
 
@@ -29,7 +29,7 @@ _SERVER_STATE = re.compile(r"Server (\S+)/(\S+) is (DOWN|UP)\b(?:, reason: ([^,]
 
 def of_way(way: Way, *, asked: str) -> tuple[Fault, ...]:
     """All faults on the way of one request, for the path `asked`, the most certain first."""
-    found = [*_ended(way, asked), *_no_backend(way), *_lost_upgrade(way)]
+    found = [*origins(way), *_ended(way, asked), *_no_backend(way), *_lost_upgrade(way)]
     if way.end is None and way.servers:
         found += [*_down(way), *_over_http2(way), *_path(way, asked)]
     return (*found, *pointers(way))
@@ -62,20 +62,14 @@ def _ended(way: Way, asked: str) -> Iterator[Fault]:
     if way.end_kind == "redirect":
         yield _redirect(way, way.end, asked)
         return
-    words = _with_conditions(way, way.end)
-    is_about_origin = "origin" in words.lower()
     status = re.search(r"(?:deny_status|status) (\d+)", str(way.end))
-    code = "origin-blocked" if is_about_origin else "wrong-route"
-    explains = {"origin-blocked"} if is_about_origin else {"origin-blocked", *_ELSEWHERE, *_LOST}
     yield place(
         way.end,
-        code=code,
-        explains=frozenset(explains),
+        code="wrong-route",
+        explains=frozenset({"origin-blocked", *_ELSEWHERE, *_LOST}),
         cause=f"HAProxy answers {asked} itself{f' with {status.group(1)}' if status else ''}:"
         f" `{way.end}`.",
-        fix="Add the origins of the pages that may connect to that rule."
-        if is_about_origin
-        else "Leave the WebSocket's name and path out of that rule.",
+        fix="Leave the WebSocket's name and path out of that rule.",
     )
 
 
@@ -99,16 +93,6 @@ def _redirect(way: Way, rule: Directive, asked: str) -> Fault:
         f" {way.location or 'another address'}.",
         fix=fix,
     )
-
-
-def _with_conditions(way: Way, rule: Directive) -> str:
-    """A rule and the tests that its conditions name."""
-    names = {word.lstrip("!") for word in rule.words}
-    sections = [each for each in (way.frontend, way.backend) if each is not None]
-    tests = [
-        str(each) for section in sections for each in section.own("acl") if each.words[1] in names
-    ]
-    return " ".join((str(rule), *tests))
 
 
 def _no_backend(way: Way) -> Iterator[Fault]:

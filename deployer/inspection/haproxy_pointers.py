@@ -202,6 +202,31 @@ def _proto(way: Way) -> Iterator[Fault]:
     )
 
 
+def origins(way: Way) -> Iterator[Fault]:
+    """Rules that refuse by Origin: right or wrong, they are where to look."""
+    for rule in way.unsure:
+        text = _with_conditions(way, rule)
+        if "origin" in text.lower() and rule.words[1:2] in (("deny",), ("reject",), ("return",)):
+            yield place(
+                rule,
+                code="origin-blocked",
+                explains=frozenset({"origin-blocked"}),
+                cause=f"HAProxy itself judges Origin: `{rule}`.",
+                fix="Add the origins of the pages that may connect to that rule.",
+            )
+            return
+
+
+def _with_conditions(way: Way, rule: Directive) -> str:
+    """A rule and the tests that its conditions name."""
+    names = {word.lstrip("!") for word in rule.words}
+    sections = [each for each in (way.frontend, way.backend) if each is not None]
+    tests = [
+        str(each) for section in sections for each in section.own("acl") if each.words[1] in names
+    ]
+    return " ".join((str(rule), *tests))
+
+
 # --- the frontend, and HAProxy as a whole ---------------------------------------------------------
 
 

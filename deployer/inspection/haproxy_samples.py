@@ -93,7 +93,7 @@ def websocket_request(
         "host": host,
         "upgrade": "websocket",
         "connection": "Upgrade",
-        "origin": f"{'https' if tls else 'http'}://{host}",
+        "origin": UNKNOWN,  # which pages may connect is for the rules that look at it to say
         "sec-websocket-version": "13",
         "sec-websocket-key": UNKNOWN,
     }

@@ -174,9 +174,14 @@ def _need_a_pool(site: Site) -> list[Route]:
 
     Routes to several services, of course. And of the routes to one service those that reach it with
     other options than most: Apache finds a worker by the beginning of a URL, and so one route's
-    requests could go by another's options, `upgrade` among them.
+    requests could go by another's options, `upgrade` among them. A worker whose URL ends in ``$1``
+    is not found at all where that is nothing: its options are lost (seen with 2.4.67 and 2.4.71).
     """
-    found = [route for route in site.routes if len(route.upstreams) > 1]
+    found = [
+        route
+        for route in site.routes
+        if len(route.upstreams) > 1 or (route.upstreams and _is_cut_to_nothing(route))
+    ]
     by_service: dict[Upstream, list[Route]] = defaultdict(list)
     for route in site.routes:
         # A worker for a socket is told apart by a made-up host, which each route has of its own.
@@ -185,8 +190,12 @@ def _need_a_pool(site: Site) -> list[Route]:
     for routes in by_service.values():
         options = Counter(map(_options, routes))
         usual = max(options, key=lambda one: (options[one], one))
-        found += [route for route in routes if _options(route) != usual]
+        found += [route for route in routes if _options(route) != usual and route not in found]
     return found
+
+
+def _is_cut_to_nothing(route: Route) -> bool:
+    return route.match == "exact" and route.strip_prefix and route.path != "/"
 
 
 def _shares(count: int) -> list[str]:
