@@ -9,7 +9,7 @@ first one whose neighbour further in does it right is where it breaks.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -123,7 +123,8 @@ def looked_inside(
     stages = stages_of(inspection, address)
     notes = inspection.notes
     if not stages:
-        return Inside(notes=(*notes, _nobody(inspection, address)))
+        found = tuple(_unserved(inspection, address))
+        return Inside(checks=found, notes=(*notes, _nobody(inspection, address)))
     checks: list[CheckResult] = []
     for stage in reversed(stages):
         is_innermost = stage is stages[-1]
@@ -140,6 +141,15 @@ def looked_inside(
         f"{_NAMES[stage.state.proxy]}: {stage.way.note}" for stage in stages if stage.way.note
     )
     return Inside(stages=stages, checks=tuple(checks), notes=notes)
+
+
+def _unserved(inspection: Inspection, address: Address) -> Iterator[CheckResult]:
+    """What is wrong with the host's proxies where none is known to serve the address."""
+    tls = Tls(issuer="provided" if address.is_secure else "none")
+    route = Route(path=address.path, match="exact", websocket=True)
+    for state in inspection.proxies:
+        site = Site(domain=address.name, proxy=state.proxy, tls=tls, routes=(route,))
+        yield from noticed(inspection, site=site, port=address.port)
 
 
 def _nobody(inspection: Inspection, address: Address) -> str:

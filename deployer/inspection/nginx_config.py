@@ -62,6 +62,20 @@ def tree_of(config: tuple[ConfigFile, ...]) -> Directive:
 
 
 def _parsed(text: str, scratch: Path) -> list[dict[str, Any]]:
+    """The statements of one file; of a damaged one, those before the damage."""
+    statements, line = _taken_apart(text, scratch)
+    if statements or line is None:
+        return statements
+    before = "\n".join(text.splitlines()[: line - 1])
+    for closing in range(_DEEPEST):  # the blocks that are open there
+        statements, _ = _taken_apart(f"{before}\n{'}' * closing}", scratch)
+        if statements:
+            return statements
+    return []
+
+
+def _taken_apart(text: str, scratch: Path) -> tuple[list[dict[str, Any]], int | None]:
+    """What crossplane makes of a text, and the line of the first error."""
     import crossplane
 
     scratch.write_text(text, encoding="utf-8", errors="replace")
@@ -69,7 +83,8 @@ def _parsed(text: str, scratch: Path) -> list[dict[str, Any]]:
         str(scratch), single=True, check_ctx=False, check_args=False, comments=False
     )
     statements: list[dict[str, Any]] = payload["config"][0]["parsed"]
-    return statements
+    lines = [error["line"] for error in payload["errors"] if error["line"]]
+    return statements, lines[0] if lines else None
 
 
 def _expanded(

@@ -1,0 +1,126 @@
+"""The way of an address through a host's proxies, and what outside and inside tell together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from deployer.diagnose.address import parsed
+from deployer.diagnose.inside import Inside, stages_of
+from deployer.diagnose.on_host import host_from
+from deployer.diagnose.together import together
+from deployer.errors import UsageError
+from deployer.inspection import ConfigFile, Inspection, ProxyState
+from deployer.model import CheckResult, Finding, Hop
+
+ADDRESS = parsed("wss://chat.example.com/ws?token=secret")
+CHAIN = """
+events {}
+http {
+    server {
+        listen 443 ssl;
+        server_name chat.example.com;
+        location /ws { proxy_pass http://127.0.0.1:8081/inner; }
+    }
+    server { listen 127.0.0.1:8081; location / { proxy_pass http://127.0.0.1:3000; } }
+    server { listen 8082; location / { proxy_pass http://127.0.0.1:8082; } }
+}
+"""
+NGINX = ProxyState(
+    proxy="nginx",
+    is_running=True,
+    config=(ConfigFile(path="/etc/nginx/nginx.conf", text=CHAIN),),
+    listeners=("0.0.0.0:443", "127.0.0.1:8081", "[::]:8082"),
+)
+
+
+def test_a_chain_on_one_host_is_followed() -> None:
+    outer, inner = stages_of(Inspection(proxies=(NGINX,)), ADDRESS)
+    assert (outer.endpoint.port, outer.endpoint.tls, outer.uri) == (443, True, ADDRESS.uri)
+    assert (inner.endpoint.host, inner.endpoint.port, inner.endpoint.tls) == (
+        *("127.0.0.1", 8081),
+        False,
+    )
+    assert inner.asked.target == "/inner?token=secret"
+    assert inner.uri == "ws://chat.example.com:8081/inner?token=secret"
+    assert inner.asked.host == "chat.example.com"
+
+
+def test_a_proxy_that_leads_to_itself_is_asked_once() -> None:
+    stages = stages_of(Inspection(proxies=(NGINX,)), parsed("ws://chat.example.com:8082/"))
+    assert [stage.endpoint.host for stage in stages] == ["::1"]
+
+
+def test_the_proxy_that_listens_is_taken_before_one_that_does_not() -> None:
+    other = replace(NGINX, is_running=False, listeners=())
+    running = replace(NGINX, listeners=("0.0.0.0:8081",))
+    assert stages_of(Inspection(proxies=(running,)), ADDRESS) == ()
+    assert stages_of(Inspection(proxies=(other,)), ADDRESS)[0].state == other
+
+
+# --- together -------------------------------------------------------------------------------------
+
+
+def result(code: str, hop: Hop, *, name: str, file: str = "") -> CheckResult:
+    finding = Finding(code=code, hop=hop, symptom=code, cause="c", fix="f", file=file)
+    return CheckResult(
+        site="chat.example.com", name=name, target=name, hop=hop, ok=False, finding=finding
+    )
+
+
+OUTSIDE = result("origin-blocked", "public", name="handshake")
+INSPECTION = Inspection(proxies=(NGINX,))
+STAGES = stages_of(INSPECTION, ADDRESS)
+
+
+def findings(*checks: CheckResult) -> list[tuple[str, str]]:
+    found = together([OUTSIDE], Inside(stages=STAGES, checks=checks), ADDRESS, INSPECTION)
+    return [(each.finding.code, each.finding.hop) for each in found if each.finding is not None]
+
+
+def test_what_both_see_is_told_once() -> None:
+    exact = result("headers-not-inherited", "proxy", name="handshake at nginx", file="/etc/x:1")
+    assert findings(exact) == [("headers-not-inherited", "proxy")]
+
+
+def test_a_name_proven_from_outside_gets_the_hop_of_the_inside() -> None:
+    outside = result("subprotocols-refused", "public", name="handshake")
+    service = result("backend-not-websocket", "backend", name="handshake at nginx")
+    again = result("backend-not-websocket", "backend", name="handshake at service")
+    inside = Inside(stages=STAGES, checks=(service, again))
+    found = together([outside], inside, ADDRESS, INSPECTION)
+    told = [each.finding for each in found if each.finding is not None]
+    assert [(each.code, each.hop) for each in told] == [("subprotocols-refused", "backend")]
+
+
+def test_what_only_the_outside_sees_says_that_the_host_is_fine() -> None:
+    good = CheckResult(
+        site="chat.example.com", name="handshake at nginx", target="/ws", hop="proxy", ok=True
+    )
+    found = together([OUTSIDE], Inside(stages=STAGES, checks=(good,)), ADDRESS, INSPECTION)
+    assert found[0].finding is not None
+    assert found[0].finding.code == "origin-blocked"
+    assert "on the host itself, the same handshake succeeds" in found[0].finding.evidence
+
+
+# --- the host -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "user", "name", "port"),
+    [
+        ("web1.example.com", None, "web1.example.com", 22),
+        ("admin@192.0.2.7:2222", "admin", "192.0.2.7", 2222),
+        ("root@[2001:db8::1]:22", "root", "2001:db8::1", 22),
+    ],
+)
+def test_a_host_is_named_as_for_ssh(text: str, user: str | None, name: str, port: int) -> None:
+    host = host_from(text)
+    assert (host.user, host.hostname, host.port) == (user, name, port)
+
+
+@pytest.mark.parametrize("text", ["", "a b", "-oProxyCommand=x", "a@-x", "h:0", "h:99999", "h:x"])
+def test_what_is_no_host_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="no host was touched"):
+        host_from(text)
