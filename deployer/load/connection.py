@@ -47,10 +47,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lost:
-    """How an open connection ended before its time, `at` in monotonic time."""
+    """How an open connection ended before its time: `at` in monotonic time, after `silent_s`."""
 
     at: float
     words: str
+    silent_s: float = 0.0
 
 
 class Connection(asyncio.Protocol):
@@ -71,6 +72,7 @@ class Connection(asyncio.Protocol):
         "_pinged_at",
         "_pinging",
         "_since",
+        "_spoken_at",
         "_target",
         "_tls",
         "_transport",
@@ -93,7 +95,7 @@ class Connection(asyncio.Protocol):
         self._outgoing = ssl.MemoryBIO()
         self._pinging = b""
         self._pinged_at = 0.0
-        self._since = 0.0
+        self._since = self._spoken_at = 0.0
         self._ending = False
         self.phase = "connect"
         self.is_counted = False
@@ -190,6 +192,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
+        self._spoken_at = time.monotonic()
         if self._tls is None:
             self._plain(data)
             return
@@ -257,7 +260,8 @@ class Connection(asyncio.Protocol):
     def _end(self, words: str) -> None:
         if self.lost is not None:
             return
-        self.lost = Lost(at=time.monotonic(), words=words)
+        now = time.monotonic()
+        self.lost = Lost(at=now, words=words, silent_s=now - self._spoken_at)
         if self._transport is not None:
             self._transport.close()
         if self._opened is not None and not self._opened.done():

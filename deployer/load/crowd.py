@@ -63,17 +63,18 @@ class LoadPlan:
 class Watch:
     """Who is told: `progress` in words, a few times a second; `full` once no more are opened.
 
-    `full` is given how many did not open, and runs in a thread of its own while those that did are
-    held.
+    `full` is given how many did not open; it, and `last`, once all have been asked whether they are
+    there, run in a thread of their own while connections are held.
     """
 
     progress: Callable[[str], None]
     full: Callable[[int], None]
+    last: Callable[[], None]
     cancelled: threading.Event
 
 
 def loaded(plan: LoadPlan, watch: Watch) -> Figures:
-    """Carry `plan` out, in this thread. Raises: what `full` raises."""
+    """Carry `plan` out, in this thread. Raises: what `full` and `last` raise."""
     return asyncio.run(_Crowd(plan, watch).run())
 
 
@@ -87,7 +88,7 @@ class _Crowd:
         self._open = 0
         self._most_open = 0
         self._failures: list[tuple[str, str, int, float]] = []
-        self._losses: list[tuple[str, float]] = []
+        self._losses: list[tuple[str, float, float]] = []
         self._pings_per_s = _PINGS * plan.rate_per_s
         self._opened_at: list[float] = []
         self._quiet: deque[tuple[float, Connection]] = deque()
@@ -106,6 +107,7 @@ class _Crowd:
             await self._hold()
             await looking
             answered = await self._ping_all("asking all whether they are still there")
+            await asyncio.to_thread(watch.last)
         held_s = self._now() - ramp_s
         keeper.cancel()
         unanswered = sum(each.awaits_pong for each in self._all)
@@ -127,7 +129,7 @@ class _Crowd:
             ramp_s=ramp_s,
             held_s=held_s,
             opened_at=tuple(self._opened_at),
-            ended_at=tuple(sorted(at_s for _, at_s in self._losses)),
+            ended_at=tuple(sorted(at_s for _, at_s, _ in self._losses)),
             late_s=self._late_s,
             interrupted=interrupted,
         )
@@ -212,7 +214,8 @@ class _Crowd:
         assert connection.lost is not None  # noqa: S101 - that is what it is called for
         if connection.is_counted:
             self._open -= 1
-        self._losses.append((connection.lost.words, connection.lost.at - self._began))
+        lost = connection.lost
+        self._losses.append((lost.words, lost.at - self._began, lost.silent_s))
 
     def _trouble(self) -> str:
         failed = f", {len(self._failures):,} failed" if self._failures else ""

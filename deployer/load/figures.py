@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,12 +41,16 @@ class Failed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """Open connections that ended before their time in the same way, between two moments."""
+    """Open connections that ended before their time in the same way, between two moments.
+
+    `silent_s` is for how long most of them had been silent.
+    """
 
     words: str
     count: int
     first_s: float
     last_s: float
+    silent_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,22 +135,21 @@ def failure_groups(failures: Sequence[tuple[str, str, int, float]]) -> tuple[Fai
     return tuple(kept)
 
 
-def ended_groups(losses: Sequence[tuple[str, float]]) -> tuple[Ended, ...]:
-    """Groups of (words, when), the largest first."""
-    counts = Counter(words for words, _ in losses)
-    groups = []
-    for words, count in counts.most_common(_MOST_GROUPS):
-        moments = [at_s for each, at_s in losses if each == words]
-        groups.append(Ended(words=words, count=count, first_s=min(moments), last_s=max(moments)))
-    rest = [(words, at) for words, at in losses if words not in {each.words for each in groups}]
-    if rest:
-        moments = [at_s for _, at_s in rest]
-        groups.append(
-            Ended(
-                words="ended in other ways",
-                count=len(rest),
-                first_s=min(moments),
-                last_s=max(moments),
-            )
-        )
-    return tuple(groups)
+def ended_groups(losses: Sequence[tuple[str, float, float]]) -> tuple[Ended, ...]:
+    """Groups of (words, when, how long silent before), the largest first."""
+    counts = Counter(words for words, _, _ in losses)
+    kept = [words for words, _ in counts.most_common(_MOST_GROUPS)]
+    groups = [_ended(words, [each for each in losses if each[0] == words]) for words in kept]
+    rest = [each for each in losses if each[0] not in kept]
+    return tuple([*groups, _ended("ended in other ways", rest)] if rest else groups)
+
+
+def _ended(words: str, losses: Sequence[tuple[str, float, float]]) -> Ended:
+    moments = [at_s for _, at_s, _ in losses]
+    return Ended(
+        words=words,
+        count=len(losses),
+        first_s=min(moments),
+        last_s=max(moments),
+        silent_s=statistics.median(silent_s for _, _, silent_s in losses),
+    )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from deployer.load.figures import Failed
+from deployer.load.figures import Ended, Failed
 from deployer.load.limits import Limit
 from deployer.load.result import LoadResult
 from deployer.model import Alternative, CheckResult, Finding, Hop, Proxy
@@ -291,6 +291,11 @@ def _how(group: Failed) -> str:
     return f"{group.words} {_WHEN[group.phase]}"
 
 
+def _is_idle_cut(group: Ended, idle_s: float | None) -> bool:
+    """Whether they ended just when the proxy's patience with silence was over."""
+    return idle_s is not None and abs(group.silent_s - idle_s) <= max(0.5, 0.05 * idle_s)
+
+
 # --- connections that ended before their time -----------------------------------------------------
 
 
@@ -335,6 +340,16 @@ def _ended(result: LoadResult) -> Finding:
             symptom=f"{symptom}, {after} {proxy} was {change.what}",
             cause=how,
             fix=mend,
+            evidence=evidence,
+        )
+    if all(_is_idle_cut(group, result.idle_s) for group in groups):
+        return Finding(
+            code="idle-cut",
+            hop="proxy",
+            symptom=f"{symptom}, after {groups[0].silent_s:.1f} s of silence",
+            cause=f"{proxy} cuts silent connections after {result.idle_s or 0:g} s, and this"
+            " machine came too late to ping them all: this is no matter of their number.",
+            fix="Load it from a machine with more time, or with a lower --rate.",
             evidence=evidence,
         )
     polite = all("with code" in group.words or "without a code" in group.words for group in groups)

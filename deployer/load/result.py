@@ -17,6 +17,7 @@ class LoadResult:
     """One load. `uris` were called at `address`; `limits` are the proxy's, the tightest first.
 
     `limits` is empty where the host would not tell; `notes` say why, and what else is worth saying.
+    `idle_s` is the shortest silence that the proxy lets pass.
     """
 
     site: str
@@ -27,6 +28,7 @@ class LoadResult:
     hold_s: float
     figures: Figures
     limits: tuple[Limit, ...] = ()
+    idle_s: float | None = None
     change: Change | None = None
     notes: tuple[str, ...] = ()
 

@@ -98,14 +98,21 @@ def _load(
     targets = tuple(_target(probe, address, port) for probe in probes)
     link = contact.link()
     before = _state(link, site)
+    idle_s = _idle_s(site, planned, before)
     began = time.monotonic()
     seen: dict[str, ProxyState | None] = {}
     service: list[str] = []
+    looked: list[float] = []
 
     def full(failures: int) -> None:
         seen["full"] = _state(link, site)
         if failures:
             service.append(_service_words(link, planned[0]))
+
+    def last() -> None:
+        contact.doing("load: looking at the proxy once more")
+        seen["last"] = _state(link, site)
+        looked.append(time.monotonic() - began)
 
     figures = loaded(
         LoadPlan(
@@ -114,16 +121,18 @@ def _load(
             rate_per_s=options.rate_per_s,
             hold_s=options.hold_s,
             timeout_s=_TIMEOUT_S,
-            awake_s=_awake_s(site, planned, before),
+            awake_s=max(_LEAST_AWAKE_S, min(_AWAKE_S, (idle_s or _AWAKE_S) / 3)),
         ),
         Watch(
             progress=contact.doing,
             full=full,
+            last=last,
             cancelled=contact.cancelled,
         ),
     )
-    contact.doing("looking at the proxy after the load")
-    after = _state(link, site)
+    if not looked:  # nothing opened, or it was interrupted
+        last()
+    after = seen["last"]
     result = LoadResult(
         site=site.domain,
         proxy=site.proxy,
@@ -132,8 +141,9 @@ def _load(
         rate_per_s=options.rate_per_s,
         hold_s=options.hold_s,
         figures=figures,
+        idle_s=idle_s,
         limits=limits(seen.get("full") or before) if before is not None else (),
-        change=change(before, after, after_s=time.monotonic() - began)
+        change=change(before, after, after_s=looked[-1])
         if before is not None and after is not None
         else None,
         notes=() if before is not None else (f"the host does not tell what {site.proxy} allows",),
@@ -205,18 +215,15 @@ def _state(link: Link, site: Site) -> ProxyState | None:
         return None
 
 
-def _awake_s(site: Site, planned: Sequence[PlannedCheck], state: ProxyState | None) -> float:
-    """How often whoever is silent must be pinged, so that no hop ends it for that."""
-    patience = [_AWAKE_S]
+def _idle_s(site: Site, planned: Sequence[PlannedCheck], state: ProxyState | None) -> float | None:
+    """The shortest silence that the proxy lets pass, by what runs or else by the playbook."""
+    found = []
     for check in planned:
-        route = check.route
-        if route is None:
+        if check.route is None:
             continue
-        patience.append(route.idle_timeout_s / 3)
-        way = state and way_of(state, site, route)
-        if way and way.idle_timeout_s:
-            patience.append(way.idle_timeout_s / 3)
-    return max(_LEAST_AWAKE_S, min(patience))
+        way = way_of(state, site, check.route) if state is not None else None
+        found.append(check.route.idle_timeout_s if way is None else way.idle_timeout_s)
+    return min((seconds for seconds in found if seconds), default=None)
 
 
 def way_of(state: ProxyState, site: Site, route: Route) -> Served | None:

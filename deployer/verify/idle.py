@@ -109,10 +109,12 @@ class _Group:
         if waiting.hop != "backend":
             return True
         others = [each for each in self.waiting if each is not waiting]
-        ends = [each.result for each in others]
-        if not others or None in ends:
+        ends = [each.result for each in others if each.result is not None]
+        if not ends or len(ends) < len(others):
             return True
-        longest = max((end.seconds for end in ends if end is not None), default=0.0)
+        if any(end.outcome == "kept-awake" for end in ends):
+            return True  # it will be, too, as soon as the service has spoken a few times
+        longest = max(end.seconds for end in ends)
         return time.monotonic() - waiting.quiet_since < longest + _GRACE_S
 
 
@@ -181,7 +183,7 @@ def idle_plan(
             skipped = Silence(hop="public", outcome="skipped", words=why_not_public)
             group.skipped.append(skipped)
         elif isinstance(check.probe, UpgradeProbe) and public is not None:
-            outside = _outside(site, check.probe, public)
+            outside = _outside(site, check.probe, public, proxy or ProxyAddress())
             if isinstance(outside, Silence):
                 group.skipped.append(outside)
             else:
@@ -209,9 +211,12 @@ def _spokesmen(site: Site, proxy: ProxyAddress) -> Iterator[tuple[Route, Planned
             yield route, (entries or mains)[0]
 
 
-def _outside(site: Site, probe: UpgradeProbe, public: PublicDial) -> UpgradeProbe | Silence:
+def _outside(
+    site: Site, probe: UpgradeProbe, public: PublicDial, proxy: ProxyAddress
+) -> UpgradeProbe | Silence:
     """The same from here, by DNS, or why that cannot be."""
-    name, port = concrete(site.domain), 443 if site.has_tls else 80
+    name = concrete(site.domain)
+    port = proxy.https_port if site.has_tls else proxy.http_port
     found = public.lookup(name, port)
     if not found.addresses:
         return Silence(hop="public", outcome="skipped", words=f"{name} {found.problem}")

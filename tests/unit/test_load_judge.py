@@ -238,6 +238,17 @@ CASES: dict[str, tuple[LoadResult, Observed, str, str]] = {
         "connection-dropped",
         "backend",
     ),
+    "cut for silence": (
+        a_result(
+            NGINX,
+            300,
+            ended=(Ended(words="reset it", count=9, first_s=1, last_s=9, silent_s=3.1),),
+            idle_s=3.0,
+        ),
+        Observed(),
+        "idle-cut",
+        "proxy",
+    ),
     "lost, and nobody knows why": (
         a_result(NGINX, 300, ended=(Ended(words="reset it", count=9, first_s=1, last_s=2),)),
         Observed(),
@@ -316,7 +327,7 @@ def test_groups_and_spreads() -> None:
     many = failure_groups([("tls", f"words {n}", 0, float(n)) for n in range(50)])
     assert len(many) == 13
     assert sum(group.count for group in many) == 50
-    groups = ended_groups([("a", 2.0), ("a", 1.0), ("b", 3.0)])
+    groups = ended_groups([("a", 2.0, 0.5), ("a", 1.0, 0.7), ("b", 3.0, 0.1)])
     assert [(each.words, each.count, each.first_s, each.last_s) for each in groups] == [
         ("a", 2, 1.0, 2.0),
         ("b", 1, 3.0, 3.0),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -124,16 +123,20 @@ def test_a_login_of_an_entry_is_said_first() -> None:
 
 
 def test_from_here_by_dns_or_why_not() -> None:
-    with websocket_service(ping_interval=None) as port, behind_front(port) as front:
-        skipped = waited(a_site(port), front, limit_s=0.3, outside={(NAME, 9): "127.0.0.1"})
-        failed = waited(a_site(port), front, limit_s=0.3, outside={(NAME, 80): "127.0.0.127"})
-    assert outcomes(skipped)["public"] == "skipped"
-    assert "does not resolve" in outcome_words(skipped.hops[-1])
-    public = failed.of("public")
-    assert public is not None
-    assert public.outcome == "failed" or socket.gethostname() == NAME
-    checks = {check.hop: check for check in idle_judged(failed)}
-    assert checks["public"].ok, "whether it can be reached is another check's matter"
+    service = websocket_service(ping_interval=None)
+    with service as port, behind_front(port, cuts_after_s=0.3) as front:
+        site = a_site(port)
+        there = waited(site, front, outside={(NAME, front): "127.0.0.1"})
+        nowhere = waited(site, front, outside={(NAME, 9): "127.0.0.1"})
+        refused = waited(site, front, outside={(NAME, front): "127.0.0.127"})
+    assert outcomes(there) == {"backend": "open", "proxy": "cut", "public": "cut"}
+    (finding,) = {check.finding for check in idle_judged(there) if check.finding is not None}
+    assert (finding.code, finding.hop) == ("idle-cut", "proxy"), "the inner one has cut both"
+    assert outcomes(nowhere)["public"] == "skipped"
+    assert "does not resolve" in outcome_words(nowhere.hops[-1])
+    assert outcomes(refused)["public"] == "failed"
+    outside = {check.hop: check for check in idle_judged(refused)}["public"]
+    assert outside.ok, "whether it can be reached is another check's matter"
 
 
 def test_an_interrupt_ends_the_waiting() -> None:
