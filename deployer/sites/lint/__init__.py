@@ -30,7 +30,8 @@ def lint(
         for route in site.routes:
             for subject in (timing.timing, paths.paths, origins.origins, upstreams.upstreams):
                 notes += subject(site, route)
-        notes += [*tls.tls(site), *timing.draining(site), *checks.checks(site)]
+        notes += [*tls.tls(site), *timing.draining(site), *timing.surviving(site)]
+        notes += checks.checks(site)
     of_files = files.lint_files(sites, resources, shipped=f"{shipped}/")
     return [*notes, *upstreams.both_schemes(sites), *of_files]
 

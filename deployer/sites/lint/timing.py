@@ -74,6 +74,28 @@ def draining(site: Site) -> Iterator[Note]:
         )
 
 
+def surviving(site: Site) -> Iterator[Note]:
+    """What `require_survival` asks for, where that cannot be had."""
+    if not site.require_survival:
+        return
+    if not any(route.websocket for route in site.routes):
+        yield warning(
+            "survival-unused",
+            f"{site.domain}: require_survival has no effect, for no route is a websocket",
+            "Only WebSocket connections are held open around a change: leave it out.",
+            site.at("require_survival"),
+        )
+    elif site.drain_s is not None and site.drain_s < _SHORT_DRAIN_S:
+        yield warning(
+            "survival-drained",
+            f"{site.domain}: all must survive a reload, and {words(site.drain_s)} after it `drain` "
+            "ends them",
+            "A commit waits for the end of the shortest drains alone, and then passes although "
+            "everybody is cut off a little later: give drain an hour.",
+            site.at("require_survival"),
+        )
+
+
 def words(seconds: float) -> str:
     """A time in its largest whole unit: ``1 h``, ``90 s``."""
     for unit, size in (("h", 3600), ("min", 60)):
