@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from deployer.errors import DeployerError
 from deployer.forecast import drain_of_apache, effects, touching, worst
 from deployer.model import PROXY_UNITS, CheckResult, ForecastAction, Plan, Route, Site
-from deployer.running_proxies import connections_of
+from deployer.running_proxies import apache_places, connections_of
 from deployer.survival import (
     Ended,
     OtherSockets,
@@ -39,6 +39,9 @@ _LOOK_TIMEOUT_S = 10.0
 _LET_GO_S = 0.3
 #: A drain that is no longer is awaited before canaries are judged, and a moment more.
 _SHORT_DRAIN_S, _AFTER_DRAIN_S = 3.0, 0.7
+_APACHE = PROXY_UNITS["apache"]
+#: Processes that Apache must be able to start after a reload.
+_SPARE_PLACES = 2
 #: Of nginx, nobody can tell upgraded connections from those that idle.
 _COUNTED_ROUGHLY = frozenset({"nginx"})
 
@@ -55,6 +58,7 @@ class _Perch:
     held: Sequence[Held]
     twins: Sequence[Held]
     touched_at: float | None = None
+    note: str = ""
 
 
 class NoCanaries:
@@ -171,7 +175,7 @@ class Canaries(NoCanaries):
                 fate_of(each, twins=seen[len(opened) :], way_is_lost=deadline is None)
                 for each in seen[: len(opened)]
             ),
-            note="" if opened else _why_none(perch.held),
+            note="" if opened else perch.note or _why_none(perch.held),
         )
 
     def _unit_of(self, perch: _Perch) -> str:
@@ -273,6 +277,11 @@ def canaries_around(
     try:
         perches = list(_perched(flock, sites, count))
         flock.wait_until_open()
+        note = _in_the_way(link, affected, before)
+        if note:
+            flock.close()
+            for perch in perches:
+                perch.held, perch.note = (), note
         yield Canaries(
             link,
             perches,
@@ -286,13 +295,29 @@ def canaries_around(
         flock.close()
 
 
+def _in_the_way(
+    link: Link, affected: Mapping[str, ForecastAction], before: Mapping[str, Any] | None
+) -> str:
+    """Why there must be no canaries: each of Apache's processes that holds one stays after a reload
+    until it ends, and where that takes the last places, nobody else is served."""
+    if before is None or affected.get(_APACHE) != "reload":
+        return ""
+    stayed = sum(
+        bool(worker["websockets"] or (worker["is_old"] and worker["connections"]))
+        for worker in before["units"][_APACHE]["workers"]
+    )
+    places, stay = apache_places(link)
+    if stay <= stayed or places - stay >= _SPARE_PLACES:
+        return ""
+    return f"canaries would take the last of the {places} places that Apache has for processes"
+
+
 def _drains(before: Mapping[str, Any] | None, sites: Sequence[Site]) -> dict[str, float | None]:
     """For how long each proxy's connections may outlive a reload, as far as that is known."""
     if before is None:
         return {}
     drains = {unit: about["drain_s"] for unit, about in before["units"].items()}
-    apache = PROXY_UNITS["apache"]
-    return {**drains, apache: drain_of_apache(sites)} if apache in drains else drains
+    return {**drains, _APACHE: drain_of_apache(sites)} if _APACHE in drains else drains
 
 
 def _routes(sites: Iterable[Site]) -> Iterator[Route]:

@@ -26,6 +26,12 @@ def load_modules(link: Link) -> None:
         link.loaded.update(modules)
 
 
+def apache_places(link: Link) -> tuple[int, int]:
+    """How many processes Apache has room for, and how many would stay after a reload."""
+    reply = link.request("places", doing="counting Apache's places")
+    return reply["places"], reply["stay"]
+
+
 def connections_of(
     link: Link,
     units: Iterable[str],

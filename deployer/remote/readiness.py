@@ -174,27 +174,22 @@ def _check_nginx(loading: Loading) -> None:
 
 
 def _check_apache(loading: Loading) -> None:
-    asked = ["DUMP_INCLUDES", "DUMP_MODULES", "DUMP_RUN_CFG"]
-    options = [word for name in asked for word in ("-D", name)]
-    config = configs.ApacheConfig(loading.dump(["apachectl", "-t", *options]))
+    config = _apache_config(loading)
     _refuse_taken(loading, "Apache", config.addresses())
     if loading.is_reload:
         _refuse_full_scoreboard(loading, config)
 
 
+def _apache_config(loading: Loading) -> configs.ApacheConfig:
+    asked = ["DUMP_INCLUDES", "DUMP_MODULES", "DUMP_RUN_CFG"]
+    options = [word for name in asked for word in ("-D", name)]
+    return configs.ApacheConfig(loading.dump(["apachectl", "-t", *options]))
+
+
 def _refuse_full_scoreboard(loading: Loading, config: configs.ApacheConfig) -> None:
     """Children with open connections stay after a reload, and each takes one of the places that
     there are for children. Where none is left, Apache hangs without a word."""
-    usual = _PREFORK_SERVER_LIMIT if config.has_module("mpm_prefork") else _SERVER_LIMIT
-    limit, file = config.number("ServerLimit") or (usual, "")
-    workers = worker_connections(loading.main, "apache2")
-    if len(workers) <= usual < limit and _is_newer(file, loading.main):
-        limit = usual  # there is as much room as at the start, whatever the file says now
-    stay = [
-        worker
-        for worker in workers
-        if worker["websockets"] or (worker["is_old"] and worker["connections"])
-    ]
+    limit, stay = _places(loading, config)
     if len(stay) < limit:
         return
     held = sum(worker["websockets"] for worker in stay)
@@ -205,6 +200,30 @@ def _refuse_full_scoreboard(loading: Loading, config: configs.ApacheConfig) -> N
         "`systemctl restart apache2`, which ends them; a larger ServerLimit counts from a restart "
         "on, too"
     )
+
+
+def _places(loading: Loading, config: configs.ApacheConfig) -> tuple[int, list[Json]]:
+    """How many children Apache has room for, and those that would stay after a reload."""
+    usual = _PREFORK_SERVER_LIMIT if config.has_module("mpm_prefork") else _SERVER_LIMIT
+    limit, file = config.number("ServerLimit") or (usual, "")
+    workers = worker_connections(loading.main, "apache2")
+    if len(workers) <= usual < limit and _is_newer(file, loading.main):
+        limit = usual  # there is as much room as at the start, whatever the file says now
+    stay = [
+        worker
+        for worker in workers
+        if worker["websockets"] or (worker["is_old"] and worker["connections"])
+    ]
+    return limit, stay
+
+
+def places(session: runner.Runner, request: Json) -> Json:
+    """The room that Apache has for children, and how many would stay if it were reloaded now."""
+    loading = Loading(session.children, "apache2", "reload", lambda text: None)
+    if not loading.is_reload:
+        return {"places": 0, "stay": 0}
+    limit, stay = _places(loading, _apache_config(loading))
+    return {"places": limit, "stay": len(stay)}
 
 
 def _is_newer(file: str, main: int) -> bool:
@@ -257,3 +276,4 @@ _CHECKS: dict[str, Check] = {
     "haproxy": _check_haproxy,
 }
 BEFORE_LOADING = (check,)
+REQUESTS = {"places": places}

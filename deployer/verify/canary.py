@@ -175,8 +175,7 @@ class Flock:
 
     def wait_until_open(self) -> None:
         """Until each is open, or is known not to be going to; some seconds at most."""
-        turns = 1 + len(self._held) // _OPENING_AT_ONCE
-        deadline = Deadline(min(turns, 4) * OPEN_TIMEOUT_S)
+        deadline = Deadline(2 * OPEN_TIMEOUT_S)
         for held in self._held:
             held.wait_until_settled(deadline)
 

@@ -37,11 +37,11 @@ PLAYBOOK = """
     unit: "{{ {'web1': 'nginx', 'web2': 'apache2', 'web3': 'haproxy'}[inventory_hostname] }}"
     files:
       web1: /etc/nginx/conf.d/canary.conf
-      web2: /etc/apache2/conf-enabled/canary.conf
+      web2: /etc/apache2/conf-enabled/zzz-canary.conf
       web3: /etc/haproxy/canary.lst
   tasks:
     - name: something that somebody restarts for
-      copy: {dest: "{{ files[inventory_hostname] }}", content: "# {{ marker }}\\n"}
+      copy: {dest: "{{ files[inventory_hostname] }}", content: "{{ marker }}\\n"}
       notify: "{{ notified }}"
       when: marker != "none"
   handlers:
@@ -143,7 +143,7 @@ def test_as_many_as_are_asked_for(serving: tuple[LabHost, ...]) -> None:
 
 
 def test_a_restart_is_taken_back_where_all_must_survive(serving: tuple[LabHost, ...]) -> None:
-    ran = apply(limit="2h", marker="restart")
+    ran = apply(limit="2h", marker="# restart")
     assert ran.code == 3, ran
     for host, unit in UNITS.items():
         assert ran.document["hosts"][host]["state"] == "reverted"
@@ -158,7 +158,7 @@ def test_a_restart_is_taken_back_where_all_must_survive(serving: tuple[LabHost, 
 
 
 def test_a_restart_is_told_otherwise(serving: tuple[LabHost, ...]) -> None:
-    ran = apply(limit="2h", marker="restart", required=False)
+    ran = apply(limit="2h", marker="# restart", required=False)
     assert ran.code == 0, ran
     for host in UNITS:
         assert route(ran, host)["lost"] == 5
@@ -171,11 +171,23 @@ def test_a_restart_is_told_otherwise(serving: tuple[LabHost, ...]) -> None:
 
 
 def test_a_service_that_ends_its_own_connections(serving: tuple[LabHost, ...]) -> None:
-    ran = apply(limit="3h", marker="again", notified="restart the service")
+    ran = apply(limit="3h", marker="# again", notified="restart the service")
     assert ran.code == 0, ran
     for host in UNITS:
         told = route(ran, host)
         assert (told["opened"], told["ended_by_service"], told["lost"]) == (5, 5, 0), told
+
+
+def test_nobody_takes_the_last_places_of_apache(serving: tuple[LabHost, ...]) -> None:
+    """A process that holds a canary would stay after the reload, and a new one could not begin."""
+    only = ("-l", "web2", "--yes", "--json", "-e", '{"required": false, "limit": "3h"}')
+    small = deployer("apply", "site.yml", *only, "-e", '{"marker": "ServerLimit 2"}')
+    assert small.code == 0, small
+    ran = deployer("reload", "site.yml", *only)
+    assert ran.code == 0, ran
+    told = route(ran, "web2")
+    assert (told["opened"], told["canaries"]) == (0, [])
+    assert "the last of the 2 places" in told["note"]
 
 
 # --- watching -------------------------------------------------------------------------------------

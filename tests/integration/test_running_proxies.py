@@ -241,6 +241,7 @@ def test_apache_that_has_no_room_left(host: LabHost, runner: RunnerProcess) -> N
         lines = []
         for number in range(3):
             lines.append(stack.enter_context(web_socket(host, APACHE)))
+            assert runner.ask("places") == {"places": 3, "stay": number + 1}
             error = apply(runner, APACHE, f"{APACHE.config}# {number}\n")
             if number < 2:
                 assert error == {}
