@@ -98,6 +98,7 @@ class Canaries(NoCanaries):
         self._affected, self._touching, self._before = affected, touching, before
         self._began = time.monotonic()
         self._changed_at = self._began
+        self._is_touched = False
 
     def on_event(self, event: Mapping[str, Any]) -> None:
         """Note the moment at which a proxy is told of the change.
@@ -108,8 +109,11 @@ class Canaries(NoCanaries):
         if event.get("event") != "step" or event.get("state") != "start":
             return
         unit, action = self._touching.get(event["resource_id"], ("", ""))
+        if unit not in self._affected:
+            return
+        self._is_touched = True
         for perch in self._perches:
-            if unit and self._unit_of(perch) == unit:
+            if self._unit_of(perch) == unit:
                 perch.touched_at = perch.touched_at or time.monotonic()
                 if action != "reload":
                     for held in perch.held:
@@ -140,8 +144,11 @@ class Canaries(NoCanaries):
     def survival(self, *, asks_again: bool) -> Survival | None:
         """What became of them all, and of the host's other connections.
 
-        `asks_again` where the host was changed once more since, by a revert.
+        `asks_again` where the host was changed once more since, by a revert. `None` where no proxy
+        was touched after all.
         """
+        if not self._is_touched:
+            return None
         if asks_again:
             self.changed()
         others, way_is_lost = self._others()
