@@ -77,8 +77,9 @@ def start_services(host: LabHost) -> None:
 
 # --- the configurations ---------------------------------------------------------------------------
 
-#: What is served without TLS to those who wait in silence: names, and how long each may be silent.
-SILENCES = {"short": 2, "long": 3600}
+#: What is served without TLS to those who wait in silence: how long each may be silent, by its name
+#: (``short-nginx.cat.test``). `front` is reached through something that cuts sooner.
+SILENCES = {"short": 2, "long": 3600, "front": 3600}
 
 _NGINX = """\
 user www-data;
@@ -132,7 +133,7 @@ proxy_read_timeout 1h;
 _NGINX_SILENCE = f"""\
 server {{
     listen 80;
-    server_name silence-%s.{DOMAIN};
+    server_name %s-nginx.{DOMAIN};
     location /ws {{
         proxy_pass http://127.0.0.1:{PORTS["silent"]};
         include upgrade_quickly.conf;
@@ -180,7 +181,7 @@ _APACHE_TO_HTTPS = """\
 
 _APACHE_SILENCE = f"""\
 <VirtualHost *:80>
-    ServerName silence-%s.{DOMAIN}
+    ServerName %s-apache.{DOMAIN}
     Timeout %s
     ProxyPreserveHost On
     Include upgrade.conf
@@ -249,7 +250,7 @@ def _haproxy(twins: Sequence[Twin]) -> dict[str, str]:
         text += f"backend {twin.name}\n" + textwrap.indent(back, "    ")
     text += "frontend silence\n    bind :80\n"
     for name in SILENCES:
-        text += f"    use_backend silence-{name} if {{ hdr(Host) silence-{name}.{DOMAIN} }}\n"
+        text += f"    use_backend silence-{name} if {{ hdr(Host) {name}-haproxy.{DOMAIN} }}\n"
     for name, seconds in SILENCES.items():
         text += f"backend silence-{name}\n    timeout tunnel {seconds}s\n"
         text += f"    server app 127.0.0.1:{PORTS['silent']}\n"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from broken_cases import PROXIES, Twin
@@ -20,7 +21,7 @@ from deployer.model import CheckResult, Finding, Proxy
 
 #: How long a step of a diagnosis may take: those that hang cost as much.
 _TIMEOUT_S = 2.0
-_AT_ONCE = 3
+_AT_ONCE = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,36 +111,42 @@ def serving(folder: Path, name: str, twins: Sequence[Twin]) -> Iterator[World]:
         yield World(lab, folder, hosts)
 
 
-class Diagnoses:
-    """All of them, carried out side by side: configurations first, then a host's states in turn."""
+Job = Callable[[], Any]
 
-    def __init__(self, world: World, twins: Sequence[Twin], states: Sequence[State]) -> None:
-        self._pool = ThreadPoolExecutor(_AT_ONCE + len(PROXIES))
-        self._twins = {str(twin): self._pool.submit(world.twin, twin) for twin in twins}
-        self._states: dict[str, Future[Diagnosis]] = {str(state): Future() for state in states}
-        for proxy in PROXIES:
-            before = [self._twins[str(twin)] for twin in twins if twin.proxy == proxy]
-            own = [state for state in states if state.proxy == proxy]
-            self._pool.submit(self._in_turn, world, own, before)
 
-    def of(self, case: Twin | State) -> Diagnosis:
-        """What was said of it, as soon as it is there."""
-        if isinstance(case, Twin):
-            return self._twins[str(case)].result()
-        return self._states[str(case)].result()
+class Jobs:
+    """Everything that the tests ask for, carried out side by side from the beginning on.
 
-    def _in_turn(
-        self, world: World, states: Sequence[State], before: Sequence[Future[Diagnosis]]
+    `beside` are harmless to others. Those `in_turn` change a host, and begin when all others are
+    done with.
+    """
+
+    def __init__(
+        self, beside: Mapping[str, Job], in_turn: Mapping[Proxy, Mapping[str, Job]]
     ) -> None:
-        for earlier in before:
-            earlier.exception()
-        for state in states:
-            future = self._states[str(state)]
+        self._pool = ThreadPoolExecutor(_AT_ONCE)
+        self._chains = ThreadPoolExecutor(max(1, len(in_turn)))
+        self._results: dict[str, Future[Any]] = {
+            name: self._pool.submit(job) for name, job in beside.items()
+        }
+        before = tuple(self._results.values())
+        for jobs in in_turn.values():
+            self._results |= {name: Future() for name in jobs}
+            self._chains.submit(self._chain, jobs, before)
+
+    def of(self, name: str) -> Any:
+        """What came of it, as soon as it is there."""
+        return self._results[name].result()
+
+    def _chain(self, jobs: Mapping[str, Job], before: Sequence[Future[Any]]) -> None:
+        wait(before)
+        for name, job in jobs.items():
             try:
-                future.set_result(world.state(state))
+                self._results[name].set_result(job())
             except BaseException as error:
-                future.set_exception(error)
+                self._results[name].set_exception(error)
 
     def close(self) -> None:
         """Wait for what is under way."""
         self._pool.shutdown(cancel_futures=True)
+        self._chains.shutdown()

@@ -1,24 +1,30 @@
 """Each way to fail, on a real host, is found by its name, and not on its healthy twin.
 
-Sources: cases/*.yml (configurations), broken_states.py (states of hosts).
+Sources: cases/*.yml (configurations), broken_states.py (states of hosts), broken_silence.py (time).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import pytest
-from broken_cases import Twin, twins
+from broken_cases import PROXIES, Twin, twins
 from broken_hosts import places
+from broken_silence import reloaded, silences
 from broken_states import STATES, State
-from broken_world import Diagnoses, World, serving
+from broken_world import Jobs, World, serving
+
+from deployer.model import Proxy
 
 pytestmark = pytest.mark.lab
 
 _TWINS = twins()
 _BROKEN = [twin for twin in _TWINS if twin.expected is not None]
 _HEALTHY = [twin for twin in _TWINS if twin.expected is None]
+_DRAINS: tuple[Proxy, ...] = ("nginx", "haproxy")
 
 
 @pytest.fixture(scope="module")
@@ -29,28 +35,44 @@ def world(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
 
 
 @pytest.fixture(scope="module")
-def diagnoses(world: World, request: pytest.FixtureRequest) -> Iterator[Diagnoses]:
-    """Of what the tests of this run ask for."""
-    asked = [
-        case
+def jobs(world: World, request: pytest.FixtureRequest) -> Iterator[Jobs]:
+    """What the tests of this run ask for, and nothing else."""
+    here = [
+        item
         for item in request.session.items
-        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
-        for case in item.callspec.params.values()
+        if isinstance(item, pytest.Function) and item.path == request.path
     ]
-    found = Diagnoses(
-        world,
-        [case for case in asked if isinstance(case, Twin)],
-        [case for case in asked if isinstance(case, State)],
-    )
+    given = [
+        value
+        for item in here
+        if hasattr(item, "callspec")
+        for value in item.callspec.params.values()
+    ]
+    beside = {str(twin): partial(world.twin, twin) for twin in given if isinstance(twin, Twin)}
+    names = {item.originalname for item in here}
+    if any("silen" in name for name in names):
+        beside = {"silence": partial(silences, world), **beside}
+    in_turn: dict[Proxy, dict[str, Any]] = {proxy: {} for proxy in PROXIES}
+    for state in given:
+        if isinstance(state, State):
+            in_turn[state.proxy][f"state {state}"] = partial(world.state, state)
+    for proxy in _DRAINS:
+        if any("reload" in name for name in names):
+            for cap in (True, False):
+                in_turn[proxy][f"drain {proxy} {cap}"] = partial(reloaded, world, proxy, cap=cap)
+    found = Jobs(beside, in_turn)
     yield found
     found.close()
 
 
+# --- configurations -------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("twin", _BROKEN, ids=str)
-def test_a_broken_configuration_is_found(twin: Twin, diagnoses: Diagnoses) -> None:
+def test_a_broken_configuration_is_found(twin: Twin, jobs: Jobs) -> None:
     expected = twin.expected
     assert expected is not None
-    said = diagnoses.of(twin)
+    said = jobs.of(str(twin))
     finding = said.coded(expected.code)
     assert finding is not None, str(said)
     assert (finding.hop, finding.severity) == (expected.hop, expected.severity), str(said)
@@ -60,18 +82,54 @@ def test_a_broken_configuration_is_found(twin: Twin, diagnoses: Diagnoses) -> No
 
 
 @pytest.mark.parametrize("twin", _HEALTHY, ids=str)
-def test_its_twin_is_healthy(twin: Twin, diagnoses: Diagnoses) -> None:
-    said = diagnoses.of(twin)
+def test_its_twin_is_healthy(twin: Twin, jobs: Jobs) -> None:
+    said = jobs.of(str(twin))
     assert said.checks
     assert said.coded(twin.code) is None, str(said)
     assert not said.errors, str(said)
 
 
+# --- states ---------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("state", STATES, ids=str)
-def test_a_broken_state_is_found(state: State, diagnoses: Diagnoses) -> None:
-    said = diagnoses.of(state)
+def test_a_broken_state_is_found(state: State, jobs: Jobs) -> None:
+    """Its healthy twin is the same site in the same host before: every twin above."""
+    said = jobs.of(f"state {state}")
     finding = said.coded(state.code)
     assert finding is not None, str(said)
     assert (finding.hop, finding.severity) == (state.hop, state.severity), str(said)
     assert finding.file.startswith(state.at), str(said)
     assert said.errors <= {state.code}, f"wrong names:\n{said}"
+
+
+# --- time -----------------------------------------------------------------------------------------
+
+
+def _about(found: list[dict[str, Any]], site: str) -> list[tuple[str, str]]:
+    return [(each["code"], each["hop"]) for each in found if each["site"].startswith(f"{site}.")]
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_a_short_patience_with_silence_is_measured(proxy: Proxy, jobs: Jobs) -> None:
+    assert _about(jobs.of("silence"), f"short-{proxy}") == [("idle-cut", "proxy")]
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_a_long_patience_with_silence_is_left_alone(proxy: Proxy, jobs: Jobs) -> None:
+    assert _about(jobs.of("silence"), f"long-{proxy}") == []
+
+
+def test_who_cuts_silence_before_the_host_is_told_apart(jobs: Jobs) -> None:
+    """The host's own limit is the one of its healthy twin."""
+    assert _about(jobs.of("silence"), "front-nginx") == [("idle-cut-elsewhere", "public")]
+
+
+@pytest.mark.parametrize("proxy", _DRAINS)
+def test_a_reload_that_cuts_is_found(proxy: Proxy, jobs: Jobs) -> None:
+    assert _about(jobs.of(f"drain {proxy} True"), f"long-{proxy}") == [("drain-cut", "proxy")]
+
+
+@pytest.mark.parametrize("proxy", _DRAINS)
+def test_a_reload_that_leaves_connections_alone_is_not(proxy: Proxy, jobs: Jobs) -> None:
+    assert _about(jobs.of(f"drain {proxy} False"), f"long-{proxy}") == []
