@@ -34,7 +34,8 @@ def serve(proxy: Proxy, host: LabHost, twins: Sequence[Twin]) -> None:
     package = PROXY_UNITS[proxy]
     host.sh(
         "DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "
-        f"{package} >/dev/null 2>&1"
+        f"{package} >/dev/null 2>&1",
+        timeout_s=180,
     )
     for path, text in CONFIGURATIONS[proxy](twins).items():
         write(host, path, text)

@@ -20,7 +20,7 @@ from deployer.lab.lab import Lab, running
 from deployer.model import CheckResult, Finding, Proxy
 
 #: How long a step of a diagnosis may take: those that hang cost as much.
-_TIMEOUT_S = 2.0
+_TIMEOUT_S = 4.0
 _AT_ONCE = 6
 
 
