@@ -50,3 +50,13 @@ def test_what_is_made_has_its_page() -> None:
     made = {code for tree in _trees() for code in _made(tree)}
     assert len(made) > 30
     assert made - set(codes()) == set()
+
+
+def test_every_page_is_about_something_that_is_found() -> None:
+    texts = {
+        node.value
+        for tree in _trees()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    assert set(codes()) - texts == set()

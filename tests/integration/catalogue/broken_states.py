@@ -278,7 +278,8 @@ _HAPROXY_CFG = "/etc/haproxy/haproxy.cfg"
 _EXTRA = """
 frontend extra
     bind :29000 ssl crt /etc/tls/full.pem
-    http-request del-header Upgrade if !{ req.hdr(Upgrade) -i websocket } or { req.hdr_cnt(Upgrade) gt 1 }
+    http-request del-header Upgrade unless { req.hdr(Upgrade) -i websocket }
+    http-request del-header Upgrade if { req.hdr_cnt(Upgrade) gt 1 }
     http-request set-header X-Forwarded-For %[src]
     http-request set-header X-Forwarded-Proto https
     default_backend extra
