@@ -39,8 +39,8 @@ class Expected:
 class Twin:
     """One configuration of a case, and the address under which it is served.
 
-    `expected` is `None` for the healthy one, which must not have `code`. `status` is what a
-    handshake gets, `None` where the configuration says nothing about it.
+    `expected` is `None` for the healthy one, which must not have `code`. `row` is 0 where there is
+    no broken one. `status` is what a handshake gets, `None` where the case does not say.
     """
 
     proxy: Proxy
@@ -82,7 +82,7 @@ def _of(proxy: Proxy) -> Iterator[Twin]:
     documents: list[dict[str, Any]] = yaml.safe_load((_FOLDER / f"{proxy}.yml").read_text())
     frontend = _FIRST_FRONTEND
     for document in documents:
-        for kind in _KINDS:
+        for kind in _of_both(document):
             own_port = document.get("port", 443)
             if proxy == "haproxy":
                 own_port, frontend = frontend, frontend + 1
@@ -114,11 +114,11 @@ def _twin(proxy: Proxy, document: Mapping[str, Any], kind: _Kind, *, own_port: i
         proxy=proxy,
         case=case,
         name=name,
-        row=document["row"],
+        row=document.get("row", 0),
         url=url.replace("NAME", host) or f"wss://{where}{path}",
-        config=_ported(document[kind]),
-        http=document.get("http", "") if is_broken else "",
-        code=document["finds"],
+        config=_ported(document[kind]).replace("NAME", name),
+        http=_ported(document.get("http", "")) if kind == _of_both(document)[0] else "",
+        code=document.get("finds", ""),
         expected=expected,
         status=document.get("status") if is_broken else None,
         subprotocols=tuple(document.get("subprotocols", ())),
@@ -126,6 +126,10 @@ def _twin(proxy: Proxy, document: Mapping[str, Any], kind: _Kind, *, own_port: i
         certificate=document.get("certificate", "full") if is_broken else "full",
         alpn=document.get("alpn", ""),
     )
+
+
+def _of_both(document: Mapping[str, Any]) -> list[_Kind]:
+    return [kind for kind in _KINDS if kind in document]
 
 
 def _ported(text: str) -> str:

@@ -20,7 +20,7 @@ from deployer.lab.lab import Lab, running
 from deployer.model import CheckResult, Finding, Proxy
 
 #: How long a step of a diagnosis may take: those that hang cost as much.
-_TIMEOUT_S = 4.0
+_TIMEOUT_S = 3.0
 _AT_ONCE = 6
 
 
@@ -61,9 +61,15 @@ class World:
     hosts: Mapping[Proxy, LabHost]
 
     def diagnosed(
-        self, host: LabHost, url: str, *, subprotocols: Sequence[str] = (), expect: str = ""
+        self,
+        host: LabHost,
+        url: str,
+        *,
+        subprotocols: Sequence[str] = (),
+        expect: str = "",
+        inside: bool = True,
     ) -> Diagnosis:
-        """``deployer diagnose URL --host …``."""
+        """``deployer diagnose URL --host …``, or from outside alone."""
         parts = urlsplit(url)
         ports = {80, 443, parts.port or 443}
         run = diagnosed(
@@ -74,16 +80,21 @@ class World:
                 resolve=tuple(f"{parts.hostname}:{port}:{host.address}" for port in ports),
                 ca_bundle=self.folder / "root.pem",
                 timeout_s=_TIMEOUT_S,
-                host=host.name,
+                host=host.name if inside else None,
                 inventories=(self.folder / "inventory.yml",),
             )
         )
         return Diagnosis(tuple(check for report in run.hosts for check in report.checks))
 
-    def twin(self, twin: Twin) -> Diagnosis:
+    def twin(self, twin: Twin, *, inside: bool = True) -> Diagnosis:
         """What is said of one configuration."""
-        host = self.hosts[twin.proxy]
-        return self.diagnosed(host, twin.url, subprotocols=twin.subprotocols, expect=twin.expect)
+        return self.diagnosed(
+            self.hosts[twin.proxy],
+            twin.url,
+            subprotocols=twin.subprotocols,
+            expect=twin.expect,
+            inside=inside,
+        )
 
     def state(self, state: State) -> Diagnosis:
         """What is said of a host in that state; it is mended afterwards."""

@@ -23,7 +23,18 @@ pytestmark = pytest.mark.lab
 
 _TWINS = twins()
 _BROKEN = [twin for twin in _TWINS if twin.expected is not None]
-_HEALTHY = [twin for twin in _TWINS if twin.expected is None]
+_HEALTHY = [twin for twin in _TWINS if twin.expected is None and twin.row]
+_UNUSUAL = [twin for twin in _TWINS if not twin.row]
+#: Of what breaks the handshake, what the answer alone need not tell from its neighbours.
+_UNTOLD = [
+    twin
+    for twin in _BROKEN
+    if twin.code
+    in (
+        *("upgrade-not-forwarded", "headers-not-inherited", "connection-cleared", "map-twice"),
+        *("proxypass-order", "host-rewritten", "upstream-scheme", "service-down"),
+    )
+]
 _DRAINS: tuple[Proxy, ...] = ("nginx", "haproxy")
 
 
@@ -50,6 +61,10 @@ def jobs(world: World, request: pytest.FixtureRequest) -> Iterator[Jobs]:
     ]
     beside = {str(twin): partial(world.twin, twin) for twin in given if isinstance(twin, Twin)}
     names = {item.originalname for item in here}
+    for item in here:
+        if "from_outside" in item.originalname:
+            twin = item.callspec.params["twin"]
+            beside[f"outside {twin}"] = partial(world.twin, twin, inside=False)
     if any("silen" in name for name in names):
         beside = {"silence": partial(silences, world), **beside}
     in_turn: dict[Proxy, dict[str, Any]] = {proxy: {} for proxy in PROXIES}
@@ -86,7 +101,25 @@ def test_its_twin_is_healthy(twin: Twin, jobs: Jobs) -> None:
     said = jobs.of(str(twin))
     assert said.checks
     assert said.coded(twin.code) is None, str(said)
+    assert all(finding.severity == "note" for finding in said.findings), str(said)
+
+
+@pytest.mark.parametrize("twin", _UNUSUAL, ids=str)
+def test_what_looks_wrong_and_works_is_healthy(twin: Twin, jobs: Jobs) -> None:
+    said = jobs.of(str(twin))
+    assert said.checks
     assert not said.errors, str(said)
+
+
+@pytest.mark.parametrize("twin", _UNTOLD, ids=str)
+def test_from_outside_alone_nothing_wrong_is_said(twin: Twin, jobs: Jobs) -> None:
+    """What cannot be told from something else is named with it, and with how to tell them apart."""
+    said = jobs.of(f"outside {twin}")
+    named = {finding.code for finding in said.findings if finding.severity == "error"}
+    others = {each.code: each.tell for finding in said.findings for each in finding.alternatives}
+    assert len(named) == 1, str(said)
+    assert twin.code in named | set(others), str(said)
+    assert all(len(tell) > 20 for tell in others.values()), str(said)
 
 
 # --- states ---------------------------------------------------------------------------------------
