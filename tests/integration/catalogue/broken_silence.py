@@ -78,7 +78,8 @@ def ended(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
 
 def silences(world: World) -> list[dict[str, Any]]:
     """What ``verify --idle`` finds at all hosts, the one that is behind a relay among them."""
-    sites = dict.fromkeys(PROXIES, ("short", "long")) | {"nginx": ("short", "long", "front")}
+    sites: dict[Proxy, Sequence[str]] = dict.fromkeys(PROXIES, ("short", "long"))
+    sites["nginx"] = ("short", "long", "front")
     path = playbook(world, "silence", sites)
     ways = []
     for proxy, host in world.hosts.items():

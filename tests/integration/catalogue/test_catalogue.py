@@ -15,7 +15,7 @@ from broken_cases import PROXIES, Twin, twins
 from broken_hosts import places
 from broken_silence import reloaded, silences
 from broken_states import STATES, State
-from broken_world import Jobs, World, serving
+from broken_world import Job, Jobs, World, serving
 
 from deployer.model import Proxy
 
@@ -54,27 +54,24 @@ def jobs(world: World, request: pytest.FixtureRequest) -> Iterator[Jobs]:
         if isinstance(item, pytest.Function) and item.path == request.path
     ]
     given = [
-        value
-        for item in here
-        if hasattr(item, "callspec")
-        for value in item.callspec.params.values()
+        (item.originalname, item.callspec.params) for item in here if hasattr(item, "callspec")
     ]
-    beside = {str(twin): partial(world.twin, twin) for twin in given if isinstance(twin, Twin)}
     names = {item.originalname for item in here}
-    for item in here:
-        if "from_outside" in item.originalname:
-            twin = item.callspec.params["twin"]
-            beside[f"outside {twin}"] = partial(world.twin, twin, inside=False)
-    if any("silen" in name for name in names):
-        beside = {"silence": partial(silences, world), **beside}
-    in_turn: dict[Proxy, dict[str, Any]] = {proxy: {} for proxy in PROXIES}
-    for state in given:
-        if isinstance(state, State):
-            in_turn[state.proxy][f"state {state}"] = partial(world.state, state)
+    beside: dict[str, Job] = {}
+    in_turn: dict[Proxy, dict[str, Job]] = {proxy: {} for proxy in PROXIES}
+    if any("silence" in name for name in names):
+        beside["silence"] = partial(silences, world)
+    for name, params in given:
+        match params:
+            case {"twin": Twin() as twin} if "from_outside" in name:
+                beside[f"outside {twin}"] = partial(world.twin, twin, inside=False)
+            case {"twin": Twin() as twin}:
+                beside[str(twin)] = partial(world.twin, twin)
+            case {"state": State() as state}:
+                in_turn[state.proxy][f"state {state}"] = partial(world.state, state)
     for proxy in _DRAINS:
-        if any("reload" in name for name in names):
-            for cap in (True, False):
-                in_turn[proxy][f"drain {proxy} {cap}"] = partial(reloaded, world, proxy, cap=cap)
+        for cap in (True, False) if any("reload" in name for name in names) else ():
+            in_turn[proxy][f"drain {proxy} {cap}"] = partial(reloaded, world, proxy, cap=cap)
     found = Jobs(beside, in_turn)
     yield found
     found.close()
