@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from deployer import __version__
+from deployer.commands import options
+from deployer.commands.running import abandonment, approval, ended, session_of
 from deployer.errors import (
     EXIT_DONE,
     EXIT_INTERRUPTED,
@@ -20,12 +21,8 @@ from deployer.errors import (
 )
 
 if TYPE_CHECKING:
-    from deployer.outcome import HostReport, RunReport
+    from deployer.outcome import RunReport
     from deployer.session import Session
-
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
-_PLAYBOOK = click.argument("playbook", metavar="SITE.yml", type=click.Path(path_type=Path))
 
 
 class _Commands(click.Group):
@@ -46,173 +43,6 @@ class _Commands(click.Group):
         rows.append(("lab", "Disposable real hosts to rehearse on."))
         with formatter.section("Commands"):
             formatter.write_dl(rows)
-
-
-def _options(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
-    def add(command: _Command) -> _Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
-
-
-_which_hosts = _options(
-    click.option(
-        "-i",
-        "--inventory",
-        "inventories",
-        multiple=True,
-        metavar="FILE",
-        type=click.Path(path_type=Path),
-        help="Inventory file; default: inventory.yml beside the playbook. May be repeated.",
-    ),
-    click.option("-l", "--limit", metavar="PATTERN", help="Only these hosts of the playbook's."),
-    click.option(
-        "-e",
-        "--extra-vars",
-        multiple=True,
-        metavar="VARS",
-        help="key=value, YAML, JSON or @file; wins over every other variable. May be repeated.",
-    ),
-)
-
-_on_hosts = _options(
-    _which_hosts,
-    click.option("-t", "--tags", metavar="TAGS", help="Only tasks with one of these tags."),
-)
-
-_over_ssh = _options(
-    click.option(
-        "-f",
-        "--forks",
-        default=10,
-        show_default=True,
-        type=click.IntRange(1, 500),
-        help="Hosts at a time.",
-    ),
-    click.option("-K", "--ask-become-pass", is_flag=True, help="Ask for the password of sudo."),
-    click.option(
-        "--accept-new", is_flag=True, help="Accept and remember keys of hosts never seen before."
-    ),
-    click.option("--install-python", is_flag=True, help="Install python3 on hosts that have none."),
-    click.option(
-        "--timeout",
-        "connect_timeout_s",
-        default=10.0,
-        show_default=True,
-        metavar="SECONDS",
-        type=click.FloatRange(0.1, 3600),
-        help="How long a host may take to answer.",
-    ),
-    click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output."),
-    click.option("-v", "--verbose", is_flag=True, help="Say more."),
-)
-
-_diff = click.option(
-    "--diff/--no-diff", default=True, help="Show texts as unified diffs, or names alone."
-)
-
-
-_confirm_timeout = click.option(
-    "--confirm-timeout",
-    "confirm_timeout_s",
-    metavar="SECONDS",
-    type=click.FloatRange(1, 86400),
-    help="How long the host waits after this command's last word before it reverts by itself; "
-    "default: what the checks need, and two minutes.",
-)
-
-_lock_timeout = click.option(
-    "--lock-timeout",
-    "lock_timeout_s",
-    default=0.0,
-    metavar="SECONDS",
-    type=click.FloatRange(0, 86400),
-    help="How long to wait for another run on the same host; default: not at all.",
-)
-
-_keep = click.option(
-    "--keep",
-    default=10,
-    show_default=True,
-    metavar="N",
-    type=click.IntRange(1, 1000),
-    help="How many generations the host keeps to go back to.",
-)
-
-
-_no_watchdog = click.option(
-    "--no-watchdog",
-    "watchdog",
-    flag_value=False,
-    default=True,
-    type=bool,
-    help="Do not let the host's systemd take the commit back if the run is cut off.",
-)
-
-
-_no_staging_first = click.option(
-    "--no-staging-first",
-    "staging_first",
-    flag_value=False,
-    default=True,
-    type=bool,
-    help="Do not rehearse a host's first order of Let's Encrypt with its staging.",
-)
-
-
-_reports = _options(
-    click.option(
-        "--html",
-        metavar="FILE",
-        type=click.Path(path_type=Path),
-        help="Write a page about the run: what changed, the hops, their times, the findings.",
-    ),
-    click.option(
-        "--junit",
-        metavar="FILE",
-        type=click.Path(path_type=Path),
-        help="Write the checks as JUnit XML, for CI.",
-    ),
-)
-
-
-_canaries = click.option(
-    "--canaries",
-    default=5,
-    show_default=True,
-    metavar="N",
-    type=click.IntRange(0, 100),
-    help="Hold N connections on each WebSocket route while a running proxy is changed, and say "
-    "which of them survive; 0 for none.",
-)
-
-
-_out = click.option(
-    "--out",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Seal the plan into FILE, which holds secrets; `deployer apply FILE` applies exactly it.",
-)
-
-
-def _explained(context: click.Context, _: click.Parameter, code: str | None) -> None:
-    if code is not None:
-        from deployer.findings import explanation
-
-        click.echo(explanation(code))
-        context.exit(EXIT_DONE)
-
-
-_explain = click.option(
-    "--explain",
-    metavar="CODE",
-    is_eager=True,
-    expose_value=False,
-    callback=_explained,
-    help="Say what a finding's code means, how to tell it from others, and what mends it.",
-)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -259,7 +89,7 @@ def init(template: str, *, list_templates: bool) -> int:
     show_default=True,
     help="The release that hosts are taken to be.",
 )
-@_on_hosts
+@options.on_hosts
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 def check(
     playbook: Path | None,
@@ -305,11 +135,11 @@ def _plan_command(
         from deployer.sealed_file import refuse_to_replace
 
         refuse_to_replace(out)
-    with _session("plan", playbook, **given) as session:
+    with session_of("plan", playbook, **given) as session:
         run = dataclasses.replace(session.fleet.plan(), tells_changes=detailed_exitcode)
         session.report.plans(run.hosts, with_diff=with_diff)
         if out is None:
-            return _ended(session, run, quiet_states=("planned",))
+            return ended(session, run, quiet_states=("planned",))
         from deployer.sealed_commands import sealed_run, written_words
 
         run = sealed_run(session, run, playbook=playbook, out=out)
@@ -319,14 +149,14 @@ def _plan_command(
 
 
 @cli.command()
-@_PLAYBOOK
-@_on_hosts
-@_diff
+@options.playbook
+@options.on_hosts
+@options.diff
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 where there are changes.")
-@_out
-@_no_staging_first
-@_over_ssh
-@_reports
+@options.out
+@options.no_staging_first
+@options.over_ssh
+@options.reports
 def plan(playbook: Path, *, diff: bool, **given: Any) -> int:
     """Show what an apply would change, as a diff, and change nothing.
 
@@ -338,19 +168,19 @@ def plan(playbook: Path, *, diff: bool, **given: Any) -> int:
 
 @cli.command()
 @click.argument("playbook", metavar="SITE.yml|FILE", type=click.Path(path_type=Path))
-@_on_hosts
-@_diff
+@options.on_hosts
+@options.diff
 @click.option("-y", "--yes", is_flag=True, help="Apply without asking.")
 @click.option("--dry-run", "--check", is_flag=True, help="The same as `deployer plan`.")
-@_out
-@_confirm_timeout
-@_lock_timeout
-@_keep
-@_no_watchdog
-@_no_staging_first
-@_canaries
-@_over_ssh
-@_reports
+@options.out
+@options.confirm_timeout
+@options.lock_timeout
+@options.keep
+@options.no_watchdog
+@options.no_staging_first
+@options.canaries
+@options.over_ssh
+@options.reports
 def apply(
     playbook: Path, *, diff: bool, yes: bool, dry_run: bool, out: Path | None, **given: Any
 ) -> int:
@@ -380,13 +210,13 @@ def apply(
             "--out writes a plan, and this applies one; no host was touched",
             hint="Give --dry-run too, or `deployer plan SITE.yml --out FILE`.",
         )
-    with _session("apply", playbook, **given) as session:
+    with session_of("apply", playbook, **given) as session:
         approve = approval(session, with_diff=diff, yes=yes)
-        return _ended(session, session.fleet.apply(approve), quiet_states=("planned",))
+        return ended(session, session.fleet.apply(approve), quiet_states=("planned",))
 
 
 @cli.command()
-@_PLAYBOOK
+@options.playbook
 @click.option(
     "--to",
     metavar="N",
@@ -394,102 +224,50 @@ def apply(
     help="A generation of `deployer history`, or 0 for the state before all of them; "
     "default: the one before the last.",
 )
-@_on_hosts
-@_diff
+@options.on_hosts
+@options.diff
 @click.option("-y", "--yes", is_flag=True, help="Go back without asking.")
-@_confirm_timeout
-@_lock_timeout
-@_keep
-@_no_watchdog
-@_canaries
-@_over_ssh
-@_reports
+@options.confirm_timeout
+@options.lock_timeout
+@options.keep
+@options.no_watchdog
+@options.canaries
+@options.over_ssh
+@options.reports
 def rollback(playbook: Path, *, to: int | None, diff: bool, yes: bool, **given: Any) -> int:
     """Go back to an earlier confirmed generation: plan, ask, apply, verify."""
-    with _session("rollback", playbook, **given) as session:
+    with session_of("rollback", playbook, **given) as session:
         approve = approval(session, with_diff=diff, yes=yes)
-        return _ended(session, session.fleet.rollback(to, approve), quiet_states=("planned",))
+        return ended(session, session.fleet.rollback(to, approve), quiet_states=("planned",))
 
 
 @cli.command()
-@_PLAYBOOK
-@_on_hosts
+@options.playbook
+@options.on_hosts
 @click.option("-y", "--yes", is_flag=True, help="Reload without asking.")
-@_lock_timeout
-@_keep
-@_no_watchdog
-@_canaries
-@_over_ssh
-@_reports
+@options.lock_timeout
+@options.keep
+@options.no_watchdog
+@options.canaries
+@options.over_ssh
+@options.reports
 def reload(playbook: Path, *, yes: bool, **given: Any) -> int:
     """Test the proxy's config, reload it, and verify."""
-    with _session("reload", playbook, **given) as session:
+    with session_of("reload", playbook, **given) as session:
         approve = approval(session, with_diff=True, yes=yes)
-        return _ended(session, session.fleet.reload(approve), quiet_states=("planned",))
-
-
-_measured = _options(
-    click.option(
-        "--idle", is_flag=True, help="Measure how long each hop lets a silent connection live."
-    ),
-    click.option(
-        "--idle-limit",
-        "idle_limit",
-        metavar="DURATION",
-        help="How long --idle waits at most: 90s, 10m, 2h.  [default: 330s]",
-    ),
-    click.option(
-        "--load",
-        metavar="N",
-        type=click.IntRange(1, 60000),
-        help="Open N connections to each site, hold them, and say which limit they meet.",
-    ),
-    click.option(
-        "--rate",
-        metavar="R",
-        type=click.FloatRange(1, 5000),
-        help="How many connections --load opens a second.  [default: 200]",
-    ),
-    click.option(
-        "--hold",
-        metavar="DURATION",
-        help="How long --load holds them: 30s, 10m.  [default: 10s]",
-    ),
-)
-
-_watched = _options(
-    click.option(
-        "--watch",
-        metavar="TIME",
-        help="Verify again every TIME, such as 60s, and tell what has changed, until Ctrl-C.",
-    ),
-    click.option(
-        "--metrics",
-        metavar="FILE",
-        type=click.Path(path_type=Path),
-        help="Write metrics for Prometheus, for node_exporter's textfile collector.",
-    ),
-)
-
-
-_resolve = click.option(
-    "--resolve",
-    multiple=True,
-    metavar="NAME:PORT:ADDRESS",
-    help="Ask this machine in place of what DNS says. May be repeated.",
-)
+        return ended(session, session.fleet.reload(approve), quiet_states=("planned",))
 
 
 @cli.command()
-@_PLAYBOOK
+@options.playbook
 @click.option("--no-public", is_flag=True, help="Look from the host alone, not by DNS from here.")
-@_resolve
-@_measured
-@_on_hosts
-@_explain
-@_watched
-@_over_ssh
-@_reports
+@options.resolve
+@options.measured
+@options.on_hosts
+@options.explain
+@options.watched
+@options.over_ssh
+@options.reports
 def verify(
     playbook: Path,
     *,
@@ -524,80 +302,18 @@ def verify(
     if watch is not None:
         from deployer.watch import watched
 
-        return watched(_session, playbook, every=watch, is_measured=measure is not None, **given)
-    with _session("verify", playbook, **given) as session:
+        return watched(session_of, playbook, every=watch, is_measured=measure is not None, **given)
+    with session_of("verify", playbook, **given) as session:
         run = session.fleet.verify(measure)
         session.report.verified(run)
         session.report.measured(run)
-        return _ended(session, run)
+        return ended(session, run)
 
 
 @cli.command()
 @click.argument("url", metavar="URL|SITE.yml")
-@_explain
-@click.option("--origin", metavar="ORIGIN", help="The page that connects; default: the site's own.")
-@click.option(
-    "--subprotocol",
-    "subprotocols",
-    multiple=True,
-    metavar="NAME",
-    help="A subprotocol to offer. May be repeated.",
-)
-@click.option(
-    "--header",
-    "headers",
-    multiple=True,
-    metavar="'NAME: VALUE'",
-    help="A header to send along, such as a session's Cookie; its value is never shown. "
-    "May be repeated.",
-)
-@click.option("--send", metavar="TEXT", help="A message to send once the connection is open.")
-@click.option("--expect", metavar="TEXT", help="The message that must then come.")
-@_resolve
-@click.option(
-    "--ca-bundle",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Roots to judge certificates by, in PEM; default: those that this system trusts.",
-)
-@click.option(
-    "--timeout",
-    "timeout_s",
-    default=10.0,
-    show_default=True,
-    metavar="SECONDS",
-    type=click.FloatRange(0.1, 300),
-    help="How long each answer may take.",
-)
-@click.option(
-    "--host",
-    metavar="USER@SERVER",
-    help="Look from the inside too: the proxy's real configuration, state and logs on that host.",
-)
-@click.option(
-    "-i",
-    "--inventory",
-    "inventories",
-    multiple=True,
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Inventory of the playbook, or in which --host is a name. May be repeated.",
-)
-@click.option("-l", "--limit", metavar="PATTERN", help="Only these hosts of the playbook's.")
-@click.option(
-    "-e",
-    "--extra-vars",
-    multiple=True,
-    metavar="VARS",
-    help="Variables of the playbook, as for `apply`. May be repeated.",
-)
-@click.option("--become", is_flag=True, help="Become root on the host, by sudo.")
-@click.option("-K", "--ask-become-pass", is_flag=True, help="Ask for the password of sudo.")
-@click.option(
-    "--accept-new", is_flag=True, help="Accept and remember the key of a host never seen before."
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
-@click.option("-v", "--verbose", is_flag=True, help="Show requests and answers as they were sent.")
+@options.explain
+@options.outside
 def diagnose(
     url: str,
     *,
@@ -625,37 +341,37 @@ def diagnose(
 
 
 @cli.command()
-@_PLAYBOOK
-@_which_hosts
+@options.playbook
+@options.which_hosts
 @click.option(
     "--abandon",
     is_flag=True,
     help="Give up a commit that could not be taken back: leave the host as it is now.",
 )
 @click.option("-y", "--yes", is_flag=True, help="Abandon without asking.")
-@_lock_timeout
-@_over_ssh
+@options.lock_timeout
+@options.over_ssh
 def recover(playbook: Path, *, abandon: bool, yes: bool, **given: Any) -> int:
     """Take back what an interrupted run has left on a host."""
     if yes and not abandon:
         raise click.UsageError("--yes has a meaning with --abandon alone: nothing else asks.")
-    with _session("recover", playbook, tags=None, **given) as session:
+    with session_of("recover", playbook, tags=None, **given) as session:
         if not abandon:
-            return _ended(session, session.fleet.recover())
-        run = session.fleet.abandon(_abandonment(session, yes=yes))
-        return _ended(session, run, quiet_states=("planned",))
+            return ended(session, session.fleet.recover())
+        run = session.fleet.abandon(abandonment(session, yes=yes))
+        return ended(session, run, quiet_states=("planned",))
 
 
 @cli.command()
-@_PLAYBOOK
-@_on_hosts
-@_over_ssh
+@options.playbook
+@options.on_hosts
+@options.over_ssh
 def history(playbook: Path, **given: Any) -> int:
     """Show what was applied on each host, newest first."""
-    with _session("history", playbook, **given) as session:
+    with session_of("history", playbook, **given) as session:
         run = session.fleet.history()
         session.report.history(run)
-        return _ended(session, run, quiet_states=("listed",))
+        return ended(session, run, quiet_states=("listed",))
 
 
 @cli.group()
@@ -664,48 +380,48 @@ def certs() -> None:
 
 
 @certs.command()
-@_PLAYBOOK
-@_on_hosts
+@options.playbook
+@options.on_hosts
 @click.option(
     "--warn-days",
     metavar="N",
     type=click.FloatRange(0),
     help="Exit with 3 where one is valid for fewer days, or its renewal is late.",
 )
-@_over_ssh
-@_reports
+@options.over_ssh
+@options.reports
 def status(playbook: Path, *, warn_days: float | None, **given: Any) -> int:
     """Show every certificate, what the proxy really serves, and what is wrong."""
-    with _session("certs status", playbook, **given) as session:
+    with session_of("certs status", playbook, **given) as session:
         return _certificates_ended(session, session.fleet.certs_status(), warn_days=warn_days)
 
 
 @certs.command()
-@_PLAYBOOK
-@_on_hosts
+@options.playbook
+@options.on_hosts
 @click.option("--force", is_flag=True, help="Renew what is not due as well.")
-@_lock_timeout
-@_no_staging_first
-@_over_ssh
-@_reports
+@options.lock_timeout
+@options.no_staging_first
+@options.over_ssh
+@options.reports
 def renew(playbook: Path, *, force: bool, **given: Any) -> int:
     """Renew now what is due, and check that the proxy serves it."""
-    with _session("certs renew", playbook, **given) as session:
+    with session_of("certs renew", playbook, **given) as session:
         return _certificates_ended(session, session.fleet.certs_renew(force))
 
 
 @certs.command()
-@_PLAYBOOK
-@_on_hosts
+@options.playbook
+@options.on_hosts
 @click.option("--remove", is_flag=True, help="Take the timer away.")
-@_over_ssh
+@options.over_ssh
 def schedule(playbook: Path, *, remove: bool, **given: Any) -> int:
     """Let certificates renew by themselves, twice a day where they are due."""
     from deployer.certs_here import schedule_here
 
-    with _session("certs schedule", playbook, **given) as session:
+    with session_of("certs schedule", playbook, **given) as session:
         run = session.fleet.certs_schedule(remove)
-        code = _ended(session, run)
+        code = ended(session, run)
         if code == EXIT_DONE and session.fleet.orders_here:
             for words in schedule_here(playbook, remove=remove, **given):
                 session.report.note(words)
@@ -720,75 +436,10 @@ def _certificates_ended(session: Session, run: RunReport, warn_days: float | Non
     now = datetime.now(UTC)
     run = with_judged_certificates(run, now=now, warn_days=warn_days, again=session.again)
     session.report.certificates(run, now=now)
-    return _ended(session, run, quiet_states=("healthy", "unhealthy"))
+    return ended(session, run, quiet_states=("healthy", "unhealthy"))
 
 
 # --- how a command begins and ends ----------------------------------------------------------------
-
-
-def _session(command: str, playbook: Path, **given: Any) -> Session:
-    from deployer.session import Session
-
-    try:
-        return Session(command, playbook, **given)
-    except DeployerError as error:
-        _report_error(command, error, html=given.get("html"), junit=given.get("junit"))
-        raise
-
-
-def _report_error(
-    command: str, error: DeployerError, *, html: Path | None, junit: Path | None
-) -> None:
-    """The reports that were asked for say so, too, where no host was asked."""
-    from datetime import datetime
-
-    from deployer.report.document import error_document
-    from deployer.report.files import ReportFiles
-
-    document = error_document(command, exit_code=error.exit_code, message=str(error))
-    with contextlib.suppress(UsageError):
-        ReportFiles(html=html, junit=junit).write(document, at=datetime.now().astimezone())
-
-
-def approval(session: Session, *, with_diff: bool, yes: bool) -> Callable[..., bool]:
-    """Shows the plans, and asks unless the answer is `yes` already."""
-
-    def approve(reports: Sequence[HostReport]) -> bool:
-        session.report.plans(reports, with_diff=with_diff)
-        if yes or _asked(reports):
-            return True
-        click.echo("Not approved: nothing was changed.", err=True)
-        return False
-
-    return approve
-
-
-def _abandonment(session: Session, *, yes: bool) -> Callable[..., bool]:
-    def approve(reports: Sequence[HostReport]) -> bool:
-        session.report.found(reports)
-        if yes or _asked(reports, "Leave {hosts} as it is now, and give the commit up?"):
-            return True
-        click.echo("Not approved: nothing was changed.", err=True)
-        return False
-
-    return approve
-
-
-def _asked(
-    reports: Sequence[HostReport], question: str = "Apply these changes to {hosts}?"
-) -> bool:
-    hosts = [report.host for report in reports if report.state == "planned"]
-    if not sys.stdin.isatty():
-        raise UsageError(
-            "Nobody is there to approve it; nothing was changed.",
-            hint="Give --yes to go on without asking.",
-        )
-    names = hosts[0] if len(hosts) == 1 else f"{len(hosts)} hosts"
-    return click.confirm(question.format(hosts=names), err=True)
-
-
-def _ended(session: Session, run: RunReport, quiet_states: Sequence[str] = ()) -> int:
-    return session.end(run, quiet_states)
 
 
 def _print_json(document: dict[str, Any]) -> None:
