@@ -7,7 +7,7 @@ where none does, the finding stays as it is: a wrong name is worse than none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
@@ -19,6 +19,11 @@ from deployer.model import Alternative, CheckResult, Finding, Route, Site
 _PROXY_NAMES = {"nginx": "nginx", "apache": "Apache", "haproxy": "HAProxy"}
 _TLS_SCHEMES = ("https", "wss")
 _MOST_ALTERNATIVES = 4
+#: A refusal of which no more is known may have any cause that one of these has.
+_ALSO_EXPLAINED_BY: Mapping[str, tuple[str, ...]] = {
+    "handshake-refused": ("origin-blocked", "wrong-route"),
+    "login-required": ("wrong-route",),
+}
 #: Symptoms that a wrong address behind the proxy has.
 _OF_ELSEWHERE = frozenset({"bad-gateway", "wrong-route", "page-instead", "service-down", "timeout"})
 
@@ -96,7 +101,7 @@ def _explained(
     result: CheckResult, finding: Finding, state: ProxyState, site: Site, port: int | None
 ) -> Finding:
     request = _request_of(result, site, port)
-    fitting = [fault for fault in _faults(state, request) if finding.code in fault.explains]
+    fitting = [fault for fault in _faults(state, request) if _explains(fault, finding.code)]
     if finding.hop == "backend" or result.hop == "backend":
         # The service does it by itself; what the proxy says wrong about it is said there.
         fitting = [fault for fault in fitting if fault.code == finding.code]
@@ -112,6 +117,10 @@ def _explained(
         return _with(finding, elsewhere, ())
     words = f"{_PROXY_NAMES[state.proxy]} serves it by {way.where}, which shows no reason for this"
     return replace(finding, evidence="; ".join(filter(None, (finding.evidence, words))))
+
+
+def _explains(fault: Fault, symptom: str) -> bool:
+    return not fault.explains.isdisjoint({symptom, *_ALSO_EXPLAINED_BY.get(symptom, ())})
 
 
 def _with(finding: Finding, fault: Fault, others: Iterable[Fault]) -> Finding:

@@ -39,9 +39,13 @@ def status_at_proxy(check: PlannedCheck, tried: Tried, proxy: Proxy) -> Diagnosi
             " HTTP/1.1.",
             f"{vocabulary.UPGRADE[proxy]}.",
         )
+    if status == 401:
+        return _wants_login(attempt, proxy)
     of_host = _host_or_origin(check, tried, proxy)
     if of_host is not None:
         return of_host
+    if status in (403, 429):
+        return _refused_to_all(status, proxy)
     if _upgrade_was_lost(tried):
         return Diagnosis(
             "upgrade-not-forwarded",
@@ -70,6 +74,53 @@ def status_at_proxy(check: PlannedCheck, tried: Tried, proxy: Proxy) -> Diagnosi
             Alternative(
                 code="slash-mismatch",
                 tell="the service's log shows the path with a slash too many, or one too few",
+            ),
+        ),
+    )
+
+
+def _wants_login(attempt: Attempt, proxy: Proxy) -> Diagnosis:
+    """A 401 where the service, asked in the same way, opens the connection."""
+    headers = {name.lower(): value for name, value in attempt.answer.headers}
+    scheme = printable(headers.get("www-authenticate", "").partition(" ")[0], limit=20)
+    asking = f" ({scheme})" if scheme else ""
+    return Diagnosis(
+        "login-required",
+        f"Before the service, the proxy wants a login{asking}: the service itself opens the same"
+        " connection without one.",
+        f"{vocabulary.LOGIN[proxy]} Browsers send no Authorization header with a WebSocket"
+        " handshake but what they were asked for on a page before.",
+        (
+            Alternative(
+                code="wrong-route",
+                tell="no rule for logins is in force in the proxy: another service answers, that"
+                " wants one",
+            ),
+        ),
+    )
+
+
+def _refused_to_all(status: int, proxy: Proxy) -> Diagnosis:
+    """A refusal that does not go by Origin: with and without one, it is the same."""
+    if status == 429:
+        cause = "A limit on how often one may ask refuses this path, and the service does not."
+    else:
+        cause = (
+            "The proxy refuses this path with and without Origin, and the service opens it: an"
+            " access rule, a filter or a login is in front of it."
+        )
+    return Diagnosis(
+        "handshake-refused",
+        cause,
+        f"{vocabulary.ACCESS[proxy]} The proxy's error log names the rule.",
+        (
+            Alternative(
+                code="origin-blocked",
+                tell="the rule that the log names compares Origin, and refuses a missing one, too",
+            ),
+            Alternative(
+                code="wrong-route",
+                tell="the request shows up in the log of another site, location or service",
             ),
         ),
     )
@@ -191,6 +242,11 @@ def _bad_gateway(status: int | None, tried: Tried, proxy: Proxy) -> Diagnosis:
                 " or about a header that is invalid or too early",
             ),
             Alternative(
+                code="connections-exhausted",
+                tell="the proxy's log says that it limits requests or connections, or that its"
+                " queue is full",
+            ),
+            Alternative(
                 code="service-down",
                 tell="the service has been started again since: verify once more",
             ),
@@ -242,7 +298,8 @@ def _host_or_origin(check: PlannedCheck, tried: Tried, proxy: Proxy) -> Diagnosi
             if lost and attempt.status_code != 403:
                 return _lost_or_rewritten(proxy, code)
             return _other_host(check, code, proxy)
-    if attempt.status_code == 403 or opens_without_origin:
+    is_about_origin = bare is None or check.route is None or check.route.require_origin
+    if opens_without_origin or (attempt.status_code == 403 and is_about_origin):
         return _forbidden(check, proxy, opens_without_origin=opens_without_origin)
     return None
 

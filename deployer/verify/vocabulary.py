@@ -48,6 +48,18 @@ HOST: Mapping[Proxy, str] = {
     "haproxy": "Remove the http-request set-header Host or replace-header Host rule",
 }
 
+LOGIN: Mapping[Proxy, str] = {
+    "nginx": "Look for auth_basic, auth_request and auth_jwt in force here (`auth_basic off`).",
+    "apache": "Look for AuthType and Require in force here, in .htaccess files as well.",
+    "haproxy": "Look for http-request auth.",
+}
+
+ACCESS: Mapping[Proxy, str] = {
+    "nginx": "Look for allow, deny, limit_req, limit_conn and return in force here.",
+    "apache": "Look for Require, Deny, RewriteRule [F] and mod_security in force here.",
+    "haproxy": "Look for http-request deny, tarpit and reject.",
+}
+
 BACKEND: Mapping[Proxy, str] = {
     "nginx": "proxy_pass or the upstream's server lines",
     "apache": "ProxyPass",

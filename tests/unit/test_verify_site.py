@@ -249,6 +249,12 @@ FAULTS = {
     "the site's own Origin is refused": Fault(
         "origin-blocked", "proxy", f"refuses {PLAIN}", {"origins": ()}
     ),
+    "the proxy refuses everybody": Fault(
+        "handshake-refused", "proxy", "with and without Origin", {"answers": "403 Forbidden"}
+    ),
+    "the proxy wants a login": Fault(
+        "login-required", "proxy", "opens the same", {"answers": "401 Unauthorized"}
+    ),
     "a missing Origin is refused": Fault(
         "origin-blocked", "proxy", "without Origin", {"refuses_missing_origin": True}
     ),
