@@ -239,6 +239,7 @@ class _Planner:
             target=route.path,
             hop="proxy",
             probe=security.plain(get),
+            peer=replace(self._plain(route, get), limit_s=security.PLAIN_S),
             leader=leader,
             route=route,
         )

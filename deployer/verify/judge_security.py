@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from deployer.model import Finding, Proxy, Severity
+from deployer.model import Hop, Proxy
 from deployer.verify import stranger_findings, vocabulary
 from deployer.verify.attempt import Attempt, printable
 from deployer.verify.causes import Diagnosis
@@ -30,6 +30,15 @@ _H2C_FIX: Mapping[Proxy, str] = {
         "http-request del-header Upgrade if !{ req.hdr(Upgrade) -i websocket }"
         " or { req.hdr_cnt(Upgrade) gt 1 }"
     ),
+}
+_PLAIN_FIX: Mapping[tuple[Hop, bool], str] = {
+    ("backend", True): "Let the service refuse what is no handshake (426 Upgrade Required).",
+    ("backend", False): "Let the service refuse what is no handshake (426 Upgrade Required).",
+    (
+        "proxy",
+        True,
+    ): "Set Upgrade and Connection only where the client has sent Upgrade: websocket.",
+    ("proxy", False): "Look at the proxy's error log at this moment, and ask the service the same.",
 }
 _FORWARDED_FIX: Mapping[Proxy, str] = {
     "nginx": 'proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header Forwarded "";',
@@ -64,47 +73,60 @@ def h2c(case: Case) -> Verdict:
 
 def plain_get(case: Case) -> Verdict:
     """A request that asks for no upgrade gets none, soon, and without an error of the server."""
-    attempt, status = case.attempt, case.attempt.status_code
-    uri = _uri(case)
-    if status == 101:
-        diagnosis = Diagnosis(
-            "websocket-answers-plain",
-            "A request that asks for no upgrade gets one: Upgrade is set by hand instead of being"
-            " passed on, or the service does not look. Pages, crawlers and caches then get 101,"
-            " and whoever asks holds a connection.",
-            f"Set Upgrade only where the client has sent it: {_H2C_FIX[case.site.proxy]}",
-        )
-        finding = made(
-            diagnosis, hop="proxy", symptom=f"{uri} answered 101 to a plain GET", attempt=attempt
-        )
-        finding = _severe("warning", finding)
-        return Verdict(True, "answered 101 to a plain GET", finding)
-    if case.leader is not None and case.leader.attempt.trouble is not None:
+    attempt, status = case.attempt, case.status
+    if status != 101 and case.leader is not None and case.leader.attempt.trouble is not None:
         return Verdict(True, "the handshake on this path fails, which says it all", is_skipped=True)
-    if attempt.trouble is not None and attempt.trouble.code == "timeout":
-        diagnosis = Diagnosis(
-            "websocket-answers-plain",
-            f"A plain GET gets no answer, and {vocabulary.IDLE[case.site.proxy]} is long on this"
-            " path: every crawler and every scanner holds a connection for as long.",
-            "Let the service refuse what is no handshake (426 Upgrade Required).",
+    is_late = attempt.trouble is not None and attempt.trouble.code == "timeout"
+    if status != 101 and status not in _FAILURES and not is_late:
+        words = f"{attempt.trouble.words}: nothing is opened" if attempt.trouble else ""
+        return Verdict(True, words or f"answered {status}")
+    saying = f"did not answer within {PLAIN_S:g} s" if is_late else f"answered {status}"
+    hop: Hop = "backend" if _does_the_same(case) else "proxy"
+    diagnosis = Diagnosis(
+        "websocket-answers-plain", _about_plain(case, hop=hop), _PLAIN_FIX[hop, status == 101]
+    )
+    symptom = f"{_uri(case)} {saying} to a plain GET"
+    if hop == "backend":
+        symptom += ", as the service itself does"
+    finding = made(diagnosis, hop=hop, symptom=symptom, attempt=attempt, severity="warning")
+    if hop == "proxy" and status == 101:
+        finding = replace(finding, directive=_H2C_FIX[case.site.proxy])
+    return Verdict(True, f"{saying} to a plain GET", finding)
+
+
+def _does_the_same(case: Case) -> bool:
+    """Whether the service, asked straight, answers as it does through the proxy."""
+    peer = case.tried.peer
+    if peer is None:
+        return False
+    own, other = case.attempt.trouble, peer.trouble
+    return peer.status_code == case.status and (own.code if own else "") == (
+        other.code if other else ""
+    )
+
+
+def _about_plain(case: Case, *, hop: Hop) -> str:
+    if case.status == 101:
+        return (
+            "A request that asks for no upgrade gets one: "
+            + (
+                "the service does not look at what it is asked."
+                if hop == "backend"
+                else "the proxy sets Upgrade by hand instead of passing it on."
+            )
+            + " Pages, crawlers and caches then get 101, and whoever asks holds a connection."
         )
-        symptom = f"{uri} did not answer a plain GET within {PLAIN_S:g} s"
-        finding = made(diagnosis, hop="backend", symptom=symptom, attempt=attempt)
-        return Verdict(True, f"no answer within {PLAIN_S:g} s", _severe("warning", finding))
-    if attempt.trouble is not None:
-        return Verdict(True, f"{attempt.trouble.words}: nothing is opened")
-    if status in _FAILURES:
-        diagnosis = Diagnosis(
-            "websocket-answers-plain",
-            f"A plain GET on the WebSocket's path gets {status} instead of a refusal (426, 400 or"
-            " 404): the service, or the proxy before it, fails on what is no handshake. Whoever"
-            " asks fills the error log.",
-            "Let the service refuse what is no handshake (426 Upgrade Required).",
+    if case.status is None:
+        idle = vocabulary.IDLE[case.site.proxy]
+        return (
+            f"A plain GET gets no answer, and {idle} is long on this path: every crawler and every"
+            " scanner holds a connection for as long."
         )
-        symptom = f"{uri} answered {status} to a plain GET"
-        finding = made(diagnosis, hop="backend", symptom=symptom, attempt=attempt)
-        return Verdict(True, f"answered {status}", _severe("warning", finding))
-    return Verdict(True, f"answered {status}")
+    who = "The service" if hop == "backend" else "The proxy, or the service through it,"
+    return (
+        f"{who} fails with {case.status} on what is no handshake, instead of refusing it (426, 400"
+        " or 404): whoever asks fills the error log."
+    )
 
 
 def old_tls(case: Case) -> Verdict:
@@ -200,7 +222,3 @@ def _uri(case: Case) -> str:
 def _skipped(attempt: Attempt) -> Verdict:
     words = attempt.trouble.words if attempt.trouble else "no answer"
     return Verdict(True, f"not known: it {words}", is_skipped=True)
-
-
-def _severe(severity: Severity, finding: Finding) -> Finding:
-    return replace(finding, severity=severity)

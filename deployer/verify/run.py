@@ -77,8 +77,10 @@ class _Run:
         while True:
             tried = Tried(attempt=self._attempt(check.probe))
             result = judge(self._site, check, tried)
-            if result.ok and (result.finding is None or self._patience(tried).has_passed()):
+            if result.ok and result.finding is None:
                 return tried
+            if result.ok and self._patience(tried).has_passed():
+                return self._with_peer(check, tried)
             if result.ok:  # a warning: former workers, and services that start, deserve none
                 self._access.until.pause(_PAUSE_S)
                 continue
@@ -98,6 +100,12 @@ class _Run:
             tried = replace(tried, plain=self._attempt(check.plain))
         beside = follow_ups(check, tried.attempt, tried.peer) if self._has_time() else {}
         return replace(tried, beside={name: self._attempt(each) for name, each in beside.items()})
+
+    def _with_peer(self, check: PlannedCheck, tried: Tried) -> Tried:
+        """The same with what the service does, for a warning that says whose it is."""
+        if check.peer is None or not self._has_time():
+            return tried
+        return replace(tried, peer=self._attempt(check.peer))
 
     def _tried_from_here(self, check: PlannedCheck) -> Tried:
         """The same for a check of the hop *public*: nothing was changed out there to wait for."""

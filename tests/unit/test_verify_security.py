@@ -15,11 +15,12 @@ from verify_certificates import authority, issued, server_context
 from verify_servers import Front, Peer, Server, dial, redirecting, websocket_service
 
 from deployer.model import CheckResult, Finding, Proxy, Route, Site, Tls, Upstream
-from deployer.verify import verify_site
+from deployer.verify import security, verify_site
 from deployer.verify.access import Access
 from deployer.verify.certificate import is_soon
+from deployer.verify.http2_websocket import attempt_http2
 from deployer.verify.old_tls import attempt_old_tls
-from deployer.verify.probes import Endpoint, OldTlsProbe
+from deployer.verify.probes import Endpoint, Http2Probe, OldTlsProbe
 from deployer.verify.stream import Deadline
 
 NAME = "stats.example.com"
@@ -113,27 +114,43 @@ def says_nothing(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("to_plain", "code"),
+    ("to_plain", "says"),
     [
-        (upgrades_unasked, "websocket-answers-plain"),
-        (says_nothing, "websocket-answers-plain"),
-        (answers_500, "websocket-answers-plain"),
+        (upgrades_unasked, "answered 101"),
+        (says_nothing, "did not answer within 2 s"),
+        (answers_500, "answered 500"),
     ],
 )
-def test_a_plain_get(to_plain: Callable[[Peer], None], code: str, healthy: int) -> None:
-    fine = Front(backend_port=healthy, origins=(PLAIN,))
+@pytest.mark.parametrize("hop", ["proxy", "backend"])
+def test_a_plain_get(
+    to_plain: Callable[[Peer], None],
+    says: str,
+    hop: str,
+    healthy: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(security, "PLAIN_S", 0.2)
+
+    def service(peer: Peer) -> None:
+        (to_plain if peer.header("Upgrade") is None else relay)(peer)
 
     def front(peer: Peer) -> None:
-        if peer.header("Upgrade") is None and peer.target == "/ws":
-            to_plain(peer)
-        else:
-            fine(peer)
+        own = hop == "proxy" and peer.header("Upgrade") is None and peer.target == "/ws"
+        (to_plain if own else fine)(peer)
 
-    with Server(front) as server:
-        results = verified(a_site(healthy), front=server.port, timeout_s=0.5)
-    (finding,) = findings(results)
-    assert (finding.code, finding.severity) == (code, "warning")
-    assert all(result.ok for result in results)
+    relay = Front(backend_port=healthy, origins=(), checks_origin=False)
+    with Server(service) as behind:
+        port = behind.port if hop == "backend" else healthy
+        fine = Front(backend_port=port, origins=(PLAIN,))
+        with Server(front) as server:
+            results = verified(a_site(port), front=server.port)
+    check = named(results, "plain GET opens nothing")
+    assert check.ok
+    assert check.finding is not None
+    finding = check.finding
+    assert (finding.code, finding.hop) == ("websocket-answers-plain", hop)
+    assert finding.severity == "warning"
+    assert says in finding.symptom
 
 
 def test_a_service_that_is_just_starting_deserves_no_warning(healthy: int) -> None:
@@ -376,8 +393,9 @@ def test_http2_without_websockets_is_right(healthy: int, tmp_path: Path) -> None
 def test_websockets_that_fail_on_http2_alone(
     settings: dict[str, Any], code: str, says: str, healthy: int, tmp_path: Path
 ) -> None:
-    with over_http2(healthy, tmp_path, timeout_s=1.0, **settings) as results:
-        (finding,) = findings(results)
+    with over_http2(healthy, tmp_path, timeout_s=2.0, **settings) as results:
+        finding = named(results, "WebSocket over HTTP/2").finding
+        assert finding is not None
         assert (finding.code, finding.hop, finding.severity) == (code, "proxy", "error")
         assert says in finding.symptom
         assert ":protocol: websocket" in finding.request
@@ -407,26 +425,37 @@ def nothing(line: ssl.SSLSocket) -> None:
             pass
 
 
-@pytest.mark.parametrize("speaks", [garbage, endless_pings, endless_continuation, nothing])
+@pytest.mark.parametrize(
+    ("speaks", "code"),
+    [
+        (garbage, "h2-broken"),
+        (endless_pings, "timeout"),
+        (endless_continuation, "h2-broken"),
+        (nothing, "timeout"),
+    ],
+)
 def test_a_hostile_peer_in_http2(
-    speaks: Callable[[ssl.SSLSocket], None], healthy: int, tmp_path: Path
+    speaks: Callable[[ssl.SSLSocket], None], code: str, tmp_path: Path
 ) -> None:
+    def front(peer: Peer) -> None:
+        assert isinstance(peer.connection, ssl.SSLSocket)
+        speaks(peer.connection)
+
     context = server_context(tmp_path, issued(NAME, by=authority("Root")))
     context.set_alpn_protocols(["h2", "http/1.1"])
-    http1 = Front(backend_port=healthy, origins=(OWN,))
-
-    def front(peer: Peer) -> None:
-        line = peer.connection
-        assert isinstance(line, ssl.SSLSocket)
-        if line.selected_alpn_protocol() == "h2":
-            speaks(line)
-        else:
-            peer.read_head()
-            http1(peer)
-
-    with Server(front, tls=context, reads_head=False) as server, Server(redirecting) as port_80:
-        site = a_site(healthy, issuer="internal")
-        results = verified(site, front=server.port, port_80=port_80.port, timeout_s=0.5)
-    (finding,) = findings(results)
-    assert (finding.code, finding.severity) == ("h2-websocket", "error")
-    assert "over HTTP/2 " in finding.symptom
+    with Server(front, tls=context, reads_head=False) as server:
+        probe = Http2Probe(
+            uri=f"wss://{NAME}/ws",
+            hop="proxy",
+            endpoint=Endpoint(host="127.0.0.1", port=server.port, tls=True),
+            server_name=NAME,
+            target="/ws",
+            headers=(("Origin", OWN),),
+            authority=NAME,
+        )
+        timeout_s = 0.3 if code == "timeout" else 10.0
+        access = Access(dial=dial, timeout_s=timeout_s, until=Deadline(20.0))
+        attempt = attempt_http2(probe, access)
+    assert attempt.trouble is not None
+    assert attempt.trouble.code in (code, "tls-stalled")
+    assert attempt.seconds < 5 + timeout_s
