@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from deployer.model import Hop, Proxy
-from deployer.verify import stranger_findings, vocabulary
+from deployer.verify import security, stranger_findings, vocabulary
 from deployer.verify.attempt import Attempt, printable
 from deployer.verify.causes import Diagnosis
 from deployer.verify.checks import FOREIGN_ORIGIN
 from deployer.verify.compare import made
 from deployer.verify.probes import HttpProbe
-from deployer.verify.security import ECHOED, FORGED, PLAIN_S
+from deployer.verify.security import ECHOED, FORGED
 from deployer.verify.shown import without_secrets
 from deployer.verify.spellings import is_tunnel, upgraded_to
 from deployer.verify.verdict import Case, Verdict
@@ -80,7 +80,7 @@ def plain_get(case: Case) -> Verdict:
     if status != 101 and status not in _FAILURES and not is_late:
         words = f"{attempt.trouble.words}: nothing is opened" if attempt.trouble else ""
         return Verdict(True, words or f"answered {status}")
-    saying = f"did not answer within {PLAIN_S:g} s" if is_late else f"answered {status}"
+    saying = f"did not answer within {security.PLAIN_S:g} s" if is_late else f"answered {status}"
     hop: Hop = "backend" if _does_the_same(case) else "proxy"
     diagnosis = Diagnosis(
         "websocket-answers-plain", _about_plain(case, hop=hop), _PLAIN_FIX[hop, status == 101]

@@ -117,7 +117,7 @@ def says_nothing(peer: Peer) -> None:
     ("to_plain", "says"),
     [
         (upgrades_unasked, "answered 101"),
-        (says_nothing, "did not answer within 2 s"),
+        (says_nothing, "did not answer within 0.2 s"),
         (answers_500, "answered 500"),
     ],
 )
