@@ -16,6 +16,7 @@ from typing import TypeVar
 from deployer.diagnose.address import Address
 from deployer.diagnose.variants import Wish, h2c, handshake, plain
 from deployer.inspection import Inspection, ProxyState, Served, explained, noticed, served
+from deployer.inspection.state import certain, possible
 from deployer.model import CheckResult, Hop, Route, Site, Tls, Upstream
 from deployer.verify.access import Access
 from deployer.verify.attempt import Attempt
@@ -86,15 +87,25 @@ def _with_query(path: str, asked: Address) -> str:
 
 def _stage(inspection: Inspection, asked: Address, *, port: int, tls: bool) -> Stage | None:
     """The proxy of this host that takes connections at `port`, or would if it ran."""
-    for state in sorted(inspection.proxies, key=lambda each: not each.is_running):
+    by_state = sorted(inspection.proxies, key=lambda each: not each.is_running)
+    stale = [state for state in by_state if state.is_running and _is_stale(state)]
+    for state, its_files_count in [(each, False) for each in by_state] + [
+        (each, True) for each in stale
+    ]:
         own = [text for text in state.listeners if text.rpartition(":")[2] == str(port)]
-        if state.is_running and state.listeners and not own:
+        if state.is_running and state.listeners and not own and not its_files_count:
             continue
         way = served(state, name=asked.name, port=port, path=asked.path, tls=tls)
         if way is not None:
             endpoint = Endpoint(host=_reachable(own), port=port, tls=tls)
             return Stage(state=state, asked=asked, way=way, endpoint=endpoint)
     return None
+
+
+def _is_stale(state: ProxyState) -> bool:
+    """Whether it runs with other files than it has now, as after a reload that it did not take."""
+    told = {fault.code for fault in (*certain(state), *possible(state))}
+    return bool(told & {"reload-not-taken", "config-invalid"})
 
 
 def _reachable(listeners: Sequence[str]) -> str:

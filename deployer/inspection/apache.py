@@ -49,4 +49,4 @@ def served(state: ProxyState, *, name: str, port: int, path: str, tls: bool) -> 
 def faults(state: ProxyState, *, name: str, port: int, path: str, tls: bool) -> tuple[Fault, ...]:
     """What is wrong on the way of such a request, the most certain first."""
     way = way_of(state, name=name, port=port, path=path, tls=tls)
-    return apache_faults.of_way(way) if way is not None else ()
+    return apache_faults.of_way(way) if way is not None else apache_faults.of_no_port(state, port)

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from deployer.inspection import apache_pointers
-from deployer.inspection.apache_config import Directive
+from deployer.inspection.apache_config import Directive, config_of
 from deployer.inspection.apache_headers import edited, is_conditional
 from deployer.inspection.apache_rewrite import flags_of, holds, request_variables, rules_of
 from deployer.inspection.apache_sites import Pass, address_of, catches_path, passes_of
 from deployer.inspection.apache_workers import is_looked_up
-from deployer.inspection.model import Fault
+from deployer.inspection.model import Fault, ProxyState
 
 if TYPE_CHECKING:
     from deployer.inspection.apache_way import Way
@@ -29,6 +29,23 @@ def of_way(way: Way) -> tuple[Fault, ...]:
         if fault is not None:
             found.append(fault)
     return (*found, *apache_pointers.of_way(way))
+
+
+def of_no_port(state: ProxyState, port: int) -> tuple[Fault, ...]:
+    """No Listen line has the port that was asked at."""
+    lines = [each for each in config_of(state).all_of("listen") if each.words]
+    if not lines:
+        return ()
+    addresses = ", ".join(each.words[0] for each in lines)
+    fault = _fault(
+        lines[-1],
+        "proxy-down",
+        frozenset({"proxy-down", "tls-not-spoken"}),
+        cause=f"No Listen line of Apache's files has port {port}: they name {addresses}.",
+        fix=f"Add Listen {port}, and restart Apache.",
+        directive=f"Listen {port}",
+    )
+    return (fault,)
 
 
 def _fault(

@@ -116,6 +116,12 @@ def _is_at(site: Directive, port: int) -> bool:
     return False
 
 
+def listens(config: ApacheConfig, port: int) -> bool:
+    """Whether a Listen line has that port; true where none is known."""
+    addresses = [each.words[0] for each in config.all_of("listen") if each.words]
+    return not addresses or any(text.rpartition(":")[2] == str(port) for text in addresses)
+
+
 def speaks_tls(config: ApacheConfig, site: Directive | None) -> bool:
     """Whether that site has its SSLEngine on."""
     found = config.setting("sslengine", site)

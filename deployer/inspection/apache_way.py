@@ -11,6 +11,7 @@ from deployer.inspection.apache_sites import (
     Member,
     Pass,
     chosen_pass,
+    listens,
     locations_of,
     member_of,
     members_of,
@@ -94,9 +95,9 @@ def _seconds(text: str) -> float:
 
 
 def way_of(state: ProxyState, *, name: str, port: int, path: str, tls: bool) -> Way | None:
-    """How a WebSocket's request goes; `None` where Apache's configuration is not known."""
+    """How a WebSocket's request goes; `None` where nothing listens there, or nothing is known."""
     config = config_of(state)
-    if not config.directives:
+    if not config.directives or not listens(config, port):
         return None
     site, is_named = site_of(config, name=name, port=port)
     bare = path.partition("?")[0]

@@ -59,6 +59,13 @@ def test_the_proxy_that_listens_is_taken_before_one_that_does_not() -> None:
     assert stages_of(Inspection(proxies=(other,)), ADDRESS)[0].state == other
 
 
+def test_a_proxy_that_has_not_taken_its_files_is_where_it_would_be() -> None:
+    files = tuple(replace(each, changed_s_ago=1.0) for each in NGINX.config)
+    stale = replace(NGINX, listeners=("0.0.0.0:8081",), config=files, accepted_reload_s_ago=60.0)
+
+    assert stages_of(Inspection(proxies=(stale,)), ADDRESS)[0].state == stale
+
+
 # --- together -------------------------------------------------------------------------------------
 
 

@@ -207,3 +207,12 @@ def test_old_versions_of_tls_are_those_that_are_on(protocols: str, is_old: bool)
     found = _of(_faults(apache(text), "chat.example", "/ws", port=443), "tls-old-version")
 
     assert bool(found) == is_old
+
+
+def test_a_port_that_apache_does_not_listen_on() -> None:
+    state = recorded(_ROUTES)
+
+    assert reader.served(state, name="order.example", port=9443, path="/ws", tls=True) is None
+    (found,) = reader.faults(state, name="order.example", port=9443, path="/ws", tls=True)
+    assert found.code == "proxy-down"
+    assert found.where.startswith("/etc/apache2/ports.conf:")
