@@ -52,6 +52,8 @@ def together(
             elif seen.finding is not None:
                 found[number] = explained([_placed(seen)], inspection, site=site, port=port)[0]
         found = _each_once(found, inner)
+    else:
+        found = _without_guesses(found, inner)
     known = {(each.name, each.target) for each in found}
     return (*found, *(each for each in inner if (each.name, each.target) not in known))
 
@@ -111,6 +113,24 @@ def _each_once(found: Sequence[CheckResult], inner: Sequence[CheckResult]) -> li
     return [
         replace(each, finding=None)
         if each.finding is not None and each.finding.code in known
+        else each
+        for each in found
+    ]
+
+
+def _without_guesses(
+    found: Sequence[CheckResult], inner: Sequence[CheckResult]
+) -> list[CheckResult]:
+    """`found` without the findings that could have been what the host now says that it is.
+
+    No proxy of the host serves the address, so that nothing can be asked there; what is wrong with
+    the proxies is known all the same.
+    """
+    known = {each.finding.code for each in inner if each.finding is not None and not each.ok}
+    return [
+        replace(each, finding=None)
+        if each.finding is not None
+        and known & {each.finding.code, *(other.code for other in each.finding.alternatives)}
         else each
         for each in found
     ]

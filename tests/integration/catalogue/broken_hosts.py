@@ -274,7 +274,8 @@ CONFIGURATIONS: Mapping[Proxy, Callable[[Sequence[Twin]], dict[str, str]]] = {
 _START: Mapping[Proxy, str] = {
     "nginx": "rm -f /etc/nginx/sites-enabled/default; nginx -t && systemctl restart nginx",
     "apache": (
-        "a2enmod -q ssl proxy proxy_http headers rewrite && apachectl -t && "
+        "a2enmod -q ssl proxy proxy_http proxy_balancer lbmethod_byrequests headers rewrite && "
+        "apachectl -t && "
         "systemctl restart apache2"
     ),
     "haproxy": "haproxy -c -f /etc/haproxy/haproxy.cfg && systemctl restart haproxy",

@@ -1,0 +1,58 @@
+"""A proxy of the host should serve an address, and nobody takes connections there."""
+
+from __future__ import annotations
+
+from deployer.diagnose.address import parsed
+from deployer.diagnose.inside import Inside
+from deployer.diagnose.together import together
+from deployer.inspection import Inspection
+from deployer.model import Alternative, CheckResult, Finding
+
+_ADDRESS = parsed("wss://chat.example.com:8443/ws")
+
+
+def _result(name: str, finding: Finding) -> CheckResult:
+    return CheckResult(
+        site="chat.example.com",
+        name=name,
+        target="/ws",
+        hop=finding.hop,
+        ok=finding.severity != "error",
+        finding=finding,
+    )
+
+
+def _finding(code: str, *or_else: str, severity: str = "error") -> Finding:
+    others = tuple(Alternative(code=other, tell="look at the host") for other in or_else)
+    return Finding(
+        code=code,
+        hop="proxy",
+        symptom="nobody is there",
+        cause="?",
+        fix="?",
+        severity=severity,  # type: ignore[arg-type]
+        alternatives=others,
+    )
+
+
+def _codes(outside: Finding, inside: Finding) -> list[str]:
+    told = together(
+        [_result("handshake", outside)],
+        Inside(checks=(_result("configuration", inside),)),
+        _ADDRESS,
+        Inspection(),
+    )
+    return [each.finding.code for each in told if each.finding is not None]
+
+
+def test_what_outside_guessed_and_the_host_knows_is_told_once() -> None:
+    guess = _finding("proxy-down", "reload-not-taken", "unreachable-from-here")
+    assert _codes(guess, _finding("reload-not-taken")) == ["reload-not-taken"]
+    assert _codes(_finding("proxy-down"), _finding("proxy-down")) == ["proxy-down"]
+
+
+def test_what_the_host_has_besides_is_no_reason() -> None:
+    guess = _finding("proxy-down", "unreachable-from-here")
+    other = _finding("drain-uncapped", severity="warning")
+    assert _codes(guess, other) == ["proxy-down", "drain-uncapped"]
+    assert _codes(guess, _finding("map-missing")) == ["proxy-down", "map-missing"]
