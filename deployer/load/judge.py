@@ -141,8 +141,8 @@ def _finding(result: LoadResult, observed: Observed) -> Finding | None:
             alternatives=(
                 Alternative(
                     code="connection-dropped",
-                    tell="Connections that something on the way has forgotten are silent too: with"
-                    " few of them (--load 10) all would answer.",
+                    tell="some of a few (--load 10) are silent as well: then something on the way"
+                    " has forgotten them",
                 ),
             ),
         )
@@ -193,14 +193,14 @@ def _capacity(result: LoadResult, observed: Observed) -> Finding:
             alternatives=(
                 Alternative(
                     code="files-exhausted",
-                    tell="Its log then has `Too many open files` (EMFILE).",
+                    tell="its log has `Too many open files` (EMFILE)",
                 ),
             ),
         )
     if near:
         limit, *others = near
         alternatives = tuple(
-            Alternative(code=each.code, tell=f"{each.name} allows {each.websockets:,} as well.")
+            Alternative(code=each.code, tell=f"raising {limit.name} alone changes nothing")
             for each in others
             if each.code != limit.code
         )
@@ -258,7 +258,7 @@ def _unnamed(
         " number or the speed.",
         evidence="\n".join(evidence),
         alternatives=tuple(
-            Alternative(code=each.code, tell=f"Raise it ({each.fix}) and load again.")
+            Alternative(code=each.code, tell=f"more open once {each.name} is raised")
             for each in result.limits[:2]
         ),
     )
@@ -289,6 +289,17 @@ def _how(group: Failed) -> str:
     if group.words.startswith("answered"):
         return group.words
     return f"{group.words} {_WHEN[group.phase]}"
+
+
+def _drain_words(result: LoadResult, after_s: float) -> str:
+    """Why connections of before a reload have ended so long after it."""
+    drain_s = result.drain_s
+    if drain_s is not None and abs(after_s - drain_s) <= max(1.5, 0.05 * drain_s):
+        return (
+            f"A reload leaves open connections to the processes of before, for {drain_s:g} s at"
+            " most: that is `drain` of the site."
+        )
+    return "The processes of before ended what they had, as a limit on them demands."
 
 
 def _is_idle_cut(group: Ended, idle_s: float | None) -> bool:
@@ -326,7 +337,7 @@ def _ended(result: LoadResult) -> Finding:
         how = (
             "A restart ends every connection; a reload leaves them to the processes of before."
             if change.what == "restarted"
-            else "The processes of before ended what they had, as a limit on them demands."
+            else _drain_words(result, first_s - change.at_s)
         )
         mend = (
             "Reload it instead (`deployer reload`)."
@@ -373,10 +384,8 @@ def _ended(result: LoadResult) -> Finding:
         evidence=evidence,
         alternatives=(
             Alternative(
-                code="drain-cut", tell="The proxy's log has a reload, or its processes are younger."
+                code="drain-cut", tell="the proxy's log has a reload, or its processes are younger"
             ),
-            Alternative(
-                code="connection-dropped", tell="The service's unit was restarted at that time."
-            ),
+            Alternative(code="service-down", tell="its unit was restarted at that time"),
         ),
     )

@@ -17,7 +17,8 @@ class LoadResult:
     """One load. `uris` were called at `address`; `limits` are the proxy's, the tightest first.
 
     `limits` is empty where the host would not tell; `notes` say why, and what else is worth saying.
-    `idle_s` is the shortest silence that the proxy lets pass.
+    `idle_s` is the shortest silence that the proxy lets pass; `drain_s` is the site's, how long
+    connections of before a reload may live on.
     """
 
     site: str
@@ -29,6 +30,7 @@ class LoadResult:
     figures: Figures
     limits: tuple[Limit, ...] = ()
     idle_s: float | None = None
+    drain_s: float | None = None
     change: Change | None = None
     notes: tuple[str, ...] = ()
 

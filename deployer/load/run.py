@@ -64,7 +64,11 @@ def load_sites(
     results, judgements = [], []
     for site in sites:
         probes = _probes(site, checks)
-        if not probes or contact.cancelled.is_set():
+        if contact.cancelled.is_set():
+            break
+        if not probes:
+            words = f"load: {site.domain} has no WebSocket route whose handshake passes"
+            contact.on_step({"event": "said", "text": f"{words}: nothing was loaded"})
             continue
         result, observed = _load(contact, site, probes, options)
         results.append(result)
@@ -77,7 +81,10 @@ def _probes(site: Site, checks: Sequence[CheckResult]) -> list[PlannedCheck]:
     broken = {
         check.target
         for check in checks
-        if check.site == site.domain and check.name == "handshake" and not check.ok
+        if check.site == site.domain
+        and check.hop == "proxy"
+        and check.name == "handshake"
+        and not check.ok
     }
     return [
         check
@@ -142,6 +149,7 @@ def _load(
         hold_s=options.hold_s,
         figures=figures,
         idle_s=idle_s,
+        drain_s=site.drain_s,
         limits=limits(seen.get("full") or before) if before is not None else (),
         change=change(before, after, after_s=looked[-1])
         if before is not None and after is not None

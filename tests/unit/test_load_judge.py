@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -268,6 +269,14 @@ def test_what_was_met(name: str) -> None:
     assert check.finding.fix
     text = "".join(word for row in load_rows([result], "", width=80) for word, _ in row)
     assert "1,000 connections at 200/s to 192.0.2.1:443" in text
+
+
+def test_a_drain_that_is_the_sites_own_is_named() -> None:
+    result, observed, _, _ = CASES["cut by a reload"]
+    for drain_s, is_named in ((4.0, True), (3600.0, False), (None, False)):
+        finding = judged(replace(result, drain_s=drain_s), observed).finding
+        assert finding is not None
+        assert ("for 4 s at most: that is `drain`" in finding.cause) is is_named
 
 
 def test_a_named_limit_has_its_place_and_number() -> None:
