@@ -314,6 +314,7 @@ def verify(
 @click.argument("url", metavar="URL|SITE.yml")
 @options.explain
 @options.outside
+@options.reports
 def diagnose(
     url: str,
     *,
@@ -321,6 +322,8 @@ def diagnose(
     extra_vars: Sequence[str],
     as_json: bool,
     verbose: bool,
+    html: Path | None,
+    junit: Path | None,
     **given: Any,
 ) -> int:
     """Say what is wrong with any WebSocket, whoever has set it up, changing nothing.
@@ -333,11 +336,21 @@ def diagnose(
 
     if is_playbook(url):
         return run_diagnose_playbook(
-            Path(url), limit=limit, extra_vars=extra_vars, as_json=as_json, verbose=verbose, **given
+            Path(url),
+            limit=limit,
+            extra_vars=extra_vars,
+            as_json=as_json,
+            verbose=verbose,
+            html=html,
+            junit=junit,
+            **given,
         )
     if limit is not None or extra_vars:
         raise UsageError("--limit and --extra-vars have a meaning with a playbook alone")
-    return run_diagnose(Request(url=url, **given), as_json=as_json, verbose=verbose)
+    from deployer.report.files import ReportFiles
+
+    files = ReportFiles(html=html, junit=junit)
+    return run_diagnose(Request(url=url, **given), as_json=as_json, verbose=verbose, files=files)
 
 
 @cli.command()

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from deployer.diagnose.address import Address, parsed
@@ -17,6 +18,7 @@ from deployer.model import CheckResult
 from deployer.outcome import HostReport, RunReport, State
 from deployer.report.document import as_json as json_text
 from deployer.report.document import run_document
+from deployer.report.files import ReportFiles
 from deployer.report.output import Output
 from deployer.secrecy import masked
 from deployer.verify.access import Access
@@ -48,7 +50,7 @@ class Request:
     accept_new: bool = False
 
 
-def run_diagnose(request: Request, *, as_json: bool, verbose: bool) -> int:
+def run_diagnose(request: Request, *, as_json: bool, verbose: bool, files: ReportFiles) -> int:
     """Look, and say what was found; the exit code.
 
     Raises:
@@ -56,11 +58,15 @@ def run_diagnose(request: Request, *, as_json: bool, verbose: bool) -> int:
     """
     from deployer.report.diagnosed import show_diagnosed
 
+    files.refuse_impossible()
     run = diagnosed(request)
     show_diagnosed(run, output=Output(sys.stderr if as_json else sys.stdout), verbose=verbose)
+    if not as_json and not files:
+        return run.exit_code
+    document = run_document(run)
     if as_json:
-        print(json_text(run_document(run)))
-    return run.exit_code
+        print(json_text(document))
+    return files.after(run.exit_code, document, at=datetime.now().astimezone())
 
 
 def diagnosed(request: Request) -> RunReport:

@@ -40,6 +40,8 @@ def run_diagnose_playbook(
     accept_new: bool,
     as_json: bool,
     verbose: bool,
+    html: Path | None,
+    junit: Path | None,
     **of_an_address: Any,
 ) -> int:
     """Verify every site at every hop, and look at it from outside; the exit code.
@@ -72,6 +74,8 @@ def run_diagnose_playbook(
         as_json=as_json,
         verbose=verbose,
         public=public,
+        html=html,
+        junit=junit,
     )
     with session:
         run = session.fleet.verify(_FromOutside(public, timeout_s=timeout_s))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 from deployer.check import rehearse
 from deployer.contact import RunOptions
 from deployer.early import EarlyLinks
-from deployer.errors import EXIT_USAGE, UsageError, worst
+from deployer.errors import UsageError
 from deployer.fleet import Fleet, Unwatched
 from deployer.model import Host
 from deployer.outcome import RunReport
@@ -200,12 +200,7 @@ class Session:
 
     def end_round(self, exit_code: int, document: Mapping[str, Any], *, at: datetime) -> int:
         """Write the reports that were asked for; `exit_code`, or a worse one where that fails."""
-        try:
-            self._files.write(document, at=at)
-        except UsageError as error:
-            print(f"Error: {error}", file=sys.stderr)
-            return worst((exit_code, EXIT_USAGE))
-        return exit_code
+        return self._files.after(exit_code, document, at=at)
 
     def _connect_options(self, host: Host, become: bool) -> ConnectOptions:
         from deployer.transport import ConnectOptions

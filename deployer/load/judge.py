@@ -6,6 +6,8 @@ was reached; where neither does, the finding says no more than that there is a l
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -21,6 +23,8 @@ _NAMES = {"nginx": "nginx", "apache": "Apache", "haproxy": "HAProxy"}
 #: How near to a limit's number a load must end to have met it: some places are others' already.
 _NEAR = (0.9, 1.03)
 _MOST_LINES = 3
+#: A limit that is raised has some room for others besides.
+_SPARE = 1.1
 _WHEN = {
     "connect": "while connecting",
     "tls": "in the TLS handshake",
@@ -227,10 +231,20 @@ def _named(
         cause=cause,
         fix=fix or (limit.fix if limit else "Raise that limit."),
         evidence="\n".join(evidence),
-        directive="" if fix or limit is None else limit.name,
+        directive="" if fix or limit is None else enough(limit, result),
         file=limit.file if limit and not fix else "",
         alternatives=alternatives,
     )
+
+
+def enough(limit: Limit, result: LoadResult) -> str:
+    """The directive with which all that were asked for fit; nothing where it is none."""
+    written = re.fullmatch(r"([A-Za-z]\w*) (\d+)(?: of .*)?", limit.name)
+    if written is None:
+        return ""
+    share = result.figures.asked / max(1, limit.websockets)
+    needed = 2 ** math.ceil(math.log2(int(written[2]) * max(1.0, share) * _SPARE))
+    return f"{written[1]} {needed}" + (";" if result.proxy == "nginx" else "")
 
 
 def _cause(code: str, result: LoadResult, limit: Limit | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from deployer.errors import UsageError
+from deployer.errors import EXIT_USAGE, UsageError, worst
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,15 @@ class ReportFiles:
 
             # The exporter that reads it is another user than who writes it, often root by cron.
             _write(self.metrics, metrics_of(document, at=at), mode=0o644)
+
+    def after(self, exit_code: int, document: Mapping[str, Any], *, at: datetime) -> int:
+        """Write, once a run is over; its `exit_code`, or a worse one where that fails."""
+        try:
+            self.write(document, at=at)
+        except UsageError as error:
+            print(f"Error: {error}", file=sys.stderr)
+            return worst((exit_code, EXIT_USAGE))
+        return exit_code
 
 
 def _write(path: Path, text: str, *, mode: int | None = None) -> None:

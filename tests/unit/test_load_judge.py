@@ -283,6 +283,7 @@ def test_a_named_limit_has_its_place_and_number() -> None:
     finding = judged(*CASES["nginx says it"][:2]).finding
     assert finding is not None
     assert finding.file == "/etc/main.conf:4"
+    assert finding.directive == "worker_connections 2048;"
     assert "766 WebSockets" in finding.cause
     assert "worker_connections are not enough" in finding.evidence
 

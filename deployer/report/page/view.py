@@ -10,6 +10,7 @@ from typing import Any
 from deployer.report.page.changes import ChangeView, changes_of
 from deployer.report.page.hops import HopPicture, hops_of
 from deployer.report.page.marks import Mark, mark_of, worst
+from deployer.report.page.measured import Gauge, IdleView, LoadView, idles_of, loads_of
 from deployer.report.page.survival import SurvivalView, survival_of
 from deployer.report.page.waterfall import Waterfall, waterfall_of
 from deployer.report.page.words import milliseconds, seconds
@@ -73,17 +74,6 @@ class CheckView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CertificateView:
-    """A name's certificate: until when, and how long its bar is, in per cent."""
-
-    name: str
-    until: str
-    words: str
-    mark: Mark
-    percent: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SiteView:
     """A site on a host: the picture of its hops, their times, and its checks."""
 
@@ -107,11 +97,13 @@ class HostView:
     generation: str
     notes: tuple[str, ...]
     sites: tuple[SiteView, ...]
-    certificates: tuple[CertificateView, ...]
+    certificates: tuple[Gauge, ...]
     changes: tuple[ChangeView, ...]
     forecasts: tuple[str, ...]
     facts: tuple[str, ...]
     survival: SurvivalView | None
+    idles: tuple[IdleView, ...]
+    loads: tuple[LoadView, ...]
     is_open: bool
 
 
@@ -194,6 +186,8 @@ def _host(name: str, report: Json, *, today: date, is_crowd: bool) -> HostView:
         forecasts=tuple(item["words"] for item in report.get("plan", {}).get("forecasts", ())),
         facts=tuple(_facts(report)),
         survival=survival_of(report.get("canaries")),
+        idles=idles_of(report.get("idle", ())),
+        loads=loads_of(report.get("load", ())),
         is_open=mark in ("bad", "warn") or not is_crowd,
     )
 
@@ -263,7 +257,7 @@ def _finding(finding: Json, *, hosts: int) -> FindingView:
 # --- certificates ---------------------------------------------------------------------------------
 
 
-def _certificates(report: Json, *, today: date) -> Iterator[CertificateView]:
+def _certificates(report: Json, *, today: date) -> Iterator[Gauge]:
     told: set[tuple[str, str]] = set()
     for check in report.get("checks", ()):
         until = check.get("valid_until", "")
@@ -277,9 +271,9 @@ def _certificates(report: Json, *, today: date) -> Iterator[CertificateView]:
             yield _certificate(str(status["domain"]), until, today=today)
 
 
-def _certificate(name: str, until: str, *, today: date) -> CertificateView:
+def _certificate(name: str, until: str, *, today: date) -> Gauge:
     days = (date.fromisoformat(until) - today).days
     mark: Mark = "bad" if days < 0 else "warn" if days < _LATE_DAYS else "good"
     words = "ended" if days < 0 else "ends today" if days == 0 else f"{days:,} days left"
     percent = round(max(0.0, min(100.0, 100.0 * days / _FULL_DAYS)), 1)
-    return CertificateView(name=name, until=until, words=words, mark=mark, percent=percent)
+    return Gauge(name=name, more=f"until {until}", words=words, mark=mark, percent=percent)

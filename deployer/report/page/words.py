@@ -13,3 +13,11 @@ def milliseconds(time_s: float) -> str:
 def seconds(time_s: float) -> str:
     """A run's time: ``12.3 s``; nothing for none."""
     return f"{time_s:.1f} s" if time_s else ""
+
+
+def span(time_s: float) -> str:
+    """A length of time: ``60 s``, ``5 min``, ``1 h``."""
+    for unit_s, unit in ((3600, "h"), (60, "min")):
+        if time_s >= 2 * unit_s or time_s == unit_s:
+            return f"{time_s / unit_s:.3g} {unit}"
+    return f"{time_s:.3g} s"
