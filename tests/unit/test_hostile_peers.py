@@ -207,7 +207,7 @@ def verified(
         patience_s=0,
     )
     longest_s = required_s([site], timeout_s=timeout_s, patience_s=0)
-    assert time.monotonic() - began < longest_s + 1.5
+    assert time.monotonic() - began < longest_s + 5  # for a machine that has much else to do
     return results
 
 

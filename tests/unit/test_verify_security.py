@@ -403,6 +403,7 @@ def test_websockets_that_fail_on_http2_alone(
 
 def garbage(line: ssl.SSLSocket) -> None:
     line.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    nothing(line)
 
 
 def endless_pings(line: ssl.SSLSocket) -> None:

@@ -610,7 +610,8 @@ def test_a_unix_socket_and_a_stripped_prefix(
     backend = named(results, "handshake", hop="backend")
     assert backend.ok
     assert "with code 4001" in backend.detail
-    assert asked.count(f"/ http {NAME}") == 1
+    # The handshake, and the plain GET: it was upgraded too, so the service is asked the same.
+    assert asked.count(f"/ http {NAME}") == 2
     assert f"/ws None {NAME}" in asked
 
 
