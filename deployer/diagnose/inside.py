@@ -68,7 +68,7 @@ def stages_of(inspection: Inspection, address: Address) -> tuple[Stage, ...]:
     found: list[Stage] = []
     asked, port, tls = address, address.port, address.is_secure
     while len(found) < _MOST_STAGES:
-        stage = _stage(inspection, asked, port=port, tls=tls)
+        stage = _stage(inspection, asked, port=port, tls=tls, is_first=not found)
         if stage is None or any(each.endpoint == stage.endpoint for each in found):
             break
         found.append(stage)
@@ -85,19 +85,26 @@ def _with_query(path: str, asked: Address) -> str:
     return f"{path}{mark}{query}"
 
 
-def _stage(inspection: Inspection, asked: Address, *, port: int, tls: bool) -> Stage | None:
-    """The proxy of this host that takes connections at `port`, or would if it ran."""
-    by_state = sorted(inspection.proxies, key=lambda each: not each.is_running)
-    stale = [state for state in by_state if state.is_running and _is_stale(state)]
-    for state, its_files_count in [(each, False) for each in by_state] + [
-        (each, True) for each in stale
-    ]:
+def _stage(
+    inspection: Inspection, asked: Address, *, port: int, tls: bool, is_first: bool
+) -> Stage | None:
+    """The proxy of this host that takes connections at `port`; the first, if it ran."""
+    for state in inspection.proxies:
         own = [text for text in state.listeners if text.rpartition(":")[2] == str(port)]
-        if state.is_running and state.listeners and not own and not its_files_count:
-            continue
+        # Nobody but root sees who listens: then the configuration alone can tell.
+        is_there = state.is_running and (bool(own) or (is_first and not state.listeners))
         way = served(state, name=asked.name, port=port, path=asked.path, tls=tls)
-        if way is not None:
+        if is_there and way is not None:
             endpoint = Endpoint(host=_reachable(own), port=port, tls=tls)
+            return Stage(state=state, asked=asked, way=way, endpoint=endpoint)
+    if not is_first:
+        return None
+    for state in inspection.proxies:
+        # Files that have the port, of a proxy that has not: it has not taken them, or does not run.
+        way = served(state, name=asked.name, port=port, path=asked.path, tls=tls)
+        is_meant = way is not None and (state.is_running or asked.name in way.names)
+        if way is not None and is_meant and (not state.is_running or _is_stale(state)):
+            endpoint = Endpoint(host="127.0.0.1", port=port, tls=tls)
             return Stage(state=state, asked=asked, way=way, endpoint=endpoint)
     return None
 

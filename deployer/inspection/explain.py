@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from deployer.inspection.faults import faults
 from deployer.inspection.model import Fault, Inspection, ProxyState, Served
 from deployer.inspection.served import served
-from deployer.model import Alternative, CheckResult, Finding, Route, Site
+from deployer.model import Alternative, CheckResult, Finding, Hop, Route, Site, Upstream
 
 _PROXY_NAMES = {"nginx": "nginx", "apache": "Apache", "haproxy": "HAProxy"}
 _TLS_SCHEMES = ("https", "wss")
@@ -26,6 +26,12 @@ _ALSO_EXPLAINED_BY: Mapping[str, tuple[str, ...]] = {
 }
 #: Symptoms that a wrong address behind the proxy has.
 _OF_ELSEWHERE = frozenset({"bad-gateway", "wrong-route", "page-instead", "service-down", "timeout"})
+#: What a line of the proxy's configuration could be the reason for.
+_OF_CONFIGURATION = _OF_ELSEWHERE | {
+    *("upgrade-not-forwarded", "http-1.0-upstream", "redirected", "slash-redirect"),
+    *("redirect-loop", "https-redirect", "origin-blocked", "login-required", "slash-mismatch"),
+    "handshake-refused",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,20 +107,30 @@ def _explained(
     result: CheckResult, finding: Finding, state: ProxyState, site: Site, port: int | None
 ) -> Finding:
     request = _request_of(result, site, port)
-    fitting = [fault for fault in _faults(state, request) if _explains(fault, finding.code)]
+    status = result.handshake.status_code if result.handshake is not None else None
+    fitting = [
+        fault
+        for fault in _faults(state, request)
+        if _explains(fault, finding.code) and (not fault.statuses or status in fault.statuses)
+    ]
     if finding.hop == "backend" or result.hop == "backend":
         # The service does it by itself; what the proxy says wrong about it is said there.
         fitting = [fault for fault in fitting if fault.code == finding.code]
-        return _with(finding, fitting[0], ()) if fitting else finding
+        if not fitting:
+            return finding
+        hop: Hop = "proxy" if finding.code == "upstream-scheme" else finding.hop
+        return replace(_with(finding, fitting[0], ()), hop=hop)
     if fitting:
         first = fitting[0]
         return _with(finding, first, () if first.is_certain else fitting[1:])
     way = _served(state, request)
-    if way is None:
+    if way is None or finding.hop != "proxy" or finding.code not in _OF_CONFIGURATION:
         return finding
     elsewhere = _elsewhere(finding, way, _route_of(site, request.path))
     if elsewhere is not None:
         return _with(finding, elsewhere, ())
+    if not way.where:
+        return finding
     words = f"{_PROXY_NAMES[state.proxy]} serves it by {way.where}, which shows no reason for this"
     return replace(finding, evidence="; ".join(filter(None, (finding.evidence, words))))
 
@@ -150,13 +166,21 @@ def _elsewhere(finding: Finding, way: Served, route: Route | None) -> Fault | No
     if not way.upstreams or set(way.upstreams) & set(route.upstreams):
         return None
     there, meant = ", ".join(map(str, way.upstreams)), ", ".join(map(str, route.upstreams))
+    is_scheme = {_address(each) for each in way.upstreams} & {
+        _address(each) for each in route.upstreams
+    }
     return Fault(
-        code="bad-gateway",
+        code="upstream-scheme" if is_scheme else "bad-gateway",
         cause=f"The proxy sends {way.path} to {there}; the service is at {meant}.",
         fix=f"Let {way.where} lead to {meant}.",
         file=way.file,
         line=way.line,
+        is_certain=True,
     )
+
+
+def _address(upstream: Upstream) -> tuple[str, int, str]:
+    return upstream.host, upstream.port, upstream.socket
 
 
 def _faults(state: ProxyState, request: _Request) -> tuple[Fault, ...]:

@@ -136,7 +136,8 @@ class Fault:
     is what to write, `cause` and `fix` are whole sentences; empty ones leave the finding its own,
     to which this adds the place. `tell` is how to tell this from its
     neighbours, where another fault explains the same symptom. One that `is_certain` is enough by
-    itself for the symptom, so that nothing else is named beside it. Faults come with the most
+    itself for the symptom, so that nothing else is named beside it. With `statuses`, it explains
+    answers with one of those alone. Faults come with the most
     certain ones first. What explains nothing that was seen is no finding.
     """
 
@@ -150,6 +151,7 @@ class Fault:
     severity: Severity = "error"
     stands_alone: bool = False
     is_certain: bool = False
+    statuses: frozenset[int] = frozenset()
     tell: str = ""
 
     @property

@@ -72,10 +72,24 @@ class Passage:
 
     @property
     def answering(self) -> Directive | None:
-        """A ``return`` that answers the request before anything else does."""
+        """A ``return`` that answers every request before anything else does."""
         for block in (self.way.server, self.way.innermost):
             for each in block.all("return"):
-                return each
+                if block.name != "if":
+                    return each
+        return None
+
+    @property
+    def refusing(self) -> tuple[Directive, Directive] | None:
+        """The first ``if`` that holds for this handshake and answers it, and its ``return``."""
+        for block in (
+            self.way.server,
+            *(each for each in self.way.blocks if each.name == "location"),
+        ):
+            for condition in block.all("if"):
+                for each in condition.all("return"):
+                    if _holds(condition.args, self.values):
+                        return condition, each
         return None
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from deployer.inspection import nginx_access
 from deployer.inspection.model import Fault
 from deployer.inspection.nginx_choice import modifier_of
 from deployer.inspection.nginx_config import Directive
@@ -36,6 +37,7 @@ def faults(passage: Passage, path: str) -> Iterator[Fault]:
     if answering is not None:
         yield from _answered(answering, passage)
         return
+    yield from nginx_access.faults(passage)
     passing = passage.passing
     if passing is None:
         yield _files(passage, path)
@@ -53,7 +55,6 @@ def faults(passage: Passage, path: str) -> Iterator[Fault]:
         )
     else:
         yield from _of_target(passage, path)
-    yield from _of_login(passage)
 
 
 def _slash_redirect(location: Directive, path: str) -> Fault:
@@ -75,10 +76,8 @@ def _answered(answering: Directive, passage: Passage) -> Iterator[Fault]:
     to = passage.values.of(answering.args[-1]) if answering.args else None
     words = f"{answering} answers every request here"
     if code in ("301", "302", "303", "307", "308") or (to or "").startswith("http"):
-        is_https = "https:" in answering.args[-1]
-        looped = is_https and passage.way.is_tls and bool(to) and to == _own(passage)
         yield Fault(
-            code="redirect-loop" if looped else "https-redirect" if is_https else "redirected",
+            code=_kind_of_redirect(to or answering.args[-1], passage),
             cause=f"{words}, this path too; WebSocket clients do not follow.",
             fix="Let clients ask for what it leads to (wss:// for https://), or leave this path out"
             " of the redirect.",
@@ -97,6 +96,15 @@ def _answered(answering: Directive, passage: Passage) -> Iterator[Fault]:
         explains=frozenset({"wrong-route", "page-instead", "origin-blocked", "redirected"}),
         is_certain=True,
     )
+
+
+def _kind_of_redirect(to: str, passage: Passage) -> str:
+    own = _own(passage)
+    if passage.way.is_tls and to == own:
+        return "redirect-loop"
+    if to.rstrip("/") == own.rstrip("/"):
+        return "slash-redirect" if passage.way.is_tls else "https-redirect"
+    return "https-redirect" if to.startswith("https:") and not passage.way.is_tls else "redirected"
 
 
 def _own(passage: Passage) -> str:
@@ -148,6 +156,15 @@ def _of_target(passage: Passage, path: str) -> Iterator[Fault]:
         )
     upstream = target.upstreams[0] if target.upstreams else None
     if upstream is not None:
+        yield Fault(
+            code="service-down",
+            cause="",
+            fix="",
+            directive=f"{target.directive};",
+            file=target.directive.file,
+            line=target.directive.line,
+            explains=frozenset({"service-down"}),
+        )
         scheme = "http" if upstream.tls else "https"
         speaks, wants = ("TLS", "does not") if upstream.tls else ("plain HTTP", "wants TLS")
         _, _, address = _without_path(target.directive).partition("://")
@@ -175,19 +192,3 @@ def _without_path(passing: Directive) -> str:
         socket = rest[len("unix:") :].partition(":")[0]
         return f"{scheme}://unix:{socket}"
     return f"{scheme}://{rest.partition('/')[0]}"
-
-
-def _of_login(passage: Passage) -> Iterator[Fault]:
-    for name in ("auth_basic", "auth_request"):
-        said = passage.way.value(name)
-        if said is not None and said.args[:1] != ("off",):
-            yield Fault(
-                code="login-required",
-                cause=f"nginx itself asks for a login here ({said.name}), which not every WebSocket"
-                " client can bring.",
-                fix=f"Say {name} off for this path, or let the service ask.",
-                directive=f"{name} off;",
-                file=said.file,
-                line=said.line,
-                explains=frozenset({"login-required"}),
-            )
