@@ -104,9 +104,9 @@ class Passage:
     def path_at_service(self) -> str:
         """What the service is asked for."""
         target, path = self.target, self.values.given["uri"]
-        rewritten = self._rewritten(path)
-        if rewritten is not None:
-            return rewritten
+        rewriting = self.rewriting
+        if rewriting is not None:
+            return rewriting[1]
         if target is None or target.uri is None:
             return path
         location = self._plain_location()
@@ -121,8 +121,10 @@ class Passage:
             return None
         return blocks[-1]
 
-    def _rewritten(self, path: str) -> str | None:
-        """The path after the first ``rewrite … break`` that fits, where there is one."""
+    @property
+    def rewriting(self) -> tuple[Directive, str] | None:
+        """The first ``rewrite … break`` of the location that fits, and the path that it makes."""
+        path = self.values.given["uri"]
         for each in self.way.innermost.all("rewrite"):
             if len(each.args) < 3 or each.args[2] != "break":
                 continue
@@ -131,7 +133,8 @@ class Passage:
             except re.error:
                 continue
             if found is not None:
-                return _substituted(each.args[1], [group or "" for group in found.groups()])
+                groups = [group or "" for group in found.groups()]
+                return each, _substituted(each.args[1], groups)
         return None
 
     # --- with which headers -----------------------------------------------------------------------

@@ -139,7 +139,18 @@ def _of_target(passage: Passage, path: str) -> Iterator[Fault]:
     there = passage.path_at_service
     location = next((each for each in reversed(passage.way.blocks) if each.args), None)
     mismatch = location is not None and _is_mismatch(location, target.uri)
-    if there != path:
+    rewriting = passage.rewriting
+    if rewriting is not None and there != path:
+        yield Fault(
+            code="wrong-route",
+            cause=f"The service is asked for {there}, not for {path}: {rewriting[0]} changes it.",
+            fix="Leave this path out of the rewrite, or write the path that the service has.",
+            file=rewriting[0].file,
+            line=rewriting[0].line,
+            explains=_OF_PATH,
+            tell="Ask the service itself for both paths.",
+        )
+    elif there != path:
         is_slash = "//" in there or (mismatch and there not in ("/", path))
         yield Fault(
             code="slash-mismatch" if is_slash else "page-instead",

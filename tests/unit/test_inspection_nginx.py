@@ -322,6 +322,27 @@ CASES = {
         "forwarded-for-appended",
     ),
     "password": (f'location /ws {{ auth_basic "x"; {PASS} }}', "login-required", "login-required"),
+    "a rewrite": (
+        f"location /ws {{ rewrite ^/ws /sock break; {PASS} }}",
+        "page-instead",
+        "wrong-route",
+    ),
+    "a condition": (
+        f"location /ws {{ if ($http_upgrade) {{ return 400; }} {PASS} }}",
+        "upgrade-not-forwarded",
+        "wrong-route",
+    ),
+    "a condition on Origin": (
+        f"if ($http_origin !~ other) {{ return 403; }} location /ws {{ {PASS} }}",
+        "wrong-route",
+        "origin-blocked",
+    ),
+    "an access list": (f"location /ws {{ deny all; {PASS} }}", "origin-blocked", "wrong-route"),
+    "a limit": (
+        f"location /ws {{ limit_req zone=z; {PASS} }}",
+        "bad-gateway",
+        "connections-exhausted",
+    ),
     "subprotocol": (
         f'location /ws {{ {PASS} proxy_set_header Sec-WebSocket-Protocol ""; }}',
         "subprotocol-missing",
@@ -446,6 +467,21 @@ def test_a_symptom_gets_its_cause_and_its_line() -> None:
     assert found.file == "/etc/nginx/nginx.conf:9"
     assert "proxy_set_header Upgrade" in found.directive
     assert found.alternatives == ()
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, "login-required"), (404, "wrong-route")])
+def test_a_login_explains_its_own_status_alone(status: int, code: str) -> None:
+    state = state_of(site(f'location /ws {{ auth_basic "x"; {PASS} }}'))
+    result = failed("wrong-route")
+    assert result.handshake is not None
+    answered = replace(result, handshake=replace(result.handshake, status_code=status))
+    assert the_finding(state, answered).code == code
+
+
+def test_the_other_scheme_at_the_same_address() -> None:
+    turned = PASS.replace("http://127", "https://127")
+    found = the_finding(state_of(site(f"location /ws {{ {turned} }}")), failed("bad-gateway"))
+    assert found.code == "upstream-scheme"
 
 
 def test_what_the_service_does_by_itself_stays_its() -> None:
