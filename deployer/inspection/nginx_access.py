@@ -10,7 +10,10 @@ from deployer.inspection.nginx_config import Directive
 from deployer.inspection.nginx_passage import Passage
 
 _OF_REFUSAL = frozenset(
-    {"wrong-route", "origin-blocked", "upgrade-not-forwarded", "page-instead", "login-required"}
+    {
+        *("wrong-route", "origin-blocked", "upgrade-not-forwarded", "page-instead"),
+        *("login-required", "handshake-refused"),
+    }
 )
 _OF_LIMIT = frozenset({"bad-gateway", "wrong-route", "timeout", "connections-exhausted"})
 
@@ -32,7 +35,7 @@ def _of_condition(condition: Directive, answer: Directive, passage: Passage) -> 
     is_origin = place is not None and status == 403
     also = f"; that is decided at {place.where}" if place is not None and place != condition else ""
     return Fault(
-        code="origin-blocked" if is_origin else "wrong-route",
+        code="origin-blocked" if is_origin else "handshake-refused",
         cause=f"{_shown(condition)} holds for this handshake, and {answer} answers it{also}.",
         fix="Add the page's origin to what is let in."
         if is_origin
@@ -69,7 +72,7 @@ def _of_access(passage: Passage) -> Iterator[Fault]:
     denying = next(iter(level.all("deny")), None) if level is not None else None
     if denying is not None:
         yield Fault(
-            code="wrong-route",
+            code="handshake-refused",
             cause=f"nginx lets only some addresses in here: {denying} is in force.",
             fix="Allow the clients' addresses before that line, or leave this path out of it.",
             directive="allow …;",

@@ -330,14 +330,18 @@ CASES = {
     "a condition": (
         f"location /ws {{ if ($http_upgrade) {{ return 400; }} {PASS} }}",
         "upgrade-not-forwarded",
-        "wrong-route",
+        "handshake-refused",
     ),
     "a condition on Origin": (
         f"if ($http_origin !~ other) {{ return 403; }} location /ws {{ {PASS} }}",
         "wrong-route",
         "origin-blocked",
     ),
-    "an access list": (f"location /ws {{ deny all; {PASS} }}", "origin-blocked", "wrong-route"),
+    "an access list": (
+        f"location /ws {{ deny all; {PASS} }}",
+        "origin-blocked",
+        "handshake-refused",
+    ),
     "a limit": (
         f"location /ws {{ limit_req zone=z; {PASS} }}",
         "bad-gateway",
