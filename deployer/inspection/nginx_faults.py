@@ -172,6 +172,8 @@ def _of_certificate(way: Way) -> Iterator[Fault]:
     """Where the certificate and the versions of TLS are said; what is wrong with them is seen."""
     for name, codes in _OF_TLS.items():
         said = way.server_value(name)
+        if said is None and name == "server_tokens":
+            said = way.blocks[0]  # it is on unless somebody says otherwise
         if said is None:
             continue
         for code in codes:
@@ -179,7 +181,7 @@ def _of_certificate(way: Way) -> Iterator[Fault]:
                 code=code,
                 cause="",
                 fix="",
-                directive=f"{said};",
+                directive="server_tokens off;" if name == "server_tokens" else f"{said};",
                 file=said.file,
                 line=said.line,
                 explains=frozenset({code}),
