@@ -223,6 +223,37 @@ def _not_passed(way: Way) -> Fault | None:
     )
 
 
+def _refused(way: Way) -> Fault | None:
+    """Access rules of the last location that has any: everybody is refused, or must log in."""
+    levels = [level.children for level in (way.site, *way.locations) if level is not None]
+    rules = [
+        [each for each in level if each.name == "require" and not each.is_section]
+        for level in levels
+    ]
+    last = next((level for level in reversed(rules) if level), [])
+    words = [[word.lower() for word in each.words] for each in last]
+    if ["all", "denied"] in words:
+        return _fault(
+            last[words.index(["all", "denied"])],
+            "wrong-route",
+            frozenset({"origin-blocked", "wrong-route", "login-required"}),
+            cause=f"Require all denied: Apache refuses every request for {way.path} with 403.",
+            fix="Let that rule spare the WebSocket's path.",
+            directive="Require all granted",
+        )
+    login = next((each for each in last if each.words[:1] in (("valid-user",), ("user",))), None)
+    if login is None:
+        return None
+    return _fault(
+        login,
+        "login-required",
+        frozenset({"login-required", "wrong-route"}),
+        cause=f"Require {' '.join(login.words)}: Apache wants a login for {way.path} and answers"
+        " 401, which a page cannot give to a WebSocket.",
+        fix="Leave the WebSocket's path to the service's own login, or connect with credentials.",
+    )
+
+
 # --- the ProxyPass --------------------------------------------------------------------------------
 
 
@@ -430,6 +461,7 @@ _RULES: tuple[Callable[[Way], Fault | None], ...] = (
     _other_site,
     _redirecting_rule,
     _redirecting_alias,
+    _refused,
     _recipe_that_misses,
     _rule_without_upgrade,
     _shadowed,

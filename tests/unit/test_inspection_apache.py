@@ -216,3 +216,21 @@ def test_a_port_that_apache_does_not_listen_on() -> None:
     (found,) = reader.faults(state, name="order.example", port=9443, path="/ws", tls=True)
     assert found.code == "proxy-down"
     assert found.where.startswith("/etc/apache2/ports.conf:")
+
+
+@pytest.mark.parametrize(
+    ("rule", "symptom", "code"),
+    [
+        ("Require all denied", "origin-blocked", "wrong-route"),
+        ("Require valid-user", "login-required", "login-required"),
+    ],
+)
+def test_access_rules_are_named_with_their_line(rule: str, symptom: str, code: str) -> None:
+    text = _SITE.replace(
+        "</VirtualHost>", f'    <Location "/ws">\n        {rule}\n    </Location>\n</VirtualHost>'
+    )
+
+    first = _of(_faults(apache(text), "chat.example", "/ws", port=443), symptom)[0]
+
+    assert (first.code, first.line) == (code, 15)
+    assert not _of(_faults(apache(text), "chat.example", "/other", port=443), symptom)
