@@ -223,6 +223,39 @@ def _not_passed(way: Way) -> Fault | None:
     )
 
 
+#: Which module handles addresses that begin so.
+_HANDLERS = {
+    **dict.fromkeys(("http", "https", "ws", "wss"), "proxy_http"),
+    **dict.fromkeys(("h2", "h2c"), "proxy_http2"),
+    "balancer": "proxy_balancer",
+    "ajp": "proxy_ajp",
+}
+
+
+def _no_handler(way: Way) -> Fault | None:
+    """mod_proxy without the part that speaks to such a service: 500, and AH01144 in the log."""
+    if not way.config.is_whole or not way.members:
+        return None
+    by = way.members[0].directive if way.passed is None else way.passed.directive
+    schemes = [each.scheme for each in way.members]
+    if way.passed is not None and way.passed.target.lower().startswith("balancer:"):
+        schemes.append("balancer")
+    for scheme in schemes:
+        module = _HANDLERS.get(scheme, "")
+        has_other = scheme in ("ws", "wss") and "proxy_wstunnel" in way.config.modules
+        if module and module not in way.config.modules and not has_other:
+            return _fault(
+                by,
+                "handshake-refused",
+                _LOST | {"handshake-refused", "wrong-route", "bad-gateway", "page-instead"},
+                cause=f"mod_{module} is not loaded, so nothing in Apache handles {scheme}://"
+                " addresses: it answers 500 (AH01144 in its log).",
+                fix=f"Load it (a2enmod {module}), and restart Apache.",
+                directive=f"LoadModule {module}_module modules/mod_{module}.so",
+            )
+    return None
+
+
 def _refused(way: Way) -> Fault | None:
     """Access rules of the last location that has any: everybody is refused, or must log in."""
     levels = [level.children for level in (way.site, *way.locations) if level is not None]
@@ -461,6 +494,7 @@ _RULES: tuple[Callable[[Way], Fault | None], ...] = (
     _other_site,
     _redirecting_rule,
     _redirecting_alias,
+    _no_handler,
     _refused,
     _recipe_that_misses,
     _rule_without_upgrade,

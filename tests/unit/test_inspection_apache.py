@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from inspection_cases import Measured, apache, measured, recorded
 
@@ -234,3 +236,15 @@ def test_access_rules_are_named_with_their_line(rule: str, symptom: str, code: s
 
     assert (first.code, first.line) == (code, 15)
     assert not _of(_faults(apache(text), "chat.example", "/other", port=443), symptom)
+
+
+def test_a_part_of_mod_proxy_that_is_not_loaded() -> None:
+    state = recorded(_ROUTES)
+    without = state.dump.replace(" proxy_balancer_module (shared)\n", "")
+    assert without != state.dump
+
+    found = _faults(replace(state, dump=without), "pool.example", "/pool/1")
+
+    assert found[0].code == "handshake-refused"
+    assert "mod_proxy_balancer" in found[0].cause
+    assert not _of(_faults(state, "pool.example", "/pool/1"), "handshake-refused")
