@@ -17,7 +17,7 @@ from deployer.load.figures import Failed
 from deployer.load.limits import Limit
 from deployer.load.losses import lost_finding
 from deployer.load.result import LoadResult
-from deployer.model import Alternative, CheckResult, Finding, Hop, Proxy
+from deployer.model import Alternative, CheckResult, Finding, Proxy
 
 _NAMES = {"nginx": "nginx", "apache": "Apache", "haproxy": "HAProxy"}
 #: How near to a limit's number a load must end to have met it: some places are others' already.
@@ -184,7 +184,7 @@ def _capacity(result: LoadResult, observed: Observed) -> Finding:
     if sign is not None:
         limit = next((each for each in result.limits if each.code == sign.code), None)
         cause = sign.cause or _cause(sign.code, result, limit if not sign.cause else None)
-        return _named(sign.code, "proxy", symptom, cause, sign.fix, limit, evidence, ())
+        return _named(sign.code, result, symptom, cause, sign.fix, limit, evidence, ())
     if observed.service not in ("", "works"):
         return Finding(
             code="capacity-reached",
@@ -210,13 +210,13 @@ def _capacity(result: LoadResult, observed: Observed) -> Finding:
             if each.code != limit.code
         )
         cause = _cause(limit.code, result, limit)
-        return _named(limit.code, "proxy", symptom, cause, "", limit, evidence, alternatives)
+        return _named(limit.code, result, symptom, cause, "", limit, evidence, alternatives)
     return _unnamed(result, symptom, evidence, observed)
 
 
 def _named(
     code: str,
-    hop: Hop,
+    result: LoadResult,
     symptom: str,
     cause: str,
     fix: str,
@@ -226,7 +226,7 @@ def _named(
 ) -> Finding:
     return Finding(
         code=code,
-        hop=hop,
+        hop="proxy",
         symptom=symptom,
         cause=cause,
         fix=fix or (limit.fix if limit else "Raise that limit."),
