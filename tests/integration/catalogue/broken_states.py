@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -222,6 +222,17 @@ def few_files(host: LabHost) -> Iterator[str]:
     host.sh("systemctl restart nginx")
 
 
+@contextmanager
+def stopped(host: LabHost) -> Iterator[str]:
+    """Somebody has stopped the proxy, and nothing is wrong with it otherwise."""
+    unit = host.sh(
+        "systemctl is-enabled nginx >/dev/null 2>&1 && echo nginx || echo apache2"
+    ).strip()
+    host.sh(f"systemctl stop {unit}")
+    yield f"wss://{_HEALTHY}/ws"
+    host.sh(f"systemctl start {unit}")
+
+
 # --- Apache ---------------------------------------------------------------------------------------
 
 _MPM = "/etc/apache2/conf-enabled/mpm.conf"
@@ -332,6 +343,9 @@ def haproxy_piled_up(host: LabHost) -> Iterator[str]:
 
 
 STATES: Sequence[State] = (
+    State(name="stopped", row=36, proxy="nginx", make=stopped, code="proxy-down"),
+    # The twin of the one that died.
+    State(name="stopped", row=36, proxy="apache", make=stopped, code="proxy-down"),
     State(name="map-missing", row=6, proxy="nginx", make=map_missing, code="map-missing"),
     State(name="port-taken", row=35, proxy="nginx", make=port_taken, code="reload-not-taken"),
     State(
@@ -376,4 +390,3 @@ STATES: Sequence[State] = (
         severity="warning",
     ),
 )
-_UNITS: Mapping[Proxy, str] = {"nginx": "nginx", "apache": "apache2", "haproxy": "haproxy"}

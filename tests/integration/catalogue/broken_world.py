@@ -128,8 +128,8 @@ Job = Callable[[], Any]
 class Jobs:
     """Everything that the tests ask for, carried out side by side from the beginning on.
 
-    `beside` are harmless to others. Those `in_turn` change a host, and begin when all others are
-    done with.
+    `beside` are harmless to others. Those `in_turn` change the host of a proxy, and begin when all
+    others that have to do with that proxy are done with; a name says which it is.
     """
 
     def __init__(
@@ -140,8 +140,13 @@ class Jobs:
         self._results: dict[str, Future[Any]] = {
             name: self._pool.submit(job) for name, job in beside.items()
         }
-        before = tuple(self._results.values())
-        for jobs in in_turn.values():
+        for proxy, jobs in in_turn.items():
+            others = {*PROXIES} - {proxy}
+            before = [
+                future
+                for name, future in self._results.items()
+                if name in beside and not any(other in name for other in others)
+            ]
             self._results |= {name: Future() for name in jobs}
             self._chains.submit(self._chain, jobs, before)
 

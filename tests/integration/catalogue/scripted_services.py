@@ -42,6 +42,8 @@ class Habits:
     answers: bool = True
     greets: bool = True
     wants_cookie: bool = False
+    #: What an Origin that it does not like is told.
+    refuses_with: tuple[int, bytes] = (403, b"Cross origin websockets not allowed\n")
     accept: bytes = b""
     pings_every_s: float = 0.0
 
@@ -74,7 +76,9 @@ KINDS = {
     "login": Habits(9112, wants_cookie=True),
     "forgets subprotocols": Habits(9114, confirms_subprotocol=False),
     "pings": Habits(9115, greets=False, pings_every_s=0.5),
-    # As an app that knows its WebSocket by another name of its own alone (Action Cable's refusal).
+    # As Action Cable, which hides from strangers.
+    "cable": Habits(9120, refuses_with=(404, b"Page not found\n")),
+    # As a demo whose home page is all that is not its WebSocket.
     "home page": Habits(9116, path="/sock", elsewhere=(200, _PAGE % b"home")),
     "pages": Habits(
         9117,
@@ -140,7 +144,7 @@ def refusal(habits: Habits, asked: Request) -> tuple[int, bytes] | None:
     if habits.origin == "wanted" and b"://" not in origin:
         return 403, b""
     if habits.origin == "host" and origin and origin.partition(b"://")[2] != asked.field(b"host"):
-        return 403, b"Cross origin websockets not allowed\n"
+        return habits.refuses_with
     if habits.one_subprotocol_at_most and b"," in asked.field(b"sec-websocket-protocol"):
         return 400, b""
     return None
