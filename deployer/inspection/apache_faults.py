@@ -472,6 +472,26 @@ def _glued(way: Way) -> Fault | None:
     )
 
 
+def _other_path(way: Way) -> Fault | None:
+    """The service is asked for another path than the client has named."""
+    passed = way.passed
+    if passed is None or passed.is_regex or not way.members:
+        return None
+    path = passed.path_at_service(way.path, way.members[0].path)
+    if path == way.path:
+        return None
+    return _fault(
+        passed.directive,
+        "page-instead",
+        frozenset({"page-instead", "wrong-route"}),
+        cause=f"ProxyPass {passed.path} {passed.target} asks the service for {path or '/'} instead"
+        f" of {way.path}.",
+        fix="Let the part after the service's address be the path that the service has.",
+        directive=f'ProxyPass "{passed.path}" "{way.members[0].upstream}{passed.path}"'
+        " upgrade=websocket",
+    )
+
+
 def _is_ws(made: Pass) -> bool:
     return made.target.lower().startswith(("ws:", "wss:"))
 
@@ -506,4 +526,5 @@ _RULES: tuple[Callable[[Way], Fault | None], ...] = (
     _short_match,
     _no_upgrade,
     _glued,
+    _other_path,
 )

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 from broken_cases import DOMAIN, PROXIES
-from broken_states import changed, until
+from broken_states import changed, restart, until
 from broken_world import World
 from scripted_services import PORTS
 
@@ -138,7 +138,7 @@ def reloaded(world: World, proxy: Proxy, *, cap: bool) -> list[dict[str, Any]]:
     path, old, new = _DRAINS[proxy]
     with changed(host, path, (old, new if cap else old)):
         if cap:
-            host.sh(f"systemctl restart {proxy}")
+            restart(host, proxy)
         book = playbook(world, f"drain-{proxy}-{cap}", {proxy: ["long"]})
         process = started(world, book, "--load", "3", "--hold", "3s", "--no-public")
         # The checks come from the host itself, the load from here.
@@ -147,5 +147,5 @@ def reloaded(world: World, proxy: Proxy, *, cap: bool) -> list[dict[str, Any]]:
         host.sh(f"systemctl reload {proxy}")
         found = ended(process)
     if cap:
-        host.sh(f"systemctl restart {proxy}")
+        restart(host, proxy)
     return found

@@ -102,6 +102,11 @@ def until(condition: Callable[[], bool], within_s: float = 10.0) -> None:
         time.sleep(0.02)
 
 
+def restart(host: LabHost, unit: str) -> None:
+    """As often as it takes: systemd is patient with five in ten seconds only."""
+    host.sh(f"systemctl reset-failed {unit} 2>/dev/null; systemctl restart {unit}")
+
+
 @contextmanager
 def occupied(host: LabHost, port: int) -> Iterator[None]:
     """Somebody else listens at `port`."""
@@ -190,14 +195,14 @@ server {{
 def piled_up(host: LabHost) -> Iterator[str]:
     """Reloads without a cap, with a WebSocket left in each generation."""
     with changed(host, _NGINX_CONF, (_CAP, "")), ExitStack() as stack:
-        host.sh("systemctl restart nginx")
+        restart(host, "nginx")
         for generation in range(1, 5):
             assert hold(stack, host, 1) == 1
             host.sh("systemctl reload nginx")
             leaving = "ps -eo args | grep -c '[i]s shutting down' || true"
             until(lambda: int(host.sh(leaving)) == generation)  # noqa: B023 - called at once
         yield f"wss://{_HEALTHY}/ws"
-    host.sh("systemctl restart nginx")
+    restart(host, "nginx")
 
 
 @contextmanager
@@ -205,10 +210,10 @@ def few_connections(host: LabHost) -> Iterator[str]:
     """worker_connections are all in use."""
     edit = ("worker_connections 768;", "worker_connections 32;")
     with changed(host, _NGINX_CONF, edit), ExitStack() as stack:
-        host.sh("systemctl restart nginx")
+        restart(host, "nginx")
         assert hold(stack, host, 40) < 20
         yield f"wss://{_HEALTHY}/ws"
-    host.sh("systemctl restart nginx")
+    restart(host, "nginx")
 
 
 @contextmanager
@@ -216,10 +221,10 @@ def few_files(host: LabHost) -> Iterator[str]:
     """A worker may open no more files."""
     edit = ("worker_processes 1;", "worker_processes 1;\nworker_rlimit_nofile 40;")
     with changed(host, _NGINX_CONF, edit), ExitStack() as stack:
-        host.sh("systemctl restart nginx")
+        restart(host, "nginx")
         assert hold(stack, host, 40) < 20
         yield f"wss://{_HEALTHY}/ws"
-    host.sh("systemctl restart nginx")
+    restart(host, "nginx")
 
 
 @contextmanager
@@ -254,22 +259,22 @@ MaxRequestWorkers {servers * threads}
 def few_threads(host: LabHost) -> Iterator[str]:
     """Each thread has a WebSocket."""
     with added(host, _MPM, _workers(1, 5)), ExitStack() as stack:
-        host.sh("systemctl restart apache2")
+        restart(host, "apache2")
         assert hold(stack, host, 5) == 5
         yield f"wss://{_HEALTHY}/ws"
-    host.sh("systemctl restart apache2")
+    restart(host, "apache2")
 
 
 @contextmanager
 def old_children(host: LabHost) -> Iterator[str]:
     """Every place has a child of an earlier generation, which waits for its WebSocket."""
     with added(host, _MPM, _workers(3, 5)), ExitStack() as stack:
-        host.sh("systemctl restart apache2")
+        restart(host, "apache2")
         for _ in range(3):
             assert hold(stack, host, 1) == 1
             host.sh("systemctl reload apache2")
         yield f"wss://{_HEALTHY}/ws"
-    host.sh("systemctl restart apache2")
+    restart(host, "apache2")
 
 
 @contextmanager
@@ -280,7 +285,7 @@ def apache_died(host: LabHost) -> Iterator[str]:
         host.sh("systemctl reload apache2")
         until(lambda: host.sh("ss -Hltn 'sport = 443'") == "")
         yield f"wss://{_HEALTHY}/ws"
-    host.sh("systemctl restart apache2")
+    restart(host, "apache2")
 
 
 # --- HAProxy --------------------------------------------------------------------------------------
@@ -307,10 +312,10 @@ def few_places(host: LabHost) -> Iterator[str]:
         changed(host, _HAPROXY_CFG, more=_EXTRA),
         ExitStack() as stack,
     ):
-        host.sh("systemctl restart haproxy")
+        restart(host, "haproxy")
         assert hold(stack, host, 2, f"extra.{DOMAIN}", 29000) == 2
         yield f"wss://extra.{DOMAIN}:29000/ws"
-    host.sh("systemctl restart haproxy")
+    restart(host, "haproxy")
 
 
 @contextmanager
@@ -324,7 +329,7 @@ def haproxy_port_taken(host: LabHost) -> Iterator[str]:
         host.sh("systemctl reload haproxy || true")
         until(lambda: "cannot bind" in host.sh("journalctl -u haproxy --no-pager").lower())
         yield f"wss://extra.{DOMAIN}:29000/ws"
-    host.sh("systemctl restart haproxy")
+    restart(host, "haproxy")
 
 
 @contextmanager
@@ -333,13 +338,13 @@ def haproxy_piled_up(host: LabHost) -> Iterator[str]:
     # The first healthy twin of the cases has the second port (broken_cases.py).
     name, port = _HEALTHY, 20002
     with changed(host, _HAPROXY_CFG, ("hard-stop-after 1h", "")), ExitStack() as stack:
-        host.sh("systemctl restart haproxy")
+        restart(host, "haproxy")
         for generation in range(1, 5):
             assert hold(stack, host, 1, name, port) == 1
             host.sh("systemctl reload haproxy")
             until(lambda: int(host.sh("pgrep -c haproxy")) >= 2 + generation)  # noqa: B023
         yield f"wss://{name}:{port}/ws"
-    host.sh("systemctl restart haproxy")
+    restart(host, "haproxy")
 
 
 STATES: Sequence[State] = (
