@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from deployer.inspection import apache_config
-from deployer.inspection.logs import latest
+from deployer.inspection.logs import Line, latest
 from deployer.inspection.model import Fault, ProxyState
 
 #: How clients see a proxy that takes no more of them.
@@ -43,6 +43,11 @@ def _recently_s(state: ProxyState) -> float:
     return _RECENT_S if since is None else min(_RECENT_S, since + _SLACK_S)
 
 
+def _logged(state: ProxyState, pattern: str) -> Line | None:
+    """The newest line of one of the processes that run now: logs have whole seconds only."""
+    return latest(state, pattern, within_s=_recently_s(state), by_running=True)
+
+
 # --- Apache ---------------------------------------------------------------------------------------
 
 
@@ -67,7 +72,7 @@ def _scoreboard(state: ProxyState) -> Iterator[Fault]:
     leaving = [each for each in children if each.is_leaving]
     limit, file, line = _server_limit(state)
     is_full = len(leaving) >= limit
-    logged = latest(state, "AH03490|AH00485|AH00159", within_s=_recently_s(state))
+    logged = _logged(state, "AH03490|AH00485|AH00159")
     if not is_full and (len(leaving) < max(2, limit // 2)):
         return
     words = (
@@ -107,7 +112,7 @@ def _threads(state: ProxyState) -> Iterator[Fault]:
     if most is None:
         most, file, line = _number(state, "maxclients")
     most = most if most is not None else 400
-    logged = latest(state, "AH00484|AH00161|reached MaxRequestWorkers", within_s=_recently_s(state))
+    logged = _logged(state, "AH00484|AH00161|reached MaxRequestWorkers")
     is_full = state.websockets >= most
     if not is_full and (logged is None or state.websockets < _NEARLY * most):
         return
@@ -134,7 +139,7 @@ def _worker_connections(state: ProxyState) -> Iterator[Fault]:
         for found in re.finditer(r"^[^#\n]*?\bworker_connections\s+(\d+)", each.text, re.MULTILINE):
             file, number = each.path, int(found.group(1))
             line = each.text.count("\n", 0, found.end()) + 1
-    logged = latest(state, r"\d+ worker_connections are not enough", within_s=_recently_s(state))
+    logged = _logged(state, r"\d+ worker_connections are not enough")
     workers = [each for each in state.processes if "worker process" in each.title]
     taking = [each for each in workers if not each.is_leaving]
     room = number * max(1, len(taking))
@@ -238,9 +243,7 @@ def _files(state: ProxyState) -> Iterator[Fault]:
         key=lambda each: (each.open_files or 0) / (each.files_limit or 1),
         default=None,
     )
-    logged = latest(
-        state, r"\(24: |Too many open files|AH0\d+:.*EMFILE", within_s=_recently_s(state)
-    )
+    logged = _logged(state, r"\(24: |Too many open files|AH0\d+:.*EMFILE")
     share = (fullest.open_files or 0) / (fullest.files_limit or 1) if fullest is not None else 0.0
     if logged is None and share < _NEARLY:
         return

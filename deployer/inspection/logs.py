@@ -38,11 +38,18 @@ def lines(state: ProxyState) -> Iterator[Line]:
         yield Line(text=text, age_s=age_s, pid=pid)
 
 
-def latest(state: ProxyState, pattern: str, *, within_s: float | None = None) -> Line | None:
-    """The newest line that `pattern` is found in, no older than `within_s`."""
+def latest(
+    state: ProxyState, pattern: str, *, within_s: float | None = None, by_running: bool = False
+) -> Line | None:
+    """The newest line that `pattern` is found in, no older than `within_s`.
+
+    With `by_running`, lines of processes that are no more do not count.
+    """
     wanted, found = re.compile(pattern), None
+    running = {None, *(each.pid for each in state.processes)}
     for line in lines(state):
         is_meant = wanted.search(line.text) is not None and _is_new(line, within_s)
+        is_meant = is_meant and (not by_running or line.pid in running)
         if is_meant and (found is None or (line.age_s or 0.0) <= (found.age_s or 0.0)):
             found = line
     return found

@@ -124,6 +124,18 @@ def test_worker_connections_that_are_all_taken() -> None:
     assert not [each for each in certain(quiet) if each.code == "connections-exhausted"]
 
 
+def test_what_an_nginx_of_before_has_logged_does_not_count() -> None:
+    """It was restarted within the same second, with room for more."""
+    state = recorded("nginx-port-taken-13")
+    state = replace(state, websockets=2, started_s_ago=9.0, accepted_reload_s_ago=9.0)
+    said = "1 worker_connections are not enough"
+    when = state.local_time.replace("-", "/")
+    ours, former = (f"{when} [alert] {pid}#0: {said}" for pid in (state.processes[-1].pid, 999999))
+
+    assert "connections-exhausted" in {each.code for each in certain(replace(state, log=(ours,)))}
+    assert certain(replace(state, log=(former,))) == ()
+
+
 def test_maxconn_of_haproxy_and_of_a_server() -> None:
     found = [fault for fault in certain(recorded("haproxy-full")) if "maxconn" in fault.directive]
 
