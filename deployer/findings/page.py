@@ -10,8 +10,8 @@ from deployer.findings.entries import PLACES, Catalogue, Entry
 
 _WIDTH = 132
 _SEVERITIES = {
-    "error": "An **error**: the check fails.",
-    "warning": "A **warning**: the check passes, and it will hurt some day.",
+    "error": "An **error** that fails its check; where nothing has failed yet, a warning.",
+    "warning": "A **warning**: nothing has failed, and it will hurt some day.",
     "note": "A **note**: nothing is wrong, and it explains what somebody may have seen.",
 }
 _MENTION = re.compile(
