@@ -115,7 +115,7 @@ def _twin(proxy: Proxy, document: Mapping[str, Any], kind: _Kind, *, own_port: i
         case=case,
         name=name,
         row=document.get("row", 0),
-        url=url.replace("NAME", host) or f"wss://{where}{path}",
+        url=url.replace("NAME", host).replace("PORT", str(own_port)) or f"wss://{where}{path}",
         config=_ported(document[kind]).replace("NAME", name),
         http=_ported(document.get("http", "")) if kind == _of_both(document)[0] else "",
         code=document.get("finds", ""),

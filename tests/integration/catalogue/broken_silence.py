@@ -54,11 +54,10 @@ def playbook(world: World, name: str, sites: Mapping[Proxy, Sequence[str]]) -> P
     return path
 
 
-def started(world: World, playbook: Path, *options: str) -> subprocess.Popen[str]:
-    """``deployer verify`` with these options, in the background."""
-    argv = [sys.executable, "-m", "deployer", "verify", str(playbook), "--json", *options]
+def started(world: World, *arguments: str) -> subprocess.Popen[str]:
+    """The command with these arguments, in the background."""
     return subprocess.Popen(
-        argv,
+        [sys.executable, "-m", "deployer", *arguments, "--json"],
         cwd=world.folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -87,7 +86,7 @@ def silences(world: World) -> list[dict[str, Any]]:
             address = RELAY if (site, proxy) == ("front", "nginx") else host.address
             ways += ["--resolve", f"{site}-{proxy}.{DOMAIN}:80:{address}"]
     with relay(world.hosts["nginx"].address):
-        return ended(started(world, path, "--idle", "--idle-limit", _LIMIT, *ways))
+        return ended(started(world, "verify", str(path), "--idle", "--idle-limit", _LIMIT, *ways))
 
 
 @contextmanager
@@ -140,7 +139,7 @@ def reloaded(world: World, proxy: Proxy, *, cap: bool) -> list[dict[str, Any]]:
         if cap:
             restart(host, proxy)
         book = playbook(world, f"drain-{proxy}-{cap}", {proxy: ["long"]})
-        process = started(world, book, "--load", "3", "--hold", "3s", "--no-public")
+        process = started(world, "verify", str(book), "--load", "3", "--hold", "3s", "--no-public")
         # The checks come from the host itself, the load from here.
         count = f"ss -Htn state established 'sport = 80 and src {host.address}' | wc -l"
         until(lambda: int(host.sh(count)) >= 3, within_s=30)

@@ -11,9 +11,9 @@ from functools import partial
 from typing import Any
 
 import pytest
-from broken_cases import PROXIES, Twin, twins
+from broken_cases import DOMAIN, PROXIES, Twin, twins
 from broken_hosts import places
-from broken_silence import reloaded, silences
+from broken_silence import ended, reloaded, silences, started
 from broken_states import STATES, State
 from broken_world import Job, Jobs, World, serving
 
@@ -117,6 +117,22 @@ def test_from_outside_alone_nothing_wrong_is_said(twin: Twin, jobs: Jobs) -> Non
     assert len(named) == 1, str(said)
     assert twin.code in named | set(others), str(said)
     assert all(len(tell) > 20 for tell in others.values()), str(said)
+
+
+def test_the_command_says_so_too(world: World, jobs: Jobs) -> None:
+    (twin,) = (each for each in _BROKEN if str(each) == "nginx-not-inherited-broken")
+    process = started(
+        world,
+        *("diagnose", twin.url, "--host", world.hosts["nginx"].name),
+        *("-i", "inventory.yml", "--ca-bundle", "root.pem"),
+        *("--resolve", f"{twin.name}.{DOMAIN}:443:{world.hosts['nginx'].address}"),
+    )
+    (finding,) = (each for each in ended(process) if each["severity"] == "error")
+    assert process.returncode == 3
+    assert (finding["code"], finding["hop"]) == ("headers-not-inherited", "proxy")
+    assert finding["file"] in places(twin)
+    assert finding["page"] == "docs/findings/headers-not-inherited.md"
+    assert "proxy_set_header Connection" in finding["directive"]
 
 
 # --- states ---------------------------------------------------------------------------------------
