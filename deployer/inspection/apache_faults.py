@@ -483,7 +483,7 @@ def _other_path(way: Way) -> Fault | None:
     return _fault(
         passed.directive,
         "page-instead",
-        frozenset({"page-instead", "wrong-route"}),
+        frozenset({"page-instead"}),
         cause=f"ProxyPass {passed.path} {passed.target} asks the service for {path or '/'} instead"
         f" of {way.path}.",
         fix="Let the part after the service's address be the path that the service has.",

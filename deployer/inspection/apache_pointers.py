@@ -42,7 +42,7 @@ def _idle(way: Way) -> Iterator[Fault]:
     yield _here(
         by or _place(way),
         code="idle-cut",
-        explains=frozenset({"idle-cut", "connection-dropped"}),
+        explains=frozenset({"idle-cut"}),
         cause=f"Apache ends a connection after {seconds:g} s of silence: {words}. The longer one of"
         " Timeout and the ProxyPass line's timeout= counts; a shorter timeout= does nothing.",
         fix="Raise timeout= of the ProxyPass line above what the service needs, or let the service"

@@ -46,7 +46,7 @@ def pointers(way: Way) -> Iterator[Fault]:
     if way.end is None and way.servers:
         for rule in (_ignored_tunnel, _idle, _scheme, _host, _h2c, _appended, _proto):
             yield from rule(way)
-    for rule in (_drain, _certificate, _over_http2):
+    for rule in (_door, _drain, _certificate, _over_http2):
         yield from rule(way)
 
 
@@ -60,7 +60,7 @@ def _ignored_tunnel(way: Way) -> Iterator[Fault]:
         yield place(
             each,
             code="tunnel-timeout-ignored",
-            explains=frozenset({"idle-cut", "connection-dropped", "tunnel-timeout-ignored"})
+            explains=frozenset({"idle-cut", "tunnel-timeout-ignored"})
             if own is None
             else frozenset({"tunnel-timeout-ignored"}),
             cause=f"`{each}` stands in frontend {way.frontend.name}, where HAProxy ignores it"
@@ -81,7 +81,7 @@ def _idle(way: Way) -> Iterator[Fault]:
     yield place(
         by,
         code="idle-cut",
-        explains=frozenset({"idle-cut", "connection-dropped"}),
+        explains=frozenset({"idle-cut"}),
         cause=f"HAProxy ends a WebSocket after {limit:g} s of silence: {words}"
         + (
             "."
@@ -244,6 +244,32 @@ def _drain(way: Way) -> Iterator[Fault]:
             " earlier process.",
             fix="Raise it, and reload less often.",
             directive="hard-stop-after 1h",
+        )
+
+
+def _door(way: Way) -> Iterator[Fault]:
+    """HAProxy says nothing to plain HTTP on a TLS port, and hangs up."""
+    bind = bind_of(way.frontend, way.request.port)
+    if bind is None or way.request.tls == ("ssl" in bind.words):
+        return
+    port = way.request.port
+    if way.request.tls:
+        yield place(
+            bind,
+            code="tls-not-spoken",
+            explains=frozenset({"tls-not-spoken", "tls-failed", "tls-stalled"}),
+            cause=f"`{bind}` speaks plain HTTP on port {port}, and wss:// is TLS.",
+            fix="Add ssl crt and the file with certificate and key, or use ws://.",
+            directive=f"{bind} ssl crt FILE",
+        )
+    else:
+        yield place(
+            bind,
+            code="plain-http-on-https",
+            explains=frozenset({"plain-http-on-https", "connection-dropped", "not-http"}),
+            cause=f"`{bind}` speaks TLS on port {port}, and ws:// is plain HTTP: HAProxy hangs up"
+            " without an answer.",
+            fix=f"Use wss:// on port {port}.",
         )
 
 
