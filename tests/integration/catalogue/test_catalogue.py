@@ -1,6 +1,6 @@
 """Each way to fail, on a real host, is found by its name, and not on its healthy twin.
 
-Sources: cases/*.yml (configurations), broken_states.py (states of hosts), broken_silence.py (time).
+Sources: cases/*.yml (configurations), broken_states.py (states of hosts), broken_runs.py (time).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from functools import partial
 from typing import Any
 
 import pytest
-from broken_cases import DOMAIN, PROXIES, Twin, twins
+from broken_cases import PROXIES, Twin, twins
 from broken_hosts import places
-from broken_silence import ended, reloaded, silences, started
+from broken_runs import reloaded, silences, told
 from broken_states import STATES, State
 from broken_world import Job, Jobs, World, serving
 
@@ -65,6 +65,8 @@ def jobs(world: World, request: pytest.FixtureRequest) -> Iterator[Jobs]:
         match params:
             case {"twin": Twin() as twin} if "from_outside" in name:
                 beside[f"outside {twin}"] = partial(world.twin, twin, inside=False)
+            case {"twin": Twin() as twin} if "command" in name:
+                beside[f"command {twin}"] = partial(told, world, twin)
             case {"twin": Twin() as twin}:
                 beside[str(twin)] = partial(world.twin, twin)
             case {"state": State() as state}:
@@ -119,16 +121,13 @@ def test_from_outside_alone_nothing_wrong_is_said(twin: Twin, jobs: Jobs) -> Non
     assert all(len(tell) > 20 for tell in others.values()), str(said)
 
 
-def test_the_command_says_so_too(world: World, jobs: Jobs) -> None:
-    (twin,) = (each for each in _BROKEN if str(each) == "nginx-not-inherited-broken")
-    process = started(
-        world,
-        *("diagnose", twin.url, "--host", world.hosts["nginx"].name),
-        *("-i", "inventory.yml", "--ca-bundle", "root.pem"),
-        *("--resolve", f"{twin.name}.{DOMAIN}:443:{world.hosts['nginx'].address}"),
-    )
-    (finding,) = (each for each in ended(process) if each["severity"] == "error")
-    assert process.returncode == 3
+@pytest.mark.parametrize(
+    "twin", [each for each in _BROKEN if each.case == "not-inherited"], ids=str
+)
+def test_the_command_says_so_too(twin: Twin, jobs: Jobs) -> None:
+    code, findings = jobs.of(f"command {twin}")
+    (finding,) = (each for each in findings if each["severity"] == "error")
+    assert code == 3
     assert (finding["code"], finding["hop"]) == ("headers-not-inherited", "proxy")
     assert finding["file"] in places(twin)
     assert finding["page"] == "docs/findings/headers-not-inherited.md"

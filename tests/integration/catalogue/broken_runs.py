@@ -1,4 +1,4 @@
-"""What only time shows: the command, run over hosts that nobody deployed with it."""
+"""The command itself over these hosts, which nobody deployed with it; what only time shows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from broken_cases import DOMAIN, PROXIES
+from broken_cases import DOMAIN, PROXIES, Twin
 from broken_states import changed, restart, until
 from broken_world import World
 from scripted_services import PORTS
@@ -73,6 +73,19 @@ def ended(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
     assert "Traceback" not in err, err
     found: list[dict[str, Any]] = json.loads(out)["findings"]
     return found
+
+
+def told(world: World, twin: Twin) -> tuple[int, list[dict[str, Any]]]:
+    """The exit code of ``deployer diagnose``, and what it finds."""
+    host = world.hosts[twin.proxy]
+    process = started(
+        world,
+        *("diagnose", twin.url, "--host", host.name, "-i", "inventory.yml"),
+        *("--resolve", f"{twin.name}.{DOMAIN}:{twin.port}:{host.address}"),
+        *("--ca-bundle", "root.pem"),
+    )
+    found = ended(process)
+    return process.returncode, found
 
 
 def silences(world: World) -> list[dict[str, Any]]:
