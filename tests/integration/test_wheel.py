@@ -33,3 +33,4 @@ def test_an_installed_wheel_finds_its_roles_and_playbooks(tmp_path: Path) -> Non
     assert run(deployer, "check", "site.yml", cwd=empty).startswith("ok: 1 play")
     assert '"$schema"' in run(deployer, "check", "--schema", cwd=empty)
     assert "wss://" in run(deployer, "check", "--explain", "ws-on-https", cwd=empty)
+    assert "$connection_upgrade" in run(deployer, "verify", "--explain", "map-twice", cwd=empty)

@@ -152,7 +152,7 @@ def reloaded(world: World, proxy: Proxy, *, cap: bool) -> list[dict[str, Any]]:
         if cap:
             restart(host, proxy)
         book = playbook(world, f"drain-{proxy}-{cap}", {proxy: ["long"]})
-        process = started(world, "verify", str(book), "--load", "3", "--hold", "3s", "--no-public")
+        process = started(world, "verify", str(book), "--load", "3", "--hold", "5s", "--no-public")
         # The checks come from the host itself, the load from here.
         count = f"ss -Htn state established 'sport = 80 and src {host.address}' | wc -l"
         until(lambda: int(host.sh(count)) >= 3, within_s=30)
