@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from broken_cases import PROXIES, Twin, twins
+from broken_cases import PROXIES, Twin, alike, twins
 from broken_hosts import places
 from broken_runs import reloaded, silences, told
 from broken_states import STATES, State
@@ -68,7 +68,7 @@ def jobs(world: World, request: pytest.FixtureRequest) -> Iterator[Jobs]:
             case {"twin": Twin() as twin} if "command" in name:
                 beside[f"command {twin}"] = partial(told, world, twin)
             case {"twin": Twin() as twin}:
-                beside[str(twin)] = partial(world.twin, twin)
+                beside[str(alike(twin))] = partial(world.twin, alike(twin))
             case {"state": State() as state}:
                 in_turn[state.proxy][f"state {state}"] = partial(world.state, state)
     for proxy in _DRAINS:
@@ -97,7 +97,7 @@ def test_a_broken_configuration_is_found(twin: Twin, jobs: Jobs) -> None:
 
 @pytest.mark.parametrize("twin", _HEALTHY, ids=str)
 def test_its_twin_is_healthy(twin: Twin, jobs: Jobs) -> None:
-    said = jobs.of(str(twin))
+    said = jobs.of(str(alike(twin)))
     assert said.checks
     assert said.coded(twin.code) is None, str(said)
     assert all(finding.severity == "note" for finding in said.findings), str(said)
@@ -105,7 +105,7 @@ def test_its_twin_is_healthy(twin: Twin, jobs: Jobs) -> None:
 
 @pytest.mark.parametrize("twin", _UNUSUAL, ids=str)
 def test_what_looks_wrong_and_works_is_healthy(twin: Twin, jobs: Jobs) -> None:
-    said = jobs.of(str(twin))
+    said = jobs.of(str(alike(twin)))
     assert said.checks
     assert not said.errors, str(said)
 
