@@ -135,7 +135,7 @@ def test_it_asks_no_more_where_nobody_opens(name: str) -> None:
     script, phase, words = REFUSALS[name]
     with Server(script) as server:
         figures = a_load(server.port, number=2000, timeout_s=0.2)
-        assert server.connections == figures.tried
+        assert 50 <= server.connections <= figures.tried
     (group,) = figures.failed
     assert (group.phase, group.words, group.at_open) == (phase, words, 0)
     assert figures.tried <= 300
@@ -143,7 +143,7 @@ def test_it_asks_no_more_where_nobody_opens(name: str) -> None:
 
 
 def test_where_nobody_listens_it_asks_ever_more_slowly() -> None:
-    figures = a_load(closed_port(), number=2000, slow_rate_per_s=40.0)
+    figures = a_load(closed_port(), number=2000, rate_per_s=100, slow_rate_per_s=40.0)
     (group,) = figures.failed
     assert (group.phase, group.words) == ("connect", "refused it: nothing listens there")
     assert 50 <= figures.tried <= 100
