@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from deployer.inspection.shown import without_credentials
 from deployer.model import Proxy, Severity, Upstream
 
 
@@ -121,6 +122,10 @@ class Served:
     tls: bool = False
     note: str = ""
 
+    def __post_init__(self) -> None:
+        for name in ("idle_directive", "note"):
+            object.__setattr__(self, name, without_credentials(getattr(self, name)))
+
     @property
     def where(self) -> str:
         """``/etc/nginx/conf.d/site.conf:12``."""
@@ -138,7 +143,8 @@ class Fault:
     neighbours, where another fault explains the same symptom. One that `is_certain` is enough by
     itself for the symptom, so that nothing else is named beside it. With `statuses`, it explains
     answers with one of those alone. Faults come with the most
-    certain ones first. What explains nothing that was seen is no finding.
+    certain ones first. What explains nothing that was seen is no finding. Values in quoted lines
+    that would give access are not kept.
     """
 
     code: str
@@ -153,6 +159,10 @@ class Fault:
     is_certain: bool = False
     statuses: frozenset[int] = frozenset()
     tell: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("cause", "fix", "directive", "tell"):
+            object.__setattr__(self, name, without_credentials(getattr(self, name)))
 
     @property
     def where(self) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from deployer.inspection.shown import without_credentials
 from deployer.load.figures import Failed
 from deployer.load.limits import Limit
 from deployer.load.losses import lost_finding
@@ -169,7 +170,7 @@ def _capacity(result: LoadResult, observed: Observed) -> Finding:
     )
     evidence = [f"{group.count:,} × {_how(group)}" for group in foreign]
     sign, lines = _signed(result.proxy, observed.new_log)
-    evidence += [f"log of {proxy}: {line}" for line in lines[:_MOST_LINES]]
+    evidence += [f"log of {proxy}: {without_credentials(line)}" for line in lines[:_MOST_LINES]]
     if figures.opened == 0:
         return Finding(
             code="unreachable-from-here" if first.phase == "connect" else "check-failed",

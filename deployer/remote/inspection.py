@@ -25,7 +25,7 @@ from deployer.remote import (
     inspection_nginx,
     runner,
 )
-from deployer.remote.inspection_files import FileReader, Hurry
+from deployer.remote.inspection_files import FileReader, Hurry, NotAFileError, opened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ PROXIES: dict[str, tuple[str, Any]] = {
 }
 #: What other distributions call them.
 _ALSO_CALLED = {"httpd": "apache2"}
+_PROGRAM_NAMES = {"nginx", "apache2", "httpd", "haproxy"}
 _LOG_LINES = 200
 #: Logs of requests are there too: they would push out the line that matters.
 _JOURNAL_LINES = 2000
@@ -62,6 +63,7 @@ def inspect(session: runner.Runner, request: Json) -> Json:
     children = Hurry(session.children, float(request.get("limit_s") or _LIMIT_S))
     wanted = [str(word) for word in request.get("proxies") or PROXIES]
     notes: list[str] = []
+    reader = FileReader()
     if os.geteuid() != 0:
         notes.append(
             "not root on the host: what others may not read of configuration, logs and processes"
@@ -71,10 +73,10 @@ def inspect(session: runner.Runner, request: Json) -> Json:
     found = []
     for word in wanted:
         if word in PROXIES:
-            state = _state_of(children, word, mains.get(PROXIES[word][0], 0), notes)
+            state = _state_of(children, word, mains.get(PROXIES[word][0], 0), reader, notes)
             if state is not None:
                 found.append(state)
-    return {"proxies": found, "notes": notes}
+    return {"proxies": found, "notes": [*notes, *reader.notes]}
 
 
 def _main_processes(notes: list[str]) -> dict[str, int]:
@@ -94,10 +96,11 @@ def _main_processes(notes: list[str]) -> dict[str, int]:
     mains = {}
     for name, pids in found.items():
         own = [pid for pid in sorted(pids, key=runner.started_at) if not _is_contained(pid)]
+        own.sort(key=lambda pid: not _is_trusted(pid))
         if own:
             mains[name] = own[0]
         if len(own) > 1:
-            notes.append(f"{len(own)} {name}s run here; the oldest, process {own[0]}, was read")
+            notes.append(f"{len(own)} {name}s run here; process {own[0]} was read")
         for pid in sorted(set(pids) - set(own)):
             notes.append(f"another {name}, process {pid}, runs in a container: it was not read")
     return mains
@@ -122,16 +125,22 @@ def _is_contained(pid: int) -> bool:
         return False
 
 
-def _state_of(children: Hurry, word: str, main: int, notes: list[str]) -> Json | None:
+def _state_of(
+    children: Hurry, word: str, main: int, reader: FileReader, notes: list[str]
+) -> Json | None:
     """All about one proxy; `None` where it neither runs nor is installed."""
     unit, module = PROXIES[word]
-    program = _program(main, module.PROGRAMS)
+    # What somebody else calls nginx is neither run by us nor believed: root may be asking.
+    asked_main = main if _is_trusted(main) else 0
+    if main and not asked_main:
+        notes.append(
+            f"the {unit} that runs, process {main}, is not root's: it was not asked what it has"
+        )
+    program = _program(asked_main, module.PROGRAMS)
     if not main and not program:
         return None
-    reader = FileReader()
-    asked = module.ask(children, program, main, reader)
+    asked = module.ask(children, program, asked_main, reader)
     processes, websockets = _processes(main, unit, module) if main else ([], 0)
-    notes.extend(reader.notes)
     current = [
         each["age_s"] for each in processes if each["ppid"] == main and not each["is_leaving"]
     ]
@@ -152,6 +161,27 @@ def _state_of(children: Hurry, word: str, main: int, notes: list[str]) -> Json |
         "websockets": websockets,
         "local_time": time.strftime("%Y-%m-%d %H:%M:%S"),
     }
+
+
+def _is_trusted(pid: int) -> bool:
+    """Whether a process is root's or our own, whole: its program and its words are run, then.
+
+    A name is anybody's to choose: of a program with more rights than its user's, too.
+    """
+    users = set(_users(pid)) if pid else set()
+    try:
+        program = os.path.basename(os.readlink(f"/proc/{pid}/exe").replace(" (deleted)", ""))
+    except OSError:
+        program = _name_of(pid)  # not root: nobody gains anything
+    return bool(users) and users <= {0, os.geteuid()} and program in _PROGRAM_NAMES
+
+
+def _users(pid: int) -> list[int]:
+    """Real, effective and saved. Source: proc_pid_status(5)."""
+    found = re.search(
+        r"^Uid:\s+(\d+)\s+(\d+)\s+(\d+)", runner.read_text(f"/proc/{pid}/status"), re.M
+    )
+    return [int(number) for number in found.groups()] if found else []
 
 
 def _program(main: int, programs: tuple[str, ...]) -> str:
@@ -254,12 +284,13 @@ def _log(children: Hurry, unit: str, paths: list[str], notes: list[str]) -> list
     lines = _journal(children, unit)
     for path in list(dict.fromkeys(paths))[:_LOG_FILES]:
         try:
-            with open(path, "rb") as log:
+            with opened(path) as log:
                 log.seek(max(0, os.fstat(log.fileno()).st_size - _LOG_BYTES))
-                tail = log.read(_LOG_BYTES).decode("utf-8", "replace").splitlines()
+                tail = (log.read(_LOG_BYTES) or b"").decode("utf-8", "replace").splitlines()
+        except (FileNotFoundError, NotAFileError):
+            continue
         except OSError as error:
-            if not isinstance(error, FileNotFoundError):
-                notes.append(f"{path} cannot be read: {runner.os_words(error)}")
+            notes.append(f"{path} cannot be read: {runner.os_words(error)}")
             continue
         lines += _telling(tail)
     return [line[:2000] for line in lines[-2 * _LOG_LINES :]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -10,13 +11,45 @@ from deployer.remote import runner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, BinaryIO
 
     Json = dict[str, Any]
 
 _FILE_BYTES = 2 << 20
-_ALL_BYTES = 16 << 20
+#: Of all proxies together: what is not text takes up to six bytes for each in an answer.
+_ALL_BYTES = 6 << 20
 _MOST_FILES = 3000
+_OUTPUT_CHARACTERS = 16 << 20
+
+
+class NotAFileError(OSError):
+    """There is something else of that name: logs of containers are pipes."""
+
+
+def opened(path: str) -> BinaryIO:
+    """A regular file to read; a device or a pipe is not opened, and never waited for.
+
+    Raises: OSError; `NotAFileError`.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise NotAFileError(errno.EINVAL, "not a regular file", path)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise NotAFileError(errno.EINVAL, "not a regular file", path)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def beginning(path: str) -> str:
+    """The first part of a file as text; empty where it cannot be read."""
+    try:
+        with opened(path) as file:
+            return (file.read(_FILE_BYTES) or b"").decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 class FileReader:
@@ -30,21 +63,26 @@ class FileReader:
     def read(self, path: str) -> Json | None:
         """A file as ``{path, text, changed_s_ago}``; `None` where it cannot be read."""
         try:
-            info = os.stat(path)
-            if not stat.S_ISREG(info.st_mode):
-                return None
-            if info.st_size > min(_FILE_BYTES, self._left) or self._read >= _MOST_FILES:
-                self.notes.append(f"{path} was not read: {info.st_size} bytes are too much here")
-                return None
-            with open(path, "rb") as file:
-                text = file.read(_FILE_BYTES).decode("utf-8", "replace")
+            with opened(path) as file:
+                info = os.fstat(file.fileno())
+                if info.st_size > min(_FILE_BYTES, self._left) or self._read >= _MOST_FILES:
+                    words = f"{path} was not read: {info.st_size} bytes are too much here"
+                    self.notes.append(words)
+                    return None
+                data = file.read(_FILE_BYTES) or b""
+        except NotAFileError:
+            return None
         except OSError as error:
             self.notes.append(f"{path} cannot be read: {runner.os_words(error)}")
             return None
         self._read += 1
-        self._left -= info.st_size
+        self._left -= len(data)
         changed = max(info.st_mtime, info.st_ctime)
-        return {"path": path, "text": text, "changed_s_ago": round(time.time() - changed, 2)}
+        return {
+            "path": path,
+            "text": data.decode("utf-8", "replace"),
+            "changed_s_ago": round(time.time() - changed, 2),
+        }
 
     def read_all(self, paths: list[str]) -> list[Json]:
         """Those of `paths` that can be read, in order."""
@@ -55,7 +93,7 @@ class FileReader:
 class Output:
     """What a program prints, whole up to `limit`: children of the runner keep the end alone."""
 
-    def __init__(self, limit: int = _ALL_BYTES) -> None:
+    def __init__(self, limit: int = _OUTPUT_CHARACTERS) -> None:
         self._parts: list[str] = []
         self._left = limit
 

@@ -11,7 +11,7 @@ import os
 import re
 
 from deployer.remote import runner
-from deployer.remote.inspection_files import FileReader, Hurry
+from deployer.remote.inspection_files import FileReader, Hurry, beginning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ _INCLUDE = re.compile(r"""^[^#"'\n]*?\binclude\s+["']?([^;"'\s]+)["']?\s*;""", r
 _ERROR_LOG = re.compile(r"""^\s*error_log\s+["']?(/[^;"'\s]+)""", re.MULTILINE)
 _DEFAULT_LOGS = ("/var/log/nginx/error.log", "/usr/local/nginx/logs/error.log")
 _DEEPEST = 10
+_MOST_INCLUDED = 1000
 
 
 def ask(children: Hurry, program: str, main: int, reader: FileReader) -> Json:
@@ -80,12 +81,14 @@ def _followed(path: str) -> list[str]:
     for _ in range(_DEEPEST):
         below = []
         for each in level:
-            for pattern in _INCLUDE.findall(runner.read_text(each)):
+            for pattern in _INCLUDE.findall(beginning(each)):
                 whole = os.path.join(folder, pattern)
                 below += [name for name in sorted(glob.glob(whole)) if name not in found]
+            if len(below) > _MOST_INCLUDED:
+                break
         found += dict.fromkeys(below)
-        level = below
-        if not level:
+        level = list(dict.fromkeys(below))
+        if not level or len(found) > _MOST_INCLUDED:
             break
     return found
 
