@@ -17,7 +17,7 @@ from deployer.diagnose.address import Address
 from deployer.diagnose.variants import Wish, h2c, handshake, plain
 from deployer.inspection import Inspection, ProxyState, Served, explained, noticed, served
 from deployer.inspection.state import certain, possible
-from deployer.model import CheckResult, Hop, Route, Site, Tls, Upstream
+from deployer.model import CheckResult, Hop, Proxy, Route, Site, Tls, Upstream
 from deployer.verify.access import Access
 from deployer.verify.attempt import Attempt
 from deployer.verify.checks import PlannedCheck
@@ -29,7 +29,12 @@ _AnyProbe = TypeVar("_AnyProbe", bound=HttpProbe)
 
 _MOST_STAGES = 4
 #: What a proxy answers that speaks TLS to a service that does not, or the other way round.
-_OF_SCHEME = frozenset({"bad-gateway", "plain-http-on-https", "wrong-route", "connection-dropped"})
+_OF_SCHEME = frozenset(
+    {
+        *("bad-gateway", "plain-http-on-https", "wrong-route", "connection-dropped"),
+        *("timeout", "service-hangs", "handshake-refused"),
+    }
+)
 _NAMES = {"nginx": "nginx", "apache": "Apache", "haproxy": "HAProxy"}
 
 
@@ -95,7 +100,10 @@ def _stage(
         is_there = state.is_running and (bool(own) or (is_first and not state.listeners))
         way = served(state, name=asked.name, port=port, path=asked.path, tls=tls)
         if is_there and way is not None:
-            endpoint = Endpoint(host=_reachable(own), port=port, tls=tls)
+            host = way.own_address or _reachable(own, state.proxy)
+            endpoint = Endpoint(host=host, port=port, tls=tls)
+            if not is_first:  # as the one before it speaks to it, or should
+                endpoint = replace(endpoint, proxy_line=way.wants_proxy_line)
             return Stage(state=state, asked=asked, way=way, endpoint=endpoint)
     if not is_first:
         return None
@@ -115,9 +123,14 @@ def _is_stale(state: ProxyState) -> bool:
     return bool(told & {"reload-not-taken", "config-invalid"})
 
 
-def _reachable(listeners: Sequence[str]) -> str:
-    """The address at which the host itself reaches one of these, its loopback if possible."""
+def _reachable(listeners: Sequence[str], proxy: Proxy) -> str:
+    """The address at which the host itself reaches one of these, its loopback if possible.
+
+    Apache's socket for all IPv6 addresses takes IPv4 as well, which is how most clients come.
+    """
     hosts = [text.rpartition(":")[0].strip("[]") for text in listeners]
+    if proxy == "apache" and "::" in hosts:
+        return "127.0.0.1"
     if not hosts or {"0.0.0.0", "127.0.0.1"} & set(hosts):  # noqa: S104 - compared
         return "127.0.0.1"
     return "::1" if {"::", "::1"} & set(hosts) else hosts[0]
@@ -148,6 +161,14 @@ def looked_inside(
         is_innermost = stage is stages[-1]
         site, results = _of_stage(stage, wish, access(), is_innermost=is_innermost)
         better = explained(results, inspection, site=site, port=stage.endpoint.port)
+        if not all(result.ok for result in better) and stage is not stages[0]:
+            site, outer = _of_stage(stages[0], wish, access(), is_innermost=False)
+            if outer[0].ok:  # then all behind it is right, as it is asked there
+                outer = explained(outer, inspection, site=site, port=stages[0].endpoint.port)
+                checks = [*outer, *(_only_straight(each) for each in better), *checks]
+                break
+        if better[0].ok:
+            better = tuple(_only_straight(each) for each in better)
         checks = [*better, *checks]
         if not all(result.ok for result in better):
             break
@@ -159,6 +180,16 @@ def looked_inside(
         f"{_NAMES[stage.state.proxy]}: {stage.way.note}" for stage in stages if stage.way.note
     )
     return Inside(stages=stages, checks=tuple(checks), notes=notes)
+
+
+def _only_straight(result: CheckResult) -> CheckResult:
+    """A handshake that fails here alone: asked otherwise, through what is in front, it succeeds."""
+    refusal = result.handshake.status_code if result.handshake is not None else None
+    is_asked_wrong = result.hop == "proxy" or refusal is not None
+    if result.ok or not result.name.startswith("handshake") or not is_asked_wrong:
+        return result
+    words = f"{result.detail}; through the proxy in front of it, it opens: it was asked otherwise"
+    return replace(result, ok=True, skipped=True, detail=words, finding=None)
 
 
 def _unserved(inspection: Inspection, address: Address) -> Iterator[CheckResult]:
@@ -215,6 +246,7 @@ def _of_stage(
             target=asked.path,
             hop="proxy",
             probe=_at(h2c(asked, wish), stage.endpoint, "proxy"),
+            peer=_h2c_behind(stage, behind, wish) if behind is not None else None,
             leader=0,
             route=route,
         ),
@@ -234,7 +266,16 @@ def _of_stage(
     results = carried_out(site, tuple(planned), access, patience_s=0.0, age_s=0.0, on_result=None)
     if behind is not None and behind.is_turned:
         results = tuple(_with_turned_scheme(each) for each in results)
+    if behind is not None and behind.is_line_amiss:
+        results = tuple(_with_line_amiss(each, stage, behind) for each in results)
     return site, results
+
+
+def _h2c_behind(stage: Stage, behind: _Behind, wish: Wish) -> HttpProbe:
+    """The same straight at what lies behind: a proxy may speak HTTP/2 in cleartext itself."""
+    target = behind.probe.target
+    probe = _at(h2c(stage.asked.at(target), wish), behind.probe.endpoint, "backend")
+    return replace(probe, uri=f"http://{behind.probe.endpoint}{target}")
 
 
 def _with_turned_scheme(result: CheckResult) -> CheckResult:
@@ -245,13 +286,51 @@ def _with_turned_scheme(result: CheckResult) -> CheckResult:
     return replace(result, finding=replace(finding, code="upstream-scheme"))
 
 
+def _with_line_amiss(result: CheckResult, stage: Stage, behind: _Behind) -> CheckResult:
+    """The service takes the handshake, but for a PROXY line that it gets, or does not get."""
+    finding, to = result.finding, behind.probe.endpoint
+    if finding is None or result.ok or result.hop != "proxy":
+        return result
+    who, where = _NAMES[stage.state.proxy], stage.way.server_where or stage.way.where
+    sends = stage.way.sends_proxy_line
+    cause = (
+        f"{who} begins each connection to {to} with a PROXY line, and what listens there does not"
+        " expect one: it takes the line for a broken request."
+        if sends
+        else f"What listens on {to} expects each connection to begin with a PROXY line, and {who}"
+        " sends none."
+    )
+    fix = (
+        "Remove send-proxy from the server line, or let the service accept the PROXY protocol"
+        " (nginx: listen … proxy_protocol)."
+        if sends
+        else "Add send-proxy to HAProxy's server line (nginx and Apache cannot send it over HTTP),"
+        " or take proxy_protocol or accept-proxy away from what listens there."
+    )
+    named = replace(
+        finding,
+        code="bad-gateway",
+        hop="proxy",
+        cause=cause,
+        fix=fix,
+        directive="",
+        file=where,
+        alternatives=(),
+    )
+    return replace(result, finding=named)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Behind:
-    """What lies behind a stage; `is_turned` where it speaks TLS and the stage does not, or so."""
+    """What lies behind a stage; `is_turned` where it speaks TLS and the stage does not, or so.
+
+    `is_line_amiss` is where it wants no PROXY line and gets one, or wants one and gets none.
+    """
 
     probe: UpgradeProbe
     plain: HttpProbe
     is_turned: bool = False
+    is_line_amiss: bool = False
 
 
 def _behind(stage: Stage, upstream: Upstream, wish: Wish, access: Access) -> _Behind:
@@ -264,7 +343,11 @@ def _behind(stage: Stage, upstream: Upstream, wish: Wish, access: Access) -> _Be
     made = [_straight(stage, upstream, target, wish) for target in targets]
     opening = next((each for each in made if _opens(each.probe, access)), None)
     if opening is not None:
-        return opening
+        return replace(opening, is_line_amiss=stage.way.sends_proxy_line)
+    begun = [_with_proxy_line(each) for each in made]
+    opening = next((each for each in begun if _opens(each.probe, access)), None)
+    if opening is not None:
+        return replace(opening, is_line_amiss=not stage.way.sends_proxy_line)
     other = replace(upstream, tls=not upstream.tls)
     turned = replace(_straight(stage, other, targets[0], wish), is_turned=True)
     return turned if _opens(turned.probe, access) else made[0]
@@ -278,6 +361,15 @@ def _paths(stage: Stage) -> list[str]:
     inside = stage.way.match == "prefix" and asked.startswith(stage.way.path)
     rest = asked[len(stage.way.path) :] if inside else asked
     return list(dict.fromkeys((made, asked, re.sub("/{2,}", "/", made), f"/{rest.lstrip('/')}")))
+
+
+def _with_proxy_line(behind: _Behind) -> _Behind:
+    endpoint = replace(behind.probe.endpoint, proxy_line=True)
+    return replace(
+        behind,
+        probe=replace(behind.probe, endpoint=endpoint),
+        plain=replace(behind.plain, endpoint=endpoint),
+    )
 
 
 def _opens(probe: UpgradeProbe, access: Access) -> bool:

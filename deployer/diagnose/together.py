@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from deployer.diagnose.address import Address
-from deployer.diagnose.inside import Inside, site_of
-from deployer.inspection import Inspection, explained
+from deployer.diagnose.inside import Inside, Stage, site_of
+from deployer.inspection import Inspection, explained, refused_by_address
 from deployer.model import CheckResult, Finding
 
 #: What checks say where they see that something is wrong, and not what.
@@ -21,6 +21,7 @@ _GENERAL = frozenset(
         *("connection-dropped", "not-http", "login-required", "origin-blocked", "check-failed"),
     }
 )
+_FORBIDDEN = 403
 #: What the proxy that clients meet is there to do.
 _OF_PROXY = frozenset({"origin-open", "h2c-tunnel", "forwarded-for-appended", "version-banner"})
 
@@ -42,13 +43,16 @@ def together(
             seen = found[number]
             if seen.name == "handshake" and not seen.ok and seen.finding is not None:
                 if blamed is None:
-                    found[number] = _only_outside(seen, seen.finding)
+                    alone = _only_outside(seen, seen.finding)
+                    found[number] = refused_by_address(alone, inspection, site=site, port=port)
                     continue
                 named = _specific(inner[blamed], seen.finding)
                 if named is not inner[blamed]:
                     inner[blamed] = explained([named], inspection, site=site, port=port)[0]
                 inner = _told_once(inner, blamed)
                 found[number] = replace(seen, finding=None)
+            elif seen.name == "handshake" and seen.ok:
+                inner = [_not_let_in(each, outer) for each in inner]
             elif seen.finding is not None:
                 found[number] = explained([_placed(seen)], inspection, site=site, port=port)[0]
         found = _each_once(found, inner)
@@ -74,6 +78,25 @@ def _only_outside(seen: CheckResult, finding: Finding) -> CheckResult:
     words = "on the host itself, the same handshake succeeds"
     evidence = "\n".join(filter(None, (finding.evidence, words)))
     return replace(seen, finding=replace(finding, evidence=evidence))
+
+
+def _not_let_in(result: CheckResult, outer: Stage) -> CheckResult:
+    """A handshake that clients get through with, and that the host itself is refused: a warning."""
+    finding, answer = result.finding, result.handshake
+    is_outer = result.name.startswith("handshake at ") and result.target == outer.asked.path
+    if finding is None or result.ok or result.hop != "proxy" or not is_outer:
+        return result
+    if outer.way.wants_proxy_line:
+        words = f"{result.detail}; what is in front of it sends a PROXY line"
+        return replace(result, ok=True, skipped=True, detail=words, finding=None)
+    if answer is None or answer.status_code != _FORBIDDEN:
+        return result
+    cause = (
+        "From outside the same handshake succeeds: either a rule lets in some addresses alone, and"
+        " the host's own is none of them, or the name leads to another machine than this one."
+    )
+    kept = replace(finding, severity="warning", cause=cause)
+    return replace(result, ok=True, finding=kept)
 
 
 def _specific(inner: CheckResult, outer: Finding) -> CheckResult:

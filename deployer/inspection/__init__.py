@@ -7,7 +7,7 @@ Everything here is pure: it works on the answer to one request of the runner (`i
 
 from __future__ import annotations
 
-from deployer.inspection.explain import explained, noticed
+from deployer.inspection.explain import explained, noticed, refused_by_address
 from deployer.inspection.faults import faults
 from deployer.inspection.model import (
     ConfigFile,
@@ -31,5 +31,6 @@ __all__ = [
     "faults",
     "inspection_from_json",
     "noticed",
+    "refused_by_address",
     "served",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deployer.inspection import apache_faults
-from deployer.inspection.apache_sites import names_of, speaks_tls
+from deployer.inspection.apache_sites import names_of, own_address, speaks_tls
 from deployer.inspection.apache_way import way_of
 from deployer.inspection.model import Fault, ProxyState, Served
 
@@ -43,6 +43,8 @@ def served(state: ProxyState, *, name: str, port: int, path: str, tls: bool) -> 
         idle_directive=idle_words,
         tls=speaks_tls(way.config, way.site),
         note="; ".join(notes),
+        wants_proxy_line=way.is_on("remoteipproxyprotocol"),
+        own_address=own_address(way.site, port) if way.site is not None else "",
     )
 
 

@@ -116,6 +116,13 @@ def _is_at(site: Directive, port: int) -> bool:
     return False
 
 
+def own_address(site: Directive, port: int) -> str:
+    """The one IPv4 address that a site is for; empty where it is for all, or for several."""
+    words = [re.sub(r":(?:\d+|\*)$", "", word) for word in site.words]
+    is_one = len(words) == 1 and re.fullmatch(r"\d+(?:\.\d+){3}", words[0])
+    return words[0] if is_one and words[0] != "0.0.0.0" else ""  # noqa: S104 - compared
+
+
 def listens(config: ApacheConfig, port: int) -> bool:
     """Whether a Listen line has that port; true where none is known."""
     addresses = [each.words[0] for each in config.all_of("listen") if each.words]

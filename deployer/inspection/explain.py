@@ -67,6 +67,21 @@ def explained(
     return tuple(found)
 
 
+def refused_by_address(
+    result: CheckResult, inspection: Inspection, *, site: Site, port: int | None = None
+) -> CheckResult:
+    """`result` of a client elsewhere, where a rule for addresses is all that tells it from here."""
+    finding, state = result.finding, inspection.of(site.proxy)
+    if finding is None or state is None:
+        return result
+    status = result.handshake.status_code if result.handshake is not None else None
+    for fault in _faults(state, _request_of(result, site, port)):
+        fits = _explains(fault, finding.code) and (not fault.statuses or status in fault.statuses)
+        if fault.is_by_address and fits:
+            return replace(result, finding=_with(finding, fault, ()))
+    return result
+
+
 def noticed(
     inspection: Inspection, *, site: Site, port: int | None = None
 ) -> tuple[CheckResult, ...]:
@@ -111,9 +126,15 @@ def _explained(
     fitting = [
         fault
         for fault in _faults(state, request)
-        if _explains(fault, finding.code) and (not fault.statuses or status in fault.statuses)
+        if _explains(fault, finding.code)
+        and (not fault.statuses or status in fault.statuses)
+        # What was never opened was not cut for its silence.
+        and not (fault.code == "idle-cut" and finding.code != "idle-cut" and status != 101)
     ]
     if finding.hop == "backend" or result.hop == "backend":
+        astray = next((fault for fault in fitting if fault.is_astray), None)
+        if astray is not None:
+            return _with(finding, astray, ())
         # The service does it by itself; what the proxy says wrong about it is said there.
         fitting = [fault for fault in fitting if fault.code == finding.code]
         if not fitting:

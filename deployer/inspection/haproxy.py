@@ -31,8 +31,12 @@ def served(state: ProxyState, *, name: str, port: int, path: str, tls: bool) -> 
         path_at_service=way.request.path,
         idle_timeout_s=idle_s,
         idle_directive=idle_words,
-        tls=bind is not None and "ssl" in bind.words,
+        tls=bind is not None and ("ssl" in bind.words or (way.is_tcp and tls)),
         note=_note(way),
+        wants_proxy_line=bind is not None and "accept-proxy" in bind.words,
+        sends_proxy_line=bool(way.servers)
+        and not {"send-proxy", "send-proxy-v2"}.isdisjoint(way.servers[0].options),
+        server_where=way.servers[0].directive.where if way.servers else "",
     )
 
 

@@ -7,12 +7,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from deployer.inspection.capacity import haproxy_rows
-from deployer.inspection.haproxy_config import Directive, config_of
+from deployer.inspection.haproxy_astray import (
+    astray,
+    connection_rules,
+    own_answers,
+    possible_refusals,
+    shared_port,
+)
+from deployer.inspection.haproxy_config import Directive, config_of, seconds
 from deployer.inspection.haproxy_pointers import origins, place, pointers
 from deployer.inspection.haproxy_way import Way, binds_of
 from deployer.inspection.model import Fault, ProxyState
 
 _LOST = frozenset({"upgrade-not-forwarded"})
+_OF_SILENCE = frozenset({"connection-dropped", "not-http", "tls-failed", "tls-not-spoken"})
 _ELSEWHERE = frozenset({"wrong-route", "page-instead", "slash-redirect", "redirected"})
 #: What HAProxy's log says for the shorter words of its counts.
 _CHECKS = {
@@ -29,9 +37,17 @@ _SERVER_STATE = re.compile(r"Server (\S+)/(\S+) is (DOWN|UP)\b(?:, reason: ([^,]
 
 def of_way(way: Way, *, asked: str) -> tuple[Fault, ...]:
     """All faults on the way of one request, for the path `asked`, the most certain first."""
-    found = [*origins(way), *_ended(way, asked), *_no_backend(way), *_lost_upgrade(way)]
+    found = [*own_answers(way), *origins(way), *connection_rules(way), *_ended(way, asked)]
+    found += [
+        *_no_backend(way),
+        *_lost_upgrade(way),
+        *shared_port(way),
+        *astray(way),
+        *possible_refusals(way),
+    ]
     if way.end is None and way.servers:
-        found += [*_down(way), *_over_http2(way), *_path(way, asked)]
+        found += [*_out(way), *_down(way), *_over_http2(way), *_path(way, asked)]
+        found += [*_believes(way), *_lost_headers(way), *_impatient(way)]
     return (*found, *pointers(way))
 
 
@@ -104,14 +120,19 @@ def _no_backend(way: Way) -> Iterator[Fault]:
     elif where is not None:
         cause = f"`{where}` names a backend that is not there."
     else:
+        asked = "" if way.is_tcp else way.request.path
         cause = (
             f"No use_backend of frontend {way.frontend.name} takes {way.request.header('host')}"
-            f"{way.request.path}, and it has no default_backend: HAProxy answers 503."
+            f"{asked}, and it has no default_backend: HAProxy"
+            f" {'closes the connection' if way.is_tcp else 'answers 503'}."
         )
     fault = place(
         where,
         code="wrong-route",
-        explains=_ELSEWHERE | _LOST | {"bad-gateway"},
+        explains=_ELSEWHERE
+        | _LOST
+        | {"bad-gateway"}
+        | (_OF_SILENCE if way.is_tcp else frozenset()),
         cause=cause,
         fix="Add a use_backend for this name and path, or a server to that backend.",
     )
@@ -125,18 +146,86 @@ def _at_section(fault: Fault, way: Way) -> Fault:
 
 
 def _lost_upgrade(way: Way) -> Iterator[Fault]:
-    """A rule that takes Upgrade from the handshake; of Connection, HAProxy takes care itself."""
+    """A rule that takes Upgrade from the handshake, or Connection: then HAProxy drops both."""
     rules = way.touched.get("upgrade", [])
-    if rules and way.request.headers.get("upgrade") != "websocket":
+    if rules and way.request.headers.get("upgrade") == "websocket":
+        rules = []
+    if not rules and "upgrade" not in str(way.request.headers.get("connection") or "").lower():
+        rules = way.touched.get("connection", [])
+    if rules:
         yield place(
             rules[-1],
             code="upgrade-not-forwarded",
             explains=_LOST,
-            cause=f"`{rules[-1]}` takes Upgrade from the handshake.",
-            fix="Let it spare WebSockets.",
+            cause=f"`{rules[-1]}` takes {rules[-1].words[2]} from the handshake.",
+            fix="Remove it, or let it spare WebSockets.",
             directive="http-request del-header Upgrade if !{ req.hdr(Upgrade) -i websocket }"
             " or { req.hdr_cnt(Upgrade) gt 1 }",
         )
+
+
+def _lost_headers(way: Way) -> Iterator[Fault]:
+    """Rules for other headers of the handshake, and for those of its answer."""
+    for name, by in _changed(way, "http-request", ("sec-websocket-key", "sec-websocket-version")):
+        yield place(
+            by,
+            code="upgrade-not-forwarded",
+            explains=_LOST | {"wrong-accept", "bad-gateway", "handshake-refused", "wrong-route"},
+            cause=f"`{by}` takes {name} from the handshake: without it there is none.",
+            fix="Remove that line.",
+        )
+    for _, by in _changed(way, "http-request", ("origin",)):
+        yield place(
+            by,
+            code="origin-required",
+            explains=frozenset({"origin-blocked", "origin-required"}),
+            cause=f"`{by}` changes Origin, and the service judges by it.",
+            fix="Remove that line, and let the service know the site's origin.",
+        )
+    answer = ("connection", "upgrade", "sec-websocket-accept")
+    for name, by in _changed(way, "http-response", answer):
+        yield place(
+            by,
+            code="incomplete-upgrade",
+            explains=frozenset({"incomplete-upgrade", "wrong-accept"}),
+            cause=f"`{by}` changes {name} in the answer to the handshake.",
+            fix="Remove that line, or add `unless { status 101 }`.",
+            directive=f"{by} unless {{ status 101 }}",
+        )
+
+
+def _changed(way: Way, kind: str, names: tuple[str, ...]) -> Iterator[tuple[str, Directive]]:
+    """The unconditional rules that take one of these headers away, or put another in its place."""
+    for section in (way.frontend, way.backend):
+        for each in section.directives if section is not None else ():
+            words = each.words
+            if words[0] != kind or len(words) < 3 or {"if", "unless"} & set(words):
+                continue
+            if words[1] not in ("del-header", "set-header", "replace-header"):
+                continue
+            is_start = words[3:5] == ("-m", "beg")
+            for name in names:
+                if words[2].lower() == name or (is_start and name.startswith(words[2].lower())):
+                    yield name, each
+                    break
+
+
+def _impatient(way: Way) -> Iterator[Fault]:
+    """``timeout server`` that is over before the service has answered: 504."""
+    by = way.backend.setting("timeout", "server") if way.backend is not None else None
+    limit = seconds(by.words[2]) if by is not None and len(by.words) > 2 else None
+    if by is None or limit is None:
+        return
+    unit = " (without a unit, that is milliseconds)" if by.words[2].isdigit() else ""
+    fault = place(
+        by,
+        code="service-hangs",
+        explains=frozenset({"service-hangs", "timeout", "bad-gateway"}),
+        cause=f"HAProxy waits {limit:g} s for an answer{unit}, and answers 504 then: `{by}`.",
+        fix="Raise it above what the service needs to answer a handshake.",
+        directive="timeout server 60s",
+    )
+    yield replace(fault, statuses=frozenset({504}))
 
 
 # --- the backend ----------------------------------------------------------------------------------
@@ -165,7 +254,62 @@ def _down(way: Way) -> Iterator[Fault]:
         else "Start the service, or correct the server's address.",
     )
     if reason.startswith("Layer6"):
-        yield _scheme(way, "bad-gateway")
+        yield from _believes(way)
+        if way.servers[0].value("verify") != "required":
+            yield _scheme(way, "bad-gateway")
+
+
+def _out(way: Way) -> Iterator[Fault]:
+    """Servers that somebody has taken out: by their line, or over the stats socket."""
+    if way.backend is None:
+        return
+    states = _states(way.state, way.backend.name)
+    by_line = [
+        each for each in way.servers if "disabled" in each.options or each.value("weight") == "0"
+    ]
+    out = [
+        each
+        for each in way.servers
+        if states.get(each.directive.words[1], ("", ""))[0] == "MAINT" or each in by_line
+    ]
+    if not out or len(out) < len(way.servers):
+        return
+    yield place(
+        out[0].directive,
+        code="bad-gateway",
+        explains=frozenset({"bad-gateway", "wrong-route"}),
+        cause=f"Every server of backend {way.backend.name} is in maintenance"
+        + (
+            " (disabled, or weight 0, stands in its line)"
+            if by_line
+            else ", as its stats socket says"
+        )
+        + ", so HAProxy answers 503.",
+        fix="Remove that word from the line."
+        if by_line
+        else f"Enable it: echo 'enable server {way.backend.name}/{out[0].directive.words[1]}'"
+        " | socat - /run/haproxy/admin.sock.",
+    )
+
+
+def _believes(way: Way) -> Iterator[Fault]:
+    """A certificate of the service's that HAProxy is told to judge, and may not believe."""
+    server = way.servers[0]
+    if not server.upstream.tls or server.value("verify") != "required":
+        return
+    name = server.value("verifyhost") or server.value("sni")
+    by = server.value("ca-file")
+    yield place(
+        server.directive,
+        code="bad-gateway",
+        explains=frozenset({"bad-gateway", "wrong-route"}),
+        cause=f"`{server.directive}` takes the service's certificate only if {by or 'a known CA'}"
+        f" has signed it{f' and it is for {name}' if name else ''}; where that is not so, HAProxy"
+        " answers 503.",
+        fix="Name the CA that has signed the service's certificate, and a name that is in it"
+        " (openssl s_client -connect … shows both).",
+        directive="verify required ca-file FILE verifyhost NAME",
+    )
 
 
 def _states(state: ProxyState, backend: str) -> dict[str, tuple[str, str]]:
@@ -238,7 +382,7 @@ def _path(way: Way, asked: str) -> Iterator[Fault]:
         code=code,
         explains=frozenset({*_ELSEWHERE, *_LOST, "slash-mismatch"})
         if doubled
-        else frozenset({"page-instead"}),
+        else frozenset({"page-instead", "wrong-route"}),
         cause=f"The service is asked for {path} instead of {asked}: `{by}`."
         if by is not None
         else f"The service is asked for {path} instead of {asked}.",

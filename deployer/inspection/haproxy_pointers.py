@@ -250,7 +250,7 @@ def _drain(way: Way) -> Iterator[Fault]:
 def _door(way: Way) -> Iterator[Fault]:
     """HAProxy says nothing to plain HTTP on a TLS port, and hangs up."""
     bind = bind_of(way.frontend, way.request.port)
-    if bind is None or way.request.tls == ("ssl" in bind.words):
+    if bind is None or way.is_tcp or way.request.tls == ("ssl" in bind.words):
         return
     port = way.request.port
     if way.request.tls:

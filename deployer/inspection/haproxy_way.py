@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from deployer.inspection.haproxy_config import (
     Directive,
@@ -69,6 +69,12 @@ class Way:
     unsure: list[Directive] = field(default_factory=list)
     is_certain: bool = True
 
+    @property
+    def is_tcp(self) -> bool:
+        """Whether HAProxy only passes bytes on: no rule for HTTP counts, and TLS goes through."""
+        mode = self.frontend.setting("mode")
+        return mode is not None and mode.words[1:2] == ("tcp",)
+
     def idle(self) -> tuple[float | None, str, Directive | None]:
         """How long a silent WebSocket lives, what says so, and where."""
         tunnel = self.backend.setting("timeout", "tunnel") if self.backend else None
@@ -105,13 +111,22 @@ def way_of(
     )
     request.headers["upgrade"] = upgrade
     way = Way(state=state, config=config, asked=path, request=request, frontend=frontend)
-    _follow(way, frontend)
+    if not way.is_tcp:
+        _follow(way, frontend)
     if way.end is None:
         _choose(way)
-    if way.end is None and way.backend is not None and way.backend is not frontend:
+    if (
+        way.end is None
+        and not way.is_tcp
+        and way.backend is not None
+        and way.backend is not frontend
+    ):
         _follow(way, way.backend)
     if way.backend is not None:
         way.servers = tuple(_servers(way.backend, port))
+        bind = bind_of(frontend, port)
+        if way.is_tcp and tls and bind is not None and "ssl" not in bind.words:
+            way.servers = tuple(_with_tls(each) for each in way.servers)
     return way
 
 
@@ -152,7 +167,7 @@ def _follow(way: Way, section: Section) -> None:
 
 
 def _apply(way: Way, section: Section, by: Directive, words: tuple[str, ...]) -> None:
-    action, rest, condition = _split(words)
+    action, rest, condition = split(words)
     answer = holds(condition, section, way.request).answer
     if answer is False:
         return
@@ -229,7 +244,7 @@ def _location(rest: Sequence[str], request: Request) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _split(words: tuple[str, ...]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+def split(words: tuple[str, ...]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
     """An action, its arguments, and its condition with ``if`` or ``unless``."""
     for index, word in enumerate(words):
         if word in ("if", "unless") and index:
@@ -305,7 +320,7 @@ def _settled(found: list[Matched], is_unless: bool) -> Matched:
 
 def _choose(way: Way) -> None:
     for each in way.frontend.own("use_backend"):
-        _, rest, condition = _split(each.words)
+        _, rest, condition = split(each.words)
         found = holds(condition, way.frontend, way.request)
         if found.answer is False or not rest:
             continue
@@ -341,6 +356,12 @@ def _servers(section: Section, port: int) -> Iterator[Server]:
             options = (*usual, *each.words[3:])
             upstream = _upstream(each.words[2], port, tls=_is_tls(options))
             yield Server(upstream=upstream, options=options, directive=each)
+
+
+def _with_tls(server: Server) -> Server:
+    """What the client has wrapped goes on as it is."""
+    upstream = replace(server.upstream, tls=True)
+    return Server(upstream=upstream, options=server.options, directive=server.directive)
 
 
 def _is_tls(options: tuple[str, ...]) -> bool:

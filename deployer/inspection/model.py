@@ -105,7 +105,10 @@ class Served:
     `path_at_service` is what the asked path becomes behind the proxy. `idle_timeout_s` is `None`
     where silence is not limited; `idle_directive` says where that comes from:
     ``proxy_read_timeout 60s (default)``, ``timeout tunnel 1h, /etc/haproxy/haproxy.cfg:12``. `note`
-    says what was not understood.
+    says what was not understood. `wants_proxy_line` is whether its port expects each connection to
+    begin with a PROXY line (of the PROXY protocol), `sends_proxy_line` whether it begins so itself
+    at the service, at `server_where` if that is a line of its own. `own_address` is the one address
+    of the host that it is served at, where it is not served at all of them.
     """
 
     proxy: Proxy
@@ -121,6 +124,10 @@ class Served:
     idle_directive: str = ""
     tls: bool = False
     note: str = ""
+    wants_proxy_line: bool = False
+    sends_proxy_line: bool = False
+    server_where: str = ""
+    own_address: str = ""
 
     def __post_init__(self) -> None:
         for name in ("idle_directive", "note"):
@@ -143,7 +150,9 @@ class Fault:
     neighbours, where another fault explains the same symptom. One that `is_certain` is enough by
     itself for the symptom, so that nothing else is named beside it. With `statuses`, it explains
     answers with one of those alone. Faults come with the most
-    certain ones first. What explains nothing that was seen is no finding. Values in quoted lines
+    certain ones first. What explains nothing that was seen is no finding. One that `is_astray`
+    sends the request to another service than is meant: what that one does is this fault's doing.
+    One that `is_by_address` holds for some clients alone, by where they come from. Values in quoted lines
     that would give access are not kept.
     """
 
@@ -157,6 +166,8 @@ class Fault:
     severity: Severity = "error"
     stands_alone: bool = False
     is_certain: bool = False
+    is_astray: bool = False
+    is_by_address: bool = False
     statuses: frozenset[int] = frozenset()
     tell: str = ""
 

@@ -45,6 +45,10 @@ def _served(passage: Passage, path: str) -> Served:
         idle_directive=place if timeout else f"{place} (default)",
         tls=way.is_tls,
         note=_note(passage),
+        wants_proxy_line=any(
+            "proxy_protocol" in each.args and each.args[0].rpartition(":")[2] == str(passage.port)
+            for each in way.server.all("listen")
+        ),
     )
 
 

@@ -80,6 +80,7 @@ def _of_access(passage: Passage) -> Iterator[Fault]:
             line=denying.line,
             explains=_OF_REFUSAL,
             statuses=frozenset({403}),
+            is_by_address=True,
         )
 
 

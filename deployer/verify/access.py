@@ -12,11 +12,14 @@ from dataclasses import dataclass, field
 from deployer.errors import DeployerError
 from deployer.verify.attempt import Trouble
 from deployer.verify.probes import Endpoint
-from deployer.verify.stream import Deadline, Dial, Stream
+from deployer.verify.stream import Deadline, Dial, Stream, send
 from deployer.verify.tls import TlsStream, client_context
 
 #: There is no way to such an address from here at all: no IPv6, say.
 _NO_WAY = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+
+#: Source: The PROXY protocol, 2.1: whose connection it is, is not told.
+_PROXY_LINE = b"PROXY UNKNOWN\r\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +66,17 @@ class Access:
 
     def dialled(self, endpoint: Endpoint, deadline: Deadline) -> Stream:
         """A plain stream to `endpoint`. Raises: `Trouble`."""
+        stream = self._dialled(endpoint, deadline)
+        if endpoint.proxy_line:
+            try:
+                with told_as_trouble("the PROXY line", self.timeout_s):
+                    send(stream, _PROXY_LINE, deadline)
+            except Trouble:
+                stream.close()
+                raise
+        return stream
+
+    def _dialled(self, endpoint: Endpoint, deadline: Deadline) -> Stream:
         try:
             if endpoint.socket:
                 return self.dial(socket=endpoint.socket, timeout_s=deadline.left_s())

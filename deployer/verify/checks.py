@@ -292,6 +292,7 @@ class _Planner:
             target=route.path,
             hop="proxy",
             probe=security.h2c(get),
+            peer=security.h2c(self._straight(route, get)) if route.upstreams else None,
             leader=self._leaders.get(route.path),
             route=route,
         )
@@ -406,6 +407,11 @@ class _Planner:
 
     def _plain(self, route: Route, probe: HttpProbe) -> HttpProbe:
         """A GET without any wish to upgrade, straight to the route's first upstream."""
+        made = self._straight(route, probe)
+        return replace(made, headers=(*made.headers, ("Connection", "close")))
+
+    def _straight(self, route: Route, probe: HttpProbe) -> HttpProbe:
+        """The same as an ordinary request of the route's first upstream."""
         target = path_at_service(route, probe.target)
         endpoint = _upstream_of(route)
         kept = tuple(field for field in probe.headers if field[0] not in ("Connection", "Upgrade"))
@@ -415,7 +421,7 @@ class _Planner:
             endpoint=endpoint,
             server_name=probe.server_name,
             target=target,
-            headers=(*kept, *self._forwarded(probe), ("Connection", "close")),
+            headers=(*kept, *self._forwarded(probe)),
         )
 
     def _forwarded(self, probe: HttpProbe) -> tuple[tuple[str, str], ...]:

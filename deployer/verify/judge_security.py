@@ -50,6 +50,10 @@ _FORWARDED_FIX: Mapping[Proxy, str] = {
 def h2c(case: Case) -> Verdict:
     """No spelling of a request for HTTP/2 in cleartext may open anything."""
     attempt = case.attempt
+    straight = case.tried.peer
+    if is_tunnel(attempt) and straight is not None and _refuses_h2c(straight):
+        # Debian's http2.conf of Apache has `Protocols h2 h2c http/1.1`: its rules still hold.
+        return Verdict(True, "answered 101 for HTTP/2 of its own: the service speaks none")
     if is_tunnel(attempt):
         named = upgraded_to(attempt) or "nothing"
         saying = f"answered 101 to Upgrade: h2c, with Upgrade: {printable(named, limit=40)}"
@@ -69,6 +73,13 @@ def h2c(case: Case) -> Verdict:
     if attempt.trouble.code in ("timeout", "closed", "endless-headers"):
         return Verdict(True, f"{attempt.trouble.words}: no upgrade")
     return _skipped(attempt)
+
+
+def _refuses_h2c(attempt: Attempt) -> bool:
+    """Whether the service, asked the same straight, was there and has opened nothing."""
+    if attempt.status_code is not None:
+        return not is_tunnel(attempt)
+    return attempt.trouble is not None and attempt.trouble.code in ("timeout", "closed")
 
 
 def plain_get(case: Case) -> Verdict:

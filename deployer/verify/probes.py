@@ -10,12 +10,16 @@ from deployer.verify.lookup import Lookup
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """An address as the host sees it: TCP, or a unix socket (then `host` is empty)."""
+    """An address as the host sees it: TCP, or a unix socket (then `host` is empty).
+
+    With `proxy_line`, connections begin with a line of the PROXY protocol (version 1), before TLS.
+    """
 
     host: str = ""
     port: int = 0
     socket: str = ""
     tls: bool = False
+    proxy_line: bool = False
 
     def __str__(self) -> str:
         if self.socket:
