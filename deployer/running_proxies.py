@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from deployer.model import CheckResult, Proxy, Site
     from deployer.transport import Link
 
-#: Within what time the host is to tell about its proxies: somebody waits for it to confirm.
-_INSPECTION_S = 20.0
+#: Within what time the host is to tell about its proxies: somebody waits for it to confirm. Its
+#: programs end then; what else could keep it (a dead file server) has the second time.
+_INSPECTION_S, _INSPECTION_IN_ALL_S = 20.0, 60.0
 
 
 def load_modules(link: Link) -> None:
@@ -63,7 +64,11 @@ def inspected(link: Link, proxies: Iterable[Proxy] = ()) -> Inspection:
         link.loaded.update(modules)
     wanted = sorted(set(proxies))
     reply = link.request(
-        "inspect", proxies=wanted, limit_s=_INSPECTION_S, doing="reading what the proxies have"
+        "inspect",
+        proxies=wanted,
+        limit_s=_INSPECTION_S,
+        timeout_s=_INSPECTION_IN_ALL_S,
+        doing="reading what the proxies have",
     )
     return inspection_from_json(reply)
 
@@ -88,7 +93,10 @@ def explained_by_host(
         return found  # what was seen stands; the reasons are an addition
     for site in concerned:
         mine = [number for number, result in enumerate(found) if result.site == site.domain]
-        better = explained([found[number] for number in mine], inspection, site=site)
+        try:
+            better = explained([found[number] for number in mine], inspection, site=site)
+        except Exception:  # noqa: S112 - amid a commit, no configuration may get us to crash
+            continue
         for number, result in zip(mine, better, strict=True):
             found[number] = result
     return found

@@ -173,7 +173,8 @@ def haproxy_info(state: ProxyState) -> dict[str, str]:
 def haproxy_rows(state: ProxyState) -> list[dict[str, str]]:
     """``show stat``: a row for each frontend, server and backend."""
     text = state.dump.partition("# show stat -1 7 -1\n")[2].lstrip()
-    return list(csv.DictReader(text.removeprefix("# ").splitlines())) if text else []
+    rows = csv.DictReader(text.removeprefix("# ").splitlines())
+    return [row for row in rows if row.get("svname") and None not in row.values()]
 
 
 def _maxconn(state: ProxyState) -> Iterator[Fault]:

@@ -78,5 +78,5 @@ def _moment(
 ) -> datetime | None:
     try:
         return datetime(year, month, day, hour, minute, second)  # noqa: DTZ001 - the host's own
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

@@ -16,6 +16,9 @@ from typing import Any
 from deployer.inspection.model import ConfigFile
 
 _DEEPEST = 20
+_MOST_DIRECTIVES = 500_000
+#: A longer file is not taken apart again and again, to find where its damage leaves off.
+_LONG = 256 << 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +60,7 @@ def tree_of(config: tuple[ConfigFile, ...]) -> Directive:
     with tempfile.TemporaryDirectory(prefix="deployer-") as folder:  # mode 0700
         parsed = {each.path: _parsed(each.text, Path(folder) / "file") for each in config}
     main = config[0].path
-    block = _expanded(parsed[main], main, parsed, folder=PurePosixPath(main).parent, depth=0)
+    block = _Expansion(parsed, PurePosixPath(main).parent).of(parsed[main], (main,))
     return Directive(name="", args=(), file=main, line=0, block=block)
 
 
@@ -67,11 +70,18 @@ def _parsed(text: str, scratch: Path) -> list[dict[str, Any]]:
     if statements or line is None:
         return statements
     before = "\n".join(text.splitlines()[: line - 1])
-    for closing in range(_DEEPEST):  # the blocks that are open there
+    is_long = len(before) > _LONG
+    for closing in [_open_blocks(before)] if is_long else range(_DEEPEST):
         statements, _ = _taken_apart(f"{before}\n{'}' * closing}", scratch)
         if statements:
             return statements
     return []
+
+
+def _open_blocks(text: str) -> int:
+    """How many blocks are open at the end of a text, nearly: quotes may be odd."""
+    bare = re.sub(r"#[^\n]*|\{[\w,]*\}|\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'", "", text)
+    return min(_DEEPEST, max(0, bare.count("{") - bare.count("}")))
 
 
 def _taken_apart(text: str, scratch: Path) -> tuple[list[dict[str, Any]], int | None]:
@@ -87,26 +97,46 @@ def _taken_apart(text: str, scratch: Path) -> tuple[list[dict[str, Any]], int | 
     return statements, lines[0] if lines else None
 
 
-def _expanded(
-    statements: Sequence[Mapping[str, Any]],
-    file: str,
-    parsed: Mapping[str, Sequence[Mapping[str, Any]]],
-    *,
-    folder: PurePosixPath,
-    depth: int,
-) -> tuple[Directive, ...]:
-    found: list[Directive] = []
-    for each in statements:
-        name, args = str(each["directive"]), tuple(map(str, each["args"]))
-        if name == "include" and args and depth < _DEEPEST:
-            for path in _included(str(folder / args[0]), parsed):
-                found += _expanded(parsed[path], path, parsed, folder=folder, depth=depth + 1)
-            continue
-        block = None
-        if each.get("block") is not None:
-            block = _expanded(each["block"], file, parsed, folder=folder, depth=depth)
-        found.append(Directive(name=name, args=args, file=file, line=each["line"], block=block))
-    return tuple(found)
+class _Expansion:
+    """Puts files in the place of their ``include``, bounded whatever they include: themselves,
+    which nginx refuses, or each other many times over."""
+
+    def __init__(
+        self, parsed: Mapping[str, Sequence[Mapping[str, Any]]], folder: PurePosixPath
+    ) -> None:
+        self._parsed, self._folder = parsed, folder
+        self._left = _MOST_DIRECTIVES
+        self._included: dict[str, list[str]] = {}
+
+    def of(
+        self, statements: Sequence[Mapping[str, Any]], files: tuple[str, ...]
+    ) -> tuple[Directive, ...]:
+        """The directives of `statements`, which stand in the last of `files`; it is included by
+        the one before, and so on."""
+        found: list[Directive] = []
+        for each in statements:
+            self._left -= 1
+            if self._left < 0:
+                break
+            name, args = str(each["directive"]), tuple(map(str, each["args"]))
+            if name == "include" and args and len(files) <= _DEEPEST:
+                for path in self._files(args[0]):
+                    if path not in files:
+                        found += self.of(self._parsed[path], (*files, path))
+                continue
+            block = None
+            if each.get("block") is not None:
+                block = self.of(each["block"], files)
+            found.append(
+                Directive(name=name, args=args, file=files[-1], line=each["line"], block=block)
+            )
+        return tuple(found)
+
+    def _files(self, pattern: str) -> list[str]:
+        if pattern not in self._included:
+            whole = str(self._folder / pattern)
+            self._included[pattern] = _included(whole, self._parsed)
+        return self._included[pattern]
 
 
 def _included(pattern: str, parsed: Mapping[str, Any]) -> list[str]:

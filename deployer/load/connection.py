@@ -25,6 +25,7 @@ from deployer.load.frames import (
 )
 
 _READ_BYTES = 16 * 1024
+_MOST_UNREAD_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,7 +249,8 @@ class Connection(asyncio.Protocol):
 
     def _framed(self, opcode: Opcode, payload: bytes) -> None:
         if opcode is Opcode.PING:
-            self._send(control_frame(Opcode.PONG, payload))
+            if not self._is_clogged():
+                self._send(control_frame(Opcode.PONG, payload))
         elif opcode is Opcode.PONG and payload == self._pinging and payload:
             self.pongs_s.append(time.monotonic() - self._pinged_at)
             self._pinging = b""
@@ -256,6 +258,11 @@ class Connection(asyncio.Protocol):
             if not self._ending:
                 self._send(control_frame(Opcode.CLOSE, payload[:2]))
             self._end(close_words(payload))
+
+    def _is_clogged(self) -> bool:
+        """Whether the peer does not read: whoever pings without that gets no more pongs."""
+        transport = self._transport
+        return transport is not None and transport.get_write_buffer_size() > _MOST_UNREAD_BYTES
 
     def _end(self, words: str) -> None:
         if self.lost is not None:

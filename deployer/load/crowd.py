@@ -97,6 +97,15 @@ class _Crowd:
         self._said = 0.0
 
     async def run(self) -> Figures:
+        """Everything. Raises: what the watch raises; no connection is left then."""
+        try:
+            return await self._run()
+        finally:
+            for connection in self._all:
+                connection.abort()
+            await asyncio.sleep(0)
+
+    async def _run(self) -> Figures:
         plan, watch = self._plan, self._watch
         keeper = asyncio.create_task(self._keep_awake())
         tried, stopped = await self._ramp()
@@ -277,10 +286,6 @@ class _Crowd:
         until = time.monotonic() + self._plan.farewell_s
         while time.monotonic() < until and not all(each.has_ended for each in closing):
             await asyncio.sleep(_TICK_S)
-        for connection in self._all:
-            if not connection.has_ended:
-                connection.abort()
-        await asyncio.sleep(0)
 
     # --- time -------------------------------------------------------------------------------------
 

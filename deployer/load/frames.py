@@ -89,40 +89,40 @@ class ControlFrames:
 
         Raises: `RefusedError` where it is none that a service may send.
         """
-        self._buffer += data
-        while self._buffer:
+        data, at = self._buffer + data, 0
+        self._buffer = b""
+        while at < len(data):
             if self._passing:
-                passed = min(self._passing, len(self._buffer))
-                self._passing -= passed
-                self._buffer = self._buffer[passed:]
+                passed = min(self._passing, len(data) - at)
+                self._passing, at = self._passing - passed, at + passed
                 continue
-            found = self._frame()
+            found = self._frame(data, at)
             if found is None:
+                self._buffer = data[at:]
                 return
-            yield found
+            opcode, payload, at = found
+            yield opcode, payload
 
-    def _frame(self) -> tuple[Opcode, bytes] | None:
-        """The next frame, taken from the buffer where its head has come."""
-        data = self._buffer
-        if len(data) < 2:
+    def _frame(self, data: bytes, at: int) -> tuple[Opcode, bytes, int] | None:
+        """The frame that begins at `at`, and where what follows its head, or it, begins."""
+        if len(data) < at + 2:
             return None
-        opcode, length = data[0] & 0x0F, data[1] & 0x7F
-        if opcode not in _KNOWN or data[1] & 0x80:
+        opcode, length = data[at] & 0x0F, data[at + 1] & 0x7F
+        if opcode not in _KNOWN or data[at + 1] & 0x80:
             raise RefusedError("sent a frame that RFC 6455 forbids")
-        start = 2 + _LENGTH_BYTES.get(length, 0)
+        start = at + 2 + _LENGTH_BYTES.get(length, 0)
         if len(data) < start:
             return None
         if opcode < Opcode.CLOSE:
-            if start > 2:
-                length = int.from_bytes(data[2:start], "big")
-            self._passing, self._buffer = length, data[start:]
-            return Opcode(opcode), b""
+            if start > at + 2:
+                length = int.from_bytes(data[at + 2 : start], "big")
+            self._passing = length
+            return Opcode(opcode), b"", start
         if length > _CONTROL_LIMIT_BYTES:
             raise RefusedError("sent a frame that RFC 6455 forbids")
         if len(data) < start + length:
             return None
-        self._buffer = data[start + length :]
-        return Opcode(opcode), data[start : start + length]
+        return Opcode(opcode), data[start : start + length], start + length
 
 
 def control_frame(opcode: Opcode, payload: bytes) -> bytes:

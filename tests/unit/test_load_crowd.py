@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from verify_certificates import authority, issued, server_context
 from verify_servers import Peer, Server, closed_port, websocket_service
 
-from deployer.errors import UsageError
+from deployer.errors import UnreachableError, UsageError
 from deployer.load.connection import Target
 from deployer.load.crowd import LoadPlan, Watch, loaded
 from deployer.load.figures import Figures
@@ -231,3 +232,38 @@ def test_more_files_than_there_can_be_are_refused(monkeypatch: pytest.MonkeyPatc
     allow_files(500)
     with pytest.raises(UsageError, match="--load 5000 needs 5,200 open files here"):
         allow_files(5000)
+
+
+def test_who_pings_and_does_not_read_is_not_kept_in_memory() -> None:
+    def pings(peer: Peer) -> None:
+        peer.upgrade()
+        many = b"\x89\x7d" + bytes(125)
+        with contextlib.suppress(OSError):
+            while True:
+                peer.send(many * 500)
+
+    with scripted(pings) as port:
+        tracemalloc.start()
+        try:
+            a_load(port, number=2, hold_s=1.0, timeout_s=1.0)
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert most < 8 << 20
+
+
+def test_where_the_way_to_the_host_is_lost_no_connection_stays() -> None:
+    left = threading.Semaphore(0)
+
+    def counted(peer: Peer) -> None:
+        peer.upgrade()
+        peer.until_it_leaves()
+        left.release()
+
+    def lost(failures: int) -> None:
+        raise UnreachableError("the connection broke", host="web1", doing="looking")
+
+    with scripted(counted) as port:
+        with pytest.raises(UnreachableError):
+            a_load(port, number=5, full=lost, timeout_s=1.0)
+        assert all(left.acquire(timeout=5) for _ in range(5))
