@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from deployer.errors import DeployerError
+from deployer.errors import DeployerError, RunnerError
 from deployer.forecast import drain_of_apache, effects, touching, worst
 from deployer.model import PROXY_UNITS, CheckResult, ForecastAction, Plan, Route, Site
 from deployer.running_proxies import apache_places, connections_of
@@ -313,7 +313,10 @@ def _in_the_way(
         bool(worker["websockets"] or (worker["is_old"] and worker["connections"]))
         for worker in before["units"][_APACHE]["workers"]
     )
-    places, stay = apache_places(link)
+    try:
+        places, stay = apache_places(link)
+    except RunnerError:
+        return "the host does not tell how many places Apache has for processes"
     if stay <= stayed or places - stay >= _SPARE_PLACES:
         return ""
     return f"canaries would take the last of the {places} places that Apache has for processes"

@@ -56,10 +56,14 @@ def explained(
         return tuple(results)
     told: set[tuple[str, str, str]] = set()
     found = []
+    right = {_question(result) for result in results if result.hop == "proxy" and _is_well(result)}
     for result in results:
         finding = result.finding
         if finding is not None:
-            finding = _explained(result, finding, state, site, port)
+            # What the proxy does right when it is asked on its host is wrong somewhere before it.
+            is_elsewhere = result.hop == "public" and _question(result) in right
+            if not is_elsewhere:
+                finding = _explained(result, finding, state, site, port)
             key = (finding.code, finding.hop, finding.cause)
             result = replace(result, finding=None if key in told else finding)
             told.add(key)
@@ -80,6 +84,16 @@ def refused_by_address(
         if fault.is_by_address and fits:
             return replace(result, finding=_with(finding, fault, ()))
     return result
+
+
+def _is_well(result: CheckResult) -> bool:
+    return result.ok and not result.skipped and result.finding is None
+
+
+def _question(result: CheckResult) -> tuple[str, str]:
+    """What tells the same check at one hop from others: its name, and what was asked."""
+    uri = result.handshake.uri if result.handshake is not None else ""
+    return result.name, uri or result.target.partition(" at ")[0]
 
 
 def noticed(

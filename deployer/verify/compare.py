@@ -113,9 +113,9 @@ def evidence_of(attempt: Attempt) -> str:
         if name.lower() in _QUOTED_HEADERS:
             lines.append(shown_header(name, value))
     if answer.body:
-        lines.append(printable(answer.body))
+        lines.append(without_secrets(printable(answer.body)))
     if attempt.trouble is not None and attempt.trouble.evidence:
-        lines.append(attempt.trouble.evidence)
+        lines.append(without_secrets(attempt.trouble.evidence))
     return "\n".join(lines)
 
 

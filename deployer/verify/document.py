@@ -6,6 +6,7 @@ from typing import Any
 
 from deployer.model import CheckResult, Finding, HandshakeResult
 from deployer.verify.attempt import printable
+from deployer.verify.shown import without_secrets
 
 _HIDDEN_HEADERS = frozenset({"set-cookie", "www-authenticate", "proxy-authenticate"})
 
@@ -53,12 +54,12 @@ def _handshake(handshake: HandshakeResult) -> dict[str, Any]:
         "uri": handshake.uri,
         "status_code": handshake.status_code,
         "headers": [
-            [name, value]
+            [name, without_secrets(value)]
             for name, value in handshake.headers
             if name.lower() not in _HIDDEN_HEADERS
         ],
         "subprotocol": handshake.subprotocol,
         "timings_s": {name: round(value, 4) for name, value in handshake.timings_s.items()},
-        "body": printable(handshake.body),
+        "body": without_secrets(printable(handshake.body)),
         "error": handshake.error,
     }

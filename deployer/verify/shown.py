@@ -33,13 +33,26 @@ _TELLING_KEYS = (
     "user|username|usr"
 )
 _SECRET_PARAMETER = re.compile(rf"(?i)([?&;](?:[\w.-]*[_.-])?(?:{_TELLING_KEYS})=)[^&;#\s\"'<>]+")
+#: A member of a JSON object, or of what looks like one.
+_SECRET_MEMBER = re.compile(
+    r"(?i)([\"'](?:[\w.-]*[_.-])?(?:access_?token|api_?key|auth|authorization|cookie|csrf_?token|"
+    r"id_?token|jwt|passwd|password|pwd|refresh_?token|secret|session|session_?id|sid|token)[\"']"
+    r"\s*[:=]\s*[\"'])[^\"']+"
+)
+#: What a service repeats of the headers that it got.
+_SECRET_LINE = re.compile(
+    r"(?i)\b((?:set-)?cookie|(?:proxy-)?authorization)(: ?|=> ?)"
+    r"(?=[\w!#$%&'*+.^`|~-]+=|(?:basic|bearer|digest|negotiate|token)\s)[^\"'<>\r\n]+"
+)
 # RFC 7519: three parts in base64url, of which the first is a JSON object.
 _JWT = re.compile(r"\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?")
 
 
 def without_secrets(text: str) -> str:
-    """`text` (a URL, a path, a header's value) without the values of telling query parameters."""
-    return _JWT.sub(_MASK, _SECRET_PARAMETER.sub(rf"\g<1>{_MASK}", text))
+    """`text` (a URL, a header's value, a body) without values whose names tell what they are."""
+    for pattern in (_SECRET_PARAMETER, _SECRET_MEMBER):
+        text = pattern.sub(rf"\g<1>{_MASK}", text)
+    return _JWT.sub(_MASK, _SECRET_LINE.sub(rf"\g<1>\g<2>{_MASK}", text))
 
 
 def shown_header(name: str, value: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from deployer.errors import DeployerError
 from deployer.model import Hop
 from deployer.verify.access import Access, told_as_trouble
 from deployer.verify.attempt import Trouble
@@ -75,6 +76,11 @@ class Waiting:
             self.result = Silence(
                 hop=self.hop, outcome="interrupted", seconds=time.monotonic() - self.quiet_since
             )
+        except DeployerError:
+            raise
+        except Exception as error:  # no peer may get us to crash
+            words = f"could not be waited on: {type(error).__name__}: {error}"
+            self.result = Silence(hop=self.hop, outcome="failed", words=words)
         return self.result
 
     def _waited(self, access: Access, is_needed: Callable[[Waiting], bool]) -> Silence:
@@ -93,7 +99,8 @@ class Waiting:
                         raise Trouble("status", head.words)
                 websocket = opening.completed(stream, head)
                 if probe.send is not None:
-                    websocket.send_text(probe.send, access.step())
+                    with told_as_trouble("a message", access.timeout_s):
+                        websocket.send_text(probe.send, access.step())
                 return self._silent(websocket, access, is_needed)
         except Trouble as trouble:
             return Silence(hop=self.hop, outcome="failed", words=trouble.words)

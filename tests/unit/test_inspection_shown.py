@@ -11,7 +11,7 @@ from inspection_cases import apache, haproxy
 from deployer.inspection import explained, faults, noticed, served
 from deployer.inspection.model import ConfigFile, Inspection, ProxyState
 from deployer.inspection.shown import without_credentials
-from deployer.model import CheckResult, Finding, HandshakeResult, Route, Site, Tls, Upstream
+from deployer.model import CheckResult, Finding, HandshakeResult, Hop, Route, Site, Tls, Upstream
 
 _SECRET = "zZsecretQ9"
 
@@ -146,3 +146,35 @@ def test_no_finding_quotes_a_secret(state: ProxyState) -> None:
 )
 def test_what_is_no_secret_stays(text: str) -> None:
     assert without_credentials(text) == text
+
+
+def _result(hop: Hop, *, code: str = "") -> CheckResult:
+    return CheckResult(
+        site="a.example",
+        name="handshake",
+        target="/ws" if hop == "proxy" else "/ws at 203.0.113.9:80",
+        hop=hop,
+        ok=not code,
+        detail="",
+        handshake=HandshakeResult(uri="ws://a.example/ws", hop=hop, status_code=400),
+        finding=Finding(code=code, hop=hop, symptom="s", cause="c", fix="f") if code else None,
+    )
+
+
+def test_what_the_proxy_does_right_is_not_blamed_on_it() -> None:
+    """A load balancer in front drops Upgrade; the proxy behind has a line that could have done it,
+    for another version, say."""
+    state = _nginx("location /ws { proxy_pass http://127.0.0.1:3000; }")
+    route = Route(path="/ws", websocket=True, upstreams=(Upstream(host="127.0.0.1", port=3000),))
+    site = Site(domain="a.example", proxy="nginx", tls=Tls(issuer="none"), routes=(route,))
+    inspection = Inspection(proxies=(state,))
+    outside = _result("public", code="upgrade-not-forwarded")
+
+    right = explained([_result("proxy"), outside], inspection, site=site)
+    assert [each.finding for each in right] == [None, outside.finding]
+
+    failing = _result("proxy", code="upgrade-not-forwarded")
+    for results in ([failing, outside], [outside]):
+        wrong = explained(results, inspection, site=site)
+        assert wrong[0].finding is not None
+        assert wrong[0].finding.file == "/etc/nginx/nginx.conf:3"

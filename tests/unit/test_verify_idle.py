@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +18,7 @@ from deployer.verify.idle import Configured, IdleResult, idle_json, idle_plan, m
 from deployer.verify.idle_judge import idle_judged, outcome_words
 from deployer.verify.public import PublicDial
 from deployer.verify.silence import Silence
+from deployer.verify.stream import Stream
 
 NAME = "stats.example.com"
 
@@ -286,3 +288,41 @@ def test_the_place_in_the_configuration_is_told() -> None:
     assert finding is not None
     assert (finding.file, finding.directive) == (file, "proxy_read_timeout 3600s;")
     assert "proxy_read_timeout 30s" in finding.cause
+
+
+class _Breaking:
+    """A connection on which the first message cannot be sent any more."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._sent = 0
+        self.recv = stream.recv
+        self.settimeout = stream.settimeout
+        self.close = stream.close
+
+    def sendall(self, data: bytes) -> None:
+        self._sent += 1
+        if self._sent > 1:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+        self._stream.sendall(data)
+
+
+def test_who_leaves_before_the_first_message_is_told_and_no_crash() -> None:
+    check = Check(path="/ws", send="a login", source=SourceRef(file="site.yml", line=1, column=1))
+    with websocket_service(ping_interval=None) as port, behind_front(port) as front:
+        plan = idle_plan(
+            a_site(port, verify=(check,)),
+            configured={},
+            limit_s=0.5,
+            public=None,
+            proxy=ProxyAddress(http_port=front),
+        )
+        (result,) = measured(
+            plan,
+            dial=lambda **where: _Breaking(dial(**where)),
+            public=None,
+            interrupt=threading.Event(),
+            progress=lambda words: None,
+        )
+    assert outcomes(result) == {"backend": "failed", "proxy": "failed"}
+    assert {each.words for each in result.hops} == {"reset the connection during a message"}

@@ -85,6 +85,11 @@ def test_an_override_that_is_none(given: str) -> None:
         ("/ws?auth_token=abc", "/ws?auth_token=…"),
         ("/ws?session_version_id=3&chat=token", "/ws?session_version_id=3&chat=token"),
         ("bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.sig", "bearer …"),
+        ('{"access_token": "abc", "user": {"id": 1}}', '{"access_token": "…", "user": {"id": 1}}'),
+        ("You sent\nCookie: sid=abc; b=c\nHost: a", "You sent\nCookie: …\nHost: a"),
+        ("HTTP_COOKIE: no; Authorization: Basic abc", "HTTP_COOKIE: no; Authorization: …"),
+        ('{"error": "invalid token", "code": 4001}', '{"error": "invalid token", "code": 4001}'),
+        ("no cookie: log in first", "no cookie: log in first"),
     ],
 )
 def test_what_of_a_url_is_not_shown(text: str, shown: str) -> None:
