@@ -33,6 +33,8 @@ class ReportFiles:
                 continue
             if path.is_dir():
                 raise UsageError(f"{option} {path}: that is a folder.", hint="Name a file.")
+            if _is_no_file(path):
+                continue
             if not os.access(path.parent, os.W_OK | os.X_OK):
                 raise UsageError(
                     f"{option} {path}: {path.parent} is no folder that can be written to.",
@@ -68,8 +70,25 @@ class ReportFiles:
         return exit_code
 
 
+def _is_no_file(path: Path) -> bool:
+    return path.exists() and not path.is_file()
+
+
+def _pour(path: Path, text: str) -> None:
+    """Write into what is no file: /dev/null and /dev/stdout must not become one. Raises: OSError,
+    as where nobody reads from a pipe."""
+    handle = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    with os.fdopen(handle, "wb") as sink:
+        os.set_blocking(handle, True)
+        sink.write(text.encode("utf-8", "replace"))
+
+
 def _write(path: Path, text: str, *, mode: int | None = None) -> None:
     try:
+        if _is_no_file(path):
+            _pour(path, text)
+            return
+        path = path.resolve()  # a link stays one
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         half = Path(name)
         try:

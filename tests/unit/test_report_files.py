@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -196,3 +197,29 @@ def test_a_folder_that_is_not_there_is_refused_before_anything_is_done(tmp_path:
         ReportFiles(html=tmp_path / "missing" / "report.html").refuse_impossible()
     with pytest.raises(UsageError, match="that is a folder"):
         ReportFiles(junit=tmp_path).refuse_impossible()
+
+
+def test_what_is_no_file_does_not_become_one(tmp_path: Path) -> None:
+    """``--junit /dev/null`` by root would otherwise leave a machine without its /dev/null."""
+    pipe, kept, link = tmp_path / "pipe", tmp_path / "kept.xml", tmp_path / "link.xml"
+    os.mkfifo(pipe)
+    kept.write_text("former")
+    link.symlink_to(kept)
+    files = ReportFiles(junit=pipe)
+    files.refuse_impossible()
+    with pytest.raises(UsageError, match="could not be written"):
+        files.write(_document(*CHECKS), at=AT)  # nobody reads
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        files.write(_document(*CHECKS), at=AT)
+        assert os.read(reader, 1 << 16).startswith(b"<?xml")
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+
+    ReportFiles(junit=link).write(_document(*CHECKS), at=AT)
+    assert link.is_symlink()
+    assert kept.read_text().startswith("<?xml")
+    assert Path("/dev/null").is_char_device()
+    ReportFiles(junit=Path("/dev/null")).write(_document(*CHECKS), at=AT)
+    assert Path("/dev/null").is_char_device()
