@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from html.parser import HTMLParser
 from typing import Literal
 
 from deployer.diagnose.address import Address, parsed
+from deployer.diagnose.markup import tags
 from deployer.errors import UsageError
 
 How = Literal["written", "built", "goaccess", "action-cable", "socket.io"]
 
 _MOST_FOUND = 4
 _MOST_SCRIPTS = 5
+#: More are no page's own.
+_MOST_URLS = 200
 
 _QUOTED = r"""(?P<quote>["'`])(?P<url>(?:wss?|https?)://[A-Za-z0-9\[][^"'`\s<>$]*)(?P=quote)"""
 _NEW = re.compile(rf"new\s+(?:window\.)?WebSocket\s*\(\s*{_QUOTED}")
@@ -29,7 +31,9 @@ _OWN_HOST = re.compile(
 _OPENS = re.compile(r"new\s+(?:window\.)?WebSocket\s*\(")
 _GOACCESS = re.compile(r"\bconnection\s*=\s*(\{[^{}]{0,500}\})")
 _HAS_PORT = re.compile(r"^(wss?://)?[^/]+:[0-9]{1,5}/")
-_COMMENTS = re.compile(r"/\*.*?\*/|(?:(?<=\s)|(?<=[;{}])|^)//[^\n]*", re.DOTALL | re.MULTILINE)
+_COMMENTS = re.compile(
+    r"/\*.*?(?:\*/|\Z)|(?:(?<=\s)|(?<=[;{}])|^)//[^\n]*", re.DOTALL | re.MULTILINE
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,14 +63,22 @@ class Page:
 
 def taken_apart(text: str) -> Page:
     """The parts of `text`, which is HTML, that say something of WebSockets."""
-    reader = _Reader()
-    reader.feed(text)
-    reader.close()
+    scripts, sources, policies, cable = [], [], [], ""
+    for tag in tags(text):
+        values = tag.attributes
+        if tag.name == "script":
+            kind = values.get("type", "").lower()
+            if kind in ("", "module") or "javascript" in kind:
+                scripts.append(tag.text)
+            if values.get("src"):
+                sources.append(values["src"])
+        elif tag.name == "meta":
+            if values.get("http-equiv", "").lower() == "content-security-policy":
+                policies.append(values.get("content", ""))
+            if values.get("name") == "action-cable-url":
+                cable = values.get("content", "")
     return Page(
-        scripts=tuple(reader.scripts),
-        sources=tuple(reader.sources),
-        policies=tuple(reader.policies),
-        cable=reader.cable,
+        scripts=tuple(scripts), sources=tuple(sources), policies=tuple(policies), cable=cable
     )
 
 
@@ -124,6 +136,7 @@ def _written(script: str, at: Address) -> list[Opened]:
         return []
     urls = [found["url"] for found in _NEW.finditer(script)]
     urls += [found["url"] for found in _ASSIGNED.finditer(script)]
+    urls = list(dict.fromkeys(urls))[:_MOST_URLS]
     # A page that has the same address with both schemes chooses the right one by itself.
     secure = {url.partition("://")[2] for url in urls if url.startswith("wss:")}
     kept = [
@@ -183,36 +196,3 @@ def _goaccess(text: str, at: Address, scripts: tuple[str, ...]) -> Opened | None
     except UsageError:
         return None
     return Opened(address=address, how="goaccess", written=url, meant=meant)
-
-
-class _Reader(HTMLParser):
-    """Collects scripts, policies and Action Cable's address; comments are passed over."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.scripts: list[str] = []
-        self.sources: list[str] = []
-        self.policies: list[str] = []
-        self.cable = ""
-        self._in_script = False
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = {name: value or "" for name, value in attrs}
-        if tag == "script":
-            kind = values.get("type", "").lower()
-            self._in_script = kind in ("", "module") or "javascript" in kind
-            if values.get("src"):
-                self.sources.append(values["src"])
-        elif tag == "meta":
-            if values.get("http-equiv", "").lower() == "content-security-policy":
-                self.policies.append(values.get("content", ""))
-            if values.get("name") == "action-cable-url":
-                self.cable = values.get("content", "")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "script":
-            self._in_script = False
-
-    def handle_data(self, data: str) -> None:
-        if self._in_script:
-            self.scripts.append(data)

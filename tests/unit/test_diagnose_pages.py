@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -220,3 +221,43 @@ def test_a_page_without_end_ends_in_time() -> None:
         stop.set()
     assert run.seconds < 8
     assert codes(run) == []
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *('<', '<!', '<!--', "<a b='", '<script', '<script>', '<script></', '<![CDATA[', '&#'),
+        '</',
+            "<",
+            "<!",
+            "<!--",
+            "<a b='",
+            "<script",
+            "<script>",
+            "<script></",
+            "<![CDATA[",
+            "&#",
+            "</",
+        ),
+        *("<a ", "<a>", "<script>new WebSocket(x);/* ", "<script>new WebSocket(x);'wss://a"),
+    ],
+)
+def test_a_page_that_is_meant_ill_is_read_soon(piece: str) -> None:
+    began = time.monotonic()
+    text = piece * (400_000 // len(piece))
+    opened_by(taken_apart(text), PAGE)
+    opened_by(taken_apart(f"<script>new WebSocket(x);{text}"), PAGE)
+    assert time.monotonic() - began < 5
+
+
+def test_tags_are_found_where_a_browser_finds_them() -> None:
+    page = taken_apart(
+        "<!-- <script src=/comment.js></script> --><title><script src=/title.js></title>"
+        "<div data-x='<script src=/quoted.js>'><SCRIPT SRC = /a.js?x=1&amp;y=2 defer></SCRIPT >"
+        '<script type="text/template">no</script><script type=module async>yes</script>'
+        "<meta name=action-cable-url content='/cable'/><style>a{b:'</style>"
+        "<script src='/never-closed.js"
+    )
+    assert page.sources == ("/a.js?x=1&y=2",)
+    assert page.scripts == ("", "yes")
+    assert page.cable == "/cable"
