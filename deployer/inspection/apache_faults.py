@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from deployer.inspection import apache_pointers
@@ -480,7 +481,7 @@ def _other_path(way: Way) -> Fault | None:
     path = passed.path_at_service(way.path, way.members[0].path)
     if path == way.path:
         return None
-    return _fault(
+    fault = _fault(
         passed.directive,
         "page-instead",
         frozenset({"page-instead"}),
@@ -490,6 +491,7 @@ def _other_path(way: Way) -> Fault | None:
         directive=f'ProxyPass "{passed.path}" "{way.members[0].upstream}{passed.path}"'
         " upgrade=websocket",
     )
+    return replace(fault, is_of_path=True)
 
 
 def _is_ws(made: Pass) -> bool:

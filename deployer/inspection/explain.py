@@ -60,9 +60,13 @@ def explained(
     for result in results:
         finding = result.finding
         if finding is not None:
-            # What the proxy does right when it is asked on its host is wrong somewhere before it.
+            # What the proxy does right when it is asked on its host is wrong somewhere before it,
+            # or refused to those who come from there.
             is_elsewhere = result.hop == "public" and _question(result) in right
-            if not is_elsewhere:
+            if is_elsewhere:
+                by_address = refused_by_address(result, inspection, site=site, port=port).finding
+                finding = by_address or finding
+            else:
                 finding = _explained(result, finding, state, site, port)
             key = (finding.code, finding.hop, finding.cause)
             result = replace(result, finding=None if key in told else finding)
@@ -139,7 +143,7 @@ def _explained(
     status = result.handshake.status_code if result.handshake is not None else None
     fitting = [
         fault
-        for fault in _faults(state, request)
+        for fault in _meant_ill(state, request, site)
         if _explains(fault, finding.code)
         and (not fault.statuses or status in fault.statuses)
         # What was never opened was not cut for its silence.
@@ -168,6 +172,19 @@ def _explained(
         return finding
     words = f"{_PROXY_NAMES[state.proxy]} serves it by {way.where}, which shows no reason for this"
     return replace(finding, evidence="; ".join(filter(None, (finding.evidence, words))))
+
+
+def _meant_ill(state: ProxyState, request: _Request, site: Site) -> tuple[Fault, ...]:
+    """The faults on the way of a request, without what the site itself wants: ``strip_prefix``."""
+    found = _faults(state, request)
+    route = _route_of(site, request.path)
+    if route is None or not route.strip_prefix or not any(fault.is_of_path for fault in found):
+        return found
+    way = _served(state, request)
+    stripped = request.path[len(route.path.rstrip("/")) :] or "/"
+    if way is None or way.path_at_service != stripped:
+        return found
+    return tuple(fault for fault in found if not fault.is_of_path)
 
 
 def _explains(fault: Fault, symptom: str) -> bool:

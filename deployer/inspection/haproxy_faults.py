@@ -377,7 +377,7 @@ def _path(way: Way, asked: str) -> Iterator[Fault]:
     )
     doubled = "//" in path and "//" not in asked
     code = "slash-mismatch" if doubled else "page-instead"
-    yield place(
+    fault = place(
         by,
         code=code,
         explains=frozenset({*_ELSEWHERE, *_LOST, "slash-mismatch"})
@@ -389,3 +389,4 @@ def _path(way: Way, asked: str) -> Iterator[Fault]:
         fix="Let the rewriting spare the WebSocket's path, or give it the path that the service"
         " has.",
     )
+    yield replace(fault, is_of_path=True)

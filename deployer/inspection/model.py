@@ -149,11 +149,12 @@ class Fault:
     to which this adds the place. `tell` is how to tell this from its
     neighbours, where another fault explains the same symptom. One that `is_certain` is enough by
     itself for the symptom, so that nothing else is named beside it. With `statuses`, it explains
-    answers with one of those alone. Faults come with the most
-    certain ones first. What explains nothing that was seen is no finding. One that `is_astray`
+    answers with one of those alone. One that `is_of_path` says that the service is asked for
+    another path than the client has named, which a site may want. One that `is_astray`
     sends the request to another service than is meant: what that one does is this fault's doing.
-    One that `is_by_address` holds for some clients alone, by where they come from. Values in quoted lines
-    that would give access are not kept.
+    One that `is_by_address` holds for some clients alone, by where they come from. Faults come with
+    the most certain ones first. What explains nothing that was seen is no finding. Values in quoted
+    lines that would give access are not kept.
     """
 
     code: str
@@ -168,6 +169,7 @@ class Fault:
     is_certain: bool = False
     is_astray: bool = False
     is_by_address: bool = False
+    is_of_path: bool = False
     statuses: frozenset[int] = frozenset()
     tell: str = ""
 

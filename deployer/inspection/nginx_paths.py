@@ -148,6 +148,7 @@ def _of_target(passage: Passage, path: str) -> Iterator[Fault]:
             file=rewriting[0].file,
             line=rewriting[0].line,
             explains=_OF_PATH,
+            is_of_path=True,
             tell="Ask the service itself for both paths.",
         )
     elif there != path:
@@ -163,6 +164,7 @@ def _of_target(passage: Passage, path: str) -> Iterator[Fault]:
             file=target.directive.file,
             line=target.directive.line,
             explains=_OF_PATH,
+            is_of_path=True,
             tell="Ask the service itself for both paths.",
         )
     upstream = target.upstreams[0] if target.upstreams else None

@@ -178,3 +178,29 @@ def test_what_the_proxy_does_right_is_not_blamed_on_it() -> None:
         wrong = explained(results, inspection, site=site)
         assert wrong[0].finding is not None
         assert wrong[0].finding.file == "/etc/nginx/nginx.conf:3"
+
+
+_HANDED_ON = (
+    "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade;"
+    ' proxy_set_header Connection "upgrade"; proxy_set_header Host $http_host;'
+)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        _nginx(f"location = /ws {{ {_HANDED_ON} proxy_pass http://127.0.0.1:3000/; }}"),
+        _apache("ProxyPreserveHost On\nProxyPass /ws http://127.0.0.1:3000 upgrade=websocket"),
+        _haproxy(r" http-request replace-path ^/ws(/)?(.*) /\2"),
+    ],
+    ids=lambda state: state.proxy,
+)
+def test_a_prefix_that_the_site_takes_away_is_no_reason(state: ProxyState) -> None:
+    for strip_prefix in (True, False):
+        upstream = Upstream(host="127.0.0.1", port=3000)
+        route = Route(path="/ws", websocket=True, strip_prefix=strip_prefix, upstreams=(upstream,))
+        site = Site(domain="a.example", proxy=state.proxy, tls=Tls(issuer="none"), routes=(route,))
+        seen = _result("proxy", code="page-instead")
+        (told,) = explained([seen], Inspection(proxies=(state,)), site=site)
+        assert told.finding is not None
+        assert (told.finding.cause == "c") is strip_prefix
