@@ -12,6 +12,7 @@ import pytest
 from verify_servers import dial, websocket_service
 
 from deployer.canaries import Canaries, NoCanaries, canaries_around
+from deployer.errors import RunnerError
 from deployer.model import Handler, HandlerRun, Plan, Route, Site, Upstream
 from deployer.transport import Link
 
@@ -110,3 +111,24 @@ def test_a_proxy_that_does_not_run(port: int) -> None:
     with around(host) as canaries:
         assert (canaries.checks(), canaries.survival(asks_again=False)) == ((), None)
     assert host.asked == ["connections"]
+
+
+def test_where_apache_cannot_be_asked_for_its_places_the_apply_goes_on(port: int) -> None:
+    """Its control program hangs, say: that is no reason not to mend what is wrong with it."""
+
+    class Apache(Host):
+        def request(self, name: str, **fields: Any) -> dict[str, Any]:
+            if name == "places":
+                words = "apachectl did not end within 60 s and was killed"
+                raise RunnerError(words, host="web1", code="internal")
+            return {"units": {"apache2": super().request(name, **fields)["units"]["nginx"]}}
+
+    handler = replace(RELOAD, name="reload apache", unit="apache2")
+    plan = replace(PLAN, handlers=(HandlerRun(handler=handler, stage=0, because=()),))
+    with around(Apache(port), plan=plan) as canaries:
+        canaries.on_event({**STEP, "resource_id": "handler:reload apache"})
+        survival = canaries.survival(asks_again=False)
+    assert survival is not None
+    (route,) = survival.routes
+    assert route.canaries == ()
+    assert route.note.startswith("the host does not tell how many places Apache has")
