@@ -35,6 +35,12 @@ _OF_SCHEME = frozenset(
         *("timeout", "service-hangs", "handshake-refused"),
     }
 )
+#: What a service answers at a path that it does not have.
+_OF_PATH = frozenset({"wrong-route", "handshake-refused", "backend-not-websocket"})
+_OTHER_PATH = (
+    "The proxy asks the service for another path than the client has: the service has no WebSocket"
+    " there, and has one at the path that was asked."
+)
 _NAMES = {"nginx": "nginx", "apache": "Apache", "haproxy": "HAProxy"}
 
 
@@ -266,6 +272,8 @@ def _of_stage(
     results = carried_out(site, tuple(planned), access, patience_s=0.0, age_s=0.0, on_result=None)
     if behind is not None and behind.is_turned:
         results = tuple(_with_turned_scheme(each) for each in results)
+    if behind is not None and behind.is_other_path:
+        results = tuple(_with_other_path(each) for each in results)
     if behind is not None and behind.is_line_amiss:
         results = tuple(_with_line_amiss(each, stage, behind) for each in results)
     return site, results
@@ -284,6 +292,18 @@ def _with_turned_scheme(result: CheckResult) -> CheckResult:
     if finding is None or result.hop != "proxy" or result.ok or finding.code not in _OF_SCHEME:
         return result
     return replace(result, finding=replace(finding, code="upstream-scheme"))
+
+
+def _with_other_path(result: CheckResult) -> CheckResult:
+    """The service takes the handshake, only not at the path that the proxy makes of the asked one.
+
+    A refusal that says as much is told as what it is for whoever looks for its line.
+    """
+    finding = result.finding
+    if finding is None or result.hop != "proxy" or result.ok or finding.code not in _OF_PATH:
+        return result
+    named = replace(finding, code="page-instead", cause=_OTHER_PATH, alternatives=())
+    return replace(result, finding=named)
 
 
 def _with_line_amiss(result: CheckResult, stage: Stage, behind: _Behind) -> CheckResult:
@@ -324,13 +344,16 @@ def _with_line_amiss(result: CheckResult, stage: Stage, behind: _Behind) -> Chec
 class _Behind:
     """What lies behind a stage; `is_turned` where it speaks TLS and the stage does not, or so.
 
-    `is_line_amiss` is where it wants no PROXY line and gets one, or wants one and gets none.
+    With `is_other_path`, it is opened at the path that was asked, or at one with its slashes put
+    right, and not at the path that the stage makes of it. `is_line_amiss` is where it wants no
+    PROXY line and gets one, or wants one and gets none.
     """
 
     probe: UpgradeProbe
     plain: HttpProbe
     is_turned: bool = False
     is_line_amiss: bool = False
+    is_other_path: bool = False
 
 
 def _behind(stage: Stage, upstream: Upstream, wish: Wish, access: Access) -> _Behind:
@@ -343,7 +366,11 @@ def _behind(stage: Stage, upstream: Upstream, wish: Wish, access: Access) -> _Be
     made = [_straight(stage, upstream, target, wish) for target in targets]
     opening = next((each for each in made if _opens(each.probe, access)), None)
     if opening is not None:
-        return replace(opening, is_line_amiss=stage.way.sends_proxy_line)
+        return replace(
+            opening,
+            is_line_amiss=stage.way.sends_proxy_line,
+            is_other_path=opening.probe.target != targets[0],
+        )
     begun = [_with_proxy_line(each) for each in made]
     opening = next((each for each in begun if _opens(each.probe, access)), None)
     if opening is not None:

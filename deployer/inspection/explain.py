@@ -154,7 +154,7 @@ def _explained(
         if astray is not None:
             return _with(finding, astray, ())
         # The service does it by itself; what the proxy says wrong about it is said there.
-        fitting = [fault for fault in fitting if fault.code == finding.code]
+        fitting = [fault for fault in fitting if fault.code == finding.code and not fault.statuses]
         if not fitting:
             return finding
         hop: Hop = "proxy" if finding.code == "upstream-scheme" else finding.hop

@@ -59,7 +59,7 @@ def shared_port(way: Way) -> Iterator[Fault]:
                     " connection to either of the two, as it likes.",
                     fix="Make one frontend of the two, with use_backend rules.",
                 )
-                yield replace(fault, is_astray=True)
+                yield replace(fault, is_astray=True, stands_alone=True)
                 return
 
 
@@ -102,14 +102,15 @@ def _close(way: Way, words: Sequence[str]) -> str:
 
 def _missed(way: Way, rule: Directive, condition: Sequence[str]) -> Fault | None:
     """The test that keeps a rule for WebSockets from taking this one."""
-    if not _is_for(way, condition):
-        return None
     false = [
         (name, tests)
         for name, tests in _terms(way.frontend, condition)
         if holds(("if", *_words_of(name)), way.frontend, way.request).answer is False
     ]
-    if not false:
+    of_host = [_host_patterns(tests) for _, tests in false]
+    if not false or not all(not each or _is_near(way, each) for each in of_host):
+        return None  # a rule for another site
+    if not any(of_host) and not _is_for(way, condition):
         return None
     name, tests = false[0]
     by = next((each for each in tests if isinstance(each, Directive)), rule)
@@ -128,6 +129,26 @@ def _missed(way: Way, rule: Directive, condition: Sequence[str]) -> Fault | None
         directive=_right(way, words, slashes if is_path else ""),
     )
     return replace(fault, is_astray=True)
+
+
+def _host_patterns(tests: Sequence[Directive | Sequence[str]]) -> list[str]:
+    """The names that tests of Host have; empty where they test something else."""
+    found: list[str] = []
+    for test in tests:
+        words = test.words[2:] if isinstance(test, Directive) else test
+        if words and "host" in words[0].lower():
+            found += [word for word in words[1:] if not word.startswith("-")]
+    return found
+
+
+def _is_near(way: Way, patterns: Sequence[str]) -> bool:
+    """Whether one of these names may have been meant for this very site."""
+    name = way.request.name.lower()
+    words = [each.lower().partition(":")[0] for each in patterns]
+    return any(
+        word.endswith(".") or f".{word}".endswith(f".{name}") or f".{name}".endswith(f".{word}")
+        for word in words
+    )
 
 
 def _shown(name: str, by: Directive, rule: Directive) -> str:
@@ -206,12 +227,13 @@ def possible_refusals(way: Way) -> Iterator[Fault]:
 
 
 def _is_by_address(way: Way, rule: Directive) -> bool:
-    return re.search(r"\bsrc\b", _whole(way, rule)) is not None
+    """Whether it depends on who asks: by the address itself, or by what was counted for it."""
+    return re.search(r"\bsrc\b|\bsc\d*_|\btable_", _whole(way, rule)) is not None
 
 
 def _told(way: Way, rule: Directive) -> str:
     text = _whole(way, rule)
-    if _is_by_address(way, rule):
+    if re.search(r"\bsrc\b", text):
         return "the client's address is so; asked on the host itself, that is the host's own"
     if re.search(r"\bsc\d*_|table_", text):
         return "its count says so: whoever asks often is refused for a while"

@@ -38,16 +38,11 @@ _SERVER_STATE = re.compile(r"Server (\S+)/(\S+) is (DOWN|UP)\b(?:, reason: ([^,]
 def of_way(way: Way, *, asked: str) -> tuple[Fault, ...]:
     """All faults on the way of one request, for the path `asked`, the most certain first."""
     found = [*own_answers(way), *origins(way), *connection_rules(way), *_ended(way, asked)]
-    found += [
-        *_no_backend(way),
-        *_lost_upgrade(way),
-        *shared_port(way),
-        *astray(way),
-        *possible_refusals(way),
-    ]
+    found += [*_no_backend(way), *_lost_upgrade(way)]
     if way.end is None and way.servers:
         found += [*_out(way), *_down(way), *_over_http2(way), *_path(way, asked)]
         found += [*_believes(way), *_lost_headers(way), *_impatient(way)]
+    found += [*shared_port(way), *astray(way), *possible_refusals(way)]
     return (*found, *pointers(way))
 
 
@@ -146,7 +141,7 @@ def _at_section(fault: Fault, way: Way) -> Fault:
 
 
 def _lost_upgrade(way: Way) -> Iterator[Fault]:
-    """A rule that takes Upgrade from the handshake, or Connection: then HAProxy drops both."""
+    """A rule that takes Upgrade from the handshake, or Connection: most services look at both."""
     rules = way.touched.get("upgrade", [])
     if rules and way.request.headers.get("upgrade") == "websocket":
         rules = []
@@ -220,7 +215,7 @@ def _impatient(way: Way) -> Iterator[Fault]:
     fault = place(
         by,
         code="service-hangs",
-        explains=frozenset({"service-hangs", "timeout", "bad-gateway"}),
+        explains=frozenset({"service-hangs"}),
         cause=f"HAProxy waits {limit:g} s for an answer{unit}, and answers 504 then: `{by}`.",
         fix="Raise it above what the service needs to answer a handshake.",
         directive="timeout server 60s",
@@ -382,7 +377,7 @@ def _path(way: Way, asked: str) -> Iterator[Fault]:
         code=code,
         explains=frozenset({*_ELSEWHERE, *_LOST, "slash-mismatch"})
         if doubled
-        else frozenset({"page-instead", "wrong-route"}),
+        else frozenset({"page-instead"}),
         cause=f"The service is asked for {path} instead of {asked}: `{by}`."
         if by is not None
         else f"The service is asked for {path} instead of {asked}.",

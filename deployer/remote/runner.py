@@ -4720,8 +4720,10 @@ def open_connection(request: Json) -> Any:
         where = request.get("socket") or "{} port {}".format(
             request.get("host"), request.get("port")
         )
-        words = os.strerror(error.errno) if error.errno else str(error)
-        raise Refusal("connect-failed", f"{where} does not answer: {words}") from None
+        if isinstance(error, socket.gaierror):
+            words = f"this host does not know the name {request.get('host')}"
+            raise Refusal("connect-failed", words) from None
+        raise Refusal("connect-failed", f"{where} does not answer: {os_words(error)}") from None
     connection.setblocking(False)
     return connection
 

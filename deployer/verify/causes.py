@@ -218,6 +218,13 @@ def of_service(
             f"Start the service (systemctl status; {sockets} on the host shows who listens where),"
             " or correct the route's upstream.",
         )
+    if trouble.code == "unreachable" and "does not know the name" in trouble.words:
+        return Diagnosis(
+            "service-down",
+            f"The host finds no address for {str(endpoint).rpartition(':')[0]}, where the service"
+            " is said to be.",
+            "Write its address, or a name that the host knows (getent hosts NAME).",
+        )
     if trouble.code in ("unreachable", "no-way"):
         return Diagnosis(
             "service-down",

@@ -51,7 +51,8 @@ def h2c(case: Case) -> Verdict:
     """No spelling of a request for HTTP/2 in cleartext may open anything."""
     attempt = case.attempt
     straight = case.tried.peer
-    if is_tunnel(attempt) and straight is not None and _refuses_h2c(straight):
+    is_own = case.site.proxy == "apache" and straight is not None and _refuses_h2c(straight)
+    if is_tunnel(attempt) and is_own:
         # Debian's http2.conf of Apache has `Protocols h2 h2c http/1.1`: its rules still hold.
         return Verdict(True, "answered 101 for HTTP/2 of its own: the service speaks none")
     if is_tunnel(attempt):
