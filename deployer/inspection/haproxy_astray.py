@@ -107,6 +107,8 @@ def _missed(way: Way, rule: Directive, condition: Sequence[str]) -> Fault | None
         for name, tests in _terms(way.frontend, condition)
         if holds(("if", *_words_of(name)), way.frontend, way.request).answer is False
     ]
+    if any(name.startswith("!") for name, _ in false):
+        return None  # it is kept out on purpose
     of_host = [_host_patterns(tests) for _, tests in false]
     if not false or not all(not each or _is_near(way, each) for each in of_host):
         return None  # a rule for another site
