@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from deployer.verify.access import Access, told_as_trouble
 from deployer.verify.answer import answer_of
@@ -31,6 +32,7 @@ def attempt_upgrade(probe: UpgradeProbe, access: Access) -> Attempt:
     subprotocol: str | None = None
     trouble: Trouble | None = None
     note = ""
+    in_vain = _Vain()
     opening = OpeningHandshake(subprotocols=probe.subprotocols)
     headers = (*probe.headers, *opening.headers)
     try:
@@ -50,7 +52,7 @@ def attempt_upgrade(probe: UpgradeProbe, access: Access) -> Attempt:
             websocket = opening.completed(stream, head)
             subprotocol = websocket.subprotocol
             try:
-                note = _conversation(websocket, probe, access, timings_s)
+                note = _conversation(websocket, probe, access, timings_s, in_vain)
             finally:
                 if websocket.first_message_at is not None:
                     timings_s["first_message"] = max(0.0, websocket.first_message_at - opened)
@@ -63,14 +65,25 @@ def attempt_upgrade(probe: UpgradeProbe, access: Access) -> Attempt:
         answer=answer,
         trouble=trouble,
         note=note,
-        seconds=time.monotonic() - began,
+        seconds=time.monotonic() - began - in_vain.seconds,
         request=shown_request(probe.target, headers),
         response=shown_response(head, body),
     )
 
 
+@dataclass(slots=True)
+class _Vain:
+    """How long a first message was waited for that never came: our time, not the service's."""
+
+    seconds: float = 0.0
+
+
 def _conversation(
-    websocket: WebSocket, probe: UpgradeProbe, access: Access, timings_s: dict[str, float]
+    websocket: WebSocket,
+    probe: UpgradeProbe,
+    access: Access,
+    timings_s: dict[str, float],
+    in_vain: _Vain,
 ) -> str:
     """All that is said on an open connection; returns what is worth telling of it."""
     if probe.subprotocols and websocket.subprotocol is None:
@@ -86,7 +99,10 @@ def _conversation(
         if demands or trouble.close_code not in POLITE_CLOSE_CODES:
             raise
         return f"the service {trouble.words} right after the handshake"
+    listened = time.monotonic()
     farewell = _listen(websocket, heard)
+    if websocket.first_message is None:
+        in_vain.seconds = time.monotonic() - listened
     if farewell:
         return farewell
     note = _first_words(websocket)

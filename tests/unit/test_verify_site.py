@@ -93,6 +93,20 @@ def findings(results: tuple[CheckResult, ...]) -> list[Finding]:
     return [result.finding for result in results if result.finding is not None]
 
 
+def test_waiting_for_words_that_never_come_is_not_the_service_s_time(
+    tls_context: Any, port_80: int
+) -> None:
+    with (
+        websocket_service(greets=False) as service,
+        Server(Front(backend_port=service, origins=(OWN,)), tls=tls_context) as front,
+    ):
+        site = a_site(port=service)
+        results = verified(site, https_port=front.port, http_port=port_80, listen_s=1.5)
+    shaken = [result for result in results if result.name == "handshake"]
+    assert [result.ok for result in shaken] == [True, True]
+    assert all(0 < result.seconds < 1.0 for result in shaken)
+
+
 def named(results: tuple[CheckResult, ...], name: str, hop: str = "proxy") -> CheckResult:
     (found,) = [result for result in results if result.name == name and result.hop == hop]
     return found

@@ -264,15 +264,16 @@ def closed_port() -> int:
 
 
 @contextlib.contextmanager
-def websocket_service(**settings: object) -> Iterator[int]:
-    """A healthy service: it greets, echoes, and answers ``ping`` with ``pong``; gives its port."""
+def websocket_service(*, greets: bool = True, **settings: object) -> Iterator[int]:
+    """A healthy service: it `greets`, echoes, and answers ``ping`` with ``pong``; gives its port."""
     from websockets.exceptions import ConnectionClosed
     from websockets.sync.server import ServerConnection, serve
     from websockets.typing import Subprotocol
 
     def talk(connection: ServerConnection) -> None:
         with contextlib.suppress(ConnectionClosed):
-            connection.send('{"type":"welcome"}')
+            if greets:
+                connection.send('{"type":"welcome"}')
             for message in connection:
                 connection.send("pong" if message == "ping" else message)
 
