@@ -9,6 +9,7 @@ from deployer.diagnose.telling import alternatives, finding
 from deployer.model import CheckResult, Finding
 from deployer.verify import stranger_findings
 from deployer.verify.attempt import Attempt, Trouble
+from deployer.verify.certificate import may_be_whole
 from deployer.verify.shown import without_secrets
 
 _ABOUT_THE_CHAIN = {
@@ -195,6 +196,7 @@ def certificate_result(seen: Observations, attempt: Attempt) -> CheckResult:
             cause=cause.format(name=name),
             fix=fix.format(name=name),
             attempt=attempt,
+            or_else=alternatives("tls-untrusted") if may_be_whole(trouble) else (),
         )
     return CheckResult(
         site=seen.address.name,

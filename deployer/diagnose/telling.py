@@ -55,6 +55,10 @@ _TELL: Mapping[str, str] = {
     "slash-mismatch": "one of location and proxy_pass (ProxyPass) ends with a slash, the other not",
     "threads-exhausted": "Apache: the error log says that MaxRequestWorkers was reached",
     "tls-failed": "`openssl s_client -connect HOST:PORT -servername NAME` shows the alert",
+    "tls-untrusted": (
+        "its issuer is a root, a CA of one's own that signs without an intermediate; then "
+        "--ca-bundle FILE with that root lets it pass"
+    ),
     "unreachable-from-here": "it is reached from another network, or on the host itself",
     "upgrade-not-forwarded": ("the same handshake straight to the service, on the host, gets 101"),
     "upstream-scheme": (

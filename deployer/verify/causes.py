@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from deployer.model import PROXY_UNITS, Alternative, Proxy, Route
 from deployer.verify.attempt import Trouble
+from deployer.verify.certificate import may_be_whole
 from deployer.verify.misbehaviour import cause_and_fix
 from deployer.verify.probes import Endpoint
 from deployer.verify.vocabulary import BACKEND, CHAIN, IDLE, TLS_PORT
@@ -112,6 +113,15 @@ def of_certificate(trouble: Trouble, *, proxy: Proxy, issuer: str) -> Diagnosis:
             "tls-incomplete-chain",
             "The file holds the certificate alone. Browsers may fetch the rest; programs do not.",
             f"Let {where} hold the certificate and, after it, the intermediates (fullchain.pem).",
+            (
+                Alternative(
+                    code="tls-untrusted",
+                    tell="its issuer is a root, a CA of one's own that signs without an"
+                    " intermediate; with that root in the site's ca_bundle, it passes",
+                ),
+            )
+            if may_be_whole(trouble)
+            else (),
         )
     if trouble.code == "tls-roots":
         return Diagnosis(

@@ -11,12 +11,16 @@ import hashlib
 import ssl
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from deployer.model import HandshakeResult
 from deployer.verify.access import Access, told_as_tls_trouble
 from deployer.verify.attempt import Attempt, Trouble, printable
 from deployer.verify.probes import TlsProbe
 from deployer.verify.tls import TlsStream, client_context
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 _DAY_S = 86400.0
 _SOON_S = 7 * _DAY_S
@@ -27,6 +31,10 @@ _EXPIRED = 10
 _SELF_SIGNED = (18, 19)
 _ISSUER_MISSING = (2, 20, 21)
 _WRONG_NAME = (62, 64)
+#: How the CA of ``issuer: internal`` calls itself.
+_INTERNAL_ISSUER = "CN=deployer internal CA "
+#: RFC 5280, section 4.2.2.1: public CAs say where their certificate is, so it is no root.
+_ISSUER_IS_AT = "its issuer's certificate is at "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +47,7 @@ class Shown:
     not_before: str
     not_after: str
     chain_length: int
+    issuer_uri: str = ""
 
     @property
     def is_self_issued(self) -> bool:
@@ -146,9 +155,10 @@ def explained(
     names = ", ".join(shown.names) or "no name at all"
     evidence = printable(
         f"certificate for {names}; subject {shown.subject}; issued by {shown.issuer}; valid from "
-        f"{shown.not_before} to {shown.not_after}; {shown.chain_length or 'unknown number of'} "
-        f"certificates sent; OpenSSL: {verify_message}",
-        limit=500,
+        f"{shown.not_before} to {shown.not_after}; {_sent(shown.chain_length)}; "
+        f"{_ISSUER_IS_AT + shown.issuer_uri + '; ' if shown.issuer_uri else ''}"
+        f"OpenSSL: {verify_message}",
+        limit=600,
     )
     if verify_code in _WRONG_NAME:
         code, words = "tls-wrong-name", f"shows a certificate for {names}, not for {name}"
@@ -164,6 +174,7 @@ def explained(
         and not shown.is_self_issued
         # The internal CA signs without an intermediate: a certificate alone is its whole chain.
         and issuer_keyword != "internal"
+        and not shown.issuer.startswith(_INTERNAL_ISSUER)
     ):
         code = "tls-incomplete-chain"
         words = f"sends its own certificate alone, without that of its issuer, {shown.issuer}"
@@ -173,6 +184,15 @@ def explained(
         code = "tls-untrusted"
         words = f"shows a certificate that is not accepted: {verify_message}"
     return Trouble(code, printable(words, limit=300), evidence=evidence)
+
+
+def may_be_whole(trouble: Trouble) -> bool:
+    """Whether a certificate that came alone may be all there is: signed by an unknown root."""
+    return trouble.code == "tls-incomplete-chain" and _ISSUER_IS_AT not in trouble.evidence
+
+
+def _sent(number: int) -> str:
+    return f"{number or 'unknown number of'} certificate{'s' * (number != 1)} sent"
 
 
 def _what_is_shown(probe: TlsProbe, access: Access) -> Shown:
@@ -195,7 +215,23 @@ def _what_is_shown(probe: TlsProbe, access: Access) -> Shown:
         not_before=f"{leaf.not_valid_before_utc:%Y-%m-%d %H:%M} UTC",
         not_after=f"{leaf.not_valid_after_utc:%Y-%m-%d %H:%M} UTC",
         chain_length=_chain_length(secured.tls),
+        issuer_uri=_issuer_uri(leaf),
     )
+
+
+def _issuer_uri(leaf: x509.Certificate) -> str:
+    from cryptography import x509
+    from cryptography.x509.oid import AuthorityInformationAccessOID
+
+    try:
+        extension = leaf.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
+    except x509.ExtensionNotFound:
+        return ""
+    for each in extension:
+        is_issuer = each.access_method == AuthorityInformationAccessOID.CA_ISSUERS
+        if is_issuer and isinstance(each.access_location, x509.UniformResourceIdentifier):
+            return str(each.access_location.value)
+    return ""
 
 
 def _chain_length(tls: ssl.SSLObject) -> int:

@@ -14,7 +14,8 @@ from deployer.model import Site, Tls
 from deployer.verify import verify_site
 from deployer.verify.access import Access
 from deployer.verify.attempt import Attempt
-from deployer.verify.certificate import attempt_tls
+from deployer.verify.causes import of_certificate
+from deployer.verify.certificate import Shown, attempt_tls, explained
 from deployer.verify.probes import Endpoint, TlsProbe
 from deployer.verify.stream import Deadline
 
@@ -99,7 +100,39 @@ def test_a_wrong_chain(
         attempt = attempted(server.port, issuer=issuer)
     assert attempt.trouble is not None
     assert (attempt.trouble.code, says in attempt.trouble.words) == (code, True), attempt
-    assert "certificates sent; OpenSSL: " in attempt.trouble.evidence
+    assert " sent; OpenSSL: " in attempt.trouble.evidence
+
+
+def test_a_certificate_alone_may_be_all_that_its_issuer_gives(tmp_path: Path) -> None:
+    with Server(waits, tls=leaf_alone(tmp_path)) as server:
+        attempt = attempted(server.port, issuer="provided")
+    assert attempt.trouble is not None
+    (other,) = of_certificate(attempt.trouble, proxy="nginx", issuer="provided").alternatives
+    assert other.code == "tls-untrusted"
+
+
+def test_a_public_ca_says_where_its_certificate_is() -> None:
+    shown = Shown(
+        subject=f"CN={NAME}",
+        issuer="CN=R11,O=Let's Encrypt,C=US",
+        names=(NAME,),
+        not_before="2026-10-01 00:00 UTC",
+        not_after="2026-12-30 00:00 UTC",
+        chain_length=1,
+        issuer_uri="http://r11.i.lencr.org/",
+    )
+    trouble = explained(20, "unable to get", shown, name=NAME, issuer_keyword="provided")
+    assert trouble.code == "tls-incomplete-chain"
+    assert "issuer's certificate is at http://r11.i.lencr.org/" in trouble.evidence
+    assert not of_certificate(trouble, proxy="nginx", issuer="provided").alternatives
+
+
+def test_the_internal_ca_signs_without_an_intermediate(tmp_path: Path) -> None:
+    context = server_context(tmp_path, issued(NAME, by=authority("deployer internal CA 54c2")))
+    with Server(waits, tls=context) as server:
+        attempt = attempted(server.port, issuer="provided")
+    assert attempt.trouble is not None
+    assert attempt.trouble.code == "tls-untrusted"
 
 
 def test_an_address_as_a_name(tmp_path: Path) -> None:
