@@ -76,6 +76,8 @@ def _verdict(result: IdleResult) -> Row:
         ]
     if interval_s is not None:
         return [(f"no hop cuts: the service speaks every {interval_s:.1f} s", "")]
+    if any(each.signs for each in result.hops):
+        return [("no hop cuts: the service speaks now and then", "")]
     longest_s = max((each.seconds for each in result.hops), default=0.0)
     return [(f"no hop has cut within {longest_s:.0f} s", "")]
 

@@ -189,7 +189,12 @@ def idle_plan(
             else:
                 probes.append(outside)
         group.waiting += [
-            Waiting(hop=probe.hop, probe=replace(probe, hold_s=None), expected_s=expected_s)
+            Waiting(
+                hop=probe.hop,
+                probe=replace(probe, hold_s=None),
+                expected_s=expected_s,
+                limit_s=limit_s,
+            )
             for probe in probes
         ]
         groups.append(group)

@@ -76,7 +76,8 @@ def outcome_words(silence: Silence) -> str:
             close = f" (Close frame {silence.close_code})" if silence.close_code else ""
             return f"cut after {silence.seconds:.1f} s of silence{close}"
         case "open":
-            return f"still open after {silence.seconds:.0f} s of silence"
+            spoke = _times(silence.signs) if silence.signs else ""
+            return f"still open after {silence.seconds:.0f} s of silence{spoke}"
         case "kept-awake":
             return f"kept awake by the service, every {silence.interval_s or 0:.1f} s"
         case "interrupted":
@@ -85,6 +86,10 @@ def outcome_words(silence: Silence) -> str:
             return f"could not be opened: {silence.words}"
         case _:
             return silence.words
+
+
+def _times(signs: int) -> str:
+    return f"; before, the service spoke {'once' if signs == 1 else f'{signs} times'}"
 
 
 def _finding(case: _Case) -> Finding | None:

@@ -6,6 +6,7 @@ byte that went through it in either direction, and so do we.
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -55,12 +56,14 @@ class Silence:
 class Waiting:
     """A connection while it waits; others look at it from their threads.
 
-    `expected_s` is how long a silence is waited for, unless `is_needed` says no before.
+    `expected_s` is how long a silence is waited for, unless `is_needed` says no before; `limit_s`
+    how long is waited in all, for a service that speaks now and then.
     """
 
     hop: Hop
     probe: UpgradeProbe
     expected_s: float
+    limit_s: float = math.inf
     result: Silence | None = None
     quiet_since: float = field(default_factory=time.monotonic)
     signs: list[float] = field(default_factory=list)
@@ -120,7 +123,8 @@ class Waiting:
             if self.interval_s is not None:
                 websocket.close(access.until)
                 return self._ended("kept-awake", lasted)
-            if lasted >= self.expected_s or not is_needed(self) or access.until.has_passed():
+            is_over = time.monotonic() - began >= self.limit_s or access.until.has_passed()
+            if lasted >= self.expected_s or not is_needed(self) or is_over:
                 if access.until.is_cancelled():
                     raise Cancelled
                 websocket.close(access.until)

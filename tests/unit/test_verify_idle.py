@@ -109,6 +109,16 @@ def test_the_limit_is_kept() -> None:
     assert result.shortest is None
 
 
+def test_the_limit_is_kept_with_a_service_that_speaks_too_seldom_to_be_measured() -> None:
+    with websocket_service(ping_interval=1.2) as port, behind_front(port) as front:
+        result = waited(a_site(port), front, limit_s=2.0)
+    assert outcomes(result) == {"backend": "open", "proxy": "open"}
+    proxy = result.of("proxy")
+    assert proxy is not None
+    assert (proxy.signs, proxy.seconds < 1.2) == (1, True)
+    assert outcome_words(proxy) == "still open after 1 s of silence; before, the service spoke once"
+
+
 def test_a_login_of_an_entry_is_said_first() -> None:
     said: list[bytes] = []
 
