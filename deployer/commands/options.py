@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -164,7 +166,8 @@ def _explained(context: click.Context, _: click.Parameter, code: str | None) -> 
     if code is not None:
         from deployer.findings import explanation
 
-        click.echo(explanation(code))
+        width = min(shutil.get_terminal_size().columns, 132) if sys.stdout.isatty() else None
+        click.echo(explanation(code, width=width))
         context.exit(EXIT_DONE)
 
 

@@ -17,8 +17,8 @@ def codes() -> tuple[str, ...]:
     return tuple(catalogue().entries)
 
 
-def explanation(code: str) -> str:
-    """The page on `code`, for ``--explain``.
+def explanation(code: str, *, width: int | None = None) -> str:
+    """The page on `code`, for ``--explain``: as it lies in docs/, or for a terminal of `width`.
 
     Raises:
         UsageError: there is no such code.
@@ -36,4 +36,6 @@ def explanation(code: str) -> str:
             f"No finding has the code {code!r}.",
             hint=f"Did you mean {near[0]}?" if near else f"There are: {', '.join(entries)}.",
         )
-    return page(entries[code], links=False)
+    if width is None:
+        return page(entries[code], links=False)
+    return page(entries[code], links=False, width=width)

@@ -19,8 +19,8 @@ _MENTION = re.compile(
 )
 
 
-def page(entry: Entry, *, links: bool = True) -> str:
-    """The page of one finding, as Markdown; for a terminal without `links`."""
+def page(entry: Entry, *, links: bool = True, width: int = _WIDTH) -> str:
+    """The page of one finding, as Markdown of `width` columns; for a terminal without `links`."""
     parts = [
         f"# {entry.code}",
         f"**{entry.title}.** {_SEVERITIES[entry.severity]}",
@@ -35,7 +35,7 @@ def page(entry: Entry, *, links: bool = True) -> str:
         parts.append(_section("Measured", entry.measured))
     if entry.related:
         parts.append(_section("See also", ", ".join(f"*{code}*" for code in entry.related)))
-    text = "\n\n".join(_wrapped(part) for part in parts) + "\n"
+    text = "\n\n".join(_wrapped(part, width) for part in parts) + "\n"
     return _MENTION.sub(r"[\1](\1.md)" if links else r"\1", text)
 
 
@@ -83,15 +83,15 @@ def _section(title: str, text: str) -> str:
     return f"## {title}\n\n{text}"
 
 
-def _wrapped(text: str) -> str:
-    """Paragraphs at the documentation's width; headings and config lines as they are."""
+def _wrapped(text: str, width: int = _WIDTH) -> str:
+    """Paragraphs of `width` columns; headings and config lines as they are."""
     return "\n\n".join(
-        paragraph if paragraph.startswith(("    ", "#", "|")) else _filled(paragraph)
+        paragraph if paragraph.startswith(("    ", "#", "|")) else _filled(paragraph, width)
         for paragraph in text.split("\n\n")
     )
 
 
-def _filled(paragraph: str) -> str:
+def _filled(paragraph: str, width: int) -> str:
     return textwrap.fill(
-        " ".join(paragraph.split()), _WIDTH, break_long_words=False, break_on_hyphens=False
+        " ".join(paragraph.split()), width, break_long_words=False, break_on_hyphens=False
     )

@@ -56,6 +56,16 @@ def test_explaining_a_code() -> None:
     assert codes() == tuple(catalogue().entries)
 
 
+def test_a_terminal_gets_lines_that_fit_but_config_is_left_alone() -> None:
+    lines = explanation("csp-connect-src", width=60).splitlines()
+    wide = [line for line in lines if len(line) > 60]
+    assert wide
+    assert all(line.startswith("    ") for line in wide)
+    assert (
+        explanation("csp-connect-src", width=60).split() == explanation("csp-connect-src").split()
+    )
+
+
 def test_a_code_that_is_not_there() -> None:
     with pytest.raises(UsageError, match="No finding has the code 'map-twise'") as caught:
         explanation("map-twise")
