@@ -288,6 +288,8 @@ def verify(
     from deployer.measuring import measure_from
     from deployer.public_hop import public_hop
 
+    if no_public and resolve and load is None:
+        raise UsageError("--no-public leaves out all that --resolve is for; no host was touched")
     public = public_hop(resolve)
     measure = measure_from(
         idle=idle,

@@ -22,6 +22,7 @@ from deployer.report.files import ReportFiles
 from deployer.report.output import Output
 from deployer.secrecy import masked
 from deployer.verify.access import Access
+from deployer.verify.attempt import Trouble
 from deployer.verify.public import PublicDial, overrides_from
 from deployer.verify.stream import Deadline
 
@@ -58,6 +59,7 @@ def run_diagnose(request: Request, *, as_json: bool, verbose: bool, files: Repor
     """
     from deployer.report.diagnosed import show_diagnosed
 
+    _refuse_idle_options(request)
     files.refuse_impossible()
     run = diagnosed(request)
     show_diagnosed(run, output=Output(sys.stderr if as_json else sys.stdout), verbose=verbose)
@@ -67,6 +69,24 @@ def run_diagnose(request: Request, *, as_json: bool, verbose: bool, files: Repor
     if as_json:
         print(json_text(document))
     return files.after(run.exit_code, document, at=datetime.now().astimezone())
+
+
+def _refuse_idle_options(request: Request) -> None:
+    """Raises: UsageError for an option that would do nothing without ``--host``."""
+    if request.host is not None:
+        return
+    given = {
+        "--inventory": request.inventories,
+        "--become": request.become,
+        "--ask-become-pass": request.ask_become_pass,
+        "--accept-new": request.accept_new,
+    }
+    for option, value in given.items():
+        if value:
+            raise UsageError(
+                f"{option} has a meaning with --host or a playbook alone; nothing was asked",
+                hint="The inside of a server is looked at with --host USER@SERVER.",
+            )
 
 
 def diagnosed(request: Request) -> RunReport:
@@ -161,7 +181,15 @@ def wish_of(request: Request) -> Wish:
 def _roots(bundle: Path | None) -> bytes | None:
     if bundle is None:
         return None
+    from deployer.verify.tls import client_context
+
     try:
-        return bundle.read_bytes()
+        roots = bundle.read_bytes()
+        client_context(roots_pem=roots, verified=True)
+    except Trouble as trouble:
+        raise UsageError(
+            f"--ca-bundle {bundle}: no certificate in PEM form can be read there; nothing was asked"
+        ) from trouble
     except OSError as error:
         raise UsageError(f"--ca-bundle {bundle}: {error.strerror}; nothing was asked") from error
+    return roots

@@ -139,7 +139,7 @@ class Session:
             self.output,
             hosts=[host.name for host in hosts],
             verbose=verbose,
-            has_table=command == "verify",
+            has_table=command in ("verify", "diagnose"),
         )
         self.fleet = Fleet(
             project,

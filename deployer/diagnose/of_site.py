@@ -6,6 +6,8 @@ address is. What `verify` has told already is not told again.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from deployer.diagnose import reason
 from deployer.diagnose.address import Address, parsed
 from deployer.diagnose.outside import Outside
@@ -41,7 +43,7 @@ def site_checks(site: Site, outside: Outside) -> tuple[CheckResult, ...]:
     for route in site.routes:
         if route.websocket:
             seen = outside.websocket(_at(page, route), _wish(route))
-            found += reason.results(seen)
+            found += (replace(check, target=route.path) for check in reason.results(seen))
     return tuple(check for check in found if check.name in _OWN)
 
 

@@ -153,6 +153,11 @@ def test_options_that_only_an_address_has(
     assert run(["diagnose", str(playbook), "--origin", "https://a"]) == 1
     assert "--origin has a meaning with an address alone" in capsys.readouterr().err
     assert run(["diagnose", "wss://a.invalid/", "-l", "web"]) == 1
+    for idle in (["--become"], ["-K"], ["--accept-new"], ["-i", "hosts.yml"]):
+        assert run(["diagnose", "wss://a.invalid/", *idle]) == 1
+        assert "has a meaning with --host" in capsys.readouterr().err
+    assert run(["diagnose", "wss://a.invalid/", "--ca-bundle", str(playbook)]) == 1
+    assert "no certificate in PEM form" in capsys.readouterr().err
 
 
 def test_what_is_sent_in_own_headers_is_never_shown(capsys: pytest.CaptureFixture[str]) -> None:
