@@ -8,7 +8,7 @@ proxy sends any of its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -292,6 +292,13 @@ def others_words(survival: Survival) -> str:
     if others.still_open < others.connections and is_mild and not others.are_websockets:
         words += " (idle ones, without a request under way, end at every reload)"
     return words
+
+
+def note_lines(survival: Survival) -> Iterator[str]:
+    """Why a route had no canaries, each in a sentence."""
+    for route in survival.routes:
+        if route.note:
+            yield f"no canaries on {route.site}{route.path}: {route.note}"
 
 
 def survival_json(survival: Survival) -> dict[str, Any]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _WELL = "ok"
 _SKIPPED = "skipped"
+#: Of a check without a finding of its own: another check's has the reason.
+_FAILED = "failed"
 _LEAST_S, _MOST_S = 1.0, 86400.0
 
 #: What tells a check from all others of its host: site, name, target and hop.
@@ -107,7 +109,7 @@ def _state(check: Mapping[str, Any]) -> str:
     finding = check["finding"]
     if finding and finding.get("severity") != "note":
         return str(finding["code"])
-    return _WELL if check["ok"] else "failed"
+    return _WELL if check["ok"] else _FAILED
 
 
 def _counted(report: Mapping[str, Any]) -> str:
@@ -125,13 +127,13 @@ def change_words(change: Change) -> str:
     lasted = (
         f"; for {span(change.lasted)} before: {change.was}" if change.lasted is not None else ""
     )
-    mark = "✓" if change.is_well else "✗"
+    mark = "–" if change.now == _SKIPPED else "✓" if change.is_well else "✗"
     if change.check is None:
         return f"{mark} {change.now}: {change.words}{lasted}"
     check = change.check
     place = check["target"]
     place = f"{check['site']}{place}" if place.startswith("/") else place
-    code = "" if change.is_well else f"  [{change.now}]"
+    code = "" if change.is_well or change.now == _FAILED else f"  [{change.now}]"
     return f"{mark} {place}  {check['name']} ({check['hop']}): {change.words}{code}{lasted}"
 
 

@@ -172,8 +172,7 @@ def _of_target(passage: Passage, path: str) -> Iterator[Fault]:
         yield Fault(
             code="service-down",
             cause="",
-            fix="",
-            directive=f"{target.directive};",
+            fix="",  # this line asks for it, and may be right
             file=target.directive.file,
             line=target.directive.line,
             explains=frozenset({"service-down"}),

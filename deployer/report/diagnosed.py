@@ -68,7 +68,7 @@ def _finding(finding: Finding, output: Output, *, verbose: bool) -> None:
         ("cause", finding.cause),
         ("fix", finding.fix),
         ("write", finding.directive),
-        ("in", finding.file),
+        ("in" if finding.directive else "see", finding.file),
         ("evidence", "" if verbose and finding.response else finding.evidence),
         ("sent", finding.request if verbose else ""),
         ("got", finding.response if verbose else ""),

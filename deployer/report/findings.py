@@ -23,7 +23,7 @@ def finding_lines(finding: Finding, *, verbose: bool) -> Iterator[HistoryLine]:
     yield from _labelled("cause", finding.cause)
     yield from _labelled("fix", finding.fix)
     yield from _labelled("write", finding.directive)
-    yield from _labelled("in", finding.file)
+    yield from _labelled("in" if finding.directive else "see", finding.file)
     if verbose and finding.request:
         yield from _labelled("sent", finding.request)
         yield from _labelled("got", finding.response)

@@ -54,13 +54,15 @@ def check_rows(checks: Sequence[CheckResult], *, host: str, width: int) -> Itera
 
 
 def skip_lines(checks: Sequence[CheckResult]) -> Iterator[str]:
-    """Why a hop was not looked at, each reason once."""
-    reasons = dict.fromkeys(
-        f"{check.hop} skipped: {check.detail}"
-        for check in checks
-        if check.skipped and check.finding is None
-    )
-    yield from reasons
+    """Why a hop, or what of it, was not looked at, each reason once."""
+    skipped: dict[tuple[Hop, str], list[str]] = {}
+    for check in checks:
+        if check.skipped and check.finding is None:
+            skipped.setdefault((check.hop, check.detail), []).append(check.name)
+    asked = {check.hop for check in checks if not check.skipped}
+    for (hop, reason), names in skipped.items():
+        what = f"{', '.join(dict.fromkeys(names))} ({hop})" if hop in asked else hop
+        yield f"{what} skipped: {reason}"
 
 
 def _site_rows(site: str, checks: Sequence[CheckResult], *, host: str, width: int) -> Iterator[Row]:

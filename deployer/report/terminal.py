@@ -13,7 +13,7 @@ from deployer.outcome import HostReport, RunReport, count_words
 from deployer.report.history import history_lines
 from deployer.report.output import Output
 from deployer.secrecy import masked
-from deployer.survival import others_words
+from deployer.survival import note_lines, others_words
 
 _DIFF_STYLES = frozenset({"add", "remove", "context", "hunk"})
 _HIDDEN_HEADERS = frozenset({"set-cookie", "authorization", "www-authenticate"})
@@ -174,6 +174,8 @@ class TerminalReport:
             self._out.line(report.message, indent=2, hanging=0)
         if report.survival is not None and (others := others_words(report.survival)):
             self._out.line(others, indent=2, hanging=0)
+        for text in note_lines(report.survival) if report.survival is not None else ():
+            self._out.line(text, "late", indent=2, hanging=2)
         for item in report.kept:
             self._out.line(f"kept {item['path']}: {item['why']}", "bad", indent=2, hanging=2)
             for text in item.get("diff", "").splitlines():
@@ -309,11 +311,11 @@ def _same_words(reports: Iterable[HostReport]) -> list[tuple[list[str], HostRepo
 
 
 def _check_line(result: CheckResult) -> tuple[str, str]:
-    mark = "✓" if result.ok else "✗"
+    mark = "–" if result.skipped else "✓" if result.ok else "✗"
     took = f"  {result.seconds * 1000:.0f} ms" if result.seconds >= 0.001 else ""
     detail = f": {result.detail}" if result.detail else ""
     text = f"{mark} {_place(result)}  {result.name} ({result.hop}){detail}{took}"
-    return text, "good" if result.ok else "bad"
+    return text, "note" if result.skipped else "good" if result.ok else "bad"
 
 
 def _handshake_lines(handshake: HandshakeResult) -> Iterator[str]:
@@ -364,6 +366,7 @@ def _state_words(report: HostReport) -> str:
             passed = plural(len(report.checks) - skipped, "check")
             return f"healthy, {passed} passed{f', {skipped} skipped' * bool(skipped)}{seconds}"
         case "unhealthy":
-            return f"{plural(len(report.failed_checks), 'check')} of {len(report.checks)} failed"
+            failed = plural(len(report.failed_checks), "check")
+            return f"{failed} of {len(report.checks)} failed{seconds}"
         case _:
             return report.state

@@ -103,7 +103,7 @@ def _failed(case: Case, trouble: Trouble) -> Verdict:
         return Verdict(True, f"{address.text}: there is no way to it from here", is_skipped=True)
     if _is_hosts(case):
         if case.leader is not None and case.leader.attempt.trouble is not None:
-            return Verdict(False, f"{trouble.words}, as on the host itself fails")
+            return Verdict(False, f"{trouble.words}, as on the host itself")
         if _door_is_shut(case):
             return Verdict(False, f"{trouble.words}, as the certificate's check says")
         diagnosis = _on_the_way(case, trouble)

@@ -80,8 +80,15 @@ def test_nothing_is_wider_than_the_terminal(width: int) -> None:
 def test_each_reason_to_skip_is_said_once() -> None:
     skipped = check("dns", "public", skipped=True, detail=f"{SITE} does not resolve")
     assert list(skip_lines([*CHECKS, skipped, skipped])) == [
-        "public skipped: no way",
-        f"public skipped: {SITE} does not resolve",
+        "certificate (public) skipped: no way",
+        f"dns (public) skipped: {SITE} does not resolve",
+    ]
+
+
+def test_a_hop_that_was_not_looked_at_at_all_is_named_alone() -> None:
+    skipped = check("dns", "public", skipped=True, detail="not wanted")
+    assert list(skip_lines([check("handshake", "proxy"), skipped])) == [
+        "public skipped: not wanted"
     ]
 
 

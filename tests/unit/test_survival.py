@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from deployer.model import ForecastAction
@@ -13,6 +15,7 @@ from deployer.survival import (
     Seen,
     Survival,
     fate_of,
+    note_lines,
     others_words,
     route_words,
     survival_checks,
@@ -131,6 +134,15 @@ def test_a_route_without_canaries_has_no_check() -> None:
     survival = survival_of()
     assert survival_checks(survival) == ()
     assert survival_json(survival)["routes"][0]["opened"] == 0
+
+
+def test_a_route_without_canaries_says_why() -> None:
+    (route,) = survival_of().routes
+    without = replace(route, note="answered 502 Bad Gateway")
+    survival = Survival(affected={"nginx": "reload"}, routes=(route, without))
+    assert list(note_lines(survival)) == [
+        "no canaries on ws.example.com/ws: answered 502 Bad Gateway"
+    ]
 
 
 def test_when_it_was_before_the_change() -> None:

@@ -34,6 +34,16 @@ def after(known: Known, minutes: float, document: dict[str, Any]) -> list[str]:
     return [change_words(change) for change in changes]
 
 
+def test_what_is_skipped_has_not_passed_and_what_only_fails_along_has_no_code() -> None:
+    known = Known()
+    after(known, 0, seen(check(), check(name="h2c refused", target="/ws")))
+    skipped = check(name="h2c refused", skipped=True, detail="not known")
+    assert after(known, 1, seen(check(ok=False), skipped))[1:] == [
+        "✗ ws.example.com/ws  handshake (proxy): answered 502; for 60 s before: ok",
+        "– ws.example.com/ws  h2c refused (proxy): not known; for 60 s before: ok",
+    ]
+
+
 def test_what_stays_is_told_once() -> None:
     known = Known()
     assert after(known, 0, seen(check())) == ["✓ healthy: 1 check passed"]
