@@ -45,6 +45,7 @@ class Attempt:
     """One probe, carried out. `trouble` is `None` where all went well; `note` is worth showing.
 
     `request` and `response` are what went over the line, a line for each header, without secrets.
+    `seconds` is without what was waited for a first message in vain.
     """
 
     answer: HandshakeResult

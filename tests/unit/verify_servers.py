@@ -265,7 +265,7 @@ def closed_port() -> int:
 
 @contextlib.contextmanager
 def websocket_service(*, greets: bool = True, **settings: object) -> Iterator[int]:
-    """A healthy service: it `greets`, echoes, and answers ``ping`` with ``pong``; gives its port."""
+    """A healthy service: it `greets`, echoes, answers ``ping`` with ``pong``; gives its port."""
     from websockets.exceptions import ConnectionClosed
     from websockets.sync.server import ServerConnection, serve
     from websockets.typing import Subprotocol
