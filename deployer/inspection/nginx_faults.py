@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from deployer.inspection import nginx_headers, nginx_paths
 from deployer.inspection.model import Fault, ProxyState
@@ -41,12 +42,14 @@ _OF_TLS = {
     "ssl_protocols": ("tls-old-version",),
     "server_tokens": ("version-banner",),
 }
+_OF_NAME = frozenset({"tls-wrong-name"})
 _REDIRECTS = (("301",), ("302",), ("303",), ("307",), ("308",))
 _OF_NOBODY = frozenset({"proxy-down", "unreachable-from-here", "tls-not-spoken"})
 _OF_ANOTHER = frozenset(
     {
         *("wrong-route", "page-instead", "redirected", "tls-wrong-name", "tls-untrusted"),
         *("upgrade-not-forwarded", "backend-not-websocket", "https-redirect", "bad-gateway"),
+        "origin-blocked",
     }
 )
 
@@ -145,18 +148,22 @@ def _of_server(passage: Passage, name: str, port: int, *, tls: bool) -> Iterator
             line=listen.line,
             explains=frozenset({"tls-not-spoken", "tls-failed"}),
         )
-    yield from _of_certificate(way)
     if way.is_default and _is_of_others(passage):
-        yield Fault(
+        another = Fault(
             code="wrong-route",
             cause=f"No server on port {port} has the name {name}: the default one answers.",
-            fix=f"Add {name} to server_name of the site's own server.",
+            fix=f"Add {name} to server_name of the site's own server, or let nginx include that"
+            " server's file (sites-enabled); then reload it.",
             directive=f"server_name {name};",
             file=way.server.file,
             line=way.server.line,
             explains=_OF_ANOTHER,
             tell="nginx -T | grep server_name shows which names it knows.",
         )
+        # Its certificate is right for its own names: another line than that is missing.
+        yield replace(another, code="tls-wrong-name", explains=_OF_NAME, is_certain=True)
+        yield another
+    yield from _of_certificate(way)
 
 
 def _is_of_others(passage: Passage) -> bool:

@@ -32,7 +32,7 @@ def finding_lines(finding: Finding, *, verbose: bool) -> Iterator[HistoryLine]:
         yield from _labelled("sent", _in_short(finding.request))
         yield from _labelled("evidence", finding.evidence)
     for other in finding.alternatives:
-        yield from _labelled("or", f"{other.code}, if {other.tell}")
+        yield from _labelled("or", f"{other.code}: {other.tell}")
     yield from _labelled("more", f"deployer verify --explain {finding.code} ({finding.page})")
 
 

@@ -66,6 +66,23 @@ server { listen 8080; server_name chat.example.com; location / { proxy_pass http
 """
 
 
+def test_a_name_that_nobody_has_is_what_is_missing_and_not_another_site_s_certificate() -> None:
+    other = "server { listen 443 ssl; server_name other.test; ssl_certificate /other.pem;"
+    state = state_of(f"{other} location / {{ {PASS} }} }}")
+    found = [
+        fault
+        for fault in faults(state, name=NAME, port=443, path="/ws", tls=True)
+        if "tls-wrong-name" in fault.explains
+    ]
+    first = found[0]
+    assert (first.code, first.directive) == ("tls-wrong-name", f"server_name {NAME};")
+    assert first.is_certain
+    assert told_of(state, "origin-blocked")[0] == "wrong-route"
+    own = state_of(site(f"ssl_certificate /old.pem; location / {{ {PASS} }}"))
+    assert told_of(own, "tls-wrong-name") == ["tls-wrong-name"]
+    assert "wrong-route" not in told_of(own, "origin-blocked")
+
+
 @pytest.mark.parametrize(
     ("name", "port", "host"),
     [
