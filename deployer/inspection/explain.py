@@ -193,7 +193,8 @@ def _explains(fault: Fault, symptom: str) -> bool:
 
 def _with(finding: Finding, fault: Fault, others: Iterable[Fault]) -> Finding:
     """`finding` as `fault` explains it; what else would, as alternatives."""
-    kept = () if fault.is_certain else finding.alternatives
+    # A fault that says no cause only adds the place: what else it can be is as open as before.
+    kept = () if fault.is_certain and fault.cause else finding.alternatives
     alternatives = {each.code: each for each in kept if each.code != fault.code}
     for other in others:
         if other.code != fault.code:

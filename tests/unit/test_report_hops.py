@@ -119,7 +119,7 @@ def test_a_finding_in_short_and_in_full() -> None:
         "evidence: HTTP status 502",
         "Server: nginx",
         "log: connect() failed",
-        "or:       upstream-scheme, if its log speaks of TLS",
+        "or:       upstream-scheme: its log speaks of TLS",
         "more:     deployer verify --explain bad-gateway (docs/findings/bad-gateway.md)",
     ]
     full = [line.text for line in finding_lines(finding, verbose=True)]
