@@ -65,6 +65,21 @@ def hints(state: ProxyState) -> Iterator[Fault]:
     )
 
 
+def stopped(state: ProxyState) -> Iterator[Fault]:
+    """A proxy that does not run; where its log or its own check tells why, that comes before."""
+    if state.is_running or state.unit_state in ("", "active"):
+        return
+    name, unit = _NAMES[state.proxy], _UNITS[state.proxy]
+    sound = ", and its own check accepts its files" if state.test_ok else ""
+    yield Fault(
+        code="proxy-down",
+        explains=_OF_NOBODY,
+        cause=f"{name} does not run: systemd says {state.unit_state} of {unit}{sound}.",
+        fix=f"systemctl start {unit}; journalctl -u {unit} -n 20 says why it ended.",
+        is_certain=True,
+    )
+
+
 # --- a proxy that is gone -------------------------------------------------------------------------
 
 

@@ -15,4 +15,4 @@ def certain(state: ProxyState) -> tuple[Fault, ...]:
 
 def possible(state: ProxyState) -> tuple[Fault, ...]:
     """What is looked at where the files explain nothing."""
-    return (*drains.faults(state), *reloads.hints(state))
+    return (*reloads.stopped(state), *drains.faults(state), *reloads.hints(state))

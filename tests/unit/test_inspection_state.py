@@ -35,6 +35,17 @@ def test_apache_that_was_stopped_is_not_gone() -> None:
     assert certain(replace(state, log=calm, unit_state="inactive")) == ()
 
 
+def test_a_proxy_that_was_stopped_does_not_run() -> None:
+    stopped = replace(recorded("apache-gone-12"), log=(), unit_state="inactive", test_ok=True)
+    fault = _only(possible(stopped), "proxy-down")
+    assert fault.cause == (
+        "Apache does not run: systemd says inactive of apache2, and its own check accepts its"
+        " files."
+    )
+    assert "systemctl start apache2" in fault.fix
+    assert possible(replace(stopped, is_running=True, unit_state="active")) == ()
+
+
 def test_apache_that_runs_again_is_not_gone() -> None:
     assert certain(replace(recorded("apache-gone-12"), is_running=True)) == ()
 
