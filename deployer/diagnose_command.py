@@ -13,7 +13,7 @@ from deployer.diagnose.address import Address, parsed
 from deployer.diagnose.outside import Outside
 from deployer.diagnose.variants import Wish
 from deployer.diagnose.whole import looked_at
-from deployer.errors import UsageError
+from deployer.errors import HostError, UsageError
 from deployer.model import CheckResult
 from deployer.outcome import HostReport, RunReport, State
 from deployer.report.document import as_json as json_text
@@ -92,7 +92,7 @@ def _refuse_idle_options(request: Request) -> None:
 def diagnosed(request: Request) -> RunReport:
     """The whole diagnosis as a run over one host: the one that the address names.
 
-    With a `host` in the request, from the inside too. Raises: UsageError, UnreachableError.
+    With a `host` in the request, from the inside too, where it lets us in. Raises: UsageError.
     """
     began = time.monotonic()
     address, wish = parsed(request.url), wish_of(request)
@@ -110,16 +110,22 @@ def diagnosed(request: Request) -> RunReport:
     finally:
         until.cancel()
     notes: tuple[str, ...] = ()
+    lost = ""
     if request.host is not None:
         asked = outside.asked or ([(address, wish)] if address.is_websocket else [])
-        checks, notes = _with_inside(request, request.host, asked, checks)
-        is_reached = True
+        try:
+            checks, notes = _with_inside(request, request.host, asked, checks)
+            is_reached = True
+        except HostError as error:
+            # What was seen from outside is worth telling all the same.
+            lost = str(error)
     # What goes out in a header of the person's own is nobody else's business, whatever its name.
     secrets = frozenset(value for _, value in wish.headers if len(value) >= _SECRET_LENGTH)
     seconds = time.monotonic() - began
     report = HostReport(
         host=address.name,
-        state=_state(checks, is_reached=is_reached),
+        state=_state(checks, is_reached=is_reached, is_whole=not lost),
+        message=masked(f"The inside was not looked at. {lost}" if lost else "", secrets),
         checks=masked(checks, secrets),
         notes=masked(notes, secrets),
         seconds=seconds,
@@ -149,10 +155,12 @@ def _with_inside(
         return there.looked(asked, checks), there.notes
 
 
-def _state(checks: Sequence[CheckResult], *, is_reached: bool) -> State:
-    if not is_reached:
+def _state(checks: Sequence[CheckResult], *, is_reached: bool, is_whole: bool) -> State:
+    """How the address does; an inside that could not be looked at counts where nothing is wrong."""
+    is_well = all(check.ok for check in checks)
+    if not is_reached or (is_well and not is_whole):
         return "unreachable"
-    return "healthy" if all(check.ok for check in checks) else "unhealthy"
+    return "healthy" if is_well else "unhealthy"
 
 
 def wish_of(request: Request) -> Wish:

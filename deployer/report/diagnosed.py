@@ -94,10 +94,13 @@ def _last_word(report: HostReport, output: Output) -> None:
     others = len(findings) - errors
     more = f", {others} to know of" if others else ""
     took = f" in {report.seconds:.1f} s"
-    if report.state == "unreachable":
+    if report.message:
+        output.line(report.message, "bad", hanging=2)
+    if report.state == "unreachable" and not report.message:
         output.line(f"{report.host}: could not be reached{took}", "bad")
     elif errors:
         plural = "s" if errors > 1 else ""
         output.line(f"{report.host}: {errors} finding{plural}{more}{took}", "bad")
     else:
-        output.line(f"{report.host}: nothing wrong{more}{took}", "good")
+        where = " as seen from outside" if report.message else ""
+        output.line(f"{report.host}: nothing wrong{where}{more}{took}", "good")

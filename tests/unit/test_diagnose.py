@@ -74,6 +74,22 @@ def test_a_mistake_is_named_and_a_healthy_twin_is_not(
     assert exit_code == (3 if code else 0)
 
 
+def test_an_inside_that_lets_nobody_in_loses_nothing_of_the_outside(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    there = ("--host", f"root@127.0.0.1:{closed_port()}")
+    with websocket_service() as port:
+        well, _ = diagnosed(capsys, f"ws://127.0.0.1:{port}/ws", *there)
+        run(["diagnose", f"ws://127.0.0.1:{port}/ws", *there])
+        words = capsys.readouterr().out
+    with Server(lambda peer: peer.answer("502 Bad Gateway")) as server:
+        ill, findings = diagnosed(capsys, f"ws://127.0.0.1:{server.port}/ws", *there)
+    assert (well, ill, errors(findings)) == (5, 3, {"bad-gateway"})
+    assert "The inside was not looked at" in words
+    assert "nothing wrong as seen from outside" in words
+
+
 def test_a_port_on_which_nobody_listens_cannot_be_reached(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
