@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from deployer.inspection import apache_pointers
+from deployer.inspection import apache_pointers, apache_refusals
 from deployer.inspection.apache_config import Directive, config_of
 from deployer.inspection.apache_headers import edited, is_conditional
 from deployer.inspection.apache_rewrite import flags_of, holds, request_variables, rules_of
@@ -24,7 +24,7 @@ _SINCE_UPGRADE = (2, 4, 47)
 
 def of_way(way: Way) -> tuple[Fault, ...]:
     """All faults on the way of one request, the most certain first."""
-    found: list[Fault] = []
+    found = [fault for rule in apache_refusals.RULES for fault in rule(way)]
     for rule in _RULES:
         fault = rule(way)
         if fault is not None:
@@ -188,8 +188,12 @@ def _not_passed(way: Way) -> Fault | None:
     if way.members or (way.rewritten is not None and (way.rewritten.redirect)):
         return None
     place = way.passed.directive if way.passed is not None else way.site
-    if place is None:
+    turned = way.rewritten
+    is_answered = turned is not None and turned.is_certain and (turned.is_file or turned.refusal)
+    if place is None or is_answered:
         return None
+    if way.passed is None and apache_refusals.folder_rules(way) is not None:
+        return None  # rules of a folder may pass it on, or those of an .htaccess file
     with_slash = next(
         (
             each

@@ -14,6 +14,7 @@ from typing import Literal
 from deployer.inspection.apache_config import Directive
 
 _VARIABLE = re.compile(r"%\{([\w:-]+)\}")
+_ADDRESS = re.compile(r"(?:https?|wss?|ftp|fcgi)://", re.IGNORECASE)
 _TURNS = re.compile(r"\$(\d)|%(\d)|%\{([\w:-]+)\}")
 
 
@@ -33,8 +34,27 @@ class Rewritten:
 
     @property
     def redirect(self) -> bool:
-        """Whether the client is sent elsewhere."""
-        return any(flag == "r" or flag.startswith("r=3") for flag in self.flags)
+        """Whether the client is sent elsewhere: an address without [P] does so, too."""
+        if any(flag == "r" or flag.startswith(("r=3", "redirect")) for flag in self.flags):
+            return True
+        return not self.is_proxied and _ADDRESS.match(self.target) is not None
+
+    @property
+    def refusal(self) -> int:
+        """The status with which the rule ends the request; 0 where it does not."""
+        for flag in self.flags:
+            if flag in ("f", "forbidden", "g", "gone"):
+                return 403 if flag.startswith("f") else 410
+            number = flag.removeprefix("r=")
+            if number != flag and number.isdigit() and not 300 <= int(number) < 400:
+                return int(number)
+        return 0
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it makes a local path of the request, which then no ProxyPass sees."""
+        is_other = self.target != "-" and not (self.is_proxied or self.redirect or self.refusal)
+        return is_other and not self.flags & {"pt", "passthrough"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +98,9 @@ def request_variables(
         "QUERY_STRING": query,
         "THE_REQUEST": f"GET {path}{'?' + query if query else ''} HTTP/1.1",
         "HTTP:X-FORWARDED-PROTO": "",
+        # Such names there are none, and what is not there is empty; it takes %{HTTP:Upgrade}.
+        "HTTP_UPGRADE": "",
+        "HTTP_CONNECTION": "",
     }
 
 
@@ -111,7 +134,7 @@ def rewritten(
         if rule.target != "-":
             path = target.partition("?")[0]
             found = made
-        elif rule.flags & {"f", "g"} or any(flag.startswith("r=") for flag in rule.flags):
+        if made.refusal or (made.redirect and rule.target == "-"):
             return made
         if made.is_proxied or made.redirect or rule.flags & {"l", "end", "last"}:
             return found

@@ -147,6 +147,8 @@ def locations_of(
         for each in group:
             if each.is_section and each.name in ("location", "locationmatch"):
                 made = _pass_in(each)
+                if made is not None and made.is_regex and made.directive.name == "proxypass":
+                    made = None  # there, the pattern is taken for a path, which matches nothing
                 if _covers(each, path):
                     found.append((each, made))
     return found

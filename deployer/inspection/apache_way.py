@@ -109,8 +109,9 @@ def way_of(state: ProxyState, *, name: str, port: int, path: str, tls: bool) -> 
         one = member_of(turned.target, turned.rule)
         members = (one,) if one else ()
         worker = worker_of_url(config, site, turned.target)
-    elif turned is None or not turned.redirect:
-        passed = chosen_pass(config, site, bare)
+    elif turned is None or not turned.is_certain or not (turned.redirect or turned.is_file):
+        asked = turned.target if turned is not None and turned.target.startswith("/") else bare
+        passed = chosen_pass(config, site, asked if turned and turned.is_certain else bare)
         members = members_of(config, passed) if passed and passed.target else ()
         if passed is not None and is_looked_up(passed):
             worker = worker_for(config, site, passed, bare)
