@@ -206,6 +206,12 @@ def watch(session: Session, *, every_s: float) -> int:
 def _tell(
     session: Session, document: Mapping[str, Any], changes: list[Change], at: datetime
 ) -> None:
+    for change in changes:
+        style = "good" if change.is_well else "bad"
+        text = f"{at:%H:%M:%S}  {change.host}  {change_words(change)}"
+        session.output.line(text, style, hanging=10)
+        for advice in change.advice:
+            session.output.line(advice, indent=10, hanging=2)
     if changes and session.as_json:
         line = {
             "time": at.isoformat(timespec="seconds"),
@@ -213,12 +219,6 @@ def _tell(
             **document,
         }
         print(json.dumps(line), flush=True)
-    for change in changes:
-        style = "good" if change.is_well else "bad"
-        text = f"{at:%H:%M:%S}  {change.host}  {change_words(change)}"
-        session.output.line(text, style, hanging=10)
-        for advice in change.advice:
-            session.output.line(advice, indent=10, hanging=2)
     number = len(document["hosts"])
     hosts = "1 host" if number == 1 else f"{number} hosts"
     session.output.live([f"watching {hosts}; last checked at {at:%H:%M:%S}"])

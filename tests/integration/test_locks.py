@@ -98,7 +98,11 @@ def test_a_run_that_waits_in_vain() -> None:
 
 
 @pytest.mark.usefixtures("busy")
-def test_ctrl_c_ends_the_waiting() -> None:
+def test_ctrl_c_ends_the_waiting(host: LabHost) -> None:
+    def logins() -> int:
+        return len(host.sh("ss -Htn state established sport = :22").splitlines())
+
+    before = logins()
     process = subprocess.Popen(
         [sys.executable, "-m", "deployer", "apply", "site.yml", "-y", "--lock-timeout", "600"],
         stdin=subprocess.DEVNULL,
@@ -106,6 +110,7 @@ def test_ctrl_c_ends_the_waiting() -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
+    until(lambda: logins() > before)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(1.0)
     process.send_signal(2)

@@ -541,7 +541,9 @@ def test_python_is_missing_and_is_installed(
     with pytest.raises(UnreachableError, match="there is no python3 on the host") as caught:
         connect(host, ConnectOptions(become=True, become_password=password))
     assert "--install-python" in str(caught.value)
-    installing = ConnectOptions(become=True, become_password=password, install_python=True)
+    installing = ConnectOptions(
+        become=True, become_password=password, install_python=True, connect_timeout_s=30.0
+    )
     with linked(host, installing) as link:
         assert link.hello["uid"] == 0
 
