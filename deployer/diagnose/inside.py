@@ -36,7 +36,9 @@ _OF_SCHEME = frozenset(
     }
 )
 #: What a service answers at a path that it does not have.
-_OF_PATH = frozenset({"wrong-route", "handshake-refused", "backend-not-websocket"})
+_OF_PATH = frozenset(
+    {"wrong-route", "handshake-refused", "backend-not-websocket", "upgrade-not-forwarded"}
+)
 _OTHER_PATH = (
     "The proxy asks the service for another path than the client has: the service has no WebSocket"
     " there, and has one at the path that was asked."

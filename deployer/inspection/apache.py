@@ -13,8 +13,11 @@ __all__ = ["faults", "served"]
 def served(state: ProxyState, *, name: str, port: int, path: str, tls: bool) -> Served | None:
     """What Apache does with such a request; `None` where nobody can tell."""
     way = way_of(state, name=name, port=port, path=path, tls=tls)
-    if way is None or (way.rewritten is not None and not way.rewritten.is_certain):
+    if way is None:
         return None
+    turned = way.rewritten
+    if turned is not None and not turned.is_certain and not turned.refusal:
+        return None  # where it may be refused, it is asked for who is not
     idle_s, idle_words, _ = way.idle()
     at_service, by, match = way.path, way.site, "prefix"
     rule_path = "/"

@@ -65,6 +65,16 @@ def by_rules(way: Way) -> Iterator[Fault]:
         )
     elif turned.is_proxied and way.members:
         yield from _other_path(way, turned)
+    elif turned.is_certain and turned.target.startswith("/") and not way.members:
+        yield _fault(
+            turned.rule,
+            "page-instead",
+            _ELSEWHERE,
+            cause=f"{_text(turned.rule)} makes {turned.target} of {way.path}, which no ProxyPass"
+            " takes.",
+            fix="Leave the WebSocket's path out of that rule, by a RewriteCond on %{REQUEST_URI}.",
+            directive=f"RewriteCond %{{REQUEST_URI}} !^{way.path}",
+        )
 
 
 def _other_path(way: Way, turned: Rewritten) -> Iterator[Fault]:
@@ -72,7 +82,7 @@ def _other_path(way: Way, turned: Rewritten) -> Iterator[Fault]:
     if path == way.path:
         return
     doubled = "//" in path and "//" not in way.path
-    yield _fault(
+    fault = _fault(
         turned.rule,
         "slash-mismatch" if doubled else "page-instead",
         frozenset({"page-instead", "slash-mismatch"} if doubled else {"page-instead"}),
@@ -81,6 +91,7 @@ def _other_path(way: Way, turned: Rewritten) -> Iterator[Fault]:
         directive=f'RewriteRule "^/?(.*)" "{way.members[0].scheme}://'
         f'{address_of(way.members[0].upstream)}/$1" [P,L]',
     )
+    yield replace(fault, is_of_path=True)
 
 
 def _engine_off(way: Way) -> Iterator[Fault]:
@@ -268,8 +279,17 @@ def by_headers(way: Way) -> Iterator[Fault]:
                 each,
                 "upgrade-not-forwarded",
                 frozenset({"upgrade-not-forwarded", "bad-gateway", "handshake-refused"}),
-                cause=f"{_text(each, 'RequestHeader')} takes {each.words[1]} from the handshake:"
-                " without it there is none.",
+                cause="What every handshake must have is taken away by"
+                f" {_text(each, 'RequestHeader')}.",
+                fix="Remove that line.",
+            )
+        elif words[1] == "sec-websocket-protocol":
+            yield _fault(
+                each,
+                "subprotocol-missing",
+                frozenset({"subprotocol-missing", "subprotocols-refused", "handshake-refused"}),
+                cause="The service is not told of the subprotocols that clients offer:"
+                f" {_text(each, 'RequestHeader')}.",
                 fix="Remove that line.",
             )
         elif words[1] == "origin":

@@ -101,6 +101,9 @@ def request_variables(
         # Such names there are none, and what is not there is empty; it takes %{HTTP:Upgrade}.
         "HTTP_UPGRADE": "",
         "HTTP_CONNECTION": "",
+        # Browsers send no Referer with a handshake.
+        "HTTP_REFERER": "",
+        "HTTP:REFERER": "",
     }
 
 

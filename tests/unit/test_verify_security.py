@@ -98,6 +98,36 @@ def test_a_tunnel_in_any_spelling(lets_in: Callable[[list[str]], bool], healthy:
     assert "h2c" in finding.request.lower()
 
 
+@pytest.mark.parametrize(("proxy", "is_told"), [("apache", False), ("nginx", True)])
+def test_an_apache_that_speaks_http2_itself_is_no_tunnel(
+    proxy: Proxy, is_told: bool, healthy: int
+) -> None:
+    """Debian's http2.conf has ``Protocols h2 h2c http/1.1``: Apache answers, not the service."""
+    fine = Front(backend_port=healthy, origins=(PLAIN,))
+
+    def front(peer: Peer) -> None:
+        if b"h2c" in peer.head.lower():
+            peer.answer("101 Switching Protocols", "Connection: Upgrade", "Upgrade: h2c")
+        else:
+            fine(peer)
+
+    with Server(front) as server:
+        results = verified(a_site(healthy, proxy=proxy), front=server.port)
+    assert [each.code for each in findings(results)] == ["h2c-tunnel"] * is_told
+
+
+def test_an_apache_that_lets_a_service_speak_http2_is_a_tunnel() -> None:
+    def speaks(peer: Peer) -> None:
+        if b"h2c" in peer.head.lower():
+            peer.answer("101 Switching Protocols", "Connection: Upgrade", "Upgrade: h2c")
+        else:
+            peer.answer("426 Upgrade Required")
+
+    with Server(speaks) as service, Server(speaks) as server:
+        results = verified(a_site(service.port, proxy="apache"), front=server.port)
+    assert "h2c-tunnel" in [each.code for each in findings(results)]
+
+
 # --- a plain GET ----------------------------------------------------------------------------------
 
 
