@@ -23,6 +23,9 @@ _ORIGINS: tuple[Variant, ...] = (
     "other-scheme-origin",
 )
 
+#: What a server answers for reasons of its own: it was late, asked too often, or nobody was behind.
+_OF_NO_ORIGIN = frozenset({408, 429, 502, 503, 504})
+
 
 def finding_of(seen: Observations, attempt: Attempt, trouble: Trouble) -> Finding | None:
     """What is wrong with the Origin, or `None` where the refusal does not depend on it."""
@@ -31,6 +34,10 @@ def finding_of(seen: Observations, attempt: Attempt, trouble: Trouble) -> Findin
     says_origin = words is not None and words.meaning == "origin"
     if not opened and not says_origin:
         return None
+    if attempt.status_code in _OF_NO_ORIGIN and not says_origin:
+        return None
+    if "foreign-origin" in opened and (attempt.status_code or 400) < 400:
+        return None  # no refusal: whoever answers changes from one connection to the next
     symptom = (
         f"{without_secrets(seen.address.uri)} {trouble.words} to Origin: {seen.handshake_origin}"
     )

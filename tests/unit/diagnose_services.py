@@ -158,6 +158,20 @@ def only_origins(*origins: str | None, page: bool = False) -> Script:
     return script
 
 
+def taking_turns(status: str) -> Script:
+    """A front behind which now and then nobody opens: here, whenever the site's own page asks."""
+
+    def script(peer: Peer) -> None:
+        host = peer.header("Host") or ""
+        own = (peer.header("Origin") or "").endswith(f"://{host}")
+        if own or not wants_websocket(peer):
+            peer.answer(status, "Content-Type: text/html", body="<html>a page</html>")
+        else:
+            echo(peer)
+
+    return script
+
+
 def always(status: str, *headers: str, body: str = "", plain: str = "") -> Script:
     """The same answer to each handshake, and `plain` (200 unless given) to what is none."""
 

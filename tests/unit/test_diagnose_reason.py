@@ -29,6 +29,7 @@ from diagnose_services import (
     only_origins,
     same_origin,
     says_nothing,
+    taking_turns,
     upgrades_and,
     with_host,
     without_upgrade,
@@ -143,6 +144,18 @@ CASES = (
         code="origin-blocked",
         says="is let in",
         never=("host-rewritten", "port-lost"),
+    ),
+    Case(
+        name="another answer each time",
+        script=taking_turns("200 OK"),
+        code="page-instead",
+        never=("origin-blocked",),
+    ),
+    Case(
+        name="late each second time",
+        script=taking_turns("504 Gateway Timeout"),
+        code="service-hangs",
+        never=("origin-blocked",),
     ),
     Case(
         name="403 to everybody",
