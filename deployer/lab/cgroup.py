@@ -10,6 +10,7 @@ Source: https://systemd.io/CONTROL_GROUP_INTERFACE/, cgroups(7)
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,8 +65,9 @@ def _groups(name: str) -> Iterator[Path]:
 
 
 def _removed(group: Path) -> bool:
-    for folder in sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True):
-        _rmdir(folder)
+    # Unlike Path.rglob, it passes over folders that go away while it looks.
+    for folder, _, _ in os.walk(group, topdown=False):
+        _rmdir(Path(folder))
     return _rmdir(group)
 
 
