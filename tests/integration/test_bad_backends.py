@@ -118,7 +118,7 @@ def test_ctrl_c_while_a_connection_is_held(running: Running) -> None:
         assert process.stderr is not None
         assert any("certificate (proxy)" in line for line in process.stderr)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=50)
     finally:
         process.kill()
         process.wait()
