@@ -25,10 +25,14 @@ PLENTY = bytes(2**22)
 Script = Callable[[Peer], None]
 
 
+#: How long a flood lets others run, between what it sends at once.
+_TURN_S = 0.0005
+
+
 def flood(peer: Peer, data: bytes) -> None:
-    """Send `data` again and again, as fast as it is taken, until the peer leaves."""
+    """Send `data` again and again until the peer leaves; others in this process get their turn."""
     with contextlib.suppress(OSError):
-        while not peer.stopping.is_set():
+        while not peer.stopping.wait(_TURN_S):
             peer.send(data)
 
 
@@ -113,7 +117,7 @@ def gigabyte_in_fragments(peer: Peer) -> None:
 @upgraded
 def endless_empty_fragments(peer: Peer) -> None:
     peer.send(b"\x02\x00")
-    flood(peer, b"\x00\x00" * 4096)
+    flood(peer, b"\x00\x00" * 1024)
 
 
 @upgraded
