@@ -90,7 +90,7 @@ def init(template: str, *, list_templates: bool) -> int:
     help="The release that hosts are taken to be.",
 )
 @options.on_hosts
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+@options.as_json
 def check(
     playbook: Path | None,
     *,

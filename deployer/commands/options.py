@@ -28,6 +28,16 @@ def together(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _
 
 playbook = click.argument("playbook", metavar="SITE.yml", type=click.Path(path_type=Path))
 
+limit = click.option("-l", "--limit", metavar="PATTERN", help="Only these hosts of the playbook's.")
+
+ask_become_pass = click.option(
+    "-K", "--ask-become-pass", is_flag=True, help="Ask for the password of sudo."
+)
+
+as_json = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON document on standard output."
+)
+
 which_hosts = together(
     click.option(
         "-i",
@@ -38,7 +48,7 @@ which_hosts = together(
         type=click.Path(path_type=Path),
         help="Inventory file; default: inventory.yml beside the playbook. May be repeated.",
     ),
-    click.option("-l", "--limit", metavar="PATTERN", help="Only these hosts of the playbook's."),
+    limit,
     click.option(
         "-e",
         "--extra-vars",
@@ -62,7 +72,7 @@ over_ssh = together(
         type=click.IntRange(1, 500),
         help="Hosts at a time.",
     ),
-    click.option("-K", "--ask-become-pass", is_flag=True, help="Ask for the password of sudo."),
+    ask_become_pass,
     click.option(
         "--accept-new", is_flag=True, help="Accept and remember keys of hosts never seen before."
     ),
@@ -76,7 +86,7 @@ over_ssh = together(
         type=click.FloatRange(0.1, 3600),
         help="How long a host may take to answer.",
     ),
-    click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output."),
+    as_json,
     click.option("-v", "--verbose", is_flag=True, help="Say more."),
 )
 
@@ -282,7 +292,7 @@ outside = together(
         type=click.Path(path_type=Path),
         help="Inventory of the playbook, or in which --host is a name. May be repeated.",
     ),
-    click.option("-l", "--limit", metavar="PATTERN", help="Only these hosts of the playbook's."),
+    limit,
     click.option(
         "-e",
         "--extra-vars",
@@ -291,13 +301,13 @@ outside = together(
         help="Variables of the playbook, as for `apply`. May be repeated.",
     ),
     click.option("--become", is_flag=True, help="Become root on the host, by sudo."),
-    click.option("-K", "--ask-become-pass", is_flag=True, help="Ask for the password of sudo."),
+    ask_become_pass,
     click.option(
         "--accept-new",
         is_flag=True,
         help="Accept and remember the key of a host never seen before.",
     ),
-    click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output."),
+    as_json,
     click.option(
         "-v", "--verbose", is_flag=True, help="Show requests and answers as they were sent."
     ),

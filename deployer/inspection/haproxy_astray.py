@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from deployer.inspection.haproxy_config import Directive, Section
-from deployer.inspection.haproxy_pointers import place
+from deployer.inspection.haproxy_pointers import place, with_conditions
 from deployer.inspection.haproxy_samples import UNKNOWN
 from deployer.inspection.haproxy_way import Way, bind_of, binds_of, holds, split
 from deployer.inspection.model import Fault
@@ -215,7 +215,7 @@ def possible_refusals(way: Way) -> Iterator[Fault]:
         action = rule.words[1] if rule.words[0] == "http-request" else rule.words[0]
         status = re.search(r"(?:deny_status|status) (\d+)", str(rule))
         usual = {"deny": 403, "tarpit": 500, "auth": 401, "return": 200}.get(action)
-        if usual is None or "origin" in _whole(way, rule).lower():
+        if usual is None or "origin" in with_conditions(way, rule).lower():
             continue
         number = int(status.group(1)) if status else usual
         fault = place(
@@ -230,25 +230,16 @@ def possible_refusals(way: Way) -> Iterator[Fault]:
 
 def _is_by_address(way: Way, rule: Directive) -> bool:
     """Whether it depends on who asks: by the address itself, or by what was counted for it."""
-    return re.search(r"\bsrc\b|\bsc\d*_|\btable_", _whole(way, rule)) is not None
+    return re.search(r"\bsrc\b|\bsc\d*_|\btable_", with_conditions(way, rule)) is not None
 
 
 def _told(way: Way, rule: Directive) -> str:
-    text = _whole(way, rule)
+    text = with_conditions(way, rule)
     if re.search(r"\bsrc\b", text):
         return "the client's address is so; asked on the host itself, that is the host's own"
     if re.search(r"\bsc\d*_|table_", text):
         return "its count says so: whoever asks often is refused for a while"
     return "what the client sends is so"
-
-
-def _whole(way: Way, rule: Directive) -> str:
-    names = {word.lstrip("!") for word in rule.words}
-    sections = [each for each in (way.frontend, way.backend) if each is not None]
-    tests = [
-        str(each) for section in sections for each in section.own("acl") if each.words[1] in names
-    ]
-    return " ".join((str(rule), *tests))
 
 
 def connection_rules(way: Way) -> Iterator[Fault]:

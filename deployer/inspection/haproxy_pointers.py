@@ -205,7 +205,7 @@ def _proto(way: Way) -> Iterator[Fault]:
 def origins(way: Way) -> Iterator[Fault]:
     """Rules that refuse by Origin: right or wrong, they are where to look."""
     for rule in way.unsure:
-        text = _with_conditions(way, rule)
+        text = with_conditions(way, rule)
         if "origin" in text.lower() and rule.words[1:2] in (("deny",), ("reject",), ("return",)):
             yield place(
                 rule,
@@ -217,7 +217,7 @@ def origins(way: Way) -> Iterator[Fault]:
             return
 
 
-def _with_conditions(way: Way, rule: Directive) -> str:
+def with_conditions(way: Way, rule: Directive) -> str:
     """A rule and the tests that its conditions name."""
     names = {word.lstrip("!") for word in rule.words}
     sections = [each for each in (way.frontend, way.backend) if each is not None]

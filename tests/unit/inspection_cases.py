@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from deployer.inspection.model import ConfigFile, ProxyState, inspection_from_json
+from deployer.inspection.model import ConfigFile, Fault, ProxyState, inspection_from_json
 
 _FOLDER = Path(__file__).parent / "cases" / "inspection"
 
@@ -25,6 +26,31 @@ class Measured:
 
     def __str__(self) -> str:
         return f"{self.name}{self.path}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What stands in a configuration, what checks see, and the finding and line that explain it."""
+
+    name: str
+    text: str
+    symptom: str
+    code: str
+    line: str
+    status: int = 0
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def first_for(found: Iterable[Fault], symptom: str, *, status: int = 0) -> Fault | None:
+    """The first of the faults that explains `symptom`, and an answer with that status."""
+    fitting = (
+        each
+        for each in found
+        if symptom in each.explains and (not each.statuses or status in each.statuses)
+    )
+    return next(fitting, None)
 
 
 def recorded(name: str) -> ProxyState:

@@ -5,10 +5,10 @@ Every text was tried on a host, with HAProxy 2.6.12 and a service on each of the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
-from inspection_cases import apache, haproxy
+from inspection_cases import Case, apache, first_for, haproxy
 
 from deployer.inspection import Inspection, explained, refused_by_address
 from deployer.inspection.haproxy import faults, served
@@ -35,21 +35,6 @@ backend web
 _TWO = "    use_backend ws if is_ws\n    default_backend web\n" + _BACKENDS
 _ONE = "    default_backend b\nbackend b\n"
 _TO_WS = f"    default_backend ws\n{_BACKENDS}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """What stands in the frontend and after it, what checks see, and what explains it."""
-
-    name: str
-    text: str
-    symptom: str
-    code: str
-    line: str
-    status: int = 0
-
-    def __str__(self) -> str:
-        return self.name
 
 
 def _elsewhere(name: str, text: str, line: str, code: str = "wrong-route") -> Case:
@@ -202,12 +187,7 @@ _CASES = (
 
 def _first(text: str, symptom: str, *, status: int = 0) -> Fault | None:
     found = faults(haproxy(text), name="app.test", port=80, path="/ws", tls=False)
-    fitting = (
-        each
-        for each in found
-        if symptom in each.explains and (not each.statuses or status in each.statuses)
-    )
-    return next(fitting, None)
+    return first_for(found, symptom, status=status)
 
 
 @pytest.mark.parametrize("case", _CASES, ids=str)

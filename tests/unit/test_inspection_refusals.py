@@ -5,10 +5,8 @@ Every text was tried on a host, with Apache 2.4.71 and a service on each of thes
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
-from inspection_cases import apache
+from inspection_cases import Case, apache, first_for
 
 from deployer.inspection.apache import faults, served
 from deployer.inspection.model import Fault
@@ -23,21 +21,6 @@ ProxyPreserveHost On
 """
 _WS = "ProxyPass /ws ws://127.0.0.1:9101/ws"
 _UP = "RewriteCond %{HTTP:Upgrade} websocket [NC]\n"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """A site's text, what its checks see, and the finding and line that explain it."""
-
-    name: str
-    text: str
-    symptom: str
-    code: str
-    line: str
-    status: int = 0
-
-    def __str__(self) -> str:
-        return self.name
 
 
 _CASES = (
@@ -254,12 +237,7 @@ _CASES = (
 
 def _first(text: str, symptom: str, *, status: int = 0) -> Fault | None:
     found = faults(apache(text), name="app.test", port=80, path="/ws", tls=False)
-    fitting = (
-        each
-        for each in found
-        if symptom in each.explains and (not each.statuses or status in each.statuses)
-    )
-    return next(fitting, None)
+    return first_for(found, symptom, status=status)
 
 
 @pytest.mark.parametrize("case", _CASES, ids=str)
