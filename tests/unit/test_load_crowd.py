@@ -183,7 +183,7 @@ def test_those_that_end_before_their_time_are_told_apart() -> None:
         peer.until_it_leaves()
 
     with scripted(leaves) as port:
-        figures = a_load(port, timeout_s=0.2)
+        figures = a_load(port, timeout_s=2.0)
     ways = {group.words: group.count for group in figures.ended}
     assert ways == {"closed it with code 1001": 10, "closed it without a Close frame": 10}
     assert figures.unanswered == 10
