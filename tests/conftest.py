@@ -13,12 +13,12 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from lab_factory import LabFactory
 
 from deployer.errors import LabError
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab, running
 from deployer.lab.requirements import require
+from tests.support.lab_factory import LabFactory
 
 _numbers = itertools.count(1)
 

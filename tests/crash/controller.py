@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deployer.lab.lab import Lab
+from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
-    from rounds import Draw
-    from stage import Stage
+    from tests.crash.rounds import Draw
+    from tests.crash.stage import Stage
 
-from two_states import playbook_to
+from tests.crash.two_states import playbook_to
 
 #: About as long as an apply takes from its start to its end; the moment is drawn from it.
 _ABOUT_S = 2.0
@@ -35,7 +36,7 @@ def cut_off(stage: Stage, drawn: Draw, target: str) -> tuple[str, str]:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
         try:
             _wait(run, moment_s)

@@ -10,12 +10,8 @@ The copy of the runner that it leaves for the watchdog is the one without the pr
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 
 PRELUDE = r"""
 import errno, json, os, re, signal, stat, threading, time

@@ -10,11 +10,10 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from faults import Fault
-from runner_process import RunnerProcess
-
 from deployer.lab.host import LabHost
 from deployer.remote import source
+from tests.crash.faults import Fault
+from tests.support.agent.process import RunnerProcess
 
 #: The source of the runner as it is, and the same compiled: the faults come before it alone.
 _BOOTSTRAP = """

@@ -1,6 +1,6 @@
 """Interrupt commits on real hosts, at random, and count where the hosts end.
 
-    python tests/crash/interrupt.py [--rounds 500] [--seed N] [--hosts 4] [--only KIND ...]
+    python -m tests.crash.interrupt [--rounds 500] [--seed N] [--hosts 4] [--only KIND ...]
 
 Every round ends with the host in its state before the commit or in the one after it, whatever
 happened: anything else is `neither`, and the exit code is 1. It needs root, and a Linux that boots
@@ -22,13 +22,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-for _folder in (".", "../unit", "../.."):
-    sys.path.insert(0, str((Path(__file__).parent / _folder).resolve()))
-
-from rounds import KINDS, Outcome, carry_out, draw  # noqa: E402 - found by the path above
-from stage import Places, Stage  # noqa: E402 - found by the path above
-
-from deployer.lab.lab import running  # noqa: E402 - found by the path above
+from deployer.lab.lab import running
+from tests.crash.rounds import KINDS, Outcome, carry_out, draw
+from tests.crash.stage import Places, Stage
 
 ENDS = ("before", "after", "neither")
 
@@ -112,7 +108,7 @@ def alone(outcome: Outcome, *, seed: int) -> str:
     """The command that repeats one round of a run; its kind is said, as it may have been set."""
     about = outcome.draw
     which = f"--seed {seed} --round {about.number} --only {about.kind} --start {outcome.start}"
-    return f"python tests/crash/interrupt.py {which}"
+    return f"python -m tests.crash.interrupt {which}"
 
 
 def main() -> int:
@@ -144,7 +140,7 @@ def main() -> int:
     wrong = [outcome for outcome in outcomes if outcome.problem]
     print(f"\n{table(outcomes)}\n\n{totals(outcomes)}; reports that disagree: {len(wrong)}")
     print(f"{len(outcomes)} rounds in {time.monotonic() - began:.0f} s, seed {given.seed}; again:")
-    print(f"python tests/crash/interrupt.py --rounds {given.rounds} --seed {given.seed}")
+    print(f"python -m tests.crash.interrupt --rounds {given.rounds} --seed {given.seed}")
     return 1 if wrong or len(outcomes) != len(numbers) else 0
 
 

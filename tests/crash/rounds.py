@@ -10,14 +10,13 @@ import random
 import time
 from dataclasses import dataclass
 
-from controller import cut_off
-from faults import Fault, fits, thinned
-from inside import facts_of, journal_of
-from look import differences, look_at
-from stage import Stage
-from two_states import NEXT
-
 from deployer.errors import LabError
+from tests.crash.controller import cut_off
+from tests.crash.faults import Fault, fits, thinned
+from tests.crash.inside import facts_of, journal_of
+from tests.crash.look import differences, look_at
+from tests.crash.stage import Stage
+from tests.crash.two_states import NEXT
 
 DAY_S = 86400.0
 

@@ -11,14 +11,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from faults import Fault, Operation, operations
-from inside import InsideRunner, facts_of
-from look import Look, differences, look_at
-from runner_process import RunnerRefusal
-from two_states import PACKAGE, changes_to, handlers
-
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
+from tests.crash.faults import Fault, Operation, operations
+from tests.crash.inside import InsideRunner, facts_of
+from tests.crash.look import Look, differences, look_at
+from tests.crash.two_states import PACKAGE, changes_to, handlers
+from tests.support.agent.process import RunnerRefusal
 
 ROUND_LIMIT_S = 90.0
 _OPERATIONS = "/run/crash-operations"

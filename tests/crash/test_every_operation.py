@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults import BOOTSTRAP, Fault, Operation, operations
-from runner_process import (
+
+from tests.crash.faults import BOOTSTRAP, Fault, Operation, operations
+from tests.support.agent.process import (
     RunnerProcess,
     RunnerRefusal,
     change,

@@ -11,10 +11,11 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from faults import Operation, fits, thinned
-from interrupt import failure, play, stages
-from rounds import Outcome, at_place, carry_out
-from stage import Stage
+
+from tests.crash.faults import Operation, fits, thinned
+from tests.crash.interrupt import failure, play, stages
+from tests.crash.rounds import Outcome, at_place, carry_out
+from tests.crash.stage import Stage
 
 pytestmark = pytest.mark.lab
 

@@ -6,9 +6,10 @@ import os
 import random
 
 import pytest
-from interrupt import alone, failure, play, stages, totals
-from rounds import KINDS, Outcome, carry_out, draw
-from stage import Stage
+
+from tests.crash.interrupt import alone, failure, play, stages, totals
+from tests.crash.rounds import KINDS, Outcome, carry_out, draw
+from tests.crash.stage import Stage
 
 pytestmark = pytest.mark.lab
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 import yaml
-from runner_process import change, file_change
+
+from tests.support.agent.process import change, file_change
 
 #: From each state to those that a round may lead to.
 NEXT = {"A": ("B", "C"), "B": ("A",), "C": ("A",), "D": ("A",)}

@@ -11,9 +11,9 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from scripted_services import PORTS
 
 from deployer.model import Proxy
+from tests.integration.catalogue.scripted_services import PORTS
 
 PROXIES: tuple[Proxy, ...] = ("nginx", "apache", "haproxy")
 DOMAIN = "cat.test"

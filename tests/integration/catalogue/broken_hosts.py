@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from broken_cases import DOMAIN, Twin, of_proxy
 from cryptography.hazmat.primitives import serialization
-from scripted_services import PORTS
 
 from deployer.lab.host import LabHost
 from deployer.model import PROXY_UNITS, Proxy
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "unit"))
-from verify_certificates import authority, issued
+from tests.integration.catalogue.broken_cases import DOMAIN, Twin, of_proxy
+from tests.integration.catalogue.scripted_services import PORTS
+from tests.support.certificates.pki import authority, issued
 
 HERE = Path(__file__).parent
 _TLS = "/etc/tls"

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from broken_cases import DOMAIN, PROXIES, Twin
-from broken_states import changed, restart, until
-from broken_world import World
-from scripted_services import PORTS
 
 from deployer.model import Proxy
+from tests.integration.catalogue.broken_cases import DOMAIN, PROXIES, Twin
+from tests.integration.catalogue.broken_states import changed, restart, until
+from tests.integration.catalogue.broken_world import World
+from tests.integration.catalogue.scripted_services import PORTS
+from tests.support.paths import ROOT
 
 #: Where the relay listens: a loopback address of this machine that nobody else uses.
 RELAY = "127.6.29.1"
@@ -63,7 +64,7 @@ def started(world: World, *arguments: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
 
 

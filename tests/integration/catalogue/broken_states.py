@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 
-from broken_cases import DOMAIN
-from broken_hosts import write
-
 from deployer.lab.host import LabHost
 from deployer.model import Hop, Proxy
+from tests.integration.catalogue.broken_cases import DOMAIN
+from tests.integration.catalogue.broken_hosts import write
 
 _HEALTHY = f"upgrade-lost-healthy.{DOMAIN}"
 _KEY = "dGhlIHNhbXBsZSBub25jZQ=="

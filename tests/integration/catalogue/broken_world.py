@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from broken_cases import PROXIES, Twin
-from broken_hosts import ROOT_PEM, serve
-from broken_states import State
-
 from deployer.diagnose_command import Request, diagnosed
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab, running
 from deployer.model import CheckResult, Finding, Proxy
+from tests.integration.catalogue.broken_cases import PROXIES, Twin
+from tests.integration.catalogue.broken_hosts import ROOT_PEM, serve
+from tests.integration.catalogue.broken_states import State
 
 #: How long a step of a diagnosis may take: those that hang cost as much.
 _TIMEOUT_S = 3.0

@@ -11,13 +11,13 @@ from functools import partial
 from typing import Any
 
 import pytest
-from broken_cases import PROXIES, Twin, alike, twins
-from broken_hosts import places
-from broken_runs import reloaded, silences, told
-from broken_states import STATES, State
-from broken_world import Job, Jobs, World, serving
 
 from deployer.model import Proxy
+from tests.integration.catalogue.broken_cases import PROXIES, Twin, alike, twins
+from tests.integration.catalogue.broken_hosts import places
+from tests.integration.catalogue.broken_runs import reloaded, silences, told
+from tests.integration.catalogue.broken_states import STATES, State
+from tests.integration.catalogue.broken_world import Job, Jobs, World, serving
 
 pytestmark = pytest.mark.lab
 

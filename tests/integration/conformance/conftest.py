@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -10,12 +9,10 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from hosts import Applied, serving
-from reloads import Reloaded, reloading
-from waits import Waits, waiting
-from world import Front, World
+from tests.integration.conformance.hosts import Applied, serving
+from tests.integration.conformance.reloads import Reloaded, reloading
+from tests.integration.conformance.waits import Waits, waiting
+from tests.integration.conformance.world import Front, World
 
 PROXIES = ("nginx", "apache", "haproxy")
 #: Debian 12 has to do everything, its neighbours what is marked so.

@@ -12,10 +12,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import yaml
-from world import Front, World
 
 from deployer.lab.host import LabHost
 from deployer.lab.lab import running
+from tests.integration.conformance.world import Front, World
+from tests.support.paths import ROOT
 
 _HERE = Path(__file__).parent
 #: The services of site.yml by their names, and where each listens.
@@ -75,7 +76,7 @@ def apply(folder: Path) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=180,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
 
 

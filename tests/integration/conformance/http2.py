@@ -10,7 +10,8 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived, Event, ResponseReceived, StreamEnded, StreamReset
 from h2.settings import SettingCodes
-from world import DOMAIN, Answer, World
+
+from tests.integration.conformance.world import DOMAIN, Answer, World
 
 _OK_TEXT = 0x81
 

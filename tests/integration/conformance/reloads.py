@@ -8,10 +8,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
-from hosts import apply, write_site
 from websockets.exceptions import ConnectionClosed
-from world import PLAIN, Front, World, told
-from ws_client import Client
+
+from tests.integration.conformance.hosts import apply, write_site
+from tests.integration.conformance.world import PLAIN, Front, World, told
+from tests.support.clients.websocket import Client
 
 DRAIN_S = 4.0
 COUNT = 20

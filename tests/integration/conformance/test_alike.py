@@ -11,7 +11,8 @@ from operator import itemgetter
 from typing import Any
 
 import pytest
-from world import DOMAIN, PLAIN, UPGRADE, Answer, World, read_answer
+
+from tests.integration.conformance.world import DOMAIN, PLAIN, UPGRADE, Answer, World, read_answer
 
 pytestmark = pytest.mark.lab
 

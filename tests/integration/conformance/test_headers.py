@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from world import DOMAIN, PLAIN, World, told
+
+from tests.integration.conformance.world import DOMAIN, PLAIN, World, told
 
 pytestmark = pytest.mark.lab
 

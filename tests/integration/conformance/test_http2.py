@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from http2 import Http2, negotiated
-from world import DOMAIN, Front, Told, World, told
+
+from tests.integration.conformance.http2 import Http2, negotiated
+from tests.integration.conformance.world import DOMAIN, Front, Told, World, told
 
 pytestmark = [pytest.mark.lab, pytest.mark.every_release]
 

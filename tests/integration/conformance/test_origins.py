@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from world import ALIAS, DOMAIN, PLAIN, Told, World
+
+from tests.integration.conformance.world import ALIAS, DOMAIN, PLAIN, Told, World
 
 pytestmark = pytest.mark.lab
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from world import ALIAS, DOMAIN, PLAIN, World, told
+
+from tests.integration.conformance.world import ALIAS, DOMAIN, PLAIN, World, told
 
 pytestmark = [pytest.mark.lab, pytest.mark.every_release]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from reloads import COUNT, DRAIN_S, Reloaded
+
+from tests.integration.conformance.reloads import COUNT, DRAIN_S, Reloaded
 
 pytestmark = [pytest.mark.lab, pytest.mark.every_release]
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from waits import PATIENCE_S, Waits
-from world import Front, World
+
+from tests.integration.conformance.waits import PATIENCE_S, Waits
+from tests.integration.conformance.world import Front, World
 
 pytestmark = [pytest.mark.lab, pytest.mark.every_release]
 

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from world import DOMAIN, World
+
+from tests.integration.conformance.world import DOMAIN, World
 
 pytestmark = [pytest.mark.lab, pytest.mark.every_release]
 

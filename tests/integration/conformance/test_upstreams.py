@@ -6,8 +6,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from hosts import stopped
-from world import DOMAIN, World, told
+
+from tests.integration.conformance.hosts import stopped
+from tests.integration.conformance.world import DOMAIN, World, told
 
 pytestmark = pytest.mark.lab
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from websockets.exceptions import ConnectionClosed
-from world import World, told
+
+from tests.integration.conformance.world import World, told
 
 pytestmark = pytest.mark.lab
 

@@ -12,8 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from world import Answer, World, told
-from ws_client import Client
+from tests.integration.conformance.world import Answer, World, told
+from tests.support.clients.websocket import Client
 
 #: Longer than nginx (60 s) and HAProxy (Debian: 50 s) wait by themselves.
 PATIENCE_S = float(os.environ.get("CONFORMANCE_PATIENCE_S", "64"))

@@ -15,10 +15,9 @@ from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ws_client import Client
-
 from deployer.lab.host import LabHost
 from deployer.model import PROXY_UNITS, Proxy
+from tests.support.clients.websocket import Client
 
 DOMAIN = "live.example.com"
 ALIAS = "www.example.net"

@@ -1,0 +1,1 @@
+"""The tests of deployer, and what they share in `tests.support`."""

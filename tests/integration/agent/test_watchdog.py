@@ -1,0 +1,423 @@
+"""What takes a commit back when the run that made it is no more, on real hosts."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployer.lab.host import LabHost
+from deployer.lab.lab import Lab
+from tests.support.agent.on_host import runner_on
+from tests.support.agent.process import RunnerProcess, change, file_change
+from tests.support.runs import deployer, differences, write_playbook
+from tests.support.runs import state_of as whole_state_of
+
+pytestmark = pytest.mark.lab
+
+Start = Callable[[LabHost], RunnerProcess]
+
+UNIT = b"[Service]\nExecStart=/bin/sleep infinity\n\n[Install]\nWantedBy=multi-user.target\n"
+ROOTS = {"owner": "root", "group": "root", "mode": "0644"}
+
+
+def state_of(host: LabHost) -> dict[str, Any]:
+    """The host's state without the sessions of the runners that are at work."""
+    state = whole_state_of(host)
+    return {**state, "enabled": [line for line in state["enabled"] if ".scope" not in line]}
+
+
+def settled_boot(host: LabHost) -> None:
+    """Wait until all that starts at boot has started: sshd is there before the rest."""
+    host.sh("systemctl is-system-running --wait", check=False)
+
+
+def prepare(host: LabHost) -> None:
+    """Our own folder is there before the state is looked at."""
+    settled_boot(host)
+    host.sh("mkdir -m 700 /var/lib/deployer")
+
+
+def commit_for(seconds: float, name: str = "c1") -> dict[str, Any]:
+    return {"id": name, "who": "ada", "from": "desk", "rollback_duration_s": seconds}
+
+
+def app() -> list[dict[str, Any]]:
+    """A service of its own, enabled and running; its unit is read by systemd on the way."""
+    return [
+        file_change("/etc/app.conf", b"new\n", **ROOTS),
+        file_change("/etc/systemd/system/app.service", UNIT, **ROOTS),
+        change("service:app", {"enabled": True, "active": True}),
+    ]
+
+
+def apply(runner: RunnerProcess, *changes: dict[str, Any], seconds: float = 60.0) -> None:
+    runner.ask("apply", plan=runner.plan(*changes), commit=commit_for(seconds))
+
+
+def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.05)
+
+
+def is_settled(host: LabHost) -> bool:
+    """Whether no commit is pending, none is being reverted, and nothing of the watchdog is left."""
+    return not host.sh("cd /var/lib/deployer; ls -d pending reverting 2>&-", check=False)
+
+
+def traces(host: LabHost) -> str:
+    """All that a watchdog could leave; empty where there is nothing."""
+    return host.sh(
+        "systemctl list-units --all --plain --no-legend 'deployer*';"
+        "systemctl list-unit-files --plain --no-legend 'deployer*';"
+        "find /etc /run/systemd /var/lib/deployer/watchdog.py -name '*deployer*' -o"
+        " -name 'watchdog.py*' 2>&-; systemctl --failed --plain --no-legend",
+        check=False,
+    )
+
+
+def said(host: LabHost) -> list[dict[str, Any]]:
+    """What deployer has said in the log since the last boot."""
+    lines = host.sh("journalctl -b -o json -t deployer --no-pager").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def words_of(host: LabHost) -> str:
+    return "\n".join(entry["MESSAGE"] for entry in said(host))
+
+
+def kill_runner(host: LabHost, runner: RunnerProcess) -> None:
+    host.exec(["kill", "-KILL", str(runner.hello["pid"])])
+    runner.end()
+
+
+def last_of_history(host: LabHost) -> dict[str, Any]:
+    runner = runner_on(host)
+    try:
+        entry: dict[str, Any] = runner.ask("history")["generations"][0]
+        return entry
+    finally:
+        runner.end()
+
+
+@pytest.fixture(scope="module")
+def before(shared_lab: Lab) -> Iterator[dict[str, Any]]:
+    """The shared host's state; it is the same after all tests of this module."""
+    (host,) = shared_lab.hosts
+    prepare(host)
+    state = state_of(host)
+    yield state
+    assert differences(state, state_of(host)) == {}
+
+
+@pytest.fixture
+def shared(shared_lab: Lab, before: dict[str, Any]) -> LabHost:
+    return shared_lab.hosts[0]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts runners, which end with the test."""
+    started: list[RunnerProcess] = []
+
+    def on(host: LabHost) -> RunnerProcess:
+        started.append(runner_on(host))
+        return started[-1]
+
+    yield on
+    for runner in started:
+        runner.end()
+
+
+# --- the runner dies ------------------------------------------------------------------------------
+
+
+def test_a_killed_runner_s_commit_is_reverted_at_the_deadline(
+    start: Start, shared: LabHost, before: dict[str, Any]
+) -> None:
+    runner = start(shared)
+    apply(runner, *app(), seconds=3.0)
+    began = time.monotonic()
+    assert shared.sh("systemctl is-active app").strip() == "active"
+    kill_runner(shared, runner)
+    until(lambda: is_settled(shared))
+    assert 1.5 < time.monotonic() - began < 20
+    until(lambda: traces(shared) == "")
+    assert differences(before, state_of(shared)) == {}
+    assert words_of(shared).splitlines()[-1] == (
+        "commit c1 of ada from desk: it was not confirmed by its deadline; "
+        "it was reverted, and the host is as it was before"
+    )
+    entry = last_of_history(shared)
+    assert (entry["commit"], entry["state"], entry["why"]) == ("c1", "reverted", "deadline")
+
+
+def test_a_runner_killed_amid_its_apply(
+    start: Start, shared: LabHost, before: dict[str, Any]
+) -> None:
+    shared.sh("rm -f /run/under-way")
+    runner = start(shared)
+    endless = change(
+        "command:wait",
+        {"done": True, "argv": ["sh", "-c", "touch /run/under-way; sleep 600"],
+         "creates": ["/etc/never"], "removes": [], "unless": [], "chdir": None, "environment": {}},
+    )  # fmt: skip
+    runner.start("apply", plan=runner.plan(*app(), endless), commit=commit_for(2.0))
+    until(lambda: shared.sh("ls /run/under-way", check=False) != "")
+    kill_runner(shared, runner)
+    until(lambda: is_settled(shared) and traces(shared) == "")
+    assert differences(before, state_of(shared)) == {}
+
+
+def test_a_runner_killed_amid_an_installation(start: Start, lab: Lab) -> None:
+    """dpkg is cut off, or goes on alone; either way the packages are gone in the end."""
+    (host,) = lab.hosts
+    prepare(host)
+    state = state_of(host)
+    runner = start(host)
+    plan = runner.plan(change("package:nginx", {}), change("package:goaccess", {}))
+    runner.start("apply", plan=plan, commit=commit_for(2.0))
+    until(lambda: host.sh("ls /usr/sbin/nginx /usr/sbin/nginx.dpkg-new", check=False) != "")
+    kill_runner(host, runner)
+    until(lambda: is_settled(host) and traces(host) == "")
+    assert differences(state, state_of(host)) == {}, words_of(host)
+
+
+def test_what_takes_longer_than_the_time_to_confirm(
+    start: Start, shared: LabHost, before: dict[str, Any]
+) -> None:
+    """The timer is extended while the runner works: nobody touches the commit."""
+    at = len(said(shared))
+    runner = start(shared)
+    slow = change(
+        "command:wait",
+        {"done": True, "argv": ["sh", "-c", "sleep 4; touch /etc/done"], "creates": ["/etc/done"],
+         "removes": [], "unless": [], "chdir": None, "environment": {}},
+    )  # fmt: skip
+    apply(runner, slow, seconds=2.0)
+    assert runner.ask("revert", commit="c1", why="enough")["state"] == "reverted"
+    runner.end()
+    assert said(shared)[at:] == []
+    assert differences(before, state_of(shared)) == {}
+
+
+def test_a_runner_that_lives_decides_by_itself(
+    start: Start, shared: LabHost, before: dict[str, Any]
+) -> None:
+    """Stopped at its deadline, it holds the lock; the timer says so and leaves the commit alone."""
+    runner = start(shared)
+    apply(runner, *app(), seconds=2.0)
+    pid = str(runner.hello["pid"])
+    at = len(said(shared))
+    shared.exec(["kill", "-STOP", pid])
+    until(lambda: len(said(shared)) > at)
+    assert "commit c1 is left alone: another run is at work" in words_of(shared)
+    assert not is_settled(shared)
+    shared.exec(["kill", "-CONT", pid])
+    until(lambda: is_settled(shared) and traces(shared) == "")
+    runner.end()
+    assert last_of_history(shared)["why"] == "it was not confirmed in time"
+    assert differences(before, state_of(shared)) == {}
+
+
+def test_a_runner_that_hangs_does_not_hold_the_lock_for_long(
+    start: Start, shared: LabHost, before: dict[str, Any]
+) -> None:
+    runner = start(shared)
+    apply(runner, *app(), seconds=1.0)
+    began = time.monotonic()
+    shared.exec(["kill", "-STOP", str(runner.hello["pid"])])
+    until(lambda: is_settled(shared), timeout_s=90.0)
+    assert time.monotonic() - began > 20
+    until(lambda: traces(shared) == "")
+    assert "which hangs and was killed" in words_of(shared)
+    assert differences(before, state_of(shared)) == {}
+    runner.end()
+
+
+def test_a_revert_that_fails_is_tried_again(
+    start: Start, shared: LabHost, before: dict[str, Any]
+) -> None:
+    """What stood in its way is gone by then; nobody has to ask for it."""
+    runner = start(shared)
+    apply(runner, *app(), seconds=1.0)
+    shared.sh("mount --bind /etc/app.conf /etc/app.conf")
+    try:
+        kill_runner(shared, runner)
+        until(lambda: "it could not be reverted: /etc/app.conf" in words_of(shared))
+        asking = start(shared)
+        pending = asking.ask("facts", packages=[])["deployer"]["pending"]
+        assert (pending["commit"], pending["state"]) == ("c1", "revert-failed")
+        assert "deployer-watchdog-c1-try2.timer" in traces(shared)
+        assert "deployer-revert.service" in traces(shared)
+    finally:
+        shared.sh("umount /etc/app.conf")
+    until(lambda: is_settled(shared) and traces(shared) == "")
+    assert differences(before, state_of(shared)) == {}
+    assert last_of_history(shared)["state"] == "reverted"
+
+
+def test_units_that_are_read_again_do_not_make_the_timer_forget(
+    start: Start, shared: LabHost, before: dict[str, Any]
+) -> None:
+    """A daemon-reload at the moment of the deadline may take it away: the timer comes again."""
+    for _ in range(2):
+        runner = start(shared)
+        apply(runner, *app(), seconds=1.0)
+        kill_runner(shared, runner)
+        shared.sh(
+            "end=$(($(date +%s) + 5)); while [ $(date +%s) -lt $end ]; do"
+            " systemctl daemon-reload; done"
+        )
+        until(lambda: is_settled(shared) and traces(shared) == "", timeout_s=30.0)
+        assert differences(before, state_of(shared)) == {}
+
+
+# --- it ends in good order ------------------------------------------------------------------------
+
+
+def test_a_confirm_leaves_nothing(start: Start, lab: Lab) -> None:
+    (host,) = lab.hosts
+    prepare(host)
+    state = state_of(host)
+    runner = start(host)
+    apply(runner, *app())
+    assert "deployer-watchdog-c1.timer" in traces(host)
+    assert "/etc/systemd/system/deployer-revert.service" in traces(host)
+    assert runner.ask("confirm", commit="c1", verified=[])["state"] == "confirmed"
+    assert traces(host) == ""
+    runner.end()
+    etc = "/etc/systemd/system"
+    wants = f"{etc}/multi-user.target.wants"
+    changed = {"/etc", "/etc/app.conf", etc, f"{etc}/app.service", wants, f"{wants}/app.service"}
+    changed |= {"enabled", "active"}
+    assert set(differences(state, state_of(host))) == changed
+
+
+def test_a_confirmed_commit_s_watchdog_leaves_no_times_in_etc(
+    start: Start, shared: LabHost
+) -> None:
+    runner = start(shared)
+    state = state_of(shared)
+    apply(runner, file_change("/srv/page", b"hello", **ROOTS))
+    assert "deployer-revert.service" in traces(shared)
+    runner.ask("confirm", commit="c1", verified=[])
+    runner.end()
+    assert set(differences(state, state_of(shared))) == {"/srv", "/srv/page"}
+    at = state["tree"]["/srv"][3]
+    shared.sh("rm /srv/page")
+    shared.exec(["python3", "-c", f"import os; os.utime('/srv', ns=({at}, {at}))"])
+
+
+def test_a_revert_leaves_nothing(start: Start, shared: LabHost, before: dict[str, Any]) -> None:
+    runner = start(shared)
+    apply(runner, *app())
+    runner.ask("revert", commit="c1", why="enough")
+    assert traces(shared) == ""
+    runner.end()
+    assert differences(before, state_of(shared)) == {}
+
+
+def test_a_clock_that_is_set_has_no_hold_on_the_timer(start: Start, shared: LabHost) -> None:
+    """It knows monotonic time alone, to a tenth of a second, and from when it was last armed."""
+    runner = start(shared)
+    apply(runner, *app(), seconds=300.0)
+    shown = shared.sh("systemctl show --timestamp=us deployer-watchdog-c1.timer", check=False)
+    shown = shown or shared.sh("systemctl show deployer-watchdog-c1.timer")
+    properties = dict(
+        line.partition("=")[::2] for line in shown.splitlines() if "Timers" not in line
+    )
+    assert properties["AccuracyUSec"] == "100ms"
+    assert properties.get("NextElapseUSecRealtime", "") == ""
+    assert "TimersCalendar" not in shown
+    assert re.search(r"TimersMonotonic=.*OnActiveUSec=5min 1s", shown), shown
+    assert properties["NextElapseUSecMonotonic"] not in ("", "infinity")
+    runner.ask("revert", commit="c1", why="enough")
+    runner.end()
+
+
+# --- the host is switched off ---------------------------------------------------------------------
+
+
+def test_a_host_that_is_booted_again_is_as_before_when_its_proxy_starts(
+    start: Start, lab: Lab
+) -> None:
+    (host,) = lab.hosts
+    runner = start(host)
+    apply(runner, change("package:nginx", {}),
+          change("service:nginx", {"enabled": True, "active": True}))  # fmt: skip
+    runner.ask("confirm", commit="c1", verified=[])
+    runner.end()
+    host.kill()
+    host.boot_again()
+    settled_boot(host)
+    state = state_of(host)
+    assert "nginx.service" in state["active"]
+
+    runner = start(host)
+    broken = file_change("/etc/nginx/conf.d/broken.conf", b"this is no directive;\n", **ROOTS)
+    plan = runner.plan(broken, *app(), change("package:goaccess", {}))
+    runner.ask("apply", plan=plan, commit=commit_for(300.0, "c2"))
+    host.kill()
+    runner.end()
+    host.boot_again()
+    settled_boot(host)
+    until(lambda: is_settled(host) and traces(host) == "")
+    assert differences(state, state_of(host)) == {}
+    (entry,) = said(host)
+    assert entry["MESSAGE"] == (
+        "commit c2 of ada from desk: the host was booted again; "
+        "it was reverted, and the host is as it was before"
+    )
+    nginx_at = host.sh("systemctl show -P ExecMainStartTimestampMonotonic nginx")
+    assert int(entry["__MONOTONIC_TIMESTAMP"]) < int(nginx_at)
+    last = last_of_history(host)
+    assert (last["commit"], last["state"], last["why"]) == ("c2", "reverted", "boot")
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+TELLING = """- hosts: all
+  tasks:
+    - command:
+        argv:
+          - sh
+          - -c
+          - (systemctl list-units --all "deployer-*"; ls /etc/systemd/system) > {path}
+        creates: {path}
+"""
+
+
+HELLO = "- hosts: all\n  tasks:\n    - copy: {dest: /etc/hello, content: hello}\n"
+
+
+def test_an_apply_without_a_watchdog(start: Start, lab: Lab, workdir: Path) -> None:
+    """Nothing stands by on the host, and the report says so."""
+    (host,) = lab.hosts
+    write_playbook(workdir, TELLING.format(path="/srv/with"), lab)
+    ran = deployer("apply", "site.yml", "--yes")
+    assert ran.code == 0, ran
+    assert "watchdog" not in ran.out
+    seen = host.sh("cat /srv/with")
+    assert "deployer-watchdog-" in seen
+    assert "deployer-revert.service" in seen
+
+    write_playbook(workdir, TELLING.format(path="/srv/without"))
+    ran = deployer("apply", "site.yml", "--yes", "--no-watchdog")
+    assert ran.code == 0, ran
+    assert "; the host had no watchdog" in ran.out
+    assert "deployer-" not in host.sh("cat /srv/without")
+
+    write_playbook(workdir, HELLO)
+    assert deployer("apply", "site.yml", "--yes").code == 0
+    ran = deployer("rollback", "site.yml", "--yes", "--no-watchdog", "--json")
+    assert ran.code == 0, ran
+    assert ran.document["hosts"]["web1"]["watchdog"] is False
+    assert traces(host) == ""

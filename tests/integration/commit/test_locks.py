@@ -1,0 +1,158 @@
+"""Two runs on one host at the same time: the second is told, or waits."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Timer
+from typing import Any
+
+import pytest
+
+from deployer.lab.host import LabHost
+from deployer.lab.lab import Lab
+from tests.support.interrupted_runs import SLOW, ended, is_over, let_go, under_way, until
+from tests.support.runs import deployer, differences, state_of, write_playbook
+
+pytestmark = pytest.mark.lab
+
+#: The same, but for what ends as it should.
+GOOD = SLOW.replace("done']", "done; touch MADE']").replace("/etc/never", "MADE")
+
+
+@pytest.fixture(scope="module")
+def host(shared_lab: Lab) -> LabHost:
+    return shared_lab.hosts[0]
+
+
+@pytest.fixture
+def busy(shared_lab: Lab, host: LabHost, workdir: Path) -> Iterator[Any]:
+    """A host on which an apply is at work, which succeeds when it is let go."""
+    write_playbook(workdir, GOOD.replace("MADE", f"/etc/made-{workdir.name}"), shared_lab)
+    with under_way(host) as process:
+        yield process
+
+
+@pytest.mark.usefixtures("busy")
+@pytest.mark.parametrize("command", ["apply", "rollback", "reload", "recover"])
+def test_the_second_run_is_told_at_once(command: str, host: LabHost) -> None:
+    before = state_of(host)
+    options = [] if command == "recover" else ["--yes"]
+    ran = deployer(command, "site.yml", *options, "--json")
+    assert ran.code == ran.document["exit_code"] == 3, ran
+    report = ran.document["hosts"]["web1"]
+    assert report["state"] == "failed"
+    for words in (
+        " is at work on this host, since 20",
+        "second",
+        "--lock-timeout",
+        "`deployer history site.yml`",
+    ):
+        assert words in report["message"], ran
+    lock = report["found"]["lock"]
+    assert (set(lock), lock["since"][:2]) == ({"who", "from", "since"}, "20")
+    assert "plan" not in report
+    assert differences(before, state_of(host)) == {}
+
+
+@pytest.mark.usefixtures("busy")
+def test_a_plan_goes_on_and_says_so() -> None:
+    ran = deployer("plan", "site.yml")
+    assert ran.code == 0, ran
+    assert "is at work on this host" in ran.out
+    assert "what is seen here may change" in ran.out
+
+
+def test_a_run_that_waits_goes_on_with_what_it_then_finds(busy: Any, host: LabHost) -> None:
+    """The other run does all that there was to do."""
+    waiting = subprocess.Popen(
+        [sys.executable, "-m", "deployer", "apply", "site.yml", "-y", "--lock-timeout", "30"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with pytest.raises(subprocess.TimeoutExpired):
+        waiting.wait(1.0)
+    let_go(host)
+    assert ended(busy).code == 0
+    ran = ended(waiting)
+    assert ran.code == 0, ran
+    assert "nothing to do" in ran.out
+
+
+@pytest.mark.usefixtures("busy")
+def test_a_run_that_waits_in_vain() -> None:
+    began = time.monotonic()
+    ran = deployer("apply", "site.yml", "-y", "--lock-timeout", "1.5", "--json")
+    assert ran.code == 3, ran
+    assert time.monotonic() - began >= 1.5
+    message = ran.document["hosts"]["web1"]["message"]
+    assert "is still at work on this host" in message
+    assert "waited 1.5 s" in message
+
+
+@pytest.mark.usefixtures("busy")
+def test_ctrl_c_ends_the_waiting(host: LabHost) -> None:
+    def logins() -> int:
+        return len(host.sh("ss -Htn state established sport = :22").splitlines())
+
+    before = logins()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deployer", "apply", "site.yml", "-y", "--lock-timeout", "600"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until(lambda: logins() > before)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1.0)
+    process.send_signal(2)
+    ran = ended(process, 10)
+    assert ran.code == 3, ran
+    assert "interrupted while waiting" in ran.out
+    assert "nothing was changed" in ran.out
+
+
+def test_someone_begins_while_the_plan_is_looked_at(
+    shared_lab: Lab, host: LabHost, workdir: Path
+) -> None:
+    """The lock is taken between the look and the apply: the same words."""
+    until(lambda: is_over(host))
+    write_playbook(workdir, SLOW, shared_lab)
+    ours, theirs = pty.openpty()
+    asked = subprocess.Popen(
+        [sys.executable, "-m", "deployer", "apply", "site.yml"],
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert asked.stderr is not None
+        assert asked.stdout is not None
+        read = b""
+        watch = Timer(30, asked.kill)
+        watch.start()
+        while b"[y/N]" not in read:
+            more = os.read(asked.stderr.fileno(), 1000)
+            assert more, read
+            read += more
+        watch.cancel()
+        with under_way(host):
+            os.write(ours, b"y\n")
+            ran = ended(asked)
+        assert ran.code == 3, ran
+        assert " is at work on this host, since 20" in ran.out
+        assert "--lock-timeout" in ran.out
+    finally:
+        asked.kill()
+        os.close(ours)
+        os.close(theirs)
+    until(lambda: "pending" not in host.sh("ls /var/lib/deployer"))

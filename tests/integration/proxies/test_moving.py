@@ -1,0 +1,147 @@
+"""Another proxy takes over a live host, in one commit; and ports that somebody else holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployer.lab.host import LabHost
+from deployer.lab.lab import Lab
+from deployer.model import PROXY_UNITS
+from tests.support.paths import PROGRAMS
+from tests.support.programs.backends import PORTS
+from tests.support.runs import Ran, deployer, differences, state_of, write_playbook
+
+pytestmark = pytest.mark.lab
+
+_PLAYBOOK = """\
+- hosts: all
+  become: true
+  sites:
+    - domain: move.example.com
+      proxy: {proxy}
+      tls: {{issuer: internal}}
+      routes:
+        - path: /ws
+          websocket: http://127.0.0.1:{port}
+"""
+
+
+def write(folder: Path, lab: Lab, proxy: str, *, service: str = "good") -> None:
+    write_playbook(folder, _PLAYBOOK.format(proxy=proxy, port=PORTS[service]), lab)
+
+
+def apply() -> Ran:
+    return deployer("apply", "site.yml", "--yes", "--json")
+
+
+def start_services(host: LabHost) -> None:
+    program = (PROGRAMS / "backends.py").read_text()
+    host.exec(["sh", "-c", "cat > /root/backends.py"], stdin=program)
+    host.exec(["systemd-run", "--quiet", "--unit=services", "python3", "/root/backends.py"])
+
+
+def standing(host: LabHost) -> dict[str, tuple[str, str]]:
+    """By unit, whether each proxy runs and whether it would after a boot."""
+    found = {}
+    for unit in PROXY_UNITS.values():
+        words = [
+            host.exec(["systemctl", verb, unit], check=False).stdout.strip() or "not-found"
+            for verb in ("is-active", "is-enabled")
+        ]
+        found[unit] = (words[0], words[1])
+    return found
+
+
+def lasting(host: LabHost) -> dict[str, Any]:
+    """The state of a host, but for the end of a drain, which a proxy that stops takes along."""
+    state = state_of(host)
+    for key in ("enabled", "active"):
+        state[key] = [words for words in state[key] if not words.startswith("apache2-drain-")]
+    return state
+
+
+def main_pid(host: LabHost, unit: str) -> str:
+    return host.exec(["systemctl", "show", "-p", "MainPID", "--value", unit]).stdout.strip()
+
+
+def test_each_proxy_takes_over_from_the_one_before(lab: Lab, host: LabHost, workdir: Path) -> None:
+    start_services(host)
+    for proxy in ("nginx", "haproxy", "apache", "nginx"):
+        write(workdir, lab, proxy)
+        ran = apply()
+        assert ran.code == 0, (proxy, ran)
+        for unit, words in standing(host).items():
+            is_ours = unit == PROXY_UNITS[proxy]
+            assert words[0] == ("active" if is_ours else "inactive"), (proxy, unit)
+            assert words[1] in (("enabled",) if is_ours else ("disabled", "not-found"))
+        assert deployer("plan", "site.yml", "--detailed-exitcode").code == 0, proxy
+
+    # The way back is a commit, too: the proxy before the last one serves again.
+    ran = deployer("rollback", "site.yml", "--yes", "--json")
+    assert ran.code == 0, ran
+    assert standing(host)["apache2"] == ("active", "enabled")
+    assert standing(host)["nginx"] == ("inactive", "disabled")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("nginx", "haproxy"), ("haproxy", "apache"), ("apache", "nginx")]
+)
+def test_a_failing_verification_brings_the_old_one_back(
+    lab: Lab, host: LabHost, workdir: Path, old: str, new: str
+) -> None:
+    start_services(host)
+    write(workdir, lab, old)
+    assert apply().code == 0
+    before = lasting(host)
+
+    write(workdir, lab, new, service="answers 404")
+    ran = apply()
+
+    assert ran.code == 3, ran
+    assert ran.document["hosts"]["web1"]["state"] == "reverted", ran
+    assert differences(before, lasting(host)) == {}
+    assert standing(host)[PROXY_UNITS[old]] == ("active", "enabled")
+    write(workdir, lab, old)
+    assert deployer("verify", "site.yml").code == 0
+
+
+def test_the_old_one_serves_until_the_new_one_has_passed_its_config_test(
+    lab: Lab, host: LabHost, workdir: Path
+) -> None:
+    start_services(host)
+    write(workdir, lab, "nginx")
+    assert apply().code == 0
+    before, master = state_of(host), main_pid(host, "nginx")
+
+    write(workdir, lab, "haproxy")
+    broken = workdir / "roles/haproxy/templates/haproxy.cfg.j2"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("frontend sites\n    bind :80\n    no such thing\n")
+    ran = apply()
+
+    assert ran.code == 3, ran
+    assert "no such thing" in ran.out or "unknown keyword" in ran.out, ran
+    assert main_pid(host, "nginx") == master, "nginx was stopped"
+    assert differences(before, state_of(host)) == {}
+
+
+def test_a_port_that_something_unknown_holds(lab: Lab, host: LabHost, workdir: Path) -> None:
+    start_services(host)
+    write(workdir, lab, "nginx")
+    deployer("plan", "site.yml")  # makes /var/lib/deployer
+    before = state_of(host)
+    host.sh("systemd-run --quiet --unit=squatter python3 -m http.server 443")
+    listens = "ss -Hltn sport = :443 | grep -q ."
+    host.sh(f"for n in $(seq 50); do {listens} && exit; sleep 0.1; done; exit 1")
+    for command in (["plan", "site.yml"], ["apply", "site.yml", "--yes"]):
+        ran = deployer(*command)
+        assert ran.code == 3, ran
+        assert "port 443 is held by python3" in ran.err + ran.out, ran
+        assert "of squatter.service" in ran.err + ran.out, ran
+        assert "Nothing was changed" in ran.err + ran.out, ran
+    host.exec(["systemctl", "stop", "squatter"])
+    assert differences(before, state_of(host)) == {}
+    assert apply().code == 0

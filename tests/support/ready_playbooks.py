@@ -1,0 +1,77 @@
+"""A ready playbook before a service, behind each of the three proxies by changing one word."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from deployer.lab.host import LabHost
+from deployer.lab.lab import Lab, running
+from deployer.model import PROXY_UNITS, Proxy
+from deployer.start import write
+from tests.support.runs import Ran, deployer
+
+PROXIES = tuple(PROXY_UNITS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployed:
+    """What a user has made of a ready playbook in `folder`, and applied to `host`."""
+
+    proxy: Proxy
+    host: LabHost
+    folder: Path
+    applied: Ran
+
+    @property
+    def root_pem(self) -> Path:
+        """The root of the CA that the project has made."""
+        return self.folder / ".deployer/ca/root.pem"
+
+    def apply(self) -> Ran:
+        """The project as it is now."""
+        return _apply(self.folder)
+
+
+def deployed(template: str, folder: Path, *, lab: Lab, host: LabHost, proxy: Proxy) -> Deployed:
+    """``deployer init TEMPLATE`` in `folder`, another proxy's word put in, and an apply.
+
+    The same folder again is the same project with another word.
+    """
+    if not (folder / "site.yml").exists():
+        folder.mkdir(exist_ok=True)
+        write(template, folder)
+        inventory = lab.inventory()
+        inventory["all"]["hosts"] = {host.name: {"ansible_host": host.address}}
+        (folder / "inventory.yml").write_text(yaml.safe_dump(inventory))
+    text = (folder / "site.yml").read_text()
+    (written,) = [each for each in PROXIES if f" proxy: {each} " in text]
+    (folder / "site.yml").write_text(text.replace(f" proxy: {written} ", f" proxy: {proxy} "))
+    return Deployed(proxy=proxy, host=host, folder=folder, applied=_apply(folder))
+
+
+def _apply(folder: Path) -> Ran:
+    files = (folder / "site.yml", "-i", folder / "inventory.yml")
+    return deployer("apply", *files, "--yes", timeout_s=300.0)
+
+
+@contextmanager
+def behind_each_proxy(
+    template: str, folder: Path, *, prepare: Callable[[LabHost], None] = lambda _: None
+) -> Iterator[dict[Proxy, Deployed]]:
+    """A host for each proxy, all at once; `prepare` is what is there before."""
+
+    def of_proxy(host: LabHost, proxy: Proxy) -> Deployed:
+        prepare(host)
+        return deployed(template, folder / proxy, lab=lab, host=host, proxy=proxy)
+
+    with running(len(PROXIES), name=f"{template}-{os.getpid()}") as lab:
+        with ThreadPoolExecutor(len(PROXIES)) as pool:
+            made = list(pool.map(of_proxy, lab.hosts, PROXIES))
+        yield {each.proxy: each for each in made}

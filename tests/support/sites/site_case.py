@@ -1,0 +1,80 @@
+"""A golden case: a site and a host in YAML, and beside it the file that nginx gets."""
+
+from __future__ import annotations
+
+import operator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import FileSystemLoader, StrictUndefined
+from jinja2.sandbox import SandboxedEnvironment
+
+from deployer.model import Route, Site, SourceRef, Tls, Upstream
+from deployer.sites import nginx
+from tests.support import paths
+
+FOLDER = paths.CASES / "sites"
+CASES = sorted(FOLDER.glob("*.yml"))
+TEMPLATES = paths.ROOT / "roles/nginx/templates"
+HOST = {
+    "nginx_version": "1.22.1",
+    "openssl_version": "3.0.15",
+    "nginx_ipv6": True,
+}
+
+
+def load(path: Path) -> tuple[Site, dict[str, Any]]:
+    """The site and the variables of a case."""
+    case = yaml.safe_load(path.read_text())
+    return site(**case["site"]), {**HOST, **case.get("host", {})}
+
+
+def site(**values: Any) -> Site:
+    """A site in short: upstreams as URLs, `tls` as the fields of `Tls`."""
+    routes = tuple(route(**fields) for fields in values.pop("routes", []))
+    tls = Tls(**values.pop("tls", {"issuer": "internal"}))
+    aliases = tuple(values.pop("aliases", ()))
+    return Site(
+        **values, aliases=aliases, tls=tls, routes=routes, source=SourceRef("site.yml", 1, 1)
+    )
+
+
+def route(**values: Any) -> Route:
+    """A route as in a playbook: `websocket` and `upstream` are a URL or several."""
+    websocket = values.pop("websocket", None)
+    urls = websocket or values.pop("upstream", [])
+    urls = [urls] if isinstance(urls, str) else urls
+    if "origins" in values:
+        values["origins"] = tuple(values["origins"])
+    values.setdefault("source", SourceRef("site.yml", 2, 3))
+    return Route(
+        **values, websocket=bool(websocket), upstreams=tuple(upstream(url) for url in urls)
+    )
+
+
+def upstream(url: str) -> Upstream:
+    if url.startswith("unix:"):
+        return Upstream(socket=url.removeprefix("unix:"))
+    scheme, _, address = url.partition("://")
+    host, _, port = address.rpartition(":")
+    return Upstream(host=host.strip("[]"), port=int(port), tls=scheme == "https")
+
+
+def render(site: Site, variables: dict[str, Any], *, template: str = "site.conf.j2") -> str:
+    """The file as the playbook engine renders it."""
+    environment = SandboxedEnvironment(
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        loader=FileSystemLoader(TEMPLATES),
+    )
+    environment.tests["version"] = _version
+    return environment.get_template(template).render(item=nginx.view(site), **variables)
+
+
+def _version(left: str, right: str, compare: str) -> bool:
+    def numbers(text: str) -> tuple[int, ...]:
+        return tuple(int(part) for part in text.split("."))
+
+    return bool({">=": operator.ge, "<": operator.lt}[compare](numbers(left), numbers(right)))

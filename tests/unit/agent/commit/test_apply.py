@@ -1,0 +1,504 @@
+"""Applies of files, folders and links on a real runner, and the exact way back."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import deployer.remote
+from tests.support.agent.process import (
+    RunnerProcess,
+    RunnerRefusal,
+    change,
+    commit_of,
+    file_change,
+    local_runner,
+    me,
+    snapshot,
+)
+
+OLD_NS = 1_600_000_000_123_456_789
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    """A host's folders, with times of long ago."""
+    for name in ("etc/app/conf.d", "var_lib/app", "srv/data", "cache"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "etc/app/main.conf").write_text("old\n")
+    (tmp_path / "etc/app/main.conf").chmod(0o640)
+    (tmp_path / "etc/app/conf.d/one").write_text("1")
+    (tmp_path / "etc/app/conf.d/link").symlink_to("one")
+    (tmp_path / "etc/app/conf.d/dangling").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "etc/app/conf.d/fifo")
+    (tmp_path / "srv/data/kept").write_text("kept")
+    for path in sorted(tmp_path.rglob("*"), reverse=True):
+        os.utime(path, ns=(OLD_NS, OLD_NS), follow_symlinks=False)
+    os.utime(tmp_path, ns=(OLD_NS, OLD_NS))
+    return tmp_path
+
+
+@pytest.fixture
+def runner(world: Path) -> Iterator[RunnerProcess]:
+    running = local_runner(world)
+    yield running
+    running.end()
+
+
+def seen(world: Path) -> dict[str, Any]:
+    return snapshot(world, without=("deployer", "cache"))
+
+
+def many_changes(world: Path) -> list[dict[str, Any]]:
+    etc, srv = world / "etc", world / "srv"
+    return [
+        file_change(etc / "app/main.conf", b"new\n", mode="0600", owner=me()),
+        file_change(etc / "app/new.conf", b"", owner=str(os.geteuid())),
+        file_change(srv / "a/b/c", b"deep"),
+        change(f"file:{srv}/data/kept", {"type": "file", "mode": "0400"}),
+        change(f"directory:{srv}/dir", {"type": "directory", "mode": "0700"}),
+        change(f"directory:{srv}/data", {"type": "directory", "mode": "0711"}),
+        change(f"link:{etc}/app/link", {"type": "link", "target": "main.conf"}),
+        change(f"link:{etc}/app/conf.d/link", {"type": "link", "target": "other"}),
+        change(f"file:{etc}/app/conf.d/one", None),
+        change(f"directory:{world}/var_lib/app", None),
+    ]
+
+
+def test_an_apply_makes_what_was_planned(runner: RunnerProcess, world: Path) -> None:
+    assert runner.apply(*many_changes(world)) == {"commit": "c1", "state": "pending"}
+    etc, srv = world / "etc", world / "srv"
+    assert (etc / "app/main.conf").read_bytes() == b"new\n"
+    assert (etc / "app/main.conf").stat().st_mode & 0o7777 == 0o600
+    assert (etc / "app/new.conf").stat().st_mode & 0o7777 == 0o644
+    assert (srv / "a/b/c").read_bytes() == b"deep"
+    assert (srv / "dir").stat().st_mode & 0o7777 == 0o700
+    assert (srv / "data").stat().st_mode & 0o7777 == 0o711
+    assert (srv / "data/kept").stat().st_mode & 0o7777 == 0o400
+    assert (etc / "app/link").readlink() == Path("main.conf")
+    assert (etc / "app/conf.d/link").readlink() == Path("other")
+    assert not (etc / "app/conf.d/one").exists()
+    assert not (world / "var_lib/app").exists()
+    steps = [event for event in runner.events if event["event"] == "step"]
+    assert [step["n"] for step in steps if step["state"] == "done"] == list(range(1, 11))
+    assert {step["total"] for step in steps} == {10}
+    assert not list(world.rglob(".deployer-*")), "no temporary file is left"
+
+
+def test_a_revert_is_exact_to_the_nanosecond(runner: RunnerProcess, world: Path) -> None:
+    before = seen(world)
+    runner.apply(*many_changes(world))
+    assert seen(world) != before
+    assert runner.ask("revert", commit="c1", why="a test") == {
+        "commit": "c1", "state": "reverted", "kept": [], "failed": [], "certificates_kept": []
+    }  # fmt: skip
+    assert seen(world) == before
+    assert not (world / "var_lib/deployer/reverting").exists()
+    record = runner.ask("history")["generations"][0]
+    assert (record["state"], record["generation"]) == ("reverted", None)
+
+
+def test_a_tree_comes_back_whole(runner: RunnerProcess, world: Path) -> None:
+    before = seen(world)
+    runner.apply(change(f"directory:{world}/etc/app", None))
+    assert not (world / "etc/app").exists()
+    assert runner.ask("revert", commit="c1", why="a test")["state"] == "reverted"
+    assert seen(world) == before
+
+
+def test_a_confirmed_commit_is_a_generation(runner: RunnerProcess, world: Path) -> None:
+    runner.apply(file_change(world / "etc/x", b"1"))
+    assert runner.ask("facts", packages=[])["deployer"]["pending"]["commit"] == "c1"
+    assert runner.ask("confirm", commit="c1", verified=["101"]) == {
+        "commit": "c1", "state": "confirmed", "generation": 1
+    }  # fmt: skip
+    runner.apply(file_change(world / "etc/x", b"2"), commit="c2")
+    assert runner.ask("confirm", commit="c2", verified=[])["generation"] == 2
+    newest, oldest = runner.ask("history")["generations"]
+    assert (newest["commit"], newest["generation"]) == ("c2", 2)
+    assert oldest["verified"] == ["101"]
+    assert (oldest["who"], oldest["from"]) == ("ada", "desk")
+    assert oldest["changes"] == [{"resource_id": f"file:{world}/etc/x", "action": "create"}]
+    assert runner.ask("facts", packages=[])["deployer"] == {
+        "lock": None, "pending": None, "generation": 2, "last": None,
+        "owed": [], "proxies": [],
+    }  # fmt: skip
+
+
+def test_confirm_and_revert_have_one_winner(runner: RunnerProcess, world: Path) -> None:
+    runner.apply(file_change(world / "etc/x", b"1"))
+    runner.ask("confirm", commit="c1", verified=[])
+    for name in ("revert", "confirm"):
+        with pytest.raises(RunnerRefusal) as caught:
+            runner.ask(name, commit="c1", why="late", verified=[])
+        assert caught.value.code == "not-pending"
+        assert caught.value.error["state"] == "confirmed"
+    with pytest.raises(RunnerRefusal) as caught:
+        runner.ask("confirm", commit="never", verified=[])
+    assert caught.value.error["state"] == "unknown"
+
+
+def test_a_stale_plan_changes_nothing(runner: RunnerProcess, world: Path) -> None:
+    plan = runner.plan(file_change(world / "etc/x", b"1"), file_change(world / "etc/y", b"1"))
+    (world / "etc/y").write_text("someone was quicker")
+    before = seen(world)
+    with pytest.raises(RunnerRefusal) as caught:
+        runner.ask("apply", plan=plan, commit=commit_of("c1"))
+    assert caught.value.code == "stale"
+    assert caught.value.error["resource_ids"] == [f"file:{world}/etc/y"]
+    assert seen(world) == before
+    assert runner.ask("facts", packages=[])["deployer"]["pending"] is None
+
+
+def test_an_unconfirmed_commit_stands_in_the_way(runner: RunnerProcess, world: Path) -> None:
+    runner.apply(file_change(world / "etc/x", b"1"))
+    with pytest.raises(RunnerRefusal) as caught:
+        runner.apply(file_change(world / "etc/y", b"1"), commit="c2")
+    assert (caught.value.code, caught.value.error["commit"]) == ("pending", "c1")
+    runner.ask("revert", commit="c1", why="a test")
+    runner.apply(file_change(world / "etc/y", b"1"), commit="c2")
+
+
+def test_a_second_run_is_told_who_is_at_work(runner: RunnerProcess, world: Path) -> None:
+    runner.apply(file_change(world / "etc/x", b"1"))
+    second = local_runner(world)
+    for ask in (
+        lambda: second.apply(file_change(world / "etc/y", b"1"), commit="c2"),
+        lambda: second.ask("revert", commit="c1", why="impatience"),
+    ):
+        with pytest.raises(RunnerRefusal) as caught:
+            ask()
+        assert caught.value.code == "locked"
+        assert caught.value.error["holder"] == "ada from desk"
+    second.end()
+    assert (world / "etc/x").read_bytes() == b"1"
+
+
+def test_the_end_of_the_channel_takes_the_commit_back(world: Path) -> None:
+    before = seen(world)
+    first = local_runner(world)
+    first.apply(*many_changes(world))
+    assert first.end() == 0
+    assert seen(world) == before
+
+
+def test_a_commit_of_a_killed_runner_is_taken_back_by_the_next(world: Path) -> None:
+    before = seen(world)
+    first = local_runner(world)
+    first.apply(*many_changes(world))
+    first.process.kill()
+    first.end()
+    second = local_runner(world)
+    pending = second.ask("facts", packages=[])["deployer"]["pending"]
+    assert (pending["commit"], pending["who"], pending["state"]) == ("c1", "ada", "pending")
+    assert second.ask("revert", commit="c1", why="found")["state"] == "reverted"
+    assert seen(world) == before
+    second.end()
+
+
+def test_a_step_that_fails_takes_the_others_back(runner: RunnerProcess, world: Path) -> None:
+    before = seen(world)
+    failing = change("command:fail", {"done": True, "argv": ["sh", "-c", "echo because; exit 4"]})
+    with pytest.raises(RunnerRefusal) as caught:
+        runner.apply(*many_changes(world), failing)
+    error = caught.value.error
+    assert error["code"] == "step-failed"
+    assert error["message"] == "command fail: sh ended with exit code 4"
+    assert error["resource_id"] == "command:fail"
+    assert error["output"] == "because"
+    assert error["revert"]["state"] == "reverted"
+    assert seen(world) == before
+    assert runner.ask("history")["generations"][0]["state"] == "reverted"
+
+
+def test_an_unknown_owner_is_a_clear_word(runner: RunnerProcess, world: Path) -> None:
+    before = seen(world)
+    with pytest.raises(RunnerRefusal, match="there is no user nobody-such on the host"):
+        runner.apply(file_change(world / "etc/x", b"1", owner="nobody-such"))
+    assert seen(world) == before
+
+
+def test_a_folder_is_never_replaced_by_a_file(runner: RunnerProcess, world: Path) -> None:
+    before = seen(world)
+    with pytest.raises(RunnerRefusal, match="is a directory, but should be a file"):
+        runner.apply(file_change(world / "srv/data", b"1"))
+    assert seen(world) == before
+
+
+def test_handlers_run_after_their_stage(runner: RunnerProcess, world: Path) -> None:
+    before = seen(world)
+
+    def run(stage: int, *argv: str, test: tuple[str, ...] = ()) -> dict[str, Any]:
+        handler = {"name": f"h{stage}", "action": "run", "unit": "", "argv": list(argv),
+                   "config_test": list(test)}  # fmt: skip
+        return {"stage": stage, "because": [], "handler": handler}
+
+    first, second = world / "etc/first", world / "etc/second"
+    late = {**file_change(second, b"2"), "stage": 1}
+    with pytest.raises(RunnerRefusal) as caught:
+        runner.apply(
+            file_change(first, b"1"),
+            late,
+            handlers=[
+                run(0, "sh", "-c", f"test -e {first} && test ! -e {second}"),
+                run(1, "true", test=("sh", "-c", f"cat {first} {second}; exit 1")),
+            ],
+        )
+    assert caught.value.code == "config-test-failed"
+    assert caught.value.error["resource_id"] == "handler:h1"
+    assert caught.value.error["output"] == "12"
+    assert seen(world) == before
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda plan: plan.update(format_version=2), "plan format 2 is not known here"),
+        (lambda plan: plan.update(digest="0" * 64), "not the one that its digest belongs to"),
+        (
+            lambda plan: plan["changes"][0].update(after_content_b64="eA=="),
+            "not what its hash says",
+        ),
+        (lambda plan: plan["changes"][0].update(resource_id="file:../x"), "not an absolute path"),
+        (lambda plan: plan["changes"][0].update(resource_id="service:-x"), "is not a name"),
+        (lambda plan: plan["changes"][0].update(action="explode"), "cannot explode"),
+    ],
+)
+def test_a_plan_that_makes_no_sense(
+    runner: RunnerProcess, world: Path, spoil: Any, words: str
+) -> None:
+    plan = runner.plan(file_change(world / "etc/x", b"1"))
+    spoil(plan)
+    with pytest.raises(RunnerRefusal, match=words) as caught:
+        runner.ask("apply", plan=plan, commit=commit_of("c1"))
+    assert caught.value.code == "bad-request"
+
+
+# --- edits by others, and damage ------------------------------------------------------------------
+
+
+def test_an_edit_in_between_is_kept(runner: RunnerProcess, world: Path) -> None:
+    before = seen(world)
+    runner.apply(*many_changes(world))
+    edited = world / "etc/app/main.conf"
+    edited.write_text("mine\n")
+    (world / "srv/a/b/mine").write_text("mine")
+    reply = runner.ask("revert", commit="c1", why="a test")
+    assert reply["state"] == "revert-failed"
+    assert reply["failed"] == []
+    kept = {item["path"]: item["why"] for item in reply["kept"]}
+    assert kept[str(edited)] == "it was changed meanwhile"
+    said = {event["resource_id"] for event in runner.events if event.get("state") == "done"}
+    assert f"file:{edited}" not in said
+    assert said, "what is back is said to be"
+    assert edited.read_text() == "mine\n"
+    if os.geteuid() == 0:  # what an account of a service writes into its new folder goes with it
+        assert (world / "srv/a/b/mine").read_text() == "mine"
+    after = seen(world)
+    ours = {path for path in before if before[path] != after.get(path)}
+    assert ours <= {str(edited), str(world / "srv"), str(world / "etc/app")}
+    record = runner.ask("history")["generations"][0]
+    assert record["state"] == "revert-failed"
+    runner.apply(file_change(world / "etc/next", b"1"), commit="c2")
+
+
+def test_an_edit_that_undoes_ours_is_no_conflict(runner: RunnerProcess, world: Path) -> None:
+    runner.apply(file_change(world / "etc/app/main.conf", b"new\n", mode="0640"))
+    (world / "etc/app/main.conf").write_text("old\n")
+    assert runner.ask("revert", commit="c1", why="a test")["state"] == "reverted"
+    assert (world / "etc/app/main.conf").read_text() == "old\n"
+
+
+def test_a_file_that_we_made_and_someone_removed(runner: RunnerProcess, world: Path) -> None:
+    before = seen(world)
+    runner.apply(file_change(world / "etc/app/new", b"1"))
+    (world / "etc/app/new").unlink()
+    assert runner.ask("revert", commit="c1", why="a test")["state"] == "reverted"
+    assert seen(world) == before
+
+
+def host_was_booted_again(world: Path) -> None:
+    """What is in /run is gone with the boot."""
+    (world / "cache/journal.json").unlink()
+
+
+def test_an_edit_after_an_apply_that_was_cut_off(world: Path) -> None:
+    first = local_runner(world)
+    first.apply(*many_changes(world))
+    first.process.kill()
+    first.end()
+    pending = world / "var_lib/deployer/pending"
+    journal = (pending / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    (pending / "journal.jsonl").write_bytes(b"".join(journal[:-1]))
+    (pending / "after.json").unlink()
+    host_was_booted_again(world)
+    (world / "etc/app/new.conf").write_text("mine")
+    second = local_runner(world)
+    reply = second.ask("revert", commit="c1", why="found")
+    assert reply["kept"] == [
+        {
+            "path": str(world / "etc/app/new.conf"),
+            "why": "it was changed meanwhile",
+            "former_b64": None,
+            "now_b64": base64.b64encode(b"mine").decode(),
+        }
+    ]
+    assert (world / "etc/app/new.conf").read_text() == "mine"
+    assert (world / "etc/app/main.conf").read_text() == "old\n"
+    second.end()
+
+
+@pytest.mark.parametrize("name", ["journal.jsonl", "before.json", "plan.json"])
+def test_a_damaged_journal_is_not_guessed_at(runner: RunnerProcess, world: Path, name: str) -> None:
+    runner.apply(file_change(world / "etc/app/main.conf", b"new\n"))
+    damaged = world / "var_lib/deployer/pending" / name
+    damaged.write_bytes(b"{" + damaged.read_bytes()[2:])
+    reply = runner.ask("revert", commit="c1", why="a test")
+    assert reply["state"] == "revert-failed"
+    assert reply["failed"][0]["resource_id"] == "journal"
+    assert "nothing is guessed" in reply["failed"][0]["message"]
+    assert (world / "etc/app/main.conf").read_bytes() == b"new\n"
+    assert (world / "var_lib/deployer/reverting" / name).exists()
+    pending = runner.ask("facts", packages=[])["deployer"]["pending"]
+    assert pending["state"] == "revert-failed"
+    with pytest.raises(RunnerRefusal, match="could not be reverted"):
+        runner.apply(file_change(world / "etc/y", b"1"), commit="c2")
+
+
+def test_a_journal_cut_off_by_a_crash_is_read(runner: RunnerProcess, world: Path) -> None:
+    before = seen(world)
+    runner.apply(*many_changes(world))
+    with (world / "var_lib/deployer/pending/journal.jsonl").open("ab") as journal:
+        journal.write(b'{"event":"inte')
+    host_was_booted_again(world)
+    assert runner.ask("revert", commit="c1", why="a test")["state"] == "reverted"
+    assert seen(world) == before
+
+
+@pytest.mark.parametrize("cut_bytes", [1, 20, 150, 2000])
+def test_a_journal_that_was_cut_off_is_not_guessed_at(
+    runner: RunnerProcess, world: Path, cut_bytes: int
+) -> None:
+    """No crash can do that while the host runs: what was written stays written."""
+    runner.apply(*many_changes(world))
+    after = seen(world)
+    journal = world / "var_lib/deployer/pending/journal.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-cut_bytes])
+    reply = runner.ask("revert", commit="c1", why="a test")
+    assert reply["state"] == "revert-failed"
+    assert "the journal is cut off" in reply["failed"][0]["message"]
+    assert seen(world) == after
+
+
+@pytest.mark.parametrize("change_line", [
+    lambda line: line.replace(b"main.conf", b"nain.conf"),
+    lambda line: b"",
+    lambda line: line + line,
+])  # fmt: skip
+def test_a_journal_that_was_tampered_with_is_not_guessed_at(
+    runner: RunnerProcess, world: Path, change_line: Any
+) -> None:
+    runner.apply(*many_changes(world))
+    after = seen(world)
+    journal = world / "var_lib/deployer/pending/journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(lines[0] + change_line(lines[1]) + b"".join(lines[2:]))
+    host_was_booted_again(world)
+    reply = runner.ask("revert", commit="c1", why="a test")
+    assert reply["state"] == "revert-failed"
+    assert "of the journal is not as it was written" in reply["failed"][0]["message"]
+    assert seen(world) == after
+
+
+def test_a_damaged_image_is_not_put_back(runner: RunnerProcess, world: Path) -> None:
+    runner.apply(
+        file_change(world / "etc/app/main.conf", b"new\n"),
+        change(f"link:{world}/etc/app/link", {"type": "link", "target": "x"}),
+    )
+    pack = world / "var_lib/deployer/images/c1.pack"
+    good = pack.read_bytes()
+    pack.write_bytes(good[:5] + bytes([good[5] ^ 255]) + good[6:])
+    reply = runner.ask("revert", commit="c1", why="a test")
+    assert reply["state"] == "revert-failed"
+    assert reply["failed"][0]["resource_id"] == str(world / "etc/app/main.conf")
+    assert (world / "etc/app/main.conf").read_bytes() == b"new\n"
+    assert not (world / "etc/app/link").is_symlink(), "all else is back"
+    pack.write_bytes(good)
+    assert runner.ask("revert", commit="c1", why="again")["state"] == "reverted"
+    assert (world / "etc/app/main.conf").read_bytes() == b"old\n"
+
+
+def test_state_is_for_its_owner_alone(runner: RunnerProcess, world: Path) -> None:
+    secret = world / "etc/secret"
+    secret.write_text("hush")
+    secret.chmod(0o600)
+    runner.apply(file_change(secret, b"new"))
+    state = world / "var_lib/deployer"
+    assert state.stat().st_mode & 0o777 == 0o700
+    for path in (state / "pending").iterdir():
+        assert path.stat().st_mode & 0o077 == 0
+    assert b"new" not in (state / "pending/plan.json").read_bytes().replace(b"etc/", b"")
+    journal = (state / "pending/journal.jsonl").read_text().splitlines()
+    events = [json.loads(line)["event"] for line in journal]
+    assert events == ["begin", "intent", "done", "applied"]
+
+
+# --- the watchdog ---------------------------------------------------------------------------------
+
+
+def test_without_systemd_nothing_is_begun(world: Path) -> None:
+    runner = local_runner(world, watchdog=True, systemd=str(world / "no-such-folder"))
+    before = seen(world)
+    with pytest.raises(RunnerRefusal) as refused:
+        runner.apply(file_change(world / "etc/hello", b"hello"))
+    assert refused.value.code == "no-systemd"
+    assert seen(world) == before
+    assert runner.ask("facts", packages=[])["deployer"]["pending"] is None
+
+    plan = runner.plan(file_change(world / "etc/hello", b"hello"))
+    runner.ask("apply", plan=plan, commit={**commit_of("c1"), "watchdog": False})
+    assert runner.ask("confirm", commit="c1", verified=[])["state"] == "confirmed"
+    runner.end()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--revert=c1"], ["--revert=c1", "--why=fun"], ["--why=boot"], []]
+)
+def test_the_runner_s_command_line_is_for_the_watchdog_alone(arguments: list[str]) -> None:
+    program = Path(deployer.remote.__file__).with_name("runner.py")
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", program, *arguments], capture_output=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == b"usage: runner.py --revert=COMMIT --why=deadline|boot\n"
+
+
+def test_no_manifest_knows_the_watchdog_s_unit(world: Path) -> None:
+    """It comes before the first change and goes after the last: a revert leaves it where it is."""
+    units = world / "etc/systemd/system"
+    wants = units / "multi-user.target.wants"
+    wants.mkdir(parents=True)
+    before = seen(world)
+    made = [folder / "deployer-revert.service" for folder in (units, wants)]
+    done = world / "etc/done"
+    script = f"touch {made[0]} {done} && ln -s {made[0]} {made[1]}"
+    after = {"done": True, "argv": ["sh", "-c", script], "creates": [str(done)], "removes": [],
+             "unless": [], "chdir": None, "environment": {}}  # fmt: skip
+    runner = local_runner(world)
+    runner.apply(change("command:all", after))
+    reply = runner.ask("revert", commit="c1", why="enough")
+    runner.end()
+    assert (reply["state"], reply["kept"], reply["failed"]) == ("reverted", [], [])
+    for path in made:
+        path.unlink()  # fails where the revert has done that
+        at = before[str(path.parent)][3]
+        os.utime(path.parent, ns=(at, at))
+    assert seen(world) == before

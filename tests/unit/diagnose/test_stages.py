@@ -1,0 +1,181 @@
+"""Stages on a host are asked as what is in front of them asks: PROXY lines, addresses, paths."""
+
+from __future__ import annotations
+
+import socket as sockets
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from deployer.diagnose.address import parsed
+from deployer.diagnose.inside import Inside, looked_inside, stages_of
+from deployer.diagnose.together import together
+from deployer.diagnose.variants import Wish
+from deployer.inspection import ConfigFile, Inspection, ProxyState
+from deployer.model import CheckResult, Finding, HandshakeResult, Proxy
+from deployer.remote.runner import Refusal, open_connection
+from deployer.verify.access import Access
+from deployer.verify.stream import Deadline
+from tests.support.servers.libraries import always, echo, hangs_up, wants_websocket
+from tests.support.servers.scripted import Peer, Server
+
+_HAPROXY = """\
+defaults
+    mode http
+frontend f
+    bind 127.0.0.1:{front}
+    default_backend b
+backend b
+    http-request set-path {path}
+    server a 127.0.0.1:{back} {word}
+"""
+
+
+def _dial(*, host: str = "", port: int = 0, socket: str = "", timeout_s: float) -> sockets.socket:
+    return sockets.create_connection((host, port), timeout=timeout_s)
+
+
+def _access() -> Access:
+    return Access(dial=_dial, timeout_s=1.0, until=Deadline(10.0))
+
+
+def _state(proxy: Proxy, text: str, *listeners: str) -> ProxyState:
+    path = "/etc/haproxy/haproxy.cfg" if proxy == "haproxy" else f"/etc/{proxy}/site.conf"
+    file = ConfigFile(path=path, text=text)
+    return ProxyState(proxy=proxy, is_running=True, config=(file,), listeners=listeners)
+
+
+def _plain_service(peer: Peer) -> None:
+    """A service that takes a PROXY line for a broken request, and has one path."""
+    if peer.head.startswith(b"PROXY"):
+        peer.answer("400 Bad Request")
+    elif wants_websocket(peer) and peer.target == "/ws":
+        echo(peer)
+    else:
+        peer.answer("404 Not Found")
+
+
+def _proxied_service(peer: Peer) -> None:
+    """A service that wants a PROXY line, and hangs up without one."""
+    if not peer.head.startswith(b"PROXY UNKNOWN\r\n"):
+        hangs_up(peer)
+        return
+    peer.head = peer.head.partition(b"\r\n")[2]
+    _plain_service(peer)
+
+
+def _looked(
+    front: Callable[[Peer], None],
+    service: Callable[[Peer], None],
+    *,
+    word: str = "",
+    path: str = "/ws",
+) -> Inside:
+    with Server(front) as outer, Server(service) as inner:
+        text = _HAPROXY.format(front=outer.port, back=inner.port, word=word, path=path)
+        state = _state("haproxy", text, f"127.0.0.1:{outer.port}")
+        address = parsed(f"ws://app.test:{outer.port}/ws")
+        return looked_inside(Inspection(proxies=(state,)), address, Wish(), _access)
+
+
+def _findings(inside: Inside) -> list[Finding]:
+    return [each.finding for each in inside.checks if each.finding and not each.ok]
+
+
+@pytest.mark.parametrize(
+    ("service", "word", "said"),
+    [
+        (_plain_service, "send-proxy", "does not expect one"),
+        (_proxied_service, "", "sends none"),
+    ],
+)
+def test_a_proxy_line_that_one_side_alone_knows(
+    service: Callable[[Peer], None], word: str, said: str
+) -> None:
+    (found,) = _findings(_looked(always("400 Bad Request"), service, word=word))
+    assert (found.code, found.hop) == ("bad-gateway", "proxy")
+    assert found.file == "/etc/haproxy/haproxy.cfg:8"
+    assert said in found.cause
+
+
+def test_a_service_that_wants_a_proxy_line_is_asked_with_one() -> None:
+    assert _findings(_looked(_plain_service, _proxied_service, word="send-proxy")) == []
+
+
+def test_what_opens_through_the_proxy_was_asked_wrong_without_it() -> None:
+    """An app that redirects what did not come by HTTPS, behind a proxy that says that it did."""
+    redirects = always("301 Moved Permanently", "Location: https://app.test/ws")
+    inside = _looked(_plain_service, redirects)
+    assert _findings(inside) == []
+    assert [each.skipped for each in inside.checks if each.hop == "backend"] == [True]
+
+
+def test_a_refusal_is_blamed_on_the_path_that_the_proxy_has_made() -> None:
+    (found,) = _findings(_looked(always("404 Not Found"), _plain_service, path="/socket/ws"))
+    assert (found.code, found.file) == ("page-instead", "/etc/haproxy/haproxy.cfg:7")
+
+    (found,) = _findings(_looked(always("404 Not Found"), _plain_service, path="/ws"))
+    assert found.file == ""
+
+
+def test_apache_is_asked_over_ipv4_and_at_its_own_address() -> None:
+    text = "Listen 80\n<VirtualHost {}:80>\nServerName app.test\nProxyPass / http://127.0.0.1:1/\n"
+    text += "</VirtualHost>\n"
+    address = parsed("ws://app.test/ws")
+    for where, asked in (("*", "127.0.0.1"), ("192.0.2.7", "192.0.2.7")):
+        state = _state("apache", text.format(where), "[::]:80")
+        assert stages_of(Inspection(proxies=(state,)), address)[0].endpoint.host == asked
+
+
+# --- what clients get through with ----------------------------------------------------------------
+
+
+_NGINX = """
+events {{}}
+http {{
+    server {{
+        listen 80{word};
+        server_name app.test;
+        location / {{ proxy_pass http://127.0.0.1:1; }}
+    }}
+}}
+"""
+_ADDRESS = parsed("ws://app.test/ws")
+
+
+def _merged(status: int, *, word: str = "") -> CheckResult:
+    state = _state("nginx", _NGINX.format(word=word), "0.0.0.0:80")
+    inspection = Inspection(proxies=(state,))
+    fine = CheckResult(
+        site="app.test", name="handshake", target="/ws", hop="public", ok=True, detail="101"
+    )
+    refused = replace(
+        fine,
+        name="handshake at nginx",
+        hop="proxy",
+        ok=False,
+        handshake=HandshakeResult(uri="ws://app.test/ws", hop="proxy", status_code=status),
+        finding=Finding(code="handshake-refused", hop="proxy", symptom="s", cause="c", fix="f"),
+    )
+    inside = Inside(stages=stages_of(inspection, _ADDRESS), checks=(refused,))
+    return together([fine], inside, _ADDRESS, inspection)[-1]
+
+
+def test_a_host_that_is_not_let_in_itself_is_a_warning() -> None:
+    told = _merged(403)
+    assert told.ok
+    assert told.finding is not None
+    assert told.finding.severity == "warning"
+    assert "another machine" in told.finding.cause
+    assert not _merged(502).ok
+
+
+def test_what_a_load_balancer_opens_with_a_proxy_line_is_not_asked_without() -> None:
+    told = _merged(400, word=" proxy_protocol")
+    assert (told.ok, told.skipped, told.finding) == (True, True, None)
+
+
+def test_a_name_that_the_host_does_not_know_is_said_so() -> None:
+    with pytest.raises(Refusal, match=r"does not know the name no-such-host\.invalid"):
+        open_connection({"host": "no-such-host.invalid", "port": 80})

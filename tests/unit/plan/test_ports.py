@@ -1,0 +1,73 @@
+"""Who is in the way at the ports of sites."""
+
+from __future__ import annotations
+
+import pytest
+
+from deployer.model import Resource
+from deployer.ports import Listener, taken_words
+from tests.support.sites import site_case as cases
+
+ROUTES = [{"path": "/ws", "websocket": "http://127.0.0.1:1"}]
+SECURE = cases.site(domain="example.com", proxy="haproxy", routes=ROUTES)
+PLAIN = cases.site(domain="example.com", proxy="haproxy", tls={"issuer": "none"}, routes=ROUTES)
+CADDY = Listener(port=443, pid=612, process="caddy", unit="caddy")
+NGINX = Listener(port=80, pid=700, process="nginx", unit="nginx")
+
+
+def words(*listeners: Listener, sites: object = (SECURE,), **given: object) -> str:
+    fields = {"served_by": (), "resources": (), **given}
+    return taken_words(sites, listeners=listeners, **fields)  # type: ignore[arg-type]
+
+
+def stopping(unit: str) -> Resource:
+    return Resource(kind="service", name=unit, attributes={"active": False, "enabled": False})
+
+
+def test_what_nobody_knows_is_named_with_its_process_and_unit() -> None:
+    found = words(CADDY)
+    assert found.startswith("port 443 is held by caddy (process 612 of caddy.service)\n")
+    assert "Nothing was changed." in found
+    assert "service: {name: caddy, state: stopped, enabled: false}" in found
+
+
+def test_a_process_without_a_unit() -> None:
+    found = words(Listener(port=80, pid=9, process="python3", unit=""))
+    assert "port 80 is held by python3 (process 9)" in found
+    assert "End it" in found
+
+
+def test_a_proxy_in_a_unit_of_somebody_else() -> None:
+    assert "of mine.service" in words(Listener(port=80, pid=9, process="haproxy", unit="mine"))
+
+
+def test_all_ports_are_named() -> None:
+    found = words(NGINX, CADDY)
+    assert "port 80 is held by nginx" in found
+    assert "port 443 is held by caddy" in found
+
+
+def test_a_proxy_that_deployer_did_not_set_up_is_left_alone() -> None:
+    assert "It was not set up by deployer" in words(NGINX)
+
+
+@pytest.mark.parametrize(
+    ("listener", "given"),
+    [
+        (NGINX, {"served_by": ("nginx",)}),
+        (NGINX, {"resources": (stopping("nginx"),)}),
+        (NGINX, {"resources": (stopping("nginx.service"),)}),
+        (CADDY, {"resources": (Resource(kind="package", name="caddy", attributes=None),)}),
+        (CADDY, {"sites": (PLAIN,)}),
+        (CADDY, {"sites": ()}),
+        (Listener(port=443, pid=1, process="haproxy", unit="haproxy"), {}),
+        (Listener(port=443, pid=1, process="haproxy", unit=""), {}),
+    ],
+)
+def test_what_is_not_in_the_way(listener: Listener, given: dict[str, object]) -> None:
+    assert words(listener, **given) == ""
+
+
+def test_a_unit_that_is_started_is_in_the_way() -> None:
+    running = Resource(kind="service", name="caddy", attributes={"active": True})
+    assert words(CADDY, resources=(running,)) != ""

@@ -1,0 +1,146 @@
+"""What nginx gets for a site: golden files, and the values that the template prints."""
+
+from __future__ import annotations
+
+import os
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from deployer.errors import SourceError
+from deployer.model import Route, Upstream
+from deployer.sites import nginx
+from tests.support.sites import site_case as cases
+
+
+@pytest.mark.parametrize("path", cases.CASES, ids=lambda path: path.stem)
+def test_golden(path: Path) -> None:
+    site, variables = cases.load(path)
+    rendered = cases.render(site, variables)
+    expected = path.with_suffix(".conf")
+    if os.environ.get("UPDATE_GOLDEN"):
+        expected.write_text(rendered)
+    assert rendered == expected.read_text()
+
+
+@pytest.mark.parametrize("path", cases.CASES, ids=lambda path: path.stem)
+def test_no_litter(path: Path) -> None:
+    text = path.with_suffix(".conf").read_text()
+    assert "\n\n\n" not in text
+    assert "{\n\n" not in text
+    assert "\n\n}" not in text
+    assert "\n\n    }" not in text
+    assert not any(line != line.rstrip() for line in text.splitlines())
+    assert text.endswith("}\n")
+
+
+def test_routes_come_longest_first_and_exact_before_prefix() -> None:
+    site = cases.site(
+        domain="example.com",
+        routes=[
+            {"path": "/", "root": "/srv"},
+            {"path": "/ws", "websocket": "http://127.0.0.1:1"},
+            {"path": "/ws/chat/", "websocket": "http://127.0.0.1:2"},
+            {"path": "/ws", "websocket": "http://127.0.0.1:3", "match": "exact"},
+        ],
+    )
+    routes = nginx.view(site)["routes"]
+    assert isinstance(routes, list)
+    order = [(route["path"], route["exact"]) for route in routes]
+    assert order == [("/ws/chat", False), ("/ws", True), ("/ws", False), ("/", False)]
+
+
+def test_domains_never_share_a_prefix() -> None:
+    domains = [
+        "a.b.example",
+        "a-b.example",
+        "a--b.example",
+        "ab.example",
+        "1a.example",
+        "x1a.example",
+        "a-rather-long-name.of-a-department.example.com",
+        "a-rather-long-name.of-a-department.example.org",
+    ]
+    for one, other in combinations(domains, 2):
+        assert nginx.name_prefix(one) != nginx.name_prefix(other)
+
+
+@pytest.mark.parametrize("domain", ["example.com", "-".join(["long"] * 12) + ".example.com"])
+def test_names_of_variables_fit_into_the_hash_of_nginx(domain: str) -> None:
+    site = cases.site(
+        domain=domain,
+        routes=[
+            {"path": f"/long/path/number/{n}", "websocket": "http://127.0.0.1:1", "origins": [o]}
+            for n, o in enumerate(["https://a.example", "https://b.example"] * 6)
+        ],
+    )
+    rules = nginx.view(site)["origin_rules"]
+    assert isinstance(rules, list)
+    names = [rule["variable"] for rule in rules]
+    assert len(names) == len(set(names)) == 2
+    assert max(map(len, names)) <= 46
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [(3600, "1h"), (86400, "24h"), (90, "90s"), (120, "2m"), (1.5, "1500ms"), (0.0001, "1ms")],
+)
+def test_duration(seconds: float, written: str) -> None:
+    assert nginx.duration(seconds) == written
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"path": "/ws; return 200"},
+        {"path": "/ws{"},
+        {"path": "/w s"},
+        {"path": "/ws\n"},
+        {"path": "/$host"},
+        {"path": '/"'},
+        {"path": "ws"},
+        {"path": "/ws", "origins": ('https://a"b.example',)},
+        {"path": "/ws", "origins": ("https://a.example; x",)},
+        {"path": "/ws", "origins": ("https://a.example\n",)},
+    ],
+)
+def test_values_that_would_change_the_meaning_are_refused(fields: dict[str, object]) -> None:
+    route = Route(
+        **{"websocket": True, "upstreams": (Upstream(host="127.0.0.1", port=1),), **fields}
+    )
+    site = cases.site(domain="example.com")
+    with pytest.raises(SourceError, match="cannot stand there"):
+        nginx.view(type(site)(domain="example.com", routes=(route,)))
+
+
+@pytest.mark.parametrize(
+    "upstreams",
+    [
+        (Upstream(host="127.0.0.1;", port=1),),
+        (Upstream(socket="/run/a b.sock"),),
+        (Upstream(socket="/run/a:b.sock"),),
+    ],
+)
+def test_upstreams_that_would_change_the_meaning_are_refused(
+    upstreams: tuple[Upstream, ...],
+) -> None:
+    site = cases.site(domain="example.com")
+    with pytest.raises(SourceError, match="cannot stand there"):
+        nginx.view(type(site)(domain="example.com", routes=(Route(path="/", upstreams=upstreams),)))
+
+
+def test_one_route_has_one_scheme() -> None:
+    site = cases.site(
+        domain="example.com",
+        routes=[{"path": "/", "upstream": ["http://127.0.0.1:1", "https://127.0.0.1:2"]}],
+    )
+    with pytest.raises(SourceError, match="mix http and https"):
+        nginx.view(site)
+
+
+def test_two_addresses_on_one_host() -> None:
+    sites = [cases.site(domain=f"192.0.2.{number}") for number in (1, 2)]
+    with pytest.raises(SourceError, match="are both addresses"):
+        nginx.more_vars(sites)
+    assert nginx.more_vars(sites[:1]) == {}

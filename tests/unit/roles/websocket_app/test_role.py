@@ -1,0 +1,115 @@
+"""The role for a service of one's own: what its unit says, and which values it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deployer.errors import SourceErrors
+from tests.unit.sites.test_playbooks import UNIT, app, tasks, text
+
+
+def with_vars(folder: Path, more: str, *, command: str = "[/usr/bin/app]") -> Path:
+    playbook = app(folder, command=command)
+    playbook.write_text(playbook.read_text() + more)
+    return playbook
+
+
+def unit(folder: Path, more: str, *, command: str = "[/usr/bin/app]") -> list[str]:
+    return text(tasks(with_vars(folder, more, command=command))[UNIT]).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        ("", "WorkingDirectory=/"),
+        ("        app_working_dir: /srv/app\n", "WorkingDirectory=/srv/app"),
+        ("", "Restart=always"),
+        ("        app_restart: on-failure\n", "Restart=on-failure"),
+        ("        app_restart: 'no'\n", "Restart=no"),
+        ("        app_restart_delay: 0.5\n", "RestartSec=0.5s"),
+        ("        app_start_timeout: 90\n", "TimeoutStartSec=95s"),
+        ("        app_writable: [/srv/a, /srv/b]\n", "ReadWritePaths=/srv/a /srv/b"),
+        ("        app_group: web\n", "Group=web"),
+    ],
+)
+def test_what_the_unit_says(more: str, line: str, tmp_path: Path) -> None:
+    assert line in unit(tmp_path, more)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ("", "8765"),
+        ("        app_health: /health?deep=1\n", '8765 "/health?deep=1"'),
+        ("        app_health: /100%\n", '8765 "/100%%"'),
+        ("        app_socket: /run/myapp/a.sock\n", "/run/myapp/a.sock"),
+    ],
+)
+def test_what_is_waited_for(more: str, words: str, tmp_path: Path) -> None:
+    lines = unit(tmp_path, more)
+    program = "/usr/local/lib/deployer/until-it-answers --pid $MAINPID --within 30"
+    assert f"ExecStartPost={program} {words}" in lines
+
+
+def test_a_service_that_listens_nowhere_is_not_waited_for(tmp_path: Path) -> None:
+    playbook = app(tmp_path)
+    playbook.write_text(playbook.read_text().replace("app_port: 8765", "app_port: null"))
+    found = tasks(playbook)
+    assert "ExecStartPost" not in text(found[UNIT])
+    assert "/usr/local/lib/deployer/until-it-answers" not in found
+
+
+@pytest.mark.parametrize(
+    ("argument", "written"),
+    [
+        ("/opt/myapp/server", "/opt/myapp/current/server"),
+        ("/opt/myapp/current/server", "/opt/myapp/current/server"),
+        ("/opt/myapp/currently", "/opt/myapp/current/currently"),
+        ("/opt/myapp/releases/x/server", "/opt/myapp/releases/x/server"),
+        ("/opt/myapps/server", "/opt/myapps/server"),
+    ],
+)
+def test_the_program_is_the_one_of_the_release(argument: str, written: str, tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app/server").write_text("")
+    lines = unit(tmp_path, "        app_src: app\n", command=f"[{argument}]")
+    assert f"ExecStart={written}" in lines
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ("        app_restart: sometimes\n", "app_restart: always, on-success"),
+        ("        app_restart_delay: soon\n", "app_restart_delay: a number of seconds"),
+        ("        app_start_timeout: 600\n", "app_start_timeout: from 1 to 120 seconds, not 600"),
+        ("        app_health: health\n", "app_health: a path as /health"),
+        ('        app_health: "/a\\nUser=root"\n', "app_health: a path as /health"),
+        ('        app_writable: ["/srv /etc"]\n', "an absolute path without odd signs"),
+        ('        app_working_dir: "/srv\\nUser=root"\n', "an absolute path without odd signs"),
+        ("        app_socket: run/a.sock\n", "an absolute path without odd signs"),
+    ],
+)
+def test_values_that_are_refused(more: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(SourceErrors) as error:
+        tasks(with_vars(tmp_path, more))
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ("        app_keep_releases: 1\n", "from 2"),
+        ("        app_build: [make]\n", "'build' needs 'creates'"),
+        ("        app_build: [make]\n        app_built: ../x\n", "relative, without .."),
+        ("        app_src: nowhere\n", "no file 'nowhere'"),
+    ],
+)
+def test_releases_that_are_refused(more: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app/server").write_text("")
+    source = "" if "app_src" in more else "        app_src: app\n"
+    with pytest.raises(SourceErrors) as error:
+        tasks(with_vars(tmp_path, source + more))
+    assert words in str(error.value)

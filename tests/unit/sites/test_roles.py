@@ -1,0 +1,181 @@
+"""What sites bring in, and what can be said against them before any host is asked."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+
+from deployer.errors import SourceErrors, UsageError
+from deployer.model import Site
+from deployer.sites import ProxyRole, proxy_roles
+from deployer.sites.certificates import CertificateFiles
+from deployer.sites.lint import lint, lint_of_hosts
+from tests.support.sites import site_case as cases
+
+FILES = CertificateFiles(
+    fullchain_pem=b"chain",
+    key_pem=b"key",
+    root_pem=None,
+    issuer="CN=x",
+    names=("example.com",),
+    not_after=datetime.datetime(2027, 1, 1, tzinfo=datetime.UTC),
+)
+FACTS = {"ansible_all_ipv6_addresses": ["fe80::1"]}
+WS = {"path": "/ws", "websocket": "http://127.0.0.1:1"}
+
+
+def one_role(*sites: Site, **options: object) -> ProxyRole:
+    given: dict[str, object] = {"facts": FACTS, "packages": {}, "certificates": {}, **options}
+    (role,) = proxy_roles(sites, **given)  # type: ignore[arg-type]
+    return role
+
+
+def test_no_sites_bring_in_nothing() -> None:
+    assert proxy_roles((), facts={}, packages={}, certificates={}) == ()
+
+
+def test_all_sites_of_a_host_bring_in_one_role() -> None:
+    plain = cases.site(domain="plain.example.com", tls={"issuer": "none"}, routes=[WS])
+    secure = cases.site(domain="example.com", routes=[WS])
+    files, role = proxy_roles(
+        (plain, secure), facts=FACTS, packages={}, certificates={"example.com": FILES}
+    )
+    assert role.role == "nginx"
+    assert role.source == plain.source
+    assert [site["domain"] for site in role.vars["nginx_sites"]] == [
+        "plain.example.com",
+        "example.com",
+    ]
+    assert files.role == "certificate_files"
+    assert files.vars == {
+        "certificate_reload": "reload nginx",
+        "certificate_files": [
+            {
+                "domain": "example.com",
+                "folder": "/etc/ssl/deployer/example.com",
+                "fullchain": "chain",
+                "privkey": "key",
+            }
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("drains", "expected"),
+    [((3600.0, 60.0), 3600), ((0.2,), 1), ((None, 60.0), None), ((None,), None)],
+)
+def test_the_longest_drain_of_a_host_counts(
+    drains: tuple[float | None, ...], expected: int | None
+) -> None:
+    sites = [
+        cases.site(domain=f"s{n}.example.com", tls={"issuer": "none"}, routes=[WS], drain_s=drain)
+        for n, drain in enumerate(drains)
+    ]
+    assert one_role(*sites).vars["nginx_drain_s"] == expected
+
+
+def test_another_proxy_that_was_set_up_makes_room() -> None:
+    site = cases.site(domain="example.com", tls={"issuer": "none"}, routes=[WS])
+    assert one_role(site, served_by=("nginx",)).vars["nginx_replaces"] == []
+    role = one_role(site, served_by=("apache", "haproxy"))
+    assert role.vars["nginx_replaces"] == ["apache2", "haproxy"]
+
+
+@pytest.mark.parametrize(
+    ("packages", "expected"),
+    [
+        ({}, ("1.18.0", "1.1.1", False)),
+        (
+            {
+                "nginx": {"installed": None, "candidate": "1.22.1-9+deb12u3"},
+                "libssl3": {"installed": "3.0.15-1~deb12u1", "candidate": "3.0.17-1"},
+                "libssl1.1": {"installed": None, "candidate": None},
+            },
+            ("1.22.1", "3.0.15", False),
+        ),
+        (
+            {
+                "nginx": {"installed": "1:1.26.3-3", "candidate": "1:1.28.0-1"},
+                "libssl3t64": {"installed": "3.5.1-1", "candidate": "3.5.1-1"},
+                "libssl3": {"installed": None, "candidate": None},
+            },
+            ("1.26.3", "3.5.1", True),
+        ),
+    ],
+)
+def test_versions_are_those_that_are_there_or_would_be(
+    packages: dict[str, dict[str, str | None]], expected: tuple[str, str, bool]
+) -> None:
+    site = cases.site(domain="example.com", tls={"issuer": "none"}, routes=[WS])
+    got = one_role(site, packages=packages).vars
+    assert (got["nginx_version"], got["openssl_version"], got["nginx_installed"]) == expected
+
+
+@pytest.mark.parametrize(("addresses", "expected"), [(["fe80::1"], True), ([], False)])
+def test_ipv6_is_used_where_the_host_has_it(addresses: list[str], expected: bool) -> None:
+    site = cases.site(domain="example.com", tls={"issuer": "none"}, routes=[WS])
+    role = one_role(site, facts={"ansible_all_ipv6_addresses": addresses})
+    assert role.vars["nginx_ipv6"] is expected
+
+
+def test_a_site_with_tls_needs_a_certificate() -> None:
+    site = cases.site(domain="example.com", tls={"issuer": "internal"}, routes=[WS])
+    with pytest.raises(UsageError, match=r"no certificate for example\.com"):
+        one_role(site)
+
+
+def codes(*sites: Site) -> list[str]:
+    return [note.code for note in lint(sites)]
+
+
+def test_nothing_to_say_against_the_golden_sites() -> None:
+    for path in cases.CASES:
+        assert [note for note in lint([cases.load(path)[0]]) if note.severity == "error"] == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ({"path": "/ws"}, {"path": "/ws/"}, ["duplicate-path"]),
+        ({"path": "/ws"}, {"path": "/ws", "match": "exact"}, []),
+        ({"path": "/ws"}, {"path": "/ws/x"}, []),
+    ],
+)
+def test_two_routes(
+    first: dict[str, object], second: dict[str, object], expected: list[str]
+) -> None:
+    site = cases.site(domain="example.com", routes=[{**WS, **first}, {**WS, **second}])
+    assert codes(site) == expected
+
+
+def test_two_sites_of_one_name_are_refused() -> None:
+    one = cases.site(domain="example.com", tls={"issuer": "none"}, routes=[WS])
+    other = cases.site(
+        domain="b.example.com", aliases=["example.com"], tls={"issuer": "none"}, routes=[WS]
+    )
+    assert codes(one, other) == ["duplicate-domain"]
+    with pytest.raises(SourceErrors, match=r"example\.com belongs to another site already"):
+        one_role(one, other)
+
+
+def test_two_proxies_on_a_host_are_refused() -> None:
+    one = cases.site(domain="a.example.com", routes=[WS])
+    other = cases.site(domain="b.example.com", proxy="apache", routes=[WS])
+    assert codes(one, other) == ["two-proxies"]
+    with pytest.raises(
+        SourceErrors, match=r"wants apache on a host where a\.example\.com wants nginx"
+    ):
+        one_role(one, other)
+
+
+def test_a_site_of_several_hosts_is_ordered_in_one_place() -> None:
+    def noted(**tls: object) -> list[str]:
+        site = cases.site(domain="example.com", tls={"issuer": "letsencrypt", **tls}, routes=[WS])
+        return [note.code for note in lint_of_hosts({"web1": [site], "web2": [site]})]
+
+    assert noted() == ["several-hosts"]
+    assert noted(certbot="controller") == []
+    assert noted(challenge="dns-01") == []
+    alone = cases.site(domain="example.com", tls={"issuer": "letsencrypt"}, routes=[WS])
+    assert lint_of_hosts({"web1": [alone], "web2": []}) == []

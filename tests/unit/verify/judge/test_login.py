@@ -1,0 +1,100 @@
+"""Services that turn away who has not logged in: checked as far as one can without a login."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from deployer.model import CheckResult, Route, Site, Tls, Upstream
+from deployer.verify import verify_site
+from tests.support.servers.scripted import Front, Peer, Server, dial, websocket_service
+
+NAME = "chat.example.com"
+OWN = (f"http://{NAME}",)
+
+
+def refuses_the_upgrade(peer: Peer) -> None:
+    """As FastAPI on uvicorn does."""
+    if peer.header("Upgrade"):
+        peer.answer("403 Forbidden")
+    else:
+        peer.answer("404 Not Found", body='{"detail":"Not Found"}')
+
+
+def wants_a_login_for_all(peer: Peer) -> None:
+    peer.answer("401 Unauthorized", body="who are you?")
+
+
+def opens_and_leaves(peer: Peer) -> None:
+    """As Neko does, which says why and drops the connection."""
+    if not peer.header("Upgrade"):
+        peer.answer("400 Bad Request")
+        return
+    peer.upgrade()
+    peer.send(b"\x81\x05leave")
+
+
+def results(service: int, *, login: bool = True, **front: Any) -> dict[str, CheckResult]:
+    """By name and hop: what is found of a site before a service on that port."""
+    with Server(Front(backend_port=service, origins=OWN, **front)) as proxy:
+        upstream = Upstream(host="127.0.0.1", port=service)
+        route = Route(path="/ws", websocket=True, upstreams=(upstream,), login=login)
+        found = verify_site(
+            Site(domain=NAME, tls=Tls(issuer="none"), routes=(route,)),
+            dial=dial,
+            http_port=proxy.port,
+            timeout_s=2.0,
+            patience_s=0.0,
+        )
+    return {f"{result.name} ({result.hop})": result for result in found}
+
+
+def failing(found: dict[str, CheckResult]) -> list[str]:
+    return sorted(name for name, result in found.items() if not result.ok)
+
+
+@pytest.mark.parametrize(
+    ("service", "words"),
+    [
+        (refuses_the_upgrade, "answered 403 as the service itself: nobody has logged in (404"),
+        (wants_a_login_for_all, "401 without an upgrade, too, so this shows little"),
+        (opens_and_leaves, "101, then the service ends it: nobody has logged in"),
+    ],
+)
+def test_what_only_lacks_a_login_passes(service: Any, words: str) -> None:
+    with Server(service) as app:
+        found = results(app.port)
+        assert failing(found) == []
+        assert words in found["handshake (proxy)"].detail
+        assert "nobody has logged in" in found["handshake (backend)"].detail
+        assert found["foreign origin refused (proxy)"].detail == "answered 403"
+        # Nobody has said that a login is wanted: then it is a fault.
+        assert "handshake (proxy)" in failing(results(app.port, login=False))
+
+
+def test_a_proxy_that_loses_the_upgrade_is_found() -> None:
+    with Server(refuses_the_upgrade) as app:
+        found = results(app.port, drops_upgrade=True)
+    handshake = found["handshake (proxy)"]
+    assert not handshake.ok
+    assert handshake.finding is not None
+
+
+def test_a_proxy_that_drops_connections_is_found() -> None:
+    with websocket_service() as port:
+        found = results(port, changes_accept=True)
+    assert not found["handshake (proxy)"].ok
+
+
+def test_who_refuses_a_foreign_origin_cannot_always_be_told() -> None:
+    """The service's refusal looks like one that would be the proxy's."""
+    with Server(refuses_the_upgrade) as app:
+        found = results(app.port, checks_origin=False)
+    assert "by the service" in found["foreign origin refused (proxy)"].detail
+
+
+def test_a_service_that_opens_for_anybody_is_not_hidden_by_it() -> None:
+    with Server(opens_and_leaves) as app:
+        found = results(app.port, checks_origin=False)
+    assert failing(found) == ["foreign origin refused (proxy)"]

@@ -1,0 +1,791 @@
+"""Whole sites, verified through a front and past it: each mistake is named, and no other."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployer.errors import UnreachableError
+from deployer.model import (
+    Check,
+    CheckResult,
+    Finding,
+    HandshakeResult,
+    Route,
+    Site,
+    Tls,
+    Upstream,
+)
+from deployer.verify import required_s, result_json, verify_site
+from deployer.verify.attempt import Attempt, Trouble
+from deployer.verify.causes import of_service
+from deployer.verify.probes import Endpoint
+from deployer.verify.run import may_be_starting
+from deployer.verify.tried import Tried
+from tests.support.certificates.pki import authority, issued, server_context
+from tests.support.servers.scripted import (
+    Front,
+    Peer,
+    Server,
+    closed_port,
+    dial,
+    redirecting,
+    websocket_service,
+)
+
+NAME = "stats.example.com"
+OWN = f"https://{NAME}"
+PLAIN = f"http://{NAME}"  # without TLS, a table of faults takes half the time
+
+
+@pytest.fixture(scope="module")
+def tls_context(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    leaf = issued(NAME, by=authority("Root"))
+    return server_context(tmp_path_factory.mktemp("tls"), leaf)
+
+
+def a_site(*, port: int, **route: Any) -> Site:
+    checks = route.pop("verify", ())
+    issuer = route.pop("issuer", "internal")
+    more = route.pop("routes", ())
+    made = Route(
+        path="/ws", websocket=True, upstreams=(Upstream(host="127.0.0.1", port=port),), **route
+    )
+    return Site(domain=NAME, tls=Tls(issuer=issuer), routes=(made, *more), verify=tuple(checks))
+
+
+def verified(
+    site: Site, *, https_port: int, http_port: int, **settings: Any
+) -> tuple[CheckResult, ...]:
+    return verify_site(
+        site,
+        dial=settings.pop("dial", dial),
+        roots_pem=authority("Root").pem,
+        https_port=https_port,
+        http_port=http_port,
+        timeout_s=settings.pop("timeout_s", 5.0),
+        patience_s=settings.pop("patience_s", 0.0),
+        listen_s=settings.pop("listen_s", 0.0),
+        **settings,
+    )
+
+
+@pytest.fixture(scope="module")
+def port_80() -> Iterator[int]:
+    with Server(redirecting) as server:
+        yield server.port
+
+
+@pytest.fixture(scope="module")
+def healthy_service() -> Iterator[int]:
+    with websocket_service() as port:
+        yield port
+
+
+def findings(results: tuple[CheckResult, ...]) -> list[Finding]:
+    return [result.finding for result in results if result.finding is not None]
+
+
+def test_waiting_for_words_that_never_come_is_not_the_service_s_time(
+    tls_context: Any, port_80: int
+) -> None:
+    with (
+        websocket_service(greets=False) as service,
+        Server(Front(backend_port=service, origins=(OWN,)), tls=tls_context) as front,
+    ):
+        site = a_site(port=service)
+        results = verified(site, https_port=front.port, http_port=port_80, listen_s=1.5)
+    shaken = [result for result in results if result.name == "handshake"]
+    assert [result.ok for result in shaken] == [True, True]
+    assert all(0 < result.seconds < 1.0 for result in shaken)
+
+
+def named(results: tuple[CheckResult, ...], name: str, hop: str = "proxy") -> CheckResult:
+    (found,) = [result for result in results if result.name == name and result.hop == hop]
+    return found
+
+
+# --- services that are wrong, each by itself ------------------------------------------------------
+
+
+def not_found(peer: Peer) -> None:
+    peer.answer("404 Not Found", body="Not Found")
+
+
+def wrong_accept(peer: Peer) -> None:
+    wrong = "Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA="
+    peer.answer("101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade", wrong)
+
+
+def to_https(peer: Peer) -> None:
+    peer.answer("301 Moved Permanently", f"Location: https://{peer.header('Host')}/ws")
+
+
+def picky_about_origin(peer: Peer) -> None:
+    peer.answer("403 Forbidden", body="origin not allowed")
+
+
+def tls_only(peer: Peer) -> None:
+    peer.answer("400 Bad Request", body="Client sent an HTTP request to an HTTPS server.")
+
+
+def drops_at_once(peer: Peer) -> None:
+    if peer.header("Upgrade"):
+        peer.upgrade()
+
+
+def not_found_without_upgrade(peer: Peer) -> None:
+    if peer.header("Upgrade"):
+        peer.upgrade()
+        peer.send(b"\x88\x00")
+        peer.until_it_leaves()
+    else:
+        peer.answer("404 Not Found", body="Not Found")
+
+
+def wants_its_own_origin(peer: Peer) -> None:
+    """As gorilla's default: Origin, where there is one, must have the host of Host."""
+    origin = peer.header("Origin")
+    if not peer.header("Upgrade"):
+        peer.answer("400 Bad Request", body="not a websocket handshake")
+    elif origin is not None and origin.partition("://")[2] != peer.header("Host"):
+        peer.answer("403 Forbidden", body="request origin not allowed")
+    else:
+        drops_politely(peer)
+
+
+def cloaks_other_hosts(peer: Peer) -> None:
+    """As stock Action Cable: a foreign Origin gets what a request without Upgrade gets."""
+    origin = peer.header("Origin")
+    if peer.header("Upgrade") and origin in (None, f"http://{peer.header('Host')}"):
+        drops_politely(peer)
+    else:
+        peer.answer("404 Not Found", body="Page not found")
+
+
+def drops_politely(peer: Peer) -> None:
+    peer.upgrade()
+    peer.send(b"\x88\x02\x03\xe8")
+    peer.until_it_leaves()
+
+
+def knows_no_subprotocols(peer: Peer) -> None:
+    if peer.header("Sec-WebSocket-Protocol"):
+        peer.answer("400 Bad Request", body="too many subprotocols")
+    else:
+        drops_politely(peer)
+
+
+def says_nothing(peer: Peer) -> None:
+    """It opens the connection and answers pings alone (each of ours has eight bytes)."""
+    peer.upgrade()
+    received = b""
+    while True:
+        received += peer.connection.recv(4096)
+        while len(received) >= 14 and received[:2] == b"\x89\x88":
+            mask, masked = received[2:6], received[6:14]
+            peer.send(b"\x8a\x08" + bytes(byte ^ mask[i % 4] for i, byte in enumerate(masked)))
+            received = received[14:]
+
+
+def tunnels_h2c(peer: Peer) -> None:
+    if peer.header("Upgrade") == "h2c":
+        peer.answer("101 Switching Protocols", "Upgrade: h2c", "Connection: Upgrade")
+    else:
+        peer.answer("426 Upgrade Required", body="no")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A mistake, and the finding by which it must be named; `says` is part of its words."""
+
+    code: str
+    hop: str
+    says: str
+    front: dict[str, Any]
+    service: Callable[[Peer], None] | None = None  # None: the healthy one
+    check: Check | None = None
+
+
+WELCOMED = Check(path="/ws", expect="welcome")
+OFFERING = Check(path="/ws", subprotocols=("chat.v2",))
+FOREIGN = Check(path="/ws", origin="https://shop.example.com")
+
+FAULTS = {
+    "the proxy drops Upgrade": Fault(
+        "upgrade-not-forwarded", "proxy", "answered 426", {"drops_upgrade": True}
+    ),
+    "the proxy drops Upgrade, and the service answers as uvicorn does": Fault(
+        "upgrade-not-forwarded",
+        "proxy",
+        "answered 404",
+        {"drops_upgrade": True},
+        not_found_without_upgrade,
+    ),
+    "the proxy speaks HTTP/1.0": Fault(
+        "http-1.0-upstream",
+        "proxy",
+        "HTTP/1.0",
+        {"answers": "505 HTTP Version Not Supported"},
+    ),
+    "another site answers": Fault(
+        "wrong-route", "proxy", "answered 404", {"answers": "404 Not Found"}
+    ),
+    "a page answers": Fault("page-instead", "proxy", "answered 200", {"answers": "200 OK"}),
+    "the proxy has another upstream": Fault(
+        "bad-gateway", "proxy", "answered 502", {"answers": "502 Bad Gateway"}
+    ),
+    "a slash redirect": Fault(
+        "slash-redirect",
+        "proxy",
+        "slash",
+        {"answers": "301 Moved Permanently", "location": f"{PLAIN}/ws/"},
+    ),
+    "a redirect to itself": Fault(
+        "redirect-loop",
+        "proxy",
+        "X-Forwarded-Proto",
+        {"answers": "301 Moved Permanently", "location": f"{PLAIN}/ws"},
+    ),
+    "the accept is changed": Fault(
+        "wrong-accept", "proxy", "no proof of a WebSocket", {"changes_accept": True}
+    ),
+    "Origin is not checked": Fault(
+        "origin-open", "proxy", "answered 101, not 403", {"checks_origin": False}
+    ),
+    "the site's own Origin is refused": Fault(
+        "origin-blocked", "proxy", f"refuses {PLAIN}", {"origins": ()}
+    ),
+    "the proxy refuses everybody": Fault(
+        "handshake-refused", "proxy", "with and without Origin", {"answers": "403 Forbidden"}
+    ),
+    "the proxy wants a login": Fault(
+        "login-required", "proxy", "opens the same", {"answers": "401 Unauthorized"}
+    ),
+    "a missing Origin is refused": Fault(
+        "origin-blocked", "proxy", "without Origin", {"refuses_missing_origin": True}
+    ),
+    "an entry's Origin is not listed": Fault(
+        "origin-blocked", "proxy", "refuses https://shop.example.com", {}, check=FOREIGN
+    ),
+    "the subprotocol is lost": Fault(
+        "subprotocol-missing",
+        "proxy",
+        "none of the subprotocols offered (chat.v2)",
+        {"drops_subprotocol": True},
+        check=OFFERING,
+    ),
+    "the proxy cuts silence": Fault(
+        "idle-cut",
+        "proxy",
+        "proxy_read_timeout",
+        {"cuts_after_s": 0.06},
+        check=Check(path="/ws", hold_s=0.12),
+    ),
+    "h2c is passed on": Fault(
+        "h2c-tunnel", "proxy", "answered 101 to Upgrade: h2c", {"passes_h2c": True}, tunnels_h2c
+    ),
+    "the service has no such path": Fault(
+        "backend-not-websocket", "backend", "answered 404", {}, not_found
+    ),
+    "the service fakes the accept": Fault(
+        "wrong-accept", "backend", "no WebSocket server", {}, wrong_accept
+    ),
+    "the service redirects": Fault("https-redirect", "backend", "X-Forwarded-Proto", {}, to_https),
+    "the service refuses the Origin": Fault(
+        "origin-blocked", "backend", "own list", {}, picky_about_origin
+    ),
+    "the service wants TLS": Fault("upstream-scheme", "backend", "https://", {}, tls_only),
+    "the proxy sends its own idea of Host": Fault(
+        "host-rewritten",
+        "proxy",
+        "refuses in the same words",
+        {"host": "SERVICE"},
+        wants_its_own_origin,
+    ),
+    "the service refuses subprotocols": Fault(
+        "subprotocols-refused", "backend", "chat.v2", {}, knows_no_subprotocols, OFFERING
+    ),
+    "the application says nothing": Fault(
+        "silent-after-upgrade", "backend", "answers pings", {}, says_nothing, WELCOMED
+    ),
+    "the service drops the connection": Fault(
+        "connection-dropped", "backend", "ends the connection by itself", {}, drops_at_once
+    ),
+}
+
+
+@contextlib.contextmanager
+def faulty(fault: Fault, *, healthy: int) -> Iterator[tuple[int, int]]:
+    with contextlib.ExitStack() as stack:
+        port = healthy
+        if fault.service is not None:
+            port = stack.enter_context(Server(fault.service)).port
+        settings = {"origins": (PLAIN,), **fault.front}
+        if settings.get("host") == "SERVICE":
+            settings["host"] = f"127.0.0.1:{port}"
+        front = Server(Front(backend_port=port, **settings))
+        yield stack.enter_context(front).port, port
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_names_each_mistake_and_whose_it_is(name: str, healthy_service: int) -> None:
+    fault = FAULTS[name]
+    with faulty(fault, healthy=healthy_service) as (front, service):
+        checks = [fault.check] if fault.check else []
+        site = a_site(port=service, issuer="none", verify=checks)
+        patience_s = 0.3 if fault.check is WELCOMED else 5.0
+        results = verified(site, https_port=1, http_port=front, timeout_s=patience_s)
+    found = [finding for finding in findings(results) if finding.code == fault.code]
+    assert [finding.hop for finding in found] == [fault.hop], findings(results)
+    (finding,) = found
+    words = f"{finding.symptom} {finding.cause} {finding.fix}"
+    assert fault.says in words
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        None,
+        OFFERING,
+        Check(path="/ws", send="ping", expect="pong", hold_s=0.05),
+        Check(path="/ws", expect='"type" *: *"welcome"', expect_is_regex=True),
+    ],
+    ids=["no entry", "subprotocol", "send, expect and hold", "pattern"],
+)
+def test_a_healthy_site_passes_everything(
+    check: Check | None, tls_context: Any, port_80: int, healthy_service: int
+) -> None:
+    told: list[CheckResult] = []
+    with Server(Front(backend_port=healthy_service, origins=(OWN,)), tls=tls_context) as front:
+        site = a_site(port=healthy_service, verify=[check] if check else [])
+        results = verified(
+            site,
+            https_port=front.port,
+            http_port=port_80,
+            on_result=told.append,
+            listen_s=5.0,  # no longer than until the first message
+        )
+    assert [(result.name, result.detail) for result in results if not result.ok] == []
+    assert findings(results) == []
+    assert tuple(told) == results
+    names = [(result.name, result.hop) for result in results]
+    assert names[:11] == [
+        ("certificate", "proxy"),
+        ("redirect to https", "proxy"),
+        ("old TLS refused", "proxy"),
+        ("no version told", "proxy"),
+        ("handshake", "proxy"),
+        ("handshake", "backend"),
+        ("foreign origin refused", "proxy"),
+        ("no origin needed", "proxy"),
+        ("plain GET opens nothing", "proxy"),
+        ("WebSocket over HTTP/2", "proxy"),
+        ("h2c refused", "proxy"),
+    ]
+    handshake = named(results, "handshake").handshake
+    assert handshake is not None
+    assert handshake.status_code == 101
+    assert set(handshake.timings_s) == {"connect", "tls", "upgrade", "first_message", "ping"}
+    assert named(results, "handshake").detail.startswith("101, ping ")
+
+
+def test_what_looks_alike_is_told_as_either(healthy_service: int) -> None:
+    with Server(cloaks_other_hosts) as service:
+        lossy = Front(backend_port=service.port, origins=(PLAIN,), drops_upgrade=True)
+        with Server(lossy) as front:
+            site = a_site(port=service.port, issuer="none")
+            results = verified(site, https_port=1, http_port=front.port)
+        renaming = Front(
+            backend_port=service.port, origins=(PLAIN,), host=f"127.0.0.1:{service.port}"
+        )
+        with Server(renaming) as front:
+            others = verified(site, https_port=1, http_port=front.port)
+    (lost,) = findings(results)
+    assert lost.code == "upgrade-not-forwarded"
+    assert [other.code for other in lost.alternatives] == ["host-rewritten"]
+    (renamed,) = findings(others)  # without Origin it opens: Upgrade does get through
+    assert (renamed.code, renamed.alternatives) == ("host-rewritten", ())
+
+
+def test_a_port_that_the_proxy_loses() -> None:
+    with Server(wants_its_own_origin) as service:
+        losing = Front(backend_port=service.port, origins=(), checks_origin=False, host=NAME)
+        with Server(losing) as front:
+            site = a_site(port=service.port, issuer="none", origins=("any",))
+            lost, kept = (
+                verified(site, https_port=1, http_port=front.port, port_in_names=named_so)
+                for named_so in (True, False)
+            )
+    assert [finding.code for finding in findings(lost)] == ["port-lost"]
+    assert f"Host: {NAME}:{front.port}" in findings(lost)[0].cause
+    assert findings(kept) == []
+
+
+def test_a_finding_has_what_was_sent_and_answered(healthy_service: int) -> None:
+    broken = Front(backend_port=healthy_service, origins=(PLAIN,), answers="404 Not Found")
+    check = Check(path="/ws?token=opensesame")
+    with Server(broken) as front:
+        site = a_site(port=healthy_service, issuer="none", verify=[check])
+        results = verified(site, https_port=1, http_port=front.port)
+    finding = findings(results)[0]
+    assert finding.request.startswith(f"GET /ws HTTP/1.1\nHost: {NAME}\n")
+    assert "Sec-WebSocket-Key: …" in finding.request
+    assert finding.response.startswith("HTTP/1.1 404 Not Found\nServer: front\n")
+    assert "opensesame" not in str(results)
+
+
+# --- what cannot be had from a table --------------------------------------------------------------
+
+
+def test_a_service_that_is_down_is_told_once_in_plain_words(tls_context: Any, port_80: int) -> None:
+    port = closed_port()
+    with Server(Front(backend_port=port, origins=(OWN,)), tls=tls_context) as front:
+        site = a_site(port=port, verify=[Check(path="/ws")])
+        results = verified(site, https_port=front.port, http_port=port_80)
+    (finding,) = findings(results)
+    assert (finding.code, finding.hop) == ("service-down", "backend")
+    assert finding.symptom == (
+        f"wss://{NAME}/ws answered 502 Bad Gateway; the service on 127.0.0.1:{port} refuses "
+        "connections: nothing listens there"
+    )
+    assert not named(results, "handshake", hop="backend").ok
+    assert not named(results, "verify").ok
+    assert named(results, "foreign origin refused").ok
+
+
+def test_a_front_that_is_down_is_told_once(port_80: int, healthy_service: int) -> None:
+    port = closed_port()
+    site = a_site(port=healthy_service)
+    results = verified(site, https_port=port, http_port=port_80)
+    (finding,) = findings(results)
+    assert (finding.code, finding.hop) == ("proxy-down", "proxy")
+    assert f"the proxy on 127.0.0.1:{port} refuses connections" in finding.symptom
+    assert named(results, "handshake", hop="backend").ok
+
+
+def test_a_former_service_that_still_answers_does_not_hide_one_that_is_down(
+    tls_context: Any, port_80: int, healthy_service: int
+) -> None:
+    with Server(Front(backend_port=healthy_service, origins=(OWN,)), tls=tls_context) as front:
+        site = a_site(port=closed_port())
+        results = verified(site, https_port=front.port, http_port=port_80)
+    assert named(results, "handshake").ok
+    (finding,) = findings(results)
+    assert (finding.code, finding.hop) == ("service-down", "backend")
+
+
+def test_plain_http_where_tls_belongs(port_80: int, healthy_service: int) -> None:
+    def puzzled(peer: Peer) -> None:
+        peer.connection.recv(4096)
+        peer.answer("400 Bad Request")
+
+    with Server(puzzled, reads_head=False) as front:
+        results = verified(a_site(port=healthy_service), https_port=front.port, http_port=port_80)
+    assert {finding.code for finding in findings(results)} == {"tls-not-spoken"}
+
+
+def test_a_service_that_wants_an_origin_itself_is_no_mistake(
+    tls_context: Any, port_80: int
+) -> None:
+    with (
+        websocket_service(origins=[OWN]) as port,
+        Server(Front(backend_port=port, origins=(OWN,)), tls=tls_context) as front,
+    ):
+        results = verified(a_site(port=port), https_port=front.port, http_port=port_80)
+    assert findings(results) == []
+    assert "wants an Origin" in named(results, "no origin needed").detail
+
+
+def test_require_origin_and_listed_origins(
+    tls_context: Any, port_80: int, healthy_service: int
+) -> None:
+    shop = "https://shop.example.com"
+    site = a_site(port=healthy_service, origins=(OWN, shop), require_origin=True)
+    strict = Front(backend_port=healthy_service, origins=(OWN, shop), refuses_missing_origin=True)
+    with Server(strict, tls=tls_context) as front:
+        results = verified(site, https_port=front.port, http_port=port_80)
+    assert findings(results) == []
+    assert named(results, "missing origin refused").detail == "answered 403"
+    assert named(results, "listed origin").target == f"/ws from {shop}"
+
+    lax = Front(backend_port=healthy_service, origins=(OWN,))
+    with Server(lax, tls=tls_context) as front:
+        results = verified(site, https_port=front.port, http_port=port_80)
+    assert [(finding.code, finding.hop) for finding in findings(results)] == [
+        ("origin-blocked", "proxy"),
+        ("origin-open", "proxy"),
+    ]
+
+
+def test_the_redirect_must_keep_name_path_and_query(tls_context: Any, healthy_service: int) -> None:
+    def loses_the_path(peer: Peer) -> None:
+        peer.answer("308 Permanent Redirect", f"Location: https://{peer.header('Host')}/")
+
+    with (
+        Server(Front(backend_port=healthy_service, origins=(OWN,)), tls=tls_context) as front,
+        Server(loses_the_path) as port_80,
+    ):
+        results = verified(
+            a_site(port=healthy_service), https_port=front.port, http_port=port_80.port
+        )
+    (finding,) = findings(results)
+    assert finding.code == "redirect-missing"
+    assert f"Location: https://{NAME}/" in finding.evidence
+
+
+@pytest.mark.parametrize(
+    ("service", "front", "codes"),
+    [
+        ("200 OK", {}, []),
+        ("404 Not Found", {}, []),
+        ("500 Internal Server Error", {}, [("service-failing", "backend")]),
+        ("200 OK", {"prefix": "/nowhere"}, [("wrong-route", "proxy")]),
+    ],
+    ids=["answers", "has no front page", "fails", "is asked for another path"],
+)
+def test_plain_routes_answer(
+    service: str,
+    front: dict[str, Any],
+    codes: list[tuple[str, str]],
+    tls_context: Any,
+    port_80: int,
+) -> None:
+    def page(peer: Peer) -> None:
+        known = not peer.target.startswith("/nowhere")
+        peer.answer(service if known else "404 Not Found", body="hello")
+
+    with (
+        Server(page) as app,
+        Server(Front(backend_port=app.port, origins=(), **front), tls=tls_context) as proxy,
+    ):
+        route = Route(path="/", upstreams=(Upstream(host="127.0.0.1", port=app.port),))
+        site = Site(domain=NAME, tls=Tls(issuer="internal"), routes=(route,))
+        results = verified(site, https_port=proxy.port, http_port=port_80)
+    assert [(finding.code, finding.hop) for finding in findings(results)] == codes
+    assert named(results, "page").ok is (not codes)
+
+
+@pytest.mark.parametrize("status", ["403 Forbidden", "404 Not Found"])
+def test_a_folder_without_an_index_file_is_told(
+    status: str, tls_context: Any, port_80: int
+) -> None:
+    with Server(lambda peer: peer.answer(status, body="no"), tls=tls_context) as proxy:
+        site = Site(
+            domain=NAME,
+            tls=Tls(issuer="internal"),
+            routes=(Route(path="/", root="/srv"),),
+        )
+        results = verified(site, https_port=proxy.port, http_port=port_80)
+    assert named(results, "page").ok
+    assert "no index file" in named(results, "page").detail
+
+
+def test_a_missing_unix_socket_is_looked_for_among_unix_sockets() -> None:
+    trouble = Trouble("refused", "refuses connections")
+    for endpoint, command in (
+        (Endpoint(socket="/run/app.sock"), "ss -lxp"),
+        (Endpoint(host="127.0.0.1", port=1), "ss -ltnp"),
+    ):
+        assert command in of_service(trouble, status_code=None, endpoint=endpoint).fix
+
+
+def test_a_unix_socket_and_a_stripped_prefix(
+    tmp_path: Path, tls_context: Any, port_80: int
+) -> None:
+    asked: list[str] = []
+
+    def remembers(peer: Peer) -> None:
+        asked.append(f"{peer.target} {peer.header('X-Forwarded-Proto')} {peer.header('Host')}")
+        peer.upgrade()
+        peer.send(b"\x88\x02\x0f\xa1")  # Close, code 4001: a word of its own
+        peer.until_it_leaves()
+
+    with (
+        Server(remembers, socket_path=str(tmp_path / "app")) as unix,
+        Server(remembers) as front,
+    ):
+        route = Route(
+            path="/ws",
+            websocket=True,
+            upstreams=(Upstream(socket=unix.socket_path),),
+            strip_prefix=True,
+            origins=("any",),
+        )
+        site = Site(domain=NAME, routes=(route,))
+        results = verified(site, https_port=1, http_port=front.port)
+    backend = named(results, "handshake", hop="backend")
+    assert backend.ok
+    assert "with code 4001" in backend.detail
+    # The handshake, and the plain GET: it was upgraded too, so the service is asked the same.
+    assert asked.count(f"/ http {NAME}") == 2
+    assert f"/ws None {NAME}" in asked
+
+
+@pytest.mark.parametrize("speaks_tls", [True, False], ids=["as configured", "plain HTTP"])
+def test_a_service_that_is_to_speak_tls(speaks_tls: bool, tls_context: Any) -> None:
+    def service(peer: Peer) -> None:
+        if not speaks_tls:
+            peer.connection.recv(4096)
+            peer.answer("400 Bad Request")
+            return
+        peer.read_head()
+        peer.upgrade()
+        peer.send(b"\x88\x02\x03\xe8")
+        peer.until_it_leaves()
+
+    context = tls_context if speaks_tls else None
+    with Server(service, tls=context, reads_head=False) as app:
+        upstream = Upstream(host="127.0.0.1", port=app.port, tls=True)
+        route = Route(path="/ws", websocket=True, upstreams=(upstream,))
+        results = verified(Site(domain=NAME, routes=(route,)), https_port=1, http_port=app.port)
+    backend = named(results, "handshake", hop="backend")
+    assert backend.ok is speaks_tls
+    if not speaks_tls:
+        found = [(finding.code, finding.hop) for finding in findings(results)]
+        assert ("upstream-scheme", "backend") in found
+
+
+def test_all_ends_within_the_overall_limit() -> None:
+    def never(peer: Peer) -> None:
+        peer.until_it_leaves()
+
+    with Server(never) as silent:
+        site = a_site(port=silent.port, issuer="none", verify=[Check(path="/ws", hold_s=0.01)])
+        began = time.monotonic()
+        results = verified(site, https_port=1, http_port=silent.port, timeout_s=0.1)
+        took = time.monotonic() - began
+    assert took < required_s([site], timeout_s=0.1, patience_s=0) + 1
+    assert ("service-hangs", "backend") in [(found.code, found.hop) for found in findings(results)]
+
+
+def test_waits_for_a_service_that_is_still_starting(tls_context: Any, port_80: int) -> None:
+    port = closed_port()
+    ready = threading.Event()
+
+    def patiently(**address: Any) -> Any:
+        if address.get("port") == port:
+            if not ready.is_set():
+                ready.set()
+                raise ConnectionRefusedError
+            address["port"] = service
+        return dial(**address)
+
+    with (
+        websocket_service() as service,
+        Server(Front(backend_port=service, origins=(OWN,)), tls=tls_context) as front,
+    ):
+        results = verified(
+            a_site(port=port),
+            https_port=front.port,
+            http_port=port_80,
+            dial=patiently,
+            patience_s=5.0,
+            changed_at=time.monotonic() - 0.5,
+        )
+    assert findings(results) == []
+
+
+def test_former_workers_do_not_make_a_broken_change_pass(healthy_service: int) -> None:
+    reloaded_at = time.monotonic()
+    right = Front(backend_port=healthy_service, origins=(PLAIN,))
+    broken = Front(backend_port=healthy_service, origins=(PLAIN,), answers="404 Not Found")
+
+    def reloads(peer: Peer) -> None:
+        front = right if time.monotonic() < reloaded_at + 0.03 else broken
+        front(peer)
+
+    with Server(reloads) as front:
+        site = a_site(port=healthy_service, issuer="none")
+        results = verified(site, https_port=1, http_port=front.port, patience_s=0.06)
+    assert [finding.code for finding in findings(results)] == ["wrong-route"]
+
+
+def test_what_may_still_be_starting_is_told_from_what_is_wrong() -> None:
+    def attempt(status: int | None, code: str = "status") -> Attempt:
+        answer = HandshakeResult(uri="ws://a/ws", hop="proxy", status_code=status)
+        return Attempt(answer=answer, trouble=Trouble(code, code))
+
+    healthy = Attempt(answer=HandshakeResult(uri="ws://a/ws", hop="backend", status_code=101))
+    assert may_be_starting(Tried(attempt=attempt(None, "refused")))
+    assert may_be_starting(Tried(attempt=attempt(502), peer=attempt(None, "refused")))
+    assert may_be_starting(Tried(attempt=attempt(502)))
+    assert not may_be_starting(Tried(attempt=attempt(502), peer=healthy))
+    assert not may_be_starting(Tried(attempt=attempt(404), peer=attempt(404)))
+
+
+def test_a_lost_host_is_an_error_and_no_finding(port_80: int) -> None:
+    def lost(**_: Any) -> Any:
+        raise UnreachableError("the connection is gone", host="web1")
+
+    with pytest.raises(UnreachableError):
+        verified(a_site(port=1), https_port=1, http_port=port_80, dial=lost)
+
+
+def test_an_interrupt_ends_a_hold_at_once(
+    tls_context: Any, port_80: int, healthy_service: int
+) -> None:
+    interrupt = threading.Event()
+
+    def told(result: CheckResult) -> None:
+        if result.name == "h2c refused":
+            interrupt.set()
+
+    site = a_site(port=healthy_service, verify=[Check(path="/ws", hold_s=60.0)])
+    began = time.monotonic()
+    with Server(Front(backend_port=healthy_service, origins=(OWN,)), tls=tls_context) as front:
+        results = verified(
+            site,
+            https_port=front.port,
+            http_port=port_80,
+            on_result=told,
+            interrupt=interrupt,
+        )
+    assert time.monotonic() - began < 5
+    assert named(results, "verify").detail == "not finished: interrupted"
+    assert not named(results, "verify").ok
+
+
+def test_a_failure_of_our_own_is_a_failed_check(port_80: int) -> None:
+    def broken(**_: Any) -> Any:
+        raise LookupError("no such thing")
+
+    results = verified(a_site(port=1), https_port=1, http_port=port_80, dial=broken)
+    assert not any(result.ok for result in results if not result.skipped)
+    assert "LookupError: no such thing" in results[0].detail
+
+
+def test_required_time_counts_the_longest_hold() -> None:
+    site = a_site(port=1, verify=[Check(path="/ws", hold_s=75), Check(path="/ws", hold_s=5)])
+    held = required_s([site], timeout_s=10, patience_s=5)
+    assert held == required_s([a_site(port=1)], timeout_s=10, patience_s=5) + 75
+    assert required_s([site, site]) == 2 * required_s([site])
+
+
+def test_json_leaves_cookies_out(tls_context: Any, port_80: int) -> None:
+    def with_cookie(peer: Peer) -> None:
+        peer.answer("404 Not Found", "Set-Cookie: session=opensesame", body="\x1b[31mred")
+
+    with Server(with_cookie) as service:
+        site = Site(
+            domain=NAME,
+            routes=(
+                Route(
+                    path="/ws",
+                    websocket=True,
+                    upstreams=(Upstream(host="127.0.0.1", port=service.port),),
+                ),
+            ),
+        )
+        results = verified(site, https_port=1, http_port=service.port)
+    written = str([result_json(result) for result in results])
+    assert "opensesame" not in written
+    assert "\\x1b" not in written
+    assert "'status_code': 404" in written
