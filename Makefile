@@ -33,7 +33,7 @@ $(SSLYZE): $(VENV)/ready
 	$(PYTHON) -m venv $(VENV)/sslyze
 	$(VENV)/sslyze/bin/pip install -qq --disable-pip-version-check 'sslyze>=6.1'
 
-# Commits interrupted at every step, and at random; tests/crash/interrupt.py does more of the latter.
+# Commits interrupted at every step, and at random; tests.crash.interrupt does more of the latter.
 crash: machine setup
 	$(PYTEST) tests/crash -n 3 --dist loadfile
 

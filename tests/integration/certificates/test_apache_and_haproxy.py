@@ -1,6 +1,6 @@
 """Apache and HAProxy with certificates from a real CA: the first, and a renewal amid connections.
 
-What nginx does is in test_certificates.py; here two hosts do the same side by side.
+What nginx does is in test_issue_and_renew.py; here two hosts do the same side by side.
 """
 
 from __future__ import annotations
