@@ -8,7 +8,8 @@ import pytest
 
 from tests.support.paths import ROOT
 
-NAMED = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs/safety.md").read_text())
+SAFETY = ROOT / "docs/explanation/safety.md"
+NAMED = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", SAFETY.read_text())
 
 
 def test_the_page_on_safety_names_tests() -> None:
@@ -22,6 +23,6 @@ def test_a_promise_has_its_test(file: str, name: str) -> None:
 
 def test_every_promise_names_a_test() -> None:
     """A paragraph in bold is a promise; the tests that show it follow."""
-    promises = (ROOT / "docs/safety.md").read_text().partition("## Not promised")[0]
+    promises = SAFETY.read_text().partition("## Not promised")[0]
     for paragraph in promises.split("\n**")[1:]:
         assert "- `tests/" in paragraph, paragraph.splitlines()[0]
