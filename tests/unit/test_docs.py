@@ -23,6 +23,6 @@ def test_a_promise_has_its_test(file: str, name: str) -> None:
 
 def test_every_promise_names_a_test() -> None:
     """A paragraph in bold is a promise; the tests that show it follow."""
-    promises = SAFETY.read_text().partition("## Not promised")[0]
+    promises = SAFETY.read_text().partition("## Not guaranteed")[0]
     for paragraph in promises.split("\n**")[1:]:
         assert "- `tests/" in paragraph, paragraph.splitlines()[0]

@@ -146,7 +146,7 @@ def test_a_secret_is_in_no_note(project: Path, capsys: pytest.CaptureFixture[str
 def test_a_code_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["check", "--explain", "ws-on-https"]) == 0
     shown = capsys.readouterr().out
-    assert shown.startswith("ws-on-https\n\nWarning. A file says `ws://NAME`")
+    assert shown.startswith("ws-on-https\n\nWarning. A file contains `ws://NAME`")
     assert "##" not in shown
     assert cli.run(["check", "--explain", "ws-on-http"]) == 1
     assert "Did you mean wss-on-http?" in capsys.readouterr().err
