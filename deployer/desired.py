@@ -67,7 +67,7 @@ def desired_state(
     Raises:
         UsageError: whatever is wrong in playbook, roles, templates or certificates.
     """
-    from deployer import remote
+    from deployer.agent import bundle
     from deployer.playbook import RoleCall, render
     from deployer.sites import proxy_roles
     from deployer.sites.certificates import is_acme
@@ -86,7 +86,7 @@ def desired_state(
             certificates=certificates,
             served_by=about.served_by,
             on_host=about.certificates,
-            program=remote.renewal_program,
+            program=bundle.renewal_program,
             staging_first=staging_first,
             on_controller=on_controller,
         )

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 def load_modules(link: Link) -> None:
     """Give the runner the modules that know certificates, once a connection: they are large."""
-    from deployer import remote
+    from deployer.agent import bundle
 
-    modules = remote.certificate_modules()
+    modules = bundle.certificate_modules()
     if link.loaded.issuperset(modules):
         return
     link.request("load", modules=modules, order=list(modules), doing="looking at certificates")

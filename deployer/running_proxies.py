@@ -19,9 +19,9 @@ _INSPECTION_S, _INSPECTION_IN_ALL_S = 20.0, 60.0
 
 def load_modules(link: Link) -> None:
     """Give the runner the modules that know running proxies, once a connection."""
-    from deployer import remote
+    from deployer.agent import bundle
 
-    modules = remote.proxy_modules()
+    modules = bundle.proxy_modules()
     if not link.loaded.issuperset(modules):
         link.request("load", modules=modules, order=list(modules), doing="looking at proxies")
         link.loaded.update(modules)
@@ -55,10 +55,10 @@ def inspected(link: Link, proxies: Iterable[Proxy] = ()) -> Inspection:
 
     Raises: RunnerError, UnreachableError.
     """
-    from deployer import remote
+    from deployer.agent import bundle
     from deployer.inspection import inspection_from_json
 
-    modules = remote.inspection_modules()
+    modules = bundle.inspection_modules()
     if not link.loaded.issuperset(modules):
         link.request("load", modules=modules, order=list(modules), doing="looking at proxies")
         link.loaded.update(modules)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from deployer.acme.answers import Answers
 from deployer.acme.store import Settings, lineage_of
+from deployer.agent.certificates.certbot import command as certbot_command
+from deployer.agent.certificates.certbot.command import dns_words, is_address, words_of_order
 from deployer.errors import UsageError
-from deployer.remote import certbot_command
-from deployer.remote.certbot_command import dns_words, is_address, words_of_order
 
 #: certbot is a dependency of ours: it runs with our interpreter, whatever `PATH` has. ``-P`` keeps
 #: it from importing what happens to lie in the working folder.

@@ -24,8 +24,8 @@ from deployer.acme.store import CertificateStore, IssuedCertificate, Settings, l
 from deployer.errors import CertificateError, DeployerError, UsageError
 
 if TYPE_CHECKING:
-    from deployer.remote.directory import Directory
-    from deployer.remote.ledger import Ledger
+    from deployer.agent.certificates.directory import Directory
+    from deployer.agent.certificates.ledger import Ledger
 
 _LOOK_EVERY_S = 0.1
 
@@ -114,7 +114,7 @@ class Issuer:
 
     def _order(self, settings: Settings, answer: Answer) -> IssuedCertificate:
         """Order within the CA's limits, and write down what came of it."""
-        from deployer.remote.certbot_command import STAGING, rehearsal_of
+        from deployer.agent.certificates.certbot.command import STAGING, rehearsal_of
 
         staging = STAGING.get(settings["directory"])
         self._must_be_within_budget(settings)
@@ -146,7 +146,7 @@ class Issuer:
 
     def _directory(self, settings: Settings) -> Directory:
         """Ask the CA for its directory: what is wrong there is told in words, and costs nothing."""
-        from deployer.remote.directory import DirectoryError, read_directory
+        from deployer.agent.certificates.directory import DirectoryError, read_directory
 
         try:
             return read_directory(settings["directory"], settings.get("ca_bundle"))
@@ -191,7 +191,11 @@ class Issuer:
         Raises:
             UsageError: the folder cannot be used.
         """
-        from deployer.remote.directory import DirectoryError, read_directory, renewal_window
+        from deployer.agent.certificates.directory import (
+            DirectoryError,
+            read_directory,
+            renewal_window,
+        )
 
         newest = self._store.newest(settings)
         if not settings.get("ari") or newest is None:
@@ -229,7 +233,7 @@ class Issuer:
     # --- the ledger -------------------------------------------------------------------------------
 
     def _ledger(self) -> Ledger:
-        from deployer.remote.ledger import Ledger
+        from deployer.agent.certificates.ledger import Ledger
 
         return Ledger(str(self._folder / "ledger.jsonl"))
 

@@ -23,8 +23,8 @@ from deployer.acme.answers import Answer, Answers
 from deployer.acme.command import certbot_argv, environment_for
 from deployer.acme.output import Output
 from deployer.acme.store import CertificateStore, IssuedCertificate, Settings
+from deployer.agent.certificates.certbot.command import NONCE_TRIES, eab_lines, set_accounts_aside
 from deployer.errors import CertificateError, UsageError
-from deployer.remote.certbot_command import NONCE_TRIES, eab_lines, set_accounts_aside
 
 ORDER_LIMIT_S = 600.0
 #: How long certbot may take to end by itself: it takes answers back, one after another.
@@ -250,7 +250,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _failure(settings: Settings, output: str, folder: Path) -> CertificateError:
-    from deployer.remote.certbot_words import explain
+    from deployer.agent.certificates.certbot.words import explain
 
     failure = explain(output, _log_tail(folder), settings=dict(settings))
     return CertificateError(

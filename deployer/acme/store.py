@@ -19,10 +19,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from deployer.agent.certificates import terms
+from deployer.agent.certificates.x509 import Certificate, Unreadable, certificates_in
 from deployer.errors import UsageError
 from deployer.private_folder import PrivateFolder
-from deployer.remote import terms
-from deployer.remote.x509 import Certificate, Unreadable, certificates_in
 
 #: How a certificate is described everywhere: names, directory, key_type, profile and so on.
 Settings = Mapping[str, Any]

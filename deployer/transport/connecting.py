@@ -33,7 +33,7 @@ def connect(host: Host, options: ConnectOptions, *, bootstrap: Bootstrap | None 
     Raises: UnreachableError, HostKeyError, AuthenticationError; UsageError for a wrong SSH config.
     """
     if bootstrap is None:
-        from deployer.remote import source
+        from deployer.agent.bundle import source
 
         bootstrap = Bootstrap(source())
     if host.is_local:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from deployer.agent.bundle import source
 from deployer.lab.host import LabHost
-from deployer.remote import source
 from tests.crash.faults import Fault
 from tests.support.agent.process import RunnerProcess
 

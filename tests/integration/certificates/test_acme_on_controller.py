@@ -20,8 +20,8 @@ import pytest
 from deployer.acme.issuer import Issuer
 from deployer.acme.order import rehearse
 from deployer.acme.store import CertificateStore, IssuedCertificate, lineage_of
+from deployer.agent.certificates.ledger import Ledger
 from deployer.errors import CertificateError, UnreachableError, UsageError
-from deployer.remote.ledger import Ledger
 from tests.support.certificates import pebble as pebble_here
 from tests.support.certificates.pebble import Pebble, Responder
 

@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 import yaml
 
+from deployer.agent.certificates.versions import runner_time
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
-from deployer.remote.versions import runner_time
 from tests.integration.certificates.test_issue_and_renew import (
     DOMAIN,
     served,

@@ -6,11 +6,11 @@ import shlex
 
 import pytest
 
+from deployer.agent.bundle import inspection_modules
 from deployer.inspection import Inspection, faults, inspection_from_json, served
 from deployer.inspection.state import certain
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
-from deployer.remote import inspection_modules
 from tests.support.agent.process import BOOTSTRAP, RunnerProcess
 
 pytestmark = pytest.mark.lab

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from deployer.remote import source
+from deployer.agent.bundle import source
 
 BOOTSTRAP = (
     "import sys,json\n"

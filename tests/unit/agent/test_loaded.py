@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from deployer.remote import source
+from deployer.agent.bundle import source
 
 #: Stands for a master: starts a child with each title that comes in, and says the child's number.
 _MASTER = """

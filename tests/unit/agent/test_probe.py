@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from deployer.remote import source
+from deployer.agent.bundle import source
 from deployer.report.document import as_json
 from deployer.transport.framing import encode
 from tests.support.agent.process import RunnerProcess, RunnerRefusal, local_runner, me

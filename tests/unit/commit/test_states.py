@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
+from deployer.agent import runner
 from deployer.commit import (
     FOLDERS,
     MEANINGS,
@@ -14,7 +15,6 @@ from deployer.commit import (
     ended,
     next_state,
 )
-from deployer.remote import runner
 
 
 def test_the_runner_has_the_same_table() -> None:

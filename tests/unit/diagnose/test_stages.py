@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 
+from deployer.agent.runner import Refusal, open_connection
 from deployer.diagnose.address import parsed
 from deployer.diagnose.inside import Inside, looked_inside, stages_of
 from deployer.diagnose.together import together
 from deployer.diagnose.variants import Wish
 from deployer.inspection import ConfigFile, Inspection, ProxyState
 from deployer.model import CheckResult, Finding, HandshakeResult, Proxy
-from deployer.remote.runner import Refusal, open_connection
 from deployer.verify.access import Access
 from deployer.verify.stream import Deadline
 from tests.support.servers.libraries import always, echo, hangs_up, wants_websocket

@@ -14,9 +14,14 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from deployer.remote import directory as module
-from deployer.remote.directory import Directory, DirectoryError, read_directory, renewal_window
-from deployer.remote.x509 import Certificate
+from deployer.agent.certificates import directory as module
+from deployer.agent.certificates.directory import (
+    Directory,
+    DirectoryError,
+    read_directory,
+    renewal_window,
+)
+from deployer.agent.certificates.x509 import Certificate
 from tests.support.certificates.pki import EXPIRED, Issued, authority, issued, server_context
 from tests.support.servers.scripted import Peer, Script, Server
 from tests.unit.agent.certificates.test_x509 import der, made

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from deployer.remote import ledger as module
-from deployer.remote.ledger import Ledger
-from deployer.remote.registered_domain import RegisteredDomains
+from deployer.agent.certificates import ledger as module
+from deployer.agent.certificates.ledger import Ledger
+from deployer.agent.certificates.registered_domain import RegisteredDomains
 
 NOW = 1_800_000_000.0
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
-from deployer.remote.x509 import Certificate, Unreadable, certificates_in
+from deployer.agent.certificates.x509 import Certificate, Unreadable, certificates_in
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 _START = datetime.datetime(2026, 11, 21, 8, 30, tzinfo=datetime.UTC)

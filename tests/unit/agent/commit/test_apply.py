@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-import deployer.remote
 from tests.support.agent.process import (
     RunnerProcess,
     RunnerRefusal,
@@ -473,7 +472,7 @@ def test_without_systemd_nothing_is_begun(world: Path) -> None:
     "arguments", [["--revert=c1"], ["--revert=c1", "--why=fun"], ["--why=boot"], []]
 )
 def test_the_runner_s_command_line_is_for_the_watchdog_alone(arguments: list[str]) -> None:
-    program = Path(deployer.remote.__file__).with_name("runner.py")
+    program = Path(deployer.agent.__file__).with_name("runner.py")
     done = subprocess.run(
         [sys.executable, "-I", "-S", program, *arguments], capture_output=True, check=False
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deployer.remote.proxy_configs import (
+from deployer.agent.proxies.configs import (
     Address,
     ApacheConfig,
     address_of,

@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
-from deployer.remote import proxy_configs, readiness, runner
-from deployer.remote.connections import Tables, Worker, worker_connections
+from deployer.agent import runner
+from deployer.agent.proxies import configs as proxy_configs
+from deployer.agent.proxies import readiness
+from deployer.agent.proxies.connections import Tables, Worker, worker_connections
 
 #: Stands for a worker with clients and services, and tells its ports.
 _WORKER = """

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from deployer.remote import inspection, runner
-from deployer.remote.inspection_files import FileReader, Hurry, NotAFileError, beginning, opened
+from deployer.agent import runner
+from deployer.agent.proxies import inspect as inspection
+from deployer.agent.proxies.files import FileReader, Hurry, NotAFileError, beginning, opened
 
 _LIMIT_S = 10
 

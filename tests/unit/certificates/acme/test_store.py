@@ -21,8 +21,8 @@ from deployer.acme.command import (
     require_version,
 )
 from deployer.acme.store import CertificateStore, IssuedCertificate, lineage_of, read_pair
+from deployer.agent.certificates.certbot.command import eab_lines, rehearsal_of
 from deployer.errors import UsageError
-from deployer.remote.certbot_command import eab_lines, rehearsal_of
 from tests.support.certificates.pki import Issued, issued
 
 DAY_S = 86400.0

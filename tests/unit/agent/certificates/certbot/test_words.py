@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deployer.remote.certbot_words import Failure, explain
+from deployer.agent.certificates.certbot.words import Failure, explain
 from tests.support import paths
 
 CASES = paths.CASES / "certbot"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 
-from deployer.remote.inspection_files import FileReader, Hurry
+from deployer.agent.proxies.files import FileReader, Hurry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import os
 import secrets
 import time
 
-from deployer.remote import runner
-from deployer.remote.certbot_command import (
+from deployer.agent import runner
+from deployer.agent.certificates.certbot.command import (
     NONCE_TRIES,
     STAGING,
     certbot_argv,
@@ -21,16 +21,23 @@ from deployer.remote.certbot_command import (
     rehearsal_of,
     set_accounts_aside,
 )
-from deployer.remote.certbot_words import Failure, explain
-from deployer.remote.directory import (
+from deployer.agent.certificates.certbot.words import Failure, explain
+from deployer.agent.certificates.directory import (
     Directory,
     DirectoryError,
     read_directory,
     renewal_window,
 )
-from deployer.remote.ledger import Ledger
-from deployer.remote.responder import PREFIX, PortTaken, Responder
-from deployer.remote.versions import FULLCHAIN, KEPT, PRIVKEY, Version, Versions, check_pair
+from deployer.agent.certificates.ledger import Ledger
+from deployer.agent.certificates.responder import PREFIX, PortTaken, Responder
+from deployer.agent.certificates.versions import (
+    FULLCHAIN,
+    KEPT,
+    PRIVKEY,
+    Version,
+    Versions,
+    check_pair,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import os
 import re
 import socket
 
-from deployer.remote import runner
+from deployer.agent import runner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

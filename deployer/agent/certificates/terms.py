@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from deployer.remote.x509 import Certificate
+    from deployer.agent.certificates.x509 import Certificate
 
 _SHORT_LIFETIME_S = 10 * 86400.0
 

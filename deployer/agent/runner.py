@@ -32,7 +32,7 @@ in /etc at the next boot. Both are there before the first change, run a copy of 
 ``--revert``, and are gone when the commit has ended. A runner that lives has the lock, and decides.
 
 What only some plans need, as certificates, comes in modules by the request ``load``. They add kinds
-of resources and requests, and find this file as ``deployer.remote.runner``.
+of resources and requests, and find this file as ``deployer.agent.runner``.
 
 Sections: settings, words, framing, children, looking at things, facts, probe, manifests, images,
 state folder, journal, package managers, services, loaded, owed, steps, added, watchdog, apply,
@@ -2976,19 +2976,16 @@ def load_modules(sources: Json) -> None:
     """
     import types
 
-    for package in ("deployer", "deployer.remote"):
-        if package not in sys.modules:
-            sys.modules[package] = types.ModuleType(package)
-            sys.modules[package].__path__ = []
-    ourselves = sys.modules.get("deployer.remote.runner")
+    ourselves = sys.modules.get("deployer.agent.runner")
     if ourselves is None:
-        ourselves = types.ModuleType("deployer.remote.runner")
+        ourselves = types.ModuleType("deployer.agent.runner")
         ourselves.__dict__.update(globals())
-        _put_module("runner", ourselves)
+        _put_module("deployer.agent.runner", ourselves)
     for name, source in sources.items():
-        if "deployer.remote." + name in sys.modules:
+        name = "deployer.agent." + name
+        if name in sys.modules:
             continue
-        module = types.ModuleType("deployer.remote." + name)
+        module = types.ModuleType(name)
         _put_module(name, module)
         code = compile(source, name + ".py", "exec", dont_inherit=True)
         exec(code, module.__dict__)  # noqa: S102 - the controller's own words, as this file is
@@ -2998,8 +2995,17 @@ def load_modules(sources: Json) -> None:
 
 
 def _put_module(name: str, module: Any) -> None:
-    sys.modules["deployer.remote." + name] = module
-    setattr(sys.modules["deployer.remote"], name, module)
+    """Make `module` known by its name, and the packages around it."""
+    import types
+
+    sys.modules[name] = module
+    package, _, last = name.rpartition(".")
+    if package:
+        if package not in sys.modules:
+            around = types.ModuleType(package)
+            around.__path__ = []
+            _put_module(package, around)
+        setattr(sys.modules[package], last, module)
 
 
 # --- watchdog: what takes a commit back when its runner cannot ------------------------------------

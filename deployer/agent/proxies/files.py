@@ -7,7 +7,7 @@ import os
 import stat
 import time
 
-from deployer.remote import runner
+from deployer.agent import runner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import re
 import socket
 import struct
 
-from deployer.remote import runner
+from deployer.agent import runner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

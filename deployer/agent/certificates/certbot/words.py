@@ -10,9 +10,9 @@ import http.client
 import re
 import time
 
-from deployer.remote.certbot_log import Answer, last_answer, retry_at, without_time
-from deployer.remote.certbot_secrets import without_secrets
-from deployer.remote.certbot_signs import SIGNS
+from deployer.agent.certificates.certbot.log import Answer, last_answer, retry_at, without_time
+from deployer.agent.certificates.certbot.secrets import without_secrets
+from deployer.agent.certificates.certbot.signs import SIGNS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -15,45 +15,45 @@ __all__ = [
 ]
 
 #: What knows running proxies: before they load a configuration, and what that means to clients.
-_OF_PROXIES = ("proxy_configs", "connections", "readiness")
+_OF_PROXIES = ("proxies.configs", "proxies.connections", "proxies.readiness")
 
 #: What looks at proxies whatever has set them up, each after those that it imports.
 _OF_INSPECTION = (
     *_OF_PROXIES,
-    "inspection_files",
-    "inspection_nginx",
-    "inspection_apache",
-    "inspection_haproxy",
-    "inspection",
+    "proxies.files",
+    "proxies.nginx",
+    "proxies.apache",
+    "proxies.haproxy",
+    "proxies.inspect",
 )
 
 #: What keeps certificates, each after those that it imports.
 _OF_CERTIFICATES = (
     *_OF_PROXIES,
-    "x509",
-    "directory",
-    "registered_domain",
-    "ledger",
-    "certbot_log",
-    "certbot_secrets",
-    "certbot_signs",
-    "certbot_words",
-    "certbot_command",
-    "responder",
-    "terms",
-    "versions",
-    "served",
-    "ordering",
-    "renewal",
-    "status",
-    "certificates",
+    "certificates.x509",
+    "certificates.directory",
+    "certificates.registered_domain",
+    "certificates.ledger",
+    "certificates.certbot.log",
+    "certificates.certbot.secrets",
+    "certificates.certbot.signs",
+    "certificates.certbot.words",
+    "certificates.certbot.command",
+    "certificates.responder",
+    "certificates.terms",
+    "certificates.versions",
+    "certificates.served",
+    "certificates.order",
+    "certificates.renewal",
+    "certificates.status",
+    "certificates.requests",
 )
 
 
 _START = b"""\
 import sys
 
-from deployer.remote.certificates import main
+from deployer.agent.certificates.requests import main
 
 sys.exit(main(sys.argv[1:]))
 """
@@ -91,9 +91,10 @@ def renewal_program() -> bytes:
     Source: zipapp, https://docs.python.org/3/library/zipapp.html
     """
     files = {"__main__.py": _START, "deployer/__init__.py": b""}
-    files["deployer/remote/__init__.py"] = b""
+    for folder in ("", "certificates/", "certificates/certbot/", "proxies/"):
+        files[f"deployer/agent/{folder}__init__.py"] = b""
     for name in ("runner", *_OF_CERTIFICATES):
-        files[f"deployer/remote/{name}.py"] = _path(name).read_bytes()
+        files[f"deployer/agent/{name.replace('.', '/')}.py"] = _path(name).read_bytes()
     from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
     packed = BytesIO()
@@ -106,4 +107,4 @@ def renewal_program() -> bytes:
 
 
 def _path(name: str) -> Path:
-    return Path(__file__).with_name(f"{name}.py")
+    return Path(__file__).parent / f"{name.replace('.', '/')}.py"

@@ -17,8 +17,9 @@ import os
 import ssl
 import time
 
-from deployer.remote import runner, terms
-from deployer.remote.x509 import Certificate, Unreadable, certificates_in
+from deployer.agent import runner
+from deployer.agent.certificates import terms
+from deployer.agent.certificates.x509 import Certificate, Unreadable, certificates_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ import json
 import os
 import time
 
-from deployer.remote.registered_domain import SUFFIX_LIST, RegisteredDomains
+from deployer.agent.certificates.registered_domain import SUFFIX_LIST, RegisteredDomains
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

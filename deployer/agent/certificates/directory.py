@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Found = TypeVar("Found")
 
-    from deployer.remote.x509 import Certificate
+    from deployer.agent.certificates.x509 import Certificate
 
 #: For all of an answer: a server that sends a byte now and then is as bad as a silent one.
 TIMEOUT_S = 10.0

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import time
 
-from deployer.remote import runner
-from deployer.remote.served import NotServed, served_certificate
-from deployer.remote.versions import (
+from deployer.agent import runner
+from deployer.agent.certificates.served import NotServed, served_certificate
+from deployer.agent.certificates.versions import (
     FULLCHAIN,
     SERVED,
     Versions,
     due_at,
     runner_time,
 )
-from deployer.remote.x509 import Certificate, Unreadable, certificates_in
+from deployer.agent.certificates.x509 import Certificate, Unreadable, certificates_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -18,14 +18,12 @@ import os
 import re
 import time
 
-from deployer.remote import (
-    connections,
-    inspection_apache,
-    inspection_haproxy,
-    inspection_nginx,
-    runner,
-)
-from deployer.remote.inspection_files import FileReader, Hurry, NotAFileError, opened
+from deployer.agent import runner
+from deployer.agent.proxies import apache as inspection_apache
+from deployer.agent.proxies import connections
+from deployer.agent.proxies import haproxy as inspection_haproxy
+from deployer.agent.proxies import nginx as inspection_nginx
+from deployer.agent.proxies.files import FileReader, Hurry, NotAFileError, opened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import re
 
-from deployer.remote import connections, runner
-from deployer.remote.inspection_files import FileReader, Hurry
+from deployer.agent import runner
+from deployer.agent.proxies import connections
+from deployer.agent.proxies.files import FileReader, Hurry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import socket
 import ssl
 import time
 
-from deployer.remote.x509 import Certificate, Unreadable
+from deployer.agent.certificates.x509 import Certificate, Unreadable
 
 _TIMEOUT_S = 5.0
 #: How long a proxy that has just been told to reload may still answer with its former workers.

@@ -12,9 +12,9 @@ import re
 import socket
 import time
 
-from deployer.remote import proxy_configs as configs
-from deployer.remote import runner
-from deployer.remote.connections import Tables, worker_connections
+from deployer.agent import runner
+from deployer.agent.proxies import configs
+from deployer.agent.proxies.connections import Tables, worker_connections
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

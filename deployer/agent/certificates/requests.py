@@ -13,11 +13,11 @@ import sys
 import threading
 import time
 
-from deployer.remote import runner
-from deployer.remote.ordering import Order, OrderError, kept_version
-from deployer.remote.renewal import LOCK_PATIENCE_S, Locked, Renewal, attempt
-from deployer.remote.status import next_run, status_of
-from deployer.remote.versions import SERVED, Version, Versions, settings_of
+from deployer.agent import runner
+from deployer.agent.certificates.order import Order, OrderError, kept_version
+from deployer.agent.certificates.renewal import LOCK_PATIENCE_S, Locked, Renewal, attempt
+from deployer.agent.certificates.status import next_run, status_of
+from deployer.agent.certificates.versions import SERVED, Version, Versions, settings_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class CertificateKind:
 
     def _from_controller(self, session: runner.Runner, settings: Json, after: Json) -> Version:
         """Ask the controller, whose answers to challenges are given here meanwhile."""
-        from deployer.remote.responder import Responder
+        from deployer.agent.certificates.responder import Responder
 
         answers: dict[str, str] = {}
 

@@ -25,11 +25,12 @@ import json
 import os
 import time
 
-from deployer.remote import readiness, runner
-from deployer.remote.directory import DirectoryError, read_directory
-from deployer.remote.ordering import Order, OrderError, kept_version, note_window
-from deployer.remote.served import wait_until_served
-from deployer.remote.versions import KEPT, Version, Versions, all_settings, due_at
+from deployer.agent import runner
+from deployer.agent.certificates.directory import DirectoryError, read_directory
+from deployer.agent.certificates.order import Order, OrderError, kept_version, note_window
+from deployer.agent.certificates.served import wait_until_served
+from deployer.agent.certificates.versions import KEPT, Version, Versions, all_settings, due_at
+from deployer.agent.proxies import readiness
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

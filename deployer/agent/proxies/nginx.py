@@ -10,8 +10,8 @@ import glob
 import os
 import re
 
-from deployer.remote import runner
-from deployer.remote.inspection_files import FileReader, Hurry, beginning
+from deployer.agent import runner
+from deployer.agent.proxies.files import FileReader, Hurry, beginning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

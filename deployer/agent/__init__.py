@@ -1,0 +1,1 @@
+"""The program that works on a host: Python 3.8 and the standard library alone."""

@@ -1,0 +1,1 @@
+"""Certificates on a host: orders, renewal, and what is in use."""

@@ -1,0 +1,1 @@
+"""certbot: its command line, and what its output and its log mean."""
