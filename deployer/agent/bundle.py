@@ -62,7 +62,7 @@ sys.exit(main(sys.argv[1:]))
 @cache
 def source() -> bytes:
     """The runner's source text, read once in a process."""
-    return _path("runner").read_bytes()
+    return _path("commit.apply").read_bytes()
 
 
 @cache
@@ -91,9 +91,9 @@ def renewal_program() -> bytes:
     Source: zipapp, https://docs.python.org/3/library/zipapp.html
     """
     files = {"__main__.py": _START, "deployer/__init__.py": b""}
-    for folder in ("", "certificates/", "certificates/certbot/", "proxies/"):
+    for folder in ("", "commit/", "certificates/", "certificates/certbot/", "proxies/"):
         files[f"deployer/agent/{folder}__init__.py"] = b""
-    for name in ("runner", *_OF_CERTIFICATES):
+    for name in ("commit.apply", *_OF_CERTIFICATES):
         files[f"deployer/agent/{name.replace('.', '/')}.py"] = _path(name).read_bytes()
     from zipfile import ZIP_STORED, ZipFile, ZipInfo
 

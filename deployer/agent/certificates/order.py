@@ -10,7 +10,6 @@ import os
 import secrets
 import time
 
-from deployer.agent import runner
 from deployer.agent.certificates.certbot.command import (
     NONCE_TRIES,
     STAGING,
@@ -38,6 +37,7 @@ from deployer.agent.certificates.versions import (
     Versions,
     check_pair,
 )
+from deployer.agent.commit import apply as runner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

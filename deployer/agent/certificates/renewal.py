@@ -25,11 +25,11 @@ import json
 import os
 import time
 
-from deployer.agent import runner
 from deployer.agent.certificates.directory import DirectoryError, read_directory
 from deployer.agent.certificates.order import Order, OrderError, kept_version, note_window
 from deployer.agent.certificates.served import wait_until_served
 from deployer.agent.certificates.versions import KEPT, Version, Versions, all_settings, due_at
+from deployer.agent.commit import apply as runner
 from deployer.agent.proxies import readiness
 
 TYPE_CHECKING = False

@@ -13,11 +13,11 @@ import sys
 import threading
 import time
 
-from deployer.agent import runner
 from deployer.agent.certificates.order import Order, OrderError, kept_version
 from deployer.agent.certificates.renewal import LOCK_PATIENCE_S, Locked, Renewal, attempt
 from deployer.agent.certificates.status import next_run, status_of
 from deployer.agent.certificates.versions import SERVED, Version, Versions, settings_of
+from deployer.agent.commit import apply as runner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 
-from deployer.agent import runner
 from deployer.agent.certificates.served import NotServed, served_certificate
 from deployer.agent.certificates.versions import (
     FULLCHAIN,
@@ -15,6 +14,7 @@ from deployer.agent.certificates.versions import (
     runner_time,
 )
 from deployer.agent.certificates.x509 import Certificate, Unreadable, certificates_in
+from deployer.agent.commit import apply as runner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ import os
 import ssl
 import time
 
-from deployer.agent import runner
 from deployer.agent.certificates import terms
 from deployer.agent.certificates.x509 import Certificate, Unreadable, certificates_in
+from deployer.agent.commit import apply as runner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

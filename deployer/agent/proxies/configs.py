@@ -10,7 +10,7 @@ import os
 import re
 import socket
 
-from deployer.agent import runner
+from deployer.agent.commit import apply as runner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

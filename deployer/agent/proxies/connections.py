@@ -17,7 +17,7 @@ import re
 import socket
 import struct
 
-from deployer.agent import runner
+from deployer.agent.commit import apply as runner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import os
 import stat
 import time
 
-from deployer.agent import runner
+from deployer.agent.commit import apply as runner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 
-from deployer.agent import runner
+from deployer.agent.commit import apply as runner
 from deployer.agent.proxies import connections
 from deployer.agent.proxies.files import FileReader, Hurry
 

@@ -18,7 +18,7 @@ import os
 import re
 import time
 
-from deployer.agent import runner
+from deployer.agent.commit import apply as runner
 from deployer.agent.proxies import apache as inspection_apache
 from deployer.agent.proxies import connections
 from deployer.agent.proxies import haproxy as inspection_haproxy

@@ -10,7 +10,7 @@ import glob
 import os
 import re
 
-from deployer.agent import runner
+from deployer.agent.commit import apply as runner
 from deployer.agent.proxies.files import FileReader, Hurry, beginning
 
 TYPE_CHECKING = False

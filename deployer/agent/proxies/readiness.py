@@ -12,7 +12,7 @@ import re
 import socket
 import time
 
-from deployer.agent import runner
+from deployer.agent.commit import apply as runner
 from deployer.agent.proxies import configs
 from deployer.agent.proxies.connections import Tables, worker_connections
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from deployer.agent import runner
+from deployer.agent.commit import apply as runner
 from deployer.commit import (
     FOLDERS,
     MEANINGS,

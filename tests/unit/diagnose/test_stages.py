@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from deployer.agent.runner import Refusal, open_connection
+from deployer.agent.commit.apply import Refusal, open_connection
 from deployer.diagnose.address import parsed
 from deployer.diagnose.inside import Inside, looked_inside, stages_of
 from deployer.diagnose.together import together

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from deployer.agent import bundle
 from tests.support.agent.process import (
     RunnerProcess,
     RunnerRefusal,
@@ -472,7 +473,7 @@ def test_without_systemd_nothing_is_begun(world: Path) -> None:
     "arguments", [["--revert=c1"], ["--revert=c1", "--why=fun"], ["--why=boot"], []]
 )
 def test_the_runner_s_command_line_is_for_the_watchdog_alone(arguments: list[str]) -> None:
-    program = Path(deployer.agent.__file__).with_name("runner.py")
+    program = Path(bundle.__file__).parent / "commit/apply.py"
     done = subprocess.run(
         [sys.executable, "-I", "-S", program, *arguments], capture_output=True, check=False
     )

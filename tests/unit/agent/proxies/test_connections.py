@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from deployer.agent import runner
+from deployer.agent.commit import apply as runner
 from deployer.agent.proxies import configs as proxy_configs
 from deployer.agent.proxies import readiness
 from deployer.agent.proxies.connections import Tables, Worker, worker_connections

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from deployer.agent import runner
+from deployer.agent.commit import apply as runner
 from deployer.agent.proxies import inspect as inspection
 from deployer.agent.proxies.files import FileReader, Hurry, NotAFileError, beginning, opened
 

@@ -32,7 +32,7 @@ in /etc at the next boot. Both are there before the first change, run a copy of 
 ``--revert``, and are gone when the commit has ended. A runner that lives has the lock, and decides.
 
 What only some plans need, as certificates, comes in modules by the request ``load``. They add kinds
-of resources and requests, and find this file as ``deployer.agent.runner``.
+of resources and requests, and find this file as ``deployer.agent.commit.apply``.
 
 Sections: settings, words, framing, children, looking at things, facts, probe, manifests, images,
 state folder, journal, package managers, services, loaded, owed, steps, added, watchdog, apply,
@@ -2976,11 +2976,11 @@ def load_modules(sources: Json) -> None:
     """
     import types
 
-    ourselves = sys.modules.get("deployer.agent.runner")
+    ourselves = sys.modules.get("deployer.agent.commit.apply")
     if ourselves is None:
-        ourselves = types.ModuleType("deployer.agent.runner")
+        ourselves = types.ModuleType("deployer.agent.commit.apply")
         ourselves.__dict__.update(globals())
-        _put_module("deployer.agent.runner", ourselves)
+        _put_module("deployer.agent.commit.apply", ourselves)
     for name, source in sources.items():
         name = "deployer.agent." + name
         if name in sys.modules:

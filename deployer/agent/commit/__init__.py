@@ -1,0 +1,1 @@
+"""One commit on a host: its records, its changes, and its revert."""
