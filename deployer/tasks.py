@@ -27,7 +27,7 @@ _HELP = {
 
 def _run(command: str, playbook: str, *options: str, **given: str | None) -> None:
     """Run a command of deployer; its exit code is the task's."""
-    from deployer.cli import run
+    from deployer.cli.main import run
 
     arguments: list[str] = [command, playbook, *options]
     for name, value in given.items():

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from deployer.errors import UsageError
-from deployer.verify.probes import Endpoint
+from deployer.verify.probe.spec import Endpoint
 
 _SECURE = {"wss": True, "https": True, "ws": False, "http": False}
 _DEFAULT_PORT = {True: 443, False: 80}

@@ -15,14 +15,14 @@ from typing import TypeVar
 
 from deployer.diagnose.address import Address
 from deployer.diagnose.variants import Wish, h2c, handshake, plain
-from deployer.inspection import Inspection, ProxyState, Served, explained, noticed, served
-from deployer.inspection.state import certain, possible
 from deployer.model import CheckResult, Hop, Proxy, Route, Site, Tls, Upstream
-from deployer.verify.access import Access
-from deployer.verify.attempt import Attempt
-from deployer.verify.checks import PlannedCheck
-from deployer.verify.handshake import attempt_upgrade
-from deployer.verify.probes import Endpoint, HttpProbe, UpgradeProbe
+from deployer.proxies.inspect import Inspection, ProxyState, Served, explained, noticed, served
+from deployer.proxies.inspect.state import certain, possible
+from deployer.verify.net.access import Access
+from deployer.verify.planned.checks import PlannedCheck
+from deployer.verify.probe.attempt import Attempt
+from deployer.verify.probe.handshake import attempt_upgrade
+from deployer.verify.probe.spec import Endpoint, HttpProbe, UpgradeProbe
 from deployer.verify.run import carried_out
 
 _AnyProbe = TypeVar("_AnyProbe", bound=HttpProbe)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from deployer.diagnose import reason
 from deployer.diagnose.address import Address, parsed
 from deployer.diagnose.outside import Outside
+from deployer.diagnose.reasons import all as reasons_all
 from deployer.diagnose.variants import Wish
 from deployer.diagnose.whole import looked_at_page
 from deployer.model import CheckResult, Route, Site
@@ -43,7 +43,7 @@ def site_checks(site: Site, outside: Outside) -> tuple[CheckResult, ...]:
     for route in site.routes:
         if route.websocket:
             seen = outside.websocket(_at(page, route), _wish(route))
-            found += (replace(check, target=route.path) for check in reason.results(seen))
+            found += (replace(check, target=route.path) for check in reasons_all.results(seen))
     return tuple(check for check in found if check.name in _OWN)
 
 

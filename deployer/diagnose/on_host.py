@@ -11,15 +11,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from deployer.commit.running_proxies import inspected
 from deployer.diagnose.address import Address
 from deployer.diagnose.inside import Inside, looked_inside
 from deployer.diagnose.together import together
 from deployer.diagnose.variants import Wish
 from deployer.errors import UsageError
 from deployer.model import CheckResult, Host
-from deployer.running_proxies import inspected
-from deployer.verify.access import Access
-from deployer.verify.stream import Deadline
+from deployer.verify.net.access import Access
+from deployer.verify.net.stream import Deadline
 
 if TYPE_CHECKING:
     from deployer.transport import Link

@@ -13,20 +13,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from deployer.diagnose import pages, variants
+from deployer.diagnose import variants
 from deployer.diagnose.address import Address
-from deployer.diagnose.page_reader import read_document
-from deployer.diagnose.pages import Opened
+from deployer.diagnose.page import websockets
+from deployer.diagnose.page.read import read_document
+from deployer.diagnose.page.websockets import Opened
 from deployer.diagnose.variants import Variant, Wish
 from deployer.model import HandshakeResult
-from deployer.verify.access import Access
-from deployer.verify.attempt import Attempt, Trouble
-from deployer.verify.certificate import attempt_tls
-from deployer.verify.handshake import attempt_upgrade
-from deployer.verify.lookup import Lookup
-from deployer.verify.old_tls import attempt_old_tls
-from deployer.verify.page import attempt_get
-from deployer.verify.probes import (
+from deployer.verify.net.access import Access
+from deployer.verify.net.lookup import Lookup
+from deployer.verify.net.stream import Cancelled
+from deployer.verify.probe.attempt import Attempt, Trouble
+from deployer.verify.probe.certificate import attempt_tls
+from deployer.verify.probe.handshake import attempt_upgrade
+from deployer.verify.probe.old_tls import attempt_old_tls
+from deployer.verify.probe.page import attempt_get
+from deployer.verify.probe.spec import (
     Http2Probe,
     OldTlsProbe,
     Probe,
@@ -34,9 +36,8 @@ from deployer.verify.probes import (
     TlsProbe,
     UpgradeProbe,
 )
-from deployer.verify.public import PublicDial
-from deployer.verify.spellings import attempt_spellings
-from deployer.verify.stream import Cancelled
+from deployer.verify.probe.spellings import attempt_spellings
+from deployer.verify.public.dial import PublicDial
 
 _Name = TypeVar("_Name", bound=str)
 
@@ -263,10 +264,11 @@ class Outside:
                     address=here, attempt=attempt, places=tuple(places), is_endless=True
                 )
             here = there
-        parts = pages.taken_apart(document.text) if attempt.status_code == 200 else pages.Page()
+        is_page = attempt.status_code == 200
+        parts = websockets.taken_apart(document.text) if is_page else websockets.Page()
         scripts = [
             read_document(variants.plain(each, Wish()), self._access).text
-            for each in pages.scripts_to_read(parts, here)
+            for each in websockets.scripts_to_read(parts, here)
         ]
         headers = [
             value
@@ -278,7 +280,7 @@ class Outside:
             attempt=attempt,
             places=tuple(places),
             policies=(*headers, *parts.policies),
-            opened=pages.opened_by(parts, here, more=tuple(scripts)),
+            opened=websockets.opened_by(parts, here, more=tuple(scripts)),
         )
 
     def handshake(self, address: Address, wish: Wish) -> Attempt:
@@ -327,7 +329,7 @@ class Outside:
             if isinstance(probe, UpgradeProbe):
                 return attempt_upgrade(probe, self._access)
             if isinstance(probe, Http2Probe):
-                from deployer.verify.http2_websocket import attempt_http2
+                from deployer.verify.probe.http2_websocket import attempt_http2
 
                 return attempt_http2(probe, self._access)
             if isinstance(probe, SpellingsProbe):

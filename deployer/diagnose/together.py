@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from deployer.diagnose.address import Address
 from deployer.diagnose.inside import Inside, Stage, site_of
-from deployer.inspection import Inspection, explained, refused_by_address
 from deployer.model import CheckResult, Finding
+from deployer.proxies.inspect import Inspection, explained, refused_by_address
 
 #: What checks say where they see that something is wrong, and not what.
 _GENERAL = frozenset(

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from deployer.diagnose.address import Address
-from deployer.verify import security
-from deployer.verify.checks import FOREIGN_ORIGIN
-from deployer.verify.probes import HttpProbe, Probe, SpellingsProbe, UpgradeProbe
+from deployer.verify.planned import security
+from deployer.verify.planned.checks import FOREIGN_ORIGIN
+from deployer.verify.probe.spec import HttpProbe, Probe, SpellingsProbe, UpgradeProbe
 
 Variant = Literal[
     "own-origin",

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from deployer.diagnose import reason, reason_page
 from deployer.diagnose.address import Address, has_scheme, parsed
 from deployer.diagnose.outside import Outside, PageSeen
-from deployer.diagnose.pages import Opened
+from deployer.diagnose.page.websockets import Opened
+from deployer.diagnose.reasons import all as reasons_all
+from deployer.diagnose.reasons import page as reasons_page
 from deployer.diagnose.variants import Wish
 from deployer.model import CheckResult
 
@@ -30,9 +31,9 @@ def looked_at(url: str, wish: Wish, outside: Outside) -> Looked:
 def _asked(address: Address, wish: Wish, outside: Outside) -> Looked:
     if address.is_websocket:
         seen = outside.websocket(address, wish)
-        return reason.results(seen), seen.is_reached
+        return reasons_all.results(seen), seen.is_reached
     seen = outside.reached(address, wish)
-    found = reason.reach_results(seen)
+    found = reasons_all.reach_results(seen)
     if not seen.is_reached or seen.is_stopped:
         return found, seen.is_reached
     return _without_repetition((*found, *looked_at_page(address, wish, outside))), True
@@ -43,14 +44,14 @@ def looked_at_page(address: Address, wish: Wish, outside: Outside) -> tuple[Chec
     page = outside.page(address, wish)
     if not page.opened and not page.is_endless:
         handshake = outside.handshake(address, wish)
-        if handshake.status_code == 101 or reason_page.is_websocket_answer(page.attempt):
-            return reason.results(outside.websocket(address, wish))
-    checks = [reason_page.result(page)]
+        if handshake.status_code == 101 or reasons_page.is_websocket_answer(page.attempt):
+            return reasons_all.results(outside.websocket(address, wish))
+    checks = [reasons_page.result(page)]
     handshakes, meant = {}, {}
     for opened in page.opened:
         asked = _wish_of_page(wish, page, opened)
         there = opened.address
-        if not reason_page.is_asked(page, opened):
+        if not reasons_page.is_asked(page, opened):
             continue
         if opened.meant is not None:
             handshakes[there.uri] = outside.handshake(there, asked)
@@ -59,8 +60,8 @@ def looked_at_page(address: Address, wish: Wish, outside: Outside) -> tuple[Chec
         seen = outside.websocket(there, asked)
         if opened.meant is there and seen.handshake is not None:
             meant[opened.address.uri] = seen.handshake
-        checks += reason.results(seen)
-    checks += reason_page.opened_results(page, handshakes, meant)
+        checks += reasons_all.results(seen)
+    checks += reasons_page.opened_results(page, handshakes, meant)
     return _without_repetition(checks)
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from deployer.load.connection import Connection, Target
 from deployer.load.figures import Figures, Spread, ended_groups, failure_groups, spread
 from deployer.load.frames import RefusedError
-from deployer.verify.tls import client_context
+from deployer.verify.net.tls import client_context
 
 #: How many may be opening at the same time.
 _MOST_OPENING = 200

@@ -16,7 +16,7 @@ from websockets.exceptions import ProtocolError
 from websockets.frames import Close, Frame, Opcode
 from websockets.utils import accept_key, generate_key
 
-from deployer.verify.attempt import printable
+from deployer.verify.probe.attempt import printable
 
 _HEAD_LIMIT_BYTES = 32 * 1024
 _CONTROL_LIMIT_BYTES = 125

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from deployer.inspection.shown import without_credentials
 from deployer.load.figures import Failed
 from deployer.load.limits import Limit
 from deployer.load.losses import lost_finding
 from deployer.load.result import LoadResult
 from deployer.model import Alternative, CheckResult, Finding, Proxy
+from deployer.proxies.inspect.shown import without_credentials
 
 _NAMES = {"nginx": "nginx", "apache": "Apache", "haproxy": "HAProxy"}
 #: How near to a limit's number a load must end to have met it: some places are others' already.

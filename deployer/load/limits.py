@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from deployer.inspection.model import Process, ProxyState
+from deployer.proxies.inspect.model import Process, ProxyState
 
 #: Files that a worker has open beside its connections.
 _OWN_FILES = 12

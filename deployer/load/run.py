@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from deployer.commit.running_proxies import inspected
 from deployer.errors import HostError, RunnerError
-from deployer.inspection import ProxyState, Served, served
 from deployer.load.connection import Target
 from deployer.load.crowd import LoadPlan, Watch, loaded
 from deployer.load.judge import Observed, judged
@@ -17,16 +17,16 @@ from deployer.load.limits import limits
 from deployer.load.reloads import change
 from deployer.load.result import LoadResult
 from deployer.model import CheckResult, Route, Site
-from deployer.running_proxies import inspected
-from deployer.verify.access import Access
-from deployer.verify.checks import PlannedCheck, ProxyAddress, planned_checks
-from deployer.verify.handshake import attempt_upgrade
-from deployer.verify.probes import UpgradeProbe
-from deployer.verify.routing import concrete
-from deployer.verify.stream import Deadline
+from deployer.proxies.inspect import ProxyState, Served, served
+from deployer.verify.net.access import Access
+from deployer.verify.net.stream import Deadline
+from deployer.verify.planned.checks import PlannedCheck, ProxyAddress, planned_checks
+from deployer.verify.planned.routing import concrete
+from deployer.verify.probe.handshake import attempt_upgrade
+from deployer.verify.probe.spec import UpgradeProbe
 
 if TYPE_CHECKING:
-    from deployer.contact import Contact
+    from deployer.commit.contact import Contact
     from deployer.transport import Link
 
 _TIMEOUT_S = 10.0
@@ -198,7 +198,7 @@ def _address(contact: Contact, probe: UpgradeProbe, port: int, options: LoadOpti
     if contact.host.is_local:
         return "127.0.0.1"
     from deployer.transport.settings import host_settings
-    from deployer.verify.public import PublicDial
+    from deployer.verify.public.dial import PublicDial
 
     hostname = host_settings(contact.host, contact.options.connect(contact.host)).hostname
     found = PublicDial().lookup(hostname, port)

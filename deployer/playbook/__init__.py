@@ -1,7 +1,7 @@
 """The playbook language: inventories, playbooks, roles, variables, and the place of every error.
 
 Text becomes typed values here and nowhere else: `load_inventory` and `load_playbook` read and check
-everything that can be known without a host, `render` says what it means for one of them.
+everything that can be known without a host, `render_host` says what it means for one of them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from deployer.playbook.playbook import Playbook, Plays, Rendered, RenderedTask, 
 
 if TYPE_CHECKING:
     from deployer.model import Host
-    from deployer.playbook.inventory import Inventory
+    from deployer.playbook.inventory.load import Inventory
 
 __all__ = [
     "Playbook",
@@ -25,7 +25,7 @@ __all__ = [
     "load_inventory",
     "load_playbook",
     "parse_extra_vars",
-    "render",
+    "render_host",
 ]
 
 
@@ -43,9 +43,9 @@ def load_inventory(
 
     Raises: UsageError, SourceErrors.
     """
-    from deployer.playbook import inventory
+    from deployer.playbook.inventory import load as inventory_load
 
-    return inventory.load_inventory(paths, beside=beside, extra_vars=extra_vars)
+    return inventory_load.load_inventory(paths, beside=beside, extra_vars=extra_vars)
 
 
 def load_playbook(
@@ -59,9 +59,9 @@ def load_playbook(
 
     Raises: UsageError, SourceErrors.
     """
-    from deployer.playbook import load
+    from deployer.playbook.load import playbook
 
-    return load.load_playbook(
+    return playbook.load_playbook(
         path, inventory=inventory, extra_vars=extra_vars, role_paths=role_paths
     )
 
@@ -71,12 +71,12 @@ def parse_extra_vars(args: Iterable[str]) -> dict[str, Any]:
 
     Raises: UsageError.
     """
-    from deployer.playbook import extra_vars
+    from deployer.playbook.load import extra_vars
 
     return extra_vars.parse_extra_vars(args)
 
 
-def render(
+def render_host(
     plays: Plays,
     host: Host,
     *,
@@ -95,9 +95,9 @@ def render(
 
     Raises: SourceErrors, with everything that is wrong for this host.
     """
-    from deployer.playbook import rendering
+    from deployer.playbook.render import host as of_host
 
-    return rendering.render(
+    return of_host.render(
         plays,
         host,
         inventory=inventory,
@@ -111,6 +111,6 @@ def render(
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of a playbook, for editors."""
-    from deployer.playbook import jsonschema
+    from deployer.playbook.schema import jsonschema
 
     return jsonschema.json_schema()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from deployer.model import Play, Site, SourceRef
 
 if TYPE_CHECKING:
-    from deployer.playbook.library import Library, LoadedPlay
+    from deployer.playbook.load.library import Library, LoadedPlay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from deployer.certificate_status import issuer_words, short_serial
-from deployer.moments import minute, moment, relative, span, when
-from deployer.outcome import HostReport
+from deployer.certificates.status import issuer_words, short_serial
+from deployer.commit.outcome import HostReport
 from deployer.report.history import HistoryLine
+from deployer.text.times import minute, moment, relative, span, when
 
 Cells = list[tuple[str, str]]
 Status = Mapping[str, Any]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from deployer.report.output import Output
 
 if TYPE_CHECKING:
-    from deployer.check import CheckedProject
-    from deployer.rendered import RenderedFile
+    from deployer.plan.rendered_files import RenderedFile
+    from deployer.run.check import CheckedProject
     from deployer.sites.lint import Note
 
 _MOST_NAMED = 3

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from deployer.commit.outcome import HostReport, RunReport
 from deployer.model import CheckResult, Finding
-from deployer.outcome import HostReport, RunReport
 from deployer.report.output import Output
 
 _MARKS = {"error": ("✗", "bad"), "warning": ("!", "late"), "note": ("·", "note")}

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from deployer.commit.outcome import HostReport, RunReport
 from deployer.model import CheckResult
-from deployer.outcome import HostReport, RunReport
-from deployer.secrecy import masked
-from deployer.wire import plan_for_people
+from deployer.plan.wire import plan_for_people
+from deployer.text.redaction import masked
 
 FORMAT_VERSION = 1
 
@@ -68,7 +68,7 @@ def _host(report: HostReport, command: str) -> dict[str, Any]:
 
         document["checks"] = [result_json(check) for check in report.checks]
     if report.survival is not None:
-        from deployer.survival import survival_json
+        from deployer.commit.survival import survival_json
 
         document["canaries"] = masked(survival_json(report.survival), report.secrets)
     if report.idle:

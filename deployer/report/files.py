@@ -55,7 +55,7 @@ class ReportFiles:
 
             _write(self.junit, junit_of(document, at=at))
         if self.metrics is not None:
-            from deployer.metrics import metrics_of
+            from deployer.report.metrics import metrics_of
 
             # The exporter that reads it is another user than who writes it, often root by cron.
             _write(self.metrics, metrics_of(document, at=at), mode=0o644)

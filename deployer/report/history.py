@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from deployer.commit import MEANINGS, UNDER_WAY
-from deployer.standing import OWN_REASONS
+from deployer.commit.host_status import OWN_REASONS
+from deployer.commit.states import MEANINGS, UNDER_WAY
 
 _DONE = {"create": "created", "update": "changed", "delete": "removed"}
 _REASONS = {**OWN_REASONS, "interrupted": "its run was interrupted"}

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from deployer.verify.idle_judge import outcome_words
+from deployer.verify.judge.idle import outcome_words
 
 if TYPE_CHECKING:
     from deployer.load.figures import Spread
     from deployer.load.limits import Limit
     from deployer.load.result import LoadResult
     from deployer.verify.idle import IdleResult
-    from deployer.verify.silence import Silence
+    from deployer.verify.probe.silence import Silence
 
 Row = Sequence[tuple[str, str]]
 

@@ -7,13 +7,13 @@ from datetime import datetime
 from threading import Lock
 from typing import Any
 
-from deployer.diff import Line, diff_line, plan_lines
+from deployer.commit.outcome import HostReport, RunReport, count_words
+from deployer.commit.survival import note_lines, others_words
 from deployer.model import UNFINISHED, CheckResult, Finding, HandshakeResult, Plan, Severity
-from deployer.outcome import HostReport, RunReport, count_words
+from deployer.plan.diff import Line, diff_line, plan_lines
 from deployer.report.history import history_lines
 from deployer.report.output import Output
-from deployer.secrecy import masked
-from deployer.survival import note_lines, others_words
+from deployer.text.redaction import masked
 
 _DIFF_STYLES = frozenset({"add", "remove", "context", "hunk"})
 _HIDDEN_HEADERS = frozenset({"set-cookie", "authorization", "www-authenticate"})

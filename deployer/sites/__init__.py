@@ -12,7 +12,7 @@ from deployer.model import PROXY_UNITS, Attributes, Proxy, Site, SourceRef
 
 if TYPE_CHECKING:
     from deployer.sites.acme import CertificatesOnHost, OnController
-    from deployer.sites.certificates import CertificateFiles
+    from deployer.sites.certificate_files import CertificateFiles
     from deployer.sites.values import View
 
 Packages = Mapping[str, Mapping[str, str | None]]
@@ -77,7 +77,7 @@ def proxy_roles(
         return ()
 
     from deployer.sites import acme, lint, versions
-    from deployer.sites.certificates import is_acme
+    from deployer.sites.certificate_files import is_acme
 
     lint.refuse_impossible(sites)
     for site in sites:
@@ -154,7 +154,7 @@ def _longest(drains: Sequence[float | None]) -> int | None:
 
 def views_of(proxy: Proxy) -> Views:
     """The module that knows a proxy."""
-    return cast(Views, import_module(f"deployer.sites.{proxy}"))
+    return cast(Views, import_module(f"deployer.proxies.{proxy}.site"))
 
 
 def _certificate_files(

@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol
 from deployer.errors import SourceError
 from deployer.model import PROXY_UNITS, Attributes, Site
 from deployer.resources.service import CONFIG_TESTS
-from deployer.sites.certificates import is_acme
+from deployer.sites.certificate_files import is_acme
 
 #: Where every proxy passes challenges to; something listens there while one runs. Below 1024 only
 #: root can: whoever answers challenges can have certificates for the names.

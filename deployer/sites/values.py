@@ -13,7 +13,7 @@ from hashlib import sha256
 from deployer.errors import SourceError
 from deployer.model import Route, Site, SourceRef
 from deployer.sites.acme import CHALLENGE_PORT
-from deployer.sites.certificates import is_acme
+from deployer.sites.certificate_files import is_acme
 
 View = dict[str, object]
 

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import threading
 
     from deployer.model import CheckResult, Site
-    from deployer.verify.public import PublicDial
-    from deployer.verify.public_checks import HostAddresses
-    from deployer.verify.stream import Dial
+    from deployer.verify.net.stream import Dial
+    from deployer.verify.planned.public_checks import HostAddresses
+    from deployer.verify.public.dial import PublicDial
 
 TIMEOUT_S = 10.0
 PATIENCE_S = 5.0
@@ -68,11 +68,11 @@ def verify_site(
     """
     import time
 
-    from deployer.verify.access import Access
-    from deployer.verify.checks import ProxyAddress, planned_checks
-    from deployer.verify.from_here import from_here
+    from deployer.verify.net.access import Access
+    from deployer.verify.net.stream import Deadline
+    from deployer.verify.planned.checks import ProxyAddress, planned_checks
+    from deployer.verify.public.lookup_checks import from_here
     from deployer.verify.run import carried_out
-    from deployer.verify.stream import Deadline
 
     proxy = ProxyAddress(
         host=proxy_host, https_port=https_port, http_port=http_port, is_named=port_in_names

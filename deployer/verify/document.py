@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from deployer.model import CheckResult, Finding, HandshakeResult
-from deployer.verify.attempt import printable
-from deployer.verify.shown import without_secrets
+from deployer.verify.net.shown import without_secrets
+from deployer.verify.probe.attempt import printable
 
 _HIDDEN_HEADERS = frozenset({"set-cookie", "www-authenticate", "proxy-authenticate"})
 

@@ -15,18 +15,18 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from deployer.model import Hop, Route, Site
-from deployer.verify.access import Access
-from deployer.verify.checks import PlannedCheck, ProxyAddress, planned_checks
-from deployer.verify.probes import Endpoint, UpgradeProbe
-from deployer.verify.routing import concrete
-from deployer.verify.silence import Silence, Waiting
-from deployer.verify.stream import Deadline
+from deployer.verify.net.access import Access
+from deployer.verify.net.stream import Deadline
+from deployer.verify.planned.checks import PlannedCheck, ProxyAddress, planned_checks
+from deployer.verify.planned.routing import concrete
+from deployer.verify.probe.silence import Silence, Waiting
+from deployer.verify.probe.spec import Endpoint, UpgradeProbe
 
 if TYPE_CHECKING:
     import threading
 
-    from deployer.verify.public import PublicDial
-    from deployer.verify.stream import Dial
+    from deployer.verify.net.stream import Dial
+    from deployer.verify.public.dial import PublicDial
 
 #: Longer than every default that is known: 50, 60, 100 and 300 s.
 DEFAULT_LIMIT_S = 330.0

@@ -16,18 +16,19 @@ from dataclasses import replace
 
 from deployer.errors import DeployerError
 from deployer.model import UNFINISHED, CheckResult, HandshakeResult, Site
-from deployer.verify import login
-from deployer.verify.access import Access
-from deployer.verify.attempt import Attempt, Trouble
-from deployer.verify.certificate import attempt_tls
-from deployer.verify.checks import Kind, PlannedCheck
-from deployer.verify.follow_ups import follow_ups
-from deployer.verify.from_here import Public
-from deployer.verify.handshake import attempt_upgrade
-from deployer.verify.judge import judge
-from deployer.verify.old_tls import attempt_old_tls
-from deployer.verify.page import attempt_get
-from deployer.verify.probes import (
+from deployer.verify.judge import login
+from deployer.verify.judge.judge import judge
+from deployer.verify.judge.tried import Tried
+from deployer.verify.net.access import Access
+from deployer.verify.net.stream import Cancelled, Deadline
+from deployer.verify.planned.checks import Kind, PlannedCheck
+from deployer.verify.planned.follow_ups import follow_ups
+from deployer.verify.probe.attempt import Attempt, Trouble
+from deployer.verify.probe.certificate import attempt_tls
+from deployer.verify.probe.handshake import attempt_upgrade
+from deployer.verify.probe.old_tls import attempt_old_tls
+from deployer.verify.probe.page import attempt_get
+from deployer.verify.probe.spec import (
     Http2Probe,
     NameProbe,
     OldTlsProbe,
@@ -36,9 +37,8 @@ from deployer.verify.probes import (
     TlsProbe,
     UpgradeProbe,
 )
-from deployer.verify.spellings import attempt_spellings
-from deployer.verify.stream import Cancelled, Deadline
-from deployer.verify.tried import Tried
+from deployer.verify.probe.spellings import attempt_spellings
+from deployer.verify.public.lookup_checks import Public
 
 _WORKERS = 16
 _PAUSE_S = 0.1
@@ -150,7 +150,7 @@ class _Run:
             if isinstance(probe, UpgradeProbe):
                 return attempt_upgrade(probe, access)
             if isinstance(probe, Http2Probe):
-                from deployer.verify.http2_websocket import attempt_http2
+                from deployer.verify.probe.http2_websocket import attempt_http2
 
                 return attempt_http2(probe, access)
             if isinstance(probe, SpellingsProbe):

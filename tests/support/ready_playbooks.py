@@ -11,10 +11,10 @@ from pathlib import Path
 
 import yaml
 
+from deployer.cli.init import write
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab, running
 from deployer.model import PROXY_UNITS, Proxy
-from deployer.start import write
 from tests.support.runs import Ran, deployer
 
 PROXIES = tuple(PROXY_UNITS)

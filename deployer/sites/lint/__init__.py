@@ -38,7 +38,7 @@ def lint(
 
 def lint_of_hosts(sites: Mapping[str, Sequence[Site]]) -> list[Note]:
     """What is amiss with sites that several hosts serve; `sites` are by host."""
-    from deployer.sites.certificates import is_acme
+    from deployer.sites.certificate_files import is_acme
 
     hosts: dict[str, list[str]] = {}
     found: dict[str, Site] = {}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from deployer.diagnose_command import Request, diagnosed
+from deployer.cli.diagnose import Request, diagnosed
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab, running
 from deployer.model import CheckResult, Finding, Proxy

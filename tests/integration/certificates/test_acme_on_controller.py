@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from deployer.acme.issuer import Issuer
-from deployer.acme.order import rehearse
-from deployer.acme.store import CertificateStore, IssuedCertificate, lineage_of
 from deployer.agent.certificates.ledger import Ledger
+from deployer.certificates.acme.issuer import Issuer
+from deployer.certificates.acme.order import rehearse
+from deployer.certificates.acme.store import CertificateStore, IssuedCertificate, lineage_of
 from deployer.errors import CertificateError, UnreachableError, UsageError
 from tests.support.certificates import pebble as pebble_here
 from tests.support.certificates.pebble import Pebble, Responder

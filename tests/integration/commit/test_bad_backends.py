@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from deployer.builtin import roles_path
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
+from deployer.playbook.builtin import roles_path
 from tests.support.paths import PROGRAMS
 from tests.support.programs.backends import PORTS
 from tests.support.runs import Ran, deployer, differences, handshake, state_of

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deployer.commit import MEANINGS
+from deployer.commit.states import MEANINGS
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
 from tests.support.interrupted_runs import (

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from deployer.model import CheckResult, Route, Site, Tls, Upstream
-from deployer.verify.access import Access
-from deployer.verify.checks import ProxyAddress, planned_checks
+from deployer.verify.net.access import Access
+from deployer.verify.net.stream import Deadline
+from deployer.verify.planned.checks import ProxyAddress, planned_checks
 from deployer.verify.run import carried_out
-from deployer.verify.stream import Deadline
 from tests.integration.conformance.test_http2 import has_rfc8441
 from tests.integration.conformance.world import DOMAIN, World
 

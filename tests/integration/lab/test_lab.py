@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from deployer.cli.lab import lab as lab_command
 from deployer.errors import LabError
 from deployer.lab import lab as labs_module
-from deployer.lab.commands import lab as lab_command
 from deployer.lab.folders import labs_folder
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
@@ -173,7 +173,7 @@ def test_a_lab_from_the_command_line_stays_until_it_is_taken_down(
     run = CliRunner().invoke
     up = ["up", "1", "--name", name, "--inventory", str(tmp_path / "lab.yml")]
     done = subprocess.run(
-        [sys.executable, "-c", "from deployer.lab.commands import lab; lab()", *up],
+        [sys.executable, "-c", "from deployer.cli.lab import lab; lab()", *up],
         capture_output=True,
         text=True,
         check=False,

@@ -7,10 +7,10 @@ import shlex
 import pytest
 
 from deployer.agent.bundle import inspection_modules
-from deployer.inspection import Inspection, faults, inspection_from_json, served
-from deployer.inspection.state import certain
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
+from deployer.proxies.inspect import Inspection, faults, inspection_from_json, served
+from deployer.proxies.inspect.state import certain
 from tests.support.agent.process import BOOTSTRAP, RunnerProcess
 
 pytestmark = pytest.mark.lab

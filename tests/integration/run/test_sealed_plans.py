@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from deployer.commit.outcome import HostReport
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
-from deployer.outcome import HostReport
-from deployer.sealed_file import read_sealed
-from deployer.session import Session
+from deployer.run.sealed.file import read_sealed
+from deployer.run.session import Session
 from tests.support.interrupted_runs import SLOW, cut_off
 from tests.support.lab_factory import LabFactory
 from tests.support.runs import Ran, deployer, differences, state_of, write_playbook

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from deployer.outcome import HostReport, RunReport, State, with_judged_certificates
+from deployer.commit.outcome import HostReport, RunReport, State, with_judged_certificates
 from tests.support import paths
 
 CASES = paths.CASES / "certificates"

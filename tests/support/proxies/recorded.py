@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from deployer.inspection.model import ConfigFile, Fault, ProxyState, inspection_from_json
+from deployer.proxies.inspect.model import ConfigFile, Fault, ProxyState, inspection_from_json
 from tests.support.paths import CASES
 
 _FOLDER = CASES / "inspection"

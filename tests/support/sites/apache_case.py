@@ -12,7 +12,7 @@ from jinja2 import FileSystemLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
 from deployer.model import Site
-from deployer.sites import apache
+from deployer.proxies.apache import site as apache_site
 from tests.support.paths import ROOT
 from tests.support.sites import site_case
 
@@ -35,7 +35,7 @@ def golden(path: Path) -> Path:
 
 def render(site: Site, variables: dict[str, Any] | None = None) -> str:
     """The file of a site as the playbook engine renders it, on Debian 12 unless said."""
-    return template("site.conf.j2", item=apache.view(site), **(variables or {}))
+    return template("site.conf.j2", item=apache_site.view(site), **(variables or {}))
 
 
 def template(name: str, **variables: Any) -> str:

@@ -13,7 +13,7 @@ from jinja2 import FileSystemLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
 from deployer.model import Site
-from deployer.sites import haproxy
+from deployer.proxies.haproxy import site as haproxy_site
 from tests.support.paths import ROOT
 from tests.support.sites import site_case
 
@@ -51,8 +51,8 @@ def render(
         **yaml.safe_load((ROLE / "defaults/main.yml").read_text()),
         "haproxy_version": "2.6.12",
         "openssl_version": "3.0.15",
-        **haproxy.more_vars(sites),
-        "haproxy_sites": views or [haproxy.view(site) for site in sites],
+        **haproxy_site.more_vars(sites),
+        "haproxy_sites": views or [haproxy_site.view(site) for site in sites],
         **(variables or {}),
     }
     return _environment().get_template(template).render(**given)

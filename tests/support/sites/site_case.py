@@ -11,7 +11,7 @@ from jinja2 import FileSystemLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
 from deployer.model import Route, Site, SourceRef, Tls, Upstream
-from deployer.sites import nginx
+from deployer.proxies.nginx import site as nginx_site
 from tests.support import paths
 
 FOLDER = paths.CASES / "sites"
@@ -70,7 +70,7 @@ def render(site: Site, variables: dict[str, Any], *, template: str = "site.conf.
         loader=FileSystemLoader(TEMPLATES),
     )
     environment.tests["version"] = _version
-    return environment.get_template(template).render(item=nginx.view(site), **variables)
+    return environment.get_template(template).render(item=nginx_site.view(site), **variables)
 
 
 def _version(left: str, right: str, compare: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deployer.certificate_status import judged
+from deployer.certificates.status import judged
 from deployer.report.document import run_document
 from tests.support.certificates.status_cases import CASES, FINE, NOW, case, judged_run
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from deployer import cli, start
-from deployer.session import _again
+from deployer.cli import init, main
+from deployer.run.session import _again
 
 HEAVY = {
     "asyncio",
@@ -30,7 +30,7 @@ HEAVY = {
 def test_help_imports_nothing_that_it_does_not_need() -> None:
     program = (
         "import sys\n"
-        "from deployer.cli import run\n"
+        "from deployer.cli.main import run\n"
         "run(['--help'])\n"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
     )
@@ -42,7 +42,7 @@ def test_help_imports_nothing_that_it_does_not_need() -> None:
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["--help"]) == 0
+    assert main.run(["--help"]) == 0
     shown = capsys.readouterr().out
     for command in (
         "init",
@@ -63,7 +63,7 @@ def test_a_missing_playbook_is_one_clear_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "inventory.yml").write_text("all: {hosts: {web1: }}\n")
-    assert cli.run(["plan", "site.yml"]) == 1
+    assert main.run(["plan", "site.yml"]) == 1
     shown = capsys.readouterr()
     assert shown.err.startswith("Error: ")
     assert "site.yml" in shown.err
@@ -74,7 +74,7 @@ def test_an_error_is_a_document_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.run(["apply", "site.yml", "--json"]) == 1
+    assert main.run(["apply", "site.yml", "--json"]) == 1
     document = json.loads(capsys.readouterr().out)
     assert document["format_version"] == 1
     assert document["command"] == "apply"
@@ -91,27 +91,27 @@ def test_the_commands_of_certs(
         ("renew", "--force"),
         ("schedule", "--remove"),
     ):
-        assert cli.run(["certs", command, "--help"]) == 0
+        assert main.run(["certs", command, "--help"]) == 0
         assert f"  {option} " in capsys.readouterr().out
-        assert cli.run(["certs", command, "site.yml", "--json"]) == 1
+        assert main.run(["certs", command, "site.yml", "--json"]) == 1
         assert json.loads(capsys.readouterr().out)["command"] == f"certs {command}"
 
 
 def test_wrong_usage_exits_with_1(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["apply"]) == 1
+    assert main.run(["apply"]) == 1
     assert "Missing argument 'SITE.yml|FILE'" in capsys.readouterr().err
-    assert cli.run(["aply", "site.yml"]) == 1
+    assert main.run(["aply", "site.yml"]) == 1
 
 
 def test_init_writes_two_files_and_overwrites_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.run(["init", "goaccess"]) == 0
+    assert main.run(["init", "goaccess"]) == 0
     assert (tmp_path / "site.yml").read_text().startswith("#")
     assert (tmp_path / "inventory.yml").is_file()
     (tmp_path / "site.yml").write_text("mine\n")
-    assert cli.run(["init", "goaccess"]) == 1
+    assert main.run(["init", "goaccess"]) == 1
     assert "nothing was written" in capsys.readouterr().err
     assert (tmp_path / "site.yml").read_text() == "mine\n"
 
@@ -120,9 +120,9 @@ def test_init_names_all_that_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.run(["init"]) == 0
+    assert main.run(["init"]) == 0
     capsys.readouterr()
-    assert cli.run(["init"]) == 1
+    assert main.run(["init"]) == 1
     assert "site.yml and inventory.yml exist already" in capsys.readouterr().err
 
 
@@ -130,25 +130,25 @@ def test_a_check_counts_one_as_one(tmp_path: Path, capsys: pytest.CaptureFixture
     (tmp_path / "inventory.yml").write_text("all: {hosts: {web1: }}\n")
     playbook = tmp_path / "site.yml"
     playbook.write_text("- hosts: all\n  tasks: [{copy: {dest: /a, content: b}}]\n")
-    assert cli.run(["check", str(playbook)]) == 0
+    assert main.run(["check", str(playbook)]) == 0
     assert capsys.readouterr().out == "ok: 1 play, 1 host, 0 sites, 1 resource\n"
 
 
 def test_init_suggests_the_nearest_template(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["init", "goacces"]) == 1
+    assert main.run(["init", "goacces"]) == 1
     assert "Did you mean goaccess?" in capsys.readouterr().err
 
 
 def test_every_ready_playbook_is_right_as_it_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = [name for name, _ in start.templates()]
+    names = [name for name, _ in init.templates()]
     assert "websocket-app" in names
     for name in names:
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
-        assert cli.run(["init", name]) == 0
-        assert cli.run(["check", "site.yml"]) == 0, capsys.readouterr()
+        assert main.run(["init", name]) == 0
+        assert main.run(["check", "site.yml"]) == 0, capsys.readouterr()
 
 
 def test_the_command_to_go_on_with_names_all_that_it_needs() -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from deployer import cli
-from deployer.batches import Batch
+from deployer.cli import main
 from deployer.model import Host, Plan
-from deployer.sealed import SealedHost, SealedPlan
-from deployer.sealed_file import write_sealed
-from deployer.wire import sealed
+from deployer.plan.wire import sealed
+from deployer.run.batches import Batch
+from deployer.run.sealed.file import write_sealed
+from deployer.run.sealed.model import SealedHost, SealedPlan
 
 HOST = Host(name="web1", hostname="192.0.2.1")
 
@@ -47,20 +47,20 @@ def test_options_that_plan_are_refused_with_the_reason(
     plan: str, option: str, value: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for command in (["apply"], ["apply", "--dry-run"]):
-        assert cli.run([*command, plan, option, value]) == 1
+        assert main.run([*command, plan, option, value]) == 1
         shown = capsys.readouterr().err
         assert f"{name} would change the plan, and p.plan is applied as it was sealed" in shown
         assert f"deployer plan SITE.yml {name} … --out FILE" in shown
 
 
 def test_a_sealed_plan_is_sealed_already(plan: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["apply", plan, "--dry-run", "--out", "other"]) == 1
+    assert main.run(["apply", plan, "--dry-run", "--out", "other"]) == 1
     assert "p.plan is a sealed plan already" in capsys.readouterr().err
     assert not Path("other").exists()
 
 
 def test_an_apply_has_nothing_to_write(plan: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["apply", "site.yml", "--out", "other"]) == 1
+    assert main.run(["apply", "site.yml", "--out", "other"]) == 1
     assert "Give --dry-run too" in capsys.readouterr().err
 
 
@@ -68,7 +68,7 @@ def test_other_commands_say_what_a_sealed_plan_is_for(
     plan: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for command in ("plan", "check", "verify", "history", "rollback"):
-        assert cli.run([command, plan]) == 1
+        assert main.run([command, plan]) == 1
         shown = capsys.readouterr().err
         assert "p.plan is a sealed plan, not a playbook." in shown
         assert "deployer apply p.plan" in shown
@@ -79,7 +79,7 @@ def test_a_place_that_is_taken_is_told_before_anything_is_asked(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("notes").write_text("mine\n")
-    assert cli.run(["plan", "site.yml", "--out", "notes"]) == 1
+    assert main.run(["plan", "site.yml", "--out", "notes"]) == 1
     assert "a file that is not a sealed plan is there" in capsys.readouterr().err
     assert Path("notes").read_text() == "mine\n"
 
@@ -88,7 +88,7 @@ def test_an_altered_file_is_an_error_document_too(
     plan: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path(plan).write_bytes(Path(plan).read_bytes().replace(b"192.0.2.1", b"192.0.2.2"))
-    assert cli.run(["apply", plan, "--yes", "--json"]) == 1
+    assert main.run(["apply", plan, "--yes", "--json"]) == 1
     shown = capsys.readouterr()
     assert "p.plan was altered after it was sealed; no host was touched" in shown.err
     document = json.loads(shown.out)

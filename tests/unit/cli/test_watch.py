@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from deployer.watch import Known, change_json, change_words
+from deployer.cli.watch import Known, change_json, change_words
 
 AT = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from deployer.canaries import Canaries, NoCanaries, canaries_around
+from deployer.commit.canaries import Canaries, NoCanaries, canaries_around
 from deployer.errors import RunnerError
 from deployer.model import Handler, HandlerRun, Plan, Route, Site, Upstream
 from deployer.transport import Link

@@ -8,11 +8,7 @@ from typing import Any
 
 import pytest
 
-from deployer.commit import MEANINGS, UNDER_WAY
-from deployer.kept import kept_items
-from deployer.model import CheckResult
-from deployer.report.history import history_lines
-from deployer.standing import (
+from deployer.commit.host_status import (
     Ended,
     Lock,
     UnderWay,
@@ -27,6 +23,10 @@ from deployer.standing import (
     unsettled_notes,
     when,
 )
+from deployer.commit.kept_edits import kept_items
+from deployer.commit.states import MEANINGS, UNDER_WAY
+from deployer.model import CheckResult
+from deployer.report.history import history_lines
 from deployer.verify.summary import verified_words
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)

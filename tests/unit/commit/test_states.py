@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 from deployer.agent.commit import apply as runner
-from deployer.commit import (
+from deployer.commit.states import (
     FOLDERS,
     MEANINGS,
     TRANSITIONS,

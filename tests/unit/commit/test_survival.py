@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from deployer.model import ForecastAction
-from deployer.survival import (
+from deployer.commit.survival import (
     Canary,
     Ended,
     OtherSockets,
@@ -21,6 +20,7 @@ from deployer.survival import (
     survival_checks,
     survival_json,
 )
+from deployer.model import ForecastAction
 
 ALIVE = Seen(answers=True)
 HANGS = Seen(answers=False)

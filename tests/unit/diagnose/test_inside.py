@@ -11,8 +11,8 @@ from deployer.diagnose.inside import Inside, stages_of
 from deployer.diagnose.on_host import host_from
 from deployer.diagnose.together import together
 from deployer.errors import UsageError
-from deployer.inspection import ConfigFile, Inspection, ProxyState
 from deployer.model import CheckResult, Finding, Hop
+from deployer.proxies.inspect import ConfigFile, Inspection, ProxyState
 
 ADDRESS = parsed("wss://chat.example.com/ws?token=secret")
 CHAIN = """

@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
-from deployer.cli import run
+from deployer.cli.diagnose import Request
+from deployer.cli.diagnose import diagnosed as diagnosed_run
+from deployer.cli.main import run
 from deployer.diagnose.of_site import site_checks
 from deployer.diagnose.outside import Outside
-from deployer.diagnose_command import Request
-from deployer.diagnose_command import diagnosed as diagnosed_run
 from deployer.model import Route, Site, Upstream
-from deployer.verify.access import Access
-from deployer.verify.lookup import Lookup
-from deployer.verify.public import PublicDial
-from deployer.verify.stream import Deadline
+from deployer.verify.net.access import Access
+from deployer.verify.net.lookup import Lookup
+from deployer.verify.net.stream import Deadline
+from deployer.verify.public.dial import PublicDial
 from tests.support.servers.libraries import always, by_path, same_origin
 from tests.support.servers.scripted import (
     Front,

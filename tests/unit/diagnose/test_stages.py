@@ -13,10 +13,10 @@ from deployer.diagnose.address import parsed
 from deployer.diagnose.inside import Inside, looked_inside, stages_of
 from deployer.diagnose.together import together
 from deployer.diagnose.variants import Wish
-from deployer.inspection import ConfigFile, Inspection, ProxyState
 from deployer.model import CheckResult, Finding, HandshakeResult, Proxy
-from deployer.verify.access import Access
-from deployer.verify.stream import Deadline
+from deployer.proxies.inspect import ConfigFile, Inspection, ProxyState
+from deployer.verify.net.access import Access
+from deployer.verify.net.stream import Deadline
 from tests.support.servers.libraries import always, echo, hangs_up, wants_websocket
 from tests.support.servers.scripted import Peer, Server
 

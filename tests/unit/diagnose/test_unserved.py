@@ -5,8 +5,8 @@ from __future__ import annotations
 from deployer.diagnose.address import parsed
 from deployer.diagnose.inside import Inside
 from deployer.diagnose.together import together
-from deployer.inspection import Inspection
 from deployer.model import Alternative, CheckResult, Finding
+from deployer.proxies.inspect import Inspection
 
 _ADDRESS = parsed("wss://chat.example.com:8443/ws")
 

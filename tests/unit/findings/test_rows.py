@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from deployer.findings.entries import catalogue
-from deployer.inspection import ConfigFile, Inspection, ProxyState, explained
 from deployer.model import CheckResult, Finding, Route, Site, Tls, Upstream
+from deployer.proxies.inspect import ConfigFile, Inspection, ProxyState, explained
 from tests.integration.catalogue.broken_cases import twins
 from tests.integration.catalogue.broken_states import STATES
 from tests.support.paths import ROOT

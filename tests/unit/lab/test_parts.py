@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from deployer.cli.lab import lab as lab_command
 from deployer.errors import LabError
 from deployer.lab import guard
-from deployer.lab.commands import lab as lab_command
 from deployer.lab.disk import Disk
 from deployer.lab.folders import cache_folder
 from deployer.lab.images import SUITES, image

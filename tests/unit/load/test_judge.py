@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from deployer.inspection import ConfigFile, Process, ProxyState
 from deployer.load.figures import Ended, Failed, Figures, ended_groups, failure_groups, spread
 from deployer.load.judge import Observed, judged
 from deployer.load.limits import limits
 from deployer.load.reloads import Change, change
 from deployer.load.result import LoadResult, load_json
 from deployer.model import Proxy
+from deployer.proxies.inspect import ConfigFile, Process, ProxyState
 from deployer.report.measured import load_rows
 
 

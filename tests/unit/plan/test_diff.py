@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from deployer.diff import plan_lines
 from deployer.model import Attributes, Handler, Observation, Plan
-from deployer.plan import make_plan
+from deployer.plan.diff import plan_lines
+from deployer.plan.plan import make_plan
+from deployer.plan.wire import plan_for_people, plan_to_json
 from deployer.resources import Origin, from_task
-from deployer.wire import plan_for_people, plan_to_json
 
 RELOAD = Handler(name="reload nginx", action="reload", unit="nginx")
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from deployer.model import Change, Observation, Plan
-from deployer.stale import stale_lines, stale_words
+from deployer.plan.drift import stale_lines, stale_words
 
 FILE = {"type": "file", "sha256": "a" * 64, "size": 12, "mode": "0644", "owner": "root"}
 

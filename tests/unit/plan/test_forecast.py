@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from deployer.diff import plan_lines
-from deployer.forecast import effects, forecast_words, forecasts, loads_proxy
 from deployer.model import Change, Forecast, ForecastAction, Handler, HandlerRun, Plan, Site
-from deployer.wire import plan_for_people, plan_to_json, sealed
+from deployer.plan.diff import plan_lines
+from deployer.plan.forecast import effects, forecast_words, forecasts, loads_proxy
+from deployer.plan.wire import plan_for_people, plan_to_json, sealed
 
 HOUR = 3600.0
 

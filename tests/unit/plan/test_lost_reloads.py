@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from deployer.diff import plan_lines
-from deployer.lost import loaded_questions
 from deployer.model import Handler, Observation, Owed, Plan, Resource
-from deployer.plan import make_plan
+from deployer.plan.diff import plan_lines
+from deployer.plan.lost_reloads import loaded_questions
+from deployer.plan.plan import make_plan
+from deployer.plan.wire import owed_from_json, plan_for_people, plan_to_json
 from deployer.resources import Origin, from_task
-from deployer.wire import owed_from_json, plan_for_people, plan_to_json
 
 TEST = ("nginx", "-t")
 RELOAD = Handler(name="reload nginx", action="reload", unit="nginx", config_test=TEST)

@@ -9,7 +9,7 @@ import pytest
 
 from deployer.errors import ConflictError
 from deployer.model import Attributes, Handler, Observation, Plan, Resource
-from deployer.plan import make_plan
+from deployer.plan.plan import make_plan
 from deployer.resources import Origin, from_task
 
 RELOAD = Handler(name="reload nginx", action="reload", unit="nginx")

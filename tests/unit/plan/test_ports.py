@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from deployer.model import Resource
-from deployer.ports import Listener, taken_words
+from deployer.plan.ports import Listener, taken_words
 from tests.support.sites import site_case as cases
 
 ROUTES = [{"path": "/ws", "websocket": "http://127.0.0.1:1"}]

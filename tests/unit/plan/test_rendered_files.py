@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from deployer import cli
+from deployer.cli import main
 from deployer.model import Resource
-from deployer.rendered import in_tree, rendered_files, within_tree
-from deployer.rendered_folder import LIST
+from deployer.plan.rendered_files import in_tree, rendered_files, within_tree
+from deployer.plan.rendered_folder import LIST
 
 PLAYBOOK = """\
 - hosts: all
@@ -49,7 +49,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def render(*options: str) -> int:
-    return cli.run(["check", "site.yml", "--render", "out", *options])
+    return main.run(["check", "site.yml", "--render", "out", *options])
 
 
 def everything(folder: Path) -> dict[str, str]:
@@ -203,9 +203,9 @@ def test_a_folder_of_somebody_else_is_refused(
     assert "by" not in capsys.readouterr().out
     (project / "elsewhere").mkdir()
     (project / "link").symlink_to("elsewhere")
-    assert cli.run(["check", "site.yml", "--render", "link"]) == 1
-    assert cli.run(["check", "site.yml", "--render", "no/such/folder"]) == 1
-    assert cli.run(["check", "site.yml", "--render", "site.yml"]) == 1
+    assert main.run(["check", "site.yml", "--render", "link"]) == 1
+    assert main.run(["check", "site.yml", "--render", "no/such/folder"]) == 1
+    assert main.run(["check", "site.yml", "--render", "site.yml"]) == 1
     errors = capsys.readouterr().err
     assert "link: that is not a folder; nothing was written" in errors
     assert "there is no folder no/such; nothing was written" in errors

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from deployer.builtin import roles_path
 from deployer.errors import UsageError
-from deployer.playbook import load_inventory, load_playbook, render
-from deployer.playbook.inventory import Inventory
+from deployer.playbook import load_inventory, load_playbook, render_host
+from deployer.playbook.builtin import roles_path
+from deployer.playbook.inventory.load import Inventory
 from tests.support import paths
 
 CASES = paths.CASES / "playbook"
@@ -19,7 +19,7 @@ NAMES = sorted(path.stem for path in CASES.glob("*.yml") if path.stem not in HEL
 
 
 def load_and_render(path: Path, inventory: Inventory) -> None:
-    render(
+    render_host(
         load_playbook(path, inventory=inventory),
         inventory.hosts["web1"],
         inventory=inventory,

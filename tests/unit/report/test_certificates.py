@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from deployer.outcome import HostReport, RunReport, with_judged_certificates
+from deployer.commit.outcome import HostReport, RunReport, with_judged_certificates
 from deployer.report.output import Output
 from deployer.report.terminal import TerminalReport
 from tests.support.certificates.status_cases import FINE, NOW, again, case, judged_run

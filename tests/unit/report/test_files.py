@@ -12,9 +12,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from deployer.commit.outcome import HostReport, RunReport
 from deployer.errors import UsageError
 from deployer.model import Alternative, CheckResult, Finding, HandshakeResult
-from deployer.outcome import HostReport, RunReport
 from deployer.report.document import error_document, run_document
 from deployer.report.files import ReportFiles
 from deployer.report.junit import junit_of

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from deployer.errors import UsageError
-from deployer.metrics import metrics_of
 from deployer.report.files import ReportFiles
+from deployer.report.metrics import metrics_of
 
 AT = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 LINE = re.compile(

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from deployer.diff import plan_lines
 from deployer.errors import SourceError
 from deployer.model import Observation
-from deployer.plan import make_plan
-from deployer.playbook.library import Library
-from deployer.playbook.release import Entry, entries_of, id_of
-from deployer.playbook.source import SourceFile
+from deployer.plan.diff import plan_lines
+from deployer.plan.plan import make_plan
+from deployer.playbook.load.library import Library
+from deployer.playbook.render.release import Entry, entries_of, id_of
+from deployer.playbook.yaml.source import SourceFile
 from deployer.resources import Origin, from_task
 from deployer.resources.releases import with_removals
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from deployer.batches import batches
+from deployer.commit.outcome import HostReport, State
 from deployer.model import Host, Play
-from deployer.outcome import HostReport, State
+from deployer.run.batches import batches
 
 
 def hosts(count: int, prefix: str = "web") -> list[Host]:

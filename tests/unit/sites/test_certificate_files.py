@@ -21,7 +21,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
 from deployer.errors import SourceError
 from deployer.model import Site, SourceRef, Tls
-from deployer.sites.certificates import covers, provided
+from deployer.sites.certificate_files import covers, provided
 
 NOW = datetime.datetime(2026, 11, 21, tzinfo=datetime.UTC)
 DAY = datetime.timedelta(days=1)

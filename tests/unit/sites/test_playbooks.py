@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from deployer.builtin import playbooks_path, roles_path
+from deployer.certificates.internal_ca.authority import InternalCa
 from deployer.errors import SourceErrors
 from deployer.model import Site
-from deployer.playbook import RenderedTask, RoleCall, load_inventory, load_playbook, render
+from deployer.playbook import RenderedTask, RoleCall, load_inventory, load_playbook, render_host
+from deployer.playbook.builtin import playbooks_path, roles_path
 from deployer.sites import proxy_roles
-from deployer.sites.internal_ca import InternalCa
 
 NOW = datetime.datetime(2026, 11, 21, tzinfo=datetime.UTC)
 FACTS = {
@@ -57,7 +57,7 @@ def tasks(
         calls = proxy_roles(sites, facts=about, packages=packages, certificates=files)
         return [RoleCall(role=call.role, vars=call.vars, source=call.source) for call in calls]
 
-    rendered = render(
+    rendered = render_host(
         load_playbook(playbook, inventory=inventory, role_paths=[roles_path()]),
         inventory.hosts["host"],
         inventory=inventory,

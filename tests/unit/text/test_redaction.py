@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from deployer.commit.messages import error_words
 from deployer.errors import RunnerError
-from deployer.explain import error_words
 from deployer.model import CheckResult, HandshakeResult
-from deployer.secrecy import masked
+from deployer.text.redaction import masked
 
 
 def test_a_check_keeps_its_shape_and_loses_its_secrets() -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from deployer import cli
+from deployer.cli import main
 from deployer.playbook import load_inventory
-from deployer.playbook.peek import Glance, peek
+from deployer.playbook.load.peek import Glance, peek
 
 INVENTORY = "all: {children: {web: {hosts: {web1: , web2: }}, db: {hosts: {db1: }}}}\n"
 
@@ -52,8 +52,8 @@ def test_a_limit_may_leave_a_play_without_hosts_but_not_a_run(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "inventory.yml").write_text(INVENTORY)
     (tmp_path / "site.yml").write_text("- {hosts: web}\n- {hosts: db}\n")
-    assert cli.run(["check", "site.yml", "--limit", "db1"]) == 0
+    assert main.run(["check", "site.yml", "--limit", "db1"]) == 0
     assert "1 host" in capsys.readouterr().out
     (tmp_path / "site.yml").write_text("- {hosts: web}\n")
-    assert cli.run(["check", "site.yml", "--limit", "db1"]) == 1
+    assert main.run(["check", "site.yml", "--limit", "db1"]) == 1
     assert "--limit db1 leaves none of the hosts of 'web'" in capsys.readouterr().err

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from deployer.commit.heartbeat import heartbeat
 from deployer.errors import HostError, RunnerError, UnreachableError
-from deployer.heartbeat import heartbeat
 from deployer.model import Host
 from deployer.transport import ConnectOptions, Link, framing
 from deployer.transport.bootstrap import Bootstrap

@@ -12,12 +12,12 @@ import pytest
 
 from deployer.errors import UnreachableError
 from deployer.model import Check, Route, Site, SourceRef, Upstream
-from deployer.verify.checks import ProxyAddress
 from deployer.verify.idle import Configured, IdleResult, idle_json, idle_plan, measured
-from deployer.verify.idle_judge import idle_judged, outcome_words
-from deployer.verify.public import PublicDial
-from deployer.verify.silence import Silence
-from deployer.verify.stream import Stream
+from deployer.verify.judge.idle import idle_judged, outcome_words
+from deployer.verify.net.stream import Stream
+from deployer.verify.planned.checks import ProxyAddress
+from deployer.verify.probe.silence import Silence
+from deployer.verify.public.dial import PublicDial
 from tests.support.servers.scripted import Front, Peer, Server, dial, websocket_service
 
 NAME = "stats.example.com"

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from deployer.model import CheckResult, Finding, Proxy, Route, Site, Tls, Upstream
-from deployer.verify import security, verify_site
-from deployer.verify.access import Access
-from deployer.verify.certificate import is_soon
-from deployer.verify.http2_websocket import attempt_http2
-from deployer.verify.old_tls import attempt_old_tls
-from deployer.verify.probes import Endpoint, Http2Probe, OldTlsProbe
-from deployer.verify.stream import Deadline
+from deployer.verify import verify_site
+from deployer.verify.net.access import Access
+from deployer.verify.net.stream import Deadline
+from deployer.verify.planned import security
+from deployer.verify.probe.certificate import is_soon
+from deployer.verify.probe.http2_websocket import attempt_http2
+from deployer.verify.probe.old_tls import attempt_old_tls
+from deployer.verify.probe.spec import Endpoint, Http2Probe, OldTlsProbe
 from tests.support.certificates.pki import authority, issued, server_context
 from tests.support.servers.http2 import Http2Front
 from tests.support.servers.scripted import Front, Peer, Server, dial, redirecting, websocket_service

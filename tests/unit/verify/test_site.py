@@ -24,11 +24,11 @@ from deployer.model import (
     Upstream,
 )
 from deployer.verify import required_s, result_json, verify_site
-from deployer.verify.attempt import Attempt, Trouble
-from deployer.verify.causes import of_service
-from deployer.verify.probes import Endpoint
+from deployer.verify.judge.causes import of_service
+from deployer.verify.judge.tried import Tried
+from deployer.verify.probe.attempt import Attempt, Trouble
+from deployer.verify.probe.spec import Endpoint
 from deployer.verify.run import may_be_starting
-from deployer.verify.tried import Tried
 from tests.support.certificates.pki import authority, issued, server_context
 from tests.support.servers.scripted import (
     Front,

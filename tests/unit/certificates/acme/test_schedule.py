@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from deployer.acme import crontab, units
-from deployer.acme.schedule import Job, Times
-from deployer.certs_here import from_anywhere
+from deployer.certificates.acme import crontab, units
+from deployer.certificates.acme.schedule import Job, Times
+from deployer.certificates.schedule_here import from_anywhere
 from deployer.errors import UsageError
 
 JOB = Job(

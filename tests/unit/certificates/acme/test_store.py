@@ -13,15 +13,20 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from deployer.acme.answers import Answers
-from deployer.acme.command import (
+from deployer.agent.certificates.certbot.command import eab_lines, rehearsal_of
+from deployer.certificates.acme.answers import Answers
+from deployer.certificates.acme.command import (
     CERTBOT,
     certbot_argv,
     environment_for,
     require_version,
 )
-from deployer.acme.store import CertificateStore, IssuedCertificate, lineage_of, read_pair
-from deployer.agent.certificates.certbot.command import eab_lines, rehearsal_of
+from deployer.certificates.acme.store import (
+    CertificateStore,
+    IssuedCertificate,
+    lineage_of,
+    read_pair,
+)
 from deployer.errors import UsageError
 from tests.support.certificates.pki import Issued, issued
 

@@ -15,9 +15,9 @@ from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder, Store
 
 from deployer import private_folder
+from deployer.certificates.internal_ca import store
+from deployer.certificates.internal_ca.authority import InternalCa, ephemeral
 from deployer.errors import UsageError
-from deployer.sites import ca_store
-from deployer.sites.internal_ca import InternalCa, ephemeral
 
 NOW = datetime.datetime(2026, 11, 21, 12, tzinfo=datetime.UTC)
 NAMES = ("example.com", "www.example.com")
@@ -200,7 +200,7 @@ def test_a_store_in_use_is_waited_for_but_not_for_ever(
 ) -> None:
     ca = InternalCa(tmp_path / "ca")
     monkeypatch.setattr(private_folder, "LOCK_TIMEOUT_S", 0.05)
-    holder = ca_store.CaStore(tmp_path / "ca")
+    holder = store.CaStore(tmp_path / "ca")
     with holder.locked(), pytest.raises(UsageError, match="in use by another process"):
         ca.root_pem(now=NOW)
     assert ca.root_pem(now=NOW)

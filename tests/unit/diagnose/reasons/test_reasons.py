@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from deployer.diagnose_command import Request, diagnosed
+from deployer.cli.diagnose import Request, diagnosed
 from deployer.model import Finding
 from tests.support.servers.libraries import (
     AIOHTTP,

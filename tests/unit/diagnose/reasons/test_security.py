@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from deployer.cli import run
+from deployer.cli.main import run
 from tests.support.certificates.pki import authority, issued, server_context
 from tests.support.servers.http2 import Http2Front
 from tests.support.servers.scripted import Front, Peer, Server, websocket_service

@@ -10,7 +10,7 @@ import pytest
 
 from deployer.errors import SourceErrors
 from deployer.model import Site, Upstream
-from deployer.playbook import Rendered, RoleCall, load_inventory, load_playbook, render
+from deployer.playbook import Rendered, RoleCall, load_inventory, load_playbook, render_host
 
 FACTS = {"ansible_distribution": "Debian", "ansible_default_ipv4": {"address": "10.0.0.1"}}
 
@@ -43,7 +43,7 @@ class Project:
         loaded = load_playbook(
             self.folder / "site.yml", inventory=inventory, extra_vars=extra_vars or {}
         )
-        return render(
+        return render_host(
             loaded,
             inventory.hosts["web1"],
             inventory=inventory,
@@ -350,7 +350,7 @@ def test_sites_and_their_roles(project: Project) -> None:
         seen.append(sites)
         return [RoleCall(role="proxy", vars={"text": "{{ raw }}", "sites": sites})]
 
-    rendered = render(
+    rendered = render_host(
         playbook.plays[0],
         inventory.hosts["web1"],
         inventory=inventory,
@@ -465,7 +465,7 @@ def test_a_broken_role_of_a_site_stops_every_host(project: Project) -> None:
     playbook = load_playbook(project.folder / "site.yml", inventory=inventory)
     for host in inventory.hosts.values():
         with pytest.raises(SourceErrors, match="unknown key 'nam'"):
-            render(
+            render_host(
                 playbook,
                 host,
                 inventory=inventory,
@@ -510,7 +510,7 @@ def test_an_undefined_name_in_a_group_variable_is_placed_there(project: Project)
 
 
 def test_a_task_may_ask_for_root_by_itself(tmp_path: Path) -> None:
-    from deployer.project import load_project
+    from deployer.run.project import load_project
 
     (tmp_path / "inventory.yml").write_text("all: {hosts: {web1: }}\n")
     playbook = tmp_path / "site.yml"

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from deployer.playbook import json_schema
-from deployer.playbook.modules import MODULES
-from deployer.playbook.schema import PlayModel, RouteModel
+from deployer.playbook.schema.keys import PlayModel, RouteModel
+from deployer.playbook.schema.modules import MODULES
 
 
 def _references(schema: Any) -> Iterator[str]:
@@ -52,7 +52,7 @@ def test_light_imports() -> None:
     code = (
         "import sys; import deployer.playbook as p; before = set(sys.modules);"
         "assert not {'yaml', 'jinja2', 'pydantic_core'} & before, before;"
-        "import deployer.playbook.load, deployer.playbook.rendering;"
+        "import deployer.playbook.load, deployer.playbook.render.host;"
         "assert not {'pydantic', 'asyncio', 'logging', 'importlib.metadata'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

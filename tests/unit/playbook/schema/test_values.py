@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from deployer.playbook import values
-from deployer.playbook.source import OctalInt
-from deployer.playbook.values import Unfit
+from deployer.playbook.schema import values
+from deployer.playbook.schema.values import Unfit
+from deployer.playbook.yaml.source import OctalInt
 
 GOOD: list[tuple[Callable[[Any], Any], Any, Any]] = [
     (values.domain, "Stats.Example.com.", "stats.example.com"),

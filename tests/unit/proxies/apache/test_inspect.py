@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from deployer.inspection import apache as reader
-from deployer.inspection.model import Fault, ProxyState
+from deployer.proxies.apache import inspect as reader
+from deployer.proxies.inspect.model import Fault, ProxyState
 from tests.support.proxies.recorded import Measured, apache, measured, recorded
 
 _ROUTES = "apache-routes"

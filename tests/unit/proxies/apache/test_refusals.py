@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from deployer.inspection.apache import faults, served
-from deployer.inspection.model import Fault
+from deployer.proxies.apache.inspect import faults, served
+from deployer.proxies.inspect.model import Fault
 from tests.support.proxies.recorded import Case, apache, first_for
 
 _SITE = """\

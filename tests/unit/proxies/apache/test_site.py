@@ -11,7 +11,7 @@ import pytest
 
 from deployer.errors import SourceError
 from deployer.model import Route, Site, Upstream
-from deployer.sites import apache
+from deployer.proxies.apache import site as apache_site
 from tests.support.sites import apache_case
 from tests.support.sites.site_case import site
 
@@ -157,7 +157,7 @@ def test_a_site_of_an_address_comes_first_and_wildcards_last() -> None:
         site(domain="*.a.example.com", routes=[WS]),
         site(domain="a.example.org", aliases=["*.example.org"], routes=[WS]),
     ]
-    links = [str(apache.view(each)["link"]) for each in sites]
+    links = [str(apache_site.view(each)["link"]) for each in sites]
     assert links[1] == "example.com"
     assert [f"{link}.conf" for link in links] == sorted([f"{link}.conf" for link in links])
     assert links[0] < "000-default"
@@ -182,7 +182,7 @@ def test_websockets_over_http2_only_where_asked_for() -> None:
 
 def test_modules_are_those_that_are_needed() -> None:
     def modules(*sites: Site) -> set[str]:
-        found = apache.more_vars(sites)["apache_modules"]
+        found = apache_site.more_vars(sites)["apache_modules"]
         assert isinstance(found, list)
         return set(found)
 
@@ -222,7 +222,7 @@ def test_values_that_would_change_the_meaning_are_refused(fields: dict[str, obje
     upstreams = (Upstream(host="127.0.0.1", port=1),)
     route = Route(**{"websocket": True, "upstreams": upstreams, **fields})  # type: ignore[arg-type]
     with pytest.raises(SourceError, match="cannot stand there"):
-        apache.view(Site(domain="example.com", routes=(route,)))
+        apache_site.view(Site(domain="example.com", routes=(route,)))
 
 
 def test_what_apache_cannot_do() -> None:
@@ -272,5 +272,5 @@ def test_a_name_that_the_wildcard_of_an_earlier_site_would_take() -> None:
         domain="z.com", aliases=["www.b.com", "*.a.com"], proxy="apache", tls={"issuer": "none"}
     )
     with pytest.raises(SourceError, match=r"a name of z\.com to the wildcard of b\.com"):
-        apache.more_vars([first, second])
-    assert apache.more_vars([first])
+        apache_site.more_vars([first, second])
+    assert apache_site.more_vars([first])

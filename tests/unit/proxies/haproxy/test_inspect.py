@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from deployer.inspection import haproxy as reader
-from deployer.inspection.haproxy_config import words_of
-from deployer.inspection.model import Fault, ProxyState
+from deployer.proxies.haproxy import inspect as reader
+from deployer.proxies.haproxy.config import words_of
+from deployer.proxies.inspect.model import Fault, ProxyState
 from tests.support.proxies.recorded import Measured, haproxy, measured, recorded
 
 _ROUTES = "haproxy-routes"

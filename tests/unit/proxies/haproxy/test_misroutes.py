@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from deployer.inspection import Inspection, explained, refused_by_address
-from deployer.inspection.haproxy import faults, served
-from deployer.inspection.model import Fault
 from deployer.model import CheckResult, Finding, HandshakeResult, Hop, Proxy, Route, Site
+from deployer.proxies.haproxy.inspect import faults, served
+from deployer.proxies.inspect import Inspection, explained, refused_by_address
+from deployer.proxies.inspect.model import Fault
 from tests.support.proxies.recorded import Case, apache, first_for, haproxy
 
 _HEAD = """\

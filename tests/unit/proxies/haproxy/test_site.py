@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from deployer import cli
+from deployer.cli import main
 from deployer.errors import SourceError
 from deployer.model import Route, Site, Upstream
-from deployer.sites import haproxy
+from deployer.proxies.haproxy import site as haproxy_site
 from tests.support.sites import haproxy_case
 from tests.support.sites.site_case import site
 
@@ -90,14 +90,14 @@ def test_two_sites_within_each_other_s_wildcards_are_refused() -> None:
     one = site(domain="*.a.example", aliases=["x.b.example"], routes=[WS])
     other = site(domain="*.b.example", aliases=["x.a.example"], routes=[WS])
     with pytest.raises(SourceError, match="within the other's wildcard"):
-        haproxy.more_vars([one, other])
-    assert haproxy.more_vars([one, site(domain="x.a.example", routes=[WS])])
+        haproxy_site.more_vars([one, other])
+    assert haproxy_site.more_vars([one, site(domain="x.a.example", routes=[WS])])
 
 
 def test_before_the_certificate_challenges_alone_are_answered() -> None:
     new = site(domain="new.example.com", tls={"issuer": "letsencrypt"}, routes=[WS])
     wild = site(domain="*.example.com", tls={"issuer": "letsencrypt", "challenge": "dns-01"})
-    views = [haproxy.view(wild), haproxy.bootstrap(new)]
+    views = [haproxy_site.view(wild), haproxy_site.bootstrap(new)]
     lines = haproxy_case.render([wild], views=views).splitlines()
     rules = [line.strip() for line in lines if "new.example.com" in line]
     moved = "http-request redirect code 308 location https://%[var(txn.host)]%[pathq] if"
@@ -138,7 +138,7 @@ def test_sockets_of_services_are_within_reach() -> None:
 )
 def test_the_name_of_a_folder(root: str, name: str) -> None:
     sites = [site(domain="a.example", routes=[{"path": "/", "root": root}])]
-    assert haproxy.more_vars(sites)["haproxy_static_roots"] == [
+    assert haproxy_site.more_vars(sites)["haproxy_static_roots"] == [
         {"root": root.rstrip("/") or "/", "name": name}
     ]
     assert f"http-request replace-path (.*) /{name}\\1\n" in haproxy_case.render(sites)
@@ -147,11 +147,11 @@ def test_the_name_of_a_folder(root: str, name: str) -> None:
 def test_times_that_haproxy_cannot_count_are_refused() -> None:
     long = site(domain="a.example", routes=[{**WS, "idle_timeout_s": 30 * 86400.0}])
     with pytest.raises(SourceError, match="HAProxy knows no idle_timeout of 30 days") as refused:
-        haproxy.view(long)
+        haproxy_site.view(long)
     assert "site.yml:2:3" in str(refused.value)
-    haproxy.view(site(domain="a.example", routes=[{**WS, "idle_timeout_s": 24 * 86400.0}]))
+    haproxy_site.view(site(domain="a.example", routes=[{**WS, "idle_timeout_s": 24 * 86400.0}]))
     with pytest.raises(SourceError, match="HAProxy knows no drain of 30 days"):
-        haproxy.more_vars([site(domain="a.example", drain_s=30 * 86400.0, routes=[WS])])
+        haproxy_site.more_vars([site(domain="a.example", drain_s=30 * 86400.0, routes=[WS])])
 
 
 def test_a_part_of_the_configuration_may_be_one_s_own(
@@ -166,7 +166,7 @@ def test_a_part_of_the_configuration_may_be_one_s_own(
     one = f"{{domain: a.example.com, proxy: haproxy, tls: {tls}, routes: [{route}]}}"
     (tmp_path / "site.yml").write_text(f"- hosts: all\n  become: true\n  sites: [{one}]\n")
     monkeypatch.chdir(tmp_path)
-    assert cli.run(["check", "site.yml", "--render", "out"]) == 0
+    assert main.run(["check", "site.yml", "--render", "out"]) == 0
     written = (tmp_path / "out/web1/etc/haproxy/haproxy.cfg").read_text()
     assert written.endswith("\n# my a.example.com:ws\n")
     assert "frontend https\n" in written
@@ -195,4 +195,4 @@ def test_values_that_would_change_the_meaning_are_refused(fields: dict[str, Any]
     upstreams = (Upstream(host="127.0.0.1", port=1),)
     route = Route(**{"websocket": True, "upstreams": upstreams, **fields})
     with pytest.raises(SourceError, match="cannot stand there"):
-        haproxy.view(Site(domain="example.com", routes=(route,)))
+        haproxy_site.view(Site(domain="example.com", routes=(route,)))

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from deployer.inspection import faults, served
-from deployer.inspection.model import ConfigFile, ProxyState
+from deployer.proxies.inspect import faults, served
+from deployer.proxies.inspect.model import ConfigFile, ProxyState
 from tests.support.proxies.recorded import recorded
 
 _STATES = [

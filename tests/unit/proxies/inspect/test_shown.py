@@ -7,10 +7,10 @@ import json
 
 import pytest
 
-from deployer.inspection import explained, faults, noticed, served
-from deployer.inspection.model import ConfigFile, Inspection, ProxyState
-from deployer.inspection.shown import without_credentials
 from deployer.model import CheckResult, Finding, HandshakeResult, Hop, Route, Site, Tls, Upstream
+from deployer.proxies.inspect import explained, faults, noticed, served
+from deployer.proxies.inspect.model import ConfigFile, Inspection, ProxyState
+from deployer.proxies.inspect.shown import without_credentials
 from tests.support.proxies.recorded import apache, haproxy
 
 _SECRET = "zZsecretQ9"

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from deployer.inspection.logs import latest, lines
-from deployer.inspection.model import Fault, Process, ProxyState
-from deployer.inspection.state import certain, possible
+from deployer.proxies.inspect.logs import latest, lines
+from deployer.proxies.inspect.model import Fault, Process, ProxyState
+from deployer.proxies.inspect.state import certain, possible
 from tests.support.proxies.recorded import haproxy, recorded
 
 

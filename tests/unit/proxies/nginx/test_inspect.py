@@ -7,10 +7,10 @@ from textwrap import dedent
 
 import pytest
 
-from deployer.inspection import ConfigFile, Inspection, ProxyState, explained, noticed
-from deployer.inspection.nginx import faults, served
-from deployer.inspection.nginx_values import seconds_of
 from deployer.model import CheckResult, Finding, HandshakeResult, Route, Site, Tls, Upstream
+from deployer.proxies.inspect import ConfigFile, Inspection, ProxyState, explained, noticed
+from deployer.proxies.nginx.inspect import faults, served
+from deployer.proxies.nginx.variables import seconds_of
 
 NAME = "chat.example.com"
 MAPS = """

@@ -10,7 +10,7 @@ import pytest
 
 from deployer.errors import SourceError
 from deployer.model import Route, Upstream
-from deployer.sites import nginx
+from deployer.proxies.nginx import site as nginx_site
 from tests.support.sites import site_case as cases
 
 
@@ -45,7 +45,7 @@ def test_routes_come_longest_first_and_exact_before_prefix() -> None:
             {"path": "/ws", "websocket": "http://127.0.0.1:3", "match": "exact"},
         ],
     )
-    routes = nginx.view(site)["routes"]
+    routes = nginx_site.view(site)["routes"]
     assert isinstance(routes, list)
     order = [(route["path"], route["exact"]) for route in routes]
     assert order == [("/ws/chat", False), ("/ws", True), ("/ws", False), ("/", False)]
@@ -63,7 +63,7 @@ def test_domains_never_share_a_prefix() -> None:
         "a-rather-long-name.of-a-department.example.org",
     ]
     for one, other in combinations(domains, 2):
-        assert nginx.name_prefix(one) != nginx.name_prefix(other)
+        assert nginx_site.name_prefix(one) != nginx_site.name_prefix(other)
 
 
 @pytest.mark.parametrize("domain", ["example.com", "-".join(["long"] * 12) + ".example.com"])
@@ -75,7 +75,7 @@ def test_names_of_variables_fit_into_the_hash_of_nginx(domain: str) -> None:
             for n, o in enumerate(["https://a.example", "https://b.example"] * 6)
         ],
     )
-    rules = nginx.view(site)["origin_rules"]
+    rules = nginx_site.view(site)["origin_rules"]
     assert isinstance(rules, list)
     names = [rule["variable"] for rule in rules]
     assert len(names) == len(set(names)) == 2
@@ -87,7 +87,7 @@ def test_names_of_variables_fit_into_the_hash_of_nginx(domain: str) -> None:
     [(3600, "1h"), (86400, "24h"), (90, "90s"), (120, "2m"), (1.5, "1500ms"), (0.0001, "1ms")],
 )
 def test_duration(seconds: float, written: str) -> None:
-    assert nginx.duration(seconds) == written
+    assert nginx_site.duration(seconds) == written
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_values_that_would_change_the_meaning_are_refused(fields: dict[str, obje
     )
     site = cases.site(domain="example.com")
     with pytest.raises(SourceError, match="cannot stand there"):
-        nginx.view(type(site)(domain="example.com", routes=(route,)))
+        nginx_site.view(type(site)(domain="example.com", routes=(route,)))
 
 
 @pytest.mark.parametrize(
@@ -126,8 +126,9 @@ def test_upstreams_that_would_change_the_meaning_are_refused(
     upstreams: tuple[Upstream, ...],
 ) -> None:
     site = cases.site(domain="example.com")
+    routes = (Route(path="/", upstreams=upstreams),)
     with pytest.raises(SourceError, match="cannot stand there"):
-        nginx.view(type(site)(domain="example.com", routes=(Route(path="/", upstreams=upstreams),)))
+        nginx_site.view(type(site)(domain="example.com", routes=routes))
 
 
 def test_one_route_has_one_scheme() -> None:
@@ -136,11 +137,11 @@ def test_one_route_has_one_scheme() -> None:
         routes=[{"path": "/", "upstream": ["http://127.0.0.1:1", "https://127.0.0.1:2"]}],
     )
     with pytest.raises(SourceError, match="mix http and https"):
-        nginx.view(site)
+        nginx_site.view(site)
 
 
 def test_two_addresses_on_one_host() -> None:
     sites = [cases.site(domain=f"192.0.2.{number}") for number in (1, 2)]
     with pytest.raises(SourceError, match="are both addresses"):
-        nginx.more_vars(sites)
-    assert nginx.more_vars(sites[:1]) == {}
+        nginx_site.more_vars(sites)
+    assert nginx_site.more_vars(sites[:1]) == {}

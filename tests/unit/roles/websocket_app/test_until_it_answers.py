@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from deployer.builtin import roles_path
+from deployer.playbook.builtin import roles_path
 
 PROGRAM = roles_path() / "websocket_app/files/until-it-answers"
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from deployer.batches import Batch
 from deployer.errors import UsageError
 from deployer.model import (
     Change,
@@ -27,16 +26,17 @@ from deployer.model import (
     Tls,
     Upstream,
 )
-from deployer.seal import MARK, is_sealed_file, sealed_text, unsealed
-from deployer.sealed import SealedHost, SealedPlan, for_connecting
-from deployer.sealed_file import (
+from deployer.plan.wire import plan_from_json, plan_to_json, sealed
+from deployer.run.batches import Batch
+from deployer.run.sealed.file import (
     is_open_to_others,
     origin_words,
     read_sealed,
     refuse_to_replace,
     write_sealed,
 )
-from deployer.wire import plan_from_json, plan_to_json, sealed
+from deployer.run.sealed.model import SealedHost, SealedPlan, for_connecting
+from deployer.run.sealed.signature import MARK, is_sealed_file, sealed_text, unsealed
 
 PLAN = sealed(
     Plan(

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 import deployer.sites.lint
-from deployer import cli, start
-from deployer.explain_lint import explanation, sections
+from deployer.cli import init, main
 from deployer.model import PROXY_UNITS
+from deployer.sites.lint.explain import explanation, sections
 from tests.support import paths
 from tests.support.paths import ROOT
 
@@ -54,7 +54,7 @@ def test_a_case(path: Path, project: Path, capsys: pytest.CaptureFixture[str]) -
     text = path.read_text()
     (project / "site.yml").write_text(text)
     hosts = [] if path.stem == "several-hosts" else ["-l", "web1"]
-    code = cli.run(["check", "site.yml", "--json", *hosts])
+    code = main.run(["check", "site.yml", "--json", *hosts])
     document = json.loads(capsys.readouterr().out)
     notes = document["notes"]
     assert [(note["line"], note["code"]) for note in notes] == expected(text)
@@ -76,17 +76,17 @@ def test_each_code_has_its_section_and_a_case() -> None:
 
 
 @pytest.mark.parametrize("proxy", PROXY_UNITS)
-@pytest.mark.parametrize("name", [name for name, _ in start.templates()])
+@pytest.mark.parametrize("name", [name for name, _ in init.templates()])
 def test_nothing_to_say_against_a_ready_playbook(
     name: str, proxy: str, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (project / "inventory.yml").unlink()
-    assert cli.run(["init", name]) == 0
+    assert main.run(["init", name]) == 0
     playbook = project / "site.yml"
     without = re.sub(r"\n +proxy:.*", "", playbook.read_text())
     playbook.write_text(re.sub(r"(\n +)(routes:)", rf"\1proxy: {proxy}\1\2", without))
     capsys.readouterr()
-    assert cli.run(["check", "site.yml", "-l", "web2", "--json"]) == 0
+    assert main.run(["check", "site.yml", "-l", "web2", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["notes"] == []
     assert f"proxy: {proxy}\n" in playbook.read_text()
 
@@ -101,7 +101,7 @@ def test_people_see_the_place_the_reason_and_the_link(
         "      drain: 5s\n"
         "      routes: [{path: /, root: /srv/a}]\n"
     )
-    assert cli.run(["check", "site.yml"]) == 0
+    assert main.run(["check", "site.yml"]) == 0
     shown = capsys.readouterr()
     assert shown.out == "ok: 1 play, 1 host, 1 site, 6 resources\n"
     headline, reason, link = shown.err.splitlines()
@@ -112,7 +112,7 @@ def test_people_see_the_place_the_reason_and_the_link(
 
 def test_an_error_is_shown_with_its_link(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "site.yml").write_text((CASES / "without-tls.yml").read_text())
-    assert cli.run(["check", "site.yml"]) == 1
+    assert main.run(["check", "site.yml"]) == 1
     assert capsys.readouterr().err.endswith("\n      docs/lint.md#upstream-loop\n")
 
 
@@ -120,7 +120,7 @@ def test_errors_of_the_language_are_notes_too(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (project / "site.yml").write_text("- hosts: web1\n  sits: []\n")
-    assert cli.run(["check", "site.yml", "--json"]) == 1
+    assert main.run(["check", "site.yml", "--json"]) == 1
     document = json.loads(capsys.readouterr().out)
     assert document["error"].startswith("site.yml:2:3: unknown key 'sits'")
     (note,) = document["notes"]
@@ -137,18 +137,18 @@ def test_a_secret_is_in_no_note(project: Path, capsys: pytest.CaptureFixture[str
         "    - domain: a.example.com\n"
         "      routes: [{path: /, upstream: 'http://{{ upstream_host }}:1000'}]\n"
     )
-    assert cli.run(["check", "site.yml", "--json"]) == 0
+    assert main.run(["check", "site.yml", "--json"]) == 0
     shown = capsys.readouterr().out
     assert "plain-over-the-internet" in shown
     assert "8.8.4.4" not in shown
 
 
 def test_a_code_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["check", "--explain", "ws-on-https"]) == 0
+    assert main.run(["check", "--explain", "ws-on-https"]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith("ws-on-https\n\nWarning. A file contains `ws://NAME`")
     assert "##" not in shown
-    assert cli.run(["check", "--explain", "ws-on-http"]) == 1
+    assert main.run(["check", "--explain", "ws-on-http"]) == 1
     assert "Did you mean wss-on-http?" in capsys.readouterr().err
 
 

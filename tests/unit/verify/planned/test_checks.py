@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from deployer.model import Check, Route, Site, Tls, Upstream
-from deployer.verify.checks import (
+from deployer.verify.planned.checks import (
     FOREIGN_ORIGIN,
     PlannedCheck,
     ProxyAddress,
     planned_checks,
 )
-from deployer.verify.probes import HttpProbe
-from deployer.verify.routing import concrete, path_at_service, serving_route
+from deployer.verify.planned.routing import concrete, path_at_service, serving_route
+from deployer.verify.probe.spec import HttpProbe
 
 APP = (Upstream(host="127.0.0.1", port=3000), Upstream(host="127.0.0.1", port=3001))
 

@@ -10,12 +10,12 @@ import pytest
 
 from deployer.model import Site, Tls
 from deployer.verify import verify_site
-from deployer.verify.access import Access
-from deployer.verify.attempt import Attempt
-from deployer.verify.causes import of_certificate
-from deployer.verify.certificate import Shown, attempt_tls, explained
-from deployer.verify.probes import Endpoint, TlsProbe
-from deployer.verify.stream import Deadline
+from deployer.verify.judge.causes import of_certificate
+from deployer.verify.net.access import Access
+from deployer.verify.net.stream import Deadline
+from deployer.verify.probe.attempt import Attempt
+from deployer.verify.probe.certificate import Shown, attempt_tls, explained
+from deployer.verify.probe.spec import Endpoint, TlsProbe
 from tests.support.certificates.pki import EXPIRED, authority, issued, server_context
 from tests.support.servers.scripted import Peer, Server, dial
 

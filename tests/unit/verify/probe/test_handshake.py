@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from deployer.verify.access import Access
-from deployer.verify.attempt import Attempt, printable
-from deployer.verify.handshake import attempt_upgrade
-from deployer.verify.probes import Endpoint, UpgradeProbe
-from deployer.verify.stream import Deadline
+from deployer.verify.net.access import Access
+from deployer.verify.net.stream import Deadline
+from deployer.verify.probe.attempt import Attempt, printable
+from deployer.verify.probe.handshake import attempt_upgrade
+from deployer.verify.probe.spec import Endpoint, UpgradeProbe
 from tests.support.servers.scripted import Peer, Server, closed_port, dial, websocket_service
 
 SHORT_S = 0.06

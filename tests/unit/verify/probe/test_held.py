@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from deployer.verify.canary import Flock, Held, answering
-from deployer.verify.probes import Endpoint, UpgradeProbe
-from deployer.verify.stream import Deadline
+from deployer.verify.net.stream import Deadline
+from deployer.verify.probe.held import Flock, Held, answering
+from deployer.verify.probe.spec import Endpoint, UpgradeProbe
 from tests.support.servers.scripted import Peer, Server, closed_port, dial
 
 SOON_S = 3.0

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from deployer.errors import UsageError
-from deployer.verify.public import PublicDial, overrides_from
-from deployer.verify.shown import shown_request, without_secrets
+from deployer.verify.net.shown import shown_request, without_secrets
+from deployer.verify.public.dial import PublicDial, overrides_from
 from tests.support.servers.scripted import Peer, Server, closed_port
 
 #: No resolver is asked for it: a label has 63 letters at most (RFC 1035, section 2.3.4).

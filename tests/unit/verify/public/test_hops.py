@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from deployer.model import CheckResult
-from deployer.verify.public import PublicDial
-from deployer.verify.public_checks import HostAddresses
+from deployer.verify.planned.public_checks import HostAddresses
+from deployer.verify.public.dial import PublicDial
 from tests.support.certificates.pki import authority, issued, server_context
 from tests.support.servers.scripted import Front, Server, redirecting, websocket_service
 from tests.unit.verify.test_site import NAME, OWN, PLAIN, a_site, findings, verified

@@ -1,0 +1,1 @@
+"""Certificates on the controller: ACME, the internal CA, status and schedule."""

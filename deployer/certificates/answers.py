@@ -1,0 +1,81 @@
+"""The controller's answers to what a host asks amid its apply, of certificates."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from deployer.errors import DeployerError
+from deployer.model import Host, Site
+from deployer.sites.certificate_files import is_acme
+
+if TYPE_CHECKING:
+    from deployer.certificates.controller import ControllerCertificates
+    from deployer.transport import Link
+
+#: How long a name may take to lead to a proxy that has just been reloaded.
+_REACH_PATIENCE_S = 5.0
+
+
+class Answers:
+    """What one host is told; `sites` are those that it serves."""
+
+    def __init__(
+        self,
+        host: Host,
+        link: Link,
+        *,
+        sites: Sequence[Site],
+        certificates: ControllerCertificates | None,
+        cancelled: Event,
+    ) -> None:
+        self._certificates = certificates
+        self._host = host
+        self._link = link
+        self._sites = sites
+        self._cancelled = cancelled
+
+    def answer(self, question: Mapping[str, Any]) -> None:
+        """Answer over the connection; what is wrong is an answer too."""
+        try:
+            found = self._found(question)
+        except DeployerError as error:
+            found = {"error": str(error).removeprefix(f"{self._host.name}: ")}
+        self._link.tell({"answer": found})
+
+    def _found(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        if "reach" in question:
+            return self._reach(question)
+        if "obtain" in question:
+            return self._obtain(str(question["obtain"]))
+        return {"error": "this version of the controller does not know what is asked"}
+
+    def _obtain(self, domain: str) -> dict[str, Any]:
+        site = next((site for site in self._sites if site.domain == domain), None)
+        if site is None or self._certificates is None:
+            return {"error": f"nothing is known here of a certificate for {domain}"}
+        issued = self._certificates.obtain(site, self._host, self._link)
+        return {
+            "fullchain_b64": base64.b64encode(issued.fullchain_pem).decode(),
+            "privkey_b64": base64.b64encode(issued.key_pem).decode(),
+        }
+
+    def _reach(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        from deployer.verify.probe.reach import Question, reached
+
+        names = tuple(question["reach"])
+        issuers = {
+            site.tls.issuer for site in self._sites if is_acme(site) and site.domain in names
+        }
+        problem = reached(
+            Question(names=names, path=question["path"], expect=question["expect"]),
+            host_address="127.0.0.1" if self._host.is_local else self._host.hostname,
+            is_public=any(issuer.startswith("letsencrypt") for issuer in issuers),
+            patience_s=_REACH_PATIENCE_S,
+            cancelled=self._cancelled,
+        )
+        if problem:
+            return {"error": f"the CA was not asked, as it would fail: {problem}"}
+        return {"ok": True}

@@ -1,0 +1,1 @@
+"""The internal CA: its store, and the certificates that it signs."""

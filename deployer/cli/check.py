@@ -1,0 +1,67 @@
+"""The command `check`: a project looked through, told to people or programs, its files written."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from deployer.errors import EXIT_DONE, SourceError, SourceErrors, UsageError, link_to
+from deployer.report.checked import show_checked
+from deployer.report.document import as_json as json_text
+from deployer.report.document import error_document
+from deployer.report.output import Output
+from deployer.run.check import check_project
+from deployer.run.session import load
+from deployer.sites.lint import note_document
+
+
+def run_check(
+    playbook: Path, *, folder: Path | None, release: str, as_json: bool, **given: Any
+) -> int:
+    """Check `playbook`, and render into `folder` where one is named; the exit code.
+
+    Raises:
+        UsageError: all that is wrong; no file was written.
+    """
+    from deployer.plan import rendered_folder
+
+    if folder is not None:
+        rendered_folder.refuse_folder(folder)
+    try:
+        checked = check_project(load(playbook, **given), release=release, render=folder is not None)
+    except UsageError as error:
+        if not as_json:
+            raise
+        print(f"Error: {error}", file=sys.stderr)
+        print(json_text(_error_document(error)))
+        return error.exit_code
+    if folder is not None:
+        rendered_folder.write_folder(folder, checked.rendered or ())
+    if as_json:
+        print(json_text(checked.document()))
+    else:
+        show_checked(
+            checked, notes=Output(sys.stderr), result=Output(sys.stdout), folder=folder or Path()
+        )
+    return EXIT_DONE
+
+
+def _error_document(error: UsageError) -> dict[str, Any]:
+    """The document of a check that failed, with each error of a file as a note of its own."""
+    errors = error.errors if isinstance(error, SourceErrors) else (error,)
+    return {
+        **error_document("check", exit_code=error.exit_code, message=str(error)),
+        "notes": [
+            note_document(
+                code=each.code or "invalid",
+                severity="error",
+                problem=each.problem,
+                reason=each.hint,
+                source=each.source,
+                link=link_to(each.code) if each.code else None,
+            )
+            for each in errors
+            if isinstance(each, SourceError)
+        ],
+    }

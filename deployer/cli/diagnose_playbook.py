@@ -1,0 +1,116 @@
+"""`diagnose SITE.yml`: `verify`, and for each site what the outside asks beyond it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deployer.errors import UsageError
+from deployer.model import CheckResult
+
+if TYPE_CHECKING:
+    from deployer.commit.contact import Contact
+    from deployer.commit.outcome import HostReport
+    from deployer.plan.desired import DesiredState
+    from deployer.verify.public.hop import PublicHop
+
+_SUFFIXES = (".yml", ".yaml")
+_STEPS = 8
+_FORKS = 10
+#: How the command line calls what the code calls otherwise.
+_OPTIONS = {"subprotocols": "subprotocol", "headers": "header"}
+
+
+def is_playbook(text: str) -> bool:
+    """Whether the argument of `diagnose` means a playbook and not an address."""
+    return "://" not in text and (text.endswith(_SUFFIXES) or Path(text).is_file())
+
+
+def run_diagnose_playbook(
+    playbook: Path,
+    *,
+    inventories: Sequence[Path],
+    limit: str | None,
+    extra_vars: Sequence[str],
+    resolve: Sequence[str],
+    timeout_s: float,
+    ask_become_pass: bool,
+    accept_new: bool,
+    as_json: bool,
+    verbose: bool,
+    html: Path | None,
+    junit: Path | None,
+    **of_an_address: Any,
+) -> int:
+    """Verify every site at every hop, and look at it from outside; the exit code.
+
+    Raises: UsageError for the playbook, and for an option that only an address has.
+    """
+    from deployer.run.session import Session
+    from deployer.verify.public.hop import public_hop
+
+    given = sorted(name for name, value in of_an_address.items() if value)
+    if given:
+        raise UsageError(
+            f"--{_OPTIONS.get(given[0], given[0]).replace('_', '-')} has a meaning with an address"
+            " alone; no host was touched",
+            hint="A playbook says itself how its sites are asked, and on which hosts they are.",
+        )
+    public = public_hop(resolve)
+    session = Session(
+        "diagnose",
+        playbook,
+        inventories=inventories,
+        limit=limit,
+        extra_vars=extra_vars,
+        tags=None,
+        forks=_FORKS,
+        ask_become_pass=ask_become_pass,
+        accept_new=accept_new,
+        install_python=False,
+        connect_timeout_s=timeout_s,
+        as_json=as_json,
+        verbose=verbose,
+        public=public,
+        html=html,
+        junit=junit,
+    )
+    with session:
+        run = session.fleet.verify(_FromOutside(public, timeout_s=timeout_s))
+        run = replace(run, command="diagnose")
+        session.report.verified(run)
+        return session.end(run, ())
+
+
+class _FromOutside:
+    """Adds to a host's report what the outside says of its sites."""
+
+    def __init__(self, public: PublicHop, *, timeout_s: float) -> None:
+        self._public = public
+        self._timeout_s = timeout_s
+
+    def __call__(self, contact: Contact, desired: DesiredState, report: HostReport) -> HostReport:
+        from deployer.diagnose.of_site import site_checks
+        from deployer.diagnose.outside import Outside
+        from deployer.text.redaction import masked
+        from deployer.verify.net.access import Access
+        from deployer.verify.net.stream import Deadline
+
+        found: list[CheckResult] = []
+        for site in desired.sites:
+            contact.doing(f"looking at {site.domain} from outside")
+            dial = self._public.dial(contact.cancelled)
+            until = Deadline(_STEPS * self._timeout_s, interrupt=contact.cancelled)
+            access = Access(dial=dial, timeout_s=self._timeout_s, until=until)
+            found += site_checks(site, Outside(access, dial))
+        is_healthy = report.state == "healthy" and all(check.ok for check in found)
+        return masked(
+            replace(
+                report,
+                checks=(*report.checks, *found),
+                state="healthy" if is_healthy else "unhealthy",
+            ),
+            desired.secrets,
+        )

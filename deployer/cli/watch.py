@@ -1,0 +1,224 @@
+"""``verify --watch``: the checks again and again, of which only what has changed is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deployer.errors import EXIT_INTERRUPTED, UsageError
+from deployer.text.times import span
+
+if TYPE_CHECKING:
+    from deployer.run.session import Session
+
+_WELL = "ok"
+_SKIPPED = "skipped"
+#: Of a check without a finding of its own: another check's has the reason.
+_FAILED = "failed"
+_LEAST_S, _MOST_S = 1.0, 86400.0
+
+#: What tells a check from all others of its host: site, name, target and hop.
+_Key = tuple[str, str, str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A host, or one of its checks, that is not as it `was`; `was` is empty for what is new.
+
+    `now` is a host's state, or for a check ``ok``, ``skipped`` or the code of its finding. `lasted`
+    is for how long it was as before; `words` say what is so now, `advice` what to do about it.
+    """
+
+    host: str
+    was: str
+    now: str
+    words: str
+    check: Mapping[str, Any] | None = None
+    lasted: timedelta | None = None
+    advice: tuple[str, ...] = ()
+
+    @property
+    def is_well(self) -> bool:
+        """Whether there is nothing to worry about now."""
+        return self.now in (_WELL, _SKIPPED, "healthy")
+
+
+@dataclass(slots=True)
+class Known:
+    """What is known of every host so far. A host that cannot be reached keeps its checks."""
+
+    _hosts: dict[str, tuple[str, datetime]] = field(default_factory=dict)
+    _checks: dict[str, dict[_Key, tuple[str, datetime]]] = field(default_factory=dict)
+
+    def learn(self, document: Mapping[str, Any], *, at: datetime) -> list[Change]:
+        """What `document`, of a verification at `at`, has that is not known yet."""
+        found: list[Change] = []
+        for host, report in document["hosts"].items():
+            found += self._of_host(host, report, at)
+            if report.get("checks"):
+                found += self._of_checks(host, report["checks"], at)
+        return found
+
+    def _of_host(self, host: str, report: Mapping[str, Any], at: datetime) -> Iterator[Change]:
+        was, since = self._hosts.get(host, ("", at))
+        now = report["state"]
+        if now == was:
+            return
+        self._hosts[host] = (now, at)
+        words = report["message"].splitlines()[0] if report["message"] else _counted(report)
+        yield Change(host=host, was=was, now=now, words=words, lasted=_lasted(was, at - since))
+
+    def _of_checks(
+        self, host: str, checks: list[Mapping[str, Any]], at: datetime
+    ) -> Iterator[Change]:
+        before = self._checks.get(host, {})
+        known: dict[_Key, tuple[str, datetime]] = {}
+        for check in checks:
+            key = (check["site"], check["name"], check["target"], check["hop"])
+            was, since = before.get(key, ("", at))
+            now = _state(check)
+            known[key] = (now, at if was != now else since)
+            if was == now or (not was and now in (_WELL, _SKIPPED)):
+                continue
+            finding = check["finding"] or {}
+            advice = [f"{word}: {finding[word]}" for word in ("cause", "fix") if finding.get(word)]
+            yield Change(
+                host=host,
+                was=was,
+                now=now,
+                check=check,
+                words=finding.get("symptom") or check["detail"],
+                lasted=_lasted(was, at - since),
+                advice=tuple(advice),
+            )
+        self._checks[host] = known
+
+
+def _lasted(was: str, time: timedelta) -> timedelta | None:
+    return time if was else None
+
+
+def _state(check: Mapping[str, Any]) -> str:
+    if check.get("skipped"):
+        return _SKIPPED
+    finding = check["finding"]
+    if finding and finding.get("severity") != "note":
+        return str(finding["code"])
+    return _WELL if check["ok"] else _FAILED
+
+
+def _counted(report: Mapping[str, Any]) -> str:
+    checks = report.get("checks", ())
+    failed = sum(not check["ok"] for check in checks)
+    number = "1 check" if len(checks) == 1 else f"{len(checks)} checks"
+    return f"{failed} of {number} failed" if failed else f"{number} passed"
+
+
+# --- words and JSON -------------------------------------------------------------------------------
+
+
+def change_words(change: Change) -> str:
+    """``✗ ws.example.com/ws  handshake (proxy): …  [bad-gateway]``, or of a host its state."""
+    lasted = (
+        f"; for {span(change.lasted)} before: {change.was}" if change.lasted is not None else ""
+    )
+    mark = "–" if change.now == _SKIPPED else "✓" if change.is_well else "✗"
+    if change.check is None:
+        return f"{mark} {change.now}: {change.words}{lasted}"
+    check = change.check
+    place = check["target"]
+    place = f"{check['site']}{place}" if place.startswith("/") else place
+    code = "" if change.is_well or change.now == _FAILED else f"  [{change.now}]"
+    return f"{mark} {place}  {check['name']} ({check['hop']}): {change.words}{code}{lasted}"
+
+
+def change_json(change: Change) -> dict[str, Any]:
+    """A change as ``--json`` has it, in ``changes``."""
+    check = change.check
+    return {
+        "host": change.host,
+        **({} if check is None else {key: check[key] for key in ("site", "name", "target", "hop")}),
+        "was": change.was or None,
+        "now": change.now,
+        "words": change.words,
+        "lasted_s": None if change.lasted is None else round(change.lasted.total_seconds(), 1),
+    }
+
+
+def watched(
+    open_session: Callable[..., Session],
+    playbook: Path,
+    *,
+    every: str,
+    is_measured: bool,
+    **given: Any,
+) -> int:
+    """Verify again and again, as ``--watch`` says; the exit code of the last whole round.
+
+    Raises: UsageError where `every` is no time, or something is to be measured besides.
+    """
+    every_s = _every_s(every)
+    if is_measured:
+        raise UsageError("--watch goes with neither --idle nor --load; no host was touched")
+    with open_session("verify", playbook, is_quiet=True, **given) as session:
+        return watch(session, every_s=every_s)
+
+
+def _every_s(text: str) -> float:
+    from deployer.playbook.schema.values import Unfit, duration_s
+
+    try:
+        seconds = duration_s(text)
+    except Unfit as error:
+        raise UsageError(f"--watch {text}: {error}; no host was touched") from None
+    if not _LEAST_S <= seconds <= _MOST_S:
+        raise UsageError(f"--watch {text}: between 1s and 1d; no host was touched")
+    return seconds
+
+
+def watch(session: Session, *, every_s: float) -> int:
+    """Verify every `every_s` seconds until Ctrl-C; the exit code of the last whole round."""
+    from deployer.report.document import run_document
+
+    known = Known()
+    code = EXIT_INTERRUPTED
+    try:
+        with closing(session.fleet.verify_rounds(every_s)) as rounds:
+            for run in rounds:
+                if run.interrupted:
+                    break
+                at = datetime.now().astimezone()
+                document = run_document(run)
+                changes = known.learn(document, at=at)
+                code = session.end_round(run.exit_code, document, at=at)
+                _tell(session, document, changes, at)
+    except KeyboardInterrupt:
+        pass
+    session.output.close()
+    return code
+
+
+def _tell(
+    session: Session, document: Mapping[str, Any], changes: list[Change], at: datetime
+) -> None:
+    for change in changes:
+        style = "good" if change.is_well else "bad"
+        text = f"{at:%H:%M:%S}  {change.host}  {change_words(change)}"
+        session.output.line(text, style, hanging=10)
+        for advice in change.advice:
+            session.output.line(advice, indent=10, hanging=2)
+    if changes and session.as_json:
+        line = {
+            "time": at.isoformat(timespec="seconds"),
+            "changes": [change_json(change) for change in changes],
+            **document,
+        }
+        print(json.dumps(line), flush=True)
+    number = len(document["hosts"])
+    hosts = "1 host" if number == 1 else f"{number} hosts"
+    session.output.live([f"watching {hosts}; last checked at {at:%H:%M:%S}"])

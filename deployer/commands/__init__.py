@@ -1,1 +1,0 @@
-"""What the commands of the command line share: their options, and how a run begins and ends."""

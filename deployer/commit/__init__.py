@@ -1,0 +1,1 @@
+"""What happens on one host between the plan and the confirmation."""

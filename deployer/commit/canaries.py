@@ -1,0 +1,356 @@
+"""Canaries around an apply: connections that are opened before the change and asked after it.
+
+They go through the proxy by the SSH connection's forwarding, as the checks do, on each WebSocket
+route of the sites whose handshake works now. Nothing is opened where no running proxy is touched.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from deployer.commit.running_proxies import apache_places, connections_of
+from deployer.commit.survival import (
+    Ended,
+    OtherSockets,
+    RouteSurvival,
+    Seen,
+    Survival,
+    fate_of,
+    survival_checks,
+)
+from deployer.errors import DeployerError, RunnerError
+from deployer.model import PROXY_UNITS, CheckResult, ForecastAction, Plan, Route, Site
+from deployer.plan.forecast import drain_of_apache, effects, touching, worst
+
+if TYPE_CHECKING:
+    from deployer.transport import Link
+    from deployer.verify.net.stream import Deadline
+    from deployer.verify.probe.held import Flock, Held
+
+#: All that are opened on one host, however many routes it has.
+_MOST = 200
+_MOST_TWINS = 8
+_LOOK_TIMEOUT_S = 10.0
+_LET_GO_S = 0.3
+#: A drain that is no longer is awaited before canaries are judged, and a moment more.
+_SHORT_DRAIN_S, _AFTER_DRAIN_S = 3.0, 0.7
+_APACHE = PROXY_UNITS["apache"]
+#: Processes that Apache must be able to start after a reload.
+_SPARE_PLACES = 2
+#: Of nginx, nobody can tell upgraded connections from those that idle.
+_COUNTED_ROUGHLY = frozenset({"nginx"})
+
+
+@dataclass(slots=True)
+class _Perch:
+    """One route with its canaries, and their twins at each address of its service.
+
+    `touched_at` is when its proxy was told of the change.
+    """
+
+    site: Site
+    path: str
+    held: Sequence[Held]
+    twins: Sequence[Held]
+    touched_at: float | None = None
+    note: str = ""
+
+
+class NoCanaries:
+    """Where nothing open can be touched."""
+
+    def on_event(self, event: Mapping[str, Any]) -> None:
+        """Nothing is noted."""
+
+    def changed(self) -> None:
+        """Nothing is asked."""
+
+    def checks(self) -> tuple[CheckResult, ...]:
+        """Nothing is told."""
+        return ()
+
+    def survival(self, *, asks_again: bool) -> Survival | None:
+        """Nothing is told."""
+        return None
+
+
+class Canaries(NoCanaries):
+    """The canaries of one host."""
+
+    def __init__(
+        self,
+        link: Link,
+        perches: Sequence[_Perch],
+        *,
+        affected: Mapping[str, ForecastAction],
+        touching: Mapping[str, tuple[str, ForecastAction]],
+        before: Mapping[str, Any] | None,
+        drains: Mapping[str, float | None],
+        cancelled: Event,
+    ) -> None:
+        self._drains, self._cancelled = drains, cancelled
+        self._link, self._perches = link, perches
+        self._affected, self._touching, self._before = affected, touching, before
+        self._began = time.monotonic()
+        self._changed_at = self._began
+        self._is_touched = False
+
+    def on_event(self, event: Mapping[str, Any]) -> None:
+        """Note the moment at which a proxy is told of the change.
+
+        One that is to end waits for what is open, and takes nobody in meanwhile: nginx for five
+        seconds. Canaries are not to be why clients wait, so they are let go before.
+        """
+        if event.get("event") != "step" or event.get("state") != "start":
+            return
+        unit, action = self._touching.get(event["resource_id"], ("", ""))
+        if unit not in self._affected:
+            return
+        self._is_touched = True
+        for perch in self._perches:
+            if self._unit_of(perch) == unit:
+                perch.touched_at = perch.touched_at or time.monotonic()
+                if action != "reload":
+                    for held in perch.held:
+                        held.let_go(_LET_GO_S, f"still open when {unit} was to {action}: let go")
+
+    def changed(self) -> None:
+        """The change is made: what is answered from now on counts."""
+        self._changed_at = time.monotonic()
+
+    def checks(self) -> tuple[CheckResult, ...]:
+        """The canaries as results of checks."""
+        self._wait_for_short_drains()
+        return survival_checks(self._survival(others=None, way_is_lost=False))
+
+    def _wait_for_short_drains(self) -> None:
+        """What is about to end the canaries is worth waiting for, if it is soon."""
+        ends = [
+            touched_at + drain_s + _AFTER_DRAIN_S
+            for perch in self._perches
+            if (touched_at := perch.touched_at) is not None
+            and (drain_s := self._drains.get(self._unit_of(perch))) is not None
+            and drain_s <= _SHORT_DRAIN_S
+            and any(held.is_open and held.end is None for held in perch.held)
+        ]
+        if ends:
+            self._cancelled.wait(max(0.0, max(ends) - time.monotonic()))
+
+    def survival(self, *, asks_again: bool) -> Survival | None:
+        """What became of them all, and of the host's other connections.
+
+        `asks_again` where the host was changed once more since, by a revert. `None` where no proxy
+        was touched after all.
+        """
+        if not self._is_touched:
+            return None
+        if asks_again:
+            self.changed()
+        others, way_is_lost = self._others()
+        return self._survival(others=others, way_is_lost=way_is_lost)
+
+    def _survival(self, *, others: OtherSockets | None, way_is_lost: bool) -> Survival:
+        from deployer.verify.net.stream import Deadline
+        from deployer.verify.probe.held import ANSWER_TIMEOUT_S
+
+        deadline = None if way_is_lost else Deadline(ANSWER_TIMEOUT_S)
+        return Survival(
+            affected=self._affected,
+            routes=tuple(self._route(perch, deadline) for perch in self._perches),
+            others=others,
+        )
+
+    def _route(self, perch: _Perch, deadline: Deadline | None) -> RouteSurvival:
+        opened = [held for held in perch.held if held.is_open]
+        unit = self._unit_of(perch)
+        twins = [held for held in perch.twins if held.is_open]
+        touched_at = perch.touched_at or self._began
+        seen = self._seen([*opened, *twins], touched_at=touched_at, deadline=deadline)
+        return RouteSurvival(
+            site=perch.site.domain,
+            path=perch.path,
+            unit=unit,
+            action=self._affected[unit],
+            is_required=perch.site.require_survival,
+            drain_s=self._drains.get(unit) if self._affected[unit] == "reload" else None,
+            canaries=tuple(
+                fate_of(each, twins=seen[len(opened) :], way_is_lost=deadline is None)
+                for each in seen[: len(opened)]
+            ),
+            note="" if opened else perch.note or _why_none(perch.held),
+        )
+
+    def _unit_of(self, perch: _Perch) -> str:
+        """The proxy that has served a route so far; its site may be moving to another one."""
+        own = PROXY_UNITS[perch.site.proxy]
+        return own if own in self._affected else worst(self._affected)
+
+    def _seen(
+        self, held: Sequence[Held], *, touched_at: float, deadline: Deadline | None
+    ) -> list[Seen]:
+        from deployer.verify.probe.held import answering
+
+        answers = [False] * len(held)
+        if deadline is not None:
+            answers = answering(held, since=self._changed_at, deadline=deadline)
+        found = []
+        for each, answered in zip(held, answers, strict=True):
+            end = each.end
+            if end is None:
+                found.append(Seen(answers=answered))
+                continue
+            after_s = end.at - touched_at
+            ended = Ended(how=end.how, after_s=after_s, words=end.words, close_code=end.close_code)
+            found.append(Seen(answers=False, ended=ended))
+        return found
+
+    def _others(self) -> tuple[OtherSockets | None, bool]:
+        """What is still open of all that was; and whether the way to the host is lost."""
+        try:
+            after = _clients(
+                connections_of(
+                    self._link, self._affected, with_clients=True, timeout_s=_LOOK_TIMEOUT_S
+                )
+            )
+        except DeployerError:
+            return None, self._link.process.has_ended
+        if self._before is None:
+            return None, False
+        before = _clients(self._before)
+        workers = [
+            worker
+            for unit, about in self._before["units"].items()
+            if unit not in _COUNTED_ROUGHLY
+            for worker in about["workers"]
+        ]
+        websockets = sum(worker["websockets"] for worker in workers)
+        others = OtherSockets(
+            connections=len(before),
+            still_open=len(before & after),
+            are_websockets=websockets == len(before),
+        )
+        return others, False
+
+
+def _clients(connections: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(
+        client
+        for about in connections["units"].values()
+        for worker in about["workers"]
+        for client in worker["clients"]
+    )
+
+
+def _why_none(held: Sequence[Held]) -> str:
+    return next((each.problem for each in held if each.problem), "none could be opened in time")
+
+
+@contextmanager
+def canaries_around(
+    plan: Plan,
+    sites: Sequence[Site],
+    link: Link,
+    *,
+    count: int,
+    has_systemd: bool,
+    cancelled: Event,
+    doing: Callable[[str], None],
+) -> Iterator[NoCanaries]:
+    """Hold `count` connections on each WebSocket route that works now, while `plan` is applied.
+
+    Nothing is opened where `count` is 0, or the plan touches no proxy that runs. They are closed at
+    the end.
+    """
+    affected = effects(plan)
+    if not affected or count == 0 or not any(_routes(sites)):
+        yield NoCanaries()
+        return
+    before: Mapping[str, Any] | None = None
+    if has_systemd:
+        before = connections_of(link, affected, with_clients=True)
+        affected = {unit: action for unit, action in affected.items() if unit in before["units"]}
+        if not affected:
+            yield NoCanaries()
+            return
+    from deployer.verify.probe.held import Flock
+
+    doing("opening canaries")
+    flock = Flock(link.open_stream)
+    try:
+        perches = list(_perched(flock, sites, count))
+        flock.wait_until_open()
+        note = _in_the_way(link, affected, before)
+        if note:
+            flock.close()
+            for perch in perches:
+                perch.held, perch.note = (), note
+        yield Canaries(
+            link,
+            perches,
+            affected=affected,
+            touching=touching(plan),
+            before=before,
+            drains=_drains(before, sites),
+            cancelled=cancelled,
+        )
+    finally:
+        flock.close()
+
+
+def _in_the_way(
+    link: Link, affected: Mapping[str, ForecastAction], before: Mapping[str, Any] | None
+) -> str:
+    """Why there must be no canaries: each of Apache's processes that holds one stays after a reload
+    until it ends, and where that takes the last places, nobody else is served."""
+    if before is None or affected.get(_APACHE) != "reload":
+        return ""
+    stayed = sum(
+        bool(worker["websockets"] or (worker["is_old"] and worker["connections"]))
+        for worker in before["units"][_APACHE]["workers"]
+    )
+    try:
+        places, stay = apache_places(link)
+    except RunnerError:
+        return "the host does not tell how many places Apache has for processes"
+    if stay <= stayed or places - stay >= _SPARE_PLACES:
+        return ""
+    return f"canaries would take the last of the {places} places that Apache has for processes"
+
+
+def _drains(before: Mapping[str, Any] | None, sites: Sequence[Site]) -> dict[str, float | None]:
+    """For how long each proxy's connections may outlive a reload, as far as that is known."""
+    if before is None:
+        return {}
+    drains = {unit: about["drain_s"] for unit, about in before["units"].items()}
+    return {**drains, _APACHE: drain_of_apache(sites)} if _APACHE in drains else drains
+
+
+def _routes(sites: Iterable[Site]) -> Iterator[Route]:
+    for site in sites:
+        yield from (route for route in site.routes if route.websocket and route.upstreams)
+
+
+def _perched(flock: Flock, sites: Sequence[Site], count: int) -> Iterator[_Perch]:
+    from deployer.verify.planned.checks import ProxyAddress, planned_checks
+    from deployer.verify.probe.spec import Endpoint, UpgradeProbe
+
+    places = [
+        (site, check.route, check.probe, check.peer)
+        for site in sites
+        for check in planned_checks(site, ProxyAddress())
+        if check.kind == "handshake" and check.route and check.target == check.route.path
+    ]
+    each = max(1, min(count, _MOST // (len(places) or 1)))
+    for site, route, probe, peer in places[:_MOST]:
+        if isinstance(probe, UpgradeProbe) and isinstance(peer, UpgradeProbe):
+            addresses = [
+                Endpoint(host=one.host, port=one.port, socket=one.socket, tls=one.tls)
+                for one in route.upstreams[:_MOST_TWINS]
+            ]
+            twins = [held for at in addresses for held in flock.hold(replace(peer, endpoint=at), 1)]
+            yield _Perch(site, route.path, flock.hold(probe, each), twins)

@@ -1,0 +1,38 @@
+"""Files that a revert has kept because someone changed them after the commit, with diffs. Pure."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from deployer.plan.diff import text_diff
+from deployer.plan.wire import as_text
+from deployer.resources import holds_private_key
+from deployer.text.redaction import masked
+
+
+def kept_items(
+    reply: Mapping[str, Any], *, secrets: Collection[str] = ()
+) -> tuple[Mapping[str, str], ...]:
+    """What a reply to ``revert`` says under ``kept``: `path`, `why`, and `diff` of a text file.
+
+    The diff goes from what the file held before the commit to what it holds now.
+    """
+    return tuple(_item(item, secrets) for item in reply.get("kept", ()))
+
+
+def _item(item: Mapping[str, Any], secrets: Collection[str]) -> Mapping[str, str]:
+    about = {"path": str(item["path"]), "why": str(item["why"])}
+    if "former_b64" not in item or "now_b64" not in item:
+        return about
+    contents = [_content(item[key]) for key in ("former_b64", "now_b64")]
+    texts = [as_text(content) for content in contents]
+    if None in texts or any(holds_private_key(content) for content in contents):
+        return about
+    before, after = (masked(text or "", secrets) for text in texts)
+    return {**about, "diff": "\n".join(text_diff(before, after))}
+
+
+def _content(encoded: str | None) -> bytes:
+    return b"" if encoded is None else base64.b64decode(encoded)

@@ -1,0 +1,102 @@
+"""What a host says of the proxies that run there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from deployer.errors import RunnerError
+
+if TYPE_CHECKING:
+    from deployer.model import CheckResult, Proxy, Site
+    from deployer.proxies.inspect import Inspection
+    from deployer.transport import Link
+
+#: Within what time the host is to tell about its proxies: somebody waits for it to confirm. Its
+#: programs end then; what else could keep it (a dead file server) has the second time.
+_INSPECTION_S, _INSPECTION_IN_ALL_S = 20.0, 60.0
+
+
+def load_modules(link: Link) -> None:
+    """Give the runner the modules that know running proxies, once a connection."""
+    from deployer.agent import bundle
+
+    modules = bundle.proxy_modules()
+    if not link.loaded.issuperset(modules):
+        link.request("load", modules=modules, order=list(modules), doing="looking at proxies")
+        link.loaded.update(modules)
+
+
+def apache_places(link: Link) -> tuple[int, int]:
+    """How many processes Apache has room for, and how many would stay after a reload."""
+    reply = link.request("places", doing="counting Apache's places")
+    return reply["places"], reply["stay"]
+
+
+def connections_of(
+    link: Link,
+    units: Iterable[str],
+    *,
+    with_clients: bool = False,
+    timeout_s: float | None = None,
+) -> dict[str, Any]:
+    """The reply to the request ``connections`` (docs/wire.md)."""
+    return link.request(
+        "connections",
+        units=list(units),
+        clients=with_clients,
+        timeout_s=timeout_s,
+        doing="counting connections",
+    )
+
+
+def inspected(link: Link, proxies: Iterable[Proxy] = ()) -> Inspection:
+    """What the host's proxies really have and do; without `proxies`, all that are installed.
+
+    Raises: RunnerError, UnreachableError.
+    """
+    from deployer.agent import bundle
+    from deployer.proxies.inspect import inspection_from_json
+
+    modules = bundle.inspection_modules()
+    if not link.loaded.issuperset(modules):
+        link.request("load", modules=modules, order=list(modules), doing="looking at proxies")
+        link.loaded.update(modules)
+    wanted = sorted(set(proxies))
+    reply = link.request(
+        "inspect",
+        proxies=wanted,
+        limit_s=_INSPECTION_S,
+        timeout_s=_INSPECTION_IN_ALL_S,
+        doing="reading what the proxies have",
+    )
+    return inspection_from_json(reply)
+
+
+def explained_by_host(
+    link: Link, sites: Iterable[Site], results: Sequence[CheckResult]
+) -> list[CheckResult]:
+    """`results` with the causes that the host's proxies tell; as they are where it does not say.
+
+    Raises: UnreachableError where the connection is lost.
+    """
+    from deployer.proxies.inspect import explained
+
+    found = list(results)
+    failing = {result.site for result in found if result.finding is not None}
+    concerned = [site for site in sites if site.domain in failing]
+    if not concerned:
+        return found
+    try:
+        inspection = inspected(link, {site.proxy for site in concerned})
+    except RunnerError:
+        return found  # what was seen stands; the reasons are an addition
+    for site in concerned:
+        mine = [number for number, result in enumerate(found) if result.site == site.domain]
+        try:
+            better = explained([found[number] for number in mine], inspection, site=site)
+        except Exception:  # noqa: S112 - amid a commit, no configuration may get us to crash
+            continue
+        for number, result in zip(mine, better, strict=True):
+            found[number] = result
+    return found

@@ -1,0 +1,1 @@
+"""Pages, and the WebSockets that they open."""

@@ -1,0 +1,198 @@
+"""Which WebSockets a page opens, as far as its text says so. Pure.
+
+A page is read, not run: found are addresses written out, those built of the page's own host and a
+path, and what GoAccess, Action Cable and Socket.IO put into a page for their own scripts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from deployer.diagnose.address import Address, parsed
+from deployer.diagnose.page.markup import tags
+from deployer.errors import UsageError
+
+How = Literal["written", "built", "goaccess", "action-cable", "socket.io"]
+
+_MOST_FOUND = 4
+_MOST_SCRIPTS = 5
+#: More are no page's own.
+_MOST_URLS = 200
+
+_QUOTED = r"""(?P<quote>["'`])(?P<url>(?:wss?|https?)://[A-Za-z0-9\[][^"'`\s<>$]*)(?P=quote)"""
+_NEW = re.compile(rf"new\s+(?:window\.)?WebSocket\s*\(\s*{_QUOTED}")
+_ASSIGNED = re.compile(_QUOTED.replace("(?:wss?|https?)", "wss?"))
+_OWN_HOST = re.compile(
+    r"""location\.host\s*(?:\+\s*["'`]|\}?)(?P<path>/[^"'`\s<>$?]*)["'`]""",
+)
+_OPENS = re.compile(r"new\s+(?:window\.)?WebSocket\s*\(")
+_GOACCESS = re.compile(r"\bconnection\s*=\s*(\{[^{}]{0,500}\})")
+_HAS_PORT = re.compile(r"^(wss?://)?[^/]+:[0-9]{1,5}/")
+_COMMENTS = re.compile(
+    r"/\*.*?(?:\*/|\Z)|(?:(?<=\s)|(?<=[;{}])|^)//[^\n]*", re.DOTALL | re.MULTILINE
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A WebSocket that a page opens; `written` is how its address stands there.
+
+    `meant` is where it would lead with an address as a person would write it, where that is known
+    to be a mistake (GoAccess).
+    """
+
+    address: Address
+    how: How
+    written: str
+    meant: Address | None = None
+    subprotocols: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A page taken apart: its scripts' text, their addresses, and its policies."""
+
+    scripts: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    policies: tuple[str, ...] = ()
+    cable: str = ""
+
+
+def taken_apart(text: str) -> Page:
+    """The parts of `text`, which is HTML, that say something of WebSockets."""
+    scripts, sources, policies, cable = [], [], [], ""
+    for tag in tags(text):
+        values = tag.attributes
+        if tag.name == "script":
+            kind = values.get("type", "").lower()
+            if kind in ("", "module") or "javascript" in kind:
+                scripts.append(tag.text)
+            if values.get("src"):
+                sources.append(values["src"])
+        elif tag.name == "meta":
+            if values.get("http-equiv", "").lower() == "content-security-policy":
+                policies.append(values.get("content", ""))
+            if values.get("name") == "action-cable-url":
+                cable = values.get("content", "")
+    return Page(
+        scripts=tuple(scripts), sources=tuple(sources), policies=tuple(policies), cable=cable
+    )
+
+
+def scripts_to_read(page: Page, at: Address) -> tuple[Address, ...]:
+    """The page's scripts on its own server, some of them."""
+    own = [at.leads_to(source) for source in page.sources]
+    return tuple(each for each in own if each and (each.name, each.port) == (at.name, at.port))[
+        :_MOST_SCRIPTS
+    ]
+
+
+def opened_by(page: Page, at: Address, *, more: tuple[str, ...] = ()) -> tuple[Opened, ...]:
+    """The WebSockets that `page`, served at `at`, opens; `more` are texts of its scripts."""
+    found: dict[str, Opened] = {}
+    for opened in _all(page, at, (*page.scripts, *more)):
+        found.setdefault(opened.address.uri, opened)
+    return tuple(found.values())[:_MOST_FOUND]
+
+
+def _all(page: Page, at: Address, scripts: tuple[str, ...]) -> list[Opened]:
+    found = []
+    is_goaccess = False
+    for script in scripts:
+        connection = _GOACCESS.search(script)
+        opened = _goaccess(connection[1], at, scripts) if connection else None
+        if opened is not None:
+            is_goaccess = True
+            found.append(opened)
+    if is_goaccess:
+        return found
+    for script in scripts:
+        found += _written(_COMMENTS.sub("", script), at)
+    if page.cable:
+        cable = _websocket(page.cable, at)
+        if cable is not None:
+            found.append(
+                Opened(
+                    address=cable,
+                    how="action-cable",
+                    written=page.cable,
+                    subprotocols=("actioncable-v1-json", "actioncable-unsupported"),
+                )
+            )
+    if any("/socket.io/socket.io" in source for source in page.sources):
+        target = "/socket.io/?EIO=4&transport=websocket"
+        io = _websocket(target, at)
+        if io is not None:
+            found.append(Opened(address=io, how="socket.io", written=target))
+    return found
+
+
+def _written(script: str, at: Address) -> list[Opened]:
+    """Addresses that stand in a script which opens WebSockets."""
+    if not _OPENS.search(script):
+        return []
+    urls = [found["url"] for found in _NEW.finditer(script)]
+    urls += [found["url"] for found in _ASSIGNED.finditer(script)]
+    urls = list(dict.fromkeys(urls))[:_MOST_URLS]
+    # A page that has the same address with both schemes chooses the right one by itself.
+    secure = {url.partition("://")[2] for url in urls if url.startswith("wss:")}
+    kept = [
+        url for url in urls if not (url.startswith("ws:") and url.partition("://")[2] in secure)
+    ]
+    found = [
+        Opened(address=address, how="written", written=url)
+        for url in kept
+        if (address := _websocket(url, at)) is not None
+    ]
+    for path in dict.fromkeys(each["path"] for each in _OWN_HOST.finditer(script)):
+        own = _websocket(path, at)
+        if own is not None:
+            found.append(Opened(address=own, how="built", written=f"location.host + {path}"))
+    return found
+
+
+def _websocket(url: str, at: Address) -> Address | None:
+    """A WebSocket's address as a browser understands it on a page at `at`."""
+    try:
+        if "://" in url:
+            address = parsed(url)
+        elif url.startswith("/"):
+            address = at.at(url)
+        else:
+            return None
+    except UsageError:
+        return None
+    text = address.websocket_uri
+    return parsed(text)
+
+
+def _goaccess(text: str, at: Address, scripts: tuple[str, ...]) -> Opened | None:
+    """Where a GoAccess report connects. Source: its resources/js/app.js, of 1.7 and of 1.11.
+
+    A url without a port gets the port of the setting: newer ones put it where a port belongs, older
+    ones at the very end.
+    """
+    try:
+        connection = json.loads(text)
+        url, port = str(connection.get("url") or at.bare_host), int(connection["port"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    scheme = "wss" if at.is_secure else "ws"
+    whole = url if re.match(r"wss?://", url, re.IGNORECASE) else f"{scheme}://{url}"
+    try:
+        meant = parsed(whole)
+        if _HAS_PORT.match(f"{url}/"):
+            return Opened(address=meant, how="goaccess", written=url)
+        is_newer = any("buildWSURI" in script for script in scripts)
+        if is_newer:
+            address = parsed(
+                f"{whole.partition('://')[0]}://{meant.bare_host}:{port}{meant.target}"
+            )
+        else:
+            address = parsed(f"{whole}:{port}")
+    except UsageError:
+        return None
+    return Opened(address=address, how="goaccess", written=url, meant=meant)

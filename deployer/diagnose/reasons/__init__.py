@@ -1,0 +1,1 @@
+"""From symptoms to causes, as far as the outside shows them."""

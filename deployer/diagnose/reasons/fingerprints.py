@@ -1,0 +1,258 @@
+"""Whose words an answer is in, and what they give away: pages of proxies, refusals of libraries.
+
+Source: each of them read or asked; docs/diagnose.md has the list. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from deployer.verify.probe.attempt import Attempt, printable
+
+Meaning = Literal[
+    "no-upgrade",  # the service saw a request without (the right) Upgrade and Connection
+    "http-1.0",  # the service saw HTTP/1.0
+    "origin",  # the service refuses the Origin
+    "no-key",  # the service saw no Sec-WebSocket-Key, or no version
+    "subprotocol",  # the service refuses what was offered
+    "http-to-https",  # plain HTTP arrived at a TLS port
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """What a service says of a handshake. `arrived` is the header as the service got it (``close``
+    for Connection, an empty text for none, `None` where it does not say); `host` the Host."""
+
+    meaning: Meaning
+    library: str
+    header: str = ""
+    arrived: str | None = None
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pattern:
+    meaning: Meaning
+    library: str
+    body: re.Pattern[str]
+    statuses: frozenset[int] = frozenset({400})
+    header: str = ""
+
+
+def _pattern(
+    meaning: Meaning, library: str, body: str, *statuses: int, header: str = ""
+) -> _Pattern:
+    return _Pattern(
+        meaning=meaning,
+        library=library,
+        body=re.compile(body, re.IGNORECASE),
+        statuses=frozenset(statuses or (400,)),
+        header=header,
+    )
+
+
+# The names are those of the library or framework that answers in these words.
+_PATTERNS = (
+    _pattern("no-upgrade", "golang.org/x/net/websocket", r"\A\s*not websocket protocol\s*\Z"),
+    _pattern(
+        "no-upgrade",
+        "Python websockets",
+        r"failed to open a websocket connection: "
+        r"(?:missing|invalid|empty) (?P<header>connection|upgrade) header"
+        r"(?:: (?P<arrived>[^.\n]*))?",
+        400,
+        426,
+    ),
+    _pattern(
+        "no-upgrade", "aiohttp", r"no websocket upgrade hdr: (?P<arrived>\S+)", header="Upgrade"
+    ),
+    _pattern(
+        "no-upgrade", "aiohttp", r"no connection upgrade hdr: (?P<arrived>\S+)", header="Connection"
+    ),
+    _pattern(
+        "no-upgrade", "Tornado or Spring", r'can "upgrade" only to "websocket"', header="Upgrade"
+    ),
+    _pattern(
+        "no-upgrade", "Tornado or Spring", r'"connection" must be "upgrade"', header="Connection"
+    ),
+    _pattern("no-upgrade", "Socket.IO", r'"code":\s*3,\s*"message":\s*"bad request"'),
+    _pattern(
+        "no-upgrade",
+        "coder/websocket",
+        r"websocket protocol violation: (?P<header>connection|upgrade) header "
+        r'"(?P<arrived>[^"]*)"',
+        400,
+        426,
+    ),
+    _pattern(
+        "no-upgrade", "Elixir's WebSockAdapter", r"'(?P<header>connection|upgrade)' header must"
+    ),
+    _pattern("no-upgrade", "a WebSocket library", r"expected (?:upgrade: )?websocket", 400, 426),
+    _pattern("no-upgrade", "ws", r"(?:missing or )?invalid upgrade header", 400, header="Upgrade"),
+    _pattern("no-key", "ws", r"missing or invalid sec-websocket-(?:key|version) header"),
+    _pattern(
+        "no-key",
+        "Python websockets",
+        r"(?:missing|invalid|empty) sec-websocket-(?:key|version) header",
+    ),
+    _pattern("origin", "Tornado", r"cross origin websockets not allowed", 403),
+    _pattern(
+        "origin",
+        "coder/websocket",
+        r'request origin "[^"]*" is not authori[sz]ed for host "(?P<host>[^"]*)"',
+        403,
+    ),
+    _pattern("origin", "Python websockets", r"invalid origin header", 403),
+    _pattern("origin", "a service", r"origin (?:is )?not allowed|invalid origin", 400, 401, 403),
+    _pattern("origin", "golang.org/x/net/websocket", r"\A\s*null origin\s*\Z", 403),
+    _pattern("subprotocol", "ws", r"invalid sec-websocket-protocol header"),
+    _pattern("subprotocol", "Python websockets", r"(?:missing|no) subprotocol", 400),
+    _pattern(
+        "http-to-https",
+        "a TLS server",
+        r"plain http request was sent to https port|http request to an https server"
+        r"|speaking plain http to an ssl-enabled server port",
+        400,
+    ),
+)
+
+
+def words_of(attempt: Attempt) -> Words | None:
+    """What the answer gives away of how the request arrived, where it is in known words."""
+    status = attempt.status_code
+    if status is None:
+        return None
+    body = attempt.answer.body.decode("utf-8", "replace")
+    for pattern in _PATTERNS:
+        found = pattern.body.search(body) if status in pattern.statuses else None
+        if found is None:
+            continue
+        groups = found.groupdict()
+        said = groups.get("arrived")
+        return Words(
+            meaning=pattern.meaning,
+            library=pattern.library,
+            header=(groups.get("header") or pattern.header).capitalize(),
+            arrived=_arrived(said, body),
+            host=printable(groups.get("host") or "", limit=100),
+        )
+    return _by_status(attempt, status)
+
+
+def _arrived(said: str | None, body: str) -> str | None:
+    if said is not None:
+        return "" if said in ("None", "") else printable(said.strip(), limit=60)
+    return "" if re.search(r"missing (connection|upgrade) header", body, re.IGNORECASE) else None
+
+
+def _by_status(attempt: Attempt, status: int) -> Words | None:
+    versions = header(attempt, "sec-websocket-version")
+    if status == 505:
+        return Words(meaning="http-1.0", library="a service")
+    upgrade = header(attempt, "upgrade").lower()
+    if status == 426 and upgrade in ("", "websocket") and versions in ("", "13"):
+        return Words(meaning="no-upgrade", library="a WebSocket service")
+    # gorilla/websocket names the version with every refusal, and looks at Origin last.
+    if status == 400 and versions == "13":
+        return Words(meaning="no-upgrade", library="gorilla/websocket")
+    if status == 403 and versions == "13":
+        return Words(meaning="origin", library="gorilla/websocket")
+    return None
+
+
+# --- whose page -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """Who wrote an answer: `name`, and whether that is a proxy's (or web server's) own page."""
+
+    name: str
+    is_own_page: bool
+
+
+_NGINX = re.compile(rb"<center>((?:nginx|openresty|tengine|angie|freenginx)[^<]{0,40})</center>")
+_APACHE = re.compile(rb"<address>(Apache[^<]{0,80}?) Server at |IETF//DTD HTML 2\.0//EN")
+_HAPROXY = re.compile(rb"\A<html><body><h1>\d{3} [A-Z][\w -]+</h1>\n")
+_IN_FRONT = (
+    ("cf-ray", "Cloudflare"),
+    ("x-amz-cf-id", "CloudFront"),
+    ("x-served-by", "Fastly"),
+    ("x-azure-ref", "Azure Front Door"),
+    ("x-vercel-id", "Vercel"),
+    ("fly-request-id", "Fly.io"),
+    ("x-akamai-request-id", "Akamai"),
+)
+_SERVERS_IN_FRONT = (
+    ("awselb", "an AWS load balancer"),
+    ("cloudflare", "Cloudflare"),
+    ("envoy", "Envoy"),
+    ("akamaighost", "Akamai"),
+    ("google frontend", "Google's front end"),
+)
+
+
+def speaker_of(attempt: Attempt) -> Speaker | None:
+    """Who answers, by the looks of the page; `None` where it does not tell."""
+    body = attempt.answer.body
+    found = _NGINX.search(body)
+    if found:
+        return Speaker(printable(found[1], limit=40), True)
+    server = header(attempt, "server")
+    if _APACHE.search(body) and (b"<address>" in body or server.lower().startswith("apache")):
+        return Speaker("Apache httpd", True)
+    if _HAPROXY.search(body):
+        return Speaker("HAProxy", True)
+    if body.startswith(b"upstream connect error or disconnect/reset before headers"):
+        return Speaker("Envoy", True)
+    return Speaker(printable(server, limit=60), False) if server else None
+
+
+def is_own_page(attempt: Attempt) -> bool:
+    """Whether a proxy (or web server) wrote the answer itself, instead of passing one on."""
+    speaker = speaker_of(attempt)
+    return speaker is not None and speaker.is_own_page
+
+
+def is_proxy_server(attempt: Attempt) -> bool:
+    """Whether a proxy has put its name on the answer, whoever made it."""
+    name = header(attempt, "server").lower()
+    return name.startswith(("nginx", "openresty", "apache", "envoy", "caddy", "cloudflare", "aws"))
+
+
+def in_front(attempt: Attempt) -> str:
+    """The CDN or load balancer that has touched the answer, or nothing."""
+    for name, who in _IN_FRONT:
+        if header(attempt, name):
+            return who
+    server = header(attempt, "server").lower()
+    return next((who for word, who in _SERVERS_IN_FRONT if server.startswith(word)), "")
+
+
+def header(attempt: Attempt, name: str) -> str:
+    """The first value of a header of the answer, or nothing."""
+    fields = attempt.answer.headers
+    return next((value for key, value in fields if key.lower() == name.lower()), "")
+
+
+def is_html(attempt: Attempt) -> bool:
+    """Whether the answer is a page."""
+    start = attempt.answer.body.lstrip()[:15].lower()
+    return "html" in header(attempt, "content-type").lower() or start.startswith(
+        (b"<!doctype html", b"<html")
+    )
+
+
+def is_same_answer(one: Attempt, other: Attempt) -> bool:
+    """Whether two requests were answered alike, but for what changes each time."""
+    if one.status_code is None or one.status_code != other.status_code:
+        return False
+    return _stripped(one) == _stripped(other)
+
+
+def _stripped(attempt: Attempt) -> bytes:
+    """The beginning of the body without digits and identifiers: times, ids and nonces differ."""
+    return re.sub(rb"[0-9a-f]{8,}|[0-9]+", b"", attempt.answer.body[:400])

@@ -1,0 +1,204 @@
+"""A page and the WebSockets that it opens: may it, and with the right address? Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+
+from deployer.diagnose.outside import AT_THE_DOOR, PageSeen
+from deployer.diagnose.page import csp
+from deployer.diagnose.page.websockets import Opened
+from deployer.diagnose.reasons import fingerprints, gateway
+from deployer.diagnose.reasons.redirect import endless
+from deployer.diagnose.reasons.telling import finding
+from deployer.model import CheckResult, Finding
+from deployer.verify.judge import causes
+from deployer.verify.net.shown import without_secrets
+from deployer.verify.probe.attempt import Attempt
+
+_HOW = {
+    "written": "written out",
+    "built": "made of the page's own host",
+    "goaccess": "GoAccess's connection",
+    "action-cable": "Action Cable's",
+    "socket.io": "Socket.IO's",
+}
+
+
+def result(page: PageSeen) -> CheckResult:
+    """The page itself, and how many WebSockets it opens."""
+    attempt = page.attempt
+    uri = without_secrets(page.address.page_uri)
+    found = _page_finding(page, uri)
+    words = attempt.trouble.words if attempt.trouble else f"answered {attempt.status_code}"
+    is_read = attempt.status_code == 200 and found is None
+    if is_read:
+        number = len(page.opened)
+        words += f", opens {number or 'no'} WebSocket{'s' if number != 1 else ''} that can be seen"
+    return CheckResult(
+        site=page.address.name,
+        name="page",
+        target=uri,
+        hop=found.hop if found else "public",
+        ok=found is None,
+        detail=words,
+        seconds=attempt.seconds,
+        finding=found,
+        skipped=found is None and not is_read,
+    )
+
+
+def _page_finding(page: PageSeen, uri: str) -> Finding | None:
+    attempt = page.attempt
+    status = attempt.status_code
+    if page.is_endless:
+        return endless(page.places, attempt, f"{uri} redirects without end")
+    if status is not None and status >= 500:
+        words = f"{uri} answered {status}"
+        return gateway.of_page(attempt, words)
+    trouble = attempt.trouble
+    if trouble is None or trouble.code in AT_THE_DOOR:
+        return None  # the handshake's own check tells
+    if trouble.code == "speaks-tls":
+        return finding(
+            "plain-http-on-https",
+            hop="proxy",
+            symptom=f"{uri} {trouble.words}",
+            cause=f"Port {page.address.port} is a TLS port, and http:// is plain HTTP.",
+            fix=f"Use https://{page.address.bare_host}:{page.address.port}",
+            attempt=attempt,
+        )
+    return finding(
+        causes.general_code(trouble),
+        hop="public",
+        symptom=f"{uri} {trouble.words}",
+        cause="The page itself is not served, whatever becomes of its WebSockets.",
+        fix="Look at the web server and its error log first.",
+        attempt=attempt,
+    )
+
+
+def opened_results(
+    page: PageSeen, handshakes: Mapping[str, Attempt], meant: Mapping[str, Attempt]
+) -> tuple[CheckResult, ...]:
+    """Whether a browser would let the page open each of its WebSockets.
+
+    `handshakes` has the handshake at each address by its URI, `meant` the one at the address that
+    was meant, where there is one.
+    """
+    return tuple(_opened_result(page, opened, handshakes, meant) for opened in page.opened)
+
+
+def _opened_result(
+    page: PageSeen,
+    opened: Opened,
+    handshakes: Mapping[str, Attempt],
+    meant: Mapping[str, Attempt],
+) -> CheckResult:
+    uri = opened.address.uri
+    is_own = _is_visitors_own(page, opened)
+    found = (
+        _mixed(page, opened)
+        or _forbidden(page, opened)
+        or _goaccess(page, opened, handshakes.get(uri), meant.get(uri))
+    )
+    return CheckResult(
+        site=page.address.name,
+        name="opened by page",
+        target=without_secrets(uri),
+        hop=found.hop if found else "public",
+        ok=found is None,
+        detail=f"{without_secrets(uri)} ({_HOW[opened.how]})"
+        + (": on the visitor's own machine, not asked from here" if is_own else ""),
+        finding=found,
+        skipped=is_own and found is None,
+    )
+
+
+def _mixed(page: PageSeen, opened: Opened) -> Finding | None:
+    address = opened.address
+    if not page.address.is_secure or address.is_secure or _is_loopback(address.name):
+        return None
+    if csp.upgrades_insecure(page.policies):
+        return None
+    return finding(
+        "mixed-content",
+        hop="public",
+        symptom=f"{without_secrets(page.address.page_uri)} opens {without_secrets(address.uri)}",
+        cause="A page that came by HTTPS may not open an unencrypted WebSocket: browsers block it"
+        " before anything is sent, so that no log of any server knows of it.",
+        fix=f"Write wss:// into the page: wss://{address.bare_host}{without_secrets(address.target)}"
+        ", or build the address of location.host.",
+    )
+
+
+def _is_loopback(name: str) -> bool:
+    """Browsers trust these without TLS."""
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost" or name.endswith(".localhost")
+
+
+def _forbidden(page: PageSeen, opened: Opened) -> Finding | None:
+    directive = csp.blocking_directive(page.policies, page.address, opened.address)
+    if not directive:
+        return None
+    address = opened.address
+    return finding(
+        "csp-connect-src",
+        hop="public",
+        symptom=f"{without_secrets(page.address.page_uri)} opens {without_secrets(address.uri)},"
+        " and its own policy forbids that",
+        cause=f"The page's Content-Security-Policy says {directive!r}, which does not cover"
+        f" {address.host}: browsers block the connection before anything is sent.",
+        fix=f"Add wss://{address.host} to connect-src of that policy.",
+        directive=f"Content-Security-Policy: connect-src 'self' wss://{address.host}",
+        attempt=page.attempt,
+    )
+
+
+def _goaccess(
+    page: PageSeen, opened: Opened, handshake: Attempt | None, meant: Attempt | None
+) -> Finding | None:
+    """The report connects to another place than its url says, and there it fails."""
+    if opened.how != "goaccess" or opened.meant is None or handshake is None:
+        return None
+    if handshake.status_code == 101:
+        return None
+    words = handshake.trouble.words if handshake.trouble else f"answered {handshake.status_code}"
+    works = meant is not None and meant.status_code == 101
+    right = opened.meant
+    return finding(
+        "goaccess-url",
+        hop="public",
+        symptom=f"{without_secrets(page.address.page_uri)} connects to"
+        f" {without_secrets(opened.address.uri)}, which {words}",
+        cause=f"--ws-url is {without_secrets(opened.written)}, without a port: the"
+        f" report then puts GoAccess's own"
+        f" port into the address{', while the one that was meant works' if works else ''}.",
+        fix=f"Start GoAccess with --ws-url={'wss' if right.is_secure else 'ws'}://"
+        f"{right.bare_host}:{right.port}{without_secrets(right.target)}",
+        directive=f"--ws-url={'wss' if right.is_secure else 'ws'}://{right.bare_host}:{right.port}"
+        f"{without_secrets(right.target)}",
+        attempt=handshake,
+    )
+
+
+def is_asked(page: PageSeen, opened: Opened) -> bool:
+    """Whether the address can be asked from here in a browser's place.
+
+    Browsers do not even try where the page may not open an unencrypted WebSocket; and one on the
+    visitor's own machine is not on this one.
+    """
+    return _mixed(page, opened) is None and not _is_visitors_own(page, opened)
+
+
+def _is_visitors_own(page: PageSeen, opened: Opened) -> bool:
+    return _is_loopback(opened.address.name) and not _is_loopback(page.address.name)
+
+
+def is_websocket_answer(attempt: Attempt) -> bool:
+    """Whether an ordinary request was answered as only a WebSocket service answers."""
+    words = fingerprints.words_of(attempt)
+    return words is not None and words.meaning == "no-upgrade"

@@ -1,0 +1,169 @@
+"""A handshake whose failure the answers do not explain, or that got no answer at all. Pure.
+
+The general codes, with all that they can be and how to tell.
+"""
+
+from __future__ import annotations
+
+from deployer.diagnose.outside import Observations
+from deployer.diagnose.reasons import fingerprints
+from deployer.diagnose.reasons.fingerprints import Words
+from deployer.diagnose.reasons.telling import ASK_THE_HOST, alternatives, finding
+from deployer.model import Alternative, Finding, Hop
+from deployer.verify.net.shown import without_secrets
+from deployer.verify.probe.attempt import Attempt, Trouble
+
+
+def plain_http(seen: Observations, attempt: Attempt, symptom: str) -> Finding:
+    address = seen.address
+    if not address.is_secure:
+        return finding(
+            "plain-http-on-https",
+            hop="proxy",
+            symptom=symptom,
+            cause=f"Port {address.port} is a TLS port, and ws:// is plain HTTP.",
+            fix=f"Use wss://{address.bare_host}:{address.port}{without_secrets(address.target)}",
+            attempt=attempt,
+        )
+    return finding(
+        "upstream-scheme",
+        hop="proxy",
+        symptom=symptom,
+        cause="TLS was spoken to the proxy, and the answer says that plain HTTP arrived at a TLS"
+        " port: so the proxy speaks plain HTTP to a service that expects TLS.",
+        fix="Name the service with https:// in the proxy (nginx: proxy_pass https://…; Apache:"
+        " ProxyPass … https://… and SSLProxyEngine On; HAProxy: server … ssl), or turn it off.",
+        attempt=attempt,
+    )
+
+
+def unexplained(seen: Observations, attempt: Attempt, symptom: str, words: Words | None) -> Finding:
+    status = attempt.status_code
+    is_alike = seen.plain is not None and fingerprints.is_same_answer(attempt, seen.plain)
+    compared = (
+        " An ordinary request gets the very same answer, so the one who answers may not see that an"
+        " upgrade is asked for."
+        if is_alike
+        else " An ordinary request gets another answer, so whoever answers does see the upgrade."
+        if seen.plain is not None and seen.plain.status_code is not None
+        else ""
+    )
+    hop: Hop = "proxy" if fingerprints.is_own_page(attempt) else "public"
+    or_else: tuple[Alternative, ...] = ()
+    cause = "The answer does not say why."
+    if status == 403:
+        cause = (
+            "The refusal is the same with every Origin and with none, so it is not Origin alone."
+        )
+        or_else = alternatives(
+            "login-required",
+            "wrong-route",
+            "origin-blocked",
+            wrong_route="Starlette and FastAPI answer 403 to a WebSocket path that is not theirs",
+        )
+    elif status == 404:
+        cause = "Whoever answers has no WebSocket on this path, or was not asked for one."
+        if attempt.answer.body.strip() == b'{"detail":"Not Found"}':
+            cause = (
+                "These are the words of FastAPI (Starlette) to an ordinary request; to a WebSocket"
+                " on an unknown path it says 403. So the upgrade got lost on the way, or the server"
+                " under it (uvicorn) has no WebSocket library."
+            )
+            compared = ""
+        or_else = (
+            alternatives("upgrade-not-forwarded", "wrong-route", "backend-not-websocket")
+            if is_alike
+            else alternatives(
+                "origin-blocked",
+                "wrong-route",
+                origin_blocked="Action Cable answers 404 to an Origin that it does not allow",
+            )
+        )
+    elif status == 400 and words is not None and words.meaning == "no-key":
+        cause = "The service does not get Sec-WebSocket-Key or -Version, which were sent."
+    elif status == 400 and words is not None and words.meaning == "subprotocol":
+        cause = "The service refuses the subprotocols that were offered, or that none was."
+    elif status == 400:
+        cause = "The request was not taken for a right handshake."
+        or_else = (
+            alternatives("upgrade-not-forwarded", "backend-not-websocket")
+            if is_alike
+            else alternatives(
+                "backend-not-websocket",
+                "wrong-route",
+                wrong_route="Node's ws answers 400 to an upgrade on a path that is not its own",
+            )
+        )
+    elif status == 429:
+        cause = "It counts requests from here, and these were too many."
+        compared = ""
+    front = fingerprints.in_front(attempt)
+    by_front = f" {front} stands in front, and may refuse by itself." if front else ""
+    return finding(
+        "handshake-refused",
+        hop=hop,
+        symptom=symptom,
+        cause=f"{cause}{compared}{by_front}",
+        fix=f"Try the same handshake straight at the service, on the host; {ASK_THE_HOST}.",
+        attempt=attempt,
+        or_else=or_else,
+    )
+
+
+def unanswered(seen: Observations, attempt: Attempt, trouble: Trouble, *, general: str) -> Finding:
+    """The request was sent and no whole answer came."""
+    symptom = f"{without_secrets(seen.address.uri)} {trouble.words}"
+    if seen.speaks_tls:
+        return plain_http(seen, attempt, symptom)
+    answers_plain = seen.plain is not None and seen.plain.status_code is not None
+    nowhere = seen.variants.get("nowhere")
+    answers_elsewhere = nowhere is not None and nowhere.status_code is not None
+    if trouble.code == "timeout" and not (answers_plain or answers_elsewhere):
+        return finding(
+            "timeout",
+            hop="public",
+            symptom=symptom,
+            cause="Connections are taken, and no request is answered, on this path or another: the"
+            " service hangs and everything goes to it, or the proxy has nobody left to serve.",
+            fix="On the host: does the service answer on its own port? What does the proxy's error"
+            f" log say of its limits? {ASK_THE_HOST}.",
+            attempt=attempt,
+            or_else=alternatives(
+                "service-hangs", "threads-exhausted", "scoreboard-full", "connections-exhausted"
+            ),
+        )
+    if trouble.code == "timeout":
+        where = "an ordinary request to this path" if answers_plain else "another path"
+        return finding(
+            "service-hangs",
+            hop="backend",
+            symptom=symptom,
+            cause=f"The server answers {where}, and not the handshake: what it is passed on to"
+            " takes the request and says nothing.",
+            fix="Look at the service's log and workers; on the host, ask it on its own port.",
+            attempt=attempt,
+        )
+    if trouble.code == "closed" and not answers_plain and not answers_elsewhere:
+        return finding(
+            general,
+            hop="public",
+            symptom=symptom,
+            cause="Connections are taken and hung up on, whatever is asked: there is no free"
+            " connection or file left to serve them, no HTTP is spoken there, or the server waits"
+            " for a PROXY header, which the load balancer before it would send.",
+            fix=f"On the host: the error log at this moment, and who listens; {ASK_THE_HOST}.",
+            attempt=attempt,
+            or_else=alternatives("connections-exhausted", "files-exhausted"),
+        )
+    closes = trouble.code == "closed" and answers_plain
+    return finding(
+        general,
+        hop="public",
+        symptom=symptom,
+        cause="Ordinary requests are answered on this path; only the handshake is cut off: the"
+        " service fails on it, or something on the way (a firewall, a filter) does not like it."
+        if closes
+        else "Something else than HTTP/1.1 is spoken there, or the answer broke off.",
+        fix=f"Look at the service's log at this moment; {ASK_THE_HOST}.",
+        attempt=attempt,
+    )

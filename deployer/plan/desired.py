@@ -1,0 +1,223 @@
+"""One host's desired state: rendered plays become resources, handlers and sites."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from deployer.errors import SourceError, SourceErrors
+from deployer.model import Change, Handler, Host, Proxy, Resource, Site, SourceRef
+from deployer.plan.ports import Listener
+from deployer.resources import KINDS, PATH_KINDS, Origin, from_task, handler_from_task
+
+if TYPE_CHECKING:
+    from deployer.playbook import Playbook, RenderedTask, RoleCall
+    from deployer.playbook.inventory.load import Inventory
+    from deployer.sites.acme import CertificatesOnHost, OnController
+    from deployer.sites.certificate_files import CertificateFiles
+
+CertificateSource = Callable[[Site], "CertificateFiles"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFacts:
+    """What the runner says of a host: Ansible's facts, and the versions of the asked packages.
+
+    `listeners` are who takes connections at the ports of sites; `served_by` the proxies that an
+    earlier run has set up.
+    """
+
+    facts: Mapping[str, Any]
+    packages: Mapping[str, Mapping[str, str | None]]
+    certificates: CertificatesOnHost | None = None
+    listeners: tuple[Listener, ...] = ()
+    served_by: tuple[Proxy, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredState:
+    """What one host should be. `roots` holds, by domain, the PEM that its certificate leads to, or
+    `None` where the system's own trust store decides; `secrets` are never to be shown."""
+
+    resources: tuple[Resource, ...]
+    handlers: Mapping[str, Handler]
+    sites: tuple[Site, ...]
+    roots: Mapping[str, bytes | None] = field(default_factory=dict)
+    secrets: frozenset[str] = frozenset()
+
+
+def desired_state(
+    playbook: Playbook,
+    host: Host,
+    *,
+    inventory: Inventory,
+    about: HostFacts,
+    certificate: CertificateSource,
+    extra_vars: Mapping[str, Any],
+    tags: frozenset[str] | None = None,
+    staging_first: bool = True,
+    on_controller: OnController | None = None,
+) -> DesiredState:
+    """Everything that the plays of `playbook` want on `host`.
+
+    With `staging_first`, the first order of a host at Let's Encrypt is rehearsed with its staging.
+    `on_controller` are the certificates that are ordered here.
+
+    Raises:
+        UsageError: whatever is wrong in playbook, roles, templates or certificates.
+    """
+    from deployer.agent import bundle
+    from deployer.playbook import RoleCall, render_host
+    from deployer.sites import proxy_roles
+    from deployer.sites.certificate_files import is_acme
+    from deployer.sites.lint import refuse_impossible
+
+    roots: dict[str, bytes | None] = {}
+
+    def site_roles(sites: tuple[Site, ...]) -> Sequence[RoleCall]:
+        of_files = [site for site in sites if site.has_tls and not is_acme(site)]
+        certificates = {site.domain: certificate(site) for site in of_files}
+        roots.update({name: files.root_pem for name, files in certificates.items()})
+        roles = proxy_roles(
+            sites,
+            facts=about.facts,
+            packages=about.packages,
+            certificates=certificates,
+            served_by=about.served_by,
+            on_host=about.certificates,
+            program=bundle.renewal_program,
+            staging_first=staging_first,
+            on_controller=on_controller,
+        )
+        return [
+            RoleCall(role=role.role, vars=role.vars, stage=role.stage, source=role.source)
+            for role in roles
+        ]
+
+    rendered = render_host(
+        playbook,
+        host,
+        inventory=inventory,
+        facts=about.facts,
+        extra_vars=extra_vars,
+        tags=tags,
+        site_roles=site_roles,
+    )
+    refuse_impossible(rendered.sites)
+    return DesiredState(
+        resources=_resources(rendered.tasks),
+        handlers={
+            task.name: handler_from_task(task.name, task.module, task.args, _origin(task))
+            for task in rendered.handlers
+        },
+        sites=rendered.sites if _writes_sites(rendered.tasks, tags) else (),
+        roots=roots,
+        secrets=rendered.secrets,
+    )
+
+
+def with_chains(desired: DesiredState, on_host: CertificatesOnHost | None) -> DesiredState:
+    """`desired` with what the certificates of ACME issuers lead to.
+
+    Those of Let's Encrypt must lead to a root of this system. Of any other issuer the host has been
+    given the chain by the issuer itself, and whether its clients trust that is theirs to say.
+    """
+    from deployer.sites import acme
+    from deployer.sites.certificate_files import is_acme
+
+    if on_host is None:
+        return desired
+    chains: dict[str, bytes | None] = {
+        site.domain: on_host.chain(site.domain, more=acme.ca_bundle_of(site)) or None
+        for site in desired.sites
+        if is_acme(site) and site.tls.issuer != "letsencrypt"
+    }
+    return replace(desired, roots={**desired.roots, **chains})
+
+
+def probe_requests(resources: Sequence[Resource]) -> list[dict[str, Any]]:
+    """What a ``probe`` (docs/wire.md) is asked, to see how all that is desired is now."""
+    latest = {resource.id: resource for resource in resources}
+    return [
+        {
+            "id": resource.id,
+            "kind": resource.kind,
+            "name": resource.name,
+            "query": KINDS[resource.kind].query(resource),
+        }
+        for resource in latest.values()
+    ]
+
+
+def question_for(change: Change) -> dict[str, Any]:
+    """What a ``probe`` is asked to see again a thing that a plan came upon by itself."""
+    return {"id": change.resource_id, "kind": change.kind, "name": change.name, "query": {}}
+
+
+def _writes_sites(tasks: Sequence[RenderedTask], tags: frozenset[str] | None) -> bool:
+    """Whether a run's ``--tags`` include what sites show: only then are they verified."""
+    return tags is None or any(
+        "sites" in task.tags or task.module == "certificate" for task in tasks
+    )
+
+
+def _origin(task: RenderedTask) -> Origin:
+    return Origin(
+        reason=task.name,
+        notify=task.notify,
+        secret=task.secret or task.no_log,
+        stage=task.stage,
+        source=task.source,
+    )
+
+
+def _resources(tasks: Sequence[RenderedTask]) -> tuple[Resource, ...]:
+    """The tasks' resources; a thing that two tasks want alike is one, otherwise it is an error.
+
+    At a later stage of the commit a thing may be wanted in another way.
+    """
+    found: dict[tuple[str, int], Resource] = {}
+    latest: dict[str, Resource] = {}
+    errors: list[SourceError] = []
+    for task in tasks:
+        for resource in from_task(task.module, task.args, _origin(task)):
+            name = _identity(resource)
+            earlier = latest.get(name)
+            if earlier is not None and _is_alike(earlier, resource):
+                if resource.notify != earlier.notify:
+                    key = (name, earlier.stage)
+                    found[key] = latest[name] = _notifying_both(earlier, resource)
+            elif earlier is not None and earlier.stage >= resource.stage:
+                errors.append(_twice(resource, earlier))
+            else:
+                found[name, resource.stage] = latest[name] = resource
+    if errors:
+        raise SourceErrors(errors)
+    return tuple(found.values())
+
+
+def _is_alike(one: Resource, other: Resource) -> bool:
+    return (one.attributes, one.kind) == (other.attributes, other.kind)
+
+
+def _identity(resource: Resource) -> str:
+    """What a stage may hold once: of the kinds that live at a path, one a path."""
+    return resource.name if resource.kind in PATH_KINDS else resource.id
+
+
+def _notifying_both(first: Resource, second: Resource) -> Resource:
+    return replace(first, notify=tuple(dict.fromkeys((*first.notify, *second.notify))))
+
+
+def _twice(resource: Resource, earlier: Resource) -> SourceError:
+    place = _place(earlier.source)
+    return SourceError(
+        f"{resource.kind} {resource.name} is wanted in two ways: here, and {place}",
+        source=resource.source,
+        hint="One thing has one desired state in a run; take one of the two tasks away.",
+    )
+
+
+def _place(source: SourceRef | None) -> str:
+    return f"at {source}" if source else "by another task"

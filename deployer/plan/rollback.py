@@ -1,0 +1,46 @@
+"""Back to an earlier confirmed generation: what the host says it was becomes what it should be.
+
+The host keeps, with each generation, what everything that it changed was before. Taken together
+from the newest generation back, that is a desired state like any other: it is probed, planned,
+shown, applied, verified and confirmed like one, and becomes a generation of its own.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+from deployer.model import Resource
+from deployer.plan.desired import DesiredState
+from deployer.plan.wire import handler_from_json
+from deployer.resources import holds_private_key
+from deployer.sites.document import sites_from_json
+
+
+def former_state(reply: Mapping[str, Any]) -> DesiredState:
+    """The desired state that the runner's answer to ``undo`` (docs/wire.md) stands for.
+
+    Its sites are those that were served then, with the checks of then.
+    """
+    handlers = {item["name"]: handler_from_json(item) for item in reply["handlers"]}
+    notify = tuple(handlers)
+    return DesiredState(
+        resources=tuple(_resource(item, notify) for item in reply["resources"]),
+        handlers=handlers,
+        sites=sites_from_json(reply["sites"]),
+    )
+
+
+def _resource(item: Mapping[str, Any], notify: tuple[str, ...]) -> Resource:
+    given = item.get("content_b64")
+    content = None if given is None else base64.b64decode(given)
+    return Resource(
+        kind=item["kind"],
+        name=item["name"],
+        attributes=item["attributes"],
+        content=content,
+        notify=notify if item["kind"] in ("file", "link") else (),
+        secret=bool(item.get("secret")) or holds_private_key(content),
+        reason=f"as generation {item['generation']} found it",
+    )

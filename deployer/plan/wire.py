@@ -1,0 +1,191 @@
+"""Plans as versioned JSON: what the runner gets, what ``--json`` shows, what a digest covers."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from deployer.model import Change, Forecast, Handler, HandlerRun, Observation, Owed, Plan
+
+_SHOWN_BYTES = 1 << 20
+
+#: What may be seen of a thing that is secret: nothing that a person has written freely.
+SEEN_OF_SECRETS = frozenset(
+    ("type", "size", "mode", "owner", "group", "version", "enabled", "active", "done", "uid")
+)
+
+
+def sealed(plan: Plan) -> Plan:
+    """`plan` with its digest: SHA-256 over its canonical JSON, the digest itself left out."""
+    document = plan_to_json(plan)
+    del document["digest"]
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    data = text.encode("utf-8", "surrogatepass")  # a host's names may be in no encoding
+    return dataclasses.replace(plan, digest=hashlib.sha256(data).hexdigest())
+
+
+def plan_to_json(plan: Plan) -> dict[str, Any]:
+    """A plan as the runner gets it (docs/wire.md): whole, with the content of every file."""
+    return {
+        "format_version": plan.format_version,
+        "host": plan.host,
+        "created_at": plan.created_at,
+        "changes": [_change_to_json(change) for change in plan.changes],
+        "handlers": [_handler_run_to_json(run) for run in plan.handlers],
+        "unknowns": list(plan.unknowns),
+        "digest": plan.digest,
+    }
+
+
+def plan_from_json(document: Mapping[str, Any]) -> Plan:
+    """The plan that `plan_to_json` wrote; a host's contents of before are not in there."""
+    return Plan(
+        host=document["host"],
+        created_at=document["created_at"],
+        changes=tuple(map(_change_from_json, document["changes"])),
+        handlers=tuple(map(_handler_run_from_json, document["handlers"])),
+        unknowns=tuple(document["unknowns"]),
+        digest=document["digest"],
+        format_version=document["format_version"],
+    )
+
+
+def _change_from_json(document: Mapping[str, Any]) -> Change:
+    fields = {key: value for key, value in document.items() if key != "after_content_b64"}
+    content = document.get("after_content_b64")
+    return Change(**fields, after_content=None if content is None else base64.b64decode(content))
+
+
+def _handler_run_from_json(document: Mapping[str, Any]) -> HandlerRun:
+    handler = document["handler"]
+    lists = {key: tuple(handler[key]) for key in ("argv", "config_test")}
+    return HandlerRun(
+        **{
+            **document,
+            "handler": Handler(**{**handler, **lists}),
+            "because": tuple(document["because"]),
+        }
+    )
+
+
+def plan_for_people(plan: Plan) -> dict[str, Any]:
+    """A plan as ``--json`` shows it: texts in clear for a diff, and nothing of what is secret."""
+    document = plan_to_json(plan)
+    document["changes"] = [_shown_change(change) for change in plan.changes]
+    if plan.forecasts:
+        document["forecasts"] = [_shown_forecast(forecast) for forecast in plan.forecasts]
+    return document
+
+
+def _shown_forecast(forecast: Forecast) -> dict[str, Any]:
+    from deployer.plan.forecast import forecast_words
+
+    return {**dataclasses.asdict(forecast), "words": forecast_words(forecast)}
+
+
+def _change_to_json(change: Change) -> dict[str, Any]:
+    document = {
+        "resource_id": change.resource_id,
+        "action": change.action,
+        "before": change.before,
+        "after": change.after,
+        "fingerprint": change.fingerprint,
+        "stage": change.stage,
+        "reason": change.reason,
+        "secret": change.secret,
+    }
+    if change.after_content is not None:
+        document["after_content_b64"] = base64.b64encode(change.after_content).decode()
+    return document
+
+
+def _shown_change(change: Change) -> dict[str, Any]:
+    document = {
+        "resource_id": change.resource_id,
+        "action": change.action,
+        "before": shown_attributes(change, change.before),
+        "after": shown_attributes(change, change.after),
+        "stage": change.stage,
+        "reason": change.reason,
+        "secret": change.secret,
+    }
+    if not change.secret and change.action != "no-op":
+        for side, content in (("before", change.before_content), ("after", change.after_content)):
+            text = as_text(content)
+            if text is not None:
+                document[f"{side}_content"] = text
+    return document
+
+
+def shown_attributes(change: Change, attributes: Any) -> dict[str, Any] | None:
+    """The attributes that may be seen: the hash of a short secret gives the secret away."""
+    if attributes is None or not change.secret:
+        return attributes if attributes is None else dict(attributes)
+    return {key: value for key, value in attributes.items() if key in SEEN_OF_SECRETS}
+
+
+def as_text(content: bytes | None) -> str | None:
+    """`content` as the text that a diff can show; `None` where it is none, binary or too large."""
+    if content is None or len(content) > _SHOWN_BYTES or b"\0" in content:
+        return None
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _handler_run_to_json(run: HandlerRun) -> dict[str, Any]:
+    document = {
+        "stage": run.stage,
+        "because": list(run.because),
+        "handler": _handler_to_json(run.handler),
+    }
+    return {**document, "reason": run.reason} if run.reason else document
+
+
+def _handler_to_json(handler: Handler) -> dict[str, Any]:
+    return {
+        "name": handler.name,
+        "action": handler.action,
+        "unit": handler.unit,
+        "argv": list(handler.argv),
+        "config_test": list(handler.config_test),
+    }
+
+
+def handler_from_json(document: dict[str, Any]) -> Handler:
+    """A handler as the runner tells it."""
+    return Handler(
+        name=document["name"],
+        action=document["action"],
+        unit=document.get("unit", ""),
+        argv=tuple(document.get("argv", ())),
+        config_test=tuple(document.get("config_test", ())),
+    )
+
+
+def owed_from_json(document: dict[str, Any]) -> Owed:
+    """One item of ``owed`` in the runner's reply to ``facts``."""
+    return Owed(
+        handler=handler_from_json(document["handler"]),
+        since=document["since"],
+        who=document["who"],
+        origin=document["from"],
+    )
+
+
+def observation_from_json(document: dict[str, Any]) -> Observation:
+    """One observation of the runner's reply to a probe."""
+    content = document.get("content_b64")
+    return Observation(
+        resource_id=document["id"],
+        attributes=document["attributes"],
+        fingerprint=document["fingerprint"],
+        content=None if content is None else base64.b64decode(content),
+        like_former=document.get("like_former", False),
+        problem=document.get("problem", ""),
+    )

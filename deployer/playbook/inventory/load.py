@@ -1,0 +1,377 @@
+"""Ansible's inventories: groups of hosts with variables, from YAML, INI and folders beside them.
+
+Variables are merged per host, lowest first: `all`, parents, children, the host. For each of them
+what the inventory file says is lowest, then ``group_vars/`` (``host_vars/``) beside the inventory,
+then those beside the playbook.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deployer.errors import SourceError, SourceErrors, UsageError
+from deployer.model import Host
+from deployer.playbook.inventory.patterns import select
+from deployer.playbook.schema import values
+from deployer.playbook.yaml.file import load_yaml, missing_file, read_text
+from deployer.playbook.yaml.source import MergedVars, Problems, SourceFile, Spot, YamlMap, spot_of
+
+_CONNECTIONS = ("ssh", "smart", "paramiko", "local")
+_VARS_SUFFIXES = ("", ".yml", ".yaml", ".json")
+_SKIPPED = ("~", ".bak", ".orig", ".swp", ".md", ".txt", ".retry", ".cfg", ".pyc")
+
+
+@dataclass(slots=True)
+class Group:
+    """A group while an inventory is read: its own hosts, its children, and what was said of it."""
+
+    name: str
+    hosts: dict[str, None] = field(default_factory=dict)
+    children: dict[str, None] = field(default_factory=dict)
+    layers: list[YamlMap] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class RawInventory:
+    """What the files say, before variables are merged. Filled by the readers of both forms."""
+
+    groups: dict[str, Group] = field(default_factory=dict)
+    hosts: dict[str, list[YamlMap]] = field(default_factory=dict)
+    spots: dict[str, Spot] = field(default_factory=dict)
+    problems: Problems = field(default_factory=Problems)
+
+    def group(self, name: str) -> Group:
+        return self.groups.setdefault(name, Group(name))
+
+    def add_host(self, name: str, spot: Spot, *, group: str | None = None) -> None:
+        self.hosts.setdefault(name, [])
+        self.spots.setdefault(name, spot)
+        if group is not None:
+            self.group(group).hosts[name] = None
+
+    def closure(self, name: str) -> dict[str, None]:
+        """The hosts of a group and of all groups below it, in the order of the inventory."""
+        if name == "all":
+            return dict.fromkeys(self.hosts)
+        found: dict[str, None] = {}
+        pending, seen = [name], set()
+        while pending:
+            current = pending.pop()
+            if current in seen:
+                continue
+            seen.add(current)
+            group = self.groups.get(current)
+            if group is not None:
+                found.update(group.hosts)
+                pending.extend(group.children)
+        return {host: None for host in self.hosts if host in found}
+
+    def depth(self, name: str) -> int:
+        """How far below `all` a group stands at most: children win over their parents."""
+        depths = {name: 0}
+        pending = [name]
+        while pending:
+            current = pending.pop()
+            for parent in self.groups.values():
+                if current in parent.children and depths[current] < len(self.groups):
+                    deeper = depths[current] + 1
+                    if deeper > depths.get(parent.name, -1):
+                        depths[parent.name] = deeper
+                        pending.append(parent.name)
+        return max(depths.values())
+
+
+class Inventory:
+    """Hosts by name, and the names of each group's hosts."""
+
+    def __init__(
+        self,
+        hosts: Mapping[str, Host],
+        groups: Mapping[str, tuple[str, ...]],
+        *,
+        raw: RawInventory,
+        folders: tuple[Path, ...],
+        over_all: Mapping[str, Any],
+    ) -> None:
+        self.hosts = hosts
+        self.groups = groups
+        self._raw = raw
+        self._folders = folders
+        self._over_all = over_all
+        self._with: dict[Path, Inventory] = {}
+
+    def select(self, pattern: str, limit: str | None = None) -> tuple[Host, ...]:
+        """The hosts of a pattern in the inventory's order; with `limit` only some of them, or none.
+
+        Raises:
+            UsageError: a name that the inventory does not have, or a pattern that names nobody.
+        """
+        names = select(pattern, hosts=tuple(self.hosts), groups=self.groups)
+        if not names:
+            raise UsageError(f"the pattern '{pattern}' matches no host", hint=self._known())
+        if limit is not None:
+            wanted = set(select(limit, hosts=tuple(self.hosts), groups=self.groups))
+            names = tuple(name for name in names if name in wanted)
+        return tuple(self.hosts[name] for name in names)
+
+    def beside(self, folder: Path) -> Inventory:
+        """The same with ``group_vars/`` and ``host_vars/`` of a playbook's folder read too."""
+        resolved = folder.resolve()
+        if resolved in {each.resolve() for each in self._folders}:
+            return self
+        if resolved not in self._with:
+            has_vars = any((folder / name).is_dir() for name in ("group_vars", "host_vars"))
+            folders = (*self._folders, folder)
+            self._with[resolved] = self
+            if has_vars:
+                self._with[resolved] = _assemble(self._raw, folders, self._over_all)
+        return self._with[resolved]
+
+    def _known(self) -> str:
+        groups = ", ".join(name for name in self.groups if name != "ungrouped")
+        hosts = ", ".join(list(self.hosts)[:10]) + (", …" if len(self.hosts) > 10 else "")
+        return f"groups: {groups}; hosts: {hosts or 'none'}"
+
+
+def load_inventory(
+    paths: Sequence[Path],
+    *,
+    beside: Path | None = None,
+    extra_vars: Mapping[str, Any] | None = None,
+) -> Inventory:
+    """Read inventories, later ones over earlier ones; `beside` is the playbook's folder.
+
+    Args:
+        paths: files in YAML or INI form, folders of them, or host lists such as ``web1,web2``.
+        extra_vars: those of ``-e``; ``ansible_user`` and its kind say how to connect to every host.
+
+    Raises:
+        UsageError: a file is missing, or there is no host at all.
+        SourceErrors: whatever is wrong inside the files.
+    """
+    raw = RawInventory()
+    folders: list[Path] = []
+    for path in paths:
+        _read(path, raw, folders)
+    raw.problems.raise_if_any()
+    if not raw.hosts:
+        shown = ", ".join(str(path) for path in paths) or "(none given)"
+        raise UsageError(
+            f"no host in the inventory {shown}", hint="name one with -i inventory.yml, or -i HOST,"
+        )
+    if beside is not None:
+        folders.append(beside)
+    connection = {
+        key: value for key, value in (extra_vars or {}).items() if key.startswith("ansible_")
+    }
+    return _assemble(raw, tuple(dict.fromkeys(folders)), connection)
+
+
+def _read(path: Path, raw: RawInventory, folders: list[Path]) -> None:
+    text = str(path)
+    if "," in text and not path.exists():
+        spot = Spot(SourceFile("-i"), 1, 1)
+        for name in filter(None, (each.strip() for each in text.split(","))):
+            raw.add_host(name, spot, group="ungrouped")
+        return
+    if path.is_dir():
+        folders.append(path)
+        for each in sorted(path.iterdir()):
+            hidden = each.name.startswith(".") or each.name.endswith(_SKIPPED)
+            if not hidden and each.name not in ("group_vars", "host_vars"):
+                _read(each, raw, folders)
+        return
+    if not path.exists():
+        raise missing_file(path, what="inventory")
+    folders.append(path.parent)
+    content = read_text(path, what="inventory")
+    try:
+        if _is_yaml(path, content):
+            from deployer.playbook.inventory.yaml import read_yaml
+
+            read_yaml(path, raw)
+        else:
+            from deployer.playbook.inventory.ini import read_ini
+
+            read_ini(content, str(path), raw)
+    except (SourceError, SourceErrors) as error:
+        raw.problems.add(error)
+
+
+def _is_yaml(path: Path, content: str) -> bool:
+    if content.startswith("#!"):
+        raise UsageError(
+            f"inventory {path} is a program; inventory programs are not run",
+            hint="save what it prints (with --list, in YAML or INI form) to a file",
+        )
+    if path.suffix in (".yml", ".yaml", ".json"):
+        return True
+    if path.suffix == ".ini":
+        return False
+    for line in content.splitlines():
+        bare = line.split("#")[0].strip()
+        if bare and not bare.startswith(";"):
+            return bare == "---" or bare.endswith(":") or bare.startswith("{")
+    return False
+
+
+def _assemble(
+    raw: RawInventory, folders: tuple[Path, ...], over_all: Mapping[str, Any]
+) -> Inventory:
+    problems = Problems()
+    names = dict.fromkeys(("all", "ungrouped", *raw.groups))
+    members = {name: tuple(raw.closure(name)) for name in names}
+    grouped = {host for name in names if name not in ("all", "ungrouped") for host in members[name]}
+    members["ungrouped"] = tuple(host for host in raw.hosts if host not in grouped)
+    own = {}
+    for name in names:
+        layers = raw.groups[name].layers if name in raw.groups else []
+        own[name] = _merged([*layers, *_folder_layers(folders, "group_vars", name, problems)])
+    order = sorted(names, key=lambda name: _rank(name, raw, own[name]))
+    hosts: dict[str, Host] = {}
+    for name, layers in raw.hosts.items():
+        groups = tuple(
+            sorted(group for group in names if group != "all" and name in members[group])
+        )
+        merged = MergedVars()
+        host_layers = [*layers, *_folder_layers(folders, "host_vars", name, problems)]
+        of_groups = [own[group] for group in order if group in {"all", *groups}]
+        for each in (*of_groups, _merged(host_layers)):
+            merged.update(each)
+            merged.spots.update(each.spots)
+        merged.update(over_all)
+        try:
+            hosts[name] = _host(name, groups, merged, raw.spots[name])
+        except SourceError as error:
+            problems.add(error)
+    problems.raise_if_any()
+    return Inventory(hosts, members, raw=raw, folders=folders, over_all=over_all)
+
+
+def _merged(layers: Sequence[YamlMap]) -> MergedVars:
+    merged = MergedVars()
+    for layer in layers:
+        merged.merge(layer)
+    return merged
+
+
+def _rank(name: str, raw: RawInventory, variables: Mapping[str, Any]) -> tuple[int, int, str]:
+    if name == "all":
+        return (-1, 0, "")
+    priority = variables.get("ansible_group_priority", 1)
+    return (raw.depth(name), priority if isinstance(priority, int) else 1, name)
+
+
+def _folder_layers(
+    folders: tuple[Path, ...], kind: str, name: str, problems: Problems
+) -> list[YamlMap]:
+    layers: list[YamlMap] = []
+    if "/" in name:
+        return layers
+    for folder in folders:
+        for suffix in _VARS_SUFFIXES:
+            path = folder / kind / (name + suffix)
+            files = [path] if path.is_file() else []
+            if path.is_dir():
+                files = sorted(
+                    each
+                    for each in path.rglob("*")
+                    if each.is_file() and each.suffix in _VARS_SUFFIXES and each.name[0] != "."
+                )
+            for each in files:
+                try:
+                    layers.append(load_vars(each))
+                except (SourceError, SourceErrors) as error:
+                    problems.add(error)
+    return layers
+
+
+def load_vars(path: Path, *, secret: bool = False) -> YamlMap:
+    """A file of variables: one mapping. An empty file is an empty one."""
+    value, file = load_yaml(path, what="variable file", secret=secret)
+    if value is None:
+        return YamlMap(file, (1, 1))
+    if not isinstance(value, YamlMap):
+        raise file.spot((1, 1)).error("a variable file is a mapping: name: value")
+    check_names(value)
+    return value
+
+
+def check_names(variables: YamlMap) -> None:
+    """Raises: SourceErrors, for keys that cannot be the name of a variable."""
+    problems = Problems()
+    for key in variables:
+        if not isinstance(key, str) or not key.isidentifier():
+            problems.add(
+                spot_of(variables, key, key=True).error(
+                    f"'{key}' is not a variable name",
+                    hint="letters, digits and '_', not beginning with a digit",
+                )
+            )
+    problems.raise_if_any()
+
+
+def _host(name: str, groups: tuple[str, ...], variables: MergedVars, spot: Spot) -> Host:
+    spots = variables.spots
+
+    def first(*keys: str) -> tuple[Any, Spot]:
+        for key in keys:
+            value = variables.get(key)
+            if value is not None:
+                if isinstance(value, str) and "{{" in value:
+                    value = _rendered(value, name, groups, variables, spots.get(key, spot))
+                return value, spots.get(key, spot)
+        return None, spot
+
+    hostname, where = first("ansible_host", "ansible_ssh_host")
+    hostname = name if hostname is None else str(hostname)
+    if not hostname or any(ord(each) < 33 or each in "'\"`$;&|<>\\{}" for each in hostname):
+        raise where.error(f"{hostname!r} is not a host name or address")
+    if hostname.startswith("-"):
+        raise where.error(f"{hostname!r} is not a host name: it begins with '-'")
+    number, where = first("ansible_port", "ansible_ssh_port")
+    try:
+        port = 22 if number is None else values.port(number)
+    except values.Unfit as error:
+        raise where.error(f"ansible_port: {error}") from None
+    user, where = first("ansible_user", "ansible_ssh_user")
+    try:
+        user = None if user is None else values.account(user)
+    except values.Unfit as error:
+        raise where.error(f"ansible_user: {error}") from None
+    connection, where = first("ansible_connection")
+    if connection is not None and connection not in _CONNECTIONS:
+        raise where.error(
+            f"ansible_connection: {connection!r} is not there", hint="write ssh or local"
+        )
+    become, where = first("ansible_become")
+    if become is not None:
+        # The INI form has texts where YAML has true and false.
+        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        if str(become).lower() not in words:
+            raise where.error(f"ansible_become: {become!r} is neither true nor false")
+        variables["ansible_become"] = words[str(become).lower()]
+    for key in ("ansible_host", "ansible_ssh_private_key_file"):
+        value, where = first(key)
+        if value is not None and value != variables[key]:
+            variables[key] = value
+    return Host(name=name, hostname=hostname, port=port, user=user, groups=groups, vars=variables)
+
+
+def _rendered(
+    value: str, name: str, groups: tuple[str, ...], variables: Mapping[str, Any], spot: Spot
+) -> Any:
+    from deployer.playbook.templates.scope import Layer, Scope
+    from deployer.playbook.templates.templar import Templar
+
+    magic = {
+        "inventory_hostname": name,
+        "inventory_hostname_short": name.partition(".")[0],
+        "group_names": list(groups),
+    }
+    templar = Templar()
+    scope = Scope((Layer(variables), Layer(magic, raw=True)), templar=templar)
+    return templar.render(value, scope, spot)

@@ -1,0 +1,1 @@
+"""Reading playbooks and roles, and checking them without a host."""

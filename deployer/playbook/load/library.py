@@ -1,0 +1,145 @@
+"""What one load of a playbook has read, kept for all of its hosts: roles, templates, files."""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deployer.model import Play, Role, Task
+from deployer.playbook.builtin import roles_path
+from deployer.playbook.templates.scope import Layer
+from deployer.playbook.templates.templar import Templar
+from deployer.playbook.yaml.source import Spot, YamlMap, nearest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedTask(Task):
+    """A task with the places of its parts.
+
+    `node` is the task, `args_node` its arguments; `conditions` are its own and its blocks' `when`
+    with their places; `layers` its blocks' and its own variables.
+    """
+
+    node: YamlMap
+    args_node: YamlMap
+    conditions: tuple[tuple[Any, Spot], ...] = ()
+    layers: tuple[Layer, ...] = ()
+    handler: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedRole(Role):
+    """A role with the layers of its variables, lowest first, and the places of its conditions."""
+
+    folder: Path
+    stage: int = 0
+    default_layers: tuple[Layer, ...] = ()
+    var_layers: tuple[Layer, ...] = ()
+    conditions: tuple[tuple[Any, Spot], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedPlay(Play):
+    """A play with the layers of its variables, lowest first, and what was read for it."""
+
+    node: YamlMap
+    library: Library
+    layers: tuple[Layer, ...] = ()
+
+
+@dataclass(slots=True)
+class Library:
+    """The folders of a playbook, and what was found in them."""
+
+    playbook_dir: Path
+    role_paths: tuple[Path, ...] = ()
+    extra_vars: Mapping[str, Any] = field(default_factory=dict)
+    templar: Templar = field(default_factory=Templar)
+    files: dict[Path, bytes] = field(default_factory=dict)
+    role_files: dict[Path, Any] = field(default_factory=dict)
+
+    def role_folders(self) -> tuple[Path, ...]:
+        """Where roles are looked for, in this order; the built-in ones come last."""
+        return (self.playbook_dir / "roles", *self.role_paths, roles_path())
+
+    def find_role(self, name: str, spot: Spot) -> Path:
+        """A role's folder.
+
+        Raises: SourceError, which names the folders that were searched and the nearest role.
+        """
+        folders: Sequence[Path] = self.role_folders()
+        if not name.strip() or name in (".", ".."):
+            raise spot.error(f"'{name}' is not the name of a role")
+        if "/" in name:
+            folders = (self.playbook_dir,)
+        for folder in folders:
+            if (folder / name).is_dir() and not _is_overlay(folder, name):
+                return folder / name
+        known = {
+            each.name
+            for folder in folders
+            if folder.is_dir()
+            for each in folder.iterdir()
+            if each.is_dir()
+        }
+        searched = ", ".join(str(folder) for folder in folders)
+        near = nearest(name, known)
+        hint = f"{near}\n      searched: {searched}" if near else f"searched: {searched}"
+        raise spot.error(f"no role '{name}'", hint=hint)
+
+    def bases(self, kind: str, role: LoadedRole | None) -> tuple[Path, ...]:
+        """Where files and what templates include are looked for, in this order.
+
+        A built-in role's give way, one by one, to those of its name beside the playbook.
+        """
+        bases = [role.folder / kind, role.folder] if role else []
+        if role and role.folder.parent == roles_path():
+            bases.insert(0, self.playbook_dir / "roles" / role.folder.name / kind)
+        return (*bases, self.playbook_dir / kind, self.playbook_dir)
+
+    def find_file(self, name: str, kind: str, role: LoadedRole | None, spot: Spot) -> Path:
+        """A file of a role or playbook; `kind` is ``files`` or ``templates``.
+
+        Raises: SourceError, which names the places that were searched and the nearest file.
+        """
+        path = Path(os.path.expanduser(name))
+        # Joined to an absolute path, each base is that path alone.
+        places = list(dict.fromkeys(base / path for base in self.bases(kind, role)))
+        for place in places:
+            if place.exists():
+                return place
+        names = {
+            str(each.relative_to(place.parent))
+            for place in places
+            if place.parent.is_dir()
+            for each in place.parent.iterdir()
+        }
+        near = nearest(path.name, names)
+        searched = "searched: " + ", ".join(str(place) for place in places)
+        what = "template" if kind == "templates" else "file"
+        raise spot.error(
+            f"no {what} '{name}'", hint=f"{near}\n      {searched}" if near else searched
+        )
+
+    def read(self, path: Path, spot: Spot) -> bytes:
+        """A file's bytes, read once.
+
+        Raises: SourceError, where it cannot be read.
+        """
+        if path not in self.files:
+            try:
+                self.files[path] = path.read_bytes()
+            except OSError as error:
+                raise spot.error(f"cannot read {path}: {error.strerror}") from None
+        return self.files[path]
+
+
+def _is_overlay(folder: Path, name: str) -> bool:
+    """Whether a folder has templates and files alone, to take the place of a built-in role's."""
+    if not (roles_path() / name).is_dir() or folder == roles_path():
+        return False
+    parts = {each.name for each in (folder / name).iterdir() if not each.name.startswith(".")}
+    return bool(parts) and parts <= {"templates", "files"}

@@ -1,0 +1,36 @@
+"""A first glance at a playbook: whom it names, before everything else of it is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from deployer.errors import DeployerError
+from deployer.model import Host
+from deployer.playbook.inventory.load import Inventory
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """Hosts that the playbook most likely works on, and whether it says `become` for one."""
+
+    hosts: tuple[Host, ...]
+    become: bool
+
+
+def peek(path: Path, *, inventory: Inventory, limit: str | None) -> Glance:
+    """What can be seen at a glance; no hosts where anything is unclear or wrong, and no errors."""
+    import yaml
+
+    try:
+        with path.open("rb") as file:
+            plays = yaml.load(file, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+        patterns = [play["hosts"] for play in plays]
+        hosts = {
+            host.name: host for pattern in patterns for host in inventory.select(pattern, limit)
+        }
+        wishes = [*plays, *(task for play in plays for task in play.get("tasks") or ())]
+        become = any(wish.get("become") is True for wish in wishes)
+    except (OSError, yaml.YAMLError, DeployerError, TypeError, KeyError, AttributeError):
+        return Glance(hosts=(), become=False)
+    return Glance(hosts=tuple(hosts.values()), become=become)

@@ -1,0 +1,174 @@
+"""Roles: folders with ``defaults/ vars/ tasks/ handlers/ templates/ files/ meta/``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deployer.errors import SourceError, SourceErrors
+from deployer.playbook.inventory.load import check_names, load_vars
+from deployer.playbook.load.library import Library, LoadedRole, LoadedTask
+from deployer.playbook.load.tasks import Surroundings, conditions_of, load_tasks, words
+from deployer.playbook.templates.scope import Layer
+from deployer.playbook.yaml.file import load_yaml
+from deployer.playbook.yaml.source import MergedVars, Problems, Spot, YamlList, YamlMap, spot_of
+
+_MAX_DEPTH = 20
+
+
+def entry_roles(
+    nodes: YamlList,
+    library: Library,
+    problems: Problems,
+    *,
+    become: bool,
+    chain: tuple[str, ...] = (),
+) -> list[LoadedRole]:
+    """The roles of a list of entries, each after those that it depends on."""
+    found: list[LoadedRole] = []
+    for number, entry in enumerate(nodes):
+        try:
+            if isinstance(entry, str):
+                found += load_role(
+                    entry, spot_of(nodes, number), library, problems, become=become, chain=chain
+                )
+            elif isinstance(entry, YamlMap):
+                name = entry.get("role", entry.get("name"))
+                if isinstance(name, str):
+                    key = "role" if "role" in entry else "name"
+                    found += load_role(
+                        name,
+                        spot_of(entry, key),
+                        library,
+                        problems,
+                        entry=entry,
+                        become=become,
+                        chain=chain,
+                    )
+        except (SourceError, SourceErrors) as error:
+            problems.add(error)
+    return found
+
+
+def load_role(
+    name: str,
+    spot: Spot,
+    library: Library,
+    problems: Problems,
+    *,
+    become: bool,
+    entry: YamlMap | None = None,
+    values: Mapping[str, Any] | None = None,
+    chain: tuple[str, ...] = (),
+) -> list[LoadedRole]:
+    """A role after the roles that it depends on.
+
+    Args:
+        entry: the mapping that names the role, with its vars, tags and when.
+        values: variables that are values already, never templates.
+        chain: the roles that led here, for a clear error where they form a ring.
+    """
+    if name in chain or len(chain) > _MAX_DEPTH:
+        raise spot.error(f"roles depend on each other in a ring: {' → '.join([*chain, name])}")
+    folder = library.find_role(name, spot)
+    before: list[LoadedRole] = []
+    meta = _main(folder, "meta", library)
+    if isinstance(meta, YamlMap) and isinstance(meta.get("dependencies"), YamlList):
+        before = entry_roles(
+            meta["dependencies"], library, problems, become=become, chain=(*chain, name)
+        )
+    defaults, own = _vars(folder, "defaults", library), _vars(folder, "vars", library)
+    var_layers = [Layer(own)] if own else []
+    tags: frozenset[str] = frozenset()
+    conditions: tuple[tuple[Any, Spot], ...] = ()
+    if entry is not None:
+        conditions = tuple(conditions_of(entry, library, problems))
+        tags = frozenset(words(entry.get("tags")))
+        if isinstance(entry.get("vars"), YamlMap):
+            check_names(entry["vars"])
+            var_layers.append(Layer(entry["vars"]))
+    if values:
+        var_layers.append(Layer(dict(values), raw=True))
+    merged = MergedVars()
+    for layer in var_layers:
+        merged.update(layer.values)
+    tasks, handlers = _task_lists(folder, library, problems, become=become)
+    role = LoadedRole(
+        name=name.rpartition("/")[2],
+        path=str(folder),
+        defaults=defaults,
+        vars=merged,
+        tasks=tasks,
+        handlers=handlers,
+        tags=tags,
+        when=tuple(str(condition) for condition, _ in conditions),
+        source=spot.ref,
+        folder=folder,
+        default_layers=(Layer(defaults),) if defaults else (),
+        var_layers=tuple(var_layers),
+        conditions=conditions,
+    )
+    return [*before, role]
+
+
+def _task_lists(
+    folder: Path, library: Library, problems: Problems, *, become: bool
+) -> tuple[tuple[LoadedTask, ...], tuple[LoadedTask, ...]]:
+    """A role's tasks and handlers, read once. Lists with errors in them are never kept: the next
+    host that needs the role must meet the same errors."""
+    key = folder / ("become" if become else "plain")
+    if key in library.role_files:
+        found: tuple[tuple[LoadedTask, ...], tuple[LoadedTask, ...]] = library.role_files[key]
+        return found
+    before = len(problems.errors)
+    lists = []
+    for part in ("tasks", "handlers"):
+        path = _main_path(folder, part)
+        around = Surroundings(
+            library=library, folder=folder / part, become=become, handlers=part == "handlers"
+        )
+        lists.append(load_tasks(path, around, problems) if path else ())
+    if len(problems.errors) == before:
+        library.role_files[key] = (lists[0], lists[1])
+    return lists[0], lists[1]
+
+
+def once(roles: list[LoadedRole]) -> tuple[LoadedRole, ...]:
+    """The roles without those that were there before with the same variables, as Ansible has it."""
+    found: list[LoadedRole] = []
+    for role in roles:
+        same = any(
+            role.folder == each.folder and role.vars == each.vars and role.when == each.when
+            for each in found
+        )
+        if not same:
+            found.append(role)
+    return tuple(found)
+
+
+def _main_path(folder: Path, part: str) -> Path | None:
+    for suffix in (".yml", ".yaml"):
+        path = folder / part / f"main{suffix}"
+        if path.is_file():
+            return path
+    return None
+
+
+def _main(folder: Path, part: str, library: Library) -> Any:
+    path = _main_path(folder, part)
+    if path is None:
+        return None
+    if path not in library.role_files:
+        library.role_files[path] = load_yaml(path, what=f"role's {part}")[0]
+    return library.role_files[path]
+
+
+def _vars(folder: Path, part: str, library: Library) -> Mapping[str, Any]:
+    path = _main_path(folder, part)
+    if path is None:
+        return {}
+    if path not in library.role_files:
+        library.role_files[path] = load_vars(path)
+    variables: Mapping[str, Any] = library.role_files[path]
+    return variables

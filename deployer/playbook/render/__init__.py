@@ -1,0 +1,1 @@
+"""What a playbook means for one host."""

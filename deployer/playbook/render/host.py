@@ -1,0 +1,374 @@
+"""A playbook for one host: variables looked up, templates rendered, every value checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, cast
+
+from deployer.errors import SourceError, SourceErrors
+from deployer.model import Host, Play, Site
+from deployer.playbook.inventory.load import Inventory
+from deployer.playbook.load.library import LoadedPlay, LoadedRole, LoadedTask
+from deployer.playbook.load.roles import load_role
+from deployer.playbook.playbook import Playbook, Plays, Rendered, RenderedTask, SiteRoles
+from deployer.playbook.render.site import to_site
+from deployer.playbook.render.tags import selected
+from deployer.playbook.render.variables import HostVariables, texts
+from deployer.playbook.schema.canonical import Place, canonical
+from deployer.playbook.schema.modules import MODULES
+from deployer.playbook.schema.validate import validate
+from deployer.playbook.templates.scope import Layer, Scope
+from deployer.playbook.yaml.source import (
+    Problems,
+    SourceFile,
+    YamlMap,
+    nearest,
+    spot_of,
+)
+
+_MAX_LOOP = 10_000
+
+
+def render(
+    plays: Plays,
+    host: Host,
+    *,
+    inventory: Inventory,
+    facts: Mapping[str, Any],
+    site_roles: SiteRoles,
+    extra_vars: Mapping[str, Any] | None = None,
+    tags: frozenset[str] | None = None,
+    skip_tags: frozenset[str] = frozenset(),
+) -> Rendered:
+    """What a playbook, a play or several plays say for one host.
+
+    Args:
+        facts: what the host said of itself, by Ansible's names; never rendered as templates.
+        site_roles: gives the roles that the host's sites need.
+        extra_vars: over all other variables; those given to the load, unless given here.
+        tags: only tasks with one of these; `None` for all but those tagged ``never``.
+
+    Raises: SourceErrors, with everything that is wrong for this host.
+    """
+    if isinstance(plays, Playbook):
+        chosen: Iterable[Play] = [play for play in plays.plays if _names(play, host, inventory)]
+    else:
+        chosen = (plays,) if isinstance(plays, Play) else plays
+    problems = Problems()
+    tasks: list[RenderedTask] = []
+    handlers: list[RenderedTask] = []
+    sites: list[Site] = []
+    secrets: set[str] = set()
+    for play in chosen:
+        assert isinstance(play, LoadedPlay)  # noqa: S101 - load_playbook makes no other
+        renderer = _PlayRenderer(play, host, inventory, facts, extra_vars, problems)
+        renderer.tags, renderer.skip_tags = tags, skip_tags
+        renderer.run(site_roles)
+        tasks += renderer.tasks
+        handlers += (each for each in renderer.used_handlers() if each not in handlers)
+        sites += renderer.sites
+        secrets |= renderer.secrets
+    problems.mask(secrets)
+    problems.raise_if_any()
+    return Rendered(
+        tasks=tuple(tasks),
+        handlers=tuple(handlers),
+        sites=tuple(sites),
+        secrets=frozenset(secrets),
+    )
+
+
+def _names(play: Play, host: Host, inventory: Inventory) -> bool:
+    return any(each.name == host.name for each in inventory.select(play.hosts))
+
+
+class _PlayRenderer:
+    """One play for one host."""
+
+    def __init__(
+        self,
+        play: LoadedPlay,
+        host: Host,
+        inventory: Inventory,
+        facts: Mapping[str, Any],
+        extra_vars: Mapping[str, Any] | None,
+        problems: Problems,
+    ) -> None:
+        self.play = play
+        self.library = play.library
+        self.variables = HostVariables(play, host, inventory, facts=facts, extra_vars=extra_vars)
+        self.scope, self.state = self.variables.scope, self.variables.state
+        self.host = self.variables.host
+        self.problems = problems
+        self.tags: frozenset[str] | None = None
+        self.skip_tags: frozenset[str] = frozenset()
+        self.tasks: list[RenderedTask] = []
+        self.sites: tuple[Site, ...] = ()
+        self.handlers: dict[str, RenderedTask] = {}
+        self.secrets: frozenset[str] = frozenset()
+        self._notified: set[str] = set()
+        self._by_place: dict[tuple[int, str], str | None] = {}
+
+    def run(self, site_roles: SiteRoles) -> None:
+        self.secrets = self.variables.secrets(self.problems)
+        self.sites = self._render_sites()
+        calls = self._site_calls(site_roles)
+        own = list(self.variables.roles)
+        self.variables.add_roles(calls)
+        self._render_handlers()
+        for role in own:
+            self._role(role)
+        for task in self.play.tasks:
+            self._task(cast(LoadedTask, task), None)
+        for role in calls:
+            self._role(role)
+
+    def used_handlers(self) -> list[RenderedTask]:
+        """The handlers that some task of this host may notify, in the order of their definition."""
+        return [each for name, each in self.handlers.items() if name in self._notified]
+
+    # --- sites ------------------------------------------------------------------------------------
+
+    def _render_sites(self) -> tuple[Site, ...]:
+        scope = self.scope(None)
+        found: list[Site] = []
+        names: dict[str, Site] = {}
+        for node in self.play.sites:
+            self.state.touched_secret = False
+            try:
+                rendered = self.library.templar.render(node, scope, spot_of(node))
+                site = to_site(
+                    rendered,
+                    self.library,
+                    self.problems,
+                    is_secret=lambda: self.state.touched_secret,
+                )
+            except SourceError as error:
+                self.problems.add(error)
+                continue
+            if site is None:
+                continue
+            for name in site.names:
+                if name in names:
+                    self.problems.add(
+                        spot_of(node, "domain").error(
+                            f"two sites of {self.host.name} have the name '{name}'",
+                            hint=f"the first one: {names[name].source}",
+                        )
+                    )
+                names.setdefault(name, site)
+            found.append(site)
+        return tuple(found)
+
+    def _site_calls(self, site_roles: SiteRoles) -> list[LoadedRole]:
+        if not self.sites or self.problems.errors:
+            return []
+        roles: list[LoadedRole] = []
+        for call in site_roles(self.sites):
+            source = call.source or self.play.source
+            file = SourceFile(source.file if source else "")
+            spot = file.spot((source.line, source.column) if source else (1, 1))
+            found = Problems()
+            try:
+                loaded = load_role(
+                    call.role,
+                    spot,
+                    self.library,
+                    found,
+                    become=self.play.become,
+                    values=call.vars,
+                )
+                roles += (replace(role, stage=call.stage) for role in loaded)
+            except (SourceError, SourceErrors) as error:
+                found.add(error)
+            for each in found.errors:
+                self.problems.add(each)
+        return roles
+
+    # --- tasks ------------------------------------------------------------------------------------
+
+    def _role(self, role: LoadedRole) -> None:
+        for task in role.tasks:
+            self._task(cast(LoadedTask, task), role)
+
+    def _task(self, task: LoadedTask, role: LoadedRole | None) -> None:
+        tags = task.tags | self.play.tags | (role.tags if role else frozenset())
+        if not selected(tags, wanted=self.tags, skipped=self.skip_tags):
+            return
+        try:
+            for name in task.notify:
+                self._handler_name(name, task, role, self.scope(role, task.layers), check=True)
+            self.tasks += self._rendered(task, role, tags)
+        except (SourceError, SourceErrors) as error:
+            self.problems.add(error)
+
+    def _rendered(
+        self, task: LoadedTask, role: LoadedRole | None, tags: frozenset[str]
+    ) -> list[RenderedTask]:
+        if "loop" not in task.node:
+            return self._once(task, role, tags, self.scope(role, task.layers), secret=False)
+        found: list[RenderedTask] = []
+        self.state.touched_secret = False
+        items = self._items(task, self.scope(role, task.layers))
+        secret = self.state.touched_secret
+        for item in items:
+            layer = Layer({"item": item}, raw=True, secret=secret)
+            scope = self.scope(role, (*task.layers, layer))
+            rendered = self._once(task, role, tags, scope, secret=secret)
+            label = item if isinstance(item, (str, int, float)) and not secret else None
+            found += (
+                each if label is None or each.name != task.name else _labelled(each, label)
+                for each in rendered
+            )
+        return found
+
+    def _items(self, task: LoadedTask, scope: Scope) -> list[Any]:
+        spot = spot_of(task.node, "loop")
+        items = self.library.templar.render(task.node["loop"], scope, spot)
+        if not isinstance(items, (list, tuple)):
+            hint = 'write loop: "{{ mapping | dict2items }}"' if isinstance(items, Mapping) else ""
+            raise spot.error("loop needs a list", hint=hint)
+        if len(items) > _MAX_LOOP:
+            raise spot.error(f"loop has {len(items):,} items; at most {_MAX_LOOP:,} are done")
+        return list(items)
+
+    def _once(
+        self,
+        task: LoadedTask,
+        role: LoadedRole | None,
+        tags: frozenset[str],
+        scope: Scope,
+        *,
+        secret: bool,
+    ) -> list[RenderedTask]:
+        templar, state = self.library.templar, self.state
+        conditions = (*(role.conditions if role else ()), *task.conditions)
+        if not all(templar.condition(each, scope, spot) for each, spot in conditions):
+            return []
+        state.touched_secret = False
+        name = templar.render(task.name, scope, spot_of(task.node, "name"))
+        if state.touched_secret:
+            name = task.name
+        state.touched_secret = secret
+        node = templar.render(task.args_node, scope, spot_of(task.node))
+        model = validate(
+            MODULES[task.module],
+            node,
+            self.problems,
+            rendered=True,
+            is_secret=lambda: state.touched_secret,
+        )
+        if model is None:
+            return []
+        self._check_rendered(task, node)
+        calls = canonical(model, Place(self.library, role, scope, node))
+        touched = state.touched_secret
+        notify = tuple(
+            dict.fromkeys(
+                each
+                for word in task.notify
+                if (each := self._handler_name(word, task, role, scope)) is not None
+            )
+        )
+        if not task.handler:
+            self._notified.update(notify)
+        return [
+            RenderedTask(
+                name=str(name),
+                module=module,
+                args=args,
+                notify=notify,
+                tags=tags,
+                no_log=task.no_log,
+                secret=touched or task.no_log or self._holds_secret(args),
+                stage=role.stage if role else 0,
+                source=task.source,
+            )
+            for module, args in calls
+        ]
+
+    def _check_rendered(self, task: LoadedTask, node: YamlMap) -> None:
+        state, canonical_name = node.get("state"), MODULES[task.module].canonical
+        if task.handler:
+            return
+        if canonical_name == "service" and state in ("restarted", "reloaded"):
+            raise spot_of(node, "state").error(
+                f"state: {state} is for handlers: a plan could not tell whether it is done"
+            )
+        if canonical_name == "command" and not {"creates", "removes", "unless"} & set(node):
+            raise spot_of(node).error("a command needs 'creates', 'removes' or 'unless'")
+
+    def _holds_secret(self, args: Mapping[str, Any]) -> bool:
+        if not self.secrets:
+            return False
+        return any(secret in text for text in texts(args) for secret in self.secrets)
+
+    # --- handlers ---------------------------------------------------------------------------------
+
+    def _render_handlers(self) -> None:
+        places: list[tuple[LoadedRole | None, tuple[Any, ...]]] = [
+            *((role, role.handlers) for role in self.variables.roles),
+            (None, self.play.handlers),
+        ]
+        for role, handlers in places:
+            for handler in handlers:
+                try:
+                    self._handler(handler, role)
+                except (SourceError, SourceErrors) as error:
+                    # Its own error says it all: the tasks that notify it are right.
+                    self._by_place.setdefault((id(role), handler.name), None)
+                    self.problems.add(error)
+
+    def _handler(self, handler: LoadedTask, role: LoadedRole | None) -> None:
+        rendered = self._rendered(handler, role, handler.tags)
+        key = (id(role), handler.name)
+        if not rendered:
+            self._by_place[key] = None
+            return
+        if len(rendered) > 1:
+            raise spot_of(handler.node, "loop").error(
+                "a handler does one thing; write one for each"
+            )
+        task = rendered[0]
+        name = task.name
+        same = self.handlers.get(name)
+        if same is not None and (same.module, same.args) != (task.module, task.args):
+            # Two roles may each have their "restart app": both run, under names of their own.
+            name = f"{role.name if role else self.play.name} : {name}"
+        self._by_place[key] = name
+        self._by_place[(id(role), task.name)] = name
+        self.handlers.setdefault(name, _renamed(task, name))
+
+    def _handler_name(
+        self,
+        word: str,
+        task: LoadedTask,
+        role: LoadedRole | None,
+        scope: Scope,
+        *,
+        check: bool = False,
+    ) -> str | None:
+        """The handler that a task means: its own role's, else the play's, else any other's."""
+        spot = spot_of(task.node, "notify")
+        if check and "{{" in word:
+            return None
+        name = str(self.library.templar.render(word, scope, spot))
+        for place in (role, None, *self.variables.roles):
+            if (id(place), name) in self._by_place:
+                return self._by_place[(id(place), name)]
+        known = {name for _, name in self._by_place}
+        raise spot.error(
+            f"no handler '{name}'",
+            hint=nearest(name, known) or f"handlers: {', '.join(sorted(known)) or 'none'}",
+        )
+
+
+def _labelled(task: RenderedTask, label: Any) -> RenderedTask:
+    return _renamed(task, f"{task.name} ({label})")
+
+
+def _renamed(task: RenderedTask, name: str) -> RenderedTask:
+    from dataclasses import replace
+
+    return replace(task, name=name)

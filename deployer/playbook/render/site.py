@@ -1,0 +1,262 @@
+"""A rendered ``sites:`` entry turned into the `Site` that the rest of the program works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, cast
+
+from deployer.errors import SourceError
+from deployer.model import Check, Dns, Eab, Proxy, Route, Site, SourceRef, Tls
+from deployer.playbook.load.library import Library
+from deployer.playbook.schema.keys import (
+    AcmeModel,
+    CheckModel,
+    DnsModel,
+    Pattern,
+    RouteModel,
+    SiteModel,
+)
+from deployer.playbook.schema.validate import validate
+from deployer.playbook.schema.values import ip_address
+from deployer.playbook.yaml.source import Problems, YamlMap, nearest, spot_of
+
+
+def to_site(
+    node: YamlMap, library: Library, problems: Problems, *, is_secret: Callable[[], bool]
+) -> Site | None:
+    """The site of a rendered mapping, or `None` with its errors added to `problems`."""
+    model = validate(SiteModel, node, problems, rendered=True, is_secret=is_secret)
+    if model is None:
+        return None
+    routes = tuple(
+        _route(route, node["routes"], number) for number, route in enumerate(model.routes)
+    )
+    _check_routes(routes, node, problems)
+    _check_names(model, node, problems)
+    _check_echo(model, routes, node, problems)
+    checks = tuple(
+        _check(check, node, number, routes, problems) for number, check in enumerate(model.verify)
+    )
+    try:
+        tls = _tls(model, node, library)
+    except SourceError as error:
+        problems.add(error)
+        return None
+    return Site(
+        domain=model.domain,
+        aliases=tuple(model.aliases),
+        proxy=cast(Proxy, model.proxy),
+        tls=tls,
+        routes=routes,
+        verify=checks,
+        drain_s=None if model.drain == "none" else float(model.drain),
+        max_body_bytes=None if model.max_body == "none" else int(model.max_body),
+        echo=model.echo,
+        require_survival=model.require_survival,
+        source=spot_of(node).ref,
+        places=_places(node),
+    )
+
+
+def _route(model: RouteModel, nodes: Any, number: int) -> Route:
+    path = model.path
+    if model.match == "prefix" and path != "/":
+        path = path.rstrip("/")
+    return Route(
+        path=path,
+        match=model.match,
+        websocket=model.websocket is not None,
+        upstreams=model.websocket or model.upstream or (),
+        root=model.root,
+        strip_prefix=model.strip_prefix,
+        idle_timeout_s=model.idle_timeout,
+        ping_interval_s=model.ping_interval,
+        origins=model.origins,
+        require_origin=model.require_origin,
+        login=model.login,
+        source=spot_of(nodes, number).ref,
+        places=_places(nodes[number]),
+    )
+
+
+def _places(node: Any) -> dict[str, SourceRef]:
+    """Where the value of each key stands, and as ``tls.issuer`` those of a mapping below it."""
+    found: dict[str, SourceRef] = {}
+    if isinstance(node, YamlMap):
+        for key, value in node.items():
+            found[key] = spot_of(node, key).ref
+            found |= {f"{key}.{each}": place for each, place in _places(value).items()}
+    return found
+
+
+def _check_routes(routes: tuple[Route, ...], node: YamlMap, problems: Problems) -> None:
+    seen: dict[tuple[str, str], int] = {}
+    for number, route in enumerate(routes):
+        key = (route.path, route.match)
+        if key in seen:
+            problems.add(
+                spot_of(node, "routes", number, "path").error(
+                    f"two routes of '{node['domain']}' have the path '{route.path}'",
+                    hint="the longest path wins, so each one must be another",
+                )
+            )
+        seen.setdefault(key, number)
+
+
+def _check_names(model: SiteModel, node: YamlMap, problems: Problems) -> None:
+    seen = {model.domain}
+    for number, alias in enumerate(model.aliases):
+        if alias in seen:
+            problems.add(
+                spot_of(node, "aliases", number).error(f"the name '{alias}' is there twice")
+            )
+        seen.add(alias)
+
+
+def serves(route: Route, path: str) -> bool:
+    """Whether a request for `path` matches a route; the longest match then wins."""
+    if route.match == "exact" or path == route.path or route.path == "/":
+        return path == route.path or (route.match == "prefix" and route.path == "/")
+    return path.startswith(route.path + "/")
+
+
+def _serving(routes: tuple[Route, ...], path: str) -> Route | None:
+    found = [route for route in routes if serves(route, path)]
+    return max(found, key=lambda route: (len(route.path), route.match == "exact"), default=None)
+
+
+def _check_echo(
+    model: SiteModel, routes: tuple[Route, ...], node: YamlMap, problems: Problems
+) -> None:
+    if model.echo is None:
+        return
+    path = model.echo.partition("?")[0]
+    best = _serving(routes, path)
+    if best is None or not best.upstreams:
+        known = [route.path for route in routes if route.upstreams]
+        problems.add(
+            spot_of(node, "echo").error(
+                f"no service of '{node['domain']}' is behind '{path}', so nothing repeats headers",
+                hint=f"routes to services: {', '.join(known) or 'none'}",
+            )
+        )
+
+
+def _check(
+    model: CheckModel, node: YamlMap, number: int, routes: tuple[Route, ...], problems: Problems
+) -> Check:
+    path = model.path.partition("?")[0]
+    best = _serving(routes, path)
+    if best is None or not best.websocket:
+        known = [route.path for route in routes if route.websocket]
+        hint = nearest(path, known) or f"websocket routes: {', '.join(known) or 'none'}"
+        problems.add(
+            spot_of(node, "verify", number, "path").error(
+                f"no websocket route of '{node['domain']}' serves '{path}'", hint=hint
+            )
+        )
+    pattern = model.expect.regex if isinstance(model.expect, Pattern) else None
+    if pattern is not None:
+        import re
+
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            problems.add(
+                spot_of(node, "verify", number, "expect", "regex").error(
+                    f"not a regular expression: {error}"
+                )
+            )
+    return Check(
+        path=model.path,
+        origin=model.origin,
+        subprotocols=model.subprotocols,
+        send=model.send,
+        expect=pattern if pattern is not None else cast("str | None", model.expect),
+        expect_is_regex=pattern is not None,
+        hold_s=model.hold,
+        source=spot_of(node, "verify", number).ref,
+        places=_places(node["verify"][number]),
+    )
+
+
+def _tls(model: SiteModel, node: YamlMap, library: Library) -> Tls:
+    tls = model.tls
+    if tls is None:
+        return Tls()
+    acme = tls.issuer if isinstance(tls.issuer, AcmeModel) else None
+
+    def file(value: str | None, *place: str) -> str | None:
+        if value is None:
+            return None
+        spot = spot_of(node, "tls", *place)
+        return str(library.find_file(value, "files", None, spot).resolve())
+
+    found = Tls(
+        issuer=acme.directory if acme else str(tls.issuer),
+        email=tls.email,
+        hsts_s=None if tls.hsts is None else int(tls.hsts),
+        ca_bundle=file(acme.ca_bundle, "issuer", "ca_bundle") if acme else None,
+        certificate=file(tls.certificate, "certificate"),
+        key=file(tls.key, "key"),
+        certbot=tls.certbot,
+        challenge=tls.challenge,
+        dns=None
+        if tls.dns is None
+        else _dns(tls.dns, file(tls.dns.credentials, "dns", "credentials")),
+        profile=tls.profile,
+        key_type=tls.key_type,
+        ari=tls.ari,
+        eab=Eab(kid=acme.eab.kid, hmac_key=acme.eab.hmac_key) if acme and acme.eab else None,
+        limits=_limits(tls.issuer),
+    )
+    if acme is not None or tls.issuer in ("letsencrypt", "letsencrypt-staging"):
+        _check_acme(found, (model.domain, *model.aliases), node)
+    return found
+
+
+def _dns(model: DnsModel, credentials: str | None) -> Dns:
+    return Dns(
+        plugin=model.plugin,
+        credentials=credentials,
+        propagation_s=max(1, round(model.propagation)),
+    )
+
+
+def _limits(issuer: str | AcmeModel) -> Literal["letsencrypt", "none"]:
+    if isinstance(issuer, AcmeModel):
+        return issuer.limits
+    return "letsencrypt" if issuer.startswith("letsencrypt") else "none"
+
+
+#: The most names in one certificate of Let's Encrypt: https://letsencrypt.org/docs/profiles/
+_MOST_NAMES = {"classic": 100, "tlsserver": 25, "shortlived": 25}
+
+
+def _check_acme(tls: Tls, names: tuple[str, ...], node: YamlMap) -> None:
+    """Raises: SourceError: what no CA would issue in this way."""
+    spot = spot_of(node, "tls")
+    wildcards = [name for name in names if name.startswith("*.")]
+    addresses = [name for name in names if ip_address(name) is not None]
+    if wildcards and tls.challenge != "dns-01":
+        raise spot.error(
+            f"a certificate for {wildcards[0]} needs challenge: dns-01",
+            hint="a wildcard is proved by a DNS record: challenge: dns-01, dns: {plugin: …}",
+        )
+    if addresses and tls.challenge == "dns-01":
+        raise spot.error(
+            f"{addresses[0]} is an address, which has no DNS record to prove it by",
+            hint="leave out challenge: dns-01",
+        )
+    is_public = tls.issuer.startswith("letsencrypt")
+    if addresses and is_public and tls.profile != "shortlived":
+        raise spot.error(
+            f"Let's Encrypt certifies addresses like {addresses[0]} for six days alone",
+            hint="add profile: shortlived",
+        )
+    most = _MOST_NAMES[tls.profile or "classic"]
+    if is_public and len(names) > most:
+        raise spot.error(
+            f"the site has {len(names)} names; a certificate of Let's Encrypt has at most {most}",
+            hint="split the site, or use a wildcard",
+        )

@@ -1,0 +1,173 @@
+"""The variables of one host in one play: their precedence, and what Ansible adds by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, cast
+
+from deployer.errors import SourceError
+from deployer.model import Host, Play
+from deployer.playbook.inventory.load import Inventory
+from deployer.playbook.load.library import LoadedPlay, LoadedRole
+from deployer.playbook.templates.scope import Layer, Scope, ScopeState, ScopeView
+from deployer.playbook.yaml.source import Problems
+
+_SHORTEST_SECRET = 6
+_MANAGED = "Managed by deployer: what is changed here by hand is overwritten"
+
+
+class HostVariables:
+    """Makes the scopes of a host's tasks; all of them share one state."""
+
+    def __init__(
+        self,
+        play: LoadedPlay,
+        host: Host,
+        inventory: Inventory,
+        *,
+        facts: Mapping[str, Any],
+        extra_vars: Mapping[str, Any] | None,
+    ) -> None:
+        self.play = play
+        self.library = play.library
+        self.inventory = inventory.beside(self.library.playbook_dir)
+        self.host = self.inventory.hosts.get(host.name, host)
+        self.facts = Layer(dict(facts), raw=True)
+        self.extra = Layer(self.library.extra_vars if extra_vars is None else extra_vars)
+        self.state = ScopeState()
+        self.roles: list[LoadedRole] = list(cast("tuple[LoadedRole, ...]", play.roles))
+        self.scopes: dict[int, Scope] = {}
+        self.magic = Layer(self._magic(), raw=True)
+
+    def add_roles(self, roles: list[LoadedRole]) -> None:
+        """Roles that came in later; what they set is there for the whole play."""
+        self.roles += roles
+        self.scopes.clear()
+
+    def _magic(self) -> dict[str, Any]:
+        inventory = self.inventory
+        return {
+            "inventory_hostname": self.host.name,
+            "inventory_hostname_short": self.host.name.partition(".")[0],
+            "groups": {name: list(hosts) for name, hosts in inventory.groups.items()},
+            "group_names": list(self.host.groups),
+            "hostvars": _HostVars(self),
+            "playbook_dir": str(self.library.playbook_dir.resolve()),
+            "ansible_play_hosts": [each.name for each in inventory.select(self.play.hosts)],
+            "ansible_facts": {
+                key.removeprefix("ansible_"): value for key, value in self.facts.values.items()
+            },
+            "ansible_managed": _MANAGED,
+        }
+
+    def scope(self, role: LoadedRole | None, layers: tuple[Layer, ...] = ()) -> Scope:
+        """The variables of a place, by the precedence of the playbook language."""
+        key = id(role)
+        if not layers and key in self.scopes:
+            return self.scopes[key]
+        # As in Ansible, what a role sets is there for the whole play, below what its own says.
+        others = [each for each in self.roles if each is not role]
+        defaults = [layer for each in others for layer in each.default_layers]
+        role_vars = [layer for each in others for layer in each.var_layers if not layer.raw]
+        magic = [self.magic]
+        if role is not None:
+            defaults += role.default_layers
+            role_vars += role.var_layers
+            place = {"role_name": role.name, "role_path": str(role.folder.resolve())}
+            magic.append(Layer(place, raw=True))
+        scope = Scope(
+            (
+                *defaults,
+                Layer(self.host.vars),
+                self.facts,
+                *self.play.layers,
+                *role_vars,
+                *layers,
+                self.extra,
+                *magic,
+            ),
+            templar=self.library.templar,
+            state=self.state,
+        )
+        if not layers:
+            self.scopes[key] = scope
+        return scope
+
+    def secrets(self, problems: Problems) -> frozenset[str]:
+        """Every text of a secret variable that is long enough to be told from chance."""
+        found: set[str] = set()
+        scope = self.scope(None)
+        for layer in self.play.layers:
+            if layer.secret:
+                for key in layer.values:
+                    try:
+                        found |= set(texts(scope.get(str(key))))
+                    except SourceError as error:
+                        problems.add(error)
+        for key in self.host.vars:
+            if key.endswith(("_password", "_pass")) and key.startswith("ansible_"):
+                try:
+                    found |= set(texts(scope.get(key)))
+                except SourceError as error:
+                    problems.add(error)
+        return frozenset(each for each in found if len(each) >= _SHORTEST_SECRET)
+
+
+def host_secrets(
+    plays: Iterable[Play],
+    host: Host,
+    *,
+    inventory: Inventory,
+    facts: Mapping[str, Any],
+    extra_vars: Mapping[str, Any] | None,
+) -> frozenset[str]:
+    """The texts that must not be shown of a host; those that cannot be rendered are left out."""
+    found: frozenset[str] = frozenset()
+    for play in plays:
+        assert isinstance(play, LoadedPlay)  # noqa: S101 - load_playbook makes no other
+        variables = HostVariables(play, host, inventory, facts=facts, extra_vars=extra_vars)
+        found |= variables.secrets(Problems())
+    return found
+
+
+class _HostVars(Mapping[str, Any]):
+    """The inventory's variables of every host."""
+
+    def __init__(self, variables: HostVariables) -> None:
+        self._variables = variables
+
+    def __getitem__(self, name: str) -> ScopeView:
+        host = self._variables.inventory.hosts[name]
+        magic = {
+            "inventory_hostname": host.name,
+            "inventory_hostname_short": host.name.partition(".")[0],
+            "group_names": list(host.groups),
+        }
+        scope = Scope(
+            (Layer(host.vars), Layer(magic, raw=True)),
+            templar=self._variables.library.templar,
+            state=self._variables.state,
+        )
+        return ScopeView(scope)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._variables.inventory.hosts)
+
+    def __len__(self) -> int:
+        return len(self._variables.inventory.hosts)
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Every text in a value, at any depth."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, bytes):
+        yield value.decode("utf-8", "replace")
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from texts(each)
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from texts(each)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield str(value)

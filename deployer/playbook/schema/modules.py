@@ -1,0 +1,440 @@
+"""The modules that a task may use: their arguments, in Ansible's words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from deployer.playbook.schema import values
+from deployer.playbook.schema.models import Check, Misplaced, Strict, field
+from deployer.playbook.schema.types import (
+    Account,
+    Accounts,
+    Argv,
+    Content,
+    Directory,
+    Domain,
+    FilePath,
+    KeyType,
+    Line,
+    Mode,
+    Number,
+    Packages,
+    Text,
+    Unit,
+)
+from deployer.playbook.schema.values import Unfit
+from deployer.playbook.yaml.source import nearest
+
+_BACKUP = "every apply keeps what was there before; deployer rollback brings it back"
+_FORCE = "a file that differs is always written"
+_VALIDATE = "the proxy's own config test runs before each reload; notify its handler"
+_NO_LABELS = "SELinux labels and file attributes are left as they are"
+_REFRESH = "the package lists are refreshed when a package is missing from them"
+_RESTART = (
+    "a plan could not tell whether it is done; notify a handler that has it, "
+    "or write state: started"
+)
+
+
+def _word(
+    what: str, known: Mapping[str, str], refused: Mapping[str, str] | None = None
+) -> Callable[[Any], str]:
+    """A check for one of some words; `known` maps each to its canonical one."""
+
+    def check(value: Any) -> str:
+        if isinstance(value, str) and value in known:
+            return known[value]
+        why = (refused or {}).get(str(value), "") or nearest(str(value), known)
+        raise Unfit(value, what, why or f"there are {', '.join(dict.fromkeys(known.values()))}")
+
+    return check
+
+
+def _same(*words: str) -> dict[str, str]:
+    return {word: word for word in words}
+
+
+class Module(Strict):
+    """The arguments of a module; `synonyms` are other words for its keys."""
+
+    canonical: ClassVar[str]
+    synonyms: ClassVar[Mapping[str, str]] = {}
+
+
+PackageState = Annotated[
+    str,
+    Check(
+        _word(
+            "a package's state",
+            _same("present", "absent") | {"installed": "present", "removed": "absent"},
+            {
+                "latest": "what is latest changes between plan and apply; write state: present",
+                "build-dep": "write the names of the packages",
+                "fixed": "write the names of the packages",
+            },
+        ),
+        enum=["present", "absent"],
+    ),
+]
+
+
+class Package(Module):
+    """Packages that are installed, or not."""
+
+    canonical: ClassVar[str] = "package"
+    name: Packages = field(description="A name, or a list of them.")
+    state: PackageState = "present"
+    synonyms: ClassVar[Mapping[str, str]] = {"pkg": "name"}
+    refused: ClassVar[Mapping[str, str]] = {
+        "update_cache": _REFRESH,
+        "cache_valid_time": _REFRESH,
+        "upgrade": "a plan could not tell what it would change",
+        "purge": "make what else must go absent with file",
+        "autoremove": "name every package that shall be absent",
+        "install_recommends": "recommended packages are not installed",
+        "deb": "install it from a repository",
+        "force": "an apply never forces the package manager",
+        "use": "the host's own package manager is used",
+        "default_release": "set it in the host's apt preferences",
+        "allow_downgrade": "an apply never downgrades",
+    }
+
+
+class _Owned(Module):
+    mode: Mode | None = field(None, description='Four octal digits in quotes, "0644".')
+    owner: Account | None = None
+    group: Account | None = None
+    refused: ClassVar[Mapping[str, str]] = {
+        "backup": _BACKUP,
+        "force": _FORCE,
+        "validate": _VALIDATE,
+        "remote_src": "only files of the controller are copied; use a guarded command",
+        "unsafe_writes": "files are replaced atomically",
+        "attributes": _NO_LABELS,
+        "attr": _NO_LABELS,
+        "setype": _NO_LABELS,
+        "seuser": _NO_LABELS,
+        "selevel": _NO_LABELS,
+        "serole": _NO_LABELS,
+        "recurse": "a task manages one path; copy a folder, or name the paths in loop",
+        "follow": "a link is a thing of its own; name its target",
+        "local_follow": "links inside a copied folder are followed",
+        "decrypt": "keep secrets in a vars_files file with secret: true",
+        "checksum": "what is copied is compared by its checksum already",
+        "modification_time": "times are left to the file system",
+        "access_time": "times are left to the file system",
+        "newline_sequence": "templates are written with the line ends that they have",
+        "trim_blocks": "templates are rendered as Ansible does by default: trim_blocks is on",
+        "lstrip_blocks": "write {%- where the blanks before a block shall go",
+        "block_start_string": "templates use Jinja's own marks",
+        "output_encoding": "files are written in UTF-8",
+    }
+
+
+def _copy_mode(value: Any) -> str:
+    return "preserve" if value == "preserve" else values.mode(value)
+
+
+class Copy(_Owned):
+    """A file or folder of the controller, or a text, put on the host."""
+
+    canonical: ClassVar[str] = "copy"
+    dest: FilePath
+    src: Line | None = field(None, description="A file or folder, looked for in files/.")
+    content: Content | None = field(None, description="The text itself.")
+    mode: Annotated[str, Check(_copy_mode, type="string")] | None = None
+    directory_mode: Mode | None = None
+
+    @classmethod
+    def together(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
+        if "src" in node and "content" in node:
+            yield Misplaced("content", "copy takes 'src' or 'content', not both")
+        if "src" not in node and "content" not in node and not set(node) - set(cls.fields()):
+            yield Misplaced(None, "copy needs 'src' or 'content'")
+        if "content" in node and str(node.get("dest", "")).endswith("/"):
+            yield Misplaced("dest", "with 'content', 'dest' is the file itself, not a folder")
+        if "content" in node and "directory_mode" in node:
+            yield Misplaced("directory_mode", "'directory_mode' goes with a folder as 'src'")
+
+
+class Template(_Owned):
+    """A Jinja2 template, rendered for the host."""
+
+    canonical: ClassVar[str] = "copy"
+    src: Line = field(description="A template, looked for in templates/.")
+    dest: FilePath
+
+
+FileState = Annotated[
+    str,
+    Check(
+        _word(
+            "a state",
+            _same("directory", "link", "absent", "file"),
+            {
+                "touch": "it changes a time at every run; use copy with content",
+                "hard": "hard links are not managed; write state: link",
+            },
+        ),
+        enum=["directory", "link", "absent", "file"],
+    ),
+]
+
+
+class File(_Owned):
+    """A folder, a link, a path that must not exist, or the mode and owner of a file."""
+
+    canonical: ClassVar[str] = "file"
+    path: FilePath
+    state: FileState = "file"
+    src: Line | None = field(None, description="state: link: what it points to.")
+    synonyms: ClassVar[Mapping[str, str]] = {"dest": "path", "name": "path"}
+
+    @classmethod
+    def together(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
+        state = node.get("state", "file")
+        if state == "link" and "src" not in node:
+            yield Misplaced(None, "state: link needs 'src', what it points to")
+        if isinstance(state, str) and state in ("directory", "absent", "file") and "src" in node:
+            yield Misplaced(
+                "src", "'src' goes with state: link", "use copy to put a file on the host"
+            )
+        if state in ("link", "absent"):
+            for key in ("mode", "owner", "group"):
+                if key in node:
+                    yield Misplaced(key, f"'{key}' does nothing with state: {state}")
+        if state == "file" and not {"mode", "owner", "group"} & set(node):
+            yield Misplaced(
+                None,
+                "a file without 'state', 'mode' or 'owner' changes nothing",
+                "add state: directory",
+            )
+
+
+ServiceState = Annotated[
+    str,
+    Check(
+        _word(
+            "a service's state",
+            _same("started", "stopped", "restarted", "reloaded"),
+            {"running": "write state: started"},
+        ),
+        enum=["started", "stopped", "restarted", "reloaded"],
+    ),
+]
+
+
+class Service(Module):
+    """A unit of systemd: started or stopped, enabled at boot or not."""
+
+    canonical: ClassVar[str] = "service"
+    name: Unit
+    state: ServiceState | None = None
+    enabled: bool | None = None
+    synonyms: ClassVar[Mapping[str, str]] = {"service": "name", "unit": "name"}
+    refused: ClassVar[Mapping[str, str]] = {
+        "daemon_reload": "systemd is told by itself when a unit file has changed",
+        "daemon_reexec": "systemd is never restarted",
+        "masked": "a unit is enabled or not; link it to /dev/null with file to mask it",
+        "force": "a unit's links are made by systemctl as they must be",
+        "scope": "the system's units are managed, not a user's",
+        "no_block": "an apply waits until the unit has started",
+        "sleep": "an apply waits until the unit has started",
+        "pattern": "systemd knows what runs",
+        "runlevel": "systemd has no runlevels",
+        "arguments": "write them into the unit",
+        "args": "write them into the unit",
+        "use": "systemd is the one that is there",
+    }
+
+    @classmethod
+    def together(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
+        if not {"state", "enabled"} & set(node) and not set(node) - set(cls.fields()):
+            yield Misplaced(None, "a service needs 'state' or 'enabled'")
+
+
+class User(Module):
+    """An account of the host."""
+
+    canonical: ClassVar[str] = "user"
+    name: Account
+    uid: Number | None = None
+    group: Account | None = None
+    groups: Accounts | None = None
+    append: bool | None = None
+    home: FilePath | None = None
+    shell: FilePath | None = None
+    comment: Line | None = None
+    system: bool | None = None
+    create_home: bool | None = None
+    state: Literal["present", "absent"] = "present"
+    synonyms: ClassVar[Mapping[str, str]] = {"user": "name", "createhome": "create_home"}
+    refused: ClassVar[Mapping[str, str]] = {
+        "password": "an account that a service runs as needs none",
+        "update_password": "an account that a service runs as needs no password",
+        "remove": "the home stays; make it absent with file",
+        "force": "the home stays; make it absent with file",
+        "generate_ssh_key": "a plan could not tell the key; copy one",
+        "move_home": "the home stays where it is",
+        "non_unique": "two accounts with one number are one account",
+        "password_lock": "an account that a service runs as needs no password",
+    }
+
+    @classmethod
+    def together(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
+        if "append" in node and "groups" not in node:
+            yield Misplaced("append", "'append' goes with 'groups'")
+        if node.get("state") == "absent":
+            for key in node:
+                if key not in ("name", "state") and key in cls.fields():
+                    yield Misplaced(key, f"'{key}' does nothing with state: absent")
+
+
+def _environment(value: Any) -> dict[str, str]:
+    import re
+
+    if not isinstance(value, dict):
+        raise Unfit(value, "an environment", "write NAME: VALUE")
+    for name, each in value.items():
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise Unfit(name, "the name of an environment variable")
+        if isinstance(each, (dict, list)) or each is None or "\0" in str(each):
+            raise Unfit(name, "an environment variable with a text as its value")
+    return {
+        name: ("true" if each else "false") if isinstance(each, bool) else str(each)
+        for name, each in value.items()
+    }
+
+
+class Certificate(Module):
+    """A certificate that the host orders by its settings, once it is not there or due."""
+
+    canonical: ClassVar[str] = "certificate"
+    domain: Domain
+    names: list[Domain] = field(min_length=1)
+    directory: Directory
+    key_type: KeyType = "ecdsa-p256"
+    profile: Line | None = None
+    staging_first: bool = False
+    serial: Line | None = None
+    forced: bool = False
+    strict: bool = False
+
+
+class Command(Module):
+    """A command without a shell, run unless a guard says that its work is done."""
+
+    canonical: ClassVar[str] = "command"
+    cmd: Annotated[tuple[str, ...], Check(values.split_command, type="string")] | None = field(
+        None, description="The command line."
+    )
+    argv: list[Text] | None = field(None, description="Its words, one by one.", min_length=1)
+    chdir: FilePath | None = None
+    creates: FilePath | None = field(None, description="Done once this path is there.")
+    removes: FilePath | None = field(None, description="Done once this path is gone.")
+    unless: Argv | None = field(None, description="Done once this command exits with 0.")
+    environment: Annotated[dict[str, str], Check(_environment, type="object")] | None = field(None)
+    refused: ClassVar[Mapping[str, str]] = {
+        "stdin": "a command gets no input; let it read a file that a task copies",
+        "stdin_add_newline": "a command gets no input",
+        "strip_empty_ends": "a command's output is shown as it is",
+        "expand_argument_vars": "there is no shell that would replace variables",
+        "warn": "there is nothing that it would turn off",
+        "executable": "there is no shell",
+    }
+
+    @classmethod
+    def together(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
+        if "cmd" in node and "argv" in node:
+            yield Misplaced("argv", "command takes 'cmd' or 'argv', not both")
+        if "cmd" not in node and "argv" not in node and not set(node) - set(cls.fields()):
+            yield Misplaced(None, "command needs 'cmd' or 'argv'")
+
+
+def _kept(value: Any) -> int:
+    number = int(value) if isinstance(value, str) and value.isdigit() else value
+    if isinstance(number, bool) or not isinstance(number, int) or not 2 <= number <= 100:
+        why = "the one in use, and the one before it"
+        raise Unfit(value, "how many releases are kept", f"from 2, {why}, to 100")
+    return number
+
+
+def _within(value: Any) -> str:
+    if not isinstance(value, str) or not value or value[0] == "/" or ".." in value.split("/"):
+        raise Unfit(value, "a path within the release", "relative, without ..")
+    return values.file_path("/" + value)[1:]
+
+
+class Release(Module):
+    """A folder of the controller as a release on the host, and the link to the one in use.
+
+    Below `dest`, each release has a folder ``releases/ID``, and ``current`` leads to one of them.
+    """
+
+    canonical: ClassVar[str] = "release"
+    src: Line = field(description="The folder, looked for in files/.")
+    dest: FilePath = field(description="The folder of the service.")
+    owner: Account | None = None
+    group: Account | None = None
+    keep: Annotated[int, Check(_kept, type=["integer", "string"], minimum=2)] = 5
+    exclude: list[Text] | None = field(None, description="Names that are left out: *.pyc.")
+    build: list[Text] | None = field(None, description="A command for each new release.")
+    creates: Annotated[str, Check(_within, type="string")] | None = None
+    environment: Annotated[dict[str, str], Check(_environment, type="object")] | None = field(None)
+
+
+MODULES: Mapping[str, type[Module]] = {
+    "package": Package,
+    "apt": Package,
+    "copy": Copy,
+    "template": Template,
+    "file": File,
+    "service": Service,
+    "systemd": Service,
+    "systemd_service": Service,
+    "user": User,
+    "command": Command,
+    "certificate": Certificate,
+    "release": Release,
+}
+
+_USE_FILES = "write the whole file with copy or template"
+#: Ansible's modules that are not here, and what to do instead.
+REFUSED_MODULES: Mapping[str, str] = {
+    "shell": "there is no shell: use command, or copy a script and run that",
+    "raw": "there is no shell: use command",
+    "script": "copy the script, and run it with command",
+    "lineinfile": _USE_FILES,
+    "blockinfile": _USE_FILES,
+    "replace": _USE_FILES,
+    "ini_file": _USE_FILES,
+    "assemble": _USE_FILES,
+    "set_fact": "use vars",
+    "debug": "deployer plan shows what would be written",
+    "assert": "use when, or the filter mandatory",
+    "fail": "use the filter mandatory",
+    "include_role": "name the role under roles",
+    "import_role": "name the role under roles",
+    "include_vars": "use vars_files",
+    "include": "write import_tasks",
+    "meta": "handlers run once at the end of their stage",
+    "setup": "a host is asked for its facts in any case",
+    "gather_facts": "a host is asked for its facts in any case",
+    "stat": "a plan is made before anything runs; use creates or removes",
+    "uri": "use verify on a site",
+    "wait_for": "use verify on a site",
+    "get_url": "copy the file from the controller, or use command with creates",
+    "unarchive": "use command with creates",
+    "git": "use command with creates",
+    "dnf": "write package; apt is the package manager that is there",
+    "yum": "write package; apt is the package manager that is there",
+    "pip": "use command with creates",
+    "group": "user makes an account's own group",
+    "cron": "copy a file to /etc/cron.d",
+    "apt_repository": "copy a file to /etc/apt/sources.list.d",
+    "apt_key": "copy the key to /etc/apt/keyrings",
+    "reboot": "a host is never rebooted",
+    "pause": "an apply never waits for a person",
+    "ping": "deployer plan reaches every host",
+}

@@ -1,0 +1,304 @@
+"""The value types of the schema: how each is checked, and what an editor shows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from deployer.model import Upstream as UpstreamValue
+from deployer.playbook.schema import values
+from deployer.playbook.schema.models import Before, Check
+from deployer.playbook.schema.values import Unfit
+from deployer.playbook.yaml.source import nearest
+
+PROXIES = ("nginx", "apache", "haproxy")
+ISSUERS = ("letsencrypt", "letsencrypt-staging", "internal", "provided", "none")
+#: certbot's own DNS plugins, which its project keeps: https://eff-certbot.readthedocs.io
+DNS_PLUGINS = (
+    "cloudflare",
+    "digitalocean",
+    "dnsimple",
+    "dnsmadeeasy",
+    "gehirn",
+    "google",
+    "linode",
+    "luadns",
+    "nsone",
+    "ovh",
+    "rfc2136",
+    "route53",
+    "sakuracloud",
+)
+KEY_TYPES = {
+    "ecdsa": "ecdsa-p256",
+    "ecdsa-p256": "ecdsa-p256",
+    "ecdsa-p384": "ecdsa-p384",
+    "rsa": "rsa-2048",
+    "rsa-2048": "rsa-2048",
+    "rsa-4096": "rsa-4096",
+}
+
+
+def _one_of(what: str, known: tuple[str, ...]) -> Callable[[Any], str]:
+    def check(value: Any) -> str:
+        if value in known:
+            return str(value)
+        near = nearest(str(value), known) if isinstance(value, str) else ""
+        raise Unfit(value, what, near or f"there are {', '.join(known)}")
+
+    return check
+
+
+def _directory(value: Any) -> str:
+    what = "the URL of an ACME directory"
+    text = str(value)
+    if not isinstance(value, str) or not text.startswith("https://"):
+        raise Unfit(value, what, "it begins with https://")
+    host, _, path = text.removeprefix("https://").partition("/")
+    name, colon, number = host.rpartition(":") if not host.endswith("]") else (host, "", "")
+    try:
+        values.domain((name if colon else host).strip("[]"), wildcard=False)
+        if colon:
+            values.port(number)
+    except Unfit as error:
+        raise Unfit(value, what, str(error)) from None
+    _plain(path, _URL_SIGNS, value=value, what=what)
+    return text
+
+
+_URL_SIGNS = "-._~/?=&%+:@,"
+_KEY_SIGNS = "-_+/="
+
+
+def _plain(text: str, signs: str, *, value: Any, what: str) -> None:
+    for character in text:
+        if not (character.isascii() and (character.isalnum() or character in signs)):
+            raise Unfit(value, what, f"{character!r} cannot stand there")
+
+
+def _account_id(value: Any) -> str:
+    what = "a key identifier"
+    if not isinstance(value, str) or not value:
+        raise Unfit(value, what, "quote it" if isinstance(value, int) else "")
+    _plain(value, "-._~+/=:@", value=value, what=what)
+    return value
+
+
+def _hmac_key(value: Any) -> str:
+    hidden = "(not shown)"
+    if not isinstance(value, str) or not value:
+        raise Unfit(hidden, "a key in base64url")
+    _plain(value, _KEY_SIGNS, value=hidden, what="a key in base64url")
+    return value
+
+
+def _key_type(value: Any) -> str:
+    if isinstance(value, str) and value in KEY_TYPES:
+        return KEY_TYPES[value]
+    raise Unfit(value, "a type of key", f"there are {', '.join(KEY_TYPES)}")
+
+
+def _list(value: Any) -> Any:
+    """One value stands for a list of one."""
+    return value if isinstance(value, (list, tuple)) else [value]
+
+
+def _origins(value: Any) -> tuple[str, ...]:
+    if value in ("any", ["any"]):
+        return ("any",)
+    if not _list(value):
+        raise Unfit([], "a list of origins", "leave it out for the site's own names, or write any")
+    return tuple(dict.fromkeys(values.origin(each) for each in _list(value)))
+
+
+def _request_path(value: Any) -> str:
+    path, mark, query = str(value).partition("?")
+    checked = values.url_path(path if isinstance(value, str) else value)
+    if not mark:
+        return checked
+    import re
+
+    if not re.fullmatch(r"[A-Za-z0-9._~@:+,=/%&!$*-]*", query):
+        raise Unfit(value, "a path with a query", "write what is not ASCII or a sign as %XX")
+    return f"{checked}?{query}"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise Unfit(value, "a text", "quote it" if isinstance(value, bool) else "")
+    return str(value)
+
+
+def _line(value: Any) -> str:
+    text = _text(value)
+    if any(ord(character) < 32 or ord(character) == 127 for character in text):
+        raise Unfit(value, "a line of text", "it has a line break or control character in it")
+    return text
+
+
+def _argv(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return values.split_command(value)
+    if not isinstance(value, list) or not value:
+        raise Unfit(value, "a command", "write a line, or a list of its words")
+    words = tuple(_text(each) for each in value)
+    if not words[0] or any("\0" in word for word in words):
+        raise Unfit(value, "a command")
+    return words
+
+
+def _names(check: Callable[[Any], str]) -> Callable[[Any], tuple[str, ...]]:
+    def each(value: Any) -> tuple[str, ...]:
+        words = value.split(",") if isinstance(value, str) else value
+        if not isinstance(words, (list, tuple)):
+            raise Unfit(value, "a name or a list of names")
+        return tuple(dict.fromkeys(check(w.strip() if isinstance(w, str) else w) for w in words))
+
+    return each
+
+
+def _content(value: Any) -> str | bytes:
+    from deployer.playbook.templates.filters import to_nice_json
+
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, bool):
+        return str(value)
+    return to_nice_json(value) if isinstance(value, (dict, list)) else _text(value)
+
+
+def _number(value: Any) -> int:
+    if isinstance(value, str) and value.isdigit():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**32 - 1:
+        raise Unfit(value, "a user's number")
+    return value
+
+
+_STRING = {"type": "string"}
+_STRINGS = {"anyOf": [_STRING, {"type": "array", "items": _STRING}]}
+
+
+Domain = Annotated[
+    str,
+    Check(
+        values.domain,
+        type="string",
+        description="A host name or IP address.",
+        examples=["stats.example.com"],
+    ),
+]
+UrlPath = Annotated[
+    str,
+    Check(
+        values.url_path,
+        type="string",
+        description="A URL path, decoded.",
+        pattern="^(/|.*[{]{2})",
+        examples=["/ws"],
+    ),
+]
+RequestPath = Annotated[
+    str,
+    Check(
+        _request_path,
+        type="string",
+        description="A URL path, with a query if need be.",
+        examples=["/ws?v=2"],
+    ),
+]
+Upstreams = Annotated[
+    tuple[UpstreamValue, ...],
+    Check(
+        lambda value: tuple(values.upstream(each) for each in _list(value)),
+        **_STRINGS,
+        description="http://HOST:PORT, https://, ws://, wss:// or unix:/PATH; one, or a list.",
+    ),
+]
+Duration = Annotated[
+    float,
+    Check(
+        values.duration_s,
+        type=["string", "number"],
+        description="A time: 500ms, 75s, 1h, 180d, or seconds.",
+    ),
+]
+Drain = Annotated[
+    Any,
+    Check(
+        lambda value: value if value == "none" else values.duration_s(value),
+        type=["string", "number"],
+        description="A time, or none.",
+    ),
+]
+Size = Annotated[
+    Any,
+    Check(
+        lambda value: value if value == "none" else values.size_bytes(value),
+        type=["string", "integer"],
+        description="A size: 64k, 16m, 1g, or none.",
+    ),
+]
+Origin = Annotated[str, Check(values.origin, type="string", examples=["https://stats.example.com"])]
+Origins = Annotated[
+    tuple[str, ...],
+    Check(
+        _origins,
+        **_STRINGS,
+        description="Pages that may connect: SCHEME://HOST[:PORT]; any opens the route.",
+    ),
+]
+Subprotocols = Annotated[
+    tuple[str, ...],
+    Check(
+        lambda value: tuple(values.subprotocol(each) for each in _list(value)),
+        **_STRINGS,
+        description="Subprotocols to offer, the preferred one first.",
+    ),
+]
+Port = Annotated[int, Check(values.port, type="integer", minimum=1, maximum=65535)]
+Mode = Annotated[
+    str,
+    Check(values.mode, type=["string", "integer"], examples=["0644", "u=rw,g=r,o=r"]),
+]
+AbsolutePath = Annotated[
+    str, Check(values.absolute_path, type="string", description="An absolute path.")
+]
+FilePath = Annotated[str, Check(values.file_path, type="string", description="An absolute path.")]
+Email = Annotated[str, Check(values.email, type="string", format="email")]
+Account = Annotated[str, Check(values.account, type=["string", "integer"])]
+Accounts = Annotated[tuple[str, ...], Check(_names(values.account), **_STRINGS)]
+Packages = Annotated[tuple[str, ...], Check(_names(values.package), **_STRINGS)]
+Unit = Annotated[str, Check(values.unit, type="string")]
+Number = Annotated[int, Check(_number, type=["integer", "string"], minimum=0)]
+Text = Annotated[str, Check(_text, type=["string", "number"])]
+Line = Annotated[str, Check(_line, type=["string", "number"])]
+Content = Annotated[str | bytes, Check(_content, type=["string", "number", "object", "array"])]
+Argv = Annotated[
+    tuple[str, ...],
+    Check(_argv, **_STRINGS, description="A command line without a shell, or a list of its words."),
+]
+Proxy = Annotated[
+    str,
+    Check(_one_of("a proxy", PROXIES), enum=list(PROXIES)),
+]
+Issuer = Annotated[str, Check(_one_of("an issuer", ISSUERS), enum=list(ISSUERS))]
+Directory = Annotated[
+    str,
+    Check(
+        _directory,
+        type="string",
+        pattern="^https://",
+        description="The URL of an ACME directory.",
+        examples=["https://ca.corp.example/acme/directory"],
+    ),
+]
+AccountId = Annotated[str, Check(_account_id, type="string")]
+HmacKey = Annotated[str, Check(_hmac_key, type="string")]
+DnsPlugin = Annotated[str, Check(_one_of("a DNS plugin", DNS_PLUGINS), enum=list(DNS_PLUGINS))]
+KeyType = Annotated[str, Check(_key_type, enum=list(KEY_TYPES))]
+Words = Annotated[
+    list[str],
+    Before(lambda value: value.split(",") if isinstance(value, str) else value, **_STRINGS),
+]
+Conditions = Annotated[list[Any], Before(_list, type=["string", "boolean", "array"])]

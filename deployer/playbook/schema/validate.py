@@ -1,0 +1,164 @@
+"""A mapping of a file held against its model, every error at its own line with the nearest word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic_core import ValidationError
+
+from deployer.playbook.schema.models import Model, Strict, model_in
+from deployer.playbook.schema.values import Unfit
+from deployer.playbook.templates.filters import kind
+from deployer.playbook.templates.templar import is_template
+from deployer.playbook.yaml.source import Problems, YamlMap, nearest, spot_of, value_at
+
+_WANTED = {
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "dict_type": "must be a mapping",
+    "model_type": "must be a mapping",
+    "model_attributes_type": "must be a mapping",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "string_type": "must be a text",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+}
+
+
+def validate(
+    model: type[Model],
+    node: YamlMap,
+    problems: Problems,
+    *,
+    rendered: bool,
+    is_secret: Callable[[], bool] = lambda: False,
+    path: tuple[Any, ...] = (),
+    root: Any = None,
+) -> Model | None:
+    """The model of a mapping, or `None` with its errors added to `problems`.
+
+    Args:
+        rendered: whether templates were rendered; before, a text with one is left alone.
+        is_secret: whether the values of `node` must not be shown.
+
+    A mapping that is right but for templates gives `None` too, without an error.
+    """
+    report = _Report(node if root is None else root, path, problems)
+    report.walk(model, node, path)
+    try:
+        return model.validate(node)
+    except ValidationError as error:
+        for each in error.errors(include_url=False):
+            report.add(each, rendered=rendered, secret=is_secret())
+    return None
+
+
+class _Report:
+    """The errors of one mapping, on their way to their places."""
+
+    def __init__(self, root: Any, path: tuple[Any, ...], problems: Problems) -> None:
+        self.root = root
+        self.path = path
+        self.problems = problems
+        self.explained: set[tuple[Any, ...]] = set()
+
+    def walk(self, model: type[Strict], node: Any, path: tuple[Any, ...]) -> None:
+        """Unknown keys, and keys that do not go together, in `node` and all below it."""
+        if not isinstance(node, dict):
+            return
+        known = set(model.fields()) | set(model.other_words)
+        for key in node:
+            if key not in known:
+                self._unknown(model, key, path, known)
+        for each in model.together(node):
+            place = path if each.key is None else (*path, each.key)
+            if each.key is not None:
+                self.explained.add(place)
+            spot = spot_of(self.root, *place, key=each.key is not None)
+            self.problems.add(spot.error(each.problem, hint=each.hint))
+        for name, field in model.fields().items():
+            inner = model_in(field.annotation)
+            value = node.get(name)
+            if inner is not None and isinstance(value, list):
+                for number, each_value in enumerate(value):
+                    self.walk(inner, each_value, (*path, name, number))
+            elif inner is not None:
+                self.walk(inner, value, (*path, name))
+
+    def _unknown(
+        self, model: type[Strict], key: Any, path: tuple[Any, ...], known: set[str]
+    ) -> None:
+        spot = spot_of(self.root, *path, key, key=True)
+        why = model.refused.get(key, "") if isinstance(key, str) else ""
+        if why:
+            self.problems.add(spot.error(f"'{key}' is not supported", hint=why))
+            return
+        near = nearest(str(key), known)
+        if near:
+            # The misspelt key's own error says it all: it is not missing as well.
+            self.explained.add((*path, near.removeprefix("did you mean '").removesuffix("'?")))
+        hint = near or f"known here: {', '.join(sorted(known))}"
+        if "role" in known and not near:
+            hint = "a role's variables stand under vars: {…}"
+        self.problems.add(spot.error(f"unknown key '{key}'", hint=hint))
+
+    def add(self, error: Any, *, rendered: bool, secret: bool) -> None:
+        """One of the engine's errors, unless another one has explained it already."""
+        # A tagged union puts its tag into the location: no key of the file.
+        location = tuple(step for step in error["loc"] if step not in ("mapping", "other"))
+        place = (*self.path, *location)
+        if error["type"] == "extra_forbidden" or place in self.explained:
+            return
+        if error["type"] == "missing":
+            spot = spot_of(self.root, *place[:-1])
+            self.problems.add(spot.error(f"missing key '{location[-1]}'"))
+            return
+        value = value_at(self.root, place)
+        if not rendered and is_template(value):
+            return
+        cause = (error.get("ctx") or {}).get("error")
+        if isinstance(cause, Unfit) and isinstance(value, list):
+            wrong = [number for number, each in enumerate(value) if each == cause.value]
+            if not rendered and not wrong and any(is_template(each) for each in value):
+                return
+            place = (*place, *wrong[:1])
+            if not rendered and is_template(value_at(self.root, place)):
+                return
+        spot = spot_of(self.root, *place)
+        name = next((str(step) for step in reversed(location) if isinstance(step, str)), "value")
+        problem, hint = _words(error, name, value, secret=secret)
+        self.problems.add(spot.error(problem, hint=hint))
+
+
+def _words(error: Any, name: str, value: Any, *, secret: bool) -> tuple[str, str]:
+    kind_of_error = error["type"]
+    context: Mapping[str, Any] = error.get("ctx") or {}
+    cause = context.get("error")
+    if isinstance(cause, Unfit):
+        return f"{name}: {cause.text(secret=secret)}", ""
+    shown = "(secret)" if secret else _shown(value)
+    if kind_of_error == "literal_error":
+        words = [
+            word.strip("' ") for word in str(context["expected"]).replace(" or ", ",").split(",")
+        ]
+        hint = nearest(str(value), words) if not secret else ""
+        return f"{name} must be {context['expected']}, not {shown}", hint
+    if kind_of_error == "too_short":
+        return f"{name} must not be empty", ""
+    if kind_of_error in _WANTED:
+        return f"{name} {_WANTED[kind_of_error]}, not {shown}", ""
+    if cause is not None:
+        return f"{name}: {'(secret) cannot be used' if secret else cause}", ""
+    return f"{name}: {str(error['msg']).lower()}, not {shown}", ""
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)) or (isinstance(value, str) and len(value) <= 60):
+        return repr(value)
+    return kind(value)

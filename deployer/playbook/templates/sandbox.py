@@ -1,0 +1,125 @@
+"""The sandbox that templates run in: what is undefined, what is in reach, what is too much."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import BaseLoader, StrictUndefined, TemplateNotFound
+from jinja2.exceptions import SecurityError
+from jinja2.runtime import Context
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import missing
+
+from deployer.errors import SourceError
+from deployer.playbook.templates import filters
+from deployer.playbook.templates.scope import MISSING, Scope
+from deployer.playbook.yaml.file import read_text
+from deployer.playbook.yaml.source import nearest
+
+#: The key under which a template's context holds its `Scope`; no variable can have a space.
+SCOPE = " scope"
+_MAX_LENGTH = 8 * 1024 * 1024
+_PLAIN_METHODS = frozenset(dir(dict)) | frozenset(dir(list))
+
+
+class UndefinedVariable(SourceError):  # noqa: N818 - as Jinja's UndefinedError, but placed
+    """A variable, key or attribute that nobody defined."""
+
+
+class ReadableUndefined(StrictUndefined):
+    """Says what is undefined in the playbook's words, not in Python's."""
+
+    __slots__ = ()
+
+    @property
+    def _undefined_message(self) -> str:
+        if self._undefined_hint:
+            return self._undefined_hint
+        if self._undefined_obj is missing:
+            return f"'{self._undefined_name}' is undefined"
+        known = (
+            nearest(str(self._undefined_name), map(str, self._undefined_obj))
+            if isinstance(self._undefined_obj, Mapping)
+            else ""
+        )
+        kind = filters.kind(self._undefined_obj)
+        return f"{kind} has no '{self._undefined_name}'" + (f"; {known}" if known else "")
+
+
+class _Context(Context):
+    """Looks names up in a `Scope`, so that a variable is rendered when it is used."""
+
+    def resolve_or_missing(self, key: str) -> Any:
+        if key in self.vars:
+            return self.vars[key]
+        found = self.parent.get(key, missing)
+        if found is not self.environment.globals.get(key, missing):
+            return found  # what a template has set for one that it includes
+        scope: Scope | None = self.parent.get(SCOPE)
+        if scope is not None:
+            try:
+                value = scope.get(key)
+            except UndefinedVariable as error:
+                # Still undefined, so that `default` and `is defined` work; used, it tells why.
+                return self.environment.undefined(name=key, exc=_raiser(error))
+            if value is not MISSING:
+                return value
+        return found
+
+
+def _raiser(error: SourceError) -> Any:
+    return lambda _message: error
+
+
+class SandboxEnvironment(ImmutableSandboxedEnvironment):
+    context_class = _Context
+    intercepted_binops = frozenset({"*", "**", "+"})
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        if operator == "**" and (abs(left) > 10**6 or abs(right) > 64):
+            raise SecurityError("the power is too large")
+        if operator == "*":
+            sizes = [len(each) for each in (left, right) if isinstance(each, (str, list, tuple))]
+            counts = [each for each in (left, right) if isinstance(each, int)]
+            if sizes and counts and sizes[0] * counts[0] > _MAX_LENGTH:
+                raise SecurityError("the text or list would become too long")
+        return super().call_binop(context, operator, left, right)
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        found = self._plain(obj, attribute)
+        return super().getattr(obj, attribute) if found is MISSING else found
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        found = self._plain(obj, argument)
+        return super().getitem(obj, argument) if found is MISSING else found
+
+    def _plain(self, obj: Any, key: Any) -> Any:
+        """A mapping's own key comes before any method; our marks are nobody's business."""
+        if isinstance(obj, dict):
+            try:
+                if key in obj:
+                    return obj[key]
+            except TypeError:
+                return MISSING
+        elif not isinstance(obj, list) or not isinstance(key, str):
+            return MISSING
+        if isinstance(key, str) and key in _PLAIN_METHODS:
+            return MISSING
+        return self.undefined(obj=obj, name=key)
+
+
+class FolderLoader(BaseLoader):
+    """``{% include %}`` from a role's and a playbook's templates folders."""
+
+    def __init__(self, folders: tuple[Path, ...]) -> None:
+        self.folders = folders
+
+    def get_source(self, environment: Any, template: str) -> tuple[str, str, Callable[[], bool]]:
+        if ".." not in Path(template).parts:
+            for folder in self.folders:
+                path = folder / template
+                if path.is_file():
+                    return read_text(path, what="template"), str(path), lambda: True
+        raise TemplateNotFound(template)

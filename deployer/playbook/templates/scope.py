@@ -1,0 +1,139 @@
+"""Variables by precedence, rendered when they are asked for.
+
+A `Scope` is a pile of `Layer`s, the last one wins. A variable's value may hold templates that use
+other variables; it is rendered the first time something asks for it. Whether anything secret was
+touched on the way is noted in the scope's state, which is how a task learns that it is secret:
+not by what its text looks like, but by what was looked up to make it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from deployer.playbook.yaml.source import MergedVars, Spot, YamlMap, spot_of
+
+if TYPE_CHECKING:
+    from deployer.playbook.templates.templar import Templar
+
+_SECRET_NAME = re.compile(r"ansible_(\w+_)?(password|pass)")
+
+
+class _Missing:
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+#: What `Scope.get` answers for a name that nobody defined.
+MISSING: Any = _Missing()
+
+
+class _Omit:
+    def __repr__(self) -> str:
+        return "omit"
+
+
+#: Ansible's ``omit``: an argument that renders to this is left out.
+OMIT: Any = _Omit()
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Variables of one station of the precedence; `raw` ones are values, never templates."""
+
+    values: Mapping[str, Any]
+    raw: bool = False
+    secret: bool = False
+
+    def spot(self, key: str) -> Spot | None:
+        if isinstance(self.values, YamlMap):
+            return spot_of(self.values, key)
+        if isinstance(self.values, MergedVars):
+            return self.values.spots.get(key)
+        return None
+
+
+@dataclass(slots=True)
+class ScopeState:
+    """What is going on in a scope and those that lie over it; one thread's own."""
+
+    touched_secret: bool = False
+    rendering: list[str] = field(default_factory=list)
+    spot: Spot | None = None
+
+
+class Scope:
+    """The variables of one host at one place of a playbook."""
+
+    def __init__(
+        self, layers: tuple[Layer, ...], *, templar: Templar, state: ScopeState | None = None
+    ) -> None:
+        self._layers = layers
+        self._templar = templar
+        self._cache: dict[str, tuple[Any, bool]] = {}
+        self.state = state or ScopeState()
+
+    def over(self, *layers: Layer) -> Scope:
+        """This scope with further layers on top."""
+        return Scope((*self._layers, *layers), templar=self._templar, state=self.state)
+
+    def names(self) -> set[str]:
+        return {str(name) for layer in self._layers for name in layer.values}
+
+    def get(self, key: str) -> Any:
+        """A variable's rendered value, or `MISSING`.
+
+        Raises: SourceError, where its value cannot be rendered, or needs itself.
+        """
+        if key in self._cache:
+            value, secret = self._cache[key]
+            self.state.touched_secret |= secret
+            return value
+        for layer in reversed(self._layers):
+            if key in layer.values:
+                return self._resolve(key, layer)
+        return MISSING
+
+    def _resolve(self, key: str, layer: Layer) -> Any:
+        state = self.state
+        value = layer.values[key]
+        spot = layer.spot(key) or state.spot
+        outer, state.touched_secret = (
+            state.touched_secret,
+            layer.secret or bool(isinstance(key, str) and _SECRET_NAME.fullmatch(key)),
+        )
+        try:
+            if not layer.raw and spot is not None:
+                if key in state.rendering:
+                    chain = " → ".join([*state.rendering[state.rendering.index(key) :], key])
+                    raise spot.error(f"the variable '{key}' needs itself: {chain}")
+                state.rendering.append(key)
+                try:
+                    value = self._templar.render(value, self, spot)
+                finally:
+                    state.rendering.pop()
+            self._cache[key] = (value, state.touched_secret)
+        finally:
+            state.touched_secret |= outer
+        return value
+
+
+class ScopeView(Mapping[str, Any]):
+    """A scope as a mapping, for ``hostvars[host].name``."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    def __getitem__(self, key: str) -> Any:
+        value = self._scope.get(key)
+        if value is MISSING:
+            raise KeyError(key)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._scope.names()))
+
+    def __len__(self) -> int:
+        return len(self._scope.names())

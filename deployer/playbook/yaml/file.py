@@ -1,0 +1,242 @@
+"""YAML as Ansible reads it (``yes`` is true, ``0644`` octal), with the place of every value."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deployer.errors import SourceError, UsageError
+from deployer.playbook.yaml.source import Mark, OctalInt, SourceFile, YamlList, YamlMap, nearest
+
+if TYPE_CHECKING:
+    import yaml
+
+_TAG = "tag:yaml.org,2002:"
+_MAX_DEPTH = 60
+_MAX_VALUES = 200_000
+_MAX_BYTES = 4 * 1024 * 1024
+
+
+def read_text(path: Path, *, what: str = "file") -> str:
+    """A text file's content.
+
+    Raises:
+        UsageError: it is missing (with the nearest name beside it), not readable or not UTF-8.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise missing_file(path, what=what) from None
+    except ValueError:  # a NUL in the name
+        raise UsageError(f"{what} {str(path)!r}: no file has such a name") from None
+    except OSError as error:
+        raise UsageError(f"cannot read {what} {path}: {error.strerror}") from None
+    if len(data) > _MAX_BYTES:
+        raise UsageError(f"{what} {path} has {len(data):,} bytes; at most {_MAX_BYTES:,} are read")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UsageError(f"{what} {path}, line {line}: not UTF-8 text") from None
+
+
+def missing_file(path: Path, *, what: str = "file") -> UsageError:
+    """The error for a file that is not there."""
+    folder = path.parent
+    if not folder.is_dir():
+        return UsageError(f"{what} {path} does not exist: there is no folder {folder}")
+    names = [each.name for each in folder.iterdir() if nearest(path.stem, [each.stem])]
+    return UsageError(f"{what} {path} does not exist", hint=nearest(path.name, names))
+
+
+def load_yaml(path: Path, *, what: str = "file", secret: bool = False) -> tuple[Any, SourceFile]:
+    """The one document of a YAML file, and the file itself for errors about the whole of it.
+
+    Raises:
+        UsageError: the file cannot be read.
+        SourceError: bad syntax, a tab, a duplicate key, a tag such as ``!vault``.
+    """
+    return parse_yaml(read_text(path, what=what), name=str(path), secret=secret)
+
+
+def parse_yaml(text: str, *, name: str, secret: bool = False) -> tuple[Any, SourceFile]:
+    """The same of a text; `name` stands for the file in errors."""
+    import yaml
+
+    file = SourceFile(name, tuple(text.split("\n")), secret)
+    loader_class: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        loader = loader_class(text)
+    except yaml.reader.ReaderError as error:
+        raise _unreadable(error, text, file) from None
+    try:
+        node = loader.get_single_node()
+        return (None if node is None else _Builder(loader, file).build(node)), file
+    except yaml.reader.ReaderError as error:
+        raise _unreadable(error, text, file) from None
+    except yaml.MarkedYAMLError as error:
+        raise _syntax_error(error, file) from None
+    except RecursionError:
+        raise UsageError(f"{name}: nested too deeply; {_MAX_DEPTH} levels are read") from None
+    finally:
+        loader.dispose()
+
+
+def _unreadable(error: Any, text: str, file: SourceFile) -> SourceError:
+    before = text[: error.position]
+    column = error.position - (before.rfind("\n") + 1) + 1
+    spot = file.spot((before.count("\n") + 1, column))
+    character = error.character if isinstance(error.character, int) else ord(error.character)
+    return spot.error(f"YAML text cannot hold the control character U+{character:04X}")
+
+
+def _syntax_error(error: yaml.MarkedYAMLError, file: SourceFile) -> SourceError:
+    mark = error.problem_mark or error.context_mark
+    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    problem = str(error.problem or error.context or "cannot be read")
+    at = file.lines[line - 1] if line <= len(file.lines) else ""
+    hint = ""
+    if "\t" in at[:column] or "'\\t'" in problem:
+        problem, hint = "a tab; YAML is indented with spaces", "replace the tab by spaces"
+    elif "mapping values are not allowed" in problem:
+        problem = "a second ': ' in one line"
+        hint = "quote a value that contains ': ', or check the indentation of this line"
+    elif "expected a single document" in problem:
+        problem, hint = "a second document begins here", "one file holds one document"
+    elif "found unknown escape character" in problem:
+        hint = "in double quotes a backslash starts an escape: use single quotes"
+    elif "did not find expected key" in problem or "block end" in problem:
+        problem = "this line does not fit what stands before it"
+        hint = "check its indentation, and that every quote and bracket before it is closed"
+    elif "found undefined tag handle" in problem:
+        hint = "quote a value that begins with '!'"
+    elif "expected ',' or" in problem:
+        hint = "quote a value that holds {{ }} or a comma where it stands within brackets"
+    elif "cannot start any token" in problem:
+        hint = "quote a value that begins with '@', '`' or '%'"
+    elif "undefined alias" in problem:
+        hint = "quote a value that begins with '*'"
+    return file.spot((line, column)).error(f"not valid YAML: {problem}", hint=hint)
+
+
+class _Builder:
+    """Composed nodes turned into values with marks."""
+
+    def __init__(self, loader: Any, file: SourceFile) -> None:
+        self.loader = loader
+        self.file = file
+        self.done: dict[int, tuple[Any, int]] = {}
+        self.open: set[int] = set()
+        self.count = 0
+
+    def build(self, node: Any, depth: int = 0) -> Any:
+        return self._build(node, depth)[0]
+
+    def _error(self, node: Any, problem: str, hint: str = "") -> SourceError:
+        return self.file.spot(_mark(node)).error(problem, hint=hint)
+
+    def _build(self, node: Any, depth: int) -> tuple[Any, int]:
+        """The value, and how many values it holds with every alias written out."""
+        identity = id(node)
+        if identity in self.done:
+            value, size = self.done[identity]
+            self._count(node, size)
+            return value, size
+        if identity in self.open:
+            raise self._error(node, "an anchor that contains itself")
+        if depth > _MAX_DEPTH:
+            raise self._error(node, f"nested too deeply; {_MAX_DEPTH} levels are read")
+        before = self.count
+        self._count(node, 1)
+        self.open.add(identity)
+        kind = type(node).__name__
+        if kind == "ScalarNode":
+            value = self._scalar(node)
+        elif kind == "SequenceNode":
+            value = self._sequence(node, depth)
+        else:
+            value = self._mapping(node, depth)
+        self.open.discard(identity)
+        size = self.count - before
+        self.done[identity] = (value, size)
+        return value, size
+
+    def _count(self, node: Any, size: int) -> None:
+        self.count += size
+        if self.count > _MAX_VALUES:
+            raise self._error(
+                node, f"more than {_MAX_VALUES:,} values with its aliases written out"
+            )
+
+    def _scalar(self, node: Any) -> Any:
+        tag, text = node.tag, node.value
+        if tag == _TAG + "str":
+            return text
+        if tag in (_TAG + "timestamp", _TAG + "value"):
+            return text  # Ansible's templates print a date as it was written, too
+        if tag == _TAG + "int" and re.fullmatch(r"0[0-7]+", text):
+            return OctalInt(text, 8)
+        if tag.removeprefix(_TAG) in ("null", "bool", "int", "float"):
+            try:
+                return self.loader.construct_object(node)
+            except ValueError:
+                raise self._error(node, f"'{text}' is not a number", "quote it") from None
+        raise self._tagged(node)
+
+    def _tagged(self, node: Any) -> SourceError:
+        tag = node.tag.replace(_TAG, "!!")
+        if tag == "!vault":
+            return self._error(
+                node,
+                "!vault is not supported",
+                "keep secrets in a file of their own, and name it in the play: "
+                "vars_files: [{file: secrets.yml, secret: true}]",
+            )
+        return self._error(node, f"the tag {tag} is not supported", "leave it out, or quote it")
+
+    def _sequence(self, node: Any, depth: int) -> YamlList:
+        if node.tag != _TAG + "seq":
+            raise self._tagged(node)
+        values = YamlList(self.file, _mark(node))
+        for child in node.value:
+            values.append(self.build(child, depth + 1))
+            values.marks.append(_mark(child))
+        return values
+
+    def _mapping(self, node: Any, depth: int) -> YamlMap:
+        if node.tag != _TAG + "map":
+            raise self._tagged(node)
+        values = YamlMap(self.file, _mark(node))
+        merged: list[YamlMap] = []
+        for key_node, value_node in node.value:
+            if type(key_node).__name__ != "ScalarNode":
+                raise self._error(
+                    key_node,
+                    "a key must be a word",
+                    'a value that begins with {{ must be quoted: key: "{{ value }}"',
+                )
+            if key_node.tag == _TAG + "merge":
+                merged += self._merge(value_node, depth)
+                continue
+            key = self._scalar(key_node)
+            if key in values:
+                first = values.marks[key][0][0]
+                raise self._error(key_node, f"the key '{key}' is here twice; first in line {first}")
+            values.put(key, self.build(value_node, depth + 1), (_mark(key_node), _mark(value_node)))
+        for other in merged:
+            for key, value in other.items():
+                if key not in values:
+                    values.put(key, value, other.marks[key])
+        return values
+
+    def _merge(self, node: Any, depth: int) -> list[YamlMap]:
+        value = self.build(node, depth + 1)
+        found = value if isinstance(value, list) else [value]
+        if not all(isinstance(each, YamlMap) for each in found):
+            raise self._error(node, "'<<' takes a mapping, or a list of mappings")
+        return list(found)
+
+
+def _mark(node: Any) -> Mark:
+    return node.start_mark.line + 1, node.start_mark.column + 1

@@ -1,0 +1,186 @@
+"""HAProxy's configuration: sections of directives, with what each takes from its defaults.
+
+A ``defaults`` section holds for the sections after it, up to the next one; or, where a section says
+``from NAME``, that one. Source: HAProxy's configuration manual, 2.2 "Quoting and escaping", 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from deployer.proxies.inspect.model import ConfigFile, ProxyState
+
+_SECTIONS = frozenset(
+    (
+        *("global", "defaults", "frontend", "backend", "listen", "peers", "resolvers", "userlist"),
+        *("mailers", "program", "cache", "ring", "http-errors", "log-forward", "fcgi-app"),
+        *("traces", "crt-store", "log-profile", "acme"),
+    )
+)
+_ESCAPED = " #\\\"'"
+_UNITS = {"us": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Directive:
+    """One line of a section, as words."""
+
+    words: tuple[str, ...]
+    file: str
+    line: int
+
+    @property
+    def where(self) -> str:
+        """``/etc/haproxy/haproxy.cfg:12``."""
+        return f"{self.file}:{self.line}"
+
+    def __str__(self) -> str:
+        return " ".join(self.words)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A section, and the defaults that it takes what it does not say from."""
+
+    kind: str
+    name: str
+    file: str
+    line: int
+    defaults: Section | None = None
+    directives: list[Directive] = field(default_factory=list)
+
+    @property
+    def where(self) -> str:
+        """Where it begins."""
+        return f"{self.file}:{self.line}"
+
+    def own(self, *words: str) -> Iterator[Directive]:
+        """Its own lines that begin with `words`."""
+        return (each for each in self.directives if each.words[: len(words)] == words)
+
+    def setting(self, *words: str) -> Directive | None:
+        """The line that counts for `words`: its own last one, else that of its defaults."""
+        found = None
+        for each in self.own(*words):
+            found = each
+        if found is None and self.defaults is not None:
+            return self.defaults.setting(*words)
+        return found
+
+    def has_option(self, name: str) -> Directive | None:
+        """The line that sets ``option NAME``, where it is on."""
+        found = None
+        for each in self.directives:
+            if each.words[:2] == ("option", name):
+                found = each
+            elif each.words[:3] == ("no", "option", name):
+                return None
+        if found is None and self.defaults is not None:
+            return self.defaults.has_option(name)
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HaproxyConfig:
+    """All sections in order, and the files that maps and lists of patterns stand in."""
+
+    sections: tuple[Section, ...]
+    files: dict[str, str]
+
+    def of_kind(self, *kinds: str) -> Iterator[Section]:
+        """The sections of some kinds."""
+        return (each for each in self.sections if each.kind in kinds)
+
+    def backend(self, name: str) -> Section | None:
+        """The section that requests can be sent to by that name."""
+        found = (each for each in self.of_kind("backend", "listen") if each.name == name)
+        return next(found, None)
+
+    def setting(self, name: str) -> Directive | None:
+        """A directive of the section ``global``."""
+        found = None
+        for section in self.of_kind("global"):
+            found = next(section.own(name), found)
+        return found
+
+
+def config_of(state: ProxyState) -> HaproxyConfig:
+    """HAProxy's files as sections; what is no configuration is there to be looked up."""
+    configs = [each for each in state.config if _is_configuration(each)]
+    return HaproxyConfig(
+        sections=tuple(_sections(configs)),
+        files={each.path: each.text for each in state.config if each not in configs},
+    )
+
+
+def _is_configuration(file: ConfigFile) -> bool:
+    for line in file.text.splitlines():
+        words = words_of(line)
+        if words:
+            return words[0] in _SECTIONS or words[0].startswith(".")
+    return False
+
+
+def _sections(files: list[ConfigFile]) -> list[Section]:
+    found: list[Section] = []
+    usual: Section | None = None
+    by_name: dict[str, Section] = {}
+    for file in files:
+        for number, line in enumerate(file.text.splitlines(), 1):
+            words = words_of(line)
+            if not words or words[0].startswith("."):
+                continue
+            if words[0] not in _SECTIONS:
+                if found:
+                    made = Directive(words=words, file=file.path, line=number)
+                    found[-1].directives.append(made)
+                continue
+            kind, name = words[0], words[1] if len(words) > 1 and words[1] != "from" else ""
+            source = by_name.get(words[words.index("from") + 1]) if "from" in words[:-1] else None
+            inherits = source if kind == "defaults" else source or usual
+            if kind in ("global", "peers", "resolvers", "userlist"):
+                inherits = None
+            section = Section(kind=kind, name=name, file=file.path, line=number, defaults=inherits)
+            found.append(section)
+            if kind == "defaults":
+                usual = section
+                by_name[name] = section
+    return found
+
+
+def words_of(line: str) -> tuple[str, ...]:
+    """A line's words: quotes group, a backslash escapes, ``#`` begins a comment."""
+    words: list[str] = []
+    word, quote, is_open, position = "", "", False, 0
+    while position < len(line):
+        sign = line[position]
+        if sign == "\\" and quote != "'" and position + 1 < len(line):
+            position += 1
+            escaped = line[position]
+            kept = "" if escaped in _ESCAPED else sign  # a pattern's own, as in \\1 and \\.
+            word, is_open = word + kept + escaped, True
+        elif quote:
+            quote = "" if sign == quote else quote
+            word += sign if quote else ""
+        elif sign in "\"'":
+            quote, is_open = sign, True
+        elif sign == "#":
+            break
+        elif sign.isspace():
+            if is_open:
+                words.append(word)
+            word, is_open = "", False
+        else:
+            word, is_open = word + sign, True
+        position += 1
+    if is_open:
+        words.append(word)
+    return tuple(words)
+
+
+def seconds(text: str, *, unit: str = "ms") -> float | None:
+    """A time of HAProxy's: milliseconds where it has no unit."""
+    number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
+    suffix = text[len(number) :] or unit
+    return float(number) * _UNITS[suffix] if number.isdigit() and suffix in _UNITS else None

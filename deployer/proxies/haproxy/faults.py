@@ -1,0 +1,387 @@
+"""What is wrong on a request's way through HAProxy, the certain ones first."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from deployer.proxies.haproxy.config import Directive, config_of, seconds
+from deployer.proxies.haproxy.misroutes import (
+    astray,
+    connection_rules,
+    own_answers,
+    possible_refusals,
+    shared_port,
+)
+from deployer.proxies.haproxy.path import Way, binds_of
+from deployer.proxies.haproxy.pointers import origins, place, pointers
+from deployer.proxies.inspect.capacity import haproxy_rows
+from deployer.proxies.inspect.model import Fault, ProxyState
+
+_LOST = frozenset({"upgrade-not-forwarded"})
+_OF_SILENCE = frozenset({"connection-dropped", "not-http", "tls-failed", "tls-not-spoken"})
+_ELSEWHERE = frozenset({"wrong-route", "page-instead", "slash-redirect", "redirected"})
+#: What HAProxy's log says for the shorter words of its counts.
+_CHECKS = {
+    "L4CON": "Layer4 connection problem",
+    "L4TOUT": "Layer4 timeout",
+    "L6RSP": "Layer6 invalid response",
+    "L6TOUT": "Layer6 timeout",
+    "L7RSP": "Layer7 invalid response",
+    "L7STS": "Layer7 wrong status",
+    "L7TOUT": "Layer7 timeout",
+}
+_SERVER_STATE = re.compile(r"Server (\S+)/(\S+) is (DOWN|UP)\b(?:, reason: ([^,]+))?")
+
+
+def of_way(way: Way, *, asked: str) -> tuple[Fault, ...]:
+    """All faults on the way of one request, for the path `asked`, the most certain first."""
+    found = [*own_answers(way), *origins(way), *connection_rules(way), *_ended(way, asked)]
+    found += [*_no_backend(way), *_lost_upgrade(way)]
+    if way.end is None and way.servers:
+        found += [*_out(way), *_down(way), *_over_http2(way), *_path(way, asked)]
+        found += [*_believes(way), *_lost_headers(way), *_impatient(way)]
+    found += [*shared_port(way), *astray(way), *possible_refusals(way)]
+    return (*found, *pointers(way))
+
+
+def of_no_frontend(state: ProxyState, port: int) -> tuple[Fault, ...]:
+    """No ``bind`` has the port that was asked at."""
+    config = config_of(state)
+    frontends = list(config.of_kind("frontend", "listen"))
+    if not frontends:
+        return ()
+    addresses = ", ".join(text for each in frontends for _, text in binds_of(each))
+    return (
+        Fault(
+            code="proxy-down",
+            explains=frozenset({"proxy-down"}),
+            cause=f"No frontend of HAProxy's files has a bind for port {port}: they listen on"
+            f" {addresses or 'nothing'}.",
+            fix="Add a bind line to the site's frontend.",
+            directive=f"bind :{port}",
+            file=frontends[0].file,
+            line=frontends[0].line,
+        ),
+    )
+
+
+def _ended(way: Way, asked: str) -> Iterator[Fault]:
+    if way.end is None:
+        return
+    if way.end_kind == "redirect":
+        yield _redirect(way, way.end, asked)
+        return
+    status = re.search(r"(?:deny_status|status) (\d+)", str(way.end))
+    yield place(
+        way.end,
+        code="wrong-route",
+        explains=frozenset({"origin-blocked", *_ELSEWHERE, *_LOST}),
+        cause=f"HAProxy answers {asked} itself{f' with {status.group(1)}' if status else ''}:"
+        f" `{way.end}`.",
+        fix="Leave the WebSocket's name and path out of that rule.",
+    )
+
+
+def _redirect(way: Way, rule: Directive, asked: str) -> Fault:
+    to_https = way.location.lower().startswith("https:")
+    same = way.location == f"https://{way.request.header('host')}{asked}"
+    if to_https and not way.request.tls:
+        code, explains = "https-redirect", {"https-redirect", "redirected"}
+        fix = "Connect to wss://; WebSocket clients do not follow redirects."
+    elif to_https and same:
+        code, explains = "redirect-loop", {"redirect-loop", "redirected"}
+        fix = "Add `if !{ ssl_fc }` to that line."
+    else:
+        code, explains = "redirected", {"redirected", "slash-redirect"}
+        fix = "Leave the WebSocket's path out of that rule."
+    return place(
+        rule,
+        code=code,
+        explains=frozenset(explains),
+        cause=f"`{rule}` sends {asked} on port {way.request.port} to"
+        f" {way.location or 'another address'}.",
+        fix=fix,
+    )
+
+
+def _no_backend(way: Way) -> Iterator[Fault]:
+    if way.end is not None or way.servers or not way.is_certain:
+        return
+    where = way.chosen_by
+    if way.backend is not None:
+        cause = f"{way.backend.kind} {way.backend.name} ({way.backend.where}) has no server."
+    elif where is not None:
+        cause = f"`{where}` names a backend that is not there."
+    else:
+        asked = "" if way.is_tcp else way.request.path
+        cause = (
+            f"No use_backend of frontend {way.frontend.name} takes {way.request.header('host')}"
+            f"{asked}, and it has no default_backend: HAProxy"
+            f" {'closes the connection' if way.is_tcp else 'answers 503'}."
+        )
+    fault = place(
+        where,
+        code="wrong-route",
+        explains=_ELSEWHERE
+        | _LOST
+        | {"bad-gateway"}
+        | (_OF_SILENCE if way.is_tcp else frozenset()),
+        cause=cause,
+        fix="Add a use_backend for this name and path, or a server to that backend.",
+    )
+    if where is None:
+        fault = _at_section(fault, way)
+    yield fault
+
+
+def _at_section(fault: Fault, way: Way) -> Fault:
+    return replace(fault, file=way.frontend.file, line=way.frontend.line)
+
+
+def _lost_upgrade(way: Way) -> Iterator[Fault]:
+    """A rule that takes Upgrade from the handshake, or Connection: most services look at both."""
+    rules = way.touched.get("upgrade", [])
+    if rules and way.request.headers.get("upgrade") == "websocket":
+        rules = []
+    if not rules and "upgrade" not in str(way.request.headers.get("connection") or "").lower():
+        rules = way.touched.get("connection", [])
+    if rules:
+        yield place(
+            rules[-1],
+            code="upgrade-not-forwarded",
+            explains=_LOST,
+            cause=f"`{rules[-1]}` takes {rules[-1].words[2]} from the handshake.",
+            fix="Remove it, or let it spare WebSockets.",
+            directive="http-request del-header Upgrade if !{ req.hdr(Upgrade) -i websocket }"
+            " or { req.hdr_cnt(Upgrade) gt 1 }",
+        )
+
+
+def _lost_headers(way: Way) -> Iterator[Fault]:
+    """Rules for other headers of the handshake, and for those of its answer."""
+    for name, by in _changed(way, "http-request", ("sec-websocket-key", "sec-websocket-version")):
+        yield place(
+            by,
+            code="upgrade-not-forwarded",
+            explains=_LOST | {"wrong-accept", "bad-gateway", "handshake-refused", "wrong-route"},
+            cause=f"`{by}` takes {name} from the handshake: without it there is none.",
+            fix="Remove that line.",
+        )
+    for _, by in _changed(way, "http-request", ("origin",)):
+        yield place(
+            by,
+            code="origin-required",
+            explains=frozenset({"origin-blocked", "origin-required"}),
+            cause=f"`{by}` changes Origin, and the service judges by it.",
+            fix="Remove that line, and let the service know the site's origin.",
+        )
+    answer = ("connection", "upgrade", "sec-websocket-accept")
+    for name, by in _changed(way, "http-response", answer):
+        yield place(
+            by,
+            code="incomplete-upgrade",
+            explains=frozenset({"incomplete-upgrade", "wrong-accept"}),
+            cause=f"`{by}` changes {name} in the answer to the handshake.",
+            fix="Remove that line, or add `unless { status 101 }`.",
+            directive=f"{by} unless {{ status 101 }}",
+        )
+
+
+def _changed(way: Way, kind: str, names: tuple[str, ...]) -> Iterator[tuple[str, Directive]]:
+    """The unconditional rules that take one of these headers away, or put another in its place."""
+    for section in (way.frontend, way.backend):
+        for each in section.directives if section is not None else ():
+            words = each.words
+            if words[0] != kind or len(words) < 3 or {"if", "unless"} & set(words):
+                continue
+            if words[1] not in ("del-header", "set-header", "replace-header"):
+                continue
+            is_start = words[3:5] == ("-m", "beg")
+            for name in names:
+                if words[2].lower() == name or (is_start and name.startswith(words[2].lower())):
+                    yield name, each
+                    break
+
+
+def _impatient(way: Way) -> Iterator[Fault]:
+    """``timeout server`` that is over before the service has answered: 504."""
+    by = way.backend.setting("timeout", "server") if way.backend is not None else None
+    limit = seconds(by.words[2]) if by is not None and len(by.words) > 2 else None
+    if by is None or limit is None:
+        return
+    unit = " (without a unit, that is milliseconds)" if by.words[2].isdigit() else ""
+    fault = place(
+        by,
+        code="service-hangs",
+        explains=frozenset({"service-hangs"}),
+        cause=f"HAProxy waits {limit:g} s for an answer{unit}, and answers 504 then: `{by}`.",
+        fix="Raise it above what the service needs to answer a handshake.",
+        directive="timeout server 60s",
+    )
+    yield replace(fault, statuses=frozenset({504}))
+
+
+# --- the backend ----------------------------------------------------------------------------------
+
+
+def _down(way: Way) -> Iterator[Fault]:
+    """HAProxy's own health checks have taken the servers out."""
+    if way.backend is None:
+        return
+    states = _states(way.state, way.backend.name)
+    checked = [each for each in way.servers if "check" in each.options]
+    down = [each for each in checked if states.get(each.directive.words[1], ("", ""))[0] == "DOWN"]
+    if not down or len(down) < len(way.servers):
+        return
+    reason = states[down[0].directive.words[1]][1]
+    check = way.backend.has_option("httpchk")
+    by_check = reason.startswith("Layer7")
+    yield place(
+        check if check is not None and by_check else down[0].directive,
+        code="bad-gateway",
+        explains=frozenset({"bad-gateway", "wrong-route"}),
+        cause=f"HAProxy's health check has taken every server of backend {way.backend.name} out"
+        f" ({reason or 'no reason logged'}), so it answers 503.",
+        fix="Let the check ask for what the service answers."
+        if by_check
+        else "Start the service, or correct the server's address.",
+    )
+    if reason.startswith("Layer6"):
+        yield from _believes(way)
+        if way.servers[0].value("verify") != "required":
+            yield _scheme(way, "bad-gateway")
+
+
+def _out(way: Way) -> Iterator[Fault]:
+    """Servers that somebody has taken out: by their line, or over the stats socket."""
+    if way.backend is None:
+        return
+    states = _states(way.state, way.backend.name)
+    by_line = [
+        each for each in way.servers if "disabled" in each.options or each.value("weight") == "0"
+    ]
+    out = [
+        each
+        for each in way.servers
+        if states.get(each.directive.words[1], ("", ""))[0] == "MAINT" or each in by_line
+    ]
+    if not out or len(out) < len(way.servers):
+        return
+    yield place(
+        out[0].directive,
+        code="bad-gateway",
+        explains=frozenset({"bad-gateway", "wrong-route"}),
+        cause=f"Every server of backend {way.backend.name} is in maintenance"
+        + (
+            " (disabled, or weight 0, stands in its line)"
+            if by_line
+            else ", as its stats socket says"
+        )
+        + ", so HAProxy answers 503.",
+        fix="Remove that word from the line."
+        if by_line
+        else f"Enable it: echo 'enable server {way.backend.name}/{out[0].directive.words[1]}'"
+        " | socat - /run/haproxy/admin.sock.",
+    )
+
+
+def _believes(way: Way) -> Iterator[Fault]:
+    """A certificate of the service's that HAProxy is told to judge, and may not believe."""
+    server = way.servers[0]
+    if not server.upstream.tls or server.value("verify") != "required":
+        return
+    name = server.value("verifyhost") or server.value("sni")
+    by = server.value("ca-file")
+    yield place(
+        server.directive,
+        code="bad-gateway",
+        explains=frozenset({"bad-gateway", "wrong-route"}),
+        cause=f"`{server.directive}` takes the service's certificate only if {by or 'a known CA'}"
+        f" has signed it{f' and it is for {name}' if name else ''}; where that is not so, HAProxy"
+        " answers 503.",
+        fix="Name the CA that has signed the service's certificate, and a name that is in it"
+        " (openssl s_client -connect … shows both).",
+        directive="verify required ca-file FILE verifyhost NAME",
+    )
+
+
+def _states(state: ProxyState, backend: str) -> dict[str, tuple[str, str]]:
+    """Each server's state and why, by HAProxy's own counts, or else by its log."""
+    found: dict[str, tuple[str, str]] = {}
+    for line in state.log:
+        logged = _SERVER_STATE.search(line)
+        if logged and logged.group(1) == backend:
+            found[logged.group(2)] = logged.group(3), logged.group(4) or ""
+    for row in haproxy_rows(state):
+        if row.get("pxname") == backend:
+            status = (row.get("status") or "").partition(" ")[0]
+            why = found.get(row["svname"], ("", ""))[1] or _CHECKS.get(row.get("check_status", ""))
+            found[row["svname"]] = status, why or row.get("check_status", "")
+    return found
+
+
+def _scheme(way: Way, *more: str) -> Fault:
+    server = way.servers[0]
+    mend = "Remove ssl from" if server.upstream.tls else "Add ssl to"
+    return place(
+        server.directive,
+        code="upstream-scheme",
+        explains=frozenset({"upstream-scheme", *more}),
+        cause=f"`{server.directive}` speaks {'TLS' if server.upstream.tls else 'plain HTTP'} to a"
+        f" service that does {'not' if server.upstream.tls else 'speak TLS'}.",
+        fix=f"{mend} that line.",
+    )
+
+
+def _over_http2(way: Way) -> Iterator[Fault]:
+    for server in way.servers:
+        first = server.value("alpn").partition(",")[0]
+        is_h2 = first == "h2" or server.value("proto") == "h2"
+        if is_h2 and "http/1.1" not in server.value("alpn") and server.value("ws") != "h1":
+            yield place(
+                server.directive,
+                code="h2-websocket",
+                explains=_LOST | {"bad-gateway", "h2-websocket", "timeout", "connection-dropped"},
+                cause=f"`{server.directive}` speaks HTTP/2 to the service, which takes no"
+                " WebSockets over it (RFC 8441).",
+                fix="Speak HTTP/1.1 to the service; `ws h1` does so for WebSockets alone, from 2.5"
+                " on.",
+                directive="alpn http/1.1",
+            )
+            return
+
+
+def _path(way: Way, asked: str) -> Iterator[Fault]:
+    """The service is asked for another path than the client has named."""
+    path = way.request.path
+    if path == asked:
+        return
+    levels = (way.frontend, *((way.backend,) if way.backend is not None else ()))
+    by = next(
+        (
+            each
+            for section in reversed(levels)
+            for each in reversed(section.directives)
+            if each.words[0] == "http-request"
+            and len(each.words) > 1
+            and each.words[1] in ("replace-path", "set-path", "replace-pathq", "set-pathq")
+        ),
+        None,
+    )
+    doubled = "//" in path and "//" not in asked
+    code = "slash-mismatch" if doubled else "page-instead"
+    fault = place(
+        by,
+        code=code,
+        explains=frozenset({*_ELSEWHERE, *_LOST, "slash-mismatch"})
+        if doubled
+        else frozenset({"page-instead"}),
+        cause=f"The service is asked for {path} instead of {asked}: `{by}`."
+        if by is not None
+        else f"The service is asked for {path} instead of {asked}.",
+        fix="Let the rewriting spare the WebSocket's path, or give it the path that the service"
+        " has.",
+    )
+    yield replace(fault, is_of_path=True)

@@ -1,0 +1,345 @@
+"""Where in HAProxy's configuration the answer to a symptom is: each explains a few symptoms alone.
+
+None of these is wrong by itself; where a check has failed in that very way, this is the line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from deployer.model import Severity
+from deployer.proxies.haproxy.config import Directive, seconds
+from deployer.proxies.haproxy.path import Way, bind_of, way_of
+from deployer.proxies.inspect.model import Fault
+
+_SHORT_DRAIN_S = 600.0
+_OF_H2C = ("h2c", "websocket, h2c")
+
+
+def place(
+    by: Directive | None,
+    *,
+    code: str,
+    explains: frozenset[str],
+    cause: str,
+    fix: str,
+    directive: str = "",
+    severity: Severity = "error",
+    stands_alone: bool = False,
+) -> Fault:
+    """A fault at a line."""
+    return Fault(
+        code=code,
+        explains=explains,
+        cause=cause,
+        fix=fix,
+        directive=directive,
+        severity=severity,
+        stands_alone=stands_alone,
+        file=by.file if by is not None else "",
+        line=by.line if by is not None else 0,
+    )
+
+
+def pointers(way: Way) -> Iterator[Fault]:
+    """All that the way of one request could explain, were it to fail so."""
+    if way.end is None and way.servers:
+        for rule in (_ignored_tunnel, _idle, _scheme, _host, _h2c, _appended, _proto):
+            yield from rule(way)
+    for rule in (_door, _drain, _certificate, _over_http2):
+        yield from rule(way)
+
+
+def _ignored_tunnel(way: Way) -> Iterator[Fault]:
+    """``timeout tunnel`` is a backend's; in a frontend it does nothing, and only ``-c`` says so."""
+    if way.frontend.kind == "listen" or way.backend is None:
+        return
+    for each in way.frontend.own("timeout", "tunnel"):
+        own = way.backend.setting("timeout", "tunnel")
+        limit, words, _ = way.idle()
+        yield place(
+            each,
+            code="tunnel-timeout-ignored",
+            explains=frozenset({"idle-cut", "tunnel-timeout-ignored"})
+            if own is None
+            else frozenset({"tunnel-timeout-ignored"}),
+            cause=f"`{each}` stands in frontend {way.frontend.name}, where HAProxy ignores it"
+            f" (`haproxy -c` warns): {words} counts, which is"
+            f" {f'{limit:g} s' if limit is not None else 'no limit'}.",
+            fix="Move that line into the backend, or into defaults.",
+            directive=str(each),
+            severity="warning",
+            stands_alone=True,
+        )
+
+
+def _idle(way: Way) -> Iterator[Fault]:
+    limit, words, by = way.idle()
+    if limit is None:
+        return
+    is_tunnel = by is not None and by.words[:2] == ("timeout", "tunnel")
+    yield place(
+        by,
+        code="idle-cut",
+        explains=frozenset({"idle-cut"}),
+        cause=f"HAProxy ends a WebSocket after {limit:g} s of silence: {words}"
+        + (
+            "."
+            if is_tunnel
+            else "; there is no timeout tunnel, so the shorter one of timeout"
+            " client and timeout server counts."
+        ),
+        fix="Raise timeout tunnel above what the service needs, or let the service ping more"
+        " often.",
+        directive="timeout tunnel 1h",
+    )
+
+
+def _scheme(way: Way) -> Iterator[Fault]:
+    server = way.servers[0]
+    speaks = "TLS" if server.upstream.tls else "plain HTTP"
+    yield place(
+        server.directive,
+        code="upstream-scheme",
+        explains=frozenset({"upstream-scheme"}),
+        cause=f"`{server.directive}` speaks {speaks} to the service, which"
+        f" {'does not speak TLS' if server.upstream.tls else 'speaks TLS'} there.",
+        fix=f"{'Remove ssl from' if server.upstream.tls else 'Add ssl to'} that line.",
+    )
+
+
+def _host(way: Way) -> Iterator[Fault]:
+    for by in way.touched.get("host", [])[-1:]:
+        value = way.request.headers.get("host")
+        is_short = value == way.request.name
+        yield place(
+            by,
+            code="port-lost" if is_short else "host-rewritten",
+            explains=frozenset({"host-rewritten", "port-lost", "origin-blocked"}),
+            cause=f"`{by}` gives the service another Host than the client has asked for, which its"
+            " check of Origin compares.",
+            fix="Remove that line: HAProxy passes Host on as it came.",
+        )
+
+
+def _h2c(way: Way) -> Iterator[Fault]:
+    passed = [spelling for spelling in _OF_H2C if _is_passed_on(way, spelling)]
+    if not passed:
+        return
+    yield place(
+        way.chosen_by,
+        code="h2c-tunnel",
+        explains=frozenset({"h2c-tunnel"}),
+        cause=f"Nothing keeps `Upgrade: {passed[0]}` from the service, and HAProxy"
+        f" {way.state.version or 'before 3.0'} passes it on: behind it, a client asks the service"
+        " for every path, past HAProxy's rules.",
+        fix="Let only WebSocket upgrades through, in the frontend.",
+        directive="http-request del-header Upgrade if !{ req.hdr(Upgrade) -i websocket }"
+        " or { req.hdr_cnt(Upgrade) gt 1 }",
+    )
+
+
+def _is_passed_on(way: Way, upgrade: str) -> bool:
+    """Whether a request with such an upgrade reaches the service with it."""
+    asked = way.request
+    other = way_of(
+        way.state,
+        name=asked.name,
+        port=asked.port,
+        path=way.asked,
+        tls=asked.tls,
+        upgrade=upgrade,
+    )
+    return (
+        other is not None
+        and other.end is None
+        and bool(other.servers)
+        and other.request.headers.get("upgrade") == upgrade
+    )
+
+
+def _appended(way: Way) -> Iterator[Fault]:
+    if way.touched.get("x-forwarded-for"):
+        return
+    sections = [each for each in (way.frontend, way.backend) if each is not None]
+    option = next(filter(None, (each.has_option("forwardfor") for each in sections)), None)
+    if option is None:
+        cause = "Nothing sets X-Forwarded-For: what a client says of itself reaches the service."
+    elif "if-none" in option.words:
+        cause = f"`{option}` leaves a client's own X-Forwarded-For as it is."
+    else:
+        cause = (
+            f"`{option}` adds a second X-Forwarded-For after the client's own: a service that reads"
+            " the first one is told what the client likes."
+        )
+    yield place(
+        option or way.chosen_by,
+        code="forwarded-for-appended",
+        explains=frozenset({"forwarded-for-appended"}),
+        cause=cause,
+        fix="Set the header instead of adding to it.",
+        directive="http-request set-header X-Forwarded-For %[src]",
+        severity="warning",
+        stands_alone=option is not None,
+    )
+
+
+def _proto(way: Way) -> Iterator[Fault]:
+    value = way.request.headers.get("x-forwarded-proto")
+    if not way.request.tls or value == "https":
+        return
+    rules = way.touched.get("x-forwarded-proto", [])
+    yield place(
+        rules[-1] if rules else way.chosen_by,
+        code="redirect-loop",
+        explains=frozenset({"redirect-loop"}),
+        cause=f"`{rules[-1]}` does not say https where the client came by https."
+        if rules
+        else "The service is not told that the client came by https (nothing sets"
+        " X-Forwarded-Proto), so it redirects to https again and again.",
+        fix="Say it in the frontend.",
+        directive="http-request set-header X-Forwarded-Proto https if { ssl_fc }",
+    )
+
+
+def origins(way: Way) -> Iterator[Fault]:
+    """Rules that refuse by Origin: right or wrong, they are where to look."""
+    for rule in way.unsure:
+        text = with_conditions(way, rule)
+        if "origin" in text.lower() and rule.words[1:2] in (("deny",), ("reject",), ("return",)):
+            yield place(
+                rule,
+                code="origin-blocked",
+                explains=frozenset({"origin-blocked"}),
+                cause=f"HAProxy itself judges Origin: `{rule}`.",
+                fix="Add the origins of the pages that may connect to that rule.",
+            )
+            return
+
+
+def with_conditions(way: Way, rule: Directive) -> str:
+    """A rule and the tests that its conditions name."""
+    names = {word.lstrip("!") for word in rule.words}
+    sections = [each for each in (way.frontend, way.backend) if each is not None]
+    tests = [
+        str(each) for section in sections for each in section.own("acl") if each.words[1] in names
+    ]
+    return " ".join((str(rule), *tests))
+
+
+# --- the frontend, and HAProxy as a whole ---------------------------------------------------------
+
+
+def _drain(way: Way) -> Iterator[Fault]:
+    by = way.config.setting("hard-stop-after")
+    if by is None or len(by.words) < 2:
+        return
+    limit = seconds(by.words[1])
+    if limit is not None and limit < _SHORT_DRAIN_S:
+        yield place(
+            by,
+            code="drain-cut",
+            explains=frozenset({"drain-cut", "canary-lost"}),
+            cause=f"`{by}`: {limit:g} s after each reload, HAProxy ends every connection of the"
+            " earlier process.",
+            fix="Raise it, and reload less often.",
+            directive="hard-stop-after 1h",
+        )
+
+
+def _door(way: Way) -> Iterator[Fault]:
+    """HAProxy says nothing to plain HTTP on a TLS port, and hangs up."""
+    bind = bind_of(way.frontend, way.request.port)
+    if bind is None or way.is_tcp or way.request.tls == ("ssl" in bind.words):
+        return
+    port = way.request.port
+    if way.request.tls:
+        yield place(
+            bind,
+            code="tls-not-spoken",
+            explains=frozenset({"tls-not-spoken", "tls-failed", "tls-stalled"}),
+            cause=f"`{bind}` speaks plain HTTP on port {port}, and wss:// is TLS.",
+            fix="Add ssl crt and the file with certificate and key, or use ws://.",
+            directive=f"{bind} ssl crt FILE",
+        )
+    else:
+        yield place(
+            bind,
+            code="plain-http-on-https",
+            explains=frozenset({"plain-http-on-https", "connection-dropped", "not-http"}),
+            cause=f"`{bind}` speaks TLS on port {port}, and ws:// is plain HTTP: HAProxy hangs up"
+            " without an answer.",
+            fix=f"Use wss:// on port {port}.",
+        )
+
+
+def _certificate(way: Way) -> Iterator[Fault]:
+    bind = bind_of(way.frontend, way.request.port)
+    if bind is None or "crt" not in bind.words[:-1] or not way.request.tls:
+        return
+    path = bind.words[bind.words.index("crt") + 1]
+    yield place(
+        bind,
+        code="tls-incomplete-chain",
+        explains=frozenset({"tls-incomplete-chain"}),
+        cause=f"{path} is all that is shown, and the intermediate certificates are not in it.",
+        fix="Let the file hold the certificate, the intermediates and the key, in this order.",
+    )
+    usual = way.config.setting("ssl-default-bind-options")
+    words = (*bind.words, *(usual.words if usual is not None else ()))
+    lowest = words[words.index("ssl-min-ver") + 1] if "ssl-min-ver" in words[:-1] else ""
+    if lowest in ("TLSv1.2", "TLSv1.3") or {"no-tlsv10", "no-tlsv11"} <= set(words):
+        return
+    yield place(
+        usual or bind,
+        code="tls-old-version",
+        explains=frozenset({"tls-old-version"}),
+        cause=f"`{usual or bind}` leaves old versions of TLS on.",
+        fix="Name the lowest version that is wanted.",
+        directive="ssl-default-bind-options ssl-min-ver TLSv1.2",
+        severity="warning",
+    )
+
+
+def _over_http2(way: Way) -> Iterator[Fault]:
+    bind = bind_of(way.frontend, way.request.port)
+    if bind is None or not way.request.tls or way.config.setting(_NO_ANNOUNCEMENT) is not None:
+        return
+    alpn = bind.words[bind.words.index("alpn") + 1] if "alpn" in bind.words[:-1] else ""
+    for rule in _against_http2(way):
+        yield place(
+            rule,
+            code="h2-websocket",
+            explains=frozenset({"h2-websocket"}),
+            cause=f"HAProxy offers WebSockets over HTTP/2 (RFC 8441), and `{rule}` refuses them.",
+            fix="Stop offering them, and browsers use HTTP/1.1; or remove that rule.",
+            directive=_NO_ANNOUNCEMENT,
+            stands_alone="h2" in alpn.split(","),
+        )
+    yield place(
+        bind,
+        code="h2-websocket",
+        explains=frozenset({"h2-websocket"}),
+        cause="HAProxy offers WebSockets over HTTP/2 (RFC 8441) wherever it speaks HTTP/2, and they"
+        " do not get through on this way.",
+        fix="Stop offering them, and browsers use HTTP/1.1; or let the servers have `ws h1`.",
+        directive=_NO_ANNOUNCEMENT,
+    )
+
+
+def _against_http2(way: Way) -> Iterator[Directive]:
+    """Rules that answer requests for their being HTTP/2 WebSockets."""
+    for section in (way.frontend, way.backend):
+        for each in section.directives if section is not None else ():
+            text = str(each).lower()
+            is_for_http2 = "ssl_fc_alpn h2" in text or "http_2.0" in text
+            is_refusal = each.words[:1] == ("http-request",) and each.words[1:2] in (
+                ("deny",),
+                ("reject",),
+                ("return",),
+            )
+            if is_for_http2 and is_refusal and ("upgrade" in text or "websocket" in text):
+                yield each
+
+
+_NO_ANNOUNCEMENT = "h2-workaround-bogus-websocket-clients"

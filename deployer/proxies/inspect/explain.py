@@ -1,0 +1,278 @@
+"""From what a check has seen at the proxy to why it is so: pure.
+
+A finding of the checks names a symptom. A fault of the proxy's configuration takes its place only
+where it says that it explains that symptom, and where it lies on the way of that very request;
+where none does, the finding stays as it is: a wrong name is worse than none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+from deployer.model import Alternative, CheckResult, Finding, Hop, Route, Site, Upstream
+from deployer.proxies.inspect.faults import faults
+from deployer.proxies.inspect.model import Fault, Inspection, ProxyState, Served
+from deployer.proxies.inspect.served import served
+
+_PROXY_NAMES = {"nginx": "nginx", "apache": "Apache", "haproxy": "HAProxy"}
+_TLS_SCHEMES = ("https", "wss")
+_MOST_ALTERNATIVES = 4
+#: A refusal of which no more is known may have any cause that one of these has.
+_ALSO_EXPLAINED_BY: Mapping[str, tuple[str, ...]] = {
+    "handshake-refused": ("origin-blocked", "wrong-route"),
+    "login-required": ("wrong-route",),
+}
+#: Symptoms that a wrong address behind the proxy has.
+_OF_ELSEWHERE = frozenset({"bad-gateway", "wrong-route", "page-instead", "service-down", "timeout"})
+#: What a line of the proxy's configuration could be the reason for.
+_OF_CONFIGURATION = _OF_ELSEWHERE | {
+    *("upgrade-not-forwarded", "http-1.0-upstream", "redirected", "slash-redirect"),
+    *("redirect-loop", "https-redirect", "origin-blocked", "login-required", "slash-mismatch"),
+    "handshake-refused",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    """What a proxy was asked by a check."""
+
+    name: str
+    port: int
+    path: str
+    tls: bool
+
+
+def explained(
+    results: Sequence[CheckResult], inspection: Inspection, *, site: Site, port: int | None = None
+) -> tuple[CheckResult, ...]:
+    """`results` of one site, with what the host's proxy tells about those that have failed.
+
+    `port` is the proxy's, where it is not the usual one.
+    """
+    state = inspection.of(site.proxy)
+    if state is None:
+        return tuple(results)
+    told: set[tuple[str, str, str]] = set()
+    found = []
+    right = {_question(result) for result in results if result.hop == "proxy" and _is_well(result)}
+    for result in results:
+        finding = result.finding
+        if finding is not None:
+            # What the proxy does right when it is asked on its host is wrong somewhere before it,
+            # or refused to those who come from there.
+            is_elsewhere = result.hop == "public" and _question(result) in right
+            if is_elsewhere:
+                by_address = refused_by_address(result, inspection, site=site, port=port).finding
+                finding = by_address or finding
+            else:
+                finding = _explained(result, finding, state, site, port)
+            key = (finding.code, finding.hop, finding.cause)
+            result = replace(result, finding=None if key in told else finding)
+            told.add(key)
+        found.append(result)
+    return tuple(found)
+
+
+def refused_by_address(
+    result: CheckResult, inspection: Inspection, *, site: Site, port: int | None = None
+) -> CheckResult:
+    """`result` of a client elsewhere, where a rule for addresses is all that tells it from here."""
+    finding, state = result.finding, inspection.of(site.proxy)
+    if finding is None or state is None:
+        return result
+    status = result.handshake.status_code if result.handshake is not None else None
+    for fault in _faults(state, _request_of(result, site, port)):
+        fits = _explains(fault, finding.code) and (not fault.statuses or status in fault.statuses)
+        if fault.is_by_address and fits:
+            return replace(result, finding=_with(finding, fault, ()))
+    return result
+
+
+def _is_well(result: CheckResult) -> bool:
+    return result.ok and not result.skipped and result.finding is None
+
+
+def _question(result: CheckResult) -> tuple[str, str]:
+    """What tells the same check at one hop from others: its name, and what was asked."""
+    uri = result.handshake.uri if result.handshake is not None else ""
+    return result.name, uri or result.target.partition(" at ")[0]
+
+
+def noticed(
+    inspection: Inspection, *, site: Site, port: int | None = None
+) -> tuple[CheckResult, ...]:
+    """What is wrong in the proxy's configuration or state though no check may have seen it."""
+    state = inspection.of(site.proxy)
+    if state is None:
+        return ()
+    found: dict[tuple[str, str], CheckResult] = {}
+    for route in site.routes:
+        for fault in _faults(state, _asked_of(site, route.path, port)):
+            if fault.stands_alone and (fault.code, fault.cause) not in found:
+                found[fault.code, fault.cause] = CheckResult(
+                    site=site.domain,
+                    name="configuration",
+                    target=fault.where or route.path,
+                    hop="proxy",
+                    ok=fault.severity != "error",
+                    detail=fault.cause,
+                    finding=_finding_of(fault),
+                )
+    return tuple(found.values())
+
+
+def _finding_of(fault: Fault) -> Finding:
+    return Finding(
+        code=fault.code,
+        hop="proxy",
+        symptom=fault.cause,
+        cause=fault.cause,
+        fix=fault.fix,
+        severity=fault.severity,
+        directive=fault.directive,
+        file=fault.where,
+    )
+
+
+def _explained(
+    result: CheckResult, finding: Finding, state: ProxyState, site: Site, port: int | None
+) -> Finding:
+    request = _request_of(result, site, port)
+    status = result.handshake.status_code if result.handshake is not None else None
+    fitting = [
+        fault
+        for fault in _meant_ill(state, request, site)
+        if _explains(fault, finding.code)
+        and (not fault.statuses or status in fault.statuses)
+        # What was never opened was not cut for its silence.
+        and not (fault.code == "idle-cut" and finding.code != "idle-cut" and status != 101)
+    ]
+    if finding.hop == "backend" or result.hop == "backend":
+        astray = next((fault for fault in fitting if fault.is_astray), None)
+        if astray is not None:
+            return _with(finding, astray, ())
+        # The service does it by itself; what the proxy says wrong about it is said there.
+        fitting = [fault for fault in fitting if fault.code == finding.code and not fault.statuses]
+        if not fitting:
+            return finding
+        hop: Hop = "proxy" if finding.code == "upstream-scheme" else finding.hop
+        return replace(_with(finding, fitting[0], ()), hop=hop)
+    if fitting:
+        first = fitting[0]
+        return _with(finding, first, () if first.is_certain else fitting[1:])
+    way = _served(state, request)
+    if way is None or finding.hop != "proxy" or finding.code not in _OF_CONFIGURATION:
+        return finding
+    elsewhere = _elsewhere(finding, way, _route_of(site, request.path))
+    if elsewhere is not None:
+        return _with(finding, elsewhere, ())
+    if not way.where:
+        return finding
+    words = f"{_PROXY_NAMES[state.proxy]} serves it by {way.where}, which shows no reason for this"
+    return replace(finding, evidence="; ".join(filter(None, (finding.evidence, words))))
+
+
+def _meant_ill(state: ProxyState, request: _Request, site: Site) -> tuple[Fault, ...]:
+    """The faults on the way of a request, without what the site itself wants: ``strip_prefix``."""
+    found = _faults(state, request)
+    route = _route_of(site, request.path)
+    if route is None or not route.strip_prefix or not any(fault.is_of_path for fault in found):
+        return found
+    way = _served(state, request)
+    stripped = request.path[len(route.path.rstrip("/")) :] or "/"
+    if way is None or way.path_at_service != stripped:
+        return found
+    return tuple(fault for fault in found if not fault.is_of_path)
+
+
+def _explains(fault: Fault, symptom: str) -> bool:
+    return not fault.explains.isdisjoint({symptom, *_ALSO_EXPLAINED_BY.get(symptom, ())})
+
+
+def _with(finding: Finding, fault: Fault, others: Iterable[Fault]) -> Finding:
+    """`finding` as `fault` explains it; what else would, as alternatives."""
+    # A fault that says no cause only adds the place: what else it can be is as open as before.
+    kept = () if fault.is_certain and fault.cause else finding.alternatives
+    alternatives = {each.code: each for each in kept if each.code != fault.code}
+    for other in others:
+        if other.code != fault.code:
+            tell = other.tell or f"{other.cause} {other.fix}"
+            alternatives[other.code] = Alternative(code=other.code, tell=tell)
+    return replace(
+        finding,
+        code=fault.code,
+        hop="proxy",
+        cause=fault.cause or finding.cause,
+        fix=fault.fix or finding.fix,
+        directive=fault.directive,
+        file=fault.where,
+        alternatives=tuple(alternatives.values())[:_MOST_ALTERNATIVES],
+    )
+
+
+def _elsewhere(finding: Finding, way: Served, route: Route | None) -> Fault | None:
+    """The proxy sends the path to another address than the site says."""
+    if finding.code not in _OF_ELSEWHERE or route is None or not route.upstreams:
+        return None
+    if not way.upstreams or set(way.upstreams) & set(route.upstreams):
+        return None
+    there, meant = ", ".join(map(str, way.upstreams)), ", ".join(map(str, route.upstreams))
+    is_scheme = {_address(each) for each in way.upstreams} & {
+        _address(each) for each in route.upstreams
+    }
+    return Fault(
+        code="upstream-scheme" if is_scheme else "bad-gateway",
+        cause=f"The proxy sends {way.path} to {there}; the service is at {meant}.",
+        fix=f"Let {way.where} lead to {meant}.",
+        file=way.file,
+        line=way.line,
+        is_certain=True,
+    )
+
+
+def _address(upstream: Upstream) -> tuple[str, int, str]:
+    return upstream.host, upstream.port, upstream.socket
+
+
+def _faults(state: ProxyState, request: _Request) -> tuple[Fault, ...]:
+    return faults(state, name=request.name, port=request.port, path=request.path, tls=request.tls)
+
+
+def _served(state: ProxyState, request: _Request) -> Served | None:
+    return served(state, name=request.name, port=request.port, path=request.path, tls=request.tls)
+
+
+def _request_of(result: CheckResult, site: Site, port: int | None) -> _Request:
+    """What the proxy was asked: the URI of a handshake, or the target of another check."""
+    uri = result.handshake.uri if result.handshake is not None else result.target
+    parts = urlsplit(uri if "://" in uri and result.hop != "backend" else "")
+    if not parts.hostname:
+        words = result.target.split()
+        path = words[0] if words and words[0].startswith("/") else "/"
+        return _asked_of(site, path, port)
+    tls = parts.scheme in _TLS_SCHEMES
+    return _Request(
+        name=parts.hostname,
+        port=port or parts.port or (443 if tls else 80),
+        path=parts.path or "/",
+        tls=site.has_tls if port else tls,
+    )
+
+
+def _asked_of(site: Site, path: str, port: int | None) -> _Request:
+    name = site.domain.replace("*.", "any.", 1)
+    usual = 443 if site.has_tls else 80
+    return _Request(name=name, port=port or usual, path=path.partition("?")[0], tls=site.has_tls)
+
+
+def _route_of(site: Site, path: str) -> Route | None:
+    """The route that serves a path: the longest that fits (the playbook language)."""
+    fitting = [
+        route
+        for route in site.routes
+        if path == route.path
+        or (route.match == "prefix" and f"{path}/".startswith(f"{route.path.rstrip('/')}/"))
+    ]
+    return max(fitting, key=lambda route: len(route.path), default=None)

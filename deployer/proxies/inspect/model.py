@@ -1,0 +1,205 @@
+"""What a host says of its proxies, and what is found in that: frozen values.
+
+Times are seconds before the moment at which the host was looked at: clocks of hosts differ. What
+could not be read is empty or `None`, with its reason in the notes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from deployer.model import Proxy, Severity, Upstream
+from deployer.proxies.inspect.shown import without_credentials
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """One process of a proxy; `is_leaving` where it works with an earlier configuration only.
+
+    `files_limit` is the soft limit of open files, `None` for none; `open_files` is `None` where
+    nobody but root may look; `title` is its command line.
+    """
+
+    pid: int
+    ppid: int
+    age_s: float
+    threads: int
+    open_files: int | None
+    files_limit: int | None
+    rss_bytes: int
+    is_leaving: bool
+    title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigFile:
+    """One file of a proxy's configuration, in the order in which the proxy reads them."""
+
+    path: str
+    text: str
+    changed_s_ago: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyState:
+    """One proxy that is installed on the host, as it is now.
+
+    `config` are the files; `dump` is what the proxy itself prints of them, where it does not print
+    the files (Apache's DUMP_CONFIG, DUMP_VHOSTS, DUMP_MODULES and DUMP_RUN_CFG). `test_ok` is its
+    own check's word, `None` where that could not be run. `log` are the last lines of its journal
+    and error logs. `listeners` are addresses as ``0.0.0.0:443``, those that it has open.
+    `unit_state` is systemd's word: ``active``, ``failed``, ``inactive``. `accepted_reload_s_ago` is
+    when it took its present configuration, as its workers tell. `local_time` is the host's, as its
+    logs write it: ``2026-11-21 15:03:04``.
+    """
+
+    proxy: Proxy
+    version: str = ""
+    is_running: bool = False
+    unit_state: str = ""
+    started_s_ago: float | None = None
+    accepted_reload_s_ago: float | None = None
+    config: tuple[ConfigFile, ...] = ()
+    dump: str = ""
+    test_ok: bool | None = None
+    test_output: str = ""
+    log: tuple[str, ...] = ()
+    processes: tuple[Process, ...] = ()
+    listeners: tuple[str, ...] = ()
+    websockets: int = 0
+    local_time: str = ""
+
+    @property
+    def version_numbers(self) -> tuple[int, ...]:
+        """``1.22.1`` as numbers, to be compared; empty where it is not known."""
+        parts = self.version.split(".")
+        return tuple(int(part) for part in parts) if all(map(str.isdigit, parts)) else ()
+
+    @property
+    def main_pids(self) -> frozenset[int]:
+        """The processes that have not been started by another one of the proxy's."""
+        pids = {each.pid for each in self.processes}
+        return frozenset(each.pid for each in self.processes if each.ppid not in pids)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """A host's proxies, and in `notes` what could not be read, and why."""
+
+    proxies: tuple[ProxyState, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def of(self, proxy: Proxy) -> ProxyState | None:
+        """The state of one proxy, where it is installed."""
+        return next((state for state in self.proxies if state.proxy == proxy), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """What a proxy's configuration does with requests for a name, port and path.
+
+    `path` and `match` are those of the rule that serves it (a location, a ProxyPass, an ACL), at
+    `file` and `line`. `upstreams` is empty where files or a fixed answer are served;
+    `path_at_service` is what the asked path becomes behind the proxy. `idle_timeout_s` is `None`
+    where silence is not limited; `idle_directive` says where that comes from:
+    ``proxy_read_timeout 60s (default)``, ``timeout tunnel 1h, /etc/haproxy/haproxy.cfg:12``. `note`
+    says what was not understood. `wants_proxy_line` is whether its port expects each connection to
+    begin with a PROXY line (of the PROXY protocol), `sends_proxy_line` whether it begins so itself
+    at the service, at `server_where` if that is a line of its own. `own_address` is the one address
+    of the host that it is served at, where it is not served at all of them.
+    """
+
+    proxy: Proxy
+    names: tuple[str, ...]
+    port: int
+    path: str
+    match: Literal["prefix", "exact", "regex"] = "prefix"
+    file: str = ""
+    line: int = 0
+    upstreams: tuple[Upstream, ...] = ()
+    path_at_service: str = "/"
+    idle_timeout_s: float | None = None
+    idle_directive: str = ""
+    tls: bool = False
+    note: str = ""
+    wants_proxy_line: bool = False
+    sends_proxy_line: bool = False
+    server_where: str = ""
+    own_address: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("idle_directive", "note"):
+            object.__setattr__(self, name, without_credentials(getattr(self, name)))
+
+    @property
+    def where(self) -> str:
+        """``/etc/nginx/conf.d/site.conf:12``."""
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Something in a proxy's configuration or state that would explain a symptom.
+
+    `explains` are the codes of the findings, as checks name them, that it accounts for; it is told
+    where such a check has failed. One that `stands_alone` is told whatever checks say. `directive`
+    is what to write, `cause` and `fix` are whole sentences; empty ones leave the finding its own,
+    to which this adds the place. `tell` is how to tell this from its
+    neighbours, where another fault explains the same symptom. One that `is_certain` is enough by
+    itself for the symptom, so that nothing else is named beside it. With `statuses`, it explains
+    answers with one of those alone. One that `is_of_path` says that the service is asked for
+    another path than the client has named, which a site may want. One that `is_astray`
+    sends the request to another service than is meant: what that one does is this fault's doing.
+    One that `is_by_address` holds for some clients alone, by where they come from. Faults come with
+    the most certain ones first. What explains nothing that was seen is no finding. Values in quoted
+    lines that would give access are not kept.
+    """
+
+    code: str
+    cause: str
+    fix: str
+    directive: str = ""
+    file: str = ""
+    line: int = 0
+    explains: frozenset[str] = frozenset()
+    severity: Severity = "error"
+    stands_alone: bool = False
+    is_certain: bool = False
+    is_astray: bool = False
+    is_by_address: bool = False
+    is_of_path: bool = False
+    statuses: frozenset[int] = frozenset()
+    tell: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("cause", "fix", "directive", "tell"):
+            object.__setattr__(self, name, without_credentials(getattr(self, name)))
+
+    @property
+    def where(self) -> str:
+        """``/etc/nginx/conf.d/site.conf:12``; empty where it has no place."""
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+# --- from the host's answer -----------------------------------------------------------------------
+
+
+def inspection_from_json(reply: Mapping[str, Any]) -> Inspection:
+    """The reply to ``inspect`` (docs/wire.md) as values."""
+    return Inspection(
+        proxies=tuple(_state(each) for each in reply["proxies"]),
+        notes=tuple(str(note) for note in reply["notes"]),
+    )
+
+
+def _state(document: Mapping[str, Any]) -> ProxyState:
+    values = {
+        **document,
+        "config": tuple(ConfigFile(**each) for each in document["config"]),
+        "processes": tuple(Process(**each) for each in document["processes"]),
+        "log": tuple(document["log"]),
+        "listeners": tuple(document["listeners"]),
+    }
+    return ProxyState(**values)

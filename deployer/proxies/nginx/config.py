@@ -1,0 +1,160 @@
+"""nginx's configuration as a tree of directives, each with its file and line.
+
+crossplane takes each file apart; files that are included stand in the place of their ``include``.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from deployer.proxies.inspect.model import ConfigFile
+
+_DEEPEST = 20
+_MOST_DIRECTIVES = 500_000
+#: A longer file is not taken apart again and again, to find where its damage leaves off.
+_LONG = 256 << 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Directive:
+    """One directive; `block` is `None` for one that ends in a semicolon."""
+
+    name: str
+    args: tuple[str, ...]
+    file: str
+    line: int
+    block: tuple[Directive, ...] | None = None
+
+    def all(self, *names: str) -> Iterator[Directive]:
+        """The directives of those names that stand in this very block."""
+        return (each for each in self.block or () if each.name in names)
+
+    def last(self, name: str) -> Directive | None:
+        """The one that stands last in this very block."""
+        found = list(self.all(name))
+        return found[-1] if found else None
+
+    @property
+    def where(self) -> str:
+        """``/etc/nginx/nginx.conf:12``."""
+        return f"{self.file}:{self.line}"
+
+    def __str__(self) -> str:
+        return " ".join((self.name, *(arg or '""' for arg in self.args)))
+
+
+@lru_cache(maxsize=8)
+def tree_of(config: tuple[ConfigFile, ...]) -> Directive:
+    """The whole configuration, below a directive without a name; empty where there is no file.
+
+    A file that is damaged is read up to where it is.
+    """
+    if not config:
+        return Directive(name="", args=(), file="", line=0, block=())
+    with tempfile.TemporaryDirectory(prefix="deployer-") as folder:  # mode 0700
+        parsed = {each.path: _parsed(each.text, Path(folder) / "file") for each in config}
+    main = config[0].path
+    block = _Expansion(parsed, PurePosixPath(main).parent).of(parsed[main], (main,))
+    return Directive(name="", args=(), file=main, line=0, block=block)
+
+
+def _parsed(text: str, scratch: Path) -> list[dict[str, Any]]:
+    """The statements of one file; of a damaged one, those before the damage."""
+    statements, line = _taken_apart(text, scratch)
+    if statements or line is None:
+        return statements
+    before = "\n".join(text.splitlines()[: line - 1])
+    is_long = len(before) > _LONG
+    for closing in [_open_blocks(before)] if is_long else range(_DEEPEST):
+        statements, _ = _taken_apart(f"{before}\n{'}' * closing}", scratch)
+        if statements:
+            return statements
+    return []
+
+
+def _open_blocks(text: str) -> int:
+    """How many blocks are open at the end of a text, nearly: quotes may be odd."""
+    bare = re.sub(r"#[^\n]*|\{[\w,]*\}|\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'", "", text)
+    return min(_DEEPEST, max(0, bare.count("{") - bare.count("}")))
+
+
+def _taken_apart(text: str, scratch: Path) -> tuple[list[dict[str, Any]], int | None]:
+    """What crossplane makes of a text, and the line of the first error."""
+    import crossplane
+
+    scratch.write_text(text, encoding="utf-8", errors="replace")
+    payload = crossplane.parse(
+        str(scratch), single=True, check_ctx=False, check_args=False, comments=False
+    )
+    statements: list[dict[str, Any]] = payload["config"][0]["parsed"]
+    lines = [error["line"] for error in payload["errors"] if error["line"]]
+    return statements, lines[0] if lines else None
+
+
+class _Expansion:
+    """Puts files in the place of their ``include``, bounded whatever they include: themselves,
+    which nginx refuses, or each other many times over."""
+
+    def __init__(
+        self, parsed: Mapping[str, Sequence[Mapping[str, Any]]], folder: PurePosixPath
+    ) -> None:
+        self._parsed, self._folder = parsed, folder
+        self._left = _MOST_DIRECTIVES
+        self._included: dict[str, list[str]] = {}
+
+    def of(
+        self, statements: Sequence[Mapping[str, Any]], files: tuple[str, ...]
+    ) -> tuple[Directive, ...]:
+        """The directives of `statements`, which stand in the last of `files`; it is included by
+        the one before, and so on."""
+        found: list[Directive] = []
+        for each in statements:
+            self._left -= 1
+            if self._left < 0:
+                break
+            name, args = str(each["directive"]), tuple(map(str, each["args"]))
+            if name == "include" and args and len(files) <= _DEEPEST:
+                for path in self._files(args[0]):
+                    if path not in files:
+                        found += self.of(self._parsed[path], (*files, path))
+                continue
+            block = None
+            if each.get("block") is not None:
+                block = self.of(each["block"], files)
+            found.append(
+                Directive(name=name, args=args, file=files[-1], line=each["line"], block=block)
+            )
+        return tuple(found)
+
+    def _files(self, pattern: str) -> list[str]:
+        if pattern not in self._included:
+            whole = str(self._folder / pattern)
+            self._included[pattern] = _included(whole, self._parsed)
+        return self._included[pattern]
+
+
+def _included(pattern: str, parsed: Mapping[str, Any]) -> list[str]:
+    """The files that an ``include`` stands for, by name, as glob(3) sorts them."""
+    if pattern in parsed:
+        return [pattern]
+    if not re.search(r"[*?\[]", pattern):
+        return []
+    return sorted(path for path in parsed if PurePosixPath(path).match(pattern))
+
+
+def walk(directive: Directive) -> Iterator[Directive]:
+    """All directives below one, in order."""
+    for each in directive.block or ():
+        yield each
+        yield from walk(each)
+
+
+def http_of(tree: Directive) -> Directive | None:
+    """The block ``http``; where there are several, nginx takes none."""
+    return tree.last("http")

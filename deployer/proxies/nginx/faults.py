@@ -1,0 +1,231 @@
+"""What is wrong in nginx's configuration on the way of one WebSocket handshake: pure.
+
+Each rule looks at what really becomes of the handshake (which server, which location, which headers
+after all maps), not at whether a line looks unusual. The certain ones come first: what nginx's own
+check refuses; who takes the request; what is lost on the way; then what may go wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from deployer.proxies.inspect.model import Fault, ProxyState
+from deployer.proxies.nginx import headers as nginx_headers
+from deployer.proxies.nginx import paths
+from deployer.proxies.nginx.choice import Way, listens, servers_of
+from deployer.proxies.nginx.config import Directive, http_of
+from deployer.proxies.nginx.passage import Passage
+from deployer.proxies.nginx.variables import maps_of
+
+#: As nginx says it to a terminal, or as it writes it to a log.
+_EMERGENCY = re.compile(
+    r"\[emerg\] (?:\d+#\d+: )?(?P<words>.*?)(?: in (?P<file>/[^:\s]+):(?P<line>\d+))?$"
+)
+_UNKNOWN = re.compile(r'unknown "(\w+)" variable')
+#: What a proxy that runs with an earlier configuration may look like.
+_OF_STALE = frozenset(
+    {
+        *("upgrade-not-forwarded", "wrong-route", "page-instead", "bad-gateway", "redirected"),
+        *("slash-redirect", "https-redirect", "redirect-loop", "redirect-missing", "proxy-down"),
+        *("origin-blocked", "origin-open", "h2c-tunnel", "tls-not-spoken", "tls-failed"),
+        *("tls-wrong-name", "tls-expired", "tls-untrusted", "tls-incomplete-chain", "idle-cut"),
+        *("host-rewritten", "port-lost", "http-1.0-upstream", "upstream-scheme", "timeout"),
+    }
+)
+#: Where what is seen of TLS is set.
+_OF_TLS = {
+    "ssl_certificate": (
+        *("tls-incomplete-chain", "tls-wrong-name", "tls-expired", "tls-expires-soon"),
+        "tls-untrusted",
+    ),
+    "ssl_protocols": ("tls-old-version",),
+    "server_tokens": ("version-banner",),
+}
+_OF_NAME = frozenset({"tls-wrong-name"})
+_REDIRECTS = (("301",), ("302",), ("303",), ("307",), ("308",))
+_OF_NOBODY = frozenset({"proxy-down", "unreachable-from-here", "tls-not-spoken"})
+_OF_ANOTHER = frozenset(
+    {
+        *("wrong-route", "page-instead", "redirected", "tls-wrong-name", "tls-untrusted"),
+        *("upgrade-not-forwarded", "backend-not-websocket", "https-redirect", "bad-gateway"),
+        "origin-blocked",
+    }
+)
+
+
+def faults_of(
+    state: ProxyState,
+    tree: Directive,
+    passage: Passage | None,
+    *,
+    name: str,
+    port: int,
+    path: str,
+    tls: bool,
+) -> tuple[Fault, ...]:
+    """All that is wrong; `passage` is `None` where nothing listens for the request."""
+    http = http_of(tree)
+    found = list(_of_check(state))
+    if http is None:
+        return tuple(found)
+    if passage is None:
+        found.append(_nobody_listens(http, port))
+    else:
+        found += _of_server(passage, name, port, tls=tls)
+        found += _maps_twice(http, passage)
+        found += paths.faults(passage, path)
+        if passage.target is not None:
+            found += nginx_headers.faults(passage)
+    return tuple(found)
+
+
+def _of_check(state: ProxyState) -> Iterator[Fault]:
+    """What ``nginx -t`` refuses: then nginx runs with what it has read before, or not at all."""
+    if state.test_ok is not False:
+        return
+    lines = [found for line in state.test_output.splitlines() if (found := _EMERGENCY.search(line))]
+    words = lines[-1]["words"] if lines else "nginx -t fails"
+    file = lines[-1]["file"] or "" if lines else ""
+    line = int(lines[-1]["line"] or 0) if lines else 0
+    now = (
+        "nginx goes on with what it has read before"
+        if state.is_running
+        else "nginx does not run, and cannot start"
+    )
+    variable = _UNKNOWN.search(words)
+    if variable is not None:
+        name = variable.group(1)
+        yield Fault(
+            code="map-missing",
+            cause=f"No map makes the variable ${name}, so nginx takes none of its files: {now}.",
+            fix=f"Put a map for ${name} into http, outside of every server; then nginx -t, and"
+            " reload.",
+            directive=f'map $http_upgrade ${name} {{ default ""; "~*^websocket$" upgrade; }}',
+            file=file,
+            line=line,
+            explains=_OF_STALE,
+            stands_alone=True,
+            is_certain=True,
+        )
+        return
+    yield Fault(
+        code="config-invalid",
+        cause=f"nginx's own check refuses its files ({words}): {now}.",
+        fix="Mend what nginx -t names, then reload nginx.",
+        file=file,
+        line=line,
+        explains=_OF_STALE,
+        stands_alone=True,
+        is_certain=True,
+    )
+
+
+def _nobody_listens(http: Directive, port: int) -> Fault:
+    ports = sorted({each for server in servers_of(http) for each, _, _ in listens(server)})
+    there = f"nginx's servers listen on {', '.join(map(str, ports))}" if ports else "it has none"
+    return Fault(
+        code="proxy-down",
+        cause=f"No server of nginx's configuration listens on port {port}: {there}.",
+        fix=f"Give the site's server a listen line for port {port}, and reload nginx.",
+        directive=f"listen {port}{' ssl' if port == 443 else ''};",
+        file=http.file,
+        line=http.line,
+        explains=_OF_NOBODY,
+    )
+
+
+def _of_server(passage: Passage, name: str, port: int, *, tls: bool) -> Iterator[Fault]:
+    way = passage.way
+    if tls and not way.is_tls:
+        listen = way.server.last("listen") or way.server
+        yield Fault(
+            code="tls-not-spoken",
+            cause=f"No listen line for port {port} says ssl, so nginx speaks plain HTTP there.",
+            fix="Add ssl to the listen line, and certificate and key to the server.",
+            directive=f"listen {port} ssl;",
+            file=listen.file,
+            line=listen.line,
+            explains=frozenset({"tls-not-spoken", "tls-failed"}),
+        )
+    if way.is_default and _is_of_others(passage):
+        another = Fault(
+            code="wrong-route",
+            cause=f"No server on port {port} has the name {name}: the default one answers.",
+            fix=f"Add {name} to server_name of the site's own server, or let nginx include that"
+            " server's file (sites-enabled); then reload it.",
+            directive=f"server_name {name};",
+            file=way.server.file,
+            line=way.server.line,
+            explains=_OF_ANOTHER,
+            tell="nginx -T | grep server_name shows which names it knows.",
+        )
+        # Its certificate is right for its own names: another line than that is missing.
+        yield replace(another, code="tls-wrong-name", explains=_OF_NAME, is_certain=True)
+        yield another
+    yield from _of_certificate(way)
+
+
+def _is_of_others(passage: Passage) -> bool:
+    """Whether the default server is another site's, or nobody's, and not meant for all names."""
+    answering = passage.answering
+    if answering is not None:
+        return answering.args[:1] not in _REDIRECTS
+    words = {word for each in passage.way.server.all("server_name") for word in each.args}
+    return bool(words - {"_", ""}) or passage.target is None
+
+
+def _of_certificate(way: Way) -> Iterator[Fault]:
+    """Where the certificate and the versions of TLS are said; what is wrong with them is seen."""
+    for name, codes in _OF_TLS.items():
+        said = way.server_value(name)
+        if said is None and name == "server_tokens":
+            said = way.blocks[0]  # it is on unless somebody says otherwise
+        if said is None:
+            continue
+        for code in codes:
+            yield Fault(
+                code=code,
+                cause="",
+                fix="",
+                directive="server_tokens off;" if name == "server_tokens" else f"{said};",
+                file=said.file,
+                line=said.line,
+                explains=frozenset({code}),
+                is_certain=True,
+            )
+
+
+def _maps_twice(http: Directive, passage: Passage) -> Iterator[Fault]:
+    """Two maps for one variable pass the check, and the last one wins for every site."""
+    for name, blocks in maps_of(http).items():
+        if len({_content(block) for block in blocks}) < 2 or not _uses(passage, name):
+            continue
+        is_broken = nginx_headers.is_broken_by_map(passage, name)
+        places = " and ".join(block.where for block in blocks)
+        yield Fault(
+            code="map-twice",
+            cause=f"${name} is made by two maps that differ ({places}). nginx -t accepts that; the"
+            " last one alone counts, for every site.",
+            fix="Give each its own variable name, or keep one of them.",
+            directive=f"map … ${name}",
+            file=blocks[-1].file,
+            line=blocks[-1].line,
+            explains=nginx_headers.OF_LOST_UPGRADE if is_broken else frozenset(),
+            severity="error" if is_broken else "warning",
+            stands_alone=True,
+        )
+
+
+def _uses(passage: Passage, name: str) -> bool:
+    """Whether a header or condition on the way of the request depends on a variable."""
+    level = passage.way.level("proxy_set_header")
+    headers = level.all("proxy_set_header") if level is not None else iter(())
+    conditions = (each for block in passage.way.blocks[1:] for each in block.all("if"))
+    words = " ".join(arg for each in (*headers, *conditions) for arg in each.args)
+    return re.search(rf"\$\{{?{re.escape(name)}\b", words) is not None
+
+
+def _content(block: Directive) -> tuple[object, ...]:
+    return block.args[0], frozenset((each.name, each.args) for each in block.block or ())

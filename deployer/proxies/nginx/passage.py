@@ -1,0 +1,333 @@
+"""One WebSocket handshake on its way through nginx: where it is sent, and with which headers.
+
+Source: nginx, ngx_http_proxy_module (`proxy_pass`, `proxy_set_header`, `proxy_http_version`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from deployer.model import Upstream
+from deployer.proxies.inspect.model import ProxyState
+from deployer.proxies.nginx.choice import PASSING, Way, modifier_of, way_of
+from deployer.proxies.nginx.config import Directive, http_of, tree_of
+from deployer.proxies.nginx.variables import Values, maps_of, seconds_of
+
+#: From here on HTTP/1.1 is spoken to services by default, and no ``Connection: close`` is sent.
+HTTP_1_1_BY_DEFAULT = (1, 29, 7)
+_DEFAULT_READ_TIMEOUT_S = 60.0
+_CLIENT_ADDRESS = "203.0.113.7"  # RFC 5737: nobody's, to stand for some client's
+_CONDITION = re.compile(r"^(=|!=|~\*?|!~\*?)$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What ``proxy_pass`` names; `uri` is `None` where it has no path, `note` what is unclear."""
+
+    directive: Directive
+    upstreams: tuple[Upstream, ...] = ()
+    uri: str | None = None
+    host: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """One ``proxy_set_header`` in force; `value` is `None` where it cannot be known."""
+
+    value: str | None
+    directive: Directive
+
+    def beside(self, other: Header) -> Header:
+        """Both: nginx sends a line for each, and none for one that is empty."""
+        if self.value is None or other.value is None:
+            return Header(value=None, directive=other.directive)
+        value = ", ".join(filter(None, (self.value, other.value)))
+        return Header(value=value, directive=other.directive if other.value else self.directive)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """The way of one handshake. `http` is the whole configuration of HTTP."""
+
+    http: Directive
+    way: Way
+    values: Values
+    version: tuple[int, ...]
+    name: str
+    port: int
+
+    # --- where to ---------------------------------------------------------------------------------
+
+    @property
+    def passing(self) -> Directive | None:
+        """The directive that hands the request on: of the location alone, it is not inherited."""
+        block = self.way.innermost
+        found = next(iter(block.all(*PASSING)), None)
+        if found is None and block.name == "if":
+            found = next(iter(self.way.blocks[-2].all(*PASSING)), None)
+        return found
+
+    @property
+    def answering(self) -> Directive | None:
+        """A ``return`` that answers every request before anything else does."""
+        for block in (self.way.server, self.way.innermost):
+            for each in block.all("return"):
+                if block.name != "if":
+                    return each
+        return None
+
+    @property
+    def refusing(self) -> tuple[Directive, Directive] | None:
+        """The first ``if`` that holds for this handshake and answers it, and its ``return``."""
+        for block in (
+            self.way.server,
+            *(each for each in self.way.blocks if each.name == "location"),
+        ):
+            for condition in block.all("if"):
+                for each in condition.all("return"):
+                    if _holds(condition.args, self.values):
+                        return condition, each
+        return None
+
+    @property
+    def target(self) -> Target | None:
+        """Where ``proxy_pass`` leads."""
+        passing = self.passing
+        if passing is None or passing.name != "proxy_pass" or not passing.args:
+            return None
+        return _target(self.http, passing, self.values)
+
+    @property
+    def path_at_service(self) -> str:
+        """What the service is asked for."""
+        target, path = self.target, self.values.given["uri"]
+        rewriting = self.rewriting
+        if rewriting is not None:
+            return rewriting[1]
+        if target is None or target.uri is None:
+            return path
+        location = self._plain_location()
+        if location is None or "$" in target.directive.args[0]:
+            return target.uri if "$" in target.directive.args[0] else path
+        prefix = modifier_of(location)[1]
+        return target.uri + self.way.path[len(prefix) :]
+
+    def _plain_location(self) -> Directive | None:
+        blocks = [block for block in self.way.blocks if block.name == "location"]
+        if not blocks or modifier_of(blocks[-1])[0] in ("~", "~*"):
+            return None
+        return blocks[-1]
+
+    @property
+    def rewriting(self) -> tuple[Directive, str] | None:
+        """The first ``rewrite … break`` of the location that fits, and the path that it makes."""
+        path = self.values.given["uri"]
+        for each in self.way.innermost.all("rewrite"):
+            if len(each.args) < 3 or each.args[2] != "break":
+                continue
+            try:
+                found = re.search(each.args[0], path)
+            except re.error:
+                continue
+            if found is not None:
+                groups = [group or "" for group in found.groups()]
+                return each, _substituted(each.args[1], groups)
+        return None
+
+    # --- with which headers -----------------------------------------------------------------------
+
+    @property
+    def headers(self) -> dict[str, Header]:
+        """The headers that are set, by their names in lower case: one level's, or those above."""
+        level = self.way.level("proxy_set_header")
+        return self._headers_of(level) if level is not None else {}
+
+    def headers_above(self) -> dict[str, Header]:
+        """Those that would be inherited if the innermost level with any had none."""
+        level = self.way.level("proxy_set_header")
+        if level is None:
+            return {}
+        above = self.way.blocks[: self.way.blocks.index(level)]
+        return replace(self, way=replace(self.way, blocks=above)).headers if above else {}
+
+    def _headers_of(self, level: Directive) -> dict[str, Header]:
+        found: dict[str, Header] = {}
+        for each in level.all("proxy_set_header"):
+            if len(each.args) == 2:
+                name = each.args[0].lower()
+                header = Header(value=self.values.of(each.args[1]), directive=each)
+                found[name] = found[name].beside(header) if name in found else header
+        return found
+
+    def asking_for(self, protocol: str) -> Passage:
+        """The same for a request with another ``Upgrade``."""
+        given = {**self.values.given, "http_upgrade": protocol}
+        return replace(self, values=replace(self.values, given=given))
+
+    @property
+    def http_version(self) -> tuple[str, Directive | None]:
+        """The version of HTTP that the service is spoken to in, and who says so."""
+        said = self.way.value("proxy_http_version")
+        if said is not None and said.args:
+            return said.args[0], said
+        return ("1.1" if self.version >= HTTP_1_1_BY_DEFAULT else "1.0"), None
+
+    @property
+    def host(self) -> str | None:
+        """The ``Host`` that the service sees; `None` where it cannot be known."""
+        header = self.headers.get("host")
+        if header is not None:
+            return header.value
+        target = self.target
+        return target.host if target is not None else None
+
+    @property
+    def read_timeout(self) -> tuple[float, Directive | None]:
+        """For how long neither side may be silent, and who says so."""
+        said = self.way.value("proxy_read_timeout")
+        if said is None or not said.args:
+            return _DEFAULT_READ_TIMEOUT_S, None
+        seconds = seconds_of(" ".join(said.args))
+        return (_DEFAULT_READ_TIMEOUT_S if seconds is None else seconds), said
+
+
+def _substituted(text: str, groups: list[str]) -> str:
+    """`text` with ``$1`` and so on replaced."""
+    for number, group in enumerate(groups, 1):
+        text = text.replace(f"${number}", group)
+    return text
+
+
+def passage_of(state: ProxyState, *, name: str, port: int, path: str, tls: bool) -> Passage | None:
+    """The way of a WebSocket handshake for `path`; `None` where nothing listens for it."""
+    tree = tree_of(state.config)
+    http = http_of(tree)
+    way = way_of(tree, name=name, port=port, path=path)
+    if http is None or way is None:
+        return None
+    given = _variables(name=name, port=port, path=path, tls=tls)
+    values = Values(given=given, maps=maps_of(http), sets=_sets(way))
+    passage = Passage(
+        http=http,
+        way=way,
+        values=values,
+        version=state.version_numbers,
+        name=name,
+        port=port,
+    )
+    return _through_conditions(passage)
+
+
+def _variables(*, name: str, port: int, path: str, tls: bool) -> dict[str, str]:
+    scheme = "https" if tls else "http"
+    is_usual = port == (443 if tls else 80)
+    return {
+        "host": name,
+        "http_host": name if is_usual else f"{name}:{port}",
+        "server_name": name,
+        "server_port": str(port),
+        "scheme": scheme,
+        "https": "on" if tls else "",
+        "http_upgrade": "websocket",
+        "http_connection": "Upgrade",
+        "http_origin": f"{scheme}://{name}" if is_usual else f"{scheme}://{name}:{port}",
+        "http_x_forwarded_proto": "",
+        "http_x_forwarded_for": "",
+        "http_sec_websocket_protocol": "",
+        "remote_addr": _CLIENT_ADDRESS,
+        "proxy_add_x_forwarded_for": _CLIENT_ADDRESS,
+        "request_method": "GET",
+        "uri": path,
+        "request_uri": path,
+        "document_uri": path,
+        "args": "",
+        "is_args": "",
+        "query_string": "",
+        "proxy_host": "\0proxy_host",
+        "proxy_port": "",
+    }
+
+
+def _sets(way: Way) -> dict[str, str]:
+    """The variables that ``set`` makes on the way, where it stands outside of any ``if``."""
+    return {
+        each.args[0].lstrip("$"): each.args[1]
+        for block in way.blocks
+        for each in block.all("set")
+        if len(each.args) == 2
+    }
+
+
+def _through_conditions(passage: Passage) -> Passage:
+    """The way with the last ``if`` of the location that holds for this handshake."""
+    holding = [
+        block
+        for block in passage.way.innermost.all("if")
+        if _holds(block.args, passage.values) and list(block.all(*PASSING, "return"))
+    ]
+    if not holding or passage.way.location is None:
+        return passage
+    return replace(passage, way=replace(passage.way, blocks=(*passage.way.blocks, holding[-1])))
+
+
+def _holds(args: tuple[str, ...], values: Values) -> bool:
+    """Whether a condition is known to hold."""
+    left = values.of(args[0]) if args else None
+    if left is None:
+        return False
+    if len(args) == 1:
+        return left not in ("", "0")
+    if len(args) != 3 or not _CONDITION.match(args[1]):
+        return False
+    if args[1] in ("=", "!="):
+        return (left == args[2]) is (args[1] == "=")
+    try:
+        found = re.search(args[2], left, re.IGNORECASE if "*" in args[1] else 0)
+    except re.error:
+        return False
+    return (found is not None) is not args[1].startswith("!")
+
+
+# --- proxy_pass -----------------------------------------------------------------------------------
+
+_URL = re.compile(r"^(https?)://(unix:[^:]+|\[[^\]]+\](?::\d+)?|[^/:]+(?::\d+)?)(?::)?(/.*)?$")
+
+
+def _target(http: Directive, passing: Directive, values: Values) -> Target:
+    text = values.of(passing.args[0])
+    found = _URL.match(text or "")
+    if found is None:
+        words = f"{passing} is decided by variables that cannot be known here"
+        return Target(directive=passing, note=words)
+    scheme, authority, uri = found.groups()
+    tls = scheme == "https"
+    group = next((each for each in http.all("upstream") if each.args[:1] == (authority,)), None)
+    if group is not None:
+        upstreams = tuple(_servers(group, tls=tls))
+    else:
+        upstreams = (_upstream(authority, tls=tls),)
+    return Target(
+        directive=passing,
+        upstreams=upstreams,
+        uri=uri,
+        host="localhost" if authority.startswith("unix:") else authority,
+    )
+
+
+def _servers(group: Directive, *, tls: bool) -> Iterator[Upstream]:
+    """The servers of an ``upstream``, those that are to be used first."""
+    servers = [each for each in group.all("server") if each.args and "down" not in each.args]
+    for each in sorted(servers, key=lambda server: "backup" in server.args):
+        yield _upstream(each.args[0], tls=tls, default_port=80)
+
+
+def _upstream(authority: str, *, tls: bool, default_port: int | None = None) -> Upstream:
+    if authority.startswith("unix:"):
+        return Upstream(socket=authority[len("unix:") :], tls=tls)
+    host, _, port = authority.rpartition(":")
+    if not host or not port.isdigit() or (host.startswith("[") and not host.endswith("]")):
+        host, port = authority, str(default_port or (443 if tls else 80))
+    return Upstream(host=host.strip("[]"), port=int(port), tls=tls)

@@ -1,0 +1,206 @@
+"""What nginx does with the path of a handshake: redirects, files, paths that change. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from deployer.proxies.inspect.model import Fault
+from deployer.proxies.nginx import access
+from deployer.proxies.nginx.choice import modifier_of
+from deployer.proxies.nginx.config import Directive
+from deployer.proxies.nginx.headers import OF_LOST_UPGRADE
+from deployer.proxies.nginx.passage import Passage
+
+_OTHER_PASSES = {
+    "fastcgi_pass": "FastCGI",
+    "uwsgi_pass": "the uwsgi protocol",
+    "scgi_pass": "SCGI",
+    "grpc_pass": "gRPC",
+    "memcached_pass": "memcached",
+}
+_OF_REDIRECT = frozenset({"redirected", "https-redirect", "redirect-loop", "slash-redirect"})
+_OF_PATH = frozenset(
+    {
+        *("page-instead", "wrong-route", "slash-mismatch", "backend-not-websocket"),
+        *("redirected", "slash-redirect", "upgrade-not-forwarded"),
+    }
+)
+
+
+def faults(passage: Passage, path: str) -> Iterator[Fault]:
+    """What is wrong with where a request goes."""
+    slash = passage.way.slash_from
+    if slash is not None:
+        yield _slash_redirect(slash, path)
+        return
+    answering = passage.answering
+    if answering is not None:
+        yield from _answered(answering, passage)
+        return
+    yield from access.faults(passage)
+    passing = passage.passing
+    if passing is None:
+        yield _files(passage, path)
+    elif passing.name != "proxy_pass":
+        yield Fault(
+            code="upgrade-not-forwarded",
+            cause=f"{passing.name} speaks {_OTHER_PASSES[passing.name]} to the service, which"
+            " cannot carry a WebSocket.",
+            fix="Use proxy_pass to a port on which the service speaks HTTP.",
+            directive="proxy_pass http://…;",
+            file=passing.file,
+            line=passing.line,
+            explains=OF_LOST_UPGRADE,
+            is_certain=True,
+        )
+    else:
+        yield from _of_target(passage, path)
+
+
+def _slash_redirect(location: Directive, path: str) -> Fault:
+    return Fault(
+        code="slash-redirect",
+        cause=f"nginx has a location for {path}/ alone, so it redirects {path} to it, and WebSocket"
+        " clients do not follow.",
+        fix=f"Serve {path} itself: an exact location beside this one.",
+        directive=f"location = {path} {{ … }}",
+        file=location.file,
+        line=location.line,
+        explains=_OF_REDIRECT,
+        is_certain=True,
+    )
+
+
+def _answered(answering: Directive, passage: Passage) -> Iterator[Fault]:
+    code = answering.args[0] if answering.args else ""
+    to = passage.values.of(answering.args[-1]) if answering.args else None
+    words = f"{answering} answers every request here"
+    if code in ("301", "302", "303", "307", "308") or (to or "").startswith("http"):
+        yield Fault(
+            code=_kind_of_redirect(to or answering.args[-1], passage),
+            cause=f"{words}, this path too; WebSocket clients do not follow.",
+            fix="Let clients ask for what it leads to (wss:// for https://), or leave this path out"
+            " of the redirect.",
+            file=answering.file,
+            line=answering.line,
+            explains=_OF_REDIRECT,
+            is_certain=True,
+        )
+        return
+    yield Fault(
+        code="wrong-route",
+        cause=f"{words}, and nothing is sent to a service.",
+        fix="Give the path a location of its own with proxy_pass.",
+        file=answering.file,
+        line=answering.line,
+        explains=frozenset({"wrong-route", "page-instead", "origin-blocked", "redirected"}),
+        is_certain=True,
+    )
+
+
+def _kind_of_redirect(to: str, passage: Passage) -> str:
+    own = _own(passage)
+    if passage.way.is_tls and to == own:
+        return "redirect-loop"
+    if to.rstrip("/") == own.rstrip("/"):
+        return "slash-redirect" if passage.way.is_tls else "https-redirect"
+    return "https-redirect" if to.startswith("https:") and not passage.way.is_tls else "redirected"
+
+
+def _own(passage: Passage) -> str:
+    given = passage.values.given
+    return f"https://{given['http_host']}{given['uri']}"
+
+
+def _files(passage: Passage, path: str) -> Fault:
+    block = passage.way.innermost
+    tried = passage.way.value("try_files") if block.last("try_files") else None
+    place = tried or block
+    what = f"by {tried}" if tried else "from files"
+    where = "location" if passage.way.location is not None else "server"
+    return Fault(
+        code="page-instead",
+        cause=f"nginx answers {path} {what}: this {where} has no proxy_pass.",
+        fix=f"Give {path} a location of its own that hands it on to the service.",
+        directive=f"location {path} {{ proxy_pass http://…; }}",
+        file=place.file,
+        line=place.line,
+        explains=frozenset(
+            {"page-instead", "wrong-route", "upgrade-not-forwarded", "backend-not-websocket"}
+        ),
+        is_certain=True,
+    )
+
+
+def _of_target(passage: Passage, path: str) -> Iterator[Fault]:
+    target = passage.target
+    if target is None:
+        return
+    there = passage.path_at_service
+    location = next((each for each in reversed(passage.way.blocks) if each.args), None)
+    mismatch = location is not None and _is_mismatch(location, target.uri)
+    rewriting = passage.rewriting
+    if rewriting is not None and there != path:
+        yield Fault(
+            code="wrong-route",
+            cause=f"The service is asked for {there}, not for {path}: {rewriting[0]} changes it.",
+            fix="Leave this path out of the rewrite, or write the path that the service has.",
+            file=rewriting[0].file,
+            line=rewriting[0].line,
+            explains=_OF_PATH,
+            is_of_path=True,
+            tell="Ask the service itself for both paths.",
+        )
+    elif there != path:
+        is_slash = "//" in there or (mismatch and there not in ("/", path))
+        yield Fault(
+            code="slash-mismatch" if is_slash else "page-instead",
+            cause=f"The service is asked for {there}, not for {path}: {target.directive} puts its"
+            f" own path in the place of that of {location or 'the location'}.",
+            fix="Leave the path out of proxy_pass, so that the service is asked for the same."
+            if not is_slash
+            else "End both with a slash, the location and proxy_pass, or neither.",
+            directive=f"proxy_pass {_without_path(target.directive)};",
+            file=target.directive.file,
+            line=target.directive.line,
+            explains=_OF_PATH,
+            is_of_path=True,
+            tell="Ask the service itself for both paths.",
+        )
+    upstream = target.upstreams[0] if target.upstreams else None
+    if upstream is not None:
+        yield Fault(
+            code="service-down",
+            cause="",
+            fix="",  # this line asks for it, and may be right
+            file=target.directive.file,
+            line=target.directive.line,
+            explains=frozenset({"service-down"}),
+        )
+        scheme = "http" if upstream.tls else "https"
+        speaks, wants = ("TLS", "does not") if upstream.tls else ("plain HTTP", "wants TLS")
+        _, _, address = _without_path(target.directive).partition("://")
+        yield Fault(
+            code="upstream-scheme",
+            cause=f"{target.directive} speaks {speaks} to a service that {wants}.",
+            fix=f"Write {scheme}:// in proxy_pass, or change the service.",
+            directive=f"proxy_pass {scheme}://{address};",
+            file=target.directive.file,
+            line=target.directive.line,
+            explains=frozenset({"upstream-scheme"}),
+        )
+
+
+def _is_mismatch(location: Directive, uri: str | None) -> bool:
+    sign, word = modifier_of(location)
+    if uri is None or sign in ("=", "~", "~*"):
+        return False
+    return word.endswith("/") is not uri.endswith("/")
+
+
+def _without_path(passing: Directive) -> str:
+    scheme, _, rest = passing.args[0].partition("://")
+    if rest.startswith("unix:"):
+        socket = rest[len("unix:") :].partition(":")[0]
+        return f"{scheme}://unix:{socket}"
+    return f"{scheme}://{rest.partition('/')[0]}"

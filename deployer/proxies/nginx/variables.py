@@ -1,0 +1,110 @@
+"""What nginx's words come to for one request: variables, maps, times.
+
+Source: nginx, ngx_http_map_module, ngx_http_core_module "Embedded Variables", "Measurement units".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from deployer.proxies.nginx.config import Directive
+
+_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+_TIME = re.compile(r"(\d+)(ms|s|m|h|d|w|M|y)?")
+_SECONDS = {
+    "ms": 0.001,
+    "s": 1.0,
+    "m": 60.0,
+    "h": 3600.0,
+    "d": 86400.0,
+    "w": 604800.0,
+    "M": 2592000.0,
+    "y": 31536000.0,
+}
+_DEEPEST = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Values:
+    """What variables come to: those of the request, and those that maps and ``set`` make."""
+
+    given: Mapping[str, str]
+    maps: Mapping[str, tuple[Directive, ...]] = field(default_factory=dict)
+    sets: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, text: str, *, depth: int = 0) -> str | None:
+        """`text` with its variables replaced; `None` where one is not known here."""
+        parts, end = [], 0
+        for found in _VARIABLE.finditer(text):
+            value = self._variable(found.group(1) or found.group(2), depth)
+            if value is None:
+                return None
+            parts += [text[end : found.start()], value]
+            end = found.end()
+        return "".join([*parts, text[end:]])
+
+    def _variable(self, name: str, depth: int) -> str | None:
+        if depth > _DEEPEST:
+            return None
+        if name in self.sets:
+            return self.of(self.sets[name], depth=depth + 1)
+        if name in self.maps:
+            return self.mapped(self.maps[name][-1], depth=depth + 1)  # the last one wins
+        return self.given.get(name)
+
+    def mapped(self, block: Directive, *, depth: int = 0) -> str | None:
+        """What a ``map`` block makes of this request."""
+        source = self.of(block.args[0], depth=depth)
+        if source is None:
+            return None
+        value = _entry(block, source)
+        return "" if value is None else self.of(value, depth=depth)
+
+
+def _entry(block: Directive, source: str) -> str | None:
+    """Exact words first, then patterns in their order, then the default."""
+    words = {each.name: each.args[0] for each in block.block or () if each.args}
+    for word, value in words.items():
+        bare = word.removeprefix("\\")
+        if bare.lower() == source.lower() and word not in _PARAMETERS:
+            return value
+    for word, value in words.items():
+        if word.startswith("~") and _matches(word, source):
+            return value
+    return words.get("default")
+
+
+_PARAMETERS = frozenset({"default", "hostnames", "include", "volatile"})
+
+
+def _matches(word: str, source: str) -> bool:
+    flags = re.IGNORECASE if word.startswith("~*") else 0
+    try:
+        return re.search(word.lstrip("~").removeprefix("*"), source, flags) is not None
+    except re.error:
+        return False
+
+
+def seconds_of(text: str) -> float | None:
+    """``1h 30m`` or ``60`` in seconds; `None` for what is no time."""
+    total = 0.0
+    for word in text.split():
+        rest = word
+        while rest:
+            found = _TIME.match(rest)
+            if found is None:
+                return None
+            total += int(found.group(1)) * _SECONDS[found.group(2) or "s"]
+            rest = rest[found.end() :]
+    return total
+
+
+def maps_of(http: Directive) -> dict[str, tuple[Directive, ...]]:
+    """The ``map`` blocks by the variable that they make, without its ``$``, in their order."""
+    found: dict[str, list[Directive]] = {}
+    for block in http.all("map"):
+        if len(block.args) == 2:
+            found.setdefault(block.args[1].lstrip("$"), []).append(block)
+    return {name: tuple(blocks) for name, blocks in found.items()}

@@ -1,0 +1,136 @@
+"""What `deployer certs` does on one host: look, renew, and plan what only a commit may change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from deployer.certificates.on_host import ask, load_modules
+from deployer.commit.contact import Contact
+from deployer.commit.messages import error_words
+from deployer.commit.outcome import HostReport
+from deployer.errors import RunnerError
+from deployer.model import Site
+from deployer.run.project import Project
+from deployer.sites.acme import directory_of
+from deployer.sites.certificate_files import is_acme
+from deployer.text.redaction import masked
+from deployer.text.times import minute, moment
+
+if TYPE_CHECKING:
+    from deployer.transport import Link
+
+#: How long a renewal waits for an apply on the same host, unless ``--lock-timeout`` says more.
+_PATIENCE_S = 60.0
+
+
+def only_certificates(project: Project) -> Project:
+    """The same project, of which only what has to do with certificates is applied."""
+    return replace(project, tags=frozenset({"certificates"}))
+
+
+def only_renewal(project: Project, *, remove: bool) -> Project:
+    """The same project, of which only the timer of renewals is applied, or taken away."""
+    variables = {**project.extra_vars, "certbot_timer": not remove}
+    return replace(project, tags=frozenset({"renewal"}), extra_vars=variables)
+
+
+NOTHING_RENEWS = "no certificate is renewed by this host itself"
+
+
+def renews_itself(sites: Sequence[Site]) -> bool:
+    """Whether certbot on the host renews a certificate of `sites`."""
+    return any(is_acme(site) and site.tls.certbot == "host" for site in sites)
+
+
+def next_run_words(link: Link) -> str:
+    """When the host looks after its certificates next."""
+    load_modules(link)
+    at = moment(ask(link, "timer")["next_run"])
+    return f"renews by itself; it looks next at {minute(at)}" if at else "does not renew by itself"
+
+
+def statuses(contact: Contact, sites: Sequence[Site]) -> HostReport:
+    """How each certificate of `sites` stands."""
+    contact.doing("looking at certificates")
+    link = contact.link()
+    load_modules(link)
+    secure = [site for site in sites if site.has_tls]
+    reply = ask(link, "status", sites=[_asked(site) for site in secure])
+    here = contact.options.certificates
+    found = []
+    for site, status in zip(secure, reply["certificates"], strict=True):
+        is_here = here is not None and is_acme(site) and site.tls.certbot == "controller"
+        about = here.about(site) if here is not None and is_here else {}
+        found.append({**status, **{key: about[key] for key in about if about[key] is not None}})
+    return HostReport(
+        host=contact.host.name,
+        state="healthy",
+        certificates=tuple(masked(found, contact.secrets)),
+    )
+
+
+def renewed(contact: Contact, sites: Sequence[Site], *, force: bool) -> HostReport:
+    """Renew what certbot on the host has got and is due, or all with `force`; how all stand then.
+
+    Raises:
+        RunnerError: the host could not begin.
+    """
+    own = [site for site in sites if is_acme(site) and site.tls.certbot == "host"]
+    failed: Mapping[str, str] = {}
+    if own:
+        contact.doing("renewing")
+        link = contact.link()
+        load_modules(link)
+        try:
+            reply = link.request(
+                "certificates",
+                do="renew",
+                force=force,
+                domains=[site.domain for site in own],
+                patience_s=max(_PATIENCE_S, contact.options.lock_timeout_s),
+                staging_first=contact.options.staging_first,
+                on_event=lambda event: _on_event(contact, own, event),
+                doing="renewing certificates",
+            )
+        except RunnerError as error:
+            words = error_words(error)
+            return HostReport(host=contact.host.name, state="failed", message=words)
+        failed = reply["failed"]
+    report = statuses(contact, sites)
+    if not failed:
+        return report
+    words = "\n".join(f"{domain} was not renewed: {why}" for domain, why in failed.items())
+    message = f"{words}\nThe former certificate is served as before."
+    return replace(report, state="unhealthy", message=message)
+
+
+def _on_event(contact: Contact, sites: Sequence[Site], event: Mapping[str, Any]) -> None:
+    if contact.cancelled.is_set():
+        contact.stop_orders()  # one may have begun only now
+    if event.get("event") != "ask":
+        contact.on_step(event)
+        return
+    from deployer.certificates.answers import Answers
+
+    answers = Answers(
+        contact.host, contact.link(), sites=sites, certificates=None, cancelled=contact.cancelled
+    )
+    answers.answer(event["question"])
+
+
+def _asked(site: Site) -> dict[str, Any]:
+    """What a host is asked of a site's certificate: who renews it, and for which names it is."""
+    issuer = site.tls.issuer
+    known = ("letsencrypt", "letsencrypt-staging", "internal", "provided")
+    return {
+        "domain": site.domain,
+        "names": list(site.names),
+        "issuer": issuer if issuer in known else "acme",
+        "where": site.tls.certbot if is_acme(site) else _KEEPERS[issuer],
+        "directory": directory_of(site) if is_acme(site) else None,
+    }
+
+
+_KEEPERS = {"internal": "controller", "provided": "you"}

@@ -1,0 +1,379 @@
+"""Many hosts' runs: looked at in parallel, changed batch by batch, reported in full."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from threading import Event
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from deployer.commit.contact import Progress, RunOptions
+from deployer.commit.outcome import HostReport, RunReport, all_or_none
+from deployer.model import CheckResult, Host
+from deployer.run.batches import Batch
+from deployer.run.host import HostRun
+from deployer.run.project import Project
+
+if TYPE_CHECKING:
+    from deployer.certificates.controller import ControllerCertificates
+    from deployer.run.measure import Measure
+    from deployer.run.sealed.model import SealedHost, SealedPlan
+
+_Result = TypeVar("_Result")
+
+#: States of a host on which certificates can be renewed after the commit of others.
+_WELL = ("unchanged", "confirmed")
+
+#: Whether the plans that were shown may be applied.
+Approve = Callable[[Sequence[HostReport]], bool]
+
+
+class Watcher(Progress, Protocol):
+    """Who watches a run of several hosts."""
+
+    def looked(self, report: HostReport) -> None:
+        """A host's plan is there, or why there is none."""
+
+    def ended(self, report: HostReport) -> None:
+        """A host's run has ended."""
+
+    def interrupted(self) -> None:
+        """Ctrl-C was pressed; what is under way ends in good order."""
+
+
+class Unwatched:
+    """For a run that tells by itself what there is to tell."""
+
+    def doing(self, host: str, what: str) -> None:
+        """Not shown."""
+
+    def step(self, host: str, event: Mapping[str, Any]) -> None:
+        """Not shown."""
+
+    def checked(self, host: str, result: CheckResult) -> None:
+        """Not shown."""
+
+    def looked(self, report: HostReport) -> None:
+        """Not shown."""
+
+    def ended(self, report: HostReport) -> None:
+        """Not shown."""
+
+    def interrupted(self) -> None:
+        """Not shown."""
+
+
+class Fleet:
+    """Hosts and their connections, for one command; `project` is what they are to be made.
+
+    A sealed plan is applied without a project.
+    """
+
+    def __init__(
+        self,
+        project: Project | None,
+        hosts: Sequence[Host],
+        *,
+        batches: Sequence[Batch],
+        options: RunOptions,
+        watcher: Watcher,
+        forks: int,
+    ) -> None:
+        self._started = options.started
+        self._batches = batches
+        self._watcher = watcher
+        self._forks = forks
+        self._cancelled = Event()
+        self._hosts = tuple(hosts)
+        self._certificates: ControllerCertificates | None = None
+        if project is not None and project.may_order_here():
+            from deployer.certificates.controller import ControllerCertificates
+
+            self._certificates = ControllerCertificates(
+                project.certbot_folder,
+                say=lambda text: watcher.step("controller", {"event": "said", "text": text}),
+                cancelled=self._cancelled,
+                staging_first=options.staging_first,
+                is_forced=False,
+            )
+            options = replace(options, certificates=self._certificates)
+        self._runs = {
+            host.name: HostRun(
+                host,
+                project=project,
+                options=options,
+                progress=watcher,
+                cancelled=self._cancelled,
+            )
+            for host in hosts
+        }
+
+    # --- commands ---------------------------------------------------------------------------------
+
+    def plan(self) -> RunReport:
+        """Look at every host and change nothing."""
+        with self._connections():
+            return self._report("plan", self._look(lambda run: run.look()))
+
+    def apply(self, approve: Approve) -> RunReport:
+        """Plan every host, ask once, then change batch by batch until one fails.
+
+        A playbook that is wrong for one host touches none; nor does a run that finds one host in
+        no known good state.
+        """
+        return self._commit("apply", lambda run: run.look(will_change=True), approve)
+
+    def seal(self, run: RunReport) -> tuple[SealedHost, ...]:
+        """What `run` has planned for each host, for an apply at another time."""
+        return tuple(
+            self._runs[report.host].sealed(report.plan)
+            for report in run.hosts
+            if report.plan is not None
+        )
+
+    def check_sealed(self, sealed: SealedPlan) -> RunReport:
+        """Look whether every host is still what `sealed` saw, and change nothing."""
+        with self._connections():
+            return self._report("plan", all_or_none(self._look_whether_still(sealed)))
+
+    def apply_sealed(self, sealed: SealedPlan, approve: Approve) -> RunReport:
+        """Apply exactly what was planned, or nothing where any host is not what the plan saw."""
+        with self._connections():
+            looked = all_or_none(self._look_whether_still(sealed))
+            return self._approved("apply", looked, approve)
+
+    def reload(self, approve: Approve) -> RunReport:
+        """Reload the proxies of every host, as a commit that the handshakes confirm."""
+        return self._commit("reload", HostRun.look_for_reload, approve)
+
+    def rollback(self, to: int | None, approve: Approve) -> RunReport:
+        """Bring every host back to generation `to`, as a commit that the handshakes confirm."""
+        return self._commit("rollback", lambda run: run.look_for_rollback(to), approve)
+
+    def recover(self) -> RunReport:
+        """Take back, on every host, what an interrupted run has left."""
+        with self._connections():
+            return self._report("recover", self._each(HostRun.recover))
+
+    def abandon(self, approve: Approve) -> RunReport:
+        """Give up, on every host, a commit that cannot be taken back; asked once before."""
+        with self._connections():
+            looked = self._look(HostRun.look_for_abandon)
+            found = [report.host for report in looked if report.state == "planned"]
+            if not found or self._cancelled.is_set() or not approve(tuple(looked)):
+                return self._report("recover", looked)
+            hosts = [host for host in self._hosts if host.name in found]
+            done = self._in_parallel(HostRun.abandon, hosts)
+            ended = {report.host: report for report in (*looked, *done)}
+            return self._report("recover", [ended[host.name] for host in self._hosts])
+
+    def verify(self, measure: Measure | None = None) -> RunReport:
+        """Run the handshake checks on every host, and then `measure`."""
+        with self._connections():
+            return self._report("verify", self._each(lambda run: run.verify(measure)))
+
+    def verify_rounds(self, every_s: float) -> Generator[RunReport, None, None]:
+        """Run the handshake checks every `every_s` seconds, over connections that are kept."""
+        is_first = True
+
+        def verified(run: HostRun) -> HostReport:
+            began = time.monotonic()
+            report = run.verify()
+            if report.state == "unreachable":
+                run.close()
+                if not is_first:  # a connection that was idle may have been cut: once more, anew
+                    report = run.verify()
+            if report.state == "unreachable":
+                run.close()
+            return replace(report, seconds=time.monotonic() - began)
+
+        with self._connections():
+            while not self._cancelled.is_set():
+                began = time.monotonic()
+                report = self._report("verify", self._each(verified))
+                yield replace(report, seconds=time.monotonic() - began)
+                is_first = False
+                self._cancelled.wait(max(0.0, began + every_s - time.monotonic()))
+
+    def certs_status(self) -> RunReport:
+        """How the certificates of every host's sites stand."""
+        with self._connections():
+            return self._report("certs status", self._each(HostRun.certificates))
+
+    def certs_renew(self, force: bool) -> RunReport:
+        """Renew what is due, or all with `force`; how all stand then.
+
+        Certificates that are ordered here go to their hosts in a commit, which handshakes confirm.
+        """
+        if self._certificates is not None:
+            self._certificates.is_forced = force
+            self._certificates.is_strict = True
+        with self._connections():
+            looked = self._look(HostRun.look_for_certificates)
+            run = self._approved("certs renew", looked, lambda _: True)
+            ended = {report.host: report for report in run.hosts}
+            well = [host for host in self._hosts if ended[host.name].state in _WELL]
+            if self._cancelled.is_set():
+                return run
+            renewed = self._in_parallel(lambda run: run.renew(force=force), well)
+            ended.update({report.host: report for report in renewed})
+            return self._report("certs renew", [ended[host.name] for host in self._hosts])
+
+    def certs_schedule(self, remove: bool) -> RunReport:
+        """Have every host renew its certificates by itself, or no longer."""
+        with self._connections():
+            looked = self._look(lambda run: run.look_for_renewal(remove=remove))
+            run = self._approved("certs schedule", looked, lambda _: True)
+            reports = [
+                self._runs[report.host].with_next_run(report) if report.state in _WELL else report
+                for report in run.hosts
+            ]
+            return self._report("certs schedule", reports)
+
+    @property
+    def orders_here(self) -> bool:
+        """Whether some certificates may be ordered on this machine."""
+        return self._certificates is not None
+
+    def history(self) -> RunReport:
+        """Read every host's history."""
+        with self._connections():
+            return self._report("history", self._each(HostRun.history))
+
+    # --- how --------------------------------------------------------------------------------------
+
+    def _commit(
+        self, command: str, look: Callable[[HostRun], HostReport], approve: Approve
+    ) -> RunReport:
+        with self._connections():
+            return self._approved(command, self._look(look), approve)
+
+    def _approved(self, command: str, reports: Sequence[HostReport], approve: Approve) -> RunReport:
+        states = {report.state for report in reports}
+        if "stranded" in states:
+            return self._report(command, map(_held_back, reports))
+        if "planned" not in states or "invalid" in states or self._cancelled.is_set():
+            return self._report(command, reports)
+        if not approve(reports):
+            return self._report(command, reports)
+        ended = self._apply_in_batches({report.host: report for report in reports})
+        return self._report(command, [ended[host.name] for host in self._hosts])
+
+    def _look_whether_still(self, sealed: SealedPlan) -> list[HostReport]:
+        return self._look(lambda run: run.look_whether_still(sealed.of(run.host)))
+
+    def _look(self, look: Callable[[HostRun], HostReport]) -> list[HostReport]:
+        def watched(run: HostRun) -> HostReport:
+            report = look(run)
+            self._watcher.looked(report)
+            return report
+
+        return self._in_parallel(watched, self._hosts)
+
+    def _apply_in_batches(self, looked: dict[str, HostReport]) -> dict[str, HostReport]:
+        ended: dict[str, HostReport] = {}
+        stopped = False
+        for batch in self._batches:
+            reports = (
+                [self._not_started(host, looked) for host in batch.hosts]
+                if stopped
+                else self._change_all(batch.hosts, looked)
+            )
+            ended.update({report.host: report for report in reports})
+            stopped = stopped or self._cancelled.is_set() or batch.stops_the_run(reports)
+        return ended
+
+    def _change_all(self, hosts: Sequence[Host], looked: dict[str, HostReport]) -> list[HostReport]:
+        """Change the hosts of a batch; those that wait for one another are all begun."""
+        together = 0
+        if self._certificates is not None:
+            plans = {host.name: looked[host.name] for host in hosts}
+            together = self._certificates.expect(
+                {
+                    name: each.plan
+                    for name, each in plans.items()
+                    if each.state == "planned" and each.plan
+                }
+            )
+        return self._in_parallel(lambda run: self._change(run, looked), hosts, at_least=together)
+
+    def _change(self, run: HostRun, looked: dict[str, HostReport]) -> HostReport:
+        report = looked[run.host.name]
+        if report.state == "planned" and report.plan is not None:
+            try:
+                report = run.apply(report.plan)
+            finally:
+                if self._certificates is not None:
+                    self._certificates.gone(run.host.name)
+            self._watcher.ended(report)
+        return report
+
+    def _not_started(self, host: Host, looked: dict[str, HostReport]) -> HostReport:
+        report = looked[host.name]
+        if report.state != "planned":
+            return report
+        return HostReport(
+            host=host.name,
+            state="not-started",
+            plan=report.plan,
+            message="an earlier batch failed",
+        )
+
+    def _each(self, work: Callable[[HostRun], HostReport]) -> list[HostReport]:
+        def watched(run: HostRun) -> HostReport:
+            report = work(run)
+            self._watcher.ended(report)
+            return report
+
+        return self._in_parallel(watched, self._hosts)
+
+    def _in_parallel(
+        self, work: Callable[[HostRun], _Result], hosts: Sequence[Host], *, at_least: int = 0
+    ) -> list[_Result]:
+        """`work` for each host's run, at most ``--forks`` at a time, results in the hosts' order.
+
+        Where `at_least` so many wait for one another, they all run.
+
+        Ctrl-C lets what is under way end in good order, which reverts a pending commit; a second
+        one leaves that to the hosts, which do it when they lose us.
+        """
+        from concurrent.futures import ThreadPoolExecutor
+
+        pool = ThreadPoolExecutor(max(self._forks, at_least), thread_name_prefix="host")
+        futures = [pool.submit(work, self._runs[host.name]) for host in hosts]
+        try:
+            return [future.result() for future in futures]
+        except KeyboardInterrupt:
+            self._cancelled.set()
+            self._watcher.interrupted()
+            for host in hosts:
+                self._runs[host.name].stop_orders()
+            return [future.result() for future in futures]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    @contextmanager
+    def _connections(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            for run in self._runs.values():
+                run.close()
+
+    def _report(self, command: str, reports: Iterable[HostReport]) -> RunReport:
+        return RunReport(
+            command=command,
+            hosts=tuple(reports),
+            seconds=time.monotonic() - self._started,
+            interrupted=self._cancelled.is_set(),
+        )
+
+
+def _held_back(report: HostReport) -> HostReport:
+    """A host that has a plan, beside one in which state a change must not begin."""
+    if report.state != "planned":
+        return report
+    message = "another host is in no known good state"
+    return replace(report, state="not-started", message=message)

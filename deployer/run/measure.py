@@ -1,0 +1,207 @@
+"""What `verify` measures where it is asked to: how long silence lives, how many connections fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from deployer.errors import RunnerError, UsageError
+from deployer.model import CheckResult, Site
+from deployer.text.redaction import masked
+
+if TYPE_CHECKING:
+    from deployer.commit.contact import Contact
+    from deployer.commit.outcome import HostReport
+    from deployer.load.run import LoadOptions
+    from deployer.plan.desired import DesiredState
+    from deployer.verify.idle import Configured, IdleResult
+
+#: Adds to a host's report what was measured there.
+Measure = Callable[["Contact", "DesiredState", "HostReport"], "HostReport"]
+
+_DEFAULT_RATE, _DEFAULT_HOLD_S = 200.0, 10.0
+
+
+def measure_from(
+    *,
+    idle: bool,
+    idle_limit: str | None,
+    load: int | None,
+    rate: float | None,
+    hold: str | None,
+    overrides: Mapping[tuple[str, int], str] | None = None,
+    no_public: bool = False,
+) -> Measure | None:
+    """What the options of the command ask for; `None` where that is nothing.
+
+    Raises: UsageError where they do not go together, or this machine cannot do it.
+    """
+    if idle_limit is not None and not idle:
+        raise UsageError("--idle-limit has a meaning with --idle alone; no host was touched")
+    if load is None and (rate is not None or hold is not None):
+        raise UsageError("--rate and --hold have a meaning with --load alone; no host was touched")
+    if not idle and load is None:
+        return None
+    from deployer.verify.idle import DEFAULT_LIMIT_S
+
+    options: LoadOptions | None = None
+    if load is not None:
+        from deployer.load.own_files import allow_files
+        from deployer.load.run import LoadOptions
+
+        allow_files(load)
+        options = LoadOptions(
+            number=load,
+            rate_per_s=rate or _DEFAULT_RATE,
+            hold_s=_seconds("--hold", hold, _DEFAULT_HOLD_S),
+            overrides=overrides or {},
+        )
+    return _Measurement(
+        idle_limit_s=_seconds("--idle-limit", idle_limit, DEFAULT_LIMIT_S) if idle else None,
+        load=options,
+        overrides=overrides or {},
+        no_public=no_public,
+    )
+
+
+def _seconds(option: str, text: str | None, default: float) -> float:
+    if text is None:
+        return default
+    from deployer.playbook.schema.values import Unfit, duration_s
+
+    try:
+        return duration_s(text)
+    except Unfit as error:
+        raise UsageError(f"{option} {text}: {error}; no host was touched") from None
+
+
+class _Measurement:
+    """Idle times of all hosts side by side; loads one host after the other, not to add them up."""
+
+    def __init__(
+        self,
+        *,
+        idle_limit_s: float | None,
+        load: LoadOptions | None,
+        overrides: Mapping[tuple[str, int], str],
+        no_public: bool,
+    ) -> None:
+        self._idle_limit_s = idle_limit_s
+        self._load = load
+        self._overrides = overrides
+        self._no_public = no_public
+        self._turn = Lock()
+
+    def __call__(self, contact: Contact, desired: DesiredState, report: HostReport) -> HostReport:
+        if self._idle_limit_s is not None:
+            report = self._with_idle(contact, desired, report, self._idle_limit_s)
+        if self._load is not None:
+            contact.doing("waiting for the load of another host")
+            with self._turn:
+                report = self._with_load(contact, desired, report, self._load)
+        return masked(report, desired.secrets)
+
+    def _with_idle(
+        self, contact: Contact, desired: DesiredState, report: HostReport, limit_s: float
+    ) -> HostReport:
+        from deployer.verify.idle import idle_plan, measured
+        from deployer.verify.judge.idle import idle_judged
+        from deployer.verify.public.dial import PublicDial
+
+        dial = PublicDial(self._overrides, interrupt=contact.cancelled)
+        results: list[IdleResult] = []
+        checks: list[CheckResult] = []
+        for site in desired.sites:
+            why_not = "" if self._no_public else _why_not_public(report.checks, site)
+            public = None if self._no_public or why_not else dial
+            plan = idle_plan(
+                site,
+                configured=_configured(contact, site),
+                limit_s=limit_s,
+                public=public,
+                why_not_public=why_not,
+            )
+            if not plan.connections or contact.cancelled.is_set():
+                continue
+            _announce(contact, plan.longest_s, plan.unlimited_s, site)
+            found = measured(
+                plan,
+                dial=contact.link().open_stream,
+                public=public,
+                interrupt=contact.cancelled,
+                progress=contact.doing,
+            )
+            results += found
+            for result in found:
+                checks += idle_judged(result)
+        return _with_checks(contact, replace(report, idle=tuple(results)), checks)
+
+    def _with_load(
+        self, contact: Contact, desired: DesiredState, report: HostReport, options: LoadOptions
+    ) -> HostReport:
+        from deployer.load.run import load_sites
+
+        results, checks = load_sites(contact, desired.sites, options, checks=report.checks)
+        return _with_checks(contact, replace(report, load=results), checks)
+
+
+def _with_checks(contact: Contact, report: HostReport, checks: Sequence[CheckResult]) -> HostReport:
+    """`report` with more checks, each told, and the state that follows from them."""
+    for check in checks:
+        contact.checked(check)
+    healthy = report.state == "healthy" and all(check.ok for check in checks)
+    return replace(
+        report,
+        checks=(*report.checks, *checks),
+        state="healthy" if healthy else "unhealthy",
+    )
+
+
+def _why_not_public(checks: Sequence[CheckResult], site: Site) -> str:
+    """Why there is no waiting at the hop *public*; empty where its handshakes have passed."""
+    outside = [check for check in checks if check.site == site.domain and check.hop == "public"]
+    for check in outside:
+        if check.skipped or not check.ok:
+            return check.detail or f"its {check.name} check has failed"
+    if any(check.name == "handshake" for check in outside):
+        return ""
+    return "no handshake was made from here"
+
+
+def _announce(contact: Contact, longest_s: float, unlimited_s: float, site: Site) -> None:
+    """Say how long it will take, before it does."""
+    words = f"idle: {site.domain} is left in silence, for {_span(longest_s)} at most"
+    if unlimited_s > longest_s:
+        words += f"; all of its idle_timeout takes --idle-limit {unlimited_s + 1:.0f}s"
+    contact.on_step({"event": "said", "text": words})
+
+
+def _span(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _configured(contact: Contact, site: Site) -> dict[str, tuple[Configured, ...]]:
+    """What the running proxy's configuration says of silence, by route; nothing where unknown."""
+    from deployer.commit.running_proxies import inspected
+    from deployer.load.run import way_of
+    from deployer.verify.idle import Configured
+
+    contact.doing("looking at the proxy")
+    try:
+        state = inspected(contact.link(), [site.proxy]).of(site.proxy)
+    except RunnerError:
+        return {}
+    if state is None:
+        return {}
+    found: dict[str, tuple[Configured, ...]] = {}
+    for route in site.routes:
+        way = way_of(state, site, route) if route.websocket else None
+        if way is not None:
+            directive, _, file = way.idle_directive.partition(", ")
+            found[route.path] = (
+                Configured(hop="proxy", seconds=way.idle_timeout_s, directive=directive, file=file),
+            )
+    return found

@@ -1,0 +1,192 @@
+"""What a run knows before it asks a host: playbook, inventory, variables, certificates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deployer.errors import UsageError
+from deployer.model import Host, Play, Site, Task
+from deployer.run.batches import Batch, batches
+
+if TYPE_CHECKING:
+    from deployer.playbook.inventory.load import Inventory
+    from deployer.playbook.load.peek import Glance
+    from deployer.playbook.playbook import Playbook
+    from deployer.sites.certificate_files import CertificateFiles
+
+_DEFAULT_INVENTORIES = ("inventory.yml", "inventory.yaml", "inventory.ini", "inventory", "hosts")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """A playbook with what belongs to it, as loaded."""
+
+    path: Path
+    playbook: Playbook
+    inventory: Inventory
+    extra_vars: Mapping[str, Any]
+    limit: str | None = None
+    tags: frozenset[str] | None = None
+
+    def plays(self) -> list[tuple[Play, tuple[Host, ...]]]:
+        """The plays, each with the hosts that it names, within ``--limit``."""
+        return [
+            (play, self.inventory.select(play.hosts, self.limit)) for play in self.playbook.plays
+        ]
+
+    def hosts(self) -> tuple[Host, ...]:
+        """Every host that a play names, once, in the order of the plays.
+
+        Raises:
+            UsageError: ``--limit`` leaves none of them.
+        """
+        found = {host.name: host for _, hosts in self.plays() for host in hosts}
+        if not found:
+            patterns = ", ".join(f"'{play.hosts}'" for play in self.playbook.plays)
+            raise UsageError(
+                f"--limit {self.limit} leaves none of the hosts of {patterns}",
+                hint="deployer check without --limit says how many there are.",
+            )
+        return tuple(found.values())
+
+    def batches(self) -> tuple[Batch, ...]:
+        """In which order the hosts are changed."""
+        return tuple(batches(self.plays()))
+
+    def becomes_root(self, host: Host) -> bool:
+        """Whether a play or task for `host`, or the inventory, says ``become``."""
+        if host.vars.get("ansible_become"):
+            return True
+        return any(
+            play.become or any(task.become for task in _tasks(play))
+            for play, hosts in self.plays()
+            if any(other.name == host.name for other in hosts)
+        )
+
+    def may_order_certificates(self, host: Host) -> bool:
+        """Whether a site of `host` may have an ACME issuer; a template may be anything."""
+        return any(
+            _issuer_as_written(site) not in ("internal", "provided", "none", None)
+            for play, hosts in self.plays()
+            if any(other.name == host.name for other in hosts)
+            for site in play.sites
+        )
+
+    def may_order_here(self) -> bool:
+        """Whether a site may have certbot run on the controller; a template may be anything."""
+        return any(
+            (tls := site.get("tls")) is not None
+            and (not isinstance(tls, Mapping) or tls.get("certbot", "host") != "host")
+            for play in self.playbook.plays
+            for site in play.sites
+        )
+
+    @property
+    def certbot_folder(self) -> Path:
+        """Where certbot keeps what it orders on the controller."""
+        return self.path.parent.resolve() / ".deployer" / "certbot"
+
+    def secrets(self, host: Host, *, facts: Mapping[str, Any]) -> frozenset[str]:
+        """The texts that must not be shown of `host`, as far as they are known from `facts`."""
+        from deployer.playbook.render.variables import host_secrets
+
+        return host_secrets(
+            (play for play, hosts in self.plays() if any(each.name == host.name for each in hosts)),
+            host,
+            inventory=self.inventory,
+            facts=facts,
+            extra_vars=self.extra_vars,
+        )
+
+    def certificate(self, site: Site) -> CertificateFiles:
+        """The certificate of a site whose issuer needs no stage of its own on the host."""
+        from deployer.certificates.internal_ca.authority import InternalCa
+        from deployer.sites import certificate_files
+
+        if site.tls.issuer == "provided":
+            return certificate_files.provided(site, self.path.parent)
+        return InternalCa(self._ca_folder).certificate_for(site.names)
+
+    def trusted_root(self, site: Site) -> bytes | None:
+        """The PEM that the site's certificate leads to, or `None` for the system's trust store.
+
+        What an ACME issuer has signed leads to the chain that the host was given with it.
+        """
+        if site.tls.issuer != "internal":
+            return None
+        from deployer.certificates.internal_ca.authority import InternalCa
+
+        return InternalCa(self._ca_folder).root_pem()
+
+    @property
+    def _ca_folder(self) -> Path:
+        return self.path.parent / ".deployer" / "ca"
+
+
+def _issuer_as_written(site: Mapping[str, Any]) -> Any:
+    tls = site.get("tls")
+    return tls.get("issuer") if isinstance(tls, Mapping) else tls
+
+
+def _tasks(play: Play) -> tuple[Task, ...]:
+    of_roles = (task for role in play.roles for task in (*role.tasks, *role.handlers))
+    return (*play.tasks, *play.handlers, *of_roles)
+
+
+def inventory_paths(playbook: Path, given: Sequence[Path]) -> tuple[Path, ...]:
+    """The inventories that were named, or the one that lies beside the playbook or here.
+
+    Raises:
+        UsageError: none was named and none is there.
+    """
+    if given:
+        return tuple(given)
+    folders = dict.fromkeys((playbook.parent, Path()))
+    for folder in folders:
+        for name in _DEFAULT_INVENTORIES:
+            if (folder / name).is_file():
+                return (folder / name,)
+    raise UsageError(
+        f"No inventory: neither -i/--inventory nor {_DEFAULT_INVENTORIES[0]} beside {playbook}.",
+        hint="Write one (`deployer init` makes both files), or name yours with -i.",
+    )
+
+
+def load_project(
+    path: Path,
+    *,
+    inventories: Sequence[Path],
+    extra_vars: Sequence[str] = (),
+    limit: str | None = None,
+    tags: frozenset[str] | None = None,
+    at_first_glance: Callable[[Glance], None] | None = None,
+) -> Project:
+    """Read and validate everything on the controller's side.
+
+    `at_first_glance` is told whom the playbook names before the rest of it is read.
+
+    Raises:
+        UsageError: with every error that was found, each with its place.
+    """
+    from deployer import playbook
+
+    given = playbook.parse_extra_vars(extra_vars)
+    inventory = playbook.load_inventory(
+        inventory_paths(path, inventories), beside=path.parent, extra_vars=given
+    )
+    if at_first_glance is not None:
+        from deployer.playbook.load.peek import peek
+
+        at_first_glance(peek(path, inventory=inventory, limit=limit))
+    loaded = playbook.load_playbook(path, inventory=inventory, extra_vars=given)
+    return Project(
+        path=path,
+        playbook=loaded,
+        inventory=inventory,
+        extra_vars=given,
+        limit=limit,
+        tags=tags,
+    )

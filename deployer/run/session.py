@@ -1,0 +1,238 @@
+"""One command from its options to its hosts: what is loaded, who connects how, who is told."""
+
+from __future__ import annotations
+
+import getpass
+import shlex
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from deployer.commit.contact import RunOptions
+from deployer.commit.outcome import RunReport
+from deployer.errors import UsageError
+from deployer.model import Host
+from deployer.report.files import ReportFiles
+from deployer.report.output import Output
+from deployer.report.terminal import TerminalReport
+from deployer.run.check import rehearse
+from deployer.run.fleet import Fleet, Unwatched
+from deployer.run.project import Project, load_project
+from deployer.run.sealed.signature import is_sealed_file
+from deployer.transport.early_links import EarlyLinks
+
+if TYPE_CHECKING:
+    from deployer.playbook.load.peek import Glance
+    from deployer.run.sealed.model import SealedPlan
+    from deployer.transport import ConnectOptions
+    from deployer.verify.public.hop import PublicHop
+
+
+def load(
+    playbook: Path,
+    *,
+    inventories: Sequence[Path],
+    limit: str | None,
+    extra_vars: Sequence[str],
+    tags: str | None,
+    at_first_glance: Callable[[Glance], None] | None = None,
+) -> Project:
+    """The project that the options of a command name.
+
+    Raises:
+        UsageError: with every error that was found, each with its place.
+    """
+    if is_sealed_file(playbook):
+        raise UsageError(
+            f"{playbook} is a sealed plan, not a playbook.",
+            hint=f"Show it with `deployer apply --dry-run {playbook}`, "
+            f"or apply it with `deployer apply {playbook}`.",
+        )
+    words = None if tags is None else frozenset(tags.replace(",", " ").split())
+    return load_project(
+        playbook,
+        inventories=inventories,
+        extra_vars=extra_vars,
+        limit=limit,
+        tags=words,
+        at_first_glance=at_first_glance,
+    )
+
+
+class Session:
+    """A command's fleet and its report; a context manager that leaves the terminal clean."""
+
+    def __init__(
+        self,
+        command: str,
+        playbook: Path,
+        *,
+        inventories: Sequence[Path],
+        limit: str | None,
+        extra_vars: Sequence[str],
+        tags: str | None,
+        forks: int,
+        ask_become_pass: bool,
+        accept_new: bool,
+        install_python: bool,
+        connect_timeout_s: float,
+        as_json: bool,
+        verbose: bool,
+        confirm_timeout_s: float | None = None,
+        lock_timeout_s: float = 0.0,
+        watchdog: bool = True,
+        keep: int = 10,
+        staging_first: bool = True,
+        canaries: int = 5,
+        public: PublicHop | None = None,
+        sealed: SealedPlan | None = None,
+        html: Path | None = None,
+        junit: Path | None = None,
+        metrics: Path | None = None,
+        is_quiet: bool = False,
+    ) -> None:
+        started = time.monotonic()
+        self._files = ReportFiles(html=html, junit=junit, metrics=metrics)
+        self._files.refuse_impossible()
+        self.as_json = as_json
+        self._accept_new = accept_new
+        self._install_python = install_python
+        self._connect_timeout_s = connect_timeout_s
+        self._forks = forks
+        self._early = EarlyLinks()
+        self._become_password = _ask_password() if ask_become_pass else None
+        project: Project | None = None
+        targets: Project | SealedPlan
+        if sealed is None:
+            project = targets = load(
+                playbook,
+                inventories=inventories,
+                limit=limit,
+                extra_vars=extra_vars,
+                tags=tags,
+                at_first_glance=self._connect_early,
+            )
+        else:
+            targets = sealed
+            inventories = [Path(path) for path in sealed.inventories]
+        self.inventories = tuple(inventories)
+        hosts = targets.hosts()
+        self.again = partial(
+            _again,
+            targets.path,
+            inventories,
+            is_part=len(hosts) > 1 or limit is not None or sealed is not None,
+            asks_password=ask_become_pass,
+        )
+        self.batches = targets.batches()
+        if project is not None and self._early.are_opening:
+            rehearse(project, hosts[0])
+        self.output = Output(sys.stderr if as_json else sys.stdout)
+        self.report = TerminalReport(
+            self.output,
+            hosts=[host.name for host in hosts],
+            verbose=verbose,
+            has_table=command in ("verify", "diagnose"),
+        )
+        self.fleet = Fleet(
+            project,
+            hosts,
+            batches=self.batches,
+            options=RunOptions(
+                who=getpass.getuser(),
+                origin=socket.gethostname(),
+                connect=lambda host: self._connect_options(host, targets.becomes_root(host)),
+                early=self._early,
+                started=started,
+                again=self.again,
+                confirm_timeout_s=confirm_timeout_s,
+                lock_timeout_s=lock_timeout_s,
+                watchdog=watchdog,
+                keep=keep,
+                staging_first=staging_first,
+                canaries=canaries,
+                public=None if public is None else replace(public, hosts=hosts),
+            ),
+            watcher=Unwatched() if is_quiet else self.report,
+            forks=forks,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.output.close()
+        self._early.close()
+
+    def _connect_early(self, glance: Glance) -> None:
+        """Connect to few hosts while the playbook is read; to many, batch by batch later."""
+        if len(glance.hosts) <= self._forks and not self._install_python:
+            self._early.open(
+                glance.hosts,
+                lambda host: self._connect_options(
+                    host, bool(host.vars.get("ansible_become")) or glance.become
+                ),
+            )
+
+    def end(self, run: RunReport, quiet_states: Sequence[str]) -> int:
+        """Say how each host came out, give the reports that were asked for; the exit code."""
+        self.report.summary(run, quiet_states)
+        if not self.as_json and not self._files:
+            return run.exit_code
+        from deployer.report.document import as_json, run_document
+
+        document = run_document(run)
+        if self.as_json:
+            print(as_json(document))
+        return self.end_round(run.exit_code, document, at=datetime.now().astimezone())
+
+    def end_round(self, exit_code: int, document: Mapping[str, Any], *, at: datetime) -> int:
+        """Write the reports that were asked for; `exit_code`, or a worse one where that fails."""
+        return self._files.after(exit_code, document, at=at)
+
+    def _connect_options(self, host: Host, become: bool) -> ConnectOptions:
+        from deployer.transport import ConnectOptions
+
+        password = self._become_password or host.vars.get("ansible_become_password")
+        return ConnectOptions(
+            connect_timeout_s=self._connect_timeout_s,
+            accept_new=self._accept_new,
+            become=become,
+            become_password=password,
+            install_python=self._install_python,
+        )
+
+
+def _again(
+    playbook: Path,
+    inventories: Sequence[Path],
+    command: str,
+    host: str,
+    *,
+    is_part: bool,
+    asks_password: bool,
+) -> str:
+    """The command line with which a person goes on with one host of this run."""
+    words = ["deployer", *command.split(), str(playbook)]
+    for path in inventories:
+        words += ["-i", str(path)]
+    words += ["-K"] if asks_password else []
+    return shlex.join([*words, "-l", host] if is_part else words)
+
+
+def _ask_password() -> str:
+    if not sys.stdin.isatty():
+        raise UsageError("-K asks for a password, and nobody is there to type it.")
+    return getpass.getpass("BECOME password: ")

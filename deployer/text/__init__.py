@@ -1,0 +1,1 @@
+"""Values as text for people: times, and secrets taken out."""

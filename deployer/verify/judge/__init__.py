@@ -1,0 +1,1 @@
+"""What the attempts mean. Pure."""

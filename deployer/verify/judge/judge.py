@@ -1,0 +1,249 @@
+"""From what was tried to a `CheckResult`: passed or not, in words, with a finding. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from deployer.model import CheckResult, Site
+from deployer.proxies import words as proxy_words
+from deployer.verify.judge import causes, login, public, security, stranger_findings
+from deployer.verify.judge.causes import Diagnosis
+from deployer.verify.judge.compare import finding_of, made, subject
+from deployer.verify.judge.statuses import location_of
+from deployer.verify.judge.tried import Tried
+from deployer.verify.judge.verdict import Case, Verdict, handshake_words
+from deployer.verify.planned.checks import FOREIGN_ORIGIN, Kind, PlannedCheck
+from deployer.verify.probe.attempt import printable
+from deployer.verify.probe.spec import HttpProbe
+
+_HANDSHAKES: frozenset[Kind] = frozenset(
+    {
+        "handshake",
+        "service",
+        "listed-origin",
+        "foreign-origin",
+        "no-origin",
+        "entry",
+        "http2",
+        "public-handshake",
+    }
+)
+
+
+def judge(
+    site: Site,
+    check: PlannedCheck,
+    tried: Tried,
+    *,
+    leader: Tried | None = None,
+    door: Tried | None = None,
+    own_door: Tried | None = None,
+) -> CheckResult:
+    """The result of one check; `leader` and the doors are what was tried for its own."""
+    verdict = _VERDICTS[check.kind](Case(site, check, tried, leader, door, own_door))
+    return CheckResult(
+        site=site.domain,
+        name=check.name,
+        target=check.target,
+        hop=check.hop,
+        ok=verdict.ok,
+        detail=verdict.detail,
+        seconds=tried.attempt.seconds,
+        valid_until=tried.attempt.facts.get("valid_until", ""),
+        handshake=tried.attempt.answer if check.kind in _HANDSHAKES else None,
+        finding=verdict.finding,
+        skipped=verdict.is_skipped,
+    )
+
+
+def _certificate(case: Case) -> Verdict:
+    trouble = case.attempt.trouble
+    if trouble is None:
+        uri = case.check.probe.uri
+        soon = stranger_findings.expires_soon(uri, case.attempt, hop=case.check.hop)
+        return Verdict(True, case.attempt.note, soon)
+    if trouble.code not in causes.ABOUT_THE_CHAIN:
+        return _failed(case)
+    diagnosis = causes.of_certificate(trouble, proxy=case.site.proxy, issuer=case.site.tls.issuer)
+    symptom = subject(case.check, trouble)
+    return Verdict(
+        False, trouble.words, made(diagnosis, hop="proxy", symptom=symptom, attempt=case.attempt)
+    )
+
+
+def _handshake(case: Case) -> Verdict:
+    if case.attempt.trouble is None:
+        return Verdict(True, handshake_words(case.attempt))
+    words = login.turned_away(case.check, case.tried)
+    return Verdict(True, words) if words else _failed(case)
+
+
+def _listed_origin(case: Case) -> Verdict:
+    verdict = _handshake(case)
+    return verdict if verdict.ok or not _fails_as_leader(case) else _dependent(case)
+
+
+def _foreign_origin(case: Case) -> Verdict:
+    return _refused_with_403(
+        case,
+        allowed=f"a page of {FOREIGN_ORIGIN} may open connections with the visitor's cookies",
+    )
+
+
+def _no_origin(case: Case) -> Verdict:
+    if case.check.route is not None and case.check.route.require_origin:
+        return _refused_with_403(case, allowed="a request without Origin is let in")
+    verdict = _handshake(case)
+    if verdict.ok:
+        return verdict
+    if _fails_as_leader(case):
+        return _dependent(case)
+    peer = case.tried.peer
+    if peer is not None and peer.status_code is not None and 400 <= peer.status_code < 500:
+        words = f"the service itself wants an Origin (it answers {peer.status_code} without)"
+        return Verdict(True, words)
+    return verdict
+
+
+def _refused_with_403(case: Case, *, allowed: str) -> Verdict:
+    if case.status == 403:
+        is_theirs = case.leader is not None and login.is_same_refusal(case.attempt, case.leader)
+        return Verdict(True, "answered 403" + (", by the service for all one can see" * is_theirs))
+    if case.status != 101 and _fails_as_leader(case):
+        return _dependent(case)
+    if case.status is None:
+        return _failed(case)
+    diagnosis = Diagnosis(
+        "origin-open",
+        f"The proxy does not check Origin on this path: {allowed} (cross-site WebSocket"
+        " hijacking, where the service does not check it either).",
+        f"Let {proxy_words.ORIGINS[case.site.proxy]} answer 403, or write origins: [any] if that is"
+        " meant.",
+    )
+    symptom = f"{case.check.probe.uri} answered {case.status}, not 403"
+    finding = made(diagnosis, hop="proxy", symptom=symptom, attempt=case.attempt)
+    return Verdict(False, f"answered {case.status}, not 403", finding)
+
+
+def _redirect(case: Case) -> Verdict:
+    if case.attempt.trouble is not None:
+        return _failed(case)
+    location = location_of(case.attempt)
+    if case.status in (301, 308) and _leads_to_https(case, location):
+        return Verdict(True, f"answered {case.status} to https")
+    saying = f"answered {case.status}"
+    if location:
+        saying += f" to {printable(location)}"
+    diagnosis = Diagnosis(
+        "redirect-missing",
+        "Who types the name without https:// does not get to the site: port 80 is served by another"
+        " site, or the redirect loses the name, the path or the query.",
+        "Let port 80 answer 308 to https://, this name, and the same path and query (nginx: return"
+        " 308 https://$host$request_uri), for everything but /.well-known/acme-challenge/.",
+    )
+    symptom = f"{case.check.probe.uri} {saying}, not 308 to the same at https://"
+    finding = made(diagnosis, hop="proxy", symptom=symptom, attempt=case.attempt)
+    return Verdict(False, saying, finding)
+
+
+def _leads_to_https(case: Case, location: str) -> bool:
+    asked = urlsplit(case.check.probe.uri)
+    try:
+        got = urlsplit(location)
+        port = got.port
+    except ValueError:
+        return False
+    same_place = (got.hostname, got.path, got.query) == (asked.hostname, asked.path, asked.query)
+    return got.scheme == "https" and same_place and port in (None, 443)
+
+
+def _page(case: Case) -> Verdict:
+    if case.attempt.trouble is not None:
+        return _failed(case)
+    status, peer = case.status or 0, case.tried.peer
+    saying = f"answered {status}"
+    if case.check.peer is None and status == 403:
+        return Verdict(True, f"{saying}: no index file, or none that the proxy may read")
+    if status < 500 and status != 404:
+        return Verdict(True, saying)
+    if case.check.peer is None:
+        if status == 404:
+            return Verdict(True, f"{saying}: there is no index file under the route's root yet")
+        diagnosis = Diagnosis(
+            "page-broken",
+            "The proxy cannot serve its own files.",
+            "Look at the proxy's error log, and at owner and mode of the route's root.",
+        )
+    elif peer is not None and peer.trouble is not None:
+        return Verdict(False, saying, _failed(case).finding)
+    elif peer is not None and peer.status_code == status and status == 404:
+        return Verdict(True, f"{saying}, as the service does")
+    elif peer is not None and peer.status_code == status:
+        diagnosis = Diagnosis(
+            "service-failing",
+            f"The service on {case.check.peer.endpoint} answers {status} itself.",
+            "Look at the service's log.",
+        )
+        symptom = f"{case.check.probe.uri} {saying}, as the service itself does"
+        finding = made(diagnosis, hop="backend", symptom=symptom, attempt=case.attempt)
+        return Verdict(False, saying, finding)
+    else:
+        there = f"the service itself answers {peer.status_code if peer else 'otherwise'}"
+        diagnosis = Diagnosis(
+            "bad-gateway" if status >= 500 else "wrong-route",
+            f"The proxy does not pass this path on as it should: {there}.",
+            f"Compare {proxy_words.BACKEND[case.site.proxy]} with the route's upstream and"
+            " strip_prefix; the proxy's error log names the address that it tried.",
+        )
+    symptom = f"{case.check.probe.uri} {saying}"
+    finding = made(diagnosis, hop="proxy", symptom=symptom, attempt=case.attempt)
+    return Verdict(False, saying, finding)
+
+
+# --- shared ---------------------------------------------------------------------------------------
+
+
+def _failed(case: Case) -> Verdict:
+    trouble = case.attempt.trouble
+    finding = finding_of(case.check, case.tried, proxy=case.site.proxy)
+    return Verdict(False, trouble.words if trouble else finding.symptom, finding)
+
+
+def _fails_as_leader(case: Case) -> bool:
+    """Whether the route's own handshake fails in the same way: then that is what is wrong."""
+    if case.leader is None or case.leader.attempt.trouble is None:
+        return False
+    mine, other = case.attempt, case.leader.attempt
+    if mine.status_code is not None:
+        return mine.status_code == other.status_code
+    return mine.trouble is not None and mine.trouble.code == case.leader.attempt.trouble.code
+
+
+def _dependent(case: Case) -> Verdict:
+    path = case.check.probe.target if isinstance(case.check.probe, HttpProbe) else ""
+    words = case.attempt.trouble.words if case.attempt.trouble else f"answered {case.status}"
+    return Verdict(False, f"{words}, as the handshake on {path} does")
+
+
+_VERDICTS: dict[Kind, Callable[[Case], Verdict]] = {
+    "certificate": _certificate,
+    "redirect": _redirect,
+    "handshake": _handshake,
+    "service": _handshake,
+    "listed-origin": _listed_origin,
+    "foreign-origin": _foreign_origin,
+    "no-origin": _no_origin,
+    "page": _page,
+    "entry": _handshake,
+    "old-tls": security.old_tls,
+    "banner": security.banner,
+    "h2c": security.h2c,
+    "plain-get": security.plain_get,
+    "http2": security.http2,
+    "forged": security.forged,
+    "public-name": public.name,
+    "public-certificate": public.certificate,
+    "public-handshake": public.handshake,
+    "public-page": public.page,
+}

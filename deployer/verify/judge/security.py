@@ -1,0 +1,238 @@
+"""What strangers may do on a site, judged from the answers to what they would try. Pure.
+
+What would let somebody in is an error; what tells or costs more than it must is a warning, and the
+check passes. A check of which the route's own handshake already fails is skipped: the one finding
+about that is enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from deployer.model import Hop, Proxy
+from deployer.proxies import words as proxy_words
+from deployer.verify.judge import stranger_findings
+from deployer.verify.judge.causes import Diagnosis
+from deployer.verify.judge.compare import made
+from deployer.verify.judge.verdict import Case, Verdict
+from deployer.verify.net.shown import without_secrets
+from deployer.verify.planned import security
+from deployer.verify.planned.checks import FOREIGN_ORIGIN
+from deployer.verify.planned.security import ECHOED, FORGED
+from deployer.verify.probe.attempt import Attempt, printable
+from deployer.verify.probe.spec import HttpProbe
+from deployer.verify.probe.spellings import is_tunnel, upgraded_to
+
+_FAILURES = frozenset({500, 502, 503, 504})
+_H2C_FIX: Mapping[Proxy, str] = {
+    "nginx": 'map $http_upgrade $site_upgrade { default ""; websocket websocket; }',
+    "apache": "upgrade=websocket",
+    "haproxy": (
+        "http-request del-header Upgrade if !{ req.hdr(Upgrade) -i websocket }"
+        " or { req.hdr_cnt(Upgrade) gt 1 }"
+    ),
+}
+_PLAIN_FIX: Mapping[tuple[Hop, bool], str] = {
+    ("backend", True): "Let the service refuse what is no handshake (426 Upgrade Required).",
+    ("backend", False): "Let the service refuse what is no handshake (426 Upgrade Required).",
+    (
+        "proxy",
+        True,
+    ): "Set Upgrade and Connection only where the client has sent Upgrade: websocket.",
+    ("proxy", False): "Look at the proxy's error log at this moment, and ask the service the same.",
+}
+_FORWARDED_FIX: Mapping[Proxy, str] = {
+    "nginx": 'proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header Forwarded "";',
+    "apache": "RequestHeader unset X-Forwarded-For early",
+    "haproxy": "http-request set-header X-Forwarded-For %[src]",
+}
+
+
+def h2c(case: Case) -> Verdict:
+    """No spelling of a request for HTTP/2 in cleartext may open anything."""
+    attempt = case.attempt
+    straight = case.tried.peer
+    is_own = case.site.proxy == "apache" and straight is not None and _refuses_h2c(straight)
+    if is_tunnel(attempt) and is_own:
+        # Debian's http2.conf of Apache has `Protocols h2 h2c http/1.1`: its rules still hold.
+        return Verdict(True, "answered 101 for HTTP/2 of its own: the service speaks none")
+    if is_tunnel(attempt):
+        named = upgraded_to(attempt) or "nothing"
+        saying = f"answered 101 to Upgrade: h2c, with Upgrade: {printable(named, limit=40)}"
+        diagnosis = Diagnosis(
+            "h2c-tunnel",
+            "The proxy passes `Upgrade: h2c` on to a service that speaks HTTP/2: whoever asks gets"
+            " a tunnel past every rule of the proxy.",
+            "Pass Upgrade on only where it is websocket, and nothing else: "
+            f"{_H2C_FIX[case.site.proxy]}",
+        )
+        finding = made(diagnosis, hop="proxy", symptom=f"{_uri(case)} {saying}", attempt=attempt)
+        return Verdict(False, saying, replace(finding, directive=_H2C_FIX[case.site.proxy]))
+    if attempt.status_code == 101:
+        return Verdict(True, "answered 101 for a WebSocket: no tunnel")
+    if attempt.trouble is None:
+        return Verdict(True, f"answered {attempt.status_code}")
+    if attempt.trouble.code in ("timeout", "closed", "endless-headers"):
+        return Verdict(True, f"{attempt.trouble.words}: no upgrade")
+    return _skipped(attempt)
+
+
+def _refuses_h2c(attempt: Attempt) -> bool:
+    """Whether the service, asked the same straight, was there and has opened nothing."""
+    if attempt.status_code is not None:
+        return not is_tunnel(attempt)
+    return attempt.trouble is not None and attempt.trouble.code in ("timeout", "closed")
+
+
+def plain_get(case: Case) -> Verdict:
+    """A request that asks for no upgrade gets none, soon, and without an error of the server."""
+    attempt, status = case.attempt, case.status
+    if status != 101 and case.leader is not None and case.leader.attempt.trouble is not None:
+        return Verdict(True, "the handshake on this path fails, which says it all", is_skipped=True)
+    is_late = attempt.trouble is not None and attempt.trouble.code == "timeout"
+    if status != 101 and status not in _FAILURES and not is_late:
+        words = f"{attempt.trouble.words}: nothing is opened" if attempt.trouble else ""
+        return Verdict(True, words or f"answered {status}")
+    saying = f"did not answer within {security.PLAIN_S:g} s" if is_late else f"answered {status}"
+    hop: Hop = "backend" if _does_the_same(case) else "proxy"
+    diagnosis = Diagnosis(
+        "websocket-answers-plain", _about_plain(case, hop=hop), _PLAIN_FIX[hop, status == 101]
+    )
+    symptom = f"{_uri(case)} {saying} to a plain GET"
+    if hop == "backend":
+        symptom += ", as the service itself does"
+    finding = made(diagnosis, hop=hop, symptom=symptom, attempt=attempt, severity="warning")
+    if hop == "proxy" and status == 101:
+        finding = replace(finding, directive=_H2C_FIX[case.site.proxy])
+    return Verdict(True, f"{saying} to a plain GET", finding)
+
+
+def _does_the_same(case: Case) -> bool:
+    """Whether the service, asked straight, answers as it does through the proxy."""
+    peer = case.tried.peer
+    if peer is None:
+        return False
+    own, other = case.attempt.trouble, peer.trouble
+    return peer.status_code == case.status and (own.code if own else "") == (
+        other.code if other else ""
+    )
+
+
+def _about_plain(case: Case, *, hop: Hop) -> str:
+    if case.status == 101:
+        return (
+            "A request that asks for no upgrade gets one: "
+            + (
+                "the service does not look at what it is asked."
+                if hop == "backend"
+                else "the proxy sets Upgrade by hand instead of passing it on."
+            )
+            + " Pages, crawlers and caches then get 101, and whoever asks holds a connection."
+        )
+    if case.status is None:
+        idle = proxy_words.IDLE[case.site.proxy]
+        return (
+            f"A plain GET gets no answer, and {idle} is long on this path: every crawler and every"
+            " scanner holds a connection for as long."
+        )
+    who = "The service" if hop == "backend" else "The proxy, or the service through it,"
+    return (
+        f"{who} fails with {case.status} on what is no handshake, instead of refusing it (426, 400"
+        " or 404): whoever asks fills the error log."
+    )
+
+
+def old_tls(case: Case) -> Verdict:
+    """TLS 1.1 and 1.0 are refused."""
+    attempt, proxy = case.attempt, case.site.proxy
+    finding = stranger_findings.old_tls(_uri(case), attempt, hop="proxy", proxy=proxy)
+    if finding is not None:
+        return Verdict(True, f"accepts {attempt.facts['version']}", finding)
+    if attempt.trouble is None or attempt.trouble.code == "tls-stalled":
+        return Verdict(True, "TLS 1.1 and 1.0 are refused")
+    return _skipped(attempt)
+
+
+def banner(case: Case) -> Verdict:
+    """The proxy's own answers do not name its version."""
+    if case.attempt.trouble is not None:
+        return _skipped(case.attempt)
+    proxy = case.site.proxy
+    finding = stranger_findings.banner(_uri(case), case.attempt, hop="proxy", proxy=proxy)
+    if finding is None:
+        return Verdict(True, "no version is told")
+    return Verdict(True, finding.symptom.partition(" says ")[2], finding)
+
+
+def forged(case: Case) -> Verdict:
+    """What a client says of its own address does not reach the service."""
+    attempt = case.attempt
+    if attempt.trouble is not None:
+        return _skipped(attempt)
+    text = attempt.answer.body.decode("latin-1")
+    believed = [name for name, address in FORGED.items() if address in text]
+    if believed:
+        names = " and ".join(believed)
+        diagnosis = Diagnosis(
+            "forwarded-for-appended",
+            f"The proxy lets the client's own {names} through to the service, or adds to it. A"
+            " service that reads the first address takes the client's word for where it comes"
+            " from: limits, bans and logs are then about whomever it names.",
+            f"Overwrite instead of adding: {_FORWARDED_FIX[case.site.proxy]}",
+        )
+        forged = ", ".join(f"{name}: {FORGED[name]}" for name in believed)
+        symptom = f"{_uri(case)} repeats what was forged: {forged}"
+        finding = made(diagnosis, hop="proxy", symptom=symptom, attempt=attempt)
+        # The body has all that the proxy adds for the service's eyes alone: none of it is quoted.
+        finding = replace(
+            finding,
+            directive=_FORWARDED_FIX[case.site.proxy],
+            evidence=f"the answer has {', '.join(FORGED[name] for name in believed)}",
+            response=finding.response.partition("\n\n")[0],
+        )
+        return Verdict(False, f"the forged {names} reached the service", finding)
+    if ECHOED[1] not in text:
+        path = case.check.probe.target if isinstance(case.check.probe, HttpProbe) else ""
+        words = (
+            f"answered {attempt.status_code} without the request's headers: {path} is no path that"
+            " repeats them, so nothing is known"
+        )
+        return Verdict(True, words, is_skipped=True)
+    return Verdict(True, "the forged addresses do not reach the service")
+
+
+def http2(case: Case) -> Verdict:
+    """Where WebSockets over HTTP/2 are announced, they work as those over HTTP/1.1 do."""
+    attempt, uri = case.attempt, _uri(case)
+    if case.leader is not None and case.leader.attempt.trouble is not None:
+        return Verdict(True, "the handshake over HTTP/1.1 fails already", is_skipped=True)
+    if "offered" not in attempt.facts and attempt.trouble is not None:
+        return _skipped(attempt)
+    finding = stranger_findings.http2(uri, attempt, hop="proxy", proxy=case.site.proxy)
+    if finding is not None and attempt.trouble is not None:
+        return Verdict(False, attempt.trouble.words, finding)
+    foreign = attempt.facts.get("foreign", "")
+    if foreign.startswith("2"):
+        diagnosis = Diagnosis(
+            "origin-open",
+            f"The proxy does not check Origin on WebSockets over HTTP/2: a page of {FOREIGN_ORIGIN}"
+            " may open connections with the visitor's cookies. Over HTTP/2 there is no Upgrade"
+            " header, by which its rule may know a handshake.",
+            f"Let {proxy_words.ORIGINS[case.site.proxy]} hold for `:protocol: websocket` too, or"
+            " stop announcing it.",
+        )
+        symptom = f"{uri} over HTTP/2 answered {foreign} to {FOREIGN_ORIGIN}, not 403"
+        finding = made(diagnosis, hop="proxy", symptom=symptom, attempt=attempt)
+        return Verdict(False, f"answered {foreign} to a foreign Origin", finding)
+    words = stranger_findings.http2_words(attempt)
+    return Verdict(True, words, is_skipped="offered" not in attempt.facts)
+
+
+def _uri(case: Case) -> str:
+    return without_secrets(case.check.probe.uri)
+
+
+def _skipped(attempt: Attempt) -> Verdict:
+    words = attempt.trouble.words if attempt.trouble else "no answer"
+    return Verdict(True, f"not known: it {words}", is_skipped=True)

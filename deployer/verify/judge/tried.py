@@ -1,0 +1,22 @@
+"""All that was tried for one check: a plain value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from deployer.verify.planned.follow_ups import FollowUp
+from deployer.verify.probe.attempt import Attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """All that was tried for one check; `peer` and `plain` are `None` unless they were needed.
+
+    `beside` are the follow-ups of a failure (`follow_ups.py`), by their names.
+    """
+
+    attempt: Attempt
+    peer: Attempt | None = None
+    plain: Attempt | None = None
+    beside: Mapping[FollowUp, Attempt] = field(default_factory=dict)

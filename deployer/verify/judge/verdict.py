@@ -1,0 +1,54 @@
+"""What a verdict looks at, and what it says: plain values."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from deployer.model import Finding, Site
+from deployer.verify.judge.tried import Tried
+from deployer.verify.planned.checks import PlannedCheck
+from deployer.verify.probe.attempt import Attempt, printable
+
+
+class Case(NamedTuple):
+    """All that a verdict may look at; `leader` and the doors were tried for the check's own."""
+
+    site: Site
+    check: PlannedCheck
+    tried: Tried
+    leader: Tried | None = None
+    door: Tried | None = None
+    own_door: Tried | None = None
+
+    @property
+    def attempt(self) -> Attempt:
+        return self.tried.attempt
+
+    @property
+    def status(self) -> int | None:
+        return self.tried.attempt.status_code
+
+
+class Verdict(NamedTuple):
+    """Whether the check passed, one line about it, and what is wrong.
+
+    What `is_skipped` counts as passed, with its reason in `detail`.
+    """
+
+    ok: bool
+    detail: str
+    finding: Finding | None = None
+    is_skipped: bool = False
+
+
+def handshake_words(attempt: Attempt) -> str:
+    """A handshake that succeeded, on one line."""
+    words = ["101"]
+    if attempt.answer.subprotocol:
+        words.append(f"subprotocol {printable(attempt.answer.subprotocol, limit=60)}")
+    ping_s = attempt.answer.timings_s.get("ping")
+    if ping_s is not None:
+        words.append(f"ping {ping_s * 1000:.0f} ms")
+    if attempt.note:
+        words.append(attempt.note)
+    return ", ".join(words)

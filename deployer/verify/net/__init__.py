@@ -1,0 +1,1 @@
+"""Streams, TLS, HTTP and WebSocket: bytes only."""

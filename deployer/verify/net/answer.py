@@ -1,0 +1,33 @@
+"""One request and what became of it, as the core type that reports are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from deployer.model import HandshakeResult
+from deployer.verify.net.http1 import Head
+from deployer.verify.net.shown import without_secrets
+from deployer.verify.probe.attempt import Trouble
+from deployer.verify.probe.spec import HttpProbe
+
+
+def answer_of(
+    probe: HttpProbe,
+    head: Head | None,
+    *,
+    body: bytes,
+    trouble: Trouble | None,
+    timings_s: Mapping[str, float],
+    subprotocol: str | None = None,
+) -> HandshakeResult:
+    """The answer to `probe`; `head` is `None` where none came."""
+    return HandshakeResult(
+        uri=without_secrets(probe.uri),
+        hop=probe.hop,
+        status_code=head.status_code if head else None,
+        headers=head.headers if head else (),
+        subprotocol=subprotocol,
+        timings_s=timings_s,
+        body=body,
+        error=trouble.words if trouble else None,
+    )

@@ -1,0 +1,86 @@
+"""Requests and responses as they went over the line, without what is nobody else's business. Pure.
+
+Values of headers that carry credentials, and of query parameters that look like such, are replaced
+by an ellipsis; who knows more secrets (the engine) takes those out as well.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from deployer.verify.net.http1 import Head
+from deployer.verify.probe.attempt import printable
+
+_MASK = "…"
+_LIMIT_CHARACTERS = 4096
+_LINE_CHARACTERS = 500
+
+_SECRET_HEADERS = frozenset(
+    {
+        "cookie",
+        "set-cookie",
+        "authorization",
+        "proxy-authorization",
+        "www-authenticate",
+        "proxy-authenticate",
+        "sec-websocket-key",
+    }
+)
+_TELLING_KEYS = (
+    "access_token|api_?key|auth|authorization|code|credentials?|id_token|jwt|key|pass|passwd|"
+    "password|pwd|refresh_token|secret|session|session_?id|sid|sig|signature|t|ticket|token|"
+    "user|username|usr"
+)
+_SECRET_PARAMETER = re.compile(rf"(?i)([?&;](?:[\w.-]*[_.-])?(?:{_TELLING_KEYS})=)[^&;#\s\"'<>]+")
+#: A member of a JSON object, or of what looks like one.
+_SECRET_MEMBER = re.compile(
+    r"(?i)([\"'](?:[\w.-]*[_.-])?(?:access_?token|api_?key|auth|authorization|cookie|csrf_?token|"
+    r"id_?token|jwt|passwd|password|pwd|refresh_?token|secret|session|session_?id|sid|token)[\"']"
+    r"\s*[:=]\s*[\"'])[^\"']+"
+)
+#: What a service repeats of the headers that it got.
+_SECRET_LINE = re.compile(
+    r"(?i)\b((?:set-)?cookie|(?:proxy-)?authorization)(: ?|=> ?)"
+    r"(?=[\w!#$%&'*+.^`|~-]+=|(?:basic|bearer|digest|negotiate|token)\s)[^\"'<>\r\n]+"
+)
+# RFC 7519: three parts in base64url, of which the first is a JSON object.
+_JWT = re.compile(r"\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?")
+
+
+def without_secrets(text: str) -> str:
+    """`text` (a URL, a header's value, a body) without values whose names tell what they are."""
+    for pattern in (_SECRET_PARAMETER, _SECRET_MEMBER):
+        text = pattern.sub(rf"\g<1>{_MASK}", text)
+    return _JWT.sub(_MASK, _SECRET_LINE.sub(rf"\g<1>\g<2>{_MASK}", text))
+
+
+def shown_header(name: str, value: str) -> str:
+    """One line, ``Name: value``."""
+    if name.lower() in _SECRET_HEADERS:
+        return f"{printable(name, limit=80)}: {_MASK}"
+    words = printable(value, limit=_LINE_CHARACTERS)
+    return f"{printable(name, limit=80)}: {without_secrets(words)}"
+
+
+def shown_request(target: str, headers: Iterable[tuple[str, str]]) -> str:
+    """A GET request, a line for each header."""
+    first = f"GET {without_secrets(printable(target, limit=_LINE_CHARACTERS))} HTTP/1.1"
+    return _bounded([first, *(shown_header(name, value) for name, value in headers)])
+
+
+def shown_response(head: Head | None, body: bytes = b"") -> str:
+    """Status line, headers and the beginning of the body; nothing where no answer came."""
+    if head is None:
+        return ""
+    status_line = head.raw.partition(b"\r\n")[0]
+    lines = [printable(status_line, limit=_LINE_CHARACTERS)]
+    lines += [shown_header(name, value) for name, value in head.headers]
+    if body:
+        lines += ["", without_secrets(printable(body))]
+    return _bounded(lines)
+
+
+def _bounded(lines: Iterable[str]) -> str:
+    text = "\n".join(lines)
+    return text if len(text) <= _LIMIT_CHARACTERS else text[:_LIMIT_CHARACTERS] + _MASK

@@ -1,0 +1,62 @@
+"""What is tried beside, once a check has failed, to tell causes apart that look alike. Pure.
+
+Each is one more request that changes a single thing: who is asked, which Host, whether an Origin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal, TypeVar
+
+from deployer.verify.planned.checks import PlannedCheck
+from deployer.verify.probe.attempt import Attempt
+from deployer.verify.probe.spec import HttpProbe, Probe, UpgradeProbe
+
+FollowUp = Literal["rewritten", "without-port", "without-origin", "without-subprotocols"]
+
+_Http = TypeVar("_Http", bound=HttpProbe)
+
+
+def follow_ups(
+    check: PlannedCheck, attempt: Attempt, peer: Attempt | None
+) -> Mapping[FollowUp, Probe]:
+    """What tells more about the failed `attempt`, whose `peer` went straight to the service.
+
+    ``rewritten`` goes straight to the service with its own address as Host, as a proxy sends it
+    that does not keep the client's; ``without-port`` with Host without its port;
+    ``without-origin`` through the proxy; ``without-subprotocols`` straight to the service.
+    """
+    asked = check.peer
+    if attempt.status_code in (None, 101) or not isinstance(asked, UpgradeProbe) or peer is None:
+        return {}
+    if peer.trouble is not None:
+        fewer = asked.subprotocols and peer.trouble.code == "status"
+        return {"without-subprotocols": replace(asked, subprotocols=())} if fewer else {}
+    if check.hop != "proxy" or not isinstance(check.probe, UpgradeProbe):
+        return {}
+    probes: dict[FollowUp, Probe] = {}
+    if 400 <= (attempt.status_code or 0) < 500:
+        probes["rewritten"] = with_header(asked, "Host", own_host(asked))
+        host = dict(asked.headers)["Host"]
+        if _has_port(host):
+            probes["without-port"] = with_header(asked, "Host", host.rpartition(":")[0])
+        if "Origin" in dict(check.probe.headers):
+            probes["without-origin"] = with_header(check.probe, "Origin", None)
+    return probes
+
+
+def own_host(probe: HttpProbe) -> str:
+    """The Host of a proxy that names whom it asks."""
+    return "localhost" if probe.endpoint.socket else str(probe.endpoint)
+
+
+def with_header(probe: _Http, name: str, value: str | None) -> _Http:
+    """`probe` with another value of that header, or without it."""
+    kept = tuple((key, old) for key, old in probe.headers if key != name)
+    first = ((name, value),) if value is not None else ()
+    return replace(probe, headers=(*first, *kept))
+
+
+def _has_port(host: str) -> bool:
+    return host.rpartition(":")[2].isdigit() and not host.endswith("]")

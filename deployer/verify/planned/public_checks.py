@@ -1,0 +1,140 @@
+"""Which checks of a site are made by DNS from here, at the hop *public*. Pure.
+
+Each name is looked up; at each of its addresses the certificate is judged, as strictly as at the
+proxy, and the handshake on each WebSocket route is made (at further addresses of a name, on the
+first route alone). They are the checks at the proxy, sent another way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from deployer.model import Site
+from deployer.verify.net.lookup import Lookup
+from deployer.verify.planned.checks import Address, Kind, PlannedCheck
+from deployer.verify.probe.spec import Endpoint, HttpProbe, NameProbe, TlsProbe
+
+_MOST_ADDRESSES = 6
+_KINDS: Mapping[Kind, Kind] = {
+    "certificate": "public-certificate",
+    "handshake": "public-handshake",
+    "page": "public-page",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostAddresses:
+    """The addresses that the host is known by; `others` are those of other hosts of the run."""
+
+    own: frozenset[str] = frozenset()
+    others: Mapping[str, str] = field(default_factory=dict)
+
+
+def asked_names(site: Site) -> tuple[str, ...]:
+    """The names to look up: a wildcard promises none of the names under it."""
+    return tuple(name for name in site.names if not name.startswith("*."))
+
+
+def public_checks(
+    site: Site,
+    planned: tuple[PlannedCheck, ...],
+    lookups: Mapping[str, Lookup],
+    *,
+    known: HostAddresses,
+    port: int,
+) -> tuple[PlannedCheck, ...]:
+    """The checks that follow `planned`, which are those on the host, in the same list."""
+    planner = _Planner(planned, known, port=port, tls=site.has_tls)
+    for name in asked_names(site):
+        planner.add_name(name, lookups[name])
+    return tuple(planner.made)
+
+
+class _Planner:
+    def __init__(
+        self, planned: tuple[PlannedCheck, ...], known: HostAddresses, *, port: int, tls: bool
+    ) -> None:
+        self._planned = planned
+        self._known = known
+        self._port = port
+        self._tls = tls
+        self.made: list[PlannedCheck] = []
+
+    def add_name(self, name: str, lookup: Lookup) -> None:
+        endpoint = Endpoint(host=name, port=self._port, tls=self._tls)
+        probe = NameProbe(
+            uri=name, hop="public", endpoint=endpoint, dns_s=lookup.seconds, lookup=lookup
+        )
+        self.made.append(
+            PlannedCheck(
+                kind="public-name",
+                name="dns",
+                target=name,
+                hop="public",
+                probe=probe,
+                leader=len(self._planned) if self.made else None,
+            )
+        )
+        addresses = lookup.addresses[:_MOST_ADDRESSES]
+        known = [self._is_known(text) for text in addresses]
+        for number, text in enumerate(addresses):
+            address = Address(
+                text=text,
+                port=self._port,
+                is_known=known[number],
+                known=tuple(sorted(self._known.own)),
+                is_mixed=any(known) and not all(known),
+                owner=self._known.others.get(text, ""),
+            )
+            dns_s = None if lookup.is_overridden else lookup.seconds
+            self._add_address(name, address, dns_s=dns_s, is_first=number == 0)
+
+    def _is_known(self, text: str) -> bool:
+        return text in self._known.own
+
+    def _add_address(
+        self, name: str, address: Address, *, dns_s: float | None, is_first: bool
+    ) -> None:
+        door: int | None = None
+        own_door: int | None = None
+        for leader, check in self._of_name("certificate", name):
+            door, own_door = len(self._planned) + len(self.made), leader
+            self._add(check, leader, address, dns_s=dns_s, doors=(None, leader))
+        handshakes = list(self._of_name("handshake", name))
+        twins = handshakes or list(self._of_name("page", name))[:1]
+        for leader, check in twins if is_first else twins[:1]:
+            self._add(check, leader, address, dns_s=dns_s, doors=(door, own_door))
+
+    def _of_name(self, kind: Kind, name: str) -> Iterator[tuple[int, PlannedCheck]]:
+        for place, check in enumerate(self._planned):
+            if check.kind == kind and check.probe.server_name == name:
+                yield place, check
+
+    def _add(
+        self,
+        twin: PlannedCheck,
+        leader: int,
+        address: Address,
+        *,
+        dns_s: float | None,
+        doors: tuple[int | None, int | None],
+    ) -> None:
+        endpoint = Endpoint(host=address.text, port=self._port, tls=self._tls)
+        probe = replace(twin.probe, hop="public", endpoint=endpoint, dns_s=dns_s)
+        peer = replace(probe, by_system=True) if isinstance(probe, TlsProbe) else None
+        place = probe.target if isinstance(probe, HttpProbe) else str(probe.server_name)
+        self.made.append(
+            replace(
+                twin,
+                kind=_KINDS[twin.kind],
+                target=f"{place} at {endpoint}",
+                hop="public",
+                probe=probe,
+                peer=peer,
+                leader=leader,
+                door=doors[0],
+                own_door=doors[1],
+                address=address,
+            )
+        )

@@ -1,0 +1,104 @@
+"""What a stranger might try on a site, as probes, made of plain requests. Pure.
+
+Each is harmless. Source: RFC 7540, section 3.2 (h2c); RFC 8441; RFC 7239 (Forwarded); RFC 8996 (old
+TLS).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from deployer.verify.probe.spec import (
+    Http2Probe,
+    HttpProbe,
+    OldTlsProbe,
+    SpellingsProbe,
+    UpgradeProbe,
+)
+
+#: How long a request without an upgrade may take on a WebSocket's path: nobody waits for it.
+PLAIN_S = 2.0
+#: Addresses for documentation (RFC 5737), of which none is ours: one for each forged header.
+FORGED = {
+    "X-Forwarded-For": "203.0.113.61",
+    "Forwarded": "203.0.113.62",
+    "X-Real-IP": "203.0.113.63",
+}
+#: Any request header is repeated where an echo path works; this one tells whether it does.
+ECHOED = ("X-Deployer-Echo", "deployer-echo-5f1c")
+_ECHO_BYTES = 64 * 1024
+
+# RFC 7540, section 3.2.1: the settings that an upgrade to h2c brings along, base64url.
+_SETTINGS = ("HTTP2-Settings", "AAMAAABkAAQAoAAAAAIAAAAA")
+_H2C: tuple[tuple[tuple[str, str], ...], ...] = (
+    (("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c"), _SETTINGS),
+    # What proxies that look at only a part of this let through: the settings not named as
+    # hop-by-hop; another case; beside a WebSocket, in one line and in two.
+    (("Connection", "Upgrade"), ("Upgrade", "h2c"), _SETTINGS),
+    (("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "H2C"), _SETTINGS),
+    (("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c, websocket"), _SETTINGS),
+    (("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "websocket, h2c"), _SETTINGS),
+    (
+        ("Connection", "Upgrade, HTTP2-Settings"),
+        ("Upgrade", "websocket"),
+        ("Upgrade", "h2c"),
+        _SETTINGS,
+    ),
+)
+
+
+def h2c(get: HttpProbe) -> SpellingsProbe:
+    """Requests for a tunnel of cleartext HTTP/2; `get` has the headers beside."""
+    first, *others = ((*get.headers, *each) for each in _H2C)
+    return SpellingsProbe(
+        uri=get.uri,
+        hop=get.hop,
+        endpoint=get.endpoint,
+        server_name=get.server_name,
+        target=get.target,
+        headers=first,
+        others=tuple(others),
+    )
+
+
+def plain(get: HttpProbe) -> HttpProbe:
+    """A request without an upgrade for a WebSocket's path."""
+    return replace(get, headers=(*get.headers, ("Connection", "close")), limit_s=PLAIN_S)
+
+
+def forged(get: HttpProbe) -> HttpProbe:
+    """A request that claims to come from elsewhere, for a path whose answer repeats its headers."""
+    headers = (
+        *get.headers,
+        ("Connection", "close"),
+        ECHOED,
+        ("X-Forwarded-For", FORGED["X-Forwarded-For"]),
+        ("Forwarded", f"for={FORGED['Forwarded']}"),
+        ("X-Real-IP", FORGED["X-Real-IP"]),
+    )
+    return replace(get, headers=headers, body_bytes=_ECHO_BYTES)
+
+
+def old_tls(get: HttpProbe) -> OldTlsProbe:
+    """TLS 1.1 and 1.0, for the name of the site."""
+    uri = f"https://{get.server_name}"
+    return OldTlsProbe(
+        uri=uri, hop=get.hop, endpoint=get.endpoint, server_name=get.server_name, issuer=""
+    )
+
+
+def over_http2(upgrade: UpgradeProbe, *, foreign_origin: str | None) -> Http2Probe:
+    """The same WebSocket as `upgrade` opens, over HTTP/2."""
+    host = dict(upgrade.headers)["Host"]
+    offered = ", ".join(upgrade.subprotocols)
+    subprotocols = (("Sec-WebSocket-Protocol", offered),) if offered else ()
+    return Http2Probe(
+        uri=upgrade.uri,
+        hop=upgrade.hop,
+        endpoint=upgrade.endpoint,
+        server_name=upgrade.server_name,
+        target=upgrade.target,
+        headers=(*(field for field in upgrade.headers if field[0] != "Host"), *subprotocols),
+        authority=host,
+        foreign_origin=foreign_origin,
+    )

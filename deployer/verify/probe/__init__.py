@@ -1,0 +1,1 @@
+"""One attempt: what to do, doing it, and its outcome."""

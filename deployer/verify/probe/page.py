@@ -1,0 +1,43 @@
+"""Carry out an `HttpProbe`: one GET request, and the beginning of what it is answered."""
+
+from __future__ import annotations
+
+import time
+
+from deployer.verify.net.access import Access, told_as_trouble
+from deployer.verify.net.answer import answer_of
+from deployer.verify.net.http1 import Head, read_body, read_head, request
+from deployer.verify.net.shown import shown_request, shown_response
+from deployer.verify.net.stream import send
+from deployer.verify.probe.attempt import Attempt, Trouble
+from deployer.verify.probe.spec import HttpProbe
+
+
+def attempt_get(probe: HttpProbe, access: Access) -> Attempt:
+    """Send the request; any HTTP answer is a success here, and what it means is judged later."""
+    began = time.monotonic()
+    timings_s = probe.timings_s
+    head: Head | None = None
+    body = b""
+    trouble: Trouble | None = None
+    try:
+        with access.connected(
+            probe.endpoint, server_name=probe.server_name, timings_s=timings_s
+        ) as stream:
+            limit_s = min(probe.limit_s or access.timeout_s, access.timeout_s)
+            deadline = access.step(limit_s)
+            with told_as_trouble("the request", limit_s):
+                send(stream, request(probe.target, probe.headers), deadline)
+                head = read_head(stream, deadline)
+                if head.status_code != 101:
+                    body = read_body(stream, head, deadline, most_bytes=probe.body_bytes)
+    except Trouble as error:
+        trouble = error
+    answer = answer_of(probe, head, body=body, trouble=trouble, timings_s=timings_s)
+    return Attempt(
+        answer=answer,
+        trouble=trouble,
+        seconds=time.monotonic() - began,
+        request=shown_request(probe.target, probe.headers),
+        response=shown_response(head, body),
+    )

@@ -1,0 +1,1 @@
+"""The hop through public DNS."""

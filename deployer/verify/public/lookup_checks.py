@@ -1,0 +1,39 @@
+"""The hop *public*: names are looked up, and what they lead to is checked over `PublicDial`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from deployer.model import Site
+from deployer.verify.net.access import Access
+from deployer.verify.planned.checks import PlannedCheck
+from deployer.verify.planned.public_checks import HostAddresses, asked_names, public_checks
+from deployer.verify.public.dial import PublicDial
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Public:
+    """The checks that are made from here: `plan` looks up names, which may take some seconds."""
+
+    access: Access
+    plan: Callable[[], tuple[PlannedCheck, ...]]
+
+
+def from_here(
+    site: Site,
+    planned: tuple[PlannedCheck, ...],
+    access: Access,
+    dial: PublicDial,
+    *,
+    known: Callable[[], HostAddresses] | None,
+    port: int,
+) -> Public:
+    """The public checks beside those that are `planned` on the host, which has `access`."""
+
+    def plan() -> tuple[PlannedCheck, ...]:
+        lookups = {name: dial.lookup(name, port) for name in asked_names(site)}
+        addresses = known() if known is not None else HostAddresses()
+        return public_checks(site, planned, lookups, known=addresses, port=port)
+
+    return Public(access=replace(access, dial=dial), plan=plan)
