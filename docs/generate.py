@@ -14,12 +14,12 @@ from typing import Any, get_args
 
 import click
 
-from deployer.cli import cli
+from deployer.cli.main import cli
 from deployer.playbook import json_schema
-from deployer.playbook.models import Strict, model_in
-from deployer.playbook.modules import MODULES, REFUSED_MODULES
-from deployer.playbook.schema import PlayModel, SiteModel, TaskKeywords
-from deployer.playbook.types import Drain, Duration, Line, Size, Text
+from deployer.playbook.schema.keys import PlayModel, SiteModel, TaskKeywords
+from deployer.playbook.schema.models import Strict, model_in
+from deployer.playbook.schema.modules import MODULES, REFUSED_MODULES
+from deployer.playbook.schema.types import Drain, Duration, Line, Size, Text
 
 DOCS = Path(__file__).parent
 _WIDTH = 110

@@ -35,5 +35,5 @@ def look(link: Link) -> CertificatesOnHost:
 
 
 def ask(link: Link, what: str, **fields: Any) -> dict[str, Any]:
-    """The reply to the request ``certificates`` (docs/wire.md)."""
+    """The reply to the request ``certificates`` (docs/reference/protocol.md)."""
     return link.request("certificates", do=what, doing="looking at certificates", **fields)

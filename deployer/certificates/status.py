@@ -1,6 +1,6 @@
 """What is wrong with a site's certificate, judged by the status that its host gave of it. Pure.
 
-A status is what docs/certificates.md describes: what lies on the disk, what the proxy serves, and
+docs/reference/certificates.md describes a status: what is on disk, what the proxy serves, and
 what became of the last attempt. Nothing is read here, not even a clock.
 """
 

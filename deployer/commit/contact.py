@@ -35,7 +35,7 @@ class Progress(Protocol):
         """`host` has begun something: connecting, probing, applying, verifying…"""
 
     def step(self, host: str, event: Mapping[str, Any]) -> None:
-        """An event of the runner's `apply` or `revert`, as docs/wire.md describes it."""
+        """An event of the agent's `apply` or `revert` (docs/reference/protocol.md)."""
 
     def checked(self, host: str, result: CheckResult) -> None:
         """A check of the verification has ended."""

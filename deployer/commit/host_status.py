@@ -99,7 +99,7 @@ class Standing:
 
 
 def standing_from(about: Mapping[str, Any]) -> Standing:
-    """What the reply to ``facts`` (docs/wire.md) says under ``deployer``."""
+    """What the reply to ``facts`` (docs/reference/protocol.md) says under ``deployer``."""
     lock, pending, last = about["lock"], about["pending"], about["last"]
     return Standing(
         lock=Lock(who=lock["who"], origin=lock["from"], since=lock["since"]) if lock else None,

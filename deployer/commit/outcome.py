@@ -70,8 +70,8 @@ class HostReport:
     ``unhealthy`` of `verify` and `certs`; ``listed`` of `history`; ``recovered`` and ``abandoned``
     of `recover`. Its `plan` is whole: `secrets` are taken out of it where it is shown. `kept` are
     files that a revert left as someone had changed them: `path`, `why`, and `diff` where it may be
-    shown. `certificates` are the statuses of its sites' (docs/certificates.md); `idle` and `load`
-    what was measured of its sites (docs/idle-and-load.md). `notes` are what
+    shown. `certificates` are their statuses (docs/reference/certificates.md); `idle` and `load`
+    what was measured of its sites (docs/how-to/measure-limits.md). `notes` are what
     else was found on the host; `found` says for programs which run is at work there, which commit
     is under way, and how the last one ended. `has_watchdog` is false where nothing on the host
     would have taken the commit back, as ``--no-watchdog`` has it. `survival` says what became of

@@ -40,7 +40,7 @@ def connections_of(
     with_clients: bool = False,
     timeout_s: float | None = None,
 ) -> dict[str, Any]:
-    """The reply to the request ``connections`` (docs/wire.md)."""
+    """The reply to the request ``connections`` (docs/reference/protocol.md)."""
     return link.request(
         "connections",
         units=list(units),

@@ -137,7 +137,7 @@ def with_chains(desired: DesiredState, on_host: CertificatesOnHost | None) -> De
 
 
 def probe_requests(resources: Sequence[Resource]) -> list[dict[str, Any]]:
-    """What a ``probe`` (docs/wire.md) is asked, to see how all that is desired is now."""
+    """The queries of a ``probe`` (docs/reference/protocol.md) for everything that is desired."""
     latest = {resource.id: resource for resource in resources}
     return [
         {

@@ -53,7 +53,7 @@ def forecasts(
 ) -> tuple[Forecast, ...]:
     """One forecast for each proxy that has WebSocket connections open.
 
-    `connections` is the reply to the request of that name (docs/wire.md) about `effects`.
+    `connections` is the reply to that request (docs/reference/protocol.md) about `effects`.
     """
     found = []
     for unit, action in effects(plan).items():

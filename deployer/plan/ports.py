@@ -28,7 +28,7 @@ class Listener:
 
 
 def listeners_from(documents: Iterable[Mapping[str, Any]]) -> tuple[Listener, ...]:
-    """The listeners as ``facts`` (docs/wire.md) has them."""
+    """The listeners as ``facts`` (docs/reference/protocol.md) has them."""
     return tuple(
         Listener(port=each["port"], pid=each["pid"], process=each["process"], unit=each["unit"])
         for each in documents

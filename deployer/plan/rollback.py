@@ -19,7 +19,7 @@ from deployer.sites.document import sites_from_json
 
 
 def former_state(reply: Mapping[str, Any]) -> DesiredState:
-    """The desired state that the runner's answer to ``undo`` (docs/wire.md) stands for.
+    """The desired state in the agent's reply to ``undo`` (docs/reference/protocol.md).
 
     Its sites are those that were served then, with the checks of then.
     """

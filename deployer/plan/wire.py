@@ -29,7 +29,7 @@ def sealed(plan: Plan) -> Plan:
 
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:
-    """A plan as the runner gets it (docs/wire.md): whole, with the content of every file."""
+    """A plan as sent to the agent (docs/reference/protocol.md), with the content of every file."""
     return {
         "format_version": plan.format_version,
         "host": plan.host,

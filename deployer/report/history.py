@@ -27,7 +27,7 @@ class HistoryLine(NamedTuple):
 def history_lines(
     entries: Sequence[Mapping[str, Any]], *, verbose: bool = False
 ) -> Iterator[HistoryLine]:
-    """All `entries` (docs/wire.md, ``history``), newest first."""
+    """All `entries` (docs/reference/protocol.md, ``history``), newest first."""
     if not entries:
         yield HistoryLine("nothing was applied here yet", "note", 2)
     width = max(len(word) for word in ("confirmed", *map(_word, entries)))

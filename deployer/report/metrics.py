@@ -50,7 +50,7 @@ _Samples = dict[_Family, dict[Labels, float]]
 
 
 def metrics_of(document: Mapping[str, Any], *, at: datetime) -> str:
-    """The metrics of a verification's document (docs/watch.md), which ended at `at`."""
+    """The metrics of a verification's document (docs/reference/output.md), which ended at `at`."""
     samples: _Samples = {family: {} for family in _FAMILIES}
     for host, report in document["hosts"].items():
         _of_host(samples, host, report, at)

@@ -1,4 +1,4 @@
-"""Messages as bytes: four bytes of length, big-endian, then one JSON object (docs/wire.md)."""
+"""Messages as bytes: a length in four bytes, one JSON object (docs/reference/protocol.md)."""
 
 from __future__ import annotations
 

@@ -76,8 +76,8 @@ class Link:
     ) -> Message:
         """Ask the runner, and return its reply.
 
-        `fields` are the request's own (docs/wire.md). `on_event` gets each event but `alive`, in
-        the caller's thread. `doing` says in errors what was in progress.
+        `fields` are the request's (docs/reference/protocol.md). `on_event` gets each event but
+        `alive`, in the caller's thread. `doing` says in errors what was in progress.
 
         Raises: RunnerError with the runner's code; UnreachableError where the host falls silent,
         the connection breaks or `timeout_s` is over.

@@ -91,7 +91,7 @@ class ChannelStream:
 
 
 class RelayStream:
-    """A connection whose bytes the runner passes on, where sshd does not (docs/wire.md)."""
+    """A connection relayed by the agent if sshd forbids forwarding (docs/reference/protocol.md)."""
 
     def __init__(self, number: int, *, send: Callable[[Message], None]) -> None:
         self.number = number

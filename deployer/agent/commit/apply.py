@@ -3,7 +3,8 @@
 Theory of operation
 ===================
 
-The runner answers requests that arrive as length-framed JSON on standard input (docs/wire.md). One
+The agent answers requests that arrive as length-framed JSON on standard input, as described in
+docs/reference/protocol.md. One
 thread reads them and passes relayed bytes on; a second works on one request at a time, so that the
 end of standard input, which means that the controller is gone, is noticed amid an apply.
 
@@ -109,7 +110,7 @@ PACKAGE_LIMIT_S = 1800.0
 
 
 class Refusal(Exception):  # noqa: N818 - an answer
-    """A request that ends with an error of docs/wire.md."""
+    """A request that ends with an error of docs/reference/protocol.md."""
 
     def __init__(self, code: str, message: str, **details: Any) -> None:
         super().__init__(code, message)

@@ -1,6 +1,6 @@
 """Whose words an answer is in, and what they give away: pages of proxies, refusals of libraries.
 
-Source: each of them read or asked; docs/diagnose.md has the list. Pure.
+Source: each of them read or asked; docs/explanation/hops.md has the list. Pure.
 """
 
 from __future__ import annotations

@@ -187,7 +187,7 @@ class Fault:
 
 
 def inspection_from_json(reply: Mapping[str, Any]) -> Inspection:
-    """The reply to ``inspect`` (docs/wire.md) as values."""
+    """The reply to ``inspect`` (docs/reference/protocol.md) as values."""
     return Inspection(
         proxies=tuple(_state(each) for each in reply["proxies"]),
         notes=tuple(str(note) for note in reply["notes"]),

@@ -31,7 +31,7 @@ _FILE_VARS = frozenset(
 class SealedHost:
     """One host's plan, with what was asked to see that it is still so, and what verifies it.
 
-    `asked` are the resources as ``probe`` gets them (docs/wire.md), one for each change, in order.
+    `asked` are the queries of the ``probe`` (docs/reference/protocol.md), one per change, in order.
     """
 
     host: Host

@@ -43,7 +43,7 @@ class RunnerRefusal(Exception):  # noqa: N818 - an answer
 
 
 class RunnerProcess:
-    """Speaks docs/wire.md with a runner started by `argv`, which must end in the bootstrap."""
+    """Talks to an agent (docs/reference/protocol.md) that `argv` starts with the bootstrap."""
 
     def __init__(
         self, argv: list[str], settings: dict[str, Any], *, body: bytes | None = None

@@ -1,4 +1,4 @@
-"""A runner for tests of the transport: speaks docs/wire.md; its requests say what they do."""
+"""A scripted agent for tests of the transport; its protocol is docs/reference/protocol.md."""
 
 import base64
 import contextlib
