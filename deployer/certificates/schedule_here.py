@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from deployer.errors import UsageError
 from deployer.text.times import minute
@@ -18,7 +17,6 @@ def schedule_here(
     inventories: Sequence[Path],
     limit: str | None,
     extra_vars: Sequence[str],
-    **_others: Any,
 ) -> Iterator[str]:
     """Have this machine renew what it orders, or no longer; what came of it, in words.
 

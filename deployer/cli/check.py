@@ -12,6 +12,7 @@ from deployer.report.document import as_json as json_text
 from deployer.report.document import error_document
 from deployer.report.output import Output
 from deployer.run.check import check_project
+from deployer.run.options import SessionOptions
 from deployer.run.session import load
 from deployer.sites.lint import note_document
 
@@ -29,7 +30,8 @@ def run_check(
     if folder is not None:
         rendered_folder.refuse_folder(folder)
     try:
-        checked = check_project(load(playbook, **given), release=release, render=folder is not None)
+        project = load(playbook, SessionOptions(**given))
+        checked = check_project(project, release=release, render=folder is not None)
     except UsageError as error:
         if not as_json:
             raise

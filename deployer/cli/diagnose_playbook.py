@@ -48,6 +48,7 @@ def run_diagnose_playbook(
 
     Raises: UsageError for the playbook, and for an option that only an address has.
     """
+    from deployer.run.options import SessionOptions
     from deployer.run.session import Session
     from deployer.verify.public.hop import public_hop
 
@@ -59,17 +60,13 @@ def run_diagnose_playbook(
             hint="A playbook says itself how its sites are asked, and on which hosts they are.",
         )
     public = public_hop(resolve)
-    session = Session(
-        "diagnose",
-        playbook,
+    options = SessionOptions(
         inventories=inventories,
         limit=limit,
         extra_vars=extra_vars,
-        tags=None,
         forks=_FORKS,
         ask_become_pass=ask_become_pass,
         accept_new=accept_new,
-        install_python=False,
         connect_timeout_s=timeout_s,
         as_json=as_json,
         verbose=verbose,
@@ -77,7 +74,7 @@ def run_diagnose_playbook(
         html=html,
         junit=junit,
     )
-    with session:
+    with Session("diagnose", playbook, options) as session:
         run = session.fleet.verify(_FromOutside(public, timeout_s=timeout_s))
         run = replace(run, command="diagnose")
         session.report.verified(run)

@@ -438,7 +438,13 @@ def schedule(playbook: Path, *, remove: bool, **given: Any) -> int:
         run = session.fleet.certs_schedule(remove)
         code = ended(session, run)
         if code == EXIT_DONE and session.fleet.orders_here:
-            for words in schedule_here(playbook, remove=remove, **given):
+            for words in schedule_here(
+                playbook,
+                remove=remove,
+                inventories=given["inventories"],
+                limit=given["limit"],
+                extra_vars=given["extra_vars"],
+            ):
                 session.report.note(words)
         return code
 

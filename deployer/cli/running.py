@@ -18,12 +18,19 @@ if TYPE_CHECKING:
 
 
 def session_of(command: str, playbook: Path, **given: Any) -> Session:
+    """The session of a command; `given` are the fields of `SessionOptions`.
+
+    Raises:
+        DeployerError: the session cannot begin; the reports that were asked for say so.
+    """
+    from deployer.run.options import SessionOptions
     from deployer.run.session import Session
 
+    options = SessionOptions(**given)
     try:
-        return Session(command, playbook, **given)
+        return Session(command, playbook, options)
     except DeployerError as error:
-        _report_error(command, error, html=given.get("html"), junit=given.get("junit"))
+        _report_error(command, error, html=options.html, junit=options.junit)
         raise
 
 

@@ -92,6 +92,7 @@ def apply_sealed(
     Raises:
         UsageError: it is not what was sealed, or an option would change it.
     """
+    from deployer.run.options import SessionOptions
     from deployer.run.session import Session
 
     _refuse_to_plan(path, {**given, "out": out})
@@ -102,7 +103,8 @@ def apply_sealed(
             f"chmod 600 {path}",
             err=True,
         )
-    with Session("plan" if dry_run else "apply", path, sealed=sealed, **given) as session:
+    command, options = "plan" if dry_run else "apply", SessionOptions(**given)
+    with Session(command, path, options, sealed=sealed) as session:
         session.report.note(f"{path}: {origin_words(sealed, now=_now())}")
         if dry_run:
             session.report.plans(_as_planned(sealed), with_diff=with_diff)

@@ -24,6 +24,7 @@ from deployer.report.output import Output
 from deployer.report.terminal import TerminalReport
 from deployer.run.check import rehearse
 from deployer.run.fleet import Fleet, Unwatched
+from deployer.run.options import SessionOptions
 from deployer.run.project import Project, load_project
 from deployer.run.sealed.signature import is_sealed_file
 from deployer.transport.early_links import EarlyLinks
@@ -32,19 +33,15 @@ if TYPE_CHECKING:
     from deployer.playbook.load.peek import Glance
     from deployer.run.sealed.model import SealedPlan
     from deployer.transport import ConnectOptions
-    from deployer.verify.public.hop import PublicHop
 
 
 def load(
     playbook: Path,
+    options: SessionOptions,
     *,
-    inventories: Sequence[Path],
-    limit: str | None,
-    extra_vars: Sequence[str],
-    tags: str | None,
     at_first_glance: Callable[[Glance], None] | None = None,
 ) -> Project:
-    """The project that the options of a command name.
+    """The project that `playbook` and `options` select.
 
     Raises:
         UsageError: with every error that was found, each with its place.
@@ -55,13 +52,13 @@ def load(
             hint=f"Show it with `deployer apply --dry-run {playbook}`, "
             f"or apply it with `deployer apply {playbook}`.",
         )
-    words = None if tags is None else frozenset(tags.replace(",", " ").split())
+    tags = None if options.tags is None else frozenset(options.tags.replace(",", " ").split())
     return load_project(
         playbook,
-        inventories=inventories,
-        extra_vars=extra_vars,
-        limit=limit,
-        tags=words,
+        inventories=options.inventories,
+        extra_vars=options.extra_vars,
+        limit=options.limit,
+        tags=tags,
         at_first_glance=at_first_glance,
     )
 
@@ -73,52 +70,22 @@ class Session:
         self,
         command: str,
         playbook: Path,
+        options: SessionOptions,
         *,
-        inventories: Sequence[Path],
-        limit: str | None,
-        extra_vars: Sequence[str],
-        tags: str | None,
-        forks: int,
-        ask_become_pass: bool,
-        accept_new: bool,
-        install_python: bool,
-        connect_timeout_s: float,
-        as_json: bool,
-        verbose: bool,
-        confirm_timeout_s: float | None = None,
-        lock_timeout_s: float = 0.0,
-        watchdog: bool = True,
-        keep: int = 10,
-        staging_first: bool = True,
-        canaries: int = 5,
-        public: PublicHop | None = None,
         sealed: SealedPlan | None = None,
-        html: Path | None = None,
-        junit: Path | None = None,
-        metrics: Path | None = None,
-        is_quiet: bool = False,
     ) -> None:
         started = time.monotonic()
-        self._files = ReportFiles(html=html, junit=junit, metrics=metrics)
+        self._files = ReportFiles(html=options.html, junit=options.junit, metrics=options.metrics)
         self._files.refuse_impossible()
-        self.as_json = as_json
-        self._accept_new = accept_new
-        self._install_python = install_python
-        self._connect_timeout_s = connect_timeout_s
-        self._forks = forks
+        self.as_json = options.as_json
+        self._options = options
         self._early = EarlyLinks()
-        self._become_password = _ask_password() if ask_become_pass else None
+        self._become_password = _ask_password() if options.ask_become_pass else None
         project: Project | None = None
         targets: Project | SealedPlan
+        inventories = options.inventories
         if sealed is None:
-            project = targets = load(
-                playbook,
-                inventories=inventories,
-                limit=limit,
-                extra_vars=extra_vars,
-                tags=tags,
-                at_first_glance=self._connect_early,
-            )
+            project = targets = load(playbook, options, at_first_glance=self._connect_early)
         else:
             targets = sealed
             inventories = [Path(path) for path in sealed.inventories]
@@ -127,41 +94,46 @@ class Session:
         self.again = partial(
             _again,
             targets.path,
-            inventories,
-            is_part=len(hosts) > 1 or limit is not None or sealed is not None,
-            asks_password=ask_become_pass,
+            self.inventories,
+            is_part=len(hosts) > 1 or options.limit is not None or sealed is not None,
+            asks_password=options.ask_become_pass,
         )
         self.batches = targets.batches()
         if project is not None and self._early.are_opening:
             rehearse(project, hosts[0])
-        self.output = Output(sys.stderr if as_json else sys.stdout)
+        self.output = Output(sys.stderr if options.as_json else sys.stdout)
         self.report = TerminalReport(
             self.output,
             hosts=[host.name for host in hosts],
-            verbose=verbose,
+            verbose=options.verbose,
             has_table=command in ("verify", "diagnose"),
         )
         self.fleet = Fleet(
             project,
             hosts,
             batches=self.batches,
-            options=RunOptions(
-                who=getpass.getuser(),
-                origin=socket.gethostname(),
-                connect=lambda host: self._connect_options(host, targets.becomes_root(host)),
-                early=self._early,
-                started=started,
-                again=self.again,
-                confirm_timeout_s=confirm_timeout_s,
-                lock_timeout_s=lock_timeout_s,
-                watchdog=watchdog,
-                keep=keep,
-                staging_first=staging_first,
-                canaries=canaries,
-                public=None if public is None else replace(public, hosts=hosts),
-            ),
-            watcher=Unwatched() if is_quiet else self.report,
-            forks=forks,
+            options=self._run_options(targets, started=started),
+            watcher=Unwatched() if options.is_quiet else self.report,
+            forks=options.forks,
+        )
+
+    def _run_options(self, targets: Project | SealedPlan, *, started: float) -> RunOptions:
+        options = self._options
+        public = options.public
+        return RunOptions(
+            who=getpass.getuser(),
+            origin=socket.gethostname(),
+            connect=lambda host: self._connect_options(host, targets.becomes_root(host)),
+            early=self._early,
+            started=started,
+            again=self.again,
+            confirm_timeout_s=options.confirm_timeout_s,
+            lock_timeout_s=options.lock_timeout_s,
+            watchdog=options.watchdog,
+            keep=options.keep,
+            staging_first=options.staging_first,
+            canaries=options.canaries,
+            public=None if public is None else replace(public, hosts=targets.hosts()),
         )
 
     def __enter__(self) -> Self:
@@ -178,7 +150,7 @@ class Session:
 
     def _connect_early(self, glance: Glance) -> None:
         """Connect to few hosts while the playbook is read; to many, batch by batch later."""
-        if len(glance.hosts) <= self._forks and not self._install_python:
+        if len(glance.hosts) <= self._options.forks and not self._options.install_python:
             self._early.open(
                 glance.hosts,
                 lambda host: self._connect_options(
@@ -207,11 +179,11 @@ class Session:
 
         password = self._become_password or host.vars.get("ansible_become_password")
         return ConnectOptions(
-            connect_timeout_s=self._connect_timeout_s,
-            accept_new=self._accept_new,
+            connect_timeout_s=self._options.connect_timeout_s,
+            accept_new=self._options.accept_new,
             become=become,
             become_password=password,
-            install_python=self._install_python,
+            install_python=self._options.install_python,
         )
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import stat
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from deployer.commit.outcome import HostReport
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
+from deployer.run.options import SessionOptions
 from deployer.run.sealed.file import read_sealed
 from deployer.run.session import Session
 from tests.support.interrupted_runs import SLOW, cut_off
@@ -36,20 +36,6 @@ FILES = """
     - name: Regular jobs
       service: {name: cron.service, enabled: true, state: started}
 """
-
-OPTIONS: dict[str, Any] = {
-    "inventories": (),
-    "limit": None,
-    "extra_vars": (),
-    "tags": None,
-    "forks": 2,
-    "ask_become_pass": False,
-    "accept_new": False,
-    "install_python": False,
-    "connect_timeout_s": 10.0,
-    "as_json": False,
-    "verbose": False,
-}
 
 
 @pytest.fixture
@@ -263,7 +249,7 @@ def test_what_changes_while_someone_reads_the_plan_is_named_too(project: Path, l
         host.sh("echo mine >/srv/hello")
         return True
 
-    with Session("apply", path, sealed=sealed, **OPTIONS) as session:
+    with Session("apply", path, SessionOptions(), sealed=sealed) as session:
         run = session.fleet.apply_sealed(sealed, changing)
     (report,) = run.hosts
     assert (report.state, run.exit_code) == ("failed", 3)

@@ -1,0 +1,46 @@
+"""The options of one command that connects to hosts, as one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from deployer.verify.public.hop import PublicHop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOptions:
+    """What the user asked for; the defaults are those of the command line.
+
+    `inventories`, `limit`, `extra_vars` and `tags` select hosts, variables and tasks; the options
+    from `forks` to `connect_timeout_s` control the connections, those from `confirm_timeout_s` to
+    `canaries` the commits. `public` is `None` if nothing is checked through public DNS. `html`,
+    `junit` and `metrics` are the report files to write. With `is_quiet`, progress is not shown.
+    """
+
+    inventories: Sequence[Path] = ()
+    limit: str | None = None
+    extra_vars: Sequence[str] = ()
+    tags: str | None = None
+    forks: int = 10
+    ask_become_pass: bool = False
+    accept_new: bool = False
+    install_python: bool = False
+    connect_timeout_s: float = 10.0
+    confirm_timeout_s: float | None = None
+    lock_timeout_s: float = 0.0
+    watchdog: bool = True
+    keep: int = 10
+    staging_first: bool = True
+    canaries: int = 5
+    public: PublicHop | None = None
+    as_json: bool = False
+    verbose: bool = False
+    is_quiet: bool = False
+    html: Path | None = None
+    junit: Path | None = None
+    metrics: Path | None = None
