@@ -8,8 +8,9 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from deployer.errors import DeployerError
-from deployer.model import Host, Site
+from deployer.model import Host
 from deployer.sites.certificate_files import is_acme
+from deployer.sites.model import Site
 
 if TYPE_CHECKING:
     from deployer.certificates.controller import ControllerCertificates

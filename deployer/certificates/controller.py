@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deployer.errors import CertificateError
-from deployer.model import Host, Plan, Site
+from deployer.model import Host
+from deployer.plan.model import Plan
 from deployer.sites import acme
+from deployer.sites.model import Site
 
 if TYPE_CHECKING:
     from deployer.certificates.acme.issuer import Issuer

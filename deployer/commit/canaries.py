@@ -24,8 +24,10 @@ from deployer.commit.survival import (
     survival_checks,
 )
 from deployer.errors import DeployerError, RunnerError
-from deployer.model import PROXY_UNITS, CheckResult, ForecastAction, Plan, Route, Site
+from deployer.model import PROXY_UNITS, CheckResult
 from deployer.plan.forecast import drain_of_apache, effects, touching, worst
+from deployer.plan.model import ForecastAction, Plan
+from deployer.sites.model import Route, Site
 
 if TYPE_CHECKING:
     from deployer.transport import Link

@@ -18,7 +18,8 @@ from deployer.errors import (
     EXIT_USAGE,
     worst,
 )
-from deployer.model import CheckResult, Plan
+from deployer.model import CheckResult
+from deployer.plan.model import Plan
 
 if TYPE_CHECKING:
     from deployer.load.result import LoadResult

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from deployer.errors import RunnerError
 
 if TYPE_CHECKING:
-    from deployer.model import CheckResult, Proxy, Site
+    from deployer.model import CheckResult, Proxy
     from deployer.proxies.inspect import Inspection
+    from deployer.sites.model import Site
     from deployer.transport import Link
 
 #: Within what time the host is to tell about its proxies: somebody waits for it to confirm. Its

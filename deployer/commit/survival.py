@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from deployer.model import CheckResult, Finding, ForecastAction
+from deployer.model import CheckResult, Finding
+from deployer.plan.model import ForecastAction
 
 Fate = Literal["survived", "closed", "reset", "silent", "unknown"]
 #: Who has ended a connection: the proxy is meant where the service's twin lived on.

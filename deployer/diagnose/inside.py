@@ -15,9 +15,10 @@ from typing import TypeVar
 
 from deployer.diagnose.address import Address
 from deployer.diagnose.variants import Wish, h2c, handshake, plain
-from deployer.model import CheckResult, Hop, Proxy, Route, Site, Tls, Upstream
+from deployer.model import CheckResult, Hop, Proxy
 from deployer.proxies.inspect import Inspection, ProxyState, Served, explained, noticed, served
 from deployer.proxies.inspect.state import certain, possible
+from deployer.sites.model import Route, Site, Tls, Upstream
 from deployer.verify.net.access import Access
 from deployer.verify.planned.checks import PlannedCheck
 from deployer.verify.probe.attempt import Attempt

@@ -13,7 +13,8 @@ from deployer.diagnose.outside import Outside
 from deployer.diagnose.reasons import all as reasons_all
 from deployer.diagnose.variants import Wish
 from deployer.diagnose.whole import looked_at_page
-from deployer.model import CheckResult, Route, Site
+from deployer.model import CheckResult
+from deployer.sites.model import Route, Site
 
 #: What only the outside asks: the rest is `verify`'s, which knows what the playbook wants.
 _OWN = frozenset({"sample key", "two subprotocols", "page", "opened by page"})

@@ -16,8 +16,9 @@ from deployer.load.judge import Observed, judged
 from deployer.load.limits import limits
 from deployer.load.reloads import change
 from deployer.load.result import LoadResult
-from deployer.model import CheckResult, Route, Site
+from deployer.model import CheckResult
 from deployer.proxies.inspect import ProxyState, Served, served
+from deployer.sites.model import Route, Site
 from deployer.verify.net.access import Access
 from deployer.verify.net.stream import Deadline
 from deployer.verify.planned.checks import PlannedCheck, ProxyAddress, planned_checks

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from deployer.errors import SourceError, SourceErrors
-from deployer.model import Change, Handler, Host, Proxy, Resource, Site, SourceRef
+from deployer.model import Handler, Host, Proxy, Resource, SourceRef
+from deployer.plan.model import Change
 from deployer.plan.ports import Listener
 from deployer.resources import KINDS, PATH_KINDS, Origin, from_task, handler_from_task
+from deployer.sites.model import Site
 
 if TYPE_CHECKING:
     from deployer.playbook import Playbook, RenderedTask, RoleCall

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from posixpath import commonpath
 from typing import Literal
 
-from deployer.model import Attributes, Change, Forecast, HandlerRun, Plan
+from deployer.model import Attributes
 from deployer.plan.forecast import by_place, forecast_words
+from deployer.plan.model import Change, Forecast, HandlerRun, Plan
 from deployer.plan.wire import SEEN_OF_SECRETS, as_text
 from deployer.resources import differing
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from deployer.model import Attributes, Change, Observation, Plan
+from deployer.model import Attributes, Observation
+from deployer.plan.model import Change, Plan
 from deployer.plan.wire import shown_attributes
 
 

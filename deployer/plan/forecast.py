@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from deployer.model import PROXY_UNITS, Change, Forecast, ForecastAction, Plan, Site
+from deployer.model import PROXY_UNITS
+from deployer.plan.model import Change, Forecast, ForecastAction, Plan
+from deployer.sites.model import Site
 
 _UNITS = frozenset(PROXY_UNITS.values())
 _APACHE = PROXY_UNITS["apache"]

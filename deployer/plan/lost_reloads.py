@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from deployer.model import Handler, HandlerRun, Observation, Owed, Resource
+from deployer.model import Handler, Observation, Resource
+from deployer.plan.model import HandlerRun, Owed
 
 #: Kinds whose content a proxy reads; a folder's time tells nothing of what is read in it.
 _READ_KINDS = ("file", "link")

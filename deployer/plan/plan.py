@@ -6,18 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from deployer.errors import ConflictError
-from deployer.model import (
-    Action,
-    Attributes,
-    Change,
-    Handler,
-    HandlerRun,
-    Observation,
-    Owed,
-    Plan,
-    Resource,
-)
+from deployer.model import Attributes, Handler, Observation, Resource
 from deployer.plan.lost_reloads import lost_reloads
+from deployer.plan.model import Action, Change, HandlerRun, Owed, Plan
 from deployer.plan.wire import sealed
 from deployer.resources import KINDS, differing, holds_private_key
 from deployer.resources.releases import with_removals

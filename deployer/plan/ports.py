@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deployer.model import PROXY_UNITS, Proxy, Resource, Site
+from deployer.model import PROXY_UNITS, Proxy, Resource
+from deployer.sites.model import Site
 
 HTTP_PORT, HTTPS_PORT = 80, 443
 #: What the `facts` request asks for.

@@ -9,7 +9,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from deployer.model import Change, Forecast, Handler, HandlerRun, Observation, Owed, Plan
+from deployer.model import Handler, Observation
+from deployer.plan.model import Change, Forecast, HandlerRun, Owed, Plan
 
 _SHOWN_BYTES = 1 << 20
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deployer.model import Play, Site, SourceRef
+from deployer.model import Play, SourceRef
+from deployer.sites.model import Site
 
 if TYPE_CHECKING:
     from deployer.playbook.load.library import Library, LoadedPlay

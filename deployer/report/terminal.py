@@ -9,8 +9,9 @@ from typing import Any
 
 from deployer.commit.outcome import HostReport, RunReport, count_words
 from deployer.commit.survival import note_lines, others_words
-from deployer.model import UNFINISHED, CheckResult, Finding, HandshakeResult, Plan, Severity
+from deployer.model import UNFINISHED, CheckResult, Finding, HandshakeResult, Severity
 from deployer.plan.diff import Line, diff_line, plan_lines
+from deployer.plan.model import Plan
 from deployer.report.history import history_lines
 from deployer.report.output import Output
 from deployer.text.redaction import masked

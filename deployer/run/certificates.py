@@ -11,10 +11,10 @@ from deployer.commit.contact import Contact
 from deployer.commit.messages import error_words
 from deployer.commit.outcome import HostReport
 from deployer.errors import RunnerError
-from deployer.model import Site
 from deployer.run.project import Project
 from deployer.sites.acme import directory_of
 from deployer.sites.certificate_files import is_acme
+from deployer.sites.model import Site
 from deployer.text.redaction import masked
 from deployer.text.times import minute, moment
 

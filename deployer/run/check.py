@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deployer.errors import SourceError, SourceErrors, UsageError
-from deployer.model import Host, Site, SourceRef
+from deployer.model import Host, SourceRef
 from deployer.plan.desired import CertificateSource, DesiredState, desired_state
 from deployer.plan.stock_hosts import DEFAULT_RELEASE, ORDINARY_HOSTS
 from deployer.playbook.builtin import roles_path
 from deployer.run.project import Project
+from deployer.sites.model import Site
 from deployer.text.redaction import masked
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ from deployer.errors import (
     UnreachableError,
     UsageError,
 )
-from deployer.model import CheckResult, Host, Observation, Owed, Plan
+from deployer.model import CheckResult, Host, Observation
 from deployer.plan.desired import (
     DesiredState,
     HostFacts,
@@ -48,6 +48,7 @@ from deployer.plan.desired import (
     with_chains,
 )
 from deployer.plan.lost_reloads import loaded_questions
+from deployer.plan.model import Owed, Plan
 from deployer.plan.plan import make_plan, reload_plan
 from deployer.plan.ports import ASKED_PORTS, listeners_from, taken_words
 from deployer.plan.rollback import former_state

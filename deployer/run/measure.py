@@ -8,7 +8,8 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from deployer.errors import RunnerError, UsageError
-from deployer.model import CheckResult, Site
+from deployer.model import CheckResult
+from deployer.sites.model import Site
 from deployer.text.redaction import masked
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deployer.errors import UsageError
-from deployer.model import Host, Play, Site, Task
+from deployer.model import Host, Play, Task
 from deployer.run.batches import Batch, batches
+from deployer.sites.model import Site
 
 if TYPE_CHECKING:
     from deployer.playbook.inventory.load import Inventory

@@ -8,7 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
 from deployer.errors import UsageError
-from deployer.model import PROXY_UNITS, Attributes, Proxy, Site, SourceRef
+from deployer.model import PROXY_UNITS, Attributes, Proxy, SourceRef
+from deployer.sites.model import Site
 
 if TYPE_CHECKING:
     from deployer.sites.acme import CertificatesOnHost, OnController

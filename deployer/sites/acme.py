@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from deployer.errors import SourceError
-from deployer.model import PROXY_UNITS, Attributes, Site
+from deployer.model import PROXY_UNITS, Attributes
 from deployer.resources.service import CONFIG_TESTS
 from deployer.sites.certificate_files import is_acme
+from deployer.sites.model import Site
 
 #: Where every proxy passes challenges to; something listens there while one runs. Below 1024 only
 #: root can: whoever answers challenges can have certificates for the names.

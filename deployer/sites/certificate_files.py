@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deployer.errors import SourceError
-from deployer.model import Site
+from deployer.sites.model import Site
 
 if TYPE_CHECKING:
     from cryptography import x509

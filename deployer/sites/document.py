@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from deployer.model import Check, Dns, Route, Site, Tls, Upstream
+from deployer.sites.model import Check, Dns, Route, Site, Tls, Upstream
 
 
 def sites_to_json(sites: Iterable[Site]) -> list[dict[str, Any]]:

@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from hashlib import sha256
 
 from deployer.errors import SourceError
-from deployer.model import Route, Site, SourceRef
+from deployer.model import SourceRef
 from deployer.sites.acme import CHALLENGE_PORT
 from deployer.sites.certificate_files import is_acme
+from deployer.sites.model import Route, Site
 
 View = dict[str, object]
 

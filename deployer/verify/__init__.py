@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import threading
 
-    from deployer.model import CheckResult, Site
+    from deployer.model import CheckResult
+    from deployer.sites.model import Site
     from deployer.verify.net.stream import Dial
     from deployer.verify.planned.public_checks import HostAddresses
     from deployer.verify.public.dial import PublicDial

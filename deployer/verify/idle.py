@@ -14,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from deployer.model import Hop, Route, Site
+from deployer.model import Hop
+from deployer.sites.model import Route, Site
 from deployer.verify.net.access import Access
 from deployer.verify.net.stream import Deadline
 from deployer.verify.planned.checks import PlannedCheck, ProxyAddress, planned_checks

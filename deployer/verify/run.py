@@ -15,7 +15,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 
 from deployer.errors import DeployerError
-from deployer.model import UNFINISHED, CheckResult, HandshakeResult, Site
+from deployer.model import UNFINISHED, CheckResult, HandshakeResult
+from deployer.sites.model import Site
 from deployer.verify.judge import login
 from deployer.verify.judge.judge import judge
 from deployer.verify.judge.tried import Tried

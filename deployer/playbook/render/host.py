@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from deployer.errors import SourceError, SourceErrors
-from deployer.model import Host, Play, Site
+from deployer.model import Host, Play
 from deployer.playbook.inventory.load import Inventory
 from deployer.playbook.load.library import LoadedPlay, LoadedRole, LoadedTask
 from deployer.playbook.load.roles import load_role
@@ -26,6 +26,7 @@ from deployer.playbook.yaml.source import (
     nearest,
     spot_of,
 )
+from deployer.sites.model import Site
 
 _MAX_LOOP = 10_000
 

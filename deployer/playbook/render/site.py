@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Literal, cast
 
 from deployer.errors import SourceError
-from deployer.model import Check, Dns, Eab, Proxy, Route, Site, SourceRef, Tls
+from deployer.model import Proxy, SourceRef
 from deployer.playbook.load.library import Library
 from deployer.playbook.schema.keys import (
     AcmeModel,
@@ -19,6 +19,7 @@ from deployer.playbook.schema.keys import (
 from deployer.playbook.schema.validate import validate
 from deployer.playbook.schema.values import ip_address
 from deployer.playbook.yaml.source import Problems, YamlMap, nearest, spot_of
+from deployer.sites.model import Check, Dns, Eab, Route, Site, Tls
 
 
 def to_site(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from deployer.model import Upstream as UpstreamValue
 from deployer.playbook.schema import values
 from deployer.playbook.schema.models import Before, Check
 from deployer.playbook.schema.values import Unfit
 from deployer.playbook.yaml.source import nearest
+from deployer.sites.model import Upstream as UpstreamValue
 
 PROXIES = ("nginx", "apache", "haproxy")
 ISSUERS = ("letsencrypt", "letsencrypt-staging", "internal", "provided", "none")

@@ -10,8 +10,8 @@ import re
 import shlex
 from typing import Any
 
-from deployer.model import Upstream
 from deployer.playbook.yaml.source import OctalInt
+from deployer.sites.model import Upstream
 
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

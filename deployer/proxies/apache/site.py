@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from deployer.errors import SourceError
-from deployer.model import Route, Site, Tls, Upstream
+from deployer.sites.model import Route, Site, Tls, Upstream
 from deployer.sites.values import (
     PLAIN_FILE,
     PLAIN_HOST,

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
-from deployer.model import Upstream
 from deployer.proxies.apache.config import ApacheConfig, Directive
+from deployer.sites.model import Upstream
 
 _PASSES = ("proxypass", "proxypassmatch")
 #: The default ports of what an address of a service may begin with.

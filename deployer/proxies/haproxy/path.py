@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from deployer.model import Upstream
 from deployer.proxies.haproxy.config import (
     Directive,
     HaproxyConfig,
@@ -25,6 +24,7 @@ from deployer.proxies.haproxy.samples import (
     websocket_request,
 )
 from deployer.proxies.inspect.model import ProxyState
+from deployer.sites.model import Upstream
 
 _ENDS = {"deny": "deny", "tarpit": "deny", "reject": "deny", "redirect": "redirect"}
 _ENDS |= {"return": "return", "use-service": "return", "auth": "deny", "silent-drop": "deny"}

@@ -12,7 +12,8 @@ from hashlib import sha256
 from itertools import combinations
 
 from deployer.errors import SourceError
-from deployer.model import Route, Site, SourceRef, Tls, Upstream
+from deployer.model import SourceRef
+from deployer.sites.model import Route, Site, Tls, Upstream
 from deployer.sites.values import (
     PLAIN_FILE,
     PLAIN_HOST,

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from deployer.model import Proxy, Severity, Upstream
+from deployer.model import Proxy, Severity
 from deployer.proxies.inspect.shown import without_credentials
+from deployer.sites.model import Upstream
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

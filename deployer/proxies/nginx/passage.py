@@ -9,11 +9,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from deployer.model import Upstream
 from deployer.proxies.inspect.model import ProxyState
 from deployer.proxies.nginx.choice import PASSING, Way, modifier_of, way_of
 from deployer.proxies.nginx.config import Directive, http_of, tree_of
 from deployer.proxies.nginx.variables import Values, maps_of, seconds_of
+from deployer.sites.model import Upstream
 
 #: From here on HTTP/1.1 is spoken to services by default, and no ``Connection: close`` is sent.
 HTTP_1_1_BY_DEFAULT = (1, 29, 7)

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from deployer.errors import SourceError
-from deployer.model import Route, Site, SourceRef, Tls, Upstream
+from deployer.model import SourceRef
+from deployer.sites.model import Route, Site, Tls, Upstream
 from deployer.sites.values import (
     PLAIN_FILE,
     PLAIN_HOST,

@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deployer.model import Change, Host, Plan, Site
+from deployer.model import Host
 from deployer.plan.desired import DesiredState
+from deployer.plan.model import Change, Plan
 from deployer.plan.wire import plan_from_json, plan_to_json
 from deployer.run.batches import Batch
+from deployer.sites.model import Site
 
 #: The inventory's variables that say how to connect; no others go into the file.
 _CONNECTION_VARS = ("ansible_", "deployer_")

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from deployer.errors import SourceError, SourceErrors
-from deployer.model import Resource, Site
+from deployer.model import Resource
 from deployer.sites.lint.impossible import impossible
 from deployer.sites.lint.note import Note, note_document, warning
+from deployer.sites.model import Site
 
 __all__ = ["Note", "lint", "lint_of_hosts", "note_document", "refuse_impossible"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from deployer.model import Check, Route, Site
 from deployer.sites.lint.note import Note, warning
 from deployer.sites.lint.timing import words
+from deployer.sites.model import Check, Route, Site
 from deployer.sites.values import origin_patterns, path_of
 
 

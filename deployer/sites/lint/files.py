@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from deployer.model import Resource, Site
+from deployer.model import Resource
 from deployer.sites.lint.checks import route_of
 from deployer.sites.lint.note import Note, warning
+from deployer.sites.model import Site
 
 _ADDRESS = re.compile(r"\b(wss?)://([A-Za-z0-9.-]+)((?::[0-9]+)?)(/[^\s\"'`<>\\),;&]*)?")
 _OPTION = re.compile(r"--(ws-url|port|ssl-cert)[= ]\"?([^\s\"]+)")

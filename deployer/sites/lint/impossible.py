@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from deployer.model import Site, Upstream
 from deployer.sites.lint.note import Note, error
+from deployer.sites.model import Site, Upstream
 
 _HTTP_PORT, _HTTPS_PORT = 80, 443
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deployer.model import Route, Site
 from deployer.sites.lint.note import Note, warning
+from deployer.sites.model import Route, Site
 
 
 def origins(site: Site, route: Route) -> Iterator[Note]:

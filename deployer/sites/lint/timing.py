@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deployer.model import Route, Site
 from deployer.sites.lint.note import Note, warning
+from deployer.sites.model import Route, Site
 
 #: What proxies, load balancers and services commonly allow of silence, and then hang up.
 _COMMON_S = 60.0

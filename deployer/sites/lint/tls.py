@@ -5,8 +5,8 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
-from deployer.model import Site
 from deployer.sites.lint.note import Note, warning
+from deployer.sites.model import Site
 
 #: Never in the public name system: RFC 2606, RFC 6761, RFC 6762, RFC 7686, RFC 8375, ICANN.
 _PRIVATE_ENDS = (

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Sequence
 
-from deployer.model import Route, Site, Upstream
 from deployer.sites.acme import CHALLENGE_PORT
 from deployer.sites.lint.impossible import is_here
 from deployer.sites.lint.note import Note, warning
+from deployer.sites.model import Route, Site, Upstream
 from deployer.sites.values import is_challenged
 
 _SCHEMES = {80: "http", 443: "https"}

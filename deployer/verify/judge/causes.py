@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from deployer.model import PROXY_UNITS, Alternative, Proxy, Route
+from deployer.model import PROXY_UNITS, Alternative, Proxy
 from deployer.proxies.words import BACKEND, CHAIN, IDLE, TLS_PORT
+from deployer.sites.model import Route
 from deployer.verify.judge.misbehaviour import cause_and_fix
 from deployer.verify.probe.attempt import Trouble
 from deployer.verify.probe.certificate import may_be_whole

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from deployer.model import CheckResult, Site
+from deployer.model import CheckResult
 from deployer.proxies import words as proxy_words
+from deployer.sites.model import Site
 from deployer.verify.judge import causes, login, public, security, stranger_findings
 from deployer.verify.judge.causes import Diagnosis
 from deployer.verify.judge.compare import finding_of, made, subject

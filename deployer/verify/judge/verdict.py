@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from deployer.model import Finding, Site
+from deployer.model import Finding
+from deployer.sites.model import Site
 from deployer.verify.judge.tried import Tried
 from deployer.verify.planned.checks import PlannedCheck
 from deployer.verify.probe.attempt import Attempt, printable

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from deployer.model import Check, Hop, Route, Site
+from deployer.model import Hop
+from deployer.sites.model import Check, Route, Site
 from deployer.verify import LISTEN_S
 from deployer.verify.net.shown import without_secrets
 from deployer.verify.planned import security

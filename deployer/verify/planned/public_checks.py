@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from deployer.model import Site
+from deployer.sites.model import Site
 from deployer.verify.net.lookup import Lookup
 from deployer.verify.planned.checks import Address, Kind, PlannedCheck
 from deployer.verify.probe.spec import Endpoint, HttpProbe, NameProbe, TlsProbe

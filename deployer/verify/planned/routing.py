@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deployer.model import Route, Site
+from deployer.sites.model import Route, Site
 
 
 def concrete(name: str) -> str:

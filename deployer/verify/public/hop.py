@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from deployer.model import CheckResult, Host, Site
+from deployer.model import CheckResult, Host
+from deployer.sites.model import Site
 
 if TYPE_CHECKING:
     from deployer.verify.planned.public_checks import HostAddresses

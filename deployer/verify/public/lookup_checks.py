@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from deployer.model import Site
+from deployer.sites.model import Site
 from deployer.verify.net.access import Access
 from deployer.verify.planned.checks import PlannedCheck
 from deployer.verify.planned.public_checks import HostAddresses, asked_names, public_checks

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from deployer.model import CheckResult, Route, Site, Tls, Upstream
+from deployer.model import CheckResult
+from deployer.sites.model import Route, Site, Tls, Upstream
 from deployer.verify.net.access import Access
 from deployer.verify.net.stream import Deadline
 from deployer.verify.planned.checks import ProxyAddress, planned_checks

@@ -12,8 +12,8 @@ import yaml
 from jinja2 import FileSystemLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
-from deployer.model import Site
 from deployer.proxies.haproxy import site as haproxy_site
+from deployer.sites.model import Site
 from tests.support.paths import ROOT
 from tests.support.sites import site_case
 

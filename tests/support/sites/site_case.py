@@ -10,8 +10,9 @@ import yaml
 from jinja2 import FileSystemLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
-from deployer.model import Route, Site, SourceRef, Tls, Upstream
+from deployer.model import SourceRef
 from deployer.proxies.nginx import site as nginx_site
+from deployer.sites.model import Route, Site, Tls, Upstream
 from tests.support import paths
 
 FOLDER = paths.CASES / "sites"

@@ -10,8 +10,8 @@ import subprocess
 from pathlib import Path
 
 from deployer.certificates.internal_ca.authority import InternalCa
-from deployer.model import Site
 from deployer.sites.certificate_files import is_acme
+from deployer.sites.model import Site
 from tests.support.sites import site_case
 
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/sbin:/bin") or ""

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from deployer.cli import main
-from deployer.model import Host, Plan
+from deployer.model import Host
+from deployer.plan.model import Plan
 from deployer.plan.wire import sealed
 from deployer.run.batches import Batch
 from deployer.run.sealed.file import write_sealed

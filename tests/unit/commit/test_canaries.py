@@ -12,7 +12,9 @@ import pytest
 
 from deployer.commit.canaries import Canaries, NoCanaries, canaries_around
 from deployer.errors import RunnerError
-from deployer.model import Handler, HandlerRun, Plan, Route, Site, Upstream
+from deployer.model import Handler
+from deployer.plan.model import HandlerRun, Plan
+from deployer.sites.model import Route, Site, Upstream
 from deployer.transport import Link
 from tests.support.servers.scripted import dial, websocket_service
 

@@ -20,7 +20,7 @@ from deployer.commit.survival import (
     survival_checks,
     survival_json,
 )
-from deployer.model import ForecastAction
+from deployer.plan.model import ForecastAction
 
 ALIVE = Seen(answers=True)
 HANGS = Seen(answers=False)

@@ -18,7 +18,7 @@ from deployer.cli.diagnose import diagnosed as diagnosed_run
 from deployer.cli.main import run
 from deployer.diagnose.of_site import site_checks
 from deployer.diagnose.outside import Outside
-from deployer.model import Route, Site, Upstream
+from deployer.sites.model import Route, Site, Upstream
 from deployer.verify.net.access import Access
 from deployer.verify.net.lookup import Lookup
 from deployer.verify.net.stream import Deadline

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from deployer.findings.entries import catalogue
-from deployer.model import CheckResult, Finding, Route, Site, Tls, Upstream
+from deployer.model import CheckResult, Finding
 from deployer.proxies.inspect import ConfigFile, Inspection, ProxyState, explained
+from deployer.sites.model import Route, Site, Tls, Upstream
 from tests.integration.catalogue.broken_cases import twins
 from tests.integration.catalogue.broken_states import STATES
 from tests.support.paths import ROOT

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from deployer.model import Attributes, Handler, Observation, Plan
+from deployer.model import Attributes, Handler, Observation
 from deployer.plan.diff import plan_lines
+from deployer.plan.model import Plan
 from deployer.plan.plan import make_plan
 from deployer.plan.wire import plan_for_people, plan_to_json
 from deployer.resources import Origin, from_task

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from deployer.model import Change, Observation, Plan
+from deployer.model import Observation
 from deployer.plan.drift import stale_lines, stale_words
+from deployer.plan.model import Change, Plan
 
 FILE = {"type": "file", "sha256": "a" * 64, "size": 12, "mode": "0644", "owner": "root"}
 

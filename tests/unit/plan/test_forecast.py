@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from deployer.model import Change, Forecast, ForecastAction, Handler, HandlerRun, Plan, Site
+from deployer.model import Handler
 from deployer.plan.diff import plan_lines
 from deployer.plan.forecast import effects, forecast_words, forecasts, loads_proxy
+from deployer.plan.model import Change, Forecast, ForecastAction, HandlerRun, Plan
 from deployer.plan.wire import plan_for_people, plan_to_json, sealed
+from deployer.sites.model import Site
 
 HOUR = 3600.0
 

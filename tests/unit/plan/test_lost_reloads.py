@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from deployer.model import Handler, Observation, Owed, Plan, Resource
+from deployer.model import Handler, Observation, Resource
 from deployer.plan.diff import plan_lines
 from deployer.plan.lost_reloads import loaded_questions
+from deployer.plan.model import Owed, Plan
 from deployer.plan.plan import make_plan
 from deployer.plan.wire import owed_from_json, plan_for_people, plan_to_json
 from deployer.resources import Origin, from_task

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from deployer.errors import ConflictError
-from deployer.model import Attributes, Handler, Observation, Plan, Resource
+from deployer.model import Attributes, Handler, Observation, Resource
+from deployer.plan.model import Plan
 from deployer.plan.plan import make_plan
 from deployer.resources import Origin, from_task
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from deployer.model import Route, Site
 from deployer.proxies.apache.inspect import faults as apache_faults
 from deployer.proxies.apache.inspect import served as apache_served
 from deployer.proxies.haproxy.inspect import faults as haproxy_faults
 from deployer.proxies.haproxy.inspect import served as haproxy_served
 from deployer.proxies.inspect.model import Fault, ProxyState, Served
+from deployer.sites.model import Route, Site
 from tests.support.proxies.recorded import apache, haproxy
 from tests.support.sites import apache_case, haproxy_case
 

@@ -8,7 +8,8 @@ import json
 import pytest
 
 from deployer.commit.outcome import HostReport, RunReport, State
-from deployer.model import UNFINISHED, Change, CheckResult, Finding, Plan
+from deployer.model import UNFINISHED, CheckResult, Finding
+from deployer.plan.model import Change, Plan
 from deployer.report.document import run_document
 from deployer.report.output import Output
 from deployer.report.terminal import TerminalReport

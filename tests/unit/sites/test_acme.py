@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from deployer.model import Dns, Eab, Site
 from deployer.sites import ProxyRole, proxy_roles
 from deployer.sites.acme import CertificatesOnHost, settings_of
 from deployer.sites.document import sites_from_json, sites_to_json
+from deployer.sites.model import Dns, Eab, Site
 from tests.support.sites import site_case as cases
 
 FACTS = {"ansible_all_ipv6_addresses": ["fe80::1"]}

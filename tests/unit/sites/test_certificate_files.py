@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
 from deployer.errors import SourceError
-from deployer.model import Site, SourceRef, Tls
+from deployer.model import SourceRef
 from deployer.sites.certificate_files import covers, provided
+from deployer.sites.model import Site, Tls
 
 NOW = datetime.datetime(2026, 11, 21, tzinfo=datetime.UTC)
 DAY = datetime.timedelta(days=1)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
-from deployer.model import Check, Route, Site, SourceRef, Tls, Upstream
+from deployer.model import SourceRef
 from deployer.sites.document import sites_from_json, sites_to_json
+from deployer.sites.model import Check, Route, Site, Tls, Upstream
 
 
 def test_a_site_comes_back_as_it_was_but_for_its_place() -> None:

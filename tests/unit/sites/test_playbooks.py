@@ -10,10 +10,10 @@ import pytest
 
 from deployer.certificates.internal_ca.authority import InternalCa
 from deployer.errors import SourceErrors
-from deployer.model import Site
 from deployer.playbook import RenderedTask, RoleCall, load_inventory, load_playbook, render_host
 from deployer.playbook.builtin import playbooks_path, roles_path
 from deployer.sites import proxy_roles
+from deployer.sites.model import Site
 
 NOW = datetime.datetime(2026, 11, 21, tzinfo=datetime.UTC)
 FACTS = {

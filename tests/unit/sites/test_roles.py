@@ -7,10 +7,10 @@ import datetime
 import pytest
 
 from deployer.errors import SourceErrors, UsageError
-from deployer.model import Site
 from deployer.sites import ProxyRole, proxy_roles
 from deployer.sites.certificate_files import CertificateFiles
 from deployer.sites.lint import lint, lint_of_hosts
+from deployer.sites.model import Site
 from tests.support.sites import site_case as cases
 
 FILES = CertificateFiles(

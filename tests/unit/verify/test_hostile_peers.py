@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from deployer.model import Check, CheckResult, Finding, Route, Site, Tls, Upstream
+from deployer.model import CheckResult, Finding
+from deployer.sites.model import Check, Route, Site, Tls, Upstream
 from deployer.verify import required_s, verify_site
 from tests.support.servers.scripted import Front, Peer, Server, dial, redirecting, websocket_service
 

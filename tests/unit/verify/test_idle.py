@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from deployer.errors import UnreachableError
-from deployer.model import Check, Route, Site, SourceRef, Upstream
+from deployer.model import SourceRef
+from deployer.sites.model import Check, Route, Site, Upstream
 from deployer.verify.idle import Configured, IdleResult, idle_json, idle_plan, measured
 from deployer.verify.judge.idle import idle_judged, outcome_words
 from deployer.verify.net.stream import Stream

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from deployer.model import CheckResult, Finding, Proxy, Route, Site, Tls, Upstream
+from deployer.model import CheckResult, Finding, Proxy
+from deployer.sites.model import Route, Site, Tls, Upstream
 from deployer.verify import verify_site
 from deployer.verify.net.access import Access
 from deployer.verify.net.stream import Deadline

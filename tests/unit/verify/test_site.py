@@ -13,16 +13,8 @@ from typing import Any
 import pytest
 
 from deployer.errors import UnreachableError
-from deployer.model import (
-    Check,
-    CheckResult,
-    Finding,
-    HandshakeResult,
-    Route,
-    Site,
-    Tls,
-    Upstream,
-)
+from deployer.model import CheckResult, Finding, HandshakeResult
+from deployer.sites.model import Check, Route, Site, Tls, Upstream
 from deployer.verify import required_s, result_json, verify_site
 from deployer.verify.judge.causes import of_service
 from deployer.verify.judge.tried import Tried

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from deployer.errors import SourceErrors
-from deployer.model import Site, Upstream
 from deployer.playbook import Rendered, RoleCall, load_inventory, load_playbook, render_host
+from deployer.sites.model import Site, Upstream
 
 FACTS = {"ansible_distribution": "Debian", "ansible_default_ipv4": {"address": "10.0.0.1"}}
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from deployer.errors import SourceError
-from deployer.model import Route, Site, Upstream
 from deployer.proxies.apache import site as apache_site
+from deployer.sites.model import Route, Site, Upstream
 from tests.support.sites import apache_case
 from tests.support.sites.site_case import site
 

@@ -9,10 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from deployer.model import CheckResult, Finding, HandshakeResult, Hop, Proxy, Route, Site
+from deployer.model import CheckResult, Finding, HandshakeResult, Hop, Proxy
 from deployer.proxies.haproxy.inspect import faults, served
 from deployer.proxies.inspect import Inspection, explained, refused_by_address
 from deployer.proxies.inspect.model import Fault
+from deployer.sites.model import Route, Site
 from tests.support.proxies.recorded import Case, apache, first_for, haproxy
 
 _HEAD = """\

@@ -10,8 +10,8 @@ import pytest
 
 from deployer.cli import main
 from deployer.errors import SourceError
-from deployer.model import Route, Site, Upstream
 from deployer.proxies.haproxy import site as haproxy_site
+from deployer.sites.model import Route, Site, Upstream
 from tests.support.sites import haproxy_case
 from tests.support.sites.site_case import site
 

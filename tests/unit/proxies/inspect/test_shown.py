@@ -7,10 +7,11 @@ import json
 
 import pytest
 
-from deployer.model import CheckResult, Finding, HandshakeResult, Hop, Route, Site, Tls, Upstream
+from deployer.model import CheckResult, Finding, HandshakeResult, Hop
 from deployer.proxies.inspect import explained, faults, noticed, served
 from deployer.proxies.inspect.model import ConfigFile, Inspection, ProxyState
 from deployer.proxies.inspect.shown import without_credentials
+from deployer.sites.model import Route, Site, Tls, Upstream
 from tests.support.proxies.recorded import apache, haproxy
 
 _SECRET = "zZsecretQ9"

@@ -7,10 +7,11 @@ from textwrap import dedent
 
 import pytest
 
-from deployer.model import CheckResult, Finding, HandshakeResult, Route, Site, Tls, Upstream
+from deployer.model import CheckResult, Finding, HandshakeResult
 from deployer.proxies.inspect import ConfigFile, Inspection, ProxyState, explained, noticed
 from deployer.proxies.nginx.inspect import faults, served
 from deployer.proxies.nginx.variables import seconds_of
+from deployer.sites.model import Route, Site, Tls, Upstream
 
 NAME = "chat.example.com"
 MAPS = """

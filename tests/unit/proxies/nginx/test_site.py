@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from deployer.errors import SourceError
-from deployer.model import Route, Upstream
 from deployer.proxies.nginx import site as nginx_site
+from deployer.sites.model import Route, Upstream
 from tests.support.sites import site_case as cases
 
 

@@ -14,18 +14,8 @@ from typing import Any
 import pytest
 
 from deployer.errors import UsageError
-from deployer.model import (
-    Change,
-    Check,
-    Handler,
-    HandlerRun,
-    Host,
-    Plan,
-    Route,
-    Site,
-    Tls,
-    Upstream,
-)
+from deployer.model import Handler, Host
+from deployer.plan.model import Change, HandlerRun, Plan
 from deployer.plan.wire import plan_from_json, plan_to_json, sealed
 from deployer.run.batches import Batch
 from deployer.run.sealed.file import (
@@ -37,6 +27,7 @@ from deployer.run.sealed.file import (
 )
 from deployer.run.sealed.model import SealedHost, SealedPlan, for_connecting
 from deployer.run.sealed.signature import MARK, is_sealed_file, sealed_text, unsealed
+from deployer.sites.model import Check, Route, Site, Tls, Upstream
 
 PLAN = sealed(
     Plan(

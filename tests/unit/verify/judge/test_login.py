@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from deployer.model import CheckResult, Route, Site, Tls, Upstream
+from deployer.model import CheckResult
+from deployer.sites.model import Route, Site, Tls, Upstream
 from deployer.verify import verify_site
 from tests.support.servers.scripted import Front, Peer, Server, dial, websocket_service
 

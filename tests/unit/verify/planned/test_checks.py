@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deployer.model import Check, Route, Site, Tls, Upstream
+from deployer.sites.model import Check, Route, Site, Tls, Upstream
 from deployer.verify.planned.checks import (
     FOREIGN_ORIGIN,
     PlannedCheck,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deployer.model import Site, Tls
+from deployer.sites.model import Site, Tls
 from deployer.verify import verify_site
 from deployer.verify.judge.causes import of_certificate
 from deployer.verify.net.access import Access

@@ -1,0 +1,164 @@
+"""A site as a value: the names it is served under, its TLS settings, routes and checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from deployer.model import Proxy, SourceRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """Where a route's requests go: a TCP address, or a unix socket (then `host` is empty)."""
+
+    host: str = ""
+    port: int = 0
+    socket: str = ""
+    tls: bool = False
+
+    def __str__(self) -> str:
+        scheme = "https" if self.tls else "http"
+        if self.socket:
+            return f"unix:{self.socket}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{scheme}://{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Eab:
+    """External account binding: which customer of a CA asks (RFC 8555, section 7.3.4)."""
+
+    kid: str
+    hmac_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dns:
+    """The certbot plugin that answers DNS-01 challenges.
+
+    `credentials` is a file on the controller; `propagation_s` is how long the CA is kept waiting.
+    """
+
+    plugin: str
+    credentials: str | None = None
+    propagation_s: int = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """How a site gets its certificate.
+
+    `issuer` is a word of the contract or an ACME directory's URL; `certificate` and `key` are paths
+    on the controller for ``provided``; `hsts_s` is `None` unless HSTS was asked for. From `certbot`
+    on it is for ACME issuers alone: where certbot runs, how it proves the names, which profile of
+    the CA's and which kind of key is asked for, whether the CA is asked when to renew, and whose
+    rate limits hold.
+    """
+
+    issuer: str = "none"
+    email: str | None = None
+    hsts_s: int | None = None
+    ca_bundle: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+    certbot: Literal["host", "controller"] = "host"
+    challenge: Literal["http-01", "dns-01"] = "http-01"
+    dns: Dns | None = None
+    profile: str | None = None
+    key_type: str = "ecdsa-p256"
+    ari: bool = False
+    eab: Eab | None = None
+    limits: Literal["letsencrypt", "none"] = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One path of a site. Exactly one of `upstreams` and `root` is set.
+
+    `origins` is `None` for the site's own names, ``("any",)`` for every page, otherwise a list of
+    ``scheme://host[:port]``, in lower case. With `login`, the service turns away whoever has not
+    logged in, as no check has. `places` has where each key that is written stands.
+    """
+
+    path: str
+    match: Literal["prefix", "exact"] = "prefix"
+    websocket: bool = False
+    upstreams: tuple[Upstream, ...] = ()
+    root: str | None = None
+    strip_prefix: bool = False
+    idle_timeout_s: float = 3600.0
+    ping_interval_s: float | None = None
+    origins: tuple[str, ...] | None = None
+    require_origin: bool = False
+    login: bool = False
+    source: SourceRef | None = None
+    places: Mapping[str, SourceRef] = field(default_factory=dict, compare=False, repr=False)
+
+    def at(self, *keys: str) -> SourceRef | None:
+        """Where the first of `keys` that is written stands, or else the whole."""
+        return next((self.places[key] for key in keys if key in self.places), self.source)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """A `verify:` entry: a handshake beyond those that every WebSocket route gets by itself.
+
+    `expect` is a text that must be received, or a pattern when `expect_is_regex`. `places` has
+    where each key that is written stands.
+    """
+
+    path: str
+    origin: str | None = None
+    subprotocols: tuple[str, ...] = ()
+    send: str | None = None
+    expect: str | None = None
+    expect_is_regex: bool = False
+    hold_s: float | None = None
+    source: SourceRef | None = None
+    places: Mapping[str, SourceRef] = field(default_factory=dict, compare=False, repr=False)
+
+    def at(self, *keys: str) -> SourceRef | None:
+        """Where the first of `keys` that is written stands, or else the whole."""
+        return next((self.places[key] for key in keys if key in self.places), self.source)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """A name that the proxy serves, and what stands behind each of its paths.
+
+    `max_body_bytes` is how large a request may be; WebSocket messages are not limited by it.
+    `echo` is a path whose answer repeats the request's headers, `None` where there is none.
+    `drain_s` is how long connections of an earlier configuration may live on after a reload,
+    `None` for as long as they like; with `require_survival`, a commit that loses some of them is
+    taken back. `places` has where each key that is written stands, those of `tls` as
+    ``tls.issuer``.
+    """
+
+    domain: str
+    aliases: tuple[str, ...] = ()
+    proxy: Proxy = "nginx"
+    tls: Tls = field(default_factory=Tls)
+    routes: tuple[Route, ...] = ()
+    verify: tuple[Check, ...] = ()
+    echo: str | None = None
+    drain_s: float | None = 3600.0
+    max_body_bytes: int | None = 16 * 1048576
+    require_survival: bool = False
+    source: SourceRef | None = None
+    places: Mapping[str, SourceRef] = field(default_factory=dict, compare=False, repr=False)
+
+    def at(self, *keys: str) -> SourceRef | None:
+        """Where the first of `keys` that is written stands, or else the whole."""
+        return next((self.places[key] for key in keys if key in self.places), self.source)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The domain and its aliases."""
+        return (self.domain, *self.aliases)
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether the site is served over HTTPS."""
+        return self.tls.issuer != "none"
