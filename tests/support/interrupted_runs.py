@@ -6,12 +6,12 @@ import json
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from deployer.lab.host import LabHost
 from tests.support.runs import Ran
+from tests.support.waiting import until
 
 #: Writes a file, and then waits until the test lets it go on.
 SLOW = """- hosts: all
@@ -41,14 +41,6 @@ def under_way(host: LabHost, *options: str) -> Iterator[subprocess.Popen[str]]:
     finally:
         process.kill()
         process.communicate()
-
-
-def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    """Wait until `condition` holds."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.05)
 
 
 def is_settled(host: LabHost) -> bool:

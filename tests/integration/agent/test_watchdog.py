@@ -17,6 +17,7 @@ from tests.support.agent.on_host import runner_on
 from tests.support.agent.process import RunnerProcess, change, file_change
 from tests.support.runs import deployer, differences, write_playbook
 from tests.support.runs import state_of as whole_state_of
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.lab
 
@@ -58,13 +59,6 @@ def app() -> list[dict[str, Any]]:
 
 def apply(runner: RunnerProcess, *changes: dict[str, Any], seconds: float = 60.0) -> None:
     runner.ask("apply", plan=runner.plan(*changes), commit=commit_for(seconds))
-
-
-def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.05)
 
 
 def is_settled(host: LabHost) -> bool:
@@ -234,7 +228,7 @@ def test_a_runner_that_hangs_does_not_hold_the_lock_for_long(
     apply(runner, *app(), seconds=1.0)
     began = time.monotonic()
     shared.exec(["kill", "-STOP", str(runner.hello["pid"])])
-    until(lambda: is_settled(shared), timeout_s=90.0)
+    until(lambda: is_settled(shared))
     assert time.monotonic() - began > 20
     until(lambda: traces(shared) == "")
     assert "which hangs and was killed" in words_of(shared)
@@ -276,7 +270,7 @@ def test_units_that_are_read_again_do_not_make_the_timer_forget(
             "end=$(($(date +%s) + 5)); while [ $(date +%s) -lt $end ]; do"
             " systemctl daemon-reload; done"
         )
-        until(lambda: is_settled(shared) and traces(shared) == "", timeout_s=30.0)
+        until(lambda: is_settled(shared) and traces(shared) == "")
         assert differences(before, state_of(shared)) == {}
 
 

@@ -17,10 +17,11 @@ import yaml
 
 from deployer.model import Proxy
 from tests.integration.catalogue.broken_cases import DOMAIN, PROXIES, Twin
-from tests.integration.catalogue.broken_states import changed, restart, until
+from tests.integration.catalogue.broken_states import changed, restart
 from tests.integration.catalogue.broken_world import World
 from tests.integration.catalogue.scripted_services import PORTS
 from tests.support.paths import ROOT
+from tests.support.waiting import until
 
 #: Where the relay listens: a loopback address of this machine that nobody else uses.
 RELAY = "127.6.29.1"
@@ -156,7 +157,7 @@ def reloaded(world: World, proxy: Proxy, *, cap: bool) -> list[dict[str, Any]]:
         process = started(world, "verify", str(book), "--load", "3", "--hold", "5s", "--no-public")
         # The checks come from the host itself, the load from here.
         count = f"ss -Htn state established 'sport = 80 and src {host.address}' | wc -l"
-        until(lambda: int(host.sh(count)) >= 3, within_s=30)
+        until(lambda: int(host.sh(count)) >= 3)
         host.sh(f"systemctl reload {proxy}")
         found = ended(process)
     if cap:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from deployer.lab.host import LabHost
 from deployer.model import Hop, Proxy
 from tests.integration.catalogue.broken_cases import DOMAIN
 from tests.integration.catalogue.broken_hosts import write
+from tests.support.waiting import until
 
 _HEALTHY = f"upgrade-lost-healthy.{DOMAIN}"
 _KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -91,14 +91,6 @@ def hold(stack: ExitStack, host: LabHost, most: int, name: str = _HEALTHY, port:
         except OSError:
             return count
     return most
-
-
-def until(condition: Callable[[], bool], within_s: float = 10.0) -> None:
-    """Waits until the condition holds."""
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.02)
 
 
 def restart(host: LabHost, unit: str) -> None:

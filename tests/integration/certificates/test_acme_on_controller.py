@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from deployer.certificates.acme.store import CertificateStore, IssuedCertificate
 from deployer.errors import CertificateError, UnreachableError, UsageError
 from tests.support.certificates import pebble as pebble_here
 from tests.support.certificates.pebble import Pebble, Responder
+from tests.support.waiting import until
 
 NAMES = ("one.example.com", "two.example.com", "three.example.com")
 EAB = {
@@ -75,13 +76,6 @@ def certbots(folder: Path) -> list[int]:
         if os.fsencode(folder / "config") in words:
             found.append(int(entry.parent.name))
     return found
-
-
-def wait_until(is_so: Callable[[], object], *, within_s: float = 20.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not is_so():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.02)
 
 
 def unwanted(token: str, key_authorization: str | None) -> None:
@@ -347,7 +341,7 @@ def test_processes_that_ask_for_one_certificate_wait_for_each_other(
         first = pool.submit(issuer(folder).obtain, settings, answer=answer)
         assert held.wait(30)
         other = start(settings, folder, "now")
-        wait_until(lambda: _opens(other.pid, folder / "order.lock"))
+        until(lambda: _opens(other.pid, folder / "order.lock"))
         go_on.set()
         told, _ = other.communicate(timeout=60)
         assert told.split() == [first.result(60).serial]
@@ -368,7 +362,7 @@ def test_a_controller_that_is_killed_takes_its_certbot_along_before_the_ca_looks
     assert certbots(folder)
     process.kill()
     process.communicate(timeout=10)
-    wait_until(lambda: not certbots(folder))
+    until(lambda: not certbots(folder))
     assert responder.looked_at == 0
     assert (folder / "order").stat().st_mode & 0o777 == 0o700
     # The next run is not held up by anything that was left.
@@ -389,7 +383,7 @@ def test_an_order_that_is_cut_short_leaves_nothing_running(
             return
         if why == "cancelled":
             cancel.set()
-        wait_until(lambda: not certbots(folder))
+        until(lambda: not certbots(folder))
 
     given = issuer(folder, cancel=cancel, limit_s=4.0 if why == "timeout" else 60.0)
     with pytest.raises(CertificateError) as caught:
@@ -422,7 +416,7 @@ def test_short_lifetimes_are_renewed_when_half_is_left(folder: Path, tmp_path: P
         settings = ca.settings("short.example.com")
         first = issuer(folder).obtain(settings, answer=responder.answer)
         assert first.leaf.not_after - first.due_at == pytest.approx(first.leaf.lifetime_s / 2)
-        wait_until(lambda: issuer(folder).kept(settings) is None)
+        until(lambda: issuer(folder).kept(settings) is None)
         second = issuer(folder).obtain(settings, answer=responder.answer)
     assert second.serial != first.serial
 

@@ -27,8 +27,9 @@ from deployer.lab.lab import Lab
 from deployer.sites import acme
 from tests.support.certificates.authority import Authority
 from tests.support.certificates.ca_fronts import NEW_ACCOUNT, NEW_ORDER, Front, Refusal, mute
-from tests.support.interrupted_runs import ended, is_over, is_settled, until
+from tests.support.interrupted_runs import ended, is_over, is_settled
 from tests.support.runs import deployer
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.lab
 

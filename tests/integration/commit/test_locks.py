@@ -16,8 +16,9 @@ import pytest
 
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
-from tests.support.interrupted_runs import SLOW, ended, is_over, let_go, under_way, until
+from tests.support.interrupted_runs import SLOW, ended, is_over, let_go, under_way
 from tests.support.runs import deployer, differences, state_of, write_playbook
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.lab
 

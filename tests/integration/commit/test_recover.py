@@ -21,9 +21,9 @@ from tests.support.interrupted_runs import (
     kill_runner,
     let_go,
     under_way,
-    until,
 )
 from tests.support.runs import deployer, differences, state_of, write_playbook
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.lab
 
@@ -117,7 +117,7 @@ def test_a_run_that_was_cut_off(host: LabHost, before: dict[str, Any]) -> None:
 @pytest.mark.usefixtures("site")
 def test_what_the_watchdog_did_while_nobody_looked(host: LabHost, before: dict[str, Any]) -> None:
     cut_off(host, "--confirm-timeout", "1")
-    until(lambda: is_over(host), 60)
+    until(lambda: is_over(host))
     until(lambda: differences(before, settled_state(host)) == {})  # the watchdog itself has ended
     ran = deployer("plan", "site.yml", "--json")
     (note,) = ran.document["hosts"]["web1"]["notes"]
@@ -304,7 +304,7 @@ def test_a_controller_that_stands_still(
     with under_way(host, "--confirm-timeout", "1") as process:
         process.send_signal(signal.SIGSTOP)
         let_go(host)
-        until(lambda: is_over(host), 60)
+        until(lambda: is_over(host))
         process.send_signal(signal.SIGCONT)
         ran = ended(process)
     assert ran.code == 3, ran

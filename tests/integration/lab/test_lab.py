@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from deployer.lab import lab as labs_module
 from deployer.lab.folders import labs_folder
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.lab
 
@@ -56,12 +56,6 @@ def left_behind(bridge: str, name: str) -> list[str]:
         if argv and (f"/{name}/" in argv or f"deployer-lab/{serial}-" in group):
             found.append(argv.replace("\0", " "))
     return found
-
-
-def wait_until(condition: Callable[[], bool], *, timeout_s: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
 
 
 def test_hosts_are_whole_debians_with_a_way_in(labs: Callable[..., Lab]) -> None:
@@ -207,5 +201,5 @@ def test_nothing_is_left_behind(number: signal.Signals, machine: None) -> None:
         assert len(left_behind(bridge, name)) > 10
         process.send_signal(number)
         process.wait(timeout=30)
-    wait_until(lambda: not left_behind(bridge, name))
+    until(lambda: not left_behind(bridge, name))
     assert left_behind(bridge, name) == []

@@ -21,6 +21,7 @@ from deployer.lab.lab import Lab
 from tests.support.agent.on_host import runner_on
 from tests.support.agent.process import RunnerProcess, change, file_change
 from tests.support.runs import deployer, write_playbook
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.lab
 
@@ -47,13 +48,6 @@ PLAYBOOK = """
 """
 RECORD = "/run/deployer/loaded/nginx.json"
 OLDER = f"nginx still runs with an older {CONF}"
-
-
-def until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")

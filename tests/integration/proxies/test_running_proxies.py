@@ -30,10 +30,10 @@ from tests.support.proxies.three_proxies import (
     idle_client,
     occupy,
     set_up,
-    until,
     web_socket,
     with_modules,
 )
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.lab
 

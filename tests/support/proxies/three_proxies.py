@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +10,7 @@ from deployer.agent import bundle
 from deployer.lab.host import LabHost
 from tests.support.agent.on_host import runner_on
 from tests.support.agent.process import RunnerProcess, RunnerRefusal, file_change
+from tests.support.waiting import until
 
 #: Answers every request, and echoes what follows an upgrade; some clients at a time.
 SERVICE = r"""
@@ -215,13 +214,6 @@ def echoes(line: socket.socket) -> bool:
         return line.recv(100) == b"hello"
     except OSError:
         return False
-
-
-def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.02)
 
 
 def occupy(host: LabHost, port: int) -> None:

@@ -1,0 +1,53 @@
+"""Waiting for events, and limits that a busy machine keeps.
+
+A test waits for the event itself. A limit is there for what never happens, so it is long: it costs
+nothing as long as all goes well. Where a test shows that something takes little time, its limit
+grows with the load of the machine.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+#: Far longer than anything takes that works, on a machine with ten times as much to do.
+PATIENCE_S = 300.0
+_PAUSE_S = 0.02
+
+
+def until(condition: Callable[[], object], *, within_s: float = PATIENCE_S) -> None:
+    """Wait until `condition` holds."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, f"it did not happen within {within_s:.0f} s"
+        time.sleep(_PAUSE_S)
+
+
+def slowness() -> float:
+    """How many times longer than on an idle machine something may take now; at least 1."""
+    return max(1.0, _processes_per_core())
+
+
+def at_most(seconds: float) -> float:
+    """The limit for something that takes `seconds` at most on an idle machine."""
+    return seconds * max(1.0, 2 * _processes_per_core())
+
+
+@contextmanager
+def takes_at_most(seconds: float) -> Iterator[None]:
+    """Fails if the block takes longer than `seconds` would be on an idle machine."""
+    began = time.monotonic()
+    limit_s = at_most(seconds)
+    yield
+    took_s = time.monotonic() - began
+    limit_s = max(limit_s, at_most(seconds))
+    assert took_s < limit_s, f"it took {took_s:.2f} s, and may take {limit_s:.2f} s"
+
+
+def _processes_per_core() -> float:
+    """Of the last minute, or of this moment where that is more."""
+    now = int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0])
+    return max(os.getloadavg()[0], now) / (os.cpu_count() or 1)
