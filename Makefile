@@ -9,9 +9,13 @@ BIN    := $(VENV)/bin
 PYTEST := $(BIN)/pytest
 SSLYZE := $(VENV)/sslyze/bin/sslyze
 
-.PHONY: test lint unit integration crash demo findings setup clean machine sslyze
+# Files that use the same hosts stay together; tests/conftest.py says which begin first.
+ON_HOSTS := $(PYTEST) -n 4 --dist loadfile
 
-test: lint unit integration crash
+.PHONY: test lint unit hosts integration crash demo findings setup clean machine images requisites sslyze
+
+test:
+	@bash tests/all.sh
 
 lint: setup
 	$(BIN)/ruff check .
@@ -22,9 +26,24 @@ lint: setup
 unit: setup
 	$(PYTEST) tests/unit -n 2
 
-integration: machine setup sslyze
+# Both layers below in one run: no core idles while the last tests of the first one end.
+hosts: requisites sslyze
+	$(ON_HOSTS) tests/integration tests/crash
+
+integration: requisites sslyze
+	$(ON_HOSTS) tests/integration
+
+# Commits interrupted at every step, and at random; tests.crash.interrupt does more of the latter.
+crash: machine setup
+	$(ON_HOSTS) tests/crash
+
+# Commands that tests on hosts use on this machine.
+requisites: machine
 	@bash tests/machine.sh nginx pebble chromium certutil=libnss3-tools
-	$(PYTEST) tests/integration -n 4 --dist loadfile
+
+# Built when they are needed; this is for those who want them before.
+images: machine
+	@$(PYTHON) -m tests.support.images
 
 # It wants other versions of what we use, too: an environment of its own.
 sslyze: $(SSLYZE)
@@ -32,10 +51,6 @@ sslyze: $(SSLYZE)
 $(SSLYZE): $(VENV)/ready
 	$(PYTHON) -m venv $(VENV)/sslyze
 	$(VENV)/sslyze/bin/pip install -qq --disable-pip-version-check 'sslyze>=6.1'
-
-# Commits interrupted at every step, and at random; tests.crash.interrupt does more of the latter.
-crash: machine setup
-	$(PYTEST) tests/crash -n 3 --dist loadfile
 
 demo: machine setup
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash tests/demo/demo.sh

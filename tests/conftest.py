@@ -34,20 +34,52 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+#: Files, or folders whose files share hosts, that take longest: they begin first, so that none is
+#: left alone at the end.
+LONGEST_FIRST = (
+    "tests/integration/conformance",
+    "tests/crash/test_every_step.py",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the tests of `LONGEST_FIRST` before all others."""
+
+    def rank(item: pytest.Item) -> int:
+        scope = _scope_of(item.nodeid)
+        return LONGEST_FIRST.index(scope) if scope in LONGEST_FIRST else len(LONGEST_FIRST)
+
+    items.sort(key=rank)
+
+
 @pytest.hookimpl(optionalhook=True)  # pytest-xdist may not be there
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """The files of a folder `conformance` share hosts: one worker does them all."""
+    """With ``--dist loadfile``, one worker does all tests that share hosts."""
     if config.getvalue("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
 
     class ByHosts(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            scope: str = super()._split_scope(nodeid)
-            folder = scope.rpartition("/")[0]
-            return folder if folder.endswith("/conformance") else scope
+            return _scope_of(nodeid)
 
+        def _reschedule(self, node: Any) -> None:
+            # A worker does not begin its last test before it knows what follows; two, as in the
+            # class above, would give it a file that another worker could do meanwhile.
+            if self.workqueue and self._pending_of(self.assigned_work[node]) > 1:
+                return
+            super()._reschedule(node)
+
+    config.option.loadscopereorder = False
     return ByHosts(config, log)
+
+
+def _scope_of(nodeid: str) -> str:
+    """The file of a test, or its folder where the files there share hosts."""
+    file = nodeid.partition("::")[0]
+    folder = file.rpartition("/")[0]
+    return folder if folder.endswith("/conformance") else file
 
 
 @pytest.fixture(scope="session")
