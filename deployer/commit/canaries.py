@@ -44,6 +44,8 @@ _SHORT_DRAIN_S, _AFTER_DRAIN_S = 3.0, 0.7
 _APACHE = PROXY_UNITS["apache"]
 #: Processes that Apache must be able to start after a reload.
 _SPARE_PLACES = 2
+#: An end that is noticed this much before its reason belongs to it.
+_SAME_MOMENT_S = 1.0
 #: Of nginx, nobody can tell upgraded connections from those that idle.
 _COUNTED_ROUGHLY = frozenset({"nginx"})
 
@@ -206,7 +208,7 @@ class Canaries(NoCanaries):
             if end is None:
                 found.append(Seen(answers=answered))
                 continue
-            after_s = end.at - touched_at
+            after_s = _after_s(end.at, touched_at)
             ended = Ended(how=end.how, after_s=after_s, words=end.words, close_code=end.close_code)
             found.append(Seen(answers=False, ended=ended))
         return found
@@ -237,6 +239,15 @@ class Canaries(NoCanaries):
             are_websockets=websockets == len(before),
         )
         return others, False
+
+
+def _after_s(ended_at: float, touched_at: float) -> float:
+    """The seconds from a change to an end; 0 if the end was noticed a moment before the change.
+
+    The two reach us by different streams of one connection, in any order.
+    """
+    after_s = ended_at - touched_at
+    return 0.0 if -_SAME_MOMENT_S < after_s < 0 else after_s
 
 
 def _clients(connections: Mapping[str, Any]) -> frozenset[str]:

@@ -23,7 +23,9 @@ from deployer.lab.disk import Disk
 from deployer.lab.images import Image
 from deployer.lab.network import Network, cut, mend, remember, remove_link
 
-_READY_TIMEOUT_S = 60.0
+#: Far longer than a busy machine needs; a host that ends while it boots is noticed at once.
+_READY_TIMEOUT_S = 300.0
+_COMMAND_TIMEOUT_S = 300.0
 
 #: With folder, image and command. systemd-nspawn keeps notes in /run/systemd/nspawn; those of a
 #: killed one would stay there for good, so it gets a folder that ends with it.
@@ -170,7 +172,7 @@ class LabHost:
         """Whether the host is switched on."""
         return bool(self._supervisor())
 
-    def kill(self, timeout_s: float = 10.0) -> None:
+    def kill(self, timeout_s: float = 60.0) -> None:
         """Pull the plug: SIGKILL to all of it. The disk stays as it is.
 
         Raises:
@@ -236,7 +238,12 @@ class LabHost:
         return ["ssh", "-F", "none", "-i", str(self.key), *words, f"root@{self.address}"]
 
     def exec(
-        self, argv: Sequence[str], *, timeout_s: float = 60.0, check: bool = True, stdin: str = ""
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_s: float = _COMMAND_TIMEOUT_S,
+        check: bool = True,
+        stdin: str = "",
     ) -> subprocess.CompletedProcess[str]:
         """Run `argv` on the host without its sshd or its network.
 
@@ -263,7 +270,7 @@ class LabHost:
             raise LabError(f"{self.name}: {' '.join(argv)} failed ({done.returncode}): {words}")
         return done
 
-    def sh(self, script: str, *, timeout_s: float = 60.0, check: bool = True) -> str:
+    def sh(self, script: str, *, timeout_s: float = _COMMAND_TIMEOUT_S, check: bool = True) -> str:
         """Standard output of a shell script that runs on the host."""
         return self.exec(["sh", "-c", script], timeout_s=timeout_s, check=check).stdout
 

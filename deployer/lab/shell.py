@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from deployer.errors import LabError
 
 
-def run(argv: Sequence[str], *, timeout_s: float = 60.0, quiet_failure: bool = False) -> str:
+def run(argv: Sequence[str], *, timeout_s: float = 300.0, quiet_failure: bool = False) -> str:
     """Standard output of `argv`.
 
     Raises:

@@ -20,7 +20,7 @@ from tests.crash.two_states import playbook_to
 
 #: About as long as an apply takes from its start to its end; the moment is drawn from it.
 _ABOUT_S = 2.0
-_RUN_LIMIT_S = 60.0
+_RUN_LIMIT_S = 300.0
 
 
 def cut_off(stage: Stage, drawn: Draw, target: str) -> tuple[str, str]:

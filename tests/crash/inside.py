@@ -7,10 +7,12 @@ import os
 import subprocess
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
 from deployer.agent.bundle import source
+from deployer.errors import LabError
 from deployer.lab.host import LabHost
 from tests.crash.faults import Fault
 from tests.support.agent.process import RunnerProcess
@@ -51,7 +53,7 @@ class InsideRunner(RunnerProcess):
         host: LabHost,
         fault: Fault | None = None,
         *,
-        limit_s: float = 60.0,
+        limit_s: float = 300.0,
         on_held: Callable[[], None] | None = None,
     ) -> None:
         self._host = host
@@ -80,11 +82,12 @@ class InsideRunner(RunnerProcess):
         self.kill()
 
     def kill(self) -> None:
-        """End it at once, wherever it is."""
-        if not hasattr(self, "hello") or not self._host.is_running:
-            self.process.kill()
-            return
-        self._host.exec(["kill", "-KILL", str(self.hello["pid"])], check=False)
+        """End it at once, wherever it is; its host may be switched off at the same moment."""
+        if hasattr(self, "hello"):
+            with suppress(LabError):
+                self._host.exec(["kill", "-KILL", str(self.hello["pid"])], check=False)
+                return
+        self.process.kill()
 
     def end(self) -> int:
         """Close standard input, and wait until the runner has ended."""
@@ -97,7 +100,7 @@ class InsideRunner(RunnerProcess):
         finally:
             self._limit.cancel()
             if self._watcher.is_alive():
-                self._watcher.join(20)
+                self._watcher.join(60)
 
 
 def facts_of(host: LabHost) -> dict[str, Any]:

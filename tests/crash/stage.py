@@ -19,7 +19,7 @@ from tests.crash.look import Look, differences, look_at
 from tests.crash.two_states import PACKAGE, changes_to, handlers
 from tests.support.agent.process import RunnerRefusal
 
-ROUND_LIMIT_S = 90.0
+ROUND_LIMIT_S = 300.0
 _OPERATIONS = "/run/crash-operations"
 _GATE = "/run/crash-gate"
 
@@ -264,7 +264,7 @@ class Stage:
         about = facts_of(self.host)
         return not about["pending"] and not about["lock"]
 
-    def wait_until_over(self, limit_s: float = 60.0) -> None:
+    def wait_until_over(self, limit_s: float = ROUND_LIMIT_S) -> None:
         """Wait for `is_over`.
 
         Raises:
@@ -281,7 +281,7 @@ class Stage:
         for pid in self.host.exec(["pgrep", "-x", "python3"], check=False).stdout.split():
             self.host.exec(["kill", "-KILL", pid], check=False)
 
-    def settle(self, *, timers_now: bool = False, limit_s: float = 60.0) -> None:
+    def settle(self, *, timers_now: bool = False, limit_s: float = ROUND_LIMIT_S) -> None:
         """Wait until nobody works on the host, and no commit is under way.
 
         Raises:

@@ -20,6 +20,7 @@ from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
 from deployer.model import Host
 from deployer.transport import ConnectOptions, Link, Stream, connect
+from tests.support.waiting import at_most
 
 pytestmark = pytest.mark.lab
 
@@ -443,10 +444,10 @@ def test_a_stopped_runner_is_an_error_with_what_was_in_progress(lab: Lab, server
     began = time.monotonic()
     with pytest.raises(UnreachableError, match=r"web1: .*not answered.* while reading facts"):
         facts(link)
-    assert took(began) < 3
+    assert took(began) < at_most(3)
     began = time.monotonic()
     link.close()
-    assert took(began) < 0.2
+    assert took(began) < at_most(0.2)
     server.exec(["kill", "-KILL", str(link.hello["pid"])])
 
 
@@ -456,7 +457,7 @@ def test_a_killed_runner_is_an_error_at_once(lab: Lab, server: LabHost) -> None:
     began = time.monotonic()
     with pytest.raises(UnreachableError, match="while reading facts"):
         facts(link)
-    assert took(began) < 3
+    assert took(began) < at_most(3)
     link.close()
 
 
@@ -467,7 +468,7 @@ def test_a_stopped_sshd(lab: Lab, server: LabHost) -> None:
         began = time.monotonic()
         with pytest.raises(UnreachableError, match=r"web1: .*does not speak SSH|did not answer"):
             connect(inventory_host(lab, server), ConnectOptions(connect_timeout_s=1.0))
-        assert took(began) < 3
+        assert took(began) < at_most(3)
     finally:
         server.exec(["kill", "-CONT", main])
 
@@ -484,7 +485,7 @@ def test_a_link_that_goes_down_in_the_middle_of_a_large_request(
     began = time.monotonic()
     with pytest.raises(UnreachableError, match="while applying"):
         link.request("apply", plan={"much": "x" * 20_000_000}, commit={}, doing="applying")
-    assert took(began) < 4
+    assert took(began) < at_most(4)
     stream.settimeout(2.0)
     with pytest.raises(OSError, match="broken"):
         read_all(stream)
@@ -511,7 +512,7 @@ def test_a_port_that_accepts_and_says_nothing() -> None:
                 Host(name="mute", hostname="127.0.0.1", port=port),
                 ConnectOptions(connect_timeout_s=0.5),
             )
-        assert took(began) < 2
+        assert took(began) < at_most(2)
 
 
 @pytest.fixture

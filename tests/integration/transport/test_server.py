@@ -25,6 +25,7 @@ from deployer.transport import ConnectOptions, Link, Stream, ssh_config
 from deployer.transport.bootstrap import Bootstrap
 from deployer.transport.connecting import connect
 from tests.support.transport.ssh_server import RUNNER, SshServer, echo_server, key
+from tests.support.waiting import at_most
 
 _OPTIONS = ConnectOptions(connect_timeout_s=3.0, silence_timeout_s=2.0)
 _IMPATIENT = ConnectOptions(connect_timeout_s=0.15, silence_timeout_s=0.2)
@@ -146,7 +147,7 @@ def test_a_silent_runner_is_given_up(servers: Servers, links: Links) -> None:
         began = time.monotonic()
         with pytest.raises(UnreachableError, match=r"not answered for 0\.2 s while applying"):
             link.request("hang", doing="applying")
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < at_most(1)
         with pytest.raises(UnreachableError):
             link.request("echo", text="")
 
@@ -192,14 +193,14 @@ def test_a_server_that_stalls(servers: Servers, links: Links, where: str) -> Non
     began = time.monotonic()
     with pytest.raises(UnreachableError, match=r"web1: .* (did not|does not|runs no) .* while"):
         links(server, _IMPATIENT)
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < at_most(1.5)
 
 
 def test_closing_takes_no_time_and_may_be_done_twice(link: Link) -> None:
     began = time.monotonic()
     link.close()
     link.close()
-    assert time.monotonic() - began < 0.1
+    assert time.monotonic() - began < at_most(0.1)
     with pytest.raises(UnreachableError, match="is closed"):
         link.request("echo", text="")
 

@@ -30,7 +30,7 @@ BOOTSTRAP = (
 _QUICK_BOOTSTRAP = BOOTSTRAP.replace(
     "compile(b,'runner.py','exec')", "__import__('marshal').loads(b)"
 )
-LIMIT_S = 20.0
+LIMIT_S = 120.0
 
 
 class RunnerRefusal(Exception):  # noqa: N818 - an answer

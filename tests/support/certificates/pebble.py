@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-_STARTS_WITHIN_S = 15.0
+_STARTS_WITHIN_S = 120.0
 _PREFIX = "/.well-known/acme-challenge/"
 
 

@@ -25,7 +25,7 @@ from typing import Any
 
 from deployer.lab.host import LabHost
 
-TIME_LIMIT_S = 20.0
+TIME_LIMIT_S = 120.0
 _LIFECYCLE = "Page.lifecycleEvent"
 #: Settles when CONDITION holds: at once, or after a change of the page.
 _UNTIL = """

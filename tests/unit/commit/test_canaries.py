@@ -16,7 +16,9 @@ from deployer.model import Handler
 from deployer.plan.model import HandlerRun, Plan
 from deployer.sites.model import Route, Site, Upstream
 from deployer.transport import Link
-from tests.support.servers.scripted import dial, websocket_service
+from tests.support.servers.pinged import Service
+from tests.support.servers.scripted import Server, dial, websocket_service
+from tests.support.waiting import until
 
 RELOAD = Handler(name="reload nginx", action="reload", unit="nginx")
 PLAN = Plan(
@@ -82,6 +84,21 @@ def test_a_reload_of_a_running_proxy(port: int) -> None:
     assert survival is not None
     assert survival.others is not None
     assert (survival.others.connections, survival.others.still_open) == (1, 1)
+
+
+def test_an_end_that_is_noticed_before_the_change_that_caused_it() -> None:
+    """The connection and the host's message are two streams: either may arrive first."""
+    service = Service()
+    with Server(service.script) as server, around(Host(server.port), count=1) as canaries:
+        assert isinstance(canaries, Canaries)
+        service.ending.set()
+        (perch,) = canaries._perches
+        until(lambda: all(held.end for held in perch.held))
+        canaries.on_event(STEP)
+        survival = canaries.survival(asks_again=False)
+    assert survival is not None
+    (canary,) = survival.routes[0].canaries
+    assert canary.after_s == 0.0
 
 
 def test_a_proxy_that_was_not_touched_after_all(port: int) -> None:

@@ -19,6 +19,7 @@ from deployer.transport import ConnectOptions, Link, framing
 from deployer.transport.bootstrap import Bootstrap
 from deployer.transport.connecting import connect
 from tests.support.paths import ROOT
+from tests.support.waiting import at_most
 
 _RUNNER = (ROOT / "tests/support/transport/scripted_agent.py").read_bytes()
 _HOST = Host(name="here", hostname="here", vars={"ansible_connection": "local"})
@@ -93,7 +94,7 @@ def test_a_silent_runner_is_given_up(link: Link) -> None:
     began = time.monotonic()
     with pytest.raises(UnreachableError, match=r"not answered for 0\.2 s while applying"):
         link.request("hang", doing="applying")
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < at_most(1)
 
 
 def test_the_end_of_the_runner_is_told_with_its_last_words(link: Link) -> None:
@@ -106,7 +107,7 @@ def test_closing_takes_no_time_and_may_be_done_twice(link: Link) -> None:
     began = time.monotonic()
     link.close()
     link.close()
-    assert time.monotonic() - began < 0.1
+    assert time.monotonic() - began < at_most(0.1)
     with pytest.raises(UnreachableError, match="is closed"):
         link.request("echo", text="")
 

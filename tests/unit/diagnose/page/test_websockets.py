@@ -19,6 +19,7 @@ from deployer.errors import UsageError
 from tests.support.certificates.pki import authority, issued, server_context
 from tests.support.servers.libraries import echo, wants_websocket
 from tests.support.servers.scripted import Peer, Server
+from tests.support.waiting import at_most
 
 NAME = "app.example.com"
 PAGE = parsed(f"https://{NAME}/report")
@@ -219,7 +220,7 @@ def test_a_page_without_end_ends_in_time() -> None:
         url = f"http://127.0.0.1:{server.port}/"
         run = diagnosed(Request(url=url, timeout_s=1))
         stop.set()
-    assert run.seconds < 8
+    assert run.seconds < at_most(8)
     assert codes(run) == []
 
 
@@ -235,7 +236,7 @@ def test_a_page_that_is_meant_ill_is_read_soon(piece: str) -> None:
     text = piece * (400_000 // len(piece))
     opened_by(taken_apart(text), PAGE)
     opened_by(taken_apart(f"<script>new WebSocket(x);{text}"), PAGE)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < at_most(5)
 
 
 def test_tags_are_found_where_a_browser_finds_them() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 
@@ -11,40 +10,9 @@ import pytest
 from deployer.verify.net.stream import Deadline
 from deployer.verify.probe.held import Flock, Held, answering
 from deployer.verify.probe.spec import Endpoint, UpgradeProbe
-from tests.support.servers.scripted import Peer, Server, closed_port, dial
-
-SOON_S = 3.0
-
-
-class Service:
-    """Answers pings until it is told to end."""
-
-    def __init__(self) -> None:
-        self.ending = threading.Event()
-        self.close_code: int | None = None
-        self.is_mute = False
-        self.farewells = 0
-
-    def script(self, peer: Peer) -> None:
-        peer.upgrade()
-        peer.connection.settimeout(0.02)
-        while not self.ending.is_set():
-            try:
-                data = peer.connection.recv(4096)
-            except TimeoutError:
-                continue
-            if not data:
-                return
-            if data[0] == 0x88:
-                self.farewells += 1
-                peer.send(b"\x88\x00")
-                return
-            if data[0] == 0x89 and not self.is_mute:
-                size, mask, masked = data[1] & 127, data[2:6], data[6:]
-                payload = bytes(byte ^ mask[i % 4] for i, byte in enumerate(masked[:size]))
-                peer.send(bytes([0x8A, size]) + payload)
-        if self.close_code is not None:
-            peer.send(b"\x88\x02" + self.close_code.to_bytes(2, "big"))
+from tests.support.servers.pinged import Service
+from tests.support.servers.scripted import Server, closed_port, dial
+from tests.support.waiting import PATIENCE_S, until
 
 
 def probe_at(port: int) -> UpgradeProbe:
@@ -71,18 +39,11 @@ def held_by(flock: Flock, service: Service, server: Server, count: int = 1) -> t
     return held
 
 
-def until_ended(held: Held) -> None:
-    deadline = time.monotonic() + SOON_S
-    while held.end is None:
-        assert time.monotonic() < deadline, "it has not ended"
-        time.sleep(0.005)
-
-
 def test_those_that_live_answer(flock: Flock) -> None:
     service = Service()
     with Server(service.script) as server:
         held = held_by(flock, service, server, 3)
-        assert answering(held, since=time.monotonic(), deadline=Deadline(SOON_S)) == [True] * 3
+        assert answering(held, since=time.monotonic(), deadline=Deadline(PATIENCE_S)) == [True] * 3
         flock.close()
     assert service.farewells == 3, "they leave with a Close frame"
 
@@ -94,10 +55,10 @@ def test_how_it_has_ended(flock: Flock, code: int | None, how: str) -> None:
         (held,) = held_by(flock, service, server)
         service.close_code = code
         service.ending.set()
-        until_ended(held)
+        until(lambda: held.end)
     assert held.end is not None
     assert (held.end.how, held.end.close_code) == (how, code)
-    assert answering([held], since=0.0, deadline=Deadline(SOON_S)) == [False]
+    assert answering([held], since=0.0, deadline=Deadline(PATIENCE_S)) == [False]
 
 
 def test_one_that_hangs_is_open_and_does_not_answer(flock: Flock) -> None:
@@ -114,7 +75,7 @@ def test_one_that_is_let_go(flock: Flock) -> None:
     with Server(service.script) as server:
         (held,) = held_by(flock, service, server)
         held.let_go(0.0, "let go")
-        until_ended(held)
+        until(lambda: held.end)
     assert held.end is not None
     assert (held.end.how, held.end.words) == ("reset", "let go")
 
