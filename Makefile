@@ -12,7 +12,7 @@ SSLYZE := $(VENV)/sslyze/bin/sslyze
 # Files that use the same hosts stay together; tests/conftest.py says which begin first.
 ON_HOSTS := $(PYTEST) -n 4 --dist loadfile
 
-.PHONY: test lint unit hosts integration crash demo findings setup clean machine images requisites sslyze
+.PHONY: test lint unit hosts integration crash demo docs reference findings setup clean machine images requisites sslyze
 
 test:
 	@bash tests/all.sh
@@ -22,6 +22,8 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python docs/words.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 unit: setup
 	$(PYTEST) tests/unit -n 2
@@ -55,7 +57,14 @@ $(SSLYZE): $(VENV)/ready
 demo: machine setup
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash tests/demo/demo.sh
 
-# The pages of docs/findings, from the catalogue that they and the command share.
+# The documentation as a site, in build/site.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# The pages that are generated from the program: commands, playbook keys, decisions, findings.
+reference: findings
+	$(BIN)/python docs/generate.py
+
 findings: setup
 	$(BIN)/python -m deployer.findings.write docs/findings
 

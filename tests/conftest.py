@@ -1,4 +1,4 @@
-"""Rehearsal hosts for tests: real Debians, a fresh one wherever a test asks for one."""
+"""Rehearsal hosts for tests: real Debian systems, a fresh one wherever a test asks for one."""
 
 from __future__ import annotations
 
