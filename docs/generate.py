@@ -180,7 +180,7 @@ def _keys(
     definition = _definition(model, schema)
     yield from ("", f"## {heading} {{ #{anchor} }}", "")
     yield _filled(_text(definition["description"]))
-    yield from ("", "| Key | Value | Default | |", "|---|---|---|---|")
+    yield from ("", "| Key | Value | Default | Description |", "|---|---|---|---|")
     for key, each in model.fields().items():
         value = definition["properties"][key]
         cells = (
