@@ -64,7 +64,7 @@ class Answers:
         }
 
     def _reach(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        from deployer.verify.probe.reach import Question, reached
+        from deployer.verify.probe.http01 import Question, reached
 
         names = tuple(question["reach"])
         issuers = {

@@ -161,7 +161,7 @@ class ControllerCertificates:
     def _must_be_found(
         self, site: Site, hosts: list[tuple[Host, Link]], token: str, text: str
     ) -> None:
-        from deployer.verify.probe.reach import Question, reached
+        from deployer.verify.probe.http01 import Question, reached
 
         question = Question(names=site.names, path=f"{_CHALLENGES}{token}", expect=text)
         for host, _ in hosts:

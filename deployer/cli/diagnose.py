@@ -11,9 +11,9 @@ from pathlib import Path
 
 from deployer.commit.outcome import HostReport, RunReport, State
 from deployer.diagnose.address import Address, parsed
+from deployer.diagnose.handshake_variants import Wish
 from deployer.diagnose.outside import Outside
-from deployer.diagnose.variants import Wish
-from deployer.diagnose.whole import looked_at
+from deployer.diagnose.url_checks import looked_at
 from deployer.errors import HostError, UsageError
 from deployer.model import CheckResult
 from deployer.report.document import as_json as json_text
@@ -141,7 +141,7 @@ def _with_inside(
     checks: tuple[CheckResult, ...],
 ) -> tuple[tuple[CheckResult, ...], tuple[str, ...]]:
     """What was seen from outside, with what the host itself tells, and what it could not."""
-    from deployer.diagnose.on_host import OnHost, way_from
+    from deployer.diagnose.host_diagnosis import OnHost, way_from
 
     way = way_from(
         host,

@@ -89,8 +89,8 @@ class _FromOutside:
         self._timeout_s = timeout_s
 
     def __call__(self, contact: Contact, desired: DesiredState, report: HostReport) -> HostReport:
-        from deployer.diagnose.of_site import site_checks
         from deployer.diagnose.outside import Outside
+        from deployer.diagnose.site_checks import site_checks
         from deployer.text.redaction import masked
         from deployer.verify.net.access import Access
         from deployer.verify.net.stream import Deadline

@@ -32,7 +32,7 @@ from deployer.sites.model import Route, Site
 if TYPE_CHECKING:
     from deployer.transport import Link
     from deployer.verify.net.stream import Deadline
-    from deployer.verify.probe.held import Flock, Held
+    from deployer.verify.probe.held_connections import Flock, Held
 
 #: All that are opened on one host, however many routes it has.
 _MOST = 200
@@ -160,7 +160,7 @@ class Canaries(NoCanaries):
 
     def _survival(self, *, others: OtherSockets | None, way_is_lost: bool) -> Survival:
         from deployer.verify.net.stream import Deadline
-        from deployer.verify.probe.held import ANSWER_TIMEOUT_S
+        from deployer.verify.probe.held_connections import ANSWER_TIMEOUT_S
 
         deadline = None if way_is_lost else Deadline(ANSWER_TIMEOUT_S)
         return Survival(
@@ -197,7 +197,7 @@ class Canaries(NoCanaries):
     def _seen(
         self, held: Sequence[Held], *, touched_at: float, deadline: Deadline | None
     ) -> list[Seen]:
-        from deployer.verify.probe.held import answering
+        from deployer.verify.probe.held_connections import answering
 
         answers = [False] * len(held)
         if deadline is not None:
@@ -290,7 +290,7 @@ def canaries_around(
         if not affected:
             yield NoCanaries()
             return
-    from deployer.verify.probe.held import Flock
+    from deployer.verify.probe.held_connections import Flock
 
     doing("opening canaries")
     flock = Flock(link.open_stream)

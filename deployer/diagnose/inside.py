@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from deployer.diagnose.address import Address
-from deployer.diagnose.variants import Wish, h2c, handshake, plain
+from deployer.diagnose.handshake_variants import Wish, h2c, handshake, plain
 from deployer.model import CheckResult, Hop, Proxy
 from deployer.proxies.inspect import Inspection, ProxyState, Served, explained, noticed, served
 from deployer.proxies.inspect.state import certain, possible

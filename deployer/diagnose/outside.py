@@ -13,21 +13,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from deployer.diagnose import variants
+from deployer.diagnose import handshake_variants as variants
 from deployer.diagnose.address import Address
+from deployer.diagnose.handshake_variants import Variant, Wish
 from deployer.diagnose.page import websockets
-from deployer.diagnose.page.read import read_document
+from deployer.diagnose.page.fetch import read_document
 from deployer.diagnose.page.websockets import Opened
-from deployer.diagnose.variants import Variant, Wish
 from deployer.model import HandshakeResult
 from deployer.verify.net.access import Access
 from deployer.verify.net.lookup import Lookup
 from deployer.verify.net.stream import Cancelled
 from deployer.verify.probe.attempt import Attempt, Trouble
 from deployer.verify.probe.certificate import attempt_tls
+from deployer.verify.probe.h2c_variants import attempt_spellings
 from deployer.verify.probe.handshake import attempt_upgrade
+from deployer.verify.probe.http_get import attempt_get
 from deployer.verify.probe.old_tls import attempt_old_tls
-from deployer.verify.probe.page import attempt_get
 from deployer.verify.probe.spec import (
     Http2Probe,
     OldTlsProbe,
@@ -36,7 +37,6 @@ from deployer.verify.probe.spec import (
     TlsProbe,
     UpgradeProbe,
 )
-from deployer.verify.probe.spellings import attempt_spellings
 from deployer.verify.public.dial import PublicDial
 
 _Name = TypeVar("_Name", bound=str)

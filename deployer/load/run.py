@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from deployer.commit.running_proxies import inspected
 from deployer.errors import HostError, RunnerError
 from deployer.load.connection import Target
-from deployer.load.crowd import LoadPlan, Watch, loaded
+from deployer.load.generator import LoadPlan, Watch, loaded
 from deployer.load.judge import Observed, judged
 from deployer.load.limits import limits
 from deployer.load.reloads import change

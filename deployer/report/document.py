@@ -132,7 +132,7 @@ def _certificate_findings(report: HostReport) -> Iterator[dict[str, Any]]:
 
 
 def _finding(host: str, check: CheckResult) -> dict[str, Any]:
-    from deployer.verify.document import finding_json
+    from deployer.verify.json_output import finding_json
 
     about = {"host": host, "site": check.site, "check": check.name, "target": check.target}
     if check.finding is not None:

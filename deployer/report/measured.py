@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from deployer.load.limits import Limit
     from deployer.load.result import LoadResult
     from deployer.verify.idle import IdleResult
-    from deployer.verify.probe.silence import Silence
+    from deployer.verify.probe.idle import Silence
 
 Row = Sequence[tuple[str, str]]
 

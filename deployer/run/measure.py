@@ -49,7 +49,7 @@ def measure_from(
 
     options: LoadOptions | None = None
     if load is not None:
-        from deployer.load.own_files import allow_files
+        from deployer.load.open_files import allow_files
         from deployer.load.run import LoadOptions
 
         allow_files(load)

@@ -110,6 +110,6 @@ def _longest_s(site: Site, *, timeout_s: float, patience_s: float) -> float:
 
 def result_json(result: CheckResult) -> dict[str, Any]:
     """One result for ``--json``; headers that may hold a secret are left out."""
-    from deployer.verify.document import result_json as written
+    from deployer.verify.json_output import result_json as written
 
     return written(result)

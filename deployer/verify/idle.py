@@ -20,7 +20,7 @@ from deployer.verify.net.access import Access
 from deployer.verify.net.stream import Deadline
 from deployer.verify.planned.checks import PlannedCheck, ProxyAddress, planned_checks
 from deployer.verify.planned.routing import concrete
-from deployer.verify.probe.silence import Silence, Waiting
+from deployer.verify.probe.idle import Silence, Waiting
 from deployer.verify.probe.spec import Endpoint, UpgradeProbe
 
 if TYPE_CHECKING:

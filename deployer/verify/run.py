@@ -18,17 +18,18 @@ from deployer.errors import DeployerError
 from deployer.model import UNFINISHED, CheckResult, HandshakeResult
 from deployer.sites.model import Site
 from deployer.verify.judge import login
+from deployer.verify.judge.attempts import Tried
 from deployer.verify.judge.judge import judge
-from deployer.verify.judge.tried import Tried
 from deployer.verify.net.access import Access
 from deployer.verify.net.stream import Cancelled, Deadline
 from deployer.verify.planned.checks import Kind, PlannedCheck
 from deployer.verify.planned.follow_ups import follow_ups
 from deployer.verify.probe.attempt import Attempt, Trouble
 from deployer.verify.probe.certificate import attempt_tls
+from deployer.verify.probe.h2c_variants import attempt_spellings
 from deployer.verify.probe.handshake import attempt_upgrade
+from deployer.verify.probe.http_get import attempt_get
 from deployer.verify.probe.old_tls import attempt_old_tls
-from deployer.verify.probe.page import attempt_get
 from deployer.verify.probe.spec import (
     Http2Probe,
     NameProbe,
@@ -38,7 +39,6 @@ from deployer.verify.probe.spec import (
     TlsProbe,
     UpgradeProbe,
 )
-from deployer.verify.probe.spellings import attempt_spellings
 from deployer.verify.public.lookup_checks import Public
 
 _WORKERS = 16

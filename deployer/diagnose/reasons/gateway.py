@@ -11,7 +11,7 @@ import re
 
 from deployer.diagnose.outside import Observations
 from deployer.diagnose.reasons import fingerprints
-from deployer.diagnose.reasons.telling import ASK_THE_HOST, alternatives, finding
+from deployer.diagnose.reasons.findings import ASK_THE_HOST, alternatives, finding
 from deployer.model import Alternative, Finding, Hop
 from deployer.verify.probe.attempt import Attempt, printable
 

@@ -6,12 +6,12 @@ without its port, with the port that nobody writes, with the other scheme, or on
 
 from __future__ import annotations
 
+from deployer.diagnose.handshake_variants import Variant
 from deployer.diagnose.outside import Observations
 from deployer.diagnose.reasons import fingerprints
-from deployer.diagnose.reasons.telling import alternatives, finding
-from deployer.diagnose.variants import Variant
+from deployer.diagnose.reasons.findings import alternatives, finding
 from deployer.model import Finding
-from deployer.verify.net.shown import without_secrets
+from deployer.verify.net.redact import without_secrets
 from deployer.verify.probe.attempt import Attempt, Trouble
 
 _ORIGINS: tuple[Variant, ...] = (

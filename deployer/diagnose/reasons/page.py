@@ -9,11 +9,11 @@ from deployer.diagnose.outside import AT_THE_DOOR, PageSeen
 from deployer.diagnose.page import csp
 from deployer.diagnose.page.websockets import Opened
 from deployer.diagnose.reasons import fingerprints, gateway
+from deployer.diagnose.reasons.findings import finding
 from deployer.diagnose.reasons.redirect import endless
-from deployer.diagnose.reasons.telling import finding
 from deployer.model import CheckResult, Finding
 from deployer.verify.judge import causes
-from deployer.verify.net.shown import without_secrets
+from deployer.verify.net.redact import without_secrets
 from deployer.verify.probe.attempt import Attempt
 
 _HOW = {

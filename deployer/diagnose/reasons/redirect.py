@@ -9,9 +9,9 @@ from dataclasses import replace
 from deployer.diagnose.address import Address
 from deployer.diagnose.outside import Observations, Step
 from deployer.diagnose.reasons import fingerprints
-from deployer.diagnose.reasons.telling import ASK_THE_HOST, alternatives, finding
+from deployer.diagnose.reasons.findings import ASK_THE_HOST, alternatives, finding
 from deployer.model import Finding, Hop
-from deployer.verify.net.shown import without_secrets
+from deployer.verify.net.redact import without_secrets
 from deployer.verify.probe.attempt import Attempt, Trouble, printable
 
 _LOGIN = re.compile(

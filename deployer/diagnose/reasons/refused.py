@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from deployer.diagnose.outside import Observations
 from deployer.diagnose.reasons import fingerprints, gateway, origin, redirect
+from deployer.diagnose.reasons.findings import ASK_THE_HOST, alternatives, finding
 from deployer.diagnose.reasons.fingerprints import Words
-from deployer.diagnose.reasons.telling import ASK_THE_HOST, alternatives, finding
 from deployer.diagnose.reasons.unexplained import plain_http, unexplained
 from deployer.model import Alternative, Finding
-from deployer.verify.net.shown import without_secrets
+from deployer.verify.net.redact import without_secrets
 from deployer.verify.probe.attempt import Attempt, Trouble
 
 _LOST_WAYS = (

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 from deployer.diagnose.outside import Observations
 from deployer.model import CheckResult, Finding
-from deployer.verify.judge import stranger_findings
-from deployer.verify.net.shown import without_secrets
+from deployer.verify.judge import server_findings
+from deployer.verify.net.redact import without_secrets
 from deployer.verify.probe.attempt import Attempt
 
 
@@ -20,21 +20,21 @@ def results(seen: Observations) -> Iterator[CheckResult]:
     over_http2 = seen.variants.get("http2")
     if over_http2 is not None:
         uri = without_secrets(seen.address.uri)
-        found = stranger_findings.http2(uri, over_http2, hop="public", proxy=None)
+        found = server_findings.http2(uri, over_http2, hop="public", proxy=None)
         trouble = over_http2.trouble
-        words = trouble.words if trouble else stranger_findings.http2_words(over_http2)
+        words = trouble.words if trouble else server_findings.http2_words(over_http2)
         is_skipped = found is None and "offered" not in over_http2.facts
         yield _result(
             seen, "WebSocket over HTTP/2", uri, over_http2, found, words, is_skipped=is_skipped
         )
     old_tls = seen.variants.get("old-tls")
     if old_tls is not None and old_tls.trouble is None:
-        found = stranger_findings.old_tls(page, old_tls, hop="public", proxy=None)
+        found = server_findings.old_tls(page, old_tls, hop="public", proxy=None)
         words = f"accepts {old_tls.facts['version']}" if found else "TLS 1.1 and 1.0 are refused"
         yield _result(seen, "old TLS refused", page, old_tls, found, words)
     if seen.plain is not None and seen.plain.trouble is None:
         uri = without_secrets(seen.address.page_uri)
-        found = stranger_findings.banner(uri, seen.plain, hop="public", proxy=None)
+        found = server_findings.banner(uri, seen.plain, hop="public", proxy=None)
         words = found.symptom.partition(" says ")[2] if found else "no version is told"
         yield _result(seen, "no version told", uri, seen.plain, found, words)
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from deployer.diagnose.outside import Observations
 from deployer.diagnose.reasons import fingerprints
+from deployer.diagnose.reasons.findings import ASK_THE_HOST, alternatives, finding
 from deployer.diagnose.reasons.fingerprints import Words
-from deployer.diagnose.reasons.telling import ASK_THE_HOST, alternatives, finding
 from deployer.model import Alternative, Finding, Hop
-from deployer.verify.net.shown import without_secrets
+from deployer.verify.net.redact import without_secrets
 from deployer.verify.probe.attempt import Attempt, Trouble
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from deployer.model import PROXY_UNITS, Alternative, Proxy
 from deployer.proxies.words import BACKEND, CHAIN, IDLE, TLS_PORT
 from deployer.sites.model import Route
-from deployer.verify.judge.misbehaviour import cause_and_fix
+from deployer.verify.judge.protocol_errors import cause_and_fix
 from deployer.verify.probe.attempt import Trouble
 from deployer.verify.probe.certificate import may_be_whole
 from deployer.verify.probe.spec import Endpoint

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from deployer.model import UNFINISHED, Alternative, CheckResult, Finding, Hop, Severity
 from deployer.verify.idle import Configured, IdleResult
-from deployer.verify.probe.silence import Silence
+from deployer.verify.probe.idle import Silence
 
 _PROXY_NAMES = {"nginx": "nginx", "apache": "Apache", "haproxy": "HAProxy"}
 #: What a measured time may differ from a configured one, in seconds and as a part.

@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 from deployer.model import CheckResult
 from deployer.proxies import words as proxy_words
 from deployer.sites.model import Site
-from deployer.verify.judge import causes, login, public, security, stranger_findings
+from deployer.verify.judge import causes, login, public, security, server_findings
+from deployer.verify.judge.attempts import Tried
 from deployer.verify.judge.causes import Diagnosis
-from deployer.verify.judge.compare import finding_of, made, subject
+from deployer.verify.judge.responsible_hop import finding_of, made, subject
 from deployer.verify.judge.statuses import location_of
-from deployer.verify.judge.tried import Tried
 from deployer.verify.judge.verdict import Case, Verdict, handshake_words
 from deployer.verify.planned.checks import FOREIGN_ORIGIN, Kind, PlannedCheck
 from deployer.verify.probe.attempt import printable
@@ -62,7 +62,7 @@ def _certificate(case: Case) -> Verdict:
     trouble = case.attempt.trouble
     if trouble is None:
         uri = case.check.probe.uri
-        soon = stranger_findings.expires_soon(uri, case.attempt, hop=case.check.hop)
+        soon = server_findings.expires_soon(uri, case.attempt, hop=case.check.hop)
         return Verdict(True, case.attempt.note, soon)
     if trouble.code not in causes.ABOUT_THE_CHAIN:
         return _failed(case)

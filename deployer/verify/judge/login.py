@@ -7,7 +7,7 @@ something else when no upgrade is asked for, the proxy has passed the upgrade on
 
 from __future__ import annotations
 
-from deployer.verify.judge.tried import Tried
+from deployer.verify.judge.attempts import Tried
 from deployer.verify.planned.checks import PlannedCheck
 from deployer.verify.probe.attempt import Attempt
 

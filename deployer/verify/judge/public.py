@@ -21,7 +21,7 @@ from deployer.model import Alternative, Finding, Severity
 from deployer.proxies import words as proxy_words
 from deployer.verify.judge import causes
 from deployer.verify.judge.causes import Diagnosis
-from deployer.verify.judge.compare import made, subject
+from deployer.verify.judge.responsible_hop import made, subject
 from deployer.verify.judge.statuses import (
     REDIRECTS,
     asked_url,

@@ -12,17 +12,17 @@ from dataclasses import replace
 
 from deployer.model import Hop, Proxy
 from deployer.proxies import words as proxy_words
-from deployer.verify.judge import stranger_findings
+from deployer.verify.judge import server_findings
 from deployer.verify.judge.causes import Diagnosis
-from deployer.verify.judge.compare import made
+from deployer.verify.judge.responsible_hop import made
 from deployer.verify.judge.verdict import Case, Verdict
-from deployer.verify.net.shown import without_secrets
+from deployer.verify.net.redact import without_secrets
 from deployer.verify.planned import security
 from deployer.verify.planned.checks import FOREIGN_ORIGIN
 from deployer.verify.planned.security import ECHOED, FORGED
 from deployer.verify.probe.attempt import Attempt, printable
+from deployer.verify.probe.h2c_variants import is_tunnel, upgraded_to
 from deployer.verify.probe.spec import HttpProbe
-from deployer.verify.probe.spellings import is_tunnel, upgraded_to
 
 _FAILURES = frozenset({500, 502, 503, 504})
 _H2C_FIX: Mapping[Proxy, str] = {
@@ -146,7 +146,7 @@ def _about_plain(case: Case, *, hop: Hop) -> str:
 def old_tls(case: Case) -> Verdict:
     """TLS 1.1 and 1.0 are refused."""
     attempt, proxy = case.attempt, case.site.proxy
-    finding = stranger_findings.old_tls(_uri(case), attempt, hop="proxy", proxy=proxy)
+    finding = server_findings.old_tls(_uri(case), attempt, hop="proxy", proxy=proxy)
     if finding is not None:
         return Verdict(True, f"accepts {attempt.facts['version']}", finding)
     if attempt.trouble is None or attempt.trouble.code == "tls-stalled":
@@ -159,7 +159,7 @@ def banner(case: Case) -> Verdict:
     if case.attempt.trouble is not None:
         return _skipped(case.attempt)
     proxy = case.site.proxy
-    finding = stranger_findings.banner(_uri(case), case.attempt, hop="proxy", proxy=proxy)
+    finding = server_findings.banner(_uri(case), case.attempt, hop="proxy", proxy=proxy)
     if finding is None:
         return Verdict(True, "no version is told")
     return Verdict(True, finding.symptom.partition(" says ")[2], finding)
@@ -209,7 +209,7 @@ def http2(case: Case) -> Verdict:
         return Verdict(True, "the handshake over HTTP/1.1 fails already", is_skipped=True)
     if "offered" not in attempt.facts and attempt.trouble is not None:
         return _skipped(attempt)
-    finding = stranger_findings.http2(uri, attempt, hop="proxy", proxy=case.site.proxy)
+    finding = server_findings.http2(uri, attempt, hop="proxy", proxy=case.site.proxy)
     if finding is not None and attempt.trouble is not None:
         return Verdict(False, attempt.trouble.words, finding)
     foreign = attempt.facts.get("foreign", "")
@@ -225,7 +225,7 @@ def http2(case: Case) -> Verdict:
         symptom = f"{uri} over HTTP/2 answered {foreign} to {FOREIGN_ORIGIN}, not 403"
         finding = made(diagnosis, hop="proxy", symptom=symptom, attempt=attempt)
         return Verdict(False, f"answered {foreign} to a foreign Origin", finding)
-    words = stranger_findings.http2_words(attempt)
+    words = server_findings.http2_words(attempt)
     return Verdict(True, words, is_skipped="offered" not in attempt.facts)
 
 

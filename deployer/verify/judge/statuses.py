@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 from deployer.model import PROXY_UNITS, Alternative, Proxy
 from deployer.proxies import words
+from deployer.verify.judge.attempts import Tried
 from deployer.verify.judge.causes import Diagnosis
-from deployer.verify.judge.tried import Tried
-from deployer.verify.net.shown import without_secrets
+from deployer.verify.net.redact import without_secrets
 from deployer.verify.planned.checks import PlannedCheck
 from deployer.verify.planned.follow_ups import own_host
 from deployer.verify.probe.attempt import Attempt, printable

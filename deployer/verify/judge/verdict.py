@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from deployer.model import Finding
 from deployer.sites.model import Site
-from deployer.verify.judge.tried import Tried
+from deployer.verify.judge.attempts import Tried
 from deployer.verify.planned.checks import PlannedCheck
 from deployer.verify.probe.attempt import Attempt, printable
 

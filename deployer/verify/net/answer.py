@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from deployer.model import HandshakeResult
 from deployer.verify.net.http1 import Head
-from deployer.verify.net.shown import without_secrets
+from deployer.verify.net.redact import without_secrets
 from deployer.verify.probe.attempt import Trouble
 from deployer.verify.probe.spec import HttpProbe
 

@@ -14,7 +14,7 @@ from typing import Literal
 from deployer.model import Hop
 from deployer.sites.model import Check, Route, Site
 from deployer.verify import LISTEN_S
-from deployer.verify.net.shown import without_secrets
+from deployer.verify.net.redact import without_secrets
 from deployer.verify.planned import security
 from deployer.verify.planned.routing import concrete, is_open, path_at_service, serving_route
 from deployer.verify.probe.spec import Endpoint, HttpProbe, PlannedProbe, TlsProbe, UpgradeProbe

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from deployer.verify.net.access import Access, told_as_trouble
 from deployer.verify.net.answer import answer_of
 from deployer.verify.net.http1 import Head, read_body, read_head, request
-from deployer.verify.net.shown import shown_request, shown_response
+from deployer.verify.net.redact import shown_request, shown_response
 from deployer.verify.net.stream import Deadline, send
 from deployer.verify.net.websocket import Message, OpeningHandshake, WebSocket
 from deployer.verify.probe.attempt import Attempt, Trouble, printable

@@ -14,7 +14,7 @@ from websockets.protocol import Protocol, Side, State
 from deployer.model import HandshakeResult
 from deployer.verify.net.access import Access, told_as_tls_trouble, told_as_trouble
 from deployer.verify.net.http2 import Headers, Http2, Http2Stream
-from deployer.verify.net.shown import shown_header, without_secrets
+from deployer.verify.net.redact import shown_header, without_secrets
 from deployer.verify.net.tls import TlsStream, client_context
 from deployer.verify.net.websocket import MESSAGE_LIMIT_BYTES, WebSocket
 from deployer.verify.probe.attempt import Attempt, Trouble

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from deployer.diagnose.address import parsed
+from deployer.diagnose.host_diagnosis import host_from
 from deployer.diagnose.inside import Inside, stages_of
-from deployer.diagnose.on_host import host_from
-from deployer.diagnose.together import together
+from deployer.diagnose.merge import together
 from deployer.errors import UsageError
 from deployer.model import CheckResult, Finding, Hop
 from deployer.proxies.inspect import ConfigFile, Inspection, ProxyState

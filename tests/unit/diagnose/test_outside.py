@@ -16,8 +16,8 @@ import pytest
 from deployer.cli.diagnose import Request
 from deployer.cli.diagnose import diagnosed as diagnosed_run
 from deployer.cli.main import run
-from deployer.diagnose.of_site import site_checks
 from deployer.diagnose.outside import Outside
+from deployer.diagnose.site_checks import site_checks
 from deployer.sites.model import Route, Site, Upstream
 from deployer.verify.net.access import Access
 from deployer.verify.net.lookup import Lookup

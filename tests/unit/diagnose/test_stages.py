@@ -10,9 +10,9 @@ import pytest
 
 from deployer.agent.commit.apply import Refusal, open_connection
 from deployer.diagnose.address import parsed
+from deployer.diagnose.handshake_variants import Wish
 from deployer.diagnose.inside import Inside, looked_inside, stages_of
-from deployer.diagnose.together import together
-from deployer.diagnose.variants import Wish
+from deployer.diagnose.merge import together
 from deployer.model import CheckResult, Finding, HandshakeResult, Proxy
 from deployer.proxies.inspect import ConfigFile, Inspection, ProxyState
 from deployer.verify.net.access import Access

@@ -17,7 +17,7 @@ from deployer.verify.idle import Configured, IdleResult, idle_json, idle_plan, m
 from deployer.verify.judge.idle import idle_judged, outcome_words
 from deployer.verify.net.stream import Stream
 from deployer.verify.planned.checks import ProxyAddress
-from deployer.verify.probe.silence import Silence
+from deployer.verify.probe.idle import Silence
 from deployer.verify.public.dial import PublicDial
 from tests.support.servers.scripted import Front, Peer, Server, dial, websocket_service
 

@@ -16,8 +16,8 @@ from deployer.errors import UnreachableError
 from deployer.model import CheckResult, Finding, HandshakeResult
 from deployer.sites.model import Check, Route, Site, Tls, Upstream
 from deployer.verify import required_s, result_json, verify_site
+from deployer.verify.judge.attempts import Tried
 from deployer.verify.judge.causes import of_service
-from deployer.verify.judge.tried import Tried
 from deployer.verify.probe.attempt import Attempt, Trouble
 from deployer.verify.probe.spec import Endpoint
 from deployer.verify.run import may_be_starting

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from deployer.errors import UsageError
-from deployer.verify.net.shown import shown_request, without_secrets
+from deployer.verify.net.redact import shown_request, without_secrets
 from deployer.verify.public.dial import PublicDial, overrides_from
 from tests.support.servers.scripted import Peer, Server, closed_port
 from tests.support.waiting import at_most

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from deployer.diagnose.address import Address, parsed
+from deployer.diagnose.handshake_variants import Wish
 from deployer.diagnose.outside import Outside
-from deployer.diagnose.reasons import all as reasons_all
-from deployer.diagnose.variants import Wish
-from deployer.diagnose.whole import looked_at_page
+from deployer.diagnose.reasons import websocket as reasons_all
+from deployer.diagnose.url_checks import looked_at_page
 from deployer.model import CheckResult
 from deployer.sites.model import Route, Site
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deployer.model import CheckResult, Finding, HandshakeResult
-from deployer.verify.net.shown import without_secrets
+from deployer.verify.net.redact import without_secrets
 from deployer.verify.probe.attempt import printable
 
 _HIDDEN_HEADERS = frozenset({"set-cookie", "www-authenticate", "proxy-authenticate"})

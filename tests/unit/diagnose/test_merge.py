@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deployer.diagnose.address import parsed
 from deployer.diagnose.inside import Inside
-from deployer.diagnose.together import together
+from deployer.diagnose.merge import together
 from deployer.model import Alternative, CheckResult, Finding
 from deployer.proxies.inspect import Inspection
 

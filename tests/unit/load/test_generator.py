@@ -14,9 +14,9 @@ import pytest
 
 from deployer.errors import UnreachableError, UsageError
 from deployer.load.connection import Target
-from deployer.load.crowd import LoadPlan, Watch, loaded
 from deployer.load.figures import Figures
-from deployer.load.own_files import allow_files
+from deployer.load.generator import LoadPlan, Watch, loaded
+from deployer.load.open_files import allow_files
 from tests.support.certificates.pki import authority, issued, server_context
 from tests.support.servers.scripted import Peer, Server, closed_port, websocket_service
 from tests.support.waiting import at_most

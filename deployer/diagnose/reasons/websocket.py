@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deployer.diagnose.outside import AT_THE_DOOR, Observations
-from deployer.diagnose.reasons import fingerprints, reach, refused, security, unexplained
-from deployer.diagnose.reasons import open as reasons_open
+from deployer.diagnose.reasons import connection, fingerprints, refused, security, unexplained
+from deployer.diagnose.reasons import upgraded as reasons_open
 from deployer.model import CheckResult, Finding
 from deployer.verify.judge import causes
-from deployer.verify.net.shown import without_secrets
+from deployer.verify.net.redact import without_secrets
 from deployer.verify.probe.attempt import Attempt
 
 
@@ -26,11 +26,11 @@ def results(seen: Observations) -> tuple[CheckResult, ...]:
 
 
 def _results(seen: Observations) -> Iterator[CheckResult]:
-    yield from reach.results(seen)
+    yield from connection.results(seen)
     if seen.handshake is not None:
         is_at_door = _is_at_the_door(seen.handshake)
         if seen.certificate is not None and not is_at_door:
-            yield reach.certificate_result(seen, seen.certificate)
+            yield connection.certificate_result(seen, seen.certificate)
         yield _handshake_result(seen, seen.handshake)
         yield from reasons_open.results(seen)
         yield from security.results(seen)
@@ -38,13 +38,13 @@ def _results(seen: Observations) -> Iterator[CheckResult]:
 
 def reach_results(seen: Observations) -> tuple[CheckResult, ...]:
     """The same for a page's address, of which no handshake is asked."""
-    found = list(reach.results(seen))
+    found = list(connection.results(seen))
     if seen.certificate is not None:
         trouble = seen.certificate.trouble
         if trouble is not None and trouble.code in AT_THE_DOOR:
-            found.append(reach.stopped_result(seen, seen.certificate, trouble))
+            found.append(connection.stopped_result(seen, seen.certificate, trouble))
         else:
-            found.append(reach.certificate_result(seen, seen.certificate))
+            found.append(connection.certificate_result(seen, seen.certificate))
     return tuple(found)
 
 
@@ -77,7 +77,7 @@ def _finding(seen: Observations, attempt: Attempt) -> Finding | None:
     trouble = attempt.trouble
     assert trouble is not None  # noqa: S101 - only asked for where there is one
     if trouble.code in AT_THE_DOOR | {"speaks-tls"}:
-        return reach.door_finding(seen, attempt, trouble)
+        return connection.door_finding(seen, attempt, trouble)
     if trouble.code == "status":
         return refused.finding_of(seen, attempt)
     if attempt.status_code == 101:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Self
 
 from deployer.commit.running_proxies import inspected
 from deployer.diagnose.address import Address
+from deployer.diagnose.handshake_variants import Wish
 from deployer.diagnose.inside import Inside, looked_inside
-from deployer.diagnose.together import together
-from deployer.diagnose.variants import Wish
+from deployer.diagnose.merge import together
 from deployer.errors import UsageError
 from deployer.model import CheckResult, Host
 from deployer.verify.net.access import Access

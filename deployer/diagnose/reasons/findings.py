@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from deployer.model import Alternative, Finding, Hop, Severity
-from deployer.verify.judge.compare import evidence_of
+from deployer.verify.judge.responsible_hop import evidence_of
 from deployer.verify.probe.attempt import Attempt
 
 #: Said wherever nothing but a look at the host can tell.

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from deployer.verify.probe import reach
-from deployer.verify.probe.reach import Question, reached
+from deployer.verify.probe import http01 as reach
+from deployer.verify.probe.http01 import Question, reached
 
 WORD = "a-word-that-nobody-else-knows"
 PATH = "/.well-known/acme-challenge/token"

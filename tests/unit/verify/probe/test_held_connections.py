@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from deployer.verify.net.stream import Deadline
-from deployer.verify.probe.held import Flock, Held, answering
+from deployer.verify.probe.held_connections import Flock, Held, answering
 from deployer.verify.probe.spec import Endpoint, UpgradeProbe
 from tests.support.servers.pinged import Service
 from tests.support.servers.scripted import Server, closed_port, dial

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from deployer.model import PROXY_UNITS, Finding, Hop, Proxy, Severity
 from deployer.verify.judge.causes import Diagnosis
-from deployer.verify.judge.compare import made
-from deployer.verify.net.shown import without_secrets
+from deployer.verify.judge.responsible_hop import made
+from deployer.verify.net.redact import without_secrets
 from deployer.verify.probe.attempt import Attempt, printable
 
 _BANNERS: Mapping[Proxy, re.Pattern[str]] = {

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from deployer.verify.net.access import Access
 from deployer.verify.probe.attempt import Attempt
-from deployer.verify.probe.page import attempt_get
+from deployer.verify.probe.http_get import attempt_get
 from deployer.verify.probe.spec import HttpProbe, SpellingsProbe
 
 

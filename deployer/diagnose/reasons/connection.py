@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deployer.diagnose.outside import Door, Observations
-from deployer.diagnose.reasons.telling import alternatives, finding
+from deployer.diagnose.reasons.findings import alternatives, finding
 from deployer.model import CheckResult, Finding
-from deployer.verify.judge import stranger_findings
-from deployer.verify.net.shown import without_secrets
+from deployer.verify.judge import server_findings
+from deployer.verify.net.redact import without_secrets
 from deployer.verify.probe.attempt import Attempt, Trouble
 from deployer.verify.probe.certificate import may_be_whole
 
@@ -178,7 +178,7 @@ def certificate_result(seen: Observations, attempt: Attempt) -> CheckResult:
     """Whether a strict client accepts the certificate."""
     trouble = attempt.trouble
     uri = f"https://{seen.address.host}"
-    found = stranger_findings.expires_soon(uri, attempt, hop="proxy")
+    found = server_findings.expires_soon(uri, attempt, hop="proxy")
     if trouble is not None:
         cause, fix = _ABOUT_THE_CHAIN.get(
             trouble.code,

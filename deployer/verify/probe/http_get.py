@@ -7,7 +7,7 @@ import time
 from deployer.verify.net.access import Access, told_as_trouble
 from deployer.verify.net.answer import answer_of
 from deployer.verify.net.http1 import Head, read_body, read_head, request
-from deployer.verify.net.shown import shown_request, shown_response
+from deployer.verify.net.redact import shown_request, shown_response
 from deployer.verify.net.stream import send
 from deployer.verify.probe.attempt import Attempt, Trouble
 from deployer.verify.probe.spec import HttpProbe

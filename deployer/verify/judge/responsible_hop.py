@@ -16,6 +16,7 @@ from collections.abc import Mapping
 
 from deployer.model import Finding, Hop, Proxy, Severity
 from deployer.verify.judge import causes
+from deployer.verify.judge.attempts import Tried
 from deployer.verify.judge.causes import Diagnosis
 from deployer.verify.judge.statuses import (
     asked_url,
@@ -24,8 +25,7 @@ from deployer.verify.judge.statuses import (
     redirect_kind,
     status_at_proxy,
 )
-from deployer.verify.judge.tried import Tried
-from deployer.verify.net.shown import shown_header, without_secrets
+from deployer.verify.net.redact import shown_header, without_secrets
 from deployer.verify.planned.checks import PlannedCheck
 from deployer.verify.probe.attempt import UNCONNECTED, Attempt, Trouble, printable
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from deployer.diagnose.outside import Observations
 from deployer.diagnose.reasons import fingerprints
-from deployer.diagnose.reasons.telling import ASK_THE_HOST, alternatives, finding
+from deployer.diagnose.reasons.findings import ASK_THE_HOST, alternatives, finding
 from deployer.model import CheckResult, Finding
 from deployer.verify.judge import causes
-from deployer.verify.net.shown import without_secrets
+from deployer.verify.net.redact import without_secrets
 from deployer.verify.planned.checks import FOREIGN_ORIGIN
 from deployer.verify.probe.attempt import Attempt, Trouble
-from deployer.verify.probe.spellings import is_tunnel
+from deployer.verify.probe.h2c_variants import is_tunnel
 
 _GONE = frozenset({"closed", "dropped"})
 _CLOSED_AT_ONCE = "right after the handshake"

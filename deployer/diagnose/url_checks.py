@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from deployer.diagnose.address import Address, has_scheme, parsed
+from deployer.diagnose.handshake_variants import Wish
 from deployer.diagnose.outside import Outside, PageSeen
 from deployer.diagnose.page.websockets import Opened
-from deployer.diagnose.reasons import all as reasons_all
 from deployer.diagnose.reasons import page as reasons_page
-from deployer.diagnose.variants import Wish
+from deployer.diagnose.reasons import websocket as reasons_all
 from deployer.model import CheckResult
 
 Looked = tuple[tuple[CheckResult, ...], bool]
