@@ -38,19 +38,19 @@ class Answers:
         self._sites = sites
         self._cancelled = cancelled
 
-    def answer(self, question: Mapping[str, Any]) -> None:
+    def answer(self, challenge: Mapping[str, Any]) -> None:
         """Answer over the connection; what is wrong is an answer too."""
         try:
-            found = self._found(question)
+            found = self._found(challenge)
         except DeployerError as error:
             found = {"error": str(error).removeprefix(f"{self._host.name}: ")}
         self._link.tell({"answer": found})
 
-    def _found(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        if "reach" in question:
-            return self._reach(question)
-        if "obtain" in question:
-            return self._obtain(str(question["obtain"]))
+    def _found(self, challenge: Mapping[str, Any]) -> dict[str, Any]:
+        if "reach" in challenge:
+            return self._reach(challenge)
+        if "obtain" in challenge:
+            return self._obtain(str(challenge["obtain"]))
         return {"error": "this version of the controller does not know what is asked"}
 
     def _obtain(self, domain: str) -> dict[str, Any]:
@@ -63,15 +63,15 @@ class Answers:
             "privkey_b64": base64.b64encode(issued.key_pem).decode(),
         }
 
-    def _reach(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        from deployer.verify.probe.http01 import Question, reached
+    def _reach(self, challenge: Mapping[str, Any]) -> dict[str, Any]:
+        from deployer.verify.probe.http01 import Http01Challenge, http01_problem
 
-        names = tuple(question["reach"])
+        names = tuple(challenge["reach"])
         issuers = {
             site.tls.issuer for site in self._sites if is_acme(site) and site.domain in names
         }
-        problem = reached(
-            Question(names=names, path=question["path"], expect=question["expect"]),
+        problem = http01_problem(
+            Http01Challenge(names=names, path=challenge["path"], expect=challenge["expect"]),
             host_address="127.0.0.1" if self._host.is_local else self._host.hostname,
             is_public=any(issuer.startswith("letsencrypt") for issuer in issuers),
             patience_s=_REACH_PATIENCE_S,

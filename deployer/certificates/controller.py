@@ -161,12 +161,12 @@ class ControllerCertificates:
     def _must_be_found(
         self, site: Site, hosts: list[tuple[Host, Link]], token: str, text: str
     ) -> None:
-        from deployer.verify.probe.http01 import Question, reached
+        from deployer.verify.probe.http01 import Http01Challenge, http01_problem
 
-        question = Question(names=site.names, path=f"{_CHALLENGES}{token}", expect=text)
+        challenge = Http01Challenge(names=site.names, path=f"{_CHALLENGES}{token}", expect=text)
         for host, _ in hosts:
-            problem = reached(
-                question,
+            problem = http01_problem(
+                challenge,
                 host_address="127.0.0.1" if host.is_local else host.hostname,
                 is_public=site.tls.issuer.startswith("letsencrypt"),
                 patience_s=_REACH_PATIENCE_S,

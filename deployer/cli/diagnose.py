@@ -10,10 +10,10 @@ from datetime import datetime
 from pathlib import Path
 
 from deployer.commit.outcome import HostReport, RunReport, State
-from deployer.diagnose.address import Address, parsed
-from deployer.diagnose.handshake_variants import Wish
+from deployer.diagnose.address import Address, parse_address
+from deployer.diagnose.handshake_variants import HandshakeOptions
 from deployer.diagnose.outside import Outside
-from deployer.diagnose.url_checks import looked_at
+from deployer.diagnose.url_checks import diagnose_url
 from deployer.errors import HostError, UsageError
 from deployer.model import CheckResult
 from deployer.report.document import as_json as json_text
@@ -23,7 +23,7 @@ from deployer.report.output import Output
 from deployer.text.redaction import masked
 from deployer.verify.net.access import Access
 from deployer.verify.net.stream import Deadline
-from deployer.verify.probe.attempt import Trouble
+from deployer.verify.probe.attempt import Failure
 from deployer.verify.public.dial import PublicDial, overrides_from
 
 _STEPS = 8
@@ -95,7 +95,7 @@ def diagnosed(request: Request) -> RunReport:
     With a `host` in the request, from the inside too, where it lets us in. Raises: UsageError.
     """
     began = time.monotonic()
-    address, wish = parsed(request.url), wish_of(request)
+    address, options = parse_address(request.url), handshake_options(request)
     dial = PublicDial(overrides_from(request.resolve))
     until = Deadline(_STEPS * request.timeout_s)
     access = Access(
@@ -106,13 +106,13 @@ def diagnosed(request: Request) -> RunReport:
     )
     outside = Outside(access, dial)
     try:
-        checks, is_reached = looked_at(request.url, wish, outside)
+        checks, is_reached = diagnose_url(request.url, options, outside)
     finally:
         until.cancel()
     notes: tuple[str, ...] = ()
     lost = ""
     if request.host is not None:
-        asked = outside.asked or ([(address, wish)] if address.is_websocket else [])
+        asked = outside.asked or ([(address, options)] if address.is_websocket else [])
         try:
             checks, notes = _with_inside(request, request.host, asked, checks)
             is_reached = True
@@ -120,7 +120,7 @@ def diagnosed(request: Request) -> RunReport:
             # What was seen from outside is worth telling all the same.
             lost = str(error)
     # What goes out in a header of the person's own is nobody else's business, whatever its name.
-    secrets = frozenset(value for _, value in wish.headers if len(value) >= _SECRET_LENGTH)
+    secrets = frozenset(value for _, value in options.headers if len(value) >= _SECRET_LENGTH)
     seconds = time.monotonic() - began
     report = HostReport(
         host=address.name,
@@ -137,13 +137,13 @@ def diagnosed(request: Request) -> RunReport:
 def _with_inside(
     request: Request,
     host: str,
-    asked: Sequence[tuple[Address, Wish]],
+    asked: Sequence[tuple[Address, HandshakeOptions]],
     checks: tuple[CheckResult, ...],
 ) -> tuple[tuple[CheckResult, ...], tuple[str, ...]]:
     """What was seen from outside, with what the host itself tells, and what it could not."""
-    from deployer.diagnose.host_diagnosis import OnHost, way_from
+    from deployer.diagnose.host_diagnosis import HostDiagnosis, host_access
 
-    way = way_from(
+    way = host_access(
         host,
         inventories=request.inventories,
         become=request.become,
@@ -151,7 +151,7 @@ def _with_inside(
         accept_new=request.accept_new,
         timeout_s=request.timeout_s,
     )
-    with OnHost(way) as there:
+    with HostDiagnosis(way) as there:
         return there.looked(asked, checks), there.notes
 
 
@@ -163,7 +163,7 @@ def _state(checks: Sequence[CheckResult], *, is_reached: bool, is_whole: bool) -
     return "healthy" if is_well else "unhealthy"
 
 
-def wish_of(request: Request) -> Wish:
+def handshake_options(request: Request) -> HandshakeOptions:
     """How the handshake is to be made.
 
     Raises: UsageError.
@@ -177,7 +177,7 @@ def wish_of(request: Request) -> Wish:
                 hint="For instance: --header 'Cookie: session=…'",
             )
         headers.append((name.strip(), value.strip()))
-    return Wish(
+    return HandshakeOptions(
         origin=request.origin,
         subprotocols=request.subprotocols,
         headers=tuple(headers),
@@ -194,10 +194,10 @@ def _roots(bundle: Path | None) -> bytes | None:
     try:
         roots = bundle.read_bytes()
         client_context(roots_pem=roots, verified=True)
-    except Trouble as trouble:
+    except Failure as failure:
         raise UsageError(
             f"--ca-bundle {bundle}: no certificate in PEM form can be read there; nothing was asked"
-        ) from trouble
+        ) from failure
     except OSError as error:
         raise UsageError(f"--ca-bundle {bundle}: {error.strerror}; nothing was asked") from error
     return roots

@@ -32,7 +32,7 @@ from deployer.sites.model import Route, Site
 if TYPE_CHECKING:
     from deployer.transport import Link
     from deployer.verify.net.stream import Deadline
-    from deployer.verify.probe.held_connections import Flock, Held
+    from deployer.verify.probe.held_connections import HeldConnection, HeldConnections
 
 #: All that are opened on one host, however many routes it has.
 _MOST = 200
@@ -59,8 +59,8 @@ class _Perch:
 
     site: Site
     path: str
-    held: Sequence[Held]
-    twins: Sequence[Held]
+    held: Sequence[HeldConnection]
+    twins: Sequence[HeldConnection]
     touched_at: float | None = None
     note: str = ""
 
@@ -195,13 +195,13 @@ class Canaries(NoCanaries):
         return own if own in self._affected else worst(self._affected)
 
     def _seen(
-        self, held: Sequence[Held], *, touched_at: float, deadline: Deadline | None
+        self, held: Sequence[HeldConnection], *, touched_at: float, deadline: Deadline | None
     ) -> list[Seen]:
-        from deployer.verify.probe.held_connections import answering
+        from deployer.verify.probe.held_connections import have_answered
 
         answers = [False] * len(held)
         if deadline is not None:
-            answers = answering(held, since=self._changed_at, deadline=deadline)
+            answers = have_answered(held, since=self._changed_at, deadline=deadline)
         found = []
         for each, answered in zip(held, answers, strict=True):
             end = each.end
@@ -259,7 +259,7 @@ def _clients(connections: Mapping[str, Any]) -> frozenset[str]:
     )
 
 
-def _why_none(held: Sequence[Held]) -> str:
+def _why_none(held: Sequence[HeldConnection]) -> str:
     return next((each.problem for each in held if each.problem), "none could be opened in time")
 
 
@@ -290,10 +290,10 @@ def canaries_around(
         if not affected:
             yield NoCanaries()
             return
-    from deployer.verify.probe.held_connections import Flock
+    from deployer.verify.probe.held_connections import HeldConnections
 
     doing("opening canaries")
-    flock = Flock(link.open_stream)
+    flock = HeldConnections(link.open_stream)
     try:
         perches = list(_perched(flock, sites, count))
         flock.wait_until_open()
@@ -348,7 +348,7 @@ def _routes(sites: Iterable[Site]) -> Iterator[Route]:
         yield from (route for route in site.routes if route.websocket and route.upstreams)
 
 
-def _perched(flock: Flock, sites: Sequence[Site], count: int) -> Iterator[_Perch]:
+def _perched(flock: HeldConnections, sites: Sequence[Site], count: int) -> Iterator[_Perch]:
     from deployer.verify.planned.checks import ProxyAddress, planned_checks
     from deployer.verify.probe.spec import Endpoint, UpgradeProbe
 

@@ -77,7 +77,7 @@ class Address:
         """Another path on the same server."""
         return replace(self, target=target)
 
-    def with_slash_turned(self) -> Address | None:
+    def with_slash_toggled(self) -> Address | None:
         """The same path with its final slash taken away, or with one added; `None` for ``/``."""
         path, mark, query = self.target.partition("?")
         if path == "/":
@@ -85,10 +85,10 @@ class Address:
         turned = path[:-1] if path.endswith("/") else f"{path}/"
         return self.at(f"{turned}{mark}{query}")
 
-    def leads_to(self, location: str) -> Address | None:
+    def redirect_target(self, location: str) -> Address | None:
         """Where a redirect from here leads; `None` where that is no web address."""
         try:
-            return parsed(urljoin(self.page_uri, location), doing="follow")
+            return parse_address(urljoin(self.page_uri, location), doing="follow")
         except (UsageError, ValueError):
             return None
 
@@ -103,7 +103,7 @@ def has_scheme(text: str) -> bool:
     return "://" in text
 
 
-def parsed(text: str, *, doing: str = "diagnose") -> Address:
+def parse_address(text: str, *, doing: str = "diagnose") -> Address:
     """The address that `text` means; without a scheme, ``https``.
 
     Raises: UsageError.

@@ -8,7 +8,7 @@ from typing import Literal
 from deployer.diagnose.address import Address
 from deployer.verify.planned import security
 from deployer.verify.planned.checks import FOREIGN_ORIGIN
-from deployer.verify.probe.spec import HttpProbe, Probe, SpellingsProbe, UpgradeProbe
+from deployer.verify.probe.spec import HttpProbe, Probe, UpgradeProbe, VariantsProbe
 
 Variant = Literal[
     "own-origin",
@@ -36,7 +36,7 @@ _SUBPROTOCOLS = ("deployer-one", "deployer-two")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class HandshakeOptions:
     """How a person wants the handshake to be made; `headers` are their own, and may be secret.
 
     `origin` is `None` for that of a page on the same server. `send` and `expect` are messages.
@@ -49,25 +49,29 @@ class Wish:
     expect: str | None = None
 
 
-def handshake(address: Address, wish: Wish) -> UpgradeProbe:
+def handshake(address: Address, options: HandshakeOptions) -> UpgradeProbe:
     """The handshake that is asked about."""
     return _upgrade(
         address,
-        wish,
-        origin=address.origin if wish.origin is None else wish.origin,
-        subprotocols=wish.subprotocols,
-        send=wish.send,
-        expect=wish.expect,
+        options,
+        origin=address.origin if options.origin is None else options.origin,
+        subprotocols=options.subprotocols,
+        send=options.send,
+        expect=options.expect,
     )
 
 
-def plain(address: Address, wish: Wish, *, extra: tuple[tuple[str, str], ...] = ()) -> HttpProbe:
-    """The same request without any wish to upgrade."""
+def plain(
+    address: Address, options: HandshakeOptions, *, extra: tuple[tuple[str, str], ...] = ()
+) -> HttpProbe:
+    """The same request without any options to upgrade."""
     closing = () if any(name == "Connection" for name, _ in extra) else (("Connection", "close"),)
-    return _get(address, wish, extra=(*extra, *closing))
+    return _get(address, options, extra=(*extra, *closing))
 
 
-def _get(address: Address, wish: Wish, *, extra: tuple[tuple[str, str], ...] = ()) -> HttpProbe:
+def _get(
+    address: Address, options: HandshakeOptions, *, extra: tuple[tuple[str, str], ...] = ()
+) -> HttpProbe:
     """Says nothing of the connection by itself."""
     return HttpProbe(
         uri=address.page_uri,
@@ -75,79 +79,83 @@ def _get(address: Address, wish: Wish, *, extra: tuple[tuple[str, str], ...] = (
         endpoint=address.endpoint,
         server_name=address.name,
         target=address.target,
-        headers=(("Host", address.host), _USER_AGENT, *wish.headers, *extra),
+        headers=(("Host", address.host), _USER_AGENT, *options.headers, *extra),
     )
 
 
-def h2c(address: Address, wish: Wish) -> SpellingsProbe:
+def h2c(address: Address, options: HandshakeOptions) -> VariantsProbe:
     """Requests for HTTP/2 in clear text, which would be a tunnel past every rule of a proxy."""
-    return security.h2c(_get(address, wish))
+    return security.h2c(_get(address, options))
 
 
-def when_open(address: Address, wish: Wish) -> dict[Variant, Probe]:
+def when_open(address: Address, options: HandshakeOptions) -> dict[Variant, Probe]:
     """What a handshake that works is compared with: does it check what it should?"""
-    own = handshake(address, wish)
+    own = handshake(address, options)
     variants: dict[Variant, Probe] = {
-        "no-origin": _upgrade(address, wish, origin=None, subprotocols=wish.subprotocols),
+        "no-origin": _upgrade(address, options, origin=None, subprotocols=options.subprotocols),
         "foreign-origin": _upgrade(
-            address, wish, origin=FOREIGN_ORIGIN, subprotocols=wish.subprotocols
+            address, options, origin=FOREIGN_ORIGIN, subprotocols=options.subprotocols
         ),
-        "sample-key": plain(address, wish, extra=_with_sample_key(own)),
-        "h2c": h2c(address, wish),
+        "sample-key": plain(address, options, extra=_with_sample_key(own)),
+        "h2c": h2c(address, options),
     }
     if address.is_secure:
         variants["http2"] = security.over_http2(own, foreign_origin=None)
-        variants["old-tls"] = security.old_tls(_get(address, wish))
-    if not wish.subprotocols:
+        variants["old-tls"] = security.old_tls(_get(address, options))
+    if not options.subprotocols:
         for name, offered in (
             ("one-subprotocol", _SUBPROTOCOLS[:1]),
             ("two-subprotocols", _SUBPROTOCOLS),
         ):
             variants[name] = _upgrade(  # type: ignore[index]
-                address, wish, origin=address.origin, subprotocols=offered
+                address, options, origin=address.origin, subprotocols=offered
             )
     return variants
 
 
-def when_refused(address: Address, wish: Wish, *, nowhere: str) -> dict[Variant, HttpProbe]:
+def when_refused(
+    address: Address, options: HandshakeOptions, *, nowhere: str
+) -> dict[Variant, HttpProbe]:
     """What a handshake that fails is compared with: which thing in it is the one refused?
 
     `nowhere` is a path that no site has.
     """
-    offered = wish.subprotocols
+    offered = options.subprotocols
     variants: dict[Variant, HttpProbe] = {
-        "no-origin": _upgrade(address, wish, origin=None, subprotocols=offered),
-        "null-origin": _upgrade(address, wish, origin="null", subprotocols=offered),
-        "foreign-origin": _upgrade(address, wish, origin=FOREIGN_ORIGIN, subprotocols=offered),
+        "no-origin": _upgrade(address, options, origin=None, subprotocols=offered),
+        "null-origin": _upgrade(address, options, origin="null", subprotocols=offered),
+        "foreign-origin": _upgrade(address, options, origin=FOREIGN_ORIGIN, subprotocols=offered),
         "other-port-origin": _upgrade(
-            address, wish, origin=_with_port_turned(address), subprotocols=offered
+            address, options, origin=_with_port_turned(address), subprotocols=offered
         ),
         "other-scheme-origin": _upgrade(
-            address, wish, origin=_with_scheme_turned(address), subprotocols=offered
+            address, options, origin=_with_scheme_turned(address), subprotocols=offered
         ),
-        "nowhere": plain(address.at(nowhere), wish),
+        "nowhere": plain(address.at(nowhere), options),
     }
-    if wish.origin is not None and wish.origin != address.origin:
+    if options.origin is not None and options.origin != address.origin:
         variants["own-origin"] = _upgrade(
-            address, wish, origin=address.origin, subprotocols=offered
+            address, options, origin=address.origin, subprotocols=offered
         )
-    turned = address.with_slash_turned()
+    turned = address.with_slash_toggled()
     if turned is not None:
-        variants["slash"] = handshake(turned, wish)
+        variants["slash"] = handshake(turned, options)
         path, mark, query = address.target.partition("?")
         stem = path.rstrip("/")
-        variants["doubled"] = handshake(address.at(f"{stem}{stem}{mark}{query}"), wish)
-    own = address.origin if wish.origin is None else wish.origin
+        variants["doubled"] = handshake(address.at(f"{stem}{stem}{mark}{query}"), options)
+    own = address.origin if options.origin is None else options.origin
     if offered:
-        variants["no-subprotocol"] = _upgrade(address, wish, origin=own, subprotocols=())
+        variants["no-subprotocol"] = _upgrade(address, options, origin=own, subprotocols=())
     if len(offered) > 1:
-        variants["one-subprotocol"] = _upgrade(address, wish, origin=own, subprotocols=offered[:1])
+        variants["one-subprotocol"] = _upgrade(
+            address, options, origin=own, subprotocols=offered[:1]
+        )
     return variants
 
 
 def _upgrade(
     address: Address,
-    wish: Wish,
+    options: HandshakeOptions,
     *,
     origin: str | None,
     subprotocols: tuple[str, ...],
@@ -161,7 +169,7 @@ def _upgrade(
         endpoint=address.endpoint,
         server_name=address.name,
         target=address.target,
-        headers=(("Host", address.host), _USER_AGENT, *origins, *wish.headers),
+        headers=(("Host", address.host), _USER_AGENT, *origins, *options.headers),
         subprotocols=subprotocols,
         send=send,
         expect=expect,

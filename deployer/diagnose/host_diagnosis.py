@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Self
 
 from deployer.commit.running_proxies import inspected
 from deployer.diagnose.address import Address
-from deployer.diagnose.handshake_variants import Wish
-from deployer.diagnose.inside import Inside, looked_inside
-from deployer.diagnose.merge import together
+from deployer.diagnose.handshake_variants import HandshakeOptions
+from deployer.diagnose.inside import Inside, diagnose_stages
+from deployer.diagnose.merge import merge_results
 from deployer.errors import UsageError
 from deployer.model import CheckResult, Host
 from deployer.verify.net.access import Access
@@ -33,7 +33,7 @@ _STEPS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HostWay:
+class HostAccess:
     """How to get onto the host: who it is, whether to become root there, whose key is believed."""
 
     host: Host
@@ -64,7 +64,7 @@ def host_from(text: str, inventories: Sequence[Path] = ()) -> Host:
     return Host(name=name, hostname=name, port=port, user=found["user"])
 
 
-def way_from(
+def host_access(
     text: str,
     *,
     inventories: Sequence[Path] = (),
@@ -72,7 +72,7 @@ def way_from(
     ask_become_pass: bool = False,
     accept_new: bool = False,
     timeout_s: float = 10.0,
-) -> HostWay:
+) -> HostAccess:
     """The options of the command line as a way; a password is asked for where that is wanted.
 
     Raises: UsageError.
@@ -83,7 +83,7 @@ def way_from(
         if not sys.stdin.isatty():
             raise UsageError("-K asks for a password, and nobody is there to type it.")
         password = getpass.getpass("BECOME password: ")
-    return HostWay(
+    return HostAccess(
         host=host,
         become=become or ask_become_pass or bool(host.vars.get("ansible_become")),
         become_password=password,
@@ -92,13 +92,13 @@ def way_from(
     )
 
 
-class OnHost:
+class HostDiagnosis:
     """A connected host, as a context manager; it is inspected once.
 
     Raises, when entered: UnreachableError, HostError, UsageError.
     """
 
-    def __init__(self, way: HostWay) -> None:
+    def __init__(self, way: HostAccess) -> None:
         self._way = way
         self._link: Link | None = None
         self.notes: tuple[str, ...] = ()
@@ -134,17 +134,17 @@ class OnHost:
             self._link.close()
 
     def looked(
-        self, asked: Sequence[tuple[Address, Wish]], outside: Sequence[CheckResult]
+        self, asked: Sequence[tuple[Address, HandshakeOptions]], outside: Sequence[CheckResult]
     ) -> tuple[CheckResult, ...]:
         """What was seen from outside, and then what the host itself tells of the same addresses."""
         checks = tuple(outside)
-        for address, wish in asked:
-            inside = self._looked(address, wish)
+        for address, options in asked:
+            inside = self._looked(address, options)
             self.notes = tuple(dict.fromkeys((*self.notes, *inside.notes)))
-            checks = together(checks, inside, address, self._inspection)
+            checks = merge_results(checks, inside, address, self._inspection)
         return checks
 
-    def _looked(self, address: Address, wish: Wish) -> Inside:
+    def _looked(self, address: Address, options: HandshakeOptions) -> Inside:
         link = self._link
         assert link is not None, "it is entered first"  # noqa: S101
         timeout_s = self._way.timeout_s
@@ -153,4 +153,4 @@ class OnHost:
             until = Deadline(_STEPS * timeout_s)
             return Access(dial=link.open_stream, timeout_s=timeout_s, until=until)
 
-        return looked_inside(self._inspection, address, wish, access)
+        return diagnose_stages(self._inspection, address, options, access)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from deployer.diagnose.address import Address
-from deployer.diagnose.handshake_variants import Wish, h2c, handshake, plain
+from deployer.diagnose.handshake_variants import HandshakeOptions, h2c, handshake, plain
 from deployer.model import CheckResult, Hop, Proxy
 from deployer.proxies.inspect import Inspection, ProxyState, Served, explained, noticed, served
 from deployer.proxies.inspect.state import certain, possible
@@ -24,7 +24,7 @@ from deployer.verify.planned.checks import PlannedCheck
 from deployer.verify.probe.attempt import Attempt
 from deployer.verify.probe.handshake import attempt_upgrade
 from deployer.verify.probe.spec import Endpoint, HttpProbe, UpgradeProbe
-from deployer.verify.run import carried_out
+from deployer.verify.run import run_checks
 
 _AnyProbe = TypeVar("_AnyProbe", bound=HttpProbe)
 
@@ -152,8 +152,11 @@ def _is_here(host: str) -> bool:
 # --- asking each stage ----------------------------------------------------------------------------
 
 
-def looked_inside(
-    inspection: Inspection, address: Address, wish: Wish, access: Callable[[], Access]
+def diagnose_stages(
+    inspection: Inspection,
+    address: Address,
+    options: HandshakeOptions,
+    access: Callable[[], Access],
 ) -> Inside:
     """Every stage on the host, the innermost first, up to where it breaks.
 
@@ -168,10 +171,10 @@ def looked_inside(
     checks: list[CheckResult] = []
     for stage in reversed(stages):
         is_innermost = stage is stages[-1]
-        site, results = _of_stage(stage, wish, access(), is_innermost=is_innermost)
+        site, results = _of_stage(stage, options, access(), is_innermost=is_innermost)
         better = explained(results, inspection, site=site, port=stage.endpoint.port)
         if not all(result.ok for result in better) and stage is not stages[0]:
-            site, outer = _of_stage(stages[0], wish, access(), is_innermost=False)
+            site, outer = _of_stage(stages[0], options, access(), is_innermost=False)
             if outer[0].ok:  # then all behind it is right, as it is asked there
                 outer = explained(outer, inspection, site=site, port=stages[0].endpoint.port)
                 checks = [*outer, *(_only_straight(each) for each in better), *checks]
@@ -183,7 +186,7 @@ def looked_inside(
             break
     told = {each.finding.code for each in checks if each.finding is not None}
     for stage in {stage.state.proxy: stage for stage in stages}.values():
-        also = noticed(inspection, site=site_of(stage), port=stage.endpoint.port)
+        also = noticed(inspection, site=site_of_stage(stage), port=stage.endpoint.port)
         checks += [each for each in also if each.finding and each.finding.code not in told]
     notes += tuple(
         f"{_NAMES[stage.state.proxy]}: {stage.way.note}" for stage in stages if stage.way.note
@@ -216,7 +219,7 @@ def _nobody(inspection: Inspection, address: Address) -> str:
     return f"on this host runs {who}; nothing there is known to serve {address.uri}"
 
 
-def site_of(stage: Stage) -> Site:
+def site_of_stage(stage: Stage) -> Site:
     """The address as a site of the stage's proxy, for what explains findings."""
     route = Route(
         path=stage.asked.path,
@@ -230,13 +233,13 @@ def site_of(stage: Stage) -> Site:
 
 
 def _of_stage(
-    stage: Stage, wish: Wish, access: Access, *, is_innermost: bool
+    stage: Stage, options: HandshakeOptions, access: Access, *, is_innermost: bool
 ) -> tuple[Site, tuple[CheckResult, ...]]:
     """The stage's own checks, with what lies behind it as their peer."""
     upstream = stage.way.upstreams[0] if stage.way.upstreams else None
-    behind = _behind(stage, upstream, wish, access) if upstream is not None else None
-    asked, site, who = stage.asked, site_of(stage), _NAMES[stage.state.proxy]
-    probe = replace(_at(handshake(asked, wish), stage.endpoint, "proxy"), uri=stage.uri)
+    behind = _behind(stage, upstream, options, access) if upstream is not None else None
+    asked, site, who = stage.asked, site_of_stage(stage), _NAMES[stage.state.proxy]
+    probe = replace(_at(handshake(asked, options), stage.endpoint, "proxy"), uri=stage.uri)
     route = site.routes[0]
     planned = [
         PlannedCheck(
@@ -254,9 +257,9 @@ def _of_stage(
             name=f"h2c at {who}",
             target=asked.path,
             hop="proxy",
-            probe=_at(h2c(asked, wish), stage.endpoint, "proxy"),
-            peer=_h2c_behind(stage, behind, wish) if behind is not None else None,
-            leader=0,
+            probe=_at(h2c(asked, options), stage.endpoint, "proxy"),
+            peer=_h2c_behind(stage, behind, options) if behind is not None else None,
+            prerequisite=0,
             route=route,
         ),
     ]
@@ -272,7 +275,7 @@ def _of_stage(
                 route=route,
             )
         )
-    results = carried_out(site, tuple(planned), access, patience_s=0.0, age_s=0.0, on_result=None)
+    results = run_checks(site, tuple(planned), access, patience_s=0.0, age_s=0.0, on_result=None)
     if behind is not None and behind.is_turned:
         results = tuple(_with_turned_scheme(each) for each in results)
     if behind is not None and behind.is_other_path:
@@ -282,10 +285,10 @@ def _of_stage(
     return site, results
 
 
-def _h2c_behind(stage: Stage, behind: _Behind, wish: Wish) -> HttpProbe:
+def _h2c_behind(stage: Stage, behind: _Behind, options: HandshakeOptions) -> HttpProbe:
     """The same straight at what lies behind: a proxy may speak HTTP/2 in cleartext itself."""
     target = behind.probe.target
-    probe = _at(h2c(stage.asked.at(target), wish), behind.probe.endpoint, "backend")
+    probe = _at(h2c(stage.asked.at(target), options), behind.probe.endpoint, "backend")
     return replace(probe, uri=f"http://{behind.probe.endpoint}{target}")
 
 
@@ -359,14 +362,14 @@ class _Behind:
     is_other_path: bool = False
 
 
-def _behind(stage: Stage, upstream: Upstream, wish: Wish, access: Access) -> _Behind:
+def _behind(stage: Stage, upstream: Upstream, options: HandshakeOptions, access: Access) -> _Behind:
     """The same handshake straight at what the stage sends it to.
 
     A proxy may change the path, rightly or wrongly. The service is asked for what the proxy makes
-    of it; where it has no WebSocket there but on a path that may have been meant, for that one.
+    of it; where it has no WebSocket there but on a path that may have been intended, for that one.
     """
     targets = [_with_query(path, stage.asked) for path in _paths(stage)]
-    made = [_straight(stage, upstream, target, wish) for target in targets]
+    made = [_straight(stage, upstream, target, options) for target in targets]
     opening = next((each for each in made if _opens(each.probe, access)), None)
     if opening is not None:
         return replace(
@@ -379,7 +382,7 @@ def _behind(stage: Stage, upstream: Upstream, wish: Wish, access: Access) -> _Be
     if opening is not None:
         return replace(opening, is_line_amiss=not stage.way.sends_proxy_line)
     other = replace(upstream, tls=not upstream.tls)
-    turned = replace(_straight(stage, other, targets[0], wish), is_turned=True)
+    turned = replace(_straight(stage, other, targets[0], options), is_turned=True)
     return turned if _opens(turned.probe, access) else made[0]
 
 
@@ -407,14 +410,14 @@ def _opens(probe: UpgradeProbe, access: Access) -> bool:
     return attempt.status_code == 101
 
 
-def _straight(stage: Stage, upstream: Upstream, target: str, wish: Wish) -> _Behind:
+def _straight(stage: Stage, upstream: Upstream, target: str, options: HandshakeOptions) -> _Behind:
     endpoint = Endpoint(
         host=upstream.host, port=upstream.port, socket=upstream.socket, tls=upstream.tls
     )
     asked = stage.asked.at(target)
     forwarded = _forwarded(stage.asked)
-    probe = _at(handshake(asked, wish), endpoint, "backend")
-    page = _at(plain(asked, wish), endpoint, "backend")
+    probe = _at(handshake(asked, options), endpoint, "backend")
+    page = _at(plain(asked, options), endpoint, "backend")
     scheme = "wss" if endpoint.tls else "ws"
     return _Behind(
         probe=replace(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from deployer.diagnose.address import Address
-from deployer.diagnose.inside import Inside, Stage, site_of
+from deployer.diagnose.inside import Inside, Stage, site_of_stage
 from deployer.model import CheckResult, Finding
 from deployer.proxies.inspect import Inspection, explained, refused_by_address
 
@@ -26,7 +26,7 @@ _FORBIDDEN = 403
 _OF_PROXY = frozenset({"origin-open", "h2c-tunnel", "forwarded-for-appended", "version-banner"})
 
 
-def together(
+def merge_results(
     outside: Sequence[CheckResult], inside: Inside, address: Address, inspection: Inspection
 ) -> tuple[CheckResult, ...]:
     """`outside`, in which `address` was looked at among others, and then what is `inside`."""
@@ -34,7 +34,7 @@ def together(
     inner = list(inside.checks)
     if inside.stages:
         outer = inside.stages[0]
-        site, port = site_of(outer), outer.endpoint.port
+        site, port = site_of_stage(outer), outer.endpoint.port
         mine = [number for number, each in enumerate(found) if _is_about(each, address)]
         blamed = next(
             (number for number, each in enumerate(inner) if not each.ok and each.finding), None

@@ -13,19 +13,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from deployer.diagnose import handshake_variants as variants
+from deployer.diagnose import handshake_variants
 from deployer.diagnose.address import Address
-from deployer.diagnose.handshake_variants import Variant, Wish
+from deployer.diagnose.handshake_variants import HandshakeOptions, Variant
 from deployer.diagnose.page import websockets
-from deployer.diagnose.page.fetch import read_document
-from deployer.diagnose.page.websockets import Opened
+from deployer.diagnose.page.fetch import fetch_document
+from deployer.diagnose.page.websockets import PageWebSocket
 from deployer.model import HandshakeResult
 from deployer.verify.net.access import Access
 from deployer.verify.net.lookup import Lookup
 from deployer.verify.net.stream import Cancelled
-from deployer.verify.probe.attempt import Attempt, Trouble
+from deployer.verify.probe.attempt import Attempt, Failure
 from deployer.verify.probe.certificate import attempt_tls
-from deployer.verify.probe.h2c_variants import attempt_spellings
+from deployer.verify.probe.h2c_variants import attempt_variants
 from deployer.verify.probe.handshake import attempt_upgrade
 from deployer.verify.probe.http_get import attempt_get
 from deployer.verify.probe.old_tls import attempt_old_tls
@@ -33,9 +33,9 @@ from deployer.verify.probe.spec import (
     Http2Probe,
     OldTlsProbe,
     Probe,
-    SpellingsProbe,
     TlsProbe,
     UpgradeProbe,
+    VariantsProbe,
 )
 from deployer.verify.public.dial import PublicDial
 
@@ -44,7 +44,7 @@ _Name = TypeVar("_Name", bound=str)
 _AT_ONCE = 4
 _MOST_ADDRESSES = 8
 _MOST_REDIRECTS = 10
-_DOOR_S = 5.0
+_CONNECT_S = 5.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NO_WAY = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
@@ -53,14 +53,14 @@ _ONLY_DISTRUSTED = frozenset(
     {"tls-untrusted", "tls-wrong-name", "tls-incomplete-chain", "tls-expired"}
 )
 
-#: Troubles after which no request can be sent at all.
-AT_THE_DOOR = frozenset(
+#: Failures after which no request can be sent at all.
+CONNECT_FAILURES = frozenset(
     {"refused", "unreachable", "no-way", "no-tls", "tls-failed", "tls-closed", "tls-stalled"}
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Door:
+class ConnectResult:
     """One address of the name: `problem` is ``refused``, ``silent``, ``no-way`` (this machine has
     none to it), ``lost``, or empty where somebody took the connection."""
 
@@ -84,16 +84,16 @@ class Step:
 class Observations:
     """All that was seen of one address; what was not asked is `None` or missing.
 
-    `other_doors` are the same addresses on the port of the other scheme, looked at where nobody
-    answers. `steps` are the redirects of a plain request; `target_handshake` is the handshake at
-    their end. `speaks_tls` where a port that hangs up on plain HTTP takes TLS.
+    `other_connections` are connections to the same addresses on the other scheme's port, tried when
+    none of `connections` succeeds. `steps` are the redirects of the handshake, `target_handshake`
+    is the handshake at their end. `speaks_tls`: a port that drops plain HTTP accepts TLS.
     """
 
     address: Address
-    wish: Wish
+    options: HandshakeOptions
     lookup: Lookup
-    doors: tuple[Door, ...] = ()
-    other_doors: tuple[Door, ...] = ()
+    connections: tuple[ConnectResult, ...] = ()
+    other_connections: tuple[ConnectResult, ...] = ()
     certificate: Attempt | None = None
     handshake: Attempt | None = None
     plain: Attempt | None = None
@@ -106,18 +106,18 @@ class Observations:
 
     @property
     def is_reached(self) -> bool:
-        return any(not door.problem for door in self.doors)
+        return any(not connection.problem for connection in self.connections)
 
     @property
     def is_stopped(self) -> bool:
         """Whether TLS did not come about, so that nothing could be asked."""
-        trouble = self.certificate.trouble if self.certificate else None
-        return trouble is not None and trouble.code in AT_THE_DOOR
+        failure = self.certificate.failure if self.certificate else None
+        return failure is not None and failure.code in CONNECT_FAILURES
 
     @property
     def handshake_origin(self) -> str:
         """The Origin that the handshake was made with."""
-        return self.address.origin if self.wish.origin is None else self.wish.origin
+        return self.address.origin if self.options.origin is None else self.options.origin
 
     def opened(self, *names: Variant) -> tuple[Variant, ...]:
         """Those of `names` that were tried and upgraded."""
@@ -129,7 +129,7 @@ class Observations:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PageSeen:
+class PageObservations:
     """A page as it was read at the end of its redirects (`places`), and what it opens."""
 
     address: Address
@@ -137,7 +137,7 @@ class PageSeen:
     places: tuple[Address, ...] = ()
     is_endless: bool = False
     policies: tuple[str, ...] = ()
-    opened: tuple[Opened, ...] = ()
+    opened: tuple[PageWebSocket, ...] = ()
 
 
 class Outside:
@@ -147,37 +147,45 @@ class Outside:
         self._access = access
         self._dial = dial
         #: Every WebSocket that was looked at, and how it was asked.
-        self.asked: list[tuple[Address, Wish]] = []
+        self.asked: list[tuple[Address, HandshakeOptions]] = []
 
-    def doors(self, address: Address) -> tuple[Lookup, tuple[Door, ...]]:
+    def connections(self, address: Address) -> tuple[Lookup, tuple[ConnectResult, ...]]:
         """The name's addresses, and who takes connections there."""
         lookup = self._dial.lookup(address.name, address.port)
-        return lookup, self._knocked(lookup.addresses, address.port)
+        return lookup, self._connect_all(lookup.addresses, address.port)
 
-    def reached(self, address: Address, wish: Wish) -> Observations:
+    def reached(self, address: Address, options: HandshakeOptions) -> Observations:
         """Name, connections and certificate alone."""
-        lookup, doors = self.doors(address)
-        seen = Observations(address=address, wish=wish, lookup=lookup, doors=doors)
+        lookup, connections = self.connections(address)
+        seen = Observations(
+            address=address, options=options, lookup=lookup, connections=connections
+        )
         if not seen.is_reached:
             other = 80 if address.is_secure else 443
-            return self._ended(seen, None, other_doors=self._knocked(lookup.addresses, other))
+            return self._ended(
+                seen, None, other_connections=self._connect_all(lookup.addresses, other)
+            )
         if not address.is_secure:
             return seen
         return self._ended(seen, None, certificate=self._attempt(certificate_probe(address)))
 
-    def websocket(self, address: Address, wish: Wish) -> Observations:
+    def websocket(self, address: Address, options: HandshakeOptions) -> Observations:
         """Everything about a WebSocket's address."""
-        self.asked.append((address, wish))
+        self.asked.append((address, options))
         began = time.monotonic()
-        lookup, doors = self.doors(address)
-        seen = Observations(address=address, wish=wish, lookup=lookup, doors=doors)
+        lookup, connections = self.connections(address)
+        seen = Observations(
+            address=address, options=options, lookup=lookup, connections=connections
+        )
         if not seen.is_reached:
             other = 80 if address.is_secure else 443
-            return self._ended(seen, began, other_doors=self._knocked(lookup.addresses, other))
+            return self._ended(
+                seen, began, other_connections=self._connect_all(lookup.addresses, other)
+            )
         first = self._all(
             {
-                "handshake": variants.handshake(address, wish),
-                "plain": variants.plain(address, wish),
+                "handshake": handshake_variants.handshake(address, options),
+                "plain": handshake_variants.plain(address, options),
                 **({"certificate": certificate_probe(address)} if address.is_secure else {}),
             }
         )
@@ -189,29 +197,29 @@ class Outside:
             plain=plain,
             certificate=first.get("certificate"),
         )
-        trouble = handshake.trouble
-        if trouble is not None and trouble.code in AT_THE_DOOR | {"speaks-tls"}:
+        failure = handshake.failure
+        if failure is not None and failure.code in CONNECT_FAILURES | {"speaks-tls"}:
             return seen
         if not address.is_secure and handshake.status_code is None:
             over_tls = self._attempt(certificate_probe(replace(address, is_secure=True)))
-            trouble = over_tls.trouble
-            if trouble is None or trouble.code in _ONLY_DISTRUSTED:
+            failure = over_tls.failure
+            if failure is None or failure.code in _ONLY_DISTRUSTED:
                 return self._ended(seen, began, speaks_tls=True)
         if handshake.status_code == 101:
-            found = self._all(variants.when_open(address, wish))
+            found = self._all(handshake_variants.when_open(address, options))
         else:
             nowhere = f"/{secrets.token_hex(6)}"
-            asked = variants.when_refused(address, wish, nowhere=nowhere)
+            asked = handshake_variants.when_refused(address, options, nowhere=nowhere)
             if handshake.seconds > self._access.timeout_s / 2:
                 # What hangs does so with another Origin too, and each try would cost a time-out.
                 asked = {"nowhere": asked["nowhere"]}
             found = self._all(asked)
         seen = self._ended(seen, began, variants=found)
         if handshake.status_code in _REDIRECTS:
-            seen = self._followed(seen, wish)
+            seen = self._followed(seen, options)
         return self._ended(seen, began)
 
-    def _followed(self, seen: Observations, wish: Wish) -> Observations:
+    def _followed(self, seen: Observations, options: HandshakeOptions) -> Observations:
         """Follow the redirects of the handshake by hand, and try it at their end."""
         steps: list[Step] = []
         here, answer = seen.address, seen.handshake
@@ -219,7 +227,7 @@ class Outside:
             location = next(
                 (value for key, value in answer.answer.headers if key.lower() == "location"), ""
             )
-            there = here.leads_to(location) if location else None
+            there = here.redirect_target(location) if location else None
             if there is None or len(steps) == _MOST_REDIRECTS:
                 steps.append(Step(location=location, address=there))
                 return self._ended(seen, None, steps=tuple(steps))
@@ -229,8 +237,8 @@ class Outside:
                 return self._ended(seen, None, steps=tuple(steps))
             # A credential is for the server that it was given for.
             is_same = there.name == seen.address.name
-            asked = wish if is_same else Wish(subprotocols=wish.subprotocols)
-            answer = self._attempt(variants.handshake(there, asked))
+            asked = options if is_same else HandshakeOptions(subprotocols=options.subprotocols)
+            answer = self._attempt(handshake_variants.handshake(there, asked))
             steps.append(Step(location=location, address=there, attempt=answer))
             here = there
         return self._ended(seen, None, steps=tuple(steps), target=here, target_handshake=answer)
@@ -240,34 +248,34 @@ class Outside:
         took = seen.seconds if began is None else time.monotonic() - began
         return replace(seen, seconds=took, **more)  # type: ignore[arg-type]
 
-    def page(self, address: Address, wish: Wish) -> PageSeen:
+    def page(self, address: Address, options: HandshakeOptions) -> PageObservations:
         """A page, at the end of its redirects, with what it says of WebSockets."""
         places = [address]
         here = address
         while True:
             is_own = here.name == address.name  # a credential is for whom it was given
-            probe = variants.plain(here, wish if is_own else Wish())
-            document = read_document(probe, self._access)
+            probe = handshake_variants.plain(here, options if is_own else HandshakeOptions())
+            document = fetch_document(probe, self._access)
             attempt = document.attempt
             if attempt.status_code not in _REDIRECTS:
                 break
             location = next(
                 (value for key, value in attempt.answer.headers if key.lower() == "location"), ""
             )
-            there = here.leads_to(location) if location else None
+            there = here.redirect_target(location) if location else None
             if there is None:
                 break
             places.append(there)
             is_back = any(there.is_same_place(place) for place in places[:-1])
             if is_back or len(places) > _MOST_REDIRECTS:
-                return PageSeen(
+                return PageObservations(
                     address=here, attempt=attempt, places=tuple(places), is_endless=True
                 )
             here = there
         is_page = attempt.status_code == 200
-        parts = websockets.taken_apart(document.text) if is_page else websockets.Page()
+        parts = websockets.parse_page(document.text) if is_page else websockets.Page()
         scripts = [
-            read_document(variants.plain(each, Wish()), self._access).text
+            fetch_document(handshake_variants.plain(each, HandshakeOptions()), self._access).text
             for each in websockets.scripts_to_read(parts, here)
         ]
         headers = [
@@ -275,29 +283,29 @@ class Outside:
             for key, value in attempt.answer.headers
             if key.lower() == "content-security-policy"
         ]
-        return PageSeen(
+        return PageObservations(
             address=here,
             attempt=attempt,
             places=tuple(places),
             policies=(*headers, *parts.policies),
-            opened=websockets.opened_by(parts, here, more=tuple(scripts)),
+            opened=websockets.websockets_of(parts, here, more=tuple(scripts)),
         )
 
-    def handshake(self, address: Address, wish: Wish) -> Attempt:
+    def handshake(self, address: Address, options: HandshakeOptions) -> Attempt:
         """One handshake and nothing else."""
-        return self._attempt(variants.handshake(address, wish))
+        return self._attempt(handshake_variants.handshake(address, options))
 
     # --- connections ------------------------------------------------------------------------------
 
-    def _knocked(self, addresses: tuple[str, ...], port: int) -> tuple[Door, ...]:
+    def _connect_all(self, addresses: tuple[str, ...], port: int) -> tuple[ConnectResult, ...]:
         some = addresses[:_MOST_ADDRESSES]
-        with ThreadPoolExecutor(max(1, len(some)), thread_name_prefix="door") as pool:
-            return tuple(pool.map(lambda address: self._door(address, port), some))
+        with ThreadPoolExecutor(max(1, len(some)), thread_name_prefix="connection") as pool:
+            return tuple(pool.map(lambda address: self._connect(address, port), some))
 
-    def _door(self, address: str, port: int) -> Door:
+    def _connect(self, address: str, port: int) -> ConnectResult:
         began = time.monotonic()
         problem = words = ""
-        limit_s = min(_DOOR_S, self._access.timeout_s)
+        limit_s = min(_CONNECT_S, self._access.timeout_s)
         try:
             self._dial(host=address, port=port, timeout_s=limit_s).close()
         except ConnectionRefusedError:
@@ -307,7 +315,7 @@ class Outside:
         except OSError as error:
             problem = "no-way" if error.errno in _NO_WAY else "lost"
             words = (error.strerror or str(error)).lower()
-        return Door(
+        return ConnectResult(
             address=address,
             port=port,
             problem=problem,
@@ -332,8 +340,8 @@ class Outside:
                 from deployer.verify.probe.http2_websocket import attempt_http2
 
                 return attempt_http2(probe, self._access)
-            if isinstance(probe, SpellingsProbe):
-                return attempt_spellings(probe, self._access)
+            if isinstance(probe, VariantsProbe):
+                return attempt_variants(probe, self._access)
             return attempt_get(probe, self._access)
         except Cancelled:
             raise
@@ -356,4 +364,4 @@ def certificate_probe(address: Address) -> TlsProbe:
 
 def _failed(probe: Probe, code: str, words: str) -> Attempt:
     answer = HandshakeResult(uri=probe.uri, hop=probe.hop, error=words)
-    return Attempt(answer=answer, trouble=Trouble(code, words))
+    return Attempt(answer=answer, failure=Failure(code, words))

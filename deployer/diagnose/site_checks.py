@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from deployer.diagnose.address import Address, parsed
-from deployer.diagnose.handshake_variants import Wish
+from deployer.diagnose.address import Address, parse_address
+from deployer.diagnose.handshake_variants import HandshakeOptions
 from deployer.diagnose.outside import Outside
-from deployer.diagnose.reasons import websocket as reasons_all
-from deployer.diagnose.url_checks import looked_at_page
+from deployer.diagnose.reasons import websocket as websocket_reasons
+from deployer.diagnose.url_checks import diagnose_page
 from deployer.model import CheckResult
 from deployer.sites.model import Route, Site
 
@@ -23,10 +23,10 @@ _OWN = frozenset({"sample key", "two subprotocols", "page", "opened by page"})
 def site_checks(site: Site, outside: Outside) -> tuple[CheckResult, ...]:
     """The outside's own checks of `site`, or one skipped where nobody answers."""
     scheme = "https" if site.has_tls else "http"
-    page = parsed(f"{scheme}://{site.domain.replace('*.', 'any.', 1)}/")
-    lookup, doors = outside.doors(page)
-    if all(door.problem for door in doors):
-        words = "nobody answers there" if doors else f"{page.name} {lookup.problem}"
+    page = parse_address(f"{scheme}://{site.domain.replace('*.', 'any.', 1)}/")
+    lookup, connections = outside.connections(page)
+    if all(connection.problem for connection in connections):
+        words = "nobody answers there" if connections else f"{page.name} {lookup.problem}"
         return (
             CheckResult(
                 site=site.domain,
@@ -40,19 +40,21 @@ def site_checks(site: Site, outside: Outside) -> tuple[CheckResult, ...]:
         )
     found: list[CheckResult] = []
     if any(not route.websocket and route.path == "/" for route in site.routes):
-        found += looked_at_page(page, Wish(), outside)
+        found += diagnose_page(page, HandshakeOptions(), outside)
     for route in site.routes:
         if route.websocket:
-            seen = outside.websocket(_at(page, route), _wish(route))
-            found += (replace(check, target=route.path) for check in reasons_all.results(seen))
+            seen = outside.websocket(_at(page, route), _options(route))
+            found += (
+                replace(check, target=route.path) for check in websocket_reasons.results(seen)
+            )
     return tuple(check for check in found if check.name in _OWN)
 
 
 def _at(page: Address, route: Route) -> Address:
     scheme = "wss" if page.is_secure else "ws"
-    return parsed(f"{scheme}://{page.host}{route.path}")
+    return parse_address(f"{scheme}://{page.host}{route.path}")
 
 
-def _wish(route: Route) -> Wish:
+def _options(route: Route) -> HandshakeOptions:
     listed = tuple(origin for origin in route.origins or () if origin != "any")
-    return Wish(origin=listed[0] if listed else None)
+    return HandshakeOptions(origin=listed[0] if listed else None)

@@ -5,73 +5,77 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from deployer.diagnose.address import Address, has_scheme, parsed
-from deployer.diagnose.handshake_variants import Wish
-from deployer.diagnose.outside import Outside, PageSeen
-from deployer.diagnose.page.websockets import Opened
-from deployer.diagnose.reasons import page as reasons_page
-from deployer.diagnose.reasons import websocket as reasons_all
+from deployer.diagnose.address import Address, has_scheme, parse_address
+from deployer.diagnose.handshake_variants import HandshakeOptions
+from deployer.diagnose.outside import Outside, PageObservations
+from deployer.diagnose.page.websockets import PageWebSocket
+from deployer.diagnose.reasons import page as page_reasons
+from deployer.diagnose.reasons import websocket as websocket_reasons
 from deployer.model import CheckResult
 
-Looked = tuple[tuple[CheckResult, ...], bool]
+UrlResult = tuple[tuple[CheckResult, ...], bool]
 
 
-def looked_at(url: str, wish: Wish, outside: Outside) -> Looked:
+def diagnose_url(url: str, options: HandshakeOptions, outside: Outside) -> UrlResult:
     """The checks, and whether anybody took connections at all.
 
     Raises: UsageError where `url` is no address.
     """
-    looked = _asked(parsed(url), wish, outside)
+    looked = _asked(parse_address(url), options, outside)
     if not has_scheme(url) and not looked[1]:
-        again = _asked(parsed(f"http://{url}"), wish, outside)
+        again = _asked(parse_address(f"http://{url}"), options, outside)
         return again if again[1] else looked
     return looked
 
 
-def _asked(address: Address, wish: Wish, outside: Outside) -> Looked:
+def _asked(address: Address, options: HandshakeOptions, outside: Outside) -> UrlResult:
     if address.is_websocket:
-        seen = outside.websocket(address, wish)
-        return reasons_all.results(seen), seen.is_reached
-    seen = outside.reached(address, wish)
-    found = reasons_all.reach_results(seen)
+        seen = outside.websocket(address, options)
+        return websocket_reasons.results(seen), seen.is_reached
+    seen = outside.reached(address, options)
+    found = websocket_reasons.reach_results(seen)
     if not seen.is_reached or seen.is_stopped:
         return found, seen.is_reached
-    return _without_repetition((*found, *looked_at_page(address, wish, outside))), True
+    return _without_repetition((*found, *diagnose_page(address, options, outside))), True
 
 
-def looked_at_page(address: Address, wish: Wish, outside: Outside) -> tuple[CheckResult, ...]:
+def diagnose_page(
+    address: Address, options: HandshakeOptions, outside: Outside
+) -> tuple[CheckResult, ...]:
     """A page and every WebSocket that it opens, or the WebSocket that its address is itself."""
-    page = outside.page(address, wish)
+    page = outside.page(address, options)
     if not page.opened and not page.is_endless:
-        handshake = outside.handshake(address, wish)
-        if handshake.status_code == 101 or reasons_page.is_websocket_answer(page.attempt):
-            return reasons_all.results(outside.websocket(address, wish))
-    checks = [reasons_page.result(page)]
-    handshakes, meant = {}, {}
+        handshake = outside.handshake(address, options)
+        if handshake.status_code == 101 or page_reasons.is_websocket_answer(page.attempt):
+            return websocket_reasons.results(outside.websocket(address, options))
+    checks = [page_reasons.result(page)]
+    handshakes, intended = {}, {}
     for opened in page.opened:
-        asked = _wish_of_page(wish, page, opened)
+        asked = _page_options(options, page, opened)
         there = opened.address
-        if not reasons_page.is_asked(page, opened):
+        if not page_reasons.is_asked(page, opened):
             continue
-        if opened.meant is not None:
+        if opened.intended is not None:
             handshakes[there.uri] = outside.handshake(there, asked)
             if handshakes[there.uri].status_code != 101:
-                there = opened.meant
+                there = opened.intended
         seen = outside.websocket(there, asked)
-        if opened.meant is there and seen.handshake is not None:
-            meant[opened.address.uri] = seen.handshake
-        checks += reasons_all.results(seen)
-    checks += reasons_page.opened_results(page, handshakes, meant)
+        if opened.intended is there and seen.handshake is not None:
+            intended[opened.address.uri] = seen.handshake
+        checks += websocket_reasons.results(seen)
+    checks += page_reasons.opened_results(page, handshakes, intended)
     return _without_repetition(checks)
 
 
-def _wish_of_page(wish: Wish, page: PageSeen, opened: Opened) -> Wish:
+def _page_options(
+    options: HandshakeOptions, page: PageObservations, opened: PageWebSocket
+) -> HandshakeOptions:
     """The handshake as the page makes it; a credential is for the server that it was given for."""
     return replace(
-        wish,
-        origin=wish.origin or page.address.origin,
-        subprotocols=wish.subprotocols or opened.subprotocols,
-        headers=wish.headers if opened.address.name == page.address.name else (),
+        options,
+        origin=options.origin or page.address.origin,
+        subprotocols=options.subprotocols or opened.subprotocols,
+        headers=options.headers if opened.address.name == page.address.name else (),
     )
 
 

@@ -14,8 +14,8 @@ _MOST_GROUPS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spread:
-    """How times are spread, in seconds: half of them are at most `p50`, and so on."""
+class Percentiles:
+    """How times are percentiles, in seconds: half of them are at most `p50`, and so on."""
 
     count: int
     p50: float
@@ -25,7 +25,7 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
+class FailureGroup:
     """Connections that did not open for the same reason.
 
     `phase` is ``connect``, ``tls`` or ``upgrade``, or ``own`` where this machine was the limit;
@@ -40,7 +40,7 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class LossGroup:
     """Open connections that ended before their time in the same way, between two moments.
 
     `silent_s` is for how long most of them had been silent.
@@ -57,11 +57,12 @@ class Ended:
 class Figures:
     """One load, measured. Moments are in seconds after its beginning.
 
-    Of `asked` connections `tried` were, and `opened` did open; `most_open` is how many were open at
-    once. `stopped` says why no more were tried. `opening` has a `Spread` for ``connect``, ``tls``,
-    ``upgrade`` and ``all``. `answered` answered a ping at the end, `unanswered` did not in time.
-    `late_s` is by how much this machine itself was late at worst: times below it say little.
-    `opened_at` and `ended_at` are the moments at which connections opened and were lost, sorted.
+    Of the `asked` connections, `tried` were attempted and `opened` opened; at most `most_open` were
+    open at once. `stopped` says why no more were attempted. `opening` has `Percentiles` for
+    ``connect``, ``tls``, ``upgrade`` and ``all``. At the end, `answered` connections answered a
+    ping and `unanswered` did not answer in time. `late_s` is the longest delay of this machine's
+    own event loop: shorter times mean little. `opened_at` and `ended_at` are sorted times at which
+    connections opened and were lost.
     """
 
     asked: int
@@ -71,10 +72,10 @@ class Figures:
     answered: int = 0
     unanswered: int = 0
     stopped: str = ""
-    opening: Mapping[str, Spread] = field(default_factory=dict)
-    pings: Spread | None = None
-    failed: tuple[Failed, ...] = ()
-    ended: tuple[Ended, ...] = ()
+    opening: Mapping[str, Percentiles] = field(default_factory=dict)
+    pings: Percentiles | None = None
+    failed: tuple[FailureGroup, ...] = ()
+    ended: tuple[LossGroup, ...] = ()
     ramp_s: float = 0.0
     held_s: float = 0.0
     late_s: float = 0.0
@@ -97,8 +98,8 @@ class Figures:
         return sum(group.count for group in self.ended)
 
 
-def spread(values: Iterable[float]) -> Spread | None:
-    """How `values` are spread; `None` where there are none."""
+def percentiles(values: Iterable[float]) -> Percentiles | None:
+    """How `values` are percentiles; `None` where there are none."""
     ordered = sorted(values)
     if not ordered:
         return None
@@ -106,17 +107,17 @@ def spread(values: Iterable[float]) -> Spread | None:
     def at(part: float) -> float:
         return ordered[max(0, math.ceil(part * len(ordered)) - 1)]
 
-    return Spread(count=len(ordered), p50=at(0.5), p90=at(0.9), p99=at(0.99), most=ordered[-1])
+    return Percentiles(count=len(ordered), p50=at(0.5), p90=at(0.9), p99=at(0.99), most=ordered[-1])
 
 
-def failure_groups(failures: Sequence[tuple[str, str, int, float]]) -> tuple[Failed, ...]:
+def failure_groups(failures: Sequence[tuple[str, str, int, float]]) -> tuple[FailureGroup, ...]:
     """Groups of (phase, words, how many were open, when), the largest first."""
     first: dict[tuple[str, str], tuple[int, float]] = {}
     for phase, words, at_open, at_s in failures:
         first.setdefault((phase, words), (at_open, at_s))
     counts = Counter((phase, words) for phase, words, _, _ in failures)
     groups = [
-        Failed(phase=phase, words=words, count=count, at_open=at_open, first_s=at_s)
+        FailureGroup(phase=phase, words=words, count=count, at_open=at_open, first_s=at_s)
         for (phase, words), count in counts.most_common()
         for at_open, at_s in [first[phase, words]]
     ]
@@ -124,7 +125,7 @@ def failure_groups(failures: Sequence[tuple[str, str, int, float]]) -> tuple[Fai
     if rest:
         earliest = min(rest, key=lambda group: group.first_s)
         kept.append(
-            Failed(
+            FailureGroup(
                 phase=earliest.phase,
                 words="failed in other ways",
                 count=sum(group.count for group in rest),
@@ -135,18 +136,18 @@ def failure_groups(failures: Sequence[tuple[str, str, int, float]]) -> tuple[Fai
     return tuple(kept)
 
 
-def ended_groups(losses: Sequence[tuple[str, float, float]]) -> tuple[Ended, ...]:
+def loss_groups(losses: Sequence[tuple[str, float, float]]) -> tuple[LossGroup, ...]:
     """Groups of (words, when, how long silent before), the largest first."""
     counts = Counter(words for words, _, _ in losses)
     kept = [words for words, _ in counts.most_common(_MOST_GROUPS)]
-    groups = [_ended(words, [each for each in losses if each[0] == words]) for words in kept]
+    groups = [_loss_group(words, [each for each in losses if each[0] == words]) for words in kept]
     rest = [each for each in losses if each[0] not in kept]
-    return tuple([*groups, _ended("ended in other ways", rest)] if rest else groups)
+    return tuple([*groups, _loss_group("ended in other ways", rest)] if rest else groups)
 
 
-def _ended(words: str, losses: Sequence[tuple[str, float, float]]) -> Ended:
+def _loss_group(words: str, losses: Sequence[tuple[str, float, float]]) -> LossGroup:
     moments = [at_s for _, at_s, _ in losses]
-    return Ended(
+    return LossGroup(
         words=words,
         count=len(losses),
         first_s=min(moments),

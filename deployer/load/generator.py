@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from deployer.load.connection import Connection, Target
-from deployer.load.figures import Figures, Spread, ended_groups, failure_groups, spread
+from deployer.load.figures import Figures, Percentiles, failure_groups, loss_groups, percentiles
 from deployer.load.frames import RefusedError
 from deployer.verify.net.tls import client_context
 
@@ -60,7 +60,7 @@ class LoadPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Watch:
+class LoadHooks:
     """Who is told: `progress` in words, a few times a second; `full` once no more are opened.
 
     `full` is given how many did not open; it, and `last`, once all have been asked whether they are
@@ -73,13 +73,13 @@ class Watch:
     cancelled: threading.Event
 
 
-def loaded(plan: LoadPlan, watch: Watch) -> Figures:
+def generate_load(plan: LoadPlan, watch: LoadHooks) -> Figures:
     """Carry `plan` out, in this thread. Raises: what `full` and `last` raise."""
-    return asyncio.run(_Crowd(plan, watch).run())
+    return asyncio.run(_Generator(plan, watch).run())
 
 
-class _Crowd:
-    def __init__(self, plan: LoadPlan, watch: Watch) -> None:
+class _Generator:
+    def __init__(self, plan: LoadPlan, watch: LoadHooks) -> None:
         self._plan = plan
         self._watch = watch
         self._context = client_context(verified=False) if plan.targets[0].tls else None
@@ -132,9 +132,9 @@ class _Crowd:
             unanswered=unanswered,
             stopped=stopped,
             opening=_opening(opened),
-            pings=spread(second for each in opened for second in each.pongs_s),
+            pings=percentiles(second for each in opened for second in each.pongs_s),
             failed=failure_groups(self._failures),
-            ended=ended_groups(self._losses),
+            ended=loss_groups(self._losses),
             ramp_s=ramp_s,
             held_s=held_s,
             opened_at=tuple(self._opened_at),
@@ -165,10 +165,10 @@ class _Crowd:
                 opening.add(task)
                 task.add_done_callback(opening.discard)
                 tried, due = tried + 1, due - 1
-            self._say(f"load: {self._open:,} of {self._plan.number:,} open{self._trouble()}")
+            self._say(f"load: {self._open:,} of {self._plan.number:,} open{self._failure()}")
         while opening and not self._watch.cancelled.is_set():
             await self._tick()
-            self._say(f"load: {self._open:,} open, {len(opening)} still opening{self._trouble()}")
+            self._say(f"load: {self._open:,} open, {len(opening)} still opening{self._failure()}")
         for task in opening:
             task.cancel()
         await asyncio.gather(*opening, return_exceptions=True)
@@ -226,7 +226,7 @@ class _Crowd:
         lost = connection.lost
         self._losses.append((lost.words, lost.at - self._began, lost.silent_s))
 
-    def _trouble(self) -> str:
+    def _failure(self) -> str:
         failed = f", {len(self._failures):,} failed" if self._failures else ""
         return failed + (f", {len(self._losses):,} lost" if self._losses else "")
 
@@ -238,7 +238,7 @@ class _Crowd:
         await self._ping_all("a ping on each")
         while time.monotonic() < until and not self._watch.cancelled.is_set():
             left_s = until - time.monotonic()
-            self._say(f"load: {self._open:,} held, {left_s:.0f} s more{self._trouble()}")
+            self._say(f"load: {self._open:,} held, {left_s:.0f} s more{self._failure()}")
             await self._tick()
 
     async def _keep_awake(self) -> None:
@@ -262,7 +262,7 @@ class _Crowd:
             for connection in asked[sent : sent + int(due)]:
                 connection.ping()
             sent, due = sent + int(due), due - int(due)
-            self._say(f"load: {self._open:,} open; {doing}{self._trouble()}")
+            self._say(f"load: {self._open:,} open; {doing}{self._failure()}")
             due += self._pings_per_s * await self._tick()
         until = time.monotonic() + self._plan.timeout_s
         while any(each.awaits_pong for each in asked) and time.monotonic() < until:
@@ -306,11 +306,11 @@ class _Crowd:
             self._watch.progress(words)
 
 
-def _opening(opened: Sequence[Connection]) -> dict[str, Spread]:
+def _opening(opened: Sequence[Connection]) -> dict[str, Percentiles]:
     """How long each part of opening took, and all of them together."""
     spreads = {
-        phase: spread(each.timings_s[phase] for each in opened if phase in each.timings_s)
+        phase: percentiles(each.timings_s[phase] for each in opened if phase in each.timings_s)
         for phase in ("connect", "tls", "upgrade")
     }
-    spreads["all"] = spread(sum(each.timings_s.values()) for each in opened)
+    spreads["all"] = percentiles(sum(each.timings_s.values()) for each in opened)
     return {phase: found for phase, found in spreads.items() if found is not None}

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from deployer.load.figures import Failed
+from deployer.load.figures import FailureGroup
 from deployer.load.limits import Limit
-from deployer.load.losses import lost_finding
+from deployer.load.losses import loss_finding
 from deployer.load.result import LoadResult
 from deployer.model import Alternative, CheckResult, Finding, Proxy
 from deployer.proxies.inspect.shown import without_credentials
@@ -39,7 +39,7 @@ class Observed:
     """What was seen beside the load itself.
 
     `new_log` are lines that the proxy logged meanwhile. `service` is how the service answered
-    somebody who went past the proxy while connections failed: ``works``, words of its trouble, or
+    somebody who went past the proxy while connections failed: ``works``, words of its failure, or
     nothing where it was not asked.
     """
 
@@ -95,7 +95,7 @@ _CAUSES = {
 }
 
 
-def judged(result: LoadResult, observed: Observed) -> CheckResult:
+def judge_load(result: LoadResult, observed: Observed) -> CheckResult:
     """Whether all went well, in a line, with a finding where it did not."""
     finding = _finding(result, observed)
     own = _own_words(result)
@@ -135,7 +135,7 @@ def _finding(result: LoadResult, observed: Observed) -> Finding | None:
     if foreign:
         return _capacity(result, observed)
     if figures.ended and not figures.interrupted:
-        return lost_finding(result)
+        return loss_finding(result)
     if figures.unanswered and not figures.interrupted:
         return Finding(
             code="no-pong",
@@ -185,7 +185,7 @@ def _capacity(result: LoadResult, observed: Observed) -> Finding:
     if sign is not None:
         limit = next((each for each in result.limits if each.code == sign.code), None)
         cause = sign.cause or _cause(sign.code, result, limit if not sign.cause else None)
-        return _named(sign.code, result, symptom, cause, sign.fix, limit, evidence, ())
+        return _named_limit(sign.code, result, symptom, cause, sign.fix, limit, evidence, ())
     if observed.service not in ("", "works"):
         return Finding(
             code="capacity-reached",
@@ -211,11 +211,11 @@ def _capacity(result: LoadResult, observed: Observed) -> Finding:
             if each.code != limit.code
         )
         cause = _cause(limit.code, result, limit)
-        return _named(limit.code, result, symptom, cause, "", limit, evidence, alternatives)
-    return _unnamed(result, symptom, evidence, observed)
+        return _named_limit(limit.code, result, symptom, cause, "", limit, evidence, alternatives)
+    return _unnamed_limit(result, symptom, evidence, observed)
 
 
-def _named(
+def _named_limit(
     code: str,
     result: LoadResult,
     symptom: str,
@@ -232,13 +232,13 @@ def _named(
         cause=cause,
         fix=fix or (limit.fix if limit else "Raise that limit."),
         evidence="\n".join(evidence),
-        directive="" if fix or limit is None else enough(limit, result),
+        directive="" if fix or limit is None else sufficient_directive(limit, result),
         file=limit.file if limit and not fix else "",
         alternatives=alternatives,
     )
 
 
-def enough(limit: Limit, result: LoadResult) -> str:
+def sufficient_directive(limit: Limit, result: LoadResult) -> str:
     """The directive with which all that were asked for fit; nothing where it is none."""
     written = re.fullmatch(r"([A-Za-z]\w*) (\d+)(?: of .*)?", limit.name)
     if written is None:
@@ -257,7 +257,7 @@ def _cause(code: str, result: LoadResult, limit: Limit | None) -> str:
     )
 
 
-def _unnamed(
+def _unnamed_limit(
     result: LoadResult, symptom: str, evidence: Sequence[str], observed: Observed
 ) -> Finding:
     proxy = _NAMES[result.proxy]
@@ -300,7 +300,7 @@ def _short(line: str) -> str:
     return line if len(line) <= 200 else line[:200] + "…"
 
 
-def _how(group: Failed) -> str:
+def _how(group: FailureGroup) -> str:
     """``reset it in the TLS handshake``."""
     if group.words.startswith("answered"):
         return group.words

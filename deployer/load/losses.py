@@ -5,14 +5,14 @@ Pure.
 
 from __future__ import annotations
 
-from deployer.load.figures import Ended
+from deployer.load.figures import LossGroup
 from deployer.load.result import LoadResult
 from deployer.model import Alternative, Finding
 
 _NAMES = {"nginx": "nginx", "apache": "Apache", "haproxy": "HAProxy"}
 
 
-def lost_finding(result: LoadResult) -> Finding:
+def loss_finding(result: LoadResult) -> Finding:
     """Why open connections were lost, by when and how that was, and by what the proxy did then."""
     figures, proxy = result.figures, _NAMES[result.proxy]
     groups, change = figures.ended, result.change
@@ -105,6 +105,6 @@ def _drain_words(result: LoadResult, after_s: float) -> str:
     return "The processes of before ended what they had, as a limit on them demands."
 
 
-def _is_idle_cut(group: Ended, idle_s: float | None) -> bool:
+def _is_idle_cut(group: LossGroup, idle_s: float | None) -> bool:
     """Whether they ended just when the proxy's patience with silence was over."""
     return idle_s is not None and abs(group.silent_s - idle_s) <= max(0.5, 0.05 * idle_s)

@@ -10,7 +10,7 @@ from deployer.errors import UsageError
 _RESERVE = 200
 
 
-def allow_files(number: int) -> None:
+def raise_open_files_limit(number: int) -> None:
     """Raise this process's limit of open files so far that `number` more can be opened.
 
     Raises: UsageError where the system does not let us.

@@ -21,7 +21,7 @@ class Change:
     leaving: int
 
 
-def change(before: ProxyState, after: ProxyState, *, after_s: float) -> Change | None:
+def detect_change(before: ProxyState, after: ProxyState, *, after_s: float) -> Change | None:
     """What became of the proxy's processes; `after_s` is when the second look was."""
     if before.is_running and not after.is_running:
         return Change(what="gone", at_s=after_s, leaving=0)

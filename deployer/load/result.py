@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from deployer.load.figures import Figures, Spread
+from deployer.load.figures import Figures, Percentiles
 from deployer.load.limits import Limit
 from deployer.load.reloads import Change
 from deployer.model import Proxy
@@ -58,8 +58,8 @@ def load_json(result: LoadResult) -> dict[str, Any]:
         "ramp_s": round(figures.ramp_s, 3),
         "held_s": round(figures.held_s, 3),
         "late_s": round(figures.late_s, 4),
-        "opening": {phase: _spread(each) for phase, each in figures.opening.items()},
-        "pings": _spread(figures.pings) if figures.pings else None,
+        "opening": {phase: _percentiles(each) for phase, each in figures.opening.items()},
+        "pings": _percentiles(figures.pings) if figures.pings else None,
         "failed": [dataclasses.asdict(each) for each in figures.failed],
         "ended": [dataclasses.asdict(each) for each in figures.ended],
         "limits": [
@@ -77,11 +77,11 @@ def load_json(result: LoadResult) -> dict[str, Any]:
     }
 
 
-def _spread(spread: Spread) -> dict[str, float]:
+def _percentiles(percentiles: Percentiles) -> dict[str, float]:
     return {
-        "count": spread.count,
-        "p50_s": round(spread.p50, 5),
-        "p90_s": round(spread.p90, 5),
-        "p99_s": round(spread.p99, 5),
-        "most_s": round(spread.most, 5),
+        "count": percentiles.count,
+        "p50_s": round(percentiles.p50, 5),
+        "p90_s": round(percentiles.p90, 5),
+        "p99_s": round(percentiles.p99, 5),
+        "most_s": round(percentiles.most, 5),
     }

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from deployer.commit.running_proxies import inspected
 from deployer.errors import HostError, RunnerError
 from deployer.load.connection import Target
-from deployer.load.generator import LoadPlan, Watch, loaded
-from deployer.load.judge import Observed, judged
+from deployer.load.generator import LoadHooks, LoadPlan, generate_load
+from deployer.load.judge import Observed, judge_load
 from deployer.load.limits import limits
-from deployer.load.reloads import change
+from deployer.load.reloads import detect_change
 from deployer.load.result import LoadResult
 from deployer.model import CheckResult
 from deployer.proxies.inspect import ProxyState, Served, served
@@ -73,7 +73,7 @@ def load_sites(
             continue
         result, observed = _load(contact, site, probes, options)
         results.append(result)
-        judgements.append(judged(result, observed))
+        judgements.append(judge_load(result, observed))
     return tuple(results), tuple(judgements)
 
 
@@ -122,7 +122,7 @@ def _load(
         seen["last"] = _state(link, site)
         looked.append(time.monotonic() - began)
 
-    figures = loaded(
+    figures = generate_load(
         LoadPlan(
             targets=targets,
             number=options.number,
@@ -131,7 +131,7 @@ def _load(
             timeout_s=_TIMEOUT_S,
             awake_s=max(_LEAST_AWAKE_S, min(_AWAKE_S, (idle_s or _AWAKE_S) / 3)),
         ),
-        Watch(
+        LoadHooks(
             progress=contact.doing,
             full=full,
             last=last,
@@ -152,7 +152,7 @@ def _load(
         idle_s=idle_s,
         drain_s=site.drain_s,
         limits=limits(seen.get("full") or before) if before is not None else (),
-        change=change(before, after, after_s=looked[-1])
+        change=detect_change(before, after, after_s=looked[-1])
         if before is not None and after is not None
         else None,
         notes=() if before is not None else (f"the host does not tell what {site.proxy} allows",),
@@ -168,8 +168,8 @@ def _service_words(link: Link, check: PlannedCheck) -> str:
     if not isinstance(check.peer, UpgradeProbe):
         return ""
     access = Access(dial=link.open_stream, timeout_s=5.0, until=Deadline(12.0))
-    trouble = attempt_upgrade(check.peer, access).trouble
-    return "works" if trouble is None else trouble.words
+    failure = attempt_upgrade(check.peer, access).failure
+    return "works" if failure is None else failure.words
 
 
 # --- where to, and what with ----------------------------------------------------------------------
@@ -230,12 +230,12 @@ def _idle_s(site: Site, planned: Sequence[PlannedCheck], state: ProxyState | Non
     for check in planned:
         if check.route is None:
             continue
-        way = way_of(state, site, check.route) if state is not None else None
+        way = served_route(state, site, check.route) if state is not None else None
         found.append(check.route.idle_timeout_s if way is None else way.idle_timeout_s)
     return min((seconds for seconds in found if seconds), default=None)
 
 
-def way_of(state: ProxyState, site: Site, route: Route) -> Served | None:
+def served_route(state: ProxyState, site: Site, route: Route) -> Served | None:
     """What the running configuration does with requests for a route; `None` where unknown."""
     return served(
         state,

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from deployer.verify.judge.idle import outcome_words
 
 if TYPE_CHECKING:
-    from deployer.load.figures import Spread
+    from deployer.load.figures import Percentiles
     from deployer.load.limits import Limit
     from deployer.load.result import LoadResult
     from deployer.verify.idle import IdleResult
-    from deployer.verify.probe.idle import Silence
+    from deployer.verify.probe.idle import IdleOutcome
 
 Row = Sequence[tuple[str, str]]
 
@@ -38,7 +38,7 @@ def idle_rows(results: Iterable[IdleResult], host: str, *, width: int) -> Iterat
         yield []
 
 
-def _hop_rows(result: IdleResult, silence: Silence, width: int) -> Iterator[Row]:
+def _hop_rows(result: IdleResult, silence: IdleOutcome, width: int) -> Iterator[Row]:
     configured = result.configured_at(silence.hop)
     words = outcome_words(silence)
     style = _STYLES.get(silence.outcome, "good")
@@ -113,7 +113,7 @@ def load_rows(results: Iterable[LoadResult], host: str, *, width: int) -> Iterat
 
 def _spread_rows(result: LoadResult) -> Iterator[Row]:
     figures = result.figures
-    spreads: list[tuple[str, Spread]] = [
+    spreads: list[tuple[str, Percentiles]] = [
         (words, figures.opening[phase])
         for phase, words in _PHASES.items()
         if phase in figures.opening
@@ -123,8 +123,8 @@ def _spread_rows(result: LoadResult) -> Iterator[Row]:
     if spreads:
         heads = "".join(f"{word:>10}" for word in ("p50", "p90", "p99", "most"))
         yield [(f"  {'':<{_LABEL}}{heads}", "note")]
-    for words, spread in spreads:
-        values = (spread.p50, spread.p90, spread.p99, spread.most)
+    for words, percentiles in spreads:
+        values = (percentiles.p50, percentiles.p90, percentiles.p99, percentiles.most)
         yield [
             (f"  {words:<{_LABEL}}" + "".join(f"{_milliseconds(each):>10}" for each in values), "")
         ]

@@ -610,10 +610,10 @@ class HostRun:
         return after_revert(self._contact, reply, why=why)
 
     def _confirm(self, commit: str, checks: tuple[CheckResult, ...]) -> HostReport:
-        from deployer.verify.summary import verified_words
+        from deployer.verify.summary import summary_lines
 
         reply = self._connected().request(
-            "confirm", commit=commit, verified=verified_words(checks), doing="confirming"
+            "confirm", commit=commit, verified=summary_lines(checks), doing="confirming"
         )
         return HostReport(host=self.host.name, state="confirmed", generation=reply["generation"])
 
@@ -715,9 +715,9 @@ class HostRun:
         public = self._options.public
         checks = self._checks(desired, public=public)
         if public is None:
-            from deployer.verify.public.hop import not_wanted
+            from deployer.verify.public.hop import public_skipped
 
-            checks += self._told(not_wanted(desired.sites))
+            checks += self._told(public_skipped(desired.sites))
         healthy = all(check.ok for check in checks)
         report = HostReport(
             host=self.host.name,

@@ -49,10 +49,10 @@ def measure_from(
 
     options: LoadOptions | None = None
     if load is not None:
-        from deployer.load.open_files import allow_files
+        from deployer.load.open_files import raise_open_files_limit
         from deployer.load.run import LoadOptions
 
-        allow_files(load)
+        raise_open_files_limit(load)
         options = LoadOptions(
             number=load,
             rate_per_s=rate or _DEFAULT_RATE,
@@ -107,8 +107,8 @@ class _Measurement:
     def _with_idle(
         self, contact: Contact, desired: DesiredState, report: HostReport, limit_s: float
     ) -> HostReport:
-        from deployer.verify.idle import idle_plan, measured
-        from deployer.verify.judge.idle import idle_judged
+        from deployer.verify.idle import idle_plan, measure_idle
+        from deployer.verify.judge.idle import judge_idle
         from deployer.verify.public.dial import PublicDial
 
         dial = PublicDial(self._overrides, interrupt=contact.cancelled)
@@ -127,7 +127,7 @@ class _Measurement:
             if not plan.connections or contact.cancelled.is_set():
                 continue
             _announce(contact, plan.longest_s, plan.unlimited_s, site)
-            found = measured(
+            found = measure_idle(
                 plan,
                 dial=contact.link().open_stream,
                 public=public,
@@ -136,7 +136,7 @@ class _Measurement:
             )
             results += found
             for result in found:
-                checks += idle_judged(result)
+                checks += judge_idle(result)
         return _with_checks(contact, replace(report, idle=tuple(results)), checks)
 
     def _with_load(
@@ -187,7 +187,7 @@ def _span(seconds: float) -> str:
 def _configured(contact: Contact, site: Site) -> dict[str, tuple[Configured, ...]]:
     """What the running proxy's configuration says of silence, by route; nothing where unknown."""
     from deployer.commit.running_proxies import inspected
-    from deployer.load.run import way_of
+    from deployer.load.run import served_route
     from deployer.verify.idle import Configured
 
     contact.doing("looking at the proxy")
@@ -199,7 +199,7 @@ def _configured(contact: Contact, site: Site) -> dict[str, tuple[Configured, ...
         return {}
     found: dict[str, tuple[Configured, ...]] = {}
     for route in site.routes:
-        way = way_of(state, site, route) if route.websocket else None
+        way = served_route(state, site, route) if route.websocket else None
         if way is not None:
             directive, _, file = way.idle_directive.partition(", ")
             found[route.path] = (

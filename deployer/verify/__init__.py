@@ -72,8 +72,8 @@ def verify_site(
     from deployer.verify.net.access import Access
     from deployer.verify.net.stream import Deadline
     from deployer.verify.planned.checks import ProxyAddress, planned_checks
-    from deployer.verify.public.lookup_checks import from_here
-    from deployer.verify.run import carried_out
+    from deployer.verify.public.lookup_checks import public_plan
+    from deployer.verify.run import run_checks
 
     proxy = ProxyAddress(
         host=proxy_host, https_port=https_port, http_port=http_port, is_named=port_in_names
@@ -83,11 +83,11 @@ def verify_site(
     until = Deadline(longest_s, interrupt=interrupt)
     access = Access(dial=dial, timeout_s=timeout_s, until=until, roots_pem=roots_pem)
     port = https_port if site.has_tls else http_port
-    return carried_out(
+    return run_checks(
         site,
         planned,
         access,
-        public=from_here(site, planned, access, public, known=addresses, port=port)
+        public=public_plan(site, planned, access, public, known=addresses, port=port)
         if public is not None
         else None,
         patience_s=patience_s,

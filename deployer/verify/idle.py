@@ -20,7 +20,7 @@ from deployer.verify.net.access import Access
 from deployer.verify.net.stream import Deadline
 from deployer.verify.planned.checks import PlannedCheck, ProxyAddress, planned_checks
 from deployer.verify.planned.routing import concrete
-from deployer.verify.probe.idle import Silence, Waiting
+from deployer.verify.probe.idle import IdleConnection, IdleOutcome
 from deployer.verify.probe.spec import Endpoint, UpgradeProbe
 
 if TYPE_CHECKING:
@@ -71,10 +71,10 @@ class IdleResult:
     ping_interval_s: float | None
     is_promised: bool
     limit_s: float
-    hops: tuple[Silence, ...]
+    hops: tuple[IdleOutcome, ...]
     configured: tuple[Configured, ...] = ()
 
-    def of(self, hop: Hop) -> Silence | None:
+    def of(self, hop: Hop) -> IdleOutcome | None:
         """What one hop did."""
         return next((each for each in self.hops if each.hop == hop), None)
 
@@ -88,7 +88,7 @@ class IdleResult:
         return next((each.interval_s for each in self.hops if each.interval_s is not None), None)
 
     @property
-    def shortest(self) -> Silence | None:
+    def shortest(self) -> IdleOutcome | None:
         """The hop that cut first, the nearest to the service where several did as one."""
         cut = [each for each in self.hops if each.outcome == "cut"]
         if not cut:
@@ -102,10 +102,10 @@ class _Group:
     """The connections of one route."""
 
     route: Route
-    waiting: list[Waiting]
-    skipped: list[Silence] = field(default_factory=list)
+    waiting: list[IdleConnection]
+    skipped: list[IdleOutcome] = field(default_factory=list)
 
-    def is_needed(self, waiting: Waiting) -> bool:
+    def is_needed(self, waiting: IdleConnection) -> bool:
         """Whether a connection at the service still has something to show."""
         if waiting.hop != "backend":
             return True
@@ -138,7 +138,7 @@ class IdlePlan:
         """How long it would be without a limit."""
         return max((_wanted_s(group.route, self.configured) for group in self.groups), default=0.0)
 
-    def _waiting(self) -> Iterable[Waiting]:
+    def _waiting(self) -> Iterable[IdleConnection]:
         return (each for group in self.groups for each in group.waiting)
 
     @property
@@ -181,16 +181,16 @@ def idle_plan(
         expected_s = min(limit_s, _wanted_s(route, configured))
         probes = [each for each in (check.peer, check.probe) if isinstance(each, UpgradeProbe)]
         if public is None and why_not_public:
-            skipped = Silence(hop="public", outcome="skipped", words=why_not_public)
+            skipped = IdleOutcome(hop="public", outcome="skipped", words=why_not_public)
             group.skipped.append(skipped)
         elif isinstance(check.probe, UpgradeProbe) and public is not None:
             outside = _outside(site, check.probe, public, proxy or ProxyAddress())
-            if isinstance(outside, Silence):
+            if isinstance(outside, IdleOutcome):
                 group.skipped.append(outside)
             else:
                 probes.append(outside)
         group.waiting += [
-            Waiting(
+            IdleConnection(
                 hop=probe.hop,
                 probe=replace(probe, hold_s=None),
                 expected_s=expected_s,
@@ -219,13 +219,13 @@ def _spokesmen(site: Site, proxy: ProxyAddress) -> Iterator[tuple[Route, Planned
 
 def _outside(
     site: Site, probe: UpgradeProbe, public: PublicDial, proxy: ProxyAddress
-) -> UpgradeProbe | Silence:
+) -> UpgradeProbe | IdleOutcome:
     """The same from here, by DNS, or why that cannot be."""
     name = concrete(site.domain)
     port = proxy.https_port if site.has_tls else proxy.http_port
     found = public.lookup(name, port)
     if not found.addresses:
-        return Silence(hop="public", outcome="skipped", words=f"{name} {found.problem}")
+        return IdleOutcome(hop="public", outcome="skipped", words=f"{name} {found.problem}")
     endpoint = Endpoint(host=name, port=port, tls=site.has_tls)
     return replace(probe, hop="public", endpoint=endpoint)
 
@@ -237,7 +237,7 @@ def _wanted_s(route: Route, configured: Mapping[str, tuple[Configured, ...]]) ->
     return timeout_s + max(_MARGIN_S, _MARGIN * timeout_s)
 
 
-def measured(
+def measure_idle(
     plan: IdlePlan,
     *,
     dial: Dial,

@@ -18,15 +18,15 @@ from deployer.errors import DeployerError
 from deployer.model import UNFINISHED, CheckResult, HandshakeResult
 from deployer.sites.model import Site
 from deployer.verify.judge import login
-from deployer.verify.judge.attempts import Tried
+from deployer.verify.judge.attempts import Attempts
 from deployer.verify.judge.judge import judge
 from deployer.verify.net.access import Access
 from deployer.verify.net.stream import Cancelled, Deadline
 from deployer.verify.planned.checks import Kind, PlannedCheck
 from deployer.verify.planned.follow_ups import follow_ups
-from deployer.verify.probe.attempt import Attempt, Trouble
+from deployer.verify.probe.attempt import Attempt, Failure
 from deployer.verify.probe.certificate import attempt_tls
-from deployer.verify.probe.h2c_variants import attempt_spellings
+from deployer.verify.probe.h2c_variants import attempt_variants
 from deployer.verify.probe.handshake import attempt_upgrade
 from deployer.verify.probe.http_get import attempt_get
 from deployer.verify.probe.old_tls import attempt_old_tls
@@ -35,9 +35,9 @@ from deployer.verify.probe.spec import (
     NameProbe,
     OldTlsProbe,
     PlannedProbe,
-    SpellingsProbe,
     TlsProbe,
     UpgradeProbe,
+    VariantsProbe,
 )
 from deployer.verify.public.lookup_checks import Public
 
@@ -71,12 +71,12 @@ class _Run:
         self._settling = Deadline(min(_SETTLE_S, patience_s) - age_s, within=access.until)
         self._starting = Deadline(patience_s - age_s, within=access.until)
 
-    def tried(self, check: PlannedCheck, held_peer: Future[Attempt] | None) -> Tried:
+    def tried(self, check: PlannedCheck, held_peer: Future[Attempt] | None) -> Attempts:
         """Everything that the verdict on `check` needs."""
         if check.hop == "public":
             return self._tried_from_here(check)
         while True:
-            tried = Tried(attempt=self._attempt(check.probe))
+            tried = Attempts(attempt=self._attempt(check.probe))
             result = judge(self._site, check, tried)
             if result.ok and result.finding is None:
                 return tried
@@ -96,22 +96,22 @@ class _Run:
             self._access.until.pause(_PAUSE_S)
         if held_peer is not None:
             tried = replace(tried, peer=held_peer.result())
-        has_good_peer = tried.peer is not None and tried.peer.trouble is None
+        has_good_peer = tried.peer is not None and tried.peer.failure is None
         if has_good_peer and check.plain is not None and self._has_time():
             tried = replace(tried, plain=self._attempt(check.plain))
         beside = follow_ups(check, tried.attempt, tried.peer) if self._has_time() else {}
         return replace(tried, beside={name: self._attempt(each) for name, each in beside.items()})
 
-    def _with_peer(self, check: PlannedCheck, tried: Tried) -> Tried:
+    def _with_peer(self, check: PlannedCheck, tried: Attempts) -> Attempts:
         """The same with what the service does, for a warning that says whose it is."""
         if check.peer is None or not self._has_time():
             return tried
         return replace(tried, peer=self._attempt(check.peer))
 
-    def _tried_from_here(self, check: PlannedCheck) -> Tried:
+    def _tried_from_here(self, check: PlannedCheck) -> Attempts:
         """The same for a check of the hop *public*: nothing was changed out there to wait for."""
-        tried = Tried(attempt=self._attempt(check.probe))
-        if tried.attempt.trouble is not None and check.peer is not None:
+        tried = Attempts(attempt=self._attempt(check.probe))
+        if tried.attempt.failure is not None and check.peer is not None:
             tried = replace(tried, peer=self._attempt(check.peer))
         if tried.attempt.status_code not in (None, 101) and check.plain is not None:
             tried = replace(tried, plain=self._attempt(check.plain))
@@ -122,7 +122,7 @@ class _Run:
         assert check.peer is not None  # noqa: S101 - only asked for where there is one
         return self._attempt(check.peer)
 
-    def _patience(self, tried: Tried) -> Deadline:
+    def _patience(self, tried: Attempts) -> Deadline:
         """How long a failing check may still come right by itself."""
         return self._starting if may_be_starting(tried) else self._settling
 
@@ -132,11 +132,11 @@ class _Run:
 
     def _attempt(self, probe: PlannedProbe) -> Attempt:
         attempt = self._carried_out(probe)
-        is_cut_short = attempt.trouble is not None and attempt.seconds < self._access.timeout_s
+        is_cut_short = attempt.failure is not None and attempt.seconds < self._access.timeout_s
         if is_cut_short and not self._has_time() and not self._access.until.is_cancelled():
             words = "could not be checked: what went before took all the time there was"
-            trouble = Trouble("check-failed", words)
-            return replace(attempt, answer=replace(attempt.answer, error=words), trouble=trouble)
+            failure = Failure("check-failed", words)
+            return replace(attempt, answer=replace(attempt.answer, error=words), failure=failure)
         return attempt
 
     def _carried_out(self, probe: PlannedProbe) -> Attempt:
@@ -154,34 +154,34 @@ class _Run:
                 from deployer.verify.probe.http2_websocket import attempt_http2
 
                 return attempt_http2(probe, access)
-            if isinstance(probe, SpellingsProbe):
-                return attempt_spellings(probe, access)
+            if isinstance(probe, VariantsProbe):
+                return attempt_variants(probe, access)
             return attempt_get(probe, access)
         except (DeployerError, Cancelled):
             raise  # the way to the host is lost: there is nothing to say about the site
         except Exception as error:  # between apply and confirm, no peer may get us to crash
             words = f"could not be checked: {type(error).__name__}: {error}"
-            trouble = Trouble("check-failed", words)
+            failure = Failure("check-failed", words)
             answer = HandshakeResult(uri=probe.uri, hop=probe.hop, error=words)
-            return Attempt(answer=answer, trouble=trouble)
+            return Attempt(answer=answer, failure=failure)
 
 
-def may_be_starting(tried: Tried) -> bool:
+def may_be_starting(tried: Attempts) -> bool:
     """Whether it looks as if something does not listen yet, rather than listen and be wrong."""
     attempts = (tried.attempt, tried.peer)
-    troubles = [attempt.trouble for attempt in attempts if attempt and attempt.trouble]
-    refused = any(trouble.code == "refused" for trouble in troubles)
+    failures = [attempt.failure for attempt in attempts if attempt and attempt.failure]
+    refused = any(failure.code == "refused" for failure in failures)
     return refused or (tried.attempt.status_code in _BAD_GATEWAY and tried.peer is None)
 
 
 def _looked_up(probe: NameProbe) -> Attempt:
     answer = HandshakeResult(uri=probe.uri, hop=probe.hop, timings_s=probe.timings_s)
     problem = probe.lookup.problem
-    trouble = Trouble("name-unresolved", problem) if problem else None
-    return Attempt(answer=answer, trouble=trouble, seconds=probe.lookup.seconds)
+    failure = Failure("name-unresolved", problem) if problem else None
+    return Attempt(answer=answer, failure=failure, seconds=probe.lookup.seconds)
 
 
-def carried_out(
+def run_checks(
     site: Site,
     checks: tuple[PlannedCheck, ...],
     access: Access,
@@ -213,7 +213,7 @@ def carried_out(
     outside = ThreadPoolExecutor(_WORKERS, thread_name_prefix="verify-public")
     try:
         planning = outside.submit(public.plan) if public else None
-        futures: dict[int, Future[Tried]] = {}
+        futures: dict[int, Future[Attempts]] = {}
         for number, check in enumerate(checks):
             if check.hold_s:
                 peer = patient.submit(run.attempt_peer, check) if check.peer else None
@@ -244,12 +244,12 @@ def carried_out(
 
 
 def _judged(
-    site: Site, started: Sequence[tuple[PlannedCheck, Future[Tried]]]
+    site: Site, started: Sequence[tuple[PlannedCheck, Future[Attempts]]]
 ) -> Iterator[CheckResult]:
     """The results in order; of findings that say the same, the first alone is kept."""
     told: set[tuple[str, str, str]] = set()
 
-    def tried(place: int | None) -> Tried | None:
+    def tried(place: int | None) -> Attempts | None:
         return None if place is None else started[place][1].result()
 
     for check, future in started:
@@ -258,9 +258,9 @@ def _judged(
                 site,
                 check,
                 future.result(),
-                leader=tried(check.leader),
-                door=tried(check.door),
-                own_door=tried(check.own_door),
+                prerequisite=tried(check.prerequisite),
+                address_certificate=tried(check.address_certificate),
+                host_certificate=tried(check.host_certificate),
             )
         except Cancelled:
             result = CheckResult(

@@ -9,7 +9,7 @@ from deployer.model import CheckResult, Hop
 _HOPS: Mapping[Hop, str] = {"proxy": "proxy", "backend": "service", "public": "public"}
 
 
-def verified_words(checks: Sequence[CheckResult]) -> list[str]:
+def summary_lines(checks: Sequence[CheckResult]) -> list[str]:
     """Passed checks as a line a kind: handshakes with their times, certificates, and the rest.
 
     The lines read on from "verified by": ``3 handshakes (chat.example.com/ws: proxy 12 ms, service

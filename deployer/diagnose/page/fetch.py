@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from deployer.verify.net.access import Access, told_as_trouble
-from deployer.verify.net.answer import answer_of
+from deployer.verify.net.access import Access, translate_errors
+from deployer.verify.net.answer import handshake_result
 from deployer.verify.net.http1 import Head, read_head, request
-from deployer.verify.net.redact import shown_request, shown_response
+from deployer.verify.net.redact import format_request, format_response
 from deployer.verify.net.stream import Deadline, Stream, receive, send
-from deployer.verify.probe.attempt import Attempt, Trouble
+from deployer.verify.probe.attempt import Attempt, Failure
 from deployer.verify.probe.spec import HttpProbe
 
 #: A GoAccess report of a busy site has 400 KiB, and its address is in the middle.
@@ -26,33 +26,33 @@ class Document:
     text: str
 
 
-def read_document(probe: HttpProbe, access: Access) -> Document:
+def fetch_document(probe: HttpProbe, access: Access) -> Document:
     """Ask for a page. Never raises but where all was cancelled."""
     began = time.monotonic()
     timings_s: dict[str, float] = {}
     head: Head | None = None
     body = b""
-    trouble: Trouble | None = None
+    failure: Failure | None = None
     try:
-        with access.connected(
+        with access.connect(
             probe.endpoint, server_name=probe.server_name, timings_s=timings_s
         ) as stream:
             deadline = access.step()
-            with told_as_trouble("the request", access.timeout_s):
+            with translate_errors("the request", access.timeout_s):
                 send(stream, request(probe.target, probe.headers), deadline)
                 head = read_head(stream, deadline)
                 if head.status_code not in (101, 204, 304):
                     body = _body(stream, head, deadline)
-    except Trouble as error:
-        trouble = error
+    except Failure as error:
+        failure = error
     attempt = Attempt(
-        answer=answer_of(
-            probe, head, body=body[:_SHOWN_BYTES], trouble=trouble, timings_s=timings_s
+        answer=handshake_result(
+            probe, head, body=body[:_SHOWN_BYTES], failure=failure, timings_s=timings_s
         ),
-        trouble=trouble,
+        failure=failure,
         seconds=time.monotonic() - began,
-        request=shown_request(probe.target, probe.headers),
-        response=shown_response(head, body[:_SHOWN_BYTES]),
+        request=format_request(probe.target, probe.headers),
+        response=format_response(head, body[:_SHOWN_BYTES]),
     )
     is_plain = head is not None and not "".join(head.values("Content-Encoding")).strip()
     return Document(attempt=attempt, text=body.decode("utf-8", "replace") if is_plain else "")

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from deployer.diagnose.address import Address, parsed
+from deployer.diagnose.address import Address, parse_address
 from deployer.diagnose.page.markup import tags
 from deployer.errors import UsageError
 
@@ -37,17 +37,17 @@ _COMMENTS = re.compile(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
-    """A WebSocket that a page opens; `written` is how its address stands there.
+class PageWebSocket:
+    """A WebSocket that a page opens; `written` is its address as the page has it.
 
-    `meant` is where it would lead with an address as a person would write it, where that is known
-    to be a mistake (GoAccess).
+    `intended` is the address that the author most likely wanted, if the one that the page uses is a
+    known mistake (GoAccess).
     """
 
     address: Address
     how: How
     written: str
-    meant: Address | None = None
+    intended: Address | None = None
     subprotocols: tuple[str, ...] = ()
 
 
@@ -61,7 +61,7 @@ class Page:
     cable: str = ""
 
 
-def taken_apart(text: str) -> Page:
+def parse_page(text: str) -> Page:
     """The parts of `text`, which is HTML, that say something of WebSockets."""
     scripts, sources, policies, cable = [], [], [], ""
     for tag in tags(text):
@@ -84,21 +84,23 @@ def taken_apart(text: str) -> Page:
 
 def scripts_to_read(page: Page, at: Address) -> tuple[Address, ...]:
     """The page's scripts on its own server, some of them."""
-    own = [at.leads_to(source) for source in page.sources]
+    own = [at.redirect_target(source) for source in page.sources]
     return tuple(each for each in own if each and (each.name, each.port) == (at.name, at.port))[
         :_MOST_SCRIPTS
     ]
 
 
-def opened_by(page: Page, at: Address, *, more: tuple[str, ...] = ()) -> tuple[Opened, ...]:
+def websockets_of(
+    page: Page, at: Address, *, more: tuple[str, ...] = ()
+) -> tuple[PageWebSocket, ...]:
     """The WebSockets that `page`, served at `at`, opens; `more` are texts of its scripts."""
-    found: dict[str, Opened] = {}
+    found: dict[str, PageWebSocket] = {}
     for opened in _all(page, at, (*page.scripts, *more)):
         found.setdefault(opened.address.uri, opened)
     return tuple(found.values())[:_MOST_FOUND]
 
 
-def _all(page: Page, at: Address, scripts: tuple[str, ...]) -> list[Opened]:
+def _all(page: Page, at: Address, scripts: tuple[str, ...]) -> list[PageWebSocket]:
     found = []
     is_goaccess = False
     for script in scripts:
@@ -115,7 +117,7 @@ def _all(page: Page, at: Address, scripts: tuple[str, ...]) -> list[Opened]:
         cable = _websocket(page.cable, at)
         if cable is not None:
             found.append(
-                Opened(
+                PageWebSocket(
                     address=cable,
                     how="action-cable",
                     written=page.cable,
@@ -126,11 +128,11 @@ def _all(page: Page, at: Address, scripts: tuple[str, ...]) -> list[Opened]:
         target = "/socket.io/?EIO=4&transport=websocket"
         io = _websocket(target, at)
         if io is not None:
-            found.append(Opened(address=io, how="socket.io", written=target))
+            found.append(PageWebSocket(address=io, how="socket.io", written=target))
     return found
 
 
-def _written(script: str, at: Address) -> list[Opened]:
+def _written(script: str, at: Address) -> list[PageWebSocket]:
     """Addresses that stand in a script which opens WebSockets."""
     if not _OPENS.search(script):
         return []
@@ -143,14 +145,14 @@ def _written(script: str, at: Address) -> list[Opened]:
         url for url in urls if not (url.startswith("ws:") and url.partition("://")[2] in secure)
     ]
     found = [
-        Opened(address=address, how="written", written=url)
+        PageWebSocket(address=address, how="written", written=url)
         for url in kept
         if (address := _websocket(url, at)) is not None
     ]
     for path in dict.fromkeys(each["path"] for each in _OWN_HOST.finditer(script)):
         own = _websocket(path, at)
         if own is not None:
-            found.append(Opened(address=own, how="built", written=f"location.host + {path}"))
+            found.append(PageWebSocket(address=own, how="built", written=f"location.host + {path}"))
     return found
 
 
@@ -158,7 +160,7 @@ def _websocket(url: str, at: Address) -> Address | None:
     """A WebSocket's address as a browser understands it on a page at `at`."""
     try:
         if "://" in url:
-            address = parsed(url)
+            address = parse_address(url)
         elif url.startswith("/"):
             address = at.at(url)
         else:
@@ -166,10 +168,10 @@ def _websocket(url: str, at: Address) -> Address | None:
     except UsageError:
         return None
     text = address.websocket_uri
-    return parsed(text)
+    return parse_address(text)
 
 
-def _goaccess(text: str, at: Address, scripts: tuple[str, ...]) -> Opened | None:
+def _goaccess(text: str, at: Address, scripts: tuple[str, ...]) -> PageWebSocket | None:
     """Where a GoAccess report connects. Source: its resources/js/app.js, of 1.7 and of 1.11.
 
     A url without a port gets the port of the setting: newer ones put it where a port belongs, older
@@ -183,16 +185,16 @@ def _goaccess(text: str, at: Address, scripts: tuple[str, ...]) -> Opened | None
     scheme = "wss" if at.is_secure else "ws"
     whole = url if re.match(r"wss?://", url, re.IGNORECASE) else f"{scheme}://{url}"
     try:
-        meant = parsed(whole)
+        intended = parse_address(whole)
         if _HAS_PORT.match(f"{url}/"):
-            return Opened(address=meant, how="goaccess", written=url)
+            return PageWebSocket(address=intended, how="goaccess", written=url)
         is_newer = any("buildWSURI" in script for script in scripts)
         if is_newer:
-            address = parsed(
-                f"{whole.partition('://')[0]}://{meant.bare_host}:{port}{meant.target}"
+            address = parse_address(
+                f"{whole.partition('://')[0]}://{intended.bare_host}:{port}{intended.target}"
             )
         else:
-            address = parsed(f"{whole}:{port}")
+            address = parse_address(f"{whole}:{port}")
     except UsageError:
         return None
-    return Opened(address=address, how="goaccess", written=url, meant=meant)
+    return PageWebSocket(address=address, how="goaccess", written=url, intended=intended)

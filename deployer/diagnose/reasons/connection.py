@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deployer.diagnose.outside import Door, Observations
+from deployer.diagnose.outside import ConnectResult, Observations
 from deployer.diagnose.reasons.findings import alternatives, finding
 from deployer.model import CheckResult, Finding
 from deployer.verify.judge import server_findings
 from deployer.verify.net.redact import without_secrets
-from deployer.verify.probe.attempt import Attempt, Trouble
-from deployer.verify.probe.certificate import may_be_whole
+from deployer.verify.probe.attempt import Attempt, Failure
+from deployer.verify.probe.certificate import may_be_complete
 
-_ABOUT_THE_CHAIN = {
+_CERTIFICATE_FAILURES = {
     "tls-wrong-name": (
         (
             "The server shows another site's certificate to those who ask for {name}: no site of"
@@ -64,8 +64,8 @@ def results(seen: Observations) -> Iterator[CheckResult]:
             seconds=seen.lookup.seconds,
             finding=problem,
         )
-    for door in seen.doors:
-        yield _door_result(seen, door)
+    for connection in seen.connections:
+        yield _connection_result(seen, connection)
 
 
 def _unresolved(seen: Observations) -> Finding:
@@ -81,62 +81,66 @@ def _unresolved(seen: Observations) -> Finding:
     )
 
 
-def _door_result(seen: Observations, door: Door) -> CheckResult:
-    problem = _door_problem(seen, door)
-    is_skipped = door.problem == "no-way" and problem is None
+def _connection_result(seen: Observations, connection: ConnectResult) -> CheckResult:
+    problem = _connection_problem(seen, connection)
+    is_skipped = connection.problem == "no-way" and problem is None
     return CheckResult(
         site=seen.address.name,
         name="connect",
-        target=_at(door),
+        target=_at(connection),
         hop=problem.hop if problem else "public",
         ok=problem is None or problem.severity != "error",
-        detail=f"{door.words}: this machine has no way there" if is_skipped else door.words,
-        seconds=door.seconds,
+        detail=f"{connection.words}: this machine has no way there"
+        if is_skipped
+        else connection.words,
+        seconds=connection.seconds,
         finding=problem,
         skipped=is_skipped,
     )
 
 
-def _door_problem(seen: Observations, door: Door) -> Finding | None:
-    if not door.problem:
+def _connection_problem(seen: Observations, connection: ConnectResult) -> Finding | None:
+    if not connection.problem:
         return None
-    others = [other for other in seen.doors if other != door]
-    if door.problem == "no-way" and any(other.problem != "no-way" for other in others):
+    others = [other for other in seen.connections if other != connection]
+    if connection.problem == "no-way" and any(other.problem != "no-way" for other in others):
         return None  # a machine without IPv6 can say nothing of an IPv6 address
     if seen.is_reached:
-        return _part_is_dead(seen, door)
-    if door != seen.doors[0]:
+        return _part_is_dead(seen, connection)
+    if connection != seen.connections[0]:
         return None  # said of the first one
-    return _nobody(seen, door)
+    return _nobody(seen, connection)
 
 
-def _part_is_dead(seen: Observations, door: Door) -> Finding:
-    alive = next(each for each in seen.doors if not each.problem)
+def _part_is_dead(seen: Observations, connection: ConnectResult) -> Finding:
+    alive = next(each for each in seen.connections if not each.problem)
     return finding(
-        "unreachable-from-here" if door.problem != "refused" else "proxy-down",
-        hop="public" if door.problem != "refused" else "proxy",
+        "unreachable-from-here" if connection.problem != "refused" else "proxy-down",
+        hop="public" if connection.problem != "refused" else "proxy",
         severity="warning",
-        symptom=f"{seen.address.name} leads to {_at(door)} too, which {door.words}",
+        symptom=f"{seen.address.name} leads to {_at(connection)} too, which {connection.words}",
         cause=f"{_at(alive)} answers, this one does not: clients that try it first wait or fail"
         + (
             ". The proxy does not listen on IPv6, although DNS has an AAAA record."
-            if ":" in door.address and door.problem == "refused"
+            if ":" in connection.address and connection.problem == "refused"
             else "."
         ),
         fix="Let the proxy listen there too (nginx: listen [::]:443), or take the record away.",
     )
 
 
-def _nobody(seen: Observations, door: Door) -> Finding:
-    doors = [each for each in seen.doors if each.problem != "no-way"] or list(seen.doors)
-    where = " and ".join(_at(each) for each in doors)
-    other = next((each for each in seen.other_doors if not each.problem), None)
-    all_refuse = all(each.problem == "refused" for each in doors)
-    verb = "refuse" if len(doors) > 1 else "refuses"
+def _nobody(seen: Observations, connection: ConnectResult) -> Finding:
+    connections = [each for each in seen.connections if each.problem != "no-way"] or list(
+        seen.connections
+    )
+    where = " and ".join(_at(each) for each in connections)
+    other = next((each for each in seen.other_connections if not each.problem), None)
+    all_refuse = all(each.problem == "refused" for each in connections)
+    verb = "refuse" if len(connections) > 1 else "refuses"
     if all_refuse:
         alive = (
             f" The machine is up: its port {other.port} takes connections, so a server runs there"
-            f" and does not listen on {door.port}."
+            f" and does not listen on {connection.port}."
             if other
             else ""
         )
@@ -144,7 +148,7 @@ def _nobody(seen: Observations, door: Door) -> Finding:
             "proxy-down",
             hop="proxy",
             symptom=f"{seen.address.uri}: {where} {verb} connections",
-            cause=f"Nothing listens on port {door.port}.{alive}",
+            cause=f"Nothing listens on port {connection.port}.{alive}",
             fix="On the host: `systemctl status` of the proxy, `ss -ltnp`, and the proxy's own"
             " test of its configuration.",
             or_else=alternatives(
@@ -152,23 +156,23 @@ def _nobody(seen: Observations, door: Door) -> Finding:
                 "unreachable-from-here",
             ),
         )
-    words = door.words if len(doors) == 1 else "do not answer"
+    words = connection.words if len(connections) == 1 else "do not answer"
     or_else = alternatives("proxy-down", proxy_down="the machine is off, or the address is old")
     return finding(
         "unreachable-from-here",
         hop="public",
         symptom=f"{seen.address.uri}: {where} {words}",
-        cause="A firewall on the way drops what is sent there, or nobody has that address now."
+        cause="A firewall on the path drops the packets, or no machine has that address."
         + (f" Port {other.port} of the same machine does answer." if other else ""),
-        fix=f"Open port {door.port} in the firewall and the provider's security group; compare the"
-        " address in DNS with the machine's own.",
+        fix=f"Open port {connection.port} in the firewall and the provider's security group; check"
+        " that the address in DNS is the machine's own.",
         or_else=() if other else or_else,
     )
 
 
-def _at(door: Door) -> str:
-    host = f"[{door.address}]" if ":" in door.address else door.address
-    return f"{host}:{door.port}"
+def _at(connection: ConnectResult) -> str:
+    host = f"[{connection.address}]" if ":" in connection.address else connection.address
+    return f"{host}:{connection.port}"
 
 
 # --- TLS ------------------------------------------------------------------------------------------
@@ -176,27 +180,27 @@ def _at(door: Door) -> str:
 
 def certificate_result(seen: Observations, attempt: Attempt) -> CheckResult:
     """Whether a strict client accepts the certificate."""
-    trouble = attempt.trouble
+    failure = attempt.failure
     uri = f"https://{seen.address.host}"
     found = server_findings.expires_soon(uri, attempt, hop="proxy")
-    if trouble is not None:
-        cause, fix = _ABOUT_THE_CHAIN.get(
-            trouble.code,
+    if failure is not None:
+        cause, fix = _CERTIFICATE_FAILURES.get(
+            failure.code,
             (
                 "TLS comes about for a client that takes any certificate, not for a strict one.",
                 "Look at the server's certificate and its TLS settings.",
             ),
         )
         name = seen.address.name
-        code = trouble.code if trouble.code in _ABOUT_THE_CHAIN else "tls-failed"
+        code = failure.code if failure.code in _CERTIFICATE_FAILURES else "tls-failed"
         found = finding(
             code,
             hop="proxy",
-            symptom=f"https://{seen.address.host} {trouble.words}",
+            symptom=f"https://{seen.address.host} {failure.words}",
             cause=cause.format(name=name),
             fix=fix.format(name=name),
             attempt=attempt,
-            or_else=alternatives("tls-untrusted") if may_be_whole(trouble) else (),
+            or_else=alternatives("tls-untrusted") if may_be_complete(failure) else (),
         )
     return CheckResult(
         site=seen.address.name,
@@ -204,44 +208,44 @@ def certificate_result(seen: Observations, attempt: Attempt) -> CheckResult:
         target=f"https://{seen.address.host}",
         hop=found.hop if found else "public",
         ok=found is None or found.severity != "error",
-        detail=trouble.words if trouble else attempt.note,
+        detail=failure.words if failure else attempt.note,
         seconds=attempt.seconds,
         valid_until=attempt.facts.get("valid_until", ""),
         finding=found,
     )
 
 
-def stopped_result(seen: Observations, attempt: Attempt, trouble: Trouble) -> CheckResult:
+def stopped_result(seen: Observations, attempt: Attempt, failure: Failure) -> CheckResult:
     """TLS that does not come about at all."""
-    found = door_finding(seen, attempt, trouble)
+    found = connect_finding(seen, attempt, failure)
     return CheckResult(
         site=seen.address.name,
         name="certificate",
         target=f"https://{seen.address.host}",
         hop=found.hop,
         ok=False,
-        detail=trouble.words,
+        detail=failure.words,
         seconds=attempt.seconds,
         finding=found,
     )
 
 
-def door_finding(seen: Observations, attempt: Attempt, trouble: Trouble) -> Finding:
+def connect_finding(seen: Observations, attempt: Attempt, failure: Failure) -> Finding:
     """No request could be sent, or it was answered with TLS."""
     address = seen.address
-    symptom = f"{without_secrets(address.uri)} {trouble.words}"
-    if trouble.code == "no-tls":
+    symptom = f"{without_secrets(address.uri)} {failure.words}"
+    if failure.code == "no-tls":
         return finding(
             "tls-not-spoken",
             hop="proxy",
             symptom=symptom,
             cause=f"What listens on port {address.port} speaks something else than TLS there,"
             " plain HTTP for all one can see.",
-            fix=f"Use {address.websocket_uri.replace('wss', 'ws', 1)} if that is meant, or make"
+            fix=f"Use {address.websocket_uri.replace('wss', 'ws', 1)} if that is intended, or make"
             f" the port a TLS port (nginx: listen {address.port} ssl).",
             attempt=attempt,
         )
-    if trouble.code == "speaks-tls":
+    if failure.code == "speaks-tls":
         return finding(
             "plain-http-on-https",
             hop="proxy",
@@ -250,7 +254,7 @@ def door_finding(seen: Observations, attempt: Attempt, trouble: Trouble) -> Find
             fix=f"Use wss://{address.host}{without_secrets(address.target)}",
             attempt=attempt,
         )
-    if trouble.code == "tls-stalled":
+    if failure.code == "tls-stalled":
         return finding(
             "tls-stalled",
             hop="proxy",
@@ -270,7 +274,7 @@ def door_finding(seen: Observations, attempt: Attempt, trouble: Trouble) -> Find
                 " another network",
             ),
         )
-    if trouble.code in ("tls-failed", "tls-closed"):
+    if failure.code in ("tls-failed", "tls-closed"):
         return finding(
             "tls-failed",
             hop="proxy",
@@ -280,7 +284,7 @@ def door_finding(seen: Observations, attempt: Attempt, trouble: Trouble) -> Find
             " or wants a certificate of the client.",
             fix="Look at the site's certificate and TLS settings, and at the proxy's error log.",
             attempt=attempt,
-            or_else=alternatives("connections-exhausted") if trouble.code == "tls-closed" else (),
+            or_else=alternatives("connections-exhausted") if failure.code == "tls-closed" else (),
         )
     return finding(
         "connection-dropped",

@@ -22,7 +22,7 @@ Meaning = Literal[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Words:
+class Fingerprint:
     """What a service says of a handshake. `arrived` is the header as the service got it (``close``
     for Connection, an empty text for none, `None` where it does not say); `host` the Host."""
 
@@ -120,7 +120,7 @@ _PATTERNS = (
 )
 
 
-def words_of(attempt: Attempt) -> Words | None:
+def fingerprint_of(attempt: Attempt) -> Fingerprint | None:
     """What the answer gives away of how the request arrived, where it is in known words."""
     status = attempt.status_code
     if status is None:
@@ -132,7 +132,7 @@ def words_of(attempt: Attempt) -> Words | None:
             continue
         groups = found.groupdict()
         said = groups.get("arrived")
-        return Words(
+        return Fingerprint(
             meaning=pattern.meaning,
             library=pattern.library,
             header=(groups.get("header") or pattern.header).capitalize(),
@@ -148,18 +148,18 @@ def _arrived(said: str | None, body: str) -> str | None:
     return "" if re.search(r"missing (connection|upgrade) header", body, re.IGNORECASE) else None
 
 
-def _by_status(attempt: Attempt, status: int) -> Words | None:
+def _by_status(attempt: Attempt, status: int) -> Fingerprint | None:
     versions = header(attempt, "sec-websocket-version")
     if status == 505:
-        return Words(meaning="http-1.0", library="a service")
+        return Fingerprint(meaning="http-1.0", library="a service")
     upgrade = header(attempt, "upgrade").lower()
     if status == 426 and upgrade in ("", "websocket") and versions in ("", "13"):
-        return Words(meaning="no-upgrade", library="a WebSocket service")
+        return Fingerprint(meaning="no-upgrade", library="a WebSocket service")
     # gorilla/websocket names the version with every refusal, and looks at Origin last.
     if status == 400 and versions == "13":
-        return Words(meaning="no-upgrade", library="gorilla/websocket")
+        return Fingerprint(meaning="no-upgrade", library="gorilla/websocket")
     if status == 403 and versions == "13":
-        return Words(meaning="origin", library="gorilla/websocket")
+        return Fingerprint(meaning="origin", library="gorilla/websocket")
     return None
 
 
@@ -167,7 +167,7 @@ def _by_status(attempt: Attempt, status: int) -> Words | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Speaker:
+class Responder:
     """Who wrote an answer: `name`, and whether that is a proxy's (or web server's) own page."""
 
     name: str
@@ -181,7 +181,7 @@ _IN_FRONT = (
     ("cf-ray", "Cloudflare"),
     ("x-amz-cf-id", "CloudFront"),
     ("x-served-by", "Fastly"),
-    ("x-azure-ref", "Azure Front Door"),
+    ("x-azure-ref", "Azure Front ConnectResult"),
     ("x-vercel-id", "Vercel"),
     ("fly-request-id", "Fly.io"),
     ("x-akamai-request-id", "Akamai"),
@@ -195,26 +195,26 @@ _SERVERS_IN_FRONT = (
 )
 
 
-def speaker_of(attempt: Attempt) -> Speaker | None:
+def responder_of(attempt: Attempt) -> Responder | None:
     """Who answers, by the looks of the page; `None` where it does not tell."""
     body = attempt.answer.body
     found = _NGINX.search(body)
     if found:
-        return Speaker(printable(found[1], limit=40), True)
+        return Responder(printable(found[1], limit=40), True)
     server = header(attempt, "server")
     if _APACHE.search(body) and (b"<address>" in body or server.lower().startswith("apache")):
-        return Speaker("Apache httpd", True)
+        return Responder("Apache httpd", True)
     if _HAPROXY.search(body):
-        return Speaker("HAProxy", True)
+        return Responder("HAProxy", True)
     if body.startswith(b"upstream connect error or disconnect/reset before headers"):
-        return Speaker("Envoy", True)
-    return Speaker(printable(server, limit=60), False) if server else None
+        return Responder("Envoy", True)
+    return Responder(printable(server, limit=60), False) if server else None
 
 
 def is_own_page(attempt: Attempt) -> bool:
     """Whether a proxy (or web server) wrote the answer itself, instead of passing one on."""
-    speaker = speaker_of(attempt)
-    return speaker is not None and speaker.is_own_page
+    responder = responder_of(attempt)
+    return responder is not None and responder.is_own_page
 
 
 def is_proxy_server(attempt: Attempt) -> bool:

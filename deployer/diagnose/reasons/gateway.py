@@ -64,10 +64,10 @@ def of_page(attempt: Attempt, symptom: str) -> Finding:
 
 
 def _who(attempt: Attempt) -> tuple[str, Hop]:
-    speaker = fingerprints.speaker_of(attempt)
-    if speaker is None:
+    responder = fingerprints.responder_of(attempt)
+    if responder is None:
         return "The one who answers", "public"
-    return speaker.name, "proxy" if speaker.is_own_page else "public"
+    return responder.name, "proxy" if responder.is_own_page else "public"
 
 
 def _by_cdn(attempt: Attempt, symptom: str, status: int) -> Finding:

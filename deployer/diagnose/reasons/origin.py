@@ -12,7 +12,7 @@ from deployer.diagnose.reasons import fingerprints
 from deployer.diagnose.reasons.findings import alternatives, finding
 from deployer.model import Finding
 from deployer.verify.net.redact import without_secrets
-from deployer.verify.probe.attempt import Attempt, Trouble
+from deployer.verify.probe.attempt import Attempt, Failure
 
 _ORIGINS: tuple[Variant, ...] = (
     "own-origin",
@@ -27,9 +27,9 @@ _ORIGINS: tuple[Variant, ...] = (
 _OF_NO_ORIGIN = frozenset({408, 429, 502, 503, 504})
 
 
-def finding_of(seen: Observations, attempt: Attempt, trouble: Trouble) -> Finding | None:
+def finding_of(seen: Observations, attempt: Attempt, failure: Failure) -> Finding | None:
     """What is wrong with the Origin, or `None` where the refusal does not depend on it."""
-    words = fingerprints.words_of(attempt)
+    words = fingerprints.fingerprint_of(attempt)
     opened = seen.opened(*_ORIGINS)
     says_origin = words is not None and words.meaning == "origin"
     if not opened and not says_origin:
@@ -39,7 +39,7 @@ def finding_of(seen: Observations, attempt: Attempt, trouble: Trouble) -> Findin
     if "foreign-origin" in opened and (attempt.status_code or 400) < 400:
         return None  # no refusal: whoever answers changes from one connection to the next
     symptom = (
-        f"{without_secrets(seen.address.uri)} {trouble.words} to Origin: {seen.handshake_origin}"
+        f"{without_secrets(seen.address.uri)} {failure.words} to Origin: {seen.handshake_origin}"
     )
     host = words.host if words else ""
     if host and host != seen.address.host:
@@ -145,13 +145,13 @@ def _listed_nowhere(
 ) -> Finding:
     without = " without an Origin it succeeds" if "no-origin" in opened else ""
     if fingerprints.is_own_page(attempt):
-        speaker = fingerprints.speaker_of(attempt)
+        responder = fingerprints.responder_of(attempt)
         return finding(
             "origin-blocked",
             hop="proxy",
             symptom=f"{symptom};{without}" if without else symptom,
-            cause=f"The refusal is a page of {speaker.name if speaker else 'the proxy'} itself: its"
-            " list of allowed origins does not have this one.",
+            cause=f"The refusal is a page of {responder.name if responder else 'the proxy'} itself:"
+            " this origin is not in its list of allowed origins.",
             fix="Add the origin to the proxy's list.",
             attempt=attempt,
         )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 
-from deployer.diagnose.outside import AT_THE_DOOR, PageSeen
+from deployer.diagnose.outside import CONNECT_FAILURES, PageObservations
 from deployer.diagnose.page import csp
-from deployer.diagnose.page.websockets import Opened
+from deployer.diagnose.page.websockets import PageWebSocket
 from deployer.diagnose.reasons import fingerprints, gateway
 from deployer.diagnose.reasons.findings import finding
 from deployer.diagnose.reasons.redirect import endless
@@ -25,12 +25,12 @@ _HOW = {
 }
 
 
-def result(page: PageSeen) -> CheckResult:
+def result(page: PageObservations) -> CheckResult:
     """The page itself, and how many WebSockets it opens."""
     attempt = page.attempt
     uri = without_secrets(page.address.page_uri)
     found = _page_finding(page, uri)
-    words = attempt.trouble.words if attempt.trouble else f"answered {attempt.status_code}"
+    words = attempt.failure.words if attempt.failure else f"answered {attempt.status_code}"
     is_read = attempt.status_code == 200 and found is None
     if is_read:
         number = len(page.opened)
@@ -48,7 +48,7 @@ def result(page: PageSeen) -> CheckResult:
     )
 
 
-def _page_finding(page: PageSeen, uri: str) -> Finding | None:
+def _page_finding(page: PageObservations, uri: str) -> Finding | None:
     attempt = page.attempt
     status = attempt.status_code
     if page.is_endless:
@@ -56,22 +56,22 @@ def _page_finding(page: PageSeen, uri: str) -> Finding | None:
     if status is not None and status >= 500:
         words = f"{uri} answered {status}"
         return gateway.of_page(attempt, words)
-    trouble = attempt.trouble
-    if trouble is None or trouble.code in AT_THE_DOOR:
+    failure = attempt.failure
+    if failure is None or failure.code in CONNECT_FAILURES:
         return None  # the handshake's own check tells
-    if trouble.code == "speaks-tls":
+    if failure.code == "speaks-tls":
         return finding(
             "plain-http-on-https",
             hop="proxy",
-            symptom=f"{uri} {trouble.words}",
+            symptom=f"{uri} {failure.words}",
             cause=f"Port {page.address.port} is a TLS port, and http:// is plain HTTP.",
             fix=f"Use https://{page.address.bare_host}:{page.address.port}",
             attempt=attempt,
         )
     return finding(
-        causes.general_code(trouble),
+        causes.general_code(failure),
         hop="public",
-        symptom=f"{uri} {trouble.words}",
+        symptom=f"{uri} {failure.words}",
         cause="The page itself is not served, whatever becomes of its WebSockets.",
         fix="Look at the web server and its error log first.",
         attempt=attempt,
@@ -79,28 +79,28 @@ def _page_finding(page: PageSeen, uri: str) -> Finding | None:
 
 
 def opened_results(
-    page: PageSeen, handshakes: Mapping[str, Attempt], meant: Mapping[str, Attempt]
+    page: PageObservations, handshakes: Mapping[str, Attempt], intended: Mapping[str, Attempt]
 ) -> tuple[CheckResult, ...]:
     """Whether a browser would let the page open each of its WebSockets.
 
-    `handshakes` has the handshake at each address by its URI, `meant` the one at the address that
-    was meant, where there is one.
+    `handshakes` maps each URI to its handshake, `intended` to the handshake at the address that the
+    page's author wanted, if that is a different one.
     """
-    return tuple(_opened_result(page, opened, handshakes, meant) for opened in page.opened)
+    return tuple(_opened_result(page, opened, handshakes, intended) for opened in page.opened)
 
 
 def _opened_result(
-    page: PageSeen,
-    opened: Opened,
+    page: PageObservations,
+    opened: PageWebSocket,
     handshakes: Mapping[str, Attempt],
-    meant: Mapping[str, Attempt],
+    intended: Mapping[str, Attempt],
 ) -> CheckResult:
     uri = opened.address.uri
     is_own = _is_visitors_own(page, opened)
     found = (
         _mixed(page, opened)
         or _forbidden(page, opened)
-        or _goaccess(page, opened, handshakes.get(uri), meant.get(uri))
+        or _goaccess(page, opened, handshakes.get(uri), intended.get(uri))
     )
     return CheckResult(
         site=page.address.name,
@@ -115,7 +115,7 @@ def _opened_result(
     )
 
 
-def _mixed(page: PageSeen, opened: Opened) -> Finding | None:
+def _mixed(page: PageObservations, opened: PageWebSocket) -> Finding | None:
     address = opened.address
     if not page.address.is_secure or address.is_secure or _is_loopback(address.name):
         return None
@@ -140,7 +140,7 @@ def _is_loopback(name: str) -> bool:
         return name == "localhost" or name.endswith(".localhost")
 
 
-def _forbidden(page: PageSeen, opened: Opened) -> Finding | None:
+def _forbidden(page: PageObservations, opened: PageWebSocket) -> Finding | None:
     directive = csp.blocking_directive(page.policies, page.address, opened.address)
     if not directive:
         return None
@@ -159,16 +159,19 @@ def _forbidden(page: PageSeen, opened: Opened) -> Finding | None:
 
 
 def _goaccess(
-    page: PageSeen, opened: Opened, handshake: Attempt | None, meant: Attempt | None
+    page: PageObservations,
+    opened: PageWebSocket,
+    handshake: Attempt | None,
+    intended: Attempt | None,
 ) -> Finding | None:
     """The report connects to another place than its url says, and there it fails."""
-    if opened.how != "goaccess" or opened.meant is None or handshake is None:
+    if opened.how != "goaccess" or opened.intended is None or handshake is None:
         return None
     if handshake.status_code == 101:
         return None
-    words = handshake.trouble.words if handshake.trouble else f"answered {handshake.status_code}"
-    works = meant is not None and meant.status_code == 101
-    right = opened.meant
+    words = handshake.failure.words if handshake.failure else f"answered {handshake.status_code}"
+    works = intended is not None and intended.status_code == 101
+    right = opened.intended
     return finding(
         "goaccess-url",
         hop="public",
@@ -176,7 +179,7 @@ def _goaccess(
         f" {without_secrets(opened.address.uri)}, which {words}",
         cause=f"--ws-url is {without_secrets(opened.written)}, without a port: the"
         f" report then puts GoAccess's own"
-        f" port into the address{', while the one that was meant works' if works else ''}.",
+        f" port into the address{', while the one that was intended works' if works else ''}.",
         fix=f"Start GoAccess with --ws-url={'wss' if right.is_secure else 'ws'}://"
         f"{right.bare_host}:{right.port}{without_secrets(right.target)}",
         directive=f"--ws-url={'wss' if right.is_secure else 'ws'}://{right.bare_host}:{right.port}"
@@ -185,7 +188,7 @@ def _goaccess(
     )
 
 
-def is_asked(page: PageSeen, opened: Opened) -> bool:
+def is_asked(page: PageObservations, opened: PageWebSocket) -> bool:
     """Whether the address can be asked from here in a browser's place.
 
     Browsers do not even try where the page may not open an unencrypted WebSocket; and one on the
@@ -194,11 +197,11 @@ def is_asked(page: PageSeen, opened: Opened) -> bool:
     return _mixed(page, opened) is None and not _is_visitors_own(page, opened)
 
 
-def _is_visitors_own(page: PageSeen, opened: Opened) -> bool:
+def _is_visitors_own(page: PageObservations, opened: PageWebSocket) -> bool:
     return _is_loopback(opened.address.name) and not _is_loopback(page.address.name)
 
 
 def is_websocket_answer(attempt: Attempt) -> bool:
     """Whether an ordinary request was answered as only a WebSocket service answers."""
-    words = fingerprints.words_of(attempt)
+    words = fingerprints.fingerprint_of(attempt)
     return words is not None and words.meaning == "no-upgrade"

@@ -12,7 +12,7 @@ from deployer.diagnose.reasons import fingerprints
 from deployer.diagnose.reasons.findings import ASK_THE_HOST, alternatives, finding
 from deployer.model import Finding, Hop
 from deployer.verify.net.redact import without_secrets
-from deployer.verify.probe.attempt import Attempt, Trouble, printable
+from deployer.verify.probe.attempt import Attempt, Failure, printable
 
 _LOGIN = re.compile(
     r"(?:^|[/._-])(?:log-?in|log_in|sign-?in|sign_in|auth|oauth2?|sso|saml2?|session)(?:[/._?-]|$)",
@@ -79,7 +79,7 @@ def _is_only_tls(here: Address, there: Address) -> bool:
 
 def _is_only_slash(here: Address, there: Address) -> bool:
     """Proxies get scheme and port of such a redirect wrong, so that these do not count."""
-    turned = here.with_slash_turned()
+    turned = here.with_slash_toggled()
     return turned is not None and (there.name, there.path) == (turned.name, turned.path)
 
 
@@ -114,7 +114,7 @@ def endless(places: Sequence[Address], attempt: Attempt, symptom: str) -> Findin
     else:
         cause = "The redirects come back to where they have been."
     route = " → ".join(without_secrets(each.page_uri) for each in places)
-    trouble = Trouble("status", attempt.trouble.words if attempt.trouble else "", evidence=route)
+    failure = Failure("status", attempt.failure.words if attempt.failure else "", evidence=route)
     return finding(
         "redirect-loop",
         hop="proxy" if fingerprints.is_own_page(attempt) else "public",
@@ -122,7 +122,7 @@ def endless(places: Sequence[Address], attempt: Attempt, symptom: str) -> Findin
         cause=cause,
         fix="Let the proxy set X-Forwarded-Proto to the scheme that the client used, and the"
         f" service trust it; otherwise remove one of the redirects. {ASK_THE_HOST}.",
-        attempt=replace(attempt, trouble=trouble),
+        attempt=replace(attempt, failure=failure),
     )
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from deployer.diagnose.outside import Observations
 from deployer.diagnose.reasons import fingerprints, gateway, origin, redirect
 from deployer.diagnose.reasons.findings import ASK_THE_HOST, alternatives, finding
-from deployer.diagnose.reasons.fingerprints import Words
+from deployer.diagnose.reasons.fingerprints import Fingerprint
 from deployer.diagnose.reasons.unexplained import plain_http, unexplained
 from deployer.model import Alternative, Finding
 from deployer.verify.net.redact import without_secrets
-from deployer.verify.probe.attempt import Attempt, Trouble
+from deployer.verify.probe.attempt import Attempt, Failure
 
 _LOST_WAYS = (
     "headers-not-inherited",
@@ -32,16 +32,16 @@ _UPGRADE = (
 def finding_of(seen: Observations, attempt: Attempt) -> Finding:
     """Why the handshake was refused, as far as can be known from here."""
     status = attempt.status_code or 0
-    trouble = attempt.trouble or Trouble("status", f"answered {status}")
-    symptom = f"{without_secrets(seen.address.uri)} {trouble.words}"
-    words = fingerprints.words_of(attempt)
+    failure = attempt.failure or Failure("status", f"answered {status}")
+    symptom = f"{without_secrets(seen.address.uri)} {failure.words}"
+    words = fingerprints.fingerprint_of(attempt)
     if words is not None and words.meaning == "http-to-https":
         return plain_http(seen, attempt, symptom)
     if status in (301, 302, 303, 307, 308):
         return redirect.finding_of(seen, attempt, symptom)
     if status in (401, 407):
         return _login(seen, attempt, symptom)
-    by_origin = origin.finding_of(seen, attempt, trouble)
+    by_origin = origin.finding_of(seen, attempt, failure)
     if by_origin is not None:
         return by_origin
     by_path = _by_path(seen, attempt, symptom) or _by_subprotocol(seen, attempt, symptom)
@@ -78,7 +78,7 @@ def _by_path(seen: Observations, attempt: Attempt, symptom: str) -> Finding | No
     """Whether the same handshake succeeds on a path beside this one: that is proof."""
     path = seen.address.path
     if seen.opened("slash"):
-        turned = seen.address.with_slash_turned()
+        turned = seen.address.with_slash_toggled()
         other = without_secrets(turned.target) if turned else ""
         return finding(
             "slash-mismatch",
@@ -111,13 +111,13 @@ def _by_subprotocol(seen: Observations, attempt: Attempt, symptom: str) -> Findi
     opened = seen.opened("one-subprotocol", "no-subprotocol")
     if not opened:
         return None
-    offered = ", ".join(seen.wish.subprotocols)
+    offered = ", ".join(seen.options.subprotocols)
     with_one = "one-subprotocol" in opened
     return finding(
         "subprotocols-refused",
         hop="public",
         symptom=f"{symptom} to the subprotocols {offered}; with "
-        + (f"{seen.wish.subprotocols[0]} alone it upgrades" if with_one else "none it upgrades"),
+        + (f"{seen.options.subprotocols[0]} alone it upgrades" if with_one else "none it upgrades"),
         cause="The service cannot choose between several: Go's x/net Handler refuses all where it"
         " has no Handshake function that picks one."
         if with_one
@@ -131,7 +131,7 @@ def _by_subprotocol(seen: Observations, attempt: Attempt, symptom: str) -> Findi
     )
 
 
-def _lost(attempt: Attempt, symptom: str, words: Words) -> Finding:
+def _lost(attempt: Attempt, symptom: str, words: Fingerprint) -> Finding:
     """The service says that it got an ordinary request, and an upgrade was sent."""
     if words.meaning == "http-1.0":
         return finding(
@@ -159,7 +159,7 @@ def _lost(attempt: Attempt, symptom: str, words: Words) -> Finding:
     )
 
 
-def _as_it_arrived(words: Words) -> str:
+def _as_it_arrived(words: Fingerprint) -> str:
     if words.arrived is None or not words.header:
         return f" ({words.header} is what it misses)" if words.header else ""
     if not words.arrived:
@@ -167,7 +167,7 @@ def _as_it_arrived(words: Words) -> str:
     return f" ({words.header} arrived as {words.arrived!r})"
 
 
-def _ways_to_lose(words: Words) -> tuple[Alternative, ...]:
+def _ways_to_lose(words: Fingerprint) -> tuple[Alternative, ...]:
     """Which of the special cases are not ruled out by how the header arrived."""
     if words.header == "Connection" and words.arrived == "":
         return alternatives("connection-cleared", "default-connection", "headers-not-inherited")
@@ -207,8 +207,8 @@ def _page(seen: Observations, attempt: Attempt, symptom: str) -> Finding:
 
 def _own_page(seen: Observations, attempt: Attempt, symptom: str) -> Finding:
     """The proxy (or web server) refuses by itself; no service was asked."""
-    speaker = fingerprints.speaker_of(attempt)
-    who = speaker.name if speaker else "the web server"
+    responder = fingerprints.responder_of(attempt)
+    who = responder.name if responder else "the web server"
     status = attempt.status_code
     if status == 403:
         also = seen.plain is not None and seen.plain.status_code == 403

@@ -21,18 +21,18 @@ def results(seen: Observations) -> Iterator[CheckResult]:
     if over_http2 is not None:
         uri = without_secrets(seen.address.uri)
         found = server_findings.http2(uri, over_http2, hop="public", proxy=None)
-        trouble = over_http2.trouble
-        words = trouble.words if trouble else server_findings.http2_words(over_http2)
+        failure = over_http2.failure
+        words = failure.words if failure else server_findings.http2_words(over_http2)
         is_skipped = found is None and "offered" not in over_http2.facts
         yield _result(
             seen, "WebSocket over HTTP/2", uri, over_http2, found, words, is_skipped=is_skipped
         )
     old_tls = seen.variants.get("old-tls")
-    if old_tls is not None and old_tls.trouble is None:
+    if old_tls is not None and old_tls.failure is None:
         found = server_findings.old_tls(page, old_tls, hop="public", proxy=None)
         words = f"accepts {old_tls.facts['version']}" if found else "TLS 1.1 and 1.0 are refused"
         yield _result(seen, "old TLS refused", page, old_tls, found, words)
-    if seen.plain is not None and seen.plain.trouble is None:
+    if seen.plain is not None and seen.plain.failure is None:
         uri = without_secrets(seen.address.page_uri)
         found = server_findings.banner(uri, seen.plain, hop="public", proxy=None)
         words = found.symptom.partition(" says ")[2] if found else "no version is told"

@@ -8,10 +8,10 @@ from __future__ import annotations
 from deployer.diagnose.outside import Observations
 from deployer.diagnose.reasons import fingerprints
 from deployer.diagnose.reasons.findings import ASK_THE_HOST, alternatives, finding
-from deployer.diagnose.reasons.fingerprints import Words
+from deployer.diagnose.reasons.fingerprints import Fingerprint
 from deployer.model import Alternative, Finding, Hop
 from deployer.verify.net.redact import without_secrets
-from deployer.verify.probe.attempt import Attempt, Trouble
+from deployer.verify.probe.attempt import Attempt, Failure
 
 
 def plain_http(seen: Observations, attempt: Attempt, symptom: str) -> Finding:
@@ -37,7 +37,9 @@ def plain_http(seen: Observations, attempt: Attempt, symptom: str) -> Finding:
     )
 
 
-def unexplained(seen: Observations, attempt: Attempt, symptom: str, words: Words | None) -> Finding:
+def unexplained(
+    seen: Observations, attempt: Attempt, symptom: str, words: Fingerprint | None
+) -> Finding:
     status = attempt.status_code
     is_alike = seen.plain is not None and fingerprints.is_same_answer(attempt, seen.plain)
     compared = (
@@ -110,15 +112,15 @@ def unexplained(seen: Observations, attempt: Attempt, symptom: str, words: Words
     )
 
 
-def unanswered(seen: Observations, attempt: Attempt, trouble: Trouble, *, general: str) -> Finding:
+def unanswered(seen: Observations, attempt: Attempt, failure: Failure, *, general: str) -> Finding:
     """The request was sent and no whole answer came."""
-    symptom = f"{without_secrets(seen.address.uri)} {trouble.words}"
+    symptom = f"{without_secrets(seen.address.uri)} {failure.words}"
     if seen.speaks_tls:
         return plain_http(seen, attempt, symptom)
     answers_plain = seen.plain is not None and seen.plain.status_code is not None
     nowhere = seen.variants.get("nowhere")
     answers_elsewhere = nowhere is not None and nowhere.status_code is not None
-    if trouble.code == "timeout" and not (answers_plain or answers_elsewhere):
+    if failure.code == "timeout" and not (answers_plain or answers_elsewhere):
         return finding(
             "timeout",
             hop="public",
@@ -132,7 +134,7 @@ def unanswered(seen: Observations, attempt: Attempt, trouble: Trouble, *, genera
                 "service-hangs", "threads-exhausted", "scoreboard-full", "connections-exhausted"
             ),
         )
-    if trouble.code == "timeout":
+    if failure.code == "timeout":
         where = "an ordinary request to this path" if answers_plain else "another path"
         return finding(
             "service-hangs",
@@ -143,7 +145,7 @@ def unanswered(seen: Observations, attempt: Attempt, trouble: Trouble, *, genera
             fix="Look at the service's log and workers; on the host, ask it on its own port.",
             attempt=attempt,
         )
-    if trouble.code == "closed" and not answers_plain and not answers_elsewhere:
+    if failure.code == "closed" and not answers_plain and not answers_elsewhere:
         return finding(
             general,
             hop="public",
@@ -155,7 +157,7 @@ def unanswered(seen: Observations, attempt: Attempt, trouble: Trouble, *, genera
             attempt=attempt,
             or_else=alternatives("connections-exhausted", "files-exhausted"),
         )
-    closes = trouble.code == "closed" and answers_plain
+    closes = failure.code == "closed" and answers_plain
     return finding(
         general,
         hop="public",

@@ -11,7 +11,7 @@ from deployer.model import CheckResult, Finding
 from deployer.verify.judge import causes
 from deployer.verify.net.redact import without_secrets
 from deployer.verify.planned.checks import FOREIGN_ORIGIN
-from deployer.verify.probe.attempt import Attempt, Trouble
+from deployer.verify.probe.attempt import Attempt, Failure
 from deployer.verify.probe.h2c_variants import is_tunnel
 
 _GONE = frozenset({"closed", "dropped"})
@@ -19,12 +19,12 @@ _CLOSED_AT_ONCE = "right after the handshake"
 _NOT_PROOF = frozenset({"wrong-accept", "incomplete-upgrade", "not-http", "bad-negotiation"})
 
 
-def finding_of(seen: Observations, attempt: Attempt, trouble: Trouble) -> Finding:
+def finding_of(seen: Observations, attempt: Attempt, failure: Failure) -> Finding:
     """Why an answer of 101 is no working connection."""
-    code = causes.general_code(trouble)
+    code = causes.general_code(failure)
     uri = without_secrets(seen.address.uri)
-    symptom = f"{uri} {trouble.words}"
-    if trouble.code in _NOT_PROOF:
+    symptom = f"{uri} {failure.words}"
+    if failure.code in _NOT_PROOF:
         return finding(
             code,
             hop="public",
@@ -36,7 +36,7 @@ def finding_of(seen: Observations, attempt: Attempt, trouble: Trouble) -> Findin
             f" look at what changes response headers on the way; {ASK_THE_HOST}.",
             attempt=attempt,
         )
-    if trouble.code == "subprotocol-missing":
+    if failure.code == "subprotocol-missing":
         return finding(
             code,
             hop="public",
@@ -47,7 +47,7 @@ def finding_of(seen: Observations, attempt: Attempt, trouble: Trouble) -> Findin
             " for a rule of the proxy that removes the header in the request or in the answer.",
             attempt=attempt,
         )
-    if trouble.code == "no-pong":
+    if failure.code == "no-pong":
         return finding(
             code,
             hop="backend",
@@ -57,8 +57,8 @@ def finding_of(seen: Observations, attempt: Attempt, trouble: Trouble) -> Findin
             fix="Look at the service's log and its workers.",
             attempt=attempt,
         )
-    if trouble.code == "unexpected-message":
-        is_silent = "no message at all" in trouble.evidence
+    if failure.code == "unexpected-message":
+        is_silent = "no message at all" in failure.evidence
         return finding(
             "silent-after-upgrade" if is_silent else "unexpected-message",
             hop="backend",
@@ -83,7 +83,7 @@ def finding_of(seen: Observations, attempt: Attempt, trouble: Trouble) -> Findin
         " From outside the two look alike.",
         fix=f"Look at the service's log at this moment, then at the proxy's; {ASK_THE_HOST}.",
         attempt=attempt,
-        or_else=alternatives("http-1.0-upstream") if trouble.code in _GONE else (),
+        or_else=alternatives("http-1.0-upstream") if failure.code in _GONE else (),
     )
 
 
@@ -99,7 +99,7 @@ def results(seen: Observations) -> Iterator[CheckResult]:
 
 
 def _stays_open(attempt: Attempt) -> bool:
-    is_closed = attempt.trouble is not None or _CLOSED_AT_ONCE in attempt.note
+    is_closed = attempt.failure is not None or _CLOSED_AT_ONCE in attempt.note
     return attempt.status_code == 101 and not is_closed
 
 
@@ -123,7 +123,7 @@ def _foreign(seen: Observations) -> Iterator[CheckResult]:
             fix="Let the service, or the proxy, refuse an Origin that is not its own with 403.",
             attempt=attempt,
         )
-    said = attempt.trouble.words if attempt.trouble else attempt.note or "upgraded"
+    said = attempt.failure.words if attempt.failure else attempt.note or "upgraded"
     yield _result(seen, "foreign origin", attempt, found, said if is_open else f"refused: {said}")
 
 
@@ -144,7 +144,7 @@ def _without_origin(seen: Observations) -> Iterator[CheckResult]:
             fix="Send an Origin in checks and programs; or let the service take requests without.",
             attempt=attempt,
         )
-    words = attempt.trouble.words if attempt.trouble else "upgraded: not only browsers may connect"
+    words = attempt.failure.words if attempt.failure else "upgraded: not only browsers may connect"
     yield _result(seen, "no origin", attempt, found, words)
 
 
@@ -171,7 +171,7 @@ def _h2c(seen: Observations) -> Iterator[CheckResult]:
             " upgrade=websocket; HAProxy: http-request del-header Upgrade unless websocket).",
             attempt=attempt,
         )
-    words = f"answered {attempt.status_code}" if attempt.status_code else _trouble_words(attempt)
+    words = f"answered {attempt.status_code}" if attempt.status_code else _failure_words(attempt)
     yield _result(seen, "h2c refused", attempt, found, words)
 
 
@@ -214,8 +214,8 @@ def _subprotocols(seen: Observations) -> Iterator[CheckResult]:
     yield _result(seen, "two subprotocols", two, found, "answered 400; with one, 101")
 
 
-def _trouble_words(attempt: Attempt) -> str:
-    return attempt.trouble.words if attempt.trouble else ""
+def _failure_words(attempt: Attempt) -> str:
+    return attempt.failure.words if attempt.failure else ""
 
 
 def _result(

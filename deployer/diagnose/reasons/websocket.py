@@ -11,9 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deployer.diagnose.outside import AT_THE_DOOR, Observations
-from deployer.diagnose.reasons import connection, fingerprints, refused, security, unexplained
-from deployer.diagnose.reasons import upgraded as reasons_open
+from deployer.diagnose.outside import CONNECT_FAILURES, Observations
+from deployer.diagnose.reasons import (
+    connection,
+    fingerprints,
+    refused,
+    security,
+    unexplained,
+    upgraded,
+)
 from deployer.model import CheckResult, Finding
 from deployer.verify.judge import causes
 from deployer.verify.net.redact import without_secrets
@@ -28,11 +34,11 @@ def results(seen: Observations) -> tuple[CheckResult, ...]:
 def _results(seen: Observations) -> Iterator[CheckResult]:
     yield from connection.results(seen)
     if seen.handshake is not None:
-        is_at_door = _is_at_the_door(seen.handshake)
+        is_at_door = _is_connect_failure(seen.handshake)
         if seen.certificate is not None and not is_at_door:
             yield connection.certificate_result(seen, seen.certificate)
         yield _handshake_result(seen, seen.handshake)
-        yield from reasons_open.results(seen)
+        yield from upgraded.results(seen)
         yield from security.results(seen)
 
 
@@ -40,24 +46,24 @@ def reach_results(seen: Observations) -> tuple[CheckResult, ...]:
     """The same for a page's address, of which no handshake is asked."""
     found = list(connection.results(seen))
     if seen.certificate is not None:
-        trouble = seen.certificate.trouble
-        if trouble is not None and trouble.code in AT_THE_DOOR:
-            found.append(connection.stopped_result(seen, seen.certificate, trouble))
+        failure = seen.certificate.failure
+        if failure is not None and failure.code in CONNECT_FAILURES:
+            found.append(connection.stopped_result(seen, seen.certificate, failure))
         else:
             found.append(connection.certificate_result(seen, seen.certificate))
     return tuple(found)
 
 
-def _is_at_the_door(attempt: Attempt) -> bool:
-    return attempt.trouble is not None and attempt.trouble.code in AT_THE_DOOR
+def _is_connect_failure(attempt: Attempt) -> bool:
+    return attempt.failure is not None and attempt.failure.code in CONNECT_FAILURES
 
 
 def _handshake_result(seen: Observations, attempt: Attempt) -> CheckResult:
-    trouble = attempt.trouble
+    failure = attempt.failure
     words = attempt.note or "upgraded, and a ping is answered"
     found: Finding | None = None
-    if trouble is not None:
-        words = trouble.words
+    if failure is not None:
+        words = failure.words
         found = _finding(seen, attempt)
     front = fingerprints.in_front(attempt)
     return CheckResult(
@@ -74,12 +80,12 @@ def _handshake_result(seen: Observations, attempt: Attempt) -> CheckResult:
 
 
 def _finding(seen: Observations, attempt: Attempt) -> Finding | None:
-    trouble = attempt.trouble
-    assert trouble is not None  # noqa: S101 - only asked for where there is one
-    if trouble.code in AT_THE_DOOR | {"speaks-tls"}:
-        return connection.door_finding(seen, attempt, trouble)
-    if trouble.code == "status":
+    failure = attempt.failure
+    assert failure is not None  # noqa: S101 - only asked for where there is one
+    if failure.code in CONNECT_FAILURES | {"speaks-tls"}:
+        return connection.connect_finding(seen, attempt, failure)
+    if failure.code == "status":
         return refused.finding_of(seen, attempt)
     if attempt.status_code == 101:
-        return reasons_open.finding_of(seen, attempt, trouble)
-    return unexplained.unanswered(seen, attempt, trouble, general=causes.general_code(trouble))
+        return upgraded.finding_of(seen, attempt, failure)
+    return unexplained.unanswered(seen, attempt, failure, general=causes.general_code(failure))

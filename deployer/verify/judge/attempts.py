@@ -10,7 +10,7 @@ from deployer.verify.probe.attempt import Attempt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tried:
+class Attempts:
     """All that was tried for one check; `peer` and `plain` are `None` unless they were needed.
 
     `beside` are the follow-ups of a failure (`follow_ups.py`), by their names.

@@ -1,4 +1,4 @@
-"""Why a trouble came about and what mends it, in a person's words. Pure, and nothing but words.
+"""Why a failure came about and what mends it, in a person's words. Pure, and nothing but words.
 
 Every function returns ``(code, cause, fix)``: the code is stable, for programs; the rest is for
 people, with the directives of the proxy in question.
@@ -13,12 +13,12 @@ from deployer.model import PROXY_UNITS, Alternative, Proxy
 from deployer.proxies.words import BACKEND, CHAIN, IDLE, TLS_PORT
 from deployer.sites.model import Route
 from deployer.verify.judge.protocol_errors import cause_and_fix
-from deployer.verify.probe.attempt import Trouble
-from deployer.verify.probe.certificate import may_be_whole
+from deployer.verify.probe.attempt import Failure
+from deployer.verify.probe.certificate import may_be_complete
 from deployer.verify.probe.spec import Endpoint
 
-#: Troubles that lie in the certificate, and not in the way to it.
-ABOUT_THE_CHAIN = frozenset(
+#: Failures that lie in the certificate, and not in the way to it.
+CERTIFICATE_FAILURES = frozenset(
     {"tls-untrusted", "tls-wrong-name", "tls-incomplete-chain", "tls-expired", "tls-roots"}
 )
 
@@ -32,7 +32,7 @@ class Diagnosis(NamedTuple):
     alternatives: tuple[Alternative, ...] = ()
 
 
-#: What a trouble is called as a finding, where no more is known of it.
+#: What a failure is called as a finding, where no more is known of it.
 _GENERAL: Mapping[str, str] = {
     "bad-expectation": "check-failed",
     "bad-request": "check-failed",
@@ -44,33 +44,33 @@ _GENERAL: Mapping[str, str] = {
 }
 
 
-def general_code(trouble: Trouble) -> str:
-    """The finding that a trouble is by itself, without any cause."""
-    return _GENERAL.get(trouble.code, trouble.code)
+def general_code(failure: Failure) -> str:
+    """The finding that a failure is by itself, without any cause."""
+    return _GENERAL.get(failure.code, failure.code)
 
 
-def of_front(trouble: Trouble, *, proxy: Proxy, endpoint: Endpoint) -> Diagnosis:
+def listener_diagnosis(failure: Failure, *, proxy: Proxy, endpoint: Endpoint) -> Diagnosis:
     """Nobody, or not the one we expect, answers where the proxy should."""
     unit = PROXY_UNITS[proxy]
-    if trouble.code == "no-tls":
+    if failure.code == "no-tls":
         return Diagnosis(
             "tls-not-spoken",
             f"What listens on {endpoint} speaks plain HTTP there.",
             f"Make that port a TLS port ({TLS_PORT[proxy]}), or move away who else listens there.",
         )
-    if trouble.code == "speaks-tls":
+    if failure.code == "speaks-tls":
         return Diagnosis(
             "plain-http-on-https",
             f"What listens on {endpoint} expects TLS, and the site is served without it.",
             "Give the site a tls: issuer, or move away who else listens there.",
         )
-    if trouble.code in ("tls-failed", "tls-closed"):
+    if failure.code in ("tls-failed", "tls-closed"):
         return Diagnosis(
             "tls-failed",
             "The proxy has no certificate or no common protocol version for this name.",
             f"Look at {CHAIN[proxy]} of this site and at the proxy's error log.",
         )
-    if trouble.code == "tls-stalled":
+    if failure.code == "tls-stalled":
         return Diagnosis(
             "tls-stalled",
             f"What listens on {endpoint} takes connections and does not go through with the TLS"
@@ -78,7 +78,7 @@ def of_front(trouble: Trouble, *, proxy: Proxy, endpoint: Endpoint) -> Diagnosis
             f"systemctl status {unit}; journalctl -u {unit} -n 20; `openssl s_client` on the host"
             " shows how far it gets.",
         )
-    if trouble.code in ("unreachable", "no-way"):
+    if failure.code in ("unreachable", "no-way"):
         return Diagnosis(
             "proxy-down",
             f"{endpoint} cannot be reached from the host itself.",
@@ -92,24 +92,24 @@ def of_front(trouble: Trouble, *, proxy: Proxy, endpoint: Endpoint) -> Diagnosis
     )
 
 
-def of_certificate(trouble: Trouble, *, proxy: Proxy, issuer: str) -> Diagnosis:
+def certificate_diagnosis(failure: Failure, *, proxy: Proxy, issuer: str) -> Diagnosis:
     """The chain that the proxy shows is not accepted."""
     where = CHAIN[proxy]
-    if trouble.code == "tls-wrong-name":
+    if failure.code == "tls-wrong-name":
         return Diagnosis(
             "tls-wrong-name",
             "The proxy answers this name with another site's certificate, or the certificate was"
             " made before this name was added.",
             f"Let the certificate hold every name of the site, and {where} point at that one.",
         )
-    if trouble.code == "tls-expired":
+    if failure.code == "tls-expired":
         return Diagnosis(
             "tls-expired",
             "The certificate was not renewed, it was renewed but the proxy has not been reloaded"
             " since, or a clock is wrong.",
             f"Compare the file under {where} with what is served; then reload the proxy, or renew.",
         )
-    if trouble.code == "tls-incomplete-chain":
+    if failure.code == "tls-incomplete-chain":
         return Diagnosis(
             "tls-incomplete-chain",
             "The file holds the certificate alone. Browsers may fetch the rest; programs do not.",
@@ -121,10 +121,10 @@ def of_certificate(trouble: Trouble, *, proxy: Proxy, issuer: str) -> Diagnosis:
                     " intermediate; with that root in the site's ca_bundle, it passes",
                 ),
             )
-            if may_be_whole(trouble)
+            if may_be_complete(failure)
             else (),
         )
-    if trouble.code == "tls-roots":
+    if failure.code == "tls-roots":
         return Diagnosis(
             "tls-untrusted",
             "The root certificate to judge by is damaged, or not in PEM form.",
@@ -143,36 +143,36 @@ def of_certificate(trouble: Trouble, *, proxy: Proxy, issuer: str) -> Diagnosis:
     )
 
 
-def of_proxy(trouble: Trouble, *, proxy: Proxy, route: Route | None) -> Diagnosis:
+def proxy_diagnosis(failure: Failure, *, proxy: Proxy, route: Route | None) -> Diagnosis:
     """The service does it right and the proxy does not; statuses are looked at in `compare.py`."""
-    broken = cause_and_fix(trouble.code, of_service=False)
+    broken = cause_and_fix(failure.code, service_diagnosis=False)
     if broken is not None:
-        return Diagnosis(trouble.code, *broken)
-    if trouble.code == "idle-cut":
-        return _cut_by_proxy(trouble, proxy, route)
-    if trouble.code in ("wrong-accept", "incomplete-upgrade", "not-http", "bad-negotiation"):
+        return Diagnosis(failure.code, *broken)
+    if failure.code == "idle-cut":
+        return _cut_by_proxy(failure, proxy, route)
+    if failure.code in ("wrong-accept", "incomplete-upgrade", "not-http", "bad-negotiation"):
         return Diagnosis(
-            trouble.code,
+            failure.code,
             "Something between here and the service answers in its place, or changes its headers:"
             " a cache, a filter, or another service on that address.",
             f"Look at where this path is sent ({BACKEND[proxy]}), and at rules that set or hide"
             " response headers.",
         )
-    if trouble.code == "subprotocol-missing":
+    if failure.code == "subprotocol-missing":
         return Diagnosis(
             "subprotocol-missing",
             "Sec-WebSocket-Protocol is lost on the way to the service or back.",
             "Remove the rule of the proxy that drops or overwrites that header.",
         )
-    if trouble.code in ("silent-after-upgrade", "unexpected-message", "no-pong"):
+    if failure.code in ("silent-after-upgrade", "unexpected-message", "no-pong"):
         return Diagnosis(
-            trouble.code,
+            failure.code,
             "The connection opens through the proxy, and what the service says does not come"
             " through: it is connected to another service, or something on the way keeps messages"
             " back.",
             f"Look at where this path is sent ({BACKEND[proxy]}), and at filters on the way.",
         )
-    if trouble.code == "timeout":
+    if failure.code == "timeout":
         return Diagnosis(
             "timeout",
             "The proxy takes the request and does not get it answered: it sends this path to"
@@ -180,19 +180,19 @@ def of_proxy(trouble: Trouble, *, proxy: Proxy, route: Route | None) -> Diagnosi
             f"Look at {BACKEND[proxy]} for this path, and at the proxy's error log for its limits.",
         )
     return Diagnosis(
-        general_code(trouble),
+        general_code(failure),
         "The proxy opens the connection but does not carry it as the service would.",
         f"Look at the proxy's error log at this moment, and at {IDLE[proxy]}.",
     )
 
 
-def _cut_by_proxy(trouble: Trouble, proxy: Proxy, route: Route | None) -> Diagnosis:
+def _cut_by_proxy(failure: Failure, proxy: Proxy, route: Route | None) -> Diagnosis:
     untouched = (
         "Untouched, nginx ends silent connections after 60 s, HAProxy after 50 s and Apache after"
         " 300 s (as Debian sets them)."
     )
     allowed_s = route.idle_timeout_s if route else None
-    if allowed_s is not None and trouble.seconds is not None and trouble.seconds < allowed_s - 1:
+    if allowed_s is not None and failure.seconds is not None and failure.seconds < allowed_s - 1:
         return Diagnosis(
             "idle-cut",
             f"The proxy ends silent connections before the {allowed_s:g} s of idle_timeout are"
@@ -206,8 +206,8 @@ def _cut_by_proxy(trouble: Trouble, proxy: Proxy, route: Route | None) -> Diagno
     )
 
 
-def of_service(
-    trouble: Trouble,
+def service_diagnosis(
+    failure: Failure,
     *,
     status_code: int | None,
     endpoint: Endpoint,
@@ -215,12 +215,12 @@ def of_service(
 ) -> Diagnosis:
     """The service itself does it wrong, without any proxy in between.
 
-    `redirect` is which kind of one it is, where the trouble is one.
+    `redirect` is which kind of one it is, where the failure is one.
     """
-    broken = cause_and_fix(trouble.code, of_service=True)
+    broken = cause_and_fix(failure.code, service_diagnosis=True)
     if broken is not None:
-        return Diagnosis(trouble.code, *broken)
-    if trouble.code == "refused":
+        return Diagnosis(failure.code, *broken)
+    if failure.code == "refused":
         sockets = "ss -lxp" if str(endpoint).startswith("unix:") else "ss -ltnp"
         return Diagnosis(
             "service-down",
@@ -229,59 +229,59 @@ def of_service(
             f"Start the service (systemctl status; {sockets} on the host shows who listens where),"
             " or correct the route's upstream.",
         )
-    if trouble.code == "unreachable" and "does not know the name" in trouble.words:
+    if failure.code == "unreachable" and "does not know the name" in failure.words:
         return Diagnosis(
             "service-down",
             f"The host finds no address for {str(endpoint).rpartition(':')[0]}, where the service"
             " is said to be.",
             "Write its address, or a name that the host knows (getent hosts NAME).",
         )
-    if trouble.code in ("unreachable", "no-way"):
+    if failure.code in ("unreachable", "no-way"):
         return Diagnosis(
             "service-down",
             f"{endpoint} does not answer at all, as seen from the host.",
             "Check the upstream's address, the network between, and firewalls.",
         )
-    if trouble.code == "speaks-tls":
+    if failure.code == "speaks-tls":
         return Diagnosis(
             "upstream-scheme",
             f"The service on {endpoint} expects TLS, and the route speaks plain HTTP to it.",
             "Write https:// in the route's upstream, or turn the service's own TLS off.",
         )
-    if trouble.code in ("tls-failed", "tls-stalled"):
+    if failure.code in ("tls-failed", "tls-stalled"):
         return Diagnosis(
-            trouble.code,
+            failure.code,
             f"The service on {endpoint} speaks TLS, and does not come to terms about it: a"
             " certificate or a common version is missing, or it wants a certificate of ours.",
             "Look at the service's log and its TLS settings.",
         )
-    if trouble.code in ("no-tls", "tls-closed"):
+    if failure.code in ("no-tls", "tls-closed"):
         return Diagnosis(
             "upstream-scheme",
             f"The route speaks TLS to the service on {endpoint}, which does not.",
             "Write http:// in the route's upstream, or turn the service's TLS on.",
         )
-    if trouble.code == "timeout":
+    if failure.code == "timeout":
         return Diagnosis(
             "service-hangs",
             f"The service on {endpoint} accepts connections but does not answer: it hangs, or"
             " something that is no HTTP service listens there.",
             "Look at the service's log; restart it; check the route's upstream.",
         )
-    if trouble.code in ("wrong-accept", "incomplete-upgrade", "not-http", "bad-negotiation"):
+    if failure.code in ("wrong-accept", "incomplete-upgrade", "not-http", "bad-negotiation"):
         return Diagnosis(
-            trouble.code,
+            failure.code,
             f"What listens on {endpoint} is no WebSocket server by RFC 6455, whatever it says.",
             "Check the route's upstream; a hand-made handshake belongs into a WebSocket library.",
         )
-    if trouble.code == "no-pong":
+    if failure.code == "no-pong":
         return Diagnosis(
             "no-pong",
             "The service opens the connection and then does not read from it: it hangs, or it"
             " ignores pings, which RFC 6455 (section 5.5.2) forbids.",
             "Look at the service's log and its workers.",
         )
-    if trouble.code == "unexpected-message":
+    if failure.code == "unexpected-message":
         return Diagnosis(
             "unexpected-message",
             "The service does not say what the check expects: another version, a worker or"
@@ -289,7 +289,7 @@ def of_service(
             "Compare what was received with expect: (a text is the whole message; a pattern is"
             " searched for), and look at the service's log.",
         )
-    if trouble.code == "silent-after-upgrade":
+    if failure.code == "silent-after-upgrade":
         return Diagnosis(
             "silent-after-upgrade",
             "The service opens connections and answers pings, and its application says nothing: a"
@@ -298,23 +298,23 @@ def of_service(
             "Look at the log of the service and at its workers, queue and database; the proxy is"
             " not in question.",
         )
-    if trouble.code == "subprotocol-missing":
+    if failure.code == "subprotocol-missing":
         return Diagnosis(
             "subprotocol-missing",
             "The service does not know the subprotocols that were offered.",
             "Correct subprotocols: of the check, or the service's version.",
         )
-    if trouble.code == "idle-cut":
+    if failure.code == "idle-cut":
         return Diagnosis(
             "idle-cut",
             "The service itself ends silent connections, by a heartbeat that it expects or a limit"
             " of its own.",
             "Send what it expects within its limit, raise that limit, or shorten hold:.",
         )
-    if trouble.code == "status":
+    if failure.code == "status":
         return _service_status(status_code or 0, endpoint, redirect)
     return Diagnosis(
-        general_code(trouble),
+        general_code(failure),
         f"The service on {endpoint} ends the connection by itself: it fails, or it wants something"
         " that the check does not send.",
         "Look at the service's log at this moment.",

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from deployer.model import UNFINISHED, Alternative, CheckResult, Finding, Hop, Severity
 from deployer.verify.idle import Configured, IdleResult
-from deployer.verify.probe.idle import Silence
+from deployer.verify.probe.idle import IdleOutcome
 
 _PROXY_NAMES = {"nginx": "nginx", "apache": "Apache", "haproxy": "HAProxy"}
 #: What a measured time may differ from a configured one, in seconds and as a part.
@@ -29,18 +29,18 @@ _ORDER: Sequence[Hop] = ("backend", "proxy", "public")
 
 class _Case(NamedTuple):
     result: IdleResult
-    silence: Silence
-    inner: Silence | None
+    silence: IdleOutcome
+    inner: IdleOutcome | None
 
     @property
     def configured(self) -> Configured | None:
         return self.result.configured_at(self.silence.hop)
 
 
-def idle_judged(result: IdleResult) -> tuple[CheckResult, ...]:
+def judge_idle(result: IdleResult) -> tuple[CheckResult, ...]:
     """A check for each hop of a route; what one cut explains is told once."""
     checks = []
-    inner: Silence | None = None
+    inner: IdleOutcome | None = None
     for hop in _ORDER:
         silence = result.of(hop)
         if silence is None:
@@ -63,13 +63,13 @@ def idle_judged(result: IdleResult) -> tuple[CheckResult, ...]:
     return tuple(checks)
 
 
-def _is_ok(silence: Silence, finding: Finding | None) -> bool:
+def _is_ok(silence: IdleOutcome, finding: Finding | None) -> bool:
     if silence.outcome in ("failed", "interrupted"):
         return silence.hop == "public"  # whether that works is another check's matter
     return finding is None or finding.severity != "error"
 
 
-def outcome_words(silence: Silence) -> str:
+def outcome_words(silence: IdleOutcome) -> str:
     """``cut after 60.1 s of silence``, ``still open after 332 s``."""
     match silence.outcome:
         case "cut":
@@ -103,7 +103,7 @@ def _finding(case: _Case) -> Finding | None:
     return None
 
 
-def _is_same_cut(silence: Silence, inner: Silence) -> bool:
+def _is_same_cut(silence: IdleOutcome, inner: IdleOutcome) -> bool:
     return inner.outcome == "cut" and _alike(silence.seconds, inner.seconds)
 
 
@@ -126,7 +126,7 @@ def _cut(case: _Case) -> Finding | None:
             return _cut_outside(case, severity)
 
 
-def _severity(result: IdleResult, silence: Silence) -> Severity | None:
+def _severity(result: IdleResult, silence: IdleOutcome) -> Severity | None:
     """How bad a cut is; `None` where nothing was promised that it breaks."""
     ping_s = result.measured_interval_s or result.ping_interval_s
     if ping_s is not None and silence.seconds <= ping_s:

@@ -9,9 +9,9 @@ from deployer.model import CheckResult
 from deployer.proxies import words as proxy_words
 from deployer.sites.model import Site
 from deployer.verify.judge import causes, login, public, security, server_findings
-from deployer.verify.judge.attempts import Tried
+from deployer.verify.judge.attempts import Attempts
 from deployer.verify.judge.causes import Diagnosis
-from deployer.verify.judge.responsible_hop import finding_of, made, subject
+from deployer.verify.judge.responsible_hop import build_finding, finding_of, symptom_of
 from deployer.verify.judge.statuses import location_of
 from deployer.verify.judge.verdict import Case, Verdict, handshake_words
 from deployer.verify.planned.checks import FOREIGN_ORIGIN, Kind, PlannedCheck
@@ -35,14 +35,16 @@ _HANDSHAKES: frozenset[Kind] = frozenset(
 def judge(
     site: Site,
     check: PlannedCheck,
-    tried: Tried,
+    tried: Attempts,
     *,
-    leader: Tried | None = None,
-    door: Tried | None = None,
-    own_door: Tried | None = None,
+    prerequisite: Attempts | None = None,
+    address_certificate: Attempts | None = None,
+    host_certificate: Attempts | None = None,
 ) -> CheckResult:
-    """The result of one check; `leader` and the doors are what was tried for its own."""
-    verdict = _VERDICTS[check.kind](Case(site, check, tried, leader, door, own_door))
+    """The result of one check; the last three are the attempts of the checks it depends on."""
+    verdict = _VERDICTS[check.kind](
+        Case(site, check, tried, prerequisite, address_certificate, host_certificate)
+    )
     return CheckResult(
         site=site.domain,
         name=check.name,
@@ -59,30 +61,34 @@ def judge(
 
 
 def _certificate(case: Case) -> Verdict:
-    trouble = case.attempt.trouble
-    if trouble is None:
+    failure = case.attempt.failure
+    if failure is None:
         uri = case.check.probe.uri
         soon = server_findings.expires_soon(uri, case.attempt, hop=case.check.hop)
         return Verdict(True, case.attempt.note, soon)
-    if trouble.code not in causes.ABOUT_THE_CHAIN:
+    if failure.code not in causes.CERTIFICATE_FAILURES:
         return _failed(case)
-    diagnosis = causes.of_certificate(trouble, proxy=case.site.proxy, issuer=case.site.tls.issuer)
-    symptom = subject(case.check, trouble)
+    diagnosis = causes.certificate_diagnosis(
+        failure, proxy=case.site.proxy, issuer=case.site.tls.issuer
+    )
+    symptom = symptom_of(case.check, failure)
     return Verdict(
-        False, trouble.words, made(diagnosis, hop="proxy", symptom=symptom, attempt=case.attempt)
+        False,
+        failure.words,
+        build_finding(diagnosis, hop="proxy", symptom=symptom, attempt=case.attempt),
     )
 
 
 def _handshake(case: Case) -> Verdict:
-    if case.attempt.trouble is None:
+    if case.attempt.failure is None:
         return Verdict(True, handshake_words(case.attempt))
-    words = login.turned_away(case.check, case.tried)
+    words = login.login_missing(case.check, case.tried)
     return Verdict(True, words) if words else _failed(case)
 
 
 def _listed_origin(case: Case) -> Verdict:
     verdict = _handshake(case)
-    return verdict if verdict.ok or not _fails_as_leader(case) else _dependent(case)
+    return verdict if verdict.ok or not _fails_like_prerequisite(case) else _dependent(case)
 
 
 def _foreign_origin(case: Case) -> Verdict:
@@ -98,7 +104,7 @@ def _no_origin(case: Case) -> Verdict:
     verdict = _handshake(case)
     if verdict.ok:
         return verdict
-    if _fails_as_leader(case):
+    if _fails_like_prerequisite(case):
         return _dependent(case)
     peer = case.tried.peer
     if peer is not None and peer.status_code is not None and 400 <= peer.status_code < 500:
@@ -109,9 +115,11 @@ def _no_origin(case: Case) -> Verdict:
 
 def _refused_with_403(case: Case, *, allowed: str) -> Verdict:
     if case.status == 403:
-        is_theirs = case.leader is not None and login.is_same_refusal(case.attempt, case.leader)
+        is_theirs = case.prerequisite is not None and login.is_same_refusal(
+            case.attempt, case.prerequisite
+        )
         return Verdict(True, "answered 403" + (", by the service for all one can see" * is_theirs))
-    if case.status != 101 and _fails_as_leader(case):
+    if case.status != 101 and _fails_like_prerequisite(case):
         return _dependent(case)
     if case.status is None:
         return _failed(case)
@@ -123,12 +131,12 @@ def _refused_with_403(case: Case, *, allowed: str) -> Verdict:
         " meant.",
     )
     symptom = f"{case.check.probe.uri} answered {case.status}, not 403"
-    finding = made(diagnosis, hop="proxy", symptom=symptom, attempt=case.attempt)
+    finding = build_finding(diagnosis, hop="proxy", symptom=symptom, attempt=case.attempt)
     return Verdict(False, f"answered {case.status}, not 403", finding)
 
 
 def _redirect(case: Case) -> Verdict:
-    if case.attempt.trouble is not None:
+    if case.attempt.failure is not None:
         return _failed(case)
     location = location_of(case.attempt)
     if case.status in (301, 308) and _leads_to_https(case, location):
@@ -144,7 +152,7 @@ def _redirect(case: Case) -> Verdict:
         " 308 https://$host$request_uri), for everything but /.well-known/acme-challenge/.",
     )
     symptom = f"{case.check.probe.uri} {saying}, not 308 to the same at https://"
-    finding = made(diagnosis, hop="proxy", symptom=symptom, attempt=case.attempt)
+    finding = build_finding(diagnosis, hop="proxy", symptom=symptom, attempt=case.attempt)
     return Verdict(False, saying, finding)
 
 
@@ -160,7 +168,7 @@ def _leads_to_https(case: Case, location: str) -> bool:
 
 
 def _page(case: Case) -> Verdict:
-    if case.attempt.trouble is not None:
+    if case.attempt.failure is not None:
         return _failed(case)
     status, peer = case.status or 0, case.tried.peer
     saying = f"answered {status}"
@@ -176,7 +184,7 @@ def _page(case: Case) -> Verdict:
             "The proxy cannot serve its own files.",
             "Look at the proxy's error log, and at owner and mode of the route's root.",
         )
-    elif peer is not None and peer.trouble is not None:
+    elif peer is not None and peer.failure is not None:
         return Verdict(False, saying, _failed(case).finding)
     elif peer is not None and peer.status_code == status and status == 404:
         return Verdict(True, f"{saying}, as the service does")
@@ -187,7 +195,7 @@ def _page(case: Case) -> Verdict:
             "Look at the service's log.",
         )
         symptom = f"{case.check.probe.uri} {saying}, as the service itself does"
-        finding = made(diagnosis, hop="backend", symptom=symptom, attempt=case.attempt)
+        finding = build_finding(diagnosis, hop="backend", symptom=symptom, attempt=case.attempt)
         return Verdict(False, saying, finding)
     else:
         there = f"the service itself answers {peer.status_code if peer else 'otherwise'}"
@@ -198,7 +206,7 @@ def _page(case: Case) -> Verdict:
             " strip_prefix; the proxy's error log names the address that it tried.",
         )
     symptom = f"{case.check.probe.uri} {saying}"
-    finding = made(diagnosis, hop="proxy", symptom=symptom, attempt=case.attempt)
+    finding = build_finding(diagnosis, hop="proxy", symptom=symptom, attempt=case.attempt)
     return Verdict(False, saying, finding)
 
 
@@ -206,24 +214,24 @@ def _page(case: Case) -> Verdict:
 
 
 def _failed(case: Case) -> Verdict:
-    trouble = case.attempt.trouble
+    failure = case.attempt.failure
     finding = finding_of(case.check, case.tried, proxy=case.site.proxy)
-    return Verdict(False, trouble.words if trouble else finding.symptom, finding)
+    return Verdict(False, failure.words if failure else finding.symptom, finding)
 
 
-def _fails_as_leader(case: Case) -> bool:
+def _fails_like_prerequisite(case: Case) -> bool:
     """Whether the route's own handshake fails in the same way: then that is what is wrong."""
-    if case.leader is None or case.leader.attempt.trouble is None:
+    if case.prerequisite is None or case.prerequisite.attempt.failure is None:
         return False
-    mine, other = case.attempt, case.leader.attempt
+    mine, other = case.attempt, case.prerequisite.attempt
     if mine.status_code is not None:
         return mine.status_code == other.status_code
-    return mine.trouble is not None and mine.trouble.code == case.leader.attempt.trouble.code
+    return mine.failure is not None and mine.failure.code == case.prerequisite.attempt.failure.code
 
 
 def _dependent(case: Case) -> Verdict:
     path = case.check.probe.target if isinstance(case.check.probe, HttpProbe) else ""
-    words = case.attempt.trouble.words if case.attempt.trouble else f"answered {case.status}"
+    words = case.attempt.failure.words if case.attempt.failure else f"answered {case.status}"
     return Verdict(False, f"{words}, as the handshake on {path} does")
 
 

@@ -7,7 +7,7 @@ something else when no upgrade is asked for, the proxy has passed the upgrade on
 
 from __future__ import annotations
 
-from deployer.verify.judge.attempts import Tried
+from deployer.verify.judge.attempts import Attempts
 from deployer.verify.planned.checks import PlannedCheck
 from deployer.verify.probe.attempt import Attempt
 
@@ -16,7 +16,7 @@ _ENDED = frozenset({"closed", "dropped"})
 _KINDS = frozenset({"handshake", "service", "listed-origin", "no-origin"})
 
 
-def turned_away(check: PlannedCheck, tried: Tried) -> str:
+def login_missing(check: PlannedCheck, tried: Attempts) -> str:
     """What shows that only a login is missing, in words; empty where something else is wrong."""
     if check.route is None or not check.route.login or check.kind not in _KINDS:
         return ""
@@ -29,7 +29,7 @@ def turned_away(check: PlannedCheck, tried: Tried) -> str:
     return _refused_by_both(tried) if is_refused_by_both(check, tried) else ""
 
 
-def is_refused_by_both(check: PlannedCheck, tried: Tried) -> bool:
+def is_refused_by_both(check: PlannedCheck, tried: Attempts) -> bool:
     """Whether proxy and service refuse the handshake alike, for want of a login."""
     return (
         check.route is not None
@@ -40,13 +40,13 @@ def is_refused_by_both(check: PlannedCheck, tried: Tried) -> bool:
     )
 
 
-def is_same_refusal(attempt: Attempt, leader: Tried) -> bool:
+def is_same_refusal(attempt: Attempt, prerequisite: Attempts) -> bool:
     """Whether this is how the service itself refuses who has not logged in."""
-    other = leader.attempt
+    other = prerequisite.attempt
     return (attempt.status_code, attempt.answer.body) == (other.status_code, other.answer.body)
 
 
-def _refused_by_both(tried: Tried) -> str:
+def _refused_by_both(tried: Attempts) -> str:
     status = tried.attempt.status_code
     words = f"answered {status} as the service itself: nobody has logged in"
     if tried.plain is None or tried.plain.status_code == status:
@@ -57,6 +57,6 @@ def _refused_by_both(tried: Tried) -> str:
 def _is_ended(attempt: Attempt) -> bool:
     return (
         attempt.status_code == 101
-        and attempt.trouble is not None
-        and attempt.trouble.code in _ENDED
+        and attempt.failure is not None
+        and attempt.failure.code in _ENDED
     )

@@ -1,6 +1,6 @@
 """Peers that break the protocol: why that may be, and what mends it. Pure, and nothing but words.
 
-What is here is told by the code of a `Trouble` alone. Where the service does it by itself it is the
+What is here is told by the code of a `Failure` alone. Where the service does it by itself it is the
 service's fault; where the same succeeds straight at the service, the proxy's.
 """
 
@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 
 class _Words(NamedTuple):
-    of_service: str
-    of_proxy: str
+    service_diagnosis: str
+    proxy_diagnosis: str
     fix: str
 
 
@@ -53,9 +53,9 @@ _WORDS: Mapping[str, _Words] = {
 }
 
 
-def cause_and_fix(code: str, *, of_service: bool) -> tuple[str, str] | None:
+def cause_and_fix(code: str, *, service_diagnosis: bool) -> tuple[str, str] | None:
     """Words for a peer that broke the protocol in this way; `None` for every other code."""
     words = _WORDS.get(code)
     if words is None:
         return None
-    return (words.of_service if of_service else words.of_proxy), words.fix
+    return (words.service_diagnosis if service_diagnosis else words.proxy_diagnosis), words.fix

@@ -21,7 +21,7 @@ from deployer.model import Alternative, Finding, Severity
 from deployer.proxies import words as proxy_words
 from deployer.verify.judge import causes
 from deployer.verify.judge.causes import Diagnosis
-from deployer.verify.judge.responsible_hop import made, subject
+from deployer.verify.judge.responsible_hop import build_finding, symptom_of
 from deployer.verify.judge.statuses import (
     REDIRECTS,
     asked_url,
@@ -31,7 +31,7 @@ from deployer.verify.judge.statuses import (
 )
 from deployer.verify.judge.verdict import Case, Verdict, handshake_words
 from deployer.verify.planned.checks import Address
-from deployer.verify.probe.attempt import UNCONNECTED, Trouble
+from deployer.verify.probe.attempt import UNCONNECTED, Failure
 from deployer.verify.probe.spec import NameProbe
 
 _IN_FRONT = "by something in front of the host"
@@ -45,7 +45,7 @@ def name(case: Case) -> Verdict:
         given = " (as --resolve says)" if lookup.is_overridden else ""
         return Verdict(True, f"{', '.join(lookup.addresses)}{given}")
     words = f"{lookup.name} {lookup.problem}"
-    if case.leader is None or case.leader.attempt.trouble is not None:
+    if case.prerequisite is None or case.prerequisite.attempt.failure is not None:
         return Verdict(True, words, is_skipped=True)
     diagnosis = Diagnosis(
         "name-unresolved",
@@ -59,80 +59,86 @@ def name(case: Case) -> Verdict:
 
 def certificate(case: Case) -> Verdict:
     """The certificate that strangers are shown; a CDN has one of its own."""
-    trouble, peer = case.attempt.trouble, case.tried.peer
-    if trouble is None:
+    failure, peer = case.attempt.failure, case.tried.peer
+    if failure is None:
         return Verdict(True, _with_place(case, case.attempt.note))
-    if peer is not None and peer.trouble is None:
+    if peer is not None and peer.failure is None:
         return Verdict(True, _with_place(case, f"{peer.note}, trusted by this system"))
-    return _failed(case, trouble)
+    return _failed(case, failure)
 
 
 def handshake(case: Case) -> Verdict:
     """A handshake as everybody makes it."""
-    trouble = case.attempt.trouble
-    if trouble is None:
+    failure = case.attempt.failure
+    if failure is None:
         return Verdict(True, _with_place(case, handshake_words(case.attempt)))
-    leader = case.leader.attempt if case.leader else None
+    prerequisite = case.prerequisite.attempt if case.prerequisite else None
     wants_login = case.check.route is not None and case.check.route.login
-    if wants_login and leader is not None and is_same_answer(case.attempt, leader):
-        return Verdict(True, f"{trouble.words}, as on the host: nobody has logged in")
-    return _failed(case, trouble)
+    if wants_login and prerequisite is not None and is_same_answer(case.attempt, prerequisite):
+        return Verdict(True, f"{failure.words}, as on the host: nobody has logged in")
+    return _failed(case, failure)
 
 
 def page(case: Case) -> Verdict:
     """A page as everybody gets it: the same status as on the host."""
-    trouble, status = case.attempt.trouble, case.attempt.status_code
-    if trouble is not None:
-        return _failed(case, trouble)
-    leader = case.leader.attempt if case.leader else None
-    if leader is None or leader.status_code == status:
+    failure, status = case.attempt.failure, case.attempt.status_code
+    if failure is not None:
+        return _failed(case, failure)
+    prerequisite = case.prerequisite.attempt if case.prerequisite else None
+    if prerequisite is None or prerequisite.status_code == status:
         return Verdict(True, _with_place(case, f"answered {status}"))
     if status is not None and status < 400 and not _is_hosts(case):
         return Verdict(True, f"answered {status}, {_IN_FRONT}")
-    words = f"answered {status}, and {leader.status_code} on the host"
-    return _failed(case, Trouble("status", words))
+    words = f"answered {status}, and {prerequisite.status_code} on the host"
+    return _failed(case, Failure("status", words))
 
 
 # --- shared ---------------------------------------------------------------------------------------
 
 
-def _failed(case: Case, trouble: Trouble) -> Verdict:
+def _failed(case: Case, failure: Failure) -> Verdict:
     address = _address(case)
-    if trouble.code == "refused":  # nobody there, or a firewall: from here, both look alike
-        trouble = Trouble("refused", "refuses connections")
-    if trouble.code == "no-way":
+    if failure.code == "refused":  # nobody there, or a firewall: from here, both look alike
+        failure = Failure("refused", "refuses connections")
+    if failure.code == "no-way":
         return Verdict(True, f"{address.text}: there is no way to it from here", is_skipped=True)
     if _is_hosts(case):
-        if case.leader is not None and case.leader.attempt.trouble is not None:
-            return Verdict(False, f"{trouble.words}, as on the host itself")
+        if case.prerequisite is not None and case.prerequisite.attempt.failure is not None:
+            return Verdict(False, f"{failure.words}, as on the host itself")
         if _door_is_shut(case):
-            return Verdict(False, f"{trouble.words}, as the certificate's check says")
-        diagnosis = _on_the_way(case, trouble)
-        finding = _found(case, trouble, diagnosis)
-        return Verdict(False, trouble.words, finding)
+            return Verdict(False, f"{failure.words}, as the certificate's check says")
+        diagnosis = _on_the_way(case, failure)
+        finding = _found(case, failure, diagnosis)
+        return Verdict(False, failure.words, finding)
     if address.owner:
-        words = f"{trouble.words}; {address.text} is {address.owner}'s, whose own checks tell more"
+        words = f"{failure.words}; {address.text} is {address.owner}'s, whose own checks tell more"
         return Verdict(True, words, is_skipped=True)
     if _is_of_the_service(case):
-        return Verdict(False, trouble.words, _found(case, trouble, _loses_upgrade(case)))
-    return _elsewhere(case, trouble)
+        return Verdict(False, failure.words, _found(case, failure, _loses_upgrade(case)))
+    return _elsewhere(case, failure)
 
 
 def _is_hosts(case: Case) -> bool:
     """Whether the address is the host's, by what is known or by the certificate that it shows."""
     if _address(case).is_known:
         return True
-    there = case.door.attempt if case.door else case.attempt
-    here = case.own_door.attempt.facts if case.own_door else {}
+    there = case.address_certificate.attempt if case.address_certificate else case.attempt
+    here = case.host_certificate.attempt.facts if case.host_certificate else {}
     shown = there.facts.get("sha256")
     return shown is not None and here.get("sha256") == shown
 
 
 def _door_is_shut(case: Case) -> bool:
     """Whether nobody answers at the address at all: the certificate's check has said so."""
-    door = case.door.attempt.trouble if case.door else None
-    mine = case.attempt.trouble
-    return door is not None and mine is not None and door.code == mine.code
+    address_certificate = (
+        case.address_certificate.attempt.failure if case.address_certificate else None
+    )
+    mine = case.attempt.failure
+    return (
+        address_certificate is not None
+        and mine is not None
+        and address_certificate.code == mine.code
+    )
 
 
 def _is_of_the_service(case: Case) -> bool:
@@ -142,16 +148,16 @@ def _is_of_the_service(case: Case) -> bool:
         plain is not None
         and bool(plain.answer.body)
         and is_same_answer(case.attempt, plain)
-        and (case.leader is None or case.leader.attempt.trouble is None)
+        and (case.prerequisite is None or case.prerequisite.attempt.failure is None)
     )
 
 
-def _on_the_way(case: Case, trouble: Trouble) -> Diagnosis:
+def _on_the_way(case: Case, failure: Failure) -> Diagnosis:
     """The host does it right on its own loopback, and not at its address."""
     address, proxy = _address(case), case.site.proxy
     at = f"{address.text} port {address.port}"
-    if trouble.code in UNCONNECTED:
-        refused = trouble.code == "refused"
+    if failure.code in UNCONNECTED:
+        refused = failure.code == "refused"
         how = "refuses connections" if refused else "does not answer"
         why = (
             "the proxy does not listen on that address, or a firewall refuses"
@@ -165,10 +171,10 @@ def _on_the_way(case: Case, trouble: Trouble) -> Diagnosis:
             f" group), and let the proxy listen on all addresses; `ss -ltnp` on the host shows"
             " where it listens.",
         )
-    if trouble.code.startswith("tls-") or trouble.code == "no-tls":
-        known = causes.of_certificate(trouble, proxy=proxy, issuer=case.site.tls.issuer)
-        code = "tls-not-spoken" if trouble.code == "no-tls" else trouble.code
-        is_chain = trouble.code in causes.ABOUT_THE_CHAIN
+    if failure.code.startswith("tls-") or failure.code == "no-tls":
+        known = causes.certificate_diagnosis(failure, proxy=proxy, issuer=case.site.tls.issuer)
+        code = "tls-not-spoken" if failure.code == "no-tls" else failure.code
+        is_chain = failure.code in causes.CERTIFICATE_FAILURES
         return Diagnosis(
             known.code if is_chain else "tls-failed" if code == "tls-closed" else code,
             f"On the host's loopback the same name gets a right certificate, at {at} it does not:"
@@ -181,7 +187,7 @@ def _on_the_way(case: Case, trouble: Trouble) -> Diagnosis:
     if case.attempt.status_code in (401, 403):
         refuses += ", or a rule by the client's address (allow and deny, Require ip) keeps us out"
     return Diagnosis(
-        _code_of_status(case, trouble),
+        _code_of_status(case, failure),
         f"On the host's loopback the same succeeds, at {at} it does not: another site of the proxy"
         f" takes that address, something between here and the host {refuses}.",
         f"Look who listens on {at}, which site the proxy chooses for that address"
@@ -189,10 +195,10 @@ def _on_the_way(case: Case, trouble: Trouble) -> Diagnosis:
     )
 
 
-def _code_of_status(case: Case, trouble: Trouble) -> str:
+def _code_of_status(case: Case, failure: Failure) -> str:
     status = case.attempt.status_code
-    if trouble.code != "status":
-        return causes.general_code(trouble)
+    if failure.code != "status":
+        return causes.general_code(failure)
     if status in REDIRECTS:
         return redirect_kind(asked_url(case.check.probe), location_of(case.attempt))
     if status in (502, 503, 504):
@@ -220,11 +226,11 @@ def _loses_upgrade(case: Case) -> Diagnosis:
     )
 
 
-def _elsewhere(case: Case, trouble: Trouble) -> Verdict:
+def _elsewhere(case: Case, failure: Failure) -> Verdict:
     """Another machine, as far as one can see from here."""
     address = _address(case)
     known = ", ".join(address.known) or "none that is known here"
-    unreached = trouble.code in UNCONNECTED
+    unreached = failure.code in UNCONNECTED
     diagnosis = Diagnosis(
         "name-elsewhere",
         f"{case.site.domain} leads to {address.text}, which is not one of this host's addresses"
@@ -248,26 +254,28 @@ def _elsewhere(case: Case, trouble: Trouble) -> Verdict:
             ),
         ),
     )
-    words = f"{trouble.words}; {address.text} is not this host's"
+    words = f"{failure.words}; {address.text} is not this host's"
     if address.is_mixed:
-        return Verdict(False, words, _found(case, trouble, diagnosis))
+        return Verdict(False, words, _found(case, failure, diagnosis))
     return _warned(case, words, diagnosis, is_skipped=True)
 
 
 def _warned(case: Case, words: str, diagnosis: Diagnosis, *, is_skipped: bool = False) -> Verdict:
-    trouble = case.attempt.trouble or Trouble("status", words)
-    finding = _found(case, trouble, diagnosis, severity="warning")
+    failure = case.attempt.failure or Failure("status", words)
+    finding = _found(case, failure, diagnosis, severity="warning")
     return Verdict(True, words, finding, is_skipped)
 
 
 def _found(
-    case: Case, trouble: Trouble, diagnosis: Diagnosis, *, severity: Severity = "error"
+    case: Case, failure: Failure, diagnosis: Diagnosis, *, severity: Severity = "error"
 ) -> Finding:
     at = "" if case.check.address is None else f" at {case.check.address.text}"
-    symptom = subject(case.check, trouble)
-    if trouble.code not in UNCONNECTED:
+    symptom = symptom_of(case.check, failure)
+    if failure.code not in UNCONNECTED:
         symptom = symptom.replace(" ", f"{at} ", 1)
-    return made(diagnosis, hop="public", symptom=symptom, attempt=case.attempt, severity=severity)
+    return build_finding(
+        diagnosis, hop="public", symptom=symptom, attempt=case.attempt, severity=severity
+    )
 
 
 def _with_place(case: Case, words: str) -> str:

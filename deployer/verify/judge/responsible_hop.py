@@ -16,7 +16,7 @@ from collections.abc import Mapping
 
 from deployer.model import Finding, Hop, Proxy, Severity
 from deployer.verify.judge import causes
-from deployer.verify.judge.attempts import Tried
+from deployer.verify.judge.attempts import Attempts
 from deployer.verify.judge.causes import Diagnosis
 from deployer.verify.judge.statuses import (
     asked_url,
@@ -25,11 +25,17 @@ from deployer.verify.judge.statuses import (
     redirect_kind,
     status_at_proxy,
 )
-from deployer.verify.net.redact import shown_header, without_secrets
+from deployer.verify.net.redact import format_header, without_secrets
 from deployer.verify.planned.checks import PlannedCheck
-from deployer.verify.probe.attempt import UNCONNECTED, Attempt, Trouble, printable
+from deployer.verify.probe.attempt import UNCONNECTED, Attempt, Failure, printable
 
-_AT_THE_DOOR = UNCONNECTED | {"no-tls", "speaks-tls", "tls-failed", "tls-closed", "tls-stalled"}
+_CONNECT_FAILURES = UNCONNECTED | {
+    "no-tls",
+    "speaks-tls",
+    "tls-failed",
+    "tls-closed",
+    "tls-stalled",
+}
 _WHO: Mapping[Hop, str] = {
     "backend": "the service on ",
     "proxy": "the proxy on ",
@@ -48,31 +54,31 @@ _QUOTED_HEADERS = (
 )
 
 
-def finding_of(check: PlannedCheck, tried: Tried, *, proxy: Proxy) -> Finding:
-    """What is wrong where the check of a connection failed; `tried.attempt` has a trouble."""
-    trouble = _trouble(tried.attempt)
+def finding_of(check: PlannedCheck, tried: Attempts, *, proxy: Proxy) -> Finding:
+    """What is wrong where the check of a connection failed; `tried.attempt` has a failure."""
+    failure = _failure(tried.attempt)
     if check.hop == "backend":
         return _service_finding(check, tried, blamed=tried.attempt)
-    if trouble.code in _AT_THE_DOOR:
-        diagnosis = causes.of_front(trouble, proxy=proxy, endpoint=check.probe.endpoint)
-    elif tried.peer is not None and tried.peer.trouble is not None:
+    if failure.code in _CONNECT_FAILURES:
+        diagnosis = causes.listener_diagnosis(failure, proxy=proxy, endpoint=check.probe.endpoint)
+    elif tried.peer is not None and tried.peer.failure is not None:
         return _service_finding(check, tried, blamed=tried.peer)
-    elif trouble.code == "status":
+    elif failure.code == "status":
         diagnosis = status_at_proxy(check, tried, proxy)
     else:
-        diagnosis = causes.of_proxy(trouble, proxy=proxy, route=check.route)
-    symptom = subject(check, trouble)
-    if tried.peer is not None and trouble.code not in _AT_THE_DOOR:
+        diagnosis = causes.proxy_diagnosis(failure, proxy=proxy, route=check.route)
+    symptom = symptom_of(check, failure)
+    if tried.peer is not None and failure.code not in _CONNECT_FAILURES:
         symptom += f"; straight to the service on {peer_address(check)} the same succeeds"
-    return made(diagnosis, hop="proxy", symptom=symptom, attempt=tried.attempt)
+    return build_finding(diagnosis, hop="proxy", symptom=symptom, attempt=tried.attempt)
 
 
-def subject(check: PlannedCheck, trouble: Trouble) -> str:
-    """The trouble of the check's own probe, as a sentence about its URI."""
+def symptom_of(check: PlannedCheck, failure: Failure) -> str:
+    """The failure of the check's own probe, as a sentence about its URI."""
     probe, uri = check.probe, without_secrets(check.probe.uri)
-    if trouble.code in UNCONNECTED:
-        return f"{uri}: {_WHO[check.hop]}{probe.endpoint} {trouble.words}"
-    return f"{uri} {trouble.words}"
+    if failure.code in UNCONNECTED:
+        return f"{uri}: {_WHO[check.hop]}{probe.endpoint} {failure.words}"
+    return f"{uri} {failure.words}"
 
 
 def peer_address(check: PlannedCheck) -> str:
@@ -80,7 +86,7 @@ def peer_address(check: PlannedCheck) -> str:
     return str(check.peer.endpoint) if check.peer else ""
 
 
-def made(
+def build_finding(
     diagnosis: Diagnosis,
     *,
     hop: Hop,
@@ -111,15 +117,15 @@ def evidence_of(attempt: Attempt) -> str:
         lines.append(f"HTTP status {answer.status_code}")
     for name, value in answer.headers:
         if name.lower() in _QUOTED_HEADERS:
-            lines.append(shown_header(name, value))
+            lines.append(format_header(name, value))
     if answer.body:
         lines.append(without_secrets(printable(answer.body)))
-    if attempt.trouble is not None and attempt.trouble.evidence:
-        lines.append(without_secrets(attempt.trouble.evidence))
+    if attempt.failure is not None and attempt.failure.evidence:
+        lines.append(without_secrets(attempt.failure.evidence))
     return "\n".join(lines)
 
 
-def _of_subprotocols(check: PlannedCheck, tried: Tried) -> Diagnosis | None:
+def _of_subprotocols(check: PlannedCheck, tried: Attempts) -> Diagnosis | None:
     """The service upgrades as soon as no subprotocol is offered: that is what it refuses."""
     if tried.beside["without-subprotocols"].status_code != 101:
         return None
@@ -133,25 +139,25 @@ def _of_subprotocols(check: PlannedCheck, tried: Tried) -> Diagnosis | None:
     )
 
 
-def _trouble(attempt: Attempt) -> Trouble:
-    return attempt.trouble or Trouble("status", f"answered {attempt.status_code}")
+def _failure(attempt: Attempt) -> Failure:
+    return attempt.failure or Failure("status", f"answered {attempt.status_code}")
 
 
-def _service_finding(check: PlannedCheck, tried: Tried, *, blamed: Attempt) -> Finding:
-    trouble = _trouble(blamed)
+def _service_finding(check: PlannedCheck, tried: Attempts, *, blamed: Attempt) -> Finding:
+    failure = _failure(blamed)
     probe = check.probe if check.hop == "backend" else check.peer or check.probe
     if mentions_plain_http(blamed):
-        trouble = Trouble("speaks-tls", trouble.words)
-    diagnosis = causes.of_service(
-        trouble,
+        failure = Failure("speaks-tls", failure.words)
+    diagnosis = causes.service_diagnosis(
+        failure,
         status_code=blamed.status_code,
         endpoint=probe.endpoint,
         redirect=redirect_kind(asked_url(probe), location_of(blamed)),
     )
     if "without-subprotocols" in tried.beside:
         diagnosis = _of_subprotocols(check, tried) or diagnosis
-    symptom = subject(check, _trouble(tried.attempt))
+    symptom = symptom_of(check, _failure(tried.attempt))
     if check.hop == "proxy":
-        symptom += f"; the service on {probe.endpoint} {_trouble(blamed).words}"
+        symptom += f"; the service on {probe.endpoint} {_failure(blamed).words}"
     telling = blamed if evidence_of(blamed) else tried.attempt
-    return made(diagnosis, hop="backend", symptom=symptom, attempt=telling)
+    return build_finding(diagnosis, hop="backend", symptom=symptom, attempt=telling)

@@ -14,7 +14,7 @@ from deployer.model import Hop, Proxy
 from deployer.proxies import words as proxy_words
 from deployer.verify.judge import server_findings
 from deployer.verify.judge.causes import Diagnosis
-from deployer.verify.judge.responsible_hop import made
+from deployer.verify.judge.responsible_hop import build_finding
 from deployer.verify.judge.verdict import Case, Verdict
 from deployer.verify.net.redact import without_secrets
 from deployer.verify.planned import security
@@ -67,14 +67,16 @@ def h2c(case: Case) -> Verdict:
             "Pass Upgrade on only where it is websocket, and nothing else: "
             f"{_H2C_FIX[case.site.proxy]}",
         )
-        finding = made(diagnosis, hop="proxy", symptom=f"{_uri(case)} {saying}", attempt=attempt)
+        finding = build_finding(
+            diagnosis, hop="proxy", symptom=f"{_uri(case)} {saying}", attempt=attempt
+        )
         return Verdict(False, saying, replace(finding, directive=_H2C_FIX[case.site.proxy]))
     if attempt.status_code == 101:
         return Verdict(True, "answered 101 for a WebSocket: no tunnel")
-    if attempt.trouble is None:
+    if attempt.failure is None:
         return Verdict(True, f"answered {attempt.status_code}")
-    if attempt.trouble.code in ("timeout", "closed", "endless-headers"):
-        return Verdict(True, f"{attempt.trouble.words}: no upgrade")
+    if attempt.failure.code in ("timeout", "closed", "endless-headers"):
+        return Verdict(True, f"{attempt.failure.words}: no upgrade")
     return _skipped(attempt)
 
 
@@ -82,17 +84,21 @@ def _refuses_h2c(attempt: Attempt) -> bool:
     """Whether the service, asked the same straight, was there and has opened nothing."""
     if attempt.status_code is not None:
         return not is_tunnel(attempt)
-    return attempt.trouble is not None and attempt.trouble.code in ("timeout", "closed")
+    return attempt.failure is not None and attempt.failure.code in ("timeout", "closed")
 
 
 def plain_get(case: Case) -> Verdict:
     """A request that asks for no upgrade gets none, soon, and without an error of the server."""
     attempt, status = case.attempt, case.status
-    if status != 101 and case.leader is not None and case.leader.attempt.trouble is not None:
+    if (
+        status != 101
+        and case.prerequisite is not None
+        and case.prerequisite.attempt.failure is not None
+    ):
         return Verdict(True, "the handshake on this path fails, which says it all", is_skipped=True)
-    is_late = attempt.trouble is not None and attempt.trouble.code == "timeout"
+    is_late = attempt.failure is not None and attempt.failure.code == "timeout"
     if status != 101 and status not in _FAILURES and not is_late:
-        words = f"{attempt.trouble.words}: nothing is opened" if attempt.trouble else ""
+        words = f"{attempt.failure.words}: nothing is opened" if attempt.failure else ""
         return Verdict(True, words or f"answered {status}")
     saying = f"did not answer within {security.PLAIN_S:g} s" if is_late else f"answered {status}"
     hop: Hop = "backend" if _does_the_same(case) else "proxy"
@@ -102,7 +108,9 @@ def plain_get(case: Case) -> Verdict:
     symptom = f"{_uri(case)} {saying} to a plain GET"
     if hop == "backend":
         symptom += ", as the service itself does"
-    finding = made(diagnosis, hop=hop, symptom=symptom, attempt=attempt, severity="warning")
+    finding = build_finding(
+        diagnosis, hop=hop, symptom=symptom, attempt=attempt, severity="warning"
+    )
     if hop == "proxy" and status == 101:
         finding = replace(finding, directive=_H2C_FIX[case.site.proxy])
     return Verdict(True, f"{saying} to a plain GET", finding)
@@ -113,7 +121,7 @@ def _does_the_same(case: Case) -> bool:
     peer = case.tried.peer
     if peer is None:
         return False
-    own, other = case.attempt.trouble, peer.trouble
+    own, other = case.attempt.failure, peer.failure
     return peer.status_code == case.status and (own.code if own else "") == (
         other.code if other else ""
     )
@@ -149,14 +157,14 @@ def old_tls(case: Case) -> Verdict:
     finding = server_findings.old_tls(_uri(case), attempt, hop="proxy", proxy=proxy)
     if finding is not None:
         return Verdict(True, f"accepts {attempt.facts['version']}", finding)
-    if attempt.trouble is None or attempt.trouble.code == "tls-stalled":
+    if attempt.failure is None or attempt.failure.code == "tls-stalled":
         return Verdict(True, "TLS 1.1 and 1.0 are refused")
     return _skipped(attempt)
 
 
 def banner(case: Case) -> Verdict:
     """The proxy's own answers do not name its version."""
-    if case.attempt.trouble is not None:
+    if case.attempt.failure is not None:
         return _skipped(case.attempt)
     proxy = case.site.proxy
     finding = server_findings.banner(_uri(case), case.attempt, hop="proxy", proxy=proxy)
@@ -168,7 +176,7 @@ def banner(case: Case) -> Verdict:
 def forged(case: Case) -> Verdict:
     """What a client says of its own address does not reach the service."""
     attempt = case.attempt
-    if attempt.trouble is not None:
+    if attempt.failure is not None:
         return _skipped(attempt)
     text = attempt.answer.body.decode("latin-1")
     believed = [name for name, address in FORGED.items() if address in text]
@@ -183,7 +191,7 @@ def forged(case: Case) -> Verdict:
         )
         forged = ", ".join(f"{name}: {FORGED[name]}" for name in believed)
         symptom = f"{_uri(case)} repeats what was forged: {forged}"
-        finding = made(diagnosis, hop="proxy", symptom=symptom, attempt=attempt)
+        finding = build_finding(diagnosis, hop="proxy", symptom=symptom, attempt=attempt)
         # The body has all that the proxy adds for the service's eyes alone: none of it is quoted.
         finding = replace(
             finding,
@@ -205,13 +213,13 @@ def forged(case: Case) -> Verdict:
 def http2(case: Case) -> Verdict:
     """Where WebSockets over HTTP/2 are announced, they work as those over HTTP/1.1 do."""
     attempt, uri = case.attempt, _uri(case)
-    if case.leader is not None and case.leader.attempt.trouble is not None:
+    if case.prerequisite is not None and case.prerequisite.attempt.failure is not None:
         return Verdict(True, "the handshake over HTTP/1.1 fails already", is_skipped=True)
-    if "offered" not in attempt.facts and attempt.trouble is not None:
+    if "offered" not in attempt.facts and attempt.failure is not None:
         return _skipped(attempt)
     finding = server_findings.http2(uri, attempt, hop="proxy", proxy=case.site.proxy)
-    if finding is not None and attempt.trouble is not None:
-        return Verdict(False, attempt.trouble.words, finding)
+    if finding is not None and attempt.failure is not None:
+        return Verdict(False, attempt.failure.words, finding)
     foreign = attempt.facts.get("foreign", "")
     if foreign.startswith("2"):
         diagnosis = Diagnosis(
@@ -223,7 +231,7 @@ def http2(case: Case) -> Verdict:
             " stop announcing it.",
         )
         symptom = f"{uri} over HTTP/2 answered {foreign} to {FOREIGN_ORIGIN}, not 403"
-        finding = made(diagnosis, hop="proxy", symptom=symptom, attempt=attempt)
+        finding = build_finding(diagnosis, hop="proxy", symptom=symptom, attempt=attempt)
         return Verdict(False, f"answered {foreign} to a foreign Origin", finding)
     words = server_findings.http2_words(attempt)
     return Verdict(True, words, is_skipped="offered" not in attempt.facts)
@@ -234,5 +242,5 @@ def _uri(case: Case) -> str:
 
 
 def _skipped(attempt: Attempt) -> Verdict:
-    words = attempt.trouble.words if attempt.trouble else "no answer"
+    words = attempt.failure.words if attempt.failure else "no answer"
     return Verdict(True, f"not known: it {words}", is_skipped=True)

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from deployer.model import PROXY_UNITS, Finding, Hop, Proxy, Severity
 from deployer.verify.judge.causes import Diagnosis
-from deployer.verify.judge.responsible_hop import made
+from deployer.verify.judge.responsible_hop import build_finding
 from deployer.verify.net.redact import without_secrets
 from deployer.verify.probe.attempt import Attempt, printable
 
@@ -37,7 +37,7 @@ _HTTP2_FIX: Mapping[Proxy, str] = {
 }
 
 
-def chosen(fixes: Mapping[Proxy, str], proxy: Proxy | None) -> str:
+def fix_for(fixes: Mapping[Proxy, str], proxy: Proxy | None) -> str:
     """What mends it in `proxy`, or in each where that is not known."""
     if proxy is not None:
         return fixes.get(proxy, "")
@@ -68,7 +68,7 @@ def old_tls(uri: str, attempt: Attempt, *, hop: Hop, proxy: Proxy | None) -> Fin
         "tls-old-version",
         f"The proxy still finishes handshakes in {version}, which RFC 8996 has ended and every"
         " browser has left: its own setting, or an old distribution's.",
-        f"Offer TLS 1.2 and 1.3 alone: {chosen(_OLD_TLS_FIX, proxy)}",
+        f"Offer TLS 1.2 and 1.3 alone: {fix_for(_OLD_TLS_FIX, proxy)}",
     )
     directive = _OLD_TLS_FIX[proxy] if proxy else ""
     symptom = f"{uri} accepts {version}"
@@ -89,7 +89,7 @@ def banner(uri: str, attempt: Attempt, *, hop: Hop, proxy: Proxy | None) -> Find
     diagnosis = Diagnosis(
         "version-banner",
         "The proxy tells its version to everybody, and so which of its published holes are open.",
-        f"Write {chosen(_BANNER_FIX, proxy)}",
+        f"Write {fix_for(_BANNER_FIX, proxy)}",
     )
     directive = _BANNER_FIX[proxy] if proxy else ""
     symptom = f"{uri} says {', '.join(shown)}"
@@ -98,11 +98,11 @@ def banner(uri: str, attempt: Attempt, *, hop: Hop, proxy: Proxy | None) -> Find
 
 def http2(uri: str, attempt: Attempt, *, hop: Hop, proxy: Proxy | None) -> Finding | None:
     """WebSockets fail over HTTP/2 and succeed over HTTP/1.1; `attempt` is an `Http2Probe`'s."""
-    trouble = attempt.trouble
-    if trouble is None or "offered" not in attempt.facts:
+    failure = attempt.failure
+    if failure is None or "offered" not in attempt.facts:
         return None
     is_announced = "announced" in attempt.facts
-    fix = chosen(_HTTP2_FIX, proxy)
+    fix = fix_for(_HTTP2_FIX, proxy)
     diagnosis = Diagnosis(
         "h2-websocket",
         "The proxy announces WebSockets over HTTP/2 (RFC 8441), and does not carry them as it does"
@@ -113,7 +113,7 @@ def http2(uri: str, attempt: Attempt, *, hop: Hop, proxy: Proxy | None) -> Findi
         f"Mend it, or stop announcing it{f': {fix}' if fix else '.'}",
     )
     directive = _HTTP2_FIX.get(proxy, "") if proxy else ""
-    symptom = f"{uri} over HTTP/2 {trouble.words}, and works over HTTP/1.1"
+    symptom = f"{uri} over HTTP/2 {failure.words}, and works over HTTP/1.1"
     return _finding(diagnosis, symptom, attempt, hop=hop, directive=directive)
 
 
@@ -142,5 +142,5 @@ def _finding(
     directive: str = "",
 ) -> Finding:
     symptom = without_secrets(symptom)
-    finding = made(diagnosis, hop=hop, symptom=symptom, attempt=attempt, severity=severity)
+    finding = build_finding(diagnosis, hop=hop, symptom=symptom, attempt=attempt, severity=severity)
     return replace(finding, directive=directive)

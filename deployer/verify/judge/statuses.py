@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from deployer.model import PROXY_UNITS, Alternative, Proxy
 from deployer.proxies import words
-from deployer.verify.judge.attempts import Tried
+from deployer.verify.judge.attempts import Attempts
 from deployer.verify.judge.causes import Diagnosis
 from deployer.verify.net.redact import without_secrets
 from deployer.verify.planned.checks import PlannedCheck
@@ -22,7 +22,7 @@ from deployer.verify.probe.spec import HttpProbe, PlannedProbe
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
-def status_at_proxy(check: PlannedCheck, tried: Tried, proxy: Proxy) -> Diagnosis:
+def status_at_proxy(check: PlannedCheck, tried: Attempts, proxy: Proxy) -> Diagnosis:
     """Why the proxy answers `check` with that status."""
     attempt = tried.attempt
     status = attempt.status_code
@@ -214,7 +214,7 @@ def _plain_http(check: PlannedCheck, proxy: Proxy) -> Diagnosis:
     )
 
 
-def _bad_gateway(status: int | None, tried: Tried, proxy: Proxy) -> Diagnosis:
+def _bad_gateway(status: int | None, tried: Attempts, proxy: Proxy) -> Diagnosis:
     backend = words.BACKEND[proxy]
     peer = tried.peer
     took = f" (straight, it answers in {peer.seconds * 1000:.0f} ms)" if peer else ""
@@ -286,7 +286,7 @@ def _redirect(check: PlannedCheck, attempt: Attempt, proxy: Proxy) -> Diagnosis:
     )
 
 
-def _host_or_origin(check: PlannedCheck, tried: Tried, proxy: Proxy) -> Diagnosis | None:
+def _host_or_origin(check: PlannedCheck, tried: Attempts, proxy: Proxy) -> Diagnosis | None:
     """What a refusal that depends on Host or Origin is; `None` where nothing speaks for one."""
     attempt, beside = tried.attempt, tried.beside
     bare = beside.get("without-origin")
@@ -339,7 +339,7 @@ def _lost_or_rewritten(proxy: Proxy, code: str) -> Diagnosis:
     )
 
 
-def _upgrade_was_lost(tried: Tried) -> bool:
+def _upgrade_was_lost(tried: Attempts) -> bool:
     """Whether the proxied handshake got what a request without an upgrade gets."""
     got = tried.attempt
     if got.status_code == 426:  # Upgrade Required

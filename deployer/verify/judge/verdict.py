@@ -6,20 +6,20 @@ from typing import NamedTuple
 
 from deployer.model import Finding
 from deployer.sites.model import Site
-from deployer.verify.judge.attempts import Tried
+from deployer.verify.judge.attempts import Attempts
 from deployer.verify.planned.checks import PlannedCheck
 from deployer.verify.probe.attempt import Attempt, printable
 
 
 class Case(NamedTuple):
-    """All that a verdict may look at; `leader` and the doors were tried for the check's own."""
+    """The input of a verdict; the last three are the attempts of the checks it depends on."""
 
     site: Site
     check: PlannedCheck
-    tried: Tried
-    leader: Tried | None = None
-    door: Tried | None = None
-    own_door: Tried | None = None
+    tried: Attempts
+    prerequisite: Attempts | None = None
+    address_certificate: Attempts | None = None
+    host_certificate: Attempts | None = None
 
     @property
     def attempt(self) -> Attempt:

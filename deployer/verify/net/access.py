@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from deployer.errors import DeployerError
 from deployer.verify.net.stream import Deadline, Dial, Stream, send
 from deployer.verify.net.tls import TlsStream, client_context
-from deployer.verify.probe.attempt import Trouble
+from deployer.verify.probe.attempt import Failure
 from deployer.verify.probe.spec import Endpoint
 
 #: There is no way to such an address from here at all: no IPv6, say.
@@ -39,22 +39,22 @@ class Access:
         return Deadline(self.timeout_s if seconds is None else seconds, within=self.until)
 
     @contextlib.contextmanager
-    def connected(
+    def connect(
         self, endpoint: Endpoint, *, server_name: str | None, timings_s: dict[str, float]
     ) -> Iterator[Stream]:
         """A stream to `endpoint`, with TLS where it speaks that, closed at the end.
 
-        Puts `connect` and `tls` into `timings_s`. Raises: `Trouble`.
+        Puts `connect` and `tls` into `timings_s`. Raises: `Failure`.
         """
         began = time.monotonic()
         deadline = self.step()
-        stream = self.dialled(endpoint, deadline)
+        stream = self.open_stream(endpoint, deadline)
         try:
             timings_s["connect"] = time.monotonic() - began
             if endpoint.tls:
                 began = time.monotonic()
                 secured = TlsStream(stream, self.any_certificate, server_name=server_name)
-                with told_as_tls_trouble(self.timeout_s):
+                with translate_tls_errors(self.timeout_s):
                     secured.handshake(deadline)
                 timings_s["tls"] = time.monotonic() - began
                 yield secured
@@ -64,61 +64,61 @@ class Access:
             with contextlib.suppress(OSError, EOFError):
                 stream.close()
 
-    def dialled(self, endpoint: Endpoint, deadline: Deadline) -> Stream:
-        """A plain stream to `endpoint`. Raises: `Trouble`."""
-        stream = self._dialled(endpoint, deadline)
+    def open_stream(self, endpoint: Endpoint, deadline: Deadline) -> Stream:
+        """A plain stream to `endpoint`. Raises: `Failure`."""
+        stream = self._dial_endpoint(endpoint, deadline)
         if endpoint.proxy_line:
             try:
-                with told_as_trouble("the PROXY line", self.timeout_s):
+                with translate_errors("the PROXY line", self.timeout_s):
                     send(stream, _PROXY_LINE, deadline)
-            except Trouble:
+            except Failure:
                 stream.close()
                 raise
         return stream
 
-    def _dialled(self, endpoint: Endpoint, deadline: Deadline) -> Stream:
+    def _dial_endpoint(self, endpoint: Endpoint, deadline: Deadline) -> Stream:
         try:
             if endpoint.socket:
                 return self.dial(socket=endpoint.socket, timeout_s=deadline.left_s())
             return self.dial(host=endpoint.host, port=endpoint.port, timeout_s=deadline.left_s())
         except ConnectionRefusedError as error:
             words = "refuses connections: nothing listens there"
-            raise Trouble("refused", words) from error
+            raise Failure("refused", words) from error
         except FileNotFoundError as error:
-            raise Trouble("refused", "does not exist: nothing listens there") from error
+            raise Failure("refused", "does not exist: nothing listens there") from error
         except TimeoutError as error:
             words = f"cannot be reached: no answer within {self.timeout_s:g} s"
-            raise Trouble("unreachable", words) from error
+            raise Failure("unreachable", words) from error
         except DeployerError:
             raise
         except (OSError, EOFError) as error:
             if isinstance(error, OSError) and error.errno in _NO_WAY:
                 words = f"cannot be reached: {error.strerror or error}"
-                raise Trouble("no-way", words) from error
+                raise Failure("no-way", words) from error
             reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            raise Trouble("unreachable", f"cannot be reached: {reason}") from error
+            raise Failure("unreachable", f"cannot be reached: {reason}") from error
 
 
-def told_as_tls_trouble(limit_s: float) -> contextlib.AbstractContextManager[None]:
+def translate_tls_errors(limit_s: float) -> contextlib.AbstractContextManager[None]:
     """The same for the TLS handshake, of which one that stops half-way is a case of its own."""
-    return told_as_trouble("the TLS handshake", limit_s, when_late="tls-stalled")
+    return translate_errors("the TLS handshake", limit_s, when_late="tls-stalled")
 
 
 @contextlib.contextmanager
-def told_as_trouble(doing: str, limit_s: float, *, when_late: str = "timeout") -> Iterator[None]:
-    """Turn what sockets raise inside into `Trouble`; `doing` is a noun, as in "the handshake".
+def translate_errors(doing: str, limit_s: float, *, when_late: str = "timeout") -> Iterator[None]:
+    """Turn what sockets raise inside into `Failure`; `doing` is a noun, as in "the handshake".
 
-    `when_late` is the trouble's code where the time is over.
+    `when_late` is the failure's code where the time is over.
     """
     try:
         yield
     except TimeoutError as error:
         words = f"did not answer {doing} within {limit_s:g} s"
-        raise Trouble(when_late, words, seconds=limit_s) from error
+        raise Failure(when_late, words, seconds=limit_s) from error
     except ssl.SSLError as error:
         reason = (error.reason or str(error)).replace("_", " ").lower()
-        raise Trouble("tls-failed", f"broke TLS during {doing}: {reason}") from error
+        raise Failure("tls-failed", f"broke TLS during {doing}: {reason}") from error
     except (ConnectionResetError, BrokenPipeError, ConnectionAbortedError) as error:
-        raise Trouble("closed", f"reset the connection during {doing}") from error
+        raise Failure("closed", f"reset the connection during {doing}") from error
     except (OSError, EOFError) as error:
-        raise Trouble("closed", f"lost the connection during {doing}: {error}") from error
+        raise Failure("closed", f"lost the connection during {doing}: {error}") from error

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from deployer.model import HandshakeResult
 from deployer.verify.net.http1 import Head
 from deployer.verify.net.redact import without_secrets
-from deployer.verify.probe.attempt import Trouble
+from deployer.verify.probe.attempt import Failure
 from deployer.verify.probe.spec import HttpProbe
 
 
-def answer_of(
+def handshake_result(
     probe: HttpProbe,
     head: Head | None,
     *,
     body: bytes,
-    trouble: Trouble | None,
+    failure: Failure | None,
     timings_s: Mapping[str, float],
     subprotocol: str | None = None,
 ) -> HandshakeResult:
@@ -29,5 +29,5 @@ def answer_of(
         subprotocol=subprotocol,
         timings_s=timings_s,
         body=body,
-        error=trouble.words if trouble else None,
+        error=failure.words if failure else None,
     )

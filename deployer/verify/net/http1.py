@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from deployer.verify.net.stream import Deadline, Stream, receive
 from deployer.verify.net.tls import is_tls
-from deployer.verify.probe.attempt import Trouble, printable
+from deployer.verify.probe.attempt import Failure, printable
 
 _HEAD_LIMIT_BYTES = 32 * 1024
 _BODY_LIMIT_BYTES = 4 * 1024
@@ -44,17 +44,17 @@ class Head:
 
 
 def request(target: str, headers: Iterable[tuple[str, str]]) -> bytes:
-    """A GET request. Raises: `Trouble` where a value would break out of its line."""
+    """A GET request. Raises: `Failure` where a value would break out of its line."""
     lines = [f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
     if any(letter in line for line in lines for letter in "\r\n\0") or " " in target:
-        raise Trouble("bad-request", "cannot be asked: the path or a header has a line break in it")
+        raise Failure("bad-request", "cannot be asked: the path or a header has a line break in it")
     return "\r\n".join([*lines, "", ""]).encode("utf-8")
 
 
 def read_head(stream: Stream, deadline: Deadline) -> Head:
     """The head of the final response; interim ones (RFC 9110, section 15.2) are passed over.
 
-    All heads together are bounded. Raises: `Trouble`, TimeoutError where nothing came, OSError.
+    All heads together are bounded. Raises: `Failure`, TimeoutError where nothing came, OSError.
     """
     data = bytearray()
     begins = 0
@@ -68,25 +68,25 @@ def read_head(stream: Stream, deadline: Deadline) -> Head:
 
 def _end_of_head(stream: Stream, data: bytearray, begins: int, deadline: Deadline) -> int:
     """Where the head that begins at `begins` ends; `data` grows by what has to be read for it."""
-    looked_at = begins
-    while (end := data.find(_EMPTY_LINE, looked_at)) < 0:
-        looked_at = max(begins, len(data) - len(_EMPTY_LINE) + 1)
+    diagnose_url = begins
+    while (end := data.find(_EMPTY_LINE, diagnose_url)) < 0:
+        diagnose_url = max(begins, len(data) - len(_EMPTY_LINE) + 1)
         if len(data) > _HEAD_LIMIT_BYTES:
-            raise Trouble(
+            raise Failure(
                 "endless-headers",
                 "answered with headers that do not end within 32 KiB",
                 evidence=printable(bytes(data[begins : begins + 240])),
             )
         more = _more(stream, data, deadline)
         if not more and len(data) > begins:
-            raise Trouble("closed", "closed the connection in the middle of its answer")
+            raise Failure("closed", "closed the connection in the middle of its answer")
         if not more:
             after = " but an interim one" if begins else ""
-            raise Trouble("closed", f"closed the connection without an answer{after}")
+            raise Failure("closed", f"closed the connection without an answer{after}")
         data += more
         _refuse_other_protocols(bytes(data[begins : begins + 240]))
     if end > _HEAD_LIMIT_BYTES:
-        raise Trouble("endless-headers", "answered with more than 32 KiB of headers")
+        raise Failure("endless-headers", "answered with more than 32 KiB of headers")
     return end + len(_EMPTY_LINE)
 
 
@@ -97,15 +97,15 @@ def _more(stream: Stream, data: bytearray, deadline: Deadline) -> bytes:
         if not data:
             raise
         words = f"began to answer, and {len(data):,} bytes later its headers had still not ended"
-        raise Trouble("timeout", words, evidence=printable(bytes(data[:240]))) from error
+        raise Failure("timeout", words, evidence=printable(bytes(data[:240]))) from error
 
 
 def _refuse_other_protocols(data: bytes) -> None:
     if is_tls(data):
-        raise Trouble("speaks-tls", "answered with TLS where plain HTTP was sent")
+        raise Failure("speaks-tls", "answered with TLS where plain HTTP was sent")
     if data and not data.startswith(b"HTTP/"[: len(data)]):
         quoted = printable(data, limit=60)
-        raise Trouble("not-http", "answered with something that is not HTTP", evidence=quoted)
+        raise Failure("not-http", "answered with something that is not HTTP", evidence=quoted)
 
 
 def _parsed(raw: bytes, rest: bytes) -> Head:
@@ -122,7 +122,7 @@ def _parsed(raw: bytes, rest: bytes) -> Head:
     )
     if not well_formed:
         quoted = printable(raw, limit=60)
-        raise Trouble("not-http", "answered with a malformed HTTP response", evidence=quoted)
+        raise Failure("not-http", "answered with a malformed HTTP response", evidence=quoted)
     return Head(
         status_code=int(code),
         reason=reason,

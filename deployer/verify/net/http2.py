@@ -16,7 +16,7 @@ import h2.settings
 from h2.errors import ErrorCodes
 
 from deployer.verify.net.stream import Deadline, Stream, receive, send
-from deployer.verify.probe.attempt import Trouble, printable
+from deployer.verify.probe.attempt import Failure, printable
 
 _PORTION_BYTES = 16 * 1024
 _HEADER_LIST_BYTES = 32 * 1024
@@ -25,7 +25,7 @@ Headers = tuple[tuple[str, str], ...]
 
 
 class Http2:
-    """A client's connection. Everything raises `Trouble`, TimeoutError or OSError."""
+    """A client's connection. Everything raises `Failure`, TimeoutError or OSError."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
@@ -62,7 +62,7 @@ class Http2:
         try:
             self._core.send_headers(number, headers)
         except h2.exceptions.H2Error as error:
-            raise Trouble("h2-broken", f"allows no further stream: {error}") from error
+            raise Failure("h2-broken", f"allows no further stream: {error}") from error
         self.flush(deadline)
         while stream.status_code is None and not stream.ended:
             self.pump(deadline)
@@ -71,15 +71,15 @@ class Http2:
     def pump(self, deadline: Deadline) -> None:
         """Take in what comes next, and answer what HTTP/2 wants answered."""
         if self._farewell:
-            raise Trouble("h2-broken", self._farewell)
+            raise Failure("h2-broken", self._farewell)
         data = receive(self._stream, deadline, size=_PORTION_BYTES)
         if not data:
-            raise Trouble("h2-broken", "closed the connection in the middle of HTTP/2")
+            raise Failure("h2-broken", "closed the connection in the middle of HTTP/2")
         try:
             events = self._core.receive_data(data)
         except (h2.exceptions.ProtocolError, ValueError) as error:
             words = f"breaks HTTP/2: {printable(str(error) or type(error).__name__)}"
-            raise Trouble("h2-broken", words) from error
+            raise Failure("h2-broken", words) from error
         for event in events:
             self._take(event)
         self.flush(deadline)

@@ -55,7 +55,7 @@ def without_secrets(text: str) -> str:
     return _JWT.sub(_MASK, _SECRET_LINE.sub(rf"\g<1>\g<2>{_MASK}", text))
 
 
-def shown_header(name: str, value: str) -> str:
+def format_header(name: str, value: str) -> str:
     """One line, ``Name: value``."""
     if name.lower() in _SECRET_HEADERS:
         return f"{printable(name, limit=80)}: {_MASK}"
@@ -63,19 +63,19 @@ def shown_header(name: str, value: str) -> str:
     return f"{printable(name, limit=80)}: {without_secrets(words)}"
 
 
-def shown_request(target: str, headers: Iterable[tuple[str, str]]) -> str:
+def format_request(target: str, headers: Iterable[tuple[str, str]]) -> str:
     """A GET request, a line for each header."""
     first = f"GET {without_secrets(printable(target, limit=_LINE_CHARACTERS))} HTTP/1.1"
-    return _bounded([first, *(shown_header(name, value) for name, value in headers)])
+    return _bounded([first, *(format_header(name, value) for name, value in headers)])
 
 
-def shown_response(head: Head | None, body: bytes = b"") -> str:
+def format_response(head: Head | None, body: bytes = b"") -> str:
     """Status line, headers and the beginning of the body; nothing where no answer came."""
     if head is None:
         return ""
     status_line = head.raw.partition(b"\r\n")[0]
     lines = [printable(status_line, limit=_LINE_CHARACTERS)]
-    lines += [shown_header(name, value) for name, value in head.headers]
+    lines += [format_header(name, value) for name, value in head.headers]
     if body:
         lines += ["", without_secrets(printable(body))]
     return _bounded(lines)

@@ -6,7 +6,7 @@ import ssl
 import time
 
 from deployer.verify.net.stream import Deadline, Stream, receive, send
-from deployer.verify.probe.attempt import Trouble
+from deployer.verify.probe.attempt import Failure
 
 # RFC 8446, section 5.1: every record begins with its type, 20 to 24, and the version 3.x.
 _RECORD_TYPES = range(20, 25)
@@ -23,7 +23,7 @@ def client_context(
     `roots_pem` is `None` for this system's trust store. Not `verified`, any certificate does.
     `protocols` are offered by ALPN (RFC 7301).
 
-    Raises: `Trouble` where `roots_pem` holds no certificate.
+    Raises: `Failure` where `roots_pem` holds no certificate.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -41,7 +41,7 @@ def client_context(
             context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         except (ssl.SSLError, ValueError) as error:
             words = "cannot be judged: the issuer's root certificate is not readable as PEM"
-            raise Trouble("tls-roots", words, evidence=str(error)) from error
+            raise Failure("tls-roots", words, evidence=str(error)) from error
     return context
 
 
@@ -58,7 +58,7 @@ class TlsStream:
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
 
     def handshake(self, deadline: Deadline) -> None:
-        """Negotiate. Raises: `Trouble`, ssl.SSLCertVerificationError, TimeoutError, OSError."""
+        """Negotiate. Raises: `Failure`, ssl.SSLCertVerificationError, TimeoutError, OSError."""
         began = time.monotonic()
         try:
             self._handshake(deadline)
@@ -129,21 +129,21 @@ class TlsStream:
         except (OSError, TimeoutError):
             return  # it has left before us
 
-    def _stalled(self, seconds: float) -> Trouble:
+    def _stalled(self, seconds: float) -> Failure:
         if not is_tls(self._first_bytes):
-            return Trouble("no-tls", "answered the TLS handshake with something that is not TLS")
+            return Failure("no-tls", "answered the TLS handshake with something that is not TLS")
         came = f"{self._received_bytes:,} byte{'s' * (self._received_bytes != 1)} of it came"
         words = f"did not finish the TLS handshake within {seconds:.3g} s: {came}"
-        return Trouble("tls-stalled", words, seconds=seconds)
+        return Failure("tls-stalled", words, seconds=seconds)
 
-    def _explained(self, error: ssl.SSLError) -> Trouble:
+    def _explained(self, error: ssl.SSLError) -> Failure:
         first = self._first_bytes
         if first and not is_tls(first):
-            return Trouble("no-tls", "answered the TLS handshake with something that is not TLS")
+            return Failure("no-tls", "answered the TLS handshake with something that is not TLS")
         if isinstance(error, ssl.SSLEOFError):
-            return Trouble("tls-closed", "closed the connection during the TLS handshake")
+            return Failure("tls-closed", "closed the connection during the TLS handshake")
         reason = (error.reason or str(error)).replace("_", " ").lower()
-        return Trouble("tls-failed", f"ended the TLS handshake: {reason}", evidence=str(error))
+        return Failure("tls-failed", f"ended the TLS handshake: {reason}", evidence=str(error))
 
 
 def is_tls(data: bytes) -> bool:

@@ -27,7 +27,7 @@ from websockets.uri import parse_uri
 
 from deployer.verify.net.http1 import Head
 from deployer.verify.net.stream import Deadline, Stream, receive, send
-from deployer.verify.probe.attempt import Trouble, printable
+from deployer.verify.probe.attempt import Failure, printable
 
 MESSAGE_LIMIT_BYTES = 16 * 2**20
 _KEPT_MESSAGES = 3
@@ -64,8 +64,8 @@ class OpeningHandshake:
             headers.append(("Sec-WebSocket-Protocol", ", ".join(self._subprotocols)))
         return tuple(headers)
 
-    def completed(self, stream: Stream, head: Head) -> WebSocket:
-        """The connection, after an answer of 101. Raises: `Trouble` where that is no proof."""
+    def complete(self, stream: Stream, head: Head) -> WebSocket:
+        """The connection, after an answer of 101. Raises: `Failure` where that is no proof."""
         self._protocol.receive_data(head.raw + head.rest)
         problem = self._protocol.handshake_exc
         if problem is not None:
@@ -73,28 +73,28 @@ class OpeningHandshake:
         return WebSocket(stream, self._protocol)
 
 
-def _refusal(problem: Exception, head: Head) -> Trouble:
+def _refusal(problem: Exception, head: Head) -> Failure:
     """Why a 101 does not open a connection. Source: RFC 6455, section 4.1, last list."""
     name = problem.name if isinstance(problem, InvalidHeader) else ""
     if name.lower() == "sec-websocket-accept":
         missing = not head.values("Sec-WebSocket-Accept")
         what = "without Sec-WebSocket-Accept" if missing else "with a wrong Sec-WebSocket-Accept"
-        return Trouble("wrong-accept", f"answered 101 {what}: no proof of a WebSocket service")
+        return Failure("wrong-accept", f"answered 101 {what}: no proof of a WebSocket service")
     if isinstance(problem, InvalidUpgrade) or name.lower() in ("upgrade", "connection"):
         wanted = "Upgrade: websocket" if name.lower() == "upgrade" else "Connection: upgrade"
         sent = ", ".join(head.values(name))
         saying = f'"{name}: {printable(sent, limit=60)}"' if sent else f"no {name} header"
         words = f"answered 101 with {saying} where {wanted} belongs"
-        return Trouble("incomplete-upgrade", words)
+        return Failure("incomplete-upgrade", words)
     if isinstance(problem, NegotiationError) or name.lower() == "sec-websocket-protocol":
-        return Trouble("bad-negotiation", f"answered 101 and chose what was not offered: {problem}")
+        return Failure("bad-negotiation", f"answered 101 and chose what was not offered: {problem}")
     cause = problem.__cause__ or problem
     words = f"answered 101, but not as HTTP/1.1 wants it: {printable(str(cause))}"
-    return Trouble("not-http", words)
+    return Failure("not-http", words)
 
 
 class WebSocket:
-    """An open connection. Everything raises `Trouble`, TimeoutError or OSError."""
+    """An open connection. Everything raises `Failure`, TimeoutError or OSError."""
 
     def __init__(self, stream: Stream, protocol: Protocol) -> None:
         self._stream = stream
@@ -139,7 +139,7 @@ class WebSocket:
                 return self._finished
 
     def next_kind(self, deadline: Deadline) -> Opcode:
-        """Wait for a frame, whichever comes; a ping has been answered then. Raises: `Trouble`."""
+        """Wait for a frame, whichever comes; a ping has been answered then. Raises: `Failure`."""
         return self._next_frame(deadline).opcode
 
     def await_first_message(self, deadline: Deadline) -> None:
@@ -162,19 +162,19 @@ class WebSocket:
         if self._protocol.state is not State.OPEN:
             return
         deadline = Deadline(_CLOSE_PATIENCE_S, within=within)
-        with contextlib.suppress(OSError, Trouble):
+        with contextlib.suppress(OSError, Failure):
             self._protocol.send_close(1000)
             self._flush(deadline)
             while True:
                 self._next_frame(deadline)
 
     def _next_frame(self, deadline: Deadline) -> Frame:
-        """The next frame; messages are noted as they pass. A Close frame raises `Trouble`."""
+        """The next frame; messages are noted as they pass. A Close frame raises `Failure`."""
         while not self._frames:
             self._refuse_what_is_broken()
             data = receive(self._stream, deadline, size=_PORTION_BYTES)
             if not data:
-                raise Trouble("dropped", "closed the connection without a Close frame")
+                raise Failure("dropped", "closed the connection without a Close frame")
             self._protocol.receive_data(data)
             self._take_frames()
             try:
@@ -197,10 +197,10 @@ class WebSocket:
             size = f"{broken.size:,} bytes" if broken.size else "more"
             limit = MESSAGE_LIMIT_BYTES >> 20
             words = f"sent a message of {size}: more than the {limit} MiB that are let in here"
-            raise Trouble("message-too-big", words)
+            raise Failure("message-too-big", words)
         if broken is not None and not isinstance(broken, EOFError):
             words = f"sent a frame that RFC 6455 forbids: {printable(str(broken))}"
-            raise Trouble("protocol-error", words)
+            raise Failure("protocol-error", words)
 
     def _take_frames(self) -> None:
         events = self._protocol.events_received()
@@ -230,8 +230,8 @@ class WebSocket:
         self.last_messages.append(message[:_KEPT_LENGTH])
 
 
-def _closed(close: Close) -> Trouble:
+def _closed(close: Close) -> Failure:
     reason = f" ({printable(close.reason, limit=120)})" if close.reason else ""
     code = "without a code" if close.code == _NO_STATUS else f"with code {int(close.code)}"
     words = f"closed the connection with a Close frame {code}{reason}"
-    return Trouble("closed-by-peer", words, close_code=int(close.code))
+    return Failure("closed-by-peer", words, close_code=int(close.code))

@@ -65,12 +65,13 @@ class Address:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedCheck:
-    """One check: `probe` decides; `peer` and `plain` are only tried where it fails.
+    """One check: `probe` decides; `peer` and `plain` run only when it fails.
 
-    `plain` is the service's answer to a request that asks for no upgrade. `leader` is the place, in
-    the list of all checks, of the handshake without which this check cannot succeed. At the hop
-    *public*, `leader` is the same check on the host itself, `door` the certificate's at the same
-    address, `own_door` that on the host, and `address` where it leads.
+    `peer` is the same probe sent straight to the service, `plain` a request to the service without
+    an upgrade. `prerequisite` is the index, in the list of all checks, of the handshake without
+    which this check cannot succeed; at the hop *public* it is the same check on the host itself.
+    Public checks also have the indices of two certificate checks, at the same address and on the
+    host, and the `address` they connect to.
     """
 
     kind: Kind
@@ -80,9 +81,9 @@ class PlannedCheck:
     probe: PlannedProbe
     peer: HttpProbe | TlsProbe | None = None
     plain: HttpProbe | None = None
-    leader: int | None = None
-    door: int | None = None
-    own_door: int | None = None
+    prerequisite: int | None = None
+    address_certificate: int | None = None
+    host_certificate: int | None = None
     address: Address | None = None
     route: Route | None = None
 
@@ -131,14 +132,14 @@ class _Planner:
             if self._https
             else self._redirecting
         )
-        self._leaders: dict[str, int] = {}
+        self._prerequisites: dict[str, int] = {}
 
     def all(self) -> tuple[PlannedCheck, ...]:
         planned = [*self._of_site(), *self._of_proxy()]
         first_websocket = next((route for route in self._site.routes if route.websocket), None)
         for route in self._site.routes:
             if route.websocket:
-                self._leaders[route.path] = len(planned)
+                self._prerequisites[route.path] = len(planned)
                 planned += self._of_websocket(route, with_aliases=route is first_websocket)
             else:
                 planned.append(self._page(route))
@@ -233,7 +234,7 @@ class _Planner:
 
     def _of_strangers(self, route: Route, main: UpgradeProbe) -> Iterator[PlannedCheck]:
         """A WebSocket as nobody opens it here, and as browsers do where HTTP/2 lets them."""
-        leader = self._leaders[route.path]
+        prerequisite = self._prerequisites[route.path]
         get = self._get(route.path, headers=self._ordinary())
         yield PlannedCheck(
             kind="plain-get",
@@ -242,7 +243,7 @@ class _Planner:
             hop="proxy",
             probe=security.plain(get),
             peer=replace(self._plain(route, get), limit_s=security.PLAIN_S),
-            leader=leader,
+            prerequisite=prerequisite,
             route=route,
         )
         if self._https:
@@ -253,12 +254,12 @@ class _Planner:
                 target=route.path,
                 hop="proxy",
                 probe=security.over_http2(main, foreign_origin=foreign),
-                leader=leader,
+                prerequisite=prerequisite,
                 route=route,
             )
 
     def _of_origins(self, route: Route) -> Iterator[PlannedCheck]:
-        leader = self._leaders[route.path]
+        prerequisite = self._prerequisites[route.path]
         listed = () if is_open(route) else route.origins or ()
         for origin in listed[1:_MOST_ORIGINS]:
             probe = self._upgrade(route.path, name=self._domain, origin=origin)
@@ -269,7 +270,7 @@ class _Planner:
                 name="listed origin",
                 target=f"{route.path} from {origin}",
             )
-            yield replace(check, leader=leader)
+            yield replace(check, prerequisite=prerequisite)
         if not is_open(route):
             probe = self._upgrade(route.path, name=self._domain, origin=FOREIGN_ORIGIN)
             check = self._through(
@@ -279,11 +280,11 @@ class _Planner:
                 name="foreign origin refused",
                 target=route.path,
             )
-            yield replace(check, peer=None, plain=None, leader=leader)
+            yield replace(check, peer=None, plain=None, prerequisite=prerequisite)
         name = "missing origin refused" if route.require_origin else "no origin needed"
         probe = self._upgrade(route.path, name=self._domain, origin=None)
         check = self._through(route, probe, kind="no-origin", name=name, target=route.path)
-        yield replace(check, leader=leader)
+        yield replace(check, prerequisite=prerequisite)
 
     def _h2c(self, route: Route) -> PlannedCheck:
         """RFC 7540's cleartext upgrade would open a tunnel past every rule of the proxy."""
@@ -295,7 +296,7 @@ class _Planner:
             hop="proxy",
             probe=security.h2c(get),
             peer=security.h2c(self._straight(route, get)) if route.upstreams else None,
-            leader=self._leaders.get(route.path),
+            prerequisite=self._prerequisites.get(route.path),
             route=route,
         )
 

@@ -30,8 +30,8 @@ def follow_ups(
     asked = check.peer
     if attempt.status_code in (None, 101) or not isinstance(asked, UpgradeProbe) or peer is None:
         return {}
-    if peer.trouble is not None:
-        fewer = asked.subprotocols and peer.trouble.code == "status"
+    if peer.failure is not None:
+        fewer = asked.subprotocols and peer.failure.code == "status"
         return {"without-subprotocols": replace(asked, subprotocols=())} if fewer else {}
     if check.hop != "proxy" or not isinstance(check.probe, UpgradeProbe):
         return {}

@@ -31,7 +31,7 @@ class HostAddresses:
     others: Mapping[str, str] = field(default_factory=dict)
 
 
-def asked_names(site: Site) -> tuple[str, ...]:
+def public_names(site: Site) -> tuple[str, ...]:
     """The names to look up: a wildcard promises none of the names under it."""
     return tuple(name for name in site.names if not name.startswith("*."))
 
@@ -46,7 +46,7 @@ def public_checks(
 ) -> tuple[PlannedCheck, ...]:
     """The checks that follow `planned`, which are those on the host, in the same list."""
     planner = _Planner(planned, known, port=port, tls=site.has_tls)
-    for name in asked_names(site):
+    for name in public_names(site):
         planner.add_name(name, lookups[name])
     return tuple(planner.made)
 
@@ -73,7 +73,7 @@ class _Planner:
                 target=name,
                 hop="public",
                 probe=probe,
-                leader=len(self._planned) if self.made else None,
+                prerequisite=len(self._planned) if self.made else None,
             )
         )
         addresses = lookup.addresses[:_MOST_ADDRESSES]
@@ -96,15 +96,24 @@ class _Planner:
     def _add_address(
         self, name: str, address: Address, *, dns_s: float | None, is_first: bool
     ) -> None:
-        door: int | None = None
-        own_door: int | None = None
-        for leader, check in self._of_name("certificate", name):
-            door, own_door = len(self._planned) + len(self.made), leader
-            self._add(check, leader, address, dns_s=dns_s, doors=(None, leader))
+        address_certificate: int | None = None
+        host_certificate: int | None = None
+        for prerequisite, check in self._of_name("certificate", name):
+            address_certificate, host_certificate = (
+                len(self._planned) + len(self.made),
+                prerequisite,
+            )
+            self._add(check, prerequisite, address, dns_s=dns_s, certificates=(None, prerequisite))
         handshakes = list(self._of_name("handshake", name))
         twins = handshakes or list(self._of_name("page", name))[:1]
-        for leader, check in twins if is_first else twins[:1]:
-            self._add(check, leader, address, dns_s=dns_s, doors=(door, own_door))
+        for prerequisite, check in twins if is_first else twins[:1]:
+            self._add(
+                check,
+                prerequisite,
+                address,
+                dns_s=dns_s,
+                certificates=(address_certificate, host_certificate),
+            )
 
     def _of_name(self, kind: Kind, name: str) -> Iterator[tuple[int, PlannedCheck]]:
         for place, check in enumerate(self._planned):
@@ -114,11 +123,11 @@ class _Planner:
     def _add(
         self,
         twin: PlannedCheck,
-        leader: int,
+        prerequisite: int,
         address: Address,
         *,
         dns_s: float | None,
-        doors: tuple[int | None, int | None],
+        certificates: tuple[int | None, int | None],
     ) -> None:
         endpoint = Endpoint(host=address.text, port=self._port, tls=self._tls)
         probe = replace(twin.probe, hop="public", endpoint=endpoint, dns_s=dns_s)
@@ -132,9 +141,9 @@ class _Planner:
                 hop="public",
                 probe=probe,
                 peer=peer,
-                leader=leader,
-                door=doors[0],
-                own_door=doors[1],
+                prerequisite=prerequisite,
+                address_certificate=certificates[0],
+                host_certificate=certificates[1],
                 address=address,
             )
         )

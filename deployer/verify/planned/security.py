@@ -12,8 +12,8 @@ from deployer.verify.probe.spec import (
     Http2Probe,
     HttpProbe,
     OldTlsProbe,
-    SpellingsProbe,
     UpgradeProbe,
+    VariantsProbe,
 )
 
 #: How long a request without an upgrade may take on a WebSocket's path: nobody waits for it.
@@ -47,10 +47,10 @@ _H2C: tuple[tuple[tuple[str, str], ...], ...] = (
 )
 
 
-def h2c(get: HttpProbe) -> SpellingsProbe:
+def h2c(get: HttpProbe) -> VariantsProbe:
     """Requests for a tunnel of cleartext HTTP/2; `get` has the headers beside."""
     first, *others = ((*get.headers, *each) for each in _H2C)
-    return SpellingsProbe(
+    return VariantsProbe(
         uri=get.uri,
         hop=get.hop,
         endpoint=get.endpoint,

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 from deployer.model import HandshakeResult
 
-#: Troubles in which nobody answered at all; the address is then what matters, not the URI.
+#: Failures in which nobody answered at all; the address is then what matters, not the URI.
 UNCONNECTED = frozenset({"refused", "unreachable", "no-way"})
 
 _SHOWN_CHARACTERS = 200
 
 
-class Trouble(Exception):  # noqa: N818 - it is the outcome of a check more than an error
+class Failure(Exception):  # noqa: N818 - it is the outcome of a check more than an error
     """Why a connection did not do what it should.
 
     `code` is a short word; `words` continue a sentence that begins with the address ("answered 502
@@ -42,14 +42,14 @@ class Trouble(Exception):  # noqa: N818 - it is the outcome of a check more than
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One probe, carried out. `trouble` is `None` where all went well; `note` is worth showing.
+    """One probe, carried out. `failure` is `None` where all went well; `note` is worth showing.
 
     `request` and `response` are what went over the line, a line for each header, without secrets.
     `seconds` is without what was waited for a first message in vain.
     """
 
     answer: HandshakeResult
-    trouble: Trouble | None = None
+    failure: Failure | None = None
     note: str = ""
     seconds: float = 0.0
     facts: dict[str, str] = field(default_factory=dict)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deployer.model import HandshakeResult
-from deployer.verify.net.access import Access, told_as_tls_trouble
+from deployer.verify.net.access import Access, translate_tls_errors
 from deployer.verify.net.tls import TlsStream, client_context
-from deployer.verify.probe.attempt import Attempt, Trouble, printable
+from deployer.verify.probe.attempt import Attempt, Failure, printable
 from deployer.verify.probe.spec import TlsProbe
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _ISSUER_IS_AT = "its issuer's certificate is at "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class ServedCertificate:
     """The first certificate that the proxy showed, and how many came with it (0: not known)."""
 
     subject: str
@@ -58,30 +58,30 @@ def attempt_tls(probe: TlsProbe, access: Access) -> Attempt:
     """Negotiate TLS for `probe.server_name`, strictly."""
     began = time.monotonic()
     timings_s = probe.timings_s
-    trouble: Trouble | None = None
+    failure: Failure | None = None
     note = ""
     facts: dict[str, str] = {}
     try:
-        note, facts = _strictly(probe, access, timings_s)
-    except Trouble as error:
-        trouble = error
+        note, facts = _verify(probe, access, timings_s)
+    except Failure as error:
+        failure = error
     answer = HandshakeResult(
         uri=probe.uri,
         hop=probe.hop,
         timings_s=timings_s,
-        error=trouble.words if trouble else None,
+        error=failure.words if failure else None,
     )
     seconds = time.monotonic() - began
-    return Attempt(answer=answer, trouble=trouble, note=note, seconds=seconds, facts=facts)
+    return Attempt(answer=answer, failure=failure, note=note, seconds=seconds, facts=facts)
 
 
-def _strictly(
+def _verify(
     probe: TlsProbe, access: Access, timings_s: dict[str, float]
 ) -> tuple[str, dict[str, str]]:
     """What is worth showing of an accepted certificate; what is known of its end, and its hash."""
     roots_pem = None if probe.by_system else access.roots_pem
     context = client_context(roots_pem=roots_pem, verified=True)
-    secured = _connected(probe, access, context, timings_s)
+    secured = _negotiate(probe, access, context, timings_s)
     certificate = secured.tls.getpeercert() or {}
     version = secured.tls.version() or "TLS"
     begins_s, ends_s = (
@@ -110,22 +110,22 @@ def is_soon(left_s: float, *, lifetime_s: float) -> bool:
     return left_s < min(_SOON_S, lifetime_s / 3)
 
 
-def _connected(
+def _negotiate(
     probe: TlsProbe, access: Access, context: ssl.SSLContext, timings_s: dict[str, float]
 ) -> TlsStream:
     """A negotiated connection, closed again: what it has learnt stays readable."""
     began = time.monotonic()
     deadline = access.step()
-    stream = access.dialled(probe.endpoint, deadline)
+    stream = access.open_stream(probe.endpoint, deadline)
     timings_s["connect"] = time.monotonic() - began
     secured = TlsStream(stream, context, server_name=probe.server_name)
     try:
         began = time.monotonic()
-        with told_as_tls_trouble(access.timeout_s):
+        with translate_tls_errors(access.timeout_s):
             try:
                 secured.handshake(deadline)
             except ssl.SSLCertVerificationError as error:
-                raise _distrust(error, probe, access) from error
+                raise _distrusted(error, probe, access) from error
         timings_s["tls"] = time.monotonic() - began
     finally:
         with contextlib.suppress(OSError, EOFError):
@@ -133,13 +133,13 @@ def _connected(
     return secured
 
 
-def _distrust(error: ssl.SSLCertVerificationError, probe: TlsProbe, access: Access) -> Trouble:
+def _distrusted(error: ssl.SSLCertVerificationError, probe: TlsProbe, access: Access) -> Failure:
     try:
-        shown = _what_is_shown(probe, access)
-    except (Trouble, ValueError):
+        shown = _served_certificate(probe, access)
+    except (Failure, ValueError):
         words = f"shows a certificate that is not accepted: {error.verify_message}"
-        return Trouble("tls-untrusted", words)
-    return explained(
+        return Failure("tls-untrusted", words)
+    return describe_refusal(
         error.verify_code,
         error.verify_message,
         shown,
@@ -148,9 +148,14 @@ def _distrust(error: ssl.SSLCertVerificationError, probe: TlsProbe, access: Acce
     )
 
 
-def explained(
-    verify_code: int, verify_message: str, shown: Shown, *, name: str, issuer_keyword: str
-) -> Trouble:
+def describe_refusal(
+    verify_code: int,
+    verify_message: str,
+    shown: ServedCertificate,
+    *,
+    name: str,
+    issuer_keyword: str,
+) -> Failure:
     """OpenSSL's refusal, in words of what was shown."""
     names = ", ".join(shown.names) or "no name at all"
     evidence = printable(
@@ -183,22 +188,22 @@ def explained(
     else:
         code = "tls-untrusted"
         words = f"shows a certificate that is not accepted: {verify_message}"
-    return Trouble(code, printable(words, limit=300), evidence=evidence)
+    return Failure(code, printable(words, limit=300), evidence=evidence)
 
 
-def may_be_whole(trouble: Trouble) -> bool:
+def may_be_complete(failure: Failure) -> bool:
     """Whether a certificate that came alone may be all there is: signed by an unknown root."""
-    return trouble.code == "tls-incomplete-chain" and _ISSUER_IS_AT not in trouble.evidence
+    return failure.code == "tls-incomplete-chain" and _ISSUER_IS_AT not in failure.evidence
 
 
 def _sent(number: int) -> str:
     return f"{number or 'unknown number of'} certificate{'s' * (number != 1)} sent"
 
 
-def _what_is_shown(probe: TlsProbe, access: Access) -> Shown:
+def _served_certificate(probe: TlsProbe, access: Access) -> ServedCertificate:
     from cryptography import x509
 
-    secured = _connected(probe, access, access.any_certificate, {})
+    secured = _negotiate(probe, access, access.any_certificate, {})
     leaf = x509.load_der_x509_certificate(secured.tls.getpeercert(binary_form=True) or b"")
     try:
         extension = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -208,7 +213,7 @@ def _what_is_shown(probe: TlsProbe, access: Access) -> Shown:
         )
     except x509.ExtensionNotFound:
         names = ()
-    return Shown(
+    return ServedCertificate(
         subject=leaf.subject.rfc4514_string(),
         issuer=leaf.issuer.rfc4514_string(),
         names=names,

@@ -1,4 +1,4 @@
-"""Carry out a `SpellingsProbe`: of the answers to all spellings, the one that matters most."""
+"""Carry out a `VariantsProbe`: of the answers to all spellings, the one that matters most."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import replace
 from deployer.verify.net.access import Access
 from deployer.verify.probe.attempt import Attempt
 from deployer.verify.probe.http_get import attempt_get
-from deployer.verify.probe.spec import HttpProbe, SpellingsProbe
+from deployer.verify.probe.spec import HttpProbe, VariantsProbe
 
 
-def attempt_spellings(probe: SpellingsProbe, access: Access) -> Attempt:
+def attempt_variants(probe: VariantsProbe, access: Access) -> Attempt:
     """Send all, side by side; an answer that opens something is returned before any other."""
     probes: list[HttpProbe] = [replace(probe, headers=each) for each in probe.others]
     with ThreadPoolExecutor(len(probes) + 1, thread_name_prefix="verify-spelling") as pool:

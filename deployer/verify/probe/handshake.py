@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from deployer.verify.net.access import Access, told_as_trouble
-from deployer.verify.net.answer import answer_of
+from deployer.verify.net.access import Access, translate_errors
+from deployer.verify.net.answer import handshake_result
 from deployer.verify.net.http1 import Head, read_body, read_head, request
-from deployer.verify.net.redact import shown_request, shown_response
+from deployer.verify.net.redact import format_request, format_response
 from deployer.verify.net.stream import Deadline, send
 from deployer.verify.net.websocket import Message, OpeningHandshake, WebSocket
-from deployer.verify.probe.attempt import Attempt, Trouble, printable
+from deployer.verify.probe.attempt import Attempt, Failure, printable
 from deployer.verify.probe.spec import UpgradeProbe
 
 # A service that wants a login or a first message may close at once, and politely: it works all the
@@ -30,44 +30,44 @@ def attempt_upgrade(probe: UpgradeProbe, access: Access) -> Attempt:
     head: Head | None = None
     body = b""
     subprotocol: str | None = None
-    trouble: Trouble | None = None
+    failure: Failure | None = None
     note = ""
     in_vain = _Vain()
     opening = OpeningHandshake(subprotocols=probe.subprotocols)
     headers = (*probe.headers, *opening.headers)
     try:
-        with access.connected(
+        with access.connect(
             probe.endpoint, server_name=probe.server_name, timings_s=timings_s
         ) as stream:
             asked = time.monotonic()
             deadline = access.step()
-            with told_as_trouble("the handshake", access.timeout_s):
+            with translate_errors("the handshake", access.timeout_s):
                 send(stream, request(probe.target, headers), deadline)
                 head = read_head(stream, deadline)
                 opened = time.monotonic()
                 timings_s["upgrade"] = opened - asked
                 if head.status_code != 101:
                     body = read_body(stream, head, deadline)
-                    raise Trouble("status", head.words)
-            websocket = opening.completed(stream, head)
+                    raise Failure("status", head.words)
+            websocket = opening.complete(stream, head)
             subprotocol = websocket.subprotocol
             try:
                 note = _conversation(websocket, probe, access, timings_s, in_vain)
             finally:
                 if websocket.first_message_at is not None:
                     timings_s["first_message"] = max(0.0, websocket.first_message_at - opened)
-    except Trouble as error:
-        trouble = error
-    answer = answer_of(
-        probe, head, body=body, trouble=trouble, timings_s=timings_s, subprotocol=subprotocol
+    except Failure as error:
+        failure = error
+    answer = handshake_result(
+        probe, head, body=body, failure=failure, timings_s=timings_s, subprotocol=subprotocol
     )
     return Attempt(
         answer=answer,
-        trouble=trouble,
+        failure=failure,
         note=note,
         seconds=time.monotonic() - began - in_vain.seconds,
-        request=shown_request(probe.target, headers),
-        response=shown_response(head, body),
+        request=format_request(probe.target, headers),
+        response=format_response(head, body),
     )
 
 
@@ -89,16 +89,16 @@ def _conversation(
     if probe.subprotocols and websocket.subprotocol is None:
         websocket.close(access.until)
         offered = ", ".join(probe.subprotocols)
-        raise Trouble("subprotocol-missing", f"chose none of the subprotocols offered ({offered})")
+        raise Failure("subprotocol-missing", f"chose none of the subprotocols offered ({offered})")
     demands = probe.expect is not None or probe.hold_s is not None
     heard = Deadline(probe.listen_s, within=access.until)
     try:
         _say(websocket, probe, access)
         timings_s["ping"] = _ping(websocket, access, when="")
-    except Trouble as trouble:
-        if demands or trouble.close_code not in POLITE_CLOSE_CODES:
+    except Failure as failure:
+        if demands or failure.close_code not in POLITE_CLOSE_CODES:
             raise
-        return f"the service {trouble.words} right after the handshake"
+        return f"the service {failure.words} right after the handshake"
     listened = time.monotonic()
     farewell = _listen(websocket, heard)
     if websocket.first_message is None:
@@ -117,73 +117,73 @@ def _conversation(
 
 def _say(websocket: WebSocket, probe: UpgradeProbe, access: Access) -> None:
     deadline = access.step()
-    with told_as_trouble("a message", access.timeout_s):
+    with translate_errors("a message", access.timeout_s):
         if probe.send is not None:
             websocket.send_text(probe.send, deadline)
     if probe.expect is None:
         return
     try:
-        with told_as_trouble("a message", access.timeout_s):
+        with translate_errors("a message", access.timeout_s):
             websocket.receive_message(_matcher(probe.expect, probe.expect_is_regex), deadline)
-    except Trouble as trouble:
-        if trouble.code == "timeout" and websocket.first_message is None:
-            raise _silent(websocket, access) from trouble
+    except Failure as failure:
+        if failure.code == "timeout" and websocket.first_message is None:
+            raise _silent(websocket, access) from failure
         received = " · ".join(_shown(message, probe) for message in websocket.last_messages)
         arrived = f"received: {received}" if received else "no message at all was received"
         words = {
             "timeout": f"did not send the expected message within {access.timeout_s:g} s",
-        }.get(trouble.code, f"{trouble.words} before the expected message came")
-        raise Trouble(
-            "unexpected-message" if trouble.code == "timeout" else trouble.code,
+        }.get(failure.code, f"{failure.words} before the expected message came")
+        raise Failure(
+            "unexpected-message" if failure.code == "timeout" else failure.code,
             words,
-            close_code=trouble.close_code,
+            close_code=failure.close_code,
             evidence=arrived,
-        ) from trouble
+        ) from failure
 
 
-def _silent(websocket: WebSocket, access: Access) -> Trouble:
+def _silent(websocket: WebSocket, access: Access) -> Failure:
     """Nothing at all was said: does anybody live at the other end?"""
     _ping(websocket, access, when=" nor sent any message")
     limit = f"{access.timeout_s:g} s"
     words = f"opened the connection, answers pings, and sent no message within {limit}"
-    return Trouble("silent-after-upgrade", words)
+    return Failure("silent-after-upgrade", words)
 
 
 def _ping(websocket: WebSocket, access: Access, *, when: str) -> float:
     try:
-        with told_as_trouble("a ping", access.timeout_s):
+        with translate_errors("a ping", access.timeout_s):
             return websocket.ping(access.step())
-    except Trouble as trouble:
-        if trouble.code != "timeout":
+    except Failure as failure:
+        if failure.code != "timeout":
             raise
         words = f"did not answer a ping within {access.timeout_s:g} s{when}"
-        raise Trouble("no-pong", words) from trouble
+        raise Failure("no-pong", words) from failure
 
 
 def _listen(websocket: WebSocket, heard: Deadline) -> str:
     """Give a first message its time; in words, how the service has ended the connection instead."""
     try:
-        with told_as_trouble("the connection", 0):
+        with translate_errors("the connection", 0):
             websocket.await_first_message(heard)
-    except Trouble as trouble:
-        if trouble.code != "timeout":
-            return f"the service {trouble.words} soon after the handshake"
+    except Failure as failure:
+        if failure.code != "timeout":
+            return f"the service {failure.words} soon after the handshake"
     return ""
 
 
 def _hold(websocket: WebSocket, seconds: float, access: Access) -> None:
     began = time.monotonic()
     try:
-        with told_as_trouble("the silence", seconds):
+        with translate_errors("the silence", seconds):
             websocket.stay_silent(seconds, access.until)
-    except Trouble as trouble:
+    except Failure as failure:
         lasted = time.monotonic() - began
-        raise Trouble(
+        raise Failure(
             "idle-cut",
-            f"{trouble.words} after {lasted:.1f} s of silence ({seconds:g} s were asked for)",
+            f"{failure.words} after {lasted:.1f} s of silence ({seconds:g} s were asked for)",
             seconds=lasted,
-            close_code=trouble.close_code,
-        ) from trouble
+            close_code=failure.close_code,
+        ) from failure
 
 
 def _matcher(expect: str, is_regex: bool) -> Callable[[Message], bool]:
@@ -193,7 +193,7 @@ def _matcher(expect: str, is_regex: bool) -> Callable[[Message], bool]:
             pattern = re.compile(expect)
         except re.error as error:
             words = f"cannot be asked: the pattern under expect is not valid: {error}"
-            raise Trouble("bad-expectation", words) from error
+            raise Failure("bad-expectation", words) from error
         return lambda message: pattern.search(_text(message)) is not None
     return lambda message: _text(message).rstrip("\r\n") == expect.rstrip("\r\n")
 

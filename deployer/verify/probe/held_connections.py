@@ -14,11 +14,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal
 
-from deployer.verify.net.access import Access, told_as_trouble
+from deployer.verify.net.access import Access, translate_errors
 from deployer.verify.net.http1 import read_head, request
 from deployer.verify.net.stream import Cancelled, Deadline, Dial, send
 from deployer.verify.net.websocket import OpeningHandshake, WebSocket
-from deployer.verify.probe.attempt import Trouble
+from deployer.verify.probe.attempt import Failure
 from deployer.verify.probe.spec import UpgradeProbe
 
 How = Literal["closed", "reset"]
@@ -44,7 +44,7 @@ class End:
     close_code: int | None = None
 
 
-class Held:
+class HeldConnection:
     """One connection and its thread. All it knows is safe to be read from others."""
 
     def __init__(
@@ -90,8 +90,8 @@ class Held:
             try:
                 with self._gate:
                     websocket = self._opened(stack)
-            except Trouble as trouble:
-                self._settle(problem=trouble.words)
+            except Failure as failure:
+                self._settle(problem=failure.words)
                 return
             except Exception as error:  # amid a commit, no peer may get us to crash
                 self._settle(problem=str(error) or "given up")
@@ -102,17 +102,17 @@ class Held:
     def _opened(self, stack: ExitStack) -> WebSocket:
         access, probe = self._access, self._probe
         stream = stack.enter_context(
-            access.connected(probe.endpoint, server_name=probe.server_name, timings_s={})
+            access.connect(probe.endpoint, server_name=probe.server_name, timings_s={})
         )
         opening = OpeningHandshake(subprotocols=probe.subprotocols)
         deadline = access.step()
-        with told_as_trouble("the handshake", access.timeout_s):
+        with translate_errors("the handshake", access.timeout_s):
             send(stream, request(probe.target, (*probe.headers, *opening.headers)), deadline)
             head = read_head(stream, deadline)
         if head.status_code != 101:
-            raise Trouble("status", head.words)
-        websocket = opening.completed(stream, head)
-        with told_as_trouble("a ping", access.timeout_s):
+            raise Failure("status", head.words)
+        websocket = opening.complete(stream, head)
+        with translate_errors("a ping", access.timeout_s):
             websocket.ping(access.step())
         return websocket
 
@@ -136,9 +136,9 @@ class Held:
             except Cancelled:
                 websocket.close(Deadline(_CLOSE_PATIENCE_S))
                 return
-            except Trouble as trouble:
-                how: How = "reset" if trouble.close_code is None else "closed"
-                self._ended(how, trouble.words, trouble.close_code)
+            except Failure as failure:
+                how: How = "reset" if failure.close_code is None else "closed"
+                self._ended(how, failure.words, failure.close_code)
                 return
             except Exception as error:  # the same
                 self._ended("reset", f"lost the connection: {error}", None)
@@ -156,19 +156,20 @@ class Held:
             self._changed.notify_all()
 
 
-class Flock:
+class HeldConnections:
     """Connections that are held at once, and pinged every `pause_s`; `close` ends them all."""
 
     def __init__(self, dial: Dial, *, pause_s: float = _PAUSE_S) -> None:
         self._pause_s = pause_s
         self._access = Access(dial=dial, timeout_s=OPEN_TIMEOUT_S, until=Deadline(_LONGEST_S))
         self._gate = threading.Semaphore(_OPENING_AT_ONCE)
-        self._held: list[Held] = []
+        self._held: list[HeldConnection] = []
 
-    def hold(self, probe: UpgradeProbe, count: int) -> tuple[Held, ...]:
+    def hold(self, probe: UpgradeProbe, count: int) -> tuple[HeldConnection, ...]:
         """Begin to open `count` connections for `probe`."""
         added = tuple(
-            Held(probe, self._access, self._gate, pause_s=self._pause_s) for _ in range(count)
+            HeldConnection(probe, self._access, self._gate, pause_s=self._pause_s)
+            for _ in range(count)
         )
         self._held += added
         return added
@@ -187,7 +188,9 @@ class Flock:
             held.join(deadline)
 
 
-def answering(held: Sequence[Held], *, since: float, deadline: Deadline) -> list[bool]:
+def have_answered(
+    held: Sequence[HeldConnection], *, since: float, deadline: Deadline
+) -> list[bool]:
     """Of each whether it is open and has answered a ping of `since` or later by the deadline."""
     return [each.has_answered(since, deadline) for each in held]
 

@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 from deployer.verify.net.http1 import Head, read_body, read_head, request
 from deployer.verify.net.stream import Deadline, Stream, send
 from deployer.verify.net.tls import TlsStream, client_context
-from deployer.verify.probe.attempt import Trouble, printable
+from deployer.verify.probe.attempt import Failure, printable
 
 _TIMEOUT_S = 8.0
 _MOST_REDIRECTS = 5
@@ -26,7 +26,7 @@ _NO_WAY = "there is no way to it from here"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Http01Challenge:
     """A text that must be found at `path` of each of `names`."""
 
     names: tuple[str, ...]
@@ -34,8 +34,8 @@ class Question:
     expect: str
 
 
-def reached(
-    question: Question,
+def http01_problem(
+    challenge: Http01Challenge,
     *,
     host_address: str,
     is_public: bool,
@@ -49,9 +49,9 @@ def reached(
     `patience_s`: a proxy has just been reloaded.
     """
     until = time.monotonic() + patience_s
-    for name in question.names:
+    for name in challenge.names:
         while True:
-            problem = _look(name, question, host_address=host_address, is_public=is_public)
+            problem = _look(name, challenge, host_address=host_address, is_public=is_public)
             is_over = time.monotonic() > until or (cancelled is not None and cancelled.wait(0.3))
             if not problem:
                 break
@@ -60,7 +60,7 @@ def reached(
     return ""
 
 
-def _look(name: str, question: Question, *, host_address: str, is_public: bool) -> str:
+def _look(name: str, challenge: Http01Challenge, *, host_address: str, is_public: bool) -> str:
     addresses = _addresses(name)
     if not addresses and is_public:
         return (
@@ -69,7 +69,7 @@ def _look(name: str, question: Question, *, host_address: str, is_public: bool) 
         )
     problems = []
     for address in addresses or [host_address]:
-        problem = _ask(name, address, question)
+        problem = _ask(name, address, challenge)
         if problem and not (problem == _NO_WAY and len(addresses) > 1):
             known = f"{name} leads to {address}" if addresses else f"{name} at {address}"
             problems.append(f"{known}, but {problem}")
@@ -84,14 +84,14 @@ def _addresses(name: str) -> list[str]:
     return list(dict.fromkeys(str(info[4][0]) for info in found))
 
 
-def _ask(name: str, address: str, question: Question) -> str:
+def _ask(name: str, address: str, challenge: Http01Challenge) -> str:
     """What is wrong with the answer for `name` at `address`; empty where it is as expected."""
-    url, at = f"http://{_bracketed(name)}{question.path}", address
+    url, at = f"http://{_bracketed(name)}{challenge.path}", address
     for _ in range(_MOST_REDIRECTS):
         parts = urlsplit(url)
         try:
             head, body = _get(parts, at)
-        except (OSError, Trouble) as error:
+        except (OSError, Failure) as error:
             return _why(error, parts.port or (443 if parts.scheme == "https" else 80))
         location = "".join(head.values("Location")[:1])
         if head.status_code in (301, 302, 303, 307, 308) and location:
@@ -106,7 +106,7 @@ def _ask(name: str, address: str, question: Question) -> str:
             target = parts.hostname or name
             at = address if target == name else target
             continue
-        if head.status_code == 200 and body.strip() == question.expect.encode():
+        if head.status_code == 200 and body.strip() == challenge.expect.encode():
             return ""
         server = "".join(head.values("Server")[:1])
         by = f" by {printable(server, limit=40)}" if server else ""
@@ -121,7 +121,7 @@ def _ask(name: str, address: str, question: Question) -> str:
 def _get(parts: SplitResult, address: str) -> tuple[Head, bytes]:
     """The answer's head and the beginning of its body, all within one time limit.
 
-    Raises: OSError, `Trouble`.
+    Raises: OSError, `Failure`.
     """
     deadline = Deadline(_TIMEOUT_S)
     is_https = parts.scheme == "https"
@@ -150,7 +150,7 @@ def _why(error: Exception, port: int) -> str:
         return f"its port {port} does not answer within {_TIMEOUT_S:g} s; {open_it}"
     if isinstance(error, OSError) and error.errno in _UNREACHABLE:
         return _NO_WAY
-    said = f"it {error}" if isinstance(error, Trouble) else str(error)
+    said = f"it {error}" if isinstance(error, Failure) else str(error)
     return f"its port {port} does not answer as a web server does: {said}"
 
 

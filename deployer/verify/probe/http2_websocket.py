@@ -12,12 +12,12 @@ import time
 from websockets.protocol import Protocol, Side, State
 
 from deployer.model import HandshakeResult
-from deployer.verify.net.access import Access, told_as_tls_trouble, told_as_trouble
+from deployer.verify.net.access import Access, translate_errors, translate_tls_errors
 from deployer.verify.net.http2 import Headers, Http2, Http2Stream
-from deployer.verify.net.redact import shown_header, without_secrets
+from deployer.verify.net.redact import format_header, without_secrets
 from deployer.verify.net.tls import TlsStream, client_context
 from deployer.verify.net.websocket import MESSAGE_LIMIT_BYTES, WebSocket
-from deployer.verify.probe.attempt import Attempt, Trouble
+from deployer.verify.probe.attempt import Attempt, Failure
 from deployer.verify.probe.handshake import POLITE_CLOSE_CODES
 from deployer.verify.probe.spec import Http2Probe
 
@@ -31,11 +31,11 @@ def attempt_http2(probe: Http2Probe, access: Access) -> Attempt:
     """Do what `probe` says. Never raises but where the way to the host itself is lost."""
     began = time.monotonic()
     tries = _Tries(probe, access)
-    trouble: Trouble | None = None
+    failure: Failure | None = None
     try:
         tries.all()
-    except Trouble as error:
-        trouble = error
+    except Failure as error:
+        failure = error
     answered = tries.answered
     answer = HandshakeResult(
         uri=without_secrets(probe.uri),
@@ -43,18 +43,18 @@ def attempt_http2(probe: Http2Probe, access: Access) -> Attempt:
         status_code=answered.status_code if answered else None,
         headers=answered.headers if answered else (),
         timings_s=tries.timings_s,
-        error=trouble.words if trouble else None,
+        error=failure.words if failure else None,
     )
     response = ""
     if answered is not None and answered.status_code is not None:
-        fields = [shown_header(name, value) for name, value in answered.headers]
+        fields = [format_header(name, value) for name, value in answered.headers]
         response = "\n".join([f"HTTP/2 {answered.status_code}", *fields])[:4096]
     return Attempt(
         answer=answer,
-        trouble=trouble,
+        failure=failure,
         seconds=time.monotonic() - began,
         facts=tries.facts,
-        request="\n".join(shown_header(name, value) for name, value in tries.request(None)),
+        request="\n".join(format_header(name, value) for name, value in tries.request(None)),
         response=response,
     )
 
@@ -68,23 +68,23 @@ class _Tries:
         self.answered: Http2Stream | None = None
 
     def all(self) -> None:
-        """Everything on one connection. Raises: `Trouble`."""
+        """Everything on one connection. Raises: `Failure`."""
         began = time.monotonic()
         deadline = self._access.step()
-        stream = self._access.dialled(self._probe.endpoint, deadline)
+        stream = self._access.open_stream(self._probe.endpoint, deadline)
         try:
             self.timings_s["connect"] = time.monotonic() - began
             began = time.monotonic()
             context = client_context(verified=False, protocols=("h2", "http/1.1"))
             secured = TlsStream(stream, context, server_name=self._probe.server_name)
-            with told_as_tls_trouble(self._access.timeout_s):
+            with translate_tls_errors(self._access.timeout_s):
                 secured.handshake(deadline)
             self.timings_s["tls"] = time.monotonic() - began
             if secured.tls.selected_alpn_protocol() != "h2":
                 return
             self.facts["offered"] = "yes"
             connection = Http2(secured)
-            with told_as_trouble("HTTP/2's settings", self._access.timeout_s):
+            with translate_errors("HTTP/2's settings", self._access.timeout_s):
                 connection.start(self._access.step())
             if connection.announces_websockets:
                 self.facts["announced"] = "yes"
@@ -113,22 +113,22 @@ class _Tries:
 
     def _own(self, connection: Http2) -> None:
         asked = time.monotonic()
-        with told_as_trouble("a CONNECT", self._access.timeout_s):
+        with translate_errors("a CONNECT", self._access.timeout_s):
             stream = connection.connect(self.request(None), self._access.step())
         self.answered = stream
         self.timings_s["upgrade"] = time.monotonic() - asked
         if stream.status_code is None:
-            raise Trouble("h2-reset", f"{stream.end_words} instead of an answer to CONNECT")
+            raise Failure("h2-reset", f"{stream.end_words} instead of an answer to CONNECT")
         if not 200 <= stream.status_code < 300:
-            raise Trouble("status", f"answered {stream.status_code} to CONNECT")
+            raise Failure("status", f"answered {stream.status_code} to CONNECT")
         websocket = WebSocket(
             stream, Protocol(Side.CLIENT, state=State.OPEN, max_size=MESSAGE_LIMIT_BYTES)
         )
         try:
-            with told_as_trouble("a ping", self._access.timeout_s):
+            with translate_errors("a ping", self._access.timeout_s):
                 self.timings_s["ping"] = websocket.ping(self._access.step())
-        except Trouble as trouble:
-            if trouble.close_code not in POLITE_CLOSE_CODES:
+        except Failure as failure:
+            if failure.close_code not in POLITE_CLOSE_CODES:
                 raise
             return
         websocket.close(self._access.until)
@@ -137,7 +137,7 @@ class _Tries:
         """What a page elsewhere gets: the proxy's rules may look at HTTP/1.1's headers alone."""
         if self._probe.foreign_origin is None:
             return
-        with contextlib.suppress(Trouble, OSError):
+        with contextlib.suppress(Failure, OSError):
             request = self.request(self._probe.foreign_origin)
             stream = connection.connect(request, self._access.step())
             self.facts["foreign"] = str(stream.status_code or stream.end_words)

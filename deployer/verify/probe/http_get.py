@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-from deployer.verify.net.access import Access, told_as_trouble
-from deployer.verify.net.answer import answer_of
+from deployer.verify.net.access import Access, translate_errors
+from deployer.verify.net.answer import handshake_result
 from deployer.verify.net.http1 import Head, read_body, read_head, request
-from deployer.verify.net.redact import shown_request, shown_response
+from deployer.verify.net.redact import format_request, format_response
 from deployer.verify.net.stream import send
-from deployer.verify.probe.attempt import Attempt, Trouble
+from deployer.verify.probe.attempt import Attempt, Failure
 from deployer.verify.probe.spec import HttpProbe
 
 
@@ -19,25 +19,25 @@ def attempt_get(probe: HttpProbe, access: Access) -> Attempt:
     timings_s = probe.timings_s
     head: Head | None = None
     body = b""
-    trouble: Trouble | None = None
+    failure: Failure | None = None
     try:
-        with access.connected(
+        with access.connect(
             probe.endpoint, server_name=probe.server_name, timings_s=timings_s
         ) as stream:
             limit_s = min(probe.limit_s or access.timeout_s, access.timeout_s)
             deadline = access.step(limit_s)
-            with told_as_trouble("the request", limit_s):
+            with translate_errors("the request", limit_s):
                 send(stream, request(probe.target, probe.headers), deadline)
                 head = read_head(stream, deadline)
                 if head.status_code != 101:
                     body = read_body(stream, head, deadline, most_bytes=probe.body_bytes)
-    except Trouble as error:
-        trouble = error
-    answer = answer_of(probe, head, body=body, trouble=trouble, timings_s=timings_s)
+    except Failure as error:
+        failure = error
+    answer = handshake_result(probe, head, body=body, failure=failure, timings_s=timings_s)
     return Attempt(
         answer=answer,
-        trouble=trouble,
+        failure=failure,
         seconds=time.monotonic() - began,
-        request=shown_request(probe.target, probe.headers),
-        response=shown_response(head, body),
+        request=format_request(probe.target, probe.headers),
+        response=format_response(head, body),
     )

@@ -15,11 +15,11 @@ from typing import Literal
 
 from deployer.errors import DeployerError
 from deployer.model import Hop
-from deployer.verify.net.access import Access, told_as_trouble
+from deployer.verify.net.access import Access, translate_errors
 from deployer.verify.net.http1 import read_head, request
 from deployer.verify.net.stream import Cancelled, Deadline, send
 from deployer.verify.net.websocket import OpeningHandshake, WebSocket
-from deployer.verify.probe.attempt import Trouble
+from deployer.verify.probe.attempt import Failure
 from deployer.verify.probe.spec import UpgradeProbe
 
 _SLICE_S = 0.25
@@ -34,7 +34,7 @@ Outcome = Literal["cut", "open", "kept-awake", "failed", "skipped", "interrupted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Silence:
+class IdleOutcome:
     """What one hop did with a silent connection.
 
     ``cut`` after `seconds` of silence, as `words` say; ``open`` after so many still; ``kept-awake``
@@ -53,7 +53,7 @@ class Silence:
 
 
 @dataclass(slots=True)
-class Waiting:
+class IdleConnection:
     """A connection while it waits; others look at it from their threads.
 
     `expected_s` is how long a silence is waited for, unless `is_needed` says no before; `limit_s`
@@ -64,11 +64,11 @@ class Waiting:
     probe: UpgradeProbe
     expected_s: float
     limit_s: float = math.inf
-    result: Silence | None = None
+    result: IdleOutcome | None = None
     quiet_since: float = field(default_factory=time.monotonic)
     signs: list[float] = field(default_factory=list)
 
-    def wait(self, access: Access, *, is_needed: Callable[[Waiting], bool]) -> Silence:
+    def wait(self, access: Access, *, is_needed: Callable[[IdleConnection], bool]) -> IdleOutcome:
         """Open the connection and wait.
 
         Raises: `DeployerError` where the way to the host is lost.
@@ -76,49 +76,49 @@ class Waiting:
         try:
             self.result = self._waited(access, is_needed)
         except Cancelled:
-            self.result = Silence(
+            self.result = IdleOutcome(
                 hop=self.hop, outcome="interrupted", seconds=time.monotonic() - self.quiet_since
             )
         except DeployerError:
             raise
         except Exception as error:  # no peer may get us to crash
             words = f"could not be waited on: {type(error).__name__}: {error}"
-            self.result = Silence(hop=self.hop, outcome="failed", words=words)
+            self.result = IdleOutcome(hop=self.hop, outcome="failed", words=words)
         return self.result
 
-    def _waited(self, access: Access, is_needed: Callable[[Waiting], bool]) -> Silence:
+    def _waited(self, access: Access, is_needed: Callable[[IdleConnection], bool]) -> IdleOutcome:
         probe = self.probe
         try:
-            with access.connected(
+            with access.connect(
                 probe.endpoint, server_name=probe.server_name, timings_s={}
             ) as stream:
                 opening = OpeningHandshake(subprotocols=probe.subprotocols)
                 deadline = access.step()
-                with told_as_trouble("the handshake", access.timeout_s):
+                with translate_errors("the handshake", access.timeout_s):
                     asked = request(probe.target, (*probe.headers, *opening.headers))
                     send(stream, asked, deadline)
                     head = read_head(stream, deadline)
                     if head.status_code != 101:
-                        raise Trouble("status", head.words)
-                websocket = opening.completed(stream, head)
+                        raise Failure("status", head.words)
+                websocket = opening.complete(stream, head)
                 if probe.send is not None:
-                    with told_as_trouble("a message", access.timeout_s):
+                    with translate_errors("a message", access.timeout_s):
                         websocket.send_text(probe.send, access.step())
                 return self._silent(websocket, access, is_needed)
-        except Trouble as trouble:
-            return Silence(hop=self.hop, outcome="failed", words=trouble.words)
+        except Failure as failure:
+            return IdleOutcome(hop=self.hop, outcome="failed", words=failure.words)
 
     def _silent(
-        self, websocket: WebSocket, access: Access, is_needed: Callable[[Waiting], bool]
-    ) -> Silence:
+        self, websocket: WebSocket, access: Access, is_needed: Callable[[IdleConnection], bool]
+    ) -> IdleOutcome:
         began = self.quiet_since = time.monotonic()
         while True:
             try:
-                with told_as_trouble("the silence", self.expected_s):
+                with translate_errors("the silence", self.expected_s):
                     self._hear(websocket, access, began)
-            except Trouble as trouble:
+            except Failure as failure:
                 lasted = time.monotonic() - self.quiet_since
-                return self._ended("cut", lasted, trouble.words, trouble.close_code)
+                return self._ended("cut", lasted, failure.words, failure.close_code)
             lasted = time.monotonic() - self.quiet_since
             if self.interval_s is not None:
                 websocket.close(access.until)
@@ -151,8 +151,8 @@ class Waiting:
 
     def _ended(
         self, outcome: Outcome, seconds: float, words: str = "", close_code: int | None = None
-    ) -> Silence:
-        return Silence(
+    ) -> IdleOutcome:
+        return IdleOutcome(
             hop=self.hop,
             outcome=outcome,
             seconds=seconds,

@@ -15,9 +15,9 @@ import struct
 import time
 
 from deployer.model import HandshakeResult
-from deployer.verify.net.access import Access, told_as_tls_trouble
+from deployer.verify.net.access import Access, translate_tls_errors
 from deployer.verify.net.stream import Deadline, Stream, receive, send
-from deployer.verify.probe.attempt import Attempt, Trouble
+from deployer.verify.probe.attempt import Attempt, Failure
 from deployer.verify.probe.spec import OldTlsProbe
 
 _VERSIONS = {b"\x03\x01": "TLS 1.0", b"\x03\x02": "TLS 1.1"}
@@ -32,24 +32,24 @@ _SUITES = bytes.fromhex("c009c013c00ac0140033003900320038002f0035000a00ff")
 def attempt_old_tls(probe: OldTlsProbe, access: Access) -> Attempt:
     """Offer TLS 1.1 and 1.0; ``version`` of the attempt's `facts` is the one that was taken."""
     began = time.monotonic()
-    trouble: Trouble | None = None
+    failure: Failure | None = None
     facts: dict[str, str] = {}
     try:
         version = _taken(probe, access)
         if version:
             facts["version"] = version
-    except Trouble as error:
-        trouble = error
-    words = trouble.words if trouble else None
+    except Failure as error:
+        failure = error
+    words = failure.words if failure else None
     answer = HandshakeResult(uri=probe.uri, hop=probe.hop, error=words)
-    return Attempt(answer=answer, trouble=trouble, seconds=time.monotonic() - began, facts=facts)
+    return Attempt(answer=answer, failure=failure, seconds=time.monotonic() - began, facts=facts)
 
 
 def _taken(probe: OldTlsProbe, access: Access) -> str:
     deadline = access.step()
-    stream = access.dialled(probe.endpoint, deadline)
+    stream = access.open_stream(probe.endpoint, deadline)
     try:
-        with told_as_tls_trouble(access.timeout_s):
+        with translate_tls_errors(access.timeout_s):
             send(stream, client_hello(probe.server_name), deadline)
             return _version_of(stream, deadline)
     finally:
@@ -93,7 +93,7 @@ def _version_of(stream: Stream, deadline: Deadline) -> str:
             if data[0] == _ALERT:
                 return ""
             if data[0] != _HANDSHAKE:
-                raise Trouble("no-tls", "answered the TLS handshake with something that is not TLS")
+                raise Failure("no-tls", "answered the TLS handshake with something that is not TLS")
             messages += data[5:end]
             del data[:end]
         version = _finished(bytes(messages))

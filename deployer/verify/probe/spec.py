@@ -96,7 +96,7 @@ class UpgradeProbe(HttpProbe):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SpellingsProbe(HttpProbe):
+class VariantsProbe(HttpProbe):
     """The same request in several spellings, all sent at once; `headers` are the first of them."""
 
     others: tuple[tuple[tuple[str, str], ...], ...]

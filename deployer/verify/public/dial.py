@@ -85,7 +85,7 @@ class PublicDial:
             if left_s <= 0:
                 break
             try:
-                return self._connected(address, port, left_s * share)
+                return self._connect(address, port, left_s * share)
             except OSError as error:
                 last = error
         raise last
@@ -125,7 +125,7 @@ class PublicDial:
             return Lookup(name=name, problem=_why(answer), seconds=took)
         return Lookup(name=name, addresses=answer, seconds=took)
 
-    def _connected(self, address: str, port: int, timeout_s: float) -> sockets.socket:
+    def _connect(self, address: str, port: int, timeout_s: float) -> sockets.socket:
         family = sockets.AF_INET6 if ":" in address else sockets.AF_INET
         line = sockets.socket(family, sockets.SOCK_STREAM)
         try:

@@ -68,7 +68,7 @@ def public_hop(resolve: Sequence[str]) -> PublicHop:
     return PublicHop(overrides=overrides_from(resolve))
 
 
-def not_wanted(sites: Sequence[Site]) -> tuple[CheckResult, ...]:
+def public_skipped(sites: Sequence[Site]) -> tuple[CheckResult, ...]:
     """What is said of the hop where ``--no-public`` is given."""
     return tuple(
         CheckResult(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from deployer.sites.model import Site
 from deployer.verify.net.access import Access
 from deployer.verify.planned.checks import PlannedCheck
-from deployer.verify.planned.public_checks import HostAddresses, asked_names, public_checks
+from deployer.verify.planned.public_checks import HostAddresses, public_checks, public_names
 from deployer.verify.public.dial import PublicDial
 
 
@@ -20,7 +20,7 @@ class Public:
     plan: Callable[[], tuple[PlannedCheck, ...]]
 
 
-def from_here(
+def public_plan(
     site: Site,
     planned: tuple[PlannedCheck, ...],
     access: Access,
@@ -32,7 +32,7 @@ def from_here(
     """The public checks beside those that are `planned` on the host, which has `access`."""
 
     def plan() -> tuple[PlannedCheck, ...]:
-        lookups = {name: dial.lookup(name, port) for name in asked_names(site)}
+        lookups = {name: dial.lookup(name, port) for name in public_names(site)}
         addresses = known() if known is not None else HostAddresses()
         return public_checks(site, planned, lookups, known=addresses, port=port)
 

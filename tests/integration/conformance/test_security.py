@@ -12,7 +12,7 @@ from deployer.sites.model import Route, Site, Tls, Upstream
 from deployer.verify.net.access import Access
 from deployer.verify.net.stream import Deadline
 from deployer.verify.planned.checks import ProxyAddress, planned_checks
-from deployer.verify.run import carried_out
+from deployer.verify.run import run_checks
 from tests.integration.conformance.test_http2 import has_rfc8441
 from tests.integration.conformance.world import DOMAIN, World
 
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.every_release]
 _KINDS = frozenset({"certificate", "old-tls", "banner", "h2c", "plain-get", "http2", "forged"})
 
 
-def looked_at(world: World) -> tuple[CheckResult, ...]:
+def diagnose_url(world: World) -> tuple[CheckResult, ...]:
     """Those checks alone, and straight to the host's address: they need nothing of the inside."""
     service = (Upstream(host="127.0.0.1", port=9101),)
     routes = (
@@ -49,11 +49,11 @@ def looked_at(world: World) -> tuple[CheckResult, ...]:
     access = Access(
         dial=dial, timeout_s=10.0, until=Deadline(30.0), roots_pem=world.root_pem.read_bytes()
     )
-    return carried_out(site, checks, access, patience_s=0.0, age_s=0.0, on_result=None)
+    return run_checks(site, checks, access, patience_s=0.0, age_s=0.0, on_result=None)
 
 
 def test_nothing_is_found(world: World) -> None:
-    results = looked_at(world)
+    results = diagnose_url(world)
     assert [result for result in results if not result.ok or result.finding] == []
     (forged,) = [result for result in results if result.name == "forged addresses dropped"]
     assert (forged.skipped, forged.detail) == (

@@ -27,7 +27,7 @@ from deployer.commit.kept_edits import kept_items
 from deployer.commit.states import MEANINGS, UNDER_WAY
 from deployer.model import CheckResult
 from deployer.report.history import history_lines
-from deployer.verify.summary import verified_words
+from deployer.verify.summary import summary_lines
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 RECOVER = "deployer recover site.yml"
@@ -295,7 +295,7 @@ def check(name: str, target: str, **about: Any) -> CheckResult:
 
 
 def test_a_verification_in_few_words() -> None:
-    assert verified_words(
+    assert summary_lines(
         [
             check("certificate", "a.example", valid_until="2027-02-19"),
             check("redirect to https", "http://a.example/"),
@@ -310,7 +310,7 @@ def test_a_verification_in_few_words() -> None:
         "TLS until 2027-02-19 (a.example)",
         "3 more checks: redirect to https, h2c refused",
     ]
-    assert verified_words([]) == []
+    assert summary_lines([]) == []
 
 
 def test_what_was_found_is_there_for_programs_too() -> None:

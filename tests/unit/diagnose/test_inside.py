@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from deployer.diagnose.address import parsed
+from deployer.diagnose.address import parse_address
 from deployer.diagnose.host_diagnosis import host_from
 from deployer.diagnose.inside import Inside, stages_of
-from deployer.diagnose.merge import together
+from deployer.diagnose.merge import merge_results
 from deployer.errors import UsageError
 from deployer.model import CheckResult, Finding, Hop
 from deployer.proxies.inspect import ConfigFile, Inspection, ProxyState
 
-ADDRESS = parsed("wss://chat.example.com/ws?token=secret")
+ADDRESS = parse_address("wss://chat.example.com/ws?token=secret")
 CHAIN = """
 events {}
 http {
@@ -48,7 +48,7 @@ def test_a_chain_on_one_host_is_followed() -> None:
 
 
 def test_a_proxy_that_leads_to_itself_is_asked_once() -> None:
-    stages = stages_of(Inspection(proxies=(NGINX,)), parsed("ws://chat.example.com:8082/"))
+    stages = stages_of(Inspection(proxies=(NGINX,)), parse_address("ws://chat.example.com:8082/"))
     assert [stage.endpoint.host for stage in stages] == ["::1"]
 
 
@@ -82,7 +82,7 @@ STAGES = stages_of(INSPECTION, ADDRESS)
 
 
 def findings(*checks: CheckResult) -> list[tuple[str, str]]:
-    found = together([OUTSIDE], Inside(stages=STAGES, checks=checks), ADDRESS, INSPECTION)
+    found = merge_results([OUTSIDE], Inside(stages=STAGES, checks=checks), ADDRESS, INSPECTION)
     return [(each.finding.code, each.finding.hop) for each in found if each.finding is not None]
 
 
@@ -96,7 +96,7 @@ def test_a_name_proven_from_outside_gets_the_hop_of_the_inside() -> None:
     service = result("backend-not-websocket", "backend", name="handshake at nginx")
     again = result("backend-not-websocket", "backend", name="handshake at service")
     inside = Inside(stages=STAGES, checks=(service, again))
-    found = together([outside], inside, ADDRESS, INSPECTION)
+    found = merge_results([outside], inside, ADDRESS, INSPECTION)
     told = [each.finding for each in found if each.finding is not None]
     assert [(each.code, each.hop) for each in told] == [("subprotocols-refused", "backend")]
 
@@ -105,7 +105,7 @@ def test_what_only_the_outside_sees_says_that_the_host_is_fine() -> None:
     good = CheckResult(
         site="chat.example.com", name="handshake at nginx", target="/ws", hop="proxy", ok=True
     )
-    found = together([OUTSIDE], Inside(stages=STAGES, checks=(good,)), ADDRESS, INSPECTION)
+    found = merge_results([OUTSIDE], Inside(stages=STAGES, checks=(good,)), ADDRESS, INSPECTION)
     assert found[0].finding is not None
     assert found[0].finding.code == "origin-blocked"
     assert "on the host itself, the same handshake succeeds" in found[0].finding.evidence

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from deployer.diagnose.address import parsed
+from deployer.diagnose.address import parse_address
 from deployer.diagnose.inside import Inside
-from deployer.diagnose.merge import together
+from deployer.diagnose.merge import merge_results
 from deployer.model import Alternative, CheckResult, Finding
 from deployer.proxies.inspect import Inspection
 
-_ADDRESS = parsed("wss://chat.example.com:8443/ws")
+_ADDRESS = parse_address("wss://chat.example.com:8443/ws")
 
 
 def _result(name: str, finding: Finding) -> CheckResult:
@@ -36,7 +36,7 @@ def _finding(code: str, *or_else: str, severity: str = "error") -> Finding:
 
 
 def _codes(outside: Finding, inside: Finding) -> list[str]:
-    told = together(
+    told = merge_results(
         [_result("handshake", outside)],
         Inside(checks=(_result("configuration", inside),)),
         _ADDRESS,

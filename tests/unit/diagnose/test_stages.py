@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 
 from deployer.agent.commit.apply import Refusal, open_connection
-from deployer.diagnose.address import parsed
-from deployer.diagnose.handshake_variants import Wish
-from deployer.diagnose.inside import Inside, looked_inside, stages_of
-from deployer.diagnose.merge import together
+from deployer.diagnose.address import parse_address
+from deployer.diagnose.handshake_variants import HandshakeOptions
+from deployer.diagnose.inside import Inside, diagnose_stages, stages_of
+from deployer.diagnose.merge import merge_results
 from deployer.model import CheckResult, Finding, HandshakeResult, Proxy
 from deployer.proxies.inspect import ConfigFile, Inspection, ProxyState
 from deployer.verify.net.access import Access
@@ -75,8 +75,8 @@ def _looked(
     with Server(front) as outer, Server(service) as inner:
         text = _HAPROXY.format(front=outer.port, back=inner.port, word=word, path=path)
         state = _state("haproxy", text, f"127.0.0.1:{outer.port}")
-        address = parsed(f"ws://app.test:{outer.port}/ws")
-        return looked_inside(Inspection(proxies=(state,)), address, Wish(), _access)
+        address = parse_address(f"ws://app.test:{outer.port}/ws")
+        return diagnose_stages(Inspection(proxies=(state,)), address, HandshakeOptions(), _access)
 
 
 def _findings(inside: Inside) -> list[Finding]:
@@ -122,7 +122,7 @@ def test_a_refusal_is_blamed_on_the_path_that_the_proxy_has_made() -> None:
 def test_apache_is_asked_over_ipv4_and_at_its_own_address() -> None:
     text = "Listen 80\n<VirtualHost {}:80>\nServerName app.test\nProxyPass / http://127.0.0.1:1/\n"
     text += "</VirtualHost>\n"
-    address = parsed("ws://app.test/ws")
+    address = parse_address("ws://app.test/ws")
     for where, asked in (("*", "127.0.0.1"), ("192.0.2.7", "192.0.2.7")):
         state = _state("apache", text.format(where), "[::]:80")
         assert stages_of(Inspection(proxies=(state,)), address)[0].endpoint.host == asked
@@ -141,7 +141,7 @@ http {{
     }}
 }}
 """
-_ADDRESS = parsed("ws://app.test/ws")
+_ADDRESS = parse_address("ws://app.test/ws")
 
 
 def _merged(status: int, *, word: str = "") -> CheckResult:
@@ -159,7 +159,7 @@ def _merged(status: int, *, word: str = "") -> CheckResult:
         finding=Finding(code="handshake-refused", hop="proxy", symptom="s", cause="c", fix="f"),
     )
     inside = Inside(stages=stages_of(inspection, _ADDRESS), checks=(refused,))
-    return together([fine], inside, _ADDRESS, inspection)[-1]
+    return merge_results([fine], inside, _ADDRESS, inspection)[-1]
 
 
 def test_a_host_that_is_not_let_in_itself_is_a_warning() -> None:

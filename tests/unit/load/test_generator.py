@@ -15,8 +15,8 @@ import pytest
 from deployer.errors import UnreachableError, UsageError
 from deployer.load.connection import Target
 from deployer.load.figures import Figures
-from deployer.load.generator import LoadPlan, Watch, loaded
-from deployer.load.open_files import allow_files
+from deployer.load.generator import LoadHooks, LoadPlan, generate_load
+from deployer.load.open_files import raise_open_files_limit
 from tests.support.certificates.pki import authority, issued, server_context
 from tests.support.servers.scripted import Peer, Server, closed_port, websocket_service
 from tests.support.waiting import at_most
@@ -43,7 +43,9 @@ def a_load(port: int, **given: Any) -> Figures:
     }
     settings.setdefault("slow_rate_per_s", 500.0)
     plan = LoadPlan(targets=(target,), **settings)
-    return loaded(plan, Watch(progress=progress, full=full, last=last, cancelled=cancelled))
+    return generate_load(
+        plan, LoadHooks(progress=progress, full=full, last=last, cancelled=cancelled)
+    )
 
 
 @contextlib.contextmanager
@@ -230,9 +232,9 @@ def test_more_files_than_there_can_be_are_refused(monkeypatch: pytest.MonkeyPatc
         raise ValueError("not allowed to raise maximum limit")
 
     monkeypatch.setattr(resource, "setrlimit", refuse)
-    allow_files(500)
+    raise_open_files_limit(500)
     with pytest.raises(UsageError, match="--load 5000 needs 5,200 open files here"):
-        allow_files(5000)
+        raise_open_files_limit(5000)
 
 
 def test_who_pings_and_does_not_read_is_not_kept_in_memory() -> None:

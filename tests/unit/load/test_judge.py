@@ -7,10 +7,17 @@ from typing import Any
 
 import pytest
 
-from deployer.load.figures import Ended, Failed, Figures, ended_groups, failure_groups, spread
-from deployer.load.judge import Observed, judged
+from deployer.load.figures import (
+    FailureGroup,
+    Figures,
+    LossGroup,
+    failure_groups,
+    loss_groups,
+    percentiles,
+)
+from deployer.load.judge import Observed, judge_load
 from deployer.load.limits import limits
-from deployer.load.reloads import Change, change
+from deployer.load.reloads import Change, detect_change
 from deployer.load.result import LoadResult, load_json
 from deployer.model import Proxy
 from deployer.proxies.inspect import ConfigFile, Process, ProxyState
@@ -105,7 +112,7 @@ def test_defaults_where_nothing_is_said() -> None:
     assert [each.websockets for each in limits(a_state("apache", ""))] == [400, 400]
 
 
-def a_result(state: ProxyState, most_open: int, *failed: Failed, **given: Any) -> LoadResult:
+def a_result(state: ProxyState, most_open: int, *failed: FailureGroup, **given: Any) -> LoadResult:
     ended = given.pop("ended", ())
     figures = Figures(
         asked=1000,
@@ -130,8 +137,8 @@ def a_result(state: ProxyState, most_open: int, *failed: Failed, **given: Any) -
     )
 
 
-def some(phase: str = "tls", words: str = "reset it", at_open: int = 1) -> Failed:
-    return Failed(phase=phase, words=words, count=100, at_open=at_open, first_s=2.0)
+def some(phase: str = "tls", words: str = "reset it", at_open: int = 1) -> FailureGroup:
+    return FailureGroup(phase=phase, words=words, count=100, at_open=at_open, first_s=2.0)
 
 
 FULL = "2026/11/21 [alert] 1#1: *9 768 worker_connections are not enough while connecting"
@@ -208,7 +215,7 @@ CASES: dict[str, tuple[LoadResult, Observed, str, str]] = {
             NGINX,
             300,
             ended=(
-                Ended(
+                LossGroup(
                     words="closed it without a Close frame", count=300, first_s=14.1, last_s=14.2
                 ),
             ),
@@ -222,7 +229,7 @@ CASES: dict[str, tuple[LoadResult, Observed, str, str]] = {
         a_result(
             APACHE,
             5,
-            ended=(Ended(words="reset it", count=5, first_s=10.0, last_s=10.1),),
+            ended=(LossGroup(words="reset it", count=5, first_s=10.0, last_s=10.1),),
             change=Change(what="gone", at_s=10.5, leaving=0),
         ),
         Observed(),
@@ -233,7 +240,7 @@ CASES: dict[str, tuple[LoadResult, Observed, str, str]] = {
         a_result(
             NGINX,
             300,
-            ended=(Ended(words="closed it with code 1013", count=9, first_s=1, last_s=2),),
+            ended=(LossGroup(words="closed it with code 1013", count=9, first_s=1, last_s=2),),
         ),
         Observed(),
         "connection-dropped",
@@ -243,7 +250,7 @@ CASES: dict[str, tuple[LoadResult, Observed, str, str]] = {
         a_result(
             NGINX,
             300,
-            ended=(Ended(words="reset it", count=9, first_s=1, last_s=9, silent_s=3.1),),
+            ended=(LossGroup(words="reset it", count=9, first_s=1, last_s=9, silent_s=3.1),),
             idle_s=3.0,
         ),
         Observed(),
@@ -251,7 +258,7 @@ CASES: dict[str, tuple[LoadResult, Observed, str, str]] = {
         "proxy",
     ),
     "lost, and nobody knows why": (
-        a_result(NGINX, 300, ended=(Ended(words="reset it", count=9, first_s=1, last_s=2),)),
+        a_result(NGINX, 300, ended=(LossGroup(words="reset it", count=9, first_s=1, last_s=2),)),
         Observed(),
         "connection-dropped",
         "proxy",
@@ -262,7 +269,7 @@ CASES: dict[str, tuple[LoadResult, Observed, str, str]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_what_was_met(name: str) -> None:
     result, observed, code, hop = CASES[name]
-    check = judged(result, observed)
+    check = judge_load(result, observed)
     assert check.finding is not None
     assert (check.ok, check.finding.code, check.finding.hop) == (False, code, hop)
     assert check.finding.cause
@@ -274,13 +281,13 @@ def test_what_was_met(name: str) -> None:
 def test_a_drain_that_is_the_sites_own_is_named() -> None:
     result, observed, _, _ = CASES["cut by a reload"]
     for drain_s, is_named in ((4.0, True), (3600.0, False), (None, False)):
-        finding = judged(replace(result, drain_s=drain_s), observed).finding
+        finding = judge_load(replace(result, drain_s=drain_s), observed).finding
         assert finding is not None
         assert ("for 4 s at most: that is `drain`" in finding.cause) is is_named
 
 
 def test_a_named_limit_has_its_place_and_number() -> None:
-    finding = judged(*CASES["nginx says it"][:2]).finding
+    finding = judge_load(*CASES["nginx says it"][:2]).finding
     assert finding is not None
     assert finding.file == "/etc/main.conf:4"
     assert finding.directive == "worker_connections 2048;"
@@ -289,23 +296,23 @@ def test_a_named_limit_has_its_place_and_number() -> None:
 
 
 def test_limits_that_fit_as_well_are_alternatives() -> None:
-    finding = judged(a_result(APACHE, 10, some()), WORKS).finding
+    finding = judge_load(a_result(APACHE, 10, some()), WORKS).finding
     assert finding is not None
     assert finding.code == "threads-exhausted"
     assert [each.code for each in finding.alternatives] == ["scoreboard-full"]
 
 
 def test_a_load_that_fits_passes_and_says_so() -> None:
-    check = judged(a_result(NGINX, 1000), Observed())
+    check = judge_load(a_result(NGINX, 1000), Observed())
     assert (check.ok, check.finding) == (True, None)
     assert check.detail == "1,000 of 1,000 open at once, 1,000 of them to the end"
 
 
 def test_where_this_machine_is_the_limit_no_host_is_blamed() -> None:
-    own = Failed(
+    own = FailureGroup(
         phase="own", words="this process may open no more files", count=9, at_open=1000, first_s=5.0
     )
-    check = judged(a_result(NGINX, 1000, own), Observed())
+    check = judge_load(a_result(NGINX, 1000, own), Observed())
     assert (check.ok, check.finding) == (False, None)
     assert check.detail.startswith("this machine is the limit: at 1,000 open connections")
 
@@ -321,11 +328,11 @@ def test_reloads_and_restarts_are_told_by_their_processes() -> None:
         return a_state("nginx", "", *processes, accepted_reload_s_ago=4.0, **given)
 
     before = state(10, 11, 12)
-    assert change(before, state(10, 11, 12), after_s=20.0) is None
-    assert change(before, state(10, 11, 13), after_s=20.0) is None, "a worker has crashed"
-    reloaded = change(before, state(10, 21, 22, leaving=(11, 12)), after_s=20.0)
+    assert detect_change(before, state(10, 11, 12), after_s=20.0) is None
+    assert detect_change(before, state(10, 11, 13), after_s=20.0) is None, "a worker has crashed"
+    reloaded = detect_change(before, state(10, 21, 22, leaving=(11, 12)), after_s=20.0)
     assert reloaded == Change(what="reloaded", at_s=16.0, leaving=2)
-    restarted = change(before, state(30, 31, 32), after_s=20.0)
+    restarted = detect_change(before, state(30, 31, 32), after_s=20.0)
     assert restarted == Change(what="restarted", at_s=16.0, leaving=0)
 
 
@@ -337,15 +344,15 @@ def test_groups_and_spreads() -> None:
     many = failure_groups([("tls", f"words {n}", 0, float(n)) for n in range(50)])
     assert len(many) == 13
     assert sum(group.count for group in many) == 50
-    groups = ended_groups([("a", 2.0, 0.5), ("a", 1.0, 0.7), ("b", 3.0, 0.1)])
+    groups = loss_groups([("a", 2.0, 0.5), ("a", 1.0, 0.7), ("b", 3.0, 0.1)])
     assert [(each.words, each.count, each.first_s, each.last_s) for each in groups] == [
         ("a", 2, 1.0, 2.0),
         ("b", 1, 3.0, 3.0),
     ]
-    found = spread([0.1 * n for n in range(1, 101)])
+    found = percentiles([0.1 * n for n in range(1, 101)])
     assert found is not None
     assert (found.p50, found.p99, found.most) == pytest.approx((5.0, 9.9, 10.0))
-    assert spread([]) is None
+    assert percentiles([]) is None
 
 
 def test_how_many_were_open_when() -> None:

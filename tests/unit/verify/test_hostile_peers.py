@@ -246,9 +246,9 @@ def test_a_hostile_service(script: Script) -> None:
 def test_a_hostile_front_before_a_healthy_service(script: Script, healthy: int) -> None:
     with Server(script) as front, bounded():
         results = verified(a_site(healthy), front=front.port, timeout_s=limit_s(PEERS[script]))
-    of_proxy = {"backend-not-websocket": "wrong-route"}.get(PEERS[script], PEERS[script])
+    proxy_diagnosis = {"backend-not-websocket": "wrong-route"}.get(PEERS[script], PEERS[script])
     found = codes(results, "proxy") - {"origin-open"}  # it does open for every origin
-    assert named(found, of_proxy)
+    assert named(found, proxy_diagnosis)
     assert codes(results, "backend") <= {"check-failed"}
 
 

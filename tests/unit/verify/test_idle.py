@@ -13,11 +13,11 @@ import pytest
 from deployer.errors import UnreachableError
 from deployer.model import SourceRef
 from deployer.sites.model import Check, Route, Site, Upstream
-from deployer.verify.idle import Configured, IdleResult, idle_json, idle_plan, measured
-from deployer.verify.judge.idle import idle_judged, outcome_words
+from deployer.verify.idle import Configured, IdleResult, idle_json, idle_plan, measure_idle
+from deployer.verify.judge.idle import judge_idle, outcome_words
 from deployer.verify.net.stream import Stream
 from deployer.verify.planned.checks import ProxyAddress
-from deployer.verify.probe.idle import Silence
+from deployer.verify.probe.idle import IdleOutcome
 from deployer.verify.public.dial import PublicDial
 from tests.support.servers.scripted import Front, Peer, Server, dial, websocket_service
 
@@ -47,7 +47,7 @@ def waited(
         public=public,
         proxy=ProxyAddress(http_port=proxy_port),
     )
-    (result,) = measured(
+    (result,) = measure_idle(
         plan,
         dial=dial,
         public=public,
@@ -143,12 +143,12 @@ def test_from_here_by_dns_or_why_not() -> None:
         nowhere = waited(site, front, outside={(NAME, 9): "127.0.0.1"})
         refused = waited(site, front, outside={(NAME, front): "127.0.0.127"})
     assert outcomes(there) == {"backend": "open", "proxy": "cut", "public": "cut"}
-    (finding,) = {check.finding for check in idle_judged(there) if check.finding is not None}
+    (finding,) = {check.finding for check in judge_idle(there) if check.finding is not None}
     assert (finding.code, finding.hop) == ("idle-cut", "proxy"), "the inner one has cut both"
     assert outcomes(nowhere)["public"] == "skipped"
     assert "does not resolve" in outcome_words(nowhere.hops[-1])
     assert outcomes(refused)["public"] == "failed"
-    outside = {check.hop: check for check in idle_judged(refused)}["public"]
+    outside = {check.hop: check for check in judge_idle(refused)}["public"]
     assert outside.ok, "whether it can be reached is another check's matter"
 
 
@@ -158,7 +158,7 @@ def test_an_interrupt_ends_the_waiting() -> None:
         threading.Timer(0.3, stop.set).start()
         result = waited(a_site(port), front, limit_s=60, interrupt=stop)
     assert set(outcomes(result).values()) == {"interrupted"}
-    assert not any(check.ok for check in idle_judged(result))
+    assert not any(check.ok for check in judge_idle(result))
 
 
 def test_a_host_that_is_lost_is_an_error() -> None:
@@ -167,7 +167,7 @@ def test_a_host_that_is_lost_is_an_error() -> None:
 
     plan = idle_plan(a_site(1), configured={}, limit_s=1, public=None)
     with pytest.raises(UnreachableError):
-        measured(
+        measure_idle(
             plan,
             dial=gone,  # type: ignore[arg-type]
             public=None,
@@ -181,7 +181,7 @@ def test_a_host_that_is_lost_is_an_error() -> None:
 PROMISED = {"idle_timeout": SourceRef("site.yml", 1, 1)}
 
 
-def a_result(*hops: Silence, **given: Any) -> IdleResult:
+def a_result(*hops: IdleOutcome, **given: Any) -> IdleResult:
     values: dict[str, Any] = {
         "site": NAME,
         "path": "/ws",
@@ -194,17 +194,17 @@ def a_result(*hops: Silence, **given: Any) -> IdleResult:
     return IdleResult(hops=hops, **{**values, **given})
 
 
-def cut(hop: Any, seconds: float, **given: Any) -> Silence:
+def cut(hop: Any, seconds: float, **given: Any) -> IdleOutcome:
     words = "closed the connection without a Close frame"
-    return Silence(hop=hop, outcome="cut", seconds=seconds, words=words, **given)
+    return IdleOutcome(hop=hop, outcome="cut", seconds=seconds, words=words, **given)
 
 
-def still(hop: Any, seconds: float = 300.0, **given: Any) -> Silence:
-    return Silence(hop=hop, outcome="open", seconds=seconds, **given)
+def still(hop: Any, seconds: float = 300.0, **given: Any) -> IdleOutcome:
+    return IdleOutcome(hop=hop, outcome="open", seconds=seconds, **given)
 
 
-def awake(hop: Any, interval_s: float) -> Silence:
-    return Silence(hop=hop, outcome="kept-awake", interval_s=interval_s, signs=3)
+def awake(hop: Any, interval_s: float) -> IdleOutcome:
+    return IdleOutcome(hop=hop, outcome="kept-awake", interval_s=interval_s, signs=3)
 
 
 DEFAULT = Configured(hop="proxy", seconds=60.0, directive="proxy_read_timeout 60s (default)")
@@ -276,7 +276,7 @@ CASES: dict[str, tuple[IdleResult, set[tuple[str, str, str]]]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_found(name: str) -> None:
     result, expected = CASES[name]
-    checks = idle_judged(result)
+    checks = judge_idle(result)
     found = {
         (check.finding.code, check.finding.hop, check.finding.severity)
         for check in checks
@@ -295,7 +295,7 @@ def test_the_place_in_the_configuration_is_told() -> None:
         hop="proxy", seconds=30.0, directive="proxy_read_timeout 30s", file=file
     )
     result = a_result(still("backend"), cut("proxy", 30.1), configured=(configured,))
-    finding = idle_judged(result)[1].finding
+    finding = judge_idle(result)[1].finding
     assert finding is not None
     assert (finding.file, finding.directive) == (file, "proxy_read_timeout 3600s;")
     assert "proxy_read_timeout 30s" in finding.cause
@@ -328,7 +328,7 @@ def test_who_leaves_before_the_first_message_is_told_and_no_crash() -> None:
             public=None,
             proxy=ProxyAddress(http_port=front),
         )
-        (result,) = measured(
+        (result,) = measure_idle(
             plan,
             dial=lambda **where: _Breaking(dial(**where)),
             public=None,

@@ -490,6 +490,6 @@ def test_a_hostile_peer_in_http2(
         timeout_s = 0.3 if code == "timeout" else 10.0
         access = Access(dial=dial, timeout_s=timeout_s, until=Deadline(20.0))
         attempt = attempt_http2(probe, access)
-    assert attempt.trouble is not None
-    assert attempt.trouble.code in (code, "tls-stalled")
+    assert attempt.failure is not None
+    assert attempt.failure.code in (code, "tls-stalled")
     assert attempt.seconds < at_most(5 + timeout_s)

@@ -16,9 +16,9 @@ from deployer.errors import UnreachableError
 from deployer.model import CheckResult, Finding, HandshakeResult
 from deployer.sites.model import Check, Route, Site, Tls, Upstream
 from deployer.verify import required_s, result_json, verify_site
-from deployer.verify.judge.attempts import Tried
-from deployer.verify.judge.causes import of_service
-from deployer.verify.probe.attempt import Attempt, Trouble
+from deployer.verify.judge.attempts import Attempts
+from deployer.verify.judge.causes import service_diagnosis
+from deployer.verify.probe.attempt import Attempt, Failure
 from deployer.verify.probe.spec import Endpoint
 from deployer.verify.run import may_be_starting
 from tests.support.certificates.pki import authority, issued, server_context
@@ -582,12 +582,12 @@ def test_a_folder_without_an_index_file_is_told(
 
 
 def test_a_missing_unix_socket_is_looked_for_among_unix_sockets() -> None:
-    trouble = Trouble("refused", "refuses connections")
+    failure = Failure("refused", "refuses connections")
     for endpoint, command in (
         (Endpoint(socket="/run/app.sock"), "ss -lxp"),
         (Endpoint(host="127.0.0.1", port=1), "ss -ltnp"),
     ):
-        assert command in of_service(trouble, status_code=None, endpoint=endpoint).fix
+        assert command in service_diagnosis(failure, status_code=None, endpoint=endpoint).fix
 
 
 def test_a_unix_socket_and_a_stripped_prefix(
@@ -704,14 +704,14 @@ def test_former_workers_do_not_make_a_broken_change_pass(healthy_service: int) -
 def test_what_may_still_be_starting_is_told_from_what_is_wrong() -> None:
     def attempt(status: int | None, code: str = "status") -> Attempt:
         answer = HandshakeResult(uri="ws://a/ws", hop="proxy", status_code=status)
-        return Attempt(answer=answer, trouble=Trouble(code, code))
+        return Attempt(answer=answer, failure=Failure(code, code))
 
     healthy = Attempt(answer=HandshakeResult(uri="ws://a/ws", hop="backend", status_code=101))
-    assert may_be_starting(Tried(attempt=attempt(None, "refused")))
-    assert may_be_starting(Tried(attempt=attempt(502), peer=attempt(None, "refused")))
-    assert may_be_starting(Tried(attempt=attempt(502)))
-    assert not may_be_starting(Tried(attempt=attempt(502), peer=healthy))
-    assert not may_be_starting(Tried(attempt=attempt(404), peer=attempt(404)))
+    assert may_be_starting(Attempts(attempt=attempt(None, "refused")))
+    assert may_be_starting(Attempts(attempt=attempt(502), peer=attempt(None, "refused")))
+    assert may_be_starting(Attempts(attempt=attempt(502)))
+    assert not may_be_starting(Attempts(attempt=attempt(502), peer=healthy))
+    assert not may_be_starting(Attempts(attempt=attempt(404), peer=attempt(404)))
 
 
 def test_a_lost_host_is_an_error_and_no_finding(port_80: int) -> None:

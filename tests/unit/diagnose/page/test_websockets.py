@@ -12,9 +12,9 @@ import pytest
 
 from deployer.cli.diagnose import Request, diagnosed
 from deployer.commit.outcome import RunReport
-from deployer.diagnose.address import parsed
+from deployer.diagnose.address import parse_address
 from deployer.diagnose.page.csp import blocking_directive, upgrades_insecure
-from deployer.diagnose.page.websockets import opened_by, taken_apart
+from deployer.diagnose.page.websockets import parse_page, websockets_of
 from deployer.errors import UsageError
 from tests.support.certificates.pki import authority, issued, server_context
 from tests.support.servers.libraries import echo, wants_websocket
@@ -22,12 +22,12 @@ from tests.support.servers.scripted import Peer, Server
 from tests.support.waiting import at_most
 
 NAME = "app.example.com"
-PAGE = parsed(f"https://{NAME}/report")
+PAGE = parse_address(f"https://{NAME}/report")
 
 
 def found_in(script: str) -> list[str]:
-    page = taken_apart(f"<!doctype html><title>x</title><script>{script}</script>")
-    return [opened.address.uri for opened in opened_by(page, PAGE)]
+    page = parse_page(f"<!doctype html><title>x</title><script>{script}</script>")
+    return [opened.address.uri for opened in websockets_of(page, PAGE)]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_action_cable_and_socket_io_have_their_own_places() -> None:
         '<meta name="action-cable-url" content="/cable">'
         '<script src="/socket.io/socket.io.min.js"></script>'
     )
-    found = opened_by(taken_apart(text), PAGE)
+    found = websockets_of(parse_page(text), PAGE)
     assert [opened.address.uri for opened in found] == [
         f"wss://{NAME}/cable",
         f"wss://{NAME}/socket.io/?EIO=4&transport=websocket",
@@ -108,12 +108,12 @@ def test_action_cable_and_socket_io_have_their_own_places() -> None:
     ],
 )
 def test_only_what_every_browser_blocks_is_blocked(policy: str, is_blocked: bool) -> None:
-    endpoint = parsed(f"wss://{NAME}/ws")
+    endpoint = parse_address(f"wss://{NAME}/ws")
     assert bool(blocking_directive([policy], PAGE, endpoint)) is is_blocked
 
 
 def test_each_policy_must_let_it_through() -> None:
-    endpoint = parsed(f"wss://{NAME}/ws")
+    endpoint = parse_address(f"wss://{NAME}/ws")
     policies = ["connect-src *, connect-src 'none'"]
     assert blocking_directive(policies, PAGE, endpoint) == "connect-src 'none'"
     assert upgrades_insecure(["default-src *; upgrade-insecure-requests"])
@@ -124,14 +124,14 @@ def test_each_policy_must_let_it_through() -> None:
 )
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(UsageError):
-        parsed(url)
+        parse_address(url)
 
 
 def test_an_address_is_sent_as_a_browser_sends_it() -> None:
-    address = parsed("wss://Bücher.example:443/räume?q=a b&t=%20")
+    address = parse_address("wss://Bücher.example:443/räume?q=a b&t=%20")
     assert (address.name, address.host) == ("xn--bcher-kva.example",) * 2
     assert address.target == "/r%C3%A4ume?q=a%20b&t=%20"
-    assert parsed("ws://[::1]:8080").host == "[::1]:8080"
+    assert parse_address("ws://[::1]:8080").host == "[::1]:8080"
 
 
 # --- on a server ----------------------------------------------------------------------------------
@@ -234,13 +234,13 @@ def test_a_page_without_end_ends_in_time() -> None:
 def test_a_page_that_is_meant_ill_is_read_soon(piece: str) -> None:
     began = time.monotonic()
     text = piece * (400_000 // len(piece))
-    opened_by(taken_apart(text), PAGE)
-    opened_by(taken_apart(f"<script>new WebSocket(x);{text}"), PAGE)
+    websockets_of(parse_page(text), PAGE)
+    websockets_of(parse_page(f"<script>new WebSocket(x);{text}"), PAGE)
     assert time.monotonic() - began < at_most(5)
 
 
 def test_tags_are_found_where_a_browser_finds_them() -> None:
-    page = taken_apart(
+    page = parse_page(
         "<!-- <script src=/comment.js></script> --><title><script src=/title.js></title>"
         "<div data-x='<script src=/quoted.js>'><SCRIPT SRC = /a.js?x=1&amp;y=2 defer></SCRIPT >"
         '<script type="text/template">no</script><script type=module async>yes</script>'

@@ -65,7 +65,9 @@ def test_order_and_kinds() -> None:
         "page /",
         "entry /cable",
     ]
-    leaders = {check.target: check.leader for check in checks if check.kind == "foreign-origin"}
+    leaders = {
+        check.target: check.prerequisite for check in checks if check.kind == "foreign-origin"
+    }
     assert leaders == {"/ws": 5, "/cable": 13}
 
 

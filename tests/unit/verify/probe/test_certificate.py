@@ -10,11 +10,11 @@ import pytest
 
 from deployer.sites.model import Site, Tls
 from deployer.verify import verify_site
-from deployer.verify.judge.causes import of_certificate
+from deployer.verify.judge.causes import certificate_diagnosis
 from deployer.verify.net.access import Access
 from deployer.verify.net.stream import Deadline
 from deployer.verify.probe.attempt import Attempt
-from deployer.verify.probe.certificate import Shown, attempt_tls, explained
+from deployer.verify.probe.certificate import ServedCertificate, attempt_tls, describe_refusal
 from deployer.verify.probe.spec import Endpoint, TlsProbe
 from tests.support.certificates.pki import EXPIRED, authority, issued, server_context
 from tests.support.servers.scripted import Peer, Server, dial
@@ -77,7 +77,7 @@ def unknown_issuer(folder: Path) -> ssl.SSLContext:
 def test_a_right_chain(made: Callable[[Path], ssl.SSLContext], tmp_path: Path) -> None:
     with Server(waits, tls=made(tmp_path)) as server:
         attempt = attempted(server.port)
-    assert attempt.trouble is None
+    assert attempt.failure is None
     assert attempt.note.startswith("TLSv1.3, 30.0 days left") or "29.9 days left" in attempt.note
 
 
@@ -98,21 +98,21 @@ def test_a_wrong_chain(
 ) -> None:
     with Server(waits, tls=made(tmp_path)) as server:
         attempt = attempted(server.port, issuer=issuer)
-    assert attempt.trouble is not None
-    assert (attempt.trouble.code, says in attempt.trouble.words) == (code, True), attempt
-    assert " sent; OpenSSL: " in attempt.trouble.evidence
+    assert attempt.failure is not None
+    assert (attempt.failure.code, says in attempt.failure.words) == (code, True), attempt
+    assert " sent; OpenSSL: " in attempt.failure.evidence
 
 
 def test_a_certificate_alone_may_be_all_that_its_issuer_gives(tmp_path: Path) -> None:
     with Server(waits, tls=leaf_alone(tmp_path)) as server:
         attempt = attempted(server.port, issuer="provided")
-    assert attempt.trouble is not None
-    (other,) = of_certificate(attempt.trouble, proxy="nginx", issuer="provided").alternatives
+    assert attempt.failure is not None
+    (other,) = certificate_diagnosis(attempt.failure, proxy="nginx", issuer="provided").alternatives
     assert other.code == "tls-untrusted"
 
 
 def test_a_public_ca_says_where_its_certificate_is() -> None:
-    shown = Shown(
+    shown = ServedCertificate(
         subject=f"CN={NAME}",
         issuer="CN=R11,O=Let's Encrypt,C=US",
         names=(NAME,),
@@ -121,25 +121,25 @@ def test_a_public_ca_says_where_its_certificate_is() -> None:
         chain_length=1,
         issuer_uri="http://r11.i.lencr.org/",
     )
-    trouble = explained(20, "unable to get", shown, name=NAME, issuer_keyword="provided")
-    assert trouble.code == "tls-incomplete-chain"
-    assert "issuer's certificate is at http://r11.i.lencr.org/" in trouble.evidence
-    assert not of_certificate(trouble, proxy="nginx", issuer="provided").alternatives
+    failure = describe_refusal(20, "unable to get", shown, name=NAME, issuer_keyword="provided")
+    assert failure.code == "tls-incomplete-chain"
+    assert "issuer's certificate is at http://r11.i.lencr.org/" in failure.evidence
+    assert not certificate_diagnosis(failure, proxy="nginx", issuer="provided").alternatives
 
 
 def test_the_internal_ca_signs_without_an_intermediate(tmp_path: Path) -> None:
     context = server_context(tmp_path, issued(NAME, by=authority("deployer internal CA 54c2")))
     with Server(waits, tls=context) as server:
         attempt = attempted(server.port, issuer="provided")
-    assert attempt.trouble is not None
-    assert attempt.trouble.code == "tls-untrusted"
+    assert attempt.failure is not None
+    assert attempt.failure.code == "tls-untrusted"
 
 
 def test_an_address_as_a_name(tmp_path: Path) -> None:
     context = server_context(tmp_path, issued("127.0.0.1", by=authority("Root")))
     with Server(waits, tls=context) as server:
-        assert attempted(server.port, name="127.0.0.1").trouble is None
-        wrong = attempted(server.port, name="127.0.0.2").trouble
+        assert attempted(server.port, name="127.0.0.1").failure is None
+        wrong = attempted(server.port, name="127.0.0.2").failure
     assert wrong is not None
     assert wrong.code == "tls-wrong-name"
 
@@ -151,9 +151,9 @@ def test_old_protocol_versions_are_refused(tmp_path: Path) -> None:
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     with Server(waits, tls=context) as server:
         attempt = attempted(server.port)
-    assert attempt.trouble is not None
-    assert attempt.trouble.code == "tls-failed"
-    assert "protocol version" in attempt.trouble.words
+    assert attempt.failure is not None
+    assert attempt.failure.code == "tls-failed"
+    assert "protocol version" in attempt.failure.words
 
 
 def test_a_peer_that_leaves_during_the_handshake() -> None:
@@ -162,8 +162,8 @@ def test_a_peer_that_leaves_during_the_handshake() -> None:
 
     with Server(leaves, reads_head=False) as server:
         attempt = attempted(server.port)
-    assert attempt.trouble is not None
-    assert attempt.trouble.code in ("tls-closed", "closed")
+    assert attempt.failure is not None
+    assert attempt.failure.code in ("tls-closed", "closed")
 
 
 def test_a_damaged_root_is_a_finding_about_the_settings(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One handshake with a peer that misbehaves: a trouble in clear words, in time, and never more."""
+"""One handshake with a peer that misbehaves: a failure in clear words, in time, and never more."""
 
 from __future__ import annotations
 
@@ -178,9 +178,9 @@ def drips_a_message(peer: Peer) -> None:
 def test_a_peer_that_misbehaves(script: Callable[[Peer], None], code: str, says: str) -> None:
     with Server(script) as server:
         attempt = attempted(server.port)
-    assert attempt.trouble is not None
-    assert (attempt.trouble.code, attempt.answer.error) == (code, attempt.trouble.words)
-    assert says in attempt.trouble.words
+    assert attempt.failure is not None
+    assert (attempt.failure.code, attempt.answer.error) == (code, attempt.failure.words)
+    assert says in attempt.failure.words
 
 
 @pytest.mark.parametrize(
@@ -198,9 +198,9 @@ def test_a_peer_that_keeps_us_waiting(script: Callable[[Peer], None], code: str,
     began = time.monotonic()
     with Server(script) as server:
         attempt = attempted(server.port, timeout_s=SHORT_S)
-    assert attempt.trouble is not None
-    assert attempt.trouble.code == code
-    assert says in attempt.trouble.words
+    assert attempt.failure is not None
+    assert attempt.failure.code == code
+    assert says in attempt.failure.words
     assert time.monotonic() - began < at_most(2)
 
 
@@ -212,15 +212,15 @@ def healthy() -> Iterator[int]:
 
 def test_the_healthy_twin(healthy: int) -> None:
     attempt = attempted(healthy, subprotocols=("chat.v2",), send="ping", expect="pong\n")
-    assert attempt.trouble is None
+    assert attempt.failure is None
     assert attempt.answer.subprotocol == "chat.v2"
     assert attempt.note == "first message: 18 bytes of JSON"
 
 
 def test_nobody_there() -> None:
     attempt = attempted(closed_port())
-    assert attempt.trouble is not None
-    assert attempt.trouble.words == "refuses connections: nothing listens there"
+    assert attempt.failure is not None
+    assert attempt.failure.words == "refuses connections: nothing listens there"
 
 
 def test_a_polite_goodbye_is_no_failure_unless_more_was_asked_for() -> None:
@@ -233,11 +233,11 @@ def test_a_polite_goodbye_is_no_failure_unless_more_was_asked_for() -> None:
     with Server(unauthorized) as server:
         attempt = attempted(server.port)
         demanding = attempted(server.port, expect="hello")
-    assert attempt.trouble is None
+    assert attempt.failure is None
     assert "with code 4401 (log in first) right after the handshake" in attempt.note
-    assert demanding.trouble is not None
-    assert "before the expected message came" in demanding.trouble.words
-    assert "system/disconnect" in demanding.trouble.evidence
+    assert demanding.failure is not None
+    assert "before the expected message came" in demanding.failure.words
+    assert "system/disconnect" in demanding.failure.evidence
 
 
 def test_messages_in_pieces_around_a_ping_are_put_together() -> None:
@@ -252,16 +252,16 @@ def test_messages_in_pieces_around_a_ping_are_put_together() -> None:
 
     with Server(talkative) as server:
         attempt = attempted(server.port)
-    assert attempt.trouble is None
+    assert attempt.failure is None
     assert attempt.note == "first message: 8 bytes of JSON"
 
 
 def test_an_unexpected_message_is_quoted_without_what_was_sent(healthy: int) -> None:
     token = "token-0123456789abcdef"
     attempt = attempted(healthy, send=token, expect="welcome", timeout_s=0.1)
-    assert attempt.trouble is not None
-    assert attempt.trouble.code == "unexpected-message"
-    assert attempt.trouble.evidence == 'received: {"type":"welcome"} · (what was sent)'
+    assert attempt.failure is not None
+    assert attempt.failure.code == "unexpected-message"
+    assert attempt.failure.evidence == 'received: {"type":"welcome"} · (what was sent)'
 
 
 def test_a_connection_that_ends_in_silence_says_how_and_when() -> None:
@@ -274,18 +274,18 @@ def test_a_connection_that_ends_in_silence_says_how_and_when() -> None:
 
     with Server(tires) as server:
         attempt = attempted(server.port, hold_s=5.0)
-    assert attempt.trouble is not None
-    assert attempt.trouble.code == "idle-cut"
-    assert "without a Close frame after 0.0 s of silence (5 s were asked" in attempt.trouble.words
+    assert attempt.failure is not None
+    assert attempt.failure.code == "idle-cut"
+    assert "without a Close frame after 0.0 s of silence (5 s were asked" in attempt.failure.words
 
 
 def test_a_pattern_that_is_none_and_a_path_with_a_line_break(healthy: int) -> None:
     pattern = attempted(healthy, expect="(", expect_is_regex=True)
     injected = attempted(healthy, target="/ws HTTP/1.1\r\nX-Evil: 1")
-    assert pattern.trouble is not None
-    assert "the pattern under expect" in pattern.trouble.words
-    assert injected.trouble is not None
-    assert injected.trouble.code == "bad-request"
+    assert pattern.failure is not None
+    assert "the pattern under expect" in pattern.failure.words
+    assert injected.failure is not None
+    assert injected.failure.code == "bad-request"
 
 
 def test_a_body_is_kept_in_part_whatever_its_framing() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from deployer.verify.net.stream import Deadline
-from deployer.verify.probe.held_connections import Flock, Held, answering
+from deployer.verify.probe.held_connections import HeldConnection, HeldConnections, have_answered
 from deployer.verify.probe.spec import Endpoint, UpgradeProbe
 from tests.support.servers.pinged import Service
 from tests.support.servers.scripted import Server, closed_port, dial
@@ -26,30 +26,34 @@ def probe_at(port: int) -> UpgradeProbe:
 
 
 @pytest.fixture
-def flock() -> Iterator[Flock]:
-    held = Flock(dial, pause_s=0.02)
+def flock() -> Iterator[HeldConnections]:
+    held = HeldConnections(dial, pause_s=0.02)
     yield held
     held.close()
 
 
-def held_by(flock: Flock, service: Service, server: Server, count: int = 1) -> tuple[Held, ...]:
+def held_by(
+    flock: HeldConnections, service: Service, server: Server, count: int = 1
+) -> tuple[HeldConnection, ...]:
     held = flock.hold(probe_at(server.port), count)
     flock.wait_until_open()
     assert all(each.is_open for each in held), [each.problem for each in held]
     return held
 
 
-def test_those_that_live_answer(flock: Flock) -> None:
+def test_those_that_live_answer(flock: HeldConnections) -> None:
     service = Service()
     with Server(service.script) as server:
         held = held_by(flock, service, server, 3)
-        assert answering(held, since=time.monotonic(), deadline=Deadline(PATIENCE_S)) == [True] * 3
+        assert (
+            have_answered(held, since=time.monotonic(), deadline=Deadline(PATIENCE_S)) == [True] * 3
+        )
         flock.close()
     assert service.farewells == 3, "they leave with a Close frame"
 
 
 @pytest.mark.parametrize(("code", "how"), [(1012, "closed"), (None, "reset")])
-def test_how_it_has_ended(flock: Flock, code: int | None, how: str) -> None:
+def test_how_it_has_ended(flock: HeldConnections, code: int | None, how: str) -> None:
     service = Service()
     with Server(service.script) as server:
         (held,) = held_by(flock, service, server)
@@ -58,19 +62,19 @@ def test_how_it_has_ended(flock: Flock, code: int | None, how: str) -> None:
         until(lambda: held.end)
     assert held.end is not None
     assert (held.end.how, held.end.close_code) == (how, code)
-    assert answering([held], since=0.0, deadline=Deadline(PATIENCE_S)) == [False]
+    assert have_answered([held], since=0.0, deadline=Deadline(PATIENCE_S)) == [False]
 
 
-def test_one_that_hangs_is_open_and_does_not_answer(flock: Flock) -> None:
+def test_one_that_hangs_is_open_and_does_not_answer(flock: HeldConnections) -> None:
     service = Service()
     with Server(service.script) as server:
         (held,) = held_by(flock, service, server)
         service.is_mute = True
-        assert answering([held], since=time.monotonic(), deadline=Deadline(0.1)) == [False]
+        assert have_answered([held], since=time.monotonic(), deadline=Deadline(0.1)) == [False]
         assert held.end is None
 
 
-def test_one_that_is_let_go(flock: Flock) -> None:
+def test_one_that_is_let_go(flock: HeldConnections) -> None:
     service = Service()
     with Server(service.script) as server:
         (held,) = held_by(flock, service, server)
@@ -80,14 +84,14 @@ def test_one_that_is_let_go(flock: Flock) -> None:
     assert (held.end.how, held.end.words) == ("reset", "let go")
 
 
-def test_where_nobody_listens(flock: Flock) -> None:
+def test_where_nobody_listens(flock: HeldConnections) -> None:
     (held,) = flock.hold(probe_at(closed_port()), 1)
     flock.wait_until_open()
     assert not held.is_open
     assert "refuses connections" in held.problem
 
 
-def test_a_page_is_no_canary(flock: Flock) -> None:
+def test_a_page_is_no_canary(flock: HeldConnections) -> None:
     with Server(lambda peer: peer.answer("404 Not Found")) as server:
         (held,) = flock.hold(probe_at(server.port), 1)
         flock.wait_until_open()

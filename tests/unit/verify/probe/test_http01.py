@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from deployer.verify.probe import http01 as reach
-from deployer.verify.probe.http01 import Question, reached
+from deployer.verify.probe import http01
+from deployer.verify.probe.http01 import Http01Challenge, http01_problem
 
 WORD = "a-word-that-nobody-else-knows"
 PATH = "/.well-known/acme-challenge/token"
@@ -41,8 +41,8 @@ def server(answers: dict[str, tuple[int, dict[str, str], str]], address: str) ->
 
 
 def look(*names: str, address: str, public: bool = False) -> str:
-    question = Question(names=names, path=PATH, expect=WORD)
-    return reached(question, host_address=address, is_public=public, patience_s=0)
+    challenge = Http01Challenge(names=names, path=PATH, expect=WORD)
+    return http01_problem(challenge, host_address=address, is_public=public, patience_s=0)
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_a_name_that_resolves_is_asked_where_it_leads(
 ) -> None:
     """Every address that it has: a CA may take any of them."""
     other = address.replace("127.0.7.", "127.0.8.")
-    monkeypatch.setattr(reach, "_addresses", lambda name: [address, other])
+    monkeypatch.setattr(http01, "_addresses", lambda name: [address, other])
     with server({f"a.invalid{PATH}": (200, {}, WORD)}, address):
         found = look("a.invalid", address="127.0.0.1", public=True)
         assert found.startswith(f"a.invalid leads to {other}, but nothing listens")
@@ -122,7 +122,7 @@ def test_a_name_that_resolves_is_asked_where_it_leads(
 def test_a_server_that_says_nothing_is_given_up(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reach, "_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(http01, "_TIMEOUT_S", 0.2)
     with socket.create_server((address, 80)):
         assert "does not answer within 0.2 s" in look("a.invalid", address=address)
 

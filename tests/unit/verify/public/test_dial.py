@@ -9,7 +9,7 @@ import time
 import pytest
 
 from deployer.errors import UsageError
-from deployer.verify.net.redact import shown_request, without_secrets
+from deployer.verify.net.redact import format_request, without_secrets
 from deployer.verify.public.dial import PublicDial, overrides_from
 from tests.support.servers.scripted import Peer, Server, closed_port
 from tests.support.waiting import at_most
@@ -99,8 +99,8 @@ def test_what_of_a_url_is_not_shown(text: str, shown: str) -> None:
 
 def test_a_request_is_shown_without_credentials() -> None:
     headers = (("Host", "a.example"), ("Cookie", "sid=opensesame"), ("Sec-WebSocket-Key", "abc="))
-    assert shown_request("/ws", headers) == (
+    assert format_request("/ws", headers) == (
         "GET /ws HTTP/1.1\nHost: a.example\nCookie: …\nSec-WebSocket-Key: …"
     )
-    endless = shown_request("/ws", [("X-Long", "x" * 400)] * 100)
+    endless = format_request("/ws", [("X-Long", "x" * 400)] * 100)
     assert len(endless) <= 4097
