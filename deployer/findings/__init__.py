@@ -1,10 +1,10 @@
-"""The failure catalogue: what each finding's code means, how to tell it from others, what mends it.
+"""The failure catalogue: for each finding its meaning, how to distinguish it, and its fix.
 
-    catalogue/*.yml   the data, a group a file; rows.yml: the ways to fail that it covers
-    entries.py        data → `Entry`, checked
-    page.py           `Entry` → its page (docs/findings/), and the index of all
+    catalogue/*.yml   the data, one file per group; rows.yml: the ways to fail that it covers
+    entries.py        data → `Entry`, validated
+    page.py           `Entry` → its page (docs/findings/), and the index of all pages
 
-Nothing here is needed for a run that finds nothing: import it when a code is to be explained.
+A run without findings needs nothing from here: import it only when a code is to be explained.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ def codes() -> tuple[str, ...]:
 
 
 def explanation(code: str, *, width: int | None = None) -> str:
-    """The page on `code`, for ``--explain``: as it lies in docs/, or for a terminal of `width`.
+    """The page of `code` for ``--explain``: as in docs/, or wrapped to `width` columns.
 
     Raises:
-        UsageError: there is no such code.
+        UsageError: `code` is unknown.
     """
     from deployer.errors import UsageError
     from deployer.findings.entries import catalogue
@@ -33,8 +33,8 @@ def explanation(code: str, *, width: int | None = None) -> str:
 
         near = get_close_matches(code, entries, n=1)
         raise UsageError(
-            f"No finding has the code {code!r}.",
-            hint=f"Did you mean {near[0]}?" if near else f"There are: {', '.join(entries)}.",
+            f"Unknown finding code: {code!r}.",
+            hint=f"Did you mean {near[0]}?" if near else f"Codes: {', '.join(entries)}.",
         )
     if width is None:
         return page(entries[code], links=False)

@@ -1,4 +1,4 @@
-"""The catalogue's data, read and checked."""
+"""Load and validate the data of the catalogue."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ROWS = FOLDER / "rows.yml"
 
 Severity = Literal["error", "warning", "note"]
 
-#: What can be mended, by its heading on the page.
+#: The heading on the page for each place where a fix is made.
 PLACES: Mapping[str, str] = {
     "dns": "In DNS",
     "client": "In the client",
@@ -22,30 +22,31 @@ PLACES: Mapping[str, str] = {
     "haproxy": "HAProxy",
     "service": "The service",
     "host": "On the host",
-    "balancer": "In what stands before the host",
-    "issuer": "With the issuer",
+    "balancer": "In the CDN or load balancer",
+    "issuer": "At the certificate issuer",
     "playbook": "In the playbook",
-    "here": "Here",
+    "here": "In deployer",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What there is to know about a code. All texts are Markdown, ``*code*`` names another entry.
+    """One finding. All texts are Markdown; ``*code*`` links to a different entry.
 
-    `sees` is what a client gets to see, `tell` how to tell it from its neighbours, `found` how it
-    is found; `mend` is by `PLACES`; `measured` are figures; `rows` are keys of `Catalogue.rows`.
+    `symptom` is what a client observes, `distinguish` how to rule out similar findings, `detection`
+    how deployer finds it; `fix` is keyed by `PLACES`; `measured` are figures from tests; `rows` are
+    keys of `Catalogue.rows`.
     """
 
     code: str
     group: str
     title: str
     severity: Severity
-    sees: str
-    why: str
-    tell: str
-    found: str
-    mend: Mapping[str, str]
+    symptom: str
+    cause: str
+    distinguish: str
+    detection: str
+    fix: Mapping[str, str]
     measured: str = ""
     rows: tuple[int, ...] = ()
     related: tuple[str, ...] = ()
@@ -53,7 +54,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Entries that belong together, and what is common to them."""
+    """Related entries, under one title and introduction."""
 
     title: str
     intro: str
@@ -62,7 +63,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
-    """All of it; `rows` are the ways to fail, by number."""
+    """All entries by group and by code; `rows` are the ways to fail, by number."""
 
     groups: tuple[Group, ...]
     entries: Mapping[str, Entry]
@@ -71,10 +72,10 @@ class Catalogue:
 
 @functools.cache
 def catalogue() -> Catalogue:
-    """The catalogue that ships with us.
+    """The catalogue shipped with deployer.
 
     Raises:
-        ValueError: a file of it is wrong; our own fault.
+        ValueError: a catalogue file is invalid, which is a bug in deployer.
     """
     files = [path for path in sorted(FOLDER.glob("*.yml")) if path != _ROWS]
     groups: list[Group] = []
@@ -85,7 +86,7 @@ def catalogue() -> Catalogue:
         groups.append(Group(title=document["title"], intro=document["intro"], codes=tuple(found)))
         for code, fields in found.items():
             if code in entries:
-                raise ValueError(f"{path.name}: {code} is there twice")
+                raise ValueError(f"{path.name}: {code} is defined twice")
             entries[code] = _entry(path.name, code, fields, group=document["title"])
     rows: dict[int, str] = _loaded(_ROWS)
     made = Catalogue(groups=tuple(groups), entries=entries, rows=rows)
@@ -104,25 +105,25 @@ def _entry(file: str, code: str, fields: Mapping[str, Any], *, group: str) -> En
         given: dict[str, Any] = {
             name: text.strip() if isinstance(text, str) else tuple(text)
             for name, text in fields.items()
-            if name != "mend"
+            if name != "fix"
         }
-        mend = {place: text.rstrip() for place, text in fields["mend"].items()}
-        entry = Entry(code=code, group=group, mend=mend, **given)
+        fix = {place: text.rstrip() for place, text in fields["fix"].items()}
+        entry = Entry(code=code, group=group, fix=fix, **given)
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{file}: {code}: {error}") from None
     if entry.severity not in get_args(Severity):
-        raise ValueError(f"{file}: {code}: no severity is called {entry.severity!r}")
-    if strange := set(mend) - set(PLACES):
-        raise ValueError(f"{file}: {code}: no place is called {', '.join(sorted(strange))}")
+        raise ValueError(f"{file}: {code}: unknown severity {entry.severity!r}")
+    if unknown := set(fix) - set(PLACES):
+        raise ValueError(f"{file}: {code}: unknown place {', '.join(sorted(unknown))}")
     return entry
 
 
 def _check(made: Catalogue) -> None:
     for entry in made.entries.values():
-        if strange := set(entry.related) - set(made.entries):
-            raise ValueError(f"{entry.code}: relates to {', '.join(sorted(strange))}, unknown")
+        if unknown := set(entry.related) - set(made.entries):
+            raise ValueError(f"{entry.code}: unknown related {', '.join(sorted(unknown))}")
         if missing := set(entry.rows) - set(made.rows):
             raise ValueError(f"{entry.code}: there is no row {missing}")
-    told = {row for entry in made.entries.values() for row in entry.rows}
-    if untold := set(made.rows) - told:
-        raise ValueError(f"no finding is about row {', '.join(map(str, sorted(untold)))}")
+    covered = {row for entry in made.entries.values() for row in entry.rows}
+    if uncovered := set(made.rows) - covered:
+        raise ValueError(f"no finding covers row {', '.join(map(str, sorted(uncovered)))}")

@@ -1,4 +1,4 @@
-"""Writes docs/findings/: ``python -m deployer.findings.write FOLDER``."""
+"""Generate docs/findings/: ``python -m deployer.findings.write FOLDER``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from deployer.findings.page import index, page
 
 
 def pages() -> Mapping[str, str]:
-    """Every page by its file's name."""
+    """Every page by its file name."""
     made = catalogue()
     return {
         "README.md": index(made),
@@ -20,7 +20,7 @@ def pages() -> Mapping[str, str]:
 
 
 def write(folder: Path) -> None:
-    """Write all pages into `folder`, and take away those of codes that are no more."""
+    """Write all pages into `folder`, and delete those of codes that no longer exist."""
     folder.mkdir(parents=True, exist_ok=True)
     made = pages()
     for path in folder.glob("*.md"):

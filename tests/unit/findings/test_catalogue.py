@@ -1,4 +1,4 @@
-"""The failure catalogue: whole, in step with its pages and with what is emitted."""
+"""The failure catalogue: complete, and in sync with its pages."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.support.paths import ROOT
 DOCS = ROOT / "docs/findings"
 
 
-def test_the_pages_are_those_of_the_catalogue() -> None:
-    """`make findings` writes them."""
+def test_the_pages_match_the_catalogue() -> None:
+    """`make findings` generates them."""
     assert {path.name: path.read_text() for path in DOCS.iterdir()} == pages()
 
 
@@ -30,25 +30,26 @@ def test_forty_rows_each_with_a_finding() -> None:
 
 
 @pytest.mark.parametrize("entry", catalogue().entries.values(), ids=lambda entry: entry.code)
-def test_an_entry_says_all_there_is_to_say(entry: Entry) -> None:
-    for text in (entry.title, entry.sees, entry.why, entry.tell, entry.found, *entry.mend.values()):
+def test_an_entry_is_complete(entry: Entry) -> None:
+    for text in (entry.title, entry.symptom, entry.cause, entry.distinguish, entry.detection):
         assert len(text) > 5
-    assert entry.mend
+    assert entry.fix
+    assert all(len(text) > 5 for text in entry.fix.values())
     assert entry.code not in entry.related
     assert not entry.title.endswith(".")
 
 
 @pytest.mark.parametrize("entry", catalogue().entries.values(), ids=lambda entry: entry.code)
-def test_a_page_s_links_lead_somewhere(entry: Entry) -> None:
+def test_the_links_of_a_page_resolve(entry: Entry) -> None:
     text = page(entry)
     links = [part.partition(")")[0] for part in text.split("](")[1:]]
     assert len(links) >= len(entry.related)
     assert set(links) <= set(pages())
-    for text in (entry.sees, entry.why, entry.tell, entry.found):
-        assert "\n" not in text, "a paragraph each: only what mends it has lines of config"
+    for text in (entry.symptom, entry.cause, entry.distinguish, entry.detection):
+        assert "\n" not in text, "one paragraph each: only fixes contain config lines"
 
 
-def test_explaining_a_code() -> None:
+def test_explain_a_code() -> None:
     text = explanation("map-twice")
     assert text.startswith("# map-twice\n")
     assert "](" not in text
@@ -56,7 +57,7 @@ def test_explaining_a_code() -> None:
     assert codes() == tuple(catalogue().entries)
 
 
-def test_a_terminal_gets_lines_that_fit_but_config_is_left_alone() -> None:
+def test_prose_is_wrapped_for_a_terminal_and_config_is_not() -> None:
     lines = explanation("csp-connect-src", width=60).splitlines()
     wide = [line for line in lines if len(line) > 60]
     assert wide
@@ -66,8 +67,8 @@ def test_a_terminal_gets_lines_that_fit_but_config_is_left_alone() -> None:
     )
 
 
-def test_a_code_that_is_not_there() -> None:
-    with pytest.raises(UsageError, match="No finding has the code 'map-twise'") as caught:
+def test_an_unknown_code() -> None:
+    with pytest.raises(UsageError, match="Unknown finding code: 'map-twise'") as caught:
         explanation("map-twise")
     assert caught.value.hint == "Did you mean map-twice?"
 
@@ -84,7 +85,7 @@ def test_the_command_explains_without_a_playbook() -> None:
     assert "proxy_set_header Host $host;" in done.stdout
 
 
-def test_writing_takes_away_what_is_no_more(tmp_path: Path) -> None:
-    (tmp_path / "gone.md").write_text("an old code\n")
+def test_write_deletes_pages_of_removed_codes(tmp_path: Path) -> None:
+    (tmp_path / "gone.md").write_text("a removed code\n")
     write(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == set(pages())

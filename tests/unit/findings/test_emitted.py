@@ -1,4 +1,4 @@
-"""Every code that is emitted has its page."""
+"""Every emitted code has a page, and every page is for an emitted code."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from deployer.findings import codes
 from tests.support.paths import ROOT
 
-#: What makes a finding, and which of its positional arguments are codes.
-_MAKERS = {
+#: Callables that create a finding, and which of their positional arguments are codes.
+_CREATORS = {
     "Alternative": slice(0),
     "Diagnosis": slice(1),
     "Fault": slice(0),
@@ -26,7 +26,7 @@ def _trees() -> Iterator[ast.Module]:
 
 
 def _texts(node: ast.AST | None) -> Iterator[str]:
-    """The texts that an expression may have as its value."""
+    """The strings that an expression can evaluate to."""
     match node:
         case ast.Constant(value=str(text)):
             yield text
@@ -35,23 +35,23 @@ def _texts(node: ast.AST | None) -> Iterator[str]:
             yield from _texts(other)
 
 
-def _made(tree: ast.Module) -> Iterator[str]:
+def _emitted(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            if node.func.id not in _MAKERS:
+            if node.func.id not in _CREATORS:
                 continue
             named = [word.value for word in node.keywords if word.arg == "code"]
-            for value in [*named, *node.args[_MAKERS[node.func.id]]]:
+            for value in [*named, *node.args[_CREATORS[node.func.id]]]:
                 yield from _texts(value)
 
 
-def test_what_is_made_has_its_page() -> None:
-    made = {code for tree in _trees() for code in _made(tree)}
-    assert len(made) > 30
-    assert made - set(codes()) == set()
+def test_every_emitted_code_has_a_page() -> None:
+    emitted = {code for tree in _trees() for code in _emitted(tree)}
+    assert len(emitted) > 30
+    assert emitted - set(codes()) == set()
 
 
-def test_every_page_is_about_something_that_is_found() -> None:
+def test_every_page_is_for_an_emitted_code() -> None:
     texts = {
         node.value
         for tree in _trees()

@@ -1,4 +1,4 @@
-"""Each of the forty ways to fail is shown somewhere: on a host, by a scripted server, on a text."""
+"""Each of the forty ways to fail is tested: on a host, with a scripted server, or on a text."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tests.integration.catalogue.broken_cases import twins
 from tests.integration.catalogue.broken_states import STATES
 from tests.support.paths import ROOT
 
-#: Rows that are neither a configuration nor a state of a host, and the tests that show them.
+#: Rows that are neither a configuration nor a state of a host, and the tests that cover them.
 ELSEWHERE = {
-    3: "tests/unit/findings/test_rows.py::test_what_an_nginx_of_before_did_by_itself",
+    3: "tests/unit/findings/test_rows.py::test_the_default_connection_is_found_from_nginx_1_29_7_on",
     28: "tests/integration/catalogue/test_catalogue.py::"
     "test_a_short_patience_with_silence_is_measured",
     29: "tests/integration/catalogue/test_catalogue.py::"
@@ -23,14 +23,14 @@ ELSEWHERE = {
 }
 
 
-def test_every_row_is_shown() -> None:
+def test_every_row_is_covered() -> None:
     by_configuration = {twin.row: twin.code for twin in twins() if twin.expected is not None}
     by_state = {state.row: state.code for state in STATES}
     rows = set(by_configuration) | set(by_state) | set(ELSEWHERE)
     assert rows == set(catalogue().rows)
 
 
-def test_a_row_is_shown_by_a_finding_that_is_about_it() -> None:
+def test_the_finding_of_a_row_lists_that_row() -> None:
     entries = catalogue().entries
     for twin in twins():
         assert not twin.row or twin.row in entries[twin.code].rows, str(twin)
@@ -38,21 +38,21 @@ def test_a_row_is_shown_by_a_finding_that_is_about_it() -> None:
         assert state.row in entries[state.code].rows, str(state)
 
 
-def test_every_broken_configuration_has_its_twin() -> None:
+def test_every_broken_configuration_has_a_healthy_twin() -> None:
     broken = {(twin.proxy, twin.case) for twin in twins() if twin.expected is not None}
     healthy = {(twin.proxy, twin.case) for twin in twins() if twin.expected is None and twin.row}
     assert broken == healthy
 
 
 @pytest.mark.parametrize("where", ELSEWHERE.values())
-def test_what_shows_a_row_elsewhere_is_there(where: str) -> None:
+def test_the_tests_listed_elsewhere_exist(where: str) -> None:
     file, _, name = where.partition("::")
     assert f"\ndef {name}(" in (ROOT / file).read_text()
 
 
-# --- row 3: an nginx that no Debian has yet -------------------------------------------------------
+# --- row 3: an nginx newer than Debian's ----------------------------------------------------------
 
-#: What Debian 12's `nginx -T` prints of such a site, without what stands around it.
+#: The output of Debian 12's `nginx -T` for such a site, reduced to the relevant parts.
 _DUMP = """\
 # configuration file /etc/nginx/nginx.conf:
 user www-data;
@@ -77,7 +77,7 @@ _EXPLICIT = """
 
 
 def _named(version: str, more: str = "") -> Finding:
-    """What the finding of a lost upgrade is called with that nginx."""
+    """The finding of a lost upgrade with that nginx version."""
     dump = _DUMP % more
     files = []
     for part in dump.split("# configuration file ")[1:]:
@@ -99,8 +99,8 @@ def _named(version: str, more: str = "") -> Finding:
     return better.finding
 
 
-def test_what_an_nginx_of_before_did_by_itself() -> None:
-    """From 1.29.7 on it sends no Connection of its own; before, the headers were simply missing."""
+def test_the_default_connection_is_found_from_nginx_1_29_7_on() -> None:
+    """From 1.29.7 on nginx sends no Connection by default; before, headers were just missing."""
     now = _named("1.29.7")
     assert (now.code, now.file) == ("default-connection", "/etc/nginx/conf.d/chat.conf:4")
     assert "proxy_set_header Connection" in now.directive
