@@ -60,7 +60,7 @@ def run_diagnose(request: Request, *, as_json: bool, verbose: bool, files: Repor
     from deployer.report.diagnosed import show_diagnosed
 
     _refuse_idle_options(request)
-    files.refuse_impossible()
+    files.check_writable()
     run = diagnosed(request)
     show_diagnosed(run, output=Output(sys.stderr if as_json else sys.stdout), verbose=verbose)
     if not as_json and not files:

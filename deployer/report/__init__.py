@@ -1,1 +1,1 @@
-"""What people and programs see of a run."""
+"""The results of a run: for terminals, as JSON, HTML, JUnit XML and Prometheus metrics."""

@@ -1,7 +1,7 @@
-"""Certificates as a table: what lies on the hosts, what is served, and what is wrong. Pure.
+"""Certificates as a table: those on the hosts, those served, and their problems. Pure.
 
-Where a terminal has room, each certificate is one line; where it has not, two, with the names in
-the first. Nothing is wrapped in the middle of a cell.
+Each certificate takes one line if the terminal is wide enough, otherwise two, with the names in
+the first. Cells are never wrapped.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ISSUER_WIDTH = 24
 _SERVED_WIDTH = 24
 _NARROW_SERVED_WIDTH = 14
 
-#: Which cell shows what is wrong, by the problem's code.
+#: The cell that is highlighted, by the code of the problem.
 _CELL_OF = {
     "expired": "left",
     "expires-soon": "left",
@@ -59,7 +59,7 @@ _SECOND_LINE = ("until", "left", "due", "attempt", "serial")
 
 
 class _Row(NamedTuple):
-    """One certificate: its cells by column, each with a style."""
+    """One certificate: its cells by column, each a text and a style."""
 
     host: str
     cells: Mapping[str, tuple[str, str]]
@@ -67,7 +67,7 @@ class _Row(NamedTuple):
 
 
 def table(reports: Sequence[HostReport], *, now: datetime, width: int | None) -> Iterator[Cells]:
-    """All certificates of `reports` as lines of styled cells; `width` is `None` for no limit."""
+    """All certificates of `reports` as lines of styled cells, at most `width` columns if given."""
     rows = [
         _Row(report.host, _cells(report.host, status, now), _aliases(status))
         for report in reports
@@ -75,7 +75,7 @@ def table(reports: Sequence[HostReport], *, now: datetime, width: int | None) ->
     ]
     if not rows:
         if reports:
-            yield [("no certificates: no site of these hosts has TLS", "note")]
+            yield [("no certificates: no site on these hosts uses TLS", "note")]
         return
     columns = [name for name in _ONE_LINE if name != "host" or len({row.host for row in rows}) > 1]
     narrow = [row._replace(cells=_narrow(row.cells)) for row in rows]
@@ -89,7 +89,7 @@ def table(reports: Sequence[HostReport], *, now: datetime, width: int | None) ->
 
 
 def problem_lines(reports: Sequence[HostReport]) -> Iterator[HistoryLine]:
-    """What is wrong, the worst last, each with what to do next; that is said once for a site."""
+    """The problems, the worst last, each followed by its fix; a site shows the same fix once."""
     found = [
         (report, status)
         for report in reports
@@ -117,7 +117,7 @@ def problem_lines(reports: Sequence[HostReport]) -> Iterator[HistoryLine]:
 
 
 def details(reports: Sequence[HostReport], *, now: datetime) -> Iterator[HistoryLine]:
-    """What the table has no room for."""
+    """The details of each certificate, for ``--verbose``."""
     for report in reports:
         for status in report.certificates:
             yield HistoryLine("", "")
@@ -139,7 +139,7 @@ def _detail_texts(status: Status, now: datetime) -> Iterator[tuple[str, str]]:
     due = moment(status["renewal_due_at"])
     if due:
         asked = " to ".join(minute(at) for at in window if at)
-        yield "renewal due", minute(due) + (f"; the CA asks for {asked}" if asked else "")
+        yield "renewal due", minute(due) + (f"; the CA suggests {asked}" if asked else "")
     served = status["served"]
     if served["error"] or not status["is_served"]:
         yield "served", served["error"] or f"{served['serial']}, signed by {served['issuer']}"
@@ -149,7 +149,7 @@ def _detail_texts(status: Status, now: datetime) -> Iterator[tuple[str, str]]:
         yield "last attempt", f"{minute(at) if at else '?'}, {attempt['what']}: {attempt['words']}"
     next_run = moment(status["next_run"])
     if next_run:
-        yield "next look", f"{minute(next_run)}, {relative(next_run, now)}"
+        yield "next check", f"{minute(next_run)}, {relative(next_run, now)}"
 
 
 # --- lines ----------------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ def _narrow(cells: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
 
 
 def _line(cells: Sequence[tuple[str, str, int]]) -> Cells:
-    """The cells, padded to their columns' widths; nothing after the last one."""
+    """The cells, padded to the widths of their columns; the last one is not padded."""
     line: Cells = []
     for number, (text, style, width) in enumerate(cells):
         gap = "" if number == 0 else _GAP
@@ -211,7 +211,7 @@ def _widths(rows: Sequence[_Row], columns: Sequence[str]) -> dict[str, int]:
 
 
 def _names(names: Sequence[str], width: int) -> str:
-    """As many of `names` as there is room for, and how many more there are."""
+    """As many of `names` as fit into `width`, and the number of the others."""
     for shown in range(len(names), 0, -1):
         more = len(names) - shown
         text = ", ".join(names[:shown]) + (f" and {more} more" if more else "")
@@ -250,14 +250,14 @@ def _cells(host: str, status: Status, now: datetime) -> dict[str, tuple[str, str
         styles |= {"left": "good"}
     if status["is_served"]:
         styles |= {"served": "good"}
-    for problem in reversed(problems):  # the worst is the first of them, and stays
+    for problem in reversed(problems):  # the worst comes first, so its style wins
         if problem["code"] in _CELL_OF:
             styles[_CELL_OF[problem["code"]]] = _STYLES[problem["severity"]]
     return {name: (text, styles[name]) for name, text in texts.items()}
 
 
 def _worst(status: Status) -> str:
-    """The severity of what is wrong, empty where nothing is; the worst comes first."""
+    """The severity of the worst problem, which comes first; empty if there is none."""
     problems = status.get("problems")
     return str(problems[0]["severity"]) if problems else ""
 

@@ -1,4 +1,4 @@
-"""What a check found, for people: notes with their reasons, and what was rendered."""
+"""The result of `check` in a terminal: lint notes with their reasons, and the rendered files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_NAMED = 3
 
 
 def show_notes(output: Output, notes: Sequence[Note]) -> None:
-    """Each note in the form that editors jump to, ``FILE:LINE:COLUMN: warning: …``."""
+    """Each note as ``FILE:LINE:COLUMN: warning: …``, which editors can jump to."""
     for note in notes:
         where = f"{note.source}: " if note.source else ""
         output.row([(where, "title"), (f"{note.severity}: ", "late"), (note.problem, "")])
@@ -27,20 +27,20 @@ def show_notes(output: Output, notes: Sequence[Note]) -> None:
 
 
 def show_rendered(output: Output, files: Sequence[RenderedFile], folder: Path) -> None:
-    """What was written, and what was left out and why."""
+    """The rendered files: how many were written, and which were left out and why."""
     counts = Counter(each.kind for each in files if not each.left_out)
     counted = " and ".join(
         _several(counts[kind], kind) for kind in ("file", "link") if counts[kind]
     )
     hosts = len({each.host for each in files})
-    output.line(f"wrote {counted or 'nothing'} of {_several(hosts, 'host')} to {folder}")
+    output.line(f"wrote {counted or 'nothing'} for {_several(hosts, 'host')} to {folder}")
     left_out: dict[tuple[str, str], list[str]] = {}
     for each in files:
         if each.left_out:
             left_out.setdefault((each.path, each.left_out), []).append(each.host)
     for (path, why), names in left_out.items():
         of = ", ".join(names) if len(names) <= _MOST_NAMED else f"{len(names)} hosts"
-        output.line(f"left out: {path} of {of} ({why})", "note", indent=2)
+        output.line(f"left out: {path} on {of} ({why})", "note", indent=2)
 
 
 def _several(number: int, word: str) -> str:
@@ -48,7 +48,7 @@ def _several(number: int, word: str) -> str:
 
 
 def show_checked(checked: CheckedProject, *, notes: Output, result: Output, folder: Path) -> None:
-    """All of it; warnings go to `notes`."""
+    """Notes and rendered files, then the summary; notes go to `notes`, the rest to `result`."""
     show_notes(notes, checked.notes)
     if checked.rendered is not None:
         show_rendered(result, checked.rendered, folder)

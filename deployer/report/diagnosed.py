@@ -1,4 +1,4 @@
-"""A diagnosis for people: what was looked at, then each finding with all that is known of it."""
+"""A diagnosis in a terminal: a table of the checks, then each finding with its details."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MARKS = {"error": ("✗", "bad"), "warning": ("!", "late"), "note": ("·", "not
 
 
 def show_diagnosed(run: RunReport, *, output: Output, verbose: bool) -> None:
-    """Print the checks of each host, its findings, and the last word."""
+    """Print the checks of each host, its findings, and a summary."""
     for report in run.hosts:
         _table(report, output)
         for check in report.checks:
@@ -19,7 +19,7 @@ def show_diagnosed(run: RunReport, *, output: Output, verbose: bool) -> None:
         output.line()
         for note in report.notes:
             output.line(f"note: {note}", "note", hanging=6)
-        _last_word(report, output)
+        _summary(report, output)
 
 
 def _table(report: HostReport, output: Output) -> None:
@@ -28,7 +28,7 @@ def _table(report: HostReport, output: Output) -> None:
         return
     width = max(len(check.name) for check, _ in rows)
     times = max(len(took) for _, took in rows)
-    # Where several were looked at, each says which one it is.
+    # If several checks have the same name, each shows its target.
     names = [check.name for check, _ in rows if check.name != "opened by page"]
     shared = {"connect"} | {name for name in names if names.count(name) > 1}
     for check, took in rows:
@@ -39,7 +39,7 @@ def _table(report: HostReport, output: Output) -> None:
 
 
 def _words(check: CheckResult) -> str:
-    """What came of it; of a handshake that worked, where its time went as well."""
+    """The result of `check`; for a successful handshake also the time of each phase."""
     words = check.detail or "ok"
     if check.name != "handshake" or check.handshake is None or not check.ok:
         return words
@@ -62,7 +62,7 @@ def _finding(finding: Finding, output: Output, *, verbose: bool) -> None:
     if finding.severity == "note" and not verbose:
         _labelled("cause", finding.cause, output)
         return
-    hop = "public: as seen from here" if finding.hop == "public" else finding.hop
+    hop = "public: seen from this machine" if finding.hop == "public" else finding.hop
     for label, text in (
         ("hop", hop),
         ("cause", finding.cause),
@@ -88,19 +88,22 @@ def _labelled(label: str, text: str, output: Output) -> None:
         output.line(line, "note", indent=12, hanging=0)
 
 
-def _last_word(report: HostReport, output: Output) -> None:
+def _summary(report: HostReport, output: Output) -> None:
     findings = [check.finding for check in report.checks if check.finding]
     errors = sum(finding.severity == "error" for finding in findings)
     others = len(findings) - errors
-    more = f", {others} to know of" if others else ""
+    more = f", {_several(others, 'other note')}" if others else ""
     took = f" in {report.seconds:.1f} s"
     if report.message:
         output.line(report.message, "bad", hanging=2)
     if report.state == "unreachable" and not report.message:
-        output.line(f"{report.host}: could not be reached{took}", "bad")
+        output.line(f"{report.host}: unreachable{took}", "bad")
     elif errors:
-        plural = "s" if errors > 1 else ""
-        output.line(f"{report.host}: {errors} finding{plural}{more}{took}", "bad")
+        output.line(f"{report.host}: {_several(errors, 'finding')}{more}{took}", "bad")
     else:
-        where = " as seen from outside" if report.message else ""
-        output.line(f"{report.host}: nothing wrong{where}{more}{took}", "good")
+        where = " from outside" if report.message else ""
+        output.line(f"{report.host}: no problem found{where}{more}{took}", "good")
+
+
+def _several(number: int, word: str) -> str:
+    return f"{number} {word}{'s' * (number != 1)}"

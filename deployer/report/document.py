@@ -1,4 +1,4 @@
-"""What ``--json`` prints: one document for a whole run, without secrets."""
+"""The output of ``--json``: one document for a whole run, without secrets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HISTORY_KEYS = (
 
 
 def as_json(document: Any) -> str:
-    """`document` as people read JSON; in ASCII where it holds names that are in no encoding."""
+    """`document` as indented JSON; in ASCII if it contains names that are not valid Unicode."""
     text = json.dumps(document, indent=2, ensure_ascii=False)
     try:
         text.encode()
@@ -30,7 +30,7 @@ def as_json(document: Any) -> str:
 
 
 def run_document(run: RunReport) -> dict[str, Any]:
-    """A run as one document: the hosts by name, and the findings of all of them as a flat list."""
+    """A run as one document: the hosts by name, and the findings of all hosts as a flat list."""
     return {
         "format_version": FORMAT_VERSION,
         "command": run.command,
@@ -43,7 +43,7 @@ def run_document(run: RunReport) -> dict[str, Any]:
 
 
 def error_document(command: str, *, exit_code: int, message: str) -> dict[str, Any]:
-    """The same document where no host was asked: ``error`` says why."""
+    """The document of a run that failed before any host was contacted, with its ``error``."""
     return {
         "format_version": FORMAT_VERSION,
         "command": command,
@@ -98,17 +98,17 @@ def _host(report: HostReport, command: str) -> dict[str, Any]:
 
 
 def _history_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """What the host's record says of a commit, without what only the host needs."""
+    """The host's record of a commit, without the keys that only the host needs."""
     return {key: entry[key] for key in _HISTORY_KEYS if key in entry}
 
 
 def _findings(report: HostReport) -> list[dict[str, Any]]:
-    """Each distinct finding once; where checks failed without any, those checks themselves."""
-    told = [check for check in report.checks if check.finding is not None]
-    has_cause = any(not check.ok for check in told)
-    silent = [] if has_cause else report.failed_checks
+    """The findings of all checks; if failed checks have none, those checks themselves."""
+    explained = [check for check in report.checks if check.finding is not None]
+    has_cause = any(not check.ok for check in explained)
+    unexplained = [] if has_cause else report.failed_checks
     return [
-        *(_finding(report.host, check) for check in (*told, *silent)),
+        *(_finding(report.host, check) for check in (*explained, *unexplained)),
         *_certificate_findings(report),
     ]
 

@@ -1,4 +1,4 @@
-"""Reports that are written to files: a page for people, JUnit XML for CI, metrics for alarms."""
+"""Report files: an HTML page, JUnit XML for CI, metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deployer.errors import EXIT_USAGE, UsageError, worst
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportFiles:
-    """Where a run's reports go; `None` for those that nobody asked for."""
+    """The paths of a run's report files; `None` if not requested."""
 
     html: Path | None = None
     junit: Path | None = None
@@ -25,26 +25,31 @@ class ReportFiles:
     def __bool__(self) -> bool:
         return any(path is not None for path in (self.html, self.junit, self.metrics))
 
-    def refuse_impossible(self) -> None:
-        """Raises: UsageError before anything is done, where a file could not be written."""
+    def check_writable(self) -> None:
+        """Check that every requested file can be written, before the run starts.
+
+        Raises:
+            UsageError: a path is a folder, or its folder is missing or not writable.
+        """
         asked = (("--html", self.html), ("--junit", self.junit), ("--metrics", self.metrics))
         for option, path in asked:
             if path is None:
                 continue
             if path.is_dir():
-                raise UsageError(f"{option} {path}: that is a folder.", hint="Name a file.")
-            if _is_no_file(path):
+                raise UsageError(f"{option} {path}: is a folder.", hint="Name a file.")
+            if _is_special_file(path):
                 continue
             if not os.access(path.parent, os.W_OK | os.X_OK):
                 raise UsageError(
-                    f"{option} {path}: {path.parent} is no folder that can be written to.",
-                    hint="Make the folder first, or name another file.",
+                    f"{option} {path}: {path.parent} is not a writable folder.",
+                    hint="Create the folder first, or name a different file.",
                 )
 
     def write(self, document: Mapping[str, Any], *, at: datetime) -> None:
-        """Write what was asked for, of a run's JSON document; readers never see half a file.
+        """Write the requested reports of a run's JSON document, each file atomically.
 
-        Raises: UsageError where a file cannot be written; the run itself has ended by then.
+        Raises:
+            UsageError: a file cannot be written; the run itself is over by then.
         """
         if self.html is not None:
             from deployer.report.page import page_of
@@ -57,11 +62,11 @@ class ReportFiles:
         if self.metrics is not None:
             from deployer.report.metrics import metrics_of
 
-            # The exporter that reads it is another user than who writes it, often root by cron.
+            # node_exporter reads it, as a different user than the writer (often root, by cron).
             _write(self.metrics, metrics_of(document, at=at), mode=0o644)
 
     def after(self, exit_code: int, document: Mapping[str, Any], *, at: datetime) -> int:
-        """Write, once a run is over; its `exit_code`, or a worse one where that fails."""
+        """Write the reports after a run; return its `exit_code`, or a worse one if that fails."""
         try:
             self.write(document, at=at)
         except UsageError as error:
@@ -70,13 +75,16 @@ class ReportFiles:
         return exit_code
 
 
-def _is_no_file(path: Path) -> bool:
+def _is_special_file(path: Path) -> bool:
     return path.exists() and not path.is_file()
 
 
-def _pour(path: Path, text: str) -> None:
-    """Write into what is no file: /dev/null and /dev/stdout must not become one. Raises: OSError,
-    as where nobody reads from a pipe."""
+def _write_special(path: Path, text: str) -> None:
+    """Write to a device or pipe, such as /dev/stdout, which must not be replaced by a file.
+
+    Raises:
+        OSError: for example if no process reads from a pipe.
+    """
     handle = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
     with os.fdopen(handle, "wb") as sink:
         os.set_blocking(handle, True)
@@ -85,10 +93,10 @@ def _pour(path: Path, text: str) -> None:
 
 def _write(path: Path, text: str, *, mode: int | None = None) -> None:
     try:
-        if _is_no_file(path):
-            _pour(path, text)
+        if _is_special_file(path):
+            _write_special(path, text)
             return
-        path = path.resolve()  # a link stays one
+        path = path.resolve()  # so that a symbolic link remains one
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         half = Path(name)
         try:
@@ -104,5 +112,5 @@ def _write(path: Path, text: str, *, mode: int | None = None) -> None:
     except OSError as error:
         raise UsageError(
             f"{path}: the report could not be written: {error.strerror}.",
-            hint="The run itself is over; its result stands above.",
+            hint="The run itself is over; its result is shown above.",
         ) from error

@@ -1,4 +1,4 @@
-"""A finding as people read it: what is seen, where, why, what mends it, and what shows it. Pure."""
+"""A finding as lines: its symptom, hop, cause, fix and evidence. Pure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from deployer.report.history import HistoryLine
 
 _STYLES: dict[Severity, str] = {"error": "bad", "warning": "late", "note": "note"}
 _LABEL = 10
-#: What of a request identifies it, where there is no room for all of it.
-_TELLING = ("host:", "origin:", "sec-websocket-protocol:")
+#: The headers that identify a request in its short form.
+_IDENTIFYING = ("host:", "origin:", "sec-websocket-protocol:")
 
 
 def finding_lines(finding: Finding, *, verbose: bool) -> Iterator[HistoryLine]:
-    """`finding`, line by line; `verbose` with the whole request and answer."""
+    """The lines of `finding`; if `verbose`, with the whole request and answer."""
     kind = "" if finding.severity == "error" else f"{finding.severity}: "
     yield HistoryLine("", "")
     words = f"{kind}{finding.symptom}  [{finding.code}]"
@@ -27,9 +27,9 @@ def finding_lines(finding: Finding, *, verbose: bool) -> Iterator[HistoryLine]:
     if verbose and finding.request:
         yield from _labelled("sent", finding.request)
         yield from _labelled("got", finding.response)
-        yield from _labelled("evidence", _beyond(finding))
+        yield from _labelled("evidence", _other_evidence(finding))
     else:
-        yield from _labelled("sent", _in_short(finding.request))
+        yield from _labelled("sent", _shortened(finding.request))
         yield from _labelled("evidence", finding.evidence)
     for other in finding.alternatives:
         yield from _labelled("or", f"{other.code}: {other.tell}")
@@ -45,16 +45,16 @@ def _labelled(label: str, text: str) -> Iterator[HistoryLine]:
         yield HistoryLine(line, "note", 4 + _LABEL, 0)
 
 
-def _in_short(request: str) -> str:
-    """The request line and the headers that matter, on one line."""
+def _shortened(request: str) -> str:
+    """The request line and the identifying headers, on one line."""
     first, *headers = request.splitlines() or [""]
-    return " · ".join([first, *(line for line in headers if line.lower().startswith(_TELLING))])
+    return " · ".join([first, *(line for line in headers if line.lower().startswith(_IDENTIFYING))])
 
 
-def _beyond(finding: Finding) -> str:
-    """The evidence that is not a part of the answer, which is shown whole."""
-    told = set(finding.response.splitlines())
+def _other_evidence(finding: Finding) -> str:
+    """The evidence without the lines of the answer, which is shown separately."""
+    shown = set(finding.response.splitlines())
     lines = finding.evidence.splitlines()
     return "\n".join(
-        line for line in lines if line not in told and not line.startswith("HTTP status")
+        line for line in lines if line not in shown and not line.startswith("HTTP status")
     )

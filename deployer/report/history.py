@@ -1,4 +1,4 @@
-"""The history of a host as lines: what was applied, by whom, and how each commit ended. Pure."""
+"""The history of a host as lines: the changes of each commit, its author and its result. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHOWN_LETTERS = 60
 
 
 class HistoryLine(NamedTuple):
-    """One line; `hanging` is how much further in its continuation goes."""
+    """One line; continuation lines are indented by `hanging` more columns."""
 
     text: str
     style: str
@@ -27,7 +27,7 @@ class HistoryLine(NamedTuple):
 def history_lines(
     entries: Sequence[Mapping[str, Any]], *, verbose: bool = False
 ) -> Iterator[HistoryLine]:
-    """All `entries` (docs/reference/protocol.md, ``history``), newest first."""
+    """The lines of `entries` (docs/reference/protocol.md, ``history``), newest first."""
     if not entries:
         yield HistoryLine("nothing was applied here yet", "note", 2)
     width = max(len(word) for word in ("confirmed", *map(_word, entries)))
@@ -53,7 +53,7 @@ def _entry_lines(entry: Mapping[str, Any], *, width: int, verbose: bool) -> Iter
     for item in entry.get("kept", ()):
         yield HistoryLine(f"but kept {item['path']}: {item['why']}", "bad", 6)
     for item in entry.get("failed", ()):
-        yield HistoryLine(f"not back: {item['resource_id']}: {item['message']}", "bad", 6)
+        yield HistoryLine(f"not restored: {item['resource_id']}: {item['message']}", "bad", 6)
     verified = entry["verified"]
     if verified and verbose:
         yield HistoryLine("verified by", "note", 6)
@@ -68,7 +68,7 @@ def _word(entry: Mapping[str, Any]) -> str:
 
 
 def _has_kept_files(entry: Mapping[str, Any]) -> bool:
-    """Whether all was put back but for what someone had changed: that commit is over."""
+    """Whether all was restored except files changed by someone else: that commit is closed."""
     kept, failed = entry.get("kept"), entry.get("failed")
     return bool(kept) and not failed and entry["state"] == "revert-failed"
 
@@ -81,7 +81,7 @@ def _moment(text: str) -> str:
 
 
 def _without_names(verified: str) -> str:
-    """``5 more checks`` of ``5 more checks: page, …``; anything else as it is."""
+    """``5 more checks`` from ``5 more checks: page, …``; anything else unchanged."""
     counted = verified.partition(": ")[0]
     return counted if counted.endswith((" more check", " more checks")) else verified
 
@@ -89,7 +89,7 @@ def _without_names(verified: str) -> str:
 def _changes(changes: Sequence[Mapping[str, Any]], *, with_names: bool) -> str:
     """``2 created, 1 changed: nginx, /etc/nginx/nginx.conf, /srv/page``."""
     if not changes:
-        return "nothing changed but what was reloaded"
+        return "no changes, only reloads"
     counts: dict[str, int] = {}
     for change in changes:
         word = _DONE.get(change["action"], change["action"])
@@ -103,7 +103,7 @@ def _changes(changes: Sequence[Mapping[str, Any]], *, with_names: bool) -> str:
 
 
 def _name(change: Mapping[str, Any]) -> str:
-    """``package nginx``; a path alone says what it is."""
+    """``package nginx``, or a path without its kind."""
     kind, _, name = str(change["resource_id"]).partition(":")
     return name if name.startswith("/") else f"{kind} {name}"
 

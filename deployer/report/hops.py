@@ -1,11 +1,11 @@
-"""What `verify` has seen, as tables: checks by hops, and where the time of handshakes went. Pure.
+"""The results of `verify` as tables: checks by hop, and the times of handshakes. Pure.
 
     chat.example.com                  backend       proxy         public
     dns                               ·             ·             ✓ 12 ms
     certificate                       ·             ✓ 21 ms       ✓ 30 ms
     handshake /ws                     ✓ 3 ms        ✓ 14 ms       ✗ 502
 
-A terminal that is wide enough gets what was found of each check beside it.
+A wide enough terminal also shows the detail of each check.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Line:
 
 
 def check_rows(checks: Sequence[CheckResult], *, host: str, width: int) -> Iterator[Row]:
-    """A table for each site of `checks`; `host` is named where it is not empty."""
+    """A table for each site of `checks`, `width` columns wide; titled with `host` if not empty."""
     for site in dict.fromkeys(check.site for check in checks):
         of_site = [check for check in checks if check.site == site]
         yield []
@@ -54,14 +54,14 @@ def check_rows(checks: Sequence[CheckResult], *, host: str, width: int) -> Itera
 
 
 def skip_lines(checks: Sequence[CheckResult]) -> Iterator[str]:
-    """Why a hop, or what of it, was not looked at, each reason once."""
+    """Why a hop, or some of its checks, were skipped; each reason once."""
     skipped: dict[tuple[Hop, str], list[str]] = {}
     for check in checks:
         if check.skipped and check.finding is None:
             skipped.setdefault((check.hop, check.detail), []).append(check.name)
-    asked = {check.hop for check in checks if not check.skipped}
+    checked = {check.hop for check in checks if not check.skipped}
     for (hop, reason), names in skipped.items():
-        what = f"{', '.join(dict.fromkeys(names))} ({hop})" if hop in asked else hop
+        what = f"{', '.join(dict.fromkeys(names))} ({hop})" if hop in checked else hop
         yield f"{what} skipped: {reason}"
 
 
@@ -87,7 +87,7 @@ def _site_rows(site: str, checks: Sequence[CheckResult], *, host: str, width: in
 
 
 def _lines(site: str, checks: Sequence[CheckResult]) -> Iterator[_Line]:
-    """Checks of the same thing at different hops are one line."""
+    """One line for each check, with its results at all hops."""
     lines: dict[str, _Line] = {}
     for check in sorted(checks, key=lambda check: check.name != "dns"):
         label = _label(site, check)
@@ -106,13 +106,13 @@ def _label(site: str, check: CheckResult) -> str:
 def _cell(results: Sequence[CheckResult]) -> tuple[str, str]:
     if not results:
         return f"{_EMPTY:<{_CELL}}", "note"
-    worst = max(results, key=_badness)
+    worst = max(results, key=_rank)
     mark, style = _mark(worst)
     several = f" ({len(results)})" if len(results) > 1 else ""
-    return f"{f'{mark} {_said(worst)}{several}':<{_CELL}}", style
+    return f"{f'{mark} {_outcome(worst)}{several}':<{_CELL}}", style
 
 
-def _badness(result: CheckResult) -> int:
+def _rank(result: CheckResult) -> int:
     if not result.ok:
         return 3
     if result.finding is not None and result.finding.severity == "warning":
@@ -121,12 +121,12 @@ def _badness(result: CheckResult) -> int:
 
 
 def _mark(result: CheckResult) -> tuple[str, str]:
-    """A sign and a colour, which say the same."""
-    return (("✓", "good"), ("–", "note"), ("!", "late"), ("✗", "bad"))[_badness(result)]
+    """The sign of a result and its style."""
+    return (("✓", "good"), ("–", "note"), ("!", "late"), ("✗", "bad"))[_rank(result)]
 
 
-def _said(result: CheckResult) -> str:
-    """How long it took, or in a word why not."""
+def _outcome(result: CheckResult) -> str:
+    """How long the check took, or one word for why it did not pass."""
     if result.skipped:
         return "skipped"
     if result.ok:
@@ -138,22 +138,22 @@ def _said(result: CheckResult) -> str:
 
 
 def _detail(results: Sequence[CheckResult]) -> str:
-    """What is worth reading of a line: of what is wrong first, of the outermost hop otherwise."""
-    told = [result for result in results if result.detail]
-    if not told:
+    """The detail of a line: of the worst result, or of the proxy's if all passed."""
+    detailed = [result for result in results if result.detail]
+    if not detailed:
         return ""
-    worst = max(told, key=_badness)
-    if _badness(worst) > 0:
+    worst = max(detailed, key=_rank)
+    if _rank(worst) > 0:
         return worst.detail
-    through = [result for result in told if result.hop == "proxy"] or told
-    return through[0].detail
+    at_proxy = [result for result in detailed if result.hop == "proxy"] or detailed
+    return at_proxy[0].detail
 
 
 # --- times ----------------------------------------------------------------------------------------
 
 
 def _time_rows(site: str, checks: Sequence[CheckResult], *, width: int) -> Iterator[Row]:
-    """Where the time of each handshake went, phase by phase."""
+    """The time of each handshake by phase."""
     shaken = [
         check
         for check in checks
@@ -171,13 +171,13 @@ def _time_rows(site: str, checks: Sequence[CheckResult], *, width: int) -> Itera
         (_fitted("  times in ms", len(_MARGIN) + label_width + 9), "note"),
         (titles, "note"),
     ]
-    said = ""
+    previous = ""
     for check in sorted(shaken, key=lambda check: (_order(labels, check), HOPS.index(check.hop))):
         label = labels[id(check)]
         timings = check.handshake.timings_s if check.handshake else {}
         figures = "".join(f"{_figure(timings.get(phase)):>{_PHASE}}" for phase in _PHASES)
-        shown = "" if label == said else label
-        said = label
+        shown = "" if label == previous else label
+        previous = label
         yield [
             (_MARGIN + _fitted(shown, label_width), ""),
             (f" {check.hop:<8}", "note"),
@@ -213,5 +213,5 @@ def _shortened(text: str, width: int) -> str:
 
 
 def _fitted(text: str, width: int) -> str:
-    """`text` in exactly `width` columns, one of them free at the end."""
+    """`text` in exactly `width` columns, the last one blank."""
     return f"{_shortened(text, width - 1):<{width}}"

@@ -1,10 +1,10 @@
-"""A run as JUnit XML, which CI systems show as a list of tests.
+"""A run as JUnit XML, which CI systems display as a list of tests.
 
-A host is a ``testsuite``, a check a ``testcase`` of the class ``HOST.SITE``. A check that failed
-has a ``failure`` whose type is the finding's code; a host that could not be asked, or whose apply
-was taken back, has a ``testcase`` of its own with an ``error``.
+A host is a ``testsuite``, a check a ``testcase`` of the class ``HOST.SITE``. A failed check has a
+``failure`` whose type is the finding's code; an unreachable host, or one whose apply was rolled
+back, has a separate ``testcase`` with an ``error``.
 
-Source: what Jenkins and GitLab read, as https://github.com/testmoapp/junitxml describes it.
+Source: https://github.com/testmoapp/junitxml, the format that Jenkins and GitLab read.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 Json = Mapping[str, Any]
 
-#: What XML 1.0 cannot hold, whatever it is written as (section 2.2).
+#: Characters that XML 1.0 does not allow, not even escaped (section 2.2).
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_TOLD = ("cause", "fix", "directive", "file", "evidence", "request", "response")
+_FINDING_KEYS = ("cause", "fix", "directive", "file", "evidence", "request", "response")
 
 
 def junit_of(document: Json, *, at: datetime) -> str:
@@ -75,14 +75,14 @@ def _case(suite: Element, host: str, check: Json) -> None:
         failure = SubElement(case, "failure", type=_text(kind), message=_text(message))
         failure.text = _text("\n".join(_lines(finding or {})))
     elif finding:
-        said = f"{finding['severity']}: {finding['symptom']} [{finding['code']}]\n"
-        SubElement(case, "system-out").text = _text(said + "\n".join(_lines(finding)))
+        title = f"{finding['severity']}: {finding['symptom']} [{finding['code']}]\n"
+        SubElement(case, "system-out").text = _text(title + "\n".join(_lines(finding)))
 
 
 def _lines(finding: Json) -> Iterator[str]:
     if finding:
         yield f"hop: {finding['hop']}"
-    for key in _TOLD:
+    for key in _FINDING_KEYS:
         if finding.get(key):
             yield f"{key}: {finding[key]}"
     for other in finding.get("alternatives", ()):

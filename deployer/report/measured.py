@@ -1,4 +1,4 @@
-"""Tables of what `verify --idle` and `verify --load` have measured. Pure."""
+"""Tables of the measurements of `verify --idle` and `verify --load`. Pure."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _STYLES = {"cut": "late", "failed": "bad", "interrupted": "bad", "skipped": "not
 _PHASES = {"connect": "TCP", "tls": "TLS", "upgrade": "upgrade", "all": "handshake"}
 _FAILED_AT = {"connect": "TCP", "tls": "TLS", "upgrade": "handshake", "open": "open", "own": "here"}
 _LABEL = 12
-#: From this part of a limit on, it is worth a look.
+#: A limit that is used to this extent is highlighted.
 _TIGHT = 0.8
 
 
 def idle_rows(results: Iterable[IdleResult], host: str, *, width: int) -> Iterator[Row]:
-    """A table for each route: what each hop did in silence, and what it is configured to do."""
+    """A table for each route: the measured and the configured idle timeout of each hop."""
     for result in results:
         ping = result.ping_interval_s
-        said = f"idle_timeout {_time(result.idle_timeout_s)}, "
-        said += f"ping_interval {_time(ping)}" if ping is not None else "no ping_interval"
-        yield [(f"{host}{result.site}{result.path}  ", "title"), (f"the site says: {said}", "note")]
+        keys = f"idle_timeout {_time(result.idle_timeout_s)}, "
+        keys += f"ping_interval {_time(ping)}" if ping is not None else "no ping_interval"
+        yield [(f"{host}{result.site}{result.path}  ", "title"), (f"playbook: {keys}", "note")]
         for silence in result.hops:
             yield from _hop_rows(result, silence, width)
         yield [("  ", ""), *_verdict(result)]
@@ -46,14 +46,14 @@ def _hop_rows(result: IdleResult, silence: IdleOutcome, width: int) -> Iterator[
         words = f"skipped: {words}"
     about = ""
     if configured is not None:
-        about = str(configured) if configured.directive else "silence is not limited"
+        about = str(configured) if configured.directive else "no idle timeout"
     line = f"  {silence.hop:<8} {words}"
     if about and len(line) + 3 + len(about) > width:
         yield [(f"  {silence.hop:<8} ", ""), (words, style)]
         line = f"  {'':<8} configured: {about}"
         if configured is None or len(line) <= width:
             yield [(line, "note")]
-        else:  # a path may be long, and stays whole
+        else:  # a long path is not wrapped
             yield [(f"  {'':<8} configured: {configured.directive}", "note")]
             pad = 11 if 11 + len(configured.file) <= width else 2
             yield [(f"{'':<{pad}}{configured.file}", "note")]
@@ -66,24 +66,24 @@ def _hop_rows(result: IdleResult, silence: IdleOutcome, width: int) -> Iterator[
 
 
 def _verdict(result: IdleResult) -> Row:
-    """Which hop is the shortest, and what keeps connections awake."""
+    """The hop with the shortest idle timeout, and what keeps connections open."""
     shortest, interval_s = result.shortest, result.measured_interval_s
     if shortest is not None:
         return [
             ("shortest: ", ""),
             (f"{shortest.hop}, {shortest.seconds:.1f} s", "late"),
-            (f"; the service speaks every {interval_s:.1f} s" if interval_s else "", ""),
+            (f"; the service sends every {interval_s:.1f} s" if interval_s else "", ""),
         ]
     if interval_s is not None:
-        return [(f"no hop cuts: the service speaks every {interval_s:.1f} s", "")]
+        return [(f"no hop cuts: the service sends every {interval_s:.1f} s", "")]
     if any(each.signs for each in result.hops):
-        return [("no hop cuts: the service speaks now and then", "")]
+        return [("no hop cuts: the service sends occasionally", "")]
     longest_s = max((each.seconds for each in result.hops), default=0.0)
-    return [(f"no hop has cut within {longest_s:.0f} s", "")]
+    return [(f"no hop cut within {longest_s:.0f} s", "")]
 
 
 def load_rows(results: Iterable[LoadResult], host: str, *, width: int) -> Iterator[Row]:
-    """A table for each site: how many opened, how fast, what became of them, what limits them."""
+    """A table for each site: the connections opened, their times and losses, and the limits."""
     for result in results:
         figures, name = result.figures, _PROXY_NAMES[result.proxy]
         asked = f"{figures.asked:,} connections at {result.rate_per_s:g}/s to {result.address}"
@@ -102,7 +102,7 @@ def load_rows(results: Iterable[LoadResult], host: str, *, width: int) -> Iterat
                 "bad",
             )
         if figures.stopped:
-            yield _row("stopped", f"{figures.stopped}: no more were tried", "late")
+            yield _row("stopped", f"{figures.stopped}: no further connections were tried", "late")
         yield from _spread_rows(result)
         yield from _held_rows(result)
         yield from _limit_rows(result, width)
@@ -129,9 +129,7 @@ def _spread_rows(result: LoadResult) -> Iterator[Row]:
             (f"  {words:<{_LABEL}}" + "".join(f"{_milliseconds(each):>10}" for each in values), "")
         ]
     if figures.late_s > 0.05:
-        yield _row(
-            "note", f"this machine was late by up to {_milliseconds(figures.late_s)}", "note"
-        )
+        yield _row("note", f"this machine lagged by up to {_milliseconds(figures.late_s)}", "note")
 
 
 def _held_rows(result: LoadResult) -> Iterator[Row]:
@@ -142,7 +140,7 @@ def _held_rows(result: LoadResult) -> Iterator[Row]:
         name = _PROXY_NAMES[result.proxy]
         yield _row(
             change.what,
-            f"{name} at {change.at_s:.1f} s, with {were:,} open: {were - later:,} of them live on",
+            f"{name} at {change.at_s:.1f} s, with {were:,} open: {were - later:,} stayed open",
             "good" if not later else "bad",
         )
     for group in figures.ended:
@@ -193,7 +191,7 @@ def _milliseconds(seconds: float) -> str:
 
 
 def _time(seconds: float) -> str:
-    """``1h``, ``75s``: as the playbook has it."""
+    """``1h``, ``75s``: the notation of playbooks."""
     for unit, length in (("h", 3600), ("m", 60)):
         if seconds >= length and seconds % length == 0:
             return f"{seconds / length:.0f}{unit}"

@@ -1,7 +1,7 @@
-"""A verification as metrics for Prometheus, by node_exporter's textfile collector. Pure.
+"""A verification as Prometheus metrics for node_exporter's textfile collector. Pure.
 
-Made of a run's JSON document. A host that was not reached has no handshakes: what is not known is
-not told as 0; ``deployer_verify_healthy`` is 0 then.
+Built from a run's JSON document. For an unreachable host ``deployer_verify_healthy`` is 0; unknown
+values, such as its handshakes, are omitted and not reported as 0.
 
 Source: https://prometheus.io/docs/instrumenting/exposition_formats/
 """
@@ -22,23 +22,27 @@ class _Family:
     explanation: str
 
 
-_HOST_UP = _Family("deployer_host_up", "Whether the host could be reached and looked at.")
+_HOST_UP = _Family("deployer_host_up", "Whether the host was reachable and verified.")
 _HEALTHY = _Family("deployer_verify_healthy", "Whether every check of the host passed.")
 _TIMESTAMP = _Family(
-    "deployer_verify_timestamp_seconds", "When this was looked at, in seconds since the epoch."
+    "deployer_verify_timestamp_seconds", "Time of the verification, in seconds since the epoch."
 )
-_DURATION = _Family("deployer_verify_duration_seconds", "How long verifying the host took.")
-_CHECKS = _Family("deployer_checks", "How many checks of the host passed, failed or were skipped.")
+_DURATION = _Family(
+    "deployer_verify_duration_seconds", "Duration of the host's verification, in seconds."
+)
+_CHECKS = _Family(
+    "deployer_checks", "Number of the host's checks that passed, failed or were skipped."
+)
 _UP = _Family("deployer_handshake_up", "Whether WebSocket handshakes succeed at this hop.")
 _SECONDS = _Family(
-    "deployer_handshake_seconds", "How long each phase of the last WebSocket handshake took."
+    "deployer_handshake_seconds",
+    "Duration of each phase of the last WebSocket handshake, in seconds.",
 )
 _NOT_AFTER = _Family(
     "deployer_certificate_not_after_seconds",
-    "The beginning of the last day on which the served certificate is valid, in seconds since the "
-    "epoch.",
+    "Start of the last day on which the served certificate is valid, in seconds since the epoch.",
 )
-_FINDINGS = _Family("deployer_findings", "How many findings of this code there are.")
+_FINDINGS = _Family("deployer_findings", "Number of findings with this code.")
 
 _FAMILIES = (
     *(_HOST_UP, _HEALTHY, _TIMESTAMP, _DURATION, _CHECKS),
@@ -50,7 +54,7 @@ _Samples = dict[_Family, dict[Labels, float]]
 
 
 def metrics_of(document: Mapping[str, Any], *, at: datetime) -> str:
-    """The metrics of a verification's document (docs/reference/output.md), which ended at `at`."""
+    """The metrics of a verification (docs/reference/output.md) that ended at `at`."""
     samples: _Samples = {family: {} for family in _FAMILIES}
     for host, report in document["hosts"].items():
         _of_host(samples, host, report, at)
@@ -86,7 +90,7 @@ def _of_host(samples: _Samples, host: str, report: Mapping[str, Any], at: dateti
 
 
 def _of_handshake(samples: _Samples, own: Labels, check: Mapping[str, Any]) -> None:
-    """An alias counts as a site of its own; of several addresses at a hop, the worst counts."""
+    """Add a handshake; an alias counts as a separate site, several addresses as their worst."""
     where, _, _ = check["target"].partition(" ")
     name, slash, path = where.partition("/")
     place: Labels = (("site", name or check["site"]), ("path", slash + path), ("hop", check["hop"]))

@@ -1,4 +1,4 @@
-"""Styled lines on a stream: through rich on a terminal, plain everywhere else."""
+"""Styled lines on a stream: with rich on a terminal, plain text otherwise."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
 
-#: What a style looks like; words of rich. ``NO_COLOR`` is respected by rich itself.
+#: The style definitions, as rich knows them. Rich itself respects ``NO_COLOR``.
 _STYLES = {
     "create": "bold green",
     "update": "bold yellow",
@@ -29,16 +29,16 @@ _STYLES = {
     "title": "bold",
 }
 
-#: A command line that a person shall enter, after a colon or between backquotes: it stays in one
-#: line, so that it can be copied whole.
+#: A command line for the user to run, after a colon or between backquotes. It is never wrapped, so
+#: that it can be copied.
 _COMMAND = re.compile(r"(?<=: )deployer [^`]+$|(?<=`)deployer [^`]+(?=`)")
 
-#: Takes the place of a space where no line may be broken; no text for people has it.
+#: Replaces a space at which a line must not be broken; no message contains it.
 _GLUE = "\x1f"
 
 
 class Output:
-    """Lines for people, from several threads, with live lines below them on a terminal."""
+    """A thread-safe writer of styled lines, with live status lines below them on a terminal."""
 
     def __init__(self, stream: IO[str] | None = None) -> None:
         self._stream = stream or sys.stdout
@@ -49,7 +49,7 @@ class Output:
 
     @property
     def width(self) -> int:
-        """Columns of the terminal; 100 where there is none."""
+        """Columns of the terminal; 100 if there is none."""
         return shutil.get_terminal_size((100, 24)).columns if self.is_terminal else 100
 
     def line(
@@ -57,8 +57,8 @@ class Output:
     ) -> None:
         """Print `text`, each of its lines indented by `indent` columns.
 
-        With `hanging`, what is too long for a terminal goes on below, that many columns further in;
-        without it, as for a diff, a line stays as it is.
+        With `hanging`, a line that is too long for the terminal is wrapped, and continuation lines
+        are indented by that many more columns; without it, as for diffs, it is not wrapped.
         """
         lines = [part for whole in text.split("\n") for part in self._parts(whole, indent, hanging)]
         with self._lock:
@@ -66,7 +66,7 @@ class Output:
                 self._print(part, style)
 
     def row(self, cells: Sequence[tuple[str, str]]) -> None:
-        """Print one line that is made of texts with a style each."""
+        """Print one line of cells, each a text and a style."""
         with self._lock:
             if not self.is_terminal:
                 self._print("".join(text for text, _ in cells).rstrip(), "")
@@ -111,7 +111,7 @@ class Output:
         return self._console
 
     def live(self, lines: list[str]) -> None:
-        """What is going on right now: shown below the lines on a terminal, nowhere else."""
+        """Show `lines` as the current status at the bottom of a terminal; no-op elsewhere."""
         if not self.is_terminal:
             return
         from rich.live import Live
@@ -129,7 +129,7 @@ class Output:
                 self._live.update(text)
 
     def close(self) -> None:
-        """Take the live lines away."""
+        """Remove the live lines."""
         with self._lock:
             self._stop_live()
 
@@ -140,7 +140,7 @@ class Output:
 
 
 def _printable(text: str) -> str:
-    """`text` with its control characters made visible: a host's output must not move the cursor."""
+    """`text` with control characters escaped: output of a host must not move the cursor."""
     if text.isprintable():
         return text
     return "".join(

@@ -1,4 +1,4 @@
-"""What a person sees of a run: plans, steps, checks, and the last word on each host."""
+"""A run in a terminal: plans, steps, checks, and a summary of each host."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _HIDDEN_HEADERS = frozenset({"set-cookie", "authorization", "www-authenticate"})
 _SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 _STEP_WORDS = {
     "create": "created",
-    "no-op": "made so again",
+    "no-op": "reapplied",
     "update": "changed",
     "delete": "removed",
     "reload": "reloaded",
     "restart": "restarted",
-    "restore": "put back",
+    "restore": "restored",
     "run": "ran",
     "start": "started",
     "stop": "stopped",
@@ -34,9 +34,9 @@ _STEP_WORDS = {
 
 
 class TerminalReport:
-    """Watches a run and prints it; nothing is printed twice, and nothing is kept back.
+    """Print the progress and the results of a run, each of them once.
 
-    With `has_table`, checks are shown in `verified` when all are done, and not one by one.
+    With `has_table`, checks are not printed one by one; `verified` shows them at the end.
     """
 
     def __init__(
@@ -108,8 +108,8 @@ class TerminalReport:
 
     def interrupted(self) -> None:
         self._out.line(
-            "Interrupted. What is under way ends in good order and is taken back; "
-            "press Ctrl-C again to leave that to the hosts, which do it by themselves.",
+            "Interrupted: rolling back. Press Ctrl-C again to exit now;"
+            " the hosts will roll back on their own.",
             "bad",
             hanging=0,
         )
@@ -118,13 +118,13 @@ class TerminalReport:
         self._out.line(f"{host:<{self._width}}  {text}", style, indent=2, hanging=self._width + 4)
 
     def note(self, text: str) -> None:
-        """A line about the whole run."""
+        """Print a line about the whole run."""
         self._out.line(text, hanging=2)
 
     # --- plans ------------------------------------------------------------------------------------
 
     def plans(self, reports: Sequence[HostReport], *, with_diff: bool) -> None:
-        """Show the plans; hosts with the same one share it."""
+        """Show the plans; hosts with the same plan share one."""
         self._out.close()
         for names, plan, notes, lines in _alike(reports, with_diff=with_diff):
             self._out.line()
@@ -141,34 +141,34 @@ class TerminalReport:
             self._out.line(f"{', '.join(names)}: note: {note}", "note", hanging=2)
 
     def found(self, reports: Sequence[HostReport]) -> None:
-        """Show what was found on each host that a person is asked about."""
+        """Show the commits that the user is asked to abandon, by host."""
         self._out.close()
         for report in reports:
             if report.state == "planned":
                 self._out.line()
-                self._out.line(f"{report.host}: a commit can be given up", "title")
+                self._out.line(f"{report.host}: a commit can be abandoned", "title")
                 self._out.line(report.message, indent=2, hanging=0)
         self._out.line()
 
     # --- the end ----------------------------------------------------------------------------------
 
     def summary(self, run: RunReport, quiet_states: Sequence[str] = ()) -> None:
-        """The last word on each host, the worst last; what is alike is said once.
+        """Print the result of each host, failures last; hosts with the same result share one.
 
-        Hosts in one of `quiet_states` have had theirs already.
+        Hosts in one of `quiet_states` are left out: their result has been shown already.
         """
         self._out.close()
-        spoken = [report for report in run.hosts if report.state not in quiet_states]
-        for names, report in _same_words(spoken):
-            self._last_word(", ".join(names), report)
+        shown = [report for report in run.hosts if report.state not in quiet_states]
+        for names, report in _grouped(shown):
+            self._host_summary(", ".join(names), report)
         if len(run.hosts) > 1:
             self._out.line()
             self._out.line(f"{count_words(run.hosts)} in {run.seconds:.1f} s", "title")
 
-    def _last_word(self, names: str, report: HostReport) -> None:
+    def _host_summary(self, names: str, report: HostReport) -> None:
         style = "bad" if report.has_failed else "good"
         unwatched = "" if report.has_watchdog else "; the host had no watchdog"
-        if report.plan is None or report.plan.is_empty:  # notes on others stand above their plan
+        if report.plan is None or report.plan.is_empty:  # other notes are shown above the plan
             self._notes([names], report.notes)
         self._out.line(f"{names}: {_state_words(report)}{unwatched}", style, hanging=2)
         if report.message:
@@ -202,7 +202,7 @@ class TerminalReport:
             self._out.line(line.text, line.style, indent=line.indent, hanging=line.hanging)
 
     def history(self, run: RunReport) -> None:
-        """What was applied on each host, newest first."""
+        """Show the commits of each host, newest first."""
         for report in run.hosts:
             if report.state != "listed":
                 continue
@@ -213,7 +213,7 @@ class TerminalReport:
                 self._out.line(line.text, line.style, indent=line.indent, hanging=line.hanging)
 
     def verified(self, run: RunReport) -> None:
-        """Every check of each host at each hop, and where the time of handshakes went."""
+        """Show every check of each host at each hop, and the times of handshakes."""
         from deployer.report.hops import check_rows, skip_lines
 
         self._out.close()
@@ -241,7 +241,7 @@ class TerminalReport:
                     self._out.line(text, "note", indent=4, hanging=4)
 
     def measured(self, run: RunReport) -> None:
-        """What was measured of each host's sites: silence that is let pass, and how many fit."""
+        """Show the measurements of each host's sites: idle timeouts and load."""
         if not any(report.idle or report.load for report in run.hosts):
             return
         from deployer.report.measured import idle_rows, load_rows
@@ -256,7 +256,7 @@ class TerminalReport:
                 self._out.row(row)
 
     def certificates(self, run: RunReport, *, now: datetime) -> None:
-        """A table of the certificates of all hosts, and below it what is wrong with which."""
+        """Show a table of the certificates of all hosts, then their problems."""
         from deployer.report.certs import details, problem_lines, table
 
         self._out.close()
@@ -276,7 +276,7 @@ def plural(number: int, word: str) -> str:
 
 
 def plan_words(plan: Plan) -> str:
-    """A plan in a few words: ``4 to create, 1 to change, 0 to remove``."""
+    """The summary of a plan: ``4 to create, 1 to change, 0 to remove``."""
     count = dict.fromkeys(("create", "update", "delete"), 0)
     for change in plan.changes:
         if change.action in count:
@@ -300,7 +300,7 @@ def _alike(
     return groups.values()
 
 
-def _same_words(reports: Iterable[HostReport]) -> list[tuple[list[str], HostReport]]:
+def _grouped(reports: Iterable[HostReport]) -> list[tuple[list[str], HostReport]]:
     groups: dict[object, tuple[list[str], HostReport]] = {}
     for report in reports:
         key: object = report.host
@@ -320,7 +320,7 @@ def _check_line(result: CheckResult) -> tuple[str, str]:
 
 
 def _handshake_lines(handshake: HandshakeResult) -> Iterator[str]:
-    """Where the time of a handshake went, and what the answer said."""
+    """The times of a handshake, and the headers of its answer."""
     timings = [f"{name} {seconds * 1000:.0f} ms" for name, seconds in handshake.timings_s.items()]
     yield f"{handshake.uri}  {', '.join(timings)}"
     for name, value in handshake.headers:
@@ -329,7 +329,7 @@ def _handshake_lines(handshake: HandshakeResult) -> Iterator[str]:
 
 
 def _place(result: CheckResult) -> str:
-    """What was checked, with its site: ``stats.example.com/ws``, or a whole URL."""
+    """The target of a check: ``stats.example.com/ws``, or a whole URL."""
     if result.target.startswith("/"):
         return f"{result.site}{result.target}"
     return result.target
@@ -351,17 +351,17 @@ def _state_words(report: HostReport) -> str:
         case "recovered":
             return f"recovered{seconds}"
         case "abandoned":
-            return "left as it is; the commit is over"
+            return "left as is; the commit is closed"
         case "failed":
             return "failed; nothing was changed"
         case "stranded":
-            return "not in a known good state: please look"
+            return "not in a known good state; check the host"
         case "unreachable":
-            return "could not be reached; nothing was changed"
+            return "unreachable; nothing was changed"
         case "not-started":
             return "not started; nothing was changed"
         case "invalid":
-            return "the playbook is wrong for this host; no host was touched"
+            return "the playbook is invalid for this host; no host was touched"
         case "healthy":
             skipped = sum(check.skipped for check in report.checks)
             passed = plural(len(report.checks) - skipped, "check")

@@ -76,7 +76,7 @@ class Session:
     ) -> None:
         started = time.monotonic()
         self._files = ReportFiles(html=options.html, junit=options.junit, metrics=options.metrics)
-        self._files.refuse_impossible()
+        self._files.check_writable()
         self.as_json = options.as_json
         self._options = options
         self._early = EarlyLinks()

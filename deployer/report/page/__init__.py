@@ -1,8 +1,8 @@
-"""A run as one page: what ``--json`` prints, for people who would rather look than read a log.
+"""A run as one HTML page, with the same content as ``--json``.
 
-    view.py          the document → what the page shows: words, places, widths (pure)
-    report.html.j2   how it is laid out
-    report.css       how it looks, in light, in dark and on a phone
+    view.py          the document → the texts, positions and widths of the page (pure)
+    report.html.j2   the layout
+    report.css       the style, for light and dark themes and for phones
 
 The page needs no network and no script.
 """

@@ -1,4 +1,4 @@
-"""What a plan changes, for a page: a line each, with its diff. Pure."""
+"""The changes of a plan, for a page: one line each, with its diff. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 _MARKS = {"create": "+", "update": "~", "delete": "−"}
 _WORDS = {"create": "create", "update": "change", "delete": "remove"}
-#: A diff of more lines is cut: the page is to be looked at.
+#: A longer diff is truncated, to keep the page readable.
 _MOST_LINES = 400
 LineKind = Literal["add", "remove", "hunk", "context"]
 _KINDS: Mapping[str, LineKind] = {"+": "add", "-": "remove", "@": "hunk"}
@@ -17,7 +17,7 @@ _KINDS: Mapping[str, LineKind] = {"+": "add", "-": "remove", "@": "hunk"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeView:
-    """One change: `action` as a word and a sign, and the lines of its diff."""
+    """One change: its `action` as a word and a sign, and the lines of its diff."""
 
     action: str
     sign: str
@@ -30,7 +30,7 @@ class ChangeView:
 
 
 def changes_of(plan: Mapping[str, Any]) -> tuple[ChangeView, ...]:
-    """The changes of a plan's document, without what stays as it is."""
+    """The changes of a plan's document, without unchanged resources."""
     return tuple(
         _change(change) for change in plan.get("changes", ()) if change["action"] in _MARKS
     )
@@ -52,7 +52,7 @@ def _change(change: Mapping[str, Any]) -> ChangeView:
 
 
 def _attributes(change: Mapping[str, Any]) -> Iterator[str]:
-    """What changes beside a content: ``mode 0644 → 0600``."""
+    """Changes other than content: ``mode 0644 → 0600``."""
     before, after = change.get("before") or {}, change.get("after") or {}
     if change.get("secret"):
         yield "secret: not shown"

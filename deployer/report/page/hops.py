@@ -1,4 +1,4 @@
-"""The hops of a site as a picture: a bar from where each probe began to the service. Pure.
+"""The hops of a site as a picture: a bar from the start of each probe to the service. Pure.
 
 here ─────────▶ proxy ─────────▶ service
 ├───────────────── public ──────────────┤
@@ -19,15 +19,15 @@ HopMark = Literal["good", "warn", "bad", "skip", "none"]
 
 _HOPS = ("public", "proxy", "backend")
 _WORDS: Mapping[str, str] = {
-    "public": "from here, by DNS",
+    "public": "from this machine, through public DNS",
     "proxy": "on the host, through the proxy",
-    "backend": "on the host, straight to the service",
+    "backend": "on the host, directly to the service",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HopView:
-    """One hop's bar; `took` is the time of its quickest whole handshake."""
+    """The bar of one hop; `took` is the time of its fastest complete handshake."""
 
     hop: str
     mark: HopMark
@@ -38,14 +38,14 @@ class HopView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HopPicture:
-    """The three hops, the longest way first, and the hop that is at fault, if one is."""
+    """The three hops, the longest path first, and the hop at fault, if any."""
 
     hops: tuple[HopView, ...]
     at_fault: str
 
 
 def hops_of(checks: Sequence[Mapping[str, Any]]) -> HopPicture | None:
-    """The picture of one site's checks; `None` where no hop was asked for a handshake."""
+    """The picture of one site's checks; `None` if no hop was tested with a handshake."""
     if not any(check.get("handshake") for check in checks):
         return None
     blamed = [str(check["finding"]["hop"]) for check in checks if _is_error(check)]
@@ -65,7 +65,7 @@ def _hop(hop: str, checks: Sequence[Mapping[str, Any]]) -> HopView:
     mark: HopMark = worst(marks) if marks else "none"
     reasons = [str(check["detail"]) for check in checks if check.get("skipped")]
     words = {
-        "none": "not asked",
+        "none": "not tested",
         "skip": f"skipped: {reasons[0]}" if reasons else "skipped",
         "bad": f"{failed} of {len(checks)} checks failed",
     }.get(mark, f"{len(checks)} checks passed" if len(checks) != 1 else "1 check passed")

@@ -1,4 +1,4 @@
-"""How well something went, as a colour of the page. Pure."""
+"""Marks for results, which the page shows as signs and colours. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _FROM_THE_WORST: tuple[Mark, ...] = ("bad", "warn", "good", "skip")
 
 
 def mark_of(check: Mapping[str, Any]) -> Mark:
-    """The mark of one check's document."""
+    """The mark of a check, given as its JSON document."""
     if check.get("skipped"):
         return "skip"
     if not check["ok"]:
@@ -21,7 +21,7 @@ def mark_of(check: Mapping[str, Any]) -> Mark:
 
 
 def worst(marks: Sequence[Mark]) -> Mark:
-    """The worst of `marks`; what was skipped counts least."""
+    """The worst of `marks`; ``skip`` ranks below ``good``."""
     return next((mark for mark in _FROM_THE_WORST if mark in marks), "good")
 
 

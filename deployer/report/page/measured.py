@@ -1,4 +1,4 @@
-"""What was measured beside the checks, for a page: silence at each hop, and a load. Pure."""
+"""Measurements for a page: idle connections at each hop, and a load. Pure."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from deployer.report.page.words import milliseconds, span
 Json = Mapping[str, Any]
 
 _OUTCOMES: Mapping[str, tuple[str, Mark]] = {
-    "cut": ("cut after {} of silence", "warn"),
+    "cut": ("cut after {} idle", "warn"),
     "open": ("still open after {}", "good"),
-    "kept-awake": ("kept awake by the service's pings", "good"),
+    "kept-awake": ("kept open by the service's pings", "good"),
     "failed": ("failed", "bad"),
     "skipped": ("skipped", "skip"),
     "interrupted": ("interrupted after {}", "skip"),
@@ -24,7 +24,7 @@ _PHASES = {"connect": "TCP", "tls": "TLS", "upgrade": "upgrade", "all": "handsha
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gauge:
-    """One bar: its name, how much of the scale it fills, in per cent, and words."""
+    """One bar: its name, its length in percent of the scale, and a text."""
 
     name: str
     mark: Mark
@@ -35,7 +35,7 @@ class Gauge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdleView:
-    """A route's silence at each hop; `words` are what the site says of it."""
+    """Idle connections of a route at each hop; `words` are its keys in the playbook."""
 
     place: str
     words: str
@@ -44,7 +44,7 @@ class IdleView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadView:
-    """A load on one site: its headline, times as a table, what ended, and the limits."""
+    """A load on one site: its headline, a table of times, lost connections, and limits."""
 
     place: str
     mark: Mark
@@ -66,15 +66,15 @@ def loads_of(document: Sequence[Json]) -> tuple[LoadView, ...]:
 
 def _idle(route: Json) -> IdleView:
     longest_s = max((hop["seconds"] or 0.0 for hop in route["hops"]), default=0.0)
-    said = [f"idle_timeout {span(route['idle_timeout_s'])}"]
+    texts = [f"idle_timeout {span(route['idle_timeout_s'])}"]
     if route["ping_interval_s"]:
-        said.append(f"ping_interval {span(route['ping_interval_s'])}")
+        texts.append(f"ping_interval {span(route['ping_interval_s'])}")
     if route["measured_ping_interval_s"]:
-        said.append(f"the service pings every {span(route['measured_ping_interval_s'])}")
+        texts.append(f"the service pings every {span(route['measured_ping_interval_s'])}")
     configured = {each["hop"]: each for each in route["configured"] if "hop" in each}
     return IdleView(
         place=f"{route['site']}{route['path']}",
-        words=", ".join(said),
+        words=", ".join(texts),
         hops=tuple(
             _idle_hop(hop, longest_s, configured.get(hop["hop"]), route["shortest"])
             for hop in route["hops"]

@@ -1,4 +1,4 @@
-"""What a change did to open connections, for a page: a dot for each that was held. Pure."""
+"""Open connections during a change, for a page: one dot for each held connection. Pure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _FATES: Mapping[str, str] = {
     "survived": "survived",
     "closed": "closed",
     "reset": "reset",
-    "silent": "silent",
-    "unknown": "not known",
+    "silent": "no reply",
+    "unknown": "unknown",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteDots:
-    """One route: its connections as marks with words, and a count."""
+    """One route: its held connections as marks with tooltips, and a count."""
 
     place: str
     dots: tuple[tuple[Mark, str], ...]
@@ -28,7 +28,7 @@ class RouteDots:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SurvivalView:
-    """What was done to which unit, its routes, and the host's other connections in words."""
+    """The actions by unit, the routes, and a summary of the host's other connections."""
 
     title: str
     routes: tuple[RouteDots, ...]
@@ -36,7 +36,7 @@ class SurvivalView:
 
 
 def survival_of(document: Mapping[str, Any] | None) -> SurvivalView | None:
-    """The view of a host's ``canaries``; `None` where none were held."""
+    """The view of a host's ``canaries``; `None` if none were held."""
     if document is None:
         return None
     others = document["others"]
@@ -56,7 +56,7 @@ def _route(route: Mapping[str, Any]) -> RouteDots:
     return RouteDots(
         place=f"{route['site']}{route['path']}",
         dots=tuple((_mark(canary), _words(canary)) for canary in route["canaries"]),
-        words=words + (", and all had to" if route["required"] and route["lost"] else ""),
+        words=words + (", but all were required to" if route["required"] and route["lost"] else ""),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a page about a run shows, computed from the run's JSON document. Pure."""
+"""The contents of a run's page, computed from the run's JSON document. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deployer.report.page.words import milliseconds, seconds
 
 Json = Mapping[str, Any]
 
-#: What each state of a host is called on the page, and how it looks.
+#: The text and the mark for each state of a host.
 _STATES: Mapping[str, tuple[str, Mark]] = {
     "unchanged": ("nothing to do", "good"),
     "planned": ("changes planned", "warn"),
@@ -25,18 +25,18 @@ _STATES: Mapping[str, tuple[str, Mark]] = {
     "reverted": ("failed and reverted", "bad"),
     "failed": ("failed, nothing changed", "bad"),
     "stranded": ("not in a known good state", "bad"),
-    "unreachable": ("not reached", "bad"),
-    "invalid": ("the playbook is wrong for it", "bad"),
+    "unreachable": ("unreachable", "bad"),
+    "invalid": ("the playbook is invalid for it", "bad"),
     "not-started": ("not started", "skip"),
     "healthy": ("healthy", "good"),
     "unhealthy": ("unhealthy", "bad"),
     "recovered": ("recovered", "good"),
-    "abandoned": ("left as it is", "warn"),
+    "abandoned": ("left as is", "warn"),
 }
 _SEVERITIES: Mapping[str, Mark] = {"error": "bad", "warning": "warn", "note": "skip"}
-#: More healthy hosts than this are folded.
+#: With more hosts than this, healthy ones are collapsed.
 _OPEN_HOSTS = 3
-#: A certificate's bar is full from this on.
+#: The bar of a certificate is full from this number of remaining days on.
 _FULL_DAYS = 90
 _LATE_DAYS = 14
 
@@ -63,7 +63,7 @@ class FindingView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckView:
-    """One line of the list of checks."""
+    """One row of the table of checks."""
 
     mark: Mark
     name: str
@@ -75,7 +75,7 @@ class CheckView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteView:
-    """A site on a host: the picture of its hops, their times, and its checks."""
+    """A site on a host: the picture of its hops, the waterfall of handshakes, and its checks."""
 
     name: str
     mark: Mark
@@ -87,7 +87,7 @@ class SiteView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostView:
-    """A host and all that the run says of it."""
+    """A host with all its results."""
 
     name: str
     state: str
@@ -109,7 +109,7 @@ class HostView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageView:
-    """The page: its headline first."""
+    """The whole page."""
 
     command: str
     headline: str
@@ -123,7 +123,7 @@ class PageView:
 
 
 def page_view(document: Json, *, at: datetime) -> PageView:
-    """Everything that the page shows of `document`, the findings that matter most first."""
+    """The page of `document`, a run that ended at `at`; the most severe findings come first."""
     today = at.date()
     reports = document["hosts"]
     hosts = tuple(
@@ -151,7 +151,7 @@ def page_view(document: Json, *, at: datetime) -> PageView:
 
 def _headline(hosts: Sequence[HostView], *, error: str) -> str:
     if error:
-        return "No host was asked"
+        return "No host was contacted"
     counts: dict[str, int] = {}
     for host in hosts:
         counts[host.state] = counts.get(host.state, 0) + 1
@@ -258,22 +258,22 @@ def _finding(finding: Json, *, hosts: int) -> FindingView:
 
 
 def _certificates(report: Json, *, today: date) -> Iterator[Gauge]:
-    told: set[tuple[str, str]] = set()
+    shown: set[tuple[str, str]] = set()
     for check in report.get("checks", ()):
         until = check.get("valid_until", "")
         name = str(check["target"]).partition(" at ")[0]
-        if until and (name, until) not in told:
-            told.add((name, until))
+        if until and (name, until) not in shown:
+            shown.add((name, until))
             yield _certificate(name, str(until), today=today)
     for status in report.get("certificates", ()):
         until = str(status.get("not_after") or "")[:10]
-        if until and (status["domain"], until) not in told:
+        if until and (status["domain"], until) not in shown:
             yield _certificate(str(status["domain"]), until, today=today)
 
 
 def _certificate(name: str, until: str, *, today: date) -> Gauge:
     days = (date.fromisoformat(until) - today).days
     mark: Mark = "bad" if days < 0 else "warn" if days < _LATE_DAYS else "good"
-    words = "ended" if days < 0 else "ends today" if days == 0 else f"{days:,} days left"
+    words = "expired" if days < 0 else "expires today" if days == 0 else f"{days:,} days left"
     percent = round(max(0.0, min(100.0, 100.0 * days / _FULL_DAYS)), 1)
     return Gauge(name=name, more=f"until {until}", words=words, mark=mark, percent=percent)

@@ -1,6 +1,6 @@
-"""Where the time of each handshake went, as bars on one scale. Pure.
+"""The times of each handshake, as bars on one scale. Pure.
 
-A refusal that was asked for has nothing to show; one that was not is shown as far as it came.
+Expected refusals are left out; unexpected ones are shown up to the phase that failed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from deployer.report.page.marks import is_open
 
-#: The phases in the order in which they happen, and what they are called.
+#: The phases in their order, with their titles.
 PHASES: Mapping[str, str] = {
     "dns": "DNS",
     "connect": "TCP",
@@ -25,7 +25,7 @@ _MOST_ROWS = 24
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """One phase: where it begins and how long it is, in per cent of the scale."""
+    """One phase: its start and its length, in percent of the scale."""
 
     phase: str
     left: float
@@ -35,7 +35,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One handshake; `name` is that of its check, where it is not just that."""
+    """One handshake; `name` is that of its check, empty if it is just ``handshake``."""
 
     label: str
     hop: str
@@ -47,7 +47,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waterfall:
-    """Handshakes on one scale, its ticks (per cent, words), and the phases that occur."""
+    """Handshakes on one scale, its ticks (percent, label), and the phases that occur."""
 
     rows: tuple[Row, ...]
     ticks: tuple[tuple[float, str], ...]
@@ -56,9 +56,9 @@ class Waterfall:
 
 
 def waterfall_of(checks: Sequence[Mapping[str, Any]]) -> Waterfall | None:
-    """The waterfall of one site's checks; `None` where no handshake has any time."""
-    telling = (check for check in checks if is_open(check) or not check["ok"])
-    timed = [check for check in telling if _timings(check)]
+    """The waterfall of one site's checks; `None` if no handshake was timed."""
+    relevant = (check for check in checks if is_open(check) or not check["ok"])
+    timed = [check for check in relevant if _timings(check)]
     if not timed:
         return None
     shown = timed[:_MOST_ROWS]
@@ -107,7 +107,7 @@ def _bars(timings: Mapping[str, float], scale_s: float) -> Iterator[Bar]:
 
 
 def _rounded(seconds: float) -> float:
-    """The next of 1, 2, 4 or 8 times a power of ten, so that quarters of it are round."""
+    """`seconds` rounded up to 1, 2, 4 or 8 times a power of ten, so that quarters are round."""
     scale = 0.001
     while True:
         for factor in (1, 2, 4, 8):

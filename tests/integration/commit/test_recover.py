@@ -104,7 +104,7 @@ def test_a_run_that_was_cut_off(host: LabHost, before: dict[str, Any]) -> None:
     assert ran.code == ran.document["exit_code"] == 0, ran
     assert ran.document["hosts"]["web1"]["state"] == "recovered"
     assert "back in its former state" in ran.document["hosts"]["web1"]["message"]
-    assert "put back" in ran.err
+    assert "restored" in ran.err
     assert differences(before, settled_state(host)) == {}
 
     again = deployer("recover", "site.yml")

@@ -278,7 +278,7 @@ def test_every_state_has_its_words() -> None:
     assert "not finished" not in read(kept_files)
     assert "abandoned  bob" in read(entry(state="abandoned"))
     failed = entry(state="revert-failed", failed=[{"resource_id": "user:x", "message": "no"}])
-    assert "not back: user:x: no" in read(failed)
+    assert "not restored: user:x: no" in read(failed)
     assert read() == "  nothing was applied here yet"
 
 

@@ -14,7 +14,7 @@ from tests.support.paths import ROOT
 
 #: Rows that are neither a configuration nor a state of a host, and the tests that cover them.
 ELSEWHERE = {
-    3: "tests/unit/findings/test_rows.py::test_the_default_connection_is_found_from_nginx_1_29_7_on",
+    3: "tests/unit/findings/test_rows.py::test_the_default_connection_is_found_from_1_29_7_on",
     28: "tests/integration/catalogue/test_catalogue.py::"
     "test_a_short_patience_with_silence_is_measured",
     29: "tests/integration/catalogue/test_catalogue.py::"
@@ -99,7 +99,7 @@ def _named(version: str, more: str = "") -> Finding:
     return better.finding
 
 
-def test_the_default_connection_is_found_from_nginx_1_29_7_on() -> None:
+def test_the_default_connection_is_found_from_1_29_7_on() -> None:
     """From 1.29.7 on nginx sends no Connection by default; before, headers were just missing."""
     now = _named("1.29.7")
     assert (now.code, now.file) == ("default-connection", "/etc/nginx/conf.d/chat.conf:4")

@@ -81,10 +81,10 @@ def test_the_files_of_each_host(project: Path, capsys: pytest.CaptureFixture[str
     assert found["web2/etc/app/settings"] == "for web2\n"
     assert "listen       443 ssl" in found[f"web1/{SITE}"]
     shown = capsys.readouterr().out
-    assert "wrote 10 files and 4 links of 2 hosts to out\n" in shown
-    assert "  left out: /etc/app/password of web1, web2 (secret)\n" in shown
-    assert "  left out: /etc/app/key of web1, web2 (a private key)\n" in shown
-    assert "/fullchain.pem of web1, web2 (a certificate that an apply makes)\n" in shown
+    assert "wrote 10 files and 4 links for 2 hosts to out\n" in shown
+    assert "  left out: /etc/app/password on web1, web2 (secret)\n" in shown
+    assert "  left out: /etc/app/key on web1, web2 (a private key)\n" in shown
+    assert "/fullchain.pem on web1, web2 (a certificate that an apply makes)\n" in shown
 
 
 def test_no_secret_is_in_it(project: Path) -> None:

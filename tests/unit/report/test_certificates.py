@@ -1,4 +1,4 @@
-"""The table of certificates, as it looks on terminals of two widths and in a file."""
+"""The table of certificates, on terminals of two widths and in a file."""
 
 from __future__ import annotations
 
@@ -76,12 +76,12 @@ def test_on_a_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(map(len, text.splitlines())) <= width
 
 
-def test_in_a_file_every_certificate_has_its_line() -> None:
+def test_in_a_file_every_certificate_has_one_line() -> None:
     text = shown(several(), io.StringIO())
     assert text == (GOLDEN / "file.txt").read_text()
 
 
-def test_colours_tell_fine_from_late_from_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_colours_distinguish_good_late_and_bad(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.delenv("NO_COLOR", raising=False)
@@ -92,20 +92,20 @@ def test_colours_tell_fine_from_late_from_wrong(monkeypatch: pytest.MonkeyPatch)
     assert "\x1b[1;31mexpired" in text
 
 
-def test_the_details_have_the_whole_serial_and_when_the_timer_looks() -> None:
+def test_the_details_have_the_whole_serial_and_the_next_check() -> None:
     text = shown(judged_run({**FINE, "ari": SHORT_LIVED["ari"]}), io.StringIO(), verbose=True)
     assert f"  serial:       {FINE['serial']}\n" in text
-    assert "; the CA asks for 2026-11-23 20:00Z to 2026-11-24 04:00Z\n" in text
-    assert "  next look:    2026-11-21 20:13Z, in 11 h\n" in text
+    assert "; the CA suggests 2026-11-23 20:00Z to 2026-11-24 04:00Z\n" in text
+    assert "  next check:   2026-11-21 20:13Z, in 11 h\n" in text
 
 
-def test_a_host_that_failed_says_why() -> None:
+def test_the_message_of_a_failed_host_is_shown() -> None:
     report = HostReport(host="web1", state="unhealthy", message="the timer failed", notes=("n",))
     text = shown(run_of(report), io.StringIO())
     assert "web1: the timer failed\n" in text
     assert "web1: note: n\n" in text
 
 
-def test_no_certificates_is_said() -> None:
+def test_a_run_without_certificates_is_reported() -> None:
     text = shown(judged_run(), io.StringIO())
-    assert text == "no certificates: no site of these hosts has TLS\n"
+    assert text == "no certificates: no site on these hosts uses TLS\n"

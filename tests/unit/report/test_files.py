@@ -1,4 +1,4 @@
-"""The page and the JUnit XML of a run, made from its JSON document."""
+"""The HTML page and the JUnit XML of a run, built from its JSON document."""
 
 from __future__ import annotations
 
@@ -105,10 +105,10 @@ def test_a_page_has_the_findings_and_loads_nothing() -> None:
     assert "1 of 4 checks failed, 1 skipped" in text
 
 
-def test_a_page_of_an_error_says_it() -> None:
+def test_the_page_of_an_error_shows_the_error() -> None:
     text = page_of(error_document("verify", exit_code=1, message="site.yml:3 is wrong"), at=AT)
     assert "site.yml:3 is wrong" in text
-    assert "No host was asked" in text
+    assert "No host was contacted" in text
 
 
 def test_errors_come_before_warnings() -> None:
@@ -124,7 +124,7 @@ def test_errors_come_before_warnings() -> None:
     assert page.mark == "bad"
 
 
-def test_warnings_alone_are_seen_on_a_healthy_host() -> None:
+def test_warnings_are_shown_on_a_healthy_host() -> None:
     warning = Finding(
         code="version-banner", hop="proxy", symptom="s", cause="c", fix="f", severity="warning"
     )
@@ -133,7 +133,7 @@ def test_warnings_alone_are_seen_on_a_healthy_host() -> None:
     assert page.exit_code == 0
 
 
-def test_the_picture_says_which_hop_is_at_fault() -> None:
+def test_the_picture_marks_the_hop_at_fault() -> None:
     picture = hops_of(_document(*CHECKS)["hosts"]["web1"]["checks"])
     assert picture is not None
     assert picture.at_fault == "proxy"
@@ -145,7 +145,7 @@ def test_the_picture_says_which_hop_is_at_fault() -> None:
     assert picture.hops[2].took == "3 ms"
 
 
-def test_bars_follow_each_other_on_one_scale() -> None:
+def test_bars_are_consecutive_on_one_scale() -> None:
     chart = waterfall_of(_document(*CHECKS)["hosts"]["web1"]["checks"])
     assert chart is not None
     assert [words for _, words in chart.ticks] == ["0", "20 ms", "40 ms", "60 ms", "80 ms"]
@@ -181,9 +181,9 @@ def test_junit_has_an_error_for_a_host_that_has_no_failing_check(state: str) -> 
     assert (error.get("type"), error.get("message")) == (state, "no answer")
 
 
-def test_reports_are_written_whole_with_ordinary_modes(tmp_path: Path) -> None:
+def test_reports_are_written_atomically_with_default_modes(tmp_path: Path) -> None:
     files = ReportFiles(html=tmp_path / "report.html", junit=tmp_path / "report.xml")
-    files.refuse_impossible()
+    files.check_writable()
     files.write(_document(*CHECKS), at=AT)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.xml"]
     assert re.match("<!doctype html>", (tmp_path / "report.html").read_text())
@@ -192,21 +192,21 @@ def test_reports_are_written_whole_with_ordinary_modes(tmp_path: Path) -> None:
     assert (tmp_path / "report.xml").stat().st_mode == plain.stat().st_mode
 
 
-def test_a_folder_that_is_not_there_is_refused_before_anything_is_done(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no folder"):
-        ReportFiles(html=tmp_path / "missing" / "report.html").refuse_impossible()
-    with pytest.raises(UsageError, match="that is a folder"):
-        ReportFiles(junit=tmp_path).refuse_impossible()
+def test_a_missing_folder_is_refused_before_the_run(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not a writable folder"):
+        ReportFiles(html=tmp_path / "missing" / "report.html").check_writable()
+    with pytest.raises(UsageError, match="is a folder"):
+        ReportFiles(junit=tmp_path).check_writable()
 
 
-def test_what_is_no_file_does_not_become_one(tmp_path: Path) -> None:
+def test_a_device_is_not_replaced_by_a_file(tmp_path: Path) -> None:
     """``--junit /dev/null`` by root would otherwise leave a machine without its /dev/null."""
     pipe, kept, link = tmp_path / "pipe", tmp_path / "kept.xml", tmp_path / "link.xml"
     os.mkfifo(pipe)
     kept.write_text("former")
     link.symlink_to(kept)
     files = ReportFiles(junit=pipe)
-    files.refuse_impossible()
+    files.check_writable()
     with pytest.raises(UsageError, match="could not be written"):
         files.write(_document(*CHECKS), at=AT)  # nobody reads
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)

@@ -1,4 +1,4 @@
-"""The table of `verify`: hops beside each other, times by phase, and findings below."""
+"""The table of `verify`: one column for each hop, times by phase, and findings below."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def written(checks: list[CheckResult], width: int) -> list[str]:
     return ["".join(text for text, _ in row).rstrip() for row in rows]
 
 
-def test_hops_stand_beside_each_other() -> None:
+def test_hops_are_columns() -> None:
     assert written(CHECKS, 80) == [
         "",
         "stats.example.com  backend      proxy        public",
@@ -62,7 +62,7 @@ def test_hops_stand_beside_each_other() -> None:
     ]
 
 
-def test_a_wide_terminal_has_what_was_found() -> None:
+def test_a_wide_terminal_shows_details() -> None:
     lines = written(CHECKS, 120)
     assert lines[2].endswith("192.0.2.7, 2001:db8::7")
     assert lines[4].endswith("✗ 502        answered 502")
@@ -77,7 +77,7 @@ def test_nothing_is_wider_than_the_terminal(width: int) -> None:
     assert any("…" in line for line in lines)
 
 
-def test_each_reason_to_skip_is_said_once() -> None:
+def test_each_reason_to_skip_is_shown_once() -> None:
     skipped = check("dns", "public", skipped=True, detail=f"{SITE} does not resolve")
     assert list(skip_lines([*CHECKS, skipped, skipped])) == [
         "certificate (public) skipped: no way",
@@ -85,14 +85,14 @@ def test_each_reason_to_skip_is_said_once() -> None:
     ]
 
 
-def test_a_hop_that_was_not_looked_at_at_all_is_named_alone() -> None:
+def test_a_hop_without_any_check_is_named_alone() -> None:
     skipped = check("dns", "public", skipped=True, detail="not wanted")
     assert list(skip_lines([check("handshake", "proxy"), skipped])) == [
         "public skipped: not wanted"
     ]
 
 
-def test_a_finding_in_short_and_in_full() -> None:
+def test_a_finding_short_and_verbose() -> None:
     finding = Finding(
         code="bad-gateway",
         hop="proxy",

@@ -1,4 +1,4 @@
-"""A verification as Prometheus reads it: names, labels that cannot break out, nothing guessed."""
+"""A verification as Prometheus metrics: names, escaped labels, no guessed values."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def document(*checks: dict[str, Any], state: str = "healthy", host: str = "web1"
 
 
 def samples(text: str) -> dict[str, float]:
-    """Each sample by its name and labels, after a look at the form of the whole."""
+    """The samples of `text` by name and labels, after a check of its format."""
     found: dict[str, float] = {}
     family = ""
     seen: set[str] = set()
@@ -108,7 +108,7 @@ def test_the_worst_address_of_a_hop_counts() -> None:
     assert found['deployer_verify_healthy{host="web1"}'] == 0
 
 
-def test_a_host_that_was_not_reached_has_no_handshakes() -> None:
+def test_an_unreachable_host_has_no_handshakes() -> None:
     found = samples(metrics_of(document(state="unreachable"), at=AT))
     assert found == {
         'deployer_host_up{host="web1"}': 0,
@@ -131,7 +131,7 @@ def test_a_name_cannot_break_out_of_its_label() -> None:
     assert 'deployer_host_up{host="a\\"} 1\\nevil{b=\\"\\\\"}' in found
 
 
-def test_the_file_is_for_everybody_to_read(tmp_path: Path) -> None:
+def test_the_file_is_world_readable(tmp_path: Path) -> None:
     path = tmp_path / "site.prom"
     path.write_text("old")
     path.chmod(0o600)
@@ -141,6 +141,6 @@ def test_the_file_is_for_everybody_to_read(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["site.prom"]
 
 
-def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--metrics"):
-        ReportFiles(metrics=tmp_path / "none" / "site.prom").refuse_impossible()
+        ReportFiles(metrics=tmp_path / "none" / "site.prom").check_writable()

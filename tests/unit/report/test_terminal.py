@@ -1,4 +1,4 @@
-"""What people and programs see of a run."""
+"""A run in a terminal, and its JSON document."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def shown(*reports: HostReport) -> str:
     return stream.getvalue()
 
 
-def test_the_last_word_names_hop_cause_and_fix() -> None:
+def test_the_summary_names_hop_cause_and_fix() -> None:
     text = shown(
         HostReport(
             host="web1",
@@ -50,13 +50,13 @@ def test_the_last_word_names_hop_cause_and_fix() -> None:
     assert "              Server: nginx" in text
 
 
-def test_hosts_with_the_same_last_word_share_it_and_the_worst_comes_last() -> None:
+def test_hosts_with_the_same_result_share_it_and_the_worst_comes_last() -> None:
     text = shown(
         HostReport(host="web3", state="unreachable", message="web3: no answer"),
         HostReport(host="web1", state="unchanged"),
         HostReport(host="web2", state="unchanged"),
     )
-    assert text.index("web1, web2: nothing to do") < text.index("web3: could not be reached")
+    assert text.index("web1, web2: nothing to do") < text.index("web3: unreachable")
     assert "2 unchanged" in text
 
 
@@ -94,7 +94,7 @@ def test_the_worst_host_decides_the_exit_code(states: tuple[State, ...], code: i
     assert RunReport(command="apply", hosts=reports).exit_code == code
 
 
-def test_a_bare_interruption_has_the_shells_exit_code() -> None:
+def test_an_interruption_has_the_exit_code_of_the_shell() -> None:
     assert RunReport(command="plan", hosts=(), interrupted=True).exit_code == 130
 
 
@@ -108,7 +108,7 @@ def test_the_document_has_the_detailed_exit_code(states: tuple[State, ...], code
     assert run_document(run)["exit_code"] == run.exit_code == code
 
 
-def test_a_plan_is_shown_without_the_secrets_in_its_names() -> None:
+def test_secrets_in_the_names_of_a_plan_are_masked() -> None:
     change = Change(
         resource_id="file:/etc/hunter2-and-more.conf",
         action="create",
@@ -131,7 +131,7 @@ def test_a_plan_is_shown_without_the_secrets_in_its_names() -> None:
         assert "and-more" not in text
 
 
-def test_checks_that_ctrl_c_ended_are_counted() -> None:
+def test_checks_ended_by_ctrl_c_are_counted() -> None:
     checks = tuple(
         CheckResult(
             site="a.example",
@@ -149,7 +149,7 @@ def test_checks_that_ctrl_c_ended_are_counted() -> None:
     assert "a.example/1" not in text
 
 
-def test_the_document_of_a_history_has_what_is_documented_alone() -> None:
+def test_the_document_of_a_history_has_only_documented_keys() -> None:
     entry = {"generation": 1, "commit": "c1", "state": "confirmed", "boot_id": "b", "packs": []}
     listed = HostReport(host="web1", state="listed", history=(entry,), found={"lock": {}})
     document = run_document(RunReport(command="history", hosts=(listed,)))["hosts"]["web1"]
@@ -162,7 +162,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_command_to_enter_is_never_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_to_run_is_never_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.setenv("NO_COLOR", "1")
