@@ -1,4 +1,4 @@
-"""Checks spelling and the word list of docs/contributing.md: ``python docs/words.py``.
+"""Checks spelling and the word list of docs/contributing.md: ``python docs/words.py [FOLDER]…``.
 
 codespell finds common misspellings and the single words of the list. This program finds phrases,
 which codespell cannot, and checks the names of tests, in which underscores count as blanks.
@@ -51,9 +51,9 @@ def files() -> list[str]:
     return sorted(name for name in names if not name.startswith(_EXCLUDED))
 
 
-def is_clean(name: str) -> bool:
+def is_listed(name: str, folders: tuple[str, ...] = CLEAN) -> bool:
     """Whether the word list applies to a file."""
-    return name != "docs/contributing.md" and name.startswith(CLEAN)
+    return name != "docs/contributing.md" and name.startswith(folders)
 
 
 def phrases_in(text: str, words: dict[str, str]) -> Iterator[tuple[int, str, str]]:
@@ -85,11 +85,11 @@ def _spelling(names: list[str], words: dict[str, str] | None = None) -> int:
         return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
-def main() -> int:
-    """The exit code: 1 if anything was found."""
+def main(*folders: str) -> int:
+    """Check the word list in `folders`; the exit code is 1 if anything was found."""
     words = word_list(LIST.read_text(encoding="utf-8"))
     checked = files()
-    clean = [name for name in checked if is_clean(name)]
+    clean = [name for name in checked if is_listed(name, folders or CLEAN)]
     failures = _spelling(checked) + _spelling(clean, words)
     for name in clean:
         text = (ROOT / name).read_text(encoding="utf-8")
@@ -100,4 +100,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))
