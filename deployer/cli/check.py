@@ -1,31 +1,114 @@
-"""The command `check`: a project looked through, told to people or programs, its files written."""
+"""``deployer check``: what can be found wrong without a host."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from deployer.errors import EXIT_DONE, SourceError, SourceErrors, UsageError, link_to
-from deployer.report.checked import show_checked
-from deployer.report.document import as_json as json_text
-from deployer.report.document import error_document
-from deployer.report.output import Output
-from deployer.run.check import check_project
-from deployer.run.options import SessionOptions
-from deployer.run.session import load
-from deployer.sites.lint import note_document
+import click
+
+from deployer.cli import options
+from deployer.cli.command import Command, option
+from deployer.errors import (
+    EXIT_DONE,
+    SourceError,
+    SourceErrors,
+    UsageError,
+    link_to,
+)
+
+_RENDERING = "Rendered files"
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        ("Check a project", "deployer check site.yml"),
+        ("Write the files that hosts would get", "deployer check site.yml --render out"),
+    ),
+)
+@click.argument("playbook", metavar="[SITE.yml]", required=False, type=click.Path(path_type=Path))
+@options.selection
+@options.tags
+@options.lists
+@option(
+    "--render",
+    "folder",
+    group=_RENDERING,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Write the files that hosts would get into DIR/HOST/, without secrets.",
+)
+@option(
+    "--debian",
+    "release",
+    group=_RENDERING,
+    type=click.Choice(["11", "12", "13"]),
+    default="12",
+    show_default=True,
+    help="Assume that hosts run this Debian release.",
+)
+@option(
+    "--schema",
+    group="Reference",
+    is_flag=True,
+    help="Print the JSON Schema of playbooks, for editors.",
+)
+@option(
+    "--explain", group="Reference", metavar="CODE", help="Explain a code of the check, and its fix."
+)
+@options.as_json
+def check(playbook: Path | None, *, schema: bool, explain: str | None, **given: Any) -> int:
+    """Check a project for errors without contacting any host.
+
+    Likely mistakes are reported as warnings, with the line and the reason.
+    """
+    if schema:
+        import json
+
+        from deployer.playbook import json_schema
+
+        click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+        return EXIT_DONE
+    if explain is not None:
+        from deployer.sites.lint.explain import explanation
+
+        click.echo(explanation(explain))
+        return EXIT_DONE
+    if playbook is None:
+        raise UsageError("Missing argument 'SITE.yml'.", hint="See `deployer check --help`.")
+    from deployer.cli.lists import taken_from
+
+    if lists := taken_from(given):
+        return lists.show("check", playbook, **given)
+    return run_check(playbook, **given)
 
 
 def run_check(
-    playbook: Path, *, folder: Path | None, release: str, as_json: bool, **given: Any
+    playbook: Path,
+    *,
+    folder: Path | None,
+    release: str,
+    as_json: bool,
+    is_syntax_only: bool = False,
+    **given: Any,
 ) -> int:
-    """Check `playbook`, and render into `folder` where one is named; the exit code.
+    """Check `playbook`, and render into `folder` if one is named; the exit code.
+
+    With `is_syntax_only`, only errors count, and no warning is shown.
 
     Raises:
         UsageError: all that is wrong; no file was written.
     """
     from deployer.plan import rendered_folder
+    from deployer.report.checked import show_checked
+    from deployer.report.document import as_json as json_text
+    from deployer.report.output import Output
+    from deployer.run.check import check_project
+    from deployer.run.options import SessionOptions
+    from deployer.run.session import load
 
     if folder is not None:
         rendered_folder.refuse_folder(folder)
@@ -38,6 +121,8 @@ def run_check(
         print(f"Error: {error}", file=sys.stderr)
         print(json_text(_error_document(error)))
         return error.exit_code
+    if is_syntax_only:
+        checked = replace(checked, notes=())
     if folder is not None:
         rendered_folder.write_folder(folder, checked.rendered or ())
     if as_json:
@@ -50,7 +135,10 @@ def run_check(
 
 
 def _error_document(error: UsageError) -> dict[str, Any]:
-    """The document of a check that failed, with each error of a file as a note of its own."""
+    """The document of a failed check; each error of a file is a note."""
+    from deployer.report.document import error_document
+    from deployer.sites.lint import note_document
+
     errors = error.errors if isinstance(error, SourceErrors) else (error,)
     return {
         **error_document("check", exit_code=error.exit_code, message=str(error)),

@@ -1,4 +1,4 @@
-"""`diagnose SITE.yml`: `verify`, and for each site what the outside asks beyond it."""
+"""``deployer diagnose SITE.yml``: `verify`, and a diagnosis of each site from outside."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 _SUFFIXES = (".yml", ".yaml")
 _STEPS = 8
 _FORKS = 10
-#: How the command line calls what the code calls otherwise.
+#: Options of a connection, which a playbook's hosts have, too.
+_CONNECTION = ("user", "ask_pass", "become", "ask_become_pass", "accept_new")
+#: Option names that differ from the parameter names.
 _OPTIONS = {"subprotocols": "subprotocol", "headers": "header"}
 
 
 def is_playbook(text: str) -> bool:
-    """Whether the argument of `diagnose` means a playbook and not an address."""
+    """Whether the argument of `diagnose` is a playbook, not an address."""
     return "://" not in text and (text.endswith(_SUFFIXES) or Path(text).is_file())
 
 
@@ -36,28 +38,27 @@ def run_diagnose_playbook(
     extra_vars: Sequence[str],
     resolve: Sequence[str],
     timeout_s: float,
-    ask_become_pass: bool,
-    accept_new: bool,
     as_json: bool,
     verbose: bool,
     html: Path | None,
     junit: Path | None,
-    **of_an_address: Any,
+    **more: Any,
 ) -> int:
-    """Verify every site at every hop, and look at it from outside; the exit code.
+    """Verify every site at every hop, and diagnose it from outside; the exit code.
 
-    Raises: UsageError for the playbook, and for an option that only an address has.
+    Raises: UsageError for the playbook, and for an option that requires an address.
     """
     from deployer.run.options import SessionOptions
     from deployer.run.session import Session
     from deployer.verify.public.hop import public_hop
 
-    given = sorted(name for name, value in of_an_address.items() if value)
+    connection = {name: more.pop(name) for name in _CONNECTION}
+    given = sorted(name for name, value in more.items() if value)
     if given:
+        option = _OPTIONS.get(given[0], given[0]).replace("_", "-")
         raise UsageError(
-            f"--{_OPTIONS.get(given[0], given[0]).replace('_', '-')} has a meaning with an address"
-            " alone; no host was touched",
-            hint="A playbook says itself how its sites are asked, and on which hosts they are.",
+            f"--{option} requires an address, not a playbook; no host was touched",
+            hint="The playbook defines the handshakes of its sites, and their hosts.",
         )
     public = public_hop(resolve)
     options = SessionOptions(
@@ -65,8 +66,7 @@ def run_diagnose_playbook(
         limit=limit,
         extra_vars=extra_vars,
         forks=_FORKS,
-        ask_become_pass=ask_become_pass,
-        accept_new=accept_new,
+        **connection,
         connect_timeout_s=timeout_s,
         as_json=as_json,
         verbose=verbose,
@@ -82,7 +82,7 @@ def run_diagnose_playbook(
 
 
 class _FromOutside:
-    """Adds to a host's report what the outside says of its sites."""
+    """Adds the diagnosis from outside to the report of a host."""
 
     def __init__(self, public: PublicHop, *, timeout_s: float) -> None:
         self._public = public
@@ -97,7 +97,7 @@ class _FromOutside:
 
         found: list[CheckResult] = []
         for site in desired.sites:
-            contact.doing(f"looking at {site.domain} from outside")
+            contact.doing(f"diagnosing {site.domain} from outside")
             dial = self._public.dial(contact.cancelled)
             until = Deadline(_STEPS * self._timeout_s, interrupt=contact.cancelled)
             access = Access(dial=dial, timeout_s=self._timeout_s, until=until)

@@ -1,18 +1,51 @@
-"""The ready playbooks, and the first files of a new project."""
+"""``deployer init``: the first files of a project, from a ready playbook."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from deployer.errors import UsageError
+import click
+
+from deployer.cli.command import Command, option
+from deployer.errors import EXIT_DONE, UsageError
 from deployer.playbook.builtin import playbooks_path
 
 _INVENTORY = "inventory.example.yml"
 
 
+def _names(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    """For shell completion: the ready playbooks whose name starts with `incomplete`."""
+    return [name for name, _ in templates() if name.startswith(incomplete)]
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        ("Start with the access report of GoAccess", "deployer init goaccess"),
+        ("List the ready playbooks", "deployer init --list"),
+    ),
+)
+@click.argument("template", default="goaccess", shell_complete=_names)
+@option("--list", "list_templates", group="Options", is_flag=True, help="List the ready playbooks.")
+def init(template: str, *, list_templates: bool) -> int:
+    """Write site.yml and inventory.yml from a ready playbook.
+
+    TEMPLATE is the name of a ready playbook; default: goaccess. Existing files are never
+    overwritten.
+    """
+    if list_templates:
+        for name, title in templates():
+            click.echo(f"{name:<16}  {title}")
+        return EXIT_DONE
+    for path in write(template, Path()):
+        click.echo(f"wrote {path}")
+    click.echo("Edit both, then: deployer check site.yml && deployer plan site.yml")
+    return EXIT_DONE
+
+
 def templates() -> Iterator[tuple[str, str]]:
-    """The ready playbooks: name, and what its first comment says of it."""
+    """The ready playbooks: the name of each, and the title in its first comment."""
     for path in sorted(playbooks_path().glob("*.yml")):
         if path.name != _INVENTORY:
             yield path.stem, _title(path)
@@ -24,12 +57,12 @@ def _title(path: Path) -> str:
 
 
 def write(template: str, folder: Path) -> list[Path]:
-    """Write ``site.yml``, ``inventory.yml`` and what else the template has into `folder`.
+    """Write ``site.yml``, ``inventory.yml`` and the template's other files into `folder`.
 
-    The paths that were written are returned.
+    Returns: the paths of the written files.
 
     Raises:
-        UsageError: there is no such template, or one of the files is there already.
+        UsageError: the template is unknown, or one of the files exists.
     """
     names = dict(templates())
     if template not in names:
@@ -39,7 +72,7 @@ def write(template: str, folder: Path) -> list[Path]:
         meant = f"Did you mean {near[0]}? " if near else ""
         raise UsageError(
             f"There is no ready playbook {template!r}.",
-            hint=f"{meant}There are: {', '.join(names)}.",
+            hint=f"{meant}Ready playbooks: {', '.join(names)}.",
         )
     texts = {
         folder / "site.yml": playbooks_path() / f"{template}.yml",

@@ -1,4 +1,4 @@
-"""``deployer lab``: up, down, status, ssh."""
+"""``deployer lab``: disposable hosts on this machine."""
 
 from __future__ import annotations
 
@@ -8,37 +8,54 @@ from pathlib import Path
 
 import click
 
+from deployer.cli import options
+from deployer.cli.command import Command, Group, option
 from deployer.errors import LabError
 
+_LAB = "Lab"
 _DEFAULT_NAME = "lab"
-_name = click.option("--name", default=_DEFAULT_NAME, show_default=True, help="The lab's name.")
+_name = option(
+    "--name", group=_LAB, default=_DEFAULT_NAME, show_default=True, help="Name of the lab."
+)
 
 
-@click.group()
+@click.group(cls=Group)
 def lab() -> None:
-    """Disposable real hosts to rehearse on: Debian with systemd and sshd, on this machine."""
+    """Boot disposable Debian hosts on this machine to rehearse on.
+
+    They are real hosts, with systemd and sshd. This needs root and a Linux with systemd-nspawn.
+    """
 
 
-@lab.command()
+@lab.command(
+    cls=Command,
+    examples=(
+        ("Boot three hosts", "deployer lab up 3"),
+        ("Boot a host of another release", "deployer lab up --image debian-13 --name new"),
+    ),
+)
 @click.argument("count", default=1, type=click.IntRange(1, 200))
-@click.option(
+@option(
     "--image",
     "image_name",
+    group=_LAB,
     default="debian-12",
     show_default=True,
     metavar="IMAGE",
-    help="debian-11, debian-12 or debian-13.",
+    help="Boot this image: debian-11, debian-12 or debian-13.",
 )
 @_name
-@click.option(
+@option(
     "--inventory",
+    group=_LAB,
+    metavar="FILE",
     default="lab-inventory.yml",
     show_default=True,
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Where to write the inventory.",
+    help="Write the inventory to FILE.",
 )
 def up(count: int, *, image_name: str, name: str, inventory: Path) -> None:
-    """Boot COUNT hosts and write an inventory of them."""
+    """Boot COUNT hosts and write their inventory."""
     from deployer.lab.lab import up as boot
 
     booted = boot(
@@ -54,11 +71,17 @@ def up(count: int, *, image_name: str, name: str, inventory: Path) -> None:
     click.echo(f"wrote {inventory}; use it with -i {inventory}")
 
 
-@lab.command()
+@lab.command(
+    cls=Command,
+    examples=(
+        ("Shut down the default lab", "deployer lab down"),
+        ("Shut down every lab", "deployer lab down --all"),
+    ),
+)
 @_name
-@click.option("--all", "all_labs", is_flag=True, help="Every lab on this machine.")
+@option("--all", "all_labs", group=_LAB, is_flag=True, help="Shut down every lab on this machine.")
 def down(*, name: str, all_labs: bool) -> None:
-    """Switch a lab off, and leave nothing behind."""
+    """Shut down a lab and remove everything that it created."""
     from deployer.lab.lab import labs, named, sweep
 
     sweep()
@@ -70,8 +93,14 @@ def down(*, name: str, all_labs: bool) -> None:
         click.echo("no lab is up")
 
 
-@lab.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@lab.command(
+    cls=Command,
+    examples=(
+        ("List labs and hosts", "deployer lab status"),
+        ("List them as JSON", "deployer lab status --json"),
+    ),
+)
+@options.as_json
 def status(*, as_json: bool) -> None:
     """List the labs and their hosts."""
     from deployer.lab.lab import labs
@@ -104,12 +133,19 @@ def status(*, as_json: bool) -> None:
             click.echo(f"{one.name}  {host.name}  {host.address}  {one.image.name}  {state}")
 
 
-@lab.command(context_settings={"ignore_unknown_options": True})
+@lab.command(
+    cls=Command,
+    context_settings={"ignore_unknown_options": True},
+    examples=(
+        ("Log in on a host", "deployer lab ssh lab1"),
+        ("Run a command there", "deployer lab ssh lab1 systemctl status nginx"),
+    ),
+)
 @_name
 @click.argument("host")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def ssh(*, name: str, host: str, command: tuple[str, ...]) -> None:
-    """Log in on HOST as root, or run COMMAND there."""
+    """Log in to HOST as root, or run COMMAND there."""
     from deployer.lab.lab import named
 
     target = named(name).host(host)

@@ -1,175 +1,307 @@
-"""The options of the commands, each said once."""
+"""The options that several commands share, each defined once."""
 
 from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
+from deployer.cli.command import Decorator, combine, option
 from deployer.errors import EXIT_DONE
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
+SELECTION = "Hosts and variables"
+TASKS = "Tasks"
+CONNECTION = "Connection"
+COMMIT = "Commit"
+OUTPUT = "Output"
+LISTS = "List and check"
+
+_FILE = click.Path(path_type=Path)
 
 
-def together(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
-    """Several options as one."""
-
-    def add(command: _Command) -> _Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
+def _joined(_: click.Context, __: click.Parameter, words: Sequence[str]) -> str | None:
+    """A repeated option with comma-separated words as one text."""
+    return ",".join(words) or None
 
 
-playbook = click.argument("playbook", metavar="SITE.yml", type=click.Path(path_type=Path))
+playbook = click.argument("playbook", metavar="SITE.yml", type=_FILE)
 
-limit = click.option("-l", "--limit", metavar="PATTERN", help="Only these hosts of the playbook's.")
+# --- which hosts, variables and tasks -------------------------------------------------------------
 
-ask_become_pass = click.option(
-    "-K", "--ask-become-pass", is_flag=True, help="Ask for the password of sudo."
-)
-
-as_json = click.option(
-    "--json", "as_json", is_flag=True, help="One JSON document on standard output."
-)
-
-which_hosts = together(
-    click.option(
+selection = combine(
+    option(
         "-i",
         "--inventory",
         "inventories",
+        group=SELECTION,
         multiple=True,
         metavar="FILE",
-        type=click.Path(path_type=Path),
-        help="Inventory file; default: inventory.yml beside the playbook. May be repeated.",
+        type=_FILE,
+        help="Inventory file; default: inventory.yml next to the playbook. Repeatable.",
     ),
-    limit,
-    click.option(
+    option(
+        "-l",
+        "--limit",
+        group=SELECTION,
+        metavar="PATTERN",
+        help="Limit the run to hosts matching PATTERN.",
+    ),
+    option(
         "-e",
         "--extra-vars",
+        group=SELECTION,
         multiple=True,
         metavar="VARS",
-        help="key=value, YAML, JSON or @file; wins over every other variable. May be repeated.",
+        help="Variables that override all others: key=value, YAML, JSON or @FILE. Repeatable.",
     ),
 )
 
-on_hosts = together(
-    which_hosts,
-    click.option("-t", "--tags", metavar="TAGS", help="Only tasks with one of these tags."),
+tags = combine(
+    option(
+        "-t",
+        "--tags",
+        group=TASKS,
+        multiple=True,
+        callback=_joined,
+        metavar="TAGS",
+        help="Run only tasks with one of these tags, separated by commas. Repeatable.",
+    ),
+    option(
+        "--skip-tags",
+        group=TASKS,
+        multiple=True,
+        callback=_joined,
+        metavar="TAGS",
+        help="Skip tasks with one of these tags. Repeatable.",
+    ),
 )
 
-over_ssh = together(
-    click.option(
+lists = combine(
+    option(
+        "--list-hosts", group=LISTS, is_flag=True, help="List the hosts of each play, and exit."
+    ),
+    option("--list-tags", group=LISTS, is_flag=True, help="List the tags of each play, and exit."),
+    option(
+        "--syntax-check",
+        group=LISTS,
+        is_flag=True,
+        help="Check the playbook for errors without contacting a host, and exit.",
+    ),
+)
+
+# --- connections ----------------------------------------------------------------------------------
+
+login = combine(
+    option(
+        "-u",
+        "--user",
+        group=CONNECTION,
+        metavar="USER",
+        help="Log in as USER on hosts whose inventory does not set ansible_user.",
+    ),
+    option("-k", "--ask-pass", group=CONNECTION, is_flag=True, help="Prompt for the SSH password."),
+)
+
+become = option(
+    "-b",
+    "--become",
+    group=CONNECTION,
+    is_flag=True,
+    help="Become root with sudo in plays that do not set become themselves.",
+)
+
+ask_become_pass = option(
+    "-K",
+    "--ask-become-pass",
+    group=CONNECTION,
+    is_flag=True,
+    help="Prompt for the sudo password.",
+)
+
+accept_new = option(
+    "--accept-new",
+    group=CONNECTION,
+    is_flag=True,
+    help="Accept and remember the keys of hosts that are seen for the first time.",
+)
+
+connection = combine(
+    login,
+    become,
+    ask_become_pass,
+    option(
         "-f",
         "--forks",
+        group=CONNECTION,
         default=10,
         show_default=True,
+        metavar="N",
         type=click.IntRange(1, 500),
-        help="Hosts at a time.",
+        help="Work on at most N hosts at the same time.",
     ),
-    ask_become_pass,
-    click.option(
-        "--accept-new", is_flag=True, help="Accept and remember keys of hosts never seen before."
-    ),
-    click.option("--install-python", is_flag=True, help="Install python3 on hosts that have none."),
-    click.option(
+    accept_new,
+    option(
         "--timeout",
         "connect_timeout_s",
+        group=CONNECTION,
         default=10.0,
         show_default=True,
         metavar="SECONDS",
         type=click.FloatRange(0.1, 3600),
-        help="How long a host may take to answer.",
+        help="Time limit for each step of a connection.",
     ),
-    as_json,
-    click.option("-v", "--verbose", is_flag=True, help="Say more."),
 )
 
-diff = click.option(
-    "--diff/--no-diff", default=True, help="Show texts as unified diffs, or names alone."
+install_python = option(
+    "--install-python",
+    group=CONNECTION,
+    is_flag=True,
+    help="Install python3 on hosts that have none.",
 )
 
-confirm_timeout = click.option(
+# --- commits --------------------------------------------------------------------------------------
+
+
+def yes(purpose: str) -> Decorator:
+    """``-y/--yes``: answers a question in advance."""
+    return option("-y", "--yes", group=COMMIT, is_flag=True, help=purpose)
+
+
+check_mode = option(
+    "-C",
+    "--check",
+    "--dry-run",
+    "dry_run",
+    group=COMMIT,
+    is_flag=True,
+    help="Show what would change, and change nothing.",
+)
+
+confirm_timeout = option(
     "--confirm-timeout",
     "confirm_timeout_s",
+    group=COMMIT,
     metavar="SECONDS",
     type=click.FloatRange(1, 86400),
-    help="How long the host waits after this command's last word before it reverts by itself; "
-    "default: what the checks need, and two minutes.",
+    help="Have the host roll back on its own if it hears nothing from this command for SECONDS; "
+    "default: the time that the checks need plus 2 minutes.",
 )
 
-lock_timeout = click.option(
+lock_timeout = option(
     "--lock-timeout",
     "lock_timeout_s",
+    group=COMMIT,
     default=0.0,
     metavar="SECONDS",
     type=click.FloatRange(0, 86400),
-    help="How long to wait for another run on the same host; default: not at all.",
+    help="Wait up to SECONDS for another run on the same host; default: do not wait.",
 )
 
-keep = click.option(
-    "--keep",
-    default=10,
-    show_default=True,
-    metavar="N",
-    type=click.IntRange(1, 1000),
-    help="How many generations the host keeps to go back to.",
+commit = combine(
+    lock_timeout,
+    option(
+        "--keep",
+        group=COMMIT,
+        default=10,
+        show_default=True,
+        metavar="N",
+        type=click.IntRange(1, 1000),
+        help="Keep N generations on the host to roll back to.",
+    ),
+    option(
+        "--no-watchdog",
+        "watchdog",
+        group=COMMIT,
+        flag_value=False,
+        default=True,
+        type=bool,
+        help="Do not arm the systemd timer that rolls back if this run is cut off.",
+    ),
+    option(
+        "--canaries",
+        group=COMMIT,
+        default=5,
+        show_default=True,
+        metavar="N",
+        type=click.IntRange(0, 100),
+        help="Hold N connections on each WebSocket route while a running proxy changes, and "
+        "report which of them survive; 0 for none.",
+    ),
 )
 
-no_watchdog = click.option(
-    "--no-watchdog",
-    "watchdog",
-    flag_value=False,
-    default=True,
-    type=bool,
-    help="Do not let the host's systemd take the commit back if the run is cut off.",
-)
-
-no_staging_first = click.option(
+no_staging_first = option(
     "--no-staging-first",
     "staging_first",
+    group=COMMIT,
     flag_value=False,
     default=True,
     type=bool,
-    help="Do not rehearse a host's first order of Let's Encrypt with its staging.",
+    help="Skip the Let's Encrypt staging rehearsal before a host's first order.",
 )
 
-reports = together(
-    click.option(
+out = option(
+    "--out",
+    group=OUTPUT,
+    metavar="FILE",
+    type=_FILE,
+    help="Seal the plan into FILE, which holds secrets; `deployer apply FILE` applies exactly "
+    "that plan.",
+)
+
+# --- output ---------------------------------------------------------------------------------------
+
+diff = option(
+    "-D",
+    "--diff/--no-diff",
+    group=OUTPUT,
+    default=True,
+    help="Show changed texts as unified diffs (the default), or only what changes.",
+)
+
+as_json = option(
+    "--json",
+    "as_json",
+    group=OUTPUT,
+    is_flag=True,
+    help="Print one JSON document on standard output.",
+)
+
+verbose = option("-v", "--verbose", group=OUTPUT, is_flag=True, help="Show more detail.")
+
+output = combine(as_json, verbose)
+
+reports = combine(
+    option(
         "--html",
+        group=OUTPUT,
         metavar="FILE",
-        type=click.Path(path_type=Path),
-        help="Write a page about the run: what changed, the hops, their times, the findings.",
+        type=_FILE,
+        help="Write an HTML report: changes, checks by hop, times, findings.",
     ),
-    click.option(
+    option(
         "--junit",
+        group=OUTPUT,
         metavar="FILE",
-        type=click.Path(path_type=Path),
+        type=_FILE,
         help="Write the checks as JUnit XML, for CI.",
     ),
 )
 
-canaries = click.option(
-    "--canaries",
-    default=5,
-    show_default=True,
-    metavar="N",
-    type=click.IntRange(0, 100),
-    help="Hold N connections on each WebSocket route while a running proxy is changed, and say "
-    "which of them survive; 0 for none.",
-)
+# --- checks ---------------------------------------------------------------------------------------
 
-out = click.option(
-    "--out",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Seal the plan into FILE, which holds secrets; `deployer apply FILE` applies exactly it.",
-)
+
+def resolve(group: str) -> Decorator:
+    """``--resolve``, in the `group` that suits the command."""
+    return option(
+        "--resolve",
+        group=group,
+        multiple=True,
+        metavar="NAME:PORT:ADDRESS",
+        help="Connect to ADDRESS instead of resolving NAME, like curl --resolve. Repeatable.",
+    )
 
 
 def _explained(context: click.Context, _: click.Parameter, code: str | None) -> None:
@@ -181,134 +313,12 @@ def _explained(context: click.Context, _: click.Parameter, code: str | None) -> 
         context.exit(EXIT_DONE)
 
 
-explain = click.option(
+explain = option(
     "--explain",
+    group=OUTPUT,
     metavar="CODE",
     is_eager=True,
     expose_value=False,
     callback=_explained,
-    help="Say what a finding's code means, how to tell it from others, and what mends it.",
-)
-
-measured = together(
-    click.option(
-        "--idle", is_flag=True, help="Measure how long each hop lets a silent connection live."
-    ),
-    click.option(
-        "--idle-limit",
-        "idle_limit",
-        metavar="DURATION",
-        help="How long --idle waits at most: 90s, 10m, 2h.  [default: 330s]",
-    ),
-    click.option(
-        "--load",
-        metavar="N",
-        type=click.IntRange(1, 60000),
-        help="Open N connections to each site, hold them, and say which limit they meet.",
-    ),
-    click.option(
-        "--rate",
-        metavar="R",
-        type=click.FloatRange(1, 5000),
-        help="How many connections --load opens a second.  [default: 200]",
-    ),
-    click.option(
-        "--hold",
-        metavar="DURATION",
-        help="How long --load holds them: 30s, 10m.  [default: 10s]",
-    ),
-)
-
-watched = together(
-    click.option(
-        "--watch",
-        metavar="TIME",
-        help="Verify again every TIME, such as 60s, and tell what has changed, until Ctrl-C.",
-    ),
-    click.option(
-        "--metrics",
-        metavar="FILE",
-        type=click.Path(path_type=Path),
-        help="Write metrics for Prometheus, for node_exporter's textfile collector.",
-    ),
-)
-
-resolve = click.option(
-    "--resolve",
-    multiple=True,
-    metavar="NAME:PORT:ADDRESS",
-    help="Ask this machine in place of what DNS says. May be repeated.",
-)
-
-#: Those of `diagnose`, which needs no playbook.
-outside = together(
-    click.option(
-        "--origin", metavar="ORIGIN", help="The page that connects; default: the site's own."
-    ),
-    click.option(
-        "--subprotocol",
-        "subprotocols",
-        multiple=True,
-        metavar="NAME",
-        help="A subprotocol to offer. May be repeated.",
-    ),
-    click.option(
-        "--header",
-        "headers",
-        multiple=True,
-        metavar="'NAME: VALUE'",
-        help="A header to send along, such as a session's Cookie; its value is never shown. "
-        "May be repeated.",
-    ),
-    click.option("--send", metavar="TEXT", help="A message to send once the connection is open."),
-    click.option("--expect", metavar="TEXT", help="The message that must then come."),
-    resolve,
-    click.option(
-        "--ca-bundle",
-        metavar="FILE",
-        type=click.Path(path_type=Path),
-        help="Roots to judge certificates by, in PEM; default: those that this system trusts.",
-    ),
-    click.option(
-        "--timeout",
-        "timeout_s",
-        default=10.0,
-        show_default=True,
-        metavar="SECONDS",
-        type=click.FloatRange(0.1, 300),
-        help="How long each answer may take.",
-    ),
-    click.option(
-        "--host",
-        metavar="USER@SERVER",
-        help="Look from the inside too: the proxy's configuration, state and logs on that host.",
-    ),
-    click.option(
-        "-i",
-        "--inventory",
-        "inventories",
-        multiple=True,
-        metavar="FILE",
-        type=click.Path(path_type=Path),
-        help="Inventory of the playbook, or in which --host is a name. May be repeated.",
-    ),
-    limit,
-    click.option(
-        "-e",
-        "--extra-vars",
-        multiple=True,
-        metavar="VARS",
-        help="Variables of the playbook, as for `apply`. May be repeated.",
-    ),
-    click.option("--become", is_flag=True, help="Become root on the host, by sudo."),
-    ask_become_pass,
-    click.option(
-        "--accept-new",
-        is_flag=True,
-        help="Accept and remember the key of a host never seen before.",
-    ),
-    as_json,
-    click.option(
-        "-v", "--verbose", is_flag=True, help="Show requests and answers as they were sent."
-    ),
+    help="Explain a finding's code: its causes, how to tell them apart, and the fix. Then exit.",
 )

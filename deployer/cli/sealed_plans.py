@@ -1,11 +1,10 @@
-"""``plan --out FILE`` and ``apply FILE``: what the two commands say and refuse."""
+"""``plan --out FILE`` and ``apply FILE``: their messages, and the options they refuse."""
 
 from __future__ import annotations
 
 import datetime
 import getpass
 import socket
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,12 +25,14 @@ from deployer.run.sealed.model import SealedPlan
 if TYPE_CHECKING:
     from deployer.run.session import Session
 
-#: Options that make another plan, as `deployer.cli` names their values.
+#: Options that change a plan, by their parameter.
 _PLANNING = {
     "inventories": "--inventory",
     "limit": "--limit",
     "extra_vars": "--extra-vars",
     "tags": "--tags",
+    "skip_tags": "--skip-tags",
+    "become": "--become",
 }
 
 
@@ -39,7 +40,7 @@ _PLANNING = {
 
 
 def sealed_run(session: Session, run: RunReport, *, playbook: Path, out: Path) -> RunReport:
-    """Seal what `run` has planned into `out`, unless a host could not be planned.
+    """Seal the plans of `run` into `out`, unless a host has none.
 
     Raises:
         UsageError: the file or the key cannot be written.
@@ -61,7 +62,7 @@ def sealed_run(session: Session, run: RunReport, *, playbook: Path, out: Path) -
 
 
 def written_words(run: RunReport) -> str:
-    """Where the plan is and what to do with it, or why there is none."""
+    """Where the plan is and how to apply it, or why there is none."""
     sealed = run.sealed or {}
     if not sealed["written"]:
         missing = ", ".join(sealed["missing"])
@@ -80,18 +81,18 @@ def written_words(run: RunReport) -> str:
 def apply_sealed(
     path: Path,
     *,
-    with_diff: bool,
+    diff: bool,
     yes: bool,
     dry_run: bool,
     out: Path | None,
-    approval: Callable[..., Callable[..., bool]],
     **given: Any,
 ) -> int:
-    """Apply the sealed plan at `path`, or see whether it could be; the exit code.
+    """Apply the sealed plan at `path`, or with `dry_run` check that it still fits; the exit code.
 
     Raises:
-        UsageError: it is not what was sealed, or an option would change it.
+        UsageError: the file was altered, or an option would change the plan.
     """
+    from deployer.cli.session import approval
     from deployer.run.options import SessionOptions
     from deployer.run.session import Session
 
@@ -99,29 +100,28 @@ def apply_sealed(
     sealed = read_sealed(path)
     if is_open_to_others(path):
         click.echo(
-            f"warning: others on this machine may read {path}, which holds secrets; "
-            f"chmod 600 {path}",
+            f"warning: other users can read {path}, which holds secrets; run: chmod 600 {path}",
             err=True,
         )
     command, options = "plan" if dry_run else "apply", SessionOptions(**given)
     with Session(command, path, options, sealed=sealed) as session:
         session.report.note(f"{path}: {origin_words(sealed, now=_now())}")
         if dry_run:
-            session.report.plans(_as_planned(sealed), with_diff=with_diff)
+            session.report.plans(_as_planned(sealed), with_diff=diff)
             run = session.fleet.check_sealed(sealed)
         else:
-            approve = approval(session, with_diff=with_diff, yes=yes)
+            approve = approval(session, with_diff=diff, yes=yes)
             run = session.fleet.apply_sealed(sealed, approve)
         run = replace(run, sealed=about(path, sealed))
         code = session.end(run, ("planned",))
         if dry_run and run.exit_code == 0:
-            session.report.note("Every host is still what the plan saw.")
+            session.report.note("No host has changed since the plan was made.")
         return code
 
 
 def _refuse_to_plan(path: Path, given: dict[str, Any]) -> None:
     if given.pop("out") is not None:
-        raise UsageError(f"{path} is a sealed plan already: --out has nothing to write")
+        raise UsageError(f"{path} is already a sealed plan; --out has nothing to write")
     for key, option in _PLANNING.items():
         if given[key]:
             raise UsageError(

@@ -1,4 +1,4 @@
-"""How a command with hosts begins and ends: its session, a person's yes, its reports."""
+"""How a command that connects to hosts begins and ends: session, approval, exit code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def session_of(command: str, playbook: Path, **given: Any) -> Session:
     """The session of a command; `given` are the fields of `SessionOptions`.
 
     Raises:
-        DeployerError: the session cannot begin; the reports that were asked for say so.
+        DeployerError: the session cannot begin; the requested reports contain the error.
     """
     from deployer.run.options import SessionOptions
     from deployer.run.session import Session
@@ -37,7 +37,7 @@ def session_of(command: str, playbook: Path, **given: Any) -> Session:
 def _report_error(
     command: str, error: DeployerError, *, html: Path | None, junit: Path | None
 ) -> None:
-    """The reports that were asked for say so, too, where no host was asked."""
+    """Write the requested reports even if no host was contacted."""
     from datetime import datetime
 
     from deployer.report.document import error_document
@@ -48,42 +48,44 @@ def _report_error(
         ReportFiles(html=html, junit=junit).write(document, at=datetime.now().astimezone())
 
 
-def approval(session: Session, *, with_diff: bool, yes: bool) -> Callable[..., bool]:
-    """Shows the plans, and asks unless the answer is `yes` already."""
+def approval(
+    session: Session, *, with_diff: bool, yes: bool, dry_run: bool = False
+) -> Callable[..., bool]:
+    """Show the plans, and ask, unless the answer is known: `yes`, or no in a `dry_run`."""
 
     def approve(reports: Sequence[HostReport]) -> bool:
         session.report.plans(reports, with_diff=with_diff)
-        if yes or _asked(reports):
-            return True
-        click.echo("Not approved: nothing was changed.", err=True)
-        return False
+        if dry_run:
+            return False
+        return yes or _is_approved(reports, "Apply these changes to {hosts}?")
 
     return approve
 
 
 def abandonment(session: Session, *, yes: bool) -> Callable[..., bool]:
+    """Show the commits that can be given up, and ask, unless the answer is `yes`."""
+
     def approve(reports: Sequence[HostReport]) -> bool:
         session.report.found(reports)
-        if yes or _asked(reports, "Leave {hosts} as it is now, and give the commit up?"):
-            return True
-        click.echo("Not approved: nothing was changed.", err=True)
-        return False
+        return yes or _is_approved(reports, "Leave {hosts} as it is now, and give up the commit?")
 
     return approve
 
 
-def _asked(
-    reports: Sequence[HostReport], question: str = "Apply these changes to {hosts}?"
-) -> bool:
+def _is_approved(reports: Sequence[HostReport], question: str) -> bool:
     hosts = [report.host for report in reports if report.state == "planned"]
     if not sys.stdin.isatty():
         raise UsageError(
-            "Nobody is there to approve it; nothing was changed.",
-            hint="Give --yes to go on without asking.",
+            "Approval needs a terminal to ask on; nothing was changed.",
+            hint="Give --yes to proceed without asking.",
         )
     names = hosts[0] if len(hosts) == 1 else f"{len(hosts)} hosts"
-    return click.confirm(question.format(hosts=names), err=True)
+    if click.confirm(question.format(hosts=names), err=True):
+        return True
+    click.echo("Not approved: nothing was changed.", err=True)
+    return False
 
 
 def ended(session: Session, run: RunReport, quiet_states: Sequence[str] = ()) -> int:
+    """Report how each host ended; the exit code."""
     return session.end(run, quiet_states)

@@ -97,9 +97,10 @@ class Contact:
     def _require_root(self, link: Link) -> None:
         """What is root's alone can be neither seen nor changed by others."""
         if link.hello["uid"] != 0:
+            user = self.host.user or self.options.connect(self.host).user or "a user"
             raise UsageError(
-                f"{self.host.name}: logged in as {self.host.user or 'a user'}, who is not root",
-                hint="Say `become: true` in the play, or `ansible_become: true` in the inventory.",
+                f"{self.host.name}: logged in as {user}, who is not root",
+                hint="Give --become, or set `become: true` in the play.",
             )
 
     def stop_orders(self) -> None:

@@ -1,12 +1,9 @@
-"""The way to a host that is looked at from the inside, whoever has set it up."""
+"""A host that is inspected from the inside, regardless of who set it up."""
 
 from __future__ import annotations
 
-import getpass
 import re
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -22,7 +19,7 @@ from deployer.verify.net.access import Access
 from deployer.verify.net.stream import Deadline
 
 if TYPE_CHECKING:
-    from deployer.transport import Link
+    from deployer.transport import ConnectOptions, Link
 
 _EXAMPLE = "For instance: --host admin@192.0.2.7, or a name of the inventory after -i"
 _WORD = re.compile(
@@ -30,17 +27,6 @@ _WORD = re.compile(
 )
 #: Of the longest wait for one answer, for all that is asked on the host.
 _STEPS = 6
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostAccess:
-    """How to get onto the host: who it is, whether to become root there, whose key is believed."""
-
-    host: Host
-    become: bool = False
-    become_password: str | None = field(default=None, repr=False)
-    accept_new: bool = False
-    timeout_s: float = 10.0
 
 
 def host_from(text: str, inventories: Sequence[Path] = ()) -> Host:
@@ -64,58 +50,22 @@ def host_from(text: str, inventories: Sequence[Path] = ()) -> Host:
     return Host(name=name, hostname=name, port=port, user=found["user"])
 
 
-def host_access(
-    text: str,
-    *,
-    inventories: Sequence[Path] = (),
-    become: bool = False,
-    ask_become_pass: bool = False,
-    accept_new: bool = False,
-    timeout_s: float = 10.0,
-) -> HostAccess:
-    """The options of the command line as a way; a password is asked for where that is wanted.
-
-    Raises: UsageError.
-    """
-    host = host_from(text, inventories)
-    password = host.vars.get("ansible_become_password")
-    if ask_become_pass:
-        if not sys.stdin.isatty():
-            raise UsageError("-K asks for a password, and nobody is there to type it.")
-        password = getpass.getpass("BECOME password: ")
-    return HostAccess(
-        host=host,
-        become=become or ask_become_pass or bool(host.vars.get("ansible_become")),
-        become_password=password,
-        accept_new=accept_new,
-        timeout_s=timeout_s,
-    )
-
-
 class HostDiagnosis:
     """A connected host, as a context manager; it is inspected once.
 
     Raises, when entered: UnreachableError, HostError, UsageError.
     """
 
-    def __init__(self, way: HostAccess) -> None:
-        self._way = way
+    def __init__(self, host: Host, options: ConnectOptions) -> None:
+        self._host = host
+        self._options = options
         self._link: Link | None = None
         self.notes: tuple[str, ...] = ()
 
     def __enter__(self) -> Self:
-        from deployer.transport import ConnectOptions, connect
+        from deployer.transport import connect
 
-        way = self._way
-        self._link = connect(
-            way.host,
-            ConnectOptions(
-                connect_timeout_s=way.timeout_s,
-                accept_new=way.accept_new,
-                become=way.become,
-                become_password=way.become_password,
-            ),
-        )
+        self._link = connect(self._host, self._options)
         try:
             self._inspection = inspected(self._link)
         except BaseException:
@@ -147,7 +97,7 @@ class HostDiagnosis:
     def _looked(self, address: Address, options: HandshakeOptions) -> Inside:
         link = self._link
         assert link is not None, "it is entered first"  # noqa: S101
-        timeout_s = self._way.timeout_s
+        timeout_s = self._options.connect_timeout_s
 
         def access() -> Access:
             until = Deadline(_STEPS * timeout_s)

@@ -14,7 +14,7 @@ from deployer.resources import KINDS, PATH_KINDS, Origin, from_task, handler_fro
 from deployer.sites.model import Site
 
 if TYPE_CHECKING:
-    from deployer.playbook import Playbook, RenderedTask, RoleCall
+    from deployer.playbook import Plays, RenderedTask, RoleCall
     from deployer.playbook.inventory.load import Inventory
     from deployer.sites.acme import CertificatesOnHost, OnController
     from deployer.sites.certificate_files import CertificateFiles
@@ -40,17 +40,19 @@ class HostFacts:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredState:
     """What one host should be. `roots` holds, by domain, the PEM that its certificate leads to, or
-    `None` where the system's own trust store decides; `secrets` are never to be shown."""
+    `None` where the system's own trust store decides; `secrets` are never to be shown. `tags` are
+    those of the tasks."""
 
     resources: tuple[Resource, ...]
     handlers: Mapping[str, Handler]
     sites: tuple[Site, ...]
     roots: Mapping[str, bytes | None] = field(default_factory=dict)
     secrets: frozenset[str] = frozenset()
+    tags: frozenset[str] = frozenset()
 
 
 def desired_state(
-    playbook: Playbook,
+    plays: Plays,
     host: Host,
     *,
     inventory: Inventory,
@@ -58,10 +60,11 @@ def desired_state(
     certificate: CertificateSource,
     extra_vars: Mapping[str, Any],
     tags: frozenset[str] | None = None,
+    skip_tags: frozenset[str] = frozenset(),
     staging_first: bool = True,
     on_controller: OnController | None = None,
 ) -> DesiredState:
-    """Everything that the plays of `playbook` want on `host`.
+    """Everything that `plays` want on `host`.
 
     With `staging_first`, the first order of a host at Let's Encrypt is rehearsed with its staging.
     `on_controller` are the certificates that are ordered here.
@@ -98,24 +101,27 @@ def desired_state(
         ]
 
     rendered = render_host(
-        playbook,
+        plays,
         host,
         inventory=inventory,
         facts=about.facts,
         extra_vars=extra_vars,
         tags=tags,
+        skip_tags=skip_tags,
         site_roles=site_roles,
     )
     refuse_impossible(rendered.sites)
+    is_part = tags is not None or bool(skip_tags)
     return DesiredState(
         resources=_resources(rendered.tasks),
         handlers={
             task.name: handler_from_task(task.name, task.module, task.args, _origin(task))
             for task in rendered.handlers
         },
-        sites=rendered.sites if _writes_sites(rendered.tasks, tags) else (),
+        sites=rendered.sites if _writes_sites(rendered.tasks, is_part) else (),
         roots=roots,
         secrets=rendered.secrets,
+        tags=frozenset().union(*(task.tags for task in rendered.tasks)),
     )
 
 
@@ -157,9 +163,9 @@ def question_for(change: Change) -> dict[str, Any]:
     return {"id": change.resource_id, "kind": change.kind, "name": change.name, "query": {}}
 
 
-def _writes_sites(tasks: Sequence[RenderedTask], tags: frozenset[str] | None) -> bool:
-    """Whether a run's ``--tags`` include what sites show: only then are they verified."""
-    return tags is None or any(
+def _writes_sites(tasks: Sequence[RenderedTask], is_part: bool) -> bool:
+    """Whether a run is whole, or its tags select what sites show: only then are they verified."""
+    return not is_part or any(
         "sites" in task.tags or task.module == "certificate" for task in tasks
     )
 

@@ -13,20 +13,30 @@ from typing import TYPE_CHECKING, Any
 from deployer.playbook.playbook import Playbook, Plays, Rendered, RenderedTask, RoleCall, SiteRoles
 
 if TYPE_CHECKING:
+    from deployer.errors import UsageError
     from deployer.model import Host
     from deployer.playbook.inventory.load import Inventory
 
 __all__ = [
     "Playbook",
+    "Plays",
     "Rendered",
     "RenderedTask",
     "RoleCall",
     "json_schema",
     "load_inventory",
     "load_playbook",
+    "missing_file",
     "parse_extra_vars",
     "render_host",
 ]
+
+
+def missing_file(path: Path, *, what: str) -> UsageError:
+    """The error for a file that does not exist, with the nearest name."""
+    from deployer.playbook.yaml import file
+
+    return file.missing_file(path, what=what)
 
 
 def load_inventory(
@@ -54,15 +64,18 @@ def load_playbook(
     inventory: Inventory | None,
     extra_vars: Mapping[str, Any] | None = None,
     role_paths: Sequence[Path] = (),
+    become: bool = False,
 ) -> Playbook:
     """Read a playbook and everything that it names, and check it as far as no host is needed.
+
+    Plays that do not say `become` themselves do as `become` says.
 
     Raises: UsageError, SourceErrors.
     """
     from deployer.playbook.load import playbook
 
     return playbook.load_playbook(
-        path, inventory=inventory, extra_vars=extra_vars, role_paths=role_paths
+        path, inventory=inventory, extra_vars=extra_vars, role_paths=role_paths, become=become
     )
 
 

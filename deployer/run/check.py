@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deployer.errors import SourceError, SourceErrors, UsageError
-from deployer.model import Host, SourceRef
+from deployer.model import Host, Play, SourceRef
 from deployer.plan.desired import CertificateSource, DesiredState, desired_state
 from deployer.plan.stock_hosts import DEFAULT_RELEASE, ORDINARY_HOSTS
 from deployer.playbook.builtin import roles_path
@@ -148,17 +148,34 @@ def rehearse(project: Project, host: Host) -> None:
         _desired(project, host, certificate=project.certificate)
 
 
+def task_tags(project: Project, play: Play, hosts: Sequence[Host]) -> frozenset[str]:
+    """The tags of the tasks that `play` gives to `hosts`, those of its sites' roles included.
+
+    Raises:
+        UsageError: all that is wrong in the play for a host.
+    """
+    certificate = _Certificates(project).of
+    states = (_desired(project, host, certificate=certificate, play=play) for host in hosts)
+    return frozenset().union(*(desired.tags for desired in states))
+
+
 def _desired(
-    project: Project, host: Host, *, certificate: CertificateSource, release: str = DEFAULT_RELEASE
+    project: Project,
+    host: Host,
+    *,
+    certificate: CertificateSource,
+    release: str = DEFAULT_RELEASE,
+    play: Play | None = None,
 ) -> DesiredState:
     return desired_state(
-        project.playbook,
+        play or project.playbook,
         host,
         inventory=project.inventory,
         about=ORDINARY_HOSTS[release],
         certificate=certificate,
         extra_vars=project.extra_vars,
         tags=project.tags,
+        skip_tags=project.skip_tags,
     )
 
 

@@ -1,12 +1,10 @@
-"""The command `diagnose`: any address, looked at from here."""
+"""The diagnosis of one address, from here and from inside its host."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from deployer.commit.outcome import HostReport, RunReport, State
@@ -16,10 +14,6 @@ from deployer.diagnose.outside import Outside
 from deployer.diagnose.url_checks import diagnose_url
 from deployer.errors import HostError, UsageError
 from deployer.model import CheckResult
-from deployer.report.document import as_json as json_text
-from deployer.report.document import run_document
-from deployer.report.files import ReportFiles
-from deployer.report.output import Output
 from deployer.text.redaction import masked
 from deployer.verify.net.access import Access
 from deployer.verify.net.stream import Deadline
@@ -33,7 +27,7 @@ _SECRET_LENGTH = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What was asked for on the command line; `headers` as they were written."""
+    """The options of the command line; `headers` as they were written."""
 
     url: str
     origin: str | None = None
@@ -46,47 +40,11 @@ class Request:
     expect: str | None = None
     host: str | None = None
     inventories: tuple[Path, ...] = ()
+    user: str | None = None
+    ask_pass: bool = False
     become: bool = False
     ask_become_pass: bool = False
     accept_new: bool = False
-
-
-def run_diagnose(request: Request, *, as_json: bool, verbose: bool, files: ReportFiles) -> int:
-    """Look, and say what was found; the exit code.
-
-    Raises:
-        UsageError: an address or option that cannot be meant; nothing was asked.
-    """
-    from deployer.report.diagnosed import show_diagnosed
-
-    _refuse_idle_options(request)
-    files.check_writable()
-    run = diagnosed(request)
-    show_diagnosed(run, output=Output(sys.stderr if as_json else sys.stdout), verbose=verbose)
-    if not as_json and not files:
-        return run.exit_code
-    document = run_document(run)
-    if as_json:
-        print(json_text(document))
-    return files.after(run.exit_code, document, at=datetime.now().astimezone())
-
-
-def _refuse_idle_options(request: Request) -> None:
-    """Raises: UsageError for an option that would do nothing without ``--host``."""
-    if request.host is not None:
-        return
-    given = {
-        "--inventory": request.inventories,
-        "--become": request.become,
-        "--ask-become-pass": request.ask_become_pass,
-        "--accept-new": request.accept_new,
-    }
-    for option, value in given.items():
-        if value:
-            raise UsageError(
-                f"{option} has a meaning with --host or a playbook alone; nothing was asked",
-                hint="The inside of a server is looked at with --host USER@SERVER.",
-            )
 
 
 def diagnosed(request: Request) -> RunReport:
@@ -141,17 +99,22 @@ def _with_inside(
     checks: tuple[CheckResult, ...],
 ) -> tuple[tuple[CheckResult, ...], tuple[str, ...]]:
     """What was seen from outside, with what the host itself tells, and what it could not."""
-    from deployer.diagnose.host_diagnosis import HostDiagnosis, host_access
+    from deployer.diagnose.host_diagnosis import HostDiagnosis, host_from
+    from deployer.transport import ConnectOptions
+    from deployer.transport.passwords import ask_passwords
 
-    way = host_access(
-        host,
-        inventories=request.inventories,
-        become=request.become,
-        ask_become_pass=request.ask_become_pass,
+    target = host_from(host, request.inventories)
+    passwords = ask_passwords(for_login=request.ask_pass, for_become=request.ask_become_pass)
+    may_become = request.become or request.ask_become_pass
+    options = ConnectOptions(
+        user=request.user,
+        password=passwords.login,
+        connect_timeout_s=request.timeout_s,
         accept_new=request.accept_new,
-        timeout_s=request.timeout_s,
+        become=may_become or bool(target.vars.get("ansible_become")),
+        become_password=passwords.become or target.vars.get("ansible_become_password"),
     )
-    with HostDiagnosis(way) as there:
+    with HostDiagnosis(target, options) as there:
         return there.looked(asked, checks), there.notes
 
 

@@ -365,6 +365,7 @@ class HostRun:
             certificate=project.certificate,
             extra_vars=project.extra_vars,
             tags=project.tags,
+            skip_tags=project.skip_tags,
             staging_first=self._options.staging_first,
             on_controller=self._options.certificates,
         )
@@ -390,6 +391,9 @@ class HostRun:
         if tags and report.plan is not None and not report.plan.changes:
             words = ", ".join(sorted(tags))
             return replace(report, message=f"no task for this host has one of the tags {words}")
+        if self._project.skip_tags and report.plan is not None and not report.plan.changes:
+            words = ", ".join(sorted(self._project.skip_tags))
+            return replace(report, message=f"every task for this host has one of the tags {words}")
         return report
 
     def _probed(self, desired: DesiredState, *, unknowns: tuple[str, ...] = ()) -> HostReport:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class SessionOptions:
     """What the user asked for; the defaults are those of the command line.
 
-    `inventories`, `limit`, `extra_vars` and `tags` select hosts, variables and tasks; the options
-    from `forks` to `connect_timeout_s` control the connections, those from `confirm_timeout_s` to
+    The options from `inventories` to `skip_tags` select hosts, variables and tasks; those from
+    `user` to `connect_timeout_s` control the connections, those from `confirm_timeout_s` to
     `canaries` the commits. `public` is `None` if nothing is checked through public DNS. `html`,
     `junit` and `metrics` are the report files to write. With `is_quiet`, progress is not shown.
     """
@@ -26,6 +26,10 @@ class SessionOptions:
     limit: str | None = None
     extra_vars: Sequence[str] = ()
     tags: str | None = None
+    skip_tags: str | None = None
+    user: str | None = None
+    ask_pass: bool = False
+    become: bool = False
     forks: int = 10
     ask_become_pass: bool = False
     accept_new: bool = False

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from deployer.playbook.inventory.load import Inventory
     from deployer.playbook.load.peek import Glance
     from deployer.playbook.playbook import Playbook
+    from deployer.run.options import SessionOptions
     from deployer.sites.certificate_files import CertificateFiles
 
 _DEFAULT_INVENTORIES = ("inventory.yml", "inventory.yaml", "inventory.ini", "inventory", "hosts")
@@ -31,6 +32,7 @@ class Project:
     extra_vars: Mapping[str, Any]
     limit: str | None = None
     tags: frozenset[str] | None = None
+    skip_tags: frozenset[str] = frozenset()
 
     def plays(self) -> list[tuple[Play, tuple[Host, ...]]]:
         """The plays, each with the hosts that it names, within ``--limit``."""
@@ -158,36 +160,44 @@ def inventory_paths(playbook: Path, given: Sequence[Path]) -> tuple[Path, ...]:
 
 def load_project(
     path: Path,
+    options: SessionOptions,
     *,
-    inventories: Sequence[Path],
-    extra_vars: Sequence[str] = (),
-    limit: str | None = None,
-    tags: frozenset[str] | None = None,
     at_first_glance: Callable[[Glance], None] | None = None,
 ) -> Project:
     """Read and validate everything on the controller's side.
 
-    `at_first_glance` is told whom the playbook names before the rest of it is read.
+    `at_first_glance` receives the hosts that the playbook names before the rest of it is read.
 
     Raises:
         UsageError: with every error that was found, each with its place.
     """
     from deployer import playbook
 
-    given = playbook.parse_extra_vars(extra_vars)
+    if not path.exists():  # more useful to know than that the inventory is missing, too
+        raise playbook.missing_file(path, what="playbook")
+    given = playbook.parse_extra_vars(options.extra_vars)
     inventory = playbook.load_inventory(
-        inventory_paths(path, inventories), beside=path.parent, extra_vars=given
+        inventory_paths(path, options.inventories), beside=path.parent, extra_vars=given
     )
     if at_first_glance is not None:
         from deployer.playbook.load.peek import peek
 
-        at_first_glance(peek(path, inventory=inventory, limit=limit))
-    loaded = playbook.load_playbook(path, inventory=inventory, extra_vars=given)
+        glance = peek(path, inventory=inventory, limit=options.limit, become=options.become)
+        at_first_glance(glance)
+    loaded = playbook.load_playbook(
+        path, inventory=inventory, extra_vars=given, become=options.become
+    )
     return Project(
         path=path,
         playbook=loaded,
         inventory=inventory,
         extra_vars=given,
-        limit=limit,
-        tags=tags,
+        limit=options.limit,
+        tags=None if options.tags is None else _words(options.tags),
+        skip_tags=_words(options.skip_tags or ""),
     )
+
+
+def _words(text: str) -> frozenset[str]:
+    """Words that commas or spaces separate."""
+    return frozenset(text.replace(",", " ").split())

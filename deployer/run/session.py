@@ -28,6 +28,7 @@ from deployer.run.options import SessionOptions
 from deployer.run.project import Project, load_project
 from deployer.run.sealed.signature import is_sealed_file
 from deployer.transport.early_links import EarlyLinks
+from deployer.transport.passwords import ask_passwords
 
 if TYPE_CHECKING:
     from deployer.playbook.load.peek import Glance
@@ -52,15 +53,7 @@ def load(
             hint=f"Show it with `deployer apply --dry-run {playbook}`, "
             f"or apply it with `deployer apply {playbook}`.",
         )
-    tags = None if options.tags is None else frozenset(options.tags.replace(",", " ").split())
-    return load_project(
-        playbook,
-        inventories=options.inventories,
-        extra_vars=options.extra_vars,
-        limit=options.limit,
-        tags=tags,
-        at_first_glance=at_first_glance,
-    )
+    return load_project(playbook, options, at_first_glance=at_first_glance)
 
 
 class Session:
@@ -78,25 +71,25 @@ class Session:
         self._files = ReportFiles(html=options.html, junit=options.junit, metrics=options.metrics)
         self._files.check_writable()
         self.as_json = options.as_json
-        self._options = options
         self._early = EarlyLinks()
-        self._become_password = _ask_password() if options.ask_become_pass else None
+        self._passwords = ask_passwords(
+            for_login=options.ask_pass, for_become=options.ask_become_pass
+        )
         project: Project | None = None
         targets: Project | SealedPlan
-        inventories = options.inventories
+        self._options = options
         if sealed is None:
             project = targets = load(playbook, options, at_first_glance=self._connect_early)
         else:
             targets = sealed
-            inventories = [Path(path) for path in sealed.inventories]
-        self.inventories = tuple(inventories)
+            options = replace(options, inventories=[Path(path) for path in sealed.inventories])
+        self.inventories = tuple(options.inventories)
         hosts = targets.hosts()
         self.again = partial(
             _again,
             targets.path,
-            self.inventories,
+            options,
             is_part=len(hosts) > 1 or options.limit is not None or sealed is not None,
-            asks_password=options.ask_become_pass,
         )
         self.batches = targets.batches()
         if project is not None and self._early.are_opening:
@@ -177,8 +170,10 @@ class Session:
     def _connect_options(self, host: Host, become: bool) -> ConnectOptions:
         from deployer.transport import ConnectOptions
 
-        password = self._become_password or host.vars.get("ansible_become_password")
+        password = self._passwords.become or host.vars.get("ansible_become_password")
         return ConnectOptions(
+            user=self._options.user,
+            password=self._passwords.login,
             connect_timeout_s=self._options.connect_timeout_s,
             accept_new=self._options.accept_new,
             become=become,
@@ -188,23 +183,14 @@ class Session:
 
 
 def _again(
-    playbook: Path,
-    inventories: Sequence[Path],
-    command: str,
-    host: str,
-    *,
-    is_part: bool,
-    asks_password: bool,
+    playbook: Path, options: SessionOptions, command: str, host: str, *, is_part: bool
 ) -> str:
-    """The command line with which a person goes on with one host of this run."""
+    """The command line to continue with one host of this run."""
     words = ["deployer", *command.split(), str(playbook)]
-    for path in inventories:
+    for path in options.inventories:
         words += ["-i", str(path)]
-    words += ["-K"] if asks_password else []
+    if options.user is not None:
+        words += ["-u", options.user]
+    given = {"-b": options.become, "-k": options.ask_pass, "-K": options.ask_become_pass}
+    words += [option for option, is_given in given.items() if is_given]
     return shlex.join([*words, "-l", host] if is_part else words)
-
-
-def _ask_password() -> str:
-    if not sys.stdin.isatty():
-        raise UsageError("-K asks for a password, and nobody is there to type it.")
-    return getpass.getpass("BECOME password: ")

@@ -60,10 +60,10 @@ def host_settings(host: Host, options: ConnectOptions) -> SshSettings:
     return _settings(
         host.hostname,
         host=host.name,
-        user=host.user,
+        user=host.user or options.user,
         port=explicit_port,
         key_file=None if key_file is None else str(key_file),
-        password=None if password is None else str(password),
+        password=options.password if password is None else str(password),
         own_known_hosts=None if own_known_hosts is None else str(own_known_hosts),
         options=options,
     )

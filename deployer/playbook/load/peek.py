@@ -18,7 +18,7 @@ class Glance:
     become: bool
 
 
-def peek(path: Path, *, inventory: Inventory, limit: str | None) -> Glance:
+def peek(path: Path, *, inventory: Inventory, limit: str | None, become: bool = False) -> Glance:
     """What can be seen at a glance; no hosts where anything is unclear or wrong, and no errors."""
     import yaml
 
@@ -29,8 +29,9 @@ def peek(path: Path, *, inventory: Inventory, limit: str | None) -> Glance:
         hosts = {
             host.name: host for pattern in patterns for host in inventory.select(pattern, limit)
         }
-        wishes = [*plays, *(task for play in plays for task in play.get("tasks") or ())]
-        become = any(wish.get("become") is True for wish in wishes)
+        tasks = [task for play in plays for task in play.get("tasks") or ()]
+        is_root = any(play.get("become", become) is True for play in plays)
+        is_root = is_root or any(task.get("become") is True for task in tasks)
     except (OSError, yaml.YAMLError, DeployerError, TypeError, KeyError, AttributeError):
         return Glance(hosts=(), become=False)
-    return Glance(hosts=tuple(hosts.values()), become=become)
+    return Glance(hosts=tuple(hosts.values()), become=is_root)

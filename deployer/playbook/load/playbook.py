@@ -28,11 +28,13 @@ def load_playbook(
     inventory: Inventory | None,
     extra_vars: Mapping[str, Any] | None = None,
     role_paths: Sequence[Path] = (),
+    become: bool = False,
 ) -> Playbook:
     """Read a playbook, its roles and its variable files, and check all of it.
 
     Args:
         inventory: where given, each play's hosts must be in it.
+        become: whether plays that do not say become root.
         role_paths: further folders of roles, between those beside the playbook and the built-in.
 
     Raises:
@@ -53,7 +55,7 @@ def load_playbook(
         if not isinstance(node, YamlMap):
             problems.add(spot_of(nodes, number).error("a play is a mapping", hint="- hosts: web"))
             continue
-        play = _play(node, library, problems)
+        play = _play(node, library, problems, become=become)
         if play is not None:
             plays.append(play)
             if inventory is not None:
@@ -65,7 +67,9 @@ def load_playbook(
     return Playbook(path=path, plays=tuple(plays), library=library)
 
 
-def _play(node: YamlMap, library: Library, problems: Problems) -> LoadedPlay | None:
+def _play(
+    node: YamlMap, library: Library, problems: Problems, *, become: bool
+) -> LoadedPlay | None:
     variables = node.get("vars")
     layers: list[Layer] = []
     if isinstance(variables, YamlMap):
@@ -83,7 +87,7 @@ def _play(node: YamlMap, library: Library, problems: Problems) -> LoadedPlay | N
     _sites(node, problems)
     for each in _vars_files(node, layers, library, problems):
         layers.append(each)
-    become = header.get("become") is True
+    become = header.get("become", become) is True
     roles = []
     if isinstance(node.get("roles"), YamlList):
         roles = entry_roles(node["roles"], library, problems, become=become)
@@ -110,7 +114,7 @@ def _play(node: YamlMap, library: Library, problems: Problems) -> LoadedPlay | N
     return LoadedPlay(
         name=model.name or model.hosts,
         hosts=model.hosts,
-        become=model.become,
+        become=become,
         serial=serial,
         max_fail_percentage=model.max_fail_percentage,
         vars=merged,

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from deployer.cli.diagnose import Request, diagnosed
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab, running
 from deployer.model import CheckResult, Finding, Proxy
+from deployer.run.diagnose import Request, diagnosed
 from tests.integration.catalogue.broken_cases import PROXIES, Twin
 from tests.integration.catalogue.broken_hosts import ROOT_PEM, serve
 from tests.integration.catalogue.broken_states import State

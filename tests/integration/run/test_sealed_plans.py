@@ -110,10 +110,10 @@ def test_secrets_are_in_the_file_and_nowhere_else(project: Path, lab: Lab) -> No
     sealed.chmod(0o644)
     shown = deployer("apply", "p.plan", "--dry-run", "-v")
     assert shown.code == 0, shown
-    assert "warning: others on this machine may read p.plan" in shown.err
+    assert "warning: other users can read p.plan" in shown.err
     assert "+ file /srv/hello" in shown.out
     assert "+ file /srv/token  (secret, 28 bytes" in shown.out
-    assert "Every host is still what the plan saw." in shown.out
+    assert "No host has changed since the plan was made." in shown.out
     assert nothing_there(host)
     sealed.chmod(0o600)
 

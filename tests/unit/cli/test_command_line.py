@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from deployer.cli import init, main
+from deployer.run.options import SessionOptions
 from deployer.run.session import _again
 
 HEAVY = {
@@ -79,7 +81,7 @@ def test_an_error_is_a_document_too(
     assert document["format_version"] == 1
     assert document["command"] == "apply"
     assert document["exit_code"] == 1
-    assert "No inventory" in document["error"]
+    assert document["error"] == "playbook site.yml does not exist"
 
 
 def test_the_commands_of_certs(
@@ -152,8 +154,10 @@ def test_every_ready_playbook_is_right_as_it_is_written(
 
 
 def test_the_command_to_go_on_with_names_all_that_it_needs() -> None:
-    again = partial(_again, Path("my site.yml"), [Path("a.yml")], "recover", "web1")
-    assert again(is_part=False, asks_password=False) == "deployer recover 'my site.yml' -i a.yml"
-    assert again(is_part=True, asks_password=True).endswith(" -i a.yml -K -l web1")
-    renew = _again(Path("s.yml"), [], "certs renew", "web1", is_part=False, asks_password=False)
+    options = SessionOptions(inventories=[Path("a.yml")])
+    again = partial(_again, Path("my site.yml"), command="recover", host="web1")
+    assert again(options, is_part=False) == "deployer recover 'my site.yml' -i a.yml"
+    asked = replace(options, user="ops", ask_pass=True, become=True, ask_become_pass=True)
+    assert again(asked, is_part=True).endswith(" -i a.yml -u ops -b -k -K -l web1")
+    renew = _again(Path("s.yml"), SessionOptions(), "certs renew", "web1", is_part=False)
     assert renew == "deployer certs renew s.yml"

@@ -42,6 +42,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         ("-l", "web1", "--limit"),
         ("-e", "a=1", "--extra-vars"),
         ("-t", "sites", "--tags"),
+        ("--skip-tags", "sites", "--skip-tags"),
     ],
 )
 def test_options_that_plan_are_refused_with_the_reason(
@@ -56,13 +57,13 @@ def test_options_that_plan_are_refused_with_the_reason(
 
 def test_a_sealed_plan_is_sealed_already(plan: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["apply", plan, "--dry-run", "--out", "other"]) == 1
-    assert "p.plan is a sealed plan already" in capsys.readouterr().err
+    assert "p.plan is already a sealed plan" in capsys.readouterr().err
     assert not Path("other").exists()
 
 
 def test_an_apply_has_nothing_to_write(plan: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["apply", "site.yml", "--out", "other"]) == 1
-    assert "Give --dry-run too" in capsys.readouterr().err
+    assert "Add --check" in capsys.readouterr().err
 
 
 def test_other_commands_say_what_a_sealed_plan_is_for(

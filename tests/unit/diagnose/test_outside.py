@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from deployer.cli.diagnose import Request
-from deployer.cli.diagnose import diagnosed as diagnosed_run
 from deployer.cli.main import run
 from deployer.diagnose.outside import Outside
 from deployer.diagnose.site_checks import site_checks
+from deployer.run.diagnose import Request
+from deployer.run.diagnose import diagnosed as diagnosed_run
 from deployer.sites.model import Route, Site, Upstream
 from deployer.verify.net.access import Access
 from deployer.verify.net.lookup import Lookup
@@ -176,11 +176,11 @@ def test_options_that_only_an_address_has(
     playbook = tmp_path / "site.yml"
     playbook.write_text("[]\n")
     assert run(["diagnose", str(playbook), "--origin", "https://a"]) == 1
-    assert "--origin has a meaning with an address alone" in capsys.readouterr().err
+    assert "--origin requires an address, not a playbook" in capsys.readouterr().err
     assert run(["diagnose", "wss://a.invalid/", "-l", "web"]) == 1
     for idle in (["--become"], ["-K"], ["--accept-new"], ["-i", "hosts.yml"]):
         assert run(["diagnose", "wss://a.invalid/", *idle]) == 1
-        assert "has a meaning with --host" in capsys.readouterr().err
+        assert "requires --host or a playbook" in capsys.readouterr().err
     assert run(["diagnose", "wss://a.invalid/", "--ca-bundle", str(playbook)]) == 1
     assert "no certificate in PEM form" in capsys.readouterr().err
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from deployer.cli.diagnose import Request, diagnosed
 from deployer.model import Finding
+from deployer.run.diagnose import Request, diagnosed
 from tests.support.servers.libraries import (
     AIOHTTP,
     CODER,

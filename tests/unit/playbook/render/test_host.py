@@ -510,12 +510,13 @@ def test_an_undefined_name_in_a_group_variable_is_placed_there(project: Project)
 
 
 def test_a_task_may_ask_for_root_by_itself(tmp_path: Path) -> None:
+    from deployer.run.options import SessionOptions
     from deployer.run.project import load_project
 
     (tmp_path / "inventory.yml").write_text("all: {hosts: {web1: }}\n")
     playbook = tmp_path / "site.yml"
     playbook.write_text("- hosts: all\n  tasks: [{become: true, copy: {dest: /a, content: b}}]\n")
-    project = load_project(playbook, inventories=())
+    project = load_project(playbook, SessionOptions())
     assert project.becomes_root(project.inventory.hosts["web1"])
 
 
