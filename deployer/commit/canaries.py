@@ -349,7 +349,8 @@ def _routes(sites: Iterable[Site]) -> Iterator[Route]:
 
 
 def _perched(flock: HeldConnections, sites: Sequence[Site], count: int) -> Iterator[_Perch]:
-    from deployer.verify.planned.checks import ProxyAddress, planned_checks
+    from deployer.verify.options import ProxyAddress
+    from deployer.verify.planned.checks import planned_checks
     from deployer.verify.probe.spec import Endpoint, UpgradeProbe
 
     places = [

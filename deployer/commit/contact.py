@@ -21,6 +21,7 @@ from deployer.transport.early_links import EarlyLinks
 
 if TYPE_CHECKING:
     from deployer.certificates.controller import ControllerCertificates
+    from deployer.sites.model import Site
     from deployer.transport import ConnectOptions, Link
     from deployer.verify.public.hop import PublicHop
 
@@ -127,6 +128,36 @@ class Contact:
     def checked(self, result: CheckResult) -> None:
         """Tell a check's result."""
         self._progress.checked(self.host.name, masked(result, self.secrets))
+
+    def report_checks(self, results: Sequence[CheckResult]) -> tuple[CheckResult, ...]:
+        """Report the results of several checks; the same without secrets."""
+        for result in results:
+            self.checked(result)
+        return tuple(masked(results, self.secrets))
+
+    def on_event(
+        self,
+        event: Mapping[str, Any],
+        *,
+        sites: Sequence[Site],
+        certificates: ControllerCertificates | None,
+    ) -> None:
+        """Report an event of the host, or answer a question from it about `certificates`."""
+        if self.cancelled.is_set():
+            self.stop_orders()  # an order may have begun only now
+        if event.get("event") != "ask":
+            self.on_step(event)
+            return
+        from deployer.certificates.answers import Answers
+
+        answers = Answers(
+            self.host,
+            self.link(),
+            sites=sites,
+            certificates=certificates,
+            cancelled=self.cancelled,
+        )
+        answers.answer(event["question"])
 
     def again(self, command: str) -> str:
         """The command line with which a person goes on with this host."""

@@ -63,7 +63,7 @@ class Recovery:
             return replace(report, message=message, found=self._document(found))
         return self._recovered(report, whose)
 
-    def look_for_abandon(self) -> HostReport:
+    def plan_abandon(self) -> HostReport:
         """Say what would be given up, changing nothing; report ``planned`` where there is it.
 
         Raises:

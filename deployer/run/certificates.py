@@ -91,7 +91,7 @@ def renewed(contact: Contact, sites: Sequence[Site], *, force: bool) -> HostRepo
                 domains=[site.domain for site in own],
                 patience_s=max(_PATIENCE_S, contact.options.lock_timeout_s),
                 staging_first=contact.options.staging_first,
-                on_event=lambda event: _on_event(contact, own, event),
+                on_event=lambda event: contact.on_event(event, sites=own, certificates=None),
                 doing="renewing certificates",
             )
         except RunnerError as error:
@@ -104,20 +104,6 @@ def renewed(contact: Contact, sites: Sequence[Site], *, force: bool) -> HostRepo
     words = "\n".join(f"{domain} was not renewed: {why}" for domain, why in failed.items())
     message = f"{words}\nThe former certificate is served as before."
     return replace(report, state="unhealthy", message=message)
-
-
-def _on_event(contact: Contact, sites: Sequence[Site], event: Mapping[str, Any]) -> None:
-    if contact.cancelled.is_set():
-        contact.stop_orders()  # one may have begun only now
-    if event.get("event") != "ask":
-        contact.on_step(event)
-        return
-    from deployer.certificates.answers import Answers
-
-    answers = Answers(
-        contact.host, contact.link(), sites=sites, certificates=None, cancelled=contact.cancelled
-    )
-    answers.answer(event["question"])
 
 
 def _asked(site: Site) -> dict[str, Any]:

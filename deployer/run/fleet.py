@@ -115,7 +115,7 @@ class Fleet:
     def plan(self) -> RunReport:
         """Look at every host and change nothing."""
         with self._connections():
-            return self._report("plan", self._look(lambda run: run.look()))
+            return self._report("plan", self._look(lambda run: run.plan()))
 
     def apply(self, approve: Approve) -> RunReport:
         """Plan every host, ask once, then change batch by batch until one fails.
@@ -123,12 +123,12 @@ class Fleet:
         A playbook that is wrong for one host touches none; nor does a run that finds one host in
         no known good state.
         """
-        return self._commit("apply", lambda run: run.look(will_change=True), approve)
+        return self._commit("apply", lambda run: run.plan(will_change=True), approve)
 
     def seal(self, run: RunReport) -> tuple[SealedHost, ...]:
         """What `run` has planned for each host, for an apply at another time."""
         return tuple(
-            self._runs[report.host].sealed(report.plan)
+            self._runs[report.host].seal(report.plan)
             for report in run.hosts
             if report.plan is not None
         )
@@ -136,21 +136,21 @@ class Fleet:
     def check_sealed(self, sealed: SealedPlan) -> RunReport:
         """Look whether every host is still what `sealed` saw, and change nothing."""
         with self._connections():
-            return self._report("plan", all_or_none(self._look_whether_still(sealed)))
+            return self._report("plan", all_or_none(self._sealed_reports(sealed)))
 
     def apply_sealed(self, sealed: SealedPlan, approve: Approve) -> RunReport:
         """Apply exactly what was planned, or nothing where any host is not what the plan saw."""
         with self._connections():
-            looked = all_or_none(self._look_whether_still(sealed))
+            looked = all_or_none(self._sealed_reports(sealed))
             return self._approved("apply", looked, approve)
 
     def reload(self, approve: Approve) -> RunReport:
         """Reload the proxies of every host, as a commit that the handshakes confirm."""
-        return self._commit("reload", HostRun.look_for_reload, approve)
+        return self._commit("reload", HostRun.plan_reload, approve)
 
     def rollback(self, to: int | None, approve: Approve) -> RunReport:
         """Bring every host back to generation `to`, as a commit that the handshakes confirm."""
-        return self._commit("rollback", lambda run: run.look_for_rollback(to), approve)
+        return self._commit("rollback", lambda run: run.plan_rollback(to), approve)
 
     def recover(self) -> RunReport:
         """Take back, on every host, what an interrupted run has left."""
@@ -160,7 +160,7 @@ class Fleet:
     def abandon(self, approve: Approve) -> RunReport:
         """Give up, on every host, a commit that cannot be taken back; asked once before."""
         with self._connections():
-            looked = self._look(HostRun.look_for_abandon)
+            looked = self._look(HostRun.plan_abandon)
             found = [report.host for report in looked if report.state == "planned"]
             if not found or self._cancelled.is_set() or not approve(tuple(looked)):
                 return self._report("recover", looked)
@@ -211,7 +211,7 @@ class Fleet:
             self._certificates.is_forced = force
             self._certificates.is_strict = True
         with self._connections():
-            looked = self._look(HostRun.look_for_certificates)
+            looked = self._look(HostRun.plan_certificates)
             run = self._approved("certs renew", looked, lambda _: True)
             ended = {report.host: report for report in run.hosts}
             well = [host for host in self._hosts if ended[host.name].state in _WELL]
@@ -224,7 +224,7 @@ class Fleet:
     def certs_schedule(self, remove: bool) -> RunReport:
         """Have every host renew its certificates by itself, or no longer."""
         with self._connections():
-            looked = self._look(lambda run: run.look_for_renewal(remove=remove))
+            looked = self._look(lambda run: run.plan_renewal(remove=remove))
             run = self._approved("certs schedule", looked, lambda _: True)
             reports = [
                 self._runs[report.host].with_next_run(report) if report.state in _WELL else report
@@ -261,8 +261,8 @@ class Fleet:
         ended = self._apply_in_batches({report.host: report for report in reports})
         return self._report(command, [ended[host.name] for host in self._hosts])
 
-    def _look_whether_still(self, sealed: SealedPlan) -> list[HostReport]:
-        return self._look(lambda run: run.look_whether_still(sealed.of(run.host)))
+    def _sealed_reports(self, sealed: SealedPlan) -> list[HostReport]:
+        return self._look(lambda run: run.check_sealed(sealed.of(run.host)))
 
     def _look(self, look: Callable[[HostRun], HostReport]) -> list[HostReport]:
         def watched(run: HostRun) -> HostReport:

@@ -18,7 +18,8 @@ from deployer.model import Hop
 from deployer.sites.model import Route, Site
 from deployer.verify.net.access import Access
 from deployer.verify.net.stream import Deadline
-from deployer.verify.planned.checks import PlannedCheck, ProxyAddress, planned_checks
+from deployer.verify.options import ProxyAddress
+from deployer.verify.planned.checks import PlannedCheck, planned_checks
 from deployer.verify.planned.routing import concrete
 from deployer.verify.probe.idle import IdleConnection, IdleOutcome
 from deployer.verify.probe.spec import Endpoint, UpgradeProbe

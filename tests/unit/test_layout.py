@@ -21,7 +21,6 @@ _OPEN = (
     "deployer/load/",
     "deployer/plan/desired.py",
     "deployer/proxies/",
-    "deployer/run/host.py",
     "deployer/sites/__init__.py",
     "deployer/verify/",
     "tests/",

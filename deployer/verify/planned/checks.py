@@ -13,8 +13,8 @@ from typing import Literal
 
 from deployer.model import Hop
 from deployer.sites.model import Check, Route, Site
-from deployer.verify import LISTEN_S
 from deployer.verify.net.redact import without_secrets
+from deployer.verify.options import LISTEN_S, ProxyAddress
 from deployer.verify.planned import security
 from deployer.verify.planned.routing import concrete, is_open, path_at_service, serving_route
 from deployer.verify.probe.spec import Endpoint, HttpProbe, PlannedProbe, TlsProbe, UpgradeProbe
@@ -92,24 +92,6 @@ class PlannedCheck:
         """How long the check holds a connection in silence."""
         held = isinstance(self.probe, UpgradeProbe) and self.probe.hold_s
         return held or 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProxyAddress:
-    """Where the proxy listens, as the host sees it.
-
-    With `is_named`, clients write an unusual port into their URLs, and so into Host and Origin.
-    """
-
-    host: str = "127.0.0.1"
-    https_port: int = 443
-    http_port: int = 80
-    is_named: bool = False
-
-    def authority(self, name: str, *, https: bool) -> str:
-        """`name` as it stands in Host, Origin and URLs."""
-        port, usual = (self.https_port, 443) if https else (self.http_port, 80)
-        return f"{name}:{port}" if self.is_named and port != usual else name
 
 
 def planned_checks(

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from deployer.sites.model import Site
 from deployer.verify.net.access import Access
+from deployer.verify.options import PublicAccess
 from deployer.verify.planned.checks import PlannedCheck
 from deployer.verify.planned.public_checks import HostAddresses, public_checks, public_names
-from deployer.verify.public.dial import PublicDial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,16 +24,15 @@ def public_plan(
     site: Site,
     planned: tuple[PlannedCheck, ...],
     access: Access,
-    dial: PublicDial,
+    public: PublicAccess,
     *,
-    known: Callable[[], HostAddresses] | None,
     port: int,
 ) -> Public:
     """The public checks beside those that are `planned` on the host, which has `access`."""
 
     def plan() -> tuple[PlannedCheck, ...]:
-        lookups = {name: dial.lookup(name, port) for name in public_names(site)}
-        addresses = known() if known is not None else HostAddresses()
+        lookups = {name: public.dial.lookup(name, port) for name in public_names(site)}
+        addresses = public.addresses() if public.addresses is not None else HostAddresses()
         return public_checks(site, planned, lookups, known=addresses, port=port)
 
-    return Public(access=replace(access, dial=dial), plan=plan)
+    return Public(access=replace(access, dial=public.dial), plan=plan)

@@ -11,7 +11,8 @@ from deployer.model import CheckResult
 from deployer.sites.model import Route, Site, Tls, Upstream
 from deployer.verify.net.access import Access
 from deployer.verify.net.stream import Deadline
-from deployer.verify.planned.checks import ProxyAddress, planned_checks
+from deployer.verify.options import ProxyAddress
+from deployer.verify.planned.checks import planned_checks
 from deployer.verify.run import run_checks
 from tests.integration.conformance.test_http2 import has_rfc8441
 from tests.integration.conformance.world import DOMAIN, World

@@ -13,6 +13,7 @@ import pytest
 from deployer.model import CheckResult, Finding
 from deployer.sites.model import Check, Route, Site, Tls, Upstream
 from deployer.verify import required_s, verify_site
+from deployer.verify.options import Limits, ProxyAddress
 from tests.support.servers.scripted import Front, Peer, Server, dial, redirecting, websocket_service
 from tests.support.waiting import at_most
 
@@ -207,10 +208,8 @@ def verified(
     results = verify_site(
         site,
         dial=dial,
-        https_port=front,
-        http_port=port_80 if site.has_tls else front,
-        timeout_s=timeout_s,
-        patience_s=0,
+        proxy=ProxyAddress(https_port=front, http_port=port_80 if site.has_tls else front),
+        limits=Limits(timeout_s=timeout_s, patience_s=0),
     )
     longest_s = required_s([site], timeout_s=timeout_s, patience_s=0)
     assert time.monotonic() - began < at_most(longest_s + 5)

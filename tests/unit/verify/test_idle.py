@@ -16,7 +16,7 @@ from deployer.sites.model import Check, Route, Site, Upstream
 from deployer.verify.idle import Configured, IdleResult, idle_json, idle_plan, measure_idle
 from deployer.verify.judge.idle import judge_idle, outcome_words
 from deployer.verify.net.stream import Stream
-from deployer.verify.planned.checks import ProxyAddress
+from deployer.verify.options import ProxyAddress
 from deployer.verify.probe.idle import IdleOutcome
 from deployer.verify.public.dial import PublicDial
 from tests.support.servers.scripted import Front, Peer, Server, dial, websocket_service

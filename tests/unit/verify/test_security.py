@@ -16,6 +16,7 @@ from deployer.sites.model import Route, Site, Tls, Upstream
 from deployer.verify import verify_site
 from deployer.verify.net.access import Access
 from deployer.verify.net.stream import Deadline
+from deployer.verify.options import Limits, ProxyAddress
 from deployer.verify.planned import security
 from deployer.verify.probe.certificate import is_soon
 from deployer.verify.probe.http2_websocket import attempt_http2
@@ -50,10 +51,8 @@ def verified(
         site,
         dial=dial,
         roots_pem=authority("Root").pem,
-        https_port=front,
-        http_port=port_80 if site.has_tls else front,
-        timeout_s=timeout_s,
-        patience_s=patience_s,
+        proxy=ProxyAddress(https_port=front, http_port=port_80 if site.has_tls else front),
+        limits=Limits(timeout_s=timeout_s, patience_s=patience_s),
     )
 
 

@@ -18,6 +18,7 @@ from deployer.sites.model import Check, Route, Site, Tls, Upstream
 from deployer.verify import required_s, result_json, verify_site
 from deployer.verify.judge.attempts import Attempts
 from deployer.verify.judge.causes import service_diagnosis
+from deployer.verify.options import Limits, ProxyAddress, PublicAccess
 from deployer.verify.probe.attempt import Attempt, Failure
 from deployer.verify.probe.spec import Endpoint
 from deployer.verify.run import may_be_starting
@@ -55,18 +56,21 @@ def a_site(*, port: int, **route: Any) -> Site:
 
 
 def verified(
-    site: Site, *, https_port: int, http_port: int, **settings: Any
+    site: Site, *, https_port: int, http_port: int, port_in_names: bool = False, **settings: Any
 ) -> tuple[CheckResult, ...]:
+    given_dial = settings.pop("dial", dial)
+    on_result = settings.pop("on_result", None)
+    public = settings.pop("public", None)
+    addresses = settings.pop("addresses", None)
+    limits = {"timeout_s": 5.0, "patience_s": 0.0, "listen_s": 0.0, **settings}
     return verify_site(
         site,
-        dial=settings.pop("dial", dial),
+        dial=given_dial,
         roots_pem=authority("Root").pem,
-        https_port=https_port,
-        http_port=http_port,
-        timeout_s=settings.pop("timeout_s", 5.0),
-        patience_s=settings.pop("patience_s", 0.0),
-        listen_s=settings.pop("listen_s", 0.0),
-        **settings,
+        proxy=ProxyAddress(https_port=https_port, http_port=http_port, is_named=port_in_names),
+        limits=Limits(**limits),
+        public=None if public is None else PublicAccess(dial=public, addresses=addresses),
+        on_result=on_result,
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 from deployer.model import CheckResult
 from deployer.sites.model import Route, Site, Tls, Upstream
 from deployer.verify import verify_site
+from deployer.verify.options import Limits, ProxyAddress
 from tests.support.servers.scripted import Front, Peer, Server, dial, websocket_service
 
 NAME = "chat.example.com"
@@ -44,9 +45,8 @@ def results(service: int, *, login: bool = True, **front: Any) -> dict[str, Chec
         found = verify_site(
             Site(domain=NAME, tls=Tls(issuer="none"), routes=(route,)),
             dial=dial,
-            http_port=proxy.port,
-            timeout_s=2.0,
-            patience_s=0.0,
+            proxy=ProxyAddress(http_port=proxy.port),
+            limits=Limits(timeout_s=2.0, patience_s=0.0),
         )
     return {f"{result.name} ({result.hop})": result for result in found}
 

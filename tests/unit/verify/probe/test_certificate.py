@@ -13,6 +13,7 @@ from deployer.verify import verify_site
 from deployer.verify.judge.causes import certificate_diagnosis
 from deployer.verify.net.access import Access
 from deployer.verify.net.stream import Deadline
+from deployer.verify.options import Limits, ProxyAddress
 from deployer.verify.probe.attempt import Attempt
 from deployer.verify.probe.certificate import ServedCertificate, attempt_tls, describe_refusal
 from deployer.verify.probe.spec import Endpoint, TlsProbe
@@ -173,10 +174,8 @@ def test_a_damaged_root_is_a_finding_about_the_settings(tmp_path: Path) -> None:
             site,
             dial=dial,
             roots_pem=b"no certificate",
-            https_port=server.port,
-            http_port=server.port,
-            timeout_s=1.0,
-            patience_s=0,
+            proxy=ProxyAddress(https_port=server.port, http_port=server.port),
+            limits=Limits(timeout_s=1.0, patience_s=0),
         )
     assert first.finding is not None
     assert (first.finding.code, first.finding.hop) == ("tls-untrusted", "proxy")
@@ -191,10 +190,8 @@ def test_each_name_of_a_site_is_asked_for(tmp_path: Path) -> None:
             site,
             dial=dial,
             roots_pem=authority("Root").pem,
-            https_port=server.port,
-            http_port=1,
-            timeout_s=1.0,
-            patience_s=0,
+            proxy=ProxyAddress(https_port=server.port, http_port=1),
+            limits=Limits(timeout_s=1.0, patience_s=0),
         )
     wildcard, bare, *_ = results
     assert (wildcard.target, wildcard.ok) == ("*.example.com", True)

@@ -1,0 +1,332 @@
+"""Plans one host: asks for its facts, renders the desired state, probes, and compares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deployer.commit.contact import Contact, now, standing_of
+from deployer.commit.host_status import (
+    Standing,
+    found_document,
+    last_note,
+    under_way_words,
+    unsettled_notes,
+)
+from deployer.commit.outcome import HostReport
+from deployer.errors import ConflictError, HostError, RunnerError, StrandedError
+from deployer.model import Observation
+from deployer.plan.desired import (
+    DesiredState,
+    HostFacts,
+    desired_state,
+    probe_requests,
+    question_for,
+    with_chains,
+)
+from deployer.plan.lost_reloads import loaded_questions
+from deployer.plan.model import Owed, Plan
+from deployer.plan.plan import make_plan, reload_plan
+from deployer.plan.ports import ASKED_PORTS, listeners_from, taken_words
+from deployer.plan.rollback import former_state
+from deployer.plan.wire import observation_from_json, owed_from_json
+
+if TYPE_CHECKING:
+    from deployer.run.project import Project
+    from deployer.run.sealed.model import SealedHost
+    from deployer.sites.acme import CertificatesOnHost
+
+_NO_SYSTEMD = "systemd does not run on this host"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostState:
+    """A host as its reply to ``facts`` describes it.
+
+    `owed` are handlers that an earlier run did not get to. `notes` report how the last commit
+    ended, `unsettled` what may still change while this run reads the host.
+    """
+
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    has_systemd: bool = True
+    owed: tuple[Owed, ...] = ()
+    notes: tuple[str, ...] = ()
+    unsettled: tuple[str, ...] = ()
+
+
+def _tags_words(project: Project) -> str:
+    """Why nothing is to be done, if that is due to tags."""
+    if project.tags:
+        return f"no task for this host has one of the tags {', '.join(sorted(project.tags))}"
+    if project.skip_tags:
+        tags = ", ".join(sorted(project.skip_tags))
+        return f"every task for this host has one of the tags {tags}"
+    return ""
+
+
+class HostPlanner:
+    """Plans over the connection of `contact`, and remembers what an apply then needs.
+
+    `desired` belongs to the last plan. `found` is the unfinished or last commit on the host, or the
+    run that holds its lock, for ``--json``.
+    """
+
+    def __init__(self, contact: Contact) -> None:
+        self._contact = contact
+        self._host = contact.host
+        self.state = HostState()
+        self.desired: DesiredState | None = None
+        self.found: Mapping[str, Any] | None = None
+        self._will_change = False
+        self._asked: Sequence[Mapping[str, Any]] = ()
+
+    # --- plans ------------------------------------------------------------------------------------
+
+    def plan(self, project: Project, *, will_change: bool) -> HostReport:
+        """Plan what `project` wants; report ``planned`` or ``unchanged``.
+
+        With `will_change`, a host that cannot be changed now is an error: another run is at work
+        there, or an interrupted one left a commit behind.
+        """
+        about = self._ask_facts(project, will_change=will_change)
+        desired = self._desired(project, about)
+        taken = taken_words(
+            desired.sites,
+            listeners=about.listeners,
+            served_by=about.served_by,
+            resources=desired.resources,
+        )
+        if taken:
+            raise ConflictError(taken, host=self._host.name)
+        report = self._probed(desired)
+        if report.plan is not None and not report.plan.changes:
+            return replace(report, message=_tags_words(project))
+        return report
+
+    def plan_reload(self, project: Project) -> HostReport:
+        """Plan a reload of the proxies that serve the sites."""
+        plan = reload_plan(
+            host=self._host.name,
+            created_at=now().isoformat(timespec="seconds"),
+            handlers=self.desire(project, will_change=True).handlers,
+        )
+        return self._planned(plan)
+
+    def plan_rollback(self, project: Project, to: int | None) -> HostReport:
+        """Plan the return to generation `to`; by default the one before the last."""
+        about = self._ask_facts(project, will_change=True)
+        reply = self._undo(to)
+        former = former_state(reply)
+        roots = {site.domain: project.trusted_root(site) for site in former.sites}
+        hidden = project.secrets(self._host, facts=about.facts)
+        desired = self._remember(replace(former, roots=roots, secrets=hidden))
+        return self._probed(desired, unknowns=tuple(reply["unknown"]))
+
+    def _undo(self, to: int | None) -> dict[str, Any]:
+        try:
+            return self._contact.link().request("undo", to=to, doing="reading the generations")
+        except RunnerError as error:
+            if error.code != "no-generation":
+                raise
+            hint = f"To see what there is: {self._contact.again('history')}"
+            raise HostError(error.problem, host=self._host.name, hint=hint) from error
+
+    # --- sealed plans -----------------------------------------------------------------------------
+
+    def seal(self, project: Project, plan: Plan) -> SealedHost:
+        """Everything that a later apply of the last `plan` needs, without the project."""
+        from deployer.run.sealed.model import SealedHost, for_connecting
+
+        desired = self.desired
+        assert desired is not None, "a plan has a desired state"  # noqa: S101 - for mypy
+        asked = {each["id"]: each for each in [*map(question_for, plan.changes), *self._asked]}
+        return SealedHost(
+            host=for_connecting(self._host, folder=Path.cwd()),
+            becomes_root=project.becomes_root(self._host),
+            plan=plan,
+            asked=tuple(asked[change.resource_id] for change in plan.changes),
+            sites=desired.sites,
+            roots=desired.roots,
+            secrets=desired.secrets,
+        )
+
+    def check_sealed(self, sealed: SealedHost) -> HostReport:
+        """Compare each resource with its state when the plan was sealed.
+
+        Raises:
+            HostError: they differ, or another run is at work there.
+            StrandedError: an interrupted run left a commit to recover.
+        """
+        from deployer.plan.drift import stale_words
+
+        self._asked = sealed.asked
+        self._remember(sealed.desired)
+        self._ask_facts(None, will_change=True)
+        self._load_modules_for(sealed.plan)
+        self._contact.doing("probing")
+        lines = self.differences(sealed.plan)
+        if lines:
+            hint = "Nothing was changed. Plan again."
+            raise HostError(stale_words(lines), host=self._host.name, hint=hint)
+        return self._planned(sealed.plan)
+
+    def _load_modules_for(self, plan: Plan) -> None:
+        if any(change.kind == "certificate" for change in plan.changes):
+            from deployer.certificates.on_host import load_modules
+
+            load_modules(self._contact.link())
+
+    def differences(self, plan: Plan) -> tuple[str, ...]:
+        """How the host differs from what `plan` was made for; contents are not transferred."""
+        from deployer.plan.drift import stale_lines
+
+        asked = [
+            {**each, "query": {**each["query"], "want_content": False}} for each in self._asked
+        ]
+        return stale_lines(plan, self._seen(asked))
+
+    # --- parts ------------------------------------------------------------------------------------
+
+    def desire(self, project: Project, *, will_change: bool) -> DesiredState:
+        """The desired state of the host; see `plan` for `will_change`."""
+        return self._desired(project, self._ask_facts(project, will_change=will_change))
+
+    def _desired(self, project: Project, about: HostFacts) -> DesiredState:
+        options = self._contact.options
+        desired = desired_state(
+            project.playbook,
+            self._host,
+            inventory=project.inventory,
+            about=about,
+            certificate=project.certificate,
+            extra_vars=project.extra_vars,
+            tags=project.tags,
+            skip_tags=project.skip_tags,
+            staging_first=options.staging_first,
+            on_controller=options.certificates,
+        )
+        return self._remember(with_chains(desired, about.certificates))
+
+    def _remember(self, desired: DesiredState) -> DesiredState:
+        self.desired = desired
+        self._contact.secrets = desired.secrets
+        return desired
+
+    def _ask_facts(self, project: Project | None, *, will_change: bool) -> HostFacts:
+        """The host's facts, if the command may go on.
+
+        Raises:
+            HostError: another run is at work there.
+            StrandedError: an interrupted run left a commit to recover.
+        """
+        from deployer.sites import ASKED_PACKAGES
+
+        ask = self._contact.free_facts if will_change else self._contact.facts
+        reply = ask(ASKED_PACKAGES, ASKED_PORTS)
+        standing = standing_of(reply)
+        recover = self._contact.again("recover")
+        certificates = self._look_at_certificates(project)
+        if will_change and standing.under_way is not None:
+            words = under_way_words(standing.under_way, now=now(), recover=recover)
+            found = found_document(under_way=standing.under_way, recover=recover)
+            raise StrandedError(words, host=self._host.name, found=found)
+        self._will_change = will_change
+        note = self.remember_found(standing)
+        self.state = HostState(
+            facts=reply["facts"],
+            has_systemd=reply["facts"]["ansible_service_mgr"] == "systemd",
+            owed=tuple(map(owed_from_json, reply["deployer"]["owed"])),
+            notes=(note,) if note else (),
+            unsettled=tuple(unsettled_notes(standing, now=now(), recover=recover)),
+        )
+        return HostFacts(
+            facts=reply["facts"],
+            packages=reply["packages"],
+            certificates=certificates,
+            listeners=listeners_from(reply["listeners"]),
+            served_by=tuple(reply["deployer"]["proxies"]),
+        )
+
+    def remember_found(self, standing: Standing) -> str:
+        """Keep `standing` for the report; a note on the last commit, if it was rolled back."""
+        note = last_note(standing.last, now=now())
+        self.found = found_document(
+            lock=standing.lock,
+            under_way=standing.under_way,
+            last=standing.last if note else None,
+            recover=self._contact.again("recover"),
+        )
+        return note
+
+    def _look_at_certificates(self, project: Project | None) -> CertificatesOnHost | None:
+        """The certificates on the host, if a site of this run may need them."""
+        if project is None or not project.may_order_certificates(self._host):
+            return None
+        from deployer.certificates.on_host import look
+
+        return look(self._contact.link())
+
+    def _probed(self, desired: DesiredState, *, unknowns: tuple[str, ...] = ()) -> HostReport:
+        """Ask the host for the present state of everything desired, and plan."""
+        self._contact.doing("probing")
+        self._asked = probe_requests(desired.resources)
+        of_proxies = loaded_questions(desired.resources, desired.handlers)
+        observations = self._seen([*self._asked, *of_proxies])
+        plan = make_plan(
+            host=self._host.name,
+            created_at=now().isoformat(timespec="seconds"),
+            desired=desired.resources,
+            handlers=desired.handlers,
+            observations={seen.resource_id: seen for seen in observations},
+            unknowns=(*self.state.unsettled, *self._unwatched(), *unknowns),
+            owed=self.state.owed,
+        )
+        return self._planned(plan)
+
+    def _seen(self, asked: Sequence[Mapping[str, Any]]) -> list[Observation]:
+        reply = self._contact.link().request("probe", resources=list(asked), doing="probing")
+        return [observation_from_json(each) for each in reply["observations"]]
+
+    def _unwatched(self) -> tuple[str, ...]:
+        if self.state.has_systemd or not self._contact.options.watchdog:
+            return ()
+        return (f"{_NO_SYSTEMD}: an apply is refused unless --no-watchdog is given",)
+
+    def _planned(self, plan: Plan) -> HostReport:
+        """The report on `plan`.
+
+        Raises:
+            HostError: nothing on the host could roll the change back.
+        """
+        host, state = self._host.name, self.state
+        if plan.is_empty:
+            notes = (*state.notes, *state.unsettled)
+            return HostReport(host=host, state="unchanged", plan=plan, notes=notes)
+        plan = self._with_forecasts(plan)
+        if self._will_change and self._unwatched():
+            raise HostError(
+                f"{_NO_SYSTEMD}, so nothing could take the changes back if this run were cut off",
+                host=host,
+                hint="Nothing was changed. Give --no-watchdog to apply all the same.",
+            )
+        return HostReport(host=host, state="planned", plan=plan, notes=state.notes)
+
+    def _with_forecasts(self, plan: Plan) -> Plan:
+        """`plan` with its effects on the clients of a running proxy.
+
+        Also gives the agent the modules that it needs to check whether a proxy can load its
+        configuration.
+        """
+        from deployer.commit.running_proxies import connections_of, load_modules
+        from deployer.plan.forecast import effects, forecasts, loads_proxy
+
+        units = effects(plan)
+        if not units and not loads_proxy(plan):
+            return plan
+        link, sites = self._contact.link(), self.desired.sites if self.desired else ()
+        load_modules(link)
+        has_count = bool(units) and self.state.has_systemd
+        counted = connections_of(link, units) if has_count else {"units": {}}
+        return replace(plan, forecasts=forecasts(plan, connections=counted, sites=sites))

@@ -1,0 +1,103 @@
+"""Verifies one host's sites with real handshakes, and explains failures from its configuration."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from deployer.commit.outcome import HostReport
+from deployer.text.redaction import masked
+from deployer.verify import verify_site
+from deployer.verify.options import Limits, PublicAccess
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from deployer.commit.contact import Contact
+    from deployer.model import CheckResult
+    from deployer.plan.desired import DesiredState
+    from deployer.run.measure import Measure
+    from deployer.verify.public.hop import PublicHop
+
+#: How long checks that fail right after a change are retried.
+_PATIENCE_S = 5.0
+
+
+def verify_host(
+    contact: Contact,
+    desired: DesiredState,
+    *,
+    facts: Mapping[str, object],
+    notes: tuple[str, ...],
+    measure: Measure | None,
+) -> HostReport:
+    """Run the checks alone; report ``healthy`` or ``unhealthy``, with what `measure` adds."""
+    public = contact.options.public
+    checks = check_sites(contact, desired, public=public, facts=facts)
+    if public is None:
+        from deployer.verify.public.hop import public_skipped
+
+        checks += contact.report_checks(public_skipped(desired.sites))
+    is_healthy = all(check.ok for check in checks)
+    report = HostReport(
+        host=contact.host.name,
+        state="healthy" if is_healthy else "unhealthy",
+        message="" if checks else "no sites: nothing to verify",
+        checks=checks,
+        notes=notes,
+    )
+    return report if measure is None else measure(contact, desired, report)
+
+
+def check_sites(
+    contact: Contact,
+    desired: DesiredState,
+    *,
+    changed_at: float | None = None,
+    public: PublicHop | None = None,
+    facts: Mapping[str, object] | None = None,
+) -> tuple[CheckResult, ...]:
+    """Check every site; after a change, failing checks are retried for a few seconds.
+
+    With `public`, also check through DNS from here; `facts` are then the host's. Public checks
+    never decide a commit: a rollback does not fix DNS.
+    """
+    if not desired.sites:
+        return ()
+    contact.doing("verifying")
+    limits = Limits(
+        patience_s=_PATIENCE_S if changed_at is not None else 0.0,
+        changed_at=changed_at,
+        interrupt=contact.cancelled,
+    )
+    access = None if public is None else _public_access(contact, public, facts or {})
+    results: list[CheckResult] = []
+    for site in desired.sites:
+        results += verify_site(
+            site,
+            dial=contact.link().open_stream,
+            roots_pem=desired.roots.get(site.domain),
+            limits=limits,
+            public=access,
+            on_result=contact.checked,
+        )
+    return tuple(masked(_explained(contact, desired, results), desired.secrets))
+
+
+def _public_access(
+    contact: Contact, public: PublicHop, facts: Mapping[str, object]
+) -> PublicAccess:
+    dial = public.dial(contact.cancelled)
+    return PublicAccess(dial=dial, addresses=partial(public.addresses, contact.host, facts, dial))
+
+
+def _explained(
+    contact: Contact, desired: DesiredState, results: list[CheckResult]
+) -> list[CheckResult]:
+    """`results` with the causes of failures, as the host's own configuration shows them."""
+    if all(result.ok for result in results) or contact.cancelled.is_set():
+        return results
+    from deployer.commit.running_proxies import explained_by_host
+
+    contact.doing("looking for the cause")
+    return explained_by_host(contact.link(), desired.sites, results)
