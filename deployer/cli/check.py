@@ -111,7 +111,7 @@ def run_check(
     from deployer.run.session import load
 
     if folder is not None:
-        rendered_folder.refuse_folder(folder)
+        rendered_folder.check_folder(folder)
     try:
         project = load(playbook, SessionOptions(**given))
         checked = check_project(project, release=release, render=folder is not None)

@@ -1,1 +1,1 @@
-"""From desired and observed state to a plan, and what a plan looks like."""
+"""Plans: computed from desired and observed state, as text and as JSON."""

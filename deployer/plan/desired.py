@@ -1,4 +1,4 @@
-"""One host's desired state: rendered plays become resources, handlers and sites."""
+"""The desired state of one host: resources, handlers and sites from rendered plays."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ CertificateSource = Callable[[Site], "CertificateFiles"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostFacts:
-    """What the runner says of a host: Ansible's facts, and the versions of the asked packages.
+    """Facts gathered by the agent: Ansible's facts, and installed and candidate package versions.
 
-    `listeners` are who takes connections at the ports of sites; `served_by` the proxies that an
-    earlier run has set up.
+    `listeners` are the processes that listen on the sites' ports; `served_by` are the proxies set
+    up by earlier runs.
     """
 
     facts: Mapping[str, Any]
@@ -39,9 +39,12 @@ class HostFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredState:
-    """What one host should be. `roots` holds, by domain, the PEM that its certificate leads to, or
-    `None` where the system's own trust store decides; `secrets` are never to be shown. `tags` are
-    those of the tasks."""
+    """The desired state of one host.
+
+    `roots` maps each domain to the PEM of the root that its certificate must lead to, or to `None`
+    for the system's trust store. `secrets` are texts that must never be shown. `tags` are those of
+    all tasks.
+    """
 
     resources: tuple[Resource, ...]
     handlers: Mapping[str, Handler]
@@ -64,13 +67,18 @@ def desired_state(
     staging_first: bool = True,
     on_controller: OnController | None = None,
 ) -> DesiredState:
-    """Everything that `plays` want on `host`.
+    """Everything that `plays` define for `host`.
 
-    With `staging_first`, the first order of a host at Let's Encrypt is rehearsed with its staging.
-    `on_controller` are the certificates that are ordered here.
+    Args:
+        about: facts of the host.
+        certificate: returns the certificate files of a site.
+        tags: render only tasks with these tags; `None` for all.
+        skip_tags: leave out tasks with these tags.
+        staging_first: rehearse a host's first Let's Encrypt order with the staging environment.
+        on_controller: the certificates that are ordered on the controller.
 
     Raises:
-        UsageError: whatever is wrong in playbook, roles, templates or certificates.
+        UsageError: an error in the playbook, a role, a template or a certificate.
     """
     from deployer.agent import bundle
     from deployer.playbook import RoleCall, render_host
@@ -126,10 +134,10 @@ def desired_state(
 
 
 def with_chains(desired: DesiredState, on_host: CertificatesOnHost | None) -> DesiredState:
-    """`desired` with what the certificates of ACME issuers lead to.
+    """`desired` with the roots of certificates from ACME issuers.
 
-    Those of Let's Encrypt must lead to a root of this system. Of any other issuer the host has been
-    given the chain by the issuer itself, and whether its clients trust that is theirs to say.
+    Let's Encrypt certificates must lead to a root of this system. For any other issuer the root is
+    the chain that the issuer gave to the host; deployer cannot judge whether clients trust it.
     """
     from deployer.sites import acme
     from deployer.sites.certificate_files import is_acme
@@ -158,13 +166,13 @@ def probe_requests(resources: Sequence[Resource]) -> list[dict[str, Any]]:
     ]
 
 
-def question_for(change: Change) -> dict[str, Any]:
-    """What a ``probe`` is asked to see again a thing that a plan came upon by itself."""
+def probe_request_for(change: Change) -> dict[str, Any]:
+    """The ``probe`` request that observes a resource that was added by the plan itself."""
     return {"id": change.resource_id, "kind": change.kind, "name": change.name, "query": {}}
 
 
 def _writes_sites(tasks: Sequence[RenderedTask], is_part: bool) -> bool:
-    """Whether a run is whole, or its tags select what sites show: only then are they verified."""
+    """Whether a run is complete or includes tasks of sites: only then are sites verified."""
     return not is_part or any(
         "sites" in task.tags or task.module == "certificate" for task in tasks
     )
@@ -181,9 +189,10 @@ def _origin(task: RenderedTask) -> Origin:
 
 
 def _resources(tasks: Sequence[RenderedTask]) -> tuple[Resource, ...]:
-    """The tasks' resources; a thing that two tasks want alike is one, otherwise it is an error.
+    """The tasks' resources; tasks that define the same resource identically are merged.
 
-    At a later stage of the commit a thing may be wanted in another way.
+    A later stage of the commit may define a resource differently; within one stage that is an
+    error.
     """
     found: dict[tuple[str, int], Resource] = {}
     latest: dict[str, Resource] = {}
@@ -192,12 +201,12 @@ def _resources(tasks: Sequence[RenderedTask]) -> tuple[Resource, ...]:
         for resource in from_task(task.module, task.args, _origin(task)):
             name = _identity(resource)
             earlier = latest.get(name)
-            if earlier is not None and _is_alike(earlier, resource):
+            if earlier is not None and _is_same(earlier, resource):
                 if resource.notify != earlier.notify:
                     key = (name, earlier.stage)
-                    found[key] = latest[name] = _notifying_both(earlier, resource)
+                    found[key] = latest[name] = _with_both_notified(earlier, resource)
             elif earlier is not None and earlier.stage >= resource.stage:
-                errors.append(_twice(resource, earlier))
+                errors.append(_conflict(resource, earlier))
             else:
                 found[name, resource.stage] = latest[name] = resource
     if errors:
@@ -205,27 +214,27 @@ def _resources(tasks: Sequence[RenderedTask]) -> tuple[Resource, ...]:
     return tuple(found.values())
 
 
-def _is_alike(one: Resource, other: Resource) -> bool:
+def _is_same(one: Resource, other: Resource) -> bool:
     return (one.attributes, one.kind) == (other.attributes, other.kind)
 
 
 def _identity(resource: Resource) -> str:
-    """What a stage may hold once: of the kinds that live at a path, one a path."""
+    """The key that is unique within a stage: the path for kinds that have one, else the id."""
     return resource.name if resource.kind in PATH_KINDS else resource.id
 
 
-def _notifying_both(first: Resource, second: Resource) -> Resource:
+def _with_both_notified(first: Resource, second: Resource) -> Resource:
     return replace(first, notify=tuple(dict.fromkeys((*first.notify, *second.notify))))
 
 
-def _twice(resource: Resource, earlier: Resource) -> SourceError:
+def _conflict(resource: Resource, earlier: Resource) -> SourceError:
     place = _place(earlier.source)
     return SourceError(
-        f"{resource.kind} {resource.name} is wanted in two ways: here, and {place}",
+        f"{resource.kind} {resource.name} is defined differently here and {place}",
         source=resource.source,
-        hint="One thing has one desired state in a run; take one of the two tasks away.",
+        hint="A resource has one desired state in a run; remove one of the two tasks.",
     )
 
 
 def _place(source: SourceRef | None) -> str:
-    return f"at {source}" if source else "by another task"
+    return f"at {source}" if source else "in a different task"

@@ -1,4 +1,4 @@
-"""A plan as lines for people: unified diffs of texts, one line for everything else."""
+"""A plan as lines of text: unified diffs of contents, one line for everything else."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from deployer.resources import differing
 
 Style = Literal["create", "update", "delete", "add", "remove", "context", "hunk", "note"]
 _SIGNS: dict[str, Style] = {"+": "add", "-": "remove", "@": "hunk", " ": "context"}
-#: What a secret change says in its words already.
+#: Attributes that the text of a secret change already includes.
 _IN_WORDS = {"size", "done"}
-#: So many files that are the same in a new release are named each; more are counted.
+#: Up to this many unchanged files of a new release are listed; more are only counted.
 _NAMED_CARRIED = 3
 _MARKS = {"create": "+", "update": "~", "delete": "-"}
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a shown plan, with what it means; `indent` counts levels."""
+    """One line of a shown plan with its style; `indent` counts levels."""
 
     style: Style
     text: str
@@ -32,10 +32,10 @@ class Line:
 
 
 def plan_lines(plan: Plan, *, with_diff: bool = True) -> Iterator[Line]:
-    """All that `plan` would do, stage by stage, its handlers with their reasons; then unknowns."""
+    """The changes and handlers of `plan`, stage by stage, then its unknowns."""
     changes = [change for change in plan.changes if change.action != "no-op"]
     stages = sorted({c.stage for c in changes} | {run.stage for run in plan.handlers})
-    forecasts = by_place(plan)  # each is told once, where it comes true first
+    forecasts = by_place(plan)  # each is shown once, at its first cause
     for number, stage in enumerate(stages, 1):
         if len(stages) > 1:
             yield Line("hunk", f"stage {number} of {len(stages)}")
@@ -61,7 +61,7 @@ def _forecast_line(forecast: Forecast | None) -> Iterator[Line]:
 
 
 def _is_carried(change: Change) -> bool:
-    """Whether a new file is the same as the one whose place it takes."""
+    """Whether a new file has the same content as its predecessor."""
     content = change.after_content
     return change.before is None and content is not None and change.before_content == content
 
@@ -69,11 +69,11 @@ def _is_carried(change: Change) -> bool:
 def _carried_line(changes: Sequence[Change]) -> Line:
     folder = commonpath([change.name for change in changes])
     count = f"{len(changes):,} files in {folder}"
-    return Line("create", f"+ {count}  (the same as in the release before)")
+    return Line("create", f"+ {count}  (unchanged from the previous release)")
 
 
 def change_lines(change: Change, *, with_diff: bool = True) -> Iterator[Line]:
-    """The headline of a change, what of its attributes changes, and its diff."""
+    """The headline of a change with its changed attributes, its reason, and its diff."""
     if change.action == "no-op":
         return
     mark = _MARKS[change.action]
@@ -87,11 +87,11 @@ def change_lines(change: Change, *, with_diff: bool = True) -> Iterator[Line]:
 
 
 def handler_text(run: HandlerRun) -> str:
-    """Which handler will run, and because of what."""
+    """The handler and the reason why it runs."""
     if run.reason:
         return f"handler {run.handler.name}  (because {run.reason})"
     if not run.because:
-        return f"handler {run.handler.name}  (because it was asked for)"
+        return f"handler {run.handler.name}  (because it was requested)"
     causes = [resource_id.partition(":")[2] for resource_id in run.because]
     shown = ", ".join(causes[:3]) + (f" and {len(causes) - 3} more" if len(causes) > 3 else "")
     verb = "change" if len(causes) > 1 else "changes"
@@ -121,10 +121,10 @@ def _details(change: Change) -> Iterator[str]:
 
 
 def _certificate_words(before: Attributes | None, after: Attributes) -> Iterator[str]:
-    """Why a certificate is wanted, from whom, and of which kind."""
+    """Why a certificate is ordered, its names, issuer and key type."""
     if before is not None:
         if before.get("due"):
-            yield f"due, it ends {before['not_after']}"
+            yield f"due, expires {before['not_after']}"
         for key in ("names", "directory", "key_type", "profile"):
             if before.get(key) != after.get(key):
                 yield f"{key} {_word(key, before.get(key))} → {_word(key, after.get(key))}"
@@ -139,7 +139,7 @@ def _certificate_words(before: Attributes | None, after: Attributes) -> Iterator
     if after.get("staging_first"):
         yield "a first order is rehearsed with staging"
     if after.get("forced"):
-        yield "ordered anew, as asked for"
+        yield "renewal forced"
 
 
 def _secret_text(change: Change) -> str:
@@ -159,7 +159,7 @@ def _content_differs(change: Change) -> bool:
 
 
 def _attribute_text(key: str, before: Attributes | None, after: Attributes) -> str:
-    """An attribute in words: ``mode 0600 → 0644``, ``owner root``, ``not active → active``."""
+    """An attribute as text: ``mode 0600 → 0644``, ``owner root``, ``not active → active``."""
     new = after[key]
     label = f"{key} " if key != "size" and not isinstance(new, bool) else ""
     if before is None or before.get(key) is None:
@@ -196,15 +196,15 @@ def _content_lines(change: Change) -> Iterator[Line]:
 
 
 def diff_line(text: str, *, indent: int = 1) -> Line:
-    """A line of `text_diff`, with what its sign means."""
+    """A line of `text_diff` with the style of its sign."""
     return Line(_SIGNS.get(text[:1], "context"), text, indent)
 
 
 def text_diff(before: str, after: str) -> Iterable[str]:
-    """A unified diff without its two file lines, which a headline says already."""
+    """A unified diff without its two header lines."""
     from difflib import unified_diff
 
     old, new = before.splitlines(), after.splitlines()
     yield from list(unified_diff(old, new, lineterm="", n=3))[2:]
     if before and after and before.endswith("\n") != after.endswith("\n"):
-        yield "\\ the line break at the end " + ("goes" if before.endswith("\n") else "is added")
+        yield "\\ the final line break is " + ("removed" if before.endswith("\n") else "added")

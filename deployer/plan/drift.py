@@ -1,4 +1,4 @@
-"""What of a host is no longer as a plan saw it, in words without contents and secrets."""
+"""Differences between a host and an earlier plan, as text without contents and secrets."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from deployer.plan.wire import shown_attributes
 
 
 def stale_lines(plan: Plan, observations: Iterable[Observation]) -> tuple[str, ...]:
-    """One line for each resource of `plan` that differs: what the plan saw, and what is there now.
+    """One line for each resource of `plan` that differs: the recorded and the current state.
 
     Args:
-        observations: one for each of the plan's changes, by the resource's id.
+        observations: one for each change of the plan.
     """
     now = {seen.resource_id: seen for seen in observations}
     return tuple(
@@ -23,43 +23,46 @@ def stale_lines(plan: Plan, observations: Iterable[Observation]) -> tuple[str, .
     )
 
 
-def stale_words(lines: Sequence[str], *, named: Iterable[str] = ()) -> str:
-    """`lines` with what they are about; the ids that are `named` where there are no lines, since
-    all is by now as it was again."""
-    again = "was another one for a moment, and is again what the plan saw"
-    told = lines or [f"{name.replace(':', ' ', 1)}: {again}" for name in named]
+def stale_text(lines: Sequence[str], *, named: Iterable[str] = ()) -> str:
+    """`lines` with a title.
+
+    If there are no lines, because the resources have changed back meanwhile, the ids in `named` are
+    listed instead.
+    """
+    again = "changed briefly and is back to what the plan recorded"
+    shown = lines or [f"{name.replace(':', ' ', 1)}: {again}" for name in named]
     return "\n".join(
-        ["the host is no longer what the plan saw:", *(f"    {each}" for each in told)]
+        ["the host has changed since the plan was made:", *(f"    {each}" for each in shown)]
     )
 
 
 def _words(change: Change, now: Observation) -> Iterator[str]:
     before, found = change.before, now.attributes
     if now.problem:
-        yield f"cannot be looked at any more: {now.problem}"
+        yield f"can no longer be read: {now.problem}"
     elif found is None:
-        yield "was there, and is gone"
+        yield "was removed"
     elif before is None:
         shown = shown_attributes(change, found) or {}
         details = ", ".join(_attribute(key, shown[key]) for key in shown if key != "sha256")
-        yield "was not there, and is there now" + (f" ({details})" if details else "")
+        yield "was created" + (f" ({details})" if details else "")
     else:
         yield from _differences(change, before, found)
 
 
 def _differences(change: Change, before: Attributes, found: Attributes) -> Iterator[str]:
-    """Each attribute that is another one now; what is secret in it is not said."""
+    """Each attribute that differs; secret values are not shown."""
     was, now = shown_attributes(change, before) or {}, shown_attributes(change, found) or {}
     keys = [key for key in dict.fromkeys((*before, *found)) if before.get(key) != found.get(key)]
     for key in keys:
         if key == "sha256":
-            yield "its content is another one"
+            yield "content differs"
         elif key in was or key in now:
             yield f"was {_of(key, was)}, is {_of(key, now)}"
         else:
-            yield f"its {key} is another one"
+            yield f"{key} differs"
     if not keys:
-        yield "is not what it was"
+        yield "differs"
 
 
 def _of(key: str, attributes: Mapping[str, object]) -> str:

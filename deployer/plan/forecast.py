@@ -1,8 +1,8 @@
-"""What a plan means to the clients of a running proxy: connections that stay, or end. Pure.
+"""Forecast the effect of a plan on open connections of a running proxy. Pure.
 
-After a reload, a proxy's earlier workers keep the WebSocket connections that they have, for as long
-as its configuration lets them; a restart or a stop ends all. How many there are is counted on the
-host, so a forecast is no part of the plan that is approved: it may differ a moment later.
+After a reload, a proxy's old workers keep their WebSocket connections for as long as its
+configuration allows; a restart or a stop ends all of them. The connections are counted on the host,
+so a forecast is not part of the approved plan: the number may differ a moment later.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from deployer.sites.model import Site
 
 _UNITS = frozenset(PROXY_UNITS.values())
 _APACHE = PROXY_UNITS["apache"]
-#: From the mildest to the worst.
+#: From the least to the most disruptive.
 _ACTIONS: tuple[ForecastAction, ...] = ("reload", "restart", "stop")
 _TIMES = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 def loads_proxy(plan: Plan) -> bool:
-    """Whether `plan` has a proxy read its configuration, or ends one."""
+    """Whether `plan` starts, reloads, restarts or stops a proxy."""
     starts = any(
         _proxy_of(change) and change.action != "no-op" and change.after for change in plan.changes
     )
@@ -31,7 +31,7 @@ def loads_proxy(plan: Plan) -> bool:
 
 
 def effects(plan: Plan) -> dict[str, ForecastAction]:
-    """What happens to each proxy that may run now, by its unit."""
+    """The most disruptive action on each proxy that may be running, by unit."""
     found: dict[str, ForecastAction] = {}
     for _, unit, action in _effects(plan):
         if _ACTIONS.index(action) >= _ACTIONS.index(found.get(unit, "reload")):
@@ -40,20 +40,19 @@ def effects(plan: Plan) -> dict[str, ForecastAction]:
 
 
 def worst(affected: Mapping[str, ForecastAction]) -> str:
-    """The unit to which the worst happens."""
+    """The unit with the most disruptive action."""
     return max(affected, key=lambda unit: _ACTIONS.index(affected[unit]))
 
 
 def touching(plan: Plan) -> dict[str, tuple[str, ForecastAction]]:
-    """What has an effect on a proxy, as a change's id or ``handler:NAME``: on which unit, and
-    which."""
+    """The unit and the action for each change id or ``handler:NAME`` that affects a proxy."""
     return {place: (unit, action) for place, unit, action in _effects(plan)}
 
 
 def forecasts(
     plan: Plan, *, connections: Mapping[str, Any], sites: Sequence[Site]
 ) -> tuple[Forecast, ...]:
-    """One forecast for each proxy that has WebSocket connections open.
+    """One forecast for each affected proxy with open WebSocket connections.
 
     `connections` is the reply to that request (docs/reference/protocol.md) about `effects`.
     """
@@ -78,8 +77,8 @@ def forecast_words(forecast: Forecast) -> str:
     """``this reload leaves 431 open WebSocket connections on 2 old workers for at most 1 h``."""
     number = f"{forecast.connections} open WebSocket connection{_s(forecast.connections)}"
     if forecast.action != "reload":
-        doing = "this restart" if forecast.action == "restart" else f"stopping {forecast.unit}"
-        return f"{doing} ends {number}"
+        action = "this restart" if forecast.action == "restart" else f"stopping {forecast.unit}"
+        return f"{action} ends {number}"
     workers = f"{forecast.workers} old worker{_s(forecast.workers)}"
     drain = "as long as they last"
     if forecast.drain_s is not None:
@@ -88,7 +87,7 @@ def forecast_words(forecast: Forecast) -> str:
 
 
 def by_place(plan: Plan) -> dict[str, Forecast]:
-    """The forecasts by what brings them about: a change's id, or ``handler:NAME``."""
+    """The forecasts by their cause: a change id or ``handler:NAME``."""
     forecasts = {(forecast.unit, forecast.action): forecast for forecast in plan.forecasts}
     places: dict[str, Forecast] = {}
     for place, unit, action in _effects(plan):
@@ -99,7 +98,7 @@ def by_place(plan: Plan) -> dict[str, Forecast]:
 
 
 def _effects(plan: Plan) -> Iterator[tuple[str, str, ForecastAction]]:
-    """What brings it about, which unit it is about, and what happens to that."""
+    """The cause (a change id or ``handler:NAME``), the unit and the action of each effect."""
     for change in plan.changes:
         unit = _proxy_of(change)
         if unit and _stops(change):
@@ -112,7 +111,7 @@ def _effects(plan: Plan) -> Iterator[tuple[str, str, ForecastAction]]:
 
 
 def _proxy_of(change: Change) -> str:
-    """The proxy's unit whose service or package a change is about; empty for all others."""
+    """The unit of the proxy whose service or package changes; empty for other changes."""
     name = change.name.removesuffix(".service")
     return name if change.kind in ("service", "package") and name in _UNITS else ""
 
@@ -125,7 +124,7 @@ def _stops(change: Change) -> bool:
 
 
 def drain_of_apache(sites: Sequence[Site]) -> float | None:
-    """What Apache's sites say: unlike the others', its time limit is set by the reload itself."""
+    """The drain limit of Apache's sites, which applies per reload; `None` if there is none."""
     drains = [site.drain_s for site in sites if site.proxy == "apache"]
     capped = [drain for drain in drains if drain is not None]
     return max(capped) if capped and len(capped) == len(drains) else None

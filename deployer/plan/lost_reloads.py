@@ -1,7 +1,7 @@
-"""Reloads that were lost: what a running proxy has not loaded though no file of it changes now.
+"""Lost reloads: files that a running proxy has not loaded, although this plan does not change them.
 
-Someone copied files and did not reload, a reload was refused silently, or a run left one undone.
-The runner tells what the running proxy has not loaded; here stands what follows for a plan.
+Someone copied files without a reload, a reload was rejected without an error, or an earlier run did
+not complete it. The agent reports the files that are not loaded; this module adds the handlers.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from typing import Any
 from deployer.model import Handler, Observation, Resource
 from deployer.plan.model import HandlerRun, Owed
 
-#: Kinds whose content a proxy reads; a folder's time tells nothing of what is read in it.
+#: Kinds whose content a proxy reads; a folder's timestamp does not show which files were read.
 _READ_KINDS = ("file", "link")
 _MAKES_READ = ("reload", "restart")
 _NAMED = 3
 
 
-def loaded_questions(
+def loaded_requests(
     resources: Sequence[Resource], handlers: Mapping[str, Handler]
 ) -> list[dict[str, Any]]:
-    """What a probe asks about running proxies: of each, the files whose changes reload it."""
+    """The probe requests about running proxies, each with the files whose changes reload it."""
     files: dict[str, list[str]] = {}
     for handler in _proxy_reloads(handlers):
-        asked = files.setdefault(handler.unit, [])
-        asked += [resource.name for resource in _read_by(handler, resources)]
+        names = files.setdefault(handler.unit, [])
+        names += [resource.name for resource in _read_by(handler, resources)]
     return [
         {
             "id": _id(unit),
@@ -46,9 +46,9 @@ def lost_reloads(
     notified: Sequence[HandlerRun],
     owed: Sequence[Owed],
 ) -> tuple[HandlerRun, ...]:
-    """The handlers that must run although no change asks for them (`notified` are those asked).
+    """The handlers that must run in addition to those `notified` by changes.
 
-    A unit that is reloaded or restarted anyway, or that shall not run, needs none.
+    A unit that is reloaded or restarted anyway, or that should be stopped, needs none.
     """
     settled = {run.handler.unit for run in notified if run.handler.action in _MAKES_READ}
     settled |= set(_stopped(resources))
@@ -62,7 +62,7 @@ def lost_reloads(
                     handler=handler,
                     stage=max(resource.stage for resource in stale),
                     because=tuple(resource.id for resource in stale),
-                    reason=_stale_words(handler.unit, stale, observations),
+                    reason=_stale_text(handler.unit, stale, observations),
                 ),
             )
     last_stage = max((resource.stage for resource in resources), default=0)
@@ -78,7 +78,7 @@ def _id(unit: str) -> str:
 
 
 def _proxy_reloads(handlers: Mapping[str, Handler]) -> Iterator[Handler]:
-    """The reloads that a proxy's own check stands before: only a proxy has one."""
+    """The handlers that reload a proxy: only those have a config test."""
     for handler in handlers.values():
         if handler.action == "reload" and handler.unit and handler.config_test:
             yield handler
@@ -99,13 +99,13 @@ def _not_loaded(
 
 
 def _stopped(resources: Iterable[Resource]) -> Iterator[str]:
-    """Units that are not to run: a reload would start them."""
+    """Units that should be stopped: a reload would start them."""
     for resource in resources:
         if resource.kind == "service" and not (resource.attributes or {}).get("active", True):
             yield resource.name
 
 
-def _stale_words(
+def _stale_text(
     unit: str, stale: Sequence[Resource], observations: Mapping[str, Observation]
 ) -> str:
     gone = [one.name for one in stale if observations[one.id].attributes is None]
@@ -114,7 +114,7 @@ def _stale_words(
     if there:
         words.append(f"an older {_listed(there)}")
     if gone:
-        words.append(f"{_listed(gone)}, which {'is' if len(gone) == 1 else 'are'} gone")
+        words.append(f"the deleted {_listed(gone)}")
     return f"{unit} still runs with {' and '.join(words)}"
 
 
@@ -124,8 +124,8 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _with_owed(item: Owed, run: HandlerRun | None, *, stage: int) -> HandlerRun:
-    """The owed handler; where it must run anyway, with both reasons. A restart does for both."""
-    words = f"it is owed since {item.since} by the run of {item.who} from {item.origin}"
+    """The owed handler; if `run` is needed too, one of them with both reasons, a restart if any."""
+    words = f"pending since {item.since} from the run of {item.who} from {item.origin}"
     if run is None:
         return HandlerRun(handler=item.handler, stage=stage, because=(), reason=words)
     handler = item.handler if item.handler.action == "restart" else run.handler

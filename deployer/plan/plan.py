@@ -1,4 +1,4 @@
-"""Desired state and observed state make a plan: pure, and the only place that decides."""
+"""Compute a plan from desired and observed state. Pure; no other module decides on changes."""
 
 from __future__ import annotations
 
@@ -26,11 +26,17 @@ def make_plan(
 ) -> Plan:
     """The plan that brings `host` from `observations` to `desired`.
 
-    Changes stay in the order of their tasks, stage by stage. `handlers` are by name; `unknowns` are
-    words about what is known to be unknown already; `owed` is what earlier runs left undone.
+    Changes keep the order of their tasks within each stage.
+
+    Args:
+        created_at: time of the plan, ISO 8601.
+        observations: one for each desired resource, by resource id.
+        handlers: by name.
+        unknowns: texts about facts that cannot be known yet.
+        owed: reloads and restarts that earlier runs did not complete.
 
     Raises:
-        ConflictError: something on the host stands in the way, for all such things at once.
+        ConflictError: the state of the host prevents the plan; lists all conflicts.
     """
     ordered = sorted(desired, key=lambda resource: resource.stage)
     ordered, observations = with_removals(ordered, observations)
@@ -54,7 +60,7 @@ def make_plan(
 
 
 def reload_plan(*, host: str, created_at: str, handlers: Mapping[str, Handler]) -> Plan:
-    """A plan that changes nothing and reloads each proxy, after the proxy's own config test."""
+    """A plan without changes that reloads each proxy after its config test."""
     reloads = tuple(
         HandlerRun(handler=handler, stage=0, because=())
         for handler in handlers.values()
@@ -72,17 +78,17 @@ def _conflict(resource: Resource, observation: Observation) -> str:
 def _changes(
     resources: Iterable[Resource], observations: Mapping[str, Observation]
 ) -> Iterable[Change]:
-    """One change a resource; what changes at two stages is at the second as the first leaves it."""
-    left: dict[str, Change] = {}
+    """One change per resource and stage; a later stage starts from the earlier one's result."""
+    latest: dict[str, Change] = {}
     for resource in resources:
         observation = observations[resource.id]
-        earlier = left.get(resource.id)
+        earlier = latest.get(resource.id)
         if earlier is not None and earlier.action != "no-op":
             observation = replace(
                 observation, attributes=earlier.after, content=earlier.after_content
             )
-        left[resource.id] = _change(resource, observation)
-        yield left[resource.id]
+        latest[resource.id] = _change(resource, observation)
+        yield latest[resource.id]
 
 
 def _change(resource: Resource, observation: Observation) -> Change:
@@ -113,32 +119,32 @@ def _action(wanted: Attributes | None, observed: Attributes | None) -> Action:
 def _handler_runs(
     resources: Sequence[Resource], changes: Sequence[Change], handlers: Mapping[str, Handler]
 ) -> Iterable[HandlerRun]:
-    """Each notified handler once a stage, in the order in which the handlers are written."""
-    asked: dict[tuple[int, str], list[str]] = {}
+    """Each notified handler once per stage, in the order of their definition."""
+    notified: dict[tuple[int, str], list[str]] = {}
     for resource, change in zip(resources, changes, strict=True):
         if change.action != "no-op":
             for name in resource.notify:
-                asked.setdefault((resource.stage, name), []).append(resource.id)
+                notified.setdefault((resource.stage, name), []).append(resource.id)
     order = list(handlers)
-    for stage, name in sorted(asked, key=lambda key: (key[0], order.index(key[1]))):
-        yield HandlerRun(handler=handlers[name], stage=stage, because=tuple(asked[stage, name]))
+    for stage, name in sorted(notified, key=lambda key: (key[0], order.index(key[1]))):
+        yield HandlerRun(handler=handlers[name], stage=stage, because=tuple(notified[stage, name]))
 
 
 def _unknowns(changes: Sequence[Change]) -> Iterable[str]:
-    """What a dry run cannot know, in words."""
+    """Texts about what a plan cannot know before it is applied."""
     packages = [change.name for change in changes if _installs(change)]
     if packages:
         names = ", ".join(packages)
         yield (
-            f"{names}: not installed yet. What the packages bring along (other packages, their "
-            "default files, a service that starts) is known when they are there; "
-            "what is managed here is made so after that."
+            f"{names}: not installed yet. The packages' own changes (dependencies, default files, "
+            "a service that starts) are unknown until then; "
+            "managed resources are set up afterwards."
         )
     for change in changes:
         if change.kind == "service" and change.before is None and not packages:
             yield (
-                f"service {change.name}: the host has no such unit yet; it must come "
-                "with a file of this plan."
+                f"service {change.name}: the host has no such unit yet; a file of this plan "
+                "must create it."
             )
 
 

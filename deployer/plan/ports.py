@@ -1,4 +1,4 @@
-"""Whether the ports that sites are served at can be had. Pure."""
+"""Check whether the ports of sites are free. Pure."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from deployer.model import PROXY_UNITS, Proxy, Resource
 from deployer.sites.model import Site
 
 HTTP_PORT, HTTPS_PORT = 80, 443
-#: What the `facts` request asks for.
+#: The ports whose listeners the `facts` request returns.
 ASKED_PORTS = (HTTP_PORT, HTTPS_PORT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listener:
-    """Who listens at a TCP port; `unit` is its systemd service, empty where none has it."""
+    """A process that listens on a TCP port; `unit` is its systemd service, empty if it has none."""
 
     port: int
     pid: int
@@ -29,24 +29,24 @@ class Listener:
 
 
 def listeners_from(documents: Iterable[Mapping[str, Any]]) -> tuple[Listener, ...]:
-    """The listeners as ``facts`` (docs/reference/protocol.md) has them."""
+    """The listeners in a reply to ``facts`` (docs/reference/protocol.md)."""
     return tuple(
         Listener(port=each["port"], pid=each["pid"], process=each["process"], unit=each["unit"])
         for each in documents
     )
 
 
-def taken_words(
+def port_conflicts(
     sites: Sequence[Site],
     *,
     listeners: Sequence[Listener],
     served_by: Sequence[Proxy],
     resources: Sequence[Resource],
 ) -> str:
-    """What is in the way at the sites' ports, in words; empty where nothing is.
+    """A text about the processes that occupy the sites' ports; empty if the ports are free.
 
-    The sites' own proxy is not, nor is one that an earlier run has set up (it makes room), nor what
-    the plan itself stops or takes away.
+    Exceptions: the sites' own proxy, proxies set up by earlier runs (they release the ports), and
+    services that the plan itself stops or removes.
     """
     if not sites:
         return ""
@@ -60,27 +60,27 @@ def taken_words(
     if not held:
         return ""
     unit = next((each.unit for each in held if each.unit), "")
-    return "; ".join(held.values()) + f"\n{_way_out(proxy, unit)}"
+    return "; ".join(held.values()) + f"\n{_hint(proxy, unit)}"
 
 
-def _way_out(proxy: Proxy, unit: str) -> str:
+def _hint(proxy: Proxy, unit: str) -> str:
     nothing = "Nothing was changed."
     if not unit:
-        return f"{nothing} End it, or have it listen elsewhere: {proxy} needs the port."
+        return f"{nothing} Stop it, or make it listen elsewhere: {proxy} needs the port."
     other = next((name for name, word in PROXY_UNITS.items() if word == unit), "")
     if other:
         return (
-            f"{nothing} It was not set up by deployer, so it is left alone. To have {proxy} take "
+            f"{nothing} It was not set up by deployer, so it is left alone. To let {proxy} take "
             f"over, add the task  service: {{name: {unit}, state: stopped, enabled: false}}"
         )
     return (
-        f"{nothing} {proxy} needs the port: have {unit} listen elsewhere, or add the task  "
+        f"{nothing} {proxy} needs the port: make {unit} listen elsewhere, or add the task  "
         f"service: {{name: {unit}, state: stopped, enabled: false}}"
     )
 
 
 def _stopped_by(resources: Sequence[Resource]) -> set[str]:
-    """Units that are stopped, or whose package goes."""
+    """Units that the plan stops, or whose package it removes."""
     stopped = set()
     for resource in resources:
         attributes = resource.attributes

@@ -1,4 +1,4 @@
-"""The files that an apply would leave on a host, as a tree that people can read. Pure."""
+"""The files that an apply would write to a host, as a tree to look at. Pure."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from deployer.text.redaction import masked
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderedFile:
-    """A file or link of one host.
+    """A file or symbolic link of one host.
 
-    `content` is a file's bytes, `target` what a link points to on the host. `left_out` says why it
-    is not to be seen; then it has neither. `mode` is a file's, where the playbook sets it.
+    `content` is set for files, `target` for links. If `left_out` gives a reason, the file is not
+    shown and has neither. `mode` is set if the playbook sets it.
     """
 
     host: str
@@ -31,7 +31,7 @@ class RenderedFile:
 
     @property
     def goal(self) -> str:
-        """Where a link leads to on the host, as an absolute path."""
+        """The absolute path on the host that a link points to."""
         return on_host(self.path, self.target or "/")
 
     def document(self) -> dict[str, Any]:
@@ -52,23 +52,24 @@ def rendered_files(
     resources: Iterable[Resource],
     *,
     secrets: Collection[str] = (),
-    made_up: Collection[bytes] = (),
+    placeholders: Collection[bytes] = (),
 ) -> tuple[RenderedFile, ...]:
-    """Every file with content and every link that is there in the end, by path.
+    """Every file with content and every link after the last stage, sorted by path.
 
     Args:
-        secrets: texts that must not be shown, wherever they stand.
-        made_up: contents that only stand in for those that an apply would make.
+        secrets: texts that are masked in all contents.
+        placeholders: contents that stand in for certificates that an apply would create.
     """
     latest = {each.name: each for each in resources if each.kind in PATH_KINDS}
     found = (
-        _rendered(host, latest[path], secrets=secrets, made_up=made_up) for path in sorted(latest)
+        _rendered(host, latest[path], secrets=secrets, placeholders=placeholders)
+        for path in sorted(latest)
     )
     return tuple(each for each in found if each is not None)
 
 
 def _rendered(
-    host: str, resource: Resource, *, secrets: Collection[str], made_up: Collection[bytes]
+    host: str, resource: Resource, *, secrets: Collection[str], placeholders: Collection[bytes]
 ) -> RenderedFile | None:
     attributes = resource.attributes
     if attributes is None:
@@ -83,7 +84,7 @@ def _rendered(
         )
     if resource.content is None:
         return None
-    left_out = _why_left_out(resource, resource.content, made_up)
+    left_out = _why_left_out(resource, resource.content, placeholders)
     return RenderedFile(
         host=host,
         path=resource.name,
@@ -95,20 +96,20 @@ def _rendered(
     )
 
 
-def _why_left_out(resource: Resource, content: bytes, made_up: Collection[bytes]) -> str:
+def _why_left_out(resource: Resource, content: bytes, placeholders: Collection[bytes]) -> str:
     if holds_private_key(content):
         return "a private key"
     if resource.secret:
         return "secret"
-    if content in made_up:
-        return "a certificate that an apply makes"
+    if content in placeholders:
+        return "a certificate created by apply"
     return ""
 
 
 def in_tree(files: Iterable[RenderedFile]) -> Mapping[str, RenderedFile]:
-    """What is to be seen, by where it lies below the folder of its host.
+    """The files that are not left out, by their path below the folder of their host.
 
-    A file below a link lies where the link leads to, as it does on the host.
+    A file below a symbolic link is placed at the link's target, as on the host.
     """
     shown = [each for each in files if not each.left_out]
     links = {each.path: each.target or "/" for each in shown if each.kind == "link"}
@@ -128,11 +129,10 @@ def _behind_links(path: str, links: Mapping[str, str]) -> str:
 
 
 def on_host(link: str, target: str) -> str:
-    """Where a link leads to, as an absolute path; nothing is above the root."""
+    """The target of a link as an absolute path, which cannot leave the root."""
     return "/" + posixpath.normpath(posixpath.join(posixpath.dirname(link), target)).lstrip("/")
 
 
 def within_tree(link: str, target: str) -> str:
-    """A link's target from where the link lies, so that it stays in the tree and leads the same
-    way there."""
+    """A link's target relative to the link, so that it resolves within the tree."""
     return posixpath.relpath(on_host(link, target), posixpath.dirname(link))

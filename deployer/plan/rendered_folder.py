@@ -1,4 +1,4 @@
-"""Rendered files on the controller's disk: a folder that holds them and nothing of anybody else."""
+"""Write rendered files to a folder on the controller that contains nothing else."""
 
 from __future__ import annotations
 
@@ -13,53 +13,53 @@ from pathlib import Path
 from deployer.errors import UsageError
 from deployer.plan.rendered_files import RenderedFile, in_tree, within_tree
 
-#: What we wrote, and how to tell whether somebody changed it since.
+#: The list of written files with their hashes, to detect later changes.
 LIST = ".deployer-rendered.json"
 _UNTOUCHED = "nothing was written"
 _MOST_NAMED = 3
 
 
-def refuse_folder(folder: Path) -> None:
-    """Find out what stands in the way of rendering into `folder`, before any work is done for it.
+def check_folder(folder: Path) -> None:
+    """Check whether files can be rendered into `folder`, before any of them is rendered.
 
     Raises:
-        UsageError: something there is not ours, or was changed after we wrote it.
+        UsageError: it contains files that deployer did not write, or that have changed since.
     """
     try:
         if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-            raise UsageError(f"--render {folder}: that is not a folder; {_UNTOUCHED}")
+            raise UsageError(f"--render {folder}: is not a folder; {_UNTOUCHED}")
         if not folder.parent.is_dir():
-            raise UsageError(f"--render {folder}: there is no folder {folder.parent}; {_UNTOUCHED}")
-        _refuse_others(folder)
+            raise UsageError(f"--render {folder}: folder {folder.parent} is missing; {_UNTOUCHED}")
+        _check_contents(folder)
     except OSError as error:
         raise _failed(folder, error) from error
 
 
 def write_folder(folder: Path, files: Iterable[RenderedFile]) -> None:
-    """Write `files` below `folder`, a folder for each host; what an earlier run wrote goes.
+    """Write `files` below `folder`, one folder for each host, and delete those of an earlier run.
 
-    Modes and owners are not those of the host, and a link leads within its host's folder.
+    Modes and owners are not those of the host, and links resolve within their host's folder.
 
     Raises:
-        UsageError: something there is not ours, or the disk has no room.
+        UsageError: the folder contains files that deployer did not write, or a write fails.
     """
-    refuse_folder(folder)
+    check_folder(folder)
     tree: dict[str, RenderedFile] = {}
     for host, its in groupby(sorted(files, key=attrgetter("host", "path")), attrgetter("host")):
         tree |= {f"{_folder_of(host)}/{path}": each for path, each in in_tree(its).items()}
     try:
         _remove(folder)
         folder.mkdir(exist_ok=True)
-        # First the list: a run that is cut short leaves nothing that the next one does not know.
+        # The list comes first, so that the next run knows all files that an interrupted run wrote.
         seals = {path: _seal_of(path, each) for path, each in tree.items()}
         _put(folder / LIST, (json.dumps(seals, indent=1) + "\n").encode())
         for path, each in tree.items():
             place = folder / path
             if any(above.is_symlink() for above in place.parents if folder in above.parents):
                 raise UsageError(
-                    f"--render {folder}: {each.path} of {each.host} lies behind a link to another "
-                    "link, where it cannot be shown",
-                    hint="Give the path that the links lead to.",
+                    f"--render {folder}: {each.path} of {each.host} is below a link to a link, "
+                    "and cannot be shown",
+                    hint="Use the path that the links resolve to.",
                 )
             place.parent.mkdir(parents=True, exist_ok=True)
             if each.content is None:
@@ -71,24 +71,24 @@ def write_folder(folder: Path, files: Iterable[RenderedFile]) -> None:
 
 
 def _folder_of(host: str) -> str:
-    """A host's name as the name of a folder."""
+    """The name of a host's folder."""
     if host in (".", "..", LIST) or "/" in host:
         raise UsageError(
-            f"the host {host!r} cannot have a folder of that name; {_UNTOUCHED}",
-            hint="Give it another name in the inventory, and its address as ansible_host.",
+            f"the name of host {host!r} cannot be used for a folder; {_UNTOUCHED}",
+            hint="Rename it in the inventory, and set its address as ansible_host.",
         )
     return host
 
 
-def _refuse_others(folder: Path) -> None:
+def _check_contents(folder: Path) -> None:
     listed = _listed(folder)
     if listed is None:
         others = sorted(each.name for each in folder.iterdir()) if folder.is_dir() else []
         if others:
             raise UsageError(
-                f"--render {folder}: it holds files that no rendering has written: "
+                f"--render {folder}: it contains files that deployer did not write: "
                 f"{_few(others)}; {_UNTOUCHED}",
-                hint="Name an empty folder, or one that is not there yet.",
+                hint="Name an empty or a new folder.",
             )
         return
     others = sorted(
@@ -98,7 +98,7 @@ def _refuse_others(folder: Path) -> None:
         raise UsageError(
             f"--render {folder}: changed or added since it was written: "
             f"{_few(others)}; {_UNTOUCHED}",
-            hint="Move them away if they matter, or name another folder.",
+            hint="Move them elsewhere if you need them, or name a different folder.",
         )
 
 
@@ -108,7 +108,7 @@ def _few(names: list[str]) -> str:
 
 
 def _listed(folder: Path) -> Mapping[str, str] | None:
-    """What an earlier run wrote, or `None` where none did."""
+    """The files written by an earlier run with their seals; `None` if there was none."""
     try:
         seals = json.loads((folder / LIST).read_bytes())
     except (FileNotFoundError, ValueError):
@@ -131,7 +131,7 @@ def _seal(path: Path) -> str:
 
 
 def _on_its_host(path: str) -> str:
-    """What lies at ``HOST/etc/x`` as the host has it."""
+    """The path on the host of ``HOST/etc/x``."""
     return "/" + path.partition("/")[2]
 
 
@@ -142,9 +142,9 @@ def _seal_of(path: str, file: RenderedFile) -> str:
 
 
 def _remove(folder: Path) -> None:
-    """Take away what an earlier run wrote, and the folders that are empty then."""
+    """Delete what an earlier run wrote, and folders that are empty afterwards."""
     emptied: set[Path] = set()
-    # Only what was found by looking: the list is a file like any other, and may name anything.
+    # Only paths found on disk: the list could contain any path.
     for path in [path for path, _ in _found(folder) if path != LIST]:
         place = folder / path
         place.unlink()
@@ -155,7 +155,7 @@ def _remove(folder: Path) -> None:
 
 
 def _put(place: Path, content: bytes) -> None:
-    """A whole file or none."""
+    """Write a file atomically."""
     temporary = place.with_name(f".{place.name}.new")
     temporary.write_bytes(content)
     temporary.replace(place)
@@ -165,5 +165,5 @@ def _failed(folder: Path, error: OSError) -> UsageError:
     where = f": {error.filename}" if error.filename else ""
     return UsageError(
         f"--render {folder}: {error.strerror or error}{where}; no host was touched",
-        hint="It needs a folder that belongs to you, on a disk with some space.",
+        hint="It must be a folder that you own, on a disk with free space.",
     )

@@ -1,8 +1,8 @@
-"""Back to an earlier confirmed generation: what the host says it was becomes what it should be.
+"""Roll back to an earlier confirmed generation: its recorded state becomes the desired state.
 
-The host keeps, with each generation, what everything that it changed was before. Taken together
-from the newest generation back, that is a desired state like any other: it is probed, planned,
-shown, applied, verified and confirmed like one, and becomes a generation of its own.
+With each generation the host keeps the previous state of everything that was changed. Combined from
+the newest generation backwards, that is a desired state like any other: it is probed, planned,
+shown, applied, verified and confirmed, and becomes a new generation.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from deployer.sites.document import sites_from_json
 def former_state(reply: Mapping[str, Any]) -> DesiredState:
     """The desired state in the agent's reply to ``undo`` (docs/reference/protocol.md).
 
-    Its sites are those that were served then, with the checks of then.
+    The sites and their checks are those of that generation.
     """
     handlers = {item["name"]: handler_from_json(item) for item in reply["handlers"]}
     notify = tuple(handlers)

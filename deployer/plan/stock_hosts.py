@@ -1,4 +1,4 @@
-"""Debian hosts as they come, to render with where no host is asked."""
+"""Facts of freshly installed Debian hosts, to render playbooks without contacting a host."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DEFAULT_RELEASE = "12"
 def _debian(
     release: str, codename: str, *, kernel: str, python: str, packages: Mapping[str, str]
 ) -> HostFacts:
-    """A small server with IPv6 that has OpenSSL, the first of `packages`, and may have the rest."""
+    """A small server with IPv6; the first of `packages` is installed, the others are available."""
     return HostFacts(
         facts={
             "ansible_distribution": "Debian",
@@ -44,8 +44,8 @@ def _debian(
     )
 
 
-#: By release, with the versions of November 2026.
-ORDINARY_HOSTS: Mapping[str, HostFacts] = {
+#: Facts by Debian release, with the package versions of November 2026.
+STOCK_HOSTS: Mapping[str, HostFacts] = {
     "11": _debian(
         "11",
         "bullseye",

@@ -1,4 +1,4 @@
-"""Plans as versioned JSON: what the runner gets, what ``--json`` shows, what a digest covers."""
+"""Plans as versioned JSON: for the agent, for ``--json``, and for the digest."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from deployer.plan.model import Change, Forecast, HandlerRun, Owed, Plan
 
 _SHOWN_BYTES = 1 << 20
 
-#: What may be seen of a thing that is secret: nothing that a person has written freely.
+#: The attributes of a secret resource that may be shown; none of them contains free text.
 SEEN_OF_SECRETS = frozenset(
     ("type", "size", "mode", "owner", "group", "version", "enabled", "active", "done", "uid")
 )
 
 
 def sealed(plan: Plan) -> Plan:
-    """`plan` with its digest: SHA-256 over its canonical JSON, the digest itself left out."""
+    """`plan` with its digest: SHA-256 of its canonical JSON without the digest."""
     document = plan_to_json(plan)
     del document["digest"]
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    data = text.encode("utf-8", "surrogatepass")  # a host's names may be in no encoding
+    data = text.encode("utf-8", "surrogatepass")  # names on a host may be invalid Unicode
     return dataclasses.replace(plan, digest=hashlib.sha256(data).hexdigest())
 
 
@@ -43,7 +43,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
 
 
 def plan_from_json(document: Mapping[str, Any]) -> Plan:
-    """The plan that `plan_to_json` wrote; a host's contents of before are not in there."""
+    """The plan in a document of `plan_to_json`; it does not contain the previous contents."""
     return Plan(
         host=document["host"],
         created_at=document["created_at"],
@@ -74,7 +74,7 @@ def _handler_run_from_json(document: Mapping[str, Any]) -> HandlerRun:
 
 
 def plan_for_people(plan: Plan) -> dict[str, Any]:
-    """A plan as ``--json`` shows it: texts in clear for a diff, and nothing of what is secret."""
+    """A plan for ``--json``: with plain texts for a diff, and without secrets."""
     document = plan_to_json(plan)
     document["changes"] = [_shown_change(change) for change in plan.changes]
     if plan.forecasts:
@@ -123,14 +123,14 @@ def _shown_change(change: Change) -> dict[str, Any]:
 
 
 def shown_attributes(change: Change, attributes: Any) -> dict[str, Any] | None:
-    """The attributes that may be seen: the hash of a short secret gives the secret away."""
+    """The attributes that may be shown; not the hash of a secret, which can reveal a short one."""
     if attributes is None or not change.secret:
         return attributes if attributes is None else dict(attributes)
     return {key: value for key, value in attributes.items() if key in SEEN_OF_SECRETS}
 
 
 def as_text(content: bytes | None) -> str | None:
-    """`content` as the text that a diff can show; `None` where it is none, binary or too large."""
+    """`content` as text for a diff; `None` if it is missing, binary or too large."""
     if content is None or len(content) > _SHOWN_BYTES or b"\0" in content:
         return None
     try:
@@ -159,7 +159,7 @@ def _handler_to_json(handler: Handler) -> dict[str, Any]:
 
 
 def handler_from_json(document: dict[str, Any]) -> Handler:
-    """A handler as the runner tells it."""
+    """A handler in a reply of the agent."""
     return Handler(
         name=document["name"],
         action=document["action"],
@@ -170,7 +170,7 @@ def handler_from_json(document: dict[str, Any]) -> Handler:
 
 
 def owed_from_json(document: dict[str, Any]) -> Owed:
-    """One item of ``owed`` in the runner's reply to ``facts``."""
+    """One item of ``owed`` in the agent's reply to ``facts``."""
     return Owed(
         handler=handler_from_json(document["handler"]),
         since=document["since"],
@@ -180,7 +180,7 @@ def owed_from_json(document: dict[str, Any]) -> Owed:
 
 
 def observation_from_json(document: dict[str, Any]) -> Observation:
-    """One observation of the runner's reply to a probe."""
+    """One observation in the agent's reply to a probe."""
     content = document.get("content_b64")
     return Observation(
         resource_id=document["id"],

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from deployer.errors import SourceError, SourceErrors, UsageError
 from deployer.model import Host, Play, SourceRef
 from deployer.plan.desired import CertificateSource, DesiredState, desired_state
-from deployer.plan.stock_hosts import DEFAULT_RELEASE, ORDINARY_HOSTS
+from deployer.plan.stock_hosts import DEFAULT_RELEASE, STOCK_HOSTS
 from deployer.playbook.builtin import roles_path
 from deployer.run.project import Project
 from deployer.sites.model import Site
@@ -67,7 +67,7 @@ def check_project(
     """Render every play for every host, with the facts of an ordinary Debian.
 
     Args:
-        release: which Debian, one of `ORDINARY_HOSTS`.
+        release: which Debian, one of `STOCK_HOSTS`.
         render: whether the hosts' files are wanted.
 
     Raises:
@@ -103,7 +103,7 @@ def check_project(
                 host.name,
                 desired.resources,
                 secrets=desired.secrets,
-                made_up=certificates.made_up,
+                placeholders=certificates.placeholders,
             )
     _raise(list(errors.values()))
     notes.update(dict.fromkeys(lint_of_hosts(by_host)))
@@ -171,7 +171,7 @@ def _desired(
         play or project.playbook,
         host,
         inventory=project.inventory,
-        about=ORDINARY_HOSTS[release],
+        about=STOCK_HOSTS[release],
         certificate=certificate,
         extra_vars=project.extra_vars,
         tags=project.tags,
@@ -197,7 +197,7 @@ class _Certificates:
         return self._made[site.names]
 
     @property
-    def made_up(self) -> frozenset[bytes]:
+    def placeholders(self) -> frozenset[bytes]:
         """The contents of the stand-ins."""
         return frozenset(files.fullchain_pem for files in self._made.values())
 

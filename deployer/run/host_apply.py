@@ -210,10 +210,10 @@ class HostApply:
 
     def _refusal_words(self, error: RunnerError) -> str:
         if error.code == "stale":
-            from deployer.plan.drift import stale_words
+            from deployer.plan.drift import stale_text
 
             named = cast("list[str]", error.details["resource_ids"])
-            return stale_words(self._differences(self._plan), named=named)
+            return stale_text(self._differences(self._plan), named=named)
         text = error_words(error, has_secret_output=_is_secret(self._plan, error))
         if error.code in ("no-systemd", "no-watchdog"):
             text += "\nGive --no-watchdog to apply all the same."

@@ -22,14 +22,14 @@ from deployer.plan.desired import (
     DesiredState,
     HostFacts,
     desired_state,
+    probe_request_for,
     probe_requests,
-    question_for,
     with_chains,
 )
-from deployer.plan.lost_reloads import loaded_questions
+from deployer.plan.lost_reloads import loaded_requests
 from deployer.plan.model import Owed, Plan
 from deployer.plan.plan import make_plan, reload_plan
-from deployer.plan.ports import ASKED_PORTS, listeners_from, taken_words
+from deployer.plan.ports import ASKED_PORTS, listeners_from, port_conflicts
 from deployer.plan.rollback import former_state
 from deployer.plan.wire import observation_from_json, owed_from_json
 
@@ -92,7 +92,7 @@ class HostPlanner:
         """
         about = self._ask_facts(project, will_change=will_change)
         desired = self._desired(project, about)
-        taken = taken_words(
+        taken = port_conflicts(
             desired.sites,
             listeners=about.listeners,
             served_by=about.served_by,
@@ -141,7 +141,7 @@ class HostPlanner:
 
         desired = self.desired
         assert desired is not None, "a plan has a desired state"  # noqa: S101 - for mypy
-        asked = {each["id"]: each for each in [*map(question_for, plan.changes), *self._asked]}
+        asked = {each["id"]: each for each in [*map(probe_request_for, plan.changes), *self._asked]}
         return SealedHost(
             host=for_connecting(self._host, folder=Path.cwd()),
             becomes_root=project.becomes_root(self._host),
@@ -159,7 +159,7 @@ class HostPlanner:
             HostError: they differ, or another run is at work there.
             StrandedError: an interrupted run left a commit to recover.
         """
-        from deployer.plan.drift import stale_words
+        from deployer.plan.drift import stale_text
 
         self._asked = sealed.asked
         self._remember(sealed.desired)
@@ -169,7 +169,7 @@ class HostPlanner:
         lines = self.differences(sealed.plan)
         if lines:
             hint = "Nothing was changed. Plan again."
-            raise HostError(stale_words(lines), host=self._host.name, hint=hint)
+            raise HostError(stale_text(lines), host=self._host.name, hint=hint)
         return self._planned(sealed.plan)
 
     def _load_modules_for(self, plan: Plan) -> None:
@@ -272,7 +272,7 @@ class HostPlanner:
         """Ask the host for the present state of everything desired, and plan."""
         self._contact.doing("probing")
         self._asked = probe_requests(desired.resources)
-        of_proxies = loaded_questions(desired.resources, desired.handlers)
+        of_proxies = loaded_requests(desired.resources, desired.handlers)
         observations = self._seen([*self._asked, *of_proxies])
         plan = make_plan(
             host=self._host.name,

@@ -175,7 +175,7 @@ def test_a_file_removed_without_a_reload(host: LabHost, project: Path, tmp_path:
     (tmp_path / "old.yml").write_text(other)
     assert deployer("apply", tmp_path / "old.yml", "--yes").code == 0
     host.sh("rm /etc/nginx/conf.d/old.conf")
-    assert reasons(site) == ["nginx still runs with /etc/nginx/conf.d/old.conf, which is gone"]
+    assert reasons(site) == ["nginx still runs with the deleted /etc/nginx/conf.d/old.conf"]
     assert deployer("apply", site, "--yes").code == 0
     with_and_without_record(host, site)
 
@@ -404,7 +404,7 @@ def test_a_reload_that_a_revert_could_not_do_is_owed(host: LabHost, project: Pat
     host.sh("rm /etc/nginx/conf.d/broken.conf")
     runner.ask("abandon", commit="c2")
     runner.end()
-    words = f"it is owed since {owed['since']} by the run of ada from desk"
+    words = f"pending since {owed['since']} from the run of ada from desk"
     assert reasons(project) == [f"{words}, and {OLDER}"]
     mended = deployer("apply", project, "--yes")
     assert mended.code == 0, mended
@@ -422,7 +422,7 @@ def test_what_is_owed_is_settled_by_whoever_reloads(host: LabHost, project: Path
     for mend in (lambda: deployer("apply", hello, "--yes"), lambda: reload_by_hand(host)):
         owe_a_reload(host)
         (reason,) = reasons(hello)
-        assert reason.startswith("it is owed since ")
+        assert reason.startswith("pending since ")
         mend()
         assert reasons(hello) == []
         assert_nothing_to_do(hello)

@@ -103,7 +103,7 @@ WRONG: dict[str, tuple[str, tuple[str, ...]]] = {
     "empty": ("", ("site.yml:1:1: an empty playbook",)),
     "one path in two ways": (
         task("copy: {dest: /etc/x, content: x}\n    - file: {path: /etc/x, state: absent}"),
-        ("/etc/x is wanted in two ways",),
+        ("/etc/x is defined differently here and at",),
     ),
     "unknown handler": (
         task("copy: {dest: /etc/x, content: x}\n      notify: reload ngnix"),

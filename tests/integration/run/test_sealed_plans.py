@@ -80,8 +80,8 @@ def test_a_whole_site_from_the_file_alone(lab: Lab, workdir: Path) -> None:
 
     again = deployer("apply", "p.plan", "--yes")
     assert again.code == 3, again
-    assert "the host is no longer what the plan saw" in again.out
-    assert "package nginx: was not there, and is there now (version " in again.out
+    assert "the host has changed since the plan was made" in again.out
+    assert "package nginx: was created (version " in again.out
     assert "generation 2" not in again.out
     assert host.sh("ls /var/lib/deployer/generations").split() == ["1"]
 
@@ -126,7 +126,7 @@ def test_secrets_are_in_the_file_and_nowhere_else(project: Path, lab: Lab) -> No
     host.sh("sed -i s/correct/wrong/ /srv/token /srv/note")
     again = deployer("apply", "p.plan", "--yes", "--json", "-v")
     assert again.code == 3, again
-    assert "file /srv/token: was not there, and is there now" in again.err
+    assert "file /srv/token: was created" in again.err
     for each in (shown, applied, again):
         assert SECRET not in each.out + each.err
         assert "horse" not in each.out + each.err
@@ -158,9 +158,9 @@ def test_what_has_changed_is_named_with_how(project: Path, lab: Lab) -> None:
 
     refused = deployer("apply", "p.plan", "--yes")
     assert refused.code == 3, refused
-    assert "the host is no longer what the plan saw" in refused.out
+    assert "the host has changed since the plan was made" in refused.out
     assert "file /srv/hello: was mode 0644, is mode 0600\n" in refused.out
-    assert "file /srv/token: its content is another one, was 28 bytes, is 36 bytes\n" in refused.out
+    assert "file /srv/token: content differs, was 28 bytes, is 36 bytes\n" in refused.out
     assert "service cron.service: was active, is not active\n" in refused.out
     assert "/srv/note" not in refused.out
     assert "Nothing was changed" in refused.out
@@ -191,7 +191,7 @@ def test_drift_on_one_host_leaves_both_alone(labs: LabFactory, workdir: Path) ->
     assert hosts[first.name]["state"] == "not-started"
     assert f"because of {second.name}" in hosts[first.name]["message"]
     assert hosts[second.name]["state"] == "failed"
-    assert "file /srv/hello: was not there, and is there now" in hosts[second.name]["message"]
+    assert "file /srv/hello: was created" in hosts[second.name]["message"]
     assert nothing_there(first)
     second.sh("rm /srv/hello")
     assert nothing_there(second)
@@ -235,7 +235,7 @@ def test_a_host_that_needs_nothing_is_checked_all_the_same(project: Path, lab: L
     host.sh("rm /srv/hello")
     stale = deployer("apply", "p.plan", "--yes")
     assert stale.code == 3, stale
-    assert "file /srv/hello: was there, and is gone" in stale.out
+    assert "file /srv/hello: was removed" in stale.out
 
 
 def test_what_changes_while_someone_reads_the_plan_is_named_too(project: Path, lab: Lab) -> None:
@@ -253,8 +253,8 @@ def test_what_changes_while_someone_reads_the_plan_is_named_too(project: Path, l
         run = session.fleet.apply_sealed(sealed, changing)
     (report,) = run.hosts
     assert (report.state, run.exit_code) == ("failed", 3)
-    assert "the host is no longer what the plan saw" in report.message
-    assert "file /srv/hello: was not there, and is there now (type file, " in report.message
+    assert "the host has changed since the plan was made" in report.message
+    assert "file /srv/hello: was created (type file, " in report.message
     assert host.sh("cat /srv/hello; ls /srv") == "mine\nhello\n"
 
 

@@ -1,4 +1,4 @@
-"""What a plan looks like: diffs of texts, one line for the rest, and nothing of a secret."""
+"""A plan as text: diffs of contents, one line for the rest, and no secrets."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ def test_a_changed_text_is_a_unified_diff() -> None:
     ]
 
 
-def test_a_line_break_that_comes_or_goes_is_said() -> None:
+def test_an_added_final_line_break_is_shown() -> None:
     old = {"type": "file", "sha256": "old", "size": 1}
     plan = plan_of("copy", {"dest": "/x", "content": b"a\n"}, old, content=b"a")
-    assert "the line break at the end is added" in text_of(plan)
+    assert "the final line break is added" in text_of(plan)
 
 
 def test_a_removed_text_is_shown_as_removed() -> None:
@@ -95,7 +95,7 @@ def secret_plan(there: Attributes | None = None) -> Plan:
     return plan_of("copy", args, there, secret=True)
 
 
-def test_a_secret_is_shown_by_its_size_alone() -> None:
+def test_only_the_size_of_a_secret_is_shown() -> None:
     assert text_of(secret_plan()) == "+ file /etc/key.pem  (secret, 21 bytes, mode 0600)"
     there = {"type": "file", "sha256": "x", "size": 1704, "mode": "0600"}
     assert text_of(secret_plan(there)) == (
@@ -103,7 +103,7 @@ def test_a_secret_is_shown_by_its_size_alone() -> None:
     )
 
 
-def test_no_form_for_people_holds_a_secret_or_its_hash() -> None:
+def test_neither_text_nor_json_contains_a_secret_or_its_hash() -> None:
     plan = secret_plan()
     shown = json.dumps(plan_for_people(plan)) + text_of(plan)
     digest = (plan.changes[0].after or {})["sha256"]
@@ -113,7 +113,7 @@ def test_no_form_for_people_holds_a_secret_or_its_hash() -> None:
     assert digest in json.dumps(plan_to_json(plan))
 
 
-def test_the_words_of_a_secret_command_are_not_shown() -> None:
+def test_the_arguments_of_a_secret_command_are_not_shown() -> None:
     args = {"argv": ["login", "hunter2"], "creates": "/x"}
     plan = plan_of("command", args, {"done": False}, secret=True, reason="Log in")
     shown = json.dumps(plan_for_people(plan)) + text_of(plan)
@@ -121,7 +121,7 @@ def test_the_words_of_a_secret_command_are_not_shown() -> None:
     assert text_of(plan) == "~ command Log in  (secret)"
 
 
-def test_of_a_secret_user_or_link_nothing_is_shown_that_was_written_freely() -> None:
+def test_no_free_text_of_a_secret_user_or_link_is_shown() -> None:
     user = plan_of("user", {"name": "app", "uid": 900, "comment": "hunter2"}, secret=True)
     link = plan_of("file", {"path": "/a", "state": "link", "src": "/hunter2"}, secret=True)
     for plan in (user, link):
@@ -134,7 +134,7 @@ def test_of_a_secret_user_or_link_nothing_is_shown_that_was_written_freely() -> 
 KEY = b"-----BEGIN EC PRIVATE KEY-----\nhunter2\n-----END EC PRIVATE KEY-----\n"
 
 
-def test_a_private_key_is_secret_though_nobody_says_so() -> None:
+def test_a_private_key_is_secret_without_being_marked() -> None:
     seen: Attributes = {"type": "file", "sha256": "0", "size": 9, "mode": "0644"}
     copied = plan_of("copy", {"dest": "/etc/tls.key", "content": KEY})
     replaced = plan_of("copy", {"dest": "/k", "content": b"new\n"}, seen, content=KEY)

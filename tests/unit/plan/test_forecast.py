@@ -1,4 +1,4 @@
-"""What a plan means to the clients of a running proxy, in words and as data."""
+"""The effect of a plan on the clients of a running proxy, as text and as data."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ STOPPED = change("service:nginx", ON, OFF)
         (plan(change("file:/etc/nginx/x", None, {})), {}),
     ],
 )
-def test_what_happens_to_which_proxy(of: Plan, expected: dict[str, str]) -> None:
+def test_the_effect_on_each_proxy(of: Plan, expected: dict[str, str]) -> None:
     assert effects(of) == expected
 
 
@@ -130,7 +130,7 @@ def test_apache_is_capped_by_its_sites(
         (2, 1, 0.25, "2 open WebSocket connections on 1 old worker for at most 1 s"),
     ],
 )
-def test_the_words_for_a_reload(
+def test_the_text_for_a_reload(
     connections: int, workers: int, drain_s: float | None, words: str
 ) -> None:
     forecast = Forecast(
@@ -146,12 +146,14 @@ def test_the_words_for_a_reload(
         ("stop", 1, "stopping nginx ends 1 open WebSocket connection"),
     ],
 )
-def test_the_words_for_an_end(action: ForecastAction, connections: int, words: str) -> None:
+def test_the_text_for_a_restart_or_stop(
+    action: ForecastAction, connections: int, words: str
+) -> None:
     forecast = Forecast(unit="nginx", action=action, connections=connections, workers=1)
     assert forecast_words(forecast) == words
 
 
-def test_it_stands_below_what_brings_it_about_once() -> None:
+def test_a_forecast_is_shown_once_below_its_cause() -> None:
     reload = Forecast(unit="haproxy", action="reload", connections=3, workers=1, drain_s=HOUR)
     stop = Forecast(unit="nginx", action="stop", connections=2, workers=1)
     whole = plan(STOPPED, run("haproxy"), run("haproxy", stage=1))
@@ -162,7 +164,7 @@ def test_it_stands_below_what_brings_it_about_once() -> None:
     assert len(lines) == len(list(plan_lines(whole))) + 2
 
 
-def test_it_is_shown_as_data_and_no_part_of_the_plan() -> None:
+def test_a_forecast_is_in_the_json_but_not_part_of_the_plan() -> None:
     forecast = Forecast(unit="nginx", action="reload", connections=3, workers=1, drain_s=HOUR)
     bare = plan(run("nginx"))
     whole = dataclasses.replace(bare, forecasts=(forecast,))

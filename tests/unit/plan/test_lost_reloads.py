@@ -1,4 +1,4 @@
-"""Reloads that were lost or are owed: what is asked about them, and what a plan does."""
+"""Lost and pending reloads: the probe requests about them, and the resulting plan."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from deployer.model import Handler, Observation, Resource
 from deployer.plan.diff import plan_lines
-from deployer.plan.lost_reloads import loaded_questions
+from deployer.plan.lost_reloads import loaded_requests
 from deployer.plan.model import Owed, Plan
 from deployer.plan.plan import make_plan
 from deployer.plan.wire import owed_from_json, plan_for_people, plan_to_json
@@ -44,7 +44,7 @@ def plan_of(
     changed: Sequence[Resource] = (),
     owed: Sequence[Owed] = (),
 ) -> Plan:
-    """A plan where all is right but `changed`; `not_loaded` is what the runner says of nginx."""
+    """A plan without changes except `changed`; `not_loaded` are files that nginx has not loaded."""
     seen = {
         one.id: Observation(
             resource_id=one.id,
@@ -71,17 +71,17 @@ def shown(plan: Plan) -> list[str]:
     return [line.text for line in plan_lines(plan)]
 
 
-def test_each_proxy_is_asked_once_about_the_files_that_reload_it() -> None:
+def test_each_proxy_is_probed_once_with_the_files_that_reload_it() -> None:
     link = resource("file", {"path": TWO, "src": ONE, "state": "link"}, notify=(RELOAD.name,))
     folder = resource("file", {"path": "/etc/x", "state": "directory"}, notify=(RELOAD.name,))
     unread = conf("/srv/page", RESTART.name, APP.name)
-    assert loaded_questions([conf(), link, folder, unread], HANDLERS) == [
+    assert loaded_requests([conf(), link, folder, unread], HANDLERS) == [
         {"id": "loaded:nginx", "kind": "loaded", "name": "nginx", "query": {"files": [ONE, TWO]}}
     ]
-    assert loaded_questions([folder, unread], HANDLERS) == []
+    assert loaded_requests([folder, unread], HANDLERS) == []
 
 
-def test_what_is_not_loaded_is_reloaded_with_its_reason() -> None:
+def test_a_file_that_is_not_loaded_causes_a_reload_with_a_reason() -> None:
     plan = plan_of(conf(), conf(TWO, stage=1), not_loaded=[TWO])
     (run,) = plan.handlers
     assert (run.handler, run.stage, run.because) == (RELOAD, 1, (f"file:{TWO}",))
@@ -94,21 +94,21 @@ def test_what_is_not_loaded_is_reloaded_with_its_reason() -> None:
 
 @pytest.mark.parametrize("not_loaded", [(), None, ["/etc/nginx/not-ours.conf"]])
 def test_nothing_to_do(not_loaded: Sequence[str] | None) -> None:
-    """All is loaded; nobody can tell; or what is not loaded is none of this handler's."""
+    """Everything is loaded; unknown; or the files not loaded do not notify this handler."""
     plan = plan_of(conf(), not_loaded=not_loaded)
     assert plan.is_empty
     assert plan.handlers == ()
 
 
 @pytest.mark.parametrize("handler", [RELOAD, RESTART])
-def test_what_is_read_anyway_is_not_read_twice(handler: Handler) -> None:
+def test_no_second_reload_if_a_change_causes_one(handler: Handler) -> None:
     changes = conf(TWO, handler.name)
     plan = plan_of(conf(), changes, not_loaded=[ONE, TWO], changed=[changes], owed=[OWED])
     (run,) = plan.handlers
     assert (run.handler, run.because, run.reason) == (handler, (changes.id,), "")
 
 
-def test_what_shall_not_run_is_not_started_by_a_reload() -> None:
+def test_a_unit_to_be_stopped_is_not_reloaded() -> None:
     stopped = resource("service", {"name": "nginx", "state": "stopped"})
     plan = plan_of(conf(), stopped, not_loaded=[ONE], owed=[OWED])
     assert plan.handlers == ()
@@ -116,12 +116,12 @@ def test_what_shall_not_run_is_not_started_by_a_reload() -> None:
     assert len(plan_of(conf(), running, not_loaded=[ONE]).handlers) == 1
 
 
-def test_what_is_gone_is_named_as_such() -> None:
+def test_a_deleted_file_is_named_as_such() -> None:
     gone = absent(TWO)
     (run,) = plan_of(gone, not_loaded=[TWO]).handlers
-    assert run.reason == f"nginx still runs with {TWO}, which is gone"
+    assert run.reason == f"nginx still runs with the deleted {TWO}"
     (run,) = plan_of(conf(), gone, not_loaded=[ONE, TWO]).handlers
-    assert run.reason == f"nginx still runs with an older {ONE} and {TWO}, which is gone"
+    assert run.reason == f"nginx still runs with an older {ONE} and the deleted {TWO}"
 
 
 def test_many_files_are_counted() -> None:
@@ -131,8 +131,8 @@ def test_many_files_are_counted() -> None:
     assert len(run.because) == 5
 
 
-def test_what_is_owed_is_done_by_the_next_run() -> None:
-    words = "it is owed since 2026-01-01T00:00:00Z by the run of ada from desk"
+def test_a_pending_handler_runs_in_the_next_run() -> None:
+    words = "pending since 2026-01-01T00:00:00Z from the run of ada from desk"
     (run,) = plan_of(conf(), owed=[OWED]).handlers
     assert (run.handler, run.because, run.reason) == (RELOAD, (), words)
     (run,) = plan_of(conf(), not_loaded=[ONE], owed=[OWED]).handlers
@@ -140,26 +140,32 @@ def test_what_is_owed_is_done_by_the_next_run() -> None:
     assert run.reason == f"{words}, and nginx still runs with an older {ONE}"
 
 
-def test_an_owed_restart_does_for_a_lost_reload() -> None:
+def test_a_pending_restart_replaces_a_lost_reload() -> None:
     owed = Owed(handler=RESTART, since="s", who="ada", origin="desk")
     (run,) = plan_of(conf(), not_loaded=[ONE], owed=[owed]).handlers
     assert run.handler == RESTART
 
 
-def test_owed_handlers_of_other_playbooks() -> None:
+def test_pending_handlers_of_other_playbooks() -> None:
     other = Handler(name="reload haproxy", action="reload", unit="haproxy")
     owed = Owed(handler=other, since="s", who="ada", origin="desk")
     runs = plan_of(conf(), not_loaded=[ONE], owed=[owed]).handlers
     assert [run.handler for run in runs] == [RELOAD, other]
 
 
-def test_owed_as_the_runner_tells_it() -> None:
+def test_a_pending_handler_in_a_reply_of_the_agent() -> None:
     handler = {"name": "reload nginx", "action": "reload", "unit": "nginx", "config_test": [*TEST]}
-    told = {"handler": handler, "since": OWED.since, "commit": "c", "who": "ada", "from": "desk"}
-    assert owed_from_json(told) == OWED
+    document = {
+        "handler": handler,
+        "since": OWED.since,
+        "commit": "c",
+        "who": "ada",
+        "from": "desk",
+    }
+    assert owed_from_json(document) == OWED
 
 
-def test_the_digest_covers_the_reason_and_other_plans_are_as_they_were() -> None:
+def test_the_digest_covers_the_reason_and_other_digests_are_unchanged() -> None:
     changes = conf()
     (told,) = plan_to_json(plan_of(changes, changed=[changes]))["handlers"]
     assert set(told) == {"stage", "because", "handler"}

@@ -1,4 +1,4 @@
-"""The pure plan: what changes, in which order, which handlers run, and what stands in the way."""
+"""The computation of a plan: changes, their order, handlers, and conflicts."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_actions_by_kind(
     assert actions(plan_of((resource(module, args), there))) == [action]
 
 
-def test_appended_groups_keep_those_that_are_there() -> None:
+def test_appended_groups_keep_existing_groups() -> None:
     user = resource("user", {"name": "app", "groups": ["adm"], "append": True})
     there = {"uid": 999, "groups": ["adm", "sudo"], "shell": "/bin/sh"}
     assert plan_of((user, there)).is_empty
@@ -102,7 +102,7 @@ def test_appended_groups_keep_those_that_are_there() -> None:
     assert change.after == {"groups": ["adm", "sudo"]}
 
 
-def test_a_handler_runs_once_because_of_all_that_notified_it() -> None:
+def test_a_handler_runs_once_for_all_its_notifications() -> None:
     first = page(notify=("reload nginx",))
     second = resource(
         "file", {"path": "/srv", "state": "directory"}, notify=("restart app", "reload nginx")
@@ -132,7 +132,7 @@ def test_stages_come_in_order_and_keep_the_order_of_tasks() -> None:
         ({"type": "fifo"}, "is a named pipe"),
     ],
 )
-def test_nothing_is_replaced_by_something_of_another_type(there: Attributes, words: str) -> None:
+def test_a_path_is_not_replaced_by_a_different_type(there: Attributes, words: str) -> None:
     with pytest.raises(ConflictError, match=words) as caught:
         plan_of((page(), there))
     assert caught.value.exit_code == 3
@@ -165,14 +165,14 @@ def test_the_digest_covers_the_content() -> None:
     assert dataclasses.replace(one, digest="").digest == ""
 
 
-def test_what_a_package_brings_is_said_to_be_unknown() -> None:
+def test_the_changes_of_a_new_package_are_reported_as_unknown() -> None:
     nginx = resource("package", {"names": ["nginx"], "state": "present"})
     (words,) = plan_of((nginx, None)).unknowns
     assert words.startswith("nginx: not installed yet")
     assert plan_of((nginx, {"version": "1.22"})).unknowns == ()
 
 
-def test_what_changes_at_two_stages_is_at_the_second_as_the_first_leaves_it() -> None:
+def test_a_second_stage_starts_from_the_result_of_the_first() -> None:
     first, second = page(b"one\n"), page(b"two\n", stage=2, notify=("reload nginx",))
     plan = make_plan(
         host="web1",

@@ -1,11 +1,11 @@
-"""Who is in the way at the ports of sites."""
+"""Processes that occupy the ports of sites."""
 
 from __future__ import annotations
 
 import pytest
 
 from deployer.model import Resource
-from deployer.plan.ports import Listener, taken_words
+from deployer.plan.ports import Listener, port_conflicts
 from tests.support.sites import site_case as cases
 
 ROUTES = [{"path": "/ws", "websocket": "http://127.0.0.1:1"}]
@@ -17,14 +17,14 @@ NGINX = Listener(port=80, pid=700, process="nginx", unit="nginx")
 
 def words(*listeners: Listener, sites: object = (SECURE,), **given: object) -> str:
     fields = {"served_by": (), "resources": (), **given}
-    return taken_words(sites, listeners=listeners, **fields)  # type: ignore[arg-type]
+    return port_conflicts(sites, listeners=listeners, **fields)  # type: ignore[arg-type]
 
 
 def stopping(unit: str) -> Resource:
     return Resource(kind="service", name=unit, attributes={"active": False, "enabled": False})
 
 
-def test_what_nobody_knows_is_named_with_its_process_and_unit() -> None:
+def test_an_unknown_process_is_named_with_its_unit() -> None:
     found = words(CADDY)
     assert found.startswith("port 443 is held by caddy (process 612 of caddy.service)\n")
     assert "Nothing was changed." in found
@@ -34,10 +34,10 @@ def test_what_nobody_knows_is_named_with_its_process_and_unit() -> None:
 def test_a_process_without_a_unit() -> None:
     found = words(Listener(port=80, pid=9, process="python3", unit=""))
     assert "port 80 is held by python3 (process 9)" in found
-    assert "End it" in found
+    assert "Stop it" in found
 
 
-def test_a_proxy_in_a_unit_of_somebody_else() -> None:
+def test_a_proxy_in_a_different_unit() -> None:
     assert "of mine.service" in words(Listener(port=80, pid=9, process="haproxy", unit="mine"))
 
 
@@ -64,10 +64,10 @@ def test_a_proxy_that_deployer_did_not_set_up_is_left_alone() -> None:
         (Listener(port=443, pid=1, process="haproxy", unit=""), {}),
     ],
 )
-def test_what_is_not_in_the_way(listener: Listener, given: dict[str, object]) -> None:
+def test_no_conflict(listener: Listener, given: dict[str, object]) -> None:
     assert words(listener, **given) == ""
 
 
-def test_a_unit_that_is_started_is_in_the_way() -> None:
+def test_a_unit_that_the_plan_starts_is_a_conflict() -> None:
     running = Resource(kind="service", name="caddy", attributes={"active": True})
     assert words(CADDY, resources=(running,)) != ""

@@ -1,4 +1,4 @@
-"""`deployer check --render`: the files that hosts would get, in a folder that is ours."""
+"""`deployer check --render`: the files of each host, in a folder that deployer owns."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_the_files_of_each_host(project: Path, capsys: pytest.CaptureFixture[str
     assert "wrote 10 files and 4 links for 2 hosts to out\n" in shown
     assert "  left out: /etc/app/password on web1, web2 (secret)\n" in shown
     assert "  left out: /etc/app/key on web1, web2 (a private key)\n" in shown
-    assert "/fullchain.pem on web1, web2 (a certificate that an apply makes)\n" in shown
+    assert "/fullchain.pem on web1, web2 (a certificate created by apply)\n" in shown
 
 
 def test_no_secret_is_in_it(project: Path) -> None:
@@ -93,7 +93,7 @@ def test_no_secret_is_in_it(project: Path) -> None:
     assert not any(word in texts for word in ("hunter22", "kept", "PRIVATE", "CERTIFICATE"))
 
 
-def test_links_lead_where_they_lead_on_the_host_and_never_out(project: Path) -> None:
+def test_links_resolve_as_on_the_host_and_never_outside(project: Path) -> None:
     assert render() == 0
     enabled = project / "out/web1/etc/nginx/sites-enabled/a.example.com.conf"
     assert enabled.is_symlink()
@@ -114,7 +114,7 @@ def test_a_link_stays_in_the_tree(link: str, target: str, expected: str) -> None
     assert within_tree(link, target) == expected
 
 
-def test_a_file_below_a_link_lies_where_the_link_leads_to() -> None:
+def test_a_file_below_a_link_is_placed_at_its_target() -> None:
     def resource(kind: str, name: str, **attributes: str) -> Resource:
         content = b"x" if kind == "file" else None
         return Resource(kind=kind, name=name, attributes=attributes, content=content)
@@ -135,7 +135,7 @@ def test_a_file_below_a_link_lies_where_the_link_leads_to() -> None:
     assert len(tree) == 6
 
 
-def test_the_document_lists_them(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_json_lists_the_files(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert render("--json", "-l", "web1") == 0
     rendered = json.loads(capsys.readouterr().out)["rendered"]
     by_path = {each["path"]: each for each in rendered}
@@ -161,7 +161,7 @@ def test_a_release_of_debian(project: Path) -> None:
     assert ("ssl http2;" in newer, "http2        on;" in newer) == (False, True)
 
 
-def test_what_an_earlier_run_wrote_is_replaced(project: Path) -> None:
+def test_the_files_of_an_earlier_run_are_replaced(project: Path) -> None:
     assert render() == 0
     first = everything(project / "out")
     (project / "site.yml").write_text(PLAYBOOK.replace("/etc/app/settings", "/srv/settings"))
@@ -180,7 +180,7 @@ def test_an_error_writes_nothing(project: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "web1/etc/app/mine", "web1/etc/app/settings"])
-def test_what_is_not_ours_is_left_alone(
+def test_files_changed_or_added_by_others_are_left_alone(
     name: str, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert render() == 0
@@ -193,7 +193,7 @@ def test_what_is_not_ours_is_left_alone(
     assert everything(project / "out") == before
 
 
-def test_a_folder_of_somebody_else_is_refused(
+def test_a_folder_with_other_files_is_refused(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (project / "out").mkdir()
@@ -207,12 +207,12 @@ def test_a_folder_of_somebody_else_is_refused(
     assert main.run(["check", "site.yml", "--render", "no/such/folder"]) == 1
     assert main.run(["check", "site.yml", "--render", "site.yml"]) == 1
     errors = capsys.readouterr().err
-    assert "link: that is not a folder; nothing was written" in errors
-    assert "there is no folder no/such; nothing was written" in errors
+    assert "link: is not a folder; nothing was written" in errors
+    assert "folder no/such is missing; nothing was written" in errors
     assert not list((project / "elsewhere").iterdir())
 
 
-def test_a_list_that_names_others_files_takes_none_of_them(project: Path) -> None:
+def test_a_list_naming_other_files_does_not_delete_them(project: Path) -> None:
     (project / "out").mkdir()
     (project / "precious").write_text("mine\n")
     (project / "out" / LIST).write_text(json.dumps({"../precious": "x", "/etc/passwd": "y"}))
@@ -221,7 +221,7 @@ def test_a_list_that_names_others_files_takes_none_of_them(project: Path) -> Non
     assert Path("/etc/passwd").exists()
 
 
-def test_a_link_put_into_it_is_not_followed(project: Path) -> None:
+def test_a_link_added_to_the_folder_is_not_followed(project: Path) -> None:
     assert render() == 0
     (project / "precious").mkdir()
     (project / "precious/settings").write_text("mine\n")
@@ -233,7 +233,7 @@ def test_a_link_put_into_it_is_not_followed(project: Path) -> None:
     assert (project / "precious/settings").read_text() == "mine\n"
 
 
-def test_a_run_that_was_cut_off_does_not_stand_in_the_way(project: Path) -> None:
+def test_an_interrupted_run_does_not_block_the_next(project: Path) -> None:
     assert render() == 0
     (project / "out/web1" / SITE).unlink()
     assert render() == 0

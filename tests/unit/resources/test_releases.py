@@ -213,5 +213,5 @@ def test_many_files_that_are_the_same_are_one_line() -> None:
         host="web1", created_at="now", desired=resources, handlers={}, observations=observations
     )
     assert [line.text for line in plan_lines(plan)] == [
-        f"+ 5 files in {TOP}/{A}  (the same as in the release before)"
+        f"+ 5 files in {TOP}/{A}  (unchanged from the previous release)"
     ]
