@@ -14,12 +14,24 @@ from deployer.resources import KINDS, PATH_KINDS, Origin, from_task, handler_fro
 from deployer.sites.model import Site
 
 if TYPE_CHECKING:
-    from deployer.playbook import Plays, RenderedTask, RoleCall
+    from deployer.playbook import Plays, RenderedTask, RenderOptions, RoleCall
     from deployer.playbook.inventory.load import Inventory
     from deployer.sites.acme import CertificatesOnHost, OnController
     from deployer.sites.certificate_files import CertificateFiles
 
-CertificateSource = Callable[[Site], "CertificateFiles"]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateSources:
+    """Where the certificates of sites come from.
+
+    `from_files` returns that of a site whose issuer is not an ACME one; `on_controller` are those
+    that are ordered here. With `staging_first`, a host's first order at Let's Encrypt is preceded
+    by one at its staging environment.
+    """
+
+    from_files: Callable[[Site], CertificateFiles]
+    staging_first: bool = True
+    on_controller: OnController | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,38 +72,59 @@ def desired_state(
     *,
     inventory: Inventory,
     about: HostFacts,
-    certificate: CertificateSource,
-    extra_vars: Mapping[str, Any],
-    tags: frozenset[str] | None = None,
-    skip_tags: frozenset[str] = frozenset(),
-    staging_first: bool = True,
-    on_controller: OnController | None = None,
+    certificates: CertificateSources,
+    options: RenderOptions,
 ) -> DesiredState:
     """Everything that `plays` define for `host`.
-
-    Args:
-        about: facts of the host.
-        certificate: returns the certificate files of a site.
-        tags: render only tasks with these tags; `None` for all.
-        skip_tags: leave out tasks with these tags.
-        staging_first: rehearse a host's first Let's Encrypt order with the staging environment.
-        on_controller: the certificates that are ordered on the controller.
 
     Raises:
         UsageError: an error in the playbook, a role, a template or a certificate.
     """
-    from deployer.agent import bundle
-    from deployer.playbook import RoleCall, render_host
-    from deployer.sites import proxy_roles
-    from deployer.sites.certificate_files import is_acme
+    from deployer.playbook import render_host
     from deployer.sites.lint import refuse_impossible
 
-    roots: dict[str, bytes | None] = {}
+    site_roles = _SiteRoles(about, certificates)
+    rendered = render_host(
+        plays,
+        host,
+        inventory=inventory,
+        facts=about.facts,
+        site_roles=site_roles,
+        options=options,
+    )
+    refuse_impossible(rendered.sites)
+    is_part = options.tags is not None or bool(options.skip_tags)
+    return DesiredState(
+        resources=_resources(rendered.tasks),
+        handlers={
+            task.name: handler_from_task(task.name, task.module, task.args, _origin(task))
+            for task in rendered.handlers
+        },
+        sites=rendered.sites if _writes_sites(rendered.tasks, is_part) else (),
+        tags=frozenset().union(*(task.tags for task in rendered.tasks)),
+        roots=site_roles.roots,
+        secrets=rendered.secrets,
+    )
 
-    def site_roles(sites: tuple[Site, ...]) -> Sequence[RoleCall]:
+
+class _SiteRoles:
+    """The roles that sites need. `roots` then holds the root of each certificate from files."""
+
+    def __init__(self, about: HostFacts, certificates: CertificateSources) -> None:
+        self._about = about
+        self._sources = certificates
+        self.roots: dict[str, bytes | None] = {}
+
+    def __call__(self, sites: tuple[Site, ...]) -> Sequence[RoleCall]:
+        from deployer.agent import bundle
+        from deployer.playbook import RoleCall
+        from deployer.sites import proxy_roles
+        from deployer.sites.certificate_files import is_acme
+
+        about, sources = self._about, self._sources
         of_files = [site for site in sites if site.has_tls and not is_acme(site)]
-        certificates = {site.domain: certificate(site) for site in of_files}
-        roots.update({name: files.root_pem for name, files in certificates.items()})
+        certificates = {site.domain: sources.from_files(site) for site in of_files}
+        self.roots.update({name: files.root_pem for name, files in certificates.items()})
         roles = proxy_roles(
             sites,
             facts=about.facts,
@@ -100,37 +133,13 @@ def desired_state(
             served_by=about.served_by,
             on_host=about.certificates,
             program=bundle.renewal_program,
-            staging_first=staging_first,
-            on_controller=on_controller,
+            staging_first=sources.staging_first,
+            on_controller=sources.on_controller,
         )
         return [
             RoleCall(role=role.role, vars=role.vars, stage=role.stage, source=role.source)
             for role in roles
         ]
-
-    rendered = render_host(
-        plays,
-        host,
-        inventory=inventory,
-        facts=about.facts,
-        extra_vars=extra_vars,
-        tags=tags,
-        skip_tags=skip_tags,
-        site_roles=site_roles,
-    )
-    refuse_impossible(rendered.sites)
-    is_part = tags is not None or bool(skip_tags)
-    return DesiredState(
-        resources=_resources(rendered.tasks),
-        handlers={
-            task.name: handler_from_task(task.name, task.module, task.args, _origin(task))
-            for task in rendered.handlers
-        },
-        sites=rendered.sites if _writes_sites(rendered.tasks, is_part) else (),
-        roots=roots,
-        secrets=rendered.secrets,
-        tags=frozenset().union(*(task.tags for task in rendered.tasks)),
-    )
 
 
 def with_chains(desired: DesiredState, on_host: CertificatesOnHost | None) -> DesiredState:

@@ -10,7 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deployer.playbook.playbook import Playbook, Plays, Rendered, RenderedTask, RoleCall, SiteRoles
+from deployer.playbook.playbook import (
+    Playbook,
+    Plays,
+    Rendered,
+    RenderedTask,
+    RenderOptions,
+    RoleCall,
+    SiteRoles,
+)
 
 if TYPE_CHECKING:
     from deployer.errors import UsageError
@@ -20,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Playbook",
     "Plays",
+    "RenderOptions",
     "Rendered",
     "RenderedTask",
     "RoleCall",
@@ -30,6 +39,8 @@ __all__ = [
     "parse_extra_vars",
     "render_host",
 ]
+
+_ALL_TASKS = RenderOptions()
 
 
 def missing_file(path: Path, *, what: str) -> UsageError:
@@ -96,15 +107,13 @@ def render_host(
     inventory: Inventory,
     facts: Mapping[str, Any],
     site_roles: SiteRoles,
-    extra_vars: Mapping[str, Any] | None = None,
-    tags: frozenset[str] | None = None,
-    skip_tags: frozenset[str] = frozenset(),
+    options: RenderOptions = _ALL_TASKS,
 ) -> Rendered:
-    """What the plays of a playbook that name a host say for it, or one play, or several.
+    """Render the plays that name a host, of a playbook or of those given.
 
     Args:
-        extra_vars: instead of those given to `load_playbook`.
-        tags: `None` for every task but those tagged ``never``.
+        facts: the host's facts under Ansible's names; never rendered as templates.
+        site_roles: returns the roles that the host's sites need.
 
     Raises: SourceErrors, with everything that is wrong for this host.
     """
@@ -116,9 +125,7 @@ def render_host(
         inventory=inventory,
         facts=facts,
         site_roles=site_roles,
-        extra_vars=extra_vars,
-        tags=tags,
-        skip_tags=skip_tags,
+        options=options,
     )
 
 

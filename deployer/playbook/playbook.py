@@ -37,6 +37,19 @@ class RoleCall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RenderOptions:
+    """What the command line says about a rendering.
+
+    `extra_vars` win over all other variables; `None` for those given to the load. Without `tags`,
+    every task is rendered but those tagged ``never``; those with one of `skip_tags` are left out.
+    """
+
+    extra_vars: Mapping[str, Any] | None = None
+    tags: frozenset[str] | None = None
+    skip_tags: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RenderedTask:
     """A task or handler for one host: canonical `args` with every template rendered.
 

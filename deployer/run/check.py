@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deployer.errors import SourceError, SourceErrors, UsageError
 from deployer.model import Host, Play, SourceRef
-from deployer.plan.desired import CertificateSource, DesiredState, desired_state
+from deployer.plan.desired import CertificateSources, DesiredState, desired_state
 from deployer.plan.stock_hosts import DEFAULT_RELEASE, STOCK_HOSTS
 from deployer.playbook.builtin import roles_path
 from deployer.run.project import Project
@@ -163,7 +163,7 @@ def _desired(
     project: Project,
     host: Host,
     *,
-    certificate: CertificateSource,
+    certificate: Callable[[Site], CertificateFiles],
     release: str = DEFAULT_RELEASE,
     play: Play | None = None,
 ) -> DesiredState:
@@ -172,10 +172,8 @@ def _desired(
         host,
         inventory=project.inventory,
         about=STOCK_HOSTS[release],
-        certificate=certificate,
-        extra_vars=project.extra_vars,
-        tags=project.tags,
-        skip_tags=project.skip_tags,
+        certificates=CertificateSources(from_files=certificate),
+        options=project.render_options,
     )
 
 

@@ -19,6 +19,7 @@ from deployer.commit.outcome import HostReport
 from deployer.errors import ConflictError, HostError, RunnerError, StrandedError
 from deployer.model import Observation
 from deployer.plan.desired import (
+    CertificateSources,
     DesiredState,
     HostFacts,
     desired_state,
@@ -200,12 +201,12 @@ class HostPlanner:
             self._host,
             inventory=project.inventory,
             about=about,
-            certificate=project.certificate,
-            extra_vars=project.extra_vars,
-            tags=project.tags,
-            skip_tags=project.skip_tags,
-            staging_first=options.staging_first,
-            on_controller=options.certificates,
+            certificates=CertificateSources(
+                from_files=project.certificate,
+                staging_first=options.staging_first,
+                on_controller=options.certificates,
+            ),
+            options=project.render_options,
         )
         return self._remember(with_chains(desired, about.certificates))
 

@@ -15,7 +15,7 @@ from deployer.sites.model import Site
 if TYPE_CHECKING:
     from deployer.playbook.inventory.load import Inventory
     from deployer.playbook.load.peek import Glance
-    from deployer.playbook.playbook import Playbook
+    from deployer.playbook.playbook import Playbook, RenderOptions
     from deployer.run.options import SessionOptions
     from deployer.sites.certificate_files import CertificateFiles
 
@@ -33,6 +33,13 @@ class Project:
     limit: str | None = None
     tags: frozenset[str] | None = None
     skip_tags: frozenset[str] = frozenset()
+
+    @property
+    def render_options(self) -> RenderOptions:
+        """The options of every rendering of the playbook."""
+        from deployer.playbook import RenderOptions
+
+        return RenderOptions(extra_vars=self.extra_vars, tags=self.tags, skip_tags=self.skip_tags)
 
     def plays(self) -> list[tuple[Play, tuple[Host, ...]]]:
         """The plays, each with the hosts that it names, within ``--limit``."""

@@ -11,7 +11,14 @@ from deployer.model import Host, Play
 from deployer.playbook.inventory.load import Inventory
 from deployer.playbook.load.library import LoadedPlay, LoadedRole, LoadedTask
 from deployer.playbook.load.roles import load_role
-from deployer.playbook.playbook import Playbook, Plays, Rendered, RenderedTask, SiteRoles
+from deployer.playbook.playbook import (
+    Playbook,
+    Plays,
+    Rendered,
+    RenderedTask,
+    RenderOptions,
+    SiteRoles,
+)
 from deployer.playbook.render.site import to_site
 from deployer.playbook.render.tags import selected
 from deployer.playbook.render.variables import HostVariables, texts
@@ -38,17 +45,9 @@ def render(
     inventory: Inventory,
     facts: Mapping[str, Any],
     site_roles: SiteRoles,
-    extra_vars: Mapping[str, Any] | None = None,
-    tags: frozenset[str] | None = None,
-    skip_tags: frozenset[str] = frozenset(),
+    options: RenderOptions,
 ) -> Rendered:
-    """What a playbook, a play or several plays say for one host.
-
-    Args:
-        facts: what the host said of itself, by Ansible's names; never rendered as templates.
-        site_roles: gives the roles that the host's sites need.
-        extra_vars: over all other variables; those given to the load, unless given here.
-        tags: only tasks with one of these; `None` for all but those tagged ``never``.
+    """Render the plays that name `host`; see `playbook.render_host`.
 
     Raises: SourceErrors, with everything that is wrong for this host.
     """
@@ -63,8 +62,7 @@ def render(
     secrets: set[str] = set()
     for play in chosen:
         assert isinstance(play, LoadedPlay)  # noqa: S101 - load_playbook makes no other
-        renderer = _PlayRenderer(play, host, inventory, facts, extra_vars, problems)
-        renderer.tags, renderer.skip_tags = tags, skip_tags
+        renderer = _PlayRenderer(play, host, inventory, facts, options, problems)
         renderer.run(site_roles)
         tasks += renderer.tasks
         handlers += (each for each in renderer.used_handlers() if each not in handlers)
@@ -93,17 +91,18 @@ class _PlayRenderer:
         host: Host,
         inventory: Inventory,
         facts: Mapping[str, Any],
-        extra_vars: Mapping[str, Any] | None,
+        options: RenderOptions,
         problems: Problems,
     ) -> None:
         self.play = play
         self.library = play.library
-        self.variables = HostVariables(play, host, inventory, facts=facts, extra_vars=extra_vars)
+        self.options = options
+        self.variables = HostVariables(
+            play, host, inventory, facts=facts, extra_vars=options.extra_vars
+        )
         self.scope, self.state = self.variables.scope, self.variables.state
         self.host = self.variables.host
         self.problems = problems
-        self.tags: frozenset[str] | None = None
-        self.skip_tags: frozenset[str] = frozenset()
         self.tasks: list[RenderedTask] = []
         self.sites: tuple[Site, ...] = ()
         self.handlers: dict[str, RenderedTask] = {}
@@ -195,7 +194,7 @@ class _PlayRenderer:
 
     def _task(self, task: LoadedTask, role: LoadedRole | None) -> None:
         tags = task.tags | self.play.tags | (role.tags if role else frozenset())
-        if not selected(tags, wanted=self.tags, skipped=self.skip_tags):
+        if not selected(tags, wanted=self.options.tags, skipped=self.options.skip_tags):
             return
         try:
             for name in task.notify:

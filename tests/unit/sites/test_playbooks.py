@@ -10,7 +10,14 @@ import pytest
 
 from deployer.certificates.internal_ca.authority import InternalCa
 from deployer.errors import SourceErrors
-from deployer.playbook import RenderedTask, RoleCall, load_inventory, load_playbook, render_host
+from deployer.playbook import (
+    RenderedTask,
+    RenderOptions,
+    RoleCall,
+    load_inventory,
+    load_playbook,
+    render_host,
+)
 from deployer.playbook.builtin import playbooks_path, roles_path
 from deployer.sites import proxy_roles
 from deployer.sites.model import Site
@@ -62,8 +69,7 @@ def tasks(
         inventory.hosts["host"],
         inventory=inventory,
         facts=about,
-        extra_vars={},
-        tags=None,
+        options=RenderOptions(extra_vars={}),
         site_roles=site_roles,
     )
     named = {task.name: task for task in rendered.tasks}

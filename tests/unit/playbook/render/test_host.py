@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from deployer.errors import SourceErrors
-from deployer.playbook import Rendered, RoleCall, load_inventory, load_playbook, render_host
+from deployer.playbook import (
+    Rendered,
+    RenderOptions,
+    RoleCall,
+    load_inventory,
+    load_playbook,
+    render_host,
+)
 from deployer.sites.model import Site, Upstream
 
 FACTS = {"ansible_distribution": "Debian", "ansible_default_ipv4": {"address": "10.0.0.1"}}
@@ -48,8 +55,7 @@ class Project:
             inventory.hosts["web1"],
             inventory=inventory,
             facts=facts,
-            tags=tags,
-            skip_tags=skip_tags,
+            options=RenderOptions(tags=tags, skip_tags=skip_tags),
             site_roles=lambda sites: roles,
         )
 
