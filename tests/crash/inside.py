@@ -16,6 +16,7 @@ from deployer.errors import LabError
 from deployer.lab.host import LabHost
 from tests.crash.faults import Fault
 from tests.support.agent.process import RunnerProcess
+from tests.support.waiting import PATIENCE_S
 
 #: The source of the runner as it is, and the same compiled: the faults come before it alone.
 _BOOTSTRAP = """
@@ -95,7 +96,7 @@ class InsideRunner(RunnerProcess):
             return super().end()
         except subprocess.TimeoutExpired:
             self._give_up()
-            self.process.wait(10)
+            self.process.wait(PATIENCE_S)
             return -1
         finally:
             self._limit.cancel()

@@ -18,6 +18,7 @@ from tests.crash.inside import InsideRunner, facts_of
 from tests.crash.look import Look, differences, look_at
 from tests.crash.two_states import PACKAGE, changes_to, handlers
 from tests.support.agent.process import RunnerRefusal
+from tests.support.waiting import PATIENCE_S
 
 ROUND_LIMIT_S = 300.0
 _OPERATIONS = "/run/crash-operations"
@@ -71,9 +72,9 @@ class Stage:
         """Install the proxy, and see what each of `states` looks like after an undisturbed run."""
         self.host.sh("systemctl is-system-running --wait", check=False)
         packages = f"nginx {PACKAGE}" if "C" in states else "nginx"
-        self.host.sh(f"apt-get install -y {packages}", timeout_s=120)
+        self.host.sh(f"apt-get install -y {packages}", timeout_s=PATIENCE_S)
         if "C" in states:  # its configuration stays: a state of its own
-            self.host.sh(f"apt-get remove -y {PACKAGE}", timeout_s=120)
+            self.host.sh(f"apt-get remove -y {PACKAGE}", timeout_s=PATIENCE_S)
         self.reboot()
         for state in states:
             self.go(state)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from deployer.lab.host import LabHost
 from tests.support.runs import Ran
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until
 
 #: Writes a file, and then waits until the test lets it go on.
 SLOW = """- hosts: all
@@ -79,7 +79,7 @@ def cut_off(host: LabHost, *options: str) -> None:
     assert not is_settled(host)
 
 
-def ended(process: subprocess.Popen[str], timeout_s: float = 60.0) -> Ran:
+def ended(process: subprocess.Popen[str], timeout_s: float = PATIENCE_S) -> Ran:
     """How a run comes out."""
     out, err = process.communicate(timeout=timeout_s)
     assert "Traceback" not in err

@@ -16,6 +16,7 @@ from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab, running
 from deployer.model import PROXY_UNITS, Proxy
 from tests.support.runs import Ran, deployer
+from tests.support.waiting import PATIENCE_S
 
 PROXIES = tuple(PROXY_UNITS)
 
@@ -58,7 +59,7 @@ def deployed(template: str, folder: Path, *, lab: Lab, host: LabHost, proxy: Pro
 
 def _apply(folder: Path) -> Ran:
     files = (folder / "site.yml", "-i", folder / "inventory.yml")
-    return deployer("apply", *files, "--yes", timeout_s=300.0)
+    return deployer("apply", *files, "--yes", timeout_s=PATIENCE_S)
 
 
 @contextmanager

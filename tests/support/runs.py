@@ -13,6 +13,7 @@ from typing import Any
 
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
+from tests.support.waiting import PATIENCE_S
 
 #: Runs on the host: everything under /etc and /var/lib with type, mode, owner, content and times,
 #: what packages there are, and what units are enabled and active. Our own folder, the databases of
@@ -97,7 +98,7 @@ class Ran:
         return f"exit code {self.code}\n{self.out}\n{self.err}"
 
 
-def deployer(*arguments: str | Path, timeout_s: float = 120.0, **environment: str) -> Ran:
+def deployer(*arguments: str | Path, timeout_s: float = PATIENCE_S, **environment: str) -> Ran:
     """Run the real command in the current folder, as a user would."""
     done = subprocess.run(
         [sys.executable, "-m", "deployer", *map(str, arguments)],
@@ -141,7 +142,7 @@ def handshake(host: LabHost, root_pem: Path, *, domain: str, path: str) -> str:
     protocol = ClientProtocol(parse_uri(f"wss://{domain}{path}"), origin=f"https://{domain}")  # type: ignore[arg-type]
     trust = ssl.create_default_context(cafile=root_pem)
     with (
-        socket.create_connection((host.address, 443), timeout=10) as line,
+        socket.create_connection((host.address, 443), timeout=PATIENCE_S) as line,
         trust.wrap_socket(line, server_hostname=domain) as tls,
     ):
         protocol.send_request(protocol.connect())

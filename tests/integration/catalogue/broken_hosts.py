@@ -13,6 +13,7 @@ from deployer.model import PROXY_UNITS, Proxy
 from tests.integration.catalogue.broken_cases import DOMAIN, Twin, of_proxy
 from tests.integration.catalogue.scripted_services import PORTS
 from tests.support.certificates.pki import authority, issued
+from tests.support.waiting import PATIENCE_S
 
 HERE = Path(__file__).parent
 _TLS = "/etc/tls"
@@ -32,7 +33,7 @@ def serve(proxy: Proxy, host: LabHost, twins: Sequence[Twin]) -> None:
     host.sh(
         "DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "
         f"{package} >/dev/null 2>&1",
-        timeout_s=180,
+        timeout_s=PATIENCE_S,
     )
     for path, text in CONFIGURATIONS[proxy](twins).items():
         write(host, path, text)
@@ -77,7 +78,7 @@ def start_services(host: LabHost) -> None:
 
 #: What is served without TLS to those who wait in silence: how long each may be silent, by its name
 #: (``short-nginx.cat.test``). `front` is reached through something that cuts sooner.
-SILENCES = {"short": 2, "long": 3600, "front": 3600}
+SILENCES = {"short": 5, "long": 3600, "front": 3600}
 
 _NGINX = """\
 user www-data;

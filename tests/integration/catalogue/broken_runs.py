@@ -21,11 +21,11 @@ from tests.integration.catalogue.broken_states import changed, restart
 from tests.integration.catalogue.broken_world import World
 from tests.integration.catalogue.scripted_services import PORTS
 from tests.support.paths import ROOT
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until
 
 #: Where the relay listens: a loopback address of this machine that nobody else uses.
 RELAY = "127.6.29.1"
-_LIMIT = "3s"
+_LIMIT = "12s"
 
 
 def playbook(world: World, name: str, sites: Mapping[Proxy, Sequence[str]]) -> Path:
@@ -71,7 +71,7 @@ def started(world: World, *arguments: str) -> subprocess.Popen[str]:
 
 def ended(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
     """The findings of a run, once it has ended."""
-    out, err = process.communicate(timeout=90)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert "Traceback" not in err, err
     found: list[dict[str, Any]] = json.loads(out)["findings"]
     return found
@@ -105,7 +105,7 @@ def silences(world: World) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def relay(address: str, patience_s: float = 1.0) -> Iterator[None]:
+def relay(address: str, patience_s: float = 4.0) -> Iterator[None]:
     """Something before the host that hangs up on those who are silent."""
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server((RELAY, 80)))

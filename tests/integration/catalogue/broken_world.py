@@ -17,6 +17,7 @@ from deployer.run.diagnose import Request, diagnosed
 from tests.integration.catalogue.broken_cases import PROXIES, Twin
 from tests.integration.catalogue.broken_hosts import ROOT_PEM, serve
 from tests.integration.catalogue.broken_states import State
+from tests.support.waiting import stretched
 
 #: How long a step of a diagnosis may take: those that hang cost as much.
 _TIMEOUT_S = 3.0
@@ -78,7 +79,7 @@ class World:
                 expect=expect or None,
                 resolve=tuple(f"{parts.hostname}:{port}:{host.address}" for port in ports),
                 ca_bundle=self.folder / "root.pem",
-                timeout_s=_TIMEOUT_S,
+                timeout_s=stretched(_TIMEOUT_S),
                 host=host.name if inside else None,
                 inventories=(self.folder / "inventory.yml",),
             )

@@ -24,7 +24,7 @@ from deployer.certificates.acme.store import CertificateStore, IssuedCertificate
 from deployer.errors import CertificateError, UnreachableError, UsageError
 from tests.support.certificates import pebble as pebble_here
 from tests.support.certificates.pebble import Pebble, Responder
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until
 
 NAMES = ("one.example.com", "two.example.com", "three.example.com")
 EAB = {
@@ -333,17 +333,17 @@ def test_processes_that_ask_for_one_certificate_wait_for_each_other(
 
     def answer(token: str, key_authorization: str | None) -> None:
         held.set()
-        assert go_on.wait(30)
+        assert go_on.wait(PATIENCE_S)
         responder.answer(token, key_authorization)
 
     before = pebble.orders()
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(issuer(folder).obtain, settings, answer=answer)
-        assert held.wait(30)
+        assert held.wait(PATIENCE_S)
         other = start(settings, folder, "now")
         until(lambda: _opens(other.pid, folder / "order.lock"))
         go_on.set()
-        told, _ = other.communicate(timeout=60)
+        told, _ = other.communicate(timeout=PATIENCE_S)
         assert told.split() == [first.result(60).serial]
     assert pebble.orders() == before + 1
 
@@ -361,7 +361,7 @@ def test_a_controller_that_is_killed_takes_its_certbot_along_before_the_ca_looks
     assert process.stdout.readline() == "answering\n"
     assert certbots(folder)
     process.kill()
-    process.communicate(timeout=10)
+    process.communicate(timeout=PATIENCE_S)
     until(lambda: not certbots(folder))
     assert responder.looked_at == 0
     assert (folder / "order").stat().st_mode & 0o777 == 0o700
@@ -458,7 +458,7 @@ class Authenticator(dns_common.DNSAuthenticator):
 
     def _tell(self, what, message):
         data = json.dumps(message).encode()
-        urllib.request.urlopen(self.api.conf("api") + what, data, timeout=5).close()
+        urllib.request.urlopen(self.api.conf("api") + what, data, timeout=PATIENCE_S).close()
 
     def _perform(self, domain, name, value):
         self._tell("/set-txt", {"host": name + ".", "value": value})

@@ -12,6 +12,7 @@ import pytest
 import deployer
 from deployer.lab.host import LabHost
 from tests.support.lab_factory import LabFactory
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.lab
 
@@ -79,7 +80,7 @@ def ask(
 
 def told(host: LabHost, home: str) -> dict[str, object]:
     """What the command has written down, when it has run."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         done = host.exec(["cat", f"{home}/told.json"], check=False)
         if done.returncode == 0:

@@ -24,6 +24,7 @@ from tests.support.certificates.authority import Authority, authority
 from tests.support.clients.websocket import Client
 from tests.support.paths import PROGRAMS
 from tests.support.runs import deployer
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.lab
 
@@ -50,7 +51,7 @@ class Served:
         """A WebSocket that has got its first message; the CA is not one that clients know."""
         trust = ssl.create_default_context()
         trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
-        line = socket.create_connection((self.host.address, 443), timeout=10)
+        line = socket.create_connection((self.host.address, 443), timeout=PATIENCE_S)
         client = Client(
             f"wss://{self.domain}/ws",
             trust.wrap_socket(line, server_hostname=self.domain),
@@ -70,7 +71,7 @@ class Served:
 
     def on_port_80(self, path: str) -> tuple[int, str | None]:
         """What plain HTTP gets: the status, and where it is sent."""
-        connection = http.client.HTTPConnection(self.host.address, 80, timeout=10)
+        connection = http.client.HTTPConnection(self.host.address, 80, timeout=PATIENCE_S)
         connection.request("GET", path, headers={"Host": self.domain})
         answer = connection.getresponse()
         connection.close()
@@ -107,7 +108,7 @@ def renewed_amid_connections(one: Served) -> None:
     before = one.serial()
     with ExitStack() as stack:
         connections = [stack.enter_context(one.open()) for _ in range(_HOLDING)]
-        said = one.host.exec([*_RENEW, "--force"], timeout_s=120)
+        said = one.host.exec([*_RENEW, "--force"], timeout_s=PATIENCE_S)
         assert "is served" in said.stdout + said.stderr, said
         assert one.serial() != before
         connections.append(stack.enter_context(one.open()))

@@ -29,7 +29,7 @@ from tests.support.certificates.authority import Authority
 from tests.support.certificates.ca_fronts import NEW_ACCOUNT, NEW_ORDER, Front, Refusal, mute
 from tests.support.interrupted_runs import ended, is_over, is_settled
 from tests.support.runs import deployer
-from tests.support.waiting import at_most, until
+from tests.support.waiting import PATIENCE_S, at_most, until
 
 pytestmark = pytest.mark.lab
 
@@ -297,7 +297,7 @@ def test_a_name_that_leads_elsewhere_from_here(stage: Stage) -> None:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_S,
             check=False,
         )
     assert done.returncode == 3, done

@@ -17,6 +17,7 @@ from deployer.lab.lab import Lab
 from tests.integration.certificates.test_issue_and_renew import served, start_services, status
 from tests.support.certificates.authority import authority
 from tests.support.runs import deployer
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.lab
 
@@ -45,7 +46,7 @@ ns A {address}
 
 def start_bind(host: LabHost, secret: str) -> None:
     """A primary for the zone that takes updates from who has `secret`, and is the CA's resolver."""
-    host.sh("apt-get install -y -qq bind9 >/dev/null 2>&1", timeout_s=120)
+    host.sh("apt-get install -y -qq bind9 >/dev/null 2>&1", timeout_s=PATIENCE_S)
     named = _NAMED.format(secret=secret, zone=ZONE)
     (host.root / "etc/bind/named.conf").write_text(named)
     (host.root / f"var/lib/bind/{ZONE}").write_text(_ZONE.format(zone=ZONE, address=host.address))
@@ -65,7 +66,7 @@ def command_lines_while(host: LabHost, *words: str) -> str:
     argv, nothing = [sys.executable, "-m", "deployer", *words], subprocess.DEVNULL
     seen = ""
     with subprocess.Popen(argv, stdin=nothing, stdout=nothing, stderr=nothing) as running:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + PATIENCE_S
         while running.poll() is None:
             assert time.monotonic() < deadline
             seen += host.sh("ps -e -ww -o args=; sleep 0.1")

@@ -6,7 +6,6 @@ import asyncio
 import json
 import ssl
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from deployer.lab.lab import Lab
 from tests.support.certificates.authority import Authority, authority
 from tests.support.paths import PROGRAMS
 from tests.support.runs import deployer, differences, state_of
+from tests.support.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.lab
 
@@ -180,14 +180,16 @@ def test_a_renewal_by_the_timer_cuts_nobody_off(lab: Lab, workdir: Path, tmp_pat
 
 def _renew_when_due(host: LabHost) -> str:
     """Have the timer's own service look until it has renewed; what it says in the log."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+    said = ""
+
+    def has_renewed() -> bool:
+        nonlocal said
         host.sh("systemctl start deployer-renew.service", check=False)
         said = host.sh("journalctl -t deployer-renew -o cat --no-pager")
-        if "is served" in said:
-            return said
-        time.sleep(0.2)
-    raise AssertionError(said)
+        return "is served" in said
+
+    until(has_renewed)
+    return said
 
 
 @pytest.mark.parametrize("moment", ["certbot", "marker"])
@@ -280,7 +282,7 @@ def test_three_names_on_two_hosts_from_the_controller(
         # One host cannot take the next: it keeps the former one, and the other has the new one.
         broken = lab.hosts[1]
         broken.sh("echo 'oops' > /etc/nginx/conf.d/oops.conf")
-        half = deployer("certs", "renew", "site.yml", "--force", timeout_s=180)
+        half = deployer("certs", "renew", "site.yml", "--force", timeout_s=PATIENCE_S)
         assert half.code == 3, half
         assert "oops" in half.out
         assert {served(broken)} == found

@@ -16,6 +16,7 @@ from deployer.lab.lab import Lab
 from tests.integration.certificates.test_issue_and_renew import DOMAIN, served, start_services
 from tests.support.certificates.lets_encrypt import LetsEncrypt, letsencrypt
 from tests.support.runs import Ran
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.lab
 
@@ -44,7 +45,7 @@ def deployer_where_names_resolve(lab: Lab, ca: LetsEncrypt, *words: str) -> Ran:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=PATIENCE_S,
         check=False,
         env={**_environment(), "SSL_CERT_FILE": str(roots.resolve())},
     )

@@ -31,6 +31,7 @@ from tests.integration.certificates.test_issue_and_renew import (
 from tests.support.certificates.authority import Authority, authority
 from tests.support.certificates.ca_fronts import NEW_ORDER, Front
 from tests.support.runs import deployer, differences, state_of
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.lab
 
@@ -46,7 +47,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheels")
     argv = [sys.executable, "-m", "pip", "download", "-qq", "-d", str(folder)]
     argv += ["--only-binary=:all:", *_PYTHON, *_ABIS, *_PLATFORMS, "--platform", "any"]
-    subprocess.run([*argv, "certbot>=5.4"], check=True, timeout=300)
+    subprocess.run([*argv, "certbot>=5.4"], check=True, timeout=PATIENCE_S)
     return folder
 
 
@@ -90,13 +91,13 @@ def test_a_certificate_for_an_address(
         planned = deployer("plan", "site.yml")
         assert "needs certbot 5.4, and the package is 2.1.0" in planned.out, planned
         ca.stop_pebble()
-        failed = deployer("apply", "site.yml", "--yes", "--no-diff", timeout_s=240)
+        failed = deployer("apply", "site.yml", "--yes", "--no-diff", timeout_s=PATIENCE_S)
         assert failed.code == 3, failed
         assert "nothing listens there" in failed.out
         assert differences(bare, state_of(host)) == {}
 
         ca.start_pebble()
-        applied = deployer("apply", "site.yml", "--yes", "--no-diff", timeout_s=240)
+        applied = deployer("apply", "site.yml", "--yes", "--no-diff", timeout_s=PATIENCE_S)
         assert applied.code == 0, applied
         (one,) = status()
         assert one["names"] == [host.address]
@@ -109,7 +110,7 @@ def test_a_certificate_for_an_address(
         # After an upgrade of the distribution there is another Python, which sees none of it.
         host.sh("cd /opt/deployer/certbot/lib; mv python3.11 python3.8")
         host.sh("! /opt/deployer/certbot/bin/certbot --version")
-        mended = deployer("apply", "site.yml", "--yes", "--no-diff", timeout_s=240)
+        mended = deployer("apply", "site.yml", "--yes", "--no-diff", timeout_s=PATIENCE_S)
         assert mended.code == 0, mended
         host.sh("/opt/deployer/certbot/bin/certbot --version")
         assert ca.orders() == 1
@@ -177,7 +178,7 @@ def test_a_profile_and_the_wish_of_the_ca(
         planned = deployer("plan", "site.yml")
         needs = "profile: shortlived needs certbot 4.1, and the package is 2.1.0"
         assert needs in planned.out, planned
-        applied = deployer("apply", "site.yml", "--yes", "--no-diff", timeout_s=240)
+        applied = deployer("apply", "site.yml", "--yes", "--no-diff", timeout_s=PATIENCE_S)
         assert applied.code == 0, applied
         assert [order["profile"] for order in front.orders] == ["shortlived"]
         first = served(host)

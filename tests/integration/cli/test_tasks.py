@@ -10,9 +10,10 @@ import pytest
 
 from deployer.lab.lab import Lab
 from tests.support.runs import goaccess_project
+from tests.support.waiting import PATIENCE_S
 
 
-def fab(*arguments: str, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
+def fab(*arguments: str, timeout_s: float = PATIENCE_S) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [Path(sys.executable).with_name("fab"), *arguments],
         stdin=subprocess.DEVNULL,

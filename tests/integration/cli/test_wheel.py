@@ -7,11 +7,17 @@ import sys
 from pathlib import Path
 
 from tests.support.paths import ROOT
+from tests.support.waiting import PATIENCE_S
 
 
 def run(*argv: str | Path, cwd: Path) -> str:
     done = subprocess.run(
-        list(map(str, argv)), cwd=cwd, capture_output=True, text=True, timeout=300, check=False
+        list(map(str, argv)),
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

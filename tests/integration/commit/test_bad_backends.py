@@ -19,6 +19,7 @@ from deployer.playbook.builtin import roles_path
 from tests.support.paths import PROGRAMS
 from tests.support.programs.backends import PORTS
 from tests.support.runs import Ran, deployer, differences, handshake, state_of
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.lab
 
@@ -119,7 +120,7 @@ def test_ctrl_c_while_a_connection_is_held(running: Running) -> None:
         assert process.stderr is not None
         assert any("certificate (proxy)" in line for line in process.stderr)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=50)
+        out, err = process.communicate(timeout=PATIENCE_S)
     finally:
         process.kill()
         process.wait()

@@ -18,7 +18,7 @@ from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
 from tests.support.interrupted_runs import SLOW, ended, is_over, under_way
 from tests.support.runs import Ran, deployer, differences, state_of, write_playbook
-from tests.support.waiting import at_most, until
+from tests.support.waiting import PATIENCE_S, at_most, until
 
 pytestmark = pytest.mark.lab
 
@@ -219,7 +219,7 @@ def test_ctrl_c_in_the_middle(shared_lab: Lab, workdir: Path, before: dict[str, 
         told = next(line for line in process.stderr if "Interrupted" in line)
         assert "Ctrl-C again" in told
         host.sh("touch /run/go")
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=PATIENCE_S)
     assert "Traceback" not in err
     assert Ran(process.returncode, out, err).document["exit_code"] == process.returncode == 3
     assert differences(before, state_of(host)) == {}
@@ -234,7 +234,7 @@ def test_ctrl_c_twice(shared_lab: Lab, workdir: Path, before: dict[str, Any]) ->
         assert process.stderr is not None
         assert any("Ctrl-C again" in line for line in process.stderr)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=PATIENCE_S)
     assert "Traceback" not in err
     assert Ran(process.returncode, out, err).document["exit_code"] == process.returncode == 130
     until(lambda: is_over(host))

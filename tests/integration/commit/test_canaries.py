@@ -23,6 +23,7 @@ from deployer.lab.lab import running
 from tests.integration.proxies.test_drain import three_websockets
 from tests.support.paths import PROGRAMS
 from tests.support.runs import Ran, deployer, write_playbook
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.lab
 
@@ -224,7 +225,7 @@ def test_a_service_that_ends_and_comes_back(serving: tuple[LabHost, ...]) -> Non
         assert metrics.stat().st_mode & 0o777 == 0o644
     finally:
         watching.send_signal(signal.SIGINT)
-        out, err = watching.communicate(timeout=20)
+        out, err = watching.communicate(timeout=PATIENCE_S)
     assert watching.returncode == 0, err
     assert (out, "Traceback" in err) == ("", False), err
     told = [line for line in err.splitlines() if "  web1  " in line]

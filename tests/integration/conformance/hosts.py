@@ -17,6 +17,7 @@ from deployer.lab.host import LabHost
 from deployer.lab.lab import running
 from tests.integration.conformance.world import Front, World
 from tests.support.paths import ROOT
+from tests.support.waiting import PATIENCE_S
 
 _HERE = Path(__file__).parent
 #: The services of site.yml by their names, and where each listens.
@@ -74,7 +75,7 @@ def apply(folder: Path) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=PATIENCE_S,
         check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )

@@ -13,8 +13,8 @@ from websockets.exceptions import ConnectionClosed
 from tests.integration.conformance.hosts import apply, write_site
 from tests.integration.conformance.world import PLAIN, Front, World, told
 from tests.support.clients.websocket import Client
+from tests.support.waiting import PATIENCE_S, stretched
 
-DRAIN_S = 4.0
 COUNT = 20
 _MORE = '        - {path: /more, websocket: "http://127.0.0.1:9101"}\n'
 
@@ -29,6 +29,7 @@ class Reloaded:
     serves_what_is_new: bool
     after_reload: int
     cut_after_s: list[float]
+    drain_s: float
     later_ones: int
 
 
@@ -40,13 +41,14 @@ def reloading(worlds: list[World]) -> Iterator[dict[Front, Future[Reloaded]]]:
 
 
 def _reload(world: World) -> Reloaded:
+    drain_s = float(round(stretched(4.0)))  # longer than a reload and `COUNT` answers take
     with _opened(world) as before:
-        write_site(world.folder, world.host, front=world.front, drain=f"{DRAIN_S:g}s", more=_MORE)
+        write_site(world.folder, world.host, front=world.front, drain=f"{drain_s:g}s", more=_MORE)
         workers = _workers(world)
         with ThreadPoolExecutor(1) as pool:
             applying = pool.submit(apply, world.folder)
             # As soon as it has reloaded: Apache's cap is that of the new configuration.
-            _wait_until_others_listen(world, workers, within_s=60)
+            _wait_until_others_listen(world, workers, within_s=PATIENCE_S)
             after_apply = _answering(before)
             ran = applying.result()
         with world.open("/more", name=PLAIN, tls=False) as connection:
@@ -57,7 +59,7 @@ def _reload(world: World) -> Reloaded:
         began = time.monotonic()
         world.host.exec(["systemctl", "reload", world.front.unit])
         after_reload = _answering(before)
-        _wait_until_others_listen(world, workers, within_s=DRAIN_S)
+        _wait_until_others_listen(world, workers, within_s=drain_s)
         with _opened(world) as later, ThreadPoolExecutor(COUNT) as pool:
             cut_after_s = list(pool.map(lambda connection: _end_of(connection, began), before))
             later_ones = _answering(later)
@@ -68,6 +70,7 @@ def _reload(world: World) -> Reloaded:
         serves_what_is_new=serves_what_is_new,
         after_reload=after_reload,
         cut_after_s=cut_after_s,
+        drain_s=drain_s,
         later_ones=later_ones,
     )
 
@@ -109,5 +112,5 @@ def _answering(connections: list[Client]) -> int:
 
 
 def _end_of(connection: Client, began: float) -> float:
-    connection.ends_within(DRAIN_S + 10)
+    connection.ends_within(PATIENCE_S)
     return time.monotonic() - began

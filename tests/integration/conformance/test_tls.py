@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conformance.world import DOMAIN, World
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.lab, pytest.mark.every_release]
 
@@ -25,7 +26,7 @@ def test_mozillas_guideline(world: World) -> None:
         [str(_SSLYZE), "--mozilla_config", "intermediate", *ca, where],
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=PATIENCE_S,
         check=False,
     )
     verdict = done.stdout.partition("COMPLIANCE AGAINST")[2]

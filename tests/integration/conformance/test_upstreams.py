@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.conformance.hosts import stopped
 from tests.integration.conformance.world import DOMAIN, World, told
-from tests.support.waiting import at_most
+from tests.support.waiting import at_most, until
 
 pytestmark = pytest.mark.lab
 
@@ -35,10 +35,7 @@ def test_a_client_stays_on_its_service_while_that_one_answers(world: World) -> N
         with world.open("/pair") as connection:
             assert told(connection).service == other
     # Soon it is its client's again: the other one may be next to be restarted.
-    deadline = time.monotonic() + 3
-    while world.ask("/pair").told.service != own:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: world.ask("/pair").told.service == own, within_s=at_most(3))
     with stopped(world.host, other):
         assert world.ask("/pair").told.service == own
 

@@ -6,6 +6,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.integration.conformance.world import World, told
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.lab
 
@@ -17,7 +18,7 @@ def test_large_messages(world: World, path: str) -> None:
     with world.open(path) as connection:
         told(connection)
         connection.send(message)
-        assert connection.recv(timeout=30) == message
+        assert connection.recv(timeout=PATIENCE_S) == message
 
 
 @pytest.mark.every_release

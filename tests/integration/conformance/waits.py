@@ -65,7 +65,7 @@ def waiting(world: World) -> Iterator[Waits]:
         pinged=later(_silence, "/brief?mute", 8.0, _ping_for_a_while),
         later=later(_silence, "/later", 72.0),
         long=later(_silence, "/ws", PATIENCE_S),
-        in_time=later(_slow, "/brief?wait=2"),
+        in_time=later(_slow, "/brief?wait=1"),
         too_late=later(_slow, "/brief?wait=9"),
         much_later=later(_slow, f"/ws?wait={PATIENCE_S if PATIENCE_S < 400 else 399}"),
     )

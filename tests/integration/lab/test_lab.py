@@ -20,7 +20,7 @@ from deployer.lab import lab as labs_module
 from deployer.lab.folders import labs_folder
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.lab
 
@@ -36,7 +36,7 @@ with running(2, name=sys.argv[1]) as lab:
 
 def ssh(host: LabHost, *command: str) -> subprocess.CompletedProcess[str]:
     argv = [*host.ssh_command(), *command]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
 
 def left_behind(bridge: str, name: str) -> list[str]:
@@ -82,7 +82,7 @@ def test_hosts_do_not_share_their_services_control_groups(labs: Callable[..., La
 
 def test_packages_install_without_a_network(shared_lab: Lab) -> None:
     (host,) = shared_lab.hosts
-    host.sh("apt-get install -y -qq --no-install-recommends nginx", timeout_s=120)
+    host.sh("apt-get install -y -qq --no-install-recommends nginx", timeout_s=PATIENCE_S)
     assert host.sh("systemctl is-active nginx").strip() == "active"
 
 
@@ -115,7 +115,7 @@ def test_a_host_can_be_entered_without_its_sshd(lab: Lab) -> None:
 
 def test_a_cut_cable_is_silent(lab: Lab) -> None:
     (host,) = lab.hosts
-    with socket.create_connection((host.address, 22), timeout=5) as connection:
+    with socket.create_connection((host.address, 22), timeout=PATIENCE_S) as connection:
         assert connection.recv(4) == b"SSH-"
         host.link_down()
         connection.sendall(b"SSH-2.0-test\r\n")
@@ -155,7 +155,7 @@ def test_the_inventory_holds_what_ssh_needs(lab: Lab, tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=20,
+        timeout=PATIENCE_S,
     )
     assert scanned.stdout.split()[1:] == Path(known).read_text().split()[1:]
 
@@ -171,7 +171,7 @@ def test_a_lab_from_the_command_line_stays_until_it_is_taken_down(
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=PATIENCE_S,
     )
     try:
         assert done.returncode == 0, done.stderr
@@ -200,6 +200,6 @@ def test_nothing_is_left_behind(number: signal.Signals, machine: None) -> None:
         bridge = process.stdout.readline().strip()
         assert len(left_behind(bridge, name)) > 10
         process.send_signal(number)
-        process.wait(timeout=30)
+        process.wait(timeout=PATIENCE_S)
     until(lambda: not left_behind(bridge, name))
     assert left_behind(bridge, name) == []

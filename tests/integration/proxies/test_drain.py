@@ -17,6 +17,7 @@ from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
 from tests.support.paths import PROGRAMS
 from tests.support.runs import deployer, write_playbook
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.lab
 
@@ -49,7 +50,7 @@ def three_websockets(host: LabHost) -> Iterator[list[socket.socket]]:
     with ExitStack() as stack:
         lines = []
         for _ in range(3):
-            line = socket.create_connection((host.address, 80), timeout=20)
+            line = socket.create_connection((host.address, 80), timeout=PATIENCE_S)
             lines.append(stack.enter_context(line))
             line.sendall(
                 b"GET / HTTP/1.1\r\nHost: ws.example.com\r\n"

@@ -17,7 +17,7 @@ from deployer.lab.host import LabHost
 from deployer.lab.lab import running
 from tests.support.paths import PROGRAMS
 from tests.support.runs import Ran, deployer
-from tests.support.waiting import at_most
+from tests.support.waiting import PATIENCE_S, at_most, until
 
 pytestmark = pytest.mark.lab
 
@@ -64,7 +64,7 @@ class World:
 
     def run(self, playbook: str, *arguments: str, command: str = "verify") -> Ran:
         files = (self.folder / playbook, "-i", self.folder / "inventory.yml")
-        return deployer(command, *files, "--json", *arguments, timeout_s=300)
+        return deployer(command, *files, "--json", *arguments, timeout_s=PATIENCE_S)
 
     def loaded(self, host: str, number: int, **options: str) -> tuple[int, dict[str, Any]]:
         """The exit code of a load of one host, and what it came to, with its findings."""
@@ -106,7 +106,7 @@ def test_each_hop_is_left_in_silence_until_it_cuts(world: World) -> None:
         hops = {each["hop"]: each for each in silent["hops"]}
         assert hops["backend"]["outcome"] == "open", (name, silent)
         assert hops["proxy"]["outcome"] == "cut", (name, silent)
-        assert 2.9 < hops["proxy"]["seconds"] < 4.5, (name, silent)
+        assert 2.9 < hops["proxy"]["seconds"] < 3 + at_most(1.5), (name, silent)
         assert silent["shortest"] == "proxy"
         (configured,) = silent["configured"]
         assert configured["seconds"] == 3.0, (name, silent)
@@ -114,7 +114,7 @@ def test_each_hop_is_left_in_silence_until_it_cuts(world: World) -> None:
         if name != "web1":
             assert host["state"] == "healthy", (name, host)
             assert {each["outcome"] for each in pinged["hops"]} == {"kept-awake"}
-            assert pinged["measured_ping_interval_s"] == pytest.approx(1.0, abs=0.3)
+            assert pinged["measured_ping_interval_s"] == pytest.approx(1.0, abs=at_most(0.3))
     # nginx cuts what comes each second after half of one: somebody has changed it by hand.
     (cut,) = [each for each in ran.document["findings"] if each["severity"] == "error"]
     assert (cut["host"], cut["code"], cut["hop"]) == ("web1", "idle-cut", "proxy")
@@ -130,8 +130,7 @@ def test_five_thousand_with_a_reload_in_the_middle_and_hosts_that_are_too_small(
 
     def reload() -> None:
         """As soon as some hundreds are open."""
-        while int(nginx.sh("ss -Htn state established 'sport = :80' | wc -l")) < 1500:
-            time.sleep(0.1)
+        until(lambda: int(nginx.sh("ss -Htn state established 'sport = :80' | wc -l")) >= 1500)
         nginx.sh("systemctl reload nginx")
 
     with ThreadPoolExecutor(4) as pool:

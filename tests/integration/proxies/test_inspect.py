@@ -12,6 +12,7 @@ from deployer.lab.lab import Lab
 from deployer.proxies.inspect import Inspection, faults, inspection_from_json, served
 from deployer.proxies.inspect.state import certain
 from tests.support.agent.process import BOOTSTRAP, RunnerProcess
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.lab
 
@@ -80,7 +81,7 @@ for _ in range(250):
 @pytest.fixture(scope="module")
 def proxies(shared_lab: Lab) -> LabHost:
     host = shared_lab.hosts[0]
-    host.sh(_SETUP, timeout_s=120)
+    host.sh(_SETUP, timeout_s=PATIENCE_S)
     return host
 
 

@@ -21,7 +21,7 @@ from deployer.lab.lab import Lab
 from tests.support.agent.on_host import runner_on
 from tests.support.agent.process import RunnerProcess, change, file_change
 from tests.support.runs import deployer, write_playbook
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.lab
 
@@ -87,7 +87,7 @@ def reasons(project: Path, *options: str) -> list[str]:
 
 
 def answer_of(host: LabHost) -> str:
-    with urllib.request.urlopen(f"http://{host.address}:8081/", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://{host.address}:8081/", timeout=PATIENCE_S) as answer:
         text: str = answer.read().decode()
     return text
 
@@ -273,7 +273,7 @@ def test_a_file_copied_and_loaded_by_hand(
 
 def test_old_workers_that_still_have_connections(host: LabHost, project: Path) -> None:
     """They neither make an alarm nor hide one, nor keep it from being mended."""
-    with socket.create_connection((host.address, 8081), timeout=10) as line:
+    with socket.create_connection((host.address, 8081), timeout=PATIENCE_S) as line:
         line.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")  # a request that does not end
         until(lambda: host.sh("ss -Htn state established 'sport = 8081'") != "")
         copy_by_hand(host, "two")

@@ -33,7 +33,7 @@ from tests.support.proxies.three_proxies import (
     web_socket,
     with_modules,
 )
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.lab
 
@@ -91,7 +91,7 @@ def test_a_reload_is_proved(host: LabHost, runner: RunnerProcess, proxy: Running
     with web_socket(host, proxy) as line:
         main = main_process(host, proxy)
         assert apply(runner, proxy, proxy.listening(address)) == {}
-        socket.create_connection((host.address, port), timeout=10).close()
+        socket.create_connection((host.address, port), timeout=PATIENCE_S).close()
         assert not_loaded(runner, proxy) == []
         assert main_process(host, proxy) == main
         assert echoes(line)
@@ -99,7 +99,7 @@ def test_a_reload_is_proved(host: LabHost, runner: RunnerProcess, proxy: Running
         assert not_loaded(runner, proxy) == []
         assert echoes(line)
     with pytest.raises(OSError, match="refused"):
-        socket.create_connection((host.address, port), timeout=10)
+        socket.create_connection((host.address, port), timeout=PATIENCE_S)
 
 
 def fails_without_a_word(host: LabHost) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab, running
 from tests.support.runs import Ran, deployer, differences, state_of, write_playbook
+from tests.support.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.lab
 
@@ -111,13 +111,10 @@ def test_hosts_are_changed_at_the_same_time(three: Lab, workdir: Path) -> None:
         stderr=subprocess.DEVNULL,
     )
     first, second, _ = three.hosts
-    deadline = time.monotonic() + 20
-    while not all(host.sh("ls /run/here", check=False) for host in (first, second)):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: all(host.sh("ls /run/here", check=False) for host in (first, second)))
     for host in (first, second):
         host.sh("touch /run/there")
-    assert process.wait(timeout=20) == 0
+    assert process.wait(timeout=PATIENCE_S) == 0
     assert has(first, "met")
     assert has(second, "met")
 

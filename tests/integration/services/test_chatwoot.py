@@ -20,6 +20,7 @@ from deployer.lab.lab import Lab
 from tests.support.clients.site_pages import Page, page
 from tests.support.paths import PROGRAMS
 from tests.support.runs import deployer, write_playbook
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.lab
 
@@ -55,7 +56,7 @@ def project(
         patch.chdir(folder)
         copytree(PROGRAMS / "cable", folder / "cable")
         write_playbook(folder, RAILS, shared_lab)
-        rails = deployer("apply", "site.yml", "--yes", timeout_s=300.0)
+        rails = deployer("apply", "site.yml", "--yes", timeout_s=PATIENCE_S)
         assert rails.code == 0, rails
         (folder / "site.yml").unlink()
         (folder / "inventory.yml").unlink()
@@ -68,7 +69,7 @@ def project(
 def cable(host: LabHost, root_pem: Path, *, origin: str) -> Iterator[ClientConnection]:
     """A connection as @rails/actioncable opens one."""
     trust = ssl.create_default_context(cafile=root_pem)
-    line = socket.create_connection((host.address, 443), timeout=10)
+    line = socket.create_connection((host.address, 443), timeout=PATIENCE_S)
     with connect(
         f"wss://{NAME}/cable",
         sock=line,
@@ -76,14 +77,14 @@ def cable(host: LabHost, root_pem: Path, *, origin: str) -> Iterator[ClientConne
         server_hostname=NAME,
         origin=origin,  # type: ignore[arg-type]
         subprotocols=CABLE,  # type: ignore[arg-type]
-        open_timeout=10,
+        open_timeout=PATIENCE_S,
     ) as client:
         yield client
 
 
 def received(client: ClientConnection, key: str, value: str | None = None) -> dict[str, Any]:
     """The next message that has `key`, with that value where one is given."""
-    deadline = time.monotonic() + 10.0
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         message: dict[str, Any] = json.loads(client.recv(deadline - time.monotonic()))
         if key in message and value in (None, message[key]):

@@ -15,6 +15,7 @@ from deployer.model import PROXY_UNITS
 from tests.support.clients.site_pages import page
 from tests.support.paths import PROGRAMS
 from tests.support.runs import deployer
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.lab
 
@@ -32,11 +33,13 @@ def project(
         patch.chdir(folder)
         assert deployer("init", "go-websocket").code == 0
         shared_lab.write_inventory(folder / "inventory.yml")
-        applied = deployer("apply", "site.yml", "--yes", timeout_s=300.0)
+        applied = deployer("apply", "site.yml", "--yes", timeout_s=PATIENCE_S)
         assert applied.code == 0, applied
         put(host, PROGRAMS / "go_client/main.go", "/root/client/main.go")
         put(host, folder / ".deployer/ca/root.pem", "/root/root.pem")
-        host.sh(f"cd /root/client && {BUILD} go build -o /root/client/client .", timeout_s=120.0)
+        host.sh(
+            f"cd /root/client && {BUILD} go build -o /root/client/client .", timeout_s=PATIENCE_S
+        )
         yield host, folder
 
 

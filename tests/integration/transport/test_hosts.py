@@ -20,12 +20,21 @@ from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
 from deployer.model import Host
 from deployer.transport import ConnectOptions, Link, Stream, connect
-from tests.support.waiting import at_most
+from tests.support.waiting import PATIENCE_S, at_most, stretched, until
 
 pytestmark = pytest.mark.lab
 
 _ROOT = "root"
-_QUICK = ConnectOptions(connect_timeout_s=2.0, silence_timeout_s=1.0)
+
+
+def patient(**options: Any) -> ConnectOptions:
+    """For what works, or fails by an event: no limit is reached."""
+    return ConnectOptions(connect_timeout_s=PATIENCE_S, silence_timeout_s=PATIENCE_S, **options)
+
+
+def gives_up_soon() -> ConnectOptions:
+    """For hosts that fall silent."""
+    return ConnectOptions(connect_timeout_s=PATIENCE_S, silence_timeout_s=stretched(1.0))
 
 
 def inventory_host(lab: Lab, lab_host: LabHost, **changes: Any) -> Host:
@@ -37,8 +46,8 @@ def inventory_host(lab: Lab, lab_host: LabHost, **changes: Any) -> Host:
 
 
 @contextlib.contextmanager
-def linked(host: Host, options: ConnectOptions = _QUICK) -> Iterator[Link]:
-    link = connect(host, options)
+def linked(host: Host, options: ConnectOptions | None = None) -> Iterator[Link]:
+    link = connect(host, options or patient())
     try:
         yield link
     finally:
@@ -131,7 +140,7 @@ def test_an_unknown_key_is_refused_unless_new_keys_are_accepted(
     known = tmp_path / "known"
     host = inventory_host(lab, server, deployer_known_hosts_file=str(known))
     with pytest.raises(HostKeyError) as caught:
-        connect(host, _QUICK)
+        connect(host, patient())
     text = str(caught.value)
     shown = server.sh("ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
     assert shown in text
@@ -140,7 +149,7 @@ def test_an_unknown_key_is_refused_unless_new_keys_are_accepted(
     assert str(known) in text
     assert not known.exists()
 
-    accepting = ConnectOptions(accept_new=True, connect_timeout_s=2.0)
+    accepting = patient(accept_new=True)
     with linked(host, accepting):
         pass
     assert known.stat().st_mode & 0o777 == 0o600
@@ -188,7 +197,7 @@ def test_a_refused_key_says_what_was_tried(lab: Lab, server: LabHost, tmp_path: 
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(stranger)], check=True)
     host = inventory_host(lab, server, ansible_ssh_private_key_file=str(stranger))
     with pytest.raises(AuthenticationError, match="refuses the login of root") as caught:
-        connect(host, _QUICK)
+        connect(host, patient())
     assert f"key {stranger}: refused" in str(caught.value)
 
 
@@ -206,7 +215,7 @@ def test_an_encrypted_key_needs_the_agent(
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     host = inventory_host(lab, server, ansible_ssh_private_key_file=str(locked))
     with pytest.raises(AuthenticationError, match="encrypted"):
-        connect(host, _QUICK)
+        connect(host, patient())
 
     agent_socket = tmp_path / "agent"
     agent = subprocess.Popen(
@@ -214,11 +223,9 @@ def test_an_encrypted_key_needs_the_agent(
     )
     try:
         environment = {**os.environ, "SSH_AUTH_SOCK": str(agent_socket)}
-        deadline = time.monotonic() + 5
-        while subprocess.run(
-            ["ssh-add", "-q", str(lab.key)], env=environment, stderr=subprocess.DEVNULL
-        ).returncode:
-            assert time.monotonic() < deadline
+        argv = ["ssh-add", "-q", str(lab.key)]
+        nothing = subprocess.DEVNULL
+        until(lambda: not subprocess.run(argv, env=environment, stderr=nothing).returncode)
         monkeypatch.setenv("SSH_AUTH_SOCK", str(agent_socket))
         with linked(host) as link:
             assert link.hello["uid"] == 0
@@ -245,7 +252,7 @@ def test_a_password_logs_in(lab: Lab, server: LabHost, ssh_home: Callable[[str],
         ansible_password="wrong horse",
     )
     with pytest.raises(AuthenticationError, match="the password: refused") as caught:
-        connect(wrong, ConnectOptions(connect_timeout_s=5.0))
+        connect(wrong, patient())
     assert "wrong horse" not in str(caught.value)
 
 
@@ -254,14 +261,14 @@ def test_a_password_logs_in(lab: Lab, server: LabHost, ssh_home: Callable[[str],
 
 def test_sudo_without_a_password(lab: Lab, server: LabHost) -> None:
     host = inventory_host(lab, server, ansible_user="free")
-    with linked(host, ConnectOptions(become=True)) as link:
+    with linked(host, patient(become=True)) as link:
         assert link.hello["uid"] == 0
         assert facts(link)["ansible_user_id"] == _ROOT
 
 
 def test_sudo_with_a_password_that_nobody_else_sees(lab: Lab, server: LabHost) -> None:
     host = inventory_host(lab, server, ansible_user="asked")
-    with linked(host, ConnectOptions(become=True, become_password="right horse")) as link:
+    with linked(host, patient(become=True, become_password="right horse")) as link:
         assert link.hello["uid"] == 0
         assert facts(link)["ansible_user_id"] == _ROOT
         assert "right horse" not in server.sh("cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
@@ -270,7 +277,7 @@ def test_sudo_with_a_password_that_nobody_else_sees(lab: Lab, server: LabHost) -
 
 def test_a_password_that_sudo_does_not_ask_for_goes_nowhere(lab: Lab, server: LabHost) -> None:
     host = inventory_host(lab, server, ansible_user="free")
-    with linked(host, ConnectOptions(become=True, become_password="unused")) as link:
+    with linked(host, patient(become=True, become_password="unused")) as link:
         assert link.hello["uid"] == 0
 
 
@@ -286,7 +293,7 @@ def test_what_sudo_refuses_is_said_in_words(
     lab: Lab, server: LabHost, user: str, password: str | None, words: str
 ) -> None:
     host = inventory_host(lab, server, ansible_user=user)
-    options = ConnectOptions(become=True, become_password=password, connect_timeout_s=8.0)
+    options = patient(become=True, become_password=password)
     with pytest.raises(AuthenticationError, match=words) as caught:
         connect(host, options)
     assert "horse" not in str(caught.value)
@@ -298,7 +305,7 @@ def test_a_host_without_sudo(lab: Lab, server: LabHost) -> None:
     try:
         host = inventory_host(lab, server, ansible_user="free")
         with pytest.raises(AuthenticationError, match="there is no sudo on the host"):
-            connect(host, ConnectOptions(become=True))
+            connect(host, patient(become=True))
         with pytest.raises(AuthenticationError, match="there is no sudo on the host"):
             connect(host, ConnectOptions(become=True, become_password="any"))
     finally:
@@ -333,11 +340,11 @@ def test_a_jump_host_is_checked_as_the_host_itself_is(
     )
     inner = Host(name="inner", hostname="192.168.77.7")
     with pytest.raises(HostKeyError, match=server.address):
-        connect(inner, _QUICK)
+        connect(inner, patient())
     known.write_text(known.read_text() + f"{server.address} {server.host_key()}\n")
     with linked(inner) as link:
         assert facts(link)["ansible_hostname"] == server.name
-        stream = link.open_stream(host="127.0.0.1", port=22, timeout_s=2.0)
+        stream = link.open_stream(host="127.0.0.1", port=22, timeout_s=PATIENCE_S)
         assert stream.recv(4) == b"SSH-"
         stream.close()
 
@@ -360,7 +367,7 @@ def test_a_proxy_command(lab: Lab, server: LabHost, ssh_home: Callable[[str], No
     with linked(Host(name="web1", hostname=server.address)) as link:
         assert facts(link)["ansible_hostname"] == server.name
     with pytest.raises(UnreachableError, match="no way"):
-        connect(Host(name="web1", hostname="broken"), _QUICK)
+        connect(Host(name="web1", hostname="broken"), patient())
 
 
 # --- streams --------------------------------------------------------------------------------------
@@ -387,8 +394,8 @@ def check_streams(link: Link) -> None:
 
     def read_banner() -> None:
         try:
-            stream = link.open_stream(host="127.0.0.1", port=22, timeout_s=5.0)
-            stream.settimeout(5.0)
+            stream = link.open_stream(host="127.0.0.1", port=22, timeout_s=PATIENCE_S)
+            stream.settimeout(PATIENCE_S)
             stream.sendall(b"SSH-2.0-test\r\n" + b"x" * 1000)
             assert read_all(stream).startswith(b"SSH-2.0-OpenSSH")
             stream.close()
@@ -399,35 +406,35 @@ def check_streams(link: Link) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE_S)
     assert failures == []
 
-    silent = link.open_stream(host="127.0.0.1", port=22, timeout_s=5.0)
+    silent = link.open_stream(host="127.0.0.1", port=22, timeout_s=PATIENCE_S)
     assert silent.recv(4) == b"SSH-"
     silent.settimeout(0.1)
     with pytest.raises(TimeoutError):
         read_all(silent)
     silent.close()
     with pytest.raises(ConnectionRefusedError):
-        link.open_stream(host="127.0.0.1", port=9, timeout_s=5.0)
+        link.open_stream(host="127.0.0.1", port=9, timeout_s=PATIENCE_S)
     with pytest.raises(FileNotFoundError):
-        link.open_stream(socket="/run/nothing", timeout_s=5.0)
-    stream = link.open_stream(socket="/run/dbus/system_bus_socket", timeout_s=5.0)
-    stream.settimeout(5.0)
+        link.open_stream(socket="/run/nothing", timeout_s=PATIENCE_S)
+    stream = link.open_stream(socket="/run/dbus/system_bus_socket", timeout_s=PATIENCE_S)
+    stream.settimeout(PATIENCE_S)
     stream.sendall(b"\0AUTH ANONYMOUS\r\n")
     assert stream.recv(100)
     stream.close()
 
 
 def test_streams_by_forwarding(lab: Lab, server: LabHost) -> None:
-    with linked(inventory_host(lab, server), ConnectOptions()) as link:
+    with linked(inventory_host(lab, server), patient()) as link:
         check_streams(link)
 
 
 def test_streams_by_the_runner_where_sshd_forbids_forwarding(
     lab: Lab, server: LabHost, forbidden: None
 ) -> None:
-    with linked(inventory_host(lab, server), ConnectOptions()) as link:
+    with linked(inventory_host(lab, server), patient()) as link:
         check_streams(link)
 
 
@@ -439,7 +446,7 @@ def took(began: float) -> float:
 
 
 def test_a_stopped_runner_is_an_error_with_what_was_in_progress(lab: Lab, server: LabHost) -> None:
-    link = connect(inventory_host(lab, server), _QUICK)
+    link = connect(inventory_host(lab, server), gives_up_soon())
     server.exec(["kill", "-STOP", str(link.hello["pid"])])
     began = time.monotonic()
     with pytest.raises(UnreachableError, match=r"web1: .*not answered.* while reading facts"):
@@ -452,7 +459,7 @@ def test_a_stopped_runner_is_an_error_with_what_was_in_progress(lab: Lab, server
 
 
 def test_a_killed_runner_is_an_error_at_once(lab: Lab, server: LabHost) -> None:
-    link = connect(inventory_host(lab, server), ConnectOptions())
+    link = connect(inventory_host(lab, server), patient())
     server.exec(["kill", "-KILL", str(link.hello["pid"])])
     began = time.monotonic()
     with pytest.raises(UnreachableError, match="while reading facts"):
@@ -478,15 +485,15 @@ def test_a_link_that_goes_down_in_the_middle_of_a_large_request(
 ) -> None:
     lab = labs(1)
     host = lab.hosts[0]
-    link = connect(inventory_host(lab, host), _QUICK)
-    stream = link.open_stream(host="127.0.0.1", port=22, timeout_s=2.0)
+    link = connect(inventory_host(lab, host), gives_up_soon())
+    stream = link.open_stream(host="127.0.0.1", port=22, timeout_s=PATIENCE_S)
     assert stream.recv(4) == b"SSH-"
     host.link_down()
     began = time.monotonic()
     with pytest.raises(UnreachableError, match="while applying"):
         link.request("apply", plan={"much": "x" * 20_000_000}, commit={}, doing="applying")
     assert took(began) < at_most(4)
-    stream.settimeout(2.0)
+    stream.settimeout(PATIENCE_S)
     with pytest.raises(OSError, match="broken"):
         read_all(stream)
     link.close()
@@ -498,9 +505,9 @@ def test_a_link_that_goes_down_in_the_middle_of_a_large_request(
 def test_a_port_where_nobody_listens_and_a_name_that_nobody_has(lab: Lab, server: LabHost) -> None:
     port = Host(name="web1", hostname=server.address, port=2222)
     with pytest.raises(UnreachableError, match=f"refused by {server.address} port 2222"):
-        connect(port, _QUICK)
+        connect(port, patient())
     with pytest.raises(UnreachableError, match=r"cannot resolve 'no-such-host\.invalid'"):
-        connect(Host(name="web9", hostname="no-such-host.invalid"), _QUICK)
+        connect(Host(name="web9", hostname="no-such-host.invalid"), patient())
 
 
 def test_a_port_that_accepts_and_says_nothing() -> None:
@@ -540,11 +547,9 @@ def test_python_is_missing_and_is_installed(
     host = inventory_host(lab, server, ansible_user=user)
     password = "right horse" if user == "asked" else None
     with pytest.raises(UnreachableError, match="there is no python3 on the host") as caught:
-        connect(host, ConnectOptions(become=True, become_password=password))
+        connect(host, patient(become=True, become_password=password))
     assert "--install-python" in str(caught.value)
-    installing = ConnectOptions(
-        become=True, become_password=password, install_python=True, connect_timeout_s=30.0
-    )
+    installing = patient(become=True, become_password=password, install_python=True)
     with linked(host, installing) as link:
         assert link.hello["uid"] == 0
 
@@ -552,10 +557,10 @@ def test_python_is_missing_and_is_installed(
 def test_python_cannot_be_installed(lab: Lab, server: LabHost, without_python: None) -> None:
     server.sh("printf '#!/bin/sh\necho E: no candidate >&2; exit 100' > /usr/local/bin/apt-get")
     with pytest.raises(UnreachableError, match="installation of python3 failed: E: no candidate"):
-        connect(inventory_host(lab, server), ConnectOptions(install_python=True))
+        connect(inventory_host(lab, server), patient(install_python=True))
     host = inventory_host(lab, server, ansible_user="asked")
     with pytest.raises(AuthenticationError, match="refuses the password of asked"):
-        connect(host, ConnectOptions(become=True, become_password="wrong", install_python=True))
+        connect(host, patient(become=True, become_password="wrong", install_python=True))
 
 
 def test_an_old_python(lab: Lab, server: LabHost) -> None:
@@ -569,7 +574,7 @@ def test_an_old_python(lab: Lab, server: LabHost) -> None:
     server.sh("chmod +x /usr/local/bin/python3")
     try:
         with pytest.raises(UnreachableError, match=r"python3 is 3\.7\.3; 3\.8 or newer"):
-            connect(inventory_host(lab, server), _QUICK)
+            connect(inventory_host(lab, server), patient())
     finally:
         server.sh("rm /usr/local/bin/python3")
 
@@ -611,7 +616,7 @@ def test_ctrl_c_leaves_no_thread_that_keeps_the_process(lab: Lab, server: LabHos
     child.stdin.write("\n")
     child.stdin.flush()
     child.send_signal(2)
-    assert child.wait(10) != 0
+    assert child.wait(PATIENCE_S) != 0
     child.stdout.close()
     child.stdin.close()
     server.exec(["kill", "-KILL", runner])

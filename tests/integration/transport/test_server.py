@@ -25,9 +25,9 @@ from deployer.transport import ConnectOptions, Link, Stream, ssh_config
 from deployer.transport.bootstrap import Bootstrap
 from deployer.transport.connecting import connect
 from tests.support.transport.ssh_server import RUNNER, SshServer, echo_server, key
-from tests.support.waiting import at_most
+from tests.support.waiting import PATIENCE_S, at_most, stretched
 
-_OPTIONS = ConnectOptions(connect_timeout_s=3.0, silence_timeout_s=2.0)
+_OPTIONS = ConnectOptions(connect_timeout_s=PATIENCE_S, silence_timeout_s=PATIENCE_S)
 _IMPATIENT = ConnectOptions(connect_timeout_s=0.15, silence_timeout_s=0.2)
 
 Links = Callable[..., Link]
@@ -84,8 +84,8 @@ def links(tmp_path: Path) -> Iterator[Links]:
     yield link
     for one in made:
         one.close()
-        assert one.process.wait(lambda one=one: one.process.has_ended, 3)  # type: ignore[misc]
-        one.process.errors(wait_s=3)
+        assert one.process.wait(lambda one=one: one.process.has_ended, PATIENCE_S)  # type: ignore[misc]
+        one.process.errors(wait_s=PATIENCE_S)
 
 
 @pytest.fixture(params=["ssh", "local"])
@@ -143,7 +143,7 @@ def test_only_one_connection_and_one_command(servers: Servers, links: Links) -> 
 
 def test_a_silent_runner_is_given_up(servers: Servers, links: Links) -> None:
     for server in (servers(), None):
-        link = links(server, ConnectOptions(connect_timeout_s=3.0, silence_timeout_s=0.2))
+        link = links(server, ConnectOptions(connect_timeout_s=PATIENCE_S, silence_timeout_s=0.2))
         began = time.monotonic()
         with pytest.raises(UnreachableError, match=r"not answered for 0\.2 s while applying"):
             link.request("hang", doing="applying")
@@ -153,13 +153,15 @@ def test_a_silent_runner_is_given_up(servers: Servers, links: Links) -> None:
 
 
 def test_a_runner_that_works_for_long_is_not_silent(servers: Servers, links: Links) -> None:
-    link = links(servers(), ConnectOptions(silence_timeout_s=0.15))
-    assert link.request("work", seconds=0.3) == {"done": True}
+    silence_s = stretched(0.5)
+    options = ConnectOptions(connect_timeout_s=PATIENCE_S, silence_timeout_s=silence_s)
+    link = links(servers(), options)
+    assert link.request("work", seconds=2 * silence_s) == {"done": True}
 
 
 def test_a_request_may_have_a_time_limit_of_its_own(link: Link) -> None:
     with pytest.raises(UnreachableError, match=r"not done within 0\.05 s"):
-        link.request("work", seconds=0.2, timeout_s=0.05)
+        link.request("work", seconds=1.0, timeout_s=0.05)
     assert link.request("echo", text="next") == {"said": "next"}
 
 
@@ -178,11 +180,11 @@ def test_a_connection_that_breaks(servers: Servers, links: Links) -> None:
     server = servers()
     link = links(server)
     with echo_server() as (port, _):
-        stream = link.open_stream(host="127.0.0.1", port=port, timeout_s=2)
+        stream = link.open_stream(host="127.0.0.1", port=port, timeout_s=PATIENCE_S)
         threading.Timer(0.05, server.close).start()
         with pytest.raises(UnreachableError, match="broke while applying"):
             link.request("hang", doing="applying")
-        stream.settimeout(2)
+        stream.settimeout(PATIENCE_S)
         with pytest.raises(ConnectionResetError, match="broken"):
             stream.recv(1)
 
@@ -233,9 +235,9 @@ def program(folder: Path, text: str) -> None:
 def test_text_before_the_runner_is_quoted(servers: Servers, links: Links) -> None:
     for text in ("Welcome to this machine!", "hi"):
         server = servers()
-        program(server.folder, f"echo '{text}'; exec sleep 5")
+        program(server.folder, f"echo '{text}'; exec sleep 60")
         with pytest.raises(UnreachableError, match=text) as caught:
-            links(server, ConnectOptions(connect_timeout_s=0.4))
+            links(server, ConnectOptions(connect_timeout_s=stretched(0.6)))
         assert "bashrc" in str(caught.value)
 
 
@@ -276,7 +278,10 @@ exit 1
 def test_sudo_gets_the_password_when_it_asks(servers: Servers, links: Links) -> None:
     server = servers()
     sudo(server.folder, _ASKING)
-    link = links(server, ConnectOptions(become=True, become_password="open sesame"))
+    link = links(
+        server,
+        ConnectOptions(become=True, become_password="open sesame", connect_timeout_s=PATIENCE_S),
+    )
     assert link.request("echo", text="ok") == {"said": "ok"}
     assert "open sesame" not in server.commands[0]
 
@@ -296,7 +301,7 @@ def test_sudo_refuses(
 ) -> None:
     server = servers()
     sudo(server.folder, script)
-    options = ConnectOptions(become=True, become_password=password)
+    options = ConnectOptions(become=True, become_password=password, connect_timeout_s=PATIENCE_S)
     with pytest.raises(AuthenticationError, match=words):
         links(server, options)
     assert repr(options).count("password") == 0
@@ -304,8 +309,8 @@ def test_sudo_refuses(
 
 def test_a_sudo_that_neither_asks_nor_begins(servers: Servers, links: Links) -> None:
     server = servers()
-    sudo(server.folder, "echo 'Touch your token' >&2; exec sleep 5")
-    options = ConnectOptions(become=True, become_password="x", connect_timeout_s=0.3)
+    sudo(server.folder, "echo 'Touch your token' >&2; exec sleep 60")
+    options = ConnectOptions(become=True, become_password="x", connect_timeout_s=stretched(0.6))
     with pytest.raises(UnreachableError, match="Touch your token while becoming root"):
         links(server, options)
 
@@ -324,14 +329,14 @@ def test_unknown_and_changed_host_keys(servers: Servers, links: Links, home: Pat
     assert f"ssh-keyscan -p {server.port} 127.0.0.1" in str(caught.value)
     assert server.logins == [], "nobody logs in where the key is not known"
 
-    links(server, ConnectOptions(accept_new=True))
+    links(server, ConnectOptions(accept_new=True, connect_timeout_s=PATIENCE_S))
     assert known.read_text() == good
 
     other = paramiko.ECDSAKey.generate()
     known.write_text(good.replace(key().get_base64(), other.get_base64()))
     logins = len(server.logins)
     with pytest.raises(HostKeyError, match="has changed") as caught:
-        links(server, ConnectOptions(accept_new=True))
+        links(server, ConnectOptions(accept_new=True, connect_timeout_s=PATIENCE_S))
     assert other.fingerprint in str(caught.value)
     assert key().fingerprint in str(caught.value)
     assert f"{known}:1" in str(caught.value)
@@ -383,7 +388,7 @@ def dialling(request: pytest.FixtureRequest, servers: Servers, links: Links) -> 
 
 
 def exchange(stream: Stream, text: bytes) -> bytes:
-    stream.settimeout(3)
+    stream.settimeout(PATIENCE_S)
     stream.sendall(text)
     received = b""
     while len(received) < len(text):
@@ -396,7 +401,7 @@ def exchange(stream: Stream, text: bytes) -> bytes:
 def test_streams_carry_bytes_both_ways(dialling: Link) -> None:
     text = os.urandom(300_000)
     with echo_server() as (port, _):
-        stream = dialling.open_stream(host="127.0.0.1", port=port, timeout_s=3)
+        stream = dialling.open_stream(host="127.0.0.1", port=port, timeout_s=PATIENCE_S)
         assert exchange(stream, text) == text
         stream.settimeout(0.02)
         with pytest.raises(TimeoutError):
@@ -406,18 +411,18 @@ def test_streams_carry_bytes_both_ways(dialling: Link) -> None:
 
 def test_unix_sockets(dialling: Link, tmp_path: Path) -> None:
     with echo_server(tmp_path) as (_, path):
-        stream = dialling.open_stream(socket=path, timeout_s=3)
+        stream = dialling.open_stream(socket=path, timeout_s=PATIENCE_S)
         assert exchange(stream, b"hello") == b"hello"
         stream.close()
     with pytest.raises(FileNotFoundError):
-        dialling.open_stream(socket=str(tmp_path / "none"), timeout_s=3)
+        dialling.open_stream(socket=str(tmp_path / "none"), timeout_s=PATIENCE_S)
 
 
 def test_refused_connections(dialling: Link) -> None:
     with echo_server() as (port, _):
         pass
     with pytest.raises(ConnectionRefusedError):
-        dialling.open_stream(host="127.0.0.1", port=port, timeout_s=3)
+        dialling.open_stream(host="127.0.0.1", port=port, timeout_s=PATIENCE_S)
 
 
 def test_the_other_side_ends_a_stream(dialling: Link) -> None:
@@ -425,11 +430,11 @@ def test_the_other_side_ends_a_stream(dialling: Link) -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        stream = dialling.open_stream(host="127.0.0.1", port=port, timeout_s=3)
+        stream = dialling.open_stream(host="127.0.0.1", port=port, timeout_s=PATIENCE_S)
         connection, _ = listener.accept()
         connection.sendall(b"bye")
         connection.close()
-        stream.settimeout(3)
+        stream.settimeout(PATIENCE_S)
         assert stream.recv(10) == b"bye"
         assert stream.recv(10) == b""
         assert stream.recv(10) == b""
@@ -439,7 +444,9 @@ def test_the_other_side_ends_a_stream(dialling: Link) -> None:
 def test_streams_in_several_threads_while_a_request_is_under_way(dialling: Link) -> None:
     texts = [bytes([n]) * 100_000 for n in range(4)]
     with echo_server() as (port, _):
-        streams = [dialling.open_stream(host="127.0.0.1", port=port, timeout_s=3) for _ in texts]
+        streams = [
+            dialling.open_stream(host="127.0.0.1", port=port, timeout_s=PATIENCE_S) for _ in texts
+        ]
         received: dict[int, bytes | DeployerError] = {}
 
         def talk(n: int) -> None:
@@ -450,7 +457,7 @@ def test_streams_in_several_threads_while_a_request_is_under_way(dialling: Link)
             thread.start()
         dialling.request("count", to=200)
         for thread in threads:
-            thread.join(5)
+            thread.join(PATIENCE_S)
         assert [received[n] for n in range(len(texts))] == texts
         for stream in streams:
             stream.close()

@@ -29,6 +29,7 @@ from cryptography.x509.oid import NameOID
 
 from deployer.lab.lab import Lab
 from tests.support.certificates.pebble import dns_knows
+from tests.support.waiting import PATIENCE_S
 
 _PORTS = {"acme": 14000, "management": 15000, "dns": 8053, "told": 8055}
 
@@ -175,13 +176,13 @@ class Authority:
     def _tell(self, what: str, message: Mapping[str, Any]) -> None:
         url = f"http://{self.address}:{self.port('told')}/{what}"
         request = urllib.request.Request(url, json.dumps(message).encode())
-        with urllib.request.urlopen(request, timeout=5):  # noqa: S310
+        with urllib.request.urlopen(request, timeout=PATIENCE_S):  # noqa: S310
             pass
 
     def _management(self, path: str) -> bytes:
         url = f"https://{self.address}:{self.port('management')}{path}"
         context = ssl.create_default_context(cafile=self.bundle)
-        with urllib.request.urlopen(url, timeout=5, context=context) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE_S, context=context) as answer:
             body: bytes = answer.read()
         return body
 
@@ -226,7 +227,7 @@ def _certificate(
     return builder.sign(issuer_key, hashes.SHA256())
 
 
-def _wait_for(address: str, port: int, timeout_s: float = 15.0) -> None:
+def _wait_for(address: str, port: int, timeout_s: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + timeout_s
     while True:
         try:

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests.support.certificates.authority import Authority
+from tests.support.waiting import PATIENCE_S
 
 NEW_ORDER = "/order-plz"
 NEW_ACCOUNT = "/sign-me-up"
@@ -136,7 +137,9 @@ class Front:
         """What the CA answers: status, headers and body."""
         context = ssl.create_default_context(cafile=self._ca.bundle)
         port = urlsplit(self._ca.directory).port
-        line = http.client.HTTPSConnection(self._ca.address, port, timeout=30, context=context)
+        line = http.client.HTTPSConnection(
+            self._ca.address, port, timeout=PATIENCE_S, context=context
+        )
         try:
             line.request(method, path, body or None, dict(headers))
             with line.getresponse() as answer:

@@ -18,6 +18,7 @@ from pathlib import Path
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
 from tests.support.certificates.authority import Authority, authority
+from tests.support.waiting import PATIENCE_S
 
 REAL, STAGING = "acme-v02.api.letsencrypt.org", "acme-staging-v02.api.letsencrypt.org"
 
@@ -61,7 +62,7 @@ def _front(first: Authority, behind: dict[str, Authority]) -> Iterator[None]:
             target = behind[self.headers["Host"]]
             context = ssl.create_default_context(cafile=target.bundle)
             line = http.client.HTTPSConnection(
-                target.address, target.port("acme"), context=context, timeout=30
+                target.address, target.port("acme"), context=context, timeout=PATIENCE_S
             )
             path = "/dir" if self.path == "/directory" else self.path
             headers = {name: value for name, value in self.headers.items() if name != "Connection"}

@@ -28,6 +28,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.support.waiting import PATIENCE_S
+
 _STARTS_WITHIN_S = 120.0
 _PREFIX = "/.well-known/acme-challenge/"
 
@@ -121,7 +123,7 @@ class Pebble:
         for process in self.processes:
             process.terminate()
         for process in self.processes:
-            process.wait(10)
+            process.wait(PATIENCE_S)
 
 
 def start_pebble(
@@ -191,7 +193,7 @@ def _wait_for(pebble: Pebble) -> None:
     deadline = time.monotonic() + _STARTS_WITHIN_S
     while True:
         try:
-            opener.open(pebble.directory, timeout=5).close()
+            opener.open(pebble.directory, timeout=PATIENCE_S).close()
         except OSError:
             if time.monotonic() > deadline or pebble.processes[-1].poll() is not None:
                 raise AssertionError(pebble.log_file.read_text()) from None

@@ -13,6 +13,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
 from deployer.lab.host import LabHost
+from tests.support.waiting import PATIENCE_S
 
 
 @contextmanager
@@ -28,12 +29,12 @@ def connected(
     name = urlsplit(url).hostname
     with connect(
         url,
-        sock=socket.create_connection((host.address, 443), timeout=10),
+        sock=socket.create_connection((host.address, 443), timeout=PATIENCE_S),
         ssl=ssl.create_default_context(cafile=root_pem),
         server_hostname=name,
         origin=Origin(origin or f"https://{name}"),
         additional_headers=headers,
-        open_timeout=10,
+        open_timeout=PATIENCE_S,
         ping_interval=None,
     ) as client:
         yield client

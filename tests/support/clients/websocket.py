@@ -21,6 +21,8 @@ from websockets.protocol import State
 from websockets.typing import Origin, Subprotocol
 from websockets.uri import parse_uri
 
+from tests.support.waiting import PATIENCE_S
+
 
 class Client:
     """An open connection; the handshake has been checked, its Sec-WebSocket-Accept too."""
@@ -47,7 +49,7 @@ class Client:
         request = self._protocol.connect()
         request.headers.update(additional_headers or {})
         self._protocol.send_request(request)
-        response = self._next(time.monotonic() + 10)
+        response = self._next(time.monotonic() + PATIENCE_S)
         assert isinstance(response, Response)
         if self._protocol.handshake_exc is not None:
             self._socket.close()
@@ -72,7 +74,7 @@ class Client:
             self._protocol.send_binary(message)
         self._flush()
 
-    def recv(self, *, timeout: float = 10) -> str | bytes:
+    def recv(self, *, timeout: float = PATIENCE_S) -> str | bytes:
         """The next message. Raises `TimeoutError`, or `ConnectionClosedError` at the end."""
         deadline = time.monotonic() + timeout
         opcode = Opcode.TEXT
@@ -94,7 +96,7 @@ class Client:
         self._protocol.send_ping(b"")
         self._flush()
 
-    def hears_a_pong(self, *, timeout: float = 10) -> bool:
+    def hears_a_pong(self, *, timeout: float = PATIENCE_S) -> bool:
         """Whether the answer to a ping comes next."""
         frame = self._next(time.monotonic() + timeout)
         return isinstance(frame, Frame) and frame.opcode is Opcode.PONG
@@ -132,7 +134,7 @@ class Client:
                 self._protocol.receive_eof()
 
     def _flush(self) -> None:
-        self._socket.settimeout(10)
+        self._socket.settimeout(PATIENCE_S)
         for data in self._protocol.data_to_send():
             if data:
                 self._socket.sendall(data)

@@ -10,7 +10,7 @@ from deployer.agent import bundle
 from deployer.lab.host import LabHost
 from tests.support.agent.on_host import runner_on
 from tests.support.agent.process import RunnerProcess, RunnerRefusal, file_change
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until
 
 #: Answers every request, and echoes what follows an upgrade; some clients at a time.
 SERVICE = r"""
@@ -179,7 +179,7 @@ def apply(
 
 def web_socket(host: LabHost, proxy: RunningProxy) -> socket.socket:
     """A connection that has been upgraded through the proxy."""
-    line = socket.create_connection((host.address, proxy.port), timeout=20)
+    line = socket.create_connection((host.address, proxy.port), timeout=PATIENCE_S)
     line.sendall(
         b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -190,7 +190,7 @@ def web_socket(host: LabHost, proxy: RunningProxy) -> socket.socket:
 
 def idle_client(host: LabHost, proxy: RunningProxy) -> socket.socket:
     """A connection whose request has been answered, and which is kept for the next one."""
-    line = socket.create_connection((host.address, proxy.port), timeout=20)
+    line = socket.create_connection((host.address, proxy.port), timeout=PATIENCE_S)
     line.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     answer = line.recv(4096)
     while b"ok" not in answer.partition(b"\r\n\r\n")[2]:

@@ -13,6 +13,7 @@ from deployer.certificates.internal_ca.authority import InternalCa
 from deployer.sites.certificate_files import is_acme
 from deployer.sites.model import Site
 from tests.support.sites import site_case
+from tests.support.waiting import PATIENCE_S
 
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/sbin:/bin") or ""
 NOW = datetime.datetime.now(datetime.UTC)
@@ -84,4 +85,4 @@ def prepare(
 def check(folder: Path) -> subprocess.CompletedProcess[str]:
     """``nginx -t`` of that configuration."""
     command = [NGINX, "-t", "-p", str(folder), "-c", "nginx.conf", "-e", "error.log"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)

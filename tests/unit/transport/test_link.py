@@ -19,22 +19,22 @@ from deployer.transport import ConnectOptions, Link, framing
 from deployer.transport.bootstrap import Bootstrap
 from deployer.transport.connecting import connect
 from tests.support.paths import ROOT
-from tests.support.waiting import at_most
+from tests.support.waiting import PATIENCE_S, at_most, until
 
 _RUNNER = (ROOT / "tests/support/transport/scripted_agent.py").read_bytes()
 _HOST = Host(name="here", hostname="here", vars={"ansible_connection": "local"})
 
 
-def started(folder: Path) -> Link:
+def started(folder: Path, *, silence_timeout_s: float = PATIENCE_S) -> Link:
     bootstrap = Bootstrap(_RUNNER, cache_folder=str(folder / "state/cache"))
-    options = ConnectOptions(connect_timeout_s=3.0, silence_timeout_s=0.2)
+    options = ConnectOptions(connect_timeout_s=PATIENCE_S, silence_timeout_s=silence_timeout_s)
     return connect(_HOST, options, bootstrap=bootstrap)
 
 
 def ended(link: Link) -> None:
     link.close()
-    assert link.process.wait(lambda: link.process.has_ended, 3)
-    link.process.errors(wait_s=3)
+    assert link.process.wait(lambda: link.process.has_ended, PATIENCE_S)
+    link.process.errors(wait_s=PATIENCE_S)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_an_error_carries_the_code_and_the_details(shared: Link) -> None:
 
 def test_a_request_may_have_a_time_limit_of_its_own(shared: Link) -> None:
     with pytest.raises(UnreachableError, match=r"not done within 0\.01 s"):
-        shared.request("work", seconds=0.03, timeout_s=0.01)
+        shared.request("work", seconds=0.5, timeout_s=0.01)
     assert shared.request("echo", text="next") == {"said": "next"}
 
 
@@ -87,14 +87,16 @@ def test_what_is_too_large_is_not_sent(shared: Link, monkeypatch: pytest.MonkeyP
 
 def test_refused_connections(shared: Link, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        shared.open_stream(socket=str(tmp_path / "none"), timeout_s=3)
+        shared.open_stream(socket=str(tmp_path / "none"), timeout_s=PATIENCE_S)
 
 
-def test_a_silent_runner_is_given_up(link: Link) -> None:
+def test_a_silent_runner_is_given_up(tmp_path: Path) -> None:
+    link = started(tmp_path, silence_timeout_s=0.2)
     began = time.monotonic()
     with pytest.raises(UnreachableError, match=r"not answered for 0\.2 s while applying"):
         link.request("hang", doing="applying")
     assert time.monotonic() - began < at_most(1)
+    ended(link)
 
 
 def test_the_end_of_the_runner_is_told_with_its_last_words(link: Link) -> None:
@@ -172,7 +174,5 @@ def test_a_heart_beats_several_times_within_the_time_to_confirm(link: Link) -> N
         return found
 
     with heartbeat(link, "c1", rollback_duration_s=0.3):
-        deadline = time.monotonic() + 5
-        while len(beats()) < 3:
-            assert time.monotonic() < deadline
+        until(lambda: len(beats()) >= 3)
     assert set(beats()) == {"c1"}
