@@ -39,6 +39,27 @@ def pytest_configure() -> None:
 LONGEST_FIRST = (
     "tests/integration/conformance",
     "tests/crash/test_every_step.py",
+    "tests/crash/test_interruptions.py",
+    "tests/crash/test_every_operation.py",
+    "tests/integration/certificates/test_changes.py",
+    "tests/integration/certificates/test_newer_certbot.py",
+    "tests/integration/certificates/test_issue_and_renew.py",
+    "tests/integration/certificates/test_dns.py",
+    "tests/integration/agent/test_packages_and_services.py",
+    "tests/integration/proxies/test_moving.py",
+    "tests/integration/certificates/test_bad_luck.py",
+    "tests/integration/certificates/test_lets_encrypt.py",
+    "tests/integration/agent/test_watchdog.py",
+    "tests/integration/proxies/test_lost_reloads.py",
+    "tests/integration/services/test_go.py",
+    "tests/integration/services/test_chatwoot.py",
+    "tests/integration/services/test_releases.py",
+    "tests/integration/proxies/test_idle_and_load.py",
+    "tests/integration/commit/test_bad_backends.py",
+    "tests/integration/certificates/test_apache_and_haproxy.py",
+    "tests/integration/commit/test_recover.py",
+    "tests/integration/commit/test_bad_luck.py",
+    "tests/integration/catalogue/test_catalogue.py",
 )
 
 

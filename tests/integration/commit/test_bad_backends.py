@@ -19,7 +19,7 @@ from deployer.playbook.builtin import roles_path
 from tests.support.paths import PROGRAMS
 from tests.support.programs.backends import PORTS
 from tests.support.runs import Ran, deployer, differences, handshake, state_of
-from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.lab
 
@@ -179,6 +179,7 @@ def test_a_config_that_nginx_refuses(running: Running, own_role: Path) -> None:
 def test_a_port_that_something_else_has(port: int, lab: Lab, workdir: Path) -> None:
     (host,) = lab.hosts
     host.sh(f"systemd-run --quiet --unit=other python3 -m http.server {port} -d /srv")
+    until(lambda: host.sh(f"ss -Hltn 'sport = :{port}'") != "")
     lab.write_inventory(workdir / "inventory.yml")
     (workdir / "site.yml").write_text(PLAYBOOK.format(port=PORTS["good"], domain=DOMAIN))
     state = state_of(host)

@@ -13,6 +13,7 @@ from deployer.model import PROXY_UNITS
 from tests.support.paths import PROGRAMS
 from tests.support.programs.backends import PORTS
 from tests.support.runs import Ran, deployer, differences, state_of, write_playbook
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.lab
 
@@ -134,8 +135,7 @@ def test_a_port_that_something_unknown_holds(lab: Lab, host: LabHost, workdir: P
     deployer("plan", "site.yml")  # makes /var/lib/deployer
     before = state_of(host)
     host.sh("systemd-run --quiet --unit=squatter python3 -m http.server 443")
-    listens = "ss -Hltn sport = :443 | grep -q ."
-    host.sh(f"for n in $(seq 50); do {listens} && exit; sleep 0.1; done; exit 1")
+    until(lambda: host.sh("ss -Hltn 'sport = :443'") != "")
     for command in (["plan", "site.yml"], ["apply", "site.yml", "--yes"]):
         ran = deployer(*command)
         assert ran.code == 3, ran

@@ -100,7 +100,7 @@ def test_hosts_are_changed_at_the_same_time(three: Lab, workdir: Path) -> None:
     """Each of two waits for the other, which only two at a time can."""
     meet = (
         "- hosts: web1:web2\n  tasks:\n    - command:\n        argv: [sh, -c, "
-        "'touch /run/here; timeout 20 sh -c \"until test -e /run/there; do sleep 0.1; done\"']\n"
+        "'touch /run/here; timeout 600 sh -c \"until test -e /run/there; do sleep 0.1; done\"']\n"
         "        creates: /run/here\n    - copy: {dest: /etc/met, content: x}\n"
     )
     write_playbook(workdir, meet, three)

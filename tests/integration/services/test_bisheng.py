@@ -16,6 +16,7 @@ from tests.support.clients.site_pages import page
 from tests.support.clients.site_websocket import connected
 from tests.support.paths import PROGRAMS
 from tests.support.ready_playbooks import PROXIES, Deployed, deployed
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.lab
 
@@ -47,8 +48,8 @@ def start_bisheng(host: LabHost) -> None:
     uvicorn = "python3 -m uvicorn --app-dir /srv --port 7860 backend:app"
     host.sh(f"systemd-run -q --unit=bisheng-backend {uvicorn}")
     host.sh("systemd-run -q --unit=bisheng-frontend nginx -c /srv/nginx.conf -g 'daemon off;'")
-    listens = "ss -Hltn sport = :7860 | grep -q . && ss -Hltn sport = :3001 | grep -q ."
-    host.sh(f"for n in $(seq 150); do {listens} && exit; sleep 0.1; done; exit 1")
+    for port in (7860, 3001):
+        until(lambda port=port: host.sh(f"ss -Hltn 'sport = :{port}'") != "")
 
 
 @pytest.fixture(scope="module")
