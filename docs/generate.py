@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 
-from deployer.cli.main import cli
+from deployer.cli.main import EXIT_CODES, cli
+from deployer.errors import SEVERITY
 from deployer.playbook import json_schema
 from deployer.playbook.schema.keys import PlayModel, SiteModel, TaskKeywords
 from deployer.playbook.schema.models import Strict, model_in
@@ -30,6 +31,7 @@ def pages() -> dict[Path, str]:
     """Every generated page by its path."""
     return {
         DOCS / "reference/commands.md": "\n".join(_commands()) + "\n",
+        DOCS / "reference/exit-codes.md": "\n".join(_exit_codes()) + "\n",
         DOCS / "reference/playbook.md": "\n".join(_playbook()) + "\n",
         DOCS / "decisions/README.md": "\n".join(_decisions()) + "\n",
     }
@@ -41,14 +43,35 @@ def pages() -> dict[Path, str]:
 def _commands() -> Iterator[str]:
     yield from ("# Commands", "", _NOTICE, "")
     yield _filled("`deployer COMMAND --help` prints the same. " + _text(cli.help))
-    yield from ("", "| Command | Purpose |", "|---|---|")
     all_commands = list(_walk(cli, "deployer"))
-    for name, command in all_commands:
-        if not isinstance(command, click.Group):
-            yield f"| [{name}](#{_anchor(name)}) | {command.get_short_help_str(200)} |"
+    for title, names in _sections_of(cli).items():
+        yield from ("", f"| {title} | |", "|---|---|")
+        for name, command in all_commands:
+            if name.split()[1] in names and not isinstance(command, click.Group):
+                yield f"| [{name}](#{_anchor(name)}) | {command.get_short_help_str(200)} |"
     yield from ("", "All commands end with one of these [exit codes](exit-codes.md).")
     for name, command in all_commands:
         yield from _command(name, command)
+
+
+def _sections_of(group: click.Group) -> Mapping[str, Iterable[str]]:
+    sections: Mapping[str, Iterable[str]] = getattr(group, "sections", {"Commands": group.commands})
+    return sections
+
+
+def _exit_codes() -> Iterator[str]:
+    yield from ("# Exit codes", "", _NOTICE, "", "| Exit code | Meaning |", "|---|---|")
+    yield from (f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items())
+    yield ""
+    order = ", ".join(str(code) for code in SEVERITY)
+    yield _filled(f"A run over several hosts exits with the worst code of any host: {order}.")
+    yield ""
+    yield _filled(
+        "The first Ctrl-C during an apply rolls back the hosts that are not confirmed yet, and the"
+        " exit code is that of the result: 3, or 4 if a host did not get back to its former state;"
+        " 130 if no host had to roll back. A second Ctrl-C exits immediately with 130. The hosts"
+        " then roll back on their own, and the next run reports it."
+    )
 
 
 def _walk(group: click.Group, path: str) -> Iterator[tuple[str, click.Command]]:
@@ -74,6 +97,8 @@ def _command(name: str, command: click.Command) -> Iterator[str]:
         for option in options:
             yield _option_row(option, context)
         yield ""
+    for purpose, line in getattr(command, "examples", ()):
+        yield from (f"{purpose}:", "", f"    {line}", "")
 
 
 def _grouped(
