@@ -10,8 +10,10 @@ from typing import Literal
 from deployer.model import Attributes
 from deployer.plan.forecast import by_place, forecast_words
 from deployer.plan.model import Change, Forecast, HandlerRun, Plan
+from deployer.plan.verbs import verbs
 from deployer.plan.wire import SEEN_OF_SECRETS, as_text
 from deployer.resources import differing
+from deployer.text.pem import summarized
 
 Style = Literal["create", "update", "delete", "add", "remove", "context", "hunk", "note"]
 _SIGNS: dict[str, Style] = {"+": "add", "-": "remove", "@": "hunk", " ": "context"}
@@ -115,6 +117,9 @@ def _details(change: Change) -> Iterator[str]:
     if before is None and {"owner", "group"} <= set(changed):
         yield f"{after['owner']}:{after['group']}"
         hidden |= {"owner", "group"}
+    if change.kind == "service":
+        yield ", ".join(verbs(change.kind, change.action, before, after))
+        hidden |= {"active", "enabled"}
     for key in changed:
         if key not in hidden and key != "type":
             yield _attribute_text(key, before, after)
@@ -159,7 +164,7 @@ def _content_differs(change: Change) -> bool:
 
 
 def _attribute_text(key: str, before: Attributes | None, after: Attributes) -> str:
-    """An attribute as text: ``mode 0600 → 0644``, ``owner root``, ``not active → active``."""
+    """An attribute as text: ``mode 0600 → 0644``, ``owner root``."""
     new = after[key]
     label = f"{key} " if key != "size" and not isinstance(new, bool) else ""
     if before is None or before.get(key) is None:
@@ -201,10 +206,10 @@ def diff_line(text: str, *, indent: int = 1) -> Line:
 
 
 def text_diff(before: str, after: str) -> Iterable[str]:
-    """A unified diff without its two header lines."""
+    """A unified diff without its two header lines; each PEM block is one line."""
     from difflib import unified_diff
 
-    old, new = before.splitlines(), after.splitlines()
+    old, new = summarized(before).splitlines(), summarized(after).splitlines()
     yield from list(unified_diff(old, new, lineterm="", n=3))[2:]
     if before and after and before.endswith("\n") != after.endswith("\n"):
         yield "\\ the final line break is " + ("removed" if before.endswith("\n") else "added")

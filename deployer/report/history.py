@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from deployer.commit.host_status import OWN_REASONS
 from deployer.commit.states import MEANINGS, UNDER_WAY
+from deployer.plan.verbs import change_verbs, counted, past
 
-_DONE = {"create": "created", "update": "changed", "delete": "removed"}
 _REASONS = {**OWN_REASONS, "interrupted": "its run was interrupted"}
 _SHOWN_NAMES = 3
 _SHOWN_LETTERS = 60
@@ -44,7 +44,7 @@ def _entry_lines(entry: Mapping[str, Any], *, width: int, verbose: bool) -> Iter
     yield HistoryLine(words, style, 0, 6)
     yield HistoryLine(_changes(entry["changes"], with_names=not verbose), "", 6)
     for change in entry["changes"] if verbose else ():
-        words = f"{_DONE.get(change['action'], change['action'])} {_name(change)}"
+        words = f"{past(change_verbs(change))} {_name(change)}"
         yield HistoryLine(words, "note", 8)
     if entry.get("why") and state not in ("confirmed", "abandoned"):
         yield HistoryLine(f"because {_REASONS.get(entry['why'], entry['why'])}", "note", 6)
@@ -87,14 +87,10 @@ def _without_names(verified: str) -> str:
 
 
 def _changes(changes: Sequence[Mapping[str, Any]], *, with_names: bool) -> str:
-    """``2 created, 1 changed: nginx, /etc/nginx/nginx.conf, /srv/page``."""
+    """``1 installed, 2 updated: nginx, /etc/nginx/nginx.conf, /srv/page``."""
     if not changes:
         return "no changes, only reloads"
-    counts: dict[str, int] = {}
-    for change in changes:
-        word = _DONE.get(change["action"], change["action"])
-        counts[word] = counts.get(word, 0) + 1
-    words = ", ".join(f"{number} {word}" for word, number in counts.items())
+    words = counted(map(change_verbs, changes), is_done=True)
     if not with_names:
         return words
     names = ", ".join(_short(_name(change)) for change in changes[:_SHOWN_NAMES])

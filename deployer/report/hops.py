@@ -5,13 +5,15 @@
     certificate                       ·             ✓ 21 ms       ✓ 30 ms
     handshake /ws                     ✓ 3 ms        ✓ 14 ms       ✗ 502
 
-A wide enough terminal also shows the detail of each check.
+The detail of each check is in the last column, on several lines if the terminal is narrow.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from textwrap import TextWrapper
 
 from deployer.model import UNFINISHED, CheckResult, Hop
 
@@ -30,8 +32,16 @@ _MARGIN = "  "
 _CELL = 13
 _PHASE = 9
 _SHORTEST_LABEL = 18
-_SHORTEST_DETAIL = 24
+_SHORTEST_DETAIL = 20
+#: A longer detail is cut off; the findings below the table have the whole.
+_MOST_LINES = 4
 _EMPTY = "·"
+
+
+class _Wrapper(TextWrapper):
+    """Breaks lines at spaces and before the slashes of paths and URLs."""
+
+    wordsep_re = re.compile(r"(\s+|(?<=[^\s/])(?=/))")
 
 
 @dataclass(slots=True)
@@ -70,20 +80,32 @@ def _site_rows(site: str, checks: Sequence[CheckResult], *, host: str, width: in
     title = f"{site} on {host}" if host else site
     hops = [hop for hop in HOPS if any(hop in line.cells for line in lines)]
     longest = max(len(title), *(len(line.label) + len(_MARGIN) for line in lines))
-    room = width - _CELL * len(hops) - 1
-    label_width = max(_SHORTEST_LABEL, min(longest + 2, room))
-    detail_width = width - label_width - _CELL * len(hops) - 1
-    yield [
-        (_fitted(title, label_width), "title"),
-        *((f"{hop:<{_CELL}}", "note") for hop in hops),
-    ]
+    free = width - _CELL * len(hops) - 1
+    longest_detail = max(len(_detail(line.results)) for line in lines)
+    for_detail = max(_SHORTEST_DETAIL, min(longest_detail, free // 2))
+    label_width = max(_SHORTEST_LABEL, min(longest + 2, free - for_detail))
+    detail_width = max(_SHORTEST_DETAIL, free - label_width)
+    titles = [(f"{hop:<{_CELL}}", "note") for hop in hops]
+    yield from _wrapped(title, "title", label_width, titles, [])
     for line in lines:
-        label = _fitted(_MARGIN + line.label, label_width)
-        row: Row = [(label, ""), *(_cell(line.cells.get(hop, [])) for hop in hops)]
-        if detail_width >= _SHORTEST_DETAIL:
-            detail = " ".join(_detail(line.results).split())
-            row.append((_shortened(detail, detail_width), "note"))
-        yield row
+        cells = [_cell(line.cells.get(hop, [])) for hop in hops]
+        detail = _Wrapper(detail_width, max_lines=_MOST_LINES, placeholder=" …")
+        yield from _wrapped(
+            _MARGIN + line.label, "", label_width, cells, detail.wrap(_detail(line.results))
+        )
+
+
+def _wrapped(
+    label: str, style: str, label_width: int, cells: Row, detail: Sequence[str]
+) -> Iterator[Row]:
+    """One row of the table on as many lines as its label and its detail need."""
+    indent = "    " if label.startswith(_MARGIN) else "  "
+    labels = _Wrapper(label_width - 1, subsequent_indent=indent).wrap(label)
+    blank: Row = [(" " * _CELL, "")] * len(cells)
+    for number in range(max(len(labels), len(detail))):
+        shown = labels[number] if number < len(labels) else ""
+        row: Row = [(f"{shown:<{label_width}}", style), *(blank if number else cells)]
+        yield [*row, (detail[number], "note")] if number < len(detail) else row
 
 
 def _lines(site: str, checks: Sequence[CheckResult]) -> Iterator[_Line]:
@@ -108,7 +130,7 @@ def _cell(results: Sequence[CheckResult]) -> tuple[str, str]:
         return f"{_EMPTY:<{_CELL}}", "note"
     worst = max(results, key=_rank)
     mark, style = _mark(worst)
-    several = f" ({len(results)})" if len(results) > 1 else ""
+    several = f" ×{len(results)}" if len(results) > 1 else ""
     return f"{f'{mark} {_outcome(worst)}{several}':<{_CELL}}", style
 
 

@@ -11,7 +11,8 @@ from deployer.commit.outcome import HostReport, RunReport, count_words
 from deployer.commit.survival import note_lines, others_words
 from deployer.model import UNFINISHED, CheckResult, Finding, HandshakeResult, Severity
 from deployer.plan.diff import Line, diff_line, plan_lines
-from deployer.plan.model import Plan
+from deployer.plan.model import Change, Plan
+from deployer.plan.verbs import counted, past, verbs
 from deployer.report.history import history_lines
 from deployer.report.output import Output
 from deployer.text.redaction import masked
@@ -20,10 +21,7 @@ _DIFF_STYLES = frozenset({"add", "remove", "context", "hunk"})
 _HIDDEN_HEADERS = frozenset({"set-cookie", "authorization", "www-authenticate"})
 _SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 _STEP_WORDS = {
-    "create": "created",
     "no-op": "reapplied",
-    "update": "changed",
-    "delete": "removed",
     "reload": "reloaded",
     "restart": "restarted",
     "restore": "restored",
@@ -52,6 +50,7 @@ class TerminalReport:
         self._verbose = verbose
         self._width = max((len(name) for name in hosts), default=0)
         self._doing: dict[str, str] = {}
+        self._changes: dict[tuple[str, str], Change] = {}
         self._lock = Lock()
 
     # --- while it runs (engine.Progress, fleet.Watcher) -------------------------------------------
@@ -82,10 +81,19 @@ class TerminalReport:
         if event["state"] == "start":
             self.doing(host, f"{place.strip()} {thing}")
             return
-        word = _STEP_WORDS[event["action"]]
+        word = self._step_word(host, event)
         took = event.get("seconds", 0.0)
         seconds = f"  {took:.1f} s" if took >= 0.1 else ""
         self._host_line(host, f"{place}  {thing}  {word}{seconds}", "note")
+
+    def _step_word(self, host: str, event: Mapping[str, Any]) -> str:
+        action = event["action"]
+        if action in _STEP_WORDS:
+            return _STEP_WORDS[action]
+        change = self._changes.get((host, event["resource_id"]))
+        if change is not None:
+            return past(verbs(change.kind, action, change.before, change.after))
+        return past(verbs(event["resource_id"].partition(":")[0], action))
 
     def checked(self, host: str, result: CheckResult) -> None:
         if self._has_table:
@@ -97,6 +105,9 @@ class TerminalReport:
 
     def looked(self, report: HostReport) -> None:
         self._done_with(report.host)
+        if report.plan is not None:
+            of_host = {(report.host, each.resource_id): each for each in report.plan.changes}
+            self._changes.update(of_host)
         if self._verbose and report.plan is not None:
             for change in report.plan.changes:
                 if change.action == "no-op":
@@ -276,16 +287,13 @@ def plural(number: int, word: str) -> str:
 
 
 def plan_words(plan: Plan) -> str:
-    """The summary of a plan: ``4 to create, 1 to change, 0 to remove``."""
-    count = dict.fromkeys(("create", "update", "delete"), 0)
-    for change in plan.changes:
-        if change.action in count:
-            count[change.action] += 1
+    """The summary of a plan: ``1 to install, 4 to create, 1 to start and enable``."""
     if plan.is_empty:
         return "nothing to do"
-    if not any(count.values()):
+    changes = [change for change in plan.changes if change.action != "no-op"]
+    if not changes:
         return f"nothing to change, {plural(len(plan.handlers), 'handler')} to run"
-    return f"{count['create']} to create, {count['update']} to change, {count['delete']} to remove"
+    return counted(verbs(each.kind, each.action, each.before, each.after) for each in changes)
 
 
 def _alike(

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from deployer.plan.verbs import change_verbs
+from deployer.text.pem import summarized
+
 _MARKS = {"create": "+", "update": "~", "delete": "−"}
-_WORDS = {"create": "create", "update": "change", "delete": "remove"}
 #: A longer diff is truncated, to keep the page readable.
 _MOST_LINES = 400
 LineKind = Literal["add", "remove", "hunk", "context"]
@@ -42,7 +44,7 @@ def _change(change: Mapping[str, Any]) -> ChangeView:
     return ChangeView(
         action=change["action"],
         sign=_MARKS[change["action"]],
-        words=_WORDS[change["action"]],
+        words=", ".join(change_verbs(change)),
         kind=kind,
         name=name,
         reason=reason if reason != name else "",
@@ -65,8 +67,8 @@ def _attributes(change: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _lines(change: Mapping[str, Any]) -> Iterator[tuple[LineKind, str]]:
-    before = str(change.get("before_content") or "").splitlines()
-    after = str(change.get("after_content") or "").splitlines()
+    before = summarized(str(change.get("before_content") or "")).splitlines()
+    after = summarized(str(change.get("after_content") or "")).splitlines()
     for number, text in enumerate(difflib.unified_diff(before, after, lineterm="", n=3)):
         if number < 2:  # the two lines that name the files
             continue

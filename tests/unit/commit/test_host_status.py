@@ -256,11 +256,11 @@ def test_a_generation_says_what_changed_and_how_it_was_verified() -> None:
     )
     assert read(confirmed).splitlines() == [
         "   3  2026-11-21 11:00:00Z  confirmed  bob from lab",
-        "      2 created, 2 changed: package nginx, /etc/a, /etc/b and 1 more",
+        "      1 installed, 1 created, 2 updated: package nginx, /etc/a, /etc/b and 1 more",
         "      verified by 2 handshakes (x: y), 5 more checks",
     ]
     whole = read(confirmed, verbose=True)
-    assert "        changed service nginx" in whole
+    assert "        updated service nginx" in whole
     assert (
         "      verified by\n        2 handshakes (x: y)\n        5 more checks: page, h2c" in whole
     )

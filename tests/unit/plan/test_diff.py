@@ -81,7 +81,7 @@ def test_a_binary_is_not_shown() -> None:
 def test_one_line_for_services_packages_links_and_users() -> None:
     state = {"name": "nginx", "state": "started", "enabled": True}
     there = {"active": False, "enabled": True}
-    assert text_of(plan_of("service", state, there)) == ("~ service nginx  (not active → active)")
+    assert text_of(plan_of("service", state, there)) == ("~ service nginx  (start)")
     link = {"path": "/l", "state": "link", "src": "/new"}
     assert text_of(plan_of("file", link, {"type": "link", "target": "/old"})) == (
         "~ link /l  (target /old → /new)"

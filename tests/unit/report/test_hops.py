@@ -51,9 +51,10 @@ def test_hops_are_columns() -> None:
     assert written(CHECKS, 80) == [
         "",
         "stats.example.com  backend      proxy        public",
-        "  dns              ·            ·            ✓ 12 ms",
-        "  certificate      ·            ✓ 21 ms      – skipped (2)",
-        "  handshake /ws    ✓ 2.7 ms     ✓ 14 ms      ✗ 502",
+        "  dns              ·            ·            ✓ 12 ms      192.0.2.7,",
+        "                                                          2001:db8::7",
+        "  certificate      ·            ✓ 21 ms      – skipped ×2 no way",
+        "  handshake /ws    ✓ 2.7 ms     ✓ 14 ms      ✗ 502        answered 502",
         "",
         "  times in ms            DNS      TCP      TLS  upgrade  message     ping",
         "  /ws      backend         ·      0.3        ·      1.5        ·      0.9",
@@ -62,10 +63,21 @@ def test_hops_are_columns() -> None:
     ]
 
 
-def test_a_wide_terminal_shows_details() -> None:
+def test_a_wide_terminal_shows_details_on_one_line() -> None:
     lines = written(CHECKS, 120)
     assert lines[2].endswith("192.0.2.7, 2001:db8::7")
     assert lines[4].endswith("✗ 502        answered 502")
+
+
+def test_long_paths_are_wrapped_before_their_slashes() -> None:
+    long = check("handshake", "proxy", "/api/v1/workbench/messages", detail="answered 101 " * 4)
+    backend, public = check("dns", "backend"), check("dns", "public")
+    assert written([long, backend, public], 80)[3:] == [
+        "  handshake /api/v1 ·            ✓ passed     ·            answered 101",
+        "    /workbench                                             answered 101",
+        "    /messages                                              answered 101",
+        "                                                           answered 101",
+    ]
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 120])
