@@ -15,6 +15,7 @@ from deployer.plan.desired import CertificateSources, DesiredState, desired_stat
 from deployer.plan.stock_hosts import DEFAULT_RELEASE, STOCK_HOSTS
 from deployer.playbook.builtin import roles_path
 from deployer.run.project import Project
+from deployer.sites.lint.note import RENAMED_CODES
 from deployer.sites.model import Site
 from deployer.text.redaction import masked
 
@@ -133,8 +134,9 @@ def without_dismissed(notes: Iterable[Note]) -> tuple[Note, ...]:
         return next(iter(files[source.file][source.line - 1 : source.line]), "")
 
     def is_dismissed(note: Note) -> bool:
-        said = _DISMISSED.search(line_of(note.source)) if note.source else None
-        return said is not None and note.code in re.split(r"[\s,]+", said[1])
+        found = _DISMISSED.search(line_of(note.source)) if note.source else None
+        codes = re.split(r"[\s,]+", found[1]) if found else ()
+        return note.code in {RENAMED_CODES.get(code, code) for code in codes}
 
     return tuple(
         sorted((note for note in notes if not is_dismissed(note)), key=lambda note: note.place())

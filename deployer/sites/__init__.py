@@ -1,4 +1,4 @@
-"""What a site becomes: values for the roles that serve it, and what is amiss with it."""
+"""Sites as values for the roles that serve them."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ Packages = Mapping[str, Mapping[str, str | None]]
 
 #: OpenSSL is named after its ABI: 1.1 on Debian 11, 3 on 12, and with 64-bit times on 13.
 _OPENSSL = ("libssl3t64", "libssl3", "libssl1.1")
-#: What the `facts` request asks for.
+#: The packages whose versions the `facts` request returns.
 ASKED_PACKAGES: tuple[str, ...] = (*PROXY_UNITS.values(), *_OPENSSL, "certbot")
-#: The versions of Debian 11: what they understand, later ones do.
+#: The versions of Debian 11; later versions accept the same configuration.
 _OLDEST: Mapping[Proxy, str] = {"nginx": "1.18.0", "apache": "2.4.62", "haproxy": "2.2.9"}
 
 
 class Views(Protocol):
-    """What each proxy's module has: a site as the values that its role's templates print."""
+    """A proxy's site module: converts a site to values for the templates of its role."""
 
     def view(self, site: Site, *, challenge: bool = False) -> View:
-        """The whole site; with `challenge` it answers an issuer that is not its own yet."""
+        """The whole site; with `challenge` it also answers challenges of a future issuer."""
 
     def bootstrap(self, site: Site) -> View:
-        """The site before it has a certificate: it answers challenges and nothing else."""
+        """The site before it has a certificate: it only answers challenges."""
 
     def more_vars(self, sites: Sequence[Site]) -> dict[str, object]:
-        """What the role needs besides, once for all sites."""
+        """Further variables of the role, for all sites together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyRole:
-    """A role that sites bring in, the variables that it is called with, and at which stage."""
+    """A role that sites require, with its variables and its stage."""
 
     role: str
     vars: Attributes
@@ -61,17 +61,21 @@ def proxy_roles(
     staging_first: bool = True,
     on_controller: OnController | None = None,
 ) -> tuple[ProxyRole, ...]:
-    """The roles that serve a host's sites, in order; none where there are no sites.
+    """The roles that serve a host's sites, in order; none if there are no sites.
 
-    `facts` and `packages` are a host's answer to the `facts` request. `certificates` has one entry
-    for each site whose certificate comes from files of the controller, by its domain. `served_by`
-    are the proxies that an earlier run has set up: another one than now is wanted makes room.
-    `program` gives the one that renews certificates on a host, `on_controller` is what is ordered
-    here.
+    Args:
+        facts: the host's facts.
+        packages: the host's package versions, from its reply to the `facts` request.
+        certificates: for each site whose certificate comes from files on the controller, by domain.
+        served_by: the proxies set up by earlier runs; one that is no longer used is stopped.
+        on_host: the certificates on the host.
+        program: returns the program that renews certificates on a host.
+        staging_first: rehearse a host's first Let's Encrypt order with the staging environment.
+        on_controller: the certificates that are ordered on the controller.
 
     Raises:
-        SourceErrors: sites that cannot stand beside each other on one host.
-        SourceError: a value that the proxy would misread, or what it cannot do.
+        SourceErrors: sites that cannot be combined on one host.
+        SourceError: a value that the proxy would misread, or a feature that it does not have.
         UsageError: a site with TLS and no certificate.
     """
     if not sites:
@@ -85,7 +89,7 @@ def proxy_roles(
         if site.has_tls and not is_acme(site) and site.domain not in certificates:
             raise UsageError(
                 f"no certificate for {site.domain}: its issuer is {site.tls.issuer}",
-                hint="Nothing was changed. `issuer: internal` needs no one else to issue it.",
+                hint="Nothing was changed. `issuer: internal` works without an external issuer.",
             )
     proxy = sites[0].proxy
     package = PROXY_UNITS[proxy]
@@ -148,20 +152,20 @@ def proxy_roles(
 
 
 def _longest(drains: Sequence[float | None]) -> int | None:
-    """Whole seconds; no cap at all is longer than any."""
+    """The longest drain in whole seconds; `None` if one of them is unlimited."""
     capped = [drain for drain in drains if drain is not None]
     return max(1, round(max(capped))) if len(capped) == len(drains) else None
 
 
 def views_of(proxy: Proxy) -> Views:
-    """The module that knows a proxy."""
+    """The site module of a proxy."""
     return cast(Views, import_module(f"deployer.proxies.{proxy}.site"))
 
 
 def _certificate_files(
     sites: Sequence[Site], certificates: Mapping[str, CertificateFiles]
 ) -> ProxyRole:
-    """The role that writes certificates that come from files, and has the proxy read them."""
+    """The role that writes certificates from files, and reloads the proxy."""
     from deployer.sites.values import certificate_folder
 
     return ProxyRole(

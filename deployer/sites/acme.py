@@ -1,9 +1,9 @@
-"""ACME certificates as values for the certbot role, and the stages in which a site comes about.
+"""ACME certificates as values for the certbot role, and the stages of a new site.
 
-The chicken and the egg: a proxy does not start with a certificate that is not there, and a CA gives
-none before the proxy answers its challenge. So a site without any certificate comes in stages of
-one commit: port 80 with the challenge route, the certificate, the whole site. A site that was
-served in plain text goes on being so meanwhile.
+A proxy does not start without its certificate file, and a CA issues no certificate before the proxy
+answers its challenge. So a site without a certificate is deployed in stages of one commit: port 80
+with the challenge route, then the certificate, then the whole site. A site that was served in plain
+text continues to be served meanwhile.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from deployer.resources.service import CONFIG_TESTS
 from deployer.sites.certificate_files import is_acme
 from deployer.sites.model import Site
 
-#: Where every proxy passes challenges to; something listens there while one runs. Below 1024 only
-#: root can: whoever answers challenges can have certificates for the names.
+#: The port to which every proxy forwards challenges; certbot listens there while it orders. Only
+#: root can listen below 1024, and whoever answers challenges can obtain certificates for the names.
 CHALLENGE_PORT = 920
 SETTINGS_FOLDER = "/etc/deployer/certificates"
 DIRECTORIES = {
     "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
     "letsencrypt-staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
 }
-#: From which version on certbot knows what is asked for: its changelog.
+#: The first certbot version with each feature, from its changelog.
 _NEEDS = {"addresses": "5.4", "ari": "4.1", "profile": "4.1"}
 PYPI_CERTBOT = "/opt/deployer/certbot/bin/certbot"
 PACKAGED_CERTBOT = "/usr/bin/certbot"
@@ -42,11 +42,11 @@ Stage = Literal["challenge", "former", "whole", "later"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertificatesOnHost:
-    """What a host says of its certificates before a plan is made.
+    """The state of a host's certificates before a plan is made.
 
-    `in_use` has an entry for each domain that has any certificate at all; its `attributes` are
-    `None` for one that an ACME issuer has not given. `others_use_certbot`: certbot's own folder has
-    certificates that are not ours.
+    `in_use` has an entry for each domain with a certificate; its `attributes` are `None` if the
+    certificate is not from an ACME issuer. `others_use_certbot`: certbot's default folder contains
+    certificates that deployer does not manage.
     """
 
     in_use: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -54,16 +54,16 @@ class CertificatesOnHost:
     others_use_certbot: bool = False
 
     def chain(self, domain: str, *, more: str) -> bytes:
-        """The PEM of those that have signed what is in use for `domain`, and `more` of them.
+        """The PEM of the issuers of the certificate in use for `domain`, followed by `more`.
 
-        Empty where there is nothing in use.
+        Empty if no certificate is in use.
         """
         chain = str(self.in_use.get(domain, {}).get("chain", ""))
         _, end, issuers = chain.partition(_END)
         return (f"{issuers.strip()}\n{more}" if (issuers + more).strip() else chain + end).encode()
 
     def attributes(self, domain: str) -> Attributes | None:
-        """What is in use for `domain` from an ACME issuer."""
+        """The attributes of the certificate in use for `domain`, if from an ACME issuer."""
         found: Attributes | None = self.in_use.get(domain, {}).get("attributes")
         return found
 
@@ -73,14 +73,14 @@ class OnController(Protocol):
 
     @property
     def is_forced(self) -> bool:
-        """Whether they are ordered anew, though they fit."""
+        """Whether they are ordered again although they are valid."""
 
     @property
     def is_strict(self) -> bool:
-        """Whether a renewal that fails is a failure though the former one is still valid."""
+        """Whether a failed renewal is an error although the previous one is still valid."""
 
     def serial(self, site: Site) -> str | None:
-        """The serial number of one that is there and fits."""
+        """The serial number of an existing valid certificate for `site`, if any."""
 
 
 def directory_of(site: Site) -> str:
@@ -89,7 +89,7 @@ def directory_of(site: Site) -> str:
 
 
 def ca_bundle_of(site: Site) -> str:
-    """The roots that the site names for its issuer; empty where it names none.
+    """The PEM of the site's `ca_bundle`; empty if it has none.
 
     Raises:
         SourceError: the file cannot be read.
@@ -98,14 +98,14 @@ def ca_bundle_of(site: Site) -> str:
 
 
 def lineage_of(domain: str) -> str:
-    """The name of a domain's files: a wildcard's star is a word in it."""
+    """The certbot lineage of a domain, in which ``wildcard`` replaces the star."""
     return domain.replace("*", "wildcard")
 
 
 def stage_of(site: Site, on_host: CertificatesOnHost) -> Stage:
-    """What of a site can be served before its certificate is there.
+    """The part of a site that can be served before its certificate exists.
 
-    ``whole`` where the proxy has a certificate for it already, whichever.
+    ``whole`` if the proxy already has some certificate for it.
     """
     if not is_acme(site) or on_host.attributes(site.domain) is not None:
         return "whole"
@@ -115,7 +115,7 @@ def stage_of(site: Site, on_host: CertificatesOnHost) -> Stage:
 
 
 def former_site(site: Site, on_host: CertificatesOnHost) -> Site | None:
-    """The site as the host serves it now, if it does."""
+    """The site as the host currently serves it, if it does."""
     for former in on_host.former_sites:
         is_servable = not is_acme(former) or on_host.attributes(former.domain) is not None
         if former.domain == site.domain and former.proxy == site.proxy and is_servable:
@@ -124,7 +124,7 @@ def former_site(site: Site, on_host: CertificatesOnHost) -> Site | None:
 
 
 def before_certificates(sites: Sequence[Site], on_host: CertificatesOnHost) -> list[Site]:
-    """The sites that are served, as they are, until the certificates are there."""
+    """The sites that are served until the certificates exist."""
     found = []
     for site in sites:
         stage = stage_of(site, on_host)
@@ -194,7 +194,7 @@ def certbot_vars(
         f"certbot>={_newest_need(own)}",
         *(f"certbot-dns-{plugin}" for plugin in plugins),
     ]
-    # pip's log is there once it has installed just these.
+    # pip's log with this name exists once exactly these are installed.
     installed = "_".join(requirements).replace(">=", "-")
     return {
         "certbot_runs_here": bool(own),
@@ -223,7 +223,7 @@ def certbot_vars(
 
 
 def _of_controller(site: Site, on_controller: OnController | None) -> dict[str, Any]:
-    """Which certificate is to be given to the host; without a number it has to be ordered."""
+    """The certificate to copy to the host; without a serial it has to be ordered first."""
     if site.tls.certbot == "host" or on_controller is None:
         return {"serial": None, "forced": False, "strict": False}
     return {
@@ -234,7 +234,7 @@ def _of_controller(site: Site, on_controller: OnController | None) -> dict[str, 
 
 
 def _secrets_on_host(site: Site, settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings and credentials that the host keeps: none of them where it does not order."""
+    """The settings and credentials for the host; without secrets if the controller orders."""
     credentials = _text_of(site, site.tls.dns.credentials if site.tls.dns else None)
     if site.tls.certbot != "host":
         settings, credentials = {**settings, "eab": None, "dns": None}, None
@@ -251,7 +251,7 @@ def _text_of(site: Site, path: str | None) -> str | None:
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        why = error.strerror if isinstance(error, OSError) else "it is not a text file"
         raise SourceError(f"cannot read {path}: {why}", source=site.source) from error
 
 
@@ -267,7 +267,7 @@ def _newest_need(sites: Sequence[Site]) -> str:
 
 
 def _why_newer(sites: Sequence[Site], packages: Mapping[str, Mapping[str, str | None]]) -> str:
-    """Why the distribution's certbot will not do, in words; empty where it will."""
+    """Why the distribution's certbot is not sufficient; empty if it is."""
     about = packages.get("certbot", {})
     found = re.match(r"(?:\d+:)?([0-9.]+)", about.get("installed") or about.get("candidate") or "0")
     version = found[1] if found else "0"
@@ -280,7 +280,7 @@ def _why_newer(sites: Sequence[Site], packages: Mapping[str, Mapping[str, str | 
                     "addresses": "a certificate for an address",
                 }[need]
                 has = f"the package is {version}" if version != "0" else "there is no package"
-                return f"{words} needs certbot {_NEEDS[need]}, and {has}"
+                return f"{words} requires certbot {_NEEDS[need]}, but {has}"
     return ""
 
 

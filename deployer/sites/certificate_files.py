@@ -1,4 +1,4 @@
-"""Certificates as a proxy wants them, and those that the user provides (``issuer: provided``)."""
+"""Certificate files for proxies, including those provided by the user (``issuer: provided``)."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class CertificateFiles:
     """A certificate with its chain, leaf first, and its key; `key_pem` never shows in a `repr`.
 
-    `root_pem` is what a client must trust, `None` where its system's store does. `issuer` is the
-    name of whoever signed the leaf.
+    `root_pem` is the root that clients must trust, `None` for the system's trust store. `issuer` is
+    the issuer's name in the leaf.
     """
 
     fullchain_pem: bytes
@@ -42,12 +42,12 @@ def is_acme(site: Site) -> bool:
 def provided(
     site: Site, base_dir: Path, *, now: datetime.datetime | None = None
 ) -> CertificateFiles:
-    """The files that a site names, read and checked; relative paths start at `base_dir`.
+    """Load and check the certificate files of a site; relative paths start at `base_dir`.
 
     Raises:
-        SourceError: files that are missing or unreadable, a key that is encrypted or another
-            certificate's, names that are not covered, a chain that is out of order or ends too
-            early, or a certificate outside its time.
+        SourceError: a file is missing or unreadable, the key is encrypted or does not match, the
+            certificate does not cover the site's names or is not valid now, or the chain is
+            incomplete or out of order.
     """
     from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -66,11 +66,11 @@ def provided(
         raise _error(
             site,
             f"the certificate {chain_path} is not for {', '.join(missing)}",
-            f"It is for {', '.join(names) or 'no name at all'}.",
+            f"It is for {', '.join(names) or 'no name'}.",
         )
     root = chain[-1] if chain[-1].issuer == chain[-1].subject else None
     return CertificateFiles(
-        # Written anew: a file that has the key in it too must not be copied as it is.
+        # Re-encoded, because the file may also contain the key.
         fullchain_pem=b"".join(certificate.public_bytes(Encoding.PEM) for certificate in chain),
         key_pem=key_pem,
         root_pem=root.public_bytes(Encoding.PEM) if root else None,
@@ -96,7 +96,7 @@ def names_of(certificate: x509.Certificate) -> tuple[str, ...]:
 
 
 def covers(names: Sequence[str], name: str) -> bool:
-    """Whether one of a certificate's names stands for `name`; a wildcard stands for one label.
+    """Whether one of a certificate's `names` matches `name`; a wildcard matches one label.
 
     Source: RFC 9525, section 6.3.
     """
@@ -134,8 +134,8 @@ def _load_chain(site: Site, path: Path) -> list[x509.Certificate]:
     except ValueError as error:
         raise _error(
             site,
-            f"{path} has no certificate that can be read: {error}",
-            "It must be in PEM, from -----BEGIN CERTIFICATE----- on, the site's own first.",
+            f"{path} contains no readable certificate: {error}",
+            "It must be in PEM format (-----BEGIN CERTIFICATE-----), the site's own first.",
         ) from error
 
 
@@ -149,12 +149,12 @@ def _load_key(site: Site, path: Path, pem: bytes) -> PrivateKeyTypes:
         raise _error(
             site,
             f"the key {path} is encrypted",
-            f"A proxy starts without anyone to ask: openssl pkey -in {path} -out plain.pem",
+            f"A proxy cannot ask for a passphrase: openssl pkey -in {path} -out plain.pem",
         ) from error
     except (ValueError, UnsupportedAlgorithm) as error:
-        # The parser's own words could quote the key.
+        # The parser's message could contain parts of the key.
         raise _error(
-            site, f"{path} is not a private key that can be read", "It must be in PEM."
+            site, f"{path} is not a readable private key", "It must be in PEM format."
         ) from error
 
 
@@ -183,21 +183,21 @@ def _check_chain(site: Site, chain: Sequence[x509.Certificate], path: Path) -> N
                 site,
                 f"{path}: certificate {number + 1} did not issue certificate {number}",
                 f"Certificate {number} was issued by {certificate.issuer.rfc4514_string()}: "
-                "that one must come next, each only once.",
+                "that one must come next, and each only once.",
             ) from error
     if len(chain) == 1 and _issuer_is_published(chain[0]):
         raise _error(
             site,
-            f"{path} has the site's certificate alone, without its issuer's",
+            f"{path} contains only the site's certificate, without its issuer's",
             f"Add the certificate of {chain[0].issuer.rfc4514_string()} to the file: browsers may "
-            "find it by themselves, other clients refuse the connection.",
+            "fetch it, other clients refuse the connection.",
         )
 
 
 def _issuer_is_published(leaf: x509.Certificate) -> bool:
-    """Whether the leaf says where to get its issuer's certificate, as an intermediate's leaves do.
+    """Whether the leaf has the URL of its issuer's certificate, as leaves of intermediates do.
 
-    A private root that signs leaves itself says nothing, and then the leaf alone is enough.
+    A private root that signs leaves directly gives no URL; then the leaf alone is sufficient.
     Source: RFC 5280, section 4.2.2.1, id-ad-caIssuers.
     """
     from cryptography import x509
@@ -223,13 +223,13 @@ def _check_time(
             raise _error(
                 site,
                 f"{path}: certificate {number} expired on {until:%Y-%m-%d %H:%M} UTC",
-                "Put a renewed one in its place.",
+                "Replace it with a renewed one.",
             )
         if since > now:
             raise _error(
                 site,
                 f"{path}: certificate {number} is not valid before {since:%Y-%m-%d %H:%M} UTC",
-                f"The clock here says {now:%Y-%m-%d %H:%M} UTC.",
+                f"This machine's clock shows {now:%Y-%m-%d %H:%M} UTC.",
             )
 
 

@@ -1,4 +1,4 @@
-"""Sites as JSON, as a host keeps them with the generation that serves them."""
+"""Sites as JSON, which hosts store with each generation."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from deployer.sites.model import Check, Dns, Route, Site, Tls, Upstream
 
 
 def sites_to_json(sites: Iterable[Site]) -> list[dict[str, Any]]:
-    """The sites without the places in the playbook that they came from, and without secrets."""
+    """The sites as JSON, without their positions in the playbook and without secrets."""
     return [_without_sources(asdict(site)) for site in sites]
 
 
 def sites_from_json(documents: Iterable[Mapping[str, Any]]) -> tuple[Site, ...]:
-    """The sites that `sites_to_json` wrote."""
+    """The sites in a document of `sites_to_json`."""
     return tuple(_site(document) for document in documents)
 
 

@@ -11,7 +11,7 @@ from deployer.model import Proxy, SourceRef
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
-    """Where a route's requests go: a TCP address, or a unix socket (then `host` is empty)."""
+    """The target of a route: a TCP address, or a unix socket (then `host` is empty)."""
 
     host: str = ""
     port: int = 0
@@ -28,7 +28,7 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Eab:
-    """External account binding: which customer of a CA asks (RFC 8555, section 7.3.4)."""
+    """External account binding: identifies a customer of a CA (RFC 8555, section 7.3.4)."""
 
     kid: str
     hmac_key: str = field(repr=False)
@@ -38,7 +38,7 @@ class Eab:
 class Dns:
     """The certbot plugin that answers DNS-01 challenges.
 
-    `credentials` is a file on the controller; `propagation_s` is how long the CA is kept waiting.
+    `credentials` is a file on the controller; `propagation_s` is the delay before validation.
     """
 
     plugin: str
@@ -50,11 +50,10 @@ class Dns:
 class Tls:
     """How a site gets its certificate.
 
-    `issuer` is a word of the contract or an ACME directory's URL; `certificate` and `key` are paths
-    on the controller for ``provided``; `hsts_s` is `None` unless HSTS was asked for. From `certbot`
-    on it is for ACME issuers alone: where certbot runs, how it proves the names, which profile of
-    the CA's and which kind of key is asked for, whether the CA is asked when to renew, and whose
-    rate limits hold.
+    `issuer` is a name known to deployer or the URL of an ACME directory; `certificate` and `key`
+    are paths on the controller for ``provided``; `hsts_s` is `None` without HSTS. The fields from
+    `certbot` on are for ACME issuers: where certbot runs, how it proves the names, the CA's
+    profile, the key type, whether the CA suggests renewal times, and whose rate limits apply.
     """
 
     issuer: str = "none"
@@ -78,8 +77,8 @@ class Route:
     """One path of a site. Exactly one of `upstreams` and `root` is set.
 
     `origins` is `None` for the site's own names, ``("any",)`` for every page, otherwise a list of
-    ``scheme://host[:port]``, in lower case. With `login`, the service turns away whoever has not
-    logged in, as no check has. `places` has where each key that is written stands.
+    ``scheme://host[:port]``, in lower case. With `login`, the service rejects clients that have not
+    logged in, including checks. `places` has the position of each key in the playbook.
     """
 
     path: str
@@ -97,16 +96,16 @@ class Route:
     places: Mapping[str, SourceRef] = field(default_factory=dict, compare=False, repr=False)
 
     def at(self, *keys: str) -> SourceRef | None:
-        """Where the first of `keys` that is written stands, or else the whole."""
+        """The position of the first of `keys` that is present, or else of the whole."""
         return next((self.places[key] for key in keys if key in self.places), self.source)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """A `verify:` entry: a handshake beyond those that every WebSocket route gets by itself.
+    """A `verify:` entry: a handshake in addition to the default ones of every WebSocket route.
 
-    `expect` is a text that must be received, or a pattern when `expect_is_regex`. `places` has
-    where each key that is written stands.
+    `expect` is a text that must be received, or a pattern if `expect_is_regex`. `places` has the
+    position of each key in the playbook.
     """
 
     path: str
@@ -120,19 +119,18 @@ class Check:
     places: Mapping[str, SourceRef] = field(default_factory=dict, compare=False, repr=False)
 
     def at(self, *keys: str) -> SourceRef | None:
-        """Where the first of `keys` that is written stands, or else the whole."""
+        """The position of the first of `keys` that is present, or else of the whole."""
         return next((self.places[key] for key in keys if key in self.places), self.source)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """A name that the proxy serves, and what stands behind each of its paths.
+    """A name that the proxy serves, with the routes behind its paths.
 
-    `max_body_bytes` is how large a request may be; WebSocket messages are not limited by it.
-    `echo` is a path whose answer repeats the request's headers, `None` where there is none.
-    `drain_s` is how long connections of an earlier configuration may live on after a reload,
-    `None` for as long as they like; with `require_survival`, a commit that loses some of them is
-    taken back. `places` has where each key that is written stands, those of `tls` as
+    `max_body_bytes` limits the size of requests, but not of WebSocket messages. `echo` is a path
+    whose answer repeats the request's headers, if there is one. `drain_s` is how long connections
+    stay open after a reload, `None` for no limit; with `require_survival`, a commit that loses some
+    of them is rolled back. `places` has the position of each key in the playbook, those of `tls` as
     ``tls.issuer``.
     """
 
@@ -150,7 +148,7 @@ class Site:
     places: Mapping[str, SourceRef] = field(default_factory=dict, compare=False, repr=False)
 
     def at(self, *keys: str) -> SourceRef | None:
-        """Where the first of `keys` that is written stands, or else the whole."""
+        """The position of the first of `keys` that is present, or else of the whole."""
         return next((self.places[key] for key in keys if key in self.places), self.source)
 
     @property

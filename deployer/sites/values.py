@@ -1,7 +1,7 @@
-"""What the views of all proxies share: names, the order of routes, escaped patterns, plain values.
+"""Values common to the views of all proxies: names, the order of routes, patterns, checked values.
 
-A view is what a proxy's template prints of a site. No value in one can mean more in a config file
-than it should: what could is refused here, with its place.
+A view is a site as values for a proxy's template. A value that could change the meaning of a config
+file is rejected here, with its position in the playbook.
 """
 
 from __future__ import annotations
@@ -32,32 +32,32 @@ _LONGEST_SLUG = 8
 
 
 def challenge_of(site: Site, *, also: bool = False) -> str | None:
-    """Where challenges for the site's names are passed to on port 80; `also` where others ask."""
+    """The address to which port 80 forwards challenges; with `also`, regardless of the issuer."""
     return f"127.0.0.1:{CHALLENGE_PORT}" if also or is_challenged(site) else None
 
 
 def is_challenged(site: Site) -> bool:
-    """Whether the site's own issuer asks on port 80."""
+    """Whether the site's issuer sends challenges to port 80."""
     return is_acme(site) and site.tls.challenge == "http-01"
 
 
 def certificate_folder(site: Site) -> str:
-    """What an ACME issuer gives has versions, and a link to the one in use."""
+    """The folder of the site's certificate; for ACME issuers a link to the version in use."""
     folder = f"{CERTIFICATES_FOLDER}/{site.domain}"
     return f"{folder}/current" if is_acme(site) else folder
 
 
 def is_address(domain: str) -> bool:
-    """Whether clients name no server in their handshakes (RFC 6066, section 3)."""
+    """Whether `domain` is an IP address, which clients do not send in SNI (RFC 6066, section 3)."""
     return domain.replace(".", "").isdigit() or ":" in domain
 
 
 def name_prefix(domain: str) -> str:
-    """What the names of a site's variables and upstreams begin with: two domains never share one.
+    """The prefix of a site's variables and upstreams, unique for each domain.
 
-    A dot becomes one underscore and a hyphen two, which no two dots can make. A name that is too
-    long for nginx's hash is cut and told apart by a digest. `$1…` would be a capture, so a digit
-    is not the first character.
+    A dot becomes one underscore and a hyphen two, which two dots cannot produce. A name that is too
+    long for nginx's hash is shortened and made unique by a digest. `$1…` would be a capture, so the
+    first character is never a digit.
     """
     prefix = domain.lower().replace("-", "__").replace(".", "_").replace("*", "any__")
     if prefix[0].isdigit():
@@ -69,7 +69,7 @@ def name_prefix(domain: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time as nginx writes it, in its largest whole unit: ``1h``, ``75s``, ``1500ms``."""
+    """`seconds` in nginx's notation, in the largest whole unit: ``1h``, ``75s``, ``1500ms``."""
     milliseconds = max(1, round(seconds * 1000))
     for unit, size in (("h", 3_600_000), ("m", 60_000), ("s", 1000)):
         if milliseconds % size == 0:
@@ -78,7 +78,7 @@ def duration(seconds: float) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes as nginx and Apache's people write them, in the largest whole unit: ``16m``."""
+    """`count` bytes in the largest whole unit, as in nginx and Apache configurations: ``16m``."""
     for unit, length in (("g", 1 << 30), ("m", 1 << 20), ("k", 1 << 10)):
         if count % length == 0:
             return f"{count // length}{unit}"
@@ -86,7 +86,7 @@ def size(count: int) -> str:
 
 
 def path_of(route: Route) -> str:
-    """The path as segments: a prefix has no slash at its end, whether written so or not."""
+    """The path of `route`; that of a prefix without its trailing slash."""
     return route.path if route.match == "exact" else route.path.rstrip("/") or "/"
 
 
@@ -96,7 +96,7 @@ def ordered(routes: Iterable[Route]) -> list[Route]:
 
 
 def has_root_route(site: Site) -> bool:
-    """Whether every path of the site is somebody's."""
+    """Whether every path of the site belongs to a route."""
     return any(path_of(route) == "/" and route.match == "prefix" for route in site.routes)
 
 
@@ -111,16 +111,16 @@ def scheme_of(route: Route) -> str:
         raise SourceError(
             f"the upstreams of {route.path} mix http and https",
             source=route.source,
-            hint="One route speaks to all of its upstreams in the same way: use one scheme.",
+            hint="A route uses one scheme for all of its upstreams.",
         )
     return "https" if True in schemes else "http"
 
 
 def slugs_of(routes: Iterable[Route]) -> list[str]:
-    """A word for each route from the end of its path, unique in its site, without underscores.
+    """A slug for each route from the end of its path, unique in its site, without underscores.
 
-    Without them `PREFIX_SLUG_WORD` can be read from its end in one way only, so that the names of
-    two sites never meet.
+    Without underscores `PREFIX_SLUG_WORD` can be split in only one way from its end, so the names
+    of two sites never collide.
     """
     found: list[str] = []
     for route in routes:
@@ -135,19 +135,23 @@ def slugs_of(routes: Iterable[Route]) -> list[str]:
 
 
 def check_names(site: Site) -> None:
-    """Raises: SourceError: a name of the site that would be more than a name."""
+    """Check the names of the site.
+
+    Raises:
+        SourceError: a name contains a character that is special in a config file.
+    """
     for name in site.names:
         refuse_unless(PLAIN_NAME, name, what="the name", source=site.source)
 
 
 def covers(site: Site, other: Site) -> bool:
-    """Whether a wildcard of the site stands for a name of the other."""
+    """Whether a wildcard name of `site` matches a name of `other`."""
     ends = [name.lower().removeprefix("*") for name in site.names if name.startswith("*")]
     return any(name.lower().endswith(tuple(ends)) for name in other.names)
 
 
 def origin_patterns(site: Site, route: Route) -> tuple[str, ...]:
-    """Patterns, without anchors, of the origins that may connect: the site's own unless said."""
+    """Patterns, without anchors, of the allowed origins; by default the site's own names."""
     own_scheme = "https" if site.has_tls else "http"
     origins = route.origins
     if origins is None:
@@ -159,33 +163,37 @@ def origin_patterns(site: Site, route: Route) -> tuple[str, ...]:
 
 
 def _origin_pattern(origin: str) -> str:
-    """An origin with its default port or without: the same origin (RFC 6454, section 4)."""
+    """The pattern of an origin, with or without its default port (RFC 6454, section 4)."""
     scheme, _, _ = origin.partition("://")
     port = _DEFAULT_PORTS.get(scheme)
     if port is None:
         return escaped(origin)
     bare = origin.removesuffix(f":{port}")
     has_other_port = re.search(r":[0-9]+$", bare) is not None
-    # A wildcard site's own pages: the star stands for one label (RFC 9525, section 6.3).
+    # In the origins of a wildcard site, the star matches one label (RFC 9525, section 6.3).
     pattern = escaped(bare).replace(r"://\*\.", r"://[a-z0-9-]+\.", 1)
     return pattern if has_other_port else f"{pattern}(:{port})?"
 
 
 def escaped(text: str) -> str:
-    """The text as a regular expression that matches itself alone; `-` and `/` stay readable."""
+    """`text` escaped for regular expressions; `-` and `/` are left readable."""
     return re.sub(r"([.^$*+?()\[\]{}|\\])", r"\\\1", text)
 
 
 def refuse_unless(
     pattern: re.Pattern[str], value: str, *, what: str, source: SourceRef | None
 ) -> None:
-    """Raises: SourceError: `value` has something that `pattern` does not allow."""
+    """Check that `pattern` matches the whole `value`.
+
+    Raises:
+        SourceError: with the first character that does not match.
+    """
     found = pattern.match(value)
     end = found.end() if found else 0
     if end < len(value) or not value:
         bad = repr(value[end : end + 1] or value)
         raise SourceError(
-            f"{what} {value!r} has {bad}, which cannot stand there",
+            f"{what} {value!r} contains {bad}, which is not allowed there",
             source=source,
             hint="It would change the meaning of the proxy's configuration file.",
         )

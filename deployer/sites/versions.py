@@ -1,4 +1,4 @@
-"""Which version of a program a host has, or would get, as far as configs differ by it."""
+"""The version of a program that a host has or would install, to select its configuration."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 def upstream(
     packages: Mapping[str, Mapping[str, str | None]], names: Sequence[str], *, oldest: str
 ) -> str:
-    """The upstream version of the first package that is installed, or else could be: ``1.22.1``.
+    """The upstream version of the first package that is installed, or else available: ``1.22.1``.
 
-    `oldest` is what is assumed where the host knows neither: what it understands, later ones do.
+    `oldest` is assumed if none is known: later versions accept the same configuration.
 
     Source: deb-version(7), ``[epoch:]upstream-version[-debian-revision]``.
     """

@@ -73,7 +73,7 @@ _KEY_SIGNS = "-_+/="
 def _plain(text: str, signs: str, *, value: Any, what: str) -> None:
     for character in text:
         if not (character.isascii() and (character.isalnum() or character in signs)):
-            raise Unfit(value, what, f"{character!r} cannot stand there")
+            raise Unfit(value, what, f"{character!r} is not allowed there")
 
 
 def _account_id(value: Any) -> str:

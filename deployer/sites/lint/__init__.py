@@ -1,7 +1,7 @@
-"""What can be said against sites without asking a host; docs/lint.md has a section for each code.
+"""Lint of sites, without contacting a host; docs/lint.md has a section for each code.
 
-A module holds what belongs to one subject. What is an error stands in `impossible` alone, because
-plans and applies ask for nothing else.
+One module for each subject. All errors are in `impossible`, because plan and apply run only that
+one.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ __all__ = ["Note", "lint", "lint_of_hosts", "note_document", "refuse_impossible"
 def lint(
     sites: Sequence[Site], resources: Iterable[Resource] = (), *, shipped: str = ""
 ) -> list[Note]:
-    """All that is amiss with the sites of one host, and with the files that name them.
+    """All notes on the sites of one host, and on files of `resources` that mention them.
 
-    `shipped` is the folder of the built-in roles, whose tasks nobody is sent to.
+    Notes never point into `shipped`, the folder of the built-in roles.
     """
     from deployer.sites.lint import checks, files, origins, paths, timing, tls, upstreams
 
@@ -38,22 +38,22 @@ def lint(
 
 
 def lint_of_hosts(sites: Mapping[str, Sequence[Site]]) -> list[Note]:
-    """What is amiss with sites that several hosts serve; `sites` are by host."""
+    """The notes on sites that several hosts serve; `sites` are by host."""
     from deployer.sites.certificate_files import is_acme
 
     hosts: dict[str, list[str]] = {}
     found: dict[str, Site] = {}
     for host, served in sites.items():
         for site in served:
-            is_asked_there = site.tls.certbot == "host" and site.tls.challenge == "http-01"
-            if is_acme(site) and is_asked_there:
+            is_ordered_there = site.tls.certbot == "host" and site.tls.challenge == "http-01"
+            if is_acme(site) and is_ordered_there:
                 hosts.setdefault(site.domain, []).append(host)
                 found[site.domain] = site
     return [
         warning(
             "several-hosts",
             f"{domain} is served by {', '.join(names)}, and each orders its own certificate",
-            "The CA may ask any of them, and only one knows the answer: write "
+            "The CA may contact any of them, and only one knows the answer: set "
             "`certbot: controller` under tls.",
             found[domain].at("tls"),
         )
@@ -63,7 +63,11 @@ def lint_of_hosts(sites: Mapping[str, Sequence[Site]]) -> list[Note]:
 
 
 def refuse_impossible(sites: Sequence[Site]) -> None:
-    """Raises `SourceErrors` where something cannot be deployed."""
+    """Reject sites that cannot be deployed.
+
+    Raises:
+        SourceErrors: with all errors.
+    """
     errors = [
         SourceError(note.problem, source=note.source, hint=note.reason, code=note.code)
         for note in sorted(impossible(sites), key=Note.place)

@@ -1,4 +1,4 @@
-"""The `verify:` entries: those that can never pass, so that every apply would undo itself."""
+"""Notes on `verify:` entries that can never pass, so that every apply would be rolled back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deployer.sites.values import origin_patterns, path_of
 
 
 def checks(site: Site) -> Iterator[Note]:
-    """What is amiss with the checks of a site."""
+    """The notes on the checks of a site."""
     for check in site.verify:
         route = route_of(site, check.path)
         if route is None:
@@ -30,9 +30,9 @@ def _origin(site: Site, route: Route, check: Check) -> Iterator[Note]:
     ):
         yield warning(
             "check-refused",
-            f"{check.path}: {check.origin} is none of the origins that the route allows",
-            "The check will get 403, and the apply will undo itself: add it to the route's "
-            "origins, or check with one of them.",
+            f"{check.path}: {check.origin} is not among the origins that the route allows",
+            "The check will get 403, and the apply will be rolled back: add it to the route's "
+            "origins, or use one of them in the check.",
             check.at("origin"),
         )
 
@@ -43,16 +43,16 @@ def _hold(route: Route, check: Check) -> Iterator[Note]:
     if route.ping_interval_s is None or route.ping_interval_s >= route.idle_timeout_s:
         yield warning(
             "check-too-long",
-            f"{check.path}: held for {words(check.hold_s)} in silence, and the route closes it "
+            f"{check.path}: held idle for {words(check.hold_s)}, but the route closes it "
             f"after {words(route.idle_timeout_s)}",
-            "The check will fail, and the apply will undo itself: hold it for less, or give the "
+            "The check will fail, and the apply will be rolled back: shorten hold, or give the "
             "route a longer idle_timeout.",
             check.at("hold"),
         )
 
 
 def route_of(site: Site, path: str) -> Route | None:
-    """The route that serves a path: the longest wins, an exact one before a prefix."""
+    """The route that serves `path`: the longest match wins, exact before prefix."""
     bare = path.partition("?")[0]
     found: Route | None = None
     for route in site.routes:

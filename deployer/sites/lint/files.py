@@ -1,4 +1,4 @@
-"""Addresses of the sites in the files that a playbook writes: pages, units, settings."""
+"""Notes on URLs of the sites in files that a playbook writes: pages, units, settings."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _LARGEST_BYTES = 1_048_576
 def lint_files(
     sites: Sequence[Site], resources: Iterable[Resource], *, shipped: str
 ) -> Iterator[Note]:
-    """What is amiss with how the files of a host's playbook name its sites.
+    """The notes on files of a host's playbook that mention its sites.
 
-    A note about a file that a task below the folder `shipped` writes stands at the site: it is what
-    a person wrote.
+    If a task below the folder `shipped` writes the file, the note points at the site instead, which
+    is what the user wrote.
     """
     by_name = {name: site for site in sites for name in site.names}
     if not by_name:
@@ -32,8 +32,8 @@ def lint_files(
         text = _text_of(resource)
         if "ws://" not in text and "wss://" not in text:
             continue
-        is_ours = resource.source is not None and resource.source.file.startswith(shipped)
-        if is_ours:
+        is_built_in = resource.source is not None and resource.source.file.startswith(shipped)
+        if is_built_in:
             resource = replace(resource, source=None)
         yield from _addresses(resource, text, by_name)
         if "goaccess" in text:
@@ -58,32 +58,31 @@ def _addresses(resource: Resource, text: str, sites: dict[str, Site]) -> Iterato
         if scheme == "ws" and site.has_tls and port in ("", ":80", ":443"):
             yield warning(
                 "ws-on-https",
-                f"{resource.name} says {found[0]}, and {name} is served with TLS",
-                "Browsers block it on a page that came over https, and no WebSocket client "
-                f"follows port 80's redirect: write wss://{name}.",
+                f"{resource.name} contains {found[0]}, but {name} is served with TLS",
+                "Browsers block it on a page loaded over https, and no WebSocket client "
+                f"follows the redirect of port 80: write wss://{name}.",
                 resource.source or site.at("tls"),
             )
         elif scheme == "wss" and not site.has_tls and port in ("", ":443"):
             yield warning(
                 "wss-on-http",
-                f"{resource.name} says {found[0]}, and {name} is served without TLS",
-                f"Nothing of this site listens on port 443: write ws://{name}, or give the site "
+                f"{resource.name} contains {found[0]}, but {name} is served without TLS",
+                f"The site does not listen on port 443: write ws://{name}, or give the site "
                 "a certificate under tls.",
                 resource.source or site.at("tls", "domain"),
             )
         elif port in ("", ":80", ":443") and _is_unserved(site, found[4]):
             yield warning(
                 "ws-path",
-                f"{resource.name} says {found[0]}, and no websocket route of {site.domain} "
+                f"{resource.name} contains {found[0]}, but no websocket route of {site.domain} "
                 f"serves {found[4]}",
-                "Clients would get 404, or a page: have the file and the route name the same path.",
+                "Clients would get 404, or a page: use the same path in the file and the route.",
                 resource.source or site.at("routes"),
             )
 
 
 def _is_unserved(site: Site, path: str | None) -> bool:
-    """Whether clients that ask for `path` meet no WebSocket; not known of one that is put together
-    by a program."""
+    """Whether no WebSocket is served at `path`; false if a program completes the path."""
     if path is None or path.endswith("/") or set(path) & set("${}%+*"):
         return False
     route = route_of(site, path.rstrip(".:!"))
@@ -91,7 +90,7 @@ def _is_unserved(site: Site, path: str | None) -> bool:
 
 
 def _goaccess(resource: Resource, text: str, sites: dict[str, Site]) -> Iterator[Note]:
-    """GoAccess's page connects to what ``--ws-url`` says, and adds its own port to it."""
+    """Notes on GoAccess, whose page connects to ``--ws-url`` and may add its own port to it."""
     options = {found[1]: found[2] for found in _OPTION.finditer(_COMMENT.sub("", text))}
     address = _ADDRESS.fullmatch(options.get("ws-url", ""))
     site = sites.get(address[2].lower()) if address else None
@@ -102,7 +101,7 @@ def _goaccess(resource: Resource, text: str, sites: dict[str, Site]) -> Iterator
         yield warning(
             "ws-url-port",
             f"{resource.name}: GoAccess's page would connect to port {port} of {address[2]}",
-            f"It adds its own port to an address that has none: write "
+            f"It adds its own port to a URL that has none: write "
             f"{address[1]}://{address[2]}:{443 if site.has_tls else 80}{address[4] or '/'}.",
             resource.source or site.at("domain"),
         )
@@ -112,16 +111,16 @@ def _goaccess(resource: Resource, text: str, sites: dict[str, Site]) -> Iterator
     if all(str(upstream.port) != port for upstream in route.upstreams):
         yield warning(
             "ws-url-service",
-            f"{route.path}: it leads to {route.upstreams[0]}, and GoAccess listens on port {port}",
-            "Clients will get 502: name GoAccess's port in the route.",
+            f"{route.path}: leads to {route.upstreams[0]}, but GoAccess listens on port {port}",
+            "Clients will get 502: use GoAccess's port in the route.",
             route.at("websocket"),
         )
     elif ("ssl-cert" in options) != route.upstreams[0].tls:
         yield warning(
             "ws-url-service",
-            f"{route.path}: it speaks {'https' if route.upstreams[0].tls else 'http'} to a "
+            f"{route.path}: speaks {'https' if route.upstreams[0].tls else 'http'} to a "
             f"GoAccess {'with' if 'ssl-cert' in options else 'without'} --ssl-cert",
-            "Clients will get 502: the site's proxy does TLS already, so leave --ssl-cert out, "
-            "and write http:// in the route.",
+            "Clients will get 502: the site's proxy already terminates TLS, so remove --ssl-cert, "
+            "and use http:// in the route.",
             route.at("websocket"),
         )

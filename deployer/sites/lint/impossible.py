@@ -1,4 +1,4 @@
-"""What cannot be deployed at all; every plan and apply asks these, so they are quick."""
+"""Errors that cannot be deployed. Every plan and apply checks for them, so they are fast."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def impossible(sites: Sequence[Site]) -> Iterator[Note]:
     if sites and (other := next((s for s in sites if s.proxy != sites[0].proxy), None)):
         yield error(
             "two-proxies",
-            f"{other.domain} wants {other.proxy} on a host where {sites[0].domain} wants "
+            f"{other.domain} uses {other.proxy} on a host where {sites[0].domain} uses "
             f"{sites[0].proxy}",
-            "Both would listen on ports 80 and 443: use one proxy on a host.",
+            "Both would listen on ports 80 and 443: use one proxy per host.",
             other.at("proxy"),
         )
     ports = {_HTTP_PORT, *(_HTTPS_PORT for site in sites if site.has_tls)}
@@ -36,7 +36,7 @@ def _names_twice(sites: Sequence[Site]) -> Iterator[Note]:
                 first = f" ({owner.source})" if owner.source else ""
                 yield error(
                     "duplicate-domain",
-                    f"{name} belongs to another site already{first}",
+                    f"{name} already belongs to a different site{first}",
                     "Only one of them would be served: put the routes into one site.",
                     site.source,
                 )
@@ -50,7 +50,7 @@ def _paths_twice(site: Site) -> Iterator[Note]:
             yield error(
                 "duplicate-path",
                 f"{site.domain} has {path} twice",
-                "Only the first would be reached: remove one, or give them different paths.",
+                "Only the first would be reachable: remove one, or give them different paths.",
                 route.at("path") or site.source,
             )
         seen.add((path, route.match))
@@ -62,9 +62,9 @@ def _loops(site: Site, ports: set[int]) -> Iterator[Note]:
             if upstream.port in ports and is_here(upstream):
                 yield error(
                     "upstream-loop",
-                    f"{route.path}: {upstream} is where the proxy itself listens",
-                    "It would pass each request to itself, without end: have the service listen "
-                    "on another port, and name that.",
+                    f"{route.path}: the proxy itself listens on {upstream}",
+                    "It would forward each request to itself, in a loop: let the service listen "
+                    "on a different port, and use that.",
                     route.at("websocket", "upstream") or site.source,
                 )
 

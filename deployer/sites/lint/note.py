@@ -1,19 +1,23 @@
-"""What a lint has to say."""
+"""Notes, the results of the lint."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from deployer.errors import link_to
 from deployer.model import SourceRef
 
+#: Renamed codes by their former name, which is still accepted for one release.
+RENAMED_CODES: Mapping[str, str] = {"silence-unsaid": "idle-unspecified"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
-    """One thing that is amiss: what it is, what it leads to, and what to write instead.
+    """One problem, with its consequence and its fix in `reason`.
 
-    An ``error`` cannot be deployed; a ``warning`` can, and will be a disappointment.
+    An ``error`` cannot be deployed; a ``warning`` can, but is likely a mistake.
     """
 
     code: str
@@ -24,11 +28,11 @@ class Note:
 
     @property
     def link(self) -> str:
-        """The section of the documentation that explains it."""
+        """The URL of the section that explains the code."""
         return link_to(self.code)
 
     def place(self) -> tuple[str, int, int]:
-        """What notes are sorted by."""
+        """The sort key of notes: file, line, column."""
         source = self.source
         return (source.file, source.line, source.column) if source else ("", 0, 0)
 
@@ -37,7 +41,7 @@ class Note:
         return f"{where}{self.problem}\n      {self.reason}\n      {self.link}"
 
     def document(self) -> dict[str, Any]:
-        """The note as ``--json`` shows it."""
+        """The note for ``--json``."""
         return note_document(
             code=self.code,
             severity=self.severity,
@@ -57,7 +61,7 @@ def note_document(
     source: SourceRef | None,
     link: str | None,
 ) -> dict[str, Any]:
-    """An entry of ``notes`` in the document of a check; an error of the language has no link."""
+    """An entry of ``notes`` in the JSON of a check; a schema error has no link."""
     return {
         "code": code,
         "severity": severity,
@@ -71,10 +75,10 @@ def note_document(
 
 
 def warning(code: str, problem: str, reason: str, source: SourceRef | None) -> Note:
-    """A note that does not stop anybody."""
+    """A note that does not prevent a deployment."""
     return Note(code=code, severity="warning", problem=problem, reason=reason, source=source)
 
 
 def error(code: str, problem: str, reason: str, source: SourceRef | None) -> Note:
-    """A note that nothing gets past."""
+    """A note that prevents a deployment."""
     return Note(code=code, severity="error", problem=problem, reason=reason, source=source)

@@ -1,4 +1,4 @@
-"""Origins: which pages may connect, and which ought to."""
+"""Notes on origins: the pages that may connect, and those that should be able to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from deployer.sites.model import Route, Site
 
 
 def origins(site: Site, route: Route) -> Iterator[Note]:
-    """What is amiss with the origins that a WebSocket route lists."""
+    """The notes on the origins of a WebSocket route."""
     if route.websocket and route.origins and "any" not in route.origins:
         yield from _own(site, route, set(route.origins))
 
@@ -27,8 +27,8 @@ def _own(site: Site, route: Route, listed: set[str]) -> Iterator[Note]:
             yield warning(
                 "plain-origin",
                 f"{route.path}: no page has the origin {plain}",
-                "Port 80 leads every request to https, and a page's origin is where it came "
-                f"from: write {of_names[name]}.",
+                "Port 80 redirects every request to https, so pages have an https origin: "
+                f"write {of_names[name]}.",
                 route.at("origins"),
             )
             missing.pop(name, None)
@@ -37,14 +37,14 @@ def _own(site: Site, route: Route, listed: set[str]) -> Iterator[Note]:
         return
     if len(missing) == len(of_names):
         behind = (
-            ", unless they are https behind something else that speaks TLS"
+            ", unless something in front of the proxy terminates TLS"
             if not site.has_tls and any(origin.startswith("https:") for origin in listed)
             else ""
         )
         yield warning(
             "own-origin-missing",
-            f"{route.path}: origins has none of the site's own names",
-            f"The site's own pages will get 403 there: add {of_names[site.domain]}{behind}.",
+            f"{route.path}: origins contains none of the site's own names",
+            f"The site's own pages will get 403: add {of_names[site.domain]}{behind}.",
             route.at("origins"),
         )
         return
@@ -52,8 +52,8 @@ def _own(site: Site, route: Route, listed: set[str]) -> Iterator[Note]:
     if named:
         yield warning(
             "alias-origin-missing",
-            f"{route.path}: origins has not all of the site's own names",
-            "The same pages are served under each of them, and will get 403 there: add "
+            f"{route.path}: origins does not contain all of the site's own names",
+            "The same pages are served under each of them, and will get 403: add "
             f"{', '.join(named)}.",
             route.at("origins"),
         )

@@ -1,4 +1,4 @@
-"""Certificates: names that no public CA certifies, and promises that browsers keep too well."""
+"""Notes on certificates: names that no public CA certifies, and HSTS."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _PRIVATE_ENDS = (
     *("mail", "onion", "test", "home.arpa", "example.com", "example.net", "example.org"),
 )
 _WHY_UNTRUSTED = {
-    "letsencrypt-staging": "no browser trusts what the staging system issues",
+    "letsencrypt-staging": "no browser trusts certificates of the staging environment",
     "internal": "a browser without your CA does not trust the certificate",
 }
 
 
 def tls(site: Site) -> Iterator[Note]:
-    """What is amiss with how a site gets its certificate, and with what it promises."""
+    """The notes on a site's issuer and its HSTS."""
     if site.tls.issuer.startswith("letsencrypt"):
         for name in site.names:
             if private := _why_not_public(name):
                 yield warning(
                     "name-not-public",
                     f"{name}: {private}",
-                    "Let's Encrypt will refuse the order: use the name that the world knows, or "
+                    "Let's Encrypt will reject the order: use a public name, or "
                     "`issuer: internal`.",
                     site.at("domain" if name == site.domain else "aliases"),
                 )
@@ -35,9 +35,9 @@ def tls(site: Site) -> Iterator[Note]:
     if untrusted and site.tls.hsts_s:
         yield warning(
             "hsts-untrusted",
-            f"{site.domain}: hsts, and {untrusted}",
-            "With HSTS a browser lets nobody past its warning, for all that time: leave hsts out "
-            "until every browser that comes trusts the certificate.",
+            f"{site.domain}: hsts is set, but {untrusted}",
+            "With HSTS, users cannot continue past the browser's warning until its time is over: "
+            "remove hsts until all visitors' browsers trust the certificate.",
             site.at("tls.hsts"),
         )
 
@@ -47,7 +47,7 @@ def _why_not_public(name: str) -> str:
         address = ipaddress.ip_address(name)
     except ValueError:
         if "." not in name:
-            return "a name without a dot is nobody's in the public name system"
+            return "a name without a dot is not a public DNS name"
         end = next((end for end in _PRIVATE_ENDS if f".{name}".endswith(f".{end}")), "")
         return f"no public CA certifies names in {end}" if end else ""
-    return "" if address.is_global else "it is an address of a private network"
+    return "" if address.is_global else "is an address of a private network"

@@ -1,4 +1,4 @@
-"""Upstreams: services that cannot be meant, or are spoken to in the wrong way."""
+"""Notes on upstreams: impossible addresses, and a wrong scheme."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ _SCHEMES = {80: "http", 443: "https"}
 
 
 def upstreams(site: Site, route: Route) -> Iterator[Note]:
-    """What is amiss with the services behind a route."""
+    """The notes on the upstreams of a route."""
     place = route.at("websocket", "upstream")
     for upstream in dict.fromkeys(route.upstreams):
         scheme = "https" if upstream.tls else "http"
         if _SCHEMES.get(upstream.port, scheme) != scheme:
             yield warning(
                 "scheme-and-port",
-                f"{route.path}: {upstream} speaks {scheme} to the port of "
-                f"{_SCHEMES[upstream.port]}",
-                "What listens there answers 400 or nothing, which clients see as 502: correct "
+                f"{route.path}: {upstream} uses {scheme} on the port of {_SCHEMES[upstream.port]}",
+                "The service there answers 400 or nothing, which clients see as 502: correct "
                 "the scheme or the port.",
                 place,
             )
@@ -32,31 +31,31 @@ def upstreams(site: Site, route: Route) -> Iterator[Note]:
             yield warning(
                 "plain-over-the-internet",
                 f"{route.path}: {upstream} is a public address, reached without TLS",
-                "Messages and cookies would cross the internet for all to read: use https://, or "
+                "Messages and cookies would cross the Internet unencrypted: use https://, or "
                 "an address of a private network.",
                 place,
             )
-        if upstream.host in ("0.0.0.0", "::"):  # noqa: S104 - it is what is warned of
+        if upstream.host in ("0.0.0.0", "::"):  # noqa: S104 - the warning is about it
             yield warning(
                 "unspecified-address",
-                f"{route.path}: {upstream} is no address of a service",
-                "A service listens on it to be reached on all of its addresses: name one of "
-                "them, such as 127.0.0.1.",
+                f"{route.path}: {upstream} is not an address to connect to",
+                "A service that listens on it is reachable on all addresses of the host: use one "
+                "of them, such as 127.0.0.1.",
                 place,
             )
         if upstream.port == CHALLENGE_PORT and is_here(upstream) and is_challenged(site):
             yield warning(
                 "challenge-port",
-                f"{route.path}: at {upstream} the issuer's challenges are answered",
-                "Something listens there only while a certificate is ordered: have the service "
-                "use another port.",
+                f"{route.path}: {upstream} is reserved for the issuer's challenges",
+                "certbot listens there while a certificate is ordered: let the service "
+                "use a different port.",
                 place,
             )
         if upstream.socket.startswith(("/tmp/", "/var/tmp/")):  # noqa: S108
             yield warning(
                 "socket-in-tmp",
-                f"{route.path}: {upstream} lies in a folder that services have each their own of",
-                "With PrivateTmp, which Debian's Apache has, the proxy sees another /tmp than "
+                f"{route.path}: {upstream} is in a folder that systemd can make private",
+                "With PrivateTmp, as in Debian's Apache, the proxy has a different /tmp than "
                 "the service: put the socket below /run.",
                 place,
             )
@@ -64,15 +63,15 @@ def upstreams(site: Site, route: Route) -> Iterator[Note]:
         twice = next(each for each in route.upstreams if route.upstreams.count(each) > 1)
         yield warning(
             "upstream-twice",
-            f"{route.path}: {twice} is there twice",
-            "It gets the share of two, and stands in for itself when it fails: name each "
+            f"{route.path}: {twice} is listed twice",
+            "It gets twice the load, and is its own fallback when it fails: list each "
             "upstream once.",
             place,
         )
 
 
 def both_schemes(sites: Sequence[Site]) -> Iterator[Note]:
-    """One port that is spoken to with TLS and without."""
+    """The notes on ports that are used both with and without TLS."""
     seen: dict[tuple[str, int], Upstream] = {}
     for site in sites:
         for route in site.routes:
@@ -84,8 +83,8 @@ def both_schemes(sites: Sequence[Site]) -> Iterator[Note]:
                     yield warning(
                         "both-schemes",
                         f"{route.path}: {upstream} is {first} elsewhere",
-                        "A port speaks TLS or it does not, so that one of the routes gets 502 or "
-                        "400: write the same scheme in both.",
+                        "A port either speaks TLS or does not, so one of the routes gets 502 or "
+                        "400: use the same scheme in both.",
                         route.at("websocket", "upstream"),
                     )
 
@@ -94,4 +93,4 @@ def _is_public(upstream: Upstream) -> bool:
     try:
         return ipaddress.ip_address(upstream.host).is_global
     except ValueError:
-        return False  # a name: who knows where it leads
+        return False  # a name, which is not resolved here

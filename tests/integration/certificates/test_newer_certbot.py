@@ -89,7 +89,7 @@ def test_a_certificate_for_an_address(
 
         bare = state_of(host)
         planned = deployer("plan", "site.yml")
-        assert "needs certbot 5.4, and the package is 2.1.0" in planned.out, planned
+        assert "requires certbot 5.4, but the package is 2.1.0" in planned.out, planned
         ca.stop_pebble()
         failed = deployer("apply", "site.yml", "--yes", "--no-diff", timeout_s=PATIENCE_S)
         assert failed.code == 3, failed
@@ -176,7 +176,7 @@ def test_a_profile_and_the_wish_of_the_ca(
         wanted = {"issuer": {"directory": front.directory, "ca_bundle": str(ca.bundle)}}
         write_site(lab, ca, **wanted, profile="shortlived", ari=True)
         planned = deployer("plan", "site.yml")
-        needs = "profile: shortlived needs certbot 4.1, and the package is 2.1.0"
+        needs = "profile: shortlived requires certbot 4.1, but the package is 2.1.0"
         assert needs in planned.out, planned
         applied = deployer("apply", "site.yml", "--yes", "--no-diff", timeout_s=PATIENCE_S)
         assert applied.code == 0, applied

@@ -1,4 +1,4 @@
-"""In which stages a site comes about, and how its certificate is to be ordered."""
+"""The stages of a new site, and the order of its certificate."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def served(role: ProxyRole) -> dict[str, tuple[bool, bool, bool]]:
     }
 
 
-def test_a_new_site_answers_challenges_and_nothing_else_until_it_has_a_certificate() -> None:
+def test_a_new_site_only_answers_challenges_until_it_has_a_certificate() -> None:
     program, early, orders, late, renewal = roles(site())
     assert [each.stage for each in (program, early, orders, late, renewal)] == [0, 0, 1, 2, 2]
     assert [each.role for each in (program, early, orders, late)] == [
@@ -51,14 +51,14 @@ def test_a_new_site_answers_challenges_and_nothing_else_until_it_has_a_certifica
     )
 
 
-def test_a_site_that_has_any_certificate_is_whole_at_once() -> None:
+def test_a_site_with_any_certificate_is_whole_at_once() -> None:
     there = CertificatesOnHost(in_use={"a.example.com": IN_USE})
     program, whole, orders, renewal = roles(site(), on_host=there)
     assert [each.stage for each in (program, whole, orders, renewal)] == [0, 0, 1, 1]
     assert served(whole) == {"a.example.com": (True, False, True)}
 
 
-def test_a_site_in_plain_text_goes_on_and_answers_challenges() -> None:
+def test_a_site_in_plain_text_continues_and_answers_challenges() -> None:
     former = site(tls={"issuer": "none"}, routes=[{"path": "/old", "root": "/srv"}])
     there = CertificatesOnHost(former_sites=(former,))
     _, early, _, late, _ = roles(site(aliases=["new.example.com"]), on_host=there)
@@ -69,7 +69,7 @@ def test_a_site_in_plain_text_goes_on_and_answers_challenges() -> None:
     assert served(late) == {"a.example.com": (True, False, True)}
 
 
-def test_a_site_that_was_secured_otherwise_goes_on_with_its_certificate() -> None:
+def test_a_site_with_a_different_issuer_keeps_its_certificate_meanwhile() -> None:
     former = site(tls={"issuer": "internal"})
     there = CertificatesOnHost(
         in_use={"a.example.com": {"attributes": None, "chain": ""}}, former_sites=(former,)
@@ -80,7 +80,7 @@ def test_a_site_that_was_secured_otherwise_goes_on_with_its_certificate() -> Non
     assert view["certificate"] == "/etc/ssl/deployer/a.example.com/fullchain.pem"
 
 
-def test_a_name_that_is_proved_by_dns_needs_no_port_80_first() -> None:
+def test_a_name_proved_by_dns_needs_no_port_80() -> None:
     tls = {**ACME, "challenge": "dns-01", "dns": Dns(plugin="route53")}
     wild = site("*.example.com", tls=tls)
     _, early, orders, late, _ = roles(wild)
@@ -103,14 +103,16 @@ def test_other_sites_of_the_host_are_whole_meanwhile() -> None:
     ("tls", "package", "reason"),
     [
         ({}, "2.1.0-4", ""),
-        ({"profile": "classic"}, "2.1.0", "profile: classic needs certbot 4.1, and the package is 2.1.0"),  # noqa: E501
-        ({"ari": True}, "4.0.0-2", "ari: true needs certbot 4.1, and the package is 4.0.0"),
+        ({"profile": "classic"}, "2.1.0", "profile: classic requires certbot 4.1, but the package is 2.1.0"),  # noqa: E501
+        ({"ari": True}, "4.0.0-2", "ari: true requires certbot 4.1, but the package is 4.0.0"),
         ({"ari": True}, "4.1.1-1", ""),
-        ({"ari": True}, None, "ari: true needs certbot 4.1, and there is no package"),
+        ({"ari": True}, None, "ari: true requires certbot 4.1, but there is no package"),
         ({"ari": True, "certbot": "controller"}, "2.1.0-4", ""),
     ],
 )  # fmt: skip
-def test_when_the_package_is_too_old(tls: dict[str, Any], package: str | None, reason: str) -> None:
+def test_the_reason_for_a_newer_certbot(
+    tls: dict[str, Any], package: str | None, reason: str
+) -> None:
     packages = {"certbot": {"installed": None, "candidate": package}}
     program = roles(site(tls={**ACME, **tls}), packages=packages)[0]
     assert program.vars["certbot_newer_because"] == reason
@@ -120,7 +122,7 @@ def test_when_the_package_is_too_old(tls: dict[str, Any], package: str | None, r
         assert settings["certbot"] == [wanted]
 
 
-def test_another_issuer_is_named_by_its_directory() -> None:
+def test_a_custom_issuer_is_named_by_its_directory() -> None:
     def settings(**tls: Any) -> dict[str, Any]:
         return settings_of(site(tls=tls), certbot="certbot")
 
@@ -130,7 +132,7 @@ def test_another_issuer_is_named_by_its_directory() -> None:
     assert own["limits"] == "none"
 
 
-def test_a_rehearsal_is_for_lets_encrypt_alone() -> None:
+def test_only_lets_encrypt_is_rehearsed() -> None:
     def is_rehearsed(issuer: str, *, staging_first: bool) -> bool:
         program = roles(site(tls={"issuer": issuer}), staging_first=staging_first)[0]
         return bool(program.vars["certbot_certificates"][0]["staging_first"])
@@ -140,7 +142,7 @@ def test_a_rehearsal_is_for_lets_encrypt_alone() -> None:
     assert not is_rehearsed("letsencrypt-staging", staging_first=True)
 
 
-def test_what_a_host_keeps_of_its_sites_has_no_account_in_it() -> None:
+def test_the_sites_stored_on_a_host_contain_no_account() -> None:
     eab, dns = Eab(kid="customer", hmac_key="c2VjcmV0LWtleQ"), Dns(plugin="route53")
     tls = {"issuer": "https://ca.example.com/dir", "eab": eab, "challenge": "dns-01", "dns": dns}
     bound = site("*.example.com", tls=tls)
@@ -171,7 +173,7 @@ def test_a_host_that_does_not_order_has_no_secrets_of_orders(tmp_path: Path, whe
     assert bool(json.loads(one["settings"])["dns"]) == has_secrets
 
 
-def test_what_a_chain_must_lead_to() -> None:
+def test_the_root_of_a_chain() -> None:
     there = CertificatesOnHost(
         in_use={
             "a.example.com": IN_USE,

@@ -1,4 +1,4 @@
-"""Certificates that the user provides: what is accepted, and what each refusal says."""
+"""Certificates provided by the user: accepted files, and the error for each rejected one."""
 
 from __future__ import annotations
 
@@ -106,12 +106,12 @@ def test_a_whole_chain_is_accepted(tmp_path: Path) -> None:
     assert "PRIVATE KEY" not in repr(files)
 
 
-def test_a_root_at_the_end_is_what_clients_must_trust(tmp_path: Path) -> None:
+def test_a_root_at_the_end_is_the_root_that_clients_must_trust(tmp_path: Path) -> None:
     place(tmp_path, LEAF.pem, MIDDLE.pem, ROOT.pem)
     assert provided(SITE, tmp_path, now=NOW).root_pem == ROOT.pem
 
 
-def test_a_private_root_may_sign_a_leaf_itself(tmp_path: Path) -> None:
+def test_a_private_root_may_sign_a_leaf_directly(tmp_path: Path) -> None:
     leaf = issue("leaf", by=ROOT, names=SITE.names)
     place(tmp_path, leaf.pem, key=leaf.key_pem)
     assert provided(SITE, tmp_path, now=NOW).fullchain_pem == leaf.pem
@@ -133,20 +133,20 @@ ENCRYPTED = LEAF.key.private_bytes(
 @pytest.mark.parametrize(
     ("chain", "key", "words"),
     [
-        ([LEAF.pem], LEAF.key_pem, "certificate alone, without its issuer's"),
+        ([LEAF.pem], LEAF.key_pem, "only the site's certificate, without its issuer's"),
         ([LEAF.pem, ROOT.pem], LEAF.key_pem, "certificate 2 did not issue certificate 1"),
         ([LEAF.pem, LEAF.pem, MIDDLE.pem], LEAF.key_pem, "did not issue"),
         ([MIDDLE.pem, LEAF.pem], LEAF.key_pem, "does not belong to the first certificate"),
         ([LEAF.pem, MIDDLE.pem], ROOT.key_pem, "does not belong to the first certificate"),
         ([LEAF.pem, MIDDLE.pem], ENCRYPTED, "is encrypted"),
-        ([LEAF.pem, MIDDLE.pem], b"nonsense", "is not a private key"),
-        ([b"nonsense"], LEAF.key_pem, "has no certificate that can be read"),
+        ([LEAF.pem, MIDDLE.pem], b"nonsense", "is not a readable private key"),
+        ([b"nonsense"], LEAF.key_pem, "contains no readable certificate"),
         ([LATE.pem], LATE.key_pem, "expired on 2026-11-20 23:59 UTC"),
         ([EARLY.pem], EARLY.key_pem, "not valid before 2026-11-21 01:00 UTC"),
         ([OTHER.pem], OTHER.key_pem, "is not for example.com, www.example.com"),
     ],
 )
-def test_refusals_say_what_is_wrong_and_where(
+def test_errors_have_a_reason_and_a_position(
     tmp_path: Path, chain: list[bytes], key: bytes, words: str
 ) -> None:
     place(tmp_path, *chain, key=key)
@@ -157,12 +157,12 @@ def test_refusals_say_what_is_wrong_and_where(
     assert "nonsense" not in str(refused.value)
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"cannot read .*site\.pem: No such file"):
         provided(SITE, tmp_path, now=NOW)
 
 
-def test_a_site_that_names_no_key(tmp_path: Path) -> None:
+def test_a_site_without_a_key(tmp_path: Path) -> None:
     site = Site(domain="example.com", tls=Tls(issuer="provided", certificate="site.pem"))
     place(tmp_path, LEAF.pem, MIDDLE.pem)
     with pytest.raises(SourceError, match="without `key:`"):
@@ -179,5 +179,5 @@ def test_a_site_that_names_no_key(tmp_path: Path) -> None:
         ("example.org", False),
     ],
 )
-def test_a_wildcard_stands_for_one_label(name: str, covered: bool) -> None:
+def test_a_wildcard_matches_one_label(name: str, covered: bool) -> None:
     assert covers(("example.com", "*.example.com"), name) is covered

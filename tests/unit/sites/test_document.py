@@ -1,4 +1,4 @@
-"""Sites survive the way to the host and back."""
+"""Sites are unchanged after conversion to JSON and back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from deployer.sites.document import sites_from_json, sites_to_json
 from deployer.sites.model import Check, Route, Site, Tls, Upstream
 
 
-def test_a_site_comes_back_as_it_was_but_for_its_place() -> None:
+def test_a_site_is_unchanged_except_for_its_position() -> None:
     bare = Site(
         domain="a.example",
         aliases=("b.example",),

@@ -1,4 +1,4 @@
-"""The ready playbooks and the roles that they use, rendered by the real playbook engine."""
+"""The ready playbooks and their roles, rendered by the real playbook engine."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def tasks(
     facts: dict[str, object] | None = None,
     packages: dict[str, dict[str, str | None]] = BARE,
 ) -> dict[str, RenderedTask]:
-    """The tasks of a playbook for one host, by the path that they write or else by their name."""
+    """The tasks of a playbook for one host, by the path that they write, else by name."""
     folder = playbook.parent
     (folder / "inventory.yml").write_text("all: {hosts: {host: {ansible_host: 192.0.2.1}}}\n")
     inventory = load_inventory([folder / "inventory.yml"], beside=folder)
@@ -117,7 +117,7 @@ LOGS = {
 
 
 @pytest.mark.parametrize("proxy", LOGS)
-def test_the_report_is_of_the_proxy_that_is_there(proxy: str, tmp_path: Path) -> None:
+def test_the_report_reads_the_log_of_the_site_s_proxy(proxy: str, tmp_path: Path) -> None:
     playbook = ready("goaccess.yml", tmp_path)
     playbook.write_text(playbook.read_text().replace("proxy: nginx ", f"proxy: {proxy} "))
     found = tasks(playbook)
@@ -127,21 +127,21 @@ def test_the_report_is_of_the_proxy_that_is_there(proxy: str, tmp_path: Path) ->
         assert "log-format '%ci - - [" in text(found["/etc/haproxy/haproxy.cfg"])
 
 
-def test_the_key_is_secret_and_closed(report: dict[str, RenderedTask]) -> None:
+def test_the_key_is_secret_and_not_world_readable(report: dict[str, RenderedTask]) -> None:
     key = report["/etc/ssl/deployer/stats.example.com/privkey.pem"]
     assert (key.no_log, key.args["mode"]) == (True, "0600")
     others = [task for path, task in report.items() if not path.endswith("privkey.pem")]
     assert not any("PRIVATE KEY" in str(task.args) for task in others if task is not key)
 
 
-def test_the_default_site_is_left_alone_where_the_host_has_ipv6(
+def test_the_default_site_is_left_alone_if_the_host_has_ipv6(
     report: dict[str, RenderedTask],
 ) -> None:
     assert "/etc/nginx/sites-enabled/default" not in report
 
 
 @pytest.mark.parametrize(("installed", "kept_out"), [(None, True), ("1.22.1-9", False)])
-def test_the_default_site_is_kept_out_where_nginx_could_not_start_with_it(
+def test_the_default_site_is_removed_if_nginx_could_not_start_with_it(
     tmp_path: Path, installed: str | None, kept_out: bool
 ) -> None:
     facts: dict[str, object] = {**FACTS, "ansible_all_ipv6_addresses": []}
@@ -150,7 +150,7 @@ def test_the_default_site_is_kept_out_where_nginx_could_not_start_with_it(
     assert ("/etc/nginx/sites-enabled/default" in found) is kept_out
 
 
-def test_one_s_own_service_and_its_files(tmp_path: Path) -> None:
+def test_a_custom_service_and_its_files(tmp_path: Path) -> None:
     (tmp_path / "app").mkdir()
     (tmp_path / "app/server.py").write_text("print()\n")
     found = tasks(ready("websocket-app.yml", tmp_path))
@@ -182,20 +182,20 @@ def test_every_argument_stays_one_argument(tmp_path: Path) -> None:
     assert [line for line in lines if line.startswith("User=")] == ["User=myapp"]
 
 
-def test_a_value_of_the_environment_stays_one_value(tmp_path: Path) -> None:
+def test_an_environment_variable_stays_one_value(tmp_path: Path) -> None:
     playbook = app(tmp_path, environment=r"""{ODD: "a \"b\" $HOME `id` \\n\nC=1"}""")
     written = text(tasks(playbook)["/etc/default/myapp"])
     assert 'ODD="a \\"b\\" \\$HOME \\`id\\` \\\\n\nC=1"\n' in written
 
 
-def test_a_name_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_name_is_rejected(tmp_path: Path) -> None:
     playbook = app(tmp_path, environment=r'{"A\nB": x}')
     with pytest.raises(SourceErrors, match="a name has letters, digits and underscores"):
         tasks(playbook)
 
 
 @pytest.mark.parametrize(("release", "pings"), [("11", False), ("12", True), ("13", True)])
-def test_goaccess_is_asked_for_pings_where_it_knows_them(
+def test_goaccess_pings_if_its_version_supports_it(
     release: str, pings: bool, tmp_path: Path
 ) -> None:
     facts: dict[str, object] = {**FACTS, "ansible_distribution_major_version": release}

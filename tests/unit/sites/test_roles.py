@@ -1,4 +1,4 @@
-"""What sites bring in, and what can be said against them before any host is asked."""
+"""The roles of sites, and the errors found before any host is contacted."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def one_role(*sites: Site, **options: object) -> ProxyRole:
     return role
 
 
-def test_no_sites_bring_in_nothing() -> None:
+def test_no_sites_need_no_role() -> None:
     assert proxy_roles((), facts={}, packages={}, certificates={}) == ()
 
 
-def test_all_sites_of_a_host_bring_in_one_role() -> None:
+def test_all_sites_of_a_host_share_one_role() -> None:
     plain = cases.site(domain="plain.example.com", tls={"issuer": "none"}, routes=[WS])
     secure = cases.site(domain="example.com", routes=[WS])
     files, role = proxy_roles(
@@ -75,7 +75,7 @@ def test_the_longest_drain_of_a_host_counts(
     assert one_role(*sites).vars["nginx_drain_s"] == expected
 
 
-def test_another_proxy_that_was_set_up_makes_room() -> None:
+def test_a_previous_proxy_is_replaced() -> None:
     site = cases.site(domain="example.com", tls={"issuer": "none"}, routes=[WS])
     assert one_role(site, served_by=("nginx",)).vars["nginx_replaces"] == []
     role = one_role(site, served_by=("apache", "haproxy"))
@@ -104,7 +104,7 @@ def test_another_proxy_that_was_set_up_makes_room() -> None:
         ),
     ],
 )
-def test_versions_are_those_that_are_there_or_would_be(
+def test_versions_are_those_installed_or_available(
     packages: dict[str, dict[str, str | None]], expected: tuple[str, str, bool]
 ) -> None:
     site = cases.site(domain="example.com", tls={"issuer": "none"}, routes=[WS])
@@ -113,7 +113,7 @@ def test_versions_are_those_that_are_there_or_would_be(
 
 
 @pytest.mark.parametrize(("addresses", "expected"), [(["fe80::1"], True), ([], False)])
-def test_ipv6_is_used_where_the_host_has_it(addresses: list[str], expected: bool) -> None:
+def test_ipv6_is_used_if_the_host_has_it(addresses: list[str], expected: bool) -> None:
     site = cases.site(domain="example.com", tls={"issuer": "none"}, routes=[WS])
     role = one_role(site, facts={"ansible_all_ipv6_addresses": addresses})
     assert role.vars["nginx_ipv6"] is expected
@@ -129,7 +129,7 @@ def codes(*sites: Site) -> list[str]:
     return [note.code for note in lint(sites)]
 
 
-def test_nothing_to_say_against_the_golden_sites() -> None:
+def test_the_golden_sites_have_no_notes() -> None:
     for path in cases.CASES:
         assert [note for note in lint([cases.load(path)[0]]) if note.severity == "error"] == []
 
@@ -149,27 +149,27 @@ def test_two_routes(
     assert codes(site) == expected
 
 
-def test_two_sites_of_one_name_are_refused() -> None:
+def test_two_sites_of_one_name_are_rejected() -> None:
     one = cases.site(domain="example.com", tls={"issuer": "none"}, routes=[WS])
     other = cases.site(
         domain="b.example.com", aliases=["example.com"], tls={"issuer": "none"}, routes=[WS]
     )
     assert codes(one, other) == ["duplicate-domain"]
-    with pytest.raises(SourceErrors, match=r"example\.com belongs to another site already"):
+    with pytest.raises(SourceErrors, match=r"example\.com already belongs to a different site"):
         one_role(one, other)
 
 
-def test_two_proxies_on_a_host_are_refused() -> None:
+def test_two_proxies_on_a_host_are_rejected() -> None:
     one = cases.site(domain="a.example.com", routes=[WS])
     other = cases.site(domain="b.example.com", proxy="apache", routes=[WS])
     assert codes(one, other) == ["two-proxies"]
     with pytest.raises(
-        SourceErrors, match=r"wants apache on a host where a\.example\.com wants nginx"
+        SourceErrors, match=r"uses apache on a host where a\.example\.com uses nginx"
     ):
         one_role(one, other)
 
 
-def test_a_site_of_several_hosts_is_ordered_in_one_place() -> None:
+def test_a_site_of_several_hosts_is_ordered_on_the_controller() -> None:
     def noted(**tls: object) -> list[str]:
         site = cases.site(domain="example.com", tls={"issuer": "letsencrypt", **tls}, routes=[WS])
         return [note.code for note in lint_of_hosts({"web1": [site], "web2": [site]})]

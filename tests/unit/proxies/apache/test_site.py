@@ -221,7 +221,7 @@ def test_there_are_places_for_processes_of_before(connections: int, processes: i
 def test_values_that_would_change_the_meaning_are_refused(fields: dict[str, object]) -> None:
     upstreams = (Upstream(host="127.0.0.1", port=1),)
     route = Route(**{"websocket": True, "upstreams": upstreams, **fields})  # type: ignore[arg-type]
-    with pytest.raises(SourceError, match="cannot stand there"):
+    with pytest.raises(SourceError, match="is not allowed there"):
         apache_site.view(Site(domain="example.com", routes=(route,)))
 
 

@@ -194,5 +194,5 @@ def test_a_part_of_the_configuration_may_be_one_s_own(
 def test_values_that_would_change_the_meaning_are_refused(fields: dict[str, Any]) -> None:
     upstreams = (Upstream(host="127.0.0.1", port=1),)
     route = Route(**{"websocket": True, "upstreams": upstreams, **fields})
-    with pytest.raises(SourceError, match="cannot stand there"):
+    with pytest.raises(SourceError, match="is not allowed there"):
         haproxy_site.view(Site(domain="example.com", routes=(route,)))

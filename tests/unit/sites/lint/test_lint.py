@@ -1,7 +1,7 @@
-"""The lint: what it says of playbooks, where it says it, and that each code has its section.
+"""The lint: its notes on playbooks, their positions, and a section for each code.
 
-A case is a playbook. A line that must be noted ends with the codes of its notes,
-``# expect: CODE, CODE``; no other line may be noted.
+A case is a playbook. A line with notes ends with their codes, ``# expect: CODE, CODE``; no other
+line may have notes.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ import deployer.sites.lint
 from deployer.cli import init, main
 from deployer.model import PROXY_UNITS
 from deployer.sites.lint.explain import explanation, sections
+from deployer.sites.lint.note import RENAMED_CODES
 from tests.support import paths
 from tests.support.paths import ROOT
 
 CASES = paths.CASES / "lint"
 LINT = Path(deployer.sites.lint.__file__).parent
 INVENTORY = "all: {hosts: {web1: , web2: }}\n"
-#: The language says these itself, with the line shown; the lint says them of other ways to a site.
-SAID_EARLIER = {"duplicate-path"}
+#: Errors that the schema reports first for playbooks; the lint reports them for other sources.
+REPORTED_EARLIER = {"duplicate-path"}
 
 
 def expected(text: str) -> list[tuple[int, str]]:
@@ -67,17 +68,17 @@ def test_a_case(path: Path, project: Path, capsys: pytest.CaptureFixture[str]) -
     assert errors or len(document["warnings"]) == len(notes)
 
 
-def test_each_code_has_its_section_and_a_case() -> None:
+def test_each_code_has_a_section_and_a_case() -> None:
     codes = codes_in(LINT)
     assert len(codes) > 30
     assert codes == set(sections())
     tried = {code for path in CASES.glob("*.yml") for _, code in expected(path.read_text())}
-    assert codes - SAID_EARLIER == tried
+    assert codes - REPORTED_EARLIER == tried
 
 
 @pytest.mark.parametrize("proxy", PROXY_UNITS)
 @pytest.mark.parametrize("name", [name for name, _ in init.templates()])
-def test_nothing_to_say_against_a_ready_playbook(
+def test_ready_playbooks_have_no_notes(
     name: str, proxy: str, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (project / "inventory.yml").unlink()
@@ -91,7 +92,7 @@ def test_nothing_to_say_against_a_ready_playbook(
     assert f"proxy: {proxy}\n" in playbook.read_text()
 
 
-def test_people_see_the_place_the_reason_and_the_link(
+def test_the_terminal_shows_position_reason_and_link(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (project / "site.yml").write_text(
@@ -106,7 +107,7 @@ def test_people_see_the_place_the_reason_and_the_link(
     assert shown.out == "ok: 1 play, 1 host, 1 site, 6 resources\n"
     headline, reason, link = shown.err.splitlines()
     assert headline.startswith("site.yml:4:14: warning: a.example.com: 5 s after every reload, ")
-    assert reason.startswith("      Certificates are renewed by reloads, too: ")
+    assert reason.startswith("      Certificate renewals also reload: ")
     assert link == "      docs/lint.md#drain-short"
 
 
@@ -116,9 +117,7 @@ def test_an_error_is_shown_with_its_link(project: Path, capsys: pytest.CaptureFi
     assert capsys.readouterr().err.endswith("\n      docs/lint.md#upstream-loop\n")
 
 
-def test_errors_of_the_language_are_notes_too(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_schema_errors_are_notes_in_json(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "site.yml").write_text("- hosts: web1\n  sits: []\n")
     assert main.run(["check", "site.yml", "--json"]) == 1
     document = json.loads(capsys.readouterr().out)
@@ -152,6 +151,20 @@ def test_a_code_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Did you mean wss-on-http?" in capsys.readouterr().err
 
 
-def test_the_page_is_the_one_that_is_shipped() -> None:
+def test_a_renamed_code_still_works(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for former, code in RENAMED_CODES.items():
+        assert code in sections()
+        assert explanation(former) == explanation(code)
+    (project / "site.yml").write_text(
+        "- hosts: web1\n"
+        "  sites:\n"
+        "    - domain: a.example.com\n"
+        "      routes: [{path: /ws, websocket: 'http://[::1]:1000'}]  # noqa: silence-unsaid\n"
+    )
+    assert main.run(["check", "site.yml", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["notes"] == []
+
+
+def test_the_page_is_part_of_the_package() -> None:
     assert (ROOT / "docs/lint.md").read_text() == (ROOT / "deployer/lint.md").read_text()
     assert all(len(explanation(code)) > 120 for code in sections())
