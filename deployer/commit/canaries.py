@@ -20,7 +20,7 @@ from deployer.commit.survival import (
     RouteSurvival,
     Seen,
     Survival,
-    fate_of,
+    canary_from,
     survival_checks,
 )
 from deployer.errors import DeployerError, RunnerError
@@ -130,7 +130,7 @@ class Canaries(NoCanaries):
     def checks(self) -> tuple[CheckResult, ...]:
         """The canaries as results of checks."""
         self._wait_for_short_drains()
-        return survival_checks(self._survival(others=None, way_is_lost=False))
+        return survival_checks(self._survival(others=None, link_lost=False))
 
     def _wait_for_short_drains(self) -> None:
         """What is about to end the canaries is worth waiting for, if it is soon."""
@@ -155,14 +155,14 @@ class Canaries(NoCanaries):
             return None
         if asks_again:
             self.changed()
-        others, way_is_lost = self._others()
-        return self._survival(others=others, way_is_lost=way_is_lost)
+        others, link_lost = self._others()
+        return self._survival(others=others, link_lost=link_lost)
 
-    def _survival(self, *, others: OtherSockets | None, way_is_lost: bool) -> Survival:
+    def _survival(self, *, others: OtherSockets | None, link_lost: bool) -> Survival:
         from deployer.verify.net.stream import Deadline
         from deployer.verify.probe.held_connections import ANSWER_TIMEOUT_S
 
-        deadline = None if way_is_lost else Deadline(ANSWER_TIMEOUT_S)
+        deadline = None if link_lost else Deadline(ANSWER_TIMEOUT_S)
         return Survival(
             affected=self._affected,
             routes=tuple(self._route(perch, deadline) for perch in self._perches),
@@ -183,7 +183,7 @@ class Canaries(NoCanaries):
             is_required=perch.site.require_survival,
             drain_s=self._drains.get(unit) if self._affected[unit] == "reload" else None,
             canaries=tuple(
-                fate_of(each, twins=seen[len(opened) :], way_is_lost=deadline is None)
+                canary_from(each, twins=seen[len(opened) :], link_lost=deadline is None)
                 for each in seen[: len(opened)]
             ),
             note="" if opened else perch.note or _why_none(perch.held),

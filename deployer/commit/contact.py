@@ -1,7 +1,7 @@
-"""The way to one host during one command: its connection, who watches, and what is asked often.
+"""Contact with one host during a command: its connection, progress, and frequent requests.
 
-The connection is made when something is first asked, and again after it was closed: a run whose
-connection broke asks over a new one what became of its commit.
+The connection is opened by the first request, and again after it was closed: a run whose connection
+broke asks for the outcome of its commit over a new one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from threading import Event
 from typing import TYPE_CHECKING, Any, Protocol
 
-from deployer.commit.host_status import Lock, Standing, found_document, lock_words, standing_from
+from deployer.commit.host_status import HostStatus, Lock, lock_words, status_document, status_from
 from deployer.errors import HostError, UsageError
 from deployer.model import CheckResult, Host
 from deployer.text.redaction import masked
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from deployer.transport import ConnectOptions, Link
     from deployer.verify.public.hop import PublicHop
 
-#: How often a host whose lock is taken is asked again.
+#: How often to poll a host whose lock is taken.
 _ASK_AGAIN_S = 0.7
 
 
 class Progress(Protocol):
-    """Who watches a run. Called from several threads."""
+    """Receives the progress of a run. Called from several threads."""
 
     def doing(self, host: str, what: str) -> None:
-        """`host` has begun something: connecting, probing, applying, verifying…"""
+        """`host` has begun a step: connecting, probing, applying, verifying…"""
 
     def step(self, host: str, event: Mapping[str, Any]) -> None:
         """An event of the agent's `apply` or `revert` (docs/reference/protocol.md)."""
@@ -44,9 +44,9 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """What the command line says about every host of a run, which `started` in monotonic time.
+    """The options of a run for each of its hosts; it `started` in monotonic time.
 
-    `again` makes, of a command's name and a host's, a command line for a person to enter.
+    `again` returns the command line that runs a command on a host.
     """
 
     who: str
@@ -66,7 +66,7 @@ class RunOptions:
 
 
 class Contact:
-    """One host's connection. `secrets` are taken out of what `progress` is told."""
+    """One host's connection. `secrets` are removed from everything that `progress` receives."""
 
     def __init__(
         self, host: Host, *, options: RunOptions, progress: Progress, cancelled: Event
@@ -79,7 +79,7 @@ class Contact:
         self._link: Link | None = None
 
     def link(self) -> Link:
-        """The connection, made where there is none.
+        """The connection, opened if there is none.
 
         Raises:
             UnreachableError: the host cannot be reached.
@@ -96,7 +96,7 @@ class Contact:
         return self._link
 
     def _require_root(self, link: Link) -> None:
-        """What is root's alone can be neither seen nor changed by others."""
+        """Only root may see and change everything."""
         if link.hello["uid"] != 0:
             user = self.host.user or self.options.connect(self.host).user or "a user"
             raise UsageError(
@@ -105,28 +105,28 @@ class Contact:
             )
 
     def stop_orders(self) -> None:
-        """Have the host end an order of a certificate that is under way, if one is."""
+        """Make the host stop a certificate order in progress, if there is one."""
         if self._link is not None:
             self._link.tell({"stop": "orders"})
 
     def close(self) -> None:
-        """Close the connection; a commit that is still pending is then reverted by the host."""
+        """Close the connection; the host then rolls back a commit that is still pending."""
         if self._link is not None:
             self._link.close()
             self._link = None
 
-    # --- what is told -----------------------------------------------------------------------------
+    # --- progress ---------------------------------------------------------------------------------
 
     def doing(self, what: str) -> None:
-        """Tell that something has begun."""
+        """Report that a step has begun."""
         self._progress.doing(self.host.name, what)
 
     def on_step(self, event: Mapping[str, Any]) -> None:
-        """Tell an event of `apply` or `revert`."""
+        """Report an event of `apply` or `revert`."""
         self._progress.step(self.host.name, masked(event, self.secrets))
 
     def checked(self, result: CheckResult) -> None:
-        """Tell a check's result."""
+        """Report the result of a check."""
         self._progress.checked(self.host.name, masked(result, self.secrets))
 
     def report_checks(self, results: Sequence[CheckResult]) -> tuple[CheckResult, ...]:
@@ -160,10 +160,10 @@ class Contact:
         answers.answer(event["question"])
 
     def again(self, command: str) -> str:
-        """The command line with which a person goes on with this host."""
+        """The command line that runs `command` on this host."""
         return self.options.again(command, self.host.name)
 
-    # --- what is asked often ----------------------------------------------------------------------
+    # --- requests ---------------------------------------------------------------------------------
 
     def facts(self, packages: Sequence[str] = (), ports: Sequence[int] = ()) -> dict[str, Any]:
         """The reply to ``facts``."""
@@ -172,21 +172,21 @@ class Contact:
         )
 
     def free_facts(self, packages: Sequence[str] = (), ports: Sequence[int] = ()) -> dict[str, Any]:
-        """The same once no other run is at work on the host, or within ``--lock-timeout``.
+        """The same once no other run holds the lock of the host, within ``--lock-timeout``.
 
         Raises:
-            HostError: another run is.
+            HostError: another run still holds it.
         """
         began = time.monotonic()
         while True:
             reply = self.facts(packages, ports)
-            lock = standing_of(reply).lock
+            lock = status_of(reply).lock
             if lock is None:
                 return reply
             self._wait_for(lock, until=began + self.options.lock_timeout_s)
 
     def _wait_for(self, lock: Lock | None, *, until: float) -> None:
-        """Return when the lock is free, or raise what `locked` makes of its holder."""
+        """Return when the lock is free, or raise the error `locked`."""
         while lock is not None:
             if time.monotonic() >= until:
                 raise self.locked(lock, waited_s=self.options.lock_timeout_s)
@@ -196,32 +196,32 @@ class Contact:
                     f"interrupted while waiting for {lock.owner}; nothing was changed",
                     host=self.host.name,
                 )
-            lock = standing_of(self.facts()).lock
+            lock = status_of(self.facts()).lock
 
     def locked(self, lock: Lock, *, waited_s: float = 0.0) -> HostError:
-        """The error of a run that cannot begin because another one is at work."""
+        """The error of a run that cannot begin because another one holds the lock."""
         words = lock_words(lock, now=now(), waited_s=waited_s, history=self.again("history"))
-        return HostError(words, host=self.host.name, found=found_document(lock=lock))
+        return HostError(words, host=self.host.name, found=status_document(lock=lock))
 
     def revert(self, commit: str, *, why: str, doing: str) -> dict[str, Any]:
-        """The reply to ``revert``, its steps told on the way."""
+        """The reply to ``revert``; its steps are reported."""
         self.doing(doing)
         return self.link().request(
             "revert", commit=commit, why=why, on_event=self.on_step, doing=doing
         )
 
     def history(self) -> list[dict[str, Any]]:
-        """What became of every commit, newest first."""
+        """The commits on the host, newest first."""
         reply = self.link().request("history", doing="reading the history")
         generations: list[dict[str, Any]] = reply["generations"]
         return generations
 
 
-def standing_of(reply: Mapping[str, Any]) -> Standing:
-    """What a reply to ``facts`` says of locks and commits."""
-    return standing_from(reply["deployer"])
+def status_of(reply: Mapping[str, Any]) -> HostStatus:
+    """The lock and the commits in a reply to ``facts``."""
+    return status_from(reply["deployer"])
 
 
 def now() -> datetime:
-    """The time here, for ages: a host's clock may be another."""
+    """The time of this machine; a host's clock may differ."""
     return datetime.now(UTC)

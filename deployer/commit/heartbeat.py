@@ -1,7 +1,7 @@
-"""Tells a host that the controller of its pending commit lives, so that its deadline moves on.
+"""Extends the deadline of a pending commit for as long as its controller is alive.
 
-From the controller's last word on, the host waits for ``--confirm-timeout`` and then takes the
-commit back: whoever is gone, or stands still, says nothing.
+The host waits for ``--confirm-timeout`` after the controller's last message, then rolls the commit
+back. A controller that is gone, or hangs, sends none.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ _MOST_S = 5.0
 
 @contextmanager
 def heartbeat(link: Link, commit: str, *, rollback_duration_s: float) -> Iterator[None]:
-    """Say over `link` that `commit` is worked on, as often as its time to confirm needs."""
+    """Extend the deadline of `commit` over `link`, several times within its duration."""
     stopped = Event()
     every_s = min(_MOST_S, rollback_duration_s / 3)
 
     def beat() -> None:
         while not stopped.wait(every_s):
             if not link.tell({"extend": commit}):
-                return  # whoever awaits an answer is told that the connection is gone
+                return  # whoever waits for a reply gets the error of the lost connection
 
-    # A daemon: where the network is gone, a write may hang until the link is given up.
+    # A daemon: without a network, a write may hang until the link is closed.
     thread = Thread(target=beat, name=f"heartbeat {link.host.name}", daemon=True)
     thread.start()
     try:

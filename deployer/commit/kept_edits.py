@@ -1,4 +1,4 @@
-"""Files that a revert has kept because someone changed them after the commit, with diffs. Pure."""
+"""Files that a rollback left alone because they were edited after the commit, with diffs. Pure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from deployer.resources import holds_private_key
 from deployer.text.redaction import masked
 
 
-def kept_items(
+def kept_edits(
     reply: Mapping[str, Any], *, secrets: Collection[str] = ()
 ) -> tuple[Mapping[str, str], ...]:
-    """What a reply to ``revert`` says under ``kept``: `path`, `why`, and `diff` of a text file.
+    """The items under ``kept`` in a reply to ``revert``: `path`, `why`, and `diff` of a text file.
 
-    The diff goes from what the file held before the commit to what it holds now.
+    The diff is from the file's content before the commit to its content now.
     """
     return tuple(_item(item, secrets) for item in reply.get("kept", ()))
 

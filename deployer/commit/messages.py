@@ -1,4 +1,4 @@
-"""What the runner's answers mean, in words."""
+"""The agent's answers as messages."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from deployer.errors import RunnerError
 
 
 def error_words(error: RunnerError, *, has_secret_output: bool = False) -> str:
-    """What the runner says, and the last lines of what a program said to it, if not secret."""
+    """The agent's error, with the last lines of a program's output unless it is secret."""
     output = str(error.details.get("output", "")).strip()
     if output and has_secret_output:
         output = "(its output is secret)"
     return f"{error.problem}\n{_indented(output)}" if output else error.problem
 
 
-def left_over(reply: Mapping[str, Any]) -> str:
-    """What a revert could not put back, one a line."""
+def not_restored(reply: Mapping[str, Any]) -> str:
+    """What a rollback could not restore, one item per line."""
     lines = [f"{item['path']}: {item['why']}" for item in reply.get("kept", ())]
     lines += [f"{item['resource_id']}: {item['message']}" for item in reply.get("failed", ())]
     return _indented("\n".join(lines)).strip() or "no reason was given"

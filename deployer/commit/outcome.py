@@ -1,4 +1,4 @@
-"""What a run says of each host when it ends, and the exit code that follows from it."""
+"""The report on each host at the end of a run, and the exit code that follows from it."""
 
 from __future__ import annotations
 
@@ -62,21 +62,23 @@ _EXIT_CODES: Mapping[State, int] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostReport:
-    """How one host came out of a run.
+    """The outcome of a run on one host.
 
-    `state` in words: ``unchanged`` nothing to do; ``planned`` a dry run found changes;
-    ``confirmed`` changed and verified; ``reverted`` changed, failed, and back; ``failed`` and
-    ``unreachable`` nothing was changed; ``stranded`` a person must look; ``invalid`` the playbook
-    is wrong for this host; ``not-started`` another host failed before; ``healthy`` and
-    ``unhealthy`` of `verify` and `certs`; ``listed`` of `history`; ``recovered`` and ``abandoned``
-    of `recover`. Its `plan` is whole: `secrets` are taken out of it where it is shown. `kept` are
-    files that a revert left as someone had changed them: `path`, `why`, and `diff` where it may be
-    shown. `certificates` are their statuses (docs/reference/certificates.md); `idle` and `load`
-    what was measured of its sites (docs/how-to/measure-limits.md). `notes` are what
-    else was found on the host; `found` says for programs which run is at work there, which commit
-    is under way, and how the last one ended. `has_watchdog` is false where nothing on the host
-    would have taken the commit back, as ``--no-watchdog`` has it. `survival` says what became of
-    connections that were open through a proxy while it was changed.
+    The states: ``unchanged`` nothing to do; ``planned`` a dry run found changes; ``confirmed``
+    changed and verified; ``reverted`` changed, failed and rolled back; ``failed`` and
+    ``unreachable`` nothing was changed; ``stranded`` someone must look at the host; ``invalid`` the
+    playbook is wrong for this host; ``not-started`` another host failed before; ``healthy`` and
+    ``unhealthy`` from `verify` and `certs`; ``listed`` from `history`; ``recovered`` and
+    ``abandoned`` from `recover`.
+
+    The `plan` is complete: `secrets` are removed from it when it is shown. `kept` are files that a
+    rollback left alone because they were edited: `path`, `why`, and `diff` if it may be shown.
+    `certificates` are their statuses (docs/reference/certificates.md); `idle` and `load` the
+    measurements of the sites (docs/how-to/measure-limits.md). `notes` are other observations on the
+    host; `found` tells programs which run holds its lock, which commit is unfinished and how the
+    last one ended. `has_watchdog` is false if nothing on the host would have rolled the commit back
+    (``--no-watchdog``). `survival` is the outcome of connections that were open through a proxy
+    during its change.
     """
 
     host: str
@@ -99,7 +101,7 @@ class HostReport:
 
     @property
     def exit_code(self) -> int:
-        """The exit code that this host earned."""
+        """The exit code for this host."""
         return _EXIT_CODES[self.state]
 
     @property
@@ -117,8 +119,8 @@ class HostReport:
 class RunReport:
     """A whole run: the command, and its hosts in the order of the inventory.
 
-    With `tells_changes`, plans with changes have an exit code of their own. `sealed` says of the
-    sealed plan that was written or applied which file it is.
+    With `tells_changes`, plans with changes have an exit code of their own. `sealed` is the file of
+    the sealed plan that was written or applied.
     """
 
     command: str
@@ -130,7 +132,7 @@ class RunReport:
 
     @property
     def exit_code(self) -> int:
-        """The worst of the hosts' exit codes; 130, as shells have it, for a bare Ctrl-C."""
+        """The worst of the hosts' exit codes; 130, as in shells, for Ctrl-C alone."""
         code = worst(report.exit_code for report in self.hosts)
         if self.interrupted and code == EXIT_DONE:
             return EXIT_INTERRUPTED
@@ -139,11 +141,11 @@ class RunReport:
 
 
 def all_or_none(reports: Sequence[HostReport]) -> list[HostReport]:
-    """The reports of a look where no host is changed if there is trouble with any of them."""
-    troubled = [report.host for report in reports if report.has_failed]
-    if not troubled:
+    """The reports of a plan that changes no host if any of them has failed."""
+    failed = [report.host for report in reports if report.has_failed]
+    if not failed:
         return list(reports)
-    message = f"nothing is changed on any host because of {', '.join(troubled)}"
+    message = f"nothing is changed on any host because of {', '.join(failed)}"
     return [
         replace(report, state="not-started", message=message)
         if report.state == "planned"
@@ -159,10 +161,10 @@ def with_judged_certificates(
     warn_days: float | None,
     again: Callable[[str, str], str],
 ) -> RunReport:
-    """`run` with what is wrong in each certificate's status, which makes its host ``unhealthy``.
+    """`run` with the problems of each certificate, which make its host ``unhealthy``.
 
-    Only ``healthy`` hosts are judged anew: another state says already how it came out. `again`
-    makes, of a command's name and a host's, a command line for a person to enter.
+    Only the state of ``healthy`` hosts changes. `again` returns the command line that runs a
+    command on a host.
     """
     from deployer.certificates.status import with_problems
 
@@ -184,7 +186,7 @@ def with_judged_certificates(
 
 
 def count_words(reports: Iterable[HostReport]) -> str:
-    """How many hosts ended how: ``3 confirmed, 1 reverted``."""
+    """The number of hosts in each state: ``3 confirmed, 1 reverted``."""
     counts: dict[str, int] = {}
     for report in reports:
         counts[report.state] = counts.get(report.state, 0) + 1

@@ -1,4 +1,4 @@
-"""What a host says of the proxies that run there."""
+"""The proxies that run on a host: their connections, state and configuration."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from deployer.sites.model import Site
     from deployer.transport import Link
 
-#: Within what time the host is to tell about its proxies: somebody waits for it to confirm. Its
-#: programs end then; what else could keep it (a dead file server) has the second time.
+#: Limits of an inspection while a commit waits for confirmation: for the programs that the host
+#: starts, and for everything (a dead file server may block it).
 _INSPECTION_S, _INSPECTION_IN_ALL_S = 20.0, 60.0
 
 
 def load_modules(link: Link) -> None:
-    """Give the runner the modules that know running proxies, once a connection."""
+    """Send the agent its modules about running proxies, once per connection."""
     from deployer.agent import bundle
 
     modules = bundle.proxy_modules()
@@ -29,7 +29,7 @@ def load_modules(link: Link) -> None:
 
 
 def apache_places(link: Link) -> tuple[int, int]:
-    """How many processes Apache has room for, and how many would stay after a reload."""
+    """How many processes Apache may have, and how many would stay after a reload."""
     reply = link.request("places", doing="counting Apache's places")
     return reply["places"], reply["stay"]
 
@@ -52,7 +52,7 @@ def connections_of(
 
 
 def inspected(link: Link, proxies: Iterable[Proxy] = ()) -> Inspection:
-    """What the host's proxies really have and do; without `proxies`, all that are installed.
+    """The effective configuration and state of `proxies`; by default, of all that are installed.
 
     Raises: RunnerError, UnreachableError.
     """
@@ -69,7 +69,7 @@ def inspected(link: Link, proxies: Iterable[Proxy] = ()) -> Inspection:
         proxies=wanted,
         limit_s=_INSPECTION_S,
         timeout_s=_INSPECTION_IN_ALL_S,
-        doing="reading what the proxies have",
+        doing="reading the proxies' configuration",
     )
     return inspection_from_json(reply)
 
@@ -77,9 +77,9 @@ def inspected(link: Link, proxies: Iterable[Proxy] = ()) -> Inspection:
 def explained_by_host(
     link: Link, sites: Iterable[Site], results: Sequence[CheckResult]
 ) -> list[CheckResult]:
-    """`results` with the causes that the host's proxies tell; as they are where it does not say.
+    """`results` with causes found in the configuration of the host's proxies.
 
-    Raises: UnreachableError where the connection is lost.
+    Raises: UnreachableError if the connection is lost.
     """
     from deployer.proxies.inspect import explained
 
@@ -91,12 +91,12 @@ def explained_by_host(
     try:
         inspection = inspected(link, {site.proxy for site in concerned})
     except RunnerError:
-        return found  # what was seen stands; the reasons are an addition
+        return found  # the results are valid without causes
     for site in concerned:
         mine = [number for number, result in enumerate(found) if result.site == site.domain]
         try:
             better = explained([found[number] for number in mine], inspection, site=site)
-        except Exception:  # noqa: S112 - amid a commit, no configuration may get us to crash
+        except Exception:  # noqa: S112 - no configuration may crash a commit
             continue
         for number, result in zip(mine, better, strict=True):
             found[number] = result

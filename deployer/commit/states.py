@@ -1,12 +1,12 @@
-"""The commit of an apply: its states, what moves it from one to the next, and what each means.
+"""The commit of an apply: its states, the events between them, and the meaning of each state.
 
 Theory of operation
 ===================
 
-An apply is a commit that something must confirm; the words are those of gNMI's commit-confirmed.
-The host keeps it as one folder below ``/var/lib/deployer``, and the folder's place is its state:
-whoever renames the folder has decided. `rename(2)` is atomic, so that of a confirm, a revert and
-the deadline that come at the same moment one wins, and the others find the folder gone::
+An apply is a commit that must be confirmed; the terms are those of gNMI's commit-confirmed. The
+host keeps it as one folder below ``/var/lib/deployer``, and the location of the folder is its
+state: renaming the folder is the decision. `rename(2)` is atomic, so if a confirm, a revert and the
+deadline come at the same moment, one of them wins and the others find the folder gone::
 
                      confirm
         pending ───────────────────▶ confirmed           generations/N
@@ -19,12 +19,12 @@ the deadline that come at the same moment one wins, and the others find the fold
          ▼   │           abandon
       revert-failed ───────────────▶ abandoned           abandoned/ID
 
-`pending` begins when all that a revert needs is on the disk and the watchdog is armed, before the
-first change. `reverting` survives every crash: what finds it goes on with it. `revert-failed` is a
-revert that has come to its end and could not put everything back; it stays in the same folder and
-is told from `reverting` by what its record says. What made it fail may pass by itself (a full disk,
-a package manager at work), so the watchdog tries again, some times and at the next boot; a person
-tries again when asked to, or gives the commit up and leaves the host as it is now.
+`pending` begins when all that a revert needs is on disk and the watchdog is armed, before the first
+change. `reverting` survives every crash: whatever finds it continues it. `revert-failed` is a
+revert that ended without restoring everything; it stays in the same folder, and its record tells it
+from `reverting`. The cause may be temporary (a full disk, a running package manager), so the
+watchdog retries a few times and at the next boot. The user may retry too, or abandon the commit and
+leave the host as it is now.
 
 The runner on the host has the same table (`deployer/remote/runner.py` can import nothing); a test
 holds them together.
@@ -38,7 +38,7 @@ from typing import Literal
 CommitState = Literal["pending", "confirmed", "reverting", "reverted", "revert-failed", "abandoned"]
 CommitEvent = Literal["confirm", "revert", "deadline", "boot", "done", "fail", "abandon"]
 
-#: State and event → the next state. What is not here cannot happen, and is refused.
+#: State and event → the next state. Every other event is refused.
 TRANSITIONS: Mapping[tuple[CommitState, CommitEvent], CommitState] = {
     ("pending", "confirm"): "confirmed",
     ("pending", "revert"): "reverting",
@@ -55,7 +55,7 @@ TRANSITIONS: Mapping[tuple[CommitState, CommitEvent], CommitState] = {
     ("revert-failed", "abandon"): "abandoned",
 }
 
-#: The folder of each state, below the state folder; the ended ones hold a folder a commit.
+#: The folder of each state, below the state folder; final ones hold one folder per commit.
 FOLDERS: Mapping[CommitState, str] = {
     "pending": "pending",
     "reverting": "reverting",
@@ -65,25 +65,25 @@ FOLDERS: Mapping[CommitState, str] = {
     "abandoned": "abandoned",
 }
 
-#: In these states a commit stands in the way of the next one.
+#: In these states a commit blocks the next one.
 UNDER_WAY: frozenset[CommitState] = frozenset({"pending", "reverting", "revert-failed"})
 
-#: What a state says about the host, for a person.
+#: What a state means for the host, for users.
 MEANINGS: Mapping[CommitState, str] = {
-    "pending": "the host has its changes or a part of them, and nobody has confirmed them",
+    "pending": "the host has some or all of its changes, and they are not confirmed",
     "confirmed": "the host has its changes, and a verification has confirmed them",
-    "reverting": "the host is between its changes and its former state: a revert is not finished",
-    "reverted": "the host is back in the state from before it",
-    "revert-failed": "the host is partly in its former state: the revert could not put all back",
+    "reverting": "the host is between its changes and its former state: a rollback is unfinished",
+    "reverted": "the host is back in its former state",
+    "revert-failed": "the host is partly in its former state: the rollback is incomplete",
     "abandoned": "the host was left as it was then",
 }
 
 
 def next_state(state: CommitState, event: CommitEvent) -> CommitState | None:
-    """The state that `event` leads to, or `None` where it cannot happen in `state`."""
+    """The state that `event` leads to, or `None` if it cannot happen in `state`."""
     return TRANSITIONS.get((state, event))
 
 
 def ended(state: CommitState) -> bool:
-    """Whether nothing can happen to the commit any more."""
+    """Whether the state is final."""
     return state not in UNDER_WAY

@@ -116,7 +116,7 @@ class Survival:
     others: OtherSockets | None = None
 
 
-def fate_of(seen: Seen, *, twins: Sequence[Seen], way_is_lost: bool = False) -> Canary:
+def canary_from(seen: Seen, *, twins: Sequence[Seen], link_lost: bool = False) -> Canary:
     """What became of a canary, and who has done it.
 
     `twins` are the connections straight to its service, one for each of its addresses.
@@ -130,7 +130,7 @@ def fate_of(seen: Seen, *, twins: Sequence[Seen], way_is_lost: bool = False) -> 
             after_s=ended.after_s,
             words=ended.words,
         )
-    if way_is_lost:
+    if link_lost:
         return Canary(fate="unknown", words="the way to the host was lost")
     if ended is not None:
         by = _by(twins, ended.after_s)

@@ -29,7 +29,7 @@ def history_lines(
 ) -> Iterator[HistoryLine]:
     """The lines of `entries` (docs/reference/protocol.md, ``history``), newest first."""
     if not entries:
-        yield HistoryLine("nothing was applied here yet", "note", 2)
+        yield HistoryLine("nothing has been applied here yet", "note", 2)
     width = max(len(word) for word in ("confirmed", *map(_word, entries)))
     for entry in entries:
         yield from _entry_lines(entry, width=width, verbose=verbose)

@@ -13,8 +13,8 @@ from dataclasses import replace
 from threading import Event
 from typing import TYPE_CHECKING
 
-from deployer.commit.contact import Contact, Progress, RunOptions, now, standing_of
-from deployer.commit.host_status import unsettled_notes
+from deployer.commit.contact import Contact, Progress, RunOptions, now, status_of
+from deployer.commit.host_status import unfinished_notes
 from deployer.commit.outcome import HostReport, State
 from deployer.errors import (
     DeployerError,
@@ -113,7 +113,7 @@ class HostRun:
             desired = self._planner.desire(self._project, will_change=False)
             state = self._planner.state
             return verify_host(
-                self._contact, desired, facts=state.facts, notes=state.unsettled, measure=measure
+                self._contact, desired, facts=state.facts, notes=state.warnings, measure=measure
             )
 
         return self._reported(work)
@@ -123,14 +123,14 @@ class HostRun:
 
         def listed() -> HostReport:
             self._contact.secrets = self._project.secrets(self.host, facts={})
-            standing = standing_of(self._contact.facts())
-            self._planner.remember_found(standing)
+            status = status_of(self._contact.facts())
+            self._planner.remember_found(status)
             recover = self._contact.again("recover")
             return HostReport(
                 host=self.host.name,
                 state="listed",
                 history=tuple(masked(self._contact.history(), self._contact.secrets)),
-                notes=tuple(unsettled_notes(standing, now=now(), recover=recover)),
+                notes=tuple(unfinished_notes(status, now=now(), recover=recover)),
             )
 
         return self._reported(listed)

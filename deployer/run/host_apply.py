@@ -18,14 +18,14 @@ from deployer.commit.canaries import canaries_around
 from deployer.commit.contact import Contact, now
 from deployer.commit.heartbeat import heartbeat
 from deployer.commit.host_status import (
-    found_document,
     lock_from,
-    under_way_from,
-    under_way_words,
+    status_document,
+    unfinished_from,
+    unfinished_words,
 )
 from deployer.commit.messages import error_words
 from deployer.commit.outcome import HostReport
-from deployer.commit.settle import Settling, after_revert
+from deployer.commit.settle import Settlement, after_revert
 from deployer.errors import RunnerError, StrandedError, UnreachableError
 from deployer.plan.desired import DesiredState, with_chains
 from deployer.plan.wire import plan_to_json
@@ -174,13 +174,13 @@ class HostApply:
         return HostReport(host=self._host, state="confirmed", generation=reply["generation"])
 
     def _settled(self, error: RunnerError | UnreachableError) -> HostReport:
-        settling = Settling(
+        settlement = Settlement(
             self._contact,
             self._commit,
             why=error.problem,
             rollback_duration_s=self._rollback_duration_s,
         )
-        return settling.report()
+        return settlement.report()
 
     # --- refusals ---------------------------------------------------------------------------------
 
@@ -193,12 +193,12 @@ class HostApply:
         if error.code == "locked":
             raise self._contact.locked(lock_from(error.details)) from error
         if error.code == "pending":
-            found = under_way_from(error.details)
+            found = unfinished_from(error.details)
             recover = self._contact.again("recover")
             raise StrandedError(
-                under_way_words(found, now=now(), recover=recover),
+                unfinished_words(found, now=now(), recover=recover),
                 host=self._host,
-                found=found_document(under_way=found, recover=recover),
+                found=status_document(unfinished=found, recover=recover),
             ) from error
         if error.code in _UNTOUCHED:
             message = f"{text}\nNothing was changed."

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deployer.commit.contact import Contact, now, standing_of
+from deployer.commit.contact import Contact, now, status_of
 from deployer.commit.host_status import (
-    Standing,
-    found_document,
+    HostStatus,
     last_note,
-    under_way_words,
-    unsettled_notes,
+    status_document,
+    unfinished_notes,
+    unfinished_words,
 )
 from deployer.commit.outcome import HostReport
 from deployer.errors import ConflictError, HostError, RunnerError, StrandedError
@@ -47,14 +47,14 @@ class HostState:
     """A host as its reply to ``facts`` describes it.
 
     `owed` are handlers that an earlier run did not get to. `notes` report how the last commit
-    ended, `unsettled` what may still change while this run reads the host.
+    ended, `warnings` what may still change while this run reads the host.
     """
 
     facts: Mapping[str, Any] = field(default_factory=dict)
     has_systemd: bool = True
     owed: tuple[Owed, ...] = ()
     notes: tuple[str, ...] = ()
-    unsettled: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def _tags_words(project: Project) -> str:
@@ -226,21 +226,21 @@ class HostPlanner:
 
         ask = self._contact.free_facts if will_change else self._contact.facts
         reply = ask(ASKED_PACKAGES, ASKED_PORTS)
-        standing = standing_of(reply)
+        status = status_of(reply)
         recover = self._contact.again("recover")
         certificates = self._look_at_certificates(project)
-        if will_change and standing.under_way is not None:
-            words = under_way_words(standing.under_way, now=now(), recover=recover)
-            found = found_document(under_way=standing.under_way, recover=recover)
+        if will_change and status.unfinished is not None:
+            words = unfinished_words(status.unfinished, now=now(), recover=recover)
+            found = status_document(unfinished=status.unfinished, recover=recover)
             raise StrandedError(words, host=self._host.name, found=found)
         self._will_change = will_change
-        note = self.remember_found(standing)
+        note = self.remember_found(status)
         self.state = HostState(
             facts=reply["facts"],
             has_systemd=reply["facts"]["ansible_service_mgr"] == "systemd",
             owed=tuple(map(owed_from_json, reply["deployer"]["owed"])),
             notes=(note,) if note else (),
-            unsettled=tuple(unsettled_notes(standing, now=now(), recover=recover)),
+            warnings=tuple(unfinished_notes(status, now=now(), recover=recover)),
         )
         return HostFacts(
             facts=reply["facts"],
@@ -250,13 +250,13 @@ class HostPlanner:
             served_by=tuple(reply["deployer"]["proxies"]),
         )
 
-    def remember_found(self, standing: Standing) -> str:
-        """Keep `standing` for the report; a note on the last commit, if it was rolled back."""
-        note = last_note(standing.last, now=now())
-        self.found = found_document(
-            lock=standing.lock,
-            under_way=standing.under_way,
-            last=standing.last if note else None,
+    def remember_found(self, status: HostStatus) -> str:
+        """Keep `status` for the report; a note on the last commit, if it was rolled back."""
+        note = last_note(status.last, now=now())
+        self.found = status_document(
+            lock=status.lock,
+            unfinished=status.unfinished,
+            last=status.last if note else None,
             recover=self._contact.again("recover"),
         )
         return note
@@ -281,7 +281,7 @@ class HostPlanner:
             desired=desired.resources,
             handlers=desired.handlers,
             observations={seen.resource_id: seen for seen in observations},
-            unknowns=(*self.state.unsettled, *self._unwatched(), *unknowns),
+            unknowns=(*self.state.warnings, *self._unwatched(), *unknowns),
             owed=self.state.owed,
         )
         return self._planned(plan)
@@ -303,7 +303,7 @@ class HostPlanner:
         """
         host, state = self._host.name, self.state
         if plan.is_empty:
-            notes = (*state.notes, *state.unsettled)
+            notes = (*state.notes, *state.warnings)
             return HostReport(host=host, state="unchanged", plan=plan, notes=notes)
         plan = self._with_forecasts(plan)
         if self._will_change and self._unwatched():

@@ -50,7 +50,7 @@ def test_the_second_run_is_told_at_once(command: str, host: LabHost) -> None:
     report = ran.document["hosts"]["web1"]
     assert report["state"] == "failed"
     for words in (
-        " is at work on this host, since 20",
+        " holds the lock of this host, since 20",
         "second",
         "--lock-timeout",
         "`deployer history site.yml`",
@@ -66,8 +66,8 @@ def test_the_second_run_is_told_at_once(command: str, host: LabHost) -> None:
 def test_a_plan_goes_on_and_says_so() -> None:
     ran = deployer("plan", "site.yml")
     assert ran.code == 0, ran
-    assert "is at work on this host" in ran.out
-    assert "what is seen here may change" in ran.out
+    assert "holds the lock of this host" in ran.out
+    assert "its state may change" in ran.out
 
 
 class OnTerminal:
@@ -123,7 +123,7 @@ def test_a_run_that_waits_in_vain() -> None:
     assert ran.code == 3, ran
     assert time.monotonic() - began >= 1.5
     message = ran.document["hosts"]["web1"]["message"]
-    assert "is still at work on this host" in message
+    assert "still holds the lock of this host" in message
     assert "waited 1.5 s" in message
 
 
@@ -167,7 +167,7 @@ def test_someone_begins_while_the_plan_is_looked_at(
             os.write(ours, b"y\n")
             ran = ended(asked)
         assert ran.code == 3, ran
-        assert " is at work on this host, since 20" in ran.out
+        assert " holds the lock of this host, since 20" in ran.out
         assert "--lock-timeout" in ran.out
     finally:
         asked.kill()

@@ -80,7 +80,7 @@ def test_a_run_that_was_cut_off(host: LabHost, before: dict[str, Any]) -> None:
             "ago",
             f"State: pending: {MEANINGS['pending']}.",
             "or at the next boot",
-            "Nothing was changed by this run. To mend it: deployer recover site.yml",
+            "Nothing was changed by this run. To fix it: deployer recover site.yml",
         ):
             assert words in report["message"], ran
         found = report["found"]["under_way"]
@@ -88,16 +88,16 @@ def test_a_run_that_was_cut_off(host: LabHost, before: dict[str, Any]) -> None:
         assert found["commit"] in report["message"]
         assert report["found"]["recover"] == "deployer recover site.yml"
     for command, words in (
-        ("plan", "To mend"),
-        ("verify", "to mend it: deployer recover site.yml"),
-        ("history", "to mend it: deployer recover site.yml"),
+        ("plan", "To fix"),
+        ("verify", "to fix it: deployer recover site.yml"),
+        ("history", "to fix it: deployer recover site.yml"),
     ):
         ran = deployer(command, "site.yml")
         assert ran.code == 0, ran
         assert words.lower() in ran.out.lower(), ran
     given_up = deployer("recover", "site.yml", "--abandon", "--yes")
     assert given_up.code == 4, given_up
-    assert "only a commit that could not be taken back can be abandoned" in given_up.out
+    assert "only a commit that could not be rolled back can be abandoned" in given_up.out
     assert differences(left, settled_state(host)) == {}
 
     ran = deployer("recover", "site.yml", "--json")
@@ -121,7 +121,7 @@ def test_what_the_watchdog_did_while_nobody_looked(host: LabHost, before: dict[s
     until(lambda: differences(before, settled_state(host)) == {})  # the watchdog itself has ended
     ran = deployer("plan", "site.yml", "--json")
     (note,) = ran.document["hosts"]["web1"]["notes"]
-    assert "was taken back by the host: it was not confirmed by its deadline" in note
+    assert "was rolled back by the host: it was not confirmed by its deadline" in note
     shown = deployer("plan", "site.yml").out
     assert shown.count("web1: note: the last commit here, of ") == 1
     assert "it was not confirmed by its deadline" in deployer("recover", "site.yml").out
@@ -149,7 +149,7 @@ def test_one_such_host_among_several_stops_the_run(labs: Any, workdir: Path) -> 
     assert ran.code == 0, ran
     states = {name: report["state"] for name, report in ran.document["hosts"].items()}
     assert states == {"web1": "recovered", "web2": "unchanged"}
-    assert "nothing was applied here yet" in ran.document["hosts"]["web2"]["message"]
+    assert "nothing has been applied here yet" in ran.document["hosts"]["web2"]["message"]
 
 
 # --- what someone has changed, and what cannot be put back ----------------------------------------
@@ -216,7 +216,7 @@ def test_what_cannot_be_put_back_can_be_given_up(lab: Lab, workdir: Path) -> Non
         assert words in ran.out, ran
     refused = deployer("apply", "site.yml", "-y")
     assert refused.code == 4, refused
-    assert "could not be taken back" in refused.out
+    assert "could not be rolled back" in refused.out
     assert "/etc/first: " in refused.out
 
     unasked = deployer("recover", "site.yml", "--abandon")
@@ -235,7 +235,7 @@ def test_what_cannot_be_put_back_can_be_given_up(lab: Lab, workdir: Path) -> Non
     (workdir / "site.yml").write_text(HELLO)
     after = deployer("apply", "site.yml", "-y")
     assert after.code == 0, after
-    assert "was given up" in after.out
+    assert "was abandoned" in after.out
     assert "abandoned" in deployer("history", "site.yml").out
 
 
@@ -284,14 +284,14 @@ def test_a_host_that_cannot_be_asked_for_a_while(host: LabHost, before: dict[str
     report = ran.document["hosts"]["web1"]
     assert report["state"] == "stranded"
     for words in (
-        "what became of it",
-        "Its watchdog, if it has one, takes the commit back soon after 20",
-        "or when the host is booted",
-        "To find out: deployer history site.yml",
-        "if it was not: deployer recover site.yml",
+        "did not report the outcome within",
+        "Its watchdog, if it has one, rolls the commit back soon after 20",
+        "or when the host boots",
+        "To see the outcome: deployer history site.yml",
+        "if that has not happened: deployer recover site.yml",
     ):
         assert words in report["message"], ran
-    assert "the run that made it went away" in deployer("plan", "site.yml").out
+    assert "the run that created it disconnected" in deployer("plan", "site.yml").out
     assert differences(before, settled_state(host)) == {}
 
 

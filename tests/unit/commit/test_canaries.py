@@ -86,7 +86,7 @@ def test_a_reload_of_a_running_proxy(port: int) -> None:
     assert (survival.others.connections, survival.others.still_open) == (1, 1)
 
 
-def test_an_end_that_is_noticed_before_the_change_that_caused_it() -> None:
+def test_an_end_noticed_before_the_change_that_caused_it() -> None:
     """The connection and the host's message are two streams: either may arrive first."""
     service = Service()
     with Server(service.script) as server, around(Host(server.port), count=1) as canaries:
@@ -101,8 +101,8 @@ def test_an_end_that_is_noticed_before_the_change_that_caused_it() -> None:
     assert canary.after_s == 0.0
 
 
-def test_a_proxy_that_was_not_touched_after_all(port: int) -> None:
-    """The commit has failed before."""
+def test_a_proxy_that_was_not_changed(port: int) -> None:
+    """The commit failed before it came to the proxy."""
     with around(Host(port)) as canaries:
         canaries.on_event({**STEP, "resource_id": "file:/etc/nginx/nginx.conf"})
         assert isinstance(canaries, Canaries)
@@ -116,24 +116,22 @@ def test_a_proxy_that_was_not_touched_after_all(port: int) -> None:
         ({"plan": replace(PLAN, handlers=())}, []),
     ],
 )
-def test_nothing_is_asked_where_there_is_no_need(
-    port: int, about: dict[str, Any], asked: list[str]
-) -> None:
+def test_no_requests_without_need(port: int, about: dict[str, Any], asked: list[str]) -> None:
     host = Host(port)
     with around(host, **about) as canaries:
         assert not isinstance(canaries, Canaries)
     assert host.asked == asked
 
 
-def test_a_proxy_that_does_not_run(port: int) -> None:
+def test_a_proxy_that_is_not_running(port: int) -> None:
     host = Host(port, runs=False)
     with around(host) as canaries:
         assert (canaries.checks(), canaries.survival(asks_again=False)) == ((), None)
     assert host.asked == ["connections"]
 
 
-def test_where_apache_cannot_be_asked_for_its_places_the_apply_goes_on(port: int) -> None:
-    """Its control program hangs, say: that is no reason not to mend what is wrong with it."""
+def test_the_apply_continues_if_apache_does_not_report_its_slots(port: int) -> None:
+    """Its control program may hang: that must not block the change that fixes it."""
 
     class Apache(Host):
         def request(self, name: str, **fields: Any) -> dict[str, Any]:

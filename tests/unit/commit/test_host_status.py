@@ -11,19 +11,19 @@ import pytest
 from deployer.commit.host_status import (
     Ended,
     Lock,
-    UnderWay,
+    UnfinishedCommit,
     ended_from,
-    found_document,
     last_note,
     lock_from,
     lock_words,
     outcome_words,
-    standing_from,
-    under_way_words,
-    unsettled_notes,
+    status_document,
+    status_from,
+    unfinished_notes,
+    unfinished_words,
     when,
 )
-from deployer.commit.kept_edits import kept_items
+from deployer.commit.kept_edits import kept_edits
 from deployer.commit.states import MEANINGS, UNDER_WAY
 from deployer.model import CheckResult
 from deployer.report.history import history_lines
@@ -63,43 +63,43 @@ FREE = {"lock": None, "pending": None, "generation": 0, "last": None}
         ("", "at an unknown time"),
     ],
 )
-def test_times_have_their_age_where_clocks_agree(text: str, words: str) -> None:
+def test_times_show_their_age_if_the_clocks_agree(text: str, words: str) -> None:
     assert when(text, NOW) == words
 
 
-def test_nothing_stands_on_a_free_host() -> None:
-    standing = standing_from(FREE)
-    assert (standing.lock, standing.under_way, standing.last) == (None, None, None)
-    assert list(unsettled_notes(standing, now=NOW, recover=RECOVER)) == []
+def test_a_free_host_has_nothing_to_report() -> None:
+    status = status_from(FREE)
+    assert (status.lock, status.unfinished, status.last) == (None, None, None)
+    assert list(unfinished_notes(status, now=NOW, recover=RECOVER)) == []
     assert last_note(None, now=NOW) == ""
-    assert outcome_words(None, now=NOW) == "nothing was applied here yet"
+    assert outcome_words(None, now=NOW) == "nothing has been applied here yet"
 
 
-def test_who_holds_the_lock_since_when_and_what_to_do() -> None:
-    lock = standing_from(FACTS).lock
+def test_the_lock_message_names_holder_time_and_command() -> None:
+    lock = status_from(FACTS).lock
     assert lock is not None
     words = lock_words(lock, now=NOW, history="deployer history site.yml")
     assert words.startswith(
-        "the run of ada from desk is at work on this host, since 2026-11-21 11:58:00 UTC, "
+        "the run of ada from desk holds the lock of this host, since 2026-11-21 11:58:00 UTC, "
         "2 minutes ago\n"
     )
-    assert "\n--lock-timeout SECONDS waits until it has ended;\n" in words
+    assert "\n--lock-timeout SECONDS waits until it ends;\n" in words
     assert "`deployer history site.yml`" in words
     later = lock_words(lock, now=NOW, waited_s=2.5, history="")
-    assert "is still at work" in later
+    assert "still holds the lock" in later
     assert "waited 2.5 s for it" in later
 
 
-def test_the_words_of_an_error_and_of_the_facts_are_the_same() -> None:
+def test_the_error_locked_gives_the_same_lock_as_the_facts() -> None:
     details = {"holder": "ada from desk", "since": "2026-11-21T11:58:00Z", "pid": 7}
-    assert lock_from(details) == standing_from(FACTS).lock
+    assert lock_from(details) == status_from(FACTS).lock
     assert Lock(who="the watchdog", origin="web1", since="").owner == "the watchdog on web1"
 
 
 @pytest.mark.parametrize("state", sorted(UNDER_WAY))
-def test_a_commit_under_way_is_told_with_its_state_and_its_mend(state: Any) -> None:
+def test_an_unfinished_commit_is_reported_with_state_and_fix(state: Any) -> None:
     failed = ({"resource_id": "file:/etc/a", "message": "no\nspace"},)
-    found = UnderWay(
+    found = UnfinishedCommit(
         commit="c7",
         who="bob",
         origin="lab",
@@ -108,38 +108,38 @@ def test_a_commit_under_way_is_told_with_its_state_and_its_mend(state: Any) -> N
         deadline="2026-11-21T12:02:00Z",
         failed=failed if state == "revert-failed" else (),
     )
-    words = under_way_words(found, now=NOW, recover=RECOVER)
+    words = unfinished_words(found, now=NOW, recover=RECOVER)
     assert words.startswith(
-        "the commit c7 of bob from lab, begun 2026-11-21 11:00:00 UTC, 60 minutes ago"
+        "the commit c7 of bob from lab, started 2026-11-21 11:00:00 UTC, 60 minutes ago"
     )
     assert f"State: {state}: {MEANINGS[found.state]}." in words
     if state == "revert-failed":
         assert words.endswith(
-            f"Nothing was changed by this run. To mend it, once the cause is gone: {RECOVER}\n"
+            f"Nothing was changed by this run. To fix it, once the cause is gone: {RECOVER}\n"
             f"To leave the host as it is now: {RECOVER} --abandon"
         )
     else:
-        assert words.endswith(f"Nothing was changed by this run. To mend it: {RECOVER}")
+        assert words.endswith(f"Nothing was changed by this run. To fix it: {RECOVER}")
     assert ("soon after 2026-11-21 12:02:00 UTC, or at the next boot" in words) == (
         state == "pending"
     )
     assert ("file:/etc/a: no\n        space" in words) == (state == "revert-failed")
-    assert RECOVER not in under_way_words(found, now=NOW)
+    assert RECOVER not in unfinished_words(found, now=NOW)
 
 
-def test_a_deadline_that_is_over() -> None:
+def test_a_deadline_that_has_passed() -> None:
     pending = {**FACTS["pending"], "deadline": "2026-11-21T11:02:00Z"}
-    found = standing_from({**FACTS, "pending": pending}).under_way
+    found = status_from({**FACTS, "pending": pending}).unfinished
     assert found is not None
-    assert "takes it back within moments, or at the next boot" in under_way_words(found, now=NOW)
+    assert "rolls it back shortly, or at the next boot" in unfinished_words(found, now=NOW)
 
 
-def test_who_only_looks_is_told_in_a_line() -> None:
-    (at_work,) = unsettled_notes(standing_from(FACTS), now=NOW, recover=RECOVER)
-    assert "the run of ada from desk is at work" in at_work
-    alone = standing_from({**FACTS, "lock": None})
-    (pending,) = unsettled_notes(alone, now=NOW, recover=RECOVER)
-    assert pending.endswith(f"to mend it: {RECOVER}")
+def test_a_read_only_command_gets_one_line() -> None:
+    (at_work,) = unfinished_notes(status_from(FACTS), now=NOW, recover=RECOVER)
+    assert "the run of ada from desk holds the lock" in at_work
+    alone = status_from({**FACTS, "lock": None})
+    (pending,) = unfinished_notes(alone, now=NOW, recover=RECOVER)
+    assert pending.endswith(f"to fix it: {RECOVER}")
     assert "\n" not in at_work + pending
 
 
@@ -160,28 +160,31 @@ def ended(**about: Any) -> Ended:
 @pytest.mark.parametrize(
     ("last", "words"),
     [
-        (ended(why="deadline"), "was taken back by the host: it was not confirmed by its deadline"),
-        (ended(why="boot"), "was taken back by the host: the host was booted again"),
-        (ended(why="the controller went away"), "the run that made it went away"),
-        (ended(state="abandoned", why="deadline"), "was given up: the host was left as it was"),
+        (
+            ended(why="deadline"),
+            "was rolled back by the host: it was not confirmed by its deadline",
+        ),
+        (ended(why="boot"), "was rolled back by the host: the host was booted again"),
+        (ended(why="the controller went away"), "the run that created it disconnected"),
+        (ended(state="abandoned", why="deadline"), "was abandoned: the host was left as it was"),
         (
             ended(state="revert-failed", kept=[{"path": "/etc/a", "why": "edited"}]),
-            "was taken back; kept, because someone had changed it meanwhile: /etc/a",
+            "was rolled back; not restored, because it was changed meanwhile: /etc/a",
         ),
     ],
 )
-def test_what_the_host_did_by_itself_is_never_silent(last: Ended, words: str) -> None:
+def test_a_rollback_by_the_host_is_always_reported(last: Ended, words: str) -> None:
     assert words in last_note(last, now=NOW)
     assert words in outcome_words(last, now=NOW)
 
 
 @pytest.mark.parametrize("why", ["the verification failed", "interrupted", "sh ended with 1"])
-def test_what_a_run_has_ordered_needs_no_note(why: str) -> None:
+def test_a_rollback_by_a_run_needs_no_note(why: str) -> None:
     assert last_note(ended(why=why), now=NOW) == ""
-    assert outcome_words(ended(why=why), now=NOW).endswith(f"was taken back: {why}")
+    assert outcome_words(ended(why=why), now=NOW).endswith(f"was rolled back: {why}")
 
 
-def test_a_confirmed_one_has_its_number() -> None:
+def test_a_confirmed_commit_has_its_generation() -> None:
     words = outcome_words(ended(state="confirmed", generation=4), now=NOW)
     assert words.endswith("was confirmed as generation 4")
 
@@ -190,14 +193,14 @@ def test_a_confirmed_one_has_its_number() -> None:
 
 
 def kept(former: bytes | None, now: bytes | None) -> dict[str, Any]:
-    """What the only item of a reply with these contents becomes."""
+    """The only item of a reply with these contents."""
     encoded = [None if text is None else base64.b64encode(text).decode() for text in (former, now)]
     item = {"path": "/etc/a", "why": "edited", "former_b64": encoded[0], "now_b64": encoded[1]}
-    (made,) = kept_items({"kept": [item]}, secrets={"sesame"})
+    (made,) = kept_edits({"kept": [item]}, secrets={"sesame"})
     return dict(made)
 
 
-def test_a_kept_file_is_shown_from_before_the_commit_to_now() -> None:
+def test_an_edited_file_is_diffed_from_before_the_commit_to_now() -> None:
     assert kept(b"one\ntwo\n", b"one\nthree\n")["diff"].splitlines() == [
         "@@ -1,2 +1,2 @@",
         " one",
@@ -208,11 +211,11 @@ def test_a_kept_file_is_shown_from_before_the_commit_to_now() -> None:
     assert kept(b"old\n", None)["diff"] == "@@ -1 +0,0 @@\n-old"
 
 
-def test_a_kept_file_s_secrets_and_bytes_are_not_shown() -> None:
+def test_an_edited_file_with_secrets_or_bytes_has_no_diff() -> None:
     assert kept(b"a\n", b"key sesame\n")["diff"].endswith("+key (secret)")
     assert "diff" not in kept(b"a\n", b"\0\1")
     assert "diff" not in kept(b"a\n", b"-----BEGIN PRIVATE KEY-----\n")
-    (bare,) = kept_items({"kept": [{"path": "/etc/a", "why": "edited"}]})
+    (bare,) = kept_edits({"kept": [{"path": "/etc/a", "why": "edited"}]})
     assert dict(bare) == {"path": "/etc/a", "why": "edited"}
 
 
@@ -247,7 +250,7 @@ CHANGES = [
 ]
 
 
-def test_a_generation_says_what_changed_and_how_it_was_verified() -> None:
+def test_a_generation_lists_its_changes_and_its_verification() -> None:
     confirmed = entry(
         generation=3,
         state="confirmed",
@@ -266,7 +269,7 @@ def test_a_generation_says_what_changed_and_how_it_was_verified() -> None:
     )
 
 
-def test_every_state_has_its_words() -> None:
+def test_every_state_has_a_text() -> None:
     assert "reverted   bob from lab" in read(entry(why="boot"))
     assert "because the host was booted again" in read(entry(why="boot"))
     for state in UNDER_WAY:
@@ -279,10 +282,10 @@ def test_every_state_has_its_words() -> None:
     assert "abandoned  bob" in read(entry(state="abandoned"))
     failed = entry(state="revert-failed", failed=[{"resource_id": "user:x", "message": "no"}])
     assert "not restored: user:x: no" in read(failed)
-    assert read() == "  nothing was applied here yet"
+    assert read() == "  nothing has been applied here yet"
 
 
-def test_a_record_that_was_damaged_can_be_read() -> None:
+def test_a_damaged_record_can_be_read() -> None:
     words = read(entry(who="", **{"from": "", "time": ""}))
     assert "at an unknown time" in words
     assert "someone from somewhere" in words
@@ -294,7 +297,7 @@ def check(name: str, target: str, **about: Any) -> CheckResult:
     )
 
 
-def test_a_verification_in_few_words() -> None:
+def test_a_verification_in_one_line() -> None:
     assert summary_lines(
         [
             check("certificate", "a.example", valid_until="2027-02-19"),
@@ -313,11 +316,11 @@ def test_a_verification_in_few_words() -> None:
     assert summary_lines([]) == []
 
 
-def test_what_was_found_is_there_for_programs_too() -> None:
-    standing = standing_from(FACTS)
-    document = found_document(
-        lock=standing.lock,
-        under_way=standing.under_way,
+def test_the_status_as_json() -> None:
+    status = status_from(FACTS)
+    document = status_document(
+        lock=status.lock,
+        unfinished=status.unfinished,
         last=ended(why="boot", kept=[{"path": "/etc/a", "why": "edited", "now_b64": "aGk="}]),
         recover=RECOVER,
     )
@@ -326,24 +329,24 @@ def test_what_was_found_is_there_for_programs_too() -> None:
     assert document["under_way"]["means"] == MEANINGS[document["under_way"]["state"]]
     assert document["recover"] == RECOVER
     assert (document["last"]["why"], document["last"]["kept"]) == ("boot", ["/etc/a"])
-    assert found_document(recover=RECOVER) is None
+    assert status_document(recover=RECOVER) is None
 
 
-def test_a_damaged_journal_leaves_one_way_only() -> None:
+def test_a_damaged_journal_can_only_be_abandoned() -> None:
     damage = {"resource_id": "journal", "message": "line 1 is not as it was written"}
     pending = {**FACTS["pending"], "state": "revert-failed", "failed": [damage]}
-    found = standing_from({**FACTS, "pending": pending}).under_way
+    found = status_from({**FACTS, "pending": pending}).unfinished
     assert found is not None
-    words = under_way_words(found, now=NOW, recover=RECOVER)
+    words = unfinished_words(found, now=NOW, recover=RECOVER)
     assert "State: revert-failed: the host is as it was found" in words
     assert words.endswith(f"To leave the host as it is now: {RECOVER} --abandon")
-    assert "To mend it" not in words
+    assert "To fix it" not in words
 
 
-def test_nothing_is_said_of_a_watchdog_of_which_nothing_is_known() -> None:
+def test_an_unknown_watchdog_is_not_mentioned() -> None:
     pending = {**FACTS["pending"], "time": "", "watched": False}
-    found = standing_from({**FACTS, "pending": pending}).under_way
+    found = status_from({**FACTS, "pending": pending}).unfinished
     assert found is not None
-    words = under_way_words(found, now=NOW, recover=RECOVER)
+    words = unfinished_words(found, now=NOW, recover=RECOVER)
     assert "Its record cannot be read" in words
     assert "without a watchdog" not in words

@@ -13,7 +13,7 @@ from deployer.commit.survival import (
     RouteSurvival,
     Seen,
     Survival,
-    fate_of,
+    canary_from,
     note_lines,
     others_words,
     route_words,
@@ -56,17 +56,17 @@ def closed(code: int) -> Seen:
         (HANGS, [], "silent", "someone"),
     ],
 )
-def test_who_has_ended_it(seen: Seen, twins: list[Seen], fate: str, by: str) -> None:
-    canary = fate_of(seen, twins=twins)
+def test_which_side_ended_it(seen: Seen, twins: list[Seen], fate: str, by: str) -> None:
+    canary = canary_from(seen, twins=twins)
     assert (canary.fate, canary.by) == (fate, by)
     assert canary.is_lost == (by in ("proxy", "someone"))
 
 
 @pytest.mark.parametrize("seen", [ALIVE, HANGS, reset(0.1)])
-def test_a_lost_way_tells_nothing(seen: Seen) -> None:
-    canary = fate_of(seen, twins=[ALIVE], way_is_lost=True)
+def test_a_lost_link_leaves_the_fate_unknown(seen: Seen) -> None:
+    canary = canary_from(seen, twins=[ALIVE], link_lost=True)
     assert (canary.fate, canary.is_lost) == ("unknown", False)
-    assert fate_of(closed(1000), twins=[], way_is_lost=True).fate == "closed"
+    assert canary_from(closed(1000), twins=[], link_lost=True).fate == "closed"
 
 
 def survival_of(
@@ -89,7 +89,7 @@ def lost(after_s: float, by: str = "proxy") -> Canary:
     return Canary(fate="reset", by="proxy" if by == "proxy" else "someone", after_s=after_s)
 
 
-def test_a_lost_one_fails_the_check_where_all_must_survive() -> None:
+def test_a_lost_canary_fails_the_check_if_survival_is_required() -> None:
     survived = Canary(fate="survived")
     (check,) = survival_checks(survival_of(survived, lost(0.2), required=True))
     assert not check.ok
@@ -105,7 +105,7 @@ def test_a_lost_one_fails_the_check_where_all_must_survive() -> None:
     assert lenient.finding.severity == "warning"
 
 
-def test_what_the_service_ends_fails_nothing() -> None:
+def test_ends_by_the_service_fail_nothing() -> None:
     ended = Canary(fate="closed", by="service", close_code=1012, after_s=0.1)
     unknown = Canary(fate="unknown")
     (check,) = survival_checks(survival_of(ended, unknown, required=True))
@@ -124,7 +124,7 @@ def test_what_the_service_ends_fails_nothing() -> None:
         (survival_of(lost(0.1, "someone")), "nginx or the service"),
     ],
 )
-def test_why_they_were_lost(survival: Survival, cause: str) -> None:
+def test_the_cause_of_a_loss(survival: Survival, cause: str) -> None:
     (check,) = survival_checks(survival)
     assert check.finding is not None
     assert cause in check.finding.cause
@@ -136,7 +136,7 @@ def test_a_route_without_canaries_has_no_check() -> None:
     assert survival_json(survival)["routes"][0]["opened"] == 0
 
 
-def test_a_route_without_canaries_says_why() -> None:
+def test_a_route_without_canaries_has_a_note() -> None:
     (route,) = survival_of().routes
     without = replace(route, note="answered 502 Bad Gateway")
     survival = Survival(affected={"nginx": "reload"}, routes=(route, without))
@@ -145,7 +145,7 @@ def test_a_route_without_canaries_says_why() -> None:
     ]
 
 
-def test_when_it_was_before_the_change() -> None:
+def test_an_end_before_the_change() -> None:
     (route,) = survival_of(lost(-1.5), lost(-2.0)).routes
     assert "2 lost (reset 1.5 s before)" in route_words(route)
 
@@ -165,6 +165,6 @@ def test_when_it_was_before_the_change() -> None:
         ),
     ],
 )
-def test_the_others(others: OtherSockets | None, words: str) -> None:
+def test_other_connections(others: OtherSockets | None, words: str) -> None:
     survival = Survival(affected={"nginx": "reload"}, routes=(), others=others)
     assert others_words(survival) == words

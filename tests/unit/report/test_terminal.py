@@ -168,7 +168,7 @@ def test_a_command_to_run_is_never_wrapped(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("NO_COLOR", "1")
     command = "deployer recover /srv/plays/some/site.yml -i hosts.yml -l web1"
     for words in (
-        f"Nothing was changed by this run. To mend it: {command}",
+        f"Nothing was changed by this run. To fix it: {command}",
         f"Some words before it, so that it comes late: `{command}` then tells the rest of it.",
     ):
         stream = Terminal()
