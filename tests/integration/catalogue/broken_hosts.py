@@ -76,7 +76,7 @@ def start_services(host: LabHost) -> None:
 
 # --- the configurations ---------------------------------------------------------------------------
 
-#: What is served without TLS to those who wait in silence: how long each may be silent, by its name
+#: What is served without TLS to clients that wait idle: how long each may be idle, by its name
 #: (``short-nginx.cat.test``). `front` is reached through something that cuts sooner.
 SILENCES = {"short": 5, "long": 3600, "front": 3600}
 

@@ -1,4 +1,4 @@
-"""The command itself over these hosts, which nobody deployed with it; what only time shows."""
+"""The command itself on hosts that were not deployed with it; faults that take time to show."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tests.integration.catalogue.scripted_services import PORTS
 from tests.support.paths import ROOT
 from tests.support.waiting import PATIENCE_S, until
 
-#: Where the relay listens: a loopback address of this machine that nobody else uses.
+#: Where the relay listens: a loopback address of this machine that nothing else uses.
 RELAY = "127.6.29.1"
 _LIMIT = "12s"
 
 
 def playbook(world: World, name: str, sites: Mapping[Proxy, Sequence[str]]) -> Path:
-    """The sites as somebody would write them who believes that silence may last for an hour."""
+    """The sites, written as if a connection may be idle for an hour."""
     plays = [
         {
             "hosts": world.hosts[proxy].name,
@@ -77,7 +77,7 @@ def ended(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
     return found
 
 
-def told(world: World, twin: Twin) -> tuple[int, list[dict[str, Any]]]:
+def reported(world: World, twin: Twin) -> tuple[int, list[dict[str, Any]]]:
     """The exit code of ``deployer diagnose``, and what it finds."""
     host = world.hosts[twin.proxy]
     process = started(

@@ -1,4 +1,4 @@
-"""What is wrong with a host though each site's configuration is right: states, made and mended.
+"""What is wrong with a host though each site's configuration is right: states, created and fixed.
 
 Each is a context manager over a host that serves the cases; it gives the address that suffers. They
 are made one after the other on a host, and the hosts of the proxies side by side.
@@ -100,7 +100,7 @@ def restart(host: LabHost, unit: str) -> None:
 
 @contextmanager
 def occupied(host: LabHost, port: int) -> Iterator[None]:
-    """Somebody else listens at `port`."""
+    """A different program listens on `port`."""
     program = f"import socket, time\ns = socket.create_server(('', {port}))\ntime.sleep(600)\n"
     host.exec(["systemd-run", "-q", "--collect", "--unit=other", "python3", "-c", program])
     until(lambda: host.sh(f"ss -Hltn 'sport = {port}'") != "")
@@ -144,7 +144,7 @@ _CAP = "worker_shutdown_timeout 1h;"
 
 @contextmanager
 def map_missing(host: LabHost) -> Iterator[str]:
-    """A recipe's location without its map; the reload was refused, and nobody looked."""
+    """A recipe's location without its map; the reload was rejected, unnoticed."""
     text = f"""\
 server {{
     listen 443 ssl;
@@ -164,7 +164,7 @@ server {{
 
 @contextmanager
 def port_taken(host: LabHost) -> Iterator[str]:
-    """A new site that also wants a port which somebody else has: the reload succeeds, in vain."""
+    """A new site with an additional port that is in use: the reload succeeds without effect."""
     text = f"""\
 server {{
     listen 443 ssl;
@@ -220,7 +220,7 @@ def few_files(host: LabHost) -> Iterator[str]:
 
 @contextmanager
 def stopped(host: LabHost) -> Iterator[str]:
-    """Somebody has stopped the proxy, and nothing is wrong with it otherwise."""
+    """The proxy was stopped, and nothing else is wrong with it."""
     unit = host.sh(
         "systemctl is-enabled nginx >/dev/null 2>&1 && echo nginx || echo apache2"
     ).strip()
@@ -270,7 +270,7 @@ def old_children(host: LabHost) -> Iterator[str]:
 
 @contextmanager
 def apache_died(host: LabHost) -> Iterator[str]:
-    """A reload wanted a port that somebody else has."""
+    """A reload needs a port that is in use."""
     more = added(host, "/etc/apache2/conf-enabled/more.conf", "Listen 9443\n")
     with occupied(host, 9443), more:
         host.sh("systemctl reload apache2 || true")
@@ -311,7 +311,7 @@ def few_places(host: LabHost) -> Iterator[str]:
 
 @contextmanager
 def haproxy_port_taken(host: LabHost) -> Iterator[str]:
-    """A new frontend at a port which somebody else has."""
+    """A new frontend on a port that is in use."""
     more = _EXTRA.replace(":29000", ":29000,:9443")
     with (
         occupied(host, 9443),

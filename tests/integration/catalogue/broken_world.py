@@ -87,7 +87,7 @@ class World:
         return Diagnosis(tuple(check for report in run.hosts for check in report.checks))
 
     def twin(self, twin: Twin, *, inside: bool = True) -> Diagnosis:
-        """What is said of one configuration."""
+        """The findings on one configuration."""
         return self.diagnosed(
             self.hosts[twin.proxy],
             twin.url,
@@ -97,7 +97,7 @@ class World:
         )
 
     def state(self, state: State) -> Diagnosis:
-        """What is said of a host in that state; it is mended afterwards."""
+        """The findings on a host in that state, which is then fixed."""
         host = self.hosts[state.proxy]
         with state.make(host) as url:
             return self.diagnosed(host, url)
@@ -128,24 +128,24 @@ Job = Callable[[], Any]
 class Jobs:
     """Everything that the tests ask for, carried out side by side from the beginning on.
 
-    `beside` are harmless to others. Those `in_turn` change the host of a proxy, and begin when all
+    `at_once` do not affect others. Those `in_turn` change the host of a proxy, and begin when all
     others that have to do with that proxy are done with; a name says which it is.
     """
 
     def __init__(
-        self, beside: Mapping[str, Job], in_turn: Mapping[Proxy, Mapping[str, Job]]
+        self, at_once: Mapping[str, Job], in_turn: Mapping[Proxy, Mapping[str, Job]]
     ) -> None:
         self._pool = ThreadPoolExecutor(_AT_ONCE)
         self._chains = ThreadPoolExecutor(max(1, len(in_turn)))
         self._results: dict[str, Future[Any]] = {
-            name: self._pool.submit(job) for name, job in beside.items()
+            name: self._pool.submit(job) for name, job in at_once.items()
         }
         for proxy, jobs in in_turn.items():
             others = {*PROXIES} - {proxy}
             before = [
                 future
                 for name, future in self._results.items()
-                if name in beside and not any(other in name for other in others)
+                if name in at_once and not any(other in name for other in others)
             ]
             self._results |= {name: Future() for name in jobs}
             self._chains.submit(self._chain, jobs, before)

@@ -26,9 +26,9 @@ class Habits:
     port: int
     path: str = "/ws"
     origin: str = "host"
-    #: What an ordinary request for the WebSocket's path is told.
+    #: The answer to an ordinary request for the WebSocket's path.
     plain: tuple[int, bytes] = (426, b"Upgrade Required\n")
-    #: What a path that is not its own is told.
+    #: The answer to an unknown path.
     elsewhere: tuple[int, bytes] = (404, b"not here\n")
     pages: dict[str, bytes] = field(default_factory=dict)
     policy: str = ""
@@ -42,7 +42,7 @@ class Habits:
     answers: bool = True
     greets: bool = True
     wants_cookie: bool = False
-    #: What an Origin that it does not like is told.
+    #: The answer to an Origin that it rejects.
     refuses_with: tuple[int, bytes] = (403, b"Cross origin websockets not allowed\n")
     accept: bytes = b""
     pings_every_s: float = 0.0
@@ -69,7 +69,7 @@ KINDS = {
     "forces https": Habits(9105, forces_https=True),
     "silent": Habits(9106, greets=False),
     "hangs": Habits(9107, answers=False),
-    # 9108: nobody
+    # 9108: closed
     "same accept": Habits(9109, accept=b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
     "tls": Habits(9110, speaks_tls=True),
     "h2c": Habits(9111, takes_h2c=True),
@@ -103,7 +103,7 @@ KINDS = {
         pages={"/": _PAGE % b'<script>let s = new WebSocket("wss://NAME/ws")</script>'},
     ),
 }
-PORTS = {kind: habits.port for kind, habits in KINDS.items()} | {"nobody": 9108}
+PORTS = {kind: habits.port for kind, habits in KINDS.items()} | {"closed": 9108}
 _WORDS = {200: b"OK", 301: b"Moved Permanently", 401: b"Unauthorized", 403: b"Forbidden"}
 
 

@@ -15,7 +15,7 @@ import pytest
 from deployer.model import Proxy
 from tests.integration.catalogue.broken_cases import PROXIES, Twin, alike, twins
 from tests.integration.catalogue.broken_hosts import places
-from tests.integration.catalogue.broken_runs import reloaded, silences, told
+from tests.integration.catalogue.broken_runs import reloaded, reported, silences
 from tests.integration.catalogue.broken_states import STATES, State
 from tests.integration.catalogue.broken_world import Job, Jobs, World, serving
 
@@ -57,24 +57,24 @@ def jobs(world: World, request: pytest.FixtureRequest) -> Iterator[Jobs]:
         (item.originalname, item.callspec.params) for item in here if hasattr(item, "callspec")
     ]
     names = {item.originalname for item in here}
-    beside: dict[str, Job] = {}
+    at_once: dict[str, Job] = {}
     in_turn: dict[Proxy, dict[str, Job]] = {proxy: {} for proxy in PROXIES}
     if any("silence" in name for name in names):
-        beside["silence"] = partial(silences, world)
+        at_once["silence"] = partial(silences, world)
     for name, params in given:
         match params:
             case {"twin": Twin() as twin} if "from_outside" in name:
-                beside[f"outside {twin}"] = partial(world.twin, twin, inside=False)
+                at_once[f"outside {twin}"] = partial(world.twin, twin, inside=False)
             case {"twin": Twin() as twin} if "command" in name:
-                beside[f"command {twin}"] = partial(told, world, twin)
+                at_once[f"command {twin}"] = partial(reported, world, twin)
             case {"twin": Twin() as twin}:
-                beside[str(alike(twin))] = partial(world.twin, alike(twin))
+                at_once[str(alike(twin))] = partial(world.twin, alike(twin))
             case {"state": State() as state}:
                 in_turn[state.proxy][f"state {state}"] = partial(world.state, state)
     for proxy in _DRAINS:
         for cap in (True, False) if any("reload" in name for name in names) else ():
             in_turn[proxy][f"drain {proxy} {cap}"] = partial(reloaded, world, proxy, cap=cap)
-    found = Jobs(beside, in_turn)
+    found = Jobs(at_once, in_turn)
     yield found
     found.close()
 
@@ -111,8 +111,8 @@ def test_what_looks_wrong_and_works_is_healthy(twin: Twin, jobs: Jobs) -> None:
 
 
 @pytest.mark.parametrize("twin", _UNTOLD, ids=str)
-def test_from_outside_alone_nothing_wrong_is_said(twin: Twin, jobs: Jobs) -> None:
-    """What cannot be told from something else is named with it, and with how to tell them apart."""
+def test_from_outside_nothing_wrong_is_reported(twin: Twin, jobs: Jobs) -> None:
+    """If two causes look alike, both are named, with how to distinguish them."""
     said = jobs.of(f"outside {twin}")
     named = {finding.code for finding in said.findings if finding.severity == "error"}
     others = {each.code: each.tell for finding in said.findings for each in finding.alternatives}
@@ -165,7 +165,7 @@ def test_a_long_patience_with_silence_is_left_alone(proxy: Proxy, jobs: Jobs) ->
     assert _about(jobs.of("silence"), f"long-{proxy}") == []
 
 
-def test_who_cuts_silence_before_the_host_is_told_apart(jobs: Jobs) -> None:
+def test_a_cut_in_front_of_the_host_is_distinguished(jobs: Jobs) -> None:
     """The host's own limit is the one of its healthy twin."""
     assert _about(jobs.of("silence"), "front-nginx") == [("idle-cut-elsewhere", "public")]
 

@@ -1,4 +1,4 @@
-"""Runs on a rehearsal host, as a unit of systemd: a service that tells what it was sent.
+"""Runs on a rehearsal host, as a unit of systemd: a service that echoes what it receives.
 
 Its arguments are its name and its addresses: a port of the loopback, ``[::1]:PORT``, ``tls:PORT``,
 or the path of a socket. Every answer is a JSON document of the request as it came, byte for byte.
@@ -42,7 +42,7 @@ def serve(line: socket.socket, *, name: str) -> None:
             (method, target, version), headers = head
             body = read_body(stream, headers)
             server_name = line.server_name if isinstance(line, ssl.SSLSocket) else None
-            told = {
+            echoed = {
                 "service": name,
                 "method": method,
                 "target": target,
@@ -54,9 +54,9 @@ def serve(line: socket.socket, *, name: str) -> None:
             query = parse_qs(target.partition("?")[2], keep_blank_values=True)
             time.sleep(float(query.get("wait", ["0"])[0]))
             if "websocket" in values_of(headers, "upgrade"):
-                speak_websocket(line, stream, headers=headers, query=query, told=told)
+                speak_websocket(line, stream, headers=headers, query=query, echoed=echoed)
                 return
-            answer(line, json.dumps(told).encode(), is_head=method == "HEAD", query=query)
+            answer(line, json.dumps(echoed).encode(), is_head=method == "HEAD", query=query)
             if version == "HTTP/1.0" or "close" in values_of(headers, "connection"):
                 return
 
@@ -74,7 +74,7 @@ def read_head(stream: BinaryIO) -> tuple[list[str], Headers] | None:
 
 
 def read_body(stream: BinaryIO, headers: Headers) -> bytes:
-    """The body, whether its length is told before it or in chunks."""
+    """The body, whether it has a length or comes in chunks."""
     if "chunked" not in values_of(headers, "transfer-encoding"):
         return stream.read(int((values_of(headers, "content-length") or ["0"])[0]))
     body = b""
@@ -92,7 +92,7 @@ def values_of(headers: Headers, name: str) -> list[str]:
 
 
 def answer(line: socket.socket, body: bytes, *, is_head: bool, query: dict[str, list[str]]) -> None:
-    """What is said to a request that asks for no upgrade."""
+    """The answer to a request without an upgrade."""
     head = (
         "HTTP/1.1 200 OK\r\n"
         "Content-Type: application/json\r\n"
@@ -117,7 +117,7 @@ def speak_websocket(
     *,
     headers: Headers,
     query: dict[str, list[str]],
-    told: dict[str, object],
+    echoed: dict[str, object],
 ) -> None:
     """The handshake, what was asked, and then every frame back until one says that it is over."""
     (key,) = (value for name, value in headers if name.lower() == "sec-websocket-key")
@@ -129,7 +129,7 @@ def speak_websocket(
     if any(word.startswith("perm") for word in values_of(headers, "sec-websocket-extensions")):
         rows += [f"Sec-WebSocket-Extensions: {_DEFLATE}"]
     line.sendall("\r\n".join([*rows, "", ""]).encode())
-    line.sendall(frame(0x81, json.dumps(told).encode()))
+    line.sendall(frame(0x81, json.dumps(echoed).encode()))
     if "say" in query:
         later = threading.Timer(float(query["say"][0]), line.sendall, [frame(0x81, b"said")])
         later.daemon = True

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from websockets.exceptions import ConnectionClosed
 
 from tests.integration.conformance.hosts import apply, write_site
-from tests.integration.conformance.world import PLAIN, Front, World, told
+from tests.integration.conformance.world import PLAIN, Front, World, echoed
 from tests.support.clients.websocket import Client
 from tests.support.waiting import PATIENCE_S, stretched
 
@@ -52,7 +52,7 @@ def _reload(world: World) -> Reloaded:
             after_apply = _answering(before)
             ran = applying.result()
         with world.open("/more", name=PLAIN, tls=False) as connection:
-            serves_what_is_new = told(connection).target == "/more"
+            serves_what_is_new = echoed(connection).target == "/more"
 
     with _opened(world) as before:
         workers = _workers(world)
@@ -97,7 +97,7 @@ def _opened(world: World) -> Iterator[list[Client]]:
     with ExitStack() as stack:
         connections = [stack.enter_context(world.open("/ws")) for _ in range(COUNT)]
         for connection in connections:
-            told(connection)
+            echoed(connection)
         yield connections
 
 

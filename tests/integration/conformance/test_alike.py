@@ -1,4 +1,4 @@
-"""One site behind three proxies: every header and every frame of theirs beside each other's.
+"""One site behind three proxies: every header and every frame of theirs, compared.
 
 What may differ is named here: `Date`, the name in `Server`, how a proxy says that a connection goes
 on, and the words of the error pages and the marks of files that are its own.
@@ -66,8 +66,8 @@ def comparable(answer: Answer) -> tuple[int, list[tuple[str, str]], Any]:
     headers = sorted((pair for pair in answer.headers if pair[0] not in own), key=itemgetter(0))
     body: Any = None
     if of_the_service(answer) and answer.body:
-        body = {**answer.told.document, "headers": {}}
-        for name, value in answer.told.document["headers"]:
+        body = {**answer.echoed.document, "headers": {}}
+        for name, value in answer.echoed.document["headers"]:
             # How a proxy speaks to a service is its own business, as is whether it writes two
             # values in one row (RFC 9110, section 5.3).
             if name.lower() not in _OF_ONE_HOP:
@@ -125,10 +125,10 @@ _FRAMES = {
     "empty": masked(0x81, b""),
     "large": masked(0x82, bytes(range(256)) * 1024),
     "fragments": masked(0x01, b"one ") + masked(0x00, b"two ") + masked(0x80, b"three"),
-    "ping amid fragments": masked(0x01, b"one ") + masked(0x89, b"?") + masked(0x80, b"two"),
+    "ping between fragments": masked(0x01, b"one ") + masked(0x89, b"?") + masked(0x80, b"two"),
     "compressed": masked(0xC1, b"\xf2\x48\xcd\xc9\xc9\x07\x00"),  # RFC 7692, section 7.2.3.1
-    "reserved bits": masked(0xB1, b"nobody knows"),
-    "reserved kind": masked(0x8B, b"nobody knows"),
+    "reserved bits": masked(0xB1, b"unknown"),
+    "reserved kind": masked(0x8B, b"unknown"),
     "close": masked(0x88, (4001).to_bytes(2, "big") + b"as agreed"),
 }
 
@@ -171,4 +171,4 @@ def test_the_same_connection_serves_many_requests(alike: list[World]) -> None:
         with world.connect() as line:
             for number in range(20):
                 line.sendall(f"GET /ws?{number} HTTP/1.1\r\nHost: {DOMAIN}\r\n\r\n".encode())
-                assert read_answer(line).told.target == f"/ws?{number}"
+                assert read_answer(line).echoed.target == f"/ws?{number}"

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from tests.integration.conformance.world import DOMAIN, PLAIN, World, told
+from tests.integration.conformance.world import DOMAIN, PLAIN, World, echoed
 
 pytestmark = pytest.mark.lab
 
@@ -36,11 +36,11 @@ def expected(world: World, *, tls: bool = True) -> dict[str, list[str]]:
 @pytest.mark.parametrize("path", ["/ws", "/plain", "/cut", "/pair", "/secure", "/brief"])
 def test_where_a_request_comes_from_cannot_be_forged(world: World, path: str) -> None:
     forged = [f"{name}: {value}" for name, value in _FORGED.items()]
-    found = world.ask(path, *forged, *forged).told
+    found = world.ask(path, *forged, *forged).echoed
     assert {name: found.header(name) for name in _FORGED} == expected(world)
     if path != "/plain":
         with world.open(path, additional_headers=_FORGED) as connection:
-            found = told(connection)
+            found = echoed(connection)
         assert {name: found.header(name) for name in _FORGED} == expected(world)
 
 
@@ -48,7 +48,7 @@ def test_where_a_request_comes_from_cannot_be_forged(world: World, path: str) ->
 @pytest.mark.parametrize("path", ["/a.b", "/plain"])
 def test_nor_on_port_80(world: World, path: str) -> None:
     forged = [f"{name}: {value}" for name, value in _FORGED.items()]
-    found = world.ask(path, *forged, name=PLAIN, tls=False).told
+    found = world.ask(path, *forged, name=PLAIN, tls=False).echoed
     assert {name: found.header(name) for name in _FORGED} == expected(world, tls=False)
 
 
@@ -59,7 +59,7 @@ def test_nor_with_underscores(world: World) -> None:
     answer = world.ask("/ws", *forged)
     if world.front.proxy == "haproxy" and answer.status == 400:
         return  # HAProxy 2.2 can refuse them, and not take them out
-    found = answer.told
+    found = answer.echoed
     assert [pair for pair in found.document["headers"] if "_" in pair[0]] == []
 
 
@@ -67,7 +67,7 @@ def test_nor_with_underscores(world: World) -> None:
 @pytest.mark.parametrize("path", ["/ws", "/plain"])
 def test_nor_by_having_them_taken_for_hop_by_hop(world: World, path: str) -> None:
     # RFC 9110, section 7.6.1: what Connection names is for the next hop alone, and removed there.
-    found = world.ask(path, f"Connection: close, {', '.join(_FORGED)}").told
+    found = world.ask(path, f"Connection: close, {', '.join(_FORGED)}").echoed
     assert {name: found.header(name) for name in _FORGED} == expected(world)
 
 
@@ -76,7 +76,7 @@ def test_nor_by_having_them_taken_for_hop_by_hop(world: World, path: str) -> Non
 @pytest.mark.parametrize("path", ["/ws", "/cut", "/secure", "/pair"])
 def test_host_is_what_the_client_named(world: World, port: int | None, path: str) -> None:
     with world.open(path, port=port) as connection:
-        found = told(connection)
+        found = echoed(connection)
     name = DOMAIN if port is None else f"{DOMAIN}:{port}"
     assert found.header("Host") == [name]
     assert found.header("X-Forwarded-Host") == [name]
@@ -84,19 +84,19 @@ def test_host_is_what_the_client_named(world: World, port: int | None, path: str
 
 def test_host_of_an_absolute_request_target_wins(world: World) -> None:
     # RFC 9112, section 3.2.2.
-    found = world.ask(f"http://{DOMAIN}/cut/x?y").told
+    found = world.ask(f"http://{DOMAIN}/cut/x?y").echoed
     assert found.header("Host") == [DOMAIN]
     assert found.target.removeprefix(f"http://{DOMAIN}") == "/x?y"
     answer = world.ask(f"http://{DOMAIN}/cut/x?y", host="evil.example")
     # HAProxy takes two names for a mistake, and Apache another than in the TLS handshake.
     if answer.status not in (400, 421):
-        assert answer.told.header("Host") == [DOMAIN]
-        assert answer.told.header("X-Forwarded-Host") == [DOMAIN]
+        assert answer.echoed.header("Host") == [DOMAIN]
+        assert answer.echoed.header("X-Forwarded-Host") == [DOMAIN]
 
 
 def test_what_else_a_client_says_reaches_the_service(world: World) -> None:
     said = ["Cookie: a=1; b=2", "Authorization: Bearer x", "User-Agent: test", "X-Own: één"]
-    found = world.ask("/ws", *said).told
+    found = world.ask("/ws", *said).echoed
     for row in said:
         name, _, value = row.partition(": ")
         assert found.header(name) == [value]
@@ -118,7 +118,7 @@ def test_long_headers(world: World, path: str) -> None:
     # A session in a cookie is 4 kB, and comes with others.
     cookies = "a=" + 7000 * "x"
     answer = world.ask(f"{path}?long=7000", f"Cookie: {cookies}")
-    assert answer.told.header("Cookie") == [cookies]
+    assert answer.echoed.header("Cookie") == [cookies]
     assert answer["x-long"] == 7000 * "x"
     if path == "/ws":
         assert world.upgrade("/ws?long=7000", f"Cookie: {cookies}")["x-long"] == 7000 * "x"
@@ -127,13 +127,13 @@ def test_long_headers(world: World, path: str) -> None:
 @pytest.mark.parametrize("path", ["/ws", "/plain", "/pair"])
 def test_bodies(world: World, path: str) -> None:
     body = bytes(range(256)) * 8192
-    whole = world.ask(path, f"Content-Length: {len(body)}", method="POST", body=body).told
+    whole = world.ask(path, f"Content-Length: {len(body)}", method="POST", body=body).echoed
     chunks = b"".join(
         b"%x\r\n%b\r\n" % (65536, body[at : at + 65536]) for at in range(0, len(body), 65536)
     )
     parts = world.ask(
         path, "Transfer-Encoding: chunked", method="POST", body=chunks + b"0\r\n\r\n"
-    ).told
+    ).echoed
     for found in (whole, parts):
         assert found.document["body_bytes"] == len(body)
         assert found.document["body_sha256"] == hashlib.sha256(body).hexdigest()
@@ -167,7 +167,7 @@ def test_hsts_is_on_every_answer(world: World, path: str, upgrade: bool, status:
 
 @pytest.mark.every_release
 @pytest.mark.parametrize("path", ["/", "/nothing", "/ws", "/strict"])
-def test_no_version_is_told(world: World, path: str) -> None:
+def test_no_version_is_disclosed(world: World, path: str) -> None:
     for answer in (world.ask(path), world.upgrade(path), world.ask(path, tls=False)):
         servers = [value for name, value in answer.headers if name == "server"]
         assert set(servers) <= {"nginx", "Apache"}

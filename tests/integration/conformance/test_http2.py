@@ -1,4 +1,4 @@
-"""HTTP/2 for clients, and WebSockets over it where the proxy can; beside it elsewhere."""
+"""HTTP/2 for clients, and WebSockets over it if the proxy supports that; over HTTP/1.1 if not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.integration.conformance.http2 import Http2, negotiated
-from tests.integration.conformance.world import DOMAIN, Front, Told, World, told
+from tests.integration.conformance.world import DOMAIN, Echoed, Front, World, echoed
 
 pytestmark = [pytest.mark.lab, pytest.mark.every_release]
 
@@ -22,25 +22,25 @@ def test_a_request(world: World) -> None:
         assert client.ask("/").body == b"home\n"
         answer = client.ask("/plain/x%2Fy?q", ("x-forwarded-for", "6.6.6.6"))
         assert answer["strict-transport-security"] == "max-age=600"
-        found = answer.told
+        found = answer.echoed
         assert found.target == "/plain/x%2Fy?q"
         assert found.header("Host") == [DOMAIN]
         assert found.header("X-Forwarded-For") == [world.own_address]
         assert found.header("X-Forwarded-Proto") == ["https"]
         assert found.header("X-Forwarded-Host") == [DOMAIN]
-        assert client.ask("/plain", body=b"x" * 30_000).told.document["body_bytes"] == 30_000
+        assert client.ask("/plain", body=b"x" * 30_000).echoed.document["body_bytes"] == 30_000
         assert client.ask("/nothing").status == 404
-        assert client.ask("/cut/x").told.target == "/x"
+        assert client.ask("/cut/x").echoed.target == "/x"
 
 
-def test_http1_beside_it(world: World) -> None:
+def test_http1_next_to_it(world: World) -> None:
     for offered, chosen in (("h2", "h2"), ("http/1.1", "http/1.1")):
         with world.connect(alpn=offered) as line:
             assert negotiated(line) == chosen
     with world.connect() as line:
         assert negotiated(line) is None
     with world.open("/ws") as connection:
-        assert told(connection).service == "echo"
+        assert echoed(connection).service == "echo"
 
 
 def test_it_is_announced_where_the_proxy_can(world: World) -> None:
@@ -61,7 +61,7 @@ def test_a_websocket_over_http2(world: World, path: str) -> None:
         client.ask("/")
         answer = client.connect(path, ("origin", f"https://{DOMAIN}"))
         assert answer.status == 200
-        found = Told(json.loads(client.exchange()))
+        found = Echoed(json.loads(client.exchange()))
         assert found.target == path.removeprefix("/cut")
         assert found.header("Upgrade") == ["websocket"]
         assert found.header("X-Forwarded-For") == [world.own_address]
@@ -98,6 +98,6 @@ def test_a_plain_route_is_no_websocket_over_http2_either(world: World) -> None:
         client.ask("/")
         if client.allows_websockets:
             answer = client.connect("/plain")
-            assert answer.status != 200 or Told(json.loads(answer.body)).header("Upgrade") == []
+            assert answer.status != 200 or Echoed(json.loads(answer.body)).header("Upgrade") == []
         else:
             assert not has_rfc8441(world.front)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.conformance.world import ALIAS, DOMAIN, PLAIN, Told, World
+from tests.integration.conformance.world import ALIAS, DOMAIN, PLAIN, Echoed, World
 
 pytestmark = pytest.mark.lab
 
@@ -65,13 +65,13 @@ def test_a_site_without_tls_knows_its_own_origin(world: World) -> None:
         assert answer.status == status
 
 
-def everywhere(world: World, path: str, to: str) -> list[Told]:
+def everywhere(world: World, path: str, to: str) -> list[Echoed]:
     """What an upgrade makes of a request, with TLS and without."""
     http2 = "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA"
     plain = path if path == "/plain" else "/a.b"
     return [
-        world.upgrade(path, http2, to=to).told,
-        world.upgrade(plain, http2, to=to, name=PLAIN, tls=False).told,
+        world.upgrade(path, http2, to=to).echoed,
+        world.upgrade(plain, http2, to=to, name=PLAIN, tls=False).echoed,
     ]
 
 
@@ -87,7 +87,7 @@ def test_no_other_upgrade_reaches_the_service(world: World, word: str, path: str
 @pytest.mark.every_release
 @pytest.mark.parametrize("words", ["websocket, h2c", "h2c, websocket"])
 @pytest.mark.parametrize("path", ["/ws", "/plain", "/cut"])
-def test_nor_beside_a_websocket(world: World, words: str, path: str) -> None:
+def test_nor_next_to_a_websocket(world: World, words: str, path: str) -> None:
     for found in everywhere(world, path, to=words):
         # HAProxy 3.0 takes the other word away; the others take it for no WebSocket.
         assert found.header("Upgrade") in ([], ["websocket"])
@@ -97,5 +97,5 @@ def test_nor_beside_a_websocket(world: World, words: str, path: str) -> None:
 @pytest.mark.every_release
 def test_a_plain_route_does_not_upgrade(world: World) -> None:
     answer = world.upgrade("/plain")
-    assert answer.told.header("Upgrade") == []
+    assert answer.echoed.header("Upgrade") == []
     assert world.upgrade("/plain", "Origin: https://evil.example").status == 200

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.conformance.world import ALIAS, DOMAIN, PLAIN, World, told
+from tests.integration.conformance.world import ALIAS, DOMAIN, PLAIN, World, echoed
 
 pytestmark = [pytest.mark.lab, pytest.mark.every_release]
 
@@ -35,7 +35,7 @@ _REACHED = [
 
 @pytest.mark.parametrize(("target", "service", "seen"), _REACHED)
 def test_requests_reach_their_service(world: World, target: str, service: str, seen: str) -> None:
-    found = world.ask(target).told
+    found = world.ask(target).echoed
     assert (found.service, found.target) == (service, seen)
 
 
@@ -45,7 +45,7 @@ def test_requests_reach_their_service(world: World, target: str, service: str, s
 )
 def test_so_do_websockets(world: World, target: str, service: str, seen: str) -> None:
     with world.open(target, origin=f"https://{DOMAIN}") as connection:
-        found = told(connection)
+        found = echoed(connection)
         assert (found.service, found.target) == (service, seen)
         connection.send("hello")
         assert connection.recv() == "hello"
@@ -63,12 +63,12 @@ def test_other_paths_are_nobodys(world: World, target: str) -> None:
 def test_a_site_may_have_paths_that_are_nobodys(world: World) -> None:
     for target in ("/", "/nothing", "/axb", "/a.bc"):
         assert world.ask(target, name=PLAIN, tls=False).status == 404
-    assert world.ask("/a.b", name=PLAIN, tls=False).told.target == "/a.b"
+    assert world.ask("/a.b", name=PLAIN, tls=False).echoed.target == "/a.b"
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 def test_every_method_passes(world: World, method: str) -> None:
-    found = world.ask("/plain", "Content-Length: 4", method=method, body=b"body").told
+    found = world.ask("/plain", "Content-Length: 4", method=method, body=b"body").echoed
     assert (found.document["method"], found.document["body_bytes"]) == (method, 4)
 
 
@@ -105,7 +105,7 @@ def test_folders_are_not_listed(world: World, target: str) -> None:
 
 def test_an_alias_is_served_as_the_name_is(world: World) -> None:
     with world.open("/ws", name=ALIAS, origin=f"https://{ALIAS}") as connection:
-        found = told(connection)
+        found = echoed(connection)
     assert found.header("Host") == [ALIAS]
     assert world.ask("/", name=ALIAS).body == b"home\n"
     answer = world.ask("/ws/x?q", name=ALIAS, tls=False)
@@ -115,7 +115,7 @@ def test_an_alias_is_served_as_the_name_is(world: World) -> None:
 def test_a_name_of_many(world: World) -> None:
     name = "any.wild.example.com"
     with world.open("/x", name=name, origin=f"https://{name}") as connection:
-        assert told(connection).header("Host") == [name]
+        assert echoed(connection).header("Host") == [name]
     other = "other.wild.example.com"
     assert world.upgrade("/", f"Origin: https://{other}", name=name).status == 101
     assert world.upgrade("/", "Origin: https://a.b.wild.example.com", name=name).status == 403
@@ -125,7 +125,7 @@ def test_a_name_of_many(world: World) -> None:
 
 def test_one_of_them_that_is_a_site_of_its_own(world: World) -> None:
     name = "tame.wild.example.com"
-    assert world.ask("/ws", name=name).told.service == "first"
+    assert world.ask("/ws", name=name).echoed.service == "first"
     assert world.ask("/", name=name).status == 404
     with world.connect(name=name) as line:
         names = line.getpeercert()["subjectAltName"]  # type: ignore[attr-defined]
@@ -133,13 +133,13 @@ def test_one_of_them_that_is_a_site_of_its_own(world: World) -> None:
 
 
 def test_names_are_the_same_in_capitals(world: World) -> None:
-    assert world.ask("/ws", host=DOMAIN.upper()).told.service == "echo"
-    assert world.ask("/a.b", host=PLAIN.upper(), tls=False).told.service == "echo"
+    assert world.ask("/ws", host=DOMAIN.upper()).echoed.service == "echo"
+    assert world.ask("/a.b", host=PLAIN.upper(), tls=False).echoed.service == "echo"
 
 
 def test_over_ipv6(world: World) -> None:
     with world.open("/ws", ipv6=True) as connection:
-        assert told(connection).header("X-Forwarded-For") == [world.own_address6]
+        assert echoed(connection).header("X-Forwarded-For") == [world.own_address6]
     assert world.ask("/", ipv6=True).body == b"home\n"
     assert world.ask("/ws", ipv6=True, tls=False).status == 308
     assert world.ask("/a.b", name=PLAIN, ipv6=True, tls=False).status == 200

@@ -10,7 +10,7 @@ from tests.support.waiting import at_most
 pytestmark = [pytest.mark.lab, pytest.mark.every_release]
 
 
-def test_an_apply_cuts_nobody_off(reloaded: Reloaded) -> None:
+def test_an_apply_drops_no_connection(reloaded: Reloaded) -> None:
     assert reloaded.problem == ""
     assert reloaded.after_apply == COUNT
     assert reloaded.serves_what_is_new

@@ -1,4 +1,4 @@
-"""How long a route waits, in silence and for an answer: as long as its `idle_timeout`, no less."""
+"""How long a route waits, idle and for an answer: as long as its `idle_timeout`, no less."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_brief_silence(mine: Waits, which: str) -> None:
 
 
 def test_a_brief_wait_for_an_answer(mine: Waits) -> None:
-    assert mine.in_time.result().answer.told.target == "/brief?wait=1"
+    assert mine.in_time.result().answer.echoed.target == "/brief?wait=1"
     late = mine.too_late.result()
     assert late.answer.status in (502, 504)
     assert _lasted(late.seconds, _BRIEF_S)

@@ -8,36 +8,36 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration.conformance.hosts import stopped
-from tests.integration.conformance.world import DOMAIN, World, told
+from tests.integration.conformance.world import DOMAIN, World, echoed
 from tests.support.waiting import at_most, until
 
 pytestmark = pytest.mark.lab
 
 
 @pytest.mark.every_release
-def test_a_service_with_tls_is_told_the_name_of_the_site(world: World) -> None:
-    assert world.ask("/secure").told.document["server_name"] == DOMAIN
+def test_a_service_with_tls_gets_the_name_of_the_site(world: World) -> None:
+    assert world.ask("/secure").echoed.document["server_name"] == DOMAIN
     with world.open("/secure") as connection:
-        assert told(connection).document["server_name"] == DOMAIN
+        assert echoed(connection).document["server_name"] == DOMAIN
 
 
 @pytest.mark.every_release
 def test_a_client_stays_on_its_service_while_that_one_answers(world: World) -> None:
-    (own,) = {world.ask("/pair").told.service for _ in range(6)}
+    (own,) = {world.ask("/pair").echoed.service for _ in range(6)}
     with world.open("/pair") as connection:
-        assert told(connection).service == own
+        assert echoed(connection).service == own
     (other,) = {"first", "second"} - {own}
     with stopped(world.host, own):
-        # Each of them, the first one too: nobody is told of the change, bodies come along.
+        # Each of them, including the first: clients do not notice the change, bodies arrive.
         for _ in range(3):
             answer = world.ask("/pair", "Content-Length: 4", method="PUT", body=b"body")
-            assert (answer.told.service, answer.told.document["body_bytes"]) == (other, 4)
+            assert (answer.echoed.service, answer.echoed.document["body_bytes"]) == (other, 4)
         with world.open("/pair") as connection:
-            assert told(connection).service == other
+            assert echoed(connection).service == other
     # Soon it is its client's again: the other one may be next to be restarted.
-    until(lambda: world.ask("/pair").told.service == own, within_s=at_most(3))
+    until(lambda: world.ask("/pair").echoed.service == own, within_s=at_most(3))
     with stopped(world.host, other):
-        assert world.ask("/pair").told.service == own
+        assert world.ask("/pair").echoed.service == own
 
 
 @pytest.fixture
@@ -59,10 +59,10 @@ def test_a_service_that_comes_back_is_found_at_once(world: World) -> None:
         for _ in range(3):
             assert world.ask("/gone").status in (502, 503)
     started_at = time.monotonic()
-    assert world.ask("/gone").told.service == "gone"
+    assert world.ask("/gone").echoed.service == "gone"
     assert time.monotonic() - started_at < at_most(1)
     with world.open("/gone") as connection:
-        assert told(connection).service == "gone"
+        assert echoed(connection).service == "gone"
 
 
 def test_a_service_that_starts_anew_is_served_without_a_hitch(world: World) -> None:

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from tests.integration.conformance.world import Answer, World, told
+from tests.integration.conformance.world import Answer, World, echoed
 from tests.support.clients.websocket import Client
 
 #: Longer than nginx (60 s) and HAProxy (Debian: 50 s) wait by themselves.
@@ -76,7 +76,7 @@ def _silence(
     world: World, path: str, patience_s: float, before: Callable[[Client], None] | None = None
 ) -> Silence:
     with world.open(path) as connection:
-        told(connection)
+        echoed(connection)
         if before:
             before(connection)
         began = time.monotonic()

@@ -69,14 +69,14 @@ class Answer:
         return any(key == name for key, _ in self.headers)
 
     @property
-    def told(self) -> Told:
-        """What the service says that it was asked."""
+    def echoed(self) -> Echoed:
+        """The request as the service received it."""
         assert self.status in (101, 200), self
-        return Told(json.loads(self.body))
+        return Echoed(json.loads(self.body))
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Echoed:
     """A request as it reached a service."""
 
     document: dict[str, Any]
@@ -200,6 +200,6 @@ def _first_message(stream: BinaryIO) -> bytes:
     return stream.read(int.from_bytes(stream.read(2), "big"))
 
 
-def told(connection: Client) -> Told:
-    """The first message of a service: what it was asked."""
-    return Told(json.loads(connection.recv(timeout=TIMEOUT_S)))
+def echoed(connection: Client) -> Echoed:
+    """The first message of a service: the request as it received it."""
+    return Echoed(json.loads(connection.recv(timeout=TIMEOUT_S)))

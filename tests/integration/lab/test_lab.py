@@ -52,7 +52,7 @@ def left_behind(bridge: str, name: str) -> list[str]:
             group = (process / "cgroup").read_text()
         except OSError:
             continue
-        # A dead one that its parent has not been told of yet has no arguments.
+        # A dead one that its parent has not reaped yet has no arguments.
         if argv and (f"/{name}/" in argv or f"deployer-lab/{serial}-" in group):
             found.append(argv.replace("\0", " "))
     return found

@@ -129,7 +129,9 @@ def test_action_cable_behind(proxy: str, project: tuple[LabHost, Path]) -> None:
         return page(host, url, root_pem=root_pem, headers=headers)
 
     health = Page(200, "", '{"status":"woot"}')
-    assert answer(f"{origin}/health") == health  # force_ssl redirects whoever it takes for plain
+    assert (
+        answer(f"{origin}/health") == health
+    )  # force_ssl redirects clients that it takes for plain
     assert answer(f"http://{NAME}/health?a=%2F").location == f"{origin}/health?a=%2F"
     forged = {"X-Forwarded-Proto": "http", "X-Forwarded-For": "6.6.6.6", "X-Real-IP": "6.6.6.6"}
     asked = answer(f"{origin}/asked?a=%2F", **forged)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.lab
 
 NAME = "stats.example.com"
 URL = f"https://{NAME}/"
-#: HAProxy alone announces WebSockets over HTTP/2 (RFC 8441), where 200 stands for 101.
+#: HAProxy alone announces WebSockets over HTTP/2 (RFC 8441), with 200 in place of 101.
 OPENED_WITH: Mapping[Proxy, int] = {"nginx": 101, "apache": 101, "haproxy": 200}
 
 
