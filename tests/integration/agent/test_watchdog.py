@@ -17,7 +17,7 @@ from tests.support.agent.on_host import runner_on
 from tests.support.agent.process import RunnerProcess, change, file_change
 from tests.support.runs import deployer, differences, write_playbook
 from tests.support.runs import state_of as whole_state_of
-from tests.support.waiting import at_most, until
+from tests.support.waiting import at_most, stretched, until
 
 pytestmark = pytest.mark.lab
 
@@ -137,7 +137,7 @@ def test_a_killed_runner_s_commit_is_reverted_at_the_deadline(
     start: Start, shared: LabHost, before: dict[str, Any]
 ) -> None:
     runner = start(shared)
-    apply(runner, *app(), seconds=3.0)
+    apply(runner, *app(), seconds=stretched(3.0))
     began = time.monotonic()
     assert shared.sh("systemctl is-active app").strip() == "active"
     kill_runner(shared, runner)
@@ -207,7 +207,7 @@ def test_a_runner_that_lives_decides_by_itself(
 ) -> None:
     """Stopped at its deadline, it holds the lock; the timer says so and leaves the commit alone."""
     runner = start(shared)
-    apply(runner, *app(), seconds=2.0)
+    apply(runner, *app(), seconds=stretched(2.0))
     pid = str(runner.hello["pid"])
     at = len(said(shared))
     shared.exec(["kill", "-STOP", pid])
@@ -225,7 +225,7 @@ def test_a_runner_that_hangs_does_not_hold_the_lock_for_long(
     start: Start, shared: LabHost, before: dict[str, Any]
 ) -> None:
     runner = start(shared)
-    apply(runner, *app(), seconds=1.0)
+    apply(runner, *app(), seconds=stretched(2.0))
     began = time.monotonic()
     shared.exec(["kill", "-STOP", str(runner.hello["pid"])])
     until(lambda: is_settled(shared))
@@ -241,7 +241,7 @@ def test_a_revert_that_fails_is_tried_again(
 ) -> None:
     """What stood in its way is gone by then; nobody has to ask for it."""
     runner = start(shared)
-    apply(runner, *app(), seconds=1.0)
+    apply(runner, *app(), seconds=stretched(2.0))
     shared.sh("mount --bind /etc/app.conf /etc/app.conf")
     try:
         kill_runner(shared, runner)
@@ -264,10 +264,11 @@ def test_units_that_are_read_again_do_not_make_the_timer_forget(
     """A daemon-reload at the moment of the deadline may take it away: the timer comes again."""
     for _ in range(2):
         runner = start(shared)
-        apply(runner, *app(), seconds=1.0)
+        seconds = stretched(2.0)
+        apply(runner, *app(), seconds=seconds)
         kill_runner(shared, runner)
         shared.sh(
-            "end=$(($(date +%s) + 5)); while [ $(date +%s) -lt $end ]; do"
+            f"end=$(($(date +%s) + {seconds + 3:.0f})); while [ $(date +%s) -lt $end ]; do"
             " systemctl daemon-reload; done"
         )
         until(lambda: is_settled(shared) and traces(shared) == "")

@@ -19,7 +19,7 @@ from deployer.playbook.builtin import roles_path
 from tests.support.paths import PROGRAMS
 from tests.support.programs.backends import PORTS
 from tests.support.runs import Ran, deployer, differences, handshake, state_of
-from tests.support.waiting import PATIENCE_S, until
+from tests.support.waiting import PATIENCE_S, stretched, until
 
 pytestmark = pytest.mark.lab
 
@@ -134,14 +134,16 @@ def test_ctrl_c_while_a_connection_is_held(running: Running) -> None:
 def test_checks_that_take_longer_than_the_time_to_confirm(running: Running) -> None:
     """The host counts from the controller's last word on, and that one lives and says so."""
     playbook = PLAYBOOK.format(port=PORTS["good"], domain=DOMAIN)
-    checks = "[{path: /ws, hold: 4s}, {path: /ws, expect: something else}]"
+    confirm_s = stretched(1.5)
+    hold = f"{3 * confirm_s:.0f}s"
+    checks = f"[{{path: /ws, hold: {hold}}}, {{path: /ws, expect: something else}}]"
     changed = playbook.replace("/ws\n", "/ws\n          idle_timeout: 2h\n")
     (running.folder / "site.yml").write_text(f"{changed}      verify: {checks}\n")
-    ran = deployer("apply", "site.yml", "--yes", "--json", "--confirm-timeout", "1")
+    ran = deployer("apply", "site.yml", "--yes", "--json", "--confirm-timeout", f"{confirm_s}")
     assert ran.code == 3, ran
     report = ran.document["hosts"]["web1"]
     assert report["message"].startswith("the verification failed; "), ran
-    held = [check for check in report["checks"] if check["ok"] and check["seconds"] > 3]
+    held = [check for check in report["checks"] if check["ok"] and check["seconds"] > 2 * confirm_s]
     assert len(held) == 1, ran
     assert running.is_as_it_was()
 

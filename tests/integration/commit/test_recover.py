@@ -23,7 +23,7 @@ from tests.support.interrupted_runs import (
     under_way,
 )
 from tests.support.runs import deployer, differences, state_of, write_playbook
-from tests.support.waiting import until
+from tests.support.waiting import stretched, until
 
 pytestmark = pytest.mark.lab
 
@@ -116,7 +116,7 @@ def test_a_run_that_was_cut_off(host: LabHost, before: dict[str, Any]) -> None:
 
 @pytest.mark.usefixtures("site")
 def test_what_the_watchdog_did_while_nobody_looked(host: LabHost, before: dict[str, Any]) -> None:
-    cut_off(host, "--confirm-timeout", "1")
+    cut_off(host, "--confirm-timeout", f"{stretched(2.0):.0f}")
     until(lambda: is_over(host))
     until(lambda: differences(before, settled_state(host)) == {})  # the watchdog itself has ended
     ran = deployer("plan", "site.yml", "--json")

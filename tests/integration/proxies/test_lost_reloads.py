@@ -21,7 +21,7 @@ from deployer.lab.lab import Lab
 from tests.support.agent.on_host import runner_on
 from tests.support.agent.process import RunnerProcess, change, file_change
 from tests.support.runs import deployer, write_playbook
-from tests.support.waiting import PATIENCE_S, until
+from tests.support.waiting import PATIENCE_S, stretched, until
 
 pytestmark = pytest.mark.lab
 
@@ -354,7 +354,7 @@ def die_between_file_and_reload(host: LabHost, *, meanwhile: Callable[[], None])
     page = file_change(CONF, (PAGE % "two").encode(), mode="0644", owner="root", group="root")
     handlers = [{"stage": 0, "because": [f"file:{CONF}"], "handler": RELOAD}]
     plan = runner.plan(page, change("command:hang", dict(HANGS)), handlers=handlers)
-    commit = {"id": "c1", "who": "ada", "from": "desk", "rollback_duration_s": 2.0}
+    commit = {"id": "c1", "who": "ada", "from": "desk", "rollback_duration_s": stretched(3.0)}
     runner.start("apply", plan=plan, commit=commit)
     until(lambda: host.sh("ls /run/hangs", check=False) != "")
     host.exec(["kill", "-KILL", str(runner.hello["pid"])])

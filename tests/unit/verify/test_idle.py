@@ -20,6 +20,7 @@ from deployer.verify.options import ProxyAddress
 from deployer.verify.probe.idle import IdleOutcome
 from deployer.verify.public.dial import PublicDial
 from tests.support.servers.scripted import Front, Peer, Server, dial, websocket_service
+from tests.support.waiting import at_most, stretched
 
 NAME = "stats.example.com"
 
@@ -74,17 +75,17 @@ def test_the_hop_that_cuts_is_found_and_nobody_waits_longer_than_that() -> None:
     assert outcomes(result) == {"backend": "open", "proxy": "cut"}
     assert result.shortest is not None
     assert result.shortest.hop == "proxy"
-    assert 0.35 < result.shortest.seconds < 1.2
+    assert 0.35 < result.shortest.seconds < 0.4 + at_most(0.8)
     straight = result.of("backend")
     assert straight is not None
-    assert 1.0 < straight.seconds < 4.0, "so long that it cannot be what cuts, and no longer"
+    assert 1.0 < straight.seconds < at_most(4), "so long that it cannot be what cuts, and no longer"
 
 
 def test_a_service_that_pings_keeps_every_hop_open_and_its_interval_is_measured() -> None:
     with websocket_service(ping_interval=0.3) as port, behind_front(port) as front:
         result = waited(a_site(port), front, limit_s=30)
     assert outcomes(result) == {"backend": "kept-awake", "proxy": "kept-awake"}
-    assert result.measured_interval_s == pytest.approx(0.3, abs=0.1)
+    assert result.measured_interval_s == pytest.approx(0.3, abs=at_most(0.1))
     assert result.shortest is None
 
 
@@ -111,13 +112,15 @@ def test_the_limit_is_kept() -> None:
 
 
 def test_the_limit_is_kept_with_a_service_that_speaks_too_seldom_to_be_measured() -> None:
-    with websocket_service(ping_interval=1.2) as port, behind_front(port) as front:
-        result = waited(a_site(port), front, limit_s=2.0)
+    interval_s = stretched(1.2)
+    with websocket_service(ping_interval=interval_s) as port, behind_front(port) as front:
+        result = waited(a_site(port), front, limit_s=1.7 * interval_s)
     assert outcomes(result) == {"backend": "open", "proxy": "open"}
     proxy = result.of("proxy")
     assert proxy is not None
-    assert (proxy.signs, proxy.seconds < 1.2) == (1, True)
-    assert outcome_words(proxy) == "still open after 1 s of silence; before, the service spoke once"
+    assert (proxy.signs, proxy.seconds < interval_s) == (1, True)
+    words = "of silence; before, the service spoke once"
+    assert outcome_words(proxy) == f"still open after {proxy.seconds:.0f} s {words}"
 
 
 def test_a_login_of_an_entry_is_said_first() -> None:

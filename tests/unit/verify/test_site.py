@@ -32,7 +32,7 @@ from tests.support.servers.scripted import (
     redirecting,
     websocket_service,
 )
-from tests.support.waiting import at_most
+from tests.support.waiting import PATIENCE_S, at_most, stretched
 
 NAME = "stats.example.com"
 OWN = f"https://{NAME}"
@@ -98,10 +98,11 @@ def test_waiting_for_words_that_never_come_is_not_the_service_s_time(
         Server(Front(backend_port=service, origins=(OWN,)), tls=tls_context) as front,
     ):
         site = a_site(port=service)
-        results = verified(site, https_port=front.port, http_port=port_80, listen_s=1.5)
+        listen_s = stretched(2.0)
+        results = verified(site, https_port=front.port, http_port=port_80, listen_s=listen_s)
     shaken = [result for result in results if result.name == "handshake"]
     assert [result.ok for result in shaken] == [True, True]
-    assert all(0 < result.seconds < 1.0 for result in shaken)
+    assert all(0 < result.seconds < listen_s for result in shaken)
 
 
 def named(results: tuple[CheckResult, ...], name: str, hop: str = "proxy") -> CheckResult:
@@ -283,8 +284,8 @@ FAULTS = {
         "idle-cut",
         "proxy",
         "proxy_read_timeout",
-        {"cuts_after_s": 0.06},
-        check=Check(path="/ws", hold_s=0.12),
+        {"cuts_after_s": 0.5},
+        check=Check(path="/ws", hold_s=1.5),
     ),
     "h2c is passed on": Fault(
         "h2c-tunnel", "proxy", "answered 101 to Upgrade: h2c", {"passes_h2c": True}, tunnels_h2c
@@ -338,7 +339,7 @@ def test_names_each_mistake_and_whose_it_is(name: str, healthy_service: int) -> 
     with faulty(fault, healthy=healthy_service) as (front, service):
         checks = [fault.check] if fault.check else []
         site = a_site(port=service, issuer="none", verify=checks)
-        patience_s = 0.3 if fault.check is WELCOMED else 5.0
+        patience_s = stretched(0.5) if fault.check is WELCOMED else PATIENCE_S
         results = verified(site, https_port=1, http_port=front, timeout_s=patience_s)
     found = [finding for finding in findings(results) if finding.code == fault.code]
     assert [finding.hop for finding in found] == [fault.hop], findings(results)
@@ -659,7 +660,7 @@ def test_all_ends_within_the_overall_limit() -> None:
         began = time.monotonic()
         results = verified(site, https_port=1, http_port=silent.port, timeout_s=0.1)
         took = time.monotonic() - began
-    assert took < required_s([site], timeout_s=0.1, patience_s=0) + 1
+    assert took < required_s([site], timeout_s=0.1, patience_s=0) + at_most(1)
     assert ("service-hangs", "backend") in [(found.code, found.hop) for found in findings(results)]
 
 

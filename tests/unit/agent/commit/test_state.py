@@ -18,7 +18,7 @@ from tests.support.agent.process import (
     file_change,
     local_runner,
 )
-from tests.support.waiting import at_most
+from tests.support.waiting import at_most, stretched
 
 BIG = os.urandom(100_000)
 
@@ -234,9 +234,10 @@ def test_the_lock_of_a_killed_runner_is_free(tmp_path: Path) -> None:
 
 def test_a_controller_that_says_so_has_more_time(runner: RunnerProcess, tmp_path: Path) -> None:
     plan = runner.plan(file_change(tmp_path / "etc/one", b"1"))
-    runner.ask("apply", plan=plan, commit={**commit_of("c1"), "rollback_duration_s": 0.6})
+    confirm_s = stretched(0.6)
+    runner.ask("apply", plan=plan, commit={**commit_of("c1"), "rollback_duration_s": confirm_s})
     began = time.monotonic()
-    while time.monotonic() - began < 1.5:
+    while time.monotonic() - began < 2.5 * confirm_s:
         runner.send({"extend": "c1"})
         assert facts(runner)["pending"]["state"] == "pending"
         time.sleep(0.1)  # a controller's heartbeat
