@@ -18,7 +18,7 @@ ELSEWHERE = {
     28: "tests/integration/catalogue/test_catalogue.py::"
     "test_a_short_patience_with_silence_is_measured",
     29: "tests/integration/catalogue/test_catalogue.py::"
-    "test_who_cuts_silence_before_the_host_is_told_apart",
+    "test_a_cut_in_front_of_the_host_is_distinguished",
     31: "tests/integration/catalogue/test_catalogue.py::test_a_reload_that_cuts_is_found",
 }
 
