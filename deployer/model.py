@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Attributes = Mapping[str, Any]
-Proxy = Literal["nginx", "apache", "haproxy"]
+Proxy = Literal["nginx", "apache", "haproxy"]  # `deployer.proxies` has the rest about them
 Hop = Literal["backend", "proxy", "public"]
 Severity = Literal["error", "warning", "note"]
 
-#: The systemd unit of each proxy, which is the name of its package, too.
-PROXY_UNITS: Mapping[Proxy, str] = {"nginx": "nginx", "apache": "apache2", "haproxy": "haproxy"}
+DEFAULT_PROXY: Proxy = "nginx"
 
 #: The detail of a check that Ctrl-C ended.
 UNFINISHED = "not finished: interrupted"

@@ -24,9 +24,10 @@ from deployer.commit.survival import (
     survival_checks,
 )
 from deployer.errors import DeployerError, RunnerError
-from deployer.model import PROXY_UNITS, CheckResult
+from deployer.model import CheckResult
 from deployer.plan.forecast import drain_of_apache, effects, touching, worst
 from deployer.plan.model import ForecastAction, Plan
+from deployer.proxies import PROXIES
 from deployer.sites.model import Route, Site
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ _LOOK_TIMEOUT_S = 10.0
 _LET_GO_S = 0.3
 #: A drain that is no longer is awaited before canaries are judged, and a moment more.
 _SHORT_DRAIN_S, _AFTER_DRAIN_S = 3.0, 0.7
-_APACHE = PROXY_UNITS["apache"]
+_APACHE = PROXIES["apache"].unit
 #: Processes that Apache must be able to start after a reload.
 _SPARE_PLACES = 2
 #: An end that is noticed this much before its reason belongs to it.
@@ -191,7 +192,7 @@ class Canaries(NoCanaries):
 
     def _unit_of(self, perch: _Perch) -> str:
         """The proxy that has served a route so far; its site may be moving to another one."""
-        own = PROXY_UNITS[perch.site.proxy]
+        own = PROXIES[perch.site.proxy].unit
         return own if own in self._affected else worst(self._affected)
 
     def _seen(

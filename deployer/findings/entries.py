@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from deployer.proxies import PROXIES
+
 FOLDER = Path(__file__).parent / "catalogue"
 _ROWS = FOLDER / "rows.yml"
 
@@ -17,9 +19,7 @@ Severity = Literal["error", "warning", "note"]
 PLACES: Mapping[str, str] = {
     "dns": "In DNS",
     "client": "In the client",
-    "nginx": "nginx",
-    "apache": "Apache",
-    "haproxy": "HAProxy",
+    **{proxy.name: proxy.title for proxy in PROXIES.values()},
     "service": "The service",
     "host": "On the host",
     "balancer": "In the CDN or load balancer",

@@ -10,6 +10,7 @@ from deployer.errors import SourceError, SourceErrors
 from deployer.model import Handler, Host, Proxy, Resource, SourceRef
 from deployer.plan.model import Change
 from deployer.plan.ports import Listener
+from deployer.proxies import CONFIG_TESTS
 from deployer.resources import KINDS, PATH_KINDS, Origin, from_task, handler_from_task
 from deployer.sites.model import Site
 
@@ -97,7 +98,9 @@ def desired_state(
     return DesiredState(
         resources=_resources(rendered.tasks),
         handlers={
-            task.name: handler_from_task(task.name, task.module, task.args, _origin(task))
+            task.name: handler_from_task(
+                task.name, task.module, task.args, _origin(task), CONFIG_TESTS
+            )
             for task in rendered.handlers
         },
         sites=rendered.sites if _writes_sites(rendered.tasks, is_part) else (),
@@ -118,7 +121,7 @@ class _SiteRoles:
     def __call__(self, sites: tuple[Site, ...]) -> Sequence[RoleCall]:
         from deployer.agent import bundle
         from deployer.playbook import RoleCall
-        from deployer.sites import proxy_roles
+        from deployer.proxies.roles import proxy_roles
         from deployer.sites.certificate_files import is_acme
 
         about, sources = self._about, self._sources

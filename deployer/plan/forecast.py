@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from deployer.model import PROXY_UNITS
 from deployer.plan.model import Change, Forecast, ForecastAction, Plan
+from deployer.proxies import BY_UNIT, PROXIES
 from deployer.sites.model import Site
 
-_UNITS = frozenset(PROXY_UNITS.values())
-_APACHE = PROXY_UNITS["apache"]
+_UNITS = frozenset(BY_UNIT)
+_APACHE = PROXIES["apache"].unit
 #: From the least to the most disruptive.
 _ACTIONS: tuple[ForecastAction, ...] = ("reload", "restart", "stop")
 _TIMES = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deployer.model import PROXY_UNITS, Proxy, Resource
+from deployer.model import Proxy, Resource
+from deployer.proxies import BY_UNIT, PROXIES
 from deployer.sites.model import Site
 
 HTTP_PORT, HTTPS_PORT = 80, 443
@@ -52,7 +53,7 @@ def port_conflicts(
         return ""
     proxy = sites[0].proxy
     wanted = {HTTP_PORT, *(HTTPS_PORT for site in sites if site.has_tls)}
-    known = {PROXY_UNITS[each] for each in (proxy, *served_by)} | _stopped_by(resources)
+    known = {PROXIES[each].unit for each in (proxy, *served_by)} | _stopped_by(resources)
     held: dict[Listener, str] = {}
     for each in listeners:
         if each.port in wanted and (each.unit or each.process) not in known:
@@ -67,8 +68,7 @@ def _hint(proxy: Proxy, unit: str) -> str:
     nothing = "Nothing was changed."
     if not unit:
         return f"{nothing} Stop it, or make it listen elsewhere: {proxy} needs the port."
-    other = next((name for name, word in PROXY_UNITS.items() if word == unit), "")
-    if other:
+    if unit in BY_UNIT:
         return (
             f"{nothing} It was not set up by deployer, so it is left alone. To let {proxy} take "
             f"over, add the task  service: {{name: {unit}, state: stopped, enabled: false}}"

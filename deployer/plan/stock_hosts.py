@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from deployer.plan.desired import HostFacts
+from deployer.proxies import PROXIES
 
 DEFAULT_RELEASE = "12"
 
@@ -44,6 +45,10 @@ def _debian(
     )
 
 
+def _proxies(release: str) -> dict[str, str]:
+    return {server.package: server.debian[release] for server in PROXIES.values()}
+
+
 #: Facts by Debian release, with the package versions of November 2026.
 STOCK_HOSTS: Mapping[str, HostFacts] = {
     "11": _debian(
@@ -53,9 +58,7 @@ STOCK_HOSTS: Mapping[str, HostFacts] = {
         python="3.9.2",
         packages={
             "libssl1.1": "1.1.1w-0+deb11u8",
-            "nginx": "1.18.0-6.1+deb11u8",
-            "apache2": "2.4.67-1~deb11u3",
-            "haproxy": "2.2.9-2+deb11u7",
+            **_proxies("11"),
             "certbot": "1.12.0-2",
         },
     ),
@@ -66,9 +69,7 @@ STOCK_HOSTS: Mapping[str, HostFacts] = {
         python="3.11.2",
         packages={
             "libssl3": "3.0.22-1~deb12u2",
-            "nginx": "1.22.1-9+deb12u11",
-            "apache2": "2.4.71-1~deb12u1",
-            "haproxy": "2.6.12-1+deb12u4",
+            **_proxies("12"),
             "certbot": "2.1.0-4",
         },
     ),
@@ -79,9 +80,7 @@ STOCK_HOSTS: Mapping[str, HostFacts] = {
         python="3.13.5",
         packages={
             "libssl3t64": "3.5.7-1~deb13u3",
-            "nginx": "1.26.3-3+deb13u11",
-            "apache2": "2.4.71-1~deb13u1",
-            "haproxy": "3.0.11-1+deb13u5",
+            **_proxies("13"),
             "certbot": "4.0.0-2+deb13u1",
         },
     ),

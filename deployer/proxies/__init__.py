@@ -1,1 +1,89 @@
-"""What the controller knows about proxies."""
+"""The registry of proxies: one row for each that can serve a site.
+
+A proxy is three places: its folder here (site view, configuration reader, request path, faults,
+limits, wording), its module in `deployer/agent/proxies/`, and its role in `roles/`. Modules outside
+of those places take what differs between proxies from its row, its `Words` and its `Traits`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+from deployer.model import Proxy
+
+if TYPE_CHECKING:
+    from deployer.proxies.inspect.by_proxy import Reader
+    from deployer.proxies.roles import SiteViews
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyServer:
+    """One proxy. Its modules are imported when they are first needed.
+
+    `title` is its name in prose. `config_test` is its own check of its whole configuration, which
+    must pass before each reload: nginx(8), apachectl(8), haproxy(1). `debian` has the version of
+    its package in each Debian release (November 2026); `oldest` is the upstream version to assume
+    for a host whose package is unknown: later versions understand the same configuration.
+    """
+
+    name: Proxy
+    title: str
+    unit: str
+    package: str
+    config_test: tuple[str, ...]
+    oldest: str
+    debian: Mapping[str, str]
+
+    @property
+    def views(self) -> SiteViews:
+        """Sites as the values that its role's templates print."""
+        return cast("SiteViews", self._module("site"))
+
+    @property
+    def reader(self) -> Reader:
+        """The reader of its configuration."""
+        return cast("Reader", self._module("inspect"))
+
+    def _module(self, name: str) -> object:
+        return import_module(f"{__name__}.{self.name}.{name}")
+
+
+_SERVERS = (
+    ProxyServer(
+        name="nginx",
+        title="nginx",
+        unit="nginx",
+        package="nginx",
+        config_test=("nginx", "-t", "-q"),
+        oldest="1.18.0",
+        debian={"11": "1.18.0-6.1+deb11u8", "12": "1.22.1-9+deb12u11", "13": "1.26.3-3+deb13u11"},
+    ),
+    ProxyServer(
+        name="apache",
+        title="Apache",
+        unit="apache2",
+        package="apache2",
+        config_test=("apachectl", "configtest"),
+        oldest="2.4.62",
+        debian={"11": "2.4.67-1~deb11u3", "12": "2.4.71-1~deb12u1", "13": "2.4.71-1~deb13u1"},
+    ),
+    ProxyServer(
+        name="haproxy",
+        title="HAProxy",
+        unit="haproxy",
+        package="haproxy",
+        config_test=("haproxy", "-c", "-q", "-f", "/etc/haproxy/haproxy.cfg"),
+        oldest="2.2.9",
+        debian={"11": "2.2.9-2+deb11u7", "12": "2.6.12-1+deb12u4", "13": "3.0.11-1+deb13u5"},
+    ),
+)
+
+PROXIES: Mapping[Proxy, ProxyServer] = {server.name: server for server in _SERVERS}
+BY_UNIT: Mapping[str, ProxyServer] = {server.unit: server for server in _SERVERS}
+#: The command that must pass before a proxy is reloaded, by its unit.
+CONFIG_TESTS: Mapping[str, tuple[str, ...]] = {
+    server.unit: server.config_test for server in _SERVERS
+}

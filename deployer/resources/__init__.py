@@ -76,7 +76,17 @@ def from_task(module: str, args: Mapping[str, Any], origin: Origin) -> tuple[Res
     return _MODULES[module](args, origin)
 
 
-def handler_from_task(name: str, module: str, args: Mapping[str, Any], origin: Origin) -> Handler:
-    """The handler that a rendered handler task stands for: a service's action, or a command."""
-    make = service.handler if module == "service" else command.handler
-    return make(name, args, origin)
+def handler_from_task(
+    name: str,
+    module: str,
+    args: Mapping[str, Any],
+    origin: Origin,
+    config_tests: Mapping[str, tuple[str, ...]] | None = None,
+) -> Handler:
+    """The handler that a rendered handler task stands for: a service's action, or a command.
+
+    `config_tests` has, by unit, the command that must pass before the service is acted on.
+    """
+    if module == "service":
+        return service.handler(name, args, origin, config_tests or {})
+    return command.handler(name, args, origin)

@@ -14,14 +14,6 @@ conflict = no_conflict
 _ACTIVE = {"started": True, "stopped": False}
 _ACTIONS = {"reloaded": "reload", "restarted": "restart", "started": "start", "stopped": "stop"}
 
-#: The proxies' own check of their whole configuration, which must pass before each reload:
-#: nginx(8), apachectl(8), haproxy(1).
-CONFIG_TESTS: Mapping[str, tuple[str, ...]] = {
-    "nginx": ("nginx", "-t", "-q"),
-    "apache2": ("apachectl", "configtest"),
-    "haproxy": ("haproxy", "-c", "-q", "-f", "/etc/haproxy/haproxy.cfg"),
-}
-
 
 def from_service(args: Mapping[str, Any], origin: Origin) -> tuple[Resource, ...]:
     """`service`: ``state`` started or stopped, ``enabled`` or not; what is not said stays."""
@@ -41,14 +33,19 @@ def wanted(resource: Resource, observed: Attributes | None) -> Attributes | None
     return attributes
 
 
-def handler(name: str, args: Mapping[str, Any], origin: Origin) -> Handler:
-    """A handler that acts on a service; a proxy checks its whole configuration before."""
+def handler(
+    name: str,
+    args: Mapping[str, Any],
+    origin: Origin,
+    config_tests: Mapping[str, tuple[str, ...]],
+) -> Handler:
+    """A handler that acts on a service; `config_tests` must pass before, by unit."""
     unit = args["name"]
     return Handler(
         name=name,
         action=_ACTIONS[args["state"]],
         unit=unit,
-        config_test=CONFIG_TESTS.get(unit.removesuffix(".service"), ()),
+        config_test=config_tests.get(unit.removesuffix(".service"), ()),
         no_log=origin.secret,
         source=origin.source,
     )

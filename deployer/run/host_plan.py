@@ -222,7 +222,7 @@ class HostPlanner:
             HostError: another run is at work there.
             StrandedError: an interrupted run left a commit to recover.
         """
-        from deployer.sites import ASKED_PACKAGES
+        from deployer.proxies.roles import ASKED_PACKAGES
 
         ask = self._contact.free_facts if will_change else self._contact.facts
         reply = ask(ASKED_PACKAGES, ASKED_PORTS)

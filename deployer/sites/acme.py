@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from deployer.errors import SourceError
-from deployer.model import PROXY_UNITS, Attributes
-from deployer.resources.service import CONFIG_TESTS
+from deployer.model import Attributes
 from deployer.sites.certificate_files import is_acme
 from deployer.sites.model import Site
 
@@ -149,7 +148,6 @@ def settings_of(site: Site, *, certbot: str) -> dict[str, Any]:
             "credentials": path,
             "propagation_s": tls.dns.propagation_s,
         }
-    unit = PROXY_UNITS[site.proxy]
     return {
         "domain": site.domain,
         "names": list(site.names),
@@ -167,14 +165,13 @@ def settings_of(site: Site, *, certbot: str) -> dict[str, Any]:
         "certbot": [certbot],
         "limits": tls.limits,
         "challenge_port": CHALLENGE_PORT,
-        "unit": unit,
-        "config_test": list(CONFIG_TESTS[unit]),
     }
 
 
 def certbot_vars(
     sites: Sequence[Site],
     *,
+    reload: Mapping[str, Any],
     packages: Mapping[str, Mapping[str, str | None]],
     on_host: CertificatesOnHost,
     program: Callable[[], bytes],
@@ -182,6 +179,8 @@ def certbot_vars(
     on_controller: OnController | None,
 ) -> dict[str, Any]:
     """The variables of the certbot role.
+
+    `reload` has the proxy's ``unit`` and the ``config_test`` that must pass before its reload.
 
     Raises:
         SourceError: a file that a site names cannot be read.
@@ -215,7 +214,7 @@ def certbot_vars(
                 "staging_first": staging_first and site.tls.issuer == "letsencrypt",
                 **_of_controller(site, on_controller),
                 "ca_bundle": _text_of(site, site.tls.ca_bundle),
-                **_secrets_on_host(site, settings_of(site, certbot=certbot)),
+                **_secrets_on_host(site, {**settings_of(site, certbot=certbot), **reload}),
             }
             for site in sites
         ],

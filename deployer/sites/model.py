@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from deployer.model import Proxy, SourceRef
+from deployer.model import DEFAULT_PROXY, Proxy, SourceRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +136,7 @@ class Site:
 
     domain: str
     aliases: tuple[str, ...] = ()
-    proxy: Proxy = "nginx"
+    proxy: Proxy = DEFAULT_PROXY
     tls: Tls = field(default_factory=Tls)
     routes: tuple[Route, ...] = ()
     verify: tuple[Check, ...] = ()

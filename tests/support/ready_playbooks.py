@@ -11,14 +11,15 @@ from pathlib import Path
 
 import yaml
 
+from deployer import proxies
 from deployer.cli.init import write
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab, running
-from deployer.model import PROXY_UNITS, Proxy
+from deployer.model import Proxy
 from tests.support.runs import Ran, deployer
 from tests.support.waiting import PATIENCE_S
 
-PROXIES = tuple(PROXY_UNITS)
+PROXIES = tuple(proxies.PROXIES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
+from deployer.model import DEFAULT_PROXY
 from deployer.playbook.schema.models import Before, Misplaced, Strict, field
 from deployer.playbook.schema.types import (
     AbsolutePath,
@@ -210,7 +211,7 @@ class SiteModel(Strict):
 
     domain: Domain
     aliases: list[Domain] = field([], description="Further names of the site.")
-    proxy: Proxy = field("nginx", description="The reverse proxy that serves the site.")
+    proxy: Proxy = field(DEFAULT_PROXY, description="The reverse proxy that serves the site.")
     tls: TlsModel | None = field(
         None, description="How the site gets its certificate; plain HTTP without it."
     )

@@ -9,9 +9,9 @@ from deployer.playbook.schema import values
 from deployer.playbook.schema.models import Before, Check
 from deployer.playbook.schema.values import Unfit
 from deployer.playbook.yaml.source import nearest
+from deployer.proxies import PROXIES
 from deployer.sites.model import Upstream as UpstreamValue
 
-PROXIES = ("nginx", "apache", "haproxy")
 ISSUERS = ("letsencrypt", "letsencrypt-staging", "internal", "provided", "none")
 #: certbot's own DNS plugins, which its project keeps: https://eff-certbot.readthedocs.io
 DNS_PLUGINS = (
@@ -280,7 +280,7 @@ Argv = Annotated[
 ]
 Proxy = Annotated[
     str,
-    Check(_one_of("a proxy", PROXIES), enum=list(PROXIES)),
+    Check(_one_of("a proxy", tuple(PROXIES)), enum=list(PROXIES)),
 ]
 Issuer = Annotated[str, Check(_one_of("an issuer", ISSUERS), enum=list(ISSUERS))]
 Directory = Annotated[

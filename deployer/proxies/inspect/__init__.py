@@ -7,8 +7,8 @@ Everything here is pure: it works on the answer to one request of the runner (`i
 
 from __future__ import annotations
 
+from deployer.proxies.inspect.by_proxy import faults, served
 from deployer.proxies.inspect.explain import explained, noticed, refused_by_address
-from deployer.proxies.inspect.faults import faults
 from deployer.proxies.inspect.model import (
     ConfigFile,
     Fault,
@@ -18,7 +18,6 @@ from deployer.proxies.inspect.model import (
     Served,
     inspection_from_json,
 )
-from deployer.proxies.inspect.served import served
 
 __all__ = [
     "ConfigFile",

@@ -1,49 +1,49 @@
-"""Who reads which proxy's configuration: a module for each, loaded when it is needed."""
+"""Read a proxy's configuration by that proxy's own rules: what it does with a request, and faults.
+
+Each proxy has a module `inspect` that is a `Reader`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
-from deployer.model import Proxy
+from deployer.proxies import PROXIES
+from deployer.proxies.inspect import state as of_state
 from deployer.proxies.inspect.model import Fault, ProxyState, Served
 
 
 class Reader(Protocol):
-    """What a module that reads one proxy's configuration offers."""
+    """What the `inspect` module of each proxy offers."""
 
     def served(
         self, state: ProxyState, *, name: str, port: int, path: str, tls: bool
     ) -> Served | None:
-        """What the configuration does with such a request; `None` where nobody can tell."""
+        """What the configuration does with such a request; `None` if that is unknown."""
 
     def faults(
         self, state: ProxyState, *, name: str, port: int, path: str, tls: bool
     ) -> tuple[Fault, ...]:
-        """What is wrong on the way of such a request, the most certain first."""
+        """The faults on the path of such a request, the most certain first."""
 
 
-def _nginx() -> Reader:
-    from deployer.proxies.nginx import inspect as nginx_inspect
+def served(state: ProxyState, *, name: str, port: int, path: str, tls: bool) -> Served | None:
+    """What becomes of requests for `path` at `name` that arrive at `port`.
 
-    return nginx_inspect
-
-
-def _apache() -> Reader:
-    from deployer.proxies.apache import inspect as apache_inspect
-
-    return apache_inspect
+    `None` if the proxy does not serve them, or its configuration cannot be read that far.
+    """
+    reader = PROXIES[state.proxy].reader
+    return reader.served(state, name=name, port=port, path=path, tls=tls)
 
 
-def _haproxy() -> Reader:
-    from deployer.proxies.haproxy import inspect as haproxy_inspect
-
-    return haproxy_inspect
-
-
-#: By the proxy's word.
-READERS: Mapping[Proxy, Callable[[], Reader]] = {
-    "nginx": _nginx,
-    "apache": _apache,
-    "haproxy": _haproxy,
-}
+def faults(state: ProxyState, *, name: str, port: int, path: str, tls: bool) -> tuple[Fault, ...]:
+    """Faults of the configuration and the state that affect such requests, most certain first."""
+    reader = PROXIES[state.proxy].reader
+    found = reader.faults(state, name=name, port=port, path=path, tls=tls)
+    certain, possible = of_state.certain(state), of_state.possible(state)
+    if any(fault.code == "reload-not-taken" for fault in (*certain, *possible)):
+        # The proxy runs with other files: these may show the fault, or already its fix.
+        found = tuple(
+            fault if fault.stands_alone else replace(fault, is_certain=False) for fault in found
+        )
+    return (*certain, *found, *possible)

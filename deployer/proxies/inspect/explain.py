@@ -12,9 +12,8 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from deployer.model import Alternative, CheckResult, Finding, Hop
-from deployer.proxies.inspect.faults import faults
+from deployer.proxies.inspect.by_proxy import faults, served
 from deployer.proxies.inspect.model import Fault, Inspection, ProxyState, Served
-from deployer.proxies.inspect.served import served
 from deployer.sites.model import Route, Site, Upstream
 
 _PROXY_NAMES = {"nginx": "nginx", "apache": "Apache", "haproxy": "HAProxy"}

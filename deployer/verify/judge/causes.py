@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from deployer.model import PROXY_UNITS, Alternative, Proxy
+from deployer.model import Alternative, Proxy
+from deployer.proxies import PROXIES
 from deployer.proxies.words import BACKEND, CHAIN, IDLE, TLS_PORT
 from deployer.sites.model import Route
 from deployer.verify.judge.protocol_errors import cause_and_fix
@@ -51,7 +52,7 @@ def general_code(failure: Failure) -> str:
 
 def listener_diagnosis(failure: Failure, *, proxy: Proxy, endpoint: Endpoint) -> Diagnosis:
     """Nobody, or not the one we expect, answers where the proxy should."""
-    unit = PROXY_UNITS[proxy]
+    unit = PROXIES[proxy].unit
     if failure.code == "no-tls":
         return Diagnosis(
             "tls-not-spoken",

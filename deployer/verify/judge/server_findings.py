@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from deployer.model import PROXY_UNITS, Finding, Hop, Proxy, Severity
+from deployer.model import Finding, Hop, Proxy, Severity
+from deployer.proxies import PROXIES
 from deployer.verify.judge.causes import Diagnosis
 from deployer.verify.judge.responsible_hop import build_finding
 from deployer.verify.net.redact import without_secrets
@@ -41,7 +42,7 @@ def fix_for(fixes: Mapping[Proxy, str], proxy: Proxy | None) -> str:
     """What mends it in `proxy`, or in each where that is not known."""
     if proxy is not None:
         return fixes.get(proxy, "")
-    return "; ".join(f"in {PROXY_UNITS[name]}: {words}" for name, words in fixes.items())
+    return "; ".join(f"in {PROXIES[name].unit}: {words}" for name, words in fixes.items())
 
 
 def expires_soon(uri: str, attempt: Attempt, *, hop: Hop) -> Finding | None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from deployer.model import PROXY_UNITS, Alternative, Proxy
-from deployer.proxies import words
+from deployer.model import Alternative, Proxy
+from deployer.proxies import PROXIES, words
 from deployer.verify.judge.attempts import Attempts
 from deployer.verify.judge.causes import Diagnosis
 from deployer.verify.net.redact import without_secrets
@@ -282,7 +282,7 @@ def _redirect(check: PlannedCheck, attempt: Attempt, proxy: Proxy) -> Diagnosis:
     return Diagnosis(
         "redirected",
         f"The proxy redirects to {shown}; WebSocket clients do not follow.",
-        f"Remove the redirect for this path from the config of {PROXY_UNITS[proxy]}.",
+        f"Remove the redirect for this path from the config of {PROXIES[proxy].unit}.",
     )
 
 

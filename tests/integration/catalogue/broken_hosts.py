@@ -9,7 +9,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 
 from deployer.lab.host import LabHost
-from deployer.model import PROXY_UNITS, Proxy
+from deployer.model import Proxy
+from deployer.proxies import PROXIES
 from tests.integration.catalogue.broken_cases import DOMAIN, Twin, of_proxy
 from tests.integration.catalogue.scripted_services import PORTS
 from tests.support.certificates.pki import authority, issued
@@ -29,7 +30,7 @@ def serve(proxy: Proxy, host: LabHost, twins: Sequence[Twin]) -> None:
     """Install `proxy` from Debian's package, and let it and the services serve `twins`."""
     write_certificates(host)
     start_services(host)
-    package = PROXY_UNITS[proxy]
+    package = PROXIES[proxy].unit
     host.sh(
         "DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "
         f"{package} >/dev/null 2>&1",

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from deployer.lab.host import LabHost
-from deployer.model import PROXY_UNITS, Proxy
+from deployer.model import Proxy
+from deployer.proxies import PROXIES
 from tests.support.clients.websocket import Client
 
 DOMAIN = "live.example.com"
@@ -43,7 +44,7 @@ class Front:
     @property
     def unit(self) -> str:
         """What systemd calls the proxy."""
-        return PROXY_UNITS[self.proxy]
+        return PROXIES[self.proxy].unit
 
     def __str__(self) -> str:
         return f"{self.proxy}-{self.image.removeprefix('debian-')}"

@@ -9,7 +9,7 @@ import pytest
 
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
-from deployer.model import PROXY_UNITS
+from deployer.proxies import BY_UNIT, PROXIES
 from tests.support.paths import PROGRAMS
 from tests.support.programs.backends import PORTS
 from tests.support.runs import Ran, deployer, differences, state_of, write_playbook
@@ -47,7 +47,7 @@ def start_services(host: LabHost) -> None:
 def standing(host: LabHost) -> dict[str, tuple[str, str]]:
     """By unit, whether each proxy runs and whether it would after a boot."""
     found = {}
-    for unit in PROXY_UNITS.values():
+    for unit in BY_UNIT:
         words = [
             host.exec(["systemctl", verb, unit], check=False).stdout.strip() or "not-found"
             for verb in ("is-active", "is-enabled")
@@ -75,7 +75,7 @@ def test_each_proxy_takes_over_from_the_one_before(lab: Lab, host: LabHost, work
         ran = apply()
         assert ran.code == 0, (proxy, ran)
         for unit, words in standing(host).items():
-            is_ours = unit == PROXY_UNITS[proxy]
+            is_ours = unit == PROXIES[proxy].unit
             assert words[0] == ("active" if is_ours else "inactive"), (proxy, unit)
             assert words[1] in (("enabled",) if is_ours else ("disabled", "not-found"))
         assert deployer("plan", "site.yml", "--detailed-exitcode").code == 0, proxy
@@ -104,7 +104,7 @@ def test_a_failing_verification_brings_the_old_one_back(
     assert ran.code == 3, ran
     assert ran.document["hosts"]["web1"]["state"] == "reverted", ran
     assert differences(before, lasting(host)) == {}
-    assert standing(host)[PROXY_UNITS[old]] == ("active", "enabled")
+    assert standing(host)[PROXIES[old].unit] == ("active", "enabled")
     write(workdir, lab, old)
     assert deployer("verify", "site.yml").code == 0
 

@@ -11,7 +11,7 @@ import pytest
 
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
-from deployer.model import PROXY_UNITS
+from deployer.proxies import PROXIES
 from tests.support.clients.site_pages import page
 from tests.support.paths import PROGRAMS
 from tests.support.runs import deployer
@@ -70,7 +70,7 @@ def test_it_is_a_release_of_what_was_built(project: tuple[LabHost, Path]) -> Non
     assert limits[3] == limits[4] != "1024"  # all that the unit asks for, or that this host has
 
 
-@pytest.mark.parametrize("proxy", PROXY_UNITS)
+@pytest.mark.parametrize("proxy", PROXIES)
 def test_go_s_own_client_gets_its_pong(proxy: str, project: tuple[LabHost, Path]) -> None:
     """One word is changed, and the service is behind another proxy."""
     host, folder = project

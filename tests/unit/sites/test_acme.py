@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deployer.sites import ProxyRole, proxy_roles
+from deployer.proxies.roles import ProxyRole, proxy_roles
 from deployer.sites.acme import CertificatesOnHost, settings_of
 from deployer.sites.document import sites_from_json, sites_to_json
 from deployer.sites.model import Dns, Eab, Site

@@ -19,7 +19,7 @@ from deployer.playbook import (
     render_host,
 )
 from deployer.playbook.builtin import playbooks_path, roles_path
-from deployer.sites import proxy_roles
+from deployer.proxies.roles import proxy_roles
 from deployer.sites.model import Site
 
 NOW = datetime.datetime(2026, 11, 21, tzinfo=datetime.UTC)

@@ -14,7 +14,7 @@ import pytest
 
 import deployer.sites.lint
 from deployer.cli import init, main
-from deployer.model import PROXY_UNITS
+from deployer.proxies import PROXIES
 from deployer.sites.lint.explain import explanation, sections
 from deployer.sites.lint.note import RENAMED_CODES
 from tests.support import paths
@@ -76,7 +76,7 @@ def test_each_code_has_a_section_and_a_case() -> None:
     assert codes - REPORTED_EARLIER == tried
 
 
-@pytest.mark.parametrize("proxy", PROXY_UNITS)
+@pytest.mark.parametrize("proxy", PROXIES)
 @pytest.mark.parametrize("name", [name for name, _ in init.templates()])
 def test_ready_playbooks_have_no_notes(
     name: str, proxy: str, project: Path, capsys: pytest.CaptureFixture[str]

@@ -7,7 +7,7 @@ import datetime
 import pytest
 
 from deployer.errors import SourceErrors, UsageError
-from deployer.sites import ProxyRole, proxy_roles
+from deployer.proxies.roles import ProxyRole, proxy_roles
 from deployer.sites.certificate_files import CertificateFiles
 from deployer.sites.lint import lint, lint_of_hosts
 from deployer.sites.model import Site

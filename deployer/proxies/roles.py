@@ -1,0 +1,180 @@
+"""The roles that serve a host's sites, and the variables they are called with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from deployer.errors import UsageError
+from deployer.model import Attributes, Proxy, SourceRef
+from deployer.proxies import PROXIES
+from deployer.sites.model import Site
+
+if TYPE_CHECKING:
+    from deployer.sites.acme import CertificatesOnHost, OnController
+    from deployer.sites.certificate_files import CertificateFiles
+    from deployer.sites.values import View
+
+Packages = Mapping[str, Mapping[str, str | None]]
+
+#: OpenSSL is named after its ABI: 1.1 on Debian 11, 3 on 12, and with 64-bit times on 13.
+_OPENSSL = ("libssl3t64", "libssl3", "libssl1.1")
+#: The packages whose versions the `facts` request returns.
+ASKED_PACKAGES = (*(proxy.package for proxy in PROXIES.values()), *_OPENSSL, "certbot")
+
+
+class SiteViews(Protocol):
+    """A proxy's site module: converts a site to values for the templates of its role."""
+
+    def view(self, site: Site, *, challenge: bool = False) -> View:
+        """The whole site; with `challenge` it also answers challenges of a future issuer."""
+
+    def bootstrap(self, site: Site) -> View:
+        """The site before it has a certificate: it only answers challenges."""
+
+    def more_vars(self, sites: Sequence[Site]) -> dict[str, object]:
+        """Further variables of the role, for all sites together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyRole:
+    """A role that sites require, with its variables and its stage."""
+
+    role: str
+    vars: Attributes
+    stage: int = 0
+    source: SourceRef | None = None
+
+
+def proxy_roles(
+    sites: Sequence[Site],
+    *,
+    facts: Attributes,
+    packages: Packages,
+    certificates: Mapping[str, CertificateFiles],
+    served_by: Sequence[Proxy] = (),
+    on_host: CertificatesOnHost | None = None,
+    program: Callable[[], bytes] = bytes,
+    staging_first: bool = True,
+    on_controller: OnController | None = None,
+) -> tuple[ProxyRole, ...]:
+    """The roles that serve a host's sites, in order; none if there are no sites.
+
+    Args:
+        facts: the host's facts.
+        packages: the host's package versions, from its reply to the `facts` request.
+        certificates: for each site whose certificate comes from files on the controller, by domain.
+        served_by: the proxies set up by earlier runs; one that is no longer used is stopped.
+        on_host: the certificates on the host.
+        program: returns the program that renews certificates on a host.
+        staging_first: rehearse a host's first Let's Encrypt order with the staging environment.
+        on_controller: the certificates that are ordered on the controller.
+
+    Raises:
+        SourceErrors: sites that cannot be combined on one host.
+        SourceError: a value that the proxy would misread, or a feature that it does not have.
+        UsageError: a site with TLS and no certificate.
+    """
+    if not sites:
+        return ()
+
+    from deployer.sites import acme, lint, versions
+    from deployer.sites.certificate_files import is_acme
+
+    lint.refuse_impossible(sites)
+    for site in sites:
+        if site.has_tls and not is_acme(site) and site.domain not in certificates:
+            raise UsageError(
+                f"no certificate for {site.domain}: its issuer is {site.tls.issuer}",
+                hint="Nothing was changed. `issuer: internal` works without an external issuer.",
+            )
+    proxy = sites[0].proxy
+    server = PROXIES[proxy]
+    package, views = server.package, server.views
+    variables: dict[str, object] = {
+        f"{proxy}_version": versions.upstream(packages, (package,), oldest=server.oldest),
+        "openssl_version": versions.upstream(packages, _OPENSSL, oldest="1.1.1"),
+        f"{proxy}_installed": bool(packages.get(package, {}).get("installed")),
+        f"{proxy}_ipv6": bool(facts.get("ansible_all_ipv6_addresses")),
+        f"{proxy}_drain_s": _longest([site.drain_s for site in sites]),
+        f"{proxy}_replaces": [PROXIES[other].unit for other in served_by if other != proxy],
+        f"{proxy}_sites": [views.view(site) for site in sites],
+        **views.more_vars(sites),
+    }
+    source = sites[0].source
+    of_files = [site for site in sites if site.domain in certificates]
+    calls = [_certificate_files(of_files, certificates)] if of_files else []
+    ordered = [site for site in sites if is_acme(site)]
+    if not ordered:
+        return (*calls, ProxyRole(role=proxy, vars=variables, source=source))
+
+    there = on_host or acme.CertificatesOnHost()
+    certbot = acme.certbot_vars(
+        ordered,
+        reload={"unit": server.unit, "config_test": list(server.config_test)},
+        packages=packages,
+        on_host=there,
+        program=program,
+        staging_first=staging_first,
+        on_controller=on_controller,
+    )
+    stages = {site.domain: acme.stage_of(site, there) for site in sites}
+    early = acme.before_certificates(sites, there)
+    first = {
+        **variables,
+        **views.more_vars(early),
+        f"{proxy}_sites": [
+            *(views.view(site, challenge=stages[site.domain] == "former") for site in early),
+            *(views.bootstrap(site) for site in sites if stages[site.domain] == "challenge"),
+        ],
+    }
+
+    def certbot_call(part: str, stage: int) -> ProxyRole:
+        return ProxyRole(
+            role="certbot",
+            vars={**certbot, "certbot_part": part, "certbot_reload": f"reload {proxy}"},
+            stage=stage,
+            source=source,
+        )
+
+    is_staged = set(stages.values()) != {"whole"}
+    last = 2 if is_staged else 1
+    calls += [
+        certbot_call("program", 0),
+        ProxyRole(role=proxy, vars=first, source=source),
+        certbot_call("certificates", 1),
+    ]
+    if is_staged:
+        calls.append(ProxyRole(role=proxy, vars=variables, stage=last, source=source))
+    return (*calls, certbot_call("renewal", last))
+
+
+def _longest(drains: Sequence[float | None]) -> int | None:
+    """The longest drain in whole seconds; `None` if one of them is unlimited."""
+    capped = [drain for drain in drains if drain is not None]
+    return max(1, round(max(capped))) if len(capped) == len(drains) else None
+
+
+def _certificate_files(
+    sites: Sequence[Site], certificates: Mapping[str, CertificateFiles]
+) -> ProxyRole:
+    """The role that writes certificates from files, and reloads the proxy."""
+    from deployer.sites.values import certificate_folder
+
+    return ProxyRole(
+        role="certificate_files",
+        vars={
+            "certificate_reload": f"reload {sites[0].proxy}",
+            "certificate_files": [
+                {
+                    "domain": site.domain,
+                    "folder": certificate_folder(site),
+                    "fullchain": certificates[site.domain].fullchain_pem.decode("ascii"),
+                    "privkey": certificates[site.domain].key_pem.decode("ascii"),
+                }
+                for site in sites
+            ],
+        },
+        source=sites[0].source,
+    )
