@@ -1,110 +1,70 @@
-"""The programs that work on a host, as the bytes that are sent there."""
+"""The agent as the bytes that are sent to a host: one zip file of this package.
+
+The watchdog, the boot unit and the renewal timer run it (``python3 watchdog.pyz``), each commit
+keeps a copy of it, and first contact sends it. It is the same on every controller: its members are
+not compressed, and all have the same time.
+Source: zipapp, https://docs.python.org/3/library/zipapp.html
+"""
 
 from __future__ import annotations
 
 from functools import cache
-from io import BytesIO
+from hashlib import sha256
 from pathlib import Path
 
-__all__ = [
-    "certificate_modules",
-    "inspection_modules",
-    "proxy_modules",
-    "renewal_program",
-    "source",
-]
+__all__ = ["archive", "digest", "sources", "zip_of"]
 
-#: What knows running proxies: before they load a configuration, and what that means to clients.
-_OF_PROXIES = ("proxies.configs", "proxies.connections", "proxies.readiness")
+#: Needed on the controller, or by type checkers, alone.
+_STAYS_HERE = {"deployer/agent/bundle.py", "deployer/agent/replies.py", "deployer/agent/session.py"}
+#: The first member of the zip file: what runs first on a host.
+_FIRST = "deployer/agent/start.py"
 
-#: What looks at proxies whatever has set them up, each after those that it imports.
-_OF_INSPECTION = (
-    *_OF_PROXIES,
-    "proxies.files",
-    "proxies.nginx",
-    "proxies.apache",
-    "proxies.haproxy",
-    "proxies.inspect",
-)
-
-#: What keeps certificates, each after those that it imports.
-_OF_CERTIFICATES = (
-    *_OF_PROXIES,
-    "certificates.x509",
-    "certificates.directory",
-    "certificates.registered_domain",
-    "certificates.ledger",
-    "certificates.certbot.log",
-    "certificates.certbot.secrets",
-    "certificates.certbot.signs",
-    "certificates.certbot.words",
-    "certificates.certbot.command",
-    "certificates.responder",
-    "certificates.terms",
-    "certificates.versions",
-    "certificates.served",
-    "certificates.order",
-    "certificates.renewal",
-    "certificates.status",
-    "certificates.requests",
-)
-
-
-_START = b"""\
+_MAIN = b"""\
 import sys
 
-from deployer.agent.certificates.requests import main
+if sys.argv[1:2] == ["renew"]:
+    from deployer.agent.certificates.requests import main
+else:
+    from deployer.agent.standalone import main
 
 sys.exit(main(sys.argv[1:]))
 """
 
 
 @cache
-def source() -> bytes:
-    """The runner's source text, read once in a process."""
-    return _path("commit.apply").read_bytes()
+def sources() -> dict[str, bytes]:
+    """The agent's modules by path, the first one first."""
+    folder = Path(__file__).parent
+    top = folder.parent.parent
+    found = {path.relative_to(top).as_posix(): path for path in folder.rglob("*.py")}
+    paths = [_FIRST, *sorted(set(found) - _STAYS_HERE - {_FIRST})]
+    return {path: found[path].read_bytes() for path in paths}
 
 
 @cache
-def certificate_modules() -> dict[str, str]:
-    """The sources of what the runner needs for certificates, by name, in order."""
-    return {name: _path(name).read_text(encoding="utf-8") for name in _OF_CERTIFICATES}
+def digest() -> str:
+    """Names the agent: it differs if any of its modules differs."""
+    total = sha256()
+    for path, source in sources().items():
+        total.update(b"%s %d\n" % (path.encode(), len(source)) + source)
+    return total.hexdigest()
 
 
 @cache
-def proxy_modules() -> dict[str, str]:
-    """The sources of what the runner needs where a proxy is reloaded or started, in order."""
-    return {name: _path(name).read_text(encoding="utf-8") for name in _OF_PROXIES}
+def archive() -> bytes:
+    """The agent as a zip file."""
+    return zip_of({**sources(), "deployer/__init__.py": b"", "__main__.py": _MAIN})
 
 
-@cache
-def inspection_modules() -> dict[str, str]:
-    """The sources of what the runner needs to tell all about its proxies, in order."""
-    return {name: _path(name).read_text(encoding="utf-8") for name in _OF_INSPECTION}
-
-
-@cache
-def renewal_program() -> bytes:
-    """The program that renews certificates on a host by itself: a zip that Python runs.
-
-    It is the same on every controller: nothing in it is compressed or has a time of its own.
-    Source: zipapp, https://docs.python.org/3/library/zipapp.html
-    """
-    files = {"__main__.py": _START, "deployer/__init__.py": b""}
-    for folder in ("", "commit/", "certificates/", "certificates/certbot/", "proxies/"):
-        files[f"deployer/agent/{folder}__init__.py"] = b""
-    for name in ("commit.apply", *_OF_CERTIFICATES):
-        files[f"deployer/agent/{name.replace('.', '/')}.py"] = _path(name).read_bytes()
+def zip_of(files: dict[str, bytes]) -> bytes:
+    """A zip file of `files`, by path, in their order."""
+    from io import BytesIO
     from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
     packed = BytesIO()
-    with ZipFile(packed, "w", ZIP_STORED) as archive:
+    with ZipFile(packed, "w", ZIP_STORED) as zip_file:
         for name, content in files.items():
             about = ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             about.create_system = 3
-            archive.writestr(about, content)
+            zip_file.writestr(about, content)
     return packed.getvalue()
-
-
-def _path(name: str) -> Path:
-    return Path(__file__).parent / f"{name.replace('.', '/')}.py"

@@ -9,23 +9,11 @@ if TYPE_CHECKING:
     from deployer.transport import Link
 
 
-def load_modules(link: Link) -> None:
-    """Give the runner the modules that know certificates, once a connection: they are large."""
-    from deployer.agent import bundle
-
-    modules = bundle.certificate_modules()
-    if link.loaded.issuperset(modules):
-        return
-    link.request("load", modules=modules, order=list(modules), doing="looking at certificates")
-    link.loaded.update(modules)
-
-
 def look(link: Link) -> CertificatesOnHost:
     """What the host has, before a plan or after an apply."""
     from deployer.sites.acme import CertificatesOnHost
     from deployer.sites.document import sites_from_json
 
-    load_modules(link)
     reply = ask(link, "look")
     return CertificatesOnHost(
         in_use=reply["certificates"],

@@ -11,9 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from deployer.commit.states import MEANINGS, CommitState
+from deployer.commit.states import MEANINGS
+
+if TYPE_CHECKING:
+    from deployer.agent.commit.states import CommitState
 
 #: The name of a commit whose records cannot be read.
 UNKNOWN = "unknown"

@@ -18,16 +18,6 @@ if TYPE_CHECKING:
 _INSPECTION_S, _INSPECTION_IN_ALL_S = 20.0, 60.0
 
 
-def load_modules(link: Link) -> None:
-    """Send the agent its modules about running proxies, once per connection."""
-    from deployer.agent import bundle
-
-    modules = bundle.proxy_modules()
-    if not link.loaded.issuperset(modules):
-        link.request("load", modules=modules, order=list(modules), doing="looking at proxies")
-        link.loaded.update(modules)
-
-
 def apache_places(link: Link) -> tuple[int, int]:
     """How many processes Apache may have, and how many would stay after a reload."""
     reply = link.request("places", doing="counting Apache's places")
@@ -56,13 +46,8 @@ def inspected(link: Link, proxies: Iterable[Proxy] = ()) -> Inspection:
 
     Raises: RunnerError, UnreachableError.
     """
-    from deployer.agent import bundle
     from deployer.proxies.inspect import inspection_from_json
 
-    modules = bundle.inspection_modules()
-    if not link.loaded.issuperset(modules):
-        link.request("load", modules=modules, order=list(modules), doing="looking at proxies")
-        link.loaded.update(modules)
     wanted = sorted(set(proxies))
     reply = link.request(
         "inspect",

@@ -1,72 +1,12 @@
-"""The commit of an apply: its states, the events between them, and the meaning of each state.
-
-Theory of operation
-===================
-
-An apply is a commit that must be confirmed; the terms are those of gNMI's commit-confirmed. The
-host keeps it as one folder below ``/var/lib/deployer``, and the location of the folder is its
-state: renaming the folder is the decision. `rename(2)` is atomic, so if a confirm, a revert and the
-deadline come at the same moment, one of them wins and the others find the folder gone::
-
-                     confirm
-        pending ───────────────────▶ confirmed           generations/N
-           │
-           │ revert, deadline, boot
-           ▼                 done
-       reverting ──────────────────▶ reverted            reverted/ID
-         │   ▲
-    fail │   │ revert, deadline, boot
-         ▼   │           abandon
-      revert-failed ───────────────▶ abandoned           abandoned/ID
-
-`pending` begins when all that a revert needs is on disk and the watchdog is armed, before the first
-change. `reverting` survives every crash: whatever finds it continues it. `revert-failed` is a
-revert that ended without restoring everything; it stays in the same folder, and its record tells it
-from `reverting`. The cause may be temporary (a full disk, a running package manager), so the
-watchdog retries a few times and at the next boot. The user may retry too, or abandon the commit and
-leave the host as it is now.
-
-The runner on the host has the same table (`deployer/remote/runner.py` can import nothing); a test
-holds them together.
-"""
+"""What each state of a commit means; `deployer.agent.commit.states` defines the states."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import TYPE_CHECKING
 
-CommitState = Literal["pending", "confirmed", "reverting", "reverted", "revert-failed", "abandoned"]
-CommitEvent = Literal["confirm", "revert", "deadline", "boot", "done", "fail", "abandon"]
-
-#: State and event → the next state. Every other event is refused.
-TRANSITIONS: Mapping[tuple[CommitState, CommitEvent], CommitState] = {
-    ("pending", "confirm"): "confirmed",
-    ("pending", "revert"): "reverting",
-    ("pending", "deadline"): "reverting",
-    ("pending", "boot"): "reverting",
-    ("reverting", "revert"): "reverting",
-    ("reverting", "deadline"): "reverting",
-    ("reverting", "boot"): "reverting",
-    ("reverting", "done"): "reverted",
-    ("reverting", "fail"): "revert-failed",
-    ("revert-failed", "revert"): "reverting",
-    ("revert-failed", "deadline"): "reverting",
-    ("revert-failed", "boot"): "reverting",
-    ("revert-failed", "abandon"): "abandoned",
-}
-
-#: The folder of each state, below the state folder; final ones hold one folder per commit.
-FOLDERS: Mapping[CommitState, str] = {
-    "pending": "pending",
-    "reverting": "reverting",
-    "revert-failed": "reverting",
-    "confirmed": "generations",
-    "reverted": "reverted",
-    "abandoned": "abandoned",
-}
-
-#: In these states a commit blocks the next one.
-UNDER_WAY: frozenset[CommitState] = frozenset({"pending", "reverting", "revert-failed"})
+if TYPE_CHECKING:
+    from deployer.agent.commit.states import CommitState
 
 #: What a state means for the host, for users.
 MEANINGS: Mapping[CommitState, str] = {
@@ -77,13 +17,3 @@ MEANINGS: Mapping[CommitState, str] = {
     "revert-failed": "the host is partly in its former state: the rollback is incomplete",
     "abandoned": "the host was left as it was then",
 }
-
-
-def next_state(state: CommitState, event: CommitEvent) -> CommitState | None:
-    """The state that `event` leads to, or `None` if it cannot happen in `state`."""
-    return TRANSITIONS.get((state, event))
-
-
-def ended(state: CommitState) -> bool:
-    """Whether the state is final."""
-    return state not in UNDER_WAY

@@ -135,7 +135,7 @@ class _SiteRoles:
             certificates=certificates,
             served_by=about.served_by,
             on_host=about.certificates,
-            program=bundle.renewal_program,
+            program=bundle.archive,
             staging_first=sources.staging_first,
             on_controller=sources.on_controller,
         )

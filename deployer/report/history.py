@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from deployer.agent.commit.states import UNDER_WAY
 from deployer.commit.host_status import OWN_REASONS
-from deployer.commit.states import MEANINGS, UNDER_WAY
+from deployer.commit.states import MEANINGS
 from deployer.plan.verbs import change_verbs, counted, past
 
 _REASONS = {**OWN_REASONS, "interrupted": "its run was interrupted"}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from deployer.certificates.on_host import ask, load_modules
+from deployer.certificates.on_host import ask
 from deployer.commit.contact import Contact
 from deployer.commit.messages import error_words
 from deployer.commit.outcome import HostReport
@@ -46,7 +46,6 @@ def renews_itself(sites: Sequence[Site]) -> bool:
 
 def next_run_words(link: Link) -> str:
     """When the host looks after its certificates next."""
-    load_modules(link)
     at = moment(ask(link, "timer")["next_run"])
     return f"renews by itself; it looks next at {minute(at)}" if at else "does not renew by itself"
 
@@ -55,7 +54,6 @@ def statuses(contact: Contact, sites: Sequence[Site]) -> HostReport:
     """How each certificate of `sites` stands."""
     contact.doing("looking at certificates")
     link = contact.link()
-    load_modules(link)
     secure = [site for site in sites if site.has_tls]
     reply = ask(link, "status", sites=[_asked(site) for site in secure])
     here = contact.options.certificates
@@ -82,7 +80,6 @@ def renewed(contact: Contact, sites: Sequence[Site], *, force: bool) -> HostRepo
     if own:
         contact.doing("renewing")
         link = contact.link()
-        load_modules(link)
         try:
             reply = link.request(
                 "certificates",

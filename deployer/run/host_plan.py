@@ -165,19 +165,12 @@ class HostPlanner:
         self._asked = sealed.asked
         self._remember(sealed.desired)
         self._ask_facts(None, will_change=True)
-        self._load_modules_for(sealed.plan)
         self._contact.doing("probing")
         lines = self.differences(sealed.plan)
         if lines:
             hint = "Nothing was changed. Plan again."
             raise HostError(stale_text(lines), host=self._host.name, hint=hint)
         return self._planned(sealed.plan)
-
-    def _load_modules_for(self, plan: Plan) -> None:
-        if any(change.kind == "certificate" for change in plan.changes):
-            from deployer.certificates.on_host import load_modules
-
-            load_modules(self._contact.link())
 
     def differences(self, plan: Plan) -> tuple[str, ...]:
         """How the host differs from what `plan` was made for; contents are not transferred."""
@@ -315,19 +308,14 @@ class HostPlanner:
         return HostReport(host=host, state="planned", plan=plan, notes=state.notes)
 
     def _with_forecasts(self, plan: Plan) -> Plan:
-        """`plan` with its effects on the clients of a running proxy.
-
-        Also gives the agent the modules that it needs to check whether a proxy can load its
-        configuration.
-        """
-        from deployer.commit.running_proxies import connections_of, load_modules
+        """`plan` with its effects on the clients of a running proxy."""
+        from deployer.commit.running_proxies import connections_of
         from deployer.plan.forecast import effects, forecasts, loads_proxy
 
         units = effects(plan)
         if not units and not loads_proxy(plan):
             return plan
         link, sites = self._contact.link(), self.desired.sites if self.desired else ()
-        load_modules(link)
         has_count = bool(units) and self.state.has_systemd
         counted = connections_of(link, units) if has_count else {"units": {}}
         return replace(plan, forecasts=forecasts(plan, connections=counted, sites=sites))

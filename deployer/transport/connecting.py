@@ -33,9 +33,9 @@ def connect(host: Host, options: ConnectOptions, *, bootstrap: Bootstrap | None 
     Raises: UnreachableError, HostKeyError, AuthenticationError; UsageError for a wrong SSH config.
     """
     if bootstrap is None:
-        from deployer.agent.bundle import source
+        from deployer.agent import bundle
 
-        bootstrap = Bootstrap(source())
+        bootstrap = Bootstrap(bundle.digest(), bundle.archive)
     if host.is_local:
         return _connect_locally(host, options, bootstrap)
     from deployer.transport.ssh import open_ssh

@@ -40,8 +40,6 @@ class Link:
     ) -> None:
         self.host = host
         self.hello: Message = {}
-        #: What callers have brought into this runner beyond its own file, by name.
-        self.loaded: set[str] = set()
         self._silence_timeout_s = silence_timeout_s
         self._dial = dial
         self._decoder = Decoder()

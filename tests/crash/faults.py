@@ -127,8 +127,11 @@ BOOTSTRAP = (
     "w={}\n"
     "exec(s.pop('prelude'),w)\n"
     "w['wrap_all'](s.pop('faults'))\n"
-    "exec(compile(b,'runner.py','exec'),"
-    "{'__name__':'__main__','__source__':b,'__settings__':s})\n"
+    "d=__import__('zlib').decompress(b)\n"
+    "a=30+int.from_bytes(d[26:28],'little')\n"
+    "g={'__name__':'deployer.agent.start'}\n"
+    "exec(d[a:a+int.from_bytes(d[22:26],'little')],g)\n"
+    "g['start'](b,{},settings=s)\n"
 )
 
 

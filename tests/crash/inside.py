@@ -11,11 +11,11 @@ from contextlib import suppress
 from functools import cache
 from typing import Any
 
-from deployer.agent.bundle import source
+from deployer.agent.bundle import sources
 from deployer.errors import LabError
 from deployer.lab.host import LabHost
 from tests.crash.faults import Fault
-from tests.support.agent.process import RunnerProcess
+from tests.support.agent.process import RunnerProcess, compiled, packed
 from tests.support.waiting import PATIENCE_S
 
 #: The source of the runner as it is, and the same compiled: the faults come before it alone.
@@ -29,8 +29,9 @@ exec(s.pop("prelude"), w)
 w["wrap_all"](s.pop("faults"))
 about = marshal.loads(b)
 fits = about["magic"] == __import__("importlib.util").util.MAGIC_NUMBER
-code = marshal.loads(about["code"]) if fits else compile(about["source"], "runner.py", "exec")
-exec(code, {"__name__": "__main__", "__source__": about["source"], "__settings__": s})
+g = {"__name__": "deployer.agent.start"}
+exec(about["start"], g)
+g["start"](about["packed"], about["codes"] if fits else {}, settings=s)
 """
 _ENVIRONMENT = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -39,8 +40,9 @@ _ENVIRONMENT = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 def _body() -> bytes:
     from importlib.util import MAGIC_NUMBER
 
-    code = marshal.dumps(compile(source(), "runner.py", "exec", dont_inherit=True))
-    return marshal.dumps({"magic": MAGIC_NUMBER, "code": code, "source": source()})
+    start = sources()["deployer/agent/start.py"]
+    about = {"magic": MAGIC_NUMBER, "start": start, "packed": packed(), "codes": compiled()}
+    return marshal.dumps(about)
 
 
 class InsideRunner(RunnerProcess):

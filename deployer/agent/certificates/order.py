@@ -37,23 +37,26 @@ from deployer.agent.certificates.versions import (
     Versions,
     check_pair,
 )
-from deployer.agent.commit import apply as runner
+from deployer.agent.children import Children
+from deployer.agent.errors import StepError
+from deployer.agent.files import names_in, now_text, read_text, remove_tree, write_synced
+from deployer.agent.settings import STATE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
-    Json = dict[str, Any]
+    from deployer.agent.settings import Json
 
-CERTBOT_FOLDER = os.path.join(runner.STATE, "certbot")
+
+CERTBOT_FOLDER = os.path.join(STATE, "certbot")
 LOGS = "/var/log/deployer/certbot"
 LEDGER = os.path.join(KEPT, "ledger.jsonl")
 ORDER_LIMIT_S = 600.0
 _LOG_TAIL_BYTES = 1 << 16
 
 
-class OrderError(runner.StepError):
+class OrderError(StepError):
     """No certificate; `retry_at` is when it is worth another try, in seconds since the epoch."""
 
     def __init__(self, message: str, output: str = "", retry_at: float | None = None) -> None:
@@ -72,7 +75,7 @@ class Order:
         self,
         settings: Json,
         *,
-        children: runner.Children,
+        children: Children,
         say: Callable[[str], None],
         reach: Callable[[list[str], str, str], None] | None = None,
         staging_first: bool = False,
@@ -142,7 +145,7 @@ class Order:
     def _has_account(self) -> bool:
         accounts = os.path.join(CERTBOT_FOLDER, "config", "accounts")
         host = self._settings["directory"].partition("://")[2].partition("/")[0]
-        return host in runner.names_in(accounts)
+        return host in names_in(accounts)
 
     def _must_be_reachable(self) -> None:
         """Have someone outside ask each name for a word that only we know."""
@@ -211,12 +214,12 @@ class Order:
                 limit_s=ORDER_LIMIT_S,
                 environment=environment_for(settings),
             )
-        except runner.StepError as error:
+        except StepError as error:
             self._ledger.append("failed", failed_names=[], **about)
             raise OrderError(f"no certificate for {self._names}: {error.message}") from None
         finally:
             if secrets_file:
-                runner.remove_tree(secrets_file)
+                remove_tree(secrets_file)
         if code == 0 or (not dry_run and _has_new(settings, before)):
             self._ledger.append("staging-ok" if dry_run else "issued", **about)
             return None
@@ -232,7 +235,7 @@ class Order:
         if not text:
             return None
         path = os.path.join(CERTBOT_FOLDER, "secrets.ini")  # one name: what was cut off is replaced
-        runner.write_synced(path, text.encode())
+        write_synced(path, text.encode())
         return path
 
 
@@ -243,7 +246,7 @@ def _has_new(settings: Json, before: set[str]) -> bool:
     """
     try:
         version = import_lineage(settings)
-    except runner.StepError:
+    except StepError:
         return False
     return version.serial not in before and version.is_for(settings)
 
@@ -264,7 +267,7 @@ def import_lineage(settings: Json) -> Version:
     except (OSError, ValueError) as error:
         raise OrderError(f"certbot has left no whole certificate in {live}: {error}") from None
     about = {"directory": settings["directory"], "profile": settings.get("profile")}
-    return Versions(settings["domain"]).add(fullchain, privkey, {**about, "at": runner.now_text()})
+    return Versions(settings["domain"]).add(fullchain, privkey, {**about, "at": now_text()})
 
 
 def note_window(settings: Json, version: Version, directory: Directory) -> None:
@@ -284,29 +287,29 @@ def kept_version(settings: Json, now: float) -> Version | None:
     if found is None:
         try:
             import_lineage(settings)
-        except runner.StepError:
+        except StepError:
             return None
         found = versions.fitting(settings, now)
     return found
 
 
 def _log_tail() -> str:
-    return runner.read_text(os.path.join(LOGS, "letsencrypt.log"))[-_LOG_TAIL_BYTES:]
+    return read_text(os.path.join(LOGS, "letsencrypt.log"))[-_LOG_TAIL_BYTES:]
 
 
 def who_listens(port: int) -> str:
     """The program that listens on a TCP port of loopback, with its number; empty if unknown."""
     inodes = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in runner.read_text(table).splitlines()[1:]:
+        for line in read_text(table).splitlines()[1:]:
             fields = line.split()
             if int(fields[1].rpartition(":")[2], 16) == port and fields[3] == "0A":
                 inodes.add(f"socket:[{fields[9]}]")
-    for pid in filter(str.isdigit, runner.names_in("/proc")):
-        for name in runner.names_in(f"/proc/{pid}/fd"):
+    for pid in filter(str.isdigit, names_in("/proc")):
+        for name in names_in(f"/proc/{pid}/fd"):
             try:
                 if os.readlink(f"/proc/{pid}/fd/{name}") in inodes:
-                    return f"{runner.read_text(f'/proc/{pid}/comm').strip()} (process {pid})"
+                    return f"{read_text(f'/proc/{pid}/comm').strip()} (process {pid})"
             except OSError:
                 continue
     return ""

@@ -29,15 +29,21 @@ from deployer.agent.certificates.directory import DirectoryError, read_directory
 from deployer.agent.certificates.order import Order, OrderError, kept_version, note_window
 from deployer.agent.certificates.served import wait_until_served
 from deployer.agent.certificates.versions import KEPT, Version, Versions, all_settings, due_at
-from deployer.agent.commit import apply as runner
+from deployer.agent.children import Children
+from deployer.agent.commit.handlers import run_handler
+from deployer.agent.commit.state_folder import StateFolder
+from deployer.agent.errors import Refusal, StepError
+from deployer.agent.files import now_text, read_json, remove_tree, sync_folder, write_synced
 from deployer.agent.proxies import readiness
+from deployer.agent.services import Systemd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    Json = dict[str, Any]
+    from deployer.agent.settings import Json
+
 
 MARKER = os.path.join(KEPT, "in-progress.json")
 LOCK_PATIENCE_S = 900.0
@@ -52,9 +58,9 @@ class Renewal:
     def __init__(
         self,
         *,
-        children: runner.Children,
+        children: Children,
         say: Callable[[str], None],
-        of_orders: runner.Children | None = None,
+        of_orders: Children | None = None,
         reach: Callable[[list[str], str, str], None] | None = None,
         domains: set[str] | None = None,
         is_forced: bool = False,
@@ -79,7 +85,7 @@ class Renewal:
         for settings in self._mine():
             try:
                 version = self._new_version(settings)
-            except runner.StepError as error:
+            except StepError as error:
                 self._note_failure(settings, error.message)
                 continue
             if version is not None:
@@ -156,8 +162,8 @@ class Renewal:
             before = Versions(settings["domain"]).current()
             about = {"former": before.folder if before else None, "new": version.folder}
             former[settings["domain"]] = (left or {}).get(settings["domain"], about)
-        runner.write_synced(MARKER, json.dumps(former).encode())
-        runner.sync_folder(KEPT)
+        write_synced(MARKER, json.dumps(former).encode())
+        sync_folder(KEPT)
         for settings, version in changed:
             Versions(settings["domain"]).use(version)
         problem = self._reload(settings for settings, _ in changed)
@@ -173,7 +179,7 @@ class Renewal:
                 noted = attempt(ok=True, what="renewed", words=words)
                 Versions(domain).note(last_attempt=noted, unused=None)
         self._put_back({name: former[name] for name in former if name in self._failed}, changed)
-        runner.remove_tree(MARKER)
+        remove_tree(MARKER)
 
     def _reload(self, of: Any) -> str:
         """Test and reload each proxy that reads the certificates; what went wrong, in words."""
@@ -187,7 +193,7 @@ class Renewal:
                 "because": [],
             }
             try:
-                systemd = runner.Systemd(self._children)
+                systemd = Systemd(self._children)
                 if not systemd.active(unit):
                     return f"{unit} does not run"
                 code, output = self._children.run(list(test))
@@ -196,8 +202,8 @@ class Renewal:
                     return f"{' '.join(test)} refuses the configuration: {' '.join(last)}"
                 readiness.check(self._children, unit, "reload", self._say)
                 self._say(f"reloading {unit}")
-                runner.run_handler(self._children, handler)
-            except runner.StepError as error:
+                run_handler(self._children, handler)
+            except StepError as error:
                 return f"{error.message} {error.output}".strip()
         return ""
 
@@ -216,9 +222,9 @@ class Renewal:
     # --- 1. what was interrupted ------------------------------------------------------------------
 
     def _finish_interrupted(self) -> None:
-        left = runner.read_json(MARKER)
+        left = read_json(MARKER)
         if left is None:
-            runner.remove_tree(MARKER)
+            remove_tree(MARKER)
             return
         self._say(f"a renewal was cut off: looking after {', '.join(left)}")
         settings = {each["domain"]: each for each in all_settings()}
@@ -228,7 +234,7 @@ class Renewal:
                 unfinished.append((settings[domain], Version(about["new"])))
         if unfinished:
             self._deploy(unfinished, left)
-        runner.remove_tree(MARKER)
+        remove_tree(MARKER)
 
     # --- words ------------------------------------------------------------------------------------
 
@@ -255,7 +261,7 @@ def _unused(
 
 
 def attempt(*, ok: bool, what: str, words: str) -> Json:
-    return {"at": runner.now_text(), "ok": ok, "what": what, "words": words}
+    return {"at": now_text(), "ok": ok, "what": what, "words": words}
 
 
 def _time(seconds: float) -> str:
@@ -268,7 +274,7 @@ class Locked:
     `say` is told whom it waits for, once.
     """
 
-    def __init__(self, state: runner.StateFolder, *, patience_s: float, say: Any) -> None:
+    def __init__(self, state: StateFolder, *, patience_s: float, say: Any) -> None:
         self._state = state
         self._patience_s = patience_s
         self._say = say
@@ -296,7 +302,7 @@ class Locked:
         try:
             self._state.make()
             self._state.lock({"who": "a renewal of certificates", "from": os.uname().nodename})
-        except runner.Refusal as refusal:
+        except Refusal as refusal:
             return str(refusal.reply["message"])
         going = self._state.under_way()
         if going is None:

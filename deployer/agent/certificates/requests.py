@@ -17,14 +17,20 @@ from deployer.agent.certificates.order import Order, OrderError, kept_version
 from deployer.agent.certificates.renewal import LOCK_PATIENCE_S, Locked, Renewal, attempt
 from deployer.agent.certificates.status import next_run, status_of
 from deployer.agent.certificates.versions import SERVED, Version, Versions, settings_of
-from deployer.agent.commit import apply as runner
+from deployer.agent.children import Children
+from deployer.agent.commit.state_folder import StateFolder
+from deployer.agent.errors import Gone, Refusal, StepError, os_words
+from deployer.agent.files import names_in, now_text, remove_tree
+from deployer.agent.settings import STATE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    Json = dict[str, Any]
+    from deployer.agent.session import Session
+    from deployer.agent.settings import Json
+
 
 #: The controller may wait itself: for DNS, for other hosts, or for an order of its own.
 REACH_LIMIT_S = 120.0
@@ -32,7 +38,7 @@ OBTAIN_LIMIT_S = 900.0
 
 
 @contextlib.contextmanager
-def _children(session: runner.Runner) -> Iterator[runner.Children]:
+def _children(session: Session) -> Iterator[Children]:
     """For orders: they end with the connection, and when the controller is told to stop."""
     children = _OfOrders(session)
     session.on_word = children.on_word
@@ -42,8 +48,8 @@ def _children(session: runner.Runner) -> Iterator[runner.Children]:
         session.on_word = lambda message: None
 
 
-class _OfOrders(runner.Children):
-    def __init__(self, session: runner.Runner) -> None:
+class _OfOrders(Children):
+    def __init__(self, session: Session) -> None:
         self._stopped = threading.Event()
         self._lost = session.channel.gone
         super().__init__(lambda: self._stopped.is_set() or self._lost.is_set())
@@ -56,7 +62,7 @@ class _OfOrders(runner.Children):
     def run(self, argv: list[str], **options: Any) -> tuple[int, str]:
         try:
             return super().run(argv, **options)
-        except runner.Gone:
+        except Gone:
             if self._lost.is_set():
                 raise
             raise OrderError("the order was cut short, as deployer was told to stop") from None
@@ -75,7 +81,7 @@ class CertificateKind:
         """What it changes of what a revert looks after."""
         return [Versions(domain).link]
 
-    def make(self, session: runner.Runner, domain: str, after: Json | None) -> None:
+    def make(self, session: Session, domain: str, after: Json | None) -> None:
         """Have a certificate as `after` wants it in its place; what is issued is kept for good.
 
         Raises:
@@ -83,15 +89,15 @@ class CertificateKind:
         """
         versions = Versions(domain)
         if after is None:
-            runner.remove_tree(versions.link)
+            remove_tree(versions.link)
             return
         settings = settings_of(domain)
         if settings is None:
-            raise runner.StepError(f"there are no settings for the certificate of {domain}")
+            raise StepError(f"there are no settings for the certificate of {domain}")
         say = _teller(session)
         try:
             version = self._version(session, settings, after, say)
-        except runner.StepError as error:
+        except StepError as error:
             versions.note(last_attempt=attempt(ok=False, what="failed", words=error.message))
             current = versions.current()
             if current is None or not _is_good_still(current, settings, after):
@@ -102,7 +108,7 @@ class CertificateKind:
         versions.use(version)
 
     def _version(
-        self, session: runner.Runner, settings: Json, after: Json, say: Callable[[str], None]
+        self, session: Session, settings: Json, after: Json, say: Callable[[str], None]
     ) -> Version:
         if settings["where"] == "controller":
             known = after.get("serial")
@@ -130,7 +136,7 @@ class CertificateKind:
         Versions(settings["domain"]).note(last_attempt=noted)
         return version
 
-    def _from_controller(self, session: runner.Runner, settings: Json, after: Json) -> Version:
+    def _from_controller(self, session: Session, settings: Json, after: Json) -> Version:
         """Ask the controller, whose answers to challenges are given here meanwhile."""
         from deployer.agent.certificates.responder import Responder
 
@@ -149,7 +155,7 @@ class CertificateKind:
             with Responder(settings["challenge_port"], answers):
                 given = session.ask(question, limit_s=OBTAIN_LIMIT_S)
         except OSError as error:
-            raise runner.StepError(f"challenges cannot be answered: {error}") from None
+            raise StepError(f"challenges cannot be answered: {error}") from None
         finally:
             session.on_word = lambda message: None
         about = {key: settings.get(key) for key in ("directory", "profile")}
@@ -157,7 +163,7 @@ class CertificateKind:
         version = versions.add(
             binascii.a2b_base64(given["fullchain_b64"]),
             binascii.a2b_base64(given["privkey_b64"]),
-            {**about, "at": runner.now_text()},
+            {**about, "at": now_text()},
         )
         words = f"{version.serial}, from the controller"
         versions.note(last_attempt=attempt(ok=True, what="issued", words=words))
@@ -170,11 +176,11 @@ def _is_good_still(current: Version, settings: Json, after: Json) -> bool:
     return is_valid and current.is_for(settings) and not after.get("strict")
 
 
-def _teller(session: runner.Runner) -> Callable[[str], None]:
+def _teller(session: Session) -> Callable[[str], None]:
     return lambda words: session.event("said", text=words)
 
 
-def _reach(session: runner.Runner) -> Callable[[list[str], str, str], None]:
+def _reach(session: Session) -> Callable[[list[str], str, str], None]:
     def look(names: list[str], path: str, word: str) -> None:
         question = {"reach": names, "path": path, "expect": word}
         session.ask(question, limit_s=REACH_LIMIT_S)
@@ -185,14 +191,14 @@ def _reach(session: runner.Runner) -> Callable[[list[str], str, str], None]:
 # --- requests -------------------------------------------------------------------------------------
 
 
-def _certificates(session: runner.Runner, request: Json) -> Json:
+def certificates(session: Session, request: Json) -> Json:
     """`do`: ``look`` (all that is in use), ``status`` (of `sites`), ``timer``, ``renew``."""
     what = request["do"]
     if what == "look":
         return {
             "certificates": {domain: _look(domain) for domain in _domains()},
             "sites": _sites_now(session),
-            "others_use_certbot": bool(runner.names_in("/etc/letsencrypt/renewal")),
+            "others_use_certbot": bool(names_in("/etc/letsencrypt/renewal")),
         }
     if what == "renew":
         return _renew(session, request)
@@ -200,10 +206,10 @@ def _certificates(session: runner.Runner, request: Json) -> Json:
         return {"next_run": next_run()}
     if what == "status":
         return {"certificates": [status_of(site) for site in request["sites"]]}
-    raise runner.Refusal("bad-request", f"certificates cannot {what!r}")
+    raise Refusal("bad-request", f"certificates cannot {what!r}")
 
 
-def _sites_now(session: runner.Runner) -> list[Json]:
+def _sites_now(session: Session) -> list[Json]:
     """What the host serves now: each site as the last confirmed commit that had it left it."""
     found: dict[str, Json] = {}
     for record in session.state.history():
@@ -214,7 +220,7 @@ def _sites_now(session: runner.Runner) -> list[Json]:
 
 
 def _domains() -> list[str]:
-    return sorted(name for name in runner.names_in(SERVED) if _has_files(name))
+    return sorted(name for name in names_in(SERVED) if _has_files(name))
 
 
 def _has_files(domain: str) -> bool:
@@ -226,12 +232,12 @@ def _look(domain: str) -> Json:
     """What a plan needs to know of a domain: what is in use, and the chain that leads to its CA."""
     current = Versions(domain).current()
     return {
-        "attributes": KINDS["certificate"].observe(domain),
+        "attributes": CertificateKind().observe(domain),
         "chain": current.fullchain.decode("ascii", "replace") if current else "",
     }
 
 
-def _renew(session: runner.Runner, request: Json) -> Json:
+def _renew(session: Session, request: Json) -> Json:
     say = _teller(session)
     patience_s = float(request["patience_s"])
     with Locked(session.state, patience_s=patience_s, say=say), _children(session) as of_orders:
@@ -245,10 +251,6 @@ def _renew(session: runner.Runner, request: Json) -> Json:
             staging_first=bool(request.get("staging_first")),
         )
         return {"failed": renewal.run()}
-
-
-KINDS = {"certificate": CertificateKind()}
-REQUESTS = {"certificates": _certificates}
 
 
 # --- the timer's program --------------------------------------------------------------------------
@@ -265,16 +267,16 @@ def main(arguments: list[str]) -> int:
         sys.stdout.write(words + "\n")
         sys.stdout.flush()
 
-    children = runner.Children(lambda: False)
-    state = runner.StateFolder()
+    children = Children(lambda: False)
+    state = StateFolder()
     renewal = Renewal(children=children, say=say, is_forced="--force" in arguments)
     try:
         with Locked(state, patience_s=LOCK_PATIENCE_S, say=say):
             return 1 if renewal.run() else 0
-    except (OrderError, runner.StepError) as error:
+    except (OrderError, StepError) as error:
         say(error.message)
     except OSError as error:
-        say(f"{error.filename or runner.STATE}: {runner.os_words(error)}")
+        say(f"{error.filename or STATE}: {os_words(error)}")
     return 1
 
 

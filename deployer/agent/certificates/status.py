@@ -14,13 +14,13 @@ from deployer.agent.certificates.versions import (
     runner_time,
 )
 from deployer.agent.certificates.x509 import Certificate, Unreadable, certificates_in
-from deployer.agent.commit import apply as runner
+from deployer.agent.children import Children
+from deployer.agent.errors import StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from deployer.agent.settings import Json
 
-    Json = dict[str, Any]
 
 TIMER = "deployer-renew.timer"
 
@@ -94,7 +94,7 @@ def _served(domain: str) -> Json:
 
 def next_run() -> str | None:
     """When the timer fires next; `None` where it does not run."""
-    children = runner.Children(lambda: False)
+    children = Children(lambda: False)
     asked = "NextElapseUSecRealtime,ActiveState"
     try:
         argv = ["systemctl", "show", "-p", asked, TIMER]
@@ -104,6 +104,6 @@ def next_run() -> str | None:
             return None
         text = shown.get("NextElapseUSecRealtime", "")
         parsed = time.strptime(text, "%a %Y-%m-%d %H:%M:%S UTC")
-    except (runner.StepError, ValueError):
+    except (StepError, ValueError):
         return None
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", parsed)

@@ -19,18 +19,22 @@ import time
 
 from deployer.agent.certificates import terms
 from deployer.agent.certificates.x509 import Certificate, Unreadable, certificates_in
-from deployer.agent.commit import apply as runner
+from deployer.agent.commit.replace import replace_link
+from deployer.agent.errors import StepError, os_words
+from deployer.agent.files import names_in, read_json, remove_tree, sync_folder, write_synced
+from deployer.agent.settings import ETC, STATE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    Json = dict[str, Any]
+    from deployer.agent.settings import Json
 
-SETTINGS = os.path.join(runner.ETC, "deployer", "certificates")
-SERVED = os.path.join(runner.ETC, "ssl", "deployer")
-KEPT = os.path.join(runner.STATE, "certificates")
+
+SETTINGS = os.path.join(ETC, "deployer", "certificates")
+SERVED = os.path.join(ETC, "ssl", "deployer")
+KEPT = os.path.join(STATE, "certificates")
 
 FULLCHAIN, PRIVKEY = "fullchain.pem", "privkey.pem"
 _ABOUT = "about.json"
@@ -45,16 +49,16 @@ def lineage_of(domain: str) -> str:
 
 def all_settings() -> Iterator[Json]:
     """The settings of every certificate that this host keeps, by their domains' names."""
-    for name in sorted(runner.names_in(SETTINGS)):
+    for name in sorted(names_in(SETTINGS)):
         if name.endswith(".json"):
-            settings = runner.read_json(os.path.join(SETTINGS, name))
+            settings = read_json(os.path.join(SETTINGS, name))
             if settings is not None:
                 yield settings
 
 
 def settings_of(domain: str) -> Json | None:
     """The settings of one certificate, or `None` where this host keeps none for the domain."""
-    return runner.read_json(os.path.join(SETTINGS, lineage_of(domain) + ".json"))
+    return read_json(os.path.join(SETTINGS, lineage_of(domain) + ".json"))
 
 
 class Version:
@@ -65,7 +69,7 @@ class Version:
         with open(os.path.join(folder, FULLCHAIN), "rb") as file:
             self.fullchain = file.read()
         self.certificate: Certificate = certificates_in(self.fullchain)[0]
-        self.about: Json = runner.read_json(os.path.join(folder, _ABOUT)) or {}
+        self.about: Json = read_json(os.path.join(folder, _ABOUT)) or {}
 
     @property
     def serial(self) -> str:
@@ -127,7 +131,7 @@ class Versions:
     def all(self) -> list[Version]:
         """Every version that can be read, the latest first."""
         found = []
-        for name in runner.names_in(self._versions):
+        for name in names_in(self._versions):
             try:
                 found.append(Version(os.path.join(self._versions, name)))
             except (OSError, Unreadable):
@@ -158,19 +162,19 @@ class Versions:
             return Version(folder)  # it may be in use: it stays as it is
         unfinished = folder + ".new"
         self._make_folders()
-        runner.remove_tree(unfinished)
+        remove_tree(unfinished)
         os.mkdir(unfinished, 0o700)
-        runner.write_synced(os.path.join(unfinished, FULLCHAIN), fullchain)
-        runner.write_synced(os.path.join(unfinished, PRIVKEY), privkey)
-        runner.write_synced(os.path.join(unfinished, _ABOUT), json.dumps(about).encode())
+        write_synced(os.path.join(unfinished, FULLCHAIN), fullchain)
+        write_synced(os.path.join(unfinished, PRIVKEY), privkey)
+        write_synced(os.path.join(unfinished, _ABOUT), json.dumps(about).encode())
         try:
             check_pair(unfinished)
         except ValueError as error:
-            runner.remove_tree(unfinished)
-            raise runner.StepError(f"the new certificate cannot be used: {error}") from None
-        runner.sync_folder(unfinished)
+            remove_tree(unfinished)
+            raise StepError(f"the new certificate cannot be used: {error}") from None
+        sync_folder(unfinished)
         os.rename(unfinished, folder)
-        runner.sync_folder(self._versions)
+        sync_folder(self._versions)
         return Version(folder)
 
     def use(self, version: Version) -> None:
@@ -179,17 +183,17 @@ class Versions:
             if not os.path.isdir(folder):
                 os.makedirs(folder, 0o755)
                 os.chmod(folder, 0o755)  # noqa: S103 - names of certificates are no secret
-        runner.replace_link(self.link, version.folder)
+        replace_link(self.link, version.folder)
 
     def prune(self) -> None:
         """Remove old versions, but never the one in use."""
         current = os.path.realpath(self.link)
         others = [version.folder for version in self.all() if version.folder != current]
         for folder in others[_KEPT_VERSIONS:]:
-            runner.remove_tree(folder)
+            remove_tree(folder)
 
     def _make_folders(self) -> None:
-        for folder in (runner.STATE, KEPT, self.folder, self._versions):
+        for folder in (STATE, KEPT, self.folder, self._versions):
             if not os.path.isdir(folder):
                 os.mkdir(folder, 0o700)
 
@@ -197,13 +201,13 @@ class Versions:
 
     def state(self) -> Json:
         """The last attempt and the CA's window, as noted."""
-        return runner.read_json(os.path.join(self.folder, "state.json")) or {}
+        return read_json(os.path.join(self.folder, "state.json")) or {}
 
     def note(self, **details: Any) -> None:
         """Note what has happened, beside what was noted before."""
         self._make_folders()
         state = {**self.state(), **details}
-        runner.write_synced(os.path.join(self.folder, "state.json"), json.dumps(state).encode())
+        write_synced(os.path.join(self.folder, "state.json"), json.dumps(state).encode())
 
 
 def check_pair(folder: str) -> None:
@@ -220,4 +224,4 @@ def check_pair(folder: str) -> None:
             raise ValueError("the key is another certificate's") from None
         raise ValueError(f"OpenSSL refuses it: {error.reason or error}") from None
     except OSError as error:
-        raise ValueError(runner.os_words(error)) from None
+        raise ValueError(os_words(error)) from None

@@ -10,7 +10,7 @@ import os
 import re
 import socket
 
-from deployer.agent.commit import apply as runner
+from deployer.agent.files import read_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class ApacheConfig:
 
     def _of_file(self, file: str) -> Iterator[Directive]:
         sections: list[tuple[str, bool]] = []
-        for number, text in _joined_lines(runner.read_text(file)):
+        for number, text in _joined_lines(read_text(file)):
             opened = re.match(r"<(\w+)\s*(.*?)>?$", text)
             if text.startswith("</"):
                 sections = sections[:-1]
@@ -245,7 +245,7 @@ _SECTIONS = (
 def haproxy_directives(file: str) -> Iterator[Directive]:
     """The directives of one file; the block is the kind of section."""
     section = ""
-    for number, line in enumerate(runner.read_text(file).splitlines(), 1):
+    for number, line in enumerate(read_text(file).splitlines(), 1):
         words = re.sub(r"(?<!\\)#.*", "", line).split()
         if not words:
             continue

@@ -17,14 +17,19 @@ import re
 import socket
 import struct
 
-from deployer.agent.commit import apply as runner
+from deployer.agent.errors import check_name
+from deployer.agent.files import names_in, read_text
+from deployer.agent.processes import children_of, is_proxy, main_pid
+from deployer.agent.services import Systemd
+from deployer.agent.settings import CHUNK_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
 
-    Json = dict[str, Any]
+    from deployer.agent.session import Session
+    from deployer.agent.settings import Json
+
 
 _LISTEN, _ESTABLISHED = "0A", "01"
 _FIRST_EPHEMERAL = 32768
@@ -42,7 +47,7 @@ class Tables:
         self._ports: dict[str, int] = {}  # the near port of each established connection
         self._ends: dict[str, str] = {}  # both addresses of each, as the kernel writes them
         for table, size in (("tcp", 4), ("tcp6", 16)):
-            for line in runner.read_text(f"/proc/{pid}/net/{table}").splitlines()[1:]:
+            for line in read_text(f"/proc/{pid}/net/{table}").splitlines()[1:]:
                 fields = line.split(None, 10)
                 if fields[3] == _ESTABLISHED:
                     self._ports[fields[9]] = int(fields[1][-4:], 16)
@@ -114,13 +119,13 @@ class Worker:
 
     def _watched(self) -> Iterator[set[int]]:
         for wait in self._waits:
-            about = runner.read_text(f"/proc/{self.pid}/fdinfo/{wait}")
+            about = read_text(f"/proc/{self.pid}/fdinfo/{wait}")
             yield {int(found) for found in re.findall(r"^tfd: +(\d+)", about, re.M)}
 
 
 def _open_files(pid: int) -> Iterator[tuple[int, str]]:
     folder = f"/proc/{pid}/fd/"
-    for name in runner.names_in(folder):
+    for name in names_in(folder):
         try:
             yield int(name), os.readlink(folder + name)
         except OSError:
@@ -131,7 +136,7 @@ def worker_connections(main: int, proxy: str, *, with_clients: bool = False) -> 
     """Of each child of a proxy's main process: ``pid``, ``websockets``, ``connections`` of clients,
     and whether it ``is_old``; on wish ``clients``, by which addresses each of them is known."""
     tables, unix_clients = Tables(main), _unix_clients()
-    workers = [Worker(pid, tables, unix_clients) for pid in sorted(runner.children_of(main))]
+    workers = [Worker(pid, tables, unix_clients) for pid in sorted(children_of(main))]
     is_apache = proxy == "apache2"
     return [
         {
@@ -162,7 +167,7 @@ def _busy_in_haproxy(worker: int, master: int) -> int | None:
 
     The master passes commands on to each worker, those of earlier configurations too.
     """
-    words = runner.read_text(f"/proc/{master}/cmdline").split("\0")
+    words = read_text(f"/proc/{master}/cmdline").split("\0")
     path = words[words.index("-S") + 1].partition(",")[0] if "-S" in words else ""
     text = ask_socket(path, f"@!{worker} show stat -1 2 -1\n") if path else ""
     rows = [line.split(",") for line in text.splitlines()]
@@ -180,7 +185,7 @@ def ask_socket(path: str, command: str) -> str:
             line.sendall(command.encode())
             line.shutdown(socket.SHUT_WR)
             while True:
-                data = line.recv(runner.CHUNK_BYTES)
+                data = line.recv(CHUNK_BYTES)
                 if not data:
                     break
                 parts.append(data)
@@ -244,15 +249,15 @@ def _attributes(data: bytes) -> dict[int, bytes]:
 # --- the request ----------------------------------------------------------------------------------
 
 
-def connections(session: runner.Runner, request: Json) -> Json:
+def connections(session: Session, request: Json) -> Json:
     """What each of the proxies ``units`` has open; those that do not run are left out."""
-    units = [runner.check_name(unit) for unit in request["units"]]
-    shown = runner.Systemd(session.children).show(units) if units else {}
+    units = [check_name(unit) for unit in request["units"]]
+    shown = Systemd(session.children).show(units) if units else {}
     found = {}
     for unit in units:
-        main = runner.main_pid(shown[unit])
-        if runner.is_proxy(main):
-            proxy = runner.read_text(f"/proc/{main}/comm").strip()
+        main = main_pid(shown[unit])
+        if is_proxy(main):
+            proxy = read_text(f"/proc/{main}/comm").strip()
             found[unit] = {
                 "workers": worker_connections(
                     main, proxy, with_clients=bool(request.get("clients"))
@@ -278,11 +283,8 @@ def _drain_s(proxy: str) -> float | None:
     """How long connections live on after a reload of what runs now, as far as it is limited."""
     paths, pattern = _DRAINS.get(proxy, ((), ""))
     for path in paths:
-        found = re.search(pattern, runner.read_text(path), re.M)
+        found = re.search(pattern, read_text(path), re.M)
         if found:
             unit = found.group(2) or ("ms" if proxy == "haproxy" else "s")
             return int(found.group(1)) * _SECONDS[unit]
     return None
-
-
-REQUESTS = {"connections": connections}

@@ -7,13 +7,15 @@ import os
 import stat
 import time
 
-from deployer.agent.commit import apply as runner
+from deployer.agent.children import Children
+from deployer.agent.errors import StepError, os_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, BinaryIO
 
-    Json = dict[str, Any]
+    from deployer.agent.settings import Json
+
 
 _FILE_BYTES = 2 << 20
 #: Of all proxies together: what is not text takes up to six bytes for each in an answer.
@@ -73,7 +75,7 @@ class FileReader:
         except NotAFileError:
             return None
         except OSError as error:
-            self.notes.append(f"{path} cannot be read: {runner.os_words(error)}")
+            self.notes.append(f"{path} cannot be read: {os_words(error)}")
             return None
         self._read += 1
         self._left -= len(data)
@@ -112,7 +114,7 @@ class Output:
 class Hurry:
     """Runs programs within the time that is left for all of them: `children`, with a deadline."""
 
-    def __init__(self, children: runner.Children, limit_s: float) -> None:
+    def __init__(self, children: Children, limit_s: float) -> None:
         self._children = children
         self._until = time.monotonic() + limit_s
 
@@ -130,6 +132,6 @@ class Hurry:
             code, _ = self._children.run(
                 argv, limit_s=min(limit_s, left_s), on_output=output.take, **options
             )
-        except runner.StepError as error:
+        except StepError as error:
             return None, error.message
         return code, output.text

@@ -8,15 +8,15 @@ from __future__ import annotations
 import os
 import re
 
-from deployer.agent.commit import apply as runner
+from deployer.agent.files import read_text
+from deployer.agent.processes import children_of, started_at
 from deployer.agent.proxies import connections
 from deployer.agent.proxies.files import FileReader, Hurry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from deployer.agent.settings import Json
 
-    Json = dict[str, Any]
 
 PROGRAMS = ("/usr/sbin/haproxy", "/usr/local/sbin/haproxy")
 _DEFAULT_FILE = "/etc/haproxy/haproxy.cfg"
@@ -42,7 +42,7 @@ def ask(children: Hurry, program: str, main: int, reader: FileReader) -> Json:
 
 def _files(main: int) -> list[str]:
     """The files after ``-f``, those of folders in their order."""
-    words = runner.read_text(f"/proc/{main}/cmdline").split("\0") if main else []
+    words = read_text(f"/proc/{main}/cmdline").split("\0") if main else []
     pairs = zip(words, words[1:])  # noqa: RUF007 - Python 3.8
     paths = [value for flag, value in pairs if flag == "-f"] or [_DEFAULT_FILE]
     found = []
@@ -70,11 +70,11 @@ def _counts(main: int, config: list[Json]) -> str:
 
     The master passes commands on where it has a socket; otherwise the worker may have one.
     """
-    words = runner.read_text(f"/proc/{main}/cmdline").split("\0") if main else []
-    workers = runner.children_of(main) if main else set()
+    words = read_text(f"/proc/{main}/cmdline").split("\0") if main else []
+    workers = children_of(main) if main else set()
     if "-S" in words[:-1] and workers:
         path = words[words.index("-S") + 1].partition(",")[0]
-        before = f"@!{max(workers, key=runner.started_at)} "
+        before = f"@!{max(workers, key=started_at)} "
     else:
         text = "\n".join(each["text"] for each in config)
         found = re.search(r"^\s*stats\s+socket\s+(?:unix@)?(/\S+)", text, re.MULTILINE)

@@ -18,7 +18,11 @@ import os
 import re
 import time
 
-from deployer.agent.commit import apply as runner
+from deployer.agent import settings
+from deployer.agent.errors import os_words
+from deployer.agent.files import names_in, read_text
+from deployer.agent.listeners import listening_sockets, listens, sockets_of
+from deployer.agent.processes import TICK_NS, children_of, started_at, uptime_ns
 from deployer.agent.proxies import apache as inspection_apache
 from deployer.agent.proxies import connections
 from deployer.agent.proxies import haproxy as inspection_haproxy
@@ -29,7 +33,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    Json = dict[str, Any]
+    from deployer.agent.session import Session
+    from deployer.agent.settings import Json
+
 
 #: By the proxy's word: the name of its main process, which is its unit's, and who asks it.
 PROXIES: dict[str, tuple[str, Any]] = {
@@ -56,7 +62,7 @@ _JOURNAL_LIMIT_S = 5.0
 _LIMIT_S = 20.0
 
 
-def inspect(session: runner.Runner, request: Json) -> Json:
+def inspect(session: Session, request: Json) -> Json:
     """The reply to ``inspect``, about all or some ``proxies``, in ``limit_s`` or little more."""
     children = Hurry(session.children, float(request.get("limit_s") or _LIMIT_S))
     wanted = [str(word) for word in request.get("proxies") or PROXIES]
@@ -84,7 +90,7 @@ def _main_processes(notes: list[str]) -> dict[str, int]:
     """
     names = {name for name, _ in PROXIES.values()}
     found: dict[str, list[int]] = {}
-    for word in runner.names_in("/proc"):
+    for word in names_in("/proc"):
         if not word.isdigit():
             continue
         name = _name_of(int(word))
@@ -93,7 +99,7 @@ def _main_processes(notes: list[str]) -> dict[str, int]:
             found.setdefault(name, []).append(int(word))
     mains = {}
     for name, pids in found.items():
-        own = [pid for pid in sorted(pids, key=runner.started_at) if not _is_contained(pid)]
+        own = [pid for pid in sorted(pids, key=started_at) if not _is_contained(pid)]
         own.sort(key=lambda pid: not _is_trusted(pid))
         if own:
             mains[name] = own[0]
@@ -106,11 +112,11 @@ def _main_processes(notes: list[str]) -> dict[str, int]:
 
 def _is_serving(pid: int) -> bool:
     """Whether this is no mere check of a configuration, or a signal to another process."""
-    return bool(runner.children_of(pid)) or runner.listens(pid, runner.listening_sockets(pid))
+    return bool(children_of(pid)) or listens(pid, listening_sockets(pid))
 
 
 def _name_of(pid: int) -> str:
-    name = runner.read_text(f"/proc/{pid}/comm").strip()
+    name = read_text(f"/proc/{pid}/comm").strip()
     return _ALSO_CALLED.get(name, name)
 
 
@@ -176,9 +182,7 @@ def _is_trusted(pid: int) -> bool:
 
 def _users(pid: int) -> list[int]:
     """Real, effective and saved. Source: proc_pid_status(5)."""
-    found = re.search(
-        r"^Uid:\s+(\d+)\s+(\d+)\s+(\d+)", runner.read_text(f"/proc/{pid}/status"), re.M
-    )
+    found = re.search(r"^Uid:\s+(\d+)\s+(\d+)\s+(\d+)", read_text(f"/proc/{pid}/status"), re.M)
     return [int(number) for number in found.groups()] if found else []
 
 
@@ -195,7 +199,7 @@ def _program(main: int, programs: tuple[str, ...]) -> str:
 
 
 def _unit_state(children: Hurry, unit: str) -> str:
-    if not os.path.isdir(runner.SYSTEMD_RUNS):
+    if not os.path.isdir(settings.SYSTEMD_RUNS):
         return ""
     code, output = children.run(["systemctl", "is-active", unit], limit_s=_JOURNAL_LIMIT_S)
     return output.split()[0] if code is not None and output.split() else ""
@@ -206,7 +210,7 @@ def _unit_state(children: Hurry, unit: str) -> str:
 
 def _stat(pid: int) -> Json:
     """Source: proc_pid_stat(5); the name in brackets may hold anything."""
-    fields = runner.read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    fields = read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
     if len(fields) < 22:
         return {"ppid": 0, "threads": 0, "rss_bytes": 0}
     pages = int(fields[21])
@@ -218,15 +222,15 @@ def _stat(pid: int) -> Json:
 
 
 def _age_s(pid: int) -> float:
-    return round((runner.uptime_ns() - runner.started_at(pid) * runner.TICK_NS) / 1e9, 2)
+    return round((uptime_ns() - started_at(pid) * TICK_NS) / 1e9, 2)
 
 
 def _processes(main: int, unit: str, module: Any) -> tuple[list[Json], int]:
     """The main process and its children, and how many WebSockets they have."""
     workers = {each["pid"]: each for each in connections.worker_connections(main, unit)}
     found = []
-    for pid in [main, *sorted(runner.children_of(main))][:_MOST_PROCESSES]:
-        title = runner.read_text(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
+    for pid in [main, *sorted(children_of(main))][:_MOST_PROCESSES]:
+        title = read_text(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
         if not title:
             continue  # it has ended meanwhile
         worker = workers.get(pid)
@@ -252,7 +256,7 @@ def _open_files(pid: int) -> int | None:
 
 
 def _files_limit(pid: int) -> int | None:
-    for line in runner.read_text(f"/proc/{pid}/limits").splitlines():
+    for line in read_text(f"/proc/{pid}/limits").splitlines():
         if line.startswith("Max open files"):
             word = line[len("Max open files") :].split()[0]
             return int(word) if word.isdigit() else None
@@ -264,7 +268,7 @@ def _listeners(main: int, processes: list[Json]) -> list[str]:
     tables = connections.Tables(main)
     held: set[str] = set()
     for each in processes[:64]:
-        held |= runner.sockets_of(each["pid"]) & set(tables.listening)
+        held |= sockets_of(each["pid"]) & set(tables.listening)
         if len(held) == len(tables.listening):
             break
     addresses = {tables.listening[inode] for inode in held}
@@ -288,7 +292,7 @@ def _log(children: Hurry, unit: str, paths: list[str], notes: list[str]) -> list
         except (FileNotFoundError, NotAFileError):
             continue
         except OSError as error:
-            notes.append(f"{path} cannot be read: {runner.os_words(error)}")
+            notes.append(f"{path} cannot be read: {os_words(error)}")
             continue
         lines += _telling(tail)
     return [line[:2000] for line in lines[-2 * _LOG_LINES :]]
@@ -302,7 +306,7 @@ def _telling(lines: list[str]) -> list[str]:
 
 
 def _journal(children: Hurry, unit: str) -> list[str]:
-    if not os.path.isdir(runner.SYSTEMD_RUNS):
+    if not os.path.isdir(settings.SYSTEMD_RUNS):
         return []
     argv = [
         "journalctl",
@@ -313,6 +317,3 @@ def _journal(children: Hurry, unit: str) -> list[str]:
     ]
     code, output = children.run([*argv, "--unit", unit], limit_s=_JOURNAL_LIMIT_S)
     return _telling(output.splitlines()) if code == 0 else []
-
-
-REQUESTS = {"inspect": inspect}

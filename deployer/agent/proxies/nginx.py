@@ -10,14 +10,13 @@ import glob
 import os
 import re
 
-from deployer.agent.commit import apply as runner
+from deployer.agent.files import read_text
 from deployer.agent.proxies.files import FileReader, Hurry, beginning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from deployer.agent.settings import Json
 
-    Json = dict[str, Any]
 
 PROGRAMS = ("/usr/sbin/nginx", "/usr/local/nginx/sbin/nginx", "/usr/local/sbin/nginx")
 _DEFAULT_FILE = "/etc/nginx/nginx.conf"
@@ -60,7 +59,7 @@ def _is_ours(said: str) -> bool:
 
 def _options(main: int) -> tuple[list[str], str]:
     """The running nginx's ``-c`` and ``-p``, and its file; its title has all its words."""
-    title = runner.read_text(f"/proc/{main}/cmdline").replace("\0", " ") if main else ""
+    title = read_text(f"/proc/{main}/cmdline").replace("\0", " ") if main else ""
     words = title.partition("master process ")[2].split() or title.split()
     options, path = [], ""
     for flag, value in zip(words, words[1:]):  # noqa: RUF007 - Python 3.8

@@ -12,17 +12,23 @@ import re
 import socket
 import time
 
-from deployer.agent.commit import apply as runner
+from deployer.agent.children import Children
+from deployer.agent.errors import StepError
+from deployer.agent.files import look_at, read_text
+from deployer.agent.listeners import listeners, sockets_of
+from deployer.agent.processes import TICK_NS, children_of, main_pid, started_at, uptime_ns
 from deployer.agent.proxies import configs
 from deployer.agent.proxies.connections import Tables, worker_connections
+from deployer.agent.services import Systemd, service_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
-    Json = dict[str, Any]
     Check = Callable[["Loading"], None]
+    from deployer.agent.session import Session
+    from deployer.agent.settings import Json
+
 
 _HAPROXY_FILE = "/etc/haproxy/haproxy.cfg"
 #: What HAProxy opens beside two sockets a connection: 40 in 2.6, 54 in 3.0.
@@ -37,14 +43,14 @@ class Loading:
     """A proxy that is about to load its configuration; `say` is for what is no error."""
 
     def __init__(
-        self, children: runner.Children, unit: str, action: str, say: Callable[[str], None]
+        self, children: Children, unit: str, action: str, say: Callable[[str], None]
     ) -> None:
         self.children = children
         self.unit = unit
         self.say = say
-        shown = runner.Systemd(children).show([unit])[unit]
+        shown = Systemd(children).show([unit])[unit]
         is_active = shown.get("ActiveState") in ("active", "reloading")
-        self.main = runner.main_pid(shown) if is_active else 0
+        self.main = main_pid(shown) if is_active else 0
         #: Its sockets, and the processes that it has, stay: it reads its files and goes on.
         self.is_reload = bool(self.main) and action == "reload"
         self.has_effect = action != "start" or not self.main
@@ -56,13 +62,13 @@ class Loading:
         return "".join(parts) if code == 0 else ""
 
 
-def check(children: runner.Children, unit: str, action: str, say: Callable[[str], None]) -> None:
+def check(children: Children, unit: str, action: str, say: Callable[[str], None]) -> None:
     """Make sure that a proxy can load its configuration; other units pass.
 
     Raises:
         StepError: it could not; what it runs with now has not been touched.
     """
-    name = unit[: -len(".service")] if unit.endswith(".service") else unit
+    name = service_name(unit)
     if name in _CHECKS and action in ("reload", "restart", "start"):
         loading = Loading(children, name, action, say)
         if loading.has_effect:
@@ -84,7 +90,7 @@ def _refuse_taken(loading: Loading, name: str, addresses: list[configs.Address])
             continue
         problem = _problem_of(address, shared=loading.unit == "haproxy")
         if problem == errno.EADDRNOTAVAIL:
-            raise runner.StepError(
+            raise StepError(
                 f"{name} cannot listen on {address}, as {address.where} asks: "
                 "no interface of this host has that address"
             )
@@ -96,17 +102,15 @@ def _refuse(
     loading: Loading, name: str, address: configs.Address, *, own: set[tuple[str, int]]
 ) -> None:
     wish = f"{name} cannot listen on {address}, as {address.where} asks"
-    holders = [each for each in runner.listeners([address.port]) if _is_at(each["pid"], address)]
+    holders = [each for each in listeners([address.port]) if _is_at(each["pid"], address)]
     others = [each for each in holders if each["unit"] != loading.unit]
     if others:
         words = " and ".join(map(_holder_words, others))
         listens = "listens" if len(others) == 1 else "listen"
-        raise runner.StepError(
-            f"{wish}: {words} {listens} there; end that, or choose another address"
-        )
+        raise StepError(f"{wish}: {words} {listens} there; end that, or choose another address")
     if loading.unit == "haproxy" or not any(port == address.port for _, port in own):
         return  # it pauses its former process, or has none; or nobody knows who it is
-    raise runner.StepError(
+    raise StepError(
         f"{wish}, while it still has another address at that port: a reload opens the new one "
         f"before it closes the old one; `systemctl restart {loading.unit}` would do both, and end "
         "all open connections"
@@ -144,8 +148,8 @@ def _own_addresses(main: int) -> set[tuple[str, int]]:
     """What the proxy's processes listen on now, as `Address.key` has it."""
     tables = Tables(main)
     own: set[tuple[str, int]] = set()
-    for pid in (main, *runner.children_of(main)):
-        own.update(tables.listening[i] for i in runner.sockets_of(pid) if i in tables.listening)
+    for pid in (main, *children_of(main)):
+        own.update(tables.listening[i] for i in sockets_of(pid) if i in tables.listening)
     return own
 
 
@@ -193,7 +197,7 @@ def _refuse_full_scoreboard(loading: Loading, config: configs.ApacheConfig) -> N
     if len(stay) < limit:
         return
     held = sum(worker["websockets"] for worker in stay)
-    raise runner.StepError(
+    raise StepError(
         f"Apache has room for {limit} processes (ServerLimit), and {len(stay)} of earlier "
         f"configurations would stay after this reload for the sake of their connections ({held} "
         "WebSockets): none would be left to take new ones. Wait until they have drained, or run "
@@ -217,7 +221,7 @@ def _places(loading: Loading, config: configs.ApacheConfig) -> tuple[int, list[J
     return limit, stay
 
 
-def places(session: runner.Runner, request: Json) -> Json:
+def places(session: Session, request: Json) -> Json:
     """The room that Apache has for children, and how many would stay if it were reloaded now."""
     loading = Loading(session.children, "apache2", "reload", lambda text: None)
     if not loading.is_reload:
@@ -228,11 +232,11 @@ def places(session: runner.Runner, request: Json) -> Json:
 
 def _is_newer(file: str, main: int) -> bool:
     """Whether a file has been changed since a process started."""
-    info = runner.look_at(file) if file else None
+    info = look_at(file) if file else None
     if info is None:
         return False
-    changed_ns: int = info.st_ctime_ns - (time.time_ns() - runner.uptime_ns())
-    return changed_ns > runner.started_at(main) * runner.TICK_NS
+    changed_ns: int = info.st_ctime_ns - (time.time_ns() - uptime_ns())
+    return changed_ns > started_at(main) * TICK_NS
 
 
 def _check_haproxy(loading: Loading) -> None:
@@ -251,18 +255,18 @@ def _check_haproxy(loading: Loading) -> None:
     if version and tuple(map(int, version.groups())) < (2, 3):
         loading.say(f"HAProxy: {words}")  # it starts all the same, and runs out of them later
     else:
-        raise runner.StepError(words)
+        raise StepError(words)
 
 
 def _file_limit(loading: Loading, kind: str) -> int:
     """How many files a process of the unit may open: its ``soft`` limit, or what it may raise."""
     pid = loading.main or 1
-    limits = runner.read_text(f"/proc/{pid}/limits")
+    limits = read_text(f"/proc/{pid}/limits")
     found = re.search(r"^Max open files +(\d+) +(\d+)", limits, re.M)
     soft, hard = map(int, found.groups()) if found else (_MANY, _MANY)
-    capable = re.search(r"^CapEff:\t(\w+)", runner.read_text(f"/proc/{pid}/status"), re.M)
+    capable = re.search(r"^CapEff:\t(\w+)", read_text(f"/proc/{pid}/status"), re.M)
     if kind == "hard" and capable and int(capable.group(1), 16) & _CAP_SYS_RESOURCE:
-        return int(runner.read_text("/proc/sys/fs/nr_open") or _MANY)
+        return int(read_text("/proc/sys/fs/nr_open") or _MANY)
     if not loading.main:
         name = "LimitNOFILESoft" if kind == "soft" else "LimitNOFILE"
         shown = loading.dump(["systemctl", "show", "-p", name, "--value", loading.unit]).strip()
@@ -275,5 +279,3 @@ _CHECKS: dict[str, Check] = {
     "apache2": _check_apache,
     "haproxy": _check_haproxy,
 }
-BEFORE_LOADING = (check,)
-REQUESTS = {"places": places}

@@ -6,7 +6,6 @@ import shlex
 
 import pytest
 
-from deployer.agent.bundle import inspection_modules
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
 from deployer.proxies.inspect import Inspection, faults, inspection_from_json, served
@@ -87,8 +86,6 @@ def proxies(shared_lab: Lab) -> LabHost:
 
 def _inspected(argv: list[str]) -> Inspection:
     runner = RunnerProcess(argv, {})
-    modules = inspection_modules()
-    runner.ask("load", modules=modules, order=list(modules))
     reply = runner.ask("inspect", proxies=["apache", "haproxy"])
     runner.end()
     return inspection_from_json(reply)

@@ -11,24 +11,36 @@ import pwd
 import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from deployer.agent.bundle import source
+from deployer.agent.bundle import archive
+from deployer.agent.start import Bundle
 
+#: Starts the agent from its zip file, compressed: the first member is the module that runs first.
 BOOTSTRAP = (
-    "import sys,json\n"
+    "import sys,json,zlib\n"
     "i=sys.stdin.buffer\n"
     "n,s=json.loads(i.readline())\n"
     "b=i.read(n)\n"
-    "exec(compile(b,'runner.py','exec'),"
-    "{'__name__':'__main__','__source__':b,'__settings__':s})\n"
+    "d=zlib.decompress(b)\n"
+    "a=30+int.from_bytes(d[26:28],'little')\n"
+    "g={'__name__':'deployer.agent.start'}\n"
+    "exec(d[a:a+int.from_bytes(d[22:26],'little')],g)\n"
+    "g['start'](b,{},settings=s)\n"
 )
 #: The same with code that this very Python has compiled: most of a start is the compiling.
-_QUICK_BOOTSTRAP = BOOTSTRAP.replace(
-    "compile(b,'runner.py','exec')", "__import__('marshal').loads(b)"
+_QUICK_BOOTSTRAP = (
+    "import sys,json,marshal\n"
+    "i=sys.stdin.buffer\n"
+    "n,s=json.loads(i.readline())\n"
+    "b,c=marshal.loads(i.read(n))\n"
+    "g={'__name__':'deployer.agent.start'}\n"
+    "exec(marshal.loads(c['deployer.agent.start']),g)\n"
+    "g['start'](b,c,settings=s)\n"
 )
 LIMIT_S = 120.0
 
@@ -48,7 +60,7 @@ class RunnerProcess:
     def __init__(
         self, argv: list[str], settings: dict[str, Any], *, body: bytes | None = None
     ) -> None:
-        body = body or source()
+        body = body or packed()
         self.process = subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
         )
@@ -175,8 +187,20 @@ def me() -> str:
 
 
 @cache
-def _compiled() -> bytes:
-    return marshal.dumps(compile(source(), "runner.py", "exec", dont_inherit=True))
+def packed() -> bytes:
+    """The agent as it is sent to a host."""
+    return zlib.compress(archive())
+
+
+@cache
+def compiled() -> dict[str, bytes]:
+    """The code of all its modules, for this Python."""
+    return Bundle(packed(), {}).compile_all()
+
+
+@cache
+def _body() -> bytes:
+    return marshal.dumps((packed(), compiled()))
 
 
 def local_runner(folder: Path, *, python: str | None = None, **settings: Any) -> RunnerProcess:
@@ -191,7 +215,7 @@ def local_runner(folder: Path, *, python: str | None = None, **settings: Any) ->
     if python:
         return RunnerProcess([python, "-I", "-c", BOOTSTRAP], settings)
     argv = [sys.executable, "-I", "-S", "-c", _QUICK_BOOTSTRAP]
-    return RunnerProcess(argv, settings, body=_compiled())
+    return RunnerProcess(argv, settings, body=_body())
 
 
 def snapshot(folder: Path, *, without: tuple[str, ...] = ("deployer",)) -> dict[str, Any]:

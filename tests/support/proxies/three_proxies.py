@@ -6,7 +6,6 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
-from deployer.agent import bundle
 from deployer.lab.host import LabHost
 from tests.support.agent.on_host import runner_on
 from tests.support.agent.process import RunnerProcess, RunnerRefusal, file_change
@@ -149,10 +148,7 @@ def set_up(host: LabHost) -> None:
 
 def with_modules(host: LabHost) -> RunnerProcess:
     """A runner on `host` that knows running proxies, as the engine has it."""
-    runner = runner_on(host)
-    modules = bundle.proxy_modules()
-    runner.ask("load", modules=modules, order=list(modules))
-    return runner
+    return runner_on(host)
 
 
 def apply(

@@ -1,4 +1,4 @@
-"""A real SSH server on loopback that does what a test tells it, and a small runner to start.
+"""A real SSH server on loopback that does what a test tells it.
 
 The server is Paramiko's: it runs commands as local children, and forwards, or refuses to.
 """
@@ -17,9 +17,6 @@ from pathlib import Path
 
 import paramiko
 from paramiko.common import OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED, OPEN_FAILED_CONNECT_FAILED
-
-#: A small runner, whose requests are named after what they do.
-RUNNER = Path(__file__).with_name("scripted_agent.py").read_bytes()
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import base64
 import hashlib
 import json
@@ -15,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from deployer.agent.bundle import source
 from deployer.report.document import as_json
 from deployer.transport.framing import encode
 from tests.support.agent.process import RunnerProcess, RunnerRefusal, local_runner, me
@@ -26,10 +24,6 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunnerProcess]:
     running = local_runner(tmp_path_factory.mktemp("host"))
     yield running
     assert running.end() == 0
-
-
-def test_source_is_python_3_8() -> None:
-    ast.parse(source(), feature_version=(3, 8))
 
 
 def test_hello(runner: RunnerProcess) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from deployer.agent.commit.states import UNDER_WAY
 from deployer.commit.host_status import (
     Ended,
     Lock,
@@ -24,7 +25,7 @@ from deployer.commit.host_status import (
     when,
 )
 from deployer.commit.kept_edits import kept_edits
-from deployer.commit.states import MEANINGS, UNDER_WAY
+from deployer.commit.states import MEANINGS
 from deployer.model import CheckResult
 from deployer.report.history import history_lines
 from deployer.verify.summary import summary_lines

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from deployer.agent.commit.apply import Refusal, open_connection
+from deployer.agent.errors import Refusal
+from deployer.agent.relay import open_connection
 from deployer.diagnose.address import parse_address
 from deployer.diagnose.handshake_variants import HandshakeOptions
 from deployer.diagnose.inside import Inside, diagnose_stages, stages_of

@@ -16,17 +16,15 @@ from deployer.commit.heartbeat import heartbeat
 from deployer.errors import HostError, RunnerError, UnreachableError
 from deployer.model import Host
 from deployer.transport import ConnectOptions, Link, framing
-from deployer.transport.bootstrap import Bootstrap
 from deployer.transport.connecting import connect
-from tests.support.paths import ROOT
+from tests.support.transport.scripted import archive, scripted
 from tests.support.waiting import PATIENCE_S, at_most, until
 
-_RUNNER = (ROOT / "tests/support/transport/scripted_agent.py").read_bytes()
 _HOST = Host(name="here", hostname="here", vars={"ansible_connection": "local"})
 
 
 def started(folder: Path, *, silence_timeout_s: float = PATIENCE_S) -> Link:
-    bootstrap = Bootstrap(_RUNNER, cache_folder=str(folder / "state/cache"))
+    bootstrap = scripted(folder / "state/cache")
     options = ConnectOptions(connect_timeout_s=PATIENCE_S, silence_timeout_s=silence_timeout_s)
     return connect(_HOST, options, bootstrap=bootstrap)
 
@@ -55,7 +53,7 @@ def link(tmp_path: Path) -> Iterator[Link]:
 def test_a_request_is_answered(shared: Link) -> None:
     assert shared.hello["uid"] == os.getuid()
     assert shared.request("echo", text="grüß Gott") == {"said": "grüß Gott"}
-    assert shared.request("source") == {"bytes": len(_RUNNER)}
+    assert shared.request("source") == {"bytes": len(archive())}
 
 
 def test_events_come_in_order_and_signs_of_life_are_kept_back(shared: Link) -> None:

@@ -472,13 +472,14 @@ def test_without_systemd_nothing_is_begun(world: Path) -> None:
 @pytest.mark.parametrize(
     "arguments", [["--revert=c1"], ["--revert=c1", "--why=fun"], ["--why=boot"], []]
 )
-def test_the_runner_s_command_line_is_for_the_watchdog_alone(arguments: list[str]) -> None:
-    program = Path(bundle.__file__).parent / "commit/apply.py"
+def test_the_watchdog_s_command_line(tmp_path: Path, arguments: list[str]) -> None:
+    program = tmp_path / "watchdog.pyz"
+    program.write_bytes(bundle.archive())
     done = subprocess.run(
         [sys.executable, "-I", "-S", program, *arguments], capture_output=True, check=False
     )
     assert done.returncode == 2
-    assert done.stderr == b"usage: runner.py --revert=COMMIT --why=deadline|boot\n"
+    assert done.stderr == b"usage: watchdog.pyz --revert=COMMIT --why=deadline|boot\n"
 
 
 def test_no_manifest_knows_the_watchdog_s_unit(world: Path) -> None:

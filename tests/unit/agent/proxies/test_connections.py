@@ -13,10 +13,13 @@ from typing import Any
 
 import pytest
 
-from deployer.agent.commit import apply as runner
+from deployer.agent.children import Children
+from deployer.agent.files import read_text
+from deployer.agent.listeners import sockets_of
 from deployer.agent.proxies import configs as proxy_configs
 from deployer.agent.proxies import readiness
 from deployer.agent.proxies.connections import Tables, Worker, worker_connections
+from deployer.agent.reloads import _failed_reloads
 
 #: Stands for a worker with clients and services, and tells its ports.
 _WORKER = """
@@ -147,7 +150,7 @@ def test_a_process_that_has_ended() -> None:
 
 def test_where_a_process_listens(fake: Fake) -> None:
     tables = Tables(os.getpid())
-    inodes = runner.sockets_of(fake.process.pid)
+    inodes = sockets_of(fake.process.pid)
     own = {tables.listening[inode] for inode in inodes if inode in tables.listening}
     assert own == {(fake._address, fake.port)}
 
@@ -170,7 +173,7 @@ def test_the_kernel_is_asked_whether_an_address_is_free(fake: Fake) -> None:
 
 def test_units_that_are_no_proxies_pass() -> None:
     """Nothing is even asked of them."""
-    children = runner.Children(lambda: pytest.fail("something was run"))
+    children = Children(lambda: pytest.fail("something was run"))
     readiness.check(children, "goaccess", "reload", pytest.fail)
     readiness.check(children, "nginx", "stop", pytest.fail)
 
@@ -196,9 +199,9 @@ def test_a_master_of_haproxy_counts_its_failures(
     marked = {**environment, "PATH": os.environ["PATH"]}
     master = subprocess.Popen(["sleep", "60"], env=marked)
     try:
-        while "PATH=" not in runner.read_text(f"/proc/{master.pid}/environ"):
+        while "PATH=" not in read_text(f"/proc/{master.pid}/environ"):
             assert master.poll() is None
-        assert runner._failed_reloads(master.pid) == expected
+        assert _failed_reloads(master.pid) == expected
     finally:
         master.kill()
         master.wait()

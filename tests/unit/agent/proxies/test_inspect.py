@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from deployer.agent.commit import apply as runner
+from deployer.agent.children import Children
+from deployer.agent.files import read_text
 from deployer.agent.proxies import inspect as inspection
 from deployer.agent.proxies.files import FileReader, Hurry, NotAFileError, beginning, opened
 
@@ -34,7 +35,7 @@ def _in_time() -> object:
 
 @pytest.fixture
 def children() -> Hurry:
-    return Hurry(runner.Children(threading.Event().is_set), _LIMIT_S)
+    return Hurry(Children(threading.Event().is_set), _LIMIT_S)
 
 
 def test_pipes_and_devices_are_not_waited_for(tmp_path: Path, children: Hurry) -> None:
@@ -87,7 +88,7 @@ def test_what_another_user_calls_nginx_is_not_run(tmp_path: Path) -> None:
     ) as stranger:
         assert stranger.stdout is not None
         assert stranger.stdout.readline() == b"there\n"
-        assert runner.read_text(f"/proc/{stranger.pid}/comm").strip() == "nginx"
+        assert read_text(f"/proc/{stranger.pid}/comm").strip() == "nginx"
         assert not inspection._is_trusted(stranger.pid)
         asked: list[tuple[str, int]] = []
 
@@ -108,7 +109,7 @@ def test_what_another_user_calls_nginx_is_not_run(tmp_path: Path) -> None:
         before = inspection.PROXIES["nginx"]
         inspection.PROXIES["nginx"] = ("nginx", Asked)
         try:
-            hurry = Hurry(runner.Children(threading.Event().is_set), _LIMIT_S)
+            hurry = Hurry(Children(threading.Event().is_set), _LIMIT_S)
             state = inspection._state_of(hurry, "nginx", stranger.pid, FileReader(), notes)
         finally:
             inspection.PROXIES["nginx"] = before

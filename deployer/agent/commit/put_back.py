@@ -1,0 +1,352 @@
+"""Putting paths back, comparing three states of each."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from deployer.agent import settings
+from deployer.agent.commit.images import Images, ImageWriter
+from deployer.agent.commit.manifest import (
+    content_hash,
+    folders_above,
+    has_kept_content,
+    is_below,
+    is_same,
+    manifest_of,
+    names_hash,
+    others_in,
+    same_meta,
+    same_stamp,
+    tree_of,
+)
+from deployer.agent.commit.plan import covers
+from deployer.agent.commit.replace import replace_file, replace_link, set_attributes, temporary_name
+from deployer.agent.encoding import canonical_json, to_b64
+from deployer.agent.errors import StepError, os_words
+from deployer.agent.files import chunks_of, hash_of, look_at, read_json, remove_tree, write_synced
+from deployer.agent.packages import package_states
+from deployer.agent.settings import SHOWN_BYTES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from deployer.agent.settings import Entry, Json, Manifest
+
+
+def read_before(folder: str) -> Json:
+    """What ``before.json`` says.
+
+    Raises:
+        StepError: it is damaged.
+    """
+    before = read_json(os.path.join(folder, "before.json"))
+    if before is None:
+        raise StepError("before.json cannot be read")
+    return before
+
+
+def after_record(before: Json) -> Json:
+    """How the host is now, as far as it differs from `before`."""
+    then: Manifest = before["manifest"]
+    now = manifest_of(before["touched"])
+    changed = {}
+    for path, entry in now.items():
+        known = then.get(path)
+        if known is not None and same_stamp(entry, known) and entry.get("k") == known.get("k"):
+            continue
+        if entry["t"] == "file" and not is_live(path, before):
+            entry["h"] = content_hash(path, entry, None)
+        changed[path] = entry
+    packages = before["packages"]
+    return {
+        "changed": changed,
+        "gone": [path for path in then if path not in now],
+        "packages": package_states() if packages is not None else None,
+    }
+
+
+def is_live(path: str, before: Json) -> bool:
+    """Whether `path` is data of running services, of which no content is kept."""
+    if not is_below(path, settings.VAR_LIB) or has_kept_content(path):
+        return False
+    return not any(covers(before["touched"], path))
+
+
+class PutBack:
+    """Brings paths back from how an apply left them to how they were before it."""
+
+    def __init__(self, before: Json, left: Callable[[Manifest], Manifest], folder: str) -> None:
+        """`left` tells how the apply left things, given how they are; `folder` is the commit's."""
+        self._before = before
+        self._then: Manifest = before["manifest"]
+        self._folder = folder
+        self._images = Images(settings.IMAGES, before["images"])
+        self._aside = Images(folder, {})
+        self._foreign: dict[str, Entry] = {}
+        self._skipped: set[str] = set()
+        self._occupied: dict[str, str] = {}  # folders of ours that hold what others have made
+        self._lost: dict[str, str] = {}
+        self.kept: dict[str, str] = {}
+        self.failed: dict[str, str] = {}
+        self._remove_temporaries()
+        start = manifest_of(before["touched"])
+        self._left = left(start)
+        edits = read_json(os.path.join(folder, "edits.json"))
+        if edits is None:
+            self._find_edits(start)
+            self._keep_aside(os.path.join(folder, "edits.json"))
+        else:  # an earlier revert died on its way: what differs by now may be its own doing
+            self._foreign, self.kept = edits["foreign"], edits["kept"]
+            self._skipped = set(edits["skipped"])
+            self._aside = Images(folder, edits["aside"])
+
+    def _remove_temporaries(self) -> None:
+        """A run that died between two operations may have left a path's successor beside it."""
+        for path in {**self._then, **self._before["touched"]}:
+            temporary = temporary_name(path)
+            if look_at(temporary) is not None:
+                os.unlink(temporary)
+
+    # what others have done since
+
+    def _find_edits(self, start: Manifest) -> None:
+        for path in {**self._then, **self._left, **start}:
+            was, left, now = self._then.get(path), self._left.get(path), start.get(path)
+            if is_same(path, now, left) or (was is not None and is_live(path, self._before)):
+                continue
+            if now is None and was is None:
+                continue  # what we made is gone already, as it should be
+            if was is None and now is not None and self._is_product(path, now):
+                continue
+            self._skipped.add(path)
+            if now is not None:
+                self._foreign[path] = now
+            ours = not is_same(path, left, was)
+            if ours and not is_same(path, now, was):
+                self.kept[path] = (
+                    "it was removed meanwhile" if now is None else "it was changed meanwhile"
+                )
+            elif was is None and self._is_new_folder(os.path.dirname(path)):
+                self.kept[path] = "it was made meanwhile in a folder that this commit made"
+
+    def _is_product(self, path: str, now: Entry) -> bool:
+        """Whether a service of this commit has made `path`: in a folder that the commit made,
+        outside /etc, and not as root."""
+        if is_below(path, settings.ETC) or not self._is_new_folder(os.path.dirname(path)):
+            return False
+        return now["u"] != 0 or is_below(path, settings.VAR_LIB)
+
+    def _is_new_folder(self, folder: str) -> bool:
+        return folder not in self._then and folder in self._left
+
+    def _keep_aside(self, record: str) -> None:
+        """Copy what others have made, since a purge would take it with it, and write down what it
+        is, in case that this revert does not come to its end."""
+        pack = os.path.join(self._folder, "aside.pack")
+        remove_tree(pack)
+        writer = ImageWriter(pack)
+        try:
+            for path, entry in self._foreign.items():
+                if entry["t"] == "file" and is_below(path, settings.ETC):
+                    try:
+                        entry["h"] = writer.add(path)
+                    except OSError as error:
+                        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+                            raise
+        finally:
+            writer.close()
+        self._aside = Images(self._folder, writer.index)
+        edits = {
+            "foreign": self._foreign,
+            "skipped": sorted(self._skipped),
+            "kept": self.kept,
+            "aside": writer.index,
+        }
+        write_synced(record, canonical_json(edits))
+
+    def give_back_foreign(self) -> None:
+        """Put back what others had made and a purge has taken with it."""
+        for path in sorted(self._foreign):
+            entry = self._foreign[path]
+            if look_at(path) is not None or not is_below(path, settings.ETC):
+                continue
+            try:
+                for folder in folders_above(path):
+                    if look_at(folder) is None:
+                        like = self._left.get(folder) or {"m": 0o755, "u": 0, "g": 0}
+                        os.mkdir(folder, 0o700)
+                        set_attributes(folder, {key: like[key] for key in ("m", "u", "g")})
+                if entry["t"] == "file" and not self._aside.has(entry.get("h")):
+                    raise StepError("no copy of it could be made")
+                self._make(path, entry, self._aside)
+            except (OSError, StepError) as error:
+                self._lost[path] = f"the revert has lost it: {error}"
+
+    def all_kept(self) -> dict[str, str]:
+        """What stays as others have made it, and why."""
+        return {**self.kept, **self._occupied}
+
+    def all_failed(self) -> dict[str, str]:
+        """What could not be put back, and why."""
+        return {**self._lost, **self.failed}
+
+    # back
+
+    def run(self) -> None:
+        """Put back everything but what others have changed; may be called again."""
+        self.failed.clear()
+        self._occupied.clear()
+        current = manifest_of(self._before["touched"])
+        for path in list(current):
+            if (
+                path not in self._then
+                and is_below(path, settings.VAR_LIB)
+                and current[path]["t"] == "directory"
+            ):
+                tree_of(path, current)
+        for path in sorted(set(current) - set(self._then) - self._skipped, reverse=True):
+            if self._is_ours(path, current[path]):
+                self._attempt(path, self._remove)
+        for path in sorted(set(self._then) - self._skipped):
+            if not self._is_left_alone(path):
+                self._attempt(path, lambda path: self._restore(path, current.get(path)))
+        for path in sorted(self._then, reverse=True):
+            self._attempt(path, self._restore_time)
+
+    def _attempt(self, path: str, act: Callable[[str], None]) -> None:
+        try:
+            act(path)
+        except StepError as error:
+            self.failed[path] = error.message
+        except OSError as error:
+            self.failed[path] = f"it cannot be put back: {os_words(error)}"
+
+    def _is_ours(self, path: str, now: Entry) -> bool:
+        """Whether something that was not there before is to go."""
+        if any(covers(self._before["touched"], path)):
+            return True
+        if is_below(path, settings.ETC):
+            return bool(self._before["wide"]) or (path in self._left and now["t"] != "file")
+        if is_below(path, settings.VAR_LIB):
+            by_tools = self._before["wide"] and has_kept_content(path)
+            return by_tools or path in self._left or os.path.dirname(path) not in self._then
+        return False
+
+    def _remove(self, path: str) -> None:
+        info = look_at(path)
+        if info is None:
+            return
+        if not stat.S_ISDIR(info.st_mode):
+            os.unlink(path)
+            return
+        try:
+            os.rmdir(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            known = {**self.kept, **self.failed}
+            if others_in(path) and not any(is_below(other, path) for other in known):
+                self._occupied[path] = "it holds what this commit has not made"
+
+    def _is_left_alone(self, path: str) -> bool:
+        """Without other programs at work, only touched paths, links and folders are mended."""
+        if is_live(path, self._before) and self._then[path]["t"] == "file":
+            return True
+        is_ours = self._before["wide"] or any(covers(self._before["touched"], path))
+        return not is_ours and self._then[path]["t"] == "file"
+
+    def _restore(self, path: str, now: Entry | None) -> None:
+        was = self._then[path]
+        if now is not None and same_stamp(now, was):
+            return
+        if now is not None and now["t"] != was["t"]:
+            remove_tree(path)
+            now = None
+        if was["t"] == "file" and now is not None:
+            is_unchanged = now["s"] == was["s"] and hash_of(path) == was.get("h")
+            if is_unchanged:
+                set_attributes(path, was)
+                return
+        if was["t"] == "directory" and now is not None:
+            if not same_meta(now, was):
+                set_attributes(path, {key: value for key, value in was.items() if key != "n"})
+            return
+        if was["t"] == "link" and now is not None and now["to"] == was["to"]:
+            os.utime(path, ns=(was["n"], was["n"]), follow_symlinks=False)
+            os.chown(path, was["u"], was["g"], follow_symlinks=False)
+            return
+        self._make(path, was, self._images)
+
+    def _make(self, path: str, entry: Entry, images: Images) -> None:
+        """Make what `entry` says at `path`."""
+        kind = entry["t"]
+        if kind == "file":
+            if not images.has(entry.get("h")):
+                raise StepError("its content was not kept")
+            replace_file(path, lambda descriptor: images.write(entry["h"], descriptor), entry)
+        elif kind == "directory":
+            os.mkdir(path, 0o700)
+            set_attributes(path, entry)
+        elif kind == "link":
+            replace_link(path, entry["to"])
+            os.chown(path, entry["u"], entry["g"], follow_symlinks=False)
+            os.utime(path, ns=(entry["n"], entry["n"]), follow_symlinks=False)
+        elif kind == "fifo":
+            os.mkfifo(path)
+            set_attributes(path, entry)
+        elif kind != "socket":  # a socket comes back with the service that listens on it
+            raise StepError("a device cannot be made again")
+
+    def _restore_time(self, path: str) -> None:
+        """A folder's time goes back when the same names are in it again."""
+        was = self._then[path]
+        if was["t"] != "directory" or path in self._skipped:
+            return
+        info = look_at(path)
+        if info is None or info.st_mtime_ns == was["n"] or not stat.S_ISDIR(info.st_mode):
+            return
+        if names_hash(path) == was["k"]:
+            os.utime(path, ns=(info.st_atime_ns, was["n"]))
+
+
+def left_by(
+    then: Manifest, after: Json | None, start: Manifest, written: dict[str, list[str]]
+) -> Manifest:
+    """The manifest as the apply left it. One that was cut off is taken as it stands, but
+    for files that hold neither what they held before nor what was `written` to them."""
+    if after is not None:
+        gone = set(after["gone"])
+        left = {path: entry for path, entry in then.items() if path not in gone}
+        left.update(after["changed"])
+        return left
+    left = dict(start)
+    for path, names in written.items():
+        now = start.get(path)
+        if now is not None and now["t"] == "file":
+            found = content_hash(path, now, None)
+            if found not in (*names, then.get(path, {}).get("h")):
+                left[path] = {**now, "n": None, "h": names[-1]}
+    return left
+
+
+def texts_of(path: str, changes: list[Json], before: Json) -> Json:
+    """What a kept file held before the commit and holds now, if the plan lets it be seen."""
+    known = {change["resource_id"].partition(":")[2]: change for change in changes}
+    if path not in known or known[path].get("secret"):
+        return {}
+    was = before["manifest"].get(path)
+    texts: Json = {}
+    images = Images(settings.IMAGES, before["images"])
+    try:
+        former = images.read(was["h"]) if was else None
+        now = b"".join(chunks_of(path)) if look_at(path) else None
+    except (StepError, OSError, KeyError):
+        return {}
+    for key, content in (("former_b64", former), ("now_b64", now)):
+        if content is not None and (len(content) > SHOWN_BYTES or b"PRIVATE KEY" in content):
+            return {}
+        texts[key] = to_b64(content) if content is not None else None
+    return texts

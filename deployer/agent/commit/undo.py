@@ -1,0 +1,162 @@
+"""What a rollback to an earlier generation wants: the state before later generations."""
+
+from __future__ import annotations
+
+import os
+
+from deployer.agent import settings
+from deployer.agent.commit.images import Images
+from deployer.agent.commit.journal import read_journal
+from deployer.agent.encoding import to_b64
+from deployer.agent.errors import Refusal, StepError
+from deployer.agent.files import group_name, read_json, read_record, user_name
+from deployer.agent.kinds import PATH_KINDS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from deployer.agent.commit.state_folder import StateFolder
+    from deployer.agent.settings import Entry, Json, Manifest
+
+
+class Undo:
+    """What everything that the generations after `to` changed was before them."""
+
+    def __init__(self, state: StateFolder, to: Any) -> None:
+        self._state = state
+        last = state.last_generation()
+        self._to = last - 1 if to is None else int(to)
+        if not last:
+            raise Refusal(
+                "no-generation",
+                "there is no generation to go back to: nothing was applied here yet",
+            )
+        first = last
+        while first > 1 and os.path.isdir(os.path.join(state.generations, str(first - 1))):
+            first -= 1
+        oldest = 0 if first == 1 else first  # the state from before all of them, or what is kept
+        if not oldest <= self._to < last:
+            kept = f"{oldest} to {last - 1}" if oldest < last else "none but the last"
+            if oldest == last - 1:
+                kept = f"{oldest} alone"
+            raise Refusal(
+                "no-generation",
+                f"there is no generation {self._to} to go back to; the host has kept {kept}",
+            )
+        self._numbers = range(last, self._to, -1)
+        self._wanted: dict[str, Json] = {}
+        self._handlers: dict[str, Json] = {}
+        self._unknown: list[str] = []
+
+    def reply(self) -> Json:
+        """Newest generation first, and each from its last change to its first."""
+        for number in self._numbers:
+            self._add(number, os.path.join(self._state.generations, str(number)))
+        gone = {
+            item["name"]
+            for item in self._wanted.values()
+            if item["kind"] == "service" and item.get("gone")
+        }
+        return {
+            "to": self._to,
+            "resources": list(self._wanted.values()),
+            "handlers": [run for run in self._handlers.values() if run["unit"] not in gone],
+            "sites": self._sites(),
+            "unknown": self._unknown,
+        }
+
+    def _sites(self) -> list[Json]:
+        path = os.path.join(self._state.generations, str(self._to), "meta.json")
+        sites: list[Json] = (read_json(path) or {}).get("sites", [])
+        return sites
+
+    def _add(self, number: int, folder: str) -> None:
+        try:
+            journal = read_journal(folder)
+            before = read_record(folder, "before.json", journal[0].get("before"))
+            plan = read_record(folder, "plan.json", journal[0].get("plan"))
+            applied = [event for event in journal if event["event"] == "applied"]
+            after = read_record(folder, "after.json", applied[-1].get("after"))
+        except (StepError, IndexError) as error:
+            raise Refusal("no-generation", f"generation {number} cannot be read: {error}") from None
+        images = Images(settings.IMAGES, before["images"])
+        begun = {event.get("resource_id") for event in journal if event["event"] == "intent"}
+        for change in reversed(plan["changes"]):
+            if change["resource_id"] not in begun:
+                continue
+            for item in self._former(change, before["manifest"], images):
+                key = item["name"] if item["kind"] in PATH_KINDS else change["resource_id"]
+                self._wanted.pop(key, None)  # the older one decides, also about the order
+                self._wanted[key] = {**item, "generation": number}
+        for name in _brought(before["packages"], after["packages"]):
+            item = {"kind": "package", "name": name, "attributes": None, "generation": number}
+            self._wanted.setdefault("package:" + name, item)
+        for run in plan["handlers"]:
+            handler = run["handler"]
+            self._handlers.setdefault(handler["name"], handler)
+
+    def _former(self, change: Json, manifest: Manifest, images: Images) -> Iterator[Json]:
+        kind, _, name = change["resource_id"].partition(":")
+        was = change["before"]
+        if kind == "command":
+            self._unknown.append(f"command {name} is not taken back")
+        elif kind in PATH_KINDS:
+            yield from self._former_paths(name, was, manifest, images, change["secret"])
+        elif kind == "service" and was is None:
+            off = {"enabled": False, "active": False}
+            yield {"kind": kind, "name": name, "attributes": off, "gone": True}
+        elif kind == "package":
+            yield {"kind": kind, "name": name, "attributes": None if was is None else {}}
+        elif "paths" in change:  # what it has made anew goes; what it has renewed stays
+            for path in change["paths"] if was is None else []:
+                if path not in manifest:
+                    yield {"kind": "file", "name": path, "attributes": None}
+        else:
+            if kind == "user" and was is not None and change["action"] == "delete":
+                self._unknown.append(f"user {name}: its own group may get another number")
+            yield {"kind": kind, "name": name, "attributes": was}
+
+    def _former_paths(
+        self, top: str, was: Json | None, manifest: Manifest, images: Images, secret: bool
+    ) -> Iterator[Json]:
+        """One path, or a folder that was removed with everything in it."""
+        if was is None:
+            yield {"kind": "file", "name": top, "attributes": None}
+            return
+        below = top + "/"
+        for path in sorted(path for path in manifest if path == top or path.startswith(below)):
+            item = former_path(path, manifest[path], images)
+            if item is not None:
+                yield {**item, "secret": secret}
+
+
+def _brought(before: Json | None, after: Json | None) -> list[str]:
+    """The packages that came with a commit, those included that came because others need them."""
+    if before is None or after is None:
+        return []
+    there = {name for name, (state, _) in before.items() if state == "installed"}
+    return sorted(
+        name for name, (state, _) in after.items() if state == "installed" and name not in there
+    )
+
+
+def former_path(path: str, entry: Entry, images: Images) -> Json | None:
+    """A path of a manifest as a resource; a file without kept content keeps the one it has."""
+    kind = entry["t"]
+    if kind == "link":
+        return {"kind": kind, "name": path, "attributes": {"type": kind, "target": entry["to"]}}
+    if kind not in ("file", "directory"):
+        return None
+    attributes = {
+        "type": kind,
+        "mode": f"{entry['m']:04o}",
+        "owner": user_name(entry["u"]),
+        "group": group_name(entry["g"]),
+    }
+    item: Json = {"kind": kind, "name": path, "attributes": attributes}
+    if images.has(entry.get("h")):
+        item["content_b64"] = to_b64(images.read(entry["h"]))
+        attributes.update(sha256=entry["h"], size=entry["s"])
+    return item

@@ -1,0 +1,133 @@
+"""Ansible's facts about this host."""
+
+from __future__ import annotations
+
+import binascii
+import os
+import struct
+import sys
+
+from deployer.agent.files import read_text, user_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from deployer.agent.settings import Json
+
+_DISTRIBUTIONS = {
+    "debian": ("Debian", "Debian"),
+    "ubuntu": ("Ubuntu", "Debian"),
+    "linuxmint": ("Linux Mint", "Debian"),
+    "fedora": ("Fedora", "RedHat"),
+    "rhel": ("RedHat", "RedHat"),
+    "centos": ("CentOS", "RedHat"),
+    "rocky": ("Rocky", "RedHat"),
+    "almalinux": ("AlmaLinux", "RedHat"),
+    "alpine": ("Alpine", "Alpine"),
+    "arch": ("Archlinux", "Archlinux"),
+}
+
+
+def facts() -> Json:
+    """Ansible's facts, read from files alone: no program is started, no name is looked up."""
+    system = os.uname()
+    return {
+        **_distribution(),
+        "ansible_hostname": system.nodename.partition(".")[0],
+        "ansible_fqdn": _fqdn(system.nodename),
+        "ansible_architecture": system.machine,
+        "ansible_kernel": system.release,
+        "ansible_processor_vcpus": os.cpu_count() or 1,
+        "ansible_memtotal_mb": _memory_mb(),
+        "ansible_default_ipv4": _default_ipv4(),
+        "ansible_all_ipv6_addresses": _ipv6_addresses(),
+        "ansible_service_mgr": "systemd" if os.path.isdir("/run/systemd/system") else _init_name(),
+        "ansible_pkg_mgr": _package_manager(),
+        "ansible_python_version": ".".join(map(str, sys.version_info[:3])),
+        "ansible_user_id": user_name(os.geteuid()),
+    }
+
+
+def _distribution() -> Json:
+    release: dict[str, str] = {}
+    for line in (read_text("/etc/os-release") or read_text("/usr/lib/os-release")).splitlines():
+        key, _, value = line.partition("=")
+        release[key.strip()] = value.strip().strip("\"'")
+    word = release.get("ID", "")
+    name, family = _DISTRIBUTIONS.get(word, (release.get("NAME", word).partition(" ")[0], ""))
+    version = release.get("VERSION_ID", "")
+    if word == "debian":  # 12 in os-release, 12.9 here; a test release has words instead
+        exact = read_text("/etc/debian_version").strip()
+        version = exact if exact[:1].isdigit() else version
+    like = release.get("ID_LIKE", "").split()
+    family = family or ("Debian" if "debian" in like else "RedHat" if "rhel" in like else name)
+    return {
+        "ansible_distribution": name,
+        "ansible_distribution_release": release.get("VERSION_CODENAME", ""),
+        "ansible_distribution_version": version,
+        "ansible_distribution_major_version": version.partition(".")[0],
+        "ansible_os_family": family,
+    }
+
+
+def _fqdn(nodename: str) -> str:
+    """The host's full name by /etc/hosts; DNS could hang."""
+    if "." in nodename:
+        return nodename
+    for line in read_text("/etc/hosts").splitlines():
+        names = line.partition("#")[0].split()[1:]
+        if nodename in names:
+            return next((name for name in names if name.startswith(nodename + ".")), names[0])
+    return nodename
+
+
+def _memory_mb() -> int:
+    for line in read_text("/proc/meminfo").splitlines():
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) // 1024
+    return 0
+
+
+def _default_ipv4() -> Json:
+    for line in read_text("/proc/net/route").splitlines()[1:]:
+        fields = line.split()
+        if len(fields) > 7 and fields[1] == "00000000" and int(fields[3], 16) & 1:
+            import _socket
+
+            gateway = _socket.inet_ntoa(struct.pack("=I", int(fields[2], 16)))
+            return {"address": _own_address(), "interface": fields[0], "gateway": gateway}
+    return {}
+
+
+def _own_address() -> str:
+    """The address that packets to the outside would carry; connecting UDP sends none."""
+    import _socket
+
+    probe = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
+    try:
+        probe.connect(("192.0.2.1", 9))
+        return str(probe.getsockname()[0])
+    except OSError:
+        return ""
+    finally:
+        probe.close()
+
+
+def _ipv6_addresses() -> list[str]:
+    lines = read_text("/proc/net/if_inet6").splitlines()
+    found = [fields[0] for fields in map(str.split, lines) if len(fields) > 5 and fields[5] != "lo"]
+    if not found:
+        return []
+    import _socket
+
+    return [_socket.inet_ntop(_socket.AF_INET6, binascii.unhexlify(text)) for text in found]
+
+
+def _init_name() -> str:
+    return read_text("/proc/1/comm").strip() or "unknown"
+
+
+def _package_manager() -> str:
+    for word in ("apt-get", "dnf", "yum", "apk", "pacman", "zypper"):
+        if any(os.path.exists(f"{folder}/{word}") for folder in ("/usr/bin", "/sbin")):
+            return {"apt-get": "apt"}.get(word, word)
+    return "unknown"

@@ -1,0 +1,226 @@
+"""Reading and writing files; the names of their owners."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+import time
+
+from deployer.agent.encoding import sha256
+from deployer.agent.errors import Refusal, StepError, os_words
+from deployer.agent.settings import CHUNK_BYTES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from deployer.agent.settings import Json
+
+_TYPES = (
+    (stat.S_ISREG, "file"),
+    (stat.S_ISDIR, "directory"),
+    (stat.S_ISLNK, "link"),
+    (stat.S_ISFIFO, "fifo"),
+    (stat.S_ISSOCK, "socket"),
+)
+
+
+def type_of(info: os.stat_result) -> str:
+    for is_type, word in _TYPES:
+        if is_type(info.st_mode):
+            return word
+    return "device"
+
+
+def look_at(path: str) -> os.stat_result | None:
+    """What is at `path`, links not followed; `None` where there is nothing."""
+    try:
+        return os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def check_path(path: Any) -> str:
+    """`path`, absolute and normalised.
+
+    Raises:
+        Refusal: it is not.
+    """
+    if not isinstance(path, str) or not path.startswith("/") or "\0" in path:
+        raise Refusal("bad-request", f"{path!r} is not an absolute path")
+    if os.path.normpath(path) != path or path.startswith("//"):
+        raise Refusal("bad-request", f"{path!r} is not a normalised path")
+    return path
+
+
+def open_regular(path: str) -> int:
+    """Open a regular file for reading, whatever takes its place meanwhile."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return descriptor
+
+
+def chunks_of(path: str) -> Iterator[bytes]:
+    descriptor = open_regular(path)
+    try:
+        while True:
+            data = os.read(descriptor, CHUNK_BYTES)
+            if not data:
+                return
+            yield data
+    finally:
+        os.close(descriptor)
+
+
+def hash_of(path: str) -> str:
+    digest = sha256()
+    for data in chunks_of(path):
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def read_text(path: str) -> str:
+    """A small file of the system as text; empty where it is not there."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def user_name(uid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def group_name(gid: int) -> str:
+    import grp
+
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
+
+
+def user_id(name: str) -> int:
+    """The number of a user given by name or number."""
+    import pwd
+
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        if name.isdigit():
+            return int(name)
+        raise StepError(f"there is no user {name} on the host") from None
+
+
+def group_id(name: str) -> int:
+    """The number of a group given by name or number."""
+    import grp
+
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        if name.isdigit():
+            return int(name)
+        raise StepError(f"there is no group {name} on the host") from None
+
+
+def names_in(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def read_record(folder: str, name: str, wanted: str | None) -> Json:
+    """A record beside a journal, which must be what the journal says.
+
+    Raises:
+        StepError: it is not, or cannot be read.
+    """
+    try:
+        with open(os.path.join(folder, name), "rb") as file:
+            text = file.read()
+    except OSError as error:
+        raise StepError(f"{name} cannot be read: {os_words(error)}") from None
+    if sha256(text).hexdigest() != wanted:
+        raise StepError(f"{name} is not what the journal says")
+    value: Json = json.loads(text)
+    return value
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def sync_folder(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_synced(path: str, data: bytes, mode: int = 0o600) -> None:
+    """A file of our own, whole or not at all."""
+    descriptor = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        write_all(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.rename(path + ".new", path)
+
+
+def read_json(path: str) -> Json | None:
+    try:
+        with open(path, "rb") as file:
+            value = json.load(file)
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def now_text() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def remove_tree(path: str) -> None:
+    """Remove `path` and all below it, links not followed; a mount point below is an error."""
+    info = look_at(path)
+    if info is None:
+        return
+    if not stat.S_ISDIR(info.st_mode):
+        os.unlink(path)
+        return
+    if os.path.ismount(path):
+        raise OSError(errno.EBUSY, f"a file system is mounted at {path}")
+    for name in os.listdir(path):
+        remove_tree(os.path.join(path, name))
+    os.rmdir(path)
+
+
+def overwrite(path: str, text: bytes) -> None:
+    """Put a few bytes of JSON at `path` in /run, in one go. Nothing depends on it."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return
+    try:
+        os.pwrite(descriptor, text.ljust(512), 0)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)

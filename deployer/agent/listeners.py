@@ -1,0 +1,95 @@
+"""Which processes listen on a port."""
+
+from __future__ import annotations
+
+import os
+
+from deployer.agent.files import names_in, read_text
+from deployer.agent.settings import PROXIES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from deployer.agent.settings import Json
+
+
+def listeners(ports: list[int]) -> list[Json]:
+    """Which processes listen on TCP ports, on whichever address; one entry for a unit and port.
+
+    Source: proc_pid_net(5), proc_pid_fd(5), proc_pid_cgroup(5).
+    """
+    sockets = {inode: port for port, inode in _listening() if port in ports}
+    found: dict[tuple[int, str], Json] = {}
+    for pid, inodes in _holders(set(sockets)):
+        process = read_text(f"/proc/{pid}/comm").strip()
+        unit = unit_of(pid)
+        for inode in inodes:
+            port = sockets[inode]
+            about = {"port": port, "pid": pid, "process": process, "unit": unit}
+            first = found.setdefault((port, unit or process), about)
+            first["pid"] = min(first["pid"], pid)  # the main process is older than its workers
+    return sorted(found.values(), key=lambda each: (each["port"], each["pid"]))
+
+
+def _listening(pid: int | str = "self") -> Iterator[tuple[int, str]]:
+    """Port and inode of each TCP socket in the state LISTEN, in the network that `pid` sees."""
+    for table in ("tcp", "tcp6"):
+        try:
+            with open(f"/proc/{pid}/net/{table}", encoding="ascii") as lines:
+                next(lines, None)
+                for line in lines:
+                    fields = line.split()
+                    if fields[3] != "0A":
+                        break  # those that listen come first, before thousands of others
+                    yield int(fields[1].rpartition(":")[2], 16), fields[9]
+        except OSError:
+            continue
+
+
+def _holders(inodes: set[str]) -> Iterator[tuple[int, set[str]]]:
+    """The processes that have some of the sockets, proxies first, until each socket has one."""
+    pids = [int(name) for name in names_in("/proc") if name.isdigit()] if inodes else []
+    pids.sort(key=lambda pid: (read_text(f"/proc/{pid}/comm").strip() not in PROXIES, pid))
+    missing = set(inodes)
+    for pid in pids:
+        if not missing:
+            return
+        held = sockets_of(pid) & inodes
+        if held:
+            missing -= held
+            yield pid, held
+
+
+def sockets_of(pid: int) -> set[str]:
+    """The inodes of a process's open sockets."""
+    return set(_sockets_of(pid))
+
+
+def _sockets_of(pid: int) -> Iterator[str]:
+    folder = f"/proc/{pid}/fd"
+    for name in names_in(folder):
+        try:
+            target = os.readlink(os.path.join(folder, name))
+        except OSError:
+            continue  # closed meanwhile
+        if target.startswith("socket:["):
+            yield target[8:-1]
+
+
+def listening_sockets(pid: int) -> set[str]:
+    """The inodes of all TCP sockets that take connections, in the network that `pid` sees."""
+    return {inode for _, inode in _listening(pid)}
+
+
+def listens(pid: int, listening: set[str]) -> bool:
+    """Whether a process has one of the sockets `listening`, which are among the first it opened."""
+    return any(inode in listening for inode in _sockets_of(pid))
+
+
+def unit_of(pid: int) -> str:
+    """The systemd service that a process belongs to, without its suffix; empty for none."""
+    for part in reversed(read_text(f"/proc/{pid}/cgroup").strip().rpartition("::")[2].split("/")):
+        if part.endswith(".service"):
+            return part[: -len(".service")]
+    return ""

@@ -1,0 +1,208 @@
+"""Packages: dpkg's records, and apt-get."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from deployer.agent import settings
+from deployer.agent.errors import StepError
+from deployer.agent.files import look_at, read_json, read_text, write_synced
+from deployer.agent.settings import PACKAGE_LIMIT_S
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from deployer.agent.children import Children
+    from deployer.agent.settings import Json
+
+
+def package_states() -> dict[str, tuple[str, str]]:
+    """Every package that dpkg knows: its state (``installed``, ``config-files``…) and version."""
+    states = {}
+    for block in read_text("/var/lib/dpkg/status").split("\n\n"):
+        if block.startswith("Package: ") or "\nPackage: " in block:
+            fields = _fields(block)
+            states[fields["Package"]] = (fields["Status"].split()[-1], fields.get("Version", ""))
+    return states
+
+
+def _fields(block: str) -> dict[str, str]:
+    fields = {"Package": "", "Status": "? ? ?"}
+    for line in block.splitlines():
+        key, colon, value = line.partition(": ")
+        if colon and key in ("Package", "Status", "Version", "Auto-Installed"):
+            fields[key] = value
+    return fields
+
+
+def installed_packages(names: list[str]) -> dict[str, str]:
+    """The versions of those of `names` that are installed, without reading what is not asked."""
+    text = "\n" + read_text("/var/lib/dpkg/status")
+    found = {}
+    for name in names:
+        start = text.find(f"\nPackage: {name}\n")
+        if start >= 0:
+            fields = _fields(text[start : text.find("\n\n", start + 1)])
+            if fields["Status"].split()[-1] == "installed":
+                found[name] = fields["Version"]
+    return found
+
+
+def automatic_packages() -> list[str]:
+    """The packages that apt would remove when nothing needs them any more."""
+    blocks = read_text("/var/lib/apt/extended_states").split("\n\n")
+    every = [_fields(block) for block in blocks]
+    return sorted(fields["Package"] for fields in every if fields.get("Auto-Installed") == "1")
+
+
+_APT_ENVIRONMENT = {
+    "DEBIAN_FRONTEND": "noninteractive",
+    "DEBCONF_NONINTERACTIVE_SEEN": "true",
+    "NEEDRESTART_MODE": "a",
+    "NEEDRESTART_SUSPEND": "1",
+    "APT_LISTCHANGES_FRONTEND": "none",
+    "UCF_FORCE_CONFFOLD": "1",
+}
+_APT_OPTIONS = [
+    "-o",
+    "Dpkg::Options::=--force-confdef",
+    "-o",
+    "Dpkg::Options::=--force-confold",
+    "-o",
+    "DPkg::Lock::Timeout=60",
+]
+#: A rough guess of what packages take beyond what is known, by folder.
+PACKAGE_MARGINS = {"/usr": 96 << 20, "/var/lib/dpkg": 16 << 20, "/var/cache": 32 << 20}
+#: What apt-get says where `apt-get update` may help.
+_LISTS_ARE_OLD = ("Unable to locate", "no installation candidate", "was not found", "to fetch")
+
+
+class Apt:
+    """Debian's package manager: apt-get(8), with dpkg's own list as the word on what is there."""
+
+    def __init__(self, children: Children, on_output: Callable[[str], None] | None) -> None:
+        self._children = children
+        self._on_output = on_output
+
+    def _get(self, *words: str) -> tuple[int, str]:
+        # Not to be interrupted: dpkg's own state is worth more than a few seconds.
+        return self._children.run(
+            ["apt-get", "-y", "-q", *_APT_OPTIONS, *words],
+            limit_s=PACKAGE_LIMIT_S,
+            environment=_APT_ENVIRONMENT,
+            interruptible=False,
+            on_output=self._on_output,
+        )
+
+    def _change(self, *words: str) -> None:
+        code, output = self._get(*words)
+        if code != 0:
+            raise StepError(f"apt-get {words[0]} ended with exit code {code}", output)
+
+    def install(self, wanted: dict[str, str]) -> None:
+        """Install packages, name → version or nothing; lists are fetched anew only where needed."""
+        words = [name + ("=" + version if version else "") for name, version in wanted.items()]
+        command = ("install", "--no-install-recommends", "--allow-downgrades", *words)
+        code, output = self._get(*command)
+        if code == 0:
+            return
+        if not any(words in output for words in _LISTS_ARE_OLD):
+            raise StepError(f"apt-get install ended with exit code {code}", output)
+        updated, update_output = self._get("update")
+        if updated != 0:
+            text = f"{output}\n\napt-get update:\n{update_output}"
+            raise StepError(
+                f"apt-get could not install {' '.join(words)}, nor fetch its lists of packages",
+                text,
+            )
+        self._change(*command)
+
+    def remove(self, names: list[str]) -> None:
+        self._change("remove", *names)
+
+    def purge(self, names: list[str], ours: list[str]) -> None:
+        """Purge `names`, provided that nothing but `ours` goes with them."""
+        self._children.run(
+            ["dpkg", "--configure", "-a", "--force-confold"],
+            limit_s=PACKAGE_LIMIT_S,
+            environment=_APT_ENVIRONMENT,
+            interruptible=False,
+        )
+        _, simulated = self._get("-s", "purge", *names)
+        lines = [line.split() for line in simulated.splitlines()]
+        going = [words[1] for words in lines if words[:1] in (["Purg"], ["Remv"])]
+        others = sorted(set(going) - set(ours))
+        if others:
+            raise StepError("other packages have come to need them: {}".format(" ".join(others)))
+        self._change("purge", *names)
+
+    def mark(self, before: list[str], present: dict[str, tuple[str, str]]) -> None:
+        """Give the packages that were there before their former marks."""
+        now = automatic_packages()
+        for word, names in (
+            ("auto", sorted(set(before) - set(now))),
+            ("manual", sorted(set(now) - set(before))),
+        ):
+            names = [name for name in names if name in present]
+            if names:
+                self._children.succeed(["apt-mark", word, *names], interruptible=False)
+
+
+_CANDIDATE_SOURCES = (
+    "/var/lib/apt/lists",
+    "/var/lib/dpkg/status",
+    "/etc/apt/sources.list",
+    "/etc/apt/sources.list.d",
+    "/etc/apt/preferences",
+    "/etc/apt/preferences.d",
+)
+
+
+def package_versions(names: list[str], children: Children) -> Json:
+    """For each name the version that is installed, and the one that an install would bring."""
+    installed = installed_packages(names)
+    asked = [name for name in names if name not in installed]
+    offered = _candidates(asked, children) if asked else {}
+    return {
+        name: {
+            "installed": installed.get(name),
+            "candidate": installed.get(name, offered.get(name)),
+        }
+        for name in names
+    }
+
+
+def _candidates(names: list[str], children: Children) -> dict[str, str | None]:
+    """What apt offers. Asking takes longer than all other facts, so the answer is kept in /run."""
+    stamps = [entry.st_mtime_ns if entry else 0 for entry in map(look_at, _CANDIDATE_SOURCES)]
+    path = os.path.join(settings.CACHE, "candidates.json")
+    info = look_at(path)
+    known = read_json(path) if info is not None and info.st_uid == os.geteuid() else None
+    if known and known.get("stamps") == stamps and set(names) <= set(known["offered"]):
+        return {name: known["offered"][name] for name in names}
+    offered = (
+        dict.fromkeys(names)
+        if not os.path.exists("/usr/bin/apt-cache")
+        else _policy(names, children)
+    )
+    try:
+        os.makedirs(settings.CACHE, 0o700, exist_ok=True)
+        write_synced(path, json.dumps({"stamps": stamps, "offered": offered}).encode())
+    except OSError:
+        pass  # a reader that may not write there asks each time
+    return offered
+
+
+def _policy(names: list[str], children: Children) -> dict[str, str | None]:
+    offered: dict[str, str | None] = dict.fromkeys(names)
+    _, output = children.run(["apt-cache", "policy", *names])
+    name = ""
+    for line in output.splitlines():
+        if line[:1].strip() and line.endswith(":"):
+            name = line[:-1]
+        elif line.startswith("  Candidate: ") and name in offered:
+            version = line.partition(": ")[2]
+            offered[name] = None if version == "(none)" else version
+    return offered

@@ -1,0 +1,146 @@
+"""The present state of resources, as attributes and a fingerprint."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from deployer.agent import settings
+from deployer.agent.encoding import canonical, sha256, to_b64
+from deployer.agent.errors import Refusal, StepError, check_name, os_words
+from deployer.agent.files import check_path, chunks_of, look_at, names_in
+from deployer.agent.kinds import ADDED_KINDS, PROBED_KINDS, added_kind
+from deployer.agent.loaded import loaded_attributes
+from deployer.agent.observe import path_attributes, service_attributes, user_attributes
+from deployer.agent.packages import installed_packages
+from deployer.agent.services import Systemd
+from deployer.agent.settings import SHOWN_BYTES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from deployer.agent.children import Children
+    from deployer.agent.settings import Json
+
+
+class Probe:
+    """Looks at resources; what one tool can tell of many is asked once."""
+
+    def __init__(self, children: Children) -> None:
+        self._children = children
+
+    def observe(self, resources: list[Json]) -> list[Json]:
+        """One observation a resource, in order."""
+        for resource in resources:
+            if resource.get("kind") not in (*PROBED_KINDS, *ADDED_KINDS):
+                raise Refusal("bad-request", "unknown kind {!r}".format(resource.get("kind")))
+            if resource["kind"] in ("file", "directory", "link", "releases"):
+                check_path(resource["name"])
+            elif resource["kind"] == "loaded":
+                check_name(resource["name"])
+                for path in resource["query"]["files"]:
+                    check_path(path)
+        named = {kind: [r["name"] for r in resources if r["kind"] == kind] for kind in PROBED_KINDS}
+        packages = installed_packages(named["package"]) if named["package"] else {}
+        asked = named["service"] + (named["loaded"] if os.path.isdir(settings.SYSTEMD_RUNS) else [])
+        units = Systemd(self._children).show(list(dict.fromkeys(asked))) if asked else {}
+        return [self._observe(resource, packages, units) for resource in resources]
+
+    def _observe(self, resource: Json, packages: dict[str, str], units: dict[str, Json]) -> Json:
+        kind, name, query = resource["kind"], resource["name"], resource.get("query") or {}
+        observation: Json = {"id": resource["id"]}
+        attributes: Json | None = None
+        try:
+            if kind == "package":
+                attributes = {"version": packages[name]} if name in packages else None
+            elif kind == "service":
+                attributes = service_attributes(units.get(name))
+            elif kind == "user":
+                attributes = user_attributes(name)
+            elif kind == "command":
+                attributes = {"done": self._is_done(query)}
+            elif kind == "loaded":
+                attributes = loaded_attributes(units.get(name), name, query["files"])
+            elif kind == "releases":
+                attributes = {"found": releases_in(name)}
+            elif kind in ADDED_KINDS:
+                attributes = added_kind(kind).observe(name)
+            else:
+                attributes = path_attributes(name)
+                if attributes is None and query.get("former"):
+                    name, former = query["former"], _former_attributes(query["former"])
+                    observation["like_former"] = (former or {}).get("sha256") == query["sha256"]
+                    content = _wanted_content(name, former, query)
+                else:
+                    content = _wanted_content(name, attributes, query)
+                if content is not None:
+                    observation["content_b64"] = to_b64(content)
+        except StepError as error:
+            observation["problem"] = error.message
+        except OSError as error:
+            observation["problem"] = f"{name} cannot be looked at: {os_words(error)}"
+        observation["attributes"] = attributes
+        observation["fingerprint"] = sha256(canonical(attributes)).hexdigest()
+        return observation
+
+    def _is_done(self, query: Json) -> bool:
+        """Whether a guarded command has nothing to do, by Ansible's rules for its guards."""
+        chdir = query.get("chdir") or "/"
+        if query.get("creates") and all(map(_matches(chdir), as_list(query["creates"]))):
+            return True
+        if query.get("removes") and not any(map(_matches(chdir), as_list(query["removes"]))):
+            return True
+        if query.get("unless"):
+            return self._children.run(list(query["unless"]), chdir=query.get("chdir"))[0] == 0
+        return False
+
+
+def as_list(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _matches(chdir: str) -> Callable[[str], bool]:
+    def anything_at(pattern: str) -> bool:
+        path = os.path.join(chdir, pattern)
+        if os.path.lexists(path):
+            return True
+        if not any(sign in pattern for sign in "*?["):
+            return False
+        import glob
+
+        return bool(glob.glob(path))
+
+    return anything_at
+
+
+def releases_in(top: str) -> list[Json]:
+    """The folders in `top`, the newest first, each with its attributes and their fingerprint."""
+    found = []
+    for name in names_in(top):
+        info = look_at(os.path.join(top, name))
+        if info is not None and stat.S_ISDIR(info.st_mode):
+            found.append((info.st_mtime_ns, name))
+    listed = []
+    for _, name in sorted(found, reverse=True):
+        attributes = path_attributes(os.path.join(top, name))
+        print_of = sha256(canonical(attributes)).hexdigest()
+        listed.append({"name": name, "attributes": attributes, "fingerprint": print_of})
+    return listed
+
+
+def _former_attributes(path: str) -> Json | None:
+    """The attributes of the file whose place another one takes; `None` where there is none."""
+    try:
+        return path_attributes(check_path(path))
+    except (StepError, OSError):
+        return None
+
+
+def _wanted_content(path: str, attributes: Json | None, query: Json) -> bytes | None:
+    if not query.get("want_content") or not attributes or attributes["type"] != "file":
+        return None
+    if attributes["size"] > SHOWN_BYTES or attributes["sha256"] == query.get("sha256"):
+        return None
+    return b"".join(chunks_of(path))

@@ -1,0 +1,97 @@
+"""The requests that only look (docs/reference/protocol.md), and those with modules of their own.
+
+What only some requests need is imported when one arrives: an apply that changes nothing asks for
+facts and for a probe.
+"""
+
+from __future__ import annotations
+
+from deployer.agent.errors import check_name
+from deployer.agent.facts import facts
+from deployer.agent.listeners import listeners
+from deployer.agent.owed import owed_now
+from deployer.agent.packages import package_versions
+from deployer.agent.probe import Probe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from deployer.agent.session import Session
+    from deployer.agent.settings import Json
+
+
+def request_facts(session: Session, request: Json) -> Json:
+    """Facts of the host, packages, listeners, and the state of deployer's own commits."""
+    names = [check_name(name) for name in request.get("packages", [])]
+    state = session.state
+    return {
+        "facts": facts(),
+        "packages": package_versions(names, session.children) if names else {},
+        "listeners": listeners([int(port) for port in request.get("ports", [])]),
+        "deployer": {
+            "lock": state.holder(),
+            "pending": state.under_way(),
+            "generation": state.last_generation(),
+            "last": state.last_ended(),
+            "owed": owed_now(session.children),
+            "proxies": state.proxies(),
+        },
+    }
+
+
+def request_probe(session: Session, request: Json) -> Json:
+    """One observation for each of `resources`."""
+    return {"observations": Probe(session.children).observe(request["resources"])}
+
+
+def request_history(session: Session, request: Json) -> Json:
+    """All commits, newest first."""
+    return {"generations": session.state.history()}
+
+
+def request_undo(session: Session, request: Json) -> Json:
+    """What a rollback to the generation `to` wants."""
+    from deployer.agent.commit.undo import Undo
+
+    return Undo(session.state, request.get("to")).reply()
+
+
+def request_certificates(session: Session, request: Json) -> Json:
+    """Certificates in use, their status and their renewal."""
+    from deployer.agent.certificates.requests import certificates
+
+    return certificates(session, request)
+
+
+def request_connections(session: Session, request: Json) -> Json:
+    """The open connections of proxies."""
+    from deployer.agent.proxies.connections import connections
+
+    return connections(session, request)
+
+
+def request_places(session: Session, request: Json) -> Json:
+    """How many processes Apache has room for."""
+    from deployer.agent.proxies.readiness import places
+
+    return places(session, request)
+
+
+def request_inspect(session: Session, request: Json) -> Json:
+    """Configuration, logs and processes of proxies."""
+    from deployer.agent.proxies.inspect import inspect
+
+    return inspect(session, request)
+
+
+REQUESTS: dict[str, Callable[[Session, Json], Json]] = {
+    "facts": request_facts,
+    "probe": request_probe,
+    "history": request_history,
+    "undo": request_undo,
+    "certificates": request_certificates,
+    "connections": request_connections,
+    "places": request_places,
+    "inspect": request_inspect,
+}

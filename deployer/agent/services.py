@@ -1,0 +1,120 @@
+"""systemd units: systemctl and journalctl."""
+
+from __future__ import annotations
+
+import time
+
+from deployer.agent.errors import StepError
+from deployer.agent.processes import is_proxy, main_pid, processes_of
+from deployer.agent.reloads import reload_watch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from deployer.agent.children import Children
+    from deployer.agent.settings import Json
+
+_SHOWN_PROPERTIES = "Id,LoadState,UnitFileState,ActiveState,SubState,MainPID,Type"
+
+
+def service_name(unit: str) -> str:
+    """The name of a service without its suffix, as people write it."""
+    return unit[: -len(".service")] if unit.endswith(".service") else unit
+
+
+class Systemd:
+    """systemctl(1). A unit's name without a suffix means a service."""
+
+    def __init__(self, children: Children) -> None:
+        self._children = children
+
+    def show(self, units: list[str]) -> dict[str, Json]:
+        """Some properties of each unit, by the name that was asked, all in one call."""
+        _, output = self._children.run(
+            ["systemctl", "show", "--no-pager", "-p", _SHOWN_PROPERTIES, "--", *units]
+        )
+        blocks = [block for block in output.split("\n\n") if block.strip()]
+        if len(blocks) != len(units):
+            raise StepError("systemctl does not answer as expected", output)
+        shown = [dict(line.partition("=")[::2] for line in block.splitlines()) for block in blocks]
+        return dict(zip(units, shown))
+
+    def act(self, verb: str, unit: str) -> None:
+        """``systemctl VERB UNIT``; a failure comes with the unit's last words."""
+        code, output = self._children.run(["systemctl", verb, unit], limit_s=150.0)
+        if code != 0:
+            text = f"{output}\n{self.last_words(unit)}"
+            raise StepError(f"systemctl {verb} {unit} ended with exit code {code}", text.strip())
+
+    def reload_units(self) -> None:
+        self._children.succeed(["systemctl", "daemon-reload"], limit_s=90.0, interruptible=False)
+
+    def last_words(self, unit: str) -> str:
+        """What `systemctl status` shows, and the unit's last log lines.
+
+        By itself it shows those of the present run alone, which are none while a unit that has just
+        failed waits to be started again.
+        """
+        status = ["systemctl", "status", "--no-pager", "-l", "-n", "0", unit]
+        log = ["journalctl", "--no-pager", "-q", "-n", "20", "-u", unit]
+        self._children.run(["journalctl", "--sync"])
+        return "\n".join(self._children.run(argv)[1].strip() for argv in (status, log))
+
+    def active(self, unit: str) -> bool:
+        return self.show([unit])[unit].get("ActiveState") in ("active", "reloading")
+
+    def must_be_active(self, unit: str, doing: str) -> None:
+        """Wait while the unit is on its way, then make sure that it runs; a proxy has workers."""
+        deadline = time.monotonic() + 60.0
+        while True:
+            shown = self.show([unit])[unit]
+            state = shown.get("ActiveState", "")
+            if state not in ("reloading", "activating") or time.monotonic() > deadline:
+                break
+            time.sleep(0.05)
+        if state != "active" and not (state == "inactive" and shown.get("Type") == "oneshot"):
+            raise StepError(f"{unit} is {state} after its {doing}", self.last_words(unit))
+        main = main_pid(shown)
+        while is_proxy(main) and processes_of(main) is None:
+            if time.monotonic() > deadline:
+                words = f"{unit} has no process that takes connections after its {doing}"
+                raise StepError(words, self.last_words(unit))
+            time.sleep(0.02)
+
+    def reload(self, unit: str) -> None:
+        """Reload a unit, or start it where it does not run.
+
+        Raises:
+            StepError: it refused, or still works with its old configuration.
+        """
+        shown = self.show([unit])[unit]
+        if shown.get("ActiveState") not in ("active", "reloading"):
+            self.start(unit)
+            return
+        watch = reload_watch(self, unit, main_pid(shown))
+        try:
+            self.act("reload", unit)
+        except StepError:
+            if watch:
+                watch.must_live()
+            raise
+        if watch:
+            watch.wait()
+        self.must_be_active(unit, "reload")
+
+    def start(self, unit: str) -> None:
+        """Start a unit, and make sure that it runs.
+
+        Raises:
+            StepError: it did not start.
+        """
+        self.act("start", unit)
+        self.must_be_active(unit, "start")
+
+    def words_since(self, unit: str, moment_s: float) -> list[str]:
+        """The lines that a unit has written to the journal since a moment of the wall clock."""
+        since = f"--since=@{moment_s:.6f}"
+        argv = ["journalctl", "--quiet", "--no-pager", "--output=cat", since, "--unit", unit]
+        try:
+            return self._children.run(argv, limit_s=10.0)[1].splitlines()
+        except StepError:
+            return []
