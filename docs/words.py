@@ -28,6 +28,11 @@ CLEAN = (
     "deployer/plan",
     "deployer/report",
     "docs",
+    "tests/crash",
+    "tests/demo",
+    "tests/integration/catalogue",
+    "tests/integration/conformance",
+    "tests/support",
 )
 #: Recorded output of other programs, and pages generated from texts that are checked themselves.
 _EXCLUDED = (

@@ -24,7 +24,7 @@ _RUN_LIMIT_S = 300.0
 
 
 def cut_off(stage: Stage, drawn: Draw, target: str) -> tuple[str, str]:
-    """``deployer apply``, cut off in its middle; where, and what it told by its exit code."""
+    """``deployer apply``, interrupted; where, and the result in its exit code."""
     folder = _project(stage, drawn, target)
     moment_s = drawn.at * _ABOUT_S
     short = ["--confirm-timeout", "2"]
@@ -48,11 +48,11 @@ def cut_off(stage: Stage, drawn: Draw, target: str) -> tuple[str, str]:
         finally:
             run.kill()
             run.wait()
-    told = {0: "confirmed", 3: "reverted"}.get(run.returncode, "nothing")
+    answer = {0: "confirmed", 3: "reverted"}.get(run.returncode, "nothing")
     if "Traceback" in (folder / "output").read_text():
-        told = "a traceback"
+        answer = "a traceback"
     shutil.rmtree(folder)
-    return f"after {moment_s:.2f} s", told
+    return f"after {moment_s:.2f} s", answer
 
 
 def _wait(run: subprocess.Popen[bytes], limit_s: float) -> None:

@@ -143,7 +143,7 @@ class Fault:
     killed), ``hold`` (it says ``held`` on standard error, and stops), ``eio``, ``enospc`` and
     ``eio-forever`` (`times` operations in a row), or ``clock`` (the wall clock jumps by `jump_s`);
     with none, operations are only noted in the file `log`. `commit` is the name of the commit,
-    another one in every run. Where there is a `gate`, nothing counts until that file is there.
+    a different one in every run. With a `gate`, nothing counts until that file exists.
     """
 
     at: int = 0

@@ -45,7 +45,7 @@ def play(
 ) -> Iterator[Outcome]:
     """Round after round on every host at once; outcomes as they come.
 
-    A host that was left in between is mended; where that fails, it takes no part in what follows.
+    A host that was left in between is repaired; if that fails, it takes no part in what follows.
     """
     left = list(reversed(draws))
     lock = threading.Lock()
@@ -64,7 +64,7 @@ def play(
                 arrived.notify()
             if outcome.end == "neither":
                 try:
-                    stage.mend()
+                    stage.repair()
                 except Exception as error:
                     print(f"{stage.host.name}: {type(error).__name__}: {error}", flush=True)
                     return
@@ -105,7 +105,7 @@ def failure(outcome: Outcome, *, again: str) -> str:
 
 
 def alone(outcome: Outcome, *, seed: int) -> str:
-    """The command that repeats one round of a run; its kind is said, as it may have been set."""
+    """The command that repeats one round of a run; with its kind, which may have been set."""
     about = outcome.draw
     which = f"--seed {seed} --round {about.number} --only {about.kind} --start {outcome.start}"
     return f"python -m tests.crash.interrupt {which}"
@@ -145,7 +145,7 @@ def main() -> int:
 
 
 class _Raw(argparse.RawDescriptionHelpFormatter):
-    """The description as it stands."""
+    """The description as it is."""
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ class Outcome:
     start: str
     target: str
     place: str
-    told: str
+    answer: str
     reported: str
     end: str
     seconds: float
@@ -110,7 +110,7 @@ class Outcome:
         """One line for people."""
         about = f"{self.draw.number:4} {self.host} {self.start}>{self.target} {self.draw.kind}"
         at = f"{self.draw.do} {self.place}".strip()
-        end = f"told {self.told}; {self.draw.recovery}; host says {self.reported}: {self.end}"
+        end = f"answer {self.answer}; {self.draw.recovery}; host says {self.reported}: {self.end}"
         return f"{about} {at[:90]}; {end} ({self.seconds:.1f} s)"
 
 
@@ -119,9 +119,9 @@ def carry_out(stage: Stage, drawn: Draw) -> Outcome:
     began, began_at = time.monotonic(), int(time.time())
     start = stage.state
     target = drawn.target or NEXT[start][-1 if drawn.with_package else 0]
-    place, told, reported, problem = "", "nothing", "", ""
+    place, answer, reported, problem = "", "nothing", "", ""
     try:
-        place, told = _interrupt(stage, drawn, target)
+        place, answer = _interrupt(stage, drawn, target)
         _recover(stage, drawn)
         now = facts_of(stage.host)
         new = [record for record in now["history"] if record["commit"] not in stage.seen]
@@ -137,8 +137,8 @@ def carry_out(stage: Stage, drawn: Draw) -> Outcome:
     wanted = {"confirmed": "after"}.get(reported, "before")
     if not problem and end != wanted:
         problem = f"the host says {reported}, and is {end}"
-    if not problem and told in ("confirmed", "reverted") and told != reported:
-        problem = f"the controller was told {told}, and the host says {reported}"
+    if not problem and answer in ("confirmed", "reverted") and answer != reported:
+        problem = f"the controller got {answer}, and the host reports {reported}"
     log = ""
     if problem:
         log = journal_of(stage.host, began_at) if stage.host.is_running else ""
@@ -151,7 +151,7 @@ def carry_out(stage: Stage, drawn: Draw) -> Outcome:
         start=start,
         target=target,
         place=place,
-        told=told,
+        answer=answer,
         reported=reported,
         end=end,
         seconds=time.monotonic() - began,
@@ -161,7 +161,7 @@ def carry_out(stage: Stage, drawn: Draw) -> Outcome:
 
 
 def _interrupt(stage: Stage, drawn: Draw, target: str) -> tuple[str, str]:
-    """The commit, and what happens to it: where it happened, and what the controller was told."""
+    """The commit, and what happens to it: where it happened, and the answer to the controller."""
     what, _, phase = drawn.kind.partition("-")
     if what in ("controller", "link"):
         return cut_off(stage, drawn, target)
@@ -174,8 +174,8 @@ def _interrupt(stage: Stage, drawn: Draw, target: str) -> tuple[str, str]:
         jump_s=drawn.jump_s,
     )
     commit = stage.new_commit()
-    stage.seen.discard(commit)  # this one is to be told of
-    told = stage.run(
+    stage.seen.discard(commit)  # this one is to be reported
+    answer = stage.run(
         phase,
         target,
         fault,
@@ -184,7 +184,7 @@ def _interrupt(stage: Stage, drawn: Draw, target: str) -> tuple[str, str]:
         on_held=stage.host.kill if drawn.do == "hold" else None,
         asks_on=what in ("error", "full", "clock"),
     )
-    return str(place), told
+    return str(place), answer
 
 
 def _recover(stage: Stage, drawn: Draw) -> None:

@@ -84,7 +84,7 @@ class Stage:
                 raise RoundError(f"{self.host.name} in state {state}: {self.look['served']}")
 
     def go(self, state: str) -> None:
-        """An apply and a confirm that nobody disturbs."""
+        """An undisturbed apply and confirm."""
         commit = self.new_commit()
         runner = InsideRunner(self.host)
         try:
@@ -94,7 +94,7 @@ class Stage:
             runner.end()
         self.state = state
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """Bring a host to ``A`` again that a round has left in between.
 
         Raises:
@@ -110,7 +110,7 @@ class Stage:
         self.look = look_at(self.host)
         found = differences(self.wanted["A"], self.look)
         if found:
-            raise RoundError(f"{self.host.name} cannot be mended: {found}")
+            raise RoundError(f"{self.host.name} cannot be repaired: {found}")
 
     def new_commit(self) -> str:
         """A name that no commit on this host has had; such a commit is known from the start."""
@@ -135,14 +135,14 @@ class Stage:
         return reply
 
     def places_of(self, phase: str, state: str) -> list[Operation]:
-        """What a runner does in `phase` on the way to `state`, by a run that nobody disturbs."""
+        """What a runner does in `phase` on the way to `state`, by an undisturbed run."""
         return self.places.of((phase, self.state, state), lambda: self._record(phase, state))
 
     def _record(self, phase: str, state: str) -> list[Operation]:
         log = self.host.root / _OPERATIONS.lstrip("/")
         log.unlink(missing_ok=True)
         start = self.state
-        told = self.run(phase, state, Fault(log=_OPERATIONS), commit=self.new_commit())
+        answer = self.run(phase, state, Fault(log=_OPERATIONS), commit=self.new_commit())
         found = operations(log.read_text())
         if phase == "apply":
             runner = InsideRunner(self.host)
@@ -155,7 +155,7 @@ class Stage:
         now = look_at(self.host)
         if found == [] or differences(self.wanted[start], now):
             words = differences(self.wanted[start], now)
-            raise RoundError(f"{phase} to {state}, undisturbed, was told {told}: {words}")
+            raise RoundError(f"{phase} to {state}, undisturbed, got {answer}: {words}")
         return found
 
     # --- runs -------------------------------------------------------------------------------------
@@ -171,37 +171,37 @@ class Stage:
         on_held: Callable[[], None] | None = None,
         asks_on: bool = False,
     ) -> str:
-        """A run to `state` under `fault`, which counts in `phase` alone; what it told, in a word.
+        """A run to `state` under `fault`, which counts only in `phase`; its answer, in a word.
 
-        It ends without a word to its runner, which is killed if it still lives. With `asks_on`, it
-        does as the controller would: a confirm that has failed is followed by a revert.
+        It ends without a message to its agent, which is killed if it still lives. With `asks_on`,
+        it does as the controller would: a confirm that has failed is followed by a revert.
         """
         gate = self.host.root / _GATE.lstrip("/")
         is_gated = phase in ("revert", "confirm")
         gate.unlink(missing_ok=True)
         fault = replace(fault, gate=_GATE if is_gated else "", commit=commit)
         runner = InsideRunner(self.host, fault, limit_s=ROUND_LIMIT_S, on_held=on_held)
-        told = "nothing"
+        answer = "nothing"
         try:
-            told = self.apply(runner, state, commit, seconds=seconds, fails=phase == "failing")[
+            answer = self.apply(runner, state, commit, seconds=seconds, fails=phase == "failing")[
                 "state"
             ]
             if is_gated:
                 gate.touch()
             if phase == "revert":
-                told = runner.ask("revert", commit=commit, why="a test")["state"]
+                answer = runner.ask("revert", commit=commit, why="a test")["state"]
             elif phase == "confirm" or (asks_on and phase == "apply"):
-                told = self._confirm(runner, commit, asks_on=asks_on)
+                answer = self._confirm(runner, commit, asks_on=asks_on)
         except RunnerRefusal as refusal:
-            told = (refusal.error.get("revert") or {}).get("state", f"refused: {refusal.code}")
+            answer = (refusal.error.get("revert") or {}).get("state", f"refused: {refusal.code}")
         except (AssertionError, OSError):
-            told = "nothing"  # it is no more
+            answer = "nothing"  # it is no more
         finally:
             if runner.hung:
-                told = "hung"
+                answer = "hung"
             runner.kill()
             runner.end()
-        return str(told)
+        return str(answer)
 
     @staticmethod
     def _confirm(runner: InsideRunner, commit: str, *, asks_on: bool) -> str:
@@ -253,7 +253,7 @@ class Stage:
             runner.end()
 
     def tidy(self) -> None:
-        """What the next run does first: clear away what a dead one has left beside a commit."""
+        """What the next run does first: clear away what a dead one left outside of a commit."""
         runner = InsideRunner(self.host, limit_s=ROUND_LIMIT_S)
         try:
             runner.ask("tidy")
@@ -261,7 +261,7 @@ class Stage:
             runner.end()
 
     def is_over(self) -> bool:
-        """Whether nobody has the lock, and no commit is under way; runners may wait idly."""
+        """Whether the lock is free, and no commit is under way; runners may wait idly."""
         about = facts_of(self.host)
         return not about["pending"] and not about["lock"]
 
@@ -283,7 +283,7 @@ class Stage:
             self.host.exec(["kill", "-KILL", pid], check=False)
 
     def settle(self, *, timers_now: bool = False, limit_s: float = ROUND_LIMIT_S) -> None:
-        """Wait until nobody works on the host, and no commit is under way.
+        """Wait until no run works on the host, and no commit is under way.
 
         Raises:
             RoundError: that does not come to be.

@@ -81,7 +81,7 @@ def faulty_runner(world: Path, fault: Fault) -> RunnerProcess:
 
 
 def run(world: Path, phase: str, fault: Fault) -> str:
-    """An apply and then `phase` under `fault`; what the controller was told, in a word."""
+    """An apply and then `phase` under `fault`; the answer to the controller, in a word."""
     if phase != "apply":
         first = local_runner(world)
         first.apply(*changes(world))
@@ -146,15 +146,15 @@ def test_every_operation(tmp_path: Path, phase: str, do: str) -> None:
     def problem_at(place: Operation) -> str:
         world = make_world(tmp_path / f"{place.number}")
         try:
-            told = run(world, phase, Fault(at=place.number, **FAULTS[do]))
+            answer = run(world, phase, Fault(at=place.number, **FAULTS[do]))
             state = recovered(world)
             now = see(world)
             is_before, is_after = now == before, without_times(now) == after
             wanted = {"reverted": is_before, "none": is_before, "confirmed": is_after}
             if not wanted.get(state):
-                return f"{place}: {told}, then {state}: {differing(before, now)}"
-            if (told, state) in (("confirmed", "reverted"), ("reverted", "confirmed")):
-                return f"{place}: the controller was told {told}, and it is {state}"
+                return f"{place}: {answer}, then {state}: {differing(before, now)}"
+            if (answer, state) in (("confirmed", "reverted"), ("reverted", "confirmed")):
+                return f"{place}: the controller got {answer}, and it is {state}"
         except AssertionError as error:
             return f"{place}: {error}"
         finally:

@@ -49,7 +49,7 @@ def is_settled(host: LabHost) -> bool:
 
 
 def is_free(host: LabHost) -> bool:
-    """Whether nobody has the lock."""
+    """Whether the lock is free."""
     lock = "/var/lib/deployer/lock"
     words = f"test -e {lock} && ! flock --nonblock {lock} true && echo taken"
     return host.sh(words, check=False) == ""

@@ -120,7 +120,7 @@ def goaccess_project(lab: Lab, folder: Path) -> None:
 
 
 def write_playbook(folder: Path, text: str, lab: Lab | None = None) -> None:
-    """A playbook of one's own, and the lab's inventory beside it."""
+    """A playbook of one's own, and the lab's inventory next to it."""
     (folder / "site.yml").write_text(text)
     if lab is not None:
         lab.write_inventory(folder / "inventory.yml")

@@ -46,7 +46,7 @@ def pebble(ca: tuple[Pebble, Responder]) -> Pebble:
 
 @pytest.fixture
 def responder(ca: tuple[Pebble, Responder]) -> Responder:
-    ca[1].told.clear()
+    ca[1].asked.clear()
     ca[1].looked_at = 0
     return ca[1]
 
@@ -79,7 +79,7 @@ def certbots(folder: Path) -> list[int]:
 
 
 def unwanted(token: str, key_authorization: str | None) -> None:
-    pytest.fail("nobody was to answer anything")
+    pytest.fail("no challenge was expected")
 
 
 def load(pair: IssuedCertificate, folder: Path) -> None:
@@ -98,7 +98,7 @@ def test_three_names_are_ordered_once_and_then_kept(
     assert set(first.leaf.names) == set(NAMES)
     assert first.leaf.key_type == "ecdsa-p256"
     load(first, tmp_path)
-    assert [wanted for _, wanted in responder.told] == [True] * 3 + [False] * 3
+    assert [wanted for _, wanted in responder.asked] == [True] * 3 + [False] * 3
     assert responder.answers == {}
     for name in NAMES:
         assert f"answering the challenge for {name}" in lines
@@ -146,12 +146,12 @@ def test_an_answer_that_cannot_be_given_ends_the_order_before_the_ca_looks(
     pebble: Pebble, responder: Responder, folder: Path
 ) -> None:
     gone = UnreachableError("no answer", host="web2")
-    taken_back = []
+    withdrawn = []
 
     def answer(token: str, key_authorization: str | None) -> None:
         if key_authorization is None:
-            taken_back.append(token)
-        elif len(responder.told) == 1:
+            withdrawn.append(token)
+        elif len(responder.asked) == 1:
             raise gone
         responder.answer(token, key_authorization)
 
@@ -162,14 +162,12 @@ def test_an_answer_that_cannot_be_given_ends_the_order_before_the_ca_looks(
         assert caught.value is gone
     assert responder.looked_at == 0
     assert responder.answers == {}
-    assert responder.told[0][0] in taken_back
+    assert responder.asked[0][0] in withdrawn
     assert events(folder) == ["order", "failed"]
     assert certbots(folder) == []
 
 
-def test_a_ca_that_is_down_is_said_to_be(
-    responder: Responder, folder: Path, tmp_path: Path
-) -> None:
+def test_a_ca_that_is_down_is_reported(responder: Responder, folder: Path, tmp_path: Path) -> None:
     gone = pebble_here.start_pebble(tmp_path / "ca", http_port=responder.port)
     gone.stop()
     with pytest.raises(CertificateError) as caught:
@@ -263,7 +261,7 @@ def test_an_account_that_the_ca_has_forgotten_is_made_anew(
     assert (folder / "former-accounts").stat().st_mode & 0o077 == 0
 
 
-def test_an_address_beside_a_name_with_a_key_of_rsa_and_a_contact(
+def test_an_address_and_a_name_with_an_rsa_key_and_a_contact(
     pebble: Pebble, responder: Responder, workdir: Path
 ) -> None:
     (workdir / ("long" * 20)).mkdir()
@@ -296,10 +294,10 @@ def test_threads_that_ask_for_one_certificate_share_one_order(
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(given.obtain, settings, answer=responder.answer) for _ in range(4)]
         other = pool.submit(
-            given.obtain, pebble.settings("beside.example.com"), answer=responder.answer
+            given.obtain, pebble.settings("second.example.com"), answer=responder.answer
         )
         serials = {each.result(60).serial for each in asked}
-        assert other.result(60).leaf.names == ("beside.example.com",)
+        assert other.result(60).leaf.names == ("second.example.com",)
     assert len(serials) == 1
     assert pebble.orders() == before + 2
 
@@ -343,8 +341,8 @@ def test_processes_that_ask_for_one_certificate_wait_for_each_other(
         other = start(settings, folder, "now")
         until(lambda: _opens(other.pid, folder / "order.lock"))
         go_on.set()
-        told, _ = other.communicate(timeout=PATIENCE_S)
-        assert told.split() == [first.result(60).serial]
+        shown, _ = other.communicate(timeout=PATIENCE_S)
+        assert shown.split() == [first.result(60).serial]
     assert pebble.orders() == before + 1
 
 
@@ -525,7 +523,7 @@ def test_a_ca_that_wants_a_certificate_replaced_sooner_is_heard(
             pebble.bundle.with_name("server.pem"), pebble.bundle.with_name("server.key")
         )
         server.socket = context.wrap_socket(server.socket, server_side=True)
-        # This one stands where a CA with renewal information would; Debian's Pebble has none.
+        # This one replaces a CA with renewal information; Debian's Pebble has none.
         other = {**settings, "directory": f"https://127.0.0.1:{server.server_address[1]}/dir"}
         kept = folder / f"{lineage_of(settings)}.pem"
         kept.rename(folder / f"{lineage_of(other)}.pem")

@@ -16,13 +16,13 @@ from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.lab
 
-#: Stands for the command: it writes down how it was called, and by whom.
+#: Replaces the command: it writes down how it was called, and by whom.
 SPY = """#!/usr/bin/python3 -I
 import json, os, sys
-told = {"argv": sys.argv[1:], "home": os.environ.get("HOME", "")}
-with open(os.path.expanduser("~/told.json.new"), "w") as file:
-    json.dump(told, file)
-os.rename(file.name, os.path.expanduser("~/told.json"))
+recorded = {"argv": sys.argv[1:], "home": os.environ.get("HOME", "")}
+with open(os.path.expanduser("~/recorded.json.new"), "w") as file:
+    json.dump(recorded, file)
+os.rename(file.name, os.path.expanduser("~/recorded.json"))
 """
 COMMAND = '/opt/a $HOME "spy"; it\'s'
 PLAYBOOK = "/srv/%h $(touch no) \\n 'play'/site.yml"
@@ -51,7 +51,7 @@ except schedule.UsageError as error:
 
 @pytest.fixture(scope="module")
 def package() -> dict[str, str]:
-    """What of deployer the scheduling needs: nothing but the standard library beside it."""
+    """The modules of deployer that scheduling needs, and nothing but the standard library."""
     top = Path(deployer.__file__).parent
     names = ["__init__.py", "errors.py", "private_folder.py"]
     names += [f"acme/{name}.py" for name in ("__init__", "schedule", "units", "crontab")]
@@ -78,11 +78,11 @@ def ask(
     return found
 
 
-def told(host: LabHost, home: str) -> dict[str, object]:
+def recorded(host: LabHost, home: str) -> dict[str, object]:
     """What the command has written down, when it has run."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
-        done = host.exec(["cat", f"{home}/told.json"], check=False)
+        done = host.exec(["cat", f"{home}/recorded.json"], check=False)
         if done.returncode == 0:
             found: dict[str, object] = json.loads(done.stdout)
             return found
@@ -118,7 +118,7 @@ def test_units_of_the_system_for_root(controller: LabHost) -> None:
     assert controller.exec(["systemd-analyze", "verify", *units]).stderr == ""
 
     controller.exec(["systemctl", "start", f"{again['name']}.service"])
-    assert told(controller, "/root") == expected(PLAYBOOK, "/root")
+    assert recorded(controller, "/root") == expected(PLAYBOOK, "/root")
     assert controller.exec(["find", "/", "-xdev", "-name", "no"]).stdout == ""
 
     removed = ask(controller, "remove")
@@ -139,7 +139,7 @@ def test_units_of_ones_own_for_a_user_whose_systemd_runs(controller: LabHost) ->
     assert within_half_a_day(controller, done["at"])
     as_alice = ["runuser", "-u", "alice", "--", "env", f"XDG_RUNTIME_DIR=/run/user/{uid}"]
     controller.exec([*as_alice, "systemctl", "--user", "start", f"{done['name']}.service"])
-    assert told(controller, "/home/alice") == expected(PLAYBOOK, "/home/alice")
+    assert recorded(controller, "/home/alice") == expected(PLAYBOOK, "/home/alice")
     assert ask(controller, "remove", user="alice")["removed"] is True
     assert controller.exec(["find", "/home/alice", "-name", "*deployer-certs*"]).stdout == ""
 
@@ -163,7 +163,7 @@ def test_a_line_of_cron_for_a_user_without_systemd(controller: LabHost) -> None:
     controller.exec(["crontab", "-u", "bob", "-"], stdin=f"@reboot {command}\n")
     controller.exec(["rm", "-f", "/run/crond.reboot"])
     controller.exec(["systemctl", "restart", "cron.service"])
-    assert told(controller, "/home/bob") == expected(FOR_CRON, "/home/bob")
+    assert recorded(controller, "/home/bob") == expected(FOR_CRON, "/home/bob")
     controller.exec(["crontab", "-u", "bob", "-"], stdin=text)
 
     assert ask(controller, "remove", user="bob", playbook=FOR_CRON)["removed"] is True
@@ -171,7 +171,7 @@ def test_a_line_of_cron_for_a_user_without_systemd(controller: LabHost) -> None:
     assert left == "# bob's own\n@yearly true\n"
 
 
-def test_times_are_told_in_utc_wherever_the_controller_is(controller: LabHost) -> None:
+def test_times_are_in_utc_wherever_the_controller_is(controller: LabHost) -> None:
     controller.exec(["timedatectl", "set-timezone", "Asia/Kathmandu"])
     done = ask(controller, "install")
     assert "error" not in done, done

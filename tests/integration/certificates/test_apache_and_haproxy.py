@@ -1,4 +1,4 @@
-"""Apache and HAProxy with certificates from a real CA: the first, and a renewal amid connections.
+"""Apache and HAProxy with certificates from a real CA: the first, and a renewal under load.
 
 What nginx does is in test_issue_and_renew.py; here two hosts do the same side by side.
 """
@@ -78,7 +78,7 @@ class Served:
         return answer.status, answer.headers["Location"]
 
 
-def test_a_renewal_cuts_nobody_off(labs: LabFactory, workdir: Path, tmp_path: Path) -> None:
+def test_a_renewal_drops_no_connection(labs: LabFactory, workdir: Path, tmp_path: Path) -> None:
     lab = labs(len(PROXIES))
     served = [Served(*pair) for pair in zip(PROXIES, lab.hosts, strict=True)]
     with authority(lab, tmp_path / "ca") as ca:
@@ -93,9 +93,9 @@ def test_a_renewal_cuts_nobody_off(labs: LabFactory, workdir: Path, tmp_path: Pa
         ran = deployer("certs", "status", "site.yml", "--json")
         assert ran.code == 0, ran
         for one in served:
-            (told,) = ran.document["hosts"][one.host.name]["certificates"]
-            assert told["is_served"]
-            assert told["serial"] == one.serial()
+            (shown,) = ran.document["hosts"][one.host.name]["certificates"]
+            assert shown["is_served"]
+            assert shown["serial"] == one.serial()
             # Challenges are answered while an issuer asks, and everything else is sent on.
             assert one.on_port_80("/.well-known/acme-challenge/x")[0] in (502, 503)
             assert one.on_port_80("/ws?q") == (308, f"https://{one.domain}/ws?q")

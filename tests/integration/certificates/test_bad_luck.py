@@ -308,7 +308,7 @@ def test_a_name_that_leads_elsewhere_from_here(stage: Stage) -> None:
 
 @contextmanager
 def other_web_server(address: str) -> Iterator[None]:
-    """A web server of somebody else."""
+    """A web server that is not ours."""
     handler = http.server.SimpleHTTPRequestHandler
     with http.server.ThreadingHTTPServer((address, 80), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
@@ -366,7 +366,7 @@ def test_cut_off_while_certbot_works(stage: Stage) -> None:
 
 
 def status(stage: Stage) -> dict[str, Any]:
-    """How the certificate of `LIVE` stands; a playbook of it alone is written."""
+    """The status of the certificate of `LIVE`; a playbook of it alone is written."""
     stage.write()
     ran = deployer("certs", "status", "site.yml", "--json")
     (one,) = ran.document["hosts"]["web1"]["certificates"]
@@ -439,7 +439,7 @@ def test_a_renewal_that_is_cut_off_while_certbot_works(stage: Stage) -> None:
 
 
 def test_a_config_that_was_broken_by_hand(stage: Stage) -> None:
-    """The former certificate goes back; once it is mended, what was got is used, not ordered."""
+    """The former certificate goes back; once that is fixed, the issued one is used."""
     stage.write()
     before = stage.served()
     oops = "/etc/nginx/conf.d/oops.conf"
@@ -455,8 +455,8 @@ def test_a_config_that_was_broken_by_hand(stage: Stage) -> None:
     assert not broken["last_attempt"]["ok"]
     assert broken["serial"] == before
     asked = stage.front.count(NEW_ORDER)
-    mended = deployer("certs", "renew", "site.yml")
-    assert mended.code == 0, mended
+    fixed = deployer("certs", "renew", "site.yml")
+    assert fixed.code == 0, fixed
     assert stage.served() != before
     assert stage.front.count(NEW_ORDER) == asked
     assert status(stage)["last_attempt"]["ok"]

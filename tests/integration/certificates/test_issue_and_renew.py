@@ -153,7 +153,9 @@ async def _still_open(connections: list[ClientConnection]) -> int:
     return sum(await asyncio.gather(*map(answers, connections)))
 
 
-def test_a_renewal_by_the_timer_cuts_nobody_off(lab: Lab, workdir: Path, tmp_path: Path) -> None:
+def test_a_renewal_by_the_timer_drops_no_connection(
+    lab: Lab, workdir: Path, tmp_path: Path
+) -> None:
     """Certificates of 20 s are due after 10, and 200 connections stay open while they change."""
     (host,) = lab.hosts
     start_services(host)
@@ -193,7 +195,7 @@ def _renew_when_due(host: LabHost) -> str:
 
 
 @pytest.mark.parametrize("moment", ["certbot", "marker"])
-def test_a_host_that_is_cut_off_amid_a_renewal(
+def test_a_host_that_is_cut_off_during_a_renewal(
     lab: Lab, ca: Authority, workdir: Path, moment: str
 ) -> None:
     """While certbot is at work, and between the new certificate's coming into use and its check."""

@@ -98,7 +98,7 @@ def test_staging_first_and_never_in_the_place_of_the_real_one(
     assert (ca.staging.orders(), ca.real.orders()) == (2, 2)
     assert served(host) != real
 
-    # Another issuer is another certificate, and what was issued before is there on the way back.
+    # A different issuer is a different certificate, and the first one is still there afterwards.
     real = served(host)
     write_site(lab, "letsencrypt-staging")
     assert run("apply", "site.yml", "--yes", "--no-diff").code == 0

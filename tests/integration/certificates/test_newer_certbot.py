@@ -110,8 +110,8 @@ def test_a_certificate_for_an_address(
         # After an upgrade of the distribution there is another Python, which sees none of it.
         host.sh("cd /opt/deployer/certbot/lib; mv python3.11 python3.8")
         host.sh("! /opt/deployer/certbot/bin/certbot --version")
-        mended = deployer("apply", "site.yml", "--yes", "--no-diff", timeout_s=PATIENCE_S)
-        assert mended.code == 0, mended
+        fixed = deployer("apply", "site.yml", "--yes", "--no-diff", timeout_s=PATIENCE_S)
+        assert fixed.code == 0, fixed
         host.sh("/opt/deployer/certbot/bin/certbot --version")
         assert ca.orders() == 1
 

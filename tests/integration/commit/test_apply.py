@@ -31,7 +31,7 @@ def break_the_route() -> None:
 
 
 def mend_the_route() -> None:
-    """The mistake taken back."""
+    """The mistake corrected."""
     playbook = Path("site.yml")
     playbook.write_text(playbook.read_text().replace(WRONG, RIGHT))
 

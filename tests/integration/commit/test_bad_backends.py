@@ -89,7 +89,7 @@ CODES = {
     "wrong accept key": "wrong-accept",
     "accepts and hangs": "service-hangs",
     "forgets Upgrade": "incomplete-upgrade",
-    "nobody listens": "service-down",
+    "nothing listens": "service-down",
     "closes at once": "connection-dropped",
 }
 
@@ -150,7 +150,7 @@ def test_checks_that_take_longer_than_the_time_to_confirm(running: Running) -> N
 
 @pytest.fixture
 def own_role(running: Running) -> Iterator[Path]:
-    """A copy of the nginx role beside the playbook: the template of its sites."""
+    """A copy of the nginx role next to the playbook: the template of its sites."""
     folder = running.folder / "roles"
     shutil.copytree(roles_path() / "nginx", folder / "nginx")
     yield folder / "nginx/templates/site.conf.j2"

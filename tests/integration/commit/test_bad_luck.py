@@ -90,10 +90,10 @@ def test_an_unknown_key_is_accepted_when_asked(shared_lab: Lab, workdir: Path) -
 
 
 @pytest.mark.usefixtures("before")
-def test_a_name_that_nobody_has(shared_lab: Lab, workdir: Path) -> None:
+def test_a_name_that_does_not_exist(shared_lab: Lab, workdir: Path) -> None:
     write_playbook(workdir, HELLO)
-    inventory(workdir, shared_lab, ansible_host="nobody.invalid")
-    unreachable(deployer("plan", "site.yml", "--json"), "nobody.invalid")
+    inventory(workdir, shared_lab, ansible_host="no-such-host.invalid")
+    unreachable(deployer("plan", "site.yml", "--json"), "no-such-host.invalid")
 
 
 @pytest.mark.usefixtures("before")
@@ -216,8 +216,8 @@ def test_ctrl_c_in_the_middle(shared_lab: Lab, workdir: Path, before: dict[str, 
     with under_way(host) as process:
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
-        told = next(line for line in process.stderr if "Interrupted" in line)
-        assert "Ctrl-C again" in told
+        shown = next(line for line in process.stderr if "Interrupted" in line)
+        assert "Ctrl-C again" in shown
         host.sh("touch /run/go")
         out, err = process.communicate(timeout=PATIENCE_S)
     assert "Traceback" not in err

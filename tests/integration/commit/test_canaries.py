@@ -42,7 +42,7 @@ PLAYBOOK = """
       web2: /etc/apache2/conf-enabled/zzz-canary.conf
       web3: /etc/haproxy/canary.lst
   tasks:
-    - name: something that somebody restarts for
+    - name: a change that needs a restart
       copy: {dest: "{{ files[inventory_hostname] }}", content: "{{ marker }}\\n"}
       notify: "{{ notified }}"
       when: marker != "none"
@@ -84,7 +84,7 @@ def serving(
             host.sh("systemctl daemon-reload && systemctl start backends")
         first = apply()
         assert first.code == 0, first
-        assert '"canaries"' not in first.out, "nothing ran yet that could cut anybody off"
+        assert '"canaries"' not in first.out, "nothing ran yet that could drop a connection"
         yield lab.hosts
 
 
@@ -106,7 +106,7 @@ def survival(ran: Ran, host: str) -> dict[str, Any]:
     return found
 
 
-def test_a_reload_keeps_everybody(serving: tuple[LabHost, ...]) -> None:
+def test_a_reload_keeps_every_connection(serving: tuple[LabHost, ...]) -> None:
     with ExitStack() as stack:
         for host in serving:
             stack.enter_context(three_websockets(host))
@@ -114,8 +114,8 @@ def test_a_reload_keeps_everybody(serving: tuple[LabHost, ...]) -> None:
     assert ran.code == 0, ran
     for host, unit in UNITS.items():
         assert canaries(ran, host)["affected"] == {unit: "reload"}
-        told = route(ran, host)
-        assert (told["opened"], told["survived"], told["lost"]) == (5, 5, 0), told
+        shown = route(ran, host)
+        assert (shown["opened"], shown["survived"], shown["lost"]) == (5, 5, 0), shown
         others = canaries(ran, host)["others"]
         assert (others["connections"], others["still_open"]) == (3, 3), others
         words = f"5 of 5 open connections survived the reload of {unit}"
@@ -144,14 +144,14 @@ def test_as_many_as_are_asked_for(serving: tuple[LabHost, ...]) -> None:
     assert '"canaries"' not in none.out
 
 
-def test_a_restart_is_taken_back_where_all_must_survive(serving: tuple[LabHost, ...]) -> None:
+def test_a_restart_is_reverted_if_all_must_survive(serving: tuple[LabHost, ...]) -> None:
     ran = apply(limit="2h", marker="# restart")
     assert ran.code == 3, ran
     for host, unit in UNITS.items():
         assert ran.document["hosts"][host]["state"] == "reverted"
-        told = route(ran, host)
-        assert (told["opened"], told["survived"], told["lost"]) == (5, 0, 5), told
-        for canary in told["canaries"]:
+        shown = route(ran, host)
+        assert (shown["opened"], shown["survived"], shown["lost"]) == (5, 0, 5), shown
+        for canary in shown["canaries"]:
             assert (canary["fate"], canary["by"]) == ("reset", "proxy"), canary
             assert 0 <= canary["after_s"] < 10, canary
         found = [each for each in ran.document["findings"] if each["host"] == host]
@@ -159,7 +159,7 @@ def test_a_restart_is_taken_back_where_all_must_survive(serving: tuple[LabHost, 
         assert f"this change restarts {unit}" in found[0]["cause"]
 
 
-def test_a_restart_is_told_otherwise(serving: tuple[LabHost, ...]) -> None:
+def test_a_restart_is_otherwise_reported(serving: tuple[LabHost, ...]) -> None:
     ran = apply(limit="2h", marker="# restart", required=False)
     assert ran.code == 0, ran
     for host in UNITS:
@@ -176,20 +176,20 @@ def test_a_service_that_ends_its_own_connections(serving: tuple[LabHost, ...]) -
     ran = apply(limit="3h", marker="# again", notified="restart the service")
     assert ran.code == 0, ran
     for host in UNITS:
-        told = route(ran, host)
-        assert (told["opened"], told["ended_by_service"], told["lost"]) == (5, 5, 0), told
+        shown = route(ran, host)
+        assert (shown["opened"], shown["ended_by_service"], shown["lost"]) == (5, 5, 0), shown
 
 
-def test_nobody_takes_the_last_places_of_apache(serving: tuple[LabHost, ...]) -> None:
+def test_canaries_leave_the_last_places_of_apache(serving: tuple[LabHost, ...]) -> None:
     """A process that holds a canary would stay after the reload, and a new one could not begin."""
     only = ("-l", "web2", "--yes", "--json", "-e", '{"required": false, "limit": "3h"}')
     small = deployer("apply", "site.yml", *only, "-e", '{"marker": "ServerLimit 2"}')
     assert small.code == 0, small
     ran = deployer("reload", "site.yml", *only)
     assert ran.code == 0, ran
-    told = route(ran, "web2")
-    assert (told["opened"], told["canaries"]) == (0, [])
-    assert "the last of the 2 places" in told["note"]
+    shown = route(ran, "web2")
+    assert (shown["opened"], shown["canaries"]) == (0, [])
+    assert "the last of the 2 places" in shown["note"]
 
 
 # --- watching -------------------------------------------------------------------------------------
@@ -228,5 +228,5 @@ def test_a_service_that_ends_and_comes_back(serving: tuple[LabHost, ...]) -> Non
         out, err = watching.communicate(timeout=PATIENCE_S)
     assert watching.returncode == 0, err
     assert (out, "Traceback" in err) == ("", False), err
-    told = [line for line in err.splitlines() if "  web1  " in line]
-    assert len(told) == len([*first["changes"], *ended["changes"], *back["changes"]]), err
+    shown = [line for line in err.splitlines() if "  web1  " in line]
+    assert len(shown) == len([*first["changes"], *ended["changes"], *back["changes"]]), err

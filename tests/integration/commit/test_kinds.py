@@ -1,4 +1,4 @@
-"""Every kind of task on a real host: taken back exactly, then applied, then nothing to do."""
+"""Every kind of task on a real host: reverted exactly, then applied, then nothing to do."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_every_kind(furnished: LabHost, lab: Lab, workdir: Path) -> None:
     assert host.sh("systemctl show -P MainPID app") != pid
 
 
-def test_what_a_command_did_by_itself_stays_and_is_told(shared_lab: Lab, workdir: Path) -> None:
+def test_what_a_command_did_by_itself_stays_and_is_reported(shared_lab: Lab, workdir: Path) -> None:
     """Nothing says what a command with `unless` writes: a person has to look."""
     write_playbook(workdir, "- hosts: all\n  tasks:\n" + UNLESS + FAILING, shared_lab)
     failed = deployer("apply", "site.yml", "--yes", "--json")

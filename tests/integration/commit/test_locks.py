@@ -1,4 +1,4 @@
-"""Two runs on one host at the same time: the second is told, or waits."""
+"""Two runs on one host at the same time: the second is stopped, or waits."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def busy(shared_lab: Lab, host: LabHost, workdir: Path) -> Iterator[Any]:
 
 @pytest.mark.usefixtures("busy")
 @pytest.mark.parametrize("command", ["apply", "rollback", "reload", "recover"])
-def test_the_second_run_is_told_at_once(command: str, host: LabHost) -> None:
+def test_the_second_run_is_stopped_at_once(command: str, host: LabHost) -> None:
     before = state_of(host)
     options = [] if command == "recover" else ["--yes"]
     ran = deployer(command, "site.yml", *options, "--json")
@@ -117,7 +117,7 @@ def test_a_run_that_waits_goes_on_with_what_it_then_finds(busy: Any, host: LabHo
 
 
 @pytest.mark.usefixtures("busy")
-def test_a_run_that_waits_in_vain() -> None:
+def test_a_run_that_waits_too_long() -> None:
     began = time.monotonic()
     ran = deployer("apply", "site.yml", "-y", "--lock-timeout", "1.5", "--json")
     assert ran.code == 3, ran

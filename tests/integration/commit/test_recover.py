@@ -1,4 +1,4 @@
-"""What an interrupted run leaves on a host, what a person is told of it, and the way out."""
+"""What an interrupted run leaves on a host, how it is reported, and how it is resolved."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def site(shared_lab: Lab, workdir: Path, before: dict[str, Any]) -> Path:
     return workdir
 
 
-# --- a commit that nobody has ended ---------------------------------------------------------------
+# --- a commit that was never ended ---------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("site")
@@ -115,7 +115,7 @@ def test_a_run_that_was_cut_off(host: LabHost, before: dict[str, Any]) -> None:
 
 
 @pytest.mark.usefixtures("site")
-def test_what_the_watchdog_did_while_nobody_looked(host: LabHost, before: dict[str, Any]) -> None:
+def test_what_the_watchdog_did_meanwhile_is_reported(host: LabHost, before: dict[str, Any]) -> None:
     cut_off(host, "--confirm-timeout", f"{stretched(2.0):.0f}")
     until(lambda: is_over(host))
     until(lambda: differences(before, settled_state(host)) == {})  # the watchdog itself has ended
@@ -152,7 +152,7 @@ def test_one_such_host_among_several_stops_the_run(labs: Any, workdir: Path) -> 
     assert "nothing has been applied here yet" in ran.document["hosts"]["web2"]["message"]
 
 
-# --- what someone has changed, and what cannot be put back ----------------------------------------
+# --- what someone has changed, and what cannot be restored ----------------------------------------
 
 EDITED = """- hosts: all
   vars_files: [{{file: secrets.yml, secret: true}}]
@@ -199,7 +199,7 @@ def test_a_file_that_someone_edited_is_kept_and_shown(lab: Lab, workdir: Path) -
 
 
 @pytest.mark.usefixtures("site")
-def test_what_cannot_be_put_back_can_be_given_up(lab: Lab, workdir: Path) -> None:
+def test_what_cannot_be_restored_can_be_abandoned(lab: Lab, workdir: Path) -> None:
     (host,) = lab.hosts
     write_playbook(workdir, SLOW, lab)
     cut_off(host)
@@ -246,7 +246,7 @@ def test_what_cannot_be_put_back_can_be_given_up(lab: Lab, workdir: Path) -> Non
 def test_the_runner_is_killed_and_the_controller_lives(
     host: LabHost, before: dict[str, Any]
 ) -> None:
-    """It does not wait for the watchdog: the commit is taken back at once."""
+    """It does not wait for the watchdog: the commit is rolled back at once."""
     with under_way(host, "--confirm-timeout", "3600") as process:
         kill_runner(host)
         ran = ended(process)
@@ -264,7 +264,7 @@ def hang_up(host: LabHost) -> None:
 
 @pytest.mark.usefixtures("site")
 def test_a_host_that_cannot_be_asked_for_a_while(host: LabHost, before: dict[str, Any]) -> None:
-    """The command waits for it, and tells how the commit ended; Ctrl-C ends the waiting."""
+    """The command waits for it, and reports how the commit ended; Ctrl-C ends the waiting."""
     with under_way(host) as process:
         hang_up(host)
         until(lambda: is_over(host))
@@ -295,10 +295,10 @@ def test_a_host_that_cannot_be_asked_for_a_while(host: LabHost, before: dict[str
     assert differences(before, settled_state(host)) == {}
 
 
-def test_a_controller_that_stands_still(
+def test_a_controller_that_hangs(
     shared_lab: Lab, workdir: Path, host: LabHost, before: dict[str, Any]
 ) -> None:
-    """The host waits for its word as long as it was told to, and then takes the commit back."""
+    """The host waits for its message for the given time, and then rolls the commit back."""
     write_playbook(workdir, SLOW.replace("done']", "done; touch /etc/second']")
                    .replace("never", "second"), shared_lab)  # fmt: skip
     with under_way(host, "--confirm-timeout", "1") as process:
@@ -317,7 +317,7 @@ def test_a_controller_that_stands_still(
 def test_a_confirmation_that_the_host_cannot_note(
     shared_lab: Lab, workdir: Path, host: LabHost, before: dict[str, Any]
 ) -> None:
-    """An answer that is not understood after the change: the commit is taken back."""
+    """An answer that is not understood after the change: the commit is rolled back."""
     generations = "/var/lib/deployer/generations"
     write_playbook(
         workdir,

@@ -42,7 +42,7 @@ def test_back_by_one_and_back_to_the_bare_host(lab: Lab, workdir: Path) -> None:
     assert not [path for path in differences(bare, after) if "stats" in path]
 
 
-def test_there_is_no_way_to_where_nobody_was(lab: Lab, workdir: Path) -> None:
+def test_there_is_no_rollback_to_an_unknown_generation(lab: Lab, workdir: Path) -> None:
     goaccess_project(lab, workdir)
     refused = deployer("rollback", "site.yml", "--yes")
     assert refused.code == 3, refused

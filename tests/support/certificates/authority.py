@@ -1,7 +1,7 @@
-"""A real certificate authority for tests: Pebble, and a DNS that is told what to say.
+"""A real certificate authority for tests: Pebble, and a DNS with settable answers.
 
 It listens on the lab's bridge, so that hosts reach it as they would reach one on the Internet, and
-it comes to their port 80 to validate. Its management and its DNS are told what to say over HTTP.
+it comes to their port 80 to validate. Its management and its DNS are controlled over HTTP.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from deployer.lab.lab import Lab
 from tests.support.certificates.pebble import dns_knows
 from tests.support.waiting import PATIENCE_S
 
-_PORTS = {"acme": 14000, "management": 15000, "dns": 8053, "told": 8055}
+_PORTS = {"acme": 14000, "management": 15000, "dns": 8053, "dns_api": 8055}
 
 
 @dataclass(slots=True)
@@ -39,8 +39,8 @@ class Authority:
     """Pebble and its DNS at `address`; what it needs lies in `folder`.
 
     `validity_s` is how long its certificates live; `options` go into Pebble's configuration; a name
-    of which nothing was told is at `finds_at`. With `dns_server` that one is asked of names, and
-    can be told nothing here. Pebble looks at no CAA records.
+    without an answer of its own is at `finds_at`. With `dns_server` that one is asked of names, and
+    cannot be set here. Pebble looks at no CAA records.
     """
 
     address: str
@@ -68,7 +68,7 @@ class Authority:
 
     @property
     def issuing_root_pem(self) -> bytes:
-        """The root of what it issues now; another one after every start."""
+        """The root of what it issues now; a different one after every start."""
         return self._management("/roots/0")
 
     def port(self, what: str) -> int:
@@ -113,7 +113,7 @@ class Authority:
             argv += ["-doh", ""]
         argv += ["-defaultIPv4", self.finds_at or self.address]
         argv += ["-management", f"{self.address}:{self.port('told')}"]
-        self._spawn("dns", argv, {}, self.port("told"))
+        self._spawn("dns", argv, {}, self.port("dns_api"))
 
     def start_pebble(self) -> None:
         """Start the CA itself, with another issuing root than before."""

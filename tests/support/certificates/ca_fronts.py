@@ -1,7 +1,7 @@
-"""What stands before a certificate authority in tests, and does to its clients what a bad day does.
+"""Fronts of a certificate authority in tests that do to its clients what a bad day does.
 
 Everything else is passed on to a real one, under the address of the front: Pebble makes the URLs
-that it tells from what it is called.
+that it recognises by its name.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class _Server(http.server.ThreadingHTTPServer):
     block_on_close = False
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away amid an answer is what some tests are about."""
+        """Some tests are about a client that disconnects during an answer."""
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -202,7 +202,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._pass_on()
 
     def log_message(self, *words: object) -> None:
-        """Nobody reads it."""
+        """Not read by anything."""
 
 
 def mute(address: str, port: int = 0) -> socket.socket:

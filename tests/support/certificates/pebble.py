@@ -1,6 +1,6 @@
 """Let's Encrypt's own test CA on this machine's loopback, as Debian packages it, with its DNS.
 
-And `Responder`, which stands where the proxies of a site's hosts would: its `answer` is what an
+And `Responder`, which replaces the proxies of a site's hosts: its `answer` is what an
 order is given.
 """
 
@@ -44,11 +44,11 @@ def free_ports(count: int) -> list[int]:
 
 
 class Responder:
-    """Answers challenges on loopback, and remembers what it was told to."""
+    """Answers challenges on loopback, and remembers what was requested."""
 
     def __init__(self) -> None:
         self.answers: dict[str, str] = {}
-        self.told: list[tuple[str, bool]] = []
+        self.asked: list[tuple[str, bool]] = []
         self.looked_at = 0
         responder = self
 
@@ -71,7 +71,7 @@ class Responder:
 
     def answer(self, token: str, key_authorization: str | None) -> None:
         """What all hosts of a site would do."""
-        self.told.append((token, key_authorization is not None))
+        self.asked.append((token, key_authorization is not None))
         if key_authorization is None:
             self.answers.pop(token, None)
         else:
@@ -87,7 +87,7 @@ class Responder:
 class Pebble:
     """A CA that runs; `directory` is its URL, `bundle` a file with the root of its own TLS.
 
-    `dns_api` is where the DNS that it asks is told what to answer.
+    `dns_api` sets the answers of the DNS that it asks.
     """
 
     directory: str
@@ -181,8 +181,10 @@ def start_pebble(
 
 def dns_knows(option: str) -> bool:
     """Whether the DNS of this machine's Pebble has an option; other versions refuse to start."""
-    told = subprocess.run(["pebble-challtestsrv", "-h"], capture_output=True, text=True, timeout=10)
-    return f"  {option} " in told.stderr
+    shown = subprocess.run(
+        ["pebble-challtestsrv", "-h"], capture_output=True, text=True, timeout=10
+    )
+    return f"  {option} " in shown.stderr
 
 
 def _wait_for(pebble: Pebble) -> None:

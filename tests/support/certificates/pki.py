@@ -33,7 +33,7 @@ class Issued:
 def issued(
     name: str, *, by: Issued | None, is_ca: bool = False, ends: datetime.datetime | None = None
 ) -> Issued:
-    """A certificate for `name`, self-signed unless `by` somebody."""
+    """A certificate for `name`, self-signed unless `by` an authority."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     builder = (

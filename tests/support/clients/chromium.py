@@ -1,4 +1,4 @@
-"""A real Chromium without a window, told what to do over its debugging protocol.
+"""A real Chromium without a window, controlled over its debugging protocol.
 
 It runs in the network of a rehearsal host, as if on another machine there: a browser drops its
 connections whenever a network comes or goes, and here hosts come and go all the time. Certificates

@@ -102,7 +102,7 @@ class Client:
         return isinstance(frame, Frame) and frame.opcode is Opcode.PONG
 
     def ends_within(self, timeout: float) -> bool:
-        """Whether the other side ends the connection, without a word, before that time is over."""
+        """Whether the other side silently ends the connection within that time."""
         deadline = time.monotonic() + timeout
         while True:
             try:

@@ -16,7 +16,7 @@ PORTS = {
     "wrong accept key": 9003,
     "accepts and hangs": 9004,
     "forgets Upgrade": 9005,
-    "nobody listens": 9006,
+    "nothing listens": 9006,
     "closes at once": 9007,
 }
 
@@ -81,7 +81,7 @@ if __name__ == "__main__":
     threads = [
         threading.Thread(target=listen, args=item)
         for item in PORTS.items()
-        if item[0] != "nobody listens"
+        if item[0] != "nothing listens"
     ]
     for thread in threads:
         thread.start()

@@ -2,10 +2,10 @@
 
     neko_lookalike.py PORT [PREFIX]
 
-On the paths of Neko's server, below `PREFIX`, its ``server.path_prefix``. Whoever knows the
-password gets the connection, and then not a byte unless he asks: each message comes back, each ping
-gets its pong. Whoever does not is told so after a 101 like anybody's, and the line is cut without a
-Close frame. Standard library alone, Python 3.9.
+On the paths of Neko's server, below `PREFIX`, its ``server.path_prefix``. A client that knows the
+password gets the connection, and then not a byte unless it asks: each message comes back, each ping
+gets its pong. Any other gets a message after the same 101, and is disconnected
+without a Close frame. Standard library alone, Python 3.9.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class Neko(BaseHTTPRequestHandler):
         self.end_headers()
         self.close_connection = True
         if not knows:
-            told = {"event": "system/disconnect", "message": "invalid password"}
-            self.frame(_TEXT, json.dumps(told).encode())
+            refusal = {"event": "system/disconnect", "message": "invalid password"}
+            self.frame(_TEXT, json.dumps(refusal).encode())
             return
         self.frame(_TEXT, json.dumps({"event": "system/init"}).encode())
         while True:

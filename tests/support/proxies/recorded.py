@@ -30,7 +30,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """What stands in a configuration, what checks see, and the finding and line that explain it."""
+    """A configuration, what checks see, and the finding and line that explain it."""
 
     name: str
     text: str

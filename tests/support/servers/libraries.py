@@ -53,7 +53,7 @@ def _exactly(peer: Peer, size: int) -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Library:
-    """What a library says of a request without Upgrade, on its path and on another one."""
+    """What a library says of a request without Upgrade, on its path and on a different one."""
 
     status: str = "400 Bad Request"
     body: str = "Bad Request\n"
@@ -159,7 +159,7 @@ def only_origins(*origins: str | None, page: bool = False) -> Script:
 
 
 def taking_turns(status: str) -> Script:
-    """A front behind which now and then nobody opens: here, whenever the site's own page asks."""
+    """A front behind which connections fail at times: here, whenever the site's own page asks."""
 
     def script(peer: Peer) -> None:
         host = peer.header("Host") or ""
@@ -199,7 +199,7 @@ def by_path(scripts: dict[str, Script], otherwise: Script) -> Script:
 
 
 def hangs_up(peer: Peer) -> None:
-    """Close without a word."""
+    """Close silently."""
 
 
 def says_nothing(peer: Peer) -> None:

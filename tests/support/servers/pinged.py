@@ -8,7 +8,7 @@ from tests.support.servers.scripted import Peer
 
 
 class Service:
-    """Answers pings until it is told to end."""
+    """Answers pings until it is stopped."""
 
     def __init__(self) -> None:
         self.ending = threading.Event()

@@ -1,4 +1,4 @@
-"""Real servers on loopback that do what a test tells them: right, or wrong in one way.
+"""Real servers on loopback that do what a test wants: right, or wrong in one way.
 
 `Server` runs a script, a function that is given each connection. `Front` is a small reverse proxy
 with the behaviour of a well-configured one, and a switch for each mistake that people make in

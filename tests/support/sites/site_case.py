@@ -1,4 +1,4 @@
-"""A golden case: a site and a host in YAML, and beside it the file that nginx gets."""
+"""A golden case: a site and a host in YAML, and next to it the file that nginx gets."""
 
 from __future__ import annotations
 

@@ -40,10 +40,10 @@ http {{
 
 def installed_versions() -> dict[str, str]:
     """What is installed here, as the role's variables say it."""
-    told = subprocess.run([NGINX, "-V"], capture_output=True, text=True, check=True).stderr
-    version = re.search(r"nginx/([\d.]+)", told)
-    library = re.search(r"running with OpenSSL ([\d.]+)", told) or re.search(
-        r"built with OpenSSL ([\d.]+)", told
+    shown = subprocess.run([NGINX, "-V"], capture_output=True, text=True, check=True).stderr
+    version = re.search(r"nginx/([\d.]+)", shown)
+    library = re.search(r"running with OpenSSL ([\d.]+)", shown) or re.search(
+        r"built with OpenSSL ([\d.]+)", shown
     )
     assert version
     assert library

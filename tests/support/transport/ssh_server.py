@@ -1,4 +1,4 @@
-"""A real SSH server on loopback that does what a test tells it.
+"""A real SSH server on loopback that does what a test wants.
 
 The server is Paramiko's: it runs commands as local children, and forwards, or refuses to.
 """
@@ -82,7 +82,7 @@ class SshServer(paramiko.ServerInterface):
             channel = transport.accept(0.02)
             if channel is None:
                 continue
-            self._channels.append(channel)  # one that nobody holds is closed before its command
+            self._channels.append(channel)  # an unreferenced one is closed before its command
             if channel.chanid in self._destinations:
                 self._start(self._forward, channel, self._destinations.pop(channel.chanid))
 

@@ -15,7 +15,7 @@ def check(*, ok: bool = True, code: str = "", **about: Any) -> dict[str, Any]:
         "code": code,
         "severity": about.pop("severity", "error"),
         "symptom": "answered 502",
-        "cause": "nobody listens",
+        "cause": "nothing listens",
         "fix": "start it",
     }
     base = {"site": "ws.example.com", "name": "handshake", "target": "/ws", "hop": "proxy"}
@@ -63,7 +63,7 @@ def test_what_stays_is_told_once() -> None:
 def test_what_is_wrong_from_the_beginning_is_told() -> None:
     (host, first) = Known().learn(seen(check(ok=False, code="bad-gateway"), check()), at=AT)
     assert (host.now, first.now, first.is_well) == ("unhealthy", "bad-gateway", False)
-    assert first.advice == ("cause: nobody listens", "fix: start it")
+    assert first.advice == ("cause: nothing listens", "fix: start it")
     assert change_json(first) == {
         "host": "web1",
         "site": "ws.example.com",
