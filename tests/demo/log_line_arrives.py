@@ -1,7 +1,7 @@
 """Shows that the real-time report works: a line in the log arrives in a WebSocket client.
 
 GoAccess sends its whole state as JSON when a client connects, and again when new lines were read.
-The line is made as any visitor makes one: by a request for a path that no process has asked for before.
+The line is made as any visitor makes one: by a request for a path that was never requested before.
 """
 
 from __future__ import annotations
