@@ -1,21 +1,21 @@
-"""Every error that a person can meet, and the exit code that it stands for.
+"""Every error that is shown to users, with its exit code.
 
-Each error carries its data as attributes and builds its text in ``__str__``: where, what is wrong,
-what state things are in now, and what to do next. Only the command line prints them::
+Each error carries its data as attributes and builds its text in ``__str__``: the place, the
+problem, the present state, and what to do next. Only the command line prints them::
 
     DeployerError
     ├── UsageError                  1  wrong usage, playbook or template; no host was touched
-    │   ├── SourceError             1  one place in a file: file:line:column, the line shown
-    │   ├── SourceErrors            1  several of them, found in one go
-    │   └── LabError                1  a rehearsal host could not be made
-    ├── CertificateError            3  a CA gave no certificate; hosts are as they were
-    └── HostError                   3  a host's own trouble; the host is as it was
-        ├── UnreachableError        5  no connection, no login, or a host that fell silent
+    │   ├── SourceError             1  one place in a file: file:line:column, with the line
+    │   ├── SourceErrors            1  several of them, found in one pass
+    │   └── LabError                1  a lab host could not be created
+    ├── CertificateError            3  a CA issued no certificate; the hosts are unchanged
+    └── HostError                   3  a problem on one host, which is unchanged
+        ├── UnreachableError        5  no connection, no login, or no more replies
         │   ├── HostKeyError        5  the host's key is unknown or has changed
-        │   └── AuthenticationError 5  the host refuses every key and password that we have
-        ├── RunnerError             3  the runner on the host answered with an error
-        ├── ConflictError           3  what is on the host stands in the way of the plan
-        └── StrandedError           4  a host that is not in a known good state: a person must look
+        │   └── AuthenticationError 5  the host rejects every available key and password
+        ├── AgentError              3  the agent on the host replied with an error
+        ├── ConflictError           3  something on the host conflicts with the plan
+        └── StrandedError           4  the host is not in a known good state: inspect it
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ EXIT_STRANDED = 4
 EXIT_UNREACHABLE = 5
 EXIT_INTERRUPTED = 130
 
-#: Worst first: a run over several hosts ends with the first of these that any host earned.
+#: Worst first: a run over several hosts ends with the worst code of its hosts.
 SEVERITY = (EXIT_STRANDED, EXIT_REVERTED, EXIT_UNREACHABLE, EXIT_USAGE, EXIT_CHANGES, EXIT_DONE)
 
 
 def worst(exit_codes: Iterable[int]) -> int:
-    """The exit code of a run: the worst of its hosts' codes, 0 where there are none."""
+    """The exit code of a run: the worst of its hosts' codes, or 0 without hosts."""
     return min(exit_codes, key=SEVERITY.index, default=EXIT_DONE)
 
 
 def link_to(code: str) -> str:
-    """The section of the documentation that explains what the lint says."""
+    """The section of the documentation on a lint code."""
     return f"docs/lint.md#{code}"
 
 
 class DeployerError(Exception):
-    """The base of all errors of this package; `exit_code` is the process's exit code."""
+    """The base of all errors of this package; `exit_code` is that of the process."""
 
     exit_code = EXIT_USAGE
 
 
 class UsageError(DeployerError):
-    """What was asked cannot be done as asked; no host was touched."""
+    """The request is invalid; no host was touched."""
 
     def __init__(self, problem: str, *, hint: str = "") -> None:
         super().__init__(problem, hint)
@@ -67,10 +67,10 @@ class UsageError(DeployerError):
 
 
 class SourceError(UsageError):
-    """Something wrong at one place of a file that a person wrote.
+    """An error at one place of a file.
 
-    `excerpt` is the line itself, without its line break; `hint` says what to write instead. `code`
-    is the lint's word for it, where it has one (docs/lint.md).
+    `excerpt` is the line, without its line break; `hint` is what to write instead. `code` is its
+    lint code, if it has one (docs/lint.md).
     """
 
     def __init__(
@@ -113,15 +113,14 @@ class SourceErrors(UsageError):  # noqa: N818 - the plural of SourceError
 
 
 class LabError(UsageError):
-    """A rehearsal host could not be made or reached."""
+    """A lab host could not be created or reached."""
 
 
 class CertificateError(DeployerError):
-    """A CA gave no certificate for `names`; what the hosts serve is what they served before.
+    """A CA issued no certificate for `names`; the hosts still serve the former ones.
 
-    `why` is the CA's or certbot's word for it, `kind` its class for programs. `failed_names` are
-    those that it could not validate; `retry_at` is when another try is worth while, in seconds
-    since the epoch.
+    `why` is the reason given by the CA or certbot, `kind` its class for programs. `failed_names`
+    could not be validated; `retry_at` is when a retry makes sense, in seconds since the epoch.
     """
 
     exit_code = EXIT_REVERTED
@@ -147,13 +146,15 @@ class CertificateError(DeployerError):
     def __str__(self) -> str:
         hint = f"\n{self.hint}" if self.hint else ""
         names = ", ".join(self.names)
-        return f"no certificate for {names}: {self.why}\nThe hosts serve what they served.{hint}"
+        return (
+            f"no certificate for {names}: {self.why}\nThe hosts still serve the former ones.{hint}"
+        )
 
 
 class HostError(DeployerError):
-    """Trouble on one host, which is as it was before; `doing` is what was in progress.
+    """A problem on one host, which is unchanged; `doing` is what was in progress.
 
-    `found` says, for programs, which run or commit of somebody stands in the way.
+    `found` is the run or commit that blocks this one, for programs.
     """
 
     exit_code = EXIT_REVERTED
@@ -181,21 +182,21 @@ class HostError(DeployerError):
 
 
 class UnreachableError(HostError):
-    """The host could not be reached, or stopped answering before anything was changed on it."""
+    """The host could not be reached, or stopped answering before anything was changed."""
 
     exit_code = EXIT_UNREACHABLE
 
 
 class HostKeyError(UnreachableError):
-    """The host's key is not the known one, or no key of it is known."""
+    """The host's key differs from the known one, or none is known."""
 
 
 class AuthenticationError(UnreachableError):
-    """The host, or sudo on it, refused to let us in."""
+    """The host, or sudo on it, rejected the login."""
 
 
-class RunnerError(HostError):
-    """The runner answered with an error; `code` is the wire's word for it, `details` its data."""
+class AgentError(HostError):
+    """The agent replied with an error: its `code` and `details` of the protocol."""
 
     def __init__(
         self,
@@ -213,10 +214,10 @@ class RunnerError(HostError):
 
 
 class ConflictError(HostError):
-    """What is on the host stands in the way: a folder where a file should be, a taken port."""
+    """Something on the host conflicts with the plan: a folder in place of a file, a used port."""
 
 
 class StrandedError(HostError):
-    """The host is in no known good state: a revert failed, or its answer never came."""
+    """The host is not in a known good state: a rollback failed, or its outcome is unknown."""
 
     exit_code = EXIT_STRANDED

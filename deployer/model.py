@@ -19,13 +19,13 @@ Severity = Literal["error", "warning", "note"]
 
 DEFAULT_PROXY: Proxy = "nginx"
 
-#: The detail of a check that Ctrl-C ended.
+#: The detail of a check that was ended by Ctrl-C.
 UNFINISHED = "not finished: interrupted"
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRef:
-    """A place in a file that a person wrote; line and column count from 1."""
+    """A place in a source file; line and column count from 1."""
 
     file: str
     line: int
@@ -37,7 +37,7 @@ class SourceRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """A host of the inventory. `vars` are its merged inventory variables, `ansible_*` included."""
+    """A host of the inventory. `vars` are its merged inventory variables, including `ansible_*`."""
 
     name: str
     hostname: str
@@ -48,7 +48,7 @@ class Host:
 
     @property
     def is_local(self) -> bool:
-        """Whether the runner is started here, without SSH (``ansible_connection: local``)."""
+        """Whether the agent runs here, without SSH (``ansible_connection: local``)."""
         return self.vars.get("ansible_connection") == "local"
 
 
@@ -57,7 +57,7 @@ class Host:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A task or handler as written: arguments and conditions are not rendered yet."""
+    """A task or handler as written; arguments and conditions are not rendered yet."""
 
     name: str
     module: str
@@ -74,7 +74,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Role:
-    """A role as read from its folder, with the variables and tags of the place that names it."""
+    """A role as read from its folder, with the variables and tags of its call."""
 
     name: str
     path: str
@@ -89,7 +89,7 @@ class Role:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Play:
-    """A play as written; `sites` are validated in form, but not rendered yet."""
+    """A play as written; the form of `sites` is checked, but they are not rendered yet."""
 
     name: str
     hosts: str
@@ -111,12 +111,12 @@ class Play:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
-    """One thing on a host as it should be; `attributes` is `None` for a thing that should not be.
+    """The desired state of one thing on a host; `attributes` is `None` if it should not exist.
 
-    Only the attributes that are named are managed; a file without `mode` keeps the one it has.
-    `content` is a file's bytes (`attributes` then holds their `sha256` and `size`). A `secret`
-    resource's content is never shown. `former` is the file that a new one takes the place of, to be
-    compared with. `notify` are names of handlers.
+    Only the given attributes are managed; a file without `mode` keeps the one it has. `content` is
+    a file's bytes (`attributes` then has their `sha256` and `size`). The content of a `secret`
+    resource is never shown. `former` is the file that a new one replaces, for the diff. `notify`
+    are names of handlers.
     """
 
     kind: str
@@ -132,16 +132,16 @@ class Resource:
 
     @property
     def id(self) -> str:
-        """``kind:name``, once in a plan."""
+        """``kind:name``, unique in a plan."""
         return f"{self.kind}:{self.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handler:
-    """What runs once at the end of a stage in which a changed resource notified it.
+    """Runs once at the end of a stage in which a changed resource notified it.
 
     `action` is ``reload``, ``restart``, ``start`` or ``stop`` for a service, ``run`` for a command.
-    `config_test` is run before, and must exit with 0: a proxy's own check of its whole config.
+    `config_test` runs first and must exit with 0: the proxy's own check of its configuration.
     """
 
     name: str
@@ -155,11 +155,11 @@ class Handler:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """One thing on a host as it is; `attributes` is `None` where it does not exist.
+    """The present state of one thing on a host; `attributes` is `None` if it does not exist.
 
-    `fingerprint` changes when any managed attribute of it changes; `content` is a file's bytes
-    where they were asked for, or those of the file that it takes the place of, and `like_former`
-    whether that is the same; `problem` says why the thing could not be looked at.
+    `fingerprint` changes with any managed attribute; `content` is a file's bytes if requested, or
+    those of the file that it replaces, and `like_former` whether both are the same; `problem` is
+    why the thing could not be read.
     """
 
     resource_id: str
@@ -189,7 +189,7 @@ class HandshakeResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alternative:
-    """What a finding could be instead: that one's code, and how to tell the two apart."""
+    """A different finding that could apply instead: its code, and how to tell the two apart."""
 
     code: str
     tell: str
@@ -197,12 +197,12 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """Something wrong that a person can act on: the hop, what it looks like, why, and the mend.
+    """A problem that can be acted on: the hop, the symptom, the cause and the fix.
 
-    An ``error`` fails its check, a ``warning`` will hurt some day, a ``note`` explains what one may
-    have seen. `request` and `response` are what was sent and what came back, a line for each
-    header, without secrets; `directive` is what to write, and `file` where (with its line, where
-    that is known); `alternatives` are what it cannot be told from.
+    An ``error`` fails its check, a ``warning`` is likely to cause trouble later, a ``note``
+    explains an observation. `request` and `response` have one line for each header, without
+    secrets; `directive` is what to write, and `file` the place (with its line, if known);
+    `alternatives` are other findings with the same symptom.
     """
 
     code: str
@@ -220,16 +220,16 @@ class Finding:
 
     @property
     def page(self) -> str:
-        """Where the documentation explains it."""
+        """The page of the documentation on it."""
         return f"docs/findings/{self.code}.md"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckResult:
-    """One check of a site. `target` is the route's path or what else was looked at.
+    """The result of one check of a site. `target` is the route's path, or what else was checked.
 
-    `valid_until` is the last day of a certificate that passed, ``2027-02-19``. A check that was
-    `skipped` counts as passed; its `detail` has the reason.
+    `valid_until` is the last day of a certificate that passed, ``2027-02-19``. A `skipped` check
+    counts as passed; its `detail` has the reason.
     """
 
     site: str

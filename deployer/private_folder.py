@@ -1,5 +1,4 @@
-"""A folder of the controller's own secrets: one user at a time, whole files or none, closed to
-others."""
+"""A folder for the controller's secrets: locked, with atomic writes, closed to other users."""
 
 from __future__ import annotations
 
@@ -17,10 +16,10 @@ LOCK_TIMEOUT_S = 30.0
 
 
 class PrivateFolder:
-    """Files in `folder`, which is made with mode 0700. All may be used when locked alone.
+    """Files in `folder`, which is created with mode 0700. Use them only while it is locked.
 
     Args:
-        owner: whose folder it is, in words: ``the internal CA``.
+        owner: the user of the folder, for messages: ``the internal CA``.
     """
 
     def __init__(self, folder: Path, *, owner: str) -> None:
@@ -29,10 +28,10 @@ class PrivateFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps other threads and processes out, and waits for them for `LOCK_TIMEOUT_S` at most.
+        """Locks out other threads and processes; waits for them for up to `LOCK_TIMEOUT_S`.
 
         Raises:
-            UsageError: the folder cannot be made or is open to others, or the wait was too long.
+            UsageError: the folder cannot be created, is open to others, or stays locked.
         """
         try:
             self._make()
@@ -46,7 +45,7 @@ class PrivateFolder:
             os.close(lock)
 
     def read(self, name: str) -> bytes | None:
-        """A file's content, or `None` where there is no such file."""
+        """A file's content, or `None` if it does not exist."""
         try:
             return (self.path / name).read_bytes()
         except FileNotFoundError:
@@ -55,23 +54,25 @@ class PrivateFolder:
             raise self._failed(error) from error
 
     def is_open_to_others(self, name: str) -> bool:
-        """Whether someone else on this machine may read or write a file that is there."""
+        """Whether other users of this machine may read or write an existing file."""
         try:
             return bool(stat.S_IMODE((self.path / name).stat().st_mode) & 0o077)
         except OSError as error:
             raise self._failed(error) from error
 
     def write(self, name: str, content: bytes, *, mode: int) -> None:
-        """Puts a whole file in its place, durably. It has its mode from the beginning."""
+        """Write a file atomically and durably. It has its mode from the start."""
         temporary = self.path / f".{name}.new"
         try:
-            temporary.unlink(missing_ok=True)  # of a run that was cut short; the lock is ours
-            write_whole(self.path / name, content, mode=mode, temporary=temporary)
+            temporary.unlink(
+                missing_ok=True
+            )  # left by a run that was cut short; this one holds the lock
+            write_atomically(self.path / name, content, mode=mode, temporary=temporary)
         except OSError as error:
             raise self._failed(error) from error
 
     def remove(self, name: str) -> None:
-        """Removes a file, if it is there."""
+        """Remove a file, if it exists."""
         try:
             (self.path / name).unlink(missing_ok=True)
         except OSError as error:
@@ -82,7 +83,7 @@ class PrivateFolder:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):
                 self.path.mkdir(mode=0o700)
-            # Keys do not belong into anybody's repository.
+            # Keys do not belong in a repository.
             ignored = self.path / ".gitignore"
             with contextlib.suppress(FileExistsError), ignored.open("x") as file:
                 file.write("*\n")
@@ -91,7 +92,7 @@ class PrivateFolder:
             raise UsageError(
                 f"{self.path} has mode {mode:04o}: others on this machine could read the keys "
                 f"of {self._owner}; no host was touched",
-                hint=f"If nobody else can have been there: chmod 700 {self.path}",
+                hint=f"If no one else can have used it: chmod 700 {self.path}",
             )
 
     def _wait_for(self, lock: int) -> None:
@@ -114,18 +115,18 @@ class PrivateFolder:
         return UsageError(
             f"cannot use {self._owner} in {self.path}: "
             f"{error.filename or ''}: {error.strerror or error}; no host was touched",
-            hint="It needs a folder of its own, which belongs to you, on a disk with some space.",
+            hint="It needs a folder that you own, on a disk with free space.",
         )
 
 
-def write_whole(path: Path, content: bytes, *, mode: int, temporary: Path) -> None:
-    """Put a whole file in its place, durably; nobody sees a part of it, or another mode.
+def write_atomically(path: Path, content: bytes, *, mode: int, temporary: Path) -> None:
+    """Write a file atomically and durably: no process sees a part of it, or a different mode.
 
     Args:
-        temporary: a name in the same folder that is free.
+        temporary: an unused name in the same folder.
 
     Raises:
-        OSError: what was there before is still there.
+        OSError: the former file is unchanged.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     descriptor = os.open(temporary, flags, mode)

@@ -1,11 +1,11 @@
-"""Tasks for people who drive things with ``fab``: the commands of deployer, and their parts.
+"""The commands of deployer as Fabric tasks.
 
 In a ``fabfile.py``::
 
     from deployer.tasks import ns
 
-Then ``fab apply --playbook site.yml`` does what ``deployer apply site.yml --yes`` does, over the
-same engine: one connection a host, a plan, a commit, a verification. ``fab --list`` names them all.
+Then ``fab apply --playbook site.yml`` runs ``deployer apply site.yml --yes``. ``fab --list`` lists
+all tasks.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from invoke.exceptions import Exit
 
 _HELP = {
     "playbook": "The playbook; default: site.yml.",
-    "inventory": "The inventory; default: inventory.yml beside the playbook.",
-    "limit": "Only these hosts of the playbook's.",
+    "inventory": "The inventory; default: inventory.yml next to the playbook.",
+    "limit": "Limit the run to hosts matching PATTERN.",
     "extra-vars": "key=value, YAML, JSON or @file.",
 }
 
 
 def _run(command: str, playbook: str, *options: str, **given: str | None) -> None:
-    """Run a command of deployer; its exit code is the task's."""
+    """Run a command of deployer; its exit code becomes the task's."""
     from deployer.cli.main import run
 
     arguments: list[str] = [command, playbook, *options]
@@ -39,7 +39,7 @@ def _run(command: str, playbook: str, *options: str, **given: str | None) -> Non
 
 
 def _command(name: str, words: str, command: str, options: Sequence[str] = ()) -> Any:
-    """A task over one command with the options that all of them share."""
+    """A task for one command, with the options that all of them share."""
 
     def body(
         c: Any,
@@ -57,7 +57,7 @@ def _command(name: str, words: str, command: str, options: Sequence[str] = ()) -
 
 plan = _command("plan", "Show what an apply would change, and change nothing.", "plan")
 apply = _command(
-    "apply", "Apply, verify with real handshakes; confirm or revert.", "apply", ["--yes"]
+    "apply", "Apply, verify with real handshakes, confirm or roll back.", "apply", ["--yes"]
 )
 install_proxy = _command(
     "install_proxy",
@@ -67,20 +67,20 @@ install_proxy = _command(
 )
 obtain_certificates = _command(
     "obtain_certificates",
-    "Bring the sites' certificates to the hosts.",
+    "Install the sites' certificates.",
     "apply",
     ["--yes", "--tags", "certificates"],
 )
 write_sites = _command(
     "write_sites",
-    "Write the sites' configs, reload the proxy and verify.",
+    "Write the sites' configuration, reload the proxy and verify.",
     "apply",
     ["--yes", "--tags", "sites"],
 )
-reload = _command("reload", "Test the proxies' configs and reload them.", "reload", ["--yes"])
+reload = _command("reload", "Test the proxies' configuration and reload them.", "reload", ["--yes"])
 verify = _command("verify", "Check the running services with real handshakes.", "verify")
 history = _command("history", "Show what was applied on each host, newest first.", "history")
-recover = _command("recover", "Take back what an interrupted run has left.", "recover")
+recover = _command("recover", "Roll back what an interrupted run left.", "recover")
 
 
 @task(help={**_HELP, "to": "A generation of the history; default: the one before the last."})  # type: ignore[untyped-decorator]
@@ -92,7 +92,7 @@ def rollback(
     extra_vars: str | None = None,
     to: str | None = None,
 ) -> None:
-    """Go back to an earlier confirmed generation, and verify it."""
+    """Return to an earlier confirmed generation, and verify it."""
     _run(
         "rollback",
         playbook,

@@ -61,9 +61,9 @@ def run_plan(
     from deployer.cli.session import ended, session_of
 
     if out is not None:
-        from deployer.run.sealed.file import refuse_to_replace
+        from deployer.run.sealed.file import check_writable
 
-        refuse_to_replace(out)
+        check_writable(out)
     with session_of("plan", playbook, **given) as session:
         run = dataclasses.replace(session.fleet.plan(), tells_changes=detailed_exitcode)
         session.report.plans(run.hosts, with_diff=diff)

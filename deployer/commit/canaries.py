@@ -23,7 +23,7 @@ from deployer.commit.survival import (
     canary_from,
     survival_checks,
 )
-from deployer.errors import DeployerError, RunnerError
+from deployer.errors import AgentError, DeployerError
 from deployer.model import CheckResult
 from deployer.plan.forecast import drain_of_apache, effects, touching, worst
 from deployer.plan.model import ForecastAction, Plan
@@ -329,7 +329,7 @@ def _in_the_way(
     )
     try:
         places, stay = apache_places(link)
-    except RunnerError:
+    except AgentError:
         return "the host does not tell how many places Apache has for processes"
     if stay <= stayed or places - stay >= _SPARE_PLACES:
         return ""

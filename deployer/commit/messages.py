@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deployer.errors import RunnerError
+from deployer.errors import AgentError
 
 
-def error_words(error: RunnerError, *, has_secret_output: bool = False) -> str:
+def error_words(error: AgentError, *, has_secret_output: bool = False) -> str:
     """The agent's error, with the last lines of a program's output unless it is secret."""
     output = str(error.details.get("output", "")).strip()
     if output and has_secret_output:

@@ -22,7 +22,7 @@ from deployer.commit.host_status import (
 )
 from deployer.commit.outcome import HostReport
 from deployer.commit.settle import Settlement, after_revert
-from deployer.errors import HostError, RunnerError, StrandedError, UnreachableError
+from deployer.errors import AgentError, HostError, StrandedError, UnreachableError
 
 _WHY = "requested with deployer recover"
 
@@ -54,7 +54,7 @@ class Recovery:
                 self._contact, found.commit, why=error.problem, rollback_duration_s=_SETTLE_S
             )
             return self._recovered(settlement.report(), whose)
-        except RunnerError as error:
+        except AgentError as error:
             return self._refused(error, found)
         report = after_revert(self._contact, reply, why=f"{whose} was rolled back")
         if reply.get("failed"):
@@ -96,7 +96,7 @@ class Recovery:
         try:
             self._contact.doing("abandoning")
             self._contact.link().request("abandon", commit=found.commit, doing="abandoning")
-        except RunnerError as error:
+        except AgentError as error:
             return self._refused(error, found)
         message = (
             f"{found.name} is abandoned; the host stays as it is.\n"
@@ -116,7 +116,7 @@ class Recovery:
     def _nothing(self) -> HostReport:
         try:
             self._contact.link().request("tidy", doing="cleaning up after a run")
-        except RunnerError as error:
+        except AgentError as error:
             if error.code == "locked":
                 raise self._contact.locked(lock_from(error.details)) from error
             raise
@@ -131,7 +131,7 @@ class Recovery:
         message = f"{whose} was rolled back; the host is back in its former state"
         return replace(report, state="recovered", message=message)
 
-    def _refused(self, error: RunnerError, found: UnfinishedCommit) -> HostReport:
+    def _refused(self, error: AgentError, found: UnfinishedCommit) -> HostReport:
         if error.code == "locked":
             raise self._contact.locked(lock_from(error.details)) from error
         if error.code == "not-pending" and error.details.get("state") == "reverted":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from deployer.errors import RunnerError
+from deployer.errors import AgentError
 
 if TYPE_CHECKING:
     from deployer.model import CheckResult, Proxy
@@ -44,7 +44,7 @@ def connections_of(
 def inspected(link: Link, proxies: Iterable[Proxy] = ()) -> Inspection:
     """The effective configuration and state of `proxies`; by default, of all that are installed.
 
-    Raises: RunnerError, UnreachableError.
+    Raises: AgentError, UnreachableError.
     """
     from deployer.proxies.inspect import inspection_from_json
 
@@ -75,7 +75,7 @@ def explained_by_host(
         return found
     try:
         inspection = inspected(link, {site.proxy for site in concerned})
-    except RunnerError:
+    except AgentError:
         return found  # the results are valid without causes
     for site in concerned:
         mine = [number for number, result in enumerate(found) if result.site == site.domain]

@@ -19,7 +19,7 @@ from deployer.commit.host_status import UNKNOWN, UnfinishedCommit, ended_from
 from deployer.commit.kept_edits import kept_edits
 from deployer.commit.messages import not_restored
 from deployer.commit.outcome import HostReport
-from deployer.errors import RunnerError, UnreachableError
+from deployer.errors import AgentError, UnreachableError
 
 #: How much longer than its time to confirm a host may take to roll back and answer again.
 _MARGIN_S = 90.0
@@ -57,7 +57,7 @@ class Settlement:
                 self._problem = error.problem
                 self._show_wait("the host to answer again")
                 report, pause_s = None, _UNREACHABLE_PAUSE_S
-            except RunnerError as error:
+            except AgentError as error:
                 if error.code != "locked":
                     self._problem = error.problem
                 report, pause_s = None, _UNREACHABLE_PAUSE_S
@@ -97,7 +97,7 @@ class Settlement:
         """No process works on it: roll it back now instead of at its deadline."""
         try:
             reply = self._contact.revert(found.commit, why=self._why, doing="reverting")
-        except RunnerError as error:
+        except AgentError as error:
             if error.code == "not-pending":
                 return None  # the host was faster: ask again
             raise

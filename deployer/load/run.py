@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from deployer.commit.running_proxies import inspected
-from deployer.errors import HostError, RunnerError
+from deployer.errors import AgentError, HostError
 from deployer.load.connection import Target
 from deployer.load.generator import LoadHooks, LoadPlan, generate_load
 from deployer.load.judge import Observed, judge_load
@@ -221,7 +221,7 @@ def _state(link: Link, site: Site) -> ProxyState | None:
     """What the host says of the site's proxy; `None` where it cannot say."""
     try:
         return inspected(link, [site.proxy]).of(site.proxy)
-    except RunnerError:
+    except AgentError:
         return None
 
 

@@ -1,4 +1,4 @@
-"""In which order hosts are changed: `serial` batches, and when a failed one stops the run."""
+"""The order in which hosts are changed: `serial` batches, and when a failure stops the run."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from deployer.model import Host, Play
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Hosts that are changed together, and how many of them may fail, in per cent."""
+    """Hosts that are changed at the same time, and how many of them may fail, in per cent."""
 
     hosts: tuple[Host, ...]
     max_fail_percentage: float = 0.0
 
     def stops_the_run(self, reports: Iterable[HostReport]) -> bool:
-        """Whether more hosts failed than may; as in Ansible, the percentage must be exceeded."""
+        """Whether too many hosts failed; as in Ansible, the percentage must be exceeded."""
         failed = sum(report.has_failed for report in reports)
         return failed * 100 > self.max_fail_percentage * len(self.hosts)
 
@@ -26,8 +26,8 @@ class Batch:
 def batches(plays: Sequence[tuple[Play, Sequence[Host]]]) -> Iterator[Batch]:
     """The batches of a playbook, each host once.
 
-    A host that is in several plays gets all of them in one commit, in the order of the plays, with
-    the batch of the first: a failure then takes back everything, not the last play alone.
+    A host in several plays gets all of them in one commit, in the order of the plays, with the
+    batch of the first: a failure then rolls back everything, not only the last play.
     """
     done: set[str] = set()
     for play, hosts in plays:
@@ -39,7 +39,7 @@ def batches(plays: Sequence[tuple[Play, Sequence[Host]]]) -> Iterator[Batch]:
 
 
 def _sizes(serial: Sequence[int | str], total: int) -> Iterator[int]:
-    """Numbers and percentages as sizes; the last one repeats until all hosts are taken."""
+    """Numbers and percentages as sizes; the last one repeats until no host is left."""
     steps = list(serial) or [total]
     left, position = total, 0
     while left > 0:

@@ -1,4 +1,4 @@
-"""What `deployer certs` does on one host: look, renew, and plan what only a commit may change."""
+"""`deployer certs` on one host: status, renewal, and the plans of its commits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from deployer.certificates.on_host import ask
 from deployer.commit.contact import Contact
 from deployer.commit.messages import error_words
 from deployer.commit.outcome import HostReport
-from deployer.errors import RunnerError
+from deployer.errors import AgentError
 from deployer.run.project import Project
 from deployer.sites.acme import directory_of
 from deployer.sites.certificate_files import is_acme
@@ -26,17 +26,17 @@ _PATIENCE_S = 60.0
 
 
 def only_certificates(project: Project) -> Project:
-    """The same project, of which only what has to do with certificates is applied."""
+    """`project` limited to the tasks about certificates."""
     return replace(project, tags=frozenset({"certificates"}))
 
 
 def only_renewal(project: Project, *, remove: bool) -> Project:
-    """The same project, of which only the timer of renewals is applied, or taken away."""
+    """`project` limited to the renewal timer, which is installed or removed."""
     variables = {**project.extra_vars, "certbot_timer": not remove}
     return replace(project, tags=frozenset({"renewal"}), extra_vars=variables)
 
 
-NOTHING_RENEWS = "no certificate is renewed by this host itself"
+NOTHING_RENEWS = "this host renews no certificates itself"
 
 
 def renews_itself(sites: Sequence[Site]) -> bool:
@@ -45,14 +45,18 @@ def renews_itself(sites: Sequence[Site]) -> bool:
 
 
 def next_run_words(link: Link) -> str:
-    """When the host looks after its certificates next."""
+    """When the host checks its certificates next."""
     at = moment(ask(link, "timer")["next_run"])
-    return f"renews by itself; it looks next at {minute(at)}" if at else "does not renew by itself"
+    return (
+        f"renews automatically; next check at {minute(at)}"
+        if at
+        else "does not renew automatically"
+    )
 
 
 def statuses(contact: Contact, sites: Sequence[Site]) -> HostReport:
-    """How each certificate of `sites` stands."""
-    contact.doing("looking at certificates")
+    """The status of each certificate of `sites`."""
+    contact.doing("reading certificates")
     link = contact.link()
     secure = [site for site in sites if site.has_tls]
     reply = ask(link, "status", sites=[_asked(site) for site in secure])
@@ -70,10 +74,10 @@ def statuses(contact: Contact, sites: Sequence[Site]) -> HostReport:
 
 
 def renewed(contact: Contact, sites: Sequence[Site], *, force: bool) -> HostReport:
-    """Renew what certbot on the host has got and is due, or all with `force`; how all stand then.
+    """Renew certbot's certificates on the host that are due, or all with `force`; then the status.
 
     Raises:
-        RunnerError: the host could not begin.
+        AgentError: the host could not start.
     """
     own = [site for site in sites if is_acme(site) and site.tls.certbot == "host"]
     failed: Mapping[str, str] = {}
@@ -91,7 +95,7 @@ def renewed(contact: Contact, sites: Sequence[Site], *, force: bool) -> HostRepo
                 on_event=lambda event: contact.on_event(event, sites=own, certificates=None),
                 doing="renewing certificates",
             )
-        except RunnerError as error:
+        except AgentError as error:
             words = error_words(error)
             return HostReport(host=contact.host.name, state="failed", message=words)
         failed = reply["failed"]
@@ -99,12 +103,12 @@ def renewed(contact: Contact, sites: Sequence[Site], *, force: bool) -> HostRepo
     if not failed:
         return report
     words = "\n".join(f"{domain} was not renewed: {why}" for domain, why in failed.items())
-    message = f"{words}\nThe former certificate is served as before."
+    message = f"{words}\nThe former certificate is still served."
     return replace(report, state="unhealthy", message=message)
 
 
 def _asked(site: Site) -> dict[str, Any]:
-    """What a host is asked of a site's certificate: who renews it, and for which names it is."""
+    """The request for the status of a site's certificate: who renews it, and for which names."""
     issuer = site.tls.issuer
     known = ("letsencrypt", "letsencrypt-staging", "internal", "provided")
     return {

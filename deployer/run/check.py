@@ -1,4 +1,4 @@
-"""Everything that can be known to be wrong without a host."""
+"""Checks a project for errors without contacting any host."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _DISMISSED = re.compile(r"#\s*noqa:\s*([a-z0-9, \t-]+)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedProject:
-    """What a check found that is no error; `rendered` are the hosts' files, where asked for."""
+    """The result of a check without errors; `rendered` are the hosts' files, if requested."""
 
     plays: int
     hosts: int
@@ -65,14 +65,14 @@ class CheckedProject:
 def check_project(
     project: Project, *, release: str = DEFAULT_RELEASE, render: bool = False
 ) -> CheckedProject:
-    """Render every play for every host, with the facts of an ordinary Debian.
+    """Render every play for every host, with the facts of a stock Debian.
 
     Args:
-        release: which Debian, one of `STOCK_HOSTS`.
-        render: whether the hosts' files are wanted.
+        release: the Debian release, one of `STOCK_HOSTS`.
+        render: also return the hosts' files.
 
     Raises:
-        UsageError: all that is wrong, each place once.
+        UsageError: all errors, each place once.
     """
     from deployer.plan.rendered_files import rendered_files
     from deployer.sites.lint import lint, lint_of_hosts
@@ -119,7 +119,7 @@ def check_project(
 
 
 def without_dismissed(notes: Iterable[Note]) -> tuple[Note, ...]:
-    """The notes in the order of their places, but for those whose line says ``# noqa: CODE``.
+    """The notes in the order of their places, except those whose line has ``# noqa: CODE``.
 
     Source: ansible-lint, https://docs.ansible.com/projects/lint/usage/#muting-warnings
     """
@@ -144,8 +144,8 @@ def without_dismissed(notes: Iterable[Note]) -> tuple[Note, ...]:
 
 
 def rehearse(project: Project, host: Host) -> None:
-    """Render once while the connections are being opened: the real rendering, with the facts of the
-    host itself, then finds its templates compiled, its roles read and its modules imported."""
+    """Render once while the connections are being opened, so that the rendering with the host's
+    facts finds its templates compiled, its roles read and its modules imported."""
     with contextlib.suppress(UsageError):
         _desired(project, host, certificate=project.certificate)
 
@@ -154,7 +154,7 @@ def task_tags(project: Project, play: Play, hosts: Sequence[Host]) -> frozenset[
     """The tags of the tasks that `play` gives to `hosts`, those of its sites' roles included.
 
     Raises:
-        UsageError: all that is wrong in the play for a host.
+        UsageError: all errors in the play for a host.
     """
     certificate = _Certificates(project).of
     states = (_desired(project, host, certificate=certificate, play=play) for host in hosts)
@@ -180,26 +180,26 @@ def _desired(
 
 
 class _Certificates:
-    """Provided certificates are read and checked; of the internal CA a check makes none to keep."""
+    """The certificates for a check: provided ones, and placeholders for the internal CA's."""
 
     def __init__(self, project: Project) -> None:
         self._project = project
-        self._made: dict[tuple[str, ...], CertificateFiles] = {}
+        self._ephemeral: dict[tuple[str, ...], CertificateFiles] = {}
 
     def of(self, site: Site) -> CertificateFiles:
-        """The certificate of a site, or one that stands in for it."""
+        """The certificate of a site, or its placeholder."""
         if site.tls.issuer == "provided":
             return self._project.certificate(site)
         from deployer.certificates.internal_ca.authority import ephemeral
 
-        if site.names not in self._made:
-            self._made[site.names] = ephemeral(site.names)
-        return self._made[site.names]
+        if site.names not in self._ephemeral:
+            self._ephemeral[site.names] = ephemeral(site.names)
+        return self._ephemeral[site.names]
 
     @property
     def placeholders(self) -> frozenset[bytes]:
-        """The contents of the stand-ins."""
-        return frozenset(files.fullchain_pem for files in self._made.values())
+        """The contents of the placeholders."""
+        return frozenset(files.fullchain_pem for files in self._ephemeral.values())
 
 
 def _raise(errors: Sequence[UsageError]) -> None:

@@ -75,15 +75,15 @@ def diagnosed(request: Request) -> RunReport:
             checks, notes = _with_inside(request, request.host, asked, checks)
             is_reached = True
         except HostError as error:
-            # What was seen from outside is worth telling all the same.
+            # The result from outside is still worth reporting.
             lost = str(error)
-    # What goes out in a header of the person's own is nobody else's business, whatever its name.
+    # The values of the user's own headers are secret, whatever their names.
     secrets = frozenset(value for _, value in options.headers if len(value) >= _SECRET_LENGTH)
     seconds = time.monotonic() - began
     report = HostReport(
         host=address.name,
         state=_state(checks, is_reached=is_reached, is_whole=not lost),
-        message=masked(f"The inside was not looked at. {lost}" if lost else "", secrets),
+        message=masked(f"The host was not inspected. {lost}" if lost else "", secrets),
         checks=masked(checks, secrets),
         notes=masked(notes, secrets),
         seconds=seconds,
@@ -98,7 +98,7 @@ def _with_inside(
     asked: Sequence[tuple[Address, HandshakeOptions]],
     checks: tuple[CheckResult, ...],
 ) -> tuple[tuple[CheckResult, ...], tuple[str, ...]]:
-    """What was seen from outside, with what the host itself tells, and what it could not."""
+    """The checks from outside with the host's own diagnosis, and its notes."""
     from deployer.diagnose.host_diagnosis import HostDiagnosis, host_from
     from deployer.transport import ConnectOptions
     from deployer.transport.passwords import ask_passwords
@@ -119,7 +119,7 @@ def _with_inside(
 
 
 def _state(checks: Sequence[CheckResult], *, is_reached: bool, is_whole: bool) -> State:
-    """How the address does; an inside that could not be looked at counts where nothing is wrong."""
+    """The state of the address; a failed inspection of the host counts if nothing else fails."""
     is_well = all(check.ok for check in checks)
     if not is_reached or (is_well and not is_whole):
         return "unreachable"
@@ -127,7 +127,7 @@ def _state(checks: Sequence[CheckResult], *, is_reached: bool, is_whole: bool) -
 
 
 def handshake_options(request: Request) -> HandshakeOptions:
-    """How the handshake is to be made.
+    """The options of the handshake.
 
     Raises: UsageError.
     """

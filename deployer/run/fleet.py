@@ -1,4 +1,4 @@
-"""Many hosts' runs: looked at in parallel, changed batch by batch, reported in full."""
+"""The hosts of a run: planned in parallel, changed batch by batch, all reported."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ if TYPE_CHECKING:
 
 _Result = TypeVar("_Result")
 
-#: States of a host on which certificates can be renewed after the commit of others.
-_WELL = ("unchanged", "confirmed")
+#: States in which a host's certificates can be renewed after its commit.
+_RENEWABLE = ("unchanged", "confirmed")
 
-#: Whether the plans that were shown may be applied.
+#: Shows plans, and returns whether they may be applied.
 Approve = Callable[[Sequence[HostReport]], bool]
 
 
 class Watcher(Progress, Protocol):
-    """Who watches a run of several hosts."""
+    """Receives the progress of a run over several hosts."""
 
     def looked(self, report: HostReport) -> None:
-        """A host's plan is there, or why there is none."""
+        """A host is planned, or could not be."""
 
     def ended(self, report: HostReport) -> None:
         """A host's run has ended."""
 
     def interrupted(self) -> None:
-        """Ctrl-C was pressed; what is under way ends in good order."""
+        """Ctrl-C was pressed; unfinished work is ended in an orderly way."""
 
 
 class Unwatched:
-    """For a run that tells by itself what there is to tell."""
+    """For a run that shows no progress."""
 
     def doing(self, host: str, what: str) -> None:
         """Not shown."""
@@ -66,10 +66,7 @@ class Unwatched:
 
 
 class Fleet:
-    """Hosts and their connections, for one command; `project` is what they are to be made.
-
-    A sealed plan is applied without a project.
-    """
+    """The hosts of one command and their connections; a sealed plan has no `project`."""
 
     def __init__(
         self,
@@ -113,20 +110,20 @@ class Fleet:
     # --- commands ---------------------------------------------------------------------------------
 
     def plan(self) -> RunReport:
-        """Look at every host and change nothing."""
+        """Plan every host, and change nothing."""
         with self._connections():
             return self._report("plan", self._look(lambda run: run.plan()))
 
     def apply(self, approve: Approve) -> RunReport:
         """Plan every host, ask once, then change batch by batch until one fails.
 
-        A playbook that is wrong for one host touches none; nor does a run that finds one host in
-        no known good state.
+        If the playbook is wrong for one host, or one host is not in a known good state, no host is
+        changed.
         """
         return self._commit("apply", lambda run: run.plan(will_change=True), approve)
 
     def seal(self, run: RunReport) -> tuple[SealedHost, ...]:
-        """What `run` has planned for each host, for an apply at another time."""
+        """The plans of `run`, for a later apply."""
         return tuple(
             self._runs[report.host].seal(report.plan)
             for report in run.hosts
@@ -134,12 +131,12 @@ class Fleet:
         )
 
     def check_sealed(self, sealed: SealedPlan) -> RunReport:
-        """Look whether every host is still what `sealed` saw, and change nothing."""
+        """Check whether every host is still as `sealed` found it, and change nothing."""
         with self._connections():
             return self._report("plan", all_or_none(self._sealed_reports(sealed)))
 
     def apply_sealed(self, sealed: SealedPlan, approve: Approve) -> RunReport:
-        """Apply exactly what was planned, or nothing where any host is not what the plan saw."""
+        """Apply exactly what was planned, or nothing if any host has changed since."""
         with self._connections():
             looked = all_or_none(self._sealed_reports(sealed))
             return self._approved("apply", looked, approve)
@@ -153,12 +150,12 @@ class Fleet:
         return self._commit("rollback", lambda run: run.plan_rollback(to), approve)
 
     def recover(self) -> RunReport:
-        """Take back, on every host, what an interrupted run has left."""
+        """Roll back, on every host, what an interrupted run left."""
         with self._connections():
             return self._report("recover", self._each(HostRun.recover))
 
     def abandon(self, approve: Approve) -> RunReport:
-        """Give up, on every host, a commit that cannot be taken back; asked once before."""
+        """Abandon, on every host, a commit that cannot be rolled back, after asking once."""
         with self._connections():
             looked = self._look(HostRun.plan_abandon)
             found = [report.host for report in looked if report.state == "planned"]
@@ -175,7 +172,7 @@ class Fleet:
             return self._report("verify", self._each(lambda run: run.verify(measure)))
 
     def verify_rounds(self, every_s: float) -> Generator[RunReport, None, None]:
-        """Run the handshake checks every `every_s` seconds, over connections that are kept."""
+        """Run the handshake checks every `every_s` seconds, over connections that stay open."""
         is_first = True
 
         def verified(run: HostRun) -> HostReport:
@@ -183,7 +180,7 @@ class Fleet:
             report = run.verify()
             if report.state == "unreachable":
                 run.close()
-                if not is_first:  # a connection that was idle may have been cut: once more, anew
+                if not is_first:  # an idle connection may have been cut: retry over a new one
                     report = run.verify()
             if report.state == "unreachable":
                 run.close()
@@ -198,14 +195,14 @@ class Fleet:
                 self._cancelled.wait(max(0.0, began + every_s - time.monotonic()))
 
     def certs_status(self) -> RunReport:
-        """How the certificates of every host's sites stand."""
+        """The status of every host's certificates."""
         with self._connections():
             return self._report("certs status", self._each(HostRun.certificates))
 
     def certs_renew(self, force: bool) -> RunReport:
-        """Renew what is due, or all with `force`; how all stand then.
+        """Renew certificates that are due, or all with `force`; the status of all afterwards.
 
-        Certificates that are ordered here go to their hosts in a commit, which handshakes confirm.
+        Certificates ordered here are installed by a commit, which handshakes confirm.
         """
         if self._certificates is not None:
             self._certificates.is_forced = force
@@ -214,7 +211,7 @@ class Fleet:
             looked = self._look(HostRun.plan_certificates)
             run = self._approved("certs renew", looked, lambda _: True)
             ended = {report.host: report for report in run.hosts}
-            well = [host for host in self._hosts if ended[host.name].state in _WELL]
+            well = [host for host in self._hosts if ended[host.name].state in _RENEWABLE]
             if self._cancelled.is_set():
                 return run
             renewed = self._in_parallel(lambda run: run.renew(force=force), well)
@@ -222,19 +219,21 @@ class Fleet:
             return self._report("certs renew", [ended[host.name] for host in self._hosts])
 
     def certs_schedule(self, remove: bool) -> RunReport:
-        """Have every host renew its certificates by itself, or no longer."""
+        """Install, or remove, the renewal timer on every host."""
         with self._connections():
             looked = self._look(lambda run: run.plan_renewal(remove=remove))
             run = self._approved("certs schedule", looked, lambda _: True)
             reports = [
-                self._runs[report.host].with_next_run(report) if report.state in _WELL else report
+                self._runs[report.host].with_next_run(report)
+                if report.state in _RENEWABLE
+                else report
                 for report in run.hosts
             ]
             return self._report("certs schedule", reports)
 
     @property
     def orders_here(self) -> bool:
-        """Whether some certificates may be ordered on this machine."""
+        """Whether certificates may be ordered on this machine."""
         return self._certificates is not None
 
     def history(self) -> RunReport:
@@ -242,7 +241,7 @@ class Fleet:
         with self._connections():
             return self._report("history", self._each(HostRun.history))
 
-    # --- how --------------------------------------------------------------------------------------
+    # --- parts ------------------------------------------------------------------------------------
 
     def _commit(
         self, command: str, look: Callable[[HostRun], HostReport], approve: Approve
@@ -286,18 +285,18 @@ class Fleet:
         return ended
 
     def _change_all(self, hosts: Sequence[Host], looked: dict[str, HostReport]) -> list[HostReport]:
-        """Change the hosts of a batch; those that wait for one another are all begun."""
-        together = 0
+        """Change the hosts of a batch; those that wait for each other all start at once."""
+        waiting = 0
         if self._certificates is not None:
             plans = {host.name: looked[host.name] for host in hosts}
-            together = self._certificates.expect(
+            waiting = self._certificates.expect(
                 {
                     name: each.plan
                     for name, each in plans.items()
                     if each.state == "planned" and each.plan
                 }
             )
-        return self._in_parallel(lambda run: self._change(run, looked), hosts, at_least=together)
+        return self._in_parallel(lambda run: self._change(run, looked), hosts, at_least=waiting)
 
     def _change(self, run: HostRun, looked: dict[str, HostReport]) -> HostReport:
         report = looked[run.host.name]
@@ -332,12 +331,12 @@ class Fleet:
     def _in_parallel(
         self, work: Callable[[HostRun], _Result], hosts: Sequence[Host], *, at_least: int = 0
     ) -> list[_Result]:
-        """`work` for each host's run, at most ``--forks`` at a time, results in the hosts' order.
+        """`work` for each host, at most ``--forks`` at a time; results in the order of the hosts.
 
-        Where `at_least` so many wait for one another, they all run.
+        `at_least` hosts run at once if that many wait for each other.
 
-        Ctrl-C lets what is under way end in good order, which reverts a pending commit; a second
-        one leaves that to the hosts, which do it when they lose us.
+        Ctrl-C lets unfinished work end in an orderly way, which rolls back a pending commit; a
+        second one leaves that to the hosts, which roll back when the connection ends.
         """
         from concurrent.futures import ThreadPoolExecutor
 
@@ -372,8 +371,8 @@ class Fleet:
 
 
 def _held_back(report: HostReport) -> HostReport:
-    """A host that has a plan, beside one in which state a change must not begin."""
+    """A host that could be changed, if another one were not stranded."""
     if report.state != "planned":
         return report
-    message = "another host is in no known good state"
+    message = "another host is not in a known good state"
     return replace(report, state="not-started", message=message)

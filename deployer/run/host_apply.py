@@ -26,7 +26,7 @@ from deployer.commit.host_status import (
 from deployer.commit.messages import error_words
 from deployer.commit.outcome import HostReport
 from deployer.commit.settle import Settlement, after_revert
-from deployer.errors import RunnerError, StrandedError, UnreachableError
+from deployer.errors import AgentError, StrandedError, UnreachableError
 from deployer.plan.desired import DesiredState, with_chains
 from deployer.plan.wire import plan_to_json
 from deployer.run.host_verify import check_sites
@@ -92,7 +92,7 @@ class HostApply:
             self._request_apply(canaries)
             canaries.changed()
             self._desired = self._with_new_chains()
-        except RunnerError as error:
+        except AgentError as error:
             return self._refused(error) or self._settled(error)
         except UnreachableError as error:
             return self._settled(error)
@@ -106,7 +106,7 @@ class HostApply:
                 checks = check_sites(self._contact, self._desired, changed_at=time.monotonic())
                 checks += self._contact.report_checks(canaries.checks())
                 report = self._decided(checks)
-        except RunnerError as error:
+        except AgentError as error:
             report = self._too_late(error) or self._settled(error)
         except UnreachableError as error:
             report = self._settled(error)
@@ -173,7 +173,7 @@ class HostApply:
         )
         return HostReport(host=self._host, state="confirmed", generation=reply["generation"])
 
-    def _settled(self, error: RunnerError | UnreachableError) -> HostReport:
+    def _settled(self, error: AgentError | UnreachableError) -> HostReport:
         settlement = Settlement(
             self._contact,
             self._commit,
@@ -184,7 +184,7 @@ class HostApply:
 
     # --- refusals ---------------------------------------------------------------------------------
 
-    def _refused(self, error: RunnerError) -> HostReport | None:
+    def _refused(self, error: AgentError) -> HostReport | None:
         """The report on an apply that the agent refused, or rolled back on its own.
 
         `None` if the host has to be asked what became of the commit.
@@ -208,7 +208,7 @@ class HostApply:
             return after_revert(self._contact, reverted, why=text)
         return None
 
-    def _refusal_words(self, error: RunnerError) -> str:
+    def _refusal_words(self, error: AgentError) -> str:
         if error.code == "stale":
             from deployer.plan.drift import stale_text
 
@@ -219,7 +219,7 @@ class HostApply:
             text += "\nGive --no-watchdog to apply all the same."
         return text
 
-    def _too_late(self, error: RunnerError) -> HostReport | None:
+    def _too_late(self, error: AgentError) -> HostReport | None:
         """The report on a commit that the host rolled back before it could be confirmed."""
         if error.code != "not-pending" or error.details.get("state") != "reverted":
             return None
@@ -227,7 +227,7 @@ class HostApply:
         return after_revert(self._contact, {"state": "reverted"}, why=why)
 
 
-def _is_secret(plan: Plan, error: RunnerError) -> bool:
+def _is_secret(plan: Plan, error: AgentError) -> bool:
     """Whether the change or handler that failed has output that must not be shown."""
     hidden = {change.resource_id for change in plan.changes if change.secret}
     hidden |= {f"handler:{run.handler.name}" for run in plan.handlers if run.handler.no_log}

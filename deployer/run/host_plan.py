@@ -16,7 +16,7 @@ from deployer.commit.host_status import (
     unfinished_words,
 )
 from deployer.commit.outcome import HostReport
-from deployer.errors import ConflictError, HostError, RunnerError, StrandedError
+from deployer.errors import AgentError, ConflictError, HostError, StrandedError
 from deployer.model import Observation
 from deployer.plan.desired import (
     CertificateSources,
@@ -128,7 +128,7 @@ class HostPlanner:
     def _undo(self, to: int | None) -> dict[str, Any]:
         try:
             return self._contact.link().request("undo", to=to, doing="reading the generations")
-        except RunnerError as error:
+        except AgentError as error:
             if error.code != "no-generation":
                 raise
             hint = f"To see what there is: {self._contact.again('history')}"
@@ -138,13 +138,13 @@ class HostPlanner:
 
     def seal(self, project: Project, plan: Plan) -> SealedHost:
         """Everything that a later apply of the last `plan` needs, without the project."""
-        from deployer.run.sealed.model import SealedHost, for_connecting
+        from deployer.run.sealed.model import SealedHost, connection_host
 
         desired = self.desired
         assert desired is not None, "a plan has a desired state"  # noqa: S101 - for mypy
         asked = {each["id"]: each for each in [*map(probe_request_for, plan.changes), *self._asked]}
         return SealedHost(
-            host=for_connecting(self._host, folder=Path.cwd()),
+            host=connection_host(self._host, folder=Path.cwd()),
             becomes_root=project.becomes_root(self._host),
             plan=plan,
             asked=tuple(asked[change.resource_id] for change in plan.changes),

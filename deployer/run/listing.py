@@ -13,7 +13,7 @@ from deployer.run.project import Project
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlayListing:
-    """One play: the names of its hosts within ``--limit``, and the tags that it knows."""
+    """One play: the names of its hosts within ``--limit``, and its tags."""
 
     name: str
     pattern: str
@@ -25,7 +25,7 @@ def listings(project: Project, *, with_tags: bool) -> list[PlayListing]:
     """The plays of `project`, in order.
 
     Raises:
-        UsageError: with `with_tags`, all that is wrong in the sites of a play.
+        UsageError: with `with_tags`, all errors in the sites of a play.
     """
     return [
         PlayListing(

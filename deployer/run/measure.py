@@ -1,4 +1,4 @@
-"""What `verify` measures where it is asked to: how long silence lives, how many connections fit."""
+"""The measurements of `verify`: idle timeouts, and how many connections a site accepts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from deployer.errors import RunnerError, UsageError
+from deployer.errors import AgentError, UsageError
 from deployer.model import CheckResult
 from deployer.sites.model import Site
 from deployer.text.redaction import masked
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from deployer.plan.desired import DesiredState
     from deployer.verify.idle import Configured, IdleResult
 
-#: Adds to a host's report what was measured there.
+#: Adds measurements to a host's report.
 Measure = Callable[["Contact", "DesiredState", "HostReport"], "HostReport"]
 
 _DEFAULT_RATE, _DEFAULT_HOLD_S = 200.0, 10.0
@@ -35,14 +35,14 @@ def measure_from(
     overrides: Mapping[tuple[str, int], str] | None = None,
     no_public: bool = False,
 ) -> Measure | None:
-    """What the options of the command ask for; `None` where that is nothing.
+    """The measurements requested on the command line, or `None`.
 
-    Raises: UsageError where they do not go together, or this machine cannot do it.
+    Raises: UsageError for options that do not go together, or that this machine cannot run.
     """
     if idle_limit is not None and not idle:
-        raise UsageError("--idle-limit has a meaning with --idle alone; no host was touched")
+        raise UsageError("--idle-limit requires --idle; no host was touched")
     if load is None and (rate is not None or hold is not None):
-        raise UsageError("--rate and --hold have a meaning with --load alone; no host was touched")
+        raise UsageError("--rate and --hold require --load; no host was touched")
     if not idle and load is None:
         return None
     from deployer.verify.idle import DEFAULT_LIMIT_S
@@ -79,7 +79,7 @@ def _seconds(option: str, text: str | None, default: float) -> float:
 
 
 class _Measurement:
-    """Idle times of all hosts side by side; loads one host after the other, not to add them up."""
+    """Idle times of all hosts in parallel; loads one host at a time, so that they do not add up."""
 
     def __init__(
         self,
@@ -149,7 +149,7 @@ class _Measurement:
 
 
 def _with_checks(contact: Contact, report: HostReport, checks: Sequence[CheckResult]) -> HostReport:
-    """`report` with more checks, each told, and the state that follows from them."""
+    """`report` with more checks, each reported, and the state that follows from them."""
     for check in checks:
         contact.checked(check)
     healthy = report.state == "healthy" and all(check.ok for check in checks)
@@ -161,7 +161,7 @@ def _with_checks(contact: Contact, report: HostReport, checks: Sequence[CheckRes
 
 
 def _why_not_public(checks: Sequence[CheckResult], site: Site) -> str:
-    """Why there is no waiting at the hop *public*; empty where its handshakes have passed."""
+    """Why nothing is measured at the hop *public*; empty if its handshakes passed."""
     outside = [check for check in checks if check.site == site.domain and check.hop == "public"]
     for check in outside:
         if check.skipped or not check.ok:
@@ -172,10 +172,10 @@ def _why_not_public(checks: Sequence[CheckResult], site: Site) -> str:
 
 
 def _announce(contact: Contact, longest_s: float, unlimited_s: float, site: Site) -> None:
-    """Say how long it will take, before it does."""
-    words = f"idle: {site.domain} is left in silence, for {_span(longest_s)} at most"
+    """Report in advance how long it will take."""
+    words = f"idle: leaving connections to {site.domain} idle for up to {_span(longest_s)}"
     if unlimited_s > longest_s:
-        words += f"; all of its idle_timeout takes --idle-limit {unlimited_s + 1:.0f}s"
+        words += f"; to cover its whole idle_timeout: --idle-limit {unlimited_s + 1:.0f}s"
     contact.on_step({"event": "said", "text": words})
 
 
@@ -185,24 +185,26 @@ def _span(seconds: float) -> str:
 
 
 def _configured(contact: Contact, site: Site) -> dict[str, tuple[Configured, ...]]:
-    """What the running proxy's configuration says of silence, by route; nothing where unknown."""
+    """The idle timeouts in the running proxy's configuration, by route, if known."""
     from deployer.commit.running_proxies import inspected
     from deployer.load.run import served_route
     from deployer.verify.idle import Configured
 
-    contact.doing("looking at the proxy")
+    contact.doing("inspecting the proxy")
     try:
         state = inspected(contact.link(), [site.proxy]).of(site.proxy)
-    except RunnerError:
+    except AgentError:
         return {}
     if state is None:
         return {}
     found: dict[str, tuple[Configured, ...]] = {}
     for route in site.routes:
-        way = served_route(state, site, route) if route.websocket else None
-        if way is not None:
-            directive, _, file = way.idle_directive.partition(", ")
+        served = served_route(state, site, route) if route.websocket else None
+        if served is not None:
+            directive, _, file = served.idle_directive.partition(", ")
             found[route.path] = (
-                Configured(hop="proxy", seconds=way.idle_timeout_s, directive=directive, file=file),
+                Configured(
+                    hop="proxy", seconds=served.idle_timeout_s, directive=directive, file=file
+                ),
             )
     return found

@@ -1,4 +1,4 @@
-"""What a run knows before it asks a host: playbook, inventory, variables, certificates."""
+"""The inputs of a run on the controller: playbook, inventory, variables, certificates."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DEFAULT_INVENTORIES = ("inventory.yml", "inventory.yaml", "inventory.ini", "inv
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """A playbook with what belongs to it, as loaded."""
+    """A loaded playbook, its inventory, and the selection made on the command line."""
 
     path: Path
     playbook: Playbook
@@ -42,32 +42,32 @@ class Project:
         return RenderOptions(extra_vars=self.extra_vars, tags=self.tags, skip_tags=self.skip_tags)
 
     def plays(self) -> list[tuple[Play, tuple[Host, ...]]]:
-        """The plays, each with the hosts that it names, within ``--limit``."""
+        """The plays, each with its hosts within ``--limit``."""
         return [
             (play, self.inventory.select(play.hosts, self.limit)) for play in self.playbook.plays
         ]
 
     def hosts(self) -> tuple[Host, ...]:
-        """Every host that a play names, once, in the order of the plays.
+        """Every host of the plays, once, in the order of the plays.
 
         Raises:
-            UsageError: ``--limit`` leaves none of them.
+            UsageError: ``--limit`` matches none of them.
         """
         found = {host.name: host for _, hosts in self.plays() for host in hosts}
         if not found:
             patterns = ", ".join(f"'{play.hosts}'" for play in self.playbook.plays)
             raise UsageError(
-                f"--limit {self.limit} leaves none of the hosts of {patterns}",
-                hint="deployer check without --limit says how many there are.",
+                f"--limit {self.limit} matches none of the hosts of {patterns}",
+                hint="deployer check without --limit shows how many there are.",
             )
         return tuple(found.values())
 
     def batches(self) -> tuple[Batch, ...]:
-        """In which order the hosts are changed."""
+        """The batches in which the hosts are changed."""
         return tuple(batches(self.plays()))
 
     def becomes_root(self, host: Host) -> bool:
-        """Whether a play or task for `host`, or the inventory, says ``become``."""
+        """Whether a play or task for `host`, or the inventory, sets ``become``."""
         if host.vars.get("ansible_become"):
             return True
         return any(
@@ -77,7 +77,7 @@ class Project:
         )
 
     def may_order_certificates(self, host: Host) -> bool:
-        """Whether a site of `host` may have an ACME issuer; a template may be anything."""
+        """Whether a site of `host` may have an ACME issuer; a template may yield any."""
         return any(
             _issuer_as_written(site) not in ("internal", "provided", "none", None)
             for play, hosts in self.plays()
@@ -86,7 +86,7 @@ class Project:
         )
 
     def may_order_here(self) -> bool:
-        """Whether a site may have certbot run on the controller; a template may be anything."""
+        """Whether a site may need certbot on the controller; a template may yield any value."""
         return any(
             (tls := site.get("tls")) is not None
             and (not isinstance(tls, Mapping) or tls.get("certbot", "host") != "host")
@@ -96,11 +96,11 @@ class Project:
 
     @property
     def certbot_folder(self) -> Path:
-        """Where certbot keeps what it orders on the controller."""
+        """The folder of the certificates that certbot orders on the controller."""
         return self.path.parent.resolve() / ".deployer" / "certbot"
 
     def secrets(self, host: Host, *, facts: Mapping[str, Any]) -> frozenset[str]:
-        """The texts that must not be shown of `host`, as far as they are known from `facts`."""
+        """The secrets of `host`, as far as they are known from `facts`."""
         from deployer.playbook.render.variables import host_secrets
 
         return host_secrets(
@@ -112,7 +112,7 @@ class Project:
         )
 
     def certificate(self, site: Site) -> CertificateFiles:
-        """The certificate of a site whose issuer needs no stage of its own on the host."""
+        """The certificate of a site whose issuer is not an ACME one."""
         from deployer.certificates.internal_ca.authority import InternalCa
         from deployer.sites import certificate_files
 
@@ -121,9 +121,9 @@ class Project:
         return InternalCa(self._ca_folder).certificate_for(site.names)
 
     def trusted_root(self, site: Site) -> bytes | None:
-        """The PEM that the site's certificate leads to, or `None` for the system's trust store.
+        """The root of the site's certificate in PEM, or `None` for the system's trust store.
 
-        What an ACME issuer has signed leads to the chain that the host was given with it.
+        A certificate from an ACME issuer is checked against the chain that was issued with it.
         """
         if site.tls.issuer != "internal":
             return None
@@ -147,10 +147,10 @@ def _tasks(play: Play) -> tuple[Task, ...]:
 
 
 def inventory_paths(playbook: Path, given: Sequence[Path]) -> tuple[Path, ...]:
-    """The inventories that were named, or the one that lies beside the playbook or here.
+    """The given inventories, or the one next to the playbook or in the current folder.
 
     Raises:
-        UsageError: none was named and none is there.
+        UsageError: none was given and none was found.
     """
     if given:
         return tuple(given)
@@ -160,7 +160,7 @@ def inventory_paths(playbook: Path, given: Sequence[Path]) -> tuple[Path, ...]:
             if (folder / name).is_file():
                 return (folder / name,)
     raise UsageError(
-        f"No inventory: neither -i/--inventory nor {_DEFAULT_INVENTORIES[0]} beside {playbook}.",
+        f"No inventory: neither -i/--inventory nor {_DEFAULT_INVENTORIES[0]} next to {playbook}.",
         hint="Write one (`deployer init` makes both files), or name yours with -i.",
     )
 
@@ -171,7 +171,7 @@ def load_project(
     *,
     at_first_glance: Callable[[Glance], None] | None = None,
 ) -> Project:
-    """Read and validate everything on the controller's side.
+    """Read and validate everything on the controller.
 
     `at_first_glance` receives the hosts that the playbook names before the rest of it is read.
 

@@ -1,4 +1,4 @@
-"""One command from its options to its hosts: what is loaded, who connects how, who is told."""
+"""One command from its options to its hosts: loading, connections, reports."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Session:
         self.inventories = tuple(options.inventories)
         hosts = targets.hosts()
         self.again = partial(
-            _again,
+            _command_line,
             targets.path,
             options,
             is_part=len(hosts) > 1 or options.limit is not None or sealed is not None,
@@ -152,7 +152,7 @@ class Session:
             )
 
     def end(self, run: RunReport, quiet_states: Sequence[str]) -> int:
-        """Say how each host came out, give the reports that were asked for; the exit code."""
+        """Show the outcome of each host, write the requested reports; the exit code."""
         self.report.summary(run, quiet_states)
         if not self.as_json and not self._files:
             return run.exit_code
@@ -164,7 +164,7 @@ class Session:
         return self.end_round(run.exit_code, document, at=datetime.now().astimezone())
 
     def end_round(self, exit_code: int, document: Mapping[str, Any], *, at: datetime) -> int:
-        """Write the reports that were asked for; `exit_code`, or a worse one where that fails."""
+        """Write the requested reports; `exit_code`, or a worse one if that fails."""
         return self._files.after(exit_code, document, at=at)
 
     def _connect_options(self, host: Host, become: bool) -> ConnectOptions:
@@ -182,7 +182,7 @@ class Session:
         )
 
 
-def _again(
+def _command_line(
     playbook: Path, options: SessionOptions, command: str, host: str, *, is_part: bool
 ) -> str:
     """The command line to continue with one host of this run."""

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from deployer.errors import HostError, RunnerError, UnreachableError
+from deployer.errors import AgentError, HostError, UnreachableError
 from deployer.model import Host
 from deployer.transport.framing import Decoder, FramingError, Message, TooLargeError, encode
 from deployer.transport.process import Pipe, Process, seconds_left
@@ -77,7 +77,7 @@ class Link:
         `fields` are the request's (docs/reference/protocol.md). `on_event` gets each event but
         `alive`, in the caller's thread. `doing` says in errors what was in progress.
 
-        Raises: RunnerError with the runner's code; UnreachableError where the host falls silent,
+        Raises: AgentError with the runner's code; UnreachableError where the host falls silent,
         the connection breaks or `timeout_s` is over.
         """
         try:
@@ -150,8 +150,8 @@ class Link:
             return answers.popleft()
         raise self._gone(doing)
 
-    def _runner_error(self, error: Message, doing: str) -> RunnerError:
-        return RunnerError(
+    def _runner_error(self, error: Message, doing: str) -> AgentError:
+        return AgentError(
             str(error.get("message") or error["code"]),
             host=self.host.name,
             code=str(error["code"]),
@@ -189,7 +189,7 @@ class Link:
                 timeout_s=seconds_left(deadline),
                 doing=doing,
             )
-        except RunnerError as error:
+        except AgentError as error:
             del self._relays[relay.number]
             raise relay_error(error.problem) from error
         except BaseException:

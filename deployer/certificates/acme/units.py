@@ -13,7 +13,7 @@ from pathlib import Path
 
 from deployer.certificates.acme.schedule import Job, Scheduled, Times, run
 from deployer.errors import UsageError
-from deployer.private_folder import write_whole
+from deployer.private_folder import write_atomically
 
 
 def quoted(word: str) -> str:
@@ -115,7 +115,7 @@ class SystemdUnits:
                 temporary = self._folder / f".{name}.new"
                 temporary.unlink(missing_ok=True)
                 path = self._folder / name
-                write_whole(path, text.encode(), mode=0o644, temporary=temporary)
+                write_atomically(path, text.encode(), mode=0o644, temporary=temporary)
         except OSError as error:
             raise UsageError(
                 f"cannot write {error.filename or self._folder}: {error.strerror}; "

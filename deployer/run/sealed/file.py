@@ -1,4 +1,4 @@
-"""Sealed plans on the controller's disk: the file, which is secret, and the project's key."""
+"""Sealed plans on the controller's disk: the secret file, and the project's key."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from deployer import __version__
 from deployer.errors import UsageError
-from deployer.private_folder import PrivateFolder, write_whole
+from deployer.private_folder import PrivateFolder, write_atomically
 from deployer.run.sealed.model import SealedPlan, sealed_from_json, sealed_to_json
 from deployer.run.sealed.signature import (
     FORMAT_VERSION,
@@ -29,20 +29,19 @@ _UNTOUCHED = "no host was touched"
 # --- the file -------------------------------------------------------------------------------------
 
 
-def refuse_to_replace(path: Path) -> None:
-    """Find out what stands in the way of a sealed plan at `path`, before any work is done for it.
+def check_writable(path: Path) -> None:
+    """Check in advance that a sealed plan can be written to `path`.
 
     Raises:
-        UsageError: its folder is not there, or something that is no sealed plan is at `path`.
+        UsageError: its folder does not exist, or `path` is something other than a sealed plan.
     """
     try:
         if not path.parent.is_dir():
-            raise UsageError(f"--out {path}: there is no folder {path.parent}; {_UNTOUCHED}")
+            raise UsageError(f"--out {path}: the folder {path.parent} does not exist; {_UNTOUCHED}")
         mode = path.lstat().st_mode
         if not stat.S_ISREG(mode):
             raise UsageError(
-                f"--out {path}: what is there is not a regular file, and is left alone; "
-                f"{_UNTOUCHED}"
+                f"--out {path}: exists and is not a regular file; it is left alone; {_UNTOUCHED}"
             )
         with path.open("rb") as file:
             beginning = file.read(256)
@@ -52,31 +51,30 @@ def refuse_to_replace(path: Path) -> None:
         raise _failed("write", path, error) from error
     if beginning and not is_sealed(beginning):
         raise UsageError(
-            f"--out {path}: a file that is not a sealed plan is there, and is left alone; "
-            f"{_UNTOUCHED}",
+            f"--out {path}: exists and is not a sealed plan; it is left alone; {_UNTOUCHED}",
             hint="Name another file, or remove that one.",
         )
 
 
 def write_sealed(path: Path, sealed: SealedPlan, *, project: Path) -> None:
-    """Seal a plan with the key of the project in the folder `project`, for its owner's eyes alone.
+    """Seal a plan with the key of the project in the folder `project`; only the owner may read it.
 
     Raises:
-        UsageError: something else is at `path`, or the disk does not take it.
+        UsageError: `path` is something else, or cannot be written.
     """
-    key = _SealKey(project).made()
+    key = _SealKey(project).get_or_create()
     document = {"deployer": __version__, "project": _named(project, path), **sealed_to_json(sealed)}
     text = sealed_text(document, key=key)
-    refuse_to_replace(path)
+    check_writable(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
     try:
-        write_whole(path, text, mode=0o600, temporary=temporary)
+        write_atomically(path, text, mode=0o600, temporary=temporary)
     except OSError as error:
         raise _failed("write", path, error) from error
 
 
 def read_sealed(path: Path) -> SealedPlan:
-    """The plan that was sealed, if it is whole and unaltered.
+    """The plan that was sealed, if it is complete and unaltered.
 
     Raises:
         UsageError: it is not, or the key that sealed it is not here.
@@ -92,19 +90,19 @@ def read_sealed(path: Path) -> SealedPlan:
         return sealed_from_json(document)
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
-            f"{path} was made by deployer {document.get('deployer')}, and this one, {__version__}, "
-            f"does not know all that is in it; {_UNTOUCHED}",
+            f"{path} was made by deployer {document.get('deployer')}; this version, {__version__}, "
+            f"cannot read it; {_UNTOUCHED}",
             hint="Apply it with that version, or plan again with this one.",
         ) from error
 
 
 def is_open_to_others(path: Path) -> bool:
-    """Whether someone else on this machine may read or write the file."""
+    """Whether other users of this machine may read or write the file."""
     return bool(stat.S_IMODE(path.stat().st_mode) & 0o077)
 
 
 def about(path: Path, sealed: SealedPlan) -> Mapping[str, Any]:
-    """What ``--json`` says of the sealed plan that is applied."""
+    """The sealed plan that is applied, for ``--json``."""
     return {
         "file": str(path),
         "format_version": FORMAT_VERSION,
@@ -116,14 +114,14 @@ def about(path: Path, sealed: SealedPlan) -> Mapping[str, Any]:
 
 
 def origin_words(sealed: SealedPlan, *, now: datetime.datetime) -> str:
-    """Where a plan comes from: ``planned 3 h ago by ada on desk from /srv/site.yml``."""
+    """The origin of a plan: ``planned 3 h ago by ada on desk from /srv/site.yml``."""
     made = datetime.datetime.fromisoformat(sealed.created_at)
     age = _age_words((now - made).total_seconds()) or f"at {sealed.created_at}"
     return f"planned {age} by {sealed.who} on {sealed.origin} from {sealed.playbook}"
 
 
 def _age_words(seconds: float) -> str:
-    """``3 h ago``; empty where the clocks of then and now do not agree."""
+    """``3 h ago``; empty if the clocks of then and now disagree."""
     if seconds < 0:
         return ""
     for unit, length_s in (("days", 86400), ("h", 3600), ("min", 60)):
@@ -141,25 +139,25 @@ def _failed(doing: str, path: Path, error: Exception) -> UsageError:
 
 
 class _SealKey(PrivateFolder):
-    """The key of the project in a folder, kept beside its internal CA."""
+    """The key of the project in a folder, next to its internal CA."""
 
     def __init__(self, project: Path) -> None:
         super().__init__(project / ".deployer" / "seal", owner="the key that seals plans")
 
-    def made(self) -> bytes:
-        """The key, made at its first use."""
+    def get_or_create(self) -> bytes:
+        """The key, created at its first use."""
         with self.locked():
-            kept = self.kept()
-            if kept is None:
-                kept = secrets.token_bytes(KEY_BYTES)
-                self.write(_KEY, kept, mode=0o600)
-            return kept
+            key = self.existing()
+            if key is None:
+                key = secrets.token_bytes(KEY_BYTES)
+                self.write(_KEY, key, mode=0o600)
+            return key
 
-    def kept(self) -> bytes | None:
-        """The key, or `None` where there is none.
+    def existing(self) -> bytes | None:
+        """The key, or `None` if there is none.
 
         Raises:
-            UsageError: it is not a key, or others on this machine can have made or read it.
+            UsageError: it is not a key, or other users of this machine may have written or read it.
         """
         key = self.read(_KEY)
         if key is None:
@@ -169,7 +167,7 @@ class _SealKey(PrivateFolder):
             raise UsageError(
                 f"{path} is not a key that seals plans: it has {len(key)} bytes; {_UNTOUCHED}",
                 hint="Restore it from a backup. Or remove it: the next `deployer plan --out` "
-                "makes a new one, and plans that were sealed before can be applied no more.",
+                "creates a new one, and plans sealed before can no longer be applied.",
             )
         for place in (path, self.path):
             about = place.stat()
@@ -177,27 +175,27 @@ class _SealKey(PrivateFolder):
                 raise UsageError(
                     f"others on this machine may read or write {place}, so they could seal plans "
                     f"too; {_UNTOUCHED}",
-                    hint=f"If nobody else can have done so: chown it to yourself, and chmod "
+                    hint=f"If no one else can have done so: chown it to yourself, and chmod "
                     f"{'700' if place.is_dir() else '600'} {place}",
                 )
         return key
 
 
 def _named(project: Path, path: Path) -> str:
-    """The project's folder as the file names it: relative where both can be moved together."""
-    folder, beside = project.resolve(), path.parent.resolve()
-    return os.path.relpath(folder, beside) if beside.is_relative_to(folder) else str(folder)
+    """The project's folder in the file: relative if both can be moved as one."""
+    folder, place = project.resolve(), path.parent.resolve()
+    return os.path.relpath(folder, place) if place.is_relative_to(folder) else str(folder)
 
 
 def _key_for(path: Path, project: str) -> bytes:
     folder = path.parent / project
     try:
-        key = _SealKey(folder).kept()
-    except (ValueError, OSError):  # a name that an altered file made up
+        key = _SealKey(folder).existing()
+    except (ValueError, OSError):  # an altered file may name anything
         key = None
     if key is None:
         raise UsageError(
-            f"{path} was sealed by another controller, or its key is gone: there is none in "
+            f"{path} was sealed by a different controller, or its key is gone: there is none in "
             f"{folder / '.deployer' / 'seal'}; {_UNTOUCHED}",
             hint="Apply it where it was planned, or plan again here: "
             "deployer plan SITE.yml --out FILE",

@@ -1,6 +1,6 @@
-"""A sealed plan: all that an apply needs, without playbook, inventory and roles, as one value.
+"""A sealed plan: everything that an apply needs, without playbook, inventory and roles. Pure.
 
-Pure; `deployer/seal.py` makes it proof against alteration, `deployer/sealed_file.py` keeps it.
+`signature` protects it against alteration, `file` stores it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from deployer.plan.wire import plan_from_json, plan_to_json
 from deployer.run.batches import Batch
 from deployer.sites.model import Site
 
-#: The inventory's variables that say how to connect; no others go into the file.
+#: Prefixes of the inventory's connection variables; no others go into the file.
 _CONNECTION_VARS = ("ansible_", "deployer_")
 _FILE_VARS = frozenset(
     {
@@ -31,7 +31,7 @@ _FILE_VARS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealedHost:
-    """One host's plan, with what was asked to see that it is still so, and what verifies it.
+    """One host's plan, with the queries that detect drift, and the sites to verify.
 
     `asked` are the queries of the ``probe`` (docs/reference/protocol.md), one per change, in order.
     """
@@ -46,7 +46,7 @@ class SealedHost:
 
     @property
     def desired(self) -> DesiredState:
-        """What an apply of the plan must know: the sites to verify, and what is not to be shown."""
+        """The desired state for an apply of the plan: the sites to verify, and the secrets."""
         return DesiredState(
             resources=(), handlers={}, sites=self.sites, roots=self.roots, secrets=self.secrets
         )
@@ -54,9 +54,9 @@ class SealedHost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealedPlan:
-    """A whole run as it was planned; `created_at` is in RFC 3339.
+    """The plan of a run; `created_at` is in RFC 3339.
 
-    `playbook` and `inventories`, those that were named, are for commands that a person enters.
+    `playbook` and `inventories` are for the command lines in messages.
     """
 
     created_at: str
@@ -69,7 +69,7 @@ class SealedPlan:
 
     @property
     def path(self) -> Path:
-        """The playbook's, for commands that a person may have to enter."""
+        """The playbook's, for the command lines in messages."""
         return Path(self.playbook)
 
     def hosts(self) -> tuple[Host, ...]:
@@ -77,22 +77,22 @@ class SealedPlan:
         return tuple(each.host for each in self.sealed_hosts)
 
     def of(self, host: Host) -> SealedHost:
-        """What was planned for `host`."""
+        """The plan of `host`."""
         return next(each for each in self.sealed_hosts if each.host.name == host.name)
 
     def becomes_root(self, host: Host) -> bool:
-        """Whether root is to be become on `host`."""
+        """Whether to become root on `host`."""
         return self.of(host).becomes_root
 
     def batches(self) -> tuple[Batch, ...]:
-        """In which order the hosts are changed."""
+        """The batches in which the hosts are changed."""
         return self.planned_batches
 
 
-def for_connecting(host: Host, *, folder: Path) -> Host:
-    """`host` with those of its variables alone that say how to connect.
+def connection_host(host: Host, *, folder: Path) -> Host:
+    """`host` with its connection variables only.
 
-    Files that are named relative to `folder`, where the plan was made, are found from anywhere.
+    File names relative to `folder`, where the plan was made, become absolute.
     """
     kept = {key: value for key, value in host.vars.items() if str(key).startswith(_CONNECTION_VARS)}
     for key in _FILE_VARS & kept.keys():
@@ -101,7 +101,7 @@ def for_connecting(host: Host, *, folder: Path) -> Host:
     return replace(host, groups=(), vars=kept)
 
 
-# --- as a document --------------------------------------------------------------------------------
+# --- JSON -----------------------------------------------------------------------------------------
 
 
 def sealed_to_json(sealed: SealedPlan) -> dict[str, Any]:
@@ -156,9 +156,9 @@ def _host_to_json(sealed: SealedHost) -> dict[str, Any]:
         "vars": dict(host.vars),
         "become": sealed.becomes_root,
         "plan": plan_to_json(plan),
-        # What the runner does not need, so that it is not in a plan's own document.
+        # Not in the plan's own document, as the agent does not need it.
         "before_contents_b64": {
-            _place_of(change): base64.b64encode(change.before_content).decode()
+            _key_of(change): base64.b64encode(change.before_content).decode()
             for change in plan.changes
             if change.before_content is not None
         },
@@ -172,8 +172,8 @@ def _host_to_json(sealed: SealedHost) -> dict[str, Any]:
     }
 
 
-def _place_of(change: Change) -> str:
-    """What a plan holds once: a thing may change at several stages."""
+def _key_of(change: Change) -> str:
+    """Unique in a plan: a resource may change at several stages."""
     return f"{change.stage} {change.resource_id}"
 
 
@@ -189,7 +189,7 @@ def _host_from_json(document: Mapping[str, Any]) -> SealedHost:
             vars=document["vars"],
         ),
         becomes_root=document["become"],
-        plan=_with_what_is_kept_here(
+        plan=_with_controller_parts(
             plan_from_json(document["plan"]),
             before=document["before_contents_b64"],
             no_log=document["no_log_handlers"],
@@ -204,14 +204,12 @@ def _host_from_json(document: Mapping[str, Any]) -> SealedHost:
     )
 
 
-def _with_what_is_kept_here(
-    plan: Plan, *, before: Mapping[str, str], no_log: Sequence[str]
-) -> Plan:
+def _with_controller_parts(plan: Plan, *, before: Mapping[str, str], no_log: Sequence[str]) -> Plan:
     return replace(
         plan,
         changes=tuple(
-            replace(change, before_content=base64.b64decode(before[_place_of(change)]))
-            if _place_of(change) in before
+            replace(change, before_content=base64.b64decode(before[_key_of(change)]))
+            if _key_of(change) in before
             else change
             for change in plan.changes
         ),

@@ -1,8 +1,8 @@
-"""The seal on a plan's file: nothing in it can be changed, or made up, without the project's key.
+"""The seal on a plan's file: it cannot be altered or forged without the project's key.
 
-A sealed file is one JSON document, written in one way only. Its last entry is an HMAC-SHA256
-(RFC 2104) over the document without it; a file that is not byte for byte what we would write of
-what it says is an altered one, whatever the seal says.
+A sealed file is one JSON document in a fixed form. Its last entry is an HMAC-SHA256 (RFC 2104) over
+the document without it. A file that differs by a byte from what `sealed_text` would write for its
+content is altered, whatever its seal.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from deployer.errors import UsageError
 FORMAT_VERSION = 1
 KEY_BYTES = 32
 
-#: The first key of the document, by which a file is known to be one, and what it tells people.
+#: The first key of the document, which identifies the file, and its text for people.
 MARK = "deployer_sealed_plan"
-_MARK_WORDS = "For `deployer apply` alone, as it is. It holds secrets: keep it to yourself."
+_MARK_WORDS = "Only for `deployer apply`; do not edit. Contains secrets: do not share it."
 _BEGINNING = re.compile(rb'\s*\{\s*"' + MARK.encode() + rb'"')
 
 _UNTOUCHED = "no host was touched"
 
 
 def is_sealed(beginning: bytes) -> bool:
-    """Whether a file that begins so is a sealed plan, whole or not."""
+    """Whether a file that begins with these bytes is a sealed plan, complete or not."""
     return _BEGINNING.match(beginning) is not None
 
 
 def is_sealed_file(path: Path) -> bool:
-    """Whether a sealed plan is at `path`: its content tells, not its name."""
+    """Whether `path` is a sealed plan, judged by its content."""
     try:
         with path.open("rb") as file:
             return is_sealed(file.read(256))
@@ -43,22 +43,27 @@ def is_sealed_file(path: Path) -> bool:
 
 
 def sealed_text(document: Mapping[str, Any], *, key: bytes) -> bytes:
-    """The file for `document`, which must have nothing but what JSON has."""
-    whole = {MARK: _MARK_WORDS, "format_version": FORMAT_VERSION, "key": key_name(key), **document}
-    return _written({**whole, "seal": _seal(whole, key)})
+    """The content of the file for `document`, which must be JSON."""
+    content = {
+        MARK: _MARK_WORDS,
+        "format_version": FORMAT_VERSION,
+        "key": key_name(key),
+        **document,
+    }
+    return _written({**content, "seal": _seal(content, key)})
 
 
 def unsealed(
     text: bytes, *, name: str, key: Callable[[Mapping[str, Any]], bytes]
 ) -> Mapping[str, Any]:
-    """The document of a file that is as it was sealed.
+    """The document of an unaltered file.
 
     Args:
-        name: the file's, for errors.
-        key: finds the key by what the document says of its project, which is not proven yet.
+        name: the name of the file, for errors.
+        key: returns the key for the project that the document, not yet verified, claims.
 
     Raises:
-        UsageError: it is not whole, altered, of another format, or sealed with another key.
+        UsageError: it is incomplete, altered, or has a different format or key.
     """
     document = _parsed(text, name)
     version = document.get("format_version")
@@ -67,23 +72,23 @@ def unsealed(
     found = key(document)
     if document.get("key") != key_name(found):
         raise UsageError(
-            f"{name} was sealed with another key than this project's: by another controller, or "
-            f"before the key was made anew; {_UNTOUCHED}",
+            f"{name} was sealed with a different key: by a different controller, or before the key "
+            f"of this project was replaced; {_UNTOUCHED}",
             hint="Apply it where it was planned, or plan again here: "
             "deployer plan SITE.yml --out FILE",
         )
-    whole = {entry: value for entry, value in document.items() if entry != "seal"}
+    content = {entry: value for entry, value in document.items() if entry != "seal"}
     try:
-        expected = _written({**whole, "seal": _seal(whole, found)})
-    except (ValueError, RecursionError):  # numbers or a depth that we would not write
+        expected = _written({**content, "seal": _seal(content, found)})
+    except (ValueError, RecursionError):  # numbers or nesting that `_written` refuses
         expected = b""
     if not hmac.compare_digest(text, expected):
         raise _altered(name)
-    return whole
+    return content
 
 
 def key_name(key: bytes) -> str:
-    """What tells a key from others, and nothing of the key."""
+    """An identifier of a key that reveals nothing about it."""
     return hmac.new(key, b"the name of this key", hashlib.sha256).hexdigest()[:16]
 
 
@@ -96,7 +101,7 @@ def _parsed(text: bytes, name: str) -> dict[str, Any]:
         if text.rstrip().endswith(b"}"):
             raise _altered(name) from error
         raise UsageError(
-            f"{name} is not whole: a part of the sealed plan is missing at its end; {_UNTOUCHED}",
+            f"{name} is incomplete: the end of the sealed plan is missing; {_UNTOUCHED}",
             hint="Copy the file again, or plan again: deployer plan SITE.yml --out FILE",
         ) from error
     if not isinstance(document, dict) or MARK not in document:
@@ -130,6 +135,6 @@ def _written(document: Mapping[str, Any]) -> bytes:
 
 
 def _seal(document: Mapping[str, Any], key: bytes) -> str:
-    """Over the canonical form: keys in order, no spaces, ASCII alone."""
+    """Over the canonical form: sorted keys, no spaces, ASCII only."""
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hmac.new(key, text.encode("ascii"), hashlib.sha256).hexdigest()

@@ -14,10 +14,10 @@ import paramiko
 import pytest
 
 from deployer.errors import (
+    AgentError,
     AuthenticationError,
     DeployerError,
     HostKeyError,
-    RunnerError,
     UnreachableError,
 )
 from deployer.model import Host
@@ -115,7 +115,7 @@ def test_events_come_in_order_and_signs_of_life_are_kept_back(link: Link) -> Non
 
 
 def test_an_error_carries_the_code_and_the_details(link: Link) -> None:
-    with pytest.raises(RunnerError) as caught:
+    with pytest.raises(AgentError) as caught:
         link.request("refuse", doing="applying")
     assert (caught.value.code, caught.value.problem) == ("locked", "no")
     assert caught.value.details == {"holder": "me"}

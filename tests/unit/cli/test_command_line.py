@@ -13,7 +13,7 @@ import pytest
 
 from deployer.cli import init, main
 from deployer.run.options import SessionOptions
-from deployer.run.session import _again
+from deployer.run.session import _command_line
 
 HEAVY = {
     "asyncio",
@@ -155,9 +155,9 @@ def test_every_ready_playbook_is_right_as_it_is_written(
 
 def test_the_command_to_go_on_with_names_all_that_it_needs() -> None:
     options = SessionOptions(inventories=[Path("a.yml")])
-    again = partial(_again, Path("my site.yml"), command="recover", host="web1")
+    again = partial(_command_line, Path("my site.yml"), command="recover", host="web1")
     assert again(options, is_part=False) == "deployer recover 'my site.yml' -i a.yml"
     asked = replace(options, user="ops", ask_pass=True, become=True, ask_become_pass=True)
     assert again(asked, is_part=True).endswith(" -i a.yml -u ops -b -k -K -l web1")
-    renew = _again(Path("s.yml"), SessionOptions(), "certs renew", "web1", is_part=False)
+    renew = _command_line(Path("s.yml"), SessionOptions(), "certs renew", "web1", is_part=False)
     assert renew == "deployer certs renew s.yml"

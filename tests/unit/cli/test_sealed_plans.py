@@ -82,7 +82,7 @@ def test_a_place_that_is_taken_is_told_before_anything_is_asked(
     monkeypatch.chdir(tmp_path)
     Path("notes").write_text("mine\n")
     assert main.run(["plan", "site.yml", "--out", "notes"]) == 1
-    assert "a file that is not a sealed plan is there" in capsys.readouterr().err
+    assert "exists and is not a sealed plan" in capsys.readouterr().err
     assert Path("notes").read_text() == "mine\n"
 
 

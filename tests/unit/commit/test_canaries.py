@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from deployer.commit.canaries import Canaries, NoCanaries, canaries_around
-from deployer.errors import RunnerError
+from deployer.errors import AgentError
 from deployer.model import Handler
 from deployer.plan.model import HandlerRun, Plan
 from deployer.sites.model import Route, Site, Upstream
@@ -137,7 +137,7 @@ def test_the_apply_continues_if_apache_does_not_report_its_slots(port: int) -> N
         def request(self, name: str, **fields: Any) -> dict[str, Any]:
             if name == "places":
                 words = "apachectl did not end within 60 s and was killed"
-                raise RunnerError(words, host="web1", code="internal")
+                raise AgentError(words, host="web1", code="internal")
             return {"units": {"apache2": super().request(name, **fields)["units"]["nginx"]}}
 
     handler = replace(RELOAD, name="reload apache", unit="apache2")

@@ -95,7 +95,7 @@ def test_an_inside_that_lets_nobody_in_loses_nothing_of_the_outside(
     with Server(lambda peer: peer.answer("502 Bad Gateway")) as server:
         ill, findings = diagnosed(capsys, f"ws://127.0.0.1:{server.port}/ws", *there)
     assert (well, ill, errors(findings)) == (5, 3, {"bad-gateway"})
-    assert "The inside was not looked at" in words
+    assert "The host was not inspected" in words
     assert "no problem found from outside" in words
 
 

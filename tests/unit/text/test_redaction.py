@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deployer.commit.messages import error_words
-from deployer.errors import RunnerError
+from deployer.errors import AgentError
 from deployer.model import CheckResult, HandshakeResult
 from deployer.text.redaction import masked
 
@@ -38,7 +38,7 @@ def test_a_longer_secret_goes_before_one_that_it_contains() -> None:
 
 
 def test_the_output_of_a_secret_command_is_not_told() -> None:
-    error = RunnerError(
+    error = AgentError(
         "run: /bin/sh ended with exit code 3",
         host="web1",
         code="step-failed",

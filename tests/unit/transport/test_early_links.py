@@ -56,4 +56,4 @@ def test_a_limit_may_leave_a_play_without_hosts_but_not_a_run(
     assert "1 host" in capsys.readouterr().out
     (tmp_path / "site.yml").write_text("- {hosts: web}\n")
     assert main.run(["check", "site.yml", "--limit", "db1"]) == 1
-    assert "--limit db1 leaves none of the hosts of 'web'" in capsys.readouterr().err
+    assert "--limit db1 matches none of the hosts of 'web'" in capsys.readouterr().err

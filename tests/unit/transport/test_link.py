@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from deployer.commit.heartbeat import heartbeat
-from deployer.errors import HostError, RunnerError, UnreachableError
+from deployer.errors import AgentError, HostError, UnreachableError
 from deployer.model import Host
 from deployer.transport import ConnectOptions, Link, framing
 from deployer.transport.connecting import connect
@@ -63,7 +63,7 @@ def test_events_come_in_order_and_signs_of_life_are_kept_back(shared: Link) -> N
 
 
 def test_an_error_carries_the_code_and_the_details(shared: Link) -> None:
-    with pytest.raises(RunnerError) as caught:
+    with pytest.raises(AgentError) as caught:
         shared.request("refuse", doing="applying")
     assert (caught.value.code, caught.value.problem) == ("locked", "no")
     assert caught.value.details == {"holder": "me"}

@@ -19,13 +19,13 @@ from deployer.plan.model import Change, HandlerRun, Plan
 from deployer.plan.wire import plan_from_json, plan_to_json, sealed
 from deployer.run.batches import Batch
 from deployer.run.sealed.file import (
+    check_writable,
     is_open_to_others,
     origin_words,
     read_sealed,
-    refuse_to_replace,
     write_sealed,
 )
-from deployer.run.sealed.model import SealedHost, SealedPlan, for_connecting
+from deployer.run.sealed.model import SealedHost, SealedPlan, connection_host
 from deployer.run.sealed.signature import MARK, is_sealed_file, sealed_text, unsealed
 from deployer.sites.model import Check, Route, Site, Tls, Upstream
 
@@ -197,7 +197,7 @@ def test_of_the_inventory_only_what_connects_is_kept() -> None:
         "database_password": "not needed",
     }
     host = dataclasses.replace(WEB1, vars=given, groups=("web",))
-    kept = for_connecting(host, folder=Path("/srv/p"))
+    kept = connection_host(host, folder=Path("/srv/p"))
     assert kept.vars == {
         "ansible_password": "x",
         "ansible_ssh_private_key_file": "/srv/p/keys/one",
@@ -289,7 +289,7 @@ def test_a_depth_that_nobody_writes_is_refused(path: Path) -> None:
 def test_a_truncated_file_is_told_as_such(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:700])
     words = refused(path)
-    assert "is not whole" in words
+    assert "is incomplete" in words
     assert "Copy the file again" in words
 
 
@@ -320,13 +320,13 @@ def test_a_sealed_document_that_we_do_not_know_is_told_with_its_version(path: Pa
 
 def test_another_key_is_another_controllers(path: Path) -> None:
     (path.parent / ".deployer" / "seal" / "key").write_bytes(b"k" * 32)
-    assert "another key than this project's: by another controller" in refused(path)
+    assert "a different key: by a different controller" in refused(path)
 
 
 def test_without_the_key_nothing_is_taken(path: Path) -> None:
     (path.parent / ".deployer" / "seal" / "key").unlink()
     words = refused(path)
-    assert "sealed by another controller, or its key is gone" in words
+    assert "sealed by a different controller, or its key is gone" in words
     assert not (path.parent / ".deployer" / "seal" / "key").exists()
 
 
@@ -415,16 +415,16 @@ def test_what_is_no_sealed_plan_is_left_alone(tmp_path: Path) -> None:
     playbook.write_text("- hosts: all\n")
     (tmp_path / "link").symlink_to(playbook)
     for path, words in (
-        (playbook, "a file that is not a sealed plan is there"),
+        (playbook, "exists and is not a sealed plan"),
         (tmp_path / "link", "not a regular file"),
         (tmp_path, "not a regular file"),
         (Path("/dev/null"), "not a regular file"),
-        (tmp_path / "none" / "x", "there is no folder"),
-        (playbook / "x", "there is no folder"),
+        (tmp_path / "none" / "x", "does not exist"),
+        (playbook / "x", "does not exist"),
         (tmp_path / ("x" * 300), "cannot write the sealed plan"),
     ):
         with pytest.raises(UsageError, match=words):
-            refuse_to_replace(path)
+            check_writable(path)
         with pytest.raises(UsageError, match=words):
             write_sealed(path, WHOLE, project=tmp_path)
     assert playbook.read_text() == "- hosts: all\n"
