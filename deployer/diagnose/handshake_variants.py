@@ -7,7 +7,7 @@ from typing import Literal
 
 from deployer.diagnose.address import Address
 from deployer.verify.planned import security
-from deployer.verify.planned.checks import FOREIGN_ORIGIN
+from deployer.verify.planned.model import FOREIGN_ORIGIN
 from deployer.verify.probe.spec import HttpProbe, Probe, UpgradeProbe, VariantsProbe
 
 Variant = Literal[

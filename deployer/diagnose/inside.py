@@ -20,7 +20,7 @@ from deployer.proxies.inspect import Inspection, ProxyState, Served, explained, 
 from deployer.proxies.inspect.state import certain, possible
 from deployer.sites.model import Route, Site, Tls, Upstream
 from deployer.verify.net.access import Access
-from deployer.verify.planned.checks import PlannedCheck
+from deployer.verify.planned.model import PlannedCheck
 from deployer.verify.probe.attempt import Attempt
 from deployer.verify.probe.handshake import attempt_upgrade
 from deployer.verify.probe.spec import Endpoint, HttpProbe, UpgradeProbe

@@ -22,7 +22,8 @@ from deployer.sites.model import Route, Site
 from deployer.verify.net.access import Access
 from deployer.verify.net.stream import Deadline
 from deployer.verify.options import ProxyAddress
-from deployer.verify.planned.checks import PlannedCheck, planned_checks
+from deployer.verify.planned.checks import planned_checks
+from deployer.verify.planned.model import PlannedCheck
 from deployer.verify.planned.routing import concrete
 from deployer.verify.probe.handshake import attempt_upgrade
 from deployer.verify.probe.spec import UpgradeProbe

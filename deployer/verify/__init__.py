@@ -1,11 +1,17 @@
-"""Proof that a site works: real WebSocket handshakes, through the proxy and past it.
+"""Verify a site with real WebSocket handshakes, through the proxy and directly to the service.
 
-    checks.py      Site → which checks (pure)
-    handshake.py, page.py, certificate.py      one connection each → Attempt
-    compare.py, causes.py, judge.py            Attempts → CheckResult with a Finding (pure)
-    run.py         all of them side by side, within time limits
+    planned/        the checks of a site, and the probes that they send (pure)
+    probe/          one connection each: a probe in, an Attempt out
+    net/            streams, TLS, HTTP and WebSocket: bytes only
+    judge/          Attempts in, CheckResults with Findings out (pure)
+    public/         the hop through public DNS
+    options.py      addresses and time limits of a verification
+    run.py          runs all checks of a site concurrently, within time limits
+    idle.py         measures how long each hop keeps an idle connection open
+    summary.py      a confirmed verification in a few lines
+    json_output.py  results as JSON documents
 
-The package's own import is light; `websockets` and `ssl` come when a site is verified.
+Importing the package is cheap; `websockets` and `ssl` are imported when a site is verified.
 """
 
 from __future__ import annotations
@@ -20,8 +26,8 @@ if TYPE_CHECKING:
     from deployer.sites.model import Site
     from deployer.verify.net.stream import Dial
 
-#: Handshake, message and ping, then the comparison with the service and what is tried beside, may
-#: each take a time-out.
+#: Handshake, message, ping, the same probe directly to the service, and the follow-ups may each
+#: take a full timeout.
 _STEPS = 6
 
 _USUAL_ADDRESS = ProxyAddress()
@@ -38,13 +44,13 @@ def verify_site(
     public: PublicAccess | None = None,
     on_result: Callable[[CheckResult], None] | None = None,
 ) -> tuple[CheckResult, ...]:
-    """Every check of `site`, in the order of its routes; nothing on the host is changed.
+    """Run every check of `site` and return the results in the order of its routes.
 
     Args:
         dial: opens streams as seen from the host.
-        roots_pem: the roots that the site's certificate must lead to; `None` for the trust store of
-            this system.
-        public: also look up the site's names, and check from here what they lead to.
+        roots_pem: the roots that the site's certificate must chain to; `None` for this system's
+            trust store.
+        public: also look up the site's names, and check their addresses from this machine.
         on_result: called for each result in turn, from the calling thread.
 
     Raises:
@@ -78,7 +84,7 @@ def verify_site(
 def required_s(
     sites: Iterable[Site], *, timeout_s: float = TIMEOUT_S, patience_s: float = PATIENCE_S
 ) -> float:
-    """The longest that verifying `sites` one by one can take; `verify_site` keeps to it."""
+    """Return the longest that verifying `sites` one by one can take; `verify_site` enforces it."""
     return sum(_longest_s(site, timeout_s=timeout_s, patience_s=patience_s) for site in sites)
 
 
@@ -88,7 +94,7 @@ def _longest_s(site: Site, *, timeout_s: float, patience_s: float) -> float:
 
 
 def result_json(result: CheckResult) -> dict[str, Any]:
-    """One result for ``--json``; headers that may hold a secret are left out."""
+    """Return one result for ``--json``, without headers that may contain secrets."""
     from deployer.verify.json_output import result_json as written
 
     return written(result)

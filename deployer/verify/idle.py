@@ -1,8 +1,9 @@
-"""How long each hop of a route lets a silent connection live: measured, all at once.
+"""Measure how long each hop of a route keeps an idle connection open, all hops at once.
 
-A connection each waits at the service, through the proxy, and from here by DNS. None waits longer
-than it has to: through the proxy until just after the time-out that is configured there; at the
-service until the others have ended, for all that it has to show is that it was not the one.
+One connection each idles directly at the service, through the proxy, and through public DNS. None
+waits longer than necessary: the one through the proxy until just after the timeout that is
+configured there; the one at the service until the others have ended, because it only has to show
+that the service did not close them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from deployer.sites.model import Route, Site
 from deployer.verify.net.access import Access
 from deployer.verify.net.stream import Deadline
 from deployer.verify.options import ProxyAddress
-from deployer.verify.planned.checks import PlannedCheck, planned_checks
+from deployer.verify.planned.checks import planned_checks
+from deployer.verify.planned.model import PlannedCheck
 from deployer.verify.planned.routing import concrete
 from deployer.verify.probe.idle import IdleConnection, IdleOutcome
 from deployer.verify.probe.spec import Endpoint, UpgradeProbe
@@ -30,9 +32,9 @@ if TYPE_CHECKING:
     from deployer.verify.net.stream import Dial
     from deployer.verify.public.dial import PublicDial
 
-#: Longer than every default that is known: 50, 60, 100 and 300 s.
+#: Longer than every known default: 50, 60, 100 and 300 s.
 DEFAULT_LIMIT_S = 330.0
-#: How long after its time-out a hop may take to cut, and the service to follow.
+#: How long after its timeout a hop may take to close, and the service to follow.
 _MARGIN_S = 2.0
 _MARGIN = 0.01
 _GRACE_S = 1.0
@@ -42,10 +44,10 @@ _PROGRESS_S = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configured:
-    """What a hop's running configuration says of silence.
+    """The idle timeout in a hop's running configuration.
 
-    `seconds` is `None` where it is not limited; `directive` is what says so, in `file`, which has
-    the line, and is empty for a default.
+    `seconds` is `None` if there is no limit. `directive` sets it, at `file` (with the line; empty
+    for a default).
     """
 
     hop: Hop
@@ -59,10 +61,10 @@ class Configured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdleResult:
-    """One route: what is promised, what is configured, and what each hop did.
+    """One route: the site's promise, the configured timeouts, and the outcome at each hop.
 
-    `idle_timeout_s` and `ping_interval_s` are the site's words; `is_promised` says that the former
-    is written there, and no default. `limit_s` is how long was waited at most.
+    `idle_timeout_s` and `ping_interval_s` are the site's own; `is_promised`: `idle_timeout` is set
+    explicitly in the site. `limit_s` is the longest time to wait.
     """
 
     site: str
@@ -76,21 +78,21 @@ class IdleResult:
     configured: tuple[Configured, ...] = ()
 
     def of(self, hop: Hop) -> IdleOutcome | None:
-        """What one hop did."""
+        """Return the outcome at one hop."""
         return next((each for each in self.hops if each.hop == hop), None)
 
     def configured_at(self, hop: Hop) -> Configured | None:
-        """What is configured at one hop."""
+        """Return the timeout configured at one hop."""
         return next((each for each in self.configured if each.hop == hop), None)
 
     @property
     def measured_interval_s(self) -> float | None:
-        """How often the service says something by itself, as the hop nearest to it saw it."""
+        """How often the service sends something unprompted, as seen at the hop nearest to it."""
         return next((each.interval_s for each in self.hops if each.interval_s is not None), None)
 
     @property
     def shortest(self) -> IdleOutcome | None:
-        """The hop that cut first, the nearest to the service where several did as one."""
+        """The hop that closed first; the nearest to the service if several closed together."""
         cut = [each for each in self.hops if each.outcome == "cut"]
         if not cut:
             return None
@@ -107,7 +109,7 @@ class _Group:
     skipped: list[IdleOutcome] = field(default_factory=list)
 
     def is_needed(self, waiting: IdleConnection) -> bool:
-        """Whether a connection at the service still has something to show."""
+        """Whether the connection at the service can still show anything new."""
         if waiting.hop != "backend":
             return True
         others = [each for each in self.waiting if each is not waiting]
@@ -115,14 +117,14 @@ class _Group:
         if not ends or len(ends) < len(others):
             return True
         if any(end.outcome == "kept-awake" for end in ends):
-            return True  # it will be, too, as soon as the service has spoken a few times
+            return True  # this one will be too, after a few messages from the service
         longest = max(end.seconds for end in ends)
-        return time.monotonic() - waiting.quiet_since < longest + _GRACE_S
+        return time.monotonic() - waiting.idle_since < longest + _GRACE_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdlePlan:
-    """What is to be measured of one site, and how long that takes at most, in seconds."""
+    """The connections to measure for one site, and the longest time that takes in seconds."""
 
     site: Site
     groups: Sequence[_Group]
@@ -131,12 +133,12 @@ class IdlePlan:
 
     @property
     def longest_s(self) -> float:
-        """How long the longest silence is waited for."""
+        """The longest idle time that a connection waits for."""
         return max((each.expected_s for each in self._waiting()), default=0.0)
 
     @property
     def unlimited_s(self) -> float:
-        """How long it would be without a limit."""
+        """The same without the limit."""
         return max((_wanted_s(group.route, self.configured) for group in self.groups), default=0.0)
 
     def _waiting(self) -> Iterable[IdleConnection]:
@@ -144,21 +146,20 @@ class IdlePlan:
 
     @property
     def connections(self) -> int:
-        """How many connections wait."""
+        """The number of connections."""
         return sum(1 for _ in self._waiting())
 
     def progress(self) -> str:
-        """How it stands, in words."""
+        """Return the progress as one line."""
         now = time.monotonic()
         open_ones = [each for each in self._waiting() if each.result is None]
-        silent_s = max((now - each.quiet_since for each in open_ones), default=0.0)
-        cut = sum(
+        idle_s = max((now - each.idle_since for each in open_ones), default=0.0)
+        closed = sum(
             each.result is not None and each.result.outcome == "cut" for each in self._waiting()
         )
-        ended = f", {cut} cut off" if cut else ""
+        ended = f", {closed} closed" if closed else ""
         return (
-            f"idle: silent for {silent_s:.0f} s of {self.longest_s:.0f} s at most,"
-            f" {len(open_ones)} open{ended}"
+            f"idle: {idle_s:.0f} s of at most {self.longest_s:.0f} s, {len(open_ones)} open{ended}"
         )
 
 
@@ -171,13 +172,13 @@ def idle_plan(
     why_not_public: str = "",
     proxy: ProxyAddress | None = None,
 ) -> IdlePlan:
-    """What is to be measured; `configured` is by the route's path.
+    """Plan the measurement of a site; `configured` maps route paths to timeouts.
 
-    `public` dials from here; without it, `why_not_public` says why that hop is left out, where it
-    is worth a word.
+    `public` dials from this machine. Without it the public hop is left out, and `why_not_public` is
+    the reason to report, if any.
     """
     groups = []
-    for route, check in _spokesmen(site, proxy or ProxyAddress()):
+    for route, check in _representatives(site, proxy or ProxyAddress()):
         group = _Group(route=route, waiting=[])
         expected_s = min(limit_s, _wanted_s(route, configured))
         probes = [each for each in (check.peer, check.probe) if isinstance(each, UpgradeProbe)]
@@ -203,10 +204,10 @@ def idle_plan(
     return IdlePlan(site=site, groups=groups, limit_s=limit_s, configured=configured)
 
 
-def _spokesmen(site: Site, proxy: ProxyAddress) -> Iterator[tuple[Route, PlannedCheck]]:
-    """For each WebSocket route the check that opens it as its clients do.
+def _representatives(site: Site, proxy: ProxyAddress) -> Iterator[tuple[Route, PlannedCheck]]:
+    """Return, for each WebSocket route, the check that opens it as its clients do.
 
-    That is an entry under `verify:`, which may know a login or subprotocols, or else the handshake
+    That is an entry under `verify:`, which may have a login or subprotocols, or else the handshake
     that every route gets.
     """
     planned = [check for check in planned_checks(site, proxy) if check.hop == "proxy"]
@@ -221,7 +222,7 @@ def _spokesmen(site: Site, proxy: ProxyAddress) -> Iterator[tuple[Route, Planned
 def _outside(
     site: Site, probe: UpgradeProbe, public: PublicDial, proxy: ProxyAddress
 ) -> UpgradeProbe | IdleOutcome:
-    """The same from here, by DNS, or why that cannot be."""
+    """The same probe through public DNS, or the reason why it cannot be sent."""
     name = concrete(site.domain)
     port = proxy.https_port if site.has_tls else proxy.http_port
     found = public.lookup(name, port)
@@ -232,7 +233,7 @@ def _outside(
 
 
 def _wanted_s(route: Route, configured: Mapping[str, tuple[Configured, ...]]) -> float:
-    """How long a silence must be waited for to see the time-out that is configured."""
+    """How long to stay idle to observe the configured timeout."""
     known = [each.seconds for each in configured.get(route.path, ()) if each.seconds]
     timeout_s = max(known) if known else route.idle_timeout_s
     return timeout_s + max(_MARGIN_S, _MARGIN * timeout_s)
@@ -246,13 +247,13 @@ def measure_idle(
     interrupt: threading.Event,
     progress: Callable[[str], None],
 ) -> tuple[IdleResult, ...]:
-    """Wait on every connection of `plan` at once; what each route came to.
+    """Idle on every connection of `plan` at once; return one result for each route.
 
-    Raises: `DeployerError` where the way to the host is lost.
+    Raises: `DeployerError` if the connection to the host is lost.
     """
     if not plan.connections:
         return ()
-    # Whoever is kept awake irregularly has a few silences to show, and then it is enough.
+    # A connection that the service uses irregularly gets a few idle periods, and no more.
     until = Deadline(plan.longest_s * 2 + 4 * _TIMEOUT_S, interrupt=interrupt)
     access = Access(dial=dial, timeout_s=_TIMEOUT_S, until=until)
     outside = Access(dial=public or dial, timeout_s=_TIMEOUT_S, until=until)
@@ -291,7 +292,7 @@ def _result(plan: IdlePlan, group: _Group) -> IdleResult:
 
 
 def idle_json(result: IdleResult) -> dict[str, Any]:
-    """One route for ``--json``."""
+    """Return one route for ``--json``."""
     shortest = result.shortest
     return {
         "site": result.site,

@@ -12,7 +12,7 @@ _HIDDEN_HEADERS = frozenset({"set-cookie", "www-authenticate", "proxy-authentica
 
 
 def result_json(result: CheckResult) -> dict[str, Any]:
-    """One result for ``--json``; headers that may hold a secret are left out."""
+    """Return one result for ``--json``, without headers that may contain secrets."""
     return {
         "site": result.site,
         "name": result.name,
@@ -29,7 +29,7 @@ def result_json(result: CheckResult) -> dict[str, Any]:
 
 
 def finding_json(finding: Finding) -> dict[str, Any]:
-    """One finding; who prints a list of them adds host and site."""
+    """Return one finding; callers that print a list add host and site."""
     return {
         "code": finding.code,
         "severity": finding.severity,

@@ -1,4 +1,4 @@
-"""How a site is verified: at which address of the proxy, within which limits, and from where."""
+"""Options of a verification: the proxy's address, time limits, and public DNS."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 10.0
 PATIENCE_S = 5.0
-#: How long to wait for a first message, which many services never send.
+#: How long to wait for a first message; many services never send one.
 LISTEN_S = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyAddress:
-    """Where the proxy listens, as seen from the host.
+    """The proxy's address, as seen from the host.
 
-    With `is_named`, clients write an unusual port into their URLs, and so into Host and Origin.
+    With `is_named`, clients write a non-default port into their URLs, and so into Host and Origin.
     """
 
     host: str = "127.0.0.1"
@@ -31,19 +31,19 @@ class ProxyAddress:
     is_named: bool = False
 
     def authority(self, name: str, *, https: bool) -> str:
-        """`name` as it is written in Host, Origin and URLs."""
+        """Return `name` as written in Host, Origin and URLs."""
         port, usual = (self.https_port, 443) if https else (self.http_port, 80)
         return f"{name}:{port}" if self.is_named and port != usual else name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """When a verification gives up; times are in seconds.
+    """The time limits of a verification, in seconds.
 
     `timeout_s` limits each step of a check. `patience_s` is how long a failing check is retried
-    after a change at `changed_at` (`time.monotonic`; `None`: just now), of which the first half
-    second is skipped; 0 means that nothing was changed. `listen_s` limits the wait for a first
-    message that nothing expects. Once `interrupt` is set, every unfinished check fails within a
+    after a reload or start at `changed_at` (`time.monotonic`; `None`: just now), after skipping the
+    first half second; 0 means that nothing was changed. `listen_s` limits the wait for a first
+    message that is not required. Once `interrupt` is set, every unfinished check fails within a
     fraction of a second.
     """
 
@@ -58,7 +58,7 @@ class Limits:
 class PublicAccess:
     """Checks from this machine through public DNS.
 
-    `addresses` returns the known addresses of the host, which may need lookups of its own.
+    `addresses` returns the known addresses of the host; it may look up names itself.
     """
 
     dial: PublicDial

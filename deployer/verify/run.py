@@ -1,11 +1,10 @@
-"""Carry out a site's checks, side by side, and tell their results in the order of the plan.
+"""Run a site's checks concurrently and report their results in the order of the plan.
 
-The handshakes whose times are told start at once, the others as soon as those are done or a moment
-later, on a few threads; those that hold a connection in silence have threads of
-their own. A check that fails is tried again for a while: a proxy that has just been reloaded may
-answer with its former workers for a moment, and a service that has just been started may not
-listen yet. What cannot pass by waiting (a certificate's name, say) costs that moment once, and only
-when it is wrong.
+Handshakes whose times are reported start at once, the other checks as soon as those are done or a
+moment later, on a few threads; checks that keep a connection idle have their own threads. A failed
+check is retried for a while: a proxy that was just reloaded may still answer with its old workers,
+and a service that was just started may not listen yet. A check that waiting cannot fix (a
+certificate for the wrong name, say) costs that while once, and only when it fails.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from deployer.verify.judge.attempts import Attempts
 from deployer.verify.judge.judge import judge
 from deployer.verify.net.access import Access
 from deployer.verify.net.stream import Cancelled, Deadline
-from deployer.verify.planned.checks import Kind, PlannedCheck
 from deployer.verify.planned.follow_ups import follow_ups
+from deployer.verify.planned.model import Kind, PlannedCheck
 from deployer.verify.probe.attempt import Attempt, Failure
 from deployer.verify.probe.certificate import attempt_tls
 from deployer.verify.probe.h2c_variants import attempt_variants
@@ -43,14 +42,14 @@ from deployer.verify.public.lookup_checks import Public
 
 _WORKERS = 16
 _PAUSE_S = 0.1
-#: The checks whose times are told, and for how long at most they have the line to themselves: with
-#: twenty TLS handshakes beside it, a handshake's time says little.
+#: The checks whose times are reported, and how long at most they run alone: next to twenty TLS
+#: handshakes, the time of one handshake means little.
 _MEASURED: frozenset[Kind] = frozenset({"handshake", "service"})
 _ALONE_S = 0.3
-#: nginx returns from a reload before its new workers answer: for some hundredths of a second its
-#: former ones do, and would let a broken change pass. What they say is not asked for.
+#: nginx returns from a reload before its new workers answer: for some hundredths of a second the
+#: old workers do, and a broken change would pass.
 _RELOAD_S = 0.5
-#: How long a proxy may still answer as before after a reload.
+#: How long a proxy may still answer with its old configuration after a reload.
 _SETTLE_S = 2.0
 _BAD_GATEWAY = frozenset({502, 503, 504})
 
@@ -71,70 +70,71 @@ class _Run:
         self._settling = Deadline(min(_SETTLE_S, patience_s) - age_s, within=access.until)
         self._starting = Deadline(patience_s - age_s, within=access.until)
 
-    def tried(self, check: PlannedCheck, held_peer: Future[Attempt] | None) -> Attempts:
-        """Everything that the verdict on `check` needs."""
+    def collect(self, check: PlannedCheck, held_peer: Future[Attempt] | None) -> Attempts:
+        """Make every attempt that the verdict on `check` needs."""
         if check.hop == "public":
-            return self._tried_from_here(check)
+            return self._attempt_public(check)
         while True:
-            tried = Attempts(attempt=self._attempt(check.probe))
-            result = judge(self._site, check, tried)
+            attempts = Attempts(main=self._attempt(check.probe))
+            result = judge(self._site, check, attempts)
             if result.ok and result.finding is None:
-                return tried
-            if result.ok and self._patience(tried).has_passed():
-                return self._with_peer(check, tried)
-            if result.ok:  # a warning: former workers, and services that start, deserve none
+                return attempts
+            if result.ok and self._patience(attempts).has_passed():
+                return self._with_peer(check, attempts)
+            if result.ok:  # a warning, which old workers or a starting service may have caused
                 self._access.until.pause(_PAUSE_S)
                 continue
             if held_peer is None and check.peer is not None and self._has_time():
-                tried = replace(tried, peer=self._attempt(check.peer))
-                if check.plain is not None and login.is_refused_by_both(check, tried):
-                    tried = replace(tried, plain=self._attempt(check.plain))
-                if judge(self._site, check, tried).ok:
-                    return tried
-            if self._patience(tried).has_passed():
+                attempts = replace(attempts, peer=self._attempt(check.peer))
+                if check.plain is not None and login.is_refused_by_both(check, attempts):
+                    attempts = replace(attempts, plain=self._attempt(check.plain))
+                if judge(self._site, check, attempts).ok:
+                    return attempts
+            if self._patience(attempts).has_passed():
                 break
             self._access.until.pause(_PAUSE_S)
         if held_peer is not None:
-            tried = replace(tried, peer=held_peer.result())
-        has_good_peer = tried.peer is not None and tried.peer.failure is None
+            attempts = replace(attempts, peer=held_peer.result())
+        has_good_peer = attempts.peer is not None and attempts.peer.failure is None
         if has_good_peer and check.plain is not None and self._has_time():
-            tried = replace(tried, plain=self._attempt(check.plain))
-        beside = follow_ups(check, tried.attempt, tried.peer) if self._has_time() else {}
-        return replace(tried, beside={name: self._attempt(each) for name, each in beside.items()})
+            attempts = replace(attempts, plain=self._attempt(check.plain))
+        probes = follow_ups(check, attempts.main, attempts.peer) if self._has_time() else {}
+        made = {name: self._attempt(probe) for name, probe in probes.items()}
+        return replace(attempts, follow_ups=made)
 
-    def _with_peer(self, check: PlannedCheck, tried: Attempts) -> Attempts:
-        """The same with what the service does, for a warning that says whose it is."""
+    def _with_peer(self, check: PlannedCheck, attempts: Attempts) -> Attempts:
+        """Add the attempt directly to the service, so that a warning can name the hop."""
         if check.peer is None or not self._has_time():
-            return tried
-        return replace(tried, peer=self._attempt(check.peer))
+            return attempts
+        return replace(attempts, peer=self._attempt(check.peer))
 
-    def _tried_from_here(self, check: PlannedCheck) -> Attempts:
-        """The same for a check of the hop *public*: nothing was changed out there to wait for."""
-        tried = Attempts(attempt=self._attempt(check.probe))
-        if tried.attempt.failure is not None and check.peer is not None:
-            tried = replace(tried, peer=self._attempt(check.peer))
-        if tried.attempt.status_code not in (None, 101) and check.plain is not None:
-            tried = replace(tried, plain=self._attempt(check.plain))
-        return tried
+    def _attempt_public(self, check: PlannedCheck) -> Attempts:
+        """The same for a check of the hop *public*: nothing there has changed, so no retries."""
+        attempts = Attempts(main=self._attempt(check.probe))
+        if attempts.main.failure is not None and check.peer is not None:
+            attempts = replace(attempts, peer=self._attempt(check.peer))
+        if attempts.main.status_code not in (None, 101) and check.plain is not None:
+            attempts = replace(attempts, plain=self._attempt(check.plain))
+        return attempts
 
     def attempt_peer(self, check: PlannedCheck) -> Attempt:
-        """The same straight to the service, for a check whose silence is too long to repeat."""
-        assert check.peer is not None  # noqa: S101 - only asked for where there is one
+        """Probe the service directly, for a check whose idle time is too long to repeat."""
+        assert check.peer is not None  # noqa: S101 - only called if there is one
         return self._attempt(check.peer)
 
-    def _patience(self, tried: Attempts) -> Deadline:
-        """How long a failing check may still come right by itself."""
-        return self._starting if may_be_starting(tried) else self._settling
+    def _patience(self, attempts: Attempts) -> Deadline:
+        """How long a failing check may still succeed by itself."""
+        return self._starting if may_be_starting(attempts) else self._settling
 
     def _has_time(self) -> bool:
-        """Whether what a peer does, or does not, still says something about it."""
+        """Whether there is still time for a meaningful attempt."""
         return not self._access.until.has_passed()
 
     def _attempt(self, probe: PlannedProbe) -> Attempt:
         attempt = self._carried_out(probe)
         is_cut_short = attempt.failure is not None and attempt.seconds < self._access.timeout_s
         if is_cut_short and not self._has_time() and not self._access.until.is_cancelled():
-            words = "could not be checked: what went before took all the time there was"
+            words = "could not be checked: earlier checks used up the time limit"
             failure = Failure("check-failed", words)
             return replace(attempt, answer=replace(attempt.answer, error=words), failure=failure)
         return attempt
@@ -158,20 +158,20 @@ class _Run:
                 return attempt_variants(probe, access)
             return attempt_get(probe, access)
         except (DeployerError, Cancelled):
-            raise  # the way to the host is lost: there is nothing to say about the site
-        except Exception as error:  # between apply and confirm, no peer may get us to crash
+            raise  # the connection to the host is lost, which says nothing about the site
+        except Exception as error:  # between apply and confirm, no peer may cause a crash
             words = f"could not be checked: {type(error).__name__}: {error}"
             failure = Failure("check-failed", words)
             answer = HandshakeResult(uri=probe.uri, hop=probe.hop, error=words)
             return Attempt(answer=answer, failure=failure)
 
 
-def may_be_starting(tried: Attempts) -> bool:
-    """Whether it looks as if something does not listen yet, rather than listen and be wrong."""
-    attempts = (tried.attempt, tried.peer)
-    failures = [attempt.failure for attempt in attempts if attempt and attempt.failure]
+def may_be_starting(attempts: Attempts) -> bool:
+    """Whether the service does not listen yet, rather than listen and be wrong."""
+    made = (attempts.main, attempts.peer)
+    failures = [attempt.failure for attempt in made if attempt and attempt.failure]
     refused = any(failure.code == "refused" for failure in failures)
-    return refused or (tried.attempt.status_code in _BAD_GATEWAY and tried.peer is None)
+    return refused or (attempts.main.status_code in _BAD_GATEWAY and attempts.peer is None)
 
 
 def _looked_up(probe: NameProbe) -> Attempt:
@@ -191,13 +191,13 @@ def run_checks(
     on_result: Callable[[CheckResult], None] | None,
     public: Public | None = None,
 ) -> tuple[CheckResult, ...]:
-    """The result of each of `checks`, in their order; after an interrupt, the rest has failed.
+    """Run `checks` and return their results in the same order; an interrupt fails the rest.
 
-    `age_s` is how long ago the proxy was reloaded and the services started; what they need to come
-    to themselves, at most `patience_s`, counts from there. The checks of `public` are made beside
-    them, and come last.
+    `age_s` is how long ago the proxy was reloaded and the services started; `patience_s`, the time
+    that they may need to settle, counts from then. The checks of `public` run at the same time, and
+    their results come last.
 
-    Raises: `DeployerError` where the dial does (the connection to the host is gone).
+    Raises: `DeployerError` if the dial does (the connection to the host is lost).
     """
     run = _Run(
         site,
@@ -217,18 +217,18 @@ def run_checks(
         for number, check in enumerate(checks):
             if check.hold_s:
                 peer = patient.submit(run.attempt_peer, check) if check.peer else None
-                futures[number] = patient.submit(run.tried, check, peer)
+                futures[number] = patient.submit(run.collect, check, peer)
             elif check.kind in _MEASURED:
-                futures[number] = quick.submit(run.tried, check, None)
+                futures[number] = quick.submit(run.collect, check, None)
         measured = [futures[n] for n in futures if checks[n].kind in _MEASURED]
         wait(measured, timeout=_ALONE_S)
         for number, check in enumerate(checks):
             if number not in futures:
-                futures[number] = quick.submit(run.tried, check, None)
+                futures[number] = quick.submit(run.collect, check, None)
         started = [(check, futures[number]) for number, check in enumerate(checks)]
         if planning is not None:
             more = planning.result()
-            started += [(check, outside.submit(run.tried, check, None)) for check in more]
+            started += [(check, outside.submit(run.collect, check, None)) for check in more]
         results = []
         for result in _judged(site, started):
             results.append(result)
@@ -236,8 +236,8 @@ def run_checks(
                 on_result(result)
         return tuple(results)
     finally:
-        # After a success nothing is left but the peers of held connections, whose word is not
-        # needed; after an error or Ctrl-C, nobody waits for anything any more.
+        # After a success only the peers of held connections are left, and they are not needed;
+        # after an error or Ctrl-C, nothing waits any longer.
         access.until.cancel()
         for pool in (quick, patient, outside):
             pool.shutdown(wait=True, cancel_futures=True)
@@ -246,11 +246,11 @@ def run_checks(
 def _judged(
     site: Site, started: Sequence[tuple[PlannedCheck, Future[Attempts]]]
 ) -> Iterator[CheckResult]:
-    """The results in order; of findings that say the same, the first alone is kept."""
-    told: set[tuple[str, str, str]] = set()
+    """Yield the results in order; of equal findings, only the first is kept."""
+    reported: set[tuple[str, str, str]] = set()
 
-    def tried(place: int | None) -> Attempts | None:
-        return None if place is None else started[place][1].result()
+    def attempts_of(index: int | None) -> Attempts | None:
+        return None if index is None else started[index][1].result()
 
     for check, future in started:
         try:
@@ -258,9 +258,9 @@ def _judged(
                 site,
                 check,
                 future.result(),
-                prerequisite=tried(check.prerequisite),
-                address_certificate=tried(check.address_certificate),
-                host_certificate=tried(check.host_certificate),
+                prerequisite=attempts_of(check.prerequisite),
+                address_certificate=attempts_of(check.address_certificate),
+                host_certificate=attempts_of(check.host_certificate),
             )
         except Cancelled:
             result = CheckResult(
@@ -274,7 +274,7 @@ def _judged(
         finding = result.finding
         if finding is not None:
             key = (finding.code, finding.hop, finding.cause)
-            if key in told:
+            if key in reported:
                 result = replace(result, finding=None)
-            told.add(key)
+            reported.add(key)
         yield result

@@ -1,4 +1,4 @@
-"""What a verification has shown, in few words: kept on the host with a confirmed commit. Pure."""
+"""Summarise a verification in a few lines, which the host keeps with a confirmed commit. Pure."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ _HOPS: Mapping[Hop, str] = {"proxy": "proxy", "backend": "service", "public": "p
 
 
 def summary_lines(checks: Sequence[CheckResult]) -> list[str]:
-    """Passed checks as a line a kind: handshakes with their times, certificates, and the rest.
+    """Return one line for each kind of passed check: handshakes, certificates, and the rest.
 
-    The lines read on from "verified by": ``3 handshakes (chat.example.com/ws: proxy 12 ms, service
+    The lines continue "verified by": ``3 handshakes (chat.example.com/ws: proxy 12 ms, service
     3 ms)``, ``TLS until 2027-02-19 (chat.example.com)``, ``4 more checks: redirect to https, …``.
     """
     passed = [check for check in checks if check.ok]
-    shaken = [check for check in passed if check.name == "handshake"]
-    dated = [check for check in passed if check.valid_until]
-    others = [check for check in passed if check not in shaken and check not in dated]
-    return [*_handshakes(shaken), *_certificates(dated), *_others(others)]
+    handshakes = [check for check in passed if check.name == "handshake"]
+    certificates = [check for check in passed if check.valid_until]
+    others = [each for each in passed if each not in handshakes and each not in certificates]
+    return [*_handshakes(handshakes), *_certificates(certificates), *_others(others)]
 
 
 def _handshakes(checks: Sequence[CheckResult]) -> Iterable[str]:

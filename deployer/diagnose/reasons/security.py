@@ -36,7 +36,7 @@ def results(seen: Observations) -> Iterator[CheckResult]:
         uri = without_secrets(seen.address.page_uri)
         found = server_findings.banner(uri, seen.plain, hop="public", proxy=None)
         words = found.symptom.partition(" says ")[2] if found else "no version is told"
-        yield _result(seen, "no version told", uri, seen.plain, found, words)
+        yield _result(seen, "no version disclosed", uri, seen.plain, found, words)
 
 
 def _result(

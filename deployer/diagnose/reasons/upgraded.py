@@ -10,7 +10,7 @@ from deployer.diagnose.reasons.findings import ASK_THE_HOST, alternatives, findi
 from deployer.model import CheckResult, Finding
 from deployer.verify.judge import causes
 from deployer.verify.net.redact import without_secrets
-from deployer.verify.planned.checks import FOREIGN_ORIGIN
+from deployer.verify.planned.model import FOREIGN_ORIGIN
 from deployer.verify.probe.attempt import Attempt, Failure
 from deployer.verify.probe.h2c_variants import is_tunnel
 

@@ -16,7 +16,7 @@ class Attempts:
     `beside` are the follow-ups of a failure (`follow_ups.py`), by their names.
     """
 
-    attempt: Attempt
+    main: Attempt
     peer: Attempt | None = None
     plain: Attempt | None = None
-    beside: Mapping[FollowUp, Attempt] = field(default_factory=dict)
+    follow_ups: Mapping[FollowUp, Attempt] = field(default_factory=dict)

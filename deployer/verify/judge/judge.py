@@ -14,7 +14,7 @@ from deployer.verify.judge.causes import Diagnosis
 from deployer.verify.judge.responsible_hop import build_finding, finding_of, symptom_of
 from deployer.verify.judge.statuses import location_of
 from deployer.verify.judge.verdict import Case, Verdict, handshake_words
-from deployer.verify.planned.checks import FOREIGN_ORIGIN, Kind, PlannedCheck
+from deployer.verify.planned.model import FOREIGN_ORIGIN, Kind, PlannedCheck
 from deployer.verify.probe.attempt import printable
 from deployer.verify.probe.spec import HttpProbe
 
@@ -35,7 +35,7 @@ _HANDSHAKES: frozenset[Kind] = frozenset(
 def judge(
     site: Site,
     check: PlannedCheck,
-    tried: Attempts,
+    attempts: Attempts,
     *,
     prerequisite: Attempts | None = None,
     address_certificate: Attempts | None = None,
@@ -43,7 +43,7 @@ def judge(
 ) -> CheckResult:
     """The result of one check; the last three are the attempts of the checks it depends on."""
     verdict = _VERDICTS[check.kind](
-        Case(site, check, tried, prerequisite, address_certificate, host_certificate)
+        Case(site, check, attempts, prerequisite, address_certificate, host_certificate)
     )
     return CheckResult(
         site=site.domain,
@@ -52,9 +52,9 @@ def judge(
         hop=check.hop,
         ok=verdict.ok,
         detail=verdict.detail,
-        seconds=tried.attempt.seconds,
-        valid_until=tried.attempt.facts.get("valid_until", ""),
-        handshake=tried.attempt.answer if check.kind in _HANDSHAKES else None,
+        seconds=attempts.main.seconds,
+        valid_until=attempts.main.facts.get("valid_until", ""),
+        handshake=attempts.main.answer if check.kind in _HANDSHAKES else None,
         finding=verdict.finding,
         skipped=verdict.is_skipped,
     )
@@ -82,7 +82,7 @@ def _certificate(case: Case) -> Verdict:
 def _handshake(case: Case) -> Verdict:
     if case.attempt.failure is None:
         return Verdict(True, handshake_words(case.attempt))
-    words = login.login_missing(case.check, case.tried)
+    words = login.login_missing(case.check, case.attempts)
     return Verdict(True, words) if words else _failed(case)
 
 
@@ -106,7 +106,7 @@ def _no_origin(case: Case) -> Verdict:
         return verdict
     if _fails_like_prerequisite(case):
         return _dependent(case)
-    peer = case.tried.peer
+    peer = case.attempts.peer
     if peer is not None and peer.status_code is not None and 400 <= peer.status_code < 500:
         words = f"the service itself wants an Origin (it answers {peer.status_code} without)"
         return Verdict(True, words)
@@ -170,7 +170,7 @@ def _leads_to_https(case: Case, location: str) -> bool:
 def _page(case: Case) -> Verdict:
     if case.attempt.failure is not None:
         return _failed(case)
-    status, peer = case.status or 0, case.tried.peer
+    status, peer = case.status or 0, case.attempts.peer
     saying = f"answered {status}"
     if case.check.peer is None and status == 403:
         return Verdict(True, f"{saying}: no index file, or none that the proxy may read")
@@ -215,18 +215,18 @@ def _page(case: Case) -> Verdict:
 
 def _failed(case: Case) -> Verdict:
     failure = case.attempt.failure
-    finding = finding_of(case.check, case.tried, proxy=case.site.proxy)
+    finding = finding_of(case.check, case.attempts, proxy=case.site.proxy)
     return Verdict(False, failure.words if failure else finding.symptom, finding)
 
 
 def _fails_like_prerequisite(case: Case) -> bool:
     """Whether the route's own handshake fails in the same way: then that is what is wrong."""
-    if case.prerequisite is None or case.prerequisite.attempt.failure is None:
+    if case.prerequisite is None or case.prerequisite.main.failure is None:
         return False
-    mine, other = case.attempt, case.prerequisite.attempt
+    mine, other = case.attempt, case.prerequisite.main
     if mine.status_code is not None:
         return mine.status_code == other.status_code
-    return mine.failure is not None and mine.failure.code == case.prerequisite.attempt.failure.code
+    return mine.failure is not None and mine.failure.code == case.prerequisite.main.failure.code
 
 
 def _dependent(case: Case) -> Verdict:

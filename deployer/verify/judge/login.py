@@ -8,7 +8,7 @@ something else when no upgrade is asked for, the proxy has passed the upgrade on
 from __future__ import annotations
 
 from deployer.verify.judge.attempts import Attempts
-from deployer.verify.planned.checks import PlannedCheck
+from deployer.verify.planned.model import PlannedCheck
 from deployer.verify.probe.attempt import Attempt
 
 _REFUSALS = frozenset({401, 403})
@@ -16,42 +16,42 @@ _ENDED = frozenset({"closed", "dropped"})
 _KINDS = frozenset({"handshake", "service", "listed-origin", "no-origin"})
 
 
-def login_missing(check: PlannedCheck, tried: Attempts) -> str:
+def login_missing(check: PlannedCheck, attempts: Attempts) -> str:
     """What shows that only a login is missing, in words; empty where something else is wrong."""
     if check.route is None or not check.route.login or check.kind not in _KINDS:
         return ""
-    if _is_ended(tried.attempt):
-        same = check.hop == "backend" or (tried.peer is not None and _is_ended(tried.peer))
+    if _is_ended(attempts.main):
+        same = check.hop == "backend" or (attempts.peer is not None and _is_ended(attempts.peer))
         return "101, then the service ends it: nobody has logged in" if same else ""
     if check.hop == "backend":
-        refused = tried.attempt.status_code in _REFUSALS
-        return f"answered {tried.attempt.status_code}: nobody has logged in" if refused else ""
-    return _refused_by_both(tried) if is_refused_by_both(check, tried) else ""
+        refused = attempts.main.status_code in _REFUSALS
+        return f"answered {attempts.main.status_code}: nobody has logged in" if refused else ""
+    return _refused_by_both(attempts) if is_refused_by_both(check, attempts) else ""
 
 
-def is_refused_by_both(check: PlannedCheck, tried: Attempts) -> bool:
+def is_refused_by_both(check: PlannedCheck, attempts: Attempts) -> bool:
     """Whether proxy and service refuse the handshake alike, for want of a login."""
     return (
         check.route is not None
         and check.route.login
-        and tried.peer is not None
-        and tried.attempt.status_code in _REFUSALS
-        and tried.attempt.status_code == tried.peer.status_code
+        and attempts.peer is not None
+        and attempts.main.status_code in _REFUSALS
+        and attempts.main.status_code == attempts.peer.status_code
     )
 
 
 def is_same_refusal(attempt: Attempt, prerequisite: Attempts) -> bool:
     """Whether this is how the service itself refuses who has not logged in."""
-    other = prerequisite.attempt
+    other = prerequisite.main
     return (attempt.status_code, attempt.answer.body) == (other.status_code, other.answer.body)
 
 
-def _refused_by_both(tried: Attempts) -> str:
-    status = tried.attempt.status_code
+def _refused_by_both(attempts: Attempts) -> str:
+    status = attempts.main.status_code
     words = f"answered {status} as the service itself: nobody has logged in"
-    if tried.plain is None or tried.plain.status_code == status:
+    if attempts.plain is None or attempts.plain.status_code == status:
         return f"{words}; it answers {status} without an upgrade, too, so this shows little"
-    return f"{words} ({tried.plain.status_code} without an upgrade)"
+    return f"{words} ({attempts.plain.status_code} without an upgrade)"
 
 
 def _is_ended(attempt: Attempt) -> bool:

@@ -30,7 +30,7 @@ from deployer.verify.judge.statuses import (
     redirect_kind,
 )
 from deployer.verify.judge.verdict import Case, Verdict, handshake_words
-from deployer.verify.planned.checks import Address
+from deployer.verify.planned.model import Address
 from deployer.verify.probe.attempt import UNCONNECTED, Failure
 from deployer.verify.probe.spec import NameProbe
 
@@ -45,7 +45,7 @@ def name(case: Case) -> Verdict:
         given = " (as --resolve says)" if lookup.is_overridden else ""
         return Verdict(True, f"{', '.join(lookup.addresses)}{given}")
     words = f"{lookup.name} {lookup.problem}"
-    if case.prerequisite is None or case.prerequisite.attempt.failure is not None:
+    if case.prerequisite is None or case.prerequisite.main.failure is not None:
         return Verdict(True, words, is_skipped=True)
     diagnosis = Diagnosis(
         "name-unresolved",
@@ -59,7 +59,7 @@ def name(case: Case) -> Verdict:
 
 def certificate(case: Case) -> Verdict:
     """The certificate that strangers are shown; a CDN has one of its own."""
-    failure, peer = case.attempt.failure, case.tried.peer
+    failure, peer = case.attempt.failure, case.attempts.peer
     if failure is None:
         return Verdict(True, _with_place(case, case.attempt.note))
     if peer is not None and peer.failure is None:
@@ -72,7 +72,7 @@ def handshake(case: Case) -> Verdict:
     failure = case.attempt.failure
     if failure is None:
         return Verdict(True, _with_place(case, handshake_words(case.attempt)))
-    prerequisite = case.prerequisite.attempt if case.prerequisite else None
+    prerequisite = case.prerequisite.main if case.prerequisite else None
     wants_login = case.check.route is not None and case.check.route.login
     if wants_login and prerequisite is not None and is_same_answer(case.attempt, prerequisite):
         return Verdict(True, f"{failure.words}, as on the host: nobody has logged in")
@@ -84,7 +84,7 @@ def page(case: Case) -> Verdict:
     failure, status = case.attempt.failure, case.attempt.status_code
     if failure is not None:
         return _failed(case, failure)
-    prerequisite = case.prerequisite.attempt if case.prerequisite else None
+    prerequisite = case.prerequisite.main if case.prerequisite else None
     if prerequisite is None or prerequisite.status_code == status:
         return Verdict(True, _with_place(case, f"answered {status}"))
     if status is not None and status < 400 and not _is_hosts(case):
@@ -103,7 +103,7 @@ def _failed(case: Case, failure: Failure) -> Verdict:
     if failure.code == "no-way":
         return Verdict(True, f"{address.text}: there is no way to it from here", is_skipped=True)
     if _is_hosts(case):
-        if case.prerequisite is not None and case.prerequisite.attempt.failure is not None:
+        if case.prerequisite is not None and case.prerequisite.main.failure is not None:
             return Verdict(False, f"{failure.words}, as on the host itself")
         if _door_is_shut(case):
             return Verdict(False, f"{failure.words}, as the certificate's check says")
@@ -122,8 +122,8 @@ def _is_hosts(case: Case) -> bool:
     """Whether the address is the host's, by what is known or by the certificate that it shows."""
     if _address(case).is_known:
         return True
-    there = case.address_certificate.attempt if case.address_certificate else case.attempt
-    here = case.host_certificate.attempt.facts if case.host_certificate else {}
+    there = case.address_certificate.main if case.address_certificate else case.attempt
+    here = case.host_certificate.main.facts if case.host_certificate else {}
     shown = there.facts.get("sha256")
     return shown is not None and here.get("sha256") == shown
 
@@ -131,7 +131,7 @@ def _is_hosts(case: Case) -> bool:
 def _door_is_shut(case: Case) -> bool:
     """Whether nobody answers at the address at all: the certificate's check has said so."""
     address_certificate = (
-        case.address_certificate.attempt.failure if case.address_certificate else None
+        case.address_certificate.main.failure if case.address_certificate else None
     )
     mine = case.attempt.failure
     return (
@@ -143,12 +143,12 @@ def _door_is_shut(case: Case) -> bool:
 
 def _is_of_the_service(case: Case) -> bool:
     """Whether it is this host's service that answers, and sees no upgrade."""
-    plain = case.tried.plain
+    plain = case.attempts.plain
     return (
         plain is not None
         and bool(plain.answer.body)
         and is_same_answer(case.attempt, plain)
-        and (case.prerequisite is None or case.prerequisite.attempt.failure is None)
+        and (case.prerequisite is None or case.prerequisite.main.failure is None)
     )
 
 

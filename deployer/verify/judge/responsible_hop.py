@@ -26,7 +26,7 @@ from deployer.verify.judge.statuses import (
     status_at_proxy,
 )
 from deployer.verify.net.redact import format_header, without_secrets
-from deployer.verify.planned.checks import PlannedCheck
+from deployer.verify.planned.model import PlannedCheck
 from deployer.verify.probe.attempt import UNCONNECTED, Attempt, Failure, printable
 
 _CONNECT_FAILURES = UNCONNECTED | {
@@ -54,23 +54,23 @@ _QUOTED_HEADERS = (
 )
 
 
-def finding_of(check: PlannedCheck, tried: Attempts, *, proxy: Proxy) -> Finding:
-    """What is wrong where the check of a connection failed; `tried.attempt` has a failure."""
-    failure = _failure(tried.attempt)
+def finding_of(check: PlannedCheck, attempts: Attempts, *, proxy: Proxy) -> Finding:
+    """What is wrong where the check of a connection failed; `tried.main` has a failure."""
+    failure = _failure(attempts.main)
     if check.hop == "backend":
-        return _service_finding(check, tried, blamed=tried.attempt)
+        return _service_finding(check, attempts, blamed=attempts.main)
     if failure.code in _CONNECT_FAILURES:
         diagnosis = causes.listener_diagnosis(failure, proxy=proxy, endpoint=check.probe.endpoint)
-    elif tried.peer is not None and tried.peer.failure is not None:
-        return _service_finding(check, tried, blamed=tried.peer)
+    elif attempts.peer is not None and attempts.peer.failure is not None:
+        return _service_finding(check, attempts, blamed=attempts.peer)
     elif failure.code == "status":
-        diagnosis = status_at_proxy(check, tried, proxy)
+        diagnosis = status_at_proxy(check, attempts, proxy)
     else:
         diagnosis = causes.proxy_diagnosis(failure, proxy=proxy, route=check.route)
     symptom = symptom_of(check, failure)
-    if tried.peer is not None and failure.code not in _CONNECT_FAILURES:
+    if attempts.peer is not None and failure.code not in _CONNECT_FAILURES:
         symptom += f"; straight to the service on {peer_address(check)} the same succeeds"
-    return build_finding(diagnosis, hop="proxy", symptom=symptom, attempt=tried.attempt)
+    return build_finding(diagnosis, hop="proxy", symptom=symptom, attempt=attempts.main)
 
 
 def symptom_of(check: PlannedCheck, failure: Failure) -> str:
@@ -125,9 +125,9 @@ def evidence_of(attempt: Attempt) -> str:
     return "\n".join(lines)
 
 
-def _of_subprotocols(check: PlannedCheck, tried: Attempts) -> Diagnosis | None:
+def _of_subprotocols(check: PlannedCheck, attempts: Attempts) -> Diagnosis | None:
     """The service upgrades as soon as no subprotocol is offered: that is what it refuses."""
-    if tried.beside["without-subprotocols"].status_code != 101:
+    if attempts.follow_ups["without-subprotocols"].status_code != 101:
         return None
     offered = ", ".join(getattr(check.peer or check.probe, "subprotocols", ()))
     return Diagnosis(
@@ -143,7 +143,7 @@ def _failure(attempt: Attempt) -> Failure:
     return attempt.failure or Failure("status", f"answered {attempt.status_code}")
 
 
-def _service_finding(check: PlannedCheck, tried: Attempts, *, blamed: Attempt) -> Finding:
+def _service_finding(check: PlannedCheck, attempts: Attempts, *, blamed: Attempt) -> Finding:
     failure = _failure(blamed)
     probe = check.probe if check.hop == "backend" else check.peer or check.probe
     if mentions_plain_http(blamed):
@@ -154,10 +154,10 @@ def _service_finding(check: PlannedCheck, tried: Attempts, *, blamed: Attempt) -
         endpoint=probe.endpoint,
         redirect=redirect_kind(asked_url(probe), location_of(blamed)),
     )
-    if "without-subprotocols" in tried.beside:
-        diagnosis = _of_subprotocols(check, tried) or diagnosis
-    symptom = symptom_of(check, _failure(tried.attempt))
+    if "without-subprotocols" in attempts.follow_ups:
+        diagnosis = _of_subprotocols(check, attempts) or diagnosis
+    symptom = symptom_of(check, _failure(attempts.main))
     if check.hop == "proxy":
         symptom += f"; the service on {probe.endpoint} {_failure(blamed).words}"
-    telling = blamed if evidence_of(blamed) else tried.attempt
+    telling = blamed if evidence_of(blamed) else attempts.main
     return build_finding(diagnosis, hop="backend", symptom=symptom, attempt=telling)

@@ -18,7 +18,7 @@ from deployer.verify.judge.responsible_hop import build_finding
 from deployer.verify.judge.verdict import Case, Verdict
 from deployer.verify.net.redact import without_secrets
 from deployer.verify.planned import security
-from deployer.verify.planned.checks import FOREIGN_ORIGIN
+from deployer.verify.planned.model import FOREIGN_ORIGIN
 from deployer.verify.planned.security import ECHOED, FORGED
 from deployer.verify.probe.attempt import Attempt, printable
 from deployer.verify.probe.h2c_variants import is_tunnel, upgraded_to
@@ -52,7 +52,7 @@ _FORWARDED_FIX: Mapping[Proxy, str] = {
 def h2c(case: Case) -> Verdict:
     """No spelling of a request for HTTP/2 in cleartext may open anything."""
     attempt = case.attempt
-    straight = case.tried.peer
+    straight = case.attempts.peer
     is_own = case.site.proxy == "apache" and straight is not None and _refuses_h2c(straight)
     if is_tunnel(attempt) and is_own:
         # Debian's http2.conf of Apache has `Protocols h2 h2c http/1.1`: its rules still hold.
@@ -93,7 +93,7 @@ def plain_get(case: Case) -> Verdict:
     if (
         status != 101
         and case.prerequisite is not None
-        and case.prerequisite.attempt.failure is not None
+        and case.prerequisite.main.failure is not None
     ):
         return Verdict(True, "the handshake on this path fails, which says it all", is_skipped=True)
     is_late = attempt.failure is not None and attempt.failure.code == "timeout"
@@ -118,7 +118,7 @@ def plain_get(case: Case) -> Verdict:
 
 def _does_the_same(case: Case) -> bool:
     """Whether the service, asked straight, answers as it does through the proxy."""
-    peer = case.tried.peer
+    peer = case.attempts.peer
     if peer is None:
         return False
     own, other = case.attempt.failure, peer.failure
@@ -213,7 +213,7 @@ def forged(case: Case) -> Verdict:
 def http2(case: Case) -> Verdict:
     """Where WebSockets over HTTP/2 are announced, they work as those over HTTP/1.1 do."""
     attempt, uri = case.attempt, _uri(case)
-    if case.prerequisite is not None and case.prerequisite.attempt.failure is not None:
+    if case.prerequisite is not None and case.prerequisite.main.failure is not None:
         return Verdict(True, "the handshake over HTTP/1.1 fails already", is_skipped=True)
     if "offered" not in attempt.facts and attempt.failure is not None:
         return _skipped(attempt)

@@ -14,22 +14,22 @@ from deployer.proxies import PROXIES, words
 from deployer.verify.judge.attempts import Attempts
 from deployer.verify.judge.causes import Diagnosis
 from deployer.verify.net.redact import without_secrets
-from deployer.verify.planned.checks import PlannedCheck
 from deployer.verify.planned.follow_ups import own_host
+from deployer.verify.planned.model import PlannedCheck
 from deployer.verify.probe.attempt import Attempt, printable
 from deployer.verify.probe.spec import HttpProbe, PlannedProbe
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
-def status_at_proxy(check: PlannedCheck, tried: Attempts, proxy: Proxy) -> Diagnosis:
+def status_at_proxy(check: PlannedCheck, attempts: Attempts, proxy: Proxy) -> Diagnosis:
     """Why the proxy answers `check` with that status."""
-    attempt = tried.attempt
+    attempt = attempts.main
     status = attempt.status_code
     if mentions_plain_http(attempt):
         return _plain_http(check, proxy)
     if status in (502, 503, 504):
-        return _bad_gateway(status, tried, proxy)
+        return _bad_gateway(status, attempts, proxy)
     if status in REDIRECTS:
         return _redirect(check, attempt, proxy)
     if status == 505:
@@ -41,12 +41,12 @@ def status_at_proxy(check: PlannedCheck, tried: Attempts, proxy: Proxy) -> Diagn
         )
     if status == 401:
         return _wants_login(attempt, proxy)
-    of_host = _host_or_origin(check, tried, proxy)
+    of_host = _host_or_origin(check, attempts, proxy)
     if of_host is not None:
         return of_host
     if status in (403, 429):
         return _refused_to_all(status, proxy)
-    if _upgrade_was_lost(tried):
+    if _upgrade_was_lost(attempts):
         return Diagnosis(
             "upgrade-not-forwarded",
             "The proxy reaches the service but does not pass Upgrade and Connection on, so the"
@@ -214,9 +214,9 @@ def _plain_http(check: PlannedCheck, proxy: Proxy) -> Diagnosis:
     )
 
 
-def _bad_gateway(status: int | None, tried: Attempts, proxy: Proxy) -> Diagnosis:
+def _bad_gateway(status: int | None, attempts: Attempts, proxy: Proxy) -> Diagnosis:
     backend = words.BACKEND[proxy]
-    peer = tried.peer
+    peer = attempts.peer
     took = f" (straight, it answers in {peer.seconds * 1000:.0f} ms)" if peer else ""
     if status == 504:
         cause = (
@@ -286,12 +286,12 @@ def _redirect(check: PlannedCheck, attempt: Attempt, proxy: Proxy) -> Diagnosis:
     )
 
 
-def _host_or_origin(check: PlannedCheck, tried: Attempts, proxy: Proxy) -> Diagnosis | None:
+def _host_or_origin(check: PlannedCheck, attempts: Attempts, proxy: Proxy) -> Diagnosis | None:
     """What a refusal that depends on Host or Origin is; `None` where nothing speaks for one."""
-    attempt, beside = tried.attempt, tried.beside
+    attempt, beside = attempts.main, attempts.follow_ups
     bare = beside.get("without-origin")
     opens_without_origin = bare is not None and bare.status_code == 101
-    lost = not opens_without_origin and _upgrade_was_lost(tried)
+    lost = not opens_without_origin and _upgrade_was_lost(attempts)
     for name, code in (("without-port", "port-lost"), ("rewritten", "host-rewritten")):
         twin = beside.get(name)  # type: ignore[call-overload]
         if twin is not None and twin.status_code != 101 and is_same_answer(attempt, twin):
@@ -339,12 +339,12 @@ def _lost_or_rewritten(proxy: Proxy, code: str) -> Diagnosis:
     )
 
 
-def _upgrade_was_lost(tried: Attempts) -> bool:
+def _upgrade_was_lost(attempts: Attempts) -> bool:
     """Whether the proxied handshake got what a request without an upgrade gets."""
-    got = tried.attempt
+    got = attempts.main
     if got.status_code == 426:  # Upgrade Required
         return True
-    plain = tried.plain
+    plain = attempts.plain
     if plain is None or plain.status_code is None:
         return got.status_code == 400
     return got.status_code == plain.status_code and (

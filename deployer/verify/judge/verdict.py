@@ -7,7 +7,7 @@ from typing import NamedTuple
 from deployer.model import Finding
 from deployer.sites.model import Site
 from deployer.verify.judge.attempts import Attempts
-from deployer.verify.planned.checks import PlannedCheck
+from deployer.verify.planned.model import PlannedCheck
 from deployer.verify.probe.attempt import Attempt, printable
 
 
@@ -16,18 +16,18 @@ class Case(NamedTuple):
 
     site: Site
     check: PlannedCheck
-    tried: Attempts
+    attempts: Attempts
     prerequisite: Attempts | None = None
     address_certificate: Attempts | None = None
     host_certificate: Attempts | None = None
 
     @property
     def attempt(self) -> Attempt:
-        return self.tried.attempt
+        return self.attempts.main
 
     @property
     def status(self) -> int | None:
-        return self.tried.attempt.status_code
+        return self.attempts.main.status_code
 
 
 class Verdict(NamedTuple):

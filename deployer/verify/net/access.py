@@ -1,4 +1,4 @@
-"""The way to the host for every probe: dial, negotiate TLS, keep the time limits."""
+"""Connect probes to their endpoints: dial, negotiate TLS, enforce the time limits."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from deployer.verify.net.tls import TlsStream, client_context
 from deployer.verify.probe.attempt import Failure
 from deployer.verify.probe.spec import Endpoint
 
-#: There is no way to such an address from here at all: no IPv6, say.
-_NO_WAY = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+#: This machine has no route to such an address: no IPv6, say.
+_NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
-#: Source: The PROXY protocol, 2.1: whose connection it is, is not told.
+#: Source: The PROXY protocol, 2.1: the client's address is not disclosed.
 _PROXY_LINE = b"PROXY UNKNOWN\r\n"
 
 
@@ -30,19 +30,19 @@ class Access:
     timeout_s: float
     until: Deadline
     roots_pem: bytes | None = None
-    # Who shows which certificate is the TLS check's business alone: the other checks take any, so
-    # that one bad certificate is one finding, and what else is wrong can still be seen.
+    # Only the TLS check judges certificates. The other checks accept any, so that one bad
+    # certificate is one finding and does not hide other errors.
     any_certificate: ssl.SSLContext = field(default_factory=lambda: client_context(verified=False))
 
     def step(self, seconds: float | None = None) -> Deadline:
-        """The time limit of a step that begins now."""
+        """Return the time limit of a step that starts now."""
         return Deadline(self.timeout_s if seconds is None else seconds, within=self.until)
 
     @contextlib.contextmanager
     def connect(
         self, endpoint: Endpoint, *, server_name: str | None, timings_s: dict[str, float]
     ) -> Iterator[Stream]:
-        """A stream to `endpoint`, with TLS where it speaks that, closed at the end.
+        """Yield a stream to `endpoint`, with TLS if the endpoint has it; close it at the end.
 
         Puts `connect` and `tls` into `timings_s`. Raises: `Failure`.
         """
@@ -65,7 +65,7 @@ class Access:
                 stream.close()
 
     def open_stream(self, endpoint: Endpoint, deadline: Deadline) -> Stream:
-        """A plain stream to `endpoint`. Raises: `Failure`."""
+        """Open a stream to `endpoint`, without TLS. Raises: `Failure`."""
         stream = self._dial_endpoint(endpoint, deadline)
         if endpoint.proxy_line:
             try:
@@ -92,7 +92,7 @@ class Access:
         except DeployerError:
             raise
         except (OSError, EOFError) as error:
-            if isinstance(error, OSError) and error.errno in _NO_WAY:
+            if isinstance(error, OSError) and error.errno in _NO_ROUTE:
                 words = f"cannot be reached: {error.strerror or error}"
                 raise Failure("no-way", words) from error
             reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
@@ -100,25 +100,25 @@ class Access:
 
 
 def translate_tls_errors(limit_s: float) -> contextlib.AbstractContextManager[None]:
-    """The same for the TLS handshake, of which one that stops half-way is a case of its own."""
+    """Translate errors of the TLS handshake; one that stalls has its own code."""
     return translate_errors("the TLS handshake", limit_s, when_late="tls-stalled")
 
 
 @contextlib.contextmanager
-def translate_errors(doing: str, limit_s: float, *, when_late: str = "timeout") -> Iterator[None]:
-    """Turn what sockets raise inside into `Failure`; `doing` is a noun, as in "the handshake".
+def translate_errors(action: str, limit_s: float, *, when_late: str = "timeout") -> Iterator[None]:
+    """Turn socket errors raised inside into `Failure`; `action` is a noun ("the handshake").
 
-    `when_late` is the failure's code where the time is over.
+    `when_late` is the code of the failure if the time limit expires.
     """
     try:
         yield
     except TimeoutError as error:
-        words = f"did not answer {doing} within {limit_s:g} s"
+        words = f"did not answer {action} within {limit_s:g} s"
         raise Failure(when_late, words, seconds=limit_s) from error
     except ssl.SSLError as error:
         reason = (error.reason or str(error)).replace("_", " ").lower()
-        raise Failure("tls-failed", f"broke TLS during {doing}: {reason}") from error
+        raise Failure("tls-failed", f"broke TLS during {action}: {reason}") from error
     except (ConnectionResetError, BrokenPipeError, ConnectionAbortedError) as error:
-        raise Failure("closed", f"reset the connection during {doing}") from error
+        raise Failure("closed", f"reset the connection during {action}") from error
     except (OSError, EOFError) as error:
-        raise Failure("closed", f"lost the connection during {doing}: {error}") from error
+        raise Failure("closed", f"lost the connection during {action}: {error}") from error

@@ -1,4 +1,4 @@
-"""One request and what became of it, as the core type that reports are made of."""
+"""One request and its response, as the core type that reports are made of."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def handshake_result(
     timings_s: Mapping[str, float],
     subprotocol: str | None = None,
 ) -> HandshakeResult:
-    """The answer to `probe`; `head` is `None` where none came."""
+    """Return the result of `probe`; `head` is `None` if there was no response."""
     return HandshakeResult(
         uri=without_secrets(probe.uri),
         hop=probe.hop,

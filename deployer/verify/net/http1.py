@@ -1,4 +1,4 @@
-"""As much of HTTP/1.1 as a handshake needs, with a limit on everything that a peer can send.
+"""The part of HTTP/1.1 that a handshake needs, with a limit on everything that a peer can send.
 
 Source: RFC 9112.
 """
@@ -15,7 +15,7 @@ from deployer.verify.probe.attempt import Failure, printable
 
 _HEAD_LIMIT_BYTES = 32 * 1024
 _BODY_LIMIT_BYTES = 4 * 1024
-#: A body is only read to be quoted and compared; nobody waits long for it.
+#: A body is only read to be quoted and compared, so the wait for it is short.
 _BODY_PATIENCE_S = 1.0
 _EMPTY_LINE = b"\r\n\r\n"
 _LENGTH = re.compile(r"[0-9]{1,12}")
@@ -25,7 +25,7 @@ Headers = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """A response up to its empty line; `rest` is what came after that line already."""
+    """A response up to its empty line; `rest` is what has already arrived after it."""
 
     status_code: int
     reason: str
@@ -34,27 +34,27 @@ class Head:
     rest: bytes
 
     def values(self, name: str) -> list[str]:
-        """The values of every header of that name."""
+        """Return the values of every header of that name."""
         return [value for key, value in self.headers if key.lower() == name.lower()]
 
     @property
     def words(self) -> str:
-        """What the peer did, as the end of a sentence."""
+        """The response as the end of a sentence."""
         return f"answered {self.status_code} {printable(self.reason, limit=60)}".rstrip()
 
 
 def request(target: str, headers: Iterable[tuple[str, str]]) -> bytes:
-    """A GET request. Raises: `Failure` where a value would break out of its line."""
+    """Return a GET request. Raises: `Failure` if a value would break out of its line."""
     lines = [f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
     if any(letter in line for line in lines for letter in "\r\n\0") or " " in target:
-        raise Failure("bad-request", "cannot be asked: the path or a header has a line break in it")
+        raise Failure("bad-request", "cannot be requested: the path or a header has a line break")
     return "\r\n".join([*lines, "", ""]).encode("utf-8")
 
 
 def read_head(stream: Stream, deadline: Deadline) -> Head:
-    """The head of the final response; interim ones (RFC 9110, section 15.2) are passed over.
+    """Read the head of the final response; interim ones (RFC 9110, section 15.2) are skipped.
 
-    All heads together are bounded. Raises: `Failure`, TimeoutError where nothing came, OSError.
+    One limit covers all heads together. Raises: `Failure`, TimeoutError if nothing came, OSError.
     """
     data = bytearray()
     begins = 0
@@ -67,7 +67,7 @@ def read_head(stream: Stream, deadline: Deadline) -> Head:
 
 
 def _end_of_head(stream: Stream, data: bytearray, begins: int, deadline: Deadline) -> int:
-    """Where the head that begins at `begins` ends; `data` grows by what has to be read for it."""
+    """Return the end of the head that begins at `begins`, reading more into `data` as needed."""
     diagnose_url = begins
     while (end := data.find(_EMPTY_LINE, diagnose_url)) < 0:
         diagnose_url = max(begins, len(data) - len(_EMPTY_LINE) + 1)
@@ -81,8 +81,8 @@ def _end_of_head(stream: Stream, data: bytearray, begins: int, deadline: Deadlin
         if not more and len(data) > begins:
             raise Failure("closed", "closed the connection in the middle of its answer")
         if not more:
-            after = " but an interim one" if begins else ""
-            raise Failure("closed", f"closed the connection without an answer{after}")
+            what = "a final answer" if begins else "an answer"
+            raise Failure("closed", f"closed the connection without {what}")
         data += more
         _refuse_other_protocols(bytes(data[begins : begins + 240]))
     if end > _HEAD_LIMIT_BYTES:
@@ -96,13 +96,13 @@ def _more(stream: Stream, data: bytearray, deadline: Deadline) -> bytes:
     except TimeoutError as error:
         if not data:
             raise
-        words = f"began to answer, and {len(data):,} bytes later its headers had still not ended"
+        words = f"began to answer, but its headers had not ended after {len(data):,} bytes"
         raise Failure("timeout", words, evidence=printable(bytes(data[:240]))) from error
 
 
 def _refuse_other_protocols(data: bytes) -> None:
     if is_tls(data):
-        raise Failure("speaks-tls", "answered with TLS where plain HTTP was sent")
+        raise Failure("speaks-tls", "answered plain HTTP with TLS")
     if data and not data.startswith(b"HTTP/"[: len(data)]):
         quoted = printable(data, limit=60)
         raise Failure("not-http", "answered with something that is not HTTP", evidence=quoted)
@@ -135,7 +135,7 @@ def _parsed(raw: bytes, rest: bytes) -> Head:
 def read_body(
     stream: Stream, head: Head, deadline: Deadline, *, most_bytes: int = _BODY_LIMIT_BYTES
 ) -> bytes:
-    """The beginning of the body, as much as comes soon; a broken one is as good as none."""
+    """Read the beginning of the body, as much as arrives soon; errors end it early."""
     limit = Deadline(_BODY_PATIENCE_S, within=deadline)
     chunked = "chunked" in ",".join(head.values("Transfer-Encoding")).lower()
     lengths = [value for value in head.values("Content-Length") if _LENGTH.fullmatch(value)]
@@ -149,7 +149,7 @@ def read_body(
             if not more:
                 break
             data += more
-    except OSError:  # TimeoutError is one of them: what came so far will do
+    except OSError:  # including TimeoutError: what has arrived so far will do
         pass
     return _unchunked(data)[:most_bytes] if chunked else data[:wanted]
 

@@ -1,7 +1,7 @@
-"""As much of HTTP/2 as a WebSocket needs, over a `Stream`, with the protocol core of `h2`.
+"""The part of HTTP/2 that a WebSocket needs, over a `Stream`, with the protocol core of `h2`.
 
-That core does no I/O. What a peer can make us keep is bounded by HTTP/2's own flow control (bytes
-are acknowledged as they are taken), and every wait by a deadline.
+That core does no I/O. HTTP/2's own flow control bounds what a peer can make us buffer (bytes are
+acknowledged as they are consumed), and a deadline bounds every wait.
 
 Source: RFC 9113; RFC 8441, bootstrapping WebSockets with HTTP/2.
 """
@@ -41,11 +41,11 @@ class Http2:
         )
         self._has_settings = False
         self._streams: dict[int, Http2Stream] = {}
-        self._farewell = ""
+        self._goaway = ""
 
     @property
     def announces_websockets(self) -> bool:
-        """Whether the peer's settings let clients open WebSockets (RFC 8441, section 3)."""
+        """Whether the peer's settings allow WebSockets (RFC 8441, section 3)."""
         return self._core.remote_settings.enable_connect_protocol == 1
 
     def start(self, deadline: Deadline) -> None:
@@ -56,52 +56,52 @@ class Http2:
             self.pump(deadline)
 
     def connect(self, headers: Headers, deadline: Deadline) -> Http2Stream:
-        """Ask for a stream by CONNECT, and return it once the peer has answered."""
+        """Request a stream with CONNECT, and return it once the peer has answered."""
         number = self._core.get_next_available_stream_id()
         stream = self._streams[number] = Http2Stream(self, number)
         try:
             self._core.send_headers(number, headers)
         except h2.exceptions.H2Error as error:
-            raise Failure("h2-broken", f"allows no further stream: {error}") from error
+            raise Failure("h2-broken", f"allows no more streams: {error}") from error
         self.flush(deadline)
         while stream.status_code is None and not stream.ended:
             self.pump(deadline)
         return stream
 
     def pump(self, deadline: Deadline) -> None:
-        """Take in what comes next, and answer what HTTP/2 wants answered."""
-        if self._farewell:
-            raise Failure("h2-broken", self._farewell)
+        """Receive and process the next bytes, and send the replies that HTTP/2 requires."""
+        if self._goaway:
+            raise Failure("h2-broken", self._goaway)
         data = receive(self._stream, deadline, size=_PORTION_BYTES)
         if not data:
             raise Failure("h2-broken", "closed the connection in the middle of HTTP/2")
         try:
             events = self._core.receive_data(data)
         except (h2.exceptions.ProtocolError, ValueError) as error:
-            words = f"breaks HTTP/2: {printable(str(error) or type(error).__name__)}"
+            words = f"violates HTTP/2: {printable(str(error) or type(error).__name__)}"
             raise Failure("h2-broken", words) from error
         for event in events:
             self._take(event)
         self.flush(deadline)
 
     def flush(self, deadline: Deadline) -> None:
-        """Send what the core wants sent."""
+        """Send the core's pending bytes."""
         data = self._core.data_to_send()
         if data:
             send(self._stream, data, deadline)
 
     def room(self, number: int) -> int:
-        """How many bytes may be sent on a stream now."""
+        """Return how many bytes may be sent on a stream now."""
         window = self._core.local_flow_control_window(number)
         return min(window, self._core.max_outbound_frame_size)
 
     def send_data(self, number: int, data: bytes, deadline: Deadline) -> None:
-        """Send `data`, for which there is room."""
+        """Send `data`; the caller has checked that there is room."""
         self._core.send_data(number, data)
         self.flush(deadline)
 
-    def taken(self, number: int, size: int, deadline: Deadline) -> None:
-        """Let the peer send `size` bytes more."""
+    def acknowledge(self, number: int, size: int, deadline: Deadline) -> None:
+        """Allow the peer to send `size` more bytes."""
         self._core.acknowledge_received_data(size, number)
         self.flush(deadline)
 
@@ -109,7 +109,7 @@ class Http2:
         if isinstance(event, h2.events.RemoteSettingsChanged):
             self._has_settings = True
         elif isinstance(event, h2.events.ConnectionTerminated):
-            self._farewell = f"ended HTTP/2 with GOAWAY ({_error_name(event.error_code)})"
+            self._goaway = f"ended HTTP/2 with GOAWAY ({_error_name(event.error_code)})"
         stream = self._streams.get(getattr(event, "stream_id", None) or 0)
         if stream is None:
             return
@@ -124,7 +124,7 @@ class Http2:
 
 
 class Http2Stream:
-    """One stream of a connection, itself a `Stream`; `end_words` say how it ended."""
+    """One stream of a connection, itself a `Stream`; `end_words` describe how it ended."""
 
     def __init__(self, connection: Http2, number: int) -> None:
         self._connection = connection
@@ -138,22 +138,22 @@ class Http2Stream:
         self.end_words = ""
 
     def answered(self, headers: Headers) -> None:
-        """The response's header fields have come."""
+        """Handle the response's header fields."""
         status = dict(headers).get(":status", "")
         self.status_code = int(status) if status.isascii() and status.isdigit() else 0
         self.headers = tuple(field for field in headers if not field[0].startswith(":"))
 
     def received(self, data: bytes, counted: int) -> None:
-        """Bytes have come; `counted` is what flow control takes them for."""
+        """Handle received bytes; `counted` is their size for flow control."""
         self._data += data
         self._owed += counted
 
     def end(self, words: str) -> None:
-        """The stream is over."""
+        """Mark the stream as ended."""
         self.ended, self.end_words = True, words
 
     def sendall(self, data: bytes, /) -> None:
-        """Send all of `data`, as flow control permits."""
+        """Send all of `data`, as fast as flow control permits."""
         deadline = Deadline(self._timeout_s)
         while data:
             if self.ended:
@@ -166,7 +166,7 @@ class Http2Stream:
             data = data[room:]
 
     def recv(self, size: int, /) -> bytes:
-        """At most `size` bytes; none at the end."""
+        """Return at most `size` bytes; none at the end."""
         deadline = Deadline(self._timeout_s)
         while not self._data and not self.ended:
             self._connection.pump(deadline)
@@ -174,7 +174,7 @@ class Http2Stream:
         del self._data[:size]
         if self._owed and not self.ended and not self._data:
             owed, self._owed = self._owed, 0
-            self._connection.taken(self._number, owed, deadline)
+            self._connection.acknowledge(self._number, owed, deadline)
         return data
 
     def settimeout(self, seconds: float | None, /) -> None:
@@ -182,7 +182,7 @@ class Http2Stream:
         self._timeout_s = 10.0 if seconds is None else seconds
 
     def close(self) -> None:
-        """Nothing to do: the connection beneath is closed as a whole."""
+        """Do nothing: the connection underneath is closed as a whole."""
 
 
 def _error_name(code: ErrorCodes | int | None) -> str:

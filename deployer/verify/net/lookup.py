@@ -1,4 +1,4 @@
-"""What a name leads to: a plain value."""
+"""The result of a name lookup: a plain value."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lookup:
-    """What a name resolves to, in the resolver's order; `problem` says why there is nothing.
+    """The addresses of a name, in the resolver's order; `problem` says why there are none.
 
-    `is_overridden` where the addresses are a person's word and not that of DNS.
+    `is_overridden`: the addresses were given by the user and not by DNS.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""Requests and responses as they went over the line, without what is nobody else's business. Pure.
+"""Format requests and responses as they were sent, without secrets. Pure.
 
-Values of headers that carry credentials, and of query parameters that look like such, are replaced
-by an ellipsis; who knows more secrets (the engine) takes those out as well.
+The values of headers and query parameters that carry credentials are replaced by an ellipsis; the
+run, which knows more secrets, removes those as well.
 """
 
 from __future__ import annotations
@@ -27,36 +27,38 @@ _SECRET_HEADERS = frozenset(
         "sec-websocket-key",
     }
 )
-_TELLING_KEYS = (
+_CREDENTIAL_KEYS = (
     "access_token|api_?key|auth|authorization|code|credentials?|id_token|jwt|key|pass|passwd|"
     "password|pwd|refresh_token|secret|session|session_?id|sid|sig|signature|t|ticket|token|"
     "user|username|usr"
 )
-_SECRET_PARAMETER = re.compile(rf"(?i)([?&;](?:[\w.-]*[_.-])?(?:{_TELLING_KEYS})=)[^&;#\s\"'<>]+")
-#: A member of a JSON object, or of what looks like one.
+_SECRET_PARAMETER = re.compile(
+    rf"(?i)([?&;](?:[\w.-]*[_.-])?(?:{_CREDENTIAL_KEYS})=)[^&;#\s\"'<>]+"
+)
+#: A member of a JSON object, or of something similar.
 _SECRET_MEMBER = re.compile(
     r"(?i)([\"'](?:[\w.-]*[_.-])?(?:access_?token|api_?key|auth|authorization|cookie|csrf_?token|"
     r"id_?token|jwt|passwd|password|pwd|refresh_?token|secret|session|session_?id|sid|token)[\"']"
     r"\s*[:=]\s*[\"'])[^\"']+"
 )
-#: What a service repeats of the headers that it got.
+#: Request headers that a service echoes.
 _SECRET_LINE = re.compile(
     r"(?i)\b((?:set-)?cookie|(?:proxy-)?authorization)(: ?|=> ?)"
     r"(?=[\w!#$%&'*+.^`|~-]+=|(?:basic|bearer|digest|negotiate|token)\s)[^\"'<>\r\n]+"
 )
-# RFC 7519: three parts in base64url, of which the first is a JSON object.
+# RFC 7519: three parts in base64url; the first is a JSON object.
 _JWT = re.compile(r"\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?")
 
 
 def without_secrets(text: str) -> str:
-    """`text` (a URL, a header's value, a body) without values whose names tell what they are."""
+    """Return `text` (a URL, a header's value, a body) without values that are named as secrets."""
     for pattern in (_SECRET_PARAMETER, _SECRET_MEMBER):
         text = pattern.sub(rf"\g<1>{_MASK}", text)
     return _JWT.sub(_MASK, _SECRET_LINE.sub(rf"\g<1>\g<2>{_MASK}", text))
 
 
 def format_header(name: str, value: str) -> str:
-    """One line, ``Name: value``."""
+    """Return one line, ``Name: value``."""
     if name.lower() in _SECRET_HEADERS:
         return f"{printable(name, limit=80)}: {_MASK}"
     words = printable(value, limit=_LINE_CHARACTERS)
@@ -64,13 +66,13 @@ def format_header(name: str, value: str) -> str:
 
 
 def format_request(target: str, headers: Iterable[tuple[str, str]]) -> str:
-    """A GET request, a line for each header."""
+    """Return a GET request, one line for each header."""
     first = f"GET {without_secrets(printable(target, limit=_LINE_CHARACTERS))} HTTP/1.1"
     return _bounded([first, *(format_header(name, value) for name, value in headers)])
 
 
 def format_response(head: Head | None, body: bytes = b"") -> str:
-    """Status line, headers and the beginning of the body; nothing where no answer came."""
+    """Return status line, headers and the beginning of the body; empty if there is no response."""
     if head is None:
         return ""
     status_line = head.raw.partition(b"\r\n")[0]

@@ -1,8 +1,8 @@
-"""Streams of bytes to the host, and time limits on them.
+"""Byte streams to the host, and their time limits.
 
-A dial gives a `Stream`: a plain socket in tests, a channel of the SSH connection otherwise. It has
-no file descriptor that we could rely on, so TLS is driven through memory buffers (`tls.py`), and
-every wait goes through `receive`, which never outlives its `Deadline`.
+A dial returns a `Stream`: a plain socket in tests, a channel of the SSH connection otherwise. It
+has no reliable file descriptor, so TLS runs through memory buffers (`tls.py`), and every wait goes
+through `receive`, which never outlives its `Deadline`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-#: How long one wait may last before we look whether the whole verification was cancelled.
+#: How long one wait may last before it checks whether the whole verification was cancelled.
 _SLICE_S = 0.1
 
 
@@ -23,27 +23,27 @@ class Stream(Protocol):
         """Send all of `data`."""
 
     def recv(self, size: int, /) -> bytes:
-        """At most `size` bytes, and none at the end of the stream."""
+        """Return at most `size` bytes, and none at the end of the stream."""
 
     def settimeout(self, seconds: float | None, /) -> object:
         """Limit each later call to `seconds`."""
 
     def close(self) -> object:
-        """Close the stream; a second time does nothing."""
+        """Close the stream; a second call does nothing."""
 
 
 #: ``dial(host=…, port=…, timeout_s=…)`` or ``dial(socket=…, timeout_s=…)``, as seen from the host.
 Dial = Callable[..., Stream]
 
 
-class Cancelled(Exception):  # noqa: N818 - nothing is wrong when a person stops a run
-    """The verification was given up while something waited."""
+class Cancelled(Exception):  # noqa: N818 - a user who stops a run is no error
+    """The verification was cancelled during a wait."""
 
 
 class Deadline:
-    """A moment by which something must have happened, no later than that of `within`.
+    """The time by which something must have happened, no later than `within`.
 
-    `interrupt` is somebody else's wish that everything end at once; `cancel` is our own.
+    The caller sets `interrupt` to end everything at once; `cancel` does the same from inside.
     """
 
     __slots__ = ("_at", "_cancel", "_interrupt")
@@ -65,7 +65,7 @@ class Deadline:
         self._interrupt = interrupt if within is None else within._interrupt
 
     def left_s(self) -> float:
-        """Seconds that are left. Raises: TimeoutError where there are none, `Cancelled`."""
+        """Return the seconds left. Raises: TimeoutError if there are none, `Cancelled`."""
         if self.is_cancelled():
             raise Cancelled
         left = self._at - time.monotonic()
@@ -74,25 +74,25 @@ class Deadline:
         return left
 
     def has_passed(self) -> bool:
-        """Whether no time is left, or all was cancelled."""
+        """Whether no time is left, or everything was cancelled."""
         return self.is_cancelled() or time.monotonic() >= self._at
 
     def is_cancelled(self) -> bool:
-        """Whether everything is to end at once."""
+        """Whether everything must end at once."""
         interrupted = self._interrupt is not None and self._interrupt.is_set()
         return interrupted or self._cancel.is_set()
 
     def cancel(self) -> None:
-        """End every wait that has this deadline, or one within it, at once."""
+        """End every wait on this deadline, or on one within it, at once."""
         self._cancel.set()
 
     def pause(self, seconds: float) -> None:
-        """Wait for `seconds`, or less where the deadline or a cancellation comes first."""
+        """Wait for `seconds`, or less if the deadline or a cancellation comes first."""
         self._cancel.wait(max(0.0, min(seconds, self._at - time.monotonic())))
 
 
 def receive(stream: Stream, deadline: Deadline, *, size: int = 65536) -> bytes:
-    """At most `size` bytes, none at the end of the stream. Raises: TimeoutError, OSError."""
+    """Return at most `size` bytes, none at the end of the stream. Raises: TimeoutError, OSError."""
     while True:
         stream.settimeout(min(deadline.left_s(), _SLICE_S))
         try:
@@ -102,6 +102,6 @@ def receive(stream: Stream, deadline: Deadline, *, size: int = 65536) -> bytes:
 
 
 def send(stream: Stream, data: bytes, deadline: Deadline) -> None:
-    """Send `data` whole. Raises: TimeoutError where the peer does not take it in time, OSError."""
+    """Send all of `data`. Raises: TimeoutError if the peer does not read it in time, OSError."""
     stream.settimeout(deadline.left_s())
     stream.sendall(data)

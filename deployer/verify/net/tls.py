@@ -1,4 +1,4 @@
-"""TLS over a `Stream`, through memory buffers, and what its failures mean."""
+"""TLS over a `Stream`, through memory buffers, and the meaning of its failures."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def client_context(
     verified: bool,
     protocols: tuple[str, ...] = ("http/1.1",),
 ) -> ssl.SSLContext:
-    """A client's settings: TLS 1.2 at least, the roots that are trusted, and what it speaks.
+    """Return a client context: TLS 1.2 or newer, trusted roots, and the protocols offered by ALPN.
 
-    `roots_pem` is `None` for this system's trust store. Not `verified`, any certificate does.
-    `protocols` are offered by ALPN (RFC 7301).
+    `roots_pem` is `None` for this system's trust store. Without `verified`, any certificate is
+    accepted. ALPN is RFC 7301.
 
-    Raises: `Failure` where `roots_pem` holds no certificate.
+    Raises: `Failure` if `roots_pem` contains no certificate.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # A WebSocket handshake is HTTP/1.1; some proxies choose HTTP/2 for those who do not say so.
+    # A WebSocket handshake is HTTP/1.1; some proxies choose HTTP/2 for clients without ALPN.
     context.set_alpn_protocols(list(protocols))
     if not verified:
         context.check_hostname = False
@@ -37,10 +37,10 @@ def client_context(
     else:
         try:
             context.load_verify_locations(cadata=roots_pem.decode("ascii"))
-            # An intermediate that is trusted is the end of the chain, as in a client's own store.
+            # A trusted intermediate ends the chain, as in a client's own store.
             context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         except (ssl.SSLError, ValueError) as error:
-            words = "cannot be judged: the issuer's root certificate is not readable as PEM"
+            words = "cannot be verified: the issuer's root certificate is not valid PEM"
             raise Failure("tls-roots", words, evidence=str(error)) from error
     return context
 
@@ -58,7 +58,7 @@ class TlsStream:
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
 
     def handshake(self, deadline: Deadline) -> None:
-        """Negotiate. Raises: `Failure`, ssl.SSLCertVerificationError, TimeoutError, OSError."""
+        """Negotiate TLS. Raises: `Failure`, ssl.SSLCertVerificationError, TimeoutError, OSError."""
         began = time.monotonic()
         try:
             self._handshake(deadline)
@@ -77,10 +77,10 @@ class TlsStream:
                 self._flush(deadline)
                 self._fill(deadline)
             except ssl.SSLCertVerificationError:
-                self._farewell(deadline)
+                self._send_alert(deadline)
                 raise
             except ssl.SSLError as error:
-                raise self._explained(error) from error
+                raise self._failure_of(error) from error
 
     def sendall(self, data: bytes, /) -> None:
         """Encrypt and send all of `data`."""
@@ -88,7 +88,7 @@ class TlsStream:
         self._flush(Deadline(self._timeout_s))
 
     def recv(self, size: int, /) -> bytes:
-        """At most `size` bytes; none at the end, announced (RFC 8446, section 6.1) or not."""
+        """Return at most `size` bytes; none at the end, announced (RFC 8446, 6.1) or not."""
         deadline = Deadline(self._timeout_s)
         while True:
             try:
@@ -104,7 +104,7 @@ class TlsStream:
         self._timeout_s = 10.0 if seconds is None else seconds
 
     def close(self) -> None:
-        """Close the stream beneath, without a closing alert: the peer has had its Close frame."""
+        """Close the stream underneath, without an alert: the peer already has its Close frame."""
         self._stream.close()
 
     def _flush(self, deadline: Deadline) -> None:
@@ -122,21 +122,21 @@ class TlsStream:
         else:
             self._incoming.write_eof()
 
-    def _farewell(self, deadline: Deadline) -> None:
-        """Send the alert that says why we leave, so that the proxy's log says it too."""
+    def _send_alert(self, deadline: Deadline) -> None:
+        """Send the alert with the reason, so that the proxy logs it."""
         try:
             self._flush(deadline)
         except (OSError, TimeoutError):
-            return  # it has left before us
+            return  # the peer has already closed
 
     def _stalled(self, seconds: float) -> Failure:
         if not is_tls(self._first_bytes):
             return Failure("no-tls", "answered the TLS handshake with something that is not TLS")
-        came = f"{self._received_bytes:,} byte{'s' * (self._received_bytes != 1)} of it came"
+        came = f"{self._received_bytes:,} byte{'s' * (self._received_bytes != 1)} received"
         words = f"did not finish the TLS handshake within {seconds:.3g} s: {came}"
         return Failure("tls-stalled", words, seconds=seconds)
 
-    def _explained(self, error: ssl.SSLError) -> Failure:
+    def _failure_of(self, error: ssl.SSLError) -> Failure:
         first = self._first_bytes
         if first and not is_tls(first):
             return Failure("no-tls", "answered the TLS handshake with something that is not TLS")
@@ -147,5 +147,5 @@ class TlsStream:
 
 
 def is_tls(data: bytes) -> bool:
-    """Whether `data` begins as a TLS record does; one byte is enough to say no."""
+    """Whether `data` begins like a TLS record; one byte is enough to say no."""
     return data[0] in _RECORD_TYPES and data[1:2] in (b"", b"\x03")

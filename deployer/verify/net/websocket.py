@@ -1,8 +1,8 @@
-"""A WebSocket connection over a `Stream`, driven through the protocol core of `websockets`.
+"""A WebSocket connection over a `Stream`, with the protocol core of `websockets`.
 
-That core does no I/O: it is fed what arrives and says what to send. The head of the response is
-read by us (`http1.py`), since only a 101 is its business; then it computes and compares
-Sec-WebSocket-Accept, and parses frames, answers pings and closes as RFC 6455 wants.
+That core does no I/O: it is fed received bytes and returns the bytes to send. `http1.py` reads the
+head of the response; the core gets it only if it is a 101. Then the core computes and compares
+Sec-WebSocket-Accept, parses frames, answers pings, and closes as RFC 6455 requires.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from deployer.verify.probe.attempt import Failure, printable
 MESSAGE_LIMIT_BYTES = 16 * 2**20
 _KEPT_MESSAGES = 3
 _KEPT_LENGTH = 64 * 1024
-#: What is parsed between two looks at the clock: it may be thousands of frames.
+#: How much is parsed between two checks of the clock; it may be thousands of frames.
 _PORTION_BYTES = 16 * 1024
 _CLOSE_PATIENCE_S = 1.0
 _NO_STATUS = 1005  # RFC 6455, section 7.4.1: a Close frame without a code
@@ -41,11 +41,11 @@ Message = str | bytes
 
 
 class OpeningHandshake:
-    """One handshake: its request headers, and the connection that an answer of 101 opens."""
+    """One handshake: its request headers, and the connection that a 101 response opens."""
 
     def __init__(self, *, subprotocols: tuple[str, ...]) -> None:
         offered = [Subprotocol(name) for name in subprotocols] or None
-        # The URI only matters to a request that the core would build itself.
+        # The URI only matters if the core builds the request itself.
         self._protocol = ClientProtocol(
             parse_uri("ws://localhost/"), subprotocols=offered, max_size=MESSAGE_LIMIT_BYTES
         )
@@ -53,7 +53,7 @@ class OpeningHandshake:
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """What asks for the upgrade. RFC 6455, section 4.1; the key is 16 random bytes."""
+        """The headers that request the upgrade: RFC 6455, section 4.1, with a random key."""
         headers = [
             ("Connection", "Upgrade"),
             ("Upgrade", "websocket"),
@@ -65,7 +65,7 @@ class OpeningHandshake:
         return tuple(headers)
 
     def complete(self, stream: Stream, head: Head) -> WebSocket:
-        """The connection, after an answer of 101. Raises: `Failure` where that is no proof."""
+        """Return the connection after a 101 response. Raises: `Failure` if it proves nothing."""
         self._protocol.receive_data(head.raw + head.rest)
         problem = self._protocol.handshake_exc
         if problem is not None:
@@ -79,17 +79,18 @@ def _refusal(problem: Exception, head: Head) -> Failure:
     if name.lower() == "sec-websocket-accept":
         missing = not head.values("Sec-WebSocket-Accept")
         what = "without Sec-WebSocket-Accept" if missing else "with a wrong Sec-WebSocket-Accept"
-        return Failure("wrong-accept", f"answered 101 {what}: no proof of a WebSocket service")
+        return Failure("wrong-accept", f"answered 101 {what}: not a WebSocket service")
     if isinstance(problem, InvalidUpgrade) or name.lower() in ("upgrade", "connection"):
         wanted = "Upgrade: websocket" if name.lower() == "upgrade" else "Connection: upgrade"
         sent = ", ".join(head.values(name))
-        saying = f'"{name}: {printable(sent, limit=60)}"' if sent else f"no {name} header"
-        words = f"answered 101 with {saying} where {wanted} belongs"
+        got = f'"{name}: {printable(sent, limit=60)}"' if sent else f"no {name} header"
+        words = f"answered 101 with {got} instead of {wanted}"
         return Failure("incomplete-upgrade", words)
     if isinstance(problem, NegotiationError) or name.lower() == "sec-websocket-protocol":
-        return Failure("bad-negotiation", f"answered 101 and chose what was not offered: {problem}")
+        words = f"answered 101 and selected something that was not offered: {problem}"
+        return Failure("bad-negotiation", words)
     cause = problem.__cause__ or problem
-    words = f"answered 101, but not as HTTP/1.1 wants it: {printable(str(cause))}"
+    words = f"answered 101, but not in valid HTTP/1.1: {printable(str(cause))}"
     return Failure("not-http", words)
 
 
@@ -100,7 +101,7 @@ class WebSocket:
         self._stream = stream
         self._protocol = protocol
         self._frames: deque[Frame] = deque()
-        # Bytes, not frames: a message may come in any number of fragments without a byte in them.
+        # Bytes, not frames: a message may have any number of empty fragments.
         self._unfinished = bytearray()
         self._is_text = True
         self._finished: Message | None = None
@@ -115,13 +116,13 @@ class WebSocket:
         return self._protocol.subprotocol
 
     def send_text(self, text: str, deadline: Deadline) -> None:
-        """Send one text message; where the peer is closing already, the next wait will say so."""
+        """Send one text message; if the peer is closing already, the next wait reports it."""
         if self._protocol.state is State.OPEN:
             self._protocol.send_text(text.encode("utf-8"))
             self._flush(deadline)
 
     def ping(self, deadline: Deadline) -> float:
-        """Seconds until a ping of ours is answered by a pong with the same payload."""
+        """Send a ping and return the seconds until a pong with the same payload arrives."""
         payload = os.urandom(8)
         began = time.monotonic()
         self._protocol.send_ping(payload)
@@ -132,33 +133,33 @@ class WebSocket:
                 return time.monotonic() - began
 
     def receive_message(self, wanted: Callable[[Message], bool], deadline: Deadline) -> Message:
-        """The next message that is `wanted`; others are passed over."""
+        """Return the next message that is `wanted`; others are skipped."""
         while True:
             self._next_frame(deadline)
             if self._finished is not None and wanted(self._finished):
                 return self._finished
 
     def next_kind(self, deadline: Deadline) -> Opcode:
-        """Wait for a frame, whichever comes; a ping has been answered then. Raises: `Failure`."""
+        """Wait for any frame and return its opcode; pings are answered. Raises: `Failure`."""
         return self._next_frame(deadline).opcode
 
     def await_first_message(self, deadline: Deadline) -> None:
-        """Wait for the first message, if none has come yet. Raises: TimeoutError too."""
+        """Wait for the first message if none has arrived yet. Raises: TimeoutError too."""
         while self.first_message is None:
             self._next_frame(deadline)
 
-    def stay_silent(self, seconds: float, within: Deadline) -> None:
-        """Send nothing for `seconds` but what RFC 6455 demands: pongs to the peer's pings."""
-        silence = Deadline(seconds, within=within)
+    def stay_idle(self, seconds: float, within: Deadline) -> None:
+        """Send nothing for `seconds` except pongs, which RFC 6455 requires."""
+        idle = Deadline(seconds, within=within)
         try:
             while True:
-                self._next_frame(silence)
+                self._next_frame(idle)
         except TimeoutError:
             if within.has_passed():
                 raise
 
     def close(self, within: Deadline) -> None:
-        """Say good-bye with a Close frame, and give the peer a moment to answer."""
+        """Send a Close frame, and wait briefly for the peer's."""
         if self._protocol.state is not State.OPEN:
             return
         deadline = Deadline(_CLOSE_PATIENCE_S, within=within)
@@ -169,9 +170,9 @@ class WebSocket:
                 self._next_frame(deadline)
 
     def _next_frame(self, deadline: Deadline) -> Frame:
-        """The next frame; messages are noted as they pass. A Close frame raises `Failure`."""
+        """Return the next frame, recording messages; a Close frame raises `Failure`."""
         while not self._frames:
-            self._refuse_what_is_broken()
+            self._check_protocol()
             data = receive(self._stream, deadline, size=_PORTION_BYTES)
             if not data:
                 raise Failure("dropped", "closed the connection without a Close frame")
@@ -180,23 +181,23 @@ class WebSocket:
             try:
                 self._flush(deadline)
             except OSError:
-                # Who breaks the protocol may not read our Close frame any more.
-                self._refuse_what_is_broken()
+                # A peer that violates the protocol may not read our Close frame any more.
+                self._check_protocol()
                 if not self._frames:
-                    raise  # else it has said its last word, and left without waiting for ours
-        deadline.left_s()  # frames that came together are not for ever either
+                    raise  # otherwise it sent its last frames and closed without waiting for ours
+        deadline.left_s()  # many frames that arrived together also have to end in time
         frame = self._frames.popleft()
         if frame.opcode is Opcode.CLOSE:
             raise _closed(Close.parse(frame.data))
         self._note(frame)
         return frame
 
-    def _refuse_what_is_broken(self) -> None:
+    def _check_protocol(self) -> None:
         broken = self._protocol.parser_exc
         if isinstance(broken, PayloadTooBig):
             size = f"{broken.size:,} bytes" if broken.size else "more"
             limit = MESSAGE_LIMIT_BYTES >> 20
-            words = f"sent a message of {size}: more than the {limit} MiB that are let in here"
+            words = f"sent a message of {size}, more than the limit of {limit} MiB"
             raise Failure("message-too-big", words)
         if broken is not None and not isinstance(broken, EOFError):
             words = f"sent a frame that RFC 6455 forbids: {printable(str(broken))}"

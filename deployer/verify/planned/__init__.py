@@ -1,1 +1,1 @@
-"""Which checks a site gets."""
+"""Plan the checks of a site."""

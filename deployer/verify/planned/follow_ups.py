@@ -1,6 +1,6 @@
-"""What is tried beside, once a check has failed, to tell causes apart that look alike. Pure.
+"""Plan the follow-ups of a failed check, which distinguish causes that look alike. Pure.
 
-Each is one more request that changes a single thing: who is asked, which Host, whether an Origin.
+Each is one more request that changes a single thing: the address, the Host, or the Origin.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal, TypeVar
 
-from deployer.verify.planned.checks import PlannedCheck
+from deployer.verify.planned.model import PlannedCheck
 from deployer.verify.probe.attempt import Attempt
 from deployer.verify.probe.spec import HttpProbe, Probe, UpgradeProbe
 
@@ -21,11 +21,11 @@ _Http = TypeVar("_Http", bound=HttpProbe)
 def follow_ups(
     check: PlannedCheck, attempt: Attempt, peer: Attempt | None
 ) -> Mapping[FollowUp, Probe]:
-    """What tells more about the failed `attempt`, whose `peer` went straight to the service.
+    """Return the probes that explain the failed `attempt`; `peer` went directly to the service.
 
-    ``rewritten`` goes straight to the service with its own address as Host, as a proxy sends it
-    that does not keep the client's; ``without-port`` with Host without its port;
-    ``without-origin`` through the proxy; ``without-subprotocols`` straight to the service.
+    Directly to the service: ``rewritten`` with the service's own address as Host, like a proxy that
+    does not keep the client's; ``without-port`` with Host without its port;
+    ``without-subprotocols``. Through the proxy: ``without-origin``.
     """
     asked = check.peer
     if attempt.status_code in (None, 101) or not isinstance(asked, UpgradeProbe) or peer is None:
@@ -47,12 +47,12 @@ def follow_ups(
 
 
 def own_host(probe: HttpProbe) -> str:
-    """The Host of a proxy that names whom it asks."""
+    """Return the Host that a proxy sends if it uses the address of the upstream."""
     return "localhost" if probe.endpoint.socket else str(probe.endpoint)
 
 
 def with_header(probe: _Http, name: str, value: str | None) -> _Http:
-    """`probe` with another value of that header, or without it."""
+    """Return `probe` with a different value of that header, or without it."""
     kept = tuple((key, old) for key, old in probe.headers if key != name)
     first = ((name, value),) if value is not None else ()
     return replace(probe, headers=(*first, *kept))

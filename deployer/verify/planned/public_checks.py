@@ -1,8 +1,8 @@
-"""Which checks of a site are made by DNS from here, at the hop *public*. Pure.
+"""Plan the checks of a site through public DNS, at the hop *public*. Pure.
 
-Each name is looked up; at each of its addresses the certificate is judged, as strictly as at the
-proxy, and the handshake on each WebSocket route is made (at further addresses of a name, on the
-first route alone). They are the checks at the proxy, sent another way.
+Each name is looked up. At each of its addresses, the certificate is verified as strictly as at the
+proxy, and the handshake on each WebSocket route is made (at the second and later addresses only on
+the first route). They are the checks of the hop *proxy*, sent to other addresses.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from deployer.sites.model import Site
 from deployer.verify.net.lookup import Lookup
-from deployer.verify.planned.checks import Address, Kind, PlannedCheck
+from deployer.verify.planned.model import Address, Kind, PlannedCheck
 from deployer.verify.probe.spec import Endpoint, HttpProbe, NameProbe, TlsProbe
 
 _MOST_ADDRESSES = 6
@@ -25,14 +25,14 @@ _KINDS: Mapping[Kind, Kind] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostAddresses:
-    """The addresses that the host is known by; `others` are those of other hosts of the run."""
+    """The host's known addresses; `others` maps addresses of the run's other hosts to names."""
 
     own: frozenset[str] = frozenset()
     others: Mapping[str, str] = field(default_factory=dict)
 
 
 def public_names(site: Site) -> tuple[str, ...]:
-    """The names to look up: a wildcard promises none of the names under it."""
+    """Return the names to look up; a wildcard does not promise any name under it."""
     return tuple(name for name in site.names if not name.startswith("*."))
 
 
@@ -44,7 +44,7 @@ def public_checks(
     known: HostAddresses,
     port: int,
 ) -> tuple[PlannedCheck, ...]:
-    """The checks that follow `planned`, which are those on the host, in the same list."""
+    """Return the checks that follow `planned`, the checks on the host, in the same list."""
     planner = _Planner(planned, known, port=port, tls=site.has_tls)
     for name in public_names(site):
         planner.add_name(name, lookups[name])

@@ -1,4 +1,4 @@
-"""Which route serves a path, and what its service then sees of it. Pure."""
+"""Find the route that serves a path, and the path as its service sees it. Pure."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from deployer.sites.model import Route, Site
 
 
 def concrete(name: str) -> str:
-    """A name to ask for: `name` itself, or one that the wildcard stands for."""
+    """Return a name to request: `name` itself, or one that matches the wildcard."""
     return name.replace("*", "wildcard", 1) if name.startswith("*.") else name
 
 
 def serving_route(site: Site, path: str) -> Route | None:
-    """The route that serves `path`, query aside: the longest wins, exact before prefix."""
+    """Return the route that serves `path` without its query: the longest, exact before prefix."""
     bare = path.partition("?")[0]
 
     def serves(route: Route) -> bool:
@@ -25,7 +25,7 @@ def serving_route(site: Site, path: str) -> Route | None:
 
 
 def path_at_service(route: Route, target: str) -> str:
-    """The request target as the service sees it; ``/ws`` is ``/`` where the prefix is stripped."""
+    """Return the request target as the service sees it: ``/ws`` is ``/`` if it is stripped."""
     if not route.strip_prefix:
         return target
     rest = target[len(route.path.rstrip("/")) :]

@@ -1,4 +1,4 @@
-"""What a stranger might try on a site, as probes, made of plain requests. Pure.
+"""Turn plain requests into probes for security holes, as an attacker might send them. Pure.
 
 Each is harmless. Source: RFC 7540, section 3.2 (h2c); RFC 8441; RFC 7239 (Forwarded); RFC 8996 (old
 TLS).
@@ -16,24 +16,24 @@ from deployer.verify.probe.spec import (
     VariantsProbe,
 )
 
-#: How long a request without an upgrade may take on a WebSocket's path: nobody waits for it.
+#: How long a request without an upgrade may take on a WebSocket's path.
 PLAIN_S = 2.0
-#: Addresses for documentation (RFC 5737), of which none is ours: one for each forged header.
+#: Documentation addresses (RFC 5737): one for each forged header.
 FORGED = {
     "X-Forwarded-For": "203.0.113.61",
     "Forwarded": "203.0.113.62",
     "X-Real-IP": "203.0.113.63",
 }
-#: Any request header is repeated where an echo path works; this one tells whether it does.
+#: A working echo path repeats every request header; this one shows whether it does.
 ECHOED = ("X-Deployer-Echo", "deployer-echo-5f1c")
 _ECHO_BYTES = 64 * 1024
 
-# RFC 7540, section 3.2.1: the settings that an upgrade to h2c brings along, base64url.
+# RFC 7540, section 3.2.1: the settings that accompany an upgrade to h2c, in base64url.
 _SETTINGS = ("HTTP2-Settings", "AAMAAABkAAQAoAAAAAIAAAAA")
 _H2C: tuple[tuple[tuple[str, str], ...], ...] = (
     (("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c"), _SETTINGS),
-    # What proxies that look at only a part of this let through: the settings not named as
-    # hop-by-hop; another case; beside a WebSocket, in one line and in two.
+    # Variants that proxies let through if they check only part of the request: settings not listed
+    # as hop-by-hop; upper case; together with websocket, in one header line and in two.
     (("Connection", "Upgrade"), ("Upgrade", "h2c"), _SETTINGS),
     (("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "H2C"), _SETTINGS),
     (("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c, websocket"), _SETTINGS),
@@ -48,7 +48,7 @@ _H2C: tuple[tuple[tuple[str, str], ...], ...] = (
 
 
 def h2c(get: HttpProbe) -> VariantsProbe:
-    """Requests for a tunnel of cleartext HTTP/2; `get` has the headers beside."""
+    """Return requests for a cleartext HTTP/2 tunnel; `get` has the other headers."""
     first, *others = ((*get.headers, *each) for each in _H2C)
     return VariantsProbe(
         uri=get.uri,
@@ -62,12 +62,12 @@ def h2c(get: HttpProbe) -> VariantsProbe:
 
 
 def plain(get: HttpProbe) -> HttpProbe:
-    """A request without an upgrade for a WebSocket's path."""
+    """Return a request without an upgrade for a WebSocket's path."""
     return replace(get, headers=(*get.headers, ("Connection", "close")), limit_s=PLAIN_S)
 
 
 def forged(get: HttpProbe) -> HttpProbe:
-    """A request that claims to come from elsewhere, for a path whose answer repeats its headers."""
+    """Return a request with forged client addresses, for a path that echoes the headers."""
     headers = (
         *get.headers,
         ("Connection", "close"),
@@ -80,7 +80,7 @@ def forged(get: HttpProbe) -> HttpProbe:
 
 
 def old_tls(get: HttpProbe) -> OldTlsProbe:
-    """TLS 1.1 and 1.0, for the name of the site."""
+    """Return a probe that offers TLS 1.1 and 1.0 for the site's name."""
     uri = f"https://{get.server_name}"
     return OldTlsProbe(
         uri=uri, hop=get.hop, endpoint=get.endpoint, server_name=get.server_name, issuer=""
@@ -88,7 +88,7 @@ def old_tls(get: HttpProbe) -> OldTlsProbe:
 
 
 def over_http2(upgrade: UpgradeProbe, *, foreign_origin: str | None) -> Http2Probe:
-    """The same WebSocket as `upgrade` opens, over HTTP/2."""
+    """Return a probe for the WebSocket of `upgrade` over HTTP/2."""
     host = dict(upgrade.headers)["Host"]
     offered = ", ".join(upgrade.subprotocols)
     subprotocols = (("Sec-WebSocket-Protocol", offered),) if offered else ()

@@ -1,4 +1,4 @@
-"""What came of one connection: plain values, on which the judging (`judge.py`) works."""
+"""The outcome of one connection: plain values, which `judge/` turns into results."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from dataclasses import dataclass, field
 
 from deployer.model import HandshakeResult
 
-#: Failures in which nobody answered at all; the address is then what matters, not the URI.
+#: Failures without any connection; the address then matters more than the URI.
 UNCONNECTED = frozenset({"refused", "unreachable", "no-way"})
 
 _SHOWN_CHARACTERS = 200
 
 
-class Failure(Exception):  # noqa: N818 - it is the outcome of a check more than an error
-    """Why a connection did not do what it should.
+class Failure(Exception):  # noqa: N818 - the outcome of a check rather than an error
+    """The reason why a connection did not work as it should.
 
-    `code` is a short word; `words` continue a sentence that begins with the address ("answered 502
-    Bad Gateway"); `seconds` is how long it took, where that tells something; `close_code` that of
-    a Close frame; `evidence` quotes the peer.
+    `code` is a short word. `words` continue a sentence that starts with the address ("answered 502
+    Bad Gateway"). `seconds` is how long it took, if that matters; `close_code` is the code of a
+    Close frame; `evidence` quotes the peer.
     """
 
     def __init__(
@@ -42,10 +42,10 @@ class Failure(Exception):  # noqa: N818 - it is the outcome of a check more than
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One probe, carried out. `failure` is `None` where all went well; `note` is worth showing.
+    """One probe and its outcome: `failure` is `None` if all went well; `note` is for display.
 
-    `request` and `response` are what went over the line, a line for each header, without secrets.
-    `seconds` is without what was waited for a first message in vain.
+    `request` and `response` are as sent, one line for each header, without secrets. `seconds` does
+    not count the wait for a first message that never came.
     """
 
     answer: HandshakeResult
@@ -58,12 +58,12 @@ class Attempt:
 
     @property
     def status_code(self) -> int | None:
-        """The HTTP status of the answer, where there was one."""
+        """The HTTP status of the response, if there was one."""
         return self.answer.status_code
 
 
 def printable(text: str | bytes, *, limit: int = _SHOWN_CHARACTERS) -> str:
-    """A peer's words on one line, cut at `limit` characters, without what a terminal would obey."""
+    """Return a peer's text on one line, cut at `limit` characters, without control characters."""
     if isinstance(text, bytes):
         text = text[: limit * 4].decode("utf-8", "replace")
     line = " ".join(text.split())

@@ -1,7 +1,8 @@
-"""Carry out a `TlsProbe`: is what the proxy shows a chain that a strict client accepts?
+"""Run a `TlsProbe`: does the proxy present a chain that a strict client accepts?
 
-OpenSSL judges the chain as curl and Python do: unlike a browser, it fetches no missing certificate.
-Where it refuses, a second connection that accepts anything looks at what was shown, to say why.
+OpenSSL verifies the chain as curl and Python do: unlike a browser, it fetches no missing
+certificate. If it refuses, a second connection that accepts anything reads the certificate, to
+explain the refusal.
 """
 
 from __future__ import annotations
@@ -31,15 +32,15 @@ _EXPIRED = 10
 _SELF_SIGNED = (18, 19)
 _ISSUER_MISSING = (2, 20, 21)
 _WRONG_NAME = (62, 64)
-#: How the CA of ``issuer: internal`` calls itself.
+#: The name of the CA of ``issuer: internal``.
 _INTERNAL_ISSUER = "CN=deployer internal CA "
-#: RFC 5280, section 4.2.2.1: public CAs say where their certificate is, so it is no root.
+#: RFC 5280, section 4.2.2.1: public CAs name the URL of their certificate, so it is not a root.
 _ISSUER_IS_AT = "its issuer's certificate is at "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedCertificate:
-    """The first certificate that the proxy showed, and how many came with it (0: not known)."""
+    """The first certificate that the proxy sent; `chain_length` counts all (0: unknown)."""
 
     subject: str
     issuer: str
@@ -55,7 +56,7 @@ class ServedCertificate:
 
 
 def attempt_tls(probe: TlsProbe, access: Access) -> Attempt:
-    """Negotiate TLS for `probe.server_name`, strictly."""
+    """Negotiate TLS for `probe.server_name`, and verify the certificate strictly."""
     began = time.monotonic()
     timings_s = probe.timings_s
     failure: Failure | None = None
@@ -78,7 +79,7 @@ def attempt_tls(probe: TlsProbe, access: Access) -> Attempt:
 def _verify(
     probe: TlsProbe, access: Access, timings_s: dict[str, float]
 ) -> tuple[str, dict[str, str]]:
-    """What is worth showing of an accepted certificate; what is known of its end, and its hash."""
+    """Return a note about an accepted certificate, and its expiry and hash as facts."""
     roots_pem = None if probe.by_system else access.roots_pem
     context = client_context(roots_pem=roots_pem, verified=True)
     secured = _negotiate(probe, access, context, timings_s)
@@ -96,16 +97,14 @@ def _verify(
     }
     if is_soon(left_s, lifetime_s=ends_s - begins_s):
         days, of_days = left_s / _DAY_S, (ends_s - begins_s) / _DAY_S
-        facts["soon"] = (
-            f"shows a certificate that ends in {days:,.1f} days, of the {of_days:,.0f} that it had"
-        )
+        facts["soon"] = f"presents a certificate that expires in {days:,.1f} of {of_days:,.0f} days"
     return note, facts
 
 
 def is_soon(left_s: float, *, lifetime_s: float) -> bool:
-    """Whether any renewal should have happened by now: a week is left, or a third of little.
+    """Whether the certificate should have been renewed: less than a week or a third is left.
 
-    certbot renews when a third is left, of short lives a half.
+    certbot renews when a third of the lifetime is left, or half of a short one.
     """
     return left_s < min(_SOON_S, lifetime_s / 3)
 
@@ -113,7 +112,7 @@ def is_soon(left_s: float, *, lifetime_s: float) -> bool:
 def _negotiate(
     probe: TlsProbe, access: Access, context: ssl.SSLContext, timings_s: dict[str, float]
 ) -> TlsStream:
-    """A negotiated connection, closed again: what it has learnt stays readable."""
+    """Negotiate TLS and close the connection; the negotiated values stay readable."""
     began = time.monotonic()
     deadline = access.step()
     stream = access.open_stream(probe.endpoint, deadline)
@@ -137,7 +136,7 @@ def _distrusted(error: ssl.SSLCertVerificationError, probe: TlsProbe, access: Ac
     try:
         shown = _served_certificate(probe, access)
     except (Failure, ValueError):
-        words = f"shows a certificate that is not accepted: {error.verify_message}"
+        words = f"presents a certificate that is not accepted: {error.verify_message}"
         return Failure("tls-untrusted", words)
     return describe_refusal(
         error.verify_code,
@@ -156,7 +155,7 @@ def describe_refusal(
     name: str,
     issuer_keyword: str,
 ) -> Failure:
-    """OpenSSL's refusal, in words of what was shown."""
+    """Describe OpenSSL's refusal in terms of the certificate."""
     names = ", ".join(shown.names) or "no name at all"
     evidence = printable(
         f"certificate for {names}; subject {shown.subject}; issued by {shown.issuer}; valid from "
@@ -166,33 +165,35 @@ def describe_refusal(
         limit=600,
     )
     if verify_code in _WRONG_NAME:
-        code, words = "tls-wrong-name", f"shows a certificate for {names}, not for {name}"
+        code, words = "tls-wrong-name", f"presents a certificate for {names}, not for {name}"
     elif verify_code == _EXPIRED:
-        code, words = "tls-expired", f"shows a certificate that ended on {shown.not_after}"
+        code, words = "tls-expired", f"presents a certificate that expired on {shown.not_after}"
     elif verify_code == _NOT_YET_VALID:
-        code, words = "tls-expired", f"shows a certificate that begins only on {shown.not_before}"
+        words = f"presents a certificate that is not valid before {shown.not_before}"
+        code = "tls-expired"
     elif verify_code in _SELF_SIGNED and shown.is_self_issued:
-        code, words = "tls-untrusted", "shows a self-signed certificate"
+        code, words = "tls-untrusted", "presents a self-signed certificate"
     elif (
         verify_code in _ISSUER_MISSING
         and shown.chain_length == 1
         and not shown.is_self_issued
-        # The internal CA signs without an intermediate: a certificate alone is its whole chain.
+        # The internal CA has no intermediate: its certificate alone is the whole chain.
         and issuer_keyword != "internal"
         and not shown.issuer.startswith(_INTERNAL_ISSUER)
     ):
         code = "tls-incomplete-chain"
-        words = f"sends its own certificate alone, without that of its issuer, {shown.issuer}"
+        words = f"sends its certificate without that of its issuer, {shown.issuer}"
     elif verify_code in _ISSUER_MISSING or verify_code in _SELF_SIGNED:
-        code, words = "tls-untrusted", f"shows a certificate of an unknown issuer, {shown.issuer}"
+        words = f"presents a certificate from an unknown issuer, {shown.issuer}"
+        code = "tls-untrusted"
     else:
         code = "tls-untrusted"
-        words = f"shows a certificate that is not accepted: {verify_message}"
+        words = f"presents a certificate that is not accepted: {verify_message}"
     return Failure(code, printable(words, limit=300), evidence=evidence)
 
 
 def may_be_complete(failure: Failure) -> bool:
-    """Whether a certificate that came alone may be all there is: signed by an unknown root."""
+    """Whether a certificate sent alone may be the whole chain, signed by an unknown root."""
     return failure.code == "tls-incomplete-chain" and _ISSUER_IS_AT not in failure.evidence
 
 
@@ -240,8 +241,8 @@ def _issuer_uri(leaf: x509.Certificate) -> str:
 
 
 def _chain_length(tls: ssl.SSLObject) -> int:
-    """How many certificates were sent; 0 where this Python cannot tell."""
-    # Public from Python 3.13; before, the same method is on the object beneath, from 3.10.
+    """Return how many certificates were sent; 0 if this Python does not report it."""
+    # Public from Python 3.13; the object underneath has the same method from 3.10.
     for owner in (tls, getattr(tls, "_sslobj", None)):
         unverified_chain = getattr(owner, "get_unverified_chain", None)
         if unverified_chain is not None:

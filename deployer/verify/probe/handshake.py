@@ -1,4 +1,4 @@
-"""Carry out an `UpgradeProbe`: the opening handshake, what is said then, and the closing one."""
+"""Run an `UpgradeProbe`: the opening handshake, the messages, and the closing handshake."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from deployer.verify.net.websocket import Message, OpeningHandshake, WebSocket
 from deployer.verify.probe.attempt import Attempt, Failure, printable
 from deployer.verify.probe.spec import UpgradeProbe
 
-# A service that wants a login or a first message may close at once, and politely: it works all the
-# same. RFC 6455, section 7.4: 1000 normal, 1005 no code, 1008 policy; 3000 to 4999 are its own.
+# A service that requires a login or a first message may close at once with one of these codes: it
+# works. RFC 6455, section 7.4: 1000 normal, 1005 no code, 1008 policy, 3000 to 4999 its own.
 POLITE_CLOSE_CODES = frozenset({1000, 1005, 1008, *range(3000, 5000)})
-#: Shorter texts are words that any message may hold; longer ones may be somebody's token.
+#: Shorter texts are words that any message may contain; longer ones may be a token.
 _TOKEN_LENGTH = 16
 
 
 def attempt_upgrade(probe: UpgradeProbe, access: Access) -> Attempt:
-    """Do what `probe` says. Never raises but where the way to the host itself is lost."""
+    """Run `probe`. Raises: only if the connection to the host itself is lost."""
     began = time.monotonic()
     timings_s = probe.timings_s
     head: Head | None = None
@@ -32,7 +32,7 @@ def attempt_upgrade(probe: UpgradeProbe, access: Access) -> Attempt:
     subprotocol: str | None = None
     failure: Failure | None = None
     note = ""
-    in_vain = _Vain()
+    unanswered = _Unanswered()
     opening = OpeningHandshake(subprotocols=probe.subprotocols)
     headers = (*probe.headers, *opening.headers)
     try:
@@ -52,7 +52,7 @@ def attempt_upgrade(probe: UpgradeProbe, access: Access) -> Attempt:
             websocket = opening.complete(stream, head)
             subprotocol = websocket.subprotocol
             try:
-                note = _conversation(websocket, probe, access, timings_s, in_vain)
+                note = _conversation(websocket, probe, access, timings_s, unanswered)
             finally:
                 if websocket.first_message_at is not None:
                     timings_s["first_message"] = max(0.0, websocket.first_message_at - opened)
@@ -65,15 +65,15 @@ def attempt_upgrade(probe: UpgradeProbe, access: Access) -> Attempt:
         answer=answer,
         failure=failure,
         note=note,
-        seconds=time.monotonic() - began - in_vain.seconds,
+        seconds=time.monotonic() - began - unanswered.seconds,
         request=format_request(probe.target, headers),
         response=format_response(head, body),
     )
 
 
 @dataclass(slots=True)
-class _Vain:
-    """How long a first message was waited for that never came: our time, not the service's."""
+class _Unanswered:
+    """The wait for a first message that never came, which is not the service's time."""
 
     seconds: float = 0.0
 
@@ -83,39 +83,41 @@ def _conversation(
     probe: UpgradeProbe,
     access: Access,
     timings_s: dict[str, float],
-    in_vain: _Vain,
+    unanswered: _Unanswered,
 ) -> str:
-    """All that is said on an open connection; returns what is worth telling of it."""
+    """Exchange all messages on an open connection; return a note for display."""
     if probe.subprotocols and websocket.subprotocol is None:
         websocket.close(access.until)
         offered = ", ".join(probe.subprotocols)
-        raise Failure("subprotocol-missing", f"chose none of the subprotocols offered ({offered})")
+        words = f"selected none of the offered subprotocols ({offered})"
+        raise Failure("subprotocol-missing", words)
     demands = probe.expect is not None or probe.hold_s is not None
-    heard = Deadline(probe.listen_s, within=access.until)
+    listening = Deadline(probe.listen_s, within=access.until)
     try:
-        _say(websocket, probe, access)
+        _exchange(websocket, probe, access)
         timings_s["ping"] = _ping(websocket, access, when="")
     except Failure as failure:
         if demands or failure.close_code not in POLITE_CLOSE_CODES:
             raise
         return f"the service {failure.words} right after the handshake"
     listened = time.monotonic()
-    farewell = _listen(websocket, heard)
+    closed = _listen(websocket, listening)
     if websocket.first_message is None:
-        in_vain.seconds = time.monotonic() - listened
-    if farewell:
-        return farewell
-    note = _first_words(websocket)
+        unanswered.seconds = time.monotonic() - listened
+    if closed:
+        return closed
+    note = _first_message_words(websocket)
     if probe.hold_s is not None:
         _hold(websocket, probe.hold_s, access)
-        _ping(websocket, access, when=f" after {probe.hold_s:g} s of silence")
+        _ping(websocket, access, when=f" after {probe.hold_s:g} s idle")
         if probe.send is not None:
-            _say(websocket, probe, access)
+            _exchange(websocket, probe, access)
     websocket.close(access.until)
     return note
 
 
-def _say(websocket: WebSocket, probe: UpgradeProbe, access: Access) -> None:
+def _exchange(websocket: WebSocket, probe: UpgradeProbe, access: Access) -> None:
+    """Send the probe's message, and wait for the one that it expects."""
     deadline = access.step()
     with translate_errors("a message", access.timeout_s):
         if probe.send is not None:
@@ -127,12 +129,12 @@ def _say(websocket: WebSocket, probe: UpgradeProbe, access: Access) -> None:
             websocket.receive_message(_matcher(probe.expect, probe.expect_is_regex), deadline)
     except Failure as failure:
         if failure.code == "timeout" and websocket.first_message is None:
-            raise _silent(websocket, access) from failure
+            raise _no_message(websocket, access) from failure
         received = " · ".join(_shown(message, probe) for message in websocket.last_messages)
-        arrived = f"received: {received}" if received else "no message at all was received"
+        arrived = f"received: {received}" if received else "no message was received"
         words = {
             "timeout": f"did not send the expected message within {access.timeout_s:g} s",
-        }.get(failure.code, f"{failure.words} before the expected message came")
+        }.get(failure.code, f"{failure.words} before the expected message arrived")
         raise Failure(
             "unexpected-message" if failure.code == "timeout" else failure.code,
             words,
@@ -141,11 +143,11 @@ def _say(websocket: WebSocket, probe: UpgradeProbe, access: Access) -> None:
         ) from failure
 
 
-def _silent(websocket: WebSocket, access: Access) -> Failure:
-    """Nothing at all was said: does anybody live at the other end?"""
-    _ping(websocket, access, when=" nor sent any message")
+def _no_message(websocket: WebSocket, access: Access) -> Failure:
+    """Check with a ping whether a peer that sent nothing is alive."""
+    _ping(websocket, access, when=" and sent no message")
     limit = f"{access.timeout_s:g} s"
-    words = f"opened the connection, answers pings, and sent no message within {limit}"
+    words = f"opened the connection and answers pings, but sent no message within {limit}"
     return Failure("silent-after-upgrade", words)
 
 
@@ -160,11 +162,11 @@ def _ping(websocket: WebSocket, access: Access, *, when: str) -> float:
         raise Failure("no-pong", words) from failure
 
 
-def _listen(websocket: WebSocket, heard: Deadline) -> str:
-    """Give a first message its time; in words, how the service has ended the connection instead."""
+def _listen(websocket: WebSocket, deadline: Deadline) -> str:
+    """Wait for a first message; return how the service closed the connection, if it did."""
     try:
         with translate_errors("the connection", 0):
-            websocket.await_first_message(heard)
+            websocket.await_first_message(deadline)
     except Failure as failure:
         if failure.code != "timeout":
             return f"the service {failure.words} soon after the handshake"
@@ -174,25 +176,25 @@ def _listen(websocket: WebSocket, heard: Deadline) -> str:
 def _hold(websocket: WebSocket, seconds: float, access: Access) -> None:
     began = time.monotonic()
     try:
-        with translate_errors("the silence", seconds):
-            websocket.stay_silent(seconds, access.until)
+        with translate_errors("the idle time", seconds):
+            websocket.stay_idle(seconds, access.until)
     except Failure as failure:
         lasted = time.monotonic() - began
         raise Failure(
             "idle-cut",
-            f"{failure.words} after {lasted:.1f} s of silence ({seconds:g} s were asked for)",
+            f"{failure.words} after {lasted:.1f} s idle ({seconds:g} s requested)",
             seconds=lasted,
             close_code=failure.close_code,
         ) from failure
 
 
 def _matcher(expect: str, is_regex: bool) -> Callable[[Message], bool]:
-    """A text is the whole message, but for a line break at its end; a pattern is searched for."""
+    """Match a text against the whole message, except for a final line break, or search a regex."""
     if is_regex:
         try:
             pattern = re.compile(expect)
         except re.error as error:
-            words = f"cannot be asked: the pattern under expect is not valid: {error}"
+            words = f"cannot be checked: the expect pattern is invalid: {error}"
             raise Failure("bad-expectation", words) from error
         return lambda message: pattern.search(_text(message)) is not None
     return lambda message: _text(message).rstrip("\r\n") == expect.rstrip("\r\n")
@@ -209,7 +211,7 @@ def _shown(message: Message, probe: UpgradeProbe) -> str:
     return printable(text)
 
 
-def _first_words(websocket: WebSocket) -> str:
+def _first_message_words(websocket: WebSocket) -> str:
     message = websocket.first_message
     if message is None:
         return ""

@@ -1,8 +1,8 @@
-"""WebSocket connections that are held open while something changes: who of them is still there?
+"""Hold WebSocket connections open during a change, and record which of them survive.
 
-A thread each opens its connection, pings every half second, and answers the service's pings. How it
-ended, and when, is noted; nothing is judged here. Through the SSH connection's forwarding a reset
-looks like an end without a Close frame: both are ``reset``, what browsers call 1006.
+One thread per connection opens it, pings every half second, and answers the service's pings. It
+records how and when the connection ended, and judges nothing. Through SSH forwarding a reset looks
+like an end without a Close frame: both are ``reset``, which browsers call 1006.
 """
 
 from __future__ import annotations
@@ -24,19 +24,22 @@ from deployer.verify.probe.spec import UpgradeProbe
 How = Literal["closed", "reset"]
 
 OPEN_TIMEOUT_S = 3.0
-#: How long a connection may take to answer before it is said to hang.
+#: How long a connection may take to answer before it counts as hanging.
 ANSWER_TIMEOUT_S = 5.0
 _PAUSE_S = 0.5
 _LONGEST_S = 86400.0
 _CLOSE_PATIENCE_S = 0.5
-#: Opening many at once would be a load of its own.
+#: Opening many at once would be a load test.
 _OPENING_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    """How a connection ended, at the monotonic time `at`: ``closed`` with a Close frame of
-    `close_code`, or ``reset`` without one; `words` continue a sentence."""
+    """The end of a connection at the monotonic time `at`.
+
+    It was ``closed`` by a Close frame with `close_code`, or ``reset`` without one; `words` continue
+    a sentence.
+    """
 
     how: How
     at: float
@@ -45,7 +48,7 @@ class End:
 
 
 class HeldConnection:
-    """One connection and its thread. All it knows is safe to be read from others."""
+    """One connection and its thread; other threads may read all public attributes."""
 
     def __init__(
         self, probe: UpgradeProbe, access: Access, gate: threading.Semaphore, *, pause_s: float
@@ -58,17 +61,17 @@ class HeldConnection:
         self._probe, self._access, self._gate, self._pause_s = probe, access, gate, pause_s
         self._changed = threading.Condition()
         self._is_settled = False
-        # A daemon: where the network is gone, a write may hang until the link is given up.
+        # A daemon: without a network, a write may hang until the link is closed.
         self._thread = threading.Thread(target=self._work, name="canary", daemon=True)
         self._thread.start()
 
     def wait_until_settled(self, deadline: Deadline) -> None:
-        """Until it is open, or is not going to be."""
+        """Wait until the connection is open or has failed to open."""
         with self._changed:
             self._changed.wait_for(lambda: self._is_settled, _left_s(deadline))
 
     def has_answered(self, since: float, deadline: Deadline) -> bool:
-        """Whether a ping that was sent at `since` or later is answered by the deadline."""
+        """Whether a ping sent at `since` or later is answered by the deadline."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self.end is not None or self._answered >= since, _left_s(deadline)
@@ -76,11 +79,11 @@ class HeldConnection:
             return self.end is None and self._answered >= since
 
     def let_go(self, after_s: float, words: str) -> None:
-        """Give it up where it is still open in `after_s` seconds, which counts as its end."""
+        """Close the connection if it is still open in `after_s` seconds; this counts as its end."""
         self._let_go_at, self._let_go_words = time.monotonic() + after_s, words
 
     def join(self, deadline: Deadline) -> None:
-        """Until its thread has said good-bye."""
+        """Wait until the thread has closed the connection."""
         self._thread.join(_left_s(deadline))
 
     # --- in the thread ----------------------------------------------------------------------------
@@ -93,8 +96,8 @@ class HeldConnection:
             except Failure as failure:
                 self._settle(problem=failure.words)
                 return
-            except Exception as error:  # amid a commit, no peer may get us to crash
-                self._settle(problem=str(error) or "given up")
+            except Exception as error:  # during a commit, no peer may cause a crash
+                self._settle(problem=str(error) or "cancelled")
                 return
             self._settle(problem="")
             self._hold(websocket)
@@ -125,7 +128,7 @@ class HeldConnection:
                 with self._changed:
                     self._answered = asked
                     self._changed.notify_all()
-                websocket.stay_silent(self._pause_s, until)
+                websocket.stay_idle(self._pause_s, until)
                 if time.monotonic() >= self._let_go_at:
                     self._ended("reset", self._let_go_words, None)
                     websocket.close(Deadline(_CLOSE_PATIENCE_S))
@@ -140,7 +143,7 @@ class HeldConnection:
                 how: How = "reset" if failure.close_code is None else "closed"
                 self._ended(how, failure.words, failure.close_code)
                 return
-            except Exception as error:  # the same
+            except Exception as error:  # as above
                 self._ended("reset", f"lost the connection: {error}", None)
                 return
 
@@ -157,7 +160,7 @@ class HeldConnection:
 
 
 class HeldConnections:
-    """Connections that are held at once, and pinged every `pause_s`; `close` ends them all."""
+    """Connections held at the same time, pinged every `pause_s`; `close` closes them all."""
 
     def __init__(self, dial: Dial, *, pause_s: float = _PAUSE_S) -> None:
         self._pause_s = pause_s
@@ -166,7 +169,7 @@ class HeldConnections:
         self._held: list[HeldConnection] = []
 
     def hold(self, probe: UpgradeProbe, count: int) -> tuple[HeldConnection, ...]:
-        """Begin to open `count` connections for `probe`."""
+        """Start to open `count` connections for `probe`."""
         added = tuple(
             HeldConnection(probe, self._access, self._gate, pause_s=self._pause_s)
             for _ in range(count)
@@ -175,13 +178,13 @@ class HeldConnections:
         return added
 
     def wait_until_open(self) -> None:
-        """Until each is open, or is known not to be going to; some seconds at most."""
+        """Wait until each connection is open or has failed to open; some seconds at most."""
         deadline = Deadline(2 * OPEN_TIMEOUT_S)
         for held in self._held:
             held.wait_until_settled(deadline)
 
     def close(self) -> None:
-        """End every connection that is left with a Close frame; at most a second, never raises."""
+        """Close the remaining connections with a Close frame, within a second; never raises."""
         self._access.until.cancel()
         deadline = Deadline(2 * _CLOSE_PATIENCE_S)
         for held in self._held:
@@ -191,7 +194,7 @@ class HeldConnections:
 def have_answered(
     held: Sequence[HeldConnection], *, since: float, deadline: Deadline
 ) -> list[bool]:
-    """Of each whether it is open and has answered a ping of `since` or later by the deadline."""
+    """Return for each whether it is open and answers a ping sent at `since` or later in time."""
     return [each.has_answered(since, deadline) for each in held]
 
 

@@ -1,7 +1,7 @@
-"""Whether a name leads to the host that is being set up, seen from here: what a CA will ask for.
+"""Check from this machine whether a CA's HTTP-01 validation would reach the host.
 
 A CA connects to port 80 of every address of a name, and follows redirects (RFC 8555, section 8.3).
-Whoever looks from the host itself would see what no stranger sees.
+The host itself cannot check this, because it does not see what outsiders see.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from deployer.verify.probe.attempt import Failure, printable
 _TIMEOUT_S = 8.0
 _MOST_REDIRECTS = 5
 _UNREACHABLE = frozenset((errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL))
-_NO_WAY = "there is no way to it from here"
+_NO_ROUTE = "this machine has no route to it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Http01Challenge:
-    """A text that must be found at `path` of each of `names`."""
+    """A text that each of `names` must serve at `path`."""
 
     names: tuple[str, ...]
     path: str
@@ -42,11 +42,11 @@ def http01_problem(
     patience_s: float,
     cancelled: Event | None = None,
 ) -> str:
-    """Why a CA would not find the text, or an empty text where it would.
+    """Return why a CA would not find the text; empty if it would.
 
-    A name that does not resolve here is a mistake where the CA `is_public`; another CA may have a
-    DNS of its own, and then the host is asked at `host_address`. What fails is tried again for
-    `patience_s`: a proxy has just been reloaded.
+    A name that does not resolve here is an error if the CA `is_public`. Any other CA may have its
+    own DNS, and then the request goes to `host_address`. Failures are retried for `patience_s`,
+    because a proxy was just reloaded.
     """
     until = time.monotonic() + patience_s
     for name in challenge.names:
@@ -64,14 +64,14 @@ def _look(name: str, challenge: Http01Challenge, *, host_address: str, is_public
     addresses = _addresses(name)
     if not addresses and is_public:
         return (
-            f"{name} does not resolve: make its A or AAAA record lead to this host first; the CA "
+            f"{name} does not resolve: point its A or AAAA record at this host first; the CA "
             "looks it up in the same way"
         )
     problems = []
     for address in addresses or [host_address]:
         problem = _ask(name, address, challenge)
-        if problem and not (problem == _NO_WAY and len(addresses) > 1):
-            known = f"{name} leads to {address}" if addresses else f"{name} at {address}"
+        if problem and not (problem == _NO_ROUTE and len(addresses) > 1):
+            known = f"{name} resolves to {address}" if addresses else f"{name} at {address}"
             problems.append(f"{known}, but {problem}")
     return "; ".join(problems)
 
@@ -85,7 +85,7 @@ def _addresses(name: str) -> list[str]:
 
 
 def _ask(name: str, address: str, challenge: Http01Challenge) -> str:
-    """What is wrong with the answer for `name` at `address`; empty where it is as expected."""
+    """Return what is wrong with the response for `name` at `address`; empty if nothing is."""
     url, at = f"http://{_bracketed(name)}{challenge.path}", address
     for _ in range(_MOST_REDIRECTS):
         parts = urlsplit(url)
@@ -99,10 +99,10 @@ def _ask(name: str, address: str, challenge: Http01Challenge) -> str:
                 url = urljoin(url, location)
                 parts = urlsplit(url)
                 is_followed = parts.scheme in ("http", "https") and parts.port != 0
-            except ValueError:  # a port or an address that is none
+            except ValueError:  # an invalid port or address
                 is_followed = False
             if not is_followed:
-                return f"it redirects to {printable(location, limit=100)}, where no CA goes"
+                return f"it redirects to {printable(location, limit=100)}, which no CA follows"
             target = parts.hostname or name
             at = address if target == name else target
             continue
@@ -111,15 +111,15 @@ def _ask(name: str, address: str, challenge: Http01Challenge) -> str:
         server = "".join(head.values("Server")[:1])
         by = f" by {printable(server, limit=40)}" if server else ""
         return (
-            f"another server answers there (status {head.status_code}{by}): its DNS record does "
-            "not lead to this host, or something in front of it does not pass "
-            "/.well-known/acme-challenge/ on"
+            f"a different server answers there (status {head.status_code}{by}): its DNS record "
+            "does not point to this host, or something in front of the host does not forward "
+            "/.well-known/acme-challenge/"
         )
-    return "it redirects without end"
+    return "it redirects endlessly"
 
 
 def _get(parts: SplitResult, address: str) -> tuple[Head, bytes]:
-    """The answer's head and the beginning of its body, all within one time limit.
+    """Return the response's head and the beginning of its body, within one time limit.
 
     Raises: OSError, `Failure`.
     """
@@ -128,7 +128,7 @@ def _get(parts: SplitResult, address: str) -> tuple[Head, bytes]:
     port = parts.port or (443 if is_https else 80)
     line: Stream = socket.create_connection((address, port), timeout=_TIMEOUT_S)
     try:
-        if is_https:  # a CA does not look at the certificate either
+        if is_https:  # a CA does not verify the certificate either
             context = client_context(verified=False)
             secured = TlsStream(line, context, server_name=parts.hostname)
             secured.handshake(deadline)
@@ -143,15 +143,15 @@ def _get(parts: SplitResult, address: str) -> tuple[Head, bytes]:
 
 
 def _why(error: Exception, port: int) -> str:
-    open_it = f"open port {port} to the world: the CA asks there"
+    open_it = f"open port {port} to the world, because the CA connects there"
     if isinstance(error, ConnectionRefusedError):
-        return f"nothing listens on its port {port}, or a firewall refuses; {open_it}"
+        return f"nothing listens on its port {port}, or a firewall rejects connections; {open_it}"
     if isinstance(error, TimeoutError):
         return f"its port {port} does not answer within {_TIMEOUT_S:g} s; {open_it}"
     if isinstance(error, OSError) and error.errno in _UNREACHABLE:
-        return _NO_WAY
-    said = f"it {error}" if isinstance(error, Failure) else str(error)
-    return f"its port {port} does not answer as a web server does: {said}"
+        return _NO_ROUTE
+    reason = f"it {error}" if isinstance(error, Failure) else str(error)
+    return f"its port {port} does not answer like a web server: {reason}"
 
 
 def _bracketed(name: str) -> str:

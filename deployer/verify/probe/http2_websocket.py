@@ -1,7 +1,7 @@
-"""Carry out an `Http2Probe`: a WebSocket over HTTP/2, as browsers open it where that is announced.
+"""Run an `Http2Probe`: a WebSocket over HTTP/2, as browsers open it if it is announced.
 
-`facts` of the attempt say how far it got: ``offered`` where HTTP/2 was negotiated, ``announced``
-where the peer's settings let WebSockets in, ``foreign`` the status that a foreign Origin got.
+`facts` of the attempt record the progress: ``offered`` if HTTP/2 was negotiated, ``announced`` if
+the peer's settings allow WebSockets, ``foreign`` for the status that a foreign Origin got.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from deployer.verify.probe.attempt import Attempt, Failure
 from deployer.verify.probe.handshake import POLITE_CLOSE_CODES
 from deployer.verify.probe.spec import Http2Probe
 
-# What HTTP/2 has no place for: RFC 9113, section 8.2.2.
-_OF_CONNECTIONS = frozenset(
+# Connection-specific headers, forbidden in HTTP/2: RFC 9113, section 8.2.2.
+_CONNECTION_HEADERS = frozenset(
     {"connection", "host", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"}
 )
 
 
 def attempt_http2(probe: Http2Probe, access: Access) -> Attempt:
-    """Do what `probe` says. Never raises but where the way to the host itself is lost."""
+    """Run `probe`. Raises: only if the connection to the host itself is lost."""
     began = time.monotonic()
     tries = _Tries(probe, access)
     failure: Failure | None = None
@@ -68,7 +68,7 @@ class _Tries:
         self.answered: Http2Stream | None = None
 
     def all(self) -> None:
-        """Everything on one connection. Raises: `Failure`."""
+        """Make all requests on one connection. Raises: `Failure`."""
         began = time.monotonic()
         deadline = self._access.step()
         stream = self._access.open_stream(self._probe.endpoint, deadline)
@@ -95,10 +95,10 @@ class _Tries:
                 stream.close()
 
     def request(self, origin: str | None) -> Headers:
-        """The pseudo-header fields and headers of RFC 8441, section 5; `None`: as the probe has."""
+        """Return the fields of RFC 8441, section 5; without `origin`, the probe's own is kept."""
         probe = self._probe
         lowered = ((name.lower(), value) for name, value in probe.headers)
-        kept = tuple(field for field in lowered if field[0] not in _OF_CONNECTIONS)
+        kept = tuple(field for field in lowered if field[0] not in _CONNECTION_HEADERS)
         if origin is not None:
             kept = (*(field for field in kept if field[0] != "origin"), ("origin", origin))
         return (
@@ -134,7 +134,7 @@ class _Tries:
         websocket.close(self._access.until)
 
     def _foreign(self, connection: Http2) -> None:
-        """What a page elsewhere gets: the proxy's rules may look at HTTP/1.1's headers alone."""
+        """Try a foreign Origin, because the proxy's rules may only match headers of HTTP/1.1."""
         if self._probe.foreign_origin is None:
             return
         with contextlib.suppress(Failure, OSError):

@@ -1,4 +1,4 @@
-"""Carry out an `HttpProbe`: one GET request, and the beginning of what it is answered."""
+"""Run an `HttpProbe`: one GET request, and the beginning of its response."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deployer.verify.probe.spec import HttpProbe
 
 
 def attempt_get(probe: HttpProbe, access: Access) -> Attempt:
-    """Send the request; any HTTP answer is a success here, and what it means is judged later."""
+    """Send the request; any HTTP response is a success here and is judged later."""
     began = time.monotonic()
     timings_s = probe.timings_s
     head: Head | None = None

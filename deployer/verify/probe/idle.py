@@ -1,7 +1,7 @@
-"""One connection that waits in silence: what ends it, or keeps it awake, and when.
+"""One idle connection: what closes it or keeps it alive, and when.
 
-Nothing is sent but what RFC 6455 demands, pongs to the service's pings. A hop counts from the last
-byte that went through it in either direction, and so do we.
+Nothing is sent except pongs to the service's pings, which RFC 6455 requires. A hop counts from the
+last byte that passed through it in either direction, and so does this module.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from deployer.verify.probe.attempt import Failure
 from deployer.verify.probe.spec import UpgradeProbe
 
 _SLICE_S = 0.25
-#: What comes so soon belongs to the beginning, as a greeting does.
+#: Messages this early belong to the opening, like a greeting.
 _BEGINNING_S = 1.0
-#: So many signs of life in a row, and what lies between them is the service's interval.
+#: This many signs of life in a row are enough to measure the service's interval.
 _SIGNS = 3
 _ALIKE = 1.5
 _KEPT_SIGNS = 200
@@ -35,12 +35,12 @@ Outcome = Literal["cut", "open", "kept-awake", "failed", "skipped", "interrupted
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdleOutcome:
-    """What one hop did with a silent connection.
+    """The outcome of an idle connection at one hop.
 
-    ``cut`` after `seconds` of silence, as `words` say; ``open`` after so many still; ``kept-awake``
-    by the service, every `interval_s`; ``failed`` to open, ``skipped``: `words` say why.
-    `interval_s` is `None` where the service said nothing by itself, or not regularly; `signs` is
-    how often it did. `close_code` is that of a Close frame, which only a service sends.
+    ``cut`` after `seconds` idle (`words` say how); still ``open`` after `seconds`; ``kept-awake``
+    by the service every `interval_s`; ``failed`` to open or ``skipped`` (`words` say why).
+    `signs` is how often the service sent something unprompted, `interval_s` its interval or `None`
+    if it was not regular. `close_code` is the code of a Close frame, which only a service sends.
     """
 
     hop: Hop
@@ -54,10 +54,10 @@ class IdleOutcome:
 
 @dataclass(slots=True)
 class IdleConnection:
-    """A connection while it waits; others look at it from their threads.
+    """An idle connection; other threads may read it.
 
-    `expected_s` is how long a silence is waited for, unless `is_needed` says no before; `limit_s`
-    how long is waited in all, for a service that speaks now and then.
+    `expected_s` is how long to stay idle, unless `is_needed` ends the wait earlier; `limit_s` is
+    the limit for the whole wait, for a service that sends something now and then.
     """
 
     hop: Hop
@@ -65,24 +65,24 @@ class IdleConnection:
     expected_s: float
     limit_s: float = math.inf
     result: IdleOutcome | None = None
-    quiet_since: float = field(default_factory=time.monotonic)
+    idle_since: float = field(default_factory=time.monotonic)
     signs: list[float] = field(default_factory=list)
 
     def wait(self, access: Access, *, is_needed: Callable[[IdleConnection], bool]) -> IdleOutcome:
         """Open the connection and wait.
 
-        Raises: `DeployerError` where the way to the host is lost.
+        Raises: `DeployerError` if the connection to the host is lost.
         """
         try:
             self.result = self._waited(access, is_needed)
         except Cancelled:
             self.result = IdleOutcome(
-                hop=self.hop, outcome="interrupted", seconds=time.monotonic() - self.quiet_since
+                hop=self.hop, outcome="interrupted", seconds=time.monotonic() - self.idle_since
             )
         except DeployerError:
             raise
-        except Exception as error:  # no peer may get us to crash
-            words = f"could not be waited on: {type(error).__name__}: {error}"
+        except Exception as error:  # no peer may cause a crash
+            words = f"could not be measured: {type(error).__name__}: {error}"
             self.result = IdleOutcome(hop=self.hop, outcome="failed", words=words)
         return self.result
 
@@ -104,22 +104,22 @@ class IdleConnection:
                 if probe.send is not None:
                     with translate_errors("a message", access.timeout_s):
                         websocket.send_text(probe.send, access.step())
-                return self._silent(websocket, access, is_needed)
+                return self._idle(websocket, access, is_needed)
         except Failure as failure:
             return IdleOutcome(hop=self.hop, outcome="failed", words=failure.words)
 
-    def _silent(
+    def _idle(
         self, websocket: WebSocket, access: Access, is_needed: Callable[[IdleConnection], bool]
     ) -> IdleOutcome:
-        began = self.quiet_since = time.monotonic()
+        began = self.idle_since = time.monotonic()
         while True:
             try:
-                with translate_errors("the silence", self.expected_s):
-                    self._hear(websocket, access, began)
+                with translate_errors("the idle time", self.expected_s):
+                    self._listen(websocket, access, began)
             except Failure as failure:
-                lasted = time.monotonic() - self.quiet_since
+                lasted = time.monotonic() - self.idle_since
                 return self._ended("cut", lasted, failure.words, failure.close_code)
-            lasted = time.monotonic() - self.quiet_since
+            lasted = time.monotonic() - self.idle_since
             if self.interval_s is not None:
                 websocket.close(access.until)
                 return self._ended("kept-awake", lasted)
@@ -130,19 +130,19 @@ class IdleConnection:
                 websocket.close(access.until)
                 return self._ended("open", lasted)
 
-    def _hear(self, websocket: WebSocket, access: Access, began: float) -> None:
-        """Listen for a moment."""
+    def _listen(self, websocket: WebSocket, access: Access, began: float) -> None:
+        """Wait for a frame for a moment."""
         try:
             websocket.next_kind(Deadline(_SLICE_S, within=access.until))
         except TimeoutError:
             return
-        now = self.quiet_since = time.monotonic()
+        now = self.idle_since = time.monotonic()
         if now - began > _BEGINNING_S and len(self.signs) < _KEPT_SIGNS:
             self.signs.append(now)
 
     @property
     def interval_s(self) -> float | None:
-        """How regularly the service has said something by itself; `None` where it has not."""
+        """The interval at which the service sends something unprompted; `None` if irregular."""
         if len(self.signs) < _SIGNS:
             return None
         gaps = [after - before for before, after in zip(self.signs, self.signs[1:], strict=False)]

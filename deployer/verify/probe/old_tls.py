@@ -1,8 +1,7 @@
-"""Carry out an `OldTlsProbe`: a handshake that offers TLS 1.1 at most, up to ServerHelloDone.
+"""Run an `OldTlsProbe`: a handshake that offers at most TLS 1.1, up to ServerHelloDone.
 
-Written out by hand, since the OpenSSL of this machine may refuse to offer such versions at all;
-what a peer accepts would then not be known. Nothing is agreed on: once the peer has said all of its
-part, it has shown that it would go on.
+It is hand-written, because this machine's OpenSSL may refuse to offer such versions. The handshake
+is not finished: a peer that sends its whole part has shown that it accepts the version.
 
 Source: RFC 4346, sections 6.2 and 7.4; RFC 8996 deprecates both versions.
 """
@@ -24,18 +23,18 @@ _VERSIONS = {b"\x03\x01": "TLS 1.0", b"\x03\x02": "TLS 1.1"}
 _HANDSHAKE, _ALERT = 22, 21
 _SERVER_HELLO, _SERVER_HELLO_DONE = 2, 14
 _MOST_BYTES = 256 * 1024
-# ECDHE, DHE and RSA key exchange, each with AES and the last with 3DES; then the signal that
-# renegotiation is understood (RFC 5746).
+# ECDHE, DHE and RSA key exchange, each with AES and the last also with 3DES; then the signalling
+# value for secure renegotiation (RFC 5746).
 _SUITES = bytes.fromhex("c009c013c00ac0140033003900320038002f0035000a00ff")
 
 
 def attempt_old_tls(probe: OldTlsProbe, access: Access) -> Attempt:
-    """Offer TLS 1.1 and 1.0; ``version`` of the attempt's `facts` is the one that was taken."""
+    """Offer TLS 1.1 and 1.0; ``version`` in the attempt's `facts` is the accepted one."""
     began = time.monotonic()
     failure: Failure | None = None
     facts: dict[str, str] = {}
     try:
-        version = _taken(probe, access)
+        version = _accepted_version(probe, access)
         if version:
             facts["version"] = version
     except Failure as error:
@@ -45,7 +44,7 @@ def attempt_old_tls(probe: OldTlsProbe, access: Access) -> Attempt:
     return Attempt(answer=answer, failure=failure, seconds=time.monotonic() - began, facts=facts)
 
 
-def _taken(probe: OldTlsProbe, access: Access) -> str:
+def _accepted_version(probe: OldTlsProbe, access: Access) -> str:
     deadline = access.step()
     stream = access.open_stream(probe.endpoint, deadline)
     try:
@@ -58,7 +57,7 @@ def _taken(probe: OldTlsProbe, access: Access) -> str:
 
 
 def client_hello(server_name: str | None) -> bytes:
-    """A ClientHello that offers TLS 1.1 at most, in its record."""
+    """Return a ClientHello that offers at most TLS 1.1, in its record."""
     extensions = b""
     if server_name is not None and not server_name.replace(".", "").isdigit():
         name = server_name.encode("ascii", "ignore")
@@ -78,7 +77,7 @@ def _extension(number: int, data: bytes) -> bytes:
 
 
 def _version_of(stream: Stream, deadline: Deadline) -> str:
-    """The version in which the peer went through its part; empty where it refused."""
+    """Return the version in which the peer completed its part; empty if it refused."""
     data, messages = bytearray(), bytearray()
     while len(data) + len(messages) < _MOST_BYTES:
         try:
@@ -103,7 +102,7 @@ def _version_of(stream: Stream, deadline: Deadline) -> str:
 
 
 def _finished(messages: bytes) -> str | None:
-    """The version, once ServerHelloDone has come; `None` while more is to come."""
+    """Return the version once ServerHelloDone has arrived, and `None` until then."""
     version, place = "", 0
     while place + 4 <= len(messages):
         kind = messages[place]

@@ -1,4 +1,4 @@
-"""What one connection is to do: plain values, made by `checks.py` and carried out by others."""
+"""Specifications of probes: plain values, made by `planned/` and run by the other modules here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deployer.verify.net.lookup import Lookup
 class Endpoint:
     """An address as the host sees it: TCP, or a unix socket (then `host` is empty).
 
-    With `proxy_line`, connections begin with a line of the PROXY protocol (version 1), before TLS.
+    With `proxy_line`, connections start with a PROXY protocol line (version 1), before TLS.
     """
 
     host: str = ""
@@ -30,9 +30,9 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Probe:
-    """`uri` is what a person would call it; `server_name` goes into SNI, `None` for none.
+    """`uri` is for display; `server_name` goes into SNI, `None` for none.
 
-    `dns_s` is how long the look-up of the endpoint's address took, where there was one.
+    `dns_s` is how long the lookup of the endpoint's address took, if there was one.
     """
 
     uri: str
@@ -43,22 +43,22 @@ class _Probe:
 
     @property
     def timings_s(self) -> dict[str, float]:
-        """What of the probe's time is known before it begins."""
+        """The parts of the probe's time that are known before it starts."""
         return {} if self.dns_s is None else {"dns": self.dns_s}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NameProbe(_Probe):
-    """What a name has been found to lead to."""
+    """A name that has been looked up already."""
 
     lookup: Lookup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsProbe(_Probe):
-    """Is the certificate that is shown to those who ask for `server_name` a right one?
+    """Verify the certificate presented for `server_name`.
 
-    With `by_system`, it is judged by this system's trust store, whatever the site's issuer is.
+    With `by_system`, use this system's trust store regardless of the site's issuer.
     """
 
     issuer: str
@@ -67,10 +67,10 @@ class TlsProbe(_Probe):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpProbe(_Probe):
-    """One GET request; `headers` are all that are sent.
+    """One GET request with exactly `headers`.
 
-    `limit_s` is how long an answer is waited for, where that is less than for other steps;
-    `body_bytes` are as many as are kept of it.
+    `limit_s` is how long to wait for a response, if less than for other steps; at most `body_bytes`
+    of its body are kept.
     """
 
     target: str
@@ -81,10 +81,10 @@ class HttpProbe(_Probe):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpgradeProbe(HttpProbe):
-    """An opening handshake, and what is said on the connection then.
+    """An opening handshake, and the messages after it.
 
-    `headers` are those beside the handshake's own. `send`, `expect` and `hold_s` are as in `Check`.
-    `listen_s` is how long after the answer a first message is waited for; none is as good.
+    `headers` are sent in addition to the handshake's own. `send`, `expect` and `hold_s` are as in
+    `Check`. `listen_s` is how long to wait for an optional first message after the response.
     """
 
     subprotocols: tuple[str, ...] = ()
@@ -97,17 +97,17 @@ class UpgradeProbe(HttpProbe):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantsProbe(HttpProbe):
-    """The same request in several spellings, all sent at once; `headers` are the first of them."""
+    """The same request with several sets of headers, all sent at once; `headers` are the first."""
 
     others: tuple[tuple[tuple[str, str], ...], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Http2Probe(HttpProbe):
-    """A WebSocket over HTTP/2 (RFC 8441), where that is offered.
+    """A WebSocket over HTTP/2 (RFC 8441), if that is offered.
 
-    `headers` are those beside the handshake's own; `foreign_origin` is one that must be refused,
-    `None` where any may connect.
+    `headers` are sent in addition to the handshake's own; `foreign_origin` must be refused (`None`:
+    any origin may connect).
     """
 
     authority: str
@@ -116,7 +116,7 @@ class Http2Probe(HttpProbe):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OldTlsProbe(TlsProbe):
-    """Does anybody there still finish a handshake in TLS 1.1 or 1.0, whatever the certificate?"""
+    """Offer only TLS 1.1 and 1.0, regardless of the certificate."""
 
 
 Probe = TlsProbe | HttpProbe | UpgradeProbe

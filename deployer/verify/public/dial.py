@@ -1,7 +1,7 @@
-"""The way that everybody takes: names looked up in DNS, and connections made from this machine.
+"""Connect as every client does: look names up in DNS, and connect from this machine.
 
-`PublicDial` is a `Dial` like the one through SSH to the host. Every wait in it has a limit, the
-system's resolver, which knows none, included; and an interrupt ends it within a tenth of a second.
+`PublicDial` is a `Dial` like the one through SSH to the host. Every wait in it is limited, even of
+the system's resolver, which has no limit; an interrupt ends it within a tenth of a second.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from deployer.verify.net.lookup import Lookup
 
 _LOOKUP_S = 5.0
 _SLICE_S = 0.1
-#: An address of several may hang; the next one gets its turn before all the time is gone.
+#: One of several addresses may hang; the next one is tried before the time is used up.
 _SHARE = 0.5
 
 Overrides = Mapping[tuple[str, int], str]
 
 
 class PublicDial:
-    """Opens streams from here: ``dial(host=NAME or ADDRESS, port=…, timeout_s=…)``.
+    """Opens streams from this machine: ``dial(host=NAME or ADDRESS, port=…, timeout_s=…)``.
 
-    `overrides` answer in the place of DNS: ``{(name, port): "10.0.0.1,[2001:db8::1]"}``. Names are
-    looked up once; the answers are kept for as long as the dial lives.
+    `overrides` replace DNS: ``{(name, port): "10.0.0.1,[2001:db8::1]"}``. Names are looked up once;
+    the results are kept as long as the dial exists.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class PublicDial:
         self._lock = threading.Lock()
 
     def addresses(self, name: str, port: int) -> tuple[str, ...]:
-        """The addresses of `name`, none where it does not resolve within five seconds."""
+        """Return the addresses of `name`; none if it does not resolve within five seconds."""
         return self.lookup(name, port).addresses
 
     def lookup(self, name: str, port: int) -> Lookup:
-        """The same with the time that it took, and the reason where there are none."""
+        """Return the addresses with the time that the lookup took, or the reason for none."""
         key = (name.lower().rstrip("."), port)
         with self._lock:
             known = self._known.get(key)
@@ -68,12 +68,13 @@ class PublicDial:
     def __call__(
         self, *, host: str = "", port: int = 0, socket: str = "", timeout_s: float
     ) -> sockets.socket:
-        """A connected TCP socket to the first address that answers.
+        """Return a TCP socket connected to the first address that answers.
 
-        Raises: OSError, of which TimeoutError and ConnectionRefusedError are; the last one's.
+        Raises: OSError (or its subclasses TimeoutError and ConnectionRefusedError) of the last
+        address.
         """
         if socket:
-            raise OSError(errno.EAFNOSUPPORT, "a unix socket is on its own host alone")
+            raise OSError(errno.EAFNOSUPPORT, "a unix socket is only reachable on its own host")
         until = time.monotonic() + timeout_s
         found = self.lookup(host, port)
         if not found.addresses:
@@ -100,7 +101,7 @@ class PublicDial:
         return self._asked(name, port)
 
     def _asked(self, name: str, port: int) -> Lookup:
-        """The resolver's answer; one that hangs is left behind in a thread of its own."""
+        """Ask the resolver; one that hangs is abandoned in its own thread."""
         answers: list[tuple[str, ...] | Exception] = []
         has_answered = threading.Event()
 
@@ -162,15 +163,15 @@ def _resolved(name: str, port: int, family: sockets.AddressFamily) -> tuple[str,
 def _why(error: Exception) -> str:
     if isinstance(error, sockets.gaierror):
         if error.errno in (sockets.EAI_NONAME, getattr(sockets, "EAI_NODATA", sockets.EAI_NONAME)):
-            return "does not resolve: DNS knows no address of it"
+            return "does not resolve: DNS has no address for it"
         return f"does not resolve: {(error.strerror or str(error)).lower()}"
     return f"does not resolve: {error}"
 
 
 def overrides_from(given: Iterable[str]) -> dict[tuple[str, int], str]:
-    """``--resolve NAME:PORT:ADDRESS[,ADDRESS]``, as curl has it, an IPv6 address in brackets.
+    """Parse ``--resolve NAME:PORT:ADDRESS[,ADDRESS]`` as in curl, IPv6 addresses in brackets.
 
-    Raises: UsageError where one is not of that form.
+    Raises: UsageError for any other form.
     """
     overrides: dict[tuple[str, int], str] = {}
     for text in given:
@@ -185,7 +186,7 @@ def overrides_from(given: Iterable[str]) -> dict[tuple[str, int], str]:
         if not name or not 0 < number < 65536:
             raise UsageError(
                 f"--resolve {text}: not of the form NAME:PORT:ADDRESS; no host was touched",
-                hint="For instance: --resolve chat.example.com:443:192.0.2.7",
+                hint="Example: --resolve chat.example.com:443:192.0.2.7",
             )
         overrides[(name.lower().rstrip("."), number)] = addresses
     return overrides

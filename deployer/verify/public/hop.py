@@ -1,4 +1,4 @@
-"""What `verify` needs for the hop *public*: a dial from here, and what each host is known by."""
+"""The hop *public*: a dial from this machine, and the addresses that belong to each host."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
     from deployer.verify.planned.public_checks import HostAddresses
     from deployer.verify.public.dial import PublicDial
 
-_NOT_WANTED = "not looked at: --no-public"
+_SKIPPED = "not checked: --no-public"
 _MOST_HOSTS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicHop:
-    """How names are looked up (`overrides`, as ``--resolve`` has them), and the run's `hosts`."""
+    """The `overrides` of name lookups (``--resolve``), and the run's `hosts`."""
 
     overrides: Mapping[tuple[str, int], str] = field(default_factory=dict)
     hosts: Sequence[Host] = ()
 
     def dial(self, interrupt: Event) -> PublicDial:
-        """Connects from here."""
+        """Return a dial that connects from this machine."""
         from deployer.verify.public.dial import PublicDial
 
         return PublicDial(self.overrides, interrupt=interrupt)
 
     def addresses(self, host: Host, facts: Mapping[str, Any], dial: PublicDial) -> HostAddresses:
-        """Those that `host` has by its own facts and by the inventory, and those of the others."""
+        """Return the addresses of `host` by its facts and the inventory, and of the other hosts."""
         from deployer.verify.planned.public_checks import HostAddresses
 
         by_facts = [
@@ -43,16 +43,16 @@ class PublicHop:
         ]
         local = ["127.0.0.1", "::1"] if host.is_local else list(_found(host, dial))
         own = frozenset(text for text in (*by_facts, *local) if text and not _is_link_local(text))
-        beside = [
+        others_of_run = [
             other
             for other in self.hosts[:_MOST_HOSTS]
             if other.name != host.name and not other.is_local
         ]
-        with ThreadPoolExecutor(max(1, len(beside)), thread_name_prefix="hosts") as pool:
-            found = pool.map(lambda other: _found(other, dial), beside)
+        with ThreadPoolExecutor(max(1, len(others_of_run)), thread_name_prefix="hosts") as pool:
+            found = pool.map(lambda other: _found(other, dial), others_of_run)
             others = {
                 text: other.name
-                for other, texts in zip(beside, found, strict=True)
+                for other, texts in zip(others_of_run, found, strict=True)
                 for text in texts
                 if text not in own
             }
@@ -60,7 +60,7 @@ class PublicHop:
 
 
 def public_hop(resolve: Sequence[str]) -> PublicHop:
-    """The hop as the command line has it. Raises: UsageError where ``--resolve`` is malformed."""
+    """Return the hop for the command line. Raises: UsageError if ``--resolve`` is malformed."""
     if not resolve:
         return PublicHop()
     from deployer.verify.public.dial import overrides_from
@@ -69,7 +69,7 @@ def public_hop(resolve: Sequence[str]) -> PublicHop:
 
 
 def public_skipped(sites: Sequence[Site]) -> tuple[CheckResult, ...]:
-    """What is said of the hop where ``--no-public`` is given."""
+    """Return the skipped results that replace this hop's checks with ``--no-public``."""
     return tuple(
         CheckResult(
             site=site.domain,
@@ -78,7 +78,7 @@ def public_skipped(sites: Sequence[Site]) -> tuple[CheckResult, ...]:
             hop="public",
             ok=True,
             skipped=True,
-            detail=_NOT_WANTED,
+            detail=_SKIPPED,
         )
         for site in sites
     )

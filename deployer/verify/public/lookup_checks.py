@@ -1,4 +1,4 @@
-"""The hop *public*: names are looked up, and what they lead to is checked over `PublicDial`."""
+"""The hop *public*: look up the names, and check their addresses through `PublicDial`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from deployer.sites.model import Site
 from deployer.verify.net.access import Access
 from deployer.verify.options import PublicAccess
-from deployer.verify.planned.checks import PlannedCheck
+from deployer.verify.planned.model import PlannedCheck
 from deployer.verify.planned.public_checks import HostAddresses, public_checks, public_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Public:
-    """The checks that are made from here: `plan` looks up names, which may take some seconds."""
+    """The checks made from this machine; `plan` looks up names, which may take some seconds."""
 
     access: Access
     plan: Callable[[], tuple[PlannedCheck, ...]]
@@ -28,7 +28,7 @@ def public_plan(
     *,
     port: int,
 ) -> Public:
-    """The public checks beside those that are `planned` on the host, which has `access`."""
+    """Return the public checks that accompany those `planned` on the host, reached by `access`."""
 
     def plan() -> tuple[PlannedCheck, ...]:
         lookups = {name: public.dial.lookup(name, port) for name in public_names(site)}

@@ -176,7 +176,7 @@ def test_a_plain_get(
         fine = Front(backend_port=port, origins=(PLAIN,))
         with Server(front) as server:
             results = verified(a_site(port), front=server.port)
-    check = named(results, "plain GET opens nothing")
+    check = named(results, "plain GET not upgraded")
     assert check.ok
     assert check.finding is not None
     finding = check.finding
@@ -206,7 +206,7 @@ def test_a_service_that_is_just_starting_deserves_no_warning(healthy: int) -> No
 def test_a_plain_get_where_the_handshake_fails_is_no_further_news(healthy: int) -> None:
     with Server(answers_500) as server:
         results = verified(a_site(healthy), front=server.port)
-    plain = named(results, "plain GET opens nothing")
+    plain = named(results, "plain GET not upgraded")
     assert (plain.ok, plain.skipped, plain.finding) == (True, True, None)
 
 
@@ -238,7 +238,7 @@ def test_a_version_banner(proxy: Proxy, server: str, is_told: bool, healthy: int
         results = verified(a_site(healthy, proxy=proxy), front=listening.port)
     told = [(finding.code, finding.severity) for finding in findings(results)]
     assert told == [("version-banner", "warning")] * is_told
-    assert named(results, "no version told").ok
+    assert named(results, "no version disclosed").ok
 
 
 # --- forged addresses -----------------------------------------------------------------------------

@@ -379,12 +379,12 @@ def test_a_healthy_site_passes_everything(
         ("certificate", "proxy"),
         ("redirect to https", "proxy"),
         ("old TLS refused", "proxy"),
-        ("no version told", "proxy"),
+        ("no version disclosed", "proxy"),
         ("handshake", "proxy"),
         ("handshake", "backend"),
         ("foreign origin refused", "proxy"),
         ("no origin needed", "proxy"),
-        ("plain GET opens nothing", "proxy"),
+        ("plain GET not upgraded", "proxy"),
         ("WebSocket over HTTP/2", "proxy"),
         ("h2c refused", "proxy"),
     ]
@@ -712,11 +712,11 @@ def test_what_may_still_be_starting_is_told_from_what_is_wrong() -> None:
         return Attempt(answer=answer, failure=Failure(code, code))
 
     healthy = Attempt(answer=HandshakeResult(uri="ws://a/ws", hop="backend", status_code=101))
-    assert may_be_starting(Attempts(attempt=attempt(None, "refused")))
-    assert may_be_starting(Attempts(attempt=attempt(502), peer=attempt(None, "refused")))
-    assert may_be_starting(Attempts(attempt=attempt(502)))
-    assert not may_be_starting(Attempts(attempt=attempt(502), peer=healthy))
-    assert not may_be_starting(Attempts(attempt=attempt(404), peer=attempt(404)))
+    assert may_be_starting(Attempts(main=attempt(None, "refused")))
+    assert may_be_starting(Attempts(main=attempt(502), peer=attempt(None, "refused")))
+    assert may_be_starting(Attempts(main=attempt(502)))
+    assert not may_be_starting(Attempts(main=attempt(502), peer=healthy))
+    assert not may_be_starting(Attempts(main=attempt(404), peer=attempt(404)))
 
 
 def test_a_lost_host_is_an_error_and_no_finding(port_80: int) -> None:

@@ -1,0 +1,114 @@
+"""Build the probes of a site: through its proxy, and directly to its services. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from deployer.sites.model import Route, Site
+from deployer.verify.options import ProxyAddress
+from deployer.verify.planned.routing import concrete, is_open, path_at_service
+from deployer.verify.probe.spec import Endpoint, HttpProbe, UpgradeProbe
+
+USER_AGENT = ("User-Agent", "deployer-verify")
+
+
+class SiteProbes:
+    """Builds probes for `site`; `serving` is the proxy's endpoint, `redirecting` its port 80."""
+
+    def __init__(self, site: Site, proxy: ProxyAddress) -> None:
+        self._proxy = proxy
+        self.domain = concrete(site.domain)
+        self.https = site.has_tls
+        self.redirecting = Endpoint(host=proxy.host, port=proxy.http_port)
+        self.serving = (
+            Endpoint(host=proxy.host, port=proxy.https_port, tls=True)
+            if self.https
+            else self.redirecting
+        )
+
+    def own_origin(self, route: Route | None, name: str) -> str:
+        """Return the origin of the site's own page, or the first one that the route allows."""
+        if route is not None and route.origins and not is_open(route):
+            return route.origins[0]
+        return f"{'https' if self.https else 'http'}://{self._authority(name)}"
+
+    def common_headers(self) -> tuple[tuple[str, str], ...]:
+        """Return the headers that every request has."""
+        return (("Host", self._authority(self.domain)), USER_AGENT)
+
+    def _authority(self, name: str) -> str:
+        return self._proxy.authority(name, https=self.https)
+
+    def get(self, target: str, *, headers: tuple[tuple[str, str], ...]) -> HttpProbe:
+        """Return a GET request through the proxy."""
+        return HttpProbe(
+            uri=f"{'https' if self.https else 'http'}://{self._authority(self.domain)}{target}",
+            hop="proxy",
+            endpoint=self.serving,
+            server_name=self.domain,
+            target=target,
+            headers=headers,
+        )
+
+    def upgrade(self, target: str, *, name: str, origin: str | None) -> UpgradeProbe:
+        """Return a handshake through the proxy."""
+        origin_header = (("Origin", origin),) if origin is not None else ()
+        host = self._authority(name)
+        return UpgradeProbe(
+            uri=f"{'wss' if self.https else 'ws'}://{host}{target}",
+            hop="proxy",
+            endpoint=self.serving,
+            server_name=name,
+            target=target,
+            headers=(("Host", host), USER_AGENT, *origin_header),
+        )
+
+    def peer(self, route: Route, probe: UpgradeProbe) -> UpgradeProbe:
+        """Return `probe` directly to the route's first upstream, as the proxy would send it."""
+        target = path_at_service(route, probe.target)
+        endpoint = _upstream_of(route)
+        return replace(
+            probe,
+            uri=f"{'wss' if endpoint.tls else 'ws'}://{endpoint}{target}",
+            hop="backend",
+            endpoint=endpoint,
+            target=target,
+            headers=(*probe.headers, *self._forwarded(probe)),
+        )
+
+    def plain_to_service(self, route: Route, probe: HttpProbe) -> HttpProbe:
+        """Return a GET without an upgrade directly to the route's first upstream."""
+        made = self.to_service(route, probe)
+        return replace(made, headers=(*made.headers, ("Connection", "close")))
+
+    def to_service(self, route: Route, probe: HttpProbe) -> HttpProbe:
+        """Return `probe` as a plain GET directly to the route's first upstream."""
+        target = path_at_service(route, probe.target)
+        endpoint = _upstream_of(route)
+        kept = tuple(field for field in probe.headers if field[0] not in ("Connection", "Upgrade"))
+        return HttpProbe(
+            uri=f"{'https' if endpoint.tls else 'http'}://{endpoint}{target}",
+            hop="backend",
+            endpoint=endpoint,
+            server_name=probe.server_name,
+            target=target,
+            headers=(*kept, *self._forwarded(probe)),
+        )
+
+    def _forwarded(self, probe: HttpProbe) -> tuple[tuple[str, str], ...]:
+        """Return the headers that the proxy adds; without them, some apps redirect to HTTPS."""
+        host = dict(probe.headers)["Host"]
+        return (
+            ("X-Real-IP", "127.0.0.1"),
+            ("X-Forwarded-For", "127.0.0.1"),
+            ("X-Forwarded-Proto", "https" if self.https else "http"),
+            ("X-Forwarded-Host", host),
+            ("X-Forwarded-Port", "443" if self.https else "80"),
+        )
+
+
+def _upstream_of(route: Route) -> Endpoint:
+    upstream = route.upstreams[0]
+    return Endpoint(
+        host=upstream.host, port=upstream.port, socket=upstream.socket, tls=upstream.tls
+    )
