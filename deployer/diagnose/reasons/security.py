@@ -35,7 +35,7 @@ def results(seen: Observations) -> Iterator[CheckResult]:
     if seen.plain is not None and seen.plain.failure is None:
         uri = without_secrets(seen.address.page_uri)
         found = server_findings.banner(uri, seen.plain, hop="public", proxy=None)
-        words = found.symptom.partition(" says ")[2] if found else "no version is told"
+        words = found.symptom.partition(" sends ")[2] if found else "no version disclosed"
         yield _result(seen, "no version disclosed", uri, seen.plain, found, words)
 
 

@@ -1,1 +1,1 @@
-"""What the attempts mean. Pure."""
+"""Judge attempts: results, findings, and the hop at fault. Pure."""

@@ -1,4 +1,4 @@
-"""All that was tried for one check: a plain value."""
+"""The attempts made for one check: a plain value."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from deployer.verify.probe.attempt import Attempt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempts:
-    """All that was tried for one check; `peer` and `plain` are `None` unless they were needed.
+    """The attempts made for one check; `peer` and `plain` are `None` unless they were needed.
 
-    `beside` are the follow-ups of a failure (`follow_ups.py`), by their names.
+    `follow_ups` are those of a failed check (`planned/follow_ups.py`), by name.
     """
 
     main: Attempt

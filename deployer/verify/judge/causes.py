@@ -1,6 +1,6 @@
-"""Why a failure came about and what mends it, in a person's words. Pure, and nothing but words.
+"""Causes and fixes of failures, as text. Pure.
 
-Every function returns ``(code, cause, fix)``: the code is stable, for programs; the rest is for
+Every function returns a `Diagnosis`: its code is stable and meant for programs; the rest is for
 people, with the directives of the proxy in question.
 """
 
@@ -18,14 +18,14 @@ from deployer.verify.probe.attempt import Failure
 from deployer.verify.probe.certificate import may_be_complete
 from deployer.verify.probe.spec import Endpoint
 
-#: Failures that lie in the certificate, and not in the way to it.
+#: Failures of the certificate itself, not of the connection.
 CERTIFICATE_FAILURES = frozenset(
     {"tls-untrusted", "tls-wrong-name", "tls-incomplete-chain", "tls-expired", "tls-roots"}
 )
 
 
 class Diagnosis(NamedTuple):
-    """A finding's code, cause and fix, and what it could be instead."""
+    """A finding's code, cause and fix, and the alternatives."""
 
     code: str
     cause: str
@@ -33,7 +33,7 @@ class Diagnosis(NamedTuple):
     alternatives: tuple[Alternative, ...] = ()
 
 
-#: What a failure is called as a finding, where no more is known of it.
+#: The code of the finding if no more is known than the failure.
 _GENERAL: Mapping[str, str] = {
     "bad-expectation": "check-failed",
     "bad-request": "check-failed",
@@ -46,80 +46,83 @@ _GENERAL: Mapping[str, str] = {
 
 
 def general_code(failure: Failure) -> str:
-    """The finding that a failure is by itself, without any cause."""
+    """Return the finding's code for a failure without a known cause."""
     return _GENERAL.get(failure.code, failure.code)
 
 
 def listener_diagnosis(failure: Failure, *, proxy: Proxy, endpoint: Endpoint) -> Diagnosis:
-    """Nobody, or not the one we expect, answers where the proxy should."""
+    """Diagnose a missing or unexpected listener at the proxy's address."""
     unit = PROXIES[proxy].unit
     if failure.code == "no-tls":
         return Diagnosis(
             "tls-not-spoken",
-            f"What listens on {endpoint} speaks plain HTTP there.",
-            f"Make that port a TLS port ({TLS_PORT[proxy]}), or move away who else listens there.",
+            f"The server on {endpoint} speaks plain HTTP.",
+            f"Enable TLS on that port ({TLS_PORT[proxy]}), or move the other server elsewhere.",
         )
     if failure.code == "speaks-tls":
         return Diagnosis(
             "plain-http-on-https",
-            f"What listens on {endpoint} expects TLS, and the site is served without it.",
-            "Give the site a tls: issuer, or move away who else listens there.",
+            f"The server on {endpoint} expects TLS, but the site is configured without it.",
+            "Give the site a tls: issuer, or move the other server elsewhere.",
         )
     if failure.code in ("tls-failed", "tls-closed"):
         return Diagnosis(
             "tls-failed",
             "The proxy has no certificate or no common protocol version for this name.",
-            f"Look at {CHAIN[proxy]} of this site and at the proxy's error log.",
+            f"Check {CHAIN[proxy]} of this site, and the proxy's error log.",
         )
     if failure.code == "tls-stalled":
         return Diagnosis(
             "tls-stalled",
-            f"What listens on {endpoint} takes connections and does not go through with the TLS"
-            " handshake: it hangs, it has no worker left, or it is no TLS server at all.",
-            f"systemctl status {unit}; journalctl -u {unit} -n 20; `openssl s_client` on the host"
-            " shows how far it gets.",
+            f"The server on {endpoint} accepts connections but does not complete the TLS"
+            " handshake: it hangs, has no free worker, or is not a TLS server.",
+            f"Run `systemctl status {unit}` and `journalctl -u {unit} -n 20`; `openssl s_client` on"
+            " the host shows how far the handshake gets.",
         )
     if failure.code in ("unreachable", "no-way"):
         return Diagnosis(
             "proxy-down",
-            f"{endpoint} cannot be reached from the host itself.",
-            f"systemctl status {unit}; firewall rules on the loopback interface; sshd's"
+            f"{endpoint} is unreachable from the host itself.",
+            f"Check `systemctl status {unit}`, firewall rules on the loopback interface, and sshd's"
             " AllowTcpForwarding and PermitOpen.",
         )
     return Diagnosis(
         "proxy-down",
-        f"Nothing listens on {endpoint}: the proxy is not running, or has not taken this site in.",
-        f"systemctl status {unit}; journalctl -u {unit} -n 20; its own config test says more.",
+        f"Nothing listens on {endpoint}: the proxy is not running, or has not loaded this site.",
+        f"Run `systemctl status {unit}` and `journalctl -u {unit} -n 20`, and the proxy's own"
+        " configuration test.",
     )
 
 
 def certificate_diagnosis(failure: Failure, *, proxy: Proxy, issuer: str) -> Diagnosis:
-    """The chain that the proxy shows is not accepted."""
-    where = CHAIN[proxy]
+    """Diagnose a certificate chain that is not accepted."""
+    directive = CHAIN[proxy]
     if failure.code == "tls-wrong-name":
         return Diagnosis(
             "tls-wrong-name",
-            "The proxy answers this name with another site's certificate, or the certificate was"
-            " made before this name was added.",
-            f"Let the certificate hold every name of the site, and {where} point at that one.",
+            "The proxy presents another site's certificate for this name, or the certificate was"
+            " issued before this name was added.",
+            f"Set {directive} to a certificate with every name of the site.",
         )
     if failure.code == "tls-expired":
         return Diagnosis(
             "tls-expired",
-            "The certificate was not renewed, it was renewed but the proxy has not been reloaded"
-            " since, or a clock is wrong.",
-            f"Compare the file under {where} with what is served; then reload the proxy, or renew.",
+            "The certificate was not renewed, the proxy was not reloaded after the renewal, or a"
+            " clock is wrong.",
+            f"Compare {directive} with the certificate served; then reload the proxy or renew the"
+            " certificate.",
         )
     if failure.code == "tls-incomplete-chain":
         return Diagnosis(
             "tls-incomplete-chain",
-            "The file holds the certificate alone. Browsers may fetch the rest; programs do not.",
-            f"Let {where} hold the certificate and, after it, the intermediates (fullchain.pem).",
+            "The file contains only the certificate. Browsers may fetch the missing intermediates;"
+            " other programs do not.",
+            f"Set {directive} to the certificate followed by its intermediates (fullchain.pem).",
             (
                 Alternative(
                     code="tls-untrusted",
-                    tell="its issuer is a root, a CA of one's own that signs without an"
-                    " intermediate; with that root in the site's ca_bundle, it passes",
+                    tell="the issuer is a private root CA that signs without an intermediate; with"
+                    " that root in the site's ca_bundle, the check passes",
                 ),
             )
             if may_be_complete(failure)
@@ -128,8 +131,8 @@ def certificate_diagnosis(failure: Failure, *, proxy: Proxy, issuer: str) -> Dia
     if failure.code == "tls-roots":
         return Diagnosis(
             "tls-untrusted",
-            "The root certificate to judge by is damaged, or not in PEM form.",
-            "Look at the site's tls: settings (ca_bundle) on this machine.",
+            "The root certificate to verify against is damaged, or not in PEM form.",
+            "Check the site's tls: settings (ca_bundle) on this machine.",
         )
     expected = {
         "internal": "the internal CA of this controller (.deployer/ca)",
@@ -137,15 +140,15 @@ def certificate_diagnosis(failure: Failure, *, proxy: Proxy, issuer: str) -> Dia
     }.get(issuer, "the site's issuer")
     return Diagnosis(
         "tls-untrusted",
-        f"The certificate does not come from {expected}: it is a left-over, a distribution's"
+        f"The certificate was not issued by {expected}: it is an old one, a distribution's"
         " placeholder, or another site's.",
-        f"Let {where} point at this site's own certificate. For a CA of one's own, name its root"
-        " in ca_bundle.",
+        f"Set {directive} to this site's own certificate. For a private CA, set ca_bundle to its"
+        " root.",
     )
 
 
 def proxy_diagnosis(failure: Failure, *, proxy: Proxy, route: Route | None) -> Diagnosis:
-    """The service does it right and the proxy does not; statuses are looked at in `compare.py`."""
+    """Diagnose a failure at the proxy while the service works; statuses are in `statuses.py`."""
     broken = cause_and_fix(failure.code, service_diagnosis=False)
     if broken is not None:
         return Diagnosis(failure.code, *broken)
@@ -154,56 +157,56 @@ def proxy_diagnosis(failure: Failure, *, proxy: Proxy, route: Route | None) -> D
     if failure.code in ("wrong-accept", "incomplete-upgrade", "not-http", "bad-negotiation"):
         return Diagnosis(
             failure.code,
-            "Something between here and the service answers in its place, or changes its headers:"
-            " a cache, a filter, or another service on that address.",
-            f"Look at where this path is sent ({BACKEND[proxy]}), and at rules that set or hide"
-            " response headers.",
+            "Something between here and the service answers instead of it or changes its headers:"
+            " a cache, a filter, or a different service on that address.",
+            f"Check where this path is sent ({BACKEND[proxy]}), and rules that set or hide response"
+            " headers.",
         )
     if failure.code == "subprotocol-missing":
         return Diagnosis(
             "subprotocol-missing",
-            "Sec-WebSocket-Protocol is lost on the way to the service or back.",
-            "Remove the rule of the proxy that drops or overwrites that header.",
+            "Sec-WebSocket-Protocol is lost in the request or the response.",
+            "Remove the proxy's rule that drops or overwrites that header.",
         )
     if failure.code in ("silent-after-upgrade", "unexpected-message", "no-pong"):
         return Diagnosis(
             failure.code,
-            "The connection opens through the proxy, and what the service says does not come"
-            " through: it is connected to another service, or something on the way keeps messages"
-            " back.",
-            f"Look at where this path is sent ({BACKEND[proxy]}), and at filters on the way.",
+            "The connection opens through the proxy, but the service's messages do not arrive: the"
+            " proxy connects to a different service, or something on the path blocks messages.",
+            f"Check where this path is sent ({BACKEND[proxy]}), and filters on the path.",
         )
     if failure.code == "timeout":
         return Diagnosis(
             "timeout",
-            "The proxy takes the request and does not get it answered: it sends this path to"
-            " something that hangs, or has no worker or connection left.",
-            f"Look at {BACKEND[proxy]} for this path, and at the proxy's error log for its limits.",
+            "The proxy accepts the request but gets no response: it sends this path to something"
+            " that hangs, or has no free worker or connection.",
+            f"Check {BACKEND[proxy]} for this path, and the proxy's error log for limits.",
         )
     return Diagnosis(
         general_code(failure),
-        "The proxy opens the connection but does not carry it as the service would.",
-        f"Look at the proxy's error log at this moment, and at {IDLE[proxy]}.",
+        "The proxy opens the connection but does not behave like the service on it.",
+        f"Check the proxy's error log at this time, and {IDLE[proxy]}.",
     )
 
 
 def _cut_by_proxy(failure: Failure, proxy: Proxy, route: Route | None) -> Diagnosis:
-    untouched = (
-        "Untouched, nginx ends silent connections after 60 s, HAProxy after 50 s and Apache after"
-        " 300 s (as Debian sets them)."
+    defaults = (
+        "By default (in Debian), nginx closes idle connections after 60 s, HAProxy after 50 s and"
+        " Apache after 300 s."
     )
     allowed_s = route.idle_timeout_s if route else None
     if allowed_s is not None and failure.seconds is not None and failure.seconds < allowed_s - 1:
         return Diagnosis(
             "idle-cut",
-            f"The proxy ends silent connections before the {allowed_s:g} s of idle_timeout are"
-            f" over: its limit is not in force here, or another hop has a shorter one. {untouched}",
-            f"Look for another {IDLE[proxy]} that wins, or let the service ping more often.",
+            f"The proxy closes idle connections before the idle_timeout of {allowed_s:g} s: its"
+            f" setting is not effective here, or a different hop has a shorter one. {defaults}",
+            f"Look for a different {IDLE[proxy]} that takes precedence, or make the service ping"
+            " more often.",
         )
     return Diagnosis(
         "idle-cut",
-        f"The connection was to be silent for longer than the route's idle_timeout. {untouched}",
-        f"Raise idle_timeout of the route ({IDLE[proxy]}), or let the service ping more often.",
+        f"The check keeps the connection idle for longer than the route's idle_timeout. {defaults}",
+        f"Raise the route's idle_timeout ({IDLE[proxy]}), or make the service ping more often.",
     )
 
 
@@ -214,9 +217,9 @@ def service_diagnosis(
     endpoint: Endpoint,
     redirect: str = "redirected",
 ) -> Diagnosis:
-    """The service itself does it wrong, without any proxy in between.
+    """Diagnose a failure of the service itself, without any proxy.
 
-    `redirect` is which kind of one it is, where the failure is one.
+    `redirect` is the kind of redirect, if the failure is one.
     """
     broken = cause_and_fix(failure.code, service_diagnosis=True)
     if broken is not None:
@@ -225,111 +228,109 @@ def service_diagnosis(
         sockets = "ss -lxp" if str(endpoint).startswith("unix:") else "ss -ltnp"
         return Diagnosis(
             "service-down",
-            f"Nothing listens on {endpoint}: the service is not running, still starting, or"
+            f"Nothing listens on {endpoint}: the service is not running, is still starting, or"
             " listens elsewhere.",
-            f"Start the service (systemctl status; {sockets} on the host shows who listens where),"
-            " or correct the route's upstream.",
+            f"Start the service (see `systemctl status`; `{sockets}` on the host lists listening"
+            " processes), or correct the route's upstream.",
         )
     if failure.code == "unreachable" and "does not know the name" in failure.words:
         return Diagnosis(
             "service-down",
-            f"The host finds no address for {str(endpoint).rpartition(':')[0]}, where the service"
-            " is said to be.",
-            "Write its address, or a name that the host knows (getent hosts NAME).",
+            f"The host cannot resolve {str(endpoint).rpartition(':')[0]}, the route's upstream.",
+            "Use an address, or a name that the host can resolve (`getent hosts NAME`).",
         )
     if failure.code in ("unreachable", "no-way"):
         return Diagnosis(
             "service-down",
-            f"{endpoint} does not answer at all, as seen from the host.",
-            "Check the upstream's address, the network between, and firewalls.",
+            f"{endpoint} is unreachable from the host.",
+            "Check the upstream's address, the network, and firewalls.",
         )
     if failure.code == "speaks-tls":
         return Diagnosis(
             "upstream-scheme",
-            f"The service on {endpoint} expects TLS, and the route speaks plain HTTP to it.",
-            "Write https:// in the route's upstream, or turn the service's own TLS off.",
+            f"The service on {endpoint} expects TLS, but the route uses plain HTTP.",
+            "Write https:// in the route's upstream, or disable TLS in the service.",
         )
     if failure.code in ("tls-failed", "tls-stalled"):
         return Diagnosis(
             failure.code,
-            f"The service on {endpoint} speaks TLS, and does not come to terms about it: a"
-            " certificate or a common version is missing, or it wants a certificate of ours.",
-            "Look at the service's log and its TLS settings.",
+            f"The TLS handshake with the service on {endpoint} fails: a certificate or a common"
+            " version is missing, or the service requires a client certificate.",
+            "Check the service's log and its TLS settings.",
         )
     if failure.code in ("no-tls", "tls-closed"):
         return Diagnosis(
             "upstream-scheme",
-            f"The route speaks TLS to the service on {endpoint}, which does not.",
-            "Write http:// in the route's upstream, or turn the service's TLS on.",
+            f"The route uses TLS, but the service on {endpoint} does not.",
+            "Write http:// in the route's upstream, or enable TLS in the service.",
         )
     if failure.code == "timeout":
         return Diagnosis(
             "service-hangs",
-            f"The service on {endpoint} accepts connections but does not answer: it hangs, or"
-            " something that is no HTTP service listens there.",
-            "Look at the service's log; restart it; check the route's upstream.",
+            f"The service on {endpoint} accepts connections but does not answer: it hangs, or it is"
+            " not an HTTP service.",
+            "Check the service's log and the route's upstream; restart the service.",
         )
     if failure.code in ("wrong-accept", "incomplete-upgrade", "not-http", "bad-negotiation"):
         return Diagnosis(
             failure.code,
-            f"What listens on {endpoint} is no WebSocket server by RFC 6455, whatever it says.",
-            "Check the route's upstream; a hand-made handshake belongs into a WebSocket library.",
+            f"The server on {endpoint} is not a WebSocket server as defined by RFC 6455.",
+            "Check the route's upstream; use a WebSocket library, not a hand-written handshake.",
         )
     if failure.code == "no-pong":
         return Diagnosis(
             "no-pong",
-            "The service opens the connection and then does not read from it: it hangs, or it"
-            " ignores pings, which RFC 6455 (section 5.5.2) forbids.",
-            "Look at the service's log and its workers.",
+            "The service opens the connection but does not read from it: it hangs, or it ignores"
+            " pings, which RFC 6455 (section 5.5.2) forbids.",
+            "Check the service's log and its workers.",
         )
     if failure.code == "unexpected-message":
         return Diagnosis(
             "unexpected-message",
-            "The service does not say what the check expects: another version, a worker or"
-            " database that is down, or an expectation that is not right.",
-            "Compare what was received with expect: (a text is the whole message; a pattern is"
-            " searched for), and look at the service's log.",
+            "The service does not send the message that the check expects: it runs a different"
+            " version, a worker or database is down, or the expectation is wrong.",
+            "Compare the received message with expect: (a text must match the whole message, a"
+            " pattern any part), and check the service's log.",
         )
     if failure.code == "silent-after-upgrade":
         return Diagnosis(
             "silent-after-upgrade",
-            "The service opens connections and answers pings, and its application says nothing: a"
-            " worker, a queue or a database behind it is down, or it has refused the login"
-            " without a word.",
-            "Look at the log of the service and at its workers, queue and database; the proxy is"
-            " not in question.",
+            "The service opens connections and answers pings, but its application sends nothing: a"
+            " worker, queue or database behind it is down, or it silently rejected the login.",
+            "Check the service's log, and its workers, queue and database; the proxy is not the"
+            " cause.",
         )
     if failure.code == "subprotocol-missing":
         return Diagnosis(
             "subprotocol-missing",
-            "The service does not know the subprotocols that were offered.",
-            "Correct subprotocols: of the check, or the service's version.",
+            "The service does not support the offered subprotocols.",
+            "Correct subprotocols: in the check, or upgrade the service.",
         )
     if failure.code == "idle-cut":
         return Diagnosis(
             "idle-cut",
-            "The service itself ends silent connections, by a heartbeat that it expects or a limit"
-            " of its own.",
-            "Send what it expects within its limit, raise that limit, or shorten hold:.",
+            "The service itself closes idle connections: it expects a heartbeat, or has an idle"
+            " timeout.",
+            "Send the heartbeat in time, raise the service's timeout, or shorten hold:.",
         )
     if failure.code == "status":
         return _service_status(status_code or 0, endpoint, redirect)
     return Diagnosis(
         general_code(failure),
-        f"The service on {endpoint} ends the connection by itself: it fails, or it wants something"
+        f"The service on {endpoint} closes the connection itself: it fails, or requires something"
         " that the check does not send.",
-        "Look at the service's log at this moment.",
+        "Check the service's log at this time.",
     )
 
 
-# What services say to a handshake that they do not take for one, measured.
+# Statuses with which services refuse a handshake, as measured.
 _FINGERPRINTS: Mapping[int, str] = {
-    200: "It answers with an ordinary page: another path is its WebSocket, or it has none.",
-    400: "It does not accept this as a handshake: a wrong path, Origin, Host or subprotocol.",
+    200: "It answers with an ordinary page: its WebSocket has a different path, or it has none.",
+    400: "It does not accept the handshake: a wrong path, Origin, Host or subprotocol.",
     404: "It has no WebSocket on this path, or refuses this Origin or Host with that status.",
-    405: "It has an ordinary page on this path, that does not even take GET.",
-    426: "It wants an upgrade on this path, but not this one.",
-    500: "It fails inside.",
+    405: "It has an ordinary page on this path, which does not even allow GET.",
+    426: "It requires an upgrade on this path, but a different one.",
+    500: "It has an internal error.",
 }
 
 
@@ -337,31 +338,30 @@ def _service_status(status_code: int, endpoint: Endpoint, redirect: str) -> Diag
     if status_code in (301, 302, 303, 307, 308):
         return Diagnosis(
             redirect,
-            f"The service on {endpoint} redirects, and WebSocket clients do not follow: the path"
-            " lacks or has a slash at its end, or the app forces HTTPS or its own name.",
-            "Use the path that it redirects to; an app that forces HTTPS must trust"
-            " X-Forwarded-Proto.",
+            f"The service on {endpoint} redirects, and WebSocket clients do not follow redirects: a"
+            " trailing slash is missing or extra, or the app forces HTTPS or its own name.",
+            "Use the path in the redirect; an app that forces HTTPS must trust X-Forwarded-Proto.",
         )
     if status_code == 403:
         return Diagnosis(
             "origin-blocked",
-            f"The service on {endpoint} refuses this Origin or Host itself, or wants a login.",
+            f"The service on {endpoint} itself refuses this Origin or Host, or requires a login.",
             "Add the site's origin to the service's own list of allowed origins and hosts.",
             (
                 Alternative(
-                    code="login-required", tell="the service has no such list, and it has logins"
+                    code="login-required", tell="the service has no such list but requires logins"
                 ),
             ),
         )
     if status_code == 401:
         return Diagnosis(
             "login-required",
-            f"The service on {endpoint} wants a login before the handshake.",
-            "Put a token into the path of a verify: entry, if the service takes one there.",
+            f"The service on {endpoint} requires a login before the handshake.",
+            "Put a token into the path of a verify: entry, if the service accepts one there.",
         )
-    cause = _FINGERPRINTS.get(status_code, "It does not take this for a WebSocket handshake.")
+    cause = _FINGERPRINTS.get(status_code, "It does not treat this as a WebSocket handshake.")
     return Diagnosis(
         "backend-not-websocket",
-        f"The service on {endpoint} is reached, and is not the one. {cause}",
-        "Check the route's upstream, its path and strip_prefix against the service's own manual.",
+        f"The service on {endpoint} answers, but does not open a WebSocket. {cause}",
+        "Compare the route's upstream, path and strip_prefix with the service's documentation.",
     )

@@ -1,8 +1,8 @@
-"""From what each hop did with a silent connection to what a person should know. Pure.
+"""Judge the idle outcomes of each hop. Pure.
 
-A hop that cuts is at fault where it does so before the service has said anything (its ping), or
-before the time that the site promises; where the next hop towards the service cuts at the same
-moment, it is that one.
+A hop that closes an idle connection is at fault if it does so before the service sends its ping, or
+before the site's idle_timeout. If the next hop towards the service closes at the same time, that
+one is at fault.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from deployer.verify.idle import Configured, IdleResult
 from deployer.verify.probe.idle import IdleOutcome
 
 _PROXY_NAMES = {"nginx": "nginx", "apache": "Apache", "haproxy": "HAProxy"}
-#: What a measured time may differ from a configured one, in seconds and as a part.
+#: Allowed difference between a measured and a configured time, in seconds and as a fraction.
 _TOLERANCE_S, _TOLERANCE = 1.5, 0.02
-#: A service whose ping comes so much later than the site says has another interval.
+#: A service whose ping is later than the site's by this factor has a different interval.
 _LATE = 1.25
 _DIRECTIVES = {
     "nginx": "proxy_read_timeout {seconds:g}s;",
@@ -38,7 +38,7 @@ class _Case(NamedTuple):
 
 
 def judge_idle(result: IdleResult) -> tuple[CheckResult, ...]:
-    """A check for each hop of a route; what one cut explains is told once."""
+    """Return one check for each hop of a route; each cause is reported once."""
     checks = []
     inner: IdleOutcome | None = None
     for hop in _ORDER:
@@ -65,21 +65,21 @@ def judge_idle(result: IdleResult) -> tuple[CheckResult, ...]:
 
 def _is_ok(silence: IdleOutcome, finding: Finding | None) -> bool:
     if silence.outcome in ("failed", "interrupted"):
-        return silence.hop == "public"  # whether that works is another check's matter
+        return silence.hop == "public"  # other checks judge whether that hop works
     return finding is None or finding.severity != "error"
 
 
 def outcome_words(silence: IdleOutcome) -> str:
-    """``cut after 60.1 s of silence``, ``still open after 332 s``."""
+    """Return ``closed after 60.1 s idle``, ``still open after 332 s idle``, …"""
     match silence.outcome:
         case "cut":
             close = f" (Close frame {silence.close_code})" if silence.close_code else ""
-            return f"cut after {silence.seconds:.1f} s of silence{close}"
+            return f"closed after {silence.seconds:.1f} s idle{close}"
         case "open":
             spoke = _times(silence.signs) if silence.signs else ""
-            return f"still open after {silence.seconds:.0f} s of silence{spoke}"
+            return f"still open after {silence.seconds:.0f} s idle{spoke}"
         case "kept-awake":
-            return f"kept awake by the service, every {silence.interval_s or 0:.1f} s"
+            return f"kept alive by the service, every {silence.interval_s or 0:.1f} s"
         case "interrupted":
             return f"not finished: interrupted after {silence.seconds:.0f} s"
         case "failed":
@@ -89,14 +89,14 @@ def outcome_words(silence: IdleOutcome) -> str:
 
 
 def _times(signs: int) -> str:
-    return f"; before, the service spoke {'once' if signs == 1 else f'{signs} times'}"
+    return f"; the service sent something {'once' if signs == 1 else f'{signs} times'} before"
 
 
 def _finding(case: _Case) -> Finding | None:
     silence = case.silence
     if silence.outcome == "cut":
         if case.inner is not None and _is_same_cut(silence, case.inner):
-            return None  # the hop within has cut both
+            return None  # the inner hop closed both
         return _cut(case)
     if silence.hop == "backend" and silence.outcome in ("open", "kept-awake"):
         return _late_ping(case)
@@ -112,7 +112,7 @@ def _alike(one: float, other: float) -> bool:
 
 
 def _cut(case: _Case) -> Finding | None:
-    """The hop that cut is the outermost that could have: those within were still open then."""
+    """Return the finding for the hop that closed: the inner ones were still open then."""
     result, silence = case.result, case.silence
     severity = _severity(result, silence)
     if severity is None:
@@ -127,34 +127,34 @@ def _cut(case: _Case) -> Finding | None:
 
 
 def _severity(result: IdleResult, silence: IdleOutcome) -> Severity | None:
-    """How bad a cut is; `None` where nothing was promised that it breaks."""
+    """Return how bad a close is; `None` if it breaks no promise of the site."""
     ping_s = result.measured_interval_s or result.ping_interval_s
     if ping_s is not None and silence.seconds <= ping_s:
         return "error"
     if silence.seconds >= result.idle_timeout_s or _alike(silence.seconds, result.idle_timeout_s):
         return None
     if silence.hop == "backend" and not result.is_promised:
-        return "note"  # a service may end what is idle, as long as nobody has promised otherwise
+        return "note"  # a service may close idle connections unless the site promises otherwise
     return "error" if silence.hop == "proxy" or result.is_promised else "warning"
 
 
 def _symptom(case: _Case) -> str:
     silence = case.silence
     where = {
-        "backend": "straight at the service",
+        "backend": "directly to the service",
         "proxy": f"through {_PROXY_NAMES[case.result.proxy]}",
-        "public": "from here by DNS",
+        "public": "through public DNS",
     }[silence.hop]
-    how = silence.words or "ended it"
+    how = silence.words or "closed it"
     return (
-        f"{case.result.site}{case.result.path}: {where}, a silent connection lives for"
+        f"{case.result.site}{case.result.path}: {where}, an idle connection lasts"
         f" {silence.seconds:.1f} s; then the other side {how}"
     )
 
 
 def _promise(result: IdleResult) -> str:
     ping = result.ping_interval_s
-    pings = f", and ping_interval is {ping:g} s" if ping is not None else ", and nobody pings"
+    pings = f" and ping_interval is {ping:g} s" if ping is not None else ", without pings"
     return f"the site's idle_timeout is {result.idle_timeout_s:g} s{pings}"
 
 
@@ -167,10 +167,10 @@ def _cut_by_service(case: _Case, severity: Severity) -> Finding:
         code="idle-cut",
         hop="backend",
         symptom=_symptom(case),
-        cause=f"The service itself ends silent connections after {case.silence.seconds:.0f} s;"
+        cause=f"The service itself closes idle connections after {case.silence.seconds:.0f} s;"
         f" {_promise(case.result)}.",
-        fix="Raise the service's own time-out, or let it, or the page, send a ping more often"
-        f" than every {case.silence.seconds:.0f} s.",
+        fix="Raise the service's idle timeout, or make the service or the page send a ping more"
+        f" often than every {case.silence.seconds:.0f} s.",
         evidence=_evidence(case.result),
         severity=severity,
     )
@@ -185,8 +185,9 @@ def _cut_by_proxy(case: _Case, severity: Severity) -> Finding:
             code="idle-cut-elsewhere",
             hop="proxy",
             symptom=_symptom(case),
-            cause=f"{proxy} is not the one: it has {words}, and the service straight keeps it open."
-            " Something between the two cuts, or what the files say is not what runs.",
+            cause=f"{proxy} is not the cause: it has {words}, and the service itself keeps the"
+            " connection open. Something between the two closes it, or the running configuration"
+            " is not the one in the files.",
             fix="Look for another proxy, a container network or a firewall between them.",
             evidence=_evidence(case.result),
             severity=severity,
@@ -194,7 +195,7 @@ def _cut_by_proxy(case: _Case, severity: Severity) -> Finding:
                 Alternative(
                     code="reload-not-taken",
                     tell=f"{proxy}'s processes are older than its files, or its log has an"
-                    " [emerg] of the last reload.",
+                    " [emerg] from the last reload",
                 ),
             ),
         )
@@ -202,11 +203,11 @@ def _cut_by_proxy(case: _Case, severity: Severity) -> Finding:
         code="idle-cut",
         hop="proxy",
         symptom=_symptom(case),
-        cause=f"{proxy} cuts silent connections after {silence.seconds:.0f} s"
+        cause=f"{proxy} closes idle connections after {silence.seconds:.0f} s"
         f"{f' ({configured.directive})' if configured is not None else ''}; the service alone does"
         f" not. {_promise(case.result).capitalize()}.",
-        fix="Apply the playbook, whose idle_timeout it should have; or let the service ping more"
-        f" often than every {silence.seconds:.0f} s.",
+        fix="Apply the playbook, which sets its idle_timeout; or make the service ping more often"
+        f" than every {silence.seconds:.0f} s.",
         evidence=_evidence(case.result),
         severity=severity,
         directive=_DIRECTIVES[case.result.proxy].format(seconds=case.result.idle_timeout_s),
@@ -217,22 +218,22 @@ def _cut_by_proxy(case: _Case, severity: Severity) -> Finding:
 def _cut_outside(case: _Case, severity: Severity) -> Finding:
     seconds = case.silence.seconds
     known = {60: "AWS's load balancers", 100: "Cloudflare", 350: "NAT gateways of AWS"}
-    like = next((f" ({who} cut at {s} s)" for s, who in known.items() if _alike(seconds, s)), "")
+    like = next((f" ({who} close at {s} s)" for s, who in known.items() if _alike(seconds, s)), "")
     return Finding(
         code="idle-cut-elsewhere",
         hop="public",
         symptom=_symptom(case),
-        cause="Something between here and the host cuts silent connections: a CDN, a load balancer,"
-        f" a NAT or a firewall{like}. On the host, through the proxy, it lives longer.",
-        fix=f"Let the service ping more often than every {seconds:.0f} s (30 s passes everywhere"
-        " that is known), or raise the time-out there.",
+        cause="Something between here and the host closes idle connections: a CDN, a load balancer,"
+        f" a NAT or a firewall{like}. On the host, through the proxy, they last longer.",
+        fix=f"Make the service ping more often than every {seconds:.0f} s (30 s works everywhere we"
+        " know of), or raise the timeout there.",
         evidence=_evidence(case.result),
         severity=severity,
     )
 
 
 def _late_ping(case: _Case) -> Finding | None:
-    """A service that does not ping as the site says: what the site relies on is not there."""
+    """Report a service that does not ping as often as the site says."""
     result, silence = case.result, case.silence
     promised = result.ping_interval_s
     if promised is None:
@@ -240,20 +241,20 @@ def _late_ping(case: _Case) -> Finding | None:
     if silence.outcome == "open":
         if silence.seconds < promised * _LATE + _TOLERANCE_S or silence.signs:
             return None
-        words = f"sent nothing in {silence.seconds:.0f} s"
+        words = f"sent nothing for {silence.seconds:.0f} s"
     else:
         if (silence.interval_s or 0.0) <= promised * _LATE + _TOLERANCE_S:
             return None
-        words = f"says something every {silence.interval_s:.0f} s"
+        words = f"sends something every {silence.interval_s:.0f} s"
     return Finding(
         code="no-ping",
         hop="backend",
-        symptom=f"{result.site}{result.path}: the service {words}, and the site says"
+        symptom=f"{result.site}{result.path}: the service {words}, but the site has"
         f" `ping_interval: {promised:g}s`",
-        cause="The service does not ping as often as the playbook relies on, or only those who have"
-        " logged in.",
-        fix="Turn the service's ping on, or correct ping_interval: every hop's time-out must be"
-        " longer than what the service really does.",
+        cause="The service does not ping as often as the playbook says, or pings only clients that"
+        " are logged in.",
+        fix="Enable pings in the service, or correct ping_interval: every hop's timeout must be"
+        " longer than the service's real interval.",
         evidence=_evidence(result),
         severity="warning",
     )

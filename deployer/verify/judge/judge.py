@@ -1,4 +1,4 @@
-"""From what was tried to a `CheckResult`: passed or not, in words, with a finding. Pure."""
+"""Turn attempts into a `CheckResult`: passed or not, a detail, and a finding. Pure."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _foreign_origin(case: Case) -> Verdict:
 
 def _no_origin(case: Case) -> Verdict:
     if case.check.route is not None and case.check.route.require_origin:
-        return _refused_with_403(case, allowed="a request without Origin is let in")
+        return _refused_with_403(case, allowed="a request without Origin is accepted")
     verdict = _handshake(case)
     if verdict.ok:
         return verdict
@@ -108,7 +108,7 @@ def _no_origin(case: Case) -> Verdict:
         return _dependent(case)
     peer = case.attempts.peer
     if peer is not None and peer.status_code is not None and 400 <= peer.status_code < 500:
-        words = f"the service itself wants an Origin (it answers {peer.status_code} without)"
+        words = f"the service itself requires an Origin (without, it answers {peer.status_code})"
         return Verdict(True, words)
     return verdict
 
@@ -118,7 +118,7 @@ def _refused_with_403(case: Case, *, allowed: str) -> Verdict:
         is_theirs = case.prerequisite is not None and login.is_same_refusal(
             case.attempt, case.prerequisite
         )
-        return Verdict(True, "answered 403" + (", by the service for all one can see" * is_theirs))
+        return Verdict(True, "answered 403" + (", apparently by the service" * is_theirs))
     if case.status != 101 and _fails_like_prerequisite(case):
         return _dependent(case)
     if case.status is None:
@@ -126,9 +126,9 @@ def _refused_with_403(case: Case, *, allowed: str) -> Verdict:
     diagnosis = Diagnosis(
         "origin-open",
         f"The proxy does not check Origin on this path: {allowed} (cross-site WebSocket"
-        " hijacking, where the service does not check it either).",
-        f"Let {proxy_words.ORIGINS[case.site.proxy]} answer 403, or write origins: [any] if that is"
-        " meant.",
+        " hijacking, unless the service checks it).",
+        f"Make {proxy_words.ORIGINS[case.site.proxy]} answer 403, or write origins: [any] if that"
+        " is intended.",
     )
     symptom = f"{case.check.probe.uri} answered {case.status}, not 403"
     finding = build_finding(diagnosis, hop="proxy", symptom=symptom, attempt=case.attempt)
@@ -141,19 +141,19 @@ def _redirect(case: Case) -> Verdict:
     location = location_of(case.attempt)
     if case.status in (301, 308) and _leads_to_https(case, location):
         return Verdict(True, f"answered {case.status} to https")
-    saying = f"answered {case.status}"
+    outcome = f"answered {case.status}"
     if location:
-        saying += f" to {printable(location)}"
+        outcome += f" to {printable(location)}"
     diagnosis = Diagnosis(
         "redirect-missing",
-        "Who types the name without https:// does not get to the site: port 80 is served by another"
-        " site, or the redirect loses the name, the path or the query.",
-        "Let port 80 answer 308 to https://, this name, and the same path and query (nginx: return"
-        " 308 https://$host$request_uri), for everything but /.well-known/acme-challenge/.",
+        "A visitor who types the name without https:// does not reach the site: another site"
+        " serves port 80, or the redirect loses the name, the path or the query.",
+        "Make port 80 answer 308 to https:// with the same name, path and query (nginx: return 308"
+        " https://$host$request_uri), for everything but /.well-known/acme-challenge/.",
     )
-    symptom = f"{case.check.probe.uri} {saying}, not 308 to the same at https://"
+    symptom = f"{case.check.probe.uri} {outcome}, not 308 to the same at https://"
     finding = build_finding(diagnosis, hop="proxy", symptom=symptom, attempt=case.attempt)
-    return Verdict(False, saying, finding)
+    return Verdict(False, outcome, finding)
 
 
 def _leads_to_https(case: Case, location: str) -> bool:
@@ -171,43 +171,43 @@ def _page(case: Case) -> Verdict:
     if case.attempt.failure is not None:
         return _failed(case)
     status, peer = case.status or 0, case.attempts.peer
-    saying = f"answered {status}"
+    outcome = f"answered {status}"
     if case.check.peer is None and status == 403:
-        return Verdict(True, f"{saying}: no index file, or none that the proxy may read")
+        return Verdict(True, f"{outcome}: no index file, or the proxy may not read it")
     if status < 500 and status != 404:
-        return Verdict(True, saying)
+        return Verdict(True, outcome)
     if case.check.peer is None:
         if status == 404:
-            return Verdict(True, f"{saying}: there is no index file under the route's root yet")
+            return Verdict(True, f"{outcome}: there is no index file under the route's root yet")
         diagnosis = Diagnosis(
             "page-broken",
             "The proxy cannot serve its own files.",
-            "Look at the proxy's error log, and at owner and mode of the route's root.",
+            "Check the proxy's error log, and owner and mode of the route's root.",
         )
     elif peer is not None and peer.failure is not None:
-        return Verdict(False, saying, _failed(case).finding)
+        return Verdict(False, outcome, _failed(case).finding)
     elif peer is not None and peer.status_code == status and status == 404:
-        return Verdict(True, f"{saying}, as the service does")
+        return Verdict(True, f"{outcome}, like the service")
     elif peer is not None and peer.status_code == status:
         diagnosis = Diagnosis(
             "service-failing",
             f"The service on {case.check.peer.endpoint} answers {status} itself.",
-            "Look at the service's log.",
+            "Check the service's log.",
         )
-        symptom = f"{case.check.probe.uri} {saying}, as the service itself does"
+        symptom = f"{case.check.probe.uri} {outcome}, like the service itself"
         finding = build_finding(diagnosis, hop="backend", symptom=symptom, attempt=case.attempt)
-        return Verdict(False, saying, finding)
+        return Verdict(False, outcome, finding)
     else:
-        there = f"the service itself answers {peer.status_code if peer else 'otherwise'}"
+        there = f"the service itself answers {peer.status_code if peer else 'differently'}"
         diagnosis = Diagnosis(
             "bad-gateway" if status >= 500 else "wrong-route",
-            f"The proxy does not pass this path on as it should: {there}.",
+            f"The proxy does not forward this path correctly: {there}.",
             f"Compare {proxy_words.BACKEND[case.site.proxy]} with the route's upstream and"
             " strip_prefix; the proxy's error log names the address that it tried.",
         )
-    symptom = f"{case.check.probe.uri} {saying}"
+    symptom = f"{case.check.probe.uri} {outcome}"
     finding = build_finding(diagnosis, hop="proxy", symptom=symptom, attempt=case.attempt)
-    return Verdict(False, saying, finding)
+    return Verdict(False, outcome, finding)
 
 
 # --- shared ---------------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ def _failed(case: Case) -> Verdict:
 
 
 def _fails_like_prerequisite(case: Case) -> bool:
-    """Whether the route's own handshake fails in the same way: then that is what is wrong."""
+    """Whether the route's own handshake fails in the same way, and so is the real failure."""
     if case.prerequisite is None or case.prerequisite.main.failure is None:
         return False
     mine, other = case.attempt, case.prerequisite.main
@@ -232,7 +232,7 @@ def _fails_like_prerequisite(case: Case) -> bool:
 def _dependent(case: Case) -> Verdict:
     path = case.check.probe.target if isinstance(case.check.probe, HttpProbe) else ""
     words = case.attempt.failure.words if case.attempt.failure else f"answered {case.status}"
-    return Verdict(False, f"{words}, as the handshake on {path} does")
+    return Verdict(False, f"{words}, like the handshake on {path}")
 
 
 _VERDICTS: dict[Kind, Callable[[Case], Verdict]] = {

@@ -1,8 +1,8 @@
-"""Services that turn away who has not logged in: what shows that the way to them is right. Pure.
+"""Recognise services that require a login, and show that the path to them works. Pure.
 
-A check has no login. Such a service refuses its handshake with a status, or opens the connection
-and ends it at once. Where the service, asked straight, does the same as through the proxy, and
-something else when no upgrade is asked for, the proxy has passed the upgrade on.
+A check has no login. Such a service refuses the handshake with a status, or opens the connection
+and closes it at once. If the service does the same directly as through the proxy, and something
+else without an upgrade, then the proxy has forwarded the upgrade.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ _KINDS = frozenset({"handshake", "service", "listed-origin", "no-origin"})
 
 
 def login_missing(check: PlannedCheck, attempts: Attempts) -> str:
-    """What shows that only a login is missing, in words; empty where something else is wrong."""
+    """Return words that show that only a login is missing; empty if something else is wrong."""
     if check.route is None or not check.route.login or check.kind not in _KINDS:
         return ""
     if _is_ended(attempts.main):
         same = check.hop == "backend" or (attempts.peer is not None and _is_ended(attempts.peer))
-        return "101, then the service ends it: nobody has logged in" if same else ""
+        return "101, then closed by the service: login required" if same else ""
     if check.hop == "backend":
         refused = attempts.main.status_code in _REFUSALS
-        return f"answered {attempts.main.status_code}: nobody has logged in" if refused else ""
+        return f"answered {attempts.main.status_code}: login required" if refused else ""
     return _refused_by_both(attempts) if is_refused_by_both(check, attempts) else ""
 
 
 def is_refused_by_both(check: PlannedCheck, attempts: Attempts) -> bool:
-    """Whether proxy and service refuse the handshake alike, for want of a login."""
+    """Whether proxy and service refuse the handshake alike because a login is missing."""
     return (
         check.route is not None
         and check.route.login
@@ -41,16 +41,16 @@ def is_refused_by_both(check: PlannedCheck, attempts: Attempts) -> bool:
 
 
 def is_same_refusal(attempt: Attempt, prerequisite: Attempts) -> bool:
-    """Whether this is how the service itself refuses who has not logged in."""
+    """Whether this is how the service itself refuses clients without a login."""
     other = prerequisite.main
     return (attempt.status_code, attempt.answer.body) == (other.status_code, other.answer.body)
 
 
 def _refused_by_both(attempts: Attempts) -> str:
     status = attempts.main.status_code
-    words = f"answered {status} as the service itself: nobody has logged in"
+    words = f"answered {status}, like the service itself: login required"
     if attempts.plain is None or attempts.plain.status_code == status:
-        return f"{words}; it answers {status} without an upgrade, too, so this shows little"
+        return f"{words}; it also answers {status} without an upgrade, so this proves little"
     return f"{words} ({attempts.plain.status_code} without an upgrade)"
 
 

@@ -1,7 +1,7 @@
-"""Peers that break the protocol: why that may be, and what mends it. Pure, and nothing but words.
+"""Causes and fixes of protocol errors, as text. Pure.
 
-What is here is told by the code of a `Failure` alone. Where the service does it by itself it is the
-service's fault; where the same succeeds straight at the service, the proxy's.
+The code of a `Failure` decides. If the service does it by itself, the service is at fault; if the
+same probe succeeds directly at the service, the proxy is.
 """
 
 from __future__ import annotations
@@ -18,43 +18,43 @@ class _Words(NamedTuple):
 
 _WORDS: Mapping[str, _Words] = {
     "check-failed": _Words(
-        "It was not found out: the check broke off by itself, or there was no time left for it.",
-        "It was not found out: the check broke off by itself, or there was no time left for it.",
-        "Mend what else is reported for this site, then verify again.",
+        "The result is unknown: the check itself failed, or there was no time left for it.",
+        "The result is unknown: the check itself failed, or there was no time left for it.",
+        "Fix the other findings of this site, then verify again.",
     ),
     "endless-headers": _Words(
-        "What listens there sends headers without an end: no program could take its answer.",
-        "What answers in the service's place sends headers without an end.",
-        "Look at what listens on that address; a loop that sets cookies or headers is the usual"
-        " reason.",
+        "The server sends endless headers, which no client accepts.",
+        "Something answers instead of the service, and sends endless headers.",
+        "Check the server on that address; the usual reason is a loop that sets cookies or"
+        " headers.",
     ),
     "message-too-big": _Words(
-        "The service announces a frame larger than any client would take, or something that is no"
-        " WebSocket service sends bytes that look like one.",
-        "The bytes after the handshake are not those of the service: something between changes"
-        " them, or answers in its place.",
-        "Look at what the service sends first; split what is large into messages of its own.",
+        "The service announces a frame larger than any client accepts, or the server is not a"
+        " WebSocket service and its bytes only look like a frame.",
+        "The bytes after the handshake are not the service's: something on the path changes them or"
+        " answers instead of the service.",
+        "Check the first message of the service; split large messages.",
     ),
     "protocol-error": _Words(
-        "The service sends frames that no client may accept: masked ones, reserved bits, text that"
-        " is not UTF-8, or compression that was not agreed on.",
-        "The frames that arrive are not those that the service sends: something between changes"
+        "The service sends frames that no client may accept: masked frames, reserved bits, text"
+        " that is not UTF-8, or compression that was not negotiated.",
+        "The received frames are not those that the service sends: something on the path changes"
         " them (a filter, compression, a substitution in bodies).",
-        "A hand-made WebSocket service belongs on a library; look for filters on this path.",
+        "Use a WebSocket library instead of a hand-written service; look for filters on this path.",
     ),
     "tls-stalled": _Words(
-        "The service begins the TLS handshake and does not finish it: it hangs, or packets of full"
-        " size do not come through (a tunnel with a smaller MTU, and ICMP filtered).",
-        "The TLS handshake begins and does not end: the proxy hangs in the middle of it, or packets"
-        " of full size do not come through (a tunnel with a smaller MTU, and ICMP filtered).",
-        "Look at the error log and the load of what listens there. To tell a lost packet: ping"
-        " -M do -s 1472 ADDRESS from the same place.",
+        "The service starts the TLS handshake but does not finish it: it hangs, or full-size"
+        " packets are lost (a tunnel with a smaller MTU, and ICMP filtered).",
+        "The TLS handshake starts but does not finish: the proxy hangs during it, or full-size"
+        " packets are lost (a tunnel with a smaller MTU, and ICMP filtered).",
+        "Check the server's error log and its load. To detect lost packets, run"
+        " `ping -M do -s 1472 ADDRESS` from the same machine.",
     ),
 }
 
 
 def cause_and_fix(code: str, *, service_diagnosis: bool) -> tuple[str, str] | None:
-    """Words for a peer that broke the protocol in this way; `None` for every other code."""
+    """Return cause and fix for this protocol error; `None` for every other code."""
     words = _WORDS.get(code)
     if words is None:
         return None

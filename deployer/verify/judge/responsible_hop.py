@@ -1,13 +1,13 @@
-"""Whose fault it is: a failing check through the proxy, beside the same past it. Pure.
+"""Find the hop at fault: compare a failed check through the proxy with the service itself. Pure.
 
-    through the proxy     straight to the service     at fault
-    not even connected    whatever                    proxy
+    through the proxy     directly to the service     at fault
+    not even connected    any                         proxy
     fails                 succeeds                    proxy
     fails                 fails                       service
-    succeeds              fails                       service: someone else answers in its place
+    succeeds              fails                       service: something else answers for it
 
-Where both differ only in a status, the service's answer to a request without any upgrade (`plain`)
-tells a lost Upgrade header from a request that went somewhere else.
+If the two differ only in a status, the service's response to a request without an upgrade (`plain`)
+distinguishes a lost Upgrade header from a request that went elsewhere.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _QUOTED_HEADERS = (
 
 
 def finding_of(check: PlannedCheck, attempts: Attempts, *, proxy: Proxy) -> Finding:
-    """What is wrong where the check of a connection failed; `tried.main` has a failure."""
+    """Return the finding of a failed check; `attempts.main` has a failure."""
     failure = _failure(attempts.main)
     if check.hop == "backend":
         return _service_finding(check, attempts, blamed=attempts.main)
@@ -69,12 +69,12 @@ def finding_of(check: PlannedCheck, attempts: Attempts, *, proxy: Proxy) -> Find
         diagnosis = causes.proxy_diagnosis(failure, proxy=proxy, route=check.route)
     symptom = symptom_of(check, failure)
     if attempts.peer is not None and failure.code not in _CONNECT_FAILURES:
-        symptom += f"; straight to the service on {peer_address(check)} the same succeeds"
+        symptom += f"; directly to the service on {peer_address(check)}, the same succeeds"
     return build_finding(diagnosis, hop="proxy", symptom=symptom, attempt=attempts.main)
 
 
 def symptom_of(check: PlannedCheck, failure: Failure) -> str:
-    """The failure of the check's own probe, as a sentence about its URI."""
+    """Return the failure of the check's own probe as a sentence about its URI."""
     probe, uri = check.probe, without_secrets(check.probe.uri)
     if failure.code in UNCONNECTED:
         return f"{uri}: {_WHO[check.hop]}{probe.endpoint} {failure.words}"
@@ -82,7 +82,7 @@ def symptom_of(check: PlannedCheck, failure: Failure) -> str:
 
 
 def peer_address(check: PlannedCheck) -> str:
-    """The service's address, for a sentence."""
+    """Return the service's address."""
     return str(check.peer.endpoint) if check.peer else ""
 
 
@@ -94,7 +94,7 @@ def build_finding(
     attempt: Attempt,
     severity: Severity = "error",
 ) -> Finding:
-    """The finding, with what the peer of `attempt` said as its evidence."""
+    """Return the finding, with the peer's response in `attempt` as evidence."""
     return Finding(
         code=diagnosis.code,
         hop=hop,
@@ -110,7 +110,7 @@ def build_finding(
 
 
 def evidence_of(attempt: Attempt) -> str:
-    """Status, the headers that matter, and the beginning of the body, on one line each."""
+    """Return status, relevant headers, and the beginning of the body, on one line each."""
     answer = attempt.answer
     lines = []
     if answer.status_code is not None:
@@ -125,17 +125,17 @@ def evidence_of(attempt: Attempt) -> str:
     return "\n".join(lines)
 
 
-def _of_subprotocols(check: PlannedCheck, attempts: Attempts) -> Diagnosis | None:
-    """The service upgrades as soon as no subprotocol is offered: that is what it refuses."""
+def _subprotocol_diagnosis(check: PlannedCheck, attempts: Attempts) -> Diagnosis | None:
+    """Diagnose refused subprotocols: without them, the service upgrades."""
     if attempts.follow_ups["without-subprotocols"].status_code != 101:
         return None
     offered = ", ".join(getattr(check.peer or check.probe, "subprotocols", ()))
     return Diagnosis(
         "subprotocols-refused",
-        f"The service refuses the handshake because of the subprotocols that are offered"
-        f" ({offered}); without any, it upgrades.",
-        "Offer the one that the service knows; a Go service on x/net accepts several only with a"
-        " Handshake function of its own.",
+        f"The service refuses the handshake because of the offered subprotocols ({offered});"
+        " without any, it upgrades.",
+        "Offer the one that the service supports; a Go service on x/net accepts several only with"
+        " its own Handshake function.",
     )
 
 
@@ -155,9 +155,9 @@ def _service_finding(check: PlannedCheck, attempts: Attempts, *, blamed: Attempt
         redirect=redirect_kind(asked_url(probe), location_of(blamed)),
     )
     if "without-subprotocols" in attempts.follow_ups:
-        diagnosis = _of_subprotocols(check, attempts) or diagnosis
+        diagnosis = _subprotocol_diagnosis(check, attempts) or diagnosis
     symptom = symptom_of(check, _failure(attempts.main))
     if check.hop == "proxy":
         symptom += f"; the service on {probe.endpoint} {_failure(blamed).words}"
-    telling = blamed if evidence_of(blamed) else attempts.main
-    return build_finding(diagnosis, hop="backend", symptom=symptom, attempt=telling)
+    quoted = blamed if evidence_of(blamed) else attempts.main
+    return build_finding(diagnosis, hop="backend", symptom=symptom, attempt=quoted)

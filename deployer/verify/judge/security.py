@@ -1,8 +1,8 @@
-"""What strangers may do on a site, judged from the answers to what they would try. Pure.
+"""Judge the security checks of a site. Pure.
 
-What would let somebody in is an error; what tells or costs more than it must is a warning, and the
-check passes. A check of which the route's own handshake already fails is skipped: the one finding
-about that is enough.
+Unauthorised access is an error. Disclosing or costing more than necessary is a warning, and the
+check passes. A check on a route whose own handshake fails is skipped: one finding about that is
+enough.
 """
 
 from __future__ import annotations
@@ -50,27 +50,26 @@ _FORWARDED_FIX: Mapping[Proxy, str] = {
 
 
 def h2c(case: Case) -> Verdict:
-    """No spelling of a request for HTTP/2 in cleartext may open anything."""
+    """Judge requests for HTTP/2 in cleartext: no variant may open a tunnel."""
     attempt = case.attempt
-    straight = case.attempts.peer
-    is_own = case.site.proxy == "apache" and straight is not None and _refuses_h2c(straight)
+    peer = case.attempts.peer
+    is_own = case.site.proxy == "apache" and peer is not None and _refuses_h2c(peer)
     if is_tunnel(attempt) and is_own:
         # Debian's http2.conf of Apache has `Protocols h2 h2c http/1.1`: its rules still hold.
-        return Verdict(True, "answered 101 for HTTP/2 of its own: the service speaks none")
+        return Verdict(True, "answered 101 for its own HTTP/2: the service has none")
     if is_tunnel(attempt):
         named = upgraded_to(attempt) or "nothing"
-        saying = f"answered 101 to Upgrade: h2c, with Upgrade: {printable(named, limit=40)}"
+        outcome = f"answered 101 to Upgrade: h2c, with Upgrade: {printable(named, limit=40)}"
         diagnosis = Diagnosis(
             "h2c-tunnel",
-            "The proxy passes `Upgrade: h2c` on to a service that speaks HTTP/2: whoever asks gets"
-            " a tunnel past every rule of the proxy.",
-            "Pass Upgrade on only where it is websocket, and nothing else: "
-            f"{_H2C_FIX[case.site.proxy]}",
+            "The proxy forwards `Upgrade: h2c` to a service that speaks HTTP/2: any client gets a"
+            " tunnel that bypasses every rule of the proxy.",
+            f"Forward Upgrade only if its value is exactly websocket: {_H2C_FIX[case.site.proxy]}",
         )
         finding = build_finding(
-            diagnosis, hop="proxy", symptom=f"{_uri(case)} {saying}", attempt=attempt
+            diagnosis, hop="proxy", symptom=f"{_uri(case)} {outcome}", attempt=attempt
         )
-        return Verdict(False, saying, replace(finding, directive=_H2C_FIX[case.site.proxy]))
+        return Verdict(False, outcome, replace(finding, directive=_H2C_FIX[case.site.proxy]))
     if attempt.status_code == 101:
         return Verdict(True, "answered 101 for a WebSocket: no tunnel")
     if attempt.failure is None:
@@ -81,43 +80,43 @@ def h2c(case: Case) -> Verdict:
 
 
 def _refuses_h2c(attempt: Attempt) -> bool:
-    """Whether the service, asked the same straight, was there and has opened nothing."""
+    """Whether the service itself answered the same request without opening a tunnel."""
     if attempt.status_code is not None:
         return not is_tunnel(attempt)
     return attempt.failure is not None and attempt.failure.code in ("timeout", "closed")
 
 
 def plain_get(case: Case) -> Verdict:
-    """A request that asks for no upgrade gets none, soon, and without an error of the server."""
+    """Judge a request without an upgrade: it gets none, soon, and without a server error."""
     attempt, status = case.attempt, case.status
     if (
         status != 101
         and case.prerequisite is not None
         and case.prerequisite.main.failure is not None
     ):
-        return Verdict(True, "the handshake on this path fails, which says it all", is_skipped=True)
+        return Verdict(True, "the handshake on this path fails already", is_skipped=True)
     is_late = attempt.failure is not None and attempt.failure.code == "timeout"
     if status != 101 and status not in _FAILURES and not is_late:
-        words = f"{attempt.failure.words}: nothing is opened" if attempt.failure else ""
+        words = f"{attempt.failure.words}: no upgrade" if attempt.failure else ""
         return Verdict(True, words or f"answered {status}")
-    saying = f"did not answer within {security.PLAIN_S:g} s" if is_late else f"answered {status}"
+    outcome = f"did not answer within {security.PLAIN_S:g} s" if is_late else f"answered {status}"
     hop: Hop = "backend" if _does_the_same(case) else "proxy"
     diagnosis = Diagnosis(
         "websocket-answers-plain", _about_plain(case, hop=hop), _PLAIN_FIX[hop, status == 101]
     )
-    symptom = f"{_uri(case)} {saying} to a plain GET"
+    symptom = f"{_uri(case)} {outcome} to a plain GET"
     if hop == "backend":
-        symptom += ", as the service itself does"
+        symptom += ", like the service itself"
     finding = build_finding(
         diagnosis, hop=hop, symptom=symptom, attempt=attempt, severity="warning"
     )
     if hop == "proxy" and status == 101:
         finding = replace(finding, directive=_H2C_FIX[case.site.proxy])
-    return Verdict(True, f"{saying} to a plain GET", finding)
+    return Verdict(True, f"{outcome} to a plain GET", finding)
 
 
 def _does_the_same(case: Case) -> bool:
-    """Whether the service, asked straight, answers as it does through the proxy."""
+    """Whether the service itself answers as it does through the proxy."""
     peer = case.attempts.peer
     if peer is None:
         return False
@@ -130,29 +129,29 @@ def _does_the_same(case: Case) -> bool:
 def _about_plain(case: Case, *, hop: Hop) -> str:
     if case.status == 101:
         return (
-            "A request that asks for no upgrade gets one: "
+            "A request without an upgrade gets one: "
             + (
-                "the service does not look at what it is asked."
+                "the service ignores the request's headers."
                 if hop == "backend"
-                else "the proxy sets Upgrade by hand instead of passing it on."
+                else "the proxy sets Upgrade itself instead of forwarding it."
             )
-            + " Pages, crawlers and caches then get 101, and whoever asks holds a connection."
+            + " Pages, crawlers and caches then get 101, and every client holds a connection."
         )
     if case.status is None:
         idle = proxy_words.IDLE[case.site.proxy]
         return (
-            f"A plain GET gets no answer, and {idle} is long on this path: every crawler and every"
-            " scanner holds a connection for as long."
+            f"A plain GET gets no response, and {idle} is long on this path: every crawler and"
+            " scanner holds a connection for that long."
         )
     who = "The service" if hop == "backend" else "The proxy, or the service through it,"
     return (
-        f"{who} fails with {case.status} on what is no handshake, instead of refusing it (426, 400"
-        " or 404): whoever asks fills the error log."
+        f"{who} fails with {case.status} on a request without a handshake instead of refusing it"
+        " (426, 400 or 404): any client can fill the error log."
     )
 
 
 def old_tls(case: Case) -> Verdict:
-    """TLS 1.1 and 1.0 are refused."""
+    """Judge the offer of TLS 1.1 and 1.0, which must be refused."""
     attempt, proxy = case.attempt, case.site.proxy
     finding = server_findings.old_tls(_uri(case), attempt, hop="proxy", proxy=proxy)
     if finding is not None:
@@ -163,18 +162,18 @@ def old_tls(case: Case) -> Verdict:
 
 
 def banner(case: Case) -> Verdict:
-    """The proxy's own answers do not name its version."""
+    """Judge the proxy's own responses, which must not disclose its version."""
     if case.attempt.failure is not None:
         return _skipped(case.attempt)
     proxy = case.site.proxy
     finding = server_findings.banner(_uri(case), case.attempt, hop="proxy", proxy=proxy)
     if finding is None:
-        return Verdict(True, "no version is told")
-    return Verdict(True, finding.symptom.partition(" says ")[2], finding)
+        return Verdict(True, "no version disclosed")
+    return Verdict(True, finding.symptom.partition(" sends ")[2], finding)
 
 
 def forged(case: Case) -> Verdict:
-    """What a client says of its own address does not reach the service."""
+    """Judge forged client addresses, which must not reach the service."""
     attempt = case.attempt
     if attempt.failure is not None:
         return _skipped(attempt)
@@ -184,34 +183,34 @@ def forged(case: Case) -> Verdict:
         names = " and ".join(believed)
         diagnosis = Diagnosis(
             "forwarded-for-appended",
-            f"The proxy lets the client's own {names} through to the service, or adds to it. A"
-            " service that reads the first address takes the client's word for where it comes"
-            " from: limits, bans and logs are then about whomever it names.",
-            f"Overwrite instead of adding: {_FORWARDED_FIX[case.site.proxy]}",
+            f"The proxy forwards the client's own {names} to the service, or appends to it. A"
+            " service that reads the first address trusts the client: limits, bans and logs then"
+            " apply to any address that the client chooses.",
+            f"Overwrite the header instead of appending: {_FORWARDED_FIX[case.site.proxy]}",
         )
         forged = ", ".join(f"{name}: {FORGED[name]}" for name in believed)
-        symptom = f"{_uri(case)} repeats what was forged: {forged}"
+        symptom = f"{_uri(case)} echoes forged headers: {forged}"
         finding = build_finding(diagnosis, hop="proxy", symptom=symptom, attempt=attempt)
-        # The body has all that the proxy adds for the service's eyes alone: none of it is quoted.
+        # The body contains headers that the proxy adds for the service only: do not quote it.
         finding = replace(
             finding,
             directive=_FORWARDED_FIX[case.site.proxy],
-            evidence=f"the answer has {', '.join(FORGED[name] for name in believed)}",
+            evidence=f"the response contains {', '.join(FORGED[name] for name in believed)}",
             response=finding.response.partition("\n\n")[0],
         )
         return Verdict(False, f"the forged {names} reached the service", finding)
     if ECHOED[1] not in text:
         path = case.check.probe.target if isinstance(case.check.probe, HttpProbe) else ""
         words = (
-            f"answered {attempt.status_code} without the request's headers: {path} is no path that"
-            " repeats them, so nothing is known"
+            f"answered {attempt.status_code} without the request's headers: {path} does not echo"
+            " them, so the result is unknown"
         )
         return Verdict(True, words, is_skipped=True)
     return Verdict(True, "the forged addresses do not reach the service")
 
 
 def http2(case: Case) -> Verdict:
-    """Where WebSockets over HTTP/2 are announced, they work as those over HTTP/1.1 do."""
+    """Judge WebSockets over HTTP/2: if announced, they work like those over HTTP/1.1."""
     attempt, uri = case.attempt, _uri(case)
     if case.prerequisite is not None and case.prerequisite.main.failure is not None:
         return Verdict(True, "the handshake over HTTP/1.1 fails already", is_skipped=True)
@@ -225,10 +224,10 @@ def http2(case: Case) -> Verdict:
         diagnosis = Diagnosis(
             "origin-open",
             f"The proxy does not check Origin on WebSockets over HTTP/2: a page of {FOREIGN_ORIGIN}"
-            " may open connections with the visitor's cookies. Over HTTP/2 there is no Upgrade"
-            " header, by which its rule may know a handshake.",
-            f"Let {proxy_words.ORIGINS[case.site.proxy]} hold for `:protocol: websocket` too, or"
-            " stop announcing it.",
+            " may open connections with the visitor's cookies. HTTP/2 has no Upgrade header, which"
+            " the proxy's rule may depend on.",
+            f"Apply {proxy_words.ORIGINS[case.site.proxy]} to `:protocol: websocket` too, or stop"
+            " announcing it.",
         )
         symptom = f"{uri} over HTTP/2 answered {foreign} to {FOREIGN_ORIGIN}, not 403"
         finding = build_finding(diagnosis, hop="proxy", symptom=symptom, attempt=attempt)
@@ -242,5 +241,5 @@ def _uri(case: Case) -> str:
 
 
 def _skipped(attempt: Attempt) -> Verdict:
-    words = attempt.failure.words if attempt.failure else "no answer"
-    return Verdict(True, f"not known: it {words}", is_skipped=True)
+    words = f"it {attempt.failure.words}" if attempt.failure else "no response"
+    return Verdict(True, f"unknown: {words}", is_skipped=True)

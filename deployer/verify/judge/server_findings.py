@@ -1,7 +1,7 @@
-"""What is wrong with a server that anybody may look at, whoever set it up. Pure.
+"""Findings about any public server, regardless of who set it up. Pure.
 
-Each takes what was tried and gives a finding, or `None` where all is well. `proxy` is `None` where
-it is not known which one answers: the words then are for all of them.
+Each function takes an attempt and returns a finding, or `None` if nothing is wrong. `proxy` is
+`None` if the proxy is unknown: the fix then lists all of them.
 """
 
 from __future__ import annotations
@@ -39,37 +39,37 @@ _HTTP2_FIX: Mapping[Proxy, str] = {
 
 
 def fix_for(fixes: Mapping[Proxy, str], proxy: Proxy | None) -> str:
-    """What mends it in `proxy`, or in each where that is not known."""
+    """Return the fix for `proxy`, or for each proxy if it is unknown."""
     if proxy is not None:
         return fixes.get(proxy, "")
     return "; ".join(f"in {PROXIES[name].unit}: {words}" for name, words in fixes.items())
 
 
 def expires_soon(uri: str, attempt: Attempt, *, hop: Hop) -> Finding | None:
-    """A certificate that is good, and will not be for long."""
+    """Report a valid certificate that expires soon."""
     words = attempt.facts.get("soon")
     if not words:
         return None
     diagnosis = Diagnosis(
         "tls-expires-soon",
-        "It should have been renewed by now: the renewal fails, or has not been set up; or it was"
-        " renewed, and the proxy has not been reloaded since.",
-        "Look at the renewal's own log (certbot certificates; deployer certs status SITE.yml), and"
-        " compare the file with what is served.",
+        "It should have been renewed by now: renewal fails or is not set up, or the proxy was not"
+        " reloaded after the renewal.",
+        "Check the renewal (certbot certificates; deployer certs status SITE.yml), and compare the"
+        " file with the certificate served.",
     )
     return _finding(diagnosis, f"{uri} {words}", attempt, hop=hop, severity="warning")
 
 
 def old_tls(uri: str, attempt: Attempt, *, hop: Hop, proxy: Proxy | None) -> Finding | None:
-    """TLS 1.1 or 1.0 is still accepted; `attempt` is that of an `OldTlsProbe`."""
+    """Report that TLS 1.1 or 1.0 is accepted; `attempt` is that of an `OldTlsProbe`."""
     version = attempt.facts.get("version")
     if version is None:
         return None
     diagnosis = Diagnosis(
         "tls-old-version",
-        f"The proxy still finishes handshakes in {version}, which RFC 8996 has ended and every"
-        " browser has left: its own setting, or an old distribution's.",
-        f"Offer TLS 1.2 and 1.3 alone: {fix_for(_OLD_TLS_FIX, proxy)}",
+        f"The proxy still accepts {version}, which RFC 8996 deprecates and no browser uses: because"
+        " of its own setting or an old distribution's.",
+        f"Offer only TLS 1.2 and 1.3: {fix_for(_OLD_TLS_FIX, proxy)}",
     )
     directive = _OLD_TLS_FIX[proxy] if proxy else ""
     symptom = f"{uri} accepts {version}"
@@ -77,7 +77,7 @@ def old_tls(uri: str, attempt: Attempt, *, hop: Hop, proxy: Proxy | None) -> Fin
 
 
 def banner(uri: str, attempt: Attempt, *, hop: Hop, proxy: Proxy | None) -> Finding | None:
-    """The proxy tells its version; a service's own name is no finding."""
+    """Report that the proxy discloses its version; a service's own banner is no finding."""
     patterns = _BANNERS.values() if proxy is None else (_BANNERS[proxy],)
     shown = [
         f"{name}: {printable(value, limit=120)}"
@@ -89,16 +89,16 @@ def banner(uri: str, attempt: Attempt, *, hop: Hop, proxy: Proxy | None) -> Find
         return None
     diagnosis = Diagnosis(
         "version-banner",
-        "The proxy tells its version to everybody, and so which of its published holes are open.",
+        "The proxy discloses its version to everyone, and so its known vulnerabilities.",
         f"Write {fix_for(_BANNER_FIX, proxy)}",
     )
     directive = _BANNER_FIX[proxy] if proxy else ""
-    symptom = f"{uri} says {', '.join(shown)}"
+    symptom = f"{uri} sends {', '.join(shown)}"
     return _finding(diagnosis, symptom, attempt, hop=hop, severity="warning", directive=directive)
 
 
 def http2(uri: str, attempt: Attempt, *, hop: Hop, proxy: Proxy | None) -> Finding | None:
-    """WebSockets fail over HTTP/2 and succeed over HTTP/1.1; `attempt` is an `Http2Probe`'s."""
+    """Report WebSockets that fail only over HTTP/2; `attempt` is an `Http2Probe`'s."""
     failure = attempt.failure
     if failure is None or "offered" not in attempt.facts:
         return None
@@ -106,20 +106,20 @@ def http2(uri: str, attempt: Attempt, *, hop: Hop, proxy: Proxy | None) -> Findi
     fix = fix_for(_HTTP2_FIX, proxy)
     diagnosis = Diagnosis(
         "h2-websocket",
-        "The proxy announces WebSockets over HTTP/2 (RFC 8441), and does not carry them as it does"
-        " over HTTP/1.1: browsers that take it at its word fail, and everything else works."
+        "The proxy announces WebSockets over HTTP/2 (RFC 8441), but they do not work as over"
+        " HTTP/1.1: browsers that use the announcement fail, and all other clients work."
         if is_announced
-        else "The proxy offers HTTP/2 and does not speak it: browsers that choose it get nothing at"
-        " all.",
-        f"Mend it, or stop announcing it{f': {fix}' if fix else '.'}",
+        else "The proxy offers HTTP/2 but does not speak it: browsers that choose it get no"
+        " response.",
+        f"Fix it, or stop announcing it{f': {fix}' if fix else '.'}",
     )
     directive = _HTTP2_FIX.get(proxy, "") if proxy else ""
-    symptom = f"{uri} over HTTP/2 {failure.words}, and works over HTTP/1.1"
+    symptom = f"{uri} over HTTP/2 {failure.words}, but works over HTTP/1.1"
     return _finding(diagnosis, symptom, attempt, hop=hop, directive=directive)
 
 
 def http2_words(attempt: Attempt) -> str:
-    """What a WebSocket over HTTP/2 has come to, where nothing is wrong with it."""
+    """Return the outcome of a WebSocket over HTTP/2 that is not a finding."""
     if "offered" not in attempt.facts:
         return "the proxy does not offer HTTP/2"
     if "announced" not in attempt.facts:

@@ -1,8 +1,8 @@
-"""A status other than 101 where the service itself would have upgraded: what the proxy did. Pure.
+"""Diagnose a proxy's status other than 101 if the service itself upgrades. Pure.
 
-What decides, beside the status: the service's answer without any upgrade (`plain`), and the
-follow-ups, which change one thing each (`follow_ups.py`). Where they do not decide, the finding
-names what it could be as well, and how to tell.
+The status decides, together with the service's response without an upgrade (`plain`) and the
+follow-ups, which change one thing each (`planned/follow_ups.py`). If they do not decide, the
+finding lists the alternatives and how to check them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 def status_at_proxy(check: PlannedCheck, attempts: Attempts, proxy: Proxy) -> Diagnosis:
-    """Why the proxy answers `check` with that status."""
+    """Diagnose the status that the proxy answers `check` with."""
     attempt = attempts.main
     status = attempt.status_code
     if mentions_plain_http(attempt):
@@ -35,21 +35,21 @@ def status_at_proxy(check: PlannedCheck, attempts: Attempts, proxy: Proxy) -> Di
     if status == 505:
         return Diagnosis(
             "http-1.0-upstream",
-            "The service answers 505: the proxy speaks HTTP/1.0 to it, and WebSockets need"
+            "The service answers 505: the proxy speaks HTTP/1.0 to it, but WebSockets require"
             " HTTP/1.1.",
             f"{words.UPGRADE[proxy]}.",
         )
     if status == 401:
-        return _wants_login(attempt, proxy)
-    of_host = _host_or_origin(check, attempts, proxy)
-    if of_host is not None:
-        return of_host
+        return _login_required(attempt, proxy)
+    host_or_origin = _host_or_origin(check, attempts, proxy)
+    if host_or_origin is not None:
+        return host_or_origin
     if status in (403, 429):
-        return _refused_to_all(status, proxy)
+        return _refused_for_all(status, proxy)
     if _upgrade_was_lost(attempts):
         return Diagnosis(
             "upgrade-not-forwarded",
-            "The proxy reaches the service but does not pass Upgrade and Connection on, so the"
+            "The proxy reaches the service but does not forward Upgrade and Connection, so the"
             " service sees an ordinary request.",
             f"{words.UPGRADE[proxy]}.",
         )
@@ -58,56 +58,56 @@ def status_at_proxy(check: PlannedCheck, attempts: Attempts, proxy: Proxy) -> Di
     if status == 200 and _is_html(attempt):
         return Diagnosis(
             "page-instead",
-            "A page answers where the service would open a WebSocket: the proxy sends this path"
-            " elsewhere, takes its prefix away, or serves a file in its place (a fallback of a"
-            " single-page app).",
-            f"Compare {words.BACKEND[proxy]} and strip_prefix with the path that the service"
-            " wants; keep fallbacks (try_files, FallbackResource) away from it.",
+            "A page is served instead of the service's WebSocket: the proxy sends this path"
+            " elsewhere, strips its prefix, or serves a file for it (the fallback of a single-page"
+            " app).",
+            f"Compare {words.BACKEND[proxy]} and strip_prefix with the service's path; exclude it"
+            " from fallbacks (try_files, FallbackResource).",
         )
     return Diagnosis(
         "wrong-route",
-        "The proxy answers this path otherwise than the service does: the request went to"
-        " another site, another location, or with another path.",
-        f"Look at which site and path the proxy chooses ({words.BACKEND[proxy]}), at"
-        " strip_prefix, and at a default site that takes the name.",
+        "The proxy answers this path differently from the service: the request went to a different"
+        " site, location or path.",
+        f"Check which site and path the proxy selects ({words.BACKEND[proxy]}), strip_prefix, and"
+        " whether a default site takes the name.",
         (
             Alternative(
                 code="slash-mismatch",
-                tell="the service's log shows the path with a slash too many, or one too few",
+                tell="the service's log shows the path with an extra or a missing slash",
             ),
         ),
     )
 
 
-def _wants_login(attempt: Attempt, proxy: Proxy) -> Diagnosis:
-    """A 401 where the service, asked in the same way, opens the connection."""
+def _login_required(attempt: Attempt, proxy: Proxy) -> Diagnosis:
+    """Diagnose a 401 if the service itself opens the connection."""
     headers = {name.lower(): value for name, value in attempt.answer.headers}
     scheme = printable(headers.get("www-authenticate", "").partition(" ")[0], limit=20)
-    asking = f" ({scheme})" if scheme else ""
+    wanted = f" ({scheme})" if scheme else ""
     return Diagnosis(
         "login-required",
-        f"Before the service, the proxy wants a login{asking}: the service itself opens the same"
-        " connection without one.",
-        f"{words.LOGIN[proxy]} Browsers send no Authorization header with a WebSocket"
-        " handshake but what they were asked for on a page before.",
+        f"The proxy requires a login{wanted}, while the service itself opens the same connection"
+        " without one.",
+        f"{words.LOGIN[proxy]} Browsers only send an Authorization header with a WebSocket"
+        " handshake if they have logged in on a page before.",
         (
             Alternative(
                 code="wrong-route",
-                tell="no rule for logins is in force in the proxy: another service answers, that"
-                " wants one",
+                tell="the proxy has no rule that requires a login: a different service answers,"
+                " which requires one",
             ),
         ),
     )
 
 
-def _refused_to_all(status: int, proxy: Proxy) -> Diagnosis:
-    """A refusal that does not go by Origin: with and without one, it is the same."""
+def _refused_for_all(status: int, proxy: Proxy) -> Diagnosis:
+    """Diagnose a refusal that is the same with and without an Origin."""
     if status == 429:
-        cause = "A limit on how often one may ask refuses this path, and the service does not."
+        cause = "A rate limit refuses this path; the service itself does not."
     else:
         cause = (
-            "The proxy refuses this path with and without Origin, and the service opens it: an"
-            " access rule, a filter or a login is in front of it."
+            "The proxy refuses this path with and without Origin, while the service opens it: an"
+            " access rule, a filter or a login applies before the service."
         )
     return Diagnosis(
         "handshake-refused",
@@ -116,39 +116,39 @@ def _refused_to_all(status: int, proxy: Proxy) -> Diagnosis:
         (
             Alternative(
                 code="origin-blocked",
-                tell="the rule that the log names compares Origin, and refuses a missing one, too",
+                tell="the rule that the log names checks Origin, and also refuses a missing one",
             ),
             Alternative(
                 code="wrong-route",
-                tell="the request shows up in the log of another site, location or service",
+                tell="the request appears in the log of a different site, location or service",
             ),
         ),
     )
 
 
 def _refused_as_malformed(proxy: Proxy) -> Diagnosis:
-    """A 400 that is no proxy's page: the service finds fault with what it is sent."""
+    """Diagnose a 400 that is not a proxy's page: the service rejects the forwarded request."""
     return Diagnosis(
         "upgrade-not-forwarded",
-        "The service takes what the proxy sends it for no handshake, while it accepts the one that"
-        " is sent to it straight: headers of it, or HTTP/1.1, are lost on the way.",
+        "The service does not recognise the proxy's request as a handshake, but accepts the same"
+        " one directly: headers or HTTP/1.1 are lost in the proxy.",
         f"{words.UPGRADE[proxy]}.",
         (
             Alternative(
                 code="http-1.0-upstream",
-                tell="the answer, or the service's log, is about the version of HTTP",
+                tell="the response or the service's log mentions the HTTP version",
             ),
             Alternative(
                 code="slash-mismatch",
-                tell="the service's log shows the path with a slash too many, or one too few",
+                tell="the service's log shows the path with an extra or a missing slash",
             ),
         ),
     )
 
 
 def mentions_plain_http(attempt: Attempt) -> bool:
-    """Whether a TLS port complains that plain HTTP was sent to it."""
-    # The words of nginx, Go's net/http and Apache.
+    """Whether a TLS port reports that it received plain HTTP."""
+    # The messages of nginx, Go's net/http and Apache.
     body = attempt.answer.body.lower()
     return attempt.status_code == 400 and (
         b"plain http request was sent to https port" in body
@@ -158,13 +158,13 @@ def mentions_plain_http(attempt: Attempt) -> bool:
 
 
 def location_of(attempt: Attempt) -> str:
-    """Where a redirect leads, or nothing."""
+    """Return the Location of a redirect, or an empty text."""
     headers = {name.lower(): value for name, value in attempt.answer.headers}
     return headers.get("location", "")
 
 
 def asked_url(probe: PlannedProbe) -> str:
-    """The URL that a request stands for, as its Host and X-Forwarded-Proto have it."""
+    """Return the URL of a request, from its Host and X-Forwarded-Proto."""
     if not isinstance(probe, HttpProbe):
         return probe.uri
     headers = dict(probe.headers)
@@ -173,7 +173,7 @@ def asked_url(probe: PlannedProbe) -> str:
 
 
 def redirect_kind(asked: str, location: str) -> str:
-    """The finding that a redirect of the URL `asked` to `location` is."""
+    """Return the code of the finding for a redirect from the URL `asked` to `location`."""
     try:
         here, there = urlsplit(asked), urlsplit(location)
         port = there.port
@@ -192,7 +192,7 @@ def redirect_kind(asked: str, location: str) -> str:
 
 
 def _plain_http(check: PlannedCheck, proxy: Proxy) -> Diagnosis:
-    """Whose TLS port it is, the request itself tells: ours was by TLS, or it was not."""
+    """Diagnose plain HTTP on a TLS port; whether our request used TLS shows whose port it is."""
     endpoint = check.probe.endpoint
     if endpoint.tls or proxy == "haproxy":
         return Diagnosis(
@@ -202,13 +202,13 @@ def _plain_http(check: PlannedCheck, proxy: Proxy) -> Diagnosis:
         )
     return Diagnosis(
         "plain-http-on-https",
-        f"The request went to a TLS port as plain HTTP: {endpoint} expects TLS.",
-        f"Write {words.TLS_PORT[proxy]}, and wss:// in clients; or serve the site without TLS"
-        " on a port of its own.",
+        f"Plain HTTP was sent to a TLS port: {endpoint} expects TLS.",
+        f"Write {words.TLS_PORT[proxy]}, and wss:// in clients; or serve the site without TLS on a"
+        " separate port.",
         (
             Alternative(
                 code="upstream-scheme",
-                tell="the answer's Server header is the service's, not the proxy's",
+                tell="the Server header of the response is the service's, not the proxy's",
             ),
         ),
     )
@@ -217,17 +217,17 @@ def _plain_http(check: PlannedCheck, proxy: Proxy) -> Diagnosis:
 def _bad_gateway(status: int | None, attempts: Attempts, proxy: Proxy) -> Diagnosis:
     backend = words.BACKEND[proxy]
     peer = attempts.peer
-    took = f" (straight, it answers in {peer.seconds * 1000:.0f} ms)" if peer else ""
+    took = f" (directly, it answers in {peer.seconds * 1000:.0f} ms)" if peer else ""
     if status == 504:
         cause = (
-            "The proxy waits in vain for whom it asks: it is configured with another address, or"
-            f" with one that swallows its connections{took}."
+            "The proxy gets no response from its upstream: it is configured with a wrong address,"
+            f" or with one that drops its connections{took}."
         )
     else:
         cause = (
-            "The proxy does not reach the service, or does not understand it: it is configured "
-            "with another address, with TLS where there is none, or the system keeps it from "
-            "connecting; without a list of upstreams, it may also still wait after an earlier "
+            "The proxy does not reach the service or does not understand it: it is configured with "
+            "a wrong address, with TLS for a service without it, or the system blocks its "
+            "connections; without a list of upstreams, it may also still wait after an earlier "
             "failure."
         )
     return Diagnosis(
@@ -238,17 +238,16 @@ def _bad_gateway(status: int | None, attempts: Attempts, proxy: Proxy) -> Diagno
         (
             Alternative(
                 code="upstream-scheme",
-                tell="the address in the proxy's error log is right, and its words are about TLS,"
-                " or about a header that is invalid or too early",
+                tell="the address in the proxy's error log is right, and its message is about TLS,"
+                " or about an invalid or unexpected header",
             ),
             Alternative(
                 code="connections-exhausted",
-                tell="the proxy's log says that it limits requests or connections, or that its"
-                " queue is full",
+                tell="the proxy's log reports limited requests or connections, or a full queue",
             ),
             Alternative(
                 code="service-down",
-                tell="the service has been started again since: verify once more",
+                tell="the service was restarted in the meantime: verify again",
             ),
         ),
     )
@@ -261,64 +260,63 @@ def _redirect(check: PlannedCheck, attempt: Attempt, proxy: Proxy) -> Diagnosis:
     if kind == "redirect-loop":
         return Diagnosis(
             kind,
-            f"It redirects to itself ({shown}): the app forces HTTPS and is not told that the "
-            "request came by HTTPS.",
-            "Set X-Forwarded-Proto to https in the proxy, as the sites made here do.",
+            f"It redirects to itself ({shown}): the app forces HTTPS and does not know that the "
+            "request came over HTTPS.",
+            "Set X-Forwarded-Proto to https in the proxy, as deployer's own sites do.",
         )
     if kind == "slash-redirect":
         return Diagnosis(
             kind,
-            f"It redirects to {shown}, only for the slash at the end; WebSocket clients do not "
-            "follow redirects.",
-            "Serve the path without the slash too (in nginx: an exact location beside that with "
-            "a slash).",
+            f"It redirects to {shown}, which differs only in the trailing slash; WebSocket clients "
+            "do not follow redirects.",
+            "Also serve the path without the slash (in nginx: with an additional exact location).",
         )
     if kind == "https-redirect":
         return Diagnosis(
             kind,
-            f"The site redirects to HTTPS ({shown}), while the playbook serves it without.",
+            f"The site redirects to HTTPS ({shown}), but the playbook serves it without TLS.",
             "Give the site a tls: issuer; clients then use wss://.",
         )
     return Diagnosis(
         "redirected",
-        f"The proxy redirects to {shown}; WebSocket clients do not follow.",
-        f"Remove the redirect for this path from the config of {PROXIES[proxy].unit}.",
+        f"The proxy redirects to {shown}; WebSocket clients do not follow redirects.",
+        f"Remove the redirect for this path from the configuration of {PROXIES[proxy].unit}.",
     )
 
 
 def _host_or_origin(check: PlannedCheck, attempts: Attempts, proxy: Proxy) -> Diagnosis | None:
-    """What a refusal that depends on Host or Origin is; `None` where nothing speaks for one."""
-    attempt, beside = attempts.main, attempts.follow_ups
-    bare = beside.get("without-origin")
+    """Diagnose a refusal that depends on Host or Origin; `None` if nothing indicates one."""
+    attempt, follow_ups = attempts.main, attempts.follow_ups
+    bare = follow_ups.get("without-origin")
     opens_without_origin = bare is not None and bare.status_code == 101
     lost = not opens_without_origin and _upgrade_was_lost(attempts)
     for name, code in (("without-port", "port-lost"), ("rewritten", "host-rewritten")):
-        twin = beside.get(name)  # type: ignore[call-overload]
+        twin = follow_ups.get(name)  # type: ignore[call-overload]
         if twin is not None and twin.status_code != 101 and is_same_answer(attempt, twin):
             if lost and attempt.status_code != 403:
                 return _lost_or_rewritten(proxy, code)
-            return _other_host(check, code, proxy)
+            return _wrong_host(check, code, proxy)
     is_about_origin = bare is None or check.route is None or check.route.require_origin
     if opens_without_origin or (attempt.status_code == 403 and is_about_origin):
         return _forbidden(check, proxy, opens_without_origin=opens_without_origin)
     return None
 
 
-def _other_host(check: PlannedCheck, code: str, proxy: Proxy) -> Diagnosis:
+def _wrong_host(check: PlannedCheck, code: str, proxy: Proxy) -> Diagnosis:
     peer = check.peer if isinstance(check.peer, HttpProbe) else None
     if peer is None:  # pragma: no cover - there is no follow-up without one
         return Diagnosis(code, "", "")
     host = dict(peer.headers)["Host"]
     origin = dict(peer.headers).get("Origin", "none")
     if code == "port-lost":
-        sent, why = host.rpartition(":")[0], "without the port"
+        sent, how = host.rpartition(":")[0], "without the port"
     else:
-        sent, why = own_host(peer), "with its own address"
+        sent, how = own_host(peer), "with its own address"
     return Diagnosis(
         code,
-        f"The service compares Origin ({origin}) with Host, and the proxy sends it another Host"
-        f" than clients do: asked straight with Host: {host} it upgrades, and {why}, Host: {sent},"
-        " it refuses in the same words.",
+        f"The service compares Origin ({origin}) with Host, but the proxy sends a different Host"
+        f" than clients do: directly, it upgrades with Host: {host}, and refuses with the same"
+        f" response {how}, Host: {sent}.",
         words.HOST[proxy] + (" (with its port)." if code == "port-lost" else "."),
     )
 
@@ -326,21 +324,21 @@ def _other_host(check: PlannedCheck, code: str, proxy: Proxy) -> Diagnosis:
 def _lost_or_rewritten(proxy: Proxy, code: str) -> Diagnosis:
     return Diagnosis(
         "upgrade-not-forwarded",
-        "The service gives the answer that it gives to a request without Upgrade, and to one with"
-        " another Host alike: the proxy loses one or the other on the way.",
+        "The service answers as it does to a request without Upgrade, or with a different Host: the"
+        " proxy loses one of the two.",
         f"{words.UPGRADE[proxy]}. {words.HOST[proxy]}.",
         (
             Alternative(
                 code=code,
-                tell="the proxy's configuration passes Upgrade and Connection on in this very"
-                " place, and does not keep Host",
+                tell="the proxy's configuration forwards Upgrade and Connection in this location,"
+                " but does not keep Host",
             ),
         ),
     )
 
 
 def _upgrade_was_lost(attempts: Attempts) -> bool:
-    """Whether the proxied handshake got what a request without an upgrade gets."""
+    """Whether the proxied handshake got the response to a request without an upgrade."""
     got = attempts.main
     if got.status_code == 426:  # Upgrade Required
         return True
@@ -353,7 +351,7 @@ def _upgrade_was_lost(attempts: Attempts) -> bool:
 
 
 def is_same_answer(one: Attempt, other: Attempt) -> bool:
-    """Whether two answers have the same status and begin alike."""
+    """Whether two responses have the same status and beginning."""
     same_body = one.answer.body[:40] == other.answer.body[:40]
     return one.status_code == other.status_code and same_body
 
@@ -372,12 +370,12 @@ def _forbidden(check: PlannedCheck, proxy: Proxy, *, opens_without_origin: bool)
     if origin is None:
         return Diagnosis(
             "origin-blocked",
-            "The proxy refuses requests without Origin, which programs other than browsers send.",
-            f"Let {words.ORIGINS[proxy]} pass an empty Origin, or set require_origin: true.",
+            "The proxy refuses requests without Origin, which all clients except browsers send.",
+            f"Make {words.ORIGINS[proxy]} accept an empty Origin, or set require_origin: true.",
         )
-    surely = "; without Origin, it lets the same request pass" if opens_without_origin else ""
+    proof = "; without Origin, it accepts the same request" if opens_without_origin else ""
     return Diagnosis(
         "origin-blocked",
-        f"The proxy refuses {origin}{surely}.",
-        f"Add it to origins: of the route ({words.ORIGINS[proxy]}).",
+        f"The proxy refuses {origin}{proof}.",
+        f"Add it to the route's origins: ({words.ORIGINS[proxy]}).",
     )

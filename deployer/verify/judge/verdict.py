@@ -1,4 +1,4 @@
-"""What a verdict looks at, and what it says: plain values."""
+"""The input and the output of a verdict: plain values."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Case(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """Whether the check passed, one line about it, and what is wrong.
+    """Whether the check passed, one line of detail, and a finding.
 
-    What `is_skipped` counts as passed, with its reason in `detail`.
+    A check that `is_skipped` counts as passed, with the reason in `detail`.
     """
 
     ok: bool
@@ -43,7 +43,7 @@ class Verdict(NamedTuple):
 
 
 def handshake_words(attempt: Attempt) -> str:
-    """A handshake that succeeded, on one line."""
+    """Return a successful handshake as one line."""
     words = ["101"]
     if attempt.answer.subprotocol:
         words.append(f"subprotocol {printable(attempt.answer.subprotocol, limit=60)}")

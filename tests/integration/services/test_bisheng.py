@@ -68,7 +68,7 @@ def bisheng(project: tuple[Lab, Path], request: pytest.FixtureRequest) -> Deploy
 
 def test_every_websocket_of_it(bisheng: Deployed) -> None:
     assert bisheng.applied.code == 0, bisheng.applied
-    passed = "answered 403 as the service itself: nobody has logged in (404 without an upgrade)"
+    passed = "answered 403, like the service itself: login required (404 without an upgrade)"
     assert bisheng.applied.out.count(passed) == 4, bisheng.applied  # with Origin and without
     for path, about in SOCKETS.items():
         url = f"wss://{NAME}{path}"

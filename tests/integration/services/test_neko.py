@@ -47,7 +47,7 @@ def test_who_has_not_logged_in_is_no_fault(nekos: Mapping[Proxy, Deployed]) -> N
     for neko in nekos.values():
         assert neko.applied.code == 0, neko.applied
         for path in ("/ws", "/api/ws"):
-            passed = f"{NAME}{path}  handshake (proxy): 101, then the service ends it"
+            passed = f"{NAME}{path}  handshake (proxy): 101, then closed by the service"
             assert passed in neko.applied.out, neko.applied
 
 

@@ -119,7 +119,7 @@ def test_the_limit_is_kept_with_a_service_that_speaks_too_seldom_to_be_measured(
     proxy = result.of("proxy")
     assert proxy is not None
     assert (proxy.signs, proxy.seconds < interval_s) == (1, True)
-    words = "of silence; before, the service spoke once"
+    words = "idle; the service sent something once before"
     assert outcome_words(proxy) == f"still open after {proxy.seconds:.0f} s {words}"
 
 

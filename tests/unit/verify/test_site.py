@@ -253,7 +253,7 @@ FAULTS = {
         {"answers": "301 Moved Permanently", "location": f"{PLAIN}/ws"},
     ),
     "the accept is changed": Fault(
-        "wrong-accept", "proxy", "no proof of a WebSocket", {"changes_accept": True}
+        "wrong-accept", "proxy", "not a WebSocket service", {"changes_accept": True}
     ),
     "Origin is not checked": Fault(
         "origin-open", "proxy", "answered 101, not 403", {"checks_origin": False}
@@ -276,7 +276,7 @@ FAULTS = {
     "the subprotocol is lost": Fault(
         "subprotocol-missing",
         "proxy",
-        "none of the subprotocols offered (chat.v2)",
+        "none of the offered subprotocols (chat.v2)",
         {"drops_subprotocol": True},
         check=OFFERING,
     ),
@@ -294,7 +294,7 @@ FAULTS = {
         "backend-not-websocket", "backend", "answered 404", {}, not_found
     ),
     "the service fakes the accept": Fault(
-        "wrong-accept", "backend", "no WebSocket server", {}, wrong_accept
+        "wrong-accept", "backend", "not a WebSocket server", {}, wrong_accept
     ),
     "the service redirects": Fault("https-redirect", "backend", "X-Forwarded-Proto", {}, to_https),
     "the service refuses the Origin": Fault(
@@ -304,7 +304,7 @@ FAULTS = {
     "the proxy sends its own idea of Host": Fault(
         "host-rewritten",
         "proxy",
-        "refuses in the same words",
+        "refuses with the same response",
         {"host": "SERVICE"},
         wants_its_own_origin,
     ),
@@ -315,7 +315,7 @@ FAULTS = {
         "silent-after-upgrade", "backend", "answers pings", {}, says_nothing, WELCOMED
     ),
     "the service drops the connection": Fault(
-        "connection-dropped", "backend", "ends the connection by itself", {}, drops_at_once
+        "connection-dropped", "backend", "closes the connection itself", {}, drops_at_once
     ),
 }
 
@@ -499,7 +499,7 @@ def test_a_service_that_wants_an_origin_itself_is_no_mistake(
     ):
         results = verified(a_site(port=port), https_port=front.port, http_port=port_80)
     assert findings(results) == []
-    assert "wants an Origin" in named(results, "no origin needed").detail
+    assert "requires an Origin" in named(results, "no origin needed").detail
 
 
 def test_require_origin_and_listed_origins(

@@ -58,9 +58,9 @@ def failing(found: dict[str, CheckResult]) -> list[str]:
 @pytest.mark.parametrize(
     ("service", "words"),
     [
-        (refuses_the_upgrade, "answered 403 as the service itself: nobody has logged in (404"),
-        (wants_a_login_for_all, "401 without an upgrade, too, so this shows little"),
-        (opens_and_leaves, "101, then the service ends it: nobody has logged in"),
+        (refuses_the_upgrade, "answered 403, like the service itself: login required (404"),
+        (wants_a_login_for_all, "it also answers 401 without an upgrade, so this proves little"),
+        (opens_and_leaves, "101, then closed by the service: login required"),
     ],
 )
 def test_what_only_lacks_a_login_passes(service: Any, words: str) -> None:
@@ -68,7 +68,7 @@ def test_what_only_lacks_a_login_passes(service: Any, words: str) -> None:
         found = results(app.port)
         assert failing(found) == []
         assert words in found["handshake (proxy)"].detail
-        assert "nobody has logged in" in found["handshake (backend)"].detail
+        assert "login required" in found["handshake (backend)"].detail
         assert found["foreign origin refused (proxy)"].detail == "answered 403"
         # Nobody has said that a login is wanted: then it is a fault.
         assert "handshake (proxy)" in failing(results(app.port, login=False))

@@ -86,9 +86,9 @@ def test_a_right_chain(made: Callable[[Path], ssl.SSLContext], tmp_path: Path) -
     ("made", "issuer", "code", "says"),
     [
         (leaf_alone, "provided", "tls-incomplete-chain", "without that of its issuer, CN=Between"),
-        (leaf_alone, "internal", "tls-untrusted", "of an unknown issuer, CN=Between"),
+        (leaf_alone, "internal", "tls-untrusted", "from an unknown issuer, CN=Between"),
         (another_name, "provided", "tls-wrong-name", "for other.example.com, not for stats."),
-        (expired, "provided", "tls-expired", "ended on"),
+        (expired, "provided", "tls-expired", "expired on"),
         (self_signed, "provided", "tls-untrusted", "self-signed"),
         (unknown_issuer, "provided", "tls-untrusted", "unknown issuer, CN=Other Root"),
     ],

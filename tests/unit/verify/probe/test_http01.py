@@ -79,10 +79,10 @@ def test_a_redirect_to_the_answer_is_followed(address: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        ((404, {"Server": "nginx/1.22.1"}, "no"), "another server answers there (status 404"),
-        ((200, {}, "something else"), "another server answers there (status 200"),
+        ((404, {"Server": "nginx/1.22.1"}, "no"), "a different server answers there (status 404"),
+        ((200, {}, "something else"), "a different server answers there (status 200"),
         ((301, {"Location": "ftp://a.invalid/"}, ""), "redirects to ftp://a.invalid/"),
-        ((301, {"Location": f"http://a.invalid{PATH}"}, ""), "redirects without end"),
+        ((301, {"Location": f"http://a.invalid{PATH}"}, ""), "redirects endlessly"),
     ],
 )
 def test_what_else_may_be_there(
@@ -96,14 +96,14 @@ def test_what_else_may_be_there(
 
 def test_nothing_listens(address: str) -> None:
     found = look("a.invalid", address=address)
-    assert "nothing listens on its port 80, or a firewall refuses" in found
+    assert "nothing listens on its port 80, or a firewall rejects connections" in found
     assert "open port 80 to the world" in found
 
 
 def test_a_name_that_does_not_resolve_is_a_mistake_for_a_public_ca(address: str) -> None:
     with server({f"a.invalid{PATH}": (200, {}, WORD)}, address):
         found = look("a.invalid", address=address, public=True)
-    assert found.startswith("a.invalid does not resolve: make its A or AAAA record")
+    assert found.startswith("a.invalid does not resolve: point its A or AAAA record")
 
 
 def test_a_name_that_resolves_is_asked_where_it_leads(
@@ -114,7 +114,7 @@ def test_a_name_that_resolves_is_asked_where_it_leads(
     monkeypatch.setattr(http01, "_addresses", lambda name: [address, other])
     with server({f"a.invalid{PATH}": (200, {}, WORD)}, address):
         found = look("a.invalid", address="127.0.0.1", public=True)
-        assert found.startswith(f"a.invalid leads to {other}, but nothing listens")
+        assert found.startswith(f"a.invalid resolves to {other}, but nothing listens")
         with server({f"a.invalid{PATH}": (200, {}, WORD)}, other):
             assert look("a.invalid", address="127.0.0.1", public=True) == ""
 
@@ -137,5 +137,5 @@ def test_a_server_that_is_none(address: str) -> None:
 
         thread = threading.Thread(target=garbage)
         thread.start()
-        assert "does not answer as a web server does" in look("a.invalid", address=address)
+        assert "does not answer like a web server" in look("a.invalid", address=address)
         thread.join()
