@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from deployer.sites.model import Check, Route, Site, Tls, Upstream
+from deployer.verify.options import ProxyAddress
 from deployer.verify.planned.checks import planned_checks
-from deployer.verify.planned.model import FOREIGN_ORIGIN, PlannedCheck, ProxyAddress
+from deployer.verify.planned.model import FOREIGN_ORIGIN, PlannedCheck
 from deployer.verify.planned.routing import concrete, path_at_service, serving_route
 from deployer.verify.probe.spec import HttpProbe
 
