@@ -1,4 +1,4 @@
-"""Packages, services, users and reloads on a real Debian, and the exact way back."""
+"""Packages, services, users and reloads on a real Debian, and their exact revert."""
 
 from __future__ import annotations
 
@@ -109,9 +109,7 @@ def confirmed(host: LabHost, runner: RunnerProcess) -> RunnerProcess:
     return runner
 
 
-def test_a_change_of_a_running_service_is_taken_back(
-    host: LabHost, confirmed: RunnerProcess
-) -> None:
+def test_a_change_of_a_running_service_is_reverted(host: LabHost, confirmed: RunnerProcess) -> None:
     before = state_of(host)
     main_pid = on(host, "systemctl", "show", "-P", "MainPID", "nginx")
     changed = SITE.replace(b"hello", b"changed")
@@ -127,7 +125,7 @@ def test_a_change_of_a_running_service_is_taken_back(
     assert differences(before, state_of(host)) == {}
 
 
-def test_a_config_that_nginx_refuses_is_taken_back(host: LabHost, confirmed: RunnerProcess) -> None:
+def test_a_config_that_nginx_refuses_is_reverted(host: LabHost, confirmed: RunnerProcess) -> None:
     before = state_of(host)
     with pytest.raises(RunnerRefusal) as caught:
         confirmed.apply(
@@ -166,7 +164,7 @@ def test_a_reload_that_nginx_refuses_silently_is_noticed(
     assert differences(before, state_of(host)) == {}
 
 
-def test_a_service_that_does_not_start_is_taken_back(host: LabHost, runner: RunnerProcess) -> None:
+def test_a_service_that_does_not_start_is_reverted(host: LabHost, runner: RunnerProcess) -> None:
     before = state_of(host)
     unit = b"[Service]\nExecStart=/bin/sh -c 'echo no luck; exit 7'\nType=oneshot\n"
     with pytest.raises(RunnerRefusal) as caught:
@@ -212,7 +210,7 @@ def test_a_controller_that_goes_leaves_nothing(host: LabHost, runner: RunnerProc
     assert differences(before, state_of(host)) == {}
 
 
-def test_a_controller_that_goes_amid_the_apply(host: LabHost, runner: RunnerProcess) -> None:
+def test_a_controller_that_goes_during_the_apply(host: LabHost, runner: RunnerProcess) -> None:
     before = state_of(host)
     leaving = runner_on(host)
     slow = change("command:wait", {"done": True, "argv": ["sleep", "50"], "creates": "/srv/never"})
@@ -258,7 +256,7 @@ def test_a_full_disk_is_refused_before_anything_is_changed(
     assert differences(before, state_of(host)) == {}
 
 
-def test_a_disk_that_fills_up_amid_the_apply(host: LabHost, runner: RunnerProcess) -> None:
+def test_a_disk_that_fills_up_during_the_apply(host: LabHost, runner: RunnerProcess) -> None:
     host.exec(["mkdir", "/srv/small"])
     host.exec(["mount", "-t", "tmpfs", "-o", "size=64k", "small", "/srv/small"])
     before = state_of(host)
@@ -272,7 +270,7 @@ def test_a_disk_that_fills_up_amid_the_apply(host: LabHost, runner: RunnerProces
     assert differences(before, state_of(host)) == {}
 
 
-def test_a_controller_that_goes_amid_an_install(host: LabHost, runner: RunnerProcess) -> None:
+def test_a_controller_that_goes_during_an_install(host: LabHost, runner: RunnerProcess) -> None:
     before = state_of(host)
     leaving = runner_on(host)
     plan = leaving.plan(*whole_service())
@@ -286,7 +284,7 @@ def test_a_controller_that_goes_amid_an_install(host: LabHost, runner: RunnerPro
     assert differences(before, state_of(host)) == {}
 
 
-def test_a_runner_killed_amid_an_install(host: LabHost, runner: RunnerProcess) -> None:
+def test_a_runner_killed_during_an_install(host: LabHost, runner: RunnerProcess) -> None:
     before = state_of(host)
     dying = runner_on(host)
     plan = dying.plan(*whole_service())

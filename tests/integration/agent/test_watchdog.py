@@ -153,7 +153,7 @@ def test_a_killed_runner_s_commit_is_reverted_at_the_deadline(
     assert (entry["commit"], entry["state"], entry["why"]) == ("c1", "reverted", "deadline")
 
 
-def test_a_runner_killed_amid_its_apply(
+def test_a_runner_killed_during_its_apply(
     start: Start, shared: LabHost, before: dict[str, Any]
 ) -> None:
     shared.sh("rm -f /run/under-way")
@@ -170,7 +170,7 @@ def test_a_runner_killed_amid_its_apply(
     assert differences(before, state_of(shared)) == {}
 
 
-def test_a_runner_killed_amid_an_installation(start: Start, lab: Lab) -> None:
+def test_a_runner_killed_during_an_installation(start: Start, lab: Lab) -> None:
     """dpkg is cut off, or goes on alone; either way the packages are gone in the end."""
     (host,) = lab.hosts
     prepare(host)
@@ -187,7 +187,7 @@ def test_a_runner_killed_amid_an_installation(start: Start, lab: Lab) -> None:
 def test_what_takes_longer_than_the_time_to_confirm(
     start: Start, shared: LabHost, before: dict[str, Any]
 ) -> None:
-    """The timer is extended while the runner works: nobody touches the commit."""
+    """The timer is extended while the agent works: the commit is left alone."""
     at = len(said(shared))
     runner = start(shared)
     slow = change(
@@ -239,7 +239,7 @@ def test_a_runner_that_hangs_does_not_hold_the_lock_for_long(
 def test_a_revert_that_fails_is_tried_again(
     start: Start, shared: LabHost, before: dict[str, Any]
 ) -> None:
-    """What stood in its way is gone by then; nobody has to ask for it."""
+    """The obstacle is gone by then; no request is needed."""
     runner = start(shared)
     apply(runner, *app(), seconds=stretched(2.0))
     shared.sh("mount --bind /etc/app.conf /etc/app.conf")
@@ -394,7 +394,7 @@ HELLO = "- hosts: all\n  tasks:\n    - copy: {dest: /etc/hello, content: hello}\
 
 
 def test_an_apply_without_a_watchdog(start: Start, lab: Lab, workdir: Path) -> None:
-    """Nothing stands by on the host, and the report says so."""
+    """Nothing is armed on the host, and the report says so."""
     (host,) = lab.hosts
     write_playbook(workdir, TELLING.format(path="/srv/with"), lab)
     ran = deployer("apply", "site.yml", "--yes")

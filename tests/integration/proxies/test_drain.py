@@ -75,7 +75,7 @@ def test_open_websockets_are_forecast_and_drained(host: LabHost, lab: Lab, workd
     host.sh("systemd-run --quiet --unit=backends python3 /root/backends.py")
     first = deployer("apply", "site.yml", "--yes")
     assert first.code == 0, first
-    assert forecasts("site.yml", "-e", "limit=2h") == [], "nobody is connected"
+    assert forecasts("site.yml", "-e", "limit=2h") == [], "no client is connected"
 
     with three_websockets(host) as lines:
         (found,) = forecasts("site.yml", "-e", "limit=2h")

@@ -74,7 +74,7 @@ def line_of(host: LabHost, place: str) -> str:
 
 
 def test_the_line_that_is_wrong_is_named(served: LabHost) -> None:
-    """Somebody edits what was deployed; then an apply brings along what breaks the site."""
+    """Someone edits what was deployed; then an apply adds a change that breaks the site."""
     good = state_of(served)
     broken = SITE + ANOTHER_FILE
     Path("site.yml").write_text(broken)

@@ -94,13 +94,13 @@ def world(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
         yield made
 
 
-def test_each_hop_is_left_in_silence_until_it_cuts(world: World) -> None:
+def test_each_hop_is_left_idle_until_it_cuts(world: World) -> None:
     nginx = world.hosts[0]
     nginx.sh(_EDIT.format(old="1m", new="500ms", file=_FILE))
     began = time.monotonic()
     ran = world.run("site.yml", "--idle", "--idle-limit", "90s", "--no-public")
     nginx.sh(_EDIT.format(old="500ms", new="1m", file=_FILE))
-    assert time.monotonic() - began < at_most(60), "nobody waits for the limit"
+    assert time.monotonic() - began < at_most(60), "no check waits for the limit"
     for name, host in ran.document["hosts"].items():
         pinged, silent = host["idle"]
         hops = {each["hop"]: each for each in silent["hops"]}
@@ -115,7 +115,7 @@ def test_each_hop_is_left_in_silence_until_it_cuts(world: World) -> None:
             assert host["state"] == "healthy", (name, host)
             assert {each["outcome"] for each in pinged["hops"]} == {"kept-awake"}
             assert pinged["measured_ping_interval_s"] == pytest.approx(1.0, abs=at_most(0.3))
-    # nginx cuts what comes each second after half of one: somebody has changed it by hand.
+    # nginx cuts after half a second what comes once a second: someone changed it by hand.
     (cut,) = [each for each in ran.document["findings"] if each["severity"] == "error"]
     assert (cut["host"], cut["code"], cut["hop"]) == ("web1", "idle-cut", "proxy")
     assert "proxy_read_timeout 500ms" in cut["cause"]

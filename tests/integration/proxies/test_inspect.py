@@ -1,4 +1,4 @@
-"""What the runner tells of Apache and HAProxy as a person has left them, and what that shows."""
+"""What the agent reports of hand-made Apache and HAProxy configurations, and what that shows."""
 
 from __future__ import annotations
 
@@ -123,10 +123,10 @@ def test_haproxy_is_read_with_its_maps_and_counts(proxies: LabHost) -> None:
     assert way.idle_timeout_s == 3600
 
 
-def test_who_is_not_root_is_told_what_is_missing(proxies: LabHost) -> None:
-    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+def test_without_root_what_is_missing_is_reported(proxies: LabHost) -> None:
+    unprivileged = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 
-    inspection = _inspected(_argv(proxies, *nobody))
+    inspection = _inspected(_argv(proxies, *unprivileged))
 
     assert any("not root" in note for note in inspection.notes)
     state = inspection.of("apache")

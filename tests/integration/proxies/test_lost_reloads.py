@@ -1,4 +1,4 @@
-"""A running proxy that has not loaded its files: found, shown, mended; and no false alarms.
+"""A running proxy that has not loaded its files: found, shown, fixed; and no false alarms.
 
 All tests share one host with nginx, a page whose answer the playbook says, and two ways to know
 what nginx has loaded: the record of our own reloads, and the times of processes and files.
@@ -79,7 +79,7 @@ def assert_nothing_to_do(project: Path, *options: str) -> None:
 
 
 def reasons(project: Path, *options: str) -> list[str]:
-    """Why handlers would run, as a dry run tells it to programs."""
+    """Why handlers would run, as a dry run reports it in JSON."""
     ran = deployer("plan", project, "--json", *options)
     assert ran.code == 0, ran
     plan = ran.document["hosts"]["web1"]["plan"]
@@ -112,7 +112,7 @@ def reload_by_hand(host: LabHost, how: str = "systemctl reload nginx") -> None:
 
 
 def forget(host: LabHost) -> None:
-    """No record of ours: the times of processes and files must tell."""
+    """Without our record the times of processes and files must decide."""
     host.sh(f"rm -f {RECORD}")
 
 
@@ -131,7 +131,7 @@ def with_task(folder: Path, project: Path, file: str) -> Path:
     return folder / "site.yml"
 
 
-# --- found, shown, mended -------------------------------------------------------------------------
+# --- found, shown, fixed --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("by", ["record", "time"])
@@ -146,15 +146,15 @@ def test_a_file_copied_without_a_reload(by: str, host: LabHost, project: Path) -
     assert reasons(project, "-e", "answer=two") == [OLDER]
     assert answer_of(host) == "one"
 
-    mended = deployer("apply", project, "-e", "answer=two", "--yes")
-    assert mended.code == 0, mended
-    assert "applied and confirmed" in mended.out
+    fixed = deployer("apply", project, "-e", "answer=two", "--yes")
+    assert fixed.code == 0, fixed
+    assert "applied and confirmed" in fixed.out
     assert answer_of(host) == "two"
     with_and_without_record(host, project, "-e", "answer=two")
 
 
 def test_a_link_that_leads_elsewhere(host: LabHost, project: Path, tmp_path: Path) -> None:
-    """Its own time tells, and so does the time of what it leads to."""
+    """Its own time counts, and so does the time of its target."""
     site = with_task(
         tmp_path, project, "{path: /etc/nginx/conf.d/other.conf, state: link, src: /srv/other.conf}"
     )
@@ -169,7 +169,7 @@ def test_a_link_that_leads_elsewhere(host: LabHost, project: Path, tmp_path: Pat
 
 
 def test_a_file_removed_without_a_reload(host: LabHost, project: Path, tmp_path: Path) -> None:
-    """What stands in our record and is gone is still served; without a record nobody can tell."""
+    """A removed file that is in the record is still served; without a record this is unknown."""
     site = with_task(tmp_path, project, "{path: /etc/nginx/conf.d/old.conf, state: absent}")
     other = PLAYBOOK.replace("/page.conf", "/old.conf").replace("8081", "8082")
     (tmp_path / "old.yml").write_text(other)
@@ -195,7 +195,7 @@ def test_a_lost_reload_is_found_though_a_worker_came_later(host: LabHost, projec
 def test_a_reload_that_nginx_refuses(host: LabHost, project: Path) -> None:
     """The files pass nginx's own test, but a socket cannot be had: nginx goes on as before.
 
-    Who reloads by hand is told nothing; an apply sees it before.
+    A reload by hand reports nothing; an apply detects it before.
     """
     taken = '{"extra": "server { listen 8083; }"}'
     listen = "import socket,time; s=socket.create_server(('', 8083)); time.sleep(600)"
@@ -213,8 +213,8 @@ def test_a_reload_that_nginx_refuses(host: LabHost, project: Path) -> None:
     assert "of other.service) listens there" in shown
     assert workers(host) == before, "it runs as it did: nothing has ended it"
     host.sh("systemctl stop other")
-    mended = deployer("apply", project, "-e", taken, "--yes")
-    assert mended.code == 0, mended
+    fixed = deployer("apply", project, "-e", taken, "--yes")
+    assert fixed.code == 0, fixed
     assert_nothing_to_do(project, "-e", taken)
 
 
@@ -272,7 +272,7 @@ def test_a_file_copied_and_loaded_by_hand(
 
 
 def test_old_workers_that_still_have_connections(host: LabHost, project: Path) -> None:
-    """They neither make an alarm nor hide one, nor keep it from being mended."""
+    """They neither make an alarm nor hide one, nor keep it from being fixed."""
     with socket.create_connection((host.address, 8081), timeout=PATIENCE_S) as line:
         line.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")  # a request that does not end
         until(lambda: host.sh("ss -Htn state established 'sport = 8081'") != "")
@@ -282,8 +282,8 @@ def test_old_workers_that_still_have_connections(host: LabHost, project: Path) -
         with_and_without_record(host, project, "-e", "answer=two")
         copy_by_hand(host, "three")
         assert reasons(project, "-e", "answer=three") == [OLDER]
-        mended = deployer("apply", project, "-e", "answer=three", "--yes")
-        assert mended.code == 0, mended
+        fixed = deployer("apply", project, "-e", "answer=three", "--yes")
+        assert fixed.code == 0, fixed
         assert answer_of(host) == "three"
         with_and_without_record(host, project, "-e", "answer=three")
         assert workers(host, leaving=True)
@@ -374,7 +374,7 @@ def test_a_run_that_died_and_a_reload_by_someone_else(host: LabHost, project: Pa
 
 
 @pytest.mark.parametrize("by", ["record", "time"])
-def test_a_run_that_died_and_nobody_reloaded(by: str, host: LabHost, project: Path) -> None:
+def test_a_run_that_died_without_a_reload(by: str, host: LabHost, project: Path) -> None:
     """The former files are what nginx works with: there is nothing to reload, then or later."""
     if by == "time":
         reload_by_hand(host)
@@ -406,24 +406,24 @@ def test_a_reload_that_a_revert_could_not_do_is_owed(host: LabHost, project: Pat
     runner.end()
     words = f"pending since {owed['since']} from the run of ada from desk"
     assert reasons(project) == [f"{words}, and {OLDER}"]
-    mended = deployer("apply", project, "--yes")
-    assert mended.code == 0, mended
-    assert words in re.sub(r"\s*\n\s+", " ", mended.out)
+    fixed = deployer("apply", project, "--yes")
+    assert fixed.code == 0, fixed
+    assert words in re.sub(r"\s*\n\s+", " ", fixed.out)
     assert answer_of(host) == "one"
     assert host.sh("ls /var/lib/deployer/owed.json", check=False) == ""
     assert_nothing_to_do(project)
 
 
-def test_what_is_owed_is_settled_by_whoever_reloads(host: LabHost, project: Path) -> None:
+def test_an_owed_reload_is_settled_by_any_reload(host: LabHost, project: Path) -> None:
     """A playbook that does not know the handler does it all the same; others may be faster."""
     hello = project.parent / "hello.yml"
     hello.write_text("- hosts: all\n  tasks:\n    - copy: {dest: /etc/hello, content: x}\n")
     assert deployer("apply", hello, "--yes").code == 0
-    for mend in (lambda: deployer("apply", hello, "--yes"), lambda: reload_by_hand(host)):
+    for fix in (lambda: deployer("apply", hello, "--yes"), lambda: reload_by_hand(host)):
         owe_a_reload(host)
         (reason,) = reasons(hello)
         assert reason.startswith("pending since ")
-        mend()
+        fix()
         assert reasons(hello) == []
         assert_nothing_to_do(hello)
 

@@ -1,4 +1,4 @@
-"""Another proxy takes over a live host, in one commit; and ports that somebody else holds."""
+"""A different proxy takes over a live host, in one commit; and ports that are in use."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_each_proxy_takes_over_from_the_one_before(lab: Lab, host: LabHost, work
             assert words[1] in (("enabled",) if is_ours else ("disabled", "not-found"))
         assert deployer("plan", "site.yml", "--detailed-exitcode").code == 0, proxy
 
-    # The way back is a commit, too: the proxy before the last one serves again.
+    # Switching back is a commit, too: the proxy before the last one serves again.
     ran = deployer("rollback", "site.yml", "--yes", "--json")
     assert ran.code == 0, ran
     assert standing(host)["apache2"] == ("active", "enabled")

@@ -26,7 +26,7 @@ def test_nginx_accepts_it_without_a_warning(path: Path, tmp_path: Path) -> None:
     assert "[emerg]" not in checked.stderr
 
 
-def test_nginx_accepts_all_of_them_beside_each_other(tmp_path: Path) -> None:
+def test_nginx_accepts_all_of_them_together(tmp_path: Path) -> None:
     sites = [site_case.load(path)[0] for path in site_case.CASES]
     whole_nginx.prepare(
         tmp_path, sites, http_port=whole_nginx.free_port(), https_port=whole_nginx.free_port()

@@ -1,5 +1,5 @@
 """Proxies that are made to read their files: proof that they have, what is looked at before, what
-becomes of open connections, and a way back from all of it.
+becomes of open connections, and how all of it is reverted.
 
 All tests share one host with all three; each leaves it as it was.
 """
@@ -63,7 +63,7 @@ def host(shared: LabHost) -> Iterator[LabHost]:
 
 @pytest.fixture
 def runner(host: LabHost) -> Iterator[RunnerProcess]:
-    """A runner that takes back, at its end, what has not been."""
+    """An agent that reverts at its end what is still pending."""
     process = with_modules(host)
     yield process
     process.end()
@@ -103,7 +103,7 @@ def test_a_reload_is_proved(host: LabHost, runner: RunnerProcess, proxy: Running
 
 
 def fails_without_a_word(host: LabHost) -> None:
-    """systemctl says that all is well; Apache is gone then. The way back starts it."""
+    """systemctl reports success, but Apache is gone. The revert starts it."""
     occupy(host, 8099)
     for proxy, address, words, reason in (
         (NGINX, "8099", "nginx refused the new configuration", "Address already in use"),
@@ -124,19 +124,19 @@ def fails_without_a_word(host: LabHost) -> None:
         assert answers(host, proxy)
 
 
-def test_a_reload_that_fails_without_a_word(host: LabHost) -> None:
+def test_a_reload_that_fails_silently(host: LabHost) -> None:
     fails_without_a_word(host)
 
 
 def test_debian_11_fails_so_too(labs: LabFactory) -> None:
-    """HAProxy 2.2 tells it otherwise than later ones."""
+    """HAProxy 2.2 reports it differently than later ones."""
     (host,) = labs(1, image_name="debian-11").hosts
     set_up(host)
     fails_without_a_word(host)
 
 
 @each_proxy
-def test_the_way_back_starts_a_proxy_that_is_gone(
+def test_a_revert_starts_a_proxy_that_is_gone(
     host: LabHost, runner: RunnerProcess, proxy: RunningProxy
 ) -> None:
     assert apply(runner, proxy, proxy.config + "# more\n") == {}
@@ -163,7 +163,7 @@ def test_haproxy_without_a_frontend(host: LabHost, runner: RunnerProcess) -> Non
 def test_what_a_running_proxy_has_loaded(
     host: LabHost, runner: RunnerProcess, proxy: RunningProxy
 ) -> None:
-    """By the times of processes and files: nobody has a record of what people do by hand."""
+    """By the times of processes and files: there is no record of what people do by hand."""
     assert not_loaded(runner, proxy) == []
     with web_socket(host, proxy) as line:
         host.exec(["tee", "-a", proxy.path], stdin="# by hand\n")
@@ -201,7 +201,7 @@ MAXCONN = "maxconn 700000 in /etc/haproxy/haproxy.cfg needs 1400040 open files"
 def test_what_would_fail_is_refused_before(
     host: LabHost, runner: RunnerProcess, proxy: RunningProxy, config: str, words: str
 ) -> None:
-    """The proxy is not even told: its processes are those of before."""
+    """The proxy is not even signalled: its processes are the old ones."""
     occupy(host, 8099)
     holder = host.sh("systemctl show -p MainPID --value other").strip()
     before = host.sh(f"pgrep -x {proxy.unit}")
@@ -222,7 +222,7 @@ def test_what_is_no_trouble_passes(host: LabHost, runner: RunnerProcess) -> None
         runner.ask("revert", commit="c1", why="a test")
 
 
-def test_a_limit_that_is_merely_tight_is_said(host: LabHost, runner: RunnerProcess) -> None:
+def test_a_limit_that_is_merely_tight_is_reported(host: LabHost, runner: RunnerProcess) -> None:
     path, number = "/etc/nginx/nginx.conf", 300
     config = host.sh(f"cat {path}")
     tight = RunningProxy(

@@ -74,7 +74,7 @@ def test_nothing_is_wider_than_the_screen(tab: Page, width: int) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_stands_out(tab: Page, scheme: str) -> None:
+def test_every_text_has_contrast(tab: Page, scheme: str) -> None:
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     tab.ask("Emulation.setEmulatedMedia", features=features)
     paper = tab.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -83,7 +83,7 @@ def test_every_text_stands_out(tab: Page, scheme: str) -> None:
     assert contrast >= 4.5, where
 
 
-def test_the_page_asks_nobody_for_anything(tab: Page) -> None:
+def test_the_page_loads_nothing(tab: Page) -> None:
     asked = [each["request"]["url"] for each in tab.happened("Network.requestWillBeSent")]
     assert [url for url in asked if not url.endswith("/report.html")] == []
 

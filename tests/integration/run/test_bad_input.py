@@ -51,7 +51,7 @@ WRONG: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "missing variable in a template": (
         task("template: {src: page.j2, dest: /etc/page}"),
-        ("page.j2:2", "'nobody' is undefined"),
+        ("page.j2:2", "'missing' is undefined"),
     ),
     "domain with a semicolon": (
         site('"ws.example.com; root /"'),
@@ -126,12 +126,14 @@ def write_wrong(folder: Path, lab: Lab, name: str) -> tuple[str, ...]:
     text, words = WRONG[name]
     write_playbook(folder, text, lab)
     (folder / "templates").mkdir()
-    (folder / "templates/page.j2").write_text("hello\n{{ nobody }}\n")
+    (folder / "templates/page.j2").write_text("hello\n{{ missing }}\n")
     return words
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_playbook_is_told_with_its_place(name: str, shared_lab: Lab, workdir: Path) -> None:
+def test_a_wrong_playbook_is_reported_with_its_place(
+    name: str, shared_lab: Lab, workdir: Path
+) -> None:
     words = write_wrong(workdir, shared_lab, name)
     ran = deployer("check", "site.yml")
     assert ran.code == 1, ran
@@ -168,7 +170,7 @@ def test_a_wrong_playbook_is_not_applied(name: str, shared_lab: Lab, workdir: Pa
         (["plan", "other.yml"], "other.yml does not exist"),
         (["plan", "site.yml", "-i", "nowhere.yml"], "nowhere.yml"),
         (["plan", "site.yml", "-e", "no-equals-sign"], "no-equals-sign"),
-        (["plan", "site.yml", "--limit", "nobody"], "nobody"),
+        (["plan", "site.yml", "--limit", "missing"], "missing"),
         (["apply", "site.yml", "-K", "--yes"], "nobody is there to type it"),
     ],
 )
@@ -185,7 +187,7 @@ def test_wrong_usage_is_one_message(arguments: list[str], words: str, workdir: P
     assert words in as_json.document["error"]
 
 
-def test_nobody_to_ask_changes_nothing(
+def test_no_terminal_to_ask_changes_nothing(
     shared_lab: Lab, workdir: Path, before: dict[str, Any]
 ) -> None:
     write_playbook(workdir, task("copy: {dest: /etc/x, content: x}"), shared_lab)
@@ -222,7 +224,7 @@ def test_an_inventory_in_the_ini_form(shared_lab: Lab, workdir: Path) -> None:
         ("hosts.yml", "all: {hosts: {web1: {ansible_host: 'a b; c'}}}\n", "hosts.yml:1"),
     ],
 )
-def test_a_wrong_inventory_is_told_with_its_place(
+def test_a_wrong_inventory_is_reported_with_its_place(
     name: str, text: str, words: str, workdir: Path
 ) -> None:
     write_playbook(workdir, task("copy: {dest: /etc/x, content: x}"))

@@ -1,4 +1,4 @@
-"""Several hosts in one run: batches, limits, and one that is down beside others."""
+"""Several hosts in one run: batches, limits, and one that is down among others."""
 
 from __future__ import annotations
 
@@ -124,12 +124,12 @@ def test_a_host_that_is_down_does_not_hold_up_the_others(three: Lab, workdir: Pa
     first.kill()
     third.sh("systemctl kill --signal=STOP --kill-whom=main ssh")
     try:
-        ran = apply(workdir, three, play("beside"), "--timeout", "3")
+        ran = apply(workdir, three, play("others"), "--timeout", "3")
     finally:
         third.sh("systemctl kill --signal=CONT --kill-whom=main ssh")
         first.boot_again()
     assert ran.code == ran.document["exit_code"] == 5, ran
     assert states(ran) == {"web1": "unreachable", "web2": "confirmed", "web3": "unreachable"}
     assert ran.document["seconds"] < 10
-    assert [has(host, "beside") for host in three.hosts] == [False, True, False]
+    assert [has(host, "others") for host in three.hosts] == [False, True, False]
     assert "1 confirmed, 2 unreachable" in ran.err or "2 unreachable, 1 confirmed" in ran.err

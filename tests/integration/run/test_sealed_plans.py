@@ -139,7 +139,7 @@ def test_exactly_what_was_planned_whatever_the_playbook_says_by_now(
     ran = deployer("plan", "site.yml", "--out", "p.plan", "--detailed-exitcode")
     assert ran.code == 2, ran
     (project / "site.yml").write_text(FILES.replace("hello\\n", "another\\n"))
-    (project / "inventory.yml").write_text("all: {hosts: {nobody: {ansible_host: 192.0.2.1}}}\n")
+    (project / "inventory.yml").write_text("all: {hosts: {elsewhere: {ansible_host: 192.0.2.1}}}\n")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
@@ -208,7 +208,7 @@ def test_drift_on_one_host_leaves_both_alone(labs: LabFactory, workdir: Path) ->
     assert not (workdir / "q.plan").exists()
 
 
-def test_an_altered_file_touches_nobody(project: Path, lab: Lab) -> None:
+def test_an_altered_file_touches_no_host(project: Path, lab: Lab) -> None:
     (host,) = lab.hosts
     planned()
     sealed = project / "p.plan"

@@ -266,7 +266,7 @@ def test_sudo_without_a_password(lab: Lab, server: LabHost) -> None:
         assert facts(link)["ansible_user_id"] == _ROOT
 
 
-def test_sudo_with_a_password_that_nobody_else_sees(lab: Lab, server: LabHost) -> None:
+def test_sudo_with_a_password_that_stays_hidden(lab: Lab, server: LabHost) -> None:
     host = inventory_host(lab, server, ansible_user="asked")
     with linked(host, patient(become=True, become_password="right horse")) as link:
         assert link.hello["uid"] == 0
@@ -289,7 +289,7 @@ def test_a_password_that_sudo_does_not_ask_for_goes_nowhere(lab: Lab, server: La
         ("barred", "right horse", "barred may not become root by sudo"),
     ],
 )
-def test_what_sudo_refuses_is_said_in_words(
+def test_a_refusal_by_sudo_is_explained(
     lab: Lab, server: LabHost, user: str, password: str | None, words: str
 ) -> None:
     host = inventory_host(lab, server, ansible_user=user)
@@ -502,7 +502,7 @@ def test_a_link_that_goes_down_in_the_middle_of_a_large_request(
 # --- what may be missing --------------------------------------------------------------------------
 
 
-def test_a_port_where_nobody_listens_and_a_name_that_nobody_has(lab: Lab, server: LabHost) -> None:
+def test_a_closed_port_and_a_name_that_does_not_exist(lab: Lab, server: LabHost) -> None:
     port = Host(name="web1", hostname=server.address, port=2222)
     with pytest.raises(UnreachableError, match=f"refused by {server.address} port 2222"):
         connect(port, patient())

@@ -1,4 +1,4 @@
-"""The link, over a real SSH server in this process, and over a local child beside it."""
+"""The link, over a real SSH server in this process, and over a local child."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_a_request_may_have_a_time_limit_of_its_own(link: Link) -> None:
     assert link.request("echo", text="next") == {"said": "next"}
 
 
-def test_the_end_of_the_runner_is_told_with_its_last_words(link: Link) -> None:
+def test_the_end_of_the_runner_is_reported_with_its_last_output(link: Link) -> None:
     with pytest.raises(UnreachableError, match=r"exit status 3\) while applying") as caught:
         link.request("die", doing="applying")
     assert "out of luck" in str(caught.value)
@@ -338,7 +338,7 @@ def test_unknown_and_changed_host_keys(servers: Servers, links: Links, home: Pat
         links(server)
     assert f"[127.0.0.1]:{server.port}" in str(caught.value)
     assert f"ssh-keyscan -p {server.port} 127.0.0.1" in str(caught.value)
-    assert server.logins == [], "nobody logs in where the key is not known"
+    assert server.logins == [], "no login with an unknown key"
 
     links(server, ConnectOptions(accept_new=True, connect_timeout_s=PATIENCE_S))
     assert known.read_text() == good
