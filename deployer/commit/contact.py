@@ -20,6 +20,7 @@ from deployer.text.redaction import masked
 from deployer.transport.early_links import EarlyLinks
 
 if TYPE_CHECKING:
+    from deployer.agent.replies import CommitRecord, FactsReply, RevertReply
     from deployer.certificates.controller import ControllerCertificates
     from deployer.sites.model import Site
     from deployer.transport import ConnectOptions, Link
@@ -165,13 +166,13 @@ class Contact:
 
     # --- requests ---------------------------------------------------------------------------------
 
-    def facts(self, packages: Sequence[str] = (), ports: Sequence[int] = ()) -> dict[str, Any]:
+    def facts(self, packages: Sequence[str] = (), ports: Sequence[int] = ()) -> FactsReply:
         """The reply to ``facts``."""
         return self.link().request(
             "facts", packages=list(packages), ports=list(ports), doing="reading facts"
         )
 
-    def free_facts(self, packages: Sequence[str] = (), ports: Sequence[int] = ()) -> dict[str, Any]:
+    def free_facts(self, packages: Sequence[str] = (), ports: Sequence[int] = ()) -> FactsReply:
         """The same once no other run holds the lock of the host, within ``--lock-timeout``.
 
         Raises:
@@ -203,18 +204,16 @@ class Contact:
         words = lock_words(lock, now=now(), waited_s=waited_s, history=self.again("history"))
         return HostError(words, host=self.host.name, found=status_document(lock=lock))
 
-    def revert(self, commit: str, *, why: str, doing: str) -> dict[str, Any]:
+    def revert(self, commit: str, *, why: str, doing: str) -> RevertReply:
         """The reply to ``revert``; its steps are reported."""
         self.doing(doing)
         return self.link().request(
             "revert", commit=commit, why=why, on_event=self.on_step, doing=doing
         )
 
-    def history(self) -> list[dict[str, Any]]:
+    def history(self) -> list[CommitRecord]:
         """The commits on the host, newest first."""
-        reply = self.link().request("history", doing="reading the history")
-        generations: list[dict[str, Any]] = reply["generations"]
-        return generations
+        return self.link().request("history", doing="reading the history")["generations"]
 
 
 def status_of(reply: Mapping[str, Any]) -> HostStatus:

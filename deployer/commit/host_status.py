@@ -17,6 +17,7 @@ from deployer.commit.states import MEANINGS
 
 if TYPE_CHECKING:
     from deployer.agent.commit.states import CommitState
+    from deployer.agent.replies import FailedStep
 
 #: The name of a commit whose records cannot be read.
 UNKNOWN = "unknown"
@@ -64,7 +65,7 @@ class UnfinishedCommit:
     state: CommitState
     deadline: str = ""
     watched: bool = True
-    failed: tuple[Mapping[str, str], ...] = ()
+    failed: tuple[FailedStep, ...] = ()
 
     @property
     def name(self) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deployer.errors import AgentError
 
 if TYPE_CHECKING:
+    from deployer.agent.replies import ConnectionsReply
     from deployer.model import CheckResult, Proxy
     from deployer.proxies.inspect import Inspection
     from deployer.sites.model import Site
@@ -30,7 +31,7 @@ def connections_of(
     *,
     with_clients: bool = False,
     timeout_s: float | None = None,
-) -> dict[str, Any]:
+) -> ConnectionsReply:
     """The reply to the request ``connections`` (docs/reference/protocol.md)."""
     return link.request(
         "connections",

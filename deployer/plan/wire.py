@@ -169,7 +169,7 @@ def handler_from_json(document: dict[str, Any]) -> Handler:
     )
 
 
-def owed_from_json(document: dict[str, Any]) -> Owed:
+def owed_from_json(document: Mapping[str, Any]) -> Owed:
     """One item of ``owed`` in the agent's reply to ``facts``."""
     return Owed(
         handler=handler_from_json(document["handler"]),
@@ -179,7 +179,7 @@ def owed_from_json(document: dict[str, Any]) -> Owed:
     )
 
 
-def observation_from_json(document: dict[str, Any]) -> Observation:
+def observation_from_json(document: Mapping[str, Any]) -> Observation:
     """One observation in the agent's reply to a probe."""
     content = document.get("content_b64")
     return Observation(

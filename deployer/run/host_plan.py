@@ -35,6 +35,7 @@ from deployer.plan.rollback import former_state
 from deployer.plan.wire import observation_from_json, owed_from_json
 
 if TYPE_CHECKING:
+    from deployer.agent.replies import UndoReply
     from deployer.run.project import Project
     from deployer.run.sealed.model import SealedHost
     from deployer.sites.acme import CertificatesOnHost
@@ -125,7 +126,7 @@ class HostPlanner:
         desired = self._remember(replace(former, roots=roots, secrets=hidden))
         return self._probed(desired, unknowns=tuple(reply["unknown"]))
 
-    def _undo(self, to: int | None) -> dict[str, Any]:
+    def _undo(self, to: int | None) -> UndoReply:
         try:
             return self._contact.link().request("undo", to=to, doing="reading the generations")
         except AgentError as error:

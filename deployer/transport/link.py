@@ -15,13 +15,27 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from deployer.errors import AgentError, HostError, UnreachableError
 from deployer.model import Host
 from deployer.transport.framing import Decoder, FramingError, Message, TooLargeError, encode
 from deployer.transport.process import Pipe, Process, seconds_left
 from deployer.transport.streams import RelayStream, Stream, relay_error
+
+if TYPE_CHECKING:
+    from deployer.agent.replies import (
+        ApplyReply,
+        ConfirmReply,
+        ConnectionsReply,
+        FactsReply,
+        HistoryReply,
+        InspectReply,
+        PlacesReply,
+        ProbeReply,
+        RevertReply,
+        UndoReply,
+    )
 
 #: Makes a stream without the runner; `None` where only the runner can.
 Dial = Callable[..., Stream | None]
@@ -63,6 +77,42 @@ class Link:
 
     # --- requests ---------------------------------------------------------------------------------
 
+    @overload
+    def request(self, name: Literal["facts"], **given: Any) -> FactsReply: ...
+
+    @overload
+    def request(self, name: Literal["probe"], **given: Any) -> ProbeReply: ...
+
+    @overload
+    def request(self, name: Literal["apply"], **given: Any) -> ApplyReply: ...
+
+    @overload
+    def request(self, name: Literal["abandon"], **given: Any) -> ApplyReply: ...
+
+    @overload
+    def request(self, name: Literal["confirm"], **given: Any) -> ConfirmReply: ...
+
+    @overload
+    def request(self, name: Literal["revert"], **given: Any) -> RevertReply: ...
+
+    @overload
+    def request(self, name: Literal["history"], **given: Any) -> HistoryReply: ...
+
+    @overload
+    def request(self, name: Literal["undo"], **given: Any) -> UndoReply: ...
+
+    @overload
+    def request(self, name: Literal["connections"], **given: Any) -> ConnectionsReply: ...
+
+    @overload
+    def request(self, name: Literal["places"], **given: Any) -> PlacesReply: ...
+
+    @overload
+    def request(self, name: Literal["inspect"], **given: Any) -> InspectReply: ...
+
+    @overload
+    def request(self, name: str, **given: Any) -> Message: ...
+
     def request(
         self,
         name: str,
@@ -71,7 +121,7 @@ class Link:
         timeout_s: float | None = None,
         doing: str = "probing the host",
         **fields: Any,
-    ) -> Message:
+    ) -> Any:
         """Ask the runner, and return its reply.
 
         `fields` are the request's (docs/reference/protocol.md). `on_event` gets each event but
