@@ -17,6 +17,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from tests.support.waiting import PATIENCE_S
+
 _PATIENCE_S = 5.0
 _MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 
@@ -174,7 +176,7 @@ class Front:
             upgrade == "h2c" and self.passes_h2c
         )
         try:
-            service = socket.create_connection(("127.0.0.1", self.backend_port), timeout=2)
+            service = socket.create_connection(("127.0.0.1", self.backend_port), timeout=PATIENCE_S)
         except ConnectionRefusedError:
             peer.answer("502 Bad Gateway", "Server: front", body="<html>bad gateway</html>")
             return

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.agent.process import RunnerProcess, RunnerRefusal, local_runner
+from tests.support.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def runner(tmp_path: Path) -> Iterator[RunnerProcess]:
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(10)
+        server.settimeout(PATIENCE_S)
         yield server
 
 
@@ -35,7 +36,7 @@ def connected(
     port = listener.getsockname()[1]
     assert runner.ask("connect", relay=number, host="127.0.0.1", port=port) == {"relay": number}
     connection, _ = listener.accept()
-    connection.settimeout(10)
+    connection.settimeout(PATIENCE_S)
     return number, connection
 
 

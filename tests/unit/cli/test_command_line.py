@@ -14,6 +14,7 @@ import pytest
 from deployer.cli import init, main
 from deployer.run.options import SessionOptions
 from deployer.run.session import _command_line
+from tests.support.waiting import PATIENCE_S
 
 HEAVY = {
     "asyncio",
@@ -37,7 +38,11 @@ def test_help_imports_nothing_that_it_does_not_need() -> None:
         "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PATIENCE_S,
     )
     assert "apply" in done.stdout
     assert not HEAVY & set(done.stderr.split())

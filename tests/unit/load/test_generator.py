@@ -19,7 +19,7 @@ from deployer.load.generator import LoadHooks, LoadPlan, generate_load
 from deployer.load.open_files import raise_open_files_limit
 from tests.support.certificates.pki import authority, issued, server_context
 from tests.support.servers.scripted import Peer, Server, closed_port, websocket_service
-from tests.support.waiting import at_most
+from tests.support.waiting import PATIENCE_S, at_most
 
 NAME = "stats.example.com"
 
@@ -269,4 +269,4 @@ def test_where_the_way_to_the_host_is_lost_no_connection_stays() -> None:
     with scripted(counted) as port:
         with pytest.raises(UnreachableError):
             a_load(port, number=5, full=lost, timeout_s=1.0)
-        assert all(left.acquire(timeout=5) for _ in range(5))
+        assert all(left.acquire(timeout=PATIENCE_S) for _ in range(5))

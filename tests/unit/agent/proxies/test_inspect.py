@@ -17,7 +17,7 @@ from deployer.agent.files import read_text
 from deployer.agent.proxies import inspect as inspection
 from deployer.agent.proxies.files import FileReader, Hurry, NotAFileError, beginning, opened
 
-_LIMIT_S = 10
+_LIMIT_S = 120
 
 
 @pytest.fixture(autouse=True)

@@ -29,6 +29,7 @@ from deployer.certificates.acme.store import (
 )
 from deployer.errors import UsageError
 from tests.support.certificates.pki import Issued, issued
+from tests.support.waiting import PATIENCE_S
 
 DAY_S = 86400.0
 REAL = "https://acme-v02.api.letsencrypt.org/directory"
@@ -221,7 +222,7 @@ def test_a_hook_that_nobody_listens_to_says_so(tmp_path: Path) -> None:
         "CERTBOT_TOKEN": "token",
     }
     done = subprocess.run(
-        words, env=environment, capture_output=True, text=True, timeout=30, check=False
+        words, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert done.returncode == 1
     assert "does not answer" in done.stderr

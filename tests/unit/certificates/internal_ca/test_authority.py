@@ -18,6 +18,7 @@ from deployer import private_folder
 from deployer.certificates.internal_ca import store
 from deployer.certificates.internal_ca.authority import InternalCa, ephemeral
 from deployer.errors import UsageError
+from tests.support.waiting import PATIENCE_S
 
 NOW = datetime.datetime(2026, 11, 21, 12, tzinfo=datetime.UTC)
 NAMES = ("example.com", "www.example.com")
@@ -188,7 +189,7 @@ def test_runs_that_start_at_once_get_one_certificate(tmp_path: Path) -> None:
     together = threading.Barrier(4)
 
     def ask(_: int) -> bytes:
-        together.wait(timeout=10)
+        together.wait(timeout=PATIENCE_S)
         return InternalCa(tmp_path / "ca").certificate_for(NAMES, now=NOW).fullchain_pem
 
     with ThreadPoolExecutor(4) as pool:

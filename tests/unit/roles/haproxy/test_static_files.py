@@ -14,6 +14,7 @@ from types import ModuleType
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.waiting import PATIENCE_S
 
 PROGRAM = ROOT / "roles/haproxy/files/static_files.py"
 CHANGED = 1_700_000_000
@@ -56,7 +57,7 @@ def client(folder: Path) -> Iterator[HTTPConnection]:
     with load().Server(("127.0.0.1", 0), str(folder)) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        connection = HTTPConnection(*server.server_address, timeout=10)
+        connection = HTTPConnection(*server.server_address, timeout=PATIENCE_S)
         try:
             yield connection
         finally:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from deployer.playbook.builtin import roles_path
+from tests.support.waiting import PATIENCE_S
 
 PROGRAM = roles_path() / "websocket_app/files/until-it-answers"
 
@@ -27,7 +28,7 @@ def waited(target: str, path: str = "", *, pid: int = 0, within: float = 0.2) ->
         [*argv, target, *([path] if path else [])],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=PATIENCE_S,
         check=False,
     )
     return done.returncode, (done.stdout + done.stderr).strip()
@@ -63,22 +64,22 @@ def free_port() -> str:
 
 def test_a_port_that_takes_connections_is_enough() -> None:
     with service(500) as port:
-        assert waited(port) == (0, "")
+        assert waited(port, within=60) == (0, "")
 
 
 @pytest.mark.parametrize("status", [200, 204, 301, 308])
 def test_a_path_that_is_answered_well(status: int) -> None:
     with service(status) as port:
-        assert waited(port, "/health") == (0, "")
+        assert waited(port, "/health", within=60) == (0, "")
 
 
 @pytest.mark.parametrize("status", [400, 404, 500, 503])
 def test_a_path_that_is_answered_with_an_error(status: int) -> None:
     with service(status) as port:
-        code, words = waited(port, "/health")
+        code, words = waited(port, "/health", within=0.5)
     assert code == 1
     assert words.startswith(f"GET /health is answered with {status} ")
-    assert words.endswith("after 0.2 s")
+    assert words.endswith("after 0.5 s")
 
 
 def test_nobody_answers() -> None:
@@ -90,14 +91,14 @@ def test_nobody_answers() -> None:
 
 def test_it_waits() -> None:
     port = free_port()
-    argv = [sys.executable, str(PROGRAM), "--pid", str(os.getpid()), "--within", "20", port]
+    argv = [sys.executable, str(PROGRAM), "--pid", str(os.getpid()), "--within", "600", port]
     with subprocess.Popen(argv) as waiting, socket.socket() as late:
         late.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with pytest.raises(subprocess.TimeoutExpired):
             waiting.wait(0.1)
         late.bind(("127.0.0.1", int(port)))
         late.listen()
-        assert waiting.wait(20) == 0
+        assert waiting.wait(PATIENCE_S) == 0
 
 
 def test_a_service_that_has_ended_is_not_waited_for() -> None:
@@ -117,7 +118,7 @@ def test_a_socket_is_opened_for_the_proxy(tmp_path: Path) -> None:
         server.bind(str(path))
         path.chmod(0o700)
         server.listen()
-        assert waited(str(path)) == (0, "")
+        assert waited(str(path), within=60) == (0, "")
     assert stat.S_IMODE(path.stat().st_mode) == 0o666
 
 
