@@ -1,4 +1,4 @@
-"""Runs that are cut off in the middle, with real signals, and what is left on the host then."""
+"""Runs interrupted by real signals, and what they leave on the host."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deployer.lab.host import LabHost
 from tests.support.runs import Ran
 from tests.support.waiting import PATIENCE_S, until
 
-#: Writes a file, and then waits until the test lets it go on.
+#: Writes a file and waits until the test releases it.
 SLOW = """- hosts: all
   tasks:
     - copy: {dest: /etc/first, content: x}
@@ -25,7 +25,7 @@ SLOW = """- hosts: all
 
 @contextmanager
 def under_way(host: LabHost, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """An apply that has changed something and goes on for long."""
+    """An apply that has changed something and keeps running."""
     until(lambda: is_over(host))
     host.sh("rm -f /run/under-way /run/go")
     process = subprocess.Popen(
@@ -56,23 +56,23 @@ def is_free(host: LabHost) -> bool:
 
 
 def is_over(host: LabHost) -> bool:
-    """Whether nothing of a commit is under way, its watchdog included."""
+    """Whether no commit is in progress, including its watchdog."""
     return is_settled(host) and is_free(host)
 
 
 def let_go(host: LabHost) -> None:
-    """Let the apply that is under way go on."""
+    """Release the running apply."""
     host.sh("touch /run/go")
 
 
 def kill_runner(host: LabHost) -> None:
-    """SIGKILL to the process that has the lock."""
+    """Send SIGKILL to the process that holds the lock."""
     holder = json.loads(host.sh("cat /var/lib/deployer/lock"))
     host.exec(["kill", "-KILL", str(holder["pid"])])
 
 
 def cut_off(host: LabHost, *options: str) -> None:
-    """An apply whose controller and runner are both killed: its commit is left pending."""
+    """An apply with controller and agent both killed: its commit is left pending."""
     with under_way(host, *options) as process:
         process.send_signal(signal.SIGSTOP)  # or it would ask what became of its commit
         kill_runner(host)
@@ -80,7 +80,7 @@ def cut_off(host: LabHost, *options: str) -> None:
 
 
 def ended(process: subprocess.Popen[str], timeout_s: float = PATIENCE_S) -> Ran:
-    """How a run comes out."""
+    """The result of a run."""
     out, err = process.communicate(timeout=timeout_s)
     assert "Traceback" not in err
     return Ran(process.returncode, out, err)

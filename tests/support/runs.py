@@ -1,4 +1,4 @@
-"""What the tests of whole runs share: the command, and the state of a host to compare."""
+"""Shared by tests of whole runs: the command, and the state of a host to compare."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ print(json.dumps({
 
 
 def state_of(host: LabHost) -> dict[str, Any]:
-    """Everything on `host` that a reverted run has to leave as it was."""
+    """Everything on `host` that a reverted run has to restore."""
     done = host.exec(["python3", "-c", _STATE_PROGRAM])
     document: dict[str, Any] = json.loads(done.stdout)
     return document
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """What is not as it was, by name; empty where everything is."""
+    """The differences, by name; empty if there are none."""
     found: dict[str, Any] = {}
     for path in sorted({*before["tree"], *after["tree"]}):
         pair = (before["tree"].get(path), after["tree"].get(path))
@@ -129,7 +129,7 @@ def write_playbook(folder: Path, text: str, lab: Lab | None = None) -> None:
 def handshake(host: LabHost, root_pem: Path, *, domain: str, path: str) -> str:
     """The first message that a WebSocket client gets from the service, over TLS.
 
-    A client of our own process that reads and writes in one thread, over the host's real address.
+    A client in this process that reads and writes in one thread, over the host's real address.
     """
     import socket
     import ssl

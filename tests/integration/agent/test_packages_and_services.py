@@ -197,7 +197,7 @@ def test_an_edit_in_between_survives_the_purge(host: LabHost, runner: RunnerProc
     assert runner.ask("history")["generations"][0]["state"] == "revert-failed"
 
 
-def test_a_controller_that_goes_leaves_nothing(host: LabHost, runner: RunnerProcess) -> None:
+def test_a_controller_that_disconnects_leaves_nothing(host: LabHost, runner: RunnerProcess) -> None:
     before = state_of(host)
     leaving = runner_on(host)
     leaving.apply(*whole_service(), handlers=[RELOAD_NGINX], commit="gone")
@@ -301,7 +301,7 @@ def test_a_runner_killed_during_an_install(host: LabHost, runner: RunnerProcess)
     assert differences(before, state_of(host)) == {}
 
 
-def test_a_revert_that_dies_is_ended_by_the_next(host: LabHost, runner: RunnerProcess) -> None:
+def test_a_killed_revert_is_completed_by_the_next(host: LabHost, runner: RunnerProcess) -> None:
     before = state_of(host)
     dying = runner_on(host)
     dying.apply(*whole_service(), handlers=[RELOAD_NGINX], commit="dead")

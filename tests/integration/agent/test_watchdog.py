@@ -1,4 +1,4 @@
-"""What takes a commit back when the run that made it is no more, on real hosts."""
+"""The watchdog reverts a commit after its run has died, on real hosts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROOTS = {"owner": "root", "group": "root", "mode": "0644"}
 
 
 def state_of(host: LabHost) -> dict[str, Any]:
-    """The host's state without the sessions of the runners that are at work."""
+    """The host's state without the sessions of running agents."""
     state = whole_state_of(host)
     return {**state, "enabled": [line for line in state["enabled"] if ".scope" not in line]}
 
@@ -49,7 +49,7 @@ def commit_for(seconds: float, name: str = "c1") -> dict[str, Any]:
 
 
 def app() -> list[dict[str, Any]]:
-    """A service of its own, enabled and running; its unit is read by systemd on the way."""
+    """A service, enabled and running; systemd loads its unit during the apply."""
     return [
         file_change("/etc/app.conf", b"new\n", **ROOTS),
         file_change("/etc/systemd/system/app.service", UNIT, **ROOTS),
@@ -67,7 +67,7 @@ def is_settled(host: LabHost) -> bool:
 
 
 def traces(host: LabHost) -> str:
-    """All that a watchdog could leave; empty where there is nothing."""
+    """Everything that a watchdog can leave behind; empty if there is nothing."""
     return host.sh(
         "systemctl list-units --all --plain --no-legend 'deployer*';"
         "systemctl list-unit-files --plain --no-legend 'deployer*';"
@@ -78,7 +78,7 @@ def traces(host: LabHost) -> str:
 
 
 def said(host: LabHost) -> list[dict[str, Any]]:
-    """What deployer has said in the log since the last boot."""
+    """The log entries of deployer since the last boot."""
     lines = host.sh("journalctl -b -o json -t deployer --no-pager").splitlines()
     return [json.loads(line) for line in lines]
 
@@ -133,7 +133,7 @@ def start() -> Iterator[Start]:
 # --- the runner dies ------------------------------------------------------------------------------
 
 
-def test_a_killed_runner_s_commit_is_reverted_at_the_deadline(
+def test_the_commit_of_a_killed_agent_is_reverted_at_its_deadline(
     start: Start, shared: LabHost, before: dict[str, Any]
 ) -> None:
     runner = start(shared)
@@ -171,7 +171,7 @@ def test_a_runner_killed_during_its_apply(
 
 
 def test_a_runner_killed_during_an_installation(start: Start, lab: Lab) -> None:
-    """dpkg is cut off, or goes on alone; either way the packages are gone in the end."""
+    """dpkg is killed or finishes alone; either way the packages are removed in the end."""
     (host,) = lab.hosts
     prepare(host)
     state = state_of(host)
@@ -184,7 +184,7 @@ def test_a_runner_killed_during_an_installation(start: Start, lab: Lab) -> None:
     assert differences(state, state_of(host)) == {}, words_of(host)
 
 
-def test_what_takes_longer_than_the_time_to_confirm(
+def test_an_apply_longer_than_the_confirm_timeout(
     start: Start, shared: LabHost, before: dict[str, Any]
 ) -> None:
     """The timer is extended while the agent works: the commit is left alone."""
@@ -202,10 +202,10 @@ def test_what_takes_longer_than_the_time_to_confirm(
     assert differences(before, state_of(shared)) == {}
 
 
-def test_a_runner_that_lives_decides_by_itself(
+def test_a_live_agent_reverts_its_own_commit(
     start: Start, shared: LabHost, before: dict[str, Any]
 ) -> None:
-    """Stopped at its deadline, it holds the lock; the timer says so and leaves the commit alone."""
+    """Stopped at its deadline, it holds the lock; the timer logs that and keeps the commit."""
     runner = start(shared)
     apply(runner, *app(), seconds=stretched(2.0))
     pid = str(runner.hello["pid"])
@@ -221,7 +221,7 @@ def test_a_runner_that_lives_decides_by_itself(
     assert differences(before, state_of(shared)) == {}
 
 
-def test_a_runner_that_hangs_does_not_hold_the_lock_for_long(
+def test_an_agent_that_hangs_loses_the_lock(
     start: Start, shared: LabHost, before: dict[str, Any]
 ) -> None:
     runner = start(shared)
@@ -236,9 +236,7 @@ def test_a_runner_that_hangs_does_not_hold_the_lock_for_long(
     runner.end()
 
 
-def test_a_revert_that_fails_is_tried_again(
-    start: Start, shared: LabHost, before: dict[str, Any]
-) -> None:
+def test_a_failed_revert_is_retried(start: Start, shared: LabHost, before: dict[str, Any]) -> None:
     """The obstacle is gone by then; no request is needed."""
     runner = start(shared)
     apply(runner, *app(), seconds=stretched(2.0))
@@ -258,10 +256,10 @@ def test_a_revert_that_fails_is_tried_again(
     assert last_of_history(shared)["state"] == "reverted"
 
 
-def test_units_that_are_read_again_do_not_make_the_timer_forget(
+def test_the_timer_survives_a_daemon_reload(
     start: Start, shared: LabHost, before: dict[str, Any]
 ) -> None:
-    """A daemon-reload at the moment of the deadline may take it away: the timer comes again."""
+    """A daemon-reload at the deadline may drop the timer: it is armed again."""
     for _ in range(2):
         runner = start(shared)
         seconds = stretched(2.0)
@@ -320,8 +318,8 @@ def test_a_revert_leaves_nothing(start: Start, shared: LabHost, before: dict[str
     assert differences(before, state_of(shared)) == {}
 
 
-def test_a_clock_that_is_set_has_no_hold_on_the_timer(start: Start, shared: LabHost) -> None:
-    """It knows monotonic time alone, to a tenth of a second, and from when it was last armed."""
+def test_setting_the_clock_does_not_affect_the_timer(start: Start, shared: LabHost) -> None:
+    """It uses monotonic time only, to a tenth of a second, from when it was last armed."""
     runner = start(shared)
     apply(runner, *app(), seconds=300.0)
     shown = shared.sh("systemctl show --timestamp=us deployer-watchdog-c1.timer", check=False)

@@ -194,7 +194,7 @@ def test_a_validation_that_fails_names_its_name_and_uses_up_the_budget(
     pebble: Pebble, responder: Responder, folder: Path
 ) -> None:
     def answer(token: str, key_authorization: str | None) -> None:
-        """A host that does not answer, though it says so."""
+        """A host that claims to answer and does not."""
 
     settings = pebble.settings("silent.example.com")
     with pytest.raises(CertificateError) as caught:
@@ -246,7 +246,7 @@ def test_an_account_is_bound_to_a_customer_and_the_secret_stays_one(
         assert not path.is_file() or EAB["hmac_key"].encode() not in path.read_bytes(), path
 
 
-def test_an_account_that_the_ca_has_forgotten_is_made_anew(
+def test_an_account_unknown_to_the_ca_is_registered_again(
     pebble: Pebble, responder: Responder, folder: Path
 ) -> None:
     settings = pebble.settings("forgotten.example.com")
@@ -392,7 +392,7 @@ def test_an_order_that_is_cut_short_leaves_nothing_running(
     assert responder.looked_at == 0
 
 
-def test_what_certbot_got_before_we_were_cut_off_is_not_ordered_again(
+def test_a_certificate_issued_before_an_interruption_is_not_ordered_again(
     pebble: Pebble, responder: Responder, folder: Path
 ) -> None:
     settings = pebble.settings("cut-off.example.com")

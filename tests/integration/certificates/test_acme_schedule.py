@@ -128,7 +128,7 @@ def test_units_of_the_system_for_root(controller: LabHost) -> None:
     assert left.stdout == ""
 
 
-def test_units_of_ones_own_for_a_user_whose_systemd_runs(controller: LabHost) -> None:
+def test_user_units_if_the_systemd_of_the_user_runs(controller: LabHost) -> None:
     controller.exec(["useradd", "--create-home", "alice"])
     controller.exec(["loginctl", "enable-linger", "alice"])
     uid = controller.exec(["id", "-u", "alice"]).stdout.strip()

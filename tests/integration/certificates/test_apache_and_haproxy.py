@@ -1,6 +1,6 @@
 """Apache and HAProxy with certificates from a real CA: the first, and a renewal under load.
 
-What nginx does is in test_issue_and_renew.py; here two hosts do the same side by side.
+test_issue_and_renew.py does the same with nginx; here two hosts run in parallel.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Served:
         return done.stdout.strip().partition("=")[2]
 
     def on_port_80(self, path: str) -> tuple[int, str | None]:
-        """What plain HTTP gets: the status, and where it is sent."""
+        """The response to plain HTTP: status and redirect target."""
         connection = http.client.HTTPConnection(self.host.address, 80, timeout=PATIENCE_S)
         connection.request("GET", path, headers={"Host": self.domain})
         answer = connection.getresponse()
@@ -128,7 +128,7 @@ def start_services(host: LabHost) -> None:
 
 
 def write_site(lab: Lab, ca: Authority, served: list[Served]) -> None:
-    """A play for each host, whose certificate comes from `ca`."""
+    """A play for each host, with a certificate from `ca`."""
     tls = {"issuer": {"directory": ca.directory, "ca_bundle": str(ca.bundle)}}
     routes = [{"path": "/ws", "websocket": "http://127.0.0.1:9001"}]
     plays = [

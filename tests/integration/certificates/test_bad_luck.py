@@ -41,7 +41,7 @@ _numbers = itertools.count(1)
 
 @dataclass(slots=True)
 class Stage:
-    """A host that serves `LIVE` with a certificate of `ca`, got by way of `front`."""
+    """A host that serves `LIVE` with a certificate of `ca`, issued through `front`."""
 
     lab: Lab
     ca: Authority
@@ -106,7 +106,7 @@ def stage(live: Stage, workdir: Path) -> Iterator[Stage]:
 
 @contextmanager
 def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """The command at work."""
+    """The command, running."""
     process = subprocess.Popen(
         [sys.executable, "-m", "deployer", *arguments],
         stdin=subprocess.DEVNULL,
@@ -127,7 +127,7 @@ def name() -> str:
 
 
 def fails(stage: Stage, *sites: dict[str, Any]) -> str:
-    """An apply of more sites fails, all is as it was, and `LIVE` is served; what it says."""
+    """An apply of more sites fails, nothing changes, and `LIVE` is served; its output."""
     before = stage.served()
     stage.write(*sites)
     ran = deployer("apply", "site.yml", "--yes", "--no-diff")
@@ -147,7 +147,7 @@ def test_a_ca_that_is_down(stage: Stage) -> None:
 
 
 def test_a_ca_that_confuses_nonces(stage: Stage) -> None:
-    """certbot tries once more by itself; that is not enough here."""
+    """certbot retries once on its own; that is not enough here."""
     refusal = Refusal("badNonce", "invalid anti-replay nonce", 400, times=3)
     stage.front.refuse(NEW_ORDER, refusal)
     stage.write(stage.site(name()))
@@ -339,8 +339,8 @@ def test_a_name_that_the_ca_finds_elsewhere(stage: Stage) -> None:
     assert stage.front.count(NEW_ORDER) == asked
 
 
-def test_cut_off_while_certbot_works(stage: Stage) -> None:
-    """By Ctrl-C, by SIGKILL to the controller; and the next apply works."""
+def test_interrupted_while_certbot_runs(stage: Stage) -> None:
+    """By Ctrl-C, or by SIGKILL of the controller; the next apply works."""
     before, domain = stage.served(), name()
     stage.write(stage.site(domain))
     stage.front.hold(NEW_ORDER)
@@ -391,8 +391,8 @@ def test_a_renewal_while_the_ca_is_down(stage: Stage) -> None:
     assert after["is_served"]
 
 
-def test_a_renewal_while_an_apply_waits_for_a_ca_that_says_nothing(stage: Stage) -> None:
-    """The apply ends in time, and the renewal, which has waited for it, works."""
+def test_a_renewal_while_an_apply_waits_for_a_ca_that_does_not_answer(stage: Stage) -> None:
+    """The apply times out, and the renewal that waited for it works."""
     before = stage.served()
     with mute(stage.ca.address) as silent:
         url = f"https://{stage.ca.address}:{silent.getsockname()[1]}/dir"
@@ -416,8 +416,8 @@ def test_a_renewal_while_an_apply_waits_for_a_ca_that_says_nothing(stage: Stage)
     assert stage.served() != before
 
 
-def test_a_renewal_that_is_cut_off_while_certbot_works(stage: Stage) -> None:
-    """By Ctrl-C, by SIGKILL to the controller; and the next one works."""
+def test_a_renewal_interrupted_while_certbot_runs(stage: Stage) -> None:
+    """By Ctrl-C, or by SIGKILL of the controller; the next one works."""
     stage.write()
     before = stage.served()
     stage.front.hold(NEW_ORDER)

@@ -1,4 +1,4 @@
-"""A live site whose certificate becomes another: who is served meanwhile, and the ways back."""
+"""A live site that gets a different certificate: what is served meanwhile, and rollbacks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.lab
 
 
 def apply(lab: Lab, tls: dict[str, object] | None, *, names: tuple[str, ...] = ()) -> Ran:
-    """Apply a site whose certificate comes by `tls`."""
+    """Apply a site with the certificate settings `tls`."""
     route = {"path": "/ws", "websocket": "http://127.0.0.1:9001"}
     site: dict[str, object] = {"domain": DOMAIN, "aliases": list(names), "routes": [route]}
     if tls is not None:
@@ -52,7 +52,7 @@ async def open_plain(host: LabHost) -> ClientConnection:
 
 
 def test_a_site_in_plain_text_gets_a_certificate(lab: Lab, workdir: Path, tmp_path: Path) -> None:
-    """It is served while the CA thinks, also when nothing comes of it; and rollback leads back."""
+    """It is served while the CA validates, also if that fails; a rollback restores it."""
     (host,) = lab.hosts
     start_services(host)
 
@@ -94,7 +94,7 @@ def test_a_site_in_plain_text_gets_a_certificate(lab: Lab, workdir: Path, tmp_pa
         asyncio.run(scenario(ca))
 
 
-def test_what_is_ordered_anew_and_what_is_not(lab: Lab, workdir: Path, tmp_path: Path) -> None:
+def test_which_changes_order_a_new_certificate(lab: Lab, workdir: Path, tmp_path: Path) -> None:
     (host,) = lab.hosts
     start_services(host)
     with authority(lab, tmp_path / "ca") as ca:

@@ -45,7 +45,7 @@ ns A {address}
 
 
 def start_bind(host: LabHost, secret: str) -> None:
-    """A primary for the zone that takes updates from who has `secret`, and is the CA's resolver."""
+    """A primary for the zone that accepts updates signed with `secret`, and resolves for the CA."""
     host.sh("apt-get install -y -qq bind9 >/dev/null 2>&1", timeout_s=PATIENCE_S)
     named = _NAMED.format(secret=secret, zone=ZONE)
     (host.root / "etc/bind/named.conf").write_text(named)
@@ -62,7 +62,7 @@ def write_site(tls: dict[str, object]) -> None:
 
 
 def command_lines_while(host: LabHost, *words: str) -> str:
-    """What any user of `host` sees of its processes while deployer does what `words` say."""
+    """The command lines that any user of `host` sees while deployer runs with `words`."""
     argv, nothing = [sys.executable, "-m", "deployer", *words], subprocess.DEVNULL
     seen = ""
     with subprocess.Popen(argv, stdin=nothing, stdout=nothing, stderr=nothing) as running:

@@ -1,4 +1,4 @@
-"""Certificates from a real CA on real hosts: the first one, its renewals, and who is cut off."""
+"""Certificates from a real CA on real hosts: the first one, renewals, and open connections."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _HOLDING = 200
 def write_site(
     lab: Lab, ca: Authority, *, port: int = 9001, names: tuple[str, ...] = (), **tls: object
 ) -> None:
-    """A playbook of one site with a WebSocket route, whose certificate comes from `ca`."""
+    """A playbook of one site with a WebSocket route and a certificate from `ca`."""
     route = {"path": "/ws", "websocket": f"http://127.0.0.1:{port}"}
     about = {"issuer": {"directory": ca.directory, "ca_bundle": str(ca.bundle)}, **tls}
     site = {"domain": DOMAIN, "aliases": list(names), "tls": about, "routes": [route]}
@@ -67,7 +67,7 @@ def status(expected_code: int = 0) -> list[dict[str, object]]:
 
 @pytest.fixture
 def ca(lab: Lab, tmp_path: Path) -> Iterator[Authority]:
-    """A CA whose certificates live an hour."""
+    """A CA that issues certificates for an hour."""
     with authority(lab, tmp_path / "ca") as found:
         yield found
 
@@ -156,7 +156,7 @@ async def _still_open(connections: list[ClientConnection]) -> int:
 def test_a_renewal_by_the_timer_drops_no_connection(
     lab: Lab, workdir: Path, tmp_path: Path
 ) -> None:
-    """Certificates of 20 s are due after 10, and 200 connections stay open while they change."""
+    """Certificates valid for 20 s are due after 10 s; 200 connections stay open during renewals."""
     (host,) = lab.hosts
     start_services(host)
 
@@ -181,7 +181,7 @@ def test_a_renewal_by_the_timer_drops_no_connection(
 
 
 def _renew_when_due(host: LabHost) -> str:
-    """Have the timer's own service look until it has renewed; what it says in the log."""
+    """Start the timer's service until it has renewed; its log."""
     said = ""
 
     def has_renewed() -> bool:
@@ -198,7 +198,7 @@ def _renew_when_due(host: LabHost) -> str:
 def test_a_host_that_is_cut_off_during_a_renewal(
     lab: Lab, ca: Authority, workdir: Path, moment: str
 ) -> None:
-    """While certbot is at work, and between the new certificate's coming into use and its check."""
+    """While certbot runs, and after the new certificate is installed but before it is checked."""
     (host,) = lab.hosts
     start_services(host)
     write_site(lab, ca)

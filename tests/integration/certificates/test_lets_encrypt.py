@@ -30,7 +30,7 @@ def ca(lab: Lab, tmp_path: Path) -> Iterator[LetsEncrypt]:
 
 
 def deployer_where_names_resolve(lab: Lab, ca: LetsEncrypt, *words: str) -> Ran:
-    """The command on a machine whose DNS leads the site's name to the host, and that trusts the CA.
+    """The command on a machine that resolves the site's name to the host and trusts the CA.
 
     It has an ``/etc/hosts`` of its own, in a mount namespace that ends with it.
     """

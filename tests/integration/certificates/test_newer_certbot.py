@@ -1,4 +1,4 @@
-"""What needs a newer certbot than the distribution has: it is from PyPI, and the plan says why."""
+"""Features that need a newer certbot than the distribution's: the plan installs it from PyPI."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ class Modern(Front):
 
 
 def renew_by_the_timer(host: LabHost) -> str:
-    """Have the timer's service look once; what it says in the log."""
+    """Start the timer's service once; its log."""
     host.sh("systemctl start deployer-renew.service")
     return host.sh("journalctl -t deployer-renew -o cat --no-pager")
 

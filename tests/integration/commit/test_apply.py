@@ -1,4 +1,4 @@
-"""The main job, end to end: a bare host becomes a verified service, or goes back."""
+"""The main task, end to end: a bare host becomes a verified service or is rolled back."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def mend_the_route() -> None:
 
 
 def not_as_rendered(state: dict[str, Any]) -> dict[str, str]:
-    """The files that a check without the host promised, where the host has others."""
+    """Files on the host that differ from those rendered by `check`."""
     checked = deployer("check", "site.yml", "--render", "rendered", "--json")
     assert checked.code == 0, checked
     found = {}

@@ -1,4 +1,4 @@
-"""Changes that a handshake does not confirm: the finding names the culprit, the host goes back."""
+"""Changes that no handshake confirms: the finding names the cause, and the host is rolled back."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_ctrl_c_while_a_connection_is_held(running: Running) -> None:
 
 
 def test_checks_that_take_longer_than_the_time_to_confirm(running: Running) -> None:
-    """The host counts from the controller's last word on, and that one lives and says so."""
+    """The host counts from the last heartbeat, and the controller keeps sending them."""
     playbook = PLAYBOOK.format(port=PORTS["good"], domain=DOMAIN)
     confirm_s = stretched(1.5)
     hold = f"{3 * confirm_s:.0f}s"

@@ -1,4 +1,4 @@
-"""Hosts that refuse, hang, or are not as expected; runs that are cut off in the middle."""
+"""Hosts that refuse, hang or are not as expected, and interrupted runs."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_host_that_refuses_the_key(shared_lab: Lab, workdir: Path) -> None:
 
 @pytest.mark.usefixtures("before")
 @pytest.mark.parametrize("options", [[], ["--accept-new"]])
-def test_a_host_whose_key_changed(options: list[str], shared_lab: Lab, workdir: Path) -> None:
+def test_a_host_with_a_changed_key(options: list[str], shared_lab: Lab, workdir: Path) -> None:
     write_playbook(workdir, HELLO)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "other"], check=True)
     key = " ".join((workdir / "other.pub").read_text().split()[:2])
@@ -97,7 +97,7 @@ def test_a_name_that_does_not_exist(shared_lab: Lab, workdir: Path) -> None:
 
 
 @pytest.mark.usefixtures("before")
-def test_a_port_that_accepts_and_says_nothing(shared_lab: Lab, workdir: Path) -> None:
+def test_a_port_that_accepts_and_stays_silent(shared_lab: Lab, workdir: Path) -> None:
     write_playbook(workdir, HELLO)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -156,7 +156,7 @@ def test_become(lab: Lab, workdir: Path) -> None:
         ("mkdir /etc/thing; touch /etc/thing/kept", "directory"),
     ],
 )
-def test_something_else_where_a_file_should_be(
+def test_another_file_type_at_the_path(
     made_by: str, words: str, shared_lab: Lab, workdir: Path, before: dict[str, Any]
 ) -> None:
     (host,) = shared_lab.hosts
@@ -210,7 +210,7 @@ def test_a_full_disk(full: str, lab: Lab, workdir: Path) -> None:
 # --- cut off in the middle ------------------------------------------------------------------------
 
 
-def test_ctrl_c_in_the_middle(shared_lab: Lab, workdir: Path, before: dict[str, Any]) -> None:
+def test_ctrl_c_during_an_apply(shared_lab: Lab, workdir: Path, before: dict[str, Any]) -> None:
     write_playbook(workdir, SLOW, shared_lab)
     (host,) = shared_lab.hosts
     with under_way(host) as process:
@@ -226,7 +226,7 @@ def test_ctrl_c_in_the_middle(shared_lab: Lab, workdir: Path, before: dict[str, 
 
 
 def test_ctrl_c_twice(shared_lab: Lab, workdir: Path, before: dict[str, Any]) -> None:
-    """The second one ends the command at once; the host takes everything back by itself."""
+    """The second one ends the command at once; the host rolls back on its own."""
     write_playbook(workdir, SLOW, shared_lab)
     (host,) = shared_lab.hosts
     with under_way(host) as process:

@@ -1,6 +1,6 @@
-"""Connections that are held open around a change: whom a reload, a restart and a service cost.
+"""Connections held open during a change: which ones a reload, a restart or a service closes.
 
-On the same hosts, afterwards: what a verification that goes on and on says of a service that ends.
+Then, on the same hosts: what `verify --watch` reports about a service that stops.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def test_a_service_that_ends_its_own_connections(serving: tuple[LabHost, ...]) -
 
 
 def test_canaries_leave_the_last_places_of_apache(serving: tuple[LabHost, ...]) -> None:
-    """A process that holds a canary would stay after the reload, and a new one could not begin."""
+    """A process with a canary would outlive the reload, and a new one could not start."""
     only = ("-l", "web2", "--yes", "--json", "-e", '{"required": false, "limit": "3h"}')
     small = deployer("apply", "site.yml", *only, "-e", '{"marker": "ServerLimit 2"}')
     assert small.code == 0, small

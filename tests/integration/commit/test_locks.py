@@ -23,7 +23,7 @@ from tests.support.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.lab
 
-#: The same, but for what ends as it should.
+#: The same, but it ends successfully.
 GOOD = SLOW.replace("done']", "done; touch MADE']").replace("/etc/never", "MADE")
 
 
@@ -34,7 +34,7 @@ def host(shared_lab: Lab) -> LabHost:
 
 @pytest.fixture
 def busy(shared_lab: Lab, host: LabHost, workdir: Path) -> Iterator[Any]:
-    """A host on which an apply is at work, which succeeds when it is let go."""
+    """A host on which an apply runs, which succeeds when it is released."""
     write_playbook(workdir, GOOD.replace("MADE", f"/etc/made-{workdir.name}"), shared_lab)
     with under_way(host) as process:
         yield process
@@ -63,7 +63,7 @@ def test_the_second_run_is_stopped_at_once(command: str, host: LabHost) -> None:
 
 
 @pytest.mark.usefixtures("busy")
-def test_a_plan_goes_on_and_says_so() -> None:
+def test_a_plan_continues_with_a_note() -> None:
     ran = deployer("plan", "site.yml")
     assert ran.code == 0, ran
     assert "holds the lock of this host" in ran.out
@@ -71,7 +71,7 @@ def test_a_plan_goes_on_and_says_so() -> None:
 
 
 class OnTerminal:
-    """An apply that waits for the lock, on a terminal: there it shows that it does."""
+    """An apply that waits for the lock, on a terminal, where it shows that it waits."""
 
     def __init__(self, *options: str) -> None:
         self._ours, theirs = pty.openpty()
@@ -86,7 +86,7 @@ class OnTerminal:
         self._shown = b""
 
     def wait_for(self, words: str) -> None:
-        """Return when it has shown `words`."""
+        """Return as soon as it shows `words`."""
         while words.encode() not in self._shown:
             assert self._read(), self._shown.decode()
 
@@ -105,8 +105,8 @@ class OnTerminal:
         return data != b""
 
 
-def test_a_run_that_waits_goes_on_with_what_it_then_finds(busy: Any, host: LabHost) -> None:
-    """The other run does all that there was to do."""
+def test_a_waiting_run_continues_with_the_new_state(busy: Any, host: LabHost) -> None:
+    """The other run makes all the changes."""
     waiting = OnTerminal("--lock-timeout", "600")
     waiting.wait_for("waiting for ")
     let_go(host)
@@ -141,7 +141,7 @@ def test_ctrl_c_ends_the_waiting() -> None:
 def test_someone_begins_while_the_plan_is_looked_at(
     shared_lab: Lab, host: LabHost, workdir: Path
 ) -> None:
-    """The lock is taken between the look and the apply: the same words."""
+    """The lock is taken between plan and apply: the message is the same."""
     until(lambda: is_over(host))
     write_playbook(workdir, SLOW, shared_lab)
     ours, theirs = pty.openpty()

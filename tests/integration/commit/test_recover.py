@@ -50,7 +50,7 @@ def before(
 
 
 def settled_state(host: LabHost) -> dict[str, Any]:
-    """The state without the sessions of runners that are at work."""
+    """The state without the sessions of running agents."""
     state = state_of(host)
     return {**state, "enabled": [line for line in state["enabled"] if ".scope" not in line]}
 
@@ -65,8 +65,8 @@ def site(shared_lab: Lab, workdir: Path, before: dict[str, Any]) -> Path:
 
 
 @pytest.mark.usefixtures("site")
-def test_a_run_that_was_cut_off(host: LabHost, before: dict[str, Any]) -> None:
-    """Every command says what it has found and touches nothing; `recover` puts it right."""
+def test_an_interrupted_run(host: LabHost, before: dict[str, Any]) -> None:
+    """Every command reports what it finds and changes nothing; `recover` repairs it."""
     cut_off(host)
     left = settled_state(host)
     assert "/etc/first" in differences(before, left)
@@ -243,7 +243,7 @@ def test_what_cannot_be_restored_can_be_abandoned(lab: Lab, workdir: Path) -> No
 
 
 @pytest.mark.usefixtures("site")
-def test_the_runner_is_killed_and_the_controller_lives(
+def test_the_agent_is_killed_and_the_controller_reverts(
     host: LabHost, before: dict[str, Any]
 ) -> None:
     """It does not wait for the watchdog: the commit is rolled back at once."""
@@ -263,7 +263,7 @@ def hang_up(host: LabHost) -> None:
 
 
 @pytest.mark.usefixtures("site")
-def test_a_host_that_cannot_be_asked_for_a_while(host: LabHost, before: dict[str, Any]) -> None:
+def test_a_host_that_is_unreachable_for_a_while(host: LabHost, before: dict[str, Any]) -> None:
     """The command waits for it, and reports how the commit ended; Ctrl-C ends the waiting."""
     with under_way(host) as process:
         hang_up(host)
@@ -314,7 +314,7 @@ def test_a_controller_that_hangs(
     assert differences(before, settled_state(host)) == {}
 
 
-def test_a_confirmation_that_the_host_cannot_note(
+def test_a_confirmation_that_the_host_cannot_record(
     shared_lab: Lab, workdir: Path, host: LabHost, before: dict[str, Any]
 ) -> None:
     """An answer that is not understood after the change: the commit is rolled back."""
@@ -341,7 +341,7 @@ def test_a_confirmation_that_the_host_cannot_note(
 
 
 def test_a_host_without_systemd(lab: Lab, workdir: Path) -> None:
-    """Refused before any change, unless it is to do without a watchdog; the report says so."""
+    """Refused before any change, unless --no-watchdog is given; the report says so."""
     (host,) = lab.hosts
     write_playbook(workdir, HELLO, lab)
     host.sh("mv /run/systemd/system /run/systemd/away")

@@ -1,4 +1,4 @@
-"""Back to earlier generations, each way a commit of its own."""
+"""Rollback to earlier generations; each rollback is a commit."""
 
 from __future__ import annotations
 

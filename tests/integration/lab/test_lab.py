@@ -58,7 +58,7 @@ def left_behind(bridge: str, name: str) -> list[str]:
     return found
 
 
-def test_hosts_are_whole_debians_with_a_way_in(labs: Callable[..., Lab]) -> None:
+def test_hosts_are_complete_debians_reachable_by_ssh(labs: Callable[..., Lab]) -> None:
     lab = labs(3)
     for host in lab.hosts:
         done = ssh(host, "hostname; systemctl is-system-running --wait")
@@ -113,7 +113,7 @@ def test_a_host_can_be_entered_without_its_sshd(lab: Lab) -> None:
     assert host.sh("hostname; pwd").split() == ["web1", "/"]
 
 
-def test_a_cut_cable_is_silent(lab: Lab) -> None:
+def test_a_cut_cable_drops_packets(lab: Lab) -> None:
     (host,) = lab.hosts
     with socket.create_connection((host.address, 22), timeout=PATIENCE_S) as connection:
         assert connection.recv(4) == b"SSH-"

@@ -1,5 +1,4 @@
-"""What becomes of open WebSockets at a reload: forecast by a plan, and cut off when their time is
-over."""
+"""Open WebSockets at a reload: forecast by the plan, and closed when the drain limit expires."""
 
 from __future__ import annotations
 
@@ -46,7 +45,7 @@ DRAIN_S = 2.0
 
 @contextmanager
 def three_websockets(host: LabHost) -> Iterator[list[socket.socket]]:
-    """Connections that have been upgraded through the proxy, by clients that stay silent."""
+    """Connections upgraded through the proxy by clients that then stay idle."""
     with ExitStack() as stack:
         lines = []
         for _ in range(3):

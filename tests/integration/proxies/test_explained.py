@@ -47,7 +47,7 @@ ANOTHER_FILE = f"""
 
 @pytest.fixture
 def served(lab: Lab, workdir: Path) -> LabHost:
-    """A host whose site works."""
+    """A host with a working site."""
     (host,) = lab.hosts
     program = (PROGRAMS / "backends.py").read_text()
     host.exec(["tee", "/root/backends.py"], stdin=program)

@@ -1,5 +1,5 @@
-"""What each proxy does with silence, and with more connections than fit; and five thousand that do,
-with a reload in the middle of them."""
+"""How each proxy treats idle connections and too many connections; and five thousand connections
+with a reload in between."""
 
 from __future__ import annotations
 

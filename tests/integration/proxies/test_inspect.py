@@ -92,7 +92,7 @@ def _inspected(argv: list[str]) -> Inspection:
 
 
 def _argv(host: LabHost, *before: str) -> list[str]:
-    """The runner on `host`, as root or as whom `before` makes it."""
+    """The agent on `host`, as root or as the user that `before` switches to."""
     return [*host.ssh_command(), shlex.join([*before, "python3", "-I", "-c", BOOTSTRAP])]
 
 

@@ -1,7 +1,7 @@
 """A running proxy that has not loaded its files: found, shown, fixed; and no false alarms.
 
-All tests share one host with nginx, a page whose answer the playbook says, and two ways to know
-what nginx has loaded: the record of our own reloads, and the times of processes and files.
+All tests share one host with nginx, a page with content from the playbook, and two sources for
+what nginx has loaded: our record of reloads, and the times of processes and files.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def project(shared_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def host(shared_lab: Lab, project: Path) -> Iterator[LabHost]:
-    """The shared host, whose nginx has loaded what the playbook says, before and after the test."""
+    """The shared host; before and after the test, its nginx has loaded the playbook's files."""
     (shared,) = shared_lab.hosts
     assert_nothing_to_do(project)
     yield shared
@@ -93,13 +93,13 @@ def answer_of(host: LabHost) -> str:
 
 
 def copy_by_hand(host: LabHost, answer: str) -> None:
-    """As `cp -p` of an old file does it: neither its time nor a reload says that it is new."""
+    """Like `cp -p` of an old file: neither its time nor a reload shows that it is new."""
     host.exec(["tee", "/root/page.conf"], stdin=PAGE % answer)
     host.sh(f"touch -d 2020-01-01 /root/page.conf && cp -p /root/page.conf {CONF}")
 
 
 def workers(host: LabHost, *, leaving: bool = False) -> set[str]:
-    """The processes that serve, or those that wait for their last connections."""
+    """The worker processes that serve, or those that drain their last connections."""
     title = "nginx: worker process" + (" is shutting down" if leaving else "$")
     return set(host.sh(f"pgrep -f '^{title}'", check=False).split())
 
@@ -153,7 +153,7 @@ def test_a_file_copied_without_a_reload(by: str, host: LabHost, project: Path) -
     with_and_without_record(host, project, "-e", "answer=two")
 
 
-def test_a_link_that_leads_elsewhere(host: LabHost, project: Path, tmp_path: Path) -> None:
+def test_a_link_with_a_new_target(host: LabHost, project: Path, tmp_path: Path) -> None:
     """Its own time counts, and so does the time of its target."""
     site = with_task(
         tmp_path, project, "{path: /etc/nginx/conf.d/other.conf, state: link, src: /srv/other.conf}"
@@ -181,7 +181,7 @@ def test_a_file_removed_without_a_reload(host: LabHost, project: Path, tmp_path:
 
 
 def test_a_lost_reload_is_found_though_a_worker_came_later(host: LabHost, project: Path) -> None:
-    """A worker that crashed and was started again has not read the files anew."""
+    """A worker that crashed and was restarted has not reread the files."""
     host.sh("sed -i 's/^worker_processes.*/worker_processes 2;/' /etc/nginx/nginx.conf")
     reload_by_hand(host)
     forget(host)
@@ -193,7 +193,7 @@ def test_a_lost_reload_is_found_though_a_worker_came_later(host: LabHost, projec
 
 
 def test_a_reload_that_nginx_refuses(host: LabHost, project: Path) -> None:
-    """The files pass nginx's own test, but a socket cannot be had: nginx goes on as before.
+    """The files pass nginx's own test, but a socket cannot be bound: nginx continues unchanged.
 
     A reload by hand reports nothing; an apply detects it before.
     """
@@ -234,7 +234,7 @@ def by_signal(host: LabHost) -> None:
 
 
 def by_rotation(host: LabHost) -> None:
-    """As logrotate does it: logs are opened anew, processes stay."""
+    """Like logrotate: logs are reopened, processes stay."""
     before = workers(host)
     host.sh("mv /var/log/nginx/access.log /var/log/nginx/access.log.1; nginx -s reopen")
     until(lambda: host.sh("ls /var/log/nginx/access.log", check=False) != "")
@@ -363,7 +363,7 @@ def die_between_file_and_reload(host: LabHost, *, meanwhile: Callable[[], None])
     until(lambda: not host.sh("cd /var/lib/deployer; ls -d pending reverting 2>&-", check=False))
 
 
-def test_a_run_that_died_and_a_reload_by_someone_else(host: LabHost, project: Path) -> None:
+def test_a_killed_run_and_a_reload_by_hand(host: LabHost, project: Path) -> None:
     def reload() -> None:
         reload_by_hand(host)
         assert answer_of(host) == "two"
@@ -375,7 +375,7 @@ def test_a_run_that_died_and_a_reload_by_someone_else(host: LabHost, project: Pa
 
 @pytest.mark.parametrize("by", ["record", "time"])
 def test_a_run_that_died_without_a_reload(by: str, host: LabHost, project: Path) -> None:
-    """The former files are what nginx works with: there is nothing to reload, then or later."""
+    """nginx still uses the previous files: nothing needs a reload, then or later."""
     if by == "time":
         reload_by_hand(host)
         forget(host)
@@ -429,7 +429,7 @@ def test_an_owed_reload_is_settled_by_any_reload(host: LabHost, project: Path) -
 
 
 def owe_a_reload(host: LabHost) -> None:
-    """As a revert does whose reload fails."""
+    """Like a revert with a failed reload."""
     noted = {
         "handler": RELOAD,
         "commit": "c3",

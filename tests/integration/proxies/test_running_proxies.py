@@ -128,7 +128,7 @@ def test_a_reload_that_fails_silently(host: LabHost) -> None:
     fails_without_a_word(host)
 
 
-def test_debian_11_fails_so_too(labs: LabFactory) -> None:
+def test_debian_11_fails_in_the_same_cases(labs: LabFactory) -> None:
     """HAProxy 2.2 reports it differently than later ones."""
     (host,) = labs(1, image_name="debian-11").hosts
     set_up(host)
@@ -198,7 +198,7 @@ MAXCONN = "maxconn 700000 in /etc/haproxy/haproxy.cfg needs 1400040 open files"
         (HAPROXY, HAPROXY.config.replace("daemon", "maxconn 700000"), MAXCONN),
     ],
 )  # fmt: skip
-def test_what_would_fail_is_refused_before(
+def test_a_reload_that_would_fail_is_refused(
     host: LabHost, runner: RunnerProcess, proxy: RunningProxy, config: str, words: str
 ) -> None:
     """The proxy is not even signalled: its processes are the old ones."""

@@ -75,7 +75,7 @@ def test_how_many_may_fail(head: str, expected: list[str], three: Lab, workdir: 
 
 
 def test_two_plays_are_one_commit(three: Lab, workdir: Path) -> None:
-    """A failure of the second takes the first back as well."""
+    """A failure of the second reverts the first too."""
     two = play("one", fails_on="") + play("two", fails_on="web2")
     ran = apply(workdir, three, two, "--forks", "1")
     assert ran.code == 3, ran

@@ -132,7 +132,7 @@ def test_secrets_are_in_the_file_and_nowhere_else(project: Path, lab: Lab) -> No
         assert "horse" not in each.out + each.err
 
 
-def test_exactly_what_was_planned_whatever_the_playbook_says_by_now(
+def test_the_plan_is_applied_even_if_the_playbook_has_changed(
     project: Path, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (host,) = lab.hosts
@@ -238,8 +238,8 @@ def test_a_host_that_needs_nothing_is_checked_all_the_same(project: Path, lab: L
     assert "file /srv/hello: was removed" in stale.out
 
 
-def test_what_changes_while_someone_reads_the_plan_is_named_too(project: Path, lab: Lab) -> None:
-    """The runner looks once more itself; it alone can do so and be the next to change something."""
+def test_a_change_while_the_plan_is_reviewed_is_reported(project: Path, lab: Lab) -> None:
+    """The agent checks again: only it can check and change without a gap."""
     (host,) = lab.hosts
     planned()
     path = Path("p.plan")

@@ -79,8 +79,8 @@ def test_every_websocket_of_it(bisheng: Deployed) -> None:
             assert json.loads(client.recv(5)) == {"type": "end", "said": "你好"}
 
 
-def test_who_is_not_let_in(bisheng: Deployed) -> None:
-    """Without the cookie by Bisheng, with it from another page by the proxy."""
+def test_clients_without_access(bisheng: Deployed) -> None:
+    """Bisheng rejects clients without the cookie; the proxy rejects other origins."""
     url = f"wss://{NAME}/api/v1/workflow/chat/abc"
     without: dict[str, str] = {}
     elsewhere = "https://elsewhere.example"

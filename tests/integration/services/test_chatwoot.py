@@ -83,7 +83,7 @@ def cable(host: LabHost, root_pem: Path, *, origin: str) -> Iterator[ClientConne
 
 
 def received(client: ClientConnection, key: str, value: str | None = None) -> dict[str, Any]:
-    """The next message that has `key`, with that value where one is given."""
+    """The next message that has `key`, with `value` if given."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         message: dict[str, Any] = json.loads(client.recv(deadline - time.monotonic()))

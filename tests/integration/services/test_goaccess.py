@@ -31,7 +31,7 @@ def reports(
 
 
 def reported(page: Page) -> int:
-    """How many requests the page says that there were."""
+    """The number of requests on the page."""
     return int(page.evaluate("GoAccess.getPanelData().general.total_requests"))
 
 

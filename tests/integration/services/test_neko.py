@@ -1,4 +1,4 @@
-"""Neko's site before a server that is as silent as Neko can be, behind each proxy."""
+"""Neko's site in front of a server as quiet as Neko, behind each proxy."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def nekos(
         yield found
 
 
-def test_who_has_not_logged_in_is_no_fault(nekos: Mapping[Proxy, Deployed]) -> None:
-    """Neko opens the connection, says why it does not like it, and cuts it."""
+def test_a_required_login_is_no_fault(nekos: Mapping[Proxy, Deployed]) -> None:
+    """Neko opens the connection, states why it rejects it, and closes it."""
     for neko in nekos.values():
         assert neko.applied.code == 0, neko.applied
         for path in ("/ws", "/api/ws"):
@@ -51,8 +51,8 @@ def test_who_has_not_logged_in_is_no_fault(nekos: Mapping[Proxy, Deployed]) -> N
             assert passed in neko.applied.out, neko.applied
 
 
-def test_silence_is_kept_for_longer_than_a_minute(nekos: Mapping[Proxy, Deployed]) -> None:
-    """On all at once; meanwhile one of the sites is changed, which reloads its proxy."""
+def test_idle_connections_live_longer_than_a_minute(nekos: Mapping[Proxy, Deployed]) -> None:
+    """On all proxies at once; meanwhile one site changes, which reloads its proxy."""
     with ExitStack() as stack:
         clients = {
             proxy: stack.enter_context(connected(neko.host, f"wss://{NAME}{SOCKET}", neko.root_pem))
@@ -70,7 +70,7 @@ def test_silence_is_kept_for_longer_than_a_minute(nekos: Mapping[Proxy, Deployed
 
 
 def with_a_prefix(neko: Deployed) -> None:
-    """What Neko's ``server.path_prefix`` wants changed, and what is then served where."""
+    """The changes that Neko's ``server.path_prefix`` needs, and the resulting paths."""
     playbook = neko.folder / "site.yml"
     changed = playbook.read_text().replace('neko_path: "" ', 'neko_path: "/neko" ')
     playbook.write_text(changed.replace(":8080", ":8081"))

@@ -1,4 +1,4 @@
-"""A service of one's own, from release to release: `websocket_app` on a real host."""
+"""A custom service, from release to release: `websocket_app` on a real host."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_from_release_to_release(lab: Lab, workdir: Path) -> None:
     assert main in program
 
     def says(text: str) -> None:
-        """Has the service note `text` when it starts, where it may write."""
+        """Make the service write `text` when it starts, if it may."""
         note = f"    open(os.environ['RUNTIME_DIRECTORY'] + '/said', 'w').write({text!r})\n"
         server.write_text(program.replace(main, main + note))
 

@@ -1,4 +1,4 @@
-"""The transport against real hosts: keys, logins, sudo, jumps, streams, and silence."""
+"""The transport against real hosts: keys, logins, sudo, jumps, streams and timeouts."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _ROOT = "root"
 
 
 def patient(**options: Any) -> ConnectOptions:
-    """For what works, or fails by an event: no limit is reached."""
+    """For connections that succeed or fail by an event: no limit is reached."""
     return ConnectOptions(connect_timeout_s=PATIENCE_S, silence_timeout_s=PATIENCE_S, **options)
 
 
 def gives_up_soon() -> ConnectOptions:
-    """For hosts that fall silent."""
+    """For hosts that stop answering."""
     return ConnectOptions(connect_timeout_s=PATIENCE_S, silence_timeout_s=stretched(1.0))
 
 
 def inventory_host(lab: Lab, lab_host: LabHost, **changes: Any) -> Host:
-    """The host as the lab's inventory has it, with other variables where asked."""
+    """The host as in the lab's inventory, with other variables if given."""
     given = {**lab.inventory()["all"]["vars"], **changes}
     variables = {name: value for name, value in given.items() if value is not None}
     user = variables.get("ansible_user")
@@ -110,7 +110,7 @@ def ssh_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
 # --- who is it ------------------------------------------------------------------------------------
 
 
-def test_the_runner_answers_and_is_started_from_the_cache_the_second_time(
+def test_the_agent_answers_and_starts_from_the_cache_the_second_time(
     lab: Lab, server: LabHost
 ) -> None:
     with linked(inventory_host(lab, server)) as link:
@@ -192,7 +192,7 @@ def test_a_known_key_of_another_type_than_the_preferred_one_is_asked_for(
 # --- who are we -----------------------------------------------------------------------------------
 
 
-def test_a_refused_key_says_what_was_tried(lab: Lab, server: LabHost, tmp_path: Path) -> None:
+def test_a_refused_key_reports_what_was_tried(lab: Lab, server: LabHost, tmp_path: Path) -> None:
     stranger = tmp_path / "stranger"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(stranger)], check=True)
     host = inventory_host(lab, server, ansible_ssh_private_key_file=str(stranger))
@@ -275,7 +275,7 @@ def test_sudo_with_a_password_that_stays_hidden(lab: Lab, server: LabHost) -> No
     assert "right horse" not in server.sh("journalctl --no-pager")
 
 
-def test_a_password_that_sudo_does_not_ask_for_goes_nowhere(lab: Lab, server: LabHost) -> None:
+def test_a_password_that_sudo_does_not_request_is_not_sent(lab: Lab, server: LabHost) -> None:
     host = inventory_host(lab, server, ansible_user="free")
     with linked(host, patient(become=True, become_password="unused")) as link:
         assert link.hello["uid"] == 0
@@ -431,7 +431,7 @@ def test_streams_by_forwarding(lab: Lab, server: LabHost) -> None:
         check_streams(link)
 
 
-def test_streams_by_the_runner_where_sshd_forbids_forwarding(
+def test_streams_by_the_agent_if_sshd_forbids_forwarding(
     lab: Lab, server: LabHost, forbidden: None
 ) -> None:
     with linked(inventory_host(lab, server), patient()) as link:
@@ -445,7 +445,7 @@ def took(began: float) -> float:
     return time.monotonic() - began
 
 
-def test_a_stopped_runner_is_an_error_with_what_was_in_progress(lab: Lab, server: LabHost) -> None:
+def test_a_stopped_agent_is_an_error_with_the_action_in_progress(lab: Lab, server: LabHost) -> None:
     link = connect(inventory_host(lab, server), gives_up_soon())
     server.exec(["kill", "-STOP", str(link.hello["pid"])])
     began = time.monotonic()
@@ -458,7 +458,7 @@ def test_a_stopped_runner_is_an_error_with_what_was_in_progress(lab: Lab, server
     server.exec(["kill", "-KILL", str(link.hello["pid"])])
 
 
-def test_a_killed_runner_is_an_error_at_once(lab: Lab, server: LabHost) -> None:
+def test_a_killed_agent_is_an_error_at_once(lab: Lab, server: LabHost) -> None:
     link = connect(inventory_host(lab, server), patient())
     server.exec(["kill", "-KILL", str(link.hello["pid"])])
     began = time.monotonic()
@@ -480,7 +480,7 @@ def test_a_stopped_sshd(lab: Lab, server: LabHost) -> None:
         server.exec(["kill", "-CONT", main])
 
 
-def test_a_link_that_goes_down_in_the_middle_of_a_large_request(
+def test_a_link_that_goes_down_during_a_large_request(
     labs: Callable[..., Lab],
 ) -> None:
     lab = labs(1)
@@ -510,7 +510,7 @@ def test_a_closed_port_and_a_name_that_does_not_exist(lab: Lab, server: LabHost)
         connect(Host(name="web9", hostname="no-such-host.invalid"), patient())
 
 
-def test_a_port_that_accepts_and_says_nothing() -> None:
+def test_a_port_that_accepts_and_stays_silent() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         began = time.monotonic()

@@ -1,4 +1,4 @@
-"""A run is one SSH connection, wherever the playbook says that it works as root."""
+"""A run is one SSH connection, wherever the playbook sets `become`."""
 
 from __future__ import annotations
 

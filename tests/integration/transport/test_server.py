@@ -108,7 +108,7 @@ def test_a_large_request_and_its_large_reply(link: Link) -> None:
     assert link.request("echo", text=text) == {"said": text}
 
 
-def test_events_come_in_order_and_signs_of_life_are_kept_back(link: Link) -> None:
+def test_events_arrive_in_order_without_keepalives(link: Link) -> None:
     events: list[Any] = []
     link.request("count", to=5, on_event=events.append)
     assert [event["n"] for event in events] == [0, 1, 2, 3, 4]
@@ -141,7 +141,7 @@ def test_only_one_connection_and_one_command(servers: Servers, links: Links) -> 
 # --- silence --------------------------------------------------------------------------------------
 
 
-def test_a_silent_runner_is_given_up(servers: Servers, links: Links) -> None:
+def test_a_silent_agent_times_out(servers: Servers, links: Links) -> None:
     for server in (servers(), None):
         link = links(server, ConnectOptions(connect_timeout_s=PATIENCE_S, silence_timeout_s=0.2))
         began = time.monotonic()
@@ -152,7 +152,7 @@ def test_a_silent_runner_is_given_up(servers: Servers, links: Links) -> None:
             link.request("echo", text="")
 
 
-def test_a_runner_that_works_for_long_is_not_silent(servers: Servers, links: Links) -> None:
+def test_an_agent_that_works_for_long_is_not_silent(servers: Servers, links: Links) -> None:
     silence_s = stretched(0.5)
     options = ConnectOptions(connect_timeout_s=PATIENCE_S, silence_timeout_s=silence_s)
     link = links(servers(), options)
@@ -198,7 +198,7 @@ def test_a_server_that_stalls(servers: Servers, links: Links, where: str) -> Non
     assert time.monotonic() - began < at_most(1.5)
 
 
-def test_closing_takes_no_time_and_may_be_done_twice(link: Link) -> None:
+def test_closing_is_quick_and_may_be_repeated(link: Link) -> None:
     began = time.monotonic()
     link.close()
     link.close()
@@ -243,7 +243,7 @@ def program(folder: Path, text: str) -> None:
     (folder / "python3").chmod(0o755)
 
 
-def test_text_before_the_runner_is_quoted(servers: Servers, links: Links) -> None:
+def test_output_before_the_agent_starts_is_quoted(servers: Servers, links: Links) -> None:
     for text in ("Welcome to this machine!", "hi"):
         server = servers()
         program(server.folder, f"echo '{text}'; exec sleep 60")
@@ -318,7 +318,7 @@ def test_sudo_refuses(
     assert repr(options).count("password") == 0
 
 
-def test_a_sudo_that_neither_asks_nor_begins(servers: Servers, links: Links) -> None:
+def test_a_sudo_that_neither_prompts_nor_starts(servers: Servers, links: Links) -> None:
     server = servers()
     sudo(server.folder, "echo 'Touch your token' >&2; exec sleep 60")
     options = ConnectOptions(become=True, become_password="x", connect_timeout_s=stretched(0.6))
@@ -392,7 +392,7 @@ def test_key_files_that_cannot_be_used(
 
 @pytest.fixture(params=["forwarded", "relayed", "local"])
 def dialling(request: pytest.FixtureRequest, servers: Servers, links: Links) -> Link:
-    """A link with each way to make streams."""
+    """A link with each method to open streams."""
     if request.param == "local":
         return links(None)
     return links(servers(forwards=request.param == "forwarded"))
@@ -409,7 +409,7 @@ def exchange(stream: Stream, text: bytes) -> bytes:
     return received
 
 
-def test_streams_carry_bytes_both_ways(dialling: Link) -> None:
+def test_streams_carry_bytes_in_both_directions(dialling: Link) -> None:
     text = os.urandom(300_000)
     with echo_server() as (port, _):
         stream = dialling.open_stream(host="127.0.0.1", port=port, timeout_s=PATIENCE_S)
@@ -452,7 +452,7 @@ def test_the_other_side_ends_a_stream(dialling: Link) -> None:
         stream.close()
 
 
-def test_streams_in_several_threads_while_a_request_is_under_way(dialling: Link) -> None:
+def test_streams_in_several_threads_during_a_request(dialling: Link) -> None:
     texts = [bytes([n]) * 100_000 for n in range(4)]
     with echo_server() as (port, _):
         streams = [

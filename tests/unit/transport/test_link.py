@@ -56,7 +56,7 @@ def test_a_request_is_answered(shared: Link) -> None:
     assert shared.request("source") == {"bytes": len(archive())}
 
 
-def test_events_come_in_order_and_signs_of_life_are_kept_back(shared: Link) -> None:
+def test_events_arrive_in_order_without_keepalives(shared: Link) -> None:
     events: list[Any] = []
     shared.request("count", to=5, on_event=events.append)
     assert [event["n"] for event in events] == [0, 1, 2, 3, 4]
@@ -88,7 +88,7 @@ def test_refused_connections(shared: Link, tmp_path: Path) -> None:
         shared.open_stream(socket=str(tmp_path / "none"), timeout_s=PATIENCE_S)
 
 
-def test_a_silent_runner_is_given_up(tmp_path: Path) -> None:
+def test_a_silent_agent_times_out(tmp_path: Path) -> None:
     link = started(tmp_path, silence_timeout_s=0.2)
     began = time.monotonic()
     with pytest.raises(UnreachableError, match=r"not answered for 0\.2 s while applying"):
@@ -97,13 +97,13 @@ def test_a_silent_runner_is_given_up(tmp_path: Path) -> None:
     ended(link)
 
 
-def test_the_end_of_the_runner_is_told_with_its_last_words(link: Link) -> None:
+def test_the_end_of_the_agent_is_reported_with_its_last_output(link: Link) -> None:
     with pytest.raises(UnreachableError, match=r"exit status 3\) while applying") as caught:
         link.request("die", doing="applying")
     assert "out of luck" in str(caught.value)
 
 
-def test_closing_takes_no_time_and_may_be_done_twice(link: Link) -> None:
+def test_closing_is_quick_and_may_be_repeated(link: Link) -> None:
     began = time.monotonic()
     link.close()
     link.close()

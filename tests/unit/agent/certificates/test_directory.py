@@ -221,7 +221,7 @@ def test_nobody_listens() -> None:
         read_directory(f"https://127.0.0.1:{port}/dir", None)
 
 
-def test_a_name_that_nobody_has() -> None:
+def test_an_unknown_host_name() -> None:
     with pytest.raises(DirectoryError, match="its name does not resolve on the host"):
         read_directory("https://ca.invalid/dir", None)
 
