@@ -170,11 +170,11 @@ def watched(
 
 
 def _every_s(text: str) -> float:
-    from deployer.playbook.schema.values import Unfit, duration_s
+    from deployer.playbook.schema.values import InvalidValue, duration_s
 
     try:
         seconds = duration_s(text)
-    except Unfit as error:
+    except InvalidValue as error:
         raise UsageError(f"--watch {text}: {error}; no host was touched") from None
     if not _LEAST_S <= seconds <= _MOST_S:
         raise UsageError(f"--watch {text}: between 1s and 1d; no host was touched")

@@ -1,7 +1,7 @@
-"""The playbook language: inventories, playbooks, roles, variables, and the place of every error.
+"""The playbook language: inventories, playbooks, roles and variables; every error has a position.
 
-Text becomes typed values here and nowhere else: `load_inventory` and `load_playbook` read and check
-everything that can be known without a host, `render_host` says what it means for one of them.
+Only this package converts text to typed values: `load_inventory` and `load_playbook` read and check
+everything that does not depend on a host, `render_host` renders it for one host.
 """
 
 from __future__ import annotations
@@ -56,11 +56,12 @@ def load_inventory(
     beside: Path | None = None,
     extra_vars: Mapping[str, Any] | None = None,
 ) -> Inventory:
-    """Read inventories in Ansible's YAML or INI form, with the variables in folders beside them.
+    """Read inventories in Ansible's YAML or INI format, with the variables in folders next to them.
 
     Args:
-        beside: the playbook's folder, whose ``group_vars/`` and ``host_vars/`` are read too.
-        extra_vars: those of ``-e``, of which ``ansible_user`` and its kind hold for every host.
+        beside: the playbook's folder, whose ``group_vars/`` and ``host_vars/`` are also read.
+        extra_vars: variables of ``-e``; connection variables such as ``ansible_user`` apply to
+            every host.
 
     Raises: UsageError, SourceErrors.
     """
@@ -77,9 +78,9 @@ def load_playbook(
     role_paths: Sequence[Path] = (),
     become: bool = False,
 ) -> Playbook:
-    """Read a playbook and everything that it names, and check it as far as no host is needed.
+    """Read a playbook and all files that it refers to, and check what does not depend on a host.
 
-    Plays that do not say `become` themselves do as `become` says.
+    `become` is the default for plays that do not set it.
 
     Raises: UsageError, SourceErrors.
     """
@@ -109,13 +110,13 @@ def render_host(
     site_roles: SiteRoles,
     options: RenderOptions = _ALL_TASKS,
 ) -> Rendered:
-    """Render the plays that name a host, of a playbook or of those given.
+    """Render the plays whose pattern matches a host, from a playbook or a list of plays.
 
     Args:
         facts: the host's facts under Ansible's names; never rendered as templates.
         site_roles: returns the roles that the host's sites need.
 
-    Raises: SourceErrors, with everything that is wrong for this host.
+    Raises: SourceErrors, with all errors for this host.
     """
     from deployer.playbook.render import host as of_host
 

@@ -1,4 +1,4 @@
-"""Where the built-in roles and ready playbooks lie: inside the package."""
+"""The folders of the built-in roles and ready playbooks, inside the package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a load hands out, and what a rendering does. Nothing here needs more than the core types."""
+"""The results of loading and of rendering a playbook, as plain values."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Playbook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleCall:
-    """A role that a host's sites bring in; its `vars` are values, never rendered as templates.
+    """A role that a host's sites require; its `vars` are values, never rendered as templates.
 
-    All that it does belongs to one `stage` of the commit.
+    All of its tasks belong to one `stage` of the commit.
     """
 
     role: str
@@ -38,10 +38,11 @@ class RoleCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderOptions:
-    """What the command line says about a rendering.
+    """Command line options that affect the rendering.
 
-    `extra_vars` win over all other variables; `None` for those given to the load. Without `tags`,
-    every task is rendered but those tagged ``never``; those with one of `skip_tags` are left out.
+    `extra_vars` take precedence over all other variables; `None` means those given to the load.
+    Without `tags`, all tasks except those tagged ``never`` are rendered; tasks with one of
+    `skip_tags` are left out.
     """
 
     extra_vars: Mapping[str, Any] | None = None
@@ -53,7 +54,7 @@ class RenderOptions:
 class RenderedTask:
     """A task or handler for one host: canonical `args` with every template rendered.
 
-    `notify` are names of `Rendered.handlers`. A `secret` task's arguments are never shown.
+    `notify` are names of `Rendered.handlers`. The arguments of a `secret` task are never shown.
     """
 
     name: str
@@ -69,7 +70,7 @@ class RenderedTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
-    """What a playbook says for one host. `secrets` are texts that must never be shown anywhere."""
+    """A playbook rendered for one host. `secrets` are texts that must never be shown."""
 
     tasks: tuple[RenderedTask, ...]
     handlers: tuple[RenderedTask, ...]

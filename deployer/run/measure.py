@@ -70,11 +70,11 @@ def measure_from(
 def _seconds(option: str, text: str | None, default: float) -> float:
     if text is None:
         return default
-    from deployer.playbook.schema.values import Unfit, duration_s
+    from deployer.playbook.schema.values import InvalidValue, duration_s
 
     try:
         return duration_s(text)
-    except Unfit as error:
+    except InvalidValue as error:
         raise UsageError(f"{option} {text}: {error}; no host was touched") from None
 
 

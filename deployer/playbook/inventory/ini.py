@@ -1,4 +1,4 @@
-"""Inventories in Ansible's INI form: ``[group]``, ``[group:vars]``, ``[group:children]``."""
+"""Inventories in Ansible's INI format: ``[group]``, ``[group:vars]``, ``[group:children]``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KINDS = ("hosts", "vars", "children")
 
 
 def read_ini(text: str, name: str, raw: RawInventory) -> None:
-    """Add a file's groups and hosts to `raw`; what is wrong in it goes to ``raw.problems``."""
+    """Add the groups and hosts of a file to `raw`, and errors to ``raw.problems``."""
     file = SourceFile(name, tuple(text.split("\n")))
     reader = _Reader(file, raw)
     for number, line in enumerate(file.lines, start=1):
@@ -87,7 +87,7 @@ class _Reader:
             return
         if text.endswith(":") or text.startswith("- "):
             raise spot.error(
-                "this looks like YAML, and the file is read as INI", hint="name it inventory.yml"
+                "this looks like YAML, but the file is read as INI", hint="name it inventory.yml"
             )
         pattern, *assignments = tokens
         variables = YamlMap(self.file, mark)
@@ -119,7 +119,7 @@ class _Reader:
 
 
 def _literal(text: str) -> Any:
-    """A value as Ansible reads it: a Python literal, or else the text itself."""
+    """A value with Ansible's rules: a Python literal, otherwise the text itself."""
     if "#" in text:
         return text
     try:

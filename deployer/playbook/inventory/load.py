@@ -1,8 +1,8 @@
-"""Ansible's inventories: groups of hosts with variables, from YAML, INI and folders beside them.
+"""Ansible inventories: groups of hosts with variables, from YAML, INI and adjacent folders.
 
 Variables are merged per host, lowest first: `all`, parents, children, the host. For each of them
-what the inventory file says is lowest, then ``group_vars/`` (``host_vars/``) beside the inventory,
-then those beside the playbook.
+the inventory file is lowest, then ``group_vars/`` (``host_vars/``) next to the inventory, then
+those next to the playbook.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SKIPPED = ("~", ".bak", ".orig", ".swp", ".md", ".txt", ".retry", ".cfg", ".pyc
 
 @dataclass(slots=True)
 class Group:
-    """A group while an inventory is read: its own hosts, its children, and what was said of it."""
+    """A group while an inventory is read: its own hosts, children and variables."""
 
     name: str
     hosts: dict[str, None] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Group:
 
 @dataclass(slots=True)
 class RawInventory:
-    """What the files say, before variables are merged. Filled by the readers of both forms."""
+    """The contents of all files before variables are merged, filled by the readers."""
 
     groups: dict[str, Group] = field(default_factory=dict)
     hosts: dict[str, list[YamlMap]] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class RawInventory:
             self.group(group).hosts[name] = None
 
     def closure(self, name: str) -> dict[str, None]:
-        """The hosts of a group and of all groups below it, in the order of the inventory."""
+        """The hosts of a group and of all its descendants, in the order of the inventory."""
         if name == "all":
             return dict.fromkeys(self.hosts)
         found: dict[str, None] = {}
@@ -70,7 +70,7 @@ class RawInventory:
         return {host: None for host in self.hosts if host in found}
 
     def depth(self, name: str) -> int:
-        """How far below `all` a group stands at most: children win over their parents."""
+        """The maximum depth of a group below `all`: children override their parents."""
         depths = {name: 0}
         pending = [name]
         while pending:
@@ -104,10 +104,10 @@ class Inventory:
         self._with: dict[Path, Inventory] = {}
 
     def select(self, pattern: str, limit: str | None = None) -> tuple[Host, ...]:
-        """The hosts of a pattern in the inventory's order; with `limit` only some of them, or none.
+        """The hosts of a pattern in the inventory's order, restricted to those that match `limit`.
 
         Raises:
-            UsageError: a name that the inventory does not have, or a pattern that names nobody.
+            UsageError: a name is not in the inventory, or the pattern matches no host.
         """
         names = select(pattern, hosts=tuple(self.hosts), groups=self.groups)
         if not names:
@@ -118,7 +118,7 @@ class Inventory:
         return tuple(self.hosts[name] for name in names)
 
     def beside(self, folder: Path) -> Inventory:
-        """The same with ``group_vars/`` and ``host_vars/`` of a playbook's folder read too."""
+        """This inventory plus ``group_vars/`` and ``host_vars/`` of a playbook's folder."""
         resolved = folder.resolve()
         if resolved in {each.resolve() for each in self._folders}:
             return self
@@ -142,15 +142,16 @@ def load_inventory(
     beside: Path | None = None,
     extra_vars: Mapping[str, Any] | None = None,
 ) -> Inventory:
-    """Read inventories, later ones over earlier ones; `beside` is the playbook's folder.
+    """Read inventories; later ones override earlier ones.
 
     Args:
-        paths: files in YAML or INI form, folders of them, or host lists such as ``web1,web2``.
-        extra_vars: those of ``-e``; ``ansible_user`` and its kind say how to connect to every host.
+        paths: YAML or INI files, folders of them, or host lists such as ``web1,web2``.
+        beside: the playbook's folder, for its ``group_vars/`` and ``host_vars/``.
+        extra_vars: variables of ``-e``; those such as ``ansible_user`` apply to every host.
 
     Raises:
-        UsageError: a file is missing, or there is no host at all.
-        SourceErrors: whatever is wrong inside the files.
+        UsageError: a file is missing, or there is no host.
+        SourceErrors: all errors in the files.
     """
     raw = RawInventory()
     folders: list[Path] = []
@@ -160,7 +161,7 @@ def load_inventory(
     if not raw.hosts:
         shown = ", ".join(str(path) for path in paths) or "(none given)"
         raise UsageError(
-            f"no host in the inventory {shown}", hint="name one with -i inventory.yml, or -i HOST,"
+            f"no host in the inventory {shown}", hint="use -i inventory.yml, or -i HOST,"
         )
     if beside is not None:
         folders.append(beside)
@@ -204,8 +205,8 @@ def _read(path: Path, raw: RawInventory, folders: list[Path]) -> None:
 def _is_yaml(path: Path, content: str) -> bool:
     if content.startswith("#!"):
         raise UsageError(
-            f"inventory {path} is a program; inventory programs are not run",
-            hint="save what it prints (with --list, in YAML or INI form) to a file",
+            f"inventory {path} is a program; dynamic inventories are not supported",
+            hint="save its output (with --list, as YAML or INI) to a file",
         )
     if path.suffix in (".yml", ".yaml", ".json"):
         return True
@@ -290,7 +291,7 @@ def _folder_layers(
 
 
 def load_vars(path: Path, *, secret: bool = False) -> YamlMap:
-    """A file of variables: one mapping. An empty file is an empty one."""
+    """Load a file of variables, which must be one mapping or empty."""
     value, file = load_yaml(path, what="variable file", secret=secret)
     if value is None:
         return YamlMap(file, (1, 1))
@@ -301,14 +302,18 @@ def load_vars(path: Path, *, secret: bool = False) -> YamlMap:
 
 
 def check_names(variables: YamlMap) -> None:
-    """Raises: SourceErrors, for keys that cannot be the name of a variable."""
+    """Check that all keys are valid names of variables.
+
+    Raises:
+        SourceErrors: one error for each invalid key.
+    """
     problems = Problems()
     for key in variables:
         if not isinstance(key, str) or not key.isidentifier():
             problems.add(
                 spot_of(variables, key, key=True).error(
                     f"'{key}' is not a variable name",
-                    hint="letters, digits and '_', not beginning with a digit",
+                    hint="letters, digits and '_', not starting with a digit",
                 )
             )
     problems.raise_if_any()
@@ -331,25 +336,25 @@ def _host(name: str, groups: tuple[str, ...], variables: MergedVars, spot: Spot)
     if not hostname or any(ord(each) < 33 or each in "'\"`$;&|<>\\{}" for each in hostname):
         raise where.error(f"{hostname!r} is not a host name or address")
     if hostname.startswith("-"):
-        raise where.error(f"{hostname!r} is not a host name: it begins with '-'")
+        raise where.error(f"{hostname!r} is not a host name: it starts with '-'")
     number, where = first("ansible_port", "ansible_ssh_port")
     try:
         port = 22 if number is None else values.port(number)
-    except values.Unfit as error:
+    except values.InvalidValue as error:
         raise where.error(f"ansible_port: {error}") from None
     user, where = first("ansible_user", "ansible_ssh_user")
     try:
         user = None if user is None else values.account(user)
-    except values.Unfit as error:
+    except values.InvalidValue as error:
         raise where.error(f"ansible_user: {error}") from None
     connection, where = first("ansible_connection")
     if connection is not None and connection not in _CONNECTIONS:
         raise where.error(
-            f"ansible_connection: {connection!r} is not there", hint="write ssh or local"
+            f"ansible_connection: {connection!r} is not supported", hint="use ssh or local"
         )
     become, where = first("ansible_become")
     if become is not None:
-        # The INI form has texts where YAML has true and false.
+        # In INI, true and false are strings.
         words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
         if str(become).lower() not in words:
             raise where.error(f"ansible_become: {become!r} is neither true nor false")

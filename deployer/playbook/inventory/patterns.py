@@ -1,4 +1,4 @@
-"""Ansible's host patterns: groups, hosts, wildcards, slices, ``web:!old``, ``web:&prod``."""
+"""Ansible host patterns: groups, hosts, wildcards, slices, ``web:!old``, ``web:&prod``."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ _SLICE = re.compile(r"(?P<name>.+?)\[(?P<first>-?\d+)?(?P<range>[:-](?P<last>-?\
 def select(
     pattern: str, *, hosts: tuple[str, ...], groups: Mapping[str, tuple[str, ...]]
 ) -> tuple[str, ...]:
-    """The hosts that a pattern means, in the inventory's order.
+    """The hosts that a pattern matches, in the inventory's order.
 
-    Additions come first, then intersections (``&``), then exclusions (``!``), wherever they stand.
+    Additions are evaluated first, then intersections (``&``), then exclusions (``!``), regardless
+    of their order.
 
     Raises: UsageError, for a name that is neither a host nor a group.
     Source: "Patterns: targeting hosts and groups" in Ansible's inventory guide.
@@ -45,7 +46,7 @@ def _split(pattern: str, hosts: tuple[str, ...]) -> list[str]:
         return [pattern]
     if "," in pattern:
         return pattern.split(",")
-    # A colon inside brackets is a slice's, or an IPv6 address's.
+    # A colon inside brackets belongs to a slice or an IPv6 address.
     return re.split(r":(?![^\[]*\])", pattern)
 
 
@@ -59,7 +60,7 @@ def _matches(
     if name in hosts:
         return (name,)
     if name.startswith("@"):
-        raise UsageError(f"'{name}': lists of hosts in a file are not read; name the hosts")
+        raise UsageError(f"'{name}': files of hosts are not supported; list the hosts")
     if name.startswith("~"):
         try:
             expression = re.compile(name[1:])
@@ -72,7 +73,7 @@ def _matches(
         first = int(slice_["first"] or 0)
         if slice_["range"] is None:
             return found[first : first + 1 or None]
-        # Both ends are part of it, unlike in Python.
+        # Unlike in Python, both ends are included.
         last = int(slice_["last"]) if slice_["last"] else -1
         return found[first : last + 1 or None]
     if any(character in name for character in "*?["):

@@ -11,9 +11,9 @@ _MAX = 5000
 
 
 def expand(pattern: str, spot: Spot) -> list[str]:
-    """The host names of a pattern; both ends of a range are part of it.
+    """The host names of a pattern; both ends of a range are included.
 
-    Raises: SourceError, for a range that cannot be counted, or a name that no host can have.
+    Raises: SourceError, for an invalid or too large range, or an invalid host name.
     """
     names = [pattern]
     while True:
@@ -29,7 +29,7 @@ def expand(pattern: str, spot: Spot) -> list[str]:
             if (match := _RANGE.search(name)) is not None
         ]
         if len(names) > _MAX:
-            raise spot.error(f"the range '{pattern}' means more than {_MAX:,} hosts")
+            raise spot.error(f"the range '{pattern}' has more than {_MAX:,} hosts")
     for name in names:
         if not name or name.startswith("-") or re.search(r"[\s/'\"`$;&|<>\\{}\x00-\x1f]", name):
             raise spot.error(f"{name!r} is not a host name")
@@ -44,9 +44,9 @@ def _values(text: str, spot: Spot) -> list[str]:
         raise spot.error(f"'[{text}]' is not a range", hint="write [01:20] or [a:f]")
     if first.isdigit() and last.isdigit() and int(first) <= int(last):
         if int(last) - int(first) > _MAX:
-            raise spot.error(f"the range '[{text}]' means more than {_MAX:,} hosts")
+            raise spot.error(f"the range '[{text}]' has more than {_MAX:,} hosts")
         width = len(first) if first.startswith("0") else 0
         return [str(n).zfill(width) for n in range(int(first), int(last) + 1, int(step))]
     if len(first) == len(last) == 1 and first.isalpha() and last.isalpha() and first <= last:
         return [chr(n) for n in range(ord(first), ord(last) + 1, int(step))]
-    raise spot.error(f"'[{text}]' is not a range", hint="write [01:20] or [a:f], low end first")
+    raise spot.error(f"'[{text}]' is not a range", hint="write [01:20] or [a:f], lower end first")

@@ -1,4 +1,4 @@
-"""Inventories in Ansible's YAML form: groups with ``hosts``, ``children`` and ``vars``."""
+"""Inventories in Ansible's YAML format: groups with ``hosts``, ``children`` and ``vars``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KEYS = ("hosts", "children", "vars")
 
 
 def read_yaml(path: Path, raw: RawInventory) -> None:
-    """Add a file's groups and hosts to `raw`; what is wrong in it goes to ``raw.problems``."""
+    """Add the groups and hosts of a file to `raw`, and errors to ``raw.problems``."""
     value, file = load_yaml(path, what="inventory")
     if value is None:
         return
@@ -41,7 +41,7 @@ def _group(name: str, parent: YamlMap, key: Any, raw: RawInventory) -> None:
         return
     for word in node:
         if word not in _KEYS:
-            hint = nearest(str(word), _KEYS) or "a group has: hosts, children, vars"
+            hint = nearest(str(word), _KEYS) or "the keys of a group are hosts, children, vars"
             raw.problems.add(
                 spot_of(node, word, key=True).error(f"unknown key '{word}' in a group", hint=hint)
             )

@@ -1,1 +1,1 @@
-"""Reading playbooks and roles, and checking them without a host."""
+"""Read playbooks and roles, and check them without a host."""

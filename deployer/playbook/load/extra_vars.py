@@ -13,10 +13,10 @@ from deployer.playbook.yaml.source import YamlMap
 
 
 def parse_extra_vars(args: Iterable[str]) -> dict[str, Any]:
-    """The variables of all ``-e`` options, later ones over earlier ones.
+    """The variables of all ``-e`` options; later ones override earlier ones.
 
-    Each is ``name=value`` (several, quoted as in a shell; values are texts), a mapping in JSON or
-    YAML, or ``@file``.
+    Each is ``name=value`` (or several, quoted as in a shell; values are strings), a mapping in JSON
+    or YAML, or ``@file``.
 
     Raises: UsageError, for anything else; SourceError, for an error inside a mapping or a file.
     """
@@ -42,7 +42,7 @@ def _mapping(text: str) -> YamlMap:
 
     value, file = parse_yaml(text, name="-e")
     if not isinstance(value, YamlMap):
-        raise file.spot((1, 1)).error("-e takes a mapping", hint='-e \'{"name": "value"}\'')
+        raise file.spot((1, 1)).error("-e requires a mapping", hint='-e \'{"name": "value"}\'')
     try:
         check_names(value)
     except SourceErrors as error:

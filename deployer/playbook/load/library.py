@@ -1,4 +1,4 @@
-"""What one load of a playbook has read, kept for all of its hosts: roles, templates, files."""
+"""The files read by one load of a playbook, shared by all hosts: roles, templates, files."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from deployer.playbook.yaml.source import Spot, YamlMap, nearest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedTask(Task):
-    """A task with the places of its parts.
+    """A task with the positions of its parts.
 
-    `node` is the task, `args_node` its arguments; `conditions` are its own and its blocks' `when`
-    with their places; `layers` its blocks' and its own variables.
+    `node` is the task, `args_node` its arguments; `conditions` are the `when` of its blocks and
+    itself with their positions; `layers` are the variables of its blocks and itself.
     """
 
     node: YamlMap
@@ -32,7 +32,7 @@ class LoadedTask(Task):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedRole(Role):
-    """A role with the layers of its variables, lowest first, and the places of its conditions."""
+    """A role with the layers of its variables, lowest first, and its conditions' positions."""
 
     folder: Path
     stage: int = 0
@@ -43,7 +43,7 @@ class LoadedRole(Role):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedPlay(Play):
-    """A play with the layers of its variables, lowest first, and what was read for it."""
+    """A play with the layers of its variables, lowest first, and its library."""
 
     node: YamlMap
     library: Library
@@ -52,7 +52,7 @@ class LoadedPlay(Play):
 
 @dataclass(slots=True)
 class Library:
-    """The folders of a playbook, and what was found in them."""
+    """The folders of a playbook, and the files read from them."""
 
     playbook_dir: Path
     role_paths: tuple[Path, ...] = ()
@@ -62,13 +62,13 @@ class Library:
     role_files: dict[Path, Any] = field(default_factory=dict)
 
     def role_folders(self) -> tuple[Path, ...]:
-        """Where roles are looked for, in this order; the built-in ones come last."""
+        """The folders that are searched for roles, in order; the built-in roles come last."""
         return (self.playbook_dir / "roles", *self.role_paths, roles_path())
 
     def find_role(self, name: str, spot: Spot) -> Path:
-        """A role's folder.
+        """The folder of a role.
 
-        Raises: SourceError, which names the folders that were searched and the nearest role.
+        Raises: SourceError, with the folders that were searched and a similar name.
         """
         folders: Sequence[Path] = self.role_folders()
         if not name.strip() or name in (".", ".."):
@@ -91,9 +91,9 @@ class Library:
         raise spot.error(f"no role '{name}'", hint=hint)
 
     def bases(self, kind: str, role: LoadedRole | None) -> tuple[Path, ...]:
-        """Where files and what templates include are looked for, in this order.
+        """The folders that are searched for files and included templates, in order.
 
-        A built-in role's give way, one by one, to those of its name beside the playbook.
+        Each file of a built-in role can be overridden in ``roles/NAME`` next to the playbook.
         """
         bases = [role.folder / kind, role.folder] if role else []
         if role and role.folder.parent == roles_path():
@@ -103,10 +103,10 @@ class Library:
     def find_file(self, name: str, kind: str, role: LoadedRole | None, spot: Spot) -> Path:
         """A file of a role or playbook; `kind` is ``files`` or ``templates``.
 
-        Raises: SourceError, which names the places that were searched and the nearest file.
+        Raises: SourceError, with the paths that were searched and a similar name.
         """
         path = Path(os.path.expanduser(name))
-        # Joined to an absolute path, each base is that path alone.
+        # If `path` is absolute, joining any base to it gives just that path.
         places = list(dict.fromkeys(base / path for base in self.bases(kind, role)))
         for place in places:
             if place.exists():
@@ -125,9 +125,9 @@ class Library:
         )
 
     def read(self, path: Path, spot: Spot) -> bytes:
-        """A file's bytes, read once.
+        """The content of a file, which is read only once.
 
-        Raises: SourceError, where it cannot be read.
+        Raises: SourceError, if it cannot be read.
         """
         if path not in self.files:
             try:
@@ -138,7 +138,7 @@ class Library:
 
 
 def _is_overlay(folder: Path, name: str) -> bool:
-    """Whether a folder has templates and files alone, to take the place of a built-in role's."""
+    """Whether a folder only overrides templates and files of a built-in role."""
     if not (roles_path() / name).is_dir() or folder == roles_path():
         return False
     parts = {each.name for each in (folder / name).iterdir() if not each.name.startswith(".")}

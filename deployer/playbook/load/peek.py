@@ -1,4 +1,4 @@
-"""A first glance at a playbook: whom it names, before everything else of it is read."""
+"""A quick look at a playbook: the hosts that it names, before the rest of it is read."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from deployer.playbook.inventory.load import Inventory
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """Hosts that the playbook most likely works on, and whether it says `become` for one."""
+    """The hosts that the playbook probably works on, and whether it sets `become` anywhere."""
 
     hosts: tuple[Host, ...]
     become: bool
 
 
 def peek(path: Path, *, inventory: Inventory, limit: str | None, become: bool = False) -> Glance:
-    """What can be seen at a glance; no hosts where anything is unclear or wrong, and no errors."""
+    """Look for hosts and `become`; returns no hosts if anything is unclear or invalid."""
     import yaml
 
     try:

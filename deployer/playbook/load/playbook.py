@@ -1,4 +1,4 @@
-"""A playbook read and checked as far as that can be done without a host."""
+"""Read a playbook, and check everything that does not depend on a host."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ def load_playbook(
     """Read a playbook, its roles and its variable files, and check all of it.
 
     Args:
-        inventory: where given, each play's hosts must be in it.
-        become: whether plays that do not say become root.
-        role_paths: further folders of roles, between those beside the playbook and the built-in.
+        inventory: if given, the hosts of each play must be in it.
+        become: the default of `become` for plays.
+        role_paths: further folders of roles, searched after those next to the playbook.
 
     Raises:
         UsageError: the file cannot be read.
-        SourceErrors: everything that is wrong in the files, sorted by place.
+        SourceErrors: all errors in the files, sorted by position.
     """
     nodes, file = load_yaml(path, what="playbook")
     spot = file.spot((1, 1))
     if nodes is None or nodes == []:
         raise spot.error("an empty playbook", hint="a playbook is a list of plays: - hosts: web")
     if not isinstance(nodes, YamlList):
-        hint = "begin the play with '- '" if isinstance(nodes, YamlMap) else ""
+        hint = "start the play with '- '" if isinstance(nodes, YamlMap) else ""
         raise spot.error("a playbook is a list of plays", hint=hint or "- hosts: web")
     library = Library(path.parent, tuple(role_paths), dict(extra_vars or {}))
     problems = Problems()
@@ -132,9 +132,9 @@ def _play(
 
 
 def _header(node: YamlMap, layers: list[Layer], library: Library) -> YamlMap:
-    """A play whose own settings are rendered: they are needed before any host is known."""
+    """A play with its settings rendered, which are needed before any host is known."""
     scope = Scope((*layers, Layer(library.extra_vars)), templar=library.templar)
-    # As in Ansible, `tasks:` with nothing behind it is an empty list.
+    # As in Ansible, an empty `tasks:` is an empty list.
     return node.like(
         (key, library.templar.render(value, scope, spot_of(node, key)) if key in _HEADER else value)
         for key, value in node.items()

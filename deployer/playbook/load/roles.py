@@ -25,7 +25,7 @@ def entry_roles(
     become: bool,
     chain: tuple[str, ...] = (),
 ) -> list[LoadedRole]:
-    """The roles of a list of entries, each after those that it depends on."""
+    """The roles of a list of entries, each preceded by its dependencies."""
     found: list[LoadedRole] = []
     for number, entry in enumerate(nodes):
         try:
@@ -62,15 +62,15 @@ def load_role(
     values: Mapping[str, Any] | None = None,
     chain: tuple[str, ...] = (),
 ) -> list[LoadedRole]:
-    """A role after the roles that it depends on.
+    """A role, preceded by its dependencies.
 
     Args:
-        entry: the mapping that names the role, with its vars, tags and when.
-        values: variables that are values already, never templates.
-        chain: the roles that led here, for a clear error where they form a ring.
+        entry: the mapping of the role in the playbook, with its vars, tags and when.
+        values: variables that are never rendered as templates.
+        chain: the roles that depend on it, to report circular dependencies.
     """
     if name in chain or len(chain) > _MAX_DEPTH:
-        raise spot.error(f"roles depend on each other in a ring: {' → '.join([*chain, name])}")
+        raise spot.error(f"circular dependency of roles: {' → '.join([*chain, name])}")
     folder = library.find_role(name, spot)
     before: list[LoadedRole] = []
     meta = _main(folder, "meta", library)
@@ -115,8 +115,10 @@ def load_role(
 def _task_lists(
     folder: Path, library: Library, problems: Problems, *, become: bool
 ) -> tuple[tuple[LoadedTask, ...], tuple[LoadedTask, ...]]:
-    """A role's tasks and handlers, read once. Lists with errors in them are never kept: the next
-    host that needs the role must meet the same errors."""
+    """A role's tasks and handlers, read once.
+
+    Lists with errors are not kept, so that every host that needs the role reports the same errors.
+    """
     key = folder / ("become" if become else "plain")
     if key in library.role_files:
         found: tuple[tuple[LoadedTask, ...], tuple[LoadedTask, ...]] = library.role_files[key]
@@ -135,7 +137,7 @@ def _task_lists(
 
 
 def once(roles: list[LoadedRole]) -> tuple[LoadedRole, ...]:
-    """The roles without those that were there before with the same variables, as Ansible has it."""
+    """`roles` without repetitions with the same variables, as in Ansible."""
     found: list[LoadedRole] = []
     for role in roles:
         same = any(

@@ -1,4 +1,4 @@
-"""Lists of tasks as written: keywords checked, blocks and included files laid flat."""
+"""Lists of tasks: check keywords, and flatten blocks and included files."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from deployer.playbook.yaml.file import load_yaml
 from deployer.playbook.yaml.source import Problems, Spot, YamlList, YamlMap, nearest, spot_of
 
 _PREFIXES = ("ansible.builtin.", "ansible.legacy.")
-#: Another word for a module, and those that the built-in roles alone have a use for.
-_NOT_FOR_PEOPLE = ("systemd_service", "certificate", "release")
+#: Modules that hints do not suggest: an alias, and those that only built-in roles use.
+_NOT_SUGGESTED = ("systemd_service", "certificate", "release")
 _INCLUDES = ("import_tasks", "include_tasks")
 _BLOCK_KEYS = frozenset({"block", "name", "when", "tags", "become", "no_log", "vars", "notify"})
 _MAX_DEPTH = 20
@@ -29,7 +29,7 @@ _MAX_DEPTH = 20
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the tasks of a list inherit, and where their files are."""
+    """The context of a list of tasks: inherited keywords, and the folder of its files."""
 
     library: Library
     folder: Path
@@ -44,7 +44,7 @@ class Surroundings:
 
 
 def parse_tasks(nodes: Any, around: Surroundings, problems: Problems) -> tuple[LoadedTask, ...]:
-    """The tasks of a list; what is wrong in it is added to `problems`."""
+    """The tasks of a list; errors are added to `problems`."""
     found: list[LoadedTask] = []
     if not isinstance(nodes, YamlList):
         return ()
@@ -64,12 +64,12 @@ def parse_tasks(nodes: Any, around: Surroundings, problems: Problems) -> tuple[L
 
 
 def load_tasks(path: Path, around: Surroundings, problems: Problems) -> tuple[LoadedTask, ...]:
-    """The tasks of a file, which holds a list of them or nothing."""
+    """The tasks of a file, which contains a list of them or is empty."""
     nodes, file = load_yaml(path, what="task file")
     if nodes is None:
         return ()
     if not isinstance(nodes, YamlList):
-        raise file.spot((1, 1)).error("a task file is a list of tasks", hint="begin each with '- '")
+        raise file.spot((1, 1)).error("a task file is a list of tasks", hint="start each with '- '")
     return parse_tasks(nodes, around, problems)
 
 
@@ -132,9 +132,11 @@ def _no_module(node: YamlMap, problems: Problems) -> SourceError:
     for key in others:
         why = REFUSED_MODULES.get(_short(key), "")
         if why:
-            return spot_of(node, key, key=True).error(f"the module '{key}' is not here", hint=why)
+            return spot_of(node, key, key=True).error(
+                f"the module '{key}' is not supported", hint=why
+            )
     validate(TaskKeywords, node.without(*map(str, others)), problems, rendered=False)
-    modules = ", ".join(name for name in MODULES if name not in _NOT_FOR_PEOPLE)
+    modules = ", ".join(name for name in MODULES if name not in _NOT_SUGGESTED)
     if not others:
         return spot_of(node).error("a task without a module", hint=f"modules: {modules}")
     key = others[0]
@@ -155,7 +157,7 @@ def _name(node: YamlMap, key: Any, args: YamlMap) -> str:
 
 
 def words(value: Any) -> list[str]:
-    """The words of a list, or of a text with commas between them; nothing else has any."""
+    """The words of a list or a comma-separated string; empty for anything else."""
     if value is None:
         return []
     found = value.split(",") if isinstance(value, str) else value
@@ -163,7 +165,7 @@ def words(value: Any) -> list[str]:
 
 
 def _inherit(node: YamlMap, around: Surroundings, problems: Problems) -> Surroundings:
-    """What a task, block or include adds to what stands around it."""
+    """The context inside a task, block or include: the outer one plus its own keywords."""
     conditions = list(around.conditions)
     conditions += conditions_of(node, around.library, problems)
     layers = around.layers
@@ -180,7 +182,7 @@ def _inherit(node: YamlMap, around: Surroundings, problems: Problems) -> Surroun
         problems.add(
             spot_of(node, "become").error(
                 "become: false on a task, in a play with become: true",
-                hint="one runner works as one user on a host: set become on the play",
+                hint="a run uses one user on a host: set become on the play",
             )
         )
     notify = node.get("notify")
@@ -196,7 +198,7 @@ def _inherit(node: YamlMap, around: Surroundings, problems: Problems) -> Surroun
 
 
 def conditions_of(node: YamlMap, library: Library, problems: Problems) -> list[tuple[Any, Spot]]:
-    """The conditions of a `when`, each with its place, and each checked to be an expression."""
+    """The conditions of a `when` with their positions; their syntax is checked."""
     when = node.get("when")
     if when is None:
         return []
@@ -209,7 +211,7 @@ def conditions_of(node: YamlMap, library: Library, problems: Problems) -> list[t
             try:
                 if is_template(each):
                     raise spot.error(
-                        "'when' is an expression already", hint="leave out the {{ }} around it"
+                        "'when' is already an expression", hint="remove the {{ }} around it"
                     )
                 library.templar.check(each, spot, expression=True)
             except SourceError as error:
@@ -242,7 +244,7 @@ def _block(node: YamlMap, around: Surroundings, problems: Problems) -> Sequence[
 
 def _deeper(around: Surroundings, node: YamlMap) -> Surroundings:
     if around.depth >= _MAX_DEPTH:
-        raise spot_of(node).error(f"tasks are included or nested more than {_MAX_DEPTH} deep")
+        raise spot_of(node).error(f"tasks are included or nested more than {_MAX_DEPTH} levels")
     return replace(around, depth=around.depth + 1)
 
 
@@ -253,15 +255,15 @@ def _include(
     spot = spot_of(node, key)
     name = value.get("file") if isinstance(value, YamlMap) and set(value) == {"file"} else value
     if not isinstance(name, str) or not name:
-        raise spot.error(f"{key} takes the name of a file")
+        raise spot.error(f"{key} requires a file name")
     if is_template(name):
         raise spot.error(
             f"the file of {key} is read before any host is known, so it cannot be a template",
-            hint="import each file, with a when",
+            hint="import each file with a when",
         )
     if "loop" in node:
         raise spot_of(node, "loop", key=True).error(
-            f"'loop' does not go with {key}", hint="write the loop on the tasks of the file"
+            f"'loop' cannot be used with {key}", hint="put the loop on the tasks in the file"
         )
     path = around.folder / name
     try:
@@ -273,7 +275,7 @@ def _include(
 
 
 def _arguments(node: YamlMap, key: Any) -> YamlMap:
-    """A module's arguments, in its own words for them."""
+    """The arguments of a module, with aliases replaced."""
     value, module = node[key], _short(key)
     model = MODULES[module]
     if isinstance(value, str) and module == "command":
@@ -284,7 +286,7 @@ def _arguments(node: YamlMap, key: Any) -> YamlMap:
         keys = model.fields()
         first = next((key for key in keys if keys[key].required), next(iter(keys)))
         raise spot_of(node, key).error(
-            f"{module} takes a mapping", hint=f"write {module}: {{{first}: …}}"
+            f"{module} requires a mapping", hint=f"write {module}: {{{first}: …}}"
         )
     args = YamlMap(value.file, value.mark)
     further = node.get("args")
@@ -311,7 +313,7 @@ def _free_form(node: YamlMap, key: Any, text: str) -> YamlMap:
 
 
 def _check_templates(node: Any, library: Library, problems: Problems) -> None:
-    """Compile every template below `node`, so that a syntax error needs no host to be found."""
+    """Compile every template below `node`, to find syntax errors without a host."""
     entries = node.items() if isinstance(node, YamlMap) else enumerate(node)
     for key, value in entries:
         if isinstance(value, (YamlMap, YamlList)):
@@ -324,28 +326,28 @@ def _check_templates(node: Any, library: Library, problems: Problems) -> None:
 
 
 def _check_kind(task: LoadedTask, problems: Problems) -> None:
-    """What only a handler may do, and what only a task may."""
+    """Check what only handlers may do, and what only tasks may do."""
     args, canonical = task.args_node, MODULES[task.module].canonical
     state = args.get("state")
     if canonical == "service" and state in ("restarted", "reloaded") and not task.handler:
         problems.add(
             spot_of(args, "state").error(
-                f"state: {state} is for handlers: a plan could not tell whether it is done",
-                hint="notify a handler that has it, and write state: started here",
+                f"state: {state} requires a handler: a plan cannot determine whether it is done",
+                hint="notify a handler that does it, and write state: started here",
             )
         )
     if canonical == "command" and not task.handler:
         if not {"creates", "removes", "unless"} & set(args):
             problems.add(
                 spot_of(args).error(
-                    "a command needs 'creates', 'removes' or 'unless'",
-                    hint="without one a plan could not tell whether it has been done",
+                    "a command requires 'creates', 'removes' or 'unless'",
+                    hint="without one, a plan cannot determine whether it has been done",
                 )
             )
     elif task.handler and canonical not in ("service", "command"):
         problems.add(
             spot_of(task.node).error(
-                f"a handler is a service or a command, not {task.module}",
+                f"a handler must be a service or a command, not {task.module}",
                 hint="write it as a task",
             )
         )

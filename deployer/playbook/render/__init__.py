@@ -1,1 +1,1 @@
-"""What a playbook means for one host."""
+"""Render a playbook for one host."""

@@ -1,4 +1,4 @@
-"""A playbook for one host: variables looked up, templates rendered, every value checked."""
+"""Render a playbook for one host: look up variables, render templates, check every value."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def render(
     site_roles: SiteRoles,
     options: RenderOptions,
 ) -> Rendered:
-    """Render the plays that name `host`; see `playbook.render_host`.
+    """Render the plays whose pattern matches `host`; see `playbook.render_host`.
 
-    Raises: SourceErrors, with everything that is wrong for this host.
+    Raises: SourceErrors, with all errors for this host.
     """
     if isinstance(plays, Playbook):
         chosen: Iterable[Play] = [play for play in plays.plays if _names(play, host, inventory)]
@@ -125,7 +125,7 @@ class _PlayRenderer:
             self._role(role)
 
     def used_handlers(self) -> list[RenderedTask]:
-        """The handlers that some task of this host may notify, in the order of their definition."""
+        """The handlers that tasks of this host may notify, in the order of their definition."""
         return [each for name, each in self.handlers.items() if name in self._notified]
 
     # --- sites ------------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ class _PlayRenderer:
                     self.problems.add(
                         spot_of(node, "domain").error(
                             f"two sites of {self.host.name} have the name '{name}'",
-                            hint=f"the first one: {names[name].source}",
+                            hint=f"the first is at {names[name].source}",
                         )
                     )
                 names.setdefault(name, site)
@@ -228,9 +228,9 @@ class _PlayRenderer:
         items = self.library.templar.render(task.node["loop"], scope, spot)
         if not isinstance(items, (list, tuple)):
             hint = 'write loop: "{{ mapping | dict2items }}"' if isinstance(items, Mapping) else ""
-            raise spot.error("loop needs a list", hint=hint)
+            raise spot.error("loop requires a list", hint=hint)
         if len(items) > _MAX_LOOP:
-            raise spot.error(f"loop has {len(items):,} items; at most {_MAX_LOOP:,} are done")
+            raise spot.error(f"loop has {len(items):,} items; at most {_MAX_LOOP:,} are allowed")
         return list(items)
 
     def _once(
@@ -294,10 +294,10 @@ class _PlayRenderer:
             return
         if canonical_name == "service" and state in ("restarted", "reloaded"):
             raise spot_of(node, "state").error(
-                f"state: {state} is for handlers: a plan could not tell whether it is done"
+                f"state: {state} requires a handler: a plan cannot determine whether it is done"
             )
         if canonical_name == "command" and not {"creates", "removes", "unless"} & set(node):
-            raise spot_of(node).error("a command needs 'creates', 'removes' or 'unless'")
+            raise spot_of(node).error("a command requires 'creates', 'removes' or 'unless'")
 
     def _holds_secret(self, args: Mapping[str, Any]) -> bool:
         if not self.secrets:
@@ -316,7 +316,7 @@ class _PlayRenderer:
                 try:
                     self._handler(handler, role)
                 except (SourceError, SourceErrors) as error:
-                    # Its own error says it all: the tasks that notify it are right.
+                    # Its own error is sufficient: the tasks that notify it are valid.
                     self._by_place.setdefault((id(role), handler.name), None)
                     self.problems.add(error)
 
@@ -328,13 +328,13 @@ class _PlayRenderer:
             return
         if len(rendered) > 1:
             raise spot_of(handler.node, "loop").error(
-                "a handler does one thing; write one for each"
+                "a handler cannot loop over several items; write one for each"
             )
         task = rendered[0]
         name = task.name
         same = self.handlers.get(name)
         if same is not None and (same.module, same.args) != (task.module, task.args):
-            # Two roles may each have their "restart app": both run, under names of their own.
+            # Two roles may each have a "restart app": both run, under different names.
             name = f"{role.name if role else self.play.name} : {name}"
         self._by_place[key] = name
         self._by_place[(id(role), task.name)] = name
@@ -349,7 +349,7 @@ class _PlayRenderer:
         *,
         check: bool = False,
     ) -> str | None:
-        """The handler that a task means: its own role's, else the play's, else any other's."""
+        """The handler that a task notifies: of its own role, else of the play, else of any role."""
         spot = spot_of(task.node, "notify")
         if check and "{{" in word:
             return None

@@ -1,4 +1,4 @@
-"""A folder of the controller as a release: what is in it, and the name that follows from that."""
+"""A folder of the controller as a release: its entries, and the id computed from them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from deployer.playbook.load.library import Library
 from deployer.playbook.yaml.source import Spot
 
-#: Releases, and the link to the one that is in use, below the folder of a service.
+#: The folder of releases, and the link to the active one, below the folder of a service.
 FOLDER = "releases"
 CURRENT = "current"
 _MAX_ENTRIES = 5000
@@ -25,7 +25,7 @@ _PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY")
 class Entry:
     """One file, folder or link of a release; `path` is relative to it.
 
-    `content` is a file's, `target` a link's; a folder has neither.
+    A file has `content`, a link has `target`; a folder has neither.
     """
 
     path: str
@@ -37,12 +37,12 @@ class Entry:
 def entries_of(
     source: Path, *, exclude: Sequence[str], library: Library, spot: Spot
 ) -> tuple[Entry, ...]:
-    """All that is in `source`, folders before what they hold; `exclude` are patterns of names.
+    """All entries of `source`, folders before their contents; `exclude` are patterns of names.
 
-    Of a file's mode only counts whether its owner may execute it, as in git: umasks differ. What
-    nobody else may read here is nobody else's on the host.
+    As in git, only the owner's execute permission of a file's mode counts, because umasks differ.
+    Files that others cannot read on the controller are not readable by others on the host either.
 
-    Raises: SourceError, for what is no part of a release, or cannot be read.
+    Raises: SourceError, for entries that cannot be part of a release, or cannot be read.
     """
     found: list[Entry] = []
     try:
@@ -50,18 +50,18 @@ def entries_of(
             found.append(_entry(path, source, library, spot))
             if len(found) > _MAX_ENTRIES:
                 raise spot.error(
-                    f"{source} holds more than {_MAX_ENTRIES:,} files",
-                    hint="leave out what the service does not need",
+                    f"{source} contains more than {_MAX_ENTRIES:,} files",
+                    hint="exclude what the service does not need",
                 )
     except OSError as error:
         raise spot.error(f"cannot read {error.filename}: {error.strerror}") from None
     if not found:
-        raise spot.error(f"{source} is empty", hint="a release is made of the files in it")
+        raise spot.error(f"{source} is empty", hint="a release requires at least one file")
     return tuple(found)
 
 
 def id_of(entries: Sequence[Entry]) -> str:
-    """Twelve hexadecimal digits that are the same wherever the same files are."""
+    """The id of a release: twelve hexadecimal digits that depend only on its entries."""
     whole = hashlib.sha256()
     for entry in entries:
         content = hashlib.sha256(entry.content).hexdigest() if entry.content is not None else ""
@@ -96,7 +96,7 @@ def _entry(path: Path, source: Path, library: Library, spot: Spot) -> Entry:
 
 
 def _target(link: Path, source: Path, spot: Spot) -> str:
-    """Where a link leads: relative and within the release, or it would lead astray on the host."""
+    """The target of a link, which must be relative and within the release to work on the host."""
     target = link.readlink().as_posix()
     inside = PurePosixPath(link.relative_to(source)).parent / target
     depth = 0
@@ -104,7 +104,7 @@ def _target(link: Path, source: Path, spot: Spot) -> str:
         depth += -1 if part == ".." else 1
         if depth < 0 or inside.is_absolute():
             raise spot.error(
-                f"the link {link} leads out of {source}, to {target}",
-                hint="put a copy of what it leads to in its place",
+                f"the link {link} points outside {source}, to {target}",
+                hint="replace it with a copy of its target",
             )
     return target

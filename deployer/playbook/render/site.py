@@ -1,4 +1,4 @@
-"""A rendered ``sites:`` entry turned into the `Site` that the rest of the program works with."""
+"""Convert a rendered ``sites:`` entry to a `Site`."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _route(model: RouteModel, nodes: Any, number: int) -> Route:
 
 
 def _places(node: Any) -> dict[str, SourceRef]:
-    """Where the value of each key stands, and as ``tls.issuer`` those of a mapping below it."""
+    """The position of each key's value; those of nested mappings as ``tls.issuer``."""
     found: dict[str, SourceRef] = {}
     if isinstance(node, YamlMap):
         for key, value in node.items():
@@ -98,7 +98,7 @@ def _check_routes(routes: tuple[Route, ...], node: YamlMap, problems: Problems) 
             problems.add(
                 spot_of(node, "routes", number, "path").error(
                     f"two routes of '{node['domain']}' have the path '{route.path}'",
-                    hint="the longest path wins, so each one must be another",
+                    hint="the longest path wins, so all paths must be different",
                 )
             )
         seen.setdefault(key, number)
@@ -109,7 +109,7 @@ def _check_names(model: SiteModel, node: YamlMap, problems: Problems) -> None:
     for number, alias in enumerate(model.aliases):
         if alias in seen:
             problems.add(
-                spot_of(node, "aliases", number).error(f"the name '{alias}' is there twice")
+                spot_of(node, "aliases", number).error(f"the name '{alias}' is listed twice")
             )
         seen.add(alias)
 
@@ -137,7 +137,7 @@ def _check_echo(
         known = [route.path for route in routes if route.upstreams]
         problems.add(
             spot_of(node, "echo").error(
-                f"no service of '{node['domain']}' is behind '{path}', so nothing repeats headers",
+                f"'{path}' of '{node['domain']}' has no service, so nothing repeats the headers",
                 hint=f"routes to services: {', '.join(known) or 'none'}",
             )
         )
@@ -235,29 +235,33 @@ _MOST_NAMES = {"classic": 100, "tlsserver": 25, "shortlived": 25}
 
 
 def _check_acme(tls: Tls, names: tuple[str, ...], node: YamlMap) -> None:
-    """Raises: SourceError: what no CA would issue in this way."""
+    """Check that a CA can issue the certificate with these settings.
+
+    Raises:
+        SourceError: it cannot.
+    """
     spot = spot_of(node, "tls")
     wildcards = [name for name in names if name.startswith("*.")]
     addresses = [name for name in names if ip_address(name) is not None]
     if wildcards and tls.challenge != "dns-01":
         raise spot.error(
-            f"a certificate for {wildcards[0]} needs challenge: dns-01",
-            hint="a wildcard is proved by a DNS record: challenge: dns-01, dns: {plugin: …}",
+            f"a certificate for {wildcards[0]} requires challenge: dns-01",
+            hint="wildcards are validated by DNS: challenge: dns-01, dns: {plugin: …}",
         )
     if addresses and tls.challenge == "dns-01":
         raise spot.error(
-            f"{addresses[0]} is an address, which has no DNS record to prove it by",
-            hint="leave out challenge: dns-01",
+            f"{addresses[0]} is an address, which cannot be validated by DNS",
+            hint="remove challenge: dns-01",
         )
     is_public = tls.issuer.startswith("letsencrypt")
     if addresses and is_public and tls.profile != "shortlived":
         raise spot.error(
-            f"Let's Encrypt certifies addresses like {addresses[0]} for six days alone",
+            f"Let's Encrypt certifies addresses such as {addresses[0]} only for six days",
             hint="add profile: shortlived",
         )
     most = _MOST_NAMES[tls.profile or "classic"]
     if is_public and len(names) > most:
         raise spot.error(
-            f"the site has {len(names)} names; a certificate of Let's Encrypt has at most {most}",
+            f"the site has {len(names)} names; Let's Encrypt certificates have at most {most}",
             hint="split the site, or use a wildcard",
         )

@@ -1,4 +1,4 @@
-"""Which tasks ``--tags`` and ``--skip-tags`` select.
+"""Selection of tasks by ``--tags`` and ``--skip-tags``.
 
 Source: "Tags" in Ansible's playbook guide.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 def selected(
     tags: frozenset[str], *, wanted: frozenset[str] | None, skipped: frozenset[str] = frozenset()
 ) -> bool:
-    """Whether a task with `tags` is done; `wanted` is `None` where no ``--tags`` was given."""
+    """Whether a task with `tags` runs; `wanted` is `None` without ``--tags``."""
     if tags & skipped or ("all" in skipped and "always" not in tags):
         return False
     if ("tagged" in skipped and tags) or ("untagged" in skipped and not tags):

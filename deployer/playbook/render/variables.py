@@ -1,4 +1,4 @@
-"""The variables of one host in one play: their precedence, and what Ansible adds by itself."""
+"""The variables of one host in one play: their precedence, and Ansible's magic variables."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from deployer.playbook.templates.scope import Layer, Scope, ScopeState, ScopeVie
 from deployer.playbook.yaml.source import Problems
 
 _SHORTEST_SECRET = 6
-_MANAGED = "Managed by deployer: what is changed here by hand is overwritten"
+_MANAGED = "Managed by deployer: manual changes are overwritten"
 
 
 class HostVariables:
-    """Makes the scopes of a host's tasks; all of them share one state."""
+    """Creates the scopes of a host's tasks, which all share one state."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class HostVariables:
         self.magic = Layer(self._magic(), raw=True)
 
     def add_roles(self, roles: list[LoadedRole]) -> None:
-        """Roles that came in later; what they set is there for the whole play."""
+        """Add further roles; their variables are visible in the whole play."""
         self.roles += roles
         self.scopes.clear()
 
@@ -61,11 +61,11 @@ class HostVariables:
         }
 
     def scope(self, role: LoadedRole | None, layers: tuple[Layer, ...] = ()) -> Scope:
-        """The variables of a place, by the precedence of the playbook language."""
+        """The variables at one place of the playbook, by Ansible's precedence."""
         key = id(role)
         if not layers and key in self.scopes:
             return self.scopes[key]
-        # As in Ansible, what a role sets is there for the whole play, below what its own says.
+        # As in Ansible, a role's variables are visible in the whole play, below other roles' own.
         others = [each for each in self.roles if each is not role]
         defaults = [layer for each in others for layer in each.default_layers]
         role_vars = [layer for each in others for layer in each.var_layers if not layer.raw]
@@ -94,7 +94,7 @@ class HostVariables:
         return scope
 
     def secrets(self, problems: Problems) -> frozenset[str]:
-        """Every text of a secret variable that is long enough to be told from chance."""
+        """The texts of secret variables that are long enough not to occur by chance."""
         found: set[str] = set()
         scope = self.scope(None)
         for layer in self.play.layers:
@@ -121,7 +121,7 @@ def host_secrets(
     facts: Mapping[str, Any],
     extra_vars: Mapping[str, Any] | None,
 ) -> frozenset[str]:
-    """The texts that must not be shown of a host; those that cannot be rendered are left out."""
+    """The secret texts of a host; those that cannot be rendered are left out."""
     found: frozenset[str] = frozenset()
     for play in plays:
         assert isinstance(play, LoadedPlay)  # noqa: S101 - load_playbook makes no other
@@ -131,7 +131,7 @@ def host_secrets(
 
 
 class _HostVars(Mapping[str, Any]):
-    """The inventory's variables of every host."""
+    """The variables of every host in the inventory, ``hostvars``."""
 
     def __init__(self, variables: HostVariables) -> None:
         self._variables = variables
@@ -158,7 +158,7 @@ class _HostVars(Mapping[str, Any]):
 
 
 def texts(value: Any) -> Iterator[str]:
-    """Every text in a value, at any depth."""
+    """Every string in a value, at any depth."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, bytes):

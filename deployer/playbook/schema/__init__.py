@@ -1,1 +1,1 @@
-"""The keys of the language, their types and their values."""
+"""The keys of the playbook language, their types and their checks."""

@@ -1,4 +1,4 @@
-"""Validated arguments of a module turned into the few modules and words that a plan knows."""
+"""Convert validated module arguments to the canonical modules and arguments of a plan."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MAX_FILES = 5000
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a task stands: what it may look up, and where its files are searched."""
+    """The context of a task: its variables, and where its files are searched."""
 
     library: Library
     role: LoadedRole | None
@@ -42,9 +42,9 @@ class Place:
 
 
 def canonical(model: Module, place: Place) -> list[Call]:
-    """The module calls that a task means: one, or several for a copied folder.
+    """The module calls of a task: one, or several for a copied folder.
 
-    Raises: SourceError, for a file or template that is missing or fails.
+    Raises: SourceError, if a file is missing or a template is missing or fails.
     """
     return _WRITERS[type(model)](model, place)
 
@@ -59,7 +59,7 @@ def _package(model: Any, _place: Place) -> list[Call]:
 
 
 def _destination(model: Any, place: Place, source: Path) -> str:
-    """A `dest` that ends in a slash is the folder into which a file goes."""
+    """The path of the file; a `dest` with a trailing slash is its folder."""
     folder = str(place.node.get("dest", "")).endswith("/")
     return posixpath.join(model.dest, source.name) if folder else str(model.dest)
 
@@ -69,7 +69,7 @@ def _copy(model: Any, place: Place) -> list[Call]:
     mode = {} if model.mode in (None, "preserve") else {"mode": model.mode}
     if model.content is not None:
         if model.mode == "preserve":
-            raise place.spot("mode").error("mode: preserve goes with 'src'")
+            raise place.spot("mode").error("mode: preserve requires 'src'")
         content = model.content
         content = content if isinstance(content, bytes) else content.encode()
         return [("copy", {"dest": model.dest, "content": content, **mode, **owned})]
@@ -78,7 +78,7 @@ def _copy(model: Any, place: Place) -> list[Call]:
     if source.is_dir():
         return _copy_folder(model, place, source)
     if model.directory_mode is not None:
-        raise place.spot("directory_mode").error("'directory_mode' goes with a folder as 'src'")
+        raise place.spot("directory_mode").error("'directory_mode' requires a folder as 'src'")
     if model.mode == "preserve":
         mode = {"mode": f"{source.stat().st_mode & 0o7777:04o}"}
     dest = _destination(model, place, source)
@@ -87,7 +87,7 @@ def _copy(model: Any, place: Place) -> list[Call]:
 
 def _copy_folder(model: Any, place: Place, source: Path) -> list[Call]:
     spot = place.spot("src")
-    # As with rsync, and Ansible: `src: dir/` means what is in it, `src: dir` the folder itself.
+    # As in rsync and Ansible, `src: dir/` means the contents, `src: dir` the folder itself.
     top = model.dest if model.src.endswith("/") else posixpath.join(model.dest, source.name)
     owned = _given(model, "owner", "group")
     folder_mode = {} if model.directory_mode is None else {"mode": model.directory_mode}
@@ -106,7 +106,7 @@ def _copy_folder(model: Any, place: Place, source: Path) -> list[Call]:
         content = place.library.read(path, spot)
         calls.append(("copy", {"dest": dest, "content": content, **mode, **owned}))
         if len(calls) > _MAX_FILES:
-            raise spot.error(f"{source} holds more than {_MAX_FILES:,} files")
+            raise spot.error(f"{source} contains more than {_MAX_FILES:,} files")
     return calls
 
 
@@ -157,7 +157,7 @@ def _certificate(model: Any, _place: Place) -> list[Call]:
 
 
 def _release(model: Any, place: Place) -> list[Call]:
-    """The files of the release, what is built from them, the link, and what becomes too old."""
+    """Create the release's files, build it, switch the link, and remove old releases."""
     from deployer.playbook.render.release import CURRENT, FOLDER, entries_of, id_of
 
     spot = place.spot("src")
@@ -188,8 +188,8 @@ def _release(model: Any, place: Place) -> list[Call]:
     if model.build:
         if model.creates is None:
             raise place.spot("build").error(
-                "'build' needs 'creates', by which its work is known to be done",
-                hint="for websocket_app: app_built, what app_build makes, within the release",
+                "'build' requires 'creates', to determine whether the build is done",
+                hint="for websocket_app: app_built, the path that app_build creates",
             )
         creates = posixpath.join(top, model.creates)
         args = {"argv": list(model.build), "chdir": top, "creates": creates}

@@ -1,4 +1,4 @@
-"""The JSON Schema of a playbook, from the same classes that check it."""
+"""The JSON Schema of a playbook, generated from the classes that validate it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FREE = {"type": "string", "description": "The command line."}
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema (2020-12); where a value may be a template, a text with ``{{ }}`` will do."""
+    """The JSON Schema (2020-12); values may also be strings with a ``{{ }}`` template."""
     writer = _Writer()
     play = writer.model(PlayModel, templates=False)
     properties = play["properties"]
@@ -22,7 +22,7 @@ def json_schema() -> dict[str, Any]:
         properties[key] = {"type": "array", "items": {"$ref": "#/$defs/Task"}} | {
             "description": f"The play's {key}."
         }
-    # Roles and variable files may be named by a word alone.
+    # Roles and variable files may be given as plain strings.
     for key in ("roles", "vars_files"):
         properties[key]["items"] = {"anyOf": [{"type": "string"}, properties[key]["items"]]}
     writer.defs["Task"] = _task(writer)
@@ -39,10 +39,10 @@ def json_schema() -> dict[str, Any]:
 
 def _task(writer: _Writer) -> dict[str, Any]:
     task = writer.model(TaskKeywords)
-    task["description"] = "A task or handler: one module, and keywords beside it."
+    task["description"] = "A task or handler: one module, and keywords."
     tasks = {"type": "array", "items": {"$ref": "#/$defs/Task"}}
     task["properties"]["block"] = tasks | {"description": "Tasks that share keywords."}
-    task["properties"]["environment"] = {"type": "object", "description": "With command alone."}
+    task["properties"]["environment"] = {"type": "object", "description": "Requires command."}
     for name in ("import_tasks", "include_tasks"):
         task["properties"][name] = {"type": "string", "description": "A file with more tasks."}
     for name, model in MODULES.items():
@@ -81,7 +81,7 @@ class _Writer:
             properties[name] = _or_template(schema) if templates else schema
         for word, name in (synonyms or {}).items():
             properties[word] = properties[name]
-        for word in model.other_words:
+        for word in model.key_aliases:
             properties[word] = {"type": "string"}
         schema = {
             "type": "object",
@@ -89,7 +89,7 @@ class _Writer:
             "properties": properties,
             "additionalProperties": False,
         }
-        words = {*(synonyms or {}).values()} | ({"role"} if model.other_words else set())
+        words = {*(synonyms or {}).values()} | ({"role"} if model.key_aliases else set())
         required = [n for n, each in model.fields().items() if each.required and n not in words]
         return schema | ({"required": required} if required else {})
 
@@ -115,7 +115,7 @@ class _Writer:
 
 
 def _or_template(schema: dict[str, Any]) -> dict[str, Any]:
-    """The same, or a template, where a text is not allowed anyway."""
+    """`schema`, extended by a template unless it accepts any string already."""
     kinds = schema.get("type", [])
     takes_text = "string" in ([kinds] if isinstance(kinds, str) else kinds)
     takes_text |= any(each == {"type": "string"} for each in schema.get("anyOf", ()))

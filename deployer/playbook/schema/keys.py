@@ -1,7 +1,7 @@
-"""The keys of a playbook: what `deployer check --schema` shows an editor, and what a load checks.
+"""The keys of a playbook, for validation and for the JSON Schema of `deployer check --schema`.
 
-The models see a file twice: as written, where a text with ``{{ }}`` may stand for anything, and
-with every template rendered for a host, where each value must be what it says here.
+A file is validated twice: as written, when strings with ``{{ }}`` are not checked, and with every
+template rendered for a host, when each value must be valid.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from deployer.playbook.schema.types import (
     Words,
 )
 
-_BECOME = "one runner works as one user on a host: set become on the play"
+_BECOME = "a run uses one user on a host: set become on the play"
 
 
 _NOT_ACME = ("internal", "provided", "none")
@@ -45,10 +45,10 @@ _ACME_KEYS = ("certbot", "challenge", "dns", "profile", "key_type", "ari")
 
 
 class EabModel(Strict):
-    """An external account binding, as a CA gives it to its customers."""
+    """The external account binding that a CA gives to its customer."""
 
     kid: AccountId = field(description="The key's identifier.")
-    hmac_key: HmacKey = field(description="The key itself, in base64url: keep it in a secret file.")
+    hmac_key: HmacKey = field(description="The key, in base64url: keep it in a secret file.")
 
 
 class AcmeModel(Strict):
@@ -56,11 +56,11 @@ class AcmeModel(Strict):
 
     directory: Directory
     ca_bundle: Line | None = field(
-        None, description="A file of roots, PEM, that lead to the server and to what it issues."
+        None, description="A PEM file of the roots of the server's and of issued certificates."
     )
     eab: EabModel | None = field(None, description="External account binding.")
     limits: Literal["letsencrypt", "none"] = field(
-        "none", description="Whose rate limits are kept to; a failed validation always counts."
+        "none", description="Whose rate limits apply; failed validations always count."
     )
 
 
@@ -68,97 +68,99 @@ class DnsModel(Strict):
     """The certbot plugin that answers DNS-01 challenges."""
 
     plugin: DnsPlugin
-    credentials: Line | None = field(None, description="The plugin's file of credentials.")
+    credentials: Line | None = field(None, description="The plugin's credentials file.")
     propagation: Duration = field(
-        60.0, description="How long a new record may take until the CA can see it."
+        60.0, description="How long to wait until the CA can see a new record."
     )
 
     @classmethod
-    def together(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
+    def combination_errors(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
         plugin = node.get("plugin")
         if plugin != "route53" and "credentials" not in node:
-            yield Misplaced(None, "the plugin needs 'credentials'", "name the plugin's own file")
+            yield Misplaced(None, "the plugin requires 'credentials'", "give the plugin's file")
 
 
 class TlsModel(Strict):
     """How the site gets its certificate."""
 
     issuer: Issuer | AcmeModel = field(
-        description="Who signs: internal is a private CA kept on the controller."
+        description="Who issues it; internal is a private CA on the controller."
     )
-    email: Email | None = field(None, description="Where the issuer writes to.")
+    email: Email | None = field(None, description="The contact address for the issuer.")
     hsts: Duration | None = field(
-        None, description="How long browsers insist on HTTPS; off unless given."
+        None, description="How long browsers insist on HTTPS; off by default."
     )
-    certificate: Line | None = field(None, description="issuer: provided: the chain's file, PEM.")
-    key: Line | None = field(None, description="issuer: provided: the private key's file, PEM.")
+    certificate: Line | None = field(None, description="issuer: provided: the chain file (PEM).")
+    key: Line | None = field(None, description="issuer: provided: the private key file (PEM).")
     certbot: Literal["host", "controller"] = field(
-        "host", description="Where certbot runs; controller for a site that several hosts serve."
+        "host", description="Where certbot runs; controller if several hosts serve the site."
     )
     challenge: Literal["http-01", "dns-01"] = field(
-        "http-01", description="How the names are proved; wildcards need dns-01."
+        "http-01", description="How the names are validated; wildcards require dns-01."
     )
-    dns: DnsModel | None = field(None, description="challenge: dns-01: who answers.")
+    dns: DnsModel | None = field(None, description="challenge: dns-01: the plugin to use.")
     profile: Literal["classic", "tlsserver", "shortlived"] | None = field(
         None, description="One of the issuer's profiles."
     )
-    key_type: KeyType = field("ecdsa-p256", description="The kind of key.")
+    key_type: KeyType = field("ecdsa-p256", description="The key type.")
     ari: bool = field(False, description="Ask the issuer when to renew (RFC 9773).")
     refused: ClassVar[Mapping[str, str]] = {
-        "must_staple": "it promises OCSP, which public CAs ended in 2025, so clients would refuse "
+        "must_staple": "it requires OCSP, which public CAs ended in 2025, so clients would reject "
         "the certificate",
-        "renew_before_expiry": "renewals follow a certificate's own lifetime, which CAs change",
+        "renew_before_expiry": "renewal depends on the certificate's lifetime",
     }
 
     @classmethod
-    def together(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
+    def combination_errors(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
         issuer = node.get("issuer")
         if isinstance(issuer, str) and "{{" in issuer:
             return
         for key in ("certificate", "key"):
             if issuer == "provided" and key not in node:
-                yield Misplaced(None, f"issuer: provided needs '{key}'", "name both files, PEM")
+                yield Misplaced(None, f"issuer: provided requires '{key}'", "give both PEM files")
             if issuer != "provided" and key in node:
-                yield Misplaced(key, f"'{key}' goes with issuer: provided alone")
+                yield Misplaced(key, f"'{key}' requires issuer: provided")
         if issuer == "none" and "hsts" in node:
-            yield Misplaced("hsts", "'hsts' needs TLS, and issuer is none")
+            yield Misplaced("hsts", "'hsts' requires TLS, but issuer is none")
         if issuer in _NOT_ACME:
             for key in _ACME_KEYS:
                 if key in node:
-                    yield Misplaced(key, f"'{key}' goes with ACME issuers, and this is {issuer}")
+                    yield Misplaced(key, f"'{key}' requires an ACME issuer, not {issuer}")
             return
         challenge = node.get("challenge", "http-01")
         if challenge == "dns-01" and "dns" not in node:
             yield Misplaced(
-                None, "challenge: dns-01 needs 'dns'", "dns: {plugin: …, credentials: …}"
+                None, "challenge: dns-01 requires 'dns'", "dns: {plugin: …, credentials: …}"
             )
         if challenge == "http-01" and "dns" in node:
-            yield Misplaced("dns", "'dns' goes with challenge: dns-01")
+            yield Misplaced("dns", "'dns' requires challenge: dns-01")
 
 
 class RouteModel(Strict):
-    """One path of a site: exactly one of `websocket`, `upstream` and `root` says what is there."""
+    """One path of a site, with exactly one of `websocket`, `upstream` and `root`."""
 
     path: UrlPath = field(
-        description="A prefix by whole segments: /ws serves /ws and /ws/x, not /wsx."
+        description="A prefix of whole segments: /ws matches /ws and /ws/x, not /wsx."
     )
-    match: Literal["prefix", "exact"] = field("prefix", description="exact serves the path alone.")
+    match: Literal["prefix", "exact"] = field(
+        "prefix", description="exact matches only the path itself."
+    )
     websocket: Upstreams | None = field(None, description="The WebSocket service behind this path.")
     upstream: Upstreams | None = field(None, description="The HTTP service behind this path.")
     root: AbsolutePath | None = field(None, description="A folder of files on the host.")
     strip_prefix: bool = field(False, description="The service sees the path without this prefix.")
-    idle_timeout: Duration = field(3600.0, description="How long a silent connection may live.")
+    idle_timeout: Duration = field(3600.0, description="How long a connection may be idle.")
     ping_interval: Duration | None = field(None, description="How often the service sends pings.")
     origins: Origins | None = field(
         None, description="Pages that may connect; default: the site's own."
     )
-    require_origin: bool = field(False, description="Refuse clients that send no Origin.")
+    require_origin: bool = field(False, description="Reject clients that send no Origin.")
     login: bool = field(
-        False, description="The service turns away who has not logged in; checks have not."
+        False, description="The service rejects clients without a login, including checks."
     )
 
     @classmethod
-    def together(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
+    def combination_errors(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
         kinds = [key for key in ("websocket", "upstream", "root") if key in node]
         if node.get("websocket") is True:
             url = (
@@ -169,45 +171,47 @@ class RouteModel(Strict):
             hint = f"write websocket: {url}" + (
                 ", without 'upstream'" if "upstream" in node else ""
             )
-            yield Misplaced("websocket", "'websocket' names the service itself", hint)
+            yield Misplaced("websocket", "'websocket' must be the URL of the service", hint)
         elif len(kinds) > 1:
             hint = ""
             if kinds[:2] == ["websocket", "upstream"]:
-                hint = "a websocket route passes plain HTTP requests too"
+                hint = "a websocket route also forwards plain HTTP requests"
             yield Misplaced(kinds[1], f"a route has one of {' and '.join(kinds)}, not both", hint)
         elif not kinds and not set(node) - set(cls.fields()):
-            yield Misplaced(None, "a route needs one of 'websocket', 'upstream' and 'root'")
+            yield Misplaced(None, "a route requires one of 'websocket', 'upstream' and 'root'")
         for key in ("ping_interval", "origins", "require_origin", "login"):
             if key in node and kinds and "websocket" not in kinds:
-                yield Misplaced(key, f"'{key}' goes with a websocket route alone")
+                yield Misplaced(key, f"'{key}' requires a websocket route")
         for key in ("strip_prefix", "idle_timeout"):
             if key in node and kinds == ["root"]:
-                yield Misplaced(key, f"'{key}' does nothing for a folder of files")
+                yield Misplaced(key, f"'{key}' has no effect on a folder of files")
 
 
 class Pattern(Strict):
-    """A regular expression that must be found in what the service sends."""
+    """A regular expression that must match part of a message of the service."""
 
     regex: Text
 
 
 class CheckModel(Strict):
-    """A handshake to make beside those that every WebSocket route gets by itself."""
+    """A handshake to verify in addition to the default ones of every WebSocket route."""
 
     path: RequestPath
     origin: Origin | None = None
-    subprotocols: Subprotocols = field((), description="What to offer; one of them must be chosen.")
+    subprotocols: Subprotocols = field(
+        (), description="Subprotocols to offer; one must be selected."
+    )
     send: Text | None = field(None, description="A text to send once the connection is open.")
     expect: Text | Pattern | None = field(
-        None, description="What must come: a text, or {regex: …}."
+        None, description="The expected message: a text, or {regex: …}."
     )
     hold: Duration | None = field(
-        None, description="It must still answer after this long in silence."
+        None, description="The connection must still answer after being idle this long."
     )
 
 
 class SiteModel(Strict):
-    """A name that the reverse proxy serves, and what stands behind each of its paths."""
+    """A name that the reverse proxy serves, with its routes."""
 
     domain: Domain
     aliases: list[Domain] = field([], description="Further names of the site.")
@@ -219,18 +223,18 @@ class SiteModel(Strict):
     verify: list[CheckModel] = field([])
     drain: Drain = field(
         3600.0,
-        description="How long open connections may outlive a reload; none is as long as they like.",
+        description="How long open connections may outlive a reload; none for no limit.",
     )
     max_body: Size = field(
         16 * 1048576,
-        description="How large a request may be; WebSocket messages are not limited by it.",
+        description="The maximum size of a request; does not limit WebSocket messages.",
     )
     echo: RequestPath | None = field(
-        None, description="A path whose answer repeats the request's headers, to verify them by."
+        None, description="A path whose answer repeats the request's headers, used to verify them."
     )
     require_survival: bool = field(
         False,
-        description="Take a commit back that loses WebSocket connections which it holds open.",
+        description="Roll back a commit that loses WebSocket connections held open during it.",
     )
 
 
@@ -261,52 +265,52 @@ class RoleEntry(Strict):
     tags: Words = field([])
     when: Conditions = field([])
     refused: ClassVar[Mapping[str, str]] = {"become": _BECOME, "become_user": _BECOME}
-    other_words: ClassVar[tuple[str, ...]] = ("name",)
+    key_aliases: ClassVar[tuple[str, ...]] = ("name",)
 
     @classmethod
-    def together(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
+    def combination_errors(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
         if "name" in node and "role" in node:
-            yield Misplaced("name", "'name' is another word for 'role': write one of them")
+            yield Misplaced("name", "'name' is an alias of 'role': use one of them")
 
 
 class TaskKeywords(Strict):
-    """What may stand beside a task's module."""
+    """The keywords of a task besides its module."""
 
-    name: Line | None = field(None, description="What people see when the task is planned.")
-    when: Conditions = field([], description="An expression, or a list of which all must hold.")
-    loop: Any = field(None, description="A list; the task is done once for each 'item'.")
+    name: Line | None = field(None, description="The name shown in plans.")
+    when: Conditions = field([], description="A condition, or a list that must all be true.")
+    loop: Any = field(None, description="A list; the task is repeated for each 'item'.")
     notify: Words = field([], description="Handlers that run once if this task changes something.")
     tags: Words = field([])
     become: bool | None = None
     no_log: bool = field(False, description="Never show what this task writes.")
-    vars: dict[str, Any] = field({}, description="Variables for this task alone.")
+    vars: dict[str, Any] = field({}, description="Variables for this task only.")
     args: dict[str, Any] = field({}, description="Further arguments of the module.")
     refused: ClassVar[Mapping[str, str]] = {
-        "register": "a plan is made before anything runs, so there is no result to keep; "
+        "register": "a plan is made before anything runs, so there are no results; "
         "use when with facts, or notify a handler",
         "become_user": _BECOME,
         "become_method": _BECOME,
         "become_flags": _BECOME,
-        "remote_user": "one connection to a host: set ansible_user in the inventory",
-        "ignore_errors": "an apply that fails is reverted as a whole",
-        "ignore_unreachable": "a host that cannot be reached is reported, and never changed",
-        "failed_when": "a task fails when its command does",
-        "changed_when": "a plan knows what changes from creates, removes and unless",
-        "delegate_to": "a task runs on the play's own host; write a play for the other one",
+        "remote_user": "a run uses one connection per host: set ansible_user in the inventory",
+        "ignore_errors": "a failed apply is rolled back as a whole",
+        "ignore_unreachable": "an unreachable host is reported, and never changed",
+        "failed_when": "a task fails if its command fails",
+        "changed_when": "a plan derives changes from creates, removes and unless",
+        "delegate_to": "a task runs on the play's own host; write a play for the other host",
         "delegate_facts": "a task runs on the play's own host",
         "local_action": "a task runs on the play's own host",
-        "run_once": "every host is planned alone; limit the play's hosts instead",
-        "until": "nothing is tried again until it works; verify with the site's checks",
-        "retries": "nothing is tried again until it works; verify with the site's checks",
-        "delay": "nothing is tried again until it works; verify with the site's checks",
+        "run_once": "every host has its own plan; limit the play's hosts instead",
+        "until": "tasks are not retried; use the site's checks to verify",
+        "retries": "tasks are not retried; use the site's checks to verify",
+        "delay": "tasks are not retried; use the site's checks to verify",
         "async": "an apply waits for every task",
         "poll": "an apply waits for every task",
         "check_mode": "deployer plan is the dry run",
-        "diff": "--diff and --no-diff say it for the whole run",
+        "diff": "use --diff or --no-diff for the whole run",
         "listen": "notify a handler by its name",
-        "loop_control": "the variable is 'item'; use the task's vars to give it another name",
-        "rescue": "an apply that fails is reverted as a whole",
-        "always": "an apply that fails is reverted as a whole",
+        "loop_control": "the variable is 'item'; use the task's vars to rename it",
+        "rescue": "a failed apply is rolled back as a whole",
+        "always": "a failed apply is rolled back as a whole",
         "throttle": "use serial on the play",
         "any_errors_fatal": "use max_fail_percentage on the play",
         "with_items": "write loop",
@@ -320,7 +324,7 @@ class TaskKeywords(Strict):
         "with_first_found": "write when with facts",
         "module_defaults": "write the arguments in each task, or as variables",
         "collections": "write the module's own name",
-        "timeout": "every step on a host has a time limit already",
+        "timeout": "every step on a host already has a time limit",
         "debugger": "use deployer plan",
     }
 
@@ -331,22 +335,26 @@ Hosts = Annotated[
 
 
 class PlayModel(Strict):
-    """What a group of hosts shall be like."""
+    """The desired state of a group of hosts."""
 
-    name: Line | None = field(None, description="What people see.")
+    name: Line | None = field(None, description="The name of the play.")
     hosts: Hosts = field(
         description="A pattern over the inventory: a group, a host, all, web:!old."
     )
-    become: bool = field(False, description="Work as root, by sudo.")
+    become: bool = field(False, description="Run as root, with sudo.")
     serial: Any = field(
         None, description="Hosts at a time: a number, a percentage, or a list of them."
     )
     max_fail_percentage: float = field(
-        0.0, description="How many hosts of a batch may fail before the run stops.", ge=0, le=100
+        0.0,
+        description="The percentage of a batch that may fail before the run stops.",
+        ge=0,
+        le=100,
     )
     vars: dict[str, Any] = field({}, description="Variables of the play.")
     vars_files: list[Annotated[VarsFile, Before(_as_file)]] = field(
-        [], description="Files of variables, over vars; a later one over an earlier one."
+        [],
+        description="Files of variables, which override vars; later files override earlier ones.",
     )
     roles: list[Annotated[RoleEntry, Before(_as_role)]] = field(
         [], description="Roles to apply, before the tasks."
@@ -354,26 +362,26 @@ class PlayModel(Strict):
     tasks: list[dict[str, Any]] = field([])
     handlers: list[dict[str, Any]] = field([])
     sites: list[SiteModel] = field([], description="What the reverse proxy serves.")
-    tags: Words = field([], description="Words for --tags, for everything in the play.")
+    tags: Words = field([], description="Tags for everything in the play.")
     refused: ClassVar[Mapping[str, str]] = {
-        "gather_facts": "a host is asked for its facts in any case, in the same connection",
+        "gather_facts": "facts are always gathered, in the same connection",
         "remote_user": "set ansible_user in the inventory",
-        "become_user": "the runner works as root: become: true",
-        "become_method": "sudo is the one that is there",
+        "become_user": "only root is supported: become: true",
+        "become_method": "only sudo is supported",
         "connection": "set ansible_connection in the inventory",
         "port": "set ansible_port in the inventory",
         "pre_tasks": "tasks run after roles and before sites; write a play before this one",
         "post_tasks": "tasks run after roles and before sites; write a play after this one",
-        "strategy": "hosts run beside each other; use serial",
-        "ignore_errors": "an apply that fails is reverted as a whole",
+        "strategy": "hosts run in parallel; use serial",
+        "ignore_errors": "a failed apply is rolled back as a whole",
         "any_errors_fatal": "use max_fail_percentage: 0, which is the default",
         "environment": "set it on the command that needs it",
-        "import_playbook": "write its plays into this file, or run deployer once for each playbook",
+        "import_playbook": "put its plays into this file, or run deployer once for each playbook",
         "vars_prompt": "use -e, or a vars_files file with secret: true",
-        "collections": "the modules that are there need no collection",
-        "force_handlers": "an apply that fails is reverted as a whole",
+        "collections": "the supported modules need no collection",
+        "force_handlers": "a failed apply is rolled back as a whole",
         "module_defaults": "write the arguments in each task, or as variables",
-        "when": "a play has no condition; its tasks and roles have",
+        "when": "a play has no condition; use when on its tasks and roles",
         "order": "hosts run in the inventory's order",
         "run_once": "limit the play's hosts",
         "no_log": "set it on the tasks",
@@ -391,6 +399,6 @@ def check_serial(value: Any) -> tuple[int | str, ...]:
     for each in value if isinstance(value, list) else [value]:
         text = str(each).strip()
         if isinstance(each, bool) or not re.fullmatch(r"[1-9][0-9]{0,4}|(100|[1-9][0-9]?)%", text):
-            raise ValueError(f"{each!r} is not a number of hosts, 1 or more, or a percentage")
+            raise ValueError(f"{each!r} is neither a number of hosts (1 or more) nor a percentage")
         found.append(text if text.endswith("%") else int(text))
     return tuple(found)

@@ -1,8 +1,8 @@
-"""Typed mappings on pydantic's validation engine, without the weight of its model classes.
+"""Typed mappings on pydantic's validation engine, without the cost of its model classes.
 
-A `Strict` class is written like a pydantic model, and `pydantic_core` validates it: the errors and
-their places are pydantic's. Only `pydantic.BaseModel` itself is not used. Importing it and building
-its classes took 120 ms of every command here, as much as a whole SSH handshake; this takes 20.
+A `Strict` class is written like a pydantic model, and `pydantic_core` validates it: errors and
+their locations are pydantic's. Only `pydantic.BaseModel` is not used: importing it and building its
+classes took 120 ms of every command, as much as an SSH handshake; this takes 20 ms.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Check:
 
 
 class Before:
-    """In ``Annotated``: a function that brings a value into the shape of the type."""
+    """In ``Annotated``: a function that converts a value to the type's shape before validation."""
 
     __slots__ = ("function", "schema")
 
@@ -40,7 +40,7 @@ class Before:
 
 
 class Field:
-    """A key of a model: its default, and what an editor shows about it."""
+    """A key of a model: its default, and its description for editors."""
 
     __slots__ = ("annotation", "default", "description", "limits")
 
@@ -56,12 +56,12 @@ class Field:
 
 
 def field(default: Any = REQUIRED, *, description: str = "", **limits: Any) -> Any:
-    """A `Field` that a type checker takes for a value of the annotated type."""
+    """A `Field`, typed as `Any` so that it can be the default of an annotated attribute."""
     return Field(default, description=description, **limits)
 
 
 class Misplaced(Exception):  # noqa: N818 - a finding about a mapping, never raised
-    """A key that does not go with its neighbours, or is missing beside them."""
+    """A key that conflicts with other keys, or that other keys require."""
 
     def __init__(self, key: str | None, problem: str, hint: str = "") -> None:
         super().__init__(problem)
@@ -71,17 +71,17 @@ class Misplaced(Exception):  # noqa: N818 - a finding about a mapping, never rai
 
 
 class Strict:
-    """A mapping in which every key is known; `refused` has Ansible's that are not here, and why."""
+    """A mapping with known keys; `refused` has the reasons for unsupported keys of Ansible."""
 
     refused: ClassVar[Mapping[str, str]] = {}
-    #: Other words for its keys, which are turned into its own before they are looked at.
-    other_words: ClassVar[tuple[str, ...]] = ()
+    #: Aliases of its keys, which are replaced before validation.
+    key_aliases: ClassVar[tuple[str, ...]] = ()
     _fields: ClassVar[dict[str, Field] | None] = None
     _validator: ClassVar[SchemaValidator | None] = None
 
     @classmethod
-    def together(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
-        """What is wrong with the keys of `node` as a whole; its values may still be templates."""
+    def combination_errors(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
+        """Errors in the combination of keys of `node`, whose values may still be templates."""
         yield from ()
 
     @classmethod
@@ -96,7 +96,7 @@ class Strict:
                         continue
                     given = base.__dict__.get(name, REQUIRED)
                     each = given if isinstance(given, Field) else Field(given)
-                    # The annotations are this package's own source, not anybody's input.
+                    # The annotations are this package's own source, not user input.
                     each.annotation = eval(text, scope)  # noqa: S307
                     found[name] = each
             cls._fields = found
@@ -104,7 +104,11 @@ class Strict:
 
     @classmethod
     def validate(cls: type[Model], value: Any) -> Model:
-        """Raises: pydantic_core.ValidationError."""
+        """Validate `value` as this model.
+
+        Raises:
+            pydantic_core.ValidationError: it is invalid.
+        """
         if "_validator" not in cls.__dict__:
             cls._validator = SchemaValidator(_model(cls))
         assert cls._validator is not None  # noqa: S101 - set in the line above
@@ -143,7 +147,7 @@ def core(annotation: Any, **limits: Any) -> Any:
         kinds = [each for each in args if each is not type(None)]
         inner = core(kinds[0], **limits)
         if len(kinds) == 2:
-            # One of two shapes, told apart by what is written, so that errors speak of one alone.
+            # One of two shapes, selected by the value, so that errors are about one of them only.
             models = {"other": inner, "mapping": core(kinds[1])}
             inner = core_schema.tagged_union_schema(models, discriminator=_is_mapping)
         return core_schema.nullable_schema(inner) if len(kinds) < len(args) else inner
@@ -167,7 +171,7 @@ def core(annotation: Any, **limits: Any) -> Any:
 
 
 def model_in(annotation: Any) -> type[Strict] | None:
-    """The model that an annotation is of, or holds."""
+    """The model in an annotation: itself, or an argument of it."""
     if isinstance(annotation, type) and issubclass(annotation, Strict):
         return annotation
     for each in get_args(annotation):

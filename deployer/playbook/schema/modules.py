@@ -1,4 +1,4 @@
-"""The modules that a task may use: their arguments, in Ansible's words."""
+"""The modules of tasks, with the same arguments as in Ansible."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from deployer.playbook.schema.types import (
     Text,
     Unit,
 )
-from deployer.playbook.schema.values import Unfit
+from deployer.playbook.schema.values import InvalidValue
 from deployer.playbook.yaml.source import nearest
 
-_BACKUP = "every apply keeps what was there before; deployer rollback brings it back"
+_BACKUP = "every apply keeps the previous state; deployer rollback restores it"
 _FORCE = "a file that differs is always written"
 _VALIDATE = "the proxy's own config test runs before each reload; notify its handler"
 _NO_LABELS = "SELinux labels and file attributes are left as they are"
 _REFRESH = "the package lists are refreshed when a package is missing from them"
 _RESTART = (
-    "a plan could not tell whether it is done; notify a handler that has it, "
+    "a plan cannot determine whether it is done; notify a handler that does it, "
     "or write state: started"
 )
 
@@ -40,13 +40,15 @@ _RESTART = (
 def _word(
     what: str, known: Mapping[str, str], refused: Mapping[str, str] | None = None
 ) -> Callable[[Any], str]:
-    """A check for one of some words; `known` maps each to its canonical one."""
+    """A check for one of several keywords; `known` maps each to its canonical one."""
 
     def check(value: Any) -> str:
         if isinstance(value, str) and value in known:
             return known[value]
         why = (refused or {}).get(str(value), "") or nearest(str(value), known)
-        raise Unfit(value, what, why or f"there are {', '.join(dict.fromkeys(known.values()))}")
+        raise InvalidValue(
+            value, what, why or f"use one of {', '.join(dict.fromkeys(known.values()))}"
+        )
 
     return check
 
@@ -56,7 +58,7 @@ def _same(*words: str) -> dict[str, str]:
 
 
 class Module(Strict):
-    """The arguments of a module; `synonyms` are other words for its keys."""
+    """The arguments of a module; `synonyms` maps aliases to its keys."""
 
     canonical: ClassVar[str]
     synonyms: ClassVar[Mapping[str, str]] = {}
@@ -69,7 +71,8 @@ PackageState = Annotated[
             "a package's state",
             _same("present", "absent") | {"installed": "present", "removed": "absent"},
             {
-                "latest": "what is latest changes between plan and apply; write state: present",
+                "latest": "the latest version may change between plan and apply; "
+                "write state: present",
                 "build-dep": "write the names of the packages",
                 "fixed": "write the names of the packages",
             },
@@ -80,7 +83,7 @@ PackageState = Annotated[
 
 
 class Package(Module):
-    """Packages that are installed, or not."""
+    """Packages that are installed or absent."""
 
     canonical: ClassVar[str] = "package"
     name: Packages = field(description="A name, or a list of them.")
@@ -89,13 +92,13 @@ class Package(Module):
     refused: ClassVar[Mapping[str, str]] = {
         "update_cache": _REFRESH,
         "cache_valid_time": _REFRESH,
-        "upgrade": "a plan could not tell what it would change",
-        "purge": "make what else must go absent with file",
-        "autoremove": "name every package that shall be absent",
+        "upgrade": "a plan cannot determine what it would change",
+        "purge": "remove further files with file and state: absent",
+        "autoremove": "list every package that should be absent",
         "install_recommends": "recommended packages are not installed",
         "deb": "install it from a repository",
         "force": "an apply never forces the package manager",
-        "use": "the host's own package manager is used",
+        "use": "the host's package manager is used",
         "default_release": "set it in the host's apt preferences",
         "allow_downgrade": "an apply never downgrades",
     }
@@ -118,16 +121,16 @@ class _Owned(Module):
         "selevel": _NO_LABELS,
         "serole": _NO_LABELS,
         "recurse": "a task manages one path; copy a folder, or name the paths in loop",
-        "follow": "a link is a thing of its own; name its target",
+        "follow": "links are managed separately; give the path of the target",
         "local_follow": "links inside a copied folder are followed",
         "decrypt": "keep secrets in a vars_files file with secret: true",
-        "checksum": "what is copied is compared by its checksum already",
-        "modification_time": "times are left to the file system",
-        "access_time": "times are left to the file system",
-        "newline_sequence": "templates are written with the line ends that they have",
+        "checksum": "copied files are always compared by checksum",
+        "modification_time": "timestamps are not managed",
+        "access_time": "timestamps are not managed",
+        "newline_sequence": "templates keep their line endings",
         "trim_blocks": "templates are rendered as Ansible does by default: trim_blocks is on",
-        "lstrip_blocks": "write {%- where the blanks before a block shall go",
-        "block_start_string": "templates use Jinja's own marks",
+        "lstrip_blocks": "write {%- to remove the whitespace before a block",
+        "block_start_string": "templates use Jinja's default delimiters",
         "output_encoding": "files are written in UTF-8",
     }
 
@@ -137,32 +140,32 @@ def _copy_mode(value: Any) -> str:
 
 
 class Copy(_Owned):
-    """A file or folder of the controller, or a text, put on the host."""
+    """A file or folder of the controller, or a text, copied to the host."""
 
     canonical: ClassVar[str] = "copy"
     dest: FilePath
-    src: Line | None = field(None, description="A file or folder, looked for in files/.")
-    content: Content | None = field(None, description="The text itself.")
+    src: Line | None = field(None, description="A file or folder, searched in files/.")
+    content: Content | None = field(None, description="The content of the file.")
     mode: Annotated[str, Check(_copy_mode, type="string")] | None = None
     directory_mode: Mode | None = None
 
     @classmethod
-    def together(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
+    def combination_errors(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
         if "src" in node and "content" in node:
             yield Misplaced("content", "copy takes 'src' or 'content', not both")
         if "src" not in node and "content" not in node and not set(node) - set(cls.fields()):
-            yield Misplaced(None, "copy needs 'src' or 'content'")
+            yield Misplaced(None, "copy requires 'src' or 'content'")
         if "content" in node and str(node.get("dest", "")).endswith("/"):
-            yield Misplaced("dest", "with 'content', 'dest' is the file itself, not a folder")
+            yield Misplaced("dest", "with 'content', 'dest' must be a file, not a folder")
         if "content" in node and "directory_mode" in node:
-            yield Misplaced("directory_mode", "'directory_mode' goes with a folder as 'src'")
+            yield Misplaced("directory_mode", "'directory_mode' requires a folder as 'src'")
 
 
 class Template(_Owned):
     """A Jinja2 template, rendered for the host."""
 
     canonical: ClassVar[str] = "copy"
-    src: Line = field(description="A template, looked for in templates/.")
+    src: Line = field(description="A template, searched in templates/.")
     dest: FilePath
 
 
@@ -173,7 +176,7 @@ FileState = Annotated[
             "a state",
             _same("directory", "link", "absent", "file"),
             {
-                "touch": "it changes a time at every run; use copy with content",
+                "touch": "it changes a timestamp at every run; use copy with content",
                 "hard": "hard links are not managed; write state: link",
             },
         ),
@@ -188,22 +191,22 @@ class File(_Owned):
     canonical: ClassVar[str] = "file"
     path: FilePath
     state: FileState = "file"
-    src: Line | None = field(None, description="state: link: what it points to.")
+    src: Line | None = field(None, description="state: link: the target of the link.")
     synonyms: ClassVar[Mapping[str, str]] = {"dest": "path", "name": "path"}
 
     @classmethod
-    def together(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
+    def combination_errors(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
         state = node.get("state", "file")
         if state == "link" and "src" not in node:
-            yield Misplaced(None, "state: link needs 'src', what it points to")
+            yield Misplaced(None, "state: link requires 'src', its target")
         if isinstance(state, str) and state in ("directory", "absent", "file") and "src" in node:
             yield Misplaced(
-                "src", "'src' goes with state: link", "use copy to put a file on the host"
+                "src", "'src' requires state: link", "use copy to copy a file to the host"
             )
         if state in ("link", "absent"):
             for key in ("mode", "owner", "group"):
                 if key in node:
-                    yield Misplaced(key, f"'{key}' does nothing with state: {state}")
+                    yield Misplaced(key, f"'{key}' has no effect with state: {state}")
         if state == "file" and not {"mode", "owner", "group"} & set(node):
             yield Misplaced(
                 None,
@@ -226,7 +229,7 @@ ServiceState = Annotated[
 
 
 class Service(Module):
-    """A unit of systemd: started or stopped, enabled at boot or not."""
+    """A systemd unit: started or stopped, enabled at boot or not."""
 
     canonical: ClassVar[str] = "service"
     name: Unit
@@ -234,24 +237,24 @@ class Service(Module):
     enabled: bool | None = None
     synonyms: ClassVar[Mapping[str, str]] = {"service": "name", "unit": "name"}
     refused: ClassVar[Mapping[str, str]] = {
-        "daemon_reload": "systemd is told by itself when a unit file has changed",
+        "daemon_reload": "systemd is reloaded automatically if a unit file has changed",
         "daemon_reexec": "systemd is never restarted",
         "masked": "a unit is enabled or not; link it to /dev/null with file to mask it",
-        "force": "a unit's links are made by systemctl as they must be",
-        "scope": "the system's units are managed, not a user's",
+        "force": "systemctl manages the links of a unit",
+        "scope": "only system units are managed, not user units",
         "no_block": "an apply waits until the unit has started",
         "sleep": "an apply waits until the unit has started",
-        "pattern": "systemd knows what runs",
+        "pattern": "systemd knows whether the unit runs",
         "runlevel": "systemd has no runlevels",
         "arguments": "write them into the unit",
         "args": "write them into the unit",
-        "use": "systemd is the one that is there",
+        "use": "only systemd is supported",
     }
 
     @classmethod
-    def together(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
+    def combination_errors(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
         if not {"state", "enabled"} & set(node) and not set(node) - set(cls.fields()):
-            yield Misplaced(None, "a service needs 'state' or 'enabled'")
+            yield Misplaced(None, "a service requires 'state' or 'enabled'")
 
 
 class User(Module):
@@ -271,36 +274,36 @@ class User(Module):
     state: Literal["present", "absent"] = "present"
     synonyms: ClassVar[Mapping[str, str]] = {"user": "name", "createhome": "create_home"}
     refused: ClassVar[Mapping[str, str]] = {
-        "password": "an account that a service runs as needs none",
-        "update_password": "an account that a service runs as needs no password",
-        "remove": "the home stays; make it absent with file",
-        "force": "the home stays; make it absent with file",
-        "generate_ssh_key": "a plan could not tell the key; copy one",
-        "move_home": "the home stays where it is",
-        "non_unique": "two accounts with one number are one account",
-        "password_lock": "an account that a service runs as needs no password",
+        "password": "an account of a service needs no password",
+        "update_password": "an account of a service needs no password",
+        "remove": "the home is kept; remove it with file and state: absent",
+        "force": "the home is kept; remove it with file and state: absent",
+        "generate_ssh_key": "a plan cannot know the key; copy one",
+        "move_home": "the home is not moved",
+        "non_unique": "two accounts with one id are the same account",
+        "password_lock": "an account of a service needs no password",
     }
 
     @classmethod
-    def together(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
+    def combination_errors(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
         if "append" in node and "groups" not in node:
-            yield Misplaced("append", "'append' goes with 'groups'")
+            yield Misplaced("append", "'append' requires 'groups'")
         if node.get("state") == "absent":
             for key in node:
                 if key not in ("name", "state") and key in cls.fields():
-                    yield Misplaced(key, f"'{key}' does nothing with state: absent")
+                    yield Misplaced(key, f"'{key}' has no effect with state: absent")
 
 
 def _environment(value: Any) -> dict[str, str]:
     import re
 
     if not isinstance(value, dict):
-        raise Unfit(value, "an environment", "write NAME: VALUE")
+        raise InvalidValue(value, "an environment", "write NAME: VALUE")
     for name, each in value.items():
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            raise Unfit(name, "the name of an environment variable")
+            raise InvalidValue(name, "the name of an environment variable")
         if isinstance(each, (dict, list)) or each is None or "\0" in str(each):
-            raise Unfit(name, "an environment variable with a text as its value")
+            raise InvalidValue(name, "an environment variable with a string value")
     return {
         name: ("true" if each else "false") if isinstance(each, bool) else str(each)
         for name, each in value.items()
@@ -308,7 +311,7 @@ def _environment(value: Any) -> dict[str, str]:
 
 
 class Certificate(Module):
-    """A certificate that the host orders by its settings, once it is not there or due."""
+    """A certificate that the host orders if it is missing or due for renewal."""
 
     canonical: ClassVar[str] = "certificate"
     domain: Domain
@@ -323,62 +326,62 @@ class Certificate(Module):
 
 
 class Command(Module):
-    """A command without a shell, run unless a guard says that its work is done."""
+    """A command without a shell, run unless a guard shows that it is done."""
 
     canonical: ClassVar[str] = "command"
     cmd: Annotated[tuple[str, ...], Check(values.split_command, type="string")] | None = field(
         None, description="The command line."
     )
-    argv: list[Text] | None = field(None, description="Its words, one by one.", min_length=1)
+    argv: list[Text] | None = field(None, description="Its arguments as a list.", min_length=1)
     chdir: FilePath | None = None
-    creates: FilePath | None = field(None, description="Done once this path is there.")
-    removes: FilePath | None = field(None, description="Done once this path is gone.")
-    unless: Argv | None = field(None, description="Done once this command exits with 0.")
+    creates: FilePath | None = field(None, description="Skip if this path exists.")
+    removes: FilePath | None = field(None, description="Skip if this path is missing.")
+    unless: Argv | None = field(None, description="Skip if this command exits with 0.")
     environment: Annotated[dict[str, str], Check(_environment, type="object")] | None = field(None)
     refused: ClassVar[Mapping[str, str]] = {
         "stdin": "a command gets no input; let it read a file that a task copies",
         "stdin_add_newline": "a command gets no input",
-        "strip_empty_ends": "a command's output is shown as it is",
-        "expand_argument_vars": "there is no shell that would replace variables",
-        "warn": "there is nothing that it would turn off",
+        "strip_empty_ends": "a command's output is shown unchanged",
+        "expand_argument_vars": "there is no shell to expand variables",
+        "warn": "it has no effect",
         "executable": "there is no shell",
     }
 
     @classmethod
-    def together(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
+    def combination_errors(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
         if "cmd" in node and "argv" in node:
             yield Misplaced("argv", "command takes 'cmd' or 'argv', not both")
         if "cmd" not in node and "argv" not in node and not set(node) - set(cls.fields()):
-            yield Misplaced(None, "command needs 'cmd' or 'argv'")
+            yield Misplaced(None, "command requires 'cmd' or 'argv'")
 
 
 def _kept(value: Any) -> int:
     number = int(value) if isinstance(value, str) and value.isdigit() else value
     if isinstance(number, bool) or not isinstance(number, int) or not 2 <= number <= 100:
-        why = "the one in use, and the one before it"
-        raise Unfit(value, "how many releases are kept", f"from 2, {why}, to 100")
+        why = "2 (the active and the previous one) to 100"
+        raise InvalidValue(value, "a number of releases to keep", why)
     return number
 
 
 def _within(value: Any) -> str:
     if not isinstance(value, str) or not value or value[0] == "/" or ".." in value.split("/"):
-        raise Unfit(value, "a path within the release", "relative, without ..")
+        raise InvalidValue(value, "a path within the release", "it must be relative, without ..")
     return values.file_path("/" + value)[1:]
 
 
 class Release(Module):
-    """A folder of the controller as a release on the host, and the link to the one in use.
+    """A folder of the controller as a release on the host, and the link to the active release.
 
-    Below `dest`, each release has a folder ``releases/ID``, and ``current`` leads to one of them.
+    Below `dest`, each release has a folder ``releases/ID``, and ``current`` links to one of them.
     """
 
     canonical: ClassVar[str] = "release"
-    src: Line = field(description="The folder, looked for in files/.")
+    src: Line = field(description="The folder, searched in files/.")
     dest: FilePath = field(description="The folder of the service.")
     owner: Account | None = None
     group: Account | None = None
     keep: Annotated[int, Check(_kept, type=["integer", "string"], minimum=2)] = 5
-    exclude: list[Text] | None = field(None, description="Names that are left out: *.pyc.")
+    exclude: list[Text] | None = field(None, description="Patterns of names to leave out: *.pyc.")
     build: list[Text] | None = field(None, description="A command for each new release.")
     creates: Annotated[str, Check(_within, type="string")] | None = None
     environment: Annotated[dict[str, str], Check(_environment, type="object")] | None = field(None)
@@ -400,9 +403,9 @@ MODULES: Mapping[str, type[Module]] = {
 }
 
 _USE_FILES = "write the whole file with copy or template"
-#: Ansible's modules that are not here, and what to do instead.
+#: Unsupported modules of Ansible, and what to use instead.
 REFUSED_MODULES: Mapping[str, str] = {
-    "shell": "there is no shell: use command, or copy a script and run that",
+    "shell": "there is no shell: use command, or copy a script and run it",
     "raw": "there is no shell: use command",
     "script": "copy the script, and run it with command",
     "lineinfile": _USE_FILES,
@@ -414,27 +417,27 @@ REFUSED_MODULES: Mapping[str, str] = {
     "debug": "deployer plan shows what would be written",
     "assert": "use when, or the filter mandatory",
     "fail": "use the filter mandatory",
-    "include_role": "name the role under roles",
-    "import_role": "name the role under roles",
+    "include_role": "add the role to roles",
+    "import_role": "add the role to roles",
     "include_vars": "use vars_files",
     "include": "write import_tasks",
     "meta": "handlers run once at the end of their stage",
-    "setup": "a host is asked for its facts in any case",
-    "gather_facts": "a host is asked for its facts in any case",
+    "setup": "facts are always gathered",
+    "gather_facts": "facts are always gathered",
     "stat": "a plan is made before anything runs; use creates or removes",
     "uri": "use verify on a site",
     "wait_for": "use verify on a site",
     "get_url": "copy the file from the controller, or use command with creates",
     "unarchive": "use command with creates",
     "git": "use command with creates",
-    "dnf": "write package; apt is the package manager that is there",
-    "yum": "write package; apt is the package manager that is there",
+    "dnf": "use package; only apt is supported",
+    "yum": "use package; only apt is supported",
     "pip": "use command with creates",
-    "group": "user makes an account's own group",
+    "group": "user creates an account's own group",
     "cron": "copy a file to /etc/cron.d",
     "apt_repository": "copy a file to /etc/apt/sources.list.d",
     "apt_key": "copy the key to /etc/apt/keyrings",
     "reboot": "a host is never rebooted",
-    "pause": "an apply never waits for a person",
-    "ping": "deployer plan reaches every host",
+    "pause": "an apply never waits for input",
+    "ping": "use deployer plan to reach every host",
 }

@@ -1,4 +1,4 @@
-"""The value types of the schema: how each is checked, and what an editor shows of it."""
+"""The value types of the schema, each with its check and its JSON Schema for editors."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Annotated, Any
 
 from deployer.playbook.schema import values
 from deployer.playbook.schema.models import Before, Check
-from deployer.playbook.schema.values import Unfit
+from deployer.playbook.schema.values import InvalidValue
 from deployer.playbook.yaml.source import nearest
 from deployer.proxies import PROXIES
 from deployer.sites.model import Upstream as UpstreamValue
 
 ISSUERS = ("letsencrypt", "letsencrypt-staging", "internal", "provided", "none")
-#: certbot's own DNS plugins, which its project keeps: https://eff-certbot.readthedocs.io
+#: The DNS plugins maintained by the certbot project: https://eff-certbot.readthedocs.io
 DNS_PLUGINS = (
     "cloudflare",
     "digitalocean",
@@ -44,7 +44,7 @@ def _one_of(what: str, known: tuple[str, ...]) -> Callable[[Any], str]:
         if value in known:
             return str(value)
         near = nearest(str(value), known) if isinstance(value, str) else ""
-        raise Unfit(value, what, near or f"there are {', '.join(known)}")
+        raise InvalidValue(value, what, near or f"use one of {', '.join(known)}")
 
     return check
 
@@ -53,15 +53,15 @@ def _directory(value: Any) -> str:
     what = "the URL of an ACME directory"
     text = str(value)
     if not isinstance(value, str) or not text.startswith("https://"):
-        raise Unfit(value, what, "it begins with https://")
+        raise InvalidValue(value, what, "it must start with https://")
     host, _, path = text.removeprefix("https://").partition("/")
     name, colon, number = host.rpartition(":") if not host.endswith("]") else (host, "", "")
     try:
         values.domain((name if colon else host).strip("[]"), wildcard=False)
         if colon:
             values.port(number)
-    except Unfit as error:
-        raise Unfit(value, what, str(error)) from None
+    except InvalidValue as error:
+        raise InvalidValue(value, what, str(error)) from None
     _plain(path, _URL_SIGNS, value=value, what=what)
     return text
 
@@ -73,13 +73,13 @@ _KEY_SIGNS = "-_+/="
 def _plain(text: str, signs: str, *, value: Any, what: str) -> None:
     for character in text:
         if not (character.isascii() and (character.isalnum() or character in signs)):
-            raise Unfit(value, what, f"{character!r} is not allowed there")
+            raise InvalidValue(value, what, f"{character!r} is not allowed")
 
 
 def _account_id(value: Any) -> str:
     what = "a key identifier"
     if not isinstance(value, str) or not value:
-        raise Unfit(value, what, "quote it" if isinstance(value, int) else "")
+        raise InvalidValue(value, what, "quote it" if isinstance(value, int) else "")
     _plain(value, "-._~+/=:@", value=value, what=what)
     return value
 
@@ -87,7 +87,7 @@ def _account_id(value: Any) -> str:
 def _hmac_key(value: Any) -> str:
     hidden = "(not shown)"
     if not isinstance(value, str) or not value:
-        raise Unfit(hidden, "a key in base64url")
+        raise InvalidValue(hidden, "a key in base64url")
     _plain(value, _KEY_SIGNS, value=hidden, what="a key in base64url")
     return value
 
@@ -95,11 +95,11 @@ def _hmac_key(value: Any) -> str:
 def _key_type(value: Any) -> str:
     if isinstance(value, str) and value in KEY_TYPES:
         return KEY_TYPES[value]
-    raise Unfit(value, "a type of key", f"there are {', '.join(KEY_TYPES)}")
+    raise InvalidValue(value, "a key type", f"use one of {', '.join(KEY_TYPES)}")
 
 
 def _list(value: Any) -> Any:
-    """One value stands for a list of one."""
+    """`value` as a list; a single value becomes a list of one."""
     return value if isinstance(value, (list, tuple)) else [value]
 
 
@@ -107,7 +107,9 @@ def _origins(value: Any) -> tuple[str, ...]:
     if value in ("any", ["any"]):
         return ("any",)
     if not _list(value):
-        raise Unfit([], "a list of origins", "leave it out for the site's own names, or write any")
+        raise InvalidValue(
+            [], "a list of origins", "remove it for the site's own names, or write any"
+        )
     return tuple(dict.fromkeys(values.origin(each) for each in _list(value)))
 
 
@@ -119,20 +121,22 @@ def _request_path(value: Any) -> str:
     import re
 
     if not re.fullmatch(r"[A-Za-z0-9._~@:+,=/%&!$*-]*", query):
-        raise Unfit(value, "a path with a query", "write what is not ASCII or a sign as %XX")
+        raise InvalidValue(
+            value, "a path with a query", "encode special and non-ASCII characters as %XX"
+        )
     return f"{checked}?{query}"
 
 
 def _text(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise Unfit(value, "a text", "quote it" if isinstance(value, bool) else "")
+        raise InvalidValue(value, "a string", "quote it" if isinstance(value, bool) else "")
     return str(value)
 
 
 def _line(value: Any) -> str:
     text = _text(value)
     if any(ord(character) < 32 or ord(character) == 127 for character in text):
-        raise Unfit(value, "a line of text", "it has a line break or control character in it")
+        raise InvalidValue(value, "a line of text", "it contains a line break or control character")
     return text
 
 
@@ -140,10 +144,10 @@ def _argv(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
         return values.split_command(value)
     if not isinstance(value, list) or not value:
-        raise Unfit(value, "a command", "write a line, or a list of its words")
+        raise InvalidValue(value, "a command", "write a command line, or a list of its arguments")
     words = tuple(_text(each) for each in value)
     if not words[0] or any("\0" in word for word in words):
-        raise Unfit(value, "a command")
+        raise InvalidValue(value, "a command")
     return words
 
 
@@ -151,7 +155,7 @@ def _names(check: Callable[[Any], str]) -> Callable[[Any], tuple[str, ...]]:
     def each(value: Any) -> tuple[str, ...]:
         words = value.split(",") if isinstance(value, str) else value
         if not isinstance(words, (list, tuple)):
-            raise Unfit(value, "a name or a list of names")
+            raise InvalidValue(value, "a name or a list of names")
         return tuple(dict.fromkeys(check(w.strip() if isinstance(w, str) else w) for w in words))
 
     return each
@@ -171,7 +175,7 @@ def _number(value: Any) -> int:
     if isinstance(value, str) and value.isdigit():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**32 - 1:
-        raise Unfit(value, "a user's number")
+        raise InvalidValue(value, "a user id")
     return value
 
 
@@ -203,7 +207,7 @@ RequestPath = Annotated[
     Check(
         _request_path,
         type="string",
-        description="A URL path, with a query if need be.",
+        description="A URL path, optionally with a query.",
         examples=["/ws?v=2"],
     ),
 ]
@@ -212,7 +216,7 @@ Upstreams = Annotated[
     Check(
         lambda value: tuple(values.upstream(each) for each in _list(value)),
         **_STRINGS,
-        description="http://HOST:PORT, https://, ws://, wss:// or unix:/PATH; one, or a list.",
+        description="http://HOST:PORT, https://, ws://, wss:// or unix:/PATH; one or a list.",
     ),
 ]
 Duration = Annotated[
@@ -220,7 +224,7 @@ Duration = Annotated[
     Check(
         values.duration_s,
         type=["string", "number"],
-        description="A time: 500ms, 75s, 1h, 180d, or seconds.",
+        description="A duration: 500ms, 75s, 1h, 180d, or seconds.",
     ),
 ]
 Drain = Annotated[
@@ -228,7 +232,7 @@ Drain = Annotated[
     Check(
         lambda value: value if value == "none" else values.duration_s(value),
         type=["string", "number"],
-        description="A time, or none.",
+        description="A duration, or none.",
     ),
 ]
 Size = Annotated[
@@ -245,7 +249,7 @@ Origins = Annotated[
     Check(
         _origins,
         **_STRINGS,
-        description="Pages that may connect: SCHEME://HOST[:PORT]; any opens the route.",
+        description="Pages that may connect: SCHEME://HOST[:PORT]; any allows all pages.",
     ),
 ]
 Subprotocols = Annotated[
@@ -253,7 +257,7 @@ Subprotocols = Annotated[
     Check(
         lambda value: tuple(values.subprotocol(each) for each in _list(value)),
         **_STRINGS,
-        description="Subprotocols to offer, the preferred one first.",
+        description="Subprotocols to offer, in order of preference.",
     ),
 ]
 Port = Annotated[int, Check(values.port, type="integer", minimum=1, maximum=65535)]
@@ -276,7 +280,7 @@ Line = Annotated[str, Check(_line, type=["string", "number"])]
 Content = Annotated[str | bytes, Check(_content, type=["string", "number", "object", "array"])]
 Argv = Annotated[
     tuple[str, ...],
-    Check(_argv, **_STRINGS, description="A command line without a shell, or a list of its words."),
+    Check(_argv, **_STRINGS, description="A command line without a shell, or its arguments."),
 ]
 Proxy = Annotated[
     str,

@@ -1,4 +1,4 @@
-"""A mapping of a file held against its model, every error at its own line with the nearest word."""
+"""Validate a mapping of a file with its model; every error has its line and a suggestion."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from pydantic_core import ValidationError
 
 from deployer.playbook.schema.models import Model, Strict, model_in
-from deployer.playbook.schema.values import Unfit
+from deployer.playbook.schema.values import InvalidValue
 from deployer.playbook.templates.filters import kind
 from deployer.playbook.templates.templar import is_template
 from deployer.playbook.yaml.source import Problems, YamlMap, nearest, spot_of, value_at
@@ -21,7 +21,7 @@ _WANTED = {
     "model_attributes_type": "must be a mapping",
     "list_type": "must be a list",
     "tuple_type": "must be a list",
-    "string_type": "must be a text",
+    "string_type": "must be a string",
     "int_parsing": "must be a whole number",
     "int_type": "must be a whole number",
     "float_parsing": "must be a number",
@@ -41,11 +41,11 @@ def validate(
 ) -> Model | None:
     """The model of a mapping, or `None` with its errors added to `problems`.
 
-    Args:
-        rendered: whether templates were rendered; before, a text with one is left alone.
-        is_secret: whether the values of `node` must not be shown.
+    A mapping that cannot be validated yet because of its templates is also `None`, without errors.
 
-    A mapping that is right but for templates gives `None` too, without an error.
+    Args:
+        rendered: whether templates were rendered; if not, strings with templates are not checked.
+        is_secret: whether the values of `node` must not be shown.
     """
     report = _Report(node if root is None else root, path, problems)
     report.walk(model, node, path)
@@ -58,7 +58,7 @@ def validate(
 
 
 class _Report:
-    """The errors of one mapping, on their way to their places."""
+    """Collects the errors of one mapping with their positions."""
 
     def __init__(self, root: Any, path: tuple[Any, ...], problems: Problems) -> None:
         self.root = root
@@ -67,14 +67,14 @@ class _Report:
         self.explained: set[tuple[Any, ...]] = set()
 
     def walk(self, model: type[Strict], node: Any, path: tuple[Any, ...]) -> None:
-        """Unknown keys, and keys that do not go together, in `node` and all below it."""
+        """Report unknown keys and invalid combinations of keys in `node` and everything below."""
         if not isinstance(node, dict):
             return
-        known = set(model.fields()) | set(model.other_words)
+        known = set(model.fields()) | set(model.key_aliases)
         for key in node:
             if key not in known:
                 self._unknown(model, key, path, known)
-        for each in model.together(node):
+        for each in model.combination_errors(node):
             place = path if each.key is None else (*path, each.key)
             if each.key is not None:
                 self.explained.add(place)
@@ -99,16 +99,16 @@ class _Report:
             return
         near = nearest(str(key), known)
         if near:
-            # The misspelt key's own error says it all: it is not missing as well.
+            # The error about the misspelt key is sufficient: do not report it as missing too.
             self.explained.add((*path, near.removeprefix("did you mean '").removesuffix("'?")))
-        hint = near or f"known here: {', '.join(sorted(known))}"
+        hint = near or f"known keys: {', '.join(sorted(known))}"
         if "role" in known and not near:
-            hint = "a role's variables stand under vars: {…}"
+            hint = "put a role's variables under vars: {…}"
         self.problems.add(spot.error(f"unknown key '{key}'", hint=hint))
 
     def add(self, error: Any, *, rendered: bool, secret: bool) -> None:
-        """One of the engine's errors, unless another one has explained it already."""
-        # A tagged union puts its tag into the location: no key of the file.
+        """Report an error of the validation engine, unless a better one was reported already."""
+        # The location contains the tag of a tagged union, which is not a key of the file.
         location = tuple(step for step in error["loc"] if step not in ("mapping", "other"))
         place = (*self.path, *location)
         if error["type"] == "extra_forbidden" or place in self.explained:
@@ -121,7 +121,7 @@ class _Report:
         if not rendered and is_template(value):
             return
         cause = (error.get("ctx") or {}).get("error")
-        if isinstance(cause, Unfit) and isinstance(value, list):
+        if isinstance(cause, InvalidValue) and isinstance(value, list):
             wrong = [number for number, each in enumerate(value) if each == cause.value]
             if not rendered and not wrong and any(is_template(each) for each in value):
                 return
@@ -138,7 +138,7 @@ def _words(error: Any, name: str, value: Any, *, secret: bool) -> tuple[str, str
     kind_of_error = error["type"]
     context: Mapping[str, Any] = error.get("ctx") or {}
     cause = context.get("error")
-    if isinstance(cause, Unfit):
+    if isinstance(cause, InvalidValue):
         return f"{name}: {cause.text(secret=secret)}", ""
     shown = "(secret)" if secret else _shown(value)
     if kind_of_error == "literal_error":

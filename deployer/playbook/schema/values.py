@@ -1,7 +1,7 @@
-"""The words that may reach a proxy's config, a shell or a unit, each checked by what it is.
+"""Checks of values that may reach a proxy's config, a command line or a unit, one for each type.
 
-Every function takes what a person wrote and returns its canonical form, or raises `Unfit`. A
-character that could end a directive or a string in a config has no way through any of them.
+Every function takes a value of the playbook and returns its canonical form, or raises
+`InvalidValue`. None of them accepts a character that could end a directive or string in a config.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 60
 _MAX_SECONDS = 10 * 366 * 86400
 
 
-class Unfit(ValueError):  # noqa: N818 - a verdict on a value; it becomes a SourceError
-    """A value that is not what it has to be, `what`; `why` says what is wrong with it."""
+class InvalidValue(ValueError):  # noqa: N818 - a verdict on a value; it becomes a SourceError
+    """A value that is not `what` it must be; `why` is the reason or a hint."""
 
     def __init__(self, value: Any, what: str, why: str = "") -> None:
         super().__init__(value, what, why)
@@ -34,7 +34,7 @@ class Unfit(ValueError):  # noqa: N818 - a verdict on a value; it becomes a Sour
         return self.text()
 
     def text(self, *, secret: bool = False) -> str:
-        """The sentence; without the value, and what could tell of it, where it is `secret`."""
+        """The message; without the value and the reason if it is `secret`."""
         if secret:
             return f"(secret) is not {self.what}"
         shown = repr(self.value)
@@ -44,17 +44,17 @@ class Unfit(ValueError):  # noqa: N818 - a verdict on a value; it becomes a Sour
 
 def _text(value: Any, what: str) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise Unfit(value, what, "it must be a text")
+        raise InvalidValue(value, what, "it must be a string")
     return str(value)
 
 
 def _character(text: str, allowed: re.Pattern[str]) -> str:
-    """Why the first character that is not allowed is not."""
+    """A message about the first character that is not allowed; empty if all are."""
     for character in text:
         if not allowed.fullmatch(character):
             shown = character if character.isprintable() else f"U+{ord(character):04X}"
             name = {" ": "a space", "\n": "a line break", "\t": "a tab"}.get(character)
-            return f"{name or repr(shown)} is not allowed in it"
+            return f"{name or repr(shown)} is not allowed"
     return ""
 
 
@@ -72,9 +72,9 @@ def ip_address(text: str) -> str | None:
 
 
 def domain(value: Any, *, wildcard: bool = True) -> str:
-    """A host name in lower case and its ASCII form, or an IP address.
+    """A host name in lower case and ASCII form, or an IP address.
 
-    Source: RFC 1123, section 2.1; RFC 5890 for what is beyond ASCII.
+    Source: RFC 1123, section 2.1; RFC 5890 for non-ASCII names.
     """
     what = "a domain"
     text = _text(value, what)
@@ -90,28 +90,28 @@ def domain(value: Any, *, wildcard: bool = True) -> str:
     why = _character("".join(labels), re.compile(r"[a-z0-9-]"))
     if why:
         if "://" in text:
-            why = "write the name alone, without http:// or a path"
-        raise Unfit(value, what, why)
+            why = "write only the name, without http:// or a path"
+        raise InvalidValue(value, what, why)
     if not name or len(name) > 253:
-        raise Unfit(value, what, "it must have 1 to 253 characters")
+        raise InvalidValue(value, what, "it must have 1 to 253 characters")
     for label in labels:
         if not _LABEL.fullmatch(label):
-            raise Unfit(
-                value, what, f"the part {label!r} must be 1 to 63 letters, digits and inner '-'"
+            raise InvalidValue(
+                value, what, f"the part {label!r} must be 1 to 63 letters, digits or inner '-'"
             )
     if labels[-1].isdigit():
-        raise Unfit(value, what, "nor is it an IP address")
+        raise InvalidValue(value, what, "it is not an IP address either")
     return name
 
 
 def _to_ascii(text: str, name: str) -> str:
-    # Python's codec is IDNA 2003, which turns these into other names than browsers (UTS 46) do.
+    # Python's codec is IDNA 2003, which converts these differently than browsers (UTS 46).
     if re.search("[ßςẞ\u200c\u200d]", name):
-        raise Unfit(text, "a domain that can be converted", "write its ASCII form, xn--…")
+        raise InvalidValue(text, "a domain that can be converted", "write its ASCII form, xn--…")
     try:
         return name.encode("idna").decode("ascii").lower()
     except UnicodeError:
-        raise Unfit(text, "a domain", "it has no ASCII form (IDNA)") from None
+        raise InvalidValue(text, "a domain", "it has no ASCII form (IDNA)") from None
 
 
 def port(value: Any) -> int:
@@ -120,31 +120,31 @@ def port(value: Any) -> int:
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,5}", value):
         number = int(value)
     if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= 65535:
-        raise Unfit(value, "a port", "ports are 1 to 65535")
+        raise InvalidValue(value, "a port", "ports are 1 to 65535")
     return int(number)
 
 
 def url_path(value: Any) -> str:
-    """A path of a URL, decoded: no query, no escapes, no dot segments."""
+    """The path of a URL, decoded: without a query, escapes or dot segments."""
     what = "a URL path"
     text = _text(value, what)
     if not text.startswith("/"):
-        raise Unfit(value, what, "it must begin with '/'")
+        raise InvalidValue(value, what, "it must start with '/'")
     why = _character(text, _URL_PATH)
     if why:
-        raise Unfit(value, what, why)
+        raise InvalidValue(value, what, why)
     if "//" in text or any(part in (".", "..") for part in text.split("/")):
-        raise Unfit(value, what, "'//', '.' and '..' are not allowed in it")
+        raise InvalidValue(value, what, "'//', '.' and '..' are not allowed")
     return text
 
 
 def absolute_path(value: Any) -> str:
-    """A path on the host that may be printed into a proxy's config as it is."""
+    """A path on the host that can be written into a proxy's config unquoted."""
     what = "a path for a config"
     text = file_path(value)
     why = _character(text, _CONFIG_PATH)
     if why:
-        raise Unfit(value, what, why)
+        raise InvalidValue(value, what, why)
     return text
 
 
@@ -153,57 +153,57 @@ def file_path(value: Any) -> str:
     what = "an absolute path"
     text = _text(value, what)
     if not text.startswith("/"):
-        raise Unfit(value, what, "it must begin with '/'")
+        raise InvalidValue(value, what, "it must start with '/'")
     if any(ord(character) < 32 or ord(character) == 127 for character in text):
-        raise Unfit(value, what, "it has a control character in it")
+        raise InvalidValue(value, what, "it contains a control character")
     parts = [part for part in text.split("/") if part not in ("", ".")]
     if ".." in parts:
-        raise Unfit(value, what, "'..' is not allowed in it")
+        raise InvalidValue(value, what, "'..' is not allowed")
     if any(len(part.encode()) > 255 for part in parts) or len(text.encode()) > 4095:
-        raise Unfit(value, what, "it is longer than a file system allows")
+        raise InvalidValue(value, what, "it is longer than a file system allows")
     return "/" + "/".join(parts)
 
 
 def upstream(value: Any) -> Upstream:
-    """Where requests are passed to: ``http://``, ``https://``, ws and wss the same, ``unix:``."""
+    """An upstream: ``http://``, ``https://``, their synonyms ws and wss, or ``unix:``."""
     what = "an upstream"
     if not isinstance(value, str):
-        raise Unfit(value, what, "write http://HOST:PORT, HOST:PORT or unix:/PATH")
+        raise InvalidValue(value, what, "write http://HOST:PORT, HOST:PORT or unix:/PATH")
     if value.startswith("unix:"):
         return Upstream(socket=absolute_path(value.removeprefix("unix:")))
     scheme, separator, rest = value.partition("://")
     if not separator:
         scheme, rest = "", value
     elif scheme.lower() not in ("http", "https", "ws", "wss"):
-        raise Unfit(value, what, "its scheme must be http, https, ws, wss or unix")
+        raise InvalidValue(value, what, "its scheme must be http, https, ws, wss or unix")
     if rest.startswith("unix:"):
-        raise Unfit(value, what, "write unix:/PATH, without a scheme")
+        raise InvalidValue(value, what, "write unix:/PATH, without a scheme")
     address, _, path = rest.partition("/")
     if path:
-        raise Unfit(
-            value, what, "a path does not belong here; the route's path and strip_prefix say it"
+        raise InvalidValue(
+            value, what, "it must not have a path; set the route's path and strip_prefix"
         )
     if "@" in address:
-        raise Unfit(value, what, "a user and password do not belong here")
+        raise InvalidValue(value, what, "it must not have a user or password")
     match = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(?::([0-9]+))?", address)
     if match is None:
-        hint = "an IPv6 address is written in brackets" if address.count(":") > 1 else ""
-        raise Unfit(value, what, hint or "its port must be a number")
+        hint = "put an IPv6 address in brackets" if address.count(":") > 1 else ""
+        raise InvalidValue(value, what, hint or "its port must be a number")
     tls = scheme.lower() in ("https", "wss")
     if match[2] is None and not scheme:
-        raise Unfit(value, what, "its port is missing")
+        raise InvalidValue(value, what, "its port is missing")
     if not match[1]:
-        raise Unfit(value, what, "its host is missing")
+        raise InvalidValue(value, what, "its host is missing")
     try:
         host = domain(match[1], wildcard=False)
         number = port(match[2]) if match[2] else (443 if tls else 80)
-    except Unfit as error:
-        raise Unfit(value, what, str(error)) from None
+    except InvalidValue as error:
+        raise InvalidValue(value, what, str(error)) from None
     return Upstream(host=host, port=number, tls=tls)
 
 
 def duration_s(value: Any) -> float:
-    """A time as seconds: ``75s``, ``1h30m``, ``500ms``, ``180d`` or a number of seconds."""
+    """A duration in seconds: ``75s``, ``1h30m``, ``500ms``, ``180d`` or a number of seconds."""
     what = "a duration"
     seconds: float
     if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -216,9 +216,9 @@ def duration_s(value: Any) -> float:
         elif parts and "".join(number + unit for number, unit in parts) == text:
             seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
         else:
-            raise Unfit(value, what, "write 500ms, 75s, 5m, 1h, 180d or a number of seconds")
+            raise InvalidValue(value, what, "write 500ms, 75s, 5m, 1h, 180d or a number of seconds")
     if not 0 < seconds <= _MAX_SECONDS:
-        raise Unfit(value, what, "it must be longer than 0 and at most ten years")
+        raise InvalidValue(value, what, "it must be longer than 0 and at most ten years")
     return seconds
 
 
@@ -226,20 +226,20 @@ _BYTES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
 def size_bytes(value: Any) -> int:
-    """A size as bytes: ``64k``, ``16m``, ``1g`` (powers of 1024) or a number of bytes."""
+    """A size in bytes: ``64k``, ``16m``, ``1g`` (powers of 1024) or a number of bytes."""
     what = "a size"
     text = str(value).lower() if isinstance(value, (int, str)) else ""
     found = re.fullmatch(r"([0-9]{1,15})([kmg]?)", text)
     if found is None or isinstance(value, bool):
-        raise Unfit(value, what, "write 64k, 16m, 1g or a number of bytes")
+        raise InvalidValue(value, what, "write 64k, 16m, 1g or a number of bytes")
     size = int(found[1]) * _BYTES[found[2]]
     if not 0 < size <= 1 << 50:
-        raise Unfit(value, what, "it must be more than 0 and at most a petabyte")
+        raise InvalidValue(value, what, "it must be more than 0 and at most a petabyte")
     return size
 
 
 def origin(value: Any) -> str:
-    """An origin as a browser sends it: lower case, the scheme's own port left out.
+    """An origin as browsers send it: in lower case, without the scheme's default port.
 
     Source: RFC 6454, section 6.2.
     """
@@ -248,13 +248,13 @@ def origin(value: Any) -> str:
     if not isinstance(value, str) or match is None:
         why = "write SCHEME://HOST or SCHEME://HOST:PORT"
         why += ", without a path" if isinstance(value, str) and value.count("/") > 2 else ""
-        raise Unfit(value, what, why)
+        raise InvalidValue(value, what, why)
     scheme = match[1].lower()
     try:
         host = domain(match[2], wildcard=False)
         number = port(match[3]) if match[3] else None
-    except Unfit as error:
-        raise Unfit(value, what, str(error)) from None
+    except InvalidValue as error:
+        raise InvalidValue(value, what, str(error)) from None
     shown = f"[{host}]" if ":" in host else host
     own = {"http": 80, "https": 443}.get(scheme)
     return f"{scheme}://{shown}" + (f":{number}" if number and number != own else "")
@@ -266,15 +266,15 @@ def mode(value: Any) -> str:
     if isinstance(value, OctalInt):
         number = int(value)
     elif isinstance(value, int) and not isinstance(value, bool):
-        raise Unfit(value, what, 'write it in quotes, as "0644": a bare number is read as decimal')
+        raise InvalidValue(value, what, 'quote it, as in "0644": an unquoted number is decimal')
     elif isinstance(value, str) and re.fullmatch(r"(0o?)?[0-7]{3,4}", value):
         number = int(value.replace("o", ""), 8)
     elif isinstance(value, str) and re.search(r"[=+-]", value):
         number = _symbolic_mode(value)
     else:
-        raise Unfit(value, what, 'write four octal digits in quotes, as "0644"')
+        raise InvalidValue(value, what, 'write four octal digits in quotes, as in "0644"')
     if number > 0o7777:
-        raise Unfit(value, what, "it is more than 7777")
+        raise InvalidValue(value, what, "it is more than 7777")
     return f"{number:04o}"
 
 
@@ -283,10 +283,10 @@ def _symbolic_mode(value: str) -> int:
     for clause in value.replace(" ", "").split(","):
         match = re.fullmatch(r"([ugoa]+)=([rwxst]*)", clause)
         if match is None:
-            raise Unfit(
+            raise InvalidValue(
                 value,
                 "a file mode",
-                "a symbolic mode must set all of u, g and o with '=': u=rw,g=r,o=r",
+                "a symbolic mode must set u, g and o with '=': u=rw,g=r,o=r",
             )
         for who in match[1].replace("a", "ugo"):
             named.add(who)
@@ -297,7 +297,7 @@ def _symbolic_mode(value: str) -> int:
             number |= 0o2000 if who == "g" and "s" in match[2] else 0
             number |= 0o1000 if who == "o" and "t" in match[2] else 0
     if named != set("ugo"):
-        raise Unfit(value, "a file mode", "it must say what u, g and o get")
+        raise InvalidValue(value, "a file mode", "it must set u, g and o")
     return number
 
 
@@ -310,11 +310,11 @@ def email(value: Any) -> str:
         or not at
         or not re.fullmatch(r"[A-Za-z0-9._%+/=~^-]{1,64}", name)
     ):
-        raise Unfit(value, "an e-mail address")
+        raise InvalidValue(value, "an e-mail address")
     try:
         return f"{name}@{domain(host, wildcard=False)}"
-    except Unfit as error:
-        raise Unfit(value, "an e-mail address", str(error)) from None
+    except InvalidValue as error:
+        raise InvalidValue(value, "an e-mail address", str(error)) from None
 
 
 def subprotocol(value: Any) -> str:
@@ -323,8 +323,8 @@ def subprotocol(value: Any) -> str:
     Source: RFC 6455, section 4.1, item 10; RFC 7230, section 3.2.6.
     """
     if not isinstance(value, str) or not _TOKEN.fullmatch(value):
-        raise Unfit(
-            value, "a subprotocol", "it is one word of letters, digits and - . _ ~ + and the like"
+        raise InvalidValue(
+            value, "a subprotocol", "it must be one word of letters, digits, - . _ ~ + and the like"
         )
     return value
 
@@ -333,7 +333,7 @@ def account(value: Any) -> str:
     """The name or number of a user or group."""
     text = _text(value, "a user or group")
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?|[0-9]{1,10}", text):
-        raise Unfit(value, "a user or group name")
+        raise InvalidValue(value, "a user or group name")
     return text
 
 
@@ -341,39 +341,41 @@ def unit(value: Any) -> str:
     """The name of a systemd unit."""
     text = _text(value, "a service name")
     if not re.fullmatch(r"[A-Za-z0-9:_.\\][A-Za-z0-9:_.\\@-]{0,250}", text):
-        raise Unfit(value, "a service name")
+        raise InvalidValue(value, "a service name")
     return text
 
 
 def split_command(text: str) -> tuple[str, ...]:
-    """The words of a command line.
+    """The arguments of a command line.
 
-    Raises: Unfit, where it counts on a shell: nothing here is ever given to one.
+    Raises: InvalidValue, if it relies on a shell, which is never used.
     """
     what = "a command without a shell"
     bare = re.sub(r"\\.|'[^']*'|\"(?:\\.|[^\"\\])*\"", "_", text, flags=re.DOTALL)
     found = re.search(r"&&|\|\||>>|\$\(|[|<>;&`\n]|\$[A-Za-z_{][A-Za-z0-9_]*", bare)
     if found is not None:
         shown = found[0].replace("\n", "a line break")
-        why = f"{shown} means nothing to it; quote it, or copy a script and run that"
-        raise Unfit(text, what, why)
+        why = f"{shown} has no special meaning; quote it, or copy a script and run that"
+        raise InvalidValue(text, what, why)
     try:
         words = tuple(shlex.split(text))
     except ValueError:
-        raise Unfit(text, what, "a quote is not closed") from None
+        raise InvalidValue(text, what, "a quote is not closed") from None
     if not words or "\0" in text:
-        raise Unfit(text, what, "it is empty")
+        raise InvalidValue(text, what, "it is empty")
     return words
 
 
 def package(value: Any) -> str:
-    """The name of a package, ``:arch`` allowed.
+    """The name of a package, optionally with ``:arch``.
 
     Source: Debian Policy, section 5.6.7.
     """
     text = _text(value, "a package name")
     if "=" in text:
-        raise Unfit(value, "a package name", "a version cannot be pinned here; hold it on the host")
+        raise InvalidValue(
+            value, "a package name", "versions cannot be pinned; hold the package on the host"
+        )
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9+._-]*(:[a-z0-9]+)?", text):
-        raise Unfit(value, "a package name")
+        raise InvalidValue(value, "a package name")
     return text

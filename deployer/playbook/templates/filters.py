@@ -1,4 +1,4 @@
-"""The filters and tests of Ansible that Jinja2 lacks, written plainly.
+"""The filters and tests of Ansible that Jinja2 does not have.
 
 Source: "Using filters to manipulate data" and "Tests" in Ansible's playbook guide.
 """
@@ -16,25 +16,25 @@ from typing import Any
 from jinja2 import Undefined
 from jinja2.exceptions import TemplateRuntimeError, UndefinedError
 
-_NO_HASH = "its salt would be another one in each plan; keep the hash itself in a secret vars file"
-#: Filters that Ansible has, and why they are not here.
+_NO_HASH = "its salt would differ in each plan; keep the hash itself in a secret vars file"
+#: Filters of Ansible that are not supported, and why.
 REFUSED = {
     "password_hash": _NO_HASH,
     "vault": "keep secrets in a vars_files file with secret: true",
     "unvault": "keep secrets in a vars_files file with secret: true",
-    "random": "a plan must come out the same twice",
-    "shuffle": "a plan must come out the same twice",
+    "random": "the same playbook must always give the same plan",
+    "shuffle": "the same playbook must always give the same plan",
 }
 
 
 def kind(value: Any) -> str:
-    """What a value is, in the words of YAML."""
+    """The type of a value, in YAML terms."""
     if isinstance(value, bool):
         return "true or false"
     if isinstance(value, (int, float)):
         return "a number"
     if isinstance(value, str):
-        return "a text"
+        return "a string"
     if isinstance(value, Mapping):
         return "a mapping"
     if isinstance(value, (list, tuple)):
@@ -43,7 +43,7 @@ def kind(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A value made of plain Python types alone, for writers that look at exact types."""
+    """`value` with only plain Python types, for serialisers that check exact types."""
     if isinstance(value, Undefined):
         value._fail_with_undefined_error()
     if isinstance(value, Mapping):
@@ -69,7 +69,7 @@ def to_nice_json(value: Any, indent: int = 4, sort_keys: bool = True, **options:
 def _json_options(options: dict[str, Any]) -> dict[str, Any]:
     known = {"indent", "sort_keys", "ensure_ascii", "separators"}
     if set(options) - known:
-        raise ValueError(f"to_json takes {', '.join(sorted(known))}")
+        raise ValueError(f"to_json supports {', '.join(sorted(known))}")
     return options
 
 
@@ -105,7 +105,7 @@ def from_yaml_all(value: Any) -> Any:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"a text is needed here, not {kind(value)}")
+        raise TypeError(f"must be a string, not {kind(value)}")
     return value
 
 
@@ -175,7 +175,7 @@ def combine(*mappings: Any, recursive: bool = False, list_merge: str = "replace"
     for each in mappings:
         for one in each if isinstance(each, list) else [each]:
             if not isinstance(one, Mapping):
-                raise TypeError(f"combine needs mappings, not {kind(one)}")
+                raise TypeError(f"combine requires mappings, not {kind(one)}")
             result = _merged(result, one, recursive, list_merge)
     return result
 
@@ -194,7 +194,7 @@ def _merged(low: dict[Any, Any], high: Mapping[Any, Any], deep: bool, lists: str
 
 
 def _merged_lists(old: list[Any], new: list[Any], how: str) -> list[Any]:
-    ways = {
+    merges = {
         "replace": lambda: list(new),
         "keep": lambda: list(old),
         "append": lambda: old + new,
@@ -202,16 +202,16 @@ def _merged_lists(old: list[Any], new: list[Any], how: str) -> list[Any]:
         "append_rp": lambda: [each for each in old if each not in new] + new,
         "prepend_rp": lambda: new + [each for each in old if each not in new],
     }
-    if how not in ways:
-        raise ValueError(f"list_merge is one of {', '.join(ways)}")
-    return ways[how]()
+    if how not in merges:
+        raise ValueError(f"list_merge must be one of {', '.join(merges)}")
+    return merges[how]()
 
 
 def dict2items(
     value: Any, key_name: str = "key", value_name: str = "value"
 ) -> list[dict[str, Any]]:
     if not isinstance(value, Mapping):
-        raise TypeError(f"dict2items needs a mapping, not {kind(value)}")
+        raise TypeError(f"dict2items requires a mapping, not {kind(value)}")
     return [{key_name: key, value_name: each} for key, each in value.items()]
 
 
@@ -269,7 +269,7 @@ def hash_of(value: Any, algorithm: str = "sha1") -> str:
 
     if algorithm not in ("md5", "sha1", "sha224", "sha256", "sha384", "sha512"):
         raise ValueError(
-            f"hash knows md5, sha1, sha224, sha256, sha384 and sha512, not {algorithm}"
+            f"hash supports md5, sha1, sha224, sha256, sha384 and sha512, not {algorithm}"
         )
     digest = hashlib.new(algorithm, str(value).encode(), usedforsecurity=False)
     return digest.hexdigest()
@@ -329,7 +329,7 @@ def splitext(value: Any) -> list[str]:
 
 def comment(value: Any, style: str = "plain", decoration: str = "# ") -> str:
     if style != "plain":
-        raise ValueError("comment knows the style 'plain' alone")
+        raise ValueError("comment supports only the style 'plain'")
     return "\n".join(f"{decoration}{line}".rstrip() for line in str(value).split("\n"))
 
 
@@ -361,12 +361,12 @@ _SAME = {
 
 
 def version(value: Any, other: Any, operator: str = "==", strict: Any = None) -> bool:
-    """Whether versions stand so: ``is version('1.25', '>=')``; ``1.25`` equals ``1.25.0``."""
+    """Compare versions: ``is version('1.25', '>=')``; ``1.25`` equals ``1.25.0``."""
     if strict is not None:
-        raise TemplateRuntimeError("version takes the other version and an operator alone")
+        raise TemplateRuntimeError("version supports only a version and an operator")
     compare = _COMPARE.get(_SAME.get(operator, operator))
     if compare is None:
-        raise TemplateRuntimeError(f"version knows {' '.join(_COMPARE)}, not {operator!r}")
+        raise TemplateRuntimeError(f"version supports {' '.join(_COMPARE)}, not {operator!r}")
     left, right = _version(value), _version(other)
     width = max(len(left), len(right))
     filler = ((1, 0),)

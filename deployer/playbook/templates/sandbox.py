@@ -1,4 +1,4 @@
-"""The sandbox that templates run in: what is undefined, what is in reach, what is too much."""
+"""The sandbox of templates: undefined values, accessible attributes, and size limits."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from deployer.playbook.templates.scope import MISSING, Scope
 from deployer.playbook.yaml.file import read_text
 from deployer.playbook.yaml.source import nearest
 
-#: The key under which a template's context holds its `Scope`; no variable can have a space.
+#: The key of the `Scope` in a template's context; names of variables cannot contain a space.
 SCOPE = " scope"
 _MAX_LENGTH = 8 * 1024 * 1024
 _PLAIN_METHODS = frozenset(dir(dict)) | frozenset(dir(list))
 
 
-class UndefinedVariable(SourceError):  # noqa: N818 - as Jinja's UndefinedError, but placed
-    """A variable, key or attribute that nobody defined."""
+class UndefinedVariable(SourceError):  # noqa: N818 - like Jinja's UndefinedError, with a position
+    """A variable, key or attribute is undefined."""
 
 
 class ReadableUndefined(StrictUndefined):
-    """Says what is undefined in the playbook's words, not in Python's."""
+    """Undefined values with messages in terms of the playbook instead of Python."""
 
     __slots__ = ()
 
@@ -56,13 +56,13 @@ class _Context(Context):
             return self.vars[key]
         found = self.parent.get(key, missing)
         if found is not self.environment.globals.get(key, missing):
-            return found  # what a template has set for one that it includes
+            return found  # set by a template for one that it includes
         scope: Scope | None = self.parent.get(SCOPE)
         if scope is not None:
             try:
                 value = scope.get(key)
             except UndefinedVariable as error:
-                # Still undefined, so that `default` and `is defined` work; used, it tells why.
+                # Undefined, so that `default` and `is defined` work; any use raises the error.
                 return self.environment.undefined(name=key, exc=_raiser(error))
             if value is not MISSING:
                 return value
@@ -79,12 +79,12 @@ class SandboxEnvironment(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         if operator == "**" and (abs(left) > 10**6 or abs(right) > 64):
-            raise SecurityError("the power is too large")
+            raise SecurityError("the result of the power is too large")
         if operator == "*":
             sizes = [len(each) for each in (left, right) if isinstance(each, (str, list, tuple))]
             counts = [each for each in (left, right) if isinstance(each, int)]
             if sizes and counts and sizes[0] * counts[0] > _MAX_LENGTH:
-                raise SecurityError("the text or list would become too long")
+                raise SecurityError("the string or list would be too long")
         return super().call_binop(context, operator, left, right)
 
     def getattr(self, obj: Any, attribute: str) -> Any:
@@ -96,7 +96,7 @@ class SandboxEnvironment(ImmutableSandboxedEnvironment):
         return super().getitem(obj, argument) if found is MISSING else found
 
     def _plain(self, obj: Any, key: Any) -> Any:
-        """A mapping's own key comes before any method; our marks are nobody's business."""
+        """Keys of a mapping come before methods; attributes of `YamlMap` are not accessible."""
         if isinstance(obj, dict):
             try:
                 if key in obj:

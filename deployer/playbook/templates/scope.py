@@ -1,9 +1,8 @@
-"""Variables by precedence, rendered when they are asked for.
+"""Variables by precedence, rendered on first use.
 
-A `Scope` is a pile of `Layer`s, the last one wins. A variable's value may hold templates that use
-other variables; it is rendered the first time something asks for it. Whether anything secret was
-touched on the way is noted in the scope's state, which is how a task learns that it is secret:
-not by what its text looks like, but by what was looked up to make it.
+A `Scope` is a stack of `Layer`s; the last one wins. A variable's value may contain templates with
+other variables; it is rendered when it is first used. The scope's state records whether a secret
+variable was used: a task is secret if a secret was looked up to render it, regardless of its text.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ class _Missing:
         return "MISSING"
 
 
-#: What `Scope.get` answers for a name that nobody defined.
+#: The result of `Scope.get` for an undefined name.
 MISSING: Any = _Missing()
 
 
@@ -35,13 +34,13 @@ class _Omit:
         return "omit"
 
 
-#: Ansible's ``omit``: an argument that renders to this is left out.
+#: Ansible's ``omit``: an argument with this value is left out.
 OMIT: Any = _Omit()
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Variables of one station of the precedence; `raw` ones are values, never templates."""
+    """The variables of one level of precedence; `raw` ones are never rendered as templates."""
 
     values: Mapping[str, Any]
     raw: bool = False
@@ -57,7 +56,7 @@ class Layer:
 
 @dataclass(slots=True)
 class ScopeState:
-    """What is going on in a scope and those that lie over it; one thread's own."""
+    """The rendering state of a scope and those derived from it; used by one thread only."""
 
     touched_secret: bool = False
     rendering: list[str] = field(default_factory=list)
@@ -85,7 +84,7 @@ class Scope:
     def get(self, key: str) -> Any:
         """A variable's rendered value, or `MISSING`.
 
-        Raises: SourceError, where its value cannot be rendered, or needs itself.
+        Raises: SourceError, if its value cannot be rendered, or depends on itself.
         """
         if key in self._cache:
             value, secret = self._cache[key]
@@ -108,7 +107,7 @@ class Scope:
             if not layer.raw and spot is not None:
                 if key in state.rendering:
                     chain = " → ".join([*state.rendering[state.rendering.index(key) :], key])
-                    raise spot.error(f"the variable '{key}' needs itself: {chain}")
+                    raise spot.error(f"the variable '{key}' depends on itself: {chain}")
                 state.rendering.append(key)
                 try:
                     value = self._templar.render(value, self, spot)

@@ -1,4 +1,4 @@
-"""Jinja2 as Ansible uses it, in a sandbox: expressions keep their types, undefined is an error."""
+"""Jinja2 as in Ansible, in a sandbox: expressions keep their types, undefined is an error."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def _refuse(what: str, why: str) -> Callable[..., NoReturn]:
 
 
 def is_template(value: Any) -> bool:
-    """Whether a text has anything in it for Jinja."""
+    """Whether a value is a string with Jinja syntax."""
     return isinstance(value, str) and ("{{" in value or "{%" in value or "{#" in value)
 
 
 class Templar:
-    """Renders texts, structures and files; keeps what it has compiled. Safe to use from threads."""
+    """Renders strings, structures and files, and caches compiled templates. Thread-safe."""
 
     def __init__(self) -> None:
         env = SandboxEnvironment(
@@ -55,9 +55,7 @@ class Templar:
         env.tests.update(filters.TESTS)
         for name in ("lipsum", "cycler", "joiner"):
             env.globals.pop(name, None)
-        why = (
-            "a plan must come out the same wherever it is made; put the value in a vars_files file"
-        )
+        why = "a plan must not depend on where it is made; put the value in a vars_files file"
         for name in ("lookup", "query", "q"):
             env.globals[name] = _refuse(name, why)
         env.globals["omit"] = OMIT
@@ -67,9 +65,9 @@ class Templar:
         self._folders: dict[tuple[Path, ...], SandboxEnvironment] = {}
 
     def render(self, value: Any, scope: Scope, spot: Spot) -> Any:
-        """A value with all templates in it rendered; a lone ``{{ x }}`` keeps the type of `x`.
+        """`value` with all templates rendered; a lone ``{{ x }}`` keeps the type of `x`.
 
-        Raises: SourceError, at the place of the text that cannot be rendered.
+        Raises: SourceError, at the position of the string that cannot be rendered.
         """
         if isinstance(value, str):
             return self._text(value, scope, spot) if is_template(value) else value
@@ -86,32 +84,34 @@ class Templar:
         return value
 
     def condition(self, expression: Any, scope: Scope, spot: Spot) -> bool:
-        """Whether a ``when:`` holds.
+        """Whether the condition of a ``when:`` is true.
 
-        Raises: SourceError, also for a text that is neither true nor false.
+        Raises: SourceError, also for a string that is neither true nor false.
         """
         if isinstance(expression, bool):
             return expression
         if is_template(expression):
-            raise spot.error(
-                "'when' is an expression already", hint="leave out the {{ }} around it"
-            )
+            raise spot.error("'when' is already an expression", hint="remove the {{ }} around it")
         value = self._guarded(lambda: self._expression(str(expression), scope), scope, spot)
         if isinstance(value, str):
             if value.strip().lower() not in _WORDS:
                 raise spot.error(
-                    "'when' must come out as true or false, not as a text",
+                    "'when' must be true or false, not a string",
                     hint="compare it: x == 'word', or x | length > 0",
                 )
             return _WORDS[value.strip().lower()]
         return bool(value)
 
     def check(self, text: str, spot: Spot, *, expression: bool = False) -> None:
-        """Raises: SourceError, where a text or expression is no valid Jinja."""
+        """Check the syntax of a template or expression.
+
+        Raises:
+            SourceError: it is not valid Jinja.
+        """
         self._guarded(lambda: self._compile(text, expression), None, spot)
 
     def file(self, path: Path, folders: tuple[Path, ...], scope: Scope, spot: Spot) -> str:
-        """A template file rendered; `folders` are where its includes are looked for.
+        """The rendered template file; its includes are searched in `folders`.
 
         Raises: SourceError, at the line of the template.
         """
@@ -177,7 +177,7 @@ class Templar:
         return self._compiled[key]
 
     def _guarded(self, evaluate: Callable[[], Any], scope: Scope | None, spot: Spot) -> Any:
-        """Run an evaluation; whatever goes wrong in it becomes an error at its place."""
+        """Run an evaluation, and convert its errors to errors with a position."""
         outer = scope.state.spot if scope else None
         if scope is not None:
             scope.state.spot = spot
@@ -246,7 +246,7 @@ def _native(value: Any) -> Any:
 
 
 def _inner_spot(error: BaseException | None, spot: Spot) -> Spot:
-    """The line of the template file in which an error arose, where one is on its way."""
+    """The line of the template file in which `error` was raised; `spot` if there is none."""
     found = spot
     trace = error.__traceback__ if error else None
     while trace is not None:
@@ -267,7 +267,7 @@ def _inner_spot(error: BaseException | None, spot: Spot) -> Spot:
 
 def _fact_hint(name: str) -> str:
     if name.startswith("ansible_"):
-        return "a fact is known once the host has been asked"
+        return "facts are only known for a host"
     if name == "item":
-        return "'item' is there in a task with 'loop'"
+        return "'item' requires a task with 'loop'"
     return ""

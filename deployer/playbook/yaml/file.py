@@ -1,4 +1,4 @@
-"""YAML as Ansible reads it (``yes`` is true, ``0644`` octal), with the place of every value."""
+"""YAML with Ansible's rules (``yes`` is true, ``0644`` octal) and the position of every value."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def read_text(path: Path, *, what: str = "file") -> str:
     """A text file's content.
 
     Raises:
-        UsageError: it is missing (with the nearest name beside it), not readable or not UTF-8.
+        UsageError: it is missing (with a similar name as hint), not readable or not UTF-8.
     """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         raise missing_file(path, what=what) from None
     except ValueError:  # a NUL in the name
-        raise UsageError(f"{what} {str(path)!r}: no file has such a name") from None
+        raise UsageError(f"{what} {str(path)!r}: not a valid file name") from None
     except OSError as error:
         raise UsageError(f"cannot read {what} {path}: {error.strerror}") from None
     if len(data) > _MAX_BYTES:
@@ -42,16 +42,16 @@ def read_text(path: Path, *, what: str = "file") -> str:
 
 
 def missing_file(path: Path, *, what: str = "file") -> UsageError:
-    """The error for a file that is not there."""
+    """The error for a missing file."""
     folder = path.parent
     if not folder.is_dir():
-        return UsageError(f"{what} {path} does not exist: there is no folder {folder}")
+        return UsageError(f"{what} {path} does not exist: folder {folder} is missing")
     names = [each.name for each in folder.iterdir() if nearest(path.stem, [each.stem])]
     return UsageError(f"{what} {path} does not exist", hint=nearest(path.name, names))
 
 
 def load_yaml(path: Path, *, what: str = "file", secret: bool = False) -> tuple[Any, SourceFile]:
-    """The one document of a YAML file, and the file itself for errors about the whole of it.
+    """The single document of a YAML file, and the file for errors about the file as a whole.
 
     Raises:
         UsageError: the file cannot be read.
@@ -61,7 +61,7 @@ def load_yaml(path: Path, *, what: str = "file", secret: bool = False) -> tuple[
 
 
 def parse_yaml(text: str, *, name: str, secret: bool = False) -> tuple[Any, SourceFile]:
-    """The same of a text; `name` stands for the file in errors."""
+    """Like `load_yaml`, but from a text; errors show `name` as the file."""
     import yaml
 
     file = SourceFile(name, tuple(text.split("\n")), secret)
@@ -78,7 +78,7 @@ def parse_yaml(text: str, *, name: str, secret: bool = False) -> tuple[Any, Sour
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(error, file) from None
     except RecursionError:
-        raise UsageError(f"{name}: nested too deeply; {_MAX_DEPTH} levels are read") from None
+        raise UsageError(f"{name}: nested more than {_MAX_DEPTH} levels") from None
     finally:
         loader.dispose()
 
@@ -88,7 +88,7 @@ def _unreadable(error: Any, text: str, file: SourceFile) -> SourceError:
     column = error.position - (before.rfind("\n") + 1) + 1
     spot = file.spot((before.count("\n") + 1, column))
     character = error.character if isinstance(error.character, int) else ord(error.character)
-    return spot.error(f"YAML text cannot hold the control character U+{character:04X}")
+    return spot.error(f"YAML must not contain the control character U+{character:04X}")
 
 
 def _syntax_error(error: yaml.MarkedYAMLError, file: SourceFile) -> SourceError:
@@ -98,30 +98,30 @@ def _syntax_error(error: yaml.MarkedYAMLError, file: SourceFile) -> SourceError:
     at = file.lines[line - 1] if line <= len(file.lines) else ""
     hint = ""
     if "\t" in at[:column] or "'\\t'" in problem:
-        problem, hint = "a tab; YAML is indented with spaces", "replace the tab by spaces"
+        problem, hint = "a tab; YAML is indented with spaces", "replace the tab with spaces"
     elif "mapping values are not allowed" in problem:
-        problem = "a second ': ' in one line"
+        problem = "a second ': ' on one line"
         hint = "quote a value that contains ': ', or check the indentation of this line"
     elif "expected a single document" in problem:
-        problem, hint = "a second document begins here", "one file holds one document"
+        problem, hint = "a second document starts here", "a file must contain one document"
     elif "found unknown escape character" in problem:
         hint = "in double quotes a backslash starts an escape: use single quotes"
     elif "did not find expected key" in problem or "block end" in problem:
-        problem = "this line does not fit what stands before it"
-        hint = "check its indentation, and that every quote and bracket before it is closed"
+        problem = "this line does not match the lines before it"
+        hint = "check its indentation, and that all quotes and brackets before it are closed"
     elif "found undefined tag handle" in problem:
-        hint = "quote a value that begins with '!'"
+        hint = "quote a value that starts with '!'"
     elif "expected ',' or" in problem:
-        hint = "quote a value that holds {{ }} or a comma where it stands within brackets"
+        hint = "within brackets, quote a value that contains {{ }} or a comma"
     elif "cannot start any token" in problem:
-        hint = "quote a value that begins with '@', '`' or '%'"
+        hint = "quote a value that starts with '@', '`' or '%'"
     elif "undefined alias" in problem:
-        hint = "quote a value that begins with '*'"
+        hint = "quote a value that starts with '*'"
     return file.spot((line, column)).error(f"not valid YAML: {problem}", hint=hint)
 
 
 class _Builder:
-    """Composed nodes turned into values with marks."""
+    """Converts composed nodes to values with marks."""
 
     def __init__(self, loader: Any, file: SourceFile) -> None:
         self.loader = loader
@@ -137,7 +137,7 @@ class _Builder:
         return self.file.spot(_mark(node)).error(problem, hint=hint)
 
     def _build(self, node: Any, depth: int) -> tuple[Any, int]:
-        """The value, and how many values it holds with every alias written out."""
+        """The value, and the number of values in it with all aliases expanded."""
         identity = id(node)
         if identity in self.done:
             value, size = self.done[identity]
@@ -146,7 +146,7 @@ class _Builder:
         if identity in self.open:
             raise self._error(node, "an anchor that contains itself")
         if depth > _MAX_DEPTH:
-            raise self._error(node, f"nested too deeply; {_MAX_DEPTH} levels are read")
+            raise self._error(node, f"nested more than {_MAX_DEPTH} levels")
         before = self.count
         self._count(node, 1)
         self.open.add(identity)
@@ -165,16 +165,14 @@ class _Builder:
     def _count(self, node: Any, size: int) -> None:
         self.count += size
         if self.count > _MAX_VALUES:
-            raise self._error(
-                node, f"more than {_MAX_VALUES:,} values with its aliases written out"
-            )
+            raise self._error(node, f"more than {_MAX_VALUES:,} values with aliases expanded")
 
     def _scalar(self, node: Any) -> Any:
         tag, text = node.tag, node.value
         if tag == _TAG + "str":
             return text
         if tag in (_TAG + "timestamp", _TAG + "value"):
-            return text  # Ansible's templates print a date as it was written, too
+            return text  # Ansible's templates also print a date as written
         if tag == _TAG + "int" and re.fullmatch(r"0[0-7]+", text):
             return OctalInt(text, 8)
         if tag.removeprefix(_TAG) in ("null", "bool", "int", "float"):
@@ -190,10 +188,10 @@ class _Builder:
             return self._error(
                 node,
                 "!vault is not supported",
-                "keep secrets in a file of their own, and name it in the play: "
+                "keep secrets in a separate file, and add it to the play: "
                 "vars_files: [{file: secrets.yml, secret: true}]",
             )
-        return self._error(node, f"the tag {tag} is not supported", "leave it out, or quote it")
+        return self._error(node, f"the tag {tag} is not supported", "remove it, or quote it")
 
     def _sequence(self, node: Any, depth: int) -> YamlList:
         if node.tag != _TAG + "seq":
@@ -214,7 +212,7 @@ class _Builder:
                 raise self._error(
                     key_node,
                     "a key must be a word",
-                    'a value that begins with {{ must be quoted: key: "{{ value }}"',
+                    'a value that starts with {{ must be quoted: key: "{{ value }}"',
                 )
             if key_node.tag == _TAG + "merge":
                 merged += self._merge(value_node, depth)
@@ -222,7 +220,7 @@ class _Builder:
             key = self._scalar(key_node)
             if key in values:
                 first = values.marks[key][0][0]
-                raise self._error(key_node, f"the key '{key}' is here twice; first in line {first}")
+                raise self._error(key_node, f"duplicate key '{key}'; first on line {first}")
             values.put(key, self.build(value_node, depth + 1), (_mark(key_node), _mark(value_node)))
         for other in merged:
             for key, value in other.items():
@@ -234,7 +232,7 @@ class _Builder:
         value = self.build(node, depth + 1)
         found = value if isinstance(value, list) else [value]
         if not all(isinstance(each, YamlMap) for each in found):
-            raise self._error(node, "'<<' takes a mapping, or a list of mappings")
+            raise self._error(node, "'<<' requires a mapping or a list of mappings")
         return list(found)
 
 

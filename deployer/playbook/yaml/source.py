@@ -1,8 +1,8 @@
-"""Where a value was written: mappings and lists that remember the place of each of their entries.
+"""Positions of values: mappings and lists that know the position of each of their entries.
 
-What is read are plain Python values, except that mappings are `YamlMap` and lists `YamlList`: a
-dict and a list with the marks of their entries beside them. So a value can go through validation
-and rendering as what it is, and any error about it can still quote the line that a person wrote.
+Files are read as plain Python values, except that mappings are `YamlMap` and lists are `YamlList`,
+a dict and a list with the marks of their entries. So values can be validated and rendered as usual,
+and errors about them can still quote the line of the file.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ Mark = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file that was read; the lines of a `secret` one are never shown."""
+    """A file that was read; the lines of a `secret` file are never shown."""
 
     path: str
     lines: tuple[str, ...] = field(default=(), repr=False)
     secret: bool = False
 
     def spot(self, mark: Mark) -> Spot:
-        """The place at a line and column, both from 1."""
+        """The position at a line and column, both from 1."""
         return Spot(self, *mark)
 
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """One place in a file."""
+    """One position in a file."""
 
     file: SourceFile
     line: int
@@ -44,15 +44,15 @@ class Spot:
         return SourceRef(self.file.path, self.line, self.column)
 
     def error(self, problem: str, *, hint: str = "") -> SourceError:
-        """An error at this place, with its line shown."""
+        """An error at this position, with its line as excerpt."""
         shown = not self.file.secret and 0 < self.line <= len(self.file.lines)
         excerpt = self.file.lines[self.line - 1].rstrip("\r\n") if shown else ""
-        # A tab takes one column in the marks and up to eight on a terminal.
+        # A tab is one column in the marks and up to eight on a terminal.
         return SourceError(problem, source=self.ref, excerpt=excerpt.replace("\t", " "), hint=hint)
 
 
 class YamlMap(dict[Any, Any]):
-    """A mapping; `marks` has for each key where the key and where its value stand."""
+    """A mapping; `marks` has the positions of each key and its value."""
 
     __slots__ = ("file", "mark", "marks")
 
@@ -67,7 +67,7 @@ class YamlMap(dict[Any, Any]):
         self.marks[key] = marks
 
     def like(self, items: Iterable[tuple[Any, Any]]) -> YamlMap:
-        """Other values under the same keys, at the same places."""
+        """A mapping of `items` with the same positions; keys are a subset of the own ones."""
         other = YamlMap(self.file, self.mark)
         other.update(items)
         other.marks = self.marks
@@ -78,7 +78,7 @@ class YamlMap(dict[Any, Any]):
 
 
 class YamlList(list[Any]):
-    """A list; `marks` has where each entry stands."""
+    """A list; `marks` has the position of each entry."""
 
     __slots__ = ("file", "mark", "marks")
 
@@ -89,7 +89,7 @@ class YamlList(list[Any]):
         self.marks: list[Mark] = []
 
     def like(self, values: Iterable[Any]) -> YamlList:
-        """Other values at the same places."""
+        """A list of `values` with the same positions."""
         other = YamlList(self.file, self.mark)
         other.extend(values)
         other.marks = self.marks
@@ -97,7 +97,7 @@ class YamlList(list[Any]):
 
 
 class MergedVars(dict[str, Any]):
-    """Variables of several files in one; `spots` has where each one's winning value stands."""
+    """Variables merged from several files; `spots` has the position of each effective value."""
 
     __slots__ = ("spots",)
 
@@ -106,27 +106,27 @@ class MergedVars(dict[str, Any]):
         self.spots: dict[str, Spot] = {}
 
     def merge(self, variables: YamlMap) -> None:
-        """Put another file's variables over these."""
+        """Override these variables with those of a further file."""
         self.update(variables)
         self.spots.update({key: spot_of(variables, key) for key in variables})
 
 
 class OctalInt(int):
-    """A number that was written as YAML 1.1's octal, ``0644``: right for a mode."""
+    """A number written as YAML 1.1 octal, ``0644``: valid as a mode."""
 
     __slots__ = ()
 
 
 def spot_of(node: Any, *path: Any, key: bool = False) -> Spot:
-    """The place of the entry at `path` below `node`, or of the nearest one above it.
+    """The position of the entry at `path` below `node`, or of the closest existing parent.
 
-    With `key` the place of the last entry's key instead of its value.
+    With `key`, the position of the last entry's key instead of its value.
     """
     mark: Mark = node.mark
     file: SourceFile = node.file
     for step in path:
         if isinstance(node, YamlMap) and step in node.marks:
-            # A variable from another file may stand here: then that file has the place.
+            # The value can be a variable from a different file: then the position is in that file.
             file = node.file
             mark = node.marks[step][0 if key and step == path[-1] else 1]
             node = node.get(step)
@@ -138,7 +138,7 @@ def spot_of(node: Any, *path: Any, key: bool = False) -> Spot:
 
 
 def value_at(node: Any, path: Sequence[Any]) -> Any:
-    """The value at `path`, or the last one that could be reached on the way there."""
+    """The value at `path`, or its closest existing parent."""
     for step in path:
         if (isinstance(node, dict) and step in node) or (
             isinstance(node, list) and isinstance(step, int) and step < len(node)
@@ -150,7 +150,7 @@ def value_at(node: Any, path: Sequence[Any]) -> Any:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """``did you mean 'x'?``, or nothing where no known word is near."""
+    """``did you mean 'x'?``, or an empty string if no known word is similar."""
     words = sorted({str(each) for each in known})
     lowered = {each.lower(): each for each in reversed(words)}
     found = difflib.get_close_matches(word.lower(), list(lowered), n=1, cutoff=0.6)
@@ -158,7 +158,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 class Problems:
-    """The errors of one load, gathered so that a person sees all of them at once."""
+    """The errors of one load, collected so that the user sees all of them at once."""
 
     def __init__(self) -> None:
         self.errors: list[SourceError] = []
@@ -169,7 +169,7 @@ class Problems:
         self.errors.extend(each for each in new if str(each) not in seen)
 
     def mask(self, secrets: Iterable[str]) -> None:
-        """Take texts that must not be shown out of every error."""
+        """Replace secret texts in every error."""
         texts = sorted(secrets, key=len, reverse=True)
         if not texts:
             return
@@ -191,7 +191,11 @@ class Problems:
         ]
 
     def raise_if_any(self) -> None:
-        """Raises: SourceErrors, sorted by place, files in the order in which they were read."""
+        """Raise all errors, if there are any.
+
+        Raises:
+            SourceErrors: sorted by position, files in the order of reading.
+        """
         if not self.errors:
             return
         files: dict[str, int] = {}

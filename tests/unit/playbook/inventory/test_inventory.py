@@ -188,7 +188,7 @@ def test_limit(tmp_path: Path) -> None:
         ),
         ("h.yml", "web: {hosts: {w1: {a-b: 0}}}\n", r"h.yml:1:20: 'a-b' is not a variable name"),
         ("h.yml", "web: {hosts: {w1: {ansible_host: '-oX'}}}\n", r"'-oX' is not a host name"),
-        ("h.yml", "web: {hosts: {w1: {ansible_connection: winrm}}}\n", r"'winrm' is not there"),
+        ("h.yml", "web: {hosts: {w1: {ansible_connection: winrm}}}\n", r"'winrm' is not supported"),
         ("h.yml", "- web\n", r"h.yml:1:1: an inventory is a mapping"),
         ("hosts", "#!/bin/sh\n", r"is a program"),
         ("hosts", "# none\n", r"no host in the inventory"),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from deployer.playbook.schema import values
-from deployer.playbook.schema.values import Unfit
+from deployer.playbook.schema.values import InvalidValue
 from deployer.playbook.yaml.source import OctalInt
 
 GOOD: list[tuple[Callable[[Any], Any], Any, Any]] = [
@@ -106,7 +106,7 @@ def test_canonical(check: Callable[[Any], Any], value: Any, expected: Any) -> No
     ("check", "value"), [(check, value) for check, wrong in BAD for value in wrong]
 )
 def test_refused(check: Callable[[Any], Any], value: Any) -> None:
-    with pytest.raises(Unfit):
+    with pytest.raises(InvalidValue):
         check(value)
 
 
@@ -127,7 +127,7 @@ def test_refused(check: Callable[[Any], Any], value: Any) -> None:
 def test_nothing_gets_out_of_its_word(
     check: Callable[[Any], Any], value: str, breaker: str
 ) -> None:
-    with pytest.raises(Unfit):
+    with pytest.raises(InvalidValue):
         check(value.replace("{}", breaker))
 
 
@@ -142,11 +142,11 @@ def test_a_trailing_line_break_is_seen(text: str) -> None:
         values.package,
         values.unit,
     ):
-        with pytest.raises(Unfit):
+        with pytest.raises(InvalidValue):
             check(text)
 
 
 def test_secret_values_are_not_shown() -> None:
-    with pytest.raises(Unfit) as caught:
+    with pytest.raises(InvalidValue) as caught:
         values.domain("hunter2;")
     assert caught.value.text(secret=True) == "(secret) is not a domain"

@@ -100,8 +100,8 @@ def test_values_that_are_refused(more: str, words: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ("        app_keep_releases: 1\n", "from 2"),
-        ("        app_build: [make]\n", "'build' needs 'creates'"),
+        ("        app_keep_releases: 1\n", "2 (the active and the previous one) to 100"),
+        ("        app_build: [make]\n", "'build' requires 'creates'"),
         ("        app_build: [make]\n        app_built: ../x\n", "relative, without .."),
         ("        app_src: nowhere\n", "no file 'nowhere'"),
     ],
