@@ -10,17 +10,17 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from deployer.load.figures import FailureGroup
-from deployer.load.limits import Limit
 from deployer.load.losses import loss_finding
 from deployer.load.result import LoadResult
 from deployer.model import Alternative, CheckResult, Finding, Proxy
+from deployer.proxies import PROXIES
 from deployer.proxies.inspect.shown import without_credentials
+from deployer.proxies.limits import Limit
+from deployer.proxies.traits import LogSign
 
-_NAMES = {"nginx": "nginx", "apache": "Apache", "haproxy": "HAProxy"}
 #: How near to a limit's number a load must end to have met it: some places are others' already.
 _NEAR = (0.9, 1.03)
 _MOST_LINES = 3
@@ -47,46 +47,10 @@ class Observed:
     service: str = ""
 
 
-class _Sign(NamedTuple):
-    """Words of a log, and what they prove."""
-
-    words: str
-    code: str
-    cause: str
-    fix: str
-
-
 _PER_CLIENT = (
     "The proxy limits how much one address may have; all of these connections came from one."
     " Users from many addresses would meet other limits."
 )
-_SIGNS: dict[Proxy, tuple[_Sign, ...]] = {
-    "nginx": (
-        _Sign("worker_connections are not enough", "connections-exhausted", "", ""),
-        _Sign("Too many open files", "files-exhausted", "", ""),
-        _Sign(
-            "limiting connections by zone",
-            "connections-exhausted",
-            _PER_CLIENT,
-            "Raise limit_conn of that zone, or load it from several machines.",
-        ),
-        _Sign(
-            "limiting requests, excess",
-            "connections-exhausted",
-            _PER_CLIENT,
-            "Raise limit_req of that zone, or give a lower --rate.",
-        ),
-    ),
-    "apache": (
-        _Sign("scoreboard is full", "scoreboard-full", "", ""),
-        _Sign("reached MaxRequestWorkers", "threads-exhausted", "", ""),
-        _Sign("Too many open files", "files-exhausted", "", ""),
-    ),
-    "haproxy": (
-        _Sign("reached process FD limit", "files-exhausted", "", ""),
-        _Sign("Too many open files", "files-exhausted", "", ""),
-    ),
-}
 _CAUSES = {
     "connections-exhausted": "{proxy} has no place left for a connection",
     "files-exhausted": "{proxy} may open no more files",
@@ -118,7 +82,7 @@ def summary_words(result: LoadResult) -> str:
     if figures.interrupted:
         return f"{words}, interrupted"
     if result.change is not None:
-        words += f"; {_NAMES[result.proxy]} was {result.change.what} meanwhile"
+        words += f"; {PROXIES[result.proxy].title} was {result.change.what} meanwhile"
     return f"{words}, {figures.answered:,} of them to the end"
 
 
@@ -159,7 +123,7 @@ def _finding(result: LoadResult, observed: Observed) -> Finding | None:
 
 
 def _capacity(result: LoadResult, observed: Observed) -> Finding:
-    figures, proxy = result.figures, _NAMES[result.proxy]
+    figures, proxy = result.figures, PROXIES[result.proxy].title
     foreign = [group for group in figures.failed if group.phase != "own"]
     first = min(foreign, key=lambda group: group.first_s)
     failed = sum(group.count for group in foreign)
@@ -184,8 +148,9 @@ def _capacity(result: LoadResult, observed: Observed) -> Finding:
     near = _near(result.limits, figures.most_open)
     if sign is not None:
         limit = next((each for each in result.limits if each.code == sign.code), None)
-        cause = sign.cause or _cause(sign.code, result, limit if not sign.cause else None)
-        return _named_limit(sign.code, result, symptom, cause, sign.fix, limit, evidence, ())
+        fix = sign.client_fix
+        cause = _PER_CLIENT if fix else _cause(sign.code, result, limit)
+        return _named_limit(sign.code, result, symptom, cause, fix, limit, evidence, ())
     if observed.service not in ("", "works"):
         return Finding(
             code="capacity-reached",
@@ -245,11 +210,11 @@ def sufficient_directive(limit: Limit, result: LoadResult) -> str:
         return ""
     share = result.figures.asked / max(1, limit.websockets)
     needed = 2 ** math.ceil(math.log2(int(written[2]) * max(1.0, share) * _SPARE))
-    return f"{written[1]} {needed}" + (";" if result.proxy == "nginx" else "")
+    return f"{written[1]} {needed}" + PROXIES[result.proxy].traits.line_end
 
 
 def _cause(code: str, result: LoadResult, limit: Limit | None) -> str:
-    words = _CAUSES[code].format(proxy=_NAMES[result.proxy])
+    words = _CAUSES[code].format(proxy=PROXIES[result.proxy].title)
     if limit is None:
         return f"{words}."
     return (
@@ -260,7 +225,7 @@ def _cause(code: str, result: LoadResult, limit: Limit | None) -> str:
 def _unnamed_limit(
     result: LoadResult, symptom: str, evidence: Sequence[str], observed: Observed
 ) -> Finding:
-    proxy = _NAMES[result.proxy]
+    proxy = PROXIES[result.proxy].title
     known = "; ".join(f"{each.name} allows {each.websockets:,}" for each in result.limits[:3])
     works = " Past it, the service takes more." if observed.service == "works" else ""
     return Finding(
@@ -287,10 +252,10 @@ def _near(limits: Sequence[Limit], number: int) -> list[Limit]:
     return sorted(met, key=lambda each: abs(each.websockets - number))
 
 
-def _signed(proxy: Proxy, log: Sequence[str]) -> tuple[_Sign | None, list[str]]:
+def _signed(proxy: Proxy, log: Sequence[str]) -> tuple[LogSign | None, list[str]]:
     """What the log proves, and by which lines."""
-    for sign in _SIGNS[proxy]:
-        lines = [line for line in log if sign.words.lower() in line.lower()]
+    for sign in PROXIES[proxy].traits.log_signs:
+        lines = [line for line in log if sign.text.lower() in line.lower()]
         if lines:
             return sign, [_short(line) for line in lines]
     return None, []

@@ -8,13 +8,12 @@ from __future__ import annotations
 from deployer.load.figures import LossGroup
 from deployer.load.result import LoadResult
 from deployer.model import Alternative, Finding
-
-_NAMES = {"nginx": "nginx", "apache": "Apache", "haproxy": "HAProxy"}
+from deployer.proxies import PROXIES
 
 
 def loss_finding(result: LoadResult) -> Finding:
     """Why open connections were lost, by when and how that was, and by what the proxy did then."""
-    figures, proxy = result.figures, _NAMES[result.proxy]
+    figures, proxy = result.figures, PROXIES[result.proxy].title
     groups, change = figures.ended, result.change
     first_s = min(group.first_s for group in groups)
     last_s = max(group.last_s for group in groups)
@@ -30,7 +29,7 @@ def loss_finding(result: LoadResult) -> Finding:
         )
         if change.what == "gone":
             return Finding(
-                code="apache-gone" if result.proxy == "apache" else "proxy-down",
+                code=PROXIES[result.proxy].words.gone,
                 hop="proxy",
                 symptom=f"{symptom}, and {proxy} does not run any more",
                 cause=f"{proxy} ended while the connections were held.",
@@ -42,11 +41,11 @@ def loss_finding(result: LoadResult) -> Finding:
             if change.what == "restarted"
             else _drain_words(result, first_s - change.at_s)
         )
+        drain = PROXIES[result.proxy].words.drain
         mend = (
             "Reload it instead (`deployer reload`)."
             if change.what == "restarted"
-            else "Raise that limit: `drain` of the site, which is nginx's worker_shutdown_timeout"
-            " and HAProxy's hard-stop-after; and reload less often."
+            else f"Raise the site's `drain`{f' ({drain})' if drain else ''}, and reload less often."
         )
         return Finding(
             code="drain-cut",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from deployer.load.limits import workers
 from deployer.proxies.inspect.model import ProxyState
+from deployer.proxies.limits import workers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployer.load.figures import Figures, Percentiles
-from deployer.load.limits import Limit
 from deployer.load.reloads import Change
 from deployer.model import Proxy
+from deployer.proxies.limits import Limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,11 +13,11 @@ from deployer.errors import AgentError, HostError
 from deployer.load.connection import Target
 from deployer.load.generator import LoadHooks, LoadPlan, generate_load
 from deployer.load.judge import Observed, judge_load
-from deployer.load.limits import limits
 from deployer.load.reloads import detect_change
 from deployer.load.result import LoadResult
 from deployer.model import CheckResult
 from deployer.proxies.inspect import ProxyState, Served, served
+from deployer.proxies.limits import limits
 from deployer.sites.model import Route, Site
 from deployer.verify.net.access import Access
 from deployer.verify.net.stream import Deadline

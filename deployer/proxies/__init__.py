@@ -10,13 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, cast
 
 from deployer.model import Proxy
 
 if TYPE_CHECKING:
     from deployer.proxies.inspect.by_proxy import Reader
+    from deployer.proxies.limits import Limits
     from deployer.proxies.roles import SiteViews
+    from deployer.proxies.traits import Traits
+    from deployer.proxies.words import Words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +51,22 @@ class ProxyServer:
         """The reader of its configuration."""
         return cast("Reader", self._module("inspect"))
 
-    def _module(self, name: str) -> object:
+    @property
+    def limits(self) -> Limits:
+        """Its limits on connections, processes and files."""
+        return cast("Limits", self._module("limits"))
+
+    @property
+    def words(self) -> Words:
+        """Its directives and hints."""
+        return cast("Words", self._module("words").WORDS)
+
+    @property
+    def traits(self) -> Traits:
+        """Its behavior."""
+        return cast("Traits", self._module("traits").TRAITS)
+
+    def _module(self, name: str) -> ModuleType:
         return import_module(f"{__name__}.{self.name}.{name}")
 
 

@@ -1,67 +1,87 @@
-"""What each proxy calls the thing that has to be mended: directive names, for people to look up."""
+"""How findings about a proxy are worded: the names of its directives, and the lines to write.
+
+Each proxy has one `Words` value, `WORDS` in its folder's module `words`. Modules that explain
+findings take their texts from it, and name no proxy themselves.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
-from deployer.model import Proxy
+from deployer.proxies import PROXIES
 
-UPGRADE: Mapping[Proxy, str] = {
-    "nginx": (
-        "In this very location: proxy_http_version 1.1, and proxy_set_header Upgrade and Connection"
-        " from a map of $http_upgrade. One proxy_set_header in a location drops all inherited ones"
-    ),
-    "apache": (
-        "Put upgrade=websocket on this path's ProxyPass, and that line before those of shorter"
-        " paths"
-    ),
-    "haproxy": "Let `Upgrade: websocket` through (del-header), without force-proxy-request-1.0",
-}
 
-IDLE: Mapping[Proxy, str] = {
-    "nginx": "proxy_read_timeout",
-    "apache": "Timeout and the worker's timeout= (the larger one counts)",
-    "haproxy": "timeout tunnel, in the backend or in defaults",
-}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayPage:
+    """What the proxy's own page for a gateway error means: `cause` follows the proxy's name.
 
-CHAIN: Mapping[Proxy, str] = {
-    "nginx": "ssl_certificate",
-    "apache": "SSLCertificateFile",
-    "haproxy": "the file after crt",
-}
+    `alternatives` are the codes of other findings that the same page could mean.
+    """
 
-TLS_PORT: Mapping[Proxy, str] = {
-    "nginx": "listen 443 ssl",
-    "apache": "SSLEngine on, in a VirtualHost for port 443",
-    "haproxy": "bind :443 ssl crt …",
-}
+    cause: str = ""
+    alternatives: tuple[str, ...] = ()
 
-ORIGINS: Mapping[Proxy, str] = {
-    "nginx": "the map of $http_origin",
-    "apache": "the <If> on Origin",
-    "haproxy": "the deny rule on Origin",
-}
 
-HOST: Mapping[Proxy, str] = {
-    "nginx": "proxy_set_header Host $http_host (or $host, without a port) in this very location",
-    "apache": "ProxyPreserveHost On, in this VirtualHost",
-    "haproxy": "Remove the http-request set-header Host or replace-header Host rule",
-}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """One proxy's texts. Those about a *directive* name where something is configured.
 
-LOGIN: Mapping[Proxy, str] = {
-    "nginx": "Look for auth_basic, auth_request and auth_jwt in force here (`auth_basic off`).",
-    "apache": "Look for AuthType and Require in force here, in .htaccess files as well.",
-    "haproxy": "Look for http-request auth.",
-}
+    A text ends without a full stop, unless it is a whole sentence. An empty one means that the
+    proxy has nothing of the kind.
+    """
 
-ACCESS: Mapping[Proxy, str] = {
-    "nginx": "Look for allow, deny, limit_req, limit_conn and return in force here.",
-    "apache": "Look for Require, Deny, RewriteRule [F] and mod_security in force here.",
-    "haproxy": "Look for http-request deny, tarpit and reject.",
-}
+    # --- directives, by what they configure
 
-BACKEND: Mapping[Proxy, str] = {
-    "nginx": "proxy_pass or the upstream's server lines",
-    "apache": "ProxyPass",
-    "haproxy": "the server lines",
-}
+    access: str
+    backend: str
+    chain: str
+    drain: str
+    idle: str
+    login: str
+    origins: str
+    tls_port: str
+    #: The idle limit as a distribution configures it: ``60 s``.
+    idle_default: str
+
+    # --- how to fix what the proxy does to a handshake
+
+    host: str
+    upgrade: str
+    http_1_0: str
+    slash: str
+    strip: str
+
+    # --- lines to write; those with braces are formats
+
+    banner_off: str
+    drain_line: str
+    forwarded_for: str
+    h2_off: str
+    https_redirect: str
+    idle_line: str
+    ipv6_listen: str
+    listen_line: str
+    old_tls_off: str
+    open_files: str
+    proxy_line: str
+    strict_upgrade: str
+    tls_listen: str
+    tls_upstream: str
+
+    # --- what cannot be told apart from outside
+
+    #: How to recognize a cause, by the finding's code.
+    signs: Mapping[str, str] = field(default_factory=dict)
+    gateway_pages: Mapping[int, GatewayPage] = field(default_factory=dict)
+    #: The code of a proxy that stopped at a reload, and of any that stopped.
+    gone: str = "proxy-down"
+
+
+def in_each(text: Callable[[Words], str]) -> str:
+    """The texts of all proxies that have one, for an address whose proxy is unknown.
+
+    ``nginx: server_tokens off; Apache: ServerTokens Prod``.
+    """
+    texts = {proxy.title: text(proxy.words).rstrip(";") for proxy in PROXIES.values()}
+    return "; ".join(f"{title}: {each}" for title, each in texts.items() if each)

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from deployer.proxies import PROXIES
 from deployer.verify.judge.idle import outcome_words
 
 if TYPE_CHECKING:
     from deployer.load.figures import Percentiles
-    from deployer.load.limits import Limit
     from deployer.load.result import LoadResult
+    from deployer.proxies.limits import Limit
     from deployer.verify.idle import IdleResult
     from deployer.verify.probe.idle import IdleOutcome
 
 Row = Sequence[tuple[str, str]]
 
-_PROXY_NAMES = {"nginx": "nginx", "apache": "Apache", "haproxy": "HAProxy"}
 _STYLES = {"cut": "late", "failed": "bad", "interrupted": "bad", "skipped": "note"}
 _PHASES = {"connect": "TCP", "tls": "TLS", "upgrade": "upgrade", "all": "handshake"}
 _FAILED_AT = {"connect": "TCP", "tls": "TLS", "upgrade": "handshake", "open": "open", "own": "here"}
@@ -85,7 +85,7 @@ def _verdict(result: IdleResult) -> Row:
 def load_rows(results: Iterable[LoadResult], host: str, *, width: int) -> Iterator[Row]:
     """A table for each site: the connections opened, their times and losses, and the limits."""
     for result in results:
-        figures, name = result.figures, _PROXY_NAMES[result.proxy]
+        figures, name = result.figures, PROXIES[result.proxy].title
         asked = f"{figures.asked:,} connections at {result.rate_per_s:g}/s to {result.address}"
         yield [(f"{host}{result.site}  ", "title"), (f"{asked}, {name}", "note")]
         all_open = figures.opened == figures.asked
@@ -137,7 +137,7 @@ def _held_rows(result: LoadResult) -> Iterator[Row]:
     if change is not None:
         were = figures.open_at(change.at_s)
         later = sum(at_s >= change.at_s for at_s in figures.ended_at)
-        name = _PROXY_NAMES[result.proxy]
+        name = PROXIES[result.proxy].title
         yield _row(
             change.what,
             f"{name} at {change.at_s:.1f} s, with {were:,} open: {were - later:,} stayed open",

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from deployer.model import Hop
+from deployer.model import Hop, Proxy
 from deployer.sites.model import Route, Site
 from deployer.verify.net.access import Access
 from deployer.verify.net.stream import Deadline
@@ -69,7 +69,7 @@ class IdleResult:
 
     site: str
     path: str
-    proxy: str
+    proxy: Proxy
     idle_timeout_s: float
     ping_interval_s: float | None
     is_promised: bool

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from deployer.proxies.inspect import model
 from deployer.proxies.inspect.model import ConfigFile, ProxyState
 
 _FILE = re.compile(r"# In file: (.+)")
@@ -22,23 +23,11 @@ _CONDITIONAL = frozenset({"ifmodule", "ifdefine", "ifversion", "iffile", "ifdire
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Directive:
-    """One directive, or a section with what stands in it; `name` is in lower case."""
+class Directive(model.Directive):
+    """One directive, or a section with its children; `name` is in lower case."""
 
-    name: str
-    words: tuple[str, ...]
-    file: str
-    line: int
     children: list[Directive] = field(default_factory=list)
     is_section: bool = False
-
-    @property
-    def where(self) -> str:
-        """``/etc/apache2/sites-enabled/site.conf:12``."""
-        return f"{self.file}:{self.line}"
-
-    def __str__(self) -> str:
-        return " ".join((self.name, *self.words))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from deployer.proxies.apache import pointers, refusals
@@ -12,7 +11,7 @@ from deployer.proxies.apache.headers import edited, is_conditional
 from deployer.proxies.apache.rewrite import flags_of, holds, request_variables, rules_of
 from deployer.proxies.apache.virtual_hosts import Pass, address_of, catches_path, passes_of
 from deployer.proxies.apache.workers import is_looked_up
-from deployer.proxies.inspect.model import Fault, ProxyState
+from deployer.proxies.inspect.model import Fault, ProxyState, fault
 
 if TYPE_CHECKING:
     from deployer.proxies.apache.path import Way
@@ -38,34 +37,15 @@ def of_no_port(state: ProxyState, port: int) -> tuple[Fault, ...]:
     if not lines:
         return ()
     addresses = ", ".join(each.words[0] for each in lines)
-    fault = _fault(
-        lines[-1],
-        "proxy-down",
-        frozenset({"proxy-down", "tls-not-spoken"}),
-        cause=f"No Listen line of Apache's files has port {port}: they name {addresses}.",
-        fix=f"Add Listen {port}, and restart Apache.",
-        directive=f"Listen {port}",
-    )
-    return (fault,)
-
-
-def _fault(
-    by: Directive,
-    code: str,
-    explains: frozenset[str],
-    *,
-    cause: str,
-    fix: str,
-    directive: str = "",
-) -> Fault:
-    return Fault(
-        code=code,
-        explains=explains,
-        cause=cause,
-        fix=fix,
-        directive=directive,
-        file=by.file,
-        line=by.line,
+    return (
+        fault(
+            lines[-1],
+            code="proxy-down",
+            explains=frozenset({"proxy-down", "tls-not-spoken"}),
+            cause=f"No Listen line of Apache's files has port {port}: they name {addresses}.",
+            fix=f"Add Listen {port}, and restart Apache.",
+            directive=f"Listen {port}",
+        ),
     )
 
 
@@ -75,12 +55,14 @@ def _fault(
 def _other_site(way: Way) -> Fault | None:
     if way.is_named or way.site is None:
         return None
-    return _fault(
+    return fault(
         way.site,
-        "wrong-route",
-        _ELSEWHERE | _LOST | {"tls-wrong-name", "bad-gateway"},
-        cause=f"No VirtualHost of port {way.port} has the name {way.name}, so the first one of that"
-        f" port answers ({way.site.where}).",
+        code="wrong-route",
+        explains=_ELSEWHERE | _LOST | {"tls-wrong-name", "bad-gateway"},
+        cause=(
+            f"No VirtualHost of port {way.port} has the name {way.name}, so the first one of that"
+            f" port answers ({way.site.where})."
+        ),
         fix=f"Give the site that is meant a ServerName or ServerAlias {way.name}.",
         directive=f"ServerAlias {way.name}",
     )
@@ -93,19 +75,21 @@ def _redirecting_rule(way: Way) -> Fault | None:
     rule = f"RewriteRule {' '.join(turned.rule.words)}"
     to_https = turned.target.lower().startswith("https:")
     if to_https and not way.tls:
-        return _fault(
+        return fault(
             turned.rule,
-            "https-redirect",
-            frozenset({"https-redirect", "redirected"}),
-            cause=f"{rule} sends everything on port {way.port} to HTTPS, and WebSocket clients do"
-            " not follow.",
+            code="https-redirect",
+            explains=frozenset({"https-redirect", "redirected"}),
+            cause=(
+                f"{rule} sends everything on port {way.port} to HTTPS, and WebSocket clients do"
+                " not follow."
+            ),
             fix="Connect to wss://, which is the other site; this one is right as it is.",
         )
     loops = to_https and way.tls
-    return _fault(
+    return fault(
         turned.rule,
-        "redirect-loop" if loops else "redirected",
-        frozenset({"redirect-loop", "redirected"} if loops else _ELSEWHERE),
+        code="redirect-loop" if loops else "redirected",
+        explains=frozenset({"redirect-loop", "redirected"} if loops else _ELSEWHERE),
         cause=f"{rule} redirects {way.path} to {turned.target}.",
         fix="Leave the WebSocket's path out of that rule, by a RewriteCond on %{REQUEST_URI}.",
     )
@@ -122,15 +106,19 @@ def _redirecting_alias(way: Way) -> Fault | None:
             if catches and len(words) > 1:
                 https = words[1].lower().startswith("https:") and not way.tls
                 code = "https-redirect" if https else "redirected"
-                return _fault(
+                return fault(
                     each,
-                    code,
-                    frozenset({code, "redirected"}),
-                    cause=f"Redirect {' '.join(each.words)} answers {way.path} on port"
-                    f" {way.port}; WebSocket clients do not follow.",
-                    fix="Connect to wss://, which is the other site."
-                    if https
-                    else "Leave the WebSocket's path out of that redirect.",
+                    code=code,
+                    explains=frozenset({code, "redirected"}),
+                    cause=(
+                        f"Redirect {' '.join(each.words)} answers {way.path} on port"
+                        f" {way.port}; WebSocket clients do not follow."
+                    ),
+                    fix=(
+                        "Connect to wss://, which is the other site."
+                        if https
+                        else "Leave the WebSocket's path out of that redirect."
+                    ),
                 )
     return None
 
@@ -149,15 +137,19 @@ def _recipe_that_misses(way: Way) -> Fault | None:
             if answer is False and "upgrade" in condition.words[0].lower():
                 nocase = flags_of(condition.words[2:]) & {"nc", "nocase"}
                 why = "" if nocase else ", and without [NC] it tells capitals from small letters"
-                return _fault(
+                return fault(
                     condition,
-                    "upgrade-not-forwarded",
-                    _LOST,
-                    cause=f"RewriteCond {' '.join(condition.words)} is not true of WebSocket"
-                    " clients, which send `Upgrade: websocket` and `Connection: Upgrade`"
-                    f"{why}: the rule after it never applies.",
-                    fix="Add [NC] to the condition, or replace the recipe by upgrade=websocket at"
-                    " the ProxyPass.",
+                    code="upgrade-not-forwarded",
+                    explains=_LOST,
+                    cause=(
+                        f"RewriteCond {' '.join(condition.words)} is not true of WebSocket"
+                        " clients, which send `Upgrade: websocket` and `Connection: Upgrade`"
+                        f"{why}: the rule after it never applies."
+                    ),
+                    fix=(
+                        "Add [NC] to the condition, or replace the recipe by upgrade=websocket at"
+                        " the ProxyPass."
+                    ),
                     directive="RewriteCond %{HTTP:Upgrade} =websocket [NC]",
                 )
     return None
@@ -171,16 +163,22 @@ def _rule_without_upgrade(way: Way) -> Fault | None:
     if way.upgrades:
         return None
     scheme = "wss" if member.upstream.tls else "ws"
-    return _fault(
+    return fault(
         turned.rule,
-        "upgrade-not-forwarded",
-        _LOST,
-        cause=f"RewriteRule … {turned.rule.words[1]} [P] passes {way.path} on as an ordinary"
-        " request: it is without Upgrade for the service.",
-        fix=f"Write {scheme}:// in that rule for requests with `Upgrade: websocket`, or a ProxyPass"
-        " with upgrade=websocket instead of it.",
-        directive=f'ProxyPass "{way.path}" "{member.scheme}://{address_of(member.upstream)}{member.path}"'
-        " upgrade=websocket",
+        code="upgrade-not-forwarded",
+        explains=_LOST,
+        cause=(
+            f"RewriteRule … {turned.rule.words[1]} [P] passes {way.path} on as an ordinary"
+            " request: it is without Upgrade for the service."
+        ),
+        fix=(
+            f"Write {scheme}:// in that rule for requests with `Upgrade: websocket`, or a ProxyPass"
+            " with upgrade=websocket instead of it."
+        ),
+        directive=(
+            f'ProxyPass "{way.path}" "{member.scheme}://{address_of(member.upstream)}{member.path}"'
+            " upgrade=websocket"
+        ),
     )
 
 
@@ -203,14 +201,18 @@ def _not_passed(way: Way) -> Fault | None:
         None,
     )
     if way.passed is None and with_slash is not None:
-        return _fault(
+        return fault(
             with_slash.directive,
-            "slash-mismatch",
-            _ELSEWHERE | _LOST,
-            cause=f"ProxyPass {with_slash.path} takes what is below {with_slash.path}, not"
-            f" {way.path} itself: Apache looks for a file of that name.",
-            fix=f"Write both without the slash at the end: ProxyPass {way.path}"
-            f" {with_slash.target.rstrip('/')}.",
+            code="slash-mismatch",
+            explains=_ELSEWHERE | _LOST,
+            cause=(
+                f"ProxyPass {with_slash.path} takes what is below {with_slash.path}, not"
+                f" {way.path} itself: Apache looks for a file of that name."
+            ),
+            fix=(
+                f"Write both without the slash at the end: ProxyPass {way.path}"
+                f" {with_slash.target.rstrip('/')}."
+            ),
             directive=f'ProxyPass "{way.path}" "{with_slash.target.rstrip("/")}" upgrade=websocket',
         )
     said = (
@@ -218,10 +220,10 @@ def _not_passed(way: Way) -> Fault | None:
         if way.passed is not None
         else f"no ProxyPass of the site takes {way.path}"
     )
-    return _fault(
+    return fault(
         place,
-        "wrong-route",
-        _ELSEWHERE | _LOST,
+        code="wrong-route",
+        explains=_ELSEWHERE | _LOST,
         cause=f"Apache answers {way.path} itself, with files: {said}.",
         fix="Add a ProxyPass for the path, before those that take more.",
         directive=f'ProxyPass "{way.path}" "http://127.0.0.1:PORT{way.path}" upgrade=websocket',
@@ -249,12 +251,15 @@ def _no_handler(way: Way) -> Fault | None:
         module = _HANDLERS.get(scheme, "")
         has_other = scheme in ("ws", "wss") and "proxy_wstunnel" in way.config.modules
         if module and module not in way.config.modules and not has_other:
-            return _fault(
+            return fault(
                 by,
-                "handshake-refused",
-                _LOST | {"handshake-refused", "wrong-route", "bad-gateway", "page-instead"},
-                cause=f"mod_{module} is not loaded, so nothing in Apache handles {scheme}://"
-                " addresses: it answers 500 (AH01144 in its log).",
+                code="handshake-refused",
+                explains=_LOST
+                | {"handshake-refused", "wrong-route", "bad-gateway", "page-instead"},
+                cause=(
+                    f"mod_{module} is not loaded, so nothing in Apache handles {scheme}://"
+                    " addresses: it answers 500 (AH01144 in its log)."
+                ),
                 fix=f"Load it (a2enmod {module}), and restart Apache.",
                 directive=f"LoadModule {module}_module modules/mod_{module}.so",
             )
@@ -271,10 +276,10 @@ def _refused(way: Way) -> Fault | None:
     last = next((level for level in reversed(rules) if level), [])
     words = [[word.lower() for word in each.words] for each in last]
     if ["all", "denied"] in words:
-        return _fault(
+        return fault(
             last[words.index(["all", "denied"])],
-            "wrong-route",
-            frozenset({"origin-blocked", "wrong-route", "login-required"}),
+            code="wrong-route",
+            explains=frozenset({"origin-blocked", "wrong-route", "login-required"}),
             cause=f"Require all denied: Apache refuses every request for {way.path} with 403.",
             fix="Let that rule spare the WebSocket's path.",
             directive="Require all granted",
@@ -282,12 +287,14 @@ def _refused(way: Way) -> Fault | None:
     login = next((each for each in last if each.words[:1] in (("valid-user",), ("user",))), None)
     if login is None:
         return None
-    return _fault(
+    return fault(
         login,
-        "login-required",
-        frozenset({"login-required", "wrong-route"}),
-        cause=f"Require {' '.join(login.words)}: Apache wants a login for {way.path} and answers"
-        " 401, which a page cannot give to a WebSocket.",
+        code="login-required",
+        explains=frozenset({"login-required", "wrong-route"}),
+        cause=(
+            f"Require {' '.join(login.words)}: Apache wants a login for {way.path} and answers"
+            " 401, which a page cannot give to a WebSocket."
+        ),
         fix="Leave the WebSocket's path to the service's own login, or connect with credentials.",
     )
 
@@ -305,12 +312,14 @@ def _shadowed(way: Way) -> Fault | None:
         if each.directive is passed.directive:
             is_past = True
         elif is_past and len(each.path) > len(passed.path) and each.catches(way.path):
-            return _fault(
+            return fault(
                 passed.directive,
-                "proxypass-order",
-                _ELSEWHERE | _LOST | {"bad-gateway", "origin-blocked", "timeout"},
-                cause=f"ProxyPass {passed.path} stands before ProxyPass {each.path}"
-                f" ({each.directive.where}); the first one that matches takes {way.path}.",
+                code="proxypass-order",
+                explains=_ELSEWHERE | _LOST | {"bad-gateway", "origin-blocked", "timeout"},
+                cause=(
+                    f"ProxyPass {passed.path} stands before ProxyPass {each.path}"
+                    f" ({each.directive.where}); the first one that matches takes {way.path}."
+                ),
                 fix=f"Move ProxyPass {each.path} before ProxyPass {passed.path}.",
                 directive=_text(each),
             )
@@ -325,15 +334,19 @@ def _shared_worker(way: Way) -> Fault | None:
     first = worker.made_by
     if not passed.upgrade or first.upgrade or _is_ws(first) or _is_ws(passed):
         return None
-    return _fault(
+    return fault(
         passed.directive,
-        "proxypass-order",
-        _LOST,
-        cause=f"ProxyPass {first.path} {first.target} ({first.directive.where}) has made the"
-        f" connection pool for {first.target} before; ProxyPass {passed.path} shares it, and its"
-        " own upgrade= is dropped without a word.",
-        fix=f"Move ProxyPass {passed.path} before that line, or give that line upgrade=websocket"
-        " too.",
+        code="proxypass-order",
+        explains=_LOST,
+        cause=(
+            f"ProxyPass {first.path} {first.target} ({first.directive.where}) created the"
+            f" connection pool for {first.target}; ProxyPass {passed.path} shares it, and its own"
+            " upgrade= is silently ignored."
+        ),
+        fix=(
+            f"Move ProxyPass {passed.path} before that line, or give that line upgrade=websocket"
+            " too."
+        ),
         directive=_text(passed),
     )
 
@@ -345,13 +358,15 @@ def _short_match(way: Way) -> Fault | None:
         return None
     if not passed.is_regex or not passed.upgrade or _is_ws(passed):
         return None
-    return _fault(
+    return fault(
         passed.directive,
-        "upgrade-not-forwarded",
-        _LOST,
-        cause=f"Apache finds the options of a ProxyPassMatch by comparing addresses; what"
-        f" {passed.target} becomes for {way.path} is shorter than that text, so upgrade= is"
-        " dropped.",
+        code="upgrade-not-forwarded",
+        explains=_LOST,
+        cause=(
+            f"Apache finds the options of a ProxyPassMatch by comparing addresses; what"
+            f" {passed.target} becomes for {way.path} is shorter than that text, so upgrade= is"
+            " dropped."
+        ),
         fix="Use a ProxyPass without a pattern, or $0, which is long enough.",
         directive=f'ProxyPass "{way.path}" "{passed.target.partition("$")[0]}" upgrade=websocket',
     )
@@ -370,10 +385,10 @@ def _no_upgrade(way: Way) -> Fault | None:
         if not lacking:
             return _odd_upgrade(way)
         by = lacking[0].directive
-        return _fault(
+        return fault(
             by,
-            "upgrade-not-forwarded",
-            _LOST,
+            code="upgrade-not-forwarded",
+            explains=_LOST,
             cause=f"{_quoted(by)} is without upgrade=websocket, which others of its balancer have.",
             fix="Give every BalancerMember upgrade=websocket.",
             directive=f"{_quoted(by)} upgrade=websocket",
@@ -381,23 +396,29 @@ def _no_upgrade(way: Way) -> Fault | None:
     by = way.members[0].directive
     version = way.state.version_numbers
     if version and version < _SINCE_UPGRADE:
-        return _fault(
+        return fault(
             by,
-            "upgrade-not-forwarded",
-            _LOST,
-            cause=f"{_quoted(by)} passes {way.path} on as plain HTTP, and Apache"
-            f" {way.state.version} has no upgrade= (2.4.47 has).",
+            code="upgrade-not-forwarded",
+            explains=_LOST,
+            cause=(
+                f"{_quoted(by)} passes {way.path} on as plain HTTP, and Apache"
+                f" {way.state.version} has no upgrade= (2.4.47 has)."
+            ),
             fix="Add a rule for `Upgrade: websocket` before it, with mod_proxy_wstunnel loaded.",
-            directive="RewriteCond %{HTTP:Upgrade} =websocket [NC]\n"
-            f'RewriteRule "^{way.path}"'
-            f' "ws://{address_of(way.members[0].upstream)}{way.path}" [P,L]',
+            directive=(
+                "RewriteCond %{HTTP:Upgrade} =websocket [NC]\n"
+                f'RewriteRule "^{way.path}"'
+                f' "ws://{address_of(way.members[0].upstream)}{way.path}" [P,L]'
+            ),
         )
-    return _fault(
+    return fault(
         by,
-        "upgrade-not-forwarded",
-        _LOST,
-        cause=f"{_quoted(by)} has no upgrade=: Apache passes {way.path} on as an ordinary request,"
-        " without Upgrade and Connection.",
+        code="upgrade-not-forwarded",
+        explains=_LOST,
+        cause=(
+            f"{_quoted(by)} has no upgrade=: Apache passes {way.path} on as an ordinary request,"
+            " without Upgrade and Connection."
+        ),
         fix="Add upgrade=websocket to that line.",
         directive=f"{_quoted(by)} upgrade=websocket",
     )
@@ -407,10 +428,10 @@ def _odd_upgrade(way: Way) -> Fault | None:
     for each in way.members:
         value = each.options.get("upgrade", "websocket")
         if value.lower() not in ("websocket", "any") and each.scheme not in ("ws", "wss"):
-            return _fault(
+            return fault(
                 each.directive,
-                "upgrade-not-forwarded",
-                _LOST,
+                code="upgrade-not-forwarded",
+                explains=_LOST,
                 cause=f"upgrade={value} lets only `Upgrade: {value}` through.",
                 fix="Write upgrade=websocket.",
                 directive="upgrade=websocket",
@@ -426,12 +447,14 @@ def _dropped_header(way: Way) -> Fault | None:
             continue
         value = sent[each.words[1].lower()]
         if edited(each, value).lower() != value.lower():
-            return _fault(
+            return fault(
                 each,
-                "upgrade-not-forwarded",
-                _LOST,
-                cause=f"RequestHeader {' '.join(each.words)} takes {each.words[1]} from the"
-                " handshake.",
+                code="upgrade-not-forwarded",
+                explains=_LOST,
+                cause=(
+                    f"RequestHeader {' '.join(each.words)} takes {each.words[1]} from the"
+                    " handshake."
+                ),
                 fix="Remove that line; Apache sets these headers itself.",
             )
     return None
@@ -440,12 +463,14 @@ def _dropped_header(way: Way) -> Fault | None:
 def _old_protocol(way: Way) -> Fault | None:
     for each in way.config.all_of("setenv", way.site, *way.locations):
         if each.words[:1] == ("force-proxy-request-1.0",) and way.members:
-            return _fault(
+            return fault(
                 each,
-                "http-1.0-upstream",
-                _LOST | {"http-1.0-upstream", "wrong-route"},
-                cause="SetEnv force-proxy-request-1.0 makes Apache speak HTTP/1.0 to the service,"
-                " which has no upgrades.",
+                code="http-1.0-upstream",
+                explains=_LOST | {"http-1.0-upstream", "wrong-route"},
+                cause=(
+                    "SetEnv force-proxy-request-1.0 makes Apache speak HTTP/1.0 to the service,"
+                    " which has no upgrades."
+                ),
                 fix="Remove that line.",
             )
     return None
@@ -465,15 +490,18 @@ def _glued(way: Way) -> Fault | None:
     both = passed.path.rstrip("/"), passed.target.rstrip("/")
     becomes = f"{way.members[0].upstream}{passed.path_at_service(way.path, base)}"
     is_port = is_glued and not base  # what is left of the path is taken for a part of the port
-    return _fault(
+    return fault(
         passed.directive,
-        "slash-mismatch",
-        _ELSEWHERE | _LOST | {"slash-mismatch"} | ({"bad-gateway"} if is_port else set()),
-        cause=f"ProxyPass {passed.path} {passed.target}: one ends in a slash and the other does"
-        f" not, so {way.path} becomes {becomes}.",
+        code="slash-mismatch",
+        explains=_ELSEWHERE | _LOST | {"slash-mismatch"} | ({"bad-gateway"} if is_port else set()),
+        cause=(
+            f"ProxyPass {passed.path} {passed.target}: one ends in a slash and the other does"
+            f" not, so {way.path} becomes {becomes}."
+        ),
         fix="Let both end in a slash, or neither.",
-        directive=f'ProxyPass "{both[0] or "/"}" "{both[1]}{"" if both[0] else "/"}"'
-        " upgrade=websocket",
+        directive=(
+            f'ProxyPass "{both[0] or "/"}" "{both[1]}{"" if both[0] else "/"}" upgrade=websocket'
+        ),
     )
 
 
@@ -485,17 +513,20 @@ def _other_path(way: Way) -> Fault | None:
     path = passed.path_at_service(way.path, way.members[0].path)
     if path == way.path:
         return None
-    fault = _fault(
+    return fault(
         passed.directive,
-        "page-instead",
-        frozenset({"page-instead"}),
-        cause=f"ProxyPass {passed.path} {passed.target} asks the service for {path or '/'} instead"
-        f" of {way.path}.",
+        code="page-instead",
+        explains=frozenset({"page-instead"}),
+        cause=(
+            f"ProxyPass {passed.path} {passed.target} asks the service for {path or '/'} instead"
+            f" of {way.path}."
+        ),
         fix="Let the part after the service's address be the path that the service has.",
-        directive=f'ProxyPass "{passed.path}" "{way.members[0].upstream}{passed.path}"'
-        " upgrade=websocket",
+        directive=(
+            f'ProxyPass "{passed.path}" "{way.members[0].upstream}{passed.path}" upgrade=websocket'
+        ),
+        is_of_path=True,
     )
-    return replace(fault, is_of_path=True)
 
 
 def _is_ws(made: Pass) -> bool:

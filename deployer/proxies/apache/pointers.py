@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from deployer.proxies.apache.config import Directive
 from deployer.proxies.apache.headers import is_conditional
 from deployer.proxies.apache.virtual_hosts import address_of
-from deployer.proxies.inspect.model import Fault
+from deployer.proxies.inspect.model import Fault, fault
 
 if TYPE_CHECKING:
     from deployer.proxies.apache.path import Way
@@ -28,25 +28,24 @@ def of_way(way: Way) -> Iterator[Fault]:
         yield from rule(way)
 
 
-def _here(by: Directive | None, **values: object) -> Fault:
-    place = {"file": by.file, "line": by.line} if by is not None else {}
-    return Fault(**{**place, **values})  # type: ignore[arg-type]
-
-
 def _place(way: Way) -> Directive | None:
     return way.members[0].directive if way.members else way.site
 
 
 def _idle(way: Way) -> Iterator[Fault]:
     seconds, words, by = way.idle()
-    yield _here(
+    yield fault(
         by or _place(way),
         code="idle-cut",
         explains=frozenset({"idle-cut"}),
-        cause=f"Apache ends a connection after {seconds:g} s of silence: {words}. The longer one of"
-        " Timeout and the ProxyPass line's timeout= counts; a shorter timeout= does nothing.",
-        fix="Raise timeout= of the ProxyPass line above what the service needs, or let the service"
-        " ping more often.",
+        cause=(
+            f"Apache ends a connection after {seconds:g} s of silence: {words}. The longer one of"
+            " Timeout and the ProxyPass line's timeout= counts; a shorter timeout= does nothing."
+        ),
+        fix=(
+            "Raise timeout= of the ProxyPass line above what the service needs, or let the service"
+            " ping more often."
+        ),
         directive="timeout=3600",
     )
 
@@ -55,17 +54,19 @@ def _any_upgrade(way: Way) -> Iterator[Fault]:
     member = way.members[0]
     passed = way.worker.made_by if way.worker is not None else way.passed
     if passed is not None and passed.upgrade == "any":
-        yield _here(
+        yield fault(
             passed.directive,
             code="h2c-tunnel",
             explains=frozenset({"h2c-tunnel"}),
-            cause="upgrade=ANY lets `Upgrade: h2c` through as well: behind it, a client asks the"
-            " service for every path, past Apache's rules.",
+            cause=(
+                "upgrade=ANY lets `Upgrade: h2c` through as well: behind it, a client asks the"
+                " service for every path, past Apache's rules."
+            ),
             fix="Write upgrade=websocket.",
             directive="upgrade=websocket",
         )
     elif member.options.get("upgrade", "").lower() == "any":
-        yield _here(
+        yield fault(
             member.directive,
             code="h2c-tunnel",
             explains=frozenset({"h2c-tunnel"}),
@@ -87,25 +88,29 @@ def _host(way: Way) -> Iterator[Fault]:
     )
     explains = frozenset({"host-rewritten", "port-lost", "origin-blocked"})
     if literal is not None:
-        yield _here(
+        yield fault(
             literal,
             code="host-rewritten",
             explains=explains,
-            cause=f"RequestHeader {' '.join(literal.words)} gives the service another Host than the"
-            " client asked for, which its check of Origin compares.",
+            cause=(
+                f"RequestHeader {' '.join(literal.words)} gives the service another Host than the"
+                " client asked for, which its check of Origin compares."
+            ),
             fix="Remove that line, and set ProxyPreserveHost On.",
             directive="ProxyPreserveHost On",
         )
     elif not way.is_on("proxypreservehost"):
         off = way.setting("proxypreservehost")
         upstream = way.members[0].upstream
-        yield _here(
+        yield fault(
             off or _place(way),
             code="host-rewritten",
             explains=explains,
-            cause=f"ProxyPreserveHost is {'off' if off else 'not set, which is off'}: the service"
-            f" is asked for Host {address_of(upstream)} instead of {way.name}, and a check of"
-            " Origin against Host fails.",
+            cause=(
+                f"ProxyPreserveHost is {'off' if off else 'not set, which is off'}: the service"
+                f" is asked for Host {address_of(upstream)} instead of {way.name}, and a check of"
+                " Origin against Host fails."
+            ),
             fix="Set ProxyPreserveHost On in the site.",
             directive="ProxyPreserveHost On",
         )
@@ -114,24 +119,30 @@ def _host(way: Way) -> Iterator[Fault]:
 def _scheme(way: Way) -> Iterator[Fault]:
     member = way.members[0]
     if member.upstream.tls and not way.is_on("sslproxyengine"):
-        yield _here(
+        yield fault(
             member.directive,
             code="upstream-scheme",
             explains=frozenset({"upstream-scheme", "bad-gateway", "wrong-route"}),
-            cause=f"The service is asked by {member.scheme}://, and SSLProxyEngine is off: Apache"
-            " answers 500 and says `SSL Proxy requested … but not enabled` in its log.",
-            fix="Set SSLProxyEngine on in the site, or write http:// where the service speaks plain"
-            " HTTP.",
+            cause=(
+                f"The service is asked by {member.scheme}://, and SSLProxyEngine is off: Apache"
+                " answers 500 and says `SSL Proxy requested … but not enabled` in its log."
+            ),
+            fix=(
+                "Set SSLProxyEngine on in the site, or write http:// where the service speaks plain"
+                " HTTP."
+            ),
             directive="SSLProxyEngine on",
         )
         return
     other = {"http": "https", "https": "http", "ws": "wss", "wss": "ws"}.get(member.scheme, "https")
-    yield _here(
+    yield fault(
         member.directive,
         code="upstream-scheme",
         explains=frozenset({"upstream-scheme"}),
-        cause=f"Apache speaks {member.scheme}:// to {address_of(member.upstream)}, and the service"
-        f" {'does not speak TLS' if member.upstream.tls else 'speaks TLS'} there.",
+        cause=(
+            f"Apache speaks {member.scheme}:// to {address_of(member.upstream)}, and the service"
+            f" {'does not speak TLS' if member.upstream.tls else 'speaks TLS'} there."
+        ),
         fix=f"Write {other}:// in that line.",
         directive=f"{other}://{address_of(member.upstream)}{member.path}",
     )
@@ -149,12 +160,14 @@ def _appended(way: Way) -> Iterator[Fault]:
     if "x-forwarded-for" in handled:
         return
     add = way.setting("proxyaddheaders")
-    yield _here(
+    yield fault(
         add or _place(way),
         code="forwarded-for-appended",
         explains=frozenset({"forwarded-for-appended"}),
-        cause="What a client says of itself in X-Forwarded-For is kept, and mod_proxy appends to"
-        " it: a service that takes the first address is told what the client likes.",
+        cause=(
+            "What a client says of itself in X-Forwarded-For is kept, and mod_proxy appends to"
+            " it: a service that takes the first address is told what the client likes."
+        ),
         fix="Unset the header before mod_proxy adds its own.",
         directive="RequestHeader unset X-Forwarded-For early\nRequestHeader unset Forwarded",
         severity="warning",
@@ -170,15 +183,17 @@ def _forwarded_proto(way: Way) -> Iterator[Fault]:
     ]
     wrong = [each for each in said if each.words[2:3] == ("http",)]
     if way.tls and (not said or wrong):
-        yield _here(
+        yield fault(
             wrong[-1] if wrong else _place(way),
             code="redirect-loop",
             explains=frozenset({"redirect-loop"}),
-            cause=f"RequestHeader {' '.join(wrong[-1].words)} says http where the client came by"
-            " https."
-            if wrong
-            else "The service is not told that the client came by https (no RequestHeader sets"
-            " X-Forwarded-Proto), so it redirects to https again and again.",
+            cause=(
+                f"RequestHeader {' '.join(wrong[-1].words)} says http where the client came by"
+                " https."
+                if wrong
+                else "The service is not told that the client came by https (no RequestHeader sets"
+                " X-Forwarded-Proto), so it redirects to https again and again."
+            ),
             fix="Say https in the site of port 443.",
             directive='RequestHeader set X-Forwarded-Proto "https"',
         )
@@ -195,7 +210,7 @@ def _origins(way: Way) -> Iterator[Fault]:
             text = " ".join(each.words).lower()
             is_rule = each.name in ("if", "elseif", "setenvif", "rewritecond", "require")
             if is_rule and "origin" in text:
-                yield _here(
+                yield fault(
                     each,
                     code="origin-blocked",
                     explains=frozenset({"origin-blocked"}),
@@ -211,18 +226,22 @@ def _over_http2(way: Way) -> Iterator[Fault]:
         return
     version = way.state.version_numbers
     is_old = bool(version) and version < _H2_WEBSOCKETS_SOUND
-    yield _here(
+    yield fault(
         found,
         code="h2-websocket",
         explains=frozenset({"h2-websocket"}),
-        cause="H2WebSockets on offers WebSockets over HTTP/2"
-        + (
-            f", and in Apache {way.state.version} that crashes (mended in 2.4.60)."
-            if is_old
-            else ", and they do not get through on this way."
+        cause=(
+            "H2WebSockets on offers WebSockets over HTTP/2"
+            + (
+                f", and in Apache {way.state.version} that crashes (mended in 2.4.60)."
+                if is_old
+                else ", and they do not get through on this way."
+            )
         ),
-        fix="Set H2WebSockets off: browsers then use HTTP/1.1 for them."
-        + (" Or update Apache." if is_old else ""),
+        fix=(
+            "Set H2WebSockets off: browsers then use HTTP/1.1 for them."
+            + (" Or update Apache." if is_old else "")
+        ),
         directive="H2WebSockets off",
     )
 
@@ -230,14 +249,16 @@ def _over_http2(way: Way) -> Iterator[Fault]:
 def _banner(way: Way) -> Iterator[Fault]:
     found = way.config.setting("servertokens")
     if found is None or not found.words or found.words[0].lower() not in ("prod", "productonly"):
-        yield _here(
+        yield fault(
             found,
             code="version-banner",
             explains=frozenset({"version-banner"}),
-            severity="warning",
-            cause=f"ServerTokens is {found.words[0] if found and found.words else 'Full'}: Apache"
-            " tells its version to everybody.",
+            cause=(
+                f"ServerTokens is {found.words[0] if found and found.words else 'Full'}: Apache"
+                " tells its version to everybody."
+            ),
             fix="Set ServerTokens Prod.",
+            severity="warning",
             directive="ServerTokens Prod",
         )
 
@@ -246,15 +267,17 @@ def _tls_versions(way: Way) -> Iterator[Fault]:
     found = way.setting("sslprotocol")
     if not way.tls or not _old_versions(found.words if found is not None else ("all",)):
         return
-    yield _here(
+    yield fault(
         found,
         code="tls-old-version",
         explains=frozenset({"tls-old-version"}),
-        severity="warning",
-        cause=f"SSLProtocol {' '.join(found.words)} leaves old versions of TLS on."
-        if found is not None
-        else "SSLProtocol is not set, and the library's old versions of TLS are on.",
+        cause=(
+            f"SSLProtocol {' '.join(found.words)} leaves old versions of TLS on."
+            if found is not None
+            else "SSLProtocol is not set, and the library's old versions of TLS are on."
+        ),
         fix="Name the versions that are wanted.",
+        severity="warning",
         directive="SSLProtocol -all +TLSv1.2 +TLSv1.3",
     )
 
@@ -279,14 +302,18 @@ def _certificate(way: Way) -> Iterator[Fault]:
         return
     chain = way.setting("sslcertificatechainfile")
     if chain is None:
-        yield _here(
+        yield fault(
             found,
             code="tls-incomplete-chain",
             explains=frozenset({"tls-incomplete-chain"}),
-            cause=f"{found.words[0]} is all that is shown, and the intermediate certificates are"
-            " not in it.",
-            fix="Let SSLCertificateFile name a file with the certificate and, after it, the"
-            " intermediates.",
+            cause=(
+                f"{found.words[0]} is all that is shown, and the intermediate certificates are"
+                " not in it."
+            ),
+            fix=(
+                "Let SSLCertificateFile name a file with the certificate and, after it, the"
+                " intermediates."
+            ),
             directive=f"SSLCertificateFile {_full_chain(found.words[0])}",
         )
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from deployer.proxies.apache.config import Directive
 from deployer.proxies.apache.headers import is_conditional
 from deployer.proxies.apache.rewrite import Rewritten, rules_of
 from deployer.proxies.apache.virtual_hosts import address_of, catches_path
-from deployer.proxies.inspect.model import Fault
+from deployer.proxies.inspect.model import Fault, fault
 
 if TYPE_CHECKING:
     from deployer.proxies.apache.path import Way
@@ -27,10 +26,6 @@ _SMALL = {"limitrequestfields": 30, "limitrequestfieldsize": 2048, "limitrequest
 _SERVER = ("http:", "https:", "ws:", "wss:")
 
 
-def _fault(by: Directive, code: str, explains: frozenset[str], **words: str) -> Fault:
-    return Fault(code=code, explains=explains, file=by.file, line=by.line, **words)  # type: ignore[arg-type]
-
-
 def _text(rule: Directive, name: str = "RewriteRule") -> str:
     return f"{name} {' '.join(rule.words)}"
 
@@ -44,34 +39,40 @@ def by_rules(way: Way) -> Iterator[Fault]:
     if turned is None:
         yield from _engine_off(way)
     elif turned.refusal:
-        fault = _fault(
+        yield fault(
             turned.rule,
-            "wrong-route",
-            _REFUSED,
-            cause=f"{_text(turned.rule)} answers {way.path} with {turned.refusal}"
-            + ("." if turned.is_certain else ", if its conditions are true of the client."),
+            code="wrong-route",
+            explains=_REFUSED,
+            cause=(
+                f"{_text(turned.rule)} answers {way.path} with {turned.refusal}"
+                + ("." if turned.is_certain else ", if its conditions are true of the client.")
+            ),
             fix="Leave the WebSocket's path out of that rule, by a RewriteCond on %{REQUEST_URI}.",
+            statuses=frozenset({turned.refusal}),
         )
-        yield replace(fault, statuses=frozenset({turned.refusal}))
     elif turned.is_file:
-        yield _fault(
+        yield fault(
             turned.rule,
-            "page-instead",
-            _ELSEWHERE,
-            cause=f"{_text(turned.rule)} makes {turned.target} of {way.path}, which Apache then"
-            " looks for among its files: no ProxyPass sees it any more.",
+            code="page-instead",
+            explains=_ELSEWHERE,
+            cause=(
+                f"{_text(turned.rule)} makes {turned.target} of {way.path}, which Apache then"
+                " looks for among its files: no ProxyPass sees it any more."
+            ),
             fix="Leave the WebSocket's path out of that rule, by a RewriteCond on %{REQUEST_URI}.",
             directive=f"RewriteCond %{{REQUEST_URI}} !^{way.path}",
         )
     elif turned.is_proxied and way.members:
         yield from _other_path(way, turned)
     elif turned.is_certain and turned.target.startswith("/") and not way.members:
-        yield _fault(
+        yield fault(
             turned.rule,
-            "page-instead",
-            _ELSEWHERE,
-            cause=f"{_text(turned.rule)} makes {turned.target} of {way.path}, which no ProxyPass"
-            " takes.",
+            code="page-instead",
+            explains=_ELSEWHERE,
+            cause=(
+                f"{_text(turned.rule)} makes {turned.target} of {way.path}, which no ProxyPass"
+                " takes."
+            ),
             fix="Leave the WebSocket's path out of that rule, by a RewriteCond on %{REQUEST_URI}.",
             directive=f"RewriteCond %{{REQUEST_URI}} !^{way.path}",
         )
@@ -82,16 +83,18 @@ def _other_path(way: Way, turned: Rewritten) -> Iterator[Fault]:
     if path == way.path:
         return
     doubled = "//" in path and "//" not in way.path
-    fault = _fault(
+    yield fault(
         turned.rule,
-        "slash-mismatch" if doubled else "page-instead",
-        frozenset({"page-instead", "slash-mismatch"} if doubled else {"page-instead"}),
+        code="slash-mismatch" if doubled else "page-instead",
+        explains=frozenset({"page-instead", "slash-mismatch"} if doubled else {"page-instead"}),
         cause=f"{_text(turned.rule)} asks the service for {path} instead of {way.path}.",
         fix="Put into the address what the pattern has caught, with one slash before it.",
-        directive=f'RewriteRule "^/?(.*)" "{way.members[0].scheme}://'
-        f'{address_of(way.members[0].upstream)}/$1" [P,L]',
+        directive=(
+            f'RewriteRule "^/?(.*)" "{way.members[0].scheme}://'
+            f'{address_of(way.members[0].upstream)}/$1" [P,L]'
+        ),
+        is_of_path=True,
     )
-    yield replace(fault, is_of_path=True)
 
 
 def _engine_off(way: Way) -> Iterator[Fault]:
@@ -102,10 +105,10 @@ def _engine_off(way: Way) -> Iterator[Fault]:
     for each in rules:
         words = each.words
         if each.name == "rewriterule" and len(words) > 1 and words[1].lower().startswith("ws"):
-            yield _fault(
+            yield fault(
                 each,
-                "upgrade-not-forwarded",
-                frozenset({"upgrade-not-forwarded"}),
+                code="upgrade-not-forwarded",
+                explains=frozenset({"upgrade-not-forwarded"}),
                 cause=f"{_text(each)} does nothing: its site has no RewriteEngine on.",
                 fix="Write RewriteEngine on before it, in the same VirtualHost.",
                 directive="RewriteEngine on",
@@ -150,12 +153,14 @@ def in_folders(way: Way) -> Iterator[Fault]:
         return
     if catches_path(pattern, way.path, is_regex=True):
         bare = f"^{pattern.lstrip('^').removeprefix('/')}"
-        yield _fault(
+        yield fault(
             by,
-            "wrong-route",
-            _ELSEWHERE | {"upgrade-not-forwarded", "handshake-refused"},
-            cause=f"{_text(by)} stands in a <Directory>, where paths are without their first slash:"
-            " it never applies.",
+            code="wrong-route",
+            explains=_ELSEWHERE | {"upgrade-not-forwarded", "handshake-refused"},
+            cause=(
+                f"{_text(by)} stands in a <Directory>, where paths are without their first slash:"
+                " it never applies."
+            ),
             fix="Write the pattern without that slash, or move the rule out of <Directory>.",
             directive=f"RewriteRule {' '.join((bare, *by.words[1:]))}",
         )
@@ -223,28 +228,32 @@ def by_access(way: Way) -> Iterator[Fault]:
 
 def _for_all(by: Directive, name: str, section: Directive, way: Way) -> Fault:
     where = f"<{section.name.capitalize()} {' '.join(section.words)}>"
-    fault = _fault(
+    return fault(
         by,
-        "wrong-route",
-        _REFUSED | {"login-required"},
-        cause=f"{_text(by, name)} in {where}: Apache refuses every request for {way.path}, with"
-        " 403.",
+        code="wrong-route",
+        explains=_REFUSED | {"login-required"},
+        cause=(
+            f"{_text(by, name)} in {where}: Apache refuses every request for {way.path}, with 403."
+        ),
         fix="Let that rule spare the WebSocket's path.",
         directive="Require all granted",
+        statuses=frozenset({403}),
     )
-    return replace(fault, statuses=frozenset({403}))
 
 
 def _for_some(by: Directive, name: str, way: Way) -> Fault:
-    fault = _fault(
+    return fault(
         by,
-        "wrong-route",
-        _REFUSED,
-        cause=f"{_text(by, name)}: Apache lets in some clients for {way.path}, and answers 403 to"
-        " the others (asked on the host itself, the client is the host).",
+        code="wrong-route",
+        explains=_REFUSED,
+        cause=(
+            f"{_text(by, name)}: Apache lets in some clients for {way.path}, and answers 403 to"
+            " the others (asked on the host itself, the client is the host)."
+        ),
         fix="Let in those who are meant.",
+        statuses=frozenset({403}),
+        is_by_address=True,
     )
-    return replace(fault, statuses=frozenset({403}), is_by_address=True)
 
 
 # --- sizes, headers, balancers --------------------------------------------------------------------
@@ -257,15 +266,15 @@ def by_limits(way: Way) -> Iterator[Fault]:
         number = found.words[0] if found is not None and found.words else ""
         if found is None or not number.isdigit() or not 0 < int(number) < _SMALL[name]:
             continue
-        fault = _fault(
+        yield fault(
             found,
-            "handshake-refused",
-            frozenset({"handshake-refused", "upgrade-not-forwarded"}),
+            code="handshake-refused",
+            explains=frozenset({"handshake-refused", "upgrade-not-forwarded"}),
             cause=f"{shown} {number} is less than a handshake needs: Apache answers 400 to it.",
             fix=f"Remove that line ({usual} is what Apache has by itself).",
             directive=f"{shown} {usual}",
+            statuses=frozenset({400, 414}),
         )
-        yield replace(fault, statuses=frozenset({400, 414}))
 
 
 def by_headers(way: Way) -> Iterator[Fault]:
@@ -275,30 +284,37 @@ def by_headers(way: Way) -> Iterator[Fault]:
         if len(words) < 2 or is_conditional(each) or words[0] not in ("unset", "set", "edit"):
             continue
         if words[1] in ("sec-websocket-key", "sec-websocket-version"):
-            yield _fault(
+            yield fault(
                 each,
-                "upgrade-not-forwarded",
-                frozenset({"upgrade-not-forwarded", "bad-gateway", "handshake-refused"}),
-                cause="What every handshake must have is taken away by"
-                f" {_text(each, 'RequestHeader')}.",
+                code="upgrade-not-forwarded",
+                explains=frozenset({"upgrade-not-forwarded", "bad-gateway", "handshake-refused"}),
+                cause=(
+                    "What every handshake must have is taken away by"
+                    f" {_text(each, 'RequestHeader')}."
+                ),
                 fix="Remove that line.",
             )
         elif words[1] == "sec-websocket-protocol":
-            yield _fault(
+            yield fault(
                 each,
-                "subprotocol-missing",
-                frozenset({"subprotocol-missing", "subprotocols-refused", "handshake-refused"}),
-                cause="The service is not told of the subprotocols that clients offer:"
-                f" {_text(each, 'RequestHeader')}.",
+                code="subprotocol-missing",
+                explains=frozenset(
+                    {"subprotocol-missing", "subprotocols-refused", "handshake-refused"}
+                ),
+                cause=(
+                    "The service is not told of the subprotocols that clients offer:"
+                    f" {_text(each, 'RequestHeader')}."
+                ),
                 fix="Remove that line.",
             )
         elif words[1] == "origin":
-            yield _fault(
+            yield fault(
                 each,
-                "origin-required",
-                frozenset({"origin-blocked", "origin-required"}),
-                cause=f"{_text(each, 'RequestHeader')} changes Origin, and the service judges by"
-                " it.",
+                code="origin-required",
+                explains=frozenset({"origin-blocked", "origin-required"}),
+                cause=(
+                    f"{_text(each, 'RequestHeader')} changes Origin, and the service judges by it."
+                ),
                 fix="Remove that line, and let the service know the site's origin.",
             )
 
@@ -311,20 +327,22 @@ def by_balancer(way: Way) -> Iterator[Fault]:
     broken = frozenset({"bad-gateway", "wrong-route", "handshake-refused"})
     if not way.members:
         name = passed.target[len("balancer://") :].partition("/")[0]
-        yield _fault(
+        yield fault(
             passed.directive,
-            "bad-gateway",
-            broken,
+            code="bad-gateway",
+            explains=broken,
             cause=f"There is no BalancerMember of balancer://{name}: Apache answers 503.",
             fix=f"Write the same name here and in <Proxy balancer://{name}>.",
         )
     elif all({"d", "s", "e"} & set(each.options.get("status", "").lower()) for each in way.members):
-        yield _fault(
+        yield fault(
             way.members[0].directive,
-            "bad-gateway",
-            broken,
-            cause=f"{_text(way.members[0].directive, 'BalancerMember')} takes it out of use, and no"
-            " other member is in use: Apache answers 503.",
+            code="bad-gateway",
+            explains=broken,
+            cause=(
+                f"{_text(way.members[0].directive, 'BalancerMember')} takes it out of use, and no"
+                " other member is in use: Apache answers 503."
+            ),
             fix="Remove status= from that line.",
         )
 
@@ -335,12 +353,14 @@ def by_match(way: Way) -> Iterator[Fault]:
         is_pattern = section.name == "locationmatch" or section.words[:1] == ("~",)
         for each in section.children if is_pattern else ():
             if each.name == "proxypass" and each.words and each.words[0] != "!":
-                yield _fault(
+                yield fault(
                     each,
-                    "wrong-route",
-                    _REFUSED | {"slash-redirect"},
-                    cause=f"{_text(each, 'ProxyPass')} stands in <LocationMatch>, where the pattern"
-                    " is taken for a path: it takes nothing.",
+                    code="wrong-route",
+                    explains=_REFUSED | {"slash-redirect"},
+                    cause=(
+                        f"{_text(each, 'ProxyPass')} stands in <LocationMatch>, where the pattern"
+                        " is taken for a path: it takes nothing."
+                    ),
                     fix="Write ProxyPassMatch instead, or use <Location>.",
                     directive=f"ProxyPassMatch {each.words[0].rstrip('/')}$0",
                 )
@@ -356,13 +376,17 @@ def by_certificate(way: Way) -> Iterator[Fault]:
     checks = off is None or [word.lower() for word in off.words[:1]] != ["off"]
     if not checks and not log:
         return
-    yield _fault(
+    yield fault(
         way.members[0].directive if checks else by,
-        "bad-gateway",
-        frozenset({"bad-gateway", "wrong-route"} | ({"handshake-refused"} if log else set())),
-        cause=f"Apache looks whether the service's certificate is for"
-        f" {way.members[0].upstream.host} (SSLProxyCheckPeerName, on by itself), and answers 500"
-        " where it is not" + (": its log says so (AH02411)." if log else "."),
+        code="bad-gateway",
+        explains=frozenset(
+            {"bad-gateway", "wrong-route"} | ({"handshake-refused"} if log else set())
+        ),
+        cause=(
+            f"Apache checks that the service's certificate is for {way.members[0].upstream.host}"
+            " (SSLProxyCheckPeerName, on by default), and answers 500 if it is not"
+            + (": its log says so (AH02411)." if log else ".")
+        ),
         fix="Use the name that is in the service's certificate; on loopback, the check may be off.",
         directive="SSLProxyCheckPeerName off",
     )
@@ -372,12 +396,16 @@ def by_proxy_line(way: Way) -> Iterator[Fault]:
     """mod_remoteip that waits for a PROXY line, and hangs up on clients that send none."""
     found = way.setting("remoteipproxyprotocol")
     if found is not None and way.is_on("remoteipproxyprotocol"):
-        yield _fault(
+        yield fault(
             found,
-            "connection-dropped",
-            frozenset({"connection-dropped", "not-http", "tls-failed", "handshake-refused"}),
-            cause="RemoteIPProxyProtocol On expects each connection to begin with a PROXY line, as"
-            " a load balancer in front sends it, and drops clients that send none.",
+            code="connection-dropped",
+            explains=frozenset(
+                {"connection-dropped", "not-http", "tls-failed", "handshake-refused"}
+            ),
+            cause=(
+                "RemoteIPProxyProtocol On expects each connection to begin with a PROXY line, as"
+                " a load balancer in front sends it, and drops clients that send none."
+            ),
             fix="Set it Off where clients come straight to Apache.",
             directive="RemoteIPProxyProtocol Off",
         )

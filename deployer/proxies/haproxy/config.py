@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from deployer.proxies.inspect.model import ConfigFile, ProxyState
+from deployer.proxies.inspect.model import ConfigFile, Directive, ProxyState
 
 _SECTIONS = frozenset(
     (
@@ -20,23 +20,6 @@ _SECTIONS = frozenset(
 )
 _ESCAPED = " #\\\"'"
 _UNITS = {"us": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Directive:
-    """One line of a section, as words."""
-
-    words: tuple[str, ...]
-    file: str
-    line: int
-
-    @property
-    def where(self) -> str:
-        """``/etc/haproxy/haproxy.cfg:12``."""
-        return f"{self.file}:{self.line}"
-
-    def __str__(self) -> str:
-        return " ".join(self.words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 
-from deployer.proxies.haproxy.config import Directive, config_of, seconds
+from deployer.proxies.haproxy.config import config_of, seconds
+from deployer.proxies.haproxy.limits import statistics
 from deployer.proxies.haproxy.misroutes import (
     astray,
     connection_rules,
@@ -15,9 +15,8 @@ from deployer.proxies.haproxy.misroutes import (
     shared_port,
 )
 from deployer.proxies.haproxy.path import Way, binds_of
-from deployer.proxies.haproxy.pointers import origins, place, pointers
-from deployer.proxies.inspect.capacity import haproxy_rows
-from deployer.proxies.inspect.model import Fault, ProxyState
+from deployer.proxies.haproxy.pointers import origins, pointers
+from deployer.proxies.inspect.model import Directive, Fault, ProxyState, fault
 
 _LOST = frozenset({"upgrade-not-forwarded"})
 _OF_SILENCE = frozenset({"connection-dropped", "not-http", "tls-failed", "tls-not-spoken"})
@@ -54,15 +53,16 @@ def of_no_frontend(state: ProxyState, port: int) -> tuple[Fault, ...]:
         return ()
     addresses = ", ".join(text for each in frontends for _, text in binds_of(each))
     return (
-        Fault(
+        fault(
+            frontends[0],
             code="proxy-down",
             explains=frozenset({"proxy-down"}),
-            cause=f"No frontend of HAProxy's files has a bind for port {port}: they listen on"
-            f" {addresses or 'nothing'}.",
+            cause=(
+                f"No frontend of HAProxy's files has a bind for port {port}: they listen on"
+                f" {addresses or 'nothing'}."
+            ),
             fix="Add a bind line to the site's frontend.",
             directive=f"bind :{port}",
-            file=frontends[0].file,
-            line=frontends[0].line,
         ),
     )
 
@@ -74,12 +74,14 @@ def _ended(way: Way, asked: str) -> Iterator[Fault]:
         yield _redirect(way, way.end, asked)
         return
     status = re.search(r"(?:deny_status|status) (\d+)", str(way.end))
-    yield place(
+    yield fault(
         way.end,
         code="wrong-route",
         explains=frozenset({"origin-blocked", *_ELSEWHERE, *_LOST}),
-        cause=f"HAProxy answers {asked} itself{f' with {status.group(1)}' if status else ''}:"
-        f" `{way.end}`.",
+        cause=(
+            f"HAProxy answers {asked} itself{f' with {status.group(1)}' if status else ''}:"
+            f" `{way.end}`."
+        ),
         fix="Leave the WebSocket's name and path out of that rule.",
     )
 
@@ -96,12 +98,14 @@ def _redirect(way: Way, rule: Directive, asked: str) -> Fault:
     else:
         code, explains = "redirected", {"redirected", "slash-redirect"}
         fix = "Leave the WebSocket's path out of that rule."
-    return place(
+    return fault(
         rule,
         code=code,
         explains=frozenset(explains),
-        cause=f"`{rule}` sends {asked} on port {way.request.port} to"
-        f" {way.location or 'another address'}.",
+        cause=(
+            f"`{rule}` sends {asked} on port {way.request.port} to"
+            f" {way.location or 'another address'}."
+        ),
         fix=fix,
     )
 
@@ -121,23 +125,15 @@ def _no_backend(way: Way) -> Iterator[Fault]:
             f"{asked}, and it has no default_backend: HAProxy"
             f" {'closes the connection' if way.is_tcp else 'answers 503'}."
         )
-    fault = place(
-        where,
+    yield fault(
+        where or way.frontend,
         code="wrong-route",
-        explains=_ELSEWHERE
-        | _LOST
-        | {"bad-gateway"}
-        | (_OF_SILENCE if way.is_tcp else frozenset()),
+        explains=(
+            _ELSEWHERE | _LOST | {"bad-gateway"} | (_OF_SILENCE if way.is_tcp else frozenset())
+        ),
         cause=cause,
         fix="Add a use_backend for this name and path, or a server to that backend.",
     )
-    if where is None:
-        fault = _at_section(fault, way)
-    yield fault
-
-
-def _at_section(fault: Fault, way: Way) -> Fault:
-    return replace(fault, file=way.frontend.file, line=way.frontend.line)
 
 
 def _lost_upgrade(way: Way) -> Iterator[Fault]:
@@ -148,21 +144,23 @@ def _lost_upgrade(way: Way) -> Iterator[Fault]:
     if not rules and "upgrade" not in str(way.request.headers.get("connection") or "").lower():
         rules = way.touched.get("connection", [])
     if rules:
-        yield place(
+        yield fault(
             rules[-1],
             code="upgrade-not-forwarded",
             explains=_LOST,
             cause=f"`{rules[-1]}` takes {rules[-1].words[2]} from the handshake.",
             fix="Remove it, or let it spare WebSockets.",
-            directive="http-request del-header Upgrade if !{ req.hdr(Upgrade) -i websocket }"
-            " or { req.hdr_cnt(Upgrade) gt 1 }",
+            directive=(
+                "http-request del-header Upgrade if !{ req.hdr(Upgrade) -i websocket }"
+                " or { req.hdr_cnt(Upgrade) gt 1 }"
+            ),
         )
 
 
 def _lost_headers(way: Way) -> Iterator[Fault]:
     """Rules for other headers of the handshake, and for those of its answer."""
     for name, by in _changed(way, "http-request", ("sec-websocket-key", "sec-websocket-version")):
-        yield place(
+        yield fault(
             by,
             code="upgrade-not-forwarded",
             explains=_LOST | {"wrong-accept", "bad-gateway", "handshake-refused", "wrong-route"},
@@ -170,7 +168,7 @@ def _lost_headers(way: Way) -> Iterator[Fault]:
             fix="Remove that line.",
         )
     for _, by in _changed(way, "http-request", ("origin",)):
-        yield place(
+        yield fault(
             by,
             code="origin-required",
             explains=frozenset({"origin-blocked", "origin-required"}),
@@ -179,7 +177,7 @@ def _lost_headers(way: Way) -> Iterator[Fault]:
         )
     answer = ("connection", "upgrade", "sec-websocket-accept")
     for name, by in _changed(way, "http-response", answer):
-        yield place(
+        yield fault(
             by,
             code="incomplete-upgrade",
             explains=frozenset({"incomplete-upgrade", "wrong-accept"}),
@@ -212,15 +210,15 @@ def _impatient(way: Way) -> Iterator[Fault]:
     if by is None or limit is None:
         return
     unit = " (without a unit, that is milliseconds)" if by.words[2].isdigit() else ""
-    fault = place(
+    yield fault(
         by,
         code="service-hangs",
         explains=frozenset({"service-hangs"}),
         cause=f"HAProxy waits {limit:g} s for an answer{unit}, and answers 504 then: `{by}`.",
         fix="Raise it above what the service needs to answer a handshake.",
         directive="timeout server 60s",
+        statuses=frozenset({504}),
     )
-    yield replace(fault, statuses=frozenset({504}))
 
 
 # --- the backend ----------------------------------------------------------------------------------
@@ -238,15 +236,19 @@ def _down(way: Way) -> Iterator[Fault]:
     reason = states[down[0].directive.words[1]][1]
     check = way.backend.has_option("httpchk")
     by_check = reason.startswith("Layer7")
-    yield place(
+    yield fault(
         check if check is not None and by_check else down[0].directive,
         code="bad-gateway",
         explains=frozenset({"bad-gateway", "wrong-route"}),
-        cause=f"HAProxy's health check has taken every server of backend {way.backend.name} out"
-        f" ({reason or 'no reason logged'}), so it answers 503.",
-        fix="Let the check ask for what the service answers."
-        if by_check
-        else "Start the service, or correct the server's address.",
+        cause=(
+            f"HAProxy's health check has taken every server of backend {way.backend.name} out"
+            f" ({reason or 'no reason logged'}), so it answers 503."
+        ),
+        fix=(
+            "Let the check ask for what the service answers."
+            if by_check
+            else "Start the service, or correct the server's address."
+        ),
     )
     if reason.startswith("Layer6"):
         yield from _believes(way)
@@ -269,21 +271,25 @@ def _out(way: Way) -> Iterator[Fault]:
     ]
     if not out or len(out) < len(way.servers):
         return
-    yield place(
+    yield fault(
         out[0].directive,
         code="bad-gateway",
         explains=frozenset({"bad-gateway", "wrong-route"}),
-        cause=f"Every server of backend {way.backend.name} is in maintenance"
-        + (
-            " (disabled, or weight 0, stands in its line)"
+        cause=(
+            f"Every server of backend {way.backend.name} is in maintenance"
+            + (
+                " (disabled, or weight 0, stands in its line)"
+                if by_line
+                else ", as its stats socket says"
+            )
+            + ", so HAProxy answers 503."
+        ),
+        fix=(
+            "Remove that word from the line."
             if by_line
-            else ", as its stats socket says"
-        )
-        + ", so HAProxy answers 503.",
-        fix="Remove that word from the line."
-        if by_line
-        else f"Enable it: echo 'enable server {way.backend.name}/{out[0].directive.words[1]}'"
-        " | socat - /run/haproxy/admin.sock.",
+            else f"Enable it: echo 'enable server {way.backend.name}/{out[0].directive.words[1]}'"
+            " | socat - /run/haproxy/admin.sock."
+        ),
     )
 
 
@@ -294,15 +300,18 @@ def _believes(way: Way) -> Iterator[Fault]:
         return
     name = server.value("verifyhost") or server.value("sni")
     by = server.value("ca-file")
-    yield place(
+    yield fault(
         server.directive,
         code="bad-gateway",
         explains=frozenset({"bad-gateway", "wrong-route"}),
-        cause=f"`{server.directive}` takes the service's certificate only if {by or 'a known CA'}"
-        f" has signed it{f' and it is for {name}' if name else ''}; where that is not so, HAProxy"
-        " answers 503.",
-        fix="Name the CA that has signed the service's certificate, and a name that is in it"
-        " (openssl s_client -connect … shows both).",
+        cause=(
+            f"`{server.directive}` accepts the service's certificate only if {by or 'a known CA'}"
+            f" signed it{f' and it is for {name}' if name else ''}; otherwise HAProxy answers 503."
+        ),
+        fix=(
+            "Name the CA that has signed the service's certificate, and a name that is in it"
+            " (openssl s_client -connect … shows both)."
+        ),
         directive="verify required ca-file FILE verifyhost NAME",
     )
 
@@ -314,7 +323,7 @@ def _states(state: ProxyState, backend: str) -> dict[str, tuple[str, str]]:
         logged = _SERVER_STATE.search(line)
         if logged and logged.group(1) == backend:
             found[logged.group(2)] = logged.group(3), logged.group(4) or ""
-    for row in haproxy_rows(state):
+    for row in statistics(state):
         if row.get("pxname") == backend:
             status = (row.get("status") or "").partition(" ")[0]
             why = found.get(row["svname"], ("", ""))[1] or _CHECKS.get(row.get("check_status", ""))
@@ -325,12 +334,14 @@ def _states(state: ProxyState, backend: str) -> dict[str, tuple[str, str]]:
 def _scheme(way: Way, *more: str) -> Fault:
     server = way.servers[0]
     mend = "Remove ssl from" if server.upstream.tls else "Add ssl to"
-    return place(
+    return fault(
         server.directive,
         code="upstream-scheme",
         explains=frozenset({"upstream-scheme", *more}),
-        cause=f"`{server.directive}` speaks {'TLS' if server.upstream.tls else 'plain HTTP'} to a"
-        f" service that does {'not' if server.upstream.tls else 'speak TLS'}.",
+        cause=(
+            f"`{server.directive}` speaks {'TLS' if server.upstream.tls else 'plain HTTP'} to a"
+            f" service that does {'not' if server.upstream.tls else 'speak TLS'}."
+        ),
         fix=f"{mend} that line.",
     )
 
@@ -340,14 +351,18 @@ def _over_http2(way: Way) -> Iterator[Fault]:
         first = server.value("alpn").partition(",")[0]
         is_h2 = first == "h2" or server.value("proto") == "h2"
         if is_h2 and "http/1.1" not in server.value("alpn") and server.value("ws") != "h1":
-            yield place(
+            yield fault(
                 server.directive,
                 code="h2-websocket",
                 explains=_LOST | {"bad-gateway", "h2-websocket", "timeout", "connection-dropped"},
-                cause=f"`{server.directive}` speaks HTTP/2 to the service, which takes no"
-                " WebSockets over it (RFC 8441).",
-                fix="Speak HTTP/1.1 to the service; `ws h1` does so for WebSockets alone, from 2.5"
-                " on.",
+                cause=(
+                    f"`{server.directive}` speaks HTTP/2 to the service, which takes no"
+                    " WebSockets over it (RFC 8441)."
+                ),
+                fix=(
+                    "Speak HTTP/1.1 to the service; `ws h1` does so for WebSockets alone, from 2.5"
+                    " on."
+                ),
                 directive="alpn http/1.1",
             )
             return
@@ -372,16 +387,20 @@ def _path(way: Way, asked: str) -> Iterator[Fault]:
     )
     doubled = "//" in path and "//" not in asked
     code = "slash-mismatch" if doubled else "page-instead"
-    fault = place(
+    yield fault(
         by,
         code=code,
         explains=frozenset({*_ELSEWHERE, *_LOST, "slash-mismatch"})
         if doubled
         else frozenset({"page-instead"}),
-        cause=f"The service is asked for {path} instead of {asked}: `{by}`."
-        if by is not None
-        else f"The service is asked for {path} instead of {asked}.",
-        fix="Let the rewriting spare the WebSocket's path, or give it the path that the service"
-        " has.",
+        cause=(
+            f"The service is asked for {path} instead of {asked}: `{by}`."
+            if by is not None
+            else f"The service is asked for {path} instead of {asked}."
+        ),
+        fix=(
+            "Let the rewriting spare the WebSocket's path, or give it the path that the service"
+            " has."
+        ),
+        is_of_path=True,
     )
-    yield replace(fault, is_of_path=True)

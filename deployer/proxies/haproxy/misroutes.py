@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
-from deployer.proxies.haproxy.config import Directive, Section
+from deployer.proxies.haproxy.config import Section
 from deployer.proxies.haproxy.path import Way, bind_of, binds_of, holds, split
-from deployer.proxies.haproxy.pointers import place, with_conditions
+from deployer.proxies.haproxy.pointers import with_conditions
 from deployer.proxies.haproxy.samples import UNKNOWN
-from deployer.proxies.inspect.model import Fault
+from deployer.proxies.inspect.model import Directive, Fault, fault
 
 #: What a service does that is not the one that is meant.
 _OF_ANOTHER = frozenset(
@@ -50,30 +49,35 @@ def shared_port(way: Way) -> Iterator[Fault]:
     for other in way.config.of_kind("frontend", "listen"):
         for by, text in binds_of(other) if other is not way.frontend else ():
             if text in mine:
-                fault = place(
+                yield fault(
                     by,
                     code="wrong-route",
                     explains=_OF_ANOTHER,
-                    cause=f"{other.kind} {other.name} and {way.frontend.kind} {way.frontend.name}"
-                    f" ({way.frontend.where}) both have `bind {text}`: the system gives each"
-                    " connection to either of the two, as it likes.",
+                    cause=(
+                        f"{other.kind} {other.name} and {way.frontend.kind} {way.frontend.name}"
+                        f" ({way.frontend.where}) both have `bind {text}`: the system gives each"
+                        " connection to either of the two, as it likes."
+                    ),
                     fix="Make one frontend of the two, with use_backend rules.",
+                    is_astray=True,
+                    stands_alone=True,
                 )
-                yield replace(fault, is_astray=True, stands_alone=True)
                 return
 
 
 def _late(way: Way, rule: Directive) -> Fault:
-    fault = place(
+    return fault(
         way.chosen_by,
         code="wrong-route",
         explains=_OF_ANOTHER,
-        cause=f"`{way.chosen_by}` stands before `{rule}` ({rule.where}); the first one that is true"
-        f" takes {way.asked}.",
+        cause=(
+            f"`{way.chosen_by}` stands before `{rule}` ({rule.where}); the first one that is true"
+            f" takes {way.asked}."
+        ),
         fix=f"Move `{rule}` before that line.",
         directive=str(rule),
+        is_astray=True,
     )
-    return replace(fault, is_astray=True)
 
 
 def _is_for(way: Way, condition: Sequence[str]) -> bool:
@@ -120,17 +124,19 @@ def _missed(way: Way, rule: Directive, condition: Sequence[str]) -> Fault | None
     slashes = next((found for each in words if (found := _close(way, each[1:]))), "")
     is_path = any(each and _PATH.match(each[0]) for each in words)
     why = _why(way, words, slashes if is_path else "")
-    fault = place(
+    return fault(
         by,
         code="slash-mismatch" if is_path and slashes else "wrong-route",
         explains=_OF_ANOTHER | {"slash-mismatch", "bad-gateway"},
-        cause=f"`{rule}` ({rule.where}) does not take {way.asked}, because"
-        f" `{_shown(name, by, rule)}` is not true of it{why}: it goes to backend"
-        f" {way.backend.name if way.backend else ''} instead.",
+        cause=(
+            f"`{rule}` ({rule.where}) does not take {way.asked}, because"
+            f" `{_shown(name, by, rule)}` is not true of it{why}: it goes to backend"
+            f" {way.backend.name if way.backend else ''} instead."
+        ),
         fix="Let that test be true of the WebSocket's handshake.",
         directive=_right(way, words, slashes if is_path else ""),
+        is_astray=True,
     )
-    return replace(fault, is_astray=True)
 
 
 def _host_patterns(tests: Sequence[Directive | Sequence[str]]) -> list[str]:
@@ -218,14 +224,15 @@ def possible_refusals(way: Way) -> Iterator[Fault]:
         if usual is None or "origin" in with_conditions(way, rule).lower():
             continue
         number = int(status.group(1)) if status else usual
-        fault = place(
+        yield fault(
             rule,
             code="login-required" if action == "auth" else "wrong-route",
             explains=_OF_ANOTHER,
             cause=f"`{rule}` answers with {number}, if {_told(way, rule)}.",
             fix="Let that rule spare the WebSocket's path, or let in those who are meant.",
+            statuses=frozenset({number}),
+            is_by_address=_is_by_address(way, rule),
         )
-        yield replace(fault, statuses=frozenset({number}), is_by_address=_is_by_address(way, rule))
 
 
 def _is_by_address(way: Way, rule: Directive) -> bool:
@@ -255,21 +262,21 @@ def connection_rules(way: Way) -> Iterator[Fault]:
             why = f", if {_told(way, each)}" if answer is UNKNOWN else ""
             port = str(way.request.port)
             is_open = any(text.rpartition(":")[2] == port for text in way.state.listeners)
-            fault = place(
+            yield fault(
                 each,
                 code="connection-dropped",
                 explains=frozenset({"connection-dropped", "not-http", "tls-failed"})
                 | (frozenset({"proxy-down"}) if is_open else frozenset()),
                 cause=f"`{each}` closes the connection without an answer{why}.",
                 fix="Let in those who are meant.",
+                is_by_address=_is_by_address(way, each),
             )
-            yield replace(fault, is_by_address=_is_by_address(way, each))
         for each in section.own("http-request") if section is not None else ():
             if each.words[1:2] in (("reject",), ("silent-drop",)) and each in (
                 *way.unsure,
                 way.end,
             ):
-                yield place(
+                yield fault(
                     each,
                     code="connection-dropped",
                     explains=frozenset({"connection-dropped", "timeout", "service-hangs"}),
@@ -289,7 +296,7 @@ def own_answers(way: Way) -> Iterator[Fault]:
     }
     for word, what in odd.items():
         if f" {word}" in f" {' '.join(words)} ":
-            yield place(
+            yield fault(
                 bind,
                 code="connection-dropped",
                 explains=frozenset({"connection-dropped", "not-http", "tls-failed"}),
@@ -298,11 +305,13 @@ def own_answers(way: Way) -> Iterator[Fault]:
             )
     found = way.frontend.setting("monitor-uri")
     if found is not None and found.words[1:2] == (way.asked,):
-        yield place(
+        yield fault(
             found,
             code="page-instead",
             explains=_OF_ANOTHER,
-            cause=f"`{found}`: HAProxy answers {way.asked} itself with 200, before it looks at any"
-            " rule.",
+            cause=(
+                f"`{found}`: HAProxy answers {way.asked} itself with 200, before it looks at any"
+                " rule."
+            ),
             fix="Give the monitor a path that no service has.",
         )

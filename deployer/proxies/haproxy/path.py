@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from deployer.proxies.haproxy.config import (
-    Directive,
     HaproxyConfig,
     Section,
     config_of,
@@ -23,7 +22,7 @@ from deployer.proxies.haproxy.samples import (
     tested,
     websocket_request,
 )
-from deployer.proxies.inspect.model import ProxyState
+from deployer.proxies.inspect.model import Directive, ProxyState
 from deployer.sites.model import Upstream
 
 _ENDS = {"deny": "deny", "tarpit": "deny", "reject": "deny", "redirect": "redirect"}

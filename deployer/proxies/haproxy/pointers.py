@@ -7,38 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deployer.model import Severity
-from deployer.proxies.haproxy.config import Directive, seconds
+from deployer.proxies.haproxy.config import seconds
 from deployer.proxies.haproxy.path import Way, bind_of, way_of
-from deployer.proxies.inspect.model import Fault
+from deployer.proxies.inspect.model import Directive, Fault, fault
 
 _SHORT_DRAIN_S = 600.0
 _OF_H2C = ("h2c", "websocket, h2c")
-
-
-def place(
-    by: Directive | None,
-    *,
-    code: str,
-    explains: frozenset[str],
-    cause: str,
-    fix: str,
-    directive: str = "",
-    severity: Severity = "error",
-    stands_alone: bool = False,
-) -> Fault:
-    """A fault at a line."""
-    return Fault(
-        code=code,
-        explains=explains,
-        cause=cause,
-        fix=fix,
-        directive=directive,
-        severity=severity,
-        stands_alone=stands_alone,
-        file=by.file if by is not None else "",
-        line=by.line if by is not None else 0,
-    )
 
 
 def pointers(way: Way) -> Iterator[Fault]:
@@ -57,15 +31,17 @@ def _ignored_tunnel(way: Way) -> Iterator[Fault]:
     for each in way.frontend.own("timeout", "tunnel"):
         own = way.backend.setting("timeout", "tunnel")
         limit, words, _ = way.idle()
-        yield place(
+        yield fault(
             each,
             code="tunnel-timeout-ignored",
             explains=frozenset({"idle-cut", "tunnel-timeout-ignored"})
             if own is None
             else frozenset({"tunnel-timeout-ignored"}),
-            cause=f"`{each}` stands in frontend {way.frontend.name}, where HAProxy ignores it"
-            f" (`haproxy -c` warns): {words} counts, which is"
-            f" {f'{limit:g} s' if limit is not None else 'no limit'}.",
+            cause=(
+                f"`{each}` stands in frontend {way.frontend.name}, where HAProxy ignores it"
+                f" (`haproxy -c` warns): {words} counts, which is"
+                f" {f'{limit:g} s' if limit is not None else 'no limit'}."
+            ),
             fix="Move that line into the backend, or into defaults.",
             directive=str(each),
             severity="warning",
@@ -78,19 +54,22 @@ def _idle(way: Way) -> Iterator[Fault]:
     if limit is None:
         return
     is_tunnel = by is not None and by.words[:2] == ("timeout", "tunnel")
-    yield place(
+    yield fault(
         by,
         code="idle-cut",
         explains=frozenset({"idle-cut"}),
-        cause=f"HAProxy ends a WebSocket after {limit:g} s of silence: {words}"
-        + (
-            "."
-            if is_tunnel
-            else "; there is no timeout tunnel, so the shorter one of timeout"
-            " client and timeout server counts."
+        cause=(
+            f"HAProxy ends a WebSocket after {limit:g} s of silence: {words}"
+            + (
+                "."
+                if is_tunnel
+                else "; there is no timeout tunnel, so the shorter one of timeout"
+                " client and timeout server counts."
+            )
         ),
-        fix="Raise timeout tunnel above what the service needs, or let the service ping more"
-        " often.",
+        fix=(
+            "Raise timeout tunnel above what the service needs, or let the service ping more often."
+        ),
         directive="timeout tunnel 1h",
     )
 
@@ -98,12 +77,14 @@ def _idle(way: Way) -> Iterator[Fault]:
 def _scheme(way: Way) -> Iterator[Fault]:
     server = way.servers[0]
     speaks = "TLS" if server.upstream.tls else "plain HTTP"
-    yield place(
+    yield fault(
         server.directive,
         code="upstream-scheme",
         explains=frozenset({"upstream-scheme"}),
-        cause=f"`{server.directive}` speaks {speaks} to the service, which"
-        f" {'does not speak TLS' if server.upstream.tls else 'speaks TLS'} there.",
+        cause=(
+            f"`{server.directive}` speaks {speaks} to the service, which"
+            f" {'does not speak TLS' if server.upstream.tls else 'speaks TLS'} there."
+        ),
         fix=f"{'Remove ssl from' if server.upstream.tls else 'Add ssl to'} that line.",
     )
 
@@ -112,12 +93,14 @@ def _host(way: Way) -> Iterator[Fault]:
     for by in way.touched.get("host", [])[-1:]:
         value = way.request.headers.get("host")
         is_short = value == way.request.name
-        yield place(
+        yield fault(
             by,
             code="port-lost" if is_short else "host-rewritten",
             explains=frozenset({"host-rewritten", "port-lost", "origin-blocked"}),
-            cause=f"`{by}` gives the service another Host than the client has asked for, which its"
-            " check of Origin compares.",
+            cause=(
+                f"`{by}` gives the service another Host than the client has asked for, which its"
+                " check of Origin compares."
+            ),
             fix="Remove that line: HAProxy passes Host on as it came.",
         )
 
@@ -126,16 +109,20 @@ def _h2c(way: Way) -> Iterator[Fault]:
     passed = [spelling for spelling in _OF_H2C if _is_passed_on(way, spelling)]
     if not passed:
         return
-    yield place(
+    yield fault(
         way.chosen_by,
         code="h2c-tunnel",
         explains=frozenset({"h2c-tunnel"}),
-        cause=f"Nothing keeps `Upgrade: {passed[0]}` from the service, and HAProxy"
-        f" {way.state.version or 'before 3.0'} passes it on: behind it, a client asks the service"
-        " for every path, past HAProxy's rules.",
+        cause=(
+            f"No rule removes `Upgrade: {passed[0]}`, and HAProxy"
+            f" {way.state.version or 'before 3.0'} forwards it: through such a tunnel, a client"
+            " reaches every path of the service, past HAProxy's rules."
+        ),
         fix="Let only WebSocket upgrades through, in the frontend.",
-        directive="http-request del-header Upgrade if !{ req.hdr(Upgrade) -i websocket }"
-        " or { req.hdr_cnt(Upgrade) gt 1 }",
+        directive=(
+            "http-request del-header Upgrade if !{ req.hdr(Upgrade) -i websocket }"
+            " or { req.hdr_cnt(Upgrade) gt 1 }"
+        ),
     )
 
 
@@ -172,7 +159,7 @@ def _appended(way: Way) -> Iterator[Fault]:
             f"`{option}` adds a second X-Forwarded-For after the client's own: a service that reads"
             " the first one is told what the client likes."
         )
-    yield place(
+    yield fault(
         option or way.chosen_by,
         code="forwarded-for-appended",
         explains=frozenset({"forwarded-for-appended"}),
@@ -189,14 +176,16 @@ def _proto(way: Way) -> Iterator[Fault]:
     if not way.request.tls or value == "https":
         return
     rules = way.touched.get("x-forwarded-proto", [])
-    yield place(
+    yield fault(
         rules[-1] if rules else way.chosen_by,
         code="redirect-loop",
         explains=frozenset({"redirect-loop"}),
-        cause=f"`{rules[-1]}` does not say https where the client came by https."
-        if rules
-        else "The service is not told that the client came by https (nothing sets"
-        " X-Forwarded-Proto), so it redirects to https again and again.",
+        cause=(
+            f"`{rules[-1]}` does not say https where the client came by https."
+            if rules
+            else "The service is not told that the client came by https (nothing sets"
+            " X-Forwarded-Proto), so it redirects to https again and again."
+        ),
         fix="Say it in the frontend.",
         directive="http-request set-header X-Forwarded-Proto https if { ssl_fc }",
     )
@@ -207,7 +196,7 @@ def origins(way: Way) -> Iterator[Fault]:
     for rule in way.unsure:
         text = with_conditions(way, rule)
         if "origin" in text.lower() and rule.words[1:2] in (("deny",), ("reject",), ("return",)):
-            yield place(
+            yield fault(
                 rule,
                 code="origin-blocked",
                 explains=frozenset({"origin-blocked"}),
@@ -236,12 +225,14 @@ def _drain(way: Way) -> Iterator[Fault]:
         return
     limit = seconds(by.words[1])
     if limit is not None and limit < _SHORT_DRAIN_S:
-        yield place(
+        yield fault(
             by,
             code="drain-cut",
             explains=frozenset({"drain-cut", "canary-lost"}),
-            cause=f"`{by}`: {limit:g} s after each reload, HAProxy ends every connection of the"
-            " earlier process.",
+            cause=(
+                f"`{by}`: {limit:g} s after each reload, HAProxy ends every connection of the"
+                " earlier process."
+            ),
             fix="Raise it, and reload less often.",
             directive="hard-stop-after 1h",
         )
@@ -254,7 +245,7 @@ def _door(way: Way) -> Iterator[Fault]:
         return
     port = way.request.port
     if way.request.tls:
-        yield place(
+        yield fault(
             bind,
             code="tls-not-spoken",
             explains=frozenset({"tls-not-spoken", "tls-failed", "tls-stalled"}),
@@ -263,12 +254,14 @@ def _door(way: Way) -> Iterator[Fault]:
             directive=f"{bind} ssl crt FILE",
         )
     else:
-        yield place(
+        yield fault(
             bind,
             code="plain-http-on-https",
             explains=frozenset({"plain-http-on-https", "connection-dropped", "not-http"}),
-            cause=f"`{bind}` speaks TLS on port {port}, and ws:// is plain HTTP: HAProxy hangs up"
-            " without an answer.",
+            cause=(
+                f"`{bind}` speaks TLS on port {port}, and ws:// is plain HTTP: HAProxy hangs up"
+                " without an answer."
+            ),
             fix=f"Use wss:// on port {port}.",
         )
 
@@ -278,7 +271,7 @@ def _certificate(way: Way) -> Iterator[Fault]:
     if bind is None or "crt" not in bind.words[:-1] or not way.request.tls:
         return
     path = bind.words[bind.words.index("crt") + 1]
-    yield place(
+    yield fault(
         bind,
         code="tls-incomplete-chain",
         explains=frozenset({"tls-incomplete-chain"}),
@@ -290,7 +283,7 @@ def _certificate(way: Way) -> Iterator[Fault]:
     lowest = words[words.index("ssl-min-ver") + 1] if "ssl-min-ver" in words[:-1] else ""
     if lowest in ("TLSv1.2", "TLSv1.3") or {"no-tlsv10", "no-tlsv11"} <= set(words):
         return
-    yield place(
+    yield fault(
         usual or bind,
         code="tls-old-version",
         explains=frozenset({"tls-old-version"}),
@@ -307,7 +300,7 @@ def _over_http2(way: Way) -> Iterator[Fault]:
         return
     alpn = bind.words[bind.words.index("alpn") + 1] if "alpn" in bind.words[:-1] else ""
     for rule in _against_http2(way):
-        yield place(
+        yield fault(
             rule,
             code="h2-websocket",
             explains=frozenset({"h2-websocket"}),
@@ -316,12 +309,14 @@ def _over_http2(way: Way) -> Iterator[Fault]:
             directive=_NO_ANNOUNCEMENT,
             stands_alone="h2" in alpn.split(","),
         )
-    yield place(
+    yield fault(
         bind,
         code="h2-websocket",
         explains=frozenset({"h2-websocket"}),
-        cause="HAProxy offers WebSockets over HTTP/2 (RFC 8441) wherever it speaks HTTP/2, and they"
-        " do not get through on this way.",
+        cause=(
+            "HAProxy offers WebSockets over HTTP/2 (RFC 8441) wherever it speaks HTTP/2, and they"
+            " do not get through on this way."
+        ),
         fix="Stop offering them, and browsers use HTTP/1.1; or let the servers have `ws h1`.",
         directive=_NO_ANNOUNCEMENT,
     )

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from deployer.model import Alternative, CheckResult, Finding, Hop
+from deployer.proxies import PROXIES
 from deployer.proxies.inspect.by_proxy import faults, served
-from deployer.proxies.inspect.model import Fault, Inspection, ProxyState, Served
+from deployer.proxies.inspect.model import Fault, Inspection, ProxyState, Served, fault
 from deployer.sites.model import Route, Site, Upstream
 
-_PROXY_NAMES = {"nginx": "nginx", "apache": "Apache", "haproxy": "HAProxy"}
 _TLS_SCHEMES = ("https", "wss")
 _MOST_ALTERNATIVES = 4
 #: A refusal of which no more is known may have any cause that one of these has.
@@ -83,10 +83,10 @@ def refused_by_address(
     if finding is None or state is None:
         return result
     status = result.handshake.status_code if result.handshake is not None else None
-    for fault in _faults(state, _request_of(result, site, port)):
-        fits = _explains(fault, finding.code) and (not fault.statuses or status in fault.statuses)
-        if fault.is_by_address and fits:
-            return replace(result, finding=_with(finding, fault, ()))
+    for each in _faults(state, _request_of(result, site, port)):
+        fits = _explains(each, finding.code) and (not each.statuses or status in each.statuses)
+        if each.is_by_address and fits:
+            return replace(result, finding=_with(finding, each, ()))
     return result
 
 
@@ -109,16 +109,16 @@ def noticed(
         return ()
     found: dict[tuple[str, str], CheckResult] = {}
     for route in site.routes:
-        for fault in _faults(state, _asked_of(site, route.path, port)):
-            if fault.stands_alone and (fault.code, fault.cause) not in found:
-                found[fault.code, fault.cause] = CheckResult(
+        for each in _faults(state, _asked_of(site, route.path, port)):
+            if each.stands_alone and (each.code, each.cause) not in found:
+                found[each.code, each.cause] = CheckResult(
                     site=site.domain,
                     name="configuration",
-                    target=fault.where or route.path,
+                    target=each.where or route.path,
                     hop="proxy",
-                    ok=fault.severity != "error",
-                    detail=fault.cause,
-                    finding=_finding_of(fault),
+                    ok=each.severity != "error",
+                    detail=each.cause,
+                    finding=_finding_of(each),
                 )
     return tuple(found.values())
 
@@ -170,7 +170,7 @@ def _explained(
         return _with(finding, elsewhere, ())
     if not way.where:
         return finding
-    words = f"{_PROXY_NAMES[state.proxy]} serves it by {way.where}, which shows no reason for this"
+    words = f"{PROXIES[state.proxy].title} serves it by {way.where}, which shows no reason for this"
     return replace(finding, evidence="; ".join(filter(None, (finding.evidence, words))))
 
 
@@ -222,12 +222,12 @@ def _elsewhere(finding: Finding, way: Served, route: Route | None) -> Fault | No
     is_scheme = {_address(each) for each in way.upstreams} & {
         _address(each) for each in route.upstreams
     }
-    return Fault(
+    return fault(
+        way,
         code="upstream-scheme" if is_scheme else "bad-gateway",
+        explains=frozenset(),
         cause=f"The proxy sends {way.path} to {there}; the service is at {meant}.",
         fix=f"Let {way.where} lead to {meant}.",
-        file=way.file,
-        line=way.line,
         is_certain=True,
     )
 

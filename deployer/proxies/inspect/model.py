@@ -6,9 +6,10 @@ could not be read is empty or `None`, with its reason in the notes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Protocol, TypedDict, Unpack
 
 from deployer.model import Proxy, Severity
 from deployer.proxies.inspect.shown import without_credentials
@@ -41,6 +42,49 @@ class ConfigFile:
     path: str
     text: str
     changed_s_ago: float | None = None
+
+
+class Located(Protocol):
+    """What stands in a file."""
+
+    @property
+    def file(self) -> str:
+        """Its path."""
+
+    @property
+    def line(self) -> int:
+        """From 1; 0 for the whole file."""
+
+
+class Place(NamedTuple):
+    """A file and a line of it."""
+
+    file: str = ""
+    line: int = 0
+
+
+def place_of(file: ConfigFile, found: re.Match[str]) -> Place:
+    """The line in which a match in the file ends."""
+    return Place(file.path, file.text.count("\n", 0, found.end()) + 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Directive:
+    """One directive of a configuration: its name (if that is one word), words, file and line."""
+
+    words: tuple[str, ...]
+    file: str
+    line: int
+    name: str = ""
+
+    @property
+    def where(self) -> str:
+        """``/etc/haproxy/haproxy.cfg:12``."""
+        return f"{self.file}:{self.line}"
+
+    def __str__(self) -> str:
+        words = [word or '""' for word in self.words]
+        return " ".join([self.name, *words] if self.name else words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,18 +188,23 @@ class Served:
 class Fault:
     """Something in a proxy's configuration or state that would explain a symptom.
 
-    `explains` are the codes of the findings, as checks name them, that it accounts for; it is told
-    where such a check has failed. One that `stands_alone` is told whatever checks say. `directive`
-    is what to write, `cause` and `fix` are whole sentences; empty ones leave the finding its own,
-    to which this adds the place. `tell` is how to tell this from its
-    neighbours, where another fault explains the same symptom. One that `is_certain` is enough by
-    itself for the symptom, so that nothing else is named beside it. With `statuses`, it explains
-    answers with one of those alone. One that `is_of_path` says that the service is asked for
-    another path than the client has named, which a site may want. One that `is_astray`
-    sends the request to another service than is meant: what that one does is this fault's doing.
-    One that `is_by_address` holds for some clients alone, by where they come from. Faults come with
-    the most certain ones first. What explains nothing that was seen is no finding. Values in quoted
-    lines that would give access are not kept.
+    Faults are ordered with the most certain ones first; one that explains no observed symptom is
+    not reported. Quoted values that would give access are removed.
+
+    Attributes:
+        code: the finding's code.
+        cause, fix: whole sentences; empty ones keep those of the check's own finding, to which the
+            fault only adds the place.
+        directive: the line to write.
+        explains: the codes of failed checks that it accounts for.
+        severity: of the finding.
+        stands_alone: reported whether or not a check has failed.
+        is_certain: enough by itself for the symptom, so that no alternatives are named.
+        is_astray: sends the request to a different service than intended.
+        is_by_address: applies to some clients only, by their address.
+        is_of_path: the service is asked for a different path, which the site may intend.
+        statuses: the only status codes that it explains; empty for all.
+        tell: how to tell it from other faults that explain the same symptom.
     """
 
     code: str
@@ -180,8 +229,43 @@ class Fault:
 
     @property
     def where(self) -> str:
-        """``/etc/nginx/conf.d/site.conf:12``; empty where it has no place."""
+        """``/etc/nginx/conf.d/site.conf:12``; empty if it has no place."""
         return f"{self.file}:{self.line}" if self.line else self.file
+
+
+class FaultOptions(TypedDict, total=False):
+    """The optional values of a `Fault`."""
+
+    directive: str
+    severity: Severity
+    stands_alone: bool
+    is_certain: bool
+    is_astray: bool
+    is_by_address: bool
+    is_of_path: bool
+    statuses: frozenset[int]
+    tell: str
+
+
+def fault(
+    by: Located | None,
+    *,
+    code: str,
+    explains: frozenset[str],
+    cause: str,
+    fix: str,
+    **options: Unpack[FaultOptions],
+) -> Fault:
+    """A fault at the line of `by`, if there is one."""
+    return Fault(
+        code=code,
+        explains=explains,
+        cause=cause,
+        fix=fix,
+        file=by.file if by is not None else "",
+        line=by.line if by is not None else 0,
+        **options,
+    )
 
 
 # --- from the host's answer -----------------------------------------------------------------------

@@ -1,14 +1,15 @@
-"""Whether what runs is what the files say: reloads that were not taken, proxies that they ended."""
+"""Whether a proxy runs with its current files: reloads that failed, and proxies that stopped."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
+from deployer.proxies import PROXIES
 from deployer.proxies.inspect.logs import Line, latest, lines
-from deployer.proxies.inspect.model import Fault, ProxyState
+from deployer.proxies.inspect.model import Fault, Place, ProxyState, fault, place_of
 
-#: What a proxy that runs with an earlier configuration may look like.
+#: The symptoms of a proxy that runs with an earlier configuration.
 _OF_STALE = frozenset(
     {
         *("upgrade-not-forwarded", "wrong-route", "page-instead", "bad-gateway", "redirected"),
@@ -19,28 +20,20 @@ _OF_STALE = frozenset(
         *("tls-expires-soon", "forwarded-for-appended", "unreachable-from-here"),
     }
 )
-_OF_NOBODY = frozenset({"proxy-down", "timeout", "unreachable-from-here", "connection-dropped"})
-_NAMES = {"nginx": "nginx", "apache": "Apache", "haproxy": "HAProxy"}
-_UNITS = {"nginx": "nginx", "apache": "apache2", "haproxy": "haproxy"}
-_CANNOT_BIND = {
-    "nginx": r"\[emerg\].* bind\(\) to (\S+) failed",
-    "apache": r"AH00072: make_sock: could not bind to address (\S+)",
-    "haproxy": r"\[ALERT\].*cannot bind socket.*?\[([^\]\s]+)\]\.?$",
-}
-_GRACEFUL = r"AH00493|AH00494|SIGUSR1 received|Reloading (?:apache2|The Apache)|Reloading httpd"
+_OF_STOPPED = frozenset({"proxy-down", "timeout", "unreachable-from-here", "connection-dropped"})
 _SLACK_S = 1.5  # logs have whole seconds
 _MOMENT_S = 0.05
 
 
 def faults(state: ProxyState) -> Iterator[Fault]:
-    """What is known of reloads that went wrong, and of files that the proxy does not take."""
-    yield from _gone(state)
-    yield from _refused(state)
+    """Reloads that failed, and files that the proxy rejects."""
+    yield from _stopped_at_reload(state)
+    yield from _rejected(state)
     yield from _not_taken(state)
 
 
 def hints(state: ProxyState) -> Iterator[Fault]:
-    """Files that are younger than what runs: somebody has not reloaded, or not with success."""
+    """Files that are newer than the running configuration: not reloaded, or without success."""
     since = state.accepted_reload_s_ago
     if not state.is_running or since is None:
         return
@@ -51,60 +44,62 @@ def hints(state: ProxyState) -> Iterator[Fault]:
     ]
     if not newer:
         return
+    proxy = PROXIES[state.proxy]
     first = min(newer, key=lambda each: each.changed_s_ago or 0.0)
-    yield Fault(
+    yield fault(
+        Place(first.path),
         code="reload-not-taken",
         explains=_OF_STALE,
-        cause=f"{first.path} has been changed {_ago(first.changed_s_ago)}, and"
-        f" {_NAMES[state.proxy]} runs with what it read {_ago(since)}: nobody has reloaded it"
-        " since, or it did not take that.",
-        fix=f"systemctl reload {_UNITS[state.proxy]}, and look at its log afterwards.",
-        file=first.path,
+        cause=f"{first.path} changed {_ago(first.changed_s_ago)}, but {proxy.title} still runs the"
+        f" configuration it loaded {_ago(since)}: it was not reloaded, or the reload was rejected.",
+        fix=f"systemctl reload {proxy.unit}, then check its log.",
         severity="warning",
-        tell=f"{first.path} is younger than what runs: reload, and check again.",
+        tell=f"{first.path} is newer than the running configuration: reload, and check again.",
     )
 
 
 def stopped(state: ProxyState) -> Iterator[Fault]:
-    """A proxy that does not run; where its log or its own check tells why, that comes before."""
+    """A proxy that does not run; if its log or its own test says why, that comes first."""
     if state.is_running or state.unit_state in ("", "active"):
         return
-    name, unit = _NAMES[state.proxy], _UNITS[state.proxy]
-    sound = ", and its own check accepts its files" if state.test_ok else ""
-    yield Fault(
+    proxy = PROXIES[state.proxy]
+    tested = ", and its own test accepts its files" if state.test_ok else ""
+    yield fault(
+        None,
         code="proxy-down",
-        explains=_OF_NOBODY,
-        cause=f"{name} does not run: systemd says {state.unit_state} of {unit}{sound}.",
-        fix=f"systemctl start {unit}; journalctl -u {unit} -n 20 says why it ended.",
+        explains=_OF_STOPPED,
+        cause=f"{proxy.title} does not run: systemd reports {proxy.unit} as {state.unit_state}"
+        f"{tested}.",
+        fix=f"systemctl start {proxy.unit}; journalctl -u {proxy.unit} -n 20 shows why it stopped.",
         is_certain=True,
     )
 
 
-# --- a proxy that is gone -------------------------------------------------------------------------
+# --- a proxy that stopped -------------------------------------------------------------------------
 
 
-def _gone(state: ProxyState) -> Iterator[Fault]:
-    """Apache ends when it cannot listen after a reload, though its check has passed."""
-    if state.proxy != "apache" or state.is_running:
+def _stopped_at_reload(state: ProxyState) -> Iterator[Fault]:
+    """A proxy that exits when it cannot listen after a reload, though its own test passed."""
+    proxy = PROXIES[state.proxy]
+    if not proxy.traits.exit_line or state.is_running:
         return
-    bound = latest(state, _CANNOT_BIND["apache"])
-    reloaded = latest(state, _GRACEFUL)
-    ended = latest(state, r"AH00019|no listening sockets available|Main process exited")
+    bound = latest(state, proxy.traits.bind_error)
+    reloaded = latest(state, proxy.traits.reload_line)
+    ended = latest(state, proxy.traits.exit_line)
     if bound is None or reloaded is None or ended is None or not _is_after(bound, reloaded):
         return
     address = _address(state, bound)
-    file, line = _listen_line(state, address)
-    yield Fault(
-        code="apache-gone",
-        explains=_OF_NOBODY,
-        cause=f"Apache ended {_ago(ended.age_s)}, at a reload: it could not listen on {address},"
-        " where something else does, and ends then instead of going on. Its own check"
-        f" {'passes' if state.test_ok else 'does not see that'}.",
-        fix=f"End what listens on {address} (ss -ltnp), or remove the Listen line; then start"
-        " Apache: systemctl start apache2. A reload does not bring it back.",
-        directive=f"Listen {address}",
-        file=file,
-        line=line,
+    listen = proxy.words.listen_line.format(address=address)
+    yield fault(
+        _listen_place(state, address),
+        code=proxy.words.gone,
+        explains=_OF_STOPPED,
+        cause=f"{proxy.title} exited {_ago(ended.age_s)}, at a reload: it could not listen on"
+        f" {address}, where another process listens, and does not keep running then. Its own test"
+        f" {'passes' if state.test_ok else 'does not detect that'}.",
+        fix=f"Stop the process that listens on {address} (ss -ltnp), or remove that line; then"
+        f" systemctl start {proxy.unit}. A reload does not start it.",
+        directive=listen,
         stands_alone=True,
     )
 
@@ -113,98 +108,86 @@ def _is_after(line: Line, other: Line) -> bool:
     return line.age_s is None or other.age_s is None or line.age_s <= other.age_s + _SLACK_S
 
 
-def _listen_line(state: ProxyState, address: str) -> tuple[str, int]:
-    """Where the configuration asks for an address, by its whole text or its port."""
+def _listen_place(state: ProxyState, address: str) -> Place:
+    """The line that listens on an address, by its whole text or its port."""
     port = address.rpartition(":")[2]
-    wanted = {
-        "apache": r"^\s*Listen\s+(?:\S*:)?{port}\b",
-        "nginx": r"^[^#\n]*\blisten\s+(?:\S*:)?{port}\b",
-        "haproxy": r"^\s*bind\s+\S*:{port}\b",
-    }[state.proxy].replace("{port}", re.escape(port))
+    wanted = PROXIES[state.proxy].traits.listen_line.replace("{port}", re.escape(port))
     host = address.rpartition(":")[0]
     places = []
     for each in state.config:
         for found in re.finditer(wanted, each.text, re.MULTILINE | re.IGNORECASE):
             has_host = bool(host) and host in found.group(0)
-            places.append((has_host, each.path, each.text.count("\n", 0, found.end()) + 1))
+            places.append((has_host, place_of(each, found)))
     if not places:
-        return "", 0
-    _, path, line = max(places, key=lambda place: place[0])
-    return path, line
+        return Place()
+    _, place = max(places, key=lambda place: place[0])
+    return place
 
 
-# --- files that are not taken ---------------------------------------------------------------------
-
-_APACHE_ERROR = re.compile(r"Syntax error on line (\d+) of ([^:\n]+):\n?(.*)")
-_HAPROXY_ERROR = re.compile(r"\[ALERT\].*?(?:parsing )?\[([^\]:]+):(\d+)\] ?: ?(.*)")
+# --- files that are rejected ----------------------------------------------------------------------
 
 
-def _refused(state: ProxyState) -> Iterator[Fault]:
-    """What the proxy's own check refuses; nginx's is told with its configuration."""
-    if state.test_ok is not False or state.proxy == "nginx":
+def _rejected(state: ProxyState) -> Iterator[Fault]:
+    """What the proxy's own test rejects, unless the reader of its configuration reports that."""
+    proxy = PROXIES[state.proxy]
+    if state.test_ok is not False or proxy.traits.test_error is None:
         return
-    file, line, words = "", 0, state.test_output.strip().splitlines()[-1:]
-    said = words[0] if words else "no reason given"
-    in_apache = _APACHE_ERROR.search(state.test_output)
-    in_haproxy = _HAPROXY_ERROR.search(state.test_output)
-    if state.proxy == "apache" and in_apache:
-        file, line = in_apache.group(2), int(in_apache.group(1))
-        said = in_apache.group(3).strip() or said
-    elif state.proxy == "haproxy" and in_haproxy:
-        file, line, said = in_haproxy.group(1), int(in_haproxy.group(2)), in_haproxy.group(3)
-    name = _NAMES[state.proxy]
+    last = state.test_output.strip().splitlines()[-1:]
+    message, place = last[0] if last else "no reason given", Place()
+    found = proxy.traits.test_error.search(state.test_output)
+    if found is not None:
+        message = found["message"].strip() or message
+        place = Place(found["file"], int(found["line"]))
     now = (
-        f"{name} goes on with what it has read before"
+        f"{proxy.title} keeps running with the configuration it loaded before"
         if state.is_running
-        else f"{name} does not run, and cannot start"
+        else f"{proxy.title} does not run, and cannot start"
     )
-    yield Fault(
+    yield fault(
+        place,
         code="config-invalid",
         explains=_OF_STALE,
-        cause=f"{name}'s own check refuses its files ({said}): {now}.",
-        fix=f"Mend what the check names, then reload {name}.",
-        file=file,
-        line=line,
+        cause=f"{proxy.title}'s own test rejects its files ({message}): {now}.",
+        fix=f"Fix what the test reports, then reload {proxy.title}.",
         stands_alone=True,
     )
 
 
 def _not_taken(state: ProxyState) -> Iterator[Fault]:
-    """A reload that the check had passed, and that failed all the same, of what runs now."""
-    since = state.accepted_reload_s_ago
-    if not state.is_running or since is None or state.proxy == "apache":
+    """A reload of the running proxy that failed although its own test had passed."""
+    proxy, since = PROXIES[state.proxy], state.accepted_reload_s_ago
+    if not state.is_running or since is None or proxy.traits.exit_line:
         return
     failed: Line | None = None
     for line in lines(state):
         is_its_own = line.pid in state.main_pids
         is_since = line.age_s is not None and line.age_s <= since + _SLACK_S
-        if is_its_own and is_since and re.search(_CANNOT_BIND[state.proxy], line.text):
+        if is_its_own and is_since and re.search(proxy.traits.bind_error, line.text):
             failed = line
     if failed is None or _has_listener(state, _address(state, failed)):
         return
-    address, name = _address(state, failed), _NAMES[state.proxy]
-    file, line_number = _listen_line(state, address)
-    yield Fault(
+    address = _address(state, failed)
+    yield fault(
+        _listen_place(state, address),
         code="reload-not-taken",
         explains=_OF_STALE,
-        cause=f"{name} was reloaded {_ago(failed.age_s)} and could not listen on {address}, where"
-        f" something else does. It goes on with what it read {_ago(since)}, and the reload itself"
-        " reported no failure.",
-        fix=f"End what listens on {address} (ss -ltnp), or remove that line; then reload {name}.",
-        directive=f"bind {address}" if state.proxy == "haproxy" else f"listen {address};",
-        file=file,
-        line=line_number,
+        cause=f"{proxy.title} was reloaded {_ago(failed.age_s)} and could not listen on {address},"
+        f" where another process listens. It keeps the configuration it loaded {_ago(since)}, and"
+        " the reload itself reported no failure.",
+        fix=f"Stop the process that listens on {address} (ss -ltnp), or remove that line; then"
+        f" reload {proxy.title}.",
+        directive=proxy.words.listen_line.format(address=address),
         stands_alone=True,
     )
 
 
 def _address(state: ProxyState, line: Line) -> str:
-    found = re.search(_CANNOT_BIND[state.proxy], line.text)
+    found = re.search(PROXIES[state.proxy].traits.bind_error, line.text)
     return found.group(1) if found else ""
 
 
 def _has_listener(state: ProxyState, address: str) -> bool:
-    """Whether a later reload has taken the address after all."""
+    """Whether a later reload could bind the address after all."""
     host, _, port = address.rpartition(":")
     wanted = {address, f"0.0.0.0:{port}" if host in ("", "*") else address}  # compared
     return bool(wanted & set(state.listeners))
@@ -212,7 +195,7 @@ def _has_listener(state: ProxyState, address: str) -> bool:
 
 def _ago(age_s: float | None) -> str:
     if age_s is None:
-        return "before"
+        return "earlier"
     if age_s < 120:
         return f"{max(age_s, 0):.0f} s ago"
     if age_s < 7200:

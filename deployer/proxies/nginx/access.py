@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from deployer.proxies.inspect.model import Fault
+from deployer.proxies.inspect.model import Fault, fault
 from deployer.proxies.nginx.config import Directive
 from deployer.proxies.nginx.passage import Passage
 
@@ -29,32 +29,33 @@ def faults(passage: Passage) -> Iterator[Fault]:
 
 
 def _of_condition(condition: Directive, answer: Directive, passage: Passage) -> Fault:
-    words = answer.args[0] if answer.args else ""
+    words = answer.words[0] if answer.words else ""
     status = int(words) if words.isdigit() else 302
     place = _origin_map(condition, passage)
     is_origin = place is not None and status == 403
     also = f"; that is decided at {place.where}" if place is not None and place != condition else ""
-    return Fault(
+    return fault(
+        (place or answer),
         code="origin-blocked" if is_origin else "handshake-refused",
-        cause=f"{_shown(condition)} holds for this handshake, and {answer} answers it{also}.",
-        fix="Add the page's origin to what is let in."
-        if is_origin
-        else "Take this handshake out of the condition, or the condition away.",
-        file=(place or answer).file,
-        line=(place or answer).line,
         explains=_OF_REFUSAL | {"redirected", "https-redirect"},
+        cause=f"{_shown(condition)} holds for this handshake, and {answer} answers it{also}.",
+        fix=(
+            "Add the page's origin to what is let in."
+            if is_origin
+            else "Take this handshake out of the condition, or the condition away."
+        ),
         statuses=frozenset({status}),
         is_certain=True,
     )
 
 
 def _shown(condition: Directive) -> str:
-    return f"if ({' '.join(condition.args)})"
+    return f"if ({' '.join(condition.words)})"
 
 
 def _origin_map(condition: Directive, passage: Passage) -> Directive | None:
     """What looks at Origin for a condition: itself, or the map behind its variable."""
-    text, place = " ".join(condition.args), condition
+    text, place = " ".join(condition.words), condition
     for _ in range(5):
         if "$http_origin" in text:
             return place
@@ -62,8 +63,8 @@ def _origin_map(condition: Directive, passage: Passage) -> Directive | None:
         maps = [passage.values.maps[name][-1] for name in names if name in passage.values.maps]
         if not maps:
             return None
-        place = next((each for each in maps if "$http_origin" in each.args[0]), maps[0])
-        text = place.args[0]
+        place = next((each for each in maps if "$http_origin" in each.words[0]), maps[0])
+        text = place.words[0]
     return None
 
 
@@ -71,14 +72,13 @@ def _of_access(passage: Passage) -> Iterator[Fault]:
     level = passage.way.level("allow", "deny")
     denying = next(iter(level.all("deny")), None) if level is not None else None
     if denying is not None:
-        yield Fault(
+        yield fault(
+            denying,
             code="handshake-refused",
+            explains=_OF_REFUSAL,
             cause=f"nginx lets only some addresses in here: {denying} is in force.",
             fix="Allow the clients' addresses before that line, or leave this path out of it.",
             directive="allow …;",
-            file=denying.file,
-            line=denying.line,
-            explains=_OF_REFUSAL,
             statuses=frozenset({403}),
             is_by_address=True,
         )
@@ -87,16 +87,17 @@ def _of_access(passage: Passage) -> Iterator[Fault]:
 def _of_login(passage: Passage) -> Iterator[Fault]:
     for name in ("auth_basic", "auth_request", "auth_jwt"):
         said = passage.way.value(name)
-        if said is not None and said.args[:1] != ("off",):
-            yield Fault(
+        if said is not None and said.words[:1] != ("off",):
+            yield fault(
+                said,
                 code="login-required",
-                cause=f"nginx itself asks for a login here ({said.name}), which not every WebSocket"
-                " client can bring.",
+                explains=_OF_REFUSAL,
+                cause=(
+                    f"nginx itself asks for a login here ({said.name}), which not every WebSocket"
+                    " client can bring."
+                ),
                 fix=f"Say {name} off for this path, or let the service ask.",
                 directive=f"{name} off;",
-                file=said.file,
-                line=said.line,
-                explains=_OF_REFUSAL,
                 statuses=frozenset({401, 403} if name == "auth_request" else {401}),
                 is_certain=name != "auth_request",
             )
@@ -108,16 +109,17 @@ def _of_limits(passage: Passage) -> Iterator[Fault]:
         if said is None:
             continue
         status = passage.way.value(f"{name}_status")
-        words = status.args[0] if status is not None and status.args else "503"
-        yield Fault(
+        words = status.words[0] if status is not None and status.words else "503"
+        yield fault(
+            said,
             code="connections-exhausted",
-            cause=f"nginx takes only so many requests here: {said} is in force, and answers {words}"
-            " to those that are too many.",
+            explains=_OF_LIMIT,
+            cause=(
+                f"nginx takes only so many requests here: {said} is in force, and answers {words}"
+                " to those that are too many."
+            ),
             fix="Raise the limit or its burst for this path: each handshake is a request.",
             directive=f"{said.name} …;",
-            file=said.file,
-            line=said.line,
-            explains=_OF_LIMIT,
             statuses=frozenset({int(words) if words.isdigit() else 503}),
             tell='nginx\'s error log says "limiting requests" or "limiting connections".',
         )

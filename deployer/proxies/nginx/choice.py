@@ -110,9 +110,9 @@ def listens(server: Directive) -> tuple[tuple[int, bool, bool], ...]:
 def _listens(server: Directive) -> list[_Listen]:
     found = []
     is_on = server.last("ssl")
-    always_tls = is_on is not None and is_on.args[:1] == ("on",)  # until 1.25.1
+    always_tls = is_on is not None and is_on.words[:1] == ("on",)  # until 1.25.1
     for each in server.all("listen"):
-        words = each.args
+        words = each.words
         if not words or words[0].startswith("unix:") or "quic" in words or "udp" in words:
             continue
         port = re.search(r"(?:^|:)(\d+)$", words[0].rpartition("]")[2] or words[0])
@@ -143,7 +143,7 @@ def _server(http: Directive, name: str, port: int) -> tuple[Directive, _Listen, 
     tls = any(listen.is_tls for _, listen in listening)
     best: tuple[tuple[int, int], Directive, _Listen] | None = None
     for server, listen in listening:
-        for word in (word for each in server.all("server_name") for word in each.args):
+        for word in (word for each in server.all("server_name") for word in each.words):
             rank = _rank(word, name.lower())
             if rank is not None and (best is None or rank < best[0]):
                 best = rank, server, listen
@@ -186,7 +186,7 @@ class _Found:
 
 def modifier_of(location: Directive) -> tuple[str, str]:
     """The modifier (``=``, ``^~``, ``~``, ``~*``, ``@`` or none) and the path of a ``location``."""
-    words = location.args
+    words = location.words
     if len(words) > 1 and words[0] in ("=", "^~", "~", "~*"):
         return words[0], words[1]
     word = words[0] if words else "/"

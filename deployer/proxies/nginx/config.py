@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from deployer.proxies.inspect import model
 from deployer.proxies.inspect.model import ConfigFile
 
 _DEEPEST = 20
@@ -22,13 +23,9 @@ _LONG = 256 << 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Directive:
+class Directive(model.Directive):
     """One directive; `block` is `None` for one that ends in a semicolon."""
 
-    name: str
-    args: tuple[str, ...]
-    file: str
-    line: int
     block: tuple[Directive, ...] | None = None
 
     def all(self, *names: str) -> Iterator[Directive]:
@@ -40,14 +37,6 @@ class Directive:
         found = list(self.all(name))
         return found[-1] if found else None
 
-    @property
-    def where(self) -> str:
-        """``/etc/nginx/nginx.conf:12``."""
-        return f"{self.file}:{self.line}"
-
-    def __str__(self) -> str:
-        return " ".join((self.name, *(arg or '""' for arg in self.args)))
-
 
 @lru_cache(maxsize=8)
 def tree_of(config: tuple[ConfigFile, ...]) -> Directive:
@@ -56,12 +45,12 @@ def tree_of(config: tuple[ConfigFile, ...]) -> Directive:
     A file that is damaged is read up to where it is.
     """
     if not config:
-        return Directive(name="", args=(), file="", line=0, block=())
+        return Directive(name="", words=(), file="", line=0, block=())
     with tempfile.TemporaryDirectory(prefix="deployer-") as folder:  # mode 0700
         parsed = {each.path: _parsed(each.text, Path(folder) / "file") for each in config}
     main = config[0].path
     block = _Expansion(parsed, PurePosixPath(main).parent).of(parsed[main], (main,))
-    return Directive(name="", args=(), file=main, line=0, block=block)
+    return Directive(name="", words=(), file=main, line=0, block=block)
 
 
 def _parsed(text: str, scratch: Path) -> list[dict[str, Any]]:
@@ -128,7 +117,7 @@ class _Expansion:
             if each.get("block") is not None:
                 block = self.of(each["block"], files)
             found.append(
-                Directive(name=name, args=args, file=files[-1], line=each["line"], block=block)
+                Directive(name=name, words=args, file=files[-1], line=each["line"], block=block)
             )
         return tuple(found)
 

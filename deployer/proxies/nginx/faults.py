@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from deployer.proxies.inspect.model import Fault, ProxyState
+from deployer.proxies.inspect.model import Fault, Place, ProxyState, fault
 from deployer.proxies.nginx import headers as nginx_headers
 from deployer.proxies.nginx import paths
 from deployer.proxies.nginx.choice import Way, listens, servers_of
@@ -97,26 +97,26 @@ def _of_check(state: ProxyState) -> Iterator[Fault]:
     variable = _UNKNOWN.search(words)
     if variable is not None:
         name = variable.group(1)
-        yield Fault(
+        yield fault(
+            Place(file, line),
             code="map-missing",
-            cause=f"No map makes the variable ${name}, so nginx takes none of its files: {now}.",
-            fix=f"Put a map for ${name} into http, outside of every server; then nginx -t, and"
-            " reload.",
-            directive=f'map $http_upgrade ${name} {{ default ""; "~*^websocket$" upgrade; }}',
-            file=file,
-            line=line,
             explains=_OF_STALE,
+            cause=f"No map makes the variable ${name}, so nginx takes none of its files: {now}.",
+            fix=(
+                f"Put a map for ${name} into http, outside of every server; then nginx -t, and"
+                " reload."
+            ),
+            directive=f'map $http_upgrade ${name} {{ default ""; "~*^websocket$" upgrade; }}',
             stands_alone=True,
             is_certain=True,
         )
         return
-    yield Fault(
+    yield fault(
+        Place(file, line),
         code="config-invalid",
+        explains=_OF_STALE,
         cause=f"nginx's own check refuses its files ({words}): {now}.",
         fix="Mend what nginx -t names, then reload nginx.",
-        file=file,
-        line=line,
-        explains=_OF_STALE,
         stands_alone=True,
         is_certain=True,
     )
@@ -125,14 +125,13 @@ def _of_check(state: ProxyState) -> Iterator[Fault]:
 def _nobody_listens(http: Directive, port: int) -> Fault:
     ports = sorted({each for server in servers_of(http) for each, _, _ in listens(server)})
     there = f"nginx's servers listen on {', '.join(map(str, ports))}" if ports else "it has none"
-    return Fault(
+    return fault(
+        http,
         code="proxy-down",
+        explains=_OF_NOBODY,
         cause=f"No server of nginx's configuration listens on port {port}: {there}.",
         fix=f"Give the site's server a listen line for port {port}, and reload nginx.",
         directive=f"listen {port}{' ssl' if port == 443 else ''};",
-        file=http.file,
-        line=http.line,
-        explains=_OF_NOBODY,
     )
 
 
@@ -140,25 +139,25 @@ def _of_server(passage: Passage, name: str, port: int, *, tls: bool) -> Iterator
     way = passage.way
     if tls and not way.is_tls:
         listen = way.server.last("listen") or way.server
-        yield Fault(
+        yield fault(
+            listen,
             code="tls-not-spoken",
+            explains=frozenset({"tls-not-spoken", "tls-failed"}),
             cause=f"No listen line for port {port} says ssl, so nginx speaks plain HTTP there.",
             fix="Add ssl to the listen line, and certificate and key to the server.",
             directive=f"listen {port} ssl;",
-            file=listen.file,
-            line=listen.line,
-            explains=frozenset({"tls-not-spoken", "tls-failed"}),
         )
     if way.is_default and _is_of_others(passage):
-        another = Fault(
+        another = fault(
+            way.server,
             code="wrong-route",
-            cause=f"No server on port {port} has the name {name}: the default one answers.",
-            fix=f"Add {name} to server_name of the site's own server, or let nginx include that"
-            " server's file (sites-enabled); then reload it.",
-            directive=f"server_name {name};",
-            file=way.server.file,
-            line=way.server.line,
             explains=_OF_ANOTHER,
+            cause=f"No server on port {port} has the name {name}: the default one answers.",
+            fix=(
+                f"Add {name} to server_name of the site's own server, or let nginx include that"
+                " server's file (sites-enabled); then reload it."
+            ),
+            directive=f"server_name {name};",
             tell="nginx -T | grep server_name shows which names it knows.",
         )
         # Its certificate is right for its own names: another line than that is missing.
@@ -171,8 +170,8 @@ def _is_of_others(passage: Passage) -> bool:
     """Whether the default server is another site's, or nobody's, and not meant for all names."""
     answering = passage.answering
     if answering is not None:
-        return answering.args[:1] not in _REDIRECTS
-    words = {word for each in passage.way.server.all("server_name") for word in each.args}
+        return answering.words[:1] not in _REDIRECTS
+    words = {word for each in passage.way.server.all("server_name") for word in each.words}
     return bool(words - {"_", ""}) or passage.target is None
 
 
@@ -185,14 +184,13 @@ def _of_certificate(way: Way) -> Iterator[Fault]:
         if said is None:
             continue
         for code in codes:
-            yield Fault(
+            yield fault(
+                said,
                 code=code,
+                explains=frozenset({code}),
                 cause="",
                 fix="",
                 directive="server_tokens off;" if name == "server_tokens" else f"{said};",
-                file=said.file,
-                line=said.line,
-                explains=frozenset({code}),
                 is_certain=True,
             )
 
@@ -204,15 +202,16 @@ def _maps_twice(http: Directive, passage: Passage) -> Iterator[Fault]:
             continue
         is_broken = nginx_headers.is_broken_by_map(passage, name)
         places = " and ".join(block.where for block in blocks)
-        yield Fault(
+        yield fault(
+            blocks[-1],
             code="map-twice",
-            cause=f"${name} is made by two maps that differ ({places}). nginx -t accepts that; the"
-            " last one alone counts, for every site.",
+            explains=nginx_headers.OF_LOST_UPGRADE if is_broken else frozenset(),
+            cause=(
+                f"${name} is made by two maps that differ ({places}). nginx -t accepts that; the"
+                " last one alone counts, for every site."
+            ),
             fix="Give each its own variable name, or keep one of them.",
             directive=f"map … ${name}",
-            file=blocks[-1].file,
-            line=blocks[-1].line,
-            explains=nginx_headers.OF_LOST_UPGRADE if is_broken else frozenset(),
             severity="error" if is_broken else "warning",
             stands_alone=True,
         )
@@ -223,9 +222,9 @@ def _uses(passage: Passage, name: str) -> bool:
     level = passage.way.level("proxy_set_header")
     headers = level.all("proxy_set_header") if level is not None else iter(())
     conditions = (each for block in passage.way.blocks[1:] for each in block.all("if"))
-    words = " ".join(arg for each in (*headers, *conditions) for arg in each.args)
+    words = " ".join(arg for each in (*headers, *conditions) for arg in each.words)
     return re.search(rf"\$\{{?{re.escape(name)}\b", words) is not None
 
 
 def _content(block: Directive) -> tuple[object, ...]:
-    return block.args[0], frozenset((each.name, each.args) for each in block.block or ())
+    return block.words[0], frozenset((each.name, each.words) for each in block.block or ())

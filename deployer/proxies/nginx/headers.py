@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from deployer.proxies.inspect.model import Fault
+from deployer.proxies.inspect.model import Fault, fault
 from deployer.proxies.nginx.config import Directive
 from deployer.proxies.nginx.passage import HTTP_1_1_BY_DEFAULT, Header, Passage
 
@@ -88,25 +88,24 @@ def _lost(passage: Passage) -> Iterator[Fault]:
     if version == "1.0" and (said is not None or not missing):
         place = said or passage.way.innermost
         reason = "proxy_http_version says so" if said is not None else "as nginx before 1.29.7 does"
-        yield Fault(
+        yield fault(
+            place,
             code="http-1.0-upstream",
+            explains=OF_LOST_UPGRADE,
             cause=f"nginx speaks HTTP/1.0 to the service ({reason}), in which there is no upgrade.",
             fix="Set proxy_http_version 1.1 in this location.",
             directive="proxy_http_version 1.1;",
-            file=place.file,
-            line=place.line,
-            explains=OF_LOST_UPGRADE,
             tell="The service answers 505 or 426, or logs HTTP/1.0 requests.",
         )
     ignored = passage.way.value("proxy_pass_request_headers")
-    if ignored is not None and ignored.args == ("off",):
-        yield _fault(
+    if ignored is not None and ignored.words == ("off",):
+        yield fault(
             ignored,
             code="upgrade-not-forwarded",
+            explains=OF_LOST_UPGRADE,
             cause="proxy_pass_request_headers off keeps the client's headers from the service.",
             fix="Remove it from this path.",
             directive="proxy_pass_request_headers on;",
-            explains=OF_LOST_UPGRADE,
         )
 
 
@@ -116,56 +115,66 @@ def _without(passage: Passage, headers: dict[str, Header], missing: list[str]) -
     above = passage.headers_above()
     if level is not None and above and not _missing(above):
         first = next(level.all("proxy_set_header"))
-        return _fault(
+        return fault(
             first,
             code="headers-not-inherited",
-            cause=f"This {level.name} sets headers of its own, and so loses all that are set above"
-            f" it, {' and '.join(missing)} among them ({above['upgrade'].directive.where}).",
+            explains=OF_LOST_UPGRADE,
+            cause=(
+                f"This {level.name} sets headers of its own, and so loses all that are set above"
+                f" it, {' and '.join(missing)} among them ({above['upgrade'].directive.where})."
+            ),
             fix="Repeat the whole set of proxy_set_header lines here.",
             directive=_SET,
-            explains=OF_LOST_UPGRADE,
             is_certain=True,
         )
     connection, upgrade = headers.get("connection"), headers.get("upgrade")
     if missing == ["Connection"] and connection is not None and connection.value == "":
         return _cleared(connection, upgrade)
-    if connection is not None and not connection.directive.args[1]:
+    if connection is not None and not connection.directive.words[1]:
         return _cleared(connection, upgrade)
     if connection is None and upgrade is None and passage.version >= HTTP_1_1_BY_DEFAULT:
-        return _fault(
+        return fault(
             passage.way.innermost,
             code="default-connection",
-            cause="Nothing here sets Upgrade or Connection, and since 1.29.7 nginx sends the"
-            " service no Connection at all: one that ignored the lack of an upgrade before now sees"
-            " an ordinary request.",
+            explains=OF_LOST_UPGRADE,
+            cause=(
+                "Nothing here sets Upgrade or Connection, and since 1.29.7 nginx sends the service"
+                " no Connection header at all: a service that ignored the missing upgrade before"
+                " now sees an ordinary request."
+            ),
             fix="Set both headers explicitly.",
             directive=_SET,
-            explains=OF_LOST_UPGRADE,
             is_certain=True,
         )
-    return _fault(
+    return fault(
         _place(passage, headers, missing),
         code="upgrade-not-forwarded",
-        cause=_words(headers, missing),
-        fix="Set HTTP/1.1, Upgrade and Connection in this very location, from maps of"
-        f" $http_upgrade in http:\n{_STRICT}",
-        directive=_SET,
         explains=OF_LOST_UPGRADE,
+        cause=_words(headers, missing),
+        fix=(
+            "Set HTTP/1.1, Upgrade and Connection in this very location, from maps of"
+            f" $http_upgrade in http:\n{_STRICT}"
+        ),
+        directive=_SET,
         is_certain=True,
     )
 
 
 def _cleared(connection: Header, upgrade: Header | None) -> Fault:
     also = " Upgrade is not set either." if upgrade is None else ""
-    return _fault(
+    return fault(
         connection.directive,
         code="connection-cleared",
-        cause=f"{connection.directive} sends the service no Connection, as is done for keep-alive:"
-        f" a handshake loses its upgrade with it.{also}",
-        fix="Let Connection come from a map: upgrade where a WebSocket is asked for, otherwise"
-        f" empty.\n{_STRICT}",
-        directive=_SET,
         explains=OF_LOST_UPGRADE,
+        cause=(
+            f"{connection.directive} sends the service no Connection, as is done for keep-alive:"
+            f" a handshake loses its upgrade with it.{also}"
+        ),
+        fix=(
+            "Let Connection come from a map: upgrade where a WebSocket is asked for, otherwise"
+            f" empty.\n{_STRICT}"
+        ),
+        directive=_SET,
         is_certain=True,
     )
 
@@ -205,24 +214,28 @@ def _of_host(passage: Passage) -> Iterator[Fault]:
     odd = passage.port not in _USUAL_PORTS
     if host.partition(":")[0].lower() != passage.name.lower():
         says = f"{header.directive} says" if header is not None else "No Host is set: nginx sends"
-        yield _fault(
+        yield fault(
             place,
             code="host-rewritten",
-            cause=f"{says} {host} to the service, not {passage.name}: one that compares Origin with"
-            " Host refuses every page of the site.",
+            explains=_OF_HOST,
+            cause=(
+                f"{says} {host} to the service, not {passage.name}: one that compares Origin with"
+                " Host refuses every page of the site."
+            ),
             fix="Send the name that the client asked for.",
             directive=f"proxy_set_header Host {'$http_host' if odd else '$host'};",
-            explains=_OF_HOST,
         )
     elif odd and not host.endswith(f":{passage.port}"):
-        yield _fault(
+        yield fault(
             place,
             code="port-lost",
-            cause=f"The service sees the Host {host}, without the port {passage.port} that is in"
-            " the page's Origin: one that compares the two refuses it.",
+            explains=_OF_HOST,
+            cause=(
+                f"The service sees the Host {host}, without the port {passage.port} that is in"
+                " the page's Origin: one that compares the two refuses it."
+            ),
             fix="Send the port, too.",
             directive="proxy_set_header Host $host:$server_port;",
-            explains=_OF_HOST,
         )
 
 
@@ -241,13 +254,13 @@ def _of_scheme(passage: Passage) -> Iterator[Fault]:
         if header is not None
         else "Nothing tells the service that the client came by HTTPS"
     )
-    yield _fault(
+    yield fault(
         place,
         code="redirect-loop",
+        explains=frozenset({"redirect-loop"}),
         cause=f"{what}: an app that forces HTTPS redirects to the same address again and again.",
         fix="Set X-Forwarded-Proto, and let the app trust it.",
         directive="proxy_set_header X-Forwarded-Proto $scheme;",
-        explains=frozenset({"redirect-loop"}),
         tell="The Location of the redirect is the very address that was asked for.",
     )
 
@@ -264,27 +277,29 @@ _HANDSHAKE_HEADERS = {
 def _of_others(passage: Passage) -> Iterator[Fault]:
     for name, symptoms in _HANDSHAKE_HEADERS.items():
         header = passage.headers.get(name)
-        if header is None or f"$http_{name.replace('-', '_')}" in header.directive.args[1]:
+        if header is None or f"$http_{name.replace('-', '_')}" in header.directive.words[1]:
             continue
-        yield _fault(
+        yield fault(
             header.directive,
             code=next(iter(sorted(symptoms - {"origin-open"}))),
-            cause=f"{header.directive.name} replaces the {header.directive.args[0]} that the client"
-            " sends.",
-            fix="Remove the line: nginx passes that header on by itself.",
             explains=symptoms,
+            cause=(
+                f"{header.directive.name} replaces the {header.directive.words[0]} that the client"
+                " sends."
+            ),
+            fix="Remove the line: nginx passes that header on by itself.",
         )
     for hidden in passage.way.blocks[-1:]:
         for each in hidden.all("proxy_hide_header"):
-            word = each.args[0].lower() if each.args else ""
+            word = each.words[0].lower() if each.words else ""
             if word in ("sec-websocket-protocol", "sec-websocket-accept"):
                 code = "subprotocol-missing" if word.endswith("protocol") else "wrong-accept"
-                yield _fault(
+                yield fault(
                     each,
                     code=code,
+                    explains=frozenset({code, "incomplete-upgrade"}),
                     cause=f"{each} keeps a header of the service's answer from the client.",
                     fix="Remove the line.",
-                    explains=frozenset({code, "incomplete-upgrade"}),
                 )
 
 
@@ -295,23 +310,25 @@ def _of_timeout(passage: Passage) -> Iterator[Fault]:
     seconds, said = passage.read_timeout
     place = said or passage.passing or passage.way.innermost
     what = f"{said} is in force" if said else f"proxy_read_timeout is not set: {seconds:g} s hold"
-    yield _fault(
+    yield fault(
         place,
         code="idle-cut",
-        cause=f"nginx ends a WebSocket on which nobody sends anything for {seconds:g} s ({what}"
-        f"{', ' + said.where if said else ', the default'}).",
+        explains=frozenset({"idle-cut"}),
+        cause=(
+            f"nginx ends a WebSocket on which nobody sends anything for {seconds:g} s ({what}"
+            f"{', ' + said.where if said else ', the default'})."
+        ),
         fix="Raise proxy_read_timeout on this path, or let the service ping more often than that.",
         directive="proxy_read_timeout 3600s;",
-        explains=frozenset({"idle-cut"}),
     )
 
 
 def _of_client(passage: Passage) -> Iterator[Fault]:
     header = passage.headers.get("x-forwarded-for")
     trusts = passage.way.value("set_real_ip_from") is not None
-    if trusts or (header is not None and "$http_x_forwarded_for" in header.directive.args[1]):
+    if trusts or (header is not None and "$http_x_forwarded_for" in header.directive.words[1]):
         return
-    if header is not None and "$proxy_add_x_forwarded_for" not in header.directive.args[1]:
+    if header is not None and "$proxy_add_x_forwarded_for" not in header.directive.words[1]:
         return
     place = header.directive if header is not None else passage.passing
     if place is None:
@@ -321,13 +338,13 @@ def _of_client(passage: Passage) -> Iterator[Fault]:
         if header is not None
         else "passes on whatever X-Forwarded-For the client has sent"
     )
-    yield _fault(
+    yield fault(
         place,
         code="forwarded-for-appended",
+        explains=frozenset({"forwarded-for-appended"}),
         cause=f"nginx {what}: an app that takes the first address believes the client.",
         fix="Overwrite it, where nginx is the first proxy that clients meet.",
         directive="proxy_set_header X-Forwarded-For $remote_addr;",
-        explains=frozenset({"forwarded-for-appended"}),
         severity="warning",
         stands_alone=header is not None,
     )
@@ -340,16 +357,14 @@ def _of_tunnel(passage: Passage) -> Iterator[Fault]:
         return
     if connection.value is None or "upgrade" not in _tokens(connection.value):
         return
-    yield _fault(
+    yield fault(
         upgrade.directive,
         code="h2c-tunnel",
-        cause=f"{upgrade.directive} passes every Upgrade on, h2c too: where the service speaks"
-        " HTTP/2, whoever asks gets a tunnel past every rule of nginx.",
+        explains=frozenset({"h2c-tunnel"}),
+        cause=(
+            f"{upgrade.directive} passes every Upgrade on, h2c too: where the service speaks"
+            " HTTP/2, whoever asks gets a tunnel past every rule of nginx."
+        ),
         fix=f"Pass it on for WebSockets alone.\n{_STRICT}",
         directive=_SET,
-        explains=frozenset({"h2c-tunnel"}),
     )
-
-
-def _fault(place: Directive, **about: object) -> Fault:
-    return Fault(file=place.file, line=place.line, **about)  # type: ignore[arg-type]

@@ -30,7 +30,7 @@ def _served(passage: Passage, path: str) -> Served:
     block = way.location or way.server
     timeout_s, timeout = passage.read_timeout
     place = f"{timeout}, {timeout.where}" if timeout else f"proxy_read_timeout {timeout_s:g}s"
-    names = tuple(word for each in way.server.all("server_name") for word in each.args)
+    names = tuple(word for each in way.server.all("server_name") for word in each.words)
     return Served(
         proxy="nginx",
         names=names,
@@ -46,7 +46,7 @@ def _served(passage: Passage, path: str) -> Served:
         tls=way.is_tls,
         note=_note(passage),
         wants_proxy_line=any(
-            "proxy_protocol" in each.args and each.args[0].rpartition(":")[2] == str(passage.port)
+            "proxy_protocol" in each.words and each.words[0].rpartition(":")[2] == str(passage.port)
             for each in way.server.all("listen")
         ),
     )

@@ -88,7 +88,7 @@ class Passage:
         ):
             for condition in block.all("if"):
                 for each in condition.all("return"):
-                    if _holds(condition.args, self.values):
+                    if _holds(condition.words, self.values):
                         return condition, each
         return None
 
@@ -96,7 +96,7 @@ class Passage:
     def target(self) -> Target | None:
         """Where ``proxy_pass`` leads."""
         passing = self.passing
-        if passing is None or passing.name != "proxy_pass" or not passing.args:
+        if passing is None or passing.name != "proxy_pass" or not passing.words:
             return None
         return _target(self.http, passing, self.values)
 
@@ -110,8 +110,8 @@ class Passage:
         if target is None or target.uri is None:
             return path
         location = self._plain_location()
-        if location is None or "$" in target.directive.args[0]:
-            return target.uri if "$" in target.directive.args[0] else path
+        if location is None or "$" in target.directive.words[0]:
+            return target.uri if "$" in target.directive.words[0] else path
         prefix = modifier_of(location)[1]
         return target.uri + self.way.path[len(prefix) :]
 
@@ -126,15 +126,15 @@ class Passage:
         """The first ``rewrite … break`` of the location that fits, and the path that it makes."""
         path = self.values.given["uri"]
         for each in self.way.innermost.all("rewrite"):
-            if len(each.args) < 3 or each.args[2] != "break":
+            if len(each.words) < 3 or each.words[2] != "break":
                 continue
             try:
-                found = re.search(each.args[0], path)
+                found = re.search(each.words[0], path)
             except re.error:
                 continue
             if found is not None:
                 groups = [group or "" for group in found.groups()]
-                return each, _substituted(each.args[1], groups)
+                return each, _substituted(each.words[1], groups)
         return None
 
     # --- with which headers -----------------------------------------------------------------------
@@ -156,9 +156,9 @@ class Passage:
     def _headers_of(self, level: Directive) -> dict[str, Header]:
         found: dict[str, Header] = {}
         for each in level.all("proxy_set_header"):
-            if len(each.args) == 2:
-                name = each.args[0].lower()
-                header = Header(value=self.values.of(each.args[1]), directive=each)
+            if len(each.words) == 2:
+                name = each.words[0].lower()
+                header = Header(value=self.values.of(each.words[1]), directive=each)
                 found[name] = found[name].beside(header) if name in found else header
         return found
 
@@ -171,8 +171,8 @@ class Passage:
     def http_version(self) -> tuple[str, Directive | None]:
         """The version of HTTP that the service is spoken to in, and who says so."""
         said = self.way.value("proxy_http_version")
-        if said is not None and said.args:
-            return said.args[0], said
+        if said is not None and said.words:
+            return said.words[0], said
         return ("1.1" if self.version >= HTTP_1_1_BY_DEFAULT else "1.0"), None
 
     @property
@@ -188,9 +188,9 @@ class Passage:
     def read_timeout(self) -> tuple[float, Directive | None]:
         """For how long neither side may be silent, and who says so."""
         said = self.way.value("proxy_read_timeout")
-        if said is None or not said.args:
+        if said is None or not said.words:
             return _DEFAULT_READ_TIMEOUT_S, None
-        seconds = seconds_of(" ".join(said.args))
+        seconds = seconds_of(" ".join(said.words))
         return (_DEFAULT_READ_TIMEOUT_S if seconds is None else seconds), said
 
 
@@ -254,10 +254,10 @@ def _variables(*, name: str, port: int, path: str, tls: bool) -> dict[str, str]:
 def _sets(way: Way) -> dict[str, str]:
     """The variables that ``set`` makes on the way, where it stands outside of any ``if``."""
     return {
-        each.args[0].lstrip("$"): each.args[1]
+        each.words[0].lstrip("$"): each.words[1]
         for block in way.blocks
         for each in block.all("set")
-        if len(each.args) == 2
+        if len(each.words) == 2
     }
 
 
@@ -266,7 +266,7 @@ def _through_conditions(passage: Passage) -> Passage:
     holding = [
         block
         for block in passage.way.innermost.all("if")
-        if _holds(block.args, passage.values) and list(block.all(*PASSING, "return"))
+        if _holds(block.words, passage.values) and list(block.all(*PASSING, "return"))
     ]
     if not holding or passage.way.location is None:
         return passage
@@ -297,14 +297,14 @@ _URL = re.compile(r"^(https?)://(unix:[^:]+|\[[^\]]+\](?::\d+)?|[^/:]+(?::\d+)?)
 
 
 def _target(http: Directive, passing: Directive, values: Values) -> Target:
-    text = values.of(passing.args[0])
+    text = values.of(passing.words[0])
     found = _URL.match(text or "")
     if found is None:
         words = f"{passing} is decided by variables that cannot be known here"
         return Target(directive=passing, note=words)
     scheme, authority, uri = found.groups()
     tls = scheme == "https"
-    group = next((each for each in http.all("upstream") if each.args[:1] == (authority,)), None)
+    group = next((each for each in http.all("upstream") if each.words[:1] == (authority,)), None)
     if group is not None:
         upstreams = tuple(_servers(group, tls=tls))
     else:
@@ -319,9 +319,9 @@ def _target(http: Directive, passing: Directive, values: Values) -> Target:
 
 def _servers(group: Directive, *, tls: bool) -> Iterator[Upstream]:
     """The servers of an ``upstream``, those that are to be used first."""
-    servers = [each for each in group.all("server") if each.args and "down" not in each.args]
-    for each in sorted(servers, key=lambda server: "backup" in server.args):
-        yield _upstream(each.args[0], tls=tls, default_port=80)
+    servers = [each for each in group.all("server") if each.words and "down" not in each.words]
+    for each in sorted(servers, key=lambda server: "backup" in server.words):
+        yield _upstream(each.words[0], tls=tls, default_port=80)
 
 
 def _upstream(authority: str, *, tls: bool, default_port: int | None = None) -> Upstream:

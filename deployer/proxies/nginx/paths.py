@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deployer.proxies.inspect.model import Fault
+from deployer.proxies.inspect.model import Fault, fault
 from deployer.proxies.nginx import access
 from deployer.proxies.nginx.choice import modifier_of
 from deployer.proxies.nginx.config import Directive
@@ -42,15 +42,16 @@ def faults(passage: Passage, path: str) -> Iterator[Fault]:
     if passing is None:
         yield _files(passage, path)
     elif passing.name != "proxy_pass":
-        yield Fault(
+        yield fault(
+            passing,
             code="upgrade-not-forwarded",
-            cause=f"{passing.name} speaks {_OTHER_PASSES[passing.name]} to the service, which"
-            " cannot carry a WebSocket.",
+            explains=OF_LOST_UPGRADE,
+            cause=(
+                f"{passing.name} speaks {_OTHER_PASSES[passing.name]} to the service, which"
+                " cannot carry a WebSocket."
+            ),
             fix="Use proxy_pass to a port on which the service speaks HTTP.",
             directive="proxy_pass http://…;",
-            file=passing.file,
-            line=passing.line,
-            explains=OF_LOST_UPGRADE,
             is_certain=True,
         )
     else:
@@ -58,42 +59,43 @@ def faults(passage: Passage, path: str) -> Iterator[Fault]:
 
 
 def _slash_redirect(location: Directive, path: str) -> Fault:
-    return Fault(
+    return fault(
+        location,
         code="slash-redirect",
-        cause=f"nginx has a location for {path}/ alone, so it redirects {path} to it, and WebSocket"
-        " clients do not follow.",
+        explains=_OF_REDIRECT,
+        cause=(
+            f"nginx has a location for {path}/ alone, so it redirects {path} to it, and WebSocket"
+            " clients do not follow."
+        ),
         fix=f"Serve {path} itself: an exact location beside this one.",
         directive=f"location = {path} {{ … }}",
-        file=location.file,
-        line=location.line,
-        explains=_OF_REDIRECT,
         is_certain=True,
     )
 
 
 def _answered(answering: Directive, passage: Passage) -> Iterator[Fault]:
-    code = answering.args[0] if answering.args else ""
-    to = passage.values.of(answering.args[-1]) if answering.args else None
+    code = answering.words[0] if answering.words else ""
+    to = passage.values.of(answering.words[-1]) if answering.words else None
     words = f"{answering} answers every request here"
     if code in ("301", "302", "303", "307", "308") or (to or "").startswith("http"):
-        yield Fault(
-            code=_kind_of_redirect(to or answering.args[-1], passage),
-            cause=f"{words}, this path too; WebSocket clients do not follow.",
-            fix="Let clients ask for what it leads to (wss:// for https://), or leave this path out"
-            " of the redirect.",
-            file=answering.file,
-            line=answering.line,
+        yield fault(
+            answering,
+            code=_kind_of_redirect(to or answering.words[-1], passage),
             explains=_OF_REDIRECT,
+            cause=f"{words}, this path too; WebSocket clients do not follow.",
+            fix=(
+                "Let clients ask for what it leads to (wss:// for https://), or leave this path out"
+                " of the redirect."
+            ),
             is_certain=True,
         )
         return
-    yield Fault(
+    yield fault(
+        answering,
         code="wrong-route",
+        explains=frozenset({"wrong-route", "page-instead", "origin-blocked", "redirected"}),
         cause=f"{words}, and nothing is sent to a service.",
         fix="Give the path a location of its own with proxy_pass.",
-        file=answering.file,
-        line=answering.line,
-        explains=frozenset({"wrong-route", "page-instead", "origin-blocked", "redirected"}),
         is_certain=True,
     )
 
@@ -118,16 +120,15 @@ def _files(passage: Passage, path: str) -> Fault:
     place = tried or block
     what = f"by {tried}" if tried else "from files"
     where = "location" if passage.way.location is not None else "server"
-    return Fault(
+    return fault(
+        place,
         code="page-instead",
-        cause=f"nginx answers {path} {what}: this {where} has no proxy_pass.",
-        fix=f"Give {path} a location of its own that hands it on to the service.",
-        directive=f"location {path} {{ proxy_pass http://…; }}",
-        file=place.file,
-        line=place.line,
         explains=frozenset(
             {"page-instead", "wrong-route", "upgrade-not-forwarded", "backend-not-websocket"}
         ),
+        cause=f"nginx answers {path} {what}: this {where} has no proxy_pass.",
+        fix=f"Give {path} a location of its own that hands it on to the service.",
+        directive=f"location {path} {{ proxy_pass http://…; }}",
         is_certain=True,
     )
 
@@ -137,57 +138,57 @@ def _of_target(passage: Passage, path: str) -> Iterator[Fault]:
     if target is None:
         return
     there = passage.path_at_service
-    location = next((each for each in reversed(passage.way.blocks) if each.args), None)
+    location = next((each for each in reversed(passage.way.blocks) if each.words), None)
     mismatch = location is not None and _is_mismatch(location, target.uri)
     rewriting = passage.rewriting
     if rewriting is not None and there != path:
-        yield Fault(
+        yield fault(
+            rewriting[0],
             code="wrong-route",
+            explains=_OF_PATH,
             cause=f"The service is asked for {there}, not for {path}: {rewriting[0]} changes it.",
             fix="Leave this path out of the rewrite, or write the path that the service has.",
-            file=rewriting[0].file,
-            line=rewriting[0].line,
-            explains=_OF_PATH,
             is_of_path=True,
             tell="Ask the service itself for both paths.",
         )
     elif there != path:
         is_slash = "//" in there or (mismatch and there not in ("/", path))
-        yield Fault(
+        yield fault(
+            target.directive,
             code="slash-mismatch" if is_slash else "page-instead",
-            cause=f"The service is asked for {there}, not for {path}: {target.directive} puts its"
-            f" own path in the place of that of {location or 'the location'}.",
-            fix="Leave the path out of proxy_pass, so that the service is asked for the same."
-            if not is_slash
-            else "End both with a slash, the location and proxy_pass, or neither.",
-            directive=f"proxy_pass {_without_path(target.directive)};",
-            file=target.directive.file,
-            line=target.directive.line,
             explains=_OF_PATH,
+            cause=(
+                f"The service is asked for {there}, not for {path}: {target.directive} puts its"
+                f" own path in the place of that of {location or 'the location'}."
+            ),
+            fix=(
+                "Leave the path out of proxy_pass, so that the service is asked for the same."
+                if not is_slash
+                else "End both with a slash, the location and proxy_pass, or neither."
+            ),
+            directive=f"proxy_pass {_without_path(target.directive)};",
             is_of_path=True,
             tell="Ask the service itself for both paths.",
         )
     upstream = target.upstreams[0] if target.upstreams else None
     if upstream is not None:
-        yield Fault(
+        yield fault(
+            target.directive,
             code="service-down",
-            cause="",
-            fix="",  # this line asks for it, and may be right
-            file=target.directive.file,
-            line=target.directive.line,
             explains=frozenset({"service-down"}),
+            cause="",
+            fix="",
         )
         scheme = "http" if upstream.tls else "https"
         speaks, wants = ("TLS", "does not") if upstream.tls else ("plain HTTP", "wants TLS")
         _, _, address = _without_path(target.directive).partition("://")
-        yield Fault(
+        yield fault(
+            target.directive,
             code="upstream-scheme",
+            explains=frozenset({"upstream-scheme"}),
             cause=f"{target.directive} speaks {speaks} to a service that {wants}.",
             fix=f"Write {scheme}:// in proxy_pass, or change the service.",
             directive=f"proxy_pass {scheme}://{address};",
-            file=target.directive.file,
-            line=target.directive.line,
-            explains=frozenset({"upstream-scheme"}),
         )
 
 
@@ -199,7 +200,7 @@ def _is_mismatch(location: Directive, uri: str | None) -> bool:
 
 
 def _without_path(passing: Directive) -> str:
-    scheme, _, rest = passing.args[0].partition("://")
+    scheme, _, rest = passing.words[0].partition("://")
     if rest.startswith("unix:"):
         socket = rest[len("unix:") :].partition(":")[0]
         return f"{scheme}://unix:{socket}"

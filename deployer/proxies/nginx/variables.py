@@ -56,7 +56,7 @@ class Values:
 
     def mapped(self, block: Directive, *, depth: int = 0) -> str | None:
         """What a ``map`` block makes of this request."""
-        source = self.of(block.args[0], depth=depth)
+        source = self.of(block.words[0], depth=depth)
         if source is None:
             return None
         value = _entry(block, source)
@@ -65,7 +65,7 @@ class Values:
 
 def _entry(block: Directive, source: str) -> str | None:
     """Exact words first, then patterns in their order, then the default."""
-    words = {each.name: each.args[0] for each in block.block or () if each.args}
+    words = {each.name: each.words[0] for each in block.block or () if each.words}
     for word, value in words.items():
         bare = word.removeprefix("\\")
         if bare.lower() == source.lower() and word not in _PARAMETERS:
@@ -105,6 +105,6 @@ def maps_of(http: Directive) -> dict[str, tuple[Directive, ...]]:
     """The ``map`` blocks by the variable that they make, without its ``$``, in their order."""
     found: dict[str, list[Directive]] = {}
     for block in http.all("map"):
-        if len(block.args) == 2:
-            found.setdefault(block.args[1].lstrip("$"), []).append(block)
+        if len(block.words) == 2:
+            found.setdefault(block.words[1].lstrip("$"), []).append(block)
     return {name: tuple(blocks) for name, blocks in found.items()}

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from deployer.model import Alternative, Proxy
 from deployer.proxies import PROXIES
-from deployer.proxies.words import BACKEND, CHAIN, IDLE, TLS_PORT
 from deployer.sites.model import Route
 from deployer.verify.judge.protocol_errors import cause_and_fix
 from deployer.verify.probe.attempt import Failure
@@ -52,12 +51,13 @@ def general_code(failure: Failure) -> str:
 
 def listener_diagnosis(failure: Failure, *, proxy: Proxy, endpoint: Endpoint) -> Diagnosis:
     """Diagnose a missing or unexpected listener at the proxy's address."""
+    words = PROXIES[proxy].words
     unit = PROXIES[proxy].unit
     if failure.code == "no-tls":
         return Diagnosis(
             "tls-not-spoken",
             f"The server on {endpoint} speaks plain HTTP.",
-            f"Enable TLS on that port ({TLS_PORT[proxy]}), or move the other server elsewhere.",
+            f"Enable TLS on that port ({words.tls_port}), or move the other server elsewhere.",
         )
     if failure.code == "speaks-tls":
         return Diagnosis(
@@ -69,7 +69,7 @@ def listener_diagnosis(failure: Failure, *, proxy: Proxy, endpoint: Endpoint) ->
         return Diagnosis(
             "tls-failed",
             "The proxy has no certificate or no common protocol version for this name.",
-            f"Check {CHAIN[proxy]} of this site, and the proxy's error log.",
+            f"Check {words.chain} of this site, and the proxy's error log.",
         )
     if failure.code == "tls-stalled":
         return Diagnosis(
@@ -96,7 +96,8 @@ def listener_diagnosis(failure: Failure, *, proxy: Proxy, endpoint: Endpoint) ->
 
 def certificate_diagnosis(failure: Failure, *, proxy: Proxy, issuer: str) -> Diagnosis:
     """Diagnose a certificate chain that is not accepted."""
-    directive = CHAIN[proxy]
+    words = PROXIES[proxy].words
+    directive = words.chain
     if failure.code == "tls-wrong-name":
         return Diagnosis(
             "tls-wrong-name",
@@ -149,6 +150,7 @@ def certificate_diagnosis(failure: Failure, *, proxy: Proxy, issuer: str) -> Dia
 
 def proxy_diagnosis(failure: Failure, *, proxy: Proxy, route: Route | None) -> Diagnosis:
     """Diagnose a failure at the proxy while the service works; statuses are in `statuses.py`."""
+    words = PROXIES[proxy].words
     broken = cause_and_fix(failure.code, service_diagnosis=False)
     if broken is not None:
         return Diagnosis(failure.code, *broken)
@@ -159,7 +161,7 @@ def proxy_diagnosis(failure: Failure, *, proxy: Proxy, route: Route | None) -> D
             failure.code,
             "Something between here and the service answers instead of it or changes its headers:"
             " a cache, a filter, or a different service on that address.",
-            f"Check where this path is sent ({BACKEND[proxy]}), and rules that set or hide response"
+            f"Check where this path is sent ({words.backend}), and rules that set or hide response"
             " headers.",
         )
     if failure.code == "subprotocol-missing":
@@ -173,26 +175,27 @@ def proxy_diagnosis(failure: Failure, *, proxy: Proxy, route: Route | None) -> D
             failure.code,
             "The connection opens through the proxy, but the service's messages do not arrive: the"
             " proxy connects to a different service, or something on the path blocks messages.",
-            f"Check where this path is sent ({BACKEND[proxy]}), and filters on the path.",
+            f"Check where this path is sent ({words.backend}), and filters on the path.",
         )
     if failure.code == "timeout":
         return Diagnosis(
             "timeout",
             "The proxy accepts the request but gets no response: it sends this path to something"
             " that hangs, or has no free worker or connection.",
-            f"Check {BACKEND[proxy]} for this path, and the proxy's error log for limits.",
+            f"Check {words.backend} for this path, and the proxy's error log for limits.",
         )
     return Diagnosis(
         general_code(failure),
         "The proxy opens the connection but does not behave like the service on it.",
-        f"Check the proxy's error log at this time, and {IDLE[proxy]}.",
+        f"Check the proxy's error log at this time, and {words.idle}.",
     )
 
 
 def _cut_by_proxy(failure: Failure, proxy: Proxy, route: Route | None) -> Diagnosis:
+    words = PROXIES[proxy].words
     defaults = (
-        "By default (in Debian), nginx closes idle connections after 60 s, HAProxy after 50 s and"
-        " Apache after 300 s."
+        f"By default (in Debian), {PROXIES[proxy].title} closes idle connections after"
+        f" {words.idle_default}."
     )
     allowed_s = route.idle_timeout_s if route else None
     if allowed_s is not None and failure.seconds is not None and failure.seconds < allowed_s - 1:
@@ -200,13 +203,13 @@ def _cut_by_proxy(failure: Failure, proxy: Proxy, route: Route | None) -> Diagno
             "idle-cut",
             f"The proxy closes idle connections before the idle_timeout of {allowed_s:g} s: its"
             f" setting is not effective here, or a different hop has a shorter one. {defaults}",
-            f"Look for a different {IDLE[proxy]} that takes precedence, or make the service ping"
+            f"Look for a different {words.idle} that takes precedence, or make the service ping"
             " more often.",
         )
     return Diagnosis(
         "idle-cut",
         f"The check keeps the connection idle for longer than the route's idle_timeout. {defaults}",
-        f"Raise the route's idle_timeout ({IDLE[proxy]}), or make the service ping more often.",
+        f"Raise the route's idle_timeout ({words.idle}), or make the service ping more often.",
     )
 
 

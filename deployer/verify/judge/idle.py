@@ -11,19 +11,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from deployer.model import UNFINISHED, Alternative, CheckResult, Finding, Hop, Severity
+from deployer.proxies import PROXIES
 from deployer.verify.idle import Configured, IdleResult
 from deployer.verify.probe.idle import IdleOutcome
 
-_PROXY_NAMES = {"nginx": "nginx", "apache": "Apache", "haproxy": "HAProxy"}
 #: Allowed difference between a measured and a configured time, in seconds and as a fraction.
 _TOLERANCE_S, _TOLERANCE = 1.5, 0.02
 #: A service whose ping is later than the site's by this factor has a different interval.
 _LATE = 1.25
-_DIRECTIVES = {
-    "nginx": "proxy_read_timeout {seconds:g}s;",
-    "apache": "ProxyPass … upgrade=websocket timeout={seconds:g}",
-    "haproxy": "timeout tunnel {seconds:g}s",
-}
 _ORDER: Sequence[Hop] = ("backend", "proxy", "public")
 
 
@@ -142,7 +137,7 @@ def _symptom(case: _Case) -> str:
     silence = case.silence
     where = {
         "backend": "directly to the service",
-        "proxy": f"through {_PROXY_NAMES[case.result.proxy]}",
+        "proxy": f"through {PROXIES[case.result.proxy].title}",
         "public": "through public DNS",
     }[silence.hop]
     how = silence.words or "closed it"
@@ -177,7 +172,7 @@ def _cut_by_service(case: _Case, severity: Severity) -> Finding:
 
 
 def _cut_by_proxy(case: _Case, severity: Severity) -> Finding:
-    proxy, silence, configured = _PROXY_NAMES[case.result.proxy], case.silence, case.configured
+    proxy, silence, configured = PROXIES[case.result.proxy].title, case.silence, case.configured
     fits = configured is not None and configured.seconds is not None
     if fits and not _alike(silence.seconds, configured.seconds or 0.0):  # type: ignore[union-attr]
         words = str(configured)
@@ -210,7 +205,9 @@ def _cut_by_proxy(case: _Case, severity: Severity) -> Finding:
         f" than every {silence.seconds:.0f} s.",
         evidence=_evidence(case.result),
         severity=severity,
-        directive=_DIRECTIVES[case.result.proxy].format(seconds=case.result.idle_timeout_s),
+        directive=PROXIES[case.result.proxy].words.idle_line.format(
+            seconds=case.result.idle_timeout_s
+        ),
         file=configured.file if configured is not None else "",
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from deployer.model import CheckResult
-from deployer.proxies import words as proxy_words
+from deployer.proxies import PROXIES
 from deployer.sites.model import Site
 from deployer.verify.judge import causes, login, public, security, server_findings
 from deployer.verify.judge.attempts import Attempts
@@ -127,7 +127,7 @@ def _refused_with_403(case: Case, *, allowed: str) -> Verdict:
         "origin-open",
         f"The proxy does not check Origin on this path: {allowed} (cross-site WebSocket"
         " hijacking, unless the service checks it).",
-        f"Make {proxy_words.ORIGINS[case.site.proxy]} answer 403, or write origins: [any] if that"
+        f"Make {PROXIES[case.site.proxy].words.origins} answer 403, or write origins: [any] if that"
         " is intended.",
     )
     symptom = f"{case.check.probe.uri} answered {case.status}, not 403"
@@ -144,12 +144,13 @@ def _redirect(case: Case) -> Verdict:
     outcome = f"answered {case.status}"
     if location:
         outcome += f" to {printable(location)}"
+    redirect = PROXIES[case.site.proxy].words.https_redirect
     diagnosis = Diagnosis(
         "redirect-missing",
         "A visitor who types the name without https:// does not reach the site: another site"
         " serves port 80, or the redirect loses the name, the path or the query.",
-        "Make port 80 answer 308 to https:// with the same name, path and query (nginx: return 308"
-        " https://$host$request_uri), for everything but /.well-known/acme-challenge/.",
+        "Make port 80 answer 308 to https:// with the same name, path and query"
+        f"{f' ({redirect})' if redirect else ''}, for everything but /.well-known/acme-challenge/.",
     )
     symptom = f"{case.check.probe.uri} {outcome}, not 308 to the same at https://"
     finding = build_finding(diagnosis, hop="proxy", symptom=symptom, attempt=case.attempt)
@@ -202,7 +203,7 @@ def _page(case: Case) -> Verdict:
         diagnosis = Diagnosis(
             "bad-gateway" if status >= 500 else "wrong-route",
             f"The proxy does not forward this path correctly: {there}.",
-            f"Compare {proxy_words.BACKEND[case.site.proxy]} with the route's upstream and"
+            f"Compare {PROXIES[case.site.proxy].words.backend} with the route's upstream and"
             " strip_prefix; the proxy's error log names the address that it tried.",
         )
     symptom = f"{case.check.probe.uri} {outcome}"

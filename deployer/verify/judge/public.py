@@ -18,7 +18,7 @@ certificate also counts as the host's.
 from __future__ import annotations
 
 from deployer.model import Alternative, Finding, Severity
-from deployer.proxies import words as proxy_words
+from deployer.proxies import PROXIES
 from deployer.verify.judge import causes
 from deployer.verify.judge.causes import Diagnosis
 from deployer.verify.judge.responsible_hop import build_finding, symptom_of
@@ -192,7 +192,7 @@ def _between_here_and_host(case: Case, failure: Failure) -> Diagnosis:
         f"The same check succeeds on the host's loopback, but not at {at}: a different site of the"
         f" proxy takes that address, or something between here and the host {reason}.",
         f"Check which process listens on {at}, which site the proxy selects for that address"
-        f" ({proxy_words.BACKEND[proxy]}), and filters between here and the host.",
+        f" ({PROXIES[proxy].words.backend}), and filters between here and the host.",
     )
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from deployer.model import Hop, Proxy
-from deployer.proxies import words as proxy_words
+from deployer.model import Hop
+from deployer.proxies import PROXIES
 from deployer.verify.judge import server_findings
 from deployer.verify.judge.causes import Diagnosis
 from deployer.verify.judge.responsible_hop import build_finding
@@ -25,14 +25,6 @@ from deployer.verify.probe.h2c_variants import is_tunnel, upgraded_to
 from deployer.verify.probe.spec import HttpProbe
 
 _FAILURES = frozenset({500, 502, 503, 504})
-_H2C_FIX: Mapping[Proxy, str] = {
-    "nginx": 'map $http_upgrade $site_upgrade { default ""; websocket websocket; }',
-    "apache": "upgrade=websocket",
-    "haproxy": (
-        "http-request del-header Upgrade if !{ req.hdr(Upgrade) -i websocket }"
-        " or { req.hdr_cnt(Upgrade) gt 1 }"
-    ),
-}
 _PLAIN_FIX: Mapping[tuple[Hop, bool], str] = {
     ("backend", True): "Let the service refuse what is no handshake (426 Upgrade Required).",
     ("backend", False): "Let the service refuse what is no handshake (426 Upgrade Required).",
@@ -42,20 +34,18 @@ _PLAIN_FIX: Mapping[tuple[Hop, bool], str] = {
     ): "Set Upgrade and Connection only where the client has sent Upgrade: websocket.",
     ("proxy", False): "Look at the proxy's error log at this moment, and ask the service the same.",
 }
-_FORWARDED_FIX: Mapping[Proxy, str] = {
-    "nginx": 'proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header Forwarded "";',
-    "apache": "RequestHeader unset X-Forwarded-For early",
-    "haproxy": "http-request set-header X-Forwarded-For %[src]",
-}
 
 
 def h2c(case: Case) -> Verdict:
     """Judge requests for HTTP/2 in cleartext: no variant may open a tunnel."""
+    hints = PROXIES[case.site.proxy].words
     attempt = case.attempt
     peer = case.attempts.peer
-    is_own = case.site.proxy == "apache" and peer is not None and _refuses_h2c(peer)
+    is_own = (
+        PROXIES[case.site.proxy].traits.upgrades_h2c and peer is not None and _refuses_h2c(peer)
+    )
     if is_tunnel(attempt) and is_own:
-        # Debian's http2.conf of Apache has `Protocols h2 h2c http/1.1`: its rules still hold.
+        # The proxy serves HTTP/2 over the upgraded connection itself: its rules still apply.
         return Verdict(True, "answered 101 for its own HTTP/2: the service has none")
     if is_tunnel(attempt):
         named = upgraded_to(attempt) or "nothing"
@@ -64,12 +54,12 @@ def h2c(case: Case) -> Verdict:
             "h2c-tunnel",
             "The proxy forwards `Upgrade: h2c` to a service that speaks HTTP/2: any client gets a"
             " tunnel that bypasses every rule of the proxy.",
-            f"Forward Upgrade only if its value is exactly websocket: {_H2C_FIX[case.site.proxy]}",
+            f"Forward Upgrade only if its value is exactly websocket: {hints.strict_upgrade}",
         )
         finding = build_finding(
             diagnosis, hop="proxy", symptom=f"{_uri(case)} {outcome}", attempt=attempt
         )
-        return Verdict(False, outcome, replace(finding, directive=_H2C_FIX[case.site.proxy]))
+        return Verdict(False, outcome, replace(finding, directive=hints.strict_upgrade))
     if attempt.status_code == 101:
         return Verdict(True, "answered 101 for a WebSocket: no tunnel")
     if attempt.failure is None:
@@ -88,6 +78,7 @@ def _refuses_h2c(attempt: Attempt) -> bool:
 
 def plain_get(case: Case) -> Verdict:
     """Judge a request without an upgrade: it gets none, soon, and without a server error."""
+    hints = PROXIES[case.site.proxy].words
     attempt, status = case.attempt, case.status
     if (
         status != 101
@@ -111,7 +102,7 @@ def plain_get(case: Case) -> Verdict:
         diagnosis, hop=hop, symptom=symptom, attempt=attempt, severity="warning"
     )
     if hop == "proxy" and status == 101:
-        finding = replace(finding, directive=_H2C_FIX[case.site.proxy])
+        finding = replace(finding, directive=hints.strict_upgrade)
     return Verdict(True, f"{outcome} to a plain GET", finding)
 
 
@@ -127,6 +118,7 @@ def _does_the_same(case: Case) -> bool:
 
 
 def _about_plain(case: Case, *, hop: Hop) -> str:
+    hints = PROXIES[case.site.proxy].words
     if case.status == 101:
         return (
             "A request without an upgrade gets one: "
@@ -138,7 +130,7 @@ def _about_plain(case: Case, *, hop: Hop) -> str:
             + " Pages, crawlers and caches then get 101, and every client holds a connection."
         )
     if case.status is None:
-        idle = proxy_words.IDLE[case.site.proxy]
+        idle = hints.idle
         return (
             f"A plain GET gets no response, and {idle} is long on this path: every crawler and"
             " scanner holds a connection for that long."
@@ -174,6 +166,7 @@ def banner(case: Case) -> Verdict:
 
 def forged(case: Case) -> Verdict:
     """Judge forged client addresses, which must not reach the service."""
+    hints = PROXIES[case.site.proxy].words
     attempt = case.attempt
     if attempt.failure is not None:
         return _skipped(attempt)
@@ -186,7 +179,7 @@ def forged(case: Case) -> Verdict:
             f"The proxy forwards the client's own {names} to the service, or appends to it. A"
             " service that reads the first address trusts the client: limits, bans and logs then"
             " apply to any address that the client chooses.",
-            f"Overwrite the header instead of appending: {_FORWARDED_FIX[case.site.proxy]}",
+            f"Overwrite the header instead of appending: {hints.forwarded_for}",
         )
         forged = ", ".join(f"{name}: {FORGED[name]}" for name in believed)
         symptom = f"{_uri(case)} echoes forged headers: {forged}"
@@ -194,7 +187,7 @@ def forged(case: Case) -> Verdict:
         # The body contains headers that the proxy adds for the service only: do not quote it.
         finding = replace(
             finding,
-            directive=_FORWARDED_FIX[case.site.proxy],
+            directive=hints.forwarded_for,
             evidence=f"the response contains {', '.join(FORGED[name] for name in believed)}",
             response=finding.response.partition("\n\n")[0],
         )
@@ -211,6 +204,7 @@ def forged(case: Case) -> Verdict:
 
 def http2(case: Case) -> Verdict:
     """Judge WebSockets over HTTP/2: if announced, they work like those over HTTP/1.1."""
+    hints = PROXIES[case.site.proxy].words
     attempt, uri = case.attempt, _uri(case)
     if case.prerequisite is not None and case.prerequisite.main.failure is not None:
         return Verdict(True, "the handshake over HTTP/1.1 fails already", is_skipped=True)
@@ -226,8 +220,7 @@ def http2(case: Case) -> Verdict:
             f"The proxy does not check Origin on WebSockets over HTTP/2: a page of {FOREIGN_ORIGIN}"
             " may open connections with the visitor's cookies. HTTP/2 has no Upgrade header, which"
             " the proxy's rule may depend on.",
-            f"Apply {proxy_words.ORIGINS[case.site.proxy]} to `:protocol: websocket` too, or stop"
-            " announcing it.",
+            f"Apply {hints.origins} to `:protocol: websocket` too, or stop announcing it.",
         )
         symptom = f"{uri} over HTTP/2 answered {foreign} to {FOREIGN_ORIGIN}, not 403"
         finding = build_finding(diagnosis, hop="proxy", symptom=symptom, attempt=attempt)

@@ -6,43 +6,21 @@ Each function takes an attempt and returns a finding, or `None` if nothing is wr
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 from deployer.model import Finding, Hop, Proxy, Severity
 from deployer.proxies import PROXIES
+from deployer.proxies.words import Words, in_each
 from deployer.verify.judge.causes import Diagnosis
 from deployer.verify.judge.responsible_hop import build_finding
 from deployer.verify.net.redact import without_secrets
 from deployer.verify.probe.attempt import Attempt, printable
 
-_BANNERS: Mapping[Proxy, re.Pattern[str]] = {
-    "nginx": re.compile(r"(?i)\b(nginx|openresty|angie|tengine)/\d"),
-    "apache": re.compile(r"(?i)\b(apache|httpd)/\d"),
-    "haproxy": re.compile(r"(?i)\bhaproxy[/ ]\d"),
-}
-_BANNER_FIX: Mapping[Proxy, str] = {
-    "nginx": "server_tokens off;",
-    "apache": "ServerTokens Prod",
-    "haproxy": "http-response del-header Server",
-}
-_OLD_TLS_FIX: Mapping[Proxy, str] = {
-    "nginx": "ssl_protocols TLSv1.2 TLSv1.3;",
-    "apache": "SSLProtocol -all +TLSv1.2 +TLSv1.3",
-    "haproxy": "ssl-default-bind-options ssl-min-ver TLSv1.2",
-}
-_HTTP2_FIX: Mapping[Proxy, str] = {
-    "apache": "H2WebSockets off",
-    "haproxy": "h2-workaround-bogus-websocket-clients",
-}
 
-
-def fix_for(fixes: Mapping[Proxy, str], proxy: Proxy | None) -> str:
+def fix_for(text: Callable[[Words], str], proxy: Proxy | None) -> str:
     """Return the fix for `proxy`, or for each proxy if it is unknown."""
-    if proxy is not None:
-        return fixes.get(proxy, "")
-    return "; ".join(f"in {PROXIES[name].unit}: {words}" for name, words in fixes.items())
+    return in_each(text) if proxy is None else text(PROXIES[proxy].words)
 
 
 def expires_soon(uri: str, attempt: Attempt, *, hop: Hop) -> Finding | None:
@@ -69,30 +47,30 @@ def old_tls(uri: str, attempt: Attempt, *, hop: Hop, proxy: Proxy | None) -> Fin
         "tls-old-version",
         f"The proxy still accepts {version}, which RFC 8996 deprecates and no browser uses: because"
         " of its own setting or an old distribution's.",
-        f"Offer only TLS 1.2 and 1.3: {fix_for(_OLD_TLS_FIX, proxy)}",
+        f"Offer only TLS 1.2 and 1.3: {fix_for(lambda words: words.old_tls_off, proxy)}",
     )
-    directive = _OLD_TLS_FIX[proxy] if proxy else ""
+    directive = PROXIES[proxy].words.old_tls_off if proxy else ""
     symptom = f"{uri} accepts {version}"
     return _finding(diagnosis, symptom, attempt, hop=hop, severity="warning", directive=directive)
 
 
 def banner(uri: str, attempt: Attempt, *, hop: Hop, proxy: Proxy | None) -> Finding | None:
     """Report that the proxy discloses its version; a service's own banner is no finding."""
-    patterns = _BANNERS.values() if proxy is None else (_BANNERS[proxy],)
+    proxies = PROXIES.values() if proxy is None else (PROXIES[proxy],)
     shown = [
         f"{name}: {printable(value, limit=120)}"
         for name, value in attempt.answer.headers
         if name.lower() in ("server", "x-powered-by", "via")
-        and any(pattern.search(value) for pattern in patterns)
+        and any(each.traits.banner.search(value) for each in proxies)
     ]
     if not shown:
         return None
     diagnosis = Diagnosis(
         "version-banner",
         "The proxy discloses its version to everyone, and so its known vulnerabilities.",
-        f"Write {fix_for(_BANNER_FIX, proxy)}",
+        f"Write {fix_for(lambda words: words.banner_off, proxy)}",
     )
-    directive = _BANNER_FIX[proxy] if proxy else ""
+    directive = PROXIES[proxy].words.banner_off if proxy else ""
     symptom = f"{uri} sends {', '.join(shown)}"
     return _finding(diagnosis, symptom, attempt, hop=hop, severity="warning", directive=directive)
 
@@ -103,7 +81,7 @@ def http2(uri: str, attempt: Attempt, *, hop: Hop, proxy: Proxy | None) -> Findi
     if failure is None or "offered" not in attempt.facts:
         return None
     is_announced = "announced" in attempt.facts
-    fix = fix_for(_HTTP2_FIX, proxy)
+    fix = fix_for(lambda words: words.h2_off, proxy)
     diagnosis = Diagnosis(
         "h2-websocket",
         "The proxy announces WebSockets over HTTP/2 (RFC 8441), but they do not work as over"
@@ -113,7 +91,7 @@ def http2(uri: str, attempt: Attempt, *, hop: Hop, proxy: Proxy | None) -> Findi
         " response.",
         f"Fix it, or stop announcing it{f': {fix}' if fix else '.'}",
     )
-    directive = _HTTP2_FIX.get(proxy, "") if proxy else ""
+    directive = PROXIES[proxy].words.h2_off if proxy else ""
     symptom = f"{uri} over HTTP/2 {failure.words}, but works over HTTP/1.1"
     return _finding(diagnosis, symptom, attempt, hop=hop, directive=directive)
 

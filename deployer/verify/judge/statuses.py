@@ -10,7 +10,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from deployer.model import Alternative, Proxy
-from deployer.proxies import PROXIES, words
+from deployer.proxies import PROXIES
 from deployer.verify.judge.attempts import Attempts
 from deployer.verify.judge.causes import Diagnosis
 from deployer.verify.net.redact import without_secrets
@@ -24,6 +24,7 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 def status_at_proxy(check: PlannedCheck, attempts: Attempts, proxy: Proxy) -> Diagnosis:
     """Diagnose the status that the proxy answers `check` with."""
+    words = PROXIES[proxy].words
     attempt = attempts.main
     status = attempt.status_code
     if mentions_plain_http(attempt):
@@ -37,7 +38,7 @@ def status_at_proxy(check: PlannedCheck, attempts: Attempts, proxy: Proxy) -> Di
             "http-1.0-upstream",
             "The service answers 505: the proxy speaks HTTP/1.0 to it, but WebSockets require"
             " HTTP/1.1.",
-            f"{words.UPGRADE[proxy]}.",
+            f"{words.upgrade}.",
         )
     if status == 401:
         return _login_required(attempt, proxy)
@@ -51,7 +52,7 @@ def status_at_proxy(check: PlannedCheck, attempts: Attempts, proxy: Proxy) -> Di
             "upgrade-not-forwarded",
             "The proxy reaches the service but does not forward Upgrade and Connection, so the"
             " service sees an ordinary request.",
-            f"{words.UPGRADE[proxy]}.",
+            f"{words.upgrade}.",
         )
     if status == 400 and not _is_html(attempt):
         return _refused_as_malformed(proxy)
@@ -61,14 +62,14 @@ def status_at_proxy(check: PlannedCheck, attempts: Attempts, proxy: Proxy) -> Di
             "A page is served instead of the service's WebSocket: the proxy sends this path"
             " elsewhere, strips its prefix, or serves a file for it (the fallback of a single-page"
             " app).",
-            f"Compare {words.BACKEND[proxy]} and strip_prefix with the service's path; exclude it"
+            f"Compare {words.backend} and strip_prefix with the service's path; exclude it"
             " from fallbacks (try_files, FallbackResource).",
         )
     return Diagnosis(
         "wrong-route",
         "The proxy answers this path differently from the service: the request went to a different"
         " site, location or path.",
-        f"Check which site and path the proxy selects ({words.BACKEND[proxy]}), strip_prefix, and"
+        f"Check which site and path the proxy selects ({words.backend}), strip_prefix, and"
         " whether a default site takes the name.",
         (
             Alternative(
@@ -81,6 +82,7 @@ def status_at_proxy(check: PlannedCheck, attempts: Attempts, proxy: Proxy) -> Di
 
 def _login_required(attempt: Attempt, proxy: Proxy) -> Diagnosis:
     """Diagnose a 401 if the service itself opens the connection."""
+    words = PROXIES[proxy].words
     headers = {name.lower(): value for name, value in attempt.answer.headers}
     scheme = printable(headers.get("www-authenticate", "").partition(" ")[0], limit=20)
     wanted = f" ({scheme})" if scheme else ""
@@ -88,7 +90,7 @@ def _login_required(attempt: Attempt, proxy: Proxy) -> Diagnosis:
         "login-required",
         f"The proxy requires a login{wanted}, while the service itself opens the same connection"
         " without one.",
-        f"{words.LOGIN[proxy]} Browsers only send an Authorization header with a WebSocket"
+        f"{words.login} Browsers only send an Authorization header with a WebSocket"
         " handshake if they have logged in on a page before.",
         (
             Alternative(
@@ -102,6 +104,7 @@ def _login_required(attempt: Attempt, proxy: Proxy) -> Diagnosis:
 
 def _refused_for_all(status: int, proxy: Proxy) -> Diagnosis:
     """Diagnose a refusal that is the same with and without an Origin."""
+    words = PROXIES[proxy].words
     if status == 429:
         cause = "A rate limit refuses this path; the service itself does not."
     else:
@@ -112,7 +115,7 @@ def _refused_for_all(status: int, proxy: Proxy) -> Diagnosis:
     return Diagnosis(
         "handshake-refused",
         cause,
-        f"{words.ACCESS[proxy]} The proxy's error log names the rule.",
+        f"{words.access} The proxy's error log names the rule.",
         (
             Alternative(
                 code="origin-blocked",
@@ -128,11 +131,12 @@ def _refused_for_all(status: int, proxy: Proxy) -> Diagnosis:
 
 def _refused_as_malformed(proxy: Proxy) -> Diagnosis:
     """Diagnose a 400 that is not a proxy's page: the service rejects the forwarded request."""
+    words = PROXIES[proxy].words
     return Diagnosis(
         "upgrade-not-forwarded",
         "The service does not recognise the proxy's request as a handshake, but accepts the same"
         " one directly: headers or HTTP/1.1 are lost in the proxy.",
-        f"{words.UPGRADE[proxy]}.",
+        f"{words.upgrade}.",
         (
             Alternative(
                 code="http-1.0-upstream",
@@ -193,17 +197,18 @@ def redirect_kind(asked: str, location: str) -> str:
 
 def _plain_http(check: PlannedCheck, proxy: Proxy) -> Diagnosis:
     """Diagnose plain HTTP on a TLS port; whether our request used TLS shows whose port it is."""
+    words = PROXIES[proxy].words
     endpoint = check.probe.endpoint
-    if endpoint.tls or proxy == "haproxy":
+    if endpoint.tls or not PROXIES[proxy].traits.has_plain_http_page:
         return Diagnosis(
             "upstream-scheme",
             "The proxy speaks plain HTTP to a port of the service that expects TLS.",
-            f"Write https:// in the route's upstream ({words.BACKEND[proxy]}).",
+            f"Write https:// in the route's upstream ({words.backend}).",
         )
     return Diagnosis(
         "plain-http-on-https",
         f"Plain HTTP was sent to a TLS port: {endpoint} expects TLS.",
-        f"Write {words.TLS_PORT[proxy]}, and wss:// in clients; or serve the site without TLS on a"
+        f"Write {words.tls_port}, and wss:// in clients; or serve the site without TLS on a"
         " separate port.",
         (
             Alternative(
@@ -215,7 +220,8 @@ def _plain_http(check: PlannedCheck, proxy: Proxy) -> Diagnosis:
 
 
 def _bad_gateway(status: int | None, attempts: Attempts, proxy: Proxy) -> Diagnosis:
-    backend = words.BACKEND[proxy]
+    words = PROXIES[proxy].words
+    backend = words.backend
     peer = attempts.peer
     took = f" (directly, it answers in {peer.seconds * 1000:.0f} ms)" if peer else ""
     if status == 504:
@@ -254,6 +260,7 @@ def _bad_gateway(status: int | None, attempts: Attempts, proxy: Proxy) -> Diagno
 
 
 def _redirect(check: PlannedCheck, attempt: Attempt, proxy: Proxy) -> Diagnosis:
+    words = PROXIES[proxy].words
     location = location_of(attempt)
     shown = without_secrets(printable(location)) or "nowhere"
     kind = redirect_kind(asked_url(check.probe), location)
@@ -269,7 +276,8 @@ def _redirect(check: PlannedCheck, attempt: Attempt, proxy: Proxy) -> Diagnosis:
             kind,
             f"It redirects to {shown}, which differs only in the trailing slash; WebSocket clients "
             "do not follow redirects.",
-            "Also serve the path without the slash (in nginx: with an additional exact location).",
+            "Also serve the path without the slash"
+            + (f", with {words.slash}." if words.slash else "."),
         )
     if kind == "https-redirect":
         return Diagnosis(
@@ -303,6 +311,7 @@ def _host_or_origin(check: PlannedCheck, attempts: Attempts, proxy: Proxy) -> Di
 
 
 def _wrong_host(check: PlannedCheck, code: str, proxy: Proxy) -> Diagnosis:
+    words = PROXIES[proxy].words
     peer = check.peer if isinstance(check.peer, HttpProbe) else None
     if peer is None:  # pragma: no cover - there is no follow-up without one
         return Diagnosis(code, "", "")
@@ -317,16 +326,17 @@ def _wrong_host(check: PlannedCheck, code: str, proxy: Proxy) -> Diagnosis:
         f"The service compares Origin ({origin}) with Host, but the proxy sends a different Host"
         f" than clients do: directly, it upgrades with Host: {host}, and refuses with the same"
         f" response {how}, Host: {sent}.",
-        words.HOST[proxy] + (" (with its port)." if code == "port-lost" else "."),
+        words.host + (" (with its port)." if code == "port-lost" else "."),
     )
 
 
 def _lost_or_rewritten(proxy: Proxy, code: str) -> Diagnosis:
+    words = PROXIES[proxy].words
     return Diagnosis(
         "upgrade-not-forwarded",
         "The service answers as it does to a request without Upgrade, or with a different Host: the"
         " proxy loses one of the two.",
-        f"{words.UPGRADE[proxy]}. {words.HOST[proxy]}.",
+        f"{words.upgrade}. {words.host}.",
         (
             Alternative(
                 code=code,
@@ -365,17 +375,18 @@ def _is_html(attempt: Attempt) -> bool:
 
 
 def _forbidden(check: PlannedCheck, proxy: Proxy, *, opens_without_origin: bool) -> Diagnosis:
+    words = PROXIES[proxy].words
     headers = dict(check.probe.headers) if isinstance(check.probe, HttpProbe) else {}
     origin = headers.get("Origin")
     if origin is None:
         return Diagnosis(
             "origin-blocked",
             "The proxy refuses requests without Origin, which all clients except browsers send.",
-            f"Make {words.ORIGINS[proxy]} accept an empty Origin, or set require_origin: true.",
+            f"Make {words.origins} accept an empty Origin, or set require_origin: true.",
         )
     proof = "; without Origin, it accepts the same request" if opens_without_origin else ""
     return Diagnosis(
         "origin-blocked",
         f"The proxy refuses {origin}{proof}.",
-        f"Add it to the route's origins: ({words.ORIGINS[proxy]}).",
+        f"Add it to the route's origins: ({words.origins}).",
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from deployer.proxies import PROXIES
 from deployer.sites.model import Check, Route, Site
 from deployer.verify.net.redact import without_secrets
 from deployer.verify.options import LISTEN_S, ProxyAddress
@@ -95,12 +96,12 @@ class _Planner:
             yield PlannedCheck(
                 kind="old-tls", name="old TLS refused", target="TLS 1.1", hop="proxy", probe=probe
             )
-        if self._site.proxy == "haproxy":
+        if not PROXIES[self._site.proxy].traits.sends_server_header:
             return  # it does not name itself in responses
         headers = (*get.headers, ("Connection", "close"))
         banner = replace(get, headers=headers, limit_s=security.PLAIN_S)
-        if self._site.proxy == "apache" and self._probes.https:
-            # Apache passes a service's Server header through; its redirect is always its own.
+        if PROXIES[self._site.proxy].traits.keeps_server_header and self._probes.https:
+            # A Server header may be the service's; that of a redirect is always the proxy's.
             banner = replace(
                 banner,
                 uri=f"http://{self._probes.domain}/",

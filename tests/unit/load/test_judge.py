@@ -16,11 +16,11 @@ from deployer.load.figures import (
     percentiles,
 )
 from deployer.load.judge import Observed, judge_load
-from deployer.load.limits import limits
 from deployer.load.reloads import Change, detect_change
 from deployer.load.result import LoadResult, load_json
 from deployer.model import Proxy
 from deployer.proxies.inspect import ConfigFile, Process, ProxyState
+from deployer.proxies.limits import limits
 from deployer.report.measured import load_rows
 
 

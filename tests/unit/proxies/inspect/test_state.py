@@ -39,7 +39,7 @@ def test_a_proxy_that_was_stopped_does_not_run() -> None:
     stopped = replace(recorded("apache-gone-12"), log=(), unit_state="inactive", test_ok=True)
     fault = _only(possible(stopped), "proxy-down")
     assert fault.cause == (
-        "Apache does not run: systemd says inactive of apache2, and its own check accepts its"
+        "Apache does not run: systemd reports apache2 as inactive, and its own test accepts its"
         " files."
     )
     assert "systemctl start apache2" in fault.fix
@@ -198,7 +198,7 @@ def test_files_that_apache_refuses() -> None:
 
     assert fault.where == "/etc/apache2/sites-enabled/site.conf:4"
     assert "unknown Worker parameter" in fault.cause
-    assert "goes on" in fault.cause
+    assert "keeps running" in fault.cause
 
 
 def _process(pid: int, **values: object) -> Process:
@@ -220,7 +220,7 @@ def test_open_files_that_are_nearly_all_taken() -> None:
 
     fault = _only(certain(state), "files-exhausted")
 
-    assert "1020 files open" in fault.cause
+    assert "1020 of at most 1024 files open" in fault.cause
     assert not certain(replace(state, processes=(_process(7, open_files=500),)))
     assert not certain(replace(state, processes=(_process(7, open_files=None),)))
 
