@@ -18,7 +18,7 @@ from deployer.agent.loaded import LoadedFiles, _write_record, loaded_attributes,
 from deployer.agent.owed import _all_owed, _is_still_owed, note_owed, settle_owed
 from deployer.agent.processes import processes_of, uptime_ns
 
-#: Stands for a master: starts a child with each title that comes in, and says the child's number.
+#: Replaces a master: starts a child with each title that comes in, and says the child's number.
 _MASTER = """
 import subprocess, sys
 for line in sys.stdin:
@@ -40,7 +40,7 @@ def folders(tmp_path: Path) -> Iterator[None]:
 
 
 class Proxy:
-    """Processes with nginx's names and titles; Python's `-c` is no title, but stands behind it."""
+    """Processes with nginx's names and titles; Python's `-c` is no title, but follows it."""
 
     def __init__(self, folder: Path) -> None:
         program = folder / "nginx"
@@ -93,7 +93,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def wait_for_a_tick() -> None:
-    """Until no time can be told for the one of before: a tick, and an interrupt of the clock."""
+    """Until the former times are certain to be past: a tick, and an interrupt of the clock."""
     until = time.monotonic() + 0.03
     while time.monotonic() < until:
         time.sleep(0.001)
@@ -303,7 +303,7 @@ def test_a_boot_pays_all(commit: str) -> None:
     assert owed() == []
 
 
-def test_whoever_makes_it_read_its_files_pays(proxy: Proxy, commit: str) -> None:
+def test_any_reload_settles_what_is_owed(proxy: Proxy, commit: str) -> None:
     worker = proxy.start()
     wait_for_a_tick()
     note_owed([RELOAD], commit)

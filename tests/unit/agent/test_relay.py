@@ -133,7 +133,7 @@ def test_a_unix_socket(runner: RunnerProcess, tmp_path: Path) -> None:
             assert relayed(runner, 1, 5) == b"hello"
 
 
-def test_nobody_listens(runner: RunnerProcess, listener: socket.socket) -> None:
+def test_nothing_listens(runner: RunnerProcess, listener: socket.socket) -> None:
     port = listener.getsockname()[1]
     listener.close()
     with pytest.raises(RunnerRefusal) as caught:

@@ -76,7 +76,7 @@ def test_other_commands_say_what_a_sealed_plan_is_for(
         assert "deployer apply p.plan" in shown
 
 
-def test_a_place_that_is_taken_is_told_before_anything_is_asked(
+def test_a_file_that_exists_is_reported_before_any_host_is_contacted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

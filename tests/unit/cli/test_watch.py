@@ -44,7 +44,7 @@ def test_what_is_skipped_has_not_passed_and_what_only_fails_along_has_no_code() 
     ]
 
 
-def test_what_stays_is_told_once() -> None:
+def test_what_stays_is_reported_once() -> None:
     known = Known()
     assert after(known, 0, seen(check())) == ["✓ healthy: 1 check passed"]
     assert after(known, 1, seen(check(detail="101, ping 9 ms"))) == []
@@ -60,7 +60,7 @@ def test_what_stays_is_told_once() -> None:
     ]
 
 
-def test_what_is_wrong_from_the_beginning_is_told() -> None:
+def test_what_is_wrong_from_the_beginning_is_reported() -> None:
     (host, first) = Known().learn(seen(check(ok=False, code="bad-gateway"), check()), at=AT)
     assert (host.now, first.now, first.is_well) == ("unhealthy", "bad-gateway", False)
     assert first.advice == ("cause: nothing listens", "fix: start it")
@@ -85,7 +85,7 @@ def test_another_cause_is_a_change() -> None:
 
 
 def test_a_host_that_is_away_keeps_its_checks() -> None:
-    """Only what differs from before it went is told when it is back."""
+    """When it is back, only what differs from before is reported."""
     known = Known()
     after(known, 0, seen(check(ok=False, code="bad-gateway")))
     away = seen(state="unreachable", message="no answer within 10 s\nCheck the address.")
@@ -96,7 +96,7 @@ def test_a_host_that_is_away_keeps_its_checks() -> None:
     assert back.startswith("✗ unhealthy")
 
 
-def test_warnings_are_told_and_notes_are_not() -> None:
+def test_warnings_are_reported_and_notes_are_not() -> None:
     known = Known()
     after(known, 0, seen(check()))
     warned = seen(check(code="tls-expires-soon", severity="warning"))

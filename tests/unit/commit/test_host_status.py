@@ -1,4 +1,4 @@
-"""What stands on a host between two runs, in words; and how a host's history reads."""
+"""What is on a host between two runs, in words; and how a host's history reads."""
 
 from __future__ import annotations
 

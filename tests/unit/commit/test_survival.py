@@ -1,4 +1,4 @@
-"""Who has ended a connection that was held: the service, the proxy, or nobody knows who."""
+"""What ended a connection that was held: the service, the proxy, or an unknown cause."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def findings(*checks: CheckResult) -> list[tuple[str, str]]:
     return [(each.finding.code, each.finding.hop) for each in found if each.finding is not None]
 
 
-def test_what_both_see_is_told_once() -> None:
+def test_what_both_see_is_reported_once() -> None:
     exact = result("headers-not-inherited", "proxy", name="handshake at nginx", file="/etc/x:1")
     assert findings(exact) == [("headers-not-inherited", "proxy")]
 
@@ -97,8 +97,8 @@ def test_a_name_proven_from_outside_gets_the_hop_of_the_inside() -> None:
     again = result("backend-not-websocket", "backend", name="handshake at service")
     inside = Inside(stages=STAGES, checks=(service, again))
     found = merge_results([outside], inside, ADDRESS, INSPECTION)
-    told = [each.finding for each in found if each.finding is not None]
-    assert [(each.code, each.hop) for each in told] == [("subprotocols-refused", "backend")]
+    shown = [each.finding for each in found if each.finding is not None]
+    assert [(each.code, each.hop) for each in shown] == [("subprotocols-refused", "backend")]
 
 
 def test_what_only_the_outside_sees_says_that_the_host_is_fine() -> None:

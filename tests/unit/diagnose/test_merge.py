@@ -1,4 +1,4 @@
-"""A proxy of the host should serve an address, and nobody takes connections there."""
+"""A proxy of the host should serve an address, and nothing accepts connections there."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _finding(code: str, *or_else: str, severity: str = "error") -> Finding:
     return Finding(
         code=code,
         hop="proxy",
-        symptom="nobody is there",
+        symptom="nothing listens",
         cause="?",
         fix="?",
         severity=severity,  # type: ignore[arg-type]
@@ -36,16 +36,16 @@ def _finding(code: str, *or_else: str, severity: str = "error") -> Finding:
 
 
 def _codes(outside: Finding, inside: Finding) -> list[str]:
-    told = merge_results(
+    merged = merge_results(
         [_result("handshake", outside)],
         Inside(checks=(_result("configuration", inside),)),
         _ADDRESS,
         Inspection(),
     )
-    return [each.finding.code for each in told if each.finding is not None]
+    return [each.finding.code for each in merged if each.finding is not None]
 
 
-def test_what_outside_guessed_and_the_host_knows_is_told_once() -> None:
+def test_what_outside_guessed_and_the_host_knows_is_reported_once() -> None:
     guess = _finding("proxy-down", "reload-not-taken", "unreachable-from-here")
     assert _codes(guess, _finding("reload-not-taken")) == ["reload-not-taken"]
     assert _codes(_finding("proxy-down"), _finding("proxy-down")) == ["proxy-down"]

@@ -83,7 +83,7 @@ def test_a_mistake_is_named_and_a_healthy_twin_is_not(
     assert exit_code == (3 if code else 0)
 
 
-def test_an_inside_that_lets_nobody_in_loses_nothing_of_the_outside(
+def test_an_inside_without_access_loses_nothing_of_the_outside(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -99,7 +99,7 @@ def test_an_inside_that_lets_nobody_in_loses_nothing_of_the_outside(
     assert "no problem found from outside" in words
 
 
-def test_a_port_on_which_nobody_listens_cannot_be_reached(
+def test_a_closed_port_is_unreachable(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     exit_code, findings = diagnosed(capsys, f"ws://127.0.0.1:{closed_port()}/ws")

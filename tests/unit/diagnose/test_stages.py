@@ -164,19 +164,19 @@ def _merged(status: int, *, word: str = "") -> CheckResult:
 
 
 def test_a_host_that_is_not_let_in_itself_is_a_warning() -> None:
-    told = _merged(403)
-    assert told.ok
-    assert told.finding is not None
-    assert told.finding.severity == "warning"
-    assert "another machine" in told.finding.cause
+    shown = _merged(403)
+    assert shown.ok
+    assert shown.finding is not None
+    assert shown.finding.severity == "warning"
+    assert "another machine" in shown.finding.cause
     assert not _merged(502).ok
 
 
 def test_what_a_load_balancer_opens_with_a_proxy_line_is_not_asked_without() -> None:
-    told = _merged(400, word=" proxy_protocol")
-    assert (told.ok, told.skipped, told.finding) == (True, True, None)
+    shown = _merged(400, word=" proxy_protocol")
+    assert (shown.ok, shown.skipped, shown.finding) == (True, True, None)
 
 
-def test_a_name_that_the_host_does_not_know_is_said_so() -> None:
+def test_a_name_that_the_host_does_not_know_is_reported() -> None:
     with pytest.raises(Refusal, match=r"does not know the name no-such-host\.invalid"):
         open_connection({"host": "no-such-host.invalid", "port": 80})

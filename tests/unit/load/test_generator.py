@@ -135,7 +135,7 @@ REFUSALS: dict[str, tuple[Callable[[Peer], None], str, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_it_asks_no_more_where_nobody_opens(name: str) -> None:
+def test_it_stops_if_nothing_opens(name: str) -> None:
     script, phase, words = REFUSALS[name]
     with Server(script) as server:
         timeout_s = 0.2 if script is until_it_leaves else 10.0
@@ -147,7 +147,7 @@ def test_it_asks_no_more_where_nobody_opens(name: str) -> None:
     assert "failed" in figures.stopped
 
 
-def test_where_nobody_listens_it_asks_ever_more_slowly() -> None:
+def test_on_a_closed_port_it_slows_down() -> None:
     figures = a_load(closed_port(), number=2000, rate_per_s=100, slow_rate_per_s=40.0)
     (group,) = figures.failed
     assert (group.phase, group.words) == ("connect", "refused it: nothing listens there")
@@ -171,7 +171,7 @@ def test_where_there_is_room_for_some_it_says_for_how_many() -> None:
     assert figures.unanswered == 12, "this service answers no ping"
 
 
-def test_those_that_end_before_their_time_are_told_apart() -> None:
+def test_early_ends_are_distinguished() -> None:
     number = iter(range(30))
 
     def leaves(peer: Peer) -> None:

@@ -1,4 +1,4 @@
-"""Which limit a load has met, as the proxy's log and configuration tell it; or that nobody can."""
+"""Which limit a load has met, from the proxy's log and configuration; or that it is unknown."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_limits_of_haproxy() -> None:
     ]
 
 
-def test_defaults_where_nothing_is_said() -> None:
+def test_defaults_without_a_setting() -> None:
     assert [each.websockets for each in limits(a_state("nginx", "", MASTER))] == [255]
     assert [each.websockets for each in limits(a_state("apache", ""))] == [400, 400]
 
@@ -257,7 +257,7 @@ CASES: dict[str, tuple[LoadResult, Observed, str, str]] = {
         "idle-cut",
         "proxy",
     ),
-    "lost, and nobody knows why": (
+    "lost for an unknown reason": (
         a_result(NGINX, 300, ended=(LossGroup(words="reset it", count=9, first_s=1, last_s=2),)),
         Observed(),
         "connection-dropped",
@@ -317,7 +317,7 @@ def test_where_this_machine_is_the_limit_no_host_is_blamed() -> None:
     assert check.detail.startswith("this machine is the limit: at 1,000 open connections")
 
 
-def test_reloads_and_restarts_are_told_by_their_processes() -> None:
+def test_reloads_and_restarts_are_recognised_by_their_processes() -> None:
     def state(main: int, *workers: int, leaving: tuple[int, ...] = (), **given: Any) -> ProxyState:
         processes = [a_process(main, 1, "nginx: master process")]
         processes += [a_process(pid, main, "nginx: worker process") for pid in workers]

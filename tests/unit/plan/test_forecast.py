@@ -158,9 +158,9 @@ def test_a_forecast_is_shown_once_below_its_cause() -> None:
     stop = Forecast(unit="nginx", action="stop", connections=2, workers=1)
     whole = plan(STOPPED, run("haproxy"), run("haproxy", stage=1))
     lines = [line.text for line in plan_lines(dataclasses.replace(whole, forecasts=(reload, stop)))]
-    told = [lines.index(forecast_words(each)) for each in (stop, reload)]
-    assert lines[told[0] - 1].startswith("~ service nginx")
-    assert lines[told[1] - 1].startswith("! handler reload haproxy")
+    shown = [lines.index(forecast_words(each)) for each in (stop, reload)]
+    assert lines[shown[0] - 1].startswith("~ service nginx")
+    assert lines[shown[1] - 1].startswith("! handler reload haproxy")
     assert len(lines) == len(list(plan_lines(whole))) + 2
 
 

@@ -88,8 +88,8 @@ def test_a_file_that_is_not_loaded_causes_a_reload_with_a_reason() -> None:
     assert not plan.is_empty
     words = f"nginx still runs with an older {TWO}"
     assert shown(plan) == [f"! handler reload nginx  (because {words})"]
-    (told,) = plan_for_people(plan)["handlers"]
-    assert told["reason"] == words
+    (run_of,) = plan_for_people(plan)["handlers"]
+    assert run_of["reason"] == words
 
 
 @pytest.mark.parametrize("not_loaded", [(), None, ["/etc/nginx/not-ours.conf"]])
@@ -167,6 +167,6 @@ def test_a_pending_handler_in_a_reply_of_the_agent() -> None:
 
 def test_the_digest_covers_the_reason_and_other_digests_are_unchanged() -> None:
     changes = conf()
-    (told,) = plan_to_json(plan_of(changes, changed=[changes]))["handlers"]
-    assert set(told) == {"stage", "because", "handler"}
+    (run_of,) = plan_to_json(plan_of(changes, changed=[changes]))["handlers"]
+    assert set(run_of) == {"stage", "because", "handler"}
     assert plan_of(conf(), not_loaded=[ONE]).digest != plan_of(conf(), owed=[OWED]).digest

@@ -20,7 +20,7 @@ _READERS = {
     "apache": (apache_served, apache_faults),
     "haproxy": (haproxy_served, haproxy_faults),
 }
-#: What would be a wrong name for whatever befalls a site of ours.
+#: Codes that would be wrong for any fault of our own sites.
 _NEVER = frozenset(
     {
         *("upgrade-not-forwarded", "wrong-route", "page-instead", "bad-gateway", "redirected"),

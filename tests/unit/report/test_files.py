@@ -208,7 +208,7 @@ def test_a_device_is_not_replaced_by_a_file(tmp_path: Path) -> None:
     files = ReportFiles(junit=pipe)
     files.check_writable()
     with pytest.raises(UsageError, match="could not be written"):
-        files.write(_document(*CHECKS), at=AT)  # nobody reads
+        files.write(_document(*CHECKS), at=AT)  # no reader
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     try:
         files.write(_document(*CHECKS), at=AT)

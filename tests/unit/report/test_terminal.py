@@ -169,7 +169,7 @@ def test_a_command_to_run_is_never_wrapped(monkeypatch: pytest.MonkeyPatch) -> N
     command = "deployer recover /srv/plays/some/site.yml -i hosts.yml -l web1"
     for words in (
         f"Nothing was changed by this run. To fix it: {command}",
-        f"Some words before it, so that it comes late: `{command}` then tells the rest of it.",
+        f"Some words before it, so that it comes late: `{command}` then says the rest of it.",
     ):
         stream = Terminal()
         Output(stream).line(words, indent=2, hanging=0)

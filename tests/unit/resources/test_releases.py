@@ -55,7 +55,7 @@ def test_a_private_key_is_for_the_service_alone(app: Path) -> None:
     assert {each.path: each.mode for each in entries(app)}["key.pem"] == "0640"
 
 
-def test_what_nobody_else_may_read_here_is_nobody_elses_there(app: Path) -> None:
+def test_private_files_stay_private(app: Path) -> None:
     (app / ".env").write_text("TOKEN=secret\n")
     (app / ".env").chmod(0o600)
     (app / "data.txt").chmod(0o644)
@@ -63,7 +63,7 @@ def test_what_nobody_else_may_read_here_is_nobody_elses_there(app: Path) -> None
     assert (modes[".env"], modes["data.txt"]) == ("0640", "0644")
 
 
-def test_the_same_files_are_the_same_release_whoever_has_them(app: Path) -> None:
+def test_the_same_files_are_the_same_release_on_every_machine(app: Path) -> None:
     first = id_of(entries(app))
     assert len(first) == 12
     (app / "data.txt").chmod(0o664)

@@ -37,7 +37,7 @@ def test_a_longer_secret_goes_before_one_that_it_contains() -> None:
     assert masked("pass: hunter22", {"hunter2", "hunter22"}) == "pass: (secret)"
 
 
-def test_the_output_of_a_secret_command_is_not_told() -> None:
+def test_the_output_of_a_secret_command_is_not_shown() -> None:
     error = AgentError(
         "run: /bin/sh ended with exit code 3",
         host="web1",

@@ -42,7 +42,7 @@ def test_whom_the_plays_name_and_whether_as_root(tmp_path: Path) -> None:
         "- {hosts: !vault x}\n",
     ],
 )
-def test_what_is_unclear_names_nobody_and_is_no_error_yet(text: str, tmp_path: Path) -> None:
+def test_what_is_unclear_names_no_host_and_is_no_error_yet(text: str, tmp_path: Path) -> None:
     assert glance(tmp_path, text).hosts == ()
 
 

@@ -117,7 +117,7 @@ def test_the_config_of_a_host(home: Path) -> None:
         '  IdentityFile "~/keys/%h %r"\n  IdentityFile /two\n  IdentitiesOnly yes\n'
         "  UserKnownHostsFile /a /b\n  GlobalKnownHostsFile none\n  ConnectTimeout 3\n"
         "  IdentityAgent none\n"
-        "Host *\n  User nobody\n  IdentityFile /three\n",
+        "Host *\n  User someone\n  IdentityFile /three\n",
     )
     assert (found.hostname, found.port, found.user) == ("web1.example.com", 2222, "ops")
     assert found.identity_files == (f"{home}/keys/web1.example.com ops", "/two", "/three")

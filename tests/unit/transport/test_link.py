@@ -159,7 +159,7 @@ def test_fabric_is_whole_after_the_quick_import() -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
 
 
-def test_what_has_no_answer_is_told_as_long_as_the_connection_is_there(link: Link) -> None:
+def test_messages_without_a_reply_are_sent_while_the_connection_is_open(link: Link) -> None:
     assert link.tell({"extend": "c1"})
     assert link.request("extended") == {"commits": ["c1"]}
     link.close()

@@ -68,7 +68,7 @@ def behind_front(port: int, **settings: Any) -> Iterator[int]:
         yield front.port
 
 
-def test_the_hop_that_cuts_is_found_and_nobody_waits_longer_than_that() -> None:
+def test_the_hop_that_cuts_is_found_and_the_wait_ends_then() -> None:
     service = websocket_service(ping_interval=None)
     with service as port, behind_front(port, cuts_after_s=0.4) as front:
         result = waited(a_site(port), front, limit_s=30)
@@ -123,7 +123,7 @@ def test_the_limit_is_kept_with_a_service_that_speaks_too_seldom_to_be_measured(
     assert outcome_words(proxy) == f"still open after {proxy.seconds:.0f} s {words}"
 
 
-def test_a_login_of_an_entry_is_said_first() -> None:
+def test_a_login_of_an_entry_is_sent_first() -> None:
     said: list[bytes] = []
 
     def wants_login(peer: Peer) -> None:
@@ -268,7 +268,7 @@ CASES: dict[str, tuple[IdleResult, set[tuple[str, str, str]]]] = {
         a_result(awake("backend", 55.0), awake("proxy", 55.0), ping_interval_s=20.0),
         {("no-ping", "backend", "warning")},
     ),
-    "a ping is relied on, and nobody waited for it": (
+    "a ping is relied on, and was not awaited": (
         a_result(still("backend", 10.0), still("proxy", 10.0), ping_interval_s=20.0),
         set(),
     ),
@@ -292,7 +292,7 @@ def test_what_is_found(name: str) -> None:
     assert idle_json(result)["hops"][0]["hop"] == "backend"
 
 
-def test_the_place_in_the_configuration_is_told() -> None:
+def test_the_place_in_the_configuration_is_reported() -> None:
     file = "/etc/nginx/conf.d/a.conf:7"
     configured = Configured(
         hop="proxy", seconds=30.0, directive="proxy_read_timeout 30s", file=file
@@ -321,7 +321,7 @@ class _Breaking:
         self._stream.sendall(data)
 
 
-def test_who_leaves_before_the_first_message_is_told_and_no_crash() -> None:
+def test_an_end_before_the_first_message_is_reported_and_no_crash() -> None:
     check = Check(path="/ws", send="a login", source=SourceRef(file="site.yml", line=1, column=1))
     with websocket_service(ping_interval=None) as port, behind_front(port) as front:
         plan = idle_plan(

@@ -100,9 +100,9 @@ def test_a_tunnel_in_any_spelling(lets_in: Callable[[list[str]], bool], healthy:
     assert "h2c" in finding.request.lower()
 
 
-@pytest.mark.parametrize(("proxy", "is_told"), [("apache", False), ("nginx", True)])
+@pytest.mark.parametrize(("proxy", "is_reported"), [("apache", False), ("nginx", True)])
 def test_an_apache_that_speaks_http2_itself_is_no_tunnel(
-    proxy: Proxy, is_told: bool, healthy: int
+    proxy: Proxy, is_reported: bool, healthy: int
 ) -> None:
     """Debian's http2.conf has ``Protocols h2 h2c http/1.1``: Apache answers, not the service."""
     fine = Front(backend_port=healthy, origins=(PLAIN,))
@@ -115,7 +115,7 @@ def test_an_apache_that_speaks_http2_itself_is_no_tunnel(
 
     with Server(front) as server:
         results = verified(a_site(healthy, proxy=proxy), front=server.port)
-    assert [each.code for each in findings(results)] == ["h2c-tunnel"] * is_told
+    assert [each.code for each in findings(results)] == ["h2c-tunnel"] * is_reported
 
 
 def test_an_apache_that_lets_a_service_speak_http2_is_a_tunnel() -> None:
@@ -214,7 +214,7 @@ def test_a_plain_get_where_the_handshake_fails_is_no_further_news(healthy: int) 
 
 
 @pytest.mark.parametrize(
-    ("proxy", "server", "is_told"),
+    ("proxy", "server", "is_disclosed"),
     [
         ("nginx", "nginx/1.22.1", True),
         ("nginx", "openresty/1.25", True),
@@ -225,7 +225,7 @@ def test_a_plain_get_where_the_handshake_fails_is_no_further_news(healthy: int) 
         ("nginx", "uvicorn", False),
     ],
 )
-def test_a_version_banner(proxy: Proxy, server: str, is_told: bool, healthy: int) -> None:
+def test_a_version_banner(proxy: Proxy, server: str, is_disclosed: bool, healthy: int) -> None:
     fine = Front(backend_port=healthy, origins=(PLAIN,))
 
     def front(peer: Peer) -> None:
@@ -236,8 +236,8 @@ def test_a_version_banner(proxy: Proxy, server: str, is_told: bool, healthy: int
 
     with Server(front) as listening:
         results = verified(a_site(healthy, proxy=proxy), front=listening.port)
-    told = [(finding.code, finding.severity) for finding in findings(results)]
-    assert told == [("version-banner", "warning")] * is_told
+    reported = [(finding.code, finding.severity) for finding in findings(results)]
+    assert reported == [("version-banner", "warning")] * is_disclosed
     assert named(results, "no version disclosed").ok
 
 

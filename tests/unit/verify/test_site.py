@@ -182,7 +182,7 @@ def knows_no_subprotocols(peer: Peer) -> None:
 
 
 def says_nothing(peer: Peer) -> None:
-    """It opens the connection and answers pings alone (each of ours has eight bytes)."""
+    """It opens the connection and answers pings alone (our own have eight bytes)."""
     peer.upgrade()
     received = b""
     while True:
@@ -261,7 +261,7 @@ FAULTS = {
     "the site's own Origin is refused": Fault(
         "origin-blocked", "proxy", f"refuses {PLAIN}", {"origins": ()}
     ),
-    "the proxy refuses everybody": Fault(
+    "the proxy refuses every client": Fault(
         "handshake-refused", "proxy", "with and without Origin", {"answers": "403 Forbidden"}
     ),
     "the proxy wants a login": Fault(
@@ -361,19 +361,19 @@ def test_names_each_mistake_and_whose_it_is(name: str, healthy_service: int) -> 
 def test_a_healthy_site_passes_everything(
     check: Check | None, tls_context: Any, port_80: int, healthy_service: int
 ) -> None:
-    told: list[CheckResult] = []
+    reported: list[CheckResult] = []
     with Server(Front(backend_port=healthy_service, origins=(OWN,)), tls=tls_context) as front:
         site = a_site(port=healthy_service, verify=[check] if check else [])
         results = verified(
             site,
             https_port=front.port,
             http_port=port_80,
-            on_result=told.append,
+            on_result=reported.append,
             listen_s=5.0,  # no longer than until the first message
         )
     assert [(result.name, result.detail) for result in results if not result.ok] == []
     assert findings(results) == []
-    assert tuple(told) == results
+    assert tuple(reported) == results
     names = [(result.name, result.hop) for result in results]
     assert names[:11] == [
         ("certificate", "proxy"),
@@ -395,7 +395,7 @@ def test_a_healthy_site_passes_everything(
     assert named(results, "handshake").detail.startswith("101, ping ")
 
 
-def test_what_looks_alike_is_told_as_either(healthy_service: int) -> None:
+def test_what_looks_alike_is_reported_as_either(healthy_service: int) -> None:
     with Server(cloaks_other_hosts) as service:
         lossy = Front(backend_port=service.port, origins=(PLAIN,), drops_upgrade=True)
         with Server(lossy) as front:
@@ -443,7 +443,9 @@ def test_a_finding_has_what_was_sent_and_answered(healthy_service: int) -> None:
 # --- what cannot be had from a table --------------------------------------------------------------
 
 
-def test_a_service_that_is_down_is_told_once_in_plain_words(tls_context: Any, port_80: int) -> None:
+def test_a_service_that_is_down_is_reported_once_in_plain_words(
+    tls_context: Any, port_80: int
+) -> None:
     port = closed_port()
     with Server(Front(backend_port=port, origins=(OWN,)), tls=tls_context) as front:
         site = a_site(port=port, verify=[Check(path="/ws")])
@@ -459,7 +461,7 @@ def test_a_service_that_is_down_is_told_once_in_plain_words(tls_context: Any, po
     assert named(results, "foreign origin refused").ok
 
 
-def test_a_front_that_is_down_is_told_once(port_80: int, healthy_service: int) -> None:
+def test_a_front_that_is_down_is_reported_once(port_80: int, healthy_service: int) -> None:
     port = closed_port()
     site = a_site(port=healthy_service)
     results = verified(site, https_port=port, http_port=port_80)
@@ -572,7 +574,7 @@ def test_plain_routes_answer(
 
 
 @pytest.mark.parametrize("status", ["403 Forbidden", "404 Not Found"])
-def test_a_folder_without_an_index_file_is_told(
+def test_a_folder_without_an_index_file_is_reported(
     status: str, tls_context: Any, port_80: int
 ) -> None:
     with Server(lambda peer: peer.answer(status, body="no"), tls=tls_context) as proxy:
@@ -706,7 +708,7 @@ def test_former_workers_do_not_make_a_broken_change_pass(healthy_service: int) -
     assert [finding.code for finding in findings(results)] == ["wrong-route"]
 
 
-def test_what_may_still_be_starting_is_told_from_what_is_wrong() -> None:
+def test_what_may_still_be_starting_is_distinguished_from_a_fault() -> None:
     def attempt(status: int | None, code: str = "status") -> Attempt:
         answer = HandshakeResult(uri="ws://a/ws", hop="proxy", status_code=status)
         return Attempt(answer=answer, failure=Failure(code, code))
@@ -732,7 +734,7 @@ def test_an_interrupt_ends_a_hold_at_once(
 ) -> None:
     interrupt = threading.Event()
 
-    def told(result: CheckResult) -> None:
+    def report(result: CheckResult) -> None:
         if result.name == "h2c refused":
             interrupt.set()
 
@@ -743,7 +745,7 @@ def test_an_interrupt_ends_a_hold_at_once(
             site,
             https_port=front.port,
             http_port=port_80,
-            on_result=told,
+            on_result=report,
             interrupt=interrupt,
         )
     assert time.monotonic() - began < at_most(5)

@@ -99,7 +99,7 @@ def test_a_clock_that_is_wrong(off_s: float, words: str, tmp_path: Path) -> None
 
 
 def test_a_clock_that_makes_the_ca_look_expired(tmp_path: Path) -> None:
-    """TLS fails because of our clock: the reason is told, not that the CA is not trusted."""
+    """TLS fails because of our clock: that is reported, not that the CA is not trusted."""
     leaf = issued("127.0.0.1", by=authority("root"), ends=EXPIRED)
     error = refused(https(tmp_path, says(DOCUMENT, dated(40 * DAY)), leaf), root_pem(tmp_path))
     assert error.kind == "clock"
@@ -214,7 +214,7 @@ def test_a_server_without_tls(tmp_path: Path) -> None:
     assert "cannot be reached" in error.words
 
 
-def test_nobody_listens() -> None:
+def test_nothing_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with pytest.raises(DirectoryError, match="cannot be reached: nothing listens there"):

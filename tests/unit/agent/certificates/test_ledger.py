@@ -89,7 +89,7 @@ def test_a_limit_of_one_ca_says_nothing_of_another(ledger: Ledger) -> None:
     assert wait(ledger, "a.com") is not None
     assert wait(ledger, "a.com", directory=STAGING) is None
     assert wait(ledger, "a.com", "b.com") is None, "another set of names"
-    assert wait(ledger, "A.com") is not None, "the case of letters tells no names apart"
+    assert wait(ledger, "A.com") is not None, "names do not differ by the case of letters"
 
 
 def test_a_bucket_never_holds_more_than_its_most(ledger: Ledger) -> None:
@@ -101,7 +101,7 @@ def test_a_bucket_never_holds_more_than_its_most(ledger: Ledger) -> None:
     assert wait(ledger, "a.com") is not None, "twenty days of rest do not add up to a sixth"
 
 
-def test_the_longest_of_several_reasons_is_told(ledger: Ledger) -> None:
+def test_the_longest_of_several_reasons_is_reported(ledger: Ledger) -> None:
     for _ in range(5):
         note(ledger, "failed", "a.com", at=NOW, failed_names=["a.com"])
         note(ledger, "issued", "a.com", at=NOW)

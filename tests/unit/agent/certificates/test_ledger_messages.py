@@ -1,4 +1,4 @@
-"""The failure budget in words: what is refused, what is not, and the time that people are told."""
+"""The failure budget in words: what is refused, what is not, and the time that is reported."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_limits_at_their_edges(case: str, tmp_path: Path) -> None:
         (numbered("order", 300, under="example.net"), 3 * HOUR / 300),
     ],
 )
-def test_what_is_told_is_when_it_is_possible(
+def test_the_time_from_which_it_is_possible_is_reported(
     events: list[Event], wait_s: float, tmp_path: Path
 ) -> None:
     """Not earlier than the CA would have it, and not much later; then it is not refused."""
@@ -145,8 +145,8 @@ def test_what_is_told_is_when_it_is_possible(
     refusal = ledger.refusal(settings(), now=NOW)
     assert refusal is not None
     assert wait_s <= refusal.until - NOW <= wait_s * 1.05
-    told = refusal.why.partition("again from ")[2].removesuffix(" UTC")
-    minute = time.strptime(told + " +0000", "%Y-%m-%d %H:%M %z")
+    shown = refusal.why.partition("again from ")[2].removesuffix(" UTC")
+    minute = time.strptime(shown + " +0000", "%Y-%m-%d %H:%M %z")
     assert minute[:5] == time.gmtime(refusal.until + 59)[:5]
     assert ledger.refusal(settings(), now=refusal.until) is None
 
@@ -161,7 +161,7 @@ def test_what_is_told_is_when_it_is_possible(
         (NAME, NOW + 90, NOW + 89, True),
         (NAME, NOW + 90, NOW + 90, False),
         ("other.example.com", NOW + 90, NOW, False),
-        (NAME, NOW + 365 * DAY, NOW + 7 * DAY - 1, True),  # it believes nobody for longer
+        (NAME, NOW + 365 * DAY, NOW + 7 * DAY - 1, True),  # it believes no answer for longer
         (NAME, NOW + 365 * DAY, NOW + 7 * DAY, False),
     ],
 )
@@ -180,7 +180,7 @@ def test_the_ca_has_said_to_wait(
 # --- files that are not right ---------------------------------------------------------------------
 
 
-def test_somebody_holds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ledger_that_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_LOCK_WITHIN_S", 0.02)
     ledger = written(tmp_path, [])
     held = os.open(tmp_path, os.O_RDONLY)
@@ -197,7 +197,7 @@ def test_somebody_holds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_what_is_in_the_future_is_now_and_passes(tmp_path: Path) -> None:
-    """A clock that was days ahead, and is right again: nobody waits for days."""
+    """A clock that was days ahead, and is right again: no order waits for days."""
     ledger = written(tmp_path, [failed(-10 * DAY)] * 5)
     refusal = ledger.refusal(settings(), now=NOW)
     assert refusal is not None

@@ -95,7 +95,7 @@ def test_what_is_read_is_what_is_there(key_type: str, days: int) -> None:
         ("example.com", False),
     ],
 )
-def test_which_names_it_stands_for(name: str, covered: bool) -> None:
+def test_which_names_it_covers(name: str, covered: bool) -> None:
     key = KEYS["ecdsa-p256"]
     ours = Certificate(der(made(key, names=("chat.example.com", "*.example.org"))))
     assert ours.covers(name) is covered
@@ -116,7 +116,7 @@ def test_how_a_ca_calls_it() -> None:
     assert Certificate(der(theirs)).ari_id == ".".join(encoded)
 
 
-def test_a_chain_in_its_order_whatever_stands_between() -> None:
+def test_a_chain_in_its_order_whatever_is_in_between() -> None:
     first = made(KEYS["ecdsa-p256"], common_name="leaf", serial=1)
     second = made(KEYS["ecdsa-p384"], common_name="issuer", serial=2)
     pem = serialization.Encoding.PEM

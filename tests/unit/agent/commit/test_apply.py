@@ -1,4 +1,4 @@
-"""Applies of files, folders and links on a real runner, and the exact way back."""
+"""Applies of files, folders and links on a real runner, and their exact revert."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_a_stale_plan_changes_nothing(runner: RunnerProcess, world: Path) -> Non
     assert runner.ask("facts", packages=[])["deployer"]["pending"] is None
 
 
-def test_an_unconfirmed_commit_stands_in_the_way(runner: RunnerProcess, world: Path) -> None:
+def test_an_unconfirmed_commit_blocks_the_next(runner: RunnerProcess, world: Path) -> None:
     runner.apply(file_change(world / "etc/x", b"1"))
     with pytest.raises(RunnerRefusal) as caught:
         runner.apply(file_change(world / "etc/y", b"1"), commit="c2")
@@ -167,7 +167,7 @@ def test_an_unconfirmed_commit_stands_in_the_way(runner: RunnerProcess, world: P
     runner.apply(file_change(world / "etc/y", b"1"), commit="c2")
 
 
-def test_a_second_run_is_told_who_is_at_work(runner: RunnerProcess, world: Path) -> None:
+def test_a_second_run_learns_who_is_at_work(runner: RunnerProcess, world: Path) -> None:
     runner.apply(file_change(world / "etc/x", b"1"))
     second = local_runner(world)
     for ask in (
@@ -190,7 +190,7 @@ def test_the_end_of_the_channel_takes_the_commit_back(world: Path) -> None:
     assert seen(world) == before
 
 
-def test_a_commit_of_a_killed_runner_is_taken_back_by_the_next(world: Path) -> None:
+def test_a_commit_of_a_killed_runner_is_reverted_by_the_next(world: Path) -> None:
     before = seen(world)
     first = local_runner(world)
     first.apply(*many_changes(world))
@@ -298,7 +298,7 @@ def test_an_edit_in_between_is_kept(runner: RunnerProcess, world: Path) -> None:
     assert kept[str(edited)] == "it was changed meanwhile"
     said = {event["resource_id"] for event in runner.events if event.get("state") == "done"}
     assert f"file:{edited}" not in said
-    assert said, "what is back is said to be"
+    assert said, "what is restored is reported"
     assert edited.read_text() == "mine\n"
     if os.geteuid() == 0:  # what an account of a service writes into its new folder goes with it
         assert (world / "srv/a/b/mine").read_text() == "mine"
@@ -418,7 +418,7 @@ def test_a_journal_that_was_tampered_with_is_not_guessed_at(
     assert seen(world) == after
 
 
-def test_a_damaged_image_is_not_put_back(runner: RunnerProcess, world: Path) -> None:
+def test_a_damaged_image_is_not_restored(runner: RunnerProcess, world: Path) -> None:
     runner.apply(
         file_change(world / "etc/app/main.conf", b"new\n"),
         change(f"link:{world}/etc/app/link", {"type": "link", "target": "x"}),

@@ -100,9 +100,7 @@ def test_old_generations_go_and_their_contents_with_them(
     assert [entry["generation"] for entry in runner.ask("history")["generations"]] == [7, 6, 5]
 
 
-def test_ten_generations_are_kept_unless_told_otherwise(
-    runner: RunnerProcess, tmp_path: Path
-) -> None:
+def test_ten_generations_are_kept_by_default(runner: RunnerProcess, tmp_path: Path) -> None:
     for number in range(1, 13):
         confirmed(runner, tmp_path / "etc/one", str(number).encode(), number)
     assert len(list((state_folder(tmp_path) / "generations").iterdir())) == 10
@@ -120,7 +118,7 @@ def test_contents_of_a_kept_journal_stay(runner: RunnerProcess, tmp_path: Path) 
     assert (state_folder(tmp_path) / "images/edited.pack").stat().st_size > len(BIG) / 2
 
 
-def test_room_for_the_way_back_is_taken_before_the_first_change(
+def test_room_for_the_revert_is_reserved_before_the_first_change(
     runner: RunnerProcess, tmp_path: Path
 ) -> None:
     path = tmp_path / "etc/one"
@@ -144,7 +142,7 @@ def test_the_order_of_commits_is_not_that_of_clocks(runner: RunnerProcess, tmp_p
     assert [entry["commit"] for entry in runner.ask("history")["generations"]] == ["c3", "c2", "c1"]
 
 
-def test_a_commit_that_was_taken_back_is_told_until_one_is_confirmed(
+def test_a_reverted_commit_is_reported_until_one_is_confirmed(
     runner: RunnerProcess, tmp_path: Path
 ) -> None:
     assert facts(runner)["last"] is None

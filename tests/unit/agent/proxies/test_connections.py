@@ -21,7 +21,7 @@ from deployer.agent.proxies import readiness
 from deployer.agent.proxies.connections import Tables, Worker, worker_connections
 from deployer.agent.reloads import _failed_reloads
 
-#: Stands for a worker with clients and services, and tells its ports.
+#: Replaces a worker with clients and services, and reports its ports.
 _WORKER = """
 import json, os, select, socket, sys
 address, service, unix = sys.argv[1:4]
@@ -54,7 +54,7 @@ for line in sys.stdin:
 
 
 class Fake:
-    """A worker below this very process, which stands for the main process."""
+    """A worker below this very process, in the role of the main process."""
 
     def __init__(self, folder: Path, address: str) -> None:
         self._service = socket.create_server(("127.0.0.1", 0))
@@ -136,7 +136,7 @@ def test_apache_waits_on_the_two_ends_of_a_tunnel(fake: Fake) -> None:
     assert fake.look("apache2") == {"websockets": 2, "connections": 3, "is_old": False}
 
 
-def test_haproxy_that_nobody_can_ask(fake: Fake) -> None:
+def test_haproxy_that_does_not_answer(fake: Fake) -> None:
     fake.tell("client", "service", "client")
     assert fake.look("haproxy")["websockets"] == 1
 
@@ -195,7 +195,7 @@ def test_units_that_are_no_proxies_pass() -> None:
 def test_a_master_of_haproxy_counts_its_failures(
     environment: dict[str, str], expected: int
 ) -> None:
-    """As Debian's 2.2 tells it, by waiting, and as 2.6 and 3.0 do, by a number."""
+    """As Debian's 2.2 reports it, by waiting, and as 2.6 and 3.0 do, by a number."""
     marked = {**environment, "PATH": os.environ["PATH"]}
     master = subprocess.Popen(["sleep", "60"], env=marked)
     try:

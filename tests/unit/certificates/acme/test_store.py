@@ -116,7 +116,7 @@ def test_a_lineage_is_a_file_name() -> None:
     assert ":" not in lineage_of(settings(domain="2001:db8::1"))
 
 
-def test_a_staging_certificate_in_the_files_of_a_real_one_is_for_nobody(tmp_path: Path) -> None:
+def test_a_staging_certificate_in_the_files_of_a_real_one_is_not_used(tmp_path: Path) -> None:
     """Its names and its key would fit: what it was ordered for is in the name of its files."""
     store = certbot_got(
         tmp_path / "c", issued("www.example.com", by=None), settings(directory=STAGING)
@@ -164,7 +164,7 @@ def test_nothing_is_made_where_nothing_is_kept(tmp_path: Path) -> None:
     assert not (tmp_path / "c").exists()
 
 
-def test_no_secret_stands_on_the_command_line(tmp_path: Path) -> None:
+def test_no_secret_is_on_the_command_line(tmp_path: Path) -> None:
     eab = {"kid": "kid-1", "hmac_key": "c2VjcmV0"}
     bound = settings(eab=eab, email="ops@example.com")
     argv = certbot_argv(bound, folder=tmp_path, config=tmp_path / "ini")
@@ -202,7 +202,7 @@ def test_a_rehearsal_has_the_profile_where_it_is_offered(
     assert trial["names"] == asked["names"]
 
 
-def test_a_certbot_that_is_too_old_is_told_with_the_way_to_a_newer_one() -> None:
+def test_a_certbot_that_is_too_old_is_reported_with_the_fix() -> None:
     require_version((4, 1), "anything")
     with pytest.raises(
         UsageError, match=r"cannot order the moon.*\n.*pip install 'certbot>=99\.0'"
@@ -210,7 +210,7 @@ def test_a_certbot_that_is_too_old_is_told_with_the_way_to_a_newer_one() -> None
         require_version((99, 0), "the moon")
 
 
-def test_a_hook_that_nobody_listens_to_says_so(tmp_path: Path) -> None:
+def test_a_hook_without_a_listener_reports_it(tmp_path: Path) -> None:
     words = shlex.split(Answers.hook_command("forget"))
     assert words[0] == sys.executable
     environment = {

@@ -78,7 +78,7 @@ def test_a_name_of_more_than_64_characters(tmp_path: Path) -> None:
     assert files.names == (name,)
 
 
-def test_nobody_else_can_read_it(tmp_path: Path) -> None:
+def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
     umask = os.umask(0)
     try:
         InternalCa(tmp_path / "deep/ca").certificate_for(NAMES, now=NOW)

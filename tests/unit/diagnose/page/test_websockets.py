@@ -36,7 +36,7 @@ def found_in(script: str) -> list[str]:
         ('new WebSocket("wss://a.example.com/x")', ["wss://a.example.com/x"]),
         ("const s = new window.WebSocket(`ws://a.example.com/x`)", ["ws://a.example.com/x"]),
         ('let u = "ws://a.example.com/x"; new WebSocket(u)', ["ws://a.example.com/x"]),
-        # An address that nobody opens, one in a comment, and the idiom that is right.
+        # An address that is never opened, one in a comment, and the idiom that is right.
         ('link("ws://a.example.com/x")', []),
         ('// new WebSocket("ws://old/x")\nnew WebSocket("wss://a/x")', ["wss://a/x"]),
         ('/* "ws://old/x" */ new WebSocket("wss://a/x")', ["wss://a/x"]),
@@ -139,7 +139,7 @@ def test_an_address_is_sent_as_a_browser_sends_it() -> None:
 
 @pytest.fixture(scope="module")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., RunReport]:
-    """Serves a page by HTTPS, with an echo beside it on /ws, and gives its diagnosis."""
+    """Serves a page by HTTPS, with an echo next to it on /ws, and gives its diagnosis."""
     folder: Path = tmp_path_factory.mktemp("tls")
     root = authority("Pages root")
     (folder / "root.pem").write_bytes(root.pem)
@@ -183,7 +183,7 @@ def codes(run: RunReport) -> list[str]:
     [
         ('new WebSocket("ws://NAME/ws")', (), ["mixed-content"]),
         ('new WebSocket("wss://NAME/ws")', (), []),
-        # On the visitor's own machine: nobody can say anything about it from here.
+        # On the visitor's own machine: it cannot be checked from here.
         ('new WebSocket("ws://localhost:1/ws")', (), []),
         (
             'new WebSocket("wss://NAME/ws")',

@@ -27,7 +27,7 @@ def healthy() -> Iterator[int]:
 
 
 def versioned(peer: Peer) -> None:
-    """As a proxy that tells its version, to all but handshakes."""
+    """As a proxy that discloses its version, except in handshakes."""
     peer.answer("404 Not Found", "Server: nginx/1.22.1")
 
 
@@ -37,7 +37,7 @@ def versioned(peer: Peer) -> None:
         ({}, set()),
         ({"announces": False}, set()),
         ({"status": 502}, {"h2-websocket"}),
-        ({"tells": True}, {"version-banner"}),
+        ({"discloses": True}, {"version-banner"}),
         ({"ends": SOON}, {"tls-expires-soon"}),
         ({"old": True}, {"tls-old-version"}),
     ],
@@ -57,14 +57,14 @@ def test_what_is_found(
         context.set_ciphers("ALL:@SECLEVEL=0")
         with pytest.warns(DeprecationWarning, match="deprecated"):
             context.minimum_version = ssl.TLSVersion.TLSv1
-    tells = settings.pop("tells", False)
+    discloses = settings.pop("discloses", False)
     (tmp_path / "root.pem").write_bytes(authority("Root").pem)
     own: list[str] = []
     fine = Front(backend_port=healthy, origins=())
 
     def http1(peer: Peer) -> None:
         fine.origins = tuple(own)
-        (versioned if tells and peer.header("Upgrade") is None else fine)(peer)
+        (versioned if discloses and peer.header("Upgrade") is None else fine)(peer)
 
     front = Http2Front(http1=http1, origin="", checks_origin=False, **settings)
     with Server(front, tls=context, reads_head=False) as server:

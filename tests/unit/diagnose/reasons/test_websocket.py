@@ -91,7 +91,7 @@ CASES = (
         never=("connection-cleared", "default-connection"),
     ),
     Case(
-        name="FastAPI without upgrade is not told from uvicorn without a library",
+        name="FastAPI without upgrade looks like uvicorn without a library",
         script=without_upgrade(FASTAPI),
         code="handshake-refused",
         others=("upgrade-not-forwarded", "backend-not-websocket"),
@@ -158,7 +158,7 @@ CASES = (
         never=("origin-blocked",),
     ),
     Case(
-        name="403 to everybody",
+        name="403 to every client",
         script=always("403 Forbidden", plain="200 OK"),
         code="handshake-refused",
         others=("login-required", "wrong-route"),
@@ -207,7 +207,7 @@ CASES = (
         code="bad-gateway",
         never=("slash-mismatch",),
     ),
-    # --- what stands behind ---
+    # --- what is behind ---
     Case(
         name="nginx's 502",
         script=by_nginx("502 Bad Gateway"),
@@ -314,9 +314,9 @@ def test_what_is_concluded(case: Case) -> None:
     failing = [finding for finding in found if finding.severity == "error"]
     assert [finding.code for finding in failing] == ([case.code] if case.code else [])
     assert run.exit_code == (3 if case.code else 0)
-    told = {code for finding in failing for code in _codes(finding)}
-    assert set(case.others) <= told
-    assert not set(case.never) & told
+    shown = {code for finding in failing for code in _codes(finding)}
+    assert set(case.others) <= shown
+    assert not set(case.never) & shown
     for finding in failing:
         assert case.hop in ("", finding.hop)
         assert case.says in finding.cause

@@ -1,4 +1,4 @@
-"""Inventories: both forms, the folders beside them, patterns, and what is wrong in them."""
+"""Inventories: both forms, the folders next to them, patterns, and what is wrong in them."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_yaml(tmp_path: Path) -> None:
     assert inventory.hosts["db1"].vars["level"] == "all"
 
 
-def test_folders_beside_inventory_and_playbook(tmp_path: Path) -> None:
+def test_folders_next_to_inventory_and_playbook(tmp_path: Path) -> None:
     write(
         tmp_path,
         {
@@ -211,10 +211,10 @@ def test_missing_inventory_names_the_nearest(tmp_path: Path) -> None:
 
 def test_extra_vars_say_how_to_connect(tmp_path: Path) -> None:
     write(tmp_path, {"h.ini": "w1 ansible_user=a ansible_port=2200\nw2\n"})
-    write(tmp_path / "beside" / "group_vars", {"all.yml": "ansible_user: b\n"})
+    write(tmp_path / "project" / "group_vars", {"all.yml": "ansible_user: b\n"})
     extra = parse_extra_vars(["ansible_user=c ansible_port=2222 ansible_become=yes other=1"])
     inventory = load_inventory([tmp_path / "h.ini"], extra_vars=extra)
-    for each in (inventory, inventory.beside(tmp_path / "beside")):
+    for each in (inventory, inventory.beside(tmp_path / "project")):
         for host in each.hosts.values():
             assert (host.user, host.port) == ("c", 2222)
             assert host.vars["ansible_become"] is True

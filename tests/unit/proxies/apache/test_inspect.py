@@ -1,4 +1,4 @@
-"""What is read out of Apache's configuration, beside what a real Apache did with each request."""
+"""Reading Apache's configuration, compared with what a real Apache did with each request."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_slashes_that_do_not_match_are_shown_with_what_comes_of_them(
     assert becomes in first.cause
 
 
-def test_the_longer_one_of_two_limits_ends_silent_connections() -> None:
+def test_the_longer_one_of_two_limits_ends_idle_connections() -> None:
     state = recorded(_ROUTES)
 
     own = reader.served(state, name="share.example", port=80, path="/own/1", tls=False)
@@ -117,10 +117,10 @@ def test_a_worker_that_is_shared_has_its_makers_time_limit() -> None:
 
 
 def test_a_name_that_no_site_has_ends_at_the_first_one() -> None:
-    found = _of(_faults(recorded(_ROUTES), "nobody.example", "/ws"), "wrong-route")
+    found = _of(_faults(recorded(_ROUTES), "unknown.example", "/ws"), "wrong-route")
 
     assert found[0].where == "/etc/apache2/sites-enabled/000-default.conf:1"
-    assert "nobody.example" in found[0].cause
+    assert "unknown.example" in found[0].cause
 
 
 _SITE = """\

@@ -1,4 +1,4 @@
-"""Apache's rules as people write them: each line that breaks a WebSocket, beside one that does not.
+"""Apache's rules as people write them: each line that breaks a WebSocket, and one that does not.
 
 Every text was tried on a host, with Apache 2.4.71 and a service on each of these ports.
 """
@@ -268,17 +268,17 @@ def test_their_twins_are_not_blamed(text: str) -> None:
     state = apache(_SITE.format(text))
     found = faults(state, name="app.test", port=80, path="/ws", tls=False)
     blamed = {"upgrade-not-forwarded", "wrong-route", "page-instead", "connection-dropped"}
-    told = [each for each in found if each.explains & blamed and not each.statuses]
+    reported = [each for each in found if each.explains & blamed and not each.statuses]
     way = served(state, name="app.test", port=80, path="/ws", tls=False)
 
-    assert [each.code for each in told if each.code != "idle-cut"] == []
+    assert [each.code for each in reported if each.code != "idle-cut"] == []
     assert way is not None
     assert way.upstreams
     assert way.path_at_service == "/ws"
 
 
 @pytest.mark.parametrize("more", ["AllowOverride All", "Options None\nAllowOverride FileInfo"])
-def test_where_folders_may_have_rules_nobody_says_that_files_answer(more: str) -> None:
+def test_folders_that_may_have_rules_are_not_said_to_serve_files(more: str) -> None:
     folder = "<Directory /var/www/app>\n{}\n</Directory>"
     assert _first(_SITE.format(folder.format("AllowOverride None")), "wrong-route") is not None
     assert _first(_SITE.format(folder.format(more)), "wrong-route") is None

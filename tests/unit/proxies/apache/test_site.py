@@ -95,7 +95,7 @@ def test_a_route_with_other_options_has_a_pool_of_its_own() -> None:
     assert "upgrade=websocket" in section(config, 'Location "/ws"')
 
 
-def test_sockets_are_told_apart() -> None:
+def test_sockets_are_distinguished() -> None:
     routes = [{"path": f"/{name}", "websocket": f"unix:/run/{name}.sock"} for name in "ab"]
     hosts = re.findall(r"\|http://([^/]+)/", text(*routes))
     assert len(hosts) == len(set(hosts)) == 2
@@ -237,10 +237,10 @@ def test_what_apache_cannot_do() -> None:
 
 @pytest.fixture
 def drain(tmp_path: Path) -> Path:
-    """The program, and a systemd-run before all others that tells what it is asked."""
-    told = tmp_path / "systemd-run"
-    told.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
-    told.chmod(0o755)
+    """The program, and a systemd-run before all others that records its arguments."""
+    recorder = tmp_path / "systemd-run"
+    recorder.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    recorder.chmod(0o755)
     return apache_case.ROLE / "files/apache-drain"
 
 

@@ -1,4 +1,4 @@
-"""What is read out of HAProxy's configuration, beside what a real HAProxy did with each request."""
+"""Reading HAProxy's configuration, compared with what a real HAProxy did with each request."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def test_a_lost_upgrade_is_explained_where_it_was_lost_and_only_there(case: Meas
         assert "del-header Upgrade" in found[0].cause
     if case.status == 101:
         # HAProxy passes Upgrade on without a Connection that a rule has taken; this service opens
-        # all the same, and then nothing of it is told.
-        told = [fault for fault in found if "takes Connection from" not in fault.cause]
-        assert {fault.code for fault in told} <= {"slash-mismatch"}
+        # all the same, and then nothing of it is reported.
+        reported = [fault for fault in found if "takes Connection from" not in fault.cause]
+        assert {fault.code for fault in reported} <= {"slash-mismatch"}
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_lost_upgrade_is_explained_where_it_was_lost_and_only_there(case: Meas
     [
         ("red.example", "redirected", "https-redirect"),
         ("origin.example", "origin-blocked", "origin-blocked"),
-        ("nobody.example", "wrong-route", "wrong-route"),
+        ("unknown.example", "wrong-route", "wrong-route"),
         ("renamed.example", "origin-blocked", "host-rewritten"),
         ("h2.example", "bad-gateway", "h2-websocket"),
         ("map.example", "forwarded-for-appended", "forwarded-for-appended"),
@@ -68,7 +68,7 @@ def test_each_symptom_is_explained_first_by(name: str, symptom: str, code: str) 
     assert first.line > 0
 
 
-def test_the_limit_of_silence_is_the_backends_or_the_shorter_of_two() -> None:
+def test_the_idle_limit_is_the_backends_or_the_shorter_of_two() -> None:
     state = recorded(_ROUTES)
 
     tunnel = reader.served(state, name="map.example", port=80, path="/x", tls=False)

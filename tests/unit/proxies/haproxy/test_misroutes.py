@@ -230,10 +230,10 @@ def test_their_twins_are_not_blamed(text: str) -> None:
     state = haproxy(_HEAD + text)
     blamed = {"page-instead", "connection-dropped", "incomplete-upgrade", "origin-blocked"}
     found = faults(state, name="app.test", port=80, path="/ws", tls=False)
-    told = [each for each in found if each.explains & blamed and not each.statuses]
+    reported = [each for each in found if each.explains & blamed and not each.statuses]
     way = served(state, name="app.test", port=80, path="/ws", tls=False)
 
-    assert [each.code for each in told if each.code != "idle-cut"] == []
+    assert [each.code for each in reported if each.code != "idle-cut"] == []
     assert way is not None
     assert [each.port for each in way.upstreams] == [9101]
 
@@ -259,14 +259,14 @@ def test_tls_goes_through_where_haproxy_passes_bytes_on() -> None:
     assert way is not None
     assert way.tls
     assert way.upstreams[0].tls
-    told = faults(state, name="app.test", port=443, path="/ws", tls=True)
-    assert not [each for each in told if each.explains & {"tls-not-spoken", "tls-failed"}]
+    reported = faults(state, name="app.test", port=443, path="/ws", tls=True)
+    assert not [each for each in reported if each.explains & {"tls-not-spoken", "tls-failed"}]
 
 
 def test_a_name_that_no_backend_takes_is_what_closes_the_connection() -> None:
     state = haproxy(_TCP.replace("NAME", "www.app.test"))
-    told = faults(state, name="app.test", port=443, path="/ws", tls=True)
-    first = next(each for each in told if "tls-failed" in each.explains)
+    reported = faults(state, name="app.test", port=443, path="/ws", tls=True)
+    first = next(each for each in reported if "tls-failed" in each.explains)
     assert first.code == "wrong-route"
     assert "closes the connection" in first.cause
 
@@ -301,26 +301,26 @@ def _result(code: str, hop: Hop, *, status: int | None) -> CheckResult:
     )
 
 
-def _told(text: str, result: CheckResult) -> Finding:
+def _reported(text: str, result: CheckResult) -> Finding:
     inspection = Inspection(proxies=(haproxy(_HEAD + text),))
-    (told,) = explained([result], inspection, site=_site("haproxy"))
-    assert told.finding is not None
-    return told.finding
+    (reported,) = explained([result], inspection, site=_site("haproxy"))
+    assert reported.finding is not None
+    return reported.finding
 
 
 def test_what_another_service_answers_is_the_doing_of_the_rule_that_led_there() -> None:
     page = _result("page-instead", "backend", status=200)
-    astray = _told(f"    acl is_ws hdr(Upgrade) WebSocket\n{_TWO}", page)
+    astray = _reported(f"    acl is_ws hdr(Upgrade) WebSocket\n{_TWO}", page)
     assert (astray.code, astray.hop) == ("wrong-route", "proxy")
 
-    own = _told(f"    default_backend web\n{_BACKENDS}", page)
+    own = _reported(f"    default_backend web\n{_BACKENDS}", page)
     assert (own.code, own.hop, own.file) == ("page-instead", "backend", "")
 
 
 def test_the_service_is_not_excused_by_the_patience_of_the_proxy() -> None:
     hang = _result("service-hangs", "backend", status=504)
-    told = _told(f"{_ONE}    timeout server 2s\n    server a 127.0.0.1:9107\n", hang)
-    assert (told.hop, told.cause) == ("backend", "c")
+    reported = _reported(f"{_ONE}    timeout server 2s\n    server a 127.0.0.1:9107\n", hang)
+    assert (reported.hop, reported.cause) == ("backend", "c")
 
 
 @pytest.mark.parametrize("status", [None, 101])
@@ -328,19 +328,19 @@ def test_what_was_dropped_is_not_said_to_be_cut_for_its_silence(status: int | No
     site = "<VirtualHost *:80>\nProxyPass /ws ws://127.0.0.1:9101/ws\n</VirtualHost>"
     inspection = Inspection(proxies=(apache(f"Timeout 30\n{site}"),))
     dropped = _result("connection-dropped", "proxy", status=status)
-    (told,) = explained([dropped], inspection, site=_site("apache"))
-    assert told.finding is not None
-    assert told.finding.code == "connection-dropped"
+    (reported,) = explained([dropped], inspection, site=_site("apache"))
+    assert reported.finding is not None
+    assert reported.finding.code == "connection-dropped"
 
 
-def test_clients_elsewhere_are_told_of_rules_for_addresses_alone() -> None:
+def test_clients_elsewhere_learn_only_of_rules_for_addresses() -> None:
     rule = "    http-request deny if !{ src 127.0.0.0/8 }\n"
     text = f"{_HEAD}{rule}    http-request del-header Upgrade\n{_TO_WS}"
     inspection = Inspection(proxies=(haproxy(text),))
     refused = _result("handshake-refused", "proxy", status=403)
-    told = refused_by_address(refused, inspection, site=_site("haproxy")).finding
-    assert told is not None
-    assert told.file.endswith(":10")
+    reported = refused_by_address(refused, inspection, site=_site("haproxy")).finding
+    assert reported is not None
+    assert reported.file.endswith(":10")
 
     other = _result("upgrade-not-forwarded", "proxy", status=426)
     assert refused_by_address(other, inspection, site=_site("haproxy")) == other

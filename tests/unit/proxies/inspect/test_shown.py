@@ -202,6 +202,6 @@ def test_a_prefix_that_the_site_takes_away_is_no_reason(state: ProxyState) -> No
         route = Route(path="/ws", websocket=True, strip_prefix=strip_prefix, upstreams=(upstream,))
         site = Site(domain="a.example", proxy=state.proxy, tls=Tls(issuer="none"), routes=(route,))
         seen = _result("proxy", code="page-instead")
-        (told,) = explained([seen], Inspection(proxies=(state,)), site=site)
-        assert told.finding is not None
-        assert (told.finding.cause == "c") is strip_prefix
+        (shown,) = explained([seen], Inspection(proxies=(state,)), site=site)
+        assert shown.finding is not None
+        assert (shown.finding.cause == "c") is strip_prefix

@@ -1,4 +1,4 @@
-"""What the state of a proxy tells: recorded from hosts on which it was so, and healthy twins."""
+"""What the state of a proxy shows: recorded from hosts on which it was so, and healthy twins."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_another_program_that_failed_to_start_is_no_reload() -> None:
     assert not [fault for fault in found if fault.code == "reload-not-taken"]
 
 
-def test_files_that_are_younger_than_what_runs_are_a_possibility() -> None:
+def test_files_newer_than_the_running_process_are_a_possibility() -> None:
     state = recorded("nginx-port-taken-13")
 
     assert _only(possible(state), "reload-not-taken").severity == "warning"

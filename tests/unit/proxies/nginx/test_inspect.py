@@ -67,7 +67,7 @@ server { listen 8080; server_name chat.example.com; location / { proxy_pass http
 """
 
 
-def test_a_name_that_nobody_has_is_what_is_missing_and_not_another_site_s_certificate() -> None:
+def test_an_unknown_name_is_missing_and_not_a_certificate_problem() -> None:
     other = "server { listen 443 ssl; server_name other.test; ssl_certificate /other.pem;"
     state = state_of(f"{other} location / {{ {PASS} }} }}")
     found = [
@@ -103,14 +103,14 @@ def test_a_server_is_chosen_by_name_and_port(name: str, port: int, host: str) ->
     assert [upstream.host for upstream in found.upstreams] == [host]
 
 
-def test_the_default_server_answers_for_names_that_nobody_has() -> None:
+def test_the_default_server_answers_for_unknown_names() -> None:
     found = served(state_of(NAMES), name="else.test", port=443, path="/", tls=True)
     assert found is not None
     assert found.names == ("first.test",)
     assert told_of(state_of(NAMES), "wrong-route", name="else.test", path="/")[0] == "wrong-route"
 
 
-def test_nobody_listens_on_another_port() -> None:
+def test_nothing_listens_on_a_different_port() -> None:
     assert served(state_of(NAMES), name=NAME, port=81, path="/", tls=False) is None
     assert told_of(state_of(NAMES), "proxy-down", port=81) == ["proxy-down"]
 
@@ -220,7 +220,7 @@ def test_an_upstream_of_several_and_its_timeout() -> None:
     assert other.idle_timeout_s == 90
 
 
-def test_what_cannot_be_known_is_said() -> None:
+def test_what_cannot_be_known_is_reported() -> None:
     found = served(
         state_of(site("location / { proxy_pass http://$cookie_shard; }")),
         name=NAME,
@@ -380,7 +380,7 @@ def test_what_is_wrong_is_named(case: str) -> None:
 
 
 def test_two_lines_of_one_header_are_both_sent() -> None:
-    """`Connection ""` beside `Connection upgrade` is a common sample, and works."""
+    """`Connection ""` next to `Connection upgrade` is a common sample, and works."""
     both = PASS + 'proxy_set_header Connection "";'
     assert told_of(state_of(site(f"location /ws {{ {both} }}")), LOST) == []
 

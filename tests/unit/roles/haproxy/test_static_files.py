@@ -1,4 +1,4 @@
-"""The server of files beside HAProxy, asked by a real client over the loopback."""
+"""The file server next to HAProxy, asked by a real client over the loopback."""
 
 from __future__ import annotations
 
@@ -125,8 +125,8 @@ def test_what_is_no_file_is_not_there(client: HTTPConnection, path: str) -> None
     assert ask(client, path, "HEAD")[1] == b""
 
 
-def test_the_folder_of_links_is_nobody_s(client: HTTPConnection) -> None:
-    for path in ("/", "//", "/.", "/nobody/x"):
+def test_the_folder_of_links_is_not_served(client: HTTPConnection) -> None:
+    for path in ("/", "//", "/.", "/unknown/x"):
         client.request("GET", path)
         response = client.getresponse()
         response.read()
@@ -150,7 +150,7 @@ def test_the_body_of_a_get_is_not_the_next_request(client: HTTPConnection) -> No
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "body", "told"),
+    ("asked", "status", "body", "shown"),
     [
         ("bytes=0-3", 206, b"0123", "bytes 0-3/10"),
         ("bytes=8-", 206, b"89", "bytes 8-9/10"),
@@ -166,10 +166,10 @@ def test_the_body_of_a_get_is_not_the_next_request(client: HTTPConnection) -> No
     ],
 )
 def test_parts(
-    client: HTTPConnection, asked: str, status: int, body: bytes, told: str | None
+    client: HTTPConnection, asked: str, status: int, body: bytes, shown: str | None
 ) -> None:
     response, found = ask(client, "/LICENSE", Range=asked)
-    assert (response.status, found, response.headers["Content-Range"]) == (status, body, told)
+    assert (response.status, found, response.headers["Content-Range"]) == (status, body, shown)
 
 
 def test_a_part_of_another_version_is_the_whole(client: HTTPConnection) -> None:
@@ -196,6 +196,6 @@ def test_what_has_not_changed_is_not_sent_again(client: HTTPConnection) -> None:
         assert (response.status, len(body)) == (status, 0 if status == 304 else 10), asked
 
 
-def test_no_version_is_told(client: HTTPConnection) -> None:
+def test_no_version_is_disclosed(client: HTTPConnection) -> None:
     for path in ("/", "/nothing"):
         assert "/" not in ask(client, path)[0].headers["Server"]

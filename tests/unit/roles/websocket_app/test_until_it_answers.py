@@ -82,7 +82,7 @@ def test_a_path_that_is_answered_with_an_error(status: int) -> None:
     assert words.endswith("after 0.5 s")
 
 
-def test_nobody_answers() -> None:
+def test_nothing_answers() -> None:
     port = free_port()
     code, words = waited(port)
     assert code == 1

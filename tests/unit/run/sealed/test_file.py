@@ -1,4 +1,4 @@
-"""Sealed plans: everything comes back, nothing can be altered, and nobody else can read them."""
+"""Sealed plans: everything comes back, nothing can be altered, and only the owner can read them."""
 
 from __future__ import annotations
 
@@ -274,19 +274,19 @@ def test_the_same_document_in_another_form_is_refused(path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", ["NaN", "1e999", "-Infinity", "9" * 5000])
-def test_numbers_that_nobody_writes_are_refused(path: Path, number: str) -> None:
+def test_numbers_in_an_unusual_form_are_refused(path: Path, number: str) -> None:
     text = path.read_text()
     path.write_text(text.replace('"port": 2222', f'"port": {number}'))
     assert "was altered after it was sealed" in refused(path)
 
 
-def test_a_depth_that_nobody_writes_is_refused(path: Path) -> None:
+def test_an_unusual_depth_is_refused(path: Path) -> None:
     deep = "[" * 100_000 + "]" * 100_000
     path.write_text(path.read_text().replace('"port": 2222', f'"port": {deep}'))
     assert "was altered after it was sealed" in refused(path)
 
 
-def test_a_truncated_file_is_told_as_such(path: Path) -> None:
+def test_a_truncated_file_is_reported_as_such(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:700])
     words = refused(path)
     assert "is incomplete" in words
@@ -302,14 +302,14 @@ def test_a_truncated_file_is_told_as_such(path: Path) -> None:
         ("2", "has format '2'"),
     ],
 )
-def test_another_format_is_told_before_the_seal_is_looked_at(
+def test_a_different_format_is_reported_before_the_seal_is_checked(
     path: Path, version: object, words: str
 ) -> None:
     rewrite(path, lambda document: document.update(format_version=version, deployer="9.9"))
     assert words in refused(path)
 
 
-def test_a_sealed_document_that_we_do_not_know_is_told_with_its_version(path: Path) -> None:
+def test_an_unknown_sealed_document_is_reported_with_its_version(path: Path) -> None:
     key = (path.parent / ".deployer" / "seal" / "key").read_bytes()
     path.write_bytes(sealed_text({"project": ".", "deployer": "0.9", "hosts": 5}, key=key))
     assert "was made by deployer 0.9" in refused(path)
@@ -353,7 +353,7 @@ def test_a_key_of_someone_else_seals_nothing(path: Path) -> None:
     assert "others on this machine may read or write" in refused(path)
 
 
-def test_a_broken_key_is_told_as_such(path: Path) -> None:
+def test_a_broken_key_is_reported_as_such(path: Path) -> None:
     key = path.parent / ".deployer" / "seal" / "key"
     key.write_bytes(b"")
     assert "is not a key that seals plans: it has 0 bytes" in refused(path)
@@ -445,7 +445,7 @@ def test_a_disk_that_fails_leaves_the_plan_of_before(
     assert sorted(each.name for each in path.parent.iterdir()) == [".deployer", "p.plan"]
 
 
-def test_content_tells_a_sealed_plan_and_not_its_name(path: Path, tmp_path: Path) -> None:
+def test_a_sealed_plan_is_recognised_by_content_and_not_by_name(path: Path, tmp_path: Path) -> None:
     named = tmp_path / "site.yml"
     path.rename(named)
     assert is_sealed_file(named)

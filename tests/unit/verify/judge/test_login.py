@@ -70,7 +70,7 @@ def test_what_only_lacks_a_login_passes(service: Any, words: str) -> None:
         assert words in found["handshake (proxy)"].detail
         assert "login required" in found["handshake (backend)"].detail
         assert found["foreign origin refused (proxy)"].detail == "answered 403"
-        # Nobody has said that a login is wanted: then it is a fault.
+        # Without `login: true` this is a fault.
         assert "handshake (proxy)" in failing(results(app.port, login=False))
 
 
@@ -88,14 +88,14 @@ def test_a_proxy_that_drops_connections_is_found() -> None:
     assert not found["handshake (proxy)"].ok
 
 
-def test_who_refuses_a_foreign_origin_cannot_always_be_told() -> None:
+def test_what_refuses_a_foreign_origin_is_sometimes_unknown() -> None:
     """The service's refusal looks like one that would be the proxy's."""
     with Server(refuses_the_upgrade) as app:
         found = results(app.port, checks_origin=False)
     assert "by the service" in found["foreign origin refused (proxy)"].detail
 
 
-def test_a_service_that_opens_for_anybody_is_not_hidden_by_it() -> None:
+def test_a_service_that_opens_without_a_login_is_not_hidden_by_it() -> None:
     with Server(opens_and_leaves) as app:
         found = results(app.port, checks_origin=False)
     assert failing(found) == ["foreign origin refused (proxy)"]

@@ -217,7 +217,7 @@ def test_the_healthy_twin(healthy: int) -> None:
     assert attempt.note == "first message: 18 bytes of JSON"
 
 
-def test_nobody_there() -> None:
+def test_nothing_listens() -> None:
     attempt = attempted(closed_port())
     assert attempt.failure is not None
     assert attempt.failure.words == "refuses connections: nothing listens there"
@@ -264,7 +264,7 @@ def test_an_unexpected_message_is_quoted_without_what_was_sent(healthy: int) -> 
     assert attempt.failure.evidence == 'received: {"type":"welcome"} · (what was sent)'
 
 
-def test_a_connection_that_ends_in_silence_says_how_and_when() -> None:
+def test_a_connection_that_ends_while_idle_says_how_and_when() -> None:
     def tires(peer: Peer) -> None:
         peer.upgrade()
         received = b""

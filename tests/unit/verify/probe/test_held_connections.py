@@ -84,7 +84,7 @@ def test_one_that_is_let_go(flock: HeldConnections) -> None:
     assert (held.end.how, held.end.words) == ("reset", "let go")
 
 
-def test_where_nobody_listens(flock: HeldConnections) -> None:
+def test_a_closed_port(flock: HeldConnections) -> None:
     (held,) = flock.hold(probe_at(closed_port()), 1)
     flock.wait_until_open()
     assert not held.is_open

@@ -40,7 +40,7 @@ def test_connects_to_the_first_address_that_answers() -> None:
             assert line.getpeername()[0] == "127.0.0.1"
 
 
-def test_nobody_listens_and_nobody_is_known() -> None:
+def test_nothing_listens_and_no_address_is_known() -> None:
     dial = PublicDial()
     with pytest.raises(ConnectionRefusedError):
         dial(host="127.0.0.1", port=closed_port(), timeout_s=5.0)

@@ -91,7 +91,7 @@ CASES = {
         "name-elsewhere", "warning", known=NOT_HOSTS, skipped=1,
         alternatives=["unreachable-from-here"],
     ),
-    "another machine beside the host": Case(
+    "a different machine in addition to the host": Case(
         "name-elsewhere", there=GONE, at=f"127.0.0.1,{ELSEWHERE}", known=NOT_HOSTS,
         alternatives=["wrong-route"],
     ),
@@ -139,7 +139,7 @@ def test_an_address_to_which_no_way_leads_is_skipped(service: int) -> None:
     assert skipped.detail == "2001:db8::1: this machine has no route to it"
 
 
-def test_what_answers_in_front_is_told(service: int) -> None:
+def test_what_answers_in_front_is_reported(service: int) -> None:
     results = seen_from_here(service, there={}, known=NOT_HOSTS)
     (shaken,) = [each for each in public(results) if each.name == "handshake"]
     assert shaken.detail.endswith("by something in front of the host")
@@ -172,7 +172,7 @@ def test_an_alias_that_does_not_resolve_is_a_warning(service: int) -> None:
     assert all(each.ok for each in results)
 
 
-def test_what_is_broken_at_the_proxy_is_told_there_alone(service: int) -> None:
+def test_what_is_broken_at_the_proxy_is_reported_only_there(service: int) -> None:
     lossy = {"drops_upgrade": True}
     results = seen_from_here(service, there=lossy, proxy=lossy)
     assert [(each.code, each.hop) for each in findings(results)] == [
@@ -209,6 +209,6 @@ def test_certificates_out_there(service: int, tmp_path: Path) -> None:
     assert (at_host.code, at_host.hop, at_host.severity) == ("tls-wrong-name", "public", "error")
     (elsewhere,) = findings(looked(wrong, NOT_HOSTS, answers="404 Not Found"))
     assert (elsewhere.code, elsewhere.severity) == ("name-elsewhere", "warning")
-    # Behind NAT, no address is known; the certificate tells that it is this very host.
+    # Behind NAT, no address is known; the certificate proves that it is this very host.
     (behind_nat,) = findings(looked(right, NOT_HOSTS, answers="404 Not Found"))
     assert (behind_nat.code, behind_nat.severity) == ("wrong-route", "error")

@@ -1,6 +1,6 @@
 """What certbot said, in words for a person; one case a few files, each from a real run.
 
-NAME.txt is certbot's output, NAME.log.txt the end of its log where that tells more, NAME.yml what
+NAME.txt is certbot's output, NAME.log.txt the end of its log if that says more, NAME.yml what
 they mean. They were written by certbot 1.12, 2.1, 4.0 and 5.8 against Pebble, and against a front
 of Pebble that answers in the words of Let's Encrypt where Pebble cannot (limits, accounts, CAA).
 """
@@ -113,7 +113,7 @@ def test_an_answer_that_was_put_right_by_the_next_one_is_no_cause() -> None:
         ("{0} {directory} %s", "{0} {directory} %s"),
     ],
 )
-def test_what_is_not_known_is_told_as_it_is(output: str, words: str) -> None:
+def test_unknown_output_is_quoted(output: str, words: str) -> None:
     failure = explained(output)
     assert (failure.words, failure.kind) == (words, "unknown")
 
@@ -147,7 +147,7 @@ def test_a_time_that_is_none_is_an_hour(junk: str) -> None:
 
 
 @pytest.mark.parametrize("body", ["", "{", "[]", '{"type": 7, "detail": null, "subproblems": 3}'])
-def test_an_answer_in_no_form_is_told_by_its_status(body: str) -> None:
+def test_an_answer_without_a_form_is_reported_by_its_status(body: str) -> None:
     log = (
         f"2026-11-21 09:46:34,475:DEBUG:acme.client:Received response:\nHTTP 500\nA: b\n\n{body}\n"
     )
@@ -192,7 +192,7 @@ def test_what_a_dns_plugin_keeps_secret_is_in_no_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("said", "shown"),
     [
         ("password=hunter22, user=me", "password=(hidden), user=me"),
         ('{"api_key": "abcdefgh"}', '{"api_key": (hidden)"}'),
@@ -201,5 +201,5 @@ def test_what_a_dns_plugin_keeps_secret_is_in_no_words(tmp_path: Path) -> None:
         ("--eab-hmac-key abc123def", "--eab-hmac-key (hidden)"),
     ],
 )
-def test_what_is_called_a_secret_is_hidden(said: str, told: str) -> None:
-    assert explained(said).words == told
+def test_what_is_called_a_secret_is_hidden(said: str, shown: str) -> None:
+    assert explained(said).words == shown
