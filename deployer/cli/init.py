@@ -9,7 +9,6 @@ import click
 
 from deployer.cli.command import Command, option
 from deployer.errors import EXIT_DONE, UsageError
-from deployer.playbook.builtin import playbooks_path
 
 _INVENTORY = "inventory.example.yml"
 
@@ -46,6 +45,8 @@ def init(template: str, *, list_templates: bool) -> int:
 
 def templates() -> Iterator[tuple[str, str]]:
     """The ready playbooks: the name of each, and the title in its first comment."""
+    from deployer.playbook.builtin import playbooks_path
+
     for path in sorted(playbooks_path().glob("*.yml")):
         if path.name != _INVENTORY:
             yield path.stem, _title(path)
@@ -64,6 +65,8 @@ def write(template: str, folder: Path) -> list[Path]:
     Raises:
         UsageError: the template is unknown, or one of the files exists.
     """
+    from deployer.playbook.builtin import playbooks_path
+
     names = dict(templates())
     if template not in names:
         from difflib import get_close_matches
