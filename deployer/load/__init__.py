@@ -1,9 +1,10 @@
-"""How many WebSocket connections a host carries, and what ends it: a measured load.
+"""Measure how many WebSocket connections a host carries, and find the limit.
 
-frames.py, connection.py   one connection, lean enough for thousands
-crowd.py                   many of them: opened at a bounded rate, held, pinged, closed
-figures.py, result.py      what came of them (pure)
-limits.py, reloads.py      what the proxy allows, and what became of its processes (pure)
-judge.py, losses.py        → a check, with the limit that was met (pure)
-run.py                     one host: what is loaded, and looked at meanwhile
+frames.py, connection.py   one connection, small enough for thousands
+generator.py               opens many at a bounded rate, holds, pings and closes them
+figures.py, result.py      the measured figures (pure)
+limits.py, reloads.py      the proxy's limits, and changes of its processes (pure)
+judge.py, losses.py        figures in, a check with the limit out (pure)
+open_files.py              raises this process's own limit of open files
+run.py                     loads the sites of one host, and inspects the proxy meanwhile
 """

@@ -1,6 +1,6 @@
-"""One connection of a crowd: TCP, TLS, the opening handshake, then pings and pongs.
+"""One connection of a load: TCP, TLS, the opening handshake, then pings and pongs.
 
-TLS goes through memory buffers: asyncio's own gives each connection a quarter of a megabyte.
+TLS uses memory buffers, because asyncio's own TLS needs a quarter of a megabyte per connection.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MOST_UNREAD_BYTES = 16 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Whom to call, and what to ask: an address, a name for SNI, a request."""
+    """The server to connect to, and the request: an address, a name for SNI, path and headers."""
 
     address: str
     port: int
@@ -42,13 +42,13 @@ class Target:
 
     @property
     def uri(self) -> str:
-        """What a person would call it."""
+        """The URI for display."""
         return f"{'wss' if self.tls else 'ws'}://{self.server_name}{self.path.partition('?')[0]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lost:
-    """How an open connection ended before its time: `at` in monotonic time, after `silent_s`."""
+    """The loss of an open connection at the monotonic time `at`, after `silent_s` idle."""
 
     at: float
     words: str
@@ -56,10 +56,10 @@ class Lost:
 
 
 class Connection(asyncio.Protocol):
-    """Opens on `open`; tells `on_lost` where it ends before `close` was called.
+    """One connection; calls `on_lost` if it ends before `close` was called.
 
-    `phase` is ``connect``, ``tls``, ``upgrade`` or ``open``, the last that was reached; `timings_s`
-    says how long each took. `is_counted` is for whoever counts open ones.
+    `phase` is the last one reached: ``connect``, ``tls``, ``upgrade`` or ``open``; `timings_s` is
+    how long each took. `is_counted` belongs to the caller, which counts open connections.
     """
 
     __slots__ = (
@@ -106,13 +106,13 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether messages can go both ways."""
+        """Whether messages can be exchanged."""
         return self.phase == "open" and self.lost is None
 
     # --- opening ----------------------------------------------------------------------------------
 
     async def open(self, context: ssl.SSLContext | None) -> None:
-        """Connect and shake hands. Raises: `RefusedError`, OSError."""
+        """Connect and make the handshakes. Raises: `RefusedError`, OSError."""
         loop = asyncio.get_running_loop()
         self._since = time.monotonic()
         self._opened = loop.create_future()
@@ -126,7 +126,7 @@ class Connection(asyncio.Protocol):
                 )
                 self._negotiate()
             else:
-                self._ask()
+                self._request()
             await self._opened
         finally:
             self._opened = None
@@ -134,7 +134,7 @@ class Connection(asyncio.Protocol):
                 self.abort()
 
     def _negotiate(self) -> None:
-        assert self._tls is not None  # noqa: S101 - only called where there is TLS
+        assert self._tls is not None  # noqa: S101 - only called with TLS
         try:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
@@ -146,9 +146,9 @@ class Connection(asyncio.Protocol):
         finally:
             self._flush()
         self._clock("tls")
-        self._ask()
+        self._request()
 
-    def _ask(self) -> None:
+    def _request(self) -> None:
         self.phase = "upgrade"
         target = self._target
         self._opening = OpeningRequest(
@@ -156,10 +156,10 @@ class Connection(asyncio.Protocol):
         )
         self._send(self._opening.data)
 
-    # --- what a crowd does with it ----------------------------------------------------------------
+    # --- for the load generator -------------------------------------------------------------------
 
     def ping(self) -> None:
-        """Ask for a pong, unless one is awaited."""
+        """Send a ping, unless one is unanswered."""
         if self.is_open and not self._pinging:
             self._pinging = ping_payload()
             self._pinged_at = time.monotonic()
@@ -167,24 +167,24 @@ class Connection(asyncio.Protocol):
 
     @property
     def awaits_pong(self) -> bool:
-        """Whether a ping has not been answered yet."""
+        """Whether a ping is unanswered."""
         return bool(self._pinging) and self.is_open
 
     def close(self) -> None:
-        """Say good-bye; the peer's Close frame, or the end of the line, is the end."""
+        """Send a Close frame; the connection ends with the peer's, or when the peer disconnects."""
         if self.is_open and not self._ending:
             self._ending = True
             self._send(control_frame(Opcode.CLOSE, (1000).to_bytes(2, "big")))
 
     def abort(self) -> None:
-        """End it at once."""
+        """Disconnect at once."""
         self._ending = True
         if self._transport is not None:
             self._transport.abort()
 
     @property
     def has_ended(self) -> bool:
-        """Whether the line is gone."""
+        """Whether the connection has ended."""
         return self._transport is None or self.lost is not None or self._transport.is_closing()
 
     # --- asyncio.Protocol -------------------------------------------------------------------------
@@ -226,7 +226,7 @@ class Connection(asyncio.Protocol):
         else:
             self._end("closed it without a Close frame")
 
-    # --- inside -----------------------------------------------------------------------------------
+    # --- internals --------------------------------------------------------------------------------
 
     def _clock(self, phase: str) -> None:
         now = time.monotonic()
@@ -249,7 +249,7 @@ class Connection(asyncio.Protocol):
 
     def _framed(self, opcode: Opcode, payload: bytes) -> None:
         if opcode is Opcode.PING:
-            if not self._is_clogged():
+            if not self._is_congested():
                 self._send(control_frame(Opcode.PONG, payload))
         elif opcode is Opcode.PONG and payload == self._pinging and payload:
             self.pongs_s.append(time.monotonic() - self._pinged_at)
@@ -259,8 +259,8 @@ class Connection(asyncio.Protocol):
                 self._send(control_frame(Opcode.CLOSE, payload[:2]))
             self._end(close_words(payload))
 
-    def _is_clogged(self) -> bool:
-        """Whether the peer does not read: whoever pings without that gets no more pongs."""
+    def _is_congested(self) -> bool:
+        """Whether the peer pings but does not read; it gets no more pongs."""
         transport = self._transport
         return transport is not None and transport.get_write_buffer_size() > _MOST_UNREAD_BYTES
 
@@ -282,7 +282,7 @@ class Connection(asyncio.Protocol):
         if self._tls is None:
             self._transport.write(data)
             return
-        with contextlib.suppress(ssl.SSLError):  # closed by the peer: the next read tells
+        with contextlib.suppress(ssl.SSLError):  # closed by the peer: the next read reports it
             self._tls.write(data)
         self._flush()
 

@@ -1,4 +1,4 @@
-"""What a crowd of connections came to, as plain values. Pure."""
+"""The figures of a load, as plain values. Pure."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-#: Groups of failures and losses that are kept apart; the rest becomes one.
+#: How many groups of failures and losses are listed; the others are merged into one.
 _MOST_GROUPS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Percentiles:
-    """How times are percentiles, in seconds: half of them are at most `p50`, and so on."""
+    """Percentiles of times in seconds; `most` is the maximum."""
 
     count: int
     p50: float
@@ -28,8 +28,8 @@ class Percentiles:
 class FailureGroup:
     """Connections that did not open for the same reason.
 
-    `phase` is ``connect``, ``tls`` or ``upgrade``, or ``own`` where this machine was the limit;
-    `at_open` how many were open when the first of them failed, `first_s` when that was.
+    `phase` is ``connect``, ``tls`` or ``upgrade``, or ``own`` if this machine was the limit;
+    `at_open` is how many were open when the first of them failed, at `first_s`.
     """
 
     phase: str
@@ -41,9 +41,9 @@ class FailureGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossGroup:
-    """Open connections that ended before their time in the same way, between two moments.
+    """Open connections that were lost in the same way, between `first_s` and `last_s`.
 
-    `silent_s` is for how long most of them had been silent.
+    `silent_s` is the median of how long they had been idle.
     """
 
     words: str
@@ -55,7 +55,7 @@ class LossGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """One load, measured. Moments are in seconds after its beginning.
+    """The figures of one load; times are in seconds since its start.
 
     Of the `asked` connections, `tried` were attempted and `opened` opened; at most `most_open` were
     open at once. `stopped` says why no more were attempted. `opening` has `Percentiles` for
@@ -85,21 +85,21 @@ class Figures:
 
     @property
     def failures(self) -> int:
-        """How many did not open."""
+        """The number of connections that did not open."""
         return sum(group.count for group in self.failed)
 
     def open_at(self, moment_s: float) -> int:
-        """How many were open at a moment."""
+        """Return how many connections were open at a time."""
         return bisect_right(self.opened_at, moment_s) - bisect_right(self.ended_at, moment_s)
 
     @property
     def losses(self) -> int:
-        """How many open ones ended before their time."""
+        """The number of open connections that were lost."""
         return sum(group.count for group in self.ended)
 
 
 def percentiles(values: Iterable[float]) -> Percentiles | None:
-    """How `values` are percentiles; `None` where there are none."""
+    """Return the percentiles of `values`; `None` if there are no values."""
     ordered = sorted(values)
     if not ordered:
         return None
@@ -111,7 +111,7 @@ def percentiles(values: Iterable[float]) -> Percentiles | None:
 
 
 def failure_groups(failures: Sequence[tuple[str, str, int, float]]) -> tuple[FailureGroup, ...]:
-    """Groups of (phase, words, how many were open, when), the largest first."""
+    """Group failures (phase, words, open connections, time), the largest group first."""
     first: dict[tuple[str, str], tuple[int, float]] = {}
     for phase, words, at_open, at_s in failures:
         first.setdefault((phase, words), (at_open, at_s))
@@ -137,7 +137,7 @@ def failure_groups(failures: Sequence[tuple[str, str, int, float]]) -> tuple[Fai
 
 
 def loss_groups(losses: Sequence[tuple[str, float, float]]) -> tuple[LossGroup, ...]:
-    """Groups of (words, when, how long silent before), the largest first."""
+    """Group losses (words, time, idle time before), the largest group first."""
     counts = Counter(words for words, _, _ in losses)
     kept = [words for words, _ in counts.most_common(_MOST_GROUPS)]
     groups = [_loss_group(words, [each for each in losses if each[0] == words]) for words in kept]

@@ -1,8 +1,7 @@
-"""The WebSocket side of one connection of a crowd: no I/O, and nothing that grows.
+"""The WebSocket protocol of one load connection: no I/O, and bounded memory.
 
-What a service sends is of no interest here but for its control frames, so that a payload is passed
-over as it comes: thousands of connections must not keep thousands of messages. Handshakes with a
-message in them are `deployer.verify`'s.
+Only control frames matter here. Other payloads are skipped as they arrive, because thousands of
+connections must not buffer thousands of messages. `deployer.verify` checks messages.
 
 Source: RFC 6455, sections 4.1 and 5.2.
 """
@@ -26,7 +25,7 @@ _KNOWN = frozenset(int(opcode) for opcode in Opcode)
 
 
 class RefusedError(Exception):
-    """The connection will not open, or is not one any more; `words` say what the peer did."""
+    """The connection does not open, or has ended; `words` say what the peer did."""
 
     def __init__(self, words: str) -> None:
         super().__init__(words)
@@ -34,7 +33,7 @@ class RefusedError(Exception):
 
 
 class OpeningRequest:
-    """One handshake: `data` is its request; `answered` is given what comes back."""
+    """One handshake: `data` is its request; `answered` takes the response."""
 
     def __init__(
         self,
@@ -53,7 +52,7 @@ class OpeningRequest:
         self.data = "\r\n".join([*lines, "", ""]).encode()
 
     def answered(self, data: bytes) -> bytes | None:
-        """What came after the head of a right answer; `None` while that is not complete.
+        """Return the bytes after the head of a valid response; `None` until it is complete.
 
         Raises: `RefusedError`.
         """
@@ -78,16 +77,16 @@ class OpeningRequest:
 
 
 class ControlFrames:
-    """Finds the control frames in what a service sends, and passes the payload of others over."""
+    """Finds the control frames in the bytes of a service, and skips the payload of others."""
 
     def __init__(self) -> None:
         self._buffer = b""
         self._passing = 0
 
     def received(self, data: bytes) -> Iterator[tuple[Opcode, bytes]]:
-        """Each control frame of `data`, and each other one with an empty payload.
+        """Yield each frame in `data`, other than control frames without their payload.
 
-        Raises: `RefusedError` where it is none that a service may send.
+        Raises: `RefusedError` for a frame that a service may not send.
         """
         data, at = self._buffer + data, 0
         self._buffer = b""
@@ -104,7 +103,7 @@ class ControlFrames:
             yield opcode, payload
 
     def _frame(self, data: bytes, at: int) -> tuple[Opcode, bytes, int] | None:
-        """The frame that begins at `at`, and where what follows its head, or it, begins."""
+        """Return the frame at `at`, and the position after it (after its head if skipped)."""
         if len(data) < at + 2:
             return None
         opcode, length = data[at] & 0x0F, data[at + 1] & 0x7F
@@ -126,17 +125,17 @@ class ControlFrames:
 
 
 def control_frame(opcode: Opcode, payload: bytes) -> bytes:
-    """A control frame as a client sends it."""
+    """Return a control frame as a client sends it."""
     return Frame(opcode, payload).serialize(mask=True)
 
 
 def ping_payload() -> bytes:
-    """What a pong must repeat."""
+    """Return a random payload, which the pong must repeat."""
     return os.urandom(8)
 
 
 def close_words(payload: bytes) -> str:
-    """What a Close frame says, as the end of a sentence."""
+    """Describe a Close frame, as the end of a sentence."""
     try:
         close = Close.parse(payload)
     except (ProtocolError, UnicodeDecodeError):

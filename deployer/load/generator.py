@@ -1,8 +1,8 @@
-"""Many connections at once, from one thread: opened at a bounded rate, held, pinged, closed.
+"""Open many connections from one thread at a bounded rate; hold, ping and close them.
 
-Nothing is tried twice, and a proxy that refuses one after the other is asked ever more slowly and
-then no more: whoever looks for a limit must not become a storm. At the end each connection has its
-Close frame, after an interrupt too.
+Nothing is retried. If a proxy refuses one connection after another, the rate drops and then the
+load stops: a search for a limit must not become a denial of service. At the end every connection
+gets a Close frame, even after an interrupt.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from deployer.verify.net.tls import client_context
 
 #: How many may be opening at the same time.
 _MOST_OPENING = 200
-#: So many failures in a row make it slow, and so many more end it.
+#: The numbers of consecutive failures after which the rate drops and the load stops.
 _SLOW_AFTER, _STOP_AFTER = 20, 50
-#: This part of all ends it too: a limit that some still slip through is one.
+#: This fraction of failures also stops it: some limits still let a few connections through.
 _STOP_PART = 0.05
 _STUCK_S = 2.0
 _TICK_S = 0.02
-#: Pings are sent so much faster than connections are opened.
+#: Pings are sent faster than connections are opened by this factor.
 _PINGS = 5
 _CLOSES_PER_S = 2500.0
 _OWN_LIMITS = {
-    errno.EMFILE: "this process may open no more files (ulimit -n)",
-    errno.ENFILE: "this machine may open no more files",
-    errno.EADDRNOTAVAIL: "this machine has no free port left for that address",
-    errno.ENOBUFS: "this machine has no memory left for connections",
-    errno.ENOMEM: "this machine has no memory left for connections",
+    errno.EMFILE: "this process cannot open more files (ulimit -n)",
+    errno.ENFILE: "this machine cannot open more files",
+    errno.EADDRNOTAVAIL: "this machine has no free port for that address",
+    errno.ENOBUFS: "this machine has no memory for more connections",
+    errno.ENOMEM: "this machine has no memory for more connections",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadPlan:
-    """`number` connections, evenly to `targets`, `rate_per_s` a second, held for `hold_s`.
+    """`number` connections, spread evenly over `targets`, `rate_per_s` a second, held for `hold_s`.
 
-    Each may take `timeout_s` to open and to answer a ping; where one after the other fails, they
-    are tried at `slow_rate_per_s`. Who is silent for `awake_s` is pinged, so that no hop ends it
-    for that. Who does not answer a Close frame is left after `farewell_s`.
+    Each may take `timeout_s` to open and to answer a ping; after consecutive failures, the rate is
+    `slow_rate_per_s`. Connections that are idle for `awake_s` are pinged, so that no hop closes
+    them. At the end, the peers have `farewell_s` to answer the Close frames.
     """
 
     targets: tuple[Target, ...]
@@ -61,10 +61,10 @@ class LoadPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadHooks:
-    """Who is told: `progress` in words, a few times a second; `full` once no more are opened.
+    """Callbacks: `progress` gets a line of text a few times a second.
 
-    `full` is given how many did not open; it, and `last`, once all have been asked whether they are
-    there, run in a thread of their own while connections are held.
+    `full` gets the number of failures once no more connections are opened; `last` is called after
+    the final pings. Both run in their own thread while connections are held.
     """
 
     progress: Callable[[str], None]
@@ -73,15 +73,15 @@ class LoadHooks:
     cancelled: threading.Event
 
 
-def generate_load(plan: LoadPlan, watch: LoadHooks) -> Figures:
-    """Carry `plan` out, in this thread. Raises: what `full` and `last` raise."""
-    return asyncio.run(_Generator(plan, watch).run())
+def generate_load(plan: LoadPlan, hooks: LoadHooks) -> Figures:
+    """Run `plan` in this thread and return its figures. Raises: what `full` and `last` raise."""
+    return asyncio.run(_Generator(plan, hooks).run())
 
 
 class _Generator:
-    def __init__(self, plan: LoadPlan, watch: LoadHooks) -> None:
+    def __init__(self, plan: LoadPlan, hooks: LoadHooks) -> None:
         self._plan = plan
-        self._watch = watch
+        self._hooks = hooks
         self._context = client_context(verified=False) if plan.targets[0].tls else None
         self._began = self._last_opened = time.monotonic()
         self._all: list[Connection] = []
@@ -91,13 +91,13 @@ class _Generator:
         self._losses: list[tuple[str, float, float]] = []
         self._pings_per_s = _PINGS * plan.rate_per_s
         self._opened_at: list[float] = []
-        self._quiet: deque[tuple[float, Connection]] = deque()
+        self._idle: deque[tuple[float, Connection]] = deque()
         self._failed_in_a_row = 0
         self._late_s = 0.0
-        self._said = 0.0
+        self._reported = 0.0
 
     async def run(self) -> Figures:
-        """Everything. Raises: what the watch raises; no connection is left then."""
+        """Run the whole load. Raises: whatever a hook raises, after closing all connections."""
         try:
             return await self._run()
         finally:
@@ -106,22 +106,22 @@ class _Generator:
             await asyncio.sleep(0)
 
     async def _run(self) -> Figures:
-        plan, watch = self._plan, self._watch
-        keeper = asyncio.create_task(self._keep_awake())
+        plan, hooks = self._plan, self._hooks
+        keeper = asyncio.create_task(self._keep_alive())
         tried, stopped = await self._ramp()
         ramp_s = self._now()
         answered = 0
-        if self._open and not watch.cancelled.is_set():
-            looking = asyncio.create_task(asyncio.to_thread(watch.full, len(self._failures)))
+        if self._open and not hooks.cancelled.is_set():
+            inspecting = asyncio.create_task(asyncio.to_thread(hooks.full, len(self._failures)))
             await self._hold()
-            await looking
-            answered = await self._ping_all("asking all whether they are still there")
-            await asyncio.to_thread(watch.last)
+            await inspecting
+            answered = await self._ping_all("the final ping on each")
+            await asyncio.to_thread(hooks.last)
         held_s = self._now() - ramp_s
         keeper.cancel()
         unanswered = sum(each.awaits_pong for each in self._all)
-        interrupted = watch.cancelled.is_set()
-        await self._farewell()
+        interrupted = hooks.cancelled.is_set()
+        await self._close_all()
         opened = [each for each in self._all if each.is_counted]
         return Figures(
             asked=plan.number,
@@ -146,17 +146,17 @@ class _Generator:
     # --- opening ----------------------------------------------------------------------------------
 
     async def _ramp(self) -> tuple[int, str]:
-        """Open all of them; how many were tried, and why not all."""
+        """Open the connections; return how many were attempted, and why not all."""
         opening: set[asyncio.Task[None]] = set()
         tried, due, stopped = 0, 0.0, ""
-        while tried < self._plan.number and not self._watch.cancelled.is_set():
+        while tried < self._plan.number and not self._hooks.cancelled.is_set():
             stopped = self._had_enough()
             if stopped:
                 break
             slow = self._failed_in_a_row >= _SLOW_AFTER
             rate = self._plan.rate_per_s
             rate = min(self._plan.slow_rate_per_s, rate) if slow else rate
-            # What could not be begun in time is not caught up with: no bursts.
+            # Connections that could not be started in time are not caught up on: no bursts.
             due = min(due + rate * await self._tick(), max(1.0, rate * 2 * _TICK_S))
             most = _SLOW_AFTER if self._is_stuck() else _MOST_OPENING
             while due >= 1 and tried < self._plan.number and len(opening) < most:
@@ -165,21 +165,21 @@ class _Generator:
                 opening.add(task)
                 task.add_done_callback(opening.discard)
                 tried, due = tried + 1, due - 1
-            self._say(f"load: {self._open:,} of {self._plan.number:,} open{self._failure()}")
-        while opening and not self._watch.cancelled.is_set():
+            self._report(f"{self._open:,} of {self._plan.number:,} open")
+        while opening and not self._hooks.cancelled.is_set():
             await self._tick()
-            self._say(f"load: {self._open:,} open, {len(opening)} still opening{self._failure()}")
+            self._report(f"{self._open:,} open, {len(opening)} still opening")
         for task in opening:
             task.cancel()
         await asyncio.gather(*opening, return_exceptions=True)
         return tried, stopped
 
     def _is_stuck(self) -> bool:
-        """Whether nothing has opened for a while: those that wait are enough to know why."""
+        """Whether nothing has opened for a while: the pending ones are enough to find out why."""
         return time.monotonic() - self._last_opened > _STUCK_S
 
     def _had_enough(self) -> str:
-        """Why no more should be tried; empty where nothing speaks against it."""
+        """Return why no more should be attempted; empty to continue."""
         if self._failed_in_a_row >= _STOP_AFTER:
             return f"the last {_STOP_AFTER} in a row failed"
         failed = len(self._failures)
@@ -203,7 +203,7 @@ class _Generator:
             own = _OWN_LIMITS.get(error.errno or 0)
             self._failed(
                 "own" if own else "connect",
-                own or f"could not be reached: {error.strerror or error}",
+                own or f"is unreachable: {error.strerror or error}",
             )
         else:
             self._failed_in_a_row = 0
@@ -211,7 +211,7 @@ class _Generator:
             if connection.is_open:
                 connection.is_counted = True
                 self._opened_at.append(self._now())
-                self._quiet.append((time.monotonic() + self._plan.awake_s, connection))
+                self._idle.append((time.monotonic() + self._plan.awake_s, connection))
                 self._open += 1
                 self._most_open = max(self._most_open, self._open)
 
@@ -220,53 +220,49 @@ class _Generator:
         self._failures.append((phase, words, self._open, self._now()))
 
     def _lost(self, connection: Connection) -> None:
-        assert connection.lost is not None  # noqa: S101 - that is what it is called for
+        assert connection.lost is not None  # noqa: S101 - the connection calls this when lost
         if connection.is_counted:
             self._open -= 1
         lost = connection.lost
         self._losses.append((lost.words, lost.at - self._began, lost.silent_s))
 
-    def _failure(self) -> str:
-        failed = f", {len(self._failures):,} failed" if self._failures else ""
-        return failed + (f", {len(self._losses):,} lost" if self._losses else "")
-
     # --- holding ----------------------------------------------------------------------------------
 
     async def _hold(self) -> None:
-        """Ping each once, and then wait for what is left of the time."""
+        """Ping each once, then wait for the rest of the time."""
         until = time.monotonic() + self._plan.hold_s
         await self._ping_all("a ping on each")
-        while time.monotonic() < until and not self._watch.cancelled.is_set():
+        while time.monotonic() < until and not self._hooks.cancelled.is_set():
             left_s = until - time.monotonic()
-            self._say(f"load: {self._open:,} held, {left_s:.0f} s more{self._failure()}")
+            self._report(f"{self._open:,} held, {left_s:.0f} s left")
             await self._tick()
 
-    async def _keep_awake(self) -> None:
-        """Ping whoever has been silent for a while: no hop shall cut them off for that."""
+    async def _keep_alive(self) -> None:
+        """Ping connections that have been idle for a while, so that no hop closes them."""
         while True:
             now, most = time.monotonic(), max(1, int(self._pings_per_s * _TICK_S))
-            while self._quiet and self._quiet[0][0] <= now and most:
-                _, connection = self._quiet.popleft()
+            while self._idle and self._idle[0][0] <= now and most:
+                _, connection = self._idle.popleft()
                 most -= 1
                 if connection.is_open:
                     connection.ping()
-                    self._quiet.append((now + self._plan.awake_s, connection))
+                    self._idle.append((now + self._plan.awake_s, connection))
             await asyncio.sleep(_TICK_S)
 
-    async def _ping_all(self, doing: str) -> int:
-        """Ping every open connection at a bounded rate; how many have answered in time."""
+    async def _ping_all(self, action: str) -> int:
+        """Ping every open connection at a bounded rate; return how many answer in time."""
         asked = [each for each in self._all if each.is_open]
         before = [len(each.pongs_s) for each in asked]
         sent, due = 0, 1.0
-        while sent < len(asked) and not self._watch.cancelled.is_set():
+        while sent < len(asked) and not self._hooks.cancelled.is_set():
             for connection in asked[sent : sent + int(due)]:
                 connection.ping()
             sent, due = sent + int(due), due - int(due)
-            self._say(f"load: {self._open:,} open; {doing}{self._failure()}")
+            self._report(f"{self._open:,} open; {action}")
             due += self._pings_per_s * await self._tick()
         until = time.monotonic() + self._plan.timeout_s
         while any(each.awaits_pong for each in asked) and time.monotonic() < until:
-            if self._watch.cancelled.is_set():
+            if self._hooks.cancelled.is_set():
                 break
             await self._tick()
         return sum(
@@ -274,14 +270,14 @@ class _Generator:
             for each, number in zip(asked, before, strict=True)
         )
 
-    async def _farewell(self) -> None:
-        """A Close frame for each; whoever does not answer it is left after a moment."""
+    async def _close_all(self) -> None:
+        """Send a Close frame on each connection; wait only briefly for the peers' frames."""
         closing: Sequence[Connection] = [each for each in self._all if each.is_open]
         chunk = max(1, int(_CLOSES_PER_S * _TICK_S))
         for start in range(0, len(closing), chunk):
             for connection in closing[start : start + chunk]:
                 connection.close()
-            self._say(f"load: closing, {len(closing) - start:,} left")
+            self._report(f"closing, {len(closing) - start:,} left")
             await asyncio.sleep(_TICK_S)
         until = time.monotonic() + self._plan.farewell_s
         while time.monotonic() < until and not all(each.has_ended for each in closing):
@@ -290,7 +286,7 @@ class _Generator:
     # --- time -------------------------------------------------------------------------------------
 
     async def _tick(self) -> float:
-        """Wait for a moment; how long it was. What it was too long is remembered."""
+        """Wait for a moment and return how long it took; the longest delay is recorded."""
         began = time.monotonic()
         await asyncio.sleep(_TICK_S)
         took = time.monotonic() - began
@@ -300,14 +296,18 @@ class _Generator:
     def _now(self) -> float:
         return time.monotonic() - self._began
 
-    def _say(self, words: str) -> None:
-        if time.monotonic() - self._said >= 0.25:
-            self._said = time.monotonic()
-            self._watch.progress(words)
+    def _report(self, words: str) -> None:
+        """Report the progress, but not too often."""
+        if time.monotonic() - self._reported < 0.25:
+            return
+        self._reported = time.monotonic()
+        failed = f", {len(self._failures):,} failed" if self._failures else ""
+        lost = f", {len(self._losses):,} lost" if self._losses else ""
+        self._hooks.progress(f"load: {words}{failed}{lost}")
 
 
 def _opening(opened: Sequence[Connection]) -> dict[str, Percentiles]:
-    """How long each part of opening took, and all of them together."""
+    """Return how long each phase of opening took, and all phases together."""
     spreads = {
         phase: percentiles(each.timings_s[phase] for each in opened if phase in each.timings_s)
         for phase in ("connect", "tls", "upgrade")

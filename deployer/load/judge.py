@@ -1,7 +1,7 @@
-"""From a load's figures to what a person should know: passed, or which limit was hit, and where.
+"""Judge the figures of a load: passed, or which limit was reached at which hop. Pure.
 
-Pure. What names a limit is the proxy's own log, or a number of its configuration that is just what
-was reached; where neither does, the finding says no more than that there is a limit.
+The proxy's own log names a limit, or a configured number that matches the number reached. If
+neither does, the finding only says that there is a limit.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from deployer.proxies.inspect.shown import without_credentials
 from deployer.proxies.limits import Limit
 from deployer.proxies.traits import LogSign
 
-#: How near to a limit's number a load must end to have met it: some places are others' already.
+#: How close to a limit a load must end to have reached it: other connections use some of it.
 _NEAR = (0.9, 1.03)
 _MOST_LINES = 3
-#: A limit that is raised has some room for others besides.
+#: A raised limit leaves some room for other connections.
 _SPARE = 1.1
 _WHEN = {
     "connect": "while connecting",
@@ -36,11 +36,11 @@ _WHEN = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """What was seen beside the load itself.
+    """Observations on the host during the load.
 
-    `new_log` are lines that the proxy logged meanwhile. `service` is how the service answered
-    somebody who went past the proxy while connections failed: ``works``, words of its failure, or
-    nothing where it was not asked.
+    `new_log` are lines that the proxy logged meanwhile. `service` is the result of a direct
+    connection to the service while connections failed: ``works``, the failure, or empty if there
+    was none.
     """
 
     new_log: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ _CAUSES = {
 
 
 def judge_load(result: LoadResult, observed: Observed) -> CheckResult:
-    """Whether all went well, in a line, with a finding where it did not."""
+    """Return whether all went well, with one line of detail, and a finding otherwise."""
     finding = _finding(result, observed)
     own = _own_words(result)
     ok = finding is None and not own
@@ -76,7 +76,7 @@ def judge_load(result: LoadResult, observed: Observed) -> CheckResult:
 
 
 def summary_words(result: LoadResult) -> str:
-    """``5,000 of 5,000 open at once, 5,000 of them to the end``."""
+    """Return ``5,000 of 5,000 open at once, 5,000 of them to the end``."""
     figures = result.figures
     words = f"{figures.most_open:,} of {figures.asked:,} open at once"
     if figures.interrupted:
@@ -106,13 +106,13 @@ def _finding(result: LoadResult, observed: Observed) -> Finding | None:
             hop="backend",
             symptom=f"{figures.unanswered:,} of {figures.most_open:,} open connections did not"
             " answer a ping",
-            cause="The service is too slow for so many, or it has lost them without a word.",
-            fix="Look at its processor time and its log while the load is held (--hold).",
+            cause="The service is too slow for this many connections, or it silently lost them.",
+            fix="Check its CPU time and its log while the load is held (--hold).",
             alternatives=(
                 Alternative(
                     code="connection-dropped",
-                    tell="some of a few (--load 10) are silent as well: then something on the way"
-                    " has forgotten them",
+                    tell="with few connections (--load 10), some do not answer either: something on"
+                    " the path has dropped them",
                 ),
             ),
         )
@@ -139,10 +139,10 @@ def _capacity(result: LoadResult, observed: Observed) -> Finding:
         return Finding(
             code="unreachable-from-here" if first.phase == "connect" else "check-failed",
             hop="proxy",
-            symptom=f"not one connection opened: {result.address} {_how(first)}",
-            cause="This is no limit: the handshake through SSH passes, and none does from here; a"
-            " firewall, or an address that is not the host's, does that.",
-            fix="Open the port, or say where the host is: --resolve NAME:PORT:ADDRESS.",
+            symptom=f"no connection opened: {result.address} {_how(first)}",
+            cause="This is not a limit: the handshake through SSH succeeds, but none does from"
+            " here. A firewall blocks the port, or the address is not the host's.",
+            fix="Open the port, or give the host's address: --resolve NAME:PORT:ADDRESS.",
             evidence="\n".join(evidence),
         )
     near = _near(result.limits, figures.most_open)
@@ -156,10 +156,10 @@ def _capacity(result: LoadResult, observed: Observed) -> Finding:
             code="capacity-reached",
             hop="backend",
             symptom=symptom,
-            cause=f"The service is full, not {proxy}: straight to it, past {proxy}, the next one"
-            f" fails too: it {observed.service}.",
-            fix="Raise what the service allows: its open files (LimitNOFILE of its unit), its"
-            " workers or threads, a limit of its own.",
+            cause=f"The service has reached its limit, not {proxy}: a direct connection to it also"
+            f" fails: it {observed.service}.",
+            fix="Raise the service's limits: open files (LimitNOFILE of its unit), workers or"
+            " threads, or its own connection limit.",
             evidence="\n".join(evidence),
             alternatives=(
                 Alternative(
@@ -204,7 +204,7 @@ def _named_limit(
 
 
 def sufficient_directive(limit: Limit, result: LoadResult) -> str:
-    """The directive with which all that were asked for fit; nothing where it is none."""
+    """Return the directive that allows the requested number; empty if the limit is none."""
     written = re.fullmatch(r"([A-Za-z]\w*) (\d+)(?: of .*)?", limit.name)
     if written is None:
         return ""
@@ -227,33 +227,35 @@ def _unnamed_limit(
 ) -> Finding:
     proxy = PROXIES[result.proxy].title
     known = "; ".join(f"{each.name} allows {each.websockets:,}" for each in result.limits[:3])
-    works = " Past it, the service takes more." if observed.service == "works" else ""
+    works = (
+        " Connected to directly, the service accepts more." if observed.service == "works" else ""
+    )
     return Finding(
         code="capacity-reached",
         hop="proxy",
         symptom=symptom,
-        cause=f"Something limits them, and neither {proxy}'s log nor its configuration says what"
+        cause=f"There is a limit, but neither {proxy}'s log nor its configuration names it"
         f" ({known or 'no limit could be read'}).{works}",
-        fix=f"Look at {proxy}'s log with the level info, at `nstat -az TcpExtListenDrops` and at"
-        " the kernel's log (conntrack) on the host; give a lower --rate to see whether it is the"
-        " number or the speed.",
+        fix=f"Check {proxy}'s log at level info, `nstat -az TcpExtListenDrops`, and the kernel's"
+        " log (conntrack) on the host; use a lower --rate to find out whether the number or the"
+        " rate is the limit.",
         evidence="\n".join(evidence),
         alternatives=tuple(
-            Alternative(code=each.code, tell=f"more open once {each.name} is raised")
+            Alternative(code=each.code, tell=f"more connections open after raising {each.name}")
             for each in result.limits[:2]
         ),
     )
 
 
 def _near(limits: Sequence[Limit], number: int) -> list[Limit]:
-    """The limits that a load which ended at `number` has met, the nearest first."""
+    """Return the limits close to `number`, the closest first."""
     least, most = _NEAR
     met = [each for each in limits if least * each.websockets <= number <= most * each.websockets]
     return sorted(met, key=lambda each: abs(each.websockets - number))
 
 
 def _signed(proxy: Proxy, log: Sequence[str]) -> tuple[LogSign | None, list[str]]:
-    """What the log proves, and by which lines."""
+    """Return the finding that the log proves, and the lines that prove it."""
     for sign in PROXIES[proxy].traits.log_signs:
         lines = [line for line in log if sign.text.lower() in line.lower()]
         if lines:
@@ -266,7 +268,7 @@ def _short(line: str) -> str:
 
 
 def _how(group: FailureGroup) -> str:
-    """``reset it in the TLS handshake``."""
+    """Return ``reset it in the TLS handshake``."""
     if group.words.startswith("answered"):
         return group.words
     return f"{group.words} {_WHEN[group.phase]}"

@@ -1,4 +1,4 @@
-"""How many files this process may open: each connection of a load is one."""
+"""Raise this process's limit of open files: each connection of a load is one."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import resource
 
 from deployer.errors import UsageError
 
-#: What this process has open beside the load.
+#: Files that this process has open in addition to the load.
 _RESERVE = 200
 
 
 def raise_open_files_limit(number: int) -> None:
-    """Raise this process's limit of open files so far that `number` more can be opened.
+    """Raise this process's limit of open files so that `number` more can be opened.
 
-    Raises: UsageError where the system does not let us.
+    Raises: UsageError if the system does not allow it.
     """
     needed = number + _RESERVE
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -24,7 +24,8 @@ def raise_open_files_limit(number: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, needed if above else hard))
     except (ValueError, OSError) as error:
         raise UsageError(
-            f"--load {number} needs {needed:,} open files here, and this process may have"
-            f" {hard:,}; no host was touched",
-            hint="Raise it (`ulimit -Hn`, LimitNOFILE, /etc/security/limits.conf), or load less.",
+            f"--load {number} needs {needed:,} open files on this machine, but the limit of this"
+            f" process is {hard:,}; no host was touched",
+            hint="Raise the limit (`ulimit -Hn`, LimitNOFILE, /etc/security/limits.conf), or use a"
+            " smaller --load.",
         ) from error

@@ -1,4 +1,4 @@
-"""Whether a proxy was reloaded or restarted between two looks at it, and when. Pure."""
+"""Detect a reload or restart of a proxy between two inspections. Pure."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from deployer.proxies.limits import workers
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What has happened to a proxy, `at_s` seconds after the beginning of the load.
+    """A change of a proxy, `at_s` seconds after the start of the load.
 
-    `leaving` are the processes of before that still finish what they have.
+    `leaving` is the number of old processes that still serve connections.
     """
 
     what: Literal["reloaded", "restarted", "gone"]
@@ -22,7 +22,7 @@ class Change:
 
 
 def detect_change(before: ProxyState, after: ProxyState, *, after_s: float) -> Change | None:
-    """What became of the proxy's processes; `after_s` is when the second look was."""
+    """Compare the proxy's processes; `after_s` is the time of the second inspection."""
     if before.is_running and not after.is_running:
         return Change(what="gone", at_s=after_s, leaving=0)
     first, now = {each.pid for each in workers(before)}, {each.pid for each in workers(after)}

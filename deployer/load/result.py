@@ -1,4 +1,4 @@
-"""What one site's load came to: its figures, and the limits that they are held against."""
+"""The result of one site's load: its figures, and the limits to compare them with."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from deployer.proxies.limits import Limit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadResult:
-    """One load. `uris` were called at `address`; `limits` are the proxy's, the tightest first.
+    """One load of `uris` at `address`; `limits` are the proxy's, the tightest first.
 
-    `limits` is empty where the host would not tell; `notes` say why, and what else is worth saying.
-    `idle_s` is the shortest silence that the proxy lets pass; `drain_s` is the site's, how long
-    connections of before a reload may live on.
+    `limits` is empty if the host does not report them; `notes` say why. `idle_s` is the proxy's
+    shortest idle timeout; `drain_s` is the site's limit for old connections after a reload.
     """
 
     site: str
@@ -36,7 +35,7 @@ class LoadResult:
 
 
 def load_json(result: LoadResult) -> dict[str, Any]:
-    """One load for ``--json``."""
+    """Return one load for ``--json``."""
     figures = result.figures
     return {
         "site": result.site,

@@ -1,4 +1,4 @@
-"""One host's load: which routes are loaded, what is looked at meanwhile, what it comes to."""
+"""Load the WebSocket routes of one host, and inspect its proxy meanwhile."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ _AWAKE_S, _LEAST_AWAKE_S = 20.0, 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadOptions:
-    """What the command line asks: `number` connections at `rate_per_s`, held for `hold_s`.
+    """The command line's options: `number` connections at `rate_per_s`, held for `hold_s`.
 
-    `overrides` say where a name is: ``{(name, port): address}``; without, it is the host's own.
+    `overrides` map names to addresses: ``{(name, port): address}``; the default is the host's own.
     """
 
     number: int
@@ -59,10 +59,9 @@ def load_sites(
 ) -> tuple[tuple[LoadResult, ...], tuple[CheckResult, ...]]:
     """Load the WebSocket routes of each of `sites`, one site after the other.
 
-    Only routes whose handshake passes are loaded, as `checks` have it: what one connection cannot
-    do is no matter of load.
+    Only routes whose handshake passes in `checks` are loaded.
 
-    Raises: HostError where nobody knows the host's address.
+    Raises: HostError if the host's address is unknown.
     """
     results, judgements = [], []
     for site in sites:
@@ -80,7 +79,7 @@ def load_sites(
 
 
 def _probes(site: Site, checks: Sequence[CheckResult]) -> list[PlannedCheck]:
-    """The handshake of each WebSocket route that passes."""
+    """Return the handshake of each WebSocket route that passes."""
     broken = {
         check.target
         for check in checks
@@ -94,7 +93,7 @@ def _probes(site: Site, checks: Sequence[CheckResult]) -> list[PlannedCheck]:
         for check in planned_checks(site, ProxyAddress())
         if check.kind == "handshake"
         and check.hop == "proxy"
-        and check.target.startswith("/")  # not those of aliases, which are whole names
+        and check.target.startswith("/")  # not those of aliases, which start with a name
         and check.target not in broken
     ]
 
@@ -120,7 +119,7 @@ def _load(
             service.append(_service_words(link, planned[0]))
 
     def last() -> None:
-        contact.doing("load: looking at the proxy once more")
+        contact.doing("load: inspecting the proxy again")
         seen["last"] = _state(link, site)
         looked.append(time.monotonic() - began)
 
@@ -157,7 +156,9 @@ def _load(
         change=detect_change(before, after, after_s=looked[-1])
         if before is not None and after is not None
         else None,
-        notes=() if before is not None else (f"the host does not tell what {site.proxy} allows",),
+        notes=()
+        if before is not None
+        else (f"the host does not report the limits of {site.proxy}",),
     )
     known = frozenset(before.log) if before is not None else frozenset()
     log = after.log if after is not None else ()
@@ -166,7 +167,7 @@ def _load(
 
 
 def _service_words(link: Link, check: PlannedCheck) -> str:
-    """How the service answers somebody who goes past the proxy, while the proxy is full."""
+    """Connect directly to the service while the proxy refuses connections."""
     if not isinstance(check.peer, UpgradeProbe):
         return ""
     access = Access(dial=link.open_stream, timeout_s=5.0, until=Deadline(12.0))
@@ -174,7 +175,7 @@ def _service_words(link: Link, check: PlannedCheck) -> str:
     return "works" if failure is None else failure.words
 
 
-# --- where to, and what with ----------------------------------------------------------------------
+# --- targets --------------------------------------------------------------------------------------
 
 
 def _target(probe: UpgradeProbe, address: str, port: int) -> Target:
@@ -190,9 +191,9 @@ def _target(probe: UpgradeProbe, address: str, port: int) -> Target:
 
 
 def _address(contact: Contact, probe: UpgradeProbe, port: int, options: LoadOptions) -> str:
-    """An IP address: what `options` say, or the one that SSH connects to.
+    """Return the IP address in `options`, or the one that SSH connects to.
 
-    Raises: HostError where that name does not resolve.
+    Raises: HostError if that name does not resolve.
     """
     name = probe.server_name or ""
     given = options.overrides.get((name, port))
@@ -207,9 +208,9 @@ def _address(contact: Contact, probe: UpgradeProbe, port: int, options: LoadOpti
     found = PublicDial().lookup(hostname, port)
     if not found.addresses:
         raise HostError(
-            f"nobody knows where {hostname} is from here: it {found.problem}",
+            f"the address of {hostname} is unknown: it {found.problem}",
             host=contact.host.name,
-            hint=f"Nothing was loaded. Say where it is: --resolve {name}:{port}:ADDRESS",
+            hint=f"Nothing was loaded. Give its address: --resolve {name}:{port}:ADDRESS",
         )
     return found.addresses[0]
 
@@ -219,7 +220,7 @@ def _bracketed(address: str) -> str:
 
 
 def _state(link: Link, site: Site) -> ProxyState | None:
-    """What the host says of the site's proxy; `None` where it cannot say."""
+    """Inspect the site's proxy on the host; `None` if that fails."""
     try:
         return inspected(link, [site.proxy]).of(site.proxy)
     except AgentError:
@@ -227,18 +228,18 @@ def _state(link: Link, site: Site) -> ProxyState | None:
 
 
 def _idle_s(site: Site, planned: Sequence[PlannedCheck], state: ProxyState | None) -> float | None:
-    """The shortest silence that the proxy lets pass, by what runs or else by the playbook."""
+    """Return the proxy's shortest idle timeout, from its running configuration or the playbook."""
     found = []
     for check in planned:
         if check.route is None:
             continue
-        way = served_route(state, site, check.route) if state is not None else None
-        found.append(check.route.idle_timeout_s if way is None else way.idle_timeout_s)
+        running = served_route(state, site, check.route) if state is not None else None
+        found.append(check.route.idle_timeout_s if running is None else running.idle_timeout_s)
     return min((seconds for seconds in found if seconds), default=None)
 
 
 def served_route(state: ProxyState, site: Site, route: Route) -> Served | None:
-    """What the running configuration does with requests for a route; `None` where unknown."""
+    """Return how the running configuration serves a route; `None` if unknown."""
     return served(
         state,
         name=concrete(site.domain),

@@ -233,7 +233,7 @@ def test_more_files_than_there_can_be_are_refused(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(resource, "setrlimit", refuse)
     raise_open_files_limit(500)
-    with pytest.raises(UsageError, match="--load 5000 needs 5,200 open files here"):
+    with pytest.raises(UsageError, match="--load 5000 needs 5,200 open files on this machine"):
         raise_open_files_limit(5000)
 
 

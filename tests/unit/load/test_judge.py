@@ -283,7 +283,7 @@ def test_a_drain_that_is_the_sites_own_is_named() -> None:
     for drain_s, is_named in ((4.0, True), (3600.0, False), (None, False)):
         finding = judge_load(replace(result, drain_s=drain_s), observed).finding
         assert finding is not None
-        assert ("for 4 s at most: that is `drain`" in finding.cause) is is_named
+        assert ("for at most 4 s, the `drain`" in finding.cause) is is_named
 
 
 def test_a_named_limit_has_its_place_and_number() -> None:
@@ -310,7 +310,7 @@ def test_a_load_that_fits_passes_and_says_so() -> None:
 
 def test_where_this_machine_is_the_limit_no_host_is_blamed() -> None:
     own = FailureGroup(
-        phase="own", words="this process may open no more files", count=9, at_open=1000, first_s=5.0
+        phase="own", words="this process cannot open more files", count=9, at_open=1000, first_s=5.0
     )
     check = judge_load(a_result(NGINX, 1000, own), Observed())
     assert (check.ok, check.finding) == (False, None)
