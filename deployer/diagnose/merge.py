@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from deployer.diagnose.address import Address
-from deployer.diagnose.inside import Inside, Stage, site_of_stage
+from deployer.diagnose.inside import Inside
+from deployer.diagnose.stages import Stage, site_of_stage
 from deployer.model import CheckResult, Finding
 from deployer.proxies.inspect import Inspection, explained, refused_by_address
 
@@ -86,7 +87,7 @@ def _not_let_in(result: CheckResult, outer: Stage) -> CheckResult:
     is_outer = result.name.startswith("handshake at ") and result.target == outer.asked.path
     if finding is None or result.ok or result.hop != "proxy" or not is_outer:
         return result
-    if outer.way.wants_proxy_line:
+    if outer.served.wants_proxy_line:
         words = f"{result.detail}; what is in front of it sends a PROXY line"
         return replace(result, ok=True, skipped=True, detail=words, finding=None)
     if answer is None or answer.status_code != _FORBIDDEN:

@@ -8,8 +8,9 @@ import pytest
 
 from deployer.diagnose.address import parse_address
 from deployer.diagnose.host_diagnosis import host_from
-from deployer.diagnose.inside import Inside, stages_of
+from deployer.diagnose.inside import Inside
 from deployer.diagnose.merge import merge_results
+from deployer.diagnose.stages import stages_of
 from deployer.errors import UsageError
 from deployer.model import CheckResult, Finding, Hop
 from deployer.proxies.inspect import ConfigFile, Inspection, ProxyState

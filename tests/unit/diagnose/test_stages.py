@@ -12,8 +12,9 @@ from deployer.agent.errors import Refusal
 from deployer.agent.relay import open_connection
 from deployer.diagnose.address import parse_address
 from deployer.diagnose.handshake_variants import HandshakeOptions
-from deployer.diagnose.inside import Inside, diagnose_stages, stages_of
+from deployer.diagnose.inside import Inside, diagnose_stages
 from deployer.diagnose.merge import merge_results
+from deployer.diagnose.stages import stages_of
 from deployer.model import CheckResult, Finding, HandshakeResult, Proxy
 from deployer.proxies.inspect import ConfigFile, Inspection, ProxyState
 from deployer.verify.net.access import Access
