@@ -138,7 +138,7 @@ def status(*, as_json: bool) -> None:
     context_settings={"ignore_unknown_options": True},
     examples=(
         ("Log in on a host", "deployer lab ssh lab1"),
-        ("Run a command there", "deployer lab ssh lab1 systemctl status nginx"),
+        ("Run a command there", "deployer lab ssh lab1 systemctl --failed"),
     ),
 )
 @_name

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from deployer.commit.running_proxies import apache_places, connections_of
+from deployer.commit.running_proxies import connections_of, process_slots
 from deployer.commit.survival import (
     Ended,
     OtherSockets,
@@ -25,9 +25,9 @@ from deployer.commit.survival import (
 )
 from deployer.errors import AgentError, DeployerError
 from deployer.model import CheckResult
-from deployer.plan.forecast import drain_of_apache, effects, touching, worst
+from deployer.plan.forecast import drain_s_of, effects, touching, worst
 from deployer.plan.model import ForecastAction, Plan
-from deployer.proxies import PROXIES
+from deployer.proxies import BY_UNIT, PROXIES
 from deployer.sites.model import Route, Site
 
 if TYPE_CHECKING:
@@ -42,13 +42,10 @@ _LOOK_TIMEOUT_S = 10.0
 _LET_GO_S = 0.3
 #: A drain that is no longer is awaited before canaries are judged, and a moment more.
 _SHORT_DRAIN_S, _AFTER_DRAIN_S = 3.0, 0.7
-_APACHE = PROXIES["apache"].unit
-#: Processes that Apache must be able to start after a reload.
-_SPARE_PLACES = 2
+#: Processes that a proxy must be able to start after a reload.
+_SPARE_SLOTS = 2
 #: An end that is noticed this much before its reason belongs to it.
 _SAME_MOMENT_S = 1.0
-#: Of nginx, nobody can tell upgraded connections from those that idle.
-_COUNTED_ROUGHLY = frozenset({"nginx"})
 
 
 @dataclass(slots=True)
@@ -230,7 +227,7 @@ class Canaries(NoCanaries):
         workers = [
             worker
             for unit, about in self._before["units"].items()
-            if unit not in _COUNTED_ROUGHLY
+            if BY_UNIT[unit].traits.counts_websockets
             for worker in about["workers"]
         ]
         websockets = sum(worker["websockets"] for worker in workers)
@@ -319,29 +316,31 @@ def canaries_around(
 def _in_the_way(
     link: Link, affected: Mapping[str, ForecastAction], before: Mapping[str, Any] | None
 ) -> str:
-    """Why there must be no canaries: each of Apache's processes that holds one stays after a reload
-    until it ends, and where that takes the last places, nobody else is served."""
-    if before is None or affected.get(_APACHE) != "reload":
+    """Why there must be no canaries: in some proxies, each process that serves one keeps a slot
+    after a reload, and without a free slot no one else is served."""
+    proxy = next(
+        (BY_UNIT[unit] for unit in affected if BY_UNIT[unit].traits.has_process_slots), None
+    )
+    if before is None or proxy is None or affected[proxy.unit] != "reload":
         return ""
     stayed = sum(
         bool(worker["websockets"] or (worker["is_old"] and worker["connections"]))
-        for worker in before["units"][_APACHE]["workers"]
+        for worker in before["units"][proxy.unit]["workers"]
     )
     try:
-        places, stay = apache_places(link)
+        slots, stay = process_slots(link)
     except AgentError:
-        return "the host does not tell how many places Apache has for processes"
-    if stay <= stayed or places - stay >= _SPARE_PLACES:
+        return f"the host does not report how many processes {proxy.title} may have"
+    if stay <= stayed or slots - stay >= _SPARE_SLOTS:
         return ""
-    return f"canaries would take the last of the {places} places that Apache has for processes"
+    return f"canaries would use the last of the {slots} processes that {proxy.title} may have"
 
 
 def _drains(before: Mapping[str, Any] | None, sites: Sequence[Site]) -> dict[str, float | None]:
     """For how long each proxy's connections may outlive a reload, as far as that is known."""
     if before is None:
         return {}
-    drains = {unit: about["drain_s"] for unit, about in before["units"].items()}
-    return {**drains, _APACHE: drain_of_apache(sites)} if _APACHE in drains else drains
+    return {unit: drain_s_of(unit, about, sites) for unit, about in before["units"].items()}
 
 
 def _routes(sites: Iterable[Site]) -> Iterator[Route]:

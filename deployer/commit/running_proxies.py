@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 _INSPECTION_S, _INSPECTION_IN_ALL_S = 20.0, 60.0
 
 
-def apache_places(link: Link) -> tuple[int, int]:
-    """How many processes Apache may have, and how many would stay after a reload."""
-    reply = link.request("places", doing="counting Apache's places")
+def process_slots(link: Link) -> tuple[int, int]:
+    """How many processes a proxy with slots may have, and how many would stay after a reload."""
+    reply = link.request("places", doing="counting the proxy's processes")
     return reply["places"], reply["stay"]
 
 

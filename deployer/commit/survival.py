@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from deployer.model import CheckResult, Finding
 from deployer.plan.model import ForecastAction
+from deployer.proxies import BY_UNIT
 
 Fate = Literal["survived", "closed", "reset", "silent", "unknown"]
 #: Who has ended a connection: the proxy is meant where the service's twin lived on.
@@ -257,8 +258,11 @@ def _cause(route: RouteSurvival) -> tuple[str, str]:
     times = [canary.after_s for canary in lost if canary.after_s is not None]
     if drain_s is not None and times and _are_drained(times, drain_s):
         cause = f"the drain of {drain_s:g} s ends what an earlier configuration has open"
-        fix = "Give `drain:` a time that is longer than any session, such as 1h; nginx and HAProxy "
-        fix += "still reload with the former one then, so do that once without require_survival."
+        fix = "Give `drain:` a time that is longer than any session, such as 1h"
+        if BY_UNIT[unit].traits.drain is not None:
+            fix += "; the reload that sets it still applies the former one, so do that once without"
+            fix += " require_survival"
+        fix += "."
         return cause, fix
     if any(canary.by == "someone" for canary in lost):
         cause = f"{unit} or the service has ended them: no connection straight to the service was "

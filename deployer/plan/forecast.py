@@ -8,14 +8,16 @@ so a forecast is not part of the approved plan: the number may differ a moment l
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deployer.plan.model import Change, Forecast, ForecastAction, Plan
-from deployer.proxies import BY_UNIT, PROXIES
+from deployer.proxies import BY_UNIT
 from deployer.sites.model import Site
 
+if TYPE_CHECKING:
+    from deployer.agent.replies import UnitConnections
+
 _UNITS = frozenset(BY_UNIT)
-_APACHE = PROXIES["apache"].unit
 #: From the least to the most disruptive.
 _ACTIONS: tuple[ForecastAction, ...] = ("reload", "restart", "stop")
 _TIMES = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
@@ -67,7 +69,7 @@ def forecasts(
                     action=action,
                     connections=sum(worker["websockets"] for worker in holding),
                     workers=len(holding),
-                    drain_s=drain_of_apache(sites) if unit == _APACHE else about["drain_s"],
+                    drain_s=drain_s_of(unit, about, sites),
                 )
             )
     return tuple(found)
@@ -123,9 +125,15 @@ def _stops(change: Change) -> bool:
     return was_active and (change.after is None or change.after.get("active") is False)
 
 
-def drain_of_apache(sites: Sequence[Site]) -> float | None:
-    """The drain limit of Apache's sites, which applies per reload; `None` if there is none."""
-    drains = [site.drain_s for site in sites if site.proxy == "apache"]
+def drain_s_of(unit: str, about: UnitConnections, sites: Sequence[Site]) -> float | None:
+    """The drain limit of a reload; `None` if there is none.
+
+    It is part of the running configuration, as in `about`, or the reload itself applies the sites'.
+    """
+    proxy = BY_UNIT[unit]
+    if proxy.traits.drain is not None:
+        return about["drain_s"]
+    drains = [site.drain_s for site in sites if site.proxy == proxy.name]
     capped = [drain for drain in drains if drain is not None]
     return max(capped) if capped and len(capped) == len(drains) else None
 

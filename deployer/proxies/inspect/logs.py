@@ -1,4 +1,4 @@
-"""What a proxy's log says, and how long ago: lines of nginx, Apache and systemd's journal."""
+"""Lines of a proxy's log with their age: of nginx, Apache and systemd's journal."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from datetime import datetime
 from deployer.proxies.inspect.model import ProxyState
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_OF_NGINX = re.compile(r"(\d{4})/(\d\d)/(\d\d) (\d\d):(\d\d):(\d\d) ")
-_OF_APACHE = re.compile(r"\[\w{3} (\w{3}) +(\d+) (\d\d):(\d\d):(\d\d)(?:\.\d+)? (\d{4})\] ")
-_OF_JOURNAL = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)")
-#: Who has written a line: nginx's ``2445#2445:``, Apache's ``[pid 770:``, ``haproxy[1915]:``.
+_WITH_SLASHES = re.compile(r"(\d{4})/(\d\d)/(\d\d) (\d\d):(\d\d):(\d\d) ")
+_IN_BRACKETS = re.compile(r"\[\w{3} (\w{3}) +(\d+) (\d\d):(\d\d):(\d\d)(?:\.\d+)? (\d{4})\] ")
+_WITH_HYPHENS = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)")
+#: The process that wrote a line: ``2445#2445:``, ``[pid 770:``, ``haproxy[1915]:``.
 _WRITER = re.compile(r"\] (\d+)#\d+:|\[pid (\d+)|\b[\w-]+\[(\d+)\]:")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One line: `age_s` is `None` where neither it nor one before it says when it was written."""
+    """One line; `age_s` is `None` if neither it nor a line before it has a time."""
 
     text: str
     age_s: float | None
@@ -27,7 +27,7 @@ class Line:
 
 
 def lines(state: ProxyState) -> Iterator[Line]:
-    """The log's lines; one without a time of its own has that of the one before it."""
+    """The log's lines; one without a time has that of the line before it."""
     now = _at(state.local_time)
     then: datetime | None = None
     for text in state.log:
@@ -41,9 +41,9 @@ def lines(state: ProxyState) -> Iterator[Line]:
 def latest(
     state: ProxyState, pattern: str, *, within_s: float | None = None, by_running: bool = False
 ) -> Line | None:
-    """The newest line that `pattern` is found in, no older than `within_s`.
+    """The newest line with `pattern`, no older than `within_s`.
 
-    With `by_running`, lines of processes that are no more do not count.
+    With `by_running`, lines of processes that no longer exist do not count.
     """
     wanted, found = re.compile(pattern), None
     running = {None, *(each.pid for each in state.processes)}
@@ -60,11 +60,11 @@ def _is_new(line: Line, within_s: float | None) -> bool:
 
 
 def _at(text: str) -> datetime | None:
-    for pattern in (_OF_NGINX, _OF_JOURNAL):
+    for pattern in (_WITH_SLASHES, _WITH_HYPHENS):
         found = pattern.match(text)
         if found:
             return _moment(*(int(number) for number in found.groups()))
-    found = _OF_APACHE.match(text)
+    found = _IN_BRACKETS.match(text)
     if found is None or found.group(1) not in _MONTHS:
         return None
     month, day, hour, minute, second, year = found.groups()

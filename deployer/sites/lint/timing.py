@@ -59,7 +59,7 @@ def draining(site: Site) -> Iterator[Note]:
         yield warning(
             "drain-uncapped",
             f"{site.domain}: the proxy's old processes run as long as they have connections",
-            "Each reload may leave more of them, until memory or Apache's slots run out: "
+            "Each reload may leave more of them, until memory or process slots run out: "
             "set a limit, such as `drain: 1d`.",
             site.at("drain"),
         )

@@ -55,8 +55,8 @@ def upstreams(site: Site, route: Route) -> Iterator[Note]:
             yield warning(
                 "socket-in-tmp",
                 f"{route.path}: {upstream} is in a folder that systemd can make private",
-                "With PrivateTmp, as in Debian's Apache, the proxy has a different /tmp than "
-                "the service: put the socket below /run.",
+                "With PrivateTmp, the proxy has a different /tmp than the service: put the "
+                "socket below /run.",
                 place,
             )
     if len(set(route.upstreams)) < len(route.upstreams):

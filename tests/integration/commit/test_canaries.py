@@ -189,7 +189,7 @@ def test_canaries_leave_the_last_places_of_apache(serving: tuple[LabHost, ...]) 
     assert ran.code == 0, ran
     shown = route(ran, "web2")
     assert (shown["opened"], shown["canaries"]) == (0, [])
-    assert "the last of the 2 places" in shown["note"]
+    assert "the last of the 2 processes" in shown["note"]
 
 
 # --- watching -------------------------------------------------------------------------------------

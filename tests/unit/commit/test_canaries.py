@@ -148,4 +148,4 @@ def test_the_apply_continues_if_apache_does_not_report_its_slots(port: int) -> N
     assert survival is not None
     (route,) = survival.routes
     assert route.canaries == ()
-    assert route.note.startswith("the host does not tell how many places Apache has")
+    assert route.note.startswith("the host does not report how many processes Apache")
