@@ -10,10 +10,8 @@ from deployer.agent.encoding import canonical, sha256, to_b64
 from deployer.agent.errors import Refusal, StepError, check_name, os_words
 from deployer.agent.files import check_path, chunks_of, look_at, names_in
 from deployer.agent.kinds import ADDED_KINDS, PROBED_KINDS, added_kind
-from deployer.agent.loaded import loaded_attributes
 from deployer.agent.observe import path_attributes, service_attributes, user_attributes
 from deployer.agent.packages import installed_packages
-from deployer.agent.services import Systemd
 from deployer.agent.settings import SHOWN_BYTES
 
 TYPE_CHECKING = False
@@ -45,8 +43,13 @@ class Probe:
         named = {kind: [r["name"] for r in resources if r["kind"] == kind] for kind in PROBED_KINDS}
         packages = installed_packages(named["package"]) if named["package"] else {}
         asked = named["service"] + (named["loaded"] if os.path.isdir(settings.SYSTEMD_RUNS) else [])
-        units = Systemd(self._children).show(list(dict.fromkeys(asked))) if asked else {}
+        units = self._units(list(dict.fromkeys(asked))) if asked else {}
         return [self._observe(resource, packages, units) for resource in resources]
+
+    def _units(self, names: list[str]) -> dict[str, Json]:
+        from deployer.agent.services import Systemd
+
+        return Systemd(self._children).show(names)
 
     def _observe(self, resource: Json, packages: dict[str, str], units: dict[str, Json]) -> Json:
         kind, name, query = resource["kind"], resource["name"], resource.get("query") or {}
@@ -62,6 +65,8 @@ class Probe:
             elif kind == "command":
                 attributes = {"done": self._is_done(query)}
             elif kind == "loaded":
+                from deployer.agent.loaded import loaded_attributes
+
                 attributes = loaded_attributes(units.get(name), name, query["files"])
             elif kind == "releases":
                 attributes = {"found": releases_in(name)}

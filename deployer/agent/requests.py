@@ -6,10 +6,11 @@ facts and for a probe.
 
 from __future__ import annotations
 
+from deployer.agent import settings
 from deployer.agent.errors import check_name
 from deployer.agent.facts import facts
+from deployer.agent.files import look_at
 from deployer.agent.listeners import listeners
-from deployer.agent.owed import owed_now
 from deployer.agent.packages import package_versions
 from deployer.agent.probe import Probe
 
@@ -34,10 +35,18 @@ def request_facts(session: Session, request: Json) -> Json:
             "pending": state.under_way(),
             "generation": state.last_generation(),
             "last": state.last_ended(),
-            "owed": owed_now(session.children),
+            "owed": _owed(session),
             "proxies": state.proxies(),
         },
     }
+
+
+def _owed(session: Session) -> list[Json]:
+    if look_at(settings.OWED) is None:
+        return []
+    from deployer.agent.owed import owed_now
+
+    return owed_now(session.children)
 
 
 def request_probe(session: Session, request: Json) -> Json:

@@ -6,7 +6,6 @@ import time
 
 from deployer.agent.errors import StepError
 from deployer.agent.processes import is_proxy, main_pid, processes_of
-from deployer.agent.reloads import reload_watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,6 +89,8 @@ class Systemd:
         if shown.get("ActiveState") not in ("active", "reloading"):
             self.start(unit)
             return
+        from deployer.agent.reloads import reload_watch
+
         watch = reload_watch(self, unit, main_pid(shown))
         try:
             self.act("reload", unit)

@@ -17,7 +17,7 @@ import zlib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import CodeType, ModuleType
     from typing import Any
 
@@ -47,7 +47,7 @@ def sources_in(archive: bytes) -> dict[str, bytes]:
 class Bundle:
     """The agent's modules: a finder and loader for `sys.meta_path`."""
 
-    def __init__(self, packed: bytes, codes: dict[str, bytes]) -> None:
+    def __init__(self, packed: bytes, codes: Mapping[str, bytes]) -> None:
         self.packed = packed
         self._codes = codes
         self._sources = {} if codes else sources_in(self.archive())
@@ -65,7 +65,7 @@ class Bundle:
 
     def _compiled(self, name: str) -> CodeType:
         path = name.replace(".", "/") + ".py"
-        return compile(self._sources[name], path, "exec", dont_inherit=True)
+        return compile(self._sources[name], path, "exec", dont_inherit=True, optimize=2)
 
     def compile_all(self) -> dict[str, bytes]:
         """The code of every module, for the cache."""
@@ -90,6 +90,20 @@ class Bundle:
         exec(code, module.__dict__)  # noqa: S102 - as every import does
 
 
+def cache_file(parts: dict[str, bytes]) -> bytes:
+    """A checksum, the length of a table, the table of places by name, and the parts themselves.
+
+    The loader makes no copy of a part, and needs no more of the file than the table.
+    """
+    places, at = {}, 0
+    for name, part in parts.items():
+        places[name] = (at, len(part))
+        at += len(part)
+    table = marshal.dumps(places)
+    data = len(table).to_bytes(4, "big") + table + b"".join(parts.values())
+    return zlib.crc32(data).to_bytes(4, "big") + data
+
+
 class Cache:
     """A file of compiled code that only root can write to; the loader reads it."""
 
@@ -106,11 +120,11 @@ class Cache:
                 os.mkdir(folder, 0o700)
             if not self._is_safe(folder, stat.S_ISDIR):
                 return
-        data = marshal.dumps((bundle.packed, bundle.compile_all()))
+        data = cache_file({"": bundle.packed, **bundle.compile_all()})
         new = f"{self._path}.{os.getpid()}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         with os.fdopen(os.open(new, flags, 0o600), "wb") as file:
-            file.write(zlib.crc32(data).to_bytes(4, "big") + data)
+            file.write(data)
         os.rename(new, self._path)
         for name in os.listdir(self._folders[-1]):
             other = os.path.join(self._folders[-1], name)
@@ -138,7 +152,7 @@ def _in_background(work: Callable[[], None]) -> None:
 
 def start(
     packed: bytes,
-    codes: dict[str, bytes],
+    codes: Mapping[str, bytes],
     *,
     cache: tuple[Any, ...] = (),
     settings: dict[str, Any] | None = None,

@@ -32,10 +32,12 @@ def cached(path):
     if not (all(is_safe(each, stat.S_ISDIR) for each in FOLDERS) and is_safe(path, stat.S_ISREG)):
         return None
     with open(path, "rb") as file:
-        data = file.read()
+        data = memoryview(file.read())
     if zlib.crc32(data[4:]).to_bytes(4, "big") != data[:4]:
         return None
-    return marshal.loads(data[4:])
+    start = 8 + int.from_bytes(data[4:8], "big")
+    places = marshal.loads(data[8:start])
+    return {name: data[start + at:start + at + size] for name, (at, size) in places.items()}
 
 def load():
     path = "%s/agent-%s-%x" % (FOLDERS[-1], DIGEST, sys.hexversion)
@@ -45,8 +47,7 @@ def load():
     except Exception:
         found = None
     if found:
-        packed, codes = found
-        return marshal.loads(codes["deployer.agent.start"]), packed, codes, ()
+        return marshal.loads(found["deployer.agent.start"]), found.pop(""), found, ()
     say('{"bootstrap": "need"}')
     packed = sys.stdin.buffer.read(int.from_bytes(sys.stdin.buffer.read(4), "big"))
     data = zlib.decompress(packed)

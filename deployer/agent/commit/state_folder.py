@@ -8,9 +8,7 @@ import os
 import stat
 
 from deployer.agent import settings
-from deployer.agent.commit.journal import read_journal
 from deployer.agent.commit.states import FOLDERS, next_state
-from deployer.agent.commit.watchdog import Watchdog
 from deployer.agent.encoding import canonical_json
 from deployer.agent.errors import Refusal, StepError
 from deployer.agent.files import look_at, names_in, now_text, read_json, remove_tree, write_synced
@@ -135,6 +133,8 @@ class StateFolder:
                 records = [read_json(os.path.join(path, "meta.json")) or {} for path in left]
                 about = [record.get("watchdog") or {} for record in records + self.history()[:1]]
                 makes_wants = any(item.get("makes_wants") for item in about)
+                from deployer.agent.commit.watchdog import Watchdog
+
                 Watchdog("any", duration_s=0, makes_wants=makes_wants).disarm(of_any=True)
             for path in left:
                 remove_tree(path)
@@ -324,6 +324,8 @@ class StateFolder:
 
 def commit_of_journal(folder: str) -> str:
     """The commit whose journal is in `folder`, where its other records cannot be read."""
+    from deployer.agent.commit.journal import read_journal
+
     try:
         return str(read_journal(folder)[0]["commit"])
     except StepError:
