@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +17,11 @@ if TYPE_CHECKING:
 
 _SUFFIXES = (".yml", ".yaml")
 _STEPS = 8
-_FORKS = 10
-#: Options of a connection, which a playbook's hosts have, too.
-_CONNECTION = ("user", "ask_pass", "become", "ask_become_pass", "accept_new")
+#: Options that addresses and playbooks have in common.
+_SHARED = (
+    *("inventories", "limit", "extra_vars", "as_json", "verbose", "html", "junit"),
+    *("user", "ask_pass", "become", "ask_become_pass", "accept_new"),
+)
 #: Option names that differ from the parameter names.
 _OPTIONS = {"subprotocols": "subprotocol", "headers": "header"}
 
@@ -30,20 +31,7 @@ def is_playbook(text: str) -> bool:
     return "://" not in text and (text.endswith(_SUFFIXES) or Path(text).is_file())
 
 
-def run_diagnose_playbook(
-    playbook: Path,
-    *,
-    inventories: Sequence[Path],
-    limit: str | None,
-    extra_vars: Sequence[str],
-    resolve: Sequence[str],
-    timeout_s: float,
-    as_json: bool,
-    verbose: bool,
-    html: Path | None,
-    junit: Path | None,
-    **more: Any,
-) -> int:
+def run_diagnose_playbook(playbook: Path, **given: Any) -> int:
     """Verify every site at every hop, and diagnose it from outside; the exit code.
 
     Raises: UsageError for the playbook, and for an option that requires an address.
@@ -52,28 +40,17 @@ def run_diagnose_playbook(
     from deployer.run.session import Session
     from deployer.verify.public.hop import public_hop
 
-    connection = {name: more.pop(name) for name in _CONNECTION}
-    given = sorted(name for name, value in more.items() if value)
-    if given:
-        option = _OPTIONS.get(given[0], given[0]).replace("_", "-")
+    shared = {name: given.pop(name) for name in _SHARED}
+    timeout_s, resolve = given.pop("timeout_s"), given.pop("resolve")
+    of_address = sorted(name for name, value in given.items() if value)
+    if of_address:
+        option = _OPTIONS.get(of_address[0], of_address[0]).replace("_", "-")
         raise UsageError(
             f"--{option} requires an address, not a playbook; no host was touched",
             hint="The playbook defines the handshakes of its sites, and their hosts.",
         )
     public = public_hop(resolve)
-    options = SessionOptions(
-        inventories=inventories,
-        limit=limit,
-        extra_vars=extra_vars,
-        forks=_FORKS,
-        **connection,
-        connect_timeout_s=timeout_s,
-        as_json=as_json,
-        verbose=verbose,
-        public=public,
-        html=html,
-        junit=junit,
-    )
+    options = SessionOptions(connect_timeout_s=timeout_s, public=public, **shared)
     with Session("diagnose", playbook, options) as session:
         run = session.fleet.verify(_FromOutside(public, timeout_s=timeout_s))
         run = replace(run, command="diagnose")

@@ -54,7 +54,7 @@ EXIT_CODES = {
     EXIT_REVERTED: "a change or check failed; every host is in its former state",
     EXIT_STRANDED: "a host is not in a known good state: a person must look",
     EXIT_UNREACHABLE: "a host is unreachable; nothing was changed on it",
-    EXIT_INTERRUPTED: "interrupted with Ctrl-C before anything else was decided",
+    EXIT_INTERRUPTED: "interrupted with Ctrl-C",
 }
 
 

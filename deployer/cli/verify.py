@@ -15,6 +15,8 @@ from deployer.errors import UsageError
 _PUBLIC = "Public DNS"
 _MEASURE = "Measurements"
 _WATCH = "Monitoring"
+#: The parameters of the measurements.
+_MEASURED = ("idle", "idle_limit", "load", "rate", "hold")
 
 _measurements = combine(
     option(
@@ -96,11 +98,6 @@ def verify(
     no_public: bool,
     resolve: Sequence[str],
     watch: str | None,
-    idle: bool,
-    idle_limit: str | None,
-    load: int | None,
-    rate: float | None,
-    hold: str | None,
     **given: Any,
 ) -> int:
     """Check running services with real handshakes, changing nothing.
@@ -112,18 +109,11 @@ def verify(
     from deployer.run.measure import measure_from
     from deployer.verify.public.hop import public_hop
 
-    if no_public and resolve and load is None:
+    wanted = {name: given.pop(name) for name in _MEASURED}
+    if no_public and resolve and wanted["load"] is None:
         raise UsageError("--resolve has no effect with --no-public; no host was touched")
     public = public_hop(resolve)
-    measure = measure_from(
-        idle=idle,
-        idle_limit=idle_limit,
-        load=load,
-        rate=rate,
-        hold=hold,
-        overrides=public.overrides,
-        no_public=no_public,
-    )
+    measure = measure_from(**wanted, overrides=public.overrides, no_public=no_public)
     given["public"] = None if no_public else public
     if watch is not None:
         from deployer.cli.watch import watched

@@ -1,4 +1,4 @@
-"""``verify --watch``: the checks again and again, of which only what has changed is told."""
+"""``verify --watch``: the checks at regular intervals; only changes are reported."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ if TYPE_CHECKING:
 
 _WELL = "ok"
 _SKIPPED = "skipped"
-#: Of a check without a finding of its own: another check's has the reason.
+#: For a check without its own finding: the finding of another check has the reason.
 _FAILED = "failed"
 _LEAST_S, _MOST_S = 1.0, 86400.0
 
-#: What tells a check from all others of its host: site, name, target and hop.
+#: What identifies a check on its host: site, name, target and hop.
 _Key = tuple[str, str, str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A host, or one of its checks, that is not as it `was`; `was` is empty for what is new.
+    """A change of a host, or of one of its checks, since the previous round.
 
-    `now` is a host's state, or for a check ``ok``, ``skipped`` or the code of its finding. `lasted`
-    is for how long it was as before; `words` say what is so now, `advice` what to do about it.
+    `was` and `now` are the states of the host, or for a check ``ok``, ``skipped`` or the code of
+    its finding; `was` is empty for a new one. The former state `lasted` that long. `words` describe
+    the current state, `advice` the cause and the fix.
     """
 
     host: str
@@ -44,19 +45,19 @@ class Change:
 
     @property
     def is_well(self) -> bool:
-        """Whether there is nothing to worry about now."""
+        """Whether the current state is a good one."""
         return self.now in (_WELL, _SKIPPED, "healthy")
 
 
 @dataclass(slots=True)
 class Known:
-    """What is known of every host so far. A host that cannot be reached keeps its checks."""
+    """The last known state of every host. An unreachable host keeps its checks."""
 
     _hosts: dict[str, tuple[str, datetime]] = field(default_factory=dict)
     _checks: dict[str, dict[_Key, tuple[str, datetime]]] = field(default_factory=dict)
 
     def learn(self, document: Mapping[str, Any], *, at: datetime) -> list[Change]:
-        """What `document`, of a verification at `at`, has that is not known yet."""
+        """The changes in `document`, the result of a verification at `at`."""
         found: list[Change] = []
         for host, report in document["hosts"].items():
             found += self._of_host(host, report, at)
@@ -123,7 +124,7 @@ def _counted(report: Mapping[str, Any]) -> str:
 
 
 def change_words(change: Change) -> str:
-    """``✗ ws.example.com/ws  handshake (proxy): …  [bad-gateway]``, or of a host its state."""
+    """``✗ ws.example.com/ws  handshake (proxy): …  [bad-gateway]``, or the state of a host."""
     lasted = (
         f"; for {span(change.lasted)} before: {change.was}" if change.lasted is not None else ""
     )
@@ -138,7 +139,7 @@ def change_words(change: Change) -> str:
 
 
 def change_json(change: Change) -> dict[str, Any]:
-    """A change as ``--json`` has it, in ``changes``."""
+    """A change as an entry of ``changes`` in ``--json``."""
     check = change.check
     return {
         "host": change.host,
@@ -158,13 +159,13 @@ def watched(
     is_measured: bool,
     **given: Any,
 ) -> int:
-    """Verify again and again, as ``--watch`` says; the exit code of the last whole round.
+    """Verify at the interval of ``--watch``; the exit code of the last complete round.
 
-    Raises: UsageError where `every` is no time, or something is to be measured besides.
+    Raises: UsageError if `every` is not a time, or a measurement is requested, too.
     """
     every_s = _every_s(every)
     if is_measured:
-        raise UsageError("--watch goes with neither --idle nor --load; no host was touched")
+        raise UsageError("--watch cannot be combined with --idle or --load; no host was touched")
     with open_session("verify", playbook, is_quiet=True, **given) as session:
         return watch(session, every_s=every_s)
 
@@ -177,12 +178,12 @@ def _every_s(text: str) -> float:
     except InvalidValue as error:
         raise UsageError(f"--watch {text}: {error}; no host was touched") from None
     if not _LEAST_S <= seconds <= _MOST_S:
-        raise UsageError(f"--watch {text}: between 1s and 1d; no host was touched")
+        raise UsageError(f"--watch {text}: must be between 1s and 1d; no host was touched")
     return seconds
 
 
 def watch(session: Session, *, every_s: float) -> int:
-    """Verify every `every_s` seconds until Ctrl-C; the exit code of the last whole round."""
+    """Verify every `every_s` seconds until Ctrl-C; the exit code of the last complete round."""
     from deployer.report.document import run_document
 
     known = Known()
@@ -196,14 +197,14 @@ def watch(session: Session, *, every_s: float) -> int:
                 document = run_document(run)
                 changes = known.learn(document, at=at)
                 code = session.end_round(run.exit_code, document, at=at)
-                _tell(session, document, changes, at)
+                _report(session, document, changes, at)
     except KeyboardInterrupt:
         pass
     session.output.close()
     return code
 
 
-def _tell(
+def _report(
     session: Session, document: Mapping[str, Any], changes: list[Change], at: datetime
 ) -> None:
     for change in changes:
