@@ -67,7 +67,7 @@ class AcmeModel(Strict):
 class DnsModel(Strict):
     """The certbot plugin that answers DNS-01 challenges."""
 
-    plugin: DnsPlugin
+    plugin: DnsPlugin = field(description="The name of one of certbot's own plugins.")
     credentials: Line | None = field(None, description="The plugin's credentials file.")
     propagation: Duration = field(
         60.0, description="How long to wait until the CA can see a new record."
@@ -190,14 +190,14 @@ class RouteModel(Strict):
 class Pattern(Strict):
     """A regular expression that must match part of a message of the service."""
 
-    regex: Text
+    regex: Text = field(description="The pattern, in Python's syntax.")
 
 
 class CheckModel(Strict):
     """A handshake to verify in addition to the default ones of every WebSocket route."""
 
     path: RequestPath
-    origin: Origin | None = None
+    origin: Origin | None = field(None, description="The Origin to send; default: the site's own.")
     subprotocols: Subprotocols = field(
         (), description="Subprotocols to offer; one must be selected."
     )
@@ -219,8 +219,12 @@ class SiteModel(Strict):
     tls: TlsModel | None = field(
         None, description="How the site gets its certificate; plain HTTP without it."
     )
-    routes: list[RouteModel] = field(min_length=1)
-    verify: list[CheckModel] = field([])
+    routes: list[RouteModel] = field(
+        min_length=1, description="The paths of the site; the longest match wins."
+    )
+    verify: list[CheckModel] = field(
+        [], description="Handshakes to make in addition to those of every WebSocket route."
+    )
     drain: Drain = field(
         3600.0,
         description="How long open connections may outlive a reload; none for no limit.",
@@ -253,17 +257,17 @@ def _as_role(value: Any) -> Any:
 class VarsFile(Strict):
     """A file of variables; the values of a secret one are never shown."""
 
-    file: Line
-    secret: bool = False
+    file: Line = field(description="A YAML file, relative to the playbook.")
+    secret: bool = field(False, description="Never show its values, in diffs, logs or reports.")
 
 
 class RoleEntry(Strict):
     """A role that the play applies."""
 
-    role: Line
-    vars: dict[str, Any] = field({})
-    tags: Words = field([])
-    when: Conditions = field([])
+    role: Line = field(description="Its name; roles next to the playbook take precedence.")
+    vars: dict[str, Any] = field({}, description="Variables of the role.")
+    tags: Words = field([], description="Tags for everything in the role.")
+    when: Conditions = field([], description="A condition, or a list that must all be true.")
     refused: ClassVar[Mapping[str, str]] = {"become": _BECOME, "become_user": _BECOME}
     key_aliases: ClassVar[tuple[str, ...]] = ("name",)
 
@@ -280,8 +284,10 @@ class TaskKeywords(Strict):
     when: Conditions = field([], description="A condition, or a list that must all be true.")
     loop: Any = field(None, description="A list; the task is repeated for each 'item'.")
     notify: Words = field([], description="Handlers that run once if this task changes something.")
-    tags: Words = field([])
-    become: bool | None = None
+    tags: Words = field([], description="Words for --tags and --skip-tags.")
+    become: bool | None = field(
+        None, description="Run as root; applies to the whole run on the host."
+    )
     no_log: bool = field(False, description="Never show what this task writes.")
     vars: dict[str, Any] = field({}, description="Variables for this task only.")
     args: dict[str, Any] = field({}, description="Further arguments of the module.")

@@ -87,7 +87,7 @@ class Package(Module):
 
     canonical: ClassVar[str] = "package"
     name: Packages = field(description="A name, or a list of them.")
-    state: PackageState = "present"
+    state: PackageState = field("present", description="Whether they are installed.")
     synonyms: ClassVar[Mapping[str, str]] = {"pkg": "name"}
     refused: ClassVar[Mapping[str, str]] = {
         "update_cache": _REFRESH,
@@ -106,8 +106,8 @@ class Package(Module):
 
 class _Owned(Module):
     mode: Mode | None = field(None, description='Four octal digits in quotes, "0644".')
-    owner: Account | None = None
-    group: Account | None = None
+    owner: Account | None = field(None, description="The owner, as a name or number.")
+    group: Account | None = field(None, description="The group, as a name or number.")
     refused: ClassVar[Mapping[str, str]] = {
         "backup": _BACKUP,
         "force": _FORCE,
@@ -146,8 +146,12 @@ class Copy(_Owned):
     dest: FilePath
     src: Line | None = field(None, description="A file or folder, searched in files/.")
     content: Content | None = field(None, description="The content of the file.")
-    mode: Annotated[str, Check(_copy_mode, type="string")] | None = None
-    directory_mode: Mode | None = None
+    mode: Annotated[str, Check(_copy_mode, type="string")] | None = field(
+        None, description='Four octal digits in quotes, "0644", or preserve.'
+    )
+    directory_mode: Mode | None = field(
+        None, description="The mode of folders, if src is a folder."
+    )
 
     @classmethod
     def combination_errors(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
@@ -190,7 +194,7 @@ class File(_Owned):
 
     canonical: ClassVar[str] = "file"
     path: FilePath
-    state: FileState = "file"
+    state: FileState = field("file", description="What is at the path.")
     src: Line | None = field(None, description="state: link: the target of the link.")
     synonyms: ClassVar[Mapping[str, str]] = {"dest": "path", "name": "path"}
 
@@ -232,9 +236,11 @@ class Service(Module):
     """A systemd unit: started or stopped, enabled at boot or not."""
 
     canonical: ClassVar[str] = "service"
-    name: Unit
-    state: ServiceState | None = None
-    enabled: bool | None = None
+    name: Unit = field(description="A unit of systemd.")
+    state: ServiceState | None = field(
+        None, description="restarted and reloaded are for handlers only."
+    )
+    enabled: bool | None = field(None, description="Whether it starts at boot.")
     synonyms: ClassVar[Mapping[str, str]] = {"service": "name", "unit": "name"}
     refused: ClassVar[Mapping[str, str]] = {
         "daemon_reload": "systemd is reloaded automatically if a unit file has changed",
@@ -261,17 +267,19 @@ class User(Module):
     """An account of the host."""
 
     canonical: ClassVar[str] = "user"
-    name: Account
-    uid: Number | None = None
-    group: Account | None = None
-    groups: Accounts | None = None
-    append: bool | None = None
-    home: FilePath | None = None
-    shell: FilePath | None = None
-    comment: Line | None = None
-    system: bool | None = None
-    create_home: bool | None = None
-    state: Literal["present", "absent"] = "present"
+    name: Account = field(description="The name of the account.")
+    uid: Number | None = field(None, description="Its number.")
+    group: Account | None = field(None, description="Its primary group.")
+    groups: Accounts | None = field(None, description="Further groups.")
+    append: bool | None = field(None, description="Keep the groups that are not listed.")
+    home: FilePath | None = field(None, description="Its home directory.")
+    shell: FilePath | None = field(None, description="Its login shell.")
+    comment: Line | None = field(None, description="Its full name or purpose.")
+    system: bool | None = field(None, description="Create a system account.")
+    create_home: bool | None = field(None, description="Create the home directory.")
+    state: Literal["present", "absent"] = field(
+        "present", description="Whether the account exists."
+    )
     synonyms: ClassVar[Mapping[str, str]] = {"user": "name", "createhome": "create_home"}
     refused: ClassVar[Mapping[str, str]] = {
         "password": "an account of a service needs no password",
@@ -333,11 +341,13 @@ class Command(Module):
         None, description="The command line."
     )
     argv: list[Text] | None = field(None, description="Its arguments as a list.", min_length=1)
-    chdir: FilePath | None = None
+    chdir: FilePath | None = field(None, description="The folder to run it in.")
     creates: FilePath | None = field(None, description="Skip if this path exists.")
     removes: FilePath | None = field(None, description="Skip if this path is missing.")
     unless: Argv | None = field(None, description="Skip if this command exits with 0.")
-    environment: Annotated[dict[str, str], Check(_environment, type="object")] | None = field(None)
+    environment: Annotated[dict[str, str], Check(_environment, type="object")] | None = field(
+        None, description="Environment variables."
+    )
     refused: ClassVar[Mapping[str, str]] = {
         "stdin": "a command gets no input; let it read a file that a task copies",
         "stdin_add_newline": "a command gets no input",
@@ -378,13 +388,15 @@ class Release(Module):
     canonical: ClassVar[str] = "release"
     src: Line = field(description="The folder, searched in files/.")
     dest: FilePath = field(description="The folder of the service.")
-    owner: Account | None = None
-    group: Account | None = None
+    owner: Account | None = field(None, description="The owner, as a name or number.")
+    group: Account | None = field(None, description="The group, as a name or number.")
     keep: Annotated[int, Check(_kept, type=["integer", "string"], minimum=2)] = 5
     exclude: list[Text] | None = field(None, description="Patterns of names to leave out: *.pyc.")
     build: list[Text] | None = field(None, description="A command for each new release.")
     creates: Annotated[str, Check(_within, type="string")] | None = None
-    environment: Annotated[dict[str, str], Check(_environment, type="object")] | None = field(None)
+    environment: Annotated[dict[str, str], Check(_environment, type="object")] | None = field(
+        None, description="Environment variables."
+    )
 
 
 MODULES: Mapping[str, type[Module]] = {

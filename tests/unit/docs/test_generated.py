@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from pathlib import Path
 
@@ -22,3 +23,9 @@ def test_every_mapping_of_a_playbook_has_its_section() -> None:
     for anchor in ("play", "task", "package", "command", "sites", "tls", "routes", "verify"):
         assert f"{{ #{anchor} }}\n" in text
     assert "| `drain` | time or `none` | `1h` |" in text
+
+
+def test_every_key_has_a_description() -> None:
+    rows = re.findall(r"^\| `.+\|$", PAGES[ROOT / "docs/reference/playbook.md"], re.MULTILINE)
+    assert len(rows) > 100
+    assert [row for row in rows if row.endswith("|  |")] == []
