@@ -149,8 +149,16 @@ def _capacity(result: LoadResult, observed: Observed) -> Finding:
     if sign is not None:
         limit = next((each for each in result.limits if each.code == sign.code), None)
         fix = sign.client_fix
-        cause = _PER_CLIENT if fix else _cause(sign.code, result, limit)
-        return _named_limit(sign.code, result, symptom, cause, fix, limit, evidence, ())
+        return Finding(
+            code=sign.code,
+            hop="proxy",
+            symptom=symptom,
+            cause=_PER_CLIENT if fix else _cause(sign.code, result, limit),
+            fix=fix or (limit.fix if limit else "Raise that limit."),
+            evidence="\n".join(evidence),
+            directive="" if fix or limit is None else sufficient_directive(limit, result),
+            file=limit.file if limit and not fix else "",
+        )
     if observed.service not in ("", "works"):
         return Finding(
             code="capacity-reached",
@@ -169,37 +177,28 @@ def _capacity(result: LoadResult, observed: Observed) -> Finding:
             ),
         )
     if near:
-        limit, *others = near
-        alternatives = tuple(
-            Alternative(code=each.code, tell=f"raising {limit.name} alone changes nothing")
-            for each in others
-            if each.code != limit.code
-        )
-        cause = _cause(limit.code, result, limit)
-        return _named_limit(limit.code, result, symptom, cause, "", limit, evidence, alternatives)
+        return _nearest_limit(result, symptom, evidence, near)
     return _unnamed_limit(result, symptom, evidence, observed)
 
 
-def _named_limit(
-    code: str,
-    result: LoadResult,
-    symptom: str,
-    cause: str,
-    fix: str,
-    limit: Limit | None,
-    evidence: Sequence[str],
-    alternatives: tuple[Alternative, ...],
+def _nearest_limit(
+    result: LoadResult, symptom: str, evidence: Sequence[str], near: Sequence[Limit]
 ) -> Finding:
+    limit, *others = near
     return Finding(
-        code=code,
+        code=limit.code,
         hop="proxy",
         symptom=symptom,
-        cause=cause,
-        fix=fix or (limit.fix if limit else "Raise that limit."),
+        cause=_cause(limit.code, result, limit),
+        fix=limit.fix,
         evidence="\n".join(evidence),
-        directive="" if fix or limit is None else sufficient_directive(limit, result),
-        file=limit.file if limit and not fix else "",
-        alternatives=alternatives,
+        directive=sufficient_directive(limit, result),
+        file=limit.file,
+        alternatives=tuple(
+            Alternative(code=each.code, tell=f"raising {limit.name} alone changes nothing")
+            for each in others
+            if each.code != limit.code
+        ),
     )
 
 

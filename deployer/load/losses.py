@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deployer.load.figures import LossGroup
+from deployer.load.reloads import Change
 from deployer.load.result import LoadResult
 from deployer.model import Alternative, Finding
 from deployer.proxies import PROXIES
@@ -12,7 +13,6 @@ def loss_finding(result: LoadResult) -> Finding:
     """Explain lost connections by the time and manner of their end, and the proxy's changes."""
     figures, proxy = result.figures, PROXIES[result.proxy].title
     groups, change = figures.ended, result.change
-    first_s = min(group.first_s for group in groups)
     last_s = max(group.last_s for group in groups)
     symptom = f"{figures.losses:,} of {figures.most_open:,} open connections were lost"
     evidence = "\n".join(
@@ -21,37 +21,7 @@ def loss_finding(result: LoadResult) -> Finding:
         for group in groups
     )
     if change is not None and last_s >= change.at_s - 1.0:
-        after = (
-            f"{max(0.0, first_s - change.at_s):.1f} to {max(0.0, last_s - change.at_s):.1f} s after"
-        )
-        if change.what == "gone":
-            return Finding(
-                code=PROXIES[result.proxy].words.gone,
-                hop="proxy",
-                symptom=f"{symptom}, and {proxy} is no longer running",
-                cause=f"{proxy} stopped while the connections were held.",
-                fix="Start it again; its journal shows why it stopped.",
-                evidence=evidence,
-            )
-        how = (
-            "A restart closes every connection; after a reload, the old processes keep them open."
-            if change.what == "restarted"
-            else _drain_words(result, first_s - change.at_s)
-        )
-        drain = PROXIES[result.proxy].words.drain
-        fix = (
-            "Reload it instead (`deployer reload`)."
-            if change.what == "restarted"
-            else f"Raise the site's `drain`{f' ({drain})' if drain else ''}, and reload less often."
-        )
-        return Finding(
-            code="drain-cut",
-            hop="proxy",
-            symptom=f"{symptom}, {after} {proxy} was {change.what}",
-            cause=how,
-            fix=fix,
-            evidence=evidence,
-        )
+        return _change_finding(result, change, symptom=symptom, evidence=evidence)
     if all(_is_idle_cut(group, result.idle_s) for group in groups):
         return Finding(
             code="idle-cut",
@@ -87,6 +57,37 @@ def loss_finding(result: LoadResult) -> Finding:
             ),
             Alternative(code="service-down", tell="its unit was restarted at that time"),
         ),
+    )
+
+
+def _change_finding(result: LoadResult, change: Change, *, symptom: str, evidence: str) -> Finding:
+    """The finding on connections that were lost when the proxy was changed."""
+    server, groups = PROXIES[result.proxy], result.figures.ended
+    proxy, drain = server.title, server.words.drain
+    first_s = min(group.first_s for group in groups) - change.at_s
+    last_s = max(group.last_s for group in groups) - change.at_s
+    if change.what == "gone":
+        return Finding(
+            code=server.words.gone,
+            hop="proxy",
+            symptom=f"{symptom}, and {proxy} is no longer running",
+            cause=f"{proxy} stopped while the connections were held.",
+            fix="Start it again; its journal shows why it stopped.",
+            evidence=evidence,
+        )
+    is_restart = change.what == "restarted"
+    return Finding(
+        code="drain-cut",
+        hop="proxy",
+        symptom=f"{symptom}, {max(0.0, first_s):.1f} to {max(0.0, last_s):.1f} s after {proxy} was"
+        f" {change.what}",
+        cause="A restart closes every connection; after a reload, the old processes keep them open."
+        if is_restart
+        else _drain_words(result, first_s),
+        fix="Reload it instead (`deployer reload`)."
+        if is_restart
+        else f"Raise the site's `drain`{f' ({drain})' if drain else ''}, and reload less often.",
+        evidence=evidence,
     )
 
 

@@ -13,7 +13,7 @@ from deployer.errors import AgentError, HostError
 from deployer.load.connection import Target
 from deployer.load.generator import LoadHooks, LoadPlan, generate_load
 from deployer.load.judge import Observed, judge_load
-from deployer.load.reloads import detect_change
+from deployer.load.reloads import Change, detect_change
 from deployer.load.result import LoadResult
 from deployer.model import CheckResult
 from deployer.proxies.inspect import ProxyState, Served, served
@@ -98,6 +98,33 @@ def _probes(site: Site, checks: Sequence[CheckResult]) -> list[PlannedCheck]:
     ]
 
 
+class _Observer:
+    """Reads the host's state while a load runs; `looked_at_s` is when, from the beginning."""
+
+    def __init__(self, contact: Contact, site: Site, check: PlannedCheck) -> None:
+        self._contact, self._site, self._check = contact, site, check
+        self._began = time.monotonic()
+        self.full: ProxyState | None = None
+        self.last: ProxyState | None = None
+        self.looked_at_s: float | None = None
+        self.service = ""
+
+    def look_when_full(self, failures: int) -> None:
+        self.full = _state(self._contact.link(), self._site)
+        if failures:
+            self.service = _service_words(self._contact.link(), self._check)
+
+    def look_at_last(self) -> None:
+        self._contact.doing("load: inspecting the proxy again")
+        self.last = _state(self._contact.link(), self._site)
+        self.looked_at_s = time.monotonic() - self._began
+
+    def change_since(self, before: ProxyState | None) -> Change | None:
+        if before is None or self.last is None or self.looked_at_s is None:
+            return None
+        return detect_change(before, self.last, after_s=self.looked_at_s)
+
+
 def _load(
     contact: Contact, site: Site, planned: Sequence[PlannedCheck], options: LoadOptions
 ) -> tuple[LoadResult, Observed]:
@@ -105,24 +132,9 @@ def _load(
     port = 443 if site.has_tls else 80
     address = _address(contact, probes[0], port, options)
     targets = tuple(_target(probe, address, port) for probe in probes)
-    link = contact.link()
-    before = _state(link, site)
+    before = _state(contact.link(), site)
     idle_s = _idle_s(site, planned, before)
-    began = time.monotonic()
-    seen: dict[str, ProxyState | None] = {}
-    service: list[str] = []
-    looked: list[float] = []
-
-    def full(failures: int) -> None:
-        seen["full"] = _state(link, site)
-        if failures:
-            service.append(_service_words(link, planned[0]))
-
-    def last() -> None:
-        contact.doing("load: inspecting the proxy again")
-        seen["last"] = _state(link, site)
-        looked.append(time.monotonic() - began)
-
+    observer = _Observer(contact, site, planned[0])
     figures = generate_load(
         LoadPlan(
             targets=targets,
@@ -134,14 +146,13 @@ def _load(
         ),
         LoadHooks(
             progress=contact.doing,
-            full=full,
-            last=last,
+            full=observer.look_when_full,
+            last=observer.look_at_last,
             cancelled=contact.cancelled,
         ),
     )
-    if not looked:  # nothing opened, or it was interrupted
-        last()
-    after = seen["last"]
+    if observer.looked_at_s is None:  # nothing opened, or it was interrupted
+        observer.look_at_last()
     result = LoadResult(
         site=site.domain,
         proxy=site.proxy,
@@ -152,18 +163,16 @@ def _load(
         figures=figures,
         idle_s=idle_s,
         drain_s=site.drain_s,
-        limits=limits(seen.get("full") or before) if before is not None else (),
-        change=detect_change(before, after, after_s=looked[-1])
-        if before is not None and after is not None
-        else None,
+        limits=limits(observer.full or before) if before is not None else (),
+        change=observer.change_since(before),
         notes=()
         if before is not None
         else (f"the host does not report the limits of {site.proxy}",),
     )
     known = frozenset(before.log) if before is not None else frozenset()
-    log = after.log if after is not None else ()
+    log = observer.last.log if observer.last is not None else ()
     new_log = tuple(line for line in log if line not in known)
-    return result, Observed(new_log=new_log, service=service[0] if service else "")
+    return result, Observed(new_log=new_log, service=observer.service)
 
 
 def _service_words(link: Link, check: PlannedCheck) -> str:

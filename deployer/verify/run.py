@@ -79,20 +79,16 @@ class _Run:
             result = judge(self._site, check, attempts)
             if result.ok and result.finding is None:
                 return attempts
-            if result.ok and self._patience(attempts).has_passed():
-                return self._with_peer(check, attempts)
-            if result.ok:  # a warning, which old workers or a starting service may have caused
-                self._access.until.pause(_PAUSE_S)
-                continue
-            if held_peer is None and check.peer is not None and self._has_time():
-                attempts = replace(attempts, peer=self._attempt(check.peer))
-                if check.plain is not None and login.is_refused_by_both(check, attempts):
-                    attempts = replace(attempts, plain=self._attempt(check.plain))
-                if judge(self._site, check, attempts).ok:
+            if not result.ok and held_peer is None:
+                attempts = self._with_service(check, attempts)
+                if attempts.peer is not None and judge(self._site, check, attempts).ok:
                     return attempts
             if self._patience(attempts).has_passed():
                 break
+            # Warnings are retried too: old workers or a starting service may have caused them.
             self._access.until.pause(_PAUSE_S)
+        if result.ok:
+            return self._with_peer(check, attempts)
         if held_peer is not None:
             attempts = replace(attempts, peer=held_peer.result())
         has_good_peer = attempts.peer is not None and attempts.peer.failure is None
@@ -101,6 +97,15 @@ class _Run:
         probes = follow_ups(check, attempts.main, attempts.peer) if self._has_time() else {}
         made = {name: self._attempt(probe) for name, probe in probes.items()}
         return replace(attempts, follow_ups=made)
+
+    def _with_service(self, check: PlannedCheck, attempts: Attempts) -> Attempts:
+        """Add the service's own answers to a check that failed at the proxy."""
+        if check.peer is None or not self._has_time():
+            return attempts
+        attempts = replace(attempts, peer=self._attempt(check.peer))
+        if check.plain is not None and login.is_refused_by_both(check, attempts):
+            attempts = replace(attempts, plain=self._attempt(check.plain))
+        return attempts
 
     def _with_peer(self, check: PlannedCheck, attempts: Attempts) -> Attempts:
         """Add the attempt directly to the service, so that a warning can name the hop."""

@@ -17,12 +17,9 @@ _FOLDERS = ("deployer", "roles", "playbooks", "tests", "benchmarks")
 _OPEN = (
     "deployer/agent/",
     "deployer/cli/",
-    "deployer/diagnose/reasons/",
-    "deployer/load/",
-    "deployer/plan/desired.py",
+    "deployer/playbook/",
     "deployer/proxies/",
     "deployer/sites/__init__.py",
-    "deployer/verify/",
     "tests/",
 )
 

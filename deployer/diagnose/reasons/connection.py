@@ -255,25 +255,7 @@ def connect_finding(seen: Observations, attempt: Attempt, failure: Failure) -> F
             attempt=attempt,
         )
     if failure.code == "tls-stalled":
-        return finding(
-            "tls-stalled",
-            hop="proxy",
-            symptom=symptom,
-            cause="The connection is taken, and then nobody goes on with TLS: the system takes"
-            " connections for a server that has no worker left to serve them, that hangs, or that"
-            " is no TLS server at all.",
-            fix="On the host: the proxy's error log, and how many workers and connections it has.",
-            attempt=attempt,
-            or_else=alternatives(
-                "threads-exhausted",
-                "scoreboard-full",
-                "files-exhausted",
-                "connections-exhausted",
-                "unreachable-from-here",
-                unreachable_from_here="large packets are lost on the way (MTU): it works from"
-                " another network",
-            ),
-        )
+        return _stalled(attempt, symptom)
     if failure.code in ("tls-failed", "tls-closed"):
         return finding(
             "tls-failed",
@@ -294,4 +276,26 @@ def connect_finding(seen: Observations, attempt: Attempt, failure: Failure) -> F
         " something counts connections from here and refuses more.",
         fix="Try again; look at the proxy's error log, and at firewalls that limit rates.",
         attempt=attempt,
+    )
+
+
+def _stalled(attempt: Attempt, symptom: str) -> Finding:
+    return finding(
+        "tls-stalled",
+        hop="proxy",
+        symptom=symptom,
+        cause="The connection is taken, and then nobody goes on with TLS: the system takes"
+        " connections for a server that has no worker left to serve them, that hangs, or that"
+        " is no TLS server at all.",
+        fix="On the host: the proxy's error log, and how many workers and connections it has.",
+        attempt=attempt,
+        or_else=alternatives(
+            "threads-exhausted",
+            "scoreboard-full",
+            "files-exhausted",
+            "connections-exhausted",
+            "unreachable-from-here",
+            unreachable_from_here="large packets are lost on the way (MTU): it works from"
+            " another network",
+        ),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypedDict, Unpack
 
 from deployer.model import Alternative, Finding, Hop, Severity
 from deployer.verify.judge.responsible_hop import evidence_of
@@ -75,6 +76,13 @@ def alternatives(*codes: str, **words: str) -> tuple[Alternative, ...]:
     return tuple(Alternative(code=code, tell=own.get(code) or _TELL[code]) for code in codes)
 
 
+class _More(TypedDict, total=False):
+    """Fields of a `Finding` that few findings have."""
+
+    severity: Severity
+    directive: str
+
+
 def finding(
     code: str,
     *,
@@ -83,9 +91,8 @@ def finding(
     cause: str,
     fix: str,
     attempt: Attempt | None = None,
-    severity: Severity = "error",
     or_else: Sequence[Alternative] = (),
-    directive: str = "",
+    **more: Unpack[_More],
 ) -> Finding:
     """The finding, with what the peer of `attempt` said as its evidence."""
     return Finding(
@@ -95,9 +102,8 @@ def finding(
         cause=cause,
         fix=fix,
         evidence=evidence_of(attempt) if attempt else "",
-        severity=severity,
         request=attempt.request if attempt else "",
         response=attempt.response if attempt else "",
-        directive=directive,
         alternatives=tuple(or_else),
+        **more,
     )

@@ -40,75 +40,96 @@ def plain_http(seen: Observations, attempt: Attempt, symptom: str) -> Finding:
 def unexplained(
     seen: Observations, attempt: Attempt, symptom: str, words: Fingerprint | None
 ) -> Finding:
-    status = attempt.status_code
     is_alike = seen.plain is not None and fingerprints.is_same_answer(attempt, seen.plain)
-    compared = (
-        " An ordinary request gets the very same answer, so the one who answers may not see that an"
-        " upgrade is asked for."
-        if is_alike
-        else " An ordinary request gets another answer, so whoever answers does see the upgrade."
-        if seen.plain is not None and seen.plain.status_code is not None
-        else ""
-    )
     hop: Hop = "proxy" if fingerprints.is_own_page(attempt) else "public"
-    or_else: tuple[Alternative, ...] = ()
-    cause = "The answer does not say why."
-    if status == 403:
-        cause = (
-            "The refusal is the same with every Origin and with none, so it is not Origin alone."
-        )
-        or_else = alternatives(
-            "login-required",
-            "wrong-route",
-            "origin-blocked",
-            wrong_route="Starlette and FastAPI answer 403 to a WebSocket path that is not theirs",
-        )
-    elif status == 404:
-        cause = "Whoever answers has no WebSocket on this path, or was not asked for one."
-        if attempt.answer.body.strip() == b'{"detail":"Not Found"}':
-            cause = (
-                "These are the words of FastAPI (Starlette) to an ordinary request; to a WebSocket"
-                " on an unknown path it says 403. So the upgrade got lost on the way, or the server"
-                " under it (uvicorn) has no WebSocket library."
-            )
-            compared = ""
-        or_else = (
-            alternatives("upgrade-not-forwarded", "wrong-route", "backend-not-websocket")
-            if is_alike
-            else alternatives(
-                "origin-blocked",
-                "wrong-route",
-                origin_blocked="Action Cable answers 404 to an Origin that it does not allow",
-            )
-        )
-    elif status == 400 and words is not None and words.meaning == "no-key":
-        cause = "The service does not get Sec-WebSocket-Key or -Version, which were sent."
-    elif status == 400 and words is not None and words.meaning == "subprotocol":
-        cause = "The service refuses the subprotocols that were offered, or that none was."
-    elif status == 400:
-        cause = "The request was not taken for a right handshake."
-        or_else = (
-            alternatives("upgrade-not-forwarded", "backend-not-websocket")
-            if is_alike
-            else alternatives(
-                "backend-not-websocket",
-                "wrong-route",
-                wrong_route="Node's ws answers 400 to an upgrade on a path that is not its own",
-            )
-        )
-    elif status == 429:
-        cause = "It counts requests from here, and these were too many."
-        compared = ""
+    cause, or_else = _status_cause(attempt, words, is_alike=is_alike)
     front = fingerprints.in_front(attempt)
     by_front = f" {front} stands in front, and may refuse by itself." if front else ""
     return finding(
         "handshake-refused",
         hop=hop,
         symptom=symptom,
-        cause=f"{cause}{compared}{by_front}",
+        cause=f"{cause}{_compared(seen, attempt, is_alike=is_alike)}{by_front}",
         fix=f"Try the same handshake straight at the service, on the host; {ASK_THE_HOST}.",
         attempt=attempt,
         or_else=or_else,
+    )
+
+
+def _is_fastapi(attempt: Attempt) -> bool:
+    return attempt.answer.body.strip() == b'{"detail":"Not Found"}'
+
+
+def _compared(seen: Observations, attempt: Attempt, *, is_alike: bool) -> str:
+    """What the answer to an ordinary request shows, as a sentence."""
+    status = attempt.status_code
+    if status == 429 or (status == 404 and _is_fastapi(attempt)):
+        return ""
+    if is_alike:
+        return (
+            " An ordinary request gets the very same answer, so the one who answers may not see"
+            " that an upgrade is asked for."
+        )
+    if seen.plain is not None and seen.plain.status_code is not None:
+        return " An ordinary request gets another answer, so whoever answers does see the upgrade."
+    return ""
+
+
+def _status_cause(
+    attempt: Attempt, words: Fingerprint | None, *, is_alike: bool
+) -> tuple[str, tuple[Alternative, ...]]:
+    status = attempt.status_code
+    if status == 403:
+        return (
+            "The refusal is the same with every Origin and with none, so it is not Origin alone.",
+            alternatives(
+                "login-required",
+                "wrong-route",
+                "origin-blocked",
+                wrong_route="Starlette and FastAPI answer 403 to a WebSocket path that is not"
+                " theirs",
+            ),
+        )
+    if status == 404:
+        return _not_found(attempt, is_alike=is_alike)
+    if status == 400:
+        return _bad_request(words, is_alike=is_alike)
+    if status == 429:
+        return "It counts requests from here, and these were too many.", ()
+    return "The answer does not say why.", ()
+
+
+def _not_found(attempt: Attempt, *, is_alike: bool) -> tuple[str, tuple[Alternative, ...]]:
+    cause = "Whoever answers has no WebSocket on this path, or was not asked for one."
+    if _is_fastapi(attempt):
+        cause = (
+            "These are the words of FastAPI (Starlette) to an ordinary request; to a WebSocket"
+            " on an unknown path it says 403. So the upgrade got lost on the way, or the server"
+            " under it (uvicorn) has no WebSocket library."
+        )
+    if is_alike:
+        return cause, alternatives("upgrade-not-forwarded", "wrong-route", "backend-not-websocket")
+    return cause, alternatives(
+        "origin-blocked",
+        "wrong-route",
+        origin_blocked="Action Cable answers 404 to an Origin that it does not allow",
+    )
+
+
+def _bad_request(
+    words: Fingerprint | None, *, is_alike: bool
+) -> tuple[str, tuple[Alternative, ...]]:
+    if words is not None and words.meaning == "no-key":
+        return "The service does not get Sec-WebSocket-Key or -Version, which were sent.", ()
+    if words is not None and words.meaning == "subprotocol":
+        return "The service refuses the subprotocols that were offered, or that none was.", ()
+    cause = "The request was not taken for a right handshake."
+    if is_alike:
+        return cause, alternatives("upgrade-not-forwarded", "backend-not-websocket")
+    return cause, alternatives(
+        "backend-not-websocket",
+        "wrong-route",
+        wrong_route="Node's ws answers 400 to an upgrade on a path that is not its own",
     )
 
 

@@ -58,22 +58,7 @@ def finding_of(seen: Observations, attempt: Attempt, failure: Failure) -> Findin
             attempt=attempt,
         )
     if failure.code == "unexpected-message":
-        is_silent = "no message at all" in failure.evidence
-        return finding(
-            "silent-after-upgrade" if is_silent else "unexpected-message",
-            hop="backend",
-            symptom=symptom,
-            cause=(
-                "The connection is open and answers pings, and what should speak on it is silent:"
-                " a worker, queue or database behind the service is down, the login was refused"
-                " without a word, or the service waits for another message first."
-                if is_silent
-                else "The service says something else than was expected."
-            ),
-            fix="Look at the service's log and at what stands behind it (workers, Redis, its"
-            " database); compare --send with what its own page sends first.",
-            attempt=attempt,
-        )
+        return _unexpected_message(attempt, failure, symptom)
     return finding(
         code,
         hop="public",
@@ -84,6 +69,25 @@ def finding_of(seen: Observations, attempt: Attempt, failure: Failure) -> Findin
         fix=f"Look at the service's log at this moment, then at the proxy's; {ASK_THE_HOST}.",
         attempt=attempt,
         or_else=alternatives("http-1.0-upstream") if failure.code in _GONE else (),
+    )
+
+
+def _unexpected_message(attempt: Attempt, failure: Failure, symptom: str) -> Finding:
+    is_silent = "no message at all" in failure.evidence
+    return finding(
+        "silent-after-upgrade" if is_silent else "unexpected-message",
+        hop="backend",
+        symptom=symptom,
+        cause=(
+            "The connection is open and answers pings, and what should speak on it is silent:"
+            " a worker, queue or database behind the service is down, the login was refused"
+            " without a word, or the service waits for another message first."
+            if is_silent
+            else "The service says something else than was expected."
+        ),
+        fix="Look at the service's log and at what stands behind it (workers, Redis, its"
+        " database); compare --send with what its own page sends first.",
+        attempt=attempt,
     )
 
 

@@ -227,6 +227,8 @@ def service_diagnosis(
     broken = cause_and_fix(failure.code, service_diagnosis=True)
     if broken is not None:
         return Diagnosis(failure.code, *broken)
+    if failure.code == "status":
+        return _service_status(status_code or 0, endpoint, redirect)
     if failure.code == "refused":
         sockets = "ss -lxp" if str(endpoint).startswith("unix:") else "ss -ltnp"
         return Diagnosis(
@@ -242,88 +244,92 @@ def service_diagnosis(
             f"The host cannot resolve {str(endpoint).rpartition(':')[0]}, the route's upstream.",
             "Use an address, or a name that the host can resolve (`getent hosts NAME`).",
         )
-    if failure.code in ("unreachable", "no-way"):
-        return Diagnosis(
-            "service-down",
-            f"{endpoint} is unreachable from the host.",
-            "Check the upstream's address, the network, and firewalls.",
-        )
-    if failure.code == "speaks-tls":
-        return Diagnosis(
-            "upstream-scheme",
-            f"The service on {endpoint} expects TLS, but the route uses plain HTTP.",
-            "Write https:// in the route's upstream, or disable TLS in the service.",
-        )
-    if failure.code in ("tls-failed", "tls-stalled"):
-        return Diagnosis(
-            failure.code,
-            f"The TLS handshake with the service on {endpoint} fails: a certificate or a common"
-            " version is missing, or the service requires a client certificate.",
-            "Check the service's log and its TLS settings.",
-        )
-    if failure.code in ("no-tls", "tls-closed"):
-        return Diagnosis(
-            "upstream-scheme",
-            f"The route uses TLS, but the service on {endpoint} does not.",
-            "Write http:// in the route's upstream, or enable TLS in the service.",
-        )
-    if failure.code == "timeout":
-        return Diagnosis(
-            "service-hangs",
-            f"The service on {endpoint} accepts connections but does not answer: it hangs, or it is"
-            " not an HTTP service.",
-            "Check the service's log and the route's upstream; restart the service.",
-        )
-    if failure.code in ("wrong-accept", "incomplete-upgrade", "not-http", "bad-negotiation"):
-        return Diagnosis(
-            failure.code,
-            f"The server on {endpoint} is not a WebSocket server as defined by RFC 6455.",
-            "Check the route's upstream; use a WebSocket library, not a hand-written handshake.",
-        )
-    if failure.code == "no-pong":
-        return Diagnosis(
-            "no-pong",
-            "The service opens the connection but does not read from it: it hangs, or it ignores"
-            " pings, which RFC 6455 (section 5.5.2) forbids.",
-            "Check the service's log and its workers.",
-        )
-    if failure.code == "unexpected-message":
-        return Diagnosis(
-            "unexpected-message",
-            "The service does not send the message that the check expects: it runs a different"
-            " version, a worker or database is down, or the expectation is wrong.",
-            "Compare the received message with expect: (a text must match the whole message, a"
-            " pattern any part), and check the service's log.",
-        )
-    if failure.code == "silent-after-upgrade":
-        return Diagnosis(
-            "silent-after-upgrade",
-            "The service opens connections and answers pings, but its application sends nothing: a"
-            " worker, queue or database behind it is down, or it silently rejected the login.",
-            "Check the service's log, and its workers, queue and database; the proxy is not the"
-            " cause.",
-        )
-    if failure.code == "subprotocol-missing":
-        return Diagnosis(
-            "subprotocol-missing",
-            "The service does not support the offered subprotocols.",
-            "Correct subprotocols: in the check, or upgrade the service.",
-        )
-    if failure.code == "idle-cut":
-        return Diagnosis(
-            "idle-cut",
-            "The service itself closes idle connections: it expects a heartbeat, or has an idle"
-            " timeout.",
-            "Send the heartbeat in time, raise the service's timeout, or shorten hold:.",
-        )
-    if failure.code == "status":
-        return _service_status(status_code or 0, endpoint, redirect)
-    return Diagnosis(
-        general_code(failure),
-        f"The service on {endpoint} closes the connection itself: it fails, or requires something"
-        " that the check does not send.",
-        "Check the service's log at this time.",
-    )
+    found = _OF_SERVICE.get(failure.code, _CLOSES_CONNECTION)
+    cause = found.cause.format(endpoint=endpoint)
+    return found._replace(code=found.code or general_code(failure), cause=cause)
+
+
+#: Diagnoses of a service at `endpoint`; without a code, they have that of the failure.
+_CLOSES_CONNECTION = Diagnosis(
+    "",
+    "The service on {endpoint} closes the connection itself: it fails, or requires something"
+    " that the check does not send.",
+    "Check the service's log at this time.",
+)
+_UNREACHABLE = Diagnosis(
+    "service-down",
+    "{endpoint} is unreachable from the host.",
+    "Check the upstream's address, the network, and firewalls.",
+)
+_TLS_FAILS = Diagnosis(
+    "",
+    "The TLS handshake with the service on {endpoint} fails: a certificate or a common"
+    " version is missing, or the service requires a client certificate.",
+    "Check the service's log and its TLS settings.",
+)
+_NO_TLS = Diagnosis(
+    "upstream-scheme",
+    "The route uses TLS, but the service on {endpoint} does not.",
+    "Write http:// in the route's upstream, or enable TLS in the service.",
+)
+_NOT_WEBSOCKET = Diagnosis(
+    "",
+    "The server on {endpoint} is not a WebSocket server as defined by RFC 6455.",
+    "Check the route's upstream; use a WebSocket library, not a hand-written handshake.",
+)
+_OF_SERVICE: Mapping[str, Diagnosis] = {
+    "unreachable": _UNREACHABLE,
+    "no-way": _UNREACHABLE,
+    "speaks-tls": Diagnosis(
+        "upstream-scheme",
+        "The service on {endpoint} expects TLS, but the route uses plain HTTP.",
+        "Write https:// in the route's upstream, or disable TLS in the service.",
+    ),
+    "tls-failed": _TLS_FAILS,
+    "tls-stalled": _TLS_FAILS,
+    "no-tls": _NO_TLS,
+    "tls-closed": _NO_TLS,
+    "timeout": Diagnosis(
+        "service-hangs",
+        "The service on {endpoint} accepts connections but does not answer: it hangs, or it is"
+        " not an HTTP service.",
+        "Check the service's log and the route's upstream; restart the service.",
+    ),
+    "wrong-accept": _NOT_WEBSOCKET,
+    "incomplete-upgrade": _NOT_WEBSOCKET,
+    "not-http": _NOT_WEBSOCKET,
+    "bad-negotiation": _NOT_WEBSOCKET,
+    "no-pong": Diagnosis(
+        "",
+        "The service opens the connection but does not read from it: it hangs, or it ignores"
+        " pings, which RFC 6455 (section 5.5.2) forbids.",
+        "Check the service's log and its workers.",
+    ),
+    "unexpected-message": Diagnosis(
+        "",
+        "The service does not send the message that the check expects: it runs a different"
+        " version, a worker or database is down, or the expectation is wrong.",
+        "Compare the received message with expect: (a text must match the whole message, a"
+        " pattern any part), and check the service's log.",
+    ),
+    "silent-after-upgrade": Diagnosis(
+        "",
+        "The service opens connections and answers pings, but its application sends nothing: a"
+        " worker, queue or database behind it is down, or it silently rejected the login.",
+        "Check the service's log, and its workers, queue and database; the proxy is not the cause.",
+    ),
+    "subprotocol-missing": Diagnosis(
+        "",
+        "The service does not support the offered subprotocols.",
+        "Correct subprotocols: in the check, or upgrade the service.",
+    ),
+    "idle-cut": Diagnosis(
+        "",
+        "The service itself closes idle connections: it expects a heartbeat, or has an idle"
+        " timeout.",
+        "Send the heartbeat in time, raise the service's timeout, or shorten hold:.",
+    ),
+}
 
 
 # Statuses with which services refuse a handshake, as measured.

@@ -54,6 +54,12 @@ def status_at_proxy(check: PlannedCheck, attempts: Attempts, proxy: Proxy) -> Di
             " service sees an ordinary request.",
             f"{words.upgrade}.",
         )
+    return _other_status(attempt, proxy)
+
+
+def _other_status(attempt: Attempt, proxy: Proxy) -> Diagnosis:
+    """Why the proxy answers otherwise than the service, which the follow-ups do not show."""
+    status, words = attempt.status_code, PROXIES[proxy].words
     if status == 400 and not _is_html(attempt):
         return _refused_as_malformed(proxy)
     if status == 200 and _is_html(attempt):
