@@ -1,9 +1,9 @@
-"""How long a connection takes, part by part, against ``ssh HOST true`` in the same run.
+"""Measure the parts of a connection, and ``ssh HOST true`` in the same run.
 
     python benchmarks/connect.py INVENTORY HOST [ROUNDS]
 
-The inventory is one of `deployer lab up`. Rounds are interleaved; shown are medians and minima in
-seconds. "whole process" starts Python, connects, asks for the facts and ends.
+The inventory is one of `deployer lab up`. Rounds are interleaved; the output has medians and minima
+in seconds. "whole process" starts Python, connects, requests the facts and ends.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def main(inventory: str, name: str, rounds: int) -> None:
         note("close", link.close)
     for part, taken in seconds.items():
         del taken[0]  # fills caches
-        print(f"{part:20} median {statistics.median(taken):.4f}  least {min(taken):.4f}")
+        print(f"{part:20} median {statistics.median(taken):.4f}  min {min(taken):.4f}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""How long a run that has nothing to do takes, against ``ssh HOST true`` in the same rounds.
+"""Measure a run without changes, and ``ssh HOST true`` in the same rounds.
 
     python benchmarks/nothing_to_do.py SITE.yml INVENTORY HOST [ROUNDS]
 
-Whole processes, in turn; medians in seconds, and the median of the ratios. The playbook must have
-been applied already, and ssh must be able to log in with the inventory's key.
+Runs whole processes alternately; prints medians in seconds, and the median of the ratios. The
+playbook must already be applied, and ssh must be able to log in with the inventory's key.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Disposable real hosts on one Linux machine: Debian with systemd, sshd and apt, to rehearse on.
+"""Disposable hosts on one Linux machine: Debian with systemd, sshd and apt, for tests and trials.
 
-An image is made once by mmdebstrap and cached. A host is a systemd-nspawn container that boots it
-with an overlay of its own, an address on the lab's bridge, and no way out. Whatever a lab needs
-lives in one folder, so that a later one can take away what a killed one left behind.
+An image is built once with mmdebstrap and cached. A host is a systemd-nspawn container that boots
+the image with its own overlay and an address on the lab's bridge, without access to other networks.
+Everything of a lab is in one folder, so that a later lab can clean up after a killed one.
 """

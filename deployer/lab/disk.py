@@ -1,4 +1,4 @@
-"""What sets a new host apart from its image: a name, addresses, keys, and nobody else's."""
+"""The files in which a new host differs from its image: name, addresses, keys."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _HOST_KEY = "etc/ssh/ssh_host_ed25519_key"
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """The upper folder of an overlay over `image`; what is written to it, the host keeps."""
+    """The upper folder of an overlay over `image`, which contains everything that is written."""
 
     upper: Path
     image: Path
 
-    def make(
+    def create(
         self,
         *,
         name: str,
@@ -31,7 +31,7 @@ class Disk:
         neighbours: Mapping[str, str],
         authorized_key: str,
     ) -> None:
-        """Write the files of host `number`; `neighbours` are all hosts' addresses by names."""
+        """Write the files of host `number`; `neighbours` are the addresses of all hosts by name."""
         self.upper.mkdir(parents=True)
         shutil.copystat(self.image, self.upper)
         hosts = "".join(f"{address} {other}\n" for other, address in neighbours.items())
@@ -46,7 +46,7 @@ class Disk:
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(key)])
 
     def host_key(self) -> str:
-        """The host's public key, as known_hosts has it: ``ssh-ed25519 AAAA…``."""
+        """The host's public key in the format of known_hosts: ``ssh-ed25519 AAAA…``."""
         return " ".join((self.upper / f"{_HOST_KEY}.pub").read_text().split()[:2])
 
     def _write(self, path: str, text: str, *, mode: int = 0o644) -> None:
@@ -56,7 +56,7 @@ class Disk:
         file.chmod(mode)
 
     def _folder(self, folder: Path) -> None:
-        """Make `folder`. An overlay shows the mode and time of the upper one: take the image's."""
+        """Create `folder` with the mode and time of the image's, which the overlay would hide."""
         if folder.is_dir():
             return
         self._folder(folder.parent)

@@ -1,4 +1,4 @@
-"""Where labs and their images lie: one folder outside of every project."""
+"""The folder of labs and images, outside of all projects."""
 
 from __future__ import annotations
 
@@ -10,41 +10,43 @@ from pathlib import Path
 
 from deployer.errors import LabError
 
-#: For all labs of this machine, wherever their folders are: they share its links and subnets.
+#: One lock for all labs of this machine: they share its network links and subnets.
 MACHINE_LOCK = Path("/run/deployer-lab.lock")
 
 
 def cache_folder() -> Path:
-    """``DEPLOYER_CACHE``, or ``/var/cache/deployer``; made if it is not there.
+    """``DEPLOYER_CACHE``, or ``/var/cache/deployer``; created if it is missing.
 
     Raises:
-        LabError: its path cannot be part of an overlay's mount options.
+        LabError: its path cannot be used in the mount options of an overlay.
     """
     folder = Path(os.environ.get("DEPLOYER_CACHE") or "/var/cache/deployer").absolute()
     if set(str(folder)) & set(',:\\"\n'):
-        raise LabError(f"DEPLOYER_CACHE is {str(folder)!r}: it must have no comma, colon or quote.")
+        raise LabError(
+            f"DEPLOYER_CACHE is {str(folder)!r}: commas, colons and quotes are not allowed."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def images_folder() -> Path:
-    """The images, one folder each."""
-    return _made(cache_folder() / "images")
+    """The folder of images, which has one folder for each."""
+    return _created(cache_folder() / "images")
 
 
 def labs_folder() -> Path:
-    """The labs that are up, one folder each."""
-    return _made(cache_folder() / "up")
+    """The folder of running labs, which has one folder for each."""
+    return _created(cache_folder() / "up")
 
 
-def _made(folder: Path) -> Path:
+def _created(folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     return folder
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file at `path`, so that two processes do one thing after the other."""
+    """Hold an exclusive lock on the file at `path`."""
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

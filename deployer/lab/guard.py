@@ -1,7 +1,7 @@
-"""Takes a lab down when the process that holds it ends, however it ends.
+"""Take a lab down when the process that holds it ends, for whatever reason.
 
-The holder has a lock on a file in the lab's folder. A small shell waits for that lock; it gets it
-when the kernel closes the holder's files, also after SIGKILL, and then sweeps.
+The holder has a lock on a file in the lab's folder. A shell waits for that lock; it gets the lock
+when the kernel closes the holder's files, even after SIGKILL, and then cleans up.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _SWEEP = "from deployer.lab.lab import sweep; sweep()"
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """This process's hold on a lab: a lock, and the guard that waits for its end."""
+    """This process's hold on a lab: a lock, and the guard process that waits for it."""
 
     lock: TextIOWrapper
     guard: subprocess.Popen[bytes]
 
     def release(self) -> None:
-        """Let go, and send the guard away; nothing where that was done before."""
+        """Release the lab and stop the guard; no-op if that was done before."""
         if self.guard.poll() is None:
             os.killpg(self.guard.pid, signal.SIGKILL)
             self.guard.wait(timeout=10)

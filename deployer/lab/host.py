@@ -1,8 +1,8 @@
-"""One rehearsal host: its power switch, its cable, and a way in that needs no sshd.
+"""One lab host: its power switch, its network cable, and access without sshd.
 
-A host's processes, and the mounts that hold its disk, live in namespaces of their own: when the
-first process there ends, the kernel ends all others and takes the mounts away. So nothing of a
-killed host can stay behind, and its mounts never show on this machine.
+A host's processes and the mounts of its disk are in separate namespaces: when the first process
+there ends, the kernel kills all others and removes the mounts. So a killed host leaves nothing
+behind, and its mounts are never visible on this machine.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from deployer.errors import LabError
 from deployer.lab.cgroup import in_own_group, remove_group
 from deployer.lab.disk import Disk
 from deployer.lab.images import Image
-from deployer.lab.network import Network, cut, mend, remember, remove_link
+from deployer.lab.network import Network, cut, reconnect, remember, remove_link
 
 #: Far longer than a busy machine needs; a host that ends while it boots is noticed at once.
 _READY_TIMEOUT_S = 300.0
 _COMMAND_TIMEOUT_S = 300.0
 
-#: With folder, image and command. systemd-nspawn keeps notes in /run/systemd/nspawn; those of a
-#: killed one would stay there for good, so it gets a folder that ends with it.
+#: Arguments: folder, image and command. systemd-nspawn keeps state in /run/systemd/nspawn; that of
+#: a killed one would never be removed, so it gets a private folder that vanishes with it.
 _MOUNT_AND_START = """
 set -e
 cd "$1"
@@ -42,9 +42,9 @@ exec "$@"
 
 @dataclass(frozen=True, slots=True)
 class LabHost:
-    """A host of a lab. `folder` holds its disk, also while it is switched off.
+    """A host of a lab. `folder` contains its disk, also while it is switched off.
 
-    `key` is the private key that opens it to root, `known_hosts` the file with its own key.
+    `key` is the private key that logs in as root, `known_hosts` the file with the host's key.
     """
 
     name: str
@@ -67,7 +67,7 @@ class LabHost:
 
     @property
     def machine(self) -> str:
-        """What systemd-nspawn calls it; unique on this machine."""
+        """The machine name for systemd-nspawn, unique on this machine."""
         return f"{self.network.bridge.partition('-')[2]}-{self.number}"
 
     # --- disk -------------------------------------------------------------------------------------
@@ -78,7 +78,7 @@ class LabHost:
 
     @property
     def root(self) -> Path:
-        """The running host's root folder, seen from here; links in it that are absolute lead here.
+        """The root folder of the running host; absolute links in it point into this machine.
 
         Raises:
             LabError: it is switched off.
@@ -87,14 +87,14 @@ class LabHost:
 
     @property
     def network_namespace(self) -> Path:
-        """The host's network, for ``nsenter --net=PATH``; the host is up."""
+        """The network namespace of the running host, for ``nsenter --net=PATH``."""
         return Path(f"/proc/{self._init()}/ns/net")
 
     def make_disk(self, neighbours: Mapping[str, str]) -> None:
-        """A disk of its own; `neighbours` are all hosts' addresses by their names."""
+        """Create the disk; `neighbours` are the addresses of all hosts by name."""
         for part in ("work", "root"):
             (self.folder / part).mkdir(parents=True)
-        self._disk.make(
+        self._disk.create(
             name=self.name,
             number=self.number,
             network=self.network,
@@ -103,17 +103,17 @@ class LabHost:
         )
 
     def host_key(self) -> str:
-        """The host's public key, as known_hosts has it: ``ssh-ed25519 AAAA…``."""
+        """The host's public key in the format of known_hosts: ``ssh-ed25519 AAAA…``."""
         return self._disk.host_key()
 
     def remove_disk(self) -> None:
-        """Forget everything that was written."""
+        """Delete everything that was written."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     # --- power ------------------------------------------------------------------------------------
 
     def boot(self) -> None:
-        """Switch on with the disk as it is; returns at once, `wait_until_ready` waits."""
+        """Switch the host on with its current disk, without waiting for it."""
         nspawn = [
             "systemd-nspawn",
             "--quiet",
@@ -149,7 +149,7 @@ class LabHost:
         (self.folder / "pid").write_text(f"{pid} {_started(pid)}")
 
     def boot_again(self) -> None:
-        """Switch on with the disk as it is, and wait until it is ready."""
+        """Switch the host on with its current disk, and wait until it is ready."""
         self.boot()
         self.wait_until_ready()
 
@@ -157,7 +157,7 @@ class LabHost:
         """Wait for the banner of sshd.
 
         Raises:
-            LabError: it did not come in time, or the host ended; with its console's last words.
+            LabError: it did not arrive in time, or the host ended; with the end of its console.
         """
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline and self.is_running:
@@ -165,7 +165,7 @@ class LabHost:
                 return
             time.sleep(0.02)
         words = (self.folder / "console.log").read_text(errors="replace").strip()[-2000:]
-        raise LabError(f"{self.name} did not come up; its console says:\n{words or '(nothing)'}")
+        raise LabError(f"{self.name} did not boot; its console:\n{words or '(empty)'}")
 
     @property
     def is_running(self) -> bool:
@@ -173,16 +173,16 @@ class LabHost:
         return bool(self._supervisor())
 
     def kill(self, timeout_s: float = 60.0) -> None:
-        """Pull the plug: SIGKILL to all of it. The disk stays as it is.
+        """Pull the plug: kill all processes. The disk is kept.
 
         Raises:
-            LabError: it does not end.
+            LabError: they do not end.
         """
         deadline = time.monotonic() + timeout_s
         while supervisor := self._supervisor():
             if time.monotonic() > deadline:
                 raise LabError(f"{self.name} does not end (process {supervisor}).")
-            # The first process of the namespace, which the supervisor waits for, takes all with it.
+            # Killing the first process of the namespace kills all others.
             for pid in _children(supervisor) or (supervisor,):
                 _kill(pid)
             time.sleep(0.005)
@@ -190,16 +190,16 @@ class LabHost:
         remove_group(self.machine)
 
     def _supervisor(self) -> int:
-        """The process that is there as long as the host is; 0 where it is switched off."""
+        """The id of the process that runs as long as the host; 0 if it is switched off."""
         try:
             pid, started = map(int, (self.folder / "pid").read_text().split())
         except (OSError, ValueError):
             return 0
         _reap(pid)
-        return pid if _started(pid) == started else 0  # the number may be a stranger's by now
+        return pid if _started(pid) == started else 0  # the id may have been reused
 
     def _init(self) -> int:
-        """The host's systemd, by its number here.
+        """The id of the host's systemd on this machine.
 
         Raises:
             LabError: it is switched off.
@@ -217,21 +217,21 @@ class LabHost:
         return f"vb-{self.machine}"  # systemd-nspawn(1), --network-bridge
 
     def link_down(self) -> None:
-        """Cut the cable: packets are lost both ways, and neither side is told."""
+        """Cut the cable: packets are lost in both directions, without any error."""
         hardware_address = self.sh("cat /sys/class/net/host0/address").strip()
         remember(self.address, hardware_address, self.network.bridge)
         cut(self._link)
         cut("host0", namespace_of=self._init())
 
     def link_up(self) -> None:
-        """Mend the cable."""
-        mend(self._link)
-        mend("host0", namespace_of=self._init())
+        """Plug the cable in again."""
+        reconnect(self._link)
+        reconnect("host0", namespace_of=self._init())
 
-    # --- ways in ----------------------------------------------------------------------------------
+    # --- access -----------------------------------------------------------------------------------
 
     def ssh_command(self) -> list[str]:
-        """How OpenSSH logs in as root, without this user's own configuration."""
+        """The OpenSSH command that logs in as root, without this user's configuration."""
         options = [f"UserKnownHostsFile={self.known_hosts}", "GlobalKnownHostsFile=/dev/null"]
         options += ["StrictHostKeyChecking=yes", "IdentitiesOnly=yes", "ConnectTimeout=10"]
         words = [word for option in options for word in ("-o", option)]
@@ -248,7 +248,7 @@ class LabHost:
         """Run `argv` on the host without its sshd or its network.
 
         Raises:
-            LabError: it failed (with `check`), or took too long, or the host is switched off.
+            LabError: it failed (with `check`), took too long, or the host is switched off.
         """
         enter = ["nsenter", f"--target={self._init()}", "--all", "--root", "--wd"]
         environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
@@ -271,13 +271,13 @@ class LabHost:
         return done
 
     def sh(self, script: str, *, timeout_s: float = _COMMAND_TIMEOUT_S, check: bool = True) -> str:
-        """Standard output of a shell script that runs on the host."""
+        """The standard output of a shell script on the host."""
         return self.exec(["sh", "-c", script], timeout_s=timeout_s, check=check).stdout
 
 
 def _has_banner(address: str) -> bool:
     try:
-        # A SYN that is sent too early is lost, and repeated only after a second: try anew instead.
+        # A lost SYN is repeated only after a second: start a new connection instead.
         with socket.create_connection((address, 22), timeout=0.05) as connection:
             connection.settimeout(2.0)
             return connection.recv(4) == b"SSH-"
@@ -286,7 +286,7 @@ def _has_banner(address: str) -> bool:
 
 
 def _started(pid: int) -> int:
-    """When the process started, in clock ticks since boot; 0 where it is no more."""
+    """The start time of a process, in clock ticks since boot; 0 if it has ended."""
     try:
         words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -302,7 +302,7 @@ def _children(pid: int) -> tuple[int, ...]:
 
 
 def _number_inside(pid: int) -> int:
-    """The number that the process has in the innermost namespace that it is in."""
+    """The process id in the innermost namespace of the process."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
@@ -319,7 +319,7 @@ def _kill(pid: int) -> None:
 
 
 def _reap(pid: int) -> None:
-    """Take the exit status of our own child, without which it stays listed."""
+    """Collect the exit status of a child process, so that it does not remain a zombie."""
     try:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:

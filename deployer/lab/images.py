@@ -1,4 +1,4 @@
-"""Images: Debian as a server has it, with the playbooks' packages ready in apt's cache."""
+"""Images: Debian servers with the packages of the playbooks in apt's cache."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deployer.lab.shell import run
 SUITES = {"debian-11": "bullseye", "debian-12": "bookworm", "debian-13": "trixie"}
 DEFAULT_IMAGE = "debian-12"
 
-#: What a Debian server has, as far as it means something in a container.
+#: The packages of a Debian server that are useful in a container.
 _INSTALLED = (
     "adduser",
     "apt-utils",
@@ -39,8 +39,8 @@ _INSTALLED = (
     "tzdata",
 )
 
-#: Ready to be installed without a network, with all that they recommend.
-_READY = (
+#: Packages in apt's cache, with their recommended ones, for installation without a network.
+_CACHED = (
     "apache2",
     "certbot",
     "curl",
@@ -52,11 +52,11 @@ _READY = (
     "python3-websockets",
 )
 
-#: The same, where the release has them: a certificate authority and a name server to rehearse with.
-_READY_WHERE_KNOWN = ("bind9", "pebble", "python3-certbot-dns-rfc2136")
+#: The same, if the release has them: a certificate authority and a name server for tests.
+_CACHED_IF_KNOWN = ("bind9", "pebble", "python3-certbot-dns-rfc2136")
 
-#: What services of the ready playbooks are written in.
-_READY_IN = {
+#: The same by release: the languages of the services of the ready playbooks.
+_CACHED_IN = {
     "bookworm": (
         "golang-go",
         "golang-golang-x-net-dev",
@@ -70,14 +70,16 @@ _READY_IN = {
 _BUILD_TIMEOUT_S = 900.0
 _UNFINISHED = ".unfinished"
 
-#: A build that is cut off takes apt and dpkg with it, and the mounts that they were given.
-_ENDS_WITH_US = (
+#: Makes an interrupted build end apt and dpkg, and remove their mounts.
+_ENDS_WITH_PARENT = (
     *("setpriv", "--pdeathsig=KILL"),
     *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
 )
-_STALE_AFTER_S = 30 * 86400.0  # a lab of another checkout may stand on another recipe's image
+_STALE_AFTER_S = (
+    30 * 86400.0
+)  # a lab of a different checkout may use an image of a different recipe
 
-#: Units that wait for a network that a rehearsal host does not have.
+#: Units that wait for a network that lab hosts do not have.
 _MASKED = ("systemd-networkd-wait-online.service", "apt-daily.timer", "apt-daily-upgrade.timer")
 
 
@@ -90,43 +92,43 @@ class Image:
 
 
 def image(name: str, *, progress: Callable[[str], None]) -> Image:
-    """The cached image `name`, built first where it is not there yet.
+    """The cached image `name`, built first if it is missing.
 
     Raises:
-        LabError: there is no such image, or it could not be built.
+        LabError: there is no such image, or the build failed.
     """
     if name not in SUITES:
-        raise LabError(f"There is no image {name!r}.", hint=f"There are: {', '.join(SUITES)}.")
+        raise LabError(f"Unknown image: {name!r}.", hint=f"Images: {', '.join(SUITES)}.")
     recipe = _recipe(SUITES[name])
     key = hashlib.sha256("\0".join(recipe).encode()).hexdigest()[:12]
     folder = images_folder() / f"{name}-{key}"
     with locked(images_folder() / f"{name}.lock"):
         if not folder.is_dir():
-            progress(f"building the image {name}, once; this takes a minute")
+            progress(f"building the image {name} (only once); this takes a minute")
             _remove_stale(name)
             _build(recipe, folder)
-        os.utime(folder)  # used now, see _remove_stale
+        os.utime(folder)  # the time of last use, see _remove_stale
     return Image(name=name, root=folder)
 
 
 def _recipe(suite: str) -> list[str]:
-    # One at a time: what one recommends another might satisfy, and then it is missing without.
+    # One by one: together, one package could satisfy what another recommends, and hide it.
     download = "apt-get --yes --download-only -o APT::Install-Recommends=true install $package"
-    each = f"for package in {' '.join(_READY)}; do {download} || exit 1; done"
+    each = f"for package in {' '.join(_CACHED)}; do {download} || exit 1; done"
     known = "apt-cache show $package >/dev/null 2>&1 || continue"
-    where_known = (*_READY_WHERE_KNOWN, *_READY_IN.get(suite, ()))
-    more = f"for package in {' '.join(where_known)}; do {known}; {download} || exit 1; done"
+    if_known = (*_CACHED_IF_KNOWN, *_CACHED_IN.get(suite, ()))
+    more = f"for package in {' '.join(if_known)}; do {known}; {download} || exit 1; done"
     hooks = [
         f"export APT_CONFIG=$MMDEBSTRAP_APT_CONFIG; {each}; {more}",
         'rm -f "$1"/etc/ssh/ssh_host_*',
         'printf "UseDNS no\\n" > "$1"/etc/ssh/sshd_config.d/lab.conf',
-        # What a rehearsal host installs need not outlast a power cut: half the time.
+        # Installations need not survive a power failure; this halves their time.
         'echo force-unsafe-io > "$1"/etc/dpkg/dpkg.cfg.d/lab',
         'systemctl --root="$1" enable systemd-networkd.service',
         f'systemctl --root="$1" mask {" ".join(_MASKED)}',
         # mmdebstrap copies these from the machine that it runs on.
         'rm -f "$1"/etc/hostname "$1"/etc/resolv.conf; : > "$1"/etc/machine-id',
-        # Its index, for these paths: else the first apt command on each host takes a second more.
+        # Build the index: otherwise the first apt command on each host takes a second longer.
         'chroot "$1" apt-cache gencaches',
     ]
     return [
@@ -142,7 +144,7 @@ def _recipe(suite: str) -> list[str]:
 
 
 def _remove_stale(name: str) -> None:
-    """Remove what a build that was killed has left, and images that nobody has used for long."""
+    """Remove the remains of killed builds, and images that were not used for a long time."""
     for folder in images_folder().glob(f"{name}-*/"):
         old = time.time() - folder.stat().st_mtime > _STALE_AFTER_S
         if old or folder.name.endswith(_UNFINISHED):
@@ -150,13 +152,15 @@ def _remove_stale(name: str) -> None:
 
 
 def _build(recipe: list[str], folder: Path) -> None:
-    """Build beside `folder` and rename, so that a build that is cut off leaves no half image."""
+    """Build next to `folder` and rename, so that an interrupted build leaves no partial image."""
     unfinished = folder.with_name(f"{folder.name}{_UNFINISHED}")
     try:
-        run([*_ENDS_WITH_US, *recipe, str(unfinished)], timeout_s=_BUILD_TIMEOUT_S)
+        run([*_ENDS_WITH_PARENT, *recipe, str(unfinished)], timeout_s=_BUILD_TIMEOUT_S)
         unfinished.chmod(0o755)
         unfinished.rename(folder)
     finally:
         deadline = time.monotonic() + 10.0
         while unfinished.exists() and time.monotonic() < deadline:
-            shutil.rmtree(unfinished, ignore_errors=True)  # what was killed may write for a moment
+            shutil.rmtree(
+                unfinished, ignore_errors=True
+            )  # killed processes may still write briefly

@@ -1,4 +1,4 @@
-"""A lab: a few hosts on a bridge of their own, from `up` to `down`."""
+"""A lab: several hosts on one bridge, from `up` to `down`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Lab:
-    """Hosts that are up. `hold` is this process's hold on them, `None` where it has none."""
+    """Running hosts. `hold` is this process's hold on them, if it has one."""
 
     name: str
     folder: Path
@@ -40,16 +40,16 @@ class Lab:
 
     @property
     def key(self) -> Path:
-        """The private key that opens every host to root."""
+        """The private key that logs in as root on every host."""
         return self.folder / "key"
 
     @property
     def known_hosts(self) -> Path:
-        """The hosts' own keys, as ssh reads them."""
+        """The file of the hosts' keys, in the format of ssh."""
         return self.folder / "known_hosts"
 
     def inventory(self) -> dict[str, Any]:
-        """An inventory of Ansible's YAML form, with the hosts' keys."""
+        """The Ansible inventory of the hosts, with their keys."""
         return {
             "all": {
                 "vars": {
@@ -80,7 +80,7 @@ class Lab:
         raise LabError(f"Lab {self.name} has no host {name!r}.", hint=f"It has: {names}.")
 
     def down(self) -> None:
-        """Switch everything off and leave nothing behind; nothing where that was done before."""
+        """Stop all hosts and remove everything; no-op if that was done before."""
         for host in self.hosts:
             host.kill()
         remove_link(self.network.bridge)
@@ -99,16 +99,16 @@ def up(
 ) -> Lab:
     """Boot `count` hosts, ``web1`` to ``webN``, and wait until each answers.
 
-    Unless `persistent`, they end with this process, however it ends.
+    Unless `persistent`, they end with this process, for whatever reason it ends.
 
     Raises:
-        LabError: something is missing here, the name is taken, or a host did not come up.
+        LabError: a requirement is missing, the name is in use, or a host did not boot.
     """
     require()
     if not 1 <= count <= _MAX_HOSTS:
         raise LabError(f"A lab has 1 to {_MAX_HOSTS} hosts, not {count}.")
     if not _NAME.fullmatch(name):
-        raise LabError(f"A lab cannot be named {name!r}.", hint="Use letters, digits, - and _.")
+        raise LabError(f"Invalid lab name: {name!r}.", hint="Use letters, digits, - and _.")
     allow_hosts(count)
     sweep()
     base = image(image_name, progress=progress)
@@ -139,14 +139,14 @@ def running(count: int, *, name: str, image_name: str = DEFAULT_IMAGE) -> Iterat
 
 
 def _reserve(count: int, *, name: str, base: Image) -> Lab:
-    """The lab's name, folder and bridge, held by this process; there are no disks yet."""
+    """Create the lab's folder and bridge, held by this process, without disks yet."""
     folder = labs_folder() / name
     with locked(MACHINE_LOCK):
         try:
             folder.mkdir(mode=0o700)
         except FileExistsError:
             hint = f"deployer lab down --name {name}"
-            raise LabError(f"There is a lab {name!r} already.", hint=hint) from None
+            raise LabError(f"Lab {name!r} already exists.", hint=hint) from None
         hold = guard.hold(folder)
         try:
             lab = _lab(folder, network=choose_network(), base=base, count=count, hold=hold)
@@ -190,7 +190,7 @@ def _lab(
     return Lab(name=folder.name, folder=folder, network=network, image=base, hosts=hosts, hold=hold)
 
 
-# --- labs that are up already ---------------------------------------------------------------------
+# --- existing labs --------------------------------------------------------------------------------
 
 
 def _save(lab: Lab, *, persistent: bool) -> None:
@@ -208,7 +208,7 @@ def _save(lab: Lab, *, persistent: bool) -> None:
 
 
 def _load(folder: Path) -> tuple[Lab, bool] | None:
-    """The lab in `folder`, and whether it stays without a process that holds it."""
+    """The lab in `folder`, and whether it is persistent."""
     try:
         document = json.loads((folder / "lab.json").read_text())
     except FileNotFoundError:
@@ -224,7 +224,7 @@ def _folders() -> list[Path]:
 
 
 def labs() -> list[Lab]:
-    """The labs that are up on this machine, by name."""
+    """The running labs of this machine, by name."""
     return [found[0] for folder in _folders() if (found := _load(folder))]
 
 
@@ -237,11 +237,11 @@ def named(name: str) -> Lab:
     for lab in labs():
         if lab.name == name:
             return lab
-    raise LabError(f"There is no lab {name!r}.", hint="deployer lab status lists them.")
+    raise LabError(f"Unknown lab: {name!r}.", hint="deployer lab status lists them.")
 
 
 def sweep() -> None:
-    """Take away what labs have left behind whose processes are no more."""
+    """Remove labs whose process has ended without taking them down."""
     with locked(MACHINE_LOCK):
         for folder in _folders():
             if guard.is_held(folder):
@@ -249,5 +249,5 @@ def sweep() -> None:
             match _load(folder):
                 case lab, False:
                     lab.down()
-                case None:  # it ended before it had anything but its folder
+                case None:  # it ended right after creating its folder
                     shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The kernel's limit that a machine full of hosts meets first."""
+"""The kernel limit that a machine with many hosts reaches first."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 from deployer.errors import LabError
 
 _INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")  # inotify(7)
-_EACH_HOST = 16  # systemd and what it starts have six to ten each
+_EACH_HOST = 16  # systemd and its services use six to ten
 _ENOUGH = 8192
 
 
 def allow_hosts(count: int) -> None:
-    """Let `count` more hosts watch their files: all of them are root's, whose limit is often 128.
+    """Raise root's inotify limit for `count` more hosts; the default of 128 is often too low.
 
-    A systemd beyond that limit ends without a word. A higher limit costs nothing, and it stays.
+    A systemd that exceeds the limit exits silently. A higher limit costs nothing, and is kept.
 
     Raises:
-        LabError: the limit is too low, and may not be changed.
+        LabError: the limit is too low and cannot be changed.
     """
     limit = int(_INSTANCES.read_text())
     if limit >= _ENOUGH:
@@ -27,7 +27,7 @@ def allow_hosts(count: int) -> None:
     except OSError as error:
         if limit < _EACH_HOST * count:
             raise LabError(
-                f"{count} hosts need fs.inotify.max_user_instances of {_EACH_HOST * count} or "
-                f"more; it is {limit}, and cannot be set: {error.strerror}.",
+                f"{count} hosts need fs.inotify.max_user_instances of at least "
+                f"{_EACH_HOST * count}; it is {limit}, and cannot be changed: {error.strerror}.",
                 hint=f"sysctl fs.inotify.max_user_instances={_ENOUGH}",
             ) from error

@@ -1,4 +1,4 @@
-"""A bridge of its own for each lab, on a subnet that nothing on this machine uses."""
+"""A separate bridge for each lab, on a subnet that is unused on this machine."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from deployer.lab.shell import run
 
 _SUBNETS = tuple(ipaddress.IPv4Network("10.213.0.0/16").subnets(new_prefix=24))
 
-#: A route to a net that is wider than this (a VPN's 10.0.0.0/8, say) does not keep us out: ours are
-#: narrower, so they win on this machine and take next to nothing from it.
+#: A route to a larger network (such as a VPN's 10.0.0.0/8) does not block a subnet: the lab's route
+#: is more specific, so it takes precedence and affects almost none of the other's addresses.
 _WIDE = 15
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A lab's bridge; `number` is the third byte of its addresses, which begin at .2."""
+    """A lab's bridge; `number` is the third byte of its addresses, which start at .2."""
 
     bridge: str
     number: int
 
     def address(self, host: int) -> str:
-        """The IPv4 address of host `host`, which counts from 1; 0 is the bridge itself."""
+        """The IPv4 address of a host, counted from 1; 0 is the bridge itself."""
         return f"10.213.{self.number}.{host + 1}"
 
     def address6(self, host: int) -> str:
-        """Its IPv6 address, a unique local one (RFC 4193)."""
+        """The IPv6 address of a host, a unique local address (RFC 4193)."""
         return f"fd21:3000:{self.number:x}::{host + 1:x}"
 
 
 def choose_network() -> Network:
-    """A name and a subnet that are free; the caller holds the lock against other labs.
+    """An unused name and subnet; the caller holds the machine lock.
 
     Raises:
-        LabError: all subnets are taken.
+        LabError: all subnets are in use.
     """
     number = free_number(_networks_in_use())
     return Network(bridge=f"dl-{secrets.token_hex(3)}", number=number)
 
 
 def free_number(taken: list[ipaddress.IPv4Network]) -> int:
-    """The first subnet's number that overlaps with none of `taken`.
+    """The number of the first subnet that overlaps with none of `taken`.
 
     Raises:
         LabError: there is none.
@@ -55,48 +55,48 @@ def free_number(taken: list[ipaddress.IPv4Network]) -> int:
     for number, subnet in enumerate(_SUBNETS):
         if not any(subnet.overlaps(other) for other in narrow):
             return number
-    raise LabError("Every subnet for labs is in use.", hint="deployer lab down --all")
+    raise LabError("All subnets for labs are in use.", hint="deployer lab down --all")
 
 
 def make_bridge(network: Network) -> None:
-    """Make the bridge, with this machine's own addresses on it.
+    """Create the bridge, with this machine's addresses on it.
 
     Raises:
-        LabError: bridges cannot be made here.
+        LabError: bridges cannot be created on this machine.
     """
     bridge = network.bridge
     run(["ip", "link", "add", bridge, "type", "bridge"])
     run(["ip", "address", "add", f"{network.address(0)}/24", "dev", bridge])
-    # A machine without IPv6 has labs without IPv6.
+    # Fails on a machine without IPv6: its labs have no IPv6 either.
     own6 = f"{network.address6(0)}/64"
     run(["ip", "address", "add", own6, "dev", bridge, "nodad"], quiet_failure=True)
     run(["ip", "link", "set", bridge, "up"])
-    # A host that is not up yet is asked for once a second by default, see arp(7); too slow for us.
+    # By default, ARP requests for a host that is not up yet are sent once per second: arp(7).
     Path(f"/proc/sys/net/ipv4/neigh/{bridge}/retrans_time_ms").write_text("50")
 
 
 def remove_link(name: str) -> None:
-    """Take a bridge or a host's link away; nothing where it is gone already."""
+    """Remove a bridge or a host's link, if it exists."""
     if (Path("/sys/class/net") / name).exists():
         run(["ip", "link", "delete", name], quiet_failure=True)
 
 
 def cut(link: str, *, namespace_of: int = 0) -> None:
-    """Lose what is sent into `link`, and tell nobody; in the network of process `namespace_of`.
+    """Drop all packets sent into `link`, in the network namespace of process `namespace_of`.
 
-    The links stay up: a bridge without a live port would say "no route to host" at once.
+    The links stay up: a bridge without an active port would report "no route to host" at once.
     """
     run([*_in_network_of(namespace_of), "tc", "qdisc", "replace", "dev", link, "root", "blackhole"])
 
 
-def mend(link: str, *, namespace_of: int = 0) -> None:
-    """Undo `cut`; nothing where nothing was cut."""
+def reconnect(link: str, *, namespace_of: int = 0) -> None:
+    """Undo `cut`, if the link was cut."""
     argv = [*_in_network_of(namespace_of), "tc", "qdisc", "delete", "dev", link, "root"]
     run(argv, quiet_failure=True)
 
 
 def remember(address: str, hardware_address: str, bridge: str) -> None:
-    """Keep this machine from asking who has `address`, and from giving up when nobody says so."""
+    """Add a permanent ARP entry for `address`, so that it needs no answer to ARP requests."""
     entry = [address, "lladdr", hardware_address, "dev", bridge]
     run(["ip", "neighbour", "replace", *entry, "nud", "permanent"])
 

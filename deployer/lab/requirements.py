@@ -1,4 +1,4 @@
-"""What a machine needs to boot rehearsal hosts, said in one line where it is missing."""
+"""The requirements of a machine for lab hosts."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _TOOLS = {
 
 
 def require() -> None:
-    """Check that hosts can be booted here.
+    """Check that hosts can be booted on this machine.
 
     Raises:
-        LabError: naming what is missing, and what to do about it.
+        LabError: with the missing requirement and how to satisfy it.
     """
     if sys.platform != "linux":
-        raise LabError(f"Rehearsal hosts need Linux; this is {sys.platform}.")
+        raise LabError(f"Lab hosts need Linux; this is {sys.platform}.")
     if os.geteuid() != 0:
-        raise LabError("Rehearsal hosts need root: they are booted by systemd-nspawn.")
+        raise LabError("Lab hosts need root: they are booted with systemd-nspawn.")
     missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
     if missing:
         packages = " ".join(dict.fromkeys(_TOOLS[tool] for tool in missing))
         raise LabError(
-            f"Rehearsal hosts need {', '.join(missing)}.",
+            f"Lab hosts need {', '.join(missing)}.",
             hint=f"On Debian and Ubuntu: apt-get install {packages}",
         )

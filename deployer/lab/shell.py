@@ -1,4 +1,4 @@
-"""Other programs, run with a time limit, and their words when they fail."""
+"""Run other programs with a time limit, and show their output if they fail."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from deployer.errors import LabError
 
 
 def run(argv: Sequence[str], *, timeout_s: float = 300.0, quiet_failure: bool = False) -> str:
-    """Standard output of `argv`.
+    """The standard output of `argv`.
 
     Raises:
-        LabError: it failed or took too long; not for a failure with `quiet_failure`.
+        LabError: it took too long, or failed (unless `quiet_failure`).
     """
     try:
         done = subprocess.run(

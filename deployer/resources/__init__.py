@@ -1,4 +1,4 @@
-"""The kinds of resources, one a module, and the tasks that make them."""
+"""The kinds of resources, one module for each, and their creation from tasks."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ KINDS: Mapping[str, Kind] = {
 
 
 def _from_file(args: Mapping[str, Any], origin: Origin) -> tuple[Resource, ...]:
-    """Ansible's `file`, which is four kinds of things by its ``state``."""
+    """The resource of Ansible's `file` module, whose kind depends on ``state``."""
     match args["state"]:
         case "absent":
             return (file.absent(args["path"], origin),)
@@ -72,7 +72,7 @@ _MODULES: Mapping[str, Callable[[Mapping[str, Any], Origin], tuple[Resource, ...
 
 
 def from_task(module: str, args: Mapping[str, Any], origin: Origin) -> tuple[Resource, ...]:
-    """The resources of a rendered task, whose `args` are in the playbook's canonical form."""
+    """The resources of a rendered task; `args` are in canonical form."""
     return _MODULES[module](args, origin)
 
 
@@ -83,9 +83,9 @@ def handler_from_task(
     origin: Origin,
     config_tests: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Handler:
-    """The handler that a rendered handler task stands for: a service's action, or a command.
+    """The handler of a rendered handler task: an action on a service, or a command.
 
-    `config_tests` has, by unit, the command that must pass before the service is acted on.
+    `config_tests` has, by unit, the command that must succeed before the action.
     """
     if module == "service":
         return service.handler(name, args, origin, config_tests or {})

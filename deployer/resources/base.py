@@ -1,4 +1,4 @@
-"""What the kinds of resources share: where one comes from, and how desired and observed compare."""
+"""Common parts of all kinds of resources: their origin, and the comparison of their states."""
 
 from __future__ import annotations
 
@@ -40,43 +40,43 @@ class Origin:
 
 
 class Kind(Protocol):
-    """What a module of `deployer.resources` offers, one kind of resource each."""
+    """The interface of the modules of `deployer.resources`, each for one kind of resource."""
 
     def query(self, resource: Resource) -> dict[str, Any]:
-        """What the probe has to know beyond the name."""
+        """What the probe needs to know in addition to the name."""
 
     def wanted(self, resource: Resource, observed: Attributes | None) -> Attributes | None:
-        """The attributes that an apply will leave, as far as they are managed."""
+        """The managed attributes after an apply; `None` if the resource will be absent."""
 
     def conflict(self, resource: Resource, observation: Observation) -> str:
-        """Why an apply must not touch what stands there, in words; empty where it may."""
+        """Why an apply must not replace the existing resource; empty if it may."""
 
 
 def plain_query(resource: Resource) -> dict[str, Any]:
-    """The query of kinds whose name says it all."""
+    """The query of kinds for which the name is sufficient."""
     return {}
 
 
 def as_declared(resource: Resource, observed: Attributes | None) -> Attributes | None:
-    """The declared attributes, whatever is there."""
+    """The declared attributes, regardless of the observed ones."""
     return resource.attributes
 
 
 def no_conflict(resource: Resource, observation: Observation) -> str:
-    """Nothing that is there can stand in the way."""
+    """No conflict, regardless of the observed state."""
     return ""
 
 
 def differing(wanted: Attributes, observed: Attributes) -> tuple[str, ...]:
-    """The managed attributes that are not as wanted."""
+    """The keys of the managed attributes whose values differ."""
     return tuple(key for key in wanted if observed.get(key) != wanted[key])
 
 
 def holds_private_key(content: bytes | None) -> bool:
-    """Whether a private key in PEM (RFC 7468) is in `content`: it is secret, whoever wrote it."""
+    """Whether `content` contains a PEM private key (RFC 7468), which is always secret."""
     return content is not None and _PRIVATE_KEY.search(content) is not None
 
 
 def only(args: Mapping[str, Any], *keys: str) -> dict[str, Any]:
-    """The named arguments that were given."""
+    """The arguments of `keys` that are set."""
     return {key: args[key] for key in keys if args.get(key) is not None}

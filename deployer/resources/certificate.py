@@ -1,4 +1,4 @@
-"""Certificates from ACME issuers: `certificate`, which the certbot role uses for each site."""
+"""Certificates from ACME issuers: the `certificate` module, used by the certbot role."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from deployer.resources.base import Origin, no_conflict, plain_query
 query = plain_query
 conflict = no_conflict
 
-#: What decides whether a certificate fits; the rest is about how one is ordered.
-_FITTING = ("names", "directory", "key_type", "profile")
+#: The attributes that an existing certificate must match; the others are only for ordering.
+_MATCHED = ("names", "directory", "key_type", "profile")
 
 
 def from_certificate(args: Mapping[str, Any], origin: Origin) -> tuple[Resource, ...]:
-    """A certificate for `domain` that fits and is not due to be renewed."""
-    attributes = {key: args[key] for key in _FITTING}
+    """A certificate for `domain` with these attributes that is not due for renewal."""
+    attributes = {key: args[key] for key in _MATCHED}
     attributes["names"] = sorted(args["names"])
     if args["staging_first"]:
         attributes["staging_first"] = True
@@ -30,15 +30,15 @@ def from_certificate(args: Mapping[str, Any], origin: Origin) -> tuple[Resource,
 
 
 def wanted(resource: Resource, observed: Attributes | None) -> Attributes | None:
-    """A fitting one; how it is ordered stands beside only where it has to be."""
+    """The attributes to match, plus those for ordering if a certificate must be ordered."""
     declared = resource.attributes
     if declared is None or observed is None:
         return declared
-    fitting = {**{key: declared[key] for key in _FITTING}, "due": False}
+    matched = {**{key: declared[key] for key in _MATCHED}, "due": False}
     if "serial" in declared:
-        fitting["serial"] = declared["serial"]
+        matched["serial"] = declared["serial"]
     if "forced" not in declared and all(
-        observed.get(key) == value for key, value in fitting.items()
+        observed.get(key) == value for key, value in matched.items()
     ):
-        return fitting
+        return matched
     return declared

@@ -1,4 +1,4 @@
-"""Guarded commands: run only where `creates`, `removes` or `unless` says that it is still to do."""
+"""Guarded commands: run unless `creates`, `removes` or `unless` shows that they are done."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _GUARDS = ("creates", "removes", "unless")
 
 
 def from_command(args: Mapping[str, Any], origin: Origin) -> tuple[Resource, ...]:
-    """`command`: ``argv`` without a shell, named by its words, or by its task if it is secret."""
+    """`command`: ``argv`` without a shell, named by its arguments, or by its task if secret."""
     attributes = {"done": True, **only(args, "argv", "chdir", "environment", *_GUARDS)}
     name = origin.reason if origin.secret else " ".join(args["argv"])
     return (origin.resource("command", name, attributes),)
@@ -37,7 +37,7 @@ def query(resource: Resource) -> dict[str, Any]:
 
 
 def wanted(resource: Resource, observed: Attributes | None) -> Attributes | None:
-    """Done; the words of the command stand beside only where it will run."""
+    """``done``, plus the command itself if it will run."""
     if observed is not None and observed.get("done"):
         return {"done": True}
     return resource.attributes

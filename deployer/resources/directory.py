@@ -15,6 +15,6 @@ conflict = other_type
 
 
 def from_file(args: Mapping[str, Any], origin: Origin) -> Resource:
-    """A directory at ``path`` with the owner, group and mode that are given."""
+    """A directory at ``path`` with the given owner, group and mode."""
     attributes = {"type": "directory", **only(args, "mode", "owner", "group")}
     return origin.resource("directory", args["path"], attributes)

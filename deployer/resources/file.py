@@ -1,4 +1,4 @@
-"""Files: `copy` and `template` with content, `file` with owner and mode alone, or none at all."""
+"""Files: `copy` and `template` with content, `file` with only owner and mode, or absent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deployer.resources.paths import other_type
 conflict = other_type
 wanted = as_declared
 
-#: Secret content that nobody gave a mode is for root alone.
+#: The default mode of secret content: readable only by root.
 _SECRET_MODE = "0600"  # noqa: S105 - a file mode
 
 
@@ -35,18 +35,18 @@ def from_copy(args: Mapping[str, Any], origin: Origin) -> tuple[Resource, ...]:
 
 
 def absent(path: str, origin: Origin) -> Resource:
-    """Nothing at `path`, whatever its type was."""
+    """Nothing at `path`, regardless of its current type."""
     return origin.resource("file", path, None)
 
 
 def existing(args: Mapping[str, Any], origin: Origin) -> Resource:
-    """`file` with ``state: file``: a file that is there gets its owner and mode."""
+    """`file` with ``state: file``: the owner and mode of an existing file."""
     attributes = {"type": "file", **only(args, "mode", "owner", "group")}
     return origin.resource("file", args["path"], attributes)
 
 
 def query(resource: Resource) -> dict[str, Any]:
-    """The wanted hash: the content comes back for a diff only where it differs and may be shown."""
+    """The desired hash; the reply has the content only if it differs and may be shown."""
     attributes: Attributes = resource.attributes or {}
     manages_content = resource.attributes is None or resource.content is not None
     return {

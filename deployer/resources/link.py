@@ -15,5 +15,5 @@ conflict = other_type
 
 
 def from_file(args: Mapping[str, Any], origin: Origin) -> Resource:
-    """A link at ``path`` that points to ``src``, as written: relative stays relative."""
+    """A link at ``path`` with the target ``src`` as written; relative targets stay relative."""
     return origin.resource("link", args["path"], {"type": "link", "target": args["src"]})

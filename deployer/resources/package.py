@@ -1,4 +1,4 @@
-"""Packages of the distribution: `package`, also written `apt`."""
+"""Packages of the distribution: `package`, alias `apt`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ conflict = no_conflict
 
 
 def from_package(args: Mapping[str, Any], origin: Origin) -> tuple[Resource, ...]:
-    """One resource a name; installed in whatever version the distribution offers, or absent."""
+    """One resource for each name; installed in the distribution's version, or absent."""
     attributes: dict[str, Any] | None = None if args["state"] == "absent" else {}
     return tuple(origin.resource("package", name, attributes) for name in args["names"])

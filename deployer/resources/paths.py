@@ -1,4 +1,4 @@
-"""What files, directories and links share: a path, at which something else may stand."""
+"""Common parts of files, directories and links, which are all identified by a path."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _WORDS = {
 
 
 def other_type(resource: Resource, observation: Observation) -> str:
-    """Why `resource` cannot be made where something of another type stands; empty where it can.
+    """Why `resource` cannot replace an existing path of a different type; empty if it can.
 
-    Nothing is replaced by something of another type unasked: a folder may hold a person's data, and
-    a link may be the way that someone set the host up.
+    A path is never replaced by a different type implicitly: a folder may contain data, and a link
+    may be part of the host's setup.
     """
     if resource.attributes is None or observation.attributes is None:
         return ""
@@ -31,6 +31,6 @@ def other_type(resource: Resource, observation: Observation) -> str:
         there += f" to {observation.attributes['target']}"
     return (
         f"{resource.name} is {there}, but should be {_WORDS[resource.attributes['type']]}; "
-        "it is left alone. Move it away, or have a task before remove it "
-        f"(file: {{path: {resource.name}, state: absent}} in a play of its own)."
+        "it is left alone. Move it away, or remove it first "
+        f"(file: {{path: {resource.name}, state: absent}} in a separate play)."
     )

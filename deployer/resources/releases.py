@@ -1,7 +1,7 @@
-"""The releases of a service: folders of which the newest are kept, and the others go.
+"""The releases of a service: folders of which the newest are kept, and the others removed.
 
-What a probe finds decides what goes. In a plan, therefore, this is no resource of its own: each
-release that is too old is a `directory` that should not be.
+The result of the probe determines which are removed. In a plan there is no ``releases`` resource:
+each release that is too old is a `directory` that should be absent.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ query = plain_query
 wanted = as_declared
 conflict = no_conflict
 
-#: Names that we give; whatever else is in the folder is somebody else's.
-_OURS = re.compile(r"[0-9a-f]{12}")
+#: Names of releases; other entries of the folder are not managed.
+_RELEASE_ID = re.compile(r"[0-9a-f]{12}")
 
 
 def from_releases(args: Mapping[str, Any], origin: Origin) -> tuple[Resource, ...]:
-    """All in ``path`` but the ``keep`` newest, of which what ``link`` leads to is always one."""
+    """Keep the ``keep`` newest releases in ``path``, including the target of ``link``."""
     attributes = {"keep": args["keep"], "link": args["link"]}
     return (origin.resource("releases", args["path"], attributes),)
 
@@ -32,9 +32,9 @@ def from_releases(args: Mapping[str, Any], origin: Origin) -> tuple[Resource, ..
 def with_removals(
     resources: Iterable[Resource], observations: Mapping[str, Observation]
 ) -> tuple[list[Resource], dict[str, Observation]]:
-    """`resources` with the folders that are to go in place of ``releases``, and how those are now.
+    """Replace ``releases`` in `resources` by the folders to remove, and add their observations.
 
-    The release that is in use stays as long as it is, whatever its age: a revert leads back to it.
+    The active release is never removed, regardless of its age: a revert needs it.
     """
     targets = {
         resource.name: resource.attributes["target"]
@@ -56,7 +56,7 @@ def with_removals(
                     name=removal.resource_id.partition(":")[2],
                     attributes=None,
                     notify=(),
-                    reason="a release that nothing needs any more",
+                    reason="an old release that is no longer needed",
                 )
             )
     return found, seen
@@ -69,7 +69,7 @@ def _removals(
     link = wanted_here["link"]
     in_use = (observations[f"link:{link}"].attributes or {}).get("target", "")
     needed = {posixpath.basename(in_use), posixpath.basename(targets[link])} - {""}
-    others = [each for each in _ours(seen.get("found", ())) if each["name"] not in needed]
+    others = [each for each in _releases(seen.get("found", ())) if each["name"] not in needed]
     for each in others[wanted_here["keep"] - len(needed) :]:
         yield Observation(
             resource_id=f"directory:{posixpath.join(resource.name, each['name'])}",
@@ -78,5 +78,5 @@ def _removals(
         )
 
 
-def _ours(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return [each for each in found if _OURS.fullmatch(each["name"])]
+def _releases(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [each for each in found if _RELEASE_ID.fullmatch(each["name"])]

@@ -1,4 +1,4 @@
-"""Services of systemd: what runs, what starts at boot, and the handlers that reload them."""
+"""systemd services: whether they run and start at boot, and the handlers that reload them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ACTIONS = {"reloaded": "reload", "restarted": "restart", "started": "start", "s
 
 
 def from_service(args: Mapping[str, Any], origin: Origin) -> tuple[Resource, ...]:
-    """`service`: ``state`` started or stopped, ``enabled`` or not; what is not said stays."""
+    """`service`: ``state`` started or stopped, ``enabled`` or not; unset keys are not managed."""
     attributes: dict[str, Any] = {}
     if args.get("enabled") is not None:
         attributes["enabled"] = args["enabled"]
@@ -26,7 +26,7 @@ def from_service(args: Mapping[str, Any], origin: Origin) -> tuple[Resource, ...
 
 
 def wanted(resource: Resource, observed: Attributes | None) -> Attributes | None:
-    """The declared attributes; a unit that should be off and is not there is off already."""
+    """The declared attributes; a missing unit that should be stopped is already as desired."""
     attributes = resource.attributes
     if observed is None and attributes is not None and not any(attributes.values()):
         return None
@@ -39,7 +39,7 @@ def handler(
     origin: Origin,
     config_tests: Mapping[str, tuple[str, ...]],
 ) -> Handler:
-    """A handler that acts on a service; `config_tests` must pass before, by unit."""
+    """A handler that acts on a service, after the unit's config test in `config_tests`, if any."""
     unit = args["name"]
     return Handler(
         name=name,

@@ -1,4 +1,4 @@
-"""Users: `user`, as in Ansible; only what is named is managed."""
+"""Users: `user`, as in Ansible; only the given attributes are managed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ conflict = no_conflict
 
 
 def from_user(args: Mapping[str, Any], origin: Origin) -> tuple[Resource, ...]:
-    """A user with the given attributes; ``system`` and ``create_home`` matter at creation."""
+    """A user with the given attributes; ``system`` and ``create_home`` apply only at creation."""
     if args.get("state", "present") == "absent":
         return (origin.resource("user", args["name"], None),)
     attributes = only(args, "uid", "group", "home", "shell", "comment", "system", "create_home")
@@ -24,7 +24,7 @@ def from_user(args: Mapping[str, Any], origin: Origin) -> tuple[Resource, ...]:
 
 
 def wanted(resource: Resource, observed: Attributes | None) -> Attributes | None:
-    """The declared attributes; with ``append``, the groups that are there stay."""
+    """The declared attributes; with ``append``, existing groups are kept."""
     if resource.attributes is None or observed is None:
         return resource.attributes
     attributes = {

@@ -1,4 +1,4 @@
-"""Secrets taken out of what people and programs are shown."""
+"""Masking of secrets in all output."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _Value = TypeVar("_Value")
 
 
 def masked(value: _Value, secrets: Collection[str]) -> _Value:
-    """`value` with every text of `secrets` replaced, in mappings, lists and dataclasses too.
+    """`value` with every text of `secrets` masked, also in mappings, lists and dataclasses.
 
     Args:
-        secrets: the texts that must not be shown; a longer one goes before one that it contains.
+        secrets: the texts to mask; longer ones are replaced first, as they may contain others.
     """
     if not secrets:
         return value

@@ -1,16 +1,16 @@
-"""Times in the few words that a table has room for. Pure."""
+"""Times as short text for tables. Pure."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
-#: What is nearer than this is told as a span, what is farther as a date.
+#: Nearer times are shown as a duration, others as a date.
 _NEAR = timedelta(hours=48)
 
 
 def moment(text: str | None) -> datetime | None:
-    """A time as RFC 3339 writes it; `None` where there is none, or none that can be read."""
+    """Parse a time in RFC 3339 format; `None` if it is missing or invalid."""
     try:
         found = datetime.fromisoformat(text or "")
     except ValueError:
@@ -19,7 +19,7 @@ def moment(text: str | None) -> datetime | None:
 
 
 def rfc3339(seconds: float) -> str:
-    """Seconds since the epoch as RFC 3339 writes them, in UTC."""
+    """Seconds since the epoch in RFC 3339 format, in UTC."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -43,7 +43,7 @@ def relative(at: datetime, now: datetime) -> str:
 
 
 def when(at: datetime, now: datetime) -> str:
-    """``in 7 h`` where that is near, ``2027-01-19`` where it is not."""
+    """``in 7 h`` if the time is near, ``2027-01-19`` otherwise."""
     return relative(at, now) if abs(at - now) < _NEAR else f"{at.astimezone(UTC):%Y-%m-%d}"
 
 

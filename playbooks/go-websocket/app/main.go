@@ -1,4 +1,4 @@
-// A WebSocket service to begin with: it answers ping with pong. Put your own in its place.
+// An example WebSocket service, which answers ping with pong. Replace it with your own.
 package main
 
 import (
@@ -18,7 +18,7 @@ const (
 	maxMessage = 1 << 20
 )
 
-// pings are frames of the protocol: clients answer them by themselves, and proxies see life.
+// pings are WebSocket ping frames: clients answer them automatically, and proxies see traffic.
 var pings = websocket.Codec{Marshal: func(interface{}) ([]byte, byte, error) {
 	return nil, websocket.PingFrame, nil
 }}
@@ -31,7 +31,7 @@ func serve(ws *websocket.Conn) {
 	for {
 		var text string
 		if err := websocket.Message.Receive(ws, &text); err != nil {
-			return // the client has gone: a handler that returns closes the connection
+			return // the client has disconnected: returning closes the connection
 		}
 		if text == "ping" {
 			text = "pong"
@@ -57,8 +57,8 @@ func keepAlive(ws *websocket.Conn, ended <-chan struct{}) {
 	}
 }
 
-// accept leaves origins to the proxy, whose playbook names them, and speaks no subprotocol. Without
-// it, a client that offers two of them gets 400.
+// accept leaves the origin check to the proxy, and selects no subprotocol. Without it, a client that
+// offers two subprotocols gets 400.
 func accept(config *websocket.Config, _ *http.Request) error {
 	config.Protocol = nil
 	return nil
@@ -75,7 +75,7 @@ func main() {
 		fmt.Fprintln(w, "The service is at /sock.")
 	})
 
-	// 127.0.0.1: nobody gets around the proxy.
+	// On 127.0.0.1, clients cannot bypass the proxy.
 	server := &http.Server{
 		Addr:              "127.0.0.1:" + os.Getenv("PORT"),
 		Handler:           mux,

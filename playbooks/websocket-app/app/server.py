@@ -1,4 +1,4 @@
-"""A WebSocket service to begin with: it sends back what it gets. Put your own in its place."""
+"""An example WebSocket service, which echoes messages. Replace it with your own."""
 
 import asyncio
 import os

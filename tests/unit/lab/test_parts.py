@@ -1,4 +1,4 @@
-"""What of the lab needs neither root nor a host."""
+"""The parts of the lab that need neither root nor a host."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def networks(*texts: str) -> list[ipaddress.IPv4Network]:
         (("10.0.0.0/8", "0.0.0.0/0"), 0),
     ],
 )
-def test_a_subnet_is_free_where_nothing_narrower_uses_it(
+def test_a_subnet_is_free_unless_a_more_specific_route_uses_it(
     taken: tuple[str, ...], number: int
 ) -> None:
     assert free_number(networks(*taken)) == number
 
 
-def test_all_subnets_may_be_taken() -> None:
-    with pytest.raises(LabError, match="Every subnet"):
+def test_all_subnets_can_be_in_use() -> None:
+    with pytest.raises(LabError, match="All subnets"):
         free_number(networks("10.213.0.0/16"))
 
 
@@ -58,32 +58,32 @@ def test_missing_tools_are_named_with_their_packages(
     assert hint.startswith("On Debian and Ubuntu: apt-get install systemd-container mmdebstrap")
 
 
-def test_root_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_root_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     with pytest.raises(LabError, match="need root"):
         require()
 
 
-def test_an_unknown_image_is_refused_with_the_known_ones() -> None:
+def test_an_unknown_image_is_refused_with_a_list_of_images() -> None:
     with pytest.raises(LabError) as caught:
         image("debian-9", progress=print)
     assert all(name in str(caught.value) for name in SUITES)
 
 
 @pytest.mark.parametrize("name", ["", "../etc", "a/b", ".hidden", "a" * 64])
-def test_a_name_is_no_path(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_is_not_a_path(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deployer.lab.lab.require", lambda: None)
-    with pytest.raises(LabError, match="cannot be named"):
+    with pytest.raises(LabError, match="Invalid lab name"):
         up(1, name=name)
 
 
-def test_a_cache_that_no_overlay_can_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_path_that_overlays_cannot_use_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEPLOYER_CACHE", "/tmp/a,b")
     with pytest.raises(LabError, match="DEPLOYER_CACHE"):
         cache_folder()
 
 
-def test_a_disk_begins_with_the_host_and_keeps_the_modes_of_the_image(tmp_path: Path) -> None:
+def test_a_new_disk_has_the_files_of_the_host_and_the_modes_of_the_image(tmp_path: Path) -> None:
     below, upper = tmp_path / "image", tmp_path / "upper"
     for folder, mode in {"etc/ssh": 0o755, "etc/systemd/network": 0o755, "root": 0o700}.items():
         (below / folder).mkdir(parents=True)
@@ -92,7 +92,7 @@ def test_a_disk_begins_with_the_host_and_keeps_the_modes_of_the_image(tmp_path: 
     disk = Disk(upper=upper, image=below)
     network = Network(bridge="dl-abc", number=3)
     names = {"web1": "10.213.3.2", "web2": "10.213.3.3"}
-    disk.make(
+    disk.create(
         name="web2", number=2, network=network, neighbours=names, authorized_key="ssh-ed25519 A\n"
     )
 
@@ -137,4 +137,4 @@ def test_labs_are_listed_and_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert CliRunner().invoke(lab_command, ["status"]).output == "no lab is up\n"
     result = CliRunner().invoke(lab_command, ["ssh", "--name", "nothing", "web1"])
     assert isinstance(result.exception, LabError)
-    assert "There is no lab 'nothing'" in str(result.exception)
+    assert "Unknown lab: 'nothing'" in str(result.exception)

@@ -1,4 +1,4 @@
-"""Releases: what a folder is as one, which of them go, what a plan shows of a new one."""
+"""Releases: their entries and id, which old ones are removed, and how a plan shows a new one."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def app(tmp_path: Path) -> Path:
     return folder
 
 
-def test_what_is_in_a_release(app: Path) -> None:
+def test_the_entries_of_a_release(app: Path) -> None:
     assert entries(app) == (
         Entry(path="bin", mode="0755"),
         Entry(path="bin/run", mode="0750", content=b"#!/bin/sh\n"),
@@ -50,7 +50,7 @@ def test_what_is_in_a_release(app: Path) -> None:
     )
 
 
-def test_a_private_key_is_for_the_service_alone(app: Path) -> None:
+def test_a_private_key_is_only_readable_by_the_service(app: Path) -> None:
     (app / "key.pem").write_text("-----BEGIN PRIVATE KEY-----\n")
     assert {each.path: each.mode for each in entries(app)}["key.pem"] == "0640"
 
@@ -85,20 +85,20 @@ def test_the_same_files_are_the_same_release_on_every_machine(app: Path) -> None
     ],
     ids=["content", "name", "executable", "folder", "link"],
 )
-def test_whatever_differs_is_another_release(change: Any, app: Path) -> None:
+def test_any_difference_gives_a_different_release(change: Any, app: Path) -> None:
     first = id_of(entries(app))
     change(app)
     assert id_of(entries(app)) != first
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../secret", "bin/../../secret"])
-def test_a_link_that_leads_out_is_refused(target: str, app: Path) -> None:
+def test_a_link_that_points_outside_is_rejected(target: str, app: Path) -> None:
     (app / "astray").symlink_to(target)
     with pytest.raises(SourceError, match="points outside"):
         entries(app)
 
 
-def test_links_within_stay_links(app: Path) -> None:
+def test_links_within_the_release_remain_links(app: Path) -> None:
     (app / "bin/data").symlink_to("../data.txt")
     (app / "libs").symlink_to("bin")
     found = {each.path: each.target for each in entries(app)}
@@ -106,7 +106,7 @@ def test_links_within_stay_links(app: Path) -> None:
     assert "libs/run" not in found
 
 
-def test_an_empty_folder_is_no_release(app: Path) -> None:
+def test_an_empty_folder_is_rejected(app: Path) -> None:
     with pytest.raises(SourceError, match="is empty"):
         entries(app, "*")
 
@@ -115,7 +115,7 @@ def test_an_empty_folder_is_no_release(app: Path) -> None:
 
 
 def removed(found: list[str], *, new: str, in_use: str | None, keep: int) -> list[str]:
-    """The releases that go, of those `found`, the newest first."""
+    """The releases of `found` (newest first) that are removed."""
     link = from_task(
         "file",
         {"path": "/opt/app/current", "state": "link", "src": f"releases/{new}"},
@@ -159,7 +159,7 @@ A, B, C, D, E = ("a" * 12, "b" * 12, "c" * 12, "d" * 12, "e" * 12)
         ([B, A], C, None, 2, [A]),
     ],
 )
-def test_which_releases_go(
+def test_which_releases_are_removed(
     found: list[str], new: str, in_use: str | None, keep: int, gone: list[str]
 ) -> None:
     assert removed(found, new=new, in_use=in_use, keep=keep) == gone
@@ -168,7 +168,7 @@ def test_which_releases_go(
 # --- what a plan shows ----------------------------------------------------------------------------
 
 
-def test_a_plan_shows_what_differs_from_the_release_in_use() -> None:
+def test_a_plan_shows_the_differences_from_the_active_release() -> None:
     resources, observations = [], {}
     for name, former in (("a", b"same\n"), ("b", b"was\n"), ("c", None), ("d", b"same\n")):
         content = b"is\n" if name == "b" else b"same\n"
@@ -202,7 +202,7 @@ def test_a_plan_shows_what_differs_from_the_release_in_use() -> None:
     ]
 
 
-def test_many_files_that_are_the_same_are_one_line() -> None:
+def test_many_unchanged_files_are_one_line() -> None:
     resources, observations = [], {}
     for number in range(5):
         args = {"dest": f"{TOP}/{A}/{number}", "content": b"same\n", "former": f"/f/{number}"}

@@ -1,4 +1,4 @@
-"""Secrets taken out of what is shown."""
+"""Masking of secrets in output."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from deployer.model import CheckResult, HandshakeResult
 from deployer.text.redaction import masked
 
 
-def test_a_check_keeps_its_shape_and_loses_its_secrets() -> None:
+def test_a_check_keeps_its_structure_without_secrets() -> None:
     handshake = HandshakeResult(
         uri="wss://a.example/ws?token=hunter2",
         hop="proxy",
@@ -33,7 +33,7 @@ def test_a_check_keeps_its_shape_and_loses_its_secrets() -> None:
     assert (shown.handshake.status_code, shown.handshake.timings_s) == (101, {"tls": 0.1})
 
 
-def test_a_longer_secret_goes_before_one_that_it_contains() -> None:
+def test_a_longer_secret_is_masked_before_one_that_it_contains() -> None:
     assert masked("pass: hunter22", {"hunter2", "hunter22"}) == "pass: (secret)"
 
 

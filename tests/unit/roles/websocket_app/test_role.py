@@ -1,4 +1,4 @@
-"""The role for a service of one's own: what its unit says, and which values it refuses."""
+"""The role for custom services: its unit, and the values that it rejects."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def unit(folder: Path, more: str, *, command: str = "[/usr/bin/app]") -> list[st
         ("        app_group: web\n", "Group=web"),
     ],
 )
-def test_what_the_unit_says(more: str, line: str, tmp_path: Path) -> None:
+def test_the_lines_of_the_unit(more: str, line: str, tmp_path: Path) -> None:
     assert line in unit(tmp_path, more)
 
 
@@ -47,13 +47,13 @@ def test_what_the_unit_says(more: str, line: str, tmp_path: Path) -> None:
         ("        app_socket: /run/myapp/a.sock\n", "/run/myapp/a.sock"),
     ],
 )
-def test_what_is_waited_for(more: str, words: str, tmp_path: Path) -> None:
+def test_the_unit_waits_for_the_service(more: str, words: str, tmp_path: Path) -> None:
     lines = unit(tmp_path, more)
     program = "/usr/local/lib/deployer/until-it-answers --pid $MAINPID --within 30"
     assert f"ExecStartPost={program} {words}" in lines
 
 
-def test_a_service_that_listens_nowhere_is_not_waited_for(tmp_path: Path) -> None:
+def test_the_unit_does_not_wait_for_a_service_without_a_port(tmp_path: Path) -> None:
     playbook = app(tmp_path)
     playbook.write_text(playbook.read_text().replace("app_port: 8765", "app_port: null"))
     found = tasks(playbook)
@@ -71,7 +71,9 @@ def test_a_service_that_listens_nowhere_is_not_waited_for(tmp_path: Path) -> Non
         ("/opt/myapps/server", "/opt/myapps/server"),
     ],
 )
-def test_the_program_is_the_one_of_the_release(argument: str, written: str, tmp_path: Path) -> None:
+def test_the_program_is_that_of_the_active_release(
+    argument: str, written: str, tmp_path: Path
+) -> None:
     (tmp_path / "app").mkdir()
     (tmp_path / "app/server").write_text("")
     lines = unit(tmp_path, "        app_src: app\n", command=f"[{argument}]")
@@ -84,14 +86,17 @@ def test_the_program_is_the_one_of_the_release(argument: str, written: str, tmp_
         ("        app_restart: sometimes\n", "app_restart: always, on-success"),
         ("        app_restart_delay: soon\n", "app_restart_delay: a number of seconds"),
         ("        app_start_timeout: 600\n", "app_start_timeout: from 1 to 120 seconds, not 600"),
-        ("        app_health: health\n", "app_health: a path as /health"),
-        ('        app_health: "/a\\nUser=root"\n', "app_health: a path as /health"),
-        ('        app_writable: ["/srv /etc"]\n', "an absolute path without odd signs"),
-        ('        app_working_dir: "/srv\\nUser=root"\n', "an absolute path without odd signs"),
-        ("        app_socket: run/a.sock\n", "an absolute path without odd signs"),
+        ("        app_health: health\n", "app_health: a path such as /health"),
+        ('        app_health: "/a\\nUser=root"\n', "app_health: a path such as /health"),
+        ('        app_writable: ["/srv /etc"]\n', "an absolute path without special characters"),
+        (
+            '        app_working_dir: "/srv\\nUser=root"\n',
+            "an absolute path without special characters",
+        ),
+        ("        app_socket: run/a.sock\n", "an absolute path without special characters"),
     ],
 )
-def test_values_that_are_refused(more: str, words: str, tmp_path: Path) -> None:
+def test_invalid_values_are_rejected(more: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(SourceErrors) as error:
         tasks(with_vars(tmp_path, more))
     assert words in str(error.value)
@@ -106,7 +111,7 @@ def test_values_that_are_refused(more: str, words: str, tmp_path: Path) -> None:
         ("        app_src: nowhere\n", "no file 'nowhere'"),
     ],
 )
-def test_releases_that_are_refused(more: str, words: str, tmp_path: Path) -> None:
+def test_invalid_releases_are_rejected(more: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "app").mkdir()
     (tmp_path / "app/server").write_text("")
     source = "" if "app_src" in more else "        app_src: app\n"

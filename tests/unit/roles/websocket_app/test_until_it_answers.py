@@ -1,4 +1,4 @@
-"""What a unit waits for before it counts as started: the role's program, run as systemd does."""
+"""The program of the role that waits until a service answers, run as by systemd."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROGRAM = roles_path() / "websocket_app/files/until-it-answers"
 
 
 def waited(target: str, path: str = "", *, pid: int = 0, within: float = 0.2) -> tuple[int, str]:
-    """Exit code and words."""
+    """The exit code and the output."""
     argv = [sys.executable, str(PROGRAM), "--pid", str(pid or os.getpid()), "--within", str(within)]
     done = subprocess.run(
         [*argv, target, *([path] if path else [])],
@@ -36,7 +36,7 @@ def waited(target: str, path: str = "", *, pid: int = 0, within: float = 0.2) ->
 
 @contextlib.contextmanager
 def service(status: int = 200) -> Iterator[str]:
-    """Something that answers HTTP requests with `status`; its port."""
+    """The port of an HTTP server that answers with `status`."""
 
     class Answers(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -62,23 +62,23 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
-def test_a_port_that_takes_connections_is_enough() -> None:
+def test_a_port_that_accepts_connections_is_sufficient() -> None:
     with service(500) as port:
         assert waited(port, within=60) == (0, "")
 
 
 @pytest.mark.parametrize("status", [200, 204, 301, 308])
-def test_a_path_that_is_answered_well(status: int) -> None:
+def test_a_path_that_succeeds(status: int) -> None:
     with service(status) as port:
         assert waited(port, "/health", within=60) == (0, "")
 
 
 @pytest.mark.parametrize("status", [400, 404, 500, 503])
-def test_a_path_that_is_answered_with_an_error(status: int) -> None:
+def test_a_path_that_returns_an_error(status: int) -> None:
     with service(status) as port:
         code, words = waited(port, "/health", within=0.5)
     assert code == 1
-    assert words.startswith(f"GET /health is answered with {status} ")
+    assert words.startswith(f"GET /health returned {status} ")
     assert words.endswith("after 0.5 s")
 
 
@@ -89,7 +89,7 @@ def test_nothing_answers() -> None:
     assert words == f"nothing answers on port {port}: [Errno 111] Connection refused after 0.2 s"
 
 
-def test_it_waits() -> None:
+def test_it_waits_for_a_late_service() -> None:
     port = free_port()
     argv = [sys.executable, str(PROGRAM), "--pid", str(os.getpid()), "--within", "600", port]
     with subprocess.Popen(argv) as waiting, socket.socket() as late:
@@ -101,18 +101,18 @@ def test_it_waits() -> None:
         assert waiting.wait(PATIENCE_S) == 0
 
 
-def test_a_service_that_has_ended_is_not_waited_for() -> None:
+def test_it_does_not_wait_for_a_service_that_has_ended() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         gone.wait()
     with service() as port:
-        # Who answers is not the service that was started.
+        # A different process answers, not the service that was started.
         assert waited(port, pid=gone.pid, within=20) == (
             1,
             "the service ended before it answered",
         )
 
 
-def test_a_socket_is_opened_for_the_proxy(tmp_path: Path) -> None:
+def test_a_socket_is_made_accessible_to_the_proxy(tmp_path: Path) -> None:
     path = tmp_path / "app.sock"
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))
@@ -122,6 +122,6 @@ def test_a_socket_is_opened_for_the_proxy(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o666
 
 
-def test_a_socket_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_socket(tmp_path: Path) -> None:
     code, words = waited(str(tmp_path / "app.sock"))
     assert (code, words.partition(": ")[0]) == (1, f"nothing answers on {tmp_path}/app.sock")
