@@ -1,4 +1,4 @@
-"""The command line that a message tells to continue with."""
+"""The command line in a message that continues the run."""
 
 from __future__ import annotations
 
