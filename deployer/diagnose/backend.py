@@ -15,6 +15,7 @@ from deployer.diagnose.handshake_variants import HandshakeOptions, h2c, handshak
 from deployer.diagnose.stages import Stage, with_query
 from deployer.model import CheckResult, Hop
 from deployer.proxies import PROXIES
+from deployer.proxies.words import in_each
 from deployer.sites.model import Upstream
 from deployer.verify.net.access import Access
 from deployer.verify.probe.attempt import Attempt
@@ -123,6 +124,7 @@ def _with_proxy_line_explained(result: CheckResult, stage: Stage, backend: Backe
         return result
     who, where = PROXIES[stage.state.proxy].title, stage.served.server_where or stage.served.where
     sends = stage.served.sends_proxy_line
+    send = PROXIES[stage.state.proxy].words.send_proxy_line
     cause = (
         f"{who} starts each connection to {to} with a PROXY line, but the server there does not"
         " expect one and treats it as an invalid request."
@@ -132,10 +134,10 @@ def _with_proxy_line_explained(result: CheckResult, stage: Stage, backend: Backe
     )
     fix = (
         "Remove send-proxy from the server line, or make the service accept the PROXY protocol"
-        " (nginx: listen … proxy_protocol)."
+        f" ({in_each(lambda words: words.proxy_line)})."
         if sends
-        else "Add send-proxy to HAProxy's server line (nginx and Apache cannot send it over HTTP),"
-        " or remove proxy_protocol or accept-proxy from the server's configuration."
+        else f"{f'Add {send}, or remove' if send else f'{who} cannot send it over HTTP: remove'}"
+        " proxy_protocol or accept-proxy from the server's configuration."
     )
     explained = replace(
         finding,

@@ -103,7 +103,7 @@ def _unserved(inspection: Inspection, address: Address) -> Iterator[CheckResult]
 
 def _unserved_note(inspection: Inspection, address: Address) -> str:
     running = [PROXIES[state.proxy].title for state in inspection.proxies if state.is_running]
-    who = ", ".join(running) or "no nginx, Apache or HAProxy"
+    who = ", ".join(running) or "no known proxy"
     return f"this host runs {who}; no site there serves {address.uri}"
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from deployer.diagnose.address import Address
 from deployer.model import Proxy
+from deployer.proxies import PROXIES
 from deployer.proxies.inspect import Inspection, ProxyState, Served, served
 from deployer.proxies.inspect.state import certain, possible
 from deployer.sites.model import Route, Site, Tls
@@ -108,10 +109,10 @@ def _is_stale(state: ProxyState) -> bool:
 def _reachable(listeners: Sequence[str], proxy: Proxy) -> str:
     """Return the address at which the host itself reaches a listener, preferably its loopback.
 
-    Apache's socket for all IPv6 addresses also accepts IPv4, which most clients use.
+    A proxy's socket for all IPv6 addresses may also accept IPv4, which most clients use.
     """
     hosts = [text.rpartition(":")[0].strip("[]") for text in listeners]
-    if proxy == "apache" and "::" in hosts:
+    if PROXIES[proxy].traits.has_dual_stack and "::" in hosts:
         return "127.0.0.1"
     if not hosts or {"0.0.0.0", "127.0.0.1"} & set(hosts):  # noqa: S104 - compared
         return "127.0.0.1"

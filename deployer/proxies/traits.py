@@ -36,6 +36,7 @@ class Traits:
     Attributes:
         banner: its name with a version, in a header of an answer.
         own_page: its own error page; a first group has its name and version.
+        named_page: its own error page, if the Server header of the answer names it.
         server_names: what the Server header of its answers begins with, in lower case.
         page_name: what to call the writer of `own_page` if the page has no name.
         unknown_name: in its own page, the host name that it could not look up.
@@ -62,6 +63,7 @@ class Traits:
 
     banner: re.Pattern[str]
     own_page: re.Pattern[bytes]
+    named_page: re.Pattern[bytes] | None = None
     server_names: tuple[str, ...] = ()
     page_name: str = ""
     unknown_name: re.Pattern[bytes] | None = None

@@ -16,11 +16,13 @@ from deployer.proxies import PROXIES
 class GatewayPage:
     """What the proxy's own page for a gateway error means: `cause` follows the proxy's name.
 
-    `alternatives` are the codes of other findings that the same page could mean.
+    `alternatives` are the codes of other findings that the same page could mean, `signs` how to
+    recognize them, by code.
     """
 
     cause: str = ""
     alternatives: tuple[str, ...] = ()
+    signs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,8 @@ class Words:
     # --- how to fix what the proxy does to a handshake
 
     host: str
+    #: How to pass on the Host that the client sent, port included.
+    original_host: str
     upgrade: str
     http_1_0: str
     slash: str
@@ -64,7 +68,9 @@ class Words:
     listen_line: str
     old_tls_off: str
     open_files: str
+    #: How to accept a PROXY line, and how to send one.
     proxy_line: str
+    send_proxy_line: str
     strict_upgrade: str
     tls_listen: str
     tls_upstream: str

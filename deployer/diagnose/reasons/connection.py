@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from deployer.diagnose.outside import ConnectResult, Observations
 from deployer.diagnose.reasons.findings import alternatives, finding
 from deployer.model import CheckResult, Finding
+from deployer.proxies import PROXIES
+from deployer.proxies.words import in_each
 from deployer.verify.judge import server_findings
 from deployer.verify.net.redact import without_secrets
 from deployer.verify.probe.attempt import Attempt, Failure
@@ -125,7 +127,8 @@ def _part_is_dead(seen: Observations, connection: ConnectResult) -> Finding:
             if ":" in connection.address and connection.problem == "refused"
             else "."
         ),
-        fix="Let the proxy listen there too (nginx: listen [::]:443), or take the record away.",
+        fix="Let the proxy listen there too"
+        f" ({in_each(lambda words: words.ipv6_listen)}), or remove the record.",
     )
 
 
@@ -152,7 +155,7 @@ def _nobody(seen: Observations, connection: ConnectResult) -> Finding:
             fix="On the host: `systemctl status` of the proxy, `ss -ltnp`, and the proxy's own"
             " test of its configuration.",
             or_else=alternatives(
-                *(("reload-not-taken",) if other else ("apache-gone", "config-invalid")),
+                *(("reload-not-taken",) if other else (*_gone_codes(), "config-invalid")),
                 "unreachable-from-here",
             ),
         )
@@ -242,7 +245,7 @@ def connect_finding(seen: Observations, attempt: Attempt, failure: Failure) -> F
             cause=f"What listens on port {address.port} speaks something else than TLS there,"
             " plain HTTP for all one can see.",
             fix=f"Use {address.websocket_uri.replace('wss', 'ws', 1)} if that is intended, or make"
-            f" the port a TLS port (nginx: listen {address.port} ssl).",
+            f" the port a TLS port ({in_each(lambda words: words.tls_port)}).",
             attempt=attempt,
         )
     if failure.code == "speaks-tls":
@@ -299,3 +302,8 @@ def _stalled(attempt: Attempt, symptom: str) -> Finding:
             " another network",
         ),
     )
+
+
+def _gone_codes() -> tuple[str, ...]:
+    """The codes of proxies that exit at a reload that fails."""
+    return tuple(code for proxy in PROXIES.values() if (code := proxy.words.gone) != "proxy-down")

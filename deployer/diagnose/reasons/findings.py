@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypedDict, Unpack
 
 from deployer.model import Alternative, Finding, Hop, Severity
+from deployer.proxies.words import in_each
 from deployer.verify.judge.responsible_hop import evidence_of
 from deployer.verify.probe.attempt import Attempt
 
@@ -13,19 +14,13 @@ from deployer.verify.probe.attempt import Attempt
 ASK_THE_HOST = "`deployer diagnose URL --host user@server` reads the proxy's configuration"
 
 _TELL: Mapping[str, str] = {
-    "apache-gone": "on the host, `systemctl status apache2` says failed since its last reload",
     "backend-not-websocket": (
         "the same handshake straight to the service, on the host, gets the same answer"
     ),
     "bad-gateway": "the proxy's error log names the address that it tried",
-    "config-invalid": "on the host, the proxy's own test (`nginx -t`, `apachectl -t`) fails",
+    "config-invalid": "on the host, the proxy's own configuration test fails",
     "connection-cleared": 'the location has proxy_set_header Connection "" (the keep-alive recipe)',
-    "connections-exhausted": (
-        "it works again when few are connected; the error log says so (nginx: worker_connections "
-        "are not enough; HAProxy: maxconn)"
-    ),
-    "default-connection": "nginx is 1.29.7 or newer and nothing in the location sets Connection",
-    "files-exhausted": "the error log says: too many open files",
+    "connections-exhausted": "it works again with few connections; the error log says so",
     "h2-websocket": "the proxy speaks HTTP/2 to the service; ordinary pages work, upgrades do not",
     "headers-not-inherited": (
         "the location has a proxy_set_header of its own, which drops those of the server block"
@@ -34,28 +29,21 @@ _TELL: Mapping[str, str] = {
         "sent with `Origin: http://127.0.0.1:PORT` (the service's own address, or the name in "
         "proxy_pass), the handshake succeeds"
     ),
-    "http-1.0-upstream": "nginx before 1.29.7 without proxy_http_version 1.1, or "
-    "force-proxy-request-1.0 in Apache",
     "login-required": "with the Cookie or Authorization of a session (--header), it succeeds",
     "map-twice": "two `map` blocks set the same variable; the last one wins",
     "origin-blocked": "with an Origin that the service lists (--origin), it succeeds",
     "page-instead": "the service's own log has the request under another path than was asked for",
-    "port-lost": "the service sees Host without the port; nginx's $host drops it, $http_host not",
+    "port-lost": "the service sees Host without the port",
     "proxy-down": "on the host, `ss -ltnp` shows nobody on the port",
-    "proxypass-order": "in Apache, a ProxyPass of a shorter path stands before this path's",
     "reload-not-taken": (
         "the configuration names this port, and the proxy's log has an error of its last reload"
-        " (nginx: [emerg]; HAProxy: ALERT)"
     ),
-    "scoreboard-full": "Apache, and it began after reloads: old children wait for their WebSockets",
     "service-down": (
         "the proxy's error log says connection refused; on the host, `ss -ltnp` shows nobody on "
         "the service's port"
     ),
     "service-hangs": "the service's own port takes the request, on the host, and does not answer",
     "slash-mismatch": "one of location and proxy_pass (ProxyPass) ends with a slash, the other not",
-    "threads-exhausted": "Apache: the error log says that MaxRequestWorkers was reached",
-    "tls-failed": "`openssl s_client -connect HOST:PORT -servername NAME` shows the alert",
     "tls-untrusted": (
         "its issuer is a root, a CA of one's own that signs without an intermediate; then "
         "--ca-bundle FILE with that root lets it pass"
@@ -70,10 +58,18 @@ _TELL: Mapping[str, str] = {
 }
 
 
+def _sign(code: str) -> str:
+    """How to recognize a cause, with what only some proxies show."""
+    of_proxies = in_each(lambda words: words.signs.get(code, ""))
+    if code not in _TELL:
+        return of_proxies
+    return f"{_TELL[code]} ({of_proxies})" if of_proxies else _TELL[code]
+
+
 def alternatives(*codes: str, **words: str) -> tuple[Alternative, ...]:
     """What else it can be, the likeliest first; `words` say it otherwise (``_`` for ``-``)."""
     own = {code.replace("_", "-"): tell for code, tell in words.items()}
-    return tuple(Alternative(code=code, tell=own.get(code) or _TELL[code]) for code in codes)
+    return tuple(Alternative(code=code, tell=own.get(code) or _sign(code)) for code in codes)
 
 
 class _More(TypedDict, total=False):

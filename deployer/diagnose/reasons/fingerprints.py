@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from deployer.proxies import PROXIES, ProxyServer
 from deployer.verify.probe.attempt import Attempt, printable
 
 Meaning = Literal[
@@ -168,20 +169,21 @@ def _by_status(attempt: Attempt, status: int) -> Fingerprint | None:
 
 @dataclass(frozen=True, slots=True)
 class Responder:
-    """Who wrote an answer: `name`, and whether that is a proxy's (or web server's) own page."""
+    """Who wrote an answer: `name`, and whether that is a proxy's (or web server's) own page.
+
+    `proxy` is the one whose own page it is, if that is one of those deployed here.
+    """
 
     name: str
     is_own_page: bool
+    proxy: ProxyServer | None = None
 
 
-_NGINX = re.compile(rb"<center>((?:nginx|openresty|tengine|angie|freenginx)[^<]{0,40})</center>")
-_APACHE = re.compile(rb"<address>(Apache[^<]{0,80}?) Server at |IETF//DTD HTML 2\.0//EN")
-_HAPROXY = re.compile(rb"\A<html><body><h1>\d{3} [A-Z][\w -]+</h1>\n")
 _IN_FRONT = (
     ("cf-ray", "Cloudflare"),
     ("x-amz-cf-id", "CloudFront"),
     ("x-served-by", "Fastly"),
-    ("x-azure-ref", "Azure Front ConnectResult"),
+    ("x-azure-ref", "Azure Front Door"),
     ("x-vercel-id", "Vercel"),
     ("fly-request-id", "Fly.io"),
     ("x-akamai-request-id", "Akamai"),
@@ -197,15 +199,14 @@ _SERVERS_IN_FRONT = (
 
 def responder_of(attempt: Attempt) -> Responder | None:
     """Who answers, by the looks of the page; `None` where it does not tell."""
-    body = attempt.answer.body
-    found = _NGINX.search(body)
-    if found:
-        return Responder(printable(found[1], limit=40), True)
-    server = header(attempt, "server")
-    if _APACHE.search(body) and (b"<address>" in body or server.lower().startswith("apache")):
-        return Responder("Apache httpd", True)
-    if _HAPROXY.search(body):
-        return Responder("HAProxy", True)
+    body, server = attempt.answer.body, header(attempt, "server")
+    for proxy in PROXIES.values():
+        traits = proxy.traits
+        found = traits.own_page.search(body)
+        is_named = server.lower().startswith(traits.server_names)
+        if found or (is_named and traits.named_page is not None and traits.named_page.search(body)):
+            name = traits.page_name or (printable(found[1], limit=40) if found else proxy.title)
+            return Responder(name, True, proxy)
     if body.startswith(b"upstream connect error or disconnect/reset before headers"):
         return Responder("Envoy", True)
     return Responder(printable(server, limit=60), False) if server else None
@@ -220,7 +221,8 @@ def is_own_page(attempt: Attempt) -> bool:
 def is_proxy_server(attempt: Attempt) -> bool:
     """Whether a proxy has put its name on the answer, whoever made it."""
     name = header(attempt, "server").lower()
-    return name.startswith(("nginx", "openresty", "apache", "envoy", "caddy", "cloudflare", "aws"))
+    own = tuple(word for proxy in PROXIES.values() for word in proxy.traits.server_names)
+    return name.startswith((*own, "envoy", "caddy", "cloudflare", "aws"))
 
 
 def in_front(attempt: Attempt) -> str:

@@ -7,16 +7,18 @@ service hangs or speaks something else; HAProxy 503 where no server is up; nginx
 
 from __future__ import annotations
 
-import re
-
 from deployer.diagnose.outside import Observations
 from deployer.diagnose.reasons import fingerprints
 from deployer.diagnose.reasons.findings import ASK_THE_HOST, alternatives, finding
 from deployer.model import Alternative, Finding, Hop
+from deployer.proxies import ProxyServer
+from deployer.proxies.words import GatewayPage
 from deployer.verify.probe.attempt import Attempt, printable
 
-_APACHE_REASON = re.compile(rb"Reason: <strong>([^<]{1,200})")
-_UNKNOWN_NAME = re.compile(rb"DNS lookup failure for: ([^<\s]{1,200})")
+_NO_ANSWER = (
+    "gets no valid answer from what is behind it: nothing listens there, the address is wrong, or"
+    " only one of the two speaks TLS"
+)
 _CDN_CAUSES = {
     520: "the origin's answer was empty or not to be understood",
     521: "the origin refuses connections",
@@ -59,7 +61,7 @@ def of_page(attempt: Attempt, symptom: str) -> Finding:
         else f"{who} fails inside.",
         fix=f"Does the service run, and on which port? {ASK_THE_HOST}, and its error log.",
         attempt=attempt,
-        or_else=_or_else(who, status) if status in (502, 503) else (),
+        or_else=_or_else(_proxy(attempt), status) if status in (502, 503) else (),
     )
 
 
@@ -68,6 +70,11 @@ def _who(attempt: Attempt) -> tuple[str, Hop]:
     if responder is None:
         return "The one who answers", "public"
     return responder.name, "proxy" if responder.is_own_page else "public"
+
+
+def _proxy(attempt: Attempt) -> ProxyServer | None:
+    responder = fingerprints.responder_of(attempt)
+    return responder.proxy if responder is not None else None
 
 
 def _by_cdn(attempt: Attempt, symptom: str, status: int) -> Finding:
@@ -87,9 +94,13 @@ def _by_cdn(attempt: Attempt, symptom: str, status: int) -> Finding:
 
 def _unknown_name(seen: Observations, attempt: Attempt, symptom: str) -> Finding | None:
     """Apache says which name it could not look up: often an address with a path stuck to it."""
-    found = _UNKNOWN_NAME.search(attempt.answer.body)
-    if found is None or not fingerprints.is_own_page(attempt):
+    proxy = _proxy(attempt)
+    if proxy is None or proxy.traits.unknown_name is None:
         return None
+    found = proxy.traits.unknown_name.search(attempt.answer.body)
+    if found is None:
+        return None
+    who, _ = _who(attempt)
     name = printable(found[1], limit=120)
     stuck = next((end for end in _ends_of(seen.address.path) if name.endswith(end)), "")
     if not stuck:
@@ -97,8 +108,7 @@ def _unknown_name(seen: Observations, attempt: Attempt, symptom: str) -> Finding
             "bad-gateway",
             hop="proxy",
             symptom=symptom,
-            cause=f"Apache httpd cannot look up {name}, which is where it is told to find the"
-            " service.",
+            cause=f"{who} cannot look up {name}, which is where it is told to find the service.",
             fix="Correct the name in ProxyPass, or let that host know it.",
             attempt=attempt,
         )
@@ -106,7 +116,7 @@ def _unknown_name(seen: Observations, attempt: Attempt, symptom: str) -> Finding
         "slash-mismatch",
         hop="proxy",
         symptom=symptom,
-        cause=f"Apache httpd looks up {name}: it puts the rest of the path ({stuck}) right behind"
+        cause=f"{who} looks up {name}: it puts the rest of the path ({stuck}) right behind"
         " the address, since the left side of ProxyPass ends with a slash and the right side does"
         " not.",
         fix="End both sides of ProxyPass with a slash, or neither.",
@@ -125,7 +135,7 @@ def _ends_of(path: str) -> list[str]:
 
 def _failing(seen: Observations, attempt: Attempt, symptom: str) -> Finding:
     who, hop = _who(attempt)
-    is_apache = hop == "proxy" and who.startswith("Apache")
+    proxy = _proxy(attempt)
     alike = seen.plain is not None and seen.plain.status_code == 500
     return finding(
         "handshake-refused",
@@ -136,13 +146,7 @@ def _failing(seen: Observations, attempt: Attempt, symptom: str) -> Finding:
         fix=f"Look at the error log of {who if hop == 'proxy' else 'service and proxy'};"
         f" {ASK_THE_HOST}.",
         attempt=attempt,
-        or_else=alternatives(
-            "upstream-scheme",
-            "slash-mismatch",
-            upstream_scheme="ProxyPass names https:// and SSLProxyEngine is not on",
-        )
-        if is_apache
-        else (),
+        or_else=_or_else(proxy, 500) if _page(proxy, 500).alternatives else (),
     )
 
 
@@ -179,7 +183,9 @@ def _is_passed_on(seen: Observations) -> bool:
 
 def _bad_gateway(seen: Observations, attempt: Attempt, symptom: str, status: int) -> Finding:
     who, hop = _who(attempt)
-    reason = _APACHE_REASON.search(attempt.answer.body)
+    proxy = _proxy(attempt)
+    pattern = proxy.traits.page_reason if proxy is not None else None
+    reason = pattern.search(attempt.answer.body) if pattern is not None else None
     said = printable(reason[1], limit=120) if reason else ""
     if _is_passed_on(seen) and status == 502:
         plain = seen.plain.status_code if seen.plain else None
@@ -190,7 +196,7 @@ def _bad_gateway(seen: Observations, attempt: Attempt, symptom: str, status: int
             cause=f"{who} reaches the service, but does not get an answer to the upgrade that it"
             " understands: the service breaks off there, or is asked over HTTP/2, which knows no"
             " Upgrade.",
-            fix="Speak HTTP/1.1 to the service (HAProxy: no alpn h2 on the server line); look at"
+            fix="Speak HTTP/1.1 to the service (no h2 in alpn of the server line); look at"
             " the service's log at this moment.",
             attempt=attempt,
             or_else=alternatives("h2-websocket"),
@@ -199,48 +205,23 @@ def _bad_gateway(seen: Observations, attempt: Attempt, symptom: str, status: int
         "bad-gateway",
         hop=hop,
         symptom=symptom,
-        cause=_CAUSES.get(
-            (who.partition("/")[0], status),
-            "{who} gets no right answer from what stands behind it: nobody listens there, it is the"
-            " wrong address, or one of the two speaks TLS and the other does not.",
-        ).format(who=who)
+        cause=f"{who} {_page(proxy, status).cause or _NO_ANSWER}."
         + (f" It says: {said}." if said else ""),
         fix=f"On the host: does the service run, and on which port? {ASK_THE_HOST}, and its error"
         " log.",
         attempt=attempt,
-        or_else=_or_else(who, status),
+        or_else=_or_else(proxy, status),
     )
 
 
-_CAUSES = {
-    ("Apache httpd", 503): "{who} could not connect to the service, or still waits after an earlier"
-    " failure (60 s, unless retry=0).",
-    ("Apache httpd", 502): "{who} was connected to the service and got no right answer: it broke"
-    " off, it did not answer in time, or only one of the two speaks TLS.",
-    ("HAProxy", 503): "{who} has no server for this request: none is up, none had a place free in"
-    " time (maxconn), or no backend is chosen for this name and path.",
-    ("HAProxy", 502): "{who} was connected to the service and got no right answer: it broke off, or"
-    " only one of the two speaks TLS.",
-}
+def _page(proxy: ProxyServer | None, status: int) -> GatewayPage:
+    page = proxy.words.gateway_pages.get(status) if proxy is not None else None
+    return page or GatewayPage()
 
 
-def _or_else(who: str, status: int) -> tuple[Alternative, ...]:
-    if who.startswith("Apache"):
-        codes: tuple[str, ...] = (
-            ("service-down",) if status == 503 else ("upstream-scheme", "service-hangs")
-        )
-    elif who == "HAProxy" and status == 503:
-        return alternatives(
-            "service-down",
-            "upstream-scheme",
-            "wrong-route",
-            "connections-exhausted",
-            wrong_route="no use_backend fits this request, and there is no default_backend",
-        )
-    elif who == "HAProxy":
-        codes = ("upstream-scheme",)
-    elif status == 503:
-        codes = ("service-down", "connections-exhausted")
-    else:
-        codes = ("service-down", "upstream-scheme")
-    return alternatives(*codes)
+def _or_else(proxy: ProxyServer | None, status: int) -> tuple[Alternative, ...]:
+    """What else the page could mean, by the proxy that wrote it."""
+    page = _page(proxy, status)
+    other = "connections-exhausted" if status == 503 else "upstream-scheme"
+    signs = {code.replace("-", "_"): sign for code, sign in page.signs.items()}
+    return alternatives(*(page.alternatives or ("service-down", other)), **signs)

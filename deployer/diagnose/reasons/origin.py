@@ -11,6 +11,7 @@ from deployer.diagnose.outside import Observations
 from deployer.diagnose.reasons import fingerprints
 from deployer.diagnose.reasons.findings import alternatives, finding
 from deployer.model import Finding
+from deployer.proxies.words import in_each
 from deployer.verify.net.redact import without_secrets
 from deployer.verify.probe.attempt import Attempt, Failure
 
@@ -81,15 +82,9 @@ def _host_seen(seen: Observations, attempt: Attempt, symptom: str, host: str) ->
         f" {host}, not {seen.address.host}: the proxy "
         + ("drops the port." if is_port else "puts another name into the request."),
         fix="Let the proxy pass the Host on as it came.",
-        directive=_HOST_AS_IT_CAME,
+        directive=in_each(lambda words: words.original_host),
         attempt=attempt,
     )
-
-
-_HOST_AS_IT_CAME = (
-    "nginx: proxy_set_header Host $http_host (or $host:$server_port); Apache: ProxyPreserveHost On;"
-    " HAProxy: no http-request set-header Host"
-)
 
 
 def _port(seen: Observations, attempt: Attempt, symptom: str) -> Finding:
@@ -101,8 +96,8 @@ def _port(seen: Observations, attempt: Attempt, symptom: str) -> Finding:
             cause=f"With the port written out ({seen.address.bare_host}:{seen.address.port}) the"
             " Origin is let in: the service sees a Host with a port that no browser sends, as"
             " $host:$server_port makes it; or its own list is written so.",
-            fix="Pass the Host on as it came (nginx: proxy_set_header Host $http_host, or $host"
-            " where the port is the default one).",
+            fix="Pass the Host on as the client sent it"
+            f" ({in_each(lambda words: words.original_host)}).",
             attempt=attempt,
             or_else=alternatives(
                 "origin-blocked", origin_blocked="the service's own list names the port"
@@ -113,9 +108,9 @@ def _port(seen: Observations, attempt: Attempt, symptom: str) -> Finding:
         hop="proxy",
         symptom=symptom,
         cause=f"The same Origin without :{seen.address.port} is let in: the service compares it"
-        f" with a Host that reaches it without the port ($host in nginx drops it).",
-        fix="Pass the Host on with its port (nginx: proxy_set_header Host $http_host; Apache:"
-        " ProxyPreserveHost On).",
+        f" with a Host that reaches it without the port"
+        f" ({in_each(lambda words: words.signs.get('port-lost', ''))}).",
+        fix=f"Pass the Host on with its port ({in_each(lambda words: words.original_host)}).",
         directive="proxy_set_header Host $http_host;",
         attempt=attempt,
         or_else=alternatives(

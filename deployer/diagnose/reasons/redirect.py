@@ -11,6 +11,7 @@ from deployer.diagnose.outside import Observations, Step
 from deployer.diagnose.reasons import fingerprints
 from deployer.diagnose.reasons.findings import ASK_THE_HOST, alternatives, finding
 from deployer.model import Finding, Hop
+from deployer.proxies.words import in_each
 from deployer.verify.net.redact import without_secrets
 from deployer.verify.probe.attempt import Attempt, Failure, printable
 
@@ -127,11 +128,10 @@ def endless(places: Sequence[Address], attempt: Attempt, symptom: str) -> Findin
 
 
 def _slash(seen: Observations, attempt: Attempt, symptom: str, hop: Hop, there: Address) -> Finding:
-    by_nginx = fingerprints.is_own_page(attempt)
     cause = (
-        "The web server serves the path with the slash alone (in nginx: a location that ends with a"
-        " slash and has proxy_pass), and redirects to it; WebSocket clients do not follow."
-        if by_nginx
+        "The web server serves the path with the slash alone, and redirects to it; WebSocket"
+        " clients do not follow."
+        if fingerprints.is_own_page(attempt)
         else "The path is served with the slash turned alone, by the service's own routing or by"
         " the proxy; WebSocket clients do not follow redirects."
     )
@@ -140,8 +140,8 @@ def _slash(seen: Observations, attempt: Attempt, symptom: str, hop: Hop, there: 
         hop=hop,
         symptom=symptom,
         cause=f"{cause.removesuffix('.')}{_outcome(seen)}.",
-        fix=f"Connect to {without_secrets(there.target)}, or serve {seen.address.path} too (nginx:"
-        " location without the slash at its end, or an exact one beside it).",
+        fix=f"Connect to {without_secrets(there.target)}, or serve {seen.address.path} too"
+        f" ({in_each(lambda words: words.slash)}).",
         attempt=attempt,
     )
 

@@ -12,6 +12,7 @@ from deployer.diagnose.reasons.findings import ASK_THE_HOST, alternatives, findi
 from deployer.diagnose.reasons.fingerprints import Fingerprint
 from deployer.diagnose.reasons.unexplained import plain_http, unexplained
 from deployer.model import Alternative, Finding
+from deployer.proxies.words import Words, in_each
 from deployer.verify.net.redact import without_secrets
 from deployer.verify.probe.attempt import Attempt, Failure
 
@@ -21,11 +22,6 @@ _LOST_WAYS = (
     "connection-cleared",
     "http-1.0-upstream",
     "map-twice",
-)
-_UPGRADE = (
-    "nginx: proxy_http_version 1.1, proxy_set_header Upgrade and Connection from a map of"
-    " $http_upgrade, in this very location; Apache: ProxyPass … upgrade=websocket, before shorter"
-    " paths; HAProxy: nothing removes the header"
 )
 
 
@@ -99,8 +95,7 @@ def _by_path(seen: Observations, attempt: Attempt, symptom: str) -> Finding | No
             symptom=f"{symptom}; {doubled} upgrades",
             cause=f"The proxy takes {stem} off before it asks the service, which has its WebSocket"
             f" on {stem}: only {doubled} arrives there as {stem}.",
-            fix="Do not strip the prefix: in nginx, proxy_pass without a path (not even /) behind"
-            " the address; in Apache, the same path on both sides of ProxyPass.",
+            fix=f"Do not strip the prefix ({in_each(lambda words: words.strip)}).",
             attempt=attempt,
         )
     return None
@@ -139,10 +134,8 @@ def _lost(attempt: Attempt, symptom: str, words: Fingerprint) -> Finding:
             hop="proxy",
             symptom=symptom,
             cause="HTTP/1.1 was sent, and the service complains about the version: the proxy speaks"
-            " HTTP/1.0 to it, as nginx does before 1.29.7 unless told otherwise. Upgrade cannot"
-            " pass then.",
-            fix="nginx: proxy_http_version 1.1 in this location, and the Upgrade and Connection"
-            " headers with it; Apache: no force-proxy-request-1.0.",
+            f" HTTP/1.0 to it, which has no upgrades ({in_each(_sign_of_http_1_0)}).",
+            fix=f"Speak HTTP/1.1 to the service ({in_each(lambda words: words.http_1_0)}).",
             directive="proxy_http_version 1.1;",
             attempt=attempt,
         )
@@ -153,7 +146,7 @@ def _lost(attempt: Attempt, symptom: str, words: Fingerprint) -> Finding:
         symptom=symptom,
         cause=f"The answer is that of {words.library} to an ordinary request, and an upgrade was"
         f" sent{seen}: something on the way does not pass Upgrade and Connection on.",
-        fix=f"Pass both headers on. {_UPGRADE}.",
+        fix=f"Pass both headers on. {in_each(lambda words: words.upgrade)}.",
         attempt=attempt,
         or_else=_ways_to_lose(words),
     )
@@ -240,3 +233,7 @@ def _own_page(seen: Observations, attempt: Attempt, symptom: str) -> Finding:
             ),
         )
     return unexplained(seen, attempt, symptom, None)
+
+
+def _sign_of_http_1_0(words: Words) -> str:
+    return words.signs.get("http-1.0-upstream", "")

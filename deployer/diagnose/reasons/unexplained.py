@@ -10,6 +10,7 @@ from deployer.diagnose.reasons import fingerprints
 from deployer.diagnose.reasons.findings import ASK_THE_HOST, alternatives, finding
 from deployer.diagnose.reasons.fingerprints import Fingerprint
 from deployer.model import Alternative, Finding, Hop
+from deployer.proxies.words import in_each
 from deployer.verify.net.redact import without_secrets
 from deployer.verify.probe.attempt import Attempt, Failure
 
@@ -31,8 +32,8 @@ def plain_http(seen: Observations, attempt: Attempt, symptom: str) -> Finding:
         symptom=symptom,
         cause="TLS was spoken to the proxy, and the answer says that plain HTTP arrived at a TLS"
         " port: so the proxy speaks plain HTTP to a service that expects TLS.",
-        fix="Name the service with https:// in the proxy (nginx: proxy_pass https://…; Apache:"
-        " ProxyPass … https://… and SSLProxyEngine On; HAProxy: server … ssl), or turn it off.",
+        fix="Use TLS to the service in the proxy"
+        f" ({in_each(lambda words: words.tls_upstream)}), or turn it off in the service.",
         attempt=attempt,
     )
 

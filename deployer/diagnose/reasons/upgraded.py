@@ -8,6 +8,7 @@ from deployer.diagnose.outside import Observations
 from deployer.diagnose.reasons import fingerprints
 from deployer.diagnose.reasons.findings import ASK_THE_HOST, alternatives, finding
 from deployer.model import CheckResult, Finding
+from deployer.proxies.words import in_each
 from deployer.verify.judge import causes
 from deployer.verify.net.redact import without_secrets
 from deployer.verify.planned.model import FOREIGN_ORIGIN
@@ -171,8 +172,8 @@ def _h2c(seen: Observations) -> Iterator[CheckResult]:
             if is_proxied
             else "The service speaks cleartext HTTP/2. If a proxy stands before it, that passes any"
             " Upgrade on, and whoever asks for it gets a tunnel past every rule of the proxy.",
-            fix="Pass on `Upgrade: websocket` alone (nginx: a map of $http_upgrade; Apache:"
-            " upgrade=websocket; HAProxy: http-request del-header Upgrade unless websocket).",
+            fix="Forward only `Upgrade: websocket`"
+            f" ({in_each(lambda words: words.strict_upgrade)}).",
             attempt=attempt,
         )
     words = f"answered {attempt.status_code}" if attempt.status_code else _failure_words(attempt)

@@ -8,7 +8,8 @@ from deployer.proxies.traits import LogSign, Traits
 
 TRAITS = Traits(
     banner=re.compile(r"(?i)\b(apache|httpd)/\d"),
-    own_page=re.compile(rb"<address>(Apache[^<]{0,80}?) Server at |IETF//DTD HTML 2\.0//EN"),
+    own_page=re.compile(rb"<address>(Apache[^<]{0,80}?) Server at "),
+    named_page=re.compile(rb"IETF//DTD HTML 2\.0//EN"),
     server_names=("apache",),
     page_name="Apache httpd",
     unknown_name=re.compile(rb"DNS lookup failure for: ([^<\s]{1,200})"),

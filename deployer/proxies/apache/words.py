@@ -15,6 +15,7 @@ WORDS = Words(
     tls_port="SSLEngine on, in a VirtualHost for port 443",
     idle_default="300 s",
     host="ProxyPreserveHost On, in this VirtualHost",
+    original_host="ProxyPreserveHost On",
     upgrade=(
         "Put upgrade=websocket on this path's ProxyPass, and that line before those of shorter"
         " paths"
@@ -33,19 +34,24 @@ WORDS = Words(
     old_tls_off="SSLProtocol -all +TLSv1.2 +TLSv1.3",
     open_files="LimitNOFILE=65536 (systemctl edit apache2)",
     proxy_line="",
+    send_proxy_line="",
     strict_upgrade="upgrade=websocket",
     tls_listen="",
     tls_upstream="ProxyPass … https://… and SSLProxyEngine On",
     signs={
-        "apache-gone": "on the host, `systemctl status apache2` says failed since its last reload",
-        "http-1.0-upstream": "force-proxy-request-1.0 in Apache",
-        "proxypass-order": "in Apache, a ProxyPass of a shorter path comes before this path's",
+        "apache-gone": "on the host, `systemctl status apache2` shows failed since its last reload",
+        "http-1.0-upstream": "force-proxy-request-1.0",
+        "proxypass-order": "a ProxyPass of a shorter path comes before this path's",
         "scoreboard-full": (
-            "Apache, and it began after reloads: old children wait for their WebSockets"
+            "it began after reloads: old child processes wait for their WebSockets to close"
         ),
-        "threads-exhausted": "Apache: the error log says that MaxRequestWorkers was reached",
+        "threads-exhausted": "the error log says that MaxRequestWorkers was reached",
     },
     gateway_pages={
+        500: GatewayPage(
+            alternatives=("upstream-scheme", "slash-mismatch"),
+            signs={"upstream-scheme": "ProxyPass names https:// and SSLProxyEngine is not on"},
+        ),
         502: GatewayPage(
             cause="connected to the service and got no valid answer: the service closed the"
             " connection or did not answer in time, or only one of the two speaks TLS",

@@ -15,6 +15,7 @@ WORDS = Words(
     tls_port="bind :443 ssl crt …",
     idle_default="50 s",
     host="Remove the http-request set-header Host or replace-header Host rule",
+    original_host="no http-request set-header Host",
     upgrade="Let `Upgrade: websocket` through: check http-request del-header and set-header",
     http_1_0="",
     slash="",
@@ -30,6 +31,7 @@ WORDS = Words(
     old_tls_off="ssl-default-bind-options ssl-min-ver TLSv1.2",
     open_files="LimitNOFILE=65536 (systemctl edit haproxy)",
     proxy_line="",
+    send_proxy_line="send-proxy to the server line",
     strict_upgrade=(
         "http-request del-header Upgrade if !{ req.hdr(Upgrade) -i websocket }"
         " or { req.hdr_cnt(Upgrade) gt 1 }"
@@ -49,6 +51,10 @@ WORDS = Words(
             alternatives=(
                 *("service-down", "upstream-scheme", "wrong-route", "connections-exhausted"),
             ),
+            signs={
+                "wrong-route": "no use_backend matches this request, and there is no"
+                " default_backend",
+            },
         ),
     },
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deployer.proxies.words import GatewayPage, Words
+from deployer.proxies.words import Words
 
 WORDS = Words(
     access="Check allow, deny, limit_req, limit_conn and return in force here.",
@@ -15,6 +15,7 @@ WORDS = Words(
     tls_port="listen 443 ssl",
     idle_default="60 s",
     host="proxy_set_header Host $http_host (or $host, without a port) in this location",
+    original_host="proxy_set_header Host $http_host (or $host:$server_port)",
     upgrade=(
         "In this location, set proxy_http_version 1.1, and proxy_set_header Upgrade and Connection"
         " from a map of $http_upgrade. One proxy_set_header in a location drops all inherited ones"
@@ -33,20 +34,15 @@ WORDS = Words(
     old_tls_off="ssl_protocols TLSv1.2 TLSv1.3;",
     open_files="worker_rlimit_nofile 65536;",
     proxy_line="listen … proxy_protocol",
+    send_proxy_line="",
     strict_upgrade='map $http_upgrade $site_upgrade { default ""; websocket websocket; }',
     tls_listen="listen {port} ssl",
     tls_upstream="proxy_pass https://…",
     signs={
         "connections-exhausted": "worker_connections are not enough",
-        "default-connection": (
-            "nginx is 1.29.7 or newer and nothing in the location sets Connection"
-        ),
-        "http-1.0-upstream": "nginx before 1.29.7 without proxy_http_version 1.1",
-        "port-lost": "nginx's $host drops it, $http_host does not",
+        "default-connection": ("1.29.7 or newer, and nothing in the location sets Connection"),
+        "http-1.0-upstream": "before 1.29.7 without proxy_http_version 1.1",
+        "port-lost": "$host drops it, $http_host does not",
         "reload-not-taken": "[emerg]",
-    },
-    gateway_pages={
-        502: GatewayPage(alternatives=("service-down", "upstream-scheme")),
-        503: GatewayPage(alternatives=("service-down", "connections-exhausted")),
     },
 )
