@@ -24,6 +24,9 @@ CACHE: str
 ALIVE_EVERY_S: float
 #: False: commits are made without a watchdog.
 WATCHDOG: bool
+#: False: proxies load configurations without the checks of `proxies.readiness`, so that tests can
+#: see what happens then.
+READINESS: bool
 #: A folder that exists if systemd is the init system: sd_booted(3).
 SYSTEMD_RUNS: str
 
@@ -71,6 +74,7 @@ def configure(
     cache: str = "/run/deployer",
     alive_every_s: float = 5.0,
     watchdog: bool = True,
+    readiness: bool = True,
     systemd: str = "/run/systemd/system",
 ) -> None:
     """Set every path; what is not given is as on a real host."""
@@ -85,6 +89,7 @@ def configure(
         CACHE=cache,
         ALIVE_EVERY_S=alive_every_s,
         WATCHDOG=watchdog,
+        READINESS=readiness,
         SYSTEMD_RUNS=systemd,
         UNITS=units,
         BOOT_WANTS=wants,

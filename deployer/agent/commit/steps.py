@@ -74,7 +74,7 @@ class Steps:
         Raises:
             StepError: it could not load it.
         """
-        if service_name(unit) in settings.PROXIES:
+        if settings.READINESS and service_name(unit) in settings.PROXIES:
             from deployer.agent.proxies.readiness import check
 
             check(self._children, unit, action, self._say)

@@ -141,17 +141,17 @@ def test_a_config_that_nginx_refuses_is_reverted(host: LabHost, confirmed: Runne
     assert differences(before, state_of(host)) == {}
 
 
-def test_a_reload_that_nginx_refuses_silently_is_noticed(
-    host: LabHost, confirmed: RunnerProcess
-) -> None:
+@pytest.mark.usefixtures("confirmed")
+def test_a_reload_that_nginx_refuses_silently_is_noticed(host: LabHost) -> None:
     host.exec(
         ["systemd-run", "--unit=taken", "python3", "-m", "http.server", "-b", "127.0.0.1", "8082"]
     )
     host.exec(["sh", "-c", "until ss -ltn | grep -q :8082; do sleep 0.05; done"])
     before = state_of(host)
     taken = SITE.replace(b"8081", b"127.0.0.1:8082")
+    unprepared = runner_on(host, readiness=False)
     with pytest.raises(RunnerRefusal) as caught:
-        confirmed.apply(
+        unprepared.apply(
             file_change("/etc/nginx/conf.d/taken.conf", taken, **ROOTS),
             commit="c2",
             handlers=[RELOAD_NGINX],
@@ -160,6 +160,7 @@ def test_a_reload_that_nginx_refuses_silently_is_noticed(
     assert "refused the new configuration at its reload" in caught.value.error["message"]
     assert "127.0.0.1:8082 failed" in caught.value.error["output"]
     assert caught.value.error["revert"]["state"] == "reverted"
+    unprepared.end()
     assert port_8081(host) == "hello"
     assert differences(before, state_of(host)) == {}
 

@@ -31,7 +31,6 @@ from tests.support.proxies.three_proxies import (
     occupy,
     set_up,
     web_socket,
-    with_modules,
 )
 from tests.support.waiting import PATIENCE_S, until
 
@@ -64,7 +63,7 @@ def host(shared: LabHost) -> Iterator[LabHost]:
 @pytest.fixture
 def runner(host: LabHost) -> Iterator[RunnerProcess]:
     """An agent that reverts at its end what is still pending."""
-    process = with_modules(host)
+    process = runner_on(host)
     yield process
     process.end()
 
@@ -110,7 +109,7 @@ def fails_without_a_word(host: LabHost) -> None:
         (APACHE, "8099", "Apache has ended at its reload", "make_sock: could not bind to address"),
         (HAPROXY, ":8099", "HAProxy refused the new configuration", "cannot bind socket"),
     ):
-        runner = runner_on(host)  # without what would have seen it before
+        runner = runner_on(host, readiness=False)  # which would have seen it before
         with web_socket(host, proxy) as line:
             error = apply(runner, proxy, proxy.listening(address))
             assert words in error["message"]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployer.lab.host import LabHost
-from tests.support.agent.on_host import runner_on
 from tests.support.agent.process import RunnerProcess, RunnerRefusal, file_change
 from tests.support.waiting import PATIENCE_S, until
 
@@ -144,11 +143,6 @@ def set_up(host: LabHost) -> None:
     for proxy in PROXIES.values():
         host.exec(["tee", proxy.path], stdin=proxy.config)
     host.sh("systemctl restart nginx apache2 haproxy")
-
-
-def with_modules(host: LabHost) -> RunnerProcess:
-    """A runner on `host` that knows running proxies, as the engine has it."""
-    return runner_on(host)
 
 
 def apply(
