@@ -71,7 +71,8 @@ def traces(host: LabHost) -> str:
     return host.sh(
         "systemctl list-units --all --plain --no-legend 'deployer*';"
         "systemctl list-unit-files --plain --no-legend 'deployer*';"
-        "find /etc /run/systemd /var/lib/deployer/watchdog.pyz -name '*deployer*' -o"
+        "find /etc /run/systemd /var/lib/deployer/watchdog.py*"
+        " -name '*deployer*' -o"
         " -name 'watchdog.py*' 2>&-; systemctl --failed --plain --no-legend",
         check=False,
     )
