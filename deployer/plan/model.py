@@ -15,7 +15,7 @@ PLAN_FORMAT_VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What an apply does to one resource: from `before` to `after`, and why."""
+    """The change of one resource from `before` to `after`, with its reason."""
 
     resource_id: str
     action: Action
@@ -39,9 +39,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandlerRun:
-    """A handler that will run at the end of `stage`, and the ids of the resources that ask it.
+    """A handler that runs at the end of `stage`, `because` of the resources with these ids.
 
-    `reason` says in words why it runs although none of them changes.
+    `reason` explains why it runs if it is not because of a change.
     """
 
     handler: Handler
@@ -52,7 +52,7 @@ class HandlerRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owed:
-    """A handler that an earlier run left undone at `since`, and whose run that was."""
+    """A pending handler, which the run of `who` from `origin` did not complete at `since`."""
 
     handler: Handler
     since: str
@@ -62,9 +62,9 @@ class Owed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """What becomes of the `connections` (WebSockets) that the proxy of `unit` has open now.
+    """The effect on the `connections` (WebSockets) that the proxy of `unit` currently has open.
 
-    A reload leaves them to `workers` old workers, for `drain_s` at most (`None`: without end); a
+    A reload leaves them on `workers` old workers for at most `drain_s` (`None`: no limit); a
     restart or stop ends them.
     """
 
@@ -77,9 +77,11 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """All that an apply would do to one host, in order. `unknowns` says in words what a dry run
-    cannot know; `created_at` is in RFC 3339; `digest` covers everything but itself and `forecasts`,
-    which are of the moment."""
+    """All changes that an apply would make to one host, in order.
+
+    `unknowns` are texts about what a dry run cannot know; `created_at` is in RFC 3339; `digest`
+    covers everything except itself and `forecasts`, which are only valid for a moment.
+    """
 
     host: str
     created_at: str

@@ -53,13 +53,13 @@ def missing_file(path: Path, *, what: str) -> UsageError:
 def load_inventory(
     paths: Sequence[Path],
     *,
-    beside: Path | None = None,
+    playbook_folder: Path | None = None,
     extra_vars: Mapping[str, Any] | None = None,
 ) -> Inventory:
     """Read inventories in Ansible's YAML or INI format, with the variables in folders next to them.
 
     Args:
-        beside: the playbook's folder, whose ``group_vars/`` and ``host_vars/`` are also read.
+        playbook_folder: its ``group_vars/`` and ``host_vars/`` are also read.
         extra_vars: variables of ``-e``; connection variables such as ``ansible_user`` apply to
             every host.
 
@@ -67,7 +67,9 @@ def load_inventory(
     """
     from deployer.playbook.inventory import load as inventory_load
 
-    return inventory_load.load_inventory(paths, beside=beside, extra_vars=extra_vars)
+    return inventory_load.load_inventory(
+        paths, playbook_folder=playbook_folder, extra_vars=extra_vars
+    )
 
 
 def load_playbook(

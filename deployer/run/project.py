@@ -184,7 +184,7 @@ def load_project(
         raise playbook.missing_file(path, what="playbook")
     given = playbook.parse_extra_vars(options.extra_vars)
     inventory = playbook.load_inventory(
-        inventory_paths(path, options.inventories), beside=path.parent, extra_vars=given
+        inventory_paths(path, options.inventories), playbook_folder=path.parent, extra_vars=given
     )
     if at_first_glance is not None:
         from deployer.playbook.load.peek import peek

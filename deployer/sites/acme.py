@@ -22,7 +22,7 @@ from deployer.sites.certificate_files import is_acme
 from deployer.sites.model import Site
 
 #: The port to which every proxy forwards challenges; certbot listens there while it orders. Only
-#: root can listen below 1024, and whoever answers challenges can obtain certificates for the names.
+#: root can listen below 1024, and a process that answers challenges can obtain certificates.
 CHALLENGE_PORT = 920
 SETTINGS_FOLDER = "/etc/deployer/certificates"
 DIRECTORIES = {

@@ -29,7 +29,7 @@ def _summary(block: re.Match[str]) -> str:
 
 
 def _certificate(pem: str) -> str:
-    """A certificate in words; empty if it cannot be read."""
+    """The summary of a certificate; empty if it cannot be read."""
     from cryptography import x509
     from cryptography.hazmat.primitives.hashes import SHA256
 

@@ -117,7 +117,7 @@ class Inventory:
             names = tuple(name for name in names if name in wanted)
         return tuple(self.hosts[name] for name in names)
 
-    def beside(self, folder: Path) -> Inventory:
+    def with_folder(self, folder: Path) -> Inventory:
         """This inventory plus ``group_vars/`` and ``host_vars/`` of a playbook's folder."""
         resolved = folder.resolve()
         if resolved in {each.resolve() for each in self._folders}:
@@ -139,14 +139,14 @@ class Inventory:
 def load_inventory(
     paths: Sequence[Path],
     *,
-    beside: Path | None = None,
+    playbook_folder: Path | None = None,
     extra_vars: Mapping[str, Any] | None = None,
 ) -> Inventory:
     """Read inventories; later ones override earlier ones.
 
     Args:
         paths: YAML or INI files, folders of them, or host lists such as ``web1,web2``.
-        beside: the playbook's folder, for its ``group_vars/`` and ``host_vars/``.
+        playbook_folder: the playbook's folder, for its ``group_vars/`` and ``host_vars/``.
         extra_vars: variables of ``-e``; those such as ``ansible_user`` apply to every host.
 
     Raises:
@@ -163,8 +163,8 @@ def load_inventory(
         raise UsageError(
             f"no host in the inventory {shown}", hint="use -i inventory.yml, or -i HOST,"
         )
-    if beside is not None:
-        folders.append(beside)
+    if playbook_folder is not None:
+        folders.append(playbook_folder)
     connection = {
         key: value for key, value in (extra_vars or {}).items() if key.startswith("ansible_")
     }

@@ -30,7 +30,7 @@ class HostVariables:
     ) -> None:
         self.play = play
         self.library = play.library
-        self.inventory = inventory.beside(self.library.playbook_dir)
+        self.inventory = inventory.with_folder(self.library.playbook_dir)
         self.host = self.inventory.hosts.get(host.name, host)
         self.facts = Layer(dict(facts), raw=True)
         self.extra = Layer(self.library.extra_vars if extra_vars is None else extra_vars)

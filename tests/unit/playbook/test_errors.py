@@ -1,4 +1,4 @@
-"""Wrong playbooks, one small file per case, and next to each the whole text of its errors."""
+"""Invalid playbooks, one small file per case, each with the full text of its errors."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def tasks(
     """The tasks of a playbook for one host, by the path that they write, else by name."""
     folder = playbook.parent
     (folder / "inventory.yml").write_text("all: {hosts: {host: {ansible_host: 192.0.2.1}}}\n")
-    inventory = load_inventory([folder / "inventory.yml"], beside=folder)
+    inventory = load_inventory([folder / "inventory.yml"], playbook_folder=folder)
     about = facts or FACTS
 
     def site_roles(sites: tuple[Site, ...]) -> Sequence[RoleCall]:

@@ -1,4 +1,4 @@
-"""Inventories: both forms, the folders next to them, patterns, and what is wrong in them."""
+"""Inventories: both formats, adjacent folders, patterns, and errors."""
 
 from __future__ import annotations
 
@@ -106,9 +106,9 @@ def test_folders_next_to_inventory_and_playbook(tmp_path: Path) -> None:
         "z": "all",
         "from_host": "host_vars",
     }
-    assert inventory.beside(tmp_path / "play").hosts["w1"].vars["c"] == "play"
-    assert inventory.beside(tmp_path / "inv") is inventory
-    both = load_inventory([tmp_path / "inv" / "hosts.yml"], beside=tmp_path / "play")
+    assert inventory.with_folder(tmp_path / "play").hosts["w1"].vars["c"] == "play"
+    assert inventory.with_folder(tmp_path / "inv") is inventory
+    both = load_inventory([tmp_path / "inv" / "hosts.yml"], playbook_folder=tmp_path / "play")
     assert both.hosts["w1"].vars["c"] == "play"
 
 
@@ -201,7 +201,7 @@ def test_wrong_inventories(tmp_path: Path, name: str, text: str, expected: str) 
     assert re.search(expected, str(caught.value)), str(caught.value)
 
 
-def test_missing_inventory_names_the_nearest(tmp_path: Path) -> None:
+def test_missing_inventory_suggests_a_similar_name(tmp_path: Path) -> None:
     write(tmp_path, {"inventory.yml": "all: {hosts: {w: }}"})
     with pytest.raises(UsageError, match=r"does not exist\ndid you mean 'inventory.yml'"):
         load_inventory([tmp_path / "inventori.yml"])
@@ -209,12 +209,12 @@ def test_missing_inventory_names_the_nearest(tmp_path: Path) -> None:
         load_inventory([tmp_path / "e.yml"])
 
 
-def test_extra_vars_say_how_to_connect(tmp_path: Path) -> None:
+def test_extra_vars_set_connection_variables(tmp_path: Path) -> None:
     write(tmp_path, {"h.ini": "w1 ansible_user=a ansible_port=2200\nw2\n"})
     write(tmp_path / "project" / "group_vars", {"all.yml": "ansible_user: b\n"})
     extra = parse_extra_vars(["ansible_user=c ansible_port=2222 ansible_become=yes other=1"])
     inventory = load_inventory([tmp_path / "h.ini"], extra_vars=extra)
-    for each in (inventory, inventory.beside(tmp_path / "project")):
+    for each in (inventory, inventory.with_folder(tmp_path / "project")):
         for host in each.hosts.values():
             assert (host.user, host.port) == ("c", 2222)
             assert host.vars["ansible_become"] is True

@@ -23,7 +23,7 @@ FACTS = {"ansible_distribution": "Debian", "ansible_default_ipv4": {"address": "
 
 
 class Project:
-    """A folder with a playbook, an inventory and whatever they name."""
+    """A folder with a playbook, an inventory and the files that they refer to."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -60,7 +60,7 @@ class Project:
         )
 
     def value(self, expression: str, variables: str = "{}", **more: Any) -> Any:
-        """What an expression comes out as: the content of a copied file."""
+        """The value of an expression, as the content of a copied file."""
         text = f"- hosts: web\n  vars: {variables}\n  tasks:\n    - copy:\n        dest: /x\n"
         text += f"        content: >-\n          {expression}\n"
         content = self.render(text, **more).tasks[0].args["content"]
@@ -306,8 +306,8 @@ def test_roles_dependencies_handlers_and_templates(project: Project) -> None:
     ]
 
 
-def test_what_a_template_sets_for_one_that_it_includes(project: Project) -> None:
-    """Nearer than any variable of that name."""
+def test_a_template_sets_a_variable_for_an_included_one(project: Project) -> None:
+    """It takes precedence over any variable of that name."""
     project.write(
         {
             "templates/list.j2": "{% set a = 1 %}{% for b in [2] %}"
@@ -379,7 +379,7 @@ def test_sites_and_their_roles(project: Project) -> None:
     assert rendered.handlers[0].args["argv"] == ["reload", "{{ raw }}"]
 
 
-def test_secrets_taint_what_they_touch(project: Project) -> None:
+def test_values_that_use_a_secret_are_secret(project: Project) -> None:
     project.write(
         {
             "secrets.yml": "token: s3cr3t-{{ inventory_hostname }}\npin: 12\n",
@@ -435,7 +435,7 @@ def test_every_error_of_a_host_at_once(project: Project) -> None:
     assert [error.source.line for error in caught.value.errors if error.source] == [7, 7, 9]
 
 
-def test_own_role_comes_before_the_built_in_one(project: Project) -> None:
+def test_own_role_overrides_the_built_in_one(project: Project) -> None:
     project.write({"roles/nginx/tasks/main.yml": "- package: {name: mine}\n"})
     assert project.render("- hosts: web\n  roles: [nginx]\n").tasks[0].args["names"] == ["mine"]
 
@@ -457,7 +457,7 @@ def test_play_settings_from_extra_vars(project: Project) -> None:
     assert dict(playbook.plays[0].vars) == {"a": 1}
 
 
-def test_one_template_of_a_built_in_role_is_replaced(project: Project) -> None:
+def test_one_template_of_a_built_in_role_is_overridden(project: Project) -> None:
     project.write({"roles/goaccess/templates/goaccess.service.j2": "[Unit]\n# mine\n"})
     tasks = project.render("- hosts: web\n  roles: [goaccess]\n").tasks
     units = [task.args for task in tasks if str(task.args.get("dest", "")).endswith(".service")]
@@ -480,7 +480,7 @@ def test_a_broken_role_of_a_site_stops_every_host(project: Project) -> None:
             )
 
 
-def test_errors_never_hold_a_secret(project: Project) -> None:
+def test_errors_never_contain_a_secret(project: Project) -> None:
     project.write({"secrets.yml": "token: s3cr3t-value\n"})
     with pytest.raises(SourceErrors) as caught:
         project.render(
@@ -496,7 +496,7 @@ def test_errors_never_hold_a_secret(project: Project) -> None:
     assert "no file 'missing-(secret)'" in str(caught.value)
 
 
-def test_an_error_in_a_variable_is_placed_in_its_own_file(project: Project) -> None:
+def test_an_error_in_a_variable_has_the_position_in_its_file(project: Project) -> None:
     project.write({"group_vars/web.yml": "paths:\n  - path: /ws\n    websocket: h:99999\n"})
     with pytest.raises(SourceErrors) as caught:
         project.render(
@@ -507,7 +507,7 @@ def test_an_error_in_a_variable_is_placed_in_its_own_file(project: Project) -> N
     assert error.excerpt == "    websocket: h:99999"
 
 
-def test_an_undefined_name_in_a_group_variable_is_placed_there(project: Project) -> None:
+def test_an_undefined_name_in_a_group_variable_has_its_position(project: Project) -> None:
     project.write(
         {"group_vars/web.yml": "x: 1\nurl: 'http://{{ hots }}'\n", "group_vars/db.yml": "url: 2\n"}
     )
@@ -515,7 +515,7 @@ def test_an_undefined_name_in_a_group_variable_is_placed_there(project: Project)
         project.value("{{ url }}")
 
 
-def test_a_task_may_ask_for_root_by_itself(tmp_path: Path) -> None:
+def test_a_single_task_may_set_become(tmp_path: Path) -> None:
     from deployer.run.options import SessionOptions
     from deployer.run.project import load_project
 
@@ -526,7 +526,7 @@ def test_a_task_may_ask_for_root_by_itself(tmp_path: Path) -> None:
     assert project.becomes_root(project.inventory.hosts["web1"])
 
 
-def test_a_host_gets_the_plays_that_name_it(project: Project) -> None:
+def test_a_host_gets_the_plays_that_match_it(project: Project) -> None:
     plays = [
         f"- hosts: '{hosts}'\n  tasks: [{{copy: {{dest: /{n}, content: x}}}}]\n"
         for n, hosts in enumerate(("web1", "web2", "all", "web:!web1", "web:&all"))

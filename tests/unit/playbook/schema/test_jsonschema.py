@@ -1,4 +1,4 @@
-"""The JSON Schema says the same as the loader, and loading stays light."""
+"""The JSON Schema matches the loader, and loading imports little."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _references(schema: Any) -> Iterator[str]:
             yield from _references(each)
 
 
-def test_schema_is_whole() -> None:
+def test_schema_is_complete() -> None:
     schema = json_schema()
     json.dumps(schema)
     names = {each.removeprefix("#/$defs/") for each in _references(schema)}
@@ -40,7 +40,7 @@ def test_schema_is_whole() -> None:
     assert {*MODULES, *(f"ansible.builtin.{name}" for name in MODULES)} <= set(task)
 
 
-def test_templates_are_allowed_where_values_are_rendered() -> None:
+def test_rendered_values_may_be_templates() -> None:
     route = json_schema()["$defs"]["RouteModel"]["properties"]
     pattern = route["strip_prefix"]["anyOf"][1]["pattern"]
     assert route["strip_prefix"]["anyOf"][0] == {"type": "boolean"}

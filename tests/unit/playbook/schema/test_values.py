@@ -1,4 +1,4 @@
-"""The value types: what each makes of a text, and what never gets through."""
+"""The value types: the canonical form of each value, and rejected values."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_canonical(check: Callable[[Any], Any], value: Any, expected: Any) -> No
 @pytest.mark.parametrize(
     ("check", "value"), [(check, value) for check, wrong in BAD for value in wrong]
 )
-def test_refused(check: Callable[[Any], Any], value: Any) -> None:
+def test_rejected(check: Callable[[Any], Any], value: Any) -> None:
     with pytest.raises(InvalidValue):
         check(value)
 
@@ -124,7 +124,7 @@ def test_refused(check: Callable[[Any], Any], value: Any) -> None:
         (values.package, "a{}b"),
     ],
 )
-def test_nothing_gets_out_of_its_word(
+def test_no_value_contains_special_characters(
     check: Callable[[Any], Any], value: str, breaker: str
 ) -> None:
     with pytest.raises(InvalidValue):
@@ -132,7 +132,7 @@ def test_nothing_gets_out_of_its_word(
 
 
 @pytest.mark.parametrize("text", ["a.example\n", "/ws\n", "0644\n", "75s\n", "root\n", "nginx\n"])
-def test_a_trailing_line_break_is_seen(text: str) -> None:
+def test_a_trailing_line_break_is_rejected(text: str) -> None:
     for check in (
         values.domain,
         values.url_path,
