@@ -10,8 +10,14 @@ The copy of the runner that it leaves for the watchdog is the one without the pr
 from __future__ import annotations
 
 import json
+import marshal
 from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.util import MAGIC_NUMBER
 from typing import Any
+
+from deployer.agent.bundle import sources
+from tests.support.agent.process import compiled, packed
 
 PRELUDE = r"""
 import errno, json, os, re, signal, stat, threading, time
@@ -118,21 +124,29 @@ def wrap_all(plan):
     os.open = wrapped("open", real["open"], creates)
 """
 
-#: Like the bootstrap of the unit tests, with the prelude in front of what is started.
-BOOTSTRAP = (
-    "import sys,json\n"
-    "i=sys.stdin.buffer\n"
-    "n,s=json.loads(i.readline())\n"
-    "b=i.read(n)\n"
-    "w={}\n"
-    "exec(s.pop('prelude'),w)\n"
-    "w['wrap_all'](s.pop('faults'))\n"
-    "d=__import__('zlib').decompress(b)\n"
-    "a=30+int.from_bytes(d[26:28],'little')\n"
-    "g={'__name__':'deployer.agent.start'}\n"
-    "exec(d[a:a+int.from_bytes(d[22:26],'little')],g)\n"
-    "g['start'](b,{},settings=s)\n"
-)
+#: Starts the agent, compiled if this Python's code fits, after the prelude that wraps `os`.
+BOOTSTRAP = """
+import sys, json, marshal
+i = sys.stdin.buffer
+n, s = json.loads(i.readline())
+b = i.read(n)
+w = {}
+exec(s.pop("prelude"), w)
+w["wrap_all"](s.pop("faults"))
+about = marshal.loads(b)
+fits = about["magic"] == __import__("importlib.util").util.MAGIC_NUMBER
+g = {"__name__": "deployer.agent.start"}
+exec(about["start"], g)
+g["start"](about["packed"], about["codes"] if fits else {}, settings=s)
+"""
+
+
+@cache
+def body() -> bytes:
+    """What `BOOTSTRAP` reads."""
+    start = sources()["deployer/agent/start.py"]
+    about = {"magic": MAGIC_NUMBER, "start": start, "packed": packed(), "codes": compiled()}
+    return marshal.dumps(about)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,47 +2,20 @@
 
 from __future__ import annotations
 
-import marshal
 import os
 import subprocess
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
 from typing import Any
 
-from deployer.agent.bundle import sources
 from deployer.errors import LabError
 from deployer.lab.host import LabHost
-from tests.crash.faults import Fault
-from tests.support.agent.process import RunnerProcess, compiled, packed
+from tests.crash.faults import BOOTSTRAP, Fault, body
+from tests.support.agent.process import RunnerProcess
 from tests.support.waiting import PATIENCE_S
 
-#: The source of the runner as it is, and the same compiled: the faults come before it alone.
-_BOOTSTRAP = """
-import sys, json, marshal
-i = sys.stdin.buffer
-n, s = json.loads(i.readline())
-b = i.read(n)
-w = {}
-exec(s.pop("prelude"), w)
-w["wrap_all"](s.pop("faults"))
-about = marshal.loads(b)
-fits = about["magic"] == __import__("importlib.util").util.MAGIC_NUMBER
-g = {"__name__": "deployer.agent.start"}
-exec(about["start"], g)
-g["start"](about["packed"], about["codes"] if fits else {}, settings=s)
-"""
 _ENVIRONMENT = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-@cache
-def _body() -> bytes:
-    from importlib.util import MAGIC_NUMBER
-
-    start = sources()["deployer/agent/start.py"]
-    about = {"magic": MAGIC_NUMBER, "start": start, "packed": packed(), "codes": compiled()}
-    return marshal.dumps(about)
 
 
 class InsideRunner(RunnerProcess):
@@ -66,8 +39,8 @@ class InsideRunner(RunnerProcess):
         self._limit.start()
         inside = host.root.parts[2]  # /proc/PID/root
         argv = ["nsenter", f"--target={inside}", "--all", "--root", "--wd", "env", "-i",
-                _ENVIRONMENT, "HOME=/root", "python3", "-I", "-c", _BOOTSTRAP]  # fmt: skip
-        super().__init__(argv, (fault or Fault()).settings(), body=_body())
+                _ENVIRONMENT, "HOME=/root", "python3", "-I", "-c", BOOTSTRAP]  # fmt: skip
+        super().__init__(argv, (fault or Fault()).settings(), body=body())
         self._watcher = threading.Thread(target=self._watch, args=(on_held,), daemon=True)
         if on_held:
             self._watcher.start()

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.crash.faults import BOOTSTRAP, Fault, Operation, operations
+from tests.crash.faults import BOOTSTRAP, Fault, Operation, body, operations
 from tests.support.agent.process import (
     RunnerProcess,
     RunnerRefusal,
@@ -77,7 +77,7 @@ def faulty_runner(world: Path, fault: Fault) -> RunnerProcess:
         "watchdog": False,
         **fault.settings(),
     }
-    return RunnerProcess([sys.executable, "-I", "-S", "-c", BOOTSTRAP], settings)
+    return RunnerProcess([sys.executable, "-I", "-S", "-c", BOOTSTRAP], settings, body=body())
 
 
 def run(world: Path, phase: str, fault: Fault) -> str:
