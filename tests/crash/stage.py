@@ -288,14 +288,12 @@ class Stage:
         Raises:
             RoundError: that does not come to be.
         """
-        deadline = time.monotonic() + limit_s
-        while True:
-            busy = self._busy(timers_now=timers_now)
-            if not busy:
-                return
+        deadline, pause_s = time.monotonic() + limit_s, 0.02
+        while busy := self._busy(timers_now=timers_now):
             if time.monotonic() > deadline:
                 raise RoundError(f"after {limit_s:.0f} s there is still: {busy}")
-            time.sleep(0.03)
+            time.sleep(pause_s)
+            pause_s = min(1.5 * pause_s, 0.2)
 
     def _busy(self, *, timers_now: bool) -> str:
         state = self.host.root / "var/lib/deployer"

@@ -14,15 +14,18 @@ from pathlib import Path
 
 #: Far longer than anything takes that works, on a machine with ten times as much to do.
 PATIENCE_S = 600.0
-_PAUSE_S = 0.02
+#: Between two looks: the first soon, the later ones seldom, since a look costs time as well.
+_FIRST_PAUSE_S, _LAST_PAUSE_S = 0.01, 0.25
 
 
 def until(condition: Callable[[], object], *, within_s: float = PATIENCE_S) -> None:
     """Wait until `condition` holds."""
     deadline = time.monotonic() + within_s
+    pause_s = _FIRST_PAUSE_S
     while not condition():
         assert time.monotonic() < deadline, f"it did not happen within {within_s:.0f} s"
-        time.sleep(_PAUSE_S)
+        time.sleep(pause_s)
+        pause_s = min(1.3 * pause_s, _LAST_PAUSE_S)
 
 
 def at_most(seconds: float) -> float:

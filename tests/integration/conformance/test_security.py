@@ -16,6 +16,7 @@ from deployer.verify.planned.checks import planned_checks
 from deployer.verify.run import run_checks
 from tests.integration.conformance.test_http2 import has_rfc8441
 from tests.integration.conformance.world import DOMAIN, World
+from tests.support.waiting import PATIENCE_S, stretched
 
 pytestmark = [pytest.mark.lab, pytest.mark.every_release]
 
@@ -38,7 +39,7 @@ def diagnose_url(world: World) -> tuple[CheckResult, ...]:
         echo="/plain/headers",
     )
     checks = tuple(
-        replace(check, leader=None, peer=None, plain=None)
+        replace(check, prerequisite=None, peer=None, plain=None)
         for check in planned_checks(site, ProxyAddress(host=world.host.address))
         if check.kind in _KINDS
     )
@@ -48,7 +49,10 @@ def diagnose_url(world: World) -> tuple[CheckResult, ...]:
         return socket.create_connection((host, port), timeout=timeout_s)
 
     access = Access(
-        dial=dial, timeout_s=10.0, until=Deadline(30.0), roots_pem=world.root_pem.read_bytes()
+        dial=dial,
+        timeout_s=stretched(10.0),
+        until=Deadline(PATIENCE_S),
+        roots_pem=world.root_pem.read_bytes(),
     )
     return run_checks(site, checks, access, patience_s=0.0, age_s=0.0, on_result=None)
 
