@@ -17,17 +17,18 @@ _BY_KIND: Mapping[str, tuple[str, str, str]] = {
     "command": ("run", "run", "run"),
     "certificate": ("order", "renew", "delete"),
     "user": ("create", "update", "remove"),
+    "service": ("set up", "change", "remove"),  # if its attributes are unknown
 }
 _OTHERS = ("create", "update", "delete")
 _ACTIONS = {"create": 0, "update": 1, "delete": 2}
 #: The attributes of a service, and the verbs for true and false.
 _OF_SERVICES = {"active": ("start", "stop"), "enabled": ("enable", "disable")}
-#: Of regular verbs that do not simply take -d or -ed.
-_PAST = {"run": "run", "stop": "stopped"}
+#: The past of verbs that do not take just -d or -ed.
+_PAST = {"run": "run", "set up": "set up", "stop": "stopped"}
 #: Summaries count changes in this order.
 _ORDER = (
     *("install", "upgrade", "order", "renew", "create", "update", "run"),
-    *("start", "enable", "disable", "stop", "remove", "delete"),
+    *("start", "enable", "set up", "change", "disable", "stop", "remove", "delete"),
 )
 
 

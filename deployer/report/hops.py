@@ -39,9 +39,14 @@ _EMPTY = "·"
 
 
 class _Wrapper(TextWrapper):
-    """Breaks lines at spaces and before the slashes of paths and URLs."""
+    """Breaks lines at spaces, and before the slashes of paths and URLs."""
 
-    wordsep_re = re.compile(r"(\s+|(?<=[^\s/])(?=/))")
+    def _split(self, text: str) -> list[str]:
+        chunks: list[str] = []
+        for word in re.split(r"(\s+)", text):
+            is_path = word.startswith("/") or "://" in word
+            chunks += re.split(r"(?<=[^/:])(?=/)", word) if is_path else [word]
+        return [chunk for chunk in chunks if chunk]
 
 
 @dataclass(slots=True)

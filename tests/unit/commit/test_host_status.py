@@ -260,11 +260,12 @@ def test_a_generation_lists_its_changes_and_its_verification() -> None:
     )
     assert read(confirmed).splitlines() == [
         "   3  2026-11-21 11:00:00Z  confirmed  bob from lab",
-        "      1 installed, 1 created, 2 updated: package nginx, /etc/a, /etc/b and 1 more",
+        "      1 installed, 1 created, 1 updated, 1 changed: "
+        "package nginx, /etc/a, /etc/b and 1 more",
         "      verified by 2 handshakes (x: y), 5 more checks",
     ]
     whole = read(confirmed, verbose=True)
-    assert "        updated service nginx" in whole
+    assert "        changed service nginx" in whole
     assert (
         "      verified by\n        2 handshakes (x: y)\n        5 more checks: page, h2c" in whole
     )

@@ -20,7 +20,8 @@ from deployer.plan.verbs import counted, past, verbs
         ("user", "create", "created"),
         ("command", "create", "run"),
         ("certificate", "update", "renewed"),
-        ("service", "update", "updated"),
+        ("service", "create", "set up"),
+        ("service", "update", "changed"),
     ],
 )
 def test_each_kind_has_its_verbs(kind: str, action: str, done: str) -> None:
