@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deployer.cli import options
-from deployer.cli.command import Command, Group, option
+from deployer.cli.command import Command, Group, Number, option
 from deployer.errors import EXIT_DONE
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def certs() -> None:
     "--warn-days",
     group=_RENEWAL,
     metavar="N",
-    type=click.FloatRange(0),
+    type=Number(0),
     help="Exit with 3 if a certificate is valid for fewer than N days, or its renewal is late.",
 )
 @options.selection

@@ -23,6 +23,28 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 1000}
 _WIDEST_NAME = 26
 
 
+class Integer(click.IntRange):
+    """A whole number within limits; errors are worded for users."""
+
+    name = "whole number"
+
+    def _describe_range(self) -> str:
+        return _limits(self.min, self.max)
+
+
+class Number(click.FloatRange):
+    """A number within limits; errors are worded for users."""
+
+    name = "number"
+
+    def _describe_range(self) -> str:
+        return _limits(self.min, self.max)
+
+
+def _limits(least: float | None, most: float | None) -> str:
+    return f"from {least:g}" if most is None else f"{least:g} to {most:g}"
+
+
 class Option(click.Option):
     """An option of the group `group_title` in its command's help."""
 

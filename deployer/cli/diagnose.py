@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deployer.cli import options
-from deployer.cli.command import Command, combine, option
+from deployer.cli.command import Command, Number, combine, option
 from deployer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ _handshake = combine(
         default=10.0,
         show_default=True,
         metavar="SECONDS",
-        type=click.FloatRange(0.1, 300),
+        type=Number(0.1, 300),
         help="Time limit for each answer.",
     ),
 )

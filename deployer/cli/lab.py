@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from deployer.cli import options
-from deployer.cli.command import Command, Group, option
+from deployer.cli.command import Command, Group, Integer, option
 from deployer.errors import LabError
 
 _LAB = "Lab"
@@ -34,7 +34,7 @@ def lab() -> None:
         ("Boot a host of another release", "deployer lab up --image debian-13 --name new"),
     ),
 )
-@click.argument("count", default=1, type=click.IntRange(1, 200))
+@click.argument("count", default=1, type=Integer(1, 200))
 @option(
     "--image",
     "image_name",

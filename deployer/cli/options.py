@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from deployer.cli.command import Decorator, combine, option
+from deployer.cli.command import Decorator, Integer, Number, combine, option
 from deployer.errors import EXIT_DONE
 
 SELECTION = "Hosts and variables"
@@ -139,7 +139,7 @@ connection = combine(
         default=10,
         show_default=True,
         metavar="N",
-        type=click.IntRange(1, 500),
+        type=Integer(1, 500),
         help="Work on at most N hosts at the same time.",
     ),
     accept_new,
@@ -150,7 +150,7 @@ connection = combine(
         default=10.0,
         show_default=True,
         metavar="SECONDS",
-        type=click.FloatRange(0.1, 3600),
+        type=Number(0.1, 3600),
         help="Time limit for each step of a connection.",
     ),
 )
@@ -185,7 +185,7 @@ confirm_timeout = option(
     "confirm_timeout_s",
     group=COMMIT,
     metavar="SECONDS",
-    type=click.FloatRange(1, 86400),
+    type=Number(1, 86400),
     help="Have the host roll back on its own if it hears nothing from this command for SECONDS; "
     "default: the time that the checks need plus 2 minutes.",
 )
@@ -196,7 +196,7 @@ lock_timeout = option(
     group=COMMIT,
     default=0.0,
     metavar="SECONDS",
-    type=click.FloatRange(0, 86400),
+    type=Number(0, 86400),
     help="Wait up to SECONDS for another run on the same host; default: do not wait.",
 )
 
@@ -208,7 +208,7 @@ commit = combine(
         default=10,
         show_default=True,
         metavar="N",
-        type=click.IntRange(1, 1000),
+        type=Integer(1, 1000),
         help="Keep N generations on the host to roll back to.",
     ),
     option(
@@ -226,7 +226,7 @@ commit = combine(
         default=5,
         show_default=True,
         metavar="N",
-        type=click.IntRange(0, 100),
+        type=Integer(0, 100),
         help="Hold N connections on each WebSocket route while a running proxy changes, and "
         "report which of them survive; 0 for none.",
     ),

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from deployer.cli import options
-from deployer.cli.command import Command, option
+from deployer.cli.command import Command, Integer, option
 
 
 @click.command(
@@ -26,7 +26,7 @@ from deployer.cli.command import Command, option
     "--to",
     group=options.COMMIT,
     metavar="N",
-    type=click.IntRange(0),
+    type=Integer(0),
     help="Return to generation N of `deployer history`, or with 0 to the state before all of "
     "them; default: the one before the last.",
 )

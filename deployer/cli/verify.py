@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from deployer.cli import options
-from deployer.cli.command import Command, combine, option
+from deployer.cli.command import Command, Integer, Number, combine, option
 from deployer.errors import UsageError
 
 _PUBLIC = "Public DNS"
@@ -35,14 +35,14 @@ _measurements = combine(
         "--load",
         group=_MEASURE,
         metavar="N",
-        type=click.IntRange(1, 60000),
+        type=Integer(1, 60000),
         help="Open N connections to each site, hold them, and report which limit they reach.",
     ),
     option(
         "--rate",
         group=_MEASURE,
         metavar="R",
-        type=click.FloatRange(1, 5000),
+        type=Number(1, 5000),
         help="Open R connections a second for --load.  [default: 200]",
     ),
     option(

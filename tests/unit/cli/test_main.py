@@ -99,7 +99,17 @@ def test_an_error_is_a_document_too(
         (["apply"], "Missing argument 'SITE.yml|FILE'.", "deployer apply"),
         (["aply", "site.yml"], "No such command 'aply'. Did you mean 'apply'?", "deployer"),
         (["certs", "renw"], "No such command 'renw'. Did you mean 'renew'?", "deployer certs"),
-        (["apply", "site.yml", "--forks", "0"], "0 is not in the range", "deployer apply"),
+        (
+            ["apply", "site.yml", "--forks", "0"],
+            "0 is not in the range 1 to 500.",
+            "deployer apply",
+        ),
+        (["rollback", "s.yml", "--to", "x"], "is not a valid whole number.", "deployer rollback"),
+        (
+            ["certs", "status", "s.yml", "--warn-days", "-1"],
+            "range from 0.",
+            "deployer certs status",
+        ),
         (["history", "site.yml", "--install-python"], "No such option", "deployer history"),
         (["plan", "site.yml", "--jsn"], "Did you mean one of: '--json'", "deployer plan"),
     ],

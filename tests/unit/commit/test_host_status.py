@@ -258,10 +258,10 @@ def test_a_generation_lists_its_changes_and_its_verification() -> None:
         changes=CHANGES,
         verified=["2 handshakes (x: y)", "5 more checks: page, h2c"],
     )
+    counts = "1 installed, 1 created, 1 updated, 1 changed"
     assert read(confirmed).splitlines() == [
         "   3  2026-11-21 11:00:00Z  confirmed  bob from lab",
-        "      1 installed, 1 created, 1 updated, 1 changed: "
-        "package nginx, /etc/a, /etc/b and 1 more",
+        f"      {counts}: package nginx, /etc/a, /etc/b and 1 more",
         "      verified by 2 handshakes (x: y), 5 more checks",
     ]
     whole = read(confirmed, verbose=True)
