@@ -12,7 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Attributes = Mapping[str, Any]
+#: A value of any type: of YAML, or of a template.
+Value = Any
+#: A JSON object; its keys are described where it is written.
+Document = Mapping[str, Value]
+#: The attributes of a resource.
+Attributes = Document
 Proxy = Literal["nginx", "apache", "haproxy"]  # `deployer.proxies` has the rest about them
 Hop = Literal["backend", "proxy", "public"]
 Severity = Literal["error", "warning", "note"]
@@ -63,7 +68,7 @@ class Task:
     module: str
     args: Attributes
     when: tuple[str, ...] = ()
-    loop: Any = None
+    loop: object = None
     notify: tuple[str, ...] = ()
     tags: frozenset[str] = frozenset()
     become: bool | None = None

@@ -11,7 +11,6 @@ all tasks.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from fabric import task
 from invoke.collection import Collection
@@ -38,11 +37,11 @@ def _run(command: str, playbook: str, *options: str, **given: str | None) -> Non
         raise Exit(code=code)
 
 
-def _command(name: str, words: str, command: str, options: Sequence[str] = ()) -> Any:
+def _command(name: str, words: str, command: str, options: Sequence[str] = ()) -> object:
     """A task for one command, with the options that all of them share."""
 
     def body(
-        c: Any,
+        c: object,
         playbook: str = "site.yml",
         inventory: str | None = None,
         limit: str | None = None,
@@ -85,7 +84,7 @@ recover = _command("recover", "Roll back what an interrupted run left.", "recove
 
 @task(help={**_HELP, "to": "A generation of the history; default: the one before the last."})  # type: ignore[untyped-decorator]
 def rollback(
-    c: Any,
+    c: object,
     playbook: str = "site.yml",
     inventory: str | None = None,
     limit: str | None = None,

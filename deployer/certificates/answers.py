@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deployer.errors import DeployerError
-from deployer.model import Host
+from deployer.model import Document, Host
 from deployer.sites.certificate_files import is_acme
 from deployer.sites.model import Site
 
@@ -38,7 +38,7 @@ class Answers:
         self._sites = sites
         self._cancelled = cancelled
 
-    def answer(self, challenge: Mapping[str, Any]) -> None:
+    def answer(self, challenge: Document) -> None:
         """Answer over the connection; what is wrong is an answer too."""
         try:
             found = self._found(challenge)
@@ -46,14 +46,14 @@ class Answers:
             found = {"error": str(error).removeprefix(f"{self._host.name}: ")}
         self._link.tell({"answer": found})
 
-    def _found(self, challenge: Mapping[str, Any]) -> dict[str, Any]:
+    def _found(self, challenge: Document) -> dict[str, object]:
         if "reach" in challenge:
             return self._reach(challenge)
         if "obtain" in challenge:
             return self._obtain(str(challenge["obtain"]))
         return {"error": "this version of the controller does not know what is asked"}
 
-    def _obtain(self, domain: str) -> dict[str, Any]:
+    def _obtain(self, domain: str) -> dict[str, object]:
         site = next((site for site in self._sites if site.domain == domain), None)
         if site is None or self._certificates is None:
             return {"error": f"nothing is known here of a certificate for {domain}"}
@@ -63,7 +63,7 @@ class Answers:
             "privkey_b64": base64.b64encode(issued.key_pem).decode(),
         }
 
-    def _reach(self, challenge: Mapping[str, Any]) -> dict[str, Any]:
+    def _reach(self, challenge: Document) -> dict[str, object]:
         from deployer.verify.probe.http01 import Http01Challenge, http01_problem
 
         names = tuple(challenge["reach"])

@@ -185,7 +185,7 @@ class ControllerCertificates:
 def settings_here(site: Site) -> dict[str, Any]:
     """How the certificate of `site` is ordered on this machine: its files are where they are."""
     found = acme.settings_of(site, certbot="")
-    dns = found["dns"]
-    if dns is not None and site.tls.dns is not None:
-        dns = {**dns, "credentials": site.tls.dns.credentials}
-    return {**found, "dns": dns, "ca_bundle": site.tls.ca_bundle}
+    dns = site.tls.dns
+    if dns is not None:
+        found["dns"] = acme.dns_settings(dns, credentials=dns.credentials)
+    return {**found, "ca_bundle": site.tls.ca_bundle}

@@ -6,15 +6,16 @@ what became of the last attempt. Nothing is read here, not even a clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
+from deployer.model import Document
 from deployer.text.times import minute, moment, relative, span
 
 Severity = Literal["warning", "error"]
-Status = Mapping[str, Any]
+Status = Document
 
 _ACME_PLACES = ("host", "controller")
 #: With ``--warn-days`` these have an exit code too; the other warnings are for people alone.
@@ -217,7 +218,7 @@ def _patience(status: Status) -> timedelta:
     return min(day, (end - begin) / 10) if begin and end else day
 
 
-def _succeeded_since(attempt: Mapping[str, Any] | None, due: datetime) -> bool:
+def _succeeded_since(attempt: Document | None, due: datetime) -> bool:
     at = moment(attempt["at"]) if attempt and attempt["ok"] else None
     return at is not None and at >= due
 

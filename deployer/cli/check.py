@@ -134,7 +134,7 @@ def run_check(
     return EXIT_DONE
 
 
-def _error_document(error: UsageError) -> dict[str, Any]:
+def _error_document(error: UsageError) -> dict[str, object]:
     """The document of a failed check; each error of a file is a note."""
     from deployer.report.document import error_document
     from deployer.sites.lint import note_document

@@ -69,7 +69,7 @@ def option(*names: str, group: str, **attributes: Any) -> Decorator:
 def combine(*options: Decorator) -> Decorator:
     """Several options as one decorator."""
 
-    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+    def add(command: Callable[..., Any]) -> Callable[..., object]:
         for each in reversed(options):
             command = each(command)
         return command

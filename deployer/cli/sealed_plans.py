@@ -119,7 +119,7 @@ def apply_sealed(
         return code
 
 
-def _refuse_to_plan(path: Path, given: dict[str, Any]) -> None:
+def _refuse_to_plan(path: Path, given: dict[str, object]) -> None:
     if given.pop("out") is not None:
         raise UsageError(f"{path} is already a sealed plan; --out has nothing to write")
     for key, option in _PLANNING.items():

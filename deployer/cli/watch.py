@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deployer.errors import EXIT_INTERRUPTED, UsageError
+from deployer.model import Document
 from deployer.text.times import span
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Change:
     was: str
     now: str
     words: str
-    check: Mapping[str, Any] | None = None
+    check: Document | None = None
     lasted: timedelta | None = None
     advice: tuple[str, ...] = ()
 
@@ -56,7 +57,7 @@ class Known:
     _hosts: dict[str, tuple[str, datetime]] = field(default_factory=dict)
     _checks: dict[str, dict[_Key, tuple[str, datetime]]] = field(default_factory=dict)
 
-    def learn(self, document: Mapping[str, Any], *, at: datetime) -> list[Change]:
+    def learn(self, document: Document, *, at: datetime) -> list[Change]:
         """The changes in `document`, the result of a verification at `at`."""
         found: list[Change] = []
         for host, report in document["hosts"].items():
@@ -65,7 +66,7 @@ class Known:
                 found += self._of_checks(host, report["checks"], at)
         return found
 
-    def _of_host(self, host: str, report: Mapping[str, Any], at: datetime) -> Iterator[Change]:
+    def _of_host(self, host: str, report: Document, at: datetime) -> Iterator[Change]:
         was, since = self._hosts.get(host, ("", at))
         now = report["state"]
         if now == was:
@@ -74,9 +75,7 @@ class Known:
         words = report["message"].splitlines()[0] if report["message"] else _counted(report)
         yield Change(host=host, was=was, now=now, words=words, lasted=_lasted(was, at - since))
 
-    def _of_checks(
-        self, host: str, checks: list[Mapping[str, Any]], at: datetime
-    ) -> Iterator[Change]:
+    def _of_checks(self, host: str, checks: list[Document], at: datetime) -> Iterator[Change]:
         before = self._checks.get(host, {})
         known: dict[_Key, tuple[str, datetime]] = {}
         for check in checks:
@@ -104,7 +103,7 @@ def _lasted(was: str, time: timedelta) -> timedelta | None:
     return time if was else None
 
 
-def _state(check: Mapping[str, Any]) -> str:
+def _state(check: Document) -> str:
     if check.get("skipped"):
         return _SKIPPED
     finding = check["finding"]
@@ -113,7 +112,7 @@ def _state(check: Mapping[str, Any]) -> str:
     return _WELL if check["ok"] else _FAILED
 
 
-def _counted(report: Mapping[str, Any]) -> str:
+def _counted(report: Document) -> str:
     checks = report.get("checks", ())
     failed = sum(not check["ok"] for check in checks)
     number = "1 check" if len(checks) == 1 else f"{len(checks)} checks"
@@ -138,7 +137,7 @@ def change_words(change: Change) -> str:
     return f"{mark} {place}  {check['name']} ({check['hop']}): {change.words}{code}{lasted}"
 
 
-def change_json(change: Change) -> dict[str, Any]:
+def change_json(change: Change) -> dict[str, object]:
     """A change as an entry of ``changes`` in ``--json``."""
     check = change.check
     return {
@@ -204,9 +203,7 @@ def watch(session: Session, *, every_s: float) -> int:
     return code
 
 
-def _report(
-    session: Session, document: Mapping[str, Any], changes: list[Change], at: datetime
-) -> None:
+def _report(session: Session, document: Document, changes: list[Change], at: datetime) -> None:
     for change in changes:
         style = "good" if change.is_well else "bad"
         text = f"{at:%H:%M:%S}  {change.host}  {change_words(change)}"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deployer.commit.running_proxies import connections_of, process_slots
 from deployer.commit.survival import (
@@ -24,13 +24,14 @@ from deployer.commit.survival import (
     survival_checks,
 )
 from deployer.errors import AgentError, DeployerError
-from deployer.model import CheckResult
+from deployer.model import CheckResult, Document
 from deployer.plan.forecast import drain_s_of, effects, touching, worst
 from deployer.plan.model import ForecastAction, Plan
 from deployer.proxies import BY_UNIT, PROXIES
 from deployer.sites.model import Route, Site
 
 if TYPE_CHECKING:
+    from deployer.agent.replies import ConnectionsReply
     from deployer.transport import Link
     from deployer.verify.net.stream import Deadline
     from deployer.verify.probe.held_connections import HeldConnection, HeldConnections
@@ -66,7 +67,7 @@ class _Perch:
 class NoCanaries:
     """Where nothing open can be touched."""
 
-    def on_event(self, event: Mapping[str, Any]) -> None:
+    def on_event(self, event: Document) -> None:
         """Nothing is noted."""
 
     def changed(self) -> None:
@@ -91,7 +92,7 @@ class Canaries(NoCanaries):
         *,
         affected: Mapping[str, ForecastAction],
         touching: Mapping[str, tuple[str, ForecastAction]],
-        before: Mapping[str, Any] | None,
+        before: ConnectionsReply | None,
         drains: Mapping[str, float | None],
         cancelled: Event,
     ) -> None:
@@ -102,7 +103,7 @@ class Canaries(NoCanaries):
         self._changed_at = self._began
         self._is_touched = False
 
-    def on_event(self, event: Mapping[str, Any]) -> None:
+    def on_event(self, event: Document) -> None:
         """Note the moment at which a proxy is told of the change.
 
         One that is to end waits for what is open, and takes nobody in meanwhile: nginx for five
@@ -248,7 +249,7 @@ def _after_s(ended_at: float, touched_at: float) -> float:
     return 0.0 if -_SAME_MOMENT_S < after_s < 0 else after_s
 
 
-def _clients(connections: Mapping[str, Any]) -> frozenset[str]:
+def _clients(connections: ConnectionsReply) -> frozenset[str]:
     return frozenset(
         client
         for about in connections["units"].values()
@@ -281,7 +282,7 @@ def canaries_around(
     if not affected or count == 0 or not any(_routes(sites)):
         yield NoCanaries()
         return
-    before: Mapping[str, Any] | None = None
+    before: ConnectionsReply | None = None
     if has_systemd:
         before = connections_of(link, affected, with_clients=True)
         affected = {unit: action for unit, action in affected.items() if unit in before["units"]}
@@ -314,7 +315,7 @@ def canaries_around(
 
 
 def _in_the_way(
-    link: Link, affected: Mapping[str, ForecastAction], before: Mapping[str, Any] | None
+    link: Link, affected: Mapping[str, ForecastAction], before: ConnectionsReply | None
 ) -> str:
     """Why there must be no canaries: in some proxies, each process that serves one keeps a slot
     after a reload, and without a free slot no one else is served."""
@@ -336,7 +337,7 @@ def _in_the_way(
     return f"canaries would use the last of the {slots} processes that {proxy.title} may have"
 
 
-def _drains(before: Mapping[str, Any] | None, sites: Sequence[Site]) -> dict[str, float | None]:
+def _drains(before: ConnectionsReply | None, sites: Sequence[Site]) -> dict[str, float | None]:
     """For how long each proxy's connections may outlive a reload, as far as that is known."""
     if before is None:
         return {}

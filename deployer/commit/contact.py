@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Event
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from deployer.commit.host_status import HostStatus, Lock, lock_words, status_document, status_from
 from deployer.errors import HostError, UsageError
-from deployer.model import CheckResult, Host
+from deployer.model import CheckResult, Document, Host
 from deployer.text.redaction import masked
 from deployer.transport.early_links import EarlyLinks
 
@@ -36,7 +36,7 @@ class Progress(Protocol):
     def doing(self, host: str, what: str) -> None:
         """`host` has begun a step: connecting, probing, applying, verifying…"""
 
-    def step(self, host: str, event: Mapping[str, Any]) -> None:
+    def step(self, host: str, event: Document) -> None:
         """An event of the agent's `apply` or `revert` (docs/reference/protocol.md)."""
 
     def checked(self, host: str, result: CheckResult) -> None:
@@ -122,7 +122,7 @@ class Contact:
         """Report that a step has begun."""
         self._progress.doing(self.host.name, what)
 
-    def on_step(self, event: Mapping[str, Any]) -> None:
+    def on_step(self, event: Mapping[str, object]) -> None:
         """Report an event of `apply` or `revert`."""
         self._progress.step(self.host.name, masked(event, self.secrets))
 
@@ -138,7 +138,7 @@ class Contact:
 
     def on_event(
         self,
-        event: Mapping[str, Any],
+        event: Document,
         *,
         sites: Sequence[Site],
         certificates: ControllerCertificates | None,
@@ -216,7 +216,7 @@ class Contact:
         return self.link().request("history", doing="reading the history")["generations"]
 
 
-def status_of(reply: Mapping[str, Any]) -> HostStatus:
+def status_of(reply: FactsReply) -> HostStatus:
     """The lock and the commits in a reply to ``facts``."""
     return status_from(reply["deployer"])
 

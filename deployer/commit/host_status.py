@@ -14,8 +14,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from deployer.commit.states import MEANINGS
+from deployer.model import Document
 
 if TYPE_CHECKING:
+    from deployer.agent import replies
     from deployer.agent.commit.states import CommitState
     from deployer.agent.replies import FailedStep
 
@@ -106,7 +108,7 @@ class HostStatus:
     last: Ended | None = None
 
 
-def status_from(about: Mapping[str, Any]) -> HostStatus:
+def status_from(about: replies.HostState) -> HostStatus:
     """The status in the reply to ``facts`` (docs/reference/protocol.md), under ``deployer``."""
     lock, pending, last = about["lock"], about["pending"], about["last"]
     return HostStatus(
@@ -116,7 +118,7 @@ def status_from(about: Mapping[str, Any]) -> HostStatus:
     )
 
 
-def unfinished_from(about: Mapping[str, Any]) -> UnfinishedCommit:
+def unfinished_from(about: Document) -> UnfinishedCommit:
     """The unfinished commit in a reply to ``facts``, or in the error ``pending``."""
     return UnfinishedCommit(
         commit=about["commit"],
@@ -130,7 +132,7 @@ def unfinished_from(about: Mapping[str, Any]) -> UnfinishedCommit:
     )
 
 
-def ended_from(record: Mapping[str, Any]) -> Ended:
+def ended_from(record: Document) -> Ended:
     """A record of the history, or ``last`` in a reply to ``facts``."""
     return Ended(
         commit=record["commit"],
@@ -144,7 +146,7 @@ def ended_from(record: Mapping[str, Any]) -> Ended:
     )
 
 
-def lock_from(details: Mapping[str, Any]) -> Lock:
+def lock_from(details: Document) -> Lock:
     """The holder of the lock in the error ``locked``."""
     who, _, origin = str(details.get("holder", "")).partition(" from ")
     return Lock(who=who, origin=origin, since=str(details.get("since", "")))
@@ -159,7 +161,7 @@ def status_document(
     unfinished: UnfinishedCommit | None = None,
     last: Ended | None = None,
     recover: str = "",
-) -> dict[str, Any] | None:
+) -> dict[str, object] | None:
     """The same for ``--json``; `None` if there is nothing to report.
 
     Keys, if they have a value: ``lock``, ``under_way``, ``last``, and ``recover``, the command line
@@ -183,7 +185,7 @@ def status_document(
     return document or None
 
 
-def _commit_document(commit: UnfinishedCommit | Ended) -> dict[str, Any]:
+def _commit_document(commit: UnfinishedCommit | Ended) -> dict[str, object]:
     return {
         "commit": commit.commit,
         "who": commit.who,

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Collection, Mapping
-from typing import Any
 
+from deployer.model import Document
 from deployer.plan.diff import text_diff
 from deployer.plan.wire import as_text
 from deployer.resources import holds_private_key
 from deployer.text.redaction import masked
 
 
-def kept_edits(
-    reply: Mapping[str, Any], *, secrets: Collection[str] = ()
-) -> tuple[Mapping[str, str], ...]:
+def kept_edits(reply: Document, *, secrets: Collection[str] = ()) -> tuple[Mapping[str, str], ...]:
     """The items under ``kept`` in a reply to ``revert``: `path`, `why`, and `diff` of a text file.
 
     The diff is from the file's content before the commit to its content now.
@@ -22,7 +20,7 @@ def kept_edits(
     return tuple(_item(item, secrets) for item in reply.get("kept", ()))
 
 
-def _item(item: Mapping[str, Any], secrets: Collection[str]) -> Mapping[str, str]:
+def _item(item: Document, secrets: Collection[str]) -> Mapping[str, str]:
     about = {"path": str(item["path"]), "why": str(item["why"])}
     if "former_b64" not in item or "now_b64" not in item:
         return about

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from deployer.errors import AgentError
+from deployer.model import Document
 
 
 def error_words(error: AgentError, *, has_secret_output: bool = False) -> str:
@@ -16,7 +16,7 @@ def error_words(error: AgentError, *, has_secret_output: bool = False) -> str:
     return f"{error.problem}\n{_indented(output)}" if output else error.problem
 
 
-def not_restored(reply: Mapping[str, Any]) -> str:
+def not_restored(reply: Document) -> str:
     """What a rollback could not restore, one item per line."""
     lines = [f"{item['path']}: {item['why']}" for item in reply.get("kept", ())]
     lines += [f"{item['resource_id']}: {item['message']}" for item in reply.get("failed", ())]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from deployer.commit.survival import Survival
 from deployer.errors import (
@@ -18,7 +18,7 @@ from deployer.errors import (
     EXIT_USAGE,
     worst,
 )
-from deployer.model import CheckResult
+from deployer.model import CheckResult, Document
 from deployer.plan.model import Plan
 
 if TYPE_CHECKING:
@@ -88,12 +88,12 @@ class HostReport:
     checks: tuple[CheckResult, ...] = ()
     generation: int | None = None
     kept: tuple[Mapping[str, str], ...] = ()
-    history: tuple[Mapping[str, Any], ...] = ()
-    certificates: tuple[Mapping[str, Any], ...] = ()
+    history: tuple[Document, ...] = ()
+    certificates: tuple[Document, ...] = ()
     idle: tuple[IdleResult, ...] = ()
     load: tuple[LoadResult, ...] = ()
     notes: tuple[str, ...] = ()
-    found: Mapping[str, Any] | None = None
+    found: Document | None = None
     has_watchdog: bool = True
     survival: Survival | None = None
     seconds: float = 0.0
@@ -128,7 +128,7 @@ class RunReport:
     seconds: float = 0.0
     interrupted: bool = False
     tells_changes: bool = False
-    sealed: Mapping[str, Any] | None = None
+    sealed: Document | None = None
 
     @property
     def exit_code(self) -> int:

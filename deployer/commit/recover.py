@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from deployer.commit.contact import Contact, now, status_of
 from deployer.commit.host_status import (
@@ -110,7 +109,7 @@ class Recovery:
     def _found(self) -> UnfinishedCommit | None:
         return status_of(self._contact.free_facts()).unfinished
 
-    def _document(self, found: UnfinishedCommit) -> Mapping[str, Any] | None:
+    def _document(self, found: UnfinishedCommit) -> Mapping[str, object] | None:
         return status_document(unfinished=found, recover=self._contact.again("recover"))
 
     def _nothing(self) -> HostReport:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
 
 from deployer.commit.contact import Contact, now, status_of
 from deployer.commit.host_status import UNKNOWN, UnfinishedCommit, ended_from
@@ -20,6 +19,7 @@ from deployer.commit.kept_edits import kept_edits
 from deployer.commit.messages import not_restored
 from deployer.commit.outcome import HostReport
 from deployer.errors import AgentError, UnreachableError
+from deployer.model import Document
 
 #: How much longer than its time to confirm a host may take to roll back and answer again.
 _MARGIN_S = 90.0
@@ -89,7 +89,7 @@ class Settlement:
         """A host that answers and is working gets more time, up to a limit."""
         return min(time.monotonic() + _MARGIN_S, self._began + _WORKING_S)
 
-    def _record(self) -> Mapping[str, Any] | None:
+    def _record(self) -> Mapping[str, object] | None:
         entries = self._contact.history()
         return next((entry for entry in entries if entry["commit"] == self._commit), None)
 
@@ -103,7 +103,7 @@ class Settlement:
             raise
         return after_revert(self._contact, reply, why=self._why)
 
-    def _ended(self, record: Mapping[str, Any]) -> HostReport | None:
+    def _ended(self, record: Document) -> HostReport | None:
         host = self._contact.host.name
         match record["state"]:
             case "confirmed":
@@ -153,7 +153,7 @@ class Settlement:
         return HostReport(host=self._contact.host.name, state="stranded", message=message)
 
 
-def _certificates(reply: Mapping[str, Any]) -> str:
+def _certificates(reply: Document) -> str:
     """The certificates that were issued for the commit; a rollback keeps them."""
     kept: list[str] = reply.get("certificates_kept") or []
     if not kept:
@@ -161,7 +161,7 @@ def _certificates(reply: Mapping[str, Any]) -> str:
     return f"\nKept, for the next apply: the new certificate of {'; '.join(kept)}."
 
 
-def after_revert(contact: Contact, reply: Mapping[str, Any], *, why: str) -> HostReport:
+def after_revert(contact: Contact, reply: Mapping[str, object], *, why: str) -> HostReport:
     """The report on a reply to ``revert``: rolled back, rolled back but for edits, or failed."""
     host = contact.host.name
     kept = kept_edits(reply, secrets=contact.secrets)

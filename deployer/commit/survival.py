@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from deployer.model import CheckResult, Finding
 from deployer.plan.model import ForecastAction
@@ -306,7 +306,7 @@ def note_lines(survival: Survival) -> Iterator[str]:
             yield f"no canaries on {route.site}{route.path}: {route.note}"
 
 
-def survival_json(survival: Survival) -> dict[str, Any]:
+def survival_json(survival: Survival) -> dict[str, object]:
     """What ``--json`` has as ``canaries``."""
     others = survival.others
     return {
@@ -322,7 +322,7 @@ def survival_json(survival: Survival) -> dict[str, Any]:
     }
 
 
-def _route_json(route: RouteSurvival) -> dict[str, Any]:
+def _route_json(route: RouteSurvival) -> dict[str, object]:
     return {
         "site": route.site,
         "path": route.path,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from deployer.model import Document
 from deployer.proxies import PROXIES
 
 FOLDER = Path(__file__).parent / "catalogue"
@@ -100,7 +101,7 @@ def _loaded(path: Path) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
-def _entry(file: str, code: str, fields: Mapping[str, Any], *, group: str) -> Entry:
+def _entry(file: str, code: str, fields: Document, *, group: str) -> Entry:
     try:
         given: dict[str, Any] = {
             name: text.strip() if isinstance(text, str) else tuple(text)

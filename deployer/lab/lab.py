@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from deployer.errors import LabError
 from deployer.lab import guard
@@ -48,7 +47,7 @@ class Lab:
         """The file of the hosts' keys, in the format of ssh."""
         return self.folder / "known_hosts"
 
-    def inventory(self) -> dict[str, Any]:
+    def inventory(self) -> dict[str, object]:
         """The Ansible inventory of the hosts, with their keys."""
         return {
             "all": {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
 from deployer.load.figures import Figures, Percentiles
 from deployer.load.reloads import Change
@@ -34,7 +33,7 @@ class LoadResult:
     notes: tuple[str, ...] = ()
 
 
-def load_json(result: LoadResult) -> dict[str, Any]:
+def load_json(result: LoadResult) -> dict[str, object]:
     """Return one load for ``--json``."""
     figures = result.figures
     return {

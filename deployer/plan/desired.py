@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deployer.errors import SourceError, SourceErrors
 from deployer.model import Handler, Host, Proxy, Resource, SourceRef
@@ -43,7 +43,7 @@ class HostFacts:
     up by earlier runs.
     """
 
-    facts: Mapping[str, Any]
+    facts: Mapping[str, object]
     packages: Mapping[str, Mapping[str, str | None]]
     certificates: CertificatesOnHost | None = None
     listeners: tuple[Listener, ...] = ()
@@ -164,7 +164,7 @@ def with_chains(desired: DesiredState, on_host: CertificatesOnHost | None) -> De
     return replace(desired, roots={**desired.roots, **chains})
 
 
-def probe_requests(resources: Sequence[Resource]) -> list[dict[str, Any]]:
+def probe_requests(resources: Sequence[Resource]) -> list[dict[str, object]]:
     """The queries of a ``probe`` (docs/reference/protocol.md) for everything that is desired."""
     latest = {resource.id: resource for resource in resources}
     return [
@@ -178,7 +178,7 @@ def probe_requests(resources: Sequence[Resource]) -> list[dict[str, Any]]:
     ]
 
 
-def probe_request_for(change: Change) -> dict[str, Any]:
+def probe_request_for(change: Change) -> dict[str, object]:
     """The ``probe`` request that observes a resource that was added by the plan itself."""
     return {"id": change.resource_id, "kind": change.kind, "name": change.name, "query": {}}
 

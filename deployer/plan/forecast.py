@@ -8,14 +8,14 @@ so a forecast is not part of the approved plan: the number may differ a moment l
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deployer.plan.model import Change, Forecast, ForecastAction, Plan
 from deployer.proxies import BY_UNIT
 from deployer.sites.model import Site
 
 if TYPE_CHECKING:
-    from deployer.agent.replies import UnitConnections
+    from deployer.agent.replies import ConnectionsReply, UnitConnections
 
 _UNITS = frozenset(BY_UNIT)
 #: From the least to the most disruptive.
@@ -52,7 +52,7 @@ def touching(plan: Plan) -> dict[str, tuple[str, ForecastAction]]:
 
 
 def forecasts(
-    plan: Plan, *, connections: Mapping[str, Any], sites: Sequence[Site]
+    plan: Plan, *, connections: ConnectionsReply, sites: Sequence[Site]
 ) -> tuple[Forecast, ...]:
     """One forecast for each affected proxy with open WebSocket connections.
 

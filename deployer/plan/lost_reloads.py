@@ -7,7 +7,6 @@ not complete it. The agent reports the files that are not loaded; this module ad
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 from deployer.model import Handler, Observation, Resource
 from deployer.plan.model import HandlerRun, Owed
@@ -20,7 +19,7 @@ _NAMED = 3
 
 def loaded_requests(
     resources: Sequence[Resource], handlers: Mapping[str, Handler]
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """The probe requests about running proxies, each with the files whose changes reload it."""
     files: dict[str, list[str]] = {}
     for handler in _proxy_reloads(handlers):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from deployer.model import Proxy, Resource
 from deployer.proxies import BY_UNIT, PROXIES
 from deployer.sites.model import Site
+
+if TYPE_CHECKING:
+    from deployer.agent import replies
 
 HTTP_PORT, HTTPS_PORT = 80, 443
 #: The ports whose listeners the `facts` request returns.
@@ -29,7 +32,7 @@ class Listener:
         return f"{self.process or 'a process'} (process {self.pid}{of_unit})"
 
 
-def listeners_from(documents: Iterable[Mapping[str, Any]]) -> tuple[Listener, ...]:
+def listeners_from(documents: Iterable[replies.Listener]) -> tuple[Listener, ...]:
     """The listeners in a reply to ``facts`` (docs/reference/protocol.md)."""
     return tuple(
         Listener(port=each["port"], pid=each["pid"], process=each["process"], unit=each["unit"])

@@ -8,8 +8,7 @@ shown, applied, verified and confirmed, and becomes a new generation.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from deployer.model import Resource
 from deployer.plan.desired import DesiredState
@@ -17,8 +16,11 @@ from deployer.plan.wire import handler_from_json
 from deployer.resources import holds_private_key
 from deployer.sites.document import sites_from_json
 
+if TYPE_CHECKING:
+    from deployer.agent.replies import FormerResource, UndoReply
 
-def former_state(reply: Mapping[str, Any]) -> DesiredState:
+
+def former_state(reply: UndoReply) -> DesiredState:
     """The desired state in the agent's reply to ``undo`` (docs/reference/protocol.md).
 
     The sites and their checks are those of that generation.
@@ -32,7 +34,7 @@ def former_state(reply: Mapping[str, Any]) -> DesiredState:
     )
 
 
-def _resource(item: Mapping[str, Any], notify: tuple[str, ...]) -> Resource:
+def _resource(item: FormerResource, notify: tuple[str, ...]) -> Resource:
     given = item.get("content_b64")
     content = None if given is None else base64.b64decode(given)
     return Resource(

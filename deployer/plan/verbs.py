@@ -7,9 +7,8 @@ what happens to the thing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-from deployer.model import Attributes
+from deployer.model import Attributes, Document
 
 #: By kind, the verbs for create, update and delete.
 _BY_KIND: Mapping[str, tuple[str, str, str]] = {
@@ -70,7 +69,7 @@ def counted(found: Iterable[tuple[str, ...]], *, is_done: bool = False) -> str:
     return ", ".join(f"{number} to {' and '.join(words)}" for words, number in ordered)
 
 
-def change_verbs(change: Mapping[str, Any]) -> tuple[str, ...]:
+def change_verbs(change: Document) -> tuple[str, ...]:
     """The verbs of a change in a document."""
     kind = str(change["resource_id"]).partition(":")[0]
     return verbs(kind, change["action"], change.get("before"), change.get("after"))

@@ -6,11 +6,13 @@ import base64
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from deployer.model import Handler, Observation
+from deployer.model import Document, Handler, Observation
 from deployer.plan.model import Change, Forecast, HandlerRun, Owed, Plan
+
+if TYPE_CHECKING:
+    from deployer.agent.replies import HandlerRecord, ObservationReply, OwedHandler
 
 _SHOWN_BYTES = 1 << 20
 
@@ -29,7 +31,7 @@ def sealed(plan: Plan) -> Plan:
     return dataclasses.replace(plan, digest=hashlib.sha256(data).hexdigest())
 
 
-def plan_to_json(plan: Plan) -> dict[str, Any]:
+def plan_to_json(plan: Plan) -> dict[str, object]:
     """A plan as sent to the agent (docs/reference/protocol.md), with the content of every file."""
     return {
         "format_version": plan.format_version,
@@ -42,7 +44,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def plan_from_json(document: Mapping[str, Any]) -> Plan:
+def plan_from_json(document: Document) -> Plan:
     """The plan in a document of `plan_to_json`; it does not contain the previous contents."""
     return Plan(
         host=document["host"],
@@ -55,13 +57,13 @@ def plan_from_json(document: Mapping[str, Any]) -> Plan:
     )
 
 
-def _change_from_json(document: Mapping[str, Any]) -> Change:
+def _change_from_json(document: Document) -> Change:
     fields = {key: value for key, value in document.items() if key != "after_content_b64"}
     content = document.get("after_content_b64")
     return Change(**fields, after_content=None if content is None else base64.b64decode(content))
 
 
-def _handler_run_from_json(document: Mapping[str, Any]) -> HandlerRun:
+def _handler_run_from_json(document: Document) -> HandlerRun:
     handler = document["handler"]
     lists = {key: tuple(handler[key]) for key in ("argv", "config_test")}
     return HandlerRun(
@@ -73,7 +75,7 @@ def _handler_run_from_json(document: Mapping[str, Any]) -> HandlerRun:
     )
 
 
-def plan_for_people(plan: Plan) -> dict[str, Any]:
+def plan_for_people(plan: Plan) -> dict[str, object]:
     """A plan for ``--json``: with plain texts for a diff, and without secrets."""
     document = plan_to_json(plan)
     document["changes"] = [_shown_change(change) for change in plan.changes]
@@ -82,7 +84,7 @@ def plan_for_people(plan: Plan) -> dict[str, Any]:
     return document
 
 
-def _shown_forecast(forecast: Forecast) -> dict[str, Any]:
+def _shown_forecast(forecast: Forecast) -> dict[str, object]:
     from deployer.plan.forecast import forecast_words
 
     return {**dataclasses.asdict(forecast), "words": forecast_words(forecast)}
@@ -122,7 +124,7 @@ def _shown_change(change: Change) -> dict[str, Any]:
     return document
 
 
-def shown_attributes(change: Change, attributes: Any) -> dict[str, Any] | None:
+def shown_attributes(change: Change, attributes: Any) -> dict[str, object] | None:
     """The attributes that may be shown; not the hash of a secret, which can reveal a short one."""
     if attributes is None or not change.secret:
         return attributes if attributes is None else dict(attributes)
@@ -139,7 +141,7 @@ def as_text(content: bytes | None) -> str | None:
         return None
 
 
-def _handler_run_to_json(run: HandlerRun) -> dict[str, Any]:
+def _handler_run_to_json(run: HandlerRun) -> dict[str, object]:
     document = {
         "stage": run.stage,
         "because": list(run.because),
@@ -148,7 +150,7 @@ def _handler_run_to_json(run: HandlerRun) -> dict[str, Any]:
     return {**document, "reason": run.reason} if run.reason else document
 
 
-def _handler_to_json(handler: Handler) -> dict[str, Any]:
+def _handler_to_json(handler: Handler) -> dict[str, object]:
     return {
         "name": handler.name,
         "action": handler.action,
@@ -158,7 +160,7 @@ def _handler_to_json(handler: Handler) -> dict[str, Any]:
     }
 
 
-def handler_from_json(document: dict[str, Any]) -> Handler:
+def handler_from_json(document: HandlerRecord | Document) -> Handler:
     """A handler in a reply of the agent."""
     return Handler(
         name=document["name"],
@@ -169,7 +171,7 @@ def handler_from_json(document: dict[str, Any]) -> Handler:
     )
 
 
-def owed_from_json(document: Mapping[str, Any]) -> Owed:
+def owed_from_json(document: OwedHandler) -> Owed:
     """One item of ``owed`` in the agent's reply to ``facts``."""
     return Owed(
         handler=handler_from_json(document["handler"]),
@@ -179,7 +181,7 @@ def owed_from_json(document: Mapping[str, Any]) -> Owed:
     )
 
 
-def observation_from_json(document: Mapping[str, Any]) -> Observation:
+def observation_from_json(document: ObservationReply) -> Observation:
     """One observation in the agent's reply to a probe."""
     content = document.get("content_b64")
     return Observation(

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from deployer.model import Value
 from deployer.playbook.playbook import (
     Playbook,
     Plays,
@@ -54,7 +55,7 @@ def load_inventory(
     paths: Sequence[Path],
     *,
     playbook_folder: Path | None = None,
-    extra_vars: Mapping[str, Any] | None = None,
+    extra_vars: Mapping[str, Value] | None = None,
 ) -> Inventory:
     """Read inventories in Ansible's YAML or INI format, with the variables in folders next to them.
 
@@ -76,7 +77,7 @@ def load_playbook(
     path: Path,
     *,
     inventory: Inventory | None,
-    extra_vars: Mapping[str, Any] | None = None,
+    extra_vars: Mapping[str, object] | None = None,
     role_paths: Sequence[Path] = (),
     become: bool = False,
 ) -> Playbook:
@@ -93,7 +94,7 @@ def load_playbook(
     )
 
 
-def parse_extra_vars(args: Iterable[str]) -> dict[str, Any]:
+def parse_extra_vars(args: Iterable[str]) -> dict[str, object]:
     """The variables of ``-e`` options: ``k=v``, JSON or YAML mappings, ``@file``.
 
     Raises: UsageError.
@@ -108,7 +109,7 @@ def render_host(
     host: Host,
     *,
     inventory: Inventory,
-    facts: Mapping[str, Any],
+    facts: Mapping[str, object],
     site_roles: SiteRoles,
     options: RenderOptions = _ALL_TASKS,
 ) -> Rendered:
@@ -132,7 +133,7 @@ def render_host(
     )
 
 
-def json_schema() -> dict[str, Any]:
+def json_schema() -> dict[str, object]:
     """The JSON Schema (2020-12) of a playbook, for editors."""
     from deployer.playbook.schema import jsonschema
 

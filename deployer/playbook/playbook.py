@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from deployer.model import Play, SourceRef
+from deployer.model import Play, SourceRef, Value
 from deployer.sites.model import Site
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class RoleCall:
     """
 
     role: str
-    vars: Mapping[str, Any] = field(default_factory=dict)
+    vars: Mapping[str, Value] = field(default_factory=dict)
     stage: int = 0
     source: SourceRef | None = None
 
@@ -45,7 +45,7 @@ class RenderOptions:
     `skip_tags` are left out.
     """
 
-    extra_vars: Mapping[str, Any] | None = None
+    extra_vars: Mapping[str, object] | None = None
     tags: frozenset[str] | None = None
     skip_tags: frozenset[str] = frozenset()
 
@@ -59,7 +59,7 @@ class RenderedTask:
 
     name: str
     module: str
-    args: Mapping[str, Any]
+    args: Mapping[str, Value]
     notify: tuple[str, ...] = ()
     tags: frozenset[str] = frozenset()
     no_log: bool = False

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from deployer.certificates.status import issuer_words, short_serial
 from deployer.commit.outcome import HostReport
+from deployer.model import Document
 from deployer.report.history import HistoryLine
 from deployer.text.times import minute, moment, relative, span, when
 
 Cells = list[tuple[str, str]]
-Status = Mapping[str, Any]
+Status = Document
 
 _GAP = "  "
 _MARKS = {"": "✓", "warning": "!", "error": "✗"}

@@ -19,7 +19,7 @@ _HISTORY_KEYS = (
 )
 
 
-def as_json(document: Any) -> str:
+def as_json(document: object) -> str:
     """`document` as indented JSON; in ASCII if it contains names that are not valid Unicode."""
     text = json.dumps(document, indent=2, ensure_ascii=False)
     try:
@@ -29,7 +29,7 @@ def as_json(document: Any) -> str:
     return text
 
 
-def run_document(run: RunReport) -> dict[str, Any]:
+def run_document(run: RunReport) -> dict[str, object]:
     """A run as one document: the hosts by name, and the findings of all hosts as a flat list."""
     return {
         "format_version": FORMAT_VERSION,
@@ -42,7 +42,7 @@ def run_document(run: RunReport) -> dict[str, Any]:
     }
 
 
-def error_document(command: str, *, exit_code: int, message: str) -> dict[str, Any]:
+def error_document(command: str, *, exit_code: int, message: str) -> dict[str, object]:
     """The document of a run that failed before any host was contacted, with its ``error``."""
     return {
         "format_version": FORMAT_VERSION,
@@ -54,7 +54,7 @@ def error_document(command: str, *, exit_code: int, message: str) -> dict[str, A
     }
 
 
-def _host(report: HostReport, command: str) -> dict[str, Any]:
+def _host(report: HostReport, command: str) -> dict[str, object]:
     document: dict[str, Any] = {
         "state": report.state,
         "exit_code": report.exit_code,
@@ -97,12 +97,12 @@ def _host(report: HostReport, command: str) -> dict[str, Any]:
     return document
 
 
-def _history_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _history_entry(entry: Mapping[str, object]) -> dict[str, object]:
     """The host's record of a commit, without the keys that only the host needs."""
     return {key: entry[key] for key in _HISTORY_KEYS if key in entry}
 
 
-def _findings(report: HostReport) -> list[dict[str, Any]]:
+def _findings(report: HostReport) -> list[dict[str, object]]:
     """The findings of all checks; if failed checks have none, those checks themselves."""
     explained = [check for check in report.checks if check.finding is not None]
     has_cause = any(not check.ok for check in explained)
@@ -131,7 +131,7 @@ def _certificate_findings(report: HostReport) -> Iterator[dict[str, Any]]:
             }
 
 
-def _finding(host: str, check: CheckResult) -> dict[str, Any]:
+def _finding(host: str, check: CheckResult) -> dict[str, object]:
     from deployer.verify.json_output import finding_json
 
     about = {"host": host, "site": check.site, "check": check.name, "target": check.target}

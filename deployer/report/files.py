@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from deployer.errors import EXIT_USAGE, UsageError, worst
+from deployer.model import Document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class ReportFiles:
                     hint="Create the folder first, or name a different file.",
                 )
 
-    def write(self, document: Mapping[str, Any], *, at: datetime) -> None:
+    def write(self, document: Mapping[str, object], *, at: datetime) -> None:
         """Write the requested reports of a run's JSON document, each file atomically.
 
         Raises:
@@ -65,7 +65,7 @@ class ReportFiles:
             # node_exporter reads it, as a different user than the writer (often root, by cron).
             _write(self.metrics, metrics_of(document, at=at), mode=0o644)
 
-    def after(self, exit_code: int, document: Mapping[str, Any], *, at: datetime) -> int:
+    def after(self, exit_code: int, document: Document, *, at: datetime) -> int:
         """Write the reports after a run; return its `exit_code`, or a worse one if that fails."""
         try:
             self.write(document, at=at)

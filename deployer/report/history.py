@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from deployer.agent.commit.states import UNDER_WAY
 from deployer.commit.host_status import OWN_REASONS
 from deployer.commit.states import MEANINGS
+from deployer.model import Document
 from deployer.plan.verbs import change_verbs, counted, past
 
 _REASONS = {**OWN_REASONS, "interrupted": "its run was interrupted"}
@@ -25,9 +26,7 @@ class HistoryLine(NamedTuple):
     hanging: int = 2
 
 
-def history_lines(
-    entries: Sequence[Mapping[str, Any]], *, verbose: bool = False
-) -> Iterator[HistoryLine]:
+def history_lines(entries: Sequence[Document], *, verbose: bool = False) -> Iterator[HistoryLine]:
     """The lines of `entries` (docs/reference/protocol.md, ``history``), newest first."""
     if not entries:
         yield HistoryLine("nothing has been applied here yet", "note", 2)
@@ -36,7 +35,7 @@ def history_lines(
         yield from _entry_lines(entry, width=width, verbose=verbose)
 
 
-def _entry_lines(entry: Mapping[str, Any], *, width: int, verbose: bool) -> Iterator[HistoryLine]:
+def _entry_lines(entry: Document, *, width: int, verbose: bool) -> Iterator[HistoryLine]:
     number, state = entry["generation"], entry["state"]
     name = f"{number:>4}" if number is not None else "   -"
     style = "good" if state == "confirmed" else "bad"
@@ -64,11 +63,11 @@ def _entry_lines(entry: Mapping[str, Any], *, width: int, verbose: bool) -> Iter
         yield HistoryLine(f"verified by {words}", "note", 6)
 
 
-def _word(entry: Mapping[str, Any]) -> str:
+def _word(entry: Document) -> str:
     return "reverted" if _has_kept_files(entry) else str(entry["state"])
 
 
-def _has_kept_files(entry: Mapping[str, Any]) -> bool:
+def _has_kept_files(entry: Document) -> bool:
     """Whether all was restored except files changed by someone else: that commit is closed."""
     kept, failed = entry.get("kept"), entry.get("failed")
     return bool(kept) and not failed and entry["state"] == "revert-failed"
@@ -87,7 +86,7 @@ def _without_names(verified: str) -> str:
     return counted if counted.endswith((" more check", " more checks")) else verified
 
 
-def _changes(changes: Sequence[Mapping[str, Any]], *, with_names: bool) -> str:
+def _changes(changes: Sequence[Document], *, with_names: bool) -> str:
     """``1 installed, 2 updated: nginx, /etc/nginx/nginx.conf, /srv/page``."""
     if not changes:
         return "no changes, only reloads"
@@ -99,7 +98,7 @@ def _changes(changes: Sequence[Mapping[str, Any]], *, with_names: bool) -> str:
     return f"{words}: {names}" + (f" and {more} more" if more > 0 else "")
 
 
-def _name(change: Mapping[str, Any]) -> str:
+def _name(change: Document) -> str:
     """``package nginx``, or a path without its kind."""
     kind, _, name = str(change["resource_id"]).partition(":")
     return name if name.startswith("/") else f"{kind} {name}"

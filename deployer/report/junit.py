@@ -10,12 +10,13 @@ Source: https://github.com/testmoapp/junitxml, the format that Jenkins and GitLa
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-Json = Mapping[str, Any]
+from deployer.model import Document
+
+Json = Document
 
 #: Characters that XML 1.0 does not allow, not even escaped (section 2.2).
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

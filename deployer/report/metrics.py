@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+
+from deployer.model import Document
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -53,7 +54,7 @@ _VERIFIED = frozenset({"healthy", "unhealthy"})
 _Samples = dict[_Family, dict[Labels, float]]
 
 
-def metrics_of(document: Mapping[str, Any], *, at: datetime) -> str:
+def metrics_of(document: Document, *, at: datetime) -> str:
     """The metrics of a verification (docs/reference/output.md) that ended at `at`."""
     samples: _Samples = {family: {} for family in _FAMILIES}
     for host, report in document["hosts"].items():
@@ -67,7 +68,7 @@ def metrics_of(document: Mapping[str, Any], *, at: datetime) -> str:
     return "".join(line for family in _FAMILIES for line in _written(family, samples[family]))
 
 
-def _of_host(samples: _Samples, host: str, report: Mapping[str, Any], at: datetime) -> None:
+def _of_host(samples: _Samples, host: str, report: Document, at: datetime) -> None:
     own: Labels = (("host", host),)
     is_verified = report["state"] in _VERIFIED
     samples[_HOST_UP][own] = float(is_verified)
@@ -89,7 +90,7 @@ def _of_host(samples: _Samples, host: str, report: Mapping[str, Any], at: dateti
             samples[_NOT_AFTER][labels] = day.timestamp()
 
 
-def _of_handshake(samples: _Samples, own: Labels, check: Mapping[str, Any]) -> None:
+def _of_handshake(samples: _Samples, own: Labels, check: Document) -> None:
     """Add a handshake; an alias counts as a separate site, several addresses as their worst."""
     where, _, _ = check["target"].partition(" ")
     name, slash, path = where.partition("/")
@@ -102,7 +103,7 @@ def _of_handshake(samples: _Samples, own: Labels, check: Mapping[str, Any]) -> N
         samples[_SECONDS][phased] = max(samples[_SECONDS].get(phased, 0.0), float(seconds))
 
 
-def _state(check: Mapping[str, Any]) -> str:
+def _state(check: Document) -> str:
     if check.get("skipped"):
         return "skipped"
     return "passed" if check["ok"] else "failed"

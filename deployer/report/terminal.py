@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from threading import Lock
-from typing import Any
 
 from deployer.commit.outcome import HostReport, RunReport, count_words
 from deployer.commit.survival import note_lines, others_words
-from deployer.model import UNFINISHED, CheckResult, Finding, HandshakeResult, Severity
+from deployer.model import UNFINISHED, CheckResult, Document, Finding, HandshakeResult, Severity
 from deployer.plan.diff import Line, diff_line, plan_lines
 from deployer.plan.model import Change, Plan
 from deployer.plan.verbs import counted, past, verbs
@@ -70,7 +69,7 @@ class TerminalReport:
             self._doing.pop(host, None)
             self._show_doing()
 
-    def step(self, host: str, event: Mapping[str, Any]) -> None:
+    def step(self, host: str, event: Document) -> None:
         if event["event"] == "said":
             self._host_line(host, event["text"], "note")
         if event["event"] != "step":
@@ -86,7 +85,7 @@ class TerminalReport:
         seconds = f"  {took:.1f} s" if took >= 0.1 else ""
         self._host_line(host, f"{place}  {thing}  {word}{seconds}", "note")
 
-    def _step_word(self, host: str, event: Mapping[str, Any]) -> str:
+    def _step_word(self, host: str, event: Document) -> str:
         action = event["action"]
         if action in _STEP_WORDS:
             return _STEP_WORDS[action]

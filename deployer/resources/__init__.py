@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import cast
 
-from deployer.model import Handler, Resource
+from deployer.model import Document, Handler, Resource
 from deployer.resources import (
     certificate,
     command,
@@ -46,7 +46,7 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
-def _from_file(args: Mapping[str, Any], origin: Origin) -> tuple[Resource, ...]:
+def _from_file(args: Document, origin: Origin) -> tuple[Resource, ...]:
     """The resource of Ansible's `file` module, whose kind depends on ``state``."""
     match args["state"]:
         case "absent":
@@ -59,7 +59,7 @@ def _from_file(args: Mapping[str, Any], origin: Origin) -> tuple[Resource, ...]:
             return (file.existing(args, origin),)
 
 
-_MODULES: Mapping[str, Callable[[Mapping[str, Any], Origin], tuple[Resource, ...]]] = {
+_MODULES: Mapping[str, Callable[[Mapping[str, object], Origin], tuple[Resource, ...]]] = {
     "certificate": certificate.from_certificate,
     "command": command.from_command,
     "copy": file.from_copy,
@@ -71,7 +71,7 @@ _MODULES: Mapping[str, Callable[[Mapping[str, Any], Origin], tuple[Resource, ...
 }
 
 
-def from_task(module: str, args: Mapping[str, Any], origin: Origin) -> tuple[Resource, ...]:
+def from_task(module: str, args: Document, origin: Origin) -> tuple[Resource, ...]:
     """The resources of a rendered task; `args` are in canonical form."""
     return _MODULES[module](args, origin)
 
@@ -79,7 +79,7 @@ def from_task(module: str, args: Mapping[str, Any], origin: Origin) -> tuple[Res
 def handler_from_task(
     name: str,
     module: str,
-    args: Mapping[str, Any],
+    args: Mapping[str, object],
     origin: Origin,
     config_tests: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Handler:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from deployer.model import Attributes, Observation, Resource, SourceRef
+from deployer.model import Attributes, Document, Observation, Resource, SourceRef
 
 _PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY")
 
@@ -77,6 +76,6 @@ def holds_private_key(content: bytes | None) -> bool:
     return content is not None and _PRIVATE_KEY.search(content) is not None
 
 
-def only(args: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+def only(args: Document, *keys: str) -> dict[str, Any]:
     """The arguments of `keys` that are set."""
     return {key: args[key] for key in keys if args.get(key) is not None}

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from deployer.model import Attributes, Resource
+from deployer.model import Attributes, Document, Resource
 from deployer.resources.base import Origin, no_conflict, plain_query
 
 query = plain_query
@@ -15,7 +12,7 @@ conflict = no_conflict
 _MATCHED = ("names", "directory", "key_type", "profile")
 
 
-def from_certificate(args: Mapping[str, Any], origin: Origin) -> tuple[Resource, ...]:
+def from_certificate(args: Document, origin: Origin) -> tuple[Resource, ...]:
     """A certificate for `domain` with these attributes that is not due for renewal."""
     attributes = {key: args[key] for key in _MATCHED}
     attributes["names"] = sorted(args["names"])

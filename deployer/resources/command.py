@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from deployer.model import Attributes, Handler, Resource
+from deployer.model import Attributes, Document, Handler, Resource
 from deployer.resources.base import Origin, no_conflict, only
 
 conflict = no_conflict
@@ -13,14 +12,14 @@ conflict = no_conflict
 _GUARDS = ("creates", "removes", "unless")
 
 
-def from_command(args: Mapping[str, Any], origin: Origin) -> tuple[Resource, ...]:
+def from_command(args: Document, origin: Origin) -> tuple[Resource, ...]:
     """`command`: ``argv`` without a shell, named by its arguments, or by its task if secret."""
     attributes = {"done": True, **only(args, "argv", "chdir", "environment", *_GUARDS)}
     name = origin.reason if origin.secret else " ".join(args["argv"])
     return (origin.resource("command", name, attributes),)
 
 
-def handler(name: str, args: Mapping[str, Any], origin: Origin) -> Handler:
+def handler(name: str, args: Document, origin: Origin) -> Handler:
     """A handler that runs a command."""
     return Handler(
         name=name,

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from deployer.model import Resource
+from deployer.model import Document, Resource
 from deployer.resources.base import Origin, as_declared, only, plain_query
 from deployer.resources.paths import other_type
 
@@ -14,7 +11,7 @@ wanted = as_declared
 conflict = other_type
 
 
-def from_file(args: Mapping[str, Any], origin: Origin) -> Resource:
+def from_file(args: Document, origin: Origin) -> Resource:
     """A directory at ``path`` with the given owner, group and mode."""
     attributes = {"type": "directory", **only(args, "mode", "owner", "group")}
     return origin.resource("directory", args["path"], attributes)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from deployer.model import Attributes, Resource
+from deployer.model import Attributes, Document, Resource
 from deployer.resources.base import Origin, as_declared, holds_private_key, only
 from deployer.resources.paths import other_type
 
@@ -18,7 +17,7 @@ wanted = as_declared
 _SECRET_MODE = "0600"  # noqa: S105 - a file mode
 
 
-def from_copy(args: Mapping[str, Any], origin: Origin) -> tuple[Resource, ...]:
+def from_copy(args: Document, origin: Origin) -> tuple[Resource, ...]:
     """`copy`, and `template` after rendering: ``dest``, ``content`` (bytes), owner, group, mode."""
     content: bytes = args["content"]
     if holds_private_key(content):
@@ -39,7 +38,7 @@ def absent(path: str, origin: Origin) -> Resource:
     return origin.resource("file", path, None)
 
 
-def existing(args: Mapping[str, Any], origin: Origin) -> Resource:
+def existing(args: Document, origin: Origin) -> Resource:
     """`file` with ``state: file``: the owner and mode of an existing file."""
     attributes = {"type": "file", **only(args, "mode", "owner", "group")}
     return origin.resource("file", args["path"], attributes)

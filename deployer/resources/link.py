@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from deployer.model import Resource
+from deployer.model import Document, Resource
 from deployer.resources.base import Origin, as_declared, plain_query
 from deployer.resources.paths import other_type
 
@@ -14,6 +11,6 @@ wanted = as_declared
 conflict = other_type
 
 
-def from_file(args: Mapping[str, Any], origin: Origin) -> Resource:
+def from_file(args: Document, origin: Origin) -> Resource:
     """A link at ``path`` with the target ``src`` as written; relative targets stay relative."""
     return origin.resource("link", args["path"], {"type": "link", "target": args["src"]})

@@ -10,9 +10,8 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
-from deployer.model import Observation, Resource
+from deployer.model import Document, Observation, Resource
 from deployer.resources.base import Origin, as_declared, no_conflict, plain_query
 
 query = plain_query
@@ -23,7 +22,7 @@ conflict = no_conflict
 _RELEASE_ID = re.compile(r"[0-9a-f]{12}")
 
 
-def from_releases(args: Mapping[str, Any], origin: Origin) -> tuple[Resource, ...]:
+def from_releases(args: Document, origin: Origin) -> tuple[Resource, ...]:
     """Keep the ``keep`` newest releases in ``path``, including the target of ``link``."""
     attributes = {"keep": args["keep"], "link": args["link"]}
     return (origin.resource("releases", args["path"], attributes),)
@@ -78,5 +77,5 @@ def _removals(
         )
 
 
-def _releases(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _releases(found: Sequence[Document]) -> list[Document]:
     return [each for each in found if _RELEASE_ID.fullmatch(each["name"])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from deployer.model import Attributes, Handler, Resource
+from deployer.model import Attributes, Document, Handler, Resource
 from deployer.resources.base import Origin, no_conflict, plain_query
 
 query = plain_query
@@ -15,7 +15,7 @@ _ACTIVE = {"started": True, "stopped": False}
 _ACTIONS = {"reloaded": "reload", "restarted": "restart", "started": "start", "stopped": "stop"}
 
 
-def from_service(args: Mapping[str, Any], origin: Origin) -> tuple[Resource, ...]:
+def from_service(args: Document, origin: Origin) -> tuple[Resource, ...]:
     """`service`: ``state`` started or stopped, ``enabled`` or not; unset keys are not managed."""
     attributes: dict[str, Any] = {}
     if args.get("enabled") is not None:
@@ -35,7 +35,7 @@ def wanted(resource: Resource, observed: Attributes | None) -> Attributes | None
 
 def handler(
     name: str,
-    args: Mapping[str, Any],
+    args: Document,
     origin: Origin,
     config_tests: Mapping[str, tuple[str, ...]],
 ) -> Handler:

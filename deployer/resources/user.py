@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from deployer.model import Attributes, Resource
+from deployer.model import Attributes, Document, Resource
 from deployer.resources.base import Origin, no_conflict, only, plain_query
 
 query = plain_query
 conflict = no_conflict
 
 
-def from_user(args: Mapping[str, Any], origin: Origin) -> tuple[Resource, ...]:
+def from_user(args: Document, origin: Origin) -> tuple[Resource, ...]:
     """A user with the given attributes; ``system`` and ``create_home`` apply only at creation."""
     if args.get("state", "present") == "absent":
         return (origin.resource("user", args["name"], None),)

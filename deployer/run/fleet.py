@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from threading import Event
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from deployer.commit.contact import Progress, RunOptions
 from deployer.commit.outcome import HostReport, RunReport, all_or_none
-from deployer.model import CheckResult, Host
+from deployer.model import CheckResult, Document, Host
 from deployer.run.batches import Batch
 from deployer.run.host import HostRun
 from deployer.run.project import Project
@@ -49,7 +49,7 @@ class Unwatched:
     def doing(self, host: str, what: str) -> None:
         """Not shown."""
 
-    def step(self, host: str, event: Mapping[str, Any]) -> None:
+    def step(self, host: str, event: Document) -> None:
         """Not shown."""
 
     def checked(self, host: str, result: CheckResult) -> None:

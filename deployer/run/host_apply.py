@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from deployer.commit.canaries import canaries_around
 from deployer.commit.contact import Contact, now
@@ -132,7 +132,7 @@ class HostApply:
             doing="applying",
         )
 
-    def _on_event(self, canaries: NoCanaries, event: Mapping[str, Any]) -> None:
+    def _on_event(self, canaries: NoCanaries, event: Mapping[str, object]) -> None:
         """Report an event of the host, or answer a question from it."""
         canaries.on_event(event)
         self._contact.on_event(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deployer.commit.contact import Contact, now, status_of
 from deployer.commit.host_status import (
@@ -17,7 +17,7 @@ from deployer.commit.host_status import (
 )
 from deployer.commit.outcome import HostReport
 from deployer.errors import AgentError, ConflictError, HostError, StrandedError
-from deployer.model import Observation
+from deployer.model import Document, Observation
 from deployer.plan.desired import (
     CertificateSources,
     DesiredState,
@@ -51,7 +51,7 @@ class HostState:
     ended, `warnings` what may still change while this run reads the host.
     """
 
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, object] = field(default_factory=dict)
     has_systemd: bool = True
     owed: tuple[Owed, ...] = ()
     notes: tuple[str, ...] = ()
@@ -80,9 +80,9 @@ class HostPlanner:
         self._host = contact.host
         self.state = HostState()
         self.desired: DesiredState | None = None
-        self.found: Mapping[str, Any] | None = None
+        self.found: Document | None = None
         self._will_change = False
-        self._asked: Sequence[Mapping[str, Any]] = ()
+        self._asked: Sequence[Document] = ()
 
     # --- plans ------------------------------------------------------------------------------------
 
@@ -280,7 +280,7 @@ class HostPlanner:
         )
         return self._planned(plan)
 
-    def _seen(self, asked: Sequence[Mapping[str, Any]]) -> list[Observation]:
+    def _seen(self, asked: Sequence[Mapping[str, object]]) -> list[Observation]:
         reply = self._contact.link().request("probe", resources=list(asked), doing="probing")
         return [observation_from_json(each) for each in reply["observations"]]
 

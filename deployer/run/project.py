@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deployer.errors import UsageError
-from deployer.model import Host, Play, Task
+from deployer.model import Document, Host, Play, Task
 from deployer.run.batches import Batch, batches
 from deployer.sites.model import Site
 
@@ -29,7 +29,7 @@ class Project:
     path: Path
     playbook: Playbook
     inventory: Inventory
-    extra_vars: Mapping[str, Any]
+    extra_vars: Mapping[str, object]
     limit: str | None = None
     tags: frozenset[str] | None = None
     skip_tags: frozenset[str] = frozenset()
@@ -99,7 +99,7 @@ class Project:
         """The folder of the certificates that certbot orders on the controller."""
         return self.path.parent.resolve() / ".deployer" / "certbot"
 
-    def secrets(self, host: Host, *, facts: Mapping[str, Any]) -> frozenset[str]:
+    def secrets(self, host: Host, *, facts: Document) -> frozenset[str]:
         """The secrets of `host`, as far as they are known from `facts`."""
         from deployer.playbook.render.variables import host_secrets
 
@@ -136,7 +136,7 @@ class Project:
         return self.path.parent / ".deployer" / "ca"
 
 
-def _issuer_as_written(site: Mapping[str, Any]) -> Any:
+def _issuer_as_written(site: Mapping[str, object]) -> object:
     tls = site.get("tls")
     return tls.get("issuer") if isinstance(tls, Mapping) else tls
 

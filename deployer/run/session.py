@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from deployer.commit.contact import RunOptions
 from deployer.commit.outcome import RunReport
@@ -163,7 +163,7 @@ class Session:
             print(as_json(document))
         return self.end_round(run.exit_code, document, at=datetime.now().astimezone())
 
-    def end_round(self, exit_code: int, document: Mapping[str, Any], *, at: datetime) -> int:
+    def end_round(self, exit_code: int, document: Mapping[str, object], *, at: datetime) -> int:
         """Write the requested reports; `exit_code`, or a worse one if that fails."""
         return self._files.after(exit_code, document, at=at)
 

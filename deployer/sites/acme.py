@@ -14,12 +14,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from deployer.errors import SourceError
-from deployer.model import Attributes
+from deployer.model import Attributes, Document
 from deployer.sites.certificate_files import is_acme
-from deployer.sites.model import Site
+from deployer.sites.model import Dns, Site
 
 #: The port to which every proxy forwards challenges; certbot listens there while it orders. Only
 #: root can listen below 1024, and a process that answers challenges can obtain certificates.
@@ -48,7 +48,7 @@ class CertificatesOnHost:
     certificates that deployer does not manage.
     """
 
-    in_use: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    in_use: Mapping[str, Document] = field(default_factory=dict)
     former_sites: tuple[Site, ...] = ()
     others_use_certbot: bool = False
 
@@ -137,17 +137,13 @@ def before_certificates(sites: Sequence[Site], on_host: CertificatesOnHost) -> l
     return found
 
 
-def settings_of(site: Site, *, certbot: str) -> dict[str, Any]:
+def settings_of(site: Site, *, certbot: str) -> dict[str, object]:
     """How the host orders and renews the site's certificate: `deployer/remote/renewal.py`."""
     tls, lineage = site.tls, lineage_of(site.domain)
     dns = None
     if tls.dns is not None:
         path = f"{SETTINGS_FOLDER}/{lineage}.dns.ini" if tls.dns.credentials else None
-        dns = {
-            "plugin": tls.dns.plugin,
-            "credentials": path,
-            "propagation_s": tls.dns.propagation_s,
-        }
+        dns = dns_settings(tls.dns, credentials=path)
     return {
         "domain": site.domain,
         "names": list(site.names),
@@ -168,16 +164,25 @@ def settings_of(site: Site, *, certbot: str) -> dict[str, Any]:
     }
 
 
+def dns_settings(dns: Dns, *, credentials: str | None) -> dict[str, object]:
+    """The settings of a DNS-01 challenge, with the file of `credentials` where it is used."""
+    return {
+        "plugin": dns.plugin,
+        "credentials": credentials,
+        "propagation_s": dns.propagation_s,
+    }
+
+
 def certbot_vars(
     sites: Sequence[Site],
     *,
-    reload: Mapping[str, Any],
+    reload: Mapping[str, object],
     packages: Mapping[str, Mapping[str, str | None]],
     on_host: CertificatesOnHost,
     program: Callable[[], bytes],
     staging_first: bool,
     on_controller: OnController | None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The variables of the certbot role.
 
     `reload` has the proxy's ``unit`` and the ``config_test`` that must pass before its reload.
@@ -221,7 +226,7 @@ def certbot_vars(
     }
 
 
-def _of_controller(site: Site, on_controller: OnController | None) -> dict[str, Any]:
+def _of_controller(site: Site, on_controller: OnController | None) -> dict[str, object]:
     """The certificate to copy to the host; without a serial it has to be ordered first."""
     if site.tls.certbot == "host" or on_controller is None:
         return {"serial": None, "forced": False, "strict": False}
@@ -232,7 +237,7 @@ def _of_controller(site: Site, on_controller: OnController | None) -> dict[str, 
     }
 
 
-def _secrets_on_host(site: Site, settings: dict[str, Any]) -> dict[str, Any]:
+def _secrets_on_host(site: Site, settings: dict[str, object]) -> dict[str, object]:
     """The settings and credentials for the host; without secrets if the controller orders."""
     credentials = _text_of(site, site.tls.dns.credentials if site.tls.dns else None)
     if site.tls.certbot != "host":

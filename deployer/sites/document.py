@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from deployer.model import Document
 from deployer.sites.model import Check, Dns, Route, Site, Tls, Upstream
 
 
-def sites_to_json(sites: Iterable[Site]) -> list[dict[str, Any]]:
+def sites_to_json(sites: Iterable[Site]) -> list[dict[str, object]]:
     """The sites as JSON, without their positions in the playbook and without secrets."""
     return [_without_sources(asdict(site)) for site in sites]
 
 
-def sites_from_json(documents: Iterable[Mapping[str, Any]]) -> tuple[Site, ...]:
+def sites_from_json(documents: Iterable[Document]) -> tuple[Site, ...]:
     """The sites in a document of `sites_to_json`."""
     return tuple(_site(document) for document in documents)
 
 
-def _without_sources(document: dict[str, Any]) -> dict[str, Any]:
+def _without_sources(document: dict[str, Any]) -> dict[str, object]:
     del document["tls"]["eab"]
     for part in (document, *document["routes"], *document["verify"]):
         del part["source"], part["places"]
     return document
 
 
-def _site(document: Mapping[str, Any]) -> Site:
+def _site(document: Document) -> Site:
     return Site(
         **{
             **document,
@@ -38,12 +39,12 @@ def _site(document: Mapping[str, Any]) -> Site:
     )
 
 
-def _tls(document: Mapping[str, Any]) -> Tls:
+def _tls(document: Document) -> Tls:
     dns = document.get("dns")
     return Tls(**{**document, "dns": Dns(**dns) if dns else None})
 
 
-def _route(document: Mapping[str, Any]) -> Route:
+def _route(document: Document) -> Route:
     origins = document["origins"]
     return Route(
         **{
@@ -54,5 +55,5 @@ def _route(document: Mapping[str, Any]) -> Route:
     )
 
 
-def _check(document: Mapping[str, Any]) -> Check:
+def _check(document: Document) -> Check:
     return Check(**{**document, "subprotocols": tuple(document["subprotocols"])})

@@ -21,7 +21,7 @@ def masked(value: _Value, secrets: Collection[str]) -> _Value:
     return masked_value
 
 
-def _masked(value: Any, secrets: list[str]) -> Any:
+def _masked(value: object, secrets: list[str]) -> Any:
     if isinstance(value, str):
         for secret in secrets:
             value = value.replace(secret, "(secret)")

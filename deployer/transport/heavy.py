@@ -44,7 +44,7 @@ def _defer_mock() -> ModuleType | None:
     if "unittest.mock" in sys.modules:
         return None
 
-    def mock(*args: Any, **kwargs: Any) -> Any:
+    def mock(*args: object, **kwargs: Any) -> object:
         from unittest.mock import Mock
 
         return Mock(*args, **kwargs)

@@ -17,7 +17,7 @@ Importing the package is cheap; `websockets` and `ssl` are imported when a site 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deployer.verify.options import PATIENCE_S, TIMEOUT_S, Limits, ProxyAddress, PublicAccess
 
@@ -93,7 +93,7 @@ def _longest_s(site: Site, *, timeout_s: float, patience_s: float) -> float:
     return patience_s + _STEPS * timeout_s + longest_hold_s
 
 
-def result_json(result: CheckResult) -> dict[str, Any]:
+def result_json(result: CheckResult) -> dict[str, object]:
     """Return one result for ``--json``, without headers that may contain secrets."""
     from deployer.verify.json_output import result_json as written
 

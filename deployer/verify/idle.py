@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deployer.model import Hop, Proxy
 from deployer.sites.model import Route, Site
@@ -291,7 +291,7 @@ def _result(plan: IdlePlan, group: _Group) -> IdleResult:
     )
 
 
-def idle_json(result: IdleResult) -> dict[str, Any]:
+def idle_json(result: IdleResult) -> dict[str, object]:
     """Return one route for ``--json``."""
     shortest = result.shortest
     return {

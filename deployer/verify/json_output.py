@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from deployer.model import CheckResult, Finding, HandshakeResult
 from deployer.verify.net.redact import without_secrets
 from deployer.verify.probe.attempt import printable
@@ -11,7 +9,7 @@ from deployer.verify.probe.attempt import printable
 _HIDDEN_HEADERS = frozenset({"set-cookie", "www-authenticate", "proxy-authenticate"})
 
 
-def result_json(result: CheckResult) -> dict[str, Any]:
+def result_json(result: CheckResult) -> dict[str, object]:
     """Return one result for ``--json``, without headers that may contain secrets."""
     return {
         "site": result.site,
@@ -28,7 +26,7 @@ def result_json(result: CheckResult) -> dict[str, Any]:
     }
 
 
-def finding_json(finding: Finding) -> dict[str, Any]:
+def finding_json(finding: Finding) -> dict[str, object]:
     """Return one finding; callers that print a list add host and site."""
     return {
         "code": finding.code,
@@ -49,7 +47,7 @@ def finding_json(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _handshake(handshake: HandshakeResult) -> dict[str, Any]:
+def _handshake(handshake: HandshakeResult) -> dict[str, object]:
     return {
         "uri": handshake.uri,
         "status_code": handshake.status_code,

@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from deployer.certificates.acme import hook
 from deployer.errors import DeployerError
@@ -104,7 +103,7 @@ class Answers:
                 error = self._take(message)
                 connection.sendall(json.dumps({"error": error}).encode() + b"\n")
 
-    def _take(self, message: dict[str, Any]) -> str:
+    def _take(self, message: dict[str, object]) -> str:
         if not hmac.compare_digest(str(message.get("word")), self._word):
             return "this is not the order that the challenge belongs to"
         token, answered = str(message["token"]), message["key_authorization"]

@@ -13,7 +13,7 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from deployer.certificates.acme.store import (
     lineage_of,
 )
 from deployer.errors import CertificateError, DeployerError, UsageError
+from deployer.model import Document
 
 if TYPE_CHECKING:
     from deployer.agent.certificates.directory import Directory
@@ -218,7 +219,7 @@ class Issuer:
             times = {"start": window.start, "end": window.end, "ask_again_at": window.ask_again_at}
             self._store.note(settings, ari={"serial": newest.serial, **times})
 
-    def last_attempt(self, settings: Settings) -> Mapping[str, Any] | None:
+    def last_attempt(self, settings: Settings) -> Document | None:
         """What came of the last order: `at` (RFC 3339), `ok`, `what` and `words`.
 
         `None` where there was none.
@@ -226,7 +227,7 @@ class Issuer:
         Raises:
             UsageError: the folder cannot be used.
         """
-        found: Mapping[str, Any] | None = self._store.state(settings).get("last_attempt")
+        found: Document | None = self._store.state(settings).get("last_attempt")
         return found
 
     def _note_attempt(self, settings: Settings, *, ok: bool, words: str) -> None:

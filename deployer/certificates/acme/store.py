@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,11 @@ from typing import Any
 from deployer.agent.certificates import terms
 from deployer.agent.certificates.x509 import Certificate, Unreadable, certificates_in
 from deployer.errors import UsageError
+from deployer.model import Document
 from deployer.private_folder import PrivateFolder
 
 #: How a certificate is described everywhere: names, directory, key_type, profile and so on.
-Settings = Mapping[str, Any]
+Settings = Document
 
 _ORDERED_FOR = b"Ordered for: "
 

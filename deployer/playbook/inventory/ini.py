@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import re
 import shlex
-from typing import Any
 
 from deployer.errors import SourceError
 from deployer.playbook.inventory.load import RawInventory
@@ -118,7 +117,7 @@ class _Reader:
             raise self.file.spot(mark).error(f"'{name}' is not a variable name")
 
 
-def _literal(text: str) -> Any:
+def _literal(text: str) -> object:
     """A value with Ansible's rules: a Python literal, otherwise the text itself."""
     if "#" in text:
         return text

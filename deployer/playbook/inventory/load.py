@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from deployer.errors import SourceError, SourceErrors, UsageError
-from deployer.model import Host
+from deployer.model import Host, Value
 from deployer.playbook.inventory.patterns import select
 from deployer.playbook.schema import values
 from deployer.playbook.yaml.file import load_yaml, missing_file, read_text
@@ -94,7 +93,7 @@ class Inventory:
         *,
         raw: RawInventory,
         folders: tuple[Path, ...],
-        over_all: Mapping[str, Any],
+        over_all: Mapping[str, Value],
     ) -> None:
         self.hosts = hosts
         self.groups = groups
@@ -140,7 +139,7 @@ def load_inventory(
     paths: Sequence[Path],
     *,
     playbook_folder: Path | None = None,
-    extra_vars: Mapping[str, Any] | None = None,
+    extra_vars: Mapping[str, Value] | None = None,
 ) -> Inventory:
     """Read inventories; later ones override earlier ones.
 
@@ -220,7 +219,7 @@ def _is_yaml(path: Path, content: str) -> bool:
 
 
 def _assemble(
-    raw: RawInventory, folders: tuple[Path, ...], over_all: Mapping[str, Any]
+    raw: RawInventory, folders: tuple[Path, ...], over_all: Mapping[str, object]
 ) -> Inventory:
     problems = Problems()
     names = dict.fromkeys(("all", "ungrouped", *raw.groups))
@@ -259,7 +258,7 @@ def _merged(layers: Sequence[YamlMap]) -> MergedVars:
     return merged
 
 
-def _rank(name: str, raw: RawInventory, variables: Mapping[str, Any]) -> tuple[int, int, str]:
+def _rank(name: str, raw: RawInventory, variables: Mapping[str, object]) -> tuple[int, int, str]:
     if name == "all":
         return (-1, 0, "")
     priority = variables.get("ansible_group_priority", 1)
@@ -322,7 +321,7 @@ def check_names(variables: YamlMap) -> None:
 def _host(name: str, groups: tuple[str, ...], variables: MergedVars, spot: Spot) -> Host:
     spots = variables.spots
 
-    def first(*keys: str) -> tuple[Any, Spot]:
+    def first(*keys: str) -> tuple[object, Spot]:
         for key in keys:
             value = variables.get(key)
             if value is not None:
@@ -367,8 +366,8 @@ def _host(name: str, groups: tuple[str, ...], variables: MergedVars, spot: Spot)
 
 
 def _rendered(
-    value: str, name: str, groups: tuple[str, ...], variables: Mapping[str, Any], spot: Spot
-) -> Any:
+    value: str, name: str, groups: tuple[str, ...], variables: Mapping[str, object], spot: Spot
+) -> object:
     from deployer.playbook.templates.scope import Layer, Scope
     from deployer.playbook.templates.templar import Templar
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from deployer.errors import SourceError, SourceErrors
 from deployer.playbook.inventory.load import RawInventory, check_names
@@ -27,7 +26,7 @@ def read_yaml(path: Path, raw: RawInventory) -> None:
         _group(str(name), value, name, raw)
 
 
-def _group(name: str, parent: YamlMap, key: Any, raw: RawInventory) -> None:
+def _group(name: str, parent: YamlMap, key: object, raw: RawInventory) -> None:
     group = raw.group(name)
     node = parent[key]
     if node is None:
@@ -75,7 +74,7 @@ def _group(name: str, parent: YamlMap, key: Any, raw: RawInventory) -> None:
             _group(str(each), children, each, raw)
 
 
-def _host(pattern: str, parent: YamlMap, key: Any, group: str, raw: RawInventory) -> None:
+def _host(pattern: str, parent: YamlMap, key: object, group: str, raw: RawInventory) -> None:
     spot = spot_of(parent, key, key=True)
     variables = parent[key]
     if variables is not None and not isinstance(variables, YamlMap):

@@ -6,13 +6,12 @@ import os
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from deployer.errors import SourceErrors, UsageError
 from deployer.playbook.yaml.source import YamlMap
 
 
-def parse_extra_vars(args: Iterable[str]) -> dict[str, Any]:
+def parse_extra_vars(args: Iterable[str]) -> dict[str, object]:
     """The variables of all ``-e`` options; later ones override earlier ones.
 
     Each is ``name=value`` (or several, quoted as in a shell; values are strings), a mapping in JSON

@@ -6,9 +6,8 @@ import os.path
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from deployer.model import Play, Role, Task
+from deployer.model import Play, Role, Task, Value
 from deployer.playbook.builtin import roles_path
 from deployer.playbook.templates.scope import Layer
 from deployer.playbook.templates.templar import Templar
@@ -25,7 +24,7 @@ class LoadedTask(Task):
 
     node: YamlMap
     args_node: YamlMap
-    conditions: tuple[tuple[Any, Spot], ...] = ()
+    conditions: tuple[tuple[object, Spot], ...] = ()
     layers: tuple[Layer, ...] = ()
     handler: bool = False
 
@@ -38,7 +37,7 @@ class LoadedRole(Role):
     stage: int = 0
     default_layers: tuple[Layer, ...] = ()
     var_layers: tuple[Layer, ...] = ()
-    conditions: tuple[tuple[Any, Spot], ...] = ()
+    conditions: tuple[tuple[object, Spot], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +55,10 @@ class Library:
 
     playbook_dir: Path
     role_paths: tuple[Path, ...] = ()
-    extra_vars: Mapping[str, Any] = field(default_factory=dict)
+    extra_vars: Mapping[str, object] = field(default_factory=dict)
     templar: Templar = field(default_factory=Templar)
     files: dict[Path, bytes] = field(default_factory=dict)
-    role_files: dict[Path, Any] = field(default_factory=dict)
+    role_files: dict[Path, Value] = field(default_factory=dict)
 
     def role_folders(self) -> tuple[Path, ...]:
         """The folders that are searched for roles, in order; the built-in roles come last."""

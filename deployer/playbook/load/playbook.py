@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from deployer.errors import SourceError, SourceErrors, UsageError
 from deployer.playbook.inventory.load import Inventory, check_names, load_vars
@@ -26,7 +25,7 @@ def load_playbook(
     path: Path,
     *,
     inventory: Inventory | None,
-    extra_vars: Mapping[str, Any] | None = None,
+    extra_vars: Mapping[str, object] | None = None,
     role_paths: Sequence[Path] = (),
     become: bool = False,
 ) -> Playbook:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from deployer.errors import SourceError, SourceErrors
+from deployer.model import Value
 from deployer.playbook.inventory.load import check_names, load_vars
 from deployer.playbook.load.library import Library, LoadedRole, LoadedTask
 from deployer.playbook.load.tasks import Surroundings, conditions_of, load_tasks, words
@@ -59,7 +59,7 @@ def load_role(
     *,
     become: bool,
     entry: YamlMap | None = None,
-    values: Mapping[str, Any] | None = None,
+    values: Mapping[str, object] | None = None,
     chain: tuple[str, ...] = (),
 ) -> list[LoadedRole]:
     """A role, preceded by its dependencies.
@@ -81,7 +81,7 @@ def load_role(
     defaults, own = _vars(folder, "defaults", library), _vars(folder, "vars", library)
     var_layers = [Layer(own)] if own else []
     tags: frozenset[str] = frozenset()
-    conditions: tuple[tuple[Any, Spot], ...] = ()
+    conditions: tuple[tuple[object, Spot], ...] = ()
     if entry is not None:
         conditions = tuple(conditions_of(entry, library, problems))
         tags = frozenset(words(entry.get("tags")))
@@ -157,7 +157,7 @@ def _main_path(folder: Path, part: str) -> Path | None:
     return None
 
 
-def _main(folder: Path, part: str, library: Library) -> Any:
+def _main(folder: Path, part: str, library: Library) -> object:
     path = _main_path(folder, part)
     if path is None:
         return None
@@ -166,11 +166,11 @@ def _main(folder: Path, part: str, library: Library) -> Any:
     return library.role_files[path]
 
 
-def _vars(folder: Path, part: str, library: Library) -> Mapping[str, Any]:
+def _vars(folder: Path, part: str, library: Library) -> Mapping[str, Value]:
     path = _main_path(folder, part)
     if path is None:
         return {}
     if path not in library.role_files:
         library.role_files[path] = load_vars(path)
-    variables: Mapping[str, Any] = library.role_files[path]
+    variables: Mapping[str, Value] = library.role_files[path]
     return variables

@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from deployer.errors import SourceError, SourceErrors, UsageError
+from deployer.model import Value
 from deployer.playbook.inventory.load import check_names
 from deployer.playbook.load.library import Library, LoadedTask
 from deployer.playbook.schema.keys import TaskKeywords
@@ -35,7 +35,7 @@ class Surroundings:
     folder: Path
     become: bool
     handlers: bool = False
-    conditions: tuple[tuple[Any, Spot], ...] = ()
+    conditions: tuple[tuple[object, Spot], ...] = ()
     layers: tuple[Layer, ...] = ()
     tags: frozenset[str] = frozenset()
     notify: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class Surroundings:
     depth: int = field(default=0)
 
 
-def parse_tasks(nodes: Any, around: Surroundings, problems: Problems) -> tuple[LoadedTask, ...]:
+def parse_tasks(nodes: object, around: Surroundings, problems: Problems) -> tuple[LoadedTask, ...]:
     """The tasks of a list; errors are added to `problems`."""
     found: list[LoadedTask] = []
     if not isinstance(nodes, YamlList):
@@ -119,7 +119,7 @@ def _parse(node: YamlMap, around: Surroundings, problems: Problems) -> Sequence[
     return [task]
 
 
-def _short(key: Any) -> str:
+def _short(key: object) -> str:
     text = str(key)
     for prefix in _PREFIXES:
         text = text.removeprefix(prefix)
@@ -147,7 +147,7 @@ def _no_module(node: YamlMap, problems: Problems) -> SourceError:
     )
 
 
-def _name(node: YamlMap, key: Any, args: YamlMap) -> str:
+def _name(node: YamlMap, key: object, args: YamlMap) -> str:
     if isinstance(node.get("name"), str):
         return str(node["name"])
     subject = next((args[k] for k in ("name", "dest", "path", "cmd") if k in args), "")
@@ -156,7 +156,7 @@ def _name(node: YamlMap, key: Any, args: YamlMap) -> str:
     return f"{_short(key)} {subject}".strip()
 
 
-def words(value: Any) -> list[str]:
+def words(value: Value) -> list[str]:
     """The words of a list or a comma-separated string; empty for anything else."""
     if value is None:
         return []
@@ -197,7 +197,7 @@ def _inherit(node: YamlMap, around: Surroundings, problems: Problems) -> Surroun
     )
 
 
-def conditions_of(node: YamlMap, library: Library, problems: Problems) -> list[tuple[Any, Spot]]:
+def conditions_of(node: YamlMap, library: Library, problems: Problems) -> list[tuple[object, Spot]]:
     """The conditions of a `when` with their positions; their syntax is checked."""
     when = node.get("when")
     if when is None:
@@ -249,7 +249,7 @@ def _deeper(around: Surroundings, node: YamlMap) -> Surroundings:
 
 
 def _include(
-    node: YamlMap, key: Any, around: Surroundings, problems: Problems
+    node: YamlMap, key: object, around: Surroundings, problems: Problems
 ) -> Sequence[LoadedTask]:
     value = node[key]
     spot = spot_of(node, key)
@@ -274,7 +274,7 @@ def _include(
         raise spot.error(error.problem, hint=error.hint) from None
 
 
-def _arguments(node: YamlMap, key: Any) -> YamlMap:
+def _arguments(node: YamlMap, key: object) -> YamlMap:
     """The arguments of a module, with aliases replaced."""
     value, module = node[key], _short(key)
     model = MODULES[module]
@@ -302,7 +302,7 @@ def _arguments(node: YamlMap, key: Any) -> YamlMap:
     return args
 
 
-def _free_form(node: YamlMap, key: Any, text: str) -> YamlMap:
+def _free_form(node: YamlMap, key: object, text: str) -> YamlMap:
     args = YamlMap(node.file, node.marks[key][1])
     marks = node.marks[key]
     for match in re.finditer(r"(?:^|\s)(creates|removes|chdir)=(\{\{[^}]*\}\}\S*|[^\s'\"]+)", text):
@@ -312,7 +312,7 @@ def _free_form(node: YamlMap, key: Any, text: str) -> YamlMap:
     return args
 
 
-def _check_templates(node: Any, library: Library, problems: Problems) -> None:
+def _check_templates(node: Value, library: Library, problems: Problems) -> None:
     """Compile every template below `node`, to find syntax errors without a host."""
     entries = node.items() if isinstance(node, YamlMap) else enumerate(node)
     for key, value in entries:

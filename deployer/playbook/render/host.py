@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 from deployer.errors import SourceError, SourceErrors
-from deployer.model import Host, Play
+from deployer.model import Host, Play, Value
 from deployer.playbook.inventory.load import Inventory
 from deployer.playbook.load.library import LoadedPlay, LoadedRole, LoadedTask
 from deployer.playbook.load.roles import load_role
@@ -43,7 +43,7 @@ def render(
     host: Host,
     *,
     inventory: Inventory,
-    facts: Mapping[str, Any],
+    facts: Mapping[str, Value],
     site_roles: SiteRoles,
     options: RenderOptions,
 ) -> Rendered:
@@ -90,7 +90,7 @@ class _PlayRenderer:
         play: LoadedPlay,
         host: Host,
         inventory: Inventory,
-        facts: Mapping[str, Any],
+        facts: Mapping[str, Value],
         options: RenderOptions,
         problems: Problems,
     ) -> None:
@@ -223,7 +223,7 @@ class _PlayRenderer:
             )
         return found
 
-    def _items(self, task: LoadedTask, scope: Scope) -> list[Any]:
+    def _items(self, task: LoadedTask, scope: Scope) -> list[Value]:
         spot = spot_of(task.node, "loop")
         items = self.library.templar.render(task.node["loop"], scope, spot)
         if not isinstance(items, (list, tuple)):
@@ -299,7 +299,7 @@ class _PlayRenderer:
         if canonical_name == "command" and not {"creates", "removes", "unless"} & set(node):
             raise spot_of(node).error("a command requires 'creates', 'removes' or 'unless'")
 
-    def _holds_secret(self, args: Mapping[str, Any]) -> bool:
+    def _holds_secret(self, args: Mapping[str, object]) -> bool:
         if not self.secrets:
             return False
         return any(secret in text for text in texts(args) for secret in self.secrets)
@@ -307,7 +307,7 @@ class _PlayRenderer:
     # --- handlers ---------------------------------------------------------------------------------
 
     def _render_handlers(self) -> None:
-        places: list[tuple[LoadedRole | None, tuple[Any, ...]]] = [
+        places: list[tuple[LoadedRole | None, tuple[Value, ...]]] = [
             *((role, role.handlers) for role in self.variables.roles),
             (None, self.play.handlers),
         ]
@@ -364,7 +364,7 @@ class _PlayRenderer:
         )
 
 
-def _labelled(task: RenderedTask, label: Any) -> RenderedTask:
+def _labelled(task: RenderedTask, label: object) -> RenderedTask:
     return _renamed(task, f"{task.name} ({label})")
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 from deployer.errors import SourceError
-from deployer.model import Proxy, SourceRef
+from deployer.model import Proxy, SourceRef, Value
 from deployer.playbook.load.library import Library
 from deployer.playbook.schema.keys import (
     AcmeModel,
@@ -59,7 +59,7 @@ def to_site(
     )
 
 
-def _route(model: RouteModel, nodes: Any, number: int) -> Route:
+def _route(model: RouteModel, nodes: Value, number: int) -> Route:
     path = model.path
     if model.match == "prefix" and path != "/":
         path = path.rstrip("/")
@@ -80,7 +80,7 @@ def _route(model: RouteModel, nodes: Any, number: int) -> Route:
     )
 
 
-def _places(node: Any) -> dict[str, SourceRef]:
+def _places(node: Value) -> dict[str, SourceRef]:
     """The position of each key's value; those of nested mappings as ``tls.issuer``."""
     found: dict[str, SourceRef] = {}
     if isinstance(node, YamlMap):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, cast
+from typing import cast
 
 from deployer.errors import SourceError
-from deployer.model import Host, Play
+from deployer.model import Host, Play, Value
 from deployer.playbook.inventory.load import Inventory
 from deployer.playbook.load.library import LoadedPlay, LoadedRole
 from deployer.playbook.templates.scope import Layer, Scope, ScopeState, ScopeView
@@ -25,8 +25,8 @@ class HostVariables:
         host: Host,
         inventory: Inventory,
         *,
-        facts: Mapping[str, Any],
-        extra_vars: Mapping[str, Any] | None,
+        facts: Mapping[str, Value],
+        extra_vars: Mapping[str, Value] | None,
     ) -> None:
         self.play = play
         self.library = play.library
@@ -44,7 +44,7 @@ class HostVariables:
         self.roles += roles
         self.scopes.clear()
 
-    def _magic(self) -> dict[str, Any]:
+    def _magic(self) -> dict[str, object]:
         inventory = self.inventory
         return {
             "inventory_hostname": self.host.name,
@@ -118,8 +118,8 @@ def host_secrets(
     host: Host,
     *,
     inventory: Inventory,
-    facts: Mapping[str, Any],
-    extra_vars: Mapping[str, Any] | None,
+    facts: Mapping[str, object],
+    extra_vars: Mapping[str, object] | None,
 ) -> frozenset[str]:
     """The secret texts of a host; those that cannot be rendered are left out."""
     found: frozenset[str] = frozenset()
@@ -130,7 +130,7 @@ def host_secrets(
     return found
 
 
-class _HostVars(Mapping[str, Any]):
+class _HostVars(Mapping[str, Value]):
     """The variables of every host in the inventory, ``hostvars``."""
 
     def __init__(self, variables: HostVariables) -> None:
@@ -157,7 +157,7 @@ class _HostVars(Mapping[str, Any]):
         return len(self._variables.inventory.hosts)
 
 
-def texts(value: Any) -> Iterator[str]:
+def texts(value: object) -> Iterator[str]:
     """Every string in a value, at any depth."""
     if isinstance(value, str):
         yield value

@@ -6,8 +6,8 @@ import posixpath
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from deployer.model import Value
 from deployer.playbook.load.library import Library, LoadedRole
 from deployer.playbook.schema.modules import (
     Certificate,
@@ -24,7 +24,7 @@ from deployer.playbook.schema.modules import (
 from deployer.playbook.templates.scope import Scope
 from deployer.playbook.yaml.source import Spot, YamlMap, spot_of
 
-Call = tuple[str, dict[str, Any]]
+Call = tuple[str, dict[str, Value]]
 _MAX_FILES = 5000
 
 
@@ -49,22 +49,22 @@ def canonical(model: Module, place: Place) -> list[Call]:
     return _WRITERS[type(model)](model, place)
 
 
-def _given(model: Module, *names: str) -> dict[str, Any]:
+def _given(model: Module, *names: str) -> dict[str, object]:
     values = {name: getattr(model, name) for name in names}
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _package(model: Any, _place: Place) -> list[Call]:
+def _package(model: Value, _place: Place) -> list[Call]:
     return [("package", {"names": list(model.name), "state": model.state})]
 
 
-def _destination(model: Any, place: Place, source: Path) -> str:
+def _destination(model: Value, place: Place, source: Path) -> str:
     """The path of the file; a `dest` with a trailing slash is its folder."""
     folder = str(place.node.get("dest", "")).endswith("/")
     return posixpath.join(model.dest, source.name) if folder else str(model.dest)
 
 
-def _copy(model: Any, place: Place) -> list[Call]:
+def _copy(model: Value, place: Place) -> list[Call]:
     owned = _given(model, "owner", "group")
     mode = {} if model.mode in (None, "preserve") else {"mode": model.mode}
     if model.content is not None:
@@ -85,7 +85,7 @@ def _copy(model: Any, place: Place) -> list[Call]:
     return [("copy", {"dest": dest, "content": place.library.read(source, spot), **mode, **owned})]
 
 
-def _copy_folder(model: Any, place: Place, source: Path) -> list[Call]:
+def _copy_folder(model: Value, place: Place, source: Path) -> list[Call]:
     spot = place.spot("src")
     # As in rsync and Ansible, `src: dir/` means the contents, `src: dir` the folder itself.
     top = model.dest if model.src.endswith("/") else posixpath.join(model.dest, source.name)
@@ -110,7 +110,7 @@ def _copy_folder(model: Any, place: Place, source: Path) -> list[Call]:
     return calls
 
 
-def _template(model: Any, place: Place) -> list[Call]:
+def _template(model: Value, place: Place) -> list[Call]:
     spot = place.spot("src")
     library = place.library
     source = library.find_file(model.src, "templates", place.role, spot)
@@ -125,16 +125,16 @@ def _template(model: Any, place: Place) -> list[Call]:
     ]
 
 
-def _file(model: Any, _place: Place) -> list[Call]:
+def _file(model: Value, _place: Place) -> list[Call]:
     keys = ("path", "state", "src", "mode", "owner", "group")
     return [("file", _given(model, *keys))]
 
 
-def _service(model: Any, _place: Place) -> list[Call]:
+def _service(model: Value, _place: Place) -> list[Call]:
     return [("service", _given(model, "name", "state", "enabled"))]
 
 
-def _user(model: Any, _place: Place) -> list[Call]:
+def _user(model: Value, _place: Place) -> list[Call]:
     keys = ("name", "uid", "group", "append", "home", "shell", "comment", "system", "create_home")
     args = _given(model, *keys)
     if model.groups is not None:
@@ -142,21 +142,21 @@ def _user(model: Any, _place: Place) -> list[Call]:
     return [("user", args | {"state": model.state})]
 
 
-def _command(model: Any, _place: Place) -> list[Call]:
-    args: dict[str, Any] = {"argv": list(model.cmd or model.argv)}
+def _command(model: Value, _place: Place) -> list[Call]:
+    args: dict[str, Value] = {"argv": list(model.cmd or model.argv)}
     args |= _given(model, "chdir", "creates", "removes", "environment")
     if model.unless is not None:
         args["unless"] = list(model.unless)
     return [("command", args)]
 
 
-def _certificate(model: Any, _place: Place) -> list[Call]:
+def _certificate(model: Value, _place: Place) -> list[Call]:
     fitting = ("domain", "names", "directory", "key_type", "profile")
     ordered = ("staging_first", "serial", "forced", "strict")
     return [("certificate", {key: getattr(model, key) for key in (*fitting, *ordered)})]
 
 
-def _release(model: Any, place: Place) -> list[Call]:
+def _release(model: Value, place: Place) -> list[Call]:
     """Create the release's files, build it, switch the link, and remove old releases."""
     from deployer.playbook.render.release import CURRENT, FOLDER, entries_of, id_of
 
@@ -199,7 +199,7 @@ def _release(model: Any, place: Place) -> list[Call]:
     return calls
 
 
-_WRITERS: dict[type[Module], Callable[[Any, Place], list[Call]]] = {
+_WRITERS: dict[type[Module], Callable[[object, Place], list[Call]]] = {
     Certificate: _certificate,
     Package: _package,
     Copy: _copy,

@@ -7,9 +7,9 @@ template rendered for a host, when each value must be valid.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from deployer.model import DEFAULT_PROXY
+from deployer.model import DEFAULT_PROXY, Value
 from deployer.playbook.schema.models import Before, Misplaced, Strict, field
 from deployer.playbook.schema.types import (
     AbsolutePath,
@@ -74,7 +74,7 @@ class DnsModel(Strict):
     )
 
     @classmethod
-    def combination_errors(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
+    def combination_errors(cls, node: Mapping[str, object]) -> Iterator[Misplaced]:
         plugin = node.get("plugin")
         if plugin != "route53" and "credentials" not in node:
             yield Misplaced(None, "the plugin requires 'credentials'", "give the plugin's file")
@@ -111,7 +111,7 @@ class TlsModel(Strict):
     }
 
     @classmethod
-    def combination_errors(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
+    def combination_errors(cls, node: Mapping[str, object]) -> Iterator[Misplaced]:
         issuer = node.get("issuer")
         if isinstance(issuer, str) and "{{" in issuer:
             return
@@ -160,7 +160,7 @@ class RouteModel(Strict):
     )
 
     @classmethod
-    def combination_errors(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
+    def combination_errors(cls, node: Mapping[str, object]) -> Iterator[Misplaced]:
         kinds = [key for key in ("websocket", "upstream", "root") if key in node]
         if node.get("websocket") is True:
             url = (
@@ -242,11 +242,11 @@ class SiteModel(Strict):
     )
 
 
-def _as_file(value: Any) -> Any:
+def _as_file(value: object) -> Value:
     return {"file": value} if isinstance(value, str) else value
 
 
-def _as_role(value: Any) -> Any:
+def _as_role(value: object) -> Value:
     if isinstance(value, str):
         return {"role": value}
     if isinstance(value, dict) and "name" in value and "role" not in value:
@@ -265,14 +265,14 @@ class RoleEntry(Strict):
     """A role that the play applies."""
 
     role: Line = field(description="Its name; roles next to the playbook take precedence.")
-    vars: dict[str, Any] = field({}, description="Variables of the role.")
+    vars: dict[str, Value] = field({}, description="Variables of the role.")
     tags: Words = field([], description="Tags for everything in the role.")
     when: Conditions = field([], description="A condition, or a list that must all be true.")
     refused: ClassVar[Mapping[str, str]] = {"become": _BECOME, "become_user": _BECOME}
     key_aliases: ClassVar[tuple[str, ...]] = ("name",)
 
     @classmethod
-    def combination_errors(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
+    def combination_errors(cls, node: Mapping[str, object]) -> Iterator[Misplaced]:
         if "name" in node and "role" in node:
             yield Misplaced("name", "'name' is an alias of 'role': use one of them")
 
@@ -282,15 +282,15 @@ class TaskKeywords(Strict):
 
     name: Line | None = field(None, description="The name shown in plans.")
     when: Conditions = field([], description="A condition, or a list that must all be true.")
-    loop: Any = field(None, description="A list; the task is repeated for each 'item'.")
+    loop: Value = field(None, description="A list; the task is repeated for each 'item'.")
     notify: Words = field([], description="Handlers that run once if this task changes something.")
     tags: Words = field([], description="Words for --tags and --skip-tags.")
     become: bool | None = field(
         None, description="Run as root; applies to the whole run on the host."
     )
     no_log: bool = field(False, description="Never show what this task writes.")
-    vars: dict[str, Any] = field({}, description="Variables for this task only.")
-    args: dict[str, Any] = field({}, description="Further arguments of the module.")
+    vars: dict[str, Value] = field({}, description="Variables for this task only.")
+    args: dict[str, Value] = field({}, description="Further arguments of the module.")
     refused: ClassVar[Mapping[str, str]] = {
         "register": "a plan is made before anything runs, so there are no results; "
         "use when with facts, or notify a handler",
@@ -348,7 +348,7 @@ class PlayModel(Strict):
         description="A pattern over the inventory: a group, a host, all, web:!old."
     )
     become: bool = field(False, description="Run as root, with sudo.")
-    serial: Any = field(
+    serial: Value = field(
         None, description="Hosts at a time: a number, a percentage, or a list of them."
     )
     max_fail_percentage: float = field(
@@ -357,7 +357,7 @@ class PlayModel(Strict):
         ge=0,
         le=100,
     )
-    vars: dict[str, Any] = field({}, description="Variables of the play.")
+    vars: dict[str, Value] = field({}, description="Variables of the play.")
     vars_files: list[Annotated[VarsFile, Before(_as_file)]] = field(
         [],
         description="Files of variables, which override vars; later files override earlier ones.",
@@ -365,8 +365,8 @@ class PlayModel(Strict):
     roles: list[Annotated[RoleEntry, Before(_as_role)]] = field(
         [], description="Roles to apply, before the tasks."
     )
-    tasks: list[dict[str, Any]] = field([])
-    handlers: list[dict[str, Any]] = field([])
+    tasks: list[dict[str, Value]] = field([])
+    handlers: list[dict[str, Value]] = field([])
     sites: list[SiteModel] = field([], description="What the reverse proxy serves.")
     tags: Words = field([], description="Tags for everything in the play.")
     refused: ClassVar[Mapping[str, str]] = {
@@ -394,7 +394,7 @@ class PlayModel(Strict):
     }
 
 
-def check_serial(value: Any) -> tuple[int | str, ...]:
+def check_serial(value: object) -> tuple[int | str, ...]:
     """``serial`` as a tuple of numbers and percentages.
 
     Raises: ValueError, for anything else.

@@ -11,12 +11,14 @@ import inspect
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, ClassVar, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic_core import SchemaValidator, core_schema
 
+from deployer.model import Value
+
 Model = TypeVar("Model", bound="Strict")
-REQUIRED: Any = object()
+REQUIRED: Value = object()
 
 
 class Check:
@@ -24,7 +26,7 @@ class Check:
 
     __slots__ = ("function", "schema")
 
-    def __init__(self, function: Callable[[Any], Any], /, **schema: Any) -> None:
+    def __init__(self, function: Callable[[Value], Value], /, **schema: Value) -> None:
         self.function = function
         self.schema = schema
 
@@ -34,7 +36,7 @@ class Before:
 
     __slots__ = ("function", "schema")
 
-    def __init__(self, function: Callable[[Any], Any], /, **schema: Any) -> None:
+    def __init__(self, function: Callable[[Value], Value], /, **schema: Value) -> None:
         self.function = function
         self.schema = schema
 
@@ -44,18 +46,20 @@ class Field:
 
     __slots__ = ("annotation", "default", "description", "limits")
 
-    def __init__(self, default: Any = REQUIRED, *, description: str = "", **limits: Any) -> None:
+    def __init__(
+        self, default: Value = REQUIRED, *, description: str = "", **limits: Value
+    ) -> None:
         self.default = default
         self.description = description
         self.limits = limits
-        self.annotation: Any = None
+        self.annotation: Value = None
 
     @property
     def required(self) -> bool:
         return self.default is REQUIRED
 
 
-def field(default: Any = REQUIRED, *, description: str = "", **limits: Any) -> Any:
+def field(default: object = REQUIRED, *, description: str = "", **limits: Value) -> Value:
     """A `Field`, typed as `Any` so that it can be the default of an annotated attribute."""
     return Field(default, description=description, **limits)
 
@@ -80,7 +84,7 @@ class Strict:
     _validator: ClassVar[SchemaValidator | None] = None
 
     @classmethod
-    def combination_errors(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
+    def combination_errors(cls, node: Mapping[str, object]) -> Iterator[Misplaced]:
         """Errors in the combination of keys of `node`, whose values may still be templates."""
         yield from ()
 
@@ -103,7 +107,7 @@ class Strict:
         return cls._fields or {}
 
     @classmethod
-    def validate(cls: type[Model], value: Any) -> Model:
+    def validate(cls: type[Model], value: object) -> Model:
         """Validate `value` as this model.
 
         Raises:
@@ -116,7 +120,7 @@ class Strict:
         return model
 
 
-def _model(model: type[Strict]) -> Any:
+def _model(model: type[Strict]) -> Value:
     fields = {}
     for name, each in model.fields().items():
         inner = core(each.annotation, **each.limits)
@@ -128,11 +132,11 @@ def _model(model: type[Strict]) -> Any:
     )
 
 
-def _is_mapping(value: Any) -> str:
+def _is_mapping(value: object) -> str:
     return "mapping" if isinstance(value, Mapping) else "other"
 
 
-def core(annotation: Any, **limits: Any) -> Any:
+def core(annotation: object, **limits: Value) -> Value:
     """The engine's schema of a type."""
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
@@ -165,12 +169,12 @@ def core(annotation: Any, **limits: Any) -> Any:
         return core_schema.str_schema()
     if annotation is float:
         return core_schema.float_schema(**limits)
-    if annotation is Any:
+    if annotation is Value:
         return core_schema.any_schema()
     raise TypeError(f"no schema for {annotation!r}")
 
 
-def model_in(annotation: Any) -> type[Strict] | None:
+def model_in(annotation: object) -> type[Strict] | None:
     """The model in an annotation: itself, or an argument of it."""
     if isinstance(annotation, type) and issubclass(annotation, Strict):
         return annotation

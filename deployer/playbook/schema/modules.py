@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
+from deployer.model import Value
 from deployer.playbook.schema import values
 from deployer.playbook.schema.models import Check, Misplaced, Strict, field
 from deployer.playbook.schema.types import (
@@ -39,10 +40,10 @@ _RESTART = (
 
 def _word(
     what: str, known: Mapping[str, str], refused: Mapping[str, str] | None = None
-) -> Callable[[Any], str]:
+) -> Callable[[Value], str]:
     """A check for one of several keywords; `known` maps each to its canonical one."""
 
-    def check(value: Any) -> str:
+    def check(value: Value) -> str:
         if isinstance(value, str) and value in known:
             return known[value]
         why = (refused or {}).get(str(value), "") or nearest(str(value), known)
@@ -135,7 +136,7 @@ class _Owned(Module):
     }
 
 
-def _copy_mode(value: Any) -> str:
+def _copy_mode(value: object) -> str:
     return "preserve" if value == "preserve" else values.mode(value)
 
 
@@ -154,7 +155,7 @@ class Copy(_Owned):
     )
 
     @classmethod
-    def combination_errors(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
+    def combination_errors(cls, node: Mapping[str, object]) -> Iterator[Misplaced]:
         if "src" in node and "content" in node:
             yield Misplaced("content", "copy takes 'src' or 'content', not both")
         if "src" not in node and "content" not in node and not set(node) - set(cls.fields()):
@@ -199,7 +200,7 @@ class File(_Owned):
     synonyms: ClassVar[Mapping[str, str]] = {"dest": "path", "name": "path"}
 
     @classmethod
-    def combination_errors(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
+    def combination_errors(cls, node: Mapping[str, object]) -> Iterator[Misplaced]:
         state = node.get("state", "file")
         if state == "link" and "src" not in node:
             yield Misplaced(None, "state: link requires 'src', its target")
@@ -258,7 +259,7 @@ class Service(Module):
     }
 
     @classmethod
-    def combination_errors(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
+    def combination_errors(cls, node: Mapping[str, object]) -> Iterator[Misplaced]:
         if not {"state", "enabled"} & set(node) and not set(node) - set(cls.fields()):
             yield Misplaced(None, "a service requires 'state' or 'enabled'")
 
@@ -293,7 +294,7 @@ class User(Module):
     }
 
     @classmethod
-    def combination_errors(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
+    def combination_errors(cls, node: Mapping[str, object]) -> Iterator[Misplaced]:
         if "append" in node and "groups" not in node:
             yield Misplaced("append", "'append' requires 'groups'")
         if node.get("state") == "absent":
@@ -302,7 +303,7 @@ class User(Module):
                     yield Misplaced(key, f"'{key}' has no effect with state: absent")
 
 
-def _environment(value: Any) -> dict[str, str]:
+def _environment(value: object) -> dict[str, str]:
     import re
 
     if not isinstance(value, dict):
@@ -358,14 +359,14 @@ class Command(Module):
     }
 
     @classmethod
-    def combination_errors(cls, node: Mapping[str, Any]) -> Iterator[Misplaced]:
+    def combination_errors(cls, node: Mapping[str, object]) -> Iterator[Misplaced]:
         if "cmd" in node and "argv" in node:
             yield Misplaced("argv", "command takes 'cmd' or 'argv', not both")
         if "cmd" not in node and "argv" not in node and not set(node) - set(cls.fields()):
             yield Misplaced(None, "command requires 'cmd' or 'argv'")
 
 
-def _kept(value: Any) -> int:
+def _kept(value: object) -> int:
     number = int(value) if isinstance(value, str) and value.isdigit() else value
     if isinstance(number, bool) or not isinstance(number, int) or not 2 <= number <= 100:
         why = "2 (the active and the previous one) to 100"
@@ -373,7 +374,7 @@ def _kept(value: Any) -> int:
     return number
 
 
-def _within(value: Any) -> str:
+def _within(value: object) -> str:
     if not isinstance(value, str) or not value or value[0] == "/" or ".." in value.split("/"):
         raise InvalidValue(value, "a path within the release", "it must be relative, without ..")
     return values.file_path("/" + value)[1:]

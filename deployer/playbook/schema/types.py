@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
+from deployer.model import Value
 from deployer.playbook.schema import values
 from deployer.playbook.schema.models import Before, Check
 from deployer.playbook.schema.values import InvalidValue
@@ -39,8 +40,8 @@ KEY_TYPES = {
 }
 
 
-def _one_of(what: str, known: tuple[str, ...]) -> Callable[[Any], str]:
-    def check(value: Any) -> str:
+def _one_of(what: str, known: tuple[str, ...]) -> Callable[[object], str]:
+    def check(value: Value) -> str:
         if value in known:
             return str(value)
         near = nearest(str(value), known) if isinstance(value, str) else ""
@@ -49,7 +50,7 @@ def _one_of(what: str, known: tuple[str, ...]) -> Callable[[Any], str]:
     return check
 
 
-def _directory(value: Any) -> str:
+def _directory(value: object) -> str:
     what = "the URL of an ACME directory"
     text = str(value)
     if not isinstance(value, str) or not text.startswith("https://"):
@@ -70,13 +71,13 @@ _URL_SIGNS = "-._~/?=&%+:@,"
 _KEY_SIGNS = "-_+/="
 
 
-def _plain(text: str, signs: str, *, value: Any, what: str) -> None:
+def _plain(text: str, signs: str, *, value: object, what: str) -> None:
     for character in text:
         if not (character.isascii() and (character.isalnum() or character in signs)):
             raise InvalidValue(value, what, f"{character!r} is not allowed")
 
 
-def _account_id(value: Any) -> str:
+def _account_id(value: object) -> str:
     what = "a key identifier"
     if not isinstance(value, str) or not value:
         raise InvalidValue(value, what, "quote it" if isinstance(value, int) else "")
@@ -84,7 +85,7 @@ def _account_id(value: Any) -> str:
     return value
 
 
-def _hmac_key(value: Any) -> str:
+def _hmac_key(value: object) -> str:
     hidden = "(not shown)"
     if not isinstance(value, str) or not value:
         raise InvalidValue(hidden, "a key in base64url")
@@ -92,18 +93,18 @@ def _hmac_key(value: Any) -> str:
     return value
 
 
-def _key_type(value: Any) -> str:
+def _key_type(value: object) -> str:
     if isinstance(value, str) and value in KEY_TYPES:
         return KEY_TYPES[value]
     raise InvalidValue(value, "a key type", f"use one of {', '.join(KEY_TYPES)}")
 
 
-def _list(value: Any) -> Any:
+def _list(value: object) -> Value:
     """`value` as a list; a single value becomes a list of one."""
     return value if isinstance(value, (list, tuple)) else [value]
 
 
-def _origins(value: Any) -> tuple[str, ...]:
+def _origins(value: object) -> tuple[str, ...]:
     if value in ("any", ["any"]):
         return ("any",)
     if not _list(value):
@@ -113,7 +114,7 @@ def _origins(value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(values.origin(each) for each in _list(value)))
 
 
-def _request_path(value: Any) -> str:
+def _request_path(value: object) -> str:
     path, mark, query = str(value).partition("?")
     checked = values.url_path(path if isinstance(value, str) else value)
     if not mark:
@@ -127,20 +128,20 @@ def _request_path(value: Any) -> str:
     return f"{checked}?{query}"
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise InvalidValue(value, "a string", "quote it" if isinstance(value, bool) else "")
     return str(value)
 
 
-def _line(value: Any) -> str:
+def _line(value: object) -> str:
     text = _text(value)
     if any(ord(character) < 32 or ord(character) == 127 for character in text):
         raise InvalidValue(value, "a line of text", "it contains a line break or control character")
     return text
 
 
-def _argv(value: Any) -> tuple[str, ...]:
+def _argv(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         return values.split_command(value)
     if not isinstance(value, list) or not value:
@@ -151,8 +152,8 @@ def _argv(value: Any) -> tuple[str, ...]:
     return words
 
 
-def _names(check: Callable[[Any], str]) -> Callable[[Any], tuple[str, ...]]:
-    def each(value: Any) -> tuple[str, ...]:
+def _names(check: Callable[[object], str]) -> Callable[[object], tuple[str, ...]]:
+    def each(value: Value) -> tuple[str, ...]:
         words = value.split(",") if isinstance(value, str) else value
         if not isinstance(words, (list, tuple)):
             raise InvalidValue(value, "a name or a list of names")
@@ -161,7 +162,7 @@ def _names(check: Callable[[Any], str]) -> Callable[[Any], tuple[str, ...]]:
     return each
 
 
-def _content(value: Any) -> str | bytes:
+def _content(value: object) -> str | bytes:
     from deployer.playbook.templates.filters import to_nice_json
 
     if isinstance(value, bytes):
@@ -171,7 +172,7 @@ def _content(value: Any) -> str | bytes:
     return to_nice_json(value) if isinstance(value, (dict, list)) else _text(value)
 
 
-def _number(value: Any) -> int:
+def _number(value: object) -> int:
     if isinstance(value, str) and value.isdigit():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**32 - 1:
@@ -228,7 +229,7 @@ Duration = Annotated[
     ),
 ]
 Drain = Annotated[
-    Any,
+    Value,
     Check(
         lambda value: value if value == "none" else values.duration_s(value),
         type=["string", "number"],
@@ -236,7 +237,7 @@ Drain = Annotated[
     ),
 ]
 Size = Annotated[
-    Any,
+    Value,
     Check(
         lambda value: value if value == "none" else values.size_bytes(value),
         type=["string", "integer"],
@@ -305,4 +306,4 @@ Words = Annotated[
     list[str],
     Before(lambda value: value.split(",") if isinstance(value, str) else value, **_STRINGS),
 ]
-Conditions = Annotated[list[Any], Before(_list, type=["string", "boolean", "array"])]
+Conditions = Annotated[list[Value], Before(_list, type=["string", "boolean", "array"])]

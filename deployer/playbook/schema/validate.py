@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from pydantic_core import ValidationError
 
+from deployer.model import Value
 from deployer.playbook.schema.models import Model, Strict, model_in
 from deployer.playbook.schema.values import InvalidValue
 from deployer.playbook.templates.filters import kind
@@ -36,8 +36,8 @@ def validate(
     *,
     rendered: bool,
     is_secret: Callable[[], bool] = lambda: False,
-    path: tuple[Any, ...] = (),
-    root: Any = None,
+    path: tuple[Value, ...] = (),
+    root: Value = None,
 ) -> Model | None:
     """The model of a mapping, or `None` with its errors added to `problems`.
 
@@ -60,13 +60,13 @@ def validate(
 class _Report:
     """Collects the errors of one mapping with their positions."""
 
-    def __init__(self, root: Any, path: tuple[Any, ...], problems: Problems) -> None:
+    def __init__(self, root: Value, path: tuple[Value, ...], problems: Problems) -> None:
         self.root = root
         self.path = path
         self.problems = problems
-        self.explained: set[tuple[Any, ...]] = set()
+        self.explained: set[tuple[Value, ...]] = set()
 
-    def walk(self, model: type[Strict], node: Any, path: tuple[Any, ...]) -> None:
+    def walk(self, model: type[Strict], node: Value, path: tuple[Value, ...]) -> None:
         """Report unknown keys and invalid combinations of keys in `node` and everything below."""
         if not isinstance(node, dict):
             return
@@ -90,7 +90,7 @@ class _Report:
                 self.walk(inner, value, (*path, name))
 
     def _unknown(
-        self, model: type[Strict], key: Any, path: tuple[Any, ...], known: set[str]
+        self, model: type[Strict], key: Value, path: tuple[Value, ...], known: set[str]
     ) -> None:
         spot = spot_of(self.root, *path, key, key=True)
         why = model.refused.get(key, "") if isinstance(key, str) else ""
@@ -106,7 +106,7 @@ class _Report:
             hint = "put a role's variables under vars: {…}"
         self.problems.add(spot.error(f"unknown key '{key}'", hint=hint))
 
-    def add(self, error: Any, *, rendered: bool, secret: bool) -> None:
+    def add(self, error: Value, *, rendered: bool, secret: bool) -> None:
         """Report an error of the validation engine, unless a better one was reported already."""
         # The location contains the tag of a tagged union, which is not a key of the file.
         location = tuple(step for step in error["loc"] if step not in ("mapping", "other"))
@@ -134,9 +134,9 @@ class _Report:
         self.problems.add(spot.error(problem, hint=hint))
 
 
-def _words(error: Any, name: str, value: Any, *, secret: bool) -> tuple[str, str]:
+def _words(error: Value, name: str, value: Value, *, secret: bool) -> tuple[str, str]:
     kind_of_error = error["type"]
-    context: Mapping[str, Any] = error.get("ctx") or {}
+    context: Mapping[str, Value] = error.get("ctx") or {}
     cause = context.get("error")
     if isinstance(cause, InvalidValue):
         return f"{name}: {cause.text(secret=secret)}", ""
@@ -156,7 +156,7 @@ def _words(error: Any, name: str, value: Any, *, secret: bool) -> tuple[str, str
     return f"{name}: {str(error['msg']).lower()}, not {shown}", ""
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Value) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)) or (isinstance(value, str) and len(value) <= 60):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import Any
 
+from deployer.model import Value
 from deployer.playbook.yaml.source import OctalInt
 from deployer.sites.model import Upstream
 
@@ -24,7 +24,7 @@ _MAX_SECONDS = 10 * 366 * 86400
 class InvalidValue(ValueError):  # noqa: N818 - a verdict on a value; it becomes a SourceError
     """A value that is not `what` it must be; `why` is the reason or a hint."""
 
-    def __init__(self, value: Any, what: str, why: str = "") -> None:
+    def __init__(self, value: Value, what: str, why: str = "") -> None:
         super().__init__(value, what, why)
         self.value = value
         self.what = what
@@ -42,7 +42,7 @@ class InvalidValue(ValueError):  # noqa: N818 - a verdict on a value; it becomes
         return f"{shown} is not {self.what}{': ' if self.why else ''}{self.why}"
 
 
-def _text(value: Any, what: str) -> str:
+def _text(value: object, what: str) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise InvalidValue(value, what, "it must be a string")
     return str(value)
@@ -71,7 +71,7 @@ def ip_address(text: str) -> str | None:
         return None
 
 
-def domain(value: Any, *, wildcard: bool = True) -> str:
+def domain(value: Value, *, wildcard: bool = True) -> str:
     """A host name in lower case and ASCII form, or an IP address.
 
     Source: RFC 1123, section 2.1; RFC 5890 for non-ASCII names.
@@ -114,7 +114,7 @@ def _to_ascii(text: str, name: str) -> str:
         raise InvalidValue(text, "a domain", "it has no ASCII form (IDNA)") from None
 
 
-def port(value: Any) -> int:
+def port(value: Value) -> int:
     """A TCP port."""
     number = value
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,5}", value):
@@ -124,7 +124,7 @@ def port(value: Any) -> int:
     return int(number)
 
 
-def url_path(value: Any) -> str:
+def url_path(value: object) -> str:
     """The path of a URL, decoded: without a query, escapes or dot segments."""
     what = "a URL path"
     text = _text(value, what)
@@ -138,7 +138,7 @@ def url_path(value: Any) -> str:
     return text
 
 
-def absolute_path(value: Any) -> str:
+def absolute_path(value: object) -> str:
     """A path on the host that can be written into a proxy's config unquoted."""
     what = "a path for a config"
     text = file_path(value)
@@ -148,7 +148,7 @@ def absolute_path(value: Any) -> str:
     return text
 
 
-def file_path(value: Any) -> str:
+def file_path(value: object) -> str:
     """An absolute path on the host, without a trailing slash, '.' and '..'."""
     what = "an absolute path"
     text = _text(value, what)
@@ -164,7 +164,7 @@ def file_path(value: Any) -> str:
     return "/" + "/".join(parts)
 
 
-def upstream(value: Any) -> Upstream:
+def upstream(value: Value) -> Upstream:
     """An upstream: ``http://``, ``https://``, their synonyms ws and wss, or ``unix:``."""
     what = "an upstream"
     if not isinstance(value, str):
@@ -202,7 +202,7 @@ def upstream(value: Any) -> Upstream:
     return Upstream(host=host, port=number, tls=tls)
 
 
-def duration_s(value: Any) -> float:
+def duration_s(value: object) -> float:
     """A duration in seconds: ``75s``, ``1h30m``, ``500ms``, ``180d`` or a number of seconds."""
     what = "a duration"
     seconds: float
@@ -225,7 +225,7 @@ def duration_s(value: Any) -> float:
 _BYTES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
-def size_bytes(value: Any) -> int:
+def size_bytes(value: object) -> int:
     """A size in bytes: ``64k``, ``16m``, ``1g`` (powers of 1024) or a number of bytes."""
     what = "a size"
     text = str(value).lower() if isinstance(value, (int, str)) else ""
@@ -238,7 +238,7 @@ def size_bytes(value: Any) -> int:
     return size
 
 
-def origin(value: Any) -> str:
+def origin(value: Value) -> str:
     """An origin as browsers send it: in lower case, without the scheme's default port.
 
     Source: RFC 6454, section 6.2.
@@ -260,7 +260,7 @@ def origin(value: Any) -> str:
     return f"{scheme}://{shown}" + (f":{number}" if number and number != own else "")
 
 
-def mode(value: Any) -> str:
+def mode(value: Value) -> str:
     """File permissions as four octal digits."""
     what = "a file mode"
     if isinstance(value, OctalInt):
@@ -301,7 +301,7 @@ def _symbolic_mode(value: str) -> int:
     return number
 
 
-def email(value: Any) -> str:
+def email(value: object) -> str:
     """An e-mail address for an issuer's notices."""
     text = str(value)
     name, at, host = text.rpartition("@")
@@ -317,7 +317,7 @@ def email(value: Any) -> str:
         raise InvalidValue(value, "an e-mail address", str(error)) from None
 
 
-def subprotocol(value: Any) -> str:
+def subprotocol(value: object) -> str:
     """A WebSocket subprotocol: a token.
 
     Source: RFC 6455, section 4.1, item 10; RFC 7230, section 3.2.6.
@@ -329,7 +329,7 @@ def subprotocol(value: Any) -> str:
     return value
 
 
-def account(value: Any) -> str:
+def account(value: object) -> str:
     """The name or number of a user or group."""
     text = _text(value, "a user or group")
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?|[0-9]{1,10}", text):
@@ -337,7 +337,7 @@ def account(value: Any) -> str:
     return text
 
 
-def unit(value: Any) -> str:
+def unit(value: Value) -> str:
     """The name of a systemd unit."""
     text = _text(value, "a service name")
     if not re.fullmatch(r"[A-Za-z0-9:_.\\][A-Za-z0-9:_.\\@-]{0,250}", text):
@@ -366,7 +366,7 @@ def split_command(text: str) -> tuple[str, ...]:
     return words
 
 
-def package(value: Any) -> str:
+def package(value: Value) -> str:
     """The name of a package, optionally with ``:arch``.
 
     Source: Debian Policy, section 5.6.7.

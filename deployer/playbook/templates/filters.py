@@ -11,10 +11,11 @@ import posixpath
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 from jinja2 import Undefined
 from jinja2.exceptions import TemplateRuntimeError, UndefinedError
+
+from deployer.model import Value
 
 _NO_HASH = "its salt would differ in each plan; keep the hash itself in a secret vars file"
 #: Filters of Ansible that are not supported, and why.
@@ -27,7 +28,7 @@ REFUSED = {
 }
 
 
-def kind(value: Any) -> str:
+def kind(value: Value) -> str:
     """The type of a value, in YAML terms."""
     if isinstance(value, bool):
         return "true or false"
@@ -42,7 +43,7 @@ def kind(value: Any) -> str:
     return "nothing" if value is None else "a value"
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Value:
     """`value` with only plain Python types, for serialisers that check exact types."""
     if isinstance(value, Undefined):
         value._fail_with_undefined_error()
@@ -57,23 +58,23 @@ def plain(value: Any) -> Any:
     return value
 
 
-def to_json(value: Any, **options: Any) -> str:
+def to_json(value: object, **options: Value) -> str:
     return json.dumps(plain(value), **_json_options(options))
 
 
-def to_nice_json(value: Any, indent: int = 4, sort_keys: bool = True, **options: Any) -> str:
-    more: dict[str, Any] = {"indent": indent, "sort_keys": sort_keys, "separators": (",", ": ")}
+def to_nice_json(value: object, indent: int = 4, sort_keys: bool = True, **options: Value) -> str:
+    more: dict[str, Value] = {"indent": indent, "sort_keys": sort_keys, "separators": (",", ": ")}
     return json.dumps(plain(value), **(more | _json_options(options)))
 
 
-def _json_options(options: dict[str, Any]) -> dict[str, Any]:
+def _json_options(options: dict[str, object]) -> dict[str, Value]:
     known = {"indent", "sort_keys", "ensure_ascii", "separators"}
     if set(options) - known:
         raise ValueError(f"to_json supports {', '.join(sorted(known))}")
     return options
 
 
-def to_yaml(value: Any, default_flow_style: bool | None = None, **options: Any) -> str:
+def to_yaml(value: object, default_flow_style: bool | None = None, **options: Value) -> str:
     import yaml
 
     return str(
@@ -83,37 +84,37 @@ def to_yaml(value: Any, default_flow_style: bool | None = None, **options: Any) 
     )
 
 
-def to_nice_yaml(value: Any, indent: int = 4, **options: Any) -> str:
+def to_nice_yaml(value: object, indent: int = 4, **options: Value) -> str:
     return to_yaml(value, default_flow_style=False, indent=indent, **options)
 
 
-def from_json(value: Any) -> Any:
+def from_json(value: object) -> Value:
     return json.loads(_text(value))
 
 
-def from_yaml(value: Any) -> Any:
+def from_yaml(value: object) -> Value:
     import yaml
 
     return yaml.safe_load(_text(value))
 
 
-def from_yaml_all(value: Any) -> Any:
+def from_yaml_all(value: object) -> Value:
     import yaml
 
     return list(yaml.safe_load_all(_text(value)))
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"must be a string, not {kind(value)}")
     return value
 
 
-def b64encode(value: Any, encoding: str = "utf-8") -> str:
+def b64encode(value: object, encoding: str = "utf-8") -> str:
     return base64.b64encode(str(value).encode(encoding)).decode("ascii")
 
 
-def b64decode(value: Any, encoding: str = "utf-8") -> str:
+def b64decode(value: Value, encoding: str = "utf-8") -> str:
     return base64.b64decode(str(value)).decode(encoding)
 
 
@@ -122,7 +123,7 @@ def _flags(ignorecase: bool, multiline: bool) -> int:
 
 
 def regex_replace(
-    value: Any,
+    value: object,
     pattern: str = "",
     replacement: str = "",
     ignorecase: bool = False,
@@ -134,8 +135,8 @@ def regex_replace(
 
 
 def regex_search(
-    value: Any, pattern: str, *groups: str, ignorecase: bool = False, multiline: bool = False
-) -> Any:
+    value: object, pattern: str, *groups: str, ignorecase: bool = False, multiline: bool = False
+) -> Value:
     match = re.search(pattern, str(value), _flags(ignorecase, multiline))
     if match is None:
         return None if groups else ""
@@ -149,29 +150,33 @@ def regex_search(
 
 
 def regex_findall(
-    value: Any, pattern: str, multiline: bool = False, ignorecase: bool = False
-) -> list[Any]:
+    value: object, pattern: str, multiline: bool = False, ignorecase: bool = False
+) -> list[Value]:
     return re.findall(pattern, str(value), _flags(ignorecase, multiline))
 
 
-def regex_escape(value: Any) -> str:
+def regex_escape(value: object) -> str:
     return re.escape(str(value))
 
 
-def ternary(value: Any, true_value: Any, false_value: Any, none_value: Any = None) -> Any:
+def ternary(
+    value: object, true_value: object, false_value: object, none_value: object = None
+) -> Value:
     if value is None and none_value is not None:
         return none_value
     return true_value if bool(value) else false_value
 
 
-def to_bool(value: Any) -> Any:
+def to_bool(value: object) -> Value:
     if value is None or isinstance(value, bool):
         return value
     return str(value).strip().lower() in ("yes", "on", "1", "true", "t", "y")
 
 
-def combine(*mappings: Any, recursive: bool = False, list_merge: str = "replace") -> dict[Any, Any]:
-    result: dict[Any, Any] = {}
+def combine(
+    *mappings: object, recursive: bool = False, list_merge: str = "replace"
+) -> dict[Value, Value]:
+    result: dict[Value, Value] = {}
     for each in mappings:
         for one in each if isinstance(each, list) else [each]:
             if not isinstance(one, Mapping):
@@ -180,7 +185,9 @@ def combine(*mappings: Any, recursive: bool = False, list_merge: str = "replace"
     return result
 
 
-def _merged(low: dict[Any, Any], high: Mapping[Any, Any], deep: bool, lists: str) -> dict[Any, Any]:
+def _merged(
+    low: dict[object, object], high: Mapping[object, object], deep: bool, lists: str
+) -> dict[Value, Value]:
     result = dict(low)
     for key, value in high.items():
         old = result.get(key)
@@ -193,7 +200,7 @@ def _merged(low: dict[Any, Any], high: Mapping[Any, Any], deep: bool, lists: str
     return result
 
 
-def _merged_lists(old: list[Any], new: list[Any], how: str) -> list[Any]:
+def _merged_lists(old: list[object], new: list[object], how: str) -> list[Value]:
     merges = {
         "replace": lambda: list(new),
         "keep": lambda: list(old),
@@ -208,26 +215,28 @@ def _merged_lists(old: list[Any], new: list[Any], how: str) -> list[Any]:
 
 
 def dict2items(
-    value: Any, key_name: str = "key", value_name: str = "value"
-) -> list[dict[str, Any]]:
+    value: object, key_name: str = "key", value_name: str = "value"
+) -> list[dict[str, Value]]:
     if not isinstance(value, Mapping):
         raise TypeError(f"dict2items requires a mapping, not {kind(value)}")
     return [{key_name: key, value_name: each} for key, each in value.items()]
 
 
-def items2dict(value: Any, key_name: str = "key", value_name: str = "value") -> dict[Any, Any]:
+def items2dict(
+    value: Value, key_name: str = "key", value_name: str = "value"
+) -> dict[Value, Value]:
     return {each[key_name]: each[value_name] for each in value}
 
 
-def unique(value: Iterable[Any], case_sensitive: bool = True) -> list[Any]:
-    found: dict[Any, Any] = {}
+def unique(value: Iterable[object], case_sensitive: bool = True) -> list[Value]:
+    found: dict[Value, Value] = {}
     for each in value:
         key = each if case_sensitive or not isinstance(each, str) else each.lower()
         found.setdefault(_key(key), each)
     return list(found.values())
 
 
-def _key(value: Any) -> Any:
+def _key(value: object) -> Value:
     try:
         hash(value)
     except TypeError:
@@ -235,27 +244,27 @@ def _key(value: Any) -> Any:
     return value
 
 
-def union(left: Iterable[Any], right: Iterable[Any]) -> list[Any]:
+def union(left: Iterable[object], right: Iterable[object]) -> list[Value]:
     return unique([*left, *right])
 
 
-def intersect(left: Iterable[Any], right: Iterable[Any]) -> list[Any]:
+def intersect(left: Iterable[object], right: Iterable[object]) -> list[Value]:
     others = list(right)
     return unique([each for each in left if each in others])
 
 
-def difference(left: Iterable[Any], right: Iterable[Any]) -> list[Any]:
+def difference(left: Iterable[object], right: Iterable[object]) -> list[Value]:
     others = list(right)
     return unique([each for each in left if each not in others])
 
 
-def symmetric_difference(left: Iterable[Any], right: Iterable[Any]) -> list[Any]:
+def symmetric_difference(left: Iterable[object], right: Iterable[object]) -> list[Value]:
     first, second = list(left), list(right)
     return difference(union(first, second), intersect(first, second))
 
 
-def flatten(value: Iterable[Any], levels: int | None = None) -> list[Any]:
-    result: list[Any] = []
+def flatten(value: Iterable[object], levels: int | None = None) -> list[Value]:
+    result: list[Value] = []
     for each in value:
         if isinstance(each, (list, tuple)) and (levels is None or levels > 0):
             result += flatten(each, None if levels is None else levels - 1)
@@ -264,7 +273,7 @@ def flatten(value: Iterable[Any], levels: int | None = None) -> list[Any]:
     return result
 
 
-def hash_of(value: Any, algorithm: str = "sha1") -> str:
+def hash_of(value: object, algorithm: str = "sha1") -> str:
     import hashlib
 
     if algorithm not in ("md5", "sha1", "sha224", "sha256", "sha384", "sha512"):
@@ -275,11 +284,11 @@ def hash_of(value: Any, algorithm: str = "sha1") -> str:
     return digest.hexdigest()
 
 
-def checksum(value: Any) -> str:
+def checksum(value: object) -> str:
     return hash_of(value, "sha1")
 
 
-def urlsplit(value: Any, query: str = "") -> Any:
+def urlsplit(value: object, query: str = "") -> Value:
     from urllib.parse import urlsplit as split
 
     parts = split(str(value))
@@ -301,46 +310,46 @@ def urlsplit(value: Any, query: str = "") -> Any:
     return found[query]
 
 
-def mandatory(value: Any, message: str = "") -> Any:
+def mandatory(value: object, message: str = "") -> Value:
     if isinstance(value, Undefined):
         name = getattr(value, "_undefined_name", None)
         raise UndefinedError(message or f"'{name}' is undefined")
     return value
 
 
-def quote(value: Any) -> str:
+def quote(value: object) -> str:
     return shlex.quote("" if value is None else str(value))
 
 
-def extract(key: Any, container: Any, more: Any = None) -> Any:
+def extract(key: Value, container: Value, more: Value = None) -> Value:
     value = container[key]
     for step in [] if more is None else more if isinstance(more, list) else [more]:
         value = value[step]
     return value
 
 
-def type_debug(value: Any) -> str:
+def type_debug(value: object) -> str:
     return type(plain(value)).__name__
 
 
-def splitext(value: Any) -> list[str]:
+def splitext(value: object) -> list[str]:
     return list(posixpath.splitext(str(value)))
 
 
-def comment(value: Any, style: str = "plain", decoration: str = "# ") -> str:
+def comment(value: object, style: str = "plain", decoration: str = "# ") -> str:
     if style != "plain":
         raise ValueError("comment supports only the style 'plain'")
     return "\n".join(f"{decoration}{line}".rstrip() for line in str(value).split("\n"))
 
 
-def _version(text: Any) -> tuple[tuple[int, int | str], ...]:
+def _version(text: object) -> tuple[tuple[int, int | str], ...]:
     parts = re.findall(r"\d+|[a-z]+", str(text).lower())
     if not parts:
         raise ValueError(f"{text!r} is not a version")
     return tuple((1, int(each)) if each.isdigit() else (0, each) for each in parts)
 
 
-_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+_COMPARE: dict[str, Callable[[Value, Value], bool]] = {
     "==": lambda a, b: a == b,
     "!=": lambda a, b: a != b,
     "<": lambda a, b: a < b,
@@ -360,7 +369,7 @@ _SAME = {
 }
 
 
-def version(value: Any, other: Any, operator: str = "==", strict: Any = None) -> bool:
+def version(value: object, other: object, operator: str = "==", strict: object = None) -> bool:
     """Compare versions: ``is version('1.25', '>=')``; ``1.25`` equals ``1.25.0``."""
     if strict is not None:
         raise TemplateRuntimeError("version supports only a version and an operator")
@@ -373,16 +382,16 @@ def version(value: Any, other: Any, operator: str = "==", strict: Any = None) ->
     return compare(left + filler * (width - len(left)), right + filler * (width - len(right)))
 
 
-def match(value: Any, pattern: str, ignorecase: bool = False, multiline: bool = False) -> bool:
+def match(value: object, pattern: str, ignorecase: bool = False, multiline: bool = False) -> bool:
     return re.match(pattern, str(value), _flags(ignorecase, multiline)) is not None
 
 
-def search(value: Any, pattern: str, ignorecase: bool = False, multiline: bool = False) -> bool:
+def search(value: object, pattern: str, ignorecase: bool = False, multiline: bool = False) -> bool:
     return re.search(pattern, str(value), _flags(ignorecase, multiline)) is not None
 
 
 def regex(
-    value: Any,
+    value: object,
     pattern: str,
     ignorecase: bool = False,
     multiline: bool = False,
@@ -392,35 +401,35 @@ def regex(
     return find(str(value)) is not None
 
 
-def contains(value: Any, part: Any) -> bool:
+def contains(value: Value, part: Value) -> bool:
     return part in value
 
 
-def truthy(value: Any, convert_bool: bool = False) -> bool:
+def truthy(value: object, convert_bool: bool = False) -> bool:
     return bool(to_bool(value) if convert_bool else value)
 
 
-def falsy(value: Any, convert_bool: bool = False) -> bool:
+def falsy(value: object, convert_bool: bool = False) -> bool:
     return not truthy(value, convert_bool)
 
 
-def subset(value: Iterable[Any], other: Any) -> bool:
+def subset(value: Iterable[Value], other: Value) -> bool:
     return all(each in other for each in value)
 
 
-def superset(value: Any, other: Iterable[Any]) -> bool:
+def superset(value: object, other: Iterable[object]) -> bool:
     return subset(other, value)
 
 
-def split(value: Any, separator: str | None = None, count: int = -1) -> list[str]:
+def split(value: object, separator: str | None = None, count: int = -1) -> list[str]:
     return str(value).split(separator, count)
 
 
-def zipped(value: Iterable[Any], *others: Iterable[Any]) -> list[tuple[Any, ...]]:
+def zipped(value: Iterable[object], *others: Iterable[object]) -> list[tuple[Value, ...]]:
     return list(zip(value, *others, strict=False))
 
 
-FILTERS: dict[str, Callable[..., Any]] = {
+FILTERS: dict[str, Callable[..., Value]] = {
     "b64decode": b64decode,
     "b64encode": b64encode,
     "basename": lambda value: posixpath.basename(str(value)),

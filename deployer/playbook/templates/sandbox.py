@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from jinja2 import BaseLoader, StrictUndefined, TemplateNotFound
 from jinja2.exceptions import SecurityError
@@ -13,6 +12,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
 
 from deployer.errors import SourceError
+from deployer.model import Value
 from deployer.playbook.templates import filters
 from deployer.playbook.templates.scope import MISSING, Scope
 from deployer.playbook.yaml.file import read_text
@@ -51,7 +51,7 @@ class ReadableUndefined(StrictUndefined):
 class _Context(Context):
     """Looks names up in a `Scope`, so that a variable is rendered when it is used."""
 
-    def resolve_or_missing(self, key: str) -> Any:
+    def resolve_or_missing(self, key: str) -> Value:
         if key in self.vars:
             return self.vars[key]
         found = self.parent.get(key, missing)
@@ -69,7 +69,7 @@ class _Context(Context):
         return found
 
 
-def _raiser(error: SourceError) -> Any:
+def _raiser(error: SourceError) -> Value:
     return lambda _message: error
 
 
@@ -77,7 +77,7 @@ class SandboxEnvironment(ImmutableSandboxedEnvironment):
     context_class = _Context
     intercepted_binops = frozenset({"*", "**", "+"})
 
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+    def call_binop(self, context: Value, operator: str, left: Value, right: Value) -> object:
         if operator == "**" and (abs(left) > 10**6 or abs(right) > 64):
             raise SecurityError("the result of the power is too large")
         if operator == "*":
@@ -87,15 +87,15 @@ class SandboxEnvironment(ImmutableSandboxedEnvironment):
                 raise SecurityError("the string or list would be too long")
         return super().call_binop(context, operator, left, right)
 
-    def getattr(self, obj: Any, attribute: str) -> Any:
+    def getattr(self, obj: Value, attribute: str) -> object:
         found = self._plain(obj, attribute)
         return super().getattr(obj, attribute) if found is MISSING else found
 
-    def getitem(self, obj: Any, argument: Any) -> Any:
+    def getitem(self, obj: Value, argument: Value) -> object:
         found = self._plain(obj, argument)
         return super().getitem(obj, argument) if found is MISSING else found
 
-    def _plain(self, obj: Any, key: Any) -> Any:
+    def _plain(self, obj: Value, key: Value) -> object:
         """Keys of a mapping come before methods; attributes of `YamlMap` are not accessible."""
         if isinstance(obj, dict):
             try:
@@ -116,7 +116,7 @@ class FolderLoader(BaseLoader):
     def __init__(self, folders: tuple[Path, ...]) -> None:
         self.folders = folders
 
-    def get_source(self, environment: Any, template: str) -> tuple[str, str, Callable[[], bool]]:
+    def get_source(self, environment: Value, template: str) -> tuple[str, str, Callable[[], bool]]:
         if ".." not in Path(template).parts:
             for folder in self.folders:
                 path = folder / template

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from deployer.model import Value
 from deployer.playbook.yaml.source import MergedVars, Spot, YamlMap, spot_of
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class _Missing:
 
 
 #: The result of `Scope.get` for an undefined name.
-MISSING: Any = _Missing()
+MISSING: object = _Missing()
 
 
 class _Omit:
@@ -35,14 +36,14 @@ class _Omit:
 
 
 #: Ansible's ``omit``: an argument with this value is left out.
-OMIT: Any = _Omit()
+OMIT: object = _Omit()
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
     """The variables of one level of precedence; `raw` ones are never rendered as templates."""
 
-    values: Mapping[str, Any]
+    values: Mapping[str, Value]
     raw: bool = False
     secret: bool = False
 
@@ -71,7 +72,7 @@ class Scope:
     ) -> None:
         self._layers = layers
         self._templar = templar
-        self._cache: dict[str, tuple[Any, bool]] = {}
+        self._cache: dict[str, tuple[Value, bool]] = {}
         self.state = state or ScopeState()
 
     def over(self, *layers: Layer) -> Scope:
@@ -81,7 +82,7 @@ class Scope:
     def names(self) -> set[str]:
         return {str(name) for layer in self._layers for name in layer.values}
 
-    def get(self, key: str) -> Any:
+    def get(self, key: str) -> Value:
         """A variable's rendered value, or `MISSING`.
 
         Raises: SourceError, if its value cannot be rendered, or depends on itself.
@@ -95,7 +96,7 @@ class Scope:
                 return self._resolve(key, layer)
         return MISSING
 
-    def _resolve(self, key: str, layer: Layer) -> Any:
+    def _resolve(self, key: str, layer: Layer) -> object:
         state = self.state
         value = layer.values[key]
         spot = layer.spot(key) or state.spot
@@ -119,13 +120,13 @@ class Scope:
         return value
 
 
-class ScopeView(Mapping[str, Any]):
+class ScopeView(Mapping[str, Value]):
     """A scope as a mapping, for ``hostvars[host].name``."""
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
 
-    def __getitem__(self, key: str) -> Any:
+    def __getitem__(self, key: str) -> object:
         value = self._scope.get(key)
         if value is MISSING:
             raise KeyError(key)

@@ -6,7 +6,7 @@ import re
 import types
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from jinja2 import Template, TemplateNotFound, Undefined, nodes
 from jinja2.exceptions import (
@@ -16,6 +16,7 @@ from jinja2.exceptions import (
 )
 
 from deployer.errors import SourceError, UsageError
+from deployer.model import Value
 from deployer.playbook.templates import filters
 from deployer.playbook.templates.sandbox import (
     SCOPE,
@@ -33,13 +34,13 @@ _WORDS |= {"false": False, "no": False, "off": False, "0": False, "": False}
 
 
 def _refuse(what: str, why: str) -> Callable[..., NoReturn]:
-    def refused(*_args: Any, **_kwargs: Any) -> NoReturn:
+    def refused(*_args: object, **_kwargs: Value) -> NoReturn:
         raise TemplateRuntimeError(f"{what} is not supported: {why}")
 
     return refused
 
 
-def is_template(value: Any) -> bool:
+def is_template(value: object) -> bool:
     """Whether a value is a string with Jinja syntax."""
     return isinstance(value, str) and ("{{" in value or "{%" in value or "{#" in value)
 
@@ -64,7 +65,7 @@ class Templar:
         self._files: dict[tuple[Path, tuple[Path, ...]], tuple[Template, SourceFile]] = {}
         self._folders: dict[tuple[Path, ...], SandboxEnvironment] = {}
 
-    def render(self, value: Any, scope: Scope, spot: Spot) -> Any:
+    def render(self, value: Value, scope: Scope, spot: Spot) -> Value:
         """`value` with all templates rendered; a lone ``{{ x }}`` keeps the type of `x`.
 
         Raises: SourceError, at the position of the string that cannot be rendered.
@@ -83,7 +84,7 @@ class Templar:
             return type(value)(self.render(v, scope, spot) for v in value)
         return value
 
-    def condition(self, expression: Any, scope: Scope, spot: Spot) -> bool:
+    def condition(self, expression: object, scope: Scope, spot: Spot) -> bool:
         """Whether the condition of a ``when:`` is true.
 
         Raises: SourceError, also for a string that is neither true nor false.
@@ -141,8 +142,8 @@ class Templar:
             raise file.spot((error.lineno, 1)).error(*self._syntax(error)) from None
         return env.template_class.from_code(env, code, env.make_globals(None))
 
-    def _text(self, text: str, scope: Scope, spot: Spot) -> Any:
-        def evaluate() -> Any:
+    def _text(self, text: str, scope: Scope, spot: Spot) -> Value:
+        def evaluate() -> Value:
             template, lone = self._compile(text, False)
             context = _context(template, scope)
             output = "".join(template.root_render_func(context))
@@ -150,7 +151,7 @@ class Templar:
 
         return self._guarded(evaluate, scope, spot)
 
-    def _expression(self, text: str, scope: Scope) -> Any:
+    def _expression(self, text: str, scope: Scope) -> Value:
         template, _ = self._compile(text, True)
         context = _context(template, scope)
         for _ in template.root_render_func(context):
@@ -176,7 +177,7 @@ class Templar:
             self._compiled[key] = (env.from_string(tree), lone is not None)
         return self._compiled[key]
 
-    def _guarded(self, evaluate: Callable[[], Any], scope: Scope | None, spot: Spot) -> Any:
+    def _guarded(self, evaluate: Callable[[], object], scope: Scope | None, spot: Spot) -> Value:
         """Run an evaluation, and convert its errors to errors with a position."""
         outer = scope.state.spot if scope else None
         if scope is not None:
@@ -230,11 +231,11 @@ class Templar:
         return (f"not a valid template: {message}",)
 
 
-def _context(template: Template, scope: Scope) -> Any:
+def _context(template: Template, scope: Scope) -> Value:
     return template.new_context({SCOPE: scope})
 
 
-def _native(value: Any) -> Any:
+def _native(value: object) -> Value:
     if isinstance(value, Undefined):
         value._fail_with_undefined_error()
     if isinstance(value, (types.GeneratorType, map, filter, range)) or (

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deployer.errors import SourceError, UsageError
+from deployer.model import Value
 from deployer.playbook.yaml.source import Mark, OctalInt, SourceFile, YamlList, YamlMap, nearest
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def missing_file(path: Path, *, what: str = "file") -> UsageError:
     return UsageError(f"{what} {path} does not exist", hint=nearest(path.name, names))
 
 
-def load_yaml(path: Path, *, what: str = "file", secret: bool = False) -> tuple[Any, SourceFile]:
+def load_yaml(path: Path, *, what: str = "file", secret: bool = False) -> tuple[object, SourceFile]:
     """The single document of a YAML file, and the file for errors about the file as a whole.
 
     Raises:
@@ -60,12 +61,12 @@ def load_yaml(path: Path, *, what: str = "file", secret: bool = False) -> tuple[
     return parse_yaml(read_text(path, what=what), name=str(path), secret=secret)
 
 
-def parse_yaml(text: str, *, name: str, secret: bool = False) -> tuple[Any, SourceFile]:
+def parse_yaml(text: str, *, name: str, secret: bool = False) -> tuple[Value, SourceFile]:
     """Like `load_yaml`, but from a text; errors show `name` as the file."""
     import yaml
 
     file = SourceFile(name, tuple(text.split("\n")), secret)
-    loader_class: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    loader_class: Value = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         loader = loader_class(text)
     except yaml.reader.ReaderError as error:
@@ -83,7 +84,7 @@ def parse_yaml(text: str, *, name: str, secret: bool = False) -> tuple[Any, Sour
         loader.dispose()
 
 
-def _unreadable(error: Any, text: str, file: SourceFile) -> SourceError:
+def _unreadable(error: Value, text: str, file: SourceFile) -> SourceError:
     before = text[: error.position]
     column = error.position - (before.rfind("\n") + 1) + 1
     spot = file.spot((before.count("\n") + 1, column))
@@ -123,20 +124,20 @@ def _syntax_error(error: yaml.MarkedYAMLError, file: SourceFile) -> SourceError:
 class _Builder:
     """Converts composed nodes to values with marks."""
 
-    def __init__(self, loader: Any, file: SourceFile) -> None:
+    def __init__(self, loader: Value, file: SourceFile) -> None:
         self.loader = loader
         self.file = file
-        self.done: dict[int, tuple[Any, int]] = {}
+        self.done: dict[int, tuple[Value, int]] = {}
         self.open: set[int] = set()
         self.count = 0
 
-    def build(self, node: Any, depth: int = 0) -> Any:
+    def build(self, node: Value, depth: int = 0) -> Value:
         return self._build(node, depth)[0]
 
-    def _error(self, node: Any, problem: str, hint: str = "") -> SourceError:
+    def _error(self, node: Value, problem: str, hint: str = "") -> SourceError:
         return self.file.spot(_mark(node)).error(problem, hint=hint)
 
-    def _build(self, node: Any, depth: int) -> tuple[Any, int]:
+    def _build(self, node: Value, depth: int) -> tuple[object, int]:
         """The value, and the number of values in it with all aliases expanded."""
         identity = id(node)
         if identity in self.done:
@@ -162,12 +163,12 @@ class _Builder:
         self.done[identity] = (value, size)
         return value, size
 
-    def _count(self, node: Any, size: int) -> None:
+    def _count(self, node: Value, size: int) -> None:
         self.count += size
         if self.count > _MAX_VALUES:
             raise self._error(node, f"more than {_MAX_VALUES:,} values with aliases expanded")
 
-    def _scalar(self, node: Any) -> Any:
+    def _scalar(self, node: Value) -> object:
         tag, text = node.tag, node.value
         if tag == _TAG + "str":
             return text
@@ -182,7 +183,7 @@ class _Builder:
                 raise self._error(node, f"'{text}' is not a number", "quote it") from None
         raise self._tagged(node)
 
-    def _tagged(self, node: Any) -> SourceError:
+    def _tagged(self, node: Value) -> SourceError:
         tag = node.tag.replace(_TAG, "!!")
         if tag == "!vault":
             return self._error(
@@ -193,7 +194,7 @@ class _Builder:
             )
         return self._error(node, f"the tag {tag} is not supported", "remove it, or quote it")
 
-    def _sequence(self, node: Any, depth: int) -> YamlList:
+    def _sequence(self, node: Value, depth: int) -> YamlList:
         if node.tag != _TAG + "seq":
             raise self._tagged(node)
         values = YamlList(self.file, _mark(node))
@@ -202,7 +203,7 @@ class _Builder:
             values.marks.append(_mark(child))
         return values
 
-    def _mapping(self, node: Any, depth: int) -> YamlMap:
+    def _mapping(self, node: Value, depth: int) -> YamlMap:
         if node.tag != _TAG + "map":
             raise self._tagged(node)
         values = YamlMap(self.file, _mark(node))
@@ -228,7 +229,7 @@ class _Builder:
                     values.put(key, value, other.marks[key])
         return values
 
-    def _merge(self, node: Any, depth: int) -> list[YamlMap]:
+    def _merge(self, node: Value, depth: int) -> list[YamlMap]:
         value = self.build(node, depth + 1)
         found = value if isinstance(value, list) else [value]
         if not all(isinstance(each, YamlMap) for each in found):
@@ -236,5 +237,5 @@ class _Builder:
         return list(found)
 
 
-def _mark(node: Any) -> Mark:
+def _mark(node: Value) -> Mark:
     return node.start_mark.line + 1, node.start_mark.column + 1

@@ -10,10 +10,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from deployer.errors import SourceError, SourceErrors
-from deployer.model import SourceRef
+from deployer.model import SourceRef, Value
 
 Mark = tuple[int, int]
 
@@ -51,7 +50,7 @@ class Spot:
         return SourceError(problem, source=self.ref, excerpt=excerpt.replace("\t", " "), hint=hint)
 
 
-class YamlMap(dict[Any, Any]):
+class YamlMap(dict[Value, Value]):
     """A mapping; `marks` has the positions of each key and its value."""
 
     __slots__ = ("file", "mark", "marks")
@@ -62,11 +61,11 @@ class YamlMap(dict[Any, Any]):
         self.mark = mark
         self.marks: dict[Hashable, tuple[Mark, Mark]] = {}
 
-    def put(self, key: Any, value: Any, marks: tuple[Mark, Mark]) -> None:
+    def put(self, key: Value, value: Value, marks: tuple[Mark, Mark]) -> None:
         self[key] = value
         self.marks[key] = marks
 
-    def like(self, items: Iterable[tuple[Any, Any]]) -> YamlMap:
+    def like(self, items: Iterable[tuple[Value, Value]]) -> YamlMap:
         """A mapping of `items` with the same positions; keys are a subset of the own ones."""
         other = YamlMap(self.file, self.mark)
         other.update(items)
@@ -77,7 +76,7 @@ class YamlMap(dict[Any, Any]):
         return self.like((key, value) for key, value in self.items() if key not in keys)
 
 
-class YamlList(list[Any]):
+class YamlList(list[Value]):
     """A list; `marks` has the position of each entry."""
 
     __slots__ = ("file", "mark", "marks")
@@ -88,7 +87,7 @@ class YamlList(list[Any]):
         self.mark = mark
         self.marks: list[Mark] = []
 
-    def like(self, values: Iterable[Any]) -> YamlList:
+    def like(self, values: Iterable[Value]) -> YamlList:
         """A list of `values` with the same positions."""
         other = YamlList(self.file, self.mark)
         other.extend(values)
@@ -96,7 +95,7 @@ class YamlList(list[Any]):
         return other
 
 
-class MergedVars(dict[str, Any]):
+class MergedVars(dict[str, Value]):
     """Variables merged from several files; `spots` has the position of each effective value."""
 
     __slots__ = ("spots",)
@@ -117,7 +116,7 @@ class OctalInt(int):
     __slots__ = ()
 
 
-def spot_of(node: Any, *path: Any, key: bool = False) -> Spot:
+def spot_of(node: Value, *path: Value, key: bool = False) -> Spot:
     """The position of the entry at `path` below `node`, or of the closest existing parent.
 
     With `key`, the position of the last entry's key instead of its value.
@@ -137,7 +136,7 @@ def spot_of(node: Any, *path: Any, key: bool = False) -> Spot:
     return file.spot(mark)
 
 
-def value_at(node: Any, path: Sequence[Any]) -> Any:
+def value_at(node: Value, path: Sequence[Value]) -> object:
     """The value at `path`, or its closest existing parent."""
     for step in path:
         if (isinstance(node, dict) and step in node) or (

@@ -7,11 +7,10 @@ could not be read is empty or `None`, with its reason in the notes.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol, TypedDict, Unpack
+from typing import Literal, NamedTuple, Protocol, TypedDict, Unpack
 
-from deployer.model import Proxy, Severity
+from deployer.model import Document, Proxy, Severity
 from deployer.proxies.inspect.shown import without_credentials
 from deployer.sites.model import Upstream
 
@@ -271,7 +270,7 @@ def fault(
 # --- from the host's answer -----------------------------------------------------------------------
 
 
-def inspection_from_json(reply: Mapping[str, Any]) -> Inspection:
+def inspection_from_json(reply: Document) -> Inspection:
     """The reply to ``inspect`` (docs/reference/protocol.md) as values."""
     return Inspection(
         proxies=tuple(_state(each) for each in reply["proxies"]),
@@ -279,7 +278,7 @@ def inspection_from_json(reply: Mapping[str, Any]) -> Inspection:
     )
 
 
-def _state(document: Mapping[str, Any]) -> ProxyState:
+def _state(document: Document) -> ProxyState:
     values = {
         **document,
         "config": tuple(ConfigFile(**each) for each in document["config"]),

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any
 
+from deployer.model import Document
 from deployer.proxies.inspect import model
 from deployer.proxies.inspect.model import ConfigFile
 
@@ -53,7 +53,7 @@ def tree_of(config: tuple[ConfigFile, ...]) -> Directive:
     return Directive(name="", words=(), file=main, line=0, block=block)
 
 
-def _parsed(text: str, scratch: Path) -> list[dict[str, Any]]:
+def _parsed(text: str, scratch: Path) -> list[dict[str, object]]:
     """The statements of one file; of a damaged one, those before the damage."""
     statements, line = _taken_apart(text, scratch)
     if statements or line is None:
@@ -73,7 +73,7 @@ def _open_blocks(text: str) -> int:
     return min(_DEEPEST, max(0, bare.count("{") - bare.count("}")))
 
 
-def _taken_apart(text: str, scratch: Path) -> tuple[list[dict[str, Any]], int | None]:
+def _taken_apart(text: str, scratch: Path) -> tuple[list[dict[str, object]], int | None]:
     """What crossplane makes of a text, and the line of the first error."""
     import crossplane
 
@@ -81,7 +81,7 @@ def _taken_apart(text: str, scratch: Path) -> tuple[list[dict[str, Any]], int | 
     payload = crossplane.parse(
         str(scratch), single=True, check_ctx=False, check_args=False, comments=False
     )
-    statements: list[dict[str, Any]] = payload["config"][0]["parsed"]
+    statements: list[dict[str, object]] = payload["config"][0]["parsed"]
     lines = [error["line"] for error in payload["errors"] if error["line"]]
     return statements, lines[0] if lines else None
 
@@ -90,16 +90,12 @@ class _Expansion:
     """Puts files in the place of their ``include``, bounded whatever they include: themselves,
     which nginx refuses, or each other many times over."""
 
-    def __init__(
-        self, parsed: Mapping[str, Sequence[Mapping[str, Any]]], folder: PurePosixPath
-    ) -> None:
+    def __init__(self, parsed: Mapping[str, Sequence[Document]], folder: PurePosixPath) -> None:
         self._parsed, self._folder = parsed, folder
         self._left = _MOST_DIRECTIVES
         self._included: dict[str, list[str]] = {}
 
-    def of(
-        self, statements: Sequence[Mapping[str, Any]], files: tuple[str, ...]
-    ) -> tuple[Directive, ...]:
+    def of(self, statements: Sequence[Document], files: tuple[str, ...]) -> tuple[Directive, ...]:
         """The directives of `statements`, which stand in the last of `files`; it is included by
         the one before, and so on."""
         found: list[Directive] = []
@@ -128,7 +124,7 @@ class _Expansion:
         return self._included[pattern]
 
 
-def _included(pattern: str, parsed: Mapping[str, Any]) -> list[str]:
+def _included(pattern: str, parsed: Document) -> list[str]:
     """The files that an ``include`` stands for, by name, as glob(3) sorts them."""
     if pattern in parsed:
         return [pattern]

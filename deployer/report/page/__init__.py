@@ -12,12 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 _FOLDER = Path(__file__).parent
 
 
-def page_of(document: Mapping[str, Any], *, at: datetime) -> str:
+def page_of(document: Mapping[str, object], *, at: datetime) -> str:
     """The HTML page of a run's JSON document; `at` is when it ended."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from deployer.model import Document
 from deployer.plan.verbs import change_verbs
 from deployer.text.pem import summarized
 
@@ -31,14 +32,14 @@ class ChangeView:
     lines: tuple[tuple[LineKind, str], ...]
 
 
-def changes_of(plan: Mapping[str, Any]) -> tuple[ChangeView, ...]:
+def changes_of(plan: Document) -> tuple[ChangeView, ...]:
     """The changes of a plan's document, without unchanged resources."""
     return tuple(
         _change(change) for change in plan.get("changes", ()) if change["action"] in _MARKS
     )
 
 
-def _change(change: Mapping[str, Any]) -> ChangeView:
+def _change(change: Document) -> ChangeView:
     kind, _, name = str(change["resource_id"]).partition(":")
     reason = str(change.get("reason") or "")
     return ChangeView(
@@ -53,7 +54,7 @@ def _change(change: Mapping[str, Any]) -> ChangeView:
     )
 
 
-def _attributes(change: Mapping[str, Any]) -> Iterator[str]:
+def _attributes(change: Document) -> Iterator[str]:
     """Changes other than content: ``mode 0644 → 0600``."""
     before, after = change.get("before") or {}, change.get("after") or {}
     if change.get("secret"):
@@ -66,7 +67,7 @@ def _attributes(change: Mapping[str, Any]) -> Iterator[str]:
             yield f"{key} {before[key]} → {value}"
 
 
-def _lines(change: Mapping[str, Any]) -> Iterator[tuple[LineKind, str]]:
+def _lines(change: Document) -> Iterator[tuple[LineKind, str]]:
     before = summarized(str(change.get("before_content") or "")).splitlines()
     after = summarized(str(change.get("after_content") or "")).splitlines()
     for number, text in enumerate(difflib.unified_diff(before, after, lineterm="", n=3)):

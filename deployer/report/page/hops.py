@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from deployer.model import Document
 from deployer.report.page.marks import is_open, mark_of, worst
 from deployer.report.page.words import milliseconds
 
@@ -44,7 +45,7 @@ class HopPicture:
     at_fault: str
 
 
-def hops_of(checks: Sequence[Mapping[str, Any]]) -> HopPicture | None:
+def hops_of(checks: Sequence[Document]) -> HopPicture | None:
     """The picture of one site's checks; `None` if no hop was tested with a handshake."""
     if not any(check.get("handshake") for check in checks):
         return None
@@ -55,11 +56,11 @@ def hops_of(checks: Sequence[Mapping[str, Any]]) -> HopPicture | None:
     )
 
 
-def _is_error(check: Mapping[str, Any]) -> bool:
+def _is_error(check: Mapping[str, object]) -> bool:
     return not check["ok"] and bool(check.get("finding"))
 
 
-def _hop(hop: str, checks: Sequence[Mapping[str, Any]]) -> HopView:
+def _hop(hop: str, checks: Sequence[Mapping[str, object]]) -> HopView:
     marks = [mark_of(check) for check in checks]
     failed = marks.count("bad")
     mark: HopMark = worst(marks) if marks else "none"
@@ -76,6 +77,6 @@ def _hop(hop: str, checks: Sequence[Mapping[str, Any]]) -> HopView:
     )
 
 
-def _whole_s(check: Mapping[str, Any]) -> float:
+def _whole_s(check: Document) -> float:
     timings = check["handshake"]["timings_s"]
     return sum(float(timings.get(phase, 0.0)) for phase in ("dns", "connect", "tls", "upgrade"))

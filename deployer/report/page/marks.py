@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
+
+from deployer.model import Document
 
 Mark = Literal["good", "warn", "bad", "skip"]
 
 _FROM_THE_WORST: tuple[Mark, ...] = ("bad", "warn", "good", "skip")
 
 
-def mark_of(check: Mapping[str, Any]) -> Mark:
+def mark_of(check: Document) -> Mark:
     """The mark of a check, given as its JSON document."""
     if check.get("skipped"):
         return "skip"
@@ -25,7 +27,7 @@ def worst(marks: Sequence[Mark]) -> Mark:
     return next((mark for mark in _FROM_THE_WORST if mark in marks), "good")
 
 
-def is_open(check: Mapping[str, Any]) -> bool:
+def is_open(check: Document) -> bool:
     """Whether the check has opened a WebSocket."""
-    handshake: Mapping[str, Any] = check.get("handshake") or {}
+    handshake: Mapping[str, object] = check.get("handshake") or {}
     return handshake.get("status_code") == 101

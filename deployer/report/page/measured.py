@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from deployer.model import Document
 from deployer.report.page.marks import Mark
 from deployer.report.page.words import milliseconds, span
 
-Json = Mapping[str, Any]
+Json = Document
 
 _OUTCOMES: Mapping[str, tuple[str, Mark]] = {
     "cut": ("cut after {} idle", "warn"),

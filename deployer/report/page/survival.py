@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from deployer.model import Document
 from deployer.report.page.marks import Mark
 
 _FATES: Mapping[str, str] = {
@@ -35,7 +35,7 @@ class SurvivalView:
     others: str
 
 
-def survival_of(document: Mapping[str, Any] | None) -> SurvivalView | None:
+def survival_of(document: Document | None) -> SurvivalView | None:
     """The view of a host's ``canaries``; `None` if none were held."""
     if document is None:
         return None
@@ -51,7 +51,7 @@ def survival_of(document: Mapping[str, Any] | None) -> SurvivalView | None:
     )
 
 
-def _route(route: Mapping[str, Any]) -> RouteDots:
+def _route(route: Document) -> RouteDots:
     words = str(route.get("note") or f"{route['survived']} of {route['opened']} survived")
     return RouteDots(
         place=f"{route['site']}{route['path']}",
@@ -60,7 +60,7 @@ def _route(route: Mapping[str, Any]) -> RouteDots:
     )
 
 
-def _mark(canary: Mapping[str, Any]) -> Mark:
+def _mark(canary: Document) -> Mark:
     if canary["fate"] == "survived":
         return "good"
     if canary["by"] in ("proxy", "someone"):
@@ -68,7 +68,7 @@ def _mark(canary: Mapping[str, Any]) -> Mark:
     return "skip"
 
 
-def _words(canary: Mapping[str, Any]) -> str:
+def _words(canary: Document) -> str:
     words = _FATES.get(str(canary["fate"]), str(canary["fate"]))
     if canary["close_code"] is not None:
         words += f" with code {canary['close_code']}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 
+from deployer.model import Document
 from deployer.report.page.changes import ChangeView, changes_of
 from deployer.report.page.hops import HopPicture, hops_of
 from deployer.report.page.marks import Mark, mark_of, worst
@@ -15,7 +15,7 @@ from deployer.report.page.survival import SurvivalView, survival_of
 from deployer.report.page.waterfall import Waterfall, waterfall_of
 from deployer.report.page.words import milliseconds, seconds
 
-Json = Mapping[str, Any]
+Json = Document
 
 #: The text and the mark for each state of a host.
 _STATES: Mapping[str, tuple[str, Mark]] = {

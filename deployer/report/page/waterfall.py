@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from deployer.model import Document
 from deployer.report.page.marks import is_open
 
 #: The phases in their order, with their titles.
@@ -55,7 +55,7 @@ class Waterfall:
     left_out: int
 
 
-def waterfall_of(checks: Sequence[Mapping[str, Any]]) -> Waterfall | None:
+def waterfall_of(checks: Sequence[Mapping[str, object]]) -> Waterfall | None:
     """The waterfall of one site's checks; `None` if no handshake was timed."""
     relevant = (check for check in checks if is_open(check) or not check["ok"])
     timed = [check for check in relevant if _timings(check)]
@@ -76,13 +76,13 @@ def waterfall_of(checks: Sequence[Mapping[str, Any]]) -> Waterfall | None:
     )
 
 
-def _timings(check: Mapping[str, Any]) -> dict[str, float]:
+def _timings(check: Document) -> dict[str, float]:
     handshake = check.get("handshake") or {}
     times = handshake.get("timings_s", {})
     return {phase: float(times[phase]) for phase in PHASES if phase in times}
 
 
-def _row(check: Mapping[str, Any], scale_s: float) -> Row:
+def _row(check: Mapping[str, object], scale_s: float) -> Row:
     name = str(check["name"])
     return Row(
         label=str(check["target"]),

@@ -8,7 +8,6 @@ import secrets
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from deployer import __version__
 from deployer.errors import UsageError
@@ -101,7 +100,7 @@ def is_open_to_others(path: Path) -> bool:
     return bool(stat.S_IMODE(path.stat().st_mode) & 0o077)
 
 
-def about(path: Path, sealed: SealedPlan) -> Mapping[str, Any]:
+def about(path: Path, sealed: SealedPlan) -> Mapping[str, object]:
     """The sealed plan that is applied, for ``--json``."""
     return {
         "file": str(path),

@@ -9,9 +9,8 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from deployer.model import Host
+from deployer.model import Document, Host
 from deployer.plan.desired import DesiredState
 from deployer.plan.model import Change, Plan
 from deployer.plan.wire import plan_from_json, plan_to_json
@@ -39,7 +38,7 @@ class SealedHost:
     host: Host
     becomes_root: bool
     plan: Plan
-    asked: tuple[Mapping[str, Any], ...] = ()
+    asked: tuple[Mapping[str, object], ...] = ()
     sites: tuple[Site, ...] = ()
     roots: Mapping[str, bytes | None]
     secrets: frozenset[str] = frozenset()
@@ -104,7 +103,7 @@ def connection_host(host: Host, *, folder: Path) -> Host:
 # --- JSON -----------------------------------------------------------------------------------------
 
 
-def sealed_to_json(sealed: SealedPlan) -> dict[str, Any]:
+def sealed_to_json(sealed: SealedPlan) -> dict[str, object]:
     """The plan as the document that is sealed."""
     return {
         "created_at": sealed.created_at,
@@ -123,7 +122,7 @@ def sealed_to_json(sealed: SealedPlan) -> dict[str, Any]:
     }
 
 
-def sealed_from_json(document: Mapping[str, Any]) -> SealedPlan:
+def sealed_from_json(document: Document) -> SealedPlan:
     """The plan that `sealed_to_json` wrote."""
     hosts = tuple(map(_host_from_json, document["hosts"]))
     by_name = {each.host.name: each.host for each in hosts}
@@ -144,7 +143,7 @@ def sealed_from_json(document: Mapping[str, Any]) -> SealedPlan:
     )
 
 
-def _host_to_json(sealed: SealedHost) -> dict[str, Any]:
+def _host_to_json(sealed: SealedHost) -> dict[str, object]:
     from deployer.sites.document import sites_to_json
 
     host, plan = sealed.host, sealed.plan
@@ -177,7 +176,7 @@ def _key_of(change: Change) -> str:
     return f"{change.stage} {change.resource_id}"
 
 
-def _host_from_json(document: Mapping[str, Any]) -> SealedHost:
+def _host_from_json(document: Document) -> SealedHost:
     from deployer.sites.document import sites_from_json
 
     return SealedHost(

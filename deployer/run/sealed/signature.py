@@ -13,7 +13,6 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from deployer.errors import UsageError
 
@@ -42,7 +41,7 @@ def is_sealed_file(path: Path) -> bool:
         return False
 
 
-def sealed_text(document: Mapping[str, Any], *, key: bytes) -> bytes:
+def sealed_text(document: Mapping[str, object], *, key: bytes) -> bytes:
     """The content of the file for `document`, which must be JSON."""
     content = {
         MARK: _MARK_WORDS,
@@ -54,8 +53,8 @@ def sealed_text(document: Mapping[str, Any], *, key: bytes) -> bytes:
 
 
 def unsealed(
-    text: bytes, *, name: str, key: Callable[[Mapping[str, Any]], bytes]
-) -> Mapping[str, Any]:
+    text: bytes, *, name: str, key: Callable[[Mapping[str, object]], bytes]
+) -> Mapping[str, object]:
     """The document of an unaltered file.
 
     Args:
@@ -92,7 +91,7 @@ def key_name(key: bytes) -> str:
     return hmac.new(key, b"the name of this key", hashlib.sha256).hexdigest()[:16]
 
 
-def _parsed(text: bytes, name: str) -> dict[str, Any]:
+def _parsed(text: bytes, name: str) -> dict[str, object]:
     try:
         document = json.loads(text)
     except RecursionError as error:
@@ -116,7 +115,7 @@ def _altered(name: str) -> UsageError:
     )
 
 
-def _other_format(document: Mapping[str, Any], name: str) -> UsageError:
+def _other_format(document: Mapping[str, object], name: str) -> UsageError:
     version, maker = document.get("format_version"), document.get("deployer")
     if isinstance(version, int) and version > FORMAT_VERSION:
         return UsageError(
@@ -130,11 +129,11 @@ def _other_format(document: Mapping[str, Any], name: str) -> UsageError:
     )
 
 
-def _written(document: Mapping[str, Any]) -> bytes:
+def _written(document: Mapping[str, object]) -> bytes:
     return json.dumps(document, indent=1, allow_nan=False).encode("ascii") + b"\n"
 
 
-def _seal(document: Mapping[str, Any], key: bytes) -> str:
+def _seal(document: Mapping[str, object], key: bytes) -> str:
     """Over the canonical form: sorted keys, no spaces, ASCII only."""
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hmac.new(key, text.encode("ascii"), hashlib.sha256).hexdigest()

@@ -60,7 +60,7 @@ def note_document(
     reason: str,
     source: SourceRef | None,
     link: str | None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """An entry of ``notes`` in the JSON of a check; a schema error has no link."""
     return {
         "code": code,

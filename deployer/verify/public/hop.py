@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from deployer.model import CheckResult, Host
+from deployer.model import CheckResult, Document, Host
 from deployer.sites.model import Site
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class PublicHop:
 
         return PublicDial(self.overrides, interrupt=interrupt)
 
-    def addresses(self, host: Host, facts: Mapping[str, Any], dial: PublicDial) -> HostAddresses:
+    def addresses(self, host: Host, facts: Document, dial: PublicDial) -> HostAddresses:
         """Return the addresses of `host` by its facts and the inventory, and of the other hosts."""
         from deployer.verify.planned.public_checks import HostAddresses
 
