@@ -9,6 +9,9 @@ BIN    := $(VENV)/bin
 PYTEST := $(BIN)/pytest
 SSLYZE := $(VENV)/sslyze/bin/sslyze
 
+# What runs on hosts has to work with Python 3.8.
+ON_EVERY_HOST := deployer/agent roles/websocket_app/files/until-it-answers roles/haproxy/files/static_files.py
+
 # Files that use the same hosts stay together; tests/conftest.py says which begin first.
 ON_HOSTS := $(PYTEST) -n 4 --dist loadfile
 
@@ -22,6 +25,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/vermin --quiet --no-tips --target=3.8- --exclude-regex 'agent/bundle\.py$$' $(ON_EVERY_HOST)
 	$(BIN)/python docs/words.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 

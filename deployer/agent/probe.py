@@ -9,7 +9,7 @@ from deployer.agent import settings
 from deployer.agent.encoding import canonical, sha256, to_b64
 from deployer.agent.errors import Refusal, StepError, check_name, os_words
 from deployer.agent.files import check_path, chunks_of, look_at, names_in
-from deployer.agent.kinds import ADDED_KINDS, PROBED_KINDS, added_kind
+from deployer.agent.kinds import ADDED_KINDS, PATH_KINDS, PROBED_KINDS, added_kind
 from deployer.agent.observe import path_attributes, service_attributes, user_attributes
 from deployer.agent.packages import installed_packages
 from deployer.agent.settings import SHOWN_BYTES
@@ -58,30 +58,13 @@ class Probe:
         try:
             if kind == "package":
                 attributes = {"version": packages[name]} if name in packages else None
-            elif kind == "service":
-                attributes = service_attributes(units.get(name))
-            elif kind == "user":
-                attributes = user_attributes(name)
-            elif kind == "command":
-                attributes = {"done": self._is_done(query)}
-            elif kind == "loaded":
-                from deployer.agent.loaded import loaded_attributes
-
-                attributes = loaded_attributes(units.get(name), name, query["files"])
-            elif kind == "releases":
-                attributes = {"found": releases_in(name)}
+            elif kind in PATH_KINDS:
+                attributes = path_attributes(name)
+                observation.update(_content(name, attributes, query))
             elif kind in ADDED_KINDS:
                 attributes = added_kind(kind).observe(name)
             else:
-                attributes = path_attributes(name)
-                if attributes is None and query.get("former"):
-                    name, former = query["former"], _former_attributes(query["former"])
-                    observation["like_former"] = (former or {}).get("sha256") == query["sha256"]
-                    content = _wanted_content(name, former, query)
-                else:
-                    content = _wanted_content(name, attributes, query)
-                if content is not None:
-                    observation["content_b64"] = to_b64(content)
+                attributes = self._attributes(kind, name, query, units.get(name))
         except StepError as error:
             observation["problem"] = error.message
         except OSError as error:
@@ -89,6 +72,19 @@ class Probe:
         observation["attributes"] = attributes
         observation["fingerprint"] = sha256(canonical(attributes)).hexdigest()
         return observation
+
+    def _attributes(self, kind: str, name: str, query: Json, unit: Json | None) -> Json | None:
+        if kind == "service":
+            return service_attributes(unit)
+        if kind == "user":
+            return user_attributes(name)
+        if kind == "command":
+            return {"done": self._is_done(query)}
+        if kind == "releases":
+            return {"found": releases_in(name)}
+        from deployer.agent.loaded import loaded_attributes
+
+        return loaded_attributes(unit, name, query["files"])
 
     def _is_done(self, query: Json) -> bool:
         """Whether a guarded command has nothing to do, by Ansible's rules for its guards."""
@@ -133,6 +129,16 @@ def releases_in(top: str) -> list[Json]:
         print_of = sha256(canonical(attributes)).hexdigest()
         listed.append({"name": name, "attributes": attributes, "fingerprint": print_of})
     return listed
+
+
+def _content(path: str, attributes: Json | None, query: Json) -> Json:
+    """What a query wants to know of the content at `path`, or at the path that it replaces."""
+    about: Json = {}
+    if attributes is None and query.get("former"):
+        path, attributes = query["former"], _former_attributes(query["former"])
+        about["like_former"] = (attributes or {}).get("sha256") == query["sha256"]
+    content = _wanted_content(path, attributes, query)
+    return about if content is None else {**about, "content_b64": to_b64(content)}
 
 
 def _former_attributes(path: str) -> Json | None:

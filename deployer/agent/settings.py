@@ -66,18 +66,25 @@ COMMAND_LIMIT_S = 600.0
 PACKAGE_LIMIT_S = 1800.0
 
 
-def configure(
-    *,
-    state: str = "/var/lib/deployer",
-    etc: str = "/etc",
-    var_lib: str = "/var/lib",
-    cache: str = "/run/deployer",
-    alive_every_s: float = 5.0,
-    watchdog: bool = True,
-    readiness: bool = True,
-    systemd: str = "/run/systemd/system",
-) -> None:
-    """Set every path; what is not given is as on a real host."""
+_DEFAULTS: Json = {
+    "state": "/var/lib/deployer",
+    "etc": "/etc",
+    "var_lib": "/var/lib",
+    "cache": "/run/deployer",
+    "alive_every_s": 5.0,
+    "watchdog": True,
+    "readiness": True,
+    "systemd": "/run/systemd/system",
+}
+
+
+def configure(**given: Any) -> None:
+    """Set all of the above: `given`, by the names of `_DEFAULTS`, and defaults for the rest."""
+    unknown = set(given) - set(_DEFAULTS)
+    if unknown:
+        raise TypeError(f"unknown settings: {sorted(unknown)}")
+    chosen = {**_DEFAULTS, **given}
+    state, etc, cache = chosen["state"], chosen["etc"], chosen["cache"]
     units = os.path.join(etc, "systemd/system")
     wants = os.path.join(units, "multi-user.target.wants")
     program, old_program = os.path.join(state, "watchdog.pyz"), os.path.join(state, "watchdog.py")
@@ -85,12 +92,12 @@ def configure(
     globals().update(
         STATE=state,
         ETC=etc,
-        VAR_LIB=var_lib,
+        VAR_LIB=chosen["var_lib"],
         CACHE=cache,
-        ALIVE_EVERY_S=alive_every_s,
-        WATCHDOG=watchdog,
-        READINESS=readiness,
-        SYSTEMD_RUNS=systemd,
+        ALIVE_EVERY_S=chosen["alive_every_s"],
+        WATCHDOG=chosen["watchdog"],
+        READINESS=chosen["readiness"],
+        SYSTEMD_RUNS=chosen["systemd"],
         UNITS=units,
         BOOT_WANTS=wants,
         BOOT_UNIT=unit,

@@ -57,16 +57,15 @@ def host_settings(host: Host, options: ConnectOptions) -> SshSettings:
     )
     password = host.vars.get("ansible_password") or host.vars.get("ansible_ssh_pass")
     own_known_hosts = host.vars.get("deployer_known_hosts_file")
-    return _settings(
-        host.hostname,
+    given = _Given(
         host=host.name,
         user=host.user or options.user,
         port=explicit_port,
         key_file=None if key_file is None else str(key_file),
         password=options.password if password is None else str(password),
         own_known_hosts=None if own_known_hosts is None else str(own_known_hosts),
-        options=options,
     )
+    return _settings(host.hostname, given, options)
 
 
 def jump_settings(
@@ -84,35 +83,34 @@ def jump_settings(
     if port and not port.isdigit():
         raise UsageError(f"ProxyJump {hop!r} has no valid port.")
     own_known_hosts = host.vars.get("deployer_known_hosts_file")
-    return _settings(
-        hostname.strip("[]"),
+    given = _Given(
         host=host.name,
         user=user if at else None,
         port=int(port) if port else None,
-        key_file=None,
-        password=None,
         own_known_hosts=None if own_known_hosts is None else str(own_known_hosts),
-        options=options,
         hops=before or None,
     )
+    return _settings(hostname.strip("[]"), given, options)
 
 
-def _settings(
-    target: str,
-    *,
-    host: str,
-    user: str | None,
-    port: int | None,
-    key_file: str | None,
-    password: str | None,
-    own_known_hosts: str | None,
-    options: ConnectOptions,
-    hops: tuple[str, ...] | None = None,
-) -> SshSettings:
-    config = lookup(target, user=user or local_user())
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Given:
+    """What inventory and options say; it takes precedence over the SSH config."""
+
+    host: str
+    user: str | None
+    port: int | None
+    key_file: str | None = None
+    password: str | None = field(default=None, repr=False)
+    own_known_hosts: str | None
+    hops: tuple[str, ...] | None = None
+
+
+def _settings(target: str, given: _Given, options: ConnectOptions) -> SshSettings:
+    config = lookup(target, user=given.user or local_user())
     hostname = expand(_one(config, "hostname") or target, {"h": target})
-    chosen_port = port if port is not None else _number(config, "port", default=22)
-    login = user or _one(config, "user") or local_user()
+    chosen_port = given.port if given.port is not None else _number(config, "port", default=22)
+    login = given.user or _one(config, "user") or local_user()
     tokens = {
         "h": hostname,
         "n": target,
@@ -127,24 +125,25 @@ def _settings(
     }
     user_files = _files(config.get("userknownhostsfile", _DEFAULT_USER_FILES), tokens)
     global_files = _files(config.get("globalknownhostsfile", _DEFAULT_GLOBAL_FILES), tokens)
-    own_files = () if own_known_hosts is None else _files([own_known_hosts], {})
+    own_files = () if given.own_known_hosts is None else _files([given.own_known_hosts], {})
     command = _one(config, "proxycommand")
     jump = _one(config, "proxyjump")
+    hops = given.hops
     if hops is None:
         hops = tuple(jump.split(",")) if jump and jump.lower() != "none" else ()
     alias = _one(config, "hostkeyalias")
     return SshSettings(
-        host=host,
+        host=given.host,
         hostname=hostname,
         port=chosen_port,
         user=login,
         key_name=alias.lower() if alias else known_name(hostname, chosen_port),
         known_hosts_files=(*own_files, *user_files, *global_files),
         remember_in=(*own_files, *user_files, str(Path("~/.ssh/known_hosts").expanduser()))[0],
-        identity_files=_identities(config, key_file, tokens),
-        only_identities=key_file is not None or _one(config, "identitiesonly") == "yes",
+        identity_files=_identities(config, given.key_file, tokens),
+        only_identities=given.key_file is not None or _one(config, "identitiesonly") == "yes",
         agent_socket=_agent_socket(config),
-        password=password,
+        password=given.password,
         proxy_jump=hops,
         # The first of both in the file counts for ssh; a jump is by far the more usual one.
         proxy_command=None

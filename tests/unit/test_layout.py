@@ -15,7 +15,6 @@ _MAX_IMPORT_RULE_LINES = 60
 _FOLDERS = ("deployer", "roles", "playbooks", "tests", "benchmarks")
 #: Not split yet.
 _OPEN = (
-    "deployer/agent/",
     "deployer/cli/",
     "deployer/playbook/",
     "deployer/proxies/",

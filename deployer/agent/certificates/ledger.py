@@ -88,8 +88,9 @@ class Usage:
 class Ledger:
     """A file of events, one JSON object a line: `at` in seconds since the epoch, `what`, and more.
 
-    `what` is ``order``, ``issued``, ``failed`` (with `failed_names`), ``rate-limited`` (with
-    `not_before`), ``staging-ok``, or ``clock``, by which the ledger notes that the clock went back.
+    `what` is ``order`` (with `account`, and `is_renewal_by_ari`), ``issued``, ``failed`` (with
+    `failed_names`), ``rate-limited`` (with `not_before`), ``staging-ok``, or ``clock``, by which
+    the ledger notes that the clock went back.
     """
 
     def __init__(self, path: str, *, suffix_list: str = SUFFIX_LIST) -> None:
@@ -104,27 +105,19 @@ class Ledger:
         *,
         directory: str,
         names: Iterable[str],
-        account: str = "",
-        failed_names: Iterable[str] = (),
-        not_before: float | None = None,
-        is_renewal_by_ari: bool = False,
         now: float | None = None,
+        **details: Any,
     ) -> None:
-        """Write an event down, on the disk when this returns.
+        """Write an event, on the disk when this returns; `details` that are empty are left out.
 
         Raises:
             OSError: the file cannot be written, or somebody else holds it for long.
         """
         event: Json = {"at": time.time() if now is None else now, "what": what}
         event.update(directory=directory, names=_sorted(names))
-        if account:
-            event["account"] = account
-        if failed_names:
-            event["failed_names"] = _sorted(failed_names)
-        if not_before is not None:
-            event["not_before"] = not_before
-        if is_renewal_by_ari:
-            event["is_renewal_by_ari"] = True
+        if details.get("failed_names"):
+            details["failed_names"] = _sorted(details["failed_names"])
+        event.update({key: value for key, value in details.items() if value})
         self._write(event)
 
     def _write(self, event: Json) -> None:

@@ -50,6 +50,7 @@ class Apply:
         planned = [change for change in self._changes if change["action"] != "no-op"]
         self._total = len(planned) + len(self._handlers)
         self._n = 0
+        self._doing = ""  # the resource or handler that is worked on
         self._children.commit = session.made_commit = self._commit["id"]
         self._preparation = Preparation(session, request, self._changes)
 
@@ -128,28 +129,11 @@ class Apply:
         journal = Journal(self._state.pending, self._commit["id"])
         apt = Apt(self._children, lambda text: self._session.event("output", text=text))
         self._steps = Steps(self._children, apt, self._manifest, self._session)
-        doing = ""
         keeper = Keeper()
         try:
             for stage in sorted({item["stage"] for item in self._changes + self._handlers}):
-                changes = [change for change in self._changes if change["stage"] == stage]
-                handlers = [with_because(r) for r in self._handlers if r["stage"] == stage]
-                for group in _groups(changes):
-                    doing = group[0]["resource_id"]
-                    if not self._holds_already(group[0]):
-                        self._step(journal, group)
-                for change, problem in self._not_as_wanted(changes):
-                    doing = change["resource_id"]
-                    raise StepError(problem, self._last_words(doing))
-                doing = "handler:" + handlers[0]["name"] if handlers else doing
-                self._steps.reload_units_if_changed()
-                for handler in handlers:
-                    doing = "handler:" + handler["name"]
-                    self._test_config(handler)
-                    self._steps.check_before(handler["action"], handler.get("unit", ""))
-                for handler in handlers:
-                    doing = "handler:" + handler["name"]
-                    self._handle(journal, handler)
+                self._change_all(journal, stage)
+                self._handle_all(journal, stage)
             self._write_after(journal)
         except Gone:
             keeper.stop()
@@ -157,19 +141,41 @@ class Apply:
             raise
         except StepError as error:
             keeper.stop()
-            self._fail(journal, doing, error)
+            self._fail(journal, error)
         except OSError as error:
             keeper.stop()
-            self._fail(
-                journal, doing, StepError(f"{error.filename or settings.STATE}: {os_words(error)}")
-            )
+            words = f"{error.filename or settings.STATE}: {os_words(error)}"
+            self._fail(journal, StepError(words))
         except Exception as error:  # whatever it was, the host must go back
             keeper.stop()
-            self._fail(journal, doing, StepError(f"{type(error).__name__}: {error}"))
+            self._fail(journal, StepError(f"{type(error).__name__}: {error}"))
         finally:
             keeper.stop()
             journal.close()
         return {"commit": self._commit["id"], "state": "pending"}
+
+    def _change_all(self, journal: Journal, stage: int) -> None:
+        changes = [change for change in self._changes if change["stage"] == stage]
+        for group in _groups(changes):
+            self._doing = group[0]["resource_id"]
+            if not self._holds_already(group[0]):
+                self._step(journal, group)
+        for change, problem in self._not_as_wanted(changes):
+            self._doing = change["resource_id"]
+            raise StepError(problem, self._last_words(self._doing))
+
+    def _handle_all(self, journal: Journal, stage: int) -> None:
+        handlers = [with_because(run) for run in self._handlers if run["stage"] == stage]
+        if handlers:
+            self._doing = "handler:" + handlers[0]["name"]
+        self._steps.reload_units_if_changed()
+        for handler in handlers:
+            self._doing = "handler:" + handler["name"]
+            self._test_config(handler)
+            self._steps.check_before(handler["action"], handler.get("unit", ""))
+        for handler in handlers:
+            self._doing = "handler:" + handler["name"]
+            self._handle(journal, handler)
 
     def _holds_already(self, change: Json) -> bool:
         """Whether what was right before the packages came is right still, and needs no step."""
@@ -255,14 +261,14 @@ class Apply:
         journal.try_to_write("failed", why=why)
         return Revert(self._session, self._commit["id"], why).run()
 
-    def _fail(self, journal: Journal, doing: str, error: StepError) -> None:
-        thing = doing.replace(":", " ", 1)  # as people read it
+    def _fail(self, journal: Journal, error: StepError) -> None:
+        thing = self._doing.replace(":", " ", 1)  # as people read it
         words = f"{thing}: {error.message}" if thing else error.message
         reply = self._take_back(journal, words)
         raise Refusal(
             error.code,
             words,
-            resource_id=doing,
+            resource_id=self._doing,
             output=error.output,
             revert=reply,
         ) from None

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from deployer.agent.settings import Json
 
+_ACTIONS = ("create", "update", "delete", "no-op")
 _ONLY_AT_CREATION = ("system", "create_home", "append")
 #: How a certificate is ordered; and one that is due may stay so for a while.
 _OF_ORDERS = ("staging_first", "forced", "strict", "due")
@@ -34,28 +35,25 @@ def check_plan(plan: Json) -> None:
     if digest and sha256(canonical(unsealed)).hexdigest() != digest:
         raise Refusal("bad-request", "the plan is not the one that its digest belongs to")
     for change in plan["changes"]:
-        kind, _, name = change["resource_id"].partition(":")
-        if kind not in KINDS or change["action"] not in (
-            "create",
-            "update",
-            "delete",
-            "no-op",
-        ):
-            raise Refusal(
-                "bad-request", "cannot {} {}".format(change["action"], change["resource_id"])
-            )
-        if kind in PATH_KINDS:
-            check_path(name)
-        elif kind not in ("command", *ADDED_KINDS):
-            check_name(name)
-        content = change.get("after_content_b64")
-        if content is not None:
-            wanted = (change["after"] or {}).get("sha256")
-            if sha256(binascii.a2b_base64(content)).hexdigest() != wanted:
-                raise Refusal("bad-request", f"the content of {name} is not what its hash says")
+        _check_change(change)
     for run in plan["handlers"]:
         if run["handler"].get("unit"):
             check_name(run["handler"]["unit"])
+
+
+def _check_change(change: Json) -> None:
+    kind, _, name = change["resource_id"].partition(":")
+    if kind not in KINDS or change["action"] not in _ACTIONS:
+        raise Refusal("bad-request", "cannot {} {}".format(change["action"], change["resource_id"]))
+    if kind in PATH_KINDS:
+        check_path(name)
+    elif kind not in ("command", *ADDED_KINDS):
+        check_name(name)
+    content = change.get("after_content_b64")
+    if content is not None:
+        wanted = (change["after"] or {}).get("sha256")
+        if sha256(binascii.a2b_base64(content)).hexdigest() != wanted:
+            raise Refusal("bad-request", f"the content of {name} is not what its hash says")
 
 
 def probe_request(change: Json) -> Json:

@@ -36,6 +36,7 @@ from deployer.agent.settings import RESERVE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from deployer.agent.session import Session
@@ -190,24 +191,9 @@ class Preparation:
 
     def _touched(self) -> dict[str, bool]:
         """The paths that steps write to; true where all below belongs to it."""
-        touched = {}
+        touched: dict[str, bool] = {}
         for change in self._changes:
-            kind, _, name = change["resource_id"].partition(":")
-            after = change["after"] or {}
-            if kind in PATH_KINDS:
-                info = look_at(name)
-                touched[name] = change["action"] == "delete" or info is None
-            elif kind == "user" and change["action"] == "create":
-                for path in (after.get("home") or "/home/" + name, "/var/mail/" + name):
-                    if os.path.normpath(path) == path != "/" and look_at(path) is None:
-                        touched[path] = True
-            elif kind in ADDED_KINDS:
-                touched.update(dict.fromkeys(added_kind(kind).paths(name), True))
-            elif kind == "command":
-                for pattern in as_list(after.get("creates") or []):
-                    path = os.path.normpath(os.path.join(after.get("chdir") or "/", pattern))
-                    if look_at(path) is None and not any(sign in path for sign in "*?["):
-                        touched[path] = True
+            touched.update(_touched_by(change))
         if any(change["resource_id"].startswith("package:") for change in self._changes):
             touched.update({path: True for path in LEFT_BY_PURGES if look_at(path) is None})
         for path in list(touched):  # folders that have to be made go again with all that is in them
@@ -243,9 +229,6 @@ class Preparation:
         sync_folder(settings.IMAGES)
 
     def _write_records(self, folder: str, touched: dict[str, bool], wide: bool) -> None:
-        commit = self._commit
-        deadline_s = time.time() + float(commit.get("rollback_duration_s") or 0)
-        deadline = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(deadline_s))
         with_packages = any(c["resource_id"].startswith("package:") for c in self._changes)
         before = canonical_json(
             {
@@ -268,7 +251,30 @@ class Preparation:
             ],
             "handlers": self._handlers,
         }
-        meta = {
+        plan_text = canonical_json(plan)
+        write_synced(os.path.join(folder, "before.json"), before)
+        write_synced(os.path.join(folder, "plan.json"), plan_text)
+        write_synced(os.path.join(folder, "meta.json"), canonical_json(self._meta()))
+        write_synced(os.path.join(folder, settings.COMMIT_PROGRAM), self._session.program)
+        journal = Journal(folder, self._commit["id"])
+        try:
+            journal.write(
+                "begin",
+                commit=self._commit["id"],
+                before=sha256(before).hexdigest(),
+                plan=sha256(plan_text).hexdigest(),
+                watched=self.is_watched,
+            )
+        finally:
+            journal.close()
+
+    def _meta(self) -> Json:
+        """The commit as the history will show it."""
+        commit = self._commit
+        duration_s = float(commit.get("rollback_duration_s") or 0)
+        deadline = time.gmtime(time.time() + duration_s)
+        makes_wants = look_at(settings.BOOT_WANTS) is None
+        return {
             "commit": commit["id"],
             "time": now_text(),
             "who": commit.get("who", ""),
@@ -286,34 +292,38 @@ class Preparation:
             "sequence": self._state.next_sequence(),
             "keep": int(commit.get("keep") or KEPT_GENERATIONS),
             "packs": sorted({place[0].rpartition(".")[0] for place in self._index.values()}),
-            "deadline": deadline,
-            "rollback_duration_s": float(commit.get("rollback_duration_s") or 0),
+            "deadline": time.strftime("%Y-%m-%dT%H:%M:%SZ", deadline),
+            "rollback_duration_s": duration_s,
             "boot_id": boot_id(),
-            "watchdog": {"makes_wants": look_at(settings.BOOT_WANTS) is None}
-            if self.is_watched
-            else None,
+            "watchdog": {"makes_wants": makes_wants} if self.is_watched else None,
         }
-        plan_text = canonical_json(plan)
-        write_synced(os.path.join(folder, "before.json"), before)
-        write_synced(os.path.join(folder, "plan.json"), plan_text)
-        write_synced(os.path.join(folder, "meta.json"), canonical_json(meta))
-        write_synced(os.path.join(folder, settings.COMMIT_PROGRAM), self._session.program)
-        journal = Journal(folder, commit["id"])
-        try:
-            journal.write(
-                "begin",
-                commit=commit["id"],
-                before=sha256(before).hexdigest(),
-                plan=sha256(plan_text).hexdigest(),
-                watched=self.is_watched,
-            )
-        finally:
-            journal.close()
 
     def _units(self) -> dict[str, Json]:
         """The units that the plan acts on, as systemd shows them now."""
         units = units_of(self._changes, self._handlers)
         return Systemd(self._children).show(units) if units else {}
+
+
+def _touched_by(change: Json) -> Iterator[tuple[str, bool]]:
+    kind, _, name = change["resource_id"].partition(":")
+    after = change["after"] or {}
+    if kind in PATH_KINDS:
+        yield name, change["action"] == "delete" or look_at(name) is None
+        return
+    made: list[str] = []
+    if kind == "user" and change["action"] == "create":
+        made = [after.get("home") or "/home/" + name, "/var/mail/" + name]
+        made = [path for path in made if os.path.normpath(path) == path != "/"]
+    elif kind == "command":
+        folder = after.get("chdir") or "/"
+        patterns = as_list(after.get("creates") or [])
+        made = [os.path.normpath(os.path.join(folder, pattern)) for pattern in patterns]
+        made = [path for path in made if not any(sign in path for sign in "*?[")]
+    elif kind in ADDED_KINDS:
+        yield from dict.fromkeys(added_kind(kind).paths(name), True).items()
+    for path in made:
+        if look_at(path) is None:
+            yield path, True
 
 
 def _paths_of_added(change: Json) -> Json:
