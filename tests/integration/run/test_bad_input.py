@@ -171,7 +171,7 @@ def test_a_wrong_playbook_is_not_applied(name: str, shared_lab: Lab, workdir: Pa
         (["plan", "site.yml", "-i", "nowhere.yml"], "nowhere.yml"),
         (["plan", "site.yml", "-e", "no-equals-sign"], "no-equals-sign"),
         (["plan", "site.yml", "--limit", "missing"], "missing"),
-        (["apply", "site.yml", "-K", "--yes"], "nobody is there to type it"),
+        (["apply", "site.yml", "-K", "--yes"], "but there is no terminal"),
     ],
 )
 def test_wrong_usage_is_one_message(arguments: list[str], words: str, workdir: Path) -> None:

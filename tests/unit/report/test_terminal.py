@@ -60,6 +60,33 @@ def test_hosts_with_the_same_result_share_it_and_the_worst_comes_last() -> None:
     assert "2 unchanged" in text
 
 
+def test_each_step_names_what_happened_to_its_resource() -> None:
+    changes = (
+        Change(
+            resource_id="service:nginx",
+            action="update",
+            before={"active": False, "enabled": False},
+            after={"active": True, "enabled": True},
+            fingerprint="",
+        ),
+        Change(resource_id="package:nginx", action="create", before=None, after={}, fingerprint=""),
+    )
+    stream = io.StringIO()
+    terminal = TerminalReport(Output(stream), hosts=["web1"])
+    plan = Plan(host="web1", created_at="2026-11-21T09:00:00+00:00", changes=changes)
+    terminal.looked(HostReport(host="web1", state="planned", plan=plan))
+    steps = [(each.resource_id, each.action) for each in changes]
+    for resource_id, action in [*steps, ("handler:reload", "reload"), ("file:/a", "restore")]:
+        event = {"event": "step", "n": 1, "total": 4, "state": "done"}
+        terminal.step("web1", {**event, "resource_id": resource_id, "action": action})
+    assert stream.getvalue().splitlines() == [
+        "  web1    1/4  service nginx  started and enabled",
+        "  web1    1/4  package nginx  installed",
+        "  web1    1/4  handler reload  reloaded",
+        "  web1    1/4  file /a  restored",
+    ]
+
+
 def test_a_host_cannot_move_the_cursor() -> None:
     stream = io.StringIO()
     Output(stream).line("evil\x1b[2J\x07 name")
