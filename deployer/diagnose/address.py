@@ -1,4 +1,4 @@
-"""The address that a person typed, taken apart. Pure."""
+"""Parse the address that the user typed. Pure."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from deployer.verify.probe.spec import Endpoint
 
 _SECURE = {"wss": True, "https": True, "ws": False, "http": False}
 _DEFAULT_PORT = {True: 443, False: 80}
-_EXAMPLE = "For instance: deployer diagnose wss://chat.example.com/ws"
+_EXAMPLE = "Example: deployer diagnose wss://chat.example.com/ws"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """One URL. `name` is a host name in ASCII or an address without brackets; `target` is path and
-    query as they are sent; `is_websocket` where the scheme was ws or wss."""
+    """One URL.
+
+    `name` is a host name in ASCII or an IP address without brackets; `target` is path and query as
+    sent; `is_websocket`: the scheme was ws or wss.
+    """
 
     name: str
     port: int
@@ -31,7 +34,7 @@ class Address:
 
     @property
     def is_literal(self) -> bool:
-        """Whether the name is an address already."""
+        """Whether the name is an IP address."""
         try:
             ipaddress.ip_address(self.name)
         except ValueError:
@@ -44,17 +47,17 @@ class Address:
 
     @property
     def bare_host(self) -> str:
-        """The name as a URL has it, without the port."""
+        """The name as written in a URL, without the port."""
         return f"[{self.name}]" if ":" in self.name else self.name
 
     @property
     def host(self) -> str:
-        """The value of the Host header. RFC 9110, section 7.2: a default port is left out."""
+        """The value of the Host header; a default port is omitted (RFC 9110, section 7.2)."""
         return self.bare_host if self.has_default_port else f"{self.bare_host}:{self.port}"
 
     @property
     def origin(self) -> str:
-        """The origin of a page that is served beside it. RFC 6454, section 6.2."""
+        """The origin of a page on the same server (RFC 6454, section 6.2)."""
         return f"{'https' if self.is_secure else 'http'}://{self.host}"
 
     @property
@@ -74,37 +77,37 @@ class Address:
         return self.websocket_uri if self.is_websocket else self.page_uri
 
     def at(self, target: str) -> Address:
-        """Another path on the same server."""
+        """Return a different path on the same server."""
         return replace(self, target=target)
 
     def with_slash_toggled(self) -> Address | None:
-        """The same path with its final slash taken away, or with one added; `None` for ``/``."""
+        """Return the path with its trailing slash removed or added; `None` for ``/``."""
         path, mark, query = self.target.partition("?")
         if path == "/":
             return None
-        turned = path[:-1] if path.endswith("/") else f"{path}/"
-        return self.at(f"{turned}{mark}{query}")
+        toggled = path[:-1] if path.endswith("/") else f"{path}/"
+        return self.at(f"{toggled}{mark}{query}")
 
     def redirect_target(self, location: str) -> Address | None:
-        """Where a redirect from here leads; `None` where that is no web address."""
+        """Return the target of a redirect; `None` if it is not a web address."""
         try:
-            return parse_address(urljoin(self.page_uri, location), doing="follow")
+            return parse_address(urljoin(self.page_uri, location), action="follow")
         except (UsageError, ValueError):
             return None
 
     def is_same_place(self, other: Address) -> bool:
-        """Whether both are the same request, however it is written."""
+        """Whether both are the same request, even if written differently."""
         mine = (self.name, self.port, self.target, self.is_secure)
         return mine == (other.name, other.port, other.target, other.is_secure)
 
 
 def has_scheme(text: str) -> bool:
-    """Whether `text` says how to connect; without, both ways are tried."""
+    """Whether `text` has a scheme; without one, both https and http are tried."""
     return "://" in text
 
 
-def parse_address(text: str, *, doing: str = "diagnose") -> Address:
-    """The address that `text` means; without a scheme, ``https``.
+def parse_address(text: str, *, action: str = "diagnose") -> Address:
+    """Parse `text`; the default scheme is ``https``.
 
     Raises: UsageError.
     """
@@ -113,14 +116,14 @@ def parse_address(text: str, *, doing: str = "diagnose") -> Address:
         parts = urlsplit(whole)
         port = parts.port
     except ValueError as error:
-        raise UsageError(f"cannot {doing} {text}: {error}", hint=_EXAMPLE) from error
+        raise UsageError(f"cannot {action} {text}: {error}", hint=_EXAMPLE) from error
     if parts.scheme not in _SECURE:
         known = ", ".join(_SECURE)
-        raise UsageError(f"cannot {doing} {parts.scheme}: only {known}", hint=_EXAMPLE)
+        raise UsageError(f"cannot {action} {parts.scheme}: only {known}", hint=_EXAMPLE)
     if parts.username is not None or parts.password is not None:
         raise UsageError(
-            "an address with a user or password in it is not asked: it would end up in logs",
-            hint="Give --header 'Authorization: Basic …' instead.",
+            "an address with a user or password is not accepted: it would end up in logs",
+            hint="Use --header 'Authorization: Basic …' instead.",
         )
     is_secure = _SECURE[parts.scheme]
     return Address(
@@ -147,7 +150,7 @@ def _name(parts: SplitResult, text: str) -> str:
 def _target(parts: SplitResult) -> str:
     from urllib.parse import quote
 
-    # What is written in another alphabet is sent as a browser sends it; the rest as it stands.
+    # Non-ASCII letters are encoded as browsers do; everything else is sent unchanged.
     safe = "/?#[]@!$&'()*+,;=:%~-._|^`{}\"<>\\"
     path = quote(parts.path or "/", safe=safe)
     return f"{path}?{quote(parts.query, safe=safe)}" if parts.query else path

@@ -1,4 +1,4 @@
-"""The requests that tell causes apart: one handshake, and others that differ in one thing. Pure."""
+"""Build one handshake and variants that differ in one thing, to distinguish causes. Pure."""
 
 from __future__ import annotations
 
@@ -30,16 +30,17 @@ Variant = Literal[
 ]
 
 _USER_AGENT = ("User-Agent", "deployer-diagnose")
-#: "Hello, world!", the key of many a tutorial: 13 bytes, where RFC 6455 wants 16.
+#: "Hello, world!", the key in many tutorials: 13 bytes instead of the 16 that RFC 6455 requires.
 _SAMPLE_KEY = "SGVsbG8sIHdvcmxkIQ=="
 _SUBPROTOCOLS = ("deployer-one", "deployer-two")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandshakeOptions:
-    """How a person wants the handshake to be made; `headers` are their own, and may be secret.
+    """The user's options for the handshake; `headers` may be secret.
 
-    `origin` is `None` for that of a page on the same server. `send` and `expect` are messages.
+    `origin` is `None` for the origin of a page on the same server. `send` and `expect` are
+    messages.
     """
 
     origin: str | None = None
@@ -50,7 +51,7 @@ class HandshakeOptions:
 
 
 def handshake(address: Address, options: HandshakeOptions) -> UpgradeProbe:
-    """The handshake that is asked about."""
+    """Return the handshake to diagnose."""
     return _upgrade(
         address,
         options,
@@ -64,7 +65,7 @@ def handshake(address: Address, options: HandshakeOptions) -> UpgradeProbe:
 def plain(
     address: Address, options: HandshakeOptions, *, extra: tuple[tuple[str, str], ...] = ()
 ) -> HttpProbe:
-    """The same request without any options to upgrade."""
+    """Return the same request without an upgrade."""
     closing = () if any(name == "Connection" for name, _ in extra) else (("Connection", "close"),)
     return _get(address, options, extra=(*extra, *closing))
 
@@ -72,7 +73,7 @@ def plain(
 def _get(
     address: Address, options: HandshakeOptions, *, extra: tuple[tuple[str, str], ...] = ()
 ) -> HttpProbe:
-    """Says nothing of the connection by itself."""
+    """Return a GET request without a Connection header."""
     return HttpProbe(
         uri=address.page_uri,
         hop="public",
@@ -84,12 +85,12 @@ def _get(
 
 
 def h2c(address: Address, options: HandshakeOptions) -> VariantsProbe:
-    """Requests for HTTP/2 in clear text, which would be a tunnel past every rule of a proxy."""
+    """Return requests for cleartext HTTP/2, a tunnel that would bypass every rule of a proxy."""
     return security.h2c(_get(address, options))
 
 
 def when_open(address: Address, options: HandshakeOptions) -> dict[Variant, Probe]:
-    """What a handshake that works is compared with: does it check what it should?"""
+    """Return variants of a working handshake, which show whether the server checks enough."""
     own = handshake(address, options)
     variants: dict[Variant, Probe] = {
         "no-origin": _upgrade(address, options, origin=None, subprotocols=options.subprotocols),
@@ -116,7 +117,7 @@ def when_open(address: Address, options: HandshakeOptions) -> dict[Variant, Prob
 def when_refused(
     address: Address, options: HandshakeOptions, *, nowhere: str
 ) -> dict[Variant, HttpProbe]:
-    """What a handshake that fails is compared with: which thing in it is the one refused?
+    """Return variants of a failing handshake, which show which part of it is refused.
 
     `nowhere` is a path that no site has.
     """
@@ -126,10 +127,10 @@ def when_refused(
         "null-origin": _upgrade(address, options, origin="null", subprotocols=offered),
         "foreign-origin": _upgrade(address, options, origin=FOREIGN_ORIGIN, subprotocols=offered),
         "other-port-origin": _upgrade(
-            address, options, origin=_with_port_turned(address), subprotocols=offered
+            address, options, origin=_origin_with_port_toggled(address), subprotocols=offered
         ),
         "other-scheme-origin": _upgrade(
-            address, options, origin=_with_scheme_turned(address), subprotocols=offered
+            address, options, origin=_origin_with_other_scheme(address), subprotocols=offered
         ),
         "nowhere": plain(address.at(nowhere), options),
     }
@@ -137,9 +138,9 @@ def when_refused(
         variants["own-origin"] = _upgrade(
             address, options, origin=address.origin, subprotocols=offered
         )
-    turned = address.with_slash_toggled()
-    if turned is not None:
-        variants["slash"] = handshake(turned, options)
+    toggled = address.with_slash_toggled()
+    if toggled is not None:
+        variants["slash"] = handshake(toggled, options)
         path, mark, query = address.target.partition("?")
         stem = path.rstrip("/")
         variants["doubled"] = handshake(address.at(f"{stem}{stem}{mark}{query}"), options)
@@ -189,14 +190,14 @@ def _with_sample_key(own: UpgradeProbe) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _with_port_turned(address: Address) -> str:
-    """The page's origin without its odd port, or with the default one that nobody writes."""
+def _origin_with_port_toggled(address: Address) -> str:
+    """Return the page's origin without its port, or with the default port written out."""
     scheme = "https" if address.is_secure else "http"
     if address.has_default_port:
         return f"{scheme}://{address.bare_host}:{address.port}"
     return f"{scheme}://{address.bare_host}"
 
 
-def _with_scheme_turned(address: Address) -> str:
+def _origin_with_other_scheme(address: Address) -> str:
     scheme = "http" if address.is_secure else "https"
     return f"{scheme}://{address.host}"

@@ -1,4 +1,4 @@
-"""A host that is inspected from the inside, regardless of who set it up."""
+"""Connect to a host and diagnose it from the inside, regardless of who set it up."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from deployer.verify.net.stream import Deadline
 if TYPE_CHECKING:
     from deployer.transport import ConnectOptions, Link
 
-_EXAMPLE = "For instance: --host admin@192.0.2.7, or a name of the inventory after -i"
+_EXAMPLE = "Example: --host admin@192.0.2.7, or with -i a name in the inventory"
 _WORD = re.compile(
     r"(?:(?P<user>[^@\s]+)@)?(?P<name>\[[0-9A-Fa-f:.]+\]|[^:@\s\[\]]+)(?::(?P<port>\d+))?"
 )
-#: Of the longest wait for one answer, for all that is asked on the host.
+#: The time limit for all checks on the host, in timeouts of one step.
 _STEPS = 6
 
 
 def host_from(text: str, inventories: Sequence[Path] = ()) -> Host:
-    """The host that ``--host`` names: one of the inventory, or ``user@server:port``.
+    """Return the host of ``--host``: one in the inventory, or ``user@server:port``.
 
     Raises: UsageError.
     """
@@ -51,7 +51,7 @@ def host_from(text: str, inventories: Sequence[Path] = ()) -> Host:
 
 
 class HostDiagnosis:
-    """A connected host, as a context manager; it is inspected once.
+    """A context manager that connects to a host and inspects it once.
 
     Raises, when entered: UnreachableError, HostError, UsageError.
     """
@@ -83,20 +83,20 @@ class HostDiagnosis:
         if self._link is not None:
             self._link.close()
 
-    def looked(
+    def diagnose(
         self, asked: Sequence[tuple[Address, HandshakeOptions]], outside: Sequence[CheckResult]
     ) -> tuple[CheckResult, ...]:
-        """What was seen from outside, and then what the host itself tells of the same addresses."""
+        """Add the results on the host to those from `outside` for the same addresses."""
         checks = tuple(outside)
         for address, options in asked:
-            inside = self._looked(address, options)
+            inside = self._diagnose(address, options)
             self.notes = tuple(dict.fromkeys((*self.notes, *inside.notes)))
             checks = merge_results(checks, inside, address, self._inspection)
         return checks
 
-    def _looked(self, address: Address, options: HandshakeOptions) -> Inside:
+    def _diagnose(self, address: Address, options: HandshakeOptions) -> Inside:
         link = self._link
-        assert link is not None, "it is entered first"  # noqa: S101
+        assert link is not None, "the context manager is entered first"  # noqa: S101
         timeout_s = self._options.connect_timeout_s
 
         def access() -> Access:

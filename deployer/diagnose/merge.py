@@ -1,7 +1,7 @@
-"""What outside and inside tell together: pure.
+"""Merge the results from outside and inside. Pure.
 
 From outside, variants of a request prove what is wrong; on the host, each hop shows where, and its
-configuration why. A finding that both have is told once, with all that is known of it.
+configuration why. A finding of both is reported once, with everything known about it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from deployer.diagnose.stages import Stage, site_of_stage
 from deployer.model import CheckResult, Finding
 from deployer.proxies.inspect import Inspection, explained, refused_by_address
 
-#: What checks say where they see that something is wrong, and not what.
+#: Codes of findings that say that something is wrong, but not what.
 _GENERAL = frozenset(
     {
         *("backend-not-websocket", "redirected", "wrong-route", "bad-gateway", "timeout"),
@@ -23,14 +23,14 @@ _GENERAL = frozenset(
     }
 )
 _FORBIDDEN = 403
-#: What the proxy that clients meet is there to do.
+#: Findings about checks that the outermost proxy should make.
 _OF_PROXY = frozenset({"origin-open", "h2c-tunnel", "forwarded-for-appended", "version-banner"})
 
 
 def merge_results(
     outside: Sequence[CheckResult], inside: Inside, address: Address, inspection: Inspection
 ) -> tuple[CheckResult, ...]:
-    """`outside`, in which `address` was looked at among others, and then what is `inside`."""
+    """Return the results of `outside`, which include `address`, followed by those of `inside`."""
     found = list(outside)
     inner = list(inside.checks)
     if inside.stages:
@@ -50,13 +50,14 @@ def merge_results(
                 named = _specific(inner[blamed], seen.finding)
                 if named is not inner[blamed]:
                     inner[blamed] = explained([named], inspection, site=site, port=port)[0]
-                inner = _told_once(inner, blamed)
+                inner = _without_repeated_service_findings(inner, blamed)
                 found[number] = replace(seen, finding=None)
             elif seen.name == "handshake" and seen.ok:
-                inner = [_not_let_in(each, outer) for each in inner]
+                inner = [_warning_if_only_inside(each, outer) for each in inner]
             elif seen.finding is not None:
-                found[number] = explained([_placed(seen)], inspection, site=site, port=port)[0]
-        found = _each_once(found, inner)
+                located = _with_proxy_hop(seen)
+                found[number] = explained([located], inspection, site=site, port=port)[0]
+        found = _without_findings_of_inside(found, inner)
     else:
         found = _without_guesses(found, inner)
     known = {(each.name, each.target) for each in found}
@@ -67,8 +68,8 @@ def _is_about(result: CheckResult, address: Address) -> bool:
     return result.site == address.name
 
 
-def _placed(seen: CheckResult) -> CheckResult:
-    """What a proxy should have refused, said to be its: it is known to be on this host."""
+def _with_proxy_hop(seen: CheckResult) -> CheckResult:
+    """Attribute a finding that a proxy should have prevented to the proxy on this host."""
     finding = seen.finding
     if finding is None or finding.hop != "public" or finding.code not in _OF_PROXY:
         return seen
@@ -81,8 +82,8 @@ def _only_outside(seen: CheckResult, finding: Finding) -> CheckResult:
     return replace(seen, finding=replace(finding, evidence=evidence))
 
 
-def _not_let_in(result: CheckResult, outer: Stage) -> CheckResult:
-    """A handshake that clients get through with, and that the host itself is refused: a warning."""
+def _warning_if_only_inside(result: CheckResult, outer: Stage) -> CheckResult:
+    """Turn a handshake that fails only from the host itself into a warning."""
     finding, answer = result.finding, result.handshake
     is_outer = result.name.startswith("handshake at ") and result.target == outer.asked.path
     if finding is None or result.ok or result.hop != "proxy" or not is_outer:
@@ -93,15 +94,15 @@ def _not_let_in(result: CheckResult, outer: Stage) -> CheckResult:
     if answer is None or answer.status_code != _FORBIDDEN:
         return result
     cause = (
-        "From outside the same handshake succeeds: either a rule lets in some addresses alone, and"
-        " the host's own is none of them, or the name leads to another machine than this one."
+        "From outside, the same handshake succeeds: either a rule admits only some addresses, but"
+        " not the host's own, or the name resolves to a different machine."
     )
     kept = replace(finding, severity="warning", cause=cause)
     return replace(result, ok=True, finding=kept)
 
 
 def _specific(inner: CheckResult, outer: Finding) -> CheckResult:
-    """The inside's result, under the name that the outside has proven, where it has none itself."""
+    """Give a general finding of the inside the specific code that the outside has proven."""
     finding = inner.finding
     is_proven = finding is not None and finding.code in _GENERAL and outer.code not in _GENERAL
     if finding is None or not is_proven or finding.file:
@@ -117,8 +118,10 @@ def _specific(inner: CheckResult, outer: Finding) -> CheckResult:
     )
 
 
-def _told_once(inner: Sequence[CheckResult], blamed: int) -> list[CheckResult]:
-    """`inner`, in which what the service does by itself is told where it was seen first."""
+def _without_repeated_service_findings(
+    inner: Sequence[CheckResult], blamed: int
+) -> list[CheckResult]:
+    """Report a fault of the service only at the first result that shows it."""
     first = inner[blamed].finding
     return [
         replace(each, finding=None)
@@ -131,8 +134,10 @@ def _told_once(inner: Sequence[CheckResult], blamed: int) -> list[CheckResult]:
     ]
 
 
-def _each_once(found: Sequence[CheckResult], inner: Sequence[CheckResult]) -> list[CheckResult]:
-    """`found` without the findings that the inside has, too: it knows their place."""
+def _without_findings_of_inside(
+    found: Sequence[CheckResult], inner: Sequence[CheckResult]
+) -> list[CheckResult]:
+    """Drop findings that the inside also has, because it knows their location."""
     known = {each.finding.code for each in inner if each.finding is not None}
     return [
         replace(each, finding=None)
@@ -145,10 +150,10 @@ def _each_once(found: Sequence[CheckResult], inner: Sequence[CheckResult]) -> li
 def _without_guesses(
     found: Sequence[CheckResult], inner: Sequence[CheckResult]
 ) -> list[CheckResult]:
-    """`found` without the findings that could have been what the host now says that it is.
+    """Drop findings whose alternatives include a fault that was found on the host.
 
-    No proxy of the host serves the address, so that nothing can be asked there; what is wrong with
-    the proxies is known all the same.
+    No proxy of the host serves the address, so no request can be made there, but the faults of the
+    proxies are known.
     """
     known = {each.finding.code for each in inner if each.finding is not None and not each.ok}
     return [

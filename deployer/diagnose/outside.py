@@ -1,4 +1,4 @@
-"""Ask from here what a person's browser would ask, and what tells its failures apart.
+"""Send a browser's requests from this machine, and variants that distinguish causes of failures.
 
 Everything has a time limit and a size limit; at most four connections are open at once.
 """
@@ -46,14 +46,14 @@ _MOST_ADDRESSES = 8
 _MOST_REDIRECTS = 10
 _CONNECT_S = 5.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_NO_WAY = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+_NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
-#: TLS came about, whatever the certificate is worth.
+#: The TLS handshake succeeded, but the certificate is not accepted.
 _ONLY_DISTRUSTED = frozenset(
     {"tls-untrusted", "tls-wrong-name", "tls-incomplete-chain", "tls-expired"}
 )
 
-#: Failures after which no request can be sent at all.
+#: Failures before any request could be sent.
 CONNECT_FAILURES = frozenset(
     {"refused", "unreachable", "no-way", "no-tls", "tls-failed", "tls-closed", "tls-stalled"}
 )
@@ -61,8 +61,11 @@ CONNECT_FAILURES = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectResult:
-    """One address of the name: `problem` is ``refused``, ``silent``, ``no-way`` (this machine has
-    none to it), ``lost``, or empty where somebody took the connection."""
+    """A connection to one address of the name.
+
+    `problem` is ``refused``, ``silent`` (no answer), ``no-way`` (this machine has no route),
+    ``lost``, or empty if the connection was accepted.
+    """
 
     address: str
     port: int
@@ -73,7 +76,7 @@ class ConnectResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One redirect that was followed: where to, and what was answered there."""
+    """One redirect that was followed: its target, and the response there."""
 
     location: str
     address: Address | None
@@ -82,7 +85,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observations:
-    """All that was seen of one address; what was not asked is `None` or missing.
+    """All observations of one address; what was not tried is `None` or missing.
 
     `other_connections` are connections to the same addresses on the other scheme's port, tried when
     none of `connections` succeeds. `steps` are the redirects of the handshake, `target_handshake`
@@ -110,17 +113,17 @@ class Observations:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether TLS did not come about, so that nothing could be asked."""
+        """Whether the TLS handshake failed, so that no request could be sent."""
         failure = self.certificate.failure if self.certificate else None
         return failure is not None and failure.code in CONNECT_FAILURES
 
     @property
     def handshake_origin(self) -> str:
-        """The Origin that the handshake was made with."""
+        """The Origin of the handshake."""
         return self.address.origin if self.options.origin is None else self.options.origin
 
     def opened(self, *names: Variant) -> tuple[Variant, ...]:
-        """Those of `names` that were tried and upgraded."""
+        """Return the variants among `names` that were upgraded."""
         return tuple(
             name
             for name in names
@@ -130,7 +133,7 @@ class Observations:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageObservations:
-    """A page as it was read at the end of its redirects (`places`), and what it opens."""
+    """A page at the end of its redirects (`places`), and the WebSockets that it opens."""
 
     address: Address
     attempt: Attempt
@@ -141,22 +144,22 @@ class PageObservations:
 
 
 class Outside:
-    """Looks at addresses from here, over `dial`."""
+    """Observes addresses from this machine, through `dial`."""
 
     def __init__(self, access: Access, dial: PublicDial) -> None:
         self._access = access
         self._dial = dial
-        #: Every WebSocket that was looked at, and how it was asked.
+        #: Every WebSocket that was observed, with the options of its handshake.
         self.asked: list[tuple[Address, HandshakeOptions]] = []
 
-    def connections(self, address: Address) -> tuple[Lookup, tuple[ConnectResult, ...]]:
-        """The name's addresses, and who takes connections there."""
+    def connect(self, address: Address) -> tuple[Lookup, tuple[ConnectResult, ...]]:
+        """Look the name up, and connect to each of its addresses."""
         lookup = self._dial.lookup(address.name, address.port)
         return lookup, self._connect_all(lookup.addresses, address.port)
 
     def reached(self, address: Address, options: HandshakeOptions) -> Observations:
-        """Name, connections and certificate alone."""
-        lookup, connections = self.connections(address)
+        """Observe only name, connections and certificate."""
+        lookup, connections = self.connect(address)
         seen = Observations(
             address=address, options=options, lookup=lookup, connections=connections
         )
@@ -170,10 +173,10 @@ class Outside:
         return self._ended(seen, None, certificate=self._attempt(certificate_probe(address)))
 
     def websocket(self, address: Address, options: HandshakeOptions) -> Observations:
-        """Everything about a WebSocket's address."""
+        """Observe everything about a WebSocket's address."""
         self.asked.append((address, options))
         began = time.monotonic()
-        lookup, connections = self.connections(address)
+        lookup, connections = self.connect(address)
         seen = Observations(
             address=address, options=options, lookup=lookup, connections=connections
         )
@@ -211,7 +214,7 @@ class Outside:
             nowhere = f"/{secrets.token_hex(6)}"
             asked = handshake_variants.when_refused(address, options, nowhere=nowhere)
             if handshake.seconds > self._access.timeout_s / 2:
-                # What hangs does so with another Origin too, and each try would cost a time-out.
+                # A hanging server also hangs for other Origins, and each try costs a timeout.
                 asked = {"nowhere": asked["nowhere"]}
             found = self._all(asked)
         seen = self._ended(seen, began, variants=found)
@@ -220,7 +223,7 @@ class Outside:
         return self._ended(seen, began)
 
     def _followed(self, seen: Observations, options: HandshakeOptions) -> Observations:
-        """Follow the redirects of the handshake by hand, and try it at their end."""
+        """Follow the redirects of the handshake, and try it at their end."""
         steps: list[Step] = []
         here, answer = seen.address, seen.handshake
         while answer is not None and answer.status_code in _REDIRECTS:
@@ -235,7 +238,7 @@ class Outside:
             if any(there.is_same_place(place) for place in been):
                 steps.append(Step(location=location, address=there))
                 return self._ended(seen, None, steps=tuple(steps))
-            # A credential is for the server that it was given for.
+            # Credentials are only sent to the server that they were given for.
             is_same = there.name == seen.address.name
             asked = options if is_same else HandshakeOptions(subprotocols=options.subprotocols)
             answer = self._attempt(handshake_variants.handshake(there, asked))
@@ -249,11 +252,11 @@ class Outside:
         return replace(seen, seconds=took, **more)  # type: ignore[arg-type]
 
     def page(self, address: Address, options: HandshakeOptions) -> PageObservations:
-        """A page, at the end of its redirects, with what it says of WebSockets."""
+        """Fetch a page, follow its redirects, and find the WebSockets that it opens."""
         places = [address]
         here = address
         while True:
-            is_own = here.name == address.name  # a credential is for whom it was given
+            is_own = here.name == address.name  # only its server gets the credentials
             probe = handshake_variants.plain(here, options if is_own else HandshakeOptions())
             document = fetch_document(probe, self._access)
             attempt = document.attempt
@@ -292,7 +295,7 @@ class Outside:
         )
 
     def handshake(self, address: Address, options: HandshakeOptions) -> Attempt:
-        """One handshake and nothing else."""
+        """Make a single handshake."""
         return self._attempt(handshake_variants.handshake(address, options))
 
     # --- connections ------------------------------------------------------------------------------
@@ -313,7 +316,7 @@ class Outside:
         except TimeoutError:
             problem, words = "silent", f"does not answer within {limit_s:g} s"
         except OSError as error:
-            problem = "no-way" if error.errno in _NO_WAY else "lost"
+            problem = "no-way" if error.errno in _NO_ROUTE else "lost"
             words = (error.strerror or str(error)).lower()
         return ConnectResult(
             address=address,
@@ -346,13 +349,13 @@ class Outside:
         except Cancelled:
             raise
         except TimeoutError:
-            return _failed(probe, "timeout", "was not asked: the time for all of it is over")
-        except Exception as error:  # whatever a peer does is a result, never a crash
+            return _failed(probe, "timeout", "was not tried: the overall time limit has expired")
+        except Exception as error:  # no peer may cause a crash
             return _failed(probe, "check-failed", f"could not be checked: {error}")
 
 
 def certificate_probe(address: Address) -> TlsProbe:
-    """The question whether a strict client accepts the certificate."""
+    """Return the probe that verifies the certificate strictly."""
     return TlsProbe(
         uri=f"https://{address.host}",
         hop="public",

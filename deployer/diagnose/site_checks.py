@@ -1,7 +1,7 @@
-"""A site of a playbook, seen from here: what `verify` does not ask because it needs no host for it.
+"""Diagnose a site of a playbook from outside, beyond what `verify` checks.
 
-Its pages are read for the WebSockets that they open, and each WebSocket route is asked as any other
-address is. What `verify` has told already is not told again.
+Its pages are searched for the WebSockets that they open, and each WebSocket route is diagnosed like
+any other address. Results that `verify` already has are dropped.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from deployer.diagnose.url_checks import diagnose_page
 from deployer.model import CheckResult
 from deployer.sites.model import Route, Site
 
-#: What only the outside asks: the rest is `verify`'s, which knows what the playbook wants.
+#: The checks that only exist here; `verify` makes the others, and knows the playbook.
 _OWN = frozenset({"sample key", "two subprotocols", "page", "opened by page"})
 
 
 def site_checks(site: Site, outside: Outside) -> tuple[CheckResult, ...]:
-    """The outside's own checks of `site`, or one skipped where nobody answers."""
+    """Return the outside's own checks of `site`, or a skipped one if no server answers."""
     scheme = "https" if site.has_tls else "http"
     page = parse_address(f"{scheme}://{site.domain.replace('*.', 'any.', 1)}/")
-    lookup, connections = outside.connections(page)
+    lookup, connections = outside.connect(page)
     if all(connection.problem for connection in connections):
-        words = "nobody answers there" if connections else f"{page.name} {lookup.problem}"
+        words = "no server answers there" if connections else f"{page.name} {lookup.problem}"
         return (
             CheckResult(
                 site=site.domain,
@@ -35,7 +35,7 @@ def site_checks(site: Site, outside: Outside) -> tuple[CheckResult, ...]:
                 hop="public",
                 ok=True,
                 skipped=True,
-                detail=f"not looked at from outside: {words}",
+                detail=f"not checked from outside: {words}",
             ),
         )
     found: list[CheckResult] = []

@@ -1,4 +1,4 @@
-"""Everything about one address from outside: a WebSocket, or a page with those that it opens."""
+"""Diagnose one URL from outside: a WebSocket, or a page with the WebSockets that it opens."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ UrlResult = tuple[tuple[CheckResult, ...], bool]
 
 
 def diagnose_url(url: str, options: HandshakeOptions, outside: Outside) -> UrlResult:
-    """The checks, and whether anybody took connections at all.
+    """Return the checks, and whether any connection was accepted.
 
-    Raises: UsageError where `url` is no address.
+    Raises: UsageError if `url` is not an address.
     """
-    looked = _asked(parse_address(url), options, outside)
-    if not has_scheme(url) and not looked[1]:
-        again = _asked(parse_address(f"http://{url}"), options, outside)
-        return again if again[1] else looked
-    return looked
+    result = _diagnose(parse_address(url), options, outside)
+    if not has_scheme(url) and not result[1]:
+        again = _diagnose(parse_address(f"http://{url}"), options, outside)
+        return again if again[1] else result
+    return result
 
 
-def _asked(address: Address, options: HandshakeOptions, outside: Outside) -> UrlResult:
+def _diagnose(address: Address, options: HandshakeOptions, outside: Outside) -> UrlResult:
     if address.is_websocket:
         seen = outside.websocket(address, options)
         return websocket_reasons.results(seen), seen.is_reached
@@ -42,7 +42,7 @@ def _asked(address: Address, options: HandshakeOptions, outside: Outside) -> Url
 def diagnose_page(
     address: Address, options: HandshakeOptions, outside: Outside
 ) -> tuple[CheckResult, ...]:
-    """A page and every WebSocket that it opens, or the WebSocket that its address is itself."""
+    """Check a page and every WebSocket that it opens, or the address as a WebSocket itself."""
     page = outside.page(address, options)
     if not page.opened and not page.is_endless:
         handshake = outside.handshake(address, options)
@@ -70,7 +70,7 @@ def diagnose_page(
 def _page_options(
     options: HandshakeOptions, page: PageObservations, opened: PageWebSocket
 ) -> HandshakeOptions:
-    """The handshake as the page makes it; a credential is for the server that it was given for."""
+    """Return the page's own handshake options; only the page's server gets the credentials."""
     return replace(
         options,
         origin=options.origin or page.address.origin,
@@ -80,7 +80,7 @@ def _page_options(
 
 
 def _without_repetition(checks: Sequence[CheckResult]) -> tuple[CheckResult, ...]:
-    """The first of those that are about the same thing: several WebSockets share a server."""
+    """Keep the first result of each kind: several WebSockets may share a server."""
     kept: dict[tuple[str, str], CheckResult] = {}
     for check in checks:
         kept.setdefault((check.name, check.target), check)

@@ -115,7 +115,7 @@ def _with_inside(
         become_password=passwords.become or target.vars.get("ansible_become_password"),
     )
     with HostDiagnosis(target, options) as there:
-        return there.looked(asked, checks), there.notes
+        return there.diagnose(asked, checks), there.notes
 
 
 def _state(checks: Sequence[CheckResult], *, is_reached: bool, is_whole: bool) -> State:

@@ -169,7 +169,7 @@ def test_a_host_that_is_not_let_in_itself_is_a_warning() -> None:
     assert shown.ok
     assert shown.finding is not None
     assert shown.finding.severity == "warning"
-    assert "another machine" in shown.finding.cause
+    assert "a different machine" in shown.finding.cause
     assert not _merged(502).ok
 
 
