@@ -1,1 +1,1 @@
-"""Pages, and the WebSockets that they open."""
+"""Find the WebSockets that a page opens."""

@@ -1,7 +1,7 @@
-"""May a page with this Content-Security-Policy open that WebSocket? Pure.
+"""Decide whether a page's Content-Security-Policy allows a WebSocket. Pure.
 
-Browsers do not agree on everything: whether ``'self'`` or ``https://host`` cover ``wss://host``
-depends on the browser and its age. Only what all of them block counts as blocked here.
+Browsers disagree: whether ``'self'`` or ``https://host`` cover ``wss://host`` depends on the
+browser and its version. Only what all browsers block counts as blocked here.
 Source: https://www.w3.org/TR/CSP3/, sections 6.1.2 and 6.7.2.
 """
 
@@ -15,9 +15,9 @@ _SCHEMES = {"ws", "wss", "http", "https"}
 
 
 def blocking_directive(policies: Iterable[str], page: Address, endpoint: Address) -> str:
-    """The directive, with its name, that keeps `page` from connecting to `endpoint`, or nothing.
+    """Return the directive that keeps `page` from connecting to `endpoint`, or an empty text.
 
-    `policies` are the values of the headers, each of which may hold several with commas between.
+    `policies` are the values of the headers, each of which may have several separated by commas.
     """
     for value in policies:
         for policy in value.split(","):
@@ -31,7 +31,7 @@ def blocking_directive(policies: Iterable[str], page: Address, endpoint: Address
 
 
 def upgrades_insecure(policies: Iterable[str]) -> bool:
-    """Whether browsers turn ws:// into wss:// by themselves on such a page."""
+    """Whether browsers upgrade ws:// to wss:// on such a page."""
     return any(
         each.strip().lower().startswith("upgrade-insecure-requests")
         for value in policies
@@ -41,7 +41,7 @@ def upgrades_insecure(policies: Iterable[str]) -> bool:
 
 
 def _effective(policy: str) -> str | None:
-    """``connect-src``, or ``default-src`` where that is missing; the first of a name counts."""
+    """Return ``connect-src``, or else ``default-src``; the first of each name counts."""
     found: dict[str, str] = {}
     for part in policy.split(";"):
         name = part.strip().partition(" ")[0].lower()
@@ -58,7 +58,7 @@ def _may_cover(source: str, page: Address, endpoint: Address) -> bool:
             page, endpoint
         )
     if source.startswith("'"):
-        return False  # 'none', nonces and hashes let no connection through
+        return False  # 'none', nonces and hashes allow no connection
     scheme, has_scheme, rest = source.partition("://")
     if not has_scheme:
         if source.endswith(":"):

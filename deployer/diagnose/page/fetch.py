@@ -1,4 +1,4 @@
-"""Read a page and its scripts: more of a body than a handshake needs, and still not without end."""
+"""Fetch a page or script: more of the body than a handshake needs, but still limited."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from deployer.verify.net.stream import Deadline, Stream, receive, send
 from deployer.verify.probe.attempt import Attempt, Failure
 from deployer.verify.probe.spec import HttpProbe
 
-#: A GoAccess report of a busy site has 400 KiB, and its address is in the middle.
+#: A GoAccess report of a busy site has 400 KiB, with its address in the middle.
 _LIMIT_BYTES = 2 * 1024 * 1024
 _SHOWN_BYTES = 4 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """What was answered, and the text of it; empty where it is compressed although nobody asked."""
+    """A response and its text, which is empty if the server compressed it without being asked."""
 
     attempt: Attempt
     text: str
 
 
 def fetch_document(probe: HttpProbe, access: Access) -> Document:
-    """Ask for a page. Never raises but where all was cancelled."""
+    """Fetch a page. Raises: only if everything was cancelled."""
     began = time.monotonic()
     timings_s: dict[str, float] = {}
     head: Head | None = None
@@ -59,7 +59,7 @@ def fetch_document(probe: HttpProbe, access: Access) -> Document:
 
 
 def _body(stream: Stream, head: Head, deadline: Deadline) -> bytes:
-    """As much of the body as comes in time, up to the limit."""
+    """Read as much of the body as arrives in time, up to the limit."""
     is_chunked = "chunked" in ",".join(head.values("Transfer-Encoding")).lower()
     lengths = [int(value) for value in head.values("Content-Length") if value.isdecimal()]
     wanted = min([_LIMIT_BYTES, *lengths]) if not is_chunked else _LIMIT_BYTES
@@ -71,7 +71,7 @@ def _body(stream: Stream, head: Head, deadline: Deadline) -> bytes:
                 break
             parts.append(more)
             size += len(more)
-    except OSError:  # TimeoutError is one of them: what came so far will do
+    except OSError:  # including TimeoutError: what has arrived so far will do
         pass
     data = b"".join(parts)
     return _unchunked(data) if is_chunked else data[:wanted]

@@ -1,6 +1,6 @@
-"""The tags of a page, in time that grows with its length alone. Pure.
+"""Find the tags of a page in linear time. Pure.
 
-A page may be anybody's: `html.parser` takes hours for some that have two megabytes.
+A page may be hostile: `html.parser` takes hours for some pages of two megabytes.
 Source: https://html.spec.whatwg.org/multipage/parsing.html, as far as scripts are concerned.
 """
 
@@ -17,14 +17,14 @@ _ATTRIBUTE = re.compile(
 )
 _UNCLOSED = re.compile(r"\s*=\s*[\"']")
 _END = re.compile(r"[\s/]*>")
-#: What stands in these is text, up to their end.
-_OF_TEXT = frozenset({"script", "style", "textarea", "title"})
-_CLOSING = {name: re.compile(rf"</{name}(?=[\s/>])", re.IGNORECASE) for name in _OF_TEXT}
+#: The content of these is text, up to their end tag.
+_TEXT_ELEMENTS = frozenset({"script", "style", "textarea", "title"})
+_CLOSING = {name: re.compile(rf"</{name}(?=[\s/>])", re.IGNORECASE) for name in _TEXT_ELEMENTS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tag:
-    """A start tag, in lower case; `text` is what stands in it, where that is no markup."""
+    """A start tag, in lower case; `text` is the content of a text element."""
 
     name: str
     attributes: Mapping[str, str] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class Tag:
 
 
 def tags(text: str) -> Iterator[Tag]:
-    """The start tags of a page, without those in comments; up to a quote that is never closed."""
+    """Yield the start tags of a page outside comments, up to a quote that is never closed."""
     at = 0
     while (found := _BEGINNING.search(text, at)) is not None:
         name = (found[1] or "").lower()
@@ -53,7 +53,7 @@ def tags(text: str) -> Iterator[Tag]:
             at = given.end()
         at = end_of_tag.end()
         inside = ""
-        if name in _OF_TEXT:
+        if name in _TEXT_ELEMENTS:
             closing = _CLOSING[name].search(text, at)
             end = closing.start() if closing else len(text)
             inside, at = text[at:end], end

@@ -1,7 +1,7 @@
-"""Which WebSockets a page opens, as far as its text says so. Pure.
+"""Find the WebSockets that a page opens, from its text. Pure.
 
-A page is read, not run: found are addresses written out, those built of the page's own host and a
-path, and what GoAccess, Action Cable and Socket.IO put into a page for their own scripts.
+Scripts are searched, not run: for addresses that are written out, addresses built from the page's
+own host and a path, and the settings of GoAccess, Action Cable and Socket.IO.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ How = Literal["written", "built", "goaccess", "action-cable", "socket.io"]
 
 _MOST_FOUND = 4
 _MOST_SCRIPTS = 5
-#: More are no page's own.
+#: No real page has more.
 _MOST_URLS = 200
 
 _QUOTED = r"""(?P<quote>["'`])(?P<url>(?:wss?|https?)://[A-Za-z0-9\[][^"'`\s<>$]*)(?P=quote)"""
@@ -53,7 +53,7 @@ class PageWebSocket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A page taken apart: its scripts' text, their addresses, and its policies."""
+    """The parts of a page: its inline scripts, the addresses of others, and its policies."""
 
     scripts: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ class Page:
 
 
 def parse_page(text: str) -> Page:
-    """The parts of `text`, which is HTML, that say something of WebSockets."""
+    """Return the parts of the HTML in `text` that may open WebSockets."""
     scripts, sources, policies, cable = [], [], [], ""
     for tag in tags(text):
         values = tag.attributes
@@ -83,7 +83,7 @@ def parse_page(text: str) -> Page:
 
 
 def scripts_to_read(page: Page, at: Address) -> tuple[Address, ...]:
-    """The page's scripts on its own server, some of them."""
+    """Return the page's first scripts on its own server."""
     own = [at.redirect_target(source) for source in page.sources]
     return tuple(each for each in own if each and (each.name, each.port) == (at.name, at.port))[
         :_MOST_SCRIPTS
@@ -93,7 +93,7 @@ def scripts_to_read(page: Page, at: Address) -> tuple[Address, ...]:
 def websockets_of(
     page: Page, at: Address, *, more: tuple[str, ...] = ()
 ) -> tuple[PageWebSocket, ...]:
-    """The WebSockets that `page`, served at `at`, opens; `more` are texts of its scripts."""
+    """Return the WebSockets that `page` at address `at` opens; `more` are texts of its scripts."""
     found: dict[str, PageWebSocket] = {}
     for opened in _all(page, at, (*page.scripts, *more)):
         found.setdefault(opened.address.uri, opened)
@@ -133,13 +133,13 @@ def _all(page: Page, at: Address, scripts: tuple[str, ...]) -> list[PageWebSocke
 
 
 def _written(script: str, at: Address) -> list[PageWebSocket]:
-    """Addresses that stand in a script which opens WebSockets."""
+    """Return the addresses in a script that opens WebSockets."""
     if not _OPENS.search(script):
         return []
     urls = [found["url"] for found in _NEW.finditer(script)]
     urls += [found["url"] for found in _ASSIGNED.finditer(script)]
     urls = list(dict.fromkeys(urls))[:_MOST_URLS]
-    # A page that has the same address with both schemes chooses the right one by itself.
+    # A page that has the same address with both schemes selects the right one itself.
     secure = {url.partition("://")[2] for url in urls if url.startswith("wss:")}
     kept = [
         url for url in urls if not (url.startswith("ws:") and url.partition("://")[2] in secure)
@@ -157,7 +157,7 @@ def _written(script: str, at: Address) -> list[PageWebSocket]:
 
 
 def _websocket(url: str, at: Address) -> Address | None:
-    """A WebSocket's address as a browser understands it on a page at `at`."""
+    """Return a WebSocket's address as a browser resolves it on a page at `at`."""
     try:
         if "://" in url:
             address = parse_address(url)
@@ -172,9 +172,9 @@ def _websocket(url: str, at: Address) -> Address | None:
 
 
 def _goaccess(text: str, at: Address, scripts: tuple[str, ...]) -> PageWebSocket | None:
-    """Where a GoAccess report connects. Source: its resources/js/app.js, of 1.7 and of 1.11.
+    """Return where a GoAccess report connects. Source: its resources/js/app.js, 1.7 and 1.11.
 
-    A url without a port gets the port of the setting: newer ones put it where a port belongs, older
+    A URL without a port gets the port of the setting: newer versions put it after the host, older
     ones at the very end.
     """
     try:

@@ -1,1 +1,1 @@
-"""From symptoms to causes, as far as the outside shows them."""
+"""Derive causes from symptoms, as far as they are visible from outside."""

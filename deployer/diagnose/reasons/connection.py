@@ -1,4 +1,4 @@
-"""Name, connection, TLS and certificate, as seen from here. Pure."""
+"""Check name, connection, TLS and certificate, as seen from this machine. Pure."""
 
 from __future__ import annotations
 
@@ -17,40 +17,37 @@ from deployer.verify.probe.certificate import may_be_complete
 _CERTIFICATE_FAILURES = {
     "tls-wrong-name": (
         (
-            "The server shows another site's certificate to those who ask for {name}: no site of"
-            " that name is set up there, or its certificate was made before the name was added."
+            "The server presents another site's certificate for {name}: it has no site with that"
+            " name, or its certificate was issued before the name was added."
         ),
-        "Let the certificate hold {name}, and let the site of that name point at it.",
+        "Issue a certificate with {name}, and configure it for the site of that name.",
     ),
     "tls-expired": (
-        (
-            "It was not renewed, it was renewed and the server has not been reloaded since, or a"
-            " clock is wrong."
-        ),
-        "Compare the certificate file on the host with what is served here; reload, or renew.",
+        ("It was not renewed, the server was not reloaded after the renewal, or a clock is wrong."),
+        "Compare the certificate file on the host with the one served; then reload or renew.",
     ),
     "tls-incomplete-chain": (
         (
             "The server sends the certificate without that of its issuer. Browsers may fetch or"
-            " remember the missing one; programs do not, so they fail where a browser works."
+            " cache the missing one; other programs do not, so they fail although browsers work."
         ),
         (
-            "Let the server's certificate file hold the certificate and, after it, the"
-            " intermediates (fullchain.pem)."
+            "Put the certificate followed by its intermediates (fullchain.pem) into the server's"
+            " certificate file."
         ),
     ),
     "tls-untrusted": (
         (
-            "Nobody whom this machine trusts has issued it: a distribution's placeholder, a CA of"
-            " one's own, or somebody in between who reads along."
+            "This machine does not trust its issuer: it is a distribution's placeholder, from a"
+            " private CA, or from someone who intercepts the connection."
         ),
-        "Use a certificate of a public CA; for a CA of one's own, give --ca-bundle FILE here.",
+        "Use a certificate from a public CA; for a private CA, use --ca-bundle FILE.",
     ),
 }
 
 
 def results(seen: Observations) -> Iterator[CheckResult]:
-    """The name, and every address of it."""
+    """Return the checks of the name, and of every address of it."""
     address = seen.address
     if not address.is_literal:
         found = ", ".join(seen.lookup.addresses) or seen.lookup.problem
@@ -76,10 +73,10 @@ def _unresolved(seen: Observations) -> Finding:
         "name-unresolved",
         hop="public",
         symptom=f"{name} {seen.lookup.problem}",
-        cause="There is no A or AAAA record of that name, as DNS answers here; a name that was"
-        " added a moment ago may still be remembered as missing.",
-        fix="Make the record, or correct the name. To ask a certain machine before DNS leads"
-        f" there: --resolve {name}:{seen.address.port}:ADDRESS",
+        cause="According to DNS, there is no A or AAAA record for that name; a name that was just"
+        " added may still be cached as missing.",
+        fix="Add the record, or correct the name. To test a machine before DNS points to it, use"
+        f" --resolve {name}:{seen.address.port}:ADDRESS",
     )
 
 
@@ -106,33 +103,33 @@ def _connection_problem(seen: Observations, connection: ConnectResult) -> Findin
         return None
     others = [other for other in seen.connections if other != connection]
     if connection.problem == "no-way" and any(other.problem != "no-way" for other in others):
-        return None  # a machine without IPv6 can say nothing of an IPv6 address
+        return None  # a machine without IPv6 cannot test an IPv6 address
     if seen.is_reached:
-        return _part_is_dead(seen, connection)
+        return _partly_unreachable(seen, connection)
     if connection != seen.connections[0]:
-        return None  # said of the first one
-    return _nobody(seen, connection)
+        return None  # the first one has the finding
+    return _unreachable(seen, connection)
 
 
-def _part_is_dead(seen: Observations, connection: ConnectResult) -> Finding:
+def _partly_unreachable(seen: Observations, connection: ConnectResult) -> Finding:
     alive = next(each for each in seen.connections if not each.problem)
     return finding(
         "unreachable-from-here" if connection.problem != "refused" else "proxy-down",
         hop="public" if connection.problem != "refused" else "proxy",
         severity="warning",
-        symptom=f"{seen.address.name} leads to {_at(connection)} too, which {connection.words}",
-        cause=f"{_at(alive)} answers, this one does not: clients that try it first wait or fail"
+        symptom=f"{seen.address.name} also resolves to {_at(connection)}, which {connection.words}",
+        cause=f"{_at(alive)} answers, but not this one: clients that try it first wait or fail"
         + (
             ". The proxy does not listen on IPv6, although DNS has an AAAA record."
             if ":" in connection.address and connection.problem == "refused"
             else "."
         ),
-        fix="Let the proxy listen there too"
+        fix="Make the proxy listen there too"
         f" ({in_each(lambda words: words.ipv6_listen)}), or remove the record.",
     )
 
 
-def _nobody(seen: Observations, connection: ConnectResult) -> Finding:
+def _unreachable(seen: Observations, connection: ConnectResult) -> Finding:
     connections = [each for each in seen.connections if each.problem != "no-way"] or list(
         seen.connections
     )
@@ -142,8 +139,8 @@ def _nobody(seen: Observations, connection: ConnectResult) -> Finding:
     verb = "refuse" if len(connections) > 1 else "refuses"
     if all_refuse:
         alive = (
-            f" The machine is up: its port {other.port} takes connections, so a server runs there"
-            f" and does not listen on {connection.port}."
+            f" The machine is up: its port {other.port} accepts connections, so a server runs but"
+            f" does not listen on {connection.port}."
             if other
             else ""
         )
@@ -152,15 +149,17 @@ def _nobody(seen: Observations, connection: ConnectResult) -> Finding:
             hop="proxy",
             symptom=f"{seen.address.uri}: {where} {verb} connections",
             cause=f"Nothing listens on port {connection.port}.{alive}",
-            fix="On the host: `systemctl status` of the proxy, `ss -ltnp`, and the proxy's own"
-            " test of its configuration.",
+            fix="On the host, run `systemctl status` for the proxy, `ss -ltnp`, and the proxy's own"
+            " configuration test.",
             or_else=alternatives(
                 *(("reload-not-taken",) if other else (*_gone_codes(), "config-invalid")),
                 "unreachable-from-here",
             ),
         )
     words = connection.words if len(connections) == 1 else "do not answer"
-    or_else = alternatives("proxy-down", proxy_down="the machine is off, or the address is old")
+    or_else = alternatives(
+        "proxy-down", proxy_down="the machine is off, or the address is outdated"
+    )
     return finding(
         "unreachable-from-here",
         hop="public",
@@ -190,8 +189,8 @@ def certificate_result(seen: Observations, attempt: Attempt) -> CheckResult:
         cause, fix = _CERTIFICATE_FAILURES.get(
             failure.code,
             (
-                "TLS comes about for a client that takes any certificate, not for a strict one.",
-                "Look at the server's certificate and its TLS settings.",
+                "TLS succeeds for a client that accepts any certificate, but not for a strict one.",
+                "Check the server's certificate and its TLS settings.",
             ),
         )
         name = seen.address.name
@@ -219,7 +218,7 @@ def certificate_result(seen: Observations, attempt: Attempt) -> CheckResult:
 
 
 def stopped_result(seen: Observations, attempt: Attempt, failure: Failure) -> CheckResult:
-    """TLS that does not come about at all."""
+    """Return the check of a TLS handshake that fails."""
     found = connect_finding(seen, attempt, failure)
     return CheckResult(
         site=seen.address.name,
@@ -234,7 +233,7 @@ def stopped_result(seen: Observations, attempt: Attempt, failure: Failure) -> Ch
 
 
 def connect_finding(seen: Observations, attempt: Attempt, failure: Failure) -> Finding:
-    """No request could be sent, or it was answered with TLS."""
+    """Return the finding if no request could be sent, or if it was answered with TLS."""
     address = seen.address
     symptom = f"{without_secrets(address.uri)} {failure.words}"
     if failure.code == "no-tls":
@@ -242,10 +241,10 @@ def connect_finding(seen: Observations, attempt: Attempt, failure: Failure) -> F
             "tls-not-spoken",
             hop="proxy",
             symptom=symptom,
-            cause=f"What listens on port {address.port} speaks something else than TLS there,"
-            " plain HTTP for all one can see.",
-            fix=f"Use {address.websocket_uri.replace('wss', 'ws', 1)} if that is intended, or make"
-            f" the port a TLS port ({in_each(lambda words: words.tls_port)}).",
+            cause=f"The server on port {address.port} does not speak TLS there, but apparently"
+            " plain HTTP.",
+            fix=f"Use {address.websocket_uri.replace('wss', 'ws', 1)} if that is intended, or"
+            f" enable TLS on the port ({in_each(lambda words: words.tls_port)}).",
             attempt=attempt,
         )
     if failure.code == "speaks-tls":
@@ -264,10 +263,10 @@ def connect_finding(seen: Observations, attempt: Attempt, failure: Failure) -> F
             "tls-failed",
             hop="proxy",
             symptom=symptom,
-            cause=f"The server ends the handshake: it has no certificate for {address.name}, no TLS"
-            " version or cipher in common (TLS 1.2 and 1.3 were offered), does not offer HTTP/1.1,"
-            " or wants a certificate of the client.",
-            fix="Look at the site's certificate and TLS settings, and at the proxy's error log.",
+            cause=f"The server aborts the handshake: it has no certificate for {address.name}, no"
+            " common TLS version or cipher (TLS 1.2 and 1.3 were offered), does not offer HTTP/1.1,"
+            " or requires a client certificate.",
+            fix="Check the site's certificate and TLS settings, and the proxy's error log.",
             attempt=attempt,
             or_else=alternatives("connections-exhausted") if failure.code == "tls-closed" else (),
         )
@@ -275,9 +274,9 @@ def connect_finding(seen: Observations, attempt: Attempt, failure: Failure) -> F
         "connection-dropped",
         hop="public",
         symptom=symptom,
-        cause="Connections were taken a moment before, and now they are not: it restarts, or"
-        " something counts connections from here and refuses more.",
-        fix="Try again; look at the proxy's error log, and at firewalls that limit rates.",
+        cause="Connections were accepted a moment ago, and now they are not: the server restarts,"
+        " or a rate limit applies to connections from here.",
+        fix="Try again; check the proxy's error log, and firewalls with rate limits.",
         attempt=attempt,
     )
 
@@ -287,10 +286,9 @@ def _stalled(attempt: Attempt, symptom: str) -> Finding:
         "tls-stalled",
         hop="proxy",
         symptom=symptom,
-        cause="The connection is taken, and then nobody goes on with TLS: the system takes"
-        " connections for a server that has no worker left to serve them, that hangs, or that"
-        " is no TLS server at all.",
-        fix="On the host: the proxy's error log, and how many workers and connections it has.",
+        cause="The connection is accepted, but the TLS handshake does not continue: the system"
+        " accepts connections for a server that has no free worker, hangs, or is not a TLS server.",
+        fix="On the host, check the proxy's error log, and its numbers of workers and connections.",
         attempt=attempt,
         or_else=alternatives(
             "threads-exhausted",
@@ -298,12 +296,12 @@ def _stalled(attempt: Attempt, symptom: str) -> Finding:
             "files-exhausted",
             "connections-exhausted",
             "unreachable-from-here",
-            unreachable_from_here="large packets are lost on the way (MTU): it works from"
-            " another network",
+            unreachable_from_here="large packets are lost on the path (MTU): it works from a"
+            " different network",
         ),
     )
 
 
 def _gone_codes() -> tuple[str, ...]:
-    """The codes of proxies that exit at a reload that fails."""
+    """Return the codes of proxies that exit after a failed reload."""
     return tuple(code for proxy in PROXIES.values() if (code := proxy.words.gone) != "proxy-down")

@@ -1,6 +1,6 @@
-"""Whose words an answer is in, and what they give away: pages of proxies, refusals of libraries.
+"""Recognise who wrote a response, and its meaning: pages of proxies, refusals of libraries. Pure.
 
-Source: each of them read or asked; docs/explanation/hops.md has the list. Pure.
+Source: the source code or real responses of each; docs/explanation/hops.md has the list.
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ Meaning = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fingerprint:
-    """What a service says of a handshake. `arrived` is the header as the service got it (``close``
-    for Connection, an empty text for none, `None` where it does not say); `host` the Host."""
+    """The meaning of a service's response to a handshake.
+
+    `arrived` is the value of `header` as received by the service (``close`` for Connection, empty
+    if it was missing, `None` if unknown); `host` is the Host that it received.
+    """
 
     meaning: Meaning
     library: str
@@ -55,7 +58,7 @@ def _pattern(
     )
 
 
-# The names are those of the library or framework that answers in these words.
+# Each pattern has the name of the library or framework that responds with it.
 _PATTERNS = (
     _pattern("no-upgrade", "golang.org/x/net/websocket", r"\A\s*not websocket protocol\s*\Z"),
     _pattern(
@@ -122,7 +125,7 @@ _PATTERNS = (
 
 
 def fingerprint_of(attempt: Attempt) -> Fingerprint | None:
-    """What the answer gives away of how the request arrived, where it is in known words."""
+    """Return how the request arrived at the service, if the response is a known one."""
     status = attempt.status_code
     if status is None:
         return None
@@ -132,20 +135,20 @@ def fingerprint_of(attempt: Attempt) -> Fingerprint | None:
         if found is None:
             continue
         groups = found.groupdict()
-        said = groups.get("arrived")
+        quoted = groups.get("arrived")
         return Fingerprint(
             meaning=pattern.meaning,
             library=pattern.library,
             header=(groups.get("header") or pattern.header).capitalize(),
-            arrived=_arrived(said, body),
+            arrived=_arrived(quoted, body),
             host=printable(groups.get("host") or "", limit=100),
         )
     return _by_status(attempt, status)
 
 
-def _arrived(said: str | None, body: str) -> str | None:
-    if said is not None:
-        return "" if said in ("None", "") else printable(said.strip(), limit=60)
+def _arrived(quoted: str | None, body: str) -> str | None:
+    if quoted is not None:
+        return "" if quoted in ("None", "") else printable(quoted.strip(), limit=60)
     return "" if re.search(r"missing (connection|upgrade) header", body, re.IGNORECASE) else None
 
 
@@ -156,7 +159,7 @@ def _by_status(attempt: Attempt, status: int) -> Fingerprint | None:
     upgrade = header(attempt, "upgrade").lower()
     if status == 426 and upgrade in ("", "websocket") and versions in ("", "13"):
         return Fingerprint(meaning="no-upgrade", library="a WebSocket service")
-    # gorilla/websocket names the version with every refusal, and looks at Origin last.
+    # gorilla/websocket sends the version with every refusal, and checks Origin last.
     if status == 400 and versions == "13":
         return Fingerprint(meaning="no-upgrade", library="gorilla/websocket")
     if status == 403 and versions == "13":
@@ -164,14 +167,14 @@ def _by_status(attempt: Attempt, status: int) -> Fingerprint | None:
     return None
 
 
-# --- whose page -----------------------------------------------------------------------------------
+# --- authors of responses -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Responder:
-    """Who wrote an answer: `name`, and whether that is a proxy's (or web server's) own page.
+    """The author of a response; `is_own_page`: it is a proxy's (or web server's) own page.
 
-    `proxy` is the one whose own page it is, if that is one of those deployed here.
+    `proxy` is the author, if it is one that this program deploys.
     """
 
     name: str
@@ -198,7 +201,7 @@ _SERVERS_IN_FRONT = (
 
 
 def responder_of(attempt: Attempt) -> Responder | None:
-    """Who answers, by the looks of the page; `None` where it does not tell."""
+    """Return the author of the response, judged by the page; `None` if unknown."""
     body, server = attempt.answer.body, header(attempt, "server")
     for proxy in PROXIES.values():
         traits = proxy.traits
@@ -213,20 +216,20 @@ def responder_of(attempt: Attempt) -> Responder | None:
 
 
 def is_own_page(attempt: Attempt) -> bool:
-    """Whether a proxy (or web server) wrote the answer itself, instead of passing one on."""
+    """Whether a proxy (or web server) wrote the response itself instead of forwarding one."""
     responder = responder_of(attempt)
     return responder is not None and responder.is_own_page
 
 
 def is_proxy_server(attempt: Attempt) -> bool:
-    """Whether a proxy has put its name on the answer, whoever made it."""
+    """Whether a proxy has put its name on the response, regardless of the author."""
     name = header(attempt, "server").lower()
     own = tuple(word for proxy in PROXIES.values() for word in proxy.traits.server_names)
     return name.startswith((*own, "envoy", "caddy", "cloudflare", "aws"))
 
 
 def in_front(attempt: Attempt) -> str:
-    """The CDN or load balancer that has touched the answer, or nothing."""
+    """Return the CDN or load balancer that forwarded the response, or an empty text."""
     for name, who in _IN_FRONT:
         if header(attempt, name):
             return who
@@ -235,13 +238,13 @@ def in_front(attempt: Attempt) -> str:
 
 
 def header(attempt: Attempt, name: str) -> str:
-    """The first value of a header of the answer, or nothing."""
+    """Return the first value of a header of the response, or an empty text."""
     fields = attempt.answer.headers
     return next((value for key, value in fields if key.lower() == name.lower()), "")
 
 
 def is_html(attempt: Attempt) -> bool:
-    """Whether the answer is a page."""
+    """Whether the response is a page."""
     start = attempt.answer.body.lstrip()[:15].lower()
     return "html" in header(attempt, "content-type").lower() or start.startswith(
         (b"<!doctype html", b"<html")
@@ -249,12 +252,12 @@ def is_html(attempt: Attempt) -> bool:
 
 
 def is_same_answer(one: Attempt, other: Attempt) -> bool:
-    """Whether two requests were answered alike, but for what changes each time."""
+    """Whether two responses are the same, except for parts that change every time."""
     if one.status_code is None or one.status_code != other.status_code:
         return False
     return _stripped(one) == _stripped(other)
 
 
 def _stripped(attempt: Attempt) -> bytes:
-    """The beginning of the body without digits and identifiers: times, ids and nonces differ."""
+    """Return the beginning of the body without digits and identifiers (times, IDs, nonces)."""
     return re.sub(rb"[0-9a-f]{8,}|[0-9]+", b"", attempt.answer.body[:400])

@@ -1,7 +1,7 @@
-"""A handshake that fails with one Origin and succeeds with another. Pure.
+"""Explain a handshake that fails with one Origin and succeeds with a different one. Pure.
 
-What the service compares the Origin with shows in which variant gets through: the page's origin
-without its port, with the port that nobody writes, with the other scheme, or only none at all.
+The variant that succeeds shows what the service compares the Origin with: the page's origin without
+its port, with the default port written out, with the other scheme, or only none at all.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ _ORIGINS: tuple[Variant, ...] = (
     "other-scheme-origin",
 )
 
-#: What a server answers for reasons of its own: it was late, asked too often, or nobody was behind.
-_OF_NO_ORIGIN = frozenset({408, 429, 502, 503, 504})
+#: Statuses that do not depend on Origin: timeouts, rate limits, and gateway errors.
+_UNRELATED = frozenset({408, 429, 502, 503, 504})
 
 
 def finding_of(seen: Observations, attempt: Attempt, failure: Failure) -> Finding | None:
-    """What is wrong with the Origin, or `None` where the refusal does not depend on it."""
+    """Return what is wrong with the Origin, or `None` if the refusal does not depend on it."""
     words = fingerprints.fingerprint_of(attempt)
     opened = seen.opened(*_ORIGINS)
     says_origin = words is not None and words.meaning == "origin"
     if not opened and not says_origin:
         return None
-    if attempt.status_code in _OF_NO_ORIGIN and not says_origin:
+    if attempt.status_code in _UNRELATED and not says_origin:
         return None
     if "foreign-origin" in opened and (attempt.status_code or 400) < 400:
-        return None  # no refusal: whoever answers changes from one connection to the next
+        return None  # no refusal: different servers answer from one connection to the next
     symptom = (
         f"{without_secrets(seen.address.uri)} {failure.words} to Origin: {seen.handshake_origin}"
     )
@@ -50,10 +50,10 @@ def finding_of(seen: Observations, attempt: Attempt, failure: Failure) -> Findin
             "origin-blocked",
             hop="proxy" if fingerprints.is_own_page(attempt) else "public",
             symptom=symptom,
-            cause=f"The origin of the site itself, {seen.address.origin}, is let in; this one is"
-            " not on the list.",
-            fix="Add it to the list of allowed origins of the service (or of the proxy), if its"
-            " pages shall connect.",
+            cause=f"The site's own origin, {seen.address.origin}, is accepted; this one is not on"
+            " the list.",
+            fix="Add it to the service's (or the proxy's) list of allowed origins if its pages"
+            " should connect.",
             attempt=attempt,
         )
     if "foreign-origin" in opened:
@@ -61,7 +61,7 @@ def finding_of(seen: Observations, attempt: Attempt, failure: Failure) -> Findin
             "origin-blocked",
             hop="public",
             symptom=symptom,
-            cause="This very origin is refused, while a page of any other is let in.",
+            cause="Exactly this origin is refused, while pages of any other are accepted.",
             fix="Look for a rule on Origin in the service and in the proxy.",
             attempt=attempt,
         )
@@ -69,7 +69,7 @@ def finding_of(seen: Observations, attempt: Attempt, failure: Failure) -> Findin
         return _port(seen, attempt, symptom)
     if "other-scheme-origin" in opened:
         return _scheme(seen, attempt, symptom)
-    return _listed_nowhere(seen, attempt, symptom, opened=opened)
+    return _not_listed(seen, attempt, symptom, opened=opened)
 
 
 def _host_seen(seen: Observations, attempt: Attempt, symptom: str, host: str) -> Finding:
@@ -78,10 +78,10 @@ def _host_seen(seen: Observations, attempt: Attempt, symptom: str, host: str) ->
         "port-lost" if is_port else "host-rewritten",
         hop="proxy",
         symptom=symptom,
-        cause=f"The service compares the Origin with the Host that it sees, and says that this is"
+        cause="The service compares the Origin with the Host that it receives, which it reports as"
         f" {host}, not {seen.address.host}: the proxy "
-        + ("drops the port." if is_port else "puts another name into the request."),
-        fix="Let the proxy pass the Host on as it came.",
+        + ("drops the port." if is_port else "sends a different name."),
+        fix="Make the proxy forward the Host unchanged.",
         directive=in_each(lambda words: words.original_host),
         attempt=attempt,
     )
@@ -94,28 +94,27 @@ def _port(seen: Observations, attempt: Attempt, symptom: str) -> Finding:
             hop="proxy",
             symptom=symptom,
             cause=f"With the port written out ({seen.address.bare_host}:{seen.address.port}) the"
-            " Origin is let in: the service sees a Host with a port that no browser sends, as"
-            " $host:$server_port makes it; or its own list is written so.",
-            fix="Pass the Host on as the client sent it"
-            f" ({in_each(lambda words: words.original_host)}).",
+            " Origin is accepted: the service receives a Host with a port that no browser sends"
+            " (from $host:$server_port), or its own list has the port.",
+            fix=f"Forward the Host unchanged ({in_each(lambda words: words.original_host)}).",
             attempt=attempt,
             or_else=alternatives(
-                "origin-blocked", origin_blocked="the service's own list names the port"
+                "origin-blocked", origin_blocked="the service's own list has the port"
             ),
         )
     return finding(
         "port-lost",
         hop="proxy",
         symptom=symptom,
-        cause=f"The same Origin without :{seen.address.port} is let in: the service compares it"
-        f" with a Host that reaches it without the port"
+        cause=f"The same Origin without :{seen.address.port} is accepted: the service compares it"
+        " with a Host that arrives without the port"
         f" ({in_each(lambda words: words.signs.get('port-lost', ''))}).",
-        fix=f"Pass the Host on with its port ({in_each(lambda words: words.original_host)}).",
+        fix=f"Forward the Host with its port ({in_each(lambda words: words.original_host)}).",
         directive="proxy_set_header Host $http_host;",
         attempt=attempt,
         or_else=alternatives(
             "origin-blocked",
-            origin_blocked="a list of allowed origins names this one without its port",
+            origin_blocked="a list of allowed origins has this one without its port",
         ),
     )
 
@@ -126,16 +125,16 @@ def _scheme(seen: Observations, attempt: Attempt, symptom: str) -> Finding:
         "origin-blocked",
         hop="public",
         symptom=symptom,
-        cause=f"The same Origin with {other}:// is let in: the service takes itself to be served"
-        f" over {other}, because nothing tells it of {mine} (X-Forwarded-Proto), or its list names"
+        cause=f"The same Origin with {other}:// is accepted: the service assumes {other}, because"
+        f" it does not get X-Forwarded-Proto: {mine}, or its list has"
         f" {other}://{seen.address.host}.",
-        fix=f"Let the proxy set X-Forwarded-Proto to {mine} and the service trust it; or correct"
-        " the service's list.",
+        fix=f"Set X-Forwarded-Proto to {mine} in the proxy, and make the service trust it; or"
+        " correct the service's list.",
         attempt=attempt,
     )
 
 
-def _listed_nowhere(
+def _not_listed(
     seen: Observations, attempt: Attempt, symptom: str, *, opened: tuple[Variant, ...]
 ) -> Finding:
     without = " without an Origin it succeeds" if "no-origin" in opened else ""
@@ -154,15 +153,15 @@ def _listed_nowhere(
         "origin-blocked",
         hop="public",
         symptom=f"{symptom};{without}" if without else symptom,
-        cause="The service looks at Origin and does not take this one, although it is the site's"
-        " own. Either it compares Origin with the Host that it sees, and the proxy puts another"
-        " one there; or it has a list of its own, which lacks this origin."
+        cause="The service checks Origin and refuses this one, although it is the site's own."
+        " Either it compares Origin with the Host that it receives, and the proxy changes that; or"
+        " it has a list of its own that lacks this origin."
         if seen.handshake_origin == seen.address.origin
-        else "The service looks at Origin, and does not take this one.",
-        fix="Let the proxy pass the Host on as it came; then look at the service's list of allowed"
-        " origins and hosts. If pages of another site are meant to connect, ask with theirs"
+        else "The service checks Origin and refuses this one.",
+        fix="Make the proxy forward the Host unchanged; then check the service's list of allowed"
+        " origins and hosts. If pages of a different site should connect, try with its origin"
         " (--origin).",
         attempt=attempt,
-        # Not port-lost: the origin without its port was refused as well.
+        # Not port-lost: the origin without its port was refused too.
         or_else=alternatives("host-rewritten"),
     )

@@ -1,4 +1,4 @@
-"""A page and the WebSockets that it opens: may it, and with the right address? Pure."""
+"""Check a page and the WebSockets that it opens: their addresses, and whether it may. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from deployer.verify.probe.attempt import Attempt
 
 _HOW = {
     "written": "written out",
-    "built": "made of the page's own host",
+    "built": "built from the page's own host",
     "goaccess": "GoAccess's connection",
     "action-cable": "Action Cable's",
     "socket.io": "Socket.IO's",
@@ -26,7 +26,7 @@ _HOW = {
 
 
 def result(page: PageObservations) -> CheckResult:
-    """The page itself, and how many WebSockets it opens."""
+    """Return the check of the page itself, with the number of WebSockets that it opens."""
     attempt = page.attempt
     uri = without_secrets(page.address.page_uri)
     found = _page_finding(page, uri)
@@ -34,7 +34,7 @@ def result(page: PageObservations) -> CheckResult:
     is_read = attempt.status_code == 200 and found is None
     if is_read:
         number = len(page.opened)
-        words += f", opens {number or 'no'} WebSocket{'s' if number != 1 else ''} that can be seen"
+        words += f", opens {number or 'no'} visible WebSocket{'s' if number != 1 else ''}"
     return CheckResult(
         site=page.address.name,
         name="page",
@@ -52,13 +52,13 @@ def _page_finding(page: PageObservations, uri: str) -> Finding | None:
     attempt = page.attempt
     status = attempt.status_code
     if page.is_endless:
-        return endless(page.places, attempt, f"{uri} redirects without end")
+        return endless(page.places, attempt, f"{uri} redirects endlessly")
     if status is not None and status >= 500:
         words = f"{uri} answered {status}"
         return gateway.of_page(attempt, words)
     failure = attempt.failure
     if failure is None or failure.code in CONNECT_FAILURES:
-        return None  # the handshake's own check tells
+        return None  # the handshake's own check has the finding
     if failure.code == "speaks-tls":
         return finding(
             "plain-http-on-https",
@@ -72,8 +72,8 @@ def _page_finding(page: PageObservations, uri: str) -> Finding | None:
         causes.general_code(failure),
         hop="public",
         symptom=f"{uri} {failure.words}",
-        cause="The page itself is not served, whatever becomes of its WebSockets.",
-        fix="Look at the web server and its error log first.",
+        cause="The page itself is not served, regardless of its WebSockets.",
+        fix="Check the web server and its error log first.",
         attempt=attempt,
     )
 
@@ -81,7 +81,7 @@ def _page_finding(page: PageObservations, uri: str) -> Finding | None:
 def opened_results(
     page: PageObservations, handshakes: Mapping[str, Attempt], intended: Mapping[str, Attempt]
 ) -> tuple[CheckResult, ...]:
-    """Whether a browser would let the page open each of its WebSockets.
+    """Return, for each WebSocket of the page, whether a browser would allow it.
 
     `handshakes` maps each URI to its handshake, `intended` to the handshake at the address that the
     page's author wanted, if that is a different one.
@@ -109,7 +109,7 @@ def _opened_result(
         hop=found.hop if found else "public",
         ok=found is None,
         detail=f"{without_secrets(uri)} ({_HOW[opened.how]})"
-        + (": on the visitor's own machine, not asked from here" if is_own else ""),
+        + (": on the visitor's own machine, not tested from here" if is_own else ""),
         finding=found,
         skipped=is_own and found is None,
     )
@@ -125,15 +125,15 @@ def _mixed(page: PageObservations, opened: PageWebSocket) -> Finding | None:
         "mixed-content",
         hop="public",
         symptom=f"{without_secrets(page.address.page_uri)} opens {without_secrets(address.uri)}",
-        cause="A page that came by HTTPS may not open an unencrypted WebSocket: browsers block it"
-        " before anything is sent, so that no log of any server knows of it.",
+        cause="A page served over HTTPS may not open an unencrypted WebSocket: browsers block it"
+        " before anything is sent, so no server logs it.",
         fix=f"Write wss:// into the page: wss://{address.bare_host}{without_secrets(address.target)}"
-        ", or build the address of location.host.",
+        ", or build the address from location.host.",
     )
 
 
 def _is_loopback(name: str) -> bool:
-    """Browsers trust these without TLS."""
+    """Whether browsers trust the name without TLS."""
     try:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
@@ -149,8 +149,8 @@ def _forbidden(page: PageObservations, opened: PageWebSocket) -> Finding | None:
         "csp-connect-src",
         hop="public",
         symptom=f"{without_secrets(page.address.page_uri)} opens {without_secrets(address.uri)},"
-        " and its own policy forbids that",
-        cause=f"The page's Content-Security-Policy says {directive!r}, which does not cover"
+        " which its own policy forbids",
+        cause=f"The page's Content-Security-Policy has {directive!r}, which does not cover"
         f" {address.host}: browsers block the connection before anything is sent.",
         fix=f"Add wss://{address.host} to connect-src of that policy.",
         directive=f"Content-Security-Policy: connect-src 'self' wss://{address.host}",
@@ -164,7 +164,7 @@ def _goaccess(
     handshake: Attempt | None,
     intended: Attempt | None,
 ) -> Finding | None:
-    """The report connects to another place than its url says, and there it fails."""
+    """Report a GoAccess page that connects to a different address than its URL, and fails."""
     if opened.how != "goaccess" or opened.intended is None or handshake is None:
         return None
     if handshake.status_code == 101:
@@ -177,9 +177,8 @@ def _goaccess(
         hop="public",
         symptom=f"{without_secrets(page.address.page_uri)} connects to"
         f" {without_secrets(opened.address.uri)}, which {words}",
-        cause=f"--ws-url is {without_secrets(opened.written)}, without a port: the"
-        f" report then puts GoAccess's own"
-        f" port into the address{', while the one that was intended works' if works else ''}.",
+        cause=f"--ws-url is {without_secrets(opened.written)}, without a port: the report then adds"
+        f" GoAccess's own port{', while the intended address works' if works else ''}.",
         fix=f"Start GoAccess with --ws-url={'wss' if right.is_secure else 'ws'}://"
         f"{right.bare_host}:{right.port}{without_secrets(right.target)}",
         directive=f"--ws-url={'wss' if right.is_secure else 'ws'}://{right.bare_host}:{right.port}"
@@ -189,10 +188,10 @@ def _goaccess(
 
 
 def is_asked(page: PageObservations, opened: PageWebSocket) -> bool:
-    """Whether the address can be asked from here in a browser's place.
+    """Whether the address can be tested from this machine instead of a browser.
 
-    Browsers do not even try where the page may not open an unencrypted WebSocket; and one on the
-    visitor's own machine is not on this one.
+    Browsers do not try if the page may not open an unencrypted WebSocket; and a WebSocket on the
+    visitor's own machine cannot be tested from this one.
     """
     return _mixed(page, opened) is None and not _is_visitors_own(page, opened)
 
@@ -202,6 +201,6 @@ def _is_visitors_own(page: PageObservations, opened: PageWebSocket) -> bool:
 
 
 def is_websocket_answer(attempt: Attempt) -> bool:
-    """Whether an ordinary request was answered as only a WebSocket service answers."""
+    """Whether only a WebSocket service answers an ordinary request like this."""
     words = fingerprints.fingerprint_of(attempt)
     return words is not None and words.meaning == "no-upgrade"

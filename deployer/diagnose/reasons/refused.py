@@ -1,7 +1,7 @@
-"""A handshake that was answered with another status than 101. Pure.
+"""Explain a handshake answered with a status other than 101. Pure.
 
-A variant that upgrades is proof, and is looked at first; then the words of the answer; then the
-status. Where two causes leave the same traces, the finding has the code that covers both.
+A variant that upgrades is proof and comes first, then the text of the response, then the status. If
+two causes look the same, the finding has the code that covers both.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from deployer.proxies.words import Words, in_each
 from deployer.verify.net.redact import without_secrets
 from deployer.verify.probe.attempt import Attempt, Failure
 
-_LOST_WAYS = (
+_UPGRADE_LOST_CODES = (
     "headers-not-inherited",
     "proxypass-order",
     "connection-cleared",
@@ -26,7 +26,7 @@ _LOST_WAYS = (
 
 
 def finding_of(seen: Observations, attempt: Attempt) -> Finding:
-    """Why the handshake was refused, as far as can be known from here."""
+    """Return why the handshake was refused, as far as visible from outside."""
     status = attempt.status_code or 0
     failure = attempt.failure or Failure("status", f"answered {status}")
     symptom = f"{without_secrets(seen.address.uri)} {failure.words}"
@@ -55,35 +55,35 @@ def finding_of(seen: Observations, attempt: Attempt) -> Finding:
 
 
 def _login(seen: Observations, attempt: Attempt, symptom: str) -> Finding:
-    way = fingerprints.header(attempt, "www-authenticate").partition(" ")[0]
-    asked = f" (it asks for {way})" if way else ""
+    scheme = fingerprints.header(attempt, "www-authenticate").partition(" ")[0]
+    wanted = f" ({scheme})" if scheme else ""
     is_own = fingerprints.is_own_page(attempt)
     return finding(
         "login-required",
         hop="proxy" if is_own else "public",
         symptom=symptom,
-        cause=f"The handshake needs a login{asked}; browsers bring a page's cookies along, and can"
-        " set no other header on a WebSocket.",
-        fix="Give the session along: --header 'Cookie: …', or a token in the path if the service"
-        " takes one there.",
+        cause=f"The handshake requires a login{wanted}; browsers send a page's cookies, and cannot"
+        " set other headers on a WebSocket.",
+        fix="Send the session's cookie: --header 'Cookie: …', or a token in the path if the service"
+        " accepts one there.",
         attempt=attempt,
     )
 
 
 def _by_path(seen: Observations, attempt: Attempt, symptom: str) -> Finding | None:
-    """Whether the same handshake succeeds on a path beside this one: that is proof."""
+    """Return the finding if the same handshake succeeds on a similar path, which is proof."""
     path = seen.address.path
     if seen.opened("slash"):
-        turned = seen.address.with_slash_toggled()
-        other = without_secrets(turned.target) if turned else ""
+        toggled = seen.address.with_slash_toggled()
+        other = without_secrets(toggled.target) if toggled else ""
         return finding(
             "slash-mismatch",
             hop="public",
             symptom=f"{symptom}; {other} upgrades",
-            cause=f"The path is served as {other} alone: one of the proxy's location, its"
-            " proxy_pass and the service's own path has a slash at its end, the others not; or the"
-            " address itself is written wrongly.",
-            fix=f"Connect to {other}, or serve {path} as well.",
+            cause=f"The path is only served as {other}: the proxy's location, its proxy_pass and"
+            " the service's own path differ in the trailing slash, or the address itself is"
+            " wrong.",
+            fix=f"Connect to {other}, or also serve {path}.",
             attempt=attempt,
         )
     if seen.opened("doubled"):
@@ -93,7 +93,7 @@ def _by_path(seen: Observations, attempt: Attempt, symptom: str) -> Finding | No
             "page-instead" if attempt.status_code == 200 else "wrong-route",
             hop="proxy",
             symptom=f"{symptom}; {doubled} upgrades",
-            cause=f"The proxy takes {stem} off before it asks the service, which has its WebSocket"
+            cause=f"The proxy strips {stem} before it forwards to the service, whose WebSocket is"
             f" on {stem}: only {doubled} arrives there as {stem}.",
             fix=f"Do not strip the prefix ({in_each(lambda words: words.strip)}).",
             attempt=attempt,
@@ -102,7 +102,7 @@ def _by_path(seen: Observations, attempt: Attempt, symptom: str) -> Finding | No
 
 
 def _by_subprotocol(seen: Observations, attempt: Attempt, symptom: str) -> Finding | None:
-    """Whether the same handshake succeeds with fewer subprotocols, or none."""
+    """Return the finding if the same handshake succeeds with fewer subprotocols, or none."""
     opened = seen.opened("one-subprotocol", "no-subprotocol")
     if not opened:
         return None
@@ -113,29 +113,29 @@ def _by_subprotocol(seen: Observations, attempt: Attempt, symptom: str) -> Findi
         hop="public",
         symptom=f"{symptom} to the subprotocols {offered}; with "
         + (f"{seen.options.subprotocols[0]} alone it upgrades" if with_one else "none it upgrades"),
-        cause="The service cannot choose between several: Go's x/net Handler refuses all where it"
-        " has no Handshake function that picks one."
+        cause="The service cannot select one of several: Go's x/net Handler refuses all if it has"
+        " no Handshake function that picks one."
         if with_one
-        else "Whoever answers does not know what is offered, and refuses it in place of passing it"
-        " over.",
-        fix="Let clients offer one; or give the service a Handshake function that sets"
+        else "The server does not support the offered subprotocols, and refuses them instead of"
+        " ignoring them.",
+        fix="Offer only one in clients, or give the service a Handshake function that sets"
         " config.Protocol to one of those offered."
         if with_one
-        else "Offer a subprotocol that the service's manual names, or none.",
+        else "Offer a subprotocol from the service's documentation, or none.",
         attempt=attempt,
     )
 
 
 def _lost(attempt: Attempt, symptom: str, words: Fingerprint) -> Finding:
-    """The service says that it got an ordinary request, and an upgrade was sent."""
+    """Return the finding if the service received an ordinary request instead of an upgrade."""
     if words.meaning == "http-1.0":
         return finding(
             "http-1.0-upstream",
             hop="proxy",
             symptom=symptom,
-            cause="HTTP/1.1 was sent, and the service complains about the version: the proxy speaks"
+            cause="HTTP/1.1 was sent, but the service rejects the version: the proxy speaks"
             f" HTTP/1.0 to it, which has no upgrades ({in_each(_sign_of_http_1_0)}).",
-            fix=f"Speak HTTP/1.1 to the service ({in_each(lambda words: words.http_1_0)}).",
+            fix=f"Use HTTP/1.1 to the service ({in_each(lambda words: words.http_1_0)}).",
             directive="proxy_http_version 1.1;",
             attempt=attempt,
         )
@@ -144,62 +144,62 @@ def _lost(attempt: Attempt, symptom: str, words: Fingerprint) -> Finding:
         "upgrade-not-forwarded",
         hop="proxy",
         symptom=symptom,
-        cause=f"The answer is that of {words.library} to an ordinary request, and an upgrade was"
-        f" sent{seen}: something on the way does not pass Upgrade and Connection on.",
-        fix=f"Pass both headers on. {in_each(lambda words: words.upgrade)}.",
+        cause=f"This is the response of {words.library} to an ordinary request, but an upgrade was"
+        f" sent{seen}: something on the path does not forward Upgrade and Connection.",
+        fix=f"Forward both headers. {in_each(lambda words: words.upgrade)}.",
         attempt=attempt,
-        or_else=_ways_to_lose(words),
+        or_else=_upgrade_lost_alternatives(words),
     )
 
 
 def _as_it_arrived(words: Fingerprint) -> str:
     if words.arrived is None or not words.header:
-        return f" ({words.header} is what it misses)" if words.header else ""
+        return f" ({words.header} is missing)" if words.header else ""
     if not words.arrived:
         return f" ({words.header} did not arrive at all)"
     return f" ({words.header} arrived as {words.arrived!r})"
 
 
-def _ways_to_lose(words: Fingerprint) -> tuple[Alternative, ...]:
-    """Which of the special cases are not ruled out by how the header arrived."""
+def _upgrade_lost_alternatives(words: Fingerprint) -> tuple[Alternative, ...]:
+    """Return the special cases that the received header does not rule out."""
     if words.header == "Connection" and words.arrived == "":
         return alternatives("connection-cleared", "default-connection", "headers-not-inherited")
     if words.header == "Upgrade":
         return alternatives("headers-not-inherited", "proxypass-order", "connection-cleared")
     if words.header == "Connection" and words.arrived == "close":
-        # nginx from 1.29.7 on sends none by itself, and an empty one is not sent at all.
+        # nginx from 1.29.7 sends none by default, and does not send an empty one.
         return alternatives("headers-not-inherited", "map-twice")
-    return alternatives(*_LOST_WAYS)
+    return alternatives(*_UPGRADE_LOST_CODES)
 
 
 def _page(seen: Observations, attempt: Attempt, symptom: str) -> Finding:
-    """An ordinary answer: the wrong path, or an upgrade that got lost before an ordinary page."""
+    """Return the finding for an ordinary page: a wrong path, or a lost upgrade."""
     nowhere = seen.variants.get("nowhere")
     is_everywhere = nowhere is not None and fingerprints.is_same_answer(attempt, nowhere)
     if is_everywhere:
         cause = (
-            "A path that does not exist is answered in the same way: this is a page for everything"
-            " that is not found (an app of one page, try_files, or a prefix that was stripped)."
+            "A path that does not exist gets the same response: this is the fallback page for"
+            " everything not found (a single-page app, try_files, or a stripped prefix)."
         )
     else:
         cause = (
-            "An ordinary page is there: either this is not the path of the WebSocket, or the"
-            " request reaches the right service as an ordinary one, without its Upgrade."
+            "There is an ordinary page: either this is not the path of the WebSocket, or the"
+            " request reaches the right service without its Upgrade."
         )
     return finding(
         "page-instead",
         hop="public",
         symptom=symptom,
         cause=cause,
-        fix="Compare the path with the service's manual; then look at where the proxy sends it,"
-        f" and whether it passes Upgrade on; {ASK_THE_HOST}.",
+        fix="Compare the path with the service's documentation; then check where the proxy sends"
+        f" it, and whether it forwards Upgrade; {ASK_THE_HOST}.",
         attempt=attempt,
         or_else=alternatives("upgrade-not-forwarded", "wrong-route"),
     )
 
 
 def _own_page(seen: Observations, attempt: Attempt, symptom: str) -> Finding:
-    """The proxy (or web server) refuses by itself; no service was asked."""
+    """Return the finding if the proxy (or web server) itself refuses, without any service."""
     responder = fingerprints.responder_of(attempt)
     who = responder.name if responder else "the web server"
     status = attempt.status_code
@@ -209,9 +209,9 @@ def _own_page(seen: Observations, attempt: Attempt, symptom: str) -> Finding:
             "handshake-refused",
             hop="proxy",
             symptom=symptom,
-            cause=f"{who} itself refuses it by a rule, with each Origin that was tried and none"
-            + (", and ordinary requests to this path too." if also else ", and only upgrades."),
-            fix="Look for deny, Require or http-request deny on this path, and for who may ask.",
+            cause=f"A rule of {who} itself refuses it, with every Origin that was tried and none"
+            + (", and also ordinary requests to this path." if also else ", but only upgrades."),
+            fix="Look for deny, Require or http-request deny on this path, and allowed clients.",
             attempt=attempt,
             or_else=alternatives("origin-blocked"),
         )
@@ -220,16 +220,16 @@ def _own_page(seen: Observations, attempt: Attempt, symptom: str) -> Finding:
             "wrong-route",
             hop="proxy",
             symptom=symptom,
-            cause=f"The answer is a page of {who} itself: the request was not passed on to any"
-            " service. No location (ProxyPass, use_backend) has this path, or another site took"
-            " the name.",
-            fix="Look at which site and which path the web server chooses, and at a default site"
-            " that takes the name. If the service itself stands behind a second web server, look"
-            " there too.",
+            cause=f"The response is a page of {who} itself: the request was not forwarded to any"
+            " service. No location (ProxyPass, use_backend) matches this path, or a different site"
+            " matches the name.",
+            fix="Check which site and path the web server selects, and whether a default site takes"
+            " the name. If the service is behind a second web server, check that too.",
             attempt=attempt,
             or_else=alternatives(
                 "backend-not-websocket",
-                backend_not_websocket=f"a second {who.partition('/')[0]} stands before the service",
+                backend_not_websocket=f"there is a second {who.partition('/')[0]} before the"
+                " service",
             ),
         )
     return unexplained(seen, attempt, symptom, None)

@@ -1,6 +1,6 @@
-"""What strangers find on a server that works: old TLS, a version, WebSockets that fail over HTTP/2.
+"""Check a working server for old TLS, a version banner, and failing WebSockets over HTTP/2. Pure.
 
-Pure. None of it needs to know the proxy, so none of it names one.
+None of these checks depends on the proxy, so none of them names one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from deployer.verify.probe.attempt import Attempt
 
 
 def results(seen: Observations) -> Iterator[CheckResult]:
-    """One check for each thing that was tried."""
+    """Yield one check for each variant that was tried."""
     page = f"https://{seen.address.host}"
     over_http2 = seen.variants.get("http2")
     if over_http2 is not None:

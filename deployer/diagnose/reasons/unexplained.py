@@ -1,6 +1,6 @@
-"""A handshake whose failure the answers do not explain, or that got no answer at all. Pure.
+"""Describe handshakes that fail without an explanation, or get no response. Pure.
 
-The general codes, with all that they can be and how to tell.
+The findings have general codes, with all alternatives and how to check them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from deployer.verify.probe.attempt import Attempt, Failure
 
 
 def plain_http(seen: Observations, attempt: Attempt, symptom: str) -> Finding:
+    """Return the finding for plain HTTP that arrived at a TLS port."""
     address = seen.address
     if not address.is_secure:
         return finding(
@@ -30,10 +31,10 @@ def plain_http(seen: Observations, attempt: Attempt, symptom: str) -> Finding:
         "upstream-scheme",
         hop="proxy",
         symptom=symptom,
-        cause="TLS was spoken to the proxy, and the answer says that plain HTTP arrived at a TLS"
-        " port: so the proxy speaks plain HTTP to a service that expects TLS.",
+        cause="The connection to the proxy uses TLS, but the response says that plain HTTP arrived"
+        " at a TLS port: the proxy speaks plain HTTP to a service that expects TLS.",
         fix="Use TLS to the service in the proxy"
-        f" ({in_each(lambda words: words.tls_upstream)}), or turn it off in the service.",
+        f" ({in_each(lambda words: words.tls_upstream)}), or disable it in the service.",
         attempt=attempt,
     )
 
@@ -45,13 +46,13 @@ def unexplained(
     hop: Hop = "proxy" if fingerprints.is_own_page(attempt) else "public"
     cause, or_else = _status_cause(attempt, words, is_alike=is_alike)
     front = fingerprints.in_front(attempt)
-    by_front = f" {front} stands in front, and may refuse by itself." if front else ""
+    by_front = f" {front} is in front of it, and may refuse by itself." if front else ""
     return finding(
         "handshake-refused",
         hop=hop,
         symptom=symptom,
         cause=f"{cause}{_compared(seen, attempt, is_alike=is_alike)}{by_front}",
-        fix=f"Try the same handshake straight at the service, on the host; {ASK_THE_HOST}.",
+        fix=f"On the host, try the same handshake directly at the service; {ASK_THE_HOST}.",
         attempt=attempt,
         or_else=or_else,
     )
@@ -62,17 +63,14 @@ def _is_fastapi(attempt: Attempt) -> bool:
 
 
 def _compared(seen: Observations, attempt: Attempt, *, is_alike: bool) -> str:
-    """What the answer to an ordinary request shows, as a sentence."""
+    """Describe the response to an ordinary request, as a sentence."""
     status = attempt.status_code
     if status == 429 or (status == 404 and _is_fastapi(attempt)):
         return ""
     if is_alike:
-        return (
-            " An ordinary request gets the very same answer, so the one who answers may not see"
-            " that an upgrade is asked for."
-        )
+        return " An ordinary request gets the same response, so the server may not see the upgrade."
     if seen.plain is not None and seen.plain.status_code is not None:
-        return " An ordinary request gets another answer, so whoever answers does see the upgrade."
+        return " An ordinary request gets a different response, so the server sees the upgrade."
     return ""
 
 
@@ -82,13 +80,12 @@ def _status_cause(
     status = attempt.status_code
     if status == 403:
         return (
-            "The refusal is the same with every Origin and with none, so it is not Origin alone.",
+            "The refusal is the same with any Origin or none, so it does not depend on Origin alone.",
             alternatives(
                 "login-required",
                 "wrong-route",
                 "origin-blocked",
-                wrong_route="Starlette and FastAPI answer 403 to a WebSocket path that is not"
-                " theirs",
+                wrong_route="Starlette and FastAPI answer 403 on an unknown WebSocket path",
             ),
         )
     if status == 404:
@@ -96,17 +93,17 @@ def _status_cause(
     if status == 400:
         return _bad_request(words, is_alike=is_alike)
     if status == 429:
-        return "It counts requests from here, and these were too many.", ()
-    return "The answer does not say why.", ()
+        return "It limits the rate of requests from here, and these were too many.", ()
+    return "The response does not say why.", ()
 
 
 def _not_found(attempt: Attempt, *, is_alike: bool) -> tuple[str, tuple[Alternative, ...]]:
-    cause = "Whoever answers has no WebSocket on this path, or was not asked for one."
+    cause = "The server has no WebSocket on this path, or did not see the upgrade."
     if _is_fastapi(attempt):
         cause = (
-            "These are the words of FastAPI (Starlette) to an ordinary request; to a WebSocket"
-            " on an unknown path it says 403. So the upgrade got lost on the way, or the server"
-            " under it (uvicorn) has no WebSocket library."
+            "This is FastAPI's (Starlette's) response to an ordinary request; to a WebSocket on an"
+            " unknown path it answers 403. So the upgrade was lost on the path, or its server"
+            " (uvicorn) has no WebSocket library."
         )
     if is_alike:
         return cause, alternatives("upgrade-not-forwarded", "wrong-route", "backend-not-websocket")
@@ -121,21 +118,21 @@ def _bad_request(
     words: Fingerprint | None, *, is_alike: bool
 ) -> tuple[str, tuple[Alternative, ...]]:
     if words is not None and words.meaning == "no-key":
-        return "The service does not get Sec-WebSocket-Key or -Version, which were sent.", ()
+        return "The service does not receive Sec-WebSocket-Key or -Version, which were sent.", ()
     if words is not None and words.meaning == "subprotocol":
-        return "The service refuses the subprotocols that were offered, or that none was.", ()
-    cause = "The request was not taken for a right handshake."
+        return "The service refuses the offered subprotocols, or requires one.", ()
+    cause = "The server does not treat the request as a valid handshake."
     if is_alike:
         return cause, alternatives("upgrade-not-forwarded", "backend-not-websocket")
     return cause, alternatives(
         "backend-not-websocket",
         "wrong-route",
-        wrong_route="Node's ws answers 400 to an upgrade on a path that is not its own",
+        wrong_route="Node's ws answers 400 to an upgrade on an unknown path",
     )
 
 
 def unanswered(seen: Observations, attempt: Attempt, failure: Failure, *, general: str) -> Finding:
-    """The request was sent and no whole answer came."""
+    """Return the finding for a request without a complete response."""
     symptom = f"{without_secrets(seen.address.uri)} {failure.words}"
     if seen.speaks_tls:
         return plain_http(seen, attempt, symptom)
@@ -147,24 +144,24 @@ def unanswered(seen: Observations, attempt: Attempt, failure: Failure, *, genera
             "timeout",
             hop="public",
             symptom=symptom,
-            cause="Connections are taken, and no request is answered, on this path or another: the"
-            " service hangs and everything goes to it, or the proxy has nobody left to serve.",
-            fix="On the host: does the service answer on its own port? What does the proxy's error"
-            f" log say of its limits? {ASK_THE_HOST}.",
+            cause="Connections are accepted, but no request is answered on any path: the service"
+            " hangs and gets all requests, or the proxy has no free worker.",
+            fix="On the host, check whether the service answers on its own port, and whether the"
+            f" proxy's error log reports limits. {ASK_THE_HOST}.",
             attempt=attempt,
             or_else=alternatives(
                 "service-hangs", "threads-exhausted", "scoreboard-full", "connections-exhausted"
             ),
         )
     if failure.code == "timeout":
-        where = "an ordinary request to this path" if answers_plain else "another path"
+        where = "an ordinary request to this path" if answers_plain else "a different path"
         return finding(
             "service-hangs",
             hop="backend",
             symptom=symptom,
-            cause=f"The server answers {where}, and not the handshake: what it is passed on to"
-            " takes the request and says nothing.",
-            fix="Look at the service's log and workers; on the host, ask it on its own port.",
+            cause=f"The server answers {where}, but not the handshake: the service that gets it"
+            " accepts the request and does not respond.",
+            fix="Check the service's log and workers; on the host, test it on its own port.",
             attempt=attempt,
         )
     if failure.code == "closed" and not answers_plain and not answers_elsewhere:
@@ -172,10 +169,11 @@ def unanswered(seen: Observations, attempt: Attempt, failure: Failure, *, genera
             general,
             hop="public",
             symptom=symptom,
-            cause="Connections are taken and hung up on, whatever is asked: there is no free"
-            " connection or file left to serve them, no HTTP is spoken there, or the server waits"
-            " for a PROXY header, which the load balancer before it would send.",
-            fix=f"On the host: the error log at this moment, and who listens; {ASK_THE_HOST}.",
+            cause="Connections are accepted and closed, whatever the request: the server has no"
+            " free connection or file, does not speak HTTP, or expects a PROXY header from a load"
+            " balancer in front of it.",
+            fix="On the host, check the error log at this time, and the listening process;"
+            f" {ASK_THE_HOST}.",
             attempt=attempt,
             or_else=alternatives("connections-exhausted", "files-exhausted"),
         )
@@ -184,10 +182,10 @@ def unanswered(seen: Observations, attempt: Attempt, failure: Failure, *, genera
         general,
         hop="public",
         symptom=symptom,
-        cause="Ordinary requests are answered on this path; only the handshake is cut off: the"
-        " service fails on it, or something on the way (a firewall, a filter) does not like it."
+        cause="Ordinary requests are answered on this path, but the handshake is disconnected: the"
+        " service fails on it, or something on the path (a firewall, a filter) blocks it."
         if closes
-        else "Something else than HTTP/1.1 is spoken there, or the answer broke off.",
-        fix=f"Look at the service's log at this moment; {ASK_THE_HOST}.",
+        else "The server does not speak HTTP/1.1, or the response was incomplete.",
+        fix=f"Check the service's log at this time; {ASK_THE_HOST}.",
         attempt=attempt,
     )

@@ -1,4 +1,4 @@
-"""A handshake that was answered with 101: what went wrong then, or who is let in too much."""
+"""Explain handshakes answered with 101: later failures, and missing access checks."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from deployer.verify.net.redact import without_secrets
 from deployer.verify.planned.model import FOREIGN_ORIGIN
 from deployer.verify.probe.attempt import Attempt, Failure
 from deployer.verify.probe.h2c_variants import is_tunnel
+from deployer.verify.probe.handshake import NO_MESSAGE
 
 _GONE = frozenset({"closed", "dropped"})
 _CLOSED_AT_ONCE = "right after the handshake"
@@ -21,7 +22,7 @@ _NOT_PROOF = frozenset({"wrong-accept", "incomplete-upgrade", "not-http", "bad-n
 
 
 def finding_of(seen: Observations, attempt: Attempt, failure: Failure) -> Finding:
-    """Why an answer of 101 is no working connection."""
+    """Return why a 101 response is not a working connection."""
     code = causes.general_code(failure)
     uri = without_secrets(seen.address.uri)
     symptom = f"{uri} {failure.words}"
@@ -30,11 +31,11 @@ def finding_of(seen: Observations, attempt: Attempt, failure: Failure) -> Findin
             code,
             hop="public",
             symptom=symptom,
-            cause="Whoever answers is no WebSocket server by RFC 6455, or something on the way"
-            " changes its answer: a cache that has kept a 101, a filter, a hand-made handshake."
-            " From outside nobody can tell which.",
-            fix="Ask the service itself, on the host, with the same handshake. If that is right,"
-            f" look at what changes response headers on the way; {ASK_THE_HOST}.",
+            cause="The server is not a WebSocket server as defined by RFC 6455, or something on the"
+            " path changes its response: a cache that stored a 101, a filter, a hand-written"
+            " handshake. From outside, these look the same.",
+            fix="On the host, make the same handshake directly to the service. If it succeeds, look"
+            f" for something that changes response headers on the path; {ASK_THE_HOST}.",
             attempt=attempt,
         )
     if failure.code == "subprotocol-missing":
@@ -42,10 +43,10 @@ def finding_of(seen: Observations, attempt: Attempt, failure: Failure) -> Findin
             code,
             hop="public",
             symptom=symptom,
-            cause="The service does not know these subprotocols, or something on the way drops"
+            cause="The service does not support these subprotocols, or something on the path drops"
             " Sec-WebSocket-Protocol; browsers then close the connection themselves.",
-            fix="Offer the one that the service's manual names; if that is what was offered, look"
-            " for a rule of the proxy that removes the header in the request or in the answer.",
+            fix="Offer the one in the service's documentation; if that is what was offered, look"
+            " for a rule of the proxy that removes the header from the request or the response.",
             attempt=attempt,
         )
     if failure.code == "no-pong":
@@ -53,9 +54,9 @@ def finding_of(seen: Observations, attempt: Attempt, failure: Failure) -> Findin
             code,
             hop="backend",
             symptom=symptom,
-            cause="The connection opens, and then nobody reads from it: the service hangs, or it"
+            cause="The connection opens, but the service does not read from it: it hangs, or it"
             " ignores pings, which RFC 6455 (section 5.5.2) forbids.",
-            fix="Look at the service's log and its workers.",
+            fix="Check the service's log and its workers.",
             attempt=attempt,
         )
     if failure.code == "unexpected-message":
@@ -64,36 +65,36 @@ def finding_of(seen: Observations, attempt: Attempt, failure: Failure) -> Findin
         code,
         hop="public",
         symptom=symptom,
-        cause="The handshake succeeds and the connection does not last: the service fails or wants"
-        " something that was not sent, or the proxy does not carry what comes after the handshake."
-        " From outside the two look alike.",
-        fix=f"Look at the service's log at this moment, then at the proxy's; {ASK_THE_HOST}.",
+        cause="The handshake succeeds but the connection does not last: the service fails or"
+        " requires something that was not sent, or the proxy does not forward data after the"
+        " handshake. From outside, the two look alike.",
+        fix=f"Check the service's log at this time, then the proxy's; {ASK_THE_HOST}.",
         attempt=attempt,
         or_else=alternatives("http-1.0-upstream") if failure.code in _GONE else (),
     )
 
 
 def _unexpected_message(attempt: Attempt, failure: Failure, symptom: str) -> Finding:
-    is_silent = "no message at all" in failure.evidence
+    is_silent = failure.evidence == NO_MESSAGE
     return finding(
         "silent-after-upgrade" if is_silent else "unexpected-message",
         hop="backend",
         symptom=symptom,
         cause=(
-            "The connection is open and answers pings, and what should speak on it is silent:"
-            " a worker, queue or database behind the service is down, the login was refused"
-            " without a word, or the service waits for another message first."
+            "The connection is open and answers pings, but the application sends nothing: a worker,"
+            " queue or database behind the service is down, the login was silently rejected, or the"
+            " service waits for a different message first."
             if is_silent
-            else "The service says something else than was expected."
+            else "The service does not send the expected message."
         ),
-        fix="Look at the service's log and at what stands behind it (workers, Redis, its"
-        " database); compare --send with what its own page sends first.",
+        fix="Check the service's log and its dependencies (workers, Redis, its database); compare"
+        " --send with the first message of its own page.",
         attempt=attempt,
     )
 
 
 def results(seen: Observations) -> Iterator[CheckResult]:
-    """What is let in that should not be, and what is not that should."""
+    """Check a working WebSocket for missing and excessive restrictions."""
     if seen.handshake is None or seen.handshake.status_code != 101:
         return
     yield from _foreign(seen)
@@ -112,7 +113,7 @@ def _foreign(seen: Observations) -> Iterator[CheckResult]:
     attempt = seen.variants.get("foreign-origin")
     if attempt is None or seen.handshake is None:
         return
-    # A service that lets everybody in and then sends strangers away does refuse them.
+    # A service that accepts everyone but then disconnects foreign origins does refuse them.
     own_lasts = _stays_open(seen.handshake)
     is_open = attempt.status_code == 101 and (_stays_open(attempt) or not own_lasts)
     found = None
@@ -122,14 +123,15 @@ def _foreign(seen: Observations) -> Iterator[CheckResult]:
             hop="public",
             severity="warning",
             symptom=f"{without_secrets(seen.address.uri)} upgrades for a page of {FOREIGN_ORIGIN}",
-            cause="Neither proxy nor service looks at Origin: where a visitor is known by a cookie,"
-            " every page on the web may open connections in that visitor's name (cross-site"
-            " WebSocket hijacking). It is right only where no cookie counts.",
-            fix="Let the service, or the proxy, refuse an Origin that is not its own with 403.",
+            cause="Neither proxy nor service checks Origin: if cookies identify visitors, every"
+            " page on the web may open connections on a visitor's behalf (cross-site WebSocket"
+            " hijacking). This is only correct if no cookie grants access.",
+            fix="Make the service or the proxy answer 403 to any Origin that is not its own.",
             attempt=attempt,
         )
-    said = attempt.failure.words if attempt.failure else attempt.note or "upgraded"
-    yield _result(seen, "foreign origin", attempt, found, said if is_open else f"refused: {said}")
+    words = attempt.failure.words if attempt.failure else attempt.note or "upgraded"
+    detail = words if is_open else f"refused: {words}"
+    yield _result(seen, "foreign origin", attempt, found, detail)
 
 
 def _without_origin(seen: Observations) -> Iterator[CheckResult]:
@@ -142,14 +144,15 @@ def _without_origin(seen: Observations) -> Iterator[CheckResult]:
             "origin-required",
             hop="public",
             severity="note",
-            symptom=f"{without_secrets(seen.address.uri)} without Origin is answered with"
-            f" {attempt.status_code}, with {seen.handshake_origin} with 101",
-            cause="Programs other than browsers send no Origin, and are refused here. Go's x/net"
-            " Handler does so by itself; others by a rule.",
-            fix="Send an Origin in checks and programs; or let the service take requests without.",
+            symptom=f"{without_secrets(seen.address.uri)} answers {attempt.status_code} without"
+            f" Origin, and 101 with {seen.handshake_origin}",
+            cause="Clients other than browsers send no Origin, and are refused here. Go's x/net"
+            " Handler does so by default; other services have a rule.",
+            fix="Send an Origin from checks and programs, or make the service accept requests"
+            " without one.",
             attempt=attempt,
         )
-    words = attempt.failure.words if attempt.failure else "upgraded: not only browsers may connect"
+    words = attempt.failure.words if attempt.failure else "upgraded: clients need no Origin"
     yield _result(seen, "no origin", attempt, found, words)
 
 
@@ -159,19 +162,19 @@ def _h2c(seen: Observations) -> Iterator[CheckResult]:
         return
     found = None
     if is_tunnel(attempt):
-        # h2c is for cleartext alone: over TLS, somebody has passed it on. Without TLS it may be the
-        # service itself that answers here, and then there is nothing to get around.
+        # h2c is only for cleartext: over TLS, a proxy has forwarded it. Without TLS the service
+        # itself may answer here, and then there is nothing to bypass.
         is_proxied = seen.address.is_secure or fingerprints.is_proxy_server(attempt)
         found = finding(
             "h2c-tunnel",
             hop="proxy" if is_proxied else "public",
             severity="error" if is_proxied else "warning",
             symptom=f"{without_secrets(seen.address.page_uri)} upgrades to h2c",
-            cause="The proxy passes any Upgrade on, and the service speaks cleartext HTTP/2:"
-            " whoever asks for it gets a tunnel to the service past every rule of the proxy."
+            cause="The proxy forwards any Upgrade, and the service speaks cleartext HTTP/2: any"
+            " client gets a tunnel to the service that bypasses every rule of the proxy."
             if is_proxied
-            else "The service speaks cleartext HTTP/2. If a proxy stands before it, that passes any"
-            " Upgrade on, and whoever asks for it gets a tunnel past every rule of the proxy.",
+            else "The service speaks cleartext HTTP/2. If there is a proxy in front of it, it"
+            " forwards any Upgrade, and any client gets a tunnel that bypasses its rules.",
             fix="Forward only `Upgrade: websocket`"
             f" ({in_each(lambda words: words.strict_upgrade)}).",
             attempt=attempt,
@@ -190,11 +193,11 @@ def _sample_key(seen: Observations) -> Iterator[CheckResult]:
         "sample-key",
         hop="backend",
         severity="note",
-        symptom=f"{without_secrets(seen.address.uri)} with the sample key of many tutorials is"
-        f" answered with {attempt.status_code}",
-        cause="SGVsbG8sIHdvcmxkIQ== is 13 bytes long, and RFC 6455 wants 16; the service is right"
-        " to refuse it, and a probe made with it fails where browsers work.",
-        fix="Make the key of a probe anew each time: openssl rand -base64 16",
+        symptom=f"{without_secrets(seen.address.uri)} answers {attempt.status_code} to the sample"
+        " key of many tutorials",
+        cause="SGVsbG8sIHdvcmxkIQ== is 13 bytes long, but RFC 6455 requires 16; the service is"
+        " right to refuse it, and a probe with it fails although browsers work.",
+        fix="Generate a new key for each probe: openssl rand -base64 16",
         attempt=attempt,
     )
     words = f"answered {attempt.status_code}; with 16 bytes, 101"
@@ -209,10 +212,11 @@ def _subprotocols(seen: Observations) -> Iterator[CheckResult]:
         "subprotocols-refused",
         hop="backend",
         severity="note",
-        symptom=f"{without_secrets(seen.address.uri)} takes one subprotocol and answers 400 to two",
-        cause="The service cannot choose between several: Go's x/net Handler refuses all when it"
-        " has no Handshake function that picks one.",
-        fix="Let clients offer one; or give the service a Handshake function that sets"
+        symptom=f"{without_secrets(seen.address.uri)} accepts one subprotocol but answers 400 to"
+        " two",
+        cause="The service cannot select one of several: Go's x/net Handler refuses all if it has"
+        " no Handshake function that picks one.",
+        fix="Offer only one in clients, or give the service a Handshake function that sets"
         " config.Protocol to one of those offered.",
         attempt=two,
     )

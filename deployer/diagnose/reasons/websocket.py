@@ -1,10 +1,10 @@
-"""What an expert concludes from the outside alone: `Observations` → results with findings. Pure.
+"""Turn `Observations` of a WebSocket into results with findings. Pure.
 
-The order of thought: is the name known, does anybody take connections, does TLS come about, is
-the certificate right, what became of the handshake? Where it failed, a variant that got through
-proves its cause (`reason_origin.py`, `reason_refused.py`); otherwise the words of the answer tell,
-and what they leave open is said. Where it succeeded, what should have been refused is looked at
-(`reason_open.py`). A hop other than ``public`` is named where the answer shows whose it is.
+In this order: does the name resolve, does any address accept connections, does TLS succeed, is the
+certificate valid, and what is the outcome of the handshake? If it failed, a variant that succeeds
+proves the cause (`origin.py`, `refused.py`); otherwise the response decides, and the finding lists
+the remaining alternatives. If it succeeded, `upgraded.py` checks what should have been refused. A
+hop other than ``public`` is named if the response identifies it.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from deployer.verify.probe.attempt import Attempt
 
 
 def results(seen: Observations) -> tuple[CheckResult, ...]:
-    """Every check of one WebSocket's address, in the order in which a connection comes about."""
+    """Return every check of one WebSocket's address, in the order of the steps of a connection."""
     return tuple(_results(seen))
 
 
 def _results(seen: Observations) -> Iterator[CheckResult]:
     yield from connection.results(seen)
     if seen.handshake is not None:
-        is_at_door = _is_connect_failure(seen.handshake)
-        if seen.certificate is not None and not is_at_door:
+        is_unconnected = _is_connect_failure(seen.handshake)
+        if seen.certificate is not None and not is_unconnected:
             yield connection.certificate_result(seen, seen.certificate)
         yield _handshake_result(seen, seen.handshake)
         yield from upgraded.results(seen)
@@ -43,7 +43,7 @@ def _results(seen: Observations) -> Iterator[CheckResult]:
 
 
 def reach_results(seen: Observations) -> tuple[CheckResult, ...]:
-    """The same for a page's address, of which no handshake is asked."""
+    """Return the checks of a page's address, without a handshake."""
     found = list(connection.results(seen))
     if seen.certificate is not None:
         failure = seen.certificate.failure
@@ -60,7 +60,7 @@ def _is_connect_failure(attempt: Attempt) -> bool:
 
 def _handshake_result(seen: Observations, attempt: Attempt) -> CheckResult:
     failure = attempt.failure
-    words = attempt.note or "upgraded, and a ping is answered"
+    words = attempt.note or "upgraded, and answers a ping"
     found: Finding | None = None
     if failure is not None:
         words = failure.words
@@ -81,7 +81,7 @@ def _handshake_result(seen: Observations, attempt: Attempt) -> CheckResult:
 
 def _finding(seen: Observations, attempt: Attempt) -> Finding | None:
     failure = attempt.failure
-    assert failure is not None  # noqa: S101 - only asked for where there is one
+    assert failure is not None  # noqa: S101 - only called if there is one
     if failure.code in CONNECT_FAILURES | {"speaks-tls"}:
         return connection.connect_finding(seen, attempt, failure)
     if failure.code == "status":

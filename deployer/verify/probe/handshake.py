@@ -19,6 +19,8 @@ from deployer.verify.probe.spec import UpgradeProbe
 # A service that requires a login or a first message may close at once with one of these codes: it
 # works. RFC 6455, section 7.4: 1000 normal, 1005 no code, 1008 policy, 3000 to 4999 its own.
 POLITE_CLOSE_CODES = frozenset({1000, 1005, 1008, *range(3000, 5000)})
+#: The evidence if an expected message did not arrive, nor any other.
+NO_MESSAGE = "no message was received"
 #: Shorter texts are words that any message may contain; longer ones may be a token.
 _TOKEN_LENGTH = 16
 
@@ -131,7 +133,7 @@ def _exchange(websocket: WebSocket, probe: UpgradeProbe, access: Access) -> None
         if failure.code == "timeout" and websocket.first_message is None:
             raise _no_message(websocket, access) from failure
         received = " · ".join(_shown(message, probe) for message in websocket.last_messages)
-        arrived = f"received: {received}" if received else "no message was received"
+        arrived = f"received: {received}" if received else NO_MESSAGE
         words = {
             "timeout": f"did not send the expected message within {access.timeout_s:g} s",
         }.get(failure.code, f"{failure.words} before the expected message arrived")

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.every_release]
 _KINDS = frozenset({"certificate", "old-tls", "banner", "h2c", "plain-get", "http2", "forged"})
 
 
-def diagnose_url(world: World) -> tuple[CheckResult, ...]:
+def results_of(world: World) -> tuple[CheckResult, ...]:
     """Those checks alone, and straight to the host's address: they need nothing of the inside."""
     service = (Upstream(host="127.0.0.1", port=9101),)
     routes = (
@@ -58,7 +58,7 @@ def diagnose_url(world: World) -> tuple[CheckResult, ...]:
 
 
 def test_nothing_is_found(world: World) -> None:
-    results = diagnose_url(world)
+    results = results_of(world)
     assert [result for result in results if not result.ok or result.finding] == []
     (forged,) = [result for result in results if result.name == "forged addresses dropped"]
     assert (forged.skipped, forged.detail) == (

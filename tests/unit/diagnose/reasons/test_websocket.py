@@ -142,7 +142,7 @@ CASES = (
         script=same_origin(),
         origin="https://elsewhere.example.com",
         code="origin-blocked",
-        says="is let in",
+        says="is accepted",
         never=("host-rewritten", "port-lost"),
     ),
     Case(
@@ -175,7 +175,7 @@ CASES = (
         path="/sock",
         code="page-instead",
         hop="proxy",
-        says="takes /sock off",
+        says="strips /sock",
     ),
     Case(
         name="a page for everything",
