@@ -16,8 +16,8 @@ from deployer.proxies.words import GatewayPage
 from deployer.verify.probe.attempt import Attempt, printable
 
 _NO_ANSWER = (
-    "gets no valid response from the server behind it: nothing listens there, the address is wrong, or"
-    " only one of the two speaks TLS"
+    "gets no valid response from the server behind it: nothing listens there, the address is wrong,"
+    " or only one of the two speaks TLS"
 )
 _CDN_CAUSES = {
     520: "the origin's response was empty or invalid",

@@ -80,7 +80,7 @@ def _status_cause(
     status = attempt.status_code
     if status == 403:
         return (
-            "The refusal is the same with any Origin or none, so it does not depend on Origin alone.",
+            "The refusal is the same with any Origin or none, so Origin alone is not the cause.",
             alternatives(
                 "login-required",
                 "wrong-route",
