@@ -28,7 +28,6 @@ _UNLISTED = (
     "deployer/cli/",
     "deployer/commit/",
     "deployer/diagnose/",
-    "deployer/load/",
     "deployer/proxies/",
     "deployer/run/",
     "deployer/transport/",
@@ -38,7 +37,6 @@ _UNLISTED = (
     "tests/integration/certificates/",
     "tests/integration/commit/",
     "tests/integration/run/",
-    "tests/integration/services/",
     "tests/unit/agent/",
 )
 #: Recorded output of other programs, and pages generated from texts that are checked themselves.
