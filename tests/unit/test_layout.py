@@ -16,7 +16,6 @@ _FOLDERS = ("deployer", "roles", "playbooks", "tests", "benchmarks")
 #: Not split yet.
 _OPEN = (
     "deployer/cli/",
-    "deployer/playbook/",
     "deployer/proxies/",
     "deployer/sites/__init__.py",
     "tests/",

@@ -244,7 +244,7 @@ def _assemble(
             merged.spots.update(each.spots)
         merged.update(over_all)
         try:
-            hosts[name] = _host(name, groups, merged, raw.spots[name])
+            hosts[name] = _HostReader(name, groups, merged, raw.spots[name]).host()
         except SourceError as error:
             problems.add(error)
     problems.raise_if_any()
@@ -318,51 +318,85 @@ def check_names(variables: YamlMap) -> None:
     problems.raise_if_any()
 
 
-def _host(name: str, groups: tuple[str, ...], variables: MergedVars, spot: Spot) -> Host:
-    spots = variables.spots
+class _HostReader:
+    """Reads the settings of one host from its merged variables."""
 
-    def first(*keys: str) -> tuple[object, Spot]:
+    def __init__(
+        self, name: str, groups: tuple[str, ...], variables: MergedVars, spot: Spot
+    ) -> None:
+        self._name = name
+        self._groups = groups
+        self._variables = variables
+        self._spot = spot
+
+    def host(self) -> Host:
+        hostname = self._hostname()
+        port, user = self._port(), self._user()
+        self._check_connection()
+        self._set_become()
+        for key in ("ansible_host", "ansible_ssh_private_key_file"):
+            value, _ = self._first(key)
+            if value is not None and value != self._variables[key]:
+                self._variables[key] = value
+        return Host(
+            name=self._name,
+            hostname=hostname,
+            port=port,
+            user=user,
+            groups=self._groups,
+            vars=self._variables,
+        )
+
+    def _first(self, *keys: str) -> tuple[object, Spot]:
+        """The first of `keys` that has a value, rendered, and its place."""
+        variables, spots = self._variables, self._variables.spots
         for key in keys:
-            value = variables.get(key)
+            value, spot = variables.get(key), spots.get(key, self._spot)
             if value is not None:
                 if isinstance(value, str) and "{{" in value:
-                    value = _rendered(value, name, groups, variables, spots.get(key, spot))
-                return value, spots.get(key, spot)
-        return None, spot
+                    value = _rendered(value, self._name, self._groups, variables, spot)
+                return value, spot
+        return None, self._spot
 
-    hostname, where = first("ansible_host", "ansible_ssh_host")
-    hostname = name if hostname is None else str(hostname)
-    if not hostname or any(ord(each) < 33 or each in "'\"`$;&|<>\\{}" for each in hostname):
-        raise where.error(f"{hostname!r} is not a host name or address")
-    if hostname.startswith("-"):
-        raise where.error(f"{hostname!r} is not a host name: it starts with '-'")
-    number, where = first("ansible_port", "ansible_ssh_port")
-    try:
-        port = 22 if number is None else values.port(number)
-    except values.InvalidValue as error:
-        raise where.error(f"ansible_port: {error}") from None
-    user, where = first("ansible_user", "ansible_ssh_user")
-    try:
-        user = None if user is None else values.account(user)
-    except values.InvalidValue as error:
-        raise where.error(f"ansible_user: {error}") from None
-    connection, where = first("ansible_connection")
-    if connection is not None and connection not in _CONNECTIONS:
-        raise where.error(
-            f"ansible_connection: {connection!r} is not supported", hint="use ssh or local"
-        )
-    become, where = first("ansible_become")
-    if become is not None:
+    def _hostname(self) -> str:
+        value, where = self._first("ansible_host", "ansible_ssh_host")
+        hostname = self._name if value is None else str(value)
+        if not hostname or any(ord(each) < 33 or each in "'\"`$;&|<>\\{}" for each in hostname):
+            raise where.error(f"{hostname!r} is not a host name or address")
+        if hostname.startswith("-"):
+            raise where.error(f"{hostname!r} is not a host name: it starts with '-'")
+        return hostname
+
+    def _port(self) -> int:
+        number, where = self._first("ansible_port", "ansible_ssh_port")
+        try:
+            return 22 if number is None else values.port(number)
+        except values.InvalidValue as error:
+            raise where.error(f"ansible_port: {error}") from None
+
+    def _user(self) -> str | None:
+        user, where = self._first("ansible_user", "ansible_ssh_user")
+        try:
+            return None if user is None else values.account(user)
+        except values.InvalidValue as error:
+            raise where.error(f"ansible_user: {error}") from None
+
+    def _check_connection(self) -> None:
+        connection, where = self._first("ansible_connection")
+        if connection is not None and connection not in _CONNECTIONS:
+            raise where.error(
+                f"ansible_connection: {connection!r} is not supported", hint="use ssh or local"
+            )
+
+    def _set_become(self) -> None:
+        become, where = self._first("ansible_become")
+        if become is None:
+            return
         # In INI, true and false are strings.
         words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
         if str(become).lower() not in words:
             raise where.error(f"ansible_become: {become!r} is neither true nor false")
-        variables["ansible_become"] = words[str(become).lower()]
-    for key in ("ansible_host", "ansible_ssh_private_key_file"):
-        value, where = first(key)
-        if value is not None and value != variables[key]:
-            variables[key] = value
-    return Host(name=name, hostname=hostname, port=port, user=user, groups=groups, vars=variables)
+        self._variables["ansible_become"] = words[str(become).lower()]
 
 
 def _rendered(

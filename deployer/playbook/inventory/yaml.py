@@ -38,23 +38,7 @@ def _group(name: str, parent: YamlMap, key: object, raw: RawInventory) -> None:
             )
         )
         return
-    for word in node:
-        if word not in _KEYS:
-            hint = nearest(str(word), _KEYS) or "the keys of a group are hosts, children, vars"
-            raw.problems.add(
-                spot_of(node, word, key=True).error(f"unknown key '{word}' in a group", hint=hint)
-            )
-        elif node[word] is not None and not isinstance(node[word], YamlMap):
-            hint = (
-                "write 'NAME:' with a colon, without '- '"
-                if word != "vars"
-                else "write NAME: VALUE"
-            )
-            raw.problems.add(
-                spot_of(node, word).error(
-                    f"'{word}' of the group '{name}' must be a mapping", hint=hint
-                )
-            )
+    _check_keys(name, node, raw)
     variables = node.get("vars")
     if isinstance(variables, YamlMap):
         try:
@@ -72,6 +56,26 @@ def _group(name: str, parent: YamlMap, key: object, raw: RawInventory) -> None:
             if str(each) != "all":
                 group.children[str(each)] = None
             _group(str(each), children, each, raw)
+
+
+def _check_keys(name: str, node: YamlMap, raw: RawInventory) -> None:
+    for word in node:
+        if word not in _KEYS:
+            hint = nearest(str(word), _KEYS) or "the keys of a group are hosts, children, vars"
+            raw.problems.add(
+                spot_of(node, word, key=True).error(f"unknown key '{word}' in a group", hint=hint)
+            )
+        elif node[word] is not None and not isinstance(node[word], YamlMap):
+            hint = (
+                "write 'NAME:' with a colon, without '- '"
+                if word != "vars"
+                else "write NAME: VALUE"
+            )
+            raw.problems.add(
+                spot_of(node, word).error(
+                    f"'{word}' of the group '{name}' must be a mapping", hint=hint
+                )
+            )
 
 
 def _host(pattern: str, parent: YamlMap, key: object, group: str, raw: RawInventory) -> None:

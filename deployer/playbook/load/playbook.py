@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from deployer.errors import SourceError, SourceErrors, UsageError
 from deployer.playbook.inventory.load import Inventory, check_names, load_vars
 from deployer.playbook.load.library import Library, LoadedPlay
-from deployer.playbook.load.roles import entry_roles, once
+from deployer.playbook.load.roles import RoleLoader, once
 from deployer.playbook.load.tasks import Surroundings, parse_tasks
 from deployer.playbook.playbook import Playbook
 from deployer.playbook.schema.keys import PlayModel, SiteModel, check_serial
@@ -89,27 +89,17 @@ def _play(
     become = header.get("become", become) is True
     roles = []
     if isinstance(node.get("roles"), YamlList):
-        roles = entry_roles(node["roles"], library, problems, become=become)
+        roles = RoleLoader(library, problems, become).entries(node["roles"])
     around = Surroundings(library=library, folder=library.playbook_dir, become=become)
     handling = Surroundings(
         library=library, folder=library.playbook_dir, become=become, handlers=True
     )
     tasks = parse_tasks(node.get("tasks"), around, problems)
     handlers = parse_tasks(node.get("handlers"), handling, problems)
-    serial: tuple[int | str, ...] = ()
-    if header.get("serial") is not None:
-        try:
-            serial = check_serial(header["serial"])
-        except ValueError as error:
-            problems.add(spot_of(node, "serial").error(f"serial: {error}"))
+    serial = _serial(node, header, problems)
     if model is None:
         return None
-    merged, secret = MergedVars(), MergedVars()
-    for layer in layers:
-        target, other = (secret, merged) if layer.secret else (merged, secret)
-        for key in layer.values:
-            other.pop(key, None)
-        target.update(layer.values)
+    merged, secret = _merged(layers)
     return LoadedPlay(
         name=model.name or model.hosts,
         hosts=model.hosts,
@@ -128,6 +118,25 @@ def _play(
         library=library,
         layers=tuple(layers),
     )
+
+
+def _serial(node: YamlMap, header: YamlMap, problems: Problems) -> tuple[int | str, ...]:
+    try:
+        return () if header.get("serial") is None else check_serial(header["serial"])
+    except ValueError as error:
+        problems.add(spot_of(node, "serial").error(f"serial: {error}"))
+        return ()
+
+
+def _merged(layers: Iterable[Layer]) -> tuple[MergedVars, MergedVars]:
+    """The variables of all layers, and the secret ones; each variable is in one of both."""
+    merged, secret = MergedVars(), MergedVars()
+    for layer in layers:
+        target, other = (secret, merged) if layer.secret else (merged, secret)
+        for key in layer.values:
+            other.pop(key, None)
+        target.update(layer.values)
+    return merged, secret
 
 
 def _header(node: YamlMap, layers: list[Layer], library: Library) -> YamlMap:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from deployer.errors import SourceError, SourceErrors
@@ -17,99 +18,86 @@ from deployer.playbook.yaml.source import MergedVars, Problems, Spot, YamlList, 
 _MAX_DEPTH = 20
 
 
-def entry_roles(
-    nodes: YamlList,
-    library: Library,
-    problems: Problems,
-    *,
-    become: bool,
-    chain: tuple[str, ...] = (),
-) -> list[LoadedRole]:
-    """The roles of a list of entries, each preceded by its dependencies."""
-    found: list[LoadedRole] = []
-    for number, entry in enumerate(nodes):
-        try:
-            if isinstance(entry, str):
-                found += load_role(
-                    entry, spot_of(nodes, number), library, problems, become=become, chain=chain
-                )
-            elif isinstance(entry, YamlMap):
-                name = entry.get("role", entry.get("name"))
-                if isinstance(name, str):
-                    key = "role" if "role" in entry else "name"
-                    found += load_role(
-                        name,
-                        spot_of(entry, key),
-                        library,
-                        problems,
-                        entry=entry,
-                        become=become,
-                        chain=chain,
-                    )
-        except (SourceError, SourceErrors) as error:
-            problems.add(error)
-    return found
+@dataclass(frozen=True, slots=True)
+class RoleLoader:
+    """Loads roles from `library`; with `become`, their tasks become root by default."""
 
+    library: Library
+    problems: Problems
+    become: bool
 
-def load_role(
-    name: str,
-    spot: Spot,
-    library: Library,
-    problems: Problems,
-    *,
-    become: bool,
-    entry: YamlMap | None = None,
-    values: Mapping[str, object] | None = None,
-    chain: tuple[str, ...] = (),
-) -> list[LoadedRole]:
-    """A role, preceded by its dependencies.
+    def entries(self, nodes: YamlList, *, chain: tuple[str, ...] = ()) -> list[LoadedRole]:
+        """The roles of a list of entries, each preceded by its dependencies."""
+        found: list[LoadedRole] = []
+        for number, entry in enumerate(nodes):
+            try:
+                if isinstance(entry, str):
+                    found += self.load(entry, spot_of(nodes, number), chain=chain)
+                elif isinstance(entry, YamlMap):
+                    name = entry.get("role", entry.get("name"))
+                    if isinstance(name, str):
+                        key = "role" if "role" in entry else "name"
+                        found += self.load(name, spot_of(entry, key), entry=entry, chain=chain)
+            except (SourceError, SourceErrors) as error:
+                self.problems.add(error)
+        return found
 
-    Args:
-        entry: the mapping of the role in the playbook, with its vars, tags and when.
-        values: variables that are never rendered as templates.
-        chain: the roles that depend on it, to report circular dependencies.
-    """
-    if name in chain or len(chain) > _MAX_DEPTH:
-        raise spot.error(f"circular dependency of roles: {' → '.join([*chain, name])}")
-    folder = library.find_role(name, spot)
-    before: list[LoadedRole] = []
-    meta = _main(folder, "meta", library)
-    if isinstance(meta, YamlMap) and isinstance(meta.get("dependencies"), YamlList):
-        before = entry_roles(
-            meta["dependencies"], library, problems, become=become, chain=(*chain, name)
+    def load(
+        self,
+        name: str,
+        spot: Spot,
+        *,
+        entry: YamlMap | None = None,
+        values: Mapping[str, object] | None = None,
+        chain: tuple[str, ...] = (),
+    ) -> list[LoadedRole]:
+        """A role, preceded by its dependencies.
+
+        Args:
+            entry: the mapping of the role in the playbook, with its vars, tags and when.
+            values: variables that are never rendered as templates.
+            chain: the roles that depend on it, to report circular dependencies.
+        """
+        if name in chain or len(chain) > _MAX_DEPTH:
+            raise spot.error(f"circular dependency of roles: {' → '.join([*chain, name])}")
+        library = self.library
+        folder = library.find_role(name, spot)
+        before: list[LoadedRole] = []
+        meta = _main(folder, "meta", library)
+        if isinstance(meta, YamlMap) and isinstance(meta.get("dependencies"), YamlList):
+            before = self.entries(meta["dependencies"], chain=(*chain, name))
+        defaults, own = _vars(folder, "defaults", library), _vars(folder, "vars", library)
+        var_layers = [Layer(own)] if own else []
+        tags: frozenset[str] = frozenset()
+        conditions: tuple[tuple[object, Spot], ...] = ()
+        if entry is not None:
+            conditions = tuple(conditions_of(entry, library, self.problems))
+            tags = frozenset(words(entry.get("tags")))
+            if isinstance(entry.get("vars"), YamlMap):
+                check_names(entry["vars"])
+                var_layers.append(Layer(entry["vars"]))
+        if values:
+            var_layers.append(Layer(dict(values), raw=True))
+        merged = MergedVars()
+        for layer in var_layers:
+            merged.update(layer.values)
+        tasks, handlers = _task_lists(folder, library, self.problems, become=self.become)
+        role = LoadedRole(
+            name=name.rpartition("/")[2],
+            path=str(folder),
+            defaults=defaults,
+            vars=merged,
+            tasks=tasks,
+            handlers=handlers,
+            tags=tags,
+            when=tuple(str(condition) for condition, _ in conditions),
+            source=spot.ref,
+            folder=folder,
+            default_layers=(Layer(defaults),) if defaults else (),
+            var_layers=tuple(var_layers),
+            conditions=conditions,
         )
-    defaults, own = _vars(folder, "defaults", library), _vars(folder, "vars", library)
-    var_layers = [Layer(own)] if own else []
-    tags: frozenset[str] = frozenset()
-    conditions: tuple[tuple[object, Spot], ...] = ()
-    if entry is not None:
-        conditions = tuple(conditions_of(entry, library, problems))
-        tags = frozenset(words(entry.get("tags")))
-        if isinstance(entry.get("vars"), YamlMap):
-            check_names(entry["vars"])
-            var_layers.append(Layer(entry["vars"]))
-    if values:
-        var_layers.append(Layer(dict(values), raw=True))
-    merged = MergedVars()
-    for layer in var_layers:
-        merged.update(layer.values)
-    tasks, handlers = _task_lists(folder, library, problems, become=become)
-    role = LoadedRole(
-        name=name.rpartition("/")[2],
-        path=str(folder),
-        defaults=defaults,
-        vars=merged,
-        tasks=tasks,
-        handlers=handlers,
-        tags=tags,
-        when=tuple(str(condition) for condition, _ in conditions),
-        source=spot.ref,
-        folder=folder,
-        default_layers=(Layer(defaults),) if defaults else (),
-        var_layers=tuple(var_layers),
-        conditions=conditions,
-    )
-    return [*before, role]
+        return [*before, role]
 
 
 def _task_lists(

@@ -10,7 +10,7 @@ from deployer.errors import SourceError, SourceErrors
 from deployer.model import Host, Play, Value
 from deployer.playbook.inventory.load import Inventory
 from deployer.playbook.load.library import LoadedPlay, LoadedRole, LoadedTask
-from deployer.playbook.load.roles import load_role
+from deployer.playbook.load.roles import RoleLoader
 from deployer.playbook.playbook import (
     Playbook,
     Plays,
@@ -171,14 +171,8 @@ class _PlayRenderer:
             spot = file.spot((source.line, source.column) if source else (1, 1))
             found = Problems()
             try:
-                loaded = load_role(
-                    call.role,
-                    spot,
-                    self.library,
-                    found,
-                    become=self.play.become,
-                    values=call.vars,
-                )
+                loader = RoleLoader(self.library, found, self.play.become)
+                loaded = loader.load(call.role, spot, values=call.vars)
                 roles += (replace(role, stage=call.stage) for role in loaded)
             except (SourceError, SourceErrors) as error:
                 found.add(error)

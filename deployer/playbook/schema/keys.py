@@ -126,14 +126,17 @@ class TlsModel(Strict):
             for key in _ACME_KEYS:
                 if key in node:
                     yield Misplaced(key, f"'{key}' requires an ACME issuer, not {issuer}")
-            return
-        challenge = node.get("challenge", "http-01")
-        if challenge == "dns-01" and "dns" not in node:
-            yield Misplaced(
-                None, "challenge: dns-01 requires 'dns'", "dns: {plugin: …, credentials: …}"
-            )
-        if challenge == "http-01" and "dns" in node:
-            yield Misplaced("dns", "'dns' requires challenge: dns-01")
+        else:
+            yield from _challenge_errors(node)
+
+
+def _challenge_errors(node: Mapping[str, object]) -> Iterator[Misplaced]:
+    challenge = node.get("challenge", "http-01")
+    if challenge == "dns-01" and "dns" not in node:
+        hint = "dns: {plugin: …, credentials: …}"
+        yield Misplaced(None, "challenge: dns-01 requires 'dns'", hint)
+    if challenge == "http-01" and "dns" in node:
+        yield Misplaced("dns", "'dns' requires challenge: dns-01")
 
 
 class RouteModel(Strict):

@@ -140,21 +140,9 @@ def core(annotation: object, **limits: Value) -> Value:
     """The engine's schema of a type."""
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        for extra in args[1:]:
-            if isinstance(extra, Check):
-                return core_schema.no_info_plain_validator_function(extra.function)
-            if isinstance(extra, Before):
-                return core_schema.no_info_before_validator_function(
-                    extra.function, core(args[0], **limits)
-                )
+        return _annotated(args, limits)
     if origin in (Union, types.UnionType):
-        kinds = [each for each in args if each is not type(None)]
-        inner = core(kinds[0], **limits)
-        if len(kinds) == 2:
-            # One of two shapes, selected by the value, so that errors are about one of them only.
-            models = {"other": inner, "mapping": core(kinds[1])}
-            inner = core_schema.tagged_union_schema(models, discriminator=_is_mapping)
-        return core_schema.nullable_schema(inner) if len(kinds) < len(args) else inner
+        return _union(args, limits)
     if origin is Literal:
         return core_schema.literal_schema(list(args))
     if origin is list:
@@ -163,15 +151,39 @@ def core(annotation: object, **limits: Value) -> Value:
         return core_schema.dict_schema()
     if isinstance(annotation, type) and issubclass(annotation, Strict):
         return _model(annotation)
+    if annotation is float:
+        return core_schema.float_schema(**limits)
     if annotation is bool:
         return core_schema.bool_schema()
     if annotation is str:
         return core_schema.str_schema()
-    if annotation is float:
-        return core_schema.float_schema(**limits)
+    return _any(annotation)
+
+
+def _any(annotation: object) -> Value:
     if annotation is Value:
         return core_schema.any_schema()
     raise TypeError(f"no schema for {annotation!r}")
+
+
+def _annotated(args: tuple[object, ...], limits: Mapping[str, Value]) -> Value:
+    for extra in args[1:]:
+        if isinstance(extra, Check):
+            return core_schema.no_info_plain_validator_function(extra.function)
+        if isinstance(extra, Before):
+            inner = core(args[0], **limits)
+            return core_schema.no_info_before_validator_function(extra.function, inner)
+    raise TypeError(f"no schema for {args!r}")
+
+
+def _union(args: tuple[object, ...], limits: Mapping[str, Value]) -> Value:
+    kinds = [each for each in args if each is not type(None)]
+    inner = core(kinds[0], **limits)
+    if len(kinds) == 2:
+        # One of two shapes, selected by the value, so that errors are about one of them only.
+        models = {"other": inner, "mapping": core(kinds[1])}
+        inner = core_schema.tagged_union_schema(models, discriminator=_is_mapping)
+    return core_schema.nullable_schema(inner) if len(kinds) < len(args) else inner
 
 
 def model_in(annotation: object) -> type[Strict] | None:

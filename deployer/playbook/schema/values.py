@@ -171,20 +171,7 @@ def upstream(value: Value) -> Upstream:
         raise InvalidValue(value, what, "write http://HOST:PORT, HOST:PORT or unix:/PATH")
     if value.startswith("unix:"):
         return Upstream(socket=absolute_path(value.removeprefix("unix:")))
-    scheme, separator, rest = value.partition("://")
-    if not separator:
-        scheme, rest = "", value
-    elif scheme.lower() not in ("http", "https", "ws", "wss"):
-        raise InvalidValue(value, what, "its scheme must be http, https, ws, wss or unix")
-    if rest.startswith("unix:"):
-        raise InvalidValue(value, what, "write unix:/PATH, without a scheme")
-    address, _, path = rest.partition("/")
-    if path:
-        raise InvalidValue(
-            value, what, "it must not have a path; set the route's path and strip_prefix"
-        )
-    if "@" in address:
-        raise InvalidValue(value, what, "it must not have a user or password")
+    scheme, address = _scheme_and_address(value, what)
     match = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(?::([0-9]+))?", address)
     if match is None:
         hint = "put an IPv6 address in brackets" if address.count(":") > 1 else ""
@@ -200,6 +187,24 @@ def upstream(value: Value) -> Upstream:
     except InvalidValue as error:
         raise InvalidValue(value, what, str(error)) from None
     return Upstream(host=host, port=number, tls=tls)
+
+
+def _scheme_and_address(value: str, what: str) -> tuple[str, str]:
+    scheme, separator, rest = value.partition("://")
+    if not separator:
+        scheme, rest = "", value
+    elif scheme.lower() not in ("http", "https", "ws", "wss"):
+        raise InvalidValue(value, what, "its scheme must be http, https, ws, wss or unix")
+    if rest.startswith("unix:"):
+        raise InvalidValue(value, what, "write unix:/PATH, without a scheme")
+    address, _, path = rest.partition("/")
+    if path:
+        raise InvalidValue(
+            value, what, "it must not have a path; set the route's path and strip_prefix"
+        )
+    if "@" in address:
+        raise InvalidValue(value, what, "it must not have a user or password")
+    return scheme, address
 
 
 def duration_s(value: object) -> float:

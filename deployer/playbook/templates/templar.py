@@ -187,24 +187,9 @@ class Templar:
         except SourceError:
             raise
         except UndefinedError as error:
-            message, hint = str(error), ""
-            name = re.fullmatch(r"'(\w+)' is undefined", message)
-            if name is not None and scope is not None:
-                hint = nearest(name[1], scope.names()) or _fact_hint(name[1])
-            place = _inner_spot(error, spot)
-            if name is not None and place is not spot:
-                column = place.file.lines[place.line - 1].find(name[1]) + 1
-                place = place.file.spot((place.line, max(column, 1)))
-            bad = place.error(message, hint=hint)
-            raise UndefinedVariable(
-                bad.problem, source=bad.source, excerpt=bad.excerpt, hint=bad.hint
-            ) from None
+            raise _undefined(error, scope, spot) from None
         except TemplateSyntaxError as error:
-            at = spot
-            if error.filename:
-                lines = tuple((error.source or "").split("\n"))
-                at = SourceFile(error.filename, lines).spot((error.lineno, 1))
-            raise at.error(*self._syntax(error)) from None
+            raise _syntax_spot(error, spot).error(*self._syntax(error)) from None
         except TemplateNotFound as error:
             raise _inner_spot(error, spot).error(f"no template '{error.name}' to include") from None
         except (RecursionError, MemoryError, OverflowError):
@@ -272,3 +257,24 @@ def _fact_hint(name: str) -> str:
     if name == "item":
         return "'item' requires a task with 'loop'"
     return ""
+
+
+def _syntax_spot(error: TemplateSyntaxError, spot: Spot) -> Spot:
+    """The place of a syntax error, which may be in an included template."""
+    if not error.filename:
+        return spot
+    lines = tuple((error.source or "").split("\n"))
+    return SourceFile(error.filename, lines).spot((error.lineno, 1))
+
+
+def _undefined(error: UndefinedError, scope: Scope | None, spot: Spot) -> UndefinedVariable:
+    message, hint = str(error), ""
+    name = re.fullmatch(r"'(\w+)' is undefined", message)
+    if name is not None and scope is not None:
+        hint = nearest(name[1], scope.names()) or _fact_hint(name[1])
+    place = _inner_spot(error, spot)
+    if name is not None and place is not spot:
+        column = place.file.lines[place.line - 1].find(name[1]) + 1
+        place = place.file.spot((place.line, max(column, 1)))
+    bad = place.error(message, hint=hint)
+    return UndefinedVariable(bad.problem, source=bad.source, excerpt=bad.excerpt, hint=bad.hint)
