@@ -16,7 +16,7 @@ from deployer.cli.command import Command, Integer, option
     examples=(
         ("Undo the last apply", "deployer rollback site.yml"),
         (
-            "See what the way back to generation 4 would change",
+            "See what a rollback to generation 4 would change",
             "deployer rollback site.yml --to 4 --check",
         ),
     ),

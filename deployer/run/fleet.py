@@ -371,7 +371,7 @@ class Fleet:
 
 
 def _held_back(report: HostReport) -> HostReport:
-    """A host that could be changed, if another one were not stranded."""
+    """A host that could be changed if no other host were stranded."""
     if report.state != "planned":
         return report
     message = "another host is not in a known good state"

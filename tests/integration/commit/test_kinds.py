@@ -107,7 +107,7 @@ def test_every_kind(furnished: LabHost, lab: Lab, workdir: Path) -> None:
 
 
 def test_what_a_command_did_by_itself_stays_and_is_reported(shared_lab: Lab, workdir: Path) -> None:
-    """Nothing tells what a command with `unless` writes: someone has to check."""
+    """It is unknown what a command with `unless` writes: someone has to check."""
     write_playbook(workdir, "- hosts: all\n  tasks:\n" + UNLESS + FAILING, shared_lab)
     failed = deployer("apply", "site.yml", "--yes", "--json")
     assert failed.code == 4, failed

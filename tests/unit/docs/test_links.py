@@ -64,3 +64,12 @@ def test_every_page_is_reachable_from_the_navigation() -> None:
             assert f"({page.name})" in (page.parent / "README.md").read_text(), name
         else:
             assert name in navigation, name
+
+
+def test_the_architecture_names_files_that_exist() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    named = re.findall(r"`([\w/.]+/[\w/.]*)`", page)
+    assert len(named) > 20
+    for name in named:
+        if "NAME" not in name:
+            assert (ROOT / "deployer" / name).exists() or (ROOT / name).exists(), name
