@@ -9,7 +9,9 @@ import pytest
 from deployer.cli import main
 
 
-def test_a_check_counts_one_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_summary_of_a_check_uses_singular_and_plural(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "inventory.yml").write_text("all: {hosts: {web1: }}\n")
     playbook = tmp_path / "site.yml"
     playbook.write_text("- hosts: all\n  tasks: [{copy: {dest: /a, content: b}}]\n")

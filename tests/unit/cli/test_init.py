@@ -22,7 +22,7 @@ def test_init_writes_two_files_and_overwrites_none(
     assert (tmp_path / "site.yml").read_text() == "mine\n"
 
 
-def test_init_names_all_that_is_there(
+def test_init_names_all_existing_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -37,7 +37,7 @@ def test_init_suggests_the_nearest_template(capsys: pytest.CaptureFixture[str]) 
     assert "Did you mean goaccess?" in capsys.readouterr().err
 
 
-def test_every_ready_playbook_is_right_as_it_is_written(
+def test_every_ready_playbook_passes_the_check_as_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = [name for name, _ in init.templates()]

@@ -1,4 +1,4 @@
-"""``plan --out`` and ``apply FILE`` as far as they go without a host."""
+"""``plan --out`` and ``apply FILE`` without a host."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         ("--skip-tags", "sites", "--skip-tags"),
     ],
 )
-def test_options_that_plan_are_refused_with_the_reason(
+def test_options_that_change_a_plan_are_refused_with_the_reason(
     plan: str, option: str, value: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for command in (["apply"], ["apply", "--dry-run"]):
@@ -55,18 +55,18 @@ def test_options_that_plan_are_refused_with_the_reason(
         assert f"deployer plan SITE.yml {name} … --out FILE" in shown
 
 
-def test_a_sealed_plan_is_sealed_already(plan: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_out_is_refused_for_a_sealed_plan(plan: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["apply", plan, "--dry-run", "--out", "other"]) == 1
     assert "p.plan is already a sealed plan" in capsys.readouterr().err
     assert not Path("other").exists()
 
 
-def test_an_apply_has_nothing_to_write(plan: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_out_is_refused_for_an_apply(plan: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["apply", "site.yml", "--out", "other"]) == 1
     assert "Add --check" in capsys.readouterr().err
 
 
-def test_other_commands_say_what_a_sealed_plan_is_for(
+def test_other_commands_explain_how_to_use_a_sealed_plan(
     plan: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for command in ("plan", "check", "verify", "history", "rollback"):

@@ -1,4 +1,4 @@
-"""Of verifications that follow one another, what has changed."""
+"""Changes between consecutive verifications."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def after(known: Known, minutes: float, document: dict[str, Any]) -> list[str]:
     return [change_words(change) for change in changes]
 
 
-def test_what_is_skipped_has_not_passed_and_what_only_fails_along_has_no_code() -> None:
+def test_a_skipped_check_has_not_passed_and_a_failure_without_a_finding_has_no_code() -> None:
     known = Known()
     after(known, 0, seen(check(), check(name="h2c refused", target="/ws")))
     skipped = check(name="h2c refused", skipped=True, detail="not known")
@@ -77,14 +77,14 @@ def test_what_is_wrong_from_the_beginning_is_reported() -> None:
     }
 
 
-def test_another_cause_is_a_change() -> None:
+def test_a_different_cause_is_a_change() -> None:
     known = Known()
     after(known, 0, seen(check(ok=False, code="bad-gateway")))
     (words,) = after(known, 1, seen(check(ok=False, code="service-hangs")))
     assert words.endswith("[service-hangs]; for 60 s before: bad-gateway")
 
 
-def test_a_host_that_is_away_keeps_its_checks() -> None:
+def test_an_unreachable_host_keeps_its_checks() -> None:
     """When it is back, only what differs from before is reported."""
     known = Known()
     after(known, 0, seen(check(ok=False, code="bad-gateway")))
