@@ -103,7 +103,7 @@ def run_check(
         UsageError: all that is wrong; no file was written.
     """
     from deployer.plan import rendered_folder
-    from deployer.report.checked import show_checked
+    from deployer.report.check import show_checked
     from deployer.report.document import as_json as json_text
     from deployer.report.output import Output
     from deployer.run.check import check_project

@@ -146,7 +146,7 @@ def _run(request: Request, *, as_json: bool, verbose: bool, files: ReportFiles) 
     """
     from datetime import datetime
 
-    from deployer.report.diagnosed import show_diagnosed
+    from deployer.report.diagnosis import show_diagnosed
     from deployer.report.document import as_json as json_text
     from deployer.report.document import run_document
     from deployer.report.output import Output

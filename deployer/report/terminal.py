@@ -254,7 +254,7 @@ class TerminalReport:
         """Show the measurements of each host's sites: idle timeouts and load."""
         if not any(report.idle or report.load for report in run.hosts):
             return
-        from deployer.report.measured import idle_rows, load_rows
+        from deployer.report.measurements import idle_rows, load_rows
 
         self._out.close()
         width = self._out.width

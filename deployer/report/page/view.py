@@ -10,7 +10,7 @@ from deployer.model import Document
 from deployer.report.page.changes import ChangeView, changes_of
 from deployer.report.page.hops import HopPicture, hops_of
 from deployer.report.page.marks import Mark, mark_of, worst
-from deployer.report.page.measured import Gauge, IdleView, LoadView, idles_of, loads_of
+from deployer.report.page.measurements import Gauge, IdleView, LoadView, idles_of, loads_of
 from deployer.report.page.survival import SurvivalView, survival_of
 from deployer.report.page.waterfall import Waterfall, waterfall_of
 from deployer.report.page.words import milliseconds, seconds

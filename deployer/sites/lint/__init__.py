@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from deployer.errors import SourceError, SourceErrors
 from deployer.model import Resource
-from deployer.sites.lint.impossible import impossible
+from deployer.sites.lint.errors import impossible
 from deployer.sites.lint.note import Note, note_document, warning
 from deployer.sites.model import Site
 

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterator, Sequence
 
 from deployer.sites.acme import CHALLENGE_PORT
-from deployer.sites.lint.impossible import is_here
+from deployer.sites.lint.errors import is_here
 from deployer.sites.lint.note import Note, warning
 from deployer.sites.model import Route, Site, Upstream
 from deployer.sites.values import is_challenged

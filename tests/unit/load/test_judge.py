@@ -21,7 +21,7 @@ from deployer.load.result import LoadResult, load_json
 from deployer.model import Proxy
 from deployer.proxies.inspect import ConfigFile, Process, ProxyState
 from deployer.proxies.limits import limits
-from deployer.report.measured import load_rows
+from deployer.report.measurements import load_rows
 
 
 def a_process(pid: int, ppid: int, title: str = "", **given: Any) -> Process:
