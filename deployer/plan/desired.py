@@ -82,7 +82,7 @@ def desired_state(
         UsageError: an error in the playbook, a role, a template or a certificate.
     """
     from deployer.playbook import render_host
-    from deployer.sites.lint import refuse_impossible
+    from deployer.sites.lint import reject_errors
 
     site_roles = _SiteRoles(about, certificates)
     rendered = render_host(
@@ -93,7 +93,7 @@ def desired_state(
         site_roles=site_roles,
         options=options,
     )
-    refuse_impossible(rendered.sites)
+    reject_errors(rendered.sites)
     is_part = options.tags is not None or bool(options.skip_tags)
     return DesiredState(
         resources=_resources(rendered.tasks),

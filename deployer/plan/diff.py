@@ -108,7 +108,7 @@ def _details(change: Change) -> Iterator[str]:
         hidden = {*(before or ()), *(after or ())} - (SEEN_OF_SECRETS - _IN_WORDS)
     if after is None:
         if (before or {}).get("type") == "directory":
-            yield "with everything in it"
+            yield "with its contents"
         return
     if change.kind == "certificate":
         yield from _certificate_words(before, after)

@@ -82,7 +82,7 @@ def proxy_roles(
     from deployer.sites import acme, lint, versions
     from deployer.sites.certificate_files import is_acme
 
-    lint.refuse_impossible(sites)
+    lint.reject_errors(sites)
     for site in sites:
         if site.has_tls and not is_acme(site) and site.domain not in certificates:
             raise UsageError(

@@ -285,7 +285,7 @@ def _left(status: Status, now: datetime) -> str:
 def _due(status: Status, now: datetime) -> str:
     due = moment(status["renewal_due_at"])
     if due is None:
-        return "by you" if status["where"] == "you" and status["serial"] else "-"
+        return "manual" if status["where"] == "you" and status["serial"] else "-"
     begin, end = map(moment, status["ari"] or (None, None))
     if begin is None or end is None or end <= now:
         return when(due, now)

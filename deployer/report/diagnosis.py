@@ -92,7 +92,7 @@ def _summary(report: HostReport, output: Output) -> None:
     findings = [check.finding for check in report.checks if check.finding]
     errors = sum(finding.severity == "error" for finding in findings)
     others = len(findings) - errors
-    more = f", {_several(others, 'other note')}" if others else ""
+    more = f", {_several(others, 'warning')} or note{'s' * (others != 1)}" if others else ""
     took = f" in {report.seconds:.1f} s"
     if report.message:
         output.line(report.message, "bad", hanging=2)

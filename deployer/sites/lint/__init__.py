@@ -1,6 +1,6 @@
 """Lint of sites, without contacting a host; docs/lint.md has a section for each code.
 
-One module for each subject. All errors are in `impossible`, because plan and apply run only that
+One module for each subject. All errors are in `errors`, because plan and apply run only that
 one.
 """
 
@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from deployer.errors import SourceError, SourceErrors
 from deployer.model import Resource
-from deployer.sites.lint.errors import impossible
+from deployer.sites.lint.errors import errors_of
 from deployer.sites.lint.note import Note, note_document, warning
 from deployer.sites.model import Site
 
-__all__ = ["Note", "lint", "lint_of_hosts", "note_document", "refuse_impossible"]
+__all__ = ["Note", "lint", "lint_of_hosts", "note_document", "reject_errors"]
 
 
 def lint(
@@ -26,7 +26,7 @@ def lint(
     """
     from deployer.sites.lint import checks, files, origins, paths, timing, tls, upstreams
 
-    notes = list(impossible(sites))
+    notes = list(errors_of(sites))
     for site in sites:
         for route in site.routes:
             for subject in (timing.timing, paths.paths, origins.origins, upstreams.upstreams):
@@ -62,7 +62,7 @@ def lint_of_hosts(sites: Mapping[str, Sequence[Site]]) -> list[Note]:
     ]
 
 
-def refuse_impossible(sites: Sequence[Site]) -> None:
+def reject_errors(sites: Sequence[Site]) -> None:
     """Reject sites that cannot be deployed.
 
     Raises:
@@ -70,7 +70,7 @@ def refuse_impossible(sites: Sequence[Site]) -> None:
     """
     errors = [
         SourceError(note.problem, source=note.source, hint=note.reason, code=note.code)
-        for note in sorted(impossible(sites), key=Note.place)
+        for note in sorted(errors_of(sites), key=Note.place)
     ]
     if errors:
         raise SourceErrors(errors)

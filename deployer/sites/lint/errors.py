@@ -10,7 +10,7 @@ from deployer.sites.model import Site, Upstream
 _HTTP_PORT, _HTTPS_PORT = 80, 443
 
 
-def impossible(sites: Sequence[Site]) -> Iterator[Note]:
+def errors_of(sites: Sequence[Site]) -> Iterator[Note]:
     """The errors of one host's sites."""
     yield from _names_twice(sites)
     if sites and (other := next((s for s in sites if s.proxy != sites[0].proxy), None)):
