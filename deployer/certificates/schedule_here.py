@@ -24,8 +24,9 @@ def schedule_here(
         UsageError: neither systemd nor cron can be had to do it, or a secret might be told.
     """
     from deployer.certificates.acme import schedule
+    from deployer.certificates.acme.job import Job
 
-    job = schedule.Job(
+    job = Job(
         playbook=playbook.resolve(),
         inventories=tuple(path.resolve() for path in inventories),
         options=(

@@ -37,7 +37,7 @@ class Lists:
         """
         project = {key: given[key] for key in _PROJECT}
         if self.syntax:
-            from deployer.cli.check import run_check
+            from deployer.cli.project_check import run_check
 
             return run_check(
                 playbook,

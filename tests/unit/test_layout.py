@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
 
 from tests.support.paths import ROOT
 
@@ -59,3 +61,33 @@ def test_the_import_rules_are_short() -> None:
     lines = (ROOT / "setup.cfg").read_text().splitlines()
     rules = lines[lines.index("[importlinter]") :]
     assert len(rules) <= _MAX_IMPORT_RULE_LINES
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    graph = {name: set(_imports(source)) for name, source in _modules().items()}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the modules
+
+
+@cache
+def _modules() -> dict[str, str]:
+    """The sources of the package by dotted name; links to roles and playbooks left out."""
+    found = {}
+    for path in sorted((ROOT / "deployer").rglob("*.py")):
+        if path.resolve() == path:
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            found[name.removesuffix(".__init__")] = path.read_text()
+    return found
+
+
+def _imports(source: str) -> Iterator[str]:
+    """The package's modules that a module imports at run time, at any depth."""
+    modules = _modules().keys()
+    pending: list[ast.AST] = [ast.parse(source)]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        pending.extend(ast.iter_child_nodes(node))
+        if isinstance(node, ast.ImportFrom) and node.module:
+            named = {f"{node.module}.{alias.name}" for alias in node.names}
+            yield from named & modules or {node.module} & modules

@@ -9,7 +9,7 @@ import shlex
 import shutil
 from pathlib import Path
 
-from deployer.certificates.acme.schedule import Job, Scheduled, Times, run
+from deployer.certificates.acme.job import Job, Scheduled, Times, run
 from deployer.errors import UsageError
 
 #: crontab(5): a longer line is not read.

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from deployer.certificates.acme.schedule import Job, Scheduled, Times, run
+from deployer.certificates.acme.job import Job, Scheduled, Times, run
 from deployer.errors import UsageError
 from deployer.private_folder import write_atomically
 

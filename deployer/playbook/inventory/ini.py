@@ -7,8 +7,8 @@ import re
 import shlex
 
 from deployer.errors import SourceError
-from deployer.playbook.inventory.load import RawInventory
 from deployer.playbook.inventory.ranges import expand
+from deployer.playbook.inventory.raw import RawInventory
 from deployer.playbook.yaml.source import Mark, SourceFile, YamlMap, nearest
 
 _SECTION = re.compile(r"\[([^:\]\s]+)(?::(\w+))?\]\s*(?:[#;].*)?")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from deployer.errors import SourceError, SourceErrors
-from deployer.playbook.inventory.load import RawInventory, check_names
 from deployer.playbook.inventory.ranges import expand
+from deployer.playbook.inventory.raw import RawInventory, check_names
 from deployer.playbook.yaml.file import load_yaml
 from deployer.playbook.yaml.source import YamlMap, nearest, spot_of
 

@@ -36,7 +36,7 @@ def parse_extra_vars(args: Iterable[str]) -> dict[str, object]:
 
 
 def _mapping(text: str) -> YamlMap:
-    from deployer.playbook.inventory.load import check_names
+    from deployer.playbook.inventory.raw import check_names
     from deployer.playbook.yaml.file import parse_yaml
 
     value, file = parse_yaml(text, name="-e")

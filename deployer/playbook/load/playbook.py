@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from deployer.errors import SourceError, SourceErrors, UsageError
-from deployer.playbook.inventory.load import Inventory, check_names, load_vars
+from deployer.playbook.inventory.load import Inventory, load_vars
+from deployer.playbook.inventory.raw import check_names
 from deployer.playbook.load.library import Library, LoadedPlay
 from deployer.playbook.load.roles import RoleLoader, once
 from deployer.playbook.load.tasks import Surroundings, parse_tasks

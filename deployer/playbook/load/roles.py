@@ -8,7 +8,8 @@ from pathlib import Path
 
 from deployer.errors import SourceError, SourceErrors
 from deployer.model import Value
-from deployer.playbook.inventory.load import check_names, load_vars
+from deployer.playbook.inventory.load import load_vars
+from deployer.playbook.inventory.raw import check_names
 from deployer.playbook.load.library import Library, LoadedRole, LoadedTask
 from deployer.playbook.load.tasks import Surroundings, conditions_of, load_tasks, words
 from deployer.playbook.templates.scope import Layer

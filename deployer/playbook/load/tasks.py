@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deployer.errors import SourceError, SourceErrors, UsageError
 from deployer.model import Value
-from deployer.playbook.inventory.load import check_names
+from deployer.playbook.inventory.raw import check_names
 from deployer.playbook.load.library import Library, LoadedTask
 from deployer.playbook.schema.keys import TaskKeywords
 from deployer.playbook.schema.modules import MODULES, REFUSED_MODULES

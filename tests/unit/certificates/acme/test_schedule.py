@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deployer.certificates.acme import crontab, units
-from deployer.certificates.acme.schedule import Job, Times
+from deployer.certificates.acme.job import Job, Times
 from deployer.certificates.schedule_here import from_anywhere
 from deployer.errors import UsageError
 
