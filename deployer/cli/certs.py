@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 _RENEWAL = "Certificates"
 
 
-@click.group(cls=Group)
+@click.group(
+    cls=Group,
+    examples=(
+        ("See which certificates need attention", "deployer certs status site.yml"),
+        ("Have every host renew its certificates", "deployer certs schedule site.yml"),
+    ),
+)
 def certs() -> None:
     """Show certificates, renew them, or schedule renewal."""
 

@@ -15,11 +15,22 @@ from deployer.errors import LabError
 _LAB = "Lab"
 _DEFAULT_NAME = "lab"
 _name = option(
-    "--name", group=_LAB, default=_DEFAULT_NAME, show_default=True, help="Name of the lab."
+    "--name",
+    group=_LAB,
+    metavar="NAME",
+    default=_DEFAULT_NAME,
+    show_default=True,
+    help="Name of the lab.",
 )
 
 
-@click.group(cls=Group)
+@click.group(
+    cls=Group,
+    examples=(
+        ("Boot two hosts and deploy to them", "deployer lab up 2 --inventory inventory.yml"),
+        ("Shut them down", "deployer lab down"),
+    ),
+)
 def lab() -> None:
     """Boot disposable Debian hosts on this machine to rehearse on.
 

@@ -68,9 +68,9 @@ def test_help_is_as_wide_as_the_terminal(
     assert max((len(line) for line in examples.splitlines()), default=0) <= 100
 
 
-@pytest.mark.parametrize("name", LEAVES)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_two_examples_that_it_accepts(name: str) -> None:
-    command = LEAVES[name]
+    command = COMMANDS[name]
     assert isinstance(command, Command)
     assert len(command.examples) >= (1 if name == "deployer version" else 2)
     for purpose, line in command.examples:
