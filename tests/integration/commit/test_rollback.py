@@ -27,6 +27,12 @@ def test_back_by_one_and_back_to_the_bare_host(lab: Lab, workdir: Path) -> None:
     assert deployer("apply", "site.yml", "--yes", "-e", "report_port=7895").code == 0
     assert host.sh("cat /etc/nginx/sites-enabled/stats.example.com.conf") != first
 
+    shown = deployer("rollback", "site.yml", "--check")
+    assert shown.code == 0, shown
+    assert "web1: 2 to update" in shown.out
+    assert host.sh("cat /etc/nginx/sites-enabled/stats.example.com.conf") != first
+    reloading = deployer("reload", "site.yml", "-C")
+    assert (reloading.code, "handler reload nginx" in reloading.out) == (0, True), reloading
     back = deployer("rollback", "site.yml", "--yes")
     assert back.code == 0, back
     assert "confirmed as generation 3" in back.out
