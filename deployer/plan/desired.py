@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from deployer.errors import SourceError, SourceErrors
-from deployer.model import Handler, Host, Proxy, Resource, SourceRef
+from deployer.model import Handler, Host, Resource, SourceRef
 from deployer.plan.model import Change
 from deployer.plan.ports import Listener
 from deployer.proxies import CONFIG_TESTS
+from deployer.proxies.roles import ServingHost
 from deployer.resources import KINDS, PATH_KINDS, Origin, from_task, handler_from_task
 from deployer.sites.model import Site
 
@@ -36,18 +37,10 @@ class CertificateSources:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HostFacts:
-    """Facts gathered by the agent: Ansible's facts, and installed and candidate package versions.
+class HostFacts(ServingHost):
+    """The facts of a host, with the processes that listen on the sites' ports."""
 
-    `listeners` are the processes that listen on the sites' ports; `served_by` are the proxies set
-    up by earlier runs.
-    """
-
-    facts: Mapping[str, object]
-    packages: Mapping[str, Mapping[str, str | None]]
-    certificates: CertificatesOnHost | None = None
     listeners: tuple[Listener, ...] = ()
-    served_by: tuple[Proxy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +114,7 @@ class _SiteRoles:
     def __call__(self, sites: tuple[Site, ...]) -> Sequence[RoleCall]:
         from deployer.agent import bundle
         from deployer.playbook import RoleCall
-        from deployer.proxies.roles import proxy_roles
+        from deployer.proxies.roles import Ordering, proxy_roles
         from deployer.sites.certificate_files import is_acme
 
         about, sources = self._about, self._sources
@@ -130,14 +123,13 @@ class _SiteRoles:
         self.roots.update({name: files.root_pem for name, files in certificates.items()})
         roles = proxy_roles(
             sites,
-            facts=about.facts,
-            packages=about.packages,
+            host=about,
             certificates=certificates,
-            served_by=about.served_by,
-            on_host=about.certificates,
-            program=bundle.archive,
-            staging_first=sources.staging_first,
-            on_controller=sources.on_controller,
+            ordering=Ordering(
+                program=bundle.archive,
+                staging_first=sources.staging_first,
+                on_controller=sources.on_controller,
+            ),
         )
         return [
             RoleCall(role=role.role, vars=role.vars, stage=role.stage, source=role.source)

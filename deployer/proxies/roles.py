@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from deployer.errors import UsageError
@@ -47,29 +47,45 @@ class ProxyRole:
     source: SourceRef | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingHost:
+    """The host that serves sites: its facts and package versions, from its reply to ``facts``.
+
+    `served_by` are the proxies set up by earlier runs; one that is no longer used is stopped.
+    `certificates` are those on the host, if they were read.
+    """
+
+    facts: Attributes
+    packages: Packages
+    certificates: CertificatesOnHost | None = None
+    served_by: Sequence[Proxy] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ordering:
+    """How certificates are ordered from ACME issuers.
+
+    `program` returns the program that renews certificates on a host. With `staging_first`, a host's
+    first Let's Encrypt order is rehearsed with the staging environment. `on_controller` are the
+    certificates that are ordered on the controller.
+    """
+
+    program: Callable[[], bytes] = bytes
+    staging_first: bool = True
+    on_controller: OnController | None = None
+
+
 def proxy_roles(
     sites: Sequence[Site],
     *,
-    facts: Attributes,
-    packages: Packages,
+    host: ServingHost,
     certificates: Mapping[str, CertificateFiles],
-    served_by: Sequence[Proxy] = (),
-    on_host: CertificatesOnHost | None = None,
-    program: Callable[[], bytes] = bytes,
-    staging_first: bool = True,
-    on_controller: OnController | None = None,
+    ordering: Ordering,
 ) -> tuple[ProxyRole, ...]:
     """The roles that serve a host's sites, in order; none if there are no sites.
 
     Args:
-        facts: the host's facts.
-        packages: the host's package versions, from its reply to the `facts` request.
         certificates: for each site whose certificate comes from files on the controller, by domain.
-        served_by: the proxies set up by earlier runs; one that is no longer used is stopped.
-        on_host: the certificates on the host.
-        program: returns the program that renews certificates on a host.
-        staging_first: rehearse a host's first Let's Encrypt order with the staging environment.
-        on_controller: the certificates that are ordered on the controller.
 
     Raises:
         SourceErrors: sites that cannot be combined on one host.
@@ -79,7 +95,7 @@ def proxy_roles(
     if not sites:
         return ()
 
-    from deployer.sites import acme, lint, versions
+    from deployer.sites import lint
     from deployer.sites.certificate_files import is_acme
 
     lint.reject_errors(sites)
@@ -89,40 +105,49 @@ def proxy_roles(
                 f"no certificate for {site.domain}: its issuer is {site.tls.issuer}",
                 hint="Nothing was changed. `issuer: internal` works without an external issuer.",
             )
-    proxy = sites[0].proxy
+    of_files = [site for site in sites if site.domain in certificates]
+    calls = [_certificate_files(of_files, certificates)] if of_files else []
+    role = ProxyRole(role=sites[0].proxy, vars=_proxy_vars(sites, host), source=sites[0].source)
+    if not any(is_acme(site) for site in sites):
+        return (*calls, role)
+    return (*calls, *_acme_roles(sites, role, host, ordering))
+
+
+def _proxy_vars(sites: Sequence[Site], host: ServingHost) -> dict[str, object]:
+    from deployer.sites import versions
+
+    proxy, packages = sites[0].proxy, host.packages
     server = PROXIES[proxy]
     package, views = server.package, server.views
-    variables: dict[str, object] = {
+    return {
         f"{proxy}_version": versions.upstream(packages, (package,), oldest=server.oldest),
         "openssl_version": versions.upstream(packages, _OPENSSL, oldest="1.1.1"),
         f"{proxy}_installed": bool(packages.get(package, {}).get("installed")),
-        f"{proxy}_ipv6": bool(facts.get("ansible_all_ipv6_addresses")),
+        f"{proxy}_ipv6": bool(host.facts.get("ansible_all_ipv6_addresses")),
         f"{proxy}_drain_s": _longest([site.drain_s for site in sites]),
-        f"{proxy}_replaces": [PROXIES[other].unit for other in served_by if other != proxy],
+        f"{proxy}_replaces": [PROXIES[other].unit for other in host.served_by if other != proxy],
         f"{proxy}_sites": [views.view(site) for site in sites],
         **views.more_vars(sites),
     }
-    source = sites[0].source
-    of_files = [site for site in sites if site.domain in certificates]
-    calls = [_certificate_files(of_files, certificates)] if of_files else []
-    ordered = [site for site in sites if is_acme(site)]
-    if not ordered:
-        return (*calls, ProxyRole(role=proxy, vars=variables, source=source))
 
-    there = on_host or acme.CertificatesOnHost()
-    certbot = acme.certbot_vars(
-        ordered,
-        reload={"unit": server.unit, "config_test": list(server.config_test)},
-        packages=packages,
-        on_host=there,
-        program=program,
-        staging_first=staging_first,
-        on_controller=on_controller,
-    )
-    stages = {site.domain: acme.stage_of(site, there) for site in sites}
-    early = acme.before_certificates(sites, there)
+
+def _acme_roles(
+    sites: Sequence[Site], role: ProxyRole, host: ServingHost, ordering: Ordering
+) -> tuple[ProxyRole, ...]:
+    """The proxy's `role` and certbot's, in the stages in which certificates are ordered.
+
+    The proxy first answers challenges for sites without a certificate, and serves them afterwards.
+    """
+    from deployer.sites import acme
+    from deployer.sites.certificate_files import is_acme
+
+    proxy, views = role.role, PROXIES[sites[0].proxy].views
+    on_host = host.certificates or acme.CertificatesOnHost()
+    certbot = _certbot_vars([site for site in sites if is_acme(site)], host, on_host, ordering)
+    stages = {site.domain: acme.stage_of(site, on_host) for site in sites}
+    early = acme.before_certificates(sites, on_host)
     first = {
-        **variables,
+        **role.vars,
         **views.more_vars(early),
         f"{proxy}_sites": [
             *(views.view(site, challenge=stages[site.domain] == "former") for site in early),
@@ -131,23 +156,35 @@ def proxy_roles(
     }
 
     def certbot_call(part: str, stage: int) -> ProxyRole:
-        return ProxyRole(
-            role="certbot",
-            vars={**certbot, "certbot_part": part, "certbot_reload": f"reload {proxy}"},
-            stage=stage,
-            source=source,
-        )
+        variables = {**certbot, "certbot_part": part, "certbot_reload": f"reload {proxy}"}
+        return ProxyRole(role="certbot", vars=variables, stage=stage, source=role.source)
 
     is_staged = set(stages.values()) != {"whole"}
     last = 2 if is_staged else 1
-    calls += [
+    return (
         certbot_call("program", 0),
-        ProxyRole(role=proxy, vars=first, source=source),
+        replace(role, vars=first),
         certbot_call("certificates", 1),
-    ]
-    if is_staged:
-        calls.append(ProxyRole(role=proxy, vars=variables, stage=last, source=source))
-    return (*calls, certbot_call("renewal", last))
+        *([replace(role, stage=last)] if is_staged else []),
+        certbot_call("renewal", last),
+    )
+
+
+def _certbot_vars(
+    sites: Sequence[Site], host: ServingHost, on_host: CertificatesOnHost, ordering: Ordering
+) -> Attributes:
+    from deployer.sites import acme
+
+    server = PROXIES[sites[0].proxy]
+    return acme.certbot_vars(
+        sites,
+        reload={"unit": server.unit, "config_test": list(server.config_test)},
+        packages=host.packages,
+        on_host=on_host,
+        program=ordering.program,
+        staging_first=ordering.staging_first,
+        on_controller=ordering.on_controller,
+    )
 
 
 def _longest(drains: Sequence[float | None]) -> int | None:

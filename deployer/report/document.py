@@ -55,12 +55,34 @@ def error_document(command: str, *, exit_code: int, message: str) -> dict[str, o
 
 
 def _host(report: HostReport, command: str) -> dict[str, object]:
-    document: dict[str, Any] = {
+    document: dict[str, object] = {
         "state": report.state,
         "exit_code": report.exit_code,
         "message": report.message,
         "seconds": round(report.seconds, 3),
     }
+    document |= _results(report)
+    if report.generation is not None:
+        document["generation"] = report.generation
+    if report.found is not None:
+        document["found"] = dict(report.found)
+    if report.notes:
+        document["notes"] = list(report.notes)
+    if not report.has_watchdog:
+        document["watchdog"] = False
+    if report.kept:
+        document["kept"] = [dict(item) for item in report.kept]
+    has_certificates = command.startswith("certs") and report.state in ("healthy", "unhealthy")
+    if report.certificates or has_certificates:
+        document["certificates"] = [dict(status) for status in report.certificates]
+    if report.state == "listed":
+        document["history"] = [_history_entry(entry) for entry in report.history]
+    return document
+
+
+def _results(report: HostReport) -> dict[str, object]:
+    """The plan, and everything that was checked or measured."""
+    document: dict[str, object] = {}
     if report.plan is not None:
         document["plan"] = masked(plan_for_people(report.plan), report.secrets)
     if report.checks:
@@ -79,21 +101,6 @@ def _host(report: HostReport, command: str) -> dict[str, object]:
         from deployer.load.result import load_json
 
         document["load"] = [load_json(each) for each in report.load]
-    if report.generation is not None:
-        document["generation"] = report.generation
-    if report.found is not None:
-        document["found"] = dict(report.found)
-    if report.notes:
-        document["notes"] = list(report.notes)
-    if not report.has_watchdog:
-        document["watchdog"] = False
-    if report.kept:
-        document["kept"] = [dict(item) for item in report.kept]
-    has_certificates = command.startswith("certs") and report.state in ("healthy", "unhealthy")
-    if report.certificates or has_certificates:
-        document["certificates"] = [dict(status) for status in report.certificates]
-    if report.state == "listed":
-        document["history"] = [_history_entry(entry) for entry in report.history]
     return document
 
 

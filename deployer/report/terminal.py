@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from threading import Lock
 
@@ -192,6 +192,10 @@ class TerminalReport:
             for text in item.get("diff", "").splitlines():
                 line = diff_line(text)
                 self._out.line(line.text, line.style, indent=2 + 4 * line.indent)
+        self._check_summary(report)
+
+    def _check_summary(self, report: HostReport) -> None:
+        """Print the findings, and failed checks that no finding explains."""
         findings = [check.finding for check in report.checks if check.finding]
         for finding in sorted(findings, key=lambda finding: _SEVERITIES.index(finding.severity)):
             self._finding(finding)
@@ -342,13 +346,24 @@ def _place(result: CheckResult) -> str:
     return result.target
 
 
+_STATE_WORDS: Mapping[str, str] = {
+    "planned": "planned",
+    "abandoned": "left as is; the commit is closed",
+    "failed": "failed; nothing was changed",
+    "stranded": "not in a known good state; check the host",
+    "unreachable": "unreachable; nothing was changed",
+    "not-started": "not started; nothing was changed",
+    "invalid": "the playbook is invalid for this host; no host was touched",
+}
+
+
 def _state_words(report: HostReport) -> str:
     seconds = f" in {report.seconds:.1f} s"
     match report.state:
         case "unchanged":
             return f"nothing to do ({report.seconds:.2f} s)"
-        case "planned":
-            return plan_words(report.plan) if report.plan else "planned"
+        case "planned" if report.plan:
+            return plan_words(report.plan)
         case "confirmed":
             passed = f", {plural(len(report.checks), 'check')} passed" if report.checks else ""
             number = f" as generation {report.generation}" if report.generation else ""
@@ -357,18 +372,6 @@ def _state_words(report: HostReport) -> str:
             return f"failed and reverted{seconds}"
         case "recovered":
             return f"recovered{seconds}"
-        case "abandoned":
-            return "left as is; the commit is closed"
-        case "failed":
-            return "failed; nothing was changed"
-        case "stranded":
-            return "not in a known good state; check the host"
-        case "unreachable":
-            return "unreachable; nothing was changed"
-        case "not-started":
-            return "not started; nothing was changed"
-        case "invalid":
-            return "the playbook is invalid for this host; no host was touched"
         case "healthy":
             skipped = sum(check.skipped for check in report.checks)
             passed = plural(len(report.checks) - skipped, "check")
@@ -376,5 +379,4 @@ def _state_words(report: HostReport) -> str:
         case "unhealthy":
             failed = plural(len(report.failed_checks), "check")
             return f"{failed} of {len(report.checks)} failed{seconds}"
-        case _:
-            return report.state
+    return _STATE_WORDS.get(report.state, report.state)

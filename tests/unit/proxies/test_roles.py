@@ -7,7 +7,7 @@ import datetime
 import pytest
 
 from deployer.errors import SourceErrors, UsageError
-from deployer.proxies.roles import ProxyRole, proxy_roles
+from deployer.proxies.roles import Ordering, ProxyRole, ServingHost, proxy_roles
 from deployer.sites.certificate_files import CertificateFiles
 from deployer.sites.lint import lint, lint_of_hosts
 from deployer.sites.model import Site
@@ -26,20 +26,24 @@ WS = {"path": "/ws", "websocket": "http://127.0.0.1:1"}
 
 
 def one_role(*sites: Site, **options: object) -> ProxyRole:
-    given: dict[str, object] = {"facts": FACTS, "packages": {}, "certificates": {}, **options}
-    (role,) = proxy_roles(sites, **given)  # type: ignore[arg-type]
+    host = ServingHost(**{"facts": FACTS, "packages": {}, **options})  # type: ignore[arg-type]
+    (role,) = proxy_roles(sites, host=host, certificates={}, ordering=Ordering())
     return role
 
 
 def test_no_sites_need_no_role() -> None:
-    assert proxy_roles((), facts={}, packages={}, certificates={}) == ()
+    host = ServingHost(facts={}, packages={})
+    assert proxy_roles((), host=host, certificates={}, ordering=Ordering()) == ()
 
 
 def test_all_sites_of_a_host_share_one_role() -> None:
     plain = cases.site(domain="plain.example.com", tls={"issuer": "none"}, routes=[WS])
     secure = cases.site(domain="example.com", routes=[WS])
     files, role = proxy_roles(
-        (plain, secure), facts=FACTS, packages={}, certificates={"example.com": FILES}
+        (plain, secure),
+        host=ServingHost(facts=FACTS, packages={}),
+        certificates={"example.com": FILES},
+        ordering=Ordering(),
     )
     assert role.role == "nginx"
     assert role.source == plain.source

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deployer.proxies.roles import ProxyRole, proxy_roles
+from deployer.proxies.roles import Ordering, ProxyRole, ServingHost, proxy_roles
 from deployer.sites.acme import CertificatesOnHost, settings_of
 from deployer.sites.document import sites_from_json, sites_to_json
 from deployer.sites.model import Dns, Eab, Site
@@ -25,8 +25,8 @@ def site(domain: str = "a.example.com", **about: Any) -> Site:
 
 
 def roles(*sites: Site, on_host: CertificatesOnHost | None = None, **more: Any) -> list[ProxyRole]:
-    given = {"packages": {}, "certificates": {}, **more}
-    return list(proxy_roles(sites, facts=FACTS, on_host=on_host, **given))
+    host = ServingHost(facts=FACTS, packages=more.pop("packages", {}), certificates=on_host)
+    return list(proxy_roles(sites, host=host, certificates={}, ordering=Ordering(**more)))
 
 
 def served(role: ProxyRole) -> dict[str, tuple[bool, bool, bool]]:

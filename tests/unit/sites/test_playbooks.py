@@ -19,7 +19,7 @@ from deployer.playbook import (
     render_host,
 )
 from deployer.playbook.builtin import playbooks_path, roles_path
-from deployer.proxies.roles import proxy_roles
+from deployer.proxies.roles import Ordering, ServingHost, proxy_roles
 from deployer.sites.model import Site
 
 NOW = datetime.datetime(2026, 11, 21, tzinfo=datetime.UTC)
@@ -61,7 +61,8 @@ def tasks(
     def site_roles(sites: tuple[Site, ...]) -> Sequence[RoleCall]:
         ca = InternalCa(folder / "ca")
         files = {site.domain: ca.certificate_for(site.names, now=NOW) for site in sites}
-        calls = proxy_roles(sites, facts=about, packages=packages, certificates=files)
+        host = ServingHost(facts=about, packages=packages)
+        calls = proxy_roles(sites, host=host, certificates=files, ordering=Ordering())
         return [RoleCall(role=call.role, vars=call.vars, source=call.source) for call in calls]
 
     rendered = render_host(
