@@ -1,4 +1,4 @@
-"""The way of one request through Apache: its site, and the rule or ProxyPass that takes it."""
+"""The path of one request through Apache: its site, and the rule or ProxyPass that takes it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from deployer.proxies.inspect.model import ProxyState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
+class Trace:
     """How one request goes through Apache: the site, and the rule or ProxyPass that takes it."""
 
     state: ProxyState
@@ -94,7 +94,7 @@ def _seconds(text: str) -> float:
     return float(text) if text.isdigit() else 0.0
 
 
-def way_of(state: ProxyState, *, name: str, port: int, path: str, tls: bool) -> Way | None:
+def trace_of(state: ProxyState, *, name: str, port: int, path: str, tls: bool) -> Trace | None:
     """How a WebSocket's request goes; `None` where nothing listens there, or nothing is known."""
     config = config_of(state)
     if not config.directives or not listens(config, port):
@@ -115,7 +115,7 @@ def way_of(state: ProxyState, *, name: str, port: int, path: str, tls: bool) -> 
         members = members_of(config, passed) if passed and passed.target else ()
         if passed is not None and is_looked_up(passed):
             worker = worker_for(config, site, passed, bare)
-    return Way(
+    return Trace(
         state=state,
         config=config,
         name=name,

@@ -1,6 +1,6 @@
 """Where in Apache's configuration the answer to a symptom is: each explains a few symptoms alone.
 
-None of these is wrong by itself; where a check has failed in that very way, this is the directive.
+None of these is wrong by itself; where a check has failed in that very trace, this is the directive.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from deployer.proxies.apache.virtual_hosts import address_of
 from deployer.proxies.inspect.model import Fault, fault
 
 if TYPE_CHECKING:
-    from deployer.proxies.apache.path import Way
+    from deployer.proxies.apache.path import Trace
 
 _H2_WEBSOCKETS_SOUND = (2, 4, 60)
 
 
-def of_way(way: Way) -> Iterator[Fault]:
-    """All that the way of one request could explain, were it to fail so."""
+def faults_of(trace: Trace) -> Iterator[Fault]:
+    """All that the path of one request could explain, were it to fail so."""
     for rule in (_idle, _any_upgrade, _host, _scheme, _appended, _forwarded_proto, _origins):
-        if way.members:
-            yield from rule(way)
+        if trace.members:
+            yield from rule(trace)
     for rule in (_over_http2, _banner, _tls_versions, _certificate):
-        yield from rule(way)
+        yield from rule(trace)
 
 
-def _place(way: Way) -> Directive | None:
-    return way.members[0].directive if way.members else way.site
+def _place(trace: Trace) -> Directive | None:
+    return trace.members[0].directive if trace.members else trace.site
 
 
-def _idle(way: Way) -> Iterator[Fault]:
-    seconds, words, by = way.idle()
+def _idle(trace: Trace) -> Iterator[Fault]:
+    seconds, words, by = trace.idle()
     yield fault(
-        by or _place(way),
+        by or _place(trace),
         code="idle-cut",
         explains=frozenset({"idle-cut"}),
         cause=(
@@ -50,9 +50,9 @@ def _idle(way: Way) -> Iterator[Fault]:
     )
 
 
-def _any_upgrade(way: Way) -> Iterator[Fault]:
-    member = way.members[0]
-    passed = way.worker.made_by if way.worker is not None else way.passed
+def _any_upgrade(trace: Trace) -> Iterator[Fault]:
+    member = trace.members[0]
+    passed = trace.worker.made_by if trace.worker is not None else trace.passed
     if passed is not None and passed.upgrade == "any":
         yield fault(
             passed.directive,
@@ -76,11 +76,11 @@ def _any_upgrade(way: Way) -> Iterator[Fault]:
         )
 
 
-def _host(way: Way) -> Iterator[Fault]:
+def _host(trace: Trace) -> Iterator[Fault]:
     literal = next(
         (
             each
-            for each in way.config.all_of("requestheader", way.site, *way.locations)
+            for each in trace.config.all_of("requestheader", trace.site, *trace.locations)
             if [word.lower() for word in each.words[:2]] == ["set", "host"]
             and not is_conditional(each)
         ),
@@ -99,16 +99,16 @@ def _host(way: Way) -> Iterator[Fault]:
             fix="Remove that line, and set ProxyPreserveHost On.",
             directive="ProxyPreserveHost On",
         )
-    elif not way.is_on("proxypreservehost"):
-        off = way.setting("proxypreservehost")
-        upstream = way.members[0].upstream
+    elif not trace.is_on("proxypreservehost"):
+        off = trace.setting("proxypreservehost")
+        upstream = trace.members[0].upstream
         yield fault(
-            off or _place(way),
+            off or _place(trace),
             code="host-rewritten",
             explains=explains,
             cause=(
                 f"ProxyPreserveHost is {'off' if off else 'not set, which is off'}: the service"
-                f" is asked for Host {address_of(upstream)} instead of {way.name}, and a check of"
+                f" is asked for Host {address_of(upstream)} instead of {trace.name}, and a check of"
                 " Origin against Host fails."
             ),
             fix="Set ProxyPreserveHost On in the site.",
@@ -116,9 +116,9 @@ def _host(way: Way) -> Iterator[Fault]:
         )
 
 
-def _scheme(way: Way) -> Iterator[Fault]:
-    member = way.members[0]
-    if member.upstream.tls and not way.is_on("sslproxyengine"):
+def _scheme(trace: Trace) -> Iterator[Fault]:
+    member = trace.members[0]
+    if member.upstream.tls and not trace.is_on("sslproxyengine"):
         yield fault(
             member.directive,
             code="upstream-scheme",
@@ -148,9 +148,9 @@ def _scheme(way: Way) -> Iterator[Fault]:
     )
 
 
-def _appended(way: Way) -> Iterator[Fault]:
+def _appended(trace: Trace) -> Iterator[Fault]:
     """mod_proxy appends the client to what the client said of itself."""
-    headers = list(way.config.all_of("requestheader", way.site, *way.locations))
+    headers = list(trace.config.all_of("requestheader", trace.site, *trace.locations))
     handled = {
         word.lower()
         for each in headers
@@ -159,9 +159,9 @@ def _appended(way: Way) -> Iterator[Fault]:
     }
     if "x-forwarded-for" in handled:
         return
-    add = way.setting("proxyaddheaders")
+    add = trace.setting("proxyaddheaders")
     yield fault(
-        add or _place(way),
+        add or _place(trace),
         code="forwarded-for-appended",
         explains=frozenset({"forwarded-for-appended"}),
         cause=(
@@ -175,16 +175,16 @@ def _appended(way: Way) -> Iterator[Fault]:
     )
 
 
-def _forwarded_proto(way: Way) -> Iterator[Fault]:
+def _forwarded_proto(trace: Trace) -> Iterator[Fault]:
     said = [
         each
-        for each in way.config.all_of("requestheader", way.site, *way.locations)
+        for each in trace.config.all_of("requestheader", trace.site, *trace.locations)
         if [word.lower() for word in each.words[:2]] == ["set", "x-forwarded-proto"]
     ]
     wrong = [each for each in said if each.words[2:3] == ("http",)]
-    if way.tls and (not said or wrong):
+    if trace.tls and (not said or wrong):
         yield fault(
-            wrong[-1] if wrong else _place(way),
+            wrong[-1] if wrong else _place(trace),
             code="redirect-loop",
             explains=frozenset({"redirect-loop"}),
             cause=(
@@ -199,11 +199,11 @@ def _forwarded_proto(way: Way) -> Iterator[Fault]:
         )
 
 
-def _origins(way: Way) -> Iterator[Fault]:
+def _origins(trace: Trace) -> Iterator[Fault]:
     groups = (
-        way.config.directives,
-        way.site.children if way.site else (),
-        *(each.children for each in way.locations),
+        trace.config.directives,
+        trace.site.children if trace.site else (),
+        *(each.children for each in trace.locations),
     )
     for group in groups:
         for each in group:
@@ -220,11 +220,11 @@ def _origins(way: Way) -> Iterator[Fault]:
                 return
 
 
-def _over_http2(way: Way) -> Iterator[Fault]:
-    found = way.setting("h2websockets")
-    if found is None or not way.is_on("h2websockets"):
+def _over_http2(trace: Trace) -> Iterator[Fault]:
+    found = trace.setting("h2websockets")
+    if found is None or not trace.is_on("h2websockets"):
         return
-    version = way.state.version_numbers
+    version = trace.state.version_numbers
     is_old = bool(version) and version < _H2_WEBSOCKETS_SOUND
     yield fault(
         found,
@@ -233,9 +233,9 @@ def _over_http2(way: Way) -> Iterator[Fault]:
         cause=(
             "H2WebSockets on offers WebSockets over HTTP/2"
             + (
-                f", and in Apache {way.state.version} that crashes (mended in 2.4.60)."
+                f", and in Apache {trace.state.version} that crashes (mended in 2.4.60)."
                 if is_old
-                else ", and they do not get through on this way."
+                else ", and they do not get through on this path."
             )
         ),
         fix=(
@@ -246,8 +246,8 @@ def _over_http2(way: Way) -> Iterator[Fault]:
     )
 
 
-def _banner(way: Way) -> Iterator[Fault]:
-    found = way.config.setting("servertokens")
+def _banner(trace: Trace) -> Iterator[Fault]:
+    found = trace.config.setting("servertokens")
     if found is None or not found.words or found.words[0].lower() not in ("prod", "productonly"):
         yield fault(
             found,
@@ -263,9 +263,9 @@ def _banner(way: Way) -> Iterator[Fault]:
         )
 
 
-def _tls_versions(way: Way) -> Iterator[Fault]:
-    found = way.setting("sslprotocol")
-    if not way.tls or not _old_versions(found.words if found is not None else ("all",)):
+def _tls_versions(trace: Trace) -> Iterator[Fault]:
+    found = trace.setting("sslprotocol")
+    if not trace.tls or not _old_versions(found.words if found is not None else ("all",)):
         return
     yield fault(
         found,
@@ -296,11 +296,11 @@ def _old_versions(words: tuple[str, ...]) -> set[str]:
     return on
 
 
-def _certificate(way: Way) -> Iterator[Fault]:
-    found = way.setting("sslcertificatefile")
-    if found is None or not found.words or not way.tls:
+def _certificate(trace: Trace) -> Iterator[Fault]:
+    found = trace.setting("sslcertificatefile")
+    if found is None or not found.words or not trace.tls:
         return
-    chain = way.setting("sslcertificatechainfile")
+    chain = trace.setting("sslcertificatechainfile")
     if chain is None:
         yield fault(
             found,

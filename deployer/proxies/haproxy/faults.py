@@ -1,4 +1,4 @@
-"""What is wrong on a request's way through HAProxy, the certain ones first."""
+"""What is wrong on a request's path through HAProxy, the certain ones first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deployer.proxies.haproxy.misroutes import (
     possible_refusals,
     shared_port,
 )
-from deployer.proxies.haproxy.path import Way, binds_of
+from deployer.proxies.haproxy.path import Trace, binds_of
 from deployer.proxies.haproxy.pointers import origins, pointers
 from deployer.proxies.inspect.model import Directive, Fault, ProxyState, fault
 
@@ -34,15 +34,15 @@ _CHECKS = {
 _SERVER_STATE = re.compile(r"Server (\S+)/(\S+) is (DOWN|UP)\b(?:, reason: ([^,]+))?")
 
 
-def of_way(way: Way, *, asked: str) -> tuple[Fault, ...]:
-    """All faults on the way of one request, for the path `asked`, the most certain first."""
-    found = [*own_answers(way), *origins(way), *connection_rules(way), *_ended(way, asked)]
-    found += [*_no_backend(way), *_lost_upgrade(way)]
-    if way.end is None and way.servers:
-        found += [*_out(way), *_down(way), *_over_http2(way), *_path(way, asked)]
-        found += [*_believes(way), *_lost_headers(way), *_impatient(way)]
-    found += [*shared_port(way), *astray(way), *possible_refusals(way)]
-    return (*found, *pointers(way))
+def faults_of(trace: Trace, *, asked: str) -> tuple[Fault, ...]:
+    """All faults on the path of one request, for the path `asked`, the most certain first."""
+    found = [*own_answers(trace), *origins(trace), *connection_rules(trace), *_ended(trace, asked)]
+    found += [*_no_backend(trace), *_lost_upgrade(trace)]
+    if trace.end is None and trace.servers:
+        found += [*_out(trace), *_down(trace), *_over_http2(trace), *_path(trace, asked)]
+        found += [*_believes(trace), *_lost_headers(trace), *_impatient(trace)]
+    found += [*shared_port(trace), *astray(trace), *possible_refusals(trace)]
+    return (*found, *pointers(trace))
 
 
 def of_no_frontend(state: ProxyState, port: int) -> tuple[Fault, ...]:
@@ -67,29 +67,29 @@ def of_no_frontend(state: ProxyState, port: int) -> tuple[Fault, ...]:
     )
 
 
-def _ended(way: Way, asked: str) -> Iterator[Fault]:
-    if way.end is None:
+def _ended(trace: Trace, asked: str) -> Iterator[Fault]:
+    if trace.end is None:
         return
-    if way.end_kind == "redirect":
-        yield _redirect(way, way.end, asked)
+    if trace.end_kind == "redirect":
+        yield _redirect(trace, trace.end, asked)
         return
-    status = re.search(r"(?:deny_status|status) (\d+)", str(way.end))
+    status = re.search(r"(?:deny_status|status) (\d+)", str(trace.end))
     yield fault(
-        way.end,
+        trace.end,
         code="wrong-route",
         explains=frozenset({"origin-blocked", *_ELSEWHERE, *_LOST}),
         cause=(
             f"HAProxy answers {asked} itself{f' with {status.group(1)}' if status else ''}:"
-            f" `{way.end}`."
+            f" `{trace.end}`."
         ),
         fix="Leave the WebSocket's name and path out of that rule.",
     )
 
 
-def _redirect(way: Way, rule: Directive, asked: str) -> Fault:
-    to_https = way.location.lower().startswith("https:")
-    same = way.location == f"https://{way.request.header('host')}{asked}"
-    if to_https and not way.request.tls:
+def _redirect(trace: Trace, rule: Directive, asked: str) -> Fault:
+    to_https = trace.location.lower().startswith("https:")
+    same = trace.location == f"https://{trace.request.header('host')}{asked}"
+    if to_https and not trace.request.tls:
         code, explains = "https-redirect", {"https-redirect", "redirected"}
         fix = "Connect to wss://; WebSocket clients do not follow redirects."
     elif to_https and same:
@@ -103,46 +103,46 @@ def _redirect(way: Way, rule: Directive, asked: str) -> Fault:
         code=code,
         explains=frozenset(explains),
         cause=(
-            f"`{rule}` sends {asked} on port {way.request.port} to"
-            f" {way.location or 'another address'}."
+            f"`{rule}` sends {asked} on port {trace.request.port} to"
+            f" {trace.location or 'another address'}."
         ),
         fix=fix,
     )
 
 
-def _no_backend(way: Way) -> Iterator[Fault]:
-    if way.end is not None or way.servers or not way.is_certain:
+def _no_backend(trace: Trace) -> Iterator[Fault]:
+    if trace.end is not None or trace.servers or not trace.is_certain:
         return
-    where = way.chosen_by
-    if way.backend is not None:
-        cause = f"{way.backend.kind} {way.backend.name} ({way.backend.where}) has no server."
+    where = trace.chosen_by
+    if trace.backend is not None:
+        cause = f"{trace.backend.kind} {trace.backend.name} ({trace.backend.where}) has no server."
     elif where is not None:
         cause = f"`{where}` names a backend that is not there."
     else:
-        asked = "" if way.is_tcp else way.request.path
+        asked = "" if trace.is_tcp else trace.request.path
         cause = (
-            f"No use_backend of frontend {way.frontend.name} takes {way.request.header('host')}"
+            f"No use_backend of frontend {trace.frontend.name} takes {trace.request.header('host')}"
             f"{asked}, and it has no default_backend: HAProxy"
-            f" {'closes the connection' if way.is_tcp else 'answers 503'}."
+            f" {'closes the connection' if trace.is_tcp else 'answers 503'}."
         )
     yield fault(
-        where or way.frontend,
+        where or trace.frontend,
         code="wrong-route",
         explains=(
-            _ELSEWHERE | _LOST | {"bad-gateway"} | (_OF_SILENCE if way.is_tcp else frozenset())
+            _ELSEWHERE | _LOST | {"bad-gateway"} | (_OF_SILENCE if trace.is_tcp else frozenset())
         ),
         cause=cause,
         fix="Add a use_backend for this name and path, or a server to that backend.",
     )
 
 
-def _lost_upgrade(way: Way) -> Iterator[Fault]:
+def _lost_upgrade(trace: Trace) -> Iterator[Fault]:
     """A rule that takes Upgrade from the handshake, or Connection: most services look at both."""
-    rules = way.touched.get("upgrade", [])
-    if rules and way.request.headers.get("upgrade") == "websocket":
+    rules = trace.touched.get("upgrade", [])
+    if rules and trace.request.headers.get("upgrade") == "websocket":
         rules = []
-    if not rules and "upgrade" not in str(way.request.headers.get("connection") or "").lower():
-        rules = way.touched.get("connection", [])
+    if not rules and "upgrade" not in str(trace.request.headers.get("connection") or "").lower():
+        rules = trace.touched.get("connection", [])
     if rules:
         yield fault(
             rules[-1],
@@ -157,9 +157,9 @@ def _lost_upgrade(way: Way) -> Iterator[Fault]:
         )
 
 
-def _lost_headers(way: Way) -> Iterator[Fault]:
+def _lost_headers(trace: Trace) -> Iterator[Fault]:
     """Rules for other headers of the handshake, and for those of its answer."""
-    for name, by in _changed(way, "http-request", ("sec-websocket-key", "sec-websocket-version")):
+    for name, by in _changed(trace, "http-request", ("sec-websocket-key", "sec-websocket-version")):
         yield fault(
             by,
             code="upgrade-not-forwarded",
@@ -167,7 +167,7 @@ def _lost_headers(way: Way) -> Iterator[Fault]:
             cause=f"`{by}` takes {name} from the handshake: without it there is none.",
             fix="Remove that line.",
         )
-    for _, by in _changed(way, "http-request", ("origin",)):
+    for _, by in _changed(trace, "http-request", ("origin",)):
         yield fault(
             by,
             code="origin-required",
@@ -176,7 +176,7 @@ def _lost_headers(way: Way) -> Iterator[Fault]:
             fix="Remove that line, and let the service know the site's origin.",
         )
     answer = ("connection", "upgrade", "sec-websocket-accept")
-    for name, by in _changed(way, "http-response", answer):
+    for name, by in _changed(trace, "http-response", answer):
         yield fault(
             by,
             code="incomplete-upgrade",
@@ -187,9 +187,9 @@ def _lost_headers(way: Way) -> Iterator[Fault]:
         )
 
 
-def _changed(way: Way, kind: str, names: tuple[str, ...]) -> Iterator[tuple[str, Directive]]:
+def _changed(trace: Trace, kind: str, names: tuple[str, ...]) -> Iterator[tuple[str, Directive]]:
     """The unconditional rules that take one of these headers away, or put another in its place."""
-    for section in (way.frontend, way.backend):
+    for section in (trace.frontend, trace.backend):
         for each in section.directives if section is not None else ():
             words = each.words
             if words[0] != kind or len(words) < 3 or {"if", "unless"} & set(words):
@@ -203,9 +203,9 @@ def _changed(way: Way, kind: str, names: tuple[str, ...]) -> Iterator[tuple[str,
                     break
 
 
-def _impatient(way: Way) -> Iterator[Fault]:
+def _impatient(trace: Trace) -> Iterator[Fault]:
     """``timeout server`` that is over before the service has answered: 504."""
-    by = way.backend.setting("timeout", "server") if way.backend is not None else None
+    by = trace.backend.setting("timeout", "server") if trace.backend is not None else None
     limit = seconds(by.words[2]) if by is not None and len(by.words) > 2 else None
     if by is None or limit is None:
         return
@@ -224,24 +224,24 @@ def _impatient(way: Way) -> Iterator[Fault]:
 # --- the backend ----------------------------------------------------------------------------------
 
 
-def _down(way: Way) -> Iterator[Fault]:
+def _down(trace: Trace) -> Iterator[Fault]:
     """HAProxy's own health checks have taken the servers out."""
-    if way.backend is None:
+    if trace.backend is None:
         return
-    states = _states(way.state, way.backend.name)
-    checked = [each for each in way.servers if "check" in each.options]
+    states = _states(trace.state, trace.backend.name)
+    checked = [each for each in trace.servers if "check" in each.options]
     down = [each for each in checked if states.get(each.directive.words[1], ("", ""))[0] == "DOWN"]
-    if not down or len(down) < len(way.servers):
+    if not down or len(down) < len(trace.servers):
         return
     reason = states[down[0].directive.words[1]][1]
-    check = way.backend.has_option("httpchk")
+    check = trace.backend.has_option("httpchk")
     by_check = reason.startswith("Layer7")
     yield fault(
         check if check is not None and by_check else down[0].directive,
         code="bad-gateway",
         explains=frozenset({"bad-gateway", "wrong-route"}),
         cause=(
-            f"HAProxy's health check has taken every server of backend {way.backend.name} out"
+            f"HAProxy's health check has taken every server of backend {trace.backend.name} out"
             f" ({reason or 'no reason logged'}), so it answers 503."
         ),
         fix=(
@@ -251,32 +251,32 @@ def _down(way: Way) -> Iterator[Fault]:
         ),
     )
     if reason.startswith("Layer6"):
-        yield from _believes(way)
-        if way.servers[0].value("verify") != "required":
-            yield _scheme(way, "bad-gateway")
+        yield from _believes(trace)
+        if trace.servers[0].value("verify") != "required":
+            yield _scheme(trace, "bad-gateway")
 
 
-def _out(way: Way) -> Iterator[Fault]:
+def _out(trace: Trace) -> Iterator[Fault]:
     """Servers that somebody has taken out: by their line, or over the stats socket."""
-    if way.backend is None:
+    if trace.backend is None:
         return
-    states = _states(way.state, way.backend.name)
+    states = _states(trace.state, trace.backend.name)
     by_line = [
-        each for each in way.servers if "disabled" in each.options or each.value("weight") == "0"
+        each for each in trace.servers if "disabled" in each.options or each.value("weight") == "0"
     ]
     out = [
         each
-        for each in way.servers
+        for each in trace.servers
         if states.get(each.directive.words[1], ("", ""))[0] == "MAINT" or each in by_line
     ]
-    if not out or len(out) < len(way.servers):
+    if not out or len(out) < len(trace.servers):
         return
     yield fault(
         out[0].directive,
         code="bad-gateway",
         explains=frozenset({"bad-gateway", "wrong-route"}),
         cause=(
-            f"Every server of backend {way.backend.name} is in maintenance"
+            f"Every server of backend {trace.backend.name} is in maintenance"
             + (
                 " (disabled, or weight 0, stands in its line)"
                 if by_line
@@ -287,15 +287,15 @@ def _out(way: Way) -> Iterator[Fault]:
         fix=(
             "Remove that word from the line."
             if by_line
-            else f"Enable it: echo 'enable server {way.backend.name}/{out[0].directive.words[1]}'"
+            else f"Enable it: echo 'enable server {trace.backend.name}/{out[0].directive.words[1]}'"
             " | socat - /run/haproxy/admin.sock."
         ),
     )
 
 
-def _believes(way: Way) -> Iterator[Fault]:
+def _believes(trace: Trace) -> Iterator[Fault]:
     """A certificate of the service's that HAProxy is told to judge, and may not believe."""
-    server = way.servers[0]
+    server = trace.servers[0]
     if not server.upstream.tls or server.value("verify") != "required":
         return
     name = server.value("verifyhost") or server.value("sni")
@@ -331,8 +331,8 @@ def _states(state: ProxyState, backend: str) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _scheme(way: Way, *more: str) -> Fault:
-    server = way.servers[0]
+def _scheme(trace: Trace, *more: str) -> Fault:
+    server = trace.servers[0]
     mend = "Remove ssl from" if server.upstream.tls else "Add ssl to"
     return fault(
         server.directive,
@@ -346,8 +346,8 @@ def _scheme(way: Way, *more: str) -> Fault:
     )
 
 
-def _over_http2(way: Way) -> Iterator[Fault]:
-    for server in way.servers:
+def _over_http2(trace: Trace) -> Iterator[Fault]:
+    for server in trace.servers:
         first = server.value("alpn").partition(",")[0]
         is_h2 = first == "h2" or server.value("proto") == "h2"
         if is_h2 and "http/1.1" not in server.value("alpn") and server.value("ws") != "h1":
@@ -368,12 +368,12 @@ def _over_http2(way: Way) -> Iterator[Fault]:
             return
 
 
-def _path(way: Way, asked: str) -> Iterator[Fault]:
+def _path(trace: Trace, asked: str) -> Iterator[Fault]:
     """The service is asked for another path than the client has named."""
-    path = way.request.path
+    path = trace.request.path
     if path == asked:
         return
-    levels = (way.frontend, *((way.backend,) if way.backend is not None else ()))
+    levels = (trace.frontend, *((trace.backend,) if trace.backend is not None else ()))
     by = next(
         (
             each

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from deployer.proxies.haproxy.config import Section
-from deployer.proxies.haproxy.path import Way, bind_of, binds_of, holds, split
+from deployer.proxies.haproxy.path import Trace, bind_of, binds_of, holds, split
 from deployer.proxies.haproxy.pointers import with_conditions
 from deployer.proxies.haproxy.samples import UNKNOWN
 from deployer.proxies.inspect.model import Directive, Fault, fault
@@ -22,40 +22,40 @@ _OF_WEBSOCKETS = re.compile(r"upgrade|websocket|sec-websocket", re.IGNORECASE)
 _PATH = re.compile(r"\b(?:path|url)(?:_\w+)?\b")
 
 
-def astray(way: Way) -> Iterator[Fault]:
+def astray(trace: Trace) -> Iterator[Fault]:
     """A use_backend that is meant for the path and does not get it, the first that is found."""
-    if way.end is not None or way.backend is None:
+    if trace.end is not None or trace.backend is None:
         return
     is_past = False
-    for each in way.frontend.own("use_backend"):
-        if each is way.chosen_by:
+    for each in trace.frontend.own("use_backend"):
+        if each is trace.chosen_by:
             is_past = True
             continue
         _, rest, condition = split(each.words)
-        answer = holds(condition, way.frontend, way.request).answer
-        if is_past and answer is True and _is_for(way, condition):
-            yield _late(way, each)
+        answer = holds(condition, trace.frontend, trace.request).answer
+        if is_past and answer is True and _is_for(trace, condition):
+            yield _late(trace, each)
             return
-        if answer is False and rest and rest[0] != way.backend.name:
-            missed = _missed(way, each, condition)
+        if answer is False and rest and rest[0] != trace.backend.name:
+            missed = _missed(trace, each, condition)
             if missed is not None:
                 yield missed
                 return
 
 
-def shared_port(way: Way) -> Iterator[Fault]:
+def shared_port(trace: Trace) -> Iterator[Fault]:
     """Two frontends at one address: the system gives connections to either, as it likes."""
-    mine = {text for _, text in binds_of(way.frontend) if text.endswith(f":{way.request.port}")}
-    for other in way.config.of_kind("frontend", "listen"):
-        for by, text in binds_of(other) if other is not way.frontend else ():
+    mine = {text for _, text in binds_of(trace.frontend) if text.endswith(f":{trace.request.port}")}
+    for other in trace.config.of_kind("frontend", "listen"):
+        for by, text in binds_of(other) if other is not trace.frontend else ():
             if text in mine:
                 yield fault(
                     by,
                     code="wrong-route",
                     explains=_OF_ANOTHER,
                     cause=(
-                        f"{other.kind} {other.name} and {way.frontend.kind} {way.frontend.name}"
-                        f" ({way.frontend.where}) both have `bind {text}`: the system gives each"
+                        f"{other.kind} {other.name} and {trace.frontend.kind} {trace.frontend.name}"
+                        f" ({trace.frontend.where}) both have `bind {text}`: the system gives each"
                         " connection to either of the two, as it likes."
                     ),
                     fix="Make one frontend of the two, with use_backend rules.",
@@ -65,14 +65,14 @@ def shared_port(way: Way) -> Iterator[Fault]:
                 return
 
 
-def _late(way: Way, rule: Directive) -> Fault:
+def _late(trace: Trace, rule: Directive) -> Fault:
     return fault(
-        way.chosen_by,
+        trace.chosen_by,
         code="wrong-route",
         explains=_OF_ANOTHER,
         cause=(
-            f"`{way.chosen_by}` stands before `{rule}` ({rule.where}); the first one that is true"
-            f" takes {way.asked}."
+            f"`{trace.chosen_by}` stands before `{rule}` ({rule.where}); the first one that is true"
+            f" takes {trace.asked}."
         ),
         fix=f"Move `{rule}` before that line.",
         directive=str(rule),
@@ -80,23 +80,23 @@ def _late(way: Way, rule: Directive) -> Fault:
     )
 
 
-def _is_for(way: Way, condition: Sequence[str]) -> bool:
+def _is_for(trace: Trace, condition: Sequence[str]) -> bool:
     """Whether a rule is about WebSockets, or about this very path."""
     return any(
-        _is_about(way, test) for _, tests in _terms(way.frontend, condition) for test in tests
+        _is_about(trace, test) for _, tests in _terms(trace.frontend, condition) for test in tests
     )
 
 
-def _is_about(way: Way, test: Directive | Sequence[str]) -> bool:
+def _is_about(trace: Trace, test: Directive | Sequence[str]) -> bool:
     words = test.words[2:] if isinstance(test, Directive) else test
     if _OF_WEBSOCKETS.search(" ".join(words)):
         return True
-    return bool(words) and bool(_PATH.match(words[0])) and bool(_close(way, words[1:]))
+    return bool(words) and bool(_PATH.match(words[0])) and bool(_close(trace, words[1:]))
 
 
-def _close(way: Way, words: Sequence[str]) -> str:
+def _close(trace: Trace, words: Sequence[str]) -> str:
     """The pattern that is this path but for its slashes; empty where there is none."""
-    bare = way.asked.strip("/").lower()
+    bare = trace.asked.strip("/").lower()
     for word in words:
         pattern = word.strip("/^$").lower()
         if pattern and (bare == pattern or bare.startswith(f"{pattern}/")):
@@ -104,37 +104,37 @@ def _close(way: Way, words: Sequence[str]) -> str:
     return ""
 
 
-def _missed(way: Way, rule: Directive, condition: Sequence[str]) -> Fault | None:
+def _missed(trace: Trace, rule: Directive, condition: Sequence[str]) -> Fault | None:
     """The test that keeps a rule for WebSockets from taking this one."""
     false = [
         (name, tests)
-        for name, tests in _terms(way.frontend, condition)
-        if holds(("if", *_words_of(name)), way.frontend, way.request).answer is False
+        for name, tests in _terms(trace.frontend, condition)
+        if holds(("if", *_words_of(name)), trace.frontend, trace.request).answer is False
     ]
     if any(name.startswith("!") for name, _ in false):
         return None  # it is kept out on purpose
     of_host = [_host_patterns(tests) for _, tests in false]
-    if not false or not all(not each or _is_near(way, each) for each in of_host):
+    if not false or not all(not each or _is_near(trace, each) for each in of_host):
         return None  # a rule for another site
-    if not any(of_host) and not _is_for(way, condition):
+    if not any(of_host) and not _is_for(trace, condition):
         return None
     name, tests = false[0]
     by = next((each for each in tests if isinstance(each, Directive)), rule)
     words = [each.words[2:] if isinstance(each, Directive) else tuple(each) for each in tests]
-    slashes = next((found for each in words if (found := _close(way, each[1:]))), "")
+    slashes = next((found for each in words if (found := _close(trace, each[1:]))), "")
     is_path = any(each and _PATH.match(each[0]) for each in words)
-    why = _why(way, words, slashes if is_path else "")
+    why = _why(trace, words, slashes if is_path else "")
     return fault(
         by,
         code="slash-mismatch" if is_path and slashes else "wrong-route",
         explains=_OF_ANOTHER | {"slash-mismatch", "bad-gateway"},
         cause=(
-            f"`{rule}` ({rule.where}) does not take {way.asked}, because"
+            f"`{rule}` ({rule.where}) does not take {trace.asked}, because"
             f" `{_shown(name, by, rule)}` is not true of it{why}: it goes to backend"
-            f" {way.backend.name if way.backend else ''} instead."
+            f" {trace.backend.name if trace.backend else ''} instead."
         ),
         fix="Let that test be true of the WebSocket's handshake.",
-        directive=_right(way, words, slashes if is_path else ""),
+        directive=_right(trace, words, slashes if is_path else ""),
         is_astray=True,
     )
 
@@ -149,9 +149,9 @@ def _host_patterns(tests: Sequence[Directive | Sequence[str]]) -> list[str]:
     return found
 
 
-def _is_near(way: Way, patterns: Sequence[str]) -> bool:
+def _is_near(trace: Trace, patterns: Sequence[str]) -> bool:
     """Whether one of these names may have been meant for this very site."""
-    name = way.request.name.lower()
+    name = trace.request.name.lower()
     words = [each.lower().partition(":")[0] for each in patterns]
     return any(
         word.endswith(".") or f".{word}".endswith(f".{name}") or f".{name}".endswith(f".{word}")
@@ -163,26 +163,26 @@ def _shown(name: str, by: Directive, rule: Directive) -> str:
     return name if by is rule else str(by)
 
 
-def _why(way: Way, words: Sequence[tuple[str, ...]], slashes: str) -> str:
+def _why(trace: Trace, words: Sequence[tuple[str, ...]], slashes: str) -> str:
     text = " ".join(" ".join(each) for each in words).lower()
     if slashes:
-        return f" ({slashes} is not {way.asked}: mind the slashes)"
+        return f" ({slashes} is not {trace.asked}: mind the slashes)"
     if "upgrade" in text:
         return " (clients send `Upgrade: websocket` and `Connection: Upgrade`; capitals count)"
-    host = way.request.header("host")
+    host = trace.request.header("host")
     if "host" in text and isinstance(host, str):
         return f" (clients send `Host: {host}`)"
     return ""
 
 
-def _right(way: Way, words: Sequence[tuple[str, ...]], slashes: str) -> str:
+def _right(trace: Trace, words: Sequence[tuple[str, ...]], slashes: str) -> str:
     text = " ".join(" ".join(each) for each in words).lower()
     if slashes:
-        return f"path_beg {way.asked}"
+        return f"path_beg {trace.asked}"
     if "hdr(upgrade)" in text:
         return "hdr(Upgrade) -i websocket"
     if "host" in text:
-        return f"hdr(host),host_only -i {way.request.name}"
+        return f"hdr(host),host_only -i {trace.request.name}"
     return ""
 
 
@@ -215,33 +215,33 @@ def _words_of(term: str) -> list[str]:
 # --- what may refuse it ---------------------------------------------------------------------------
 
 
-def possible_refusals(way: Way) -> Iterator[Fault]:
+def possible_refusals(trace: Trace) -> Iterator[Fault]:
     """Rules that end some requests by what only the client tells: its address, its User-Agent."""
-    for rule in way.unsure:
+    for rule in trace.unsure:
         action = rule.words[1] if rule.words[0] == "http-request" else rule.words[0]
         status = re.search(r"(?:deny_status|status) (\d+)", str(rule))
         usual = {"deny": 403, "tarpit": 500, "auth": 401, "return": 200}.get(action)
-        if usual is None or "origin" in with_conditions(way, rule).lower():
+        if usual is None or "origin" in with_conditions(trace, rule).lower():
             continue
         number = int(status.group(1)) if status else usual
         yield fault(
             rule,
             code="login-required" if action == "auth" else "wrong-route",
             explains=_OF_ANOTHER,
-            cause=f"`{rule}` answers with {number}, if {_told(way, rule)}.",
+            cause=f"`{rule}` answers with {number}, if {_told(trace, rule)}.",
             fix="Let that rule spare the WebSocket's path, or let in those who are meant.",
             statuses=frozenset({number}),
-            is_by_address=_is_by_address(way, rule),
+            is_by_address=_is_by_address(trace, rule),
         )
 
 
-def _is_by_address(way: Way, rule: Directive) -> bool:
+def _is_by_address(trace: Trace, rule: Directive) -> bool:
     """Whether it depends on who asks: by the address itself, or by what was counted for it."""
-    return re.search(r"\bsrc\b|\bsc\d*_|\btable_", with_conditions(way, rule)) is not None
+    return re.search(r"\bsrc\b|\bsc\d*_|\btable_", with_conditions(trace, rule)) is not None
 
 
-def _told(way: Way, rule: Directive) -> str:
-    text = with_conditions(way, rule)
+def _told(trace: Trace, rule: Directive) -> str:
+    text = with_conditions(trace, rule)
     if re.search(r"\bsrc\b", text):
         return "the client's address is so; asked on the host itself, that is the host's own"
     if re.search(r"\bsc\d*_|table_", text):
@@ -249,19 +249,19 @@ def _told(way: Way, rule: Directive) -> str:
     return "what the client sends is so"
 
 
-def connection_rules(way: Way) -> Iterator[Fault]:
+def connection_rules(trace: Trace) -> Iterator[Fault]:
     """``tcp-request … reject``: the connection is closed without a word of HTTP."""
-    for section in (way.frontend, way.backend):
+    for section in (trace.frontend, trace.backend):
         for each in section.own("tcp-request") if section is not None else ():
             action = " ".join(each.words[1:3])
             if action not in ("connection reject", "content reject", "session reject"):
                 continue
-            answer = holds(each.words[3:], section, way.request).answer if section else False
+            answer = holds(each.words[3:], section, trace.request).answer if section else False
             if answer is False:
                 continue
-            why = f", if {_told(way, each)}" if answer is UNKNOWN else ""
-            port = str(way.request.port)
-            is_open = any(text.rpartition(":")[2] == port for text in way.state.listeners)
+            why = f", if {_told(trace, each)}" if answer is UNKNOWN else ""
+            port = str(trace.request.port)
+            is_open = any(text.rpartition(":")[2] == port for text in trace.state.listeners)
             yield fault(
                 each,
                 code="connection-dropped",
@@ -269,12 +269,12 @@ def connection_rules(way: Way) -> Iterator[Fault]:
                 | (frozenset({"proxy-down"}) if is_open else frozenset()),
                 cause=f"`{each}` closes the connection without an answer{why}.",
                 fix="Let in those who are meant.",
-                is_by_address=_is_by_address(way, each),
+                is_by_address=_is_by_address(trace, each),
             )
         for each in section.own("http-request") if section is not None else ():
             if each.words[1:2] in (("reject",), ("silent-drop",)) and each in (
-                *way.unsure,
-                way.end,
+                *trace.unsure,
+                trace.end,
             ):
                 yield fault(
                     each,
@@ -285,9 +285,9 @@ def connection_rules(way: Way) -> Iterator[Fault]:
                 )
 
 
-def own_answers(way: Way) -> Iterator[Fault]:
+def own_answers(trace: Trace) -> Iterator[Fault]:
     """What no rule says: a port for others than such clients, a path that HAProxy has itself."""
-    bind = bind_of(way.frontend, way.request.port)
+    bind = bind_of(trace.frontend, trace.request.port)
     words = bind.words if bind is not None else ()
     odd = {
         "accept-proxy": "expects each connection to begin with a PROXY line, as a load balancer in"
@@ -303,14 +303,14 @@ def own_answers(way: Way) -> Iterator[Fault]:
                 cause=f"`{bind}` {what}.",
                 fix=f"Remove {word} from that line, where clients come straight to it.",
             )
-    found = way.frontend.setting("monitor-uri")
-    if found is not None and found.words[1:2] == (way.asked,):
+    found = trace.frontend.setting("monitor-uri")
+    if found is not None and found.words[1:2] == (trace.asked,):
         yield fault(
             found,
             code="page-instead",
             explains=_OF_ANOTHER,
             cause=(
-                f"`{found}`: HAProxy answers {way.asked} itself with 200, before it looks at any"
+                f"`{found}`: HAProxy answers {trace.asked} itself with 200, before it looks at any"
                 " rule."
             ),
             fix="Give the monitor a path that no service has.",

@@ -1,4 +1,4 @@
-"""The way of one request through HAProxy: its frontend, the rules that apply, its backend."""
+"""The path of one request through HAProxy: its frontend, the rules that apply, its backend."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Server:
 
 
 @dataclass(slots=True, kw_only=True)
-class Way:
+class Trace:
     """How a request for the path `asked` goes; `end` is a rule that answers it before a service.
 
     `touched` are the rules that change a header, by its name in lower case, in their order;
@@ -96,9 +96,9 @@ def _text(directive: Directive) -> str:
     return f"{directive}, {directive.where}"
 
 
-def way_of(
+def trace_of(
     state: ProxyState, *, name: str, port: int, path: str, tls: bool, upgrade: str = "websocket"
-) -> Way | None:
+) -> Trace | None:
     """How a WebSocket's request goes; `None` where nothing listens there, as far as can be read."""
     config = config_of(state)
     frontend = next((each for each in _frontends(config) if bind_of(each, port)), None)
@@ -109,24 +109,24 @@ def way_of(
         name=name, port=port, path=path, tls=tls, files=config.files, servers=counts
     )
     request.headers["upgrade"] = upgrade
-    way = Way(state=state, config=config, asked=path, request=request, frontend=frontend)
-    if not way.is_tcp:
-        _follow(way, frontend)
-    if way.end is None:
-        _choose(way)
+    trace = Trace(state=state, config=config, asked=path, request=request, frontend=frontend)
+    if not trace.is_tcp:
+        _follow(trace, frontend)
+    if trace.end is None:
+        _choose(trace)
     if (
-        way.end is None
-        and not way.is_tcp
-        and way.backend is not None
-        and way.backend is not frontend
+        trace.end is None
+        and not trace.is_tcp
+        and trace.backend is not None
+        and trace.backend is not frontend
     ):
-        _follow(way, way.backend)
-    if way.backend is not None:
-        way.servers = tuple(_servers(way.backend, port))
+        _follow(trace, trace.backend)
+    if trace.backend is not None:
+        trace.servers = tuple(_servers(trace.backend, port))
         bind = bind_of(frontend, port)
-        if way.is_tcp and tls and bind is not None and "ssl" not in bind.words:
-            way.servers = tuple(_with_tls(each) for each in way.servers)
-    return way
+        if trace.is_tcp and tls and bind is not None and "ssl" not in bind.words:
+            trace.servers = tuple(_with_tls(each) for each in trace.servers)
+    return trace
 
 
 def _frontends(config: HaproxyConfig) -> Iterator[Section]:
@@ -152,71 +152,71 @@ def bind_of(section: Section, port: int) -> Directive | None:
 # --- rules ----------------------------------------------------------------------------------------
 
 
-def _follow(way: Way, section: Section) -> None:
+def _follow(trace: Trace, section: Section) -> None:
     """What the section's rules make of the request, up to one that ends it."""
     levels = [section.defaults] if section.defaults is not None else []
     for level in (*levels, section):
         for each in level.directives:
             if each.words[0] == "http-request" and len(each.words) > 1:
-                _apply(way, section, each, each.words[1:])
+                _apply(trace, section, each, each.words[1:])
             elif each.words[0] in ("redirect", "block"):
-                _apply(way, section, each, each.words)
-            if way.end is not None:
+                _apply(trace, section, each, each.words)
+            if trace.end is not None:
                 return
 
 
-def _apply(way: Way, section: Section, by: Directive, words: tuple[str, ...]) -> None:
+def _apply(trace: Trace, section: Section, by: Directive, words: tuple[str, ...]) -> None:
     action, rest, condition = split(words)
-    answer = holds(condition, section, way.request).answer
+    answer = holds(condition, section, trace.request).answer
     if answer is False:
         return
     name = action.partition("(")[0]
     if answer is UNKNOWN:
         if name in _ENDS or name.startswith(("set-", "replace-", "del-", "add-")):
-            way.unsure.append(by)
+            trace.unsure.append(by)
         if name not in ("set-header", "del-header", "replace-header", "add-header"):
             return
     if name in _ENDS:
-        way.end, way.end_kind = by, _ENDS[name]
-        way.location = _location(rest, way.request) if name == "redirect" else ""
+        trace.end, trace.end_kind = by, _ENDS[name]
+        trace.location = _location(rest, trace.request) if name == "redirect" else ""
     elif name in ("set-var", "set-var-fmt"):
         variable = action.partition("(")[2].rstrip(")").split(",")[0]
         if name == "set-var":
-            way.request.variables[variable] = evaluated("".join(rest[:1]), way.request)
+            trace.request.variables[variable] = evaluated("".join(rest[:1]), trace.request)
         else:
-            way.request.variables[variable] = filled(" ".join(rest), way.request)
+            trace.request.variables[variable] = filled(" ".join(rest), trace.request)
     elif name.endswith("-header") and rest:
-        _touch(way, by, name, rest, is_sure=answer is True)
+        _touch(trace, by, name, rest, is_sure=answer is True)
     elif name in ("set-path", "set-pathq", "set-uri", "replace-path", "replace-pathq"):
-        _new_path(way, name, rest)
+        _new_path(trace, name, rest)
 
 
-def _touch(way: Way, by: Directive, name: str, rest: Sequence[str], *, is_sure: bool) -> None:
+def _touch(trace: Trace, by: Directive, name: str, rest: Sequence[str], *, is_sure: bool) -> None:
     header = rest[0].lower()
-    way.touched.setdefault(header, []).append(by)
+    trace.touched.setdefault(header, []).append(by)
     if not is_sure:
-        way.request.headers[header] = UNKNOWN
+        trace.request.headers[header] = UNKNOWN
     elif name == "del-header":
-        way.request.headers[header] = None
+        trace.request.headers[header] = None
     elif name == "set-header":
-        way.request.headers[header] = filled(" ".join(rest[1:]), way.request)
+        trace.request.headers[header] = filled(" ".join(rest[1:]), trace.request)
 
 
-def _new_path(way: Way, name: str, rest: Sequence[str]) -> None:
+def _new_path(trace: Trace, name: str, rest: Sequence[str]) -> None:
     if name.startswith("set-") and rest:
-        value = filled(rest[0], way.request)
+        value = filled(rest[0], trace.request)
         if isinstance(value, str) and value.startswith("/"):
-            way.request.path = value.partition("?")[0]
+            trace.request.path = value.partition("?")[0]
         else:
-            way.is_certain = False
+            trace.is_certain = False
         return
     if len(rest) > 1:
         try:
-            turned = re.sub(rest[0], _python_turns(rest[1]), way.request.path, count=1)
+            turned = re.sub(rest[0], _python_turns(rest[1]), trace.request.path, count=1)
         except (re.error, IndexError):
-            way.is_certain = False
+            trace.is_certain = False
             return
-        way.request.path = turned.partition("?")[0]
+        trace.request.path = turned.partition("?")[0]
 
 
 def _python_turns(text: str) -> str:
@@ -317,30 +317,30 @@ def _settled(found: list[Matched], is_unless: bool) -> Matched:
 # --- the backend ----------------------------------------------------------------------------------
 
 
-def _choose(way: Way) -> None:
-    for each in way.frontend.own("use_backend"):
+def _choose(trace: Trace) -> None:
+    for each in trace.frontend.own("use_backend"):
         _, rest, condition = split(each.words)
-        found = holds(condition, way.frontend, way.request)
+        found = holds(condition, trace.frontend, trace.request)
         if found.answer is False or not rest:
             continue
         if found.answer is UNKNOWN:
-            way.unsure.append(each)
-            way.is_certain = False
+            trace.unsure.append(each)
+            trace.is_certain = False
             continue
-        name = filled(rest[0], way.request)
-        backend = way.config.backend(name) if isinstance(name, str) else None
+        name = filled(rest[0], trace.request)
+        backend = trace.config.backend(name) if isinstance(name, str) else None
         if backend is not None:
-            way.backend, way.chosen_by, way.matched = backend, each, found
+            trace.backend, trace.chosen_by, trace.matched = backend, each, found
             return
         if name is UNKNOWN:
-            way.is_certain = False
-            way.unsure.append(each)
+            trace.is_certain = False
+            trace.unsure.append(each)
             return
-    usual = way.frontend.setting("default_backend")
+    usual = trace.frontend.setting("default_backend")
     if usual is not None and len(usual.words) > 1:
-        way.backend, way.chosen_by = way.config.backend(usual.words[1]), usual
-    elif way.frontend.kind == "listen":
-        way.backend = way.frontend
+        trace.backend, trace.chosen_by = trace.config.backend(usual.words[1]), usual
+    elif trace.frontend.kind == "listen":
+        trace.backend = trace.frontend
 
 
 def _servers(section: Section, port: int) -> Iterator[Server]:

@@ -1,6 +1,6 @@
 """Where in HAProxy's configuration the answer to a symptom is: each explains a few symptoms alone.
 
-None of these is wrong by itself; where a check has failed in that very way, this is the line.
+None of these is wrong by itself; where a check has failed in that very trace, this is the line.
 """
 
 from __future__ import annotations
@@ -8,29 +8,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deployer.proxies.haproxy.config import seconds
-from deployer.proxies.haproxy.path import Way, bind_of, way_of
+from deployer.proxies.haproxy.path import Trace, bind_of, trace_of
 from deployer.proxies.inspect.model import Directive, Fault, fault
 
 _SHORT_DRAIN_S = 600.0
 _OF_H2C = ("h2c", "websocket, h2c")
 
 
-def pointers(way: Way) -> Iterator[Fault]:
-    """All that the way of one request could explain, were it to fail so."""
-    if way.end is None and way.servers:
+def pointers(trace: Trace) -> Iterator[Fault]:
+    """All that the path of one request could explain, were it to fail so."""
+    if trace.end is None and trace.servers:
         for rule in (_ignored_tunnel, _idle, _scheme, _host, _h2c, _appended, _proto):
-            yield from rule(way)
+            yield from rule(trace)
     for rule in (_door, _drain, _certificate, _over_http2):
-        yield from rule(way)
+        yield from rule(trace)
 
 
-def _ignored_tunnel(way: Way) -> Iterator[Fault]:
+def _ignored_tunnel(trace: Trace) -> Iterator[Fault]:
     """``timeout tunnel`` is a backend's; in a frontend it does nothing, and only ``-c`` says so."""
-    if way.frontend.kind == "listen" or way.backend is None:
+    if trace.frontend.kind == "listen" or trace.backend is None:
         return
-    for each in way.frontend.own("timeout", "tunnel"):
-        own = way.backend.setting("timeout", "tunnel")
-        limit, words, _ = way.idle()
+    for each in trace.frontend.own("timeout", "tunnel"):
+        own = trace.backend.setting("timeout", "tunnel")
+        limit, words, _ = trace.idle()
         yield fault(
             each,
             code="tunnel-timeout-ignored",
@@ -38,7 +38,7 @@ def _ignored_tunnel(way: Way) -> Iterator[Fault]:
             if own is None
             else frozenset({"tunnel-timeout-ignored"}),
             cause=(
-                f"`{each}` stands in frontend {way.frontend.name}, where HAProxy ignores it"
+                f"`{each}` stands in frontend {trace.frontend.name}, where HAProxy ignores it"
                 f" (`haproxy -c` warns): {words} counts, which is"
                 f" {f'{limit:g} s' if limit is not None else 'no limit'}."
             ),
@@ -49,8 +49,8 @@ def _ignored_tunnel(way: Way) -> Iterator[Fault]:
         )
 
 
-def _idle(way: Way) -> Iterator[Fault]:
-    limit, words, by = way.idle()
+def _idle(trace: Trace) -> Iterator[Fault]:
+    limit, words, by = trace.idle()
     if limit is None:
         return
     is_tunnel = by is not None and by.words[:2] == ("timeout", "tunnel")
@@ -74,8 +74,8 @@ def _idle(way: Way) -> Iterator[Fault]:
     )
 
 
-def _scheme(way: Way) -> Iterator[Fault]:
-    server = way.servers[0]
+def _scheme(trace: Trace) -> Iterator[Fault]:
+    server = trace.servers[0]
     speaks = "TLS" if server.upstream.tls else "plain HTTP"
     yield fault(
         server.directive,
@@ -89,10 +89,10 @@ def _scheme(way: Way) -> Iterator[Fault]:
     )
 
 
-def _host(way: Way) -> Iterator[Fault]:
-    for by in way.touched.get("host", [])[-1:]:
-        value = way.request.headers.get("host")
-        is_short = value == way.request.name
+def _host(trace: Trace) -> Iterator[Fault]:
+    for by in trace.touched.get("host", [])[-1:]:
+        value = trace.request.headers.get("host")
+        is_short = value == trace.request.name
         yield fault(
             by,
             code="port-lost" if is_short else "host-rewritten",
@@ -105,17 +105,17 @@ def _host(way: Way) -> Iterator[Fault]:
         )
 
 
-def _h2c(way: Way) -> Iterator[Fault]:
-    passed = [spelling for spelling in _OF_H2C if _is_passed_on(way, spelling)]
+def _h2c(trace: Trace) -> Iterator[Fault]:
+    passed = [spelling for spelling in _OF_H2C if _is_passed_on(trace, spelling)]
     if not passed:
         return
     yield fault(
-        way.chosen_by,
+        trace.chosen_by,
         code="h2c-tunnel",
         explains=frozenset({"h2c-tunnel"}),
         cause=(
             f"No rule removes `Upgrade: {passed[0]}`, and HAProxy"
-            f" {way.state.version or 'before 3.0'} forwards it: through such a tunnel, a client"
+            f" {trace.state.version or 'before 3.0'} forwards it: through such a tunnel, a client"
             " reaches every path of the service, past HAProxy's rules."
         ),
         fix="Let only WebSocket upgrades through, in the frontend.",
@@ -126,14 +126,14 @@ def _h2c(way: Way) -> Iterator[Fault]:
     )
 
 
-def _is_passed_on(way: Way, upgrade: str) -> bool:
+def _is_passed_on(trace: Trace, upgrade: str) -> bool:
     """Whether a request with such an upgrade reaches the service with it."""
-    asked = way.request
-    other = way_of(
-        way.state,
+    asked = trace.request
+    other = trace_of(
+        trace.state,
         name=asked.name,
         port=asked.port,
-        path=way.asked,
+        path=trace.asked,
         tls=asked.tls,
         upgrade=upgrade,
     )
@@ -145,10 +145,10 @@ def _is_passed_on(way: Way, upgrade: str) -> bool:
     )
 
 
-def _appended(way: Way) -> Iterator[Fault]:
-    if way.touched.get("x-forwarded-for"):
+def _appended(trace: Trace) -> Iterator[Fault]:
+    if trace.touched.get("x-forwarded-for"):
         return
-    sections = [each for each in (way.frontend, way.backend) if each is not None]
+    sections = [each for each in (trace.frontend, trace.backend) if each is not None]
     option = next(filter(None, (each.has_option("forwardfor") for each in sections)), None)
     if option is None:
         cause = "Nothing sets X-Forwarded-For: what a client says of itself reaches the service."
@@ -160,7 +160,7 @@ def _appended(way: Way) -> Iterator[Fault]:
             " the first one is told what the client likes."
         )
     yield fault(
-        option or way.chosen_by,
+        option or trace.chosen_by,
         code="forwarded-for-appended",
         explains=frozenset({"forwarded-for-appended"}),
         cause=cause,
@@ -171,13 +171,13 @@ def _appended(way: Way) -> Iterator[Fault]:
     )
 
 
-def _proto(way: Way) -> Iterator[Fault]:
-    value = way.request.headers.get("x-forwarded-proto")
-    if not way.request.tls or value == "https":
+def _proto(trace: Trace) -> Iterator[Fault]:
+    value = trace.request.headers.get("x-forwarded-proto")
+    if not trace.request.tls or value == "https":
         return
-    rules = way.touched.get("x-forwarded-proto", [])
+    rules = trace.touched.get("x-forwarded-proto", [])
     yield fault(
-        rules[-1] if rules else way.chosen_by,
+        rules[-1] if rules else trace.chosen_by,
         code="redirect-loop",
         explains=frozenset({"redirect-loop"}),
         cause=(
@@ -191,10 +191,10 @@ def _proto(way: Way) -> Iterator[Fault]:
     )
 
 
-def origins(way: Way) -> Iterator[Fault]:
+def origins(trace: Trace) -> Iterator[Fault]:
     """Rules that refuse by Origin: right or wrong, they are where to look."""
-    for rule in way.unsure:
-        text = with_conditions(way, rule)
+    for rule in trace.unsure:
+        text = with_conditions(trace, rule)
         if "origin" in text.lower() and rule.words[1:2] in (("deny",), ("reject",), ("return",)):
             yield fault(
                 rule,
@@ -206,10 +206,10 @@ def origins(way: Way) -> Iterator[Fault]:
             return
 
 
-def with_conditions(way: Way, rule: Directive) -> str:
+def with_conditions(trace: Trace, rule: Directive) -> str:
     """A rule and the tests that its conditions name."""
     names = {word.lstrip("!") for word in rule.words}
-    sections = [each for each in (way.frontend, way.backend) if each is not None]
+    sections = [each for each in (trace.frontend, trace.backend) if each is not None]
     tests = [
         str(each) for section in sections for each in section.own("acl") if each.words[1] in names
     ]
@@ -219,8 +219,8 @@ def with_conditions(way: Way, rule: Directive) -> str:
 # --- the frontend, and HAProxy as a whole ---------------------------------------------------------
 
 
-def _drain(way: Way) -> Iterator[Fault]:
-    by = way.config.setting("hard-stop-after")
+def _drain(trace: Trace) -> Iterator[Fault]:
+    by = trace.config.setting("hard-stop-after")
     if by is None or len(by.words) < 2:
         return
     limit = seconds(by.words[1])
@@ -238,13 +238,13 @@ def _drain(way: Way) -> Iterator[Fault]:
         )
 
 
-def _door(way: Way) -> Iterator[Fault]:
+def _door(trace: Trace) -> Iterator[Fault]:
     """HAProxy says nothing to plain HTTP on a TLS port, and hangs up."""
-    bind = bind_of(way.frontend, way.request.port)
-    if bind is None or way.is_tcp or way.request.tls == ("ssl" in bind.words):
+    bind = bind_of(trace.frontend, trace.request.port)
+    if bind is None or trace.is_tcp or trace.request.tls == ("ssl" in bind.words):
         return
-    port = way.request.port
-    if way.request.tls:
+    port = trace.request.port
+    if trace.request.tls:
         yield fault(
             bind,
             code="tls-not-spoken",
@@ -266,9 +266,9 @@ def _door(way: Way) -> Iterator[Fault]:
         )
 
 
-def _certificate(way: Way) -> Iterator[Fault]:
-    bind = bind_of(way.frontend, way.request.port)
-    if bind is None or "crt" not in bind.words[:-1] or not way.request.tls:
+def _certificate(trace: Trace) -> Iterator[Fault]:
+    bind = bind_of(trace.frontend, trace.request.port)
+    if bind is None or "crt" not in bind.words[:-1] or not trace.request.tls:
         return
     path = bind.words[bind.words.index("crt") + 1]
     yield fault(
@@ -278,7 +278,7 @@ def _certificate(way: Way) -> Iterator[Fault]:
         cause=f"{path} is all that is shown, and the intermediate certificates are not in it.",
         fix="Let the file hold the certificate, the intermediates and the key, in this order.",
     )
-    usual = way.config.setting("ssl-default-bind-options")
+    usual = trace.config.setting("ssl-default-bind-options")
     words = (*bind.words, *(usual.words if usual is not None else ()))
     lowest = words[words.index("ssl-min-ver") + 1] if "ssl-min-ver" in words[:-1] else ""
     if lowest in ("TLSv1.2", "TLSv1.3") or {"no-tlsv10", "no-tlsv11"} <= set(words):
@@ -294,12 +294,12 @@ def _certificate(way: Way) -> Iterator[Fault]:
     )
 
 
-def _over_http2(way: Way) -> Iterator[Fault]:
-    bind = bind_of(way.frontend, way.request.port)
-    if bind is None or not way.request.tls or way.config.setting(_NO_ANNOUNCEMENT) is not None:
+def _over_http2(trace: Trace) -> Iterator[Fault]:
+    bind = bind_of(trace.frontend, trace.request.port)
+    if bind is None or not trace.request.tls or trace.config.setting(_NO_ANNOUNCEMENT) is not None:
         return
     alpn = bind.words[bind.words.index("alpn") + 1] if "alpn" in bind.words[:-1] else ""
-    for rule in _against_http2(way):
+    for rule in _against_http2(trace):
         yield fault(
             rule,
             code="h2-websocket",
@@ -315,16 +315,16 @@ def _over_http2(way: Way) -> Iterator[Fault]:
         explains=frozenset({"h2-websocket"}),
         cause=(
             "HAProxy offers WebSockets over HTTP/2 (RFC 8441) wherever it speaks HTTP/2, and they"
-            " do not get through on this way."
+            " do not get through on this path."
         ),
         fix="Stop offering them, and browsers use HTTP/1.1; or let the servers have `ws h1`.",
         directive=_NO_ANNOUNCEMENT,
     )
 
 
-def _against_http2(way: Way) -> Iterator[Directive]:
+def _against_http2(trace: Trace) -> Iterator[Directive]:
     """Rules that answer requests for their being HTTP/2 WebSockets."""
-    for section in (way.frontend, way.backend):
+    for section in (trace.frontend, trace.backend):
         for each in section.directives if section is not None else ():
             text = str(each).lower()
             is_for_http2 = "ssl_fc_alpn h2" in text or "http_2.0" in text

@@ -56,7 +56,7 @@ _PREDEFINED: Mapping[str, bool | Unknown] = {
 
 @dataclass(slots=True, kw_only=True)
 class Request:
-    """A WebSocket's request as it is at one station; rules change it on their way."""
+    """A WebSocket's request as it is at one station; rules change it on their path."""
 
     name: str
     port: int

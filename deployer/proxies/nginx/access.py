@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from deployer.proxies.inspect.model import Fault, fault
 from deployer.proxies.nginx.config import Directive
-from deployer.proxies.nginx.passage import Passage
+from deployer.proxies.nginx.path import Trace
 
 _OF_REFUSAL = frozenset(
     {
@@ -18,20 +18,20 @@ _OF_REFUSAL = frozenset(
 _OF_LIMIT = frozenset({"bad-gateway", "wrong-route", "timeout", "connections-exhausted"})
 
 
-def faults(passage: Passage) -> Iterator[Fault]:
+def faults(trace: Trace) -> Iterator[Fault]:
     """Each only for the status that it answers with."""
-    refusing = passage.refusing
+    refusing = trace.refusing
     if refusing is not None:
-        yield _of_condition(*refusing, passage)
-    yield from _of_access(passage)
-    yield from _of_login(passage)
-    yield from _of_limits(passage)
+        yield _of_condition(*refusing, trace)
+    yield from _of_access(trace)
+    yield from _of_login(trace)
+    yield from _of_limits(trace)
 
 
-def _of_condition(condition: Directive, answer: Directive, passage: Passage) -> Fault:
+def _of_condition(condition: Directive, answer: Directive, trace: Trace) -> Fault:
     words = answer.words[0] if answer.words else ""
     status = int(words) if words.isdigit() else 302
-    place = _origin_map(condition, passage)
+    place = _origin_map(condition, trace)
     is_origin = place is not None and status == 403
     also = f"; that is decided at {place.where}" if place is not None and place != condition else ""
     return fault(
@@ -53,14 +53,14 @@ def _shown(condition: Directive) -> str:
     return f"if ({' '.join(condition.words)})"
 
 
-def _origin_map(condition: Directive, passage: Passage) -> Directive | None:
+def _origin_map(condition: Directive, trace: Trace) -> Directive | None:
     """What looks at Origin for a condition: itself, or the map behind its variable."""
     text, place = " ".join(condition.words), condition
     for _ in range(5):
         if "$http_origin" in text:
             return place
         names = re.findall(r"\$\{?(\w+)", text)
-        maps = [passage.values.maps[name][-1] for name in names if name in passage.values.maps]
+        maps = [trace.values.maps[name][-1] for name in names if name in trace.values.maps]
         if not maps:
             return None
         place = next((each for each in maps if "$http_origin" in each.words[0]), maps[0])
@@ -68,8 +68,8 @@ def _origin_map(condition: Directive, passage: Passage) -> Directive | None:
     return None
 
 
-def _of_access(passage: Passage) -> Iterator[Fault]:
-    level = passage.way.level("allow", "deny")
+def _of_access(trace: Trace) -> Iterator[Fault]:
+    level = trace.match.level("allow", "deny")
     denying = next(iter(level.all("deny")), None) if level is not None else None
     if denying is not None:
         yield fault(
@@ -84,9 +84,9 @@ def _of_access(passage: Passage) -> Iterator[Fault]:
         )
 
 
-def _of_login(passage: Passage) -> Iterator[Fault]:
+def _of_login(trace: Trace) -> Iterator[Fault]:
     for name in ("auth_basic", "auth_request", "auth_jwt"):
-        said = passage.way.value(name)
+        said = trace.match.value(name)
         if said is not None and said.words[:1] != ("off",):
             yield fault(
                 said,
@@ -103,12 +103,12 @@ def _of_login(passage: Passage) -> Iterator[Fault]:
             )
 
 
-def _of_limits(passage: Passage) -> Iterator[Fault]:
+def _of_limits(trace: Trace) -> Iterator[Fault]:
     for name in ("limit_req", "limit_conn"):
-        said = passage.way.value(name)
+        said = trace.match.value(name)
         if said is None:
             continue
-        status = passage.way.value(f"{name}_status")
+        status = trace.match.value(f"{name}_status")
         words = status.words[0] if status is not None and status.words else "503"
         yield fault(
             said,

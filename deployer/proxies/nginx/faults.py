@@ -1,8 +1,8 @@
-"""What is wrong in nginx's configuration on the way of one WebSocket handshake: pure.
+"""What is wrong in nginx's configuration on the path of one WebSocket handshake: pure.
 
 Each rule looks at what really becomes of the handshake (which server, which location, which headers
 after all maps), not at whether a line looks unusual. The certain ones come first: what nginx's own
-check refuses; who takes the request; what is lost on the way; then what may go wrong.
+check refuses; who takes the request; what is lost on the path; then what may go wrong.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from dataclasses import replace
 
 from deployer.proxies.inspect.model import Fault, Place, ProxyState, fault
 from deployer.proxies.nginx import headers as nginx_headers
-from deployer.proxies.nginx import paths
-from deployer.proxies.nginx.choice import Way, listens, servers_of
+from deployer.proxies.nginx import routing
 from deployer.proxies.nginx.config import Directive, http_of
-from deployer.proxies.nginx.passage import Passage
+from deployer.proxies.nginx.match import Match, listens, servers_of
+from deployer.proxies.nginx.path import Trace
 from deployer.proxies.nginx.variables import maps_of
 
 #: As nginx says it to a terminal, or as it writes it to a log.
@@ -58,26 +58,26 @@ _OF_ANOTHER = frozenset(
 def faults_of(
     state: ProxyState,
     tree: Directive,
-    passage: Passage | None,
+    trace: Trace | None,
     *,
     name: str,
     port: int,
     path: str,
     tls: bool,
 ) -> tuple[Fault, ...]:
-    """All that is wrong; `passage` is `None` where nothing listens for the request."""
+    """All that is wrong; `trace` is `None` where nothing listens for the request."""
     http = http_of(tree)
     found = list(_of_check(state))
     if http is None:
         return tuple(found)
-    if passage is None:
+    if trace is None:
         found.append(_nobody_listens(http, port))
     else:
-        found += _of_server(passage, name, port, tls=tls)
-        found += _maps_twice(http, passage)
-        found += paths.faults(passage, path)
-        if passage.target is not None:
-            found += nginx_headers.faults(passage)
+        found += _of_server(trace, name, port, tls=tls)
+        found += _maps_twice(http, trace)
+        found += routing.faults(trace, path)
+        if trace.target is not None:
+            found += nginx_headers.faults(trace)
     return tuple(found)
 
 
@@ -135,10 +135,10 @@ def _nobody_listens(http: Directive, port: int) -> Fault:
     )
 
 
-def _of_server(passage: Passage, name: str, port: int, *, tls: bool) -> Iterator[Fault]:
-    way = passage.way
-    if tls and not way.is_tls:
-        listen = way.server.last("listen") or way.server
+def _of_server(trace: Trace, name: str, port: int, *, tls: bool) -> Iterator[Fault]:
+    match = trace.match
+    if tls and not match.is_tls:
+        listen = match.server.last("listen") or match.server
         yield fault(
             listen,
             code="tls-not-spoken",
@@ -147,9 +147,9 @@ def _of_server(passage: Passage, name: str, port: int, *, tls: bool) -> Iterator
             fix="Add ssl to the listen line, and certificate and key to the server.",
             directive=f"listen {port} ssl;",
         )
-    if way.is_default and _is_of_others(passage):
+    if match.is_default and _is_of_others(trace):
         another = fault(
-            way.server,
+            match.server,
             code="wrong-route",
             explains=_OF_ANOTHER,
             cause=f"No server on port {port} has the name {name}: the default one answers.",
@@ -163,24 +163,24 @@ def _of_server(passage: Passage, name: str, port: int, *, tls: bool) -> Iterator
         # Its certificate is right for its own names: another line than that is missing.
         yield replace(another, code="tls-wrong-name", explains=_OF_NAME, is_certain=True)
         yield another
-    yield from _of_certificate(way)
+    yield from _of_certificate(match)
 
 
-def _is_of_others(passage: Passage) -> bool:
+def _is_of_others(trace: Trace) -> bool:
     """Whether the default server is another site's, or nobody's, and not meant for all names."""
-    answering = passage.answering
+    answering = trace.answering
     if answering is not None:
         return answering.words[:1] not in _REDIRECTS
-    words = {word for each in passage.way.server.all("server_name") for word in each.words}
-    return bool(words - {"_", ""}) or passage.target is None
+    words = {word for each in trace.match.server.all("server_name") for word in each.words}
+    return bool(words - {"_", ""}) or trace.target is None
 
 
-def _of_certificate(way: Way) -> Iterator[Fault]:
+def _of_certificate(match: Match) -> Iterator[Fault]:
     """Where the certificate and the versions of TLS are said; what is wrong with them is seen."""
     for name, codes in _OF_TLS.items():
-        said = way.server_value(name)
+        said = match.server_value(name)
         if said is None and name == "server_tokens":
-            said = way.blocks[0]  # it is on unless somebody says otherwise
+            said = match.blocks[0]  # it is on unless somebody says otherwise
         if said is None:
             continue
         for code in codes:
@@ -195,12 +195,12 @@ def _of_certificate(way: Way) -> Iterator[Fault]:
             )
 
 
-def _maps_twice(http: Directive, passage: Passage) -> Iterator[Fault]:
+def _maps_twice(http: Directive, trace: Trace) -> Iterator[Fault]:
     """Two maps for one variable pass the check, and the last one wins for every site."""
     for name, blocks in maps_of(http).items():
-        if len({_content(block) for block in blocks}) < 2 or not _uses(passage, name):
+        if len({_content(block) for block in blocks}) < 2 or not _uses(trace, name):
             continue
-        is_broken = nginx_headers.is_broken_by_map(passage, name)
+        is_broken = nginx_headers.is_broken_by_map(trace, name)
         places = " and ".join(block.where for block in blocks)
         yield fault(
             blocks[-1],
@@ -217,11 +217,11 @@ def _maps_twice(http: Directive, passage: Passage) -> Iterator[Fault]:
         )
 
 
-def _uses(passage: Passage, name: str) -> bool:
-    """Whether a header or condition on the way of the request depends on a variable."""
-    level = passage.way.level("proxy_set_header")
+def _uses(trace: Trace, name: str) -> bool:
+    """Whether a header or condition on the path of the request depends on a variable."""
+    level = trace.match.level("proxy_set_header")
     headers = level.all("proxy_set_header") if level is not None else iter(())
-    conditions = (each for block in passage.way.blocks[1:] for each in block.all("if"))
+    conditions = (each for block in trace.match.blocks[1:] for each in block.all("if"))
     words = " ".join(arg for each in (*headers, *conditions) for arg in each.words)
     return re.search(rf"\$\{{?{re.escape(name)}\b", words) is not None
 

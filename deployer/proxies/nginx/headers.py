@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from deployer.proxies.inspect.model import Fault, fault
 from deployer.proxies.nginx.config import Directive
-from deployer.proxies.nginx.passage import HTTP_1_1_BY_DEFAULT, Header, Passage
+from deployer.proxies.nginx.path import HTTP_1_1_BY_DEFAULT, Header, Trace
 
 #: What the checks say of a handshake that reaches the service as something else.
 OF_LOST_UPGRADE = frozenset(
@@ -31,30 +31,30 @@ _SET = (
 _USUAL_PORTS = (80, 443)
 
 
-def faults(passage: Passage) -> Iterator[Fault]:
+def faults(trace: Trace) -> Iterator[Fault]:
     """What is wrong with the headers of a request that ``proxy_pass`` hands on."""
-    yield from _lost(passage)
-    yield from _of_host(passage)
-    yield from _of_scheme(passage)
-    yield from _of_others(passage)
-    yield from _of_timeout(passage)
-    yield from _of_client(passage)
-    yield from _of_tunnel(passage)
+    yield from _lost(trace)
+    yield from _of_host(trace)
+    yield from _of_scheme(trace)
+    yield from _of_others(trace)
+    yield from _of_timeout(trace)
+    yield from _of_client(trace)
+    yield from _of_tunnel(trace)
 
 
-def forwards(passage: Passage) -> bool:
+def forwards(trace: Trace) -> bool:
     """Whether the service sees an upgrade to WebSocket; what cannot be known counts as one."""
-    return not _missing(passage.headers)
+    return not _missing(trace.headers)
 
 
-def is_broken_by_map(passage: Passage, name: str) -> bool:
+def is_broken_by_map(trace: Trace, name: str) -> bool:
     """Whether the handshake would be passed on if an earlier map for `name` were the last one."""
-    if passage.target is None or forwards(passage):
+    if trace.target is None or forwards(trace):
         return False
-    maps = passage.values.maps
+    maps = trace.values.maps
     for block in maps.get(name, ())[:-1]:
-        values = replace(passage.values, maps={**maps, name: (block,)})
-        if forwards(replace(passage, values=values)):
+        values = replace(trace.values, maps={**maps, name: (block,)})
+        if forwards(replace(trace, values=values)):
             return True
     return False
 
@@ -79,14 +79,14 @@ def _tokens(value: str) -> list[str]:
     return [word.strip().lower() for word in value.split(",")]
 
 
-def _lost(passage: Passage) -> Iterator[Fault]:
-    headers = passage.headers
+def _lost(trace: Trace) -> Iterator[Fault]:
+    headers = trace.headers
     missing = _missing(headers)
-    version, said = passage.http_version
+    version, said = trace.http_version
     if missing:
-        yield _without(passage, headers, missing)
+        yield _without(trace, headers, missing)
     if version == "1.0" and (said is not None or not missing):
-        place = said or passage.way.innermost
+        place = said or trace.match.innermost
         reason = "proxy_http_version says so" if said is not None else "as nginx before 1.29.7 does"
         yield fault(
             place,
@@ -97,7 +97,7 @@ def _lost(passage: Passage) -> Iterator[Fault]:
             directive="proxy_http_version 1.1;",
             tell="The service answers 505 or 426, or logs HTTP/1.0 requests.",
         )
-    ignored = passage.way.value("proxy_pass_request_headers")
+    ignored = trace.match.value("proxy_pass_request_headers")
     if ignored is not None and ignored.words == ("off",):
         yield fault(
             ignored,
@@ -109,10 +109,10 @@ def _lost(passage: Passage) -> Iterator[Fault]:
         )
 
 
-def _without(passage: Passage, headers: dict[str, Header], missing: list[str]) -> Fault:
+def _without(trace: Trace, headers: dict[str, Header], missing: list[str]) -> Fault:
     """Why the service does not see the upgrade."""
-    level = passage.way.level("proxy_set_header")
-    above = passage.headers_above()
+    level = trace.match.level("proxy_set_header")
+    above = trace.headers_above()
     if level is not None and above and not _missing(above):
         first = next(level.all("proxy_set_header"))
         return fault(
@@ -132,9 +132,9 @@ def _without(passage: Passage, headers: dict[str, Header], missing: list[str]) -
         return _cleared(connection, upgrade)
     if connection is not None and not connection.directive.words[1]:
         return _cleared(connection, upgrade)
-    if connection is None and upgrade is None and passage.version >= HTTP_1_1_BY_DEFAULT:
+    if connection is None and upgrade is None and trace.version >= HTTP_1_1_BY_DEFAULT:
         return fault(
-            passage.way.innermost,
+            trace.match.innermost,
             code="default-connection",
             explains=OF_LOST_UPGRADE,
             cause=(
@@ -147,7 +147,7 @@ def _without(passage: Passage, headers: dict[str, Header], missing: list[str]) -
             is_certain=True,
         )
     return fault(
-        _place(passage, headers, missing),
+        _place(trace, headers, missing),
         code="upgrade-not-forwarded",
         explains=OF_LOST_UPGRADE,
         cause=_words(headers, missing),
@@ -179,13 +179,13 @@ def _cleared(connection: Header, upgrade: Header | None) -> Fault:
     )
 
 
-def _place(passage: Passage, headers: dict[str, Header], missing: list[str]) -> Directive:
+def _place(trace: Trace, headers: dict[str, Header], missing: list[str]) -> Directive:
     """The line that says something wrong, or the block that says nothing."""
     for name in missing:
         header = headers.get(name.lower())
         if header is not None:
             return header.directive
-    return passage.passing or passage.way.innermost
+    return trace.passing or trace.match.innermost
 
 
 def _words(headers: dict[str, Header], missing: list[str]) -> str:
@@ -203,35 +203,35 @@ def _words(headers: dict[str, Header], missing: list[str]) -> str:
 # --- Host, scheme, Origin -------------------------------------------------------------------------
 
 
-def _of_host(passage: Passage) -> Iterator[Fault]:
-    header, host = passage.headers.get("host"), passage.host
-    target = passage.target
+def _of_host(trace: Trace) -> Iterator[Fault]:
+    header, host = trace.headers.get("host"), trace.host
+    target = trace.target
     if host is None or target is None:
         return
     if host == "\0proxy_host":
         host = target.host
     place = header.directive if header is not None else target.directive
-    odd = passage.port not in _USUAL_PORTS
-    if host.partition(":")[0].lower() != passage.name.lower():
+    odd = trace.port not in _USUAL_PORTS
+    if host.partition(":")[0].lower() != trace.name.lower():
         says = f"{header.directive} says" if header is not None else "No Host is set: nginx sends"
         yield fault(
             place,
             code="host-rewritten",
             explains=_OF_HOST,
             cause=(
-                f"{says} {host} to the service, not {passage.name}: one that compares Origin with"
+                f"{says} {host} to the service, not {trace.name}: one that compares Origin with"
                 " Host refuses every page of the site."
             ),
             fix="Send the name that the client asked for.",
             directive=f"proxy_set_header Host {'$http_host' if odd else '$host'};",
         )
-    elif odd and not host.endswith(f":{passage.port}"):
+    elif odd and not host.endswith(f":{trace.port}"):
         yield fault(
             place,
             code="port-lost",
             explains=_OF_HOST,
             cause=(
-                f"The service sees the Host {host}, without the port {passage.port} that is in"
+                f"The service sees the Host {host}, without the port {trace.port} that is in"
                 " the page's Origin: one that compares the two refuses it."
             ),
             fix="Send the port, too.",
@@ -239,13 +239,13 @@ def _of_host(passage: Passage) -> Iterator[Fault]:
         )
 
 
-def _of_scheme(passage: Passage) -> Iterator[Fault]:
-    header = passage.headers.get("x-forwarded-proto")
-    if not passage.values.given["https"]:
+def _of_scheme(trace: Trace) -> Iterator[Fault]:
+    header = trace.headers.get("x-forwarded-proto")
+    if not trace.values.given["https"]:
         return
     if header is not None and (header.value is None or header.value == "https"):
         return
-    target = passage.target
+    target = trace.target
     place = header.directive if header is not None else target.directive if target else None
     if place is None:
         return
@@ -274,9 +274,9 @@ _HANDSHAKE_HEADERS = {
 }
 
 
-def _of_others(passage: Passage) -> Iterator[Fault]:
+def _of_others(trace: Trace) -> Iterator[Fault]:
     for name, symptoms in _HANDSHAKE_HEADERS.items():
-        header = passage.headers.get(name)
+        header = trace.headers.get(name)
         if header is None or f"$http_{name.replace('-', '_')}" in header.directive.words[1]:
             continue
         yield fault(
@@ -289,7 +289,7 @@ def _of_others(passage: Passage) -> Iterator[Fault]:
             ),
             fix="Remove the line: nginx passes that header on by itself.",
         )
-    for hidden in passage.way.blocks[-1:]:
+    for hidden in trace.match.blocks[-1:]:
         for each in hidden.all("proxy_hide_header"):
             word = each.words[0].lower() if each.words else ""
             if word in ("sec-websocket-protocol", "sec-websocket-accept"):
@@ -306,9 +306,9 @@ def _of_others(passage: Passage) -> Iterator[Fault]:
 # --- silence, addresses, tunnels ------------------------------------------------------------------
 
 
-def _of_timeout(passage: Passage) -> Iterator[Fault]:
-    seconds, said = passage.read_timeout
-    place = said or passage.passing or passage.way.innermost
+def _of_timeout(trace: Trace) -> Iterator[Fault]:
+    seconds, said = trace.read_timeout
+    place = said or trace.passing or trace.match.innermost
     what = f"{said} is in force" if said else f"proxy_read_timeout is not set: {seconds:g} s hold"
     yield fault(
         place,
@@ -323,14 +323,14 @@ def _of_timeout(passage: Passage) -> Iterator[Fault]:
     )
 
 
-def _of_client(passage: Passage) -> Iterator[Fault]:
-    header = passage.headers.get("x-forwarded-for")
-    trusts = passage.way.value("set_real_ip_from") is not None
+def _of_client(trace: Trace) -> Iterator[Fault]:
+    header = trace.headers.get("x-forwarded-for")
+    trusts = trace.match.value("set_real_ip_from") is not None
     if trusts or (header is not None and "$http_x_forwarded_for" in header.directive.words[1]):
         return
     if header is not None and "$proxy_add_x_forwarded_for" not in header.directive.words[1]:
         return
-    place = header.directive if header is not None else passage.passing
+    place = header.directive if header is not None else trace.passing
     if place is None:
         return
     what = (
@@ -350,8 +350,8 @@ def _of_client(passage: Passage) -> Iterator[Fault]:
     )
 
 
-def _of_tunnel(passage: Passage) -> Iterator[Fault]:
-    asked = passage.asking_for("h2c")
+def _of_tunnel(trace: Trace) -> Iterator[Fault]:
+    asked = trace.asking_for("h2c")
     upgrade, connection = asked.headers.get("upgrade"), asked.headers.get("connection")
     if upgrade is None or connection is None or upgrade.value != "h2c":
         return

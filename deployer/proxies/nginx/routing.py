@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from deployer.proxies.inspect.model import Fault, fault
 from deployer.proxies.nginx import access
-from deployer.proxies.nginx.choice import modifier_of
 from deployer.proxies.nginx.config import Directive
 from deployer.proxies.nginx.headers import OF_LOST_UPGRADE
-from deployer.proxies.nginx.passage import Passage
+from deployer.proxies.nginx.match import modifier_of
+from deployer.proxies.nginx.path import Trace
 
 _OTHER_PASSES = {
     "fastcgi_pass": "FastCGI",
@@ -27,20 +27,20 @@ _OF_PATH = frozenset(
 )
 
 
-def faults(passage: Passage, path: str) -> Iterator[Fault]:
+def faults(trace: Trace, path: str) -> Iterator[Fault]:
     """What is wrong with where a request goes."""
-    slash = passage.way.slash_from
+    slash = trace.match.slash_from
     if slash is not None:
         yield _slash_redirect(slash, path)
         return
-    answering = passage.answering
+    answering = trace.answering
     if answering is not None:
-        yield from _answered(answering, passage)
+        yield from _answered(answering, trace)
         return
-    yield from access.faults(passage)
-    passing = passage.passing
+    yield from access.faults(trace)
+    passing = trace.passing
     if passing is None:
-        yield _files(passage, path)
+        yield _files(trace, path)
     elif passing.name != "proxy_pass":
         yield fault(
             passing,
@@ -55,7 +55,7 @@ def faults(passage: Passage, path: str) -> Iterator[Fault]:
             is_certain=True,
         )
     else:
-        yield from _of_target(passage, path)
+        yield from _of_target(trace, path)
 
 
 def _slash_redirect(location: Directive, path: str) -> Fault:
@@ -73,14 +73,14 @@ def _slash_redirect(location: Directive, path: str) -> Fault:
     )
 
 
-def _answered(answering: Directive, passage: Passage) -> Iterator[Fault]:
+def _answered(answering: Directive, trace: Trace) -> Iterator[Fault]:
     code = answering.words[0] if answering.words else ""
-    to = passage.values.of(answering.words[-1]) if answering.words else None
+    to = trace.values.of(answering.words[-1]) if answering.words else None
     words = f"{answering} answers every request here"
     if code in ("301", "302", "303", "307", "308") or (to or "").startswith("http"):
         yield fault(
             answering,
-            code=_kind_of_redirect(to or answering.words[-1], passage),
+            code=_kind_of_redirect(to or answering.words[-1], trace),
             explains=_OF_REDIRECT,
             cause=f"{words}, this path too; WebSocket clients do not follow.",
             fix=(
@@ -100,26 +100,26 @@ def _answered(answering: Directive, passage: Passage) -> Iterator[Fault]:
     )
 
 
-def _kind_of_redirect(to: str, passage: Passage) -> str:
-    own = _own(passage)
-    if passage.way.is_tls and to == own:
+def _kind_of_redirect(to: str, trace: Trace) -> str:
+    own = _own(trace)
+    if trace.match.is_tls and to == own:
         return "redirect-loop"
     if to.rstrip("/") == own.rstrip("/"):
-        return "slash-redirect" if passage.way.is_tls else "https-redirect"
-    return "https-redirect" if to.startswith("https:") and not passage.way.is_tls else "redirected"
+        return "slash-redirect" if trace.match.is_tls else "https-redirect"
+    return "https-redirect" if to.startswith("https:") and not trace.match.is_tls else "redirected"
 
 
-def _own(passage: Passage) -> str:
-    given = passage.values.given
+def _own(trace: Trace) -> str:
+    given = trace.values.given
     return f"https://{given['http_host']}{given['uri']}"
 
 
-def _files(passage: Passage, path: str) -> Fault:
-    block = passage.way.innermost
-    tried = passage.way.value("try_files") if block.last("try_files") else None
+def _files(trace: Trace, path: str) -> Fault:
+    block = trace.match.innermost
+    tried = trace.match.value("try_files") if block.last("try_files") else None
     place = tried or block
     what = f"by {tried}" if tried else "from files"
-    where = "location" if passage.way.location is not None else "server"
+    where = "location" if trace.match.location is not None else "server"
     return fault(
         place,
         code="page-instead",
@@ -133,14 +133,14 @@ def _files(passage: Passage, path: str) -> Fault:
     )
 
 
-def _of_target(passage: Passage, path: str) -> Iterator[Fault]:
-    target = passage.target
+def _of_target(trace: Trace, path: str) -> Iterator[Fault]:
+    target = trace.target
     if target is None:
         return
-    there = passage.path_at_service
-    location = next((each for each in reversed(passage.way.blocks) if each.words), None)
+    there = trace.path_at_service
+    location = next((each for each in reversed(trace.match.blocks) if each.words), None)
     mismatch = location is not None and _is_mismatch(location, target.uri)
-    rewriting = passage.rewriting
+    rewriting = trace.rewriting
     if rewriting is not None and there != path:
         yield fault(
             rewriting[0],

@@ -1,4 +1,4 @@
-"""One WebSocket handshake on its way through nginx: where it is sent, and with which headers.
+"""One WebSocket handshake on its path through nginx: where it is sent, and with which headers.
 
 Source: nginx, ngx_http_proxy_module (`proxy_pass`, `proxy_set_header`, `proxy_http_version`).
 """
@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from deployer.proxies.inspect.model import ProxyState
-from deployer.proxies.nginx.choice import PASSING, Way, modifier_of, way_of
 from deployer.proxies.nginx.config import Directive, http_of, tree_of
+from deployer.proxies.nginx.match import PASSING, Match, match_of, modifier_of
 from deployer.proxies.nginx.variables import Values, maps_of, seconds_of
 from deployer.sites.model import Upstream
 
@@ -49,11 +49,11 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Passage:
-    """The way of one handshake. `http` is the whole configuration of HTTP."""
+class Trace:
+    """The path of one handshake. `http` is the whole configuration of HTTP."""
 
     http: Directive
-    way: Way
+    match: Match
     values: Values
     version: tuple[int, ...]
     name: str
@@ -64,16 +64,16 @@ class Passage:
     @property
     def passing(self) -> Directive | None:
         """The directive that hands the request on: of the location alone, it is not inherited."""
-        block = self.way.innermost
+        block = self.match.innermost
         found = next(iter(block.all(*PASSING)), None)
         if found is None and block.name == "if":
-            found = next(iter(self.way.blocks[-2].all(*PASSING)), None)
+            found = next(iter(self.match.blocks[-2].all(*PASSING)), None)
         return found
 
     @property
     def answering(self) -> Directive | None:
         """A ``return`` that answers every request before anything else does."""
-        for block in (self.way.server, self.way.innermost):
+        for block in (self.match.server, self.match.innermost):
             for each in block.all("return"):
                 if block.name != "if":
                     return each
@@ -83,8 +83,8 @@ class Passage:
     def refusing(self) -> tuple[Directive, Directive] | None:
         """The first ``if`` that holds for this handshake and answers it, and its ``return``."""
         for block in (
-            self.way.server,
-            *(each for each in self.way.blocks if each.name == "location"),
+            self.match.server,
+            *(each for each in self.match.blocks if each.name == "location"),
         ):
             for condition in block.all("if"):
                 for each in condition.all("return"):
@@ -113,10 +113,10 @@ class Passage:
         if location is None or "$" in target.directive.words[0]:
             return target.uri if "$" in target.directive.words[0] else path
         prefix = modifier_of(location)[1]
-        return target.uri + self.way.path[len(prefix) :]
+        return target.uri + self.match.path[len(prefix) :]
 
     def _plain_location(self) -> Directive | None:
-        blocks = [block for block in self.way.blocks if block.name == "location"]
+        blocks = [block for block in self.match.blocks if block.name == "location"]
         if not blocks or modifier_of(blocks[-1])[0] in ("~", "~*"):
             return None
         return blocks[-1]
@@ -125,7 +125,7 @@ class Passage:
     def rewriting(self) -> tuple[Directive, str] | None:
         """The first ``rewrite … break`` of the location that fits, and the path that it makes."""
         path = self.values.given["uri"]
-        for each in self.way.innermost.all("rewrite"):
+        for each in self.match.innermost.all("rewrite"):
             if len(each.words) < 3 or each.words[2] != "break":
                 continue
             try:
@@ -142,16 +142,16 @@ class Passage:
     @property
     def headers(self) -> dict[str, Header]:
         """The headers that are set, by their names in lower case: one level's, or those above."""
-        level = self.way.level("proxy_set_header")
+        level = self.match.level("proxy_set_header")
         return self._headers_of(level) if level is not None else {}
 
     def headers_above(self) -> dict[str, Header]:
         """Those that would be inherited if the innermost level with any had none."""
-        level = self.way.level("proxy_set_header")
+        level = self.match.level("proxy_set_header")
         if level is None:
             return {}
-        above = self.way.blocks[: self.way.blocks.index(level)]
-        return replace(self, way=replace(self.way, blocks=above)).headers if above else {}
+        above = self.match.blocks[: self.match.blocks.index(level)]
+        return replace(self, match=replace(self.match, blocks=above)).headers if above else {}
 
     def _headers_of(self, level: Directive) -> dict[str, Header]:
         found: dict[str, Header] = {}
@@ -162,7 +162,7 @@ class Passage:
                 found[name] = found[name].beside(header) if name in found else header
         return found
 
-    def asking_for(self, protocol: str) -> Passage:
+    def asking_for(self, protocol: str) -> Trace:
         """The same for a request with another ``Upgrade``."""
         given = {**self.values.given, "http_upgrade": protocol}
         return replace(self, values=replace(self.values, given=given))
@@ -170,7 +170,7 @@ class Passage:
     @property
     def http_version(self) -> tuple[str, Directive | None]:
         """The version of HTTP that the service is spoken to in, and who says so."""
-        said = self.way.value("proxy_http_version")
+        said = self.match.value("proxy_http_version")
         if said is not None and said.words:
             return said.words[0], said
         return ("1.1" if self.version >= HTTP_1_1_BY_DEFAULT else "1.0"), None
@@ -187,7 +187,7 @@ class Passage:
     @property
     def read_timeout(self) -> tuple[float, Directive | None]:
         """For how long neither side may be silent, and who says so."""
-        said = self.way.value("proxy_read_timeout")
+        said = self.match.value("proxy_read_timeout")
         if said is None or not said.words:
             return _DEFAULT_READ_TIMEOUT_S, None
         seconds = seconds_of(" ".join(said.words))
@@ -201,24 +201,24 @@ def _substituted(text: str, groups: list[str]) -> str:
     return text
 
 
-def passage_of(state: ProxyState, *, name: str, port: int, path: str, tls: bool) -> Passage | None:
-    """The way of a WebSocket handshake for `path`; `None` where nothing listens for it."""
+def trace_of(state: ProxyState, *, name: str, port: int, path: str, tls: bool) -> Trace | None:
+    """The path of a WebSocket handshake for `path`; `None` where nothing listens for it."""
     tree = tree_of(state.config)
     http = http_of(tree)
-    way = way_of(tree, name=name, port=port, path=path)
-    if http is None or way is None:
+    match = match_of(tree, name=name, port=port, path=path)
+    if http is None or match is None:
         return None
     given = _variables(name=name, port=port, path=path, tls=tls)
-    values = Values(given=given, maps=maps_of(http), sets=_sets(way))
-    passage = Passage(
+    values = Values(given=given, maps=maps_of(http), sets=_sets(match))
+    trace = Trace(
         http=http,
-        way=way,
+        match=match,
         values=values,
         version=state.version_numbers,
         name=name,
         port=port,
     )
-    return _through_conditions(passage)
+    return _through_conditions(trace)
 
 
 def _variables(*, name: str, port: int, path: str, tls: bool) -> dict[str, str]:
@@ -251,26 +251,26 @@ def _variables(*, name: str, port: int, path: str, tls: bool) -> dict[str, str]:
     }
 
 
-def _sets(way: Way) -> dict[str, str]:
-    """The variables that ``set`` makes on the way, where it stands outside of any ``if``."""
+def _sets(match: Match) -> dict[str, str]:
+    """The variables that ``set`` makes on the path, where it stands outside of any ``if``."""
     return {
         each.words[0].lstrip("$"): each.words[1]
-        for block in way.blocks
+        for block in match.blocks
         for each in block.all("set")
         if len(each.words) == 2
     }
 
 
-def _through_conditions(passage: Passage) -> Passage:
-    """The way with the last ``if`` of the location that holds for this handshake."""
+def _through_conditions(trace: Trace) -> Trace:
+    """The path with the last ``if`` of the location that holds for this handshake."""
     holding = [
         block
-        for block in passage.way.innermost.all("if")
-        if _holds(block.words, passage.values) and list(block.all(*PASSING, "return"))
+        for block in trace.match.innermost.all("if")
+        if _holds(block.words, trace.values) and list(block.all(*PASSING, "return"))
     ]
-    if not holding or passage.way.location is None:
-        return passage
-    return replace(passage, way=replace(passage.way, blocks=(*passage.way.blocks, holding[-1])))
+    if not holding or trace.match.location is None:
+        return trace
+    return replace(trace, match=replace(trace.match, blocks=(*trace.match.blocks, holding[-1])))
 
 
 def _holds(args: tuple[str, ...], values: Values) -> bool:

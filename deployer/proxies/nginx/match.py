@@ -20,7 +20,7 @@ _EXACT, _SUFFIX, _PREFIX, _REGEX, _DEFAULT = range(5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
+class Match:
     """The blocks that a request goes through, ``http`` first, the location last.
 
     `is_default` where no server has the name. `slash_from` is the location that makes nginx answer
@@ -69,7 +69,7 @@ class _Listen:
     is_default: bool
 
 
-def way_of(tree: Directive, *, name: str, port: int, path: str) -> Way | None:
+def match_of(tree: Directive, *, name: str, port: int, path: str) -> Match | None:
     """What takes requests for `path` at `name` and `port`; `None` where nothing listens there."""
     http = http_of(tree)
     if http is None:
@@ -80,7 +80,7 @@ def way_of(tree: Directive, *, name: str, port: int, path: str) -> Way | None:
     server, listen, rank = chosen
     path = _normal(path)
     found = _found(server, path)
-    return Way(
+    return Match(
         blocks=(http, server, *found.chain),
         path=path,
         is_default=rank == _DEFAULT,
