@@ -1,4 +1,4 @@
-"""Rules of Apache's that refuse a WebSocket, or make another request of it than is meant."""
+"""Faults of access rules, headers, limits and balancers, which make Apache refuse a request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LIMITS = {
     "limitrequestfieldsize": ("LimitRequestFieldSize", 8190),
     "limitrequestline": ("LimitRequestLine", 8190),
 }
-#: Fewer or shorter than this, and a browser's handshake does not fit.
+#: Below these, a browser's handshake does not fit.
 _SMALL = {"limitrequestfields": 30, "limitrequestfieldsize": 2048, "limitrequestline": 1024}
 _SERVER = ("http:", "https:", "ws:", "wss:")
 
@@ -30,7 +30,7 @@ _SERVER = ("http:", "https:", "ws:", "wss:")
 
 
 def _levels(trace: Trace) -> Iterator[Directive]:
-    """Every section whose access rules hold: the site's proxies, locations, and what is in them."""
+    """The sections whose access rules apply: the site's proxies and locations, and nested ones."""
     target = trace.passed.target if trace.passed is not None else ""
     if not target and trace.rewritten is not None and trace.rewritten.is_proxied:
         target = trace.rewritten.target
@@ -70,7 +70,7 @@ _BY_ADDRESS = ("ip", "host", "local", "forward-dns")
 
 
 def by_access(trace: Trace) -> Iterator[Fault]:
-    """Who is let in: Require by address, and the older Order, Allow and Deny."""
+    """Access rules: Require by address, and the older Order, Allow and Deny."""
     for section in _levels(trace):
         for each in section.children:
             words = [word.lower() for word in each.words]
@@ -95,9 +95,10 @@ def _for_all(by: Directive, name: str, section: Directive, trace: Trace) -> Faul
         code="wrong-route",
         explains=_REFUSED | {"login-required"},
         cause=(
-            f"{quoted(by, name)} in {where}: Apache refuses every request for {trace.path}, with 403."
+            f"{quoted(by, name)} in {where}: Apache refuses every request for {trace.path}, with"
+            " 403."
         ),
-        fix="Let that rule spare the WebSocket's path.",
+        fix="Exclude the WebSocket's path from that rule.",
         directive="Require all granted",
         statuses=frozenset({403}),
     )
@@ -109,10 +110,11 @@ def _for_some(by: Directive, name: str, trace: Trace) -> Fault:
         code="wrong-route",
         explains=_REFUSED,
         cause=(
-            f"{quoted(by, name)}: Apache lets in some clients for {trace.path}, and answers 403 to"
-            " the others (asked on the host itself, the client is the host)."
+            f"{quoted(by, name)}: Apache admits only some clients for {trace.path}, and answers"
+            " 403 to"
+            " the others (for a request made on the host itself, the client is the host)."
         ),
-        fix="Let in those who are meant.",
+        fix="Admit the intended clients.",
         statuses=frozenset({403}),
         is_by_address=True,
     )
@@ -122,7 +124,7 @@ def _for_some(by: Directive, name: str, trace: Trace) -> Fault:
 
 
 def by_limits(trace: Trace) -> Iterator[Fault]:
-    """Limits so low that the headers of a handshake do not fit: 400."""
+    """Limits too low for the headers of a handshake: 400."""
     for name, (shown, usual) in _LIMITS.items():
         found = trace.setting(name)
         number = found.words[0] if found is not None and found.words else ""
@@ -132,15 +134,15 @@ def by_limits(trace: Trace) -> Iterator[Fault]:
             found,
             code="handshake-refused",
             explains=frozenset({"handshake-refused", "upgrade-not-forwarded"}),
-            cause=f"{shown} {number} is less than a handshake needs: Apache answers 400 to it.",
-            fix=f"Remove that line ({usual} is what Apache has by itself).",
+            cause=f"{shown} {number} is too low for a handshake: Apache answers 400.",
+            fix=f"Remove that line (the default is {usual}).",
             directive=f"{shown} {usual}",
             statuses=frozenset({400, 414}),
         )
 
 
 def by_headers(trace: Trace) -> Iterator[Fault]:
-    """RequestHeader lines that take other headers of the handshake away."""
+    """RequestHeader lines that remove or change other headers of the handshake."""
     for each in trace.config.all_of("requestheader", trace.site, *trace.locations):
         words = [word.lower() for word in each.words]
         if len(words) < 2 or is_conditional(each) or words[0] not in ("unset", "set", "edit"):
@@ -151,7 +153,7 @@ def by_headers(trace: Trace) -> Iterator[Fault]:
                 code="upgrade-not-forwarded",
                 explains=frozenset({"upgrade-not-forwarded", "bad-gateway", "handshake-refused"}),
                 cause=(
-                    "What every handshake must have is taken away by"
+                    "A header that every handshake needs is removed by"
                     f" {quoted(each, 'RequestHeader')}."
                 ),
                 fix="Remove that line.",
@@ -164,7 +166,7 @@ def by_headers(trace: Trace) -> Iterator[Fault]:
                     {"subprotocol-missing", "subprotocols-refused", "handshake-refused"}
                 ),
                 cause=(
-                    "The service is not told of the subprotocols that clients offer:"
+                    "The service does not see the subprotocols that clients offer:"
                     f" {quoted(each, 'RequestHeader')}."
                 ),
                 fix="Remove that line.",
@@ -175,14 +177,14 @@ def by_headers(trace: Trace) -> Iterator[Fault]:
                 code="origin-required",
                 explains=frozenset({"origin-blocked", "origin-required"}),
                 cause=(
-                    f"{quoted(each, 'RequestHeader')} changes Origin, and the service judges by it."
+                    f"{quoted(each, 'RequestHeader')} changes Origin, which the service checks."
                 ),
-                fix="Remove that line, and let the service know the site's origin.",
+                fix="Remove that line, and add the site's origin to the service's list.",
             )
 
 
 def by_balancer(trace: Trace) -> Iterator[Fault]:
-    """A balancer that has no member, or none that is in use: 503."""
+    """A balancer with no member, or none in use: 503."""
     passed = trace.passed
     if passed is None or not passed.target.lower().startswith("balancer://"):
         return
@@ -204,15 +206,15 @@ def by_balancer(trace: Trace) -> Iterator[Fault]:
             code="bad-gateway",
             explains=broken,
             cause=(
-                f"{quoted(trace.members[0].directive, 'BalancerMember')} takes it out of use, and no"
-                " other member is in use: Apache answers 503."
+                f"{quoted(trace.members[0].directive, 'BalancerMember')} disables it, and no other"
+                " member is in use: Apache answers 503."
             ),
             fix="Remove status= from that line.",
         )
 
 
 def by_match(trace: Trace) -> Iterator[Fault]:
-    """A ProxyPass in <LocationMatch>: its pattern is taken for a path, and never matches."""
+    """A ProxyPass in <LocationMatch>: its pattern is read as a path, and never matches."""
     for section in trace.locations:
         is_pattern = section.name == "locationmatch" or section.words[:1] == ("~",)
         for each in section.children if is_pattern else ():
@@ -222,8 +224,8 @@ def by_match(trace: Trace) -> Iterator[Fault]:
                     code="wrong-route",
                     explains=_REFUSED | {"slash-redirect"},
                     cause=(
-                        f"{quoted(each, 'ProxyPass')} stands in <LocationMatch>, where the pattern"
-                        " is taken for a path: it takes nothing."
+                        f"{quoted(each, 'ProxyPass')} is in <LocationMatch>, where the pattern is"
+                        " read as a path: it matches nothing."
                     ),
                     fix="Write ProxyPassMatch instead, or use <Location>.",
                     directive=f"ProxyPassMatch {each.words[0].rstrip('/')}$0",
@@ -231,7 +233,7 @@ def by_match(trace: Trace) -> Iterator[Fault]:
 
 
 def by_certificate(trace: Trace) -> Iterator[Fault]:
-    """A service's certificate that Apache judges; by itself it compares the name alone."""
+    """A service's certificate that Apache checks; by default, only its name."""
     if not trace.members or not trace.members[0].upstream.tls or not trace.is_on("sslproxyengine"):
         return
     log = [line for line in trace.state.log if "AH02411" in line or "AH02039" in line]
@@ -251,13 +253,13 @@ def by_certificate(trace: Trace) -> Iterator[Fault]:
             " (SSLProxyCheckPeerName, on by default), and answers 500 if it is not"
             + (": its log says so (AH02411)." if log else ".")
         ),
-        fix="Use the name that is in the service's certificate; on loopback, the check may be off.",
+        fix="Use the name in the service's certificate; on loopback, the check may be off.",
         directive="SSLProxyCheckPeerName off",
     )
 
 
 def by_proxy_line(trace: Trace) -> Iterator[Fault]:
-    """mod_remoteip that waits for a PROXY line, and hangs up on clients that send none."""
+    """mod_remoteip that expects a PROXY line, and disconnects clients that send none."""
     found = trace.setting("remoteipproxyprotocol")
     if found is not None and trace.is_on("remoteipproxyprotocol"):
         yield fault(
@@ -267,10 +269,10 @@ def by_proxy_line(trace: Trace) -> Iterator[Fault]:
                 {"connection-dropped", "not-http", "tls-failed", "handshake-refused"}
             ),
             cause=(
-                "RemoteIPProxyProtocol On expects each connection to begin with a PROXY line, as"
-                " a load balancer in front sends it, and drops clients that send none."
+                "RemoteIPProxyProtocol On expects each connection to start with a PROXY line, as"
+                " sent by a load balancer in front, and disconnects clients that send none."
             ),
-            fix="Set it Off where clients come straight to Apache.",
+            fix="Set it Off if clients connect directly to Apache.",
             directive="RemoteIPProxyProtocol Off",
         )
 

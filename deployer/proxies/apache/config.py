@@ -1,8 +1,8 @@
 """Apache's configuration as a tree of directives, each with its file and line.
 
-Read from what Apache itself prints (DUMP_CONFIG of mod_info): conditional sections are resolved
-there, variables replaced and includes followed. Where it prints nothing, the files are read, and
-sections that depend on modules count as they do for Apache, by the modules that are loaded.
+Read from Apache's own output (DUMP_CONFIG of mod_info), which resolves conditional sections,
+variables and includes. Without it, the files are read, and sections that depend on modules apply
+according to the loaded modules.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Directive(model.Directive):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApacheConfig:
-    """All that is outside of sections, with the sections; and the names of the modules."""
+    """The directives and sections at the top level, and the names of the modules."""
 
     directives: tuple[Directive, ...]
     modules: frozenset[str]
@@ -43,7 +43,7 @@ class ApacheConfig:
         return (each for each in self.directives if each.is_section and each.name == name)
 
     def setting(self, name: str, *levels: Directive | None) -> Directive | None:
-        """The directive that counts: of the last of `levels` that has one, else of the server."""
+        """The directive that applies: of the last of `levels` that has one, else of the server."""
         for level in reversed(levels):
             found = last_of(name, level.children) if level is not None else None
             if found is not None:
@@ -57,7 +57,7 @@ class ApacheConfig:
 
 
 def last_of(name: str, directives: tuple[Directive, ...] | list[Directive]) -> Directive | None:
-    """The last directive of that name, which is the one that counts."""
+    """The last directive of that name, which is the one that applies."""
     found = None
     for each in directives:
         if each.name == name and not each.is_section:
@@ -66,7 +66,7 @@ def last_of(name: str, directives: tuple[Directive, ...] | list[Directive]) -> D
 
 
 def config_of(state: ProxyState) -> ApacheConfig:
-    """What Apache has, by its own words where it has any."""
+    """Apache's configuration, from its own output if there is any."""
     modules = frozenset(_MODULE.findall(state.dump))
     printed = _printed(state.dump)
     if printed:
@@ -77,7 +77,7 @@ def config_of(state: ProxyState) -> ApacheConfig:
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """Arguments as Apache takes them apart: quotes group, a backslash escapes in them."""
+    """Arguments as Apache splits them: quotes group, and a backslash escapes within quotes."""
     found = []
     for double, single, bare in _WORD.findall(text):
         quoted = double or single
@@ -107,7 +107,7 @@ class _Tree:
 
 
 def _printed(dump: str) -> list[Directive]:
-    """The tree of DUMP_CONFIG: a line each for file, number, and directive."""
+    """The tree of DUMP_CONFIG: one line each for file, number and directive."""
     tree, file, line = _Tree(), "", 0
     for raw in dump.splitlines():
         text = raw.strip()
@@ -154,7 +154,7 @@ def _read(files: tuple[ConfigFile, ...], modules: frozenset[str]) -> list[Direct
 
 
 def _joined(text: str) -> Iterator[tuple[int, str]]:
-    """Lines without comments and blanks, those that end in a backslash with what follows."""
+    """Lines without comments and blank lines; a trailing backslash joins the next line."""
     pending, begun = "", 0
     for number, line in enumerate(text.splitlines(), 1):
         begun = begun if pending else number

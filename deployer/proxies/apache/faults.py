@@ -1,4 +1,4 @@
-"""What is wrong on a request's path through Apache: each rule a function, the certain ones first."""
+"""Faults on a request's path through Apache, one function each, the most certain first."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SINCE_UPGRADE = (2, 4, 47)
 
 
 def faults_of(trace: Trace) -> tuple[Fault, ...]:
-    """All faults on the path of one request, the most certain first."""
+    """The faults on the path of one request, the most certain first."""
     found = [fault for rule in access.RULES for fault in rule(trace)]
     for rule in _RULES:
         fault = rule(trace)
@@ -30,7 +30,7 @@ def faults_of(trace: Trace) -> tuple[Fault, ...]:
 
 
 def of_no_port(state: ProxyState, port: int) -> tuple[Fault, ...]:
-    """No Listen line has the port that was asked at."""
+    """The fault that no Listen line has the port of the request."""
     lines = [each for each in config_of(state).all_of("listen") if each.words]
     if not lines:
         return ()
@@ -40,7 +40,7 @@ def of_no_port(state: ProxyState, port: int) -> tuple[Fault, ...]:
             lines[-1],
             code="proxy-down",
             explains=frozenset({"proxy-down", "tls-not-spoken"}),
-            cause=f"No Listen line of Apache's files has port {port}: they name {addresses}.",
+            cause=f"No Listen line in Apache's files has port {port}; they have {addresses}.",
             fix=f"Add Listen {port}, and restart Apache.",
             directive=f"Listen {port}",
         ),
@@ -58,10 +58,11 @@ def _other_site(trace: Trace) -> Fault | None:
         code="wrong-route",
         explains=_ELSEWHERE | _LOST | {"tls-wrong-name", "bad-gateway"},
         cause=(
-            f"No VirtualHost of port {trace.port} has the name {trace.name}, so the first one of that"
+            f"No VirtualHost on port {trace.port} has the name {trace.name}, so the first one on"
+            " that"
             f" port answers ({trace.site.where})."
         ),
-        fix=f"Give the site that is meant a ServerName or ServerAlias {trace.name}.",
+        fix=f"Add ServerName or ServerAlias {trace.name} to the intended site.",
         directive=f"ServerAlias {trace.name}",
     )
 
@@ -78,10 +79,10 @@ def _redirecting_rule(trace: Trace) -> Fault | None:
             code="https-redirect",
             explains=frozenset({"https-redirect", "redirected"}),
             cause=(
-                f"{rule} sends everything on port {trace.port} to HTTPS, and WebSocket clients do"
-                " not follow."
+                f"{rule} redirects everything on port {trace.port} to HTTPS; WebSocket clients do"
+                " not follow redirects."
             ),
-            fix="Connect to wss://, which is the other site; this one is right as it is.",
+            fix="Connect to wss://, which the other site serves; this site is correct.",
         )
     loops = to_https and trace.tls
     return fault(
@@ -89,7 +90,7 @@ def _redirecting_rule(trace: Trace) -> Fault | None:
         code="redirect-loop" if loops else "redirected",
         explains=frozenset({"redirect-loop", "redirected"} if loops else _ELSEWHERE),
         cause=f"{rule} redirects {trace.path} to {turned.target}.",
-        fix="Leave the WebSocket's path out of that rule, by a RewriteCond on %{REQUEST_URI}.",
+        fix="Exclude the WebSocket's path from that rule with a RewriteCond on %{REQUEST_URI}.",
     )
 
 
@@ -110,19 +111,19 @@ def _redirecting_alias(trace: Trace) -> Fault | None:
                     explains=frozenset({code, "redirected"}),
                     cause=(
                         f"Redirect {' '.join(each.words)} answers {trace.path} on port"
-                        f" {trace.port}; WebSocket clients do not follow."
+                        f" {trace.port}; WebSocket clients do not follow redirects."
                     ),
                     fix=(
-                        "Connect to wss://, which is the other site."
+                        "Connect to wss://, which the other site serves."
                         if https
-                        else "Leave the WebSocket's path out of that redirect."
+                        else "Exclude the WebSocket's path from that redirect."
                     ),
                 )
     return None
 
 
 def _recipe_that_misses(trace: Trace) -> Fault | None:
-    """A rewrite rule for WebSockets that does not take them, for one of its conditions."""
+    """A rewrite rule for WebSockets that does not match them because of a condition."""
     site = trace.site.children if trace.site is not None else trace.config.directives
     if trace.rewritten is not None and trace.rewritten.is_proxied:
         return None
@@ -134,19 +135,19 @@ def _recipe_that_misses(trace: Trace) -> Fault | None:
             answer, _ = holds(condition, asked)
             if answer is False and "upgrade" in condition.words[0].lower():
                 nocase = flags_of(condition.words[2:]) & {"nc", "nocase"}
-                why = "" if nocase else ", and without [NC] it tells capitals from small letters"
+                why = "" if nocase else ", and without [NC] it is case-sensitive"
                 return fault(
                     condition,
                     code="upgrade-not-forwarded",
                     explains=_LOST,
                     cause=(
-                        f"RewriteCond {' '.join(condition.words)} is not true of WebSocket"
+                        f"RewriteCond {' '.join(condition.words)} does not match WebSocket"
                         " clients, which send `Upgrade: websocket` and `Connection: Upgrade`"
-                        f"{why}: the rule after it never applies."
+                        f"{why}: the rule below it never applies."
                     ),
                     fix=(
-                        "Add [NC] to the condition, or replace the recipe by upgrade=websocket at"
-                        " the ProxyPass."
+                        "Add [NC] to the condition, or use upgrade=websocket in the ProxyPass"
+                        " instead of these rules."
                     ),
                     directive="RewriteCond %{HTTP:Upgrade} =websocket [NC]",
                 )
@@ -166,12 +167,12 @@ def _rule_without_upgrade(trace: Trace) -> Fault | None:
         code="upgrade-not-forwarded",
         explains=_LOST,
         cause=(
-            f"RewriteRule … {turned.rule.words[1]} [P] passes {trace.path} on as an ordinary"
-            " request: it is without Upgrade for the service."
+            f"RewriteRule … {turned.rule.words[1]} [P] forwards {trace.path} as an ordinary"
+            " request: the service sees no Upgrade header."
         ),
         fix=(
-            f"Write {scheme}:// in that rule for requests with `Upgrade: websocket`, or a ProxyPass"
-            " with upgrade=websocket instead of it."
+            f"Write {scheme}:// in that rule for requests with `Upgrade: websocket`, or replace it"
+            " with a ProxyPass with upgrade=websocket."
         ),
         directive=(
             f'ProxyPass "{trace.path}" "{member.scheme}://{address_of(member.upstream)}{member.path}"'
@@ -189,7 +190,7 @@ def _not_passed(trace: Trace) -> Fault | None:
     if place is None or is_answered:
         return None
     if trace.passed is None and rewrite_faults.folder_rules(trace) is not None:
-        return None  # rules of a folder may pass it on, or those of an .htaccess file
+        return None  # rules of a folder or an .htaccess file may forward it
     with_slash = next(
         (
             each
@@ -204,31 +205,32 @@ def _not_passed(trace: Trace) -> Fault | None:
             code="slash-mismatch",
             explains=_ELSEWHERE | _LOST,
             cause=(
-                f"ProxyPass {with_slash.path} takes what is below {with_slash.path}, not"
+                f"ProxyPass {with_slash.path} matches what is below {with_slash.path}, not"
                 f" {trace.path} itself: Apache looks for a file of that name."
             ),
             fix=(
-                f"Write both without the slash at the end: ProxyPass {trace.path}"
+                f"Write both without the trailing slash: ProxyPass {trace.path}"
                 f" {with_slash.target.rstrip('/')}."
             ),
-            directive=f'ProxyPass "{trace.path}" "{with_slash.target.rstrip("/")}" upgrade=websocket',
+            directive=f'ProxyPass "{trace.path}" "{with_slash.target.rstrip("/")}"'
+            " upgrade=websocket",
         )
     said = (
-        f"ProxyPass {trace.passed.path} ! keeps it from being passed on"
+        f"ProxyPass {trace.passed.path} ! excludes it"
         if trace.passed is not None
-        else f"no ProxyPass of the site takes {trace.path}"
+        else f"no ProxyPass of the site matches {trace.path}"
     )
     return fault(
         place,
         code="wrong-route",
         explains=_ELSEWHERE | _LOST,
-        cause=f"Apache answers {trace.path} itself, with files: {said}.",
-        fix="Add a ProxyPass for the path, before those that take more.",
+        cause=f"Apache serves {trace.path} from files: {said}.",
+        fix="Add a ProxyPass for the path, before those of shorter paths.",
         directive=f'ProxyPass "{trace.path}" "http://127.0.0.1:PORT{trace.path}" upgrade=websocket',
     )
 
 
-#: Which module handles addresses that begin so.
+#: The module that handles the addresses of a scheme.
 _HANDLERS = {
     **dict.fromkeys(("http", "https", "ws", "wss"), "proxy_http"),
     **dict.fromkeys(("h2", "h2c"), "proxy_http2"),
@@ -238,7 +240,7 @@ _HANDLERS = {
 
 
 def _no_handler(trace: Trace) -> Fault | None:
-    """mod_proxy without the part that speaks to such a service: 500, and AH01144 in the log."""
+    """mod_proxy without the module for the service's scheme: 500, and AH01144 in the log."""
     if not trace.config.is_whole or not trace.members:
         return None
     by = trace.members[0].directive if trace.passed is None else trace.passed.directive
@@ -265,7 +267,7 @@ def _no_handler(trace: Trace) -> Fault | None:
 
 
 def _refused(trace: Trace) -> Fault | None:
-    """Access rules of the last location that has any: everybody is refused, or must log in."""
+    """Access rules of the last location that has any: everyone is refused, or must log in."""
     levels = [level.children for level in (trace.site, *trace.locations) if level is not None]
     rules = [
         [each for each in level if each.name == "require" and not each.is_section]
@@ -279,7 +281,7 @@ def _refused(trace: Trace) -> Fault | None:
             code="wrong-route",
             explains=frozenset({"origin-blocked", "wrong-route", "login-required"}),
             cause=f"Require all denied: Apache refuses every request for {trace.path} with 403.",
-            fix="Let that rule spare the WebSocket's path.",
+            fix="Exclude the WebSocket's path from that rule.",
             directive="Require all granted",
         )
     login = next((each for each in last if each.words[:1] in (("valid-user",), ("user",))), None)
@@ -290,10 +292,11 @@ def _refused(trace: Trace) -> Fault | None:
         code="login-required",
         explains=frozenset({"login-required", "wrong-route"}),
         cause=(
-            f"Require {' '.join(login.words)}: Apache wants a login for {trace.path} and answers"
-            " 401, which a page cannot give to a WebSocket."
+            f"Require {' '.join(login.words)}: Apache requires a login for {trace.path} and"
+            " answers 401; a page cannot send credentials with a WebSocket."
         ),
-        fix="Leave the WebSocket's path to the service's own login, or connect with credentials.",
+        fix="Exclude the WebSocket's path and let the service authenticate, or connect with"
+        " credentials.",
     )
 
 

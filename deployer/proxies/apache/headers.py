@@ -1,4 +1,4 @@
-"""What Apache's RequestHeader lines do to what a client has sent."""
+"""The effect of RequestHeader lines on a client's headers."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import re
 
 from deployer.proxies.apache.config import Directive
 
-#: Where the condition stands, if there is one: after the action, the name, and its values.
+#: Words between the name and the condition, by action.
 _VALUES = {"unset": 0, "edit": 2, "edit*": 2, "note": 1}
 
 
 def is_conditional(rule: Directive) -> bool:
-    """Whether the line holds for some requests alone: ``env=…`` or ``expr=…`` at its end."""
+    """Whether the line applies to some requests only: ``env=…`` or ``expr=…`` at its end."""
     values = _VALUES.get(rule.words[0].lower(), 1)
     return any(word.startswith(("env=", "expr=")) for word in rule.words[2 + values :])
 
 
 def edited(rule: Directive, value: str) -> str:
-    """What becomes of a header's value; empty where it is taken away."""
+    """The resulting value of a header; empty if it is removed."""
     action, rest = rule.words[0].lower(), rule.words[2:]
     if action == "unset":
         return ""

@@ -1,4 +1,4 @@
-"""What Apache's configuration does with a request, and what is wrong on its path."""
+"""The reader of Apache's configuration: how it handles a request, and its faults."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ __all__ = ["faults", "served"]
 
 
 def served(state: ProxyState, *, name: str, port: int, path: str, tls: bool) -> Served | None:
-    """What Apache does with such a request; `None` where nobody can tell."""
+    """How Apache handles such a request; `None` if that is unknown."""
     trace = trace_of(state, name=name, port=port, path=path, tls=tls)
     if trace is None:
         return None
     turned = trace.rewritten
     if turned is not None and not turned.is_certain and not turned.refusal:
-        return None  # where it may be refused, it is asked for who is not
+        return None  # if it may be refused, assume a client that is not
     idle_s, idle_words, _ = trace.idle()
     at_service, by, match = trace.path, trace.site, "prefix"
     rule_path = "/"
@@ -29,9 +29,9 @@ def served(state: ProxyState, *, name: str, port: int, path: str, tls: bool) -> 
         match = "regex" if trace.passed.is_regex else "prefix"
         if trace.members:
             at_service = trace.passed.path_at_service(trace.path, trace.members[0].path)
-    notes = [] if trace.config.is_whole else ["read from the files: Apache itself printed nothing"]
+    notes = [] if trace.config.is_whole else ["read from the files, without Apache's own output"]
     if not trace.is_named and trace.site is not None:
-        notes.append(f"no site has that name; the first one of port {port} answers")
+        notes.append(f"no site has that name; the first one on port {port} answers")
     return Served(
         proxy="apache",
         names=names_of(trace.site) if trace.site is not None else (),
@@ -52,7 +52,7 @@ def served(state: ProxyState, *, name: str, port: int, path: str, tls: bool) -> 
 
 
 def faults(state: ProxyState, *, name: str, port: int, path: str, tls: bool) -> tuple[Fault, ...]:
-    """What is wrong on the path of such a request, the most certain first."""
+    """The faults on the path of such a request, the most certain first."""
     trace = trace_of(state, name=name, port=port, path=path, tls=tls)
     return (
         apache_faults.faults_of(trace)

@@ -1,4 +1,4 @@
-"""The path of one request through Apache: its site, and the rule or ProxyPass that takes it."""
+"""The path of one request through Apache: its site, and the rule or ProxyPass it matches."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from deployer.proxies.inspect.model import ProxyState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
-    """How one request goes through Apache: the site, and the rule or ProxyPass that takes it."""
+    """One request in Apache: the site that serves it, and the rule or ProxyPass it matches."""
 
     state: ProxyState
     config: ApacheConfig
@@ -41,7 +41,7 @@ class Trace:
 
     @property
     def upgrades(self) -> bool:
-        """Whether WebSockets get through: by what the worker has, not by what its line says."""
+        """Whether WebSockets are forwarded: by the worker's options, not those of its line."""
         return any(
             each.scheme in ("ws", "wss") or self._options(each).get("upgrade")
             for each in self.members
@@ -53,16 +53,16 @@ class Trace:
         return self.worker.made_by.options if self.worker is not None else {}
 
     def setting(self, name: str) -> Directive | None:
-        """The directive that counts for the request, of the server, its site and locations."""
+        """The directive that applies to the request: of the server, its site or its locations."""
         return self.config.setting(name, self.site, *self.locations)
 
     def is_on(self, name: str) -> bool:
-        """Whether a switch is on; off is what Apache takes for one that is not there."""
+        """Whether a switch is on; the default is off."""
         found = self.setting(name)
         return found is not None and [word.lower() for word in found.words[:1]] == ["on"]
 
     def idle(self) -> tuple[float, str, Directive | None]:
-        """How long a silent WebSocket lives, what says so, and where: the longer of two limits."""
+        """The idle timeout, its directive and its place: the longer of two limits."""
         server = self.config.setting("timeout", self.site)
         limits: list[tuple[float, str, Directive | None]] = [(60.0, "Timeout 60 (default)", None)]
         if server is not None and server.words:
@@ -85,7 +85,7 @@ def _words(directive: Directive) -> str:
 
 
 def _seconds(text: str) -> float:
-    """A time of Apache's: seconds, or with ``ms``, ``s``, ``min``, ``h``."""
+    """An Apache time: seconds, or with a unit ``ms``, ``s``, ``min``, ``h``."""
     units = {"ms": 0.001, "min": 60.0, "mi": 60.0, "h": 3600.0, "s": 1.0}
     for unit, factor in units.items():
         if text.endswith(unit):
@@ -95,7 +95,7 @@ def _seconds(text: str) -> float:
 
 
 def trace_of(state: ProxyState, *, name: str, port: int, path: str, tls: bool) -> Trace | None:
-    """How a WebSocket's request goes; `None` where nothing listens there, or nothing is known."""
+    """Trace a WebSocket request; `None` if nothing listens there, or nothing is known."""
     config = config_of(state)
     if not config.directives or not listens(config, port):
         return None

@@ -1,6 +1,6 @@
-"""Where in Apache's configuration the answer to a symptom is: each explains a few symptoms alone.
+"""The lines of Apache's configuration that decide about a symptom.
 
-None of these is wrong by itself; where a check has failed in that very trace, this is the directive.
+None of these is wrong in itself; if a check failed with that symptom, this is the line.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _H2_WEBSOCKETS_SOUND = (2, 4, 60)
 
 
 def faults_of(trace: Trace) -> Iterator[Fault]:
-    """All that the path of one request could explain, were it to fail so."""
+    """The lines that would explain a failure of the request."""
     for rule in (_idle, _any_upgrade, _host, _scheme, _appended, _forwarded_proto, _origins):
         if trace.members:
             yield from rule(trace)
@@ -39,12 +39,12 @@ def _idle(trace: Trace) -> Iterator[Fault]:
         code="idle-cut",
         explains=frozenset({"idle-cut"}),
         cause=(
-            f"Apache ends a connection after {seconds:g} s of silence: {words}. The longer one of"
-            " Timeout and the ProxyPass line's timeout= counts; a shorter timeout= does nothing."
+            f"Apache closes idle connections after {seconds:g} s: {words}. The longer of"
+            " Timeout and the ProxyPass line's timeout= applies; a shorter timeout= has no effect."
         ),
         fix=(
-            "Raise timeout= of the ProxyPass line above what the service needs, or let the service"
-            " ping more often."
+            "Raise timeout= of the ProxyPass line above the service's longest pause, or make the"
+            " service ping more often."
         ),
         directive="timeout=3600",
     )
@@ -59,8 +59,8 @@ def _any_upgrade(trace: Trace) -> Iterator[Fault]:
             code="h2c-tunnel",
             explains=frozenset({"h2c-tunnel"}),
             cause=(
-                "upgrade=ANY lets `Upgrade: h2c` through as well: behind it, a client asks the"
-                " service for every path, past Apache's rules."
+                "upgrade=ANY forwards `Upgrade: h2c` too: through such a tunnel, a client"
+                " reaches every path of the service, past Apache's rules."
             ),
             fix="Write upgrade=websocket.",
             directive="upgrade=websocket",
@@ -70,7 +70,7 @@ def _any_upgrade(trace: Trace) -> Iterator[Fault]:
             member.directive,
             code="h2c-tunnel",
             explains=frozenset({"h2c-tunnel"}),
-            cause="upgrade=ANY lets `Upgrade: h2c` through as well.",
+            cause="upgrade=ANY forwards `Upgrade: h2c` too.",
             fix="Write upgrade=websocket.",
             directive="upgrade=websocket",
         )
@@ -93,8 +93,8 @@ def _host(trace: Trace) -> Iterator[Fault]:
             code="host-rewritten",
             explains=explains,
             cause=(
-                f"RequestHeader {' '.join(literal.words)} gives the service another Host than the"
-                " client asked for, which its check of Origin compares."
+                f"RequestHeader {' '.join(literal.words)} sends the service a different Host"
+                " than the client's, and the service compares Origin with it."
             ),
             fix="Remove that line, and set ProxyPreserveHost On.",
             directive="ProxyPreserveHost On",
@@ -107,8 +107,9 @@ def _host(trace: Trace) -> Iterator[Fault]:
             code="host-rewritten",
             explains=explains,
             cause=(
-                f"ProxyPreserveHost is {'off' if off else 'not set, which is off'}: the service"
-                f" is asked for Host {address_of(upstream)} instead of {trace.name}, and a check of"
+                f"ProxyPreserveHost is {'off' if off else 'not set, and off by default'}: the"
+                " service"
+                f" sees Host {address_of(upstream)} instead of {trace.name}, and a check of"
                 " Origin against Host fails."
             ),
             fix="Set ProxyPreserveHost On in the site.",
@@ -124,11 +125,11 @@ def _scheme(trace: Trace) -> Iterator[Fault]:
             code="upstream-scheme",
             explains=frozenset({"upstream-scheme", "bad-gateway", "wrong-route"}),
             cause=(
-                f"The service is asked by {member.scheme}://, and SSLProxyEngine is off: Apache"
-                " answers 500 and says `SSL Proxy requested … but not enabled` in its log."
+                f"The service's address has {member.scheme}://, but SSLProxyEngine is off: Apache"
+                " answers 500 and logs `SSL Proxy requested … but not enabled`."
             ),
             fix=(
-                "Set SSLProxyEngine on in the site, or write http:// where the service speaks plain"
+                "Set SSLProxyEngine on in the site, or write http:// if the service speaks plain"
                 " HTTP."
             ),
             directive="SSLProxyEngine on",
@@ -149,7 +150,7 @@ def _scheme(trace: Trace) -> Iterator[Fault]:
 
 
 def _appended(trace: Trace) -> Iterator[Fault]:
-    """mod_proxy appends the client to what the client said of itself."""
+    """mod_proxy appends the client's address to what the client sent."""
     headers = list(trace.config.all_of("requestheader", trace.site, *trace.locations))
     handled = {
         word.lower()
@@ -165,8 +166,8 @@ def _appended(trace: Trace) -> Iterator[Fault]:
         code="forwarded-for-appended",
         explains=frozenset({"forwarded-for-appended"}),
         cause=(
-            "What a client says of itself in X-Forwarded-For is kept, and mod_proxy appends to"
-            " it: a service that takes the first address is told what the client likes."
+            "mod_proxy keeps the X-Forwarded-For that a client sends, and appends to it: a service"
+            " that uses the first address believes whatever the client claims."
         ),
         fix="Unset the header before mod_proxy adds its own.",
         directive="RequestHeader unset X-Forwarded-For early\nRequestHeader unset Forwarded",
@@ -188,13 +189,13 @@ def _forwarded_proto(trace: Trace) -> Iterator[Fault]:
             code="redirect-loop",
             explains=frozenset({"redirect-loop"}),
             cause=(
-                f"RequestHeader {' '.join(wrong[-1].words)} says http where the client came by"
+                f"RequestHeader {' '.join(wrong[-1].words)} says http although the client used"
                 " https."
                 if wrong
-                else "The service is not told that the client came by https (no RequestHeader sets"
-                " X-Forwarded-Proto), so it redirects to https again and again."
+                else "The service does not know that the client used https (no RequestHeader sets"
+                " X-Forwarded-Proto), so it keeps redirecting to https."
             ),
-            fix="Say https in the site of port 443.",
+            fix="Set it to https in the site on port 443.",
             directive='RequestHeader set X-Forwarded-Proto "https"',
         )
 
@@ -214,7 +215,7 @@ def _origins(trace: Trace) -> Iterator[Fault]:
                     each,
                     code="origin-blocked",
                     explains=frozenset({"origin-blocked"}),
-                    cause=f"Apache itself judges Origin: {' '.join(each.words)}.",
+                    cause=f"Apache itself checks Origin: {' '.join(each.words)}.",
                     fix="Add the origins of the pages that may connect to that rule.",
                 )
                 return
@@ -233,13 +234,13 @@ def _over_http2(trace: Trace) -> Iterator[Fault]:
         cause=(
             "H2WebSockets on offers WebSockets over HTTP/2"
             + (
-                f", and in Apache {trace.state.version} that crashes (mended in 2.4.60)."
+                f", and in Apache {trace.state.version} that crashes (fixed in 2.4.60)."
                 if is_old
-                else ", and they do not get through on this path."
+                else ", which do not work for this path."
             )
         ),
         fix=(
-            "Set H2WebSockets off: browsers then use HTTP/1.1 for them."
+            "Set H2WebSockets off: browsers then use HTTP/1.1 for WebSockets."
             + (" Or update Apache." if is_old else "")
         ),
         directive="H2WebSockets off",
@@ -255,7 +256,7 @@ def _banner(trace: Trace) -> Iterator[Fault]:
             explains=frozenset({"version-banner"}),
             cause=(
                 f"ServerTokens is {found.words[0] if found and found.words else 'Full'}: Apache"
-                " tells its version to everybody."
+                " discloses its version to everyone."
             ),
             fix="Set ServerTokens Prod.",
             severity="warning",
@@ -272,18 +273,18 @@ def _tls_versions(trace: Trace) -> Iterator[Fault]:
         code="tls-old-version",
         explains=frozenset({"tls-old-version"}),
         cause=(
-            f"SSLProtocol {' '.join(found.words)} leaves old versions of TLS on."
+            f"SSLProtocol {' '.join(found.words)} enables old versions of TLS."
             if found is not None
-            else "SSLProtocol is not set, and the library's old versions of TLS are on."
+            else "SSLProtocol is not set, and the library's old versions of TLS are enabled."
         ),
-        fix="Name the versions that are wanted.",
+        fix="List the versions to enable.",
         severity="warning",
         directive="SSLProtocol -all +TLSv1.2 +TLSv1.3",
     )
 
 
 def _old_versions(words: tuple[str, ...]) -> set[str]:
-    """TLS 1.0 and 1.1, as far as they are on; a word without a sign puts an end to those before."""
+    """TLS 1.0 and 1.1, if enabled; a word without a sign replaces those before."""
     old = {"tlsv1", "tlsv1.1"}
     on: set[str] = set()
     for word in words:
@@ -307,11 +308,11 @@ def _certificate(trace: Trace) -> Iterator[Fault]:
             code="tls-incomplete-chain",
             explains=frozenset({"tls-incomplete-chain"}),
             cause=(
-                f"{found.words[0]} is all that is shown, and the intermediate certificates are"
-                " not in it."
+                f"{found.words[0]} is all that Apache sends, and it has no intermediate"
+                " certificates."
             ),
             fix=(
-                "Let SSLCertificateFile name a file with the certificate and, after it, the"
+                "Set SSLCertificateFile to a file with the certificate followed by the"
                 " intermediates."
             ),
             directive=f"SSLCertificateFile {_full_chain(found.words[0])}",

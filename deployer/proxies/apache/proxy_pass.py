@@ -1,4 +1,4 @@
-"""Faults of the ProxyPass that takes a request: its options, its worker, and what it makes of paths."""
+"""Faults of the ProxyPass that a request matches: its options, its worker, its paths."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SINCE_UPGRADE = (2, 4, 47)
 
 
 def shadowed(trace: Trace) -> Fault | None:
-    """A later line is meant for the path, and the first that matches wins."""
+    """A later line is meant for the path, but the first match wins."""
     passed = trace.passed
     if passed is None or passed.location is not None or passed.is_regex:
         return None
@@ -29,8 +29,8 @@ def shadowed(trace: Trace) -> Fault | None:
                 code="proxypass-order",
                 explains=_ELSEWHERE | _LOST | {"bad-gateway", "origin-blocked", "timeout"},
                 cause=(
-                    f"ProxyPass {passed.path} stands before ProxyPass {each.path}"
-                    f" ({each.directive.where}); the first one that matches takes {trace.path}."
+                    f"ProxyPass {passed.path} comes before ProxyPass {each.path}"
+                    f" ({each.directive.where}); the first one that matches handles {trace.path}."
                 ),
                 fix=f"Move ProxyPass {each.path} before ProxyPass {passed.path}.",
                 directive=_text(each),
@@ -39,7 +39,7 @@ def shadowed(trace: Trace) -> Fault | None:
 
 
 def shared_worker(trace: Trace) -> Fault | None:
-    """An earlier line has made the worker already, and its options are what counts."""
+    """An earlier line created the worker, and its options apply."""
     passed, worker = trace.passed, trace.worker
     if passed is None or worker is None or worker.made_by.directive is passed.directive:
         return None
@@ -64,7 +64,7 @@ def shared_worker(trace: Trace) -> Fault | None:
 
 
 def short_match(trace: Trace) -> Fault | None:
-    """A ProxyPassMatch whose ``$1`` becomes shorter than itself gets no options."""
+    """A ProxyPassMatch whose ``$1`` is replaced by less than two characters gets no options."""
     passed = trace.passed
     if passed is None or trace.worker is not None or not is_looked_up(passed):
         return None
@@ -75,9 +75,9 @@ def short_match(trace: Trace) -> Fault | None:
         code="upgrade-not-forwarded",
         explains=_LOST,
         cause=(
-            f"Apache finds the options of a ProxyPassMatch by comparing addresses; what"
+            f"Apache finds the options of a ProxyPassMatch by comparing addresses; the address that"
             f" {passed.target} becomes for {trace.path} is shorter than that text, so upgrade= is"
-            " dropped."
+            " ignored."
         ),
         fix="Use a ProxyPass without a pattern, or $0, which is long enough.",
         directive=f'ProxyPass "{trace.path}" "{passed.target.partition("$")[0]}" upgrade=websocket',
@@ -101,8 +101,8 @@ def no_upgrade(trace: Trace) -> Fault | None:
             by,
             code="upgrade-not-forwarded",
             explains=_LOST,
-            cause=f"{_quoted(by)} is without upgrade=websocket, which others of its balancer have.",
-            fix="Give every BalancerMember upgrade=websocket.",
+            cause=f"{_quoted(by)} has no upgrade=websocket, unlike other members of its balancer.",
+            fix="Add upgrade=websocket to every BalancerMember.",
             directive=f"{_quoted(by)} upgrade=websocket",
         )
     by = trace.members[0].directive
@@ -113,8 +113,8 @@ def no_upgrade(trace: Trace) -> Fault | None:
             code="upgrade-not-forwarded",
             explains=_LOST,
             cause=(
-                f"{_quoted(by)} passes {trace.path} on as plain HTTP, and Apache"
-                f" {trace.state.version} has no upgrade= (2.4.47 has)."
+                f"{_quoted(by)} forwards {trace.path} as plain HTTP, and Apache"
+                f" {trace.state.version} has no upgrade= (2.4.47 and newer have)."
             ),
             fix="Add a rule for `Upgrade: websocket` before it, with mod_proxy_wstunnel loaded.",
             directive=(
@@ -128,7 +128,7 @@ def no_upgrade(trace: Trace) -> Fault | None:
         code="upgrade-not-forwarded",
         explains=_LOST,
         cause=(
-            f"{_quoted(by)} has no upgrade=: Apache passes {trace.path} on as an ordinary request,"
+            f"{_quoted(by)} has no upgrade=: Apache forwards {trace.path} as an ordinary request,"
             " without Upgrade and Connection."
         ),
         fix="Add upgrade=websocket to that line.",
@@ -152,8 +152,8 @@ def _odd_upgrade(trace: Trace) -> Fault | None:
 
 
 def dropped_header(trace: Trace) -> Fault | None:
-    """A rule for all requests that leaves the service without a header of the handshake."""
-    sent = {"upgrade": "websocket"}  # of Connection, mod_proxy takes care itself
+    """A rule for all requests that removes a header of the handshake."""
+    sent = {"upgrade": "websocket"}  # mod_proxy sets Connection itself
     for each in trace.config.all_of("requestheader", trace.site, *trace.locations):
         if len(each.words) < 2 or each.words[1].lower() not in sent or is_conditional(each):
             continue
@@ -164,7 +164,7 @@ def dropped_header(trace: Trace) -> Fault | None:
                 code="upgrade-not-forwarded",
                 explains=_LOST,
                 cause=(
-                    f"RequestHeader {' '.join(each.words)} takes {each.words[1]} from the"
+                    f"RequestHeader {' '.join(each.words)} removes {each.words[1]} from the"
                     " handshake."
                 ),
                 fix="Remove that line; Apache sets these headers itself.",
@@ -189,7 +189,7 @@ def old_protocol(trace: Trace) -> Fault | None:
 
 
 def glued(trace: Trace) -> Fault | None:
-    """A slash too many or too few between what is cut off and what is put in its place."""
+    """A slash too many or too few between the removed prefix and its replacement."""
     passed = trace.passed
     if passed is None or passed.is_regex or not trace.members:
         return None
@@ -201,16 +201,16 @@ def glued(trace: Trace) -> Fault | None:
         return None
     both = passed.path.rstrip("/"), passed.target.rstrip("/")
     becomes = f"{trace.members[0].upstream}{passed.path_at_service(trace.path, base)}"
-    is_port = is_glued and not base  # what is left of the path is taken for a part of the port
+    is_port = is_glued and not base  # the rest of the path is read as part of the port
     return fault(
         passed.directive,
         code="slash-mismatch",
         explains=_ELSEWHERE | _LOST | {"slash-mismatch"} | ({"bad-gateway"} if is_port else set()),
         cause=(
-            f"ProxyPass {passed.path} {passed.target}: one ends in a slash and the other does"
+            f"ProxyPass {passed.path} {passed.target}: one ends with a slash and the other does"
             f" not, so {trace.path} becomes {becomes}."
         ),
-        fix="Let both end in a slash, or neither.",
+        fix="End both with a slash, or neither.",
         directive=(
             f'ProxyPass "{both[0] or "/"}" "{both[1]}{"" if both[0] else "/"}" upgrade=websocket'
         ),
@@ -218,7 +218,7 @@ def glued(trace: Trace) -> Fault | None:
 
 
 def other_path(trace: Trace) -> Fault | None:
-    """The service is asked for another path than the client has named."""
+    """The service is asked for a different path than the client's."""
     passed = trace.passed
     if passed is None or passed.is_regex or not trace.members:
         return None
@@ -233,9 +233,10 @@ def other_path(trace: Trace) -> Fault | None:
             f"ProxyPass {passed.path} {passed.target} asks the service for {path or '/'} instead"
             f" of {trace.path}."
         ),
-        fix="Let the part after the service's address be the path that the service has.",
+        fix="Write the service's own path after its address.",
         directive=(
-            f'ProxyPass "{passed.path}" "{trace.members[0].upstream}{passed.path}" upgrade=websocket'
+            f'ProxyPass "{passed.path}" "{trace.members[0].upstream}{passed.path}"'
+            " upgrade=websocket"
         ),
         is_of_path=True,
     )

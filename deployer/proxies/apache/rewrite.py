@@ -1,7 +1,7 @@
-"""What Apache's mod_rewrite makes of a WebSocket's request: the rules of a server, in order.
+"""The effect of mod_rewrite on a WebSocket request: the rules of a server, in order.
 
-Conditions are judged by what is known of such a request. One that looks at anything else is neither
-true nor false, and then nobody can tell what becomes of the request.
+Conditions are evaluated with the known variables of such a request. One that uses anything else is
+neither true nor false, and the result is uncertain.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _TURNS = re.compile(r"\$(\d)|%(\d)|%\{([\w:-]+)\}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rewritten:
-    """What a rule made of a request: `target` is an address, a path or ``-``."""
+    """The result of a rule for a request: `target` is an address, a path or ``-``."""
 
     rule: Directive
     target: str
@@ -29,19 +29,19 @@ class Rewritten:
 
     @property
     def is_proxied(self) -> bool:
-        """Whether the rule hands the request to mod_proxy."""
+        """Whether the rule passes the request to mod_proxy."""
         return "p" in self.flags
 
     @property
     def redirect(self) -> bool:
-        """Whether the client is sent elsewhere: an address without [P] does so, too."""
+        """Whether the client is redirected; an address without [P] does so too."""
         if any(flag == "r" or flag.startswith(("r=3", "redirect")) for flag in self.flags):
             return True
         return not self.is_proxied and _ADDRESS.match(self.target) is not None
 
     @property
     def refusal(self) -> int:
-        """The status with which the rule ends the request; 0 where it does not."""
+        """The status with which the rule ends the request; 0 if it does not."""
         for flag in self.flags:
             if flag in ("f", "forbidden", "g", "gone"):
                 return 403 if flag.startswith("f") else 410
@@ -52,14 +52,14 @@ class Rewritten:
 
     @property
     def is_file(self) -> bool:
-        """Whether it makes a local path of the request, which then no ProxyPass sees."""
+        """Whether it maps the request to a local file, which no ProxyPass sees."""
         is_other = self.target != "-" and not (self.is_proxied or self.redirect or self.refusal)
         return is_other and not self.flags & {"pt", "passthrough"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """A RewriteRule with the conditions in front of it."""
+    """A RewriteRule with the conditions above it."""
 
     directive: Directive
     conditions: tuple[Directive, ...]
@@ -80,7 +80,7 @@ class Rule:
 def request_variables(
     *, name: str, port: int, path: str, tls: bool, upgrade: str = "websocket"
 ) -> dict[str, str]:
-    """What mod_rewrite can know of a WebSocket's request, as the fewest of clients send it."""
+    """The variables of a WebSocket request with only the headers that every client sends."""
     path, _, query = path.partition("?")
     scheme = "https" if tls else "http"
     return {
@@ -98,7 +98,8 @@ def request_variables(
         "QUERY_STRING": query,
         "THE_REQUEST": f"GET {path}{'?' + query if query else ''} HTTP/1.1",
         "HTTP:X-FORWARDED-PROTO": "",
-        # Such names there are none, and what is not there is empty; it takes %{HTTP:Upgrade}.
+        # These variables do not exist, so they are empty; the headers are %{HTTP:Upgrade} and so
+        # on.
         "HTTP_UPGRADE": "",
         "HTTP_CONNECTION": "",
         # Browsers send no Referer with a handshake.
@@ -108,7 +109,7 @@ def request_variables(
 
 
 def rules_of(directives: list[Directive] | tuple[Directive, ...]) -> Iterator[Rule]:
-    """The rules of a server or site, where its engine is on."""
+    """The rules of a server or site, if its engine is on."""
     conditions: list[Directive] = []
     is_on = any(
         each.name == "rewriteengine" and each.words[:1] and each.words[0].lower() == "on"
@@ -125,7 +126,7 @@ def rules_of(directives: list[Directive] | tuple[Directive, ...]) -> Iterator[Ru
 def rewritten(
     directives: list[Directive] | tuple[Directive, ...], variables: Mapping[str, str]
 ) -> Rewritten | None:
-    """What the first rule that decides makes of the request; `None` where none touches it."""
+    """The result of the first rule that decides; `None` if none changes the request."""
     path, certain, found = variables["REQUEST_URI"], True, None
     for rule in rules_of(directives):
         outcome, groups = matches(rule, {**variables, "REQUEST_URI": path})
@@ -145,7 +146,7 @@ def rewritten(
 
 
 def matches(rule: Rule, variables: Mapping[str, str]) -> tuple[bool | None, dict[str, str]]:
-    """Whether a rule applies, `None` for unknown; and what its groups have caught."""
+    """Whether a rule applies (`None` for unknown), and what its groups captured."""
     found = _search(rule.pattern, variables["REQUEST_URI"], is_nocase="nc" in rule.flags)
     if found is False or found is None:
         return found, {}
@@ -167,7 +168,7 @@ def matches(rule: Rule, variables: Mapping[str, str]) -> tuple[bool | None, dict
 
 
 def holds(condition: Directive, variables: Mapping[str, str]) -> tuple[bool | None, list[str]]:
-    """Whether a RewriteCond is true, `None` for unknown; and what it caught."""
+    """Whether a RewriteCond is true (`None` for unknown), and what it captured."""
     names = _VARIABLE.findall(condition.words[0])
     if any(name.upper() not in variables for name in names) or "$" in condition.words[0]:
         return None, []

@@ -21,7 +21,7 @@ def quoted(rule: Directive, name: str = "RewriteRule") -> str:
 
 
 def by_rules(trace: Trace) -> Iterator[Fault]:
-    """What the rule that decides does: refuse, make a file of it, ask for another path."""
+    """The effect of the rule that decides: a refusal, a local file, a different path."""
     turned = trace.rewritten
     if turned is None:
         yield from _engine_off(trace)
@@ -32,9 +32,9 @@ def by_rules(trace: Trace) -> Iterator[Fault]:
             explains=_REFUSED,
             cause=(
                 f"{quoted(turned.rule)} answers {trace.path} with {turned.refusal}"
-                + ("." if turned.is_certain else ", if its conditions are true of the client.")
+                + ("." if turned.is_certain else ", if its conditions match the client.")
             ),
-            fix="Leave the WebSocket's path out of that rule, by a RewriteCond on %{REQUEST_URI}.",
+            fix="Exclude the WebSocket's path from that rule with a RewriteCond on %{REQUEST_URI}.",
             statuses=frozenset({turned.refusal}),
         )
     elif turned.is_file:
@@ -43,10 +43,10 @@ def by_rules(trace: Trace) -> Iterator[Fault]:
             code="page-instead",
             explains=_ELSEWHERE,
             cause=(
-                f"{quoted(turned.rule)} makes {turned.target} of {trace.path}, which Apache then"
-                " looks for among its files: no ProxyPass sees it any more."
+                f"{quoted(turned.rule)} turns {trace.path} into {turned.target}, which Apache then"
+                " looks up as a file: no ProxyPass sees the request."
             ),
-            fix="Leave the WebSocket's path out of that rule, by a RewriteCond on %{REQUEST_URI}.",
+            fix="Exclude the WebSocket's path from that rule with a RewriteCond on %{REQUEST_URI}.",
             directive=f"RewriteCond %{{REQUEST_URI}} !^{trace.path}",
         )
     elif turned.is_proxied and trace.members:
@@ -57,10 +57,10 @@ def by_rules(trace: Trace) -> Iterator[Fault]:
             code="page-instead",
             explains=_ELSEWHERE,
             cause=(
-                f"{quoted(turned.rule)} makes {turned.target} of {trace.path}, which no ProxyPass"
-                " takes."
+                f"{quoted(turned.rule)} turns {trace.path} into {turned.target}, which no ProxyPass"
+                " matches."
             ),
-            fix="Leave the WebSocket's path out of that rule, by a RewriteCond on %{REQUEST_URI}.",
+            fix="Exclude the WebSocket's path from that rule with a RewriteCond on %{REQUEST_URI}.",
             directive=f"RewriteCond %{{REQUEST_URI}} !^{trace.path}",
         )
 
@@ -75,7 +75,7 @@ def _other_path(trace: Trace, turned: Rewritten) -> Iterator[Fault]:
         code="slash-mismatch" if doubled else "page-instead",
         explains=frozenset({"page-instead", "slash-mismatch"} if doubled else {"page-instead"}),
         cause=f"{quoted(turned.rule)} asks the service for {path} instead of {trace.path}.",
-        fix="Put into the address what the pattern has caught, with one slash before it.",
+        fix="Use what the pattern captured in the address, with one slash before it.",
         directive=(
             f'RewriteRule "^/?(.*)" "{trace.members[0].scheme}://'
             f'{address_of(trace.members[0].upstream)}/$1" [P,L]'
@@ -85,7 +85,7 @@ def _other_path(trace: Trace, turned: Rewritten) -> Iterator[Fault]:
 
 
 def _engine_off(trace: Trace) -> Iterator[Fault]:
-    """Rules for WebSockets in a site that does not say RewriteEngine on; none is inherited."""
+    """Rules for WebSockets in a site without RewriteEngine on, which is not inherited."""
     rules = trace.site.children if trace.site is not None else []
     if any(each.name == "rewriteengine" for each in rules):
         return
@@ -96,7 +96,7 @@ def _engine_off(trace: Trace) -> Iterator[Fault]:
                 each,
                 code="upgrade-not-forwarded",
                 explains=frozenset({"upgrade-not-forwarded"}),
-                cause=f"{quoted(each)} does nothing: its site has no RewriteEngine on.",
+                cause=f"{quoted(each)} has no effect: its site has no RewriteEngine on.",
                 fix="Write RewriteEngine on before it, in the same VirtualHost.",
                 directive="RewriteEngine on",
             )
@@ -104,8 +104,10 @@ def _engine_off(trace: Trace) -> Iterator[Fault]:
 
 
 def folder_rules(trace: Trace) -> Directive | None:
-    """A rule of a ``<Directory>`` that is meant for WebSockets, or for this path; or the last word
-    is with ``.htaccess`` files, which nobody reads here: then the line that lets them in."""
+    """A rule of a ``<Directory>`` that is meant for WebSockets, or for this path.
+
+    ``.htaccess`` files are not read here: if they are allowed, the line that allows them.
+    """
     allowed = None
     for section in _folders(trace):
         for rule in rules_of(section.children):
@@ -131,7 +133,7 @@ def _folders(trace: Trace) -> Iterator[Directive]:
 
 
 def in_folders(trace: Trace) -> Iterator[Fault]:
-    """A rule of a folder whose pattern begins with a slash, which no path has there."""
+    """A rule of a folder whose pattern starts with a slash, which no path has there."""
     by = folder_rules(trace)
     if by is None or by.name != "rewriterule" or trace.members:
         return
@@ -145,8 +147,8 @@ def in_folders(trace: Trace) -> Iterator[Fault]:
             code="wrong-route",
             explains=_ELSEWHERE | {"upgrade-not-forwarded", "handshake-refused"},
             cause=(
-                f"{quoted(by)} stands in a <Directory>, where paths are without their first slash:"
-                " it never applies."
+                f"{quoted(by)} is in a <Directory>, where paths have no leading slash: it never"
+                " applies."
             ),
             fix="Write the pattern without that slash, or move the rule out of <Directory>.",
             directive=f"RewriteRule {' '.join((bare, *by.words[1:]))}",

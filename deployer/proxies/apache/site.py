@@ -1,8 +1,8 @@
-"""Sites as plain values that the apache role's templates print.
+"""Sites as plain values for the templates of the apache role.
 
-What a config looks like is said in ``roles/apache/templates`` alone. Here stands what can be
-computed: which modules are needed, the order of locations, which services need a pool of their own,
-times in whole seconds, patterns.
+The layout of the configuration is in ``roles/apache/templates`` alone. This module computes the
+values: the modules, the order of locations, the services with their own pool, times in whole
+seconds, patterns.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ _FOR_POOLS = (
     *("proxy_balancer.load", "proxy_balancer.conf"),
     *("lbmethod_byrequests.load", "slotmem_shm.load"),
 )
-#: How long a client may be silent amid a request where no route says less.
+#: How long a client may pause during a request, unless a route has a shorter timeout.
 _TIMEOUT_S = 60
-#: What the first character of a client's digest can be.
+#: The possible first characters of a client's digest.
 _DIGITS = "0123456789abcdef"
 
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """A route, and the word for it."""
+    """A route and its slug."""
 
     route: Route
     slug: str
@@ -64,18 +64,18 @@ class _Named:
 
     @property
     def is_granted(self) -> bool:
-        """Whether its location lets everybody in, and with that what lies within it."""
+        """Whether its location admits everyone, and so do the locations within it."""
         return self.path == "/" and not self.route.root
 
     def covers(self, other: _Named) -> bool:
-        """Whether a location for this path is one for that of the `other`, too."""
+        """Whether a location for this path also covers the path of the `other`."""
         if self.route.match == "exact":
             return False
         return self.path == "/" or f"{other.path}/".startswith(f"{self.path}/")
 
 
 def bootstrap(site: Site) -> View:
-    """The values for a site that has no certificate yet: it answers challenges and nothing else."""
+    """The values of a site that has no certificate yet: it only answers challenges."""
     bare = replace(site, routes=(), tls=Tls())
     return {**view(bare, challenge=True), "only_challenges": True}
 
@@ -83,13 +83,13 @@ def bootstrap(site: Site) -> View:
 def view(site: Site, *, challenge: bool = False) -> View:
     """The values that the template prints for a site.
 
-    Routes come with the shortest path first: of the locations that cover a request, Apache goes by
-    the last one. With `challenge` it answers those of an ACME issuer, though its own certificate is
-    another's.
+    Routes are ordered with the shortest path first: of the locations that match a request, Apache
+    applies the last one. With `challenge`, the site also answers the challenges of an ACME issuer
+    that did not sign its current certificate.
 
     Raises:
-        SourceError: a value that Apache would read as something else than it is, or more services
-            for one route than it is told to choose among.
+        SourceError: a value that would change the meaning of the configuration, or more services
+            for one route than Apache can choose from.
     """
     check_names(site)
     longest_first = ordered(site.routes)
@@ -105,7 +105,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
     ]
     return {
         "domain": site.domain,
-        # A wildcard cannot be a ServerName: one of the names that it stands for is.
+        # A wildcard cannot be a ServerName: use one of the names that it matches.
         "server_name": site.domain.replace("*", "any"),
         "server_aliases": [name for name in site.names if name != site.domain or "*" in name],
         "tls": site.has_tls,
@@ -130,14 +130,14 @@ def view(site: Site, *, challenge: bool = False) -> View:
 
 
 def more_vars(sites: Sequence[Site]) -> dict[str, object]:
-    """Which modules the sites need."""
+    """The modules that the sites need."""
     for one, other in itertools.combinations(sorted(sites, key=_link), 2):
         if covers(one, other):
             raise SourceError(
-                f"Apache would give a name of {other.domain} to the wildcard of {one.domain}",
+                f"Apache would serve a name of {other.domain} from the wildcard of {one.domain}",
                 source=other.source,
-                hint="Of the sites that have a name, it takes the first: give each wildcard a site "
-                "of its own, or that name to the site of its wildcard.",
+                hint="Apache uses the first site that matches a name: give each wildcard its own "
+                "site, or move that name to the site of its wildcard.",
             )
     modules: Iterable[str] = _ALWAYS
     if any(site.has_tls for site in sites):
@@ -148,10 +148,10 @@ def more_vars(sites: Sequence[Site]) -> dict[str, object]:
 
 
 def _link(site: Site) -> str:
-    """What the site is enabled as: of the sites that have a name, Apache takes the first.
+    """The name of the site's link: of the sites that match a name, Apache uses the first.
 
-    Clients name no server when they ask for an address, so its site comes before all. One with a
-    wildcard comes after those that it would take names from, the one with the most labels first.
+    Clients that connect to an address send no server name, so its site comes first. A site with a
+    wildcard comes after those whose names it matches, the one with the most labels first.
     """
     if is_address(site.domain):
         return f"000-{site.domain}"
@@ -165,17 +165,17 @@ def _idle_s(route: Route) -> int:
 
 
 def _options(route: Route) -> tuple[bool, int]:
-    """What its connections to the service are made with."""
+    """The options of its connections to the service."""
     return route.websocket, _idle_s(route)
 
 
 def _need_a_pool(site: Site) -> list[Route]:
-    """The routes whose services are a `balancer://` of their own.
+    """The routes whose services are a separate `balancer://`.
 
-    Routes to several services, of course. And of the routes to one service those that reach it with
-    other options than most: Apache finds a worker by the beginning of a URL, and so one route's
-    requests could go by another's options, `upgrade` among them. A worker whose URL ends in ``$1``
-    is not found at all where that is nothing: its options are lost (seen with 2.4.67 and 2.4.71).
+    Routes to several services, and of the routes to one service those with different options from
+    most: Apache finds a worker by the prefix of a URL, so one route's requests could get another's
+    options, including `upgrade`. A worker whose URL ends with ``$1`` is not found if that is empty,
+    and its options are lost (seen with 2.4.67 and 2.4.71).
     """
     found = [
         route
@@ -184,7 +184,7 @@ def _need_a_pool(site: Site) -> list[Route]:
     ]
     by_service: dict[Upstream, list[Route]] = defaultdict(list)
     for route in site.routes:
-        # A worker for a socket is told apart by a made-up host, which each route has of its own.
+        # Workers for sockets differ by a made-up host, which is different for each route.
         if len(route.upstreams) == 1 and not route.upstreams[0].socket:
             by_service[route.upstreams[0]].append(route)
     for routes in by_service.values():
@@ -199,7 +199,7 @@ def _is_cut_to_nothing(route: Route) -> bool:
 
 
 def _shares(count: int) -> list[str]:
-    """The digits of a digest in `count` parts: which clients are whose."""
+    """The digits of a digest in `count` parts, which assign clients to services."""
     ends = [round(number * len(_DIGITS) / count) for number in range(count + 1)]
     return [_DIGITS[begin:end] for begin, end in itertools.pairwise(ends)]
 
@@ -211,18 +211,19 @@ def _route_view(
     refuse_unless(PLAIN_PATH, path, what="the path", source=route.source)
     if "*" in path:
         raise SourceError(
-            f"the path {path} has a star, which Apache takes for any text",
+            f"the path {path} has a star, which matches any text in Apache",
             source=route.source,
-            hint="nginx and HAProxy serve such a path.",
+            hint="nginx and HAProxy can serve such a path.",
         )
     if route.root is not None:
         refuse_unless(PLAIN_FILE, route.root, what="the folder", source=route.source)
     services = [_service(named, upstream) for upstream in route.upstreams]
     if len(services) > len(_DIGITS):
         raise SourceError(
-            f"{route.path} has {len(services)} upstreams, and Apache chooses among {len(_DIGITS)}",
+            f"{route.path} has {len(services)} upstreams, and Apache can choose from"
+            f" {len(_DIGITS)}",
             source=route.source,
-            hint="nginx and HAProxy choose among more: `proxy: haproxy`, for instance.",
+            hint="nginx and HAProxy support more, for example with `proxy: haproxy`.",
         )
     around = [other for other in among if other != named and other.covers(named)]
     return {
@@ -238,21 +239,21 @@ def _route_view(
         "stripped": route.strip_prefix and path != "/",
         "timeout_s": _idle_s(route),
         "rule": rules[named.slug]["variable"] if named.slug in rules else None,
-        # Neither what stands around it nor the distribution's /server-status is to rule it.
+        # Rules of enclosing locations and of the distribution's /server-status must not apply.
         "free": named.is_granted
         or any(other.slug in rules or other.is_granted for other in around),
     }
 
 
 def _folder(route: Route, path: str) -> str:
-    """The folder that a path's files lie in; a `root` is that of the whole site."""
-    assert route.root is not None  # noqa: S101 - asked for folders alone
+    """The folder with a path's files; a `root` is that of the whole site."""
+    assert route.root is not None  # noqa: S101 - only called for folders
     root = route.root.rstrip("/")
     return (root if route.strip_prefix or path == "/" else f"{root}{path}") or "/"
 
 
 def _outermost(folders: Iterable[str]) -> list[str]:
-    """The folders that are not inside another of them."""
+    """The folders that are not inside one of the others."""
     found: list[str] = []
     for folder in sorted(set(folders)):
         if not any(f"{folder}/".startswith(f"{other.rstrip('/')}/") for other in found):
@@ -271,7 +272,7 @@ def _service(named: _Named, upstream: Upstream) -> str:
 
 
 def _target(named: _Named, services: Sequence[str], *, pooled: bool) -> str:
-    """What stands in front of the path in a ProxyPass."""
+    """The target of a ProxyPass, without the path."""
     if not pooled:
         return services[0]
     number = f"-${{DOLLAR}}{{service_of_{len(services)}}}" if len(services) > 1 else ""
@@ -279,9 +280,9 @@ def _target(named: _Named, services: Sequence[str], *, pooled: bool) -> str:
 
 
 def _pools(named: _Named, services: Sequence[str]) -> list[View]:
-    """A pool for each service: it comes first there, and the others in turn if it does not answer.
+    """A pool for each service: that one first, and the others in turn if it does not answer.
 
-    A socket is not reached by its host, and yet two of one pool need different ones.
+    The host of a socket's URL is not used, but must be different for two sockets in one pool.
     """
     if len(services) == 1:
         return [{"name": named.slug, "services": list(services)}]
@@ -296,7 +297,7 @@ def _pools(named: _Named, services: Sequence[str]) -> list[View]:
 
 
 def _rules(site: Site, routes: Sequence[_Named]) -> dict[str, View]:
-    """The rule of each WebSocket route that has one, by slug; routes that agree share a rule."""
+    """The origin rule of each WebSocket route, by slug; routes with equal rules share one."""
     shared: dict[tuple[str, bool], View] = {}
     rules: dict[str, View] = {}
     for route, slug in ((named.route, named.slug) for named in routes):

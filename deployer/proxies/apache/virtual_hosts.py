@@ -1,7 +1,7 @@
-"""Which of Apache's sites and rules a request ends at: by its own order of looking.
+"""Which site and ProxyPass of Apache a request matches, in Apache's own order.
 
-A site by port and name, the first one where no name matches; then rewrite rules; then the last
-``<Location>`` that has a ProxyPass; then the site's ProxyPass lines in order, the first wins.
+The site by port and name, or the first one if no name matches; then rewrite rules; then the last
+``<Location>`` with a ProxyPass; then the site's ProxyPass lines in order, of which the first wins.
 Source: httpd, "Virtual Host Matching", "Configuration Sections", mod_proxy.
 """
 
@@ -17,7 +17,7 @@ from deployer.proxies.apache.config import ApacheConfig, Directive
 from deployer.sites.model import Upstream
 
 _PASSES = ("proxypass", "proxypassmatch")
-#: The default ports of what an address of a service may begin with.
+#: The default ports of the schemes of a service's address.
 _PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443, "h2c": 80, "h2": 443, "ajp": 8009}
 _TLS = frozenset({"https", "wss", "h2"})
 
@@ -35,15 +35,15 @@ class Pass:
 
     @property
     def upgrade(self) -> str:
-        """The value of ``upgrade=``, in lower case; empty where it is not there."""
+        """The value of ``upgrade=`` in lower case; empty if it is missing."""
         return self.options.get("upgrade", "").lower()
 
     def catches(self, path: str) -> bool:
-        """Whether requests for `path` are this one's."""
+        """Whether requests for `path` match."""
         return self.rest_of(path) is not None
 
     def rest_of(self, path: str) -> str | None:
-        """What is left of `path` after what matches; `None` where it does not."""
+        """The rest of `path` after the matching part; `None` if it does not match."""
         if self.is_regex:
             return "" if _found(self.path, path) else None
         if not path.startswith(self.path):
@@ -53,7 +53,7 @@ class Pass:
         return rest if is_whole else None
 
     def path_at_service(self, path: str, base: str) -> str:
-        """What the service is asked for; `base` is the path of the service's own address."""
+        """The path requested from the service; `base` is the path in the service's address."""
         if not self.is_regex:
             return (base + (self.rest_of(path) or "")) or "/"
         found = _found(self.path, path)
@@ -75,7 +75,7 @@ def _group(groups: list[str | None], number: int) -> str:
 
 
 def catches_path(pattern: str, path: str, *, is_regex: bool) -> bool:
-    """Whether a Redirect takes `path`: by whole segments, or by a pattern."""
+    """Whether a Redirect matches `path`: by whole segments, or by a pattern."""
     if is_regex:
         return _found(pattern, path) is not None
     rest = path[len(pattern) :]
@@ -98,7 +98,7 @@ def names_of(site: Directive) -> tuple[str, ...]:
 
 
 def site_of(config: ApacheConfig, *, name: str, port: int) -> tuple[Directive | None, bool]:
-    """The site for a name and port, and whether it has that name; `None` for the main server."""
+    """The site for a name and port, and whether it has the name; `None` for the main server."""
     at_port = [each for each in config.sections("virtualhost") if _is_at(each, port)]
     for site in at_port:
         if any(fnmatchcase(name.lower(), pattern) for pattern in names_of(site)):
@@ -117,20 +117,20 @@ def _is_at(site: Directive, port: int) -> bool:
 
 
 def own_address(site: Directive, port: int) -> str:
-    """The one IPv4 address that a site is for; empty where it is for all, or for several."""
+    """The one IPv4 address of a site; empty if it has several, or is for all."""
     words = [re.sub(r":(?:\d+|\*)$", "", word) for word in site.words]
     is_one = len(words) == 1 and re.fullmatch(r"\d+(?:\.\d+){3}", words[0])
     return words[0] if is_one and words[0] != "0.0.0.0" else ""  # noqa: S104 - compared
 
 
 def listens(config: ApacheConfig, port: int) -> bool:
-    """Whether a Listen line has that port; true where none is known."""
+    """Whether a Listen line has that port; true if no Listen line is known."""
     addresses = [each.words[0] for each in config.all_of("listen") if each.words]
     return not addresses or any(text.rpartition(":")[2] == str(port) for text in addresses)
 
 
 def speaks_tls(config: ApacheConfig, site: Directive | None) -> bool:
-    """Whether that site has its SSLEngine on."""
+    """Whether the site has SSLEngine on."""
     found = config.setting("sslengine", site)
     return found is not None and [word.lower() for word in found.words[:1]] == ["on"]
 
@@ -141,14 +141,14 @@ def speaks_tls(config: ApacheConfig, site: Directive | None) -> bool:
 def locations_of(
     config: ApacheConfig, site: Directive | None, path: str
 ) -> list[tuple[Directive, Pass | None]]:
-    """The sections for addresses that apply to `path`, in order, with their ProxyPass."""
+    """The ``<Location>`` sections that apply to `path`, in order, with their ProxyPass."""
     found = []
     for group in (config.directives, site.children if site else ()):
         for each in group:
             if each.is_section and each.name in ("location", "locationmatch"):
                 made = _pass_in(each)
                 if made is not None and made.is_regex and made.directive.name == "proxypass":
-                    made = None  # there, the pattern is taken for a path, which matches nothing
+                    made = None  # the pattern is read as a path there, and matches nothing
                 if _covers(each, path):
                     found.append((each, made))
     return found
@@ -185,7 +185,7 @@ def _pass_in(section: Directive) -> Pass | None:
 
 
 def passes_of(config: ApacheConfig, site: Directive | None) -> Iterator[Pass]:
-    """The ProxyPass lines of a site and then those of the server, in the order of looking."""
+    """The ProxyPass lines of a site, then those of the server, in the order of evaluation."""
     for group in (site.children if site else (), config.directives):
         for each in group:
             made = _pass_of(each) if each.name in _PASSES and not each.is_section else None
@@ -194,7 +194,7 @@ def passes_of(config: ApacheConfig, site: Directive | None) -> Iterator[Pass]:
 
 
 def site_passes(config: ApacheConfig, site: Directive | None) -> Iterator[Pass]:
-    """Every ProxyPass of a site, in locations too, as Apache reads them; the server's come last."""
+    """Every ProxyPass of a site, including locations, in file order; the server's come last."""
     for group in (site.children if site else (), config.directives):
         for each in group:
             if each.is_section and each.name in ("location", "locationmatch"):
@@ -226,7 +226,7 @@ def _options(words: tuple[str, ...]) -> dict[str, str]:
 
 
 def chosen_pass(config: ApacheConfig, site: Directive | None, path: str) -> Pass | None:
-    """The ProxyPass that takes requests for `path`."""
+    """The ProxyPass that matches requests for `path`."""
     inside = [made for _, made in locations_of(config, site, path) if made is not None]
     if inside:
         return inside[-1]
@@ -238,7 +238,7 @@ def chosen_pass(config: ApacheConfig, site: Directive | None, path: str) -> Pass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A service that a ProxyPass leads to; `directive` is where it and its options stand."""
+    """A service that a ProxyPass leads to; `directive` has its address and options."""
 
     upstream: Upstream
     path: str
@@ -248,7 +248,7 @@ class Member:
 
 
 def members_of(config: ApacheConfig, made: Pass) -> tuple[Member, ...]:
-    """Where a ProxyPass leads: one service, or each of its balancer's."""
+    """The services of a ProxyPass: one, or each member of its balancer."""
     if not made.target.lower().startswith("balancer://"):
         one = _member(made.target, made.options, made.directive)
         return (one,) if one else ()
@@ -263,7 +263,7 @@ def members_of(config: ApacheConfig, made: Pass) -> tuple[Member, ...]:
 
 
 def _balancer_members(config: ApacheConfig, name: str) -> Iterator[Directive]:
-    """The members of a balancer, each once; a name with a variable stands for all that fit it."""
+    """The members of a balancer, each once; a name with a variable matches all that fit."""
     pattern = re.sub(r"\\\$\\\{.*?\\\}", ".*", re.escape(name.lower()))
     seen: set[str] = set()
     for each in _members_of_all(config):
@@ -312,12 +312,12 @@ def _member(target: str, options: Mapping[str, str], directive: Directive) -> Me
 
 
 def member_of(target: str, rule: Directive) -> Member | None:
-    """Where a rewrite rule leads, whose result is an address."""
+    """The service of a rewrite rule whose result is an address."""
     return _member(target, {}, rule)
 
 
 def address_of(upstream: Upstream) -> str:
-    """``127.0.0.1:3000``, ``[::1]:3000`` or a socket's path, as a configuration writes it."""
+    """``127.0.0.1:3000``, ``[::1]:3000`` or a socket's path, as in a configuration."""
     if upstream.socket:
         return upstream.socket
     host = f"[{upstream.host}]" if ":" in upstream.host else upstream.host

@@ -1,9 +1,9 @@
-"""Which of Apache's workers a request gets: what ``upgrade=`` and ``timeout=`` really hold for.
+"""Which worker of Apache a request uses, and so which ``upgrade=`` and ``timeout=`` apply.
 
-Apache makes a worker of each ProxyPass by its address. Where an earlier one's address begins the
-same, no new one is made, and the options of the later line are dropped (it says so at level info
-alone). A line whose address has ``$1`` is taken only where what that becomes is no shorter than the
-two signs; shorter ones get a worker without any options. Measured with 2.4.67 and 2.4.71.
+Apache creates a worker for the address of each ProxyPass. If an earlier worker's address is a
+prefix of it, no new one is created, and the options of the later line are ignored (logged at level
+info only). A line whose address has ``$1`` is found only if its replacement has at least two
+characters; otherwise the worker has no options. Measured with 2.4.67 and 2.4.71.
 Source: mod_proxy, "ProxyPass", section on worker sharing.
 """
 
@@ -21,13 +21,13 @@ _NOT_LOOKED_UP = ("balancer://", "unix:")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
-    """One worker: its address, and the line that it was made of."""
+    """One worker: its address, and the line that created it."""
 
     address: str
     made_by: Pass
 
     def takes(self, url: str) -> bool:
-        """Whether requests that go to `url` may be this one's."""
+        """Whether requests to `url` can use this worker."""
         if len(self.address) > len(url):
             return False
         if "$" not in self.address:
@@ -37,7 +37,7 @@ class Worker:
 
 
 def workers_of(config: ApacheConfig, site: Directive | None) -> list[Worker]:
-    """The workers of a site, in the order in which Apache makes them."""
+    """The workers of a site, in the order in which Apache creates them."""
     workers: list[Worker] = []
     for each in _looked_up(config, site):
         address = _address(each.target)
@@ -49,20 +49,20 @@ def workers_of(config: ApacheConfig, site: Directive | None) -> list[Worker]:
 def worker_for(
     config: ApacheConfig, site: Directive | None, made: Pass, path: str
 ) -> Worker | None:
-    """The worker that a request gets which `made` has taken; `None` for the one without options."""
+    """The worker of a request that `made` matches; `None` for the one without options."""
     address = _address(made.target)
     base = re.sub(r"^(\w+://[^/]*).*", r"\1", address, flags=re.DOTALL)
     return worker_of_url(config, site, base + made.path_at_service(path, address[len(base) :]))
 
 
 def worker_of_url(config: ApacheConfig, site: Directive | None, url: str) -> Worker | None:
-    """The worker for an address that a rewrite rule has made, too."""
+    """The worker for an address, such as the result of a rewrite rule."""
     fitting = [each for each in workers_of(config, site) if each.takes(url)]
     return max(fitting, key=lambda each: len(each.address), default=None)
 
 
 def is_looked_up(made: Pass) -> bool:
-    """Whether its address decides on the worker: balancers have members of their own."""
+    """Whether its address selects the worker; balancers have their own members."""
     return bool(made.target) and not made.target.lower().startswith(_NOT_LOOKED_UP)
 
 
@@ -71,7 +71,7 @@ def _looked_up(config: ApacheConfig, site: Directive | None) -> Iterator[Pass]:
 
 
 def _address(target: str) -> str:
-    """In lower case as far as that does not count, without a default port."""
+    """The address with scheme and host in lower case, without a default port."""
     found = re.match(r"(\w+)://([^/$]*)(.*)", target, re.DOTALL)
     if found is None:
         return target
