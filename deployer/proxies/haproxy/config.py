@@ -1,7 +1,7 @@
-"""HAProxy's configuration: sections of directives, with what each takes from its defaults.
+"""HAProxy's configuration: sections of directives with their defaults.
 
-A ``defaults`` section holds for the sections after it, up to the next one; or, where a section says
-``from NAME``, that one. Source: HAProxy's configuration manual, 2.2 "Quoting and escaping", 4.
+A ``defaults`` section applies to the sections after it, up to the next one; a section with
+``from NAME`` uses that one. Source: HAProxy's configuration manual, 2.2 "Quoting and escaping", 4.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _UNITS = {"us": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A section, and the defaults that it takes what it does not say from."""
+    """A section, and the defaults for what it does not set."""
 
     kind: str
     name: str
@@ -35,15 +35,15 @@ class Section:
 
     @property
     def where(self) -> str:
-        """Where it begins."""
+        """Its first line."""
         return f"{self.file}:{self.line}"
 
     def own(self, *words: str) -> Iterator[Directive]:
-        """Its own lines that begin with `words`."""
+        """Its own lines that start with `words`."""
         return (each for each in self.directives if each.words[: len(words)] == words)
 
     def setting(self, *words: str) -> Directive | None:
-        """The line that counts for `words`: its own last one, else that of its defaults."""
+        """The line that applies for `words`: its own last one, else that of its defaults."""
         found = None
         for each in self.own(*words):
             found = each
@@ -52,7 +52,7 @@ class Section:
         return found
 
     def has_option(self, name: str) -> Directive | None:
-        """The line that sets ``option NAME``, where it is on."""
+        """The line that sets ``option NAME``, if it is on."""
         found = None
         for each in self.directives:
             if each.words[:2] == ("option", name):
@@ -66,17 +66,17 @@ class Section:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HaproxyConfig:
-    """All sections in order, and the files that maps and lists of patterns stand in."""
+    """All sections in order, and the files with maps and lists of patterns."""
 
     sections: tuple[Section, ...]
     files: dict[str, str]
 
     def of_kind(self, *kinds: str) -> Iterator[Section]:
-        """The sections of some kinds."""
+        """The sections of these kinds."""
         return (each for each in self.sections if each.kind in kinds)
 
     def backend(self, name: str) -> Section | None:
-        """The section that requests can be sent to by that name."""
+        """The backend or listen section of that name."""
         found = (each for each in self.of_kind("backend", "listen") if each.name == name)
         return next(found, None)
 
@@ -89,7 +89,7 @@ class HaproxyConfig:
 
 
 def config_of(state: ProxyState) -> HaproxyConfig:
-    """HAProxy's files as sections; what is no configuration is there to be looked up."""
+    """HAProxy's files as sections; other files are kept for maps and pattern lists."""
     configs = [each for each in state.config if _is_configuration(each)]
     return HaproxyConfig(
         sections=tuple(_sections(configs)),
@@ -133,7 +133,7 @@ def _sections(files: list[ConfigFile]) -> list[Section]:
 
 
 def words_of(line: str) -> tuple[str, ...]:
-    """A line's words: quotes group, a backslash escapes, ``#`` begins a comment."""
+    """A line's words: quotes group, a backslash escapes, ``#`` starts a comment."""
     words: list[str] = []
     word, quote, is_open, position = "", "", False, 0
     while position < len(line):
@@ -141,7 +141,7 @@ def words_of(line: str) -> tuple[str, ...]:
         if sign == "\\" and quote != "'" and position + 1 < len(line):
             position += 1
             escaped = line[position]
-            kept = "" if escaped in _ESCAPED else sign  # a pattern's own, as in \\1 and \\.
+            kept = "" if escaped in _ESCAPED else sign  # part of a pattern, as in \\1 and \\.
             word, is_open = word + kept + escaped, True
         elif quote:
             quote = "" if sign == quote else quote
@@ -163,7 +163,7 @@ def words_of(line: str) -> tuple[str, ...]:
 
 
 def seconds(text: str, *, unit: str = "ms") -> float | None:
-    """A time of HAProxy's: milliseconds where it has no unit."""
+    """An HAProxy time: milliseconds unless it has a unit."""
     number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
     suffix = text[len(number) :] or unit
     return float(number) * _UNITS[suffix] if number.isdigit() and suffix in _UNITS else None

@@ -1,4 +1,4 @@
-"""What is wrong on a request's path through HAProxy, the certain ones first."""
+"""Faults on a request's path through HAProxy, the most certain first."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from deployer.proxies.inspect.model import Directive, Fault, ProxyState, fault
 _LOST = frozenset({"upgrade-not-forwarded"})
 _OF_SILENCE = frozenset({"connection-dropped", "not-http", "tls-failed", "tls-not-spoken"})
 _ELSEWHERE = frozenset({"wrong-route", "page-instead", "slash-redirect", "redirected"})
-#: What HAProxy's log says for the shorter words of its counts.
+#: The texts in HAProxy's log for the check results in its statistics.
 _CHECKS = {
     "L4CON": "Layer4 connection problem",
     "L4TOUT": "Layer4 timeout",
@@ -35,7 +35,7 @@ _SERVER_STATE = re.compile(r"Server (\S+)/(\S+) is (DOWN|UP)\b(?:, reason: ([^,]
 
 
 def faults_of(trace: Trace, *, asked: str) -> tuple[Fault, ...]:
-    """All faults on the path of one request, for the path `asked`, the most certain first."""
+    """The faults on the path of one request for `asked`, the most certain first."""
     found = [*own_answers(trace), *origins(trace), *connection_rules(trace), *_ended(trace, asked)]
     found += [*_no_backend(trace), *_lost_upgrade(trace)]
     if trace.end is None and trace.servers:
@@ -46,7 +46,7 @@ def faults_of(trace: Trace, *, asked: str) -> tuple[Fault, ...]:
 
 
 def of_no_frontend(state: ProxyState, port: int) -> tuple[Fault, ...]:
-    """No ``bind`` has the port that was asked at."""
+    """The fault that no ``bind`` has the port of the request."""
     config = config_of(state)
     frontends = list(config.of_kind("frontend", "listen"))
     if not frontends:
@@ -58,7 +58,7 @@ def of_no_frontend(state: ProxyState, port: int) -> tuple[Fault, ...]:
             code="proxy-down",
             explains=frozenset({"proxy-down"}),
             cause=(
-                f"No frontend of HAProxy's files has a bind for port {port}: they listen on"
+                f"No frontend in HAProxy's files has a bind for port {port}: they listen on"
                 f" {addresses or 'nothing'}."
             ),
             fix="Add a bind line to the site's frontend.",
@@ -82,7 +82,7 @@ def _ended(trace: Trace, asked: str) -> Iterator[Fault]:
             f"HAProxy answers {asked} itself{f' with {status.group(1)}' if status else ''}:"
             f" `{trace.end}`."
         ),
-        fix="Leave the WebSocket's name and path out of that rule.",
+        fix="Exclude the WebSocket's name and path from that rule.",
     )
 
 
@@ -97,14 +97,14 @@ def _redirect(trace: Trace, rule: Directive, asked: str) -> Fault:
         fix = "Add `if !{ ssl_fc }` to that line."
     else:
         code, explains = "redirected", {"redirected", "slash-redirect"}
-        fix = "Leave the WebSocket's path out of that rule."
+        fix = "Exclude the WebSocket's path from that rule."
     return fault(
         rule,
         code=code,
         explains=frozenset(explains),
         cause=(
             f"`{rule}` sends {asked} on port {trace.request.port} to"
-            f" {trace.location or 'another address'}."
+            f" {trace.location or 'a different address'}."
         ),
         fix=fix,
     )
@@ -117,11 +117,12 @@ def _no_backend(trace: Trace) -> Iterator[Fault]:
     if trace.backend is not None:
         cause = f"{trace.backend.kind} {trace.backend.name} ({trace.backend.where}) has no server."
     elif where is not None:
-        cause = f"`{where}` names a backend that is not there."
+        cause = f"`{where}` names a backend that does not exist."
     else:
         asked = "" if trace.is_tcp else trace.request.path
         cause = (
-            f"No use_backend of frontend {trace.frontend.name} takes {trace.request.header('host')}"
+            f"No use_backend of frontend {trace.frontend.name} matches"
+            f" {trace.request.header('host')}"
             f"{asked}, and it has no default_backend: HAProxy"
             f" {'closes the connection' if trace.is_tcp else 'answers 503'}."
         )
@@ -137,7 +138,7 @@ def _no_backend(trace: Trace) -> Iterator[Fault]:
 
 
 def _lost_upgrade(trace: Trace) -> Iterator[Fault]:
-    """A rule that takes Upgrade from the handshake, or Connection: most services look at both."""
+    """A rule that removes Upgrade or Connection from the handshake; most services check both."""
     rules = trace.touched.get("upgrade", [])
     if rules and trace.request.headers.get("upgrade") == "websocket":
         rules = []
@@ -148,8 +149,8 @@ def _lost_upgrade(trace: Trace) -> Iterator[Fault]:
             rules[-1],
             code="upgrade-not-forwarded",
             explains=_LOST,
-            cause=f"`{rules[-1]}` takes {rules[-1].words[2]} from the handshake.",
-            fix="Remove it, or let it spare WebSockets.",
+            cause=f"`{rules[-1]}` removes {rules[-1].words[2]} from the handshake.",
+            fix="Remove it, or exclude WebSockets from it.",
             directive=(
                 "http-request del-header Upgrade if !{ req.hdr(Upgrade) -i websocket }"
                 " or { req.hdr_cnt(Upgrade) gt 1 }"
@@ -158,13 +159,13 @@ def _lost_upgrade(trace: Trace) -> Iterator[Fault]:
 
 
 def _lost_headers(trace: Trace) -> Iterator[Fault]:
-    """Rules for other headers of the handshake, and for those of its answer."""
+    """Rules that change other headers of the handshake, or of its response."""
     for name, by in _changed(trace, "http-request", ("sec-websocket-key", "sec-websocket-version")):
         yield fault(
             by,
             code="upgrade-not-forwarded",
             explains=_LOST | {"wrong-accept", "bad-gateway", "handshake-refused", "wrong-route"},
-            cause=f"`{by}` takes {name} from the handshake: without it there is none.",
+            cause=f"`{by}` removes {name} from the handshake, which fails without it.",
             fix="Remove that line.",
         )
     for _, by in _changed(trace, "http-request", ("origin",)):
@@ -172,8 +173,8 @@ def _lost_headers(trace: Trace) -> Iterator[Fault]:
             by,
             code="origin-required",
             explains=frozenset({"origin-blocked", "origin-required"}),
-            cause=f"`{by}` changes Origin, and the service judges by it.",
-            fix="Remove that line, and let the service know the site's origin.",
+            cause=f"`{by}` changes Origin, which the service checks.",
+            fix="Remove that line, and add the site's origin to the service's list.",
         )
     answer = ("connection", "upgrade", "sec-websocket-accept")
     for name, by in _changed(trace, "http-response", answer):
@@ -181,14 +182,14 @@ def _lost_headers(trace: Trace) -> Iterator[Fault]:
             by,
             code="incomplete-upgrade",
             explains=frozenset({"incomplete-upgrade", "wrong-accept"}),
-            cause=f"`{by}` changes {name} in the answer to the handshake.",
+            cause=f"`{by}` changes {name} in the response to the handshake.",
             fix="Remove that line, or add `unless { status 101 }`.",
             directive=f"{by} unless {{ status 101 }}",
         )
 
 
 def _changed(trace: Trace, kind: str, names: tuple[str, ...]) -> Iterator[tuple[str, Directive]]:
-    """The unconditional rules that take one of these headers away, or put another in its place."""
+    """The unconditional rules that remove or replace one of these headers."""
     for section in (trace.frontend, trace.backend):
         for each in section.directives if section is not None else ():
             words = each.words
@@ -204,7 +205,7 @@ def _changed(trace: Trace, kind: str, names: tuple[str, ...]) -> Iterator[tuple[
 
 
 def _impatient(trace: Trace) -> Iterator[Fault]:
-    """``timeout server`` that is over before the service has answered: 504."""
+    """A ``timeout server`` that expires before the service has answered: 504."""
     by = trace.backend.setting("timeout", "server") if trace.backend is not None else None
     limit = seconds(by.words[2]) if by is not None and len(by.words) > 2 else None
     if by is None or limit is None:
@@ -214,8 +215,8 @@ def _impatient(trace: Trace) -> Iterator[Fault]:
         by,
         code="service-hangs",
         explains=frozenset({"service-hangs"}),
-        cause=f"HAProxy waits {limit:g} s for an answer{unit}, and answers 504 then: `{by}`.",
-        fix="Raise it above what the service needs to answer a handshake.",
+        cause=f"HAProxy waits {limit:g} s for an answer{unit}, and then answers 504: `{by}`.",
+        fix="Raise it above the time that the service takes to answer a handshake.",
         directive="timeout server 60s",
         statuses=frozenset({504}),
     )
@@ -225,7 +226,7 @@ def _impatient(trace: Trace) -> Iterator[Fault]:
 
 
 def _down(trace: Trace) -> Iterator[Fault]:
-    """HAProxy's own health checks have taken the servers out."""
+    """Servers that HAProxy's own health checks have marked as down."""
     if trace.backend is None:
         return
     states = _states(trace.state, trace.backend.name)
@@ -241,11 +242,11 @@ def _down(trace: Trace) -> Iterator[Fault]:
         code="bad-gateway",
         explains=frozenset({"bad-gateway", "wrong-route"}),
         cause=(
-            f"HAProxy's health check has taken every server of backend {trace.backend.name} out"
+            f"HAProxy's health check marked every server of backend {trace.backend.name} as down"
             f" ({reason or 'no reason logged'}), so it answers 503."
         ),
         fix=(
-            "Let the check ask for what the service answers."
+            "Change the check to a request that the service answers."
             if by_check
             else "Start the service, or correct the server's address."
         ),
@@ -257,7 +258,7 @@ def _down(trace: Trace) -> Iterator[Fault]:
 
 
 def _out(trace: Trace) -> Iterator[Fault]:
-    """Servers that somebody has taken out: by their line, or over the stats socket."""
+    """Servers in maintenance: by their line, or through the stats socket."""
     if trace.backend is None:
         return
     states = _states(trace.state, trace.backend.name)
@@ -278,9 +279,9 @@ def _out(trace: Trace) -> Iterator[Fault]:
         cause=(
             f"Every server of backend {trace.backend.name} is in maintenance"
             + (
-                " (disabled, or weight 0, stands in its line)"
+                " (its line has disabled or weight 0)"
                 if by_line
-                else ", as its stats socket says"
+                else ", according to its stats socket"
             )
             + ", so HAProxy answers 503."
         ),
@@ -294,7 +295,7 @@ def _out(trace: Trace) -> Iterator[Fault]:
 
 
 def _believes(trace: Trace) -> Iterator[Fault]:
-    """A certificate of the service's that HAProxy is told to judge, and may not believe."""
+    """A certificate of the service that HAProxy verifies, and may reject."""
     server = trace.servers[0]
     if not server.upstream.tls or server.value("verify") != "required":
         return
@@ -309,7 +310,7 @@ def _believes(trace: Trace) -> Iterator[Fault]:
             f" signed it{f' and it is for {name}' if name else ''}; otherwise HAProxy answers 503."
         ),
         fix=(
-            "Name the CA that has signed the service's certificate, and a name that is in it"
+            "Set the CA that signed the service's certificate, and a name in the certificate"
             " (openssl s_client -connect … shows both)."
         ),
         directive="verify required ca-file FILE verifyhost NAME",
@@ -317,7 +318,7 @@ def _believes(trace: Trace) -> Iterator[Fault]:
 
 
 def _states(state: ProxyState, backend: str) -> dict[str, tuple[str, str]]:
-    """Each server's state and why, by HAProxy's own counts, or else by its log."""
+    """Each server's state and its reason, from HAProxy's statistics, else from its log."""
     found: dict[str, tuple[str, str]] = {}
     for line in state.log:
         logged = _SERVER_STATE.search(line)
@@ -333,7 +334,7 @@ def _states(state: ProxyState, backend: str) -> dict[str, tuple[str, str]]:
 
 def _scheme(trace: Trace, *more: str) -> Fault:
     server = trace.servers[0]
-    mend = "Remove ssl from" if server.upstream.tls else "Add ssl to"
+    verb = "Remove ssl from" if server.upstream.tls else "Add ssl to"
     return fault(
         server.directive,
         code="upstream-scheme",
@@ -342,7 +343,7 @@ def _scheme(trace: Trace, *more: str) -> Fault:
             f"`{server.directive}` speaks {'TLS' if server.upstream.tls else 'plain HTTP'} to a"
             f" service that does {'not' if server.upstream.tls else 'speak TLS'}."
         ),
-        fix=f"{mend} that line.",
+        fix=f"{verb} that line.",
     )
 
 
@@ -356,12 +357,11 @@ def _over_http2(trace: Trace) -> Iterator[Fault]:
                 code="h2-websocket",
                 explains=_LOST | {"bad-gateway", "h2-websocket", "timeout", "connection-dropped"},
                 cause=(
-                    f"`{server.directive}` speaks HTTP/2 to the service, which takes no"
-                    " WebSockets over it (RFC 8441)."
+                    f"`{server.directive}` speaks HTTP/2 to the service, which does not"
+                    " support WebSockets over it (RFC 8441)."
                 ),
                 fix=(
-                    "Speak HTTP/1.1 to the service; `ws h1` does so for WebSockets alone, from 2.5"
-                    " on."
+                    "Speak HTTP/1.1 to the service; `ws h1` does so for WebSockets only, since 2.5."
                 ),
                 directive="alpn http/1.1",
             )
@@ -369,7 +369,7 @@ def _over_http2(trace: Trace) -> Iterator[Fault]:
 
 
 def _path(trace: Trace, asked: str) -> Iterator[Fault]:
-    """The service is asked for another path than the client has named."""
+    """The service is asked for a different path than the client's."""
     path = trace.request.path
     if path == asked:
         return
@@ -399,8 +399,8 @@ def _path(trace: Trace, asked: str) -> Iterator[Fault]:
             else f"The service is asked for {path} instead of {asked}."
         ),
         fix=(
-            "Let the rewriting spare the WebSocket's path, or give it the path that the service"
-            " has."
+            "Exclude the WebSocket's path from the rewriting, or rewrite it to the service's own"
+            " path."
         ),
         is_of_path=True,
     )

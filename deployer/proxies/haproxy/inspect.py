@@ -1,4 +1,4 @@
-"""What HAProxy's configuration does with a request, and what is wrong on its path."""
+"""The reader of HAProxy's configuration: how it handles a request, and its faults."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["faults", "served"]
 
 
 def served(state: ProxyState, *, name: str, port: int, path: str, tls: bool) -> Served | None:
-    """What HAProxy does with such a request; `None` where nobody can tell."""
+    """How HAProxy handles such a request; `None` if that is unknown."""
     trace = trace_of(state, name=name, port=port, path=path, tls=tls)
     if trace is None or not trace.is_certain:
         return None
@@ -44,11 +44,11 @@ def _note(trace: Trace) -> str:
     if not trace.unsure:
         return ""
     places = ", ".join(each.where for each in trace.unsure[:3])
-    return f"what these rules do depends on the client: {places}"
+    return f"the effect of these rules depends on the client: {places}"
 
 
 def faults(state: ProxyState, *, name: str, port: int, path: str, tls: bool) -> tuple[Fault, ...]:
-    """What is wrong on the path of such a request, the most certain first."""
+    """The faults on the path of such a request, the most certain first."""
     trace = trace_of(state, name=name, port=port, path=path, tls=tls)
     if trace is None:
         return haproxy_faults.of_no_frontend(state, port)

@@ -1,4 +1,4 @@
-"""Rules of HAProxy's that send a WebSocket elsewhere than is meant, or that may refuse it."""
+"""Rules of HAProxy that send a WebSocket to the wrong backend, or that may refuse it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from deployer.proxies.haproxy.pointers import with_conditions
 from deployer.proxies.haproxy.samples import UNKNOWN
 from deployer.proxies.inspect.model import Directive, Fault, fault
 
-#: What a service does that is not the one that is meant.
+#: The symptoms of a request that reaches the wrong service.
 _OF_ANOTHER = frozenset(
     {
         *("page-instead", "wrong-route", "backend-not-websocket", "handshake-refused"),
@@ -23,7 +23,7 @@ _PATH = re.compile(r"\b(?:path|url)(?:_\w+)?\b")
 
 
 def astray(trace: Trace) -> Iterator[Fault]:
-    """A use_backend that is meant for the path and does not get it, the first that is found."""
+    """The first use_backend that is meant for the path but does not match it."""
     if trace.end is not None or trace.backend is None:
         return
     is_past = False
@@ -44,7 +44,7 @@ def astray(trace: Trace) -> Iterator[Fault]:
 
 
 def shared_port(trace: Trace) -> Iterator[Fault]:
-    """Two frontends at one address: the system gives connections to either, as it likes."""
+    """Two frontends at one address: the kernel distributes connections between them."""
     mine = {text for _, text in binds_of(trace.frontend) if text.endswith(f":{trace.request.port}")}
     for other in trace.config.of_kind("frontend", "listen"):
         for by, text in binds_of(other) if other is not trace.frontend else ():
@@ -55,10 +55,10 @@ def shared_port(trace: Trace) -> Iterator[Fault]:
                     explains=_OF_ANOTHER,
                     cause=(
                         f"{other.kind} {other.name} and {trace.frontend.kind} {trace.frontend.name}"
-                        f" ({trace.frontend.where}) both have `bind {text}`: the system gives each"
-                        " connection to either of the two, as it likes."
+                        f" ({trace.frontend.where}) both have `bind {text}`: the kernel gives"
+                        " each connection to one of them at random."
                     ),
-                    fix="Make one frontend of the two, with use_backend rules.",
+                    fix="Merge the two into one frontend with use_backend rules.",
                     is_astray=True,
                     stands_alone=True,
                 )
@@ -71,8 +71,8 @@ def _late(trace: Trace, rule: Directive) -> Fault:
         code="wrong-route",
         explains=_OF_ANOTHER,
         cause=(
-            f"`{trace.chosen_by}` stands before `{rule}` ({rule.where}); the first one that is true"
-            f" takes {trace.asked}."
+            f"`{trace.chosen_by}` comes before `{rule}` ({rule.where}); the first one that matches"
+            f" handles {trace.asked}."
         ),
         fix=f"Move `{rule}` before that line.",
         directive=str(rule),
@@ -81,7 +81,7 @@ def _late(trace: Trace, rule: Directive) -> Fault:
 
 
 def _is_for(trace: Trace, condition: Sequence[str]) -> bool:
-    """Whether a rule is about WebSockets, or about this very path."""
+    """Whether a rule is about WebSockets, or about this path."""
     return any(
         _is_about(trace, test) for _, tests in _terms(trace.frontend, condition) for test in tests
     )
@@ -95,7 +95,7 @@ def _is_about(trace: Trace, test: Directive | Sequence[str]) -> bool:
 
 
 def _close(trace: Trace, words: Sequence[str]) -> str:
-    """The pattern that is this path but for its slashes; empty where there is none."""
+    """The pattern that equals this path except for slashes; empty if there is none."""
     bare = trace.asked.strip("/").lower()
     for word in words:
         pattern = word.strip("/^$").lower()
@@ -105,17 +105,17 @@ def _close(trace: Trace, words: Sequence[str]) -> str:
 
 
 def _missed(trace: Trace, rule: Directive, condition: Sequence[str]) -> Fault | None:
-    """The test that keeps a rule for WebSockets from taking this one."""
+    """The test that prevents a rule for WebSockets from matching."""
     false = [
         (name, tests)
         for name, tests in _terms(trace.frontend, condition)
         if holds(("if", *_words_of(name)), trace.frontend, trace.request).answer is False
     ]
     if any(name.startswith("!") for name, _ in false):
-        return None  # it is kept out on purpose
+        return None  # excluded on purpose
     of_host = [_host_patterns(tests) for _, tests in false]
     if not false or not all(not each or _is_near(trace, each) for each in of_host):
-        return None  # a rule for another site
+        return None  # a rule for a different site
     if not any(of_host) and not _is_for(trace, condition):
         return None
     name, tests = false[0]
@@ -129,18 +129,18 @@ def _missed(trace: Trace, rule: Directive, condition: Sequence[str]) -> Fault | 
         code="slash-mismatch" if is_path and slashes else "wrong-route",
         explains=_OF_ANOTHER | {"slash-mismatch", "bad-gateway"},
         cause=(
-            f"`{rule}` ({rule.where}) does not take {trace.asked}, because"
-            f" `{_shown(name, by, rule)}` is not true of it{why}: it goes to backend"
+            f"`{rule}` ({rule.where}) does not match {trace.asked}, because"
+            f" `{_shown(name, by, rule)}` is false for it{why}: it goes to backend"
             f" {trace.backend.name if trace.backend else ''} instead."
         ),
-        fix="Let that test be true of the WebSocket's handshake.",
+        fix="Change that test so that the WebSocket's handshake matches.",
         directive=_right(trace, words, slashes if is_path else ""),
         is_astray=True,
     )
 
 
 def _host_patterns(tests: Sequence[Directive | Sequence[str]]) -> list[str]:
-    """The names that tests of Host have; empty where they test something else."""
+    """The names in tests of Host; empty if they test something else."""
     found: list[str] = []
     for test in tests:
         words = test.words[2:] if isinstance(test, Directive) else test
@@ -150,7 +150,7 @@ def _host_patterns(tests: Sequence[Directive | Sequence[str]]) -> list[str]:
 
 
 def _is_near(trace: Trace, patterns: Sequence[str]) -> bool:
-    """Whether one of these names may have been meant for this very site."""
+    """Whether one of these names may be meant for this site."""
     name = trace.request.name.lower()
     words = [each.lower().partition(":")[0] for each in patterns]
     return any(
@@ -166,9 +166,12 @@ def _shown(name: str, by: Directive, rule: Directive) -> str:
 def _why(trace: Trace, words: Sequence[tuple[str, ...]], slashes: str) -> str:
     text = " ".join(" ".join(each) for each in words).lower()
     if slashes:
-        return f" ({slashes} is not {trace.asked}: mind the slashes)"
+        return f" ({slashes} is not {trace.asked}: check the slashes)"
     if "upgrade" in text:
-        return " (clients send `Upgrade: websocket` and `Connection: Upgrade`; capitals count)"
+        return (
+            " (clients send `Upgrade: websocket` and `Connection: Upgrade`; the test is"
+            " case-sensitive)"
+        )
     host = trace.request.header("host")
     if "host" in text and isinstance(host, str):
         return f" (clients send `Host: {host}`)"
@@ -189,7 +192,7 @@ def _right(trace: Trace, words: Sequence[tuple[str, ...]], slashes: str) -> str:
 def _terms(
     section: Section, condition: Sequence[str]
 ) -> Iterator[tuple[str, list[Directive | tuple[str, ...]]]]:
-    """Each term of a condition as it is written, with its tests: acl lines, or its own words."""
+    """Each term of a condition as written, with its tests: acl lines, or its own words."""
     words = list(condition[1:])
     while words:
         word = words.pop(0)
@@ -216,7 +219,7 @@ def _words_of(term: str) -> list[str]:
 
 
 def possible_refusals(trace: Trace) -> Iterator[Fault]:
-    """Rules that end some requests by what only the client tells: its address, its User-Agent."""
+    """Rules that end some requests by properties of the client: its address, its User-Agent."""
     for rule in trace.unsure:
         action = rule.words[1] if rule.words[0] == "http-request" else rule.words[0]
         status = re.search(r"(?:deny_status|status) (\d+)", str(rule))
@@ -229,28 +232,30 @@ def possible_refusals(trace: Trace) -> Iterator[Fault]:
             code="login-required" if action == "auth" else "wrong-route",
             explains=_OF_ANOTHER,
             cause=f"`{rule}` answers with {number}, if {_told(trace, rule)}.",
-            fix="Let that rule spare the WebSocket's path, or let in those who are meant.",
+            fix="Exclude the WebSocket's path from that rule, or admit the intended clients.",
             statuses=frozenset({number}),
             is_by_address=_is_by_address(trace, rule),
         )
 
 
 def _is_by_address(trace: Trace, rule: Directive) -> bool:
-    """Whether it depends on who asks: by the address itself, or by what was counted for it."""
+    """Whether it depends on the client's address, or on a counter for it."""
     return re.search(r"\bsrc\b|\bsc\d*_|\btable_", with_conditions(trace, rule)) is not None
 
 
 def _told(trace: Trace, rule: Directive) -> str:
     text = with_conditions(trace, rule)
     if re.search(r"\bsrc\b", text):
-        return "the client's address is so; asked on the host itself, that is the host's own"
+        return (
+            "the client's address matches; for a request made on the host, that is the host's own"
+        )
     if re.search(r"\bsc\d*_|table_", text):
-        return "its count says so: whoever asks often is refused for a while"
-    return "what the client sends is so"
+        return "its counter says so: clients with many requests are refused for a while"
+    return "the client's request matches"
 
 
 def connection_rules(trace: Trace) -> Iterator[Fault]:
-    """``tcp-request … reject``: the connection is closed without a word of HTTP."""
+    """``tcp-request … reject``: the connection is closed without an HTTP response."""
     for section in (trace.frontend, trace.backend):
         for each in section.own("tcp-request") if section is not None else ():
             action = " ".join(each.words[1:3])
@@ -268,7 +273,7 @@ def connection_rules(trace: Trace) -> Iterator[Fault]:
                 explains=frozenset({"connection-dropped", "not-http", "tls-failed"})
                 | (frozenset({"proxy-down"}) if is_open else frozenset()),
                 cause=f"`{each}` closes the connection without an answer{why}.",
-                fix="Let in those who are meant.",
+                fix="Admit the intended clients.",
                 is_by_address=_is_by_address(trace, each),
             )
         for each in section.own("http-request") if section is not None else ():
@@ -280,19 +285,20 @@ def connection_rules(trace: Trace) -> Iterator[Fault]:
                     each,
                     code="connection-dropped",
                     explains=frozenset({"connection-dropped", "timeout", "service-hangs"}),
-                    cause=f"`{each}` ends the connection without an answer.",
-                    fix="Let that rule spare the WebSocket's path.",
+                    cause=f"`{each}` closes the connection without an answer.",
+                    fix="Exclude the WebSocket's path from that rule.",
                 )
 
 
 def own_answers(trace: Trace) -> Iterator[Fault]:
-    """What no rule says: a port for others than such clients, a path that HAProxy has itself."""
+    """A port that expects different clients, or a path that HAProxy answers itself."""
     bind = bind_of(trace.frontend, trace.request.port)
     words = bind.words if bind is not None else ()
     odd = {
-        "accept-proxy": "expects each connection to begin with a PROXY line, as a load balancer in"
-        " front sends it, and drops clients that send none",
-        "proto h2": "speaks HTTP/2 alone, and WebSocket clients ask over HTTP/1.1",
+        "accept-proxy": "expects each connection to start with a PROXY line, as sent by a load"
+        " balancer in"
+        " front, and disconnects clients that send none",
+        "proto h2": "speaks only HTTP/2, but WebSocket clients use HTTP/1.1",
     }
     for word, what in odd.items():
         if f" {word}" in f" {' '.join(words)} ":
@@ -301,7 +307,7 @@ def own_answers(trace: Trace) -> Iterator[Fault]:
                 code="connection-dropped",
                 explains=frozenset({"connection-dropped", "not-http", "tls-failed"}),
                 cause=f"`{bind}` {what}.",
-                fix=f"Remove {word} from that line, where clients come straight to it.",
+                fix=f"Remove {word} from that line if clients connect directly to it.",
             )
     found = trace.frontend.setting("monitor-uri")
     if found is not None and found.words[1:2] == (trace.asked,):
@@ -310,8 +316,8 @@ def own_answers(trace: Trace) -> Iterator[Fault]:
             code="page-instead",
             explains=_OF_ANOTHER,
             cause=(
-                f"`{found}`: HAProxy answers {trace.asked} itself with 200, before it looks at any"
-                " rule."
+                f"`{found}`: HAProxy itself answers {trace.asked} with 200, before it evaluates"
+                " any rule."
             ),
-            fix="Give the monitor a path that no service has.",
+            fix="Use a path for the monitor that no service has.",
         )

@@ -31,14 +31,14 @@ _ENDS |= {"return": "return", "use-service": "return", "auth": "deny", "silent-d
 
 @dataclass(slots=True, kw_only=True)
 class Server:
-    """A ``server`` line with what ``default-server`` adds."""
+    """A ``server`` line with the options of ``default-server``."""
 
     upstream: Upstream
     options: tuple[str, ...]
     directive: Directive
 
     def value(self, option: str) -> str:
-        """The word after an option; empty where it is not there."""
+        """The word after an option; empty if it is missing."""
         if option not in self.options[:-1]:
             return ""
         return self.options[self.options.index(option) + 1]
@@ -46,10 +46,10 @@ class Server:
 
 @dataclass(slots=True, kw_only=True)
 class Trace:
-    """How a request for the path `asked` goes; `end` is a rule that answers it before a service.
+    """One request for the path `asked`; `end` is a rule that answers it before a service.
 
     `touched` are the rules that change a header, by its name in lower case, in their order;
-    `unsure` are rules that may apply, for all that the configuration tells.
+    `unsure` are rules that may apply, depending on the client.
     """
 
     state: ProxyState
@@ -70,12 +70,12 @@ class Trace:
 
     @property
     def is_tcp(self) -> bool:
-        """Whether HAProxy only passes bytes on: no rule for HTTP counts, and TLS goes through."""
+        """Whether HAProxy only forwards bytes: HTTP rules do not apply, and TLS passes through."""
         mode = self.frontend.setting("mode")
         return mode is not None and mode.words[1:2] == ("tcp",)
 
     def idle(self) -> tuple[float | None, str, Directive | None]:
-        """How long a silent WebSocket lives, what says so, and where."""
+        """The idle timeout, its directive and its place."""
         tunnel = self.backend.setting("timeout", "tunnel") if self.backend else None
         if tunnel is not None:
             return _limit(tunnel), _text(tunnel), tunnel
@@ -99,7 +99,7 @@ def _text(directive: Directive) -> str:
 def trace_of(
     state: ProxyState, *, name: str, port: int, path: str, tls: bool, upgrade: str = "websocket"
 ) -> Trace | None:
-    """How a WebSocket's request goes; `None` where nothing listens there, as far as can be read."""
+    """Trace a WebSocket request; `None` if nothing listens there, as far as can be read."""
     config = config_of(state)
     frontend = next((each for each in _frontends(config) if bind_of(each, port)), None)
     if frontend is None:
@@ -153,7 +153,7 @@ def bind_of(section: Section, port: int) -> Directive | None:
 
 
 def _follow(trace: Trace, section: Section) -> None:
-    """What the section's rules make of the request, up to one that ends it."""
+    """Apply the section's rules to the request, up to one that ends it."""
     levels = [section.defaults] if section.defaults is not None else []
     for level in (*levels, section):
         for each in level.directives:
@@ -224,7 +224,7 @@ def _python_turns(text: str) -> str:
 
 
 def filled(text: str, request: Request) -> str | Unknown:
-    """A text with its ``%[…]``."""
+    """A text with its ``%[…]`` evaluated."""
     parts = re.split(r"%\[((?:[^\[\]]|\[[^\]]*\])*)\]", text)
     for index in range(1, len(parts), 2):
         value = evaluated(parts[index], request)
@@ -358,7 +358,7 @@ def _servers(section: Section, port: int) -> Iterator[Server]:
 
 
 def _with_tls(server: Server) -> Server:
-    """What the client has wrapped goes on as it is."""
+    """The client's TLS passes through unchanged."""
     upstream = replace(server.upstream, tls=True)
     return Server(upstream=upstream, options=server.options, directive=server.directive)
 

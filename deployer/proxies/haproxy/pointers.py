@@ -1,6 +1,6 @@
-"""Where in HAProxy's configuration the answer to a symptom is: each explains a few symptoms alone.
+"""The lines of HAProxy's configuration that decide about a symptom.
 
-None of these is wrong by itself; where a check has failed in that very trace, this is the line.
+None of these is wrong in itself; if a check failed with that symptom, this is the line.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _OF_H2C = ("h2c", "websocket, h2c")
 
 
 def pointers(trace: Trace) -> Iterator[Fault]:
-    """All that the path of one request could explain, were it to fail so."""
+    """The lines that would explain a failure of the request."""
     if trace.end is None and trace.servers:
         for rule in (_ignored_tunnel, _idle, _scheme, _host, _h2c, _appended, _proto):
             yield from rule(trace)
@@ -25,7 +25,7 @@ def pointers(trace: Trace) -> Iterator[Fault]:
 
 
 def _ignored_tunnel(trace: Trace) -> Iterator[Fault]:
-    """``timeout tunnel`` is a backend's; in a frontend it does nothing, and only ``-c`` says so."""
+    """``timeout tunnel`` has no effect in a frontend; only ``haproxy -c`` warns about that."""
     if trace.frontend.kind == "listen" or trace.backend is None:
         return
     for each in trace.frontend.own("timeout", "tunnel"):
@@ -38,11 +38,11 @@ def _ignored_tunnel(trace: Trace) -> Iterator[Fault]:
             if own is None
             else frozenset({"tunnel-timeout-ignored"}),
             cause=(
-                f"`{each}` stands in frontend {trace.frontend.name}, where HAProxy ignores it"
-                f" (`haproxy -c` warns): {words} counts, which is"
+                f"`{each}` is in frontend {trace.frontend.name}, where HAProxy ignores it"
+                f" (`haproxy -c` warns): {words} applies, which is"
                 f" {f'{limit:g} s' if limit is not None else 'no limit'}."
             ),
-            fix="Move that line into the backend, or into defaults.",
+            fix="Move that line to the backend, or to defaults.",
             directive=str(each),
             severity="warning",
             stands_alone=True,
@@ -59,16 +59,17 @@ def _idle(trace: Trace) -> Iterator[Fault]:
         code="idle-cut",
         explains=frozenset({"idle-cut"}),
         cause=(
-            f"HAProxy ends a WebSocket after {limit:g} s of silence: {words}"
+            f"HAProxy closes idle connections after {limit:g} s: {words}"
             + (
                 "."
                 if is_tunnel
-                else "; there is no timeout tunnel, so the shorter one of timeout"
-                " client and timeout server counts."
+                else "; there is no timeout tunnel, so the shorter of timeout client"
+                " and timeout server applies."
             )
         ),
         fix=(
-            "Raise timeout tunnel above what the service needs, or let the service ping more often."
+            "Raise timeout tunnel above the service's longest pause, or make the service ping more"
+            " often."
         ),
         directive="timeout tunnel 1h",
     )
@@ -98,10 +99,10 @@ def _host(trace: Trace) -> Iterator[Fault]:
             code="port-lost" if is_short else "host-rewritten",
             explains=frozenset({"host-rewritten", "port-lost", "origin-blocked"}),
             cause=(
-                f"`{by}` gives the service another Host than the client has asked for, which its"
-                " check of Origin compares."
+                f"`{by}` sends the service a different Host than the client's, and the service"
+                " compares Origin with it."
             ),
-            fix="Remove that line: HAProxy passes Host on as it came.",
+            fix="Remove that line: HAProxy forwards Host unchanged.",
         )
 
 
@@ -118,7 +119,7 @@ def _h2c(trace: Trace) -> Iterator[Fault]:
             f" {trace.state.version or 'before 3.0'} forwards it: through such a tunnel, a client"
             " reaches every path of the service, past HAProxy's rules."
         ),
-        fix="Let only WebSocket upgrades through, in the frontend.",
+        fix="Forward only WebSocket upgrades in the frontend.",
         directive=(
             "http-request del-header Upgrade if !{ req.hdr(Upgrade) -i websocket }"
             " or { req.hdr_cnt(Upgrade) gt 1 }"
@@ -127,7 +128,7 @@ def _h2c(trace: Trace) -> Iterator[Fault]:
 
 
 def _is_passed_on(trace: Trace, upgrade: str) -> bool:
-    """Whether a request with such an upgrade reaches the service with it."""
+    """Whether a request with such an upgrade reaches the service unchanged."""
     asked = trace.request
     other = trace_of(
         trace.state,
@@ -151,20 +152,20 @@ def _appended(trace: Trace) -> Iterator[Fault]:
     sections = [each for each in (trace.frontend, trace.backend) if each is not None]
     option = next(filter(None, (each.has_option("forwardfor") for each in sections)), None)
     if option is None:
-        cause = "Nothing sets X-Forwarded-For: what a client says of itself reaches the service."
+        cause = "Nothing sets X-Forwarded-For: the value that a client sends reaches the service."
     elif "if-none" in option.words:
-        cause = f"`{option}` leaves a client's own X-Forwarded-For as it is."
+        cause = f"`{option}` leaves a client's own X-Forwarded-For unchanged."
     else:
         cause = (
-            f"`{option}` adds a second X-Forwarded-For after the client's own: a service that reads"
-            " the first one is told what the client likes."
+            f"`{option}` adds a second X-Forwarded-For after the client's own: a service that uses"
+            " the first one believes whatever the client claims."
         )
     yield fault(
         option or trace.chosen_by,
         code="forwarded-for-appended",
         explains=frozenset({"forwarded-for-appended"}),
         cause=cause,
-        fix="Set the header instead of adding to it.",
+        fix="Set the header instead of appending to it.",
         directive="http-request set-header X-Forwarded-For %[src]",
         severity="warning",
         stands_alone=option is not None,
@@ -181,18 +182,18 @@ def _proto(trace: Trace) -> Iterator[Fault]:
         code="redirect-loop",
         explains=frozenset({"redirect-loop"}),
         cause=(
-            f"`{rules[-1]}` does not say https where the client came by https."
+            f"`{rules[-1]}` does not set https although the client used https."
             if rules
-            else "The service is not told that the client came by https (nothing sets"
-            " X-Forwarded-Proto), so it redirects to https again and again."
+            else "The service does not know that the client used https (nothing sets"
+            " X-Forwarded-Proto), so it keeps redirecting to https."
         ),
-        fix="Say it in the frontend.",
+        fix="Set it in the frontend.",
         directive="http-request set-header X-Forwarded-Proto https if { ssl_fc }",
     )
 
 
 def origins(trace: Trace) -> Iterator[Fault]:
-    """Rules that refuse by Origin: right or wrong, they are where to look."""
+    """Rules that refuse by Origin: right or wrong, these are the lines to check."""
     for rule in trace.unsure:
         text = with_conditions(trace, rule)
         if "origin" in text.lower() and rule.words[1:2] in (("deny",), ("reject",), ("return",)):
@@ -200,14 +201,14 @@ def origins(trace: Trace) -> Iterator[Fault]:
                 rule,
                 code="origin-blocked",
                 explains=frozenset({"origin-blocked"}),
-                cause=f"HAProxy itself judges Origin: `{rule}`.",
+                cause=f"HAProxy itself checks Origin: `{rule}`.",
                 fix="Add the origins of the pages that may connect to that rule.",
             )
             return
 
 
 def with_conditions(trace: Trace, rule: Directive) -> str:
-    """A rule and the tests that its conditions name."""
+    """A rule with the tests that its conditions name."""
     names = {word.lstrip("!") for word in rule.words}
     sections = [each for each in (trace.frontend, trace.backend) if each is not None]
     tests = [
@@ -230,8 +231,8 @@ def _drain(trace: Trace) -> Iterator[Fault]:
             code="drain-cut",
             explains=frozenset({"drain-cut", "canary-lost"}),
             cause=(
-                f"`{by}`: {limit:g} s after each reload, HAProxy ends every connection of the"
-                " earlier process."
+                f"`{by}`: {limit:g} s after each reload, HAProxy closes all connections of"
+                " the old process."
             ),
             fix="Raise it, and reload less often.",
             directive="hard-stop-after 1h",
@@ -239,7 +240,7 @@ def _drain(trace: Trace) -> Iterator[Fault]:
 
 
 def _door(trace: Trace) -> Iterator[Fault]:
-    """HAProxy says nothing to plain HTTP on a TLS port, and hangs up."""
+    """HAProxy closes plain HTTP connections on a TLS port without an answer."""
     bind = bind_of(trace.frontend, trace.request.port)
     if bind is None or trace.is_tcp or trace.request.tls == ("ssl" in bind.words):
         return
@@ -259,8 +260,8 @@ def _door(trace: Trace) -> Iterator[Fault]:
             code="plain-http-on-https",
             explains=frozenset({"plain-http-on-https", "connection-dropped", "not-http"}),
             cause=(
-                f"`{bind}` speaks TLS on port {port}, and ws:// is plain HTTP: HAProxy hangs up"
-                " without an answer."
+                f"`{bind}` speaks TLS on port {port}, and ws:// is plain HTTP: HAProxy closes"
+                " the connection without an answer."
             ),
             fix=f"Use wss:// on port {port}.",
         )
@@ -275,8 +276,8 @@ def _certificate(trace: Trace) -> Iterator[Fault]:
         bind,
         code="tls-incomplete-chain",
         explains=frozenset({"tls-incomplete-chain"}),
-        cause=f"{path} is all that is shown, and the intermediate certificates are not in it.",
-        fix="Let the file hold the certificate, the intermediates and the key, in this order.",
+        cause=f"{path} is all that HAProxy sends, and it has no intermediate certificates.",
+        fix="Put the certificate, the intermediates and the key into the file, in this order.",
     )
     usual = trace.config.setting("ssl-default-bind-options")
     words = (*bind.words, *(usual.words if usual is not None else ()))
@@ -287,8 +288,8 @@ def _certificate(trace: Trace) -> Iterator[Fault]:
         usual or bind,
         code="tls-old-version",
         explains=frozenset({"tls-old-version"}),
-        cause=f"`{usual or bind}` leaves old versions of TLS on.",
-        fix="Name the lowest version that is wanted.",
+        cause=f"`{usual or bind}` enables old versions of TLS.",
+        fix="Set the lowest version to accept.",
         directive="ssl-default-bind-options ssl-min-ver TLSv1.2",
         severity="warning",
     )
@@ -305,7 +306,7 @@ def _over_http2(trace: Trace) -> Iterator[Fault]:
             code="h2-websocket",
             explains=frozenset({"h2-websocket"}),
             cause=f"HAProxy offers WebSockets over HTTP/2 (RFC 8441), and `{rule}` refuses them.",
-            fix="Stop offering them, and browsers use HTTP/1.1; or remove that rule.",
+            fix="Stop offering them, so that browsers use HTTP/1.1; or remove that rule.",
             directive=_NO_ANNOUNCEMENT,
             stands_alone="h2" in alpn.split(","),
         )
@@ -315,15 +316,15 @@ def _over_http2(trace: Trace) -> Iterator[Fault]:
         explains=frozenset({"h2-websocket"}),
         cause=(
             "HAProxy offers WebSockets over HTTP/2 (RFC 8441) wherever it speaks HTTP/2, and they"
-            " do not get through on this path."
+            " do not work for this path."
         ),
-        fix="Stop offering them, and browsers use HTTP/1.1; or let the servers have `ws h1`.",
+        fix="Stop offering them, so that browsers use HTTP/1.1; or add `ws h1` to the servers.",
         directive=_NO_ANNOUNCEMENT,
     )
 
 
 def _against_http2(trace: Trace) -> Iterator[Directive]:
-    """Rules that answer requests for their being HTTP/2 WebSockets."""
+    """Rules that refuse requests because they are WebSockets over HTTP/2."""
     for section in (trace.frontend, trace.backend):
         for each in section.directives if section is not None else ():
             text = str(each).lower()

@@ -1,7 +1,7 @@
-"""What HAProxy's conditions see of a WebSocket's request: fetches, converters, matches. Pure.
+"""Evaluate HAProxy's conditions for a WebSocket request: fetches, converters, matches. Pure.
 
-Three answers: what is there, `None` for what is not, and `UNKNOWN` for all that depends on the
-client or on what we do not understand. Source: HAProxy's configuration manual, 7 "Using ACLs and
+A value is `None` if it is missing, and `UNKNOWN` if it depends on the client or is not understood
+here. Source: HAProxy's configuration manual, 7 "Using ACLs and
 fetching samples".
 """
 
@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, unquote
 
 
 class Unknown(Enum):
-    """What nobody can tell from the configuration."""
+    """A value that the configuration does not determine."""
 
     UNKNOWN = "unknown"
 
@@ -26,7 +26,7 @@ Sample = str | int | bool | None | Unknown
 
 _CALL = re.compile(r"([\w.-]+)(?:\((.*)\))?$", re.DOTALL)
 _METHODS = ("beg", "end", "sub", "dir", "dom", "reg", "len", "str", "found")
-#: What clients send as they like.
+#: Headers that depend on the client.
 _OF_THE_CLIENT = frozenset(
     {"user-agent", "cookie", "authorization", "referer", "accept", "accept-language"}
 )
@@ -56,7 +56,7 @@ _PREDEFINED: Mapping[str, bool | Unknown] = {
 
 @dataclass(slots=True, kw_only=True)
 class Request:
-    """A WebSocket's request as it is at one station; rules change it on their path."""
+    """A WebSocket request at one point of its path; rules change it."""
 
     name: str
     port: int
@@ -69,7 +69,7 @@ class Request:
     variables: dict[str, Sample] = field(default_factory=dict)
 
     def header(self, name: str) -> Sample:
-        """A header's value; `UNKNOWN` for what clients send as they like."""
+        """A header's value; `UNKNOWN` if it depends on the client."""
         lowered = name.lower()
         if lowered in self.headers:
             return self.headers[lowered]
@@ -85,7 +85,7 @@ def websocket_request(
     files: Mapping[str, str],
     servers: Mapping[str, int],
 ) -> Request:
-    """What a browser sends to open a WebSocket."""
+    """The request that a browser sends to open a WebSocket."""
     bare, _, query = path.partition("?")
     is_usual = port == (443 if tls else 80)
     host = name if is_usual else f"{name}:{port}"
@@ -93,7 +93,7 @@ def websocket_request(
         "host": host,
         "upgrade": "websocket",
         "connection": "Upgrade",
-        "origin": UNKNOWN,  # which pages may connect is for the rules that look at it to say
+        "origin": UNKNOWN,  # the rules that check it decide which pages may connect
         "sec-websocket-version": "13",
         "sec-websocket-key": UNKNOWN,
     }
@@ -126,7 +126,7 @@ def evaluated(expression: str, request: Request) -> Sample:
 
 
 def split_calls(expression: str) -> list[str]:
-    """``a(b,c),d`` at the commas outside of brackets."""
+    """Split ``a(b,c),d`` at the commas outside parentheses."""
     parts, depth = [""], 0
     for sign in expression:
         depth += (sign == "(") - (sign == ")")
@@ -252,7 +252,7 @@ def _pairs(text: str) -> Iterator[tuple[str, str]]:
 
 
 def match(method: str, value: str, pattern: str, *, is_nocase: bool) -> bool | None:
-    """Whether a text matches one pattern; `None` where the pattern is not understood."""
+    """Whether a text matches one pattern; `None` if the pattern is not understood."""
     if method == "reg":
         try:
             return re.search(pattern, value, re.IGNORECASE if is_nocase else 0) is not None
@@ -276,7 +276,7 @@ def match(method: str, value: str, pattern: str, *, is_nocase: bool) -> bool | N
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matched:
-    """The answer of one test: `pattern` and `method` say what of a path it went by."""
+    """The result of one test, with the `pattern` and `method` that matched a path."""
 
     answer: bool | Unknown
     pattern: str = ""
@@ -284,7 +284,7 @@ class Matched:
 
 
 def tested(words: Sequence[str], request: Request) -> Matched:
-    """One test, ``path_beg -i /ws /chat``."""
+    """Evaluate one test, such as ``path_beg -i /ws /chat``."""
     expression, *rest = words
     first, *converters = split_calls(expression)
     call = _CALL.match(first)
@@ -311,7 +311,7 @@ def tested(words: Sequence[str], request: Request) -> Matched:
     if isinstance(value, int):  # a number or a switch
         return Matched(answer=_number_matches(int(value), patterns))
     unknown = False
-    # A header may be a list, of which any part will do; `fhdr` takes it as one.
+    # A header may be a list, of which any element may match; `fhdr` uses it as a whole.
     parts = re.split(r"\s*,\s*", str(value)) if name in ("hdr", "req.hdr") else [str(value)]
     for pattern in patterns:
         answers = [
@@ -378,5 +378,5 @@ def _number_matches(value: int, patterns: Sequence[str]) -> bool | Unknown:
 
 
 def predefined(name: str) -> bool | Unknown | None:
-    """The answer of one of HAProxy's own conditions; `None` where it has none of that name."""
+    """The value of a predefined condition; `None` if there is none of that name."""
     return _PREDEFINED.get(name)

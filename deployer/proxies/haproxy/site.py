@@ -1,7 +1,7 @@
-"""Sites as plain values that the haproxy role's templates print.
+"""Sites as plain values for the templates of the haproxy role.
 
-What a config looks like is said in ``roles/haproxy/templates`` alone. Here stands what can be
-computed: names of sections, the order of routes, conditions, and what HAProxy cannot do.
+The layout of the configuration is in ``roles/haproxy/templates`` alone. This module computes the
+values: names of sections, the order of routes, conditions; and refuses what HAProxy cannot do.
 """
 
 from __future__ import annotations
@@ -35,23 +35,24 @@ from deployer.sites.values import (
     slugs_of,
 )
 
-# HAProxy counts milliseconds in a signed word of 32 bits.
+# HAProxy stores milliseconds in a signed 32-bit integer.
 _LONGEST_S = 2_147_483
 
 
 def bootstrap(site: Site) -> View:
-    """The values for a site that has no certificate yet: it answers challenges and nothing else."""
+    """The values of a site that has no certificate yet: it only answers challenges."""
     bare = replace(site, routes=(), tls=Tls())
     return {**view(bare, challenge=True), "only_challenges": True}
 
 
 def view(site: Site, *, challenge: bool = False) -> View:
-    """The values that the templates print for a site; routes come with the longest path first.
+    """The values that the templates print for a site; routes are ordered longest path first.
 
-    With `challenge` it answers those of an ACME issuer, though its own certificate is another's.
+    With `challenge`, the site also answers the challenges of an ACME issuer that did not sign its
+    current certificate.
 
     Raises:
-        SourceError: a value that HAProxy would read as something else than it is, or cannot keep.
+        SourceError: a value that would change the meaning of the configuration, or is too large.
     """
     check_names(site)
     name = _section_name(site)
@@ -61,7 +62,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
     return {
         "domain": site.domain,
         "name": name,
-        # A name of its own comes before a wildcard, and a longer wildcard before a shorter one.
+        # Exact names come before wildcards, and longer wildcards before shorter ones.
         "rank": [bool(wildcards), -max(map(len, wildcards), default=0), name],
         "exact_names": [each for each in names if each not in wildcards],
         "wildcard_ends": [each.removeprefix("*") for each in wildcards],
@@ -72,7 +73,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "hsts_s": site.tls.hsts_s if site.has_tls else None,
         "certificate": f"{certificate_folder(site)}/fullchain.pem",
         "certificate_key": f"{certificate_folder(site)}/privkey.pem",
-        # Clients name no server when they ask for an address, so its site has the first one.
+        # Clients that connect to an address send no server name: its certificate comes first.
         "certificate_rank": [not is_address(site.domain), name],
         "sni_names": names,
         "routes": [
@@ -84,10 +85,10 @@ def view(site: Site, *, challenge: bool = False) -> View:
 
 
 def more_vars(sites: Sequence[Site]) -> dict[str, object]:
-    """What concerns the whole of HAProxy.
+    """The variables that concern HAProxy as a whole.
 
     Raises:
-        SourceError: two sites that it could not tell apart, or a time that it cannot count.
+        SourceError: two sites that HAProxy could not distinguish, or a time that is too long.
     """
     for site in sites:
         if site.drain_s is not None and site.drain_s > _LONGEST_S:
@@ -95,10 +96,11 @@ def more_vars(sites: Sequence[Site]) -> dict[str, object]:
     for one, other in combinations(sites, 2):
         if covers(one, other) and covers(other, one):
             raise SourceError(
-                f"{one.domain} and {other.domain} each have a name within the other's wildcard",
+                f"{one.domain} and {other.domain} each have a name that the other's wildcard"
+                " matches",
                 source=other.source,
-                hint="HAProxy could not tell whose it is: give each name to the site of its "
-                "wildcard.",
+                hint="HAProxy could not distinguish them: move each name to the site of its"
+                " wildcard.",
             )
     routes = [route for site in sites for route in site.routes]
     roots = sorted({route.root.rstrip("/") or "/" for route in routes if route.root is not None})
@@ -109,12 +111,12 @@ def more_vars(sites: Sequence[Site]) -> dict[str, object]:
 
 
 def _section_name(site: Site) -> str:
-    """A domain as a name in HAProxy's configuration, which knows no star; no domain has a `_`."""
+    """A domain as a section name, where no star is allowed; no domain has a `_`."""
     return site.domain.lower().replace("*", "_")
 
 
 def _name_of_root(root: str) -> str:
-    """The name of the link to a folder of files, as it stands in a path: ``var:www:stats``."""
+    """The name of the link to a folder of files, part of a path: ``var:www:stats``."""
     name = root.strip("/").replace("/", ":") or ":"
     return name if name.isascii() else sha256(root.encode()).hexdigest()[:16]
 
@@ -144,14 +146,14 @@ def _route_view(site: Site, route: Route, *, backend: str) -> View:
 
 def _too_long(key: str, seconds: float, *, source: SourceRef | None) -> SourceError:
     return SourceError(
-        f"HAProxy knows no {key} of {seconds / 86400:.4g} days",
+        f"HAProxy does not support {key} of {seconds / 86400:.4g} days",
         source=source,
-        hint=f"Its times end at 24 days: write {key}: 24d.",
+        hint=f"The longest time is 24 days: write {key}: 24d.",
     )
 
 
 def _condition(route: Route, path: str) -> str:
-    """Which paths are the route's, as what follows the name of its site after ``if``."""
+    """The condition for the route's paths, which follows that for its site."""
     if route.match == "exact":
         return f" {{ var(txn.path) -m str {path} }}"
     return f" {{ var(txn.path) -m reg ^{escaped(path)}(/|$) }}" if path != "/" else ""
@@ -167,7 +169,7 @@ def _server(upstream: Upstream, *, source: SourceRef | None) -> str:
 
 
 def _rule(site: Site, route: Route) -> View | None:
-    """Which pages may connect; `None` where all may."""
+    """Which pages may connect; `None` if all may."""
     anywhere = route.origins is not None and "any" in route.origins
     if not route.websocket or (anywhere and not route.require_origin):
         return None
