@@ -1,4 +1,4 @@
-"""Where nginx itself refuses a handshake: a condition, an access list, a login, a limit. Pure."""
+"""Faults by which nginx itself refuses a handshake: conditions, access lists, logins, limits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OF_LIMIT = frozenset({"bad-gateway", "wrong-route", "timeout", "connections-exh
 
 
 def faults(trace: Trace) -> Iterator[Fault]:
-    """Each only for the status that it answers with."""
+    """The faults; each explains only the status that it answers with."""
     refusing = trace.refusing
     if refusing is not None:
         yield _of_condition(*refusing, trace)
@@ -33,16 +33,16 @@ def _of_condition(condition: Directive, answer: Directive, trace: Trace) -> Faul
     status = int(words) if words.isdigit() else 302
     place = _origin_map(condition, trace)
     is_origin = place is not None and status == 403
-    also = f"; that is decided at {place.where}" if place is not None and place != condition else ""
+    also = f"; {place.where} decides that" if place is not None and place != condition else ""
     return fault(
         (place or answer),
         code="origin-blocked" if is_origin else "handshake-refused",
         explains=_OF_REFUSAL | {"redirected", "https-redirect"},
-        cause=f"{_shown(condition)} holds for this handshake, and {answer} answers it{also}.",
+        cause=f"{_shown(condition)} matches this handshake, and {answer} answers it{also}.",
         fix=(
-            "Add the page's origin to what is let in."
+            "Add the page's origin to the allowed origins."
             if is_origin
-            else "Take this handshake out of the condition, or the condition away."
+            else "Exclude this handshake from the condition, or remove the condition."
         ),
         statuses=frozenset({status}),
         is_certain=True,
@@ -54,7 +54,7 @@ def _shown(condition: Directive) -> str:
 
 
 def _origin_map(condition: Directive, trace: Trace) -> Directive | None:
-    """What looks at Origin for a condition: itself, or the map behind its variable."""
+    """The directive that checks Origin for a condition: itself, or the map of its variable."""
     text, place = " ".join(condition.words), condition
     for _ in range(5):
         if "$http_origin" in text:
@@ -76,8 +76,8 @@ def _of_access(trace: Trace) -> Iterator[Fault]:
             denying,
             code="handshake-refused",
             explains=_OF_REFUSAL,
-            cause=f"nginx lets only some addresses in here: {denying} is in force.",
-            fix="Allow the clients' addresses before that line, or leave this path out of it.",
+            cause=f"nginx admits only some addresses here: {denying} applies.",
+            fix="Allow the clients' addresses before that line, or exclude this path from it.",
             directive="allow …;",
             statuses=frozenset({403}),
             is_by_address=True,
@@ -93,10 +93,10 @@ def _of_login(trace: Trace) -> Iterator[Fault]:
                 code="login-required",
                 explains=_OF_REFUSAL,
                 cause=(
-                    f"nginx itself asks for a login here ({said.name}), which not every WebSocket"
-                    " client can bring."
+                    f"nginx itself requires a login here ({said.name}), which not every WebSocket"
+                    " client can provide."
                 ),
-                fix=f"Say {name} off for this path, or let the service ask.",
+                fix=f"Set {name} off for this path, or let the service authenticate.",
                 directive=f"{name} off;",
                 statuses=frozenset({401, 403} if name == "auth_request" else {401}),
                 is_certain=name != "auth_request",
@@ -115,11 +115,11 @@ def _of_limits(trace: Trace) -> Iterator[Fault]:
             code="connections-exhausted",
             explains=_OF_LIMIT,
             cause=(
-                f"nginx takes only so many requests here: {said} is in force, and answers {words}"
-                " to those that are too many."
+                f"nginx limits requests here: {said} applies, and answers {words}"
+                " to those above the limit."
             ),
             fix="Raise the limit or its burst for this path: each handshake is a request.",
             directive=f"{said.name} …;",
             statuses=frozenset({int(words) if words.isdigit() else 503}),
-            tell='nginx\'s error log says "limiting requests" or "limiting connections".',
+            tell='nginx\'s error log has "limiting requests" or "limiting connections".',
         )

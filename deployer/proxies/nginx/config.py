@@ -1,6 +1,6 @@
 """nginx's configuration as a tree of directives, each with its file and line.
 
-crossplane takes each file apart; files that are included stand in the place of their ``include``.
+crossplane parses each file; included files replace their ``include``.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from deployer.proxies.inspect.model import ConfigFile
 
 _DEEPEST = 20
 _MOST_DIRECTIVES = 500_000
-#: A longer file is not taken apart again and again, to find where its damage leaves off.
+#: A longer damaged file is not parsed repeatedly to find where the damage ends.
 _LONG = 256 << 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Directive(model.Directive):
-    """One directive; `block` is `None` for one that ends in a semicolon."""
+    """One directive; `block` is `None` for one that ends with a semicolon."""
 
     block: tuple[Directive, ...] | None = None
 
     def all(self, *names: str) -> Iterator[Directive]:
-        """The directives of those names that stand in this very block."""
+        """The directives of those names directly in this block."""
         return (each for each in self.block or () if each.name in names)
 
     def last(self, name: str) -> Directive | None:
-        """The one that stands last in this very block."""
+        """The last one directly in this block."""
         found = list(self.all(name))
         return found[-1] if found else None
 
 
 @lru_cache(maxsize=8)
 def tree_of(config: tuple[ConfigFile, ...]) -> Directive:
-    """The whole configuration, below a directive without a name; empty where there is no file.
+    """The whole configuration, below a directive without a name; empty if there is no file.
 
-    A file that is damaged is read up to where it is.
+    A damaged file is read up to the damage.
     """
     if not config:
         return Directive(name="", words=(), file="", line=0, block=())
@@ -68,13 +68,13 @@ def _parsed(text: str, scratch: Path) -> list[dict[str, object]]:
 
 
 def _open_blocks(text: str) -> int:
-    """How many blocks are open at the end of a text, nearly: quotes may be odd."""
+    """The approximate number of open blocks at the end of a text; quotes may be unbalanced."""
     bare = re.sub(r"#[^\n]*|\{[\w,]*\}|\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'", "", text)
     return min(_DEEPEST, max(0, bare.count("{") - bare.count("}")))
 
 
 def _taken_apart(text: str, scratch: Path) -> tuple[list[dict[str, object]], int | None]:
-    """What crossplane makes of a text, and the line of the first error."""
+    """crossplane's result for a text, and the line of the first error."""
     import crossplane
 
     scratch.write_text(text, encoding="utf-8", errors="replace")
@@ -87,8 +87,8 @@ def _taken_apart(text: str, scratch: Path) -> tuple[list[dict[str, object]], int
 
 
 class _Expansion:
-    """Puts files in the place of their ``include``, bounded whatever they include: themselves,
-    which nginx refuses, or each other many times over."""
+    """Replaces each ``include`` with its files, within a limit: files may include themselves,
+    which nginx rejects, or each other many times over."""
 
     def __init__(self, parsed: Mapping[str, Sequence[Document]], folder: PurePosixPath) -> None:
         self._parsed, self._folder = parsed, folder
@@ -96,8 +96,8 @@ class _Expansion:
         self._included: dict[str, list[str]] = {}
 
     def of(self, statements: Sequence[Document], files: tuple[str, ...]) -> tuple[Directive, ...]:
-        """The directives of `statements`, which stand in the last of `files`; it is included by
-        the one before, and so on."""
+        """The directives of `statements` from the last of `files`, which the one before it
+        includes, and so on."""
         found: list[Directive] = []
         for each in statements:
             self._left -= 1
@@ -125,7 +125,7 @@ class _Expansion:
 
 
 def _included(pattern: str, parsed: Document) -> list[str]:
-    """The files that an ``include`` stands for, by name, as glob(3) sorts them."""
+    """The files that an ``include`` matches, in the order of glob(3)."""
     if pattern in parsed:
         return [pattern]
     if not re.search(r"[*?\[]", pattern):
@@ -141,5 +141,5 @@ def walk(directive: Directive) -> Iterator[Directive]:
 
 
 def http_of(tree: Directive) -> Directive | None:
-    """The block ``http``; where there are several, nginx takes none."""
+    """The block ``http``; nginx rejects several."""
     return tree.last("http")

@@ -1,4 +1,4 @@
-"""What is wrong in nginx's configuration on the path of one WebSocket handshake: pure.
+"""Faults in nginx's configuration on the path of one WebSocket handshake. Pure.
 
 Each rule looks at what really becomes of the handshake (which server, which location, which headers
 after all maps), not at whether a line looks unusual. The certain ones come first: what nginx's own
@@ -19,12 +19,12 @@ from deployer.proxies.nginx.match import Match, listens, servers_of
 from deployer.proxies.nginx.path import Trace
 from deployer.proxies.nginx.variables import maps_of
 
-#: As nginx says it to a terminal, or as it writes it to a log.
+#: The format on a terminal, or in a log.
 _EMERGENCY = re.compile(
     r"\[emerg\] (?:\d+#\d+: )?(?P<words>.*?)(?: in (?P<file>/[^:\s]+):(?P<line>\d+))?$"
 )
 _UNKNOWN = re.compile(r'unknown "(\w+)" variable')
-#: What a proxy that runs with an earlier configuration may look like.
+#: The symptoms of a proxy that runs with an earlier configuration.
 _OF_STALE = frozenset(
     {
         *("upgrade-not-forwarded", "wrong-route", "page-instead", "bad-gateway", "redirected"),
@@ -34,7 +34,7 @@ _OF_STALE = frozenset(
         *("host-rewritten", "port-lost", "http-1.0-upstream", "upstream-scheme", "timeout"),
     }
 )
-#: Where what is seen of TLS is set.
+#: The directives that set what clients see of TLS.
 _OF_TLS = {
     "ssl_certificate": (
         *("tls-incomplete-chain", "tls-wrong-name", "tls-expired", "tls-expires-soon"),
@@ -65,13 +65,13 @@ def faults_of(
     path: str,
     tls: bool,
 ) -> tuple[Fault, ...]:
-    """All that is wrong; `trace` is `None` where nothing listens for the request."""
+    """The faults; `trace` is `None` if nothing listens for the request."""
     http = http_of(tree)
     found = list(_of_check(state))
     if http is None:
         return tuple(found)
     if trace is None:
-        found.append(_nobody_listens(http, port))
+        found.append(_no_listener(http, port))
     else:
         found += _of_server(trace, name, port, tls=tls)
         found += _maps_twice(http, trace)
@@ -82,7 +82,7 @@ def faults_of(
 
 
 def _of_check(state: ProxyState) -> Iterator[Fault]:
-    """What ``nginx -t`` refuses: then nginx runs with what it has read before, or not at all."""
+    """What ``nginx -t`` rejects: nginx then runs with its former configuration, or not at all."""
     if state.test_ok is not False:
         return
     lines = [found for line in state.test_output.splitlines() if (found := _EMERGENCY.search(line))]
@@ -90,7 +90,7 @@ def _of_check(state: ProxyState) -> Iterator[Fault]:
     file = lines[-1]["file"] or "" if lines else ""
     line = int(lines[-1]["line"] or 0) if lines else 0
     now = (
-        "nginx goes on with what it has read before"
+        "nginx keeps running with the configuration it loaded before"
         if state.is_running
         else "nginx does not run, and cannot start"
     )
@@ -101,9 +101,9 @@ def _of_check(state: ProxyState) -> Iterator[Fault]:
             Place(file, line),
             code="map-missing",
             explains=_OF_STALE,
-            cause=f"No map makes the variable ${name}, so nginx takes none of its files: {now}.",
+            cause=f"No map sets the variable ${name}, so nginx rejects all of its files: {now}.",
             fix=(
-                f"Put a map for ${name} into http, outside of every server; then nginx -t, and"
+                f"Add a map for ${name} to http, outside every server; then run nginx -t and"
                 " reload."
             ),
             directive=f'map $http_upgrade ${name} {{ default ""; "~*^websocket$" upgrade; }}',
@@ -115,22 +115,22 @@ def _of_check(state: ProxyState) -> Iterator[Fault]:
         Place(file, line),
         code="config-invalid",
         explains=_OF_STALE,
-        cause=f"nginx's own check refuses its files ({words}): {now}.",
-        fix="Mend what nginx -t names, then reload nginx.",
+        cause=f"nginx's own test rejects its files ({words}): {now}.",
+        fix="Fix what nginx -t reports, then reload nginx.",
         stands_alone=True,
         is_certain=True,
     )
 
 
-def _nobody_listens(http: Directive, port: int) -> Fault:
+def _no_listener(http: Directive, port: int) -> Fault:
     ports = sorted({each for server in servers_of(http) for each, _, _ in listens(server)})
     there = f"nginx's servers listen on {', '.join(map(str, ports))}" if ports else "it has none"
     return fault(
         http,
         code="proxy-down",
         explains=_OF_NOBODY,
-        cause=f"No server of nginx's configuration listens on port {port}: {there}.",
-        fix=f"Give the site's server a listen line for port {port}, and reload nginx.",
+        cause=f"No server in nginx's configuration listens on port {port}: {there}.",
+        fix=f"Add a listen line for port {port} to the site's server, and reload nginx.",
         directive=f"listen {port}{' ssl' if port == 443 else ''};",
     )
 
@@ -143,8 +143,8 @@ def _of_server(trace: Trace, name: str, port: int, *, tls: bool) -> Iterator[Fau
             listen,
             code="tls-not-spoken",
             explains=frozenset({"tls-not-spoken", "tls-failed"}),
-            cause=f"No listen line for port {port} says ssl, so nginx speaks plain HTTP there.",
-            fix="Add ssl to the listen line, and certificate and key to the server.",
+            cause=f"No listen line for port {port} has ssl, so nginx speaks plain HTTP there.",
+            fix="Add ssl to the listen line, and a certificate and key to the server.",
             directive=f"listen {port} ssl;",
         )
     if match.is_default and _is_of_others(trace):
@@ -152,22 +152,22 @@ def _of_server(trace: Trace, name: str, port: int, *, tls: bool) -> Iterator[Fau
             match.server,
             code="wrong-route",
             explains=_OF_ANOTHER,
-            cause=f"No server on port {port} has the name {name}: the default one answers.",
+            cause=f"No server on port {port} has the name {name}: the default server answers.",
             fix=(
-                f"Add {name} to server_name of the site's own server, or let nginx include that"
-                " server's file (sites-enabled); then reload it."
+                f"Add {name} to server_name of the site's own server, or include that server's file"
+                " (sites-enabled); then reload nginx."
             ),
             directive=f"server_name {name};",
-            tell="nginx -T | grep server_name shows which names it knows.",
+            tell="nginx -T | grep server_name shows the configured names.",
         )
-        # Its certificate is right for its own names: another line than that is missing.
+        # Its certificate is right for its own names; what is missing is a server_name.
         yield replace(another, code="tls-wrong-name", explains=_OF_NAME, is_certain=True)
         yield another
     yield from _of_certificate(match)
 
 
 def _is_of_others(trace: Trace) -> bool:
-    """Whether the default server is another site's, or nobody's, and not meant for all names."""
+    """Whether the default server belongs to a different site, and is not meant for all names."""
     answering = trace.answering
     if answering is not None:
         return answering.words[:1] not in _REDIRECTS
@@ -176,11 +176,11 @@ def _is_of_others(trace: Trace) -> bool:
 
 
 def _of_certificate(match: Match) -> Iterator[Fault]:
-    """Where the certificate and the versions of TLS are said; what is wrong with them is seen."""
+    """The lines that set the certificate and the versions of TLS; the checks see what is wrong."""
     for name, codes in _OF_TLS.items():
         said = match.server_value(name)
         if said is None and name == "server_tokens":
-            said = match.blocks[0]  # it is on unless somebody says otherwise
+            said = match.blocks[0]  # on by default
         if said is None:
             continue
         for code in codes:
@@ -196,7 +196,7 @@ def _of_certificate(match: Match) -> Iterator[Fault]:
 
 
 def _maps_twice(http: Directive, trace: Trace) -> Iterator[Fault]:
-    """Two maps for one variable pass the check, and the last one wins for every site."""
+    """Two maps for one variable pass the test, and the last one wins for every site."""
     for name, blocks in maps_of(http).items():
         if len({_content(block) for block in blocks}) < 2 or not _uses(trace, name):
             continue
@@ -207,10 +207,10 @@ def _maps_twice(http: Directive, trace: Trace) -> Iterator[Fault]:
             code="map-twice",
             explains=nginx_headers.OF_LOST_UPGRADE if is_broken else frozenset(),
             cause=(
-                f"${name} is made by two maps that differ ({places}). nginx -t accepts that; the"
-                " last one alone counts, for every site."
+                f"${name} is set by two different maps ({places}). nginx -t accepts that; the last"
+                " one applies, for every site."
             ),
-            fix="Give each its own variable name, or keep one of them.",
+            fix="Give each map its own variable, or keep one of them.",
             directive=f"map … ${name}",
             severity="error" if is_broken else "warning",
             stands_alone=True,

@@ -1,4 +1,4 @@
-"""Which headers of a WebSocket handshake nginx loses, changes, or passes on too freely: pure."""
+"""Headers of a WebSocket handshake that nginx drops, changes or forwards too freely. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OF_LOST_UPGRADE = frozenset(
         *("backend-not-websocket", "origin-blocked", "incomplete-upgrade", "timeout"),
     }
 )
-#: That a changed Host is the reason is proven by asking the service with it.
+#: A request to the service with the changed Host proves that this is the reason.
 _OF_HOST = frozenset({"host-rewritten", "port-lost"})
 _STRICT = (
     'map $http_upgrade $ws_upgrade { default ""; "~*^websocket$" websocket; }\n'
@@ -32,7 +32,7 @@ _USUAL_PORTS = (80, 443)
 
 
 def faults(trace: Trace) -> Iterator[Fault]:
-    """What is wrong with the headers of a request that ``proxy_pass`` hands on."""
+    """The faults in the headers of a request that ``proxy_pass`` forwards."""
     yield from _lost(trace)
     yield from _of_host(trace)
     yield from _of_scheme(trace)
@@ -43,12 +43,12 @@ def faults(trace: Trace) -> Iterator[Fault]:
 
 
 def forwards(trace: Trace) -> bool:
-    """Whether the service sees an upgrade to WebSocket; what cannot be known counts as one."""
+    """Whether the service sees an upgrade to WebSocket; unknown values count as one."""
     return not _missing(trace.headers)
 
 
 def is_broken_by_map(trace: Trace, name: str) -> bool:
-    """Whether the handshake would be passed on if an earlier map for `name` were the last one."""
+    """Whether the handshake would be forwarded if an earlier map for `name` were the last."""
     if trace.target is None or forwards(trace):
         return False
     maps = trace.values.maps
@@ -63,7 +63,7 @@ def is_broken_by_map(trace: Trace, name: str) -> bool:
 
 
 def _missing(headers: dict[str, Header]) -> list[str]:
-    """Which of the two headers does not say what a handshake needs."""
+    """Which of the two headers does not have the value that a handshake needs."""
     upgrade, connection = headers.get("upgrade"), headers.get("connection")
     missing = []
     if upgrade is None or (upgrade.value is not None and upgrade.value.lower() != "websocket"):
@@ -87,12 +87,12 @@ def _lost(trace: Trace) -> Iterator[Fault]:
         yield _without(trace, headers, missing)
     if version == "1.0" and (said is not None or not missing):
         place = said or trace.match.innermost
-        reason = "proxy_http_version says so" if said is not None else "as nginx before 1.29.7 does"
+        reason = "set by proxy_http_version" if said is not None else "the default before 1.29.7"
         yield fault(
             place,
             code="http-1.0-upstream",
             explains=OF_LOST_UPGRADE,
-            cause=f"nginx speaks HTTP/1.0 to the service ({reason}), in which there is no upgrade.",
+            cause=f"nginx speaks HTTP/1.0 to the service ({reason}), which has no upgrades.",
             fix="Set proxy_http_version 1.1 in this location.",
             directive="proxy_http_version 1.1;",
             tell="The service answers 505 or 426, or logs HTTP/1.0 requests.",
@@ -103,14 +103,14 @@ def _lost(trace: Trace) -> Iterator[Fault]:
             ignored,
             code="upgrade-not-forwarded",
             explains=OF_LOST_UPGRADE,
-            cause="proxy_pass_request_headers off keeps the client's headers from the service.",
+            cause="proxy_pass_request_headers off drops the client's headers.",
             fix="Remove it from this path.",
             directive="proxy_pass_request_headers on;",
         )
 
 
 def _without(trace: Trace, headers: dict[str, Header], missing: list[str]) -> Fault:
-    """Why the service does not see the upgrade."""
+    """The reason why the service does not see the upgrade."""
     level = trace.match.level("proxy_set_header")
     above = trace.headers_above()
     if level is not None and above and not _missing(above):
@@ -120,10 +120,10 @@ def _without(trace: Trace, headers: dict[str, Header], missing: list[str]) -> Fa
             code="headers-not-inherited",
             explains=OF_LOST_UPGRADE,
             cause=(
-                f"This {level.name} sets headers of its own, and so loses all that are set above"
-                f" it, {' and '.join(missing)} among them ({above['upgrade'].directive.where})."
+                f"This {level.name} sets its own headers, and so inherits none of those set above"
+                f" it, including {' and '.join(missing)} ({above['upgrade'].directive.where})."
             ),
-            fix="Repeat the whole set of proxy_set_header lines here.",
+            fix="Repeat all proxy_set_header lines here.",
             directive=_SET,
             is_certain=True,
         )
@@ -152,7 +152,7 @@ def _without(trace: Trace, headers: dict[str, Header], missing: list[str]) -> Fa
         explains=OF_LOST_UPGRADE,
         cause=_words(headers, missing),
         fix=(
-            "Set HTTP/1.1, Upgrade and Connection in this very location, from maps of"
+            "Set HTTP/1.1, Upgrade and Connection in this location, from maps of"
             f" $http_upgrade in http:\n{_STRICT}"
         ),
         directive=_SET,
@@ -167,11 +167,11 @@ def _cleared(connection: Header, upgrade: Header | None) -> Fault:
         code="connection-cleared",
         explains=OF_LOST_UPGRADE,
         cause=(
-            f"{connection.directive} sends the service no Connection, as is done for keep-alive:"
-            f" a handshake loses its upgrade with it.{also}"
+            f"{connection.directive} drops Connection, as is usual for keep-alive: a handshake"
+            f" loses its upgrade with it.{also}"
         ),
         fix=(
-            "Let Connection come from a map: upgrade where a WebSocket is asked for, otherwise"
+            "Set Connection from a map: upgrade for a WebSocket request, otherwise"
             f" empty.\n{_STRICT}"
         ),
         directive=_SET,
@@ -180,7 +180,7 @@ def _cleared(connection: Header, upgrade: Header | None) -> Fault:
 
 
 def _place(trace: Trace, headers: dict[str, Header], missing: list[str]) -> Directive:
-    """The line that says something wrong, or the block that says nothing."""
+    """The line with the wrong value, or the block that lacks the line."""
     for name in missing:
         header = headers.get(name.lower())
         if header is not None:
@@ -196,7 +196,7 @@ def _words(headers: dict[str, Header], missing: list[str]) -> str:
             default = " (nginx then sends close)" if name == "Connection" else ""
             said.append(f"nothing sets {name}{default}")
         else:
-            said.append(f"{header.directive} comes to {header.value!r}")
+            said.append(f"{header.directive} evaluates to {header.value!r}")
     return f"The service sees no upgrade on this path: {', and '.join(said)}."
 
 
@@ -213,16 +213,16 @@ def _of_host(trace: Trace) -> Iterator[Fault]:
     place = header.directive if header is not None else target.directive
     odd = trace.port not in _USUAL_PORTS
     if host.partition(":")[0].lower() != trace.name.lower():
-        says = f"{header.directive} says" if header is not None else "No Host is set: nginx sends"
+        says = f"{header.directive} sends" if header is not None else "No Host is set: nginx sends"
         yield fault(
             place,
             code="host-rewritten",
             explains=_OF_HOST,
             cause=(
-                f"{says} {host} to the service, not {trace.name}: one that compares Origin with"
-                " Host refuses every page of the site."
+                f"{says} {host} to the service, not {trace.name}: a service that compares Origin"
+                " with Host refuses every page of the site."
             ),
-            fix="Send the name that the client asked for.",
+            fix="Send the name that the client requested.",
             directive=f"proxy_set_header Host {'$http_host' if odd else '$host'};",
         )
     elif odd and not host.endswith(f":{trace.port}"):
@@ -231,10 +231,10 @@ def _of_host(trace: Trace) -> Iterator[Fault]:
             code="port-lost",
             explains=_OF_HOST,
             cause=(
-                f"The service sees the Host {host}, without the port {trace.port} that is in"
-                " the page's Origin: one that compares the two refuses it."
+                f"The service sees the Host {host}, without the port {trace.port} of the page's"
+                " Origin: a service that compares the two refuses it."
             ),
-            fix="Send the port, too.",
+            fix="Send the port too.",
             directive="proxy_set_header Host $host:$server_port;",
         )
 
@@ -250,18 +250,18 @@ def _of_scheme(trace: Trace) -> Iterator[Fault]:
     if place is None:
         return
     what = (
-        f"{header.directive} tells the service {header.value or 'nothing'!r}"
+        f"{header.directive} sends {header.value or 'nothing'!r}"
         if header is not None
-        else "Nothing tells the service that the client came by HTTPS"
+        else "No header shows the service that the client used HTTPS"
     )
     yield fault(
         place,
         code="redirect-loop",
         explains=frozenset({"redirect-loop"}),
-        cause=f"{what}: an app that forces HTTPS redirects to the same address again and again.",
-        fix="Set X-Forwarded-Proto, and let the app trust it.",
+        cause=f"{what}: an app that forces HTTPS keeps redirecting to the same address.",
+        fix="Set X-Forwarded-Proto, and make the app trust it.",
         directive="proxy_set_header X-Forwarded-Proto $scheme;",
-        tell="The Location of the redirect is the very address that was asked for.",
+        tell="The redirect's Location is the requested address.",
     )
 
 
@@ -283,11 +283,8 @@ def _of_others(trace: Trace) -> Iterator[Fault]:
             header.directive,
             code=next(iter(sorted(symptoms - {"origin-open"}))),
             explains=symptoms,
-            cause=(
-                f"{header.directive.name} replaces the {header.directive.words[0]} that the client"
-                " sends."
-            ),
-            fix="Remove the line: nginx passes that header on by itself.",
+            cause=(f"{header.directive.name} replaces the client's {header.directive.words[0]}."),
+            fix="Remove the line: nginx forwards that header by default.",
         )
     for hidden in trace.match.blocks[-1:]:
         for each in hidden.all("proxy_hide_header"):
@@ -298,7 +295,7 @@ def _of_others(trace: Trace) -> Iterator[Fault]:
                     each,
                     code=code,
                     explains=frozenset({code, "incomplete-upgrade"}),
-                    cause=f"{each} keeps a header of the service's answer from the client.",
+                    cause=f"{each} hides a header of the service's response from the client.",
                     fix="Remove the line.",
                 )
 
@@ -309,16 +306,20 @@ def _of_others(trace: Trace) -> Iterator[Fault]:
 def _of_timeout(trace: Trace) -> Iterator[Fault]:
     seconds, said = trace.read_timeout
     place = said or trace.passing or trace.match.innermost
-    what = f"{said} is in force" if said else f"proxy_read_timeout is not set: {seconds:g} s hold"
+    what = (
+        f"{said} is in force"
+        if said
+        else f"proxy_read_timeout is not set: the default is {seconds:g} s"
+    )
     yield fault(
         place,
         code="idle-cut",
         explains=frozenset({"idle-cut"}),
         cause=(
-            f"nginx ends a WebSocket on which nobody sends anything for {seconds:g} s ({what}"
-            f"{', ' + said.where if said else ', the default'})."
+            f"nginx closes a WebSocket that is idle for {seconds:g} s ({what}"
+            f"{', ' + said.where if said else ''})."
         ),
-        fix="Raise proxy_read_timeout on this path, or let the service ping more often than that.",
+        fix="Raise proxy_read_timeout for this path, or make the service ping more often.",
         directive="proxy_read_timeout 3600s;",
     )
 
@@ -334,16 +335,17 @@ def _of_client(trace: Trace) -> Iterator[Fault]:
     if place is None:
         return
     what = (
-        "adds the client's address to whatever X-Forwarded-For the client has sent"
+        "appends the client's address to the X-Forwarded-For that the client sent"
         if header is not None
-        else "passes on whatever X-Forwarded-For the client has sent"
+        else "forwards the X-Forwarded-For that the client sent"
     )
     yield fault(
         place,
         code="forwarded-for-appended",
         explains=frozenset({"forwarded-for-appended"}),
-        cause=f"nginx {what}: an app that takes the first address believes the client.",
-        fix="Overwrite it, where nginx is the first proxy that clients meet.",
+        cause=f"nginx {what}: a service that uses the first address believes whatever the client"
+        " claims.",
+        fix="Overwrite it, if nginx is the first proxy for clients.",
         directive="proxy_set_header X-Forwarded-For $remote_addr;",
         severity="warning",
         stands_alone=header is not None,
@@ -362,9 +364,9 @@ def _of_tunnel(trace: Trace) -> Iterator[Fault]:
         code="h2c-tunnel",
         explains=frozenset({"h2c-tunnel"}),
         cause=(
-            f"{upgrade.directive} passes every Upgrade on, h2c too: where the service speaks"
-            " HTTP/2, whoever asks gets a tunnel past every rule of nginx."
+            f"{upgrade.directive} forwards every Upgrade, including h2c: if the service speaks"
+            " HTTP/2, any client gets a tunnel past every rule of nginx."
         ),
-        fix=f"Pass it on for WebSockets alone.\n{_STRICT}",
+        fix=f"Forward it for WebSockets only.\n{_STRICT}",
         directive=_SET,
     )

@@ -1,4 +1,4 @@
-"""What nginx's configuration does with a request, and what is wrong with it."""
+"""The reader of nginx's configuration: how it handles a request, and its faults."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from deployer.proxies.nginx.path import Trace, trace_of
 
 
 def served(state: ProxyState, *, name: str, port: int, path: str, tls: bool) -> Served | None:
-    """What becomes of requests for `path` at `name` and `port`; `None` where nothing listens."""
+    """How nginx handles requests for `path` at `name` and `port`; `None` if nothing listens."""
     trace = trace_of(state, name=name, port=port, path=path, tls=tls)
     return _served(trace, path) if trace is not None else None
 
 
 def faults(state: ProxyState, *, name: str, port: int, path: str, tls: bool) -> tuple[Fault, ...]:
-    """What is wrong on the path of such requests, the most certain first."""
+    """The faults on the path of such requests, the most certain first."""
     trace = trace_of(state, name=name, port=port, path=path, tls=tls)
     return faults_of(state, tree_of(state.config), trace, name=name, port=port, path=path, tls=tls)
 
@@ -68,10 +68,10 @@ def _match_of(match: Match) -> Literal["prefix", "exact", "regex"]:
 
 
 def _note(trace: Trace) -> str:
-    """What answers in place of a service, or what could not be understood."""
+    """What answers instead of a service, or what was not understood."""
     match = trace.match
     if match.slash_from is not None:
-        return f"{match.slash_from.where} redirects to the path with a slash at its end"
+        return f"{match.slash_from.where} redirects to the path with a trailing slash"
     answering = trace.answering
     if answering is not None:
         return f"{answering} ({answering.where})"

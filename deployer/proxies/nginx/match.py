@@ -1,4 +1,4 @@
-"""Which server and location of nginx take a request, by nginx's own rules.
+"""Which server and location of nginx match a request, by nginx's own rules.
 
 Source: nginx, "How nginx processes a request", "Server names", and ``location`` of
 ngx_http_core_module.
@@ -13,15 +13,15 @@ from urllib.parse import unquote
 
 from deployer.proxies.nginx.config import Directive, http_of
 
-#: Directives that hand a request on, so that nginx redirects a prefix without its slash to it.
+#: Directives that forward a request; nginx redirects their prefix without its slash to it.
 PASSING = ("proxy_pass", "fastcgi_pass", "uwsgi_pass", "scgi_pass", "grpc_pass", "memcached_pass")
-#: How well a name fits, the best first.
+#: How well a name matches, the best first.
 _EXACT, _SUFFIX, _PREFIX, _REGEX, _DEFAULT = range(5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """The blocks that a request goes through, ``http`` first, the location last.
+    """The blocks that apply to a request, ``http`` first, the location last.
 
     `is_default` where no server has the name. `slash_from` is the location that makes nginx answer
     with a redirect to the same path with a slash. `path` is the request's, as locations see it.
@@ -35,12 +35,12 @@ class Match:
 
     @property
     def server(self) -> Directive:
-        """The server that takes the request."""
+        """The server that handles the request."""
         return self.blocks[1]
 
     @property
     def location(self) -> Directive | None:
-        """The innermost location; `None` where the server itself answers."""
+        """The innermost location; `None` if the server itself answers."""
         return self.blocks[-1] if len(self.blocks) > 2 else None
 
     @property
@@ -49,16 +49,16 @@ class Match:
         return self.blocks[-1]
 
     def level(self, *names: str) -> Directive | None:
-        """The innermost block with one of those directives: those of others are not inherited."""
+        """The innermost block with one of those directives; outer ones are not inherited then."""
         return next((block for block in reversed(self.blocks) if any(block.all(*names))), None)
 
     def value(self, name: str) -> Directive | None:
-        """The directive that is in force here, where the innermost one wins."""
+        """The directive that applies here; the innermost one wins."""
         level = self.level(name)
         return level.last(name) if level is not None else None
 
     def server_value(self, name: str) -> Directive | None:
-        """The directive that is in force for the server, which locations do not change."""
+        """The directive that applies to the server; locations do not change it."""
         return self.server.last(name) or self.blocks[0].last(name)
 
 
@@ -70,7 +70,7 @@ class _Listen:
 
 
 def match_of(tree: Directive, *, name: str, port: int, path: str) -> Match | None:
-    """What takes requests for `path` at `name` and `port`; `None` where nothing listens there."""
+    """Match a request for `path` at `name` and `port`; `None` if nothing listens there."""
     http = http_of(tree)
     if http is None:
         return None
@@ -90,7 +90,7 @@ def match_of(tree: Directive, *, name: str, port: int, path: str) -> Match | Non
 
 
 def _normal(path: str) -> str:
-    """Decoded, and without double slashes: merge_slashes is on unless somebody turned it off."""
+    """Decoded, and without double slashes: merge_slashes is on by default."""
     return re.sub(r"/{2,}", "/", unquote(path)) or "/"
 
 
@@ -98,12 +98,12 @@ def _normal(path: str) -> str:
 
 
 def servers_of(http: Directive) -> Iterator[Directive]:
-    """All servers, in their order."""
+    """All servers, in order."""
     return http.all("server")
 
 
 def listens(server: Directive) -> tuple[tuple[int, bool, bool], ...]:
-    """Port, whether TLS is spoken there, and whether it is the default, of each TCP address."""
+    """For each TCP address: its port, whether it speaks TLS, whether it is the default."""
     return tuple((each.port, each.is_tls, each.is_default) for each in _listens(server))
 
 
@@ -139,7 +139,7 @@ def _server(http: Directive, name: str, port: int) -> tuple[Directive, _Listen, 
     ]
     if not listening:
         return None
-    # A socket speaks TLS where any of its servers says so.
+    # A socket speaks TLS if any of its servers says so.
     tls = any(listen.is_tls for _, listen in listening)
     best: tuple[tuple[int, int], Directive, _Listen] | None = None
     for server, listen in listening:
@@ -158,7 +158,7 @@ def _with_tls(listen: _Listen, tls: bool) -> _Listen:
 
 
 def _rank(word: str, name: str) -> tuple[int, int] | None:
-    """How well a word of ``server_name`` fits, smaller is better; `None` where it does not."""
+    """How well a word of ``server_name`` matches, smaller is better; `None` if not."""
     if word.startswith("~"):
         try:
             return (_REGEX, 0) if re.search(word[1:], name, re.IGNORECASE) else None
@@ -197,7 +197,7 @@ def modifier_of(location: Directive) -> tuple[str, str]:
 
 
 def _found(block: Directive, path: str) -> _Found:
-    """nginx's `ngx_http_core_find_location`, with the locations inside locations."""
+    """nginx's `ngx_http_core_find_location`, including nested locations."""
     plain: list[tuple[str, str, Directive]] = []
     patterns: list[Directive] = []
     for location in block.all("location"):
@@ -237,7 +237,7 @@ def _longest(
 
 
 def _would_redirect(word: str, location: Directive, path: str) -> bool:
-    """Whether nginx answers `path` with 301 on account of a location with a slash at its end."""
+    """Whether nginx answers `path` with 301 because of a location with a trailing slash."""
     passes = next((each for each in location.all(*PASSING)), None)
     return passes is not None and word == f"{path}/"
 

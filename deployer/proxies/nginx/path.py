@@ -1,4 +1,4 @@
-"""One WebSocket handshake on its path through nginx: where it is sent, and with which headers.
+"""The path of one WebSocket handshake through nginx: its destination and its headers.
 
 Source: nginx, ngx_http_proxy_module (`proxy_pass`, `proxy_set_header`, `proxy_http_version`).
 """
@@ -15,16 +15,16 @@ from deployer.proxies.nginx.match import PASSING, Match, match_of, modifier_of
 from deployer.proxies.nginx.variables import Values, maps_of, seconds_of
 from deployer.sites.model import Upstream
 
-#: From here on HTTP/1.1 is spoken to services by default, and no ``Connection: close`` is sent.
+#: Since this version, nginx speaks HTTP/1.1 to services by default, without ``Connection: close``.
 HTTP_1_1_BY_DEFAULT = (1, 29, 7)
 _DEFAULT_READ_TIMEOUT_S = 60.0
-_CLIENT_ADDRESS = "203.0.113.7"  # RFC 5737: nobody's, to stand for some client's
+_CLIENT_ADDRESS = "203.0.113.7"  # RFC 5737: a documentation address, for any client
 _CONDITION = re.compile(r"^(=|!=|~\*?|!~\*?)$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What ``proxy_pass`` names; `uri` is `None` where it has no path, `note` what is unclear."""
+    """The target of ``proxy_pass``; `uri` is `None` without a path, `note` what is unclear."""
 
     directive: Directive
     upstreams: tuple[Upstream, ...] = ()
@@ -35,13 +35,13 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """One ``proxy_set_header`` in force; `value` is `None` where it cannot be known."""
+    """One effective ``proxy_set_header``; `value` is `None` if it is unknown."""
 
     value: str | None
     directive: Directive
 
-    def beside(self, other: Header) -> Header:
-        """Both: nginx sends a line for each, and none for one that is empty."""
+    def joined(self, other: Header) -> Header:
+        """Both: nginx sends a line for each that is not empty."""
         if self.value is None or other.value is None:
             return Header(value=None, directive=other.directive)
         value = ", ".join(filter(None, (self.value, other.value)))
@@ -50,7 +50,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
-    """The path of one handshake. `http` is the whole configuration of HTTP."""
+    """One handshake in nginx. `http` is the whole HTTP configuration."""
 
     http: Directive
     match: Match
@@ -63,7 +63,7 @@ class Trace:
 
     @property
     def passing(self) -> Directive | None:
-        """The directive that hands the request on: of the location alone, it is not inherited."""
+        """The directive that forwards the request: the location's own, it is not inherited."""
         block = self.match.innermost
         found = next(iter(block.all(*PASSING)), None)
         if found is None and block.name == "if":
@@ -81,7 +81,7 @@ class Trace:
 
     @property
     def refusing(self) -> tuple[Directive, Directive] | None:
-        """The first ``if`` that holds for this handshake and answers it, and its ``return``."""
+        """The first ``if`` that matches this handshake and answers it, and its ``return``."""
         for block in (
             self.match.server,
             *(each for each in self.match.blocks if each.name == "location"),
@@ -94,7 +94,7 @@ class Trace:
 
     @property
     def target(self) -> Target | None:
-        """Where ``proxy_pass`` leads."""
+        """The target of ``proxy_pass``."""
         passing = self.passing
         if passing is None or passing.name != "proxy_pass" or not passing.words:
             return None
@@ -102,7 +102,7 @@ class Trace:
 
     @property
     def path_at_service(self) -> str:
-        """What the service is asked for."""
+        """The path requested from the service."""
         target, path = self.target, self.values.given["uri"]
         rewriting = self.rewriting
         if rewriting is not None:
@@ -123,7 +123,7 @@ class Trace:
 
     @property
     def rewriting(self) -> tuple[Directive, str] | None:
-        """The first ``rewrite … break`` of the location that fits, and the path that it makes."""
+        """The first matching ``rewrite … break`` of the location, and its result."""
         path = self.values.given["uri"]
         for each in self.match.innermost.all("rewrite"):
             if len(each.words) < 3 or each.words[2] != "break":
@@ -141,12 +141,12 @@ class Trace:
 
     @property
     def headers(self) -> dict[str, Header]:
-        """The headers that are set, by their names in lower case: one level's, or those above."""
+        """The headers that are set, by name in lower case: of the innermost level with any."""
         level = self.match.level("proxy_set_header")
         return self._headers_of(level) if level is not None else {}
 
     def headers_above(self) -> dict[str, Header]:
-        """Those that would be inherited if the innermost level with any had none."""
+        """The headers that would be inherited if the innermost level had none."""
         level = self.match.level("proxy_set_header")
         if level is None:
             return {}
@@ -159,17 +159,17 @@ class Trace:
             if len(each.words) == 2:
                 name = each.words[0].lower()
                 header = Header(value=self.values.of(each.words[1]), directive=each)
-                found[name] = found[name].beside(header) if name in found else header
+                found[name] = found[name].joined(header) if name in found else header
         return found
 
     def asking_for(self, protocol: str) -> Trace:
-        """The same for a request with another ``Upgrade``."""
+        """The same for a request with a different ``Upgrade``."""
         given = {**self.values.given, "http_upgrade": protocol}
         return replace(self, values=replace(self.values, given=given))
 
     @property
     def http_version(self) -> tuple[str, Directive | None]:
-        """The version of HTTP that the service is spoken to in, and who says so."""
+        """The HTTP version for the service, and the directive that sets it."""
         said = self.match.value("proxy_http_version")
         if said is not None and said.words:
             return said.words[0], said
@@ -177,7 +177,7 @@ class Trace:
 
     @property
     def host(self) -> str | None:
-        """The ``Host`` that the service sees; `None` where it cannot be known."""
+        """The ``Host`` that the service sees; `None` if it is unknown."""
         header = self.headers.get("host")
         if header is not None:
             return header.value
@@ -186,7 +186,7 @@ class Trace:
 
     @property
     def read_timeout(self) -> tuple[float, Directive | None]:
-        """For how long neither side may be silent, and who says so."""
+        """The idle timeout in seconds, and the directive that sets it."""
         said = self.match.value("proxy_read_timeout")
         if said is None or not said.words:
             return _DEFAULT_READ_TIMEOUT_S, None
@@ -202,7 +202,7 @@ def _substituted(text: str, groups: list[str]) -> str:
 
 
 def trace_of(state: ProxyState, *, name: str, port: int, path: str, tls: bool) -> Trace | None:
-    """The path of a WebSocket handshake for `path`; `None` where nothing listens for it."""
+    """Trace a WebSocket handshake for `path`; `None` if nothing listens for it."""
     tree = tree_of(state.config)
     http = http_of(tree)
     match = match_of(tree, name=name, port=port, path=path)
@@ -252,7 +252,7 @@ def _variables(*, name: str, port: int, path: str, tls: bool) -> dict[str, str]:
 
 
 def _sets(match: Match) -> dict[str, str]:
-    """The variables that ``set`` makes on the path, where it stands outside of any ``if``."""
+    """The variables that ``set`` defines for the request, outside any ``if``."""
     return {
         each.words[0].lstrip("$"): each.words[1]
         for block in match.blocks
@@ -262,7 +262,7 @@ def _sets(match: Match) -> dict[str, str]:
 
 
 def _through_conditions(trace: Trace) -> Trace:
-    """The path with the last ``if`` of the location that holds for this handshake."""
+    """The trace with the last ``if`` of the location that matches this handshake."""
     holding = [
         block
         for block in trace.match.innermost.all("if")
@@ -274,7 +274,7 @@ def _through_conditions(trace: Trace) -> Trace:
 
 
 def _holds(args: tuple[str, ...], values: Values) -> bool:
-    """Whether a condition is known to hold."""
+    """Whether a condition is known to be true."""
     left = values.of(args[0]) if args else None
     if left is None:
         return False
@@ -300,7 +300,7 @@ def _target(http: Directive, passing: Directive, values: Values) -> Target:
     text = values.of(passing.words[0])
     found = _URL.match(text or "")
     if found is None:
-        words = f"{passing} is decided by variables that cannot be known here"
+        words = f"{passing} depends on variables that are unknown here"
         return Target(directive=passing, note=words)
     scheme, authority, uri = found.groups()
     tls = scheme == "https"
@@ -318,7 +318,7 @@ def _target(http: Directive, passing: Directive, values: Values) -> Target:
 
 
 def _servers(group: Directive, *, tls: bool) -> Iterator[Upstream]:
-    """The servers of an ``upstream``, those that are to be used first."""
+    """The servers of an ``upstream``, backup servers last."""
     servers = [each for each in group.all("server") if each.words and "down" not in each.words]
     for each in sorted(servers, key=lambda server: "backup" in server.words):
         yield _upstream(each.words[0], tls=tls, default_port=80)

@@ -1,4 +1,4 @@
-"""What nginx does with the path of a handshake: redirects, files, paths that change. Pure."""
+"""Faults in where nginx sends a handshake: redirects, files, changed paths. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _OF_PATH = frozenset(
 
 
 def faults(trace: Trace, path: str) -> Iterator[Fault]:
-    """What is wrong with where a request goes."""
+    """The faults in where a request goes."""
     slash = trace.match.slash_from
     if slash is not None:
         yield _slash_redirect(slash, path)
@@ -64,10 +64,10 @@ def _slash_redirect(location: Directive, path: str) -> Fault:
         code="slash-redirect",
         explains=_OF_REDIRECT,
         cause=(
-            f"nginx has a location for {path}/ alone, so it redirects {path} to it, and WebSocket"
+            f"nginx only has a location for {path}/, so it redirects {path} to it; WebSocket"
             " clients do not follow."
         ),
-        fix=f"Serve {path} itself: an exact location beside this one.",
+        fix=f"Also serve {path}, with an exact location next to this one.",
         directive=f"location = {path} {{ … }}",
         is_certain=True,
     )
@@ -82,10 +82,11 @@ def _answered(answering: Directive, trace: Trace) -> Iterator[Fault]:
             answering,
             code=_kind_of_redirect(to or answering.words[-1], trace),
             explains=_OF_REDIRECT,
-            cause=f"{words}, this path too; WebSocket clients do not follow.",
+            cause=f"{words}, including this path; WebSocket clients do not follow redirects.",
             fix=(
-                "Let clients ask for what it leads to (wss:// for https://), or leave this path out"
-                " of the redirect."
+                "Let clients use the target address (wss:// for https://), or exclude this path"
+                " from"
+                " the redirect."
             ),
             is_certain=True,
         )
@@ -94,8 +95,8 @@ def _answered(answering: Directive, trace: Trace) -> Iterator[Fault]:
         answering,
         code="wrong-route",
         explains=frozenset({"wrong-route", "page-instead", "origin-blocked", "redirected"}),
-        cause=f"{words}, and nothing is sent to a service.",
-        fix="Give the path a location of its own with proxy_pass.",
+        cause=f"{words}, and nothing reaches a service.",
+        fix="Add a separate location with proxy_pass for the path.",
         is_certain=True,
     )
 
@@ -127,7 +128,7 @@ def _files(trace: Trace, path: str) -> Fault:
             {"page-instead", "wrong-route", "upgrade-not-forwarded", "backend-not-websocket"}
         ),
         cause=f"nginx answers {path} {what}: this {where} has no proxy_pass.",
-        fix=f"Give {path} a location of its own that hands it on to the service.",
+        fix=f"Add a separate location with proxy_pass for {path}.",
         directive=f"location {path} {{ proxy_pass http://…; }}",
         is_certain=True,
     )
@@ -147,9 +148,9 @@ def _of_target(trace: Trace, path: str) -> Iterator[Fault]:
             code="wrong-route",
             explains=_OF_PATH,
             cause=f"The service is asked for {there}, not for {path}: {rewriting[0]} changes it.",
-            fix="Leave this path out of the rewrite, or write the path that the service has.",
+            fix="Exclude this path from the rewrite, or rewrite it to the service's own path.",
             is_of_path=True,
-            tell="Ask the service itself for both paths.",
+            tell="Request both paths from the service itself.",
         )
     elif there != path:
         is_slash = "//" in there or (mismatch and there not in ("/", path))
@@ -158,17 +159,17 @@ def _of_target(trace: Trace, path: str) -> Iterator[Fault]:
             code="slash-mismatch" if is_slash else "page-instead",
             explains=_OF_PATH,
             cause=(
-                f"The service is asked for {there}, not for {path}: {target.directive} puts its"
-                f" own path in the place of that of {location or 'the location'}."
+                f"The service is asked for {there}, not for {path}: {target.directive}"
+                f" replaces the path of {location or 'the location'} with its own."
             ),
             fix=(
-                "Leave the path out of proxy_pass, so that the service is asked for the same."
+                "Remove the path from proxy_pass, so that the service is asked for the same path."
                 if not is_slash
-                else "End both with a slash, the location and proxy_pass, or neither."
+                else "End both the location and proxy_pass with a slash, or neither."
             ),
             directive=f"proxy_pass {_without_path(target.directive)};",
             is_of_path=True,
-            tell="Ask the service itself for both paths.",
+            tell="Request both paths from the service itself.",
         )
     upstream = target.upstreams[0] if target.upstreams else None
     if upstream is not None:
@@ -180,7 +181,9 @@ def _of_target(trace: Trace, path: str) -> Iterator[Fault]:
             fix="",
         )
         scheme = "http" if upstream.tls else "https"
-        speaks, wants = ("TLS", "does not") if upstream.tls else ("plain HTTP", "wants TLS")
+        speaks, wants = (
+            ("TLS", "does not speak TLS") if upstream.tls else ("plain HTTP", "expects TLS")
+        )
         _, _, address = _without_path(target.directive).partition("://")
         yield fault(
             target.directive,

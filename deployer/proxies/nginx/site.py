@@ -1,8 +1,8 @@
-"""Sites as plain values that the nginx role's template prints.
+"""Sites as plain values for the template of the nginx role.
 
-What a config looks like is said in ``roles/nginx/templates/site.conf.j2`` alone. Here stands what
-can be computed: names that are unique in nginx's one flat name space, the order of routes, escaped
-patterns, and that no value can mean more in a config file than it should.
+The layout of the configuration is in ``roles/nginx/templates/site.conf.j2`` alone. This module
+computes the values: names that are unique in nginx's single namespace, the order of routes, escaped
+patterns; and refuses values that would change the meaning of the configuration.
 """
 
 from __future__ import annotations
@@ -35,26 +35,28 @@ from deployer.sites.values import (
     slugs_of,
 )
 
-# nginx keeps variable and server names in hashes of 64-byte buckets. An entry takes its length,
-# rounded up, and two pointers, so 46 characters fit. The directives that enlarge the buckets may
-# stand once in a whole configuration, so they are not ours to set.
+# nginx keeps variable and server names in hashes with buckets of 64 bytes. An entry takes its
+# length,
+# rounded up, and two pointers, so 46 characters fit. The directives that enlarge the buckets are
+# allowed only once in a configuration, so they are left to the administrator.
 # https://nginx.org/en/docs/hash.html
 _LONGEST_HASHED_NAME = 46
 
 
 def bootstrap(site: Site) -> View:
-    """The values for a site that has no certificate yet: it answers challenges and nothing else."""
+    """The values of a site that has no certificate yet: it only answers challenges."""
     bare = replace(site, routes=(), tls=Tls())
     return {**view(bare, challenge=True), "only_challenges": True}
 
 
 def view(site: Site, *, challenge: bool = False) -> View:
-    """The values that the template prints for a site; routes come with the longest path first.
+    """The values that the template prints for a site; routes are ordered longest path first.
 
-    With `challenge` it answers those of an ACME issuer, though its own certificate is another's.
+    With `challenge`, the site also answers the challenges of an ACME issuer that did not sign its
+    current certificate.
 
     Raises:
-        SourceError: a value that nginx would read as something else than it is.
+        SourceError: a value that would change the meaning of the configuration.
     """
     check_names(site)
     prefix = name_prefix(site.domain)
@@ -86,16 +88,17 @@ def view(site: Site, *, challenge: bool = False) -> View:
 
 
 def more_vars(sites: Sequence[Site]) -> dict[str, object]:
-    """Nothing: all that the role needs is in the sites' views.
+    """No variables: the sites' views have all that the role needs.
 
     Raises:
-        SourceError: two sites of which each would have to be the port's default.
+        SourceError: two sites that would both have to be the port's default.
     """
     addresses = [site for site in sites if site.has_tls and is_address(site.domain)]
     for other in addresses[1:]:
         raise SourceError(
-            f"{other.domain} and {addresses[0].domain} are both addresses, and nginx is asked for "
-            "neither by name",
+            f"{other.domain} and {addresses[0].domain} are both addresses, and clients that"
+            " connect "
+            "to an address send no server name",
             source=other.source,
             hint="Make one of them an alias of the other.",
         )
@@ -134,7 +137,7 @@ def _server(upstream: Upstream, *, source: SourceRef | None) -> str:
 def _origin_rules(
     site: Site, routes: Sequence[Route], *, slugs: Sequence[str], prefix: str
 ) -> dict[str, View]:
-    """The rule of each WebSocket route that has one, by slug; routes that agree share a rule."""
+    """The origin rule of each WebSocket route, by slug; routes with equal rules share one."""
     shared: dict[tuple[tuple[str, ...], bool], View] = {}
     rules: dict[str, View] = {}
     for route, slug in zip(routes, slugs, strict=True):

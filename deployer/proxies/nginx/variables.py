@@ -1,4 +1,4 @@
-"""What nginx's words come to for one request: variables, maps, times.
+"""Evaluate nginx's variables, maps and times for one request.
 
 Source: nginx, ngx_http_map_module, ngx_http_core_module "Embedded Variables", "Measurement units".
 """
@@ -28,14 +28,14 @@ _DEEPEST = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Values:
-    """What variables come to: those of the request, and those that maps and ``set`` make."""
+    """The values of variables: those of the request, and those from maps and ``set``."""
 
     given: Mapping[str, str]
     maps: Mapping[str, tuple[Directive, ...]] = field(default_factory=dict)
     sets: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, text: str, *, depth: int = 0) -> str | None:
-        """`text` with its variables replaced; `None` where one is not known here."""
+        """`text` with its variables replaced; `None` if one is unknown here."""
         parts, end = [], 0
         for found in _VARIABLE.finditer(text):
             value = self._variable(found.group(1) or found.group(2), depth)
@@ -55,7 +55,7 @@ class Values:
         return self.given.get(name)
 
     def mapped(self, block: Directive, *, depth: int = 0) -> str | None:
-        """What a ``map`` block makes of this request."""
+        """The value of a ``map`` block for this request."""
         source = self.of(block.words[0], depth=depth)
         if source is None:
             return None
@@ -88,7 +88,7 @@ def _matches(word: str, source: str) -> bool:
 
 
 def seconds_of(text: str) -> float | None:
-    """``1h 30m`` or ``60`` in seconds; `None` for what is no time."""
+    """``1h 30m`` or ``60`` in seconds; `None` if it is not a time."""
     total = 0.0
     for word in text.split():
         rest = word
@@ -102,7 +102,7 @@ def seconds_of(text: str) -> float | None:
 
 
 def maps_of(http: Directive) -> dict[str, tuple[Directive, ...]]:
-    """The ``map`` blocks by the variable that they make, without its ``$``, in their order."""
+    """The ``map`` blocks by the variable they define, without its ``$``, in order."""
     found: dict[str, list[Directive]] = {}
     for block in http.all("map"):
         if len(block.words) == 2:
