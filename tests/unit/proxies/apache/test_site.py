@@ -227,7 +227,7 @@ def test_values_that_would_change_the_meaning_are_refused(fields: dict[str, obje
 
 def test_what_apache_cannot_do() -> None:
     urls = [f"http://127.0.0.1:{number}" for number in range(1, 18)]
-    with pytest.raises(SourceError, match="has 17 upstreams, and Apache chooses among 16"):
+    with pytest.raises(SourceError, match="has 17 upstreams, and Apache can choose from 16"):
         text({"path": "/", "upstream": urls})
     with pytest.raises(SourceError, match="has a star"):
         text({"path": "/a*", "upstream": "http://127.0.0.1:1"})
@@ -271,6 +271,6 @@ def test_a_name_that_the_wildcard_of_an_earlier_site_would_take() -> None:
     second = site(
         domain="z.com", aliases=["www.b.com", "*.a.com"], proxy="apache", tls={"issuer": "none"}
     )
-    with pytest.raises(SourceError, match=r"a name of z\.com to the wildcard of b\.com"):
+    with pytest.raises(SourceError, match=r"a name of z\.com from the wildcard of b\.com"):
         apache_site.more_vars([first, second])
     assert apache_site.more_vars([first])

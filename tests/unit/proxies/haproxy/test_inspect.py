@@ -42,7 +42,7 @@ def test_a_lost_upgrade_is_explained_where_it_was_lost_and_only_there(case: Meas
     if case.status == 101:
         # HAProxy passes Upgrade on without a Connection that a rule has taken; this service opens
         # all the same, and then nothing of it is reported.
-        reported = [fault for fault in found if "takes Connection from" not in fault.cause]
+        reported = [fault for fault in found if "removes Connection from" not in fault.cause]
         assert {fault.code for fault in reported} <= {"slash-mismatch"}
 
 

@@ -451,7 +451,7 @@ def test_what_the_check_refuses_comes_first(words: str, code: str, where: str) -
     state = state_of(site("location / { root /srv; }"), test_ok=False, test_output=words)
     first = faults(state, name=NAME, port=443, path="/ws", tls=True)[0]
     assert (first.code, first.where, first.stands_alone) == (code, where, True)
-    assert "goes on with what it has read before" in first.cause
+    assert "keeps running with the configuration it loaded before" in first.cause
 
 
 # --- findings -------------------------------------------------------------------------------------
