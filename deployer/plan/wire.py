@@ -75,7 +75,7 @@ def _handler_run_from_json(document: Document) -> HandlerRun:
     )
 
 
-def plan_for_people(plan: Plan) -> dict[str, object]:
+def plan_for_output(plan: Plan) -> dict[str, object]:
     """A plan for ``--json``: with plain texts for a diff, and without secrets."""
     document = plan_to_json(plan)
     document["changes"] = [_shown_change(change) for change in plan.changes]

@@ -8,7 +8,7 @@ from typing import Any
 
 from deployer.commit.outcome import HostReport, RunReport
 from deployer.model import CheckResult
-from deployer.plan.wire import plan_for_people
+from deployer.plan.wire import plan_for_output
 from deployer.text.redaction import masked
 
 FORMAT_VERSION = 1
@@ -84,7 +84,7 @@ def _results(report: HostReport) -> dict[str, object]:
     """The plan, and everything that was checked or measured."""
     document: dict[str, object] = {}
     if report.plan is not None:
-        document["plan"] = masked(plan_for_people(report.plan), report.secrets)
+        document["plan"] = masked(plan_for_output(report.plan), report.secrets)
     if report.checks:
         from deployer.verify import result_json
 

@@ -1,1 +1,1 @@
-"""Values as text for people: times, and secrets taken out."""
+"""Text for output: times, masked secrets, and summaries of PEM blocks."""

@@ -1,4 +1,4 @@
-"""PEM blocks in texts for people: one line for each instead of its body."""
+"""PEM blocks in output: a summary line for each instead of its body."""
 
 from __future__ import annotations
 

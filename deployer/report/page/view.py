@@ -26,7 +26,7 @@ _STATES: Mapping[str, tuple[str, Mark]] = {
     "failed": ("failed, nothing changed", "bad"),
     "stranded": ("not in a known good state", "bad"),
     "unreachable": ("unreachable", "bad"),
-    "invalid": ("the playbook is invalid for it", "bad"),
+    "invalid": ("playbook invalid for this host", "bad"),
     "not-started": ("not started", "skip"),
     "healthy": ("healthy", "good"),
     "unhealthy": ("unhealthy", "bad"),

@@ -89,7 +89,7 @@ def test_the_page_loads_nothing(tab: Page) -> None:
 
 
 def _document() -> dict[str, Any]:
-    """The page of a failed apply, with all its parts."""
+    """The JSON document of a failed apply, with all its parts."""
     finding = {
         "code": "upgrade-not-forwarded",
         "severity": "error",

@@ -9,7 +9,7 @@ from deployer.model import Attributes, Handler, Observation
 from deployer.plan.diff import plan_lines
 from deployer.plan.model import Plan
 from deployer.plan.plan import make_plan
-from deployer.plan.wire import plan_for_people, plan_to_json
+from deployer.plan.wire import plan_for_output, plan_to_json
 from deployer.resources import Origin, from_task
 
 RELOAD = Handler(name="reload nginx", action="reload", unit="nginx")
@@ -105,7 +105,7 @@ def test_only_the_size_of_a_secret_is_shown() -> None:
 
 def test_neither_text_nor_json_contains_a_secret_or_its_hash() -> None:
     plan = secret_plan()
-    shown = json.dumps(plan_for_people(plan)) + text_of(plan)
+    shown = json.dumps(plan_for_output(plan)) + text_of(plan)
     digest = (plan.changes[0].after or {})["sha256"]
     assert "hunter2" not in shown
     assert digest not in shown
@@ -116,7 +116,7 @@ def test_neither_text_nor_json_contains_a_secret_or_its_hash() -> None:
 def test_the_arguments_of_a_secret_command_are_not_shown() -> None:
     args = {"argv": ["login", "hunter2"], "creates": "/x"}
     plan = plan_of("command", args, {"done": False}, secret=True, reason="Log in")
-    shown = json.dumps(plan_for_people(plan)) + text_of(plan)
+    shown = json.dumps(plan_for_output(plan)) + text_of(plan)
     assert "hunter2" not in shown
     assert text_of(plan) == "~ command Log in  (secret)"
 
@@ -127,7 +127,7 @@ def test_no_free_text_of_a_secret_user_or_link_is_shown() -> None:
     for plan in (user, link):
         assert "hunter2" not in text_of(plan)
         assert "secret" in text_of(plan)
-        assert "hunter2" not in json.dumps(plan_for_people(plan))
+        assert "hunter2" not in json.dumps(plan_for_output(plan))
     assert "uid 900" in text_of(user)
 
 
@@ -141,6 +141,6 @@ def test_a_private_key_is_secret_without_being_marked() -> None:
     removed = plan_of("file", {"path": "/k", "state": "absent"}, seen, content=KEY)
     for plan in (copied, replaced, removed):
         assert "hunter2" not in text_of(plan)
-        assert "hunter2" not in json.dumps(plan_for_people(plan))
+        assert "hunter2" not in json.dumps(plan_for_output(plan))
         assert "secret" in text_of(plan)
     assert "mode 0600" in text_of(copied)

@@ -11,7 +11,7 @@ from deployer.model import Handler
 from deployer.plan.diff import plan_lines
 from deployer.plan.forecast import effects, forecast_words, forecasts, loads_proxy
 from deployer.plan.model import Change, Forecast, ForecastAction, HandlerRun, Plan
-from deployer.plan.wire import plan_for_people, plan_to_json, sealed
+from deployer.plan.wire import plan_for_output, plan_to_json, sealed
 from deployer.sites.model import Site
 
 HOUR = 3600.0
@@ -170,6 +170,6 @@ def test_a_forecast_is_in_the_json_but_not_part_of_the_plan() -> None:
     whole = dataclasses.replace(bare, forecasts=(forecast,))
     assert sealed(whole).digest == bare.digest
     assert plan_to_json(whole) == plan_to_json(bare)
-    (shown,) = plan_for_people(whole)["forecasts"]
+    (shown,) = plan_for_output(whole)["forecasts"]
     assert shown == {**dataclasses.asdict(forecast), "words": forecast_words(forecast)}
-    assert "forecasts" not in plan_for_people(bare)
+    assert "forecasts" not in plan_for_output(bare)

@@ -12,7 +12,7 @@ from deployer.plan.diff import plan_lines
 from deployer.plan.lost_reloads import loaded_requests
 from deployer.plan.model import Owed, Plan
 from deployer.plan.plan import make_plan
-from deployer.plan.wire import owed_from_json, plan_for_people, plan_to_json
+from deployer.plan.wire import owed_from_json, plan_for_output, plan_to_json
 from deployer.resources import Origin, from_task
 
 TEST = ("nginx", "-t")
@@ -88,7 +88,7 @@ def test_a_file_that_is_not_loaded_causes_a_reload_with_a_reason() -> None:
     assert not plan.is_empty
     words = f"nginx still runs with an older {TWO}"
     assert shown(plan) == [f"! handler reload nginx  (because {words})"]
-    (run_of,) = plan_for_people(plan)["handlers"]
+    (run_of,) = plan_for_output(plan)["handlers"]
     assert run_of["reason"] == words
 
 
