@@ -1,1 +1,1 @@
-"""The program that works on a host: Python 3.8 and the standard library alone."""
+"""The program that runs on hosts: Python 3.8 and the standard library only."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 __all__ = ["archive", "digest", "sources", "zip_of"]
 
-#: Needed on the controller, or by type checkers, alone.
+#: Modules that only the controller or a type checker needs.
 _STAYS_HERE = {"deployer/agent/bundle.py", "deployer/agent/replies.py", "deployer/agent/session.py"}
 #: The first member of the zip file: what runs first on a host.
 _FIRST = "deployer/agent/start.py"
@@ -43,7 +43,7 @@ def sources() -> dict[str, bytes]:
 
 @cache
 def digest() -> str:
-    """Names the agent: it differs if any of its modules differs."""
+    """The identity of this version: it changes if any module changes."""
     total = sha256()
     for path, source in sources().items():
         total.update(b"%s %d\n" % (path.encode(), len(source)) + source)

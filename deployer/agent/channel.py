@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class Bell:
-    """Wakes one thread that waits for it, or lets its time pass.
+    """Wakes up one waiting thread.
 
-    The waits of `threading` follow the wall clock before Python 3.10: a clock that is set back
-    makes them last longer. Those of select(2) do not.
+    Before Python 3.10, the timeouts of `threading` follow the wall clock: setting the clock back
+    makes them longer. Those of select(2) are not affected.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Bell:
         os.write(self._rope, b"!")
 
     def wait(self, timeout_s: float | None) -> bool:
-        """Whether it was rung, before or meanwhile."""
+        """Wait until it rings; false if the time is over first."""
         is_rung = bool(select.select([self._heard], [], [], timeout_s)[0])
         if is_rung:
             os.read(self._heard, 1 << 12)
@@ -53,7 +53,7 @@ class Channel:
         self.gone = threading.Event()
 
     def send(self, message: Json) -> None:
-        """Send one message; a controller that is gone is noted, not raised."""
+        """Send one message; if the controller is gone, set `gone` instead of raising."""
         body = json.dumps(message, separators=(",", ":")).encode()
         frame = memoryview(struct.pack(">I", len(body)) + body)
         with self._lock:
@@ -64,7 +64,7 @@ class Channel:
                 self.gone.set()
 
     def receive(self) -> Iterator[Json]:
-        """The messages that one read completes; sets `gone` at the end of the input."""
+        """Read once, and yield the complete messages; set `gone` at the end of the input."""
         data = os.read(self.in_fd, 1 << 18)
         if not data:
             self.gone.set()
@@ -73,7 +73,7 @@ class Channel:
         while len(self._received) >= 4:
             (length,) = struct.unpack_from(">I", self._received)
             if length > MAX_MESSAGE_BYTES:
-                raise ValueError(f"a message of {length} bytes is too long")
+                raise ValueError(f"a message of {length} bytes exceeds the limit")
             if len(self._received) < 4 + length:
                 return
             body = bytes(self._received[4 : 4 + length])

@@ -27,11 +27,11 @@ CHILD_ENVIRONMENT = {
 
 
 class Children:
-    """Runs programs without a shell, each in a session of its own, each with a time limit."""
+    """Runs programs without a shell, each in its own session and with a time limit."""
 
     def __init__(self, gone: Callable[[], bool]) -> None:
         self._gone = gone
-        self.commit = ""  # for which they work: who takes it back has to find them
+        self.commit = ""  # the commit they work for: a revert has to find them
 
     def run(
         self,
@@ -43,15 +43,13 @@ class Children:
         interruptible: bool = True,
         on_output: Callable[[str], None] | None = None,
     ) -> tuple[int, str]:
-        """The exit code and the end of the output, both streams in one.
+        """The exit code and the end of the output, standard output and error combined.
 
         Raises:
             StepError: the program does not exist, or took longer than `limit_s`.
-            Gone: the controller went away meanwhile, and the program was ended for it.
+            Gone: the controller disconnected, so the program was ended.
         """
-        if (
-            chdir
-        ):  # posix_spawn has no working directory; the words stay words for this constant script
+        if chdir:  # posix_spawn cannot change the working directory; the script is constant
             argv = ["/bin/sh", "-c", 'cd -- "$1" && shift && exec "$@"', "sh", chdir, *argv]
         read_end, write_end = os.pipe()
         around = {**CHILD_ENVIRONMENT, **(environment or {})}
@@ -97,7 +95,7 @@ class Children:
         deadline = time.monotonic() + limit_s
         reading = True
         while True:
-            # A program that leaves a daemon behind ends without closing the pipe: hence the poll.
+            # A program that starts a daemon ends without closing the pipe, so poll for its end.
             ready = select.select([read_end] if reading else [], [], [], 0.1 if reading else 0.005)
             if ready[0]:
                 data = os.read(read_end, CHUNK_BYTES)
@@ -119,7 +117,7 @@ class Children:
                 raise StepError(f"{argv[0]} did not end within {limit_s:g} s and was killed", text)
 
     def succeed(self, argv: list[str], **options: Any) -> str:
-        """The output of a program that must exit with 0.
+        """The output of a program that must exit with code 0.
 
         Raises:
             StepError: it did not.
@@ -135,10 +133,10 @@ _ENDED_WITH, _WAITED_FOR = "DEPLOYER_COMMIT", "DEPLOYER_COMMIT_UNCUT"
 
 
 def end_leftovers(commit: str) -> None:
-    """End what a runner that is no more has left at work on `commit`; package tools are waited for.
+    """End the programs that a dead agent left running for `commit`; wait for package tools.
 
     Raises:
-        StepError: something goes on.
+        StepError: some of them do not end.
     """
     began = time.monotonic()
     while True:
@@ -153,7 +151,7 @@ def end_leftovers(commit: str) -> None:
                 pass
         if passed_s > (PACKAGE_LIMIT_S if waited else 20.0):
             pids = ", ".join(map(str, ended + waited))
-            raise StepError(f"what the dead run had started does not end: processes {pids}")
+            raise StepError(f"programs of the interrupted run do not end: processes {pids}")
         time.sleep(0.05)
 
 
@@ -182,7 +180,7 @@ def _exit_code(status: int) -> int:
 
 
 def _end_group(pid: int) -> None:
-    """Ask the child's process group to end, then make it."""
+    """Send SIGTERM to the child's process group, then SIGKILL."""
     for number, patience_s in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 10.0)):
         try:
             os.killpg(pid, number)

@@ -20,7 +20,7 @@ class Refusal(Exception):  # noqa: N818 - an answer
 
 
 class StepError(Exception):
-    """A change that did not succeed; `output` is what the tool said."""
+    """A change that failed; `output` is the output of the tool."""
 
     code = "step-failed"
 
@@ -31,17 +31,17 @@ class StepError(Exception):
 
 
 class ConfigTestError(StepError):
-    """A proxy's own check has refused the configuration."""
+    """A proxy's configuration test failed."""
 
     code = "config-test-failed"
 
 
 class Gone(Exception):  # noqa: N818 - an event
-    """The controller is gone, and what is under way must be taken back."""
+    """The controller is gone: the commit must be reverted."""
 
 
 def os_words(error: OSError) -> str:
-    """An `OSError` without its number."""
+    """The message of an `OSError`, without its number."""
     return os.strerror(error.errno) if error.errno else str(error)
 
 

@@ -28,7 +28,7 @@ _DISTRIBUTIONS = {
 
 
 def facts() -> Json:
-    """Ansible's facts, read from files alone: no program is started, no name is looked up."""
+    """Ansible's facts, read from files: no program is started, and no name is resolved."""
     system = os.uname()
     return {
         **_distribution(),
@@ -55,7 +55,7 @@ def _distribution() -> Json:
     word = release.get("ID", "")
     name, family = _DISTRIBUTIONS.get(word, (release.get("NAME", word).partition(" ")[0], ""))
     version = release.get("VERSION_ID", "")
-    if word == "debian":  # 12 in os-release, 12.9 here; a test release has words instead
+    if word == "debian":  # 12 in os-release, 12.9 here; a testing release has a name instead
         exact = read_text("/etc/debian_version").strip()
         version = exact if exact[:1].isdigit() else version
     like = release.get("ID_LIKE", "").split()
@@ -70,7 +70,7 @@ def _distribution() -> Json:
 
 
 def _fqdn(nodename: str) -> str:
-    """The host's full name by /etc/hosts; DNS could hang."""
+    """The host's full name according to /etc/hosts; DNS might hang."""
     if "." in nodename:
         return nodename
     for line in read_text("/etc/hosts").splitlines():
@@ -99,7 +99,7 @@ def _default_ipv4() -> Json:
 
 
 def _own_address() -> str:
-    """The address that packets to the outside would carry; connecting UDP sends none."""
+    """The source address of packets that leave the host; connecting a UDP socket sends nothing."""
     import _socket
 
     probe = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)

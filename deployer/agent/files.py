@@ -36,7 +36,7 @@ def type_of(info: os.stat_result) -> str:
 
 
 def look_at(path: str) -> os.stat_result | None:
-    """What is at `path`, links not followed; `None` where there is nothing."""
+    """lstat(2) of `path`; `None` if there is nothing."""
     try:
         return os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -57,7 +57,7 @@ def check_path(path: Any) -> str:
 
 
 def open_regular(path: str) -> int:
-    """Open a regular file for reading, whatever takes its place meanwhile."""
+    """Open a regular file for reading; fail if it is anything else by now."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -85,7 +85,7 @@ def hash_of(path: str) -> str:
 
 
 def read_text(path: str) -> str:
-    """A small file of the system as text; empty where it is not there."""
+    """A small system file as text; empty if it is missing."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()
@@ -112,7 +112,7 @@ def group_name(gid: int) -> str:
 
 
 def user_id(name: str) -> int:
-    """The number of a user given by name or number."""
+    """The ID of a user, given by name or ID."""
     import pwd
 
     try:
@@ -120,11 +120,11 @@ def user_id(name: str) -> int:
     except KeyError:
         if name.isdigit():
             return int(name)
-        raise StepError(f"there is no user {name} on the host") from None
+        raise StepError(f"the user {name} does not exist on the host") from None
 
 
 def group_id(name: str) -> int:
-    """The number of a group given by name or number."""
+    """The ID of a group, given by name or ID."""
     import grp
 
     try:
@@ -132,7 +132,7 @@ def group_id(name: str) -> int:
     except KeyError:
         if name.isdigit():
             return int(name)
-        raise StepError(f"there is no group {name} on the host") from None
+        raise StepError(f"the group {name} does not exist on the host") from None
 
 
 def names_in(folder: str) -> list[str]:
@@ -143,10 +143,10 @@ def names_in(folder: str) -> list[str]:
 
 
 def read_record(folder: str, name: str, wanted: str | None) -> Json:
-    """A record beside a journal, which must be what the journal says.
+    """A file next to a journal; its hash must be the one in the journal.
 
     Raises:
-        StepError: it is not, or cannot be read.
+        StepError: it is a different one, or cannot be read.
     """
     try:
         with open(os.path.join(folder, name), "rb") as file:
@@ -154,7 +154,7 @@ def read_record(folder: str, name: str, wanted: str | None) -> Json:
     except OSError as error:
         raise StepError(f"{name} cannot be read: {os_words(error)}") from None
     if sha256(text).hexdigest() != wanted:
-        raise StepError(f"{name} is not what the journal says")
+        raise StepError(f"{name} does not match the journal")
     value: Json = json.loads(text)
     return value
 
@@ -174,7 +174,7 @@ def sync_folder(path: str) -> None:
 
 
 def write_synced(path: str, data: bytes, mode: int = 0o600) -> None:
-    """A file of our own, whole or not at all."""
+    """Write a file atomically; its content is on the disk when this returns."""
     descriptor = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
         write_all(descriptor, data)
@@ -198,7 +198,7 @@ def now_text() -> str:
 
 
 def remove_tree(path: str) -> None:
-    """Remove `path` and all below it, links not followed; a mount point below is an error."""
+    """Remove `path` and everything below it without following links; fail at a mount point."""
     info = look_at(path)
     if info is None:
         return
@@ -213,7 +213,7 @@ def remove_tree(path: str) -> None:
 
 
 def overwrite(path: str, text: bytes) -> None:
-    """Put a few bytes of JSON at `path` in /run, in one go. Nothing depends on it."""
+    """Write a few bytes of JSON to `path` in /run with one write. Nothing depends on it."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError:

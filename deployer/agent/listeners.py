@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def listeners(ports: list[int]) -> list[Json]:
-    """Which processes listen on TCP ports, on whichever address; one entry for a unit and port.
+    """Which processes listen on TCP ports, on any address; one entry for each unit and port.
 
     Source: proc_pid_net(5), proc_pid_fd(5), proc_pid_cgroup(5).
     """
@@ -33,7 +33,7 @@ def listeners(ports: list[int]) -> list[Json]:
 
 
 def _listening(pid: int | str = "self") -> Iterator[tuple[int, str]]:
-    """Port and inode of each TCP socket in the state LISTEN, in the network that `pid` sees."""
+    """Port and inode of each listening TCP socket in the network namespace of `pid`."""
     for table in ("tcp", "tcp6"):
         try:
             with open(f"/proc/{pid}/net/{table}", encoding="ascii") as lines:
@@ -41,14 +41,14 @@ def _listening(pid: int | str = "self") -> Iterator[tuple[int, str]]:
                 for line in lines:
                     fields = line.split()
                     if fields[3] != "0A":
-                        break  # those that listen come first, before thousands of others
+                        break  # listening sockets come first, before thousands of others
                     yield int(fields[1].rpartition(":")[2], 16), fields[9]
         except OSError:
             continue
 
 
 def _holders(inodes: set[str]) -> Iterator[tuple[int, set[str]]]:
-    """The processes that have some of the sockets, proxies first, until each socket has one."""
+    """The processes that hold some of the sockets, proxies first, until each socket has one."""
     pids = [int(name) for name in names_in("/proc") if name.isdigit()] if inodes else []
     pids.sort(key=lambda pid: (read_text(f"/proc/{pid}/comm").strip() not in PROXIES, pid))
     missing = set(inodes)
@@ -72,23 +72,23 @@ def _sockets_of(pid: int) -> Iterator[str]:
         try:
             target = os.readlink(os.path.join(folder, name))
         except OSError:
-            continue  # closed meanwhile
+            continue  # closed by now
         if target.startswith("socket:["):
             yield target[8:-1]
 
 
 def listening_sockets(pid: int) -> set[str]:
-    """The inodes of all TCP sockets that take connections, in the network that `pid` sees."""
+    """The inodes of all listening TCP sockets in the network namespace of `pid`."""
     return {inode for _, inode in _listening(pid)}
 
 
 def listens(pid: int, listening: set[str]) -> bool:
-    """Whether a process has one of the sockets `listening`, which are among the first it opened."""
+    """Whether a process holds one of the sockets `listening`; it opened them early."""
     return any(inode in listening for inode in _sockets_of(pid))
 
 
 def unit_of(pid: int) -> str:
-    """The systemd service that a process belongs to, without its suffix; empty for none."""
+    """The systemd service of a process, without the suffix; empty if there is none."""
     for part in reversed(read_text(f"/proc/{pid}/cgroup").strip().rpartition("::")[2].split("/")):
         if part.endswith(".service"):
             return part[: -len(".service")]

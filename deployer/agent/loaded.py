@@ -1,4 +1,8 @@
-"""Which files a running proxy has loaded."""
+"""Which files a running proxy has loaded.
+
+A proxy does not show its configuration. There are two sources: a record of the files as they were
+before the agent made the proxy read them, valid as long as those processes live; otherwise the
+start of the oldest current worker, compared with the times of the files."""
 
 from __future__ import annotations
 
@@ -20,15 +24,15 @@ if TYPE_CHECKING:
     from deployer.agent.children import Children
     from deployer.agent.settings import Json
 
-#: What a file is noted as that changed while it was being read: no file is ever like it.
+#: The signature of a file that changed while it was read: no file ever matches it.
 _UNKNOWN: Json = {"t": "unknown"}
 _MAKE_IT_READ = ("reload", "restart", "start")
 
 
 def sign_of(path: str) -> Json | None:
-    """What who opens `path` reads, and when that last changed; `None` where nothing is.
+    """The signature of `path`: what a reader gets, and when that changed; `None` if it is missing.
 
-    The time is the ctime: copies and moves may keep the mtime, but nothing can set the ctime.
+    The time is the ctime: copying and moving may preserve the mtime, but nothing can set the ctime.
     """
     info = look_at(path)
     if info is None:
@@ -40,7 +44,7 @@ def sign_of(path: str) -> Json | None:
         try:
             info = os.stat(path)
         except OSError:
-            return sign  # it leads nowhere
+            return sign  # dangling
         sign["c"] = max(sign["c"], info.st_ctime_ns)
     if stat.S_ISREG(info.st_mode):
         sign["h"] = hash_of(path)
@@ -54,7 +58,7 @@ def _same_content(one: Json | None, other: Json | None) -> bool:
 
 
 class LoadedFiles:
-    """What a unit's running proxy has loaded of some files, by the better of two witnesses."""
+    """Which of some files a unit's running proxy has loaded, by the better of the two sources."""
 
     def __init__(self, unit: str, running: Json) -> None:
         record = read_json(_record_of(unit)) or {}
@@ -63,25 +67,25 @@ class LoadedFiles:
         self.is_ours = _are_same(record, running)
         self._start_ns = start_ns(running)
         self._are_since_record = self._start_ns >= record.get("noted_ns", 0)
-        # Of two clocks that are read one after the other the difference is too large rather than
-        # too small, which makes files older, not younger.
+        # Two clocks that are read one after the other differ by too much rather than too little,
+        # which makes files older, not newer.
         since_boot_ns = uptime_ns()
         self._boot_ns = time.time_ns() - since_boot_ns
 
     def has(self, path: str, now: Json | None) -> bool:
-        """Whether `path`, with the sign `now`, is as the proxy has read it."""
+        """Whether `path`, with the signature `now`, is as the proxy read it."""
         if path in self._known:
             known = self._known[path]
             if self.is_ours:
                 return _same_content(known, now)
             if known == now and self._are_since_record:
-                return True  # untouched since our record: who came later has read just this
+                return True  # unchanged since the record: later processes read this
         if now is None:
-            return True  # since when it is gone nobody knows
+            return True  # it is unknown since when it is missing
         return bool(now["c"] - self._boot_ns < self._start_ns)
 
     def as_known(self, path: str) -> Json | None:
-        """The sign under which `path` may be noted as loaded by the processes of now."""
+        """The signature to record for `path` as loaded by the present processes."""
         if self.is_ours and path in self._known:
             return self._known[path]
         now = sign_of(path)
@@ -93,7 +97,7 @@ class LoadedFiles:
 
 
 def _are_same(record: Json, running: Json) -> bool:
-    """Whether what runs has read nothing since `record` was written."""
+    """Whether the running processes have read nothing since `record` was written."""
     if record.get("main") != running["main"]:
         return False
     if running.get("read_ns"):
@@ -109,9 +113,9 @@ def _record_of(unit: str) -> str:
 def _write_record(
     unit: str, running: Json, files: Json, noted_ns: int, *, before: str = ""
 ) -> None:
-    """A record that cannot be written is done without: the files' times remain.
+    """Write a record; without one, the times of the files decide.
 
-    `before` is the commit that has not made the unit read anything yet.
+    `before` is the commit that has not yet made the unit read anything.
     """
     try:
         os.makedirs(settings.LOADED, 0o700, exist_ok=True)
@@ -122,8 +126,8 @@ def _write_record(
 
 
 def loaded_attributes(shown: Json | None, unit: str, files: list[str]) -> Json | None:
-    """Which of `files` the running proxy has not loaded as they are; `None` where it does not run,
-    or nobody can tell."""
+    """Which of `files` the running proxy has not loaded in their present state; `None` if it is not
+    running, or it cannot be determined."""
     running = processes_of(main_pid(shown)) if shown else None
     if running is None:
         return None
@@ -132,24 +136,24 @@ def loaded_attributes(shown: Json | None, unit: str, files: list[str]) -> Json |
 
 
 def with_because(run: Json) -> Json:
-    """The handler of a planned run, with the resources on whose account it runs."""
+    """The handler of a planned run, with the resources that cause it."""
     return {**run["handler"], "because": run["because"]}
 
 
 def paths_because(handler: Json) -> list[str]:
-    """The files on whose account a handler runs."""
+    """The files that cause a handler."""
     asked = [resource_id.partition(":") for resource_id in handler.get("because", ())]
     return [name for kind, _, name in asked if kind in ("file", "link")]
 
 
 def is_reload_for(run: Json, begun: set[Any]) -> bool:
-    """Whether a planned run reloads on account of what has been changed: who reads the changed
-    files before it, at the rotation of logs say, has to read the former ones again."""
+    """Whether a planned run reloads because of something that changed: a unit that has read the
+    changed files in between, at a log rotation for example, has to read the former ones again."""
     return run["handler"]["action"] == "reload" and not begun.isdisjoint(run["because"])
 
 
 def has_loaded(children: Children, handler: Json) -> bool:
-    """Whether a handler's unit certainly works with the files, as they are, that it would read."""
+    """Whether a handler's unit certainly uses the present state of the files that it would read."""
     unit, paths = handler["unit"], paths_because(handler)
     if len(paths) < len(handler["because"]):
         return False  # it reads more than files
@@ -161,7 +165,7 @@ def has_loaded(children: Children, handler: Json) -> bool:
 
 
 def is_as_before(children: Children, handler: Json, commit: str) -> bool:
-    """Whether a handler's unit certainly works with what it had loaded before `commit` began."""
+    """Whether a handler's unit certainly uses what it had loaded before `commit` began."""
     unit = handler["unit"]
     try:
         running = processes_of(main_pid(Systemd(children).show([unit])[unit]))
@@ -172,8 +176,8 @@ def is_as_before(children: Children, handler: Json, commit: str) -> bool:
 
 
 def note_loaded_before(children: Children, runs: list[Json], commit: str) -> None:
-    """Note what the proxies have loaded before anything changes: files that are put back have new
-    times, and their content alone can tell then that nothing has to be read again."""
+    """Record what the proxies have loaded before anything changes: restored files have new times,
+    so only their content can show that nothing has to be read again."""
     handlers = [with_because(run) for run in runs if run["handler"]["action"] == "reload"]
     if not handlers or not os.path.isdir(settings.SYSTEMD_RUNS):
         return
@@ -189,13 +193,13 @@ def note_loaded_before(children: Children, runs: list[Json], commit: str) -> Non
                 files = {path: loaded.as_known(path) for path in names}
                 _write_record(unit, running, files, noted_ns, before=commit)
     except (StepError, OSError):
-        pass  # the files' times remain
+        pass  # the times of the files decide
 
 
 class Loading:
-    """A unit on its way to read its files: begun before it is told to, `done` when it has.
+    """A unit that is about to read its files: made before the action, `done` after it.
 
-    The signs are those from before, so that a file that changes meanwhile never counts as loaded.
+    The signatures are from before: a file that changes in between never counts as loaded.
     """
 
     _LIMIT_S = 2.0
@@ -215,7 +219,7 @@ class Loading:
                     self._before.setdefault(path, sign)
 
     def done(self) -> None:
-        """Note what was loaded, and by which processes."""
+        """Record what was loaded, and by which processes."""
         running = self._running() if self._is_of_use else None
         if running is not None and start_ns(running) >= self._noted_ns:  # "start" may do nothing
             files = {
@@ -225,12 +229,12 @@ class Loading:
             _write_record(self._unit, running, files, self._noted_ns)
 
     def _running(self) -> Json | None:
-        """The processes, when there are workers: each begins with its parent's title."""
+        """The processes, once there are workers: a new one still has its parent's title."""
         deadline = time.monotonic() + self._LIMIT_S
         try:
             main = main_pid(self._systemd.show([self._unit])[self._unit])
         except StepError:
-            return None  # the files' times remain
+            return None  # the times of the files decide
         while is_proxy(main):
             running = processes_of(main)
             if running is not None or time.monotonic() > deadline:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def main(program: Callable[[], bytes]) -> None:
     """Greet the controller and serve it; `program` returns the agent as a zip file.
 
-    Standard input and output are taken for the channel, so that no child can write to it.
+    Standard input and output become the channel, and children get others.
     """
     channel = Channel(os.dup(0), os.dup(1))
     null = os.open(os.devnull, os.O_RDONLY)
@@ -30,11 +30,11 @@ def main(program: Callable[[], bytes]) -> None:
     try:
         os.setsid()
     except OSError:
-        pass  # it leads a session already
+        pass  # it is a session leader already
     os.chdir("/")
     version = ".".join(map(str, sys.version_info[:3]))
     channel.send({"hello": PROTOCOL, "python": version, "uid": os.geteuid(), "pid": os.getpid()})
-    # Imported while the first request is on its way.
+    # Import it while the first request is on its way.
     from deployer.agent.serve import Agent
 
     Agent(channel, program).run()

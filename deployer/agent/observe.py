@@ -15,15 +15,13 @@ if TYPE_CHECKING:
 
 
 def path_attributes(path: str) -> Json | None:
-    """The attributes of what is at `path`; files are hashed, special files stay closed."""
+    """The attributes of `path`; regular files are hashed, special files are not opened."""
     try:
         info = os.lstat(path)
     except FileNotFoundError:
         return None
     except NotADirectoryError:
-        raise StepError(
-            f"nothing can be at {path}: {_first_non_folder(path)} is not a folder"
-        ) from None
+        raise StepError(f"{path} cannot exist: {_first_non_folder(path)} is not a folder") from None
     kind = type_of(info)
     if kind == "link":
         return {"type": "link", "target": os.readlink(path)}
@@ -67,13 +65,13 @@ def user_attributes(name: str) -> Json | None:
 
 
 def service_attributes(unit: Json | None) -> Json | None:
-    """`enabled` and `active` of what `systemctl show` said; `None` where there is no such unit."""
+    """`enabled` and `active` from what `systemctl show` reports; `None` without such a unit."""
     if unit is None or unit.get("LoadState") in (None, "", "not-found"):
         return None
     state = unit.get("UnitFileState", "")
     name = unit.get("Id", "").rpartition(".")[0]
     enabled = state in ("enabled", "enabled-runtime")
-    if state == "generated":  # an init script, which is enabled by links of its own
+    if state == "generated":  # an init script, enabled by links in /etc/rc*.d
         enabled = any(
             entry[:1] == "S" and entry[3:] == name
             for folder in ("rc2.d", "rc3.d", "rc5.d")

@@ -1,4 +1,7 @@
-"""Reloads that a commit has left undone."""
+"""Handlers that a commit has left undone.
+
+During a commit, its journal lists what has to run. What is still undone when it ends, other than by
+a confirmation, is in a file for the next run."""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ _HANDLER_KEYS = ("name", "action", "unit", "config_test")
 
 
 def _all_owed() -> list[Json]:
-    """What is noted. A process that came with a later boot has read its files since."""
+    """The recorded handlers; a later boot has made every process read its files."""
     noted = (read_json(settings.OWED) or {}).get("owed", [])
     return [item for item in noted if item["boot_id"] == boot_id()]
 
@@ -54,11 +57,11 @@ def _write_owed(owed: list[Json]) -> None:
 
 
 def note_owed(handlers: list[Json], folder: str) -> None:
-    """Note that `handlers` of the commit in `folder` are still to be run; what is noted already
-    keeps its date. Handlers that reload or restart a unit count, others do not.
+    """Record that `handlers` of the commit in `folder` still have to run; those recorded already
+    keep their dates. Only handlers that reload or restart a unit count.
 
     Raises:
-        OSError: the disk does not take it.
+        OSError: it cannot be written.
     """
     meta = read_json(os.path.join(folder, "meta.json")) or {}
     owed = _all_owed()
@@ -75,7 +78,7 @@ def note_owed(handlers: list[Json], folder: str) -> None:
 
 
 def settle_owed(handler: Json) -> None:
-    """A handler has succeeded: what was owed to its unit is done. A restart does for a reload."""
+    """Remove what a successful handler has done; a restart includes a reload."""
     action, unit = handler["action"], handler.get("unit", "")
     if action not in _OWED_ACTIONS or look_at(settings.OWED) is None:
         return
@@ -88,19 +91,19 @@ def settle_owed(handler: Json) -> None:
     try:
         _write_owed(owed)
     except OSError:
-        pass  # it is told by the start of the processes too
+        pass  # the start of the processes shows it too
 
 
 def owed_by(folder: str) -> list[Json]:
-    """The handlers that a revert of the commit in `folder` would still have to run, as far as its
-    records can be read."""
+    """The handlers that a revert of the commit in `folder` would still have to run, if its records
+    can be read."""
     try:
         events = read_journal(folder)
         plan = read_record(folder, "plan.json", events[0].get("plan"))
     except StepError:
         return []
     if any(event["event"] == "services-back" for event in events):
-        return []  # those that failed have been noted by the revert itself
+        return []  # the revert itself has recorded those that failed
     begun = {event.get("resource_id") for event in events if event["event"] == "intent"}
     ran = {event.get("name") for event in events if event["event"] == "handler"}
     return [
@@ -111,7 +114,7 @@ def owed_by(folder: str) -> list[Json]:
 
 
 def owed_now(children: Children) -> list[Json]:
-    """What is owed and not done: the unit runs, and has not been made to read its files since."""
+    """The recorded handlers that are still due: the unit runs and has not read its files since."""
     owed = _all_owed()
     if not owed or not os.path.isdir(settings.SYSTEMD_RUNS):
         return []
@@ -119,7 +122,7 @@ def owed_now(children: Children) -> list[Json]:
     try:
         units = Systemd(children).show(list(asked))
     except StepError:
-        return []  # who cannot be asked cannot be reloaded: it stays noted
+        return []  # without systemctl nothing can be reloaded either
     return [
         {key: item[key] for key in ("handler", "since", "commit", "who", "from")}
         for item in owed

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def package_states() -> dict[str, tuple[str, str]]:
-    """Every package that dpkg knows: its state (``installed``, ``config-files``…) and version."""
+    """The packages in dpkg's database: state (``installed``, ``config-files``…) and version."""
     states = {}
     for block in read_text("/var/lib/dpkg/status").split("\n\n"):
         if block.startswith("Package: ") or "\nPackage: " in block:
@@ -38,7 +38,7 @@ def _fields(block: str) -> dict[str, str]:
 
 
 def installed_packages(names: list[str]) -> dict[str, str]:
-    """The versions of those of `names` that are installed, without reading what is not asked."""
+    """The versions of those of `names` that are installed; other packages are not parsed."""
     text = "\n" + read_text("/var/lib/dpkg/status")
     found = {}
     for name in names:
@@ -51,7 +51,7 @@ def installed_packages(names: list[str]) -> dict[str, str]:
 
 
 def automatic_packages() -> list[str]:
-    """The packages that apt would remove when nothing needs them any more."""
+    """The packages that apt would remove once nothing needs them."""
     blocks = read_text("/var/lib/apt/extended_states").split("\n\n")
     every = [_fields(block) for block in blocks]
     return sorted(fields["Package"] for fields in every if fields.get("Auto-Installed") == "1")
@@ -73,21 +73,21 @@ _APT_OPTIONS = [
     "-o",
     "DPkg::Lock::Timeout=60",
 ]
-#: A rough guess of what packages take beyond what is known, by folder.
+#: An estimate of the additional space that packages take, by folder.
 PACKAGE_MARGINS = {"/usr": 96 << 20, "/var/lib/dpkg": 16 << 20, "/var/cache": 32 << 20}
-#: What apt-get says where `apt-get update` may help.
+#: Messages of apt-get after which `apt-get update` may help.
 _LISTS_ARE_OLD = ("Unable to locate", "no installation candidate", "was not found", "to fetch")
 
 
 class Apt:
-    """Debian's package manager: apt-get(8), with dpkg's own list as the word on what is there."""
+    """Debian's package manager: apt-get(8); dpkg's database decides what is installed."""
 
     def __init__(self, children: Children, on_output: Callable[[str], None] | None) -> None:
         self._children = children
         self._on_output = on_output
 
     def _get(self, *words: str) -> tuple[int, str]:
-        # Not to be interrupted: dpkg's own state is worth more than a few seconds.
+        # Not interruptible: a consistent dpkg database is worth a few seconds.
         return self._children.run(
             ["apt-get", "-y", "-q", *_APT_OPTIONS, *words],
             limit_s=PACKAGE_LIMIT_S,
@@ -102,7 +102,7 @@ class Apt:
             raise StepError(f"apt-get {words[0]} ended with exit code {code}", output)
 
     def install(self, wanted: dict[str, str]) -> None:
-        """Install packages, name → version or nothing; lists are fetched anew only where needed."""
+        """Install packages, name → version or an empty text; update the lists only if needed."""
         words = [name + ("=" + version if version else "") for name, version in wanted.items()]
         command = ("install", "--no-install-recommends", "--allow-downgrades", *words)
         code, output = self._get(*command)
@@ -114,7 +114,7 @@ class Apt:
         if updated != 0:
             text = f"{output}\n\napt-get update:\n{update_output}"
             raise StepError(
-                f"apt-get could not install {' '.join(words)}, nor fetch its lists of packages",
+                f"apt-get could neither install {' '.join(words)} nor update its package lists",
                 text,
             )
         self._change(*command)
@@ -123,7 +123,7 @@ class Apt:
         self._change("remove", *names)
 
     def purge(self, names: list[str], ours: list[str]) -> None:
-        """Purge `names`, provided that nothing but `ours` goes with them."""
+        """Purge `names`, unless that would remove packages other than `ours`."""
         self._children.run(
             ["dpkg", "--configure", "-a", "--force-confold"],
             limit_s=PACKAGE_LIMIT_S,
@@ -135,11 +135,11 @@ class Apt:
         going = [words[1] for words in lines if words[:1] in (["Purg"], ["Remv"])]
         others = sorted(set(going) - set(ours))
         if others:
-            raise StepError("other packages have come to need them: {}".format(" ".join(others)))
+            raise StepError("other packages depend on them by now: {}".format(" ".join(others)))
         self._change("purge", *names)
 
     def mark(self, before: list[str], present: dict[str, tuple[str, str]]) -> None:
-        """Give the packages that were there before their former marks."""
+        """Restore the former marks of packages that were there before."""
         now = automatic_packages()
         for word, names in (
             ("auto", sorted(set(before) - set(now))),
@@ -161,7 +161,7 @@ _CANDIDATE_SOURCES = (
 
 
 def package_versions(names: list[str], children: Children) -> Json:
-    """For each name the version that is installed, and the one that an install would bring."""
+    """For each name, the installed version and the one that would be installed."""
     installed = installed_packages(names)
     asked = [name for name in names if name not in installed]
     offered = _candidates(asked, children) if asked else {}
@@ -175,7 +175,7 @@ def package_versions(names: list[str], children: Children) -> Json:
 
 
 def _candidates(names: list[str], children: Children) -> dict[str, str | None]:
-    """What apt offers. Asking takes longer than all other facts, so the answer is kept in /run."""
+    """The candidates of apt. This takes longer than all other facts, so it is cached in /run."""
     stamps = [entry.st_mtime_ns if entry else 0 for entry in map(look_at, _CANDIDATE_SOURCES)]
     path = os.path.join(settings.CACHE, "candidates.json")
     info = look_at(path)
@@ -191,7 +191,7 @@ def _candidates(names: list[str], children: Children) -> dict[str, str | None]:
         os.makedirs(settings.CACHE, 0o700, exist_ok=True)
         write_synced(path, json.dumps({"stamps": stamps, "offered": offered}).encode())
     except OSError:
-        pass  # a reader that may not write there asks each time
+        pass  # without write access it is asked each time
     return offered
 
 

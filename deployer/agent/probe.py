@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 class Probe:
-    """Looks at resources; what one tool can tell of many is asked once."""
+    """Observes resources; a tool is asked once for all of them."""
 
     def __init__(self, children: Children) -> None:
         self._children = children
 
     def observe(self, resources: list[Json]) -> list[Json]:
-        """One observation a resource, in order."""
+        """One observation for each resource, in order."""
         for resource in resources:
             if resource.get("kind") not in (*PROBED_KINDS, *ADDED_KINDS):
                 raise Refusal("bad-request", "unknown kind {!r}".format(resource.get("kind")))
@@ -68,7 +68,7 @@ class Probe:
         except StepError as error:
             observation["problem"] = error.message
         except OSError as error:
-            observation["problem"] = f"{name} cannot be looked at: {os_words(error)}"
+            observation["problem"] = f"{name} cannot be read: {os_words(error)}"
         observation["attributes"] = attributes
         observation["fingerprint"] = sha256(canonical(attributes)).hexdigest()
         return observation
@@ -87,7 +87,7 @@ class Probe:
         return loaded_attributes(unit, name, query["files"])
 
     def _is_done(self, query: Json) -> bool:
-        """Whether a guarded command has nothing to do, by Ansible's rules for its guards."""
+        """Whether the guards of a command say that there is nothing to do, as in Ansible."""
         chdir = query.get("chdir") or "/"
         if query.get("creates") and all(map(_matches(chdir), as_list(query["creates"]))):
             return True
@@ -117,7 +117,7 @@ def _matches(chdir: str) -> Callable[[str], bool]:
 
 
 def releases_in(top: str) -> list[Json]:
-    """The folders in `top`, the newest first, each with its attributes and their fingerprint."""
+    """The folders in `top`, newest first, each with its attributes and their fingerprint."""
     found = []
     for name in names_in(top):
         info = look_at(os.path.join(top, name))
@@ -132,7 +132,7 @@ def releases_in(top: str) -> list[Json]:
 
 
 def _content(path: str, attributes: Json | None, query: Json) -> Json:
-    """What a query wants to know of the content at `path`, or at the path that it replaces."""
+    """The content that a query asks for: of `path`, or of the path that it replaces."""
     about: Json = {}
     if attributes is None and query.get("former"):
         path, attributes = query["former"], _former_attributes(query["former"])
@@ -142,7 +142,7 @@ def _content(path: str, attributes: Json | None, query: Json) -> Json:
 
 
 def _former_attributes(path: str) -> Json | None:
-    """The attributes of the file whose place another one takes; `None` where there is none."""
+    """The attributes of the path that is replaced; `None` if it is missing."""
     try:
         return path_attributes(check_path(path))
     except (StepError, OSError):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Relay:
-    """One connection to a TCP or unix socket of the host, whose bytes go through the channel."""
+    """One connection to a TCP or Unix socket, whose bytes go through the channel."""
 
     LIMIT_BYTES = 1 << 20
     STALL_S = 10.0
@@ -40,7 +40,7 @@ class Relay:
         return bool(self.out) and time.monotonic() - self._moved > self.STALL_S
 
     def flush(self) -> None:
-        """Write what the socket takes; raises OSError when it is closed."""
+        """Write as much as the socket accepts; raises OSError if it is closed."""
         try:
             sent = self.connection.send(memoryview(self.out)[:CHUNK_BYTES])
         except BlockingIOError:
@@ -53,7 +53,7 @@ def open_connection(request: Json) -> Any:
     """Connect as `connect` asks.
 
     Raises:
-        Refusal: nobody answers there.
+        Refusal: the target does not answer.
     """
     import socket
 
@@ -71,7 +71,7 @@ def open_connection(request: Json) -> Any:
             request.get("host"), request.get("port")
         )
         if isinstance(error, socket.gaierror):
-            words = f"this host does not know the name {request.get('host')}"
+            words = f"this host cannot resolve {request.get('host')}"
             raise Refusal("connect-failed", words) from None
         raise Refusal("connect-failed", f"{where} does not answer: {os_words(error)}") from None
     connection.setblocking(False)

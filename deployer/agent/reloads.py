@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 
 class ProxyReload:
-    """Tells whether a proxy took a new configuration; made before it is told to.
+    """Determines whether a proxy took a new configuration; made before the reload.
 
-    That a reload ended with 0 says no more than that a signal was sent. What counts: there are new
-    workers that take connections, and those of before take none any more.
+    Exit code 0 of a reload only means that a signal was sent. What counts: there are new workers
+    that accept connections, and the former ones accept none.
     """
 
     _LIMIT_S = 15.0
-    #: How long a proxy that has complained may still come round.
+    #: How long a proxy that has reported an error may still take the configuration.
     _AFTER_REFUSAL_S = 4.0
     _NAME = ""
     _OLD_ONE = "the old one is still in use"
@@ -48,10 +48,10 @@ class ProxyReload:
         self._begun_s = time.time()
 
     def wait(self) -> None:
-        """Return once new workers are there, and they alone take new connections.
+        """Return once only new workers accept connections.
 
         Raises:
-            StepError: the proxy kept its old configuration, or ended; `output` has its reason.
+            StepError: the proxy kept its old configuration, or exited; `output` has the reason.
         """
         deadline = time.monotonic() + self._LIMIT_S
         is_refused = is_taken = False
@@ -66,20 +66,20 @@ class ProxyReload:
             time.sleep(0.01 if is_taken else 0.02)
         if is_taken:
             return
-        why = "refused the new configuration" if is_refused else "started no new workers"
-        words = f"{self._NAME} {why} at its reload, though its check had passed"
+        why = "rejected the new configuration" if is_refused else "started no new workers"
+        words = f"{self._NAME} {why} during its reload, although its configuration test passed"
         raise StepError(f"{words}; {self._OLD_ONE}", self._reason())
 
     def must_live(self) -> None:
-        """Raises: StepError: the proxy itself has ended; a reload may say so, or end with 0."""
+        """Raises: StepError: the proxy has exited; the reload may fail then, or exit with 0."""
         if started_at(self._main) != self._main_start:
-            words = f"{self._NAME} has ended at its reload, though its check had passed"
-            raise StepError(f"{words}; nothing answers at its ports now", self._reason())
+            words = f"{self._NAME} exited during its reload, although its configuration test passed"
+            raise StepError(f"{words}; nothing listens on its ports now", self._reason())
 
-    # what differs from proxy to proxy
+    # what depends on the proxy
 
     def _workers_now(self) -> set[int]:
-        """The processes that take connections."""
+        """The processes that accept connections."""
         return set(current_workers(self._main))
 
     def _is_taken(self) -> bool:
@@ -92,7 +92,7 @@ class ProxyReload:
         return bool(self._reason())
 
     def _reason(self) -> str:
-        """What the proxy has said of it, as far as it is an emergency."""
+        """The proxy's messages about the failure."""
         raise NotImplementedError
 
     # logs
@@ -110,7 +110,7 @@ class ProxyReload:
         return sorted(logs)
 
     def _new_lines(self) -> Iterator[str]:
-        """What has come to the logs since."""
+        """The lines written to the logs since."""
         for path, seen in self._logs.items():
             try:
                 with open(path, "rb") as log:
@@ -122,8 +122,8 @@ class ProxyReload:
 
 class NginxReload(ProxyReload):
     """``nginx -s reload`` only sends a signal. The master then reads the files, opens sockets (it
-    tries five times in 2.5 s), and starts new workers; or it writes ``[emerg]`` to its log and goes
-    on as before. Source: nginx, "Controlling nginx", and `ngx_open_listening_sockets`.
+    tries five times in 2.5 s), and starts new workers; or it writes ``[emerg]`` to its log and
+    continues as before. Source: nginx, "Controlling nginx", and `ngx_open_listening_sockets`.
     """
 
     _NAME = "nginx"
@@ -132,7 +132,7 @@ class NginxReload(ProxyReload):
         return children_of(self._main)
 
     def _has_stopped_listening(self, worker: int) -> bool:
-        """Old workers accept connections for a tenth of a second more, and then say so."""
+        """Old workers accept connections for another 0.1 s, and then change their title."""
         title = read_text(f"/proc/{worker}/cmdline")
         return not title or "shutting down" in title
 
@@ -143,9 +143,9 @@ class NginxReload(ProxyReload):
 
 class ApacheReload(ProxyReload):
     """``apachectl graceful`` only sends a signal. The parent then reads the files, opens sockets
-    and logs, writes its pid file anew, and starts new children, which takes up to a second where
-    the old ones still have connections. Where it cannot do any of that, it ends, and with it all
-    that listens. Source: httpd, "Stopping and Restarting", and `event_run` of mpm_event.
+    and logs, rewrites its PID file, and starts new children, which takes up to a second if the
+    old ones still have connections. If any of that fails, it exits, and nothing listens any more.
+    Source: httpd, "Stopping and Restarting", and `event_run` of mpm_event.
     """
 
     _NAME = "Apache"
@@ -153,7 +153,7 @@ class ApacheReload(ProxyReload):
     _SIGNS = ("emerg]", "alert]", "crit]", "AH00072")
 
     def _is_refused(self) -> bool:
-        return False  # it ends then
+        return False  # it exits in that case
 
     def _is_taken(self) -> bool:
         read_s = apache_read_ns(self._main) / NS
@@ -165,13 +165,13 @@ class ApacheReload(ProxyReload):
 
 
 class HaproxyReload(ProxyReload):
-    """The master executes itself anew, which reads the files, opens sockets (for up to 2 s, in
-    which nobody listens) and starts a worker that takes over; or it counts a failed reload, and
-    the worker of before goes on. Source: HAProxy's management guide, 3 and 4; its `mworker.c`.
+    """The master re-executes itself, reads the files, opens sockets (for up to 2 s, during which
+    nothing listens) and starts a worker that takes over; or it counts a failed reload, and the
+    former worker continues. Source: HAProxy's management guide, 3 and 4; its `mworker.c`.
     """
 
     _NAME = "HAProxy"
-    _AFTER_REFUSAL_S = 0.0  # it has given up when it counts
+    _AFTER_REFUSAL_S = 0.0  # it has given up when it counts the failure
 
     def __init__(self, systemd: Systemd, unit: str, main: int) -> None:
         super().__init__(systemd, unit, main)
@@ -190,10 +190,10 @@ class HaproxyReload(ProxyReload):
 
 
 def _failed_reloads(master: int) -> int:
-    """How many reloads of a HAProxy have failed since the last good one.
+    """How many reloads of this HAProxy have failed since the last successful one.
 
-    Its master keeps that in its environment, for itself. Before 2.4 there is no number, but a
-    master that waits for a better configuration says that it does nothing else.
+    The master keeps the number in its environment. Before 2.4 there is none, but a master that
+    waits for a valid configuration has a variable for that.
     """
     environment = read_text(f"/proc/{master}/environ").split("\0")
     fields = {key: value for key, _, value in (word.partition("=") for word in environment)}
@@ -210,6 +210,6 @@ _RELOADS = {"nginx": NginxReload, "apache2": ApacheReload, "haproxy": HaproxyRel
 
 
 def reload_watch(systemd: Systemd, unit: str, main: int) -> ProxyReload | None:
-    """What is to tell whether the unit's coming reload is taken; `None` where it is no proxy."""
+    """Determines whether the unit's next reload is taken; `None` if it is not a proxy."""
     kind = _RELOADS.get(read_text(f"/proc/{main}/comm").strip())
     return kind(systemd, unit, main) if kind else None

@@ -1,7 +1,6 @@
-"""The agent's replies and events (docs/reference/protocol.md), for type checkers alone.
+"""The agent's replies and events (docs/reference/protocol.md), for type checkers only.
 
-Keys that may be missing are in a class of their own with ``total=False``: `NotRequired` is not in
-Python 3.8.
+Optional keys are in separate classes with ``total=False``: Python 3.8 has no `NotRequired`.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class KeptFile(KeptPath, total=False):
 
 
 class FailedStep(TypedDict):
-    """Something that a revert could not put back."""
+    """Something that a revert could not restore."""
 
     resource_id: str
     message: str
@@ -80,7 +79,7 @@ EndedCommit = TypedDict(
 
 
 class HandlerRecord(TypedDict, total=False):
-    """A handler, as far as it is recorded."""
+    """A handler as recorded; all keys are optional."""
 
     name: str
     action: str

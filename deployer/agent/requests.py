@@ -1,7 +1,7 @@
-"""The requests that only look (docs/reference/protocol.md), and those with modules of their own.
+"""Requests that change no resource, and those in other modules (docs/reference/protocol.md).
 
-What only some requests need is imported when one arrives: an apply that changes nothing asks for
-facts and for a probe.
+Modules that only some requests need are imported when one arrives: an apply without changes sends
+`facts` and `probe` only.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ OWN_REQUESTS = ("apply", "confirm", "revert", "abandon", "tidy", "connect")
 
 
 class Agent:
-    """One controller's session: a thread for the channel and its relays, one for the requests."""
+    """The session with a controller: a thread for the channel and its relays, one for requests."""
 
     def __init__(self, channel: Channel, program: Callable[[], bytes]) -> None:
         """`program` returns the agent as a zip file, for the watchdog."""
@@ -47,32 +47,32 @@ class Agent:
         self._talking = threading.Lock()
         self._current: Any = None
         self._own_commit = ""
-        self.made_commit = ""  # the last one that this very process has worked on
+        self.made_commit = ""  # the last one that this process worked on
         self._duration_s = 0.0
-        self._confirm_until = 0.0  # of our own commit, in monotonic time
+        self._confirm_until = 0.0  # of its own commit, in monotonic time
         self._is_extended = False
-        self.kept: list[str] = []  # what a step has got that no revert gives up, for the journal
+        self.kept: list[str] = []  # what a step obtained that a revert keeps, for the journal
         self._answers: list[Json] = []
         self._answered = Bell()
-        self.on_word: Callable[[Json], None] = lambda message: None  # what has no other taker
+        self.on_word: Callable[[Json], None] = lambda message: None  # takes all other messages
 
     @property
     def program(self) -> bytes:
         """The agent as a zip file, for the watchdog."""
         return self._program()
 
-    # requests, in a thread of their own
+    # requests, in their own thread
 
     def event(self, name: str, **details: Any) -> None:
-        """Tell the controller something about the request that is worked on."""
-        with self._talking:  # nothing is said of a request after its answer
+        """Send an event of the current request."""
+        with self._talking:  # no event follows the reply
             if self._current is not None:
                 self.channel.send({"id": self._current, "event": name, **details})
 
     def step(
         self, n: int, total: int, resource_id: str, action: str, *, seconds: float | None = None
     ) -> None:
-        """Tell the controller that a step starts, or is done after `seconds`."""
+        """Report that a step starts or, with `seconds`, that it is done."""
         state = {"state": "start"} if seconds is None else {"state": "done", "seconds": seconds}
         self.event("step", n=n, total=total, resource_id=resource_id, action=action, **state)
 
@@ -89,13 +89,13 @@ class Agent:
         self._leave()
 
     def _next_request(self) -> Json | None:
-        """Wait for a request, and watch our own commit's time meanwhile; `None` at the end."""
+        """Wait for a request until the deadline of the own commit; `None` at the end."""
         while not self.channel.gone.is_set():
             if self._is_extended:
                 self._is_extended = False
                 self._give_time()
             if self._own_commit and time.monotonic() >= self._confirm_until:
-                self._take_back("it was not confirmed in time")
+                self._revert_own("it was not confirmed in time")
             with self._queueing:
                 if self._requests:
                     return self._requests.pop(0)
@@ -121,20 +121,20 @@ class Agent:
         except (KeyError, TypeError, ValueError) as error:
             words = f"{type(error).__name__}: {error}"
             return {
-                "error": {"code": "bad-request", "message": "the request is not whole: " + words}
+                "error": {"code": "bad-request", "message": "the request is incomplete:  " + words}
             }
         except OSError as error:
             words = f"{error.filename or settings.STATE}: {os_words(error)}"
             return {"error": {"code": "internal", "message": words}}
-        except Exception as error:  # the controller must get an answer
+        except Exception as error:  # the controller must get a reply
             words = f"{type(error).__name__}: {error}"
             return {"error": {"code": "internal", "message": words}}
 
     def ask(self, question: Json, *, limit_s: float) -> Json:
-        """What the controller answers to a question amid a request.
+        """The controller's answer to a question during a request.
 
         Raises:
-            StepError: no answer within `limit_s`, or one that says what is wrong.
+            StepError: no answer within `limit_s`, or an error as the answer.
             Gone: the controller went away.
         """
         self._answers.clear()
@@ -145,7 +145,7 @@ class Agent:
                 raise Gone
             left_s = deadline - time.monotonic()
             if left_s <= 0:
-                raise StepError(f"the controller has not answered within {limit_s:g} s")
+                raise StepError(f"the controller did not answer within {limit_s:g} s")
             self._answered.wait(min(left_s, 1.0))
         answer = self._answers.pop()
         if answer.get("error"):
@@ -162,7 +162,7 @@ class Agent:
         return reply
 
     def _give_time(self) -> None:
-        """Let the time to confirm our own commit begin anew."""
+        """Restart the time to confirm the own commit."""
         self._confirm_until = time.monotonic() + self._duration_s
         from deployer.agent.commit.watchdog import note_pulse
 
@@ -203,17 +203,17 @@ class Agent:
         return {"relay": number}
 
     def _leave(self) -> None:
-        """The controller is gone: what it has not confirmed goes back."""
+        """The controller is gone: revert what it has not confirmed."""
         if self._own_commit:
-            self._take_back("the controller went away")
+            self._revert_own("the controller went away")
 
-    def _take_back(self, why: str) -> None:
-        """Revert our own commit unasked."""
+    def _revert_own(self, why: str) -> None:
+        """Revert the own commit without a request."""
         commit, self._own_commit = self._own_commit, ""
         try:
             self._revert({"commit": commit, "why": why})
         except (Refusal, OSError):
-            pass  # someone else has decided about it, or the watchdog is left to do so
+            pass  # a different process has decided, or the watchdog will
 
     def _tell_alive(self) -> None:
         while not self.channel.gone.is_set():
@@ -237,7 +237,7 @@ class Agent:
         worker.join()
 
     def _turn(self) -> None:
-        """Wait for what comes next, and pass it on."""
+        """Wait for the next messages and bytes, and pass them on."""
         relays = list(self._relays.values())
         reading: list[Any] = [self._wake_in] + [r.connection for r in relays if not r.ending]
         if not any(relay.is_full() for relay in relays):

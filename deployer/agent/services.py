@@ -16,7 +16,7 @@ _SHOWN_PROPERTIES = "Id,LoadState,UnitFileState,ActiveState,SubState,MainPID,Typ
 
 
 def service_name(unit: str) -> str:
-    """The name of a service without its suffix, as people write it."""
+    """The name of a service without its suffix."""
     return unit[: -len(".service")] if unit.endswith(".service") else unit
 
 
@@ -27,18 +27,18 @@ class Systemd:
         self._children = children
 
     def show(self, units: list[str]) -> dict[str, Json]:
-        """Some properties of each unit, by the name that was asked, all in one call."""
+        """Some properties of each unit, by the requested name, with one call."""
         _, output = self._children.run(
             ["systemctl", "show", "--no-pager", "-p", _SHOWN_PROPERTIES, "--", *units]
         )
         blocks = [block for block in output.split("\n\n") if block.strip()]
         if len(blocks) != len(units):
-            raise StepError("systemctl does not answer as expected", output)
+            raise StepError("unexpected output of systemctl", output)
         shown = [dict(line.partition("=")[::2] for line in block.splitlines()) for block in blocks]
         return dict(zip(units, shown))
 
     def act(self, verb: str, unit: str) -> None:
-        """``systemctl VERB UNIT``; a failure comes with the unit's last words."""
+        """``systemctl VERB UNIT``; a failure includes the unit's last messages."""
         code, output = self._children.run(["systemctl", verb, unit], limit_s=150.0)
         if code != 0:
             text = f"{output}\n{self.last_words(unit)}"
@@ -48,10 +48,10 @@ class Systemd:
         self._children.succeed(["systemctl", "daemon-reload"], limit_s=90.0, interruptible=False)
 
     def last_words(self, unit: str) -> str:
-        """What `systemctl status` shows, and the unit's last log lines.
+        """The output of `systemctl status`, and the unit's last log lines.
 
-        By itself it shows those of the present run alone, which are none while a unit that has just
-        failed waits to be started again.
+        Without the second command, a unit that has just failed and waits for its restart would
+        show no lines at all.
         """
         status = ["systemctl", "status", "--no-pager", "-l", "-n", "0", unit]
         log = ["journalctl", "--no-pager", "-q", "-n", "20", "-u", unit]
@@ -62,7 +62,7 @@ class Systemd:
         return self.show([unit])[unit].get("ActiveState") in ("active", "reloading")
 
     def must_be_active(self, unit: str, doing: str) -> None:
-        """Wait while the unit is on its way, then make sure that it runs; a proxy has workers."""
+        """Wait until the unit has settled, then check that it runs; a proxy must have workers."""
         deadline = time.monotonic() + 60.0
         while True:
             shown = self.show([unit])[unit]
@@ -75,15 +75,15 @@ class Systemd:
         main = main_pid(shown)
         while is_proxy(main) and processes_of(main) is None:
             if time.monotonic() > deadline:
-                words = f"{unit} has no process that takes connections after its {doing}"
+                words = f"{unit} has no process that accepts connections after its {doing}"
                 raise StepError(words, self.last_words(unit))
             time.sleep(0.02)
 
     def reload(self, unit: str) -> None:
-        """Reload a unit, or start it where it does not run.
+        """Reload a unit, or start it if it is not running.
 
         Raises:
-            StepError: it refused, or still works with its old configuration.
+            StepError: it failed, or still uses its old configuration.
         """
         shown = self.show([unit])[unit]
         if shown.get("ActiveState") not in ("active", "reloading"):
@@ -112,7 +112,7 @@ class Systemd:
         self.must_be_active(unit, "start")
 
     def words_since(self, unit: str, moment_s: float) -> list[str]:
-        """The lines that a unit has written to the journal since a moment of the wall clock."""
+        """The lines that a unit has written to the journal since a time of the wall clock."""
         since = f"--since=@{moment_s:.6f}"
         argv = ["journalctl", "--quiet", "--no-pager", "--output=cat", since, "--unit", unit]
         try:

@@ -27,7 +27,7 @@ _WHYS = {"deadline": "it was not confirmed by its deadline", "boot": "the host w
 
 
 class _Alone:
-    """Stands for the session: no controller hears what is reported."""
+    """In place of a session: there is no controller to report to."""
 
     def __init__(self) -> None:
         self.state = StateFolder()
@@ -43,9 +43,9 @@ class _Alone:
 
 
 def revert_alone(commit: str, why: str, say: Callable[[str], None]) -> bool:
-    """Take a commit back that nobody has confirmed, and say what came of it: whether all is well.
+    """Revert a commit that was not confirmed, and report the result; true if it succeeded.
 
-    A runner that lives holds the lock and decides by itself; what has ended already stays so.
+    A live agent holds the lock and decides itself; a commit that has ended stays as it is.
     """
     alone = _Alone()
     state = alone.state
@@ -57,20 +57,20 @@ def revert_alone(commit: str, why: str, say: Callable[[str], None]) -> bool:
         return True
     going = state.under_way()
     if going is None or going["commit"] != commit:
-        say(f"commit {commit} is {state.state_of(commit)}; there is nothing to take back")
+        say(f"commit {commit} is {state.state_of(commit)}; there is nothing to revert")
         made = [item for item in state.history() if item["commit"] == commit and going is None]
         makes_wants = any((item.get("watchdog") or {}).get("makes_wants") for item in made)
         watchdog = Watchdog(commit, duration_s=0, makes_wants=makes_wants)
         watchdog.disarm(boot_too=going is None)
         return True
     if why == "boot" and state.under_way_meta().get("boot_id") == boot_id():
-        say(f"commit {commit} is left alone: this is still the boot that it was made in")
+        say(f"commit {commit} is left alone: the host has not been booted since it was made")
         return True
-    if why == "boot":  # D-Bus comes after us too: apt would wait for it, systemctl does not need it
+    if why == "boot":  # D-Bus starts later: apt would wait for it, systemctl does not need it
         CHILD_ENVIRONMENT["DBUS_SYSTEM_BUS_ADDRESS"] = "unix:path=/nonexistent"
     who = f"commit {commit} of {going['who']} from {going['from']}"
     tell = lambda result: say(f"{who}: {_WHYS[why]}; {_outcome(result)}")  # noqa: E731
-    # It is told before the unit goes: systemd starts what waits for it as soon as that has gone.
+    # Report before the unit is removed: systemd then starts whatever waits for it.
     reply = Revert(
         alone, commit, why, event="boot" if why == "boot" else "deadline", on_end=tell
     ).run()
@@ -78,20 +78,20 @@ def revert_alone(commit: str, why: str, say: Callable[[str], None]) -> bool:
 
 
 def _outcome(result: Json) -> str:
-    """What a revert came to, in one line."""
+    """The result of a revert, in one line."""
     left = [f"{item['path']}: {item['why']}" for item in result["kept"]]
     left += [f"{item['resource_id']}: {item['message']}" for item in result["failed"]]
     if not left:
         return "it was reverted, and the host is as it was before"
-    what = "it could not be reverted" if result["failed"] else "it was reverted, but for"
+    what = "it could not be reverted" if result["failed"] else "it was reverted, except for"
     return " ".join(f"{what}: {'; '.join(left)}".split())
 
 
 def _leave_alone(commit: str, holder: Json, say: Callable[[str], None]) -> None:
-    """Leave a commit to the process that holds the lock; but one that hangs is ended.
+    """Leave a commit to the process that holds the lock, but kill that process if it hangs.
 
-    A runner says for how long it will be at work, and acts by itself at the deadline: one that has
-    the lock a while after that does neither. Of one that is in time nothing is said.
+    An agent announces how long it will work, and acts itself at the deadline: one that still holds
+    the lock a while later hangs. Nothing is reported about one that is in time.
     """
     pulse = read_json(settings.PULSE) or {}
     pid = holder.get("pid")
@@ -101,17 +101,17 @@ def _leave_alone(commit: str, holder: Json, say: Callable[[str], None]) -> None:
     late_s = time.monotonic() - pulse["until_s"]
     if late_s > HUNG_AFTER_S and started_at(pid) == holder["started"]:
         os.kill(pid, signal.SIGKILL)
-        say(f"commit {commit} is taken from process {pid}, which hangs and was killed")
+        say(f"commit {commit} was held by process {pid}, which hung and was killed")
     elif late_s > 0:
         say(f"commit {commit} is left alone: {holder['message']}")
 
 
-#: How long after its time a process may still have the lock.
+#: How long after its announced time a process may still hold the lock.
 HUNG_AFTER_S = 30.0
 
 
 def main(arguments: list[str]) -> int:
-    """``--revert=COMMIT --why=deadline|boot``; the exit code says whether the host is all right."""
+    """``--revert=COMMIT --why=deadline|boot``; exit code 0 if nothing is left to do."""
     given = dict(word.partition("=")[::2] for word in arguments)
     if set(given) != {"--revert", "--why"} or given["--why"] not in _WHYS:
         sys.stderr.write("usage: watchdog.pyz --revert=COMMIT --why=deadline|boot\n")

@@ -1,10 +1,10 @@
 """How the agent starts from its bundle: the first module that runs on the host.
 
-The bundle is a zip file of this package (`bundle.py`). The loader that came before
-(deployer/transport/bootstrap.py) has it compressed and, from its cache, each module's compiled
-code; then nothing is decompressed and nothing compiled. At first contact there is no code yet:
-each module is compiled when it is imported, which for most requests is a third of all, and a child
-process compiles the rest for the cache.
+The bundle is a zip file of this package (`bundle.py`). The loader (deployer/transport/bootstrap.py)
+has it compressed and, in its cache, the compiled code of each module; then nothing has to be
+decompressed or compiled. At first contact there is no code yet: each module is compiled when it is
+imported, which for most requests is a third of all, while a child process compiles all of them for
+the cache.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _NAME_AT, _SIZE_AT, _HEAD = 26, 22, 30
 
 
 def sources_in(archive: bytes) -> dict[str, bytes]:
-    """The modules of a zip file whose members are not compressed, by name: their sources.
+    """The sources in a zip file with uncompressed members, by module name.
 
-    A package's name ends with ``.__init__``. zipfile would take longer to import than all else.
+    The name of a package ends with ``.__init__``. Importing zipfile would take too long.
     Source: APPNOTE.TXT, 4.3.7, local file headers.
     """
     found, at = {}, 0
@@ -91,9 +91,9 @@ class Bundle:
 
 
 def cache_file(parts: dict[str, bytes]) -> bytes:
-    """A checksum, the length of a table, the table of places by name, and the parts themselves.
+    """A checksum, the length of a table, the table of positions by name, and the parts.
 
-    The loader makes no copy of a part, and needs no more of the file than the table.
+    The loader unmarshals the table only, and copies no part.
     """
     places, at = {}, 0
     for name, part in parts.items():
@@ -108,13 +108,13 @@ class Cache:
     """A file of compiled code that only root can write to; the loader reads it."""
 
     def __init__(self, path: str, folders: tuple[str, ...], is_safe: Callable[..., bool]) -> None:
-        """`is_safe` says of a path whether it is of a type, and root's alone."""
+        """`is_safe` checks that a path has a type, and that only root can write to it."""
         self._path = path
         self._folders = folders
         self._is_safe = is_safe
 
     def fill(self, bundle: Bundle) -> None:
-        """Compile all modules, and write them; remove what other versions have written."""
+        """Compile all modules and write them; remove the files of other versions."""
         for folder in self._folders:
             if not os.path.lexists(folder):
                 os.mkdir(folder, 0o700)
@@ -133,7 +133,7 @@ class Cache:
 
 
 def _in_background(work: Callable[[], None]) -> None:
-    """Do `work` in a process that outlives this one; nothing depends on its success."""
+    """Do `work` in a process that may outlive this one; nothing depends on its success."""
     child = os.fork()
     if child:
         os.waitpid(child, 0)
@@ -157,7 +157,7 @@ def start(
     cache: tuple[Any, ...] = (),
     settings: dict[str, Any] | None = None,
 ) -> None:
-    """Serve the controller. `cache` are the arguments of `Cache`, if it is to be filled."""
+    """Serve the controller; `cache` are the arguments of `Cache` if it has to be filled."""
     bundle = Bundle(packed, codes)
     sys.meta_path.insert(0, bundle)
     if cache:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Apply:
-    """One apply, from the refusals to the last look."""
+    """One apply: checks, preparation, changes, and the final probe."""
 
     def __init__(self, session: Session, request: Json) -> None:
         self._session = session
@@ -50,7 +50,7 @@ class Apply:
         planned = [change for change in self._changes if change["action"] != "no-op"]
         self._total = len(planned) + len(self._handlers)
         self._n = 0
-        self._doing = ""  # the resource or handler that is worked on
+        self._doing = ""  # the current resource or handler
         self._children.commit = session.made_commit = self._commit["id"]
         self._preparation = Preparation(session, request, self._changes)
 
@@ -58,8 +58,8 @@ class Apply:
         """Carry the plan out, and leave the commit pending.
 
         Raises:
-            Refusal: nothing was changed, or all has been taken back again.
-            Gone: the controller went away, and all has been taken back again.
+            Refusal: nothing was changed, or everything was reverted.
+            Gone: the controller disconnected, and everything was reverted.
         """
         try:
             self._state.make()
@@ -76,14 +76,14 @@ class Apply:
             raise
         return self._carry_out()
 
-    # 1. refusals: nothing has been changed yet
+    # 1. checks: nothing has been changed yet
 
     def _refuse_if_unwatched(self) -> None:
         if self._preparation.is_watched and not os.path.isdir(settings.SYSTEMD_RUNS):
             raise Refusal(
                 "no-systemd",
-                "systemd does not run on this host, so nothing could take the commit back "
-                "if this run were cut off",
+                "systemd does not run on this host, so nothing could revert the commit "
+                "if this run were interrupted",
             )
 
     def _refuse_if_under_way(self) -> None:
@@ -91,8 +91,8 @@ class Apply:
         if going is None:
             return
         words = {
-            "pending": "has been neither confirmed nor reverted",
-            "reverting": "is half reverted",
+            "pending": "is neither confirmed nor reverted",
+            "reverting": "is partly reverted",
             "revert-failed": f"could not be reverted; see {self._state.reverting}",
         }[going["state"]]
         raise Refusal(
@@ -122,7 +122,7 @@ class Apply:
                 resource_ids=stale,
             )
 
-    # 4. changes
+    # 2. changes
 
     def _carry_out(self) -> Json:
         note_loaded_before(self._children, self._handlers, self._commit["id"])
@@ -137,7 +137,7 @@ class Apply:
             self._write_after(journal)
         except Gone:
             keeper.stop()
-            self._take_back(journal, "the controller went away during the apply")
+            self._revert(journal, "the controller went away during the apply")
             raise
         except StepError as error:
             keeper.stop()
@@ -146,7 +146,7 @@ class Apply:
             keeper.stop()
             words = f"{error.filename or settings.STATE}: {os_words(error)}"
             self._fail(journal, StepError(words))
-        except Exception as error:  # whatever it was, the host must go back
+        except Exception as error:  # whatever it was, the host must be reverted
             keeper.stop()
             self._fail(journal, StepError(f"{type(error).__name__}: {error}"))
         finally:
@@ -178,7 +178,7 @@ class Apply:
             self._handle(journal, handler)
 
     def _holds_already(self, change: Json) -> bool:
-        """Whether what was right before the packages came is right still, and needs no step."""
+        """Whether a resource that was right before packages were installed still is."""
         if change["action"] != "no-op":
             return False
         (now,) = self._probe.observe([probe_request(change)])
@@ -188,7 +188,7 @@ class Apply:
         return False
 
     def _step(self, journal: Journal, group: list[Json]) -> None:
-        """One change, or several installs in one go."""
+        """One change, or several installs at once."""
         if self._session.channel.gone.is_set():
             raise Gone
         started = time.monotonic()
@@ -211,18 +211,18 @@ class Apply:
             )
 
     def _not_as_wanted(self, changes: list[Json]) -> Iterator[tuple[Json, str]]:
-        """Ask the host again before claiming anything: changes that did not take."""
+        """Probe the host again: the changes that did not take effect."""
         found = self._probe.observe([probe_request(change) for change in changes])
         for change, now in zip(changes, found):
             difference = now.get("problem") or difference_of(change["after"], now["attributes"])
             if difference:
                 yield (
                     change,
-                    f"it is not as it should be after its change: {difference}",
+                    f"it is not in the desired state after its change: {difference}",
                 )
 
     def _last_words(self, resource_id: str) -> str:
-        """What a service that does not run has said last."""
+        """The last messages of a service that is not running."""
         kind, _, name = resource_id.partition(":")
         return Systemd(self._children).last_words(name) if kind == "service" else ""
 
@@ -232,7 +232,7 @@ class Apply:
         code, output = self._children.run(list(handler["config_test"]))
         if code != 0:
             words = " ".join(handler["config_test"])
-            raise ConfigTestError(f"{words} refuses the configuration", output)
+            raise ConfigTestError(f"{words} rejects the configuration", output)
 
     def _handle(self, journal: Journal, handler: Json) -> None:
         if self._session.channel.gone.is_set():
@@ -248,23 +248,23 @@ class Apply:
         self._session.step(self._n, self._total, resource_id, handler["action"], seconds=seconds)
 
     def _write_after(self, journal: Journal) -> None:
-        """How we leave the host, so that a revert can tell our work from others'."""
+        """Record the state after the apply, so that a revert can distinguish later changes."""
         after = after_record(read_before(self._state.pending))
         text = canonical_json(after)
         write_synced(os.path.join(self._state.pending, "after.json"), text)
         sync_folder(self._state.pending)
         journal.write("applied", after=sha256(text).hexdigest())
 
-    # 6. back again
+    # 3. revert
 
-    def _take_back(self, journal: Journal, why: str) -> Json:
+    def _revert(self, journal: Journal, why: str) -> Json:
         journal.try_to_write("failed", why=why)
         return Revert(self._session, self._commit["id"], why).run()
 
     def _fail(self, journal: Journal, error: StepError) -> None:
-        thing = self._doing.replace(":", " ", 1)  # as people read it
+        thing = self._doing.replace(":", " ", 1)  # without the colon of its ID
         words = f"{thing}: {error.message}" if thing else error.message
-        reply = self._take_back(journal, words)
+        reply = self._revert(journal, words)
         raise Refusal(
             error.code,
             words,
@@ -275,7 +275,7 @@ class Apply:
 
 
 def _to_do(changes: list[Json]) -> Iterator[Json]:
-    """The changes of a plan, and what is right now but comes after packages, which may spoil it."""
+    """The changes of a plan, and the no-ops after an install, which may affect them."""
     after_packages = False
     for change in changes:
         kind = change["resource_id"].partition(":")[0]
@@ -285,7 +285,7 @@ def _to_do(changes: list[Json]) -> Iterator[Json]:
 
 
 def _groups(changes: list[Json]) -> Iterator[list[Json]]:
-    """Single changes, but installs of packages that follow one another together."""
+    """Single changes, but consecutive installs of packages together."""
     group: list[Json] = []
     for change in changes:
         if change["resource_id"].startswith("package:") and change["action"] == "create":

@@ -24,7 +24,7 @@ def confirm(session: Reporter, request: Json) -> Json:
 
     Raises:
         Refusal: it is not pending.
-        StepError: the disk does not accept the change.
+        StepError: the confirmation cannot be written.
     """
     state = session.state
     commit = check_name(request["commit"])
@@ -44,14 +44,14 @@ def confirm(session: Reporter, request: Json) -> Json:
         folder = state.claim(commit, "confirm")
     except OSError as error:
         words = f"{error.filename or settings.STATE}: {os_words(error)}"
-        raise StepError(f"the confirmation cannot be noted: {words}") from None
-    _clear_up(session, folder, meta)
+        raise StepError(f"the confirmation cannot be recorded: {words}") from None
+    _clean_up(session, folder, meta)
     state.unlock()
     return {"commit": commit, "state": "confirmed", "generation": number}
 
 
-def _clear_up(session: Reporter, folder: str, meta: Json) -> None:
-    """Nothing that fails here changes that the commit is confirmed."""
+def _clean_up(session: Reporter, folder: str, meta: Json) -> None:
+    """Clean up after a confirmation; failures here do not affect it."""
     for path in (folder, session.state.generations, settings.STATE):
         try:
             sync_folder(path)
@@ -63,7 +63,7 @@ def _clear_up(session: Reporter, folder: str, meta: Json) -> None:
             watchdog.disarm()
         session.state.prune(max(1, int(meta["keep"])))
     except OSError as error:
-        session.event("output", text=f"not all could be cleared away: {os_words(error)}\n")
+        session.event("output", text=f"cleaning up failed: {os_words(error)}\n")
 
 
 def abandon(session: Reporter, request: Json) -> Json:
@@ -93,7 +93,7 @@ def abandon(session: Reporter, request: Json) -> Json:
 
 
 def tidy(session: Reporter) -> Json:
-    """Remove what an agent that died left next to a commit; taking the lock does so."""
+    """Remove what a dead agent left outside of a commit, as taking the lock does."""
     session.state.make()
     session.state.lock({"who": "a recovery", "from": os.uname().nodename})
     session.state.unlock()

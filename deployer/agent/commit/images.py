@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class ImageWriter:
     """Appends compressed contents to one pack, each content once.
 
-    A content that `known` has already, in an older pack, is not written again.
+    A content that an older pack in `known` has is not written again.
     """
 
     def __init__(self, path: str, known: Images | None = None) -> None:
@@ -31,7 +31,7 @@ class ImageWriter:
         self.index: dict[str, list[Any]] = {}
 
     def add(self, path: str) -> str:
-        """Keep the content of `path`; returns its hash."""
+        """Add the content of `path`; returns its hash."""
         import zlib
 
         start, digest, packer = self._end, sha256(), zlib.compressobj(1)
@@ -62,7 +62,7 @@ class ImageWriter:
 
 
 class Images:
-    """Reads contents back from the packs in `folder`, each checked against its hash."""
+    """Reads contents from the packs in `folder` and checks their hashes."""
 
     def __init__(self, folder: str, index: dict[str, list[Any]]) -> None:
         self._folder = folder
@@ -72,7 +72,7 @@ class Images:
         return name in self._index
 
     def intact(self, name: str) -> list[Any] | None:
-        """Where a content is, if it is there and whole."""
+        """The position of a content, if it is intact."""
         if name not in self._index:
             return None
         try:
@@ -86,7 +86,7 @@ class Images:
         """Write one content to the descriptor `out`.
 
         Raises:
-            StepError: it is not what was kept.
+            StepError: its hash does not match.
         """
         for data in self._read(name):
             write_all(out, data)
@@ -95,7 +95,7 @@ class Images:
         """One content as a whole.
 
         Raises:
-            StepError: it is not what was kept.
+            StepError: its hash does not match.
         """
         return b"".join(self._read(name))
 
@@ -119,13 +119,13 @@ class Images:
             digest.update(data)
             yield data
         except (OSError, zlib.error) as error:
-            raise StepError(f"its kept content cannot be read: {error}") from None
+            raise StepError(f"its before-image cannot be read: {error}") from None
         if digest.hexdigest() != name:
-            raise StepError("its kept content is damaged, so it is left as it is now")
+            raise StepError("its before-image is damaged, so it stays as it is")
 
 
 def known_images() -> Images:
-    """All contents that earlier commits have kept."""
+    """The contents in the packs of all earlier commits."""
     index: dict[str, list[Any]] = {}
     for name in sorted(names_in(settings.IMAGES)):
         if name.endswith(".json"):

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from deployer.agent.settings import Json
 
-#: All that a journal can say, in the order in which a commit says it. `intent` and `handler` are
-#: on the disk before the thing itself is done, `done` and `handled` after it.
+#: The events of a journal, in order. `intent` and `handler` are on the disk before the action,
+#: `done` and `handled` after it.
 JOURNAL_EVENTS = (
     "begin",
     "intent",
@@ -39,11 +39,11 @@ JOURNAL_EVENTS = (
 
 
 class Journal:
-    """One JSON object a line, each on the disk before `write` returns.
+    """One JSON object per line, each on the disk before `write` returns.
 
-    Every line ends with a hash of itself and of all lines before it. How far it has come is noted
-    in /run as well, before and after each line: a file that was cut off can so be told from one
-    whose writer died.
+    Every line ends with a hash of itself and all lines before it. The number of lines is recorded
+    in /run too, before and after each write: this distinguishes a truncated file from one whose
+    writer died.
     """
 
     def __init__(self, folder: str, commit: str) -> None:
@@ -70,7 +70,7 @@ class Journal:
         """Add a line, or leave the journal as it was.
 
         Raises:
-            OSError: the disk does not take it.
+            OSError: it cannot be written.
         """
         if event not in JOURNAL_EVENTS:
             raise ValueError(f"{event} is no event of a journal")
@@ -89,7 +89,7 @@ class Journal:
         self._mark(self._count, is_whole=True)
 
     def try_to_write(self, event: str, **details: Any) -> None:
-        """As `write`, where the line is of use but nothing depends on it."""
+        """Like `write`, for lines that nothing depends on."""
         try:
             self.write(event, **details)
         except OSError:
@@ -108,10 +108,10 @@ def _sum_of(line: bytes) -> str:
 
 
 def read_journal(folder: str) -> list[Json]:
-    """The events of a journal. A last line that a crash of the host has cut off does not count.
+    """The events of a journal; a last line that a crash of the host has truncated does not count.
 
     Raises:
-        StepError: it is not as we wrote it.
+        StepError: it was modified or truncated.
     """
     try:
         with open(os.path.join(folder, "journal.jsonl"), "rb") as file:
@@ -124,7 +124,7 @@ def read_journal(folder: str) -> list[Json]:
         body = line.rpartition(b',"sum":"')[0]
         total = sha256(total.encode() + body).hexdigest()[:32]
         if total != _sum_of(line):
-            raise StepError(f"line {number} of the journal is not as it was written")
+            raise StepError(f"line {number} of the journal was modified")
         events.append(json.loads(line))
     if not events or events[0]["event"] != "begin":
         raise StepError("the journal has no beginning")
@@ -133,6 +133,6 @@ def read_journal(folder: str) -> list[Json]:
         is_whole = len(lines) == mark["lines"] and not (mark["whole"] and rest)
         if not is_whole and (mark["whole"] or len(lines) != mark["lines"] - 1):
             raise StepError(
-                f"the journal is cut off: it had {mark['lines']} lines and has {len(lines)}"
+                f"the journal is truncated: it had {mark['lines']} lines and has {len(lines)}"
             )
     return events

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from deployer.agent.settings import Entry, Json, Manifest
 
-#: Below /var/lib: what changes by itself, is a database with a keeper of its own, or is not ours.
+#: Below /var/lib: data that changes constantly, belongs to a database, or is none of deployer's.
 NOT_LOOKED_INTO = frozenset(
     [
         "apt",
@@ -38,16 +38,16 @@ NOT_LOOKED_INTO = frozenset(
         "redis",
     ]
 )
-#: Below /var/lib: small files of package scripts, which a purge does not always bring back.
+#: Below /var/lib: small files of package scripts, which a purge does not always restore.
 _KEPT_IN_VAR_LIB = ("ucf", "pam", "systemd/deb-systemd-", "misc", "python", "shells.state")
 _VAR_LIB_DEPTH = 4
 _VAR_LIB_NAMES = 500
-#: What web servers' packages put there by script, and leave behind when they are purged.
+#: Files that the scripts of web servers' packages create, and a purge leaves behind.
 LEFT_BY_PURGES = ("/var/www/html/index.html", "/var/www/html/index.nginx-debian.html")
 
 
 def entry_of(path: str) -> Entry | None:
-    """What a manifest says of one path: ``t`` type, ``m`` mode, ``u`` and ``g`` owner, ``s`` size,
+    """The entry of one path: ``t`` type, ``m`` mode, ``u`` and ``g`` owner, ``s`` size,
     ``n`` time in ns, ``to`` target of a link, ``k`` hash of a folder's names, ``x`` attributes."""
     info = look_at(path)
     if info is None:
@@ -69,7 +69,7 @@ def entry_of(path: str) -> Entry | None:
 
 
 def others_in(folder: str) -> list[str]:
-    """The names in a folder without the watchdog's own, which no manifest knows."""
+    """The names in a folder, without the files of the watchdog, which no manifest contains."""
     names = names_in(folder)
     if folder in (settings.UNITS, settings.BOOT_WANTS):
         return [name for name in names if name not in (BOOT_NAME, BOOT_NAME + ".new")]
@@ -90,7 +90,7 @@ def extended_attributes(path: str) -> Json:
 
 
 def tree_of(top: str, manifest: Manifest, *, depth: int = 1000, names: int = 1 << 30) -> None:
-    """Add `top` and all below it, but not what is in folders of more than `names` entries."""
+    """Add `top` and everything below, without the contents of folders with over `names` names."""
     entry = entry_of(top)
     if entry is None:
         return
@@ -109,7 +109,7 @@ def tree_of(top: str, manifest: Manifest, *, depth: int = 1000, names: int = 1 <
 
 
 def manifest_of(touched: dict[str, bool]) -> Manifest:
-    """/etc, /var/lib within bounds, and the touched paths with all below and the folders above."""
+    """/etc, /var/lib within bounds, and the touched paths with all below and all parent folders."""
     manifest: Manifest = {}
     tree_of(settings.ETC, manifest)
     tree_of(settings.VAR_LIB, manifest, depth=_VAR_LIB_DEPTH, names=_VAR_LIB_NAMES)
@@ -125,7 +125,7 @@ def manifest_of(touched: dict[str, bool]) -> Manifest:
 
 
 def _local_folders() -> Iterator[str]:
-    """Folders of /usr/local, in which package scripts make and remove empty ones."""
+    """Folders of /usr/local, in which package scripts create and remove empty folders."""
     yield "/usr/local"
     for name in names_in("/usr/local"):
         folder = os.path.join("/usr/local", name)
@@ -134,7 +134,7 @@ def _local_folders() -> Iterator[str]:
 
 
 def folders_above(path: str) -> list[str]:
-    """The folders that hold `path`, outermost first, without the root."""
+    """The parent folders of `path`, outermost first, without the root."""
     parts = path.split("/")[1:-1]
     return ["/" + "/".join(parts[: count + 1]) for count in range(len(parts))]
 
@@ -144,7 +144,7 @@ def is_below(path: str, folder: str) -> bool:
 
 
 def has_kept_content(path: str) -> bool:
-    """Whether the contents of a file are kept when package tools may change it."""
+    """Whether the content of a file is kept if package tools may change it."""
     if is_below(path, settings.ETC):
         return True
     if not is_below(path, settings.VAR_LIB):
@@ -153,7 +153,7 @@ def has_kept_content(path: str) -> bool:
 
 
 def same_meta(one: Entry, other: Entry) -> bool:
-    """Whether two entries are alike in all but time and content."""
+    """Whether two entries are equal except for time and content."""
     return all(one.get(key) == other.get(key) for key in ("t", "m", "u", "g", "s", "to", "x"))
 
 
@@ -162,7 +162,7 @@ def same_stamp(one: Entry, other: Entry) -> bool:
 
 
 def content_hash(path: str, entry: Entry, known: Entry | None) -> str | None:
-    """The hash of the file of `entry`, from `known` where that is the same by its stamp."""
+    """The hash of the file of `entry`, from `known` if both have the same metadata and time."""
     if entry["t"] != "file":
         return None
     if known is not None and known.get("h") and same_stamp(entry, known):
@@ -174,7 +174,7 @@ def content_hash(path: str, entry: Entry, known: Entry | None) -> str | None:
 
 
 def is_same(path: str, now: Entry | None, then: Entry | None) -> bool:
-    """Whether `path` is as it was `then`, its time aside: content, mode, owner, target."""
+    """Whether `path` is as it was `then`, except for its time: content, mode, owner, target."""
     if now is None or then is None:
         return now is None and then is None
     if not same_meta(now, then):

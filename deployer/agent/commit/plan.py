@@ -1,4 +1,4 @@
-"""Plans: whether one can be carried out, and how its result differs from what it wants."""
+"""Plans: whether one is valid, and how a resource differs from its desired state."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
 _ACTIONS = ("create", "update", "delete", "no-op")
 _ONLY_AT_CREATION = ("system", "create_home", "append")
-#: How a certificate is ordered; and one that is due may stay so for a while.
+#: How a certificate is ordered; and one that is due may stay in use for a while.
 _OF_ORDERS = ("staging_first", "forced", "strict", "due")
 
 
 def check_plan(plan: Json) -> None:
     """Raises:
-    Refusal: the plan is not one that we can carry out."""
+    Refusal: the plan is invalid."""
     if plan.get("format_version") != 1:
         raise Refusal(
-            "bad-request", "plan format {!r} is not known here".format(plan.get("format_version"))
+            "bad-request", "unsupported plan format {!r}".format(plan.get("format_version"))
         )
     digest = plan.get("digest")
     unsealed = {key: value for key, value in plan.items() if key != "digest"}
     if digest and sha256(canonical(unsealed)).hexdigest() != digest:
-        raise Refusal("bad-request", "the plan is not the one that its digest belongs to")
+        raise Refusal("bad-request", "the plan does not match its digest")
     for change in plan["changes"]:
         _check_change(change)
     for run in plan["handlers"]:
@@ -53,11 +53,11 @@ def _check_change(change: Json) -> None:
     if content is not None:
         wanted = (change["after"] or {}).get("sha256")
         if sha256(binascii.a2b_base64(content)).hexdigest() != wanted:
-            raise Refusal("bad-request", f"the content of {name} is not what its hash says")
+            raise Refusal("bad-request", f"the content of {name} does not match its hash")
 
 
 def probe_request(change: Json) -> Json:
-    """What has to be asked to see a change's resource again."""
+    """The probe request for the resource of a change."""
     kind, _, name = change["resource_id"].partition(":")
     query: Json = {}
     if kind == "command":
@@ -72,11 +72,11 @@ def covers(touched: dict[str, bool], path: str) -> Iterator[bool]:
 
 
 def difference_of(wanted: Json | None, found: Json | None) -> str:
-    """Where `found` is not as `wanted`, in words; empty where it is."""
+    """The first difference between `found` and `wanted`, in words; empty if there is none."""
     if wanted is None:
-        return "" if found is None or found.get("done") or _is_off(found) else "it is still there"
+        return "" if found is None or found.get("done") or _is_off(found) else "it still exists"
     if found is None:
-        return "" if _is_off(wanted) else "it is not there"
+        return "" if _is_off(wanted) else "it does not exist"
     if "done" in wanted:
         return "" if found.get("done") else "it has run, but its guard says that it is still to do"
     for key, value in wanted.items():
@@ -103,7 +103,7 @@ def _alike(key: str, wanted: Any, found: Any) -> bool:
 
 
 def units_of(changes: list[Json], handlers: list[Json]) -> list[str]:
-    """The units that changes and handlers act on, each once, in order."""
+    """The units of changes and handlers, each once, in order."""
     names = [
         change["resource_id"].partition(":")[2]
         for change in changes

@@ -1,4 +1,4 @@
-"""Before the first change: everything that a revert needs is written, and the watchdog armed."""
+"""Before the first change: write everything that a revert needs, and arm the watchdog."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ KEPT_GENERATIONS = 10
 
 
 class Preparation:
-    """The records of a commit that is about to begin, and its watchdog."""
+    """The records and the watchdog of a commit that is about to begin."""
 
     def __init__(self, session: Session, request: Json, changes: list[Json]) -> None:
         self._session = session
@@ -63,7 +63,7 @@ class Preparation:
         self._index: dict[str, list[Any]] = {}
 
     def run(self) -> Manifest:
-        """Write the records and begin the commit; returns what is at each path now.
+        """Write the records and begin the commit; returns the present manifest.
 
         Raises:
             Refusal: nothing was changed.
@@ -77,7 +77,7 @@ class Preparation:
             if entry["t"] == "file"
             and ((wide and has_kept_content(path)) or any(covers(touched, path)))
         ]
-        self._reserve_bytes = self._room_to_revert(kept)
+        self._reserve_bytes = self._space_to_revert(kept)
         image_bytes = sum(self._manifest[path]["s"] for path in kept)
         self._refuse_if_full(image_bytes)
         folder = os.path.join(settings.STATE, "new-" + self._commit["id"])
@@ -91,10 +91,10 @@ class Preparation:
             os.rename(folder, self._state.pending)
             sync_folder(settings.STATE)
         except Refusal:
-            self._clear_away(folder)
+            self._withdraw(folder)
             raise
         except (StepError, OSError) as error:
-            self._clear_away(folder)
+            self._withdraw(folder)
             raise self.not_begun(error, image_bytes) from None
         return self._manifest
 
@@ -124,19 +124,19 @@ class Preparation:
             if free < size or (space.f_files and space.f_ffree < 2 * len(self._changes) + 16):
                 raise Refusal(
                     "no-space",
-                    f"the file system of {folder} has {free} bytes free, and {size} are needed",
+                    f"the file system of {folder} has {free} bytes free, but {size} are needed",
                     path=folder,
                     needed_bytes=size,
                     free_bytes=free,
                 )
 
-    def _clear_away(self, folder: str) -> None:
-        """Nothing was changed: of the commit that was to begin, nothing stays."""
+    def _withdraw(self, folder: str) -> None:
+        """Remove the traces of a commit that did not begin."""
         if os.path.isdir(self._state.pending):
             try:
                 os.rename(self._state.pending, folder)
             except OSError:
-                return  # the watchdog takes it back, and finds nothing changed
+                return  # the watchdog reverts it, and finds nothing changed
         if self._watchdog:
             self._watchdog.disarm()
         try:
@@ -144,31 +144,31 @@ class Preparation:
             for ending in (".json", ".pack"):
                 remove_tree(os.path.join(settings.IMAGES, self._commit["id"] + ending))
         except OSError:
-            pass  # the next run sweeps it up
+            pass  # the next run removes it
 
     def not_begun(self, error: StepError | OSError, image_bytes: int) -> Refusal:
         if isinstance(error, StepError):
             return Refusal("not-begun", error.message, output=error.output)
         if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not os.path.isdir(settings.STATE):
-            return Refusal("not-begun", f"{settings.STATE} cannot be written to: {os_words(error)}")
+            return Refusal("not-begun", f"{settings.STATE} is not writable: {os_words(error)}")
         free = os.statvfs(settings.STATE)
         return Refusal(
             "no-space",
-            f"there is no room for the before-images in {settings.STATE}",
+            f"not enough space for the before-images in {settings.STATE}",
             path=settings.STATE,
             needed_bytes=image_bytes + self._reserve_bytes,
             free_bytes=free.f_bavail * free.f_frsize,
         )
 
-    def _room_to_revert(self, kept: list[str]) -> int:
-        """What a revert needs on the disk at most: one file beside its successor, its own records,
-        and what dpkg writes when it removes packages."""
+    def _space_to_revert(self, kept: list[str]) -> int:
+        """The disk space that a revert needs at most: a second copy of a file, its own records, and
+        what dpkg writes when it removes packages."""
         largest = max((self._manifest[path]["s"] for path in kept), default=0)
         with_packages = any(c["resource_id"].startswith("package:") for c in self._changes)
         return largest + (1 << 20) + (PACKAGE_MARGINS["/var/lib/dpkg"] if with_packages else 0)
 
     def _reserve(self, folder: str) -> None:
-        """Take that room now, so that a disk that fills up meanwhile cannot prevent the revert."""
+        """Reserve that space now, so that a disk that fills up cannot prevent the revert."""
         path = os.path.join(folder, RESERVE)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
@@ -190,27 +190,27 @@ class Preparation:
             ) from None
 
     def _touched(self) -> dict[str, bool]:
-        """The paths that steps write to; true where all below belongs to it."""
+        """The paths that steps write to; true if everything below belongs to the path."""
         touched: dict[str, bool] = {}
         for change in self._changes:
             touched.update(_touched_by(change))
         if any(change["resource_id"].startswith("package:") for change in self._changes):
             touched.update({path: True for path in LEFT_BY_PURGES if look_at(path) is None})
-        for path in list(touched):  # folders that have to be made go again with all that is in them
+        for path in list(touched):  # a revert removes new folders with their contents
             missing = [folder for folder in folders_above(path) if look_at(folder) is None]
             if missing:
                 touched[missing[0]] = True
         return touched
 
     def _is_wide(self) -> bool:
-        """Whether other programs than ourselves change files."""
+        """Whether programs other than the agent change files."""
         kinds = {change["resource_id"].partition(":")[0] for change in self._changes}
         runs = any(run["handler"]["action"] == "run" for run in self._handlers)
         return runs or bool(kinds & {"package", "user", "command"})
 
     def _write_images(self, paths: list[str]) -> None:
         pack = os.path.join(settings.IMAGES, self._commit["id"] + ".pack")
-        remove_tree(pack)  # of a run that died before its first change
+        remove_tree(pack)  # from a run that died before its first change
         images = ImageWriter(pack, known_images())
         try:
             for path in paths:
@@ -269,7 +269,7 @@ class Preparation:
             journal.close()
 
     def _meta(self) -> Json:
-        """The commit as the history will show it."""
+        """The record of the commit."""
         commit = self._commit
         duration_s = float(commit.get("rollback_duration_s") or 0)
         deadline = time.gmtime(time.time() + duration_s)
@@ -299,7 +299,7 @@ class Preparation:
         }
 
     def _units(self) -> dict[str, Json]:
-        """The units that the plan acts on, as systemd shows them now."""
+        """The present state of the units that the plan acts on."""
         units = units_of(self._changes, self._handlers)
         return Systemd(self._children).show(units) if units else {}
 
@@ -327,6 +327,6 @@ def _touched_by(change: Json) -> Iterator[tuple[str, bool]]:
 
 
 def _paths_of_added(change: Json) -> Json:
-    """The paths of a kind that a loaded module has brought: whoever takes it back may lack that."""
+    """The paths of an added kind, so that the records are complete in themselves."""
     kind, _, name = change["resource_id"].partition(":")
     return {"paths": added_kind(kind).paths(name)} if kind in ADDED_KINDS else {}

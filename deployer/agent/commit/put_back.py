@@ -1,4 +1,4 @@
-"""Putting paths back, comparing three states of each."""
+"""Restoring paths by comparing three states of each."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def read_before(folder: str) -> Json:
-    """What ``before.json`` says.
+    """The contents of ``before.json``.
 
     Raises:
         StepError: it is damaged.
@@ -49,7 +49,7 @@ def read_before(folder: str) -> Json:
 
 
 def after_record(before: Json) -> Json:
-    """How the host is now, as far as it differs from `before`."""
+    """The present state of the host, as far as it differs from `before`."""
     then: Manifest = before["manifest"]
     now = manifest_of(before["touched"])
     changed = {}
@@ -69,17 +69,17 @@ def after_record(before: Json) -> Json:
 
 
 def is_live(path: str, before: Json) -> bool:
-    """Whether `path` is data of running services, of which no content is kept."""
+    """Whether `path` is live data of services, whose content is not kept."""
     if not is_below(path, settings.VAR_LIB) or has_kept_content(path):
         return False
     return not any(covers(before["touched"], path))
 
 
 class PutBack:
-    """Brings paths back from how an apply left them to how they were before it."""
+    """Restores paths from the state that an apply left to the state before it."""
 
     def __init__(self, before: Json, left: Callable[[Manifest], Manifest], folder: str) -> None:
-        """`left` tells how the apply left things, given how they are; `folder` is the commit's."""
+        """`left` returns the state after the apply for the present one; `folder`: the commit's."""
         self._before = before
         self._then: Manifest = before["manifest"]
         self._folder = folder
@@ -87,7 +87,7 @@ class PutBack:
         self._aside = Images(folder, {})
         self._foreign: dict[str, Entry] = {}
         self._skipped: set[str] = set()
-        self._occupied: dict[str, str] = {}  # folders of ours that hold what others have made
+        self._occupied: dict[str, str] = {}  # folders of this commit with files of others
         self._lost: dict[str, str] = {}
         self.kept: dict[str, str] = {}
         self.failed: dict[str, str] = {}
@@ -98,19 +98,19 @@ class PutBack:
         if edits is None:
             self._find_edits(start)
             self._keep_aside(os.path.join(folder, "edits.json"))
-        else:  # an earlier revert died on its way: what differs by now may be its own doing
+        else:  # an earlier revert died: it may itself have caused present differences
             self._foreign, self.kept = edits["foreign"], edits["kept"]
             self._skipped = set(edits["skipped"])
             self._aside = Images(folder, edits["aside"])
 
     def _remove_temporaries(self) -> None:
-        """A run that died between two operations may have left a path's successor beside it."""
+        """Remove temporary files that a run left when it died between two operations."""
         for path in {**self._then, **self._before["touched"]}:
             temporary = temporary_name(path)
             if look_at(temporary) is not None:
                 os.unlink(temporary)
 
-    # what others have done since
+    # later changes by others
 
     def _find_edits(self, start: Manifest) -> None:
         for path in {**self._then, **self._left, **start}:
@@ -118,7 +118,7 @@ class PutBack:
             if is_same(path, now, left) or (was is not None and is_live(path, self._before)):
                 continue
             if now is None and was is None:
-                continue  # what we made is gone already, as it should be
+                continue  # this commit's file is already removed
             if was is None and now is not None and self._is_product(path, now):
                 continue
             self._skipped.add(path)
@@ -126,15 +126,14 @@ class PutBack:
                 self._foreign[path] = now
             ours = not is_same(path, left, was)
             if ours and not is_same(path, now, was):
-                self.kept[path] = (
-                    "it was removed meanwhile" if now is None else "it was changed meanwhile"
-                )
+                what = "removed" if now is None else "changed"
+                self.kept[path] = f"it was {what} after the apply"
             elif was is None and self._is_new_folder(os.path.dirname(path)):
-                self.kept[path] = "it was made meanwhile in a folder that this commit made"
+                self.kept[path] = "it was created after the apply in a folder of this commit"
 
     def _is_product(self, path: str, now: Entry) -> bool:
-        """Whether a service of this commit has made `path`: in a folder that the commit made,
-        outside /etc, and not as root."""
+        """Whether a service of this commit created `path`: in a folder of the commit, outside /etc,
+        and not as root."""
         if is_below(path, settings.ETC) or not self._is_new_folder(os.path.dirname(path)):
             return False
         return now["u"] != 0 or is_below(path, settings.VAR_LIB)
@@ -143,8 +142,8 @@ class PutBack:
         return folder not in self._then and folder in self._left
 
     def _keep_aside(self, record: str) -> None:
-        """Copy what others have made, since a purge would take it with it, and write down what it
-        is, in case that this revert does not come to its end."""
+        """Copy the files of others, which a purge might remove, and record them in case this revert
+        dies."""
         pack = os.path.join(self._folder, "aside.pack")
         remove_tree(pack)
         writer = ImageWriter(pack)
@@ -168,7 +167,7 @@ class PutBack:
         write_synced(record, canonical_json(edits))
 
     def give_back_foreign(self) -> None:
-        """Put back what others had made and a purge has taken with it."""
+        """Restore files of others that a purge has removed."""
         for path in sorted(self._foreign):
             entry = self._foreign[path]
             if look_at(path) is not None or not is_below(path, settings.ETC):
@@ -180,23 +179,23 @@ class PutBack:
                         os.mkdir(folder, 0o700)
                         set_attributes(folder, {key: like[key] for key in ("m", "u", "g")})
                 if entry["t"] == "file" and not self._aside.has(entry.get("h")):
-                    raise StepError("no copy of it could be made")
+                    raise StepError("it could not be copied")
                 self._make(path, entry, self._aside)
             except (OSError, StepError) as error:
                 self._lost[path] = f"the revert has lost it: {error}"
 
     def all_kept(self) -> dict[str, str]:
-        """What stays as others have made it, and why."""
+        """The paths that stay as others changed them, and why."""
         return {**self.kept, **self._occupied}
 
     def all_failed(self) -> dict[str, str]:
-        """What could not be put back, and why."""
+        """The paths that could not be restored, and why."""
         return {**self._lost, **self.failed}
 
-    # back
+    # restoring
 
     def run(self) -> None:
-        """Put back everything but what others have changed; may be called again."""
+        """Restore everything except for the changes of others; may be called again."""
         self.failed.clear()
         self._occupied.clear()
         current = manifest_of(self._before["touched"])
@@ -222,10 +221,10 @@ class PutBack:
         except StepError as error:
             self.failed[path] = error.message
         except OSError as error:
-            self.failed[path] = f"it cannot be put back: {os_words(error)}"
+            self.failed[path] = f"it cannot be restored: {os_words(error)}"
 
     def _is_ours(self, path: str, now: Entry) -> bool:
-        """Whether something that was not there before is to go."""
+        """Whether a path that did not exist before has to be removed."""
         if any(covers(self._before["touched"], path)):
             return True
         if is_below(path, settings.ETC):
@@ -249,10 +248,10 @@ class PutBack:
                 raise
             known = {**self.kept, **self.failed}
             if others_in(path) and not any(is_below(other, path) for other in known):
-                self._occupied[path] = "it holds what this commit has not made"
+                self._occupied[path] = "it contains files that are not from this commit"
 
     def _is_left_alone(self, path: str) -> bool:
-        """Without other programs at work, only touched paths, links and folders are mended."""
+        """If only the agent changed files, only touched paths, links and folders are restored."""
         if is_live(path, self._before) and self._then[path]["t"] == "file":
             return True
         is_ours = self._before["wide"] or any(covers(self._before["touched"], path))
@@ -281,7 +280,7 @@ class PutBack:
         self._make(path, was, self._images)
 
     def _make(self, path: str, entry: Entry, images: Images) -> None:
-        """Make what `entry` says at `path`."""
+        """Create `path` as described by `entry`."""
         kind = entry["t"]
         if kind == "file":
             if not images.has(entry.get("h")):
@@ -297,11 +296,11 @@ class PutBack:
         elif kind == "fifo":
             os.mkfifo(path)
             set_attributes(path, entry)
-        elif kind != "socket":  # a socket comes back with the service that listens on it
-            raise StepError("a device cannot be made again")
+        elif kind != "socket":  # the service that listens on a socket creates it
+            raise StepError("a device cannot be restored")
 
     def _restore_time(self, path: str) -> None:
-        """A folder's time goes back when the same names are in it again."""
+        """Restore the time of a folder that contains the same names again."""
         was = self._then[path]
         if was["t"] != "directory" or path in self._skipped:
             return
@@ -315,8 +314,8 @@ class PutBack:
 def left_by(
     then: Manifest, after: Json | None, start: Manifest, written: dict[str, list[str]]
 ) -> Manifest:
-    """The manifest as the apply left it. One that was cut off is taken as it stands, but
-    for files that hold neither what they held before nor what was `written` to them."""
+    """The manifest as the apply left it. After an interrupted apply it is the present one, except
+    for files with neither their former content nor one that was `written` to them."""
     if after is not None:
         gone = set(after["gone"])
         left = {path: entry for path, entry in then.items() if path not in gone}
@@ -333,7 +332,7 @@ def left_by(
 
 
 def texts_of(path: str, changes: list[Json], before: Json) -> Json:
-    """What a kept file held before the commit and holds now, if the plan lets it be seen."""
+    """The content of a kept file before the commit and now, if the plan allows showing it."""
     known = {change["resource_id"].partition(":")[2]: change for change in changes}
     if path not in known or known[path].get("secret"):
         return {}

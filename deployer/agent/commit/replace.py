@@ -1,4 +1,4 @@
-"""Putting a file or a link in place with one rename."""
+"""Replacing a file or a link atomically."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 def temporary_name(path: str) -> str:
-    """The one name beside `path` under which its successor is written."""
+    """The temporary name next to `path` for its replacement."""
     name = f".deployer-{sha256(os.fsencode(path)).hexdigest()[:16]}"
     return os.path.join(os.path.dirname(path), name)
 
 
 def replace_file(path: str, write: Callable[[int], None], like: Entry) -> None:
-    """Put a regular file at `path` at once, with the mode ``m``, owner ``u``, ``g``, time ``n`` and
-    extended attributes ``x`` of `like`; on the disk when this returns."""
+    """Replace `path` by a regular file with the mode ``m``, owner ``u``, ``g``, time ``n`` and
+    extended attributes ``x`` of `like`; it is on the disk when this returns."""
     temporary = temporary_name(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    if look_at(temporary) is not None:  # ours, from a run that died here
+    if look_at(temporary) is not None:  # from a run that died here
         os.unlink(temporary)
     descriptor = os.open(temporary, flags, 0o600)
     try:
@@ -45,7 +45,7 @@ def replace_file(path: str, write: Callable[[int], None], like: Entry) -> None:
 
 
 def set_attributes(target: Any, like: Entry) -> None:
-    """Owner, mode, extended attributes and time, in the order in which they survive one another."""
+    """Set owner, mode, extended attributes and time, in an order in which none resets another."""
     info = os.stat(target)
     if (info.st_uid, info.st_gid) != (like["u"], like["g"]):
         os.chown(target, like["u"], like["g"])
@@ -66,11 +66,11 @@ def _set_extended_attributes(target: Any, wanted: Json) -> None:
             if name not in present or os.getxattr(target, name) != data:
                 os.setxattr(target, name, data)
     except OSError:
-        pass  # the file system or a security module does not let us: the probe afterwards decides
+        pass  # the file system or a security module forbids it: the probe afterwards decides
 
 
 def replace_link(path: str, target: str) -> None:
-    """Put a symbolic link at `path` at once."""
+    """Replace `path` by a symbolic link."""
     temporary = temporary_name(path)
     if look_at(temporary) is not None:
         os.unlink(temporary)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class Revert:
-    """Takes one commit back, in reverse order, and says honestly what it could not."""
+    """Reverts one commit, in reverse order, and reports what it could not restore."""
 
     def __init__(
         self,
@@ -52,16 +52,16 @@ class Revert:
         event: CommitEvent = "revert",
         on_end: Callable[[Json], None] | None = None,
     ) -> None:
-        """While the host is booting (`event`), services are not waited for: they wait for us.
+        """With `event` ``boot``, services are not waited for: they start after the revert.
 
-        `on_end` is told the result before the watchdog is disarmed.
+        `on_end` gets the result before the watchdog is disarmed.
         """
         self._session = session
         self._on_end = on_end
         self._event = event
         self._is_booting = event == "boot"
         self._is_damaged = False
-        self._children = Children(lambda: False)  # nothing interrupts the way back
+        self._children = Children(lambda: False)  # nothing interrupts a revert
         self._state = session.state
         self._commit = check_name(commit)
         self._why = why
@@ -72,10 +72,10 @@ class Revert:
         self._total = 0
 
     def run(self) -> Json:
-        """Claim the commit and take it back.
+        """Claim the commit and revert it.
 
         Raises:
-            Refusal: it is not pending, or another run is at work on it.
+            Refusal: it is not pending, or a different run holds the lock.
         """
         folder = self._claim()
         self._watchdog = watchdog_of(read_json(os.path.join(folder, "meta.json")) or {})
@@ -109,7 +109,7 @@ class Revert:
         return folder
 
     def _persist(self, folder: str) -> dict[str, str]:
-        """Go the way back, and again where something fails that may pass by itself."""
+        """Revert, and retry what may fail only temporarily."""
         kept: dict[str, str] = {}
         for pause_s in (0.0, 0.3, 1.5):
             time.sleep(pause_s)
@@ -132,17 +132,17 @@ class Revert:
         return kept
 
     def _is_read(self, folder: str) -> bool:
-        """Whether the records of the apply are what they were; otherwise nothing is to be done."""
+        """Whether the records of the apply are intact; otherwise nothing is changed."""
         try:
             self._read(folder)
         except StepError as error:
-            words = f"{error.message}; nothing is guessed, and {folder} is left for you to look at"
+            words = f"{error.message}; nothing was changed, and {folder} is left for inspection"
             self._failed.append({"resource_id": "journal", "message": words})
             self._is_damaged = True
         return not self._is_damaged
 
     def _read(self, folder: str) -> None:
-        """Load what the apply wrote down; every part must be what the journal says it is."""
+        """Load the records of the apply; each must match the journal."""
         journal = read_journal(folder)
         self._journal = Journal(folder, self._commit)
         self._journal.try_to_write("revert", why=self._why)
@@ -166,8 +166,8 @@ class Revert:
         self._total = len(self._changes) + len(self._handlers)
 
     def _back(self, folder: str) -> dict[str, str]:
-        """The way back itself; returns what was kept, and why."""
-        written: dict[str, list[str]] = {}  # a path may have one content a stage
+        """The revert itself; returns what was kept, and why."""
+        written: dict[str, list[str]] = {}  # a path may have one content per stage
         for change in self._changes:
             if change["after"] and "sha256" in change["after"]:
                 path = change["resource_id"].partition(":")[2]
@@ -183,19 +183,19 @@ class Revert:
             self._try("packages", put_back.give_back_foreign)
             self._journal.try_to_write("packages-back")
         put_back.run()
-        is_late = bool(put_back.failed)  # what starts below may read files of the commit
+        is_late = bool(put_back.failed)  # services that start below may read files of the commit
         self._remove_users()
         not_back = (*put_back.all_kept(), *put_back.all_failed())
         self._say("command", "user", *PATH_KINDS, without=not_back)
         self._journal.try_to_write("files-back")
         self._start_services()
         self._journal.try_to_write("services-back")
-        put_back.run()  # tools and services that ran above have touched files again
+        put_back.run()  # programs that ran above may have changed files again
         self._failed += [
             {"resource_id": path, "message": why} for path, why in put_back.all_failed().items()
         ]
         if is_late and not self._failed:
-            message = "services may have read files before these were put back"
+            message = "services may have read files before these were restored"
             self._failed.append({"resource_id": "revert", "message": message})
         kept = put_back.all_kept()
         self._look_again(kept)
@@ -212,9 +212,9 @@ class Revert:
             self._failed.append({"resource_id": resource_id, "message": str(error)})
 
     def _say(self, *kinds: str, without: tuple[str, ...] = ()) -> None:
-        """Tell the controller that the changes of some kinds have been taken back.
+        """Report that the changes of some kinds are reverted.
 
-        What is at the paths in `without` has not been, so it is never said to be done.
+        Those at the paths in `without` are not, so they are never reported as done.
         """
         for change in self._changes:
             kind, _, name = change["resource_id"].partition(":")
@@ -241,7 +241,7 @@ class Revert:
             self._systemd.act("stop", unit)
 
     def _start_services(self) -> None:
-        """Files are back: systemd reads its units again, and what ran before runs again."""
+        """After the files: systemd reloads its units, and former services run again."""
         if not os.path.isdir(settings.SYSTEMD_RUNS):
             return
         if self._before["wide"] or self._every_unit or self._has_unit_files():
@@ -267,21 +267,21 @@ class Revert:
         if self._is_booting:
             self._children.succeed(["systemctl", "start", "--no-block", unit])
         elif not self._systemd.active(unit):
-            # One that has failed, as Apache does at a bad reload, may have no start left otherwise.
+            # A failed unit, such as Apache after a bad reload, may have reached its start limit.
             self._children.run(["systemctl", "reset-failed", unit])
             self._systemd.start(unit)
 
     def _handle(self, handler: Json) -> None:
-        """A handler of the apply again, now with the former files: a proxy answers as before."""
+        """Run a handler of the apply again, now with the former files."""
         unit = handler.get("unit", "")
         if handler["action"] == "run":
             if not self._was_brought(handler["argv"][0]):
                 run_handler(self._children, handler)
             return
         if self._every_unit.get(unit, {}).get("ActiveState") not in ("active", "reloading"):
-            return  # it did not run before: it has been stopped already
+            return  # it was not running before: it has been stopped already
         if self._is_booting:
-            return  # it starts after this, with the former files
+            return  # it starts later, with the former files
         loading = Loading(self._systemd, handler)
         try:
             if handler["action"] == "reload":
@@ -291,11 +291,11 @@ class Revert:
                 self._systemd.must_be_active(unit, "restart")
         except StepError as error:
             if is_as_before(self._children, handler, self._commit):
-                return  # it had not read the former files before us either
+                return  # it had not loaded the former files before the commit either
             test = handler.get("config_test")
             if test and self._children.run(list(test))[0] != 0:
-                raise  # the former files do not pass either: a restart would end what still runs
-            words = f"{error.message}; restarting {unit} as the last resort\n"
+                raise  # the former files fail too: a restart would stop what still runs
+            words = f"{error.message}; restarting {unit} as a last resort\n"
             self._session.event("output", text=words)
             self._systemd.act("restart", unit)
             self._systemd.must_be_active(unit, "restart")
@@ -303,17 +303,17 @@ class Revert:
         settle_owed(handler)
 
     def _is_spared(self, handler: Json) -> bool:
-        """Whether a reload that the apply had still before it is not needed on the way back."""
+        """Whether a reload that the apply had not reached is unnecessary."""
         if self._is_booting or handler["action"] != "reload" or handler["name"] in self._handled:
             return False
         if has_loaded(self._children, handler):
-            return True  # nobody has made it read our files meanwhile
+            return True  # it has not read the files of the commit
         is_ours = not self._begun.isdisjoint(handler["because"])
-        # What it should have read and has not, it had not before us either.
+        # What it has not loaded now, it had not loaded before the commit either.
         return not is_ours and is_as_before(self._children, handler, self._commit)
 
     def _was_brought(self, program: str) -> bool:
-        """Whether a handler's program has gone with the packages that brought it."""
+        """Whether a handler's program was removed with its package."""
         folders = [""] if "/" in program else os.get_exec_path({"PATH": _SEARCH_PATH})
         found = [os.path.join(folder, program) for folder in folders]
         return not any(os.access(path, os.X_OK) for path in found)
@@ -350,7 +350,7 @@ class Revert:
         self._say("package")
 
     def _remove_users(self) -> None:
-        """Users go with the former /etc/passwd; where that could not be put back, by userdel(8)."""
+        """Users disappear with the former /etc/passwd; otherwise they are removed by userdel(8)."""
         for change in self._changes:
             kind, _, name = change["resource_id"].partition(":")
             if kind == "user" and change["action"] == "create" and user_attributes(name):
@@ -362,10 +362,10 @@ class Revert:
     def _remove_user(self, name: str) -> None:
         self._children.succeed(["userdel", name])
 
-    # the last look
+    # the final probe
 
     def _look_again(self, kept: dict[str, str]) -> None:
-        """Ask the host whether all is as the plan had seen it."""
+        """Probe whether everything is as the plan had found it."""
         found = Probe(self._children).observe([probe_request(change) for change in self._changes])
         told = {item["resource_id"] for item in self._failed}
         for change, now in zip(self._changes, found):
@@ -375,9 +375,10 @@ class Revert:
             if self._is_booting and _is_enabled_as(change["before"], now["attributes"]):
                 continue
             if not any(is_below(path, name) for path in kept):
-                words = difference_of(change["before"], now["attributes"]) or "it is not as it was"
+                words = difference_of(change["before"], now["attributes"])
+                words = words or "it differs from its former state"
                 if change["resource_id"].startswith("command:"):
-                    words = "what the command did cannot be taken back"
+                    words = "the effects of a command cannot be reverted"
                 self._failed.append({"resource_id": change["resource_id"], "message": words})
 
     def _end(self, folder: str, kept: dict[str, str]) -> Json:
@@ -405,7 +406,7 @@ class Revert:
                 self._close(folder, about)
         except OSError as error:
             message = (
-                f"its end cannot be noted: {error.filename or settings.STATE}: {os_words(error)}"
+                f"its end cannot be recorded: {error.filename or settings.STATE}: {os_words(error)}"
             )
             self._failed.append({"resource_id": "revert", "message": message})
             result["state"] = about["state"] = "revert-failed"
@@ -420,7 +421,7 @@ class Revert:
 
     @staticmethod
     def _kept_for_good(folder: str) -> list[str]:
-        """The certificates that were issued for the commit: they serve the next one."""
+        """The certificates that were issued for the commit: the next one can use them."""
         try:
             events = read_journal(folder)
         except StepError:
@@ -433,7 +434,7 @@ class Revert:
         self._try_to(lambda: note_owed(failed, folder))
 
     def _close(self, folder: str, about: Json) -> None:
-        """The commit is over: leave a record, and its journal too where files were kept."""
+        """The commit has ended: leave a record, and its journal too if files were kept."""
         note(folder, **about)
         sync_folder(folder)
         if about["kept"]:
@@ -453,17 +454,17 @@ class Revert:
 
     @staticmethod
     def _try_to(act: Callable[[], None]) -> None:
-        """What the next run would do as well."""
+        """Do something that the next run can do as well."""
         try:
             act()
         except OSError:
             pass
 
     def _keep_for_another_try(self, folder: str, about: Json) -> None:
-        """It stays where it is, for another try of the watchdog or of a person."""
+        """Leave the commit in place for a retry by the watchdog or the user."""
         tries = int((read_json(os.path.join(folder, "meta.json")) or {}).get("tries", 0)) + 1
         self._try_to(lambda: note(folder, **about, tries=tries))
-        self._try_to(lambda: remove_tree(os.path.join(folder, "edits.json")))  # it looks anew
+        self._try_to(lambda: remove_tree(os.path.join(folder, "edits.json")))  # to compare again
         if self._watchdog and not (self._is_damaged or self._watchdog.arm_again(tries)):
             self._is_damaged = True
         if self._watchdog and self._is_damaged:
@@ -474,7 +475,7 @@ _RUNNING_OR_ON_ITS_WAY = ("active", "reloading", "activating", "deactivating")
 
 
 def _is_enabled_as(before: Json | None, now: Json | None) -> bool:
-    """Whether a service that starts later in this boot will be as it was `before`."""
+    """Whether a service that starts later in this boot is enabled as `before`."""
     if before is None or now is None or "enabled" not in before:
         return False
     return bool(before["enabled"] == now["enabled"])

@@ -1,4 +1,4 @@
-"""The state folder: the lock, the commit under way, and the records of all others."""
+"""The state folder: the lock, the unfinished commit, and the records of all others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def note(folder: str, **details: Any) -> None:
-    """Add to a commit's ``meta.json``; a damaged one is kept beside it for a person to look at."""
+    """Add to a commit's ``meta.json``; a damaged one is kept next to it for inspection."""
     path = os.path.join(folder, "meta.json")
     meta = read_json(path)
     if meta is None:
@@ -34,7 +34,7 @@ def note(folder: str, **details: Any) -> None:
     write_synced(path, canonical_json({**meta, **details}))
 
 
-#: What every record of the history has, also where a commit's own was damaged.
+#: The keys of every record of the history, for commits whose records are damaged.
 _EMPTY_RECORD: Json = {
     **dict.fromkeys(("who", "from", "time", "digest", "state"), ""),
     "changes": [],
@@ -42,12 +42,12 @@ _EMPTY_RECORD: Json = {
     "generation": None,
     "sequence": 0,
 }
-#: Records of reverted commits are small; the newest so many are kept.
+#: How many records of reverted commits are kept.
 KEPT_RECORDS = 200
 
 
 class StateFolder:
-    """``/var/lib/deployer``: the lock, the one commit under way, and what became of all others."""
+    """``/var/lib/deployer``: the lock, the unfinished commit, and the records of all others."""
 
     def __init__(self) -> None:
         self.pending = os.path.join(settings.STATE, "pending")
@@ -58,7 +58,7 @@ class StateFolder:
         self._lock_fd: int | None = None
 
     def make(self) -> None:
-        """Make the folders; the time of the folder around them stays as it was."""
+        """Create the folders; the time of the parent folder is preserved."""
         if not os.path.isdir(settings.STATE):
             around = os.path.dirname(settings.STATE)
             info = os.stat(around)
@@ -79,10 +79,10 @@ class StateFolder:
     # the lock
 
     def lock(self, holder: Json) -> None:
-        """Take the lock for as long as this process lives, or until `unlock`.
+        """Take the lock for the lifetime of this process, or until `unlock`.
 
         Raises:
-            Refusal: another run has it.
+            Refusal: a different run holds it.
         """
         if self._lock_fd is not None:
             return
@@ -96,7 +96,7 @@ class StateFolder:
             who = "{} from {}".format(by.get("who", "someone"), by.get("from", "somewhere"))
             raise Refusal(
                 "locked",
-                "another run is at work on this host: {}, since {}".format(
+                "a different run is active on this host: {}, since {}".format(
                     who, by.get("since", "?")
                 ),
                 holder=who,
@@ -105,11 +105,11 @@ class StateFolder:
                 started=by.get("started"),
             ) from None
         self._lock_fd = descriptor
-        self._say_holder(holder)
+        self._record_holder(holder)
         self._sweep()
 
-    def _say_holder(self, holder: Json) -> None:
-        """Note who has the lock. It is the lock that counts: a full disk takes only the words."""
+    def _record_holder(self, holder: Json) -> None:
+        """Record the holder of the lock; on a full disk only this information is lost."""
         about = {"since": now_text(), "pid": os.getpid(), "started": started_at(os.getpid())}
         try:
             os.ftruncate(self._lock_fd, 0)  # type: ignore[arg-type]
@@ -118,7 +118,7 @@ class StateFolder:
             pass
 
     def _sweep(self) -> None:
-        """Remove what a run has left behind that died before its first change, or after its end.
+        """Remove what a run left that died before its first change or after its end.
 
         What cannot be removed now is left to the next run.
         """
@@ -151,7 +151,7 @@ class StateFolder:
             self._lock_fd = None
 
     def holder(self) -> Json | None:
-        """Who has the lock, if not ourselves."""
+        """The holder of the lock; `None` if it is free, or held by this process."""
         if self._lock_fd is not None:
             return None
         path = os.path.join(settings.STATE, "lock")
@@ -168,10 +168,10 @@ class StateFolder:
             os.close(descriptor)
         return None
 
-    # the commit under way
+    # the unfinished commit
 
     def under_way(self) -> Json | None:
-        """The commit that is neither confirmed nor reverted, as its ``meta.json`` says."""
+        """The commit that has not ended, according to its ``meta.json``."""
         for folder, state in ((self.pending, "pending"), (self.reverting, "reverting")):
             if not os.path.isdir(folder):
                 continue
@@ -190,7 +190,7 @@ class StateFolder:
         return None
 
     def under_way_meta(self) -> Json:
-        """All that is noted of the commit under way."""
+        """The whole record of the unfinished commit."""
         for folder in (self.pending, self.reverting):
             meta = read_json(os.path.join(folder, "meta.json"))
             if meta is not None:
@@ -198,13 +198,13 @@ class StateFolder:
         return {}
 
     def claim(self, commit: str, event: CommitEvent) -> str:
-        """Take what is under way to the state that `event` leads to; returns its folder.
+        """Move the unfinished commit to the state that `event` leads to; returns its folder.
 
-        This is the one atomic rename that confirm, revert and deadline contend for.
+        This is the one atomic rename that confirm, revert and deadline compete for.
 
         Raises:
-            Refusal: the commit is in no state from which `event` leads anywhere.
-            OSError: the disk does not take it; nothing is decided then.
+            Refusal: `event` is not possible in the commit's state.
+            OSError: the rename failed; nothing is decided then.
         """
         going = self.under_way()
         if going is None or going["commit"] != commit:
@@ -229,7 +229,7 @@ class StateFolder:
         state = self.state_of(commit)
         return Refusal("not-pending", f"the commit {commit} is {state}", state=state)
 
-    # what became of all
+    # all commits
 
     def last_generation(self) -> int:
         numbers = [int(name) for name in names_in(self.generations) if name.isdigit()]
@@ -245,11 +245,11 @@ class StateFolder:
         return []
 
     def next_sequence(self) -> int:
-        """A number for the next commit. Clocks jump: the order of commits is that of these."""
+        """The number of the next commit. It gives the order of commits, since clocks may jump."""
         return 1 + max((record.get("sequence", 0) for record in self.history()), default=0)
 
     def history(self) -> list[Json]:
-        """What became of every commit, newest first."""
+        """The records of all commits, newest first."""
         records = []
         for folder in (self.generations, self.abandoned):
             for name in names_in(folder):
@@ -270,7 +270,7 @@ class StateFolder:
         return sorted(known.values(), key=age, reverse=True)
 
     def last_ended(self) -> Json | None:
-        """The newest commit, if it has ended without being confirmed."""
+        """The newest commit, if it ended without being confirmed."""
         names = names_in(self.reverted) + names_in(self.abandoned)
         if not names:
             return None
@@ -283,7 +283,7 @@ class StateFolder:
         return None
 
     def state_of(self, commit: str) -> str:
-        """What has become of `commit`, in the words of the wire."""
+        """The state of `commit`, or ``unknown``."""
         going = self.under_way()
         if going and going["commit"] == commit:
             return str(going["state"])
@@ -293,7 +293,7 @@ class StateFolder:
         return "unknown"
 
     def prune(self, keep: int) -> None:
-        """Leave the newest `keep` generations, and only the contents that something refers to."""
+        """Keep the newest `keep` generations, and only the contents that something refers to."""
         numbers = sorted(int(name) for name in names_in(self.generations) if name.isdigit())
         for number in numbers[:-keep]:
             gone = os.path.join(settings.STATE, f"gone-{number}")
@@ -305,7 +305,7 @@ class StateFolder:
         self.prune_images()
 
     def prune_images(self) -> None:
-        """Remove packs that no commit needs; where one cannot be read, all may be needed."""
+        """Remove packs that no commit needs; if a record cannot be read, all may be needed."""
         around = [os.path.join(self.generations, name) for name in names_in(self.generations)]
         for folder in (self.reverted, self.abandoned):
             around += [os.path.join(folder, name) for name in names_in(folder)]
@@ -323,7 +323,7 @@ class StateFolder:
 
 
 def commit_of_journal(folder: str) -> str:
-    """The commit whose journal is in `folder`, where its other records cannot be read."""
+    """The commit whose journal is in `folder`, if its other records cannot be read."""
     from deployer.agent.commit.journal import read_journal
 
     try:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Steps:
-    """Makes single changes. `before` says what was there when the commit began."""
+    """Makes single changes; `before` is the manifest from when the commit began."""
 
     def __init__(self, children: Children, apt: Apt, before: Manifest, session: Session) -> None:
         self._session = session
@@ -45,7 +45,7 @@ class Steps:
         self._units_changed = False
 
     def run(self, change: Json) -> None:
-        """Make one change that is not an install of packages."""
+        """Make one change other than an installation of packages."""
         kind, _, name = change["resource_id"].partition(":")
         if kind in PATH_KINDS and "/systemd/" in name:
             self._units_changed = True
@@ -59,7 +59,7 @@ class Steps:
             raise StepError(f"{place}: {os_words(error)}") from None
 
     def install(self, changes: list[Json]) -> None:
-        """Install the packages of some changes in one go."""
+        """Install the packages of some changes at once."""
         names = {c["resource_id"].partition(":")[2]: c["after"].get("version", "") for c in changes}
         self._apt.install(names)
 
@@ -69,7 +69,7 @@ class Steps:
             self._units_changed = False
 
     def check_before(self, action: str, unit: str) -> None:
-        """Check what a proxy's config test does not, before it loads its configuration.
+        """Check what a proxy's configuration test does not, before it loads its configuration.
 
         Raises:
             StepError: it could not load it.
@@ -92,8 +92,8 @@ class Steps:
                 os.chmod(folder, 0o755)  # noqa: S103 - as mkdir(1) would, whatever the umask
                 sync_folder(os.path.dirname(folder))
 
-    def _room_for(self, path: str, wanted: str) -> os.stat_result | None:
-        """What stands at `path`; only what this very commit has brought may be of another type."""
+    def _space_for(self, path: str, wanted: str) -> os.stat_result | None:
+        """What is at `path`; only something that this commit created may have a different type."""
         info = look_at(path)
         if info is None:
             self._make_parents(path)
@@ -104,7 +104,7 @@ class Steps:
         return info
 
     def _owned(self, after: Json, info: os.stat_result | None, mode: int) -> Entry:
-        """Mode and owner: what is wanted, else what is there, else the defaults."""
+        """Mode and owner: the desired ones, else the present ones, else the defaults."""
         owner, group = after.get("owner"), after.get("group")
         return {
             "m": int(after["mode"], 8) if after.get("mode") else _mode_of(info, mode),
@@ -116,7 +116,7 @@ class Steps:
         if after is None:
             self._remove(path)
             return
-        info = self._room_for(path, "file")
+        info = self._space_for(path, "file")
         regular = info if info is not None and stat.S_ISREG(info.st_mode) else None
         like = self._owned(after, regular, 0o644)
         if regular:
@@ -132,13 +132,13 @@ class Steps:
             finally:
                 os.close(descriptor)
         else:
-            raise StepError(f"there is no file at {path} whose owner or mode could be changed")
+            raise StepError(f"there is no file at {path} to change the owner or mode of")
 
     def _directory(self, path: str, after: Json | None, change: Json) -> None:
         if after is None:
             self._remove(path)
             return
-        info = self._room_for(path, "directory")
+        info = self._space_for(path, "directory")
         if info is None:
             os.mkdir(path, 0o700)
         like = self._owned(after, info, 0o755)
@@ -154,7 +154,7 @@ class Steps:
         if after is None:
             self._remove(path)
             return
-        self._room_for(path, "link")
+        self._space_for(path, "link")
         replace_link(path, after["target"])
 
     def _remove(self, path: str) -> None:
@@ -162,7 +162,7 @@ class Steps:
             remove_tree(path)
             sync_folder(os.path.dirname(path))
 
-    # what other programs keep
+    # packages, services, users, commands
 
     def _package(self, name: str, after: Json | None, change: Json) -> None:
         if after is None:
@@ -174,7 +174,7 @@ class Steps:
         self.reload_units_if_changed()
         wanted = after if after is not None else {"enabled": False, "active": False}
         if self._systemd.show([name])[name].get("LoadState") == "not-found":
-            raise StepError(f"there is no unit {name} on the host")
+            raise StepError(f"the unit {name} does not exist on the host")
         if wanted.get("enabled") is not None:
             self._systemd.act("enable" if wanted["enabled"] else "disable", name)
         if wanted.get("active") is not None:
@@ -199,7 +199,7 @@ class Steps:
         if after.get("groups") is not None:
             words += ["--groups", ",".join(after["groups"])]
         if not exists and after.get("group") == name and not _has_group(name):
-            # An account's own group goes with it, and comes with it.
+            # An account's own group is created and removed with it.
             words[words.index("--gid") : words.index("--gid") + 2] = ["--user-group"]
         if not exists:
             words += ["--system"] if after.get("system") else []

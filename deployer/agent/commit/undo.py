@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Undo:
-    """What everything that the generations after `to` changed was before them."""
+    """The former state of everything that the generations after `to` changed."""
 
     def __init__(self, state: StateFolder, to: Any) -> None:
         self._state = state
@@ -31,19 +31,19 @@ class Undo:
         if not last:
             raise Refusal(
                 "no-generation",
-                "there is no generation to go back to: nothing was applied here yet",
+                "there is no generation to roll back to: nothing has been applied here yet",
             )
         first = last
         while first > 1 and os.path.isdir(os.path.join(state.generations, str(first - 1))):
             first -= 1
-        oldest = 0 if first == 1 else first  # the state from before all of them, or what is kept
+        oldest = 0 if first == 1 else first  # the state before all, or the oldest kept
         if not oldest <= self._to < last:
-            kept = f"{oldest} to {last - 1}" if oldest < last else "none but the last"
+            kept = f"{oldest} to {last - 1}" if oldest < last else "only the last"
             if oldest == last - 1:
                 kept = f"{oldest} alone"
             raise Refusal(
                 "no-generation",
-                f"there is no generation {self._to} to go back to; the host has kept {kept}",
+                f"there is no generation {self._to} to roll back to; the host has kept {kept}",
             )
         self._numbers = range(last, self._to, -1)
         self._wanted: dict[str, Json] = {}
@@ -51,7 +51,7 @@ class Undo:
         self._unknown: list[str] = []
 
     def reply(self) -> Json:
-        """Newest generation first, and each from its last change to its first."""
+        """The reply: newest generation first, and the changes of each in reverse order."""
         for number in self._numbers:
             self._add(number, os.path.join(self._state.generations, str(number)))
         gone = {
@@ -88,7 +88,7 @@ class Undo:
                 continue
             for item in self._former(change, before["manifest"], images):
                 key = item["name"] if item["kind"] in PATH_KINDS else change["resource_id"]
-                self._wanted.pop(key, None)  # the older one decides, also about the order
+                self._wanted.pop(key, None)  # the older one decides, about the order too
                 self._wanted[key] = {**item, "generation": number}
         for name in _brought(before["packages"], after["packages"]):
             item = {"kind": "package", "name": name, "attributes": None, "generation": number}
@@ -101,7 +101,7 @@ class Undo:
         kind, _, name = change["resource_id"].partition(":")
         was = change["before"]
         if kind == "command":
-            self._unknown.append(f"command {name} is not taken back")
+            self._unknown.append(f"the effects of command {name} are not reverted")
         elif kind in PATH_KINDS:
             yield from self._former_paths(name, was, manifest, images, change["secret"])
         elif kind == "service" and was is None:
@@ -109,19 +109,19 @@ class Undo:
             yield {"kind": kind, "name": name, "attributes": off, "gone": True}
         elif kind == "package":
             yield {"kind": kind, "name": name, "attributes": None if was is None else {}}
-        elif "paths" in change:  # what it has made anew goes; what it has renewed stays
+        elif "paths" in change:  # a new certificate is removed; a renewed one stays
             for path in change["paths"] if was is None else []:
                 if path not in manifest:
                     yield {"kind": "file", "name": path, "attributes": None}
         else:
             if kind == "user" and was is not None and change["action"] == "delete":
-                self._unknown.append(f"user {name}: its own group may get another number")
+                self._unknown.append(f"user {name}: its own group may get a different ID")
             yield {"kind": kind, "name": name, "attributes": was}
 
     def _former_paths(
         self, top: str, was: Json | None, manifest: Manifest, images: Images, secret: bool
     ) -> Iterator[Json]:
-        """One path, or a folder that was removed with everything in it."""
+        """One path, or a removed folder with everything in it."""
         if was is None:
             yield {"kind": "file", "name": top, "attributes": None}
             return
@@ -133,7 +133,7 @@ class Undo:
 
 
 def _brought(before: Json | None, after: Json | None) -> list[str]:
-    """The packages that came with a commit, those included that came because others need them."""
+    """The packages that a commit installed, including dependencies."""
     if before is None or after is None:
         return []
     there = {name for name, (state, _) in before.items() if state == "installed"}
@@ -143,7 +143,7 @@ def _brought(before: Json | None, after: Json | None) -> list[str]:
 
 
 def former_path(path: str, entry: Entry, images: Images) -> Json | None:
-    """A path of a manifest as a resource; a file without kept content keeps the one it has."""
+    """A path of a manifest as a resource; without a before-image a file keeps its content."""
     kind = entry["t"]
     if kind == "link":
         return {"kind": kind, "name": path, "attributes": {"type": kind, "target": entry["to"]}}

@@ -31,19 +31,19 @@ if TYPE_CHECKING:
 
     from deployer.agent.settings import Json
 
-#: How long after the deadline the timer fires: a runner that lives acts at the deadline itself.
+#: How long after the deadline the timer fires: a live agent acts at the deadline itself.
 WATCHDOG_GRACE_S = 1.0
-#: How long after an attempt that found the lock taken the timer tries again.
+#: How long after an attempt that found the lock taken the timer retries.
 WATCHDOG_RETRY_S = 5
-#: How long after its time a timer comes again, should it not have come.
+#: How long after its time a timer fires again, in case that it has not fired.
 _ONCE_MORE_S = (5.0, 15.0, 45.0, 135.0, 405.0)
-#: How often a revert that has failed is tried again, over 21 minutes in all.
+#: How often a failed revert is retried, over 21 minutes in all.
 WATCHDOG_TRIES = 7
-# Everything that is not needed to start others comes after basic.target: bootup(7). The proxies are
-# named too, for those that have no default dependencies.
+# Ordinary services start after basic.target: bootup(7). The proxies are named too, in case that
+# their units have no default dependencies.
 _BOOT_UNIT_TEXT = """\
 [Unit]
-Description=Take back a commit of deployer that was not confirmed before this boot
+Description=Revert a commit of deployer that was not confirmed before this boot
 DefaultDependencies=no
 RequiresMountsFor={state}
 After=local-fs.target sysinit.target
@@ -60,16 +60,16 @@ ExecStart={command}
 
 
 class Watchdog:
-    """A timer for the deadline and a unit for the next boot, both of one commit.
+    """A timer for the deadline and a unit for the next boot, both for one commit.
 
-    The timer's time is monotonic: a clock that is set does not touch it. From the deadline on it
-    looks every few seconds whether the runner still has the lock; it is not told when the runner is
-    given more time, since a timer that is restarted amid a daemon-reload may be lost. Folders of
-    /etc keep their times when the unit comes and when it goes.
+    The timer is monotonic: setting the clock does not affect it. From the deadline on it checks
+    every few seconds whether the agent still holds the lock; it is not changed when the agent gets
+    more time, since a timer that is restarted during a daemon-reload may be lost. Folders of /etc
+    keep their times when the unit is created and when it is removed.
     """
 
     def __init__(self, commit: str, *, duration_s: float, makes_wants: bool) -> None:
-        """`makes_wants`: the folder for the boot unit's link is ours, too."""
+        """`makes_wants`: the folder of the boot unit's link is created too."""
         self._commit = check_name(commit)
         self._makes_wants = makes_wants
         self.duration_s = max(duration_s, 1.0)
@@ -79,16 +79,16 @@ class Watchdog:
         self._children = Children(lambda: False)
 
     def arm(self, program: str) -> None:
-        """Called once all that a revert needs is on the disk, and before the first change.
+        """Arm it, once everything that a revert needs is on the disk and before the first change.
 
         Raises:
-            StepError: systemd does not take the timer.
+            StepError: systemd rejects the timer.
             OSError: the unit cannot be written.
         """
         _remove_programs()
         os.link(program, settings.WATCHDOG_PROGRAM)
         self._start_timer(self._timer, self.duration_s + WATCHDOG_GRACE_S)
-        # From here on the timer clears up, should this process die before the commit has begun.
+        # From here on the timer cleans up if this process dies before the commit begins.
         if not os.path.isdir(settings.BOOT_WANTS):
             _keeping_time([settings.UNITS], lambda: os.mkdir(settings.BOOT_WANTS, 0o755))
         command = " ".join(_unit_word(word) for word in self._command("boot"))
@@ -101,7 +101,7 @@ class Watchdog:
 
     @staticmethod
     def _put_boot_unit(text: bytes) -> None:
-        """Unit and link, one right after the other: a host that dies between them keeps half."""
+        """Create the unit and its link in quick succession: a crash between them leaves one."""
         staged = os.path.join(settings.STATE, BOOT_NAME)
         for path in (settings.BOOT_LINK, staged):
             remove_tree(path)
@@ -115,9 +115,9 @@ class Watchdog:
         os.symlink(settings.BOOT_UNIT, settings.BOOT_LINK)
 
     def arm_again(self, tries: int) -> bool:
-        """Have a revert that has failed tried once more, each time later; false after the last.
+        """Schedule a retry of a failed revert, each time later; false after the last one.
 
-        What makes a revert fail may pass by itself: a full disk, a package manager at work.
+        The cause may be temporary: a full disk, a running package manager.
         """
         if tries > WATCHDOG_TRIES:
             return False
@@ -135,9 +135,9 @@ class Watchdog:
                 "--quiet",
                 "--collect",
                 "--unit=" + name,
-                "--description=Take back a commit of deployer at its deadline",
+                "--description=Revert a commit of deployer at its deadline",
                 f"--on-active={after_s:.3f}s",
-                # A daemon-reload at that very moment makes systemd forget it: hence once more.
+                # A daemon-reload at that moment makes systemd lose it: hence more times.
                 *(f"--timer-property=OnActiveSec={after_s + more:.3f}s" for more in _ONCE_MORE_S),
                 f"--on-unit-inactive={WATCHDOG_RETRY_S}s",
                 "--timer-property=AccuracySec=100ms",
@@ -155,14 +155,14 @@ class Watchdog:
         return [python, "-I", program, "--revert=" + self._commit, "--why=" + why]
 
     def disarm(self, *, boot_too: bool = True, of_any: bool = False) -> None:
-        """Leave nothing behind. The commit has ended: what stays would find nothing to do.
+        """Remove everything. The commit has ended, so what is left would do nothing.
 
-        Without `boot_too`, the boot unit belongs to another commit by now. With `of_any`, no commit
-        is under way, and the timers of all have had their time.
+        Without `boot_too`, the boot unit belongs to a different commit by now. With `of_any`, no
+        commit is unfinished, and the timers of all are removed.
         """
         if boot_too:
             self._remove_boot_unit()
-        # The timer goes last: should this process die before, it fires, and does the rest.
+        # The timer is removed last: if this process dies before, it fires and does the rest.
         mine = [self._timer, self._name + "-try*.timer"]
         timers = ["deployer-watchdog-*.timer"] if of_any else mine
         try:
@@ -173,20 +173,20 @@ class Watchdog:
             _remove_programs()
 
     def _remove_boot_unit(self) -> None:
-        _keeping_time([settings.UNITS, settings.BOOT_WANTS], self._take_boot_unit)
+        _keeping_time([settings.UNITS, settings.BOOT_WANTS], self._unlink_boot_unit)
         if (
             self._makes_wants
             and not names_in(settings.BOOT_WANTS)
             and os.path.isdir(settings.BOOT_WANTS)
         ):
             _keeping_time([settings.UNITS], lambda: os.rmdir(settings.BOOT_WANTS))
-        # Units are read again in every other apply: what systemd has read of ours is to go, too.
+        # Every daemon-reload loads the unit: make systemd forget it too.
         listed = self._systemctl("list-units", "--all", "--no-legend", "--plain", BOOT_NAME)
         if listed:
             self._systemctl("daemon-reload")
 
     @staticmethod
-    def _take_boot_unit() -> None:
+    def _unlink_boot_unit() -> None:
         for path in settings.BOOT_UNIT_FILES:
             if look_at(path) is not None:
                 os.unlink(path)
@@ -204,7 +204,7 @@ def _remove_programs() -> None:
 
 
 def watchdog_of(meta: Json) -> Watchdog | None:
-    """The watchdog of a commit as its ``meta.json`` has it, if it has one."""
+    """The watchdog of a commit according to its ``meta.json``, if it has one."""
     about = meta.get("watchdog")
     if not about:
         return None
@@ -215,19 +215,19 @@ def watchdog_of(meta: Json) -> Watchdog | None:
     )
 
 
-#: How long a process that has the lock and works on is not thought to hang after its last word.
+#: How long after its last pulse a process with the lock does not count as hung.
 _AT_WORK_S = 30.0
 
 
 def note_pulse(for_s: float) -> None:
-    """Tell the watchdog that this process has the lock rightly for so long, in monotonic time."""
+    """Tell the watchdog for how long this process may hold the lock, in monotonic time."""
     pid = os.getpid()
     pulse = {"pid": pid, "started": started_at(pid), "until_s": time.monotonic() + for_s}
     overwrite(settings.PULSE, json.dumps(pulse).encode())
 
 
 class Keeper:
-    """Tells the watchdog that this process lives and works, until `stop`."""
+    """Tells the watchdog that this process is alive and working, until `stop`."""
 
     def __init__(self) -> None:
         self._stopped = Bell()
@@ -241,7 +241,7 @@ class Keeper:
             note_pulse(_AT_WORK_S)
 
     def stop(self) -> None:
-        """Be silent from now on; may be called again."""
+        """End; may be called again."""
         if not self._is_over:
             self._is_over = True
             self._stopped.ring()
@@ -250,7 +250,7 @@ class Keeper:
 
 
 def _keeping_time(folders: list[str], act: Callable[[], Any]) -> None:
-    """Do something in `folders` that their times do not show."""
+    """Do something in `folders` without changing their times."""
     infos = {folder: look_at(folder) for folder in folders}
     act()
     for folder, info in infos.items():

@@ -238,7 +238,7 @@ def service_diagnosis(
             f"Start the service (see `systemctl status`; `{sockets}` on the host lists listening"
             " processes), or correct the route's upstream.",
         )
-    if failure.code == "unreachable" and "does not know the name" in failure.words:
+    if failure.code == "unreachable" and "cannot resolve" in failure.words:
         return Diagnosis(
             "service-down",
             f"The host cannot resolve {str(endpoint).rpartition(':')[0]}, the route's upstream.",

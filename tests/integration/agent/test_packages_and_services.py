@@ -157,7 +157,7 @@ def test_a_reload_that_nginx_refuses_silently_is_noticed(host: LabHost) -> None:
             handlers=[RELOAD_NGINX],
         )
     assert caught.value.code == "step-failed"
-    assert "refused the new configuration at its reload" in caught.value.error["message"]
+    assert "rejected the new configuration during its reload" in caught.value.error["message"]
     assert "127.0.0.1:8082 failed" in caught.value.error["output"]
     assert caught.value.error["revert"]["state"] == "reverted"
     unprepared.end()
@@ -189,7 +189,9 @@ def test_an_edit_in_between_survives_the_purge(host: LabHost, runner: RunnerProc
     reply = runner.ask("revert", commit="c1", why="a test")
     assert reply["state"] == "revert-failed"
     assert reply["failed"] == []
-    assert {"path": "/etc/nginx/nginx.conf", "why": "it was changed meanwhile"} in reply["kept"]
+    assert {"path": "/etc/nginx/nginx.conf", "why": "it was changed after the apply"} in reply[
+        "kept"
+    ]
     assert on(host, "sha256sum", "/etc/nginx/nginx.conf") == edited
     assert on(host, "cat", "/etc/nginx/conf.d/mine.conf", "/etc/motd.mine") == "mine\nhi"
     host.exec(["rm", "-r", "/etc/nginx", "/etc/motd.mine"])
@@ -202,7 +204,7 @@ def test_a_controller_that_disconnects_leaves_nothing(host: LabHost, runner: Run
     before = state_of(host)
     leaving = runner_on(host)
     leaving.apply(*whole_service(), handlers=[RELOAD_NGINX], commit="gone")
-    with pytest.raises(RunnerRefusal, match="another run is at work") as caught:
+    with pytest.raises(RunnerRefusal, match="a different run is active") as caught:
         runner.apply(file_change("/etc/motd.mine", b"x"), commit="c2")
     assert caught.value.code == "locked"
     assert caught.value.error["holder"] == "ada from desk"

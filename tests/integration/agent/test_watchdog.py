@@ -213,7 +213,7 @@ def test_a_live_agent_reverts_its_own_commit(
     at = len(said(shared))
     shared.exec(["kill", "-STOP", pid])
     until(lambda: len(said(shared)) > at)
-    assert "commit c1 is left alone: another run is at work" in words_of(shared)
+    assert "commit c1 is left alone: a different run is active" in words_of(shared)
     assert not is_settled(shared)
     shared.exec(["kill", "-CONT", pid])
     until(lambda: is_settled(shared) and traces(shared) == "")

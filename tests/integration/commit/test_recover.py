@@ -331,7 +331,7 @@ def test_a_confirmation_that_the_host_cannot_record(
     assert ran.code == 3, ran
     report = ran.document["hosts"]["web1"]
     assert report["state"] == "reverted"
-    assert "the confirmation cannot be noted" in report["message"]
+    assert "the confirmation cannot be recorded" in report["message"]
     assert "back in its former state" in report["message"]
     assert is_settled(host)
     assert differences(before, settled_state(host)) == {}

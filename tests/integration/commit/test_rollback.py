@@ -122,5 +122,5 @@ def test_a_removed_account_comes_back_with_its_own_group(lab: Lab, workdir: Path
     assert deployer("apply", "site.yml", "--yes").code == 0
     back = deployer("rollback", "site.yml", "--yes")
     assert back.code == 0, back
-    assert "user games: its own group may get another number" in back.out
+    assert "user games: its own group may get a different ID" in back.out
     assert host.sh("getent passwd games | cut -d: -f1,3,5-; id -gn games") == before

@@ -105,9 +105,9 @@ def fails_without_a_word(host: LabHost) -> None:
     """systemctl reports success, but Apache is gone. The revert starts it."""
     occupy(host, 8099)
     for proxy, address, words, reason in (
-        (NGINX, "8099", "nginx refused the new configuration", "Address already in use"),
-        (APACHE, "8099", "Apache has ended at its reload", "make_sock: could not bind to address"),
-        (HAPROXY, ":8099", "HAProxy refused the new configuration", "cannot bind socket"),
+        (NGINX, "8099", "nginx rejected the new configuration", "Address already in use"),
+        (APACHE, "8099", "Apache exited during its reload", "make_sock: could not bind to address"),
+        (HAPROXY, ":8099", "HAProxy rejected the new configuration", "cannot bind socket"),
     ):
         runner = runner_on(host, readiness=False)  # which would have seen it before
         with web_socket(host, proxy) as line:

@@ -140,7 +140,7 @@ def test_a_loop_of_links_is_a_problem(runner: RunnerProcess, tmp_path: Path) -> 
     (tmp_path / "one").symlink_to(tmp_path / "two")
     (tmp_path / "two").symlink_to(tmp_path / "one")
     seen = runner.probe("file", str(tmp_path / "one" / "file"))
-    assert "cannot be looked at: Too many levels of symbolic links" in seen["problem"]
+    assert "cannot be read: Too many levels of symbolic links" in seen["problem"]
 
 
 @pytest.mark.parametrize("path", ["relative", "/a/../b", "/a//b", "//a", "/a/", "/a\0b", ""])
@@ -189,7 +189,7 @@ def test_what_a_child_writes_stays_out_of_the_channel(runner: RunnerProcess) -> 
     ("message", "words"),
     [
         ({"name": "dance"}, "unknown request 'dance'"),
-        ({"name": "probe"}, "the request is not whole"),
+        ({"name": "probe"}, "the request is incomplete"),
         ({"name": "probe", "resources": [{"kind": "cat"}]}, "unknown kind 'cat'"),
         ({"name": "confirm", "commit": "../x"}, "is not a name"),
     ],
@@ -214,7 +214,7 @@ def test_a_frame_that_is_too_long_ends_the_runner(tmp_path: Path) -> None:
     running._write(struct.pack(">I", 1 << 30))
     assert running.process.wait(10) == 0
     assert running.process.stderr is not None
-    assert b"1073741824 bytes is too long" in running.process.stderr.read()
+    assert b"1073741824 bytes exceeds the limit" in running.process.stderr.read()
     running.end()
 
 

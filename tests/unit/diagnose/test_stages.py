@@ -179,5 +179,5 @@ def test_what_a_load_balancer_opens_with_a_proxy_line_is_not_asked_without() -> 
 
 
 def test_a_name_that_the_host_does_not_know_is_reported() -> None:
-    with pytest.raises(Refusal, match=r"does not know the name no-such-host\.invalid"):
+    with pytest.raises(Refusal, match=r"cannot resolve no-such-host\.invalid"):
         open_connection({"host": "no-such-host.invalid", "port": 80})

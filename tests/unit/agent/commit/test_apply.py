@@ -221,7 +221,7 @@ def test_a_step_that_fails_takes_the_others_back(runner: RunnerProcess, world: P
 
 def test_an_unknown_owner_is_a_clear_word(runner: RunnerProcess, world: Path) -> None:
     before = seen(world)
-    with pytest.raises(RunnerRefusal, match="there is no user nobody-such on the host"):
+    with pytest.raises(RunnerRefusal, match="the user nobody-such does not exist on the host"):
         runner.apply(file_change(world / "etc/x", b"1", owner="nobody-such"))
     assert seen(world) == before
 
@@ -261,11 +261,11 @@ def test_handlers_run_after_their_stage(runner: RunnerProcess, world: Path) -> N
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda plan: plan.update(format_version=2), "plan format 2 is not known here"),
-        (lambda plan: plan.update(digest="0" * 64), "not the one that its digest belongs to"),
+        (lambda plan: plan.update(format_version=2), "unsupported plan format 2"),
+        (lambda plan: plan.update(digest="0" * 64), "does not match its digest"),
         (
             lambda plan: plan["changes"][0].update(after_content_b64="eA=="),
-            "not what its hash says",
+            "does not match its hash",
         ),
         (lambda plan: plan["changes"][0].update(resource_id="file:../x"), "not an absolute path"),
         (lambda plan: plan["changes"][0].update(resource_id="service:-x"), "is not a name"),
@@ -295,7 +295,7 @@ def test_an_edit_in_between_is_kept(runner: RunnerProcess, world: Path) -> None:
     assert reply["state"] == "revert-failed"
     assert reply["failed"] == []
     kept = {item["path"]: item["why"] for item in reply["kept"]}
-    assert kept[str(edited)] == "it was changed meanwhile"
+    assert kept[str(edited)] == "it was changed after the apply"
     said = {event["resource_id"] for event in runner.events if event.get("state") == "done"}
     assert f"file:{edited}" not in said
     assert said, "what is restored is reported"
@@ -346,7 +346,7 @@ def test_an_edit_after_an_apply_that_was_cut_off(world: Path) -> None:
     assert reply["kept"] == [
         {
             "path": str(world / "etc/app/new.conf"),
-            "why": "it was changed meanwhile",
+            "why": "it was changed after the apply",
             "former_b64": None,
             "now_b64": base64.b64encode(b"mine").decode(),
         }
@@ -364,7 +364,7 @@ def test_a_damaged_journal_is_not_guessed_at(runner: RunnerProcess, world: Path,
     reply = runner.ask("revert", commit="c1", why="a test")
     assert reply["state"] == "revert-failed"
     assert reply["failed"][0]["resource_id"] == "journal"
-    assert "nothing is guessed" in reply["failed"][0]["message"]
+    assert "nothing was changed" in reply["failed"][0]["message"]
     assert (world / "etc/app/main.conf").read_bytes() == b"new\n"
     assert (world / "var_lib/deployer/reverting" / name).exists()
     pending = runner.ask("facts", packages=[])["deployer"]["pending"]
@@ -394,7 +394,7 @@ def test_a_journal_that_was_cut_off_is_not_guessed_at(
     journal.write_bytes(journal.read_bytes()[:-cut_bytes])
     reply = runner.ask("revert", commit="c1", why="a test")
     assert reply["state"] == "revert-failed"
-    assert "the journal is cut off" in reply["failed"][0]["message"]
+    assert "the journal is truncated" in reply["failed"][0]["message"]
     assert seen(world) == after
 
 
@@ -414,7 +414,7 @@ def test_a_journal_that_was_tampered_with_is_not_guessed_at(
     host_was_booted_again(world)
     reply = runner.ask("revert", commit="c1", why="a test")
     assert reply["state"] == "revert-failed"
-    assert "of the journal is not as it was written" in reply["failed"][0]["message"]
+    assert "of the journal was modified" in reply["failed"][0]["message"]
     assert seen(world) == after
 
 

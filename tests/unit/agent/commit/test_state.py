@@ -166,7 +166,7 @@ def test_a_failed_revert_can_be_given_up(runner: RunnerProcess, tmp_path: Path) 
     assert runner.ask("revert", commit="c1", why="a test")["state"] == "revert-failed"
     pending = facts(runner)["pending"]
     assert pending["state"] == "revert-failed"
-    assert "nothing is guessed" in pending["failed"][0]["message"]
+    assert "nothing was changed" in pending["failed"][0]["message"]
     assert runner.ask("abandon", commit="c1") == {"commit": "c1", "state": "abandoned"}
     assert path.read_bytes() == b"1"
     assert (state_folder(tmp_path) / "abandoned/c1/journal.jsonl").read_bytes() == b"what?\n"
