@@ -76,7 +76,7 @@ def test_an_interrupted_run(host: LabHost, before: dict[str, Any]) -> None:
         report = ran.document["hosts"]["web1"]
         assert report["state"] == "stranded"
         for words in (
-            "begun 20",
+            "started 20",
             "ago",
             f"State: pending: {MEANINGS['pending']}.",
             "or at the next boot",
@@ -183,7 +183,7 @@ def test_a_file_that_someone_edited_is_kept_and_shown(lab: Lab, workdir: Path) -
     assert "sesame" not in str(ran)
     assert "not finished" not in deployer("history", "site.yml").out
     noted = deployer("plan", "site.yml").out
-    assert "someone had changed it meanwhile: /etc/hello, /etc/keys" in noted
+    assert "it was changed meanwhile: /etc/hello, /etc/keys" in noted
 
     host.sh("printf 'hello\\nworld\\n' > /etc/hello; rm /etc/keys")
     with under_way(host) as process:
