@@ -6,9 +6,16 @@ import re
 import runpy
 from pathlib import Path
 
+import pytest
+
 from tests.support.paths import ROOT
 
 PAGES: dict[Path, str] = runpy.run_path(str(ROOT / "docs/generate.py"))["pages"]()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_a_generated_page_is_current(path: Path) -> None:
+    assert path.read_text() == PAGES[path], "run `make reference`"
 
 
 def test_every_command_has_its_section() -> None:
