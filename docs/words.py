@@ -25,18 +25,14 @@ _UNLISTED = (
     "tests/unit/docs/test_words.py",
     "deployer/agent/",
     "deployer/certificates/",
-    "deployer/cli/",
     "deployer/commit/",
-    "deployer/diagnose/",
     "deployer/proxies/",
-    "deployer/run/",
     "deployer/transport/",
     "roles/apache/",
     "roles/haproxy/",
     "roles/nginx/",
     "tests/integration/certificates/",
     "tests/integration/commit/",
-    "tests/integration/run/",
     "tests/unit/agent/",
 )
 #: Recorded output of other programs, and pages generated from texts that are checked themselves.
