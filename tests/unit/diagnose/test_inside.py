@@ -1,4 +1,4 @@
-"""The way of an address through a host's proxies, and what outside and inside tell together."""
+"""The path of a request through a host's proxies, and merged results of outside and inside."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NGINX = ProxyState(
 )
 
 
-def test_a_chain_on_one_host_is_followed() -> None:
+def test_a_chain_of_proxies_on_one_host_is_followed() -> None:
     outer, inner = stages_of(Inspection(proxies=(NGINX,)), ADDRESS)
     assert (outer.endpoint.port, outer.endpoint.tls, outer.uri) == (443, True, ADDRESS.uri)
     assert (inner.endpoint.host, inner.endpoint.port, inner.endpoint.tls) == (
@@ -48,19 +48,19 @@ def test_a_chain_on_one_host_is_followed() -> None:
     assert inner.asked.host == "chat.example.com"
 
 
-def test_a_proxy_that_leads_to_itself_is_asked_once() -> None:
+def test_a_proxy_that_forwards_to_itself_is_one_stage() -> None:
     stages = stages_of(Inspection(proxies=(NGINX,)), parse_address("ws://chat.example.com:8082/"))
     assert [stage.endpoint.host for stage in stages] == ["::1"]
 
 
-def test_the_proxy_that_listens_is_taken_before_one_that_does_not() -> None:
+def test_a_listening_proxy_is_preferred() -> None:
     other = replace(NGINX, is_running=False, listeners=())
     running = replace(NGINX, listeners=("0.0.0.0:8081",))
     assert stages_of(Inspection(proxies=(running,)), ADDRESS) == ()
     assert stages_of(Inspection(proxies=(other,)), ADDRESS)[0].state == other
 
 
-def test_a_proxy_that_has_not_taken_its_files_is_where_it_would_be() -> None:
+def test_a_proxy_that_has_not_loaded_its_files_is_a_stage() -> None:
     files = tuple(replace(each, changed_s_ago=1.0) for each in NGINX.config)
     stale = replace(NGINX, listeners=("0.0.0.0:8081",), config=files, accepted_reload_s_ago=60.0)
 
@@ -87,12 +87,12 @@ def findings(*checks: CheckResult) -> list[tuple[str, str]]:
     return [(each.finding.code, each.finding.hop) for each in found if each.finding is not None]
 
 
-def test_what_both_see_is_reported_once() -> None:
+def test_a_finding_of_both_views_is_reported_once() -> None:
     exact = result("headers-not-inherited", "proxy", name="handshake at nginx", file="/etc/x:1")
     assert findings(exact) == [("headers-not-inherited", "proxy")]
 
 
-def test_a_name_proven_from_outside_gets_the_hop_of_the_inside() -> None:
+def test_a_code_proven_from_outside_gets_the_hop_from_inside() -> None:
     outside = result("subprotocols-refused", "public", name="handshake")
     service = result("backend-not-websocket", "backend", name="handshake at nginx")
     again = result("backend-not-websocket", "backend", name="handshake at service")
@@ -102,7 +102,7 @@ def test_a_name_proven_from_outside_gets_the_hop_of_the_inside() -> None:
     assert [(each.code, each.hop) for each in shown] == [("subprotocols-refused", "backend")]
 
 
-def test_what_only_the_outside_sees_says_that_the_host_is_fine() -> None:
+def test_a_finding_only_from_outside_mentions_that_the_host_works() -> None:
     good = CheckResult(
         site="chat.example.com", name="handshake at nginx", target="/ws", hop="proxy", ok=True
     )
@@ -129,6 +129,6 @@ def test_a_host_is_named_as_for_ssh(text: str, user: str | None, name: str, port
 
 
 @pytest.mark.parametrize("text", ["", "a b", "-oProxyCommand=x", "a@-x", "h:0", "h:99999", "h:x"])
-def test_what_is_no_host_is_refused(text: str) -> None:
+def test_an_invalid_host_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="no host was touched"):
         host_from(text)

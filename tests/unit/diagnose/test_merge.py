@@ -1,4 +1,4 @@
-"""A proxy of the host should serve an address, and nothing accepts connections there."""
+"""Results for an address that no running proxy of the host serves."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def _codes(outside: Finding, inside: Finding) -> list[str]:
     return [each.finding.code for each in merged if each.finding is not None]
 
 
-def test_what_outside_guessed_and_the_host_knows_is_reported_once() -> None:
+def test_a_guess_from_outside_is_dropped_if_the_host_shows_the_cause() -> None:
     guess = _finding("proxy-down", "reload-not-taken", "unreachable-from-here")
     assert _codes(guess, _finding("reload-not-taken")) == ["reload-not-taken"]
     assert _codes(_finding("proxy-down"), _finding("proxy-down")) == ["proxy-down"]
 
 
-def test_what_the_host_has_besides_is_no_reason() -> None:
+def test_an_unrelated_fault_of_the_host_drops_nothing() -> None:
     guess = _finding("proxy-down", "unreachable-from-here")
     other = _finding("drain-uncapped", severity="warning")
     assert _codes(guess, other) == ["proxy-down", "drain-uncapped"]

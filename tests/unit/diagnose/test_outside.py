@@ -1,4 +1,4 @@
-"""`deployer diagnose` against servers on loopback: what it names, and that a healthy twin is well.
+"""`deployer diagnose` with servers on loopback: each fault is named, and a healthy server has none.
 
 Each case is one mistake of a front or a service, with the codes that must be found; the same front
 without the mistake is the first case.
@@ -69,7 +69,7 @@ def errors(findings: dict[str, Any]) -> set[str]:
         ({"passes_h2c": True}, (), ""),
     ],
 )
-def test_a_mistake_is_named_and_a_healthy_twin_is_not(
+def test_a_fault_is_named_and_a_healthy_server_has_none(
     capsys: pytest.CaptureFixture[str],
     mistake: dict[str, Any],
     options: tuple[str, ...],
@@ -83,7 +83,7 @@ def test_a_mistake_is_named_and_a_healthy_twin_is_not(
     assert exit_code == (3 if code else 0)
 
 
-def test_an_inside_without_access_loses_nothing_of_the_outside(
+def test_without_access_to_the_host_the_view_from_outside_remains(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -110,7 +110,7 @@ def test_a_closed_port_is_unreachable(
 
 
 class _ToServer(PublicDial):
-    """DNS and the ports of the world, in which all leads to one server of the test."""
+    """DNS and ports that all lead to one server of the test."""
 
     def __init__(self, port: int) -> None:
         super().__init__({("site.test", 80): "127.0.0.1"})
@@ -129,7 +129,7 @@ class _ToServer(PublicDial):
         ('connection = {"url": "site.test/ws", "port": 7890}', {"goaccess-url"}),
     ],
 )
-def test_a_site_s_page_is_read_for_what_verify_does_not_ask(script: str, codes: set[str]) -> None:
+def test_a_sites_page_is_searched_for_websockets(script: str, codes: set[str]) -> None:
     pages = by_path(
         {
             "/": always("200 OK", "Content-Type: text/html", body=f"<script>{script}</script>"),
@@ -153,7 +153,7 @@ def test_a_site_s_page_is_read_for_what_verify_does_not_ask(script: str, codes: 
     assert {check.name for check in checks} == {"page", "opened by page"}
 
 
-def test_a_site_that_no_name_leads_to_is_passed_over_with_the_reason() -> None:
+def test_a_site_whose_name_does_not_resolve_is_skipped_with_a_reason() -> None:
     site = Site(domain="site.invalid", routes=(Route(path="/", root="/var/www"),))
     nowhere = _Nowhere()
     access = Access(dial=nowhere, timeout_s=1, until=Deadline(5))
@@ -164,13 +164,13 @@ def test_a_site_that_no_name_leads_to_is_passed_over_with_the_reason() -> None:
 
 
 class _Nowhere(PublicDial):
-    """A DNS that knows no name."""
+    """DNS without any names."""
 
     def lookup(self, name: str, port: int) -> Lookup:
         return Lookup(name=name, problem="does not resolve")
 
 
-def test_options_that_only_an_address_has(
+def test_options_that_require_an_address(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     playbook = tmp_path / "site.yml"
@@ -185,7 +185,7 @@ def test_options_that_only_an_address_has(
     assert "no certificate in PEM form" in capsys.readouterr().err
 
 
-def test_what_is_sent_in_own_headers_is_never_shown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_users_own_headers_are_never_shown(capsys: pytest.CaptureFixture[str]) -> None:
     def repeats(peer: Peer) -> None:
         peer.answer("400 Bad Request", body=f"what is {peer.header('X-Key')}?")
 
@@ -249,9 +249,7 @@ def _never_twice_the_same(peer: Peer) -> None:
         (_never_twice_the_same, "http", "redirected"),
     ],
 )
-def test_whatever_a_peer_does_it_ends_in_time_with_a_name(
-    script: Script, scheme: str, code: str
-) -> None:
+def test_a_hostile_peer_gets_a_finding_in_time(script: Script, scheme: str, code: str) -> None:
     with Server(script, reads_head=scheme != "wss") as server:
         request = Request(url=f"{scheme}://127.0.0.1:{server.port}/ws", timeout_s=0.5)
         diagnosis = diagnosed_run(request)

@@ -1,4 +1,4 @@
-"""Stages on a host are asked as what is in front of them asks: PROXY lines, addresses, paths."""
+"""Stages on a host are probed as by the server in front of them: PROXY lines, addresses, paths."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _state(proxy: Proxy, text: str, *listeners: str) -> ProxyState:
 
 
 def _plain_service(peer: Peer) -> None:
-    """A service that takes a PROXY line for a broken request, and has one path."""
+    """A service that treats a PROXY line as an invalid request, and has one path."""
     if peer.head.startswith(b"PROXY"):
         peer.answer("400 Bad Request")
     elif wants_websocket(peer) and peer.target == "/ws":
@@ -59,7 +59,7 @@ def _plain_service(peer: Peer) -> None:
 
 
 def _proxied_service(peer: Peer) -> None:
-    """A service that wants a PROXY line, and hangs up without one."""
+    """A service that requires a PROXY line, and disconnects without one."""
     if not peer.head.startswith(b"PROXY UNKNOWN\r\n"):
         hangs_up(peer)
         return
@@ -92,7 +92,7 @@ def _findings(inside: Inside) -> list[Finding]:
         (_proxied_service, "", "sends none"),
     ],
 )
-def test_a_proxy_line_that_one_side_alone_knows(
+def test_a_proxy_line_that_only_one_side_uses(
     service: Callable[[Peer], None], word: str, said: str
 ) -> None:
     (found,) = _findings(_looked(always("400 Bad Request"), service, word=word))
@@ -101,19 +101,19 @@ def test_a_proxy_line_that_one_side_alone_knows(
     assert said in found.cause
 
 
-def test_a_service_that_wants_a_proxy_line_is_asked_with_one() -> None:
+def test_a_service_that_requires_a_proxy_line_gets_one() -> None:
     assert _findings(_looked(_plain_service, _proxied_service, word="send-proxy")) == []
 
 
-def test_what_opens_through_the_proxy_was_asked_wrong_without_it() -> None:
-    """An app that redirects what did not come by HTTPS, behind a proxy that says that it did."""
+def test_a_service_that_works_only_through_the_proxy_is_skipped() -> None:
+    """An app redirects requests without HTTPS, and the proxy in front sets X-Forwarded-Proto."""
     redirects = always("301 Moved Permanently", "Location: https://app.test/ws")
     inside = _looked(_plain_service, redirects)
     assert _findings(inside) == []
     assert [each.skipped for each in inside.checks if each.hop == "backend"] == [True]
 
 
-def test_a_refusal_is_blamed_on_the_path_that_the_proxy_has_made() -> None:
+def test_a_wrong_path_of_the_proxy_is_the_cause_of_a_refusal() -> None:
     (found,) = _findings(_looked(always("404 Not Found"), _plain_service, path="/socket/ws"))
     assert (found.code, found.file) == ("page-instead", "/etc/haproxy/haproxy.cfg:7")
 
@@ -121,7 +121,7 @@ def test_a_refusal_is_blamed_on_the_path_that_the_proxy_has_made() -> None:
     assert found.file == ""
 
 
-def test_apache_is_asked_over_ipv4_and_at_its_own_address() -> None:
+def test_apache_is_probed_over_ipv4_and_at_its_own_address() -> None:
     text = "Listen 80\n<VirtualHost {}:80>\nServerName app.test\nProxyPass / http://127.0.0.1:1/\n"
     text += "</VirtualHost>\n"
     address = parse_address("ws://app.test/ws")
@@ -164,7 +164,7 @@ def _merged(status: int, *, word: str = "") -> CheckResult:
     return merge_results([fine], inside, _ADDRESS, inspection)[-1]
 
 
-def test_a_host_that_is_not_let_in_itself_is_a_warning() -> None:
+def test_a_refusal_of_the_host_itself_is_a_warning() -> None:
     shown = _merged(403)
     assert shown.ok
     assert shown.finding is not None
@@ -173,11 +173,11 @@ def test_a_host_that_is_not_let_in_itself_is_a_warning() -> None:
     assert not _merged(502).ok
 
 
-def test_what_a_load_balancer_opens_with_a_proxy_line_is_not_asked_without() -> None:
+def test_a_proxy_behind_a_load_balancer_with_a_proxy_line_is_skipped() -> None:
     shown = _merged(400, word=" proxy_protocol")
     assert (shown.ok, shown.skipped, shown.finding) == (True, True, None)
 
 
-def test_a_name_that_the_host_does_not_know_is_reported() -> None:
+def test_a_name_that_the_host_cannot_resolve_is_reported() -> None:
     with pytest.raises(Refusal, match=r"cannot resolve no-such-host\.invalid"):
         open_connection({"host": "no-such-host.invalid", "port": 80})

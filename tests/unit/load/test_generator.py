@@ -1,4 +1,4 @@
-"""Crowds of connections to real servers on loopback: right ones, and each kind of wrong one."""
+"""Loads on real servers on loopback: correct ones, and one with each kind of fault."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_over_tls(tmp_path: Path) -> None:
     assert figures.opening["tls"].count == 10
 
 
-def test_no_more_a_second_than_asked() -> None:
+def test_the_rate_is_not_exceeded() -> None:
     with websocket_service() as port:
         figures = a_load(port, number=20, rate_per_s=50)
     assert figures.opened == 20
@@ -109,13 +109,13 @@ def test_no_more_a_second_than_asked() -> None:
 
 
 REFUSALS: dict[str, tuple[Callable[[Peer], None], str, str]] = {
-    "another status": (
+    "a different status": (
         lambda peer: peer.answer("503 Service Unavailable"),
         "upgrade",
         "answered 503 Service Unavailable",
     ),
     "no answer": (lambda peer: None, "upgrade", "closed it without a Close frame"),
-    "silence": (until_it_leaves, "upgrade", "did not answer within 0.2 s"),
+    "no response": (until_it_leaves, "upgrade", "did not answer within 0.2 s"),
     "a wrong key": (
         lambda peer: peer.answer("101 x", "Upgrade: websocket", "Sec-WebSocket-Accept: x"),
         "upgrade",
@@ -126,7 +126,7 @@ REFUSALS: dict[str, tuple[Callable[[Peer], None], str, str]] = {
         "upgrade",
         "answered with something that is not HTTP",
     ),
-    "headers without an end": (
+    "endless headers": (
         lambda peer: peer.send(b"HTTP/1.1 101 x\r\nX: " + b"x" * 40_000),
         "upgrade",
         "answered with headers that do not end within 32 KiB",
@@ -155,7 +155,7 @@ def test_on_a_closed_port_it_slows_down() -> None:
     assert figures.ramp_s > 0.4, "some thirty at 40 a second, after twenty at once"
 
 
-def test_where_there_is_room_for_some_it_says_for_how_many() -> None:
+def test_the_number_of_free_connections_is_measured() -> None:
     taken = threading.Semaphore(12)
 
     def some(peer: Peer) -> None:
@@ -192,7 +192,7 @@ def test_early_ends_are_distinguished() -> None:
     assert figures.unanswered == 10
 
 
-def test_large_messages_are_passed_over() -> None:
+def test_large_messages_are_skipped() -> None:
     def talks(peer: Peer) -> None:
         peer.upgrade()
         for _ in range(8):
@@ -223,7 +223,7 @@ def test_an_interrupt_ends_it_soon_and_closes_what_is_open() -> None:
     assert time.monotonic() - began < at_most(5)
 
 
-def test_more_files_than_there_can_be_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_files_than_the_system_allows_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     import resource
 
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
@@ -237,7 +237,7 @@ def test_more_files_than_there_can_be_are_refused(monkeypatch: pytest.MonkeyPatc
         raise_open_files_limit(5000)
 
 
-def test_who_pings_and_does_not_read_is_not_kept_in_memory() -> None:
+def test_a_peer_that_pings_but_does_not_read_uses_no_memory() -> None:
     def pings(peer: Peer) -> None:
         peer.upgrade()
         many = b"\x89\x7d" + bytes(125)
@@ -255,7 +255,7 @@ def test_who_pings_and_does_not_read_is_not_kept_in_memory() -> None:
     assert most < 8 << 20
 
 
-def test_where_the_way_to_the_host_is_lost_no_connection_stays() -> None:
+def test_no_connection_remains_after_the_host_is_lost() -> None:
     left = threading.Semaphore(0)
 
     def counted(peer: Peer) -> None:

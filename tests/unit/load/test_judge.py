@@ -1,4 +1,4 @@
-"""Which limit a load has met, from the proxy's log and configuration; or that it is unknown."""
+"""Find the limit of a load from the proxy's log and configuration, or report that it is unknown."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ BOARD = "[mpm_event:error] AH03490: scoreboard is full, not at MaxRequestWorkers
 WORKS = Observed(service="works")
 
 CASES: dict[str, tuple[LoadResult, Observed, str, str]] = {
-    "nginx says it": (
+    "nginx logs it": (
         a_result(NGINX, 500, some()),
         Observed(new_log=(FULL,)),
         "connections-exhausted",
@@ -167,7 +167,7 @@ CASES: dict[str, tuple[LoadResult, Observed, str, str]] = {
         "connections-exhausted",
         "proxy",
     ),
-    "just the number of nginx": (
+    "exactly nginx's number": (
         a_result(NGINX, 764, some()),
         WORKS,
         "connections-exhausted",
@@ -185,20 +185,20 @@ CASES: dict[str, tuple[LoadResult, Observed, str, str]] = {
         "scoreboard-full",
         "proxy",
     ),
-    "just the number of HAProxy": (
+    "exactly HAProxy's number": (
         a_result(HAPROXY, 100, some()),
         WORKS,
         "connections-exhausted",
         "proxy",
     ),
-    "no number that is known": (a_result(HAPROXY, 57, some()), WORKS, "capacity-reached", "proxy"),
+    "no known number": (a_result(HAPROXY, 57, some()), WORKS, "capacity-reached", "proxy"),
     "the service is full": (
         a_result(NGINX, 200, some("upgrade", "answered 502 Bad Gateway")),
         Observed(service="refuses connections"),
         "capacity-reached",
         "backend",
     ),
-    "nothing at all from here": (
+    "no connection from here": (
         a_result(NGINX, 0, some("connect", "did not answer within 10 s", 0)),
         WORKS,
         "unreachable-from-here",
@@ -210,7 +210,7 @@ CASES: dict[str, tuple[LoadResult, Observed, str, str]] = {
         "no-pong",
         "backend",
     ),
-    "cut by a reload": (
+    "closed by a reload": (
         a_result(
             NGINX,
             300,
@@ -246,7 +246,7 @@ CASES: dict[str, tuple[LoadResult, Observed, str, str]] = {
         "connection-dropped",
         "backend",
     ),
-    "cut for silence": (
+    "closed when idle": (
         a_result(
             NGINX,
             300,
@@ -267,7 +267,7 @@ CASES: dict[str, tuple[LoadResult, Observed, str, str]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_was_met(name: str) -> None:
+def test_the_limit_that_was_reached_is_found(name: str) -> None:
     result, observed, code, hop = CASES[name]
     check = judge_load(result, observed)
     assert check.finding is not None
@@ -278,16 +278,16 @@ def test_what_was_met(name: str) -> None:
     assert "1,000 connections at 200/s to 192.0.2.1:443" in text
 
 
-def test_a_drain_that_is_the_sites_own_is_named() -> None:
-    result, observed, _, _ = CASES["cut by a reload"]
+def test_the_sites_own_drain_is_named() -> None:
+    result, observed, _, _ = CASES["closed by a reload"]
     for drain_s, is_named in ((4.0, True), (3600.0, False), (None, False)):
         finding = judge_load(replace(result, drain_s=drain_s), observed).finding
         assert finding is not None
         assert ("for at most 4 s, the `drain`" in finding.cause) is is_named
 
 
-def test_a_named_limit_has_its_place_and_number() -> None:
-    finding = judge_load(*CASES["nginx says it"][:2]).finding
+def test_a_limit_has_its_location_and_a_sufficient_value() -> None:
+    finding = judge_load(*CASES["nginx logs it"][:2]).finding
     assert finding is not None
     assert finding.file == "/etc/main.conf:4"
     assert finding.directive == "worker_connections 2048;"
@@ -295,20 +295,20 @@ def test_a_named_limit_has_its_place_and_number() -> None:
     assert "worker_connections are not enough" in finding.evidence
 
 
-def test_limits_that_fit_as_well_are_alternatives() -> None:
+def test_other_matching_limits_are_alternatives() -> None:
     finding = judge_load(a_result(APACHE, 10, some()), WORKS).finding
     assert finding is not None
     assert finding.code == "threads-exhausted"
     assert [each.code for each in finding.alternatives] == ["scoreboard-full"]
 
 
-def test_a_load_that_fits_passes_and_says_so() -> None:
+def test_a_load_within_the_limits_passes() -> None:
     check = judge_load(a_result(NGINX, 1000), Observed())
     assert (check.ok, check.finding) == (True, None)
     assert check.detail == "1,000 of 1,000 open at once, 1,000 of them to the end"
 
 
-def test_where_this_machine_is_the_limit_no_host_is_blamed() -> None:
+def test_a_limit_of_this_machine_is_not_a_finding() -> None:
     own = FailureGroup(
         phase="own", words="this process cannot open more files", count=9, at_open=1000, first_s=5.0
     )
@@ -336,7 +336,7 @@ def test_reloads_and_restarts_are_recognised_by_their_processes() -> None:
     assert restarted == Change(what="restarted", at_s=16.0, leaving=0)
 
 
-def test_groups_and_spreads() -> None:
+def test_groups_and_percentiles() -> None:
     failures = [("tls", "reset it", 10, 1.0), ("tls", "reset it", 9, 1.5), ("connect", "x", 1, 0.5)]
     first, second = failure_groups(failures)
     assert (first.count, first.at_open, first.first_s) == (2, 10, 1.0)
@@ -355,15 +355,15 @@ def test_groups_and_spreads() -> None:
     assert percentiles([]) is None
 
 
-def test_how_many_were_open_when() -> None:
+def test_the_number_of_open_connections_at_a_time() -> None:
     figures = Figures(
         asked=3, tried=3, opened=3, most_open=3, opened_at=(1.0, 2.0, 3.0), ended_at=(2.5,)
     )
     assert [figures.open_at(moment) for moment in (0.5, 2.0, 2.6, 9.0)] == [0, 2, 1, 2]
 
 
-def test_the_document_has_it_all() -> None:
-    document = load_json(CASES["cut by a reload"][0])
+def test_the_json_document_is_complete() -> None:
+    document = load_json(CASES["closed by a reload"][0])
     assert document["change"] == {"what": "reloaded", "at_s": 10.0, "leaving": 0}
     assert document["losses"] == 300
     assert document["limits"][0]["websockets"] == 766

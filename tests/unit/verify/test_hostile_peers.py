@@ -1,4 +1,4 @@
-"""Peers that would keep a verification for ever, or eat all memory: each ends in time, by name."""
+"""Peers that try to hang a verification or exhaust memory: each gets a finding in time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _TURN_S = 0.0005
 
 
 def flood(peer: Peer, data: bytes) -> None:
-    """Send `data` again and again until the peer leaves; others in this process get their turn."""
+    """Send `data` repeatedly until the peer disconnects, yielding to other threads."""
     with contextlib.suppress(OSError):
         while not peer.stopping.wait(_TURN_S):
             peer.send(data)
@@ -242,7 +242,7 @@ def test_a_hostile_service(script: Script) -> None:
 
 
 @pytest.mark.parametrize("script", PEERS, ids=lambda script: script.__name__)
-def test_a_hostile_front_before_a_healthy_service(script: Script, healthy: int) -> None:
+def test_a_hostile_proxy_in_front_of_a_healthy_service(script: Script, healthy: int) -> None:
     with Server(script) as front, bounded():
         results = verified(a_site(healthy), front=front.port, timeout_s=limit_s(PEERS[script]))
     proxy_diagnosis = {"backend-not-websocket": "wrong-route"}.get(PEERS[script], PEERS[script])
@@ -257,7 +257,7 @@ def healthy() -> Iterator[int]:
         yield port
 
 
-def test_the_healthy_twin(healthy: int) -> None:
+def test_a_healthy_service_has_no_finding(healthy: int) -> None:
     fine = Front(backend_port=healthy, origins=(f"http://{NAME}",))
     checks = (Check(path="/ws", send="ping", expect="pong"),)
     with Server(fine) as front, bounded():
@@ -322,7 +322,7 @@ def huge_records(peer: Peer) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_hostile_tls_front(script: Script, code: str, healthy: int) -> None:
+def test_a_hostile_tls_server(script: Script, code: str, healthy: int) -> None:
     with (
         Server(script, reads_head=False) as front,
         Server(redirecting) as port_80,

@@ -1,4 +1,4 @@
-"""How long each hop lets silence live: with real connections, and what is made of it."""
+"""Measure and judge how long each hop keeps an idle connection open, on real connections."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def behind_front(port: int, **settings: Any) -> Iterator[int]:
         yield front.port
 
 
-def test_the_hop_that_cuts_is_found_and_the_wait_ends_then() -> None:
+def test_the_closing_hop_is_found_and_ends_the_wait() -> None:
     service = websocket_service(ping_interval=None)
     with service as port, behind_front(port, cuts_after_s=0.4) as front:
         result = waited(a_site(port), front, limit_s=30)
@@ -89,7 +89,7 @@ def test_a_service_that_pings_keeps_every_hop_open_and_its_interval_is_measured(
     assert result.shortest is None
 
 
-def test_a_service_that_ends_silent_clients_is_not_taken_for_the_proxy() -> None:
+def test_a_service_that_closes_idle_connections_is_distinguished_from_the_proxy() -> None:
     def polite(peer: Peer) -> None:
         peer.upgrade()
         peer.connection.settimeout(0.4)
@@ -104,14 +104,14 @@ def test_a_service_that_ends_silent_clients_is_not_taken_for_the_proxy() -> None
     assert (result.shortest.hop, result.shortest.close_code) == ("backend", 1001)
 
 
-def test_the_limit_is_kept() -> None:
+def test_the_limit_ends_the_measurement() -> None:
     with websocket_service(ping_interval=None) as port, behind_front(port) as front:
         result = waited(a_site(port), front, limit_s=0.5)
     assert outcomes(result) == {"backend": "open", "proxy": "open"}
     assert result.shortest is None
 
 
-def test_the_limit_is_kept_with_a_service_that_speaks_too_seldom_to_be_measured() -> None:
+def test_the_limit_applies_to_a_service_that_rarely_sends_anything() -> None:
     interval_s = stretched(1.2)
     with websocket_service(ping_interval=interval_s) as port, behind_front(port) as front:
         result = waited(a_site(port), front, limit_s=1.7 * interval_s)
@@ -138,7 +138,7 @@ def test_a_login_of_an_entry_is_sent_first() -> None:
     assert [len(each) for each in said] == [11, 11]
 
 
-def test_from_here_by_dns_or_why_not() -> None:
+def test_the_public_hop_is_measured_or_skipped_with_a_reason() -> None:
     service = websocket_service(ping_interval=None)
     with service as port, behind_front(port, cuts_after_s=0.3) as front:
         site = a_site(port)
@@ -155,7 +155,7 @@ def test_from_here_by_dns_or_why_not() -> None:
     assert outside.ok, "whether it can be reached is another check's matter"
 
 
-def test_an_interrupt_ends_the_waiting() -> None:
+def test_an_interrupt_ends_the_wait() -> None:
     stop = threading.Event()
     with websocket_service(ping_interval=None) as port, behind_front(port) as front:
         threading.Timer(0.3, stop.set).start()
@@ -164,7 +164,7 @@ def test_an_interrupt_ends_the_waiting() -> None:
     assert not any(check.ok for check in judge_idle(result))
 
 
-def test_a_host_that_is_lost_is_an_error() -> None:
+def test_a_lost_host_raises_an_error() -> None:
     def gone(**_: object) -> None:
         raise UnreachableError("the connection broke", host="web1")
 
@@ -248,11 +248,11 @@ CASES: dict[str, tuple[IdleResult, set[tuple[str, str, str]]]] = {
         a_result(still("backend"), cut("proxy", 60.1), cut("public", 60.2)),
         {("idle-cut", "proxy", "error")},
     ),
-    "the service ends who is idle": (
+    "the service closes idle connections": (
         a_result(cut("backend", 30.0, close_code=1001), cut("proxy", 30.1)),
         {("idle-cut", "backend", "note")},
     ),
-    "the service ends who is idle, against the promise": (
+    "the service closes idle connections, against the promise": (
         a_result(cut("backend", 30.0), cut("proxy", 30.1), is_promised=True),
         {("idle-cut", "backend", "error")},
     ),
@@ -260,19 +260,19 @@ CASES: dict[str, tuple[IdleResult, set[tuple[str, str, str]]]] = {
         a_result(awake("backend", 20.1), awake("proxy", 20.1), ping_interval_s=20.0),
         set(),
     ),
-    "no ping, and one is relied on": (
+    "no ping, although the site has ping_interval": (
         a_result(still("backend"), still("proxy"), ping_interval_s=20.0),
         {("no-ping", "backend", "warning")},
     ),
-    "pings too seldom": (
+    "pings too rarely": (
         a_result(awake("backend", 55.0), awake("proxy", 55.0), ping_interval_s=20.0),
         {("no-ping", "backend", "warning")},
     ),
-    "a ping is relied on, and was not awaited": (
+    "the wait is too short for the ping": (
         a_result(still("backend", 10.0), still("proxy", 10.0), ping_interval_s=20.0),
         set(),
     ),
-    "all is well": (a_result(still("backend"), still("proxy")), set()),
+    "nothing is wrong": (a_result(still("backend"), still("proxy")), set()),
 }
 
 
@@ -292,7 +292,7 @@ def test_what_is_found(name: str) -> None:
     assert idle_json(result)["hops"][0]["hop"] == "backend"
 
 
-def test_the_place_in_the_configuration_is_reported() -> None:
+def test_the_configured_directive_and_its_location_are_reported() -> None:
     file = "/etc/nginx/conf.d/a.conf:7"
     configured = Configured(
         hop="proxy", seconds=30.0, directive="proxy_read_timeout 30s", file=file
@@ -305,7 +305,7 @@ def test_the_place_in_the_configuration_is_reported() -> None:
 
 
 class _Breaking:
-    """A connection on which the first message cannot be sent any more."""
+    """A connection on which sending the first message fails."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
@@ -321,7 +321,7 @@ class _Breaking:
         self._stream.sendall(data)
 
 
-def test_an_end_before_the_first_message_is_reported_and_no_crash() -> None:
+def test_an_end_before_the_first_message_is_reported_without_a_crash() -> None:
     check = Check(path="/ws", send="a login", source=SourceRef(file="site.yml", line=1, column=1))
     with websocket_service(ping_interval=None) as port, behind_front(port) as front:
         plan = idle_plan(

@@ -1,4 +1,4 @@
-"""What strangers try on a site: each hole by its name, and none where there is none."""
+"""Security checks of a site: each hole has its finding, and a secure site has none."""
 
 from __future__ import annotations
 
@@ -79,7 +79,9 @@ def findings(results: tuple[CheckResult, ...]) -> list[Finding]:
     ],
     ids=["h2c", "H2C", "h2c, websocket", "websocket, h2c", "two lines"],
 )
-def test_a_tunnel_in_any_spelling(lets_in: Callable[[list[str]], bool], healthy: int) -> None:
+def test_every_variant_of_an_h2c_tunnel_is_found(
+    lets_in: Callable[[list[str]], bool], healthy: int
+) -> None:
     fine = Front(backend_port=healthy, origins=(PLAIN,))
 
     def front(peer: Peer) -> None:
@@ -101,9 +103,7 @@ def test_a_tunnel_in_any_spelling(lets_in: Callable[[list[str]], bool], healthy:
 
 
 @pytest.mark.parametrize(("proxy", "is_reported"), [("apache", False), ("nginx", True)])
-def test_an_apache_that_speaks_http2_itself_is_no_tunnel(
-    proxy: Proxy, is_reported: bool, healthy: int
-) -> None:
+def test_apaches_own_http2_is_no_tunnel(proxy: Proxy, is_reported: bool, healthy: int) -> None:
     """Debian's http2.conf has ``Protocols h2 h2c http/1.1``: Apache answers, not the service."""
     fine = Front(backend_port=healthy, origins=(PLAIN,))
 
@@ -118,7 +118,7 @@ def test_an_apache_that_speaks_http2_itself_is_no_tunnel(
     assert [each.code for each in findings(results)] == ["h2c-tunnel"] * is_reported
 
 
-def test_an_apache_that_lets_a_service_speak_http2_is_a_tunnel() -> None:
+def test_apache_that_forwards_h2c_to_a_service_is_a_tunnel() -> None:
     def speaks(peer: Peer) -> None:
         if b"h2c" in peer.head.lower():
             peer.answer("101 Switching Protocols", "Connection: Upgrade", "Upgrade: h2c")
@@ -185,7 +185,7 @@ def test_a_plain_get(
     assert says in finding.symptom
 
 
-def test_a_service_that_is_just_starting_deserves_no_warning(healthy: int) -> None:
+def test_a_starting_service_gets_no_warning(healthy: int) -> None:
     fine = Front(backend_port=healthy, origins=(PLAIN,))
     asked: list[str] = []
 
@@ -203,7 +203,7 @@ def test_a_service_that_is_just_starting_deserves_no_warning(healthy: int) -> No
     assert len(asked) == 3
 
 
-def test_a_plain_get_where_the_handshake_fails_is_no_further_news(healthy: int) -> None:
+def test_a_plain_get_is_skipped_if_the_handshake_fails(healthy: int) -> None:
     with Server(answers_500) as server:
         results = verified(a_site(healthy), front=server.port)
     plain = named(results, "plain GET not upgraded")
@@ -282,7 +282,7 @@ def test_forged_addresses(keep: Callable[[str], bool], believed: str, healthy: i
         assert "opensesame" not in repr(check)
 
 
-def test_an_echo_path_that_repeats_nothing_proves_nothing(healthy: int) -> None:
+def test_an_echo_path_that_does_not_echo_proves_nothing(healthy: int) -> None:
     with Server(Front(backend_port=healthy, origins=(PLAIN,))) as server:
         results = verified(a_site(healthy, echo="/headers"), front=server.port)
     check = named(results, "forged addresses dropped")
@@ -324,15 +324,13 @@ def old_tls(port: int) -> str | None:
         (ssl.TLSVersion.TLSv1_3, "TLS 1.1"),
     ],
 )
-def test_a_server_that_still_speaks_old_tls(
-    newest: ssl.TLSVersion, version: str, tmp_path: Path
-) -> None:
+def test_a_server_with_old_tls(newest: ssl.TLSVersion, version: str, tmp_path: Path) -> None:
     context = server_context(tmp_path, issued(NAME, by=authority("Root")))
     with Server(says_nothing, tls=old(context, newest)) as server:
         assert old_tls(server.port) == version
 
 
-def test_a_server_that_speaks_no_old_tls(tmp_path: Path) -> None:
+def test_a_server_without_old_tls(tmp_path: Path) -> None:
     context = server_context(tmp_path, issued(NAME, by=authority("Root")))
     with Server(says_nothing, tls=context) as server:
         assert old_tls(server.port) is None
@@ -363,11 +361,11 @@ def test_old_tls_is_a_warning(healthy: int, tmp_path: Path) -> None:
         (2.2, 6.7, True),
     ],
 )
-def test_when_a_certificate_ends_soon(left_days: float, of_days: float, soon: bool) -> None:
+def test_when_a_certificate_expires_soon(left_days: float, of_days: float, soon: bool) -> None:
     assert is_soon(left_days * DAY_S, lifetime_s=of_days * DAY_S) is soon
 
 
-def test_a_certificate_that_ends_soon_is_a_warning(healthy: int, tmp_path: Path) -> None:
+def test_a_certificate_that_expires_soon_is_a_warning(healthy: int, tmp_path: Path) -> None:
     ends = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=5, hours=1)
     context = server_context(tmp_path, issued(NAME, by=authority("Root"), ends=ends))
     front = Server(Front(backend_port=healthy, origins=(OWN,)), tls=context)
@@ -405,7 +403,7 @@ def test_a_websocket_over_http2(healthy: int, tmp_path: Path) -> None:
         assert findings(results) == []
 
 
-def test_http2_without_websockets_is_right(healthy: int, tmp_path: Path) -> None:
+def test_http2_without_websockets_passes(healthy: int, tmp_path: Path) -> None:
     with over_http2(healthy, tmp_path, announces=False) as results:
         check = named(results, "WebSocket over HTTP/2")
         assert (check.ok, check.skipped) == (True, False)
@@ -422,7 +420,7 @@ def test_http2_without_websockets_is_right(healthy: int, tmp_path: Path) -> None
         ({"checks_origin": False}, "origin-open", "over HTTP/2 answered 200"),
     ],
 )
-def test_websockets_that_fail_on_http2_alone(
+def test_websockets_that_fail_only_over_http2(
     settings: dict[str, Any], code: str, says: str, healthy: int, tmp_path: Path
 ) -> None:
     with over_http2(healthy, tmp_path, timeout_s=2.0, **settings) as results:

@@ -1,4 +1,4 @@
-"""Whole sites, verified through a front and past it: each mistake is named, and no other."""
+"""Whole sites, verified through a proxy and directly: each fault has its finding, and no other."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def findings(results: tuple[CheckResult, ...]) -> list[Finding]:
     return [result.finding for result in results if result.finding is not None]
 
 
-def test_waiting_for_words_that_never_come_is_not_the_service_s_time(
+def test_the_wait_for_a_missing_first_message_does_not_count_as_the_services_time(
     tls_context: Any, port_80: int
 ) -> None:
     with (
@@ -149,7 +149,7 @@ def not_found_without_upgrade(peer: Peer) -> None:
 
 
 def wants_its_own_origin(peer: Peer) -> None:
-    """As gorilla's default: Origin, where there is one, must have the host of Host."""
+    """Like gorilla's default: Origin, if any, must match Host."""
     origin = peer.header("Origin")
     if not peer.header("Upgrade"):
         peer.answer("400 Bad Request", body="not a websocket handshake")
@@ -160,7 +160,7 @@ def wants_its_own_origin(peer: Peer) -> None:
 
 
 def cloaks_other_hosts(peer: Peer) -> None:
-    """As stock Action Cable: a foreign Origin gets what a request without Upgrade gets."""
+    """Like default Action Cable: a foreign Origin gets the response without an upgrade."""
     origin = peer.header("Origin")
     if peer.header("Upgrade") and origin in (None, f"http://{peer.header('Host')}"):
         drops_politely(peer)
@@ -182,7 +182,7 @@ def knows_no_subprotocols(peer: Peer) -> None:
 
 
 def says_nothing(peer: Peer) -> None:
-    """It opens the connection and answers pings alone (our own have eight bytes)."""
+    """Opens the connection and only answers pings (ours have eight bytes)."""
     peer.upgrade()
     received = b""
     while True:
@@ -202,7 +202,7 @@ def tunnels_h2c(peer: Peer) -> None:
 
 @dataclass(frozen=True)
 class Fault:
-    """A mistake, and the finding by which it must be named; `says` is part of its words."""
+    """A fault, and its expected finding; `says` is part of the text."""
 
     code: str
     hop: str
@@ -233,11 +233,11 @@ FAULTS = {
         "HTTP/1.0",
         {"answers": "505 HTTP Version Not Supported"},
     ),
-    "another site answers": Fault(
+    "a different site answers": Fault(
         "wrong-route", "proxy", "answered 404", {"answers": "404 Not Found"}
     ),
     "a page answers": Fault("page-instead", "proxy", "answered 200", {"answers": "200 OK"}),
-    "the proxy has another upstream": Fault(
+    "the proxy has a wrong upstream": Fault(
         "bad-gateway", "proxy", "answered 502", {"answers": "502 Bad Gateway"}
     ),
     "a slash redirect": Fault(
@@ -264,7 +264,7 @@ FAULTS = {
     "the proxy refuses every client": Fault(
         "handshake-refused", "proxy", "with and without Origin", {"answers": "403 Forbidden"}
     ),
-    "the proxy wants a login": Fault(
+    "the proxy requires a login": Fault(
         "login-required", "proxy", "opens the same", {"answers": "401 Unauthorized"}
     ),
     "a missing Origin is refused": Fault(
@@ -280,14 +280,14 @@ FAULTS = {
         {"drops_subprotocol": True},
         check=OFFERING,
     ),
-    "the proxy cuts silence": Fault(
+    "the proxy closes idle connections": Fault(
         "idle-cut",
         "proxy",
         "proxy_read_timeout",
         {"cuts_after_s": 0.5},
         check=Check(path="/ws", hold_s=1.5),
     ),
-    "h2c is passed on": Fault(
+    "h2c is forwarded": Fault(
         "h2c-tunnel", "proxy", "answered 101 to Upgrade: h2c", {"passes_h2c": True}, tunnels_h2c
     ),
     "the service has no such path": Fault(
@@ -300,8 +300,8 @@ FAULTS = {
     "the service refuses the Origin": Fault(
         "origin-blocked", "backend", "own list", {}, picky_about_origin
     ),
-    "the service wants TLS": Fault("upstream-scheme", "backend", "https://", {}, tls_only),
-    "the proxy sends its own idea of Host": Fault(
+    "the service requires TLS": Fault("upstream-scheme", "backend", "https://", {}, tls_only),
+    "the proxy changes Host": Fault(
         "host-rewritten",
         "proxy",
         "refuses with the same response",
@@ -311,7 +311,7 @@ FAULTS = {
     "the service refuses subprotocols": Fault(
         "subprotocols-refused", "backend", "chat.v2", {}, knows_no_subprotocols, OFFERING
     ),
-    "the application says nothing": Fault(
+    "the application sends nothing": Fault(
         "silent-after-upgrade", "backend", "answers pings", {}, says_nothing, WELCOMED
     ),
     "the service drops the connection": Fault(
@@ -334,7 +334,7 @@ def faulty(fault: Fault, *, healthy: int) -> Iterator[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_names_each_mistake_and_whose_it_is(name: str, healthy_service: int) -> None:
+def test_each_fault_is_named_with_its_hop(name: str, healthy_service: int) -> None:
     fault = FAULTS[name]
     with faulty(fault, healthy=healthy_service) as (front, service):
         checks = [fault.check] if fault.check else []
@@ -395,7 +395,7 @@ def test_a_healthy_site_passes_everything(
     assert named(results, "handshake").detail.startswith("101, ping ")
 
 
-def test_what_looks_alike_is_reported_as_either(healthy_service: int) -> None:
+def test_causes_that_look_alike_are_listed_as_alternatives(healthy_service: int) -> None:
     with Server(cloaks_other_hosts) as service:
         lossy = Front(backend_port=service.port, origins=(PLAIN,), drops_upgrade=True)
         with Server(lossy) as front:
@@ -427,7 +427,7 @@ def test_a_port_that_the_proxy_loses() -> None:
     assert findings(kept) == []
 
 
-def test_a_finding_has_what_was_sent_and_answered(healthy_service: int) -> None:
+def test_a_finding_contains_the_request_and_the_response(healthy_service: int) -> None:
     broken = Front(backend_port=healthy_service, origins=(PLAIN,), answers="404 Not Found")
     check = Check(path="/ws?token=opensesame")
     with Server(broken) as front:
@@ -461,7 +461,7 @@ def test_a_service_that_is_down_is_reported_once_in_plain_words(
     assert named(results, "foreign origin refused").ok
 
 
-def test_a_front_that_is_down_is_reported_once(port_80: int, healthy_service: int) -> None:
+def test_a_proxy_that_is_down_is_reported_once(port_80: int, healthy_service: int) -> None:
     port = closed_port()
     site = a_site(port=healthy_service)
     results = verified(site, https_port=port, http_port=port_80)
@@ -471,7 +471,7 @@ def test_a_front_that_is_down_is_reported_once(port_80: int, healthy_service: in
     assert named(results, "handshake", hop="backend").ok
 
 
-def test_a_former_service_that_still_answers_does_not_hide_one_that_is_down(
+def test_an_old_service_that_still_answers_does_not_hide_one_that_is_down(
     tls_context: Any, port_80: int, healthy_service: int
 ) -> None:
     with Server(Front(backend_port=healthy_service, origins=(OWN,)), tls=tls_context) as front:
@@ -482,7 +482,7 @@ def test_a_former_service_that_still_answers_does_not_hide_one_that_is_down(
     assert (finding.code, finding.hop) == ("service-down", "backend")
 
 
-def test_plain_http_where_tls_belongs(port_80: int, healthy_service: int) -> None:
+def test_plain_http_on_a_tls_port(port_80: int, healthy_service: int) -> None:
     def puzzled(peer: Peer) -> None:
         peer.connection.recv(4096)
         peer.answer("400 Bad Request")
@@ -492,9 +492,7 @@ def test_plain_http_where_tls_belongs(port_80: int, healthy_service: int) -> Non
     assert {finding.code for finding in findings(results)} == {"tls-not-spoken"}
 
 
-def test_a_service_that_wants_an_origin_itself_is_no_mistake(
-    tls_context: Any, port_80: int
-) -> None:
+def test_a_service_that_requires_an_origin_passes(tls_context: Any, port_80: int) -> None:
     with (
         websocket_service(origins=[OWN]) as port,
         Server(Front(backend_port=port, origins=(OWN,)), tls=tls_context) as front,
@@ -588,7 +586,7 @@ def test_a_folder_without_an_index_file_is_reported(
     assert "no index file" in named(results, "page").detail
 
 
-def test_a_missing_unix_socket_is_looked_for_among_unix_sockets() -> None:
+def test_the_fix_for_a_missing_unix_socket_lists_unix_sockets() -> None:
     failure = Failure("refused", "refuses connections")
     for endpoint, command in (
         (Endpoint(socket="/run/app.sock"), "ss -lxp"),
@@ -630,7 +628,7 @@ def test_a_unix_socket_and_a_stripped_prefix(
 
 
 @pytest.mark.parametrize("speaks_tls", [True, False], ids=["as configured", "plain HTTP"])
-def test_a_service_that_is_to_speak_tls(speaks_tls: bool, tls_context: Any) -> None:
+def test_a_service_with_tls(speaks_tls: bool, tls_context: Any) -> None:
     def service(peer: Peer) -> None:
         if not speaks_tls:
             peer.connection.recv(4096)
@@ -653,7 +651,7 @@ def test_a_service_that_is_to_speak_tls(speaks_tls: bool, tls_context: Any) -> N
         assert ("upstream-scheme", "backend") in found
 
 
-def test_all_ends_within_the_overall_limit() -> None:
+def test_everything_ends_within_the_overall_limit() -> None:
     def never(peer: Peer) -> None:
         peer.until_it_leaves()
 
@@ -693,7 +691,7 @@ def test_waits_for_a_service_that_is_still_starting(tls_context: Any, port_80: i
     assert findings(results) == []
 
 
-def test_former_workers_do_not_make_a_broken_change_pass(healthy_service: int) -> None:
+def test_old_workers_do_not_make_a_broken_change_pass(healthy_service: int) -> None:
     reloaded_at = time.monotonic()
     right = Front(backend_port=healthy_service, origins=(PLAIN,))
     broken = Front(backend_port=healthy_service, origins=(PLAIN,), answers="404 Not Found")
@@ -753,7 +751,7 @@ def test_an_interrupt_ends_a_hold_at_once(
     assert not named(results, "verify").ok
 
 
-def test_a_failure_of_our_own_is_a_failed_check(port_80: int) -> None:
+def test_an_internal_error_is_a_failed_check(port_80: int) -> None:
     def broken(**_: Any) -> Any:
         raise LookupError("no such thing")
 
@@ -769,7 +767,7 @@ def test_required_time_counts_the_longest_hold() -> None:
     assert required_s([site, site]) == 2 * required_s([site])
 
 
-def test_json_leaves_cookies_out(tls_context: Any, port_80: int) -> None:
+def test_json_omits_cookies(tls_context: Any, port_80: int) -> None:
     def with_cookie(peer: Peer) -> None:
         peer.answer("404 Not Found", "Set-Cookie: session=opensesame", body="\x1b[31mred")
 

@@ -1,4 +1,4 @@
-"""Pages and the WebSockets that they open: what is found in them, and what browsers would block."""
+"""The WebSockets that pages open, and the ones that browsers block."""
 
 from __future__ import annotations
 
@@ -66,15 +66,13 @@ def test_websockets_are_found_in_scripts(script: str, uris: list[str]) -> None:
         ("", False, f"wss://{NAME}:7890/"),
     ],
 )
-def test_a_report_of_goaccess_connects_as_its_own_script_does(
-    url: str, newer: bool, uri: str
-) -> None:
+def test_a_goaccess_report_connects_like_its_own_script(url: str, newer: bool, uri: str) -> None:
     connection = json.dumps({"url": url, "port": 7890, "ping_interval": 0})
     script = "function buildWSURI() {}" if newer else ""
     assert found_in(f"{script} var connection = {connection};") == [uri]
 
 
-def test_action_cable_and_socket_io_have_their_own_places() -> None:
+def test_action_cable_and_socket_io_are_found() -> None:
     text = (
         '<meta name="action-cable-url" content="/cable">'
         '<script src="/socket.io/socket.io.min.js"></script>'
@@ -112,7 +110,7 @@ def test_only_what_every_browser_blocks_is_blocked(policy: str, is_blocked: bool
     assert bool(blocking_directive([policy], PAGE, endpoint)) is is_blocked
 
 
-def test_each_policy_must_let_it_through() -> None:
+def test_every_policy_must_allow_the_connection() -> None:
     endpoint = parse_address(f"wss://{NAME}/ws")
     policies = ["connect-src *, connect-src 'none'"]
     assert blocking_directive(policies, PAGE, endpoint) == "connect-src 'none'"
@@ -122,7 +120,7 @@ def test_each_policy_must_let_it_through() -> None:
 @pytest.mark.parametrize(
     "url", ["ftp://a/", "wss://", "wss://user:pass@a/", "wss://a:99999/", "https://a b/", "://"]
 )
-def test_what_is_no_address_is_refused(url: str) -> None:
+def test_an_invalid_address_is_refused(url: str) -> None:
     with pytest.raises(UsageError):
         parse_address(url)
 
@@ -139,7 +137,7 @@ def test_an_address_is_sent_as_a_browser_sends_it() -> None:
 
 @pytest.fixture(scope="module")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., RunReport]:
-    """Serves a page by HTTPS, with an echo next to it on /ws, and gives its diagnosis."""
+    """Serve a page over HTTPS with an echo service on /ws, and return its diagnosis."""
     folder: Path = tmp_path_factory.mktemp("tls")
     root = authority("Pages root")
     (folder / "root.pem").write_bytes(root.pem)
@@ -200,14 +198,14 @@ def codes(run: RunReport) -> list[str]:
         ("nothing()", (), []),
     ],
 )
-def test_a_page_is_judged_with_what_it_opens(
+def test_a_page_is_checked_with_its_websockets(
     serve: Callable[..., RunReport], script: str, headers: tuple[str, ...], expected: list[str]
 ) -> None:
     page = f"<!doctype html><title>x</title><script>{script}</script>"
     assert codes(serve(page, *headers)) == expected
 
 
-def test_a_page_without_end_ends_in_time() -> None:
+def test_an_endless_page_ends_in_time() -> None:
     stop = threading.Event()
 
     def endless(peer: Peer) -> None:
@@ -231,7 +229,7 @@ def test_a_page_without_end_ends_in_time() -> None:
         *("</", "<a ", "<a>", "<script>new WebSocket(x);/* ", "<script>new WebSocket(x);'wss://a"),
     ],
 )
-def test_a_page_that_is_meant_ill_is_read_soon(piece: str) -> None:
+def test_a_hostile_page_is_parsed_quickly(piece: str) -> None:
     began = time.monotonic()
     text = piece * (400_000 // len(piece))
     websockets_of(parse_page(text), PAGE)

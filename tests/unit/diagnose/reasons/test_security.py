@@ -1,4 +1,4 @@
-"""A server that works, and what a stranger finds on it, by the whole command."""
+"""Security findings of a working server, with the whole command."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def healthy() -> Iterator[int]:
 
 
 def versioned(peer: Peer) -> None:
-    """As a proxy that discloses its version, except in handshakes."""
+    """Like a proxy that discloses its version, except in handshakes."""
     peer.answer("404 Not Found", "Server: nginx/1.22.1")
 
 
@@ -41,7 +41,7 @@ def versioned(peer: Peer) -> None:
         ({"ends": SOON}, {"tls-expires-soon"}),
         ({"old": True}, {"tls-old-version"}),
     ],
-    ids=["all is well", "HTTP/2 alone", "fails over HTTP/2", "version", "two days left", "old TLS"],
+    ids=["no fault", "only HTTP/2", "fails over HTTP/2", "version", "two days left", "old TLS"],
 )
 def test_what_is_found(
     settings: dict[str, Any],

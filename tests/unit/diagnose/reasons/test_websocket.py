@@ -1,4 +1,4 @@
-"""What is concluded from outside alone: each case on a real server, with what must be said of it.
+"""Findings from outside: each case with a real server and its expected finding.
 
 `code` is the finding, ``""`` for a healthy twin; `others` must be among the alternatives, and
 `never` anywhere at all.
@@ -103,14 +103,14 @@ CASES = (
     # --- Origin ---
     Case(name="same origin", script=same_origin()),
     Case(
-        name="another Host",
+        name="a different Host",
         script=with_host(same_origin(), "127.0.0.1:3000"),
         code="origin-blocked",
         others=("host-rewritten",),
         never=("port-lost",),
     ),
     Case(
-        name="another Host, and the service says which",
+        name="a different Host, reported by the service",
         script=with_host(
             same_origin('request Origin "x" is not authorized for Host "{host}"'), "app:3000"
         ),
@@ -125,20 +125,20 @@ CASES = (
         hop="proxy",
     ),
     Case(
-        name="a list of the service's",
+        name="the service's list",
         script=only_origins("https://elsewhere.example.com", None),
         code="origin-blocked",
         others=("host-rewritten",),
     ),
     Case(
-        name="a list of nginx's",
+        name="nginx's list",
         script=only_origins("https://elsewhere.example.com", None, page=True),
         code="origin-blocked",
         hop="proxy",
         never=("host-rewritten",),
     ),
     Case(
-        name="another page than the site's own",
+        name="a foreign page",
         script=same_origin(),
         origin="https://elsewhere.example.com",
         code="origin-blocked",
@@ -146,13 +146,13 @@ CASES = (
         never=("host-rewritten", "port-lost"),
     ),
     Case(
-        name="another answer each time",
+        name="a different response each time",
         script=taking_turns("200 OK"),
         code="page-instead",
         never=("origin-blocked",),
     ),
     Case(
-        name="late each second time",
+        name="every second response is late",
         script=taking_turns("504 Gateway Timeout"),
         code="service-hangs",
         never=("origin-blocked",),
@@ -178,14 +178,14 @@ CASES = (
         says="strips /sock",
     ),
     Case(
-        name="a page for everything",
+        name="a fallback page",
         script=always("200 OK", "Content-Type: text/html", body="<html>app</html>"),
         code="page-instead",
         says="does not exist",
     ),
     Case(name="nginx's own 404", script=by_nginx("404 Not Found"), code="wrong-route", hop="proxy"),
     Case(
-        name="Apache glues the path to the port",
+        name="Apache appends the path to the port",
         script=always(
             "500 Proxy Error",
             "Server: Apache/2.4.71 (Debian)",
@@ -197,7 +197,7 @@ CASES = (
         says="(ws)",
     ),
     Case(
-        name="Apache does not know the name",
+        name="Apache cannot resolve the name",
         script=always(
             "502 Proxy Error",
             "Server: Apache/2.4.71 (Debian)",
@@ -215,7 +215,7 @@ CASES = (
         others=("service-down", "upstream-scheme"),
     ),
     Case(
-        name="502 to upgrades alone",
+        name="502 only to upgrades",
         script=always("502 Bad Gateway", plain="200 OK"),
         code="bad-gateway",
         others=("h2-websocket",),
@@ -229,7 +229,7 @@ CASES = (
         others=("service-hangs", "threads-exhausted", "scoreboard-full"),
     ),
     Case(
-        name="hung up on, whatever is asked",
+        name="every connection is closed",
         script=hangs_up,
         code="connection-dropped",
         others=("connections-exhausted",),
@@ -241,23 +241,23 @@ CASES = (
     ),
     # --- redirects ---
     Case(
-        name="to a login page",
+        name="redirect to a login page",
         script=by_path({"/ws": always("302 Found", "Location: /login")}, always("200 OK")),
         code="login-required",
     ),
     Case(
-        name="for the slash",
+        name="redirect for the slash",
         script=by_path({"/ws": always("301 Moved Permanently", "Location: /ws/")}, echo),
         code="slash-redirect",
         says="there the handshake succeeds",
     ),
     Case(
-        name="to itself",
+        name="redirect to itself",
         script=always("301 Moved Permanently", "Location: /ws"),
         code="redirect-loop",
     ),
     Case(
-        name="until it has a cookie",
+        name="redirect until it has a cookie",
         script=always("302 Found", "Location: /ws", "Set-Cookie: seen=1"),
         code="redirect-loop",
         says="cookie",
@@ -271,7 +271,7 @@ CASES = (
         subprotocols=("chat",),
     ),
     Case(
-        name="no more than one subprotocol",
+        name="only one subprotocol",
         script=lambda peer: (
             peer.answer("400 Bad Request")
             if "," in (peer.header("Sec-WebSocket-Protocol") or "")
@@ -288,18 +288,18 @@ CASES = (
         others=("http-1.0-upstream",),
     ),
     Case(
-        name="an answer that is never given",
+        name="a missing expected message",
         script=lambda peer: echo(peer),
         send="x",
         expect="y",
         code="unexpected-message",
     ),
-    Case(name="the answer that is expected", script=echo, send="x", expect="x"),
+    Case(name="the expected message", script=echo, send="x", expect="x"),
 )
 
 
 @pytest.mark.parametrize("case", [*HEALTHY, *LOST, *CASES], ids=lambda case: case.name)
-def test_what_is_concluded(case: Case) -> None:
+def test_each_situation_has_its_finding(case: Case) -> None:
     with Server(case.script) as server:
         request = Request(
             url=f"ws://127.0.0.1:{server.port}{case.path}",

@@ -1,4 +1,4 @@
-"""Services that turn away who has not logged in: checked as far as one can without a login."""
+"""Services that require a login, checked as far as possible without one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OWN = (f"http://{NAME}",)
 
 
 def refuses_the_upgrade(peer: Peer) -> None:
-    """As FastAPI on uvicorn does."""
+    """Like FastAPI on uvicorn."""
     if peer.header("Upgrade"):
         peer.answer("403 Forbidden")
     else:
@@ -29,7 +29,7 @@ def wants_a_login_for_all(peer: Peer) -> None:
 
 
 def opens_and_leaves(peer: Peer) -> None:
-    """As Neko does, which says why and drops the connection."""
+    """Like Neko, which sends the reason and drops the connection."""
     if not peer.header("Upgrade"):
         peer.answer("400 Bad Request")
         return
@@ -38,7 +38,7 @@ def opens_and_leaves(peer: Peer) -> None:
 
 
 def results(service: int, *, login: bool = True, **front: Any) -> dict[str, CheckResult]:
-    """By name and hop: what is found of a site before a service on that port."""
+    """The results of a site in front of a service on that port, by name and hop."""
     with Server(Front(backend_port=service, origins=OWN, **front)) as proxy:
         upstream = Upstream(host="127.0.0.1", port=service)
         route = Route(path="/ws", websocket=True, upstreams=(upstream,), login=login)
@@ -63,7 +63,7 @@ def failing(found: dict[str, CheckResult]) -> list[str]:
         (opens_and_leaves, "101, then closed by the service: login required"),
     ],
 )
-def test_what_only_lacks_a_login_passes(service: Any, words: str) -> None:
+def test_a_service_that_only_requires_a_login_passes(service: Any, words: str) -> None:
     with Server(service) as app:
         found = results(app.port)
         assert failing(found) == []
@@ -88,14 +88,14 @@ def test_a_proxy_that_drops_connections_is_found() -> None:
     assert not found["handshake (proxy)"].ok
 
 
-def test_what_refuses_a_foreign_origin_is_sometimes_unknown() -> None:
-    """The service's refusal looks like one that would be the proxy's."""
+def test_the_hop_that_refuses_a_foreign_origin_is_sometimes_unknown() -> None:
+    """The service's refusal looks like the proxy's."""
     with Server(refuses_the_upgrade) as app:
         found = results(app.port, checks_origin=False)
     assert "by the service" in found["foreign origin refused (proxy)"].detail
 
 
-def test_a_service_that_opens_without_a_login_is_not_hidden_by_it() -> None:
+def test_a_missing_origin_check_is_found_despite_the_login() -> None:
     with Server(opens_and_leaves) as app:
         found = results(app.port, checks_origin=False)
     assert failing(found) == ["foreign origin refused (proxy)"]

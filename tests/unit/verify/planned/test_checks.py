@@ -1,4 +1,4 @@
-"""Which checks a site gets, and what each asks of whom."""
+"""Plan the checks of a site."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_order_and_kinds() -> None:
     assert leaders == {"/ws": 5, "/cable": 13}
 
 
-def test_without_tls_all_goes_to_port_80() -> None:
+def test_without_tls_every_check_uses_port_80() -> None:
     checks = planned(websocket("/ws"), tls=Tls())
     without_tls = {"certificate", "redirect", "old-tls", "http2"}
     assert {check.kind for check in checks}.isdisjoint(without_tls)
@@ -102,7 +102,7 @@ def test_origins(
     assert sent(by_kind["no-origin"], "Origin") is None
 
 
-def test_the_peer_sees_what_the_service_would_see() -> None:
+def test_the_peer_sends_what_the_proxy_would_send() -> None:
     checks = planned(
         websocket("/api/", strip_prefix=True), verify=(Check(path="/api/chat?id=7", hold_s=9),)
     )
@@ -164,6 +164,6 @@ def test_a_stripped_prefix(route: str, target: str, seen: str) -> None:
     assert path_at_service(websocket(route), target) == target
 
 
-def test_a_wildcard_is_asked_for_by_a_name_under_it() -> None:
+def test_a_wildcard_is_checked_by_a_matching_name() -> None:
     assert concrete("*.a.example") == "wildcard.a.example"
     assert concrete("a.example") == "a.example"

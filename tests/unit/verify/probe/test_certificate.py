@@ -1,4 +1,4 @@
-"""Certificates that are right, or wrong in one way each, as a strict client sees them."""
+"""Valid certificates, and one invalid in each way, as seen by a strict client."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def unknown_issuer(folder: Path) -> ssl.SSLContext:
 
 
 @pytest.mark.parametrize("made", [right, with_intermediate])
-def test_a_right_chain(made: Callable[[Path], ssl.SSLContext], tmp_path: Path) -> None:
+def test_a_valid_chain(made: Callable[[Path], ssl.SSLContext], tmp_path: Path) -> None:
     with Server(waits, tls=made(tmp_path)) as server:
         attempt = attempted(server.port)
     assert attempt.failure is None
@@ -94,7 +94,7 @@ def test_a_right_chain(made: Callable[[Path], ssl.SSLContext], tmp_path: Path) -
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_wrong_chain(
+def test_an_invalid_chain(
     made: Callable[[Path], ssl.SSLContext], issuer: str, code: str, says: str, tmp_path: Path
 ) -> None:
     with Server(waits, tls=made(tmp_path)) as server:
@@ -104,7 +104,7 @@ def test_a_wrong_chain(
     assert " sent; OpenSSL: " in attempt.failure.evidence
 
 
-def test_a_certificate_alone_may_be_all_that_its_issuer_gives(tmp_path: Path) -> None:
+def test_a_single_certificate_may_be_the_whole_chain(tmp_path: Path) -> None:
     with Server(waits, tls=leaf_alone(tmp_path)) as server:
         attempt = attempted(server.port, issuer="provided")
     assert attempt.failure is not None
@@ -112,7 +112,7 @@ def test_a_certificate_alone_may_be_all_that_its_issuer_gives(tmp_path: Path) ->
     assert other.code == "tls-untrusted"
 
 
-def test_a_public_ca_says_where_its_certificate_is() -> None:
+def test_a_public_ca_names_the_url_of_its_certificate() -> None:
     shown = ServedCertificate(
         subject=f"CN={NAME}",
         issuer="CN=R11,O=Let's Encrypt,C=US",
@@ -157,7 +157,7 @@ def test_old_protocol_versions_are_refused(tmp_path: Path) -> None:
     assert "protocol version" in attempt.failure.words
 
 
-def test_a_peer_that_leaves_during_the_handshake() -> None:
+def test_a_peer_that_disconnects_during_the_handshake() -> None:
     def leaves(peer: Peer) -> None:
         peer.connection.recv(4096)
 
@@ -182,7 +182,7 @@ def test_a_damaged_root_is_a_finding_about_the_settings(tmp_path: Path) -> None:
     assert "ca_bundle" in first.finding.fix
 
 
-def test_each_name_of_a_site_is_asked_for(tmp_path: Path) -> None:
+def test_the_certificate_of_each_name_is_checked(tmp_path: Path) -> None:
     site = Site(domain="*.example.com", aliases=("example.com",), tls=Tls(issuer="internal"))
     context = server_context(tmp_path, issued("*.example.com", by=authority("Root")))
     with Server(waits, tls=context) as server:

@@ -1,4 +1,4 @@
-"""One handshake with a peer that misbehaves: a failure in clear words, in time, and never more."""
+"""One handshake with a misbehaving peer: a clear failure, in time, and never a crash."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def frame(opcode: int, payload: bytes = b"", *, fin: bool = True) -> bytes:
 
 
 def pong_to(received: bytes) -> bytes:
-    """The answer to a client's ping: its payload, unmasked (RFC 6455, section 5.3)."""
+    """The pong to a client's ping: its payload, unmasked (RFC 6455, section 5.3)."""
     start = received.index(b"\x89\x88")
     mask, masked = received[start + 2 : start + 6], received[start + 6 : start + 14]
     return frame(0xA, bytes(byte ^ mask[i % 4] for i, byte in enumerate(masked)))
@@ -48,7 +48,7 @@ def pong_to(received: bytes) -> bytes:
 
 
 def closes(peer: Peer) -> None:
-    """Not a word."""
+    """Send nothing."""
 
 
 def resets(peer: Peer) -> None:
@@ -210,7 +210,7 @@ def healthy() -> Iterator[int]:
         yield port
 
 
-def test_the_healthy_twin(healthy: int) -> None:
+def test_a_healthy_service_has_no_finding(healthy: int) -> None:
     attempt = attempted(healthy, subprotocols=("chat.v2",), send="ping", expect="pong\n")
     assert attempt.failure is None
     assert attempt.answer.subprotocol == "chat.v2"
@@ -223,7 +223,7 @@ def test_nothing_listens() -> None:
     assert attempt.failure.words == "refuses connections: nothing listens there"
 
 
-def test_a_polite_goodbye_is_no_failure_unless_more_was_asked_for() -> None:
+def test_a_polite_close_is_no_failure_unless_the_check_expects_more() -> None:
     def unauthorized(peer: Peer) -> None:
         peer.upgrade()
         peer.send(frame(0x1, b'{"event":"system/disconnect"}'))
@@ -240,7 +240,7 @@ def test_a_polite_goodbye_is_no_failure_unless_more_was_asked_for() -> None:
     assert "system/disconnect" in demanding.failure.evidence
 
 
-def test_messages_in_pieces_around_a_ping_are_put_together() -> None:
+def test_message_fragments_around_a_ping_are_joined() -> None:
     def talkative(peer: Peer) -> None:
         peer.upgrade()
         peer.send(frame(0x1, b'{"a"', fin=False) + frame(0x9, b"you?"))
@@ -279,7 +279,7 @@ def test_a_connection_that_ends_while_idle_says_how_and_when() -> None:
     assert "without a Close frame after 0.0 s idle (5 s requested" in attempt.failure.words
 
 
-def test_a_pattern_that_is_none_and_a_path_with_a_line_break(healthy: int) -> None:
+def test_an_invalid_pattern_and_a_path_with_a_line_break(healthy: int) -> None:
     pattern = attempted(healthy, expect="(", expect_is_regex=True)
     injected = attempted(healthy, target="/ws HTTP/1.1\r\nX-Evil: 1")
     assert pattern.failure is not None
@@ -288,7 +288,7 @@ def test_a_pattern_that_is_none_and_a_path_with_a_line_break(healthy: int) -> No
     assert injected.failure.code == "bad-request"
 
 
-def test_a_body_is_kept_in_part_whatever_its_framing() -> None:
+def test_the_start_of_a_body_is_kept_for_every_framing() -> None:
     def endless(peer: Peer) -> None:
         peer.send(b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n")
         peer.send(b"5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n")

@@ -1,4 +1,4 @@
-"""Connections that are held open, against services that end them in every way."""
+"""Held connections, with services that end them in every way."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def held_by(
     return held
 
 
-def test_those_that_live_answer(flock: HeldConnections) -> None:
+def test_open_connections_answer(flock: HeldConnections) -> None:
     service = Service()
     with Server(service.script) as server:
         held = held_by(flock, service, server, 3)
@@ -53,7 +53,9 @@ def test_those_that_live_answer(flock: HeldConnections) -> None:
 
 
 @pytest.mark.parametrize(("code", "how"), [(1012, "closed"), (None, "reset")])
-def test_how_it_has_ended(flock: HeldConnections, code: int | None, how: str) -> None:
+def test_the_end_of_a_connection_is_recorded(
+    flock: HeldConnections, code: int | None, how: str
+) -> None:
     service = Service()
     with Server(service.script) as server:
         (held,) = held_by(flock, service, server)
@@ -65,7 +67,7 @@ def test_how_it_has_ended(flock: HeldConnections, code: int | None, how: str) ->
     assert have_answered([held], since=0.0, deadline=Deadline(PATIENCE_S)) == [False]
 
 
-def test_one_that_hangs_is_open_and_does_not_answer(flock: HeldConnections) -> None:
+def test_a_hanging_connection_is_open_but_does_not_answer(flock: HeldConnections) -> None:
     service = Service()
     with Server(service.script) as server:
         (held,) = held_by(flock, service, server)
@@ -74,7 +76,7 @@ def test_one_that_hangs_is_open_and_does_not_answer(flock: HeldConnections) -> N
         assert held.end is None
 
 
-def test_one_that_is_let_go(flock: HeldConnections) -> None:
+def test_a_connection_can_be_closed_after_a_delay(flock: HeldConnections) -> None:
     service = Service()
     with Server(service.script) as server:
         (held,) = held_by(flock, service, server)
@@ -91,7 +93,7 @@ def test_a_closed_port(flock: HeldConnections) -> None:
     assert "refuses connections" in held.problem
 
 
-def test_a_page_is_no_canary(flock: HeldConnections) -> None:
+def test_a_page_is_not_a_websocket(flock: HeldConnections) -> None:
     with Server(lambda peer: peer.answer("404 Not Found")) as server:
         (held,) = flock.hold(probe_at(server.port), 1)
         flock.wait_until_open()

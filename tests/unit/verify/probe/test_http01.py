@@ -1,4 +1,4 @@
-"""Whether a CA would find an answer, asked of real servers on loopback."""
+"""Check whether a CA would find an HTTP-01 answer, with real servers on loopback."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PATH = "/.well-known/acme-challenge/token"
 
 @contextmanager
 def server(answers: dict[str, tuple[int, dict[str, str], str]], address: str) -> Iterator[None]:
-    """Answers on port 80 of an address of loopback, by host and path."""
+    """Answers on port 80 of a loopback address, by host and path."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -47,7 +47,7 @@ def look(*names: str, address: str, public: bool = False) -> str:
 
 @pytest.fixture
 def address() -> str:
-    """An address of loopback of which nothing else on this machine uses port 80."""
+    """A loopback address whose port 80 is free on this machine."""
     for number in range(20, 250):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -61,7 +61,7 @@ def address() -> str:
     raise AssertionError
 
 
-def test_the_word_is_found(address: str) -> None:
+def test_the_answer_is_found(address: str) -> None:
     with server({f"a.invalid{PATH}": (200, {}, WORD)}, address):
         assert look("a.invalid", address=address) == ""
 
@@ -85,7 +85,7 @@ def test_a_redirect_to_the_answer_is_followed(address: str) -> None:
         ((301, {"Location": f"http://a.invalid{PATH}"}, ""), "redirects endlessly"),
     ],
 )
-def test_what_else_may_be_there(
+def test_a_wrong_answer_is_described(
     address: str, answer: tuple[int, dict[str, str], str], words: str
 ) -> None:
     with server({f"a.invalid{PATH}": answer}, address):
@@ -100,16 +100,14 @@ def test_nothing_listens(address: str) -> None:
     assert "open port 80 to the world" in found
 
 
-def test_a_name_that_does_not_resolve_is_a_mistake_for_a_public_ca(address: str) -> None:
+def test_a_name_that_does_not_resolve_is_an_error_for_a_public_ca(address: str) -> None:
     with server({f"a.invalid{PATH}": (200, {}, WORD)}, address):
         found = look("a.invalid", address=address, public=True)
     assert found.startswith("a.invalid does not resolve: point its A or AAAA record")
 
 
-def test_a_name_that_resolves_is_asked_where_it_leads(
-    address: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every address that it has: a CA may take any of them."""
+def test_every_address_of_a_name_is_checked(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CA may use any of them."""
     other = address.replace("127.0.7.", "127.0.8.")
     monkeypatch.setattr(http01, "_addresses", lambda name: [address, other])
     with server({f"a.invalid{PATH}": (200, {}, WORD)}, address):
@@ -119,15 +117,13 @@ def test_a_name_that_resolves_is_asked_where_it_leads(
             assert look("a.invalid", address="127.0.0.1", public=True) == ""
 
 
-def test_a_server_that_says_nothing_is_given_up(
-    address: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_silent_server_times_out(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http01, "_TIMEOUT_S", 0.2)
     with socket.create_server((address, 80)):
         assert "does not answer within 0.2 s" in look("a.invalid", address=address)
 
 
-def test_a_server_that_is_none(address: str) -> None:
+def test_a_server_that_does_not_speak_http(address: str) -> None:
     with socket.create_server((address, 80)) as listener:
 
         def garbage() -> None:

@@ -1,4 +1,4 @@
-"""The way from here: names, addresses, time limits; and what of a request may be shown."""
+"""Connections from this machine: names, addresses, time limits; and requests without secrets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def says_hello(peer: Peer) -> None:
     peer.send(b"hello")
 
 
-def test_an_override_takes_the_place_of_dns_for_its_port_alone() -> None:
+def test_an_override_replaces_dns_only_for_its_port() -> None:
     dial = PublicDial(overrides_from([f"{UNKNOWN.upper()}:443:192.0.2.7,[2001:db8::1]"]))
     found = dial.lookup(UNKNOWN, 443)
     assert found.addresses == ("192.0.2.7", "2001:db8::1")
@@ -72,7 +72,7 @@ def test_an_address_that_never_answers_costs_its_time_limit_and_an_interrupt_non
 @pytest.mark.parametrize(
     "given", ["a.example", "a.example:443", "a.example:https:192.0.2.1", ":443:192.0.2.1", "a:1:b"]
 )
-def test_an_override_that_is_none(given: str) -> None:
+def test_an_invalid_override_is_refused(given: str) -> None:
     with pytest.raises(UsageError, match="NAME:PORT:ADDRESS"):
         overrides_from([given])
 
@@ -93,7 +93,7 @@ def test_an_override_that_is_none(given: str) -> None:
         ("no cookie: log in first", "no cookie: log in first"),
     ],
 )
-def test_what_of_a_url_is_not_shown(text: str, shown: str) -> None:
+def test_secrets_in_a_url_are_hidden(text: str, shown: str) -> None:
     assert without_secrets(text) == shown
 
 

@@ -1,4 +1,4 @@
-"""The third hop, by DNS from here: what it is compared with, and when it is skipped."""
+"""The third hop, through public DNS: what it is compared with, and when it is skipped."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def seen_from_here(
     known: HostAddresses = HOSTS,
     **site: Any,
 ) -> tuple[CheckResult, ...]:
-    """A site without TLS, whose name leads to `at`; `there` is the front at ELSEWHERE, if any."""
+    """A site without TLS whose name resolves to `at`; `there` is the proxy at ELSEWHERE, if any."""
     front = Front(backend_port=service, origins=(PLAIN,))
     with Server(replace(front, **proxy or {})) as main:
         dial = PublicDial({(NAME, main.port): at})
@@ -58,7 +58,7 @@ def seen_from_here(
 
 @dataclass(frozen=True)
 class Case:
-    """How it is out there, and which finding that is; `None` for none."""
+    """The situation at the public address, and its finding; `None` for none."""
 
     code: str | None
     severity: str = "error"
@@ -71,10 +71,10 @@ class Case:
 
 GONE = {"answers": "404 Not Found"}
 CASES = {
-    "all is well": Case(None, there={}),
+    "nothing is wrong": Case(None, there={}),
     "a firewall": Case("unreachable-from-here"),
-    "another site at the host's address": Case("wrong-route", there=GONE),
-    "a rule by the client's address": Case("wrong-route", there={"origins": ()}),
+    "a different site at the host's address": Case("wrong-route", there=GONE),
+    "a rule on the client's address": Case("wrong-route", there={"origins": ()}),
     "a filter loses the upgrade": Case("upgrade-not-forwarded", there={"drops_upgrade": True}),
     "something in front": Case(None, there={}, known=NOT_HOSTS),
     "something in front loses the upgrade": Case(
@@ -83,11 +83,11 @@ CASES = {
         known=NOT_HOSTS,
         alternatives=["name-elsewhere"],
     ),
-    "another machine": Case(
+    "a different machine": Case(
         "name-elsewhere", "warning", there=GONE, known=NOT_HOSTS, skipped=1,
         alternatives=["wrong-route"],
     ),
-    "another machine that is down": Case(
+    "a different machine that is down": Case(
         "name-elsewhere", "warning", known=NOT_HOSTS, skipped=1,
         alternatives=["unreachable-from-here"],
     ),
@@ -102,7 +102,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_is_seen_from_here(name: str, service: int) -> None:
+def test_each_situation_has_its_finding(name: str, service: int) -> None:
     case = CASES[name]
     results = seen_from_here(service, at=case.at, there=case.there, known=case.known)
     found = [(each.code, each.hop, each.severity) for each in findings(results)]
@@ -117,7 +117,7 @@ def test_what_is_seen_from_here(name: str, service: int) -> None:
 
 
 class WithoutIpv6(PublicDial):
-    """As on a machine that has no way to any IPv6 address."""
+    """Like a machine without a route to IPv6 addresses."""
 
     def __call__(self, **given: Any) -> Any:
         if ":" in given["host"]:
@@ -125,7 +125,7 @@ class WithoutIpv6(PublicDial):
         return super().__call__(**given)
 
 
-def test_an_address_to_which_no_way_leads_is_skipped(service: int) -> None:
+def test_an_address_without_a_route_is_skipped(service: int) -> None:
     with Server(Front(backend_port=service, origins=(PLAIN,))) as main:
         results = verified(
             a_site(port=service, issuer="none"),
@@ -139,7 +139,7 @@ def test_an_address_to_which_no_way_leads_is_skipped(service: int) -> None:
     assert skipped.detail == "2001:db8::1: this machine has no route to it"
 
 
-def test_what_answers_in_front_is_reported(service: int) -> None:
+def test_a_server_in_front_of_the_host_is_reported(service: int) -> None:
     results = seen_from_here(service, there={}, known=NOT_HOSTS)
     (shaken,) = [each for each in public(results) if each.name == "handshake"]
     assert shaken.detail.endswith("by something in front of the host")
@@ -148,7 +148,7 @@ def test_what_answers_in_front_is_reported(service: int) -> None:
     assert {"connect", "upgrade", "ping"} <= set(shaken.handshake.timings_s)
 
 
-def test_a_name_that_does_not_resolve_is_a_reason_to_skip(service: int) -> None:
+def test_a_name_that_does_not_resolve_is_skipped(service: int) -> None:
     front = Front(backend_port=service, origins=("http://" + UNKNOWN,))
     with Server(front) as main:
         site = replace(a_site(port=service, issuer="none"), domain=UNKNOWN)
@@ -172,7 +172,7 @@ def test_an_alias_that_does_not_resolve_is_a_warning(service: int) -> None:
     assert all(each.ok for each in results)
 
 
-def test_what_is_broken_at_the_proxy_is_reported_only_there(service: int) -> None:
+def test_a_fault_at_the_proxy_is_reported_only_there(service: int) -> None:
     lossy = {"drops_upgrade": True}
     results = seen_from_here(service, there=lossy, proxy=lossy)
     assert [(each.code, each.hop) for each in findings(results)] == [
@@ -183,7 +183,7 @@ def test_what_is_broken_at_the_proxy_is_reported_only_there(service: int) -> Non
     assert "like on the host itself" in shaken.detail
 
 
-def test_certificates_out_there(service: int, tmp_path: Path) -> None:
+def test_certificates_at_the_public_hop(service: int, tmp_path: Path) -> None:
     right = issued(NAME, by=authority("Root"))
     wrong = issued("shop.example.com", by=authority("Root"))
     front = Front(backend_port=service, origins=(OWN,))
