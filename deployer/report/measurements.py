@@ -121,7 +121,7 @@ def _spread_rows(result: LoadResult) -> Iterator[Row]:
     if figures.pings is not None:
         spreads.append(("ping", figures.pings))
     if spreads:
-        heads = "".join(f"{word:>10}" for word in ("p50", "p90", "p99", "most"))
+        heads = "".join(f"{word:>10}" for word in ("p50", "p90", "p99", "max"))
         yield [(f"  {'':<{_LABEL}}{heads}", "note")]
     for words, percentiles in spreads:
         values = (percentiles.p50, percentiles.p90, percentiles.p99, percentiles.most)
