@@ -1,1 +1,1 @@
-"""Proxies on a host: their configurations, connections, and what can be seen of them."""
+"""Proxies on a host: configurations, connections, logs and processes."""

@@ -1,7 +1,8 @@
-"""How Apache is asked what it has: its control program names the files, modules and sites.
+"""How to inspect Apache: its control program lists the files, modules and sites.
 
-DUMP_CONFIG is mod_info's. Where that is there and not loaded, it is loaded for the asking alone:
-what runs is not touched. Source: httpd, "apachectl"; mod_info, "Dumping the configuration".
+DUMP_CONFIG belongs to mod_info. If that is installed but not loaded, it is loaded for this command
+only: the running server is not affected. Source: httpd, "apachectl"; mod_info, "Dumping the
+configuration".
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _TOPS = ("/etc/apache2/apache2.conf", "/etc/httpd/conf/httpd.conf")
 
 
 def ask(children: Hurry, program: str, main: int, reader: FileReader) -> Json:
-    """Version, configuration, its own check's words, and where it logs."""
+    """Version, configuration, the result of its configuration test, and its log files."""
     control = next((path for path in _CONTROLS if os.access(path, os.X_OK)), "") or program
     _, about = children.run([program, "-v"]) if program else (None, "")
     version = re.search(r"Apache/([\d.]+)", about)
@@ -61,5 +62,5 @@ def ask(children: Hurry, program: str, main: int, reader: FileReader) -> Json:
 
 
 def is_leaving(worker: Json, main: int, title: str) -> bool:
-    """A child that finishes what it has, and takes nothing new."""
+    """A child that finishes its connections and accepts no new ones."""
     return bool(worker["is_old"])

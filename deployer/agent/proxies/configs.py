@@ -1,7 +1,7 @@
-"""What a proxy's configuration on the host asks of the host: addresses to listen on, and limits.
+"""What a proxy's configuration requires of the host: addresses to listen on, and limits.
 
-The files are read as far as that needs, not as the proxies do it: what is not understood is passed
-over, and the proxy's own check has been passed before.
+The files are parsed as far as necessary: unknown parts are skipped, since the proxy's own test has
+passed before.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    #: A directive: its file, its line, its words, and the block that it stands in.
+    #: A directive: its file, its line, its words, and the block that contains it.
     Directive = tuple[str, int, list[str], str]
 
 
 class Address:
-    """A TCP address that a configuration asks for; `host` is empty for all IPv4 addresses."""
+    """A TCP address that a configuration listens on; `host` is empty for all IPv4 addresses."""
 
     def __init__(self, host: str, port: int, *, where: str, only_v6: bool = False) -> None:
         self.family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -36,7 +36,7 @@ class Address:
 
     @property
     def key(self) -> tuple[str, int]:
-        """The same for two ways to write one address."""
+        """Equal for two spellings of one address."""
         any_one = "::" if self.family == socket.AF_INET6 else ""
         if self.is_any:
             return any_one, self.port
@@ -50,7 +50,7 @@ class Address:
 
 
 def address_of(text: str, *, where: str, default_port: int, only_v6: bool) -> Address | None:
-    """An address as the three proxies write it; `None` for a name, or what is no TCP address."""
+    """An address as the three proxies write it; `None` for a name or a different kind."""
     bracketed = re.fullmatch(r"\[([0-9a-fA-F:.]+)\](?::(\d+))?", text)
     plain = re.fullmatch(r"(?:(\*|\d+\.\d+\.\d+\.\d+)?(?::|$))?(\d+)?", text)
     if bracketed:
@@ -68,7 +68,7 @@ def address_of(text: str, *, where: str, default_port: int, only_v6: bool) -> Ad
 
 # --- nginx ----------------------------------------------------------------------------------------
 
-#: Comments, quoted words, signs, ends of lines, other words.
+#: Comments, quoted words, punctuation, ends of lines, other words.
 _OF_NGINX = re.compile(
     r"""#[^\n]*|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[{};]|\n"""
     r"""|(?:\\.|[^\s{};"'#])(?:\\.|[^\s{};])*""",
@@ -78,7 +78,7 @@ _NGINX_FILE = re.compile(r"# configuration file (.+):")
 
 
 def nginx_directives(dump: str) -> Iterator[Directive]:
-    """The directives in what ``nginx -T`` prints; the block is the innermost one's name."""
+    """The directives in the output of ``nginx -T``, with the name of the innermost block."""
     file, line = "", 0
     words: list[str] = []
     blocks: list[str] = []
@@ -106,9 +106,9 @@ def nginx_directives(dump: str) -> Iterator[Directive]:
 
 
 def nginx_addresses(dump: str) -> list[Address]:
-    """What nginx listens on: one socket for a port where one is for all addresses.
+    """The addresses that nginx listens on; a wildcard address covers all others of its port.
 
-    A server that does not say is on port 80. Source: ngx_http_core_module, "listen".
+    A server without a ``listen`` uses port 80. Source: ngx_http_core_module, "listen".
     """
     found: list[Address | None] = []
     has_listen = False
@@ -131,7 +131,7 @@ def nginx_addresses(dump: str) -> list[Address]:
 
 
 def nginx_numbers(dump: str) -> dict[str, int]:
-    """``worker_connections`` and ``worker_rlimit_nofile``, as far as they are said."""
+    """``worker_connections`` and ``worker_rlimit_nofile``, if they are set."""
     wanted = ("worker_connections", "worker_rlimit_nofile")
     return {
         words[0]: int(words[1])
@@ -144,7 +144,7 @@ def nginx_numbers(dump: str) -> dict[str, int]:
 
 
 class ApacheConfig:
-    """What counts of Apache's files, as ``apachectl -t -D DUMP_INCLUDES …`` names them."""
+    """Apache's effective directives in the files that ``apachectl -t -D DUMP_INCLUDES …`` lists."""
 
     def __init__(self, dump: str) -> None:
         self.files = re.findall(r"^\s+\([*\d]+\) (/.+)$", dump, re.MULTILINE)
@@ -154,7 +154,7 @@ class ApacheConfig:
         self._defined = set(re.findall(r"^Define: (\w+)", dump, re.MULTILINE))
 
     def directives(self) -> Iterator[Directive]:
-        """The directives outside of sites, in sections that apply."""
+        """The directives outside of virtual hosts, in sections that apply."""
         for file in self.files:
             yield from self._of_file(file)
 
@@ -185,11 +185,11 @@ class ApacheConfig:
         return kind == "ifversion"
 
     def has_module(self, name: str) -> bool:
-        """Whether a module is there: ``mpm_event``, ``ssl``."""
+        """Whether a module is loaded: ``mpm_event``, ``ssl``."""
         return name in self._modules
 
     def addresses(self) -> list[Address]:
-        """What Apache listens on: without an address, all of IPv6 and IPv4."""
+        """The addresses that Apache listens on; without an address, all of IPv6 and IPv4."""
         any_one = "::" if _has_ipv6() else ""
         found: list[Address | None] = []
         for file, line, words, _ in self.directives():
@@ -203,7 +203,7 @@ class ApacheConfig:
         return _each_once(found)
 
     def number(self, directive: str) -> tuple[int, str] | None:
-        """The value that counts of a directive, and its file."""
+        """The effective value of a directive, and its file."""
         found = None
         for file, _, words, _ in self.directives():
             if words[0].lower() == directive.lower() and len(words) > 1 and words[1].isdigit():
@@ -212,7 +212,7 @@ class ApacheConfig:
 
 
 def _has_ipv6() -> bool:
-    """As Apache finds out. Source: `find_default_family` of its `listen.c`."""
+    """As Apache determines it. Source: `find_default_family` of its `listen.c`."""
     try:
         with socket.socket(socket.AF_INET6) as probe:
             probe.bind(("::", 0))
@@ -222,7 +222,7 @@ def _has_ipv6() -> bool:
 
 
 def _joined_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Lines without comments and blanks, those that end in a backslash with what follows."""
+    """Lines without comments and blank lines, with continuation lines joined."""
     pending, begun = "", 0
     for number, line in enumerate(text.splitlines(), 1):
         begun = begun if pending else number
@@ -255,7 +255,7 @@ def haproxy_directives(file: str) -> Iterator[Directive]:
 
 
 def haproxy_addresses(file: str) -> list[Address]:
-    """What HAProxy's frontends listen on."""
+    """The addresses that HAProxy's frontends listen on."""
     found: list[Address | None] = []
     for _, line, words, section in haproxy_directives(file):
         if words[0] != "bind" or section not in ("frontend", "listen") or len(words) < 2:

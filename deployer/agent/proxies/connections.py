@@ -1,11 +1,11 @@
-"""Which connections a running proxy has: what a reload leaves behind, and what a restart ends.
+"""The connections of a running proxy: those that a reload leaves, and a restart closes.
 
-A WebSocket is a client's connection and one to the service behind, held by the same process; so is
-a request that is being answered, which is no more than a moment. What else is open is idle: clients
-that may ask again, and connections to services that are kept for the next request. HAProxy counts
-what is busy itself. Apache waits on the two ends of each tunnel apart. Of nginx the fewer of both
-kinds are taken: where clients and services idle at the same time, some of them are counted too, for
-as long as nginx keeps them, which is a minute.
+A WebSocket is a client's connection and one to the service, held by the same process; so is a
+request in progress, for a moment. All other connections are idle: clients that may send a request,
+and connections to services that are kept for the next one. HAProxy counts its streams itself.
+Apache waits for the two ends of each tunnel separately. For nginx, the smaller number of both kinds
+counts: if clients and services are idle at the same time, some of them are included, for as long as
+nginx keeps them, which is a minute.
 
 Source: proc_pid_fd(5), proc_pid_fdinfo(5), proc_net(5), sock_diag(7); HAProxy's management guide.
 """
@@ -37,15 +37,15 @@ _SOCKET_LIMIT_S = 3.0
 
 
 class Tables:
-    """The TCP sockets of the network that a process sees, by their inodes.
+    """The TCP sockets of a process's network namespace, by their inodes.
 
-    `listening` has addresses as `Address.key` of `proxy_configs` has them.
+    The addresses in `listening` are those of `configs.Address.key`.
     """
 
     def __init__(self, pid: int) -> None:
         self.listening: dict[str, tuple[str, int]] = {}
-        self._ports: dict[str, int] = {}  # the near port of each established connection
-        self._ends: dict[str, str] = {}  # both addresses of each, as the kernel writes them
+        self._ports: dict[str, int] = {}  # the local port of each established connection
+        self._ends: dict[str, str] = {}  # both addresses of each, in the kernel's notation
         for table, size in (("tcp", 4), ("tcp6", 16)):
             for line in read_text(f"/proc/{pid}/net/{table}").splitlines()[1:]:
                 fields = line.split(None, 10)
@@ -57,19 +57,19 @@ class Tables:
         self._served = {port for _, port in self.listening.values()}
 
     def side_of(self, inode: str) -> str:
-        """``client`` or ``service``, by who has called whom; empty for all else."""
+        """``client`` or ``service``, by who has connected; empty for other sockets."""
         port = self._ports.get(inode)
         if port is None:
             return ""
         return "client" if port in self._served or port < _FIRST_EPHEMERAL else "service"
 
     def ends_of(self, inode: str) -> str:
-        """Peer and near address of an established connection: no other has both."""
+        """Remote and local address of an established connection, which identify it."""
         return self._ends.get(inode, "")
 
 
 def _address(text: str, size: int) -> tuple[str, int]:
-    """``0100007F:1F90`` as an address and a port: words of the host's byte order."""
+    """Parse ``0100007F:1F90``, an address in words of the host's byte order, and a port."""
     host, _, port = text.partition(":")
     words = struct.unpack(f">{size // 4}I", bytes.fromhex(host))
     packed = struct.pack(f"={size // 4}I", *words)
@@ -103,15 +103,15 @@ class Worker:
                 self._waits.append(number)
 
     def pairs(self) -> int:
-        """A client and a service each, as far as they go."""
+        """The number of pairs of a client and a service."""
         return min(len(self.clients), len(self.services))
 
     def tunnels(self) -> int:
-        """Apache's: each waits by an epoll(7) of its own on a service and on its client."""
+        """Apache's tunnels: each waits with its own epoll(7) for a service and a client."""
         return sum(1 for watched in self._watched() if watched & self.services)
 
     def ends(self, *, of_tunnels: bool) -> list[str]:
-        """By which addresses each client's connection is known; Apache's tunnels alone on wish."""
+        """The addresses of each client's connection, or only of those that are Apache's tunnels."""
         numbers = set(self.clients)
         if of_tunnels:
             numbers &= set().union(*(each for each in self._watched() if each & self.services))
@@ -129,12 +129,12 @@ def _open_files(pid: int) -> Iterator[tuple[int, str]]:
         try:
             yield int(name), os.readlink(folder + name)
         except OSError:
-            continue  # closed meanwhile
+            continue  # closed by now
 
 
 def worker_connections(main: int, proxy: str, *, with_clients: bool = False) -> list[Json]:
-    """Of each child of a proxy's main process: ``pid``, ``websockets``, ``connections`` of clients,
-    and whether it ``is_old``; on wish ``clients``, by which addresses each of them is known."""
+    """For each child of a proxy's main process: ``pid``, ``websockets``, ``connections`` of
+    clients, and whether it ``is_old``; optionally ``clients``, their addresses."""
     tables, unix_clients = Tables(main), _unix_clients()
     workers = [Worker(pid, tables, unix_clients) for pid in sorted(children_of(main))]
     is_apache = proxy == "apache2"
@@ -163,9 +163,9 @@ def _websockets(worker: Worker, proxy: str, master: int) -> int:
 
 
 def _busy_in_haproxy(worker: int, master: int) -> int | None:
-    """How many streams a worker has to services; `None` where nobody tells.
+    """How many streams a worker has to services; `None` if unknown.
 
-    The master passes commands on to each worker, those of earlier configurations too.
+    The master forwards commands to each worker, also to those with earlier configurations.
     """
     words = read_text(f"/proc/{master}/cmdline").split("\0")
     path = words[words.index("-S") + 1].partition(",")[0] if "-S" in words else ""
@@ -176,7 +176,7 @@ def _busy_in_haproxy(worker: int, master: int) -> int | None:
 
 
 def ask_socket(path: str, command: str) -> str:
-    """What HAProxy answers to a command on one of its sockets; empty where nobody does."""
+    """HAProxy's answer to a command on one of its sockets; empty if there is none."""
     parts = []
     try:
         with socket.socket(socket.AF_UNIX) as line:
@@ -203,7 +203,7 @@ _UNIX_NAME, _UNIX_PEER = 0, 2
 
 
 def _unix_clients() -> set[str]:
-    """The inodes of unix sockets that have called a service: their peer has the service's name."""
+    """The inodes of Unix sockets connected to a service: their peer has the service's name."""
     names: set[int] = set()
     peers: dict[int, int] = {}
     try:
@@ -250,7 +250,7 @@ def _attributes(data: bytes) -> dict[int, bytes]:
 
 
 def connections(session: Session, request: Json) -> Json:
-    """What each of the proxies ``units`` has open; those that do not run are left out."""
+    """The connections of each of the proxies ``units``, without those that are not running."""
     units = [check_name(unit) for unit in request["units"]]
     shown = Systemd(session.children).show(units) if units else {}
     found = {}
@@ -267,8 +267,8 @@ def connections(session: Session, request: Json) -> Json:
     return {"units": found}
 
 
-#: Where the time limit on connections of an earlier configuration stands, and how; HAProxy's times
-#: are in milliseconds where they have no unit. Apache's is set by its reload.
+#: The directive that limits connections of an earlier configuration, and its file; HAProxy's times
+#: are in milliseconds if they have no unit. Apache's is set by its reload.
 _DRAINS = {
     "nginx": (
         ("/etc/nginx/modules-enabled/90-deployer.conf", "/etc/nginx/nginx.conf"),
@@ -280,7 +280,7 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def _drain_s(proxy: str) -> float | None:
-    """How long connections live on after a reload of what runs now, as far as it is limited."""
+    """For how long connections may stay open after a reload; `None` if there is no limit."""
     paths, pattern = _DRAINS.get(proxy, ((), ""))
     for path in paths:
         found = re.search(pattern, read_text(path), re.M)

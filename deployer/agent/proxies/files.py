@@ -1,4 +1,4 @@
-"""Reads the files of a proxy's configuration, within bounds, and says what could not be read."""
+"""Reads the files of a proxy's configuration, within bounds, and reports what could not be read."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 _FILE_BYTES = 2 << 20
-#: Of all proxies together: what is not text takes up to six bytes for each in an answer.
+#: For all proxies together; a byte that is not text may take six in the reply.
 _ALL_BYTES = 6 << 20
 _MOST_FILES = 3000
 _OUTPUT_CHARACTERS = 16 << 20
 
 
 class NotAFileError(OSError):
-    """There is something else of that name: logs of containers are pipes."""
+    """It is not a regular file: logs of containers are pipes."""
 
 
 def opened(path: str) -> BinaryIO:
-    """A regular file to read; a device or a pipe is not opened, and never waited for.
+    """Open a regular file; never wait for a device or a pipe.
 
     Raises: OSError; `NotAFileError`.
     """
@@ -46,7 +46,7 @@ def opened(path: str) -> BinaryIO:
 
 
 def beginning(path: str) -> str:
-    """The first part of a file as text; empty where it cannot be read."""
+    """The first part of a file as text; empty if it cannot be read."""
     try:
         with opened(path) as file:
             return (file.read(_FILE_BYTES) or b"").decode("utf-8", "replace")
@@ -55,7 +55,7 @@ def beginning(path: str) -> str:
 
 
 class FileReader:
-    """`notes` says what is missing."""
+    """Reads files; `notes` reports what is missing."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -63,12 +63,12 @@ class FileReader:
         self._read = 0
 
     def read(self, path: str) -> Json | None:
-        """A file as ``{path, text, changed_s_ago}``; `None` where it cannot be read."""
+        """A file as ``{path, text, changed_s_ago}``; `None` if it cannot be read."""
         try:
             with opened(path) as file:
                 info = os.fstat(file.fileno())
                 if info.st_size > min(_FILE_BYTES, self._left) or self._read >= _MOST_FILES:
-                    words = f"{path} was not read: {info.st_size} bytes are too much here"
+                    words = f"{path} was not read: {info.st_size} bytes exceed the limit"
                     self.notes.append(words)
                     return None
                 data = file.read(_FILE_BYTES) or b""
@@ -93,26 +93,26 @@ class FileReader:
 
 
 class Output:
-    """What a program prints, whole up to `limit`: children of the runner keep the end alone."""
+    """The output of a program, up to `limit` bytes; `Children` only keep the end."""
 
     def __init__(self, limit: int = _OUTPUT_CHARACTERS) -> None:
         self._parts: list[str] = []
         self._left = limit
 
     def take(self, text: str) -> None:
-        """More of it."""
+        """Add a part."""
         kept = text[: self._left]
         self._left -= len(kept)
         self._parts.append(kept)
 
     @property
     def text(self) -> str:
-        """All that came."""
+        """The whole output."""
         return "".join(self._parts)
 
 
 class Hurry:
-    """Runs programs within the time that is left for all of them: `children`, with a deadline."""
+    """Runs programs with `children` and one deadline for all of them."""
 
     def __init__(self, children: Children, limit_s: float) -> None:
         self._children = children
@@ -121,12 +121,12 @@ class Hurry:
     def run(
         self, argv: list[str], *, limit_s: float = 10.0, **options: Any
     ) -> tuple[int | None, str]:
-        """Exit code and whole output of a program; `None` where it could not be run, or did not
-        end in time, with the words for that.
+        """Exit code and whole output of a program; `None` with a message if it could not be run, or
+        did not end in time.
         """
         left_s = self._until - time.monotonic()
         if left_s <= 0:
-            return None, f"{argv[0]} was not asked: no time was left"
+            return None, f"{argv[0]} was not run: no time was left"
         output = Output()
         try:
             code, _ = self._children.run(

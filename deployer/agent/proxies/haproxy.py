@@ -1,4 +1,4 @@
-"""How HAProxy is asked what it has: the files of its command line, its own check, and its counts.
+"""How to inspect HAProxy: the files of its command line, its configuration test, and its counters.
 
 Source: HAProxy's management guide, 3 "Starting HAProxy", 9.3 "Unix Socket commands".
 """
@@ -23,7 +23,7 @@ _DEFAULT_FILE = "/etc/haproxy/haproxy.cfg"
 
 
 def ask(children: Hurry, program: str, main: int, reader: FileReader) -> Json:
-    """Version, configuration, its own check's words, and where it logs."""
+    """Version, configuration, the result of its configuration test, and its log files."""
     _, about = children.run([program, "-v"]) if program else (None, "")
     version = re.search(r"version (\d+(?:\.\d+)*)", about)
     paths = _files(main)
@@ -41,7 +41,7 @@ def ask(children: Hurry, program: str, main: int, reader: FileReader) -> Json:
 
 
 def _files(main: int) -> list[str]:
-    """The files after ``-f``, those of folders in their order."""
+    """The files after ``-f``; those in folders in alphabetical order."""
     words = read_text(f"/proc/{main}/cmdline").split("\0") if main else []
     pairs = zip(words, words[1:])  # noqa: RUF007 - Python 3.8
     paths = [value for flag, value in pairs if flag == "-f"] or [_DEFAULT_FILE]
@@ -56,7 +56,7 @@ def _files(main: int) -> list[str]:
 
 
 def _lists(config: list[Json]) -> list[str]:
-    """The files of maps and of patterns that the configuration names."""
+    """The map and pattern files that the configuration refers to."""
     found: list[str] = []
     for each in config:
         text = re.sub(r"(?m)^\s*#.*", "", each["text"])
@@ -66,9 +66,9 @@ def _lists(config: list[Json]) -> list[str]:
 
 
 def _counts(main: int, config: list[Json]) -> str:
-    """What the newest worker says of itself, ``show info`` and ``show stat``; empty without a way.
+    """``show info`` and ``show stat`` of the newest worker; empty if there is no socket.
 
-    The master passes commands on where it has a socket; otherwise the worker may have one.
+    The master forwards commands if it has a socket; otherwise the worker may have one.
     """
     words = read_text(f"/proc/{main}/cmdline").split("\0") if main else []
     workers = children_of(main) if main else set()
@@ -87,5 +87,5 @@ def _counts(main: int, config: list[Json]) -> str:
 
 
 def is_leaving(worker: Json, main: int, title: str) -> bool:
-    """A worker that finishes what it has, and takes nothing new."""
+    """A worker that finishes its connections and accepts no new ones."""
     return bool(worker["is_old"])

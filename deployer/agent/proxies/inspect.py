@@ -1,13 +1,12 @@
-"""What the proxies on this host have and do: files, checks, logs, processes. Nothing is changed.
+"""Inspection of the proxies on this host: files, tests, logs, processes. Nothing is changed.
 
-A proxy is looked for by its processes first, whoever has started them, and then by its program:
-one that has ended has a configuration and a log all the same. What only root may see is left out
-where we are not, and said. How each proxy is asked is in a module of its own, `inspection_nginx`
-and so on, with these::
+A proxy is found by its processes first, regardless of who started them, and then by its program:
+one that has exited still has a configuration and logs. Without root rights, parts are missing, and
+that is reported. Each proxy has its own module, `nginx` and so on, with::
 
-    PROGRAMS                           where its program may be
+    PROGRAMS                           possible paths of its program
     ask(children, program, main, reader) -> {version, config, dump, test_ok, test_output, logs}
-    is_leaving(worker, main, title)    whether a child works with an earlier configuration only
+    is_leaving(worker, main, title)    whether a child only serves an earlier configuration
 
 Everything has a limit in size and time. Source: proc(5), journalctl(1).
 """
@@ -37,17 +36,17 @@ if TYPE_CHECKING:
     from deployer.agent.settings import Json
 
 
-#: By the proxy's word: the name of its main process, which is its unit's, and who asks it.
+#: By proxy: the name of its main process and unit, and its module.
 PROXIES: dict[str, tuple[str, Any]] = {
     "nginx": ("nginx", inspection_nginx),
     "apache": ("apache2", inspection_apache),
     "haproxy": ("haproxy", inspection_haproxy),
 }
-#: What other distributions call them.
+#: Names in other distributions.
 _ALSO_CALLED = {"httpd": "apache2"}
 _PROGRAM_NAMES = {"nginx", "apache2", "httpd", "haproxy"}
 _LOG_LINES = 200
-#: Logs of requests are there too: they would push out the line that matters.
+#: Request logs are in the journal too: they would displace the line that matters.
 _JOURNAL_LINES = 2000
 _WORTH_TELLING = re.compile(
     r"\b(?:emerg|alert|crit)\]|\[ALERT\]|bind|Too many open files|are not enough"
@@ -58,7 +57,7 @@ _LOG_BYTES = 128 << 10
 _LOG_FILES = 6
 _MOST_PROCESSES = 2000
 _JOURNAL_LIMIT_S = 5.0
-#: For all programs that are run, unless the request says otherwise: somebody may wait to confirm.
+#: For all programs together, unless the request says otherwise: a commit may be pending.
 _LIMIT_S = 20.0
 
 
@@ -70,8 +69,8 @@ def inspect(session: Session, request: Json) -> Json:
     reader = FileReader()
     if os.geteuid() != 0:
         notes.append(
-            "not root on the host: what others may not read of configuration, logs and processes"
-            " is missing"
+            "without root rights on the host: unreadable configuration, logs and processes"
+            " are missing"
         )
     mains = _main_processes(notes)
     found = []
@@ -84,9 +83,9 @@ def inspect(session: Session, request: Json) -> Json:
 
 
 def _main_processes(notes: list[str]) -> dict[str, int]:
-    """The main process of each proxy, by name: the oldest whose parent is none of them.
+    """The main process of each proxy, by name: the oldest whose parent is a different program.
 
-    Those in another mount namespace live in a container: their files are not ours to read.
+    Those in a different mount namespace run in a container: their files are not read.
     """
     names = {name for name, _ in PROXIES.values()}
     found: dict[str, list[int]] = {}
@@ -104,14 +103,14 @@ def _main_processes(notes: list[str]) -> dict[str, int]:
         if own:
             mains[name] = own[0]
         if len(own) > 1:
-            notes.append(f"{len(own)} {name}s run here; process {own[0]} was read")
+            notes.append(f"{len(own)} {name}s are running; process {own[0]} was inspected")
         for pid in sorted(set(pids) - set(own)):
-            notes.append(f"another {name}, process {pid}, runs in a container: it was not read")
+            notes.append(f"{name} process {pid} runs in a container: it was not inspected")
     return mains
 
 
 def _is_serving(pid: int) -> bool:
-    """Whether this is no mere check of a configuration, or a signal to another process."""
+    """Whether this is a server, not a configuration test or a command that sends a signal."""
     return bool(children_of(pid)) or listens(pid, listening_sockets(pid))
 
 
@@ -132,13 +131,13 @@ def _is_contained(pid: int) -> bool:
 def _state_of(
     children: Hurry, word: str, main: int, reader: FileReader, notes: list[str]
 ) -> Json | None:
-    """All about one proxy; `None` where it neither runs nor is installed."""
+    """The state of one proxy; `None` if it is neither running nor installed."""
     unit, module = PROXIES[word]
-    # What somebody else calls nginx is neither run by us nor believed: root may be asking.
+    # A program of a different user is not run: this may be root.
     asked_main = main if _is_trusted(main) else 0
     if main and not asked_main:
         notes.append(
-            f"the {unit} that runs, process {main}, is not root's: it was not asked what it has"
+            f"the running {unit}, process {main}, does not belong to root: its program was not run"
         )
     program = _program(asked_main, module.PROGRAMS)
     if not main and not program:
@@ -168,26 +167,26 @@ def _state_of(
 
 
 def _is_trusted(pid: int) -> bool:
-    """Whether a process is root's or our own, whole: its program and its words are run, then.
+    """Whether a process belongs to root or to this user, so that its program may be run.
 
-    A name is anybody's to choose: of a program with more rights than its user's, too.
+    Anyone can choose a name, also for a program with more rights than its user.
     """
     users = set(_users(pid)) if pid else set()
     try:
         program = os.path.basename(os.readlink(f"/proc/{pid}/exe").replace(" (deleted)", ""))
     except OSError:
-        program = _name_of(pid)  # not root: nobody gains anything
+        program = _name_of(pid)  # without root rights there is nothing to gain
     return bool(users) and users <= {0, os.geteuid()} and program in _PROGRAM_NAMES
 
 
 def _users(pid: int) -> list[int]:
-    """Real, effective and saved. Source: proc_pid_status(5)."""
+    """Real, effective and saved user ID. Source: proc_pid_status(5)."""
     found = re.search(r"^Uid:\s+(\d+)\s+(\d+)\s+(\d+)", read_text(f"/proc/{pid}/status"), re.M)
     return [int(number) for number in found.groups()] if found else []
 
 
 def _program(main: int, programs: tuple[str, ...]) -> str:
-    """The program that runs, also where its file has been replaced by a newer one since."""
+    """The program of a process, even if its file has been replaced since."""
     if main:
         try:
             path = os.readlink(f"/proc/{main}/exe").replace(" (deleted)", "")
@@ -209,7 +208,7 @@ def _unit_state(children: Hurry, unit: str) -> str:
 
 
 def _stat(pid: int) -> Json:
-    """Source: proc_pid_stat(5); the name in brackets may hold anything."""
+    """Source: proc_pid_stat(5); the name in brackets may contain anything."""
     fields = read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
     if len(fields) < 22:
         return {"ppid": 0, "threads": 0, "rss_bytes": 0}
@@ -232,7 +231,7 @@ def _processes(main: int, unit: str, module: Any) -> tuple[list[Json], int]:
     for pid in [main, *sorted(children_of(main))][:_MOST_PROCESSES]:
         title = read_text(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
         if not title:
-            continue  # it has ended meanwhile
+            continue  # it has ended by now
         worker = workers.get(pid)
         found.append(
             {
@@ -264,7 +263,7 @@ def _files_limit(pid: int) -> int | None:
 
 
 def _listeners(main: int, processes: list[Json]) -> list[str]:
-    """The addresses that the proxy's processes take connections at."""
+    """The addresses on which the proxy's processes accept connections."""
     tables = connections.Tables(main)
     held: set[str] = set()
     for each in processes[:64]:
@@ -282,7 +281,7 @@ def _listeners(main: int, processes: list[Json]) -> list[str]:
 
 
 def _log(children: Hurry, unit: str, paths: list[str], notes: list[str]) -> list[str]:
-    """The last lines of the journal's unit, and then of each log file."""
+    """The last lines of the unit's journal, then of each log file."""
     lines = _journal(children, unit)
     for path in list(dict.fromkeys(paths))[:_LOG_FILES]:
         try:
@@ -299,7 +298,7 @@ def _log(children: Hurry, unit: str, paths: list[str], notes: list[str]) -> list
 
 
 def _telling(lines: list[str]) -> list[str]:
-    """The last lines, and of those before, the ones that tell more than that somebody came."""
+    """The last lines, and from those before the significant ones."""
     half = _LOG_LINES // 2
     before = [line for line in lines[:-half] if _WORTH_TELLING.search(line)]
     return before[-half:] + lines[-half:]

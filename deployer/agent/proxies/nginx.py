@@ -1,6 +1,6 @@
-"""How nginx is asked what it has: ``nginx -T`` checks the files and prints those it reads.
+"""How to inspect nginx: ``nginx -T`` tests the files and prints those it reads.
 
-Where the check fails it prints none; then the files are followed by their ``include`` lines here.
+If the test fails it prints none; then the ``include`` lines are followed here.
 Source: nginx, "Command-line parameters".
 """
 
@@ -29,7 +29,7 @@ _MOST_INCLUDED = 1000
 
 
 def ask(children: Hurry, program: str, main: int, reader: FileReader) -> Json:
-    """Version, configuration, its own check's words, and where it logs."""
+    """Version, configuration, the result of its configuration test, and its log files."""
     options, path = _options(main)
     _, about = children.run([program, "-v"]) if program else (None, "")
     version = re.search(r"nginx/([\d.]+)", about)
@@ -53,12 +53,12 @@ def ask(children: Hurry, program: str, main: int, reader: FileReader) -> Json:
 
 
 def _is_ours(said: str) -> bool:
-    """Whether the check failed for want of our rights, which says nothing of the configuration."""
+    """Whether the test failed for lack of rights, which says nothing about the configuration."""
     return os.geteuid() != 0 and "Permission denied" in said
 
 
 def _options(main: int) -> tuple[list[str], str]:
-    """The running nginx's ``-c`` and ``-p``, and its file; its title has all its words."""
+    """The running nginx's ``-c`` and ``-p``, and its file; its title contains its command line."""
     title = read_text(f"/proc/{main}/cmdline").replace("\0", " ") if main else ""
     words = title.partition("master process ")[2].split() or title.split()
     options, path = [], ""
@@ -74,7 +74,7 @@ def _default_file() -> str:
 
 
 def _followed(path: str) -> list[str]:
-    """The files that `path` includes, itself first, as far as their lines tell."""
+    """The files that `path` includes, itself first, as far as their lines show."""
     folder, found = os.path.dirname(path), [path]
     level = [path]
     for _ in range(_DEEPEST):
@@ -93,5 +93,5 @@ def _followed(path: str) -> list[str]:
 
 
 def is_leaving(worker: Json, main: int, title: str) -> bool:
-    """A worker of an earlier configuration says so in its title; helpers are no workers."""
+    """A worker with an earlier configuration shows it in its title; helpers are not workers."""
     return "shutting down" in title

@@ -1,8 +1,8 @@
-"""What a proxy's own check does not see before it loads a configuration: whether it can.
+"""What a proxy's configuration test does not check: whether it can load the configuration now.
 
-Run after the config test and before the reload, restart or start. Each proxy answers differently
-to what is found here, and none of them well: nginx keeps its old configuration and says so in its
-log alone, HAProxy is not there for two seconds, Apache ends, or takes no connections any more.
+This runs after the configuration test and before the reload, restart or start. The proxies handle
+these problems differently, and none of them well: nginx keeps its old configuration and only logs
+it, HAProxy is unavailable for two seconds, Apache exits or accepts no more connections.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 
 
 _HAPROXY_FILE = "/etc/haproxy/haproxy.cfg"
-#: What HAProxy opens beside two sockets a connection: 40 in 2.6, 54 in 3.0.
+#: The files that HAProxy opens in addition to two sockets per connection: 40 in 2.6, 54 in 3.0.
 _HAPROXY_OWN_FILES = 40
 _CAP_SYS_RESOURCE = 1 << 24
 _MANY = 1 << 30
-#: Without a `ServerLimit`: of mpm_prefork, and of the others.
+#: The defaults of `ServerLimit`: of mpm_prefork, and of the others.
 _PREFORK_SERVER_LIMIT, _SERVER_LIMIT = 256, 16
 
 
 class Loading:
-    """A proxy that is about to load its configuration; `say` is for what is no error."""
+    """A proxy that is about to load its configuration; `say` reports what is not an error."""
 
     def __init__(
         self, children: Children, unit: str, action: str, say: Callable[[str], None]
@@ -51,22 +51,22 @@ class Loading:
         shown = Systemd(children).show([unit])[unit]
         is_active = shown.get("ActiveState") in ("active", "reloading")
         self.main = main_pid(shown) if is_active else 0
-        #: Its sockets, and the processes that it has, stay: it reads its files and goes on.
+        #: It keeps its sockets and processes, and reads its files.
         self.is_reload = bool(self.main) and action == "reload"
         self.has_effect = action != "start" or not self.main
 
     def dump(self, argv: list[str]) -> str:
-        """All that a program prints; nothing where it fails, which its own check has not."""
+        """The output of a program; empty if it fails, although the test has passed."""
         parts: list[str] = []
         code, _ = self.children.run(argv, on_output=parts.append)
         return "".join(parts) if code == 0 else ""
 
 
 def check(children: Children, unit: str, action: str, say: Callable[[str], None]) -> None:
-    """Make sure that a proxy can load its configuration; other units pass.
+    """Check that a proxy can load its configuration; other units pass.
 
     Raises:
-        StepError: it could not; what it runs with now has not been touched.
+        StepError: it could not; the running proxy is unchanged.
     """
     name = service_name(unit)
     if name in _CHECKS and action in ("reload", "restart", "start"):
@@ -79,10 +79,10 @@ def check(children: Children, unit: str, action: str, say: Callable[[str], None]
 
 
 def _refuse_taken(loading: Loading, name: str, addresses: list[configs.Address]) -> None:
-    """Each address that is new to the proxy must be free; the kernel is asked, as the proxy will.
+    """Each address that is new to the proxy must be free; this is tested with bind(2).
 
-    What it listens on already it keeps. Its own sockets are no less in the way of others than those
-    of strangers, as of ``80`` and ``127.0.0.1:80``: new ones are opened before old ones are closed.
+    It keeps the addresses that it listens on. Its own sockets conflict with new ones too, such as
+    ``80`` with ``127.0.0.1:80``: new ones are opened before old ones are closed.
     """
     own = _own_addresses(loading.main) if loading.is_reload else set()
     for address in addresses:
@@ -91,7 +91,7 @@ def _refuse_taken(loading: Loading, name: str, addresses: list[configs.Address])
         problem = _problem_of(address, shared=loading.unit == "haproxy")
         if problem == errno.EADDRNOTAVAIL:
             raise StepError(
-                f"{name} cannot listen on {address}, as {address.where} asks: "
+                f"{name} cannot listen on {address} ({address.where}): "
                 "no interface of this host has that address"
             )
         if problem == errno.EADDRINUSE:
@@ -101,18 +101,20 @@ def _refuse_taken(loading: Loading, name: str, addresses: list[configs.Address])
 def _refuse(
     loading: Loading, name: str, address: configs.Address, *, own: set[tuple[str, int]]
 ) -> None:
-    wish = f"{name} cannot listen on {address}, as {address.where} asks"
+    wish = f"{name} cannot listen on {address} ({address.where})"
     holders = [each for each in listeners([address.port]) if _is_at(each["pid"], address)]
     others = [each for each in holders if each["unit"] != loading.unit]
     if others:
         words = " and ".join(map(_holder_words, others))
         listens = "listens" if len(others) == 1 else "listen"
-        raise StepError(f"{wish}: {words} {listens} there; end that, or choose another address")
+        raise StepError(
+            f"{wish}: {words} {listens} there; stop that, or choose a different address"
+        )
     if loading.unit == "haproxy" or not any(port == address.port for _, port in own):
-        return  # it pauses its former process, or has none; or nobody knows who it is
+        return  # it pauses its former process, or has none; or the process is unknown
     raise StepError(
-        f"{wish}, while it still has another address at that port: a reload opens the new one "
-        f"before it closes the old one; `systemctl restart {loading.unit}` would do both, and end "
+        f"{wish}, while it still has a different address on that port: a reload opens the new one "
+        f"before it closes the old one; `systemctl restart {loading.unit}` would work, but close "
         "all open connections"
     )
 
@@ -123,14 +125,14 @@ def _holder_words(holder: Json) -> str:
 
 
 def _problem_of(address: configs.Address, *, shared: bool) -> int:
-    """What the kernel says to one who would listen there; 0 where it would do.
+    """The error of bind(2) and listen(2) for an address; 0 if there is none.
 
-    `shared` as HAProxy does it, whose processes listen side by side.
+    `shared`: with SO_REUSEPORT, as HAProxy does, whose processes listen at the same time.
     """
     try:
         probe = socket.socket(address.family, socket.SOCK_STREAM)
     except OSError:
-        return 0  # no IPv6 here
+        return 0  # no IPv6 on this host
     with probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
@@ -145,7 +147,7 @@ def _problem_of(address: configs.Address, *, shared: bool) -> int:
 
 
 def _own_addresses(main: int) -> set[tuple[str, int]]:
-    """What the proxy's processes listen on now, as `Address.key` has it."""
+    """The addresses that the proxy's processes listen on, as `Address.key`."""
     tables = Tables(main)
     own: set[tuple[str, int]] = set()
     for pid in (main, *children_of(main)):
@@ -154,7 +156,7 @@ def _own_addresses(main: int) -> set[tuple[str, int]]:
 
 
 def _is_at(pid: int, address: configs.Address) -> bool:
-    """Whether a process listens where `address` would be."""
+    """Whether a process listens on `address`."""
     for host, port in _own_addresses(pid):
         if port == address.port and (host in ("", "::", address.key[0]) or address.is_any):
             return True
@@ -172,8 +174,8 @@ def _check_nginx(loading: Loading) -> None:
     files = numbers.get("worker_rlimit_nofile") or _file_limit(loading, "soft")
     if files < wanted:
         loading.say(
-            f"nginx: worker_connections is {wanted}, but a worker may open {files} files, which "
-            f"are {files // 2} WebSocket connections: worker_rlimit_nofile raises that"
+            f"nginx: worker_connections is {wanted}, but a worker may open {files} files, enough "
+            f"for {files // 2} WebSocket connections: set worker_rlimit_nofile"
         )
 
 
@@ -191,28 +193,28 @@ def _apache_config(loading: Loading) -> configs.ApacheConfig:
 
 
 def _refuse_full_scoreboard(loading: Loading, config: configs.ApacheConfig) -> None:
-    """Children with open connections stay after a reload, and each takes one of the places that
-    there are for children. Where none is left, Apache hangs without a word."""
+    """Children with open connections stay after a reload, and each occupies a process slot. If no
+    slot is left, Apache hangs without a message."""
     limit, stay = _places(loading, config)
     if len(stay) < limit:
         return
     held = sum(worker["websockets"] for worker in stay)
     raise StepError(
         f"Apache has room for {limit} processes (ServerLimit), and {len(stay)} of earlier "
-        f"configurations would stay after this reload for the sake of their connections ({held} "
-        "WebSockets): none would be left to take new ones. Wait until they have drained, or run "
-        "`systemctl restart apache2`, which ends them; a larger ServerLimit counts from a restart "
-        "on, too"
+        f"configurations would stay after this reload because of their connections ({held} "
+        "WebSockets): none would be left to accept new ones. Wait until they have drained, or run "
+        "`systemctl restart apache2`, which closes them; a larger ServerLimit takes effect at a "
+        "restart too"
     )
 
 
 def _places(loading: Loading, config: configs.ApacheConfig) -> tuple[int, list[Json]]:
-    """How many children Apache has room for, and those that would stay after a reload."""
+    """How many process slots Apache has, and the children that would stay after a reload."""
     usual = _PREFORK_SERVER_LIMIT if config.has_module("mpm_prefork") else _SERVER_LIMIT
     limit, file = config.number("ServerLimit") or (usual, "")
     workers = worker_connections(loading.main, "apache2")
     if len(workers) <= usual < limit and _is_newer(file, loading.main):
-        limit = usual  # there is as much room as at the start, whatever the file says now
+        limit = usual  # the number of slots is that of the start, whatever the file says now
     stay = [
         worker
         for worker in workers
@@ -222,7 +224,7 @@ def _places(loading: Loading, config: configs.ApacheConfig) -> tuple[int, list[J
 
 
 def places(session: Session, request: Json) -> Json:
-    """The room that Apache has for children, and how many would stay if it were reloaded now."""
+    """How many process slots Apache has, and how many would stay occupied after a reload."""
     loading = Loading(session.children, "apache2", "reload", lambda text: None)
     if not loading.is_reload:
         return {"places": 0, "stay": 0}
@@ -231,7 +233,7 @@ def places(session: Session, request: Json) -> Json:
 
 
 def _is_newer(file: str, main: int) -> bool:
-    """Whether a file has been changed since a process started."""
+    """Whether a file has changed since a process started."""
     info = look_at(file) if file else None
     if info is None:
         return False
@@ -247,19 +249,19 @@ def _check_haproxy(loading: Loading) -> None:
     if not maxconn or needed <= limit:
         return
     words = (
-        f"maxconn {maxconn} in {_HAPROXY_FILE} needs {needed} open files, two a connection, and "
-        f"HAProxy may have {limit} here: lower it to {(limit - _HAPROXY_OWN_FILES) // 2}, or raise "
+        f"maxconn {maxconn} in {_HAPROXY_FILE} needs {needed} open files, two per connection, but "
+        f"HAProxy may open {limit}: lower it to {(limit - _HAPROXY_OWN_FILES) // 2}, or raise "
         "LimitNOFILE of haproxy.service"
     )
     version = re.search(r"version (\d+)\.(\d+)", loading.dump(["haproxy", "-v"]))
     if version and tuple(map(int, version.groups())) < (2, 3):
-        loading.say(f"HAProxy: {words}")  # it starts all the same, and runs out of them later
+        loading.say(f"HAProxy: {words}")  # it starts anyway, and runs out of them later
     else:
         raise StepError(words)
 
 
 def _file_limit(loading: Loading, kind: str) -> int:
-    """How many files a process of the unit may open: its ``soft`` limit, or what it may raise."""
+    """How many files a process of the unit may open: its ``soft`` limit, or a higher one."""
     pid = loading.main or 1
     limits = read_text(f"/proc/{pid}/limits")
     found = re.search(r"^Max open files +(\d+) +(\d+)", limits, re.M)

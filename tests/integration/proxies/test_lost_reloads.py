@@ -209,7 +209,7 @@ def test_a_reload_that_nginx_refuses(host: LabHost, project: Path) -> None:
     failed = deployer("apply", project, "-e", taken, "--yes")
     assert failed.code == 3, failed
     shown = re.sub(r"\s+", " ", failed.out)
-    assert f"nginx cannot listen on *:8083, as {CONF}:1 asks: python3 (process " in shown
+    assert f"nginx cannot listen on *:8083 ({CONF}:1): python3 (process " in shown
     assert "of other.service) listens there" in shown
     assert workers(host) == before, "it runs as it did: nothing has ended it"
     host.sh("systemctl stop other")

@@ -178,8 +178,8 @@ def test_what_a_running_proxy_has_loaded(
 
 # --- before ---------------------------------------------------------------------------------------
 
-OWN = "while it still has another address at that port"
-OTHER = "asks: python3 (process {} of other.service) listens there"
+OWN = "while it still has a different address on that port"
+OTHER = "python3 (process {} of other.service) listens there"
 NOWHERE = "no interface of this host has that address"
 MAXCONN = "maxconn 700000 in /etc/haproxy/haproxy.cfg needs 1400040 open files"
 
@@ -187,12 +187,12 @@ MAXCONN = "maxconn 700000 in /etc/haproxy/haproxy.cfg needs 1400040 open files"
 @pytest.mark.parametrize(
     ("proxy", "config", "words"),
     [
-        (NGINX, NGINX.listening("8099"), f"on *:8099, as {NGINX.path}:6 {OTHER}"),
+        (NGINX, NGINX.listening("8099"), f"on *:8099 ({NGINX.path}:6): {OTHER}"),
         (NGINX, NGINX.config.replace("8081", "127.0.0.1:8081"), OWN),
-        (APACHE, APACHE.listening("0.0.0.0:8099"), f"on 0.0.0.0:8099, as {APACHE.path}:3 {OTHER}"),
+        (APACHE, APACHE.listening("0.0.0.0:8099"), f"on 0.0.0.0:8099 ({APACHE.path}:3): {OTHER}"),
         (APACHE, APACHE.config.replace("8082", "127.0.0.1:8082"), OWN),
         (APACHE, APACHE.listening("192.0.2.1:8099"), NOWHERE),
-        (HAPROXY, HAPROXY.listening(":8099"), f"on *:8099, as {HAPROXY.path}:15 {OTHER}"),
+        (HAPROXY, HAPROXY.listening(":8099"), f"on *:8099 ({HAPROXY.path}:15): {OTHER}"),
         (HAPROXY, HAPROXY.listening("192.0.2.1:8099"), NOWHERE),
         (HAPROXY, HAPROXY.config.replace("daemon", "maxconn 700000"), MAXCONN),
     ],
@@ -230,7 +230,7 @@ def test_a_limit_that_is_merely_tight_is_reported(host: LabHost, runner: RunnerP
     assert apply(runner, tight, f"worker_rlimit_nofile {number};\n{config}") == {}
     (said,) = [event["text"] for event in runner.events if event["event"] == "said"]
     assert "worker_connections is 768, but a worker may open 300 files" in said
-    assert "worker_rlimit_nofile raises that" in said
+    assert "set worker_rlimit_nofile" in said
     runner.ask("revert", commit="c1", why="a test")
 
 

@@ -117,7 +117,7 @@ def test_what_another_user_calls_nginx_is_not_run(tmp_path: Path) -> None:
     assert asked == [(str(program), 0)], "neither its program nor its words"
     assert state is not None
     assert state["is_running"]
-    words = "is not root's: it was not asked what it has"
+    words = "does not belong to root: its program was not run"
     assert notes == [f"the nginx that runs, process {stranger.pid}, {words}"]
 
 
