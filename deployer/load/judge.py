@@ -48,14 +48,14 @@ class Observed:
 
 
 _PER_CLIENT = (
-    "The proxy limits how much one address may have; all of these connections came from one."
-    " Users from many addresses would meet other limits."
+    "The proxy limits each client address, and all of these connections came from one. Users with"
+    " different addresses would reach other limits."
 )
 _CAUSES = {
-    "connections-exhausted": "{proxy} has no place left for a connection",
-    "files-exhausted": "{proxy} may open no more files",
-    "threads-exhausted": "every thread of {proxy} is taken: each open WebSocket keeps one",
-    "scoreboard-full": "{proxy} has no place left for a process",
+    "connections-exhausted": "{proxy} cannot accept more connections",
+    "files-exhausted": "{proxy} cannot open more files",
+    "threads-exhausted": "every thread of {proxy} is busy: each open WebSocket keeps one",
+    "scoreboard-full": "{proxy} cannot start more processes",
 }
 
 

@@ -89,7 +89,7 @@ def _connection_result(seen: Observations, connection: ConnectResult) -> CheckRe
         target=_at(connection),
         hop=problem.hop if problem else "public",
         ok=problem is None or problem.severity != "error",
-        detail=f"{connection.words}: this machine has no way there"
+        detail=f"{connection.words}: this machine has no route there"
         if is_skipped
         else connection.words,
         seconds=connection.seconds,

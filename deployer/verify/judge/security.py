@@ -26,13 +26,10 @@ from deployer.verify.probe.spec import HttpProbe
 
 _FAILURES = frozenset({500, 502, 503, 504})
 _PLAIN_FIX: Mapping[tuple[Hop, bool], str] = {
-    ("backend", True): "Let the service refuse what is no handshake (426 Upgrade Required).",
-    ("backend", False): "Let the service refuse what is no handshake (426 Upgrade Required).",
-    (
-        "proxy",
-        True,
-    ): "Set Upgrade and Connection only where the client has sent Upgrade: websocket.",
-    ("proxy", False): "Look at the proxy's error log at this moment, and ask the service the same.",
+    ("backend", True): "Make the service refuse ordinary requests (426 Upgrade Required).",
+    ("backend", False): "Make the service refuse ordinary requests (426 Upgrade Required).",
+    ("proxy", True): "Set Upgrade and Connection only if the client sent Upgrade: websocket.",
+    ("proxy", False): "Check the proxy's error log at this time, and test the service directly.",
 }
 
 

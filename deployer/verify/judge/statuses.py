@@ -58,7 +58,7 @@ def status_at_proxy(check: PlannedCheck, attempts: Attempts, proxy: Proxy) -> Di
 
 
 def _other_status(attempt: Attempt, proxy: Proxy) -> Diagnosis:
-    """Why the proxy answers otherwise than the service, which the follow-ups do not show."""
+    """Diagnose a status that differs from the service's if the follow-ups do not explain it."""
     status, words = attempt.status_code, PROXIES[proxy].words
     if status == 400 and not _is_html(attempt):
         return _refused_as_malformed(proxy)
