@@ -174,7 +174,8 @@ class Login:
         return AuthenticationError(
             "\n".join(lines),
             host=settings.host,
-            hint="Name the key with ansible_ssh_private_key_file and the user with ansible_user; "
+            hint="Name the key with ansible_ssh_private_key_file and the user with ansible_user, "
+            "or log in with a password (-k) as another user (-u); "
             f"this must work: {command} true",
         )
 
