@@ -1,8 +1,8 @@
-"""What a host's proxies really have and do: read as they are, by nobody who deployed them.
+"""The actual state of a host's proxies, regardless of who set them up.
 
-`model.py` has what a host says of its proxies, `served.py` what a proxy's configuration does with a
-request, `faults.py` what is wrong in it, `explain.py` what that means to checks that have failed.
-Everything here is pure: it works on the answer to one request of the runner (`inspect`).
+`model.py` has the host's reply about its proxies, `by_proxy.py` how a proxy's configuration handles
+a request and which faults it has, `explain.py` what that means for failed checks. Everything here is
+pure: it uses the reply to one request to the agent (`inspect`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""From what a check has seen at the proxy to why it is so: pure.
+"""Explain the findings of checks by faults of the proxy. Pure.
 
-A finding of the checks names a symptom. A fault of the proxy's configuration takes its place only
-where it says that it explains that symptom, and where it lies on the way of that very request;
-where none does, the finding stays as it is: a wrong name is worse than none.
+A check's finding names a symptom. A fault of the proxy's configuration replaces it only if it
+explains that symptom and is on the path of that request; otherwise the finding stays unchanged: a
+wrong cause is worse than none.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from deployer.sites.model import Route, Site, Upstream
 
 _TLS_SCHEMES = ("https", "wss")
 _MOST_ALTERNATIVES = 4
-#: A refusal of which no more is known may have any cause that one of these has.
+#: A refusal without further detail may have any cause of one of these.
 _ALSO_EXPLAINED_BY: Mapping[str, tuple[str, ...]] = {
     "handshake-refused": ("origin-blocked", "wrong-route"),
     "login-required": ("wrong-route",),
 }
-#: Symptoms that a wrong address behind the proxy has.
+#: Symptoms of a wrong service address in the proxy.
 _OF_ELSEWHERE = frozenset({"bad-gateway", "wrong-route", "page-instead", "service-down", "timeout"})
-#: What a line of the proxy's configuration could be the reason for.
+#: Symptoms that a line of the proxy's configuration could cause.
 _OF_CONFIGURATION = _OF_ELSEWHERE | {
     *("upgrade-not-forwarded", "http-1.0-upstream", "redirected", "slash-redirect"),
     *("redirect-loop", "https-redirect", "origin-blocked", "login-required", "slash-mismatch"),
@@ -36,7 +36,7 @@ _OF_CONFIGURATION = _OF_ELSEWHERE | {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Request:
-    """What a proxy was asked by a check."""
+    """The request that a check sent to a proxy."""
 
     name: str
     port: int
@@ -47,9 +47,9 @@ class _Request:
 def explained(
     results: Sequence[CheckResult], inspection: Inspection, *, site: Site, port: int | None = None
 ) -> tuple[CheckResult, ...]:
-    """`results` of one site, with what the host's proxy tells about those that have failed.
+    """`results` of one site, with failures explained by the state of the host's proxy.
 
-    `port` is the proxy's, where it is not the usual one.
+    `port` is the proxy's, if it is not the default.
     """
     state = inspection.of(site.proxy)
     if state is None:
@@ -60,8 +60,8 @@ def explained(
     for result in results:
         finding = result.finding
         if finding is not None:
-            # What the proxy does right when it is asked on its host is wrong somewhere before it,
-            # or refused to those who come from there.
+            # If the proxy handles the request correctly on its host, the fault is in front of it,
+            # or it refuses clients by their address.
             is_elsewhere = result.hop == "public" and _question(result) in right
             if is_elsewhere:
                 by_address = refused_by_address(result, inspection, site=site, port=port).finding
@@ -78,7 +78,7 @@ def explained(
 def refused_by_address(
     result: CheckResult, inspection: Inspection, *, site: Site, port: int | None = None
 ) -> CheckResult:
-    """`result` of a client elsewhere, where a rule for addresses is all that tells it from here."""
+    """`result` of a remote client, explained by a rule for client addresses if there is one."""
     finding, state = result.finding, inspection.of(site.proxy)
     if finding is None or state is None:
         return result
@@ -95,7 +95,7 @@ def _is_well(result: CheckResult) -> bool:
 
 
 def _question(result: CheckResult) -> tuple[str, str]:
-    """What tells the same check at one hop from others: its name, and what was asked."""
+    """What identifies the same check at different hops: its name and its request."""
     uri = result.handshake.uri if result.handshake is not None else ""
     return result.name, uri or result.target.partition(" at ")[0]
 
@@ -103,7 +103,7 @@ def _question(result: CheckResult) -> tuple[str, str]:
 def noticed(
     inspection: Inspection, *, site: Site, port: int | None = None
 ) -> tuple[CheckResult, ...]:
-    """What is wrong in the proxy's configuration or state though no check may have seen it."""
+    """Faults of the proxy's configuration or state that are reported without a failed check."""
     state = inspection.of(site.proxy)
     if state is None:
         return ()
@@ -143,17 +143,17 @@ def _explained(
     status = result.handshake.status_code if result.handshake is not None else None
     fitting = [
         fault
-        for fault in _meant_ill(state, request, site)
+        for fault in _unintended_faults(state, request, site)
         if _explains(fault, finding.code)
         and (not fault.statuses or status in fault.statuses)
-        # What was never opened was not cut for its silence.
+        # A connection that never opened was not closed for being idle.
         and not (fault.code == "idle-cut" and finding.code != "idle-cut" and status != 101)
     ]
     if finding.hop == "backend" or result.hop == "backend":
         astray = next((fault for fault in fitting if fault.is_astray), None)
         if astray is not None:
             return _with(finding, astray, ())
-        # The service does it by itself; what the proxy says wrong about it is said there.
+        # The service itself fails; only faults of the proxy with the same code apply.
         fitting = [fault for fault in fitting if fault.code == finding.code and not fault.statuses]
         if not fitting:
             return finding
@@ -162,27 +162,27 @@ def _explained(
     if fitting:
         first = fitting[0]
         return _with(finding, first, () if first.is_certain else fitting[1:])
-    way = _served(state, request)
-    if way is None or finding.hop != "proxy" or finding.code not in _OF_CONFIGURATION:
+    handling = _served(state, request)
+    if handling is None or finding.hop != "proxy" or finding.code not in _OF_CONFIGURATION:
         return finding
-    elsewhere = _elsewhere(finding, way, _route_of(site, request.path))
-    if elsewhere is not None:
-        return _with(finding, elsewhere, ())
-    if not way.where:
+    wrong = _wrong_address(finding, handling, _route_of(site, request.path))
+    if wrong is not None:
+        return _with(finding, wrong, ())
+    if not handling.where:
         return finding
-    words = f"{PROXIES[state.proxy].title} serves it by {way.where}, which shows no reason for this"
+    words = f"{PROXIES[state.proxy].title} serves it by {handling.where}, which shows no reason for this"
     return replace(finding, evidence="; ".join(filter(None, (finding.evidence, words))))
 
 
-def _meant_ill(state: ProxyState, request: _Request, site: Site) -> tuple[Fault, ...]:
-    """The faults on the way of a request, without what the site itself wants: ``strip_prefix``."""
+def _unintended_faults(state: ProxyState, request: _Request, site: Site) -> tuple[Fault, ...]:
+    """The faults on the path of a request, without those that the site intends (``strip_prefix``)."""
     found = _faults(state, request)
     route = _route_of(site, request.path)
     if route is None or not route.strip_prefix or not any(fault.is_of_path for fault in found):
         return found
-    way = _served(state, request)
+    handling = _served(state, request)
     stripped = request.path[len(route.path.rstrip("/")) :] or "/"
-    if way is None or way.path_at_service != stripped:
+    if handling is None or handling.path_at_service != stripped:
         return found
     return tuple(fault for fault in found if not fault.is_of_path)
 
@@ -192,8 +192,8 @@ def _explains(fault: Fault, symptom: str) -> bool:
 
 
 def _with(finding: Finding, fault: Fault, others: Iterable[Fault]) -> Finding:
-    """`finding` as `fault` explains it; what else would, as alternatives."""
-    # A fault that says no cause only adds the place: what else it can be is as open as before.
+    """`finding` explained by `fault`, with the other faults as alternatives."""
+    # A fault without a cause only adds the place: the alternatives remain.
     kept = () if fault.is_certain and fault.cause else finding.alternatives
     alternatives = {each.code: each for each in kept if each.code != fault.code}
     for other in others:
@@ -212,22 +212,22 @@ def _with(finding: Finding, fault: Fault, others: Iterable[Fault]) -> Finding:
     )
 
 
-def _elsewhere(finding: Finding, way: Served, route: Route | None) -> Fault | None:
-    """The proxy sends the path to another address than the site says."""
+def _wrong_address(finding: Finding, handling: Served, route: Route | None) -> Fault | None:
+    """The fault that the proxy sends the path to a different address than the site's."""
     if finding.code not in _OF_ELSEWHERE or route is None or not route.upstreams:
         return None
-    if not way.upstreams or set(way.upstreams) & set(route.upstreams):
+    if not handling.upstreams or set(handling.upstreams) & set(route.upstreams):
         return None
-    there, meant = ", ".join(map(str, way.upstreams)), ", ".join(map(str, route.upstreams))
-    is_scheme = {_address(each) for each in way.upstreams} & {
+    there, meant = ", ".join(map(str, handling.upstreams)), ", ".join(map(str, route.upstreams))
+    is_scheme = {_address(each) for each in handling.upstreams} & {
         _address(each) for each in route.upstreams
     }
     return fault(
-        way,
+        handling,
         code="upstream-scheme" if is_scheme else "bad-gateway",
         explains=frozenset(),
-        cause=f"The proxy sends {way.path} to {there}; the service is at {meant}.",
-        fix=f"Let {way.where} lead to {meant}.",
+        cause=f"The proxy sends {handling.path} to {there}, but the service is at {meant}.",
+        fix=f"Change {handling.where} to {meant}.",
         is_certain=True,
     )
 
@@ -245,7 +245,7 @@ def _served(state: ProxyState, request: _Request) -> Served | None:
 
 
 def _request_of(result: CheckResult, site: Site, port: int | None) -> _Request:
-    """What the proxy was asked: the URI of a handshake, or the target of another check."""
+    """The request to the proxy: the URI of a handshake, or the target of a different check."""
     uri = result.handshake.uri if result.handshake is not None else result.target
     parts = urlsplit(uri if "://" in uri and result.hop != "backend" else "")
     if not parts.hostname:
@@ -268,7 +268,7 @@ def _asked_of(site: Site, path: str, port: int | None) -> _Request:
 
 
 def _route_of(site: Site, path: str) -> Route | None:
-    """The route that serves a path: the longest that fits (the playbook language)."""
+    """The route that serves a path: the longest that matches."""
     fitting = [
         route
         for route in site.routes

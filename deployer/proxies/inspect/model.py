@@ -1,7 +1,7 @@
-"""What a host says of its proxies, and what is found in that: frozen values.
+"""The host's reply about its proxies, and the findings in it: frozen values.
 
-Times are seconds before the moment at which the host was looked at: clocks of hosts differ. What
-could not be read is empty or `None`, with its reason in the notes.
+Times are ages in seconds at the time of the reply, because hosts' clocks differ. What could not be
+read is empty or `None`, with the reason in the notes.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from deployer.sites.model import Upstream
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """One process of a proxy; `is_leaving` where it works with an earlier configuration only.
+    """One process of a proxy; `is_leaving` if it only serves an earlier configuration.
 
-    `files_limit` is the soft limit of open files, `None` for none; `open_files` is `None` where
-    nobody but root may look; `title` is its command line.
+    `files_limit` is the soft limit of open files, `None` for none; `open_files` is `None` if
+    only root may read it; `title` is its command line.
     """
 
     pid: int
@@ -90,13 +90,13 @@ class Directive:
 class ProxyState:
     """One proxy that is installed on the host, as it is now.
 
-    `config` are the files; `dump` is what the proxy itself prints of them, where it does not print
-    the files (Apache's DUMP_CONFIG, DUMP_VHOSTS, DUMP_MODULES and DUMP_RUN_CFG). `test_ok` is its
-    own check's word, `None` where that could not be run. `log` are the last lines of its journal
-    and error logs. `listeners` are addresses as ``0.0.0.0:443``, those that it has open.
-    `unit_state` is systemd's word: ``active``, ``failed``, ``inactive``. `accepted_reload_s_ago` is
-    when it took its present configuration, as its workers tell. `local_time` is the host's, as its
-    logs write it: ``2026-11-21 15:03:04``.
+    `config` are the files; `dump` is the proxy's own output about them (Apache's DUMP_CONFIG,
+    DUMP_VHOSTS, DUMP_MODULES and DUMP_RUN_CFG; HAProxy's statistics). `test_ok` is the result of its
+    own configuration test, `None` if that could not be run. `log` are the last lines of its journal
+    and error logs. `listeners` are its open addresses, such as ``0.0.0.0:443``.
+    `unit_state` is systemd's: ``active``, ``failed``, ``inactive``. `accepted_reload_s_ago` is
+    the age of its present configuration, from the age of its workers. `local_time` is the host's, in
+    the format of its logs: ``2026-11-21 15:03:04``.
     """
 
     proxy: Proxy
@@ -117,42 +117,42 @@ class ProxyState:
 
     @property
     def version_numbers(self) -> tuple[int, ...]:
-        """``1.22.1`` as numbers, to be compared; empty where it is not known."""
+        """``1.22.1`` as numbers for comparison; empty if it is unknown."""
         parts = self.version.split(".")
         return tuple(int(part) for part in parts) if all(map(str.isdigit, parts)) else ()
 
     @property
     def main_pids(self) -> frozenset[int]:
-        """The processes that have not been started by another one of the proxy's."""
+        """The processes that were not started by a process of the proxy."""
         pids = {each.pid for each in self.processes}
         return frozenset(each.pid for each in self.processes if each.ppid not in pids)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """A host's proxies, and in `notes` what could not be read, and why."""
+    """A host's proxies, and in `notes` what could not be read and why."""
 
     proxies: tuple[ProxyState, ...] = ()
     notes: tuple[str, ...] = ()
 
     def of(self, proxy: Proxy) -> ProxyState | None:
-        """The state of one proxy, where it is installed."""
+        """The state of one proxy, if it is installed."""
         return next((state for state in self.proxies if state.proxy == proxy), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """What a proxy's configuration does with requests for a name, port and path.
+    """How a proxy's configuration handles requests for a name, port and path.
 
     `path` and `match` are those of the rule that serves it (a location, a ProxyPass, an ACL), at
-    `file` and `line`. `upstreams` is empty where files or a fixed answer are served;
-    `path_at_service` is what the asked path becomes behind the proxy. `idle_timeout_s` is `None`
-    where silence is not limited; `idle_directive` says where that comes from:
+    `file` and `line`. `upstreams` is empty if files or a fixed answer are served;
+    `path_at_service` is the path requested from the service. `idle_timeout_s` is `None` if idle
+    connections are not limited; `idle_directive` is the source of the limit:
     ``proxy_read_timeout 60s (default)``, ``timeout tunnel 1h, /etc/haproxy/haproxy.cfg:12``. `note`
-    says what was not understood. `wants_proxy_line` is whether its port expects each connection to
-    begin with a PROXY line (of the PROXY protocol), `sends_proxy_line` whether it begins so itself
-    at the service, at `server_where` if that is a line of its own. `own_address` is the one address
-    of the host that it is served at, where it is not served at all of them.
+    is what was not understood. `wants_proxy_line`: its port expects each connection to start with a
+    PROXY line (of the PROXY protocol). `sends_proxy_line`: it sends such a line to the service, by
+    the line `server_where` if that is a different one. `own_address` is the address that it is
+    served at, if not at all of the host's.
     """
 
     proxy: Proxy

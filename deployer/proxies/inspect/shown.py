@@ -1,9 +1,9 @@
-"""Words of a configuration as a person may be shown them: without what gives access. Pure.
+"""Quoted configuration lines without credentials. Pure.
 
-A line of a proxy's configuration is quoted where it explains what was seen. Who reads a report need
-not be who may read the files of root: passwords in addresses, tokens in queries, what headers are
-set to or compared with are replaced by an ellipsis. What a header's value may be is known for few
-names; all other values are taken for secrets, unless they are variables.
+A line of a proxy's configuration is quoted if it explains a symptom. Readers of a report may not be
+allowed to read root's files: passwords in addresses, tokens in queries, and values that headers are
+set to or compared with are replaced by an ellipsis. The values of a few headers are known to be
+harmless; all others are treated as secrets, unless they are variables.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 _MASK = "…"
-#: What no secret stands in.
+#: Headers that hold no secrets.
 _OPEN_HEADERS = (
     "upgrade|connection|host|origin|forwarded|x[-_]forwarded[-_][\\w-]+|x[-_]real[-_]ip|via|te|"
     "user[-_]agent|referer|accept(?:[-_]\\w+)?|content[-_][\\w-]+|cache[-_]control|server|"
@@ -23,7 +23,7 @@ _TELLING = (
     "access[-_]?key|api[-_]?key|auth|authorization|code|credentials?|jwt|key|pass|passwd|password|"
     "passphrase|pwd|secret|session|session[-_]?id|sid|sig|signature|ticket|token"
 )
-#: A value: quoted, or a word; neither begins like a variable.
+#: A value: quoted, or a word; neither starts like a variable.
 _VALUE = r"(?:\"[^\"$%]*\"|'[^'$%]*'|(?![$%\"'{}!=|`])[^\s\"'{};)`]+)"
 _FLAGS = r"(?:\s+(?:-i|-n|-M|-m\s+\w+|-f\s+\S+|--|eq|str|beg|end|sub|reg))*"
 
@@ -81,7 +81,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 def without_credentials(text: str) -> str:
-    """`text` (a line, or a sentence that quotes one) without values that give access."""
+    """`text` (a line, or a sentence that quotes one) without credentials."""
     for pattern, instead in _RULES:
         text = pattern.sub(instead, text)
     return text

@@ -1,4 +1,4 @@
-"""What a proxy's state tells by itself, whatever was asked: its log, its processes, its limits."""
+"""Faults in a proxy's state, independent of a request: its log, its processes, its limits."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["certain", "possible"]
 
 
 def certain(state: ProxyState) -> tuple[Fault, ...]:
-    """What comes before all that stands in the files: they are not what runs, or it is full."""
+    """Faults that precede those in the files: they are not loaded, or a limit is reached."""
     return (*reloads.faults(state), *capacity.faults(state))
 
 
 def possible(state: ProxyState) -> tuple[Fault, ...]:
-    """What is looked at where the files explain nothing."""
+    """Faults to consider if the files explain nothing."""
     return (*reloads.stopped(state), *drains.faults(state), *reloads.hints(state))

@@ -1,12 +1,12 @@
-"""Serves the files of several folders on the loopback address, to a proxy that serves none itself.
+"""Serve the files of several folders on the loopback address, for a proxy that serves no files.
 
     static_files.py ADDRESS:PORT FOLDER
 
-`FOLDER` has a link for each root: ``/NAME/x`` is the file `x` in the folder that the link `NAME`
-leads to. What is asked for is a file, or a folder with an ``index.html``, by whichever of its two
-paths; nothing is listed, nothing is redirected, and nothing but GET and HEAD is done.
+`FOLDER` has a link for each root: ``/NAME/x`` is the file `x` in the folder of the link `NAME`. A
+path names a file, or a folder with an ``index.html``, with or without a trailing slash. There are no
+listings and no redirects; the methods are GET and HEAD.
 
-It takes the proxy's word that a path stays below its name. Standard library alone, Python 3.8.
+The proxy ensures that a path stays below its name. Standard library only, Python 3.8.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote_to_bytes
 
-#: How long a connection is kept for the next request, or a client may take for a part of an answer.
+#: Timeout for the next request on a connection, and for sending a part of a response.
 _PATIENCE_S = 75.0
 _ALLOWED = "GET, HEAD"
-#: What the standard library of some release lacks; the host's own table may say anything.
+#: Types that the standard library of some releases lacks; the host's own table is not used.
 _NEWER_TYPES = {
     ".avif": "image/avif",
     ".mjs": "text/javascript",
@@ -40,7 +40,7 @@ mimetypes.init(files=())
 
 
 class Server(ThreadingHTTPServer):
-    """A thread for each connection; a proxy keeps few."""
+    """One thread per connection; a proxy keeps few."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -58,9 +58,9 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        """Answer with the file, a part of it, or the news that it has not changed."""
+        """Answer with the file, a part of it, or 304."""
         if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
-            self.close_connection = True  # what follows is a body that nobody reads
+            self.close_connection = True  # the body is not read
         try:
             file, name = open_file(self.server.folder, self.path)
         except PermissionError:
@@ -74,14 +74,14 @@ class Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
     def do_POST(self) -> None:
-        """Say what may be done instead."""
+        """Answer 405 with the allowed methods."""
         self.close_connection = True
         self.refuse(HTTPStatus.METHOD_NOT_ALLOWED)
 
     do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_POST
 
     def answer(self, file: io.FileIO, *, media_type: str) -> None:
-        """RFC 9110, sections 13 and 14: what is new to the client, and the part it asks for."""
+        """Conditional and range requests (RFC 9110, sections 13 and 14)."""
         about = os.fstat(file.fileno())
         tag = f'"{int(about.st_mtime):x}-{about.st_size:x}"'
         headers = {
@@ -109,10 +109,10 @@ class Handler(BaseHTTPRequestHandler):
         if self.command == "GET" and end > start:
             sent = self.connection.sendfile(file, start, end - start)
             if sent < end - start:
-                self.close_connection = True  # it has become shorter meanwhile
+                self.close_connection = True  # the file became shorter
 
     def begin(self, status: HTTPStatus, headers: dict[str, str]) -> None:
-        """Everything before the body."""
+        """Send the status line and headers."""
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -121,7 +121,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def refuse(self, status: HTTPStatus) -> None:
-        """A short page that says why there is no file."""
+        """Send a short error page."""
         page = f"<title>{status} {status.phrase}</title>\n<h1>{status.phrase}</h1>\n".encode()
         headers = {"Content-Type": "text/html", "Content-Length": str(len(page))}
         if status is HTTPStatus.METHOD_NOT_ALLOWED:
@@ -131,7 +131,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(page)
 
     def has_it(self, tag: str, changed: int) -> bool:
-        """Whether the client says that it has this version; of two headers the exact one counts."""
+        """Whether the client has this version; If-None-Match takes precedence."""
         tags = self.headers.get("If-None-Match")
         if tags is not None:
             return tags.strip() == "*" or tag in re.findall(r'"[^"]*"', tags)
@@ -142,7 +142,7 @@ class Handler(BaseHTTPRequestHandler):
             return False
 
     def part(self, size: int, *, tag: str, changed: str) -> tuple[int, int] | None:
-        """The one range that is asked for, from its start to before its end, if that makes sense.
+        """The requested range as start and end (exclusive), if it is a single valid one.
 
         Several ranges are answered with all of the file, as RFC 9110, section 14.2 allows.
         """
@@ -157,11 +157,11 @@ class Handler(BaseHTTPRequestHandler):
         return None if asked[2] and end <= start else (start, min(end, size))
 
     def version_string(self) -> str:
-        """No version is told."""
+        """Disclose no version."""
         return "static-files"
 
     def log_message(self, format: str, *args: object) -> None:
-        """The proxy keeps the log."""
+        """Log nothing: the proxy does."""
 
 
 def open_file(folder: bytes, target: str) -> tuple[io.FileIO, str]:
@@ -179,7 +179,7 @@ def open_file(folder: bytes, target: str) -> tuple[io.FileIO, str]:
         name += b"/index.html"
     elif path.endswith(b"/"):
         raise NotADirectoryError(path)
-    # A pipe that nobody writes to would keep the thread waiting.
+    # Opening a pipe without a writer would block.
     file = io.FileIO(os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
@@ -188,7 +188,7 @@ def open_file(folder: bytes, target: str) -> tuple[io.FileIO, str]:
 
 
 def type_of(name: str) -> str:
-    """The media type by a file's name; what is compressed is what it is compressed with."""
+    """The media type by file name; for a compressed file, that of the compression."""
     kind, encoding = mimetypes.guess_type(name)
     if encoding:
         return f"application/{encoding}"
@@ -196,7 +196,7 @@ def type_of(name: str) -> str:
 
 
 def main(address: str, folder: str) -> None:
-    """Serve until the end; systemd is told when requests may come."""
+    """Serve until stopped, and notify systemd when ready."""
     host, _, port = address.rpartition(":")
     with Server((host, int(port)), folder) as server:
         if "NOTIFY_SOCKET" in os.environ:
