@@ -1,8 +1,8 @@
 """The actual state of a host's proxies, regardless of who set them up.
 
 `model.py` has the host's reply about its proxies, `by_proxy.py` how a proxy's configuration handles
-a request and which faults it has, `explain.py` what that means for failed checks. Everything here is
-pure: it uses the reply to one request to the agent (`inspect`).
+a request and which faults it has, `explain.py` what that means for failed checks. Everything here
+is pure: it uses the reply to one request to the agent (`inspect`).
 """
 
 from __future__ import annotations

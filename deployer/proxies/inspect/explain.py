@@ -170,12 +170,13 @@ def _explained(
         return _with(finding, wrong, ())
     if not handling.where:
         return finding
-    words = f"{PROXIES[state.proxy].title} serves it by {handling.where}, which shows no reason for this"
+    title = PROXIES[state.proxy].title
+    words = f"{title} serves it by {handling.where}, which shows no reason for this"
     return replace(finding, evidence="; ".join(filter(None, (finding.evidence, words))))
 
 
 def _unintended_faults(state: ProxyState, request: _Request, site: Site) -> tuple[Fault, ...]:
-    """The faults on the path of a request, without those that the site intends (``strip_prefix``)."""
+    """The faults on the path of a request, except those that the site intends: ``strip_prefix``."""
     found = _faults(state, request)
     route = _route_of(site, request.path)
     if route is None or not route.strip_prefix or not any(fault.is_of_path for fault in found):

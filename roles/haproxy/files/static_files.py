@@ -3,8 +3,8 @@
     static_files.py ADDRESS:PORT FOLDER
 
 `FOLDER` has a link for each root: ``/NAME/x`` is the file `x` in the folder of the link `NAME`. A
-path names a file, or a folder with an ``index.html``, with or without a trailing slash. There are no
-listings and no redirects; the methods are GET and HEAD.
+path names a file, or a folder with an ``index.html``, with or without a trailing slash. There are
+no listings and no redirects; the methods are GET and HEAD.
 
 The proxy ensures that a path stays below its name. Standard library only, Python 3.8.
 """
