@@ -92,8 +92,8 @@ class ProxyState:
 
     `config` are the files; `dump` is the proxy's own output about them (Apache's DUMP_CONFIG,
     DUMP_VHOSTS, DUMP_MODULES and DUMP_RUN_CFG; HAProxy's statistics). `test_ok` is the result of
-    its own configuration test, `None` if that could not be run. `log` are the last lines of its journal
-    and error logs. `listeners` are its open addresses, such as ``0.0.0.0:443``.
+    its own configuration test, `None` if that could not be run. `log` are the last lines of its
+    journal and error logs. `listeners` are its open addresses, such as ``0.0.0.0:443``.
     `unit_state` is systemd's: ``active``, ``failed``, ``inactive``. `accepted_reload_s_ago` is
     the age of its present configuration, from the age of its workers. `local_time` is the host's,
     in the format of its logs: ``2026-11-21 15:03:04``.
