@@ -118,7 +118,7 @@ def test_what_another_user_calls_nginx_is_not_run(tmp_path: Path) -> None:
     assert state is not None
     assert state["is_running"]
     words = "does not belong to root: its program was not run"
-    assert notes == [f"the nginx that runs, process {stranger.pid}, {words}"]
+    assert notes == [f"the running nginx, process {stranger.pid}, {words}"]
 
 
 def test_a_socket_is_no_file(tmp_path: Path) -> None:
