@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deployer.agent import bundle
 from tests.support.agent.process import (
     RunnerProcess,
     RunnerRefusal,
@@ -26,31 +21,6 @@ from tests.support.agent.process import (
 )
 
 OLD_NS = 1_600_000_000_123_456_789
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Path:
-    """A host's folders, with times of long ago."""
-    for name in ("etc/app/conf.d", "var_lib/app", "srv/data", "cache"):
-        (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "etc/app/main.conf").write_text("old\n")
-    (tmp_path / "etc/app/main.conf").chmod(0o640)
-    (tmp_path / "etc/app/conf.d/one").write_text("1")
-    (tmp_path / "etc/app/conf.d/link").symlink_to("one")
-    (tmp_path / "etc/app/conf.d/dangling").symlink_to("nowhere")
-    os.mkfifo(tmp_path / "etc/app/conf.d/fifo")
-    (tmp_path / "srv/data/kept").write_text("kept")
-    for path in sorted(tmp_path.rglob("*"), reverse=True):
-        os.utime(path, ns=(OLD_NS, OLD_NS), follow_symlinks=False)
-    os.utime(tmp_path, ns=(OLD_NS, OLD_NS))
-    return tmp_path
-
-
-@pytest.fixture
-def runner(world: Path) -> Iterator[RunnerProcess]:
-    running = local_runner(world)
-    yield running
-    running.end()
 
 
 def seen(world: Path) -> dict[str, Any]:
@@ -436,70 +406,4 @@ def test_a_damaged_image_is_not_restored(runner: RunnerProcess, world: Path) -> 
     assert (world / "etc/app/main.conf").read_bytes() == b"old\n"
 
 
-def test_state_is_for_its_owner_alone(runner: RunnerProcess, world: Path) -> None:
-    secret = world / "etc/secret"
-    secret.write_text("hush")
-    secret.chmod(0o600)
-    runner.apply(file_change(secret, b"new"))
-    state = world / "var_lib/deployer"
-    assert state.stat().st_mode & 0o777 == 0o700
-    for path in (state / "pending").iterdir():
-        assert path.stat().st_mode & 0o077 == 0
-    assert b"new" not in (state / "pending/plan.json").read_bytes().replace(b"etc/", b"")
-    journal = (state / "pending/journal.jsonl").read_text().splitlines()
-    events = [json.loads(line)["event"] for line in journal]
-    assert events == ["begin", "intent", "done", "applied"]
-
-
 # --- the watchdog ---------------------------------------------------------------------------------
-
-
-def test_without_systemd_nothing_is_begun(world: Path) -> None:
-    runner = local_runner(world, watchdog=True, systemd=str(world / "no-such-folder"))
-    before = seen(world)
-    with pytest.raises(RunnerRefusal) as refused:
-        runner.apply(file_change(world / "etc/hello", b"hello"))
-    assert refused.value.code == "no-systemd"
-    assert seen(world) == before
-    assert runner.ask("facts", packages=[])["deployer"]["pending"] is None
-
-    plan = runner.plan(file_change(world / "etc/hello", b"hello"))
-    runner.ask("apply", plan=plan, commit={**commit_of("c1"), "watchdog": False})
-    assert runner.ask("confirm", commit="c1", verified=[])["state"] == "confirmed"
-    runner.end()
-
-
-@pytest.mark.parametrize(
-    "arguments", [["--revert=c1"], ["--revert=c1", "--why=fun"], ["--why=boot"], []]
-)
-def test_the_watchdog_s_command_line(tmp_path: Path, arguments: list[str]) -> None:
-    program = tmp_path / "watchdog.pyz"
-    program.write_bytes(bundle.archive())
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", program, *arguments], capture_output=True, check=False
-    )
-    assert done.returncode == 2
-    assert done.stderr == b"usage: watchdog.pyz --revert=COMMIT --why=deadline|boot\n"
-
-
-def test_no_manifest_knows_the_watchdog_s_unit(world: Path) -> None:
-    """It comes before the first change and goes after the last: a revert leaves it where it is."""
-    units = world / "etc/systemd/system"
-    wants = units / "multi-user.target.wants"
-    wants.mkdir(parents=True)
-    before = seen(world)
-    made = [folder / "deployer-revert.service" for folder in (units, wants)]
-    done = world / "etc/done"
-    script = f"touch {made[0]} {done} && ln -s {made[0]} {made[1]}"
-    after = {"done": True, "argv": ["sh", "-c", script], "creates": [str(done)], "removes": [],
-             "unless": [], "chdir": None, "environment": {}}  # fmt: skip
-    runner = local_runner(world)
-    runner.apply(change("command:all", after))
-    reply = runner.ask("revert", commit="c1", why="enough")
-    runner.end()
-    assert (reply["state"], reply["kept"], reply["failed"]) == ("reverted", [], [])
-    for path in made:
-        path.unlink()  # fails where the revert has done that
-        at = before[str(path.parent)][3]
-        os.utime(path.parent, ns=(at, at))
-    assert seen(world) == before

@@ -16,7 +16,7 @@ from deployer.verify.planned.public_checks import HostAddresses
 from deployer.verify.public.dial import PublicDial
 from tests.support.certificates.pki import authority, issued, server_context
 from tests.support.servers.scripted import Front, Server, redirecting, websocket_service
-from tests.unit.verify.test_site import NAME, OWN, PLAIN, a_site, findings, verified
+from tests.support.verified_sites import NAME, OWN, PLAIN, a_site, findings, verified
 
 ELSEWHERE = "127.0.0.9"
 UNKNOWN = f"{'x' * 64}.invalid"  # no resolver is asked for a label that long
