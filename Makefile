@@ -30,7 +30,7 @@ lint: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 unit: setup
-	$(PYTEST) tests/unit -n 2
+	$(PYTEST) tests/unit -n 4
 
 # Both layers below in one run: no core idles while the last tests of the first one end.
 hosts: requisites sslyze
