@@ -99,30 +99,30 @@ def _probes(site: Site, checks: Sequence[CheckResult]) -> list[PlannedCheck]:
 
 
 class _Observer:
-    """Reads the host's state while a load runs; `looked_at_s` is when, from the beginning."""
+    """Inspects the host during a load; `inspected_at_s` is when, in seconds since its start."""
 
     def __init__(self, contact: Contact, site: Site, check: PlannedCheck) -> None:
         self._contact, self._site, self._check = contact, site, check
         self._began = time.monotonic()
         self.full: ProxyState | None = None
         self.last: ProxyState | None = None
-        self.looked_at_s: float | None = None
+        self.inspected_at_s: float | None = None
         self.service = ""
 
-    def look_when_full(self, failures: int) -> None:
+    def inspect_when_full(self, failures: int) -> None:
         self.full = _state(self._contact.link(), self._site)
         if failures:
             self.service = _service_words(self._contact.link(), self._check)
 
-    def look_at_last(self) -> None:
+    def inspect_at_end(self) -> None:
         self._contact.doing("load: inspecting the proxy again")
         self.last = _state(self._contact.link(), self._site)
-        self.looked_at_s = time.monotonic() - self._began
+        self.inspected_at_s = time.monotonic() - self._began
 
     def change_since(self, before: ProxyState | None) -> Change | None:
-        if before is None or self.last is None or self.looked_at_s is None:
+        if before is None or self.last is None or self.inspected_at_s is None:
             return None
-        return detect_change(before, self.last, after_s=self.looked_at_s)
+        return detect_change(before, self.last, after_s=self.inspected_at_s)
 
 
 def _load(
@@ -146,13 +146,13 @@ def _load(
         ),
         LoadHooks(
             progress=contact.doing,
-            full=observer.look_when_full,
-            last=observer.look_at_last,
+            full=observer.inspect_when_full,
+            last=observer.inspect_at_end,
             cancelled=contact.cancelled,
         ),
     )
-    if observer.looked_at_s is None:  # nothing opened, or it was interrupted
-        observer.look_at_last()
+    if observer.inspected_at_s is None:  # nothing opened, or it was interrupted
+        observer.inspect_at_end()
     result = LoadResult(
         site=site.domain,
         proxy=site.proxy,

@@ -99,7 +99,7 @@ class _Run:
         return replace(attempts, follow_ups=made)
 
     def _with_service(self, check: PlannedCheck, attempts: Attempts) -> Attempts:
-        """Add the service's own answers to a check that failed at the proxy."""
+        """Add the direct attempts at the service to a check that failed at the proxy."""
         if check.peer is None or not self._has_time():
             return attempts
         attempts = replace(attempts, peer=self._attempt(check.peer))

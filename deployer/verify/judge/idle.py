@@ -24,12 +24,12 @@ _ORDER: Sequence[Hop] = ("backend", "proxy", "public")
 
 class _Case(NamedTuple):
     result: IdleResult
-    silence: IdleOutcome
+    idle: IdleOutcome
     inner: IdleOutcome | None
 
     @property
     def configured(self) -> Configured | None:
-        return self.result.configured_at(self.silence.hop)
+        return self.result.configured_at(self.idle.hop)
 
 
 def judge_idle(result: IdleResult) -> tuple[CheckResult, ...]:
@@ -37,10 +37,10 @@ def judge_idle(result: IdleResult) -> tuple[CheckResult, ...]:
     checks = []
     inner: IdleOutcome | None = None
     for hop in _ORDER:
-        silence = result.of(hop)
-        if silence is None:
+        idle = result.of(hop)
+        if idle is None:
             continue
-        case = _Case(result, silence, inner)
+        case = _Case(result, idle, inner)
         finding = _finding(case)
         checks.append(
             CheckResult(
@@ -48,39 +48,39 @@ def judge_idle(result: IdleResult) -> tuple[CheckResult, ...]:
                 name="idle",
                 target=result.path,
                 hop=hop,
-                ok=_is_ok(silence, finding),
-                detail=UNFINISHED if silence.outcome == "interrupted" else outcome_words(silence),
+                ok=_is_ok(idle, finding),
+                detail=UNFINISHED if idle.outcome == "interrupted" else outcome_words(idle),
                 finding=finding,
-                skipped=silence.outcome == "skipped",
+                skipped=idle.outcome == "skipped",
             )
         )
-        inner = silence if silence.outcome != "skipped" else inner
+        inner = idle if idle.outcome != "skipped" else inner
     return tuple(checks)
 
 
-def _is_ok(silence: IdleOutcome, finding: Finding | None) -> bool:
-    if silence.outcome in ("failed", "interrupted"):
-        return silence.hop == "public"  # other checks judge whether that hop works
+def _is_ok(idle: IdleOutcome, finding: Finding | None) -> bool:
+    if idle.outcome in ("failed", "interrupted"):
+        return idle.hop == "public"  # other checks judge whether that hop works
     return finding is None or finding.severity != "error"
 
 
-def outcome_words(silence: IdleOutcome) -> str:
+def outcome_words(idle: IdleOutcome) -> str:
     """Return ``closed after 60.1 s idle``, ``still open after 332 s idle``, …"""
-    match silence.outcome:
+    match idle.outcome:
         case "cut":
-            close = f" (Close frame {silence.close_code})" if silence.close_code else ""
-            return f"closed after {silence.seconds:.1f} s idle{close}"
+            close = f" (Close frame {idle.close_code})" if idle.close_code else ""
+            return f"closed after {idle.seconds:.1f} s idle{close}"
         case "open":
-            spoke = _times(silence.signs) if silence.signs else ""
-            return f"still open after {silence.seconds:.0f} s idle{spoke}"
+            spoke = _times(idle.signs) if idle.signs else ""
+            return f"still open after {idle.seconds:.0f} s idle{spoke}"
         case "kept-awake":
-            return f"kept alive by the service, every {silence.interval_s or 0:.1f} s"
+            return f"kept alive by the service, every {idle.interval_s or 0:.1f} s"
         case "interrupted":
-            return f"not finished: interrupted after {silence.seconds:.0f} s"
+            return f"not finished: interrupted after {idle.seconds:.0f} s"
         case "failed":
-            return f"could not be opened: {silence.words}"
+            return f"could not be opened: {idle.words}"
         case _:
-            return silence.words
+            return idle.words
 
 
 def _times(signs: int) -> str:
@@ -88,18 +88,18 @@ def _times(signs: int) -> str:
 
 
 def _finding(case: _Case) -> Finding | None:
-    silence = case.silence
-    if silence.outcome == "cut":
-        if case.inner is not None and _is_same_cut(silence, case.inner):
+    idle = case.idle
+    if idle.outcome == "cut":
+        if case.inner is not None and _is_same_cut(idle, case.inner):
             return None  # the inner hop closed both
         return _cut(case)
-    if silence.hop == "backend" and silence.outcome in ("open", "kept-awake"):
+    if idle.hop == "backend" and idle.outcome in ("open", "kept-awake"):
         return _late_ping(case)
     return None
 
 
-def _is_same_cut(silence: IdleOutcome, inner: IdleOutcome) -> bool:
-    return inner.outcome == "cut" and _alike(silence.seconds, inner.seconds)
+def _is_same_cut(idle: IdleOutcome, inner: IdleOutcome) -> bool:
+    return inner.outcome == "cut" and _alike(idle.seconds, inner.seconds)
 
 
 def _alike(one: float, other: float) -> bool:
@@ -108,11 +108,11 @@ def _alike(one: float, other: float) -> bool:
 
 def _cut(case: _Case) -> Finding | None:
     """Return the finding for the hop that closed: the inner ones were still open then."""
-    result, silence = case.result, case.silence
-    severity = _severity(result, silence)
+    result, idle = case.result, case.idle
+    severity = _severity(result, idle)
     if severity is None:
         return None
-    match silence.hop:
+    match idle.hop:
         case "backend":
             return _cut_by_service(case, severity)
         case "proxy":
@@ -121,29 +121,29 @@ def _cut(case: _Case) -> Finding | None:
             return _cut_outside(case, severity)
 
 
-def _severity(result: IdleResult, silence: IdleOutcome) -> Severity | None:
+def _severity(result: IdleResult, idle: IdleOutcome) -> Severity | None:
     """Return how bad a close is; `None` if it breaks no promise of the site."""
     ping_s = result.measured_interval_s or result.ping_interval_s
-    if ping_s is not None and silence.seconds <= ping_s:
+    if ping_s is not None and idle.seconds <= ping_s:
         return "error"
-    if silence.seconds >= result.idle_timeout_s or _alike(silence.seconds, result.idle_timeout_s):
+    if idle.seconds >= result.idle_timeout_s or _alike(idle.seconds, result.idle_timeout_s):
         return None
-    if silence.hop == "backend" and not result.is_promised:
+    if idle.hop == "backend" and not result.is_promised:
         return "note"  # a service may close idle connections unless the site promises otherwise
-    return "error" if silence.hop == "proxy" or result.is_promised else "warning"
+    return "error" if idle.hop == "proxy" or result.is_promised else "warning"
 
 
 def _symptom(case: _Case) -> str:
-    silence = case.silence
+    idle = case.idle
     where = {
         "backend": "directly to the service",
         "proxy": f"through {PROXIES[case.result.proxy].title}",
         "public": "through public DNS",
-    }[silence.hop]
-    how = silence.words or "closed it"
+    }[idle.hop]
+    how = idle.words or "closed it"
     return (
         f"{case.result.site}{case.result.path}: {where}, an idle connection lasts"
-        f" {silence.seconds:.1f} s; then the other side {how}"
+        f" {idle.seconds:.1f} s; then the other side {how}"
     )
 
 
@@ -162,19 +162,19 @@ def _cut_by_service(case: _Case, severity: Severity) -> Finding:
         code="idle-cut",
         hop="backend",
         symptom=_symptom(case),
-        cause=f"The service itself closes idle connections after {case.silence.seconds:.0f} s;"
+        cause=f"The service itself closes idle connections after {case.idle.seconds:.0f} s;"
         f" {_promise(case.result)}.",
         fix="Raise the service's idle timeout, or make the service or the page send a ping more"
-        f" often than every {case.silence.seconds:.0f} s.",
+        f" often than every {case.idle.seconds:.0f} s.",
         evidence=_evidence(case.result),
         severity=severity,
     )
 
 
 def _cut_by_proxy(case: _Case, severity: Severity) -> Finding:
-    proxy, silence, configured = PROXIES[case.result.proxy].title, case.silence, case.configured
+    proxy, idle, configured = PROXIES[case.result.proxy].title, case.idle, case.configured
     fits = configured is not None and configured.seconds is not None
-    if fits and not _alike(silence.seconds, configured.seconds or 0.0):  # type: ignore[union-attr]
+    if fits and not _alike(idle.seconds, configured.seconds or 0.0):  # type: ignore[union-attr]
         words = str(configured)
         return Finding(
             code="idle-cut-elsewhere",
@@ -198,11 +198,11 @@ def _cut_by_proxy(case: _Case, severity: Severity) -> Finding:
         code="idle-cut",
         hop="proxy",
         symptom=_symptom(case),
-        cause=f"{proxy} closes idle connections after {silence.seconds:.0f} s"
+        cause=f"{proxy} closes idle connections after {idle.seconds:.0f} s"
         f"{f' ({configured.directive})' if configured is not None else ''}; the service alone does"
         f" not. {_promise(case.result).capitalize()}.",
         fix="Apply the playbook, which sets its idle_timeout; or make the service ping more often"
-        f" than every {silence.seconds:.0f} s.",
+        f" than every {idle.seconds:.0f} s.",
         evidence=_evidence(case.result),
         severity=severity,
         directive=PROXIES[case.result.proxy].words.idle_line.format(
@@ -213,7 +213,7 @@ def _cut_by_proxy(case: _Case, severity: Severity) -> Finding:
 
 
 def _cut_outside(case: _Case, severity: Severity) -> Finding:
-    seconds = case.silence.seconds
+    seconds = case.idle.seconds
     known = {60: "AWS's load balancers", 100: "Cloudflare", 350: "NAT gateways of AWS"}
     like = next((f" ({who} close at {s} s)" for s, who in known.items() if _alike(seconds, s)), "")
     return Finding(
@@ -231,18 +231,18 @@ def _cut_outside(case: _Case, severity: Severity) -> Finding:
 
 def _late_ping(case: _Case) -> Finding | None:
     """Report a service that does not ping as often as the site says."""
-    result, silence = case.result, case.silence
+    result, idle = case.result, case.idle
     promised = result.ping_interval_s
     if promised is None:
         return None
-    if silence.outcome == "open":
-        if silence.seconds < promised * _LATE + _TOLERANCE_S or silence.signs:
+    if idle.outcome == "open":
+        if idle.seconds < promised * _LATE + _TOLERANCE_S or idle.signs:
             return None
-        words = f"sent nothing for {silence.seconds:.0f} s"
+        words = f"sent nothing for {idle.seconds:.0f} s"
     else:
-        if (silence.interval_s or 0.0) <= promised * _LATE + _TOLERANCE_S:
+        if (idle.interval_s or 0.0) <= promised * _LATE + _TOLERANCE_S:
             return None
-        words = f"sends something every {silence.interval_s:.0f} s"
+        words = f"sends something every {idle.interval_s:.0f} s"
     return Finding(
         code="no-ping",
         hop="backend",
