@@ -110,7 +110,7 @@ become = option(
     "--become",
     group=CONNECTION,
     is_flag=True,
-    help="Become root with sudo in plays that do not set become themselves.",
+    help="Become root with sudo, unless the play sets become itself.",
 )
 
 ask_become_pass = option(
