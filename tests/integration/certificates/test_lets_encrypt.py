@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
 from tests.integration.certificates.test_issue_and_renew import DOMAIN, served, start_services
 from tests.support.certificates.lets_encrypt import LetsEncrypt, letsencrypt
@@ -67,6 +68,19 @@ def write_site(lab: Lab, issuer: str) -> None:
     lab.write_inventory(Path("inventory.yml"))
 
 
+def record_issued(host: LabHost, *, times: int) -> None:
+    """Add orders of a minute ago to the host's ledger."""
+    ledger = host.root / "var/lib/deployer/certificates/ledger.jsonl"
+    event = {
+        "at": time.time() - 60,
+        "what": "issued",
+        "directory": "https://acme-v02.api.letsencrypt.org/directory",
+        "names": [DOMAIN],
+    }
+    with ledger.open("a") as file:
+        file.write((json.dumps(event) + "\n") * times)
+
+
 def test_staging_first_and_never_in_the_place_of_the_real_one(
     lab: Lab, ca: LetsEncrypt, workdir: Path
 ) -> None:
@@ -113,15 +127,7 @@ def test_staging_first_and_never_in_the_place_of_the_real_one(
     assert served(host) == real
 
     # Five certificates for the same names within a week: the sixth is refused before it is asked.
-    ledger = host.root / "var/lib/deployer/certificates/ledger.jsonl"
-    event = {
-        "at": time.time() - 60,
-        "what": "issued",
-        "directory": "https://acme-v02.api.letsencrypt.org/directory",
-        "names": [DOMAIN],
-    }
-    with ledger.open("a") as file:
-        file.write("".join(json.dumps(event) + "\n" for _ in range(3)))
+    record_issued(host, times=3)
     refused = run("certs", "renew", "site.yml", "--force")
     assert refused.code == 3, refused
     assert "certificates for exactly these names within a week" in refused.out

@@ -88,56 +88,75 @@ def test_the_page_loads_nothing(tab: Page) -> None:
     assert [url for url in asked if not url.endswith("/report.html")] == []
 
 
+_FINDING: dict[str, Any] = {
+    "code": "upgrade-not-forwarded",
+    "severity": "error",
+    "hop": "proxy",
+    "symptom": f"wss://{LONG}/ws answered 426 Upgrade Required",
+    "cause": "The proxy reaches the service but does not pass Upgrade and Connection on.",
+    "fix": "Pass both on, in this very location.",
+    "directive": "proxy_http_version 1.1;\nproxy_set_header Upgrade $http_upgrade;",
+    "file": f"/etc/nginx/sites-available/{LONG}.conf:12",
+    "evidence": "HTTP status 426\nServer: nginx",
+    "request": f"GET /ws HTTP/1.1\nHost: {LONG}",
+    "response": "HTTP/1.1 426 Upgrade Required",
+    "page": "docs/findings/upgrade-not-forwarded.md",
+    "alternatives": [{"code": "wrong-route", "tell": "The service's own log shows no request."}],
+}
+_CANARIES = {
+    "affected": {"nginx": "reload"},
+    "routes": [
+        {
+            "site": LONG,
+            "path": "/ws",
+            "required": True,
+            "opened": 2,
+            "survived": 1,
+            "lost": 1,
+            "canaries": [
+                {"fate": "survived", "by": None, "close_code": None, "after_s": None},
+                {"fate": "reset", "by": "proxy", "close_code": None, "after_s": 1.2},
+            ],
+        }
+    ],
+    "others": {"connections": 1200, "still_open": 1199, "are_websockets": True},
+}
+
+
+def _check(hop: str, **given: Any) -> dict[str, Any]:
+    timings_s = {"dns": 0.004, "connect": 0.011, "tls": 0.024, "upgrade": 0.009, "ping": 0.01}
+    handshake = {"status_code": 101, "timings_s": {**timings_s, "first_message": 0.02}}
+    return {
+        "site": LONG,
+        "name": "handshake",
+        "target": f"/ws at {LONG}:7890",
+        "hop": hop,
+        "ok": True,
+        "detail": "101, ping 2 ms",
+        "seconds": 0.05,
+        "handshake": handshake,
+        "finding": None,
+        **given,
+    }
+
+
+def _change(action: str, name: str) -> dict[str, Any]:
+    return {
+        "resource_id": f"file:/etc/{LONG}/{name}",
+        "action": action,
+        "before": {"mode": "0644"},
+        "after": {"mode": "0600"},
+        "reason": "a reason",
+        "secret": False,
+        "before_content": f"one {LONG} {LONG} {LONG}\n",
+        "after_content": "two\n",
+    }
+
+
 def _document() -> dict[str, Any]:
     """The JSON document of a failed apply, with all its parts."""
-    finding = {
-        "code": "upgrade-not-forwarded",
-        "severity": "error",
-        "hop": "proxy",
-        "symptom": f"wss://{LONG}/ws answered 426 Upgrade Required",
-        "cause": "The proxy reaches the service but does not pass Upgrade and Connection on.",
-        "fix": "Pass both on, in this very location.",
-        "directive": "proxy_http_version 1.1;\nproxy_set_header Upgrade $http_upgrade;",
-        "file": f"/etc/nginx/sites-available/{LONG}.conf:12",
-        "evidence": "HTTP status 426\nServer: nginx",
-        "request": f"GET /ws HTTP/1.1\nHost: {LONG}",
-        "response": "HTTP/1.1 426 Upgrade Required",
-        "page": "docs/findings/upgrade-not-forwarded.md",
-        "alternatives": [
-            {"code": "wrong-route", "tell": "The service's own log shows no request."}
-        ],
-    }
-    warning = {**finding, "severity": "warning", "code": "tls-expires-soon"}
-    note = {**finding, "severity": "note", "code": "sample-key"}
-
-    def check(hop: str, **given: Any) -> dict[str, Any]:
-        timings_s = {"dns": 0.004, "connect": 0.011, "tls": 0.024, "upgrade": 0.009, "ping": 0.01}
-        handshake = {"status_code": 101, "timings_s": {**timings_s, "first_message": 0.02}}
-        return {
-            "site": LONG,
-            "name": "handshake",
-            "target": f"/ws at {LONG}:7890",
-            "hop": hop,
-            "ok": True,
-            "detail": "101, ping 2 ms",
-            "seconds": 0.05,
-            "handshake": handshake,
-            "finding": None,
-            **given,
-        }
-
-    def change(action: str, name: str) -> dict[str, Any]:
-        return {
-            "resource_id": f"file:/etc/{LONG}/{name}",
-            "action": action,
-            "before": {"mode": "0644"},
-            "after": {"mode": "0600"},
-            "reason": "a reason",
-            "secret": False,
-            "before_content": f"one {LONG} {LONG} {LONG}\n",
-            "after_content": "two\n",
-        }
-
+    warning = {**_FINDING, "severity": "warning", "code": "tls-expires-soon"}
+    note = {**_FINDING, "severity": "note", "code": "sample-key"}
     host = {
         "state": "reverted",
         "exit_code": 3,
@@ -147,33 +166,16 @@ def _document() -> dict[str, Any]:
         "notes": ["a note"],
         "watchdog": False,
         "checks": [
-            check("proxy", name="certificate", handshake=None, valid_until="2026-11-25"),
-            check("public", skipped=True, handshake=None, detail="does not resolve"),
-            check("proxy", ok=False, finding=finding, detail="answered 426"),
-            check("backend", finding=warning),
+            _check("proxy", name="certificate", handshake=None, valid_until="2026-11-25"),
+            _check("public", skipped=True, handshake=None, detail="does not resolve"),
+            _check("proxy", ok=False, finding=_FINDING, detail="answered 426"),
+            _check("backend", finding=warning),
         ],
         "plan": {
-            "changes": [change("create", "a"), change("update", "b"), change("delete", "c")],
+            "changes": [_change("create", "a"), _change("update", "b"), _change("delete", "c")],
             "forecasts": [{"words": "this reload leaves 431 open WebSocket connections"}],
         },
-        "canaries": {
-            "affected": {"nginx": "reload"},
-            "routes": [
-                {
-                    "site": LONG,
-                    "path": "/ws",
-                    "required": True,
-                    "opened": 2,
-                    "survived": 1,
-                    "lost": 1,
-                    "canaries": [
-                        {"fate": "survived", "by": None, "close_code": None, "after_s": None},
-                        {"fate": "reset", "by": "proxy", "close_code": None, "after_s": 1.2},
-                    ],
-                }
-            ],
-            "others": {"connections": 1200, "still_open": 1199, "are_websockets": True},
-        },
+        "canaries": _CANARIES,
     }
     place = {"host": "web1", "site": LONG}
     return {
@@ -182,5 +184,5 @@ def _document() -> dict[str, Any]:
         "exit_code": 3,
         "seconds": 4.2,
         "hosts": {"web1": host, "web2": {"state": "confirmed", "exit_code": 0, "seconds": 3.0}},
-        "findings": [{**place, **each} for each in (finding, warning, note)],
+        "findings": [{**place, **each} for each in (_FINDING, warning, note)],
     }

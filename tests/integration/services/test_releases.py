@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
 from tests.support.runs import deployer, differences, state_of
 
@@ -27,68 +28,83 @@ SERVICE = """\
 """
 
 
+class App:
+    """The service `myapp` on a host, and its sources in `folder`."""
+
+    _MAIN = "async def main():\n"
+
+    def __init__(self, host: LabHost, folder: Path) -> None:
+        self.host = host
+        self.server = folder / "app/server.py"
+        self._program = self.server.read_text()
+        assert self._MAIN in self._program
+
+    def releases(self) -> set[str]:
+        return set(self.host.sh("ls /opt/myapp/releases").split())
+
+    def current(self) -> str:
+        return self.host.sh("readlink /opt/myapp/current").strip()
+
+    def says(self, text: str) -> None:
+        """Make the service write `text` when it starts, if it may."""
+        note = f"    open(os.environ['RUNTIME_DIRECTORY'] + '/said', 'w').write({text!r})\n"
+        self.server.write_text(self._program.replace(self._MAIN, self._MAIN + note))
+
+    def heard(self) -> str:
+        return self.host.sh("cat /run/myapp/said")
+
+
 def test_from_release_to_release(lab: Lab, workdir: Path) -> None:
     (host,) = lab.hosts
     assert deployer("init", "websocket-app").code == 0
     lab.write_inventory(workdir / "inventory.yml")
-    playbook, server = workdir / "site.yml", workdir / "app/server.py"
+    playbook = workdir / "site.yml"
     playbook.write_text(SERVICE.format(start_timeout=30))
     for number in range(5):
         (workdir / f"app/part{number}.py").write_text("x = 1\n")
     # What is no part of a release stays here.
     (workdir / "app/__pycache__").mkdir()
     (workdir / "app/__pycache__/server.pyc").write_bytes(b"\0")
+    app = App(host, workdir)
 
-    def releases() -> set[str]:
-        return set(host.sh("ls /opt/myapp/releases").split())
-
-    def current() -> str:
-        return host.sh("readlink /opt/myapp/current").strip()
-
-    program = server.read_text()
-    main = "async def main():\n"
-    assert main in program
-
-    def says(text: str) -> None:
-        """Make the service write `text` when it starts, if it may."""
-        note = f"    open(os.environ['RUNTIME_DIRECTORY'] + '/said', 'w').write({text!r})\n"
-        server.write_text(program.replace(main, main + note))
-
-    def heard() -> str:
-        return host.sh("cat /run/myapp/said")
-
-    says("one")
+    app.says("one")
     applied = deployer("apply", "site.yml", "--yes")
     assert applied.code == 0, applied
-    first = current()
-    assert heard() == "one"
+    first = app.current()
+    assert app.heard() == "one"
     assert not host.sh(f"find /opt/myapp/{first}/ -name '*.pyc'")
     assert "nothing to do" in deployer("apply", "site.yml", "--yes").out
-    before = state_of(host)
 
-    # A release that does not come up: the former one runs on, and nothing is left of the other.
-    says("two")
-    server.write_text("raise SystemExit('no such thing')\n" + server.read_text())
+    refuse_broken_releases(app, playbook)
+    assert (app.current(), app.releases()) == (first, {first.partition("/")[2]})
+    replace_release(app, first)
+    roll_back_by_two(app, first)
+
+
+def refuse_broken_releases(app: App, playbook: Path) -> None:
+    """A release that ends at once, and one that starts too slowly: the former one runs on."""
+    before = state_of(app.host)
+    app.says("two")
+    app.server.write_text("raise SystemExit('no such thing')\n" + app.server.read_text())
     failed = deployer("apply", "site.yml", "--yes")
     assert failed.code == 3, failed
     assert "]: no such thing\n" in failed.out
     assert "the service ended before it answered" in failed.out
-    assert differences(before, state_of(host)) == {}
-    assert heard() == "one"
+    assert differences(before, state_of(app.host)) == {}
+    assert app.heard() == "one"
 
-    # One that comes up, and does not answer in time.
-    says("two")
-    slow = "import time; time.sleep(60)\n" + server.read_text()
-    server.write_text(slow)
+    app.says("two")
+    app.server.write_text("import time; time.sleep(60)\n" + app.server.read_text())
     playbook.write_text(SERVICE.format(start_timeout=1))
     late = deployer("apply", "site.yml", "--yes")
     playbook.write_text(SERVICE.format(start_timeout=30))
     assert late.code == 3, late
     assert "nothing answers on port 8765: [Errno 111] Connection refused after 1 s" in late.out
-    assert (current(), releases()) == (first, {first.partition("/")[2]})
 
-    # The plan shows what differs from the release in use, not all of the new one.
-    says("two")
+
+def replace_release(app: App, first: str) -> None:
+    """The plan shows the differences from the release in use, not all of the new one."""
+    app.says("two")
     planned = deployer("plan", "site.yml")
     assert ".write('one')" in planned.out
     assert ".write('two')" in planned.out
@@ -96,21 +112,23 @@ def test_from_release_to_release(lab: Lab, workdir: Path) -> None:
     assert "import asyncio" not in planned.out
     applied = deployer("apply", "site.yml", "--yes")
     assert applied.code == 0, applied
-    assert heard() == "two"
-    second = current()
-    assert releases() == {first.partition("/")[2], second.partition("/")[2]}
+    assert app.heard() == "two"
+    assert app.releases() == {first.partition("/")[2], app.current().partition("/")[2]}
 
-    # The third one lets the first go, by a sealed plan, and a rollback by two brings it back.
-    says("three")
+
+def roll_back_by_two(app: App, first: str) -> None:
+    """The third release, by a sealed plan, removes the first; a rollback by two restores it."""
+    second = app.current()
+    app.says("three")
     assert deployer("plan", "site.yml", "--out", "plan.json").code == 0
     applied = deployer("apply", "plan.json", "--yes")
     assert applied.code == 0, applied
-    assert heard() == "three"
-    assert releases() == {second.partition("/")[2], current().partition("/")[2]}
+    assert app.heard() == "three"
+    assert app.releases() == {second.partition("/")[2], app.current().partition("/")[2]}
     assert "nothing to do" in deployer("apply", "site.yml", "--yes").out
     back = deployer("rollback", "site.yml", "--to", "1", "--yes")
     assert back.code == 0, back
-    assert (current(), heard()) == (first, "one")
+    assert (app.current(), app.heard()) == (first, "one")
 
 
 SEVERAL = """\
