@@ -232,7 +232,7 @@ def test_an_agent_that_hangs_loses_the_lock(
     until(lambda: is_settled(shared))
     assert time.monotonic() - began > 20
     until(lambda: traces(shared) == "")
-    assert "which hangs and was killed" in words_of(shared)
+    assert "which hung and was killed" in words_of(shared)
     assert differences(before, state_of(shared)) == {}
     runner.end()
 

@@ -112,7 +112,7 @@ def test_what_a_command_did_by_itself_stays_and_is_reported(shared_lab: Lab, wor
     failed = deployer("apply", "site.yml", "--yes", "--json")
     assert failed.code == 4, failed
     assert "touch /srv/unless" in failed.document["hosts"]["web1"]["message"]
-    assert "cannot be taken back" in failed.document["hosts"]["web1"]["message"]
+    assert "of a command cannot be reverted" in failed.document["hosts"]["web1"]["message"]
 
 
 def test_a_host_without_python(lab: Lab, workdir: Path) -> None:

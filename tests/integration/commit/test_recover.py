@@ -110,7 +110,7 @@ def test_an_interrupted_run(host: LabHost, before: dict[str, Any]) -> None:
     again = deployer("recover", "site.yml")
     assert again.code == 0, again
     assert "nothing to recover: the last commit" in again.out
-    assert "a person asked for it" in again.out
+    assert "requested with deployer recover" in again.out
     assert "last commit here" not in deployer("plan", "site.yml").out
 
 
