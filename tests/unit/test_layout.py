@@ -16,10 +16,7 @@ _MAX_IMPORT_RULE_LINES = 60
 
 _FOLDERS = ("deployer", "roles", "playbooks", "tests", "benchmarks")
 #: Not split yet.
-_OPEN = (
-    "deployer/proxies/",
-    "tests/",
-)
+_OPEN = ("tests/",)
 
 
 def _sources() -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ fetching samples".
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -191,30 +191,38 @@ def _converted(call: str, value: Sample, request: Request) -> Sample:
     arguments = [each.strip().strip("\"'") for each in (found.group(2) or "").split(",")]
     if name == "map" or name.startswith("map_"):
         return _mapped(name, arguments, value, request)
-    text = str(value)
-    if name in ("lower", "upper"):
-        return text.lower() if name == "lower" else text.upper()
-    if name == "host_only":
-        return re.sub(r":\d+$", "", text)
-    if name == "port_only":
-        port = text.rpartition(":")[2]
-        return int(port) if port.isdigit() else 0
-    if name in ("rtrim", "ltrim"):
-        signs = arguments[0] or " "
-        return text.rstrip(signs) if name == "rtrim" else text.lstrip(signs)
     if name in ("field", "word"):
-        return _part(name, arguments, text)
-    if name == "url_dec":
-        return unquote(text)
-    if name == "length":
-        return len(text)
-    if name == "regsub" and len(arguments) > 1:
-        count = 0 if "g" in "".join(arguments[2:]) else 1
-        try:
-            return re.sub(arguments[0], arguments[1], text, count=count)
-        except re.error:
-            return UNKNOWN
-    return UNKNOWN
+        return _part(name, arguments, str(value))
+    convert = _CONVERTERS.get(name)
+    return convert(str(value), arguments) if convert is not None else UNKNOWN
+
+
+def _port_only(text: str, arguments: list[str]) -> Sample:
+    port = text.rpartition(":")[2]
+    return int(port) if port.isdigit() else 0
+
+
+def _regsub(text: str, arguments: list[str]) -> Sample:
+    if len(arguments) < 2:
+        return UNKNOWN
+    count = 0 if "g" in "".join(arguments[2:]) else 1
+    try:
+        return re.sub(arguments[0], arguments[1], text, count=count)
+    except re.error:
+        return UNKNOWN
+
+
+_CONVERTERS: Mapping[str, Callable[[str, list[str]], Sample]] = {
+    "lower": lambda text, _: text.lower(),
+    "upper": lambda text, _: text.upper(),
+    "host_only": lambda text, _: re.sub(r":\d+$", "", text),
+    "port_only": _port_only,
+    "rtrim": lambda text, arguments: text.rstrip(arguments[0] or " "),
+    "ltrim": lambda text, arguments: text.lstrip(arguments[0] or " "),
+    "url_dec": lambda text, _: unquote(text),
+    "length": lambda text, _: len(text),
+    "regsub": _regsub,
+}
 
 
 def _part(name: str, arguments: list[str], text: str) -> Sample:
@@ -310,20 +318,25 @@ def tested(words: Sequence[str], request: Request) -> Matched:
         return Matched(answer=bool(value))
     if isinstance(value, int):  # a number or a switch
         return Matched(answer=_number_matches(int(value), patterns))
+    return _matched(name, method or "str", str(value), patterns, is_nocase="i" in options)
+
+
+def _matched(
+    name: str, method: str, value: str, patterns: Sequence[str], *, is_nocase: bool
+) -> Matched:
+    """Match the value of the fetch `name` against patterns."""
     unknown = False
     # A header may be a list, of which any element may match; `fhdr` uses it as a whole.
-    parts = re.split(r"\s*,\s*", str(value)) if name in ("hdr", "req.hdr") else [str(value)]
+    parts = re.split(r"\s*,\s*", value) if name in ("hdr", "req.hdr") else [value]
     for pattern in patterns:
-        answers = [
-            match(method or "str", part, pattern, is_nocase="i" in options) for part in parts
-        ]
+        answers = [match(method, part, pattern, is_nocase=is_nocase) for part in parts]
         unknown = unknown or None in answers
         if any(answers):
             is_path = name in ("path", "url", "pathq", "base")
             return Matched(
                 answer=True,
                 pattern=pattern if is_path else "",
-                method=(method or "str") if is_path else "",
+                method=method if is_path else "",
             )
     return Matched(answer=UNKNOWN if unknown else False)
 

@@ -198,14 +198,8 @@ def modifier_of(location: Directive) -> tuple[str, str]:
 
 def _found(block: Directive, path: str) -> _Found:
     """nginx's `ngx_http_core_find_location`, including nested locations."""
-    plain: list[tuple[str, str, Directive]] = []
-    patterns: list[Directive] = []
-    for location in block.all("location"):
-        sign, word = modifier_of(location)
-        if sign in ("~", "~*"):
-            patterns.append(location)
-        elif sign != "@":
-            plain.append((sign, word, location))
+    locations = [(*modifier_of(location), location) for location in block.all("location")]
+    plain = [each for each in locations if each[0] not in ("~", "~*", "@")]
     exact = next((each for sign, word, each in plain if sign == "=" and word == path), None)
     if exact is not None:
         return _Found(chain=(exact,), is_final=True)
@@ -220,8 +214,8 @@ def _found(block: Directive, path: str) -> _Found:
         chain = (longest[2], *below.chain)
         if below.is_final or longest[0] == "^~":
             return _Found(chain=chain, is_final=below.is_final, slash_from=below.slash_from)
-    for location in patterns:
-        if _matches(location, path):
+    for sign, _, location in locations:
+        if sign in ("~", "~*") and _matches(location, path):
             below = _found(location, path)
             return _Found(
                 chain=(location, *below.chain), is_final=True, slash_from=below.slash_from
