@@ -45,7 +45,7 @@ crash: machine setup
 
 # Commands that tests on hosts use on this machine.
 requisites: machine
-	@bash tests/machine.sh nginx pebble chromium certutil=libnss3-tools
+	@bash tests/machine.sh nginx pebble chromium certutil=libnss3-tools zsh fish
 
 # Built when they are needed; this is for those who want them before.
 images: machine
