@@ -213,7 +213,7 @@ class Front:
             ready = [client]
             if not buffered:
                 ready, _, _ = select.select(
-                    [client, service], [], [], self.cuts_after_s or _PATIENCE_S
+                    [client, service], [], [], self.cuts_after_s or PATIENCE_S
                 )
             if not ready:
                 return
