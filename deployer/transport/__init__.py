@@ -1,8 +1,8 @@
 """The connection to a host, and the only user of Fabric and Paramiko.
 
-`connect` opens one SSH connection, starts the runner in one exec channel of it, and gives a `Link`:
-requests to the runner, and streams to where only the host can reach. Importing this is cheap;
-Fabric is imported when an SSH host is connected to, or by `preload`.
+`connect` opens one SSH connection, starts the agent in one of its exec channels, and returns a
+`Link`: requests to the agent, and streams to addresses that only the host can reach. Importing this
+is cheap; Fabric is imported when an SSH host is connected to, or by `preload`.
 """
 
 from __future__ import annotations

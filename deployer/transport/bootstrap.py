@@ -81,9 +81,9 @@ class Bootstrap:
         self._archive = archive
 
     def python_code(self, *, announced: bool) -> str:
-        """What ``python3 -c`` is given; without a single quote, so that any shell takes it in two.
+        """The argument of ``python3 -c``; without single quotes, so that any shell accepts it.
 
-        `announced`, it first sends an empty message, to be told from sudo's dialogue.
+        If `announced`, it first sends an empty message, to distinguish it from sudo's dialogue.
         """
         announce = r'os.write(1,b"\0\0\0\2{}");' if announced else ""
         return f"import os,sys;{announce}exec(sys.stdin.buffer.read({len(self.loader)}))"

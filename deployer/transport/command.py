@@ -1,4 +1,4 @@
-"""Starting a program on the host, as root where that is asked: the command, and sudo's dialogue."""
+"""Starting a program on the host, as root if required: the command, and sudo's dialogue."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from deployer.transport.process import Process, seconds_left
 class Elevation:
     """How `user` of `host` becomes root: not at all, by sudo, or by sudo with a password.
 
-    `prompt` is what sudo writes to standard error when it wants the password; it is made anew for
-    each connection, so that nothing else can be taken for it.
+    `prompt` is sudo's password prompt on standard error; it is different for each connection, so
+    that it cannot be confused with anything else.
     """
 
     host: str
@@ -29,7 +29,7 @@ class Elevation:
 
     @classmethod
     def of(cls, options: ConnectOptions, *, host: str, user: str, is_root: bool) -> Elevation:
-        """What `options` ask for; who is root already needs nothing."""
+        """According to `options`; root needs nothing."""
         if is_root or not options.become:
             return cls(host=host, user=user, uses_sudo=False)
         password = options.become_password
@@ -41,7 +41,7 @@ class Elevation:
         if not self.uses_sudo:
             return list(program)
         how = ["-n"] if self.password is None else ["-S", "-p", self.prompt]
-        # In the C locale, so that sudo's refusals can be told from each other.
+        # In the C locale, so that sudo's messages can be recognised.
         return ["env", "LC_ALL=C", "sudo", *how, "--", *program]
 
     def shell_line(self, program: Sequence[str]) -> str:
@@ -51,12 +51,12 @@ class Elevation:
     def give_password(
         self, process: Process, *, has_begun: Callable[[], bool], timeout_s: float
     ) -> None:
-        """Answer sudo when it asks, once; return when the program has begun or ended, or in time.
+        """Answer sudo's prompt once; return when the program has begun or ended, or in time.
 
-        What was meant for sudo must not become the program's input, so the password waits for the
-        prompt, and everything else for `has_begun`.
+        The password must not become the program's input, so it waits for the prompt, and
+        everything else for `has_begun`.
 
-        Raises: AuthenticationError when sudo asks again; OSError where it is gone.
+        Raises: AuthenticationError if sudo asks again; OSError if it is gone.
         """
         if self.password is None:
             return
@@ -73,7 +73,7 @@ class Elevation:
                 return
             if answered:
                 raise AuthenticationError(
-                    f"sudo refuses the password of {self.user}",
+                    f"sudo rejects the password of {self.user}",
                     host=self.host,
                     doing="becoming root",
                     hint="Correct it, or let deployer ask for it with -K.",
@@ -81,5 +81,5 @@ class Elevation:
             process.write(f"{self.password}\n".encode())
 
     def without_prompt(self, said: str) -> str:
-        """What a program has said on standard error, less sudo's questions."""
+        """A program's standard error, without sudo's prompts."""
         return (said.replace(self.prompt, "") if self.prompt else said).strip()

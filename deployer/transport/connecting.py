@@ -1,4 +1,4 @@
-"""From a host of the inventory to a link with its runner."""
+"""From a host of the inventory to a link with its agent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deployer.transport.options import ConnectOptions
 from deployer.transport.pipes import ChannelPipe, ChildPipe
 from deployer.transport.refusal import NoPythonError
 from deployer.transport.ssh_config import local_user
-from deployer.transport.starting import start_runner
+from deployer.transport.starting import start_agent
 from deployer.transport.streams import ChannelStream, Stream
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ _PYTHON_OPTIONS = ("-I", "-S", "-c")
 
 
 def connect(host: Host, options: ConnectOptions, *, bootstrap: Bootstrap | None = None) -> Link:
-    """Reach `host`, become root where asked, and start the runner there.
+    """Connect to `host`, become root if required, and start the agent there.
 
-    `bootstrap` starts something else than the runner.
+    `bootstrap` starts a different program, in tests.
 
     Raises: UnreachableError, HostKeyError, AuthenticationError; UsageError for a wrong SSH config.
     """
@@ -67,11 +67,11 @@ def _connect_locally(host: Host, options: ConnectOptions, bootstrap: Bootstrap) 
         raise UnreachableError(
             f"{python} cannot be started: {error.strerror}",
             host=host.name,
-            doing="starting the runner",
+            doing="starting the agent",
         ) from error
     link = Link(host, pipe, silence_timeout_s=options.silence_timeout_s, dial=_dial_locally)
     try:
-        start_runner(link, bootstrap, elevation=elevation, timeout_s=options.connect_timeout_s)
+        start_agent(link, bootstrap, elevation=elevation, timeout_s=options.connect_timeout_s)
     except BaseException:
         link.close()
         raise
@@ -84,7 +84,7 @@ def _start_over_ssh(
     elevation = connection.elevation(options)
     code = bootstrap.python_code(announced=elevation.password is not None)
     line = elevation.shell_line(["python3", *_PYTHON_OPTIONS, code])
-    channel = connection.execute(line, doing="starting the runner")
+    channel = connection.execute(line, doing="starting the agent")
     pipe = ChannelPipe(channel, close=connection.close)
     link = Link(
         host,
@@ -93,22 +93,22 @@ def _start_over_ssh(
         dial=_SshDial(connection),
     )
     timeout_s = connection.settings.connect_timeout_s
-    start_runner(link, bootstrap, elevation=elevation, timeout_s=timeout_s)
+    start_agent(link, bootstrap, elevation=elevation, timeout_s=timeout_s)
     return link
 
 
 class _SshDial:
-    """Streams by sshd's forwarding, as long as it does not forbid that."""
+    """Streams through sshd's forwarding, until sshd forbids it."""
 
     def __init__(self, connection: SshConnection) -> None:
         self._connection = connection
         self._is_forbidden = False
 
     def __call__(self, *, host: str, port: int, socket: str, timeout_s: float) -> Stream | None:
-        """A stream; `None` where the runner must make it, or say why it cannot.
+        """A stream; `None` if the agent must open it, or report why it cannot.
 
-        sshd says only that a connection failed, not whether it was refused, and Paramiko may
-        give that answer to another thread that is opening a channel at the same time.
+        sshd only reports that a connection failed, not whether it was refused, and Paramiko may
+        give that answer to a different thread that is opening a channel at the same time.
         """
         if socket or self._is_forbidden:
             return None
@@ -128,13 +128,13 @@ class _SshDial:
                 raise TimeoutError("timed out") from error
             return None
         except (EOFError, OSError):
-            return None  # the connection is broken, which the runner's silence explains
+            return None  # the connection is broken, as the missing reply will show
         channel.settimeout(timeout_s)
         return ChannelStream(channel, host=self._connection.settings.host)
 
 
 def _dial_locally(*, host: str, port: int, socket: str, timeout_s: float) -> Stream | None:
-    """A plain socket; `None` where only root may connect."""
+    """A plain socket; `None` if only root may connect."""
     if not socket:
         return sockets.create_connection((host, port), timeout=timeout_s)
     stream = sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM)

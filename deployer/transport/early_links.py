@@ -1,8 +1,8 @@
 """Connections that are opened while the playbook is still being read.
 
-Most of a short run is waiting: for the host's part of the key exchange, its login, its Python.
-What a first glance at the playbook tells is enough to begin with that. A connection that turns
-out not to be the one that is needed is closed unused.
+Most of a short run is waiting: for the host's part of the key exchange, its login, its Python. A
+first look at the playbook is enough to begin with that. A connection that turns out to be the wrong
+one is closed unused.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class EarlyLinks:
         self._openings: dict[str, _Opening] = {}
 
     def open(self, hosts: Sequence[Host], options: Callable[[Host], ConnectOptions]) -> None:
-        """Begin to connect to each of `hosts`; errors wait until `take`."""
+        """Begin to connect to each of `hosts`; errors are raised by `take`."""
         from deployer.transport import preload
 
         for host in hosts:
@@ -34,18 +34,18 @@ class EarlyLinks:
             self._openings[host.name] = opening
             opening.start()
         if any(not host.is_local for host in hosts):
-            preload()  # before anything else takes the time of this process
+            preload()  # before anything else uses the time of this process
 
     @property
     def are_opening(self) -> bool:
-        """Whether there is time to be used until the links are there."""
+        """Whether there is time to use before the links are open."""
         return any(opening.is_alive() for opening in self._openings.values())
 
     def take(self, host: Host, options: ConnectOptions) -> Link | None:
-        """The link to `host` if one was opened just so, waiting for it; `None` otherwise.
+        """The link to `host`, once it is open; `None` if none was opened with these options.
 
         Raises:
-            DeployerError: the host could not be reached.
+            DeployerError: the host is unreachable.
         """
         opening = self._openings.pop(host.name, None)
         if opening is None:
@@ -56,12 +56,12 @@ class EarlyLinks:
             return None
         link = opening.result()
         if opening.options.become != options.become and link.hello["uid"] != 0:
-            link.close()  # a login that is not root yet; one that is needs no sudo
+            link.close()  # the login may not be root; root needs no sudo
             return None
         return link
 
     def close(self) -> None:
-        """Close what nobody took."""
+        """Close the unused links."""
         for opening in self._openings.values():
             opening.give_up()
         self._openings.clear()

@@ -10,23 +10,23 @@ Message = dict[str, Any]
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
-#: A message that says nothing but that its sender has started.
+#: A message without content: its sender has started.
 READY = b"\x00\x00\x00\x02{}"
 
 
 class TooLargeError(ValueError):
-    """A message that cannot go over the wire; its size in bytes."""
+    """A message that is too large; its size in bytes."""
 
     def __init__(self, size_bytes: int) -> None:
         super().__init__(size_bytes)
         self.size_bytes = size_bytes
 
     def __str__(self) -> str:
-        return f"a message of {self.size_bytes:,} bytes; at most {MAX_MESSAGE_BYTES:,} can go"
+        return f"a message of {self.size_bytes:,} bytes; at most {MAX_MESSAGE_BYTES:,} are possible"
 
 
 class FramingError(ValueError):
-    """What came is no message; `received` is how it begins."""
+    """The received data is not a message; `received` is its beginning."""
 
     def __init__(self, received: bytes) -> None:
         super().__init__(received)
@@ -37,16 +37,16 @@ class FramingError(ValueError):
 
 
 def encode(message: Message) -> bytes:
-    """`message` as it goes over the wire. Raises: TooLargeError, over 64 MiB."""
+    """`message` as bytes. Raises: TooLargeError above 64 MiB."""
     text = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
-    body = text.encode("utf-8", "surrogatepass")  # a host's file names may be in no encoding
+    body = text.encode("utf-8", "surrogatepass")  # a host's file names may be in any encoding
     if len(body) > MAX_MESSAGE_BYTES:
         raise TooLargeError(len(body))
     return len(body).to_bytes(4, "big") + body
 
 
 class Decoder:
-    """Turns the bytes of a stream, in pieces of any size, into messages."""
+    """Decodes the bytes of a stream, in pieces of any size, to messages."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -72,5 +72,5 @@ class Decoder:
 
     @property
     def pending(self) -> bytes:
-        """What has come of a message that is not complete yet."""
+        """The received part of an incomplete message."""
         return bytes(self._buffer)

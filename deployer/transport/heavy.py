@@ -1,7 +1,7 @@
 """The import of Fabric and Paramiko, which is the largest part of a short run.
 
-Measured here: 115 ms as they come, 78 ms so. Of the difference, Invoke's own copy of PyYAML is one
-half, and `unittest.mock` with asyncio behind it the other.
+Measured: 115 ms by default, 78 ms like this. One half of the difference is Invoke's own copy of
+PyYAML, the other `unittest.mock`, which imports asyncio.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _importing = Lock()
 
 
 def preload() -> None:
-    """Import what an SSH connection needs; may be called early, in a thread, and often."""
+    """Import what an SSH connection needs; may be called early, in a thread, and repeatedly."""
     with _importing:
         if "fabric" in sys.modules:
             return
@@ -28,12 +28,12 @@ def preload() -> None:
                 del sys.modules["unittest.mock"]
         import logging
 
-        # Else Python prints Paramiko's log of a lost connection to standard error by itself.
+        # Otherwise Python prints Paramiko's log of a lost connection to standard error.
         logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 def _share_yaml() -> None:
-    """Give Invoke the PyYAML that playbooks are read with, as distributions that package it do."""
+    """Make Invoke use the installed PyYAML, as distributions do that package it."""
     import yaml
 
     sys.modules.setdefault("invoke.vendor.yaml", yaml)

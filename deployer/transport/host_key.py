@@ -1,4 +1,4 @@
-"""Is this the host that we mean? Its key is checked before anyone logs in."""
+"""The host key, which is checked before the login."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _SIGNATURES = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 
 
 class HostKeyPolicy:
-    """What Paramiko asks about every key, since it is given no known keys of its own."""
+    """Paramiko's policy for every host key, since Paramiko itself knows none."""
 
     def __init__(self, settings: SshSettings) -> None:
         self._settings = settings
         self._known = KNOWN_HOSTS.keys(settings.key_name, files=settings.known_hosts_files)
 
     def preferred(self, algorithms: Sequence[str]) -> list[str]:
-        """`algorithms` with those first for which a key is known, so that the host shows that key.
+        """`algorithms` with those of known keys first, so that the host presents that key.
 
         Source: ssh_config(5), HostKeyAlgorithms.
         """
@@ -38,7 +38,7 @@ class HostKeyPolicy:
         return sorted(algorithms, key=lambda algorithm: algorithm not in known)
 
     def missing_host_key(self, client: SSHClient, hostname: str, key: PKey) -> None:
-        """Let a known key pass. Raises: HostKeyError."""
+        """Accept a known key. Raises: HostKeyError."""
         blob, key_type = key.asbytes(), key.get_name()
         text = base64.b64encode(blob).decode()
         same = [known for known in self._known if known.key == text]
@@ -59,7 +59,7 @@ class HostKeyPolicy:
             remember(settings.remember_in, name=settings.key_name, key_type=key_type, key=key)
         except OSError as error:
             raise HostKeyError(
-                f"the new host key cannot be kept in {settings.remember_in}: {error.strerror}",
+                f"the new host key cannot be written to {settings.remember_in}: {error.strerror}",
                 host=settings.host,
                 doing="connecting",
             ) from error
@@ -70,7 +70,7 @@ class HostKeyPolicy:
         port = "" if settings.port == 22 else f"-p {settings.port} "
         raise HostKeyError(
             f"the host key of {settings.key_name} is not known\n"
-            f"  it shows  {key_type} {fingerprint(blob)}\n"
+            f"  presented {key_type} {fingerprint(blob)}\n"
             f"  looked in {looked_in}\n"
             "Nothing was sent to the host.",
             host=settings.host,
@@ -85,12 +85,11 @@ class HostKeyPolicy:
         raise HostKeyError(
             f"the host key of {settings.key_name} has changed\n"
             f"  known     {expected.key_type} {expected.fingerprint}  {expected.place}\n"
-            f"  it shows  {key_type} {fingerprint(blob)}\n"
-            "Someone may be answering in its place, or it was installed anew. "
+            f"  presented {key_type} {fingerprint(blob)}\n"
+            "Someone may be answering in its place, or it was reinstalled. "
             "Nothing was sent to the host.",
             host=settings.host,
-            hint=f"If it was installed anew: ssh-keygen -R '{settings.key_name}' "
-            f"-f {expected.file}",
+            hint=f"If it was reinstalled: ssh-keygen -R '{settings.key_name}' -f {expected.file}",
         )
 
     def _refuse_revoked(self, key_type: str, blob: bytes, known: Sequence[KnownKey]) -> None:

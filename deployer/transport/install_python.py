@@ -1,4 +1,4 @@
-"""Putting python3 on a host that has none, by its own package manager."""
+"""Installing python3 on a host without it, by the host's package manager."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deployer.transport.ssh import SshConnection
 
 _TIMEOUT_S = 600.0
 
-#: What installs python3, by the tool that is there; the first one found is used.
+#: Commands that install python3, by package manager; the first one found is used.
 _COMMANDS = {
     "apt-get": "export DEBIAN_FRONTEND=noninteractive; "
     "apt-get -qy install --no-install-recommends python3 || "
@@ -25,8 +25,8 @@ _COMMANDS = {
 def install_python(connection: SshConnection, host: Host, options: ConnectOptions) -> None:
     """Install python3, in a channel of its own.
 
-    Raises: AuthenticationError where root cannot be become; UnreachableError where there is no
-    known package manager, or it fails, or takes longer than ten minutes.
+    Raises: AuthenticationError if root cannot be become; UnreachableError if there is no known
+    package manager, or it fails, or takes longer than ten minutes.
     """
     elevation = connection.elevation(options)
     line = elevation.shell_line(["sh", "-c", _script()])
@@ -47,7 +47,7 @@ def install_python(connection: SshConnection, host: Host, options: ConnectOption
         if not process.wait(lambda: process.has_ended, _TIMEOUT_S):
             raise _failed(host.name, f"is not done within {_TIMEOUT_S:g} s")
     except (OSError, EOFError):
-        pass  # it has ended; its status and its last words say why
+        pass  # it has ended; its status and its output show why
     finally:
         status = process.exit_status(1.0)  # comes after the end of the output, so before `close`
         process.close()
@@ -65,7 +65,7 @@ def _script() -> str:
         f"if command -v {tool} >/dev/null; then {run}; exit; fi" for tool, run in _COMMANDS.items()
     ]
     refusal = f"echo 'none of {', '.join(_COMMANDS)} is there' >&2"
-    # The first line tells the program's output from sudo's dialogue.
+    # The first line separates the program's output from sudo's dialogue.
     return "; ".join(["echo started", *choices, refusal, "exit 1"])
 
 

@@ -1,7 +1,7 @@
-"""known_hosts files: which keys a host may show, read once for all hosts.
+"""known_hosts files: which keys a host may present, read once for all hosts.
 
 A line is ``[@marker] names key-type base64-key [comment]``. Names are patterns, separated by
-commas, ``[host]:port`` for another port than 22, or hashed with HMAC-SHA1.
+commas, ``[host]:port`` for a port other than 22, or hashed with HMAC-SHA1.
 
 Source: sshd(8), SSH_KNOWN_HOSTS FILE FORMAT.
 """
@@ -83,7 +83,7 @@ def _matches_hash(hashed: str, name: str) -> bool:
 
 
 class _File:
-    """One file, indexed by its plain names; patterns and hashes are gone through one by one."""
+    """One file, indexed by its plain names; patterns and hashes are tried one by one."""
 
     def __init__(self, path: str) -> None:
         self._plain: dict[str, list[_Entry]] = {}
@@ -127,7 +127,7 @@ class KnownHosts:
     def keys(self, name: str, *, files: Iterable[str]) -> list[KnownKey]:
         """The keys known for `name`, as `known_name` writes it, in the order of the files.
 
-        A file that is not there or may not be read holds no keys.
+        A missing or unreadable file has no keys.
         """
         found: list[KnownKey] = []
         for path in files:
@@ -146,25 +146,25 @@ class KnownHosts:
             return known[1]
 
 
-#: One for all hosts of a run: a file of 306 lines costs Paramiko's own reader 18 ms a host.
+#: One for all hosts of a run: Paramiko's own reader needs 18 ms per host for a file of 306 lines.
 KNOWN_HOSTS = KnownHosts()
 
 
 def known_name(hostname: str, port: int) -> str:
-    """How known_hosts names a host: ``[host]:port`` unless the port is 22."""
+    """The name of a host in known_hosts: ``[host]:port`` unless the port is 22."""
     name = hostname.lower()
     return name if port == 22 else f"[{name}]:{port}"
 
 
 def fingerprint(key: bytes) -> str:
-    """The SHA-256 fingerprint of a public key's blob, as OpenSSH shows it."""
+    """The SHA-256 fingerprint of a public key's blob, in OpenSSH's notation."""
     from hashlib import sha256
 
     return "SHA256:" + base64.b64encode(sha256(key).digest()).decode().rstrip("=")
 
 
 def remember(path: str, *, name: str, key_type: str, key: str) -> None:
-    """Append a key to a known_hosts file, which only its owner can read where it is new.
+    """Append a key to a known_hosts file; a new file is readable by its owner only.
 
     Raises: OSError.
     """

@@ -1,10 +1,10 @@
-"""One host's runner, as the engine sees it: requests, their events and replies, and streams.
+"""The link to one host's agent: requests, their events and replies, and streams.
 
-Theory of operation. A thread reads what the runner says, and sorts it: what comes before the
-first request, the messages of the request under way, and the bytes of each relay. Callers wait
-for theirs. One request is under way at a time; streams live beside it. While anything is awaited
-from the host, the reading thread also watches that something comes, and gives the host up when it
-is silent for too long: that closes the connection, and whoever waits is told.
+Theory of operation. A thread reads the agent's messages and distributes them: those before the
+first request, those of the current request, and the bytes of each relay. Callers wait for theirs.
+There is one request at a time, next to any number of streams. While an answer is awaited, the
+reading thread also watches for signs of life, and gives the host up after too long without any: it
+closes the connection, and all who wait get an error.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
         UndoReply,
     )
 
-#: Makes a stream without the runner; `None` where only the runner can.
+#: Opens a stream without the agent; `None` if only the agent can.
 Dial = Callable[..., Stream | None]
 
 
 class Link:
-    """A started runner. `hello` is the first that it said: its Python, user id and process id."""
+    """A started agent. `hello` is its greeting: its Python, user ID and process ID."""
 
     def __init__(
         self,
@@ -122,12 +122,12 @@ class Link:
         doing: str = "probing the host",
         **fields: Any,
     ) -> Any:
-        """Ask the runner, and return its reply.
+        """Send a request to the agent, and return its reply.
 
         `fields` are the request's (docs/reference/protocol.md). `on_event` gets each event but
         `alive`, in the caller's thread. `doing` says in errors what was in progress.
 
-        Raises: AgentError with the runner's code; UnreachableError where the host falls silent,
+        Raises: AgentError with the agent's code; UnreachableError if the host stops responding,
         the connection breaks or `timeout_s` is over.
         """
         try:
@@ -168,7 +168,7 @@ class Link:
             self._turn.release()
 
     def tell(self, message: Message) -> bool:
-        """Say something that has no answer; false where the connection is gone."""
+        """Send a message that has no reply; false if the connection is lost."""
         try:
             with self._awaiting():
                 self.process.write(encode(message))
@@ -183,10 +183,10 @@ class Link:
             size_mib = error.size_bytes / (1 << 20)
             raise HostError(
                 "the files of this plan are too large to be sent at once: "
-                f"as they are sent, they have {size_mib:,.0f} MiB, and at most 64 can go",
+                f"encoded they have {size_mib:,.0f} MiB, and at most 64 are possible",
                 host=self.host.name,
-                hint="Nothing was changed. Apply in parts (--tags), or have large files come in a "
-                "package, or fetched by a guarded command.",
+                hint="Nothing was changed. Apply in parts (--tags), or let the host get large "
+                "files from a package or with a guarded command.",
             ) from None
         except (OSError, EOFError):
             raise self._gone(doing) from None
@@ -216,10 +216,10 @@ class Link:
     ) -> Stream:
         """A connection from the host to `host` and `port`, or to the unix socket `socket`.
 
-        Goes by the SSH connection's own forwarding where that can, else through the runner.
+        It uses the SSH connection's forwarding if possible, otherwise the agent.
 
         Raises: ConnectionRefusedError, FileNotFoundError (no such socket), TimeoutError or another
-        OSError as from a socket; UnreachableError where the connection to the host breaks.
+        OSError as from a socket; UnreachableError if the connection to the host breaks.
         """
         deadline = time.monotonic() + timeout_s
         stream = self._dial(host=host, port=port, socket=socket, timeout_s=timeout_s)
@@ -259,23 +259,23 @@ class Link:
     # --- the start --------------------------------------------------------------------------------
 
     def greeting(self, timeout_s: float) -> Message | None:
-        """The next message that belongs to no request; `None` where none comes in time."""
+        """The next message outside of requests; `None` if none arrives in time."""
         self.process.wait(lambda: self.has_greeting() or self._is_over(), timeout_s)
         return self._greetings.popleft() if self._greetings else None
 
     def has_greeting(self) -> bool:
-        """Whether a message that belongs to no request has come."""
+        """Whether a message outside of requests has arrived."""
         return bool(self._greetings)
 
     @property
     def garbage(self) -> str:
-        """What came instead of messages, as text."""
+        """Received data that is not a message, as text."""
         return (self._garbage or self._decoder.pending)[:200].decode(errors="replace").strip()
 
     # --- the end ----------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Close the connection; the runner then reverts what is pending. At once, never raises."""
+        """Close the connection; the agent then reverts a pending commit. Never blocks or raises."""
         with self.process.changed:
             self._lost = self._lost or "the connection is closed"
             self.process.changed.notify_all()
@@ -292,10 +292,10 @@ class Link:
             return UnreachableError("the connection broke", host=self.host.name, doing=doing)
         said = self.process.errors(wait_s=0.5)
         return UnreachableError(
-            f"the runner on the host ended by itself (exit status {status})",
+            f"the agent on the host exited (exit status {status})",
             host=self.host.name,
             doing=doing,
-            hint=f"It said: {said}" if said else "",
+            hint=f"Its output: {said}" if said else "",
         )
 
     # --- in the reading thread --------------------------------------------------------------------
@@ -326,7 +326,7 @@ class Link:
         if since is None:
             return
         if time.monotonic() - max(since, self._heard) > self._silence_timeout_s:
-            self._lose(f"the host has not answered for {self._silence_timeout_s:g} s")
+            self._lose(f"the host has not responded for {self._silence_timeout_s:g} s")
 
     def _lose(self, why: str) -> None:
         with self.process.changed:
@@ -335,13 +335,13 @@ class Link:
         self.process.close()
 
     def _ended(self) -> None:
-        why = f"{self.host.name}: {self._lost or 'the connection to the runner ended'}"
+        why = f"{self.host.name}: {self._lost or 'the connection to the agent ended'}"
         for relay in list(self._relays.values()):
             relay.break_off(why)
 
     @contextmanager
     def _awaiting(self) -> Iterator[None]:
-        """Have the host watched: something is awaited of it."""
+        """Watch the host: an answer is awaited."""
         token = object()
         self._waiting[token] = time.monotonic()
         try:

@@ -1,6 +1,6 @@
-"""Who we are: keys of the agent, keys of files, a password, in OpenSSH's order.
+"""The login: keys of ssh-agent, keys in files, a password, in OpenSSH's order.
 
-An object of `Login` is what Paramiko calls an authentication strategy.
+`Login` is what Paramiko calls an authentication strategy.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Login:
-    """Logs in to one host; what was tried and why it failed is kept for the error."""
+    """Logs in to one host, and records each attempt and its failure for the error message."""
 
     def __init__(self, settings: SshSettings) -> None:
         self._settings = settings
@@ -31,9 +31,9 @@ class Login:
         self._agent: socket.socket | None = None
 
     def authenticate(self, transport: Transport) -> None:
-        """Try one key after another, then the password, at last nothing at all.
+        """Try one key after another, then the password, finally the method ``none``.
 
-        Raises: AuthenticationError, UnreachableError where the host stops answering.
+        Raises: AuthenticationError; UnreachableError if the host stops responding.
         """
         try:
             self._authenticate(transport)
@@ -72,7 +72,7 @@ class Login:
             still_asked = attempt()
         except BadAuthenticationType as error:
             self._allowed = error.allowed_types
-            self._tried.append(f"{name}: the host does not take that kind of login")
+            self._tried.append(f"{name}: the host does not offer this method")
             return False
         except AuthenticationException as error:
             if type(error) is not AuthenticationException or "failed." not in str(error):
@@ -81,14 +81,14 @@ class Login:
             return False
         if still_asked:
             self._allowed = list(still_asked)
-            self._tried.append(f"{name}: accepted, but the host asks for more")
+            self._tried.append(f"{name}: accepted, but the host requires more")
             return False
         return True
 
     # --- keys -------------------------------------------------------------------------------------
 
     def _keys(self) -> Iterator[tuple[str, PKey]]:
-        """First the agent's, then those of files, each once."""
+        """First those of ssh-agent, then those in files, each once."""
         settings = self._settings
         explicit = settings.only_identities
         if explicit and len(settings.identity_files) == 1:
@@ -96,7 +96,7 @@ class Login:
             key: PKey | None = None
             with contextlib.suppress(OSError, _EncryptedKey, _UnusableKey):  # explained below
                 key = _read_key(path)
-            if key is not None:  # no need of an agent
+            if key is not None:  # ssh-agent is optional
                 yield f"key {path}", key
                 return
         offered: set[bytes] = set()
@@ -105,7 +105,7 @@ class Login:
             blob = agent_key.asbytes()
             if wanted is None or blob in wanted:
                 offered.add(blob)
-                yield f"key {fingerprint(blob)} of the agent", agent_key
+                yield f"key {fingerprint(blob)} of ssh-agent", agent_key
         for path in settings.identity_files:
             loaded = self._load(path, offered)
             if loaded is not None and loaded.asbytes() not in offered:
@@ -117,14 +117,12 @@ class Login:
             return _read_key(path)
         except FileNotFoundError:
             if self._settings.only_identities:
-                self._tried.append(f"key {path}: there is no such file")
+                self._tried.append(f"key {path}: no such file")
         except OSError as error:
             self._tried.append(f"key {path}: cannot be read: {error.strerror}")
         except _EncryptedKey:
             if _public_key(path) not in offered:
-                self._tried.append(
-                    f"key {path}: is encrypted, and no agent has it (ssh-add {path})"
-                )
+                self._tried.append(f"key {path}: encrypted, and not in ssh-agent (ssh-add {path})")
         except _UnusableKey as error:
             self._tried.append(f"key {path}: {error}")
         return None
@@ -144,11 +142,11 @@ class Login:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(self._settings.connect_timeout_s)
         try:
-            self._agent = connection  # it signs as long as the login lasts
+            self._agent = connection  # it signs during the login
             connection.connect(path)
             agent._connect(connection)  # type: ignore[attr-defined] # Agent() asks SSH_AUTH_SOCK alone
         except (OSError, SSHException) as error:
-            self._tried.append(f"the agent at {path}: {error}")
+            self._tried.append(f"ssh-agent at {path}: {error}")
             return ()
         return agent.get_keys()
 
@@ -157,7 +155,7 @@ class Login:
     def _silent(self) -> UnreachableError:
         settings = self._settings
         return UnreachableError(
-            f"{settings.address} did not answer the login of {settings.user} "
+            f"{settings.address} did not respond to the login of {settings.user} "
             f"within {settings.connect_timeout_s:g} s",
             host=settings.host,
             doing="logging in",
@@ -165,11 +163,11 @@ class Login:
 
     def _refused(self, why: str) -> AuthenticationError:
         settings = self._settings
-        tried = self._tried or ["there is no key to try, no agent and no password"]
-        lines = [f"{settings.address} refuses the login of {settings.user}"]
+        tried = self._tried or ["there is no key, no ssh-agent and no password to try"]
+        lines = [f"{settings.address} rejects the login of {settings.user}"]
         lines += [f"  {line}" for line in (*tried, *([why] if why else []))]
         if self._allowed:
-            lines.append(f"  the host takes: {', '.join(self._allowed)}")
+            lines.append(f"  the host offers: {', '.join(self._allowed)}")
         command = f"ssh -p {settings.port} {settings.user}@{settings.hostname}"
         return AuthenticationError(
             "\n".join(lines),
@@ -185,7 +183,7 @@ class _EncryptedKey(Exception):  # noqa: N818 - never leaves this module
 
 
 class _UnusableKey(Exception):  # noqa: N818 - never leaves this module
-    """A file that holds no private key that can be used; its text says why."""
+    """A file without a usable private key; the text has the reason."""
 
 
 def _read_key(path: str) -> PKey:
@@ -200,13 +198,13 @@ def _read_key(path: str) -> PKey:
         # cryptography says TypeError: "Password was not given but private key is encrypted".
         raise _EncryptedKey from error
     except UnknownKeyType as error:
-        raise _UnusableKey("is of a kind that is not supported") from error
+        raise _UnusableKey("is of an unsupported type") from error
     except (SSHException, ValueError, UnsupportedAlgorithm) as error:
-        raise _UnusableKey("is not a private key in a form of OpenSSH's or PEM") from error
+        raise _UnusableKey("is not a private key in OpenSSH or PEM format") from error
 
 
 def _public_key(path: str) -> bytes | None:
-    """The public half of a private key file: beside it in ``.pub``, or in OpenSSH's own format."""
+    """The public half of a private key file: from ``.pub`` next to it, or from its own format."""
     from paramiko import Message
 
     try:

@@ -1,4 +1,4 @@
-"""What a caller may say about how a host is reached."""
+"""The options of a connection to a host."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ DEFAULT_CONNECT_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectOptions:
-    """How to reach a host and become root on it; the passwords are in no `repr`.
+    """How to connect to a host and become root; no `repr` contains a password.
 
     `user` and `password` are for hosts whose inventory sets none. `connect_timeout_s` limits each
     step of a connection: name, TCP, key exchange, login, channel.
-    A host that is silent for `silence_timeout_s` while it works on a request counts as gone: the
-    runner sends a sign of life every 5 s. `accept_new` remembers the keys of hosts never seen
-    before; a changed key is refused all the same.
+    A host without any message for `silence_timeout_s` during a request counts as lost: the agent
+    sends a sign of life every 5 s. `accept_new` records the keys of unknown hosts; a changed key is
+    rejected anyway.
     """
 
     user: str | None = None

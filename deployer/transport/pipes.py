@@ -17,12 +17,12 @@ _PIECE_BYTES = 64 * 1024
 
 
 class ChannelPipe:
-    """A program that sshd runs for us; `close` ends the connection."""
+    """A program that sshd runs; `close` ends the connection."""
 
     def __init__(self, channel: Channel, *, close: Callable[[], None]) -> None:
         self._channel = channel
         self._close = close
-        # Also how often a blocked `write` looks whether the channel is still there.
+        # Also how often a blocked `write` checks whether the channel is still open.
         self._channel.settimeout(1.0)
 
     def read(self, timeout_s: float) -> bytes | None:
@@ -54,12 +54,12 @@ class ChannelPipe:
             sent += taken
 
     def exit_status(self, timeout_s: float) -> int | None:
-        """Its exit status; `None` where none has come, as when the connection broke."""
+        """Its exit status; `None` without one, for example if the connection broke."""
         self._channel.status_event.wait(timeout_s)
         return self._channel.exit_status if self._channel.exit_status >= 0 else None
 
     def is_connected(self) -> bool:
-        """Whether the SSH connection is there."""
+        """Whether the SSH connection is open."""
         return self._channel.get_transport().is_active()
 
     def close(self) -> None:
@@ -68,7 +68,7 @@ class ChannelPipe:
 
 
 class ChildPipe:
-    """A child process of ours, in a session of its own: Ctrl-C is for the controller."""
+    """A child process in its own session: Ctrl-C is for the controller."""
 
     def __init__(self, argv: Sequence[str]) -> None:
         self._child = subprocess.Popen(
@@ -124,11 +124,11 @@ class ChildPipe:
             return None
 
     def is_connected(self) -> bool:
-        """Always: there is no connection that could break."""
+        """Always true: there is no connection."""
         return True
 
     def close(self) -> None:
-        """End its input, by which it knows that we are gone; it ends by itself."""
+        """Close its input; it then exits."""
         with self._closing:
             if not self._is_closed:
                 self._is_closed = True

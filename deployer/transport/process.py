@@ -1,8 +1,8 @@
-"""A program on the host: its input, its output, and what it says on standard error.
+"""A program on the host: standard input, output and error.
 
-A `Pipe` moves bytes and knows nothing else; there is one over an SSH channel and one over a local
-child. `Process` reads both outputs all the time, each in a thread of its own: SSH gives both one
-window, so that what is not read of one stops the other (RFC 4254, section 5.2).
+A `Pipe` only moves bytes; there is one over an SSH channel and one over a local child. `Process`
+reads both outputs continuously, each in its own thread: in SSH they share one window, so unread
+data of one blocks the other (RFC 4254, section 5.2).
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class Pipe(Protocol):
         """Give it all of `data`; blocks while it takes none. Raises: OSError."""
 
     def exit_status(self, timeout_s: float) -> int | None:
-        """Its exit status; `None` where it has none after `timeout_s`."""
+        """Its exit status; `None` if it has none after `timeout_s`."""
 
     def is_connected(self) -> bool:
-        """Whether the connection to the host is still there, though the program may have ended."""
+        """Whether the connection to the host is still open, even if the program has ended."""
 
     def close(self) -> None:
-        """End its input and let go of it. Returns at once, and never raises."""
+        """Close its input and detach from it. Returns at once, never raises."""
 
 
 class Process:
@@ -67,8 +67,8 @@ class Process:
         self._writing = threading.Lock()
 
     def start(self) -> None:
-        """Begin to read what the program says."""
-        # Daemons: what hangs on a dead host must not keep the controller from ending.
+        """Begin to read the program's output."""
+        # Daemons: a thread blocked by a dead host must not keep the controller from exiting.
         threading.Thread(target=self._read_output, name="output", daemon=True).start()
         threading.Thread(target=self._read_errors, name="errors", daemon=True).start()
 
@@ -78,12 +78,12 @@ class Process:
             self._pipe.write(data)
 
     def wait(self, until: Callable[[], bool], timeout_s: float | None) -> bool:
-        """Wait until `until` holds, which is asked under `changed`; whether it does."""
+        """Wait until `until` holds, which is called under `changed`; returns whether it does."""
         with self.changed:
             return self.changed.wait_for(until, timeout_s)
 
     def count_in_errors(self, marker: bytes) -> int:
-        """How often `marker` stands in what is kept of standard error."""
+        """How often `marker` is in the kept part of standard error."""
         with self.changed:
             return self._errors.count(marker)
 
@@ -94,15 +94,15 @@ class Process:
             return self._errors.decode(errors="replace").strip()
 
     def exit_status(self, timeout_s: float) -> int | None:
-        """The exit status; `None` where there is none after `timeout_s`."""
+        """The exit status; `None` if there is none after `timeout_s`."""
         return self._pipe.exit_status(timeout_s)
 
     def is_connected(self) -> bool:
-        """Whether the connection to the host is still there."""
+        """Whether the connection to the host is still open."""
         return self._pipe.is_connected()
 
     def close(self) -> None:
-        """End the program's input and let go of it, at once."""
+        """Close the program's input and detach from it, at once."""
         self._pipe.close()
 
     def _read_output(self) -> None:

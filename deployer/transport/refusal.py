@@ -1,4 +1,4 @@
-"""Why a program on the host did not start: what sudo and the shell say, and what it means."""
+"""Why a program on the host did not start: messages of sudo and the shell, and their meaning."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from deployer.transport.command import Elevation
 
 
 class NoPythonError(UnreachableError):
-    """There is no python3 on the host, or not the whole of it."""
+    """There is no python3 on the host, or only a part of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """A program that ended before it began: its exit status and what it said on standard error."""
+    """A program that failed to start: its exit status and its standard error."""
 
     elevation: Elevation
     status: int | None
     said: str
 
     def error(self) -> HostError:
-        """What to raise."""
+        """The error to raise."""
         said = self.said.lower()
         if self.elevation.uses_sudo:
             problem, hint = self._sudo_refusal(said)
@@ -33,31 +33,31 @@ class Ended:
             return NoPythonError(
                 "there is no python3 on the host",
                 host=self.elevation.host,
-                doing="starting the runner",
+                doing="starting the agent",
                 hint="Install it with --install-python, or by hand.",
             )
         if "no module named" in said:
             # Debian's python3-minimal has no json, for example.
             return NoPythonError(
-                "python3 on the host has not its whole standard library: "
+                "python3 on the host lacks a part of its standard library: "
                 + self.said.splitlines()[-1],
                 host=self.elevation.host,
-                doing="starting the runner",
+                doing="starting the agent",
                 hint="Install the rest with --install-python, or by hand (package python3).",
             )
         ended = "ended" if self.status is None else f"ended with exit status {self.status}"
         return UnreachableError(
-            f"the command that starts the runner {ended}"
-            + (f": {self.said}" if self.said else " without a word"),
+            f"the command that starts the agent {ended}"
+            + (f": {self.said}" if self.said else " without a message"),
             host=self.elevation.host,
-            doing="starting the runner",
+            doing="starting the agent",
             hint=""
             if self.said
             else f"Does the login shell of {self.elevation.user} run commands?",
         )
 
     def _sudo_refusal(self, said: str) -> tuple[str, str]:
-        """What sudo refuses and what to do about it; nothing where it was not sudo."""
+        """sudo's refusal and its fix; `None` if it was not sudo."""
         user = self.elevation.user
         if "sudo" in said and "python3" not in said:
             if "no such file" in said or "not found" in said:
@@ -67,14 +67,17 @@ class Ended:
                 )
             if "must have a tty" in said:
                 return (
-                    "sudo wants a terminal (requiretty)",
-                    f"Put into /etc/sudoers: Defaults:{user} !requiretty",
+                    "sudo requires a terminal (requiretty)",
+                    f"Add to /etc/sudoers: Defaults:{user} !requiretty",
                 )
         if "not in the sudoers" in said or "not allowed to" in said or "may not run" in said:
-            return f"{user} may not become root by sudo", f"Let {user} do so in /etc/sudoers."
+            return (
+                f"{user} may not become root with sudo",
+                f"Allow {user} to do so in /etc/sudoers.",
+            )
         if "try again" in said or "incorrect password" in said or "authentication fail" in said:
             return (
-                f"sudo refuses the password of {user}",
+                f"sudo rejects the password of {user}",
                 "Correct it, or let deployer ask for it with -K.",
             )
         if "password is required" in said or "terminal is required" in said:

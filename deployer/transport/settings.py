@@ -1,4 +1,4 @@
-"""Where and as whom to log in: the inventory's word, then the SSH config's, then the defaults."""
+"""Where and as whom to log in: from the inventory, then the SSH config, then the defaults."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _DEFAULT_GLOBAL_FILES = ["/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"
 class SshSettings:
     """One SSH login. `host` is the inventory's name, for errors.
 
-    `key_name` is what known_hosts calls the host; a new key goes into `remember_in`.
-    With `only_identities`, no other key than those of `identity_files` is offered, of the agent
-    neither. `agent_socket` is `None` where no agent is to be asked.
+    `key_name` is the host's name in known_hosts; a new key is written to `remember_in`. With
+    `only_identities`, only keys of `identity_files` are offered, also of those in ssh-agent.
+    `agent_socket` is `None` if ssh-agent is not used.
     """
 
     host: str
@@ -95,7 +95,7 @@ def jump_settings(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Given:
-    """What inventory and options say; it takes precedence over the SSH config."""
+    """Values of the inventory and the options, which take precedence over the SSH config."""
 
     host: str
     user: str | None
@@ -145,7 +145,7 @@ def _settings(target: str, given: _Given, options: ConnectOptions) -> SshSetting
         agent_socket=_agent_socket(config),
         password=given.password,
         proxy_jump=hops,
-        # The first of both in the file counts for ssh; a jump is by far the more usual one.
+        # ssh uses the first of both in the file; a jump is far more common.
         proxy_command=None
         if hops or not command or command.lower() == "none"
         else expand(command, tokens),

@@ -1,4 +1,4 @@
-"""TCP connections as SSH wants them, and what their failures mean in words."""
+"""TCP connections for SSH, and their failures in words."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deployer.transport.process import seconds_left
 
 
 class QuickSocket(socket.socket):
-    """A TCP socket that acknowledges at once what it receives.
+    """A TCP socket that acknowledges received data at once.
 
     A delayed acknowledgement meets Nagle's algorithm on the other side three times while an SSH
     connection is made, 40 ms each. The kernel clears the option, so it is set after each receive.
@@ -25,7 +25,7 @@ class QuickSocket(socket.socket):
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
         data = super().recv(size, flags)
-        with contextlib.suppress(OSError):  # closed by another thread meanwhile
+        with contextlib.suppress(OSError):  # closed by a different thread
             self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         return data
 
@@ -33,10 +33,10 @@ class QuickSocket(socket.socket):
 def connect_tcp(
     hostname: str, port: int, *, host: str, timeout_s: float, lost_after_s: float
 ) -> QuickSocket:
-    """A connection to the first of the addresses of `hostname` that answers.
+    """A connection to the first address of `hostname` that answers.
 
-    `host` is named in errors. The kernel gives the connection up when what was sent is not
-    acknowledged for `lost_after_s`: a link that is down does not block whoever sends.
+    `host` is the name in errors. The kernel closes the connection if sent data is not acknowledged
+    within `lost_after_s`: a broken network does not block the sender.
 
     Raises: UnreachableError, within `timeout_s` for the name and as much for the addresses.
     """
@@ -71,7 +71,7 @@ def connect_tcp(
 def _resolve(
     hostname: str, port: int, *, host: str, timeout_s: float
 ) -> list[tuple[int, tuple[Any, ...]]]:
-    """Families and addresses of a name, in the resolver's order, which is RFC 6724's."""
+    """Families and addresses of a name, in the resolver's order (RFC 6724)."""
     answer: queue.SimpleQueue[list[Any] | OSError | UnicodeError] = queue.SimpleQueue()
 
     def ask() -> None:
@@ -84,7 +84,7 @@ def _resolve(
         numeric = socket.AI_NUMERICHOST
         found = socket.getaddrinfo(hostname, port, type=socket.SOCK_STREAM, flags=numeric)
         return [(entry[0], entry[4]) for entry in found]
-    # The resolver has no time limit of its own that a caller could set.
+    # The resolver has no timeout that a caller could set.
     threading.Thread(target=ask, name="resolve", daemon=True).start()
     try:
         resolved = answer.get(timeout=timeout_s)

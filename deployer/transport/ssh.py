@@ -1,4 +1,4 @@
-"""SSH connections: opened by Fabric, over a socket of our own, to a host whose key is checked."""
+"""SSH connections: opened by Fabric over an own socket, to a host whose key is checked."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     import fabric
     from paramiko import Channel, Transport
 
-#: More jumps than this are a ProxyJump that leads back to itself.
+#: More jumps than this mean a ProxyJump that leads back to itself.
 _MAX_JUMPS = 8
 
-#: Below the idle timeouts of firewalls, and of sshd's own ClientAliveInterval as usually set.
+#: Below the idle timeouts of firewalls, and usual values of sshd's ClientAliveInterval.
 _KEEPALIVE_S = 15
 
 
@@ -48,15 +48,15 @@ class SshConnection:
         return transport
 
     def elevation(self, options: ConnectOptions) -> Elevation:
-        """How whoever is logged in becomes root."""
+        """How the user becomes root."""
         user = self.settings.user
         return Elevation.of(options, host=self.settings.host, user=user, is_root=user == "root")
 
     def execute(self, line: str, *, doing: str) -> Channel:
-        """A channel in which the login shell runs `line`. Raises: UnreachableError, in time."""
+        """A channel in which the login shell runs `line`. Raises: UnreachableError."""
         from paramiko import SSHException
 
-        # Paramiko waits for the answer to exec without a limit of its own.
+        # Paramiko itself waits for the answer to exec without a limit.
         limit = Timer(self.settings.connect_timeout_s, self.close)
         limit.daemon = True
         limit.start()
@@ -65,7 +65,7 @@ class SshConnection:
             channel.exec_command(line)
         except (SSHException, EOFError, OSError) as error:
             raise UnreachableError(
-                f"{self.settings.address} runs no command"
+                f"{self.settings.address} does not run commands"
                 + (f": {error}" if str(error) and limit.is_alive() else " in time"),
                 host=self.settings.host,
                 doing=doing,
@@ -83,7 +83,7 @@ class SshConnection:
 
 
 class _Route:
-    """What the bytes of a connection go through: a socket, and what must live as long as it."""
+    """The route of a connection: a socket, and what has to stay open as long as it."""
 
     def __init__(self, sock: socket.socket | Channel, *, over: SshConnection | None = None) -> None:
         self.sock = sock
@@ -98,7 +98,7 @@ class _Route:
 
         ours, theirs = socket.socketpair()
         errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the route
-        # A session of its own: Ctrl-C must not cut the line while a commit is reverted over it.
+        # Its own session: Ctrl-C must not close it while a commit is reverted over it.
         proxy = subprocess.Popen(
             ["/bin/sh", "-c", f"exec {command}"],
             stdin=theirs.fileno(),
@@ -112,15 +112,15 @@ class _Route:
         return route
 
     def complaint(self) -> str:
-        """What a proxy command has said on standard error, for an error of ours."""
+        """The proxy command's standard error, for the text of an error."""
         if self._proxy_errors is None:
             return ""
         self._proxy_errors.seek(0)
         text: str = self._proxy_errors.read(4096).decode(errors="replace").strip()
-        return f"the proxy command said: {text}" if text else ""
+        return f"output of the proxy command: {text}" if text else ""
 
     def shut(self) -> None:
-        """Tell the other end now: `close` alone waits for the thread that reads to notice."""
+        """Notify the other end at once: `close` alone waits for the reading thread."""
         import socket
 
         if isinstance(self.sock, socket.socket):
@@ -128,7 +128,7 @@ class _Route:
                 self.sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close the socket, and what lived for it."""
+        """Close the socket and its route."""
         with contextlib.suppress(Exception):
             self.sock.close()
         if self._over is not None:
@@ -148,7 +148,7 @@ def open_ssh(host: Host, options: ConnectOptions) -> SshConnection:
     """Log in to `host`.
 
     Raises: UnreachableError, HostKeyError, AuthenticationError, each step within its time limit;
-    UsageError for an SSH config that cannot be understood.
+    UsageError for an invalid SSH config.
     """
     return _open(host_settings(host, options), host, options, jumps=0)
 
@@ -208,14 +208,14 @@ def _through(over: SshConnection, settings: SshSettings) -> Channel:
     except (SSHException, EOFError, OSError) as error:
         raise UnreachableError(
             f"the jump host {over.settings.hostname} does not connect to "
-            f"{settings.address}: {error or 'it hung up'}",
+            f"{settings.address}: {error or 'it closed the connection'}",
             host=settings.host,
             doing="connecting",
         ) from error
 
 
 def _log_in(settings: SshSettings, route: _Route) -> fabric.Connection:
-    preload()  # after the socket is open: sshd starts up for us meanwhile
+    preload()  # after the socket is open: sshd starts a process in the meantime
     import fabric
     import paramiko
     from paramiko.config import SSHConfig
@@ -234,7 +234,7 @@ def _log_in(settings: SshSettings, route: _Route) -> fabric.Connection:
         settings.hostname,
         user=settings.user,
         port=settings.port,
-        # Nothing is read from Fabric's or Invoke's own files, and the SSH config has been read.
+        # Fabric's and Invoke's own files are not read; the SSH config has been read already.
         config=fabric.Config(
             lazy=True, ssh_config=SSHConfig(), overrides={"load_ssh_configs": False}
         ),
@@ -269,7 +269,7 @@ def _log_in(settings: SshSettings, route: _Route) -> fabric.Connection:
 
 
 def _drop(connection: fabric.Connection) -> None:
-    """Close a connection that is not open yet, which Fabric's own `close` does not do."""
+    """Close a connection that is not open yet; Fabric's `close` does not."""
     with contextlib.suppress(Exception):
         connection.client.close()
 
@@ -280,20 +280,20 @@ def _not_opened(
     from paramiko.ssh_exception import IncompatiblePeer
 
     if isinstance(error, IncompatiblePeer):
-        problem = f"{settings.address} and this side have no algorithm in common: {error}"
+        problem = f"no common algorithm with {settings.address}: {error}"
     elif "banner" in str(error).lower():
-        # Paramiko says the same of a peer that is silent and of one that hangs up.
-        problem = f"{settings.address} takes the connection, but " + (
-            "hangs up before it speaks SSH"
+        # Paramiko reports the same for a silent peer and for one that closes the connection.
+        problem = f"{settings.address} accepts the connection, but " + (
+            "closes it before the SSH greeting"
             if waited_s < 0.9 * settings.connect_timeout_s
-            else f"does not speak SSH within {settings.connect_timeout_s:g} s"
+            else f"sends no SSH greeting within {settings.connect_timeout_s:g} s"
         )
     elif isinstance(error, (EOFError, ConnectionError)):
-        problem = f"{settings.address} hung up during the key exchange"
+        problem = f"{settings.address} closed the connection during the key exchange"
     elif "No existing session" in str(error) or "imeout" in str(error) or "timed out" in str(error):
-        # Paramiko's start_client returns when its time is over; the key is then missing.
+        # Paramiko's start_client returns after its timeout; the key is missing then.
         problem = (
-            f"{settings.address} did not answer the key exchange "
+            f"{settings.address} did not complete the key exchange "
             f"within {settings.connect_timeout_s:g} s"
         )
     else:
@@ -305,7 +305,7 @@ def _packetizer() -> type:
     from paramiko.packet import Packetizer
 
     class QuietPacketizer(Packetizer):
-        """Limits the first message by the wait for the key exchange alone.
+        """Limits the wait for the first message by that for the key exchange.
 
         Paramiko's own timer is a thread that keeps an interrupted process from ending.
         """

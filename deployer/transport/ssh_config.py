@@ -1,8 +1,8 @@
-"""~/.ssh/config and /etc/ssh/ssh_config, as far as a connection is made by them.
+"""~/.ssh/config and /etc/ssh/ssh_config, as far as they affect a connection.
 
-A file becomes a list of settings, each with the conditions of the blocks it stands in; for one
-host, the first value of a keyword whose conditions hold counts. Paramiko's own reader knows no
-``Include``, with which Debian's /etc/ssh/ssh_config begins, and needs Paramiko to be there.
+A file becomes a list of settings, each with the conditions of its blocks; for one host, the first
+value of a keyword whose conditions hold counts. Paramiko's own reader does not support ``Include``,
+with which Debian's /etc/ssh/ssh_config begins, and requires importing Paramiko.
 
 Source: ssh_config(5).
 """
@@ -25,7 +25,7 @@ from deployer.errors import UsageError
 _MAX_INCLUDE_DEPTH = 16
 _MATCH_EXEC_TIMEOUT_S = 10.0
 
-#: Keywords of which every value counts, not only the first.
+#: Keywords with several values, of which all count.
 _REPEATED = frozenset({"identityfile", "certificatefile"})
 
 SYSTEM_FILE = "/etc/ssh/ssh_config"
@@ -34,7 +34,7 @@ USER_FILE = "~/.ssh/config"
 
 @dataclass(frozen=True, slots=True)
 class _Condition:
-    """A ``Host`` or ``Match`` line that what follows it stands under."""
+    """A ``Host`` or ``Match`` line, which the following settings depend on."""
 
     keyword: str
     words: tuple[str, ...]
@@ -52,12 +52,12 @@ Options = dict[str, list[str]]
 
 
 def lookup(target: str, *, user: str, files: Sequence[str] | None = None) -> Options:
-    """What the config says about `target`, the name one would give to `ssh`.
+    """The config's settings for `target`, the argument of `ssh`.
 
-    Keywords are in lower case, values as written. `user` is who would log in unless the config
-    says so. `files` are read in this order, by default the user's and then the system's.
+    Keywords are in lower case, values as written. `user` is the user unless the config sets one.
+    `files` are read in this order, by default the user's and then the system's.
 
-    Raises: UsageError where a file cannot be understood.
+    Raises: UsageError if a file is invalid.
     """
     found: Options = {}
     for path in (USER_FILE, SYSTEM_FILE) if files is None else files:
@@ -80,7 +80,7 @@ def expand(text: str, tokens: dict[str, str]) -> str:
         elif part[0] in tokens:
             result.append(tokens[part[0]] + part[1:])
         else:
-            raise UsageError(f"The SSH config uses %{part[0]} in {text!r}, which means nothing.")
+            raise UsageError(f"The SSH config uses %{part[0]} in {text!r}, which is unknown.")
     return "".join(result)
 
 
@@ -91,7 +91,7 @@ def _read(path: str) -> tuple[_Setting, ...]:
 
 def _settings(path: str, *, within: tuple[_Condition, ...], depth: int) -> Iterator[_Setting]:
     if depth > _MAX_INCLUDE_DEPTH:
-        raise UsageError(f"{path}: too many Includes within each other")
+        raise UsageError(f"{path}: too many nested Includes")
     try:
         text = Path(path).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -112,7 +112,7 @@ def _settings(path: str, *, within: tuple[_Condition, ...], depth: int) -> Itera
 
 
 def _split(line: str, place: str) -> tuple[str, tuple[str, ...]]:
-    """A line's keyword in lower case and its arguments; no keyword where it says nothing."""
+    """A line's keyword in lower case and its arguments; empty for blank lines and comments."""
     line = line.strip()
     if not line or line.startswith("#"):
         return "", ()
@@ -148,7 +148,7 @@ def _holds(condition: _Condition, target: str, *, user: str, found: Options) -> 
     for word in words:
         negated, criterion = word.startswith("!"), word.removeprefix("!").lower()
         if criterion in ("all", "final", "canonical"):
-            holds = criterion != "canonical"  # names are never made canonical here
+            holds = criterion != "canonical"  # names are never canonicalized here
         else:
             value = next(words, None)
             if value is None:
@@ -173,7 +173,7 @@ def _criterion_holds(criterion: str, value: str, target: str, *, user: str, foun
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:
-    """Whether a pattern of the list matches, and none that begins with ``!`` does."""
+    """Whether a pattern of the list matches, and none with ``!``."""
     name = name.lower()
     found = False
     for pattern in patterns:
@@ -203,7 +203,7 @@ def _succeeds(command: str) -> bool:
 
 @lru_cache(maxsize=1)
 def local_user() -> str:
-    """The name of who runs this process."""
+    """The name of the user of this process."""
     import pwd
 
     try:
@@ -213,5 +213,5 @@ def local_user() -> str:
 
 
 def forget() -> None:
-    """Read the files anew at the next look."""
+    """Read the files again at the next lookup."""
     _read.cache_clear()

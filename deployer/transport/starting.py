@@ -1,4 +1,4 @@
-"""From a program that has been started to a runner that has said hello."""
+"""From a started program to an agent that has sent its greeting."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from deployer.transport.framing import Message
 from deployer.transport.link import Link
 from deployer.transport.refusal import Ended
 
-_DOING = "starting the runner"
+_DOING = "starting the agent"
 
 
-def start_runner(
+def start_agent(
     link: Link, bootstrap: Bootstrap, *, elevation: Elevation, timeout_s: float
 ) -> None:
-    """Lead the dialogue until the runner's hello, and keep that in `link`.
+    """Lead the dialogue until the agent's greeting, and keep that in `link`.
 
-    Each answer of the host is waited for `timeout_s` at most.
+    Each answer of the host may take `timeout_s`.
 
     Raises: AuthenticationError, NoPythonError, UnreachableError.
     """
@@ -29,14 +29,14 @@ def start_runner(
         greeting = start.ask(bootstrap.payload)
     if greeting.get("bootstrap") == "old":
         raise UnreachableError(
-            f"the host's python3 is {greeting['python']}; 3.8 or newer is needed",
+            f"the host's python3 is {greeting['python']}; 3.8 or newer is required",
             host=link.host.name,
             doing=_DOING,
             hint="Install a newer python3 on the host.",
         )
     if greeting.get("hello") != 1:
         raise UnreachableError(
-            f"the runner speaks another language than this deployer: {greeting}",
+            f"the agent uses an unsupported protocol version: {greeting}",
             host=link.host.name,
             doing=_DOING,
         )
@@ -50,7 +50,7 @@ class _Start:
         self._timeout_s = timeout_s
 
     def become_root(self) -> None:
-        """Get past sudo; the program's first message says that it has begun."""
+        """Answer sudo; the program's first message shows that it has begun."""
         link = self._link
         try:
             self._elevation.give_password(
@@ -63,7 +63,7 @@ class _Start:
         link.greeting(0)
 
     def ask(self, data: bytes) -> Message:
-        """Send `data`; what the host says to it."""
+        """Send `data`, and return the host's answer."""
         try:
             self._link.process.write(data)
         except (OSError, EOFError):
@@ -74,15 +74,15 @@ class _Start:
         return greeting
 
     def _failure(self, doing: str) -> HostError:
-        """What to raise when no greeting has come."""
+        """The error for a missing greeting."""
         link, process, elevation = self._link, self._link.process, self._elevation
         if link.garbage:
             return UnreachableError(
-                f"the host prints text where the runner should speak: {link.garbage!r}",
+                f"the host prints text instead of starting the agent: {link.garbage!r}",
                 host=link.host.name,
                 doing=doing,
-                hint=f"Does a start file of {elevation.user}'s shell, such as ~/.bashrc, print it? "
-                "It must not do so where no terminal is.",
+                hint=f"Does a start-up file of {elevation.user}'s shell, such as ~/.bashrc, print "
+                "it? It must not do so without a terminal.",
             )
         if process.has_ended:
             status = process.exit_status(1.0)
@@ -92,7 +92,7 @@ class _Start:
             return Ended(elevation=elevation, status=status, said=said).error()
         said = elevation.without_prompt(process.errors())
         return UnreachableError(
-            f"no answer within {self._timeout_s:g} s" + (f"; it said: {said}" if said else ""),
+            f"no answer within {self._timeout_s:g} s" + (f"; it printed: {said}" if said else ""),
             host=link.host.name,
             doing=doing,
         )

@@ -1,4 +1,4 @@
-"""Byte streams to where only the host can reach: its loopback, its unix sockets."""
+"""Byte streams to addresses that only the host can reach: its loopback, its Unix sockets."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from deployer.transport.framing import Message
 if TYPE_CHECKING:
     from paramiko import Channel
 
-#: What one relayed message carries at most, so that other messages come between.
+#: The maximum size of one relayed message, so that other messages are not delayed.
 _RELAYED_BYTES = 24 * 1024
 
-#: What connect(2) fails with, other than by mistakes of ours.
+#: The errors of connect(2) that are not programming errors.
 _CONNECT_ERRORS = (
     errno.ECONNREFUSED,
     errno.ENOENT,
@@ -34,7 +34,7 @@ _CONNECT_ERRORS = (
 class Stream(Protocol):
     """A connection, as `socket.socket` would be one; every call ends within `settimeout`.
 
-    Raises: TimeoutError; ConnectionError or another OSError where the connection breaks.
+    Raises: TimeoutError; ConnectionError or a different OSError if the connection breaks.
     """
 
     def sendall(self, data: bytes, /) -> object:
@@ -51,7 +51,7 @@ class Stream(Protocol):
 
 
 class ChannelStream:
-    """A connection that sshd makes for us (direct-tcpip, RFC 4254, section 7.2)."""
+    """A connection that sshd opens (direct-tcpip, RFC 4254, section 7.2)."""
 
     def __init__(self, channel: Channel, *, host: str) -> None:
         self._channel = channel
@@ -137,14 +137,14 @@ class RelayStream:
         self._send({"relay": self.number, "closed": True})
 
     def feed(self, message: Message) -> None:
-        """Take in a message of the runner that is for this relay."""
+        """Handle a message of the agent for this relay."""
         with self._changed:
             self._received += base64.b64decode(message.get("data_b64", ""))
             self._has_ended = self._has_ended or bool(message.get("closed"))
             self._changed.notify_all()
 
     def break_off(self, why: str) -> None:
-        """The connection to the host is no more."""
+        """The connection to the host is lost."""
         with self._changed:
             self._broken = self._broken or why
             self._changed.notify_all()
@@ -158,9 +158,9 @@ class RelayStream:
 
 
 def relay_error(message: str) -> OSError:
-    """What the runner says of a connection that it could not make, as Python's own error.
+    """The agent's message about a failed connection as Python's own error.
 
-    The runner quotes the system's words; `OSError` makes the right subclass of itself of a number.
+    The agent quotes the system's message; `OSError` chooses its subclass by the number.
     """
     for number in _CONNECT_ERRORS:
         if message.endswith(os.strerror(number)):

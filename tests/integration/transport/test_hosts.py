@@ -156,7 +156,7 @@ def test_a_refused_key_reports_what_was_tried(lab: Lab, server: LabHost, tmp_pat
     stranger = tmp_path / "stranger"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(stranger)], check=True)
     host = inventory_host(lab, server, ansible_ssh_private_key_file=str(stranger))
-    with pytest.raises(AuthenticationError, match="refuses the login of root") as caught:
+    with pytest.raises(AuthenticationError, match="rejects the login of root") as caught:
         connect(host, patient())
     assert f"key {stranger}: refused" in str(caught.value)
 
@@ -245,8 +245,8 @@ def test_a_password_that_sudo_does_not_request_is_not_sent(lab: Lab, server: Lab
     ("user", "password", "words"),
     [
         ("asked", None, "sudo asks for the password of asked"),
-        ("asked", "wrong horse", "sudo refuses the password of asked"),
-        ("barred", "right horse", "barred may not become root by sudo"),
+        ("asked", "wrong horse", "sudo rejects the password of asked"),
+        ("barred", "right horse", "barred may not become root with sudo"),
     ],
 )
 def test_a_refusal_by_sudo_is_explained(

@@ -78,7 +78,7 @@ def test_a_request_may_have_a_time_limit_of_its_own(shared: Link) -> None:
 
 def test_what_is_too_large_is_not_sent(shared: Link, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deployer.transport.framing.MAX_MESSAGE_BYTES", 1 << 10)
-    with pytest.raises(HostError, match="at most 64 can go\nNothing was changed"):
+    with pytest.raises(HostError, match="at most 64 are possible\nNothing was changed"):
         shared.request("echo", text="x" * (1 << 10), doing="applying")
     assert shared.request("echo", text="next") == {"said": "next"}
 
@@ -91,7 +91,7 @@ def test_refused_connections(shared: Link, tmp_path: Path) -> None:
 def test_a_silent_agent_times_out(tmp_path: Path) -> None:
     link = started(tmp_path, silence_timeout_s=0.2)
     began = time.monotonic()
-    with pytest.raises(UnreachableError, match=r"not answered for 0\.2 s while applying"):
+    with pytest.raises(UnreachableError, match=r"not responded for 0\.2 s while applying"):
         link.request("hang", doing="applying")
     assert time.monotonic() - began < at_most(1)
     ended(link)
