@@ -75,7 +75,7 @@ class Words:
     tls_listen: str
     tls_upstream: str
 
-    # --- what cannot be told apart from outside
+    # --- what looks the same from outside
 
     #: How to recognize a cause, by the finding's code.
     signs: Mapping[str, str] = field(default_factory=dict)

@@ -54,7 +54,7 @@ def explained(
     state = inspection.of(site.proxy)
     if state is None:
         return tuple(results)
-    told: set[tuple[str, str, str]] = set()
+    reported: set[tuple[str, str, str]] = set()
     found = []
     right = {_question(result) for result in results if result.hop == "proxy" and _is_well(result)}
     for result in results:
@@ -69,8 +69,8 @@ def explained(
             else:
                 finding = _explained(result, finding, state, site, port)
             key = (finding.code, finding.hop, finding.cause)
-            result = replace(result, finding=None if key in told else finding)
-            told.add(key)
+            result = replace(result, finding=None if key in reported else finding)
+            reported.add(key)
         found.append(result)
     return tuple(found)
 

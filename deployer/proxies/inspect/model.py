@@ -44,7 +44,7 @@ class ConfigFile:
 
 
 class Located(Protocol):
-    """What stands in a file."""
+    """Something with a place in a file."""
 
     @property
     def file(self) -> str:

@@ -300,7 +300,7 @@ def _of_others(trace: Trace) -> Iterator[Fault]:
                 )
 
 
-# --- silence, addresses, tunnels ------------------------------------------------------------------
+# --- timeouts, addresses, tunnels ----------------------------------------------------------------
 
 
 def _of_timeout(trace: Trace) -> Iterator[Fault]:

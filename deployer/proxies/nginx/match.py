@@ -23,7 +23,7 @@ _EXACT, _SUFFIX, _PREFIX, _REGEX, _DEFAULT = range(5)
 class Match:
     """The blocks that apply to a request, ``http`` first, the location last.
 
-    `is_default` where no server has the name. `slash_from` is the location that makes nginx answer
+    `is_default` if no server has the name. `slash_from` is the location that makes nginx answer
     with a redirect to the same path with a slash. `path` is the request's, as locations see it.
     """
 
