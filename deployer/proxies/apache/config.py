@@ -121,7 +121,7 @@ def _printed(dump: str) -> list[Directive]:
     return tree.top
 
 
-# --- from the files, where Apache says nothing ----------------------------------------------------
+# --- from the files, without output of Apache -----------------------------------------------------
 
 
 def _loaded(files: tuple[ConfigFile, ...]) -> frozenset[str]:

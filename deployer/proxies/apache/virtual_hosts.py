@@ -233,7 +233,7 @@ def chosen_pass(config: ApacheConfig, site: Directive | None, path: str) -> Pass
     return next((each for each in passes_of(config, site) if each.catches(path)), None)
 
 
-# --- where they lead ------------------------------------------------------------------------------
+# --- services ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
