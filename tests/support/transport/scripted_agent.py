@@ -43,28 +43,10 @@ def answer(message):
         say({"id": number, "reply": {"said": message["text"]}})
     elif name == "source":
         say({"id": number, "reply": {"bytes": len(PROGRAM)}})
-    elif name == "count":
-        for n in range(message["to"]):
-            say({"id": number, "event": "alive"})
-            say({"id": number, "event": "step", "n": n})
-        say({"id": number, "reply": {}})
-    elif name == "work":
-        end = time.monotonic() + message["seconds"]
-        while time.monotonic() < end:
-            say({"id": number, "event": "alive"})
-            time.sleep(0.02)
-        say({"id": number, "reply": {"done": True}})
-    elif name == "refuse":
-        say({"id": number, "error": {"code": "locked", "message": "no", "holder": "me"}})
-    elif name == "hang":
-        pass
-    elif name == "garble":
-        sys.stdout.buffer.write(b"Segmentation fault\n")
-        sys.stdout.buffer.flush()
-    elif name == "die":
-        sys.stderr.write("out of luck\n")
-        sys.stderr.flush()
-        os._exit(3)
+    elif name in ("count", "work"):
+        work(number, message)
+    elif name in ("refuse", "hang", "garble", "die"):
+        fail(number, name)
     elif name == "chatter":
         sys.stderr.write("x" * message["bytes"])
         say({"id": number, "reply": {}})
@@ -72,6 +54,32 @@ def answer(message):
         say({"id": number, "reply": {"commits": extended}})
     elif name == "connect":
         connect(number, message)
+
+
+def work(number, message):
+    if message["request"] == "count":
+        for n in range(message["to"]):
+            say({"id": number, "event": "alive"})
+            say({"id": number, "event": "step", "n": n})
+        say({"id": number, "reply": {}})
+        return
+    end = time.monotonic() + message["seconds"]
+    while time.monotonic() < end:
+        say({"id": number, "event": "alive"})
+        time.sleep(0.02)
+    say({"id": number, "reply": {"done": True}})
+
+
+def fail(number, name):
+    if name == "refuse":
+        say({"id": number, "error": {"code": "locked", "message": "no", "holder": "me"}})
+    elif name == "garble":
+        sys.stdout.buffer.write(b"Segmentation fault\n")
+        sys.stdout.buffer.flush()
+    elif name == "die":
+        sys.stderr.write("out of luck\n")
+        sys.stderr.flush()
+        os._exit(3)
 
 
 def connect(number, message):
