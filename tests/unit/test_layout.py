@@ -15,17 +15,13 @@ _MAX_TOP_MODULES = 6
 _MAX_IMPORT_RULE_LINES = 60
 
 _FOLDERS = ("deployer", "roles", "playbooks", "tests", "benchmarks")
-#: Not split yet.
-_OPEN = ("tests/",)
 
 
 def _sources() -> Iterator[tuple[str, str]]:
     for folder in _FOLDERS:
         for path in sorted((ROOT / folder).rglob("*.py")):
             name = str(path.relative_to(ROOT))
-            if path.resolve().is_relative_to(ROOT.resolve() / folder) and not name.startswith(
-                _OPEN
-            ):
+            if path.resolve().is_relative_to(ROOT.resolve() / folder):
                 yield name, path.read_text()
 
 

@@ -482,9 +482,6 @@ def test_a_proxy_that_reads_another_file(stage: Stage) -> None:
         stage.host.sh(f"mv /root/kept.conf {config}; systemctl reload nginx")
 
 
-# --- a certificate of one's own -------------------------------------------------------------------
-
-
 def test_a_key_of_another_certificate(stage: Stage) -> None:
     folder = stage.ca.folder
     stage.write()
