@@ -24,7 +24,6 @@ _UNLISTED = (
     "docs/contributing.md",
     "tests/unit/docs/test_words.py",
     "deployer/agent/",
-    "deployer/certificates/",
     "deployer/commit/",
     "deployer/proxies/",
     "deployer/transport/",

@@ -1,4 +1,4 @@
-"""The controller's answers to what a host asks amid its apply, of certificates."""
+"""The controller's answers to a host's questions about certificates during its apply."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from deployer.certificates.controller import ControllerCertificates
     from deployer.transport import Link
 
-#: How long a name may take to lead to a proxy that has just been reloaded.
+#: How long a name may take to reach a proxy that was just reloaded.
 _REACH_PATIENCE_S = 5.0
 
 
 class Answers:
-    """What one host is told; `sites` are those that it serves."""
+    """The answers for one host; `sites` are those that it serves."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Answers:
         self._cancelled = cancelled
 
     def answer(self, challenge: Document) -> None:
-        """Answer over the connection; what is wrong is an answer too."""
+        """Answer over the connection; an error is an answer too."""
         try:
             found = self._found(challenge)
         except DeployerError as error:
@@ -51,12 +51,12 @@ class Answers:
             return self._reach(challenge)
         if "obtain" in challenge:
             return self._obtain(str(challenge["obtain"]))
-        return {"error": "this version of the controller does not know what is asked"}
+        return {"error": "this version of the controller does not know the question"}
 
     def _obtain(self, domain: str) -> dict[str, object]:
         site = next((site for site in self._sites if site.domain == domain), None)
         if site is None or self._certificates is None:
-            return {"error": f"nothing is known here of a certificate for {domain}"}
+            return {"error": f"the controller knows no certificate for {domain}"}
         issued = self._certificates.obtain(site, self._host, self._link)
         return {
             "fullchain_b64": base64.b64encode(issued.fullchain_pem).decode(),
@@ -78,5 +78,5 @@ class Answers:
             cancelled=self._cancelled,
         )
         if problem:
-            return {"error": f"the CA was not asked, as it would fail: {problem}"}
+            return {"error": f"the CA was not asked, because it would fail: {problem}"}
         return {"ok": True}

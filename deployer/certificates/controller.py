@@ -1,9 +1,9 @@
-"""Certificates that are ordered here and given to several hosts, amid the commits of all of them.
+"""Certificates that are ordered here and sent to several hosts, during the commits of all of them.
 
-Theory of operation. Each host's commit comes to its stage of the certificate, and asks for it. The
-first to ask has it ordered; the others wait for the same order. The CA may look at any of them, so
-each challenge is first given to every host that waits, and the CA is told to look only when all
-that are expected are there and the answer is found from outside, at every address of the name.
+Theory of operation. Each host's commit reaches the stage of its certificate, and requests it. The
+first request starts the order; the other hosts wait for it. The CA may ask any of them, so each
+challenge is first sent to every waiting host, and the CA looks only when all expected hosts are
+waiting and the answer is found from outside, at every address of the name.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from deployer.certificates.acme.store import IssuedCertificate
     from deployer.transport import Link
 
-#: How long hosts that have something to do before may take until they can answer challenges.
+#: How long hosts with earlier steps may take until they can answer challenges.
 _HOSTS_PATIENCE_S = 300.0
 _REACH_PATIENCE_S = 10.0
 _CHALLENGES = "/.well-known/acme-challenge/"
 
 
 class ControllerCertificates:
-    """Those of one run, kept in `folder`; safe to use from the threads of all hosts."""
+    """The certificates of one run, kept in `folder`; safe to use from the threads of all hosts."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class ControllerCertificates:
             return self._issuer_made
 
     def serial(self, site: Site) -> str | None:
-        """The serial number of what is kept here and fits, or `None` where one must be ordered."""
+        """The serial number of the kept one that fits, or `None` if one must be ordered."""
         if self.is_forced:
             return None
         settings = settings_here(site)
@@ -79,7 +79,7 @@ class ControllerCertificates:
         return kept.serial if kept else None
 
     def about(self, site: Site) -> dict[str, Any]:
-        """What is known here alone of a certificate's status: the window, and the last attempt."""
+        """The part of a certificate's status known only here: the window and the last attempt."""
         from deployer.certificates.acme.store import CertificateStore
         from deployer.text.times import rfc3339
 
@@ -93,10 +93,10 @@ class ControllerCertificates:
             found["ari"] = [rfc3339(at) for at in kept.window]
         return found
 
-    # --- who waits --------------------------------------------------------------------------------
+    # --- waiting hosts ----------------------------------------------------------------------------
 
     def expect(self, plans: Mapping[str, Plan]) -> int:
-        """Note which of the hosts that are about to be changed will ask for which certificate.
+        """Record which of the hosts to be changed will request which certificate.
 
         Returns how many of them will wait for one another.
         """
@@ -109,7 +109,7 @@ class ControllerCertificates:
             return max(map(len, self._expected.values()), default=0)
 
     def gone(self, host: str) -> None:
-        """`host` will not ask any more: its run has ended."""
+        """`host` sends no more requests: its run has ended."""
         with self._changed:
             for hosts in self._expected.values():
                 hosts.discard(host)
@@ -137,7 +137,7 @@ class ControllerCertificates:
     # --- challenges -------------------------------------------------------------------------------
 
     def _answer(self, site: Site, token: str, text: str | None) -> None:
-        """Have every host of the site answer `token` with `text`, and see that it is found."""
+        """Have every host of the site answer `token` with `text`, and check that it is found."""
         hosts = self._all_there(site.domain) if text is not None else self._now_there(site.domain)
         for _, link in hosts:
             link.tell({"challenge": {token: text}})
@@ -149,7 +149,7 @@ class ControllerCertificates:
             return list(self._waiting.get(domain, {}).values())
 
     def _all_there(self, domain: str) -> list[tuple[Host, Link]]:
-        """The hosts that wait, once all that are expected do, or have failed."""
+        """The waiting hosts, once all expected ones are waiting or have failed."""
         deadline = time.monotonic() + _HOSTS_PATIENCE_S
         with self._changed:
             while self._expected.get(domain, set()) - set(self._waiting.get(domain, {})):
@@ -174,16 +174,16 @@ class ControllerCertificates:
             )
             if problem:
                 raise CertificateError(
-                    f"the CA was not told to look, as it would fail: {problem}",
+                    f"the CA was not asked to validate, because it would fail: {problem}",
                     names=site.names,
                     kind="connection",
                     hint=f"These hosts were answering: {', '.join(each.name for each, _ in hosts)}."
-                    " All that the name leads to must be changed in one run: see serial and -l.",
+                    " All hosts of the name must be changed in one run: see serial and -l.",
                 )
 
 
 def settings_here(site: Site) -> dict[str, Any]:
-    """How the certificate of `site` is ordered on this machine: its files are where they are."""
+    """The settings of the order for `site` on this machine, with the paths of its files."""
     found = acme.settings_of(site, certbot="")
     dns = site.tls.dns
     if dns is not None:

@@ -18,10 +18,10 @@ def schedule_here(
     limit: str | None,
     extra_vars: Sequence[str],
 ) -> Iterator[str]:
-    """Have this machine renew what it orders, or no longer; what came of it, in words.
+    """Have this machine renew what it orders, or stop that; yields the result in words.
 
     Raises:
-        UsageError: neither systemd nor cron can be had to do it, or a secret might be told.
+        UsageError: neither systemd nor cron can do it, or a secret might be disclosed.
     """
     from deployer.certificates.acme import schedule
     from deployer.certificates.acme.job import Job
@@ -36,24 +36,24 @@ def schedule_here(
     )
     if remove:
         was_there = schedule.remove(job)
-        gone, never = "does not renew them any more", "had no schedule for this playbook"
+        gone, never = "no longer renews them", "had no schedule for this playbook"
         yield f"This machine {gone if was_there else never}."
         return
     if any(not each.strip().startswith("@") for each in extra_vars):
         raise UsageError(
-            "-e NAME=VALUE would stand where everyone on this machine can read it; nothing was "
+            "-e NAME=VALUE would be readable by everyone on this machine; nothing was "
             "scheduled here",
-            hint="Put it into a file: -e @FILE.",
+            hint="Use a file: -e @FILE.",
         )
     done = schedule.install(job)
     when = f"; next run at {minute(done.next_run)}" if done.next_run else ""
-    yield f"This machine renews what it orders, by {done.by}: {', '.join(done.where)}{when}."
+    yield f"This machine renews what it orders, with {done.by}: {', '.join(done.where)}{when}."
     if done.note:
         yield done.note
 
 
 def from_anywhere(extra_var: str) -> str:
-    """What ``-e`` was given, for a run in another working folder: the path of a file is whole."""
+    """The value of ``-e`` for a run in a different folder: the path of a file is absolute."""
     text = extra_var.strip()
     if not text.startswith("@"):
         return extra_var

@@ -1,7 +1,7 @@
-"""What is wrong with a site's certificate, judged by the status that its host gave of it. Pure.
+"""The problems of a site's certificate, judged by the status that its host reported. Pure.
 
 docs/reference/certificates.md describes a status: what is on disk, what the proxy serves, and
-what became of the last attempt. Nothing is read here, not even a clock.
+the result of the last attempt. Nothing is read here, not even a clock.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ Severity = Literal["warning", "error"]
 Status = Document
 
 _ACME_PLACES = ("host", "controller")
-#: With ``--warn-days`` these have an exit code too; the other warnings are for people alone.
+#: With ``--warn-days`` these have an exit code too; the other warnings are for people only.
 _COUNTED_WARNINGS = frozenset({"expires-soon", "renewal-late"})
-#: How Let's Encrypt marks what its staging issues: https://letsencrypt.org/docs/staging-environment/
+#: How Let's Encrypt marks its staging certificates: https://letsencrypt.org/docs/staging-environment/
 _STAGING_MARKS = ("(STAGING)", "Fake LE")
 _REAL_MARK = "O=Let's Encrypt"
-_TRY_AGAIN = ("Once the cause is gone, try again", "certs renew")
+_TRY_AGAIN = ("Once the cause is fixed, retry", "certs renew")
 
 
 class Problem(NamedTuple):
-    """Something that is wrong with a certificate.
+    """A problem of a certificate.
 
-    `fix` says what to do, and `command` is the command of ours that does it, or nothing.
+    `fix` says what to do, and `command` is our command that does it, or empty.
     """
 
     severity: Severity
@@ -40,9 +40,9 @@ class Problem(NamedTuple):
 
 
 def judged(status: Status, *, now: datetime, warn_days: float | None) -> list[Problem]:
-    """Everything that is wrong with a certificate, the errors first.
+    """All problems of a certificate, the errors first.
 
-    `warn_days` is how many days it must still be valid, where somebody asked for that.
+    `warn_days` is how many days it must still be valid, if that was requested.
     """
     found = list(_problems(status, now=now, warn_days=warn_days))
     return sorted(found, key=lambda problem: problem.severity != "error")
@@ -61,9 +61,9 @@ def with_problems(
     warn_days: float | None,
     again: Callable[[str], str],
 ) -> dict[str, Any]:
-    """`status` with what is wrong in `problems`, and the worst of it in `problem`.
+    """`status` with its `problems`, and the worst of them in `problem`.
 
-    `again` makes, of a command's name, a command line for a person to enter.
+    `again` turns a command's name into a command line to enter.
     """
     found = judged(status, now=now, warn_days=warn_days)
     return {
@@ -85,12 +85,12 @@ def with_problems(
 
 
 def short_serial(serial: str) -> str:
-    """As much of a serial number as tells two of them apart."""
+    """A serial number, shortened."""
     return serial if len(serial) <= 10 else f"{serial[:8]}…"
 
 
 def issuer_words(status: Status) -> str:
-    """The issuer that the site asks for: a word of the playbook, or the CA's host."""
+    """The issuer that the site requests: the value in the playbook, or the CA's host."""
     issuer = str(status["issuer"])
     directory = status.get("wanted_directory") or status.get("directory")
     return _host_of(directory) if issuer == "acme" and directory else issuer
@@ -101,7 +101,7 @@ def issuer_words(status: Status) -> str:
 
 def _problems(status: Status, *, now: datetime, warn_days: float | None) -> Iterator[Problem]:
     if status.get("problem"):
-        yield Problem("error", str(status["problem"]), "host", "Look at the host")
+        yield Problem("error", str(status["problem"]), "host", "Check the host")
     if status["serial"] is None:
         yield _no_certificate(status, now)
         return
@@ -125,7 +125,7 @@ def _time_problems(status: Status, now: datetime, warn_days: float | None) -> It
     if begin is not None and begin > now:
         words = f"it is not valid before {minute(begin)}"
         yield Problem(
-            "error", words, "not-yet-valid", "Compare the clocks of the host and of this machine"
+            "error", words, "not-yet-valid", "Compare the clocks of the host and this machine"
         )
     if end is None:
         return
@@ -145,7 +145,7 @@ def _renewal_problems(status: Status, now: datetime) -> Iterator[Problem]:
         words = f"the last attempt, {_ago(attempt['at'], now)}, failed: {attempt['words']}"
         yield Problem("warning", words, "attempt-failed", *_TRY_AGAIN)
     if status["where"] == "host" and status["next_run"] is None:
-        words = "nothing renews it: deployer-renew.timer does not run on the host"
+        words = "nothing renews it: deployer-renew.timer is not running on the host"
         yield Problem("warning", words, "no-timer", "Install it", "certs schedule")
 
 
@@ -154,14 +154,14 @@ def _served_problems(status: Status) -> Iterator[Problem]:
     if status["is_served"]:
         return
     if served["serial"] is None:
-        why = served["error"] or "nothing is known of what the proxy serves"
+        why = served["error"] or "it is unknown what the proxy serves"
         yield Problem("error", f"it is not served: {why}", "not-served", "Find out why", "verify")
         return
     until = moment(served["not_after"])
-    words = f"the proxy serves another one: {short_serial(served['serial'])}"
+    words = f"the proxy serves a different one: {short_serial(served['serial'])}"
     words += f", until {minute(until)}" if until else ""
     words += f", by {served['issuer']}" if served["issuer"] != status["certificate_issuer"] else ""
-    yield Problem("error", words, "other-served", "Let it read what is on the disk", "reload")
+    yield Problem("error", words, "other-served", "Reload the proxy", "reload")
 
 
 def _name_problems(status: Status) -> Iterator[Problem]:
@@ -178,30 +178,30 @@ def _issuer_problems(status: Status) -> Iterator[Problem]:
     is_staging = any(mark in signed_by for mark in _STAGING_MARKS)
     words = ""
     if issuer == "letsencrypt" and (is_staging or (has and has != wants and "staging" in has)):
-        words = "it is from Let's Encrypt's staging, which no browser trusts"
+        words = "it is from Let's Encrypt's staging system, which no browser trusts"
     elif issuer == "letsencrypt-staging" and _REAL_MARK in signed_by:
-        words = "it is a real one, and the site asks for one from staging"
+        words = "it is a real one, but the site requests one from staging"
     elif has and wants and has != wants:
-        words = f"it is from {_host_of(has)}, and the site asks for one from {_host_of(wants)}"
+        words = f"it is from {_host_of(has)}, but the site requests one from {_host_of(wants)}"
     if words:
-        yield Problem("error", words, "wrong-issuer", "Get the one that the site asks for", "apply")
+        yield Problem("error", words, "wrong-issuer", "Get the requested one", "apply")
 
 
 # --- what the rules need --------------------------------------------------------------------------
 
 
 def _new_one(status: Status) -> tuple[str, str]:
-    """What to do, and with which command, to have a new certificate."""
+    """How to get a new certificate, and the command for it."""
     if status["issuer"] == "provided":
-        return "Put a new one and its key in their files, then apply", "apply"
+        return "Replace it and its key by new files, then apply", "apply"
     if status["issuer"] == "internal" or status["where"] not in _ACME_PLACES:
-        return "Have a new one made", "apply"
+        return "Issue a new one", "apply"
     attempt = status["last_attempt"]
     return _TRY_AGAIN if attempt and not attempt["ok"] else ("Renew it now", "certs renew")
 
 
 def _sooner(status: Status, now: datetime) -> tuple[str, str]:
-    """The same for one whose renewal may not be due yet, when nothing would be done by itself."""
+    """The same for one whose renewal may not be due yet, so nothing would happen."""
     due = moment(status["renewal_due_at"])
     if due is None or due <= now:
         return _new_one(status)
@@ -212,7 +212,7 @@ def _sooner(status: Status, now: datetime) -> tuple[str, str]:
 
 
 def _patience(status: Status) -> timedelta:
-    """How long after its time a renewal may come: the timer runs twice a day, or is delayed."""
+    """How late a renewal may be: the timer runs twice a day, or is delayed."""
     begin, end = moment(status["not_before"]), moment(status["not_after"])
     day = timedelta(days=1)
     return min(day, (end - begin) / 10) if begin and end else day
@@ -224,7 +224,7 @@ def _succeeded_since(attempt: Document | None, due: datetime) -> bool:
 
 
 def _covers(names: list[str], wanted: str) -> bool:
-    """Whether a certificate for `names` is good for `wanted` (RFC 9525, section 6.3)."""
+    """Whether a certificate for `names` covers `wanted` (RFC 9525, section 6.3)."""
     known = {name.lower() for name in names}
     wanted = wanted.lower()
     return wanted in known or f"*.{wanted.partition('.')[2]}" in known

@@ -1,4 +1,4 @@
-"""Where certbot's hooks hand in their challenges: a socket in a folder of our own."""
+"""Where certbot's hooks deliver their challenges: a socket in a private folder."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from types import TracebackType
 from deployer.certificates.acme import hook
 from deployer.errors import DeployerError
 
-#: Makes everyone who serves the names answer `token` with a key authorization, and returns when
-#: they do; with `None` they stop (RFC 8555, section 8.3).
+#: Makes every host of the names answer `token` with a key authorization, and returns when they
+#: do; with `None` they stop (RFC 8555, section 8.3).
 Answer = Callable[[str, str | None], None]
 
 _MESSAGE_LIMIT_BYTES = 1 << 16
@@ -29,7 +29,7 @@ _ENDING_S = 20.0
 
 
 class Answers:
-    """Takes challenges while it is entered, one after another, and has them answered.
+    """Receives challenges as a context manager, one after another, and has them answered.
 
     Args:
         folder: private, and short enough for a socket's path.
@@ -45,7 +45,7 @@ class Answers:
         self._limit_s = limit_s
         self._word = secrets.token_urlsafe(32)
         self._given: set[str] = set()
-        #: What `answer` has raised, whatever it is: it belongs to the one who ordered.
+        #: Whatever `answer` raised, for the caller that ordered.
         self.error: Exception | None = None
 
     def __enter__(self) -> Answers:
@@ -69,16 +69,16 @@ class Answers:
         trace: TracebackType | None,
     ) -> None:
         self._wake.close()
-        self._thread.join(_ENDING_S)  # it is a daemon: who never answers holds nobody up
+        self._thread.join(_ENDING_S)  # a daemon: a thread that never ends blocks nothing
         self._woken.close()
         self._listener.close()
-        for token in sorted(self._given):  # which a certbot that was killed has not taken back
+        for token in sorted(self._given):  # not withdrawn by a certbot that was killed
             with contextlib.suppress(Exception):
                 self._answer(token, None)
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the hooks must find around them."""
+        """The environment variables of the hooks."""
         return {
             hook.SOCKET: str(self._path),
             hook.WORD: self._word,
@@ -87,7 +87,7 @@ class Answers:
 
     @staticmethod
     def hook_command(word: str) -> str:
-        """certbot gives this to a shell. `word` is ``answer`` or ``forget``."""
+        """The command that certbot passes to a shell; `word` is ``answer`` or ``forget``."""
         return shlex.join([sys.executable, "-I", str(Path(hook.__file__).resolve()), word])
 
     def _serve(self) -> None:
@@ -105,12 +105,12 @@ class Answers:
 
     def _take(self, message: dict[str, object]) -> str:
         if not hmac.compare_digest(str(message.get("word")), self._word):
-            return "this is not the order that the challenge belongs to"
+            return "the challenge belongs to a different order"
         token, answered = str(message["token"]), message["key_authorization"]
         if answered is None:
             return self._forget(token)
         if self.error is not None:
-            return "an answer before this one could not be given"
+            return "an earlier challenge could not be answered"
         self._log(f"answering the challenge for {message['name']}")
         self._given.add(token)
         try:
@@ -124,6 +124,6 @@ class Answers:
         self._given.discard(token)
         try:
             self._answer(token, None)
-        except Exception as error:  # it costs nothing that somebody still answers
+        except Exception as error:  # a host that still answers does no harm
             return type(error).__name__
         return ""

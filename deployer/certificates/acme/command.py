@@ -1,4 +1,4 @@
-"""The command line with which certbot is asked for one certificate, and nothing secret in it."""
+"""certbot's command line for one certificate, without secrets."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from deployer.certificates.acme.answers import Answers
 from deployer.certificates.acme.store import Settings, lineage_of
 from deployer.errors import UsageError
 
-#: certbot is a dependency of ours: it runs with our interpreter, whatever `PATH` has. ``-P`` keeps
-#: it from importing what happens to lie in the working folder.
+#: certbot is one of our dependencies: it runs with our interpreter, regardless of `PATH`. ``-P``
+#: keeps it from importing modules from the working folder.
 CERTBOT = (
     sys.executable,
     "-P",
@@ -30,15 +30,15 @@ _PLUGIN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 def certbot_argv(
     settings: Settings, *, folder: Path, config: Path, is_rehearsal: bool = False
 ) -> list[str]:
-    """certbot's words for an order of `settings` now, whatever it has got already.
+    """certbot's arguments for an order of `settings` now, even if it has a certificate already.
 
     Args:
-        folder: where it keeps what is its own.
-        config: a file in the form of its ``cli.ini``, for what is secret.
-        is_rehearsal: nothing is kept of it (``--dry-run``).
+        folder: for its own files.
+        config: a file in the format of its ``cli.ini``, for secrets.
+        is_rehearsal: keep nothing (``--dry-run``).
 
     Raises:
-        UsageError: it is too old for what is asked, or its plugin for the DNS provider is missing.
+        UsageError: it is too old for the settings, or its plugin for the DNS provider is missing.
     """
     if any(map(is_address, settings["names"])):
         require_version(_KNOWS_ADDRESSES, "certificates for IP addresses")
@@ -50,7 +50,7 @@ def certbot_argv(
 
 
 def require_version(wanted: tuple[int, int], what: str) -> None:
-    """Raises: UsageError: certbot, as it is installed beside us, is older than `wanted`."""
+    """Raises: UsageError: the installed certbot is older than `wanted`."""
     version = importlib.metadata.version("certbot")
     found = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
     if found < wanted:
@@ -70,7 +70,7 @@ def _authenticator(settings: Settings) -> list[str]:
 
 
 def require_plugin(plugin: str) -> None:
-    """Raises: UsageError: certbot, as it is installed beside us, has no such DNS plugin."""
+    """Raises: UsageError: the installed certbot has no such DNS plugin."""
     if not _PLUGIN.fullmatch(plugin):
         raise UsageError(f"{plugin!r} is not the name of a DNS plugin of certbot")
     names = importlib.metadata.entry_points(group="certbot.plugins").names
@@ -80,16 +80,16 @@ def require_plugin(plugin: str) -> None:
     has = f"It has: {', '.join(there)}. " if there else ""
     raise UsageError(
         f"certbot has no plugin {plugin} for DNS on this controller; no host was touched",
-        hint=f"{has}Install the package certbot-dns-{plugin} from PyPI beside deployer: "
+        hint=f"{has}Install the package certbot-dns-{plugin} from PyPI: "
         f"{sys.executable} -m pip install certbot-dns-{plugin}",
     )
 
 
 def environment_for(settings: Settings, *, private: Path) -> dict[str, str]:
-    """What certbot finds around it: the roots of a CA of one's own, and AWS's configuration.
+    """certbot's environment: the roots of a private CA, and AWS's configuration.
 
     Args:
-        private: a folder that takes the place of the user's own configuration of certbot.
+        private: a folder used instead of the user's configuration of certbot.
     """
     environment = {**os.environ, "XDG_CONFIG_HOME": str(private), "PYTHONUNBUFFERED": "1"}
     environment.pop("PYTHONWARNINGS", None)

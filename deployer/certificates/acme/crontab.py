@@ -20,10 +20,10 @@ def line_for(job: Job, times: Times) -> str:
     """The line that runs `job`.
 
     Raises:
-        UsageError: cron would read the command otherwise than it is meant.
+        UsageError: cron would misread the command.
     """
     command = shlex.join(job.argv)
-    # cron makes line breaks of percent signs, and what it does with backslashes differs.
+    # cron turns percent signs into line breaks, and treats backslashes differently.
     bad = sorted(set(command) & set("%\\"))
     if bad:
         raise UsageError(
@@ -42,13 +42,13 @@ def line_for(job: Job, times: Times) -> str:
 
 
 def without(job: Job, text: str) -> str:
-    """A crontab without the line of `job`; everything else stays as it was."""
+    """A crontab without the line of `job`; everything else is unchanged."""
     lines = text.splitlines(keepends=True)
     return "".join(line for line in lines if not line.rstrip().endswith(_mark(job)))
 
 
 def next_time(line: str, now: datetime.datetime) -> datetime.datetime | None:
-    """When a line of ours runs next; `now` is in the machine's own time zone."""
+    """When one of our lines runs next; `now` is in the machine's time zone."""
     found = re.match(r"(\d+) (\d+),(\d+) \* \* \* ", line)
     if not found:
         return None
@@ -79,17 +79,17 @@ class Crontab:
         return shutil.which("crontab") is not None
 
     def install(self, job: Job) -> Scheduled:
-        """Put the line in, in place of the one that was there."""
+        """Add the line, or replace the existing one."""
         line = line_for(job, Times.at_random())
         kept = without(job, self._read())
         if kept and not kept.endswith("\n"):
             kept += "\n"
         self._write(f"{kept}{line}\n")
-        note = "" if _is_running() else "no cron could be seen running here: start it"
+        note = "" if _is_running() else "cron does not seem to be running here: start it"
         return Scheduled(by="cron", where=("crontab -l",), next_run=self.next_run(job), note=note)
 
     def remove(self, job: Job) -> bool:
-        """Take the line out."""
+        """Remove the line."""
         text = self._read()
         kept = without(job, text)
         if kept == text:
@@ -98,7 +98,7 @@ class Crontab:
         return True
 
     def next_run(self, job: Job) -> datetime.datetime | None:
-        """From the line itself, in the machine's time zone, told in UTC."""
+        """The time in the line, converted from the machine's time zone to UTC."""
         now = datetime.datetime.now().astimezone()
         for line in self._read().splitlines():
             if line.rstrip().endswith(_mark(job)) and (at := next_time(line, now)):
@@ -107,13 +107,13 @@ class Crontab:
 
     @staticmethod
     def _read() -> str:
-        told = run(["crontab", "-l"])
-        if told.returncode and "no crontab for" not in told.stderr:
-            raise UsageError(f"crontab -l failed: {told.stderr.strip()}; nothing was scheduled")
-        return told.stdout if told.returncode == 0 else ""
+        done = run(["crontab", "-l"])
+        if done.returncode and "no crontab for" not in done.stderr:
+            raise UsageError(f"crontab -l failed: {done.stderr.strip()}; nothing was scheduled")
+        return done.stdout if done.returncode == 0 else ""
 
     @staticmethod
     def _write(text: str) -> None:
-        told = run(["crontab", "-"], text=text)
-        if told.returncode:
-            raise UsageError(f"crontab refuses: {told.stderr.strip()}; the crontab is as it was")
+        done = run(["crontab", "-"], text=text)
+        if done.returncode:
+            raise UsageError(f"crontab rejects it: {done.stderr.strip()}; the crontab is unchanged")

@@ -1,10 +1,10 @@
-"""What certbot starts for each challenge: it hands the challenge to the deployer that waits for it.
+"""certbot's hook for each challenge: it passes the challenge to the deployer that waits for it.
 
-certbot itself goes on when a hook fails, and has the CA look for an answer that nobody gives, which
-costs one of a few failed validations. So this ends certbot where no answer could be given, also
-where the deployer that started it is gone.
+certbot itself continues when a hook fails, and has the CA look for a missing answer, which costs
+one of a few failed validations. So this hook ends certbot if no answer could be given, even if the
+deployer that started it is gone.
 
-Run by its path, with the standard library alone, as ``hook.py answer`` or ``hook.py forget``.
+Run by its path, with the standard library only, as ``hook.py answer`` or ``hook.py forget``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LIMIT = "DEPLOYER_ACME_LIMIT_S"
 
 
 def main(argv: list[str]) -> int:
-    """Hand the challenge in certbot's environment over; 0 where it was taken."""
+    """Pass on the challenge in certbot's environment; return 0 if it was accepted."""
     is_answer = argv[1:] == ["answer"]
     try:
         error = _hand_over(is_answer=is_answer)
@@ -31,14 +31,13 @@ def main(argv: list[str]) -> int:
         return 0
     print(error, file=sys.stderr)
     if is_answer:
-        # certbot was started as the leader of a session, and is asked to end by itself: it takes
-        # back what was answered so far.
+        # certbot leads a session of its own; on SIGTERM it withdraws its answers and exits.
         os.kill(os.getsid(0), signal.SIGTERM)
     return 1
 
 
 def _hand_over(*, is_answer: bool) -> str:
-    """Why it was not taken, in words; empty where it was."""
+    """Why it was rejected; empty if it was accepted."""
     message = {
         "word": os.environ[WORD],
         "name": os.environ["CERTBOT_IDENTIFIER"],

@@ -1,8 +1,8 @@
-"""Certificates for one run of deployer: each is ordered once, whoever asks for it and how often.
+"""Certificates for one run of deployer: each is ordered once, however many hosts request it.
 
-Hosts of a site are worked on by threads of their own, and each of them asks. The first one orders;
-the others wait and get what it got, also where that is an error: what a CA has refused is not
-asked for again in the same run.
+Each host of a site has its own thread, and each requests the certificate. The first one orders;
+the others wait and get the same result, even if that is an error: what a CA rejected is not
+requested again in the same run.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class Issuer:
     """Obtains certificates into `folder`; safe to use from several threads and processes.
 
     Args:
-        folder: ``.deployer/certbot`` beside the playbook; made with mode 0700.
-        log: is told what goes on, a line at a time.
-        cancel: ends what is in progress when it is set.
-        limit_s: for one order, and for waiting for another process's.
-        staging_first: the first order of Let's Encrypt in this folder is rehearsed with its
+        folder: ``.deployer/certbot`` next to the playbook; created with mode 0700.
+        log: called with each line of progress.
+        cancel: ends the current order when it is set.
+        limit_s: for one order, and for waiting for an order of a different process.
+        staging_first: rehearse the first order from Let's Encrypt in this folder on its
             staging system, where a failure costs nothing.
     """
 
@@ -67,7 +67,7 @@ class Issuer:
         self._asked: dict[str, Future[IssuedCertificate]] = {}
 
     def kept(self, settings: Settings) -> IssuedCertificate | None:
-        """What a plan can count on: a certificate that fits and is here; nothing is ordered.
+        """The kept certificate that fits, for a plan; nothing is ordered.
 
         Raises:
             UsageError: the folder cannot be used.
@@ -77,11 +77,11 @@ class Issuer:
     def obtain(
         self, settings: Settings, *, answer: Answer, is_forced: bool = False
     ) -> IssuedCertificate:
-        """A certificate that fits `settings`: the one that is here, or else a new one.
+        """A certificate that fits `settings`: the kept one, or a new one.
 
         Args:
-            answer: has all hosts of the site answer a challenge; see `order`.
-            is_forced: order even where one is here that fits.
+            answer: makes all hosts of the site answer a challenge; see `order`.
+            is_forced: order even if a kept one fits.
 
         Raises:
             CertificateError: there is none, and why.
@@ -119,14 +119,14 @@ class Issuer:
             return self._order(settings, answer)
 
     def _order(self, settings: Settings, answer: Answer) -> IssuedCertificate:
-        """Order within the CA's limits, and write down what came of it."""
+        """Order within the CA's limits, and record the result."""
         from deployer.agent.certificates.certbot.command import STAGING, rehearsal_of
 
         staging = STAGING.get(settings["directory"])
         self._must_be_within_budget(settings)
         self._must_be_offered(settings)
         if self._staging_first and staging and not self._has_succeeded(settings, staging):
-            self._log("rehearsing with Let's Encrypt's staging, where a failure costs nothing")
+            self._log("rehearsing on Let's Encrypt's staging system, where a failure costs nothing")
             offered = self._directory({**settings, "directory": staging}).profiles
             trial = rehearsal_of(dict(settings), staging, offered=offered)
             with self._noted(trial, success="staging-ok"):
@@ -151,7 +151,7 @@ class Issuer:
         return found
 
     def _directory(self, settings: Settings) -> Directory:
-        """Ask the CA for its directory: what is wrong there is told in words, and costs nothing."""
+        """Get the CA's directory: an error there is explained, and costs nothing."""
         from deployer.agent.certificates.directory import DirectoryError, read_directory
 
         try:
@@ -163,15 +163,15 @@ class Issuer:
         directory = self._directory(settings)
         profile = settings.get("profile")
         if profile and profile not in directory.profiles:
-            known = ", ".join(sorted(directory.profiles)) or "no profiles at all"
+            known = ", ".join(sorted(directory.profiles)) or "no profiles"
             words = f"the CA does not offer the profile {profile}; it has {known}"
             raise self._refused(settings, words, kind="profile")
         if directory.needs_eab and not settings.get("eab") and not self._has_account(settings):
             raise self._refused(
                 settings,
-                "the CA serves only accounts that are bound to one of its customers",
+                "the CA only accepts accounts that are bound to one of its customers",
                 kind="eab",
-                hint="Give `eab: {kid: …, hmac_key: …}` beside its directory.",
+                hint="Set `eab: {kid: …, hmac_key: …}` next to its directory.",
             )
 
     def _has_account(self, settings: Settings) -> bool:
@@ -181,18 +181,18 @@ class Issuer:
     def _refused(
         self, settings: Settings, why: str, *, kind: str, hint: str = ""
     ) -> CertificateError:
-        """Nothing was ordered; noted as an attempt all the same."""
+        """Nothing was ordered, which is recorded as an attempt too."""
         error = CertificateError(why, names=settings["names"], kind=kind, hint=hint)
         self._note_attempt(settings, ok=False, words=why)
         return error
 
-    # --- the CA's own wish ------------------------------------------------------------------------
+    # --- the CA's renewal window ----------------------------------------------------------------
 
     def ask_window(self, settings: Settings) -> None:
-        """Ask the CA when it would like what is kept to be renewed, as often as it allows.
+        """Ask the CA when to renew the kept certificate, as often as it allows.
 
-        What it says is noted, and `kept` goes by it from then on. A CA that does not say, or cannot
-        be reached, changes nothing.
+        The answer is recorded, and `kept` follows it from then on. A CA without an answer, or an
+        unreachable one, changes nothing.
 
         Raises:
             UsageError: the folder cannot be used.
@@ -213,16 +213,16 @@ class Issuer:
         try:
             directory = read_directory(settings["directory"], bundle)
         except DirectoryError:
-            return  # the order says so, where one is due
+            return  # the order reports it, if one is due
         window = renewal_window(directory, newest.leaf, bundle)
         if window is not None:
             times = {"start": window.start, "end": window.end, "ask_again_at": window.ask_again_at}
             self._store.note(settings, ari={"serial": newest.serial, **times})
 
     def last_attempt(self, settings: Settings) -> Document | None:
-        """What came of the last order: `at` (RFC 3339), `ok`, `what` and `words`.
+        """The result of the last order: `at` (RFC 3339), `ok`, `what` and `words`.
 
-        `None` where there was none.
+        `None` if there was none.
 
         Raises:
             UsageError: the folder cannot be used.
@@ -250,7 +250,7 @@ class Issuer:
     def _must_be_within_budget(self, settings: Settings) -> None:
         refusal = self._ledger().refusal(dict(settings), now=time.time())
         if refusal is not None:
-            why = f"none was ordered: {refusal.why}"
+            why = f"not ordered: {refusal.why}"
             self._note_attempt(settings, ok=False, words=why)
             raise CertificateError(
                 why, names=settings["names"], kind="rate-limited", retry_at=refusal.until
@@ -258,7 +258,7 @@ class Issuer:
 
     @contextlib.contextmanager
     def _noted(self, settings: Settings, *, success: str) -> Iterator[None]:
-        """An order: on the disk before it is made, and what came of it after."""
+        """Record an order before it is made, and its result afterwards."""
         self._append("order", settings)
         try:
             yield
@@ -283,14 +283,14 @@ class Issuer:
             raise UsageError(
                 f"cannot write {self._folder / 'ledger.jsonl'}: {error.strerror or error}; "
                 "no host was changed",
-                hint="Without it the limits of the CA could be run into.",
+                hint="Without it, orders could exceed the limits of the CA.",
             ) from error
 
     # --- one order at a time ----------------------------------------------------------------------
 
     @contextlib.contextmanager
     def _turn(self, settings: Settings) -> Iterator[None]:
-        """certbot allows one of itself in a folder; others, of any process, wait for it here."""
+        """certbot allows one process per folder; the others, of any process, wait here."""
         path = self._folder / "order.lock"
         try:
             lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -306,24 +306,24 @@ class Issuer:
 
     def _wait_for(self, lock: int, settings: Settings) -> None:
         deadline = time.monotonic() + self._limit_s
-        is_told = False
+        is_logged = False
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if not is_told:
-                    self._log("waiting for another order from here to end")
-                    is_told = True
+                if not is_logged:
+                    self._log("waiting for a different order on this machine to end")
+                    is_logged = True
             else:
                 return
             if self._cancel.wait(_LOOK_EVERY_S):
                 raise _cancelled(settings)
             if time.monotonic() > deadline:
                 raise CertificateError(
-                    f"other orders have kept {self._folder} busy for {self._limit_s:g} s",
+                    f"other orders kept {self._folder} busy for {self._limit_s:g} s",
                     names=settings["names"],
                     kind="lock",
-                    hint="Wait until the other deployer has ended, then try again.",
+                    hint="Wait until the other deployer has ended, then retry.",
                 )
 
 

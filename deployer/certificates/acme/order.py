@@ -1,9 +1,9 @@
-"""One order: certbot runs as a child of ours, and the hosts answer what the CA asks.
+"""One order: certbot runs as a child process, and the hosts answer the CA's challenges.
 
-certbot alone talks to the CA. Its hooks hand each challenge to this process, which has the caller
-put the answer in place before the CA is told to look. Whatever cuts this short, a limit, Ctrl-C or
-an answer that nobody could give, ends certbot before the CA looks: a failed validation counts
-against a limit of a few an hour, an order that was left does not.
+Only certbot talks to the CA. Its hooks pass each challenge to this process, and the caller puts the
+answer in place before the CA looks. Whatever interrupts this, a limit, Ctrl-C or a challenge that
+cannot be answered, ends certbot before the CA looks: a failed validation counts against a limit of
+a few per hour, an abandoned order does not.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from deployer.certificates.acme.store import CertificateStore, IssuedCertificate
 from deployer.errors import CertificateError, UsageError
 
 ORDER_LIMIT_S = 600.0
-#: How long certbot may take to end by itself: it takes answers back, one after another.
+#: How long certbot may take to exit: it withdraws its answers one after another.
 _ENDING_S = 20.0
 _LOOK_EVERY_S = 0.2
 #: A socket's path has at most 108 bytes (unix(7)).
@@ -44,16 +44,16 @@ def order(
     cancel: threading.Event | None = None,
     limit_s: float = ORDER_LIMIT_S,
 ) -> IssuedCertificate:
-    """Order a certificate for `settings` now, whatever there is already, and keep it in `folder`.
+    """Order a certificate for `settings` now, even if one exists, and keep it in `folder`.
 
-    One order at a time may run in a folder: `Issuer` sees to that.
+    Only one order at a time may run in a folder: `Issuer` ensures that.
 
     Args:
         answer: called with a token and its key authorization once for each name, and with `None`
-            when that answer is no longer wanted. What it raises ends the order, and is raised here.
-        log: is told what goes on, a line at a time.
+            when that answer is no longer needed. An exception ends the order, and is raised here.
+        log: called with each line of progress.
         cancel: ends the order when it is set.
-        limit_s: for all of it.
+        limit_s: for the whole order.
 
     Raises:
         CertificateError: there is none, and why.
@@ -74,7 +74,7 @@ def rehearse(
     cancel: threading.Event | None = None,
     limit_s: float = ORDER_LIMIT_S,
 ) -> None:
-    """Have the CA of `settings`, a staging one, look at all challenges, and keep nothing of it.
+    """Have the staging CA of `settings` validate all challenges, and keep nothing.
 
     Arguments and errors are those of `order`.
     """
@@ -100,7 +100,7 @@ def run_certbot(
     limit_s: float,
     is_rehearsal: bool = False,
 ) -> None:
-    """Run certbot to its end; it has got the certificate, or this raises as `order` says."""
+    """Run certbot until it has the certificate; raises the errors of `order`."""
     deadline = time.monotonic() + limit_s
     for left in reversed(range(NONCE_TRIES)):
         try:
@@ -118,9 +118,9 @@ def run_certbot(
             if not left:
                 raise
             if error.kind == "bad-nonce":
-                words = "has lost count of its nonces; asking once more"
+                words = "rejects its own nonces; retrying"
             elif error.kind == "account-gone" and _set_accounts_aside(folder, settings):
-                words = "does not know our account any more; making a new one"
+                words = "no longer knows our account; creating a new one"
             else:
                 raise
         log(f"{settings['directory']} {words}")
@@ -130,7 +130,7 @@ def _set_accounts_aside(folder: Path, settings: Settings) -> bool:
     try:
         return set_accounts_aside(str(folder), settings["directory"])
     except OSError:
-        return False  # then what certbot said stands
+        return False  # then certbot's own error is reported
 
 
 def _run_once(
@@ -157,7 +157,7 @@ def _run_once(
         if settings["challenge"] == "http-01":
             stack.enter_context(answers)
             environment |= answers.environment
-        log(f"asking {settings['directory']} for a certificate for {_names(settings)}")
+        log(f"ordering a certificate for {_names(settings)} from {settings['directory']}")
         output = Output(log)
         ended = _run(argv, environment, output=output, cancel=cancel, deadline=deadline)
     if answers.error is not None:
@@ -170,7 +170,7 @@ def _run_once(
             "the order was cancelled" if is_cancelled else f"it took longer than {limit_s:g} s",
             names=settings["names"],
             kind="cancelled" if is_cancelled else "timeout",
-            hint=f"What certbot did is in {folder / 'logs' / 'letsencrypt.log'}.",
+            hint=f"certbot's log is {folder / 'logs' / 'letsencrypt.log'}.",
         )
     raise _failure(settings, output.text, folder)
 
@@ -181,15 +181,15 @@ def _names(settings: Settings) -> str:
 
 @contextlib.contextmanager
 def _private_folder(folder: Path) -> Iterator[Path]:
-    """A folder in `folder` for the secrets of one order. What a killed run has left there goes."""
+    """A folder in `folder` for the secrets of one order; leftovers of a killed run are removed."""
     private = folder.absolute() / "order"
     shutil.rmtree(private, ignore_errors=True)
     try:
         private.mkdir(mode=0o700)
     except OSError as error:
         raise UsageError(
-            f"cannot make {private}: {error.strerror}; no host was touched",
-            hint="It needs a disk with some space.",
+            f"cannot create {private}: {error.strerror}; no host was touched",
+            hint="Free some disk space.",
         ) from error
     try:
         yield private
@@ -199,7 +199,7 @@ def _private_folder(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _socket_folder(private: Path) -> Iterator[Path]:
-    """`private`, or a temporary folder where its path is too long for a socket's."""
+    """`private`, or a temporary folder if its path is too long for a socket."""
     if len(os.fsencode(private)) <= _LONGEST_FOLDER:
         yield private
         return
@@ -215,8 +215,8 @@ def _run(
     cancel: threading.Event | None,
     deadline: float,
 ) -> int | None:
-    """certbot's exit code, or `None` where it was cut short."""
-    # A session of its own: Ctrl-C on the terminal reaches us, and we end it in order.
+    """certbot's exit code, or `None` if it was interrupted."""
+    # A session of its own: Ctrl-C on the terminal reaches us, and we end it properly.
     process = subprocess.Popen(
         argv,
         env=environment,
@@ -243,7 +243,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_ENDING_S)
-    # Its hooks, and itself where it did not end; without a reaped leader the group's id is free.
+    # Its hooks, and certbot itself if it did not exit; a reaped leader's group ID may be reused.
     if process.returncode is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(_ENDING_S)

@@ -1,4 +1,4 @@
-"""What certbot prints: kept for the words of a failure, and told where it is progress."""
+"""certbot's output: kept to explain a failure; lines of progress are passed on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Output:
         self.text = ""
 
     def read(self, pipe: IO[bytes]) -> None:
-        """Read until nobody holds the other end."""
+        """Read until the other end is closed."""
         with pipe:
             while line := pipe.readline(_LINE_BYTES):
                 text = line.decode(errors="replace")

@@ -1,12 +1,12 @@
-"""What ACME has issued to this controller, kept for as long as it fits what a site asks for.
+"""Certificates that ACME issued to this controller, kept as long as they fit a site.
 
-The folder holds, for each way in which a certificate was asked for, one file with the key and the
-chain, so that the two can never be a mixture of an old and a new one, and certbot's own folders:
+For each combination of settings the folder holds one file with the key and the chain, so that the
+two can never be a mixture of an old and a new one, and certbot's own folders:
 
-    DOMAIN-DIGEST.pem             `DIGEST` stands for the CA's directory, the profile, key and names
-    DOMAIN-DIGEST.state.json      the last attempt, and when the CA would like it to be renewed
+    DOMAIN-DIGEST.pem             `DIGEST` is that of the CA's directory, the profile, key and names
+    DOMAIN-DIGEST.state.json      the last attempt, and the CA's renewal window
     config/ work/ logs/           certbot's; config/live/DOMAIN-DIGEST is where the file comes from
-    order/ order.lock             of the order that is under way
+    order/ order.lock             of the current order
     ledger.jsonl                  what was ordered when, for the CA's limits
 """
 
@@ -34,8 +34,8 @@ _ORDERED_FOR = b"Ordered for: "
 class IssuedCertificate:
     """A certificate with its chain, leaf first, and its key; `key_pem` never shows in a `repr`.
 
-    `directory` and `profile` say for what it was ordered; `window` is when the CA would like it to
-    be renewed (RFC 9773), in seconds since the epoch, where that is known.
+    `directory` and `profile` are those of its order; `window` is the CA's renewal window (RFC
+    9773), in seconds since the epoch, if it is known.
     """
 
     fullchain_pem: bytes = field(repr=False)
@@ -52,22 +52,22 @@ class IssuedCertificate:
 
     @property
     def due_at(self) -> float:
-        """When it is to be renewed, in seconds since the epoch."""
+        """When it is due for renewal, in seconds since the epoch."""
         return terms.due_at(self.leaf, self.window)
 
     def is_for(self, settings: Settings) -> bool:
-        """Whether it is what `settings` ask for, whenever it ends."""
+        """Whether it matches `settings`, even if it has expired."""
         return terms.is_for(self.leaf, settings, directory=self.directory, profile=self.profile)
 
     def fits(self, settings: Settings, now: float) -> bool:
-        """Whether it is what `settings` ask for and need not be renewed yet."""
+        """Whether it matches `settings` and is not due for renewal."""
         return self.is_for(settings) and self.leaf.not_before <= now < self.due_at
 
 
 def lineage_of(settings: Settings) -> str:
-    """What we and certbot call this certificate: one that was asked for otherwise has another name.
+    """The name of this certificate, for us and certbot: different settings have different names.
 
-    So what was issued by a staging CA, or for other names, never stands in its place.
+    So a certificate of a staging CA, or for other names, never replaces it.
     """
     asked = [
         settings["directory"],
@@ -84,7 +84,7 @@ def read_pair(fullchain: bytes, key: bytes, settings: Settings) -> IssuedCertifi
     """The pair that was ordered for `settings`.
 
     Raises:
-        ValueError: it cannot be read, is no pair, or is for something else.
+        ValueError: it cannot be read, is no pair, or is for something different.
     """
     try:
         leaf = certificates_in(fullchain)[0]
@@ -100,31 +100,31 @@ def read_pair(fullchain: bytes, key: bytes, settings: Settings) -> IssuedCertifi
     )
     if not found.is_for(settings):
         names = ", ".join(leaf.names)
-        raise ValueError(f"it is an {leaf.key_type} certificate for {names}, which is not wanted")
+        raise ValueError(f"it is an {leaf.key_type} certificate for {names}, which was not ordered")
     return found
 
 
 class CertificateStore:
-    """The certificates in `folder`, which is made with mode 0700 when something is first kept."""
+    """The certificates in `folder`, which is created with mode 0700 when one is first kept."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._files = PrivateFolder(folder, owner="the certificates from ACME")
 
     def make(self) -> None:
-        """Make the folder where it is not there, closed to others.
+        """Create the folder if it is missing, closed to others.
 
         Raises:
-            UsageError: that cannot be done, or it is open to others.
+            UsageError: that fails, or it is open to others.
         """
         with self._files.locked():
             pass
 
     def newest(self, settings: Settings) -> IssuedCertificate | None:
-        """The newest whole pair that was ordered for `settings`, whenever it ends.
+        """The newest complete pair that was ordered for `settings`, even if it has expired.
 
-        Also one that certbot got just before it, or we, were cut off. What cannot be read counts
-        as absent: a new order takes its place.
+        Including one that certbot got just before it, or we, were interrupted. An unreadable pair
+        counts as absent: a new order replaces it.
 
         Raises:
             UsageError: the folder or a key in it is open to others or unreadable.
@@ -141,7 +141,7 @@ class CertificateStore:
         return replace(newest, window=(ari["start"], ari["end"]))
 
     def fitting(self, settings: Settings, now: float) -> IssuedCertificate | None:
-        """A pair that fits, so that nothing needs to be ordered.
+        """A pair that fits, so no order is needed.
 
         Raises:
             UsageError: as `newest`.
@@ -150,18 +150,18 @@ class CertificateStore:
         return found if found is not None and found.fits(settings, now) else None
 
     def keep(self, settings: Settings) -> IssuedCertificate:
-        """Keep what certbot has got for `settings`.
+        """Keep the pair that certbot got for `settings`.
 
         Raises:
-            UsageError: it has left no whole pair, or the folder cannot be used.
+            UsageError: there is no complete pair, or the folder cannot be used.
         """
         with self._files.locked():
             found = self._of_certbot(settings)
             if found is None:
                 raise UsageError(
-                    f"certbot has left no whole certificate in {self._live(settings)}; "
+                    f"certbot left no complete certificate in {self._live(settings)}; "
                     "no host was changed",
-                    hint=f"What it did is in {self.folder / 'logs'}.",
+                    hint=f"Its log is in {self.folder / 'logs'}.",
                 )
             about = json.dumps(
                 {
@@ -177,7 +177,7 @@ class CertificateStore:
             return found
 
     def state(self, settings: Settings) -> dict[str, Any]:
-        """What was noted of the certificate for `settings`; empty where nothing was.
+        """What was recorded about the certificate for `settings`; empty if there is nothing.
 
         Raises:
             UsageError: it cannot be read.
@@ -185,11 +185,11 @@ class CertificateStore:
         try:
             found = json.loads(self._files.read(_state_of(settings)) or b"{}")
         except ValueError:
-            return {}  # it is of use, not of need
+            return {}  # it is useful, not necessary
         return found if isinstance(found, dict) else {}
 
     def note(self, settings: Settings, **details: Any) -> None:
-        """Note what has happened, beside what was noted before.
+        """Record `details` in addition to what was recorded before.
 
         Raises:
             UsageError: the folder cannot be used.
@@ -207,7 +207,7 @@ class CertificateStore:
             raise UsageError(
                 f"{self.folder / name} holds a private key that others on this machine may read; "
                 "no host was touched",
-                hint=f"If nobody else can have read it: chmod 600 {self.folder / name}",
+                hint=f"If no one else can have read it: chmod 600 {self.folder / name}",
             )
         start = content.find(b"-----BEGIN CERTIFICATE-----")
         begin = content.find(b"-----BEGIN ")
@@ -253,4 +253,4 @@ def _check_key(key: bytes, leaf: Certificate) -> None:
         raise ValueError(f"the key cannot be read: {error}") from None
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     if ours.public_bytes(*form) != theirs.public_bytes(*form):
-        raise ValueError("the key is another certificate's")
+        raise ValueError("the key does not match the certificate")

@@ -27,14 +27,14 @@ def quoted(word: str) -> str:
 
 def command_line(argv: Sequence[str]) -> str:
     """The value of ``ExecStart=`` that runs `argv` as it is."""
-    # systemd takes no program with such characters in its path, though it takes such arguments.
+    # systemd accepts no program with such characters in its path, only such arguments.
     if set(argv[0]) & set("\"'\\"):
         argv = ("/bin/sh", "-c", 'exec "$@"', "sh", *argv)
     return ":" + " ".join(map(quoted, argv))
 
 
 def service_text(job: Job, *, user: str | None) -> str:
-    """The service; `user` is named in units of the system, so that it has a home."""
+    """The service; system units name `user`, so that it has a home."""
     description = str(job.playbook).replace("\\", "\\\\").replace("%", "%%")
     lines = [
         "# Written by deployer certs schedule.",
@@ -53,7 +53,7 @@ def service_text(job: Job, *, user: str | None) -> str:
 
 
 def timer_text(job: Job, times: Times) -> str:
-    """The timer: twice a day, and soon after a start where that was slept through."""
+    """The timer: twice a day, and soon after boot if a run was missed."""
     description = str(job.playbook).replace("\\", "\\\\").replace("%", "%%")
     lines = [
         "# Written by deployer certs schedule.",
@@ -72,7 +72,7 @@ def timer_text(job: Job, times: Times) -> str:
 
 
 def _joined(lines: Sequence[str]) -> str:
-    """Without the lines that are left out; an empty line stands before each section."""
+    """The non-empty lines, with an empty line before each section."""
     kept = [line for line in lines if line]
     text = "\n".join(f"\n{line}" if re.match(r"\[[STI]\w+\]", line) else line for line in kept)
     return text.replace("\n\n[Unit]", "\n[Unit]", 1) + "\n"
@@ -87,17 +87,17 @@ class SystemdUnits:
         self._folder = (
             Path("/etc/systemd/system") if self._is_root else home / ".config/systemd/user"
         )
-        # Where systemd notes when a timer ran (systemd.timer(5), Persistent=); its own tool removes
-        # that only for who has a session with a bus.
+        # Where systemd records when a timer ran (systemd.timer(5), Persistent=); its own tool
+        # removes that only in a session with a bus.
         data = Path("/var/lib") if self._is_root else home / ".local/share"
         self._stamps = data / "systemd" / "timers"
         runtime = Path(f"/run/user/{os.geteuid()}")
-        # Who came by su or by cron has no session that says where the user's systemd is.
+        # After su, or in cron, no session variable names the user's systemd.
         has_runtime = not self._is_root and "XDG_RUNTIME_DIR" not in os.environ and runtime.is_dir()
         self._environment = {"XDG_RUNTIME_DIR": str(runtime)} if has_runtime else {}
 
     def works(self) -> bool:
-        """Whether it runs, and lets this user have units."""
+        """Whether it is running, and allows this user to have units."""
         if not Path("/run/systemd/system").is_dir() or shutil.which("systemctl") is None:
             return False
         return self._systemctl("show", "--property=Version").returncode == 0
@@ -136,7 +136,7 @@ class SystemdUnits:
         )
 
     def remove(self, job: Job) -> bool:
-        """Stop the timer and remove both units, and what systemd noted of them."""
+        """Stop the timer, and remove both units and what systemd recorded about them."""
         paths = [self._folder / f"{job.name}.{kind}" for kind in ("timer", "service")]
         if not any(path.exists() for path in paths):
             return False
@@ -150,11 +150,11 @@ class SystemdUnits:
         return True
 
     def next_run(self, job: Job) -> datetime.datetime | None:
-        """What systemd says: for a timer that does not run it says nothing."""
-        told = self._systemctl("show", f"{job.name}.timer", "--property=NextElapseUSecRealtime")
+        """systemd's time; there is none for a timer that is not running."""
+        done = self._systemctl("show", f"{job.name}.timer", "--property=NextElapseUSecRealtime")
         try:
             at = datetime.datetime.strptime(
-                told.stdout.strip().replace(" UTC", " +0000"),
+                done.stdout.strip().replace(" UTC", " +0000"),
                 "NextElapseUSecRealtime=%a %Y-%m-%d %H:%M:%S %z",
             )
         except ValueError:
@@ -162,7 +162,7 @@ class SystemdUnits:
         return at.astimezone(datetime.UTC)
 
     def _linger(self, user: str) -> str:
-        """Have the user's systemd run while nobody is logged in too; else what to do for it."""
+        """Keep the user's systemd running after logout; return advice if that fails."""
         if Path(f"/var/lib/systemd/linger/{user}").exists():
             return ""
         if shutil.which("loginctl") and run(["loginctl", "enable-linger"]).returncode == 0:
@@ -177,8 +177,8 @@ class SystemdUnits:
         return run(["systemctl", *scope, *words], environment=self._environment)
 
     def _must(self, *words: str) -> None:
-        told = self._systemctl(*words)
-        if told.returncode:
+        done = self._systemctl(*words)
+        if done.returncode:
             raise UsageError(
-                f"systemctl {' '.join(words)} failed: {told.stderr.strip()}; nothing was scheduled"
+                f"systemctl {' '.join(words)} failed: {done.stderr.strip()}; nothing was scheduled"
             )
