@@ -1,6 +1,6 @@
-"""What an ACME server says of itself, asked without certbot: its directory, its clock, its ARI.
+"""An ACME server's directory, clock and ARI, requested without certbot.
 
-A CA that is down, unknown or not trusted is told in a second, in words, before anything is ordered.
+A CA that is down, unknown or not trusted is reported within a second, before anything is ordered.
 Sources: RFC 8555, section 7.1.1 (directory); RFC 9773 (renewal information).
 """
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
     from deployer.agent.certificates.x509 import Certificate
 
-#: For all of an answer: a server that sends a byte now and then is as bad as a silent one.
+#: For the whole response: a server that sends a byte now and then is as bad as a silent one.
 TIMEOUT_S = 10.0
 _MOST_BYTES = 1 << 20
-#: A clock that is more off than this makes certificates look too new or too old.
+#: A larger clock error makes certificates look expired or not valid yet.
 CLOCK_TOLERANCE_S = 3600.0
 
 
 class DirectoryError(Exception):
-    """The CA gives no directory: `kind` and `words` are those of `certbot_words.Failure`."""
+    """The CA returns no directory: `kind` and `words` are as in `certbot.words.Failure`."""
 
     def __init__(self, kind: str, words: str) -> None:
         super().__init__(words)
@@ -51,14 +51,14 @@ class Directory:
 
     @property
     def profiles(self) -> dict[str, str]:
-        """The profiles that it offers, with their descriptions; empty where it knows none."""
+        """The profiles that it offers, with their descriptions; empty if it has none."""
         meta = self.document.get("meta")
         found = meta.get("profiles") if isinstance(meta, dict) else None
         return dict(found) if isinstance(found, dict) else {}
 
     @property
     def needs_eab(self) -> bool:
-        """Whether accounts have to be bound to another one (RFC 8555, section 7.3.4)."""
+        """Whether accounts require an external account binding (RFC 8555, section 7.3.4)."""
         meta = self.document.get("meta")
         return isinstance(meta, dict) and meta.get("externalAccountRequired") is True
 
@@ -72,7 +72,7 @@ def read_directory(url: str, ca_bundle: str | None) -> Directory:
     """The directory at `url`, over TLS that leads to `ca_bundle` or the system's roots.
 
     Raises:
-        DirectoryError: there is none to be had, or the clock here is wrong.
+        DirectoryError: there is none, or the clock of this host is wrong.
     """
     try:
         document, told = _get(url, ca_bundle)
@@ -98,7 +98,7 @@ def read_directory(url: str, ca_bundle: str | None) -> Directory:
 
 
 def clock_words(off_s: float) -> str:
-    """That the clock is wrong, and what to do."""
+    """The error for a wrong clock."""
     amount = abs(off_s)
     size = f"{amount / 86400:.1f} days" if amount > 86400 else f"{amount / 3600:.1f} hours"
     which = "ahead of" if off_s > 0 else "behind"
@@ -121,7 +121,7 @@ class Window:
 def renewal_window(
     directory: Directory, certificate: Certificate, ca_bundle: str | None
 ) -> Window | None:
-    """The CA's suggestion for `certificate`, or `None` where it has none to give."""
+    """The CA's suggestion for `certificate`, or `None` if it has none."""
     if not directory.renewal_info or not certificate.ari_id:
         return None
     url = directory.renewal_info.rstrip("/") + "/" + certificate.ari_id
@@ -145,17 +145,17 @@ def _get(url: str, ca_bundle: str | None) -> tuple[dict[str, Any], dict[str, str
 
 
 def _within(limit_s: float, work: Callable[[], Found]) -> Found:
-    """What `work` returns or raises. Raises: socket.timeout: it takes longer."""
+    """The result or the exception of `work`. Raises: socket.timeout: it takes longer."""
     found: list[Found] = []
     failed: list[BaseException] = []
 
     def run() -> None:
         try:
             found.append(work())
-        except BaseException as error:  # it is raised again by who waits
+        except BaseException as error:  # raised again by the waiting thread
             failed.append(error)
 
-    # Reading has a limit for each packet only, so who waits must be able to leave.
+    # Reading has a timeout per packet only, so the waiting thread must be able to leave.
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(limit_s)
@@ -203,7 +203,7 @@ def _trusting(ca_bundle: str | None) -> ssl.SSLContext:
     except OSError as error:
         why = error.reason if isinstance(error, ssl.SSLError) else error.strerror
         raise DirectoryError("tls", f"the ca_bundle {ca_bundle} cannot be used: {why}") from None
-    # No stricter than certbot is, which asks next; Python 3.13 would refuse many a private CA.
+    # No stricter than certbot, which is next; Python 3.13 would reject many private CAs.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
 
@@ -229,11 +229,11 @@ def _clock_off(headers: dict[str, str]) -> float | None:
     try:
         return None if parsed is None else time.time() - email.utils.mktime_tz(parsed)
     except (ValueError, OverflowError):
-        return None  # no time that ever was
+        return None  # not a valid time
 
 
 def _clock_off_by(url: str) -> float | None:
-    """How far the clock is off by a server that is not trusted: only ever used to explain why."""
+    """The clock error according to an untrusted server: only used in explanations."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -252,7 +252,7 @@ def _clock_off_by(url: str) -> float | None:
 
 
 def _time(text: str) -> float:
-    """Seconds since the epoch of a time as RFC 3339 writes it."""
+    """Seconds since the epoch of a time in the format of RFC 3339."""
     whole, zone = text[:19], text[19:]
     seconds = calendar.timegm(time.strptime(whole.replace(" ", "T"), "%Y-%m-%dT%H:%M:%S"))
     zone = zone.lstrip(".0123456789")

@@ -1,14 +1,13 @@
-"""What has been asked of certificate authorities lately, so that their limits are never run into.
+"""Recent requests to certificate authorities, so that their rate limits are never exceeded.
 
-A limit that is hit is a door that stays shut, for days in the worst case. So every order is written
-down before it is made, and one that would go over a published limit is refused here, with the time
-when it is possible again.
+An exceeded limit can block orders for days. So every order is recorded before it is made, and one
+that would exceed a published limit is refused here, with the time when it is possible again.
 
-The limits of Let's Encrypt are buckets of tokens: each is full at `Limit.most`, whatever counts
-takes one, and one comes back every ``window_s / most`` seconds. They are counted here just so, by
-directory, from what this ledger knows; all accounts of a ledger count as one, which is the safe
-side. Orders for exactly the names of an earlier certificate are renewals and free of the limits on
-orders and on registered domains; renewals by ARI (RFC 9773) are free of all.
+The limits of Let's Encrypt are token buckets: each is full at `Limit.most`, every counted request
+takes a token, and one is added every ``window_s / most`` seconds. They are counted here in the same
+way, per directory; all accounts of a ledger count as one, which is on the safe side. Orders for
+exactly the names of an earlier certificate are renewals, and free of the limits on orders and on
+registered domains; renewals by ARI (RFC 9773) are free of all.
 
 Source: https://letsencrypt.org/docs/rate-limits/ (as of 2026-08-05) and, for its test system,
 https://letsencrypt.org/docs/staging-environment/#rate-limits
@@ -34,18 +33,18 @@ if TYPE_CHECKING:
 _HOUR_S, _DAY_S = 3600.0, 86400.0
 _KEPT_S = 30 * _DAY_S
 _STAGING = "acme-staging"
-#: What a CA may say with Retry-After at most; more is a slip of its, or of a clock.
+#: The longest accepted Retry-After; a longer one is a mistake of the CA or of a clock.
 _LONGEST_WAIT_S = 7 * _DAY_S
-#: Let's Encrypt adds up to this share to what it tells others to wait (its limiter's jitter).
+#: Let's Encrypt adds up to this share to its waiting times (the jitter of its limiter).
 _MARGIN = 1.03
-#: A clock that says less was never set (2026-01-01): it tells nothing about the order of events.
+#: A clock before this (2026-01-01) was never set, so its times do not order events.
 _OLDEST_CLOCK = 1767225600.0
 _CLOCK_SLACK_S = 60.0
 _LOCK_WITHIN_S = 10.0
 
 
 class Limit:
-    """`most` tokens, all of which come back in `window_s`, and for what, in words."""
+    """`most` tokens, all of which return within `window_s`, and a description."""
 
     def __init__(self, most: int, window_s: float, words: str) -> None:
         self.most = most
@@ -57,7 +56,7 @@ FAILED = Limit(5, _HOUR_S, "failed validations of {} within an hour")
 DUPLICATES = Limit(5, 7 * _DAY_S, "certificates for exactly these names within a week")
 OF_DOMAIN = Limit(50, 7 * _DAY_S, "certificates under {} within a week")
 ORDERS = Limit(300, 3 * _HOUR_S, "orders of this account within three hours")
-#: Its test system forgives more; its limit on registered domains is no limit (30,000 a second).
+#: Its test system allows more; its limit on registered domains is practically none.
 _STAGING_LIMITS = {
     FAILED: Limit(200, _HOUR_S, FAILED.words),
     DUPLICATES: Limit(30000, 7 * _DAY_S, DUPLICATES.words),
@@ -71,13 +70,13 @@ class Refusal:
 
     def __init__(self, why: str, until: float) -> None:
         self.until = until
-        # A minute is what people are told, and it must not be too early.
+        # Messages have minutes, and must not be too early.
         at = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(-(-until // 60) * 60))
         self.why = f"{why}; it is possible again from {at}"
 
 
 class Usage:
-    """How much of a limit is used up: `used` of `most`, and of what in `words`."""
+    """How much of a limit is used: `used` of `most`, and of what in `words`."""
 
     def __init__(self, words: str, used: int, most: int) -> None:
         self.words = words
@@ -111,7 +110,7 @@ class Ledger:
         """Write an event, on the disk when this returns; `details` that are empty are left out.
 
         Raises:
-            OSError: the file cannot be written, or somebody else holds it for long.
+            OSError: the file cannot be written, or a different process holds it for too long.
         """
         event: Json = {"at": time.time() if now is None else now, "what": what}
         event.update(directory=directory, names=_sorted(names))
@@ -131,7 +130,7 @@ class Ledger:
 
     @contextlib.contextmanager
     def _locked_folder(self) -> Iterator[int]:
-        """The descriptor of the ledger's folder, which is made if need be, and for us alone."""
+        """The descriptor of the ledger's folder, which is created with mode 0700."""
         path = os.path.dirname(os.path.abspath(self._path))
         with contextlib.suppress(FileExistsError):
             os.makedirs(path, 0o700)
@@ -157,7 +156,7 @@ class Ledger:
         try:
             size = os.fstat(descriptor).st_size
             if size and os.pread(descriptor, 1, size - 1) != b"\n":
-                line = "\n" + line  # a line that was cut off with its host
+                line = "\n" + line  # a line that was truncated when the host crashed
             _write_all(descriptor, line.encode())
         finally:
             os.close(descriptor)
@@ -167,7 +166,7 @@ class Ledger:
     def _replace(self, text: str, folder: int) -> None:
         new = self._path + ".new"
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(new)  # left by one who was cut off, with whatever mode
+            os.unlink(new)  # left by an interrupted process, with any mode
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         descriptor = os.open(new, flags, 0o600)
         try:
@@ -190,9 +189,9 @@ class Ledger:
         for line in reversed(lines):
             event = _event(line)
             if event is None:
-                continue  # cut off with its host: what it was is not known
-            # Lines are in the order in which things happened: what was written down before
-            # something else did not happen after it, whatever the clock then said.
+                continue  # truncated when the host crashed
+            # Lines are in chronological order: an earlier line did not happen later, whatever the
+            # clock said.
             event["at"] = min(event["at"], latest)
             if event["at"] >= _OLDEST_CLOCK:
                 latest = event["at"]
@@ -201,7 +200,7 @@ class Ledger:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing has ever been ordered as far as this ledger knows."""
+        """Whether nothing has ever been ordered according to this ledger."""
         return not self._read()
 
     def has_succeeded(self, directory: str) -> bool:
@@ -211,7 +210,7 @@ class Ledger:
     def refusal(
         self, settings: Json, *, now: float, account: str = "", is_renewal_by_ari: bool = False
     ) -> Refusal | None:
-        """Why an order for `settings` must wait, or `None` where it may be made."""
+        """Why an order for `settings` must wait, or `None` if it may be made."""
         events = self._events(settings["directory"], now)
         found = list(_told_by_ca(events, _sorted(settings["names"]), account, now))
         if not (is_renewal_by_ari and settings.get("limits") == "letsencrypt"):
@@ -220,7 +219,7 @@ class Ledger:
         return max(found, key=lambda each: each.until, default=None)
 
     def usage(self, settings: Json, *, now: float) -> list[Usage]:
-        """How much of each limit an order for `settings` would find used up."""
+        """How much of each limit that applies to an order for `settings` is used."""
         events = self._events(settings["directory"], now)
         return [
             Usage(limit.words.format(about), -int(-_taken(limit, times, now) // 1), limit.most)
@@ -228,10 +227,10 @@ class Ledger:
         ]
 
     def _events(self, directory: str, now: float) -> list[Json]:
-        """What happened with the CA at `directory`; what is in the future happens now."""
+        """The events of the CA at `directory`; those in the future count as now."""
         events = self._read()
         if now >= _OLDEST_CLOCK and any(each["at"] > now + _CLOCK_SLACK_S for each in events):
-            # Noted, or it would be now for as long as the clock has gone back.
+            # Recorded; otherwise it would be now for as long as the clock went back.
             note = {"at": now, "what": "clock", "directory": "", "names": []}
             with contextlib.suppress(OSError):
                 self._write(note)
@@ -244,7 +243,7 @@ class Ledger:
     def _counted(
         self, settings: Json, events: list[Json], *, with_exempt: bool = False
     ) -> Iterator[tuple[Limit, str, list[float]]]:
-        """Each limit that an order for `settings` meets, of what, and when tokens were taken."""
+        """Each limit for an order of `settings`, of what, and when tokens were taken."""
         directory, names = settings["directory"], _sorted(settings["names"])
         for name in names:
             failed = (each for each in events if name in each.get("failed_names", ()))
@@ -293,7 +292,7 @@ def _is_success(event: Json) -> bool:
 
 
 def _still_of_use(events: list[Json], now: float) -> list[Json]:
-    """Events of the last 30 days, and of older ones those that tell that something has worked."""
+    """Events of the last 30 days, and older ones that show that something has worked."""
     newest = {
         (each["directory"], *each["names"]): index
         for index, each in enumerate(events)
@@ -328,7 +327,7 @@ def _limit(limit: Limit, directory: str) -> Limit:
 
 
 def _taken(limit: Limit, times: list[float], now: float) -> float:
-    """How many tokens are missing in the bucket from which one was taken at each of `times`."""
+    """How many tokens are missing in a bucket from which one was taken at each of `times`."""
     taken, last = 0.0, min(times, default=now)
     for at in sorted(times):
         taken = max(0.0, taken - (at - last) * limit.most / limit.window_s) + 1.0

@@ -1,6 +1,6 @@
-"""One order of a certificate on this host: everything is looked at before the CA is asked.
+"""One order of a certificate on this host, after all checks that are possible without an order.
 
-A public CA forgives few failed validations, so first comes what is free: the ledger, the CA's own
+A public CA allows few failed validations, so the free checks come first: the ledger, the CA's
 directory, and whether a challenge would be answered, seen from outside.
 """
 
@@ -57,7 +57,7 @@ _LOG_TAIL_BYTES = 1 << 16
 
 
 class OrderError(StepError):
-    """No certificate; `retry_at` is when it is worth another try, in seconds since the epoch."""
+    """No certificate; `retry_at` is when a retry makes sense, in seconds since the epoch."""
 
     def __init__(self, message: str, output: str = "", retry_at: float | None = None) -> None:
         super().__init__(message, output)
@@ -67,8 +67,8 @@ class OrderError(StepError):
 class Order:
     """An order for `settings`.
 
-    `say` is told what goes on; `reach`, where somebody can look from outside, gets names, a path
-    and the text that must be there, and raises `StepError` where it is not.
+    `say` reports progress; `reach`, if there is a view from outside, gets names, a path and the
+    text that must be there, and raises `StepError` if it is not.
     """
 
     def __init__(
@@ -89,11 +89,11 @@ class Order:
         self._names = ", ".join(settings["names"])
 
     def run(self) -> Version:
-        """The new version, kept but not in use yet.
+        """The new version, stored but not in use yet.
 
         Raises:
-            OrderError: there is none, and why.
-            Gone: the controller went away.
+            OrderError: it failed.
+            Gone: the controller disconnected.
         """
         settings = self._settings
         self._within_budget()
@@ -148,7 +148,7 @@ class Order:
         return host in names_in(accounts)
 
     def _must_be_reachable(self) -> None:
-        """Have someone outside ask each name for a word that only we know."""
+        """Have each name requested from outside, for a secret word."""
         token, word = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
         port = self._settings["challenge_port"]
         try:
@@ -166,11 +166,11 @@ class Order:
             ) from None
 
     def _has_succeeded(self, staging: str) -> bool:
-        """Whether this host has ever met a challenge of the CA, or of its test system."""
+        """Whether this host has ever answered a challenge of the CA, or of its test system."""
         return any(map(self._ledger.has_succeeded, (staging, self._settings["directory"])))
 
     def _rehearse(self, staging: str) -> None:
-        """The first order of this host goes to the CA's test system, where failures are free."""
+        """Rehearse the first order of this host with the CA's test system."""
         self._say("rehearsing with Let's Encrypt's staging first, where a failure costs nothing")
         offered = self._directory(staging).profiles
         self._order(rehearsal_of(self._settings, staging, offered=offered), dry_run=True)
@@ -197,7 +197,7 @@ class Order:
         raise OrderError(f"{where} for {self._names}: {failure.words}", retry_at=failure.retry_at)
 
     def _run_certbot(self, settings: Json, *, dry_run: bool) -> Failure | None:
-        """One run of certbot, with what came of it in the ledger; why it failed, if it did."""
+        """One run of certbot, recorded in the ledger; returns its failure, if any."""
         about = {"directory": settings["directory"], "names": sorted(settings["names"])}
         secrets_file = self._secrets_file(settings)
         before = {each.serial for each in Versions(settings["domain"]).all()}
@@ -234,15 +234,17 @@ class Order:
         text = eab_lines(settings)
         if not text:
             return None
-        path = os.path.join(CERTBOT_FOLDER, "secrets.ini")  # one name: what was cut off is replaced
+        path = os.path.join(
+            CERTBOT_FOLDER, "secrets.ini"
+        )  # always the same name, to replace an incomplete one
         write_synced(path, text.encode())
         return path
 
 
 def _has_new(settings: Json, before: set[str]) -> bool:
-    """Whether a certbot that has failed had got the certificate by then.
+    """Whether certbot obtained the certificate although it failed.
 
-    So it does where it cannot read an address that a CA repeats as the common name.
+    That happens if it cannot read an address that a CA repeats as the common name.
     """
     try:
         version = import_lineage(settings)
@@ -252,10 +254,10 @@ def _has_new(settings: Json, before: set[str]) -> bool:
 
 
 def import_lineage(settings: Json) -> Version:
-    """Keep what certbot has got for `settings` as a version of ours.
+    """Store certbot's certificate for `settings` as a version.
 
     Raises:
-        OrderError: it is no whole pair.
+        OrderError: it is incomplete.
     """
     live = os.path.join(CERTBOT_FOLDER, "config", "live", certbot_name(settings))
     try:
@@ -271,7 +273,7 @@ def import_lineage(settings: Json) -> Version:
 
 
 def note_window(settings: Json, version: Version, directory: Directory) -> None:
-    """Note when the CA would like `version` to be renewed, where it is asked and says so."""
+    """Record when the CA suggests to renew `version`, if it does."""
     if not settings.get("ari"):
         return
     window = renewal_window(directory, version.certificate, settings.get("ca_bundle"))
@@ -281,7 +283,7 @@ def note_window(settings: Json, version: Version, directory: Directory) -> None:
 
 
 def kept_version(settings: Json, now: float) -> Version | None:
-    """A version that fits: also one that certbot got just before it, or we, were cut off."""
+    """A suitable version, also one that certbot obtained just before an interruption."""
     versions = Versions(settings["domain"])
     found = versions.fitting(settings, now)
     if found is None:
@@ -298,7 +300,7 @@ def _log_tail() -> str:
 
 
 def who_listens(port: int) -> str:
-    """The program that listens on a TCP port of loopback, with its number; empty if unknown."""
+    """The program that listens on a TCP port of loopback, with its PID; empty if unknown."""
     inodes = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for line in read_text(table).splitlines()[1:]:

@@ -1,4 +1,4 @@
-"""Which domain somebody registered, of a host's name: CAs count certificates by it.
+"""The registered domain of a host name, by which CAs count certificates.
 
 Source: https://publicsuffix.org/list/ (format and algorithm), and for addresses
 https://letsencrypt.org/docs/rate-limits/#new-certificates-per-registered-domain
@@ -10,14 +10,14 @@ import ipaddress
 
 #: Debian's package `publicsuffix`.
 SUFFIX_LIST = "/usr/share/publicsuffix/public_suffix_list.dat"
-#: Second-level names under which countries register, where no list of public suffixes is at hand.
+#: Second-level names under which countries register, without a list of public suffixes.
 _SECOND_LEVEL = frozenset(
     ("ac", "co", "com", "edu", "gob", "gov", "go", "gv", "mil", "ne", "net", "or", "org", "sch")
 )
 
 
 class RegisteredDomains:
-    """Registered domains by the list of public suffixes at `path`; by a rule of thumb without."""
+    """Registered domains by the list of public suffixes at `path`, or by a rule of thumb."""
 
     def __init__(self, path: str = SUFFIX_LIST) -> None:
         self._path = path
@@ -69,7 +69,7 @@ def _rules(path: str) -> frozenset[str]:
 
 
 def _ascii(rule: str) -> str:
-    """Names come with their labels in ASCII; the list has them as people write them."""
+    """Names have ASCII labels; the list has Unicode ones."""
     if rule.isascii():
         return rule.lower()
     try:

@@ -3,20 +3,19 @@
 Theory of operation
 ===================
 
-Twice a day a timer of systemd starts a `Renewal`. It takes the lock that applies take, so nothing
-else changes the host meanwhile, and waits where a commit is unconfirmed. Then, in order:
+Twice a day a systemd timer starts a `Renewal`. It takes the lock of applies, so nothing else
+changes the host, and waits if a commit is unconfirmed. Then, in order:
 
-1. What an interrupted renewal has left is brought to its end.
-2. For each certificate that is due, one is ordered and kept as a new version.
-3. The proxy is pointed to all new versions, its config is tested, and it is reloaded once.
-4. A TLS handshake on loopback must show each new serial number. Where it does not, or where the
-   test or the reload failed, the former version goes back, and the proxy is reloaded again.
-5. What came of it is noted for `deployer certs status`, and said in the log.
+1. An interrupted renewal is completed.
+2. For each certificate that is due, one is ordered and stored as a new version.
+3. The proxy is pointed to all new versions, its configuration is tested, and it is reloaded once.
+4. A TLS handshake on loopback must show each new serial number. If it does not, or if the test or
+   the reload failed, the former version is restored, and the proxy is reloaded again.
+5. The result is recorded for `deployer certs status`, and logged.
 
-A marker on the disk says, from before the first change in 3 to after the last in 4, which version
-was used before: what is cut off between them is brought to its end by the next run, or after the
-boot where it was the host that was cut off. A certificate that was got and not served is tried
-again, not ordered again.
+From before the first change in 3 to after the last in 4, a marker on the disk names the version
+that was used before: the next run, or the next boot, completes an interrupted renewal. A
+certificate that was obtained but not served is tried again, not ordered again.
 """
 
 from __future__ import annotations
@@ -50,9 +49,9 @@ LOCK_PATIENCE_S = 900.0
 
 
 class Renewal:
-    """One run, for some `domains` or all. `say` is told what goes on, for log and people.
+    """One run, for some `domains` or all. `say` reports progress.
 
-    `children` reload proxies; `of_orders`, which may be cut short, run certbot.
+    `children` reload proxies; `of_orders`, which may be interrupted, run certbot.
     """
 
     def __init__(
@@ -76,7 +75,7 @@ class Renewal:
         self._failed: dict[str, str] = {}
 
     def run(self) -> dict[str, str]:
-        """Renew what is due, or all where it is forced: domain → why it failed, of those that did.
+        """Renew what is due, or everything if forced; returns the failures: domain → reason.
 
         The caller holds the lock.
         """
@@ -97,7 +96,7 @@ class Renewal:
         return self._failed
 
     def _mine(self) -> list[Json]:
-        """The certificates that this run is for; those of a controller are not."""
+        """The certificates of this run, without those that a controller orders."""
         return [
             each
             for each in all_settings()
@@ -108,7 +107,7 @@ class Renewal:
     # --- 2. new versions --------------------------------------------------------------------------
 
     def _new_version(self, settings: Json) -> Version | None:
-        """What the proxy should be pointed to, or `None` where all is as it should be."""
+        """The version that the proxy should use, or `None` if nothing has to change."""
         versions, now = Versions(settings["domain"]), time.time()
         self._ask_window(settings, versions)
         current = versions.current()
@@ -137,10 +136,10 @@ class Renewal:
         return order.run()
 
     def _ask_window(self, settings: Json, versions: Versions) -> None:
-        """Ask the CA when it would like the certificate to be renewed, as often as it allows."""
+        """Ask the CA when to renew the certificate, as often as it allows."""
         current, known = versions.current(), versions.state().get("ari") or {}
         if not settings.get("ari"):
-            if known:  # asked for no longer: the lifetime decides again
+            if known:  # not asked any more: the lifetime decides
                 versions.note(ari=None)
             return
         if current is None:
@@ -150,13 +149,13 @@ class Renewal:
         try:
             directory = read_directory(settings["directory"], settings.get("ca_bundle"))
         except DirectoryError:
-            return  # the order says so, where one is due
+            return  # a due order will report it
         note_window(settings, current, directory)
 
     # --- 3. and 4. in use -------------------------------------------------------------------------
 
     def _deploy(self, changed: list[tuple[Json, Version]], left: Json | None = None) -> None:
-        """Let the proxy use new versions; `left` is the marker of a run that was cut off here."""
+        """Let the proxy use new versions; `left` is the marker of an interrupted run."""
         former: Json = {}
         for settings, version in changed:
             before = Versions(settings["domain"]).current()
@@ -182,7 +181,7 @@ class Renewal:
         remove_tree(MARKER)
 
     def _reload(self, of: Any) -> str:
-        """Test and reload each proxy that reads the certificates; what went wrong, in words."""
+        """Test and reload each proxy that reads the certificates; returns the problem, if any."""
         for unit, test in sorted({(s["unit"], tuple(s["config_test"])) for s in of}):
             handler = {
                 "name": f"reload {unit}",
@@ -208,7 +207,7 @@ class Renewal:
         return ""
 
     def _put_back(self, failed: Json, changed: list[tuple[Json, Version]]) -> None:
-        """Let the proxy read again what it read before, where the new one is not in use."""
+        """Restore the former versions of those that are not in use."""
         if not failed:
             return
         for domain, about in failed.items():
@@ -248,7 +247,7 @@ class Renewal:
 def _unused(
     settings: Json, versions: Versions, current: Version | None, now: float
 ) -> Version | None:
-    """What an earlier run has got and had to take back, where it is newer than what is in use."""
+    """A version that an earlier run had to withdraw, if it is newer than the one in use."""
     serial = versions.state().get("unused")
     if serial is None or current is None:
         return None
@@ -269,9 +268,9 @@ def _time(seconds: float) -> str:
 
 
 class Locked:
-    """The lock that applies take, while no commit is under way; a context manager.
+    """The lock of applies, while no commit is unfinished; a context manager.
 
-    `say` is told whom it waits for, once.
+    `say` reports once what it waits for.
     """
 
     def __init__(self, state: StateFolder, *, patience_s: float, say: Any) -> None:
@@ -298,7 +297,7 @@ class Locked:
         self._state.unlock()
 
     def _try(self) -> str:
-        """Take the lock, or say why it cannot be had."""
+        """Take the lock, or return why that is impossible."""
         try:
             self._state.make()
             self._state.lock({"who": "a renewal of certificates", "from": os.uname().nodename})

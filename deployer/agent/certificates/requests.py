@@ -1,7 +1,6 @@
-"""Certificates as the runner's kind of resource and requests, and as the program of a timer.
+"""The kind of resource ``certificate``, the request ``certificates``, and the program of a timer.
 
-Loaded into the runner it adds the kind ``certificate`` and the request ``certificates``. On its own
-it is what `deployer-renew.service` runs: ``python3 renew.pyz renew``.
+`deployer-renew.service` runs `main`: ``python3 renew.pyz renew``.
 """
 
 from __future__ import annotations
@@ -32,14 +31,14 @@ if TYPE_CHECKING:
     from deployer.agent.settings import Json
 
 
-#: The controller may wait itself: for DNS, for other hosts, or for an order of its own.
+#: The controller may have to wait: for DNS, for other hosts, or for its own order.
 REACH_LIMIT_S = 120.0
 OBTAIN_LIMIT_S = 900.0
 
 
 @contextlib.contextmanager
 def _children(session: Session) -> Iterator[Children]:
-    """For orders: they end with the connection, and when the controller is told to stop."""
+    """For orders: they end with the connection, and when the controller is interrupted."""
     children = _OfOrders(session)
     session.on_word = children.on_word
     try:
@@ -69,7 +68,7 @@ class _OfOrders(Children):
 
 
 class CertificateKind:
-    """The resource: what the proxy of this host reads for one domain."""
+    """The resource: the certificate that the proxy of this host reads for one domain."""
 
     def observe(self, domain: str) -> Json | None:
         """The attributes of the certificate in use, or `None`."""
@@ -78,14 +77,14 @@ class CertificateKind:
         return current.attributes(versions.state(), time.time()) if current else None
 
     def paths(self, domain: str) -> list[str]:
-        """What it changes of what a revert looks after."""
+        """The paths that a revert restores."""
         return [Versions(domain).link]
 
     def make(self, session: Session, domain: str, after: Json | None) -> None:
-        """Have a certificate as `after` wants it in its place; what is issued is kept for good.
+        """Put a certificate like `after` in place; a revert never removes an issued one.
 
         Raises:
-            StepError: there is none to be had.
+            StepError: there is none.
         """
         versions = Versions(domain)
         if after is None:
@@ -137,7 +136,7 @@ class CertificateKind:
         return version
 
     def _from_controller(self, session: Session, settings: Json, after: Json) -> Version:
-        """Ask the controller, whose answers to challenges are given here meanwhile."""
+        """Get it from the controller, and answer its challenges in the meantime."""
         from deployer.agent.certificates.responder import Responder
 
         answers: dict[str, str] = {}
@@ -171,7 +170,7 @@ class CertificateKind:
 
 
 def _is_good_still(current: Version, settings: Json, after: Json) -> bool:
-    """Whether a renewal that has failed may wait: an apply must not wait for a CA that is down."""
+    """Whether a failed renewal may wait: an apply must not fail because a CA is down."""
     is_valid = current.certificate.not_before <= time.time() < current.certificate.not_after
     return is_valid and current.is_for(settings) and not after.get("strict")
 
@@ -210,7 +209,7 @@ def certificates(session: Session, request: Json) -> Json:
 
 
 def _sites_now(session: Session) -> list[Json]:
-    """What the host serves now: each site as the last confirmed commit that had it left it."""
+    """What the host serves now: each site from the last confirmed commit that had it."""
     found: dict[str, Json] = {}
     for record in session.state.history():
         if record["state"] == "confirmed":
@@ -229,7 +228,7 @@ def _has_files(domain: str) -> bool:
 
 
 def _look(domain: str) -> Json:
-    """What a plan needs to know of a domain: what is in use, and the chain that leads to its CA."""
+    """What a plan needs to know: the certificate in use, and its chain."""
     current = Versions(domain).current()
     return {
         "attributes": CertificateKind().observe(domain),
@@ -257,7 +256,7 @@ def _renew(session: Session, request: Json) -> Json:
 
 
 def main(arguments: list[str]) -> int:
-    """``renew [--force]``: 0 where all is well, 1 where something could not be renewed."""
+    """``renew [--force]``: 0 if everything is valid, 1 if something could not be renewed."""
     if arguments[:1] != ["renew"] or arguments[1:] not in ([], ["--force"]):
         sys.stderr.write("usage: python3 renew.pyz renew [--force]\n")
         return 2

@@ -1,7 +1,7 @@
-"""Answers challenges on loopback, where every proxy forwards them to (RFC 8555, section 8.3).
+"""Answers challenges on loopback, where every proxy forwards them (RFC 8555, section 8.3).
 
-It listens only while a challenge runs, knows its own tokens and nothing else, and so it is the same
-behind every proxy and exposes nothing.
+It listens only during a challenge and only knows its tokens, so it is the same for every proxy and
+exposes nothing.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ PREFIX = "/.well-known/acme-challenge/"
 
 
 class PortTaken(OSError):  # noqa: N818 - a finding
-    """Something else listens where challenges are to be answered."""
+    """A different program listens on the port for challenges."""
 
 
 class Responder:
-    """A context manager; `answers` are key authorizations by token and may change meanwhile."""
+    """A context manager; `answers` are key authorizations by token, and may change."""
 
     def __init__(self, port: int, answers: dict[str, str]) -> None:
         self._port = port
@@ -72,4 +72,4 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, *words: Any) -> None:
-        """Nobody reads it, and standard error belongs to the channel."""
+        """Log nothing: standard error belongs to the channel."""

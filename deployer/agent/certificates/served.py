@@ -1,4 +1,4 @@
-"""What the proxy on this host really shows its clients, seen by a TLS handshake on loopback."""
+"""The certificate that the proxy on this host serves, by a TLS handshake on loopback."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import time
 from deployer.agent.certificates.x509 import Certificate, Unreadable
 
 _TIMEOUT_S = 5.0
-#: How long a proxy that has just been told to reload may still answer with its former workers.
+#: How long a proxy may still answer with its former workers after a reload.
 PATIENCE_S = 10.0
 
 
 class NotServed(Exception):  # noqa: N818 - a finding
-    """No TLS handshake came about; its text says why."""
+    """The TLS handshake failed; the text has the reason."""
 
 
 def served_certificate(domain: str, *, port: int = 443) -> Certificate:
-    """The certificate that a client who asks for `domain` gets here; it is not verified.
+    """The certificate that a client of `domain` gets here; it is not verified.
 
     Raises:
-        NotServed: there is none to be had.
+        NotServed: there is none.
     """
     context = ssl.create_default_context()
     context.check_hostname = False
@@ -40,7 +40,7 @@ def served_certificate(domain: str, *, port: int = 443) -> Certificate:
 
 
 def wait_until_served(domain: str, serial: str) -> str:
-    """Wait until the proxy shows the certificate `serial`; what it shows instead, or nothing."""
+    """Wait until the proxy serves the certificate `serial`; returns the problem, if any."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
@@ -54,7 +54,7 @@ def wait_until_served(domain: str, serial: str) -> str:
 
 
 def _server_name(domain: str) -> str | None:
-    """What a client sends: some label for a wildcard, nothing for an address (RFC 6066)."""
+    """The server name of a client: a label for a wildcard, nothing for an address (RFC 6066)."""
     try:
         ipaddress.ip_address(domain)
     except ValueError:

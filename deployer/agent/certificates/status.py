@@ -1,4 +1,4 @@
-"""How one site's certificate stands: what lies on the disk, what is served, and what comes next."""
+"""The status of one site's certificate: on the disk, as served, and the next renewal."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def status_of(site: Json) -> Json:
     """The status of a site's certificate; `site` has `domain`, `names`, `issuer`, `where` and, for
     ACME issuers, `directory`.
 
-    Times are as RFC 3339 writes them, `days_left` is a float.
+    Times are in the format of RFC 3339, `days_left` is a float.
     """
     domain, now = site["domain"], time.time()
     versions = Versions(domain)
@@ -66,7 +66,7 @@ def status_of(site: Json) -> Json:
 
 
 def _on_disk(domain: str) -> Certificate | None:
-    """What the proxy is to read: a version of ours, or a file that an apply has put there."""
+    """The certificate that the proxy reads: a version, or a file from an apply."""
     folder = os.path.join(SERVED, domain)
     for path in (os.path.join(folder, "current", FULLCHAIN), os.path.join(folder, FULLCHAIN)):
         try:
@@ -93,7 +93,7 @@ def _served(domain: str) -> Json:
 
 
 def next_run() -> str | None:
-    """When the timer fires next; `None` where it does not run."""
+    """When the timer fires next; `None` if it is not running."""
     children = Children(lambda: False)
     asked = "NextElapseUSecRealtime,ActiveState"
     try:

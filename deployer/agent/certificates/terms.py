@@ -1,4 +1,4 @@
-"""When a certificate is due, and whether it is what was asked for: for hosts and controller."""
+"""When a certificate is due, and whether it matches its settings: for hosts and controller."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _SHORT_LIFETIME_S = 10 * 86400.0
 
 
 def due_at(certificate: Certificate, window: tuple[float, float] | None) -> float:
-    """When it is to be renewed, in seconds since the epoch: in the CA's window, else by lifetime.
+    """When to renew it, in seconds since the epoch: in the CA's window, or by its lifetime.
 
-    A third of the lifetime is left then, or half of one under ten days: what certbot does from 4.0
-    on. Where in the window is left to chance, but the same at every look (RFC 9773, section 4.2).
+    By lifetime, a third of it is left then, or half if it is under ten days, as in certbot 4.0. The
+    time in the window is random, but always the same (RFC 9773, section 4.2).
     """
     if window is not None:
         start, end = window
@@ -33,10 +33,10 @@ def is_for(
     directory: str | None,
     profile: str | None,
 ) -> bool:
-    """Whether it is what `settings` ask for, whenever it ends: names, CA, key and profile.
+    """Whether it matches `settings`, regardless of its end: names, CA, key and profile.
 
-    `directory` and `profile` are what it was ordered with. A certificate of another CA, a staging
-    one above all, is never taken for it.
+    It was ordered with `directory` and `profile`. A certificate of a different CA, in particular a
+    staging one, never matches.
     """
     return (
         set(certificate.names) == {str(name).lower() for name in settings["names"]}

@@ -1,4 +1,4 @@
-"""The versions of a certificate on this host, and the link that says which one the proxy reads.
+"""The versions of a certificate on this host, and the link to the one that the proxy reads.
 
 A version is a folder with a chain and its key, named by the certificate's serial number:
 
@@ -6,8 +6,8 @@ A version is a folder with a chain and its key, named by the certificate's seria
     /etc/ssl/deployer/DOMAIN/current                          → one of them
 
 The proxy reads ``current/fullchain.pem`` and ``current/privkey.pem``, so a certificate and its key
-always change together, by one rename. Versions outlive a commit that
-is taken back: what a CA has issued is not ordered twice.
+always change together, by one rename. Versions outlive a reverted commit: an issued certificate is
+not ordered twice.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ KEPT = os.path.join(STATE, "certificates")
 
 FULLCHAIN, PRIVKEY = "fullchain.pem", "privkey.pem"
 _ABOUT = "about.json"
-#: How many versions are kept beside the one in use: the way back from a renewal needs one.
+#: How many versions are kept in addition to the one in use: undoing a renewal needs one.
 _KEPT_VERSIONS = 4
 
 
 def lineage_of(domain: str) -> str:
-    """The name of a domain's files: a wildcard's star is a word in it."""
+    """The name of a domain's files: the star of a wildcard becomes a word."""
     return domain.replace("*", "wildcard")
 
 
 def all_settings() -> Iterator[Json]:
-    """The settings of every certificate that this host keeps, by their domains' names."""
+    """The settings of every certificate on this host, sorted by domain."""
     for name in sorted(names_in(SETTINGS)):
         if name.endswith(".json"):
             settings = read_json(os.path.join(SETTINGS, name))
@@ -57,12 +57,12 @@ def all_settings() -> Iterator[Json]:
 
 
 def settings_of(domain: str) -> Json | None:
-    """The settings of one certificate, or `None` where this host keeps none for the domain."""
+    """The settings of one certificate, or `None` if this host has none for the domain."""
     return read_json(os.path.join(SETTINGS, lineage_of(domain) + ".json"))
 
 
 class Version:
-    """One certificate with its key, in `folder`; `about` says for what it was ordered."""
+    """One certificate with its key, in `folder`; `about` is what it was ordered with."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
@@ -76,7 +76,7 @@ class Version:
         return self.certificate.serial
 
     def is_for(self, settings: Json) -> bool:
-        """Whether it is what `settings` ask for, whenever it ends."""
+        """Whether it matches `settings`, regardless of its end."""
         return terms.is_for(
             self.certificate,
             settings,
@@ -85,7 +85,7 @@ class Version:
         )
 
     def attributes(self, state: Json, now: float) -> Json:
-        """What a probe says of it."""
+        """Its attributes in a probe."""
         return {
             "names": sorted(self.certificate.names),
             "directory": self.about.get("directory"),
@@ -98,12 +98,12 @@ class Version:
 
 
 def runner_time(seconds: float) -> str:
-    """A time as RFC 3339 writes it, in UTC."""
+    """A time in the format of RFC 3339, in UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def due_at(certificate: Certificate, state: Json) -> float:
-    """When it is to be renewed; `state` has the CA's own window where that is known."""
+    """When to renew it; `state` has the CA's window if it is known."""
     asked = state.get("ari") or {}
     is_its = asked.get("serial") == certificate.serial
     return terms.due_at(certificate, (asked["start"], asked["end"]) if is_its else None)
@@ -122,14 +122,14 @@ class Versions:
     # --- what is there ----------------------------------------------------------------------------
 
     def current(self) -> Version | None:
-        """The version that the proxy is to read."""
+        """The version that the proxy reads."""
         try:
             return Version(os.path.realpath(self.link)) if os.path.islink(self.link) else None
         except (OSError, Unreadable):
             return None
 
     def all(self) -> list[Version]:
-        """Every version that can be read, the latest first."""
+        """Every readable version, the latest first."""
         found = []
         for name in names_in(self._versions):
             try:
@@ -140,7 +140,7 @@ class Versions:
         return found
 
     def fitting(self, settings: Json, now: float) -> Version | None:
-        """One that is what `settings` ask for, and is not due to be renewed."""
+        """A version that matches `settings` and is not due."""
         state = self.state()
         for version in self.all():
             begins = version.certificate.not_before
@@ -151,7 +151,7 @@ class Versions:
     # --- what is done -----------------------------------------------------------------------------
 
     def add(self, fullchain: bytes, privkey: bytes, about: Json) -> Version:
-        """Keep a new version; what is no pair is refused.
+        """Store a new version; a mismatched pair is refused.
 
         Raises:
             StepError: the key is not the certificate's.
@@ -159,7 +159,7 @@ class Versions:
         certificate = certificates_in(fullchain)[0]
         folder = os.path.join(self._versions, certificate.serial)
         if os.path.isdir(folder):
-            return Version(folder)  # it may be in use: it stays as it is
+            return Version(folder)  # it may be in use, so it stays
         unfinished = folder + ".new"
         self._make_folders()
         remove_tree(unfinished)
@@ -204,7 +204,7 @@ class Versions:
         return read_json(os.path.join(self.folder, "state.json")) or {}
 
     def note(self, **details: Any) -> None:
-        """Note what has happened, beside what was noted before."""
+        """Add `about` to the recorded state."""
         self._make_folders()
         state = {**self.state(), **details}
         write_synced(os.path.join(self.folder, "state.json"), json.dumps(state).encode())
@@ -217,7 +217,7 @@ def check_pair(folder: str) -> None:
         context.load_cert_chain(
             os.path.join(folder, FULLCHAIN),
             os.path.join(folder, PRIVKEY),
-            password=lambda: "",  # a question on a terminal that is not there would wait for ever
+            password=lambda: "",  # without a terminal, a prompt would wait forever
         )
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":

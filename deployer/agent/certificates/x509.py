@@ -1,7 +1,7 @@
-"""Certificates read from DER and PEM, as far as their keeping needs it.
+"""Parsing certificates in DER and PEM, as far as necessary.
 
-On the host there is the standard library alone, whose `ssl` keeps what it parses to itself. This
-reads; it verifies no signature. Whether a key belongs to a certificate is asked of OpenSSL.
+On the host there is only the standard library, whose `ssl` does not expose what it parses. This
+module verifies no signature. OpenSSL checks whether a key belongs to a certificate.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ATTRIBUTES = {
 
 
 class Unreadable(ValueError):  # noqa: N818 - a finding
-    """Bytes that are no certificate."""
+    """The data is not a certificate."""
 
 
 class Certificate:
@@ -45,7 +45,7 @@ class Certificate:
 
     `serial` is its number; `names` its DNS names and addresses, in lower case; `not_before` and
     `not_after` are seconds since the epoch; `key_type` is ``ecdsa-p256``, ``rsa-2048`` and the
-    like; `issuer` and `subject` are names as RFC 4514 writes them.
+    like; `issuer` and `subject` are names in the format of RFC 4514.
     """
 
     __slots__ = (
@@ -77,17 +77,17 @@ class Certificate:
 
     @property
     def lifetime_s(self) -> float:
-        """From the first to the last second in which it is valid."""
+        """Its validity in seconds."""
         return self.not_after - self.not_before + 1
 
     @property
     def is_self_signed(self) -> bool:
-        """Whether subject and issuer are one."""
+        """Whether subject and issuer are equal."""
         return self.subject == self.issuer
 
     @property
     def ari_id(self) -> str:
-        """What the CA calls it in renewal information; empty where it does not say who signed it.
+        """Its identifier in renewal information; empty if it does not name its issuer's key.
 
         Source: RFC 9773, section 4.1.
         """
@@ -96,7 +96,7 @@ class Certificate:
         return _base64url(self._authority_key_id) + "." + _base64url(self._serial_bytes)
 
     def covers(self, name: str) -> bool:
-        """Whether it stands for `name`; a wildcard stands for one label (RFC 9525, 6.3)."""
+        """Whether it is valid for `name`; a wildcard matches one label (RFC 9525, 6.3)."""
         name = name.lower()
         return name in self.names or "*." + name.partition(".")[2] in self.names
 
@@ -165,7 +165,7 @@ class _Reader:
         return self._data[self._at]
 
     def take(self, tag: int | None = None) -> bytes:
-        """The content of the next element, which must have `tag` where one is given."""
+        """The content of the next element, which must have `tag` if one is given."""
         found, length = self._data[self._at], self._data[self._at + 1]
         start = self._at + 2
         if length & 0x80:

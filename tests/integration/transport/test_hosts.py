@@ -70,28 +70,42 @@ def lab(shared_lab: Lab) -> Lab:
 # --- who is it ------------------------------------------------------------------------------------
 
 
+def cached(server: LabHost) -> list[str]:
+    """The files in the cache, once one is complete: the agent writes it in the background."""
+    found: list[str] = []
+
+    def is_complete() -> bool:
+        found[:] = server.sh("ls /var/lib/deployer/cache/* 2>&-", check=False).split()
+        return len(found) == 1 and found[0].count(".") == 0
+
+    until(is_complete)
+    return found
+
+
 def test_the_agent_answers_and_starts_from_the_cache_the_second_time(
     lab: Lab, server: LabHost
 ) -> None:
     with linked(inventory_host(lab, server)) as link:
         assert link.hello["uid"] == 0
         assert facts(link)["ansible_distribution"] == "Debian"
-    kept = server.sh("stat -c '%a %U %n' /var/lib/deployer/cache /var/lib/deployer/cache/*")
-    assert kept.splitlines()[0] == "700 root /var/lib/deployer/cache"
-    assert kept.splitlines()[1].startswith("600 root /var/lib/deployer/cache/runner-")
+    (file,) = cached(server)
+    assert file.startswith("/var/lib/deployer/cache/agent-")
+    kept = server.sh(f"stat -c '%a %U %Y %i' /var/lib/deployer/cache {file}")
+    assert kept.splitlines()[0].startswith("700 root ")
+    assert kept.splitlines()[1].startswith("600 root ")
     with linked(inventory_host(lab, server)) as link:
         assert facts(link)["ansible_distribution"] == "Debian"
-    assert server.sh("ls /var/lib/deployer/cache").count("\n") == 1
+    assert server.sh(f"stat -c '%a %U %Y %i' /var/lib/deployer/cache {file}") == kept
 
 
 def test_a_cache_that_others_can_write_is_not_trusted(lab: Lab, server: LabHost) -> None:
     with linked(inventory_host(lab, server)):
         pass
-    file = server.sh("ls /var/lib/deployer/cache/*").strip()
+    (file,) = cached(server)
     server.sh(f"printf garbage > {file}; chmod 666 {file}")
     with linked(inventory_host(lab, server)) as link:
         assert facts(link)["ansible_distribution"] == "Debian"
-    assert server.sh(f"stat -c %a {file}").strip() == "600"
+    until(lambda: server.sh(f"stat -c %a {file}").strip() == "600")
 
 
 def test_an_unknown_key_is_refused_unless_new_keys_are_accepted(

@@ -25,7 +25,7 @@ from deployer.transport import ConnectOptions, Link, Stream, ssh_config
 from deployer.transport.connecting import connect
 from tests.support.transport.scripted import archive, scripted
 from tests.support.transport.ssh_server import SshServer, echo_server, key
-from tests.support.waiting import PATIENCE_S, at_most, stretched
+from tests.support.waiting import PATIENCE_S, at_most, stretched, until
 
 _OPTIONS = ConnectOptions(connect_timeout_s=PATIENCE_S, silence_timeout_s=PATIENCE_S)
 _IMPATIENT = ConnectOptions(connect_timeout_s=0.15, silence_timeout_s=0.2)
@@ -212,13 +212,14 @@ def test_closing_is_quick_and_may_be_repeated(link: Link) -> None:
 
 def kept_in(folder: Path, *, without: int = 0) -> Path:
     """The one file of the cache, once it is written; not the one with the inode `without`."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        kept = list(folder.glob("agent-*")) if folder.exists() else []
-        if len(kept) == 1 and kept[0].stat().st_ino != without:
-            return kept[0]
-        time.sleep(0.01)
-    raise AssertionError(f"nothing is kept in {folder}")
+    found: list[Path] = []
+
+    def is_complete() -> bool:
+        found[:] = folder.glob("agent-*") if folder.exists() else []
+        return len(found) == 1 and not found[0].suffix and found[0].stat().st_ino != without
+
+    until(is_complete)
+    return found[0]
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root's compiled agent is kept")

@@ -1,4 +1,4 @@
-"""The command line with which certbot is asked for one certificate, and nothing secret in it."""
+"""certbot's command line for one certificate, without secrets."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     Json = dict[str, Any]
 
-#: How often certbot is started anew where the CA does not know its own nonces any more; certbot
-#: itself sends each request twice at most, and a dozen have to get through (RFC 8555, section 6.5).
+#: How often certbot is restarted if the CA does not accept its own nonces; certbot sends each
+#: request twice at most, and a dozen have to succeed (RFC 8555, section 6.5).
 NONCE_TRIES = 5
-#: Where a first order is tried without cost.
+#: For a first order without cost.
 STAGING = {
     "https://acme-v02.api.letsencrypt.org/directory": (
         "https://acme-staging-v02.api.letsencrypt.org/directory"
@@ -33,16 +33,16 @@ _IP_ADDRESS = re.compile(r"[0-9.]+|[0-9a-f:]*:[0-9a-f:.]*")
 
 
 def certbot_name(settings: Json) -> str:
-    """What certbot calls the certificate: one of another CA never stands in its place."""
+    """certbot's name for the certificate; it is different for each CA."""
     digest = hashlib.sha256(settings["directory"].encode()).hexdigest()[:8]
     domain = str(settings["domain"]).replace("*", "wildcard").replace(":", "-")
     return f"{domain}-{digest}"
 
 
 def set_accounts_aside(folder: str, directory: str) -> bool:
-    """Have certbot make a new account at `directory`, where it has one; its key is kept.
+    """Make certbot create a new account at `directory`; the former one is set aside.
 
-    `folder` is that of `certbot_argv`. Test systems forget accounts, and a CA set up anew has none.
+    `folder` is that of `certbot_argv`. Test systems forget accounts, and a reinstalled CA has none.
     """
     accounts = os.path.join(folder, "config", "accounts", *directory.partition("://")[2].split("/"))
     if not os.path.isdir(accounts):
@@ -58,7 +58,7 @@ def set_accounts_aside(folder: str, directory: str) -> bool:
 def rehearsal_of(settings: Json, staging: str, *, offered: Iterable[str]) -> Json:
     """`settings` for a rehearsal with the CA's test system, which has the profiles `offered`.
 
-    The profile is kept where it can be: Let's Encrypt certifies addresses by one of them alone.
+    The profile is kept if possible: Let's Encrypt certifies addresses with one of them only.
     """
     profile = settings.get("profile")
     return {
@@ -72,7 +72,7 @@ def rehearsal_of(settings: Json, staging: str, *, offered: Iterable[str]) -> Jso
 def certbot_argv(
     settings: Json, *, folder: str, logs: str, secrets_file: str | None, dry_run: bool = False
 ) -> list[str]:
-    """certbot's words for an order of `settings` now, whatever it has got already.
+    """certbot's arguments for an order of `settings`, even if it has a certificate already.
 
     `folder` is where it keeps its configuration; `secrets_file` is read as its own ``cli.ini``.
     """
@@ -86,9 +86,9 @@ def certbot_argv(
 
 
 def words_of_order(settings: Json, *, name: str, dry_run: bool) -> list[str]:
-    """What certbot is told wherever it runs: of whom, for which names, and how to keep it.
+    """The arguments that do not depend on where certbot runs: CA, names, and key.
 
-    `name` is what certbot calls the certificate.
+    `name` is certbot's name for the certificate.
     """
     argv = ["--non-interactive", "--agree-tos", "--max-log-backups", "20", "--no-directory-hooks"]
     argv += ["--server", settings["directory"], "--cert-name", name]
@@ -106,7 +106,7 @@ def words_of_order(settings: Json, *, name: str, dry_run: bool) -> list[str]:
 
 
 def is_address(name: str) -> bool:
-    """Whether a name of a certificate is an IP address, as certbot has an option of its own for."""
+    """Whether a name of a certificate is an IP address, for which certbot has a separate option."""
     return _IP_ADDRESS.fullmatch(name) is not None
 
 
@@ -119,17 +119,17 @@ def _authenticator(settings: Json) -> list[str]:
 
 
 def dns_words(dns: Json) -> list[str]:
-    """The plugin that answers by DNS, and what it is given."""
+    """The DNS plugin and its arguments."""
     name = "dns-" + dns["plugin"]
     argv = ["--authenticator", name, "--preferred-challenges", "dns"]
-    if dns["plugin"] != "route53":  # which reads the configuration of AWS
+    if dns["plugin"] != "route53":  # it reads the configuration of AWS
         argv += [f"--{name}-credentials", dns["credentials"]]
         argv += [f"--{name}-propagation-seconds", str(dns["propagation_s"])]
     return argv
 
 
 def environment_for(settings: Json) -> dict[str, str]:
-    """What certbot finds around it: the roots of a CA of one's own, and AWS's configuration."""
+    """certbot's environment: the roots of a private CA, and AWS's configuration."""
     found = {}
     if settings.get("ca_bundle"):
         found["REQUESTS_CA_BUNDLE"] = str(settings["ca_bundle"])

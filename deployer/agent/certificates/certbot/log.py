@@ -1,7 +1,7 @@
 """The last answer of a CA in certbot's log: certbot itself shows little of it, or nothing.
 
-Debian 12's certbot 2.1 says ``AttributeError: can't set attribute`` of whatever a CA refuses, and
-1.12 ``Unable to register an account``; no version tells the time in Retry-After.
+Debian 12's certbot 2.1 prints ``AttributeError: can't set attribute`` for every refusal of a CA,
+and 1.12 ``Unable to register an account``; no version shows the time in Retry-After.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _RETRY_AT = re.compile(r"retry after (\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\
 
 
 class Answer:
-    """What a CA answered: its HTTP `status` to a request of `url`, and its problem document.
+    """An answer of a CA: the HTTP `status` of a request to `url`, and its problem document.
 
     `code` is the last word of the problem's type (RFC 8555, section 6.7), empty without one;
-    `parts` are the names that the problem is made of, each with what is wrong with it.
+    `parts` are the affected names, each with its problem.
     """
 
     def __init__(self, status: int, url: str, retry_after: str, problem: Json) -> None:
@@ -45,7 +45,7 @@ class Answer:
 
 
 def last_answer(log: str) -> Answer | None:
-    """The last answer in `log`; `None` where there is none."""
+    """The last answer in `log`; `None` if there is none."""
     answers = list(_ANSWER.finditer(log))
     if not answers:
         return None
@@ -64,7 +64,7 @@ def last_answer(log: str) -> Answer | None:
 
 
 def retry_at(detail: str, retry_after: str, *, now: float) -> float | None:
-    """When a CA wants to be asked again, by its words or its header, in seconds since the epoch."""
+    """When a CA allows a retry, by its text or its header, in seconds since the epoch."""
     found = _RETRY_AT.search(detail)
     if found:
         return float(calendar.timegm((*map(int, found.groups()), 0, 0, 0)))
@@ -77,7 +77,7 @@ def retry_at(detail: str, retry_after: str, *, now: float) -> float | None:
 
 
 def without_time(detail: str) -> str:
-    """What a CA said but the time, which `retry_at` reads."""
+    """A CA's text without the time, which `retry_at` parses."""
     return re.sub(r",? ?" + _RETRY_AT.pattern + r"(?: UTC)?", "", detail, flags=re.I)
 
 

@@ -1,4 +1,4 @@
-"""Words of others without the secrets that certbot is given."""
+"""Texts of other programs without the secrets that certbot gets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _HIDDEN = "(hidden)"
 _WORDS = r"(?:secret|token|password|passwd|passphrase|hmac[-_]?key|api[-_]?key|private[-_]?key)"
 #: `key = value` and `key: value`, whoever wrote them, and options of certbot. All is bounded: a CA
-#: may have written the text, and must not make us search for hours.
+#: may have written the text, and must not cause long searches.
 _ASSIGNED = re.compile(
     rf"(?i)({_WORDS}[\w-]{{0,40}}[\"']?(?:\s{{0,4}}[=:]\s{{0,4}}|\s{{1,4}}(?=[^\s-]{{0,200}}[\d+/=])))"
     r"[\"']?([^\s\"',;]{4,})"
@@ -22,7 +22,7 @@ _CREDENTIAL = re.compile(rf"(?im)^\s*[\w-]*(?:{_WORDS}|key)[\w-]*\s*[=:]\s*(\S+)
 
 
 def without_secrets(text: str, settings: Json) -> str:
-    """`text` without the HMAC key of `settings`, what its DNS plugin keeps secret, and the like."""
+    """`text` without the HMAC key of `settings`, the secrets of its DNS plugin, and the like."""
     values = {str((settings.get("eab") or {}).get("hmac_key") or "")}
     values.update(_of_credentials((settings.get("dns") or {}).get("credentials")))
     for value in sorted((each for each in values if len(each) >= 4), key=len, reverse=True):

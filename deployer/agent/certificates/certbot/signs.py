@@ -1,8 +1,8 @@
-"""By what in certbot's own words a cause is known, where no CA has answered with one."""
+"""Patterns in certbot's own messages that show a cause, if no CA has answered with one."""
 
 from __future__ import annotations
 
-#: The more particular first: a pattern, the kind, and words, in which {0} is its first group.
+#: The most specific first: a pattern, the kind, and a message, in which {0} is the first group.
 SIGNS = (
     (
         r"Another instance of Certbot is already running",

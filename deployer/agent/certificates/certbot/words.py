@@ -1,7 +1,7 @@
-"""What certbot's output means, in one message for a person.
+"""The meaning of certbot's output, in one message.
 
-What a CA says of single names is in the output. What it says of an order or an account is whole in
-the log alone, so its last answer there comes first; then come certbot's own words, by signs.
+The output has a CA's messages about single names. Those about an order or an account are complete
+only in the log, so its last answer comes first, then certbot's own messages (`signs`).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _BOILERPLATE = re.compile(
     r"Certificate did not match expected|Unsafe permissions|Encountered exception during recovery)",
 )
 _LINE_MOST = 2000
-#: How words of CAs become shorter, and challenges' tokens do not stand in them.
+#: Replacements that shorten messages of CAs, and remove the tokens of challenges.
 _SHORTER = (
     (re.compile(r'(?:Get "|Fetching )\S+?"?: '), ""),
     (re.compile(r'could not resolve URL "\S+"'), "its name could not be resolved"),
@@ -95,7 +95,7 @@ _REFUSED = {
     "badNonce": ("bad-nonce", "the CA is confused by itself: try again later"),
     "serverInternal": ("directory-down", "the CA has a problem of its own: try again later"),
 }
-#: What the detail says though the code does not, the more particular first.
+#: Patterns in the detail of a problem for what its code does not show, the most specific first.
 _TOLD = (
     (
         re.compile(r"external account|field 'kid'", re.I),
@@ -111,8 +111,8 @@ _TOLD = (
 class Failure:
     """Why there is no certificate.
 
-    `words` are for a person; `kind` is one word; `failed_names` are those that the CA could not
-    validate; `retry_at` is when to try again, in seconds since the epoch, if the CA has said so.
+    `words` are the message; `kind` is one word; `failed_names` are those that the CA could not
+    validate; `retry_at` is the time for a retry, in seconds since the epoch, if the CA named one.
     """
 
     def __init__(
@@ -125,9 +125,9 @@ class Failure:
 
 
 def explain(output: str, log: str = "", *, settings: Json, now: float | None = None) -> Failure:
-    """What certbot's `output`, and where that says little its `log`, mean for `settings`.
+    """The meaning of certbot's `output` and `log` for `settings`.
 
-    The log is passed over where the output does not speak of one: it is of another run then.
+    The log is ignored if the output does not mention one: it is from a different run then.
     """
     now = time.time() if now is None else now
     text = without_secrets(_clipped(output), settings)
@@ -166,7 +166,7 @@ def _of_validation(
         if words and words not in advice:
             advice.append(words)
     failed = {name for name, _, _ in problems}
-    # Of a wildcard the CA says the name without it.
+    # For a wildcard, the CA omits the star.
     failed |= {name for name in order if name.startswith("*.") and name[2:] in failed}
     names = tuple(sorted(failed, key=lambda name: order.get(name, len(order))))
     return Failure("; ".join(told + advice), kinds[0], names, None)
@@ -196,7 +196,7 @@ def _of_answer(answer: Answer, settings: Json, now: float) -> Failure:
 
 def _of_rate_limit(detail: str, wanted: float | None, now: float) -> Failure:
     told = f"the CA refuses: {without_time(detail).rstrip('.')}"
-    if "visit: http" in detail:  # no waiting helps: somebody must say there that all is well again
+    if "visit: http" in detail:  # waiting does not help: someone must confirm on that page
         return Failure(f"{told} (open that page to go on)", "rate-limited", (), wanted)
     if wanted is None:
         told += "; it does not say for how long: wait an hour"
@@ -229,11 +229,11 @@ def _by_signs(text: str, settings: Json, now: float) -> Failure | None:
 
 
 def _utc(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(-(-at // 60) * 60))  # never too early
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(-(-at // 60) * 60))  # rounded up
 
 
 def _short(text: str, *, most: int = 600) -> str:
-    # No colours or cursors of others: the words end up on a terminal.
+    # No escape sequences: the message is printed on a terminal.
     text = "".join(each if each.isprintable() else "?" for each in " ".join(text.split()))
     for pattern, words in _SHORTER:
         text = pattern.sub(words, text)
@@ -241,7 +241,7 @@ def _short(text: str, *, most: int = 600) -> str:
 
 
 def _clipped(text: str) -> str:
-    """Lines of a length that patterns can search at once, whoever wrote them."""
+    """Lines of limited length, so that patterns cannot be slow."""
     return "\n".join(line[:_LINE_MOST] for line in text.splitlines())
 
 
@@ -250,6 +250,6 @@ def _meaningful(text: str) -> list[str]:
 
 
 def _end_of(log: str) -> str:
-    """What exceptions in a log have said, without the way there."""
+    """The messages of exceptions in a log, without tracebacks."""
     lines = (line for line in log.splitlines() if _EXCEPTION.match(line))
     return "\n".join(list(lines)[-6:])
