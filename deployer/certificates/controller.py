@@ -116,10 +116,10 @@ class ControllerCertificates:
             self._changed.notify_all()
 
     def obtain(self, site: Site, host: Host, link: Link) -> IssuedCertificate:
-        """The certificate of `site`, for `host`, which answers challenges over `link` meanwhile.
+        """The certificate of `site` for `host`, which answers challenges over `link` meanwhile.
 
         Raises:
-            DeployerError: there is none, and why.
+            DeployerError: it cannot be had.
         """
         with self._changed:
             self._waiting.setdefault(site.domain, {})[host.name] = (host, link)

@@ -1,4 +1,4 @@
-"""What a host says of the certificates of ACME issuers that it keeps."""
+"""Requests about the certificates of ACME issuers on a host."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def look(link: Link) -> CertificatesOnHost:
-    """What the host has, before a plan or after an apply."""
+    """The certificates on the host, before a plan or after an apply."""
     from deployer.sites.acme import CertificatesOnHost
     from deployer.sites.document import sites_from_json
 
@@ -24,4 +24,4 @@ def look(link: Link) -> CertificatesOnHost:
 
 def ask(link: Link, what: str, **fields: Any) -> dict[str, Any]:
     """The reply to the request ``certificates`` (docs/reference/protocol.md)."""
-    return link.request("certificates", do=what, doing="looking at certificates", **fields)
+    return link.request("certificates", do=what, doing="reading certificates", **fields)

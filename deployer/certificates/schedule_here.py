@@ -1,4 +1,4 @@
-"""The schedule of renewals on the machine that orders certificates for several hosts."""
+"""The renewal schedule on the controller, for the certificates that it orders."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def issuer_words(status: Status) -> str:
     return _host_of(directory) if issuer == "acme" and directory else issuer
 
 
-# --- one rule each --------------------------------------------------------------------------------
+# --- rules ----------------------------------------------------------------------------------------
 
 
 def _problems(status: Status, *, now: datetime, warn_days: float | None) -> Iterator[Problem]:
@@ -187,7 +187,7 @@ def _issuer_problems(status: Status) -> Iterator[Problem]:
         yield Problem("error", words, "wrong-issuer", "Get the requested one", "apply")
 
 
-# --- what the rules need --------------------------------------------------------------------------
+# --- helpers --------------------------------------------------------------------------------------
 
 
 def _new_one(status: Status) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Canaries around an apply: connections that are opened before the change and asked after it.
+"""Canaries around an apply: connections opened before the change and checked after it.
 
 They go through the proxy by the SSH connection's forwarding, as the checks do, on each WebSocket
 route of the sites whose handshake works now. Nothing is opened where no running proxy is touched.
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     from deployer.verify.net.stream import Deadline
     from deployer.verify.probe.held_connections import HeldConnection, HeldConnections
 
-#: All that are opened on one host, however many routes it has.
+#: The limit of connections on one host, regardless of the number of routes.
 _MOST = 200
 _MOST_TWINS = 8
 _LOOK_TIMEOUT_S = 10.0
 _LET_GO_S = 0.3
-#: A drain that is no longer is awaited before canaries are judged, and a moment more.
+#: Shorter drains are awaited before canaries are judged, and a moment more.
 _SHORT_DRAIN_S, _AFTER_DRAIN_S = 3.0, 0.7
 #: Processes that a proxy must be able to start after a reload.
 _SPARE_SLOTS = 2
@@ -50,10 +50,10 @@ _SAME_MOMENT_S = 1.0
 
 
 @dataclass(slots=True)
-class _Perch:
+class _CanaryRoute:
     """One route with its canaries, and their twins at each address of its service.
 
-    `touched_at` is when its proxy was told of the change.
+    `touched_at` is when its proxy was reloaded, restarted or stopped.
     """
 
     site: Site
@@ -65,20 +65,20 @@ class _Perch:
 
 
 class NoCanaries:
-    """Where nothing open can be touched."""
+    """For a plan that cannot affect open connections."""
 
     def on_event(self, event: Document) -> None:
-        """Nothing is noted."""
+        """Does nothing."""
 
     def changed(self) -> None:
-        """Nothing is asked."""
+        """Does nothing."""
 
     def checks(self) -> tuple[CheckResult, ...]:
-        """Nothing is told."""
+        """No results."""
         return ()
 
     def survival(self, *, asks_again: bool) -> Survival | None:
-        """Nothing is told."""
+        """No results."""
         return None
 
 
@@ -88,7 +88,7 @@ class Canaries(NoCanaries):
     def __init__(
         self,
         link: Link,
-        perches: Sequence[_Perch],
+        routes: Sequence[_CanaryRoute],
         *,
         affected: Mapping[str, ForecastAction],
         touching: Mapping[str, tuple[str, ForecastAction]],
@@ -97,7 +97,7 @@ class Canaries(NoCanaries):
         cancelled: Event,
     ) -> None:
         self._drains, self._cancelled = drains, cancelled
-        self._link, self._perches = link, perches
+        self._link, self._routes = link, routes
         self._affected, self._touching, self._before = affected, touching, before
         self._began = time.monotonic()
         self._changed_at = self._began
@@ -115,31 +115,31 @@ class Canaries(NoCanaries):
         if unit not in self._affected:
             return
         self._is_touched = True
-        for perch in self._perches:
-            if self._unit_of(perch) == unit:
-                perch.touched_at = perch.touched_at or time.monotonic()
+        for route in self._routes:
+            if self._unit_of(route) == unit:
+                route.touched_at = route.touched_at or time.monotonic()
                 if action != "reload":
-                    for held in perch.held:
+                    for held in route.held:
                         held.let_go(_LET_GO_S, f"still open when {unit} was to {action}: let go")
 
     def changed(self) -> None:
-        """The change is made: what is answered from now on counts."""
+        """The change is complete: only later answers count."""
         self._changed_at = time.monotonic()
 
     def checks(self) -> tuple[CheckResult, ...]:
-        """The canaries as results of checks."""
+        """The results of the canaries, as checks."""
         self._wait_for_short_drains()
         return survival_checks(self._survival(others=None, link_lost=False))
 
     def _wait_for_short_drains(self) -> None:
-        """What is about to end the canaries is worth waiting for, if it is soon."""
+        """Wait for drains that are about to end canaries, if they are short."""
         ends = [
             touched_at + drain_s + _AFTER_DRAIN_S
-            for perch in self._perches
-            if (touched_at := perch.touched_at) is not None
-            and (drain_s := self._drains.get(self._unit_of(perch))) is not None
+            for route in self._routes
+            if (touched_at := route.touched_at) is not None
+            and (drain_s := self._drains.get(self._unit_of(route))) is not None
             and drain_s <= _SHORT_DRAIN_S
-            and any(held.is_open and held.end is None for held in perch.held)
+            and any(held.is_open and held.end is None for held in route.held)
         ]
         if ends:
             self._cancelled.wait(max(0.0, max(ends) - time.monotonic()))
@@ -164,33 +164,33 @@ class Canaries(NoCanaries):
         deadline = None if link_lost else Deadline(ANSWER_TIMEOUT_S)
         return Survival(
             affected=self._affected,
-            routes=tuple(self._route(perch, deadline) for perch in self._perches),
+            routes=tuple(self._route(route, deadline) for route in self._routes),
             others=others,
         )
 
-    def _route(self, perch: _Perch, deadline: Deadline | None) -> RouteSurvival:
-        opened = [held for held in perch.held if held.is_open]
-        unit = self._unit_of(perch)
-        twins = [held for held in perch.twins if held.is_open]
-        touched_at = perch.touched_at or self._began
+    def _route(self, route: _CanaryRoute, deadline: Deadline | None) -> RouteSurvival:
+        opened = [held for held in route.held if held.is_open]
+        unit = self._unit_of(route)
+        twins = [held for held in route.twins if held.is_open]
+        touched_at = route.touched_at or self._began
         seen = self._seen([*opened, *twins], touched_at=touched_at, deadline=deadline)
         return RouteSurvival(
-            site=perch.site.domain,
-            path=perch.path,
+            site=route.site.domain,
+            path=route.path,
             unit=unit,
             action=self._affected[unit],
-            is_required=perch.site.require_survival,
+            is_required=route.site.require_survival,
             drain_s=self._drains.get(unit) if self._affected[unit] == "reload" else None,
             canaries=tuple(
                 canary_from(each, twins=seen[len(opened) :], link_lost=deadline is None)
                 for each in seen[: len(opened)]
             ),
-            note="" if opened else perch.note or _why_none(perch.held),
+            note="" if opened else route.note or _why_none(route.held),
         )
 
-    def _unit_of(self, perch: _Perch) -> str:
-        """The proxy that has served a route so far; its site may be moving to another one."""
-        own = PROXIES[perch.site.proxy].unit
+    def _unit_of(self, route: _CanaryRoute) -> str:
+        """The proxy that has served a route so far; its site may be moving to a different one."""
+        own = PROXIES[route.site.proxy].unit
         return own if own in self._affected else worst(self._affected)
 
     def _seen(
@@ -294,16 +294,16 @@ def canaries_around(
     doing("opening canaries")
     flock = HeldConnections(link.open_stream)
     try:
-        perches = list(_perched(flock, sites, count))
+        routes = list(_routeed(flock, sites, count))
         flock.wait_until_open()
         note = _in_the_way(link, affected, before)
         if note:
             flock.close()
-            for perch in perches:
-                perch.held, perch.note = (), note
+            for route in routes:
+                route.held, route.note = (), note
         yield Canaries(
             link,
-            perches,
+            routes,
             affected=affected,
             touching=touching(plan),
             before=before,
@@ -349,7 +349,7 @@ def _routes(sites: Iterable[Site]) -> Iterator[Route]:
         yield from (route for route in site.routes if route.websocket and route.upstreams)
 
 
-def _perched(flock: HeldConnections, sites: Sequence[Site], count: int) -> Iterator[_Perch]:
+def _routeed(flock: HeldConnections, sites: Sequence[Site], count: int) -> Iterator[_CanaryRoute]:
     from deployer.verify.options import ProxyAddress
     from deployer.verify.planned.checks import planned_checks
     from deployer.verify.probe.spec import Endpoint, UpgradeProbe
@@ -368,4 +368,4 @@ def _perched(flock: HeldConnections, sites: Sequence[Site], count: int) -> Itera
                 for one in route.upstreams[:_MOST_TWINS]
             ]
             twins = [held for at in addresses for held in flock.hold(replace(peer, endpoint=at), 1)]
-            yield _Perch(site, route.path, flock.hold(probe, each), twins)
+            yield _CanaryRoute(site, route.path, flock.hold(probe, each), twins)

@@ -1,9 +1,8 @@
-"""What an apply has done to the WebSocket connections that were open through a proxy. Pure.
+"""The effect of an apply on WebSocket connections that were open through a proxy. Pure.
 
-Canaries are connections of our own, held through the proxy while it is reloaded, restarted or
-stopped. Beside those of each route, some are held straight to its service, their twins: where one
-ends in the same moment, the service has ended both. A Close frame is the service's as well, for no
-proxy sends any of its own.
+Canaries are test connections, held through the proxy while it is reloaded, restarted or stopped.
+Each route also has twins, connections held directly to its service: if one ends at the same moment,
+the service has ended both. A Close frame comes from the service too, as no proxy sends its own.
 """
 
 from __future__ import annotations
@@ -17,17 +16,17 @@ from deployer.plan.model import ForecastAction
 from deployer.proxies import BY_UNIT
 
 Fate = Literal["survived", "closed", "reset", "silent", "unknown"]
-#: Who has ended a connection: the proxy is meant where the service's twin lived on.
+#: Who ended a connection; the proxy, if the twin at the service survived.
 By = Literal["", "service", "proxy", "someone"]
 
-#: The name of the check that tells how canaries fared.
+#: The name of the check for canaries.
 CHECK_NAME = "survival"
 
-#: Ends of both a canary and the twin of its service within this time have one reason.
+#: If a canary and its twin end within this time, they have the same reason.
 _SAME_MOMENT_S = 3.0
 _DRAIN_SLACK_S = 2.5
-#: Longer ones are no surprise to anybody.
-_TOLD_DRAIN_S = 60.0
+#: Longer drains are not mentioned.
+_SHOWN_DRAIN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +41,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """A held connection at the end: it `answers`, or has `ended`; neither says that it hangs."""
+    """A held connection at the end: it `answers`, or has `ended`; if neither, it hangs."""
 
     answers: bool
     ended: Ended | None = None
@@ -50,7 +49,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Canary:
-    """What became of one canary; `after_s` is `None` for one that has not ended."""
+    """The outcome of one canary; `after_s` is `None` for one that has not ended."""
 
     fate: Fate
     by: By = ""
@@ -60,7 +59,7 @@ class Canary:
 
     @property
     def is_lost(self) -> bool:
-        """Whether it was lost, and not by the service itself."""
+        """Whether it was lost, and not ended by the service."""
         return self.by in ("proxy", "someone")
 
 
@@ -83,11 +82,11 @@ class RouteSurvival:
 
     @property
     def lost(self) -> tuple[Canary, ...]:
-        """Those that the change has cost."""
+        """The canaries that the change has ended."""
         return tuple(canary for canary in self.canaries if canary.is_lost)
 
     def count(self, fate: Fate) -> int:
-        """How many came to this."""
+        """The number of canaries with this fate."""
         return sum(canary.fate == fate for canary in self.canaries)
 
 
@@ -118,7 +117,7 @@ class Survival:
 
 
 def canary_from(seen: Seen, *, twins: Sequence[Seen], link_lost: bool = False) -> Canary:
-    """What became of a canary, and who has done it.
+    """The outcome of a canary, and who caused it.
 
     `twins` are the connections straight to its service, one for each of its addresses.
     """
@@ -142,7 +141,7 @@ def canary_from(seen: Seen, *, twins: Sequence[Seen], link_lost: bool = False) -
 
 
 def _by(twins: Sequence[Seen], after_s: float | None) -> By:
-    """Who has ended a canary at `after_s`, or has it hang (`None`)."""
+    """Who ended a canary at `after_s`, or makes it hang (`None`)."""
     if any(_is_as_bad(twin, after_s) for twin in twins):
         return "service"
     return "proxy" if twins and all(twin.answers for twin in twins) else "someone"
@@ -191,7 +190,7 @@ def route_words(route: RouteSurvival) -> str:
     total, survived = len(route.canaries), route.count("survived")
     words = f"{survived} of {total} open connections survived the {_action(route)}"
     drain_s = route.drain_s
-    if survived and route.action == "reload" and drain_s is not None and drain_s <= _TOLD_DRAIN_S:
+    if survived and route.action == "reload" and drain_s is not None and drain_s <= _SHOWN_DRAIN_S:
         words += f", whose drain ends them after {drain_s:g} s"
     return "; ".join([words, *_losses(route)])
 
@@ -285,7 +284,7 @@ def _are_drained(times: Sequence[float], drain_s: float) -> bool:
 
 
 def others_words(survival: Survival) -> str:
-    """What became of the other open connections, in a sentence; empty where there were none."""
+    """The outcome of the other open connections, in a sentence; empty if there were none."""
     others = survival.others
     if others is None or not others.connections:
         return ""
@@ -300,14 +299,14 @@ def others_words(survival: Survival) -> str:
 
 
 def note_lines(survival: Survival) -> Iterator[str]:
-    """Why a route had no canaries, each in a sentence."""
+    """Why a route had no canaries, in a sentence each."""
     for route in survival.routes:
         if route.note:
             yield f"no canaries on {route.site}{route.path}: {route.note}"
 
 
 def survival_json(survival: Survival) -> dict[str, object]:
-    """What ``--json`` has as ``canaries``."""
+    """The value of ``canaries`` in ``--json``."""
     others = survival.others
     return {
         "affected": dict(survival.affected),

@@ -92,8 +92,8 @@ def test_an_end_noticed_before_the_change_that_caused_it() -> None:
     with Server(service.script) as server, around(Host(server.port), count=1) as canaries:
         assert isinstance(canaries, Canaries)
         service.ending.set()
-        (perch,) = canaries._perches
-        until(lambda: all(held.end for held in perch.held))
+        (route,) = canaries._routes
+        until(lambda: all(held.end for held in route.held))
         canaries.on_event(STEP)
         survival = canaries.survival(asks_again=False)
     assert survival is not None
