@@ -24,10 +24,8 @@ _UNLISTED = (
     "docs/contributing.md",
     "tests/unit/docs/test_words.py",
     "deployer/agent/",
-    "deployer/commit/",
     "deployer/transport/",
     "tests/integration/certificates/",
-    "tests/integration/commit/",
     "tests/unit/agent/",
 )
 #: Recorded output of other programs, and pages generated from texts that are checked themselves.
