@@ -24,7 +24,6 @@ _UNLISTED = (
     "docs/contributing.md",
     "tests/unit/docs/test_words.py",
     "deployer/agent/",
-    "deployer/transport/",
     "tests/integration/certificates/",
     "tests/unit/agent/",
 )
