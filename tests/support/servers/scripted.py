@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import PATIENCE_S, stretched
 
 _PATIENCE_S = 5.0
 _MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
@@ -130,7 +130,7 @@ class Server:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        connection.settimeout(_PATIENCE_S)
+        connection.settimeout(stretched(_PATIENCE_S))
         _send_at_once(connection)
         with contextlib.suppress(OSError, ValueError, IndexError):
             if self.tls is not None:

@@ -38,6 +38,7 @@ from tests.support.servers.libraries import (
     without_upgrade,
 )
 from tests.support.servers.scripted import Server
+from tests.support.waiting import stretched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,7 +308,7 @@ def test_each_situation_has_its_finding(case: Case) -> None:
             subprotocols=case.subprotocols,
             send=case.send,
             expect=case.expect,
-            timeout_s=0.6,
+            timeout_s=stretched(0.6),
         )
         run = diagnosed(request)
     found = [check.finding for check in run.hosts[0].checks if check.finding is not None]
