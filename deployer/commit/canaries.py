@@ -104,10 +104,10 @@ class Canaries(NoCanaries):
         self._is_touched = False
 
     def on_event(self, event: Document) -> None:
-        """Note the moment at which a proxy is told of the change.
+        """Note the moment at which a proxy is signalled.
 
-        One that is to end waits for what is open, and takes nobody in meanwhile: nginx for five
-        seconds. Canaries are not to be why clients wait, so they are let go before.
+        A proxy that is stopped waits for open connections and accepts none meanwhile: nginx for
+        five seconds. Clients should not wait because of canaries, so those are closed first.
         """
         if event.get("event") != "step" or event.get("state") != "start":
             return

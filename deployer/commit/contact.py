@@ -200,7 +200,7 @@ class Contact:
             lock = status_of(self.facts()).lock
 
     def locked(self, lock: Lock, *, waited_s: float = 0.0) -> HostError:
-        """The error of a run that cannot begin because another one holds the lock."""
+        """The error of a run that cannot begin because a different one holds the lock."""
         words = lock_words(lock, now=now(), waited_s=waited_s, history=self.again("history"))
         return HostError(words, host=self.host.name, found=status_document(lock=lock))
 

@@ -26,7 +26,7 @@ def heartbeat(link: Link, commit: str, *, rollback_duration_s: float) -> Iterato
     def beat() -> None:
         while not stopped.wait(every_s):
             if not link.tell({"extend": commit}):
-                return  # whoever waits for a reply gets the error of the lost connection
+                return  # the request that waits for a reply gets the error of the lost connection
 
     # A daemon: without a network, a write may hang until the link is closed.
     thread = Thread(target=beat, name=f"heartbeat {link.host.name}", daemon=True)

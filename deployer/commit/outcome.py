@@ -75,10 +75,10 @@ class HostReport:
     rollback left alone because they were edited: `path`, `why`, and `diff` if it may be shown.
     `certificates` are their statuses (docs/reference/certificates.md); `idle` and `load` the
     measurements of the sites (docs/how-to/measure-limits.md). `notes` are other observations on the
-    host; `found` tells programs which run holds its lock, which commit is unfinished and how the
-    last one ended. `has_watchdog` is false if nothing on the host would have rolled the commit back
-    (``--no-watchdog``). `survival` is the outcome of connections that were open through a proxy
-    during its change.
+    host; `found` names, for programs, the run that holds its lock, the unfinished commit, and how
+    the last one ended. `has_watchdog` is false if nothing on the host would have rolled the commit
+    back (``--no-watchdog``). `survival` is the outcome of connections that were open through
+    a proxy during its change.
     """
 
     host: str

@@ -31,7 +31,7 @@ _SHOWN_DRAIN_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """How a held connection ended, `after_s` seconds after the proxy was told of the change."""
+    """How a held connection ended, `after_s` seconds after the proxy was signalled."""
 
     how: Literal["closed", "reset"]
     after_s: float
@@ -92,7 +92,7 @@ class RouteSurvival:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtherSockets:
-    """Clients' connections to the proxy other than ours, told apart by their addresses and ports.
+    """Clients' connections to the proxy other than ours, identified by their addresses and ports.
 
     Of `connections` before, `still_open` are there afterwards. `are_websockets` says that all were
     upgraded ones: else there are some without a request under way, which end at every reload.
@@ -107,8 +107,8 @@ class OtherSockets:
 class Survival:
     """What a change of proxies did to the connections that were open through them.
 
-    `affected` has their units and what was done to each; `others` is `None` where nobody could
-    look.
+    `affected` has their units and what was done to each; `others` is `None` if they could not
+    be examined.
     """
 
     affected: Mapping[str, ForecastAction]
@@ -162,15 +162,15 @@ def survival_checks(survival: Survival) -> tuple[CheckResult, ...]:
     Of findings that say the same, the first alone is kept.
     """
     results: list[CheckResult] = []
-    told: set[tuple[bool, str]] = set()
+    reported: set[tuple[bool, str]] = set()
     for route in survival.routes:
         if not route.canaries:
             continue
         finding = _finding(route) if route.lost else None
         if finding is not None:
             key = (route.is_required, finding.cause)
-            finding = None if key in told else finding
-            told.add(key)
+            finding = None if key in reported else finding
+            reported.add(key)
         results.append(
             CheckResult(
                 site=route.site,
@@ -252,7 +252,7 @@ def _cause(route: RouteSurvival) -> tuple[str, str]:
         is_restart = route.action == "restart"
         cause = f"this change {'restarts' if is_restart else 'stops'} {unit}, which ends every "
         fix = f"Notify a handler that reloads {unit}" if is_restart else f"Keep {unit} running"
-        fix += ", or make this change when nobody is connected, without require_survival."
+        fix += ", or make this change when no client is connected, without require_survival."
         return f"{cause}connection that it holds", fix
     times = [canary.after_s for canary in lost if canary.after_s is not None]
     if drain_s is not None and times and _are_drained(times, drain_s):
