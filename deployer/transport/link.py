@@ -160,7 +160,7 @@ class Link:
                         reply: Message = message["reply"]
                         return reply
                     if "error" in message:
-                        raise self._runner_error(message["error"], doing)
+                        raise self._agent_error(message["error"], doing)
                     if on_event is not None and message.get("event") != "alive":
                         on_event(message)
         finally:
@@ -200,7 +200,7 @@ class Link:
             return answers.popleft()
         raise self._gone(doing)
 
-    def _runner_error(self, error: Message, doing: str) -> AgentError:
+    def _agent_error(self, error: Message, doing: str) -> AgentError:
         return AgentError(
             str(error.get("message") or error["code"]),
             host=self.host.name,

@@ -70,7 +70,7 @@ def _cut(stage: Stage, run: subprocess.Popen[bytes], drawn: Draw) -> None:
         if drawn.kills_controller:
             run.kill()
             stage.wait_until_over()
-            stage.end_runners()
+            stage.end_agents()
     finally:
         stage.host.link_up()
 

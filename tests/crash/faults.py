@@ -1,10 +1,10 @@
-"""Faults in what the runner does to the disk: counted, and made at a chosen place.
+"""Faults in what the agent does to the disk: counted, and made at a chosen place.
 
-Nothing in the runner knows of this. A prelude wraps, in the runner's own process, every function of
+Nothing in the agent knows of this. A prelude wraps, in the agent's own process, every function of
 `os` that changes something or makes it durable, and gives each call a number. So the places where
-a runner can be interrupted are listed by the runner itself, in a run that only counts them.
+an agent can be interrupted are listed by the agent itself, in a run that only counts them.
 
-The copy of the runner that it leaves for the watchdog is the one without the prelude.
+The copy of the agent that it leaves for the watchdog is the one without the prelude.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def body() -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """What happens at operation number `at` of a runner; or at the `place` of another run's.
+    """What happens at operation number `at` of an agent; or at the `place` of another run's.
 
     `do` is ``kill`` (before it), ``kill-after``, ``torn`` (a write that is half done, and then
     killed), ``hold`` (it says ``held`` on standard error, and stops), ``eio``, ``enospc`` and
@@ -176,7 +176,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One call that a runner has made; `number` counts from 1, `nth` those that look the same."""
+    """One call that an agent has made; `number` counts from 1, `nth` those that look the same."""
 
     number: int
     name: str
@@ -203,7 +203,7 @@ def fits(place: Operation, do: str) -> bool:
 
 
 def operations(log: str) -> list[Operation]:
-    """What a runner has noted, as the text of its log."""
+    """What an agent has noted, as the text of its log."""
     return [Operation(*json.loads(line)) for line in log.splitlines()]
 
 

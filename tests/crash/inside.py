@@ -1,4 +1,4 @@
-"""The real runner on a rehearsal host, under faults, started there without ssh."""
+"""The real agent on a rehearsal host, under faults, started there without ssh."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 from deployer.errors import LabError
 from deployer.lab.host import LabHost
 from tests.crash.faults import BOOTSTRAP, Fault, body
-from tests.support.agent.process import RunnerProcess
+from tests.support.agent.process import AgentProcess
 from tests.support.waiting import PATIENCE_S
 
 _ENVIRONMENT = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-class InsideRunner(RunnerProcess):
-    """A runner on `host`, as root. One that takes longer than `limit_s` is killed, and `hung`.
+class InsideAgent(AgentProcess):
+    """An agent on `host`, as root. One that takes longer than `limit_s` is killed, and `hung`.
 
     `on_held` is called when it says that it is held, see `Fault`.
     """
@@ -66,7 +66,7 @@ class InsideRunner(RunnerProcess):
         self.process.kill()
 
     def end(self) -> int:
-        """Close standard input, and wait until the runner has ended."""
+        """Close standard input, and wait until the agent has ended."""
         try:
             return super().end()
         except subprocess.TimeoutExpired:
@@ -81,12 +81,12 @@ class InsideRunner(RunnerProcess):
 
 def facts_of(host: LabHost) -> dict[str, Any]:
     """What the host itself says: `pending`, `lock`, and `history`, newest first."""
-    runner = InsideRunner(host)
+    agent = InsideAgent(host)
     try:
-        about: dict[str, Any] = runner.ask("facts", packages=[])["deployer"]
-        return {**about, "history": runner.ask("history")["generations"]}
+        about: dict[str, Any] = agent.ask("facts", packages=[])["deployer"]
+        return {**about, "history": agent.ask("history")["generations"]}
     finally:
-        runner.end()
+        agent.end()
 
 
 def journal_of(host: LabHost, since: int) -> str:

@@ -14,10 +14,10 @@ from typing import Any
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
 from tests.crash.faults import Fault, Operation, operations
-from tests.crash.inside import InsideRunner, facts_of
+from tests.crash.inside import InsideAgent, facts_of
 from tests.crash.look import Look, differences, look_at
 from tests.crash.two_states import PACKAGE, changes_to, handlers
-from tests.support.agent.process import RunnerRefusal
+from tests.support.agent.process import AgentRefusal
 from tests.support.waiting import PATIENCE_S
 
 ROUND_LIMIT_S = 300.0
@@ -86,12 +86,12 @@ class Stage:
     def go(self, state: str) -> None:
         """An undisturbed apply and confirm."""
         commit = self.new_commit()
-        runner = InsideRunner(self.host)
+        agent = InsideAgent(self.host)
         try:
-            self.apply(runner, state, commit)
-            runner.ask("confirm", commit=commit, verified=["crash tests"])
+            self.apply(agent, state, commit)
+            agent.ask("confirm", commit=commit, verified=["crash tests"])
         finally:
-            runner.end()
+            agent.end()
         self.state = state
 
     def repair(self) -> None:
@@ -103,7 +103,7 @@ class Stage:
         if not self.host.is_running:
             self.reboot()
         self.recover()
-        self.end_runners()
+        self.end_agents()
         self.go("D" if "D" in self.wanted else "B")
         self.go("A")
         self.seen.update(record["commit"] for record in facts_of(self.host)["history"])
@@ -121,7 +121,7 @@ class Stage:
 
     def apply(
         self,
-        runner: InsideRunner,
+        agent: InsideAgent,
         state: str,
         commit: str,
         *,
@@ -129,13 +129,13 @@ class Stage:
         fails: bool = False,
     ) -> dict[str, Any]:
         """Plan the way from the present state to `state`, and apply it."""
-        plan = runner.plan(*changes_to(state, start=self.state, fails=fails), handlers=handlers())
+        plan = agent.plan(*changes_to(state, start=self.state, fails=fails), handlers=handlers())
         about = {"id": commit, "who": "ada", "from": "desk", "rollback_duration_s": seconds}
-        reply: dict[str, Any] = runner.ask("apply", plan=plan, commit=about)
+        reply: dict[str, Any] = agent.ask("apply", plan=plan, commit=about)
         return reply
 
     def places_of(self, phase: str, state: str) -> list[Operation]:
-        """What a runner does in `phase` on the way to `state`, by an undisturbed run."""
+        """What an agent does in `phase` on the way to `state`, by an undisturbed run."""
         return self.places.of((phase, self.state, state), lambda: self._record(phase, state))
 
     def _record(self, phase: str, state: str) -> list[Operation]:
@@ -145,9 +145,9 @@ class Stage:
         answer = self.run(phase, state, Fault(log=_OPERATIONS), commit=self.new_commit())
         found = operations(log.read_text())
         if phase == "apply":
-            runner = InsideRunner(self.host)
-            runner.ask("revert", commit=self.commit_under_way(), why="it was a recording")
-            runner.end()
+            agent = InsideAgent(self.host)
+            agent.ask("revert", commit=self.commit_under_way(), why="it was a recording")
+            agent.end()
         if phase == "confirm":
             self.state = state
             self.go(start)
@@ -180,39 +180,39 @@ class Stage:
         is_gated = phase in ("revert", "confirm")
         gate.unlink(missing_ok=True)
         fault = replace(fault, gate=_GATE if is_gated else "", commit=commit)
-        runner = InsideRunner(self.host, fault, limit_s=ROUND_LIMIT_S, on_held=on_held)
+        agent = InsideAgent(self.host, fault, limit_s=ROUND_LIMIT_S, on_held=on_held)
         answer = "nothing"
         try:
-            answer = self.apply(runner, state, commit, seconds=seconds, fails=phase == "failing")[
+            answer = self.apply(agent, state, commit, seconds=seconds, fails=phase == "failing")[
                 "state"
             ]
             if is_gated:
                 gate.touch()
             if phase == "revert":
-                answer = runner.ask("revert", commit=commit, why="a test")["state"]
+                answer = agent.ask("revert", commit=commit, why="a test")["state"]
             elif phase == "confirm" or (asks_on and phase == "apply"):
-                answer = self._confirm(runner, commit, asks_on=asks_on)
-        except RunnerRefusal as refusal:
+                answer = self._confirm(agent, commit, asks_on=asks_on)
+        except AgentRefusal as refusal:
             answer = (refusal.error.get("revert") or {}).get("state", f"refused: {refusal.code}")
         except (AssertionError, OSError):
             answer = "nothing"  # it is no more
         finally:
-            if runner.hung:
+            if agent.hung:
                 answer = "hung"
-            runner.kill()
-            runner.end()
+            agent.kill()
+            agent.end()
         return str(answer)
 
     @staticmethod
-    def _confirm(runner: InsideRunner, commit: str, *, asks_on: bool) -> str:
+    def _confirm(agent: InsideAgent, commit: str, *, asks_on: bool) -> str:
         try:
-            return str(runner.ask("confirm", commit=commit, verified=["a test"])["state"])
-        except RunnerRefusal as refusal:
+            return str(agent.ask("confirm", commit=commit, verified=["a test"])["state"])
+        except AgentRefusal as refusal:
             if not asks_on:
                 return f"refused: {refusal.code}"
         try:
-            return str(runner.ask("revert", commit=commit, why="a confirm failed")["state"])
-        except RunnerRefusal as refusal:
+            return str(agent.ask("revert", commit=commit, why="a confirm failed")["state"])
+        except AgentRefusal as refusal:
             return f"refused: {refusal.code}"
 
     # --- recovery ---------------------------------------------------------------------------------
@@ -231,37 +231,37 @@ class Stage:
     def recover(self, fault: Fault | None = None) -> None:
         """What ``deployer recover`` does: ask for a revert of the commit under way.
 
-        A runner that is still at work is waited for. Under a `fault`, it may well die.
+        An agent that is still at work is waited for. Under a `fault`, it may well die.
         """
-        runner = InsideRunner(self.host, fault, limit_s=ROUND_LIMIT_S)
+        agent = InsideAgent(self.host, fault, limit_s=ROUND_LIMIT_S)
         deadline = time.monotonic() + ROUND_LIMIT_S
         try:
-            about = runner.ask("facts", packages=[])["deployer"]
+            about = agent.ask("facts", packages=[])["deployer"]
             while about["lock"] and time.monotonic() < deadline:
                 time.sleep(0.1)
-                about = runner.ask("facts", packages=[])["deployer"]
+                about = agent.ask("facts", packages=[])["deployer"]
             pending = about["pending"]
             if pending is not None:
-                runner.ask("revert", commit=pending["commit"], why="recovered")
+                agent.ask("revert", commit=pending["commit"], why="recovered")
             else:
-                runner.ask("tidy")
-        except (RunnerRefusal, AssertionError, OSError):
+                agent.ask("tidy")
+        except (AgentRefusal, AssertionError, OSError):
             if fault is None:
                 raise
         finally:
-            runner.kill()
-            runner.end()
+            agent.kill()
+            agent.end()
 
     def tidy(self) -> None:
         """What the next run does first: clear away what a dead one left outside of a commit."""
-        runner = InsideRunner(self.host, limit_s=ROUND_LIMIT_S)
+        agent = InsideAgent(self.host, limit_s=ROUND_LIMIT_S)
         try:
-            runner.ask("tidy")
+            agent.ask("tidy")
         finally:
-            runner.end()
+            agent.end()
 
     def is_over(self) -> bool:
-        """Whether the lock is free, and no commit is under way; runners may wait idly."""
+        """Whether the lock is free, and no commit is under way; agents may wait idly."""
         about = facts_of(self.host)
         return not about["pending"] and not about["lock"]
 
@@ -277,8 +277,8 @@ class Stage:
                 raise RoundError(f"after {limit_s:.0f} s the commit is not over")
             time.sleep(0.2)
 
-    def end_runners(self) -> None:
-        """End runners that wait for a controller that is no more; they have no commit."""
+    def end_agents(self) -> None:
+        """End agents that wait for a controller that is no more; they have no commit."""
         for pid in self.host.exec(["pgrep", "-x", "python3"], check=False).stdout.split():
             self.host.exec(["kill", "-KILL", pid], check=False)
 
@@ -301,9 +301,9 @@ class Stage:
             for name in ("pending", "reverting"):
                 if (state / name).exists():
                     return name
-        runners = self.host.exec(["pgrep", "-x", "python3"], check=False).stdout.split()
-        if runners:
-            return f"a runner: {runners}"
+        agents = self.host.exec(["pgrep", "-x", "python3"], check=False).stdout.split()
+        if agents:
+            return f"an agent: {agents}"
         timers = self.host.sh(
             "systemctl list-units --all --plain --no-legend 'deployer-watchdog*.timer'"
             " | cut -d' ' -f1"

@@ -1,4 +1,4 @@
-"""A runner that is killed, or whose disk fails, at every single operation, in folders of its own.
+"""An agent that is killed, or whose disk fails, at every single operation, in folders of its own.
 
 The operations are counted by a run that nothing disturbs. Whatever happens at one of them, after
 the next run has asked for a revert where a commit is pending, everything is as it was before; or
@@ -18,11 +18,11 @@ import pytest
 
 from tests.crash.faults import BOOTSTRAP, Fault, Operation, body, operations
 from tests.support.agent.process import (
-    RunnerProcess,
-    RunnerRefusal,
+    AgentProcess,
+    AgentRefusal,
     change,
     file_change,
-    local_runner,
+    local_agent,
     me,
     snapshot,
 )
@@ -54,7 +54,7 @@ def make_world(folder: Path) -> Path:
 
 
 def changes(world: Path) -> list[dict[str, Any]]:
-    """One of each that a runner does without other programs."""
+    """One of each that an agent does without other programs."""
     etc, srv = world / "etc", world / "srv"
     return [
         file_change(etc / "app/main.conf", b"new\n", mode="0600", owner=me()),
@@ -67,8 +67,8 @@ def changes(world: Path) -> list[dict[str, Any]]:
     ]
 
 
-def faulty_runner(world: Path, fault: Fault) -> RunnerProcess:
-    """A runner whose operations are counted, and disturbed."""
+def faulty_agent(world: Path, fault: Fault) -> AgentProcess:
+    """An agent whose operations are counted, and disturbed."""
     settings = {
         "etc": str(world / "etc"),
         "var_lib": str(world / "var_lib"),
@@ -77,31 +77,31 @@ def faulty_runner(world: Path, fault: Fault) -> RunnerProcess:
         "watchdog": False,
         **fault.settings(),
     }
-    return RunnerProcess([sys.executable, "-I", "-S", "-c", BOOTSTRAP], settings, body=body())
+    return AgentProcess([sys.executable, "-I", "-S", "-c", BOOTSTRAP], settings, body=body())
 
 
 def run(world: Path, phase: str, fault: Fault) -> str:
     """An apply and then `phase` under `fault`; the answer to the controller, in a word."""
     if phase != "apply":
-        first = local_runner(world)
+        first = local_agent(world)
         first.apply(*changes(world))
         first.process.kill()  # its commit stays pending, and its lock is free
         first.end()
-    runner = faulty_runner(world, fault)
+    agent = faulty_agent(world, fault)
     try:
         if phase == "apply":
-            return str(runner.apply(*changes(world))["state"])
+            return str(agent.apply(*changes(world))["state"])
         if phase == "revert":
-            return str(runner.ask("revert", commit="c1", why="a test")["state"])
-        return str(runner.ask("confirm", commit="c1", verified=[])["state"])
-    except RunnerRefusal as refusal:
+            return str(agent.ask("revert", commit="c1", why="a test")["state"])
+        return str(agent.ask("confirm", commit="c1", verified=[])["state"])
+    except AgentRefusal as refusal:
         reverted = refusal.error.get("revert") or {}
         return str(reverted.get("state", refusal.code))
     except AssertionError:
         return "died"  # without an answer
     finally:
-        runner.process.kill()
-        runner.end()
+        agent.process.kill()
+        agent.end()
 
 
 def counted(folder: Path, phase: str) -> list[Operation]:
@@ -113,17 +113,17 @@ def counted(folder: Path, phase: str) -> list[Operation]:
 
 def recovered(world: Path) -> str:
     """What a person's `recover` does; the state of the commit in the end."""
-    runner = local_runner(world)
+    agent = local_agent(world)
     try:
-        about = runner.ask("facts", packages=[])["deployer"]
+        about = agent.ask("facts", packages=[])["deployer"]
         if about["pending"] is not None:
-            reply = runner.ask("revert", commit=about["pending"]["commit"], why="recovered")
+            reply = agent.ask("revert", commit=about["pending"]["commit"], why="recovered")
             assert reply["state"] == "reverted", reply
-        history = runner.ask("history")["generations"]
+        history = agent.ask("history")["generations"]
         assert len(history) <= 1
         return history[0]["state"] if history else "none"
     finally:
-        runner.end()
+        agent.end()
 
 
 def see(world: Path) -> dict[str, Any]:
@@ -178,10 +178,10 @@ def fits(place: Operation, do: str) -> bool:
 
 def see_after(world: Path) -> dict[str, Any]:
     make_world(world)
-    runner = local_runner(world)
-    runner.apply(*changes(world))
-    runner.ask("confirm", commit="c1", verified=[])
-    runner.end()
+    agent = local_agent(world)
+    agent.apply(*changes(world))
+    agent.ask("confirm", commit="c1", verified=[])
+    agent.end()
     return see(world)
 
 

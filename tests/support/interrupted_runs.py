@@ -65,7 +65,7 @@ def let_go(host: LabHost) -> None:
     host.sh("touch /run/go")
 
 
-def kill_runner(host: LabHost) -> None:
+def kill_agent(host: LabHost) -> None:
     """Send SIGKILL to the process that holds the lock."""
     holder = json.loads(host.sh("cat /var/lib/deployer/lock"))
     host.exec(["kill", "-KILL", str(holder["pid"])])
@@ -75,7 +75,7 @@ def cut_off(host: LabHost, *options: str) -> None:
     """An apply with controller and agent both killed: its commit is left pending."""
     with under_way(host, *options) as process:
         process.send_signal(signal.SIGSTOP)  # or it would ask what became of its commit
-        kill_runner(host)
+        kill_agent(host)
     assert not is_settled(host)
 
 

@@ -11,7 +11,7 @@ from deployer.agent.certificates.versions import (
     SERVED,
     Versions,
     due_at,
-    runner_time,
+    rfc3339,
 )
 from deployer.agent.certificates.x509 import Certificate, Unreadable, certificates_in
 from deployer.agent.children import Children
@@ -51,11 +51,11 @@ def status_of(site: Json) -> Json:
         "certificate_issuer": certificate.issuer if certificate else None,
         "serial": certificate.serial if certificate else None,
         "key_type": certificate.key_type if certificate else None,
-        "not_before": runner_time(certificate.not_before) if certificate else None,
-        "not_after": runner_time(certificate.not_after) if certificate else None,
+        "not_before": rfc3339(certificate.not_before) if certificate else None,
+        "not_after": rfc3339(certificate.not_after) if certificate else None,
         "days_left": round((certificate.not_after - now) / 86400, 3) if certificate else None,
-        "renewal_due_at": runner_time(at) if at is not None else None,
-        "ari": [runner_time(window["start"]), runner_time(window["end"])] if is_ours else None,
+        "renewal_due_at": rfc3339(at) if at is not None else None,
+        "ari": [rfc3339(window["start"]), rfc3339(window["end"])] if is_ours else None,
         "last_attempt": state.get("last_attempt"),
         "served": served,
         "is_served": certificate is not None and served["serial"] == certificate.serial,
@@ -85,7 +85,7 @@ def _served(domain: str) -> Json:
         return {**nothing, "names": [], "error": str(error)}
     return {
         "serial": found.serial,
-        "not_after": runner_time(found.not_after),
+        "not_after": rfc3339(found.not_after),
         "issuer": found.issuer,
         "names": list(found.names),
         "error": "",

@@ -92,12 +92,12 @@ class Version:
             "key_type": self.certificate.key_type,
             "profile": self.about.get("profile"),
             "serial": self.serial,
-            "not_after": runner_time(self.certificate.not_after),
+            "not_after": rfc3339(self.certificate.not_after),
             "due": due_at(self.certificate, state) <= now,
         }
 
 
-def runner_time(seconds: float) -> str:
+def rfc3339(seconds: float) -> str:
     """A time in the format of RFC 3339, in UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 

@@ -9,8 +9,8 @@ import pytest
 
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
-from tests.support.agent.on_host import runner_on
-from tests.support.agent.process import RunnerProcess, RunnerRefusal, change, file_change
+from tests.support.agent.on_host import agent_on
+from tests.support.agent.process import AgentProcess, AgentRefusal, change, file_change
 from tests.support.runs import differences, state_of
 
 pytestmark = pytest.mark.lab
@@ -67,8 +67,8 @@ def whole_service() -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def runner(host: LabHost) -> Iterator[RunnerProcess]:
-    running = runner_on(host)
+def agent(host: LabHost) -> Iterator[AgentProcess]:
+    running = agent_on(host)
     yield running
     running.end()
 
@@ -87,29 +87,29 @@ def port_8081(host: LabHost) -> str:
 @pytest.mark.parametrize("image_name", ["debian-11", "debian-12", "debian-13"])
 def test_packages_users_and_services_leave_no_trace(labs: LabFactory, image_name: str) -> None:
     host = labs(1, image_name=image_name).hosts[0]
-    runner = runner_on(host)
+    agent = agent_on(host)
     before = state_of(host)
-    reply = runner.apply(*whole_service(), handlers=[RELOAD_NGINX, handler("restart", "goaccess")])
+    reply = agent.apply(*whole_service(), handlers=[RELOAD_NGINX, handler("restart", "goaccess")])
     assert reply == {"commit": "c1", "state": "pending"}
     assert port_8081(host) == "hello"
     assert on(host, "systemctl", "is-active", "nginx", "goaccess") == "active\nactive"
-    reply = runner.ask("revert", commit="c1", why="a test")
+    reply = agent.ask("revert", commit="c1", why="a test")
     assert reply == {
         "commit": "c1", "state": "reverted", "kept": [], "failed": [], "certificates_kept": []
     }  # fmt: skip
     assert differences(before, state_of(host)) == {}
-    runner.end()
+    agent.end()
 
 
 @pytest.fixture
-def confirmed(host: LabHost, runner: RunnerProcess) -> RunnerProcess:
-    """A runner on a host on which the whole service runs."""
-    runner.apply(*whole_service(), handlers=[RELOAD_NGINX])
-    assert runner.ask("confirm", commit="c1", verified=["hello"])["generation"] == 1
-    return runner
+def confirmed(host: LabHost, agent: AgentProcess) -> AgentProcess:
+    """An agent on a host on which the whole service runs."""
+    agent.apply(*whole_service(), handlers=[RELOAD_NGINX])
+    assert agent.ask("confirm", commit="c1", verified=["hello"])["generation"] == 1
+    return agent
 
 
-def test_a_change_of_a_running_service_is_reverted(host: LabHost, confirmed: RunnerProcess) -> None:
+def test_a_change_of_a_running_service_is_reverted(host: LabHost, confirmed: AgentProcess) -> None:
     before = state_of(host)
     main_pid = on(host, "systemctl", "show", "-P", "MainPID", "nginx")
     changed = SITE.replace(b"hello", b"changed")
@@ -125,9 +125,9 @@ def test_a_change_of_a_running_service_is_reverted(host: LabHost, confirmed: Run
     assert differences(before, state_of(host)) == {}
 
 
-def test_a_config_that_nginx_refuses_is_reverted(host: LabHost, confirmed: RunnerProcess) -> None:
+def test_a_config_that_nginx_refuses_is_reverted(host: LabHost, confirmed: AgentProcess) -> None:
     before = state_of(host)
-    with pytest.raises(RunnerRefusal) as caught:
+    with pytest.raises(AgentRefusal) as caught:
         confirmed.apply(
             file_change("/etc/nginx/conf.d/hello.conf", b"server { nonsense; }\n", **ROOTS),
             commit="c2",
@@ -149,8 +149,8 @@ def test_a_reload_that_nginx_refuses_silently_is_noticed(host: LabHost) -> None:
     host.exec(["sh", "-c", "until ss -ltn | grep -q :8082; do sleep 0.05; done"])
     before = state_of(host)
     taken = SITE.replace(b"8081", b"127.0.0.1:8082")
-    unprepared = runner_on(host, readiness=False)
-    with pytest.raises(RunnerRefusal) as caught:
+    unprepared = agent_on(host, readiness=False)
+    with pytest.raises(AgentRefusal) as caught:
         unprepared.apply(
             file_change("/etc/nginx/conf.d/taken.conf", taken, **ROOTS),
             commit="c2",
@@ -165,11 +165,11 @@ def test_a_reload_that_nginx_refuses_silently_is_noticed(host: LabHost) -> None:
     assert differences(before, state_of(host)) == {}
 
 
-def test_a_service_that_does_not_start_is_reverted(host: LabHost, runner: RunnerProcess) -> None:
+def test_a_service_that_does_not_start_is_reverted(host: LabHost, agent: AgentProcess) -> None:
     before = state_of(host)
     unit = b"[Service]\nExecStart=/bin/sh -c 'echo no luck; exit 7'\nType=oneshot\n"
-    with pytest.raises(RunnerRefusal) as caught:
-        runner.apply(
+    with pytest.raises(AgentRefusal) as caught:
+        agent.apply(
             file_change("/etc/systemd/system/broken.service", unit, **ROOTS),
             change("service:broken", {"active": True}),
         )
@@ -180,13 +180,13 @@ def test_a_service_that_does_not_start_is_reverted(host: LabHost, runner: Runner
     assert on(host, "systemctl", "list-units", "--failed", "--no-legend", "broken*") == ""
 
 
-def test_an_edit_in_between_survives_the_purge(host: LabHost, runner: RunnerProcess) -> None:
+def test_an_edit_in_between_survives_the_purge(host: LabHost, agent: AgentProcess) -> None:
     before = state_of(host)
-    runner.apply(*whole_service(), handlers=[RELOAD_NGINX])
+    agent.apply(*whole_service(), handlers=[RELOAD_NGINX])
     host.exec(["sh", "-c", "echo '# mine' >> /etc/nginx/nginx.conf"])
     host.exec(["sh", "-c", "echo mine > /etc/nginx/conf.d/mine.conf; echo hi > /etc/motd.mine"])
     edited = on(host, "sha256sum", "/etc/nginx/nginx.conf")
-    reply = runner.ask("revert", commit="c1", why="a test")
+    reply = agent.ask("revert", commit="c1", why="a test")
     assert reply["state"] == "revert-failed"
     assert reply["failed"] == []
     assert {"path": "/etc/nginx/nginx.conf", "why": "it was changed after the apply"} in reply[
@@ -197,25 +197,25 @@ def test_an_edit_in_between_survives_the_purge(host: LabHost, runner: RunnerProc
     host.exec(["rm", "-r", "/etc/nginx", "/etc/motd.mine"])
     left = differences(before, state_of(host))
     assert set(left) <= {"/etc"}, "all but the edited files, and the time of their folder"
-    assert runner.ask("history")["generations"][0]["state"] == "revert-failed"
+    assert agent.ask("history")["generations"][0]["state"] == "revert-failed"
 
 
-def test_a_controller_that_disconnects_leaves_nothing(host: LabHost, runner: RunnerProcess) -> None:
+def test_a_controller_that_disconnects_leaves_nothing(host: LabHost, agent: AgentProcess) -> None:
     before = state_of(host)
-    leaving = runner_on(host)
+    leaving = agent_on(host)
     leaving.apply(*whole_service(), handlers=[RELOAD_NGINX], commit="gone")
-    with pytest.raises(RunnerRefusal, match="a different run is active") as caught:
-        runner.apply(file_change("/etc/motd.mine", b"x"), commit="c2")
+    with pytest.raises(AgentRefusal, match="a different run is active") as caught:
+        agent.apply(file_change("/etc/motd.mine", b"x"), commit="c2")
     assert caught.value.code == "locked"
     assert caught.value.error["holder"] == "ada from desk"
     leaving.end()
-    assert runner.ask("history")["generations"][0]["state"] == "reverted"
+    assert agent.ask("history")["generations"][0]["state"] == "reverted"
     assert differences(before, state_of(host)) == {}
 
 
-def test_a_controller_that_goes_during_the_apply(host: LabHost, runner: RunnerProcess) -> None:
+def test_a_controller_that_goes_during_the_apply(host: LabHost, agent: AgentProcess) -> None:
     before = state_of(host)
-    leaving = runner_on(host)
+    leaving = agent_on(host)
     slow = change("command:wait", {"done": True, "argv": ["sleep", "50"], "creates": "/srv/never"})
     plan = leaving.plan(file_change("/etc/motd.mine", b"x"), slow)
     commit = {"id": "gone", "who": "ada", "from": "desk", "rollback_duration_s": 60}
@@ -223,12 +223,12 @@ def test_a_controller_that_goes_during_the_apply(host: LabHost, runner: RunnerPr
     while leaving.receive().get("resource_id") != "command:wait":
         pass
     leaving.end()
-    record = runner.ask("history")["generations"][0]
+    record = agent.ask("history")["generations"][0]
     assert (record["commit"], record["state"]) == ("gone", "reverted")
     assert differences(before, state_of(host)) == {}
 
 
-def test_a_removed_package_comes_back(host: LabHost, confirmed: RunnerProcess) -> None:
+def test_a_removed_package_comes_back(host: LabHost, confirmed: AgentProcess) -> None:
     before = state_of(host)
     confirmed.apply(change("package:goaccess", None), commit="c2")
     assert confirmed.ask("facts", packages=["goaccess"])["packages"]["goaccess"] == {
@@ -244,13 +244,13 @@ def before_version(state: dict[str, Any], package: str) -> str:
 
 
 def test_a_full_disk_is_refused_before_anything_is_changed(
-    host: LabHost, runner: RunnerProcess
+    host: LabHost, agent: AgentProcess
 ) -> None:
     host.exec(["mkdir", "/srv/small"])
     host.exec(["mount", "-t", "tmpfs", "-o", "size=64k", "small", "/srv/small"])
     before = state_of(host)
-    with pytest.raises(RunnerRefusal) as caught:
-        runner.apply(
+    with pytest.raises(AgentRefusal) as caught:
+        agent.apply(
             file_change("/etc/motd.mine", b"x"), file_change("/srv/small/big", b"x" * (1 << 17))
         )
     assert caught.value.code == "no-space"
@@ -259,37 +259,37 @@ def test_a_full_disk_is_refused_before_anything_is_changed(
     assert differences(before, state_of(host)) == {}
 
 
-def test_a_disk_that_fills_up_during_the_apply(host: LabHost, runner: RunnerProcess) -> None:
+def test_a_disk_that_fills_up_during_the_apply(host: LabHost, agent: AgentProcess) -> None:
     host.exec(["mkdir", "/srv/small"])
     host.exec(["mount", "-t", "tmpfs", "-o", "size=64k", "small", "/srv/small"])
     before = state_of(host)
     fill = ["sh", "-c", "head -c 60000 /dev/zero > /srv/small/fill"]
     filling = change("command:fill", {"done": True, "argv": fill, "creates": "/srv/small/fill"})
-    with pytest.raises(RunnerRefusal) as caught:
-        runner.apply(filling, file_change("/srv/small/new", b"x" * 20000))
+    with pytest.raises(AgentRefusal) as caught:
+        agent.apply(filling, file_change("/srv/small/new", b"x" * 20000))
     assert caught.value.code == "step-failed"
     assert "No space left on device" in caught.value.error["message"]
     assert caught.value.error["revert"]["state"] == "reverted"
     assert differences(before, state_of(host)) == {}
 
 
-def test_a_controller_that_goes_during_an_install(host: LabHost, runner: RunnerProcess) -> None:
+def test_a_controller_that_goes_during_an_install(host: LabHost, agent: AgentProcess) -> None:
     before = state_of(host)
-    leaving = runner_on(host)
+    leaving = agent_on(host)
     plan = leaving.plan(*whole_service())
     commit = {"id": "gone", "who": "ada", "from": "desk", "rollback_duration_s": 60}
     leaving.start("apply", plan=plan, commit=commit)
     while "Unpacking" not in leaving.receive().get("text", ""):
         pass
     leaving.end()
-    record = runner.ask("history")["generations"][0]
+    record = agent.ask("history")["generations"][0]
     assert (record["commit"], record["state"]) == ("gone", "reverted")
     assert differences(before, state_of(host)) == {}
 
 
-def test_a_runner_killed_during_an_install(host: LabHost, runner: RunnerProcess) -> None:
+def test_an_agent_killed_during_an_install(host: LabHost, agent: AgentProcess) -> None:
     before = state_of(host)
-    dying = runner_on(host)
+    dying = agent_on(host)
     plan = dying.plan(*whole_service())
     commit = {"id": "dead", "who": "ada", "from": "desk", "rollback_duration_s": 60}
     dying.start("apply", plan=plan, commit=commit)
@@ -298,15 +298,15 @@ def test_a_runner_killed_during_an_install(host: LabHost, runner: RunnerProcess)
     host.exec(["kill", "-9", str(dying.hello["pid"])])
     host.exec(["sh", "-c", "kill -9 $(pgrep -x 'apt-get|dpkg')"])
     dying.end()
-    assert runner.ask("facts", packages=[])["deployer"]["pending"]["commit"] == "dead"
-    reply = runner.ask("revert", commit="dead", why="found")
+    assert agent.ask("facts", packages=[])["deployer"]["pending"]["commit"] == "dead"
+    reply = agent.ask("revert", commit="dead", why="found")
     assert (reply["state"], reply["failed"], reply["kept"]) == ("reverted", [], [])
     assert differences(before, state_of(host)) == {}
 
 
-def test_a_killed_revert_is_completed_by_the_next(host: LabHost, runner: RunnerProcess) -> None:
+def test_a_killed_revert_is_completed_by_the_next(host: LabHost, agent: AgentProcess) -> None:
     before = state_of(host)
-    dying = runner_on(host)
+    dying = agent_on(host)
     dying.apply(*whole_service(), handlers=[RELOAD_NGINX], commit="dead")
     host.exec(["sh", "-c", "echo mine > /etc/nginx/conf.d/mine.conf"])
     dying.start("revert", commit="dead", why="a test")
@@ -315,7 +315,7 @@ def test_a_killed_revert_is_completed_by_the_next(host: LabHost, runner: RunnerP
     host.exec(["kill", "-9", str(dying.hello["pid"])])
     host.exec(["sh", "-c", "while pgrep -x 'apt-get|dpkg'; do sleep 0.05; done"])
     dying.end()
-    reply = runner.ask("revert", commit="dead", why="found")
+    reply = agent.ask("revert", commit="dead", why="found")
     assert reply["failed"] == []
     assert "/etc/nginx/conf.d/mine.conf" in {item["path"] for item in reply["kept"]}
     assert on(host, "cat", "/etc/nginx/conf.d/mine.conf") == "mine"

@@ -11,14 +11,14 @@ from tests.integration.agent.test_watchdog import (
     app,
     apply,
     is_settled,
-    kill_runner,
+    kill_agent,
     last_of_history,
     prepare,
     state_of,
     traces,
     words_of,
 )
-from tests.support.agent.on_host import runner_on
+from tests.support.agent.on_host import agent_on
 from tests.support.agent.one_file import old_agent_on
 from tests.support.agent.process import file_change
 from tests.support.runs import deployer, differences, write_playbook
@@ -34,7 +34,7 @@ def test_recover_reverts_its_commit_and_removes_its_watchdog(lab: Lab, workdir: 
     write_playbook(workdir, "- hosts: all\n", lab)
     agent = old_agent_on(host)
     apply(agent, *app(), seconds=600.0)
-    kill_runner(host, agent)
+    kill_agent(host, agent)
     assert "/var/lib/deployer/watchdog.py\n" in traces(host)
     ran = deployer("recover", "site.yml")
     assert ran.code == 0, ran
@@ -50,7 +50,7 @@ def test_its_watchdog_acts_at_the_deadline_and_at_the_next_boot(lab: Lab) -> Non
     before = state_of(host)
     agent = old_agent_on(host)
     apply(agent, *app(), seconds=stretched(2.0))
-    kill_runner(host, agent)
+    kill_agent(host, agent)
     until(lambda: is_settled(host) and traces(host) == "")
     assert last_of_history(host)["why"] == "deadline"
     assert differences(before, state_of(host)) == {}
@@ -65,9 +65,9 @@ def test_its_watchdog_acts_at_the_deadline_and_at_the_next_boot(lab: Lab) -> Non
     assert "the host was booted again" in words_of(host)
     assert last_of_history(host)["why"] == "boot"
     assert not host.sh("cat /etc/app.conf", check=False)
-    runner = runner_on(host)
-    runner.ask("tidy")
-    runner.end()
+    agent = agent_on(host)
+    agent.ask("tidy")
+    agent.end()
     until(lambda: traces(host) == "")
 
 
@@ -78,11 +78,11 @@ def test_a_revert_that_fails_is_tried_again_by_the_old_watchdog(lab: Lab) -> Non
     before = state_of(host)
     agent = old_agent_on(host)
     apply(agent, file_change("/etc/app/new", b"new\n"), seconds=600.0)
-    kill_runner(host, agent)
+    kill_agent(host, agent)
     host.sh("mount --bind /etc/app /etc/app && mount -o remount,bind,ro /etc/app")
-    runner = runner_on(host)
-    assert runner.ask("revert", commit="c1", why="recovered")["state"] == "revert-failed"
-    runner.end()
+    agent = agent_on(host)
+    assert agent.ask("revert", commit="c1", why="recovered")["state"] == "revert-failed"
+    agent.end()
     assert "deployer-watchdog-c1-try2.timer" in traces(host)
     host.sh("umount /etc/app")
     until(lambda: is_settled(host) and traces(host) == "")

@@ -13,15 +13,15 @@ import pytest
 
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
-from tests.support.agent.on_host import runner_on
-from tests.support.agent.process import RunnerProcess, change, file_change
+from tests.support.agent.on_host import agent_on
+from tests.support.agent.process import AgentProcess, change, file_change
 from tests.support.runs import deployer, differences, write_playbook
 from tests.support.runs import state_of as whole_state_of
 from tests.support.waiting import at_most, stretched, until
 
 pytestmark = pytest.mark.lab
 
-Start = Callable[[LabHost], RunnerProcess]
+Start = Callable[[LabHost], AgentProcess]
 
 UNIT = b"[Service]\nExecStart=/bin/sleep infinity\n\n[Install]\nWantedBy=multi-user.target\n"
 ROOTS = {"owner": "root", "group": "root", "mode": "0644"}
@@ -57,8 +57,8 @@ def app() -> list[dict[str, Any]]:
     ]
 
 
-def apply(runner: RunnerProcess, *changes: dict[str, Any], seconds: float = 60.0) -> None:
-    runner.ask("apply", plan=runner.plan(*changes), commit=commit_for(seconds))
+def apply(agent: AgentProcess, *changes: dict[str, Any], seconds: float = 60.0) -> None:
+    agent.ask("apply", plan=agent.plan(*changes), commit=commit_for(seconds))
 
 
 def is_settled(host: LabHost) -> bool:
@@ -88,18 +88,18 @@ def words_of(host: LabHost) -> str:
     return "\n".join(entry["MESSAGE"] for entry in said(host))
 
 
-def kill_runner(host: LabHost, runner: RunnerProcess) -> None:
-    host.exec(["kill", "-KILL", str(runner.hello["pid"])])
-    runner.end()
+def kill_agent(host: LabHost, agent: AgentProcess) -> None:
+    host.exec(["kill", "-KILL", str(agent.hello["pid"])])
+    agent.end()
 
 
 def last_of_history(host: LabHost) -> dict[str, Any]:
-    runner = runner_on(host)
+    agent = agent_on(host)
     try:
-        entry: dict[str, Any] = runner.ask("history")["generations"][0]
+        entry: dict[str, Any] = agent.ask("history")["generations"][0]
         return entry
     finally:
-        runner.end()
+        agent.end()
 
 
 @pytest.fixture(scope="module")
@@ -119,29 +119,29 @@ def shared(shared_lab: Lab, before: dict[str, Any]) -> LabHost:
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts runners, which end with the test."""
-    started: list[RunnerProcess] = []
+    """Starts agents, which end with the test."""
+    started: list[AgentProcess] = []
 
-    def on(host: LabHost) -> RunnerProcess:
-        started.append(runner_on(host))
+    def on(host: LabHost) -> AgentProcess:
+        started.append(agent_on(host))
         return started[-1]
 
     yield on
-    for runner in started:
-        runner.end()
+    for agent in started:
+        agent.end()
 
 
-# --- the runner dies ------------------------------------------------------------------------------
+# --- the agent dies ------------------------------------------------------------------------------
 
 
 def test_the_commit_of_a_killed_agent_is_reverted_at_its_deadline(
     start: Start, shared: LabHost, before: dict[str, Any]
 ) -> None:
-    runner = start(shared)
-    apply(runner, *app(), seconds=stretched(3.0))
+    agent = start(shared)
+    apply(agent, *app(), seconds=stretched(3.0))
     began = time.monotonic()
     assert shared.sh("systemctl is-active app").strip() == "active"
-    kill_runner(shared, runner)
+    kill_agent(shared, agent)
     until(lambda: is_settled(shared))
     assert 1.5 < time.monotonic() - began < at_most(20)
     until(lambda: traces(shared) == "")
@@ -154,33 +154,33 @@ def test_the_commit_of_a_killed_agent_is_reverted_at_its_deadline(
     assert (entry["commit"], entry["state"], entry["why"]) == ("c1", "reverted", "deadline")
 
 
-def test_a_runner_killed_during_its_apply(
+def test_an_agent_killed_during_its_apply(
     start: Start, shared: LabHost, before: dict[str, Any]
 ) -> None:
     shared.sh("rm -f /run/under-way")
-    runner = start(shared)
+    agent = start(shared)
     endless = change(
         "command:wait",
         {"done": True, "argv": ["sh", "-c", "touch /run/under-way; sleep 600"],
          "creates": ["/etc/never"], "removes": [], "unless": [], "chdir": None, "environment": {}},
     )  # fmt: skip
-    runner.start("apply", plan=runner.plan(*app(), endless), commit=commit_for(2.0))
+    agent.start("apply", plan=agent.plan(*app(), endless), commit=commit_for(2.0))
     until(lambda: shared.sh("ls /run/under-way", check=False) != "")
-    kill_runner(shared, runner)
+    kill_agent(shared, agent)
     until(lambda: is_settled(shared) and traces(shared) == "")
     assert differences(before, state_of(shared)) == {}
 
 
-def test_a_runner_killed_during_an_installation(start: Start, lab: Lab) -> None:
+def test_an_agent_killed_during_an_installation(start: Start, lab: Lab) -> None:
     """dpkg is killed or finishes alone; either way the packages are removed in the end."""
     (host,) = lab.hosts
     prepare(host)
     state = state_of(host)
-    runner = start(host)
-    plan = runner.plan(change("package:nginx", {}), change("package:goaccess", {}))
-    runner.start("apply", plan=plan, commit=commit_for(2.0))
+    agent = start(host)
+    plan = agent.plan(change("package:nginx", {}), change("package:goaccess", {}))
+    agent.start("apply", plan=plan, commit=commit_for(2.0))
     until(lambda: host.sh("ls /usr/sbin/nginx /usr/sbin/nginx.dpkg-new", check=False) != "")
-    kill_runner(host, runner)
+    kill_agent(host, agent)
     until(lambda: is_settled(host) and traces(host) == "")
     assert differences(state, state_of(host)) == {}, words_of(host)
 
@@ -190,15 +190,15 @@ def test_an_apply_longer_than_the_confirm_timeout(
 ) -> None:
     """The timer is extended while the agent works: the commit is left alone."""
     at = len(said(shared))
-    runner = start(shared)
+    agent = start(shared)
     slow = change(
         "command:wait",
         {"done": True, "argv": ["sh", "-c", "sleep 4; touch /etc/done"], "creates": ["/etc/done"],
          "removes": [], "unless": [], "chdir": None, "environment": {}},
     )  # fmt: skip
-    apply(runner, slow, seconds=2.0)
-    assert runner.ask("revert", commit="c1", why="enough")["state"] == "reverted"
-    runner.end()
+    apply(agent, slow, seconds=2.0)
+    assert agent.ask("revert", commit="c1", why="enough")["state"] == "reverted"
+    agent.end()
     assert said(shared)[at:] == []
     assert differences(before, state_of(shared)) == {}
 
@@ -207,9 +207,9 @@ def test_a_live_agent_reverts_its_own_commit(
     start: Start, shared: LabHost, before: dict[str, Any]
 ) -> None:
     """Stopped at its deadline, it holds the lock; the timer logs that and keeps the commit."""
-    runner = start(shared)
-    apply(runner, *app(), seconds=stretched(2.0))
-    pid = str(runner.hello["pid"])
+    agent = start(shared)
+    apply(agent, *app(), seconds=stretched(2.0))
+    pid = str(agent.hello["pid"])
     at = len(said(shared))
     shared.exec(["kill", "-STOP", pid])
     until(lambda: len(said(shared)) > at)
@@ -217,7 +217,7 @@ def test_a_live_agent_reverts_its_own_commit(
     assert not is_settled(shared)
     shared.exec(["kill", "-CONT", pid])
     until(lambda: is_settled(shared) and traces(shared) == "")
-    runner.end()
+    agent.end()
     assert last_of_history(shared)["why"] == "it was not confirmed in time"
     assert differences(before, state_of(shared)) == {}
 
@@ -225,25 +225,25 @@ def test_a_live_agent_reverts_its_own_commit(
 def test_an_agent_that_hangs_loses_the_lock(
     start: Start, shared: LabHost, before: dict[str, Any]
 ) -> None:
-    runner = start(shared)
-    apply(runner, *app(), seconds=stretched(2.0))
+    agent = start(shared)
+    apply(agent, *app(), seconds=stretched(2.0))
     began = time.monotonic()
-    shared.exec(["kill", "-STOP", str(runner.hello["pid"])])
+    shared.exec(["kill", "-STOP", str(agent.hello["pid"])])
     until(lambda: is_settled(shared))
     assert time.monotonic() - began > 20
     until(lambda: traces(shared) == "")
     assert "which hung and was killed" in words_of(shared)
     assert differences(before, state_of(shared)) == {}
-    runner.end()
+    agent.end()
 
 
 def test_a_failed_revert_is_retried(start: Start, shared: LabHost, before: dict[str, Any]) -> None:
     """The obstacle is gone by then; no request is needed."""
-    runner = start(shared)
-    apply(runner, *app(), seconds=stretched(2.0))
+    agent = start(shared)
+    apply(agent, *app(), seconds=stretched(2.0))
     shared.sh("mount --bind /etc/app.conf /etc/app.conf")
     try:
-        kill_runner(shared, runner)
+        kill_agent(shared, agent)
         until(lambda: "it could not be reverted: /etc/app.conf" in words_of(shared))
         asking = start(shared)
         pending = asking.ask("facts", packages=[])["deployer"]["pending"]
@@ -262,10 +262,10 @@ def test_the_timer_survives_a_daemon_reload(
 ) -> None:
     """A daemon-reload at the deadline may drop the timer: it is armed again."""
     for _ in range(2):
-        runner = start(shared)
+        agent = start(shared)
         seconds = stretched(2.0)
-        apply(runner, *app(), seconds=seconds)
-        kill_runner(shared, runner)
+        apply(agent, *app(), seconds=seconds)
+        kill_agent(shared, agent)
         shared.sh(
             f"end=$(($(date +%s) + {seconds + 3:.0f})); while [ $(date +%s) -lt $end ]; do"
             " systemctl daemon-reload; done"
@@ -281,13 +281,13 @@ def test_a_confirm_leaves_nothing(start: Start, lab: Lab) -> None:
     (host,) = lab.hosts
     prepare(host)
     state = state_of(host)
-    runner = start(host)
-    apply(runner, *app())
+    agent = start(host)
+    apply(agent, *app())
     assert "deployer-watchdog-c1.timer" in traces(host)
     assert "/etc/systemd/system/deployer-revert.service" in traces(host)
-    assert runner.ask("confirm", commit="c1", verified=[])["state"] == "confirmed"
+    assert agent.ask("confirm", commit="c1", verified=[])["state"] == "confirmed"
     assert traces(host) == ""
-    runner.end()
+    agent.end()
     etc = "/etc/systemd/system"
     wants = f"{etc}/multi-user.target.wants"
     changed = {"/etc", "/etc/app.conf", etc, f"{etc}/app.service", wants, f"{wants}/app.service"}
@@ -298,12 +298,12 @@ def test_a_confirm_leaves_nothing(start: Start, lab: Lab) -> None:
 def test_a_confirmed_commit_s_watchdog_leaves_no_times_in_etc(
     start: Start, shared: LabHost
 ) -> None:
-    runner = start(shared)
+    agent = start(shared)
     state = state_of(shared)
-    apply(runner, file_change("/srv/page", b"hello", **ROOTS))
+    apply(agent, file_change("/srv/page", b"hello", **ROOTS))
     assert "deployer-revert.service" in traces(shared)
-    runner.ask("confirm", commit="c1", verified=[])
-    runner.end()
+    agent.ask("confirm", commit="c1", verified=[])
+    agent.end()
     assert set(differences(state, state_of(shared))) == {"/srv", "/srv/page"}
     at = state["tree"]["/srv"][3]
     shared.sh("rm /srv/page")
@@ -311,18 +311,18 @@ def test_a_confirmed_commit_s_watchdog_leaves_no_times_in_etc(
 
 
 def test_a_revert_leaves_nothing(start: Start, shared: LabHost, before: dict[str, Any]) -> None:
-    runner = start(shared)
-    apply(runner, *app())
-    runner.ask("revert", commit="c1", why="enough")
+    agent = start(shared)
+    apply(agent, *app())
+    agent.ask("revert", commit="c1", why="enough")
     assert traces(shared) == ""
-    runner.end()
+    agent.end()
     assert differences(before, state_of(shared)) == {}
 
 
 def test_setting_the_clock_does_not_affect_the_timer(start: Start, shared: LabHost) -> None:
     """It uses monotonic time only, to a tenth of a second, from when it was last armed."""
-    runner = start(shared)
-    apply(runner, *app(), seconds=300.0)
+    agent = start(shared)
+    apply(agent, *app(), seconds=300.0)
     shown = shared.sh("systemctl show --timestamp=us deployer-watchdog-c1.timer", check=False)
     shown = shown or shared.sh("systemctl show deployer-watchdog-c1.timer")
     properties = dict(
@@ -333,8 +333,8 @@ def test_setting_the_clock_does_not_affect_the_timer(start: Start, shared: LabHo
     assert "TimersCalendar" not in shown
     assert re.search(r"TimersMonotonic=.*OnActiveUSec=5min 1s", shown), shown
     assert properties["NextElapseUSecMonotonic"] not in ("", "infinity")
-    runner.ask("revert", commit="c1", why="enough")
-    runner.end()
+    agent.ask("revert", commit="c1", why="enough")
+    agent.end()
 
 
 # --- the host is switched off ---------------------------------------------------------------------
@@ -344,23 +344,23 @@ def test_a_host_that_is_booted_again_is_as_before_when_its_proxy_starts(
     start: Start, lab: Lab
 ) -> None:
     (host,) = lab.hosts
-    runner = start(host)
-    apply(runner, change("package:nginx", {}),
+    agent = start(host)
+    apply(agent, change("package:nginx", {}),
           change("service:nginx", {"enabled": True, "active": True}))  # fmt: skip
-    runner.ask("confirm", commit="c1", verified=[])
-    runner.end()
+    agent.ask("confirm", commit="c1", verified=[])
+    agent.end()
     host.kill()
     host.boot_again()
     settled_boot(host)
     state = state_of(host)
     assert "nginx.service" in state["active"]
 
-    runner = start(host)
+    agent = start(host)
     broken = file_change("/etc/nginx/conf.d/broken.conf", b"this is no directive;\n", **ROOTS)
-    plan = runner.plan(broken, *app(), change("package:goaccess", {}))
-    runner.ask("apply", plan=plan, commit=commit_for(300.0, "c2"))
+    plan = agent.plan(broken, *app(), change("package:goaccess", {}))
+    agent.ask("apply", plan=plan, commit=commit_for(300.0, "c2"))
     host.kill()
-    runner.end()
+    agent.end()
     host.boot_again()
     settled_boot(host)
     until(lambda: is_settled(host) and traces(host) == "")

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deployer.agent.certificates.versions import runner_time
+from deployer.agent.certificates.versions import rfc3339
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
 from tests.integration.certificates.test_issue_and_renew import (
@@ -153,7 +153,7 @@ class Modern(Front):
         if certificate not in self.asked:
             self.asked.append(certificate)
         which = min(self.asked.index(certificate), len(self.windows) - 1)
-        start, end = (runner_time(time.time() + offset) for offset in self.windows[which])
+        start, end = (rfc3339(time.time() + offset) for offset in self.windows[which])
         return {"suggestedWindow": {"start": start, "end": end}}
 
 

@@ -18,7 +18,7 @@ from tests.support.interrupted_runs import (
     ended,
     is_over,
     is_settled,
-    kill_runner,
+    kill_agent,
     let_go,
     under_way,
 )
@@ -248,7 +248,7 @@ def test_the_agent_is_killed_and_the_controller_reverts(
 ) -> None:
     """It does not wait for the watchdog: the commit is rolled back at once."""
     with under_way(host, "--confirm-timeout", "3600") as process:
-        kill_runner(host)
+        kill_agent(host)
         ran = ended(process)
     assert ran.code == ran.document["exit_code"] == 3, ran
     report = ran.document["hosts"]["web1"]

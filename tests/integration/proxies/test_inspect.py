@@ -10,7 +10,7 @@ from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
 from deployer.proxies.inspect import Inspection, faults, inspection_from_json, served
 from deployer.proxies.inspect.state import certain
-from tests.support.agent.process import BOOTSTRAP, RunnerProcess
+from tests.support.agent.process import BOOTSTRAP, AgentProcess
 from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.lab
@@ -85,9 +85,9 @@ def proxies(shared_lab: Lab) -> LabHost:
 
 
 def _inspected(argv: list[str]) -> Inspection:
-    runner = RunnerProcess(argv, {})
-    reply = runner.ask("inspect", proxies=["apache", "haproxy"])
-    runner.end()
+    agent = AgentProcess(argv, {})
+    reply = agent.ask("inspect", proxies=["apache", "haproxy"])
+    agent.end()
     return inspection_from_json(reply)
 
 

@@ -18,8 +18,8 @@ import pytest
 
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
-from tests.support.agent.on_host import runner_on
-from tests.support.agent.process import RunnerProcess, change, file_change
+from tests.support.agent.on_host import agent_on
+from tests.support.agent.process import AgentProcess, change, file_change
 from tests.support.runs import deployer, write_playbook
 from tests.support.waiting import PATIENCE_S, stretched, until
 
@@ -292,12 +292,12 @@ def test_old_workers_that_still_have_connections(host: LabHost, project: Path) -
 def test_a_start_of_what_runs_loads_nothing(host: LabHost, project: Path) -> None:
     """A handler of a person's own that only starts: what it did not load is not noted as loaded."""
     handler = {"name": "start nginx", "action": "start", "unit": "nginx"}
-    runner = runner_on(host)
+    agent = agent_on(host)
     page = file_change(CONF, (PAGE % "two").encode(), mode="0644", owner="root", group="root")
-    runner.apply(page, handlers=[{"stage": 0, "because": [f"file:{CONF}"], "handler": handler}])
-    runner.ask("confirm", commit="c1", verified=[])
-    assert not_loaded(runner) == [CONF]
-    runner.end()
+    agent.apply(page, handlers=[{"stage": 0, "because": [f"file:{CONF}"], "handler": handler}])
+    agent.ask("confirm", commit="c1", verified=[])
+    assert not_loaded(agent) == [CONF]
+    agent.end()
     assert reasons(project, "-e", "answer=two") == [OLDER]
 
 
@@ -321,20 +321,20 @@ while not workers() or workers() & before:
 
 def test_files_written_just_before_a_reload_and_just_after(host: LabHost, project: Path) -> None:
     """The start of a worker is known to 10 ms, a file's time to one interrupt of the clock."""
-    runner = runner_on(host)
+    agent = agent_on(host)
     try:
         for number in range(22):
             forget(host)
             host.exec(["python3", "-c", _ROUND, str(number)])
-            assert not_loaded(runner) == []
+            assert not_loaded(agent) == []
         host.sh(f"echo '# lost' >> {CONF}")
-        assert not_loaded(runner) == [CONF]
+        assert not_loaded(agent) == [CONF]
     finally:
-        runner.end()
+        agent.end()
 
 
-def not_loaded(runner: RunnerProcess) -> list[str]:
-    seen: list[str] = runner.probe("loaded", "nginx", files=[CONF])["attributes"]["not_loaded"]
+def not_loaded(agent: AgentProcess) -> list[str]:
+    seen: list[str] = agent.probe("loaded", "nginx", files=[CONF])["attributes"]["not_loaded"]
     return seen
 
 
@@ -350,15 +350,15 @@ HANGS = {"done": True, "argv": ["sh", "-c", "touch /run/hangs; sleep 600"],
 def die_between_file_and_reload(host: LabHost, *, meanwhile: Callable[[], None]) -> None:
     """A run is killed when it has changed the page and has not reloaded; the watchdog reverts."""
     host.sh("rm -f /run/hangs")
-    runner = runner_on(host)
+    agent = agent_on(host)
     page = file_change(CONF, (PAGE % "two").encode(), mode="0644", owner="root", group="root")
     handlers = [{"stage": 0, "because": [f"file:{CONF}"], "handler": RELOAD}]
-    plan = runner.plan(page, change("command:hang", dict(HANGS)), handlers=handlers)
+    plan = agent.plan(page, change("command:hang", dict(HANGS)), handlers=handlers)
     commit = {"id": "c1", "who": "ada", "from": "desk", "rollback_duration_s": stretched(3.0)}
-    runner.start("apply", plan=plan, commit=commit)
+    agent.start("apply", plan=plan, commit=commit)
     until(lambda: host.sh("ls /run/hangs", check=False) != "")
-    host.exec(["kill", "-KILL", str(runner.hello["pid"])])
-    runner.end()
+    host.exec(["kill", "-KILL", str(agent.hello["pid"])])
+    agent.end()
     meanwhile()
     until(lambda: not host.sh("cd /var/lib/deployer; ls -d pending reverting 2>&-", check=False))
 
@@ -389,21 +389,21 @@ def test_a_reload_that_a_revert_could_not_do_is_owed(host: LabHost, project: Pat
     """The former file is back, but nginx could not be reloaded: the next run does it."""
     page = file_change(CONF, (PAGE % "two").encode(), mode="0644", owner="root", group="root")
     handlers = [{"stage": 0, "because": [f"file:{CONF}"], "handler": RELOAD}]
-    runner = runner_on(host)
+    agent = agent_on(host)
     commit = {"id": "c2", "who": "ada", "from": "desk", "rollback_duration_s": 60.0}
-    runner.ask("apply", plan=runner.plan(page, handlers=handlers), commit=commit)
+    agent.ask("apply", plan=agent.plan(page, handlers=handlers), commit=commit)
     host.sh("echo 'broken;' > /etc/nginx/conf.d/broken.conf")
-    reply = runner.ask("revert", commit="c2", why="a test")
+    reply = agent.ask("revert", commit="c2", why="a test")
     assert reply["state"] == "revert-failed"
     assert [item["resource_id"] for item in reply["failed"]] == ["handler:reload nginx"]
     assert answer_of(host) == "two", "a restart would have ended it"
-    (owed,) = runner.ask("facts", packages=[])["deployer"]["owed"]
+    (owed,) = agent.ask("facts", packages=[])["deployer"]["owed"]
     assert (owed["handler"], owed["who"], owed["from"]) == (RELOAD, "ada", "desk")
     assert owed["commit"] == "c2"
 
     host.sh("rm /etc/nginx/conf.d/broken.conf")
-    runner.ask("abandon", commit="c2")
-    runner.end()
+    agent.ask("abandon", commit="c2")
+    agent.end()
     words = f"pending since {owed['since']} from the run of ada from desk"
     assert reasons(project) == [f"{words}, and {OLDER}"]
     fixed = deployer("apply", project, "--yes")

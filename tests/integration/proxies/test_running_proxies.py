@@ -15,8 +15,8 @@ import pytest
 
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
-from tests.support.agent.on_host import runner_on
-from tests.support.agent.process import RunnerProcess
+from tests.support.agent.on_host import agent_on
+from tests.support.agent.process import AgentProcess
 from tests.support.lab_factory import LabFactory
 from tests.support.proxies.three_proxies import (
     APACHE,
@@ -61,9 +61,9 @@ def host(shared: LabHost) -> Iterator[LabHost]:
 
 
 @pytest.fixture
-def runner(host: LabHost) -> Iterator[RunnerProcess]:
+def agent(host: LabHost) -> Iterator[AgentProcess]:
     """An agent that reverts at its end what is still pending."""
-    process = runner_on(host)
+    process = agent_on(host)
     yield process
     process.end()
 
@@ -72,9 +72,9 @@ def main_process(host: LabHost, proxy: RunningProxy) -> str:
     return host.sh(f"systemctl show -p MainPID --value {proxy.unit}").strip()
 
 
-def not_loaded(runner: RunnerProcess, proxy: RunningProxy) -> list[str] | None:
+def not_loaded(agent: AgentProcess, proxy: RunningProxy) -> list[str] | None:
     """`None` while new workers are still to come."""
-    seen = runner.probe("loaded", proxy.unit, files=[proxy.path])["attributes"]
+    seen = agent.probe("loaded", proxy.unit, files=[proxy.path])["attributes"]
     files: list[str] | None = seen and seen["not_loaded"]
     return files
 
@@ -83,19 +83,19 @@ def not_loaded(runner: RunnerProcess, proxy: RunningProxy) -> list[str] | None:
 
 
 @each_proxy
-def test_a_reload_is_proved(host: LabHost, runner: RunnerProcess, proxy: RunningProxy) -> None:
+def test_a_reload_is_proved(host: LabHost, agent: AgentProcess, proxy: RunningProxy) -> None:
     """It is over when new clients are served by the new configuration, and old ones live on."""
     port = proxy.port + 100
     address = f":{port}" if proxy is HAPROXY else str(port)
     with web_socket(host, proxy) as line:
         main = main_process(host, proxy)
-        assert apply(runner, proxy, proxy.listening(address)) == {}
+        assert apply(agent, proxy, proxy.listening(address)) == {}
         socket.create_connection((host.address, port), timeout=PATIENCE_S).close()
-        assert not_loaded(runner, proxy) == []
+        assert not_loaded(agent, proxy) == []
         assert main_process(host, proxy) == main
         assert echoes(line)
-        runner.ask("revert", commit="c1", why="a test")
-        assert not_loaded(runner, proxy) == []
+        agent.ask("revert", commit="c1", why="a test")
+        assert not_loaded(agent, proxy) == []
         assert echoes(line)
     with pytest.raises(OSError, match="refused"):
         socket.create_connection((host.address, port), timeout=PATIENCE_S)
@@ -109,17 +109,17 @@ def fails_without_a_word(host: LabHost) -> None:
         (APACHE, "8099", "Apache exited during its reload", "make_sock: could not bind to address"),
         (HAPROXY, ":8099", "HAProxy rejected the new configuration", "cannot bind socket"),
     ):
-        runner = runner_on(host, readiness=False)  # which would have seen it before
+        agent = agent_on(host, readiness=False)  # which would have seen it before
         with web_socket(host, proxy) as line:
-            error = apply(runner, proxy, proxy.listening(address))
+            error = apply(agent, proxy, proxy.listening(address))
             assert words in error["message"]
             assert reason in error["output"]
             assert error["revert"]["state"] == "reverted", error
             assert echoes(line) is (proxy is not APACHE)  # systemd ends what that has left
         assert answers(host, proxy)
-        assert not_loaded(runner, proxy) == []
-        assert apply(runner, proxy, proxy.config + "# more\n") == {}
-        runner.end()
+        assert not_loaded(agent, proxy) == []
+        assert apply(agent, proxy, proxy.config + "# more\n") == {}
+        agent.end()
         assert answers(host, proxy)
 
 
@@ -136,23 +136,23 @@ def test_debian_11_fails_in_the_same_cases(labs: LabFactory) -> None:
 
 @each_proxy
 def test_a_revert_starts_a_proxy_that_is_gone(
-    host: LabHost, runner: RunnerProcess, proxy: RunningProxy
+    host: LabHost, agent: AgentProcess, proxy: RunningProxy
 ) -> None:
-    assert apply(runner, proxy, proxy.config + "# more\n") == {}
+    assert apply(agent, proxy, proxy.config + "# more\n") == {}
     host.exec(["systemctl", "kill", "--signal=KILL", proxy.unit])
     until(lambda: main_process(host, proxy) == "0" or proxy.unit == "haproxy")
-    reply = runner.ask("revert", commit="c1", why="a test")
+    reply = agent.ask("revert", commit="c1", why="a test")
     assert reply["state"] == "reverted", reply
     assert answers(host, proxy)
 
 
-def test_haproxy_without_a_frontend(host: LabHost, runner: RunnerProcess) -> None:
+def test_haproxy_without_a_frontend(host: LabHost, agent: AgentProcess) -> None:
     """As Debian's package brings it: it listens nowhere, and runs all the same."""
     empty = HAPROXY.config.partition("frontend")[0]
-    assert apply(runner, HAPROXY, empty) == {}
-    assert not_loaded(runner, HAPROXY) == []
+    assert apply(agent, HAPROXY, empty) == {}
+    assert not_loaded(agent, HAPROXY) == []
     host.sh("systemctl restart haproxy")
-    assert runner.ask("revert", commit="c1", why="a test")["state"] == "reverted"
+    assert agent.ask("revert", commit="c1", why="a test")["state"] == "reverted"
 
 
 # --- what has been loaded -------------------------------------------------------------------------
@@ -160,19 +160,19 @@ def test_haproxy_without_a_frontend(host: LabHost, runner: RunnerProcess) -> Non
 
 @pytest.mark.parametrize("proxy", [APACHE, HAPROXY], ids=["apache", "haproxy"])
 def test_what_a_running_proxy_has_loaded(
-    host: LabHost, runner: RunnerProcess, proxy: RunningProxy
+    host: LabHost, agent: AgentProcess, proxy: RunningProxy
 ) -> None:
     """By the times of processes and files: there is no record of what people do by hand."""
-    assert not_loaded(runner, proxy) == []
+    assert not_loaded(agent, proxy) == []
     with web_socket(host, proxy) as line:
         host.exec(["tee", "-a", proxy.path], stdin="# by hand\n")
-        assert not_loaded(runner, proxy) == [proxy.path]
+        assert not_loaded(agent, proxy) == [proxy.path]
         host.sh(f"systemctl reload {proxy.unit}")
-        until(lambda: not_loaded(runner, proxy) == [])
+        until(lambda: not_loaded(agent, proxy) == [])
         host.exec(["tee", proxy.path], stdin=proxy.config)
-        assert not_loaded(runner, proxy) == [proxy.path]
+        assert not_loaded(agent, proxy) == [proxy.path]
         host.sh(f"systemctl reload {proxy.unit}")
-        until(lambda: not_loaded(runner, proxy) == [])
+        until(lambda: not_loaded(agent, proxy) == [])
         assert echoes(line)
 
 
@@ -198,61 +198,61 @@ MAXCONN = "maxconn 700000 in /etc/haproxy/haproxy.cfg needs 1400040 open files"
     ],
 )  # fmt: skip
 def test_a_reload_that_would_fail_is_refused(
-    host: LabHost, runner: RunnerProcess, proxy: RunningProxy, config: str, words: str
+    host: LabHost, agent: AgentProcess, proxy: RunningProxy, config: str, words: str
 ) -> None:
     """The proxy is not even signalled: its processes are the old ones."""
     occupy(host, 8099)
     holder = host.sh("systemctl show -p MainPID --value other").strip()
     before = host.sh(f"pgrep -x {proxy.unit}")
-    error = apply(runner, proxy, config)
+    error = apply(agent, proxy, config)
     assert words.format(holder) in error["message"]
     assert error["revert"]["state"] == "reverted", error
     assert host.sh(f"pgrep -x {proxy.unit}") == before
 
 
-def test_what_is_no_trouble_passes(host: LabHost, runner: RunnerProcess) -> None:
+def test_what_is_no_trouble_passes(host: LabHost, agent: AgentProcess) -> None:
     """nginx has one socket for a port; HAProxy's processes share; a restart closes first."""
     for proxy, config, action in (
         (NGINX, NGINX.listening("127.0.0.1:8081"), "reload"),
         (HAPROXY, HAPROXY.config.replace(":8083", "127.0.0.1:8083"), "reload"),
         (APACHE, APACHE.config.replace("8082", "127.0.0.1:8082"), "restart"),
     ):
-        assert apply(runner, proxy, config, action=action) == {}
-        runner.ask("revert", commit="c1", why="a test")
+        assert apply(agent, proxy, config, action=action) == {}
+        agent.ask("revert", commit="c1", why="a test")
 
 
-def test_a_limit_that_is_merely_tight_is_reported(host: LabHost, runner: RunnerProcess) -> None:
+def test_a_limit_that_is_merely_tight_is_reported(host: LabHost, agent: AgentProcess) -> None:
     path, number = "/etc/nginx/nginx.conf", 300
     config = host.sh(f"cat {path}")
     tight = RunningProxy(
         unit="nginx", port=8081, path=path, config=config, test=NGINX.test, listen=""
     )
-    assert apply(runner, tight, f"worker_rlimit_nofile {number};\n{config}") == {}
-    (said,) = [event["text"] for event in runner.events if event["event"] == "said"]
+    assert apply(agent, tight, f"worker_rlimit_nofile {number};\n{config}") == {}
+    (said,) = [event["text"] for event in agent.events if event["event"] == "said"]
     assert "worker_connections is 768, but a worker may open 300 files" in said
     assert "set worker_rlimit_nofile" in said
-    runner.ask("revert", commit="c1", why="a test")
+    agent.ask("revert", commit="c1", why="a test")
 
 
-def test_apache_that_has_no_room_left(host: LabHost, runner: RunnerProcess) -> None:
+def test_apache_that_has_no_room_left(host: LabHost, agent: AgentProcess) -> None:
     """Each reload leaves a process to its connections; at the limit, Apache would hang silently."""
     with ExitStack() as stack:
         lines = []
         for number in range(3):
             lines.append(stack.enter_context(web_socket(host, APACHE)))
-            assert runner.ask("places") == {"places": 3, "stay": number + 1}
-            error = apply(runner, APACHE, f"{APACHE.config}# {number}\n")
+            assert agent.ask("places") == {"places": 3, "stay": number + 1}
+            error = apply(agent, APACHE, f"{APACHE.config}# {number}\n")
             if number < 2:
                 assert error == {}
-                runner.ask("confirm", commit="c1", verified=[])
+                agent.ask("confirm", commit="c1", verified=[])
         assert "Apache has room for 3 processes (ServerLimit), and 3" in error["message"]
         assert "(3 WebSockets)" in error["message"]
         assert "systemctl restart apache2" in error["message"]
         assert error["revert"]["state"] == "reverted"
         assert answers(host, APACHE)
         assert all(map(echoes, lines))
-    until(lambda: apply(runner, APACHE, APACHE.config) == {})
-    runner.ask("confirm", commit="c1", verified=[])
+    until(lambda: apply(agent, APACHE, APACHE.config) == {})
+    agent.ask("confirm", commit="c1", verified=[])
 
 
 # --- open connections -----------------------------------------------------------------------------
@@ -260,10 +260,10 @@ def test_apache_that_has_no_room_left(host: LabHost, runner: RunnerProcess) -> N
 
 @each_proxy
 def test_websockets_are_counted_and_idle_clients_are_not(
-    host: LabHost, runner: RunnerProcess, proxy: RunningProxy
+    host: LabHost, agent: AgentProcess, proxy: RunningProxy
 ) -> None:
     def counted() -> dict[str, Any]:
-        about: dict[str, Any] = runner.ask("connections", units=[proxy.unit])["units"][proxy.unit]
+        about: dict[str, Any] = agent.ask("connections", units=[proxy.unit])["units"][proxy.unit]
         return about
 
     def websockets(*, old: bool) -> int:
@@ -285,5 +285,5 @@ def test_websockets_are_counted_and_idle_clients_are_not(
     assert counted()["drain_s"] == (5400.0 if proxy is HAPROXY else None)
 
 
-def test_what_does_not_run_is_left_out(runner: RunnerProcess) -> None:
-    assert runner.ask("connections", units=["nginx", "cron", "gone"])["units"].keys() == {"nginx"}
+def test_what_does_not_run_is_left_out(agent: AgentProcess) -> None:
+    assert agent.ask("connections", units=["nginx", "cron", "gone"])["units"].keys() == {"nginx"}

@@ -268,12 +268,12 @@ def test_ctrl_c_leaves_no_thread_that_keeps_the_process(lab: Lab, server: LabHos
     )
     assert child.stdout is not None
     assert child.stdin is not None
-    runner = child.stdout.readline().strip()
-    server.exec(["kill", "-STOP", runner])
+    agent = child.stdout.readline().strip()
+    server.exec(["kill", "-STOP", agent])
     child.stdin.write("\n")
     child.stdin.flush()
     child.send_signal(2)
     assert child.wait(PATIENCE_S) != 0
     child.stdout.close()
     child.stdin.close()
-    server.exec(["kill", "-KILL", runner])
+    server.exec(["kill", "-KILL", agent])

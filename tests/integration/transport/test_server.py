@@ -165,7 +165,7 @@ def test_a_request_may_have_a_time_limit_of_its_own(link: Link) -> None:
     assert link.request("echo", text="next") == {"said": "next"}
 
 
-def test_the_end_of_the_runner_is_reported_with_its_last_output(link: Link) -> None:
+def test_the_end_of_the_agent_is_reported_with_its_last_output(link: Link) -> None:
     with pytest.raises(UnreachableError, match=r"exit status 3\) while applying") as caught:
         link.request("die", doing="applying")
     assert "out of luck" in str(caught.value)
@@ -223,7 +223,7 @@ def kept_in(folder: Path, *, without: int = 0) -> Path:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root's compiled agent is kept")
-def test_the_compiled_runner_is_kept_and_used(
+def test_the_compiled_agent_is_kept_and_used(
     servers: Servers, links: Links, tmp_path: Path
 ) -> None:
     server = servers()

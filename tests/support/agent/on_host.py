@@ -1,4 +1,4 @@
-"""The real runner on a rehearsal host, over plain ssh."""
+"""The real agent on a rehearsal host, over plain ssh."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import shlex
 from typing import Any
 
 from deployer.lab.host import LabHost
-from tests.support.agent.process import BOOTSTRAP, RunnerProcess
+from tests.support.agent.process import BOOTSTRAP, AgentProcess
 
 
-def runner_on(host: LabHost, **settings: Any) -> RunnerProcess:
-    """A runner on `host`, as root, with a channel of its own."""
+def agent_on(host: LabHost, **settings: Any) -> AgentProcess:
+    """An agent on `host`, as root, with a channel of its own."""
     options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR")
     argv = ["ssh", "-F", "none", "-i", str(host.key), *(f"-o{option}" for option in options)]
     command = f"python3 -I -c {shlex.quote(BOOTSTRAP)}"
-    return RunnerProcess([*argv, f"root@{host.address}", command], settings)
+    return AgentProcess([*argv, f"root@{host.address}", command], settings)

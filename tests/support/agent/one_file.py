@@ -15,7 +15,7 @@ from typing import Any
 
 from deployer.lab.host import LabHost
 from tests.crash.faults import Fault
-from tests.support.agent.process import RunnerProcess
+from tests.support.agent.process import AgentProcess
 
 _BOOTSTRAP = (
     "import sys,json\n"
@@ -36,7 +36,7 @@ def source() -> bytes:
     return lzma.decompress(Path(__file__).with_name("one_file_agent.py.xz").read_bytes())
 
 
-def old_agent(world: Path, fault: Fault | None = None) -> RunnerProcess:
+def old_agent(world: Path, fault: Fault | None = None) -> AgentProcess:
     """One here, for the folders of `world`; under `fault`, if given."""
     settings = {
         "etc": str(world / "etc"),
@@ -47,12 +47,12 @@ def old_agent(world: Path, fault: Fault | None = None) -> RunnerProcess:
         **(fault.settings() if fault else {}),
     }
     argv = [sys.executable, "-I", "-S", "-c", _BOOTSTRAP]
-    return RunnerProcess(argv, settings, body=source())
+    return AgentProcess(argv, settings, body=source())
 
 
-def old_agent_on(host: LabHost, **settings: Any) -> RunnerProcess:
+def old_agent_on(host: LabHost, **settings: Any) -> AgentProcess:
     """One on `host`, as root, over SSH."""
     options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR")
     argv = ["ssh", "-F", "none", "-i", str(host.key), *(f"-o{option}" for option in options)]
     command = f"python3 -I -c {shlex.quote(_BOOTSTRAP)}"
-    return RunnerProcess([*argv, f"root@{host.address}", command], settings, body=source())
+    return AgentProcess([*argv, f"root@{host.address}", command], settings, body=source())

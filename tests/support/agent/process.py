@@ -1,4 +1,4 @@
-"""The real runner as a process, with a state folder, an /etc and a /var/lib of its own."""
+"""The real agent as a process, with a state folder, an /etc and a /var/lib of its own."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ _QUICK_BOOTSTRAP = (
 LIMIT_S = 120.0
 
 
-class RunnerRefusal(Exception):  # noqa: N818 - an answer
-    """The runner's error reply."""
+class AgentRefusal(Exception):  # noqa: N818 - an answer
+    """The agent's error reply."""
 
     def __init__(self, error: dict[str, Any]) -> None:
         super().__init__(error["code"], error["message"])
@@ -54,7 +54,7 @@ class RunnerRefusal(Exception):  # noqa: N818 - an answer
         self.error = error
 
 
-class RunnerProcess:
+class AgentProcess:
     """Talks to an agent (docs/reference/protocol.md) that `argv` starts with the bootstrap."""
 
     def __init__(
@@ -92,7 +92,7 @@ class RunnerProcess:
             more = self.process.stdout.read(count - len(data))  # type: ignore[union-attr]
             if not more:
                 error = self.process.stderr.read().decode()  # type: ignore[union-attr]
-                raise AssertionError(f"the runner ended: {error}")
+                raise AssertionError(f"the agent ended: {error}")
             data += more
         return data
 
@@ -111,7 +111,7 @@ class RunnerProcess:
             else:
                 assert message["id"] == number
                 if "error" in message:
-                    raise RunnerRefusal(message["error"])
+                    raise AgentRefusal(message["error"])
                 reply: dict[str, Any] = message["reply"]
                 return reply
 
@@ -156,7 +156,7 @@ class RunnerProcess:
         return self.ask("apply", plan=plan, commit=commit_of(commit))
 
     def end(self) -> int:
-        """Close standard input, and wait until the runner has ended."""
+        """Close standard input, and wait until the agent has ended."""
         self.process.stdin.close()  # type: ignore[union-attr]
         code = self.process.wait(LIMIT_S)
         for stream in (self.process.stdout, self.process.stderr):
@@ -170,7 +170,7 @@ def commit_of(name: str) -> dict[str, Any]:
 
 
 def change(resource_id: str, after: dict[str, Any] | None, **more: Any) -> dict[str, Any]:
-    """One change of a plan; its fingerprint comes with `RunnerProcess.plan`."""
+    """One change of a plan; its fingerprint comes with `AgentProcess.plan`."""
     return {"resource_id": resource_id, "after": after, "stage": 0, "reason": "", "secret": False,
             **more}  # fmt: skip
 
@@ -203,8 +203,8 @@ def _body() -> bytes:
     return marshal.dumps((packed(), compiled()))
 
 
-def local_runner(folder: Path, *, python: str | None = None, **settings: Any) -> RunnerProcess:
-    """A runner here, whose /etc and /var/lib are folders below `folder`."""
+def local_agent(folder: Path, *, python: str | None = None, **settings: Any) -> AgentProcess:
+    """An agent here, whose /etc and /var/lib are folders below `folder`."""
     for name in ("etc", "var_lib"):
         (folder / name).mkdir(exist_ok=True)
         settings[name] = str(folder / name)
@@ -213,9 +213,9 @@ def local_runner(folder: Path, *, python: str | None = None, **settings: Any) ->
     settings["cache"] = str(folder / "cache")
     settings.setdefault("watchdog", False)  # the machine's systemd is not the folder's
     if python:
-        return RunnerProcess([python, "-I", "-c", BOOTSTRAP], settings)
+        return AgentProcess([python, "-I", "-c", BOOTSTRAP], settings)
     argv = [sys.executable, "-I", "-S", "-c", _QUICK_BOOTSTRAP]
-    return RunnerProcess(argv, settings, body=_body())
+    return AgentProcess(argv, settings, body=_body())
 
 
 def snapshot(folder: Path, *, without: tuple[str, ...] = ("deployer",)) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployer.lab.host import LabHost
-from tests.support.agent.process import RunnerProcess, RunnerRefusal, file_change
+from tests.support.agent.process import AgentProcess, AgentRefusal, file_change
 from tests.support.waiting import PATIENCE_S, until
 
 #: Answers every request, and echoes what follows an upgrade; some clients at a time.
@@ -146,9 +146,9 @@ def set_up(host: LabHost) -> None:
 
 
 def apply(
-    runner: RunnerProcess, proxy: RunningProxy, config: str, *, action: str = "reload"
+    agent: AgentProcess, proxy: RunningProxy, config: str, *, action: str = "reload"
 ) -> dict[str, Any]:
-    """Write the proxy's file and have it read; returns the runner's error, empty where it took.
+    """Write the proxy's file and have it read; returns the agent's error, empty where it took.
 
     The commit is left pending, and its name is the file's content's.
     """
@@ -161,8 +161,8 @@ def apply(
     file = file_change(proxy.path, config.encode(), mode="0644", owner="root", group="root")
     runs = [{"stage": 0, "because": [file["resource_id"]], "handler": handler}]
     try:
-        runner.apply(file, handlers=runs)
-    except RunnerRefusal as refusal:
+        agent.apply(file, handlers=runs)
+    except AgentRefusal as refusal:
         return refusal.error
     return {}
 

@@ -10,7 +10,7 @@ import pytest
 from tests.crash.faults import Fault, operations
 from tests.crash.test_every_operation import changes, make_world
 from tests.support.agent.one_file import old_agent
-from tests.support.agent.process import RunnerRefusal, file_change, local_runner, snapshot
+from tests.support.agent.process import AgentRefusal, file_change, local_agent, snapshot
 
 
 def seen(world: Path) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def test_a_commit_that_an_old_agent_left_is_reverted(tmp_path: Path, phase: str)
         world = make_world(tmp_path / str(index))
         before = seen(world)
         interrupted(world, phase, Fault(do="kill", at=places[index].number))
-        agent = local_runner(world)
+        agent = local_agent(world)
         pending = agent.ask("facts", packages=[])["deployer"]["pending"]
         if pending is None:  # it died before the commit began, or after it ended
             agent.ask("tidy")
@@ -75,7 +75,7 @@ def test_the_generations_of_an_old_agent_are_read(tmp_path: Path) -> None:
         agent.ask("confirm", commit=f"c{number}", verified=["101"])
     recorded = agent.ask("history")
     agent.end()
-    agent = local_runner(world)
+    agent = local_agent(world)
     assert agent.ask("history") == recorded
     assert agent.ask("facts", packages=[])["deployer"]["generation"] == 2
     for to, content in ((0, b"old\n"), (1, b"one\n")):
@@ -107,7 +107,7 @@ def test_a_revert_in_which_an_old_agent_failed_is_repeated_or_abandoned(tmp_path
         assert agent.ask("revert", commit="c1", why="a test")["state"] == "revert-failed"
         agent.end()
         (world / "var_lib/deployer/reverting/plan.json").write_bytes(intact)
-        agent = local_runner(world)
+        agent = local_agent(world)
         pending = agent.ask("facts", packages=[])["deployer"]["pending"]
         assert (pending["commit"], pending["state"]) == ("c1", "revert-failed")
         if end == "reverted":
@@ -117,6 +117,6 @@ def test_a_revert_in_which_an_old_agent_failed_is_repeated_or_abandoned(tmp_path
             assert agent.ask("abandon", commit="c1")["state"] == "abandoned"
             assert (world / "etc/app/main.conf").read_bytes() == b"new\n"
         assert agent.ask("history")["generations"][0]["state"] == end
-        with pytest.raises(RunnerRefusal, match=end):
+        with pytest.raises(AgentRefusal, match=end):
             agent.ask("revert", commit="c1", why="once more")
         agent.end()

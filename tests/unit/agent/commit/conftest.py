@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.agent.process import (
-    RunnerProcess,
-    local_runner,
+    AgentProcess,
+    local_agent,
 )
 from tests.unit.agent.commit.test_apply import OLD_NS
 
@@ -34,7 +34,7 @@ def world(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def runner(world: Path) -> Iterator[RunnerProcess]:
-    running = local_runner(world)
+def agent(world: Path) -> Iterator[AgentProcess]:
+    running = local_agent(world)
     yield running
     running.end()

@@ -1,4 +1,4 @@
-"""Applies of files, folders and links on a real runner, and their exact revert."""
+"""Applies of files, folders and links on a real agent, and their exact revert."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from tests.support.agent.process import (
-    RunnerProcess,
-    RunnerRefusal,
+    AgentProcess,
+    AgentRefusal,
     change,
     commit_of,
     file_change,
-    local_runner,
+    local_agent,
     me,
     snapshot,
 )
@@ -43,8 +43,8 @@ def many_changes(world: Path) -> list[dict[str, Any]]:
     ]
 
 
-def test_an_apply_makes_what_was_planned(runner: RunnerProcess, world: Path) -> None:
-    assert runner.apply(*many_changes(world)) == {"commit": "c1", "state": "pending"}
+def test_an_apply_makes_what_was_planned(agent: AgentProcess, world: Path) -> None:
+    assert agent.apply(*many_changes(world)) == {"commit": "c1", "state": "pending"}
     etc, srv = world / "etc", world / "srv"
     assert (etc / "app/main.conf").read_bytes() == b"new\n"
     assert (etc / "app/main.conf").stat().st_mode & 0o7777 == 0o600
@@ -57,94 +57,94 @@ def test_an_apply_makes_what_was_planned(runner: RunnerProcess, world: Path) -> 
     assert (etc / "app/conf.d/link").readlink() == Path("other")
     assert not (etc / "app/conf.d/one").exists()
     assert not (world / "var_lib/app").exists()
-    steps = [event for event in runner.events if event["event"] == "step"]
+    steps = [event for event in agent.events if event["event"] == "step"]
     assert [step["n"] for step in steps if step["state"] == "done"] == list(range(1, 11))
     assert {step["total"] for step in steps} == {10}
     assert not list(world.rglob(".deployer-*")), "no temporary file is left"
 
 
-def test_a_revert_is_exact_to_the_nanosecond(runner: RunnerProcess, world: Path) -> None:
+def test_a_revert_is_exact_to_the_nanosecond(agent: AgentProcess, world: Path) -> None:
     before = seen(world)
-    runner.apply(*many_changes(world))
+    agent.apply(*many_changes(world))
     assert seen(world) != before
-    assert runner.ask("revert", commit="c1", why="a test") == {
+    assert agent.ask("revert", commit="c1", why="a test") == {
         "commit": "c1", "state": "reverted", "kept": [], "failed": [], "certificates_kept": []
     }  # fmt: skip
     assert seen(world) == before
     assert not (world / "var_lib/deployer/reverting").exists()
-    record = runner.ask("history")["generations"][0]
+    record = agent.ask("history")["generations"][0]
     assert (record["state"], record["generation"]) == ("reverted", None)
 
 
-def test_a_tree_comes_back_whole(runner: RunnerProcess, world: Path) -> None:
+def test_a_tree_comes_back_whole(agent: AgentProcess, world: Path) -> None:
     before = seen(world)
-    runner.apply(change(f"directory:{world}/etc/app", None))
+    agent.apply(change(f"directory:{world}/etc/app", None))
     assert not (world / "etc/app").exists()
-    assert runner.ask("revert", commit="c1", why="a test")["state"] == "reverted"
+    assert agent.ask("revert", commit="c1", why="a test")["state"] == "reverted"
     assert seen(world) == before
 
 
-def test_a_confirmed_commit_is_a_generation(runner: RunnerProcess, world: Path) -> None:
-    runner.apply(file_change(world / "etc/x", b"1"))
-    assert runner.ask("facts", packages=[])["deployer"]["pending"]["commit"] == "c1"
-    assert runner.ask("confirm", commit="c1", verified=["101"]) == {
+def test_a_confirmed_commit_is_a_generation(agent: AgentProcess, world: Path) -> None:
+    agent.apply(file_change(world / "etc/x", b"1"))
+    assert agent.ask("facts", packages=[])["deployer"]["pending"]["commit"] == "c1"
+    assert agent.ask("confirm", commit="c1", verified=["101"]) == {
         "commit": "c1", "state": "confirmed", "generation": 1
     }  # fmt: skip
-    runner.apply(file_change(world / "etc/x", b"2"), commit="c2")
-    assert runner.ask("confirm", commit="c2", verified=[])["generation"] == 2
-    newest, oldest = runner.ask("history")["generations"]
+    agent.apply(file_change(world / "etc/x", b"2"), commit="c2")
+    assert agent.ask("confirm", commit="c2", verified=[])["generation"] == 2
+    newest, oldest = agent.ask("history")["generations"]
     assert (newest["commit"], newest["generation"]) == ("c2", 2)
     assert oldest["verified"] == ["101"]
     assert (oldest["who"], oldest["from"]) == ("ada", "desk")
     assert oldest["changes"] == [{"resource_id": f"file:{world}/etc/x", "action": "create"}]
-    assert runner.ask("facts", packages=[])["deployer"] == {
+    assert agent.ask("facts", packages=[])["deployer"] == {
         "lock": None, "pending": None, "generation": 2, "last": None,
         "owed": [], "proxies": [],
     }  # fmt: skip
 
 
-def test_confirm_and_revert_have_one_winner(runner: RunnerProcess, world: Path) -> None:
-    runner.apply(file_change(world / "etc/x", b"1"))
-    runner.ask("confirm", commit="c1", verified=[])
+def test_confirm_and_revert_have_one_winner(agent: AgentProcess, world: Path) -> None:
+    agent.apply(file_change(world / "etc/x", b"1"))
+    agent.ask("confirm", commit="c1", verified=[])
     for name in ("revert", "confirm"):
-        with pytest.raises(RunnerRefusal) as caught:
-            runner.ask(name, commit="c1", why="late", verified=[])
+        with pytest.raises(AgentRefusal) as caught:
+            agent.ask(name, commit="c1", why="late", verified=[])
         assert caught.value.code == "not-pending"
         assert caught.value.error["state"] == "confirmed"
-    with pytest.raises(RunnerRefusal) as caught:
-        runner.ask("confirm", commit="never", verified=[])
+    with pytest.raises(AgentRefusal) as caught:
+        agent.ask("confirm", commit="never", verified=[])
     assert caught.value.error["state"] == "unknown"
 
 
-def test_a_stale_plan_changes_nothing(runner: RunnerProcess, world: Path) -> None:
-    plan = runner.plan(file_change(world / "etc/x", b"1"), file_change(world / "etc/y", b"1"))
+def test_a_stale_plan_changes_nothing(agent: AgentProcess, world: Path) -> None:
+    plan = agent.plan(file_change(world / "etc/x", b"1"), file_change(world / "etc/y", b"1"))
     (world / "etc/y").write_text("someone was quicker")
     before = seen(world)
-    with pytest.raises(RunnerRefusal) as caught:
-        runner.ask("apply", plan=plan, commit=commit_of("c1"))
+    with pytest.raises(AgentRefusal) as caught:
+        agent.ask("apply", plan=plan, commit=commit_of("c1"))
     assert caught.value.code == "stale"
     assert caught.value.error["resource_ids"] == [f"file:{world}/etc/y"]
     assert seen(world) == before
-    assert runner.ask("facts", packages=[])["deployer"]["pending"] is None
+    assert agent.ask("facts", packages=[])["deployer"]["pending"] is None
 
 
-def test_an_unconfirmed_commit_blocks_the_next(runner: RunnerProcess, world: Path) -> None:
-    runner.apply(file_change(world / "etc/x", b"1"))
-    with pytest.raises(RunnerRefusal) as caught:
-        runner.apply(file_change(world / "etc/y", b"1"), commit="c2")
+def test_an_unconfirmed_commit_blocks_the_next(agent: AgentProcess, world: Path) -> None:
+    agent.apply(file_change(world / "etc/x", b"1"))
+    with pytest.raises(AgentRefusal) as caught:
+        agent.apply(file_change(world / "etc/y", b"1"), commit="c2")
     assert (caught.value.code, caught.value.error["commit"]) == ("pending", "c1")
-    runner.ask("revert", commit="c1", why="a test")
-    runner.apply(file_change(world / "etc/y", b"1"), commit="c2")
+    agent.ask("revert", commit="c1", why="a test")
+    agent.apply(file_change(world / "etc/y", b"1"), commit="c2")
 
 
-def test_a_second_run_learns_who_is_at_work(runner: RunnerProcess, world: Path) -> None:
-    runner.apply(file_change(world / "etc/x", b"1"))
-    second = local_runner(world)
+def test_a_second_run_learns_who_is_at_work(agent: AgentProcess, world: Path) -> None:
+    agent.apply(file_change(world / "etc/x", b"1"))
+    second = local_agent(world)
     for ask in (
         lambda: second.apply(file_change(world / "etc/y", b"1"), commit="c2"),
         lambda: second.ask("revert", commit="c1", why="impatience"),
     ):
-        with pytest.raises(RunnerRefusal) as caught:
+        with pytest.raises(AgentRefusal) as caught:
             ask()
         assert caught.value.code == "locked"
         assert caught.value.error["holder"] == "ada from desk"
@@ -154,19 +154,19 @@ def test_a_second_run_learns_who_is_at_work(runner: RunnerProcess, world: Path) 
 
 def test_the_end_of_the_channel_takes_the_commit_back(world: Path) -> None:
     before = seen(world)
-    first = local_runner(world)
+    first = local_agent(world)
     first.apply(*many_changes(world))
     assert first.end() == 0
     assert seen(world) == before
 
 
-def test_a_commit_of_a_killed_runner_is_reverted_by_the_next(world: Path) -> None:
+def test_a_commit_of_a_killed_agent_is_reverted_by_the_next(world: Path) -> None:
     before = seen(world)
-    first = local_runner(world)
+    first = local_agent(world)
     first.apply(*many_changes(world))
     first.process.kill()
     first.end()
-    second = local_runner(world)
+    second = local_agent(world)
     pending = second.ask("facts", packages=[])["deployer"]["pending"]
     assert (pending["commit"], pending["who"], pending["state"]) == ("c1", "ada", "pending")
     assert second.ask("revert", commit="c1", why="found")["state"] == "reverted"
@@ -174,11 +174,11 @@ def test_a_commit_of_a_killed_runner_is_reverted_by_the_next(world: Path) -> Non
     second.end()
 
 
-def test_a_step_that_fails_takes_the_others_back(runner: RunnerProcess, world: Path) -> None:
+def test_a_step_that_fails_takes_the_others_back(agent: AgentProcess, world: Path) -> None:
     before = seen(world)
     failing = change("command:fail", {"done": True, "argv": ["sh", "-c", "echo because; exit 4"]})
-    with pytest.raises(RunnerRefusal) as caught:
-        runner.apply(*many_changes(world), failing)
+    with pytest.raises(AgentRefusal) as caught:
+        agent.apply(*many_changes(world), failing)
     error = caught.value.error
     assert error["code"] == "step-failed"
     assert error["message"] == "command fail: sh ended with exit code 4"
@@ -186,24 +186,24 @@ def test_a_step_that_fails_takes_the_others_back(runner: RunnerProcess, world: P
     assert error["output"] == "because"
     assert error["revert"]["state"] == "reverted"
     assert seen(world) == before
-    assert runner.ask("history")["generations"][0]["state"] == "reverted"
+    assert agent.ask("history")["generations"][0]["state"] == "reverted"
 
 
-def test_an_unknown_owner_is_a_clear_word(runner: RunnerProcess, world: Path) -> None:
+def test_an_unknown_owner_is_a_clear_word(agent: AgentProcess, world: Path) -> None:
     before = seen(world)
-    with pytest.raises(RunnerRefusal, match="the user nobody-such does not exist on the host"):
-        runner.apply(file_change(world / "etc/x", b"1", owner="nobody-such"))
+    with pytest.raises(AgentRefusal, match="the user nobody-such does not exist on the host"):
+        agent.apply(file_change(world / "etc/x", b"1", owner="nobody-such"))
     assert seen(world) == before
 
 
-def test_a_folder_is_never_replaced_by_a_file(runner: RunnerProcess, world: Path) -> None:
+def test_a_folder_is_never_replaced_by_a_file(agent: AgentProcess, world: Path) -> None:
     before = seen(world)
-    with pytest.raises(RunnerRefusal, match="is a directory, but should be a file"):
-        runner.apply(file_change(world / "srv/data", b"1"))
+    with pytest.raises(AgentRefusal, match="is a directory, but should be a file"):
+        agent.apply(file_change(world / "srv/data", b"1"))
     assert seen(world) == before
 
 
-def test_handlers_run_after_their_stage(runner: RunnerProcess, world: Path) -> None:
+def test_handlers_run_after_their_stage(agent: AgentProcess, world: Path) -> None:
     before = seen(world)
 
     def run(stage: int, *argv: str, test: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -213,8 +213,8 @@ def test_handlers_run_after_their_stage(runner: RunnerProcess, world: Path) -> N
 
     first, second = world / "etc/first", world / "etc/second"
     late = {**file_change(second, b"2"), "stage": 1}
-    with pytest.raises(RunnerRefusal) as caught:
-        runner.apply(
+    with pytest.raises(AgentRefusal) as caught:
+        agent.apply(
             file_change(first, b"1"),
             late,
             handlers=[
@@ -243,30 +243,30 @@ def test_handlers_run_after_their_stage(runner: RunnerProcess, world: Path) -> N
     ],
 )
 def test_a_plan_that_makes_no_sense(
-    runner: RunnerProcess, world: Path, spoil: Any, words: str
+    agent: AgentProcess, world: Path, spoil: Any, words: str
 ) -> None:
-    plan = runner.plan(file_change(world / "etc/x", b"1"))
+    plan = agent.plan(file_change(world / "etc/x", b"1"))
     spoil(plan)
-    with pytest.raises(RunnerRefusal, match=words) as caught:
-        runner.ask("apply", plan=plan, commit=commit_of("c1"))
+    with pytest.raises(AgentRefusal, match=words) as caught:
+        agent.ask("apply", plan=plan, commit=commit_of("c1"))
     assert caught.value.code == "bad-request"
 
 
 # --- edits by others, and damage ------------------------------------------------------------------
 
 
-def test_an_edit_in_between_is_kept(runner: RunnerProcess, world: Path) -> None:
+def test_an_edit_in_between_is_kept(agent: AgentProcess, world: Path) -> None:
     before = seen(world)
-    runner.apply(*many_changes(world))
+    agent.apply(*many_changes(world))
     edited = world / "etc/app/main.conf"
     edited.write_text("mine\n")
     (world / "srv/a/b/mine").write_text("mine")
-    reply = runner.ask("revert", commit="c1", why="a test")
+    reply = agent.ask("revert", commit="c1", why="a test")
     assert reply["state"] == "revert-failed"
     assert reply["failed"] == []
     kept = {item["path"]: item["why"] for item in reply["kept"]}
     assert kept[str(edited)] == "it was changed after the apply"
-    said = {event["resource_id"] for event in runner.events if event.get("state") == "done"}
+    said = {event["resource_id"] for event in agent.events if event.get("state") == "done"}
     assert f"file:{edited}" not in said
     assert said, "what is restored is reported"
     assert edited.read_text() == "mine\n"
@@ -275,23 +275,23 @@ def test_an_edit_in_between_is_kept(runner: RunnerProcess, world: Path) -> None:
     after = seen(world)
     ours = {path for path in before if before[path] != after.get(path)}
     assert ours <= {str(edited), str(world / "srv"), str(world / "etc/app")}
-    record = runner.ask("history")["generations"][0]
+    record = agent.ask("history")["generations"][0]
     assert record["state"] == "revert-failed"
-    runner.apply(file_change(world / "etc/next", b"1"), commit="c2")
+    agent.apply(file_change(world / "etc/next", b"1"), commit="c2")
 
 
-def test_an_edit_that_undoes_ours_is_no_conflict(runner: RunnerProcess, world: Path) -> None:
-    runner.apply(file_change(world / "etc/app/main.conf", b"new\n", mode="0640"))
+def test_an_edit_that_undoes_ours_is_no_conflict(agent: AgentProcess, world: Path) -> None:
+    agent.apply(file_change(world / "etc/app/main.conf", b"new\n", mode="0640"))
     (world / "etc/app/main.conf").write_text("old\n")
-    assert runner.ask("revert", commit="c1", why="a test")["state"] == "reverted"
+    assert agent.ask("revert", commit="c1", why="a test")["state"] == "reverted"
     assert (world / "etc/app/main.conf").read_text() == "old\n"
 
 
-def test_a_file_that_we_made_and_someone_removed(runner: RunnerProcess, world: Path) -> None:
+def test_a_file_that_we_made_and_someone_removed(agent: AgentProcess, world: Path) -> None:
     before = seen(world)
-    runner.apply(file_change(world / "etc/app/new", b"1"))
+    agent.apply(file_change(world / "etc/app/new", b"1"))
     (world / "etc/app/new").unlink()
-    assert runner.ask("revert", commit="c1", why="a test")["state"] == "reverted"
+    assert agent.ask("revert", commit="c1", why="a test")["state"] == "reverted"
     assert seen(world) == before
 
 
@@ -301,7 +301,7 @@ def host_was_booted_again(world: Path) -> None:
 
 
 def test_an_edit_after_an_apply_that_was_cut_off(world: Path) -> None:
-    first = local_runner(world)
+    first = local_agent(world)
     first.apply(*many_changes(world))
     first.process.kill()
     first.end()
@@ -311,7 +311,7 @@ def test_an_edit_after_an_apply_that_was_cut_off(world: Path) -> None:
     (pending / "after.json").unlink()
     host_was_booted_again(world)
     (world / "etc/app/new.conf").write_text("mine")
-    second = local_runner(world)
+    second = local_agent(world)
     reply = second.ask("revert", commit="c1", why="found")
     assert reply["kept"] == [
         {
@@ -327,42 +327,42 @@ def test_an_edit_after_an_apply_that_was_cut_off(world: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["journal.jsonl", "before.json", "plan.json"])
-def test_a_damaged_journal_is_not_guessed_at(runner: RunnerProcess, world: Path, name: str) -> None:
-    runner.apply(file_change(world / "etc/app/main.conf", b"new\n"))
+def test_a_damaged_journal_is_not_guessed_at(agent: AgentProcess, world: Path, name: str) -> None:
+    agent.apply(file_change(world / "etc/app/main.conf", b"new\n"))
     damaged = world / "var_lib/deployer/pending" / name
     damaged.write_bytes(b"{" + damaged.read_bytes()[2:])
-    reply = runner.ask("revert", commit="c1", why="a test")
+    reply = agent.ask("revert", commit="c1", why="a test")
     assert reply["state"] == "revert-failed"
     assert reply["failed"][0]["resource_id"] == "journal"
     assert "nothing was changed" in reply["failed"][0]["message"]
     assert (world / "etc/app/main.conf").read_bytes() == b"new\n"
     assert (world / "var_lib/deployer/reverting" / name).exists()
-    pending = runner.ask("facts", packages=[])["deployer"]["pending"]
+    pending = agent.ask("facts", packages=[])["deployer"]["pending"]
     assert pending["state"] == "revert-failed"
-    with pytest.raises(RunnerRefusal, match="could not be reverted"):
-        runner.apply(file_change(world / "etc/y", b"1"), commit="c2")
+    with pytest.raises(AgentRefusal, match="could not be reverted"):
+        agent.apply(file_change(world / "etc/y", b"1"), commit="c2")
 
 
-def test_a_journal_cut_off_by_a_crash_is_read(runner: RunnerProcess, world: Path) -> None:
+def test_a_journal_cut_off_by_a_crash_is_read(agent: AgentProcess, world: Path) -> None:
     before = seen(world)
-    runner.apply(*many_changes(world))
+    agent.apply(*many_changes(world))
     with (world / "var_lib/deployer/pending/journal.jsonl").open("ab") as journal:
         journal.write(b'{"event":"inte')
     host_was_booted_again(world)
-    assert runner.ask("revert", commit="c1", why="a test")["state"] == "reverted"
+    assert agent.ask("revert", commit="c1", why="a test")["state"] == "reverted"
     assert seen(world) == before
 
 
 @pytest.mark.parametrize("cut_bytes", [1, 20, 150, 2000])
 def test_a_journal_that_was_cut_off_is_not_guessed_at(
-    runner: RunnerProcess, world: Path, cut_bytes: int
+    agent: AgentProcess, world: Path, cut_bytes: int
 ) -> None:
     """No crash can do that while the host runs: what was written stays written."""
-    runner.apply(*many_changes(world))
+    agent.apply(*many_changes(world))
     after = seen(world)
     journal = world / "var_lib/deployer/pending/journal.jsonl"
     journal.write_bytes(journal.read_bytes()[:-cut_bytes])
-    reply = runner.ask("revert", commit="c1", why="a test")
+    reply = agent.ask("revert", commit="c1", why="a test")
     assert reply["state"] == "revert-failed"
     assert "the journal is truncated" in reply["failed"][0]["message"]
     assert seen(world) == after
@@ -374,35 +374,35 @@ def test_a_journal_that_was_cut_off_is_not_guessed_at(
     lambda line: line + line,
 ])  # fmt: skip
 def test_a_journal_that_was_tampered_with_is_not_guessed_at(
-    runner: RunnerProcess, world: Path, change_line: Any
+    agent: AgentProcess, world: Path, change_line: Any
 ) -> None:
-    runner.apply(*many_changes(world))
+    agent.apply(*many_changes(world))
     after = seen(world)
     journal = world / "var_lib/deployer/pending/journal.jsonl"
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(lines[0] + change_line(lines[1]) + b"".join(lines[2:]))
     host_was_booted_again(world)
-    reply = runner.ask("revert", commit="c1", why="a test")
+    reply = agent.ask("revert", commit="c1", why="a test")
     assert reply["state"] == "revert-failed"
     assert "of the journal was modified" in reply["failed"][0]["message"]
     assert seen(world) == after
 
 
-def test_a_damaged_image_is_not_restored(runner: RunnerProcess, world: Path) -> None:
-    runner.apply(
+def test_a_damaged_image_is_not_restored(agent: AgentProcess, world: Path) -> None:
+    agent.apply(
         file_change(world / "etc/app/main.conf", b"new\n"),
         change(f"link:{world}/etc/app/link", {"type": "link", "target": "x"}),
     )
     pack = world / "var_lib/deployer/images/c1.pack"
     good = pack.read_bytes()
     pack.write_bytes(good[:5] + bytes([good[5] ^ 255]) + good[6:])
-    reply = runner.ask("revert", commit="c1", why="a test")
+    reply = agent.ask("revert", commit="c1", why="a test")
     assert reply["state"] == "revert-failed"
     assert reply["failed"][0]["resource_id"] == str(world / "etc/app/main.conf")
     assert (world / "etc/app/main.conf").read_bytes() == b"new\n"
     assert not (world / "etc/app/link").is_symlink(), "all else is back"
     pack.write_bytes(good)
-    assert runner.ask("revert", commit="c1", why="again")["state"] == "reverted"
+    assert agent.ask("revert", commit="c1", why="again")["state"] == "reverted"
     assert (world / "etc/app/main.conf").read_bytes() == b"old\n"
 
 

@@ -12,21 +12,21 @@ import pytest
 
 from deployer.agent import bundle
 from tests.support.agent.process import (
-    RunnerProcess,
-    RunnerRefusal,
+    AgentProcess,
+    AgentRefusal,
     change,
     commit_of,
     file_change,
-    local_runner,
+    local_agent,
 )
 from tests.unit.agent.commit.test_apply import seen
 
 
-def test_state_is_for_its_owner_alone(runner: RunnerProcess, world: Path) -> None:
+def test_state_is_for_its_owner_alone(agent: AgentProcess, world: Path) -> None:
     secret = world / "etc/secret"
     secret.write_text("hush")
     secret.chmod(0o600)
-    runner.apply(file_change(secret, b"new"))
+    agent.apply(file_change(secret, b"new"))
     state = world / "var_lib/deployer"
     assert state.stat().st_mode & 0o777 == 0o700
     for path in (state / "pending").iterdir():
@@ -38,18 +38,18 @@ def test_state_is_for_its_owner_alone(runner: RunnerProcess, world: Path) -> Non
 
 
 def test_without_systemd_nothing_is_begun(world: Path) -> None:
-    runner = local_runner(world, watchdog=True, systemd=str(world / "no-such-folder"))
+    agent = local_agent(world, watchdog=True, systemd=str(world / "no-such-folder"))
     before = seen(world)
-    with pytest.raises(RunnerRefusal) as refused:
-        runner.apply(file_change(world / "etc/hello", b"hello"))
+    with pytest.raises(AgentRefusal) as refused:
+        agent.apply(file_change(world / "etc/hello", b"hello"))
     assert refused.value.code == "no-systemd"
     assert seen(world) == before
-    assert runner.ask("facts", packages=[])["deployer"]["pending"] is None
+    assert agent.ask("facts", packages=[])["deployer"]["pending"] is None
 
-    plan = runner.plan(file_change(world / "etc/hello", b"hello"))
-    runner.ask("apply", plan=plan, commit={**commit_of("c1"), "watchdog": False})
-    assert runner.ask("confirm", commit="c1", verified=[])["state"] == "confirmed"
-    runner.end()
+    plan = agent.plan(file_change(world / "etc/hello", b"hello"))
+    agent.ask("apply", plan=plan, commit={**commit_of("c1"), "watchdog": False})
+    assert agent.ask("confirm", commit="c1", verified=[])["state"] == "confirmed"
+    agent.end()
 
 
 @pytest.mark.parametrize(
@@ -76,10 +76,10 @@ def test_no_manifest_knows_the_watchdog_s_unit(world: Path) -> None:
     script = f"touch {made[0]} {done} && ln -s {made[0]} {made[1]}"
     after = {"done": True, "argv": ["sh", "-c", script], "creates": [str(done)], "removes": [],
              "unless": [], "chdir": None, "environment": {}}  # fmt: skip
-    runner = local_runner(world)
-    runner.apply(change("command:all", after))
-    reply = runner.ask("revert", commit="c1", why="enough")
-    runner.end()
+    agent = local_agent(world)
+    agent.apply(change("command:all", after))
+    reply = agent.ask("revert", commit="c1", why="enough")
+    agent.end()
     assert (reply["state"], reply["kept"], reply["failed"]) == ("reverted", [], [])
     for path in made:
         path.unlink()  # fails where the revert has done that

@@ -1,4 +1,4 @@
-"""The runner's look at proxies: what is there in place of a file, and who runs what."""
+"""The agent's look at proxies: what is there in place of a file, and who runs what."""
 
 from __future__ import annotations
 

@@ -181,7 +181,7 @@ def test_the_round_trip_covers_every_field() -> None:
         assert same == at_default, value
 
 
-def test_a_plan_on_the_wire_comes_back_but_for_what_the_runner_does_not_need() -> None:
+def test_a_plan_on_the_wire_comes_back_but_for_what_the_agent_does_not_need() -> None:
     back = plan_from_json(json.loads(json.dumps(plan_to_json(PLAN))))
     assert back.digest == PLAN.digest
     assert sealed(dataclasses.replace(back, digest="")).digest == PLAN.digest
