@@ -69,7 +69,7 @@ def revert_alone(commit: str, why: str, say: Callable[[str], None]) -> bool:
     if why == "boot":  # D-Bus starts later: apt would wait for it, systemctl does not need it
         CHILD_ENVIRONMENT["DBUS_SYSTEM_BUS_ADDRESS"] = "unix:path=/nonexistent"
     who = f"commit {commit} of {going['who']} from {going['from']}"
-    tell = lambda result: say(f"{who}: {_WHYS[why]}; {_outcome(result)}")  # noqa: E731
+    tell = lambda result: say(f"{who}: {_WHYS[why]}; {_outcome(result)}")  # noqa: E731 - one line
     # Report before the unit is removed: systemd then starts whatever waits for it.
     reply = Revert(
         alone, commit, why, event="boot" if why == "boot" else "deadline", on_end=tell

@@ -162,4 +162,4 @@ def ssh(*, name: str, host: str, command: tuple[str, ...]) -> None:
     target = named(name).host(host)
     if not target.is_running:
         raise LabError(f"{host} is off.")
-    os.execvp("ssh", [*target.ssh_command(), *command])  # noqa: S606
+    os.execvp("ssh", [*target.ssh_command(), *command])  # noqa: S606 - ssh replaces this process

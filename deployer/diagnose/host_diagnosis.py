@@ -96,7 +96,7 @@ class HostDiagnosis:
 
     def _diagnose(self, address: Address, options: HandshakeOptions) -> Inside:
         link = self._link
-        assert link is not None, "the context manager is entered first"  # noqa: S101
+        assert link is not None, "the context manager is entered first"  # noqa: S101 - for mypy
         timeout_s = self._options.connect_timeout_s
 
         def access() -> Access:

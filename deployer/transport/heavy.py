@@ -22,7 +22,7 @@ def preload() -> None:
         _share_yaml()
         borrowed = _defer_mock()
         try:
-            import fabric  # noqa: F401
+            import fabric  # noqa: F401 - imported in advance
         finally:
             if borrowed is not None and sys.modules.get("unittest.mock") is borrowed:
                 del sys.modules["unittest.mock"]

@@ -101,7 +101,7 @@ class Strict:
                     given = base.__dict__.get(name, REQUIRED)
                     each = given if isinstance(given, Field) else Field(given)
                     # The annotations are this package's own source, not user input.
-                    each.annotation = eval(text, scope)  # noqa: S307
+                    each.annotation = eval(text, scope)  # noqa: S307 - own annotations
                     found[name] = each
             cls._fields = found
         return cls._fields or {}

@@ -51,7 +51,7 @@ def upstreams(site: Site, route: Route) -> Iterator[Note]:
                 "use a different port.",
                 place,
             )
-        if upstream.socket.startswith(("/tmp/", "/var/tmp/")):  # noqa: S108
+        if upstream.socket.startswith(("/tmp/", "/var/tmp/")):  # noqa: S108 - only compared
             yield warning(
                 "socket-in-tmp",
                 f"{route.path}: {upstream} is in a folder that systemd can make private",
