@@ -60,6 +60,13 @@ LONGEST_FIRST = (
     "tests/integration/commit/test_recover.py",
     "tests/integration/commit/test_bad_luck.py",
     "tests/integration/catalogue/test_catalogue.py",
+    "tests/integration/cli/test_wheel.py",
+    "tests/integration/proxies/test_running_proxies.py",
+    "tests/integration/services/test_neko.py",
+    "tests/integration/commit/test_rollback.py",
+    "tests/integration/commit/test_apply.py",
+    "tests/integration/run/test_sealed_plans.py",
+    "tests/integration/cli/test_tasks.py",
 )
 
 
