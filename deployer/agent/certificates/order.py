@@ -139,7 +139,7 @@ class Order:
         if directory.needs_eab and not self._settings.get("eab") and not self._has_account():
             raise OrderError(
                 f"{self._ca} serves only accounts that are bound to one of its customers: "
-                "give `eab: {kid: …, hmac_key: …}` beside its directory"
+                "give `eab: {kid: …, hmac_key: …}` next to its directory"
             )
 
     def _has_account(self) -> bool:
@@ -161,8 +161,8 @@ class Order:
             holder = who_listens(port)
             by = f" by {holder}" if holder else ""
             raise OrderError(
-                f"challenges cannot be answered: {error}{by}, and certbot answers there: end that, "
-                "or let it listen elsewhere"
+                f"challenges cannot be answered: {error}{by}, and certbot answers there: stop "
+                "that, or let it listen elsewhere"
             ) from None
 
     def _has_succeeded(self, staging: str) -> bool:

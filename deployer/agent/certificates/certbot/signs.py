@@ -40,8 +40,8 @@ SIGNS = (
         r"Could not bind TCP port|Problem binding to port|Could not bind to IPv4 or IPv6",
         "port-in-use",
         (
-            "something else listens on port {port}, where certbot answers challenges: end that, or "
-            "let it listen elsewhere"
+            "something else listens on port {port}, where certbot answers challenges: stop that, "
+            "or let it listen elsewhere"
         ),
     ),
     (
@@ -57,7 +57,7 @@ SIGNS = (
         "clock",
         (
             "the certificate of {directory} has expired by the clock here, which says {clock}: set "
-            "the clock if that is wrong; otherwise the CA must mend it"
+            "the clock if that is wrong; otherwise the CA must fix it"
         ),
     ),
     (
@@ -116,7 +116,7 @@ SIGNS = (
         "eab",
         (
             "the CA serves only accounts that are bound to one of its customers: give "
-            "`eab: {{kid: …, hmac_key: …}}` beside its directory"
+            "`eab: {{kid: …, hmac_key: …}}` next to its directory"
         ),
     ),
     (

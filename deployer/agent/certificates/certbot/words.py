@@ -85,7 +85,7 @@ _REFUSED = {
     "unsupportedIdentifier": ("rejected-identifier", "this CA does not certify such a name"),
     "invalidContact": ("email", "correct `email:` in the playbook"),
     "unsupportedContact": ("email", "correct `email:` in the playbook"),
-    "externalAccountRequired": ("eab", "give `eab: {kid: …, hmac_key: …}` beside its directory"),
+    "externalAccountRequired": ("eab", "give `eab: {kid: …, hmac_key: …}` next to its directory"),
     "userActionRequired": ("account", "the account's owner must do what the CA asks, then again"),
     "unauthorized": ("account", _NEW_ACCOUNT),
     "accountDoesNotExist": ("account-gone", _NEW_ACCOUNT),
