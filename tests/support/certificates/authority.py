@@ -72,7 +72,7 @@ class Authority:
         return self._management("/roots/0")
 
     def port(self, what: str) -> int:
-        """Where its ``acme``, ``management``, ``dns`` and what tests tell it are."""
+        """Where its ``acme``, ``management``, ``dns`` and ``dns_api`` ports are."""
         return _PORTS[what] + self.first_port
 
     def log(self) -> str:
@@ -112,7 +112,7 @@ class Authority:
         if dns_knows("-doh"):  # from 2.5 on, at a port of all addresses
             argv += ["-doh", ""]
         argv += ["-defaultIPv4", self.finds_at or self.address]
-        argv += ["-management", f"{self.address}:{self.port('told')}"]
+        argv += ["-management", f"{self.address}:{self.port('dns_api')}"]
         self._spawn("dns", argv, {}, self.port("dns_api"))
 
     def start_pebble(self) -> None:
@@ -174,7 +174,7 @@ class Authority:
             process.wait()
 
     def _tell(self, what: str, message: Mapping[str, Any]) -> None:
-        url = f"http://{self.address}:{self.port('told')}/{what}"
+        url = f"http://{self.address}:{self.port('dns_api')}/{what}"
         request = urllib.request.Request(url, json.dumps(message).encode())
         with urllib.request.urlopen(request, timeout=PATIENCE_S):  # noqa: S310
             pass
