@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,7 +26,7 @@ def pytest_configure() -> None:
     """A termination ends the run as Ctrl-C does, so that every lab is taken down."""
 
     def ended(number: int, frame: FrameType | None) -> None:
-        sys.exit(128 + number)
+        raise KeyboardInterrupt  # the summary still lists what failed
 
     signal.signal(signal.SIGTERM, ended)
     # Workers of pytest-xdist ignore SIGINT, and what they start would inherit that.
