@@ -75,7 +75,7 @@ def read_directory(url: str, ca_bundle: str | None) -> Directory:
         DirectoryError: there is none, or the clock of this host is wrong.
     """
     try:
-        document, told = _get(url, ca_bundle)
+        document, date = _get(url, ca_bundle)
     except ssl.SSLCertVerificationError as error:
         off_s = _clock_off_by(url)
         if off_s is not None and abs(off_s) > CLOCK_TOLERANCE_S:
@@ -89,7 +89,7 @@ def read_directory(url: str, ca_bundle: str | None) -> Directory:
         ) from None
     except OSError as error:
         raise DirectoryError("directory-down", f"the CA at {url} {_why(error)}") from None
-    off_s = _clock_off(told)
+    off_s = _clock_off(date)
     if off_s is not None and abs(off_s) > CLOCK_TOLERANCE_S:
         raise DirectoryError("clock", clock_words(off_s))
     if "newOrder" not in document:

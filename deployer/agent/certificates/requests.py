@@ -64,7 +64,7 @@ class _OfOrders(Children):
         except Gone:
             if self._lost.is_set():
                 raise
-            raise OrderError("the order was cut short, as deployer was told to stop") from None
+            raise OrderError("the order was interrupted, because deployer was stopped") from None
 
 
 class CertificateKind:

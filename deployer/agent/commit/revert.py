@@ -367,10 +367,13 @@ class Revert:
     def _look_again(self, kept: dict[str, str]) -> None:
         """Probe whether everything is as the plan had found it."""
         found = Probe(self._children).observe([probe_request(change) for change in self._changes])
-        told = {item["resource_id"] for item in self._failed}
+        reported = {item["resource_id"] for item in self._failed}
         for change, now in zip(self._changes, found):
             name = change["resource_id"].partition(":")[2]
-            if now["fingerprint"] == change["fingerprint"] or {name, change["resource_id"]} & told:
+            if (
+                now["fingerprint"] == change["fingerprint"]
+                or {name, change["resource_id"]} & reported
+            ):
                 continue
             if self._is_booting and _is_enabled_as(change["before"], now["attributes"]):
                 continue
@@ -429,8 +432,8 @@ class Revert:
         return [event["what"] for event in events if event["event"] == "kept-for-good"]
 
     def _note_owed(self, folder: str) -> None:
-        told = {item["resource_id"] for item in self._failed}
-        failed = [handler for handler in self._handlers if "handler:" + handler["name"] in told]
+        reported = {item["resource_id"] for item in self._failed}
+        failed = [each for each in self._handlers if "handler:" + each["name"] in reported]
         self._try_to(lambda: note_owed(failed, folder))
 
     def _close(self, folder: str, about: Json) -> None:

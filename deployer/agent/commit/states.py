@@ -21,10 +21,10 @@ deadline come at the same moment, one of them wins and the others find the folde
 
 `pending` begins when all that a revert needs is on disk and the watchdog is armed, before the first
 change. `reverting` survives every crash: whatever finds it continues it. `revert-failed` is a
-revert that ended without restoring everything; it stays in the same folder, and its record tells it
-from `reverting`. The cause may be temporary (a full disk, a running package manager), so the
-watchdog retries a few times and at the next boot. The user may retry too, or abandon the commit and
-leave the host as it is now.
+revert that ended without restoring everything; it stays in the same folder, and its record
+distinguishes it from `reverting`. The cause may be temporary (a full disk, a running package
+manager), so the watchdog retries a few times and at the next boot. The user may retry too, or
+abandon the commit and leave the host as it is now.
 
 The controller imports this module too: there is one table.
 """

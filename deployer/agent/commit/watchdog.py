@@ -227,7 +227,7 @@ def note_pulse(for_s: float) -> None:
 
 
 class Keeper:
-    """Tells the watchdog that this process is alive and working, until `stop`."""
+    """Reports to the watchdog that this process is alive and working, until `stop`."""
 
     def __init__(self) -> None:
         self._stopped = Bell()

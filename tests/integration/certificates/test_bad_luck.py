@@ -432,7 +432,7 @@ def test_a_renewal_interrupted_while_certbot_runs(stage: Stage) -> None:
         assert stage.served() == before
         if number == signal.SIGINT:
             assert ran.code == 3, ran
-            assert "the order was cut short, as deployer was told to stop" in ran.out
+            assert "the order was interrupted, because deployer was stopped" in ran.out
     stage.front.be_kind()
     renewed = deployer("certs", "renew", "site.yml", "--force")
     assert renewed.code == 0, renewed

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 _HIDDEN = "(hidden)"
 _WORDS = r"(?:secret|token|password|passwd|passphrase|hmac[-_]?key|api[-_]?key|private[-_]?key)"
-#: `key = value` and `key: value`, whoever wrote them, and options of certbot. All is bounded: a CA
-#: may have written the text, and must not cause long searches.
+#: `key = value` and `key: value` from any program, and options of certbot. All lengths are bounded:
+#: the text may come from a CA, which must not cause long searches.
 _ASSIGNED = re.compile(
     rf"(?i)({_WORDS}[\w-]{{0,40}}[\"']?(?:\s{{0,4}}[=:]\s{{0,4}}|\s{{1,4}}(?=[^\s-]{{0,200}}[\d+/=])))"
     r"[\"']?([^\s\"',;]{4,})"

@@ -96,7 +96,7 @@ _REFUSED = {
     "serverInternal": ("directory-down", "the CA has a problem of its own: try again later"),
 }
 #: Patterns in the detail of a problem for what its code does not show, the most specific first.
-_TOLD = (
+_BY_DETAIL = (
     (
         re.compile(r"external account|field 'kid'", re.I),
         ("eab", "`eab:` must have the kid and the hmac_key as the CA gave them"),
@@ -143,8 +143,8 @@ def explain(output: str, log: str = "", *, settings: Json, now: float | None = N
     known = _by_signs(text, settings, now) or _by_signs(_clipped(_end_of(log)), settings, now)
     if known:
         return known
-    told = _short(" ".join(_meaningful(text)[-4:]))
-    return Failure(told or "certbot ended without a word", "unknown", (), None)
+    message = _short(" ".join(_meaningful(text)[-4:]))
+    return Failure(message or "certbot ended without any output", "unknown", (), None)
 
 
 def _of_validation(
@@ -153,15 +153,15 @@ def _of_validation(
     order = {name: place for place, name in enumerate(settings.get("names", ()))}
     problems.sort(key=lambda each: order.get(each[0], len(order)))
     is_dns = settings.get("challenge") == "dns-01"
-    told, advice, kinds = [], [], []
+    messages, advice, kinds = [], [], []
     for name, code, detail in problems:
         if name in hooks:
-            told.append(f"the challenge of {name} was not put up: {_short(hooks[name])}")
+            messages.append(f"the challenge of {name} was not put up: {_short(hooks[name])}")
             kinds.append("plugin")
             continue
         kind = "dns" if code == "connection" and _IS_DNS.search(detail) else code
         kinds.append(kind if kind in _AFTER_HTTP else _REFUSED.get(kind, ("unknown", ""))[0])
-        told.append(f"the CA could not validate {name}: {detail.rstrip('.')}")
+        messages.append(f"the CA could not validate {name}: {detail.rstrip('.')}")
         words = (_AFTER_DNS if is_dns else _AFTER_HTTP).get(kind, "").format(name=name)
         if words and words not in advice:
             advice.append(words)
@@ -169,7 +169,7 @@ def _of_validation(
     # For a wildcard, the CA omits the star.
     failed |= {name for name in order if name.startswith("*.") and name[2:] in failed}
     names = tuple(sorted(failed, key=lambda name: order.get(name, len(order))))
-    return Failure("; ".join(told + advice), kinds[0], names, None)
+    return Failure("; ".join(messages + advice), kinds[0], names, None)
 
 
 def _of_answer(answer: Answer, settings: Json, now: float) -> Failure:
@@ -180,7 +180,7 @@ def _of_answer(answer: Answer, settings: Json, now: float) -> Failure:
     kind, advice = next(
         (
             found
-            for pattern, found in _TOLD
+            for pattern, found in _BY_DETAIL
             if answer.code != "rateLimited" and pattern.search(detail)
         ),
         ("unknown", ""),
@@ -190,41 +190,41 @@ def _of_answer(answer: Answer, settings: Json, now: float) -> Failure:
         detail = "; ".join(f"{name}: {_short(words)}" for name, words in answer.parts)
     if kind == "rate-limited":
         return _of_rate_limit(detail, wanted, now)
-    told = f"the CA refuses: {detail or answer.code}"
-    return Failure(f"{told}; {advice}" if advice else told, kind, (), wanted)
+    message = f"the CA refuses: {detail or answer.code}"
+    return Failure(f"{message}; {advice}" if advice else message, kind, (), wanted)
 
 
 def _of_rate_limit(detail: str, wanted: float | None, now: float) -> Failure:
-    told = f"the CA refuses: {without_time(detail).rstrip('.')}"
+    message = f"the CA refuses: {without_time(detail).rstrip('.')}"
     if "visit: http" in detail:  # waiting does not help: someone must confirm on that page
-        return Failure(f"{told} (open that page to go on)", "rate-limited", (), wanted)
+        return Failure(f"{message} (open that page to go on)", "rate-limited", (), wanted)
     if wanted is None:
-        told += "; it does not say for how long: wait an hour"
-        return Failure(told, "rate-limited", (), now + 3600.0)
-    return Failure(f"{told}; wait until {_utc(wanted)}", "rate-limited", (), wanted)
+        message += "; it does not say for how long: wait an hour"
+        return Failure(message, "rate-limited", (), now + 3600.0)
+    return Failure(f"{message}; wait until {_utc(wanted)}", "rate-limited", (), wanted)
 
 
 def _of_status(answer: Answer, settings: Json, wanted: float | None) -> Failure:
     reason = http.client.responses.get(answer.status, "")
     directory = settings.get("directory", "")
     if answer.url == directory and answer.status < 500:
-        told = f"there is no ACME directory at {directory}: it answers {answer.status} {reason}"
-        return Failure(f"{told}; see `directory:`", "directory-down", (), wanted)
-    told = f"the CA answers {answer.status} {reason} at {answer.url or directory}"
-    return Failure(f"{told}: try again later", "directory-down", (), wanted)
+        message = f"there is no ACME directory at {directory}: it answers {answer.status} {reason}"
+        return Failure(f"{message}; see `directory:`", "directory-down", (), wanted)
+    message = f"the CA answers {answer.status} {reason} at {answer.url or directory}"
+    return Failure(f"{message}: try again later", "directory-down", (), wanted)
 
 
 def _by_signs(text: str, settings: Json, now: float) -> Failure | None:
     for pattern, kind, words in SIGNS:
         sign = re.search(pattern, text)
         if sign:
-            told = words.format(
+            message = words.format(
                 *(_short(group or "") for group in sign.groups()),
                 directory=settings.get("directory", "the CA"),
                 port=settings.get("challenge_port", 80),
                 clock=_utc(now),
             )
-            return Failure(told.strip(" ."), kind, (), None)
+            return Failure(message.strip(" ."), kind, (), None)
     return None
 
 

@@ -99,8 +99,8 @@ def test_an_answer_that_was_put_right_by_the_next_one_is_no_cause() -> None:
 @pytest.mark.parametrize(
     ("output", "words"),
     [
-        ("", "certbot ended without a word"),
-        (LOG + "\n- - - -\n", "certbot ended without a word"),
+        ("", "certbot ended without any output"),
+        (LOG + "\n- - - -\n", "certbot ended without any output"),
         (
             LOG + "An unexpected error occurred:\nKeyError: 'x'\n"
             "Ask for help or search for solutions at https://community.letsencrypt.org. See the "
