@@ -49,9 +49,9 @@ class Lists:
             )
         from deployer.run.listing import listings
         from deployer.run.options import SessionOptions
-        from deployer.run.session import load
+        from deployer.run.project import load_project
 
-        plays = listings(load(playbook, SessionOptions(**project)), with_tags=self.tags)
+        plays = listings(load_project(playbook, SessionOptions(**project)), with_tags=self.tags)
         if as_json:
             click.echo(_json(command, plays))
         else:

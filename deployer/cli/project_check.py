@@ -32,12 +32,12 @@ def run_check(
     from deployer.report.output import Output
     from deployer.run.check import check_project
     from deployer.run.options import SessionOptions
-    from deployer.run.session import load
+    from deployer.run.project import load_project
 
     if folder is not None:
         rendered_folder.check_folder(folder)
     try:
-        project = load(playbook, SessionOptions(**given))
+        project = load_project(playbook, SessionOptions(**given))
         checked = check_project(project, release=release, render=folder is not None)
     except UsageError as error:
         if not as_json:

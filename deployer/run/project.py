@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from deployer.errors import UsageError
 from deployer.model import Document, Host, Play, Task
 from deployer.run.batches import Batch, batches
+from deployer.run.sealed.signature import is_sealed_file
 from deployer.sites.model import Site
 
 if TYPE_CHECKING:
@@ -182,6 +183,12 @@ def load_project(
 
     if not path.exists():  # more useful to know than that the inventory is missing, too
         raise playbook.missing_file(path, what="playbook")
+    if is_sealed_file(path):
+        raise UsageError(
+            f"{path} is a sealed plan, not a playbook.",
+            hint=f"Show it with `deployer apply --dry-run {path}`, "
+            f"or apply it with `deployer apply {path}`.",
+        )
     given = playbook.parse_extra_vars(options.extra_vars)
     inventory = playbook.load_inventory(
         inventory_paths(path, options.inventories), playbook_folder=path.parent, extra_vars=given

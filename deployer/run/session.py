@@ -7,7 +7,7 @@ import shlex
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Self
 
 from deployer.commit.contact import RunOptions
 from deployer.commit.outcome import RunReport
-from deployer.errors import UsageError
 from deployer.model import Host
 from deployer.report.files import ReportFiles
 from deployer.report.output import Output
@@ -26,7 +25,6 @@ from deployer.run.check import rehearse
 from deployer.run.fleet import Fleet, Unwatched
 from deployer.run.options import SessionOptions
 from deployer.run.project import Project, load_project
-from deployer.run.sealed.signature import is_sealed_file
 from deployer.transport.early_links import EarlyLinks
 from deployer.transport.passwords import ask_passwords
 
@@ -34,26 +32,6 @@ if TYPE_CHECKING:
     from deployer.playbook.load.peek import Glance
     from deployer.run.sealed.model import SealedPlan
     from deployer.transport import ConnectOptions
-
-
-def load(
-    playbook: Path,
-    options: SessionOptions,
-    *,
-    at_first_glance: Callable[[Glance], None] | None = None,
-) -> Project:
-    """The project that `playbook` and `options` select.
-
-    Raises:
-        UsageError: with every error that was found, each with its place.
-    """
-    if is_sealed_file(playbook):
-        raise UsageError(
-            f"{playbook} is a sealed plan, not a playbook.",
-            hint=f"Show it with `deployer apply --dry-run {playbook}`, "
-            f"or apply it with `deployer apply {playbook}`.",
-        )
-    return load_project(playbook, options, at_first_glance=at_first_glance)
 
 
 class Session:
@@ -79,7 +57,7 @@ class Session:
         targets: Project | SealedPlan
         self._options = options
         if sealed is None:
-            project = targets = load(playbook, options, at_first_glance=self._connect_early)
+            project = targets = load_project(playbook, options, at_first_glance=self._connect_early)
         else:
             targets = sealed
             options = replace(options, inventories=[Path(path) for path in sealed.inventories])
