@@ -22,11 +22,11 @@ from deployer.agent.errors import os_words
 from deployer.agent.files import names_in, read_text
 from deployer.agent.listeners import listening_sockets, listens, sockets_of
 from deployer.agent.processes import TICK_NS, children_of, started_at, uptime_ns
-from deployer.agent.proxies import apache as inspection_apache
 from deployer.agent.proxies import connections
-from deployer.agent.proxies import haproxy as inspection_haproxy
-from deployer.agent.proxies import nginx as inspection_nginx
+from deployer.agent.proxies.apache import inspect as inspection_apache
 from deployer.agent.proxies.files import FileReader, Hurry, NotAFileError, opened
+from deployer.agent.proxies.haproxy import inspect as inspection_haproxy
+from deployer.agent.proxies.nginx import inspect as inspection_nginx
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

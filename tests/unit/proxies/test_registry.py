@@ -30,7 +30,7 @@ def test_the_type_has_the_same_names() -> None:
 def test_a_proxy_has_its_three_places(proxy: ProxyServer) -> None:
     for path in (
         f"deployer/proxies/{proxy.name}",
-        f"deployer/agent/proxies/{proxy.name}.py",
+        f"deployer/agent/proxies/{proxy.name}/inspect.py",
         f"roles/{proxy.name}/tasks/main.yml",
     ):
         assert (ROOT / path).exists()

@@ -1,0 +1,1 @@
+"""nginx on a host."""
