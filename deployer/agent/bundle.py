@@ -15,7 +15,12 @@ from pathlib import Path
 __all__ = ["archive", "digest", "sources", "zip_of"]
 
 #: Modules that only the controller or a type checker needs.
-_STAYS_HERE = {"deployer/agent/bundle.py", "deployer/agent/replies.py", "deployer/agent/session.py"}
+_STAYS_HERE = {
+    "deployer/agent/bundle.py",
+    "deployer/agent/proxies/parts.py",
+    "deployer/agent/replies.py",
+    "deployer/agent/session.py",
+}
 #: The first member of the zip file: what runs first on a host.
 _FIRST = "deployer/agent/start.py"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from deployer.agent.files import names_in, read_text
-from deployer.agent.settings import PROXIES
+from deployer.agent.proxies import BY_UNIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def _listening(pid: int | str = "self") -> Iterator[tuple[int, str]]:
 def _holders(inodes: set[str]) -> Iterator[tuple[int, set[str]]]:
     """The processes that hold some of the sockets, proxies first, until each socket has one."""
     pids = [int(name) for name in names_in("/proc") if name.isdigit()] if inodes else []
-    pids.sort(key=lambda pid: (read_text(f"/proc/{pid}/comm").strip() not in PROXIES, pid))
+    pids.sort(key=lambda pid: (read_text(f"/proc/{pid}/comm").strip() not in BY_UNIT, pid))
     missing = set(inodes)
     for pid in pids:
         if not missing:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import time
 
-from deployer.agent.files import look_at, names_in, read_text
+from deployer.agent.files import names_in, read_text
 from deployer.agent.listeners import listening_sockets, listens
+from deployer.agent.proxies import BY_UNIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from deployer.agent.proxies import Proxy
     from deployer.agent.settings import Json
 
 
@@ -25,34 +27,10 @@ NS = 1_000_000_000
 TICK_NS = NS // os.sysconf("SC_CLK_TCK")
 
 
-def _current_workers_of_nginx(main: int) -> Iterator[int]:
-    """Workers with an earlier configuration that still have connections show it in their title."""
-    for pid in children_of(main):
-        title = read_text(f"/proc/{pid}/cmdline")
-        if title.startswith("nginx: worker process") and "shutting down" not in title:
-            yield pid
-
-
-def current_workers(main: int) -> Iterator[int]:
-    """Workers of Apache or HAProxy: those with an earlier configuration have stopped listening."""
+def listening_children(main: int) -> Iterator[int]:
+    """The children of a process that accept connections."""
     listening = listening_sockets(main)
     return (pid for pid in children_of(main) if listens(pid, listening))
-
-
-def current_workers_of_haproxy(main: int) -> Iterator[int]:
-    """The same; if none listens, as with the configuration that Debian installs, the newest one."""
-    found = list(current_workers(main)) or sorted(children_of(main), key=started_at)[-1:]
-    return iter(found)
-
-
-#: By the name of the main process: its children that use the configuration loaded last.
-_CURRENT_WORKERS = {
-    "nginx": _current_workers_of_nginx,
-    "apache2": current_workers,
-    "haproxy": current_workers_of_haproxy,
-}
-#: Apache rewrites it whenever it has read its configuration. Source: `ap_log_pid`.
-_APACHE_PID_FILE = "/run/apache2/apache2.pid"
 
 
 def children_of(pid: int) -> set[int]:
@@ -69,36 +47,30 @@ def children_of(pid: int) -> set[int]:
     return found
 
 
+def proxy_of(main: int) -> Proxy | None:
+    """The supported proxy that this is the main process of, if any."""
+    return BY_UNIT.get(read_text(f"/proc/{main}/comm").strip())
+
+
 def is_proxy(main: int) -> bool:
     """Whether this is the main process of a supported proxy."""
-    return read_text(f"/proc/{main}/comm").strip() in _CURRENT_WORKERS
-
-
-def apache_read_ns(main: int) -> int:
-    """When this Apache last read its configuration, by the wall clock; 0 if unknown.
-
-    Its children do not show it: it ends some and starts others as the load changes.
-    """
-    if read_text(_APACHE_PID_FILE).strip() != str(main):
-        return 0
-    info = look_at(_APACHE_PID_FILE)
-    return info.st_mtime_ns if info else 0
+    return proxy_of(main) is not None
 
 
 def processes_of(main: int) -> Json | None:
     """A proxy's main process and current workers, each with its start in ticks since boot; `None`
     if it is not a supported proxy, or has no workers."""
-    proxy = read_text(f"/proc/{main}/comm").strip()
-    current = _CURRENT_WORKERS.get(proxy)
-    if current is None:
+    proxy = proxy_of(main)
+    if proxy is None:
         return None
-    workers = [[pid, started_at(pid)] for pid in sorted(current(main))]
+    workers = [[pid, started_at(pid)] for pid in sorted(proxy.workers.current_workers(main))]
     workers = [worker for worker in workers if worker[1]]  # the others have ended by now
     if not workers:
         return None
     running: Json = {"main": [main, started_at(main)], "workers": workers}
-    if proxy == "apache2":
-        running["read_ns"] = apache_read_ns(main)
+    read_ns = proxy.workers.read_ns(main)
+    if read_ns is not None:
+        running["read_ns"] = read_ns
     return running
 
 

@@ -7,16 +7,9 @@ import stat
 import time
 
 from deployer.agent.errors import StepError
-from deployer.agent.files import names_in, read_text
+from deployer.agent.files import names_in
 from deployer.agent.listeners import listening_sockets, listens
-from deployer.agent.processes import (
-    NS,
-    apache_read_ns,
-    children_of,
-    current_workers,
-    current_workers_of_haproxy,
-    started_at,
-)
+from deployer.agent.processes import listening_children, proxy_of, started_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,7 +73,7 @@ class ProxyReload:
 
     def _workers_now(self) -> set[int]:
         """The processes that accept connections."""
-        return set(current_workers(self._main))
+        return set(listening_children(self._main))
 
     def _is_taken(self) -> bool:
         return bool(self._workers_now() - self._workers)
@@ -120,96 +113,7 @@ class ProxyReload:
                 continue
 
 
-class NginxReload(ProxyReload):
-    """``nginx -s reload`` only sends a signal. The master then reads the files, opens sockets (it
-    tries five times in 2.5 s), and starts new workers; or it writes ``[emerg]`` to its log and
-    continues as before. Source: nginx, "Controlling nginx", and `ngx_open_listening_sockets`.
-    """
-
-    _NAME = "nginx"
-
-    def _workers_now(self) -> set[int]:
-        return children_of(self._main)
-
-    def _has_stopped_listening(self, worker: int) -> bool:
-        """Old workers accept connections for another 0.1 s, and then change their title."""
-        title = read_text(f"/proc/{worker}/cmdline")
-        return not title or "shutting down" in title
-
-    def _reason(self) -> str:
-        lines = [line for line in self._new_lines() if "[emerg]" in line]
-        return "\n".join(dict.fromkeys(lines[-10:]))
-
-
-class ApacheReload(ProxyReload):
-    """``apachectl graceful`` only sends a signal. The parent then reads the files, opens sockets
-    and logs, rewrites its PID file, and starts new children, which takes up to a second if the
-    old ones still have connections. If any of that fails, it exits, and nothing listens any more.
-    Source: httpd, "Stopping and Restarting", and `event_run` of mpm_event.
-    """
-
-    _NAME = "Apache"
-    _OLD_ONE = "it takes no new connections now"
-    _SIGNS = ("emerg]", "alert]", "crit]", "AH00072")
-
-    def _is_refused(self) -> bool:
-        return False  # it exits in that case
-
-    def _is_taken(self) -> bool:
-        read_s = apache_read_ns(self._main) / NS
-        return (not read_s or read_s > self._begun_s - 0.02) and super()._is_taken()
-
-    def _reason(self) -> str:
-        lines = [line for line in self._new_lines() if any(sign in line for sign in self._SIGNS)]
-        return "\n".join(dict.fromkeys(lines[-10:]))
-
-
-class HaproxyReload(ProxyReload):
-    """The master re-executes itself, reads the files, opens sockets (for up to 2 s, during which
-    nothing listens) and starts a worker that takes over; or it counts a failed reload, and the
-    former worker continues. Source: HAProxy's management guide, 3 and 4; its `mworker.c`.
-    """
-
-    _NAME = "HAProxy"
-    _AFTER_REFUSAL_S = 0.0  # it has given up when it counts the failure
-
-    def __init__(self, systemd: Systemd, unit: str, main: int) -> None:
-        super().__init__(systemd, unit, main)
-        self._failures = _failed_reloads(main)
-
-    def _workers_now(self) -> set[int]:
-        return set(current_workers_of_haproxy(self._main))
-
-    def _is_refused(self) -> bool:
-        return _failed_reloads(self._main) > self._failures
-
-    def _reason(self) -> str:
-        lines = self._systemd.words_since(self._unit, self._begun_s)
-        alerts = [line for line in lines if "[ALERT]" in line and f"({self._main})" in line]
-        return "\n".join(dict.fromkeys(alerts[-10:]))
-
-
-def _failed_reloads(master: int) -> int:
-    """How many reloads of this HAProxy have failed since the last successful one.
-
-    The master keeps the number in its environment. Before 2.4 there is none, but a master that
-    waits for a valid configuration has a variable for that.
-    """
-    environment = read_text(f"/proc/{master}/environ").split("\0")
-    fields = {key: value for key, _, value in (word.partition("=") for word in environment)}
-    for process in fields.get("HAPROXY_PROCESSES", "").split("|"):
-        about = dict(field.partition("=")[::2] for field in process.split(";"))
-        if about.get("type") == "m" and about.get("failedreloads", "").isdigit():
-            return int(about["failedreloads"])
-    has_numbers = any("failedreloads=" in word for word in environment)
-    return 0 if has_numbers else int("HAPROXY_MWORKER_WAIT_ONLY" in fields)
-
-
-#: By the name of a proxy's main process.
-_RELOADS = {"nginx": NginxReload, "apache2": ApacheReload, "haproxy": HaproxyReload}
-
-
 def reload_watch(systemd: Systemd, unit: str, main: int) -> ProxyReload | None:
     """Determines whether the unit's next reload is taken; `None` if it is not a proxy."""
-    kind = _RELOADS.get(read_text(f"/proc/{main}/comm").strip())
-    return kind(systemd, unit, main) if kind else None
+    proxy = proxy_of(main)
+    return proxy.reload.watch(systemd, unit, main) if proxy else None

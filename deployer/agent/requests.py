@@ -81,7 +81,7 @@ def request_connections(session: Session, request: Json) -> Json:
 
 
 def request_places(session: Session, request: Json) -> Json:
-    """How many processes Apache has room for."""
+    """How many process slots a proxy has."""
     from deployer.agent.proxies.readiness import places
 
     return places(session, request)

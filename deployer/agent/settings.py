@@ -52,8 +52,6 @@ COMMIT_PROGRAM = "agent.pyz"
 #: The file that reserves disk space for a revert.
 RESERVE = "reserve"
 UNKNOWN_COMMIT = "unknown"
-#: The main processes of the supported proxies.
-PROXIES = ("nginx", "apache2", "haproxy")
 
 PROTOCOL = 1
 MAX_MESSAGE_BYTES = 64 << 20

@@ -1,7 +1,7 @@
 """The registry of proxies: one row for each that can serve a site.
 
 A proxy is three places: its folder here (site view, configuration reader, request path, faults,
-limits, wording), its module in `deployer/agent/proxies/`, and its role in `roles/`. Modules outside
+limits, wording), its folder in `deployer/agent/proxies/`, and its role in `roles/`. Modules outside
 of those places take what differs between proxies from its row, its `Words` and its `Traits`.
 """
 

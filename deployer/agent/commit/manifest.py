@@ -8,6 +8,7 @@ import stat
 from deployer.agent import settings
 from deployer.agent.encoding import sha256, to_b64
 from deployer.agent.files import hash_of, look_at, names_in, type_of
+from deployer.agent.proxies import PROXIES
 from deployer.agent.settings import BOOT_NAME
 
 TYPE_CHECKING = False
@@ -43,7 +44,10 @@ _KEPT_IN_VAR_LIB = ("ucf", "pam", "systemd/deb-systemd-", "misc", "python", "she
 _VAR_LIB_DEPTH = 4
 _VAR_LIB_NAMES = 500
 #: Files that the scripts of web servers' packages create, and a purge leaves behind.
-LEFT_BY_PURGES = ("/var/www/html/index.html", "/var/www/html/index.nginx-debian.html")
+LEFT_BY_PURGES = (
+    "/var/www/html/index.html",
+    *(path for each in PROXIES.values() for path in each.left_by_purges),
+)
 
 
 def entry_of(path: str) -> Entry | None:

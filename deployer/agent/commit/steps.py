@@ -22,6 +22,7 @@ from deployer.agent.files import (
 )
 from deployer.agent.kinds import ADDED_KINDS, PATH_KINDS, added_kind
 from deployer.agent.observe import user_attributes
+from deployer.agent.proxies import BY_UNIT
 from deployer.agent.services import Systemd, service_name
 from deployer.agent.settings import COMMAND_LIMIT_S
 
@@ -74,7 +75,7 @@ class Steps:
         Raises:
             StepError: it could not load it.
         """
-        if settings.READINESS and service_name(unit) in settings.PROXIES:
+        if settings.READINESS and service_name(unit) in BY_UNIT:
             from deployer.agent.proxies.readiness import check
 
             check(self._children, unit, action, self._say)

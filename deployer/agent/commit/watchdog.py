@@ -22,6 +22,7 @@ from deployer.agent.files import (
     write_synced,
 )
 from deployer.agent.processes import started_at
+from deployer.agent.proxies import UNITS
 from deployer.agent.settings import BOOT_NAME
 
 TYPE_CHECKING = False
@@ -47,7 +48,7 @@ Description=Revert a commit of deployer that was not confirmed before this boot
 DefaultDependencies=no
 RequiresMountsFor={state}
 After=local-fs.target sysinit.target
-Before=basic.target nginx.service apache2.service httpd.service haproxy.service
+Before=basic.target {proxies}
 Conflicts=shutdown.target
 Before=shutdown.target
 
@@ -92,7 +93,11 @@ class Watchdog:
         if not os.path.isdir(settings.BOOT_WANTS):
             _keeping_time([settings.UNITS], lambda: os.mkdir(settings.BOOT_WANTS, 0o755))
         command = " ".join(_unit_word(word) for word in self._command("boot"))
-        text = _BOOT_UNIT_TEXT.format(state=_unit_word(settings.STATE), command=command)
+        text = _BOOT_UNIT_TEXT.format(
+            state=_unit_word(settings.STATE),
+            proxies=" ".join(unit + ".service" for unit in UNITS),
+            command=command,
+        )
         _keeping_time(
             [settings.UNITS, settings.BOOT_WANTS], lambda: self._put_boot_unit(text.encode())
         )

@@ -2,12 +2,9 @@
 
 A WebSocket is a client's connection and one to the service, held by the same process; so is a
 request in progress, for a moment. All other connections are idle: clients that may send a request,
-and connections to services that are kept for the next one. HAProxy counts its streams itself.
-Apache waits for the two ends of each tunnel separately. For nginx, the smaller number of both kinds
-counts: if clients and services are idle at the same time, some of them are included, for as long as
-nginx keeps them, which is a minute.
+and connections to services that are kept for the next one. Each proxy's module counts its own.
 
-Source: proc_pid_fd(5), proc_pid_fdinfo(5), proc_net(5), sock_diag(7); HAProxy's management guide.
+Source: proc_pid_fd(5), proc_pid_fdinfo(5), proc_net(5), sock_diag(7).
 """
 
 from __future__ import annotations
@@ -19,9 +16,9 @@ import struct
 
 from deployer.agent.errors import check_name
 from deployer.agent.files import names_in, read_text
-from deployer.agent.processes import children_of, is_proxy, main_pid
+from deployer.agent.processes import children_of, main_pid, proxy_of
+from deployer.agent.proxies import BY_UNIT
 from deployer.agent.services import Systemd
-from deployer.agent.settings import CHUNK_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -107,11 +104,11 @@ class Worker:
         return min(len(self.clients), len(self.services))
 
     def tunnels(self) -> int:
-        """Apache's tunnels: each waits with its own epoll(7) for a service and a client."""
+        """Tunnels that each wait with their own epoll(7) for a service and a client."""
         return sum(1 for watched in self._watched() if watched & self.services)
 
     def ends(self, *, of_tunnels: bool) -> list[str]:
-        """The addresses of each client's connection, or only of those that are Apache's tunnels."""
+        """The addresses of each client's connection, or only of tunnels."""
         numbers = set(self.clients)
         if of_tunnels:
             numbers &= set().union(*(each for each in self._watched() if each & self.services))
@@ -132,66 +129,22 @@ def _open_files(pid: int) -> Iterator[tuple[int, str]]:
             continue  # closed by now
 
 
-def worker_connections(main: int, proxy: str, *, with_clients: bool = False) -> list[Json]:
+def worker_connections(main: int, unit: str, *, with_clients: bool = False) -> list[Json]:
     """For each child of a proxy's main process: ``pid``, ``websockets``, ``connections`` of
     clients, and whether it ``is_old``; optionally ``clients``, their addresses."""
     tables, unix_clients = Tables(main), _unix_clients()
     workers = [Worker(pid, tables, unix_clients) for pid in sorted(children_of(main))]
-    is_apache = proxy == "apache2"
+    counts = BY_UNIT[unit].connections
     return [
         {
             "pid": worker.pid,
-            "websockets": _websockets(worker, proxy, main),
+            "websockets": counts.websockets(worker, main),
             "connections": len(worker.clients),
             "is_old": worker.is_old,
-            **({"clients": worker.ends(of_tunnels=is_apache)} if with_clients else {}),
+            **({"clients": counts.clients(worker)} if with_clients else {}),
         }
         for worker in workers
     ]
-
-
-def _websockets(worker: Worker, proxy: str, master: int) -> int:
-    if proxy == "apache2":
-        return worker.tunnels()
-    if proxy == "haproxy" and worker.pairs():
-        busy = _busy_in_haproxy(worker.pid, master)
-        return worker.pairs() if busy is None else busy
-    return worker.pairs()
-
-
-# --- HAProxy --------------------------------------------------------------------------------------
-
-
-def _busy_in_haproxy(worker: int, master: int) -> int | None:
-    """How many streams a worker has to services; `None` if unknown.
-
-    The master forwards commands to each worker, also to those with earlier configurations.
-    """
-    words = read_text(f"/proc/{master}/cmdline").split("\0")
-    path = words[words.index("-S") + 1].partition(",")[0] if "-S" in words else ""
-    text = ask_socket(path, f"@!{worker} show stat -1 2 -1\n") if path else ""
-    rows = [line.split(",") for line in text.splitlines()]
-    busy = [row[4] for row in rows if len(row) > 4 and row[1] == "BACKEND" and row[4].isdigit()]
-    return sum(map(int, busy)) if busy else None
-
-
-def ask_socket(path: str, command: str) -> str:
-    """HAProxy's answer to a command on one of its sockets; empty if there is none."""
-    parts = []
-    try:
-        with socket.socket(socket.AF_UNIX) as line:
-            line.settimeout(_SOCKET_LIMIT_S)
-            line.connect(path.replace("unix@", ""))
-            line.sendall(command.encode())
-            line.shutdown(socket.SHUT_WR)
-            while True:
-                data = line.recv(CHUNK_BYTES)
-                if not data:
-                    break
-                parts.append(data)
-    except OSError:
-        return ""
-    return b"".join(parts).decode("utf-8", "replace")
 
 
 # --- unix sockets ---------------------------------------------------------------------------------
@@ -256,35 +209,27 @@ def connections(session: Session, request: Json) -> Json:
     found = {}
     for unit in units:
         main = main_pid(shown[unit])
-        if is_proxy(main):
-            proxy = read_text(f"/proc/{main}/comm").strip()
+        proxy = proxy_of(main)
+        if proxy:
             found[unit] = {
                 "workers": worker_connections(
-                    main, proxy, with_clients=bool(request.get("clients"))
+                    main, proxy.unit, with_clients=bool(request.get("clients"))
                 ),
-                "drain_s": _drain_s(proxy),
+                "drain_s": proxy.connections.drain_s(),
             }
     return {"units": found}
 
 
-#: The directive that limits connections of an earlier configuration, and its file; HAProxy's times
-#: are in milliseconds if they have no unit. Apache's is set by its reload.
-_DRAINS = {
-    "nginx": (
-        ("/etc/nginx/modules-enabled/90-deployer.conf", "/etc/nginx/nginx.conf"),
-        r"^\s*worker_shutdown_timeout\s+(\d+)(ms|s|m|h|d)?;",
-    ),
-    "haproxy": (("/etc/haproxy/haproxy.cfg",), r"^\s*hard-stop-after\s+(\d+)(ms|s|m|h|d)?\s*$"),
-}
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-def _drain_s(proxy: str) -> float | None:
-    """For how long connections may stay open after a reload; `None` if there is no limit."""
-    paths, pattern = _DRAINS.get(proxy, ((), ""))
+def time_set(paths: tuple[str, ...], pattern: str, *, default_unit: str = "s") -> float | None:
+    """The time in seconds that a directive sets, in the first of `paths` with it.
+
+    `pattern` matches its line: the number, and the unit, which is optional.
+    """
     for path in paths:
         found = re.search(pattern, read_text(path), re.M)
         if found:
-            unit = found.group(2) or ("ms" if proxy == "haproxy" else "s")
-            return int(found.group(1)) * _SECONDS[unit]
+            return int(found.group(1)) * _SECONDS[found.group(2) or default_unit]
     return None

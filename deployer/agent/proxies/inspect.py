@@ -2,11 +2,7 @@
 
 A proxy is found by its processes first, regardless of who started them, and then by its program:
 one that has exited still has a configuration and logs. Without root rights, parts are missing, and
-that is reported. Each proxy has its own module, `nginx` and so on, with::
-
-    PROGRAMS                           possible paths of its program
-    ask(children, program, main, reader) -> {version, config, dump, test_ok, test_output, logs}
-    is_leaving(worker, main, title)    whether a child only serves an earlier configuration
+that is reported. Each proxy has its own module for what differs: `parts.Inspection`.
 
 Everything has a limit in size and time. Source: proc(5), journalctl(1).
 """
@@ -22,29 +18,19 @@ from deployer.agent.errors import os_words
 from deployer.agent.files import names_in, read_text
 from deployer.agent.listeners import listening_sockets, listens, sockets_of
 from deployer.agent.processes import TICK_NS, children_of, started_at, uptime_ns
-from deployer.agent.proxies import connections
-from deployer.agent.proxies.apache import inspect as inspection_apache
+from deployer.agent.proxies import BY_UNIT, PROXIES, UNITS, connections
 from deployer.agent.proxies.files import FileReader, Hurry, NotAFileError, opened
-from deployer.agent.proxies.haproxy import inspect as inspection_haproxy
-from deployer.agent.proxies.nginx import inspect as inspection_nginx
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from deployer.agent.proxies import Proxy
+    from deployer.agent.proxies.parts import Inspection
     from deployer.agent.session import Session
     from deployer.agent.settings import Json
 
 
-#: By proxy: the name of its main process and unit, and its module.
-PROXIES: dict[str, tuple[str, Any]] = {
-    "nginx": ("nginx", inspection_nginx),
-    "apache": ("apache2", inspection_apache),
-    "haproxy": ("haproxy", inspection_haproxy),
-}
-#: Names in other distributions.
-_ALSO_CALLED = {"httpd": "apache2"}
-_PROGRAM_NAMES = {"nginx", "apache2", "httpd", "haproxy"}
+#: The names of main processes in other distributions, and their usual name.
+_ALSO_CALLED = {name: each.unit for each in PROXIES.values() for name in each.also_called}
 _LOG_LINES = 200
 #: Request logs are in the journal too: they would displace the line that matters.
 _JOURNAL_LINES = 2000
@@ -76,7 +62,8 @@ def inspect(session: Session, request: Json) -> Json:
     found = []
     for word in wanted:
         if word in PROXIES:
-            state = _state_of(children, word, mains.get(PROXIES[word][0], 0), reader, notes)
+            proxy = PROXIES[word]
+            state = _state_of(children, proxy, mains.get(proxy.unit, 0), reader, notes)
             if state is not None:
                 found.append(state)
     return {"proxies": found, "notes": [*notes, *reader.notes]}
@@ -87,13 +74,12 @@ def _main_processes(notes: list[str]) -> dict[str, int]:
 
     Those in a different mount namespace run in a container: their files are not read.
     """
-    names = {name for name, _ in PROXIES.values()}
     found: dict[str, list[int]] = {}
     for word in names_in("/proc"):
         if not word.isdigit():
             continue
         name = _name_of(int(word))
-        is_main = name in names and _name_of(_stat(int(word))["ppid"]) != name
+        is_main = name in BY_UNIT and _name_of(_stat(int(word))["ppid"]) != name
         if is_main and _is_serving(int(word)):
             found.setdefault(name, []).append(int(word))
     mains = {}
@@ -129,10 +115,10 @@ def _is_contained(pid: int) -> bool:
 
 
 def _state_of(
-    children: Hurry, word: str, main: int, reader: FileReader, notes: list[str]
+    children: Hurry, proxy: Proxy, main: int, reader: FileReader, notes: list[str]
 ) -> Json | None:
     """The state of one proxy; `None` if it is neither running nor installed."""
-    unit, module = PROXIES[word]
+    unit, module = proxy.unit, proxy.inspection
     # A program of a different user is not run: this may be root.
     asked_main = main if _is_trusted(main) else 0
     if main and not asked_main:
@@ -148,7 +134,7 @@ def _state_of(
         each["age_s"] for each in processes if each["ppid"] == main and not each["is_leaving"]
     ]
     return {
-        "proxy": word,
+        "proxy": proxy.name,
         "version": asked["version"],
         "is_running": bool(main),
         "unit_state": _unit_state(children, unit),
@@ -176,7 +162,7 @@ def _is_trusted(pid: int) -> bool:
         program = os.path.basename(os.readlink(f"/proc/{pid}/exe").replace(" (deleted)", ""))
     except OSError:
         program = _name_of(pid)  # without root rights there is nothing to gain
-    return bool(users) and users <= {0, os.geteuid()} and program in _PROGRAM_NAMES
+    return bool(users) and users <= {0, os.geteuid()} and program in UNITS
 
 
 def _users(pid: int) -> list[int]:
@@ -224,7 +210,7 @@ def _age_s(pid: int) -> float:
     return round((uptime_ns() - started_at(pid) * TICK_NS) / 1e9, 2)
 
 
-def _processes(main: int, unit: str, module: Any) -> tuple[list[Json], int]:
+def _processes(main: int, unit: str, module: Inspection) -> tuple[list[Json], int]:
     """The main process and its children, and how many WebSockets they have."""
     workers = {each["pid"]: each for each in connections.worker_connections(main, unit)}
     found = []
@@ -240,7 +226,7 @@ def _processes(main: int, unit: str, module: Any) -> tuple[list[Json], int]:
                 **_stat(pid),
                 "open_files": _open_files(pid),
                 "files_limit": _files_limit(pid),
-                "is_leaving": bool(worker) and module.is_leaving(worker, main, title),
+                "is_leaving": worker is not None and module.is_leaving(worker, main, title),
                 "title": title[:200],
             }
         )

@@ -10,33 +10,26 @@ from __future__ import annotations
 import errno
 import re
 import socket
-import time
 
 from deployer.agent.children import Children
 from deployer.agent.errors import StepError
-from deployer.agent.files import look_at, read_text
+from deployer.agent.files import read_text
 from deployer.agent.listeners import listeners, sockets_of
-from deployer.agent.processes import TICK_NS, children_of, main_pid, started_at, uptime_ns
-from deployer.agent.proxies import configs
-from deployer.agent.proxies.connections import Tables, worker_connections
+from deployer.agent.processes import children_of, main_pid
+from deployer.agent.proxies import BY_UNIT, PROXIES, configs
+from deployer.agent.proxies.connections import Tables
 from deployer.agent.services import Systemd, service_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Check = Callable[["Loading"], None]
     from deployer.agent.session import Session
     from deployer.agent.settings import Json
 
 
-_HAPROXY_FILE = "/etc/haproxy/haproxy.cfg"
-#: The files that HAProxy opens in addition to two sockets per connection: 40 in 2.6, 54 in 3.0.
-_HAPROXY_OWN_FILES = 40
 _CAP_SYS_RESOURCE = 1 << 24
 _MANY = 1 << 30
-#: The defaults of `ServerLimit`: of mpm_prefork, and of the others.
-_PREFORK_SERVER_LIMIT, _SERVER_LIMIT = 256, 16
 
 
 class Loading:
@@ -69,17 +62,22 @@ def check(children: Children, unit: str, action: str, say: Callable[[str], None]
         StepError: it could not; the running proxy is unchanged.
     """
     name = service_name(unit)
-    if name in _CHECKS and action in ("reload", "restart", "start"):
+    proxy = BY_UNIT.get(name)
+    if proxy and action in ("reload", "restart", "start"):
         loading = Loading(children, name, action, say)
         if loading.has_effect:
-            _CHECKS[name](loading)
+            proxy.readiness.check(loading)
 
 
 # --- addresses ------------------------------------------------------------------------------------
 
 
-def _refuse_taken(loading: Loading, name: str, addresses: list[configs.Address]) -> None:
+def refuse_taken(
+    loading: Loading, name: str, addresses: list[configs.Address], *, shares: bool = False
+) -> None:
     """Each address that is new to the proxy must be free; this is tested with bind(2).
+
+    `shares`: its former processes and the new ones listen at the same time, with SO_REUSEPORT.
 
     It keeps the addresses that it listens on. Its own sockets conflict with new ones too, such as
     ``80`` with ``127.0.0.1:80``: new ones are opened before old ones are closed.
@@ -88,18 +86,23 @@ def _refuse_taken(loading: Loading, name: str, addresses: list[configs.Address])
     for address in addresses:
         if address.key in own:
             continue
-        problem = _problem_of(address, shared=loading.unit == "haproxy")
+        problem = _problem_of(address, shared=shares)
         if problem == errno.EADDRNOTAVAIL:
             raise StepError(
                 f"{name} cannot listen on {address} ({address.where}): "
                 "no interface of this host has that address"
             )
         if problem == errno.EADDRINUSE:
-            _refuse(loading, name, address, own=own)
+            _refuse(loading, name, address, own=own, shares=shares)
 
 
 def _refuse(
-    loading: Loading, name: str, address: configs.Address, *, own: set[tuple[str, int]]
+    loading: Loading,
+    name: str,
+    address: configs.Address,
+    *,
+    own: set[tuple[str, int]],
+    shares: bool,
 ) -> None:
     wish = f"{name} cannot listen on {address} ({address.where})"
     holders = [each for each in listeners([address.port]) if _is_at(each["pid"], address)]
@@ -110,7 +113,7 @@ def _refuse(
         raise StepError(
             f"{wish}: {words} {listens} there; stop that, or choose a different address"
         )
-    if loading.unit == "haproxy" or not any(port == address.port for _, port in own):
+    if shares or not any(port == address.port for _, port in own):
         return  # it pauses its former process, or has none; or the process is unknown
     raise StepError(
         f"{wish}, while it still has a different address on that port: a reload opens the new one "
@@ -127,7 +130,7 @@ def _holder_words(holder: Json) -> str:
 def _problem_of(address: configs.Address, *, shared: bool) -> int:
     """The error of bind(2) and listen(2) for an address; 0 if there is none.
 
-    `shared`: with SO_REUSEPORT, as HAProxy does, whose processes listen at the same time.
+    `shared`: with SO_REUSEPORT.
     """
     try:
         probe = socket.socket(address.family, socket.SOCK_STREAM)
@@ -163,104 +166,10 @@ def _is_at(pid: int, address: configs.Address) -> bool:
     return False
 
 
-# --- what differs from proxy to proxy -------------------------------------------------------------
+# --- limits ---------------------------------------------------------------------------------------
 
 
-def _check_nginx(loading: Loading) -> None:
-    dump = loading.dump(["nginx", "-T", "-q"])
-    _refuse_taken(loading, "nginx", configs.nginx_addresses(dump))
-    numbers = configs.nginx_numbers(dump)
-    wanted = numbers.get("worker_connections", 512)
-    files = numbers.get("worker_rlimit_nofile") or _file_limit(loading, "soft")
-    if files < wanted:
-        loading.say(
-            f"nginx: worker_connections is {wanted}, but a worker may open {files} files, enough "
-            f"for {files // 2} WebSocket connections: set worker_rlimit_nofile"
-        )
-
-
-def _check_apache(loading: Loading) -> None:
-    config = _apache_config(loading)
-    _refuse_taken(loading, "Apache", config.addresses())
-    if loading.is_reload:
-        _refuse_full_scoreboard(loading, config)
-
-
-def _apache_config(loading: Loading) -> configs.ApacheConfig:
-    asked = ["DUMP_INCLUDES", "DUMP_MODULES", "DUMP_RUN_CFG"]
-    options = [word for name in asked for word in ("-D", name)]
-    return configs.ApacheConfig(loading.dump(["apachectl", "-t", *options]))
-
-
-def _refuse_full_scoreboard(loading: Loading, config: configs.ApacheConfig) -> None:
-    """Children with open connections stay after a reload, and each occupies a process slot. If no
-    slot is left, Apache hangs without a message."""
-    limit, stay = _places(loading, config)
-    if len(stay) < limit:
-        return
-    held = sum(worker["websockets"] for worker in stay)
-    raise StepError(
-        f"Apache has room for {limit} processes (ServerLimit), and {len(stay)} of earlier "
-        f"configurations would stay after this reload because of their connections ({held} "
-        "WebSockets): none would be left to accept new ones. Wait until they have drained, or run "
-        "`systemctl restart apache2`, which closes them; a larger ServerLimit takes effect at a "
-        "restart too"
-    )
-
-
-def _places(loading: Loading, config: configs.ApacheConfig) -> tuple[int, list[Json]]:
-    """How many process slots Apache has, and the children that would stay after a reload."""
-    usual = _PREFORK_SERVER_LIMIT if config.has_module("mpm_prefork") else _SERVER_LIMIT
-    limit, file = config.number("ServerLimit") or (usual, "")
-    workers = worker_connections(loading.main, "apache2")
-    if len(workers) <= usual < limit and _is_newer(file, loading.main):
-        limit = usual  # the number of slots is that of the start, whatever the file says now
-    stay = [
-        worker
-        for worker in workers
-        if worker["websockets"] or (worker["is_old"] and worker["connections"])
-    ]
-    return limit, stay
-
-
-def places(session: Session, request: Json) -> Json:
-    """How many process slots Apache has, and how many would stay occupied after a reload."""
-    loading = Loading(session.children, "apache2", "reload", lambda text: None)
-    if not loading.is_reload:
-        return {"places": 0, "stay": 0}
-    limit, stay = _places(loading, _apache_config(loading))
-    return {"places": limit, "stay": len(stay)}
-
-
-def _is_newer(file: str, main: int) -> bool:
-    """Whether a file has changed since a process started."""
-    info = look_at(file) if file else None
-    if info is None:
-        return False
-    changed_ns: int = info.st_ctime_ns - (time.time_ns() - uptime_ns())
-    return changed_ns > started_at(main) * TICK_NS
-
-
-def _check_haproxy(loading: Loading) -> None:
-    _refuse_taken(loading, "HAProxy", configs.haproxy_addresses(_HAPROXY_FILE))
-    maxconn = configs.haproxy_number(_HAPROXY_FILE, "maxconn") or 0
-    needed, limit = 2 * maxconn + _HAPROXY_OWN_FILES, _file_limit(loading, "hard")
-    limit = configs.haproxy_number(_HAPROXY_FILE, "fd-hard-limit") or limit
-    if not maxconn or needed <= limit:
-        return
-    words = (
-        f"maxconn {maxconn} in {_HAPROXY_FILE} needs {needed} open files, two per connection, but "
-        f"HAProxy may open {limit}: lower it to {(limit - _HAPROXY_OWN_FILES) // 2}, or raise "
-        "LimitNOFILE of haproxy.service"
-    )
-    version = re.search(r"version (\d+)\.(\d+)", loading.dump(["haproxy", "-v"]))
-    if version and tuple(map(int, version.groups())) < (2, 3):
-        loading.say(f"HAProxy: {words}")  # it starts anyway, and runs out of them later
-    else:
-        raise StepError(words)
-
-
-def _file_limit(loading: Loading, kind: str) -> int:
+def file_limit(loading: Loading, kind: str) -> int:
     """How many files a process of the unit may open: its ``soft`` limit, or a higher one."""
     pid = loading.main or 1
     limits = read_text(f"/proc/{pid}/limits")
@@ -276,8 +185,12 @@ def _file_limit(loading: Loading, kind: str) -> int:
     return soft if kind == "soft" else hard
 
 
-_CHECKS: dict[str, Check] = {
-    "nginx": _check_nginx,
-    "apache2": _check_apache,
-    "haproxy": _check_haproxy,
-}
+def places(session: Session, request: Json) -> Json:
+    """How many process slots the proxy has that has them, and how many would stay occupied after a
+    reload."""
+    proxy = next(each for each in PROXIES.values() if each.has_slots)
+    loading = Loading(session.children, proxy.unit, "reload", lambda text: None)
+    if not loading.is_reload:
+        return {"places": 0, "stay": 0}
+    limit, stay = proxy.slots.places(loading)
+    return {"places": limit, "stay": len(stay)}

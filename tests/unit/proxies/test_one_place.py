@@ -1,4 +1,4 @@
-"""A proxy's name is written in its own folders, in the registry, and nowhere else."""
+"""A proxy's name is written in its own folders, in the two registries, and nowhere else."""
 
 from __future__ import annotations
 
@@ -18,17 +18,14 @@ _ALLOWED = {
     "proxies/__init__.py": "the registry",
     "model.py": "the type of a site's `proxy`: a type checker cannot take it from the registry",
     "lab/images.py": "the packages of disposable hosts",
-    "agent/settings.py": "the agent's list of units, as it cannot import the registry",
+    "agent/proxies/__init__.py": "the agent's registry, as it cannot import the other one",
     "agent/replies.py": "the same type for the agent",
-    "agent/processes.py": "recognizes the workers of each proxy",
-    "agent/reloads.py": "reloads each proxy, and waits until it took effect",
-    "agent/commit/watchdog.py": "the units that start after a revert at boot",
-    "agent/commit/manifest.py": "a path in a package of the distribution",
 }
 
 
 def _own_folders() -> tuple[str, ...]:
-    return (*(f"proxies/{name}/" for name in PROXIES), "agent/proxies/")
+    folders = ("proxies", "agent/proxies")
+    return tuple(f"{folder}/{name}/" for folder in folders for name in PROXIES)
 
 
 def _named(source: str) -> Iterator[tuple[int, str]]:

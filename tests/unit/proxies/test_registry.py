@@ -9,6 +9,8 @@ from typing import get_args
 import pytest
 
 from deployer import model
+from deployer.agent import proxies as on_host
+from deployer.agent.proxies import parts
 from deployer.findings.entries import catalogue
 from deployer.lab import images
 from deployer.proxies import PROXIES, ProxyServer
@@ -26,11 +28,42 @@ def test_the_type_has_the_same_names() -> None:
     assert tuple(PROXIES) == get_args(model.Proxy)
 
 
+def test_the_agent_has_the_same_proxies() -> None:
+    units = {name: proxy.unit for name, proxy in PROXIES.items()}
+    assert {name: proxy.unit for name, proxy in on_host.PROXIES.items()} == units
+    assert {unit: proxy.name for unit, proxy in on_host.BY_UNIT.items()} == {
+        unit: name for name, unit in units.items()
+    }
+
+
+@_EACH
+@pytest.mark.parametrize(
+    ("part", "protocol"),
+    [
+        ("workers", parts.Workers),
+        ("reload", parts.Reload),
+        ("readiness", parts.Readiness),
+        ("connections", parts.Connections),
+        ("inspection", parts.Inspection),
+        ("slots", parts.Slots),
+    ],
+)
+def test_the_agent_s_modules_offer_what_others_call(
+    proxy: ProxyServer, part: str, protocol: type
+) -> None:
+    row = on_host.PROXIES[proxy.name]
+    if part == "slots" and not row.has_slots:
+        return
+    for name, expected in inspect.getmembers(protocol, inspect.isfunction):
+        if not name.startswith("_"):
+            assert _parameters(getattr(getattr(row, part), name)) == _parameters(expected)
+
+
 @_EACH
 def test_a_proxy_has_its_three_places(proxy: ProxyServer) -> None:
     for path in (
         f"deployer/proxies/{proxy.name}",
-        f"deployer/agent/proxies/{proxy.name}/inspect.py",
+        f"deployer/agent/proxies/{proxy.name}",
         f"roles/{proxy.name}/tasks/main.yml",
     ):
         assert (ROOT / path).exists()

@@ -10,8 +10,9 @@ import re
 
 from deployer.agent.files import read_text
 from deployer.agent.processes import children_of, started_at
-from deployer.agent.proxies import connections
 from deployer.agent.proxies.files import FileReader, Hurry
+from deployer.agent.proxies.haproxy import connections
+from deployer.agent.proxies.haproxy.config import FILE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 
 PROGRAMS = ("/usr/sbin/haproxy", "/usr/local/sbin/haproxy")
-_DEFAULT_FILE = "/etc/haproxy/haproxy.cfg"
 
 
 def ask(children: Hurry, program: str, main: int, reader: FileReader) -> Json:
@@ -44,7 +44,7 @@ def _files(main: int) -> list[str]:
     """The files after ``-f``; those in folders in alphabetical order."""
     words = read_text(f"/proc/{main}/cmdline").split("\0") if main else []
     pairs = zip(words, words[1:])  # noqa: RUF007 - Python 3.8
-    paths = [value for flag, value in pairs if flag == "-f"] or [_DEFAULT_FILE]
+    paths = [value for flag, value in pairs if flag == "-f"] or [FILE]
     found = []
     for path in paths:
         if os.path.isdir(path):

@@ -6,15 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from deployer.agent.proxies.configs import (
-    Address,
-    ApacheConfig,
-    address_of,
-    haproxy_addresses,
-    haproxy_number,
-    nginx_addresses,
-    nginx_numbers,
-)
+from deployer.agent.proxies.apache.config import ApacheConfig
+from deployer.agent.proxies.configs import Address, address_of
+from deployer.agent.proxies.haproxy.config import addresses as haproxy_addresses
+from deployer.agent.proxies.haproxy.config import number as haproxy_number
+from deployer.agent.proxies.nginx.config import addresses as nginx_addresses
+from deployer.agent.proxies.nginx.config import numbers as nginx_numbers
 
 
 def texts(addresses: list[Address]) -> list[str]:

@@ -19,7 +19,7 @@ from deployer.agent.listeners import sockets_of
 from deployer.agent.proxies import configs as proxy_configs
 from deployer.agent.proxies import readiness
 from deployer.agent.proxies.connections import Tables, Worker, worker_connections
-from deployer.agent.reloads import _failed_reloads
+from deployer.agent.proxies.haproxy.reload import failed_reloads
 
 #: Replaces a worker with clients and services, and reports its ports.
 _WORKER = """
@@ -201,7 +201,7 @@ def test_a_master_of_haproxy_counts_its_failures(
     try:
         while "PATH=" not in read_text(f"/proc/{master.pid}/environ"):
             assert master.poll() is None
-        assert _failed_reloads(master.pid) == expected
+        assert failed_reloads(master.pid) == expected
     finally:
         master.kill()
         master.wait()

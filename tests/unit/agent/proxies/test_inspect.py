@@ -68,7 +68,9 @@ def test_all_files_together_are_bounded(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
-def test_what_another_user_calls_nginx_is_not_run(tmp_path: Path) -> None:
+def test_what_another_user_calls_nginx_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Who may not become root would otherwise have root run a program of theirs."""
     program, ran = tmp_path / "nginx", tmp_path / "ran"
     script = (
@@ -106,13 +108,10 @@ def test_what_another_user_calls_nginx_is_not_run(tmp_path: Path) -> None:
                 return False
 
         notes: list[str] = []
-        before = inspection.PROXIES["nginx"]
-        inspection.PROXIES["nginx"] = ("nginx", Asked)
-        try:
-            hurry = Hurry(Children(threading.Event().is_set), _LIMIT_S)
-            state = inspection._state_of(hurry, "nginx", stranger.pid, FileReader(), notes)
-        finally:
-            inspection.PROXIES["nginx"] = before
+        monkeypatch.setitem(sys.modules, "deployer.agent.proxies.nginx.inspect", Asked)
+        hurry = Hurry(Children(threading.Event().is_set), _LIMIT_S)
+        nginx = inspection.PROXIES["nginx"]
+        state = inspection._state_of(hurry, nginx, stranger.pid, FileReader(), notes)
         stranger.communicate(b"")
     assert asked == [(str(program), 0)], "neither its program nor its words"
     assert state is not None
