@@ -128,7 +128,7 @@ def test_without_root_what_is_missing_is_reported(proxies: LabHost) -> None:
 
     inspection = _inspected(_argv(proxies, *unprivileged))
 
-    assert any("not root" in note for note in inspection.notes)
+    assert any("without root rights" in note for note in inspection.notes)
     state = inspection.of("apache")
     assert state is not None
     assert state.version
