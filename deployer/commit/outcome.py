@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
-from deployer.commit.survival import Survival
 from deployer.errors import (
     EXIT_CHANGES,
     EXIT_DONE,
@@ -22,6 +21,7 @@ from deployer.model import CheckResult, Document
 from deployer.plan.model import Plan
 
 if TYPE_CHECKING:
+    from deployer.commit.survival import Survival
     from deployer.load.result import LoadResult
     from deployer.verify.idle import IdleResult
 

@@ -264,15 +264,15 @@ def _cause(route: RouteSurvival) -> tuple[str, str]:
         fix += "."
         return cause, fix
     if any(canary.by == "someone" for canary in lost):
-        cause = f"{unit} or the service has ended them: no connection straight to the service was "
-        cause += "there to tell which"
+        cause = f"{unit} or the service closed them: no direct connection to the service was open "
+        cause += "to show which"
         return cause, f"Look at the logs of {unit} and of the service at that moment."
     cause = (
-        f"{unit} ended them at its reload, while the connection straight to the service lived on"
+        f"{unit} closed them at its reload, while the direct connection to the service stayed open"
     )
     return (
         cause,
-        f"Look at what it said (journalctl -u {unit}), and at what its reload really does.",
+        f"Read its log (journalctl -u {unit}), and check what its reload does.",
     )
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from deployer.commit.outcome import HostReport, RunReport, count_words
-from deployer.commit.survival import note_lines, others_words
 from deployer.model import UNFINISHED, CheckResult, Document, Finding, HandshakeResult, Severity
 from deployer.plan.diff import Line, diff_line, plan_lines
 from deployer.plan.model import Change, Plan
 from deployer.plan.verbs import counted, past, verbs
-from deployer.report.history import history_lines
 from deployer.report.output import Output
 from deployer.text.redaction import masked
+
+if TYPE_CHECKING:
+    from deployer.commit.survival import Survival
 
 _DIFF_STYLES = frozenset({"add", "remove", "context", "hunk"})
 _HIDDEN_HEADERS = frozenset({"set-cookie", "authorization", "www-authenticate"})
@@ -183,16 +185,22 @@ class TerminalReport:
         self._out.line(f"{names}: {_state_words(report)}{unwatched}", style, hanging=2)
         if report.message:
             self._out.line(report.message, indent=2, hanging=0)
-        if report.survival is not None and (others := others_words(report.survival)):
-            self._out.line(others, indent=2, hanging=0)
-        for text in note_lines(report.survival) if report.survival is not None else ():
-            self._out.line(text, "late", indent=2, hanging=2)
+        if report.survival is not None:
+            self._survival(report.survival)
         for item in report.kept:
             self._out.line(f"kept {item['path']}: {item['why']}", "bad", indent=2, hanging=2)
             for text in item.get("diff", "").splitlines():
                 line = diff_line(text)
                 self._out.line(line.text, line.style, indent=2 + 4 * line.indent)
         self._check_summary(report)
+
+    def _survival(self, survival: Survival) -> None:
+        from deployer.commit.survival import note_lines, others_words
+
+        if others := others_words(survival):
+            self._out.line(others, indent=2, hanging=0)
+        for text in note_lines(survival):
+            self._out.line(text, "late", indent=2, hanging=2)
 
     def _check_summary(self, report: HostReport) -> None:
         """Print the findings, and failed checks that no finding explains."""
@@ -217,6 +225,8 @@ class TerminalReport:
 
     def history(self, run: RunReport) -> None:
         """Show the commits of each host, newest first."""
+        from deployer.report.history import history_lines
+
         for report in run.hosts:
             if report.state != "listed":
                 continue

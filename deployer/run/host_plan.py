@@ -31,7 +31,6 @@ from deployer.plan.lost_reloads import loaded_requests
 from deployer.plan.model import Owed, Plan
 from deployer.plan.plan import make_plan, reload_plan
 from deployer.plan.ports import ASKED_PORTS, listeners_from, port_conflicts
-from deployer.plan.rollback import former_state
 from deployer.plan.wire import observation_from_json, owed_from_json
 
 if TYPE_CHECKING:
@@ -120,6 +119,8 @@ class HostPlanner:
         """Plan the return to generation `to`; by default the one before the last."""
         about = self._ask_facts(project, will_change=True)
         reply = self._undo(to)
+        from deployer.plan.rollback import former_state
+
         former = former_state(reply)
         roots = {site.domain: project.trusted_root(site) for site in former.sites}
         hidden = project.secrets(self._host, facts=about.facts)

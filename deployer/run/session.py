@@ -21,7 +21,6 @@ from deployer.model import Host
 from deployer.report.files import ReportFiles
 from deployer.report.output import Output
 from deployer.report.terminal import TerminalReport
-from deployer.run.check import rehearse
 from deployer.run.fleet import Fleet, Unwatched
 from deployer.run.options import SessionOptions
 from deployer.run.project import Project, load_project
@@ -71,6 +70,8 @@ class Session:
         )
         self.batches = targets.batches()
         if project is not None and self._early.are_opening:
+            from deployer.run.check import rehearse
+
             rehearse(project, hosts[0])
         self.output = Output(sys.stderr if options.as_json else sys.stdout)
         self.report = TerminalReport(

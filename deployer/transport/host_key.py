@@ -86,7 +86,7 @@ class HostKeyPolicy:
             f"the host key of {settings.key_name} has changed\n"
             f"  known     {expected.key_type} {expected.fingerprint}  {expected.place}\n"
             f"  presented {key_type} {fingerprint(blob)}\n"
-            "Someone may be answering in its place, or it was reinstalled. "
+            "Another machine may be impersonating it, or it was reinstalled. "
             "Nothing was sent to the host.",
             host=settings.host,
             hint=f"If it was reinstalled: ssh-keygen -R '{settings.key_name}' -f {expected.file}",

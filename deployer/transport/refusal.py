@@ -9,7 +9,7 @@ from deployer.transport.command import Elevation
 
 
 class NoPythonError(UnreachableError):
-    """There is no python3 on the host, or only a part of it."""
+    """The host has no python3, or only a part of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Ended:
                 )
         if "python3" in said and ("not found" in said or "no such file" in said):
             return NoPythonError(
-                "there is no python3 on the host",
+                "the host has no python3",
                 host=self.elevation.host,
                 doing="starting the agent",
                 hint="Install it with --install-python, or by hand.",

@@ -99,9 +99,7 @@ def load_inventory(
     raw.problems.raise_if_any()
     if not raw.hosts:
         shown = ", ".join(str(path) for path in paths) or "(none given)"
-        raise UsageError(
-            f"no host in the inventory {shown}", hint="use -i inventory.yml, or -i HOST,"
-        )
+        raise UsageError(f"no host in the inventory {shown}", hint="add a host, or use -i HOST,")
     if playbook_folder is not None:
         folders.append(playbook_folder)
     connection = {

@@ -203,7 +203,7 @@ def test_python_is_missing_and_is_installed(
 ) -> None:
     host = inventory_host(lab, server, ansible_user=user)
     password = "right horse" if user == "asked" else None
-    with pytest.raises(UnreachableError, match="there is no python3 on the host") as caught:
+    with pytest.raises(UnreachableError, match="the host has no python3") as caught:
         connect(host, patient(become=True, become_password=password))
     assert "--install-python" in str(caught.value)
     installing = patient(become=True, become_password=password, install_python=True)

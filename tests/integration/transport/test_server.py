@@ -256,7 +256,7 @@ def test_output_before_the_agent_starts_is_quoted(servers: Servers, links: Links
 def test_a_host_without_python(servers: Servers, links: Links) -> None:
     server = servers()
     program(server.folder, "echo 'sh: 1: exec: python3: not found' >&2; exit 127")
-    with pytest.raises(UnreachableError, match="no python3 on the host") as caught:
+    with pytest.raises(UnreachableError, match="the host has no python3") as caught:
         links(server)
     assert "--install-python" in str(caught.value)
 

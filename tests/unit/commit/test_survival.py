@@ -120,7 +120,7 @@ def test_ends_by_the_service_fail_nothing() -> None:
         (survival_of(lost(0.2), action="restart"), "this change restarts nginx"),
         (survival_of(lost(0.2), action="stop"), "this change stops nginx"),
         (survival_of(lost(4.1), lost(4.3)), "drain of 4 s"),
-        (survival_of(lost(0.1), lost(4.3)), "nginx ended them at its reload"),
+        (survival_of(lost(0.1), lost(4.3)), "nginx closed them at its reload"),
         (survival_of(lost(0.1, "someone")), "nginx or the service"),
     ],
 )
