@@ -31,11 +31,12 @@ FOR_CRON = "/srv/$(touch no) 'play' `x`; #/site.yml"
 PROGRAM = """
 import json, sys
 from pathlib import Path
-from deployer.acme import schedule
+from deployer.certificates.acme import schedule
+from deployer.certificates.acme.job import Job
 
 what, playbook, command = sys.argv[1:]
 inventories = (Path("/srv/hosts one.yml"),)
-job = schedule.Job(playbook=Path(playbook), inventories=inventories, command=(command,))
+job = Job(playbook=Path(playbook), inventories=inventories, command=(command,))
 try:
     if what == "install":
         done = schedule.install(job)
@@ -53,8 +54,9 @@ except schedule.UsageError as error:
 def package() -> dict[str, str]:
     """The modules of deployer that scheduling needs, and nothing but the standard library."""
     top = Path(deployer.__file__).parent
-    names = ["__init__.py", "errors.py", "private_folder.py"]
-    names += [f"acme/{name}.py" for name in ("__init__", "schedule", "units", "crontab")]
+    names = ["__init__.py", "errors.py", "private_folder.py", "certificates/__init__.py"]
+    modules = ("__init__", "job", "schedule", "units", "crontab")
+    names += [f"certificates/acme/{module}.py" for module in modules]
     return {f"/usr/lib/python3/dist-packages/deployer/{n}": (top / n).read_text() for n in names}
 
 

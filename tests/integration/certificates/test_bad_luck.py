@@ -355,7 +355,7 @@ def test_interrupted_while_certbot_runs(stage: Stage) -> None:
         assert stage.served() == before
         if number == signal.SIGINT:
             assert ran.code == 3, ran
-            assert "the order was cut short" in ran.out
+            assert "the order was interrupted" in ran.out
             assert "former state" in ran.out
     stage.front.be_kind()
     applied = deployer("apply", "site.yml", "--yes", "--no-diff")
