@@ -177,12 +177,12 @@ class SshServer(paramiko.ServerInterface):
         feeder = threading.Thread(target=feed)
         for thread in (*outputs, feeder):
             thread.start()
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, EOFError):
             status = child.wait()
             for thread in outputs:
                 thread.join()
             channel.send_exit_status(status if status >= 0 else 128 - status)
-        with contextlib.suppress(EOFError):
+        with contextlib.suppress(OSError, EOFError):
             channel.close()
         feeder.join()
         child.stdout.close()
@@ -193,7 +193,8 @@ class SshServer(paramiko.ServerInterface):
             with contextlib.suppress(OSError, EOFError):
                 while data := connection.recv(32768):
                     channel.sendall(data)
-            channel.close()
+            with contextlib.suppress(OSError, EOFError):  # the client may have disconnected
+                channel.close()
 
         returning = threading.Thread(target=back)
         returning.start()
