@@ -11,9 +11,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from functools import cache
+from threading import Lock
 
 #: Where a host keeps the compiled agent.
 CACHE_FOLDER = "/var/lib/deployer/cache"
+
+_one_at_a_time = Lock()
 
 # For any Python 3, so that one that is too old can say so. The first member of the zip file is the
 # module that starts the agent: its size is at 22, the length of its name at 26.
@@ -92,7 +95,8 @@ class Bootstrap:
     @property
     def payload(self) -> bytes:
         """The agent, compressed, with its length before it."""
-        data = _compressed(self._archive)
+        with _one_at_a_time:  # hosts that are new at the same time share one result
+            data = _compressed(self._archive)
         return len(data).to_bytes(4, "big") + data
 
 
