@@ -120,7 +120,7 @@ class TerminalReport:
 
     def interrupted(self) -> None:
         self._out.line(
-            "Interrupted: rolling back. Press Ctrl-C again to exit now;"
+            "Interrupted: rolling back what is not confirmed yet. Press Ctrl-C again to exit now;"
             " the hosts will roll back on their own.",
             "bad",
             hanging=0,

@@ -17,11 +17,16 @@ from deployer.run.host import HostRun
 from deployer.run.project import Project
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from deployer.certificates.controller import ControllerCertificates
     from deployer.run.measure import Measure
     from deployer.run.sealed.model import SealedHost, SealedPlan
 
 _Result = TypeVar("_Result")
+
+#: How soon Ctrl-C is noticed, at the latest.
+_NOTICE_S = 0.2
 
 #: States in which a host's certificates can be renewed after its commit.
 _RENEWABLE = ("unchanged", "confirmed")
@@ -343,13 +348,13 @@ class Fleet:
         pool = ThreadPoolExecutor(max(self._forks, at_least), thread_name_prefix="host")
         futures = [pool.submit(work, self._runs[host.name]) for host in hosts]
         try:
-            return [future.result() for future in futures]
+            return [result_of(future) for future in futures]
         except KeyboardInterrupt:
             self._cancelled.set()
             self._watcher.interrupted()
             for host in hosts:
                 self._runs[host.name].stop_orders()
-            return [future.result() for future in futures]
+            return [result_of(future) for future in futures]
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -368,6 +373,19 @@ class Fleet:
             seconds=time.monotonic() - self._started,
             interrupted=self._cancelled.is_set(),
         )
+
+
+def result_of(future: Future[_Result]) -> _Result:
+    """The result of `future`, waited for in short steps.
+
+    A signal may be delivered to another thread, and Python acts on it only when the main thread
+    runs next: one that waits without a limit would notice Ctrl-C only when all work is done.
+    """
+    from concurrent.futures import wait
+
+    while not future.done():
+        wait((future,), timeout=_NOTICE_S)
+    return future.result()
 
 
 def _held_back(report: HostReport) -> HostReport:
