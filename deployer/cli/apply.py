@@ -42,11 +42,12 @@ def apply(
     FILE is a sealed plan, written by `deployer plan --out FILE`. Exactly that plan is applied,
     without playbook and inventory; if any host has changed since, nothing is applied anywhere.
     """
-    from deployer.cli.lists import taken_from
     from deployer.run.sealed.signature import is_sealed_file
 
-    if lists := taken_from(given):
-        return lists.show("apply", playbook, **given)
+    if asked := options.requested_lists(given):
+        from deployer.cli.lists import show_lists
+
+        return show_lists(asked, "apply", playbook, **given)
     if is_sealed_file(playbook):
         from deployer.cli.sealed_plans import apply_sealed
 

@@ -74,10 +74,11 @@ def check(playbook: Path | None, *, schema: bool, explain: str | None, **given: 
         return EXIT_DONE
     if playbook is None:
         raise UsageError("Missing argument 'SITE.yml'.", hint="See `deployer check --help`.")
-    from deployer.cli.lists import taken_from
 
-    if lists := taken_from(given):
-        return lists.show("check", playbook, **given)
+    if asked := options.requested_lists(given):
+        from deployer.cli.lists import show_lists
+
+        return show_lists(asked, "check", playbook, **given)
     from deployer.cli.project_check import run_check
 
     return run_check(playbook, **given)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,72 +11,56 @@ import click
 from deployer.errors import EXIT_DONE
 
 if TYPE_CHECKING:
+    from deployer.cli.options import RequestedLists
     from deployer.run.listing import PlayListing
 
 #: The options that these lists depend on.
 _PROJECT = ("inventories", "limit", "extra_vars", "tags", "skip_tags")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lists:
-    """What to show instead of running the command; false if nothing of it was asked for."""
+def show_lists(
+    asked: RequestedLists, command: str, playbook: Path, *, as_json: bool, **given: Any
+) -> int:
+    """Print the lists, as ansible-playbook does; the exit code.
 
-    hosts: bool
-    tags: bool
-    syntax: bool
+    Raises:
+        UsageError: all that is wrong with the project.
+    """
+    project = {key: given[key] for key in _PROJECT}
+    if "syntax" in asked:
+        from deployer.cli.project_check import run_check
 
-    def __bool__(self) -> bool:
-        return self.hosts or self.tags or self.syntax
+        return run_check(
+            playbook,
+            folder=None,
+            release=given.get("release", "12"),
+            as_json=as_json,
+            is_syntax_only=True,
+            **project,
+        )
+    from deployer.run.listing import listings
+    from deployer.run.options import SessionOptions
+    from deployer.run.project import load_project
 
-    def show(self, command: str, playbook: Path, *, as_json: bool, **given: Any) -> int:
-        """Print the lists, as ansible-playbook does; the exit code.
-
-        Raises:
-            UsageError: all that is wrong with the project.
-        """
-        project = {key: given[key] for key in _PROJECT}
-        if self.syntax:
-            from deployer.cli.project_check import run_check
-
-            return run_check(
-                playbook,
-                folder=None,
-                release=given.get("release", "12"),
-                as_json=as_json,
-                is_syntax_only=True,
-                **project,
-            )
-        from deployer.run.listing import listings
-        from deployer.run.options import SessionOptions
-        from deployer.run.project import load_project
-
-        plays = listings(load_project(playbook, SessionOptions(**project)), with_tags=self.tags)
-        if as_json:
-            click.echo(_json(command, plays))
-        else:
-            click.echo("\n".join(self._lines(playbook, plays)))
-        return EXIT_DONE
-
-    def _lines(self, playbook: Path, plays: list[PlayListing]) -> Iterator[str]:
-        yield f"playbook: {playbook}"
-        for number, play in enumerate(plays, 1):
-            yield ""
-            yield f"  play #{number} ({play.pattern}): {play.name}"
-            if self.hosts:
-                yield f"    hosts ({len(play.hosts)}):"
-                yield from (f"      {name}" for name in play.hosts)
-            if self.tags:
-                yield f"    tags ({len(play.tags)}):"
-                yield from (f"      {tag}" for tag in play.tags)
+    plays = listings(load_project(playbook, SessionOptions(**project)), with_tags="tags" in asked)
+    if as_json:
+        click.echo(_json(command, plays))
+    else:
+        click.echo("\n".join(_lines(asked, playbook, plays)))
+    return EXIT_DONE
 
 
-def taken_from(given: dict[str, Any]) -> Lists:
-    """The lists that were asked for; their options are removed from `given`."""
-    return Lists(
-        hosts=given.pop("list_hosts"),
-        tags=given.pop("list_tags"),
-        syntax=given.pop("syntax_check"),
-    )
+def _lines(asked: RequestedLists, playbook: Path, plays: list[PlayListing]) -> Iterator[str]:
+    yield f"playbook: {playbook}"
+    for number, play in enumerate(plays, 1):
+        yield ""
+        yield f"  play #{number} ({play.pattern}): {play.name}"
+        if "hosts" in asked:
+            yield f"    hosts ({len(play.hosts)}):"
+            yield from (f"      {name}" for name in play.hosts)
+        if "tags" in asked:
+            yield f"    tags ({len(play.tags)}):"
+            yield from (f"      {tag}" for tag in play.tags)
 
 
 def _json(command: str, plays: list[PlayListing]) -> str:

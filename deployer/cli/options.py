@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -91,6 +92,16 @@ lists = combine(
         help="Check the playbook for errors without contacting a host, and exit.",
     ),
 )
+
+#: The lists to print instead of running a command.
+RequestedLists = frozenset[str]
+
+
+def requested_lists(given: dict[str, Any]) -> RequestedLists:
+    """Those of ``hosts``, ``tags`` and ``syntax``; their options are removed from `given`."""
+    options = {"hosts": "list_hosts", "tags": "list_tags", "syntax": "syntax_check"}
+    return frozenset([name for name, option in options.items() if given.pop(option)])
+
 
 # --- connections ----------------------------------------------------------------------------------
 

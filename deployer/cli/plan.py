@@ -42,10 +42,11 @@ def plan(playbook: Path, **given: Any) -> int:
     With --out, the plan is also sealed into a file, to be approved by someone else or applied
     later: `deployer apply FILE` applies exactly that plan, or nothing if a host has changed since.
     """
-    from deployer.cli.lists import taken_from
 
-    if lists := taken_from(given):
-        return lists.show("plan", playbook, **given)
+    if asked := options.requested_lists(given):
+        from deployer.cli.lists import show_lists
+
+        return show_lists(asked, "plan", playbook, **given)
     return run_plan(playbook, **given)
 
 

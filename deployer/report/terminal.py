@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 
 from deployer.commit.outcome import HostReport, RunReport, count_words
 from deployer.model import UNFINISHED, CheckResult, Document, Finding, HandshakeResult, Severity
-from deployer.plan.diff import Line, diff_line, plan_lines
 from deployer.plan.model import Change, Plan
-from deployer.plan.verbs import counted, past, verbs
 from deployer.report.output import Output
 from deployer.text.redaction import masked
 
 if TYPE_CHECKING:
     from deployer.commit.survival import Survival
+    from deployer.plan.diff import Line
 
 _DIFF_STYLES = frozenset({"add", "remove", "context", "hunk"})
 _HIDDEN_HEADERS = frozenset({"set-cookie", "authorization", "www-authenticate"})
@@ -91,6 +90,8 @@ class TerminalReport:
         action = event["action"]
         if action in _STEP_WORDS:
             return _STEP_WORDS[action]
+        from deployer.plan.verbs import past, verbs
+
         change = self._changes.get((host, event["resource_id"]))
         if change is not None:
             return past(verbs(change.kind, action, change.before, change.after))
@@ -189,8 +190,7 @@ class TerminalReport:
             self._survival(report.survival)
         for item in report.kept:
             self._out.line(f"kept {item['path']}: {item['why']}", "bad", indent=2, hanging=2)
-            for text in item.get("diff", "").splitlines():
-                line = diff_line(text)
+            for line in _diff_lines(item.get("diff", "")):
                 self._out.line(line.text, line.style, indent=2 + 4 * line.indent)
         self._check_summary(report)
 
@@ -306,12 +306,22 @@ def plan_words(plan: Plan) -> str:
     changes = [change for change in plan.changes if change.action != "no-op"]
     if not changes:
         return f"nothing to change, {plural(len(plan.handlers), 'handler')} to run"
+    from deployer.plan.verbs import counted, verbs
+
     return counted(verbs(each.kind, each.action, each.before, each.after) for each in changes)
+
+
+def _diff_lines(diff: str) -> Iterable[Line]:
+    from deployer.plan.diff import diff_line
+
+    return map(diff_line, diff.splitlines())
 
 
 def _alike(
     reports: Iterable[HostReport], *, with_diff: bool
 ) -> Iterable[tuple[list[str], Plan, tuple[str, ...], tuple[Line, ...]]]:
+    from deployer.plan.diff import plan_lines
+
     groups: dict[object, tuple[list[str], Plan, tuple[str, ...], tuple[Line, ...]]] = {}
     for report in reports:
         if report.state == "planned" and report.plan is not None:
