@@ -8,6 +8,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/pytest
 SSLYZE := $(VENV)/sslyze/bin/sslyze
+ANSIBLE := $(VENV)/ansible/bin/ansible
 
 # What runs on hosts has to work with Python 3.8.
 ON_EVERY_HOST := deployer/agent roles/websocket_app/files/until-it-answers roles/haproxy/files/static_files.py
@@ -15,7 +16,7 @@ ON_EVERY_HOST := deployer/agent roles/websocket_app/files/until-it-answers roles
 # Files that use the same hosts stay together; tests/conftest.py says which begin first.
 ON_HOSTS := $(PYTEST) -n 4 --dist loadfile
 
-.PHONY: test lint unit hosts integration crash demo docs reference findings setup clean machine images requisites sslyze
+.PHONY: test lint unit hosts integration crash demo docs reference findings setup clean machine images requisites sslyze ansible
 
 test:
 	@bash tests/all.sh
@@ -33,10 +34,10 @@ unit: setup
 	$(PYTEST) tests/unit -n 4
 
 # Both layers below in one run: no core idles while the last tests of the first one end.
-hosts: requisites sslyze
+hosts: requisites sslyze ansible
 	$(ON_HOSTS) tests/integration tests/crash
 
-integration: requisites sslyze
+integration: requisites sslyze ansible
 	$(ON_HOSTS) tests/integration
 
 # Commits interrupted at every step, and at random; tests.crash.interrupt does more of the latter.
@@ -57,6 +58,13 @@ sslyze: $(SSLYZE)
 $(SSLYZE): $(VENV)/ready
 	$(PYTHON) -m venv $(VENV)/sslyze
 	$(VENV)/sslyze/bin/pip install -qq --disable-pip-version-check 'sslyze>=6.1'
+
+# The real Ansible, which ours is compared with.
+ansible: $(ANSIBLE)
+
+$(ANSIBLE): $(VENV)/ready
+	$(PYTHON) -m venv $(VENV)/ansible
+	$(VENV)/ansible/bin/pip install -qq --disable-pip-version-check 'ansible-core==2.19.*'
 
 demo: machine setup
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash tests/demo/demo.sh

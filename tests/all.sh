@@ -15,7 +15,7 @@ trap 'exit 130' INT TERM
 make --no-print-directory images requisites >"$logs/prepared" 2>&1 &
 preparing=$!
 make setup || exit
-make --no-print-directory sslyze >"$logs/sslyze" 2>&1 &
+make --no-print-directory sslyze ansible >"$logs/sslyze" 2>&1 &
 fetching=$!
 make --no-print-directory lint >"$logs/lint" 2>&1 &
 linting=$!

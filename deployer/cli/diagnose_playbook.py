@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from deployer.errors import UsageError
 from deployer.model import CheckResult
+from deployer.text.paths import is_file
 
 if TYPE_CHECKING:
     from deployer.commit.contact import Contact
@@ -28,7 +29,7 @@ _OPTIONS = {"subprotocols": "subprotocol", "headers": "header"}
 
 def is_playbook(text: str) -> bool:
     """Whether the argument of `diagnose` is a playbook, not an address."""
-    return "://" not in text and (text.endswith(_SUFFIXES) or Path(text).is_file())
+    return "://" not in text and (text.endswith(_SUFFIXES) or is_file(Path(text)))
 
 
 def run_diagnose_playbook(playbook: Path, **given: Any) -> int:

@@ -104,6 +104,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return EXIT_DONE
+    except OSError as error:
+        where = "" if error.filename is None else f"{error.filename}: "
+        message = f"{where}{error.strerror or error}"
+        click.echo(f"Error: {message}", err=True)
+        return _ended_early(arguments, message, EXIT_USAGE)
 
 
 def _where_to_look(error: click.ClickException) -> str:

@@ -45,6 +45,8 @@ def run_check(
         print(f"Error: {error}", file=sys.stderr)
         print(json_text(_error_document(error)))
         return error.exit_code
+    for note in project.notes:
+        print(f"note: {note}", file=sys.stderr)
     if is_syntax_only:
         checked = replace(checked, notes=())
     if folder is not None:

@@ -24,6 +24,7 @@ from deployer.playbook.playbook import (
 if TYPE_CHECKING:
     from deployer.errors import UsageError
     from deployer.model import Host
+    from deployer.playbook.ansible_cfg.settings import AnsibleSettings
     from deployer.playbook.inventory.load import Inventory
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "json_schema",
     "load_inventory",
     "load_playbook",
+    "load_settings",
     "missing_file",
     "parse_extra_vars",
     "render_host",
@@ -71,6 +73,19 @@ def load_inventory(
     return inventory_load.load_inventory(
         paths, playbook_folder=playbook_folder, extra_vars=extra_vars
     )
+
+
+def load_settings() -> AnsibleSettings:
+    """Ansible's settings that are in effect; vaults are unlocked with their passwords.
+
+    Raises: UsageError, SourceErrors.
+    """
+    from deployer.playbook.ansible_cfg import settings as ansible_settings
+    from deployer.playbook.yaml import vault
+
+    settings = ansible_settings.load_settings()
+    vault.unlock(map(vault.password_from, settings.vault_password_files))
+    return settings
 
 
 def load_playbook(

@@ -100,19 +100,30 @@ def _with_inside(
 ) -> tuple[tuple[CheckResult, ...], tuple[str, ...]]:
     """The checks from outside with the host's own diagnosis, and its notes."""
     from deployer.diagnose.host_diagnosis import HostDiagnosis, host_from
-    from deployer.transport import ConnectOptions
+    from deployer.playbook import load_settings
+    from deployer.run import connections
+    from deployer.run.options import SessionOptions
     from deployer.transport.passwords import ask_passwords
 
+    settings = load_settings()
     target = host_from(host, request.inventories)
-    passwords = ask_passwords(for_login=request.ask_pass, for_become=request.ask_become_pass)
-    may_become = request.become or request.ask_become_pass
-    options = ConnectOptions(
-        user=request.user,
-        password=passwords.login,
-        connect_timeout_s=request.timeout_s,
-        accept_new=request.accept_new,
-        become=may_become or bool(target.vars.get("ansible_become")),
-        become_password=passwords.become or target.vars.get("ansible_become_password"),
+    if not request.accept_new:
+        connections.refuse_unchecked((target,), settings)
+    passwords = ask_passwords(
+        for_login=request.ask_pass or settings.ask_pass,
+        for_become=request.ask_become_pass or settings.ask_become_pass,
+    )
+    may_become = request.become or request.ask_become_pass or bool(settings.become)
+    options = connections.connect_options(
+        target,
+        connections.becomes_root(target, by_play=may_become),
+        options=SessionOptions(
+            user=request.user,
+            connect_timeout_s=request.timeout_s,
+            accept_new=request.accept_new,
+        ),
+        settings=settings,
+        passwords=passwords,
     )
     with HostDiagnosis(target, options) as there:
         return there.diagnose(asked, checks), there.notes

@@ -30,11 +30,11 @@ class SessionOptions:
     user: str | None = None
     ask_pass: bool = False
     become: bool = False
-    forks: int = 10
+    forks: int | None = None
     ask_become_pass: bool = False
     accept_new: bool = False
     install_python: bool = False
-    connect_timeout_s: float = 10.0
+    connect_timeout_s: float | None = None
     confirm_timeout_s: float | None = None
     lock_timeout_s: float = 0.0
     watchdog: bool = True

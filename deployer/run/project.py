@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 from deployer.errors import UsageError
 from deployer.model import Document, Host, Play, Task
 from deployer.run.batches import Batch, batches
+from deployer.run.connections import becomes_root, refuse_unchecked
 from deployer.run.sealed.signature import is_sealed_file
 from deployer.sites.model import Site
+from deployer.text.paths import exists, is_file
 
 if TYPE_CHECKING:
+    from deployer.playbook.ansible_cfg.settings import AnsibleSettings
     from deployer.playbook.inventory.load import Inventory
     from deployer.playbook.load.peek import Glance
     from deployer.playbook.playbook import Playbook, RenderOptions
@@ -25,7 +28,10 @@ _DEFAULT_INVENTORIES = ("inventory.yml", "inventory.yaml", "inventory.ini", "inv
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """A loaded playbook, its inventory, and the selection made on the command line."""
+    """A loaded playbook, its inventory, and the selection made on the command line.
+
+    `inventories` has one for each play, as the variables of plays may change how to connect.
+    """
 
     path: Path
     playbook: Playbook
@@ -34,6 +40,13 @@ class Project:
     limit: str | None = None
     tags: frozenset[str] | None = None
     skip_tags: frozenset[str] = frozenset()
+    inventories: tuple[Inventory, ...] = ()
+    settings: AnsibleSettings
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes on settings and the inventory, for the user."""
+        return (*self.settings.notes, *self.inventory.notes)
 
     @property
     def render_options(self) -> RenderOptions:
@@ -45,7 +58,8 @@ class Project:
     def plays(self) -> list[tuple[Play, tuple[Host, ...]]]:
         """The plays, each with its hosts within ``--limit``."""
         return [
-            (play, self.inventory.select(play.hosts, self.limit)) for play in self.playbook.plays
+            (play, own.select(play.hosts, self.limit))
+            for play, own in zip(self.playbook.plays, self.inventories, strict=True)
         ]
 
     def hosts(self) -> tuple[Host, ...]:
@@ -57,6 +71,11 @@ class Project:
         found = {host.name: host for _, hosts in self.plays() for host in hosts}
         if not found:
             patterns = ", ".join(f"'{play.hosts}'" for play in self.playbook.plays)
+            if self.limit is None:
+                raise UsageError(
+                    f"no play has a host: {patterns} match none",
+                    hint="the groups are empty, or everything in them is excluded",
+                )
             raise UsageError(
                 f"--limit {self.limit} matches none of the hosts of {patterns}",
                 hint="deployer check without --limit shows how many there are.",
@@ -69,13 +88,12 @@ class Project:
 
     def becomes_root(self, host: Host) -> bool:
         """Whether a play or task for `host`, or the inventory, sets ``become``."""
-        if host.vars.get("ansible_become"):
-            return True
-        return any(
+        by_play = any(
             play.become or any(task.become for task in _tasks(play))
             for play, hosts in self.plays()
             if any(other.name == host.name for other in hosts)
         )
+        return becomes_root(host, by_play=by_play)
 
     def may_order_certificates(self, host: Host) -> bool:
         """Whether a site of `host` may have an ACME issuer; a template may yield any."""
@@ -147,18 +165,23 @@ def _tasks(play: Play) -> tuple[Task, ...]:
     return (*play.tasks, *play.handlers, *of_roles)
 
 
-def inventory_paths(playbook: Path, given: Sequence[Path]) -> tuple[Path, ...]:
-    """The given inventories, or the one next to the playbook or in the current folder.
+def inventory_paths(
+    playbook: Path, given: Sequence[Path], settings: AnsibleSettings | None = None
+) -> tuple[Path, ...]:
+    """The given inventories, those of the settings, or the one next to the playbook or in the
+    current folder.
 
     Raises:
         UsageError: none was given and none was found.
     """
     if given:
         return tuple(given)
+    if settings is not None and settings.inventories:
+        return settings.inventories
     folders = dict.fromkeys((playbook.parent, Path()))
     for folder in folders:
         for name in _DEFAULT_INVENTORIES:
-            if (folder / name).is_file():
+            if is_file(folder / name):
                 return (folder / name,)
     raise UsageError(
         f"No inventory: neither -i/--inventory nor {_DEFAULT_INVENTORIES[0]} next to {playbook}.",
@@ -171,45 +194,70 @@ def load_project(
     options: SessionOptions,
     *,
     at_first_glance: Callable[[Glance], None] | None = None,
+    settings: AnsibleSettings | None = None,
 ) -> Project:
     """Read and validate everything on the controller.
 
-    `at_first_glance` receives the hosts that the playbook names before the rest of it is read.
+    `at_first_glance` receives the hosts that the playbook names before the rest of it is read;
+    without it, no host will be contacted. `settings` are Ansible's, if they are read already.
 
     Raises:
         UsageError: with every error that was found, each with its place.
     """
     from deployer import playbook
+    from deployer.playbook.load.connections import inventories as play_inventories
 
-    if not path.exists():  # more useful to know than that the inventory is missing, too
-        raise playbook.missing_file(path, what="playbook")
+    _check_is_playbook(path)
+    settings = settings or playbook.load_settings()
+    given = playbook.parse_extra_vars(options.extra_vars)
+    inventory = playbook.load_inventory(
+        inventory_paths(path, options.inventories, settings),
+        playbook_folder=path.parent,
+        extra_vars=given,
+    )
+    become = options.become or bool(settings.become)
+    if at_first_glance is not None:
+        from deployer.playbook.load.peek import peek
+
+        if not options.accept_new:
+            refuse_unchecked(inventory.hosts.values(), settings)
+        at_first_glance(peek(path, inventory=inventory, limit=options.limit, become=become))
+    loaded = playbook.load_playbook(
+        path,
+        inventory=inventory,
+        extra_vars=given,
+        role_paths=settings.roles_paths,
+        become=become,
+    )
+    inventories = play_inventories(loaded.plays, inventory)
+    if at_first_glance is not None and not options.accept_new:
+        others = (each for each in inventories if each is not inventory)
+        refuse_unchecked((host for each in others for host in each.hosts.values()), settings)
+    return Project(
+        path=path,
+        playbook=loaded,
+        inventory=inventory,
+        inventories=inventories,
+        settings=settings,
+        extra_vars=given,
+        limit=options.limit,
+        tags=None if options.tags is None else _words(options.tags),
+        skip_tags=_words(options.skip_tags or ""),
+    )
+
+
+def _check_is_playbook(path: Path) -> None:
+    """Raises: UsageError, if there is no file, or a sealed plan."""
+    from deployer.playbook import missing_file
+
+    if not exists(path):  # more useful to know than that the inventory is missing, too
+        raise missing_file(path, what="playbook")
     if is_sealed_file(path):
         raise UsageError(
             f"{path} is a sealed plan, not a playbook.",
             hint=f"Show it with `deployer apply --dry-run {path}`, "
             f"or apply it with `deployer apply {path}`.",
         )
-    given = playbook.parse_extra_vars(options.extra_vars)
-    inventory = playbook.load_inventory(
-        inventory_paths(path, options.inventories), playbook_folder=path.parent, extra_vars=given
-    )
-    if at_first_glance is not None:
-        from deployer.playbook.load.peek import peek
-
-        glance = peek(path, inventory=inventory, limit=options.limit, become=options.become)
-        at_first_glance(glance)
-    loaded = playbook.load_playbook(
-        path, inventory=inventory, extra_vars=given, become=options.become
-    )
-    return Project(
-        path=path,
-        playbook=loaded,
-        inventory=inventory,
-        extra_vars=given,
-        limit=options.limit,
-        tags=None if options.tags is None else _words(options.tags),
-        skip_tags=_words(options.skip_tags or ""),
-    )
 
 
 def _words(text: str) -> frozenset[str]:

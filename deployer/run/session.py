@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Self
 from deployer.commit.contact import RunOptions
 from deployer.commit.outcome import RunReport
 from deployer.model import Host
+from deployer.playbook import load_settings
 from deployer.report.files import ReportFiles
 from deployer.report.output import Output
 from deployer.report.terminal import TerminalReport
+from deployer.run import connections
 from deployer.run.fleet import Fleet, Unwatched
 from deployer.run.options import SessionOptions
 from deployer.run.project import Project, load_project
@@ -49,14 +51,21 @@ class Session:
         self._files.check_writable()
         self.as_json = options.as_json
         self._early = EarlyLinks()
+        self._settings = load_settings()
         self._passwords = ask_passwords(
-            for_login=options.ask_pass, for_become=options.ask_become_pass
+            for_login=options.ask_pass or self._settings.ask_pass,
+            for_become=options.ask_become_pass or self._settings.ask_become_pass,
         )
         project: Project | None = None
         targets: Project | SealedPlan
         self._options = options
         if sealed is None:
-            project = targets = load_project(playbook, options, at_first_glance=self._connect_early)
+            project = targets = load_project(
+                playbook,
+                options,
+                at_first_glance=self._connect_early,
+                settings=self._settings,
+            )
         else:
             targets = sealed
             options = replace(options, inventories=[Path(path) for path in sealed.inventories])
@@ -86,8 +95,13 @@ class Session:
             batches=self.batches,
             options=self._run_options(targets, started=started),
             watcher=Unwatched() if options.is_quiet else self.report,
-            forks=options.forks,
+            forks=connections.forks(options, self._settings),
         )
+        self._show_notes(self._settings.notes if project is None else project.notes)
+
+    def _show_notes(self, notes: Sequence[str]) -> None:
+        for note in () if self._options.is_quiet else notes:
+            self.report.note(f"note: {note}")
 
     def _run_options(self, targets: Project | SealedPlan, *, started: float) -> RunOptions:
         options = self._options
@@ -122,11 +136,14 @@ class Session:
 
     def _connect_early(self, glance: Glance) -> None:
         """Connect to few hosts while the playbook is read; to many, batch by batch later."""
-        if len(glance.hosts) <= self._options.forks and not self._options.install_python:
+        if (
+            len(glance.hosts) <= connections.forks(self._options, self._settings)
+            and not self._options.install_python
+        ):
             self._early.open(
                 glance.hosts,
                 lambda host: self._connect_options(
-                    host, bool(host.vars.get("ansible_become")) or glance.become
+                    host, connections.becomes_root(host, by_play=glance.become)
                 ),
             )
 
@@ -147,17 +164,12 @@ class Session:
         return self._files.after(exit_code, document, at=at)
 
     def _connect_options(self, host: Host, become: bool) -> ConnectOptions:
-        from deployer.transport import ConnectOptions
-
-        password = self._passwords.become or host.vars.get("ansible_become_password")
-        return ConnectOptions(
-            user=self._options.user,
-            password=self._passwords.login,
-            connect_timeout_s=self._options.connect_timeout_s,
-            accept_new=self._options.accept_new,
-            become=become,
-            become_password=password,
-            install_python=self._options.install_python,
+        return connections.connect_options(
+            host,
+            become,
+            options=self._options,
+            settings=self._settings,
+            passwords=self._passwords,
         )
 
 

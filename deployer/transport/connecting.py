@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket as sockets
 import sys
 from typing import TYPE_CHECKING
 
 from deployer.errors import UnreachableError
 from deployer.model import Host
+from deployer.text.connection import AUTOMATIC_PYTHON, PYTHON
 from deployer.transport.bootstrap import Bootstrap
 from deployer.transport.command import Elevation
 from deployer.transport.link import Link
@@ -57,12 +59,12 @@ def connect(host: Host, options: ConnectOptions, *, bootstrap: Bootstrap | None 
 
 
 def _connect_locally(host: Host, options: ConnectOptions, bootstrap: Bootstrap) -> Link:
-    is_root = os.geteuid() == 0
-    elevation = Elevation.of(options, host=host.name, user=local_user(), is_root=is_root)
-    python = sys.executable or "/usr/bin/python3"
+    user = "root" if os.geteuid() == 0 else local_user()
+    elevation = Elevation.of(options, host=host.name, user=user, variables=host.vars)
+    python, *further = interpreter(host, options) or [sys.executable or "/usr/bin/python3"]
     code = bootstrap.python_code(announced=elevation.password is not None)
     try:
-        pipe = ChildPipe(elevation.argv([python, *_PYTHON_OPTIONS, code]))
+        pipe = ChildPipe(elevation.argv([python, *further, *_PYTHON_OPTIONS, code]))
     except OSError as error:
         raise UnreachableError(
             f"{python} cannot be started: {error.strerror}",
@@ -78,12 +80,19 @@ def _connect_locally(host: Host, options: ConnectOptions, bootstrap: Bootstrap) 
     return link
 
 
+def interpreter(host: Host, options: ConnectOptions) -> list[str]:
+    """The words of ``ansible_python_interpreter``; empty if the choice is ours."""
+    text = options.value(host.vars, PYTHON)
+    return [] if text is None or text in AUTOMATIC_PYTHON else shlex.split(str(text))
+
+
 def _start_over_ssh(
     connection: SshConnection, host: Host, options: ConnectOptions, bootstrap: Bootstrap
 ) -> Link:
-    elevation = connection.elevation(options)
+    elevation = connection.elevation(options, host)
     code = bootstrap.python_code(announced=elevation.password is not None)
-    line = elevation.shell_line(["python3", *_PYTHON_OPTIONS, code])
+    python = interpreter(host, options) or ["python3"]
+    line = elevation.shell_line([*python, *_PYTHON_OPTIONS, code])
     channel = connection.execute(line, doing="starting the agent")
     pipe = ChannelPipe(channel, close=connection.close)
     link = Link(

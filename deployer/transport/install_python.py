@@ -28,7 +28,7 @@ def install_python(connection: SshConnection, host: Host, options: ConnectOption
     Raises: AuthenticationError if root cannot be become; UnreachableError if there is no known
     package manager, or it fails, or takes longer than ten minutes.
     """
-    elevation = connection.elevation(options)
+    elevation = connection.elevation(options, host)
     line = elevation.shell_line(["sh", "-c", _script()])
     channel = connection.execute(line, doing="installing python3")
     timeout_s = connection.settings.connect_timeout_s

@@ -46,14 +46,11 @@ class Login:
 
         user = self._settings.user
         try:
-            for name, key in self._keys():
-                if self._accepted(lambda key=key: transport.auth_publickey(user, key), name):
+            for method in self._settings.methods:
+                if method == "publickey" and self._by_key(transport, user):
                     return
-            password = self._settings.password
-            if password is not None and self._accepted(
-                lambda: transport.auth_password(user, password), "the password"
-            ):
-                return
+                if method == "password" and self._by_password(transport, user):
+                    return
             if not self._tried and self._accepted(lambda: transport.auth_none(user), "no key"):
                 return
         except AuthenticationException as error:
@@ -64,6 +61,18 @@ class Login:
             # Too many failures: the host hangs up (sshd_config(5), MaxAuthTries).
             raise self._refused("the host ended the connection") from error
         raise self._refused("")
+
+    def _by_key(self, transport: Transport, user: str) -> bool:
+        return any(
+            self._accepted(lambda key=key: transport.auth_publickey(user, key), name)
+            for name, key in self._keys()
+        )
+
+    def _by_password(self, transport: Transport, user: str) -> bool:
+        password = self._settings.password
+        return password is not None and self._accepted(
+            lambda: transport.auth_password(user, password), "the password"
+        )
 
     def _accepted(self, attempt: Any, name: str) -> bool:
         from paramiko import AuthenticationException, BadAuthenticationType

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from deployer.errors import UsageError
 from deployer.model import Host
+from deployer.text import connection
 from deployer.transport.known_hosts import known_name
 from deployer.transport.options import DEFAULT_CONNECT_TIMEOUT_S, ConnectOptions
+from deployer.transport.ssh_args import Setting, SshArgs, is_unchecked, parse_words
 from deployer.transport.ssh_config import Options, expand, local_user, lookup
 
 _DEFAULT_IDENTITIES = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
@@ -24,7 +26,9 @@ class SshSettings:
 
     `key_name` is the host's name in known_hosts; a new key is written to `remember_in`. With
     `only_identities`, only keys of `identity_files` are offered, also of those in ssh-agent.
-    `agent_socket` is `None` if ssh-agent is not used.
+    `agent_socket` is `None` if ssh-agent is not used. `methods` are the login methods to try, in
+    this order: ``publickey``, ``password``. `address_family` is ``any``, ``inet`` or ``inet6``;
+    `bind_address` is the local address, if one is set.
     """
 
     host: str
@@ -42,6 +46,9 @@ class SshSettings:
     proxy_command: str | None = None
     connect_timeout_s: float
     accept_new: bool = False
+    methods: tuple[str, ...] = ("publickey", "password")
+    address_family: str = "any"
+    bind_address: str | None = None
 
     @property
     def address(self) -> str:
@@ -51,21 +58,56 @@ class SshSettings:
 
 def host_settings(host: Host, options: ConnectOptions) -> SshSettings:
     """How to log in to a host of the inventory. Raises: UsageError for a wrong SSH config."""
-    explicit_port = host.port if host.port != 22 or "ansible_port" in host.vars else None
-    key_file = host.vars.get("ansible_ssh_private_key_file") or host.vars.get(
-        "ansible_private_key_file"
-    )
-    password = host.vars.get("ansible_password") or host.vars.get("ansible_ssh_pass")
-    own_known_hosts = host.vars.get("deployer_known_hosts_file")
+    password = options.value(host.vars, connection.PASSWORD)
+    args = _host_args(host, options)
+    is_off = options.value(host.vars, connection.HOST_KEY_CHECKING) is False or is_unchecked(args)
+    if is_off and not options.accept_new:
+        raise UsageError(
+            f"{host.name}: the check of its host key is turned off, which is refused",
+            hint="Accept new keys with --accept-new, which still refuses changed ones.",
+        )
     given = _Given(
         host=host.name,
         user=host.user or options.user,
-        port=explicit_port,
-        key_file=None if key_file is None else str(key_file),
+        args=args,
+        has_key=options.value(host.vars, connection.KEY_FILE) is not None,
+        timeout_s=_number_or_none(options.value(host.vars, connection.TIMEOUT)),
         password=options.password if password is None else str(password),
-        own_known_hosts=None if own_known_hosts is None else str(own_known_hosts),
+        own_known_hosts=_own_known_hosts(host),
     )
     return _settings(host.hostname, given, options)
+
+
+def _own_known_hosts(host: Host) -> str | None:
+    own = connection.last_set(host.vars, connection.KNOWN_HOSTS)
+    return None if own is None else str(own)
+
+
+def _number_or_none(value: object) -> float | None:
+    return None if value is None else float(str(value))
+
+
+def _host_args(host: Host, options: ConnectOptions) -> SshArgs:
+    """The options of ``ssh`` in Ansible's order, as the first value counts."""
+    port = host.port if host.port != 22 else connection.last_set(host.vars, connection.PORT)
+    if port is None:
+        port = options.value(host.vars, connection.PORT)
+    direct: list[Setting] = [] if port is None else [("port", (str(port),))]
+    key_file = options.value(host.vars, connection.KEY_FILE)
+    if key_file is not None:
+        direct.append(("identityfile", (str(key_file),)))
+    user = host.user or options.user
+    if user is not None:
+        direct.append(("user", (user,)))
+    first, common, extra = (
+        _parsed(options.value(host.vars, names))
+        for names in (connection.SSH_ARGS, connection.COMMON_ARGS, connection.EXTRA_ARGS)
+    )
+    return first.then(SshArgs(tuple(direct))).then(common).then(extra)
+
+
+def _parsed(text: object) -> SshArgs:
+    return SshArgs() if text is None else parse_words(str(text))
 
 
 def jump_settings(
@@ -82,12 +124,15 @@ def jump_settings(
         hostname, port = address, ""
     if port and not port.isdigit():
         raise UsageError(f"ProxyJump {hop!r} has no valid port.")
-    own_known_hosts = host.vars.get("deployer_known_hosts_file")
+    direct: list[Setting] = [("port", (port,))] if port else []
+    if at:
+        direct.append(("user", (user,)))
     given = _Given(
         host=host.name,
         user=user if at else None,
-        port=int(port) if port else None,
-        own_known_hosts=None if own_known_hosts is None else str(own_known_hosts),
+        # As ssh does: of its own options, only -F applies to jump hosts.
+        args=SshArgs(tuple(direct), _host_args(host, options).config_file),
+        own_known_hosts=_own_known_hosts(host),
         hops=before or None,
     )
     return _settings(hostname.strip("[]"), given, options)
@@ -95,62 +140,105 @@ def jump_settings(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Given:
-    """Values of the inventory and the options, which take precedence over the SSH config."""
+    """Values of the inventory and the options, which take precedence over the SSH config.
+
+    With `has_key`, only the keys of `args` are offered.
+    """
 
     host: str
     user: str | None
-    port: int | None
-    key_file: str | None = None
+    args: SshArgs
+    has_key: bool = False
+    timeout_s: float | None = None
     password: str | None = field(default=None, repr=False)
     own_known_hosts: str | None
     hops: tuple[str, ...] | None = None
 
 
 def _settings(target: str, given: _Given, options: ConnectOptions) -> SshSettings:
-    config = lookup(target, user=given.user or local_user())
+    args = given.args
+    files = None if args.config_file is None else [args.config_file]
+    if args.config_file is not None and args.config_file.lower() == "none":
+        files = []
+    config = lookup(target, user=given.user or local_user(), given=args.settings, files=files)
     hostname = expand(_one(config, "hostname") or target, {"h": target})
-    chosen_port = given.port if given.port is not None else _number(config, "port", default=22)
-    login = given.user or _one(config, "user") or local_user()
-    tokens = {
-        "h": hostname,
-        "n": target,
-        "p": str(chosen_port),
-        "r": login,
-        "u": local_user(),
-        "d": str(Path.home()),
-        "i": str(os.getuid()),
-        "l": socket.gethostname(),
-        "L": socket.gethostname().partition(".")[0],
-        "k": _one(config, "hostkeyalias") or target,
-    }
+    port = _number(config, "port", default=22)
+    login = _one(config, "user") or local_user()
+    tokens = _tokens(target, config, hostname=hostname, port=port, login=login)
     user_files = _files(config.get("userknownhostsfile", _DEFAULT_USER_FILES), tokens)
     global_files = _files(config.get("globalknownhostsfile", _DEFAULT_GLOBAL_FILES), tokens)
     own_files = () if given.own_known_hosts is None else _files([given.own_known_hosts], {})
-    command = _one(config, "proxycommand")
-    jump = _one(config, "proxyjump")
-    hops = given.hops
-    if hops is None:
-        hops = tuple(jump.split(",")) if jump and jump.lower() != "none" else ()
+    hops, command = _way(config, given)
     alias = _one(config, "hostkeyalias")
     return SshSettings(
         host=given.host,
         hostname=hostname,
-        port=chosen_port,
+        port=port,
         user=login,
-        key_name=alias.lower() if alias else known_name(hostname, chosen_port),
+        key_name=alias.lower() if alias else known_name(hostname, port),
         known_hosts_files=(*own_files, *user_files, *global_files),
         remember_in=(*own_files, *user_files, str(Path("~/.ssh/known_hosts").expanduser()))[0],
-        identity_files=_identities(config, given.key_file, tokens),
-        only_identities=given.key_file is not None or _one(config, "identitiesonly") == "yes",
+        identity_files=_identities(config, given, tokens),
+        only_identities=given.has_key or _one(config, "identitiesonly") == "yes",
         agent_socket=_agent_socket(config),
         password=given.password,
         proxy_jump=hops,
-        # ssh uses the first of both in the file; a jump is far more common.
-        proxy_command=None
-        if hops or not command or command.lower() == "none"
-        else expand(command, tokens),
-        connect_timeout_s=_connect_timeout_s(config, options),
-        accept_new=options.accept_new,
+        proxy_command=None if command is None else expand(command, tokens),
+        connect_timeout_s=_connect_timeout_s(config, given, options),
+        accept_new=options.accept_new or accepts_new(args),
+        methods=_methods(config),
+        address_family=(_one(config, "addressfamily") or "any").lower(),
+        bind_address=_one(config, "bindaddress"),
+    )
+
+
+def accepts_new(args: SshArgs) -> bool:
+    """Whether options of ``ssh`` accept keys of unknown hosts."""
+    return (args.first("stricthostkeychecking") or "").lower() == "accept-new"
+
+
+def _tokens(
+    target: str, config: Options, *, hostname: str, port: int, login: str
+) -> dict[str, str]:
+    """The values of ``%h`` and the like. Source: ssh_config(5), TOKENS."""
+    here = socket.gethostname()
+    return {
+        "h": hostname,
+        "n": target,
+        "p": str(port),
+        "r": login,
+        "u": local_user(),
+        "d": str(Path.home()),
+        "i": str(os.getuid()),
+        "l": here,
+        "L": here.partition(".")[0],
+        "k": _one(config, "hostkeyalias") or target,
+    }
+
+
+def _way(config: Options, given: _Given) -> tuple[tuple[str, ...], str | None]:
+    """The jump hosts, or the proxy command; `lookup` leaves the first one of both."""
+    if given.hops is not None:
+        return given.hops, None
+    jump, command = _one(config, "proxyjump"), _one(config, "proxycommand")
+    if jump and jump.lower() != "none":
+        return tuple(jump.split(",")), None
+    return (), None if not command or command.lower() == "none" else command
+
+
+def _methods(config: Options) -> tuple[str, ...]:
+    """The login methods that the config allows, in its order."""
+    enabled = {
+        "publickey": _one(config, "pubkeyauthentication"),
+        "password": _one(config, "passwordauthentication"),
+    }
+    preferred = _one(config, "preferredauthentications") or "publickey,password"
+    return tuple(
+        dict.fromkeys(
+            method
+            for each in preferred.split(",")
+            if (method := each.strip()) in enabled and (enabled[method] or "yes").lower() != "no"
+        )
     )
 
 
@@ -173,9 +261,10 @@ def _files(paths: list[str], tokens: dict[str, str]) -> tuple[str, ...]:
     return tuple(str(Path(os.path.expanduser(expand(path, tokens)))) for path in named)
 
 
-def _identities(config: Options, key_file: str | None, tokens: dict[str, str]) -> tuple[str, ...]:
-    if key_file is not None:
-        return (str(Path(os.path.expanduser(key_file))),)
+def _identities(config: Options, given: _Given, tokens: dict[str, str]) -> tuple[str, ...]:
+    if given.has_key:
+        own = (words for keyword, words in given.args.settings if keyword == "identityfile")
+        return _files([word for words in own for word in words], tokens)
     return _files(config.get("identityfile", list(_DEFAULT_IDENTITIES)), tokens)
 
 
@@ -188,7 +277,9 @@ def _agent_socket(config: Options) -> str | None:
     return str(Path(os.path.expanduser(named)))
 
 
-def _connect_timeout_s(config: Options, options: ConnectOptions) -> float:
+def _connect_timeout_s(config: Options, given: _Given, options: ConnectOptions) -> float:
+    if given.timeout_s is not None:
+        return given.timeout_s
     if options.connect_timeout_s != DEFAULT_CONNECT_TIMEOUT_S:
         return options.connect_timeout_s
     return float(_number(config, "connecttimeout", default=0) or options.connect_timeout_s)

@@ -8,6 +8,7 @@ import queue
 import socket
 import threading
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from deployer.errors import UnreachableError
@@ -30,8 +31,28 @@ class QuickSocket(socket.socket):
         return data
 
 
+@dataclass(frozen=True, slots=True)
+class LocalAddress:
+    """This end of a connection: ``any``, ``inet`` or ``inet6``, and an address to bind, if any."""
+
+    family: str = "any"
+    bind: str | None = None
+
+    @property
+    def number(self) -> int:
+        """The family for the socket interface."""
+        numbers = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
+        return numbers.get(self.family, socket.AF_UNSPEC)
+
+
 def connect_tcp(
-    hostname: str, port: int, *, host: str, timeout_s: float, lost_after_s: float
+    hostname: str,
+    port: int,
+    *,
+    host: str,
+    timeout_s: float,
+    lost_after_s: float,
+    local: LocalAddress = LocalAddress(),
 ) -> QuickSocket:
     """A connection to the first address of `hostname` that answers.
 
@@ -40,7 +61,7 @@ def connect_tcp(
 
     Raises: UnreachableError, within `timeout_s` for the name and as much for the addresses.
     """
-    addresses = _resolve(hostname, port, host=host, timeout_s=timeout_s)
+    addresses = _resolve(hostname, port, host=host, timeout_s=timeout_s, family=local.number)
     deadline = time.monotonic() + timeout_s
     failures: list[str] = []
     for n, (family, address) in enumerate(addresses):
@@ -51,6 +72,8 @@ def connect_tcp(
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             lost_after_ms = int(lost_after_s * 1000)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, lost_after_ms)
+            if local.bind is not None:
+                connection.bind((local.bind, 0))
             connection.connect(address)
         except OSError as error:
             connection.close()
@@ -69,20 +92,20 @@ def connect_tcp(
 
 
 def _resolve(
-    hostname: str, port: int, *, host: str, timeout_s: float
+    hostname: str, port: int, *, host: str, timeout_s: float, family: int
 ) -> list[tuple[int, tuple[Any, ...]]]:
     """Families and addresses of a name, in the resolver's order (RFC 6724)."""
     answer: queue.SimpleQueue[list[Any] | OSError | UnicodeError] = queue.SimpleQueue()
 
     def ask() -> None:
         try:
-            answer.put(socket.getaddrinfo(hostname, port, type=socket.SOCK_STREAM))
+            answer.put(socket.getaddrinfo(hostname, port, family, socket.SOCK_STREAM))
         except (OSError, UnicodeError) as error:
             answer.put(error)
 
     with contextlib.suppress(OSError, UnicodeError):  # a literal address needs no resolver
         numeric = socket.AI_NUMERICHOST
-        found = socket.getaddrinfo(hostname, port, type=socket.SOCK_STREAM, flags=numeric)
+        found = socket.getaddrinfo(hostname, port, family, socket.SOCK_STREAM, flags=numeric)
         return [(entry[0], entry[4]) for entry in found]
     # The resolver has no timeout that a caller could set.
     threading.Thread(target=ask, name="resolve", daemon=True).start()

@@ -19,7 +19,7 @@ from deployer.transport.host_key import HostKeyPolicy
 from deployer.transport.login import Login
 from deployer.transport.options import ConnectOptions
 from deployer.transport.settings import SshSettings, host_settings, jump_settings
-from deployer.transport.sockets import connect_tcp
+from deployer.transport.sockets import LocalAddress, connect_tcp
 
 if TYPE_CHECKING:
     import socket
@@ -47,10 +47,9 @@ class SshConnection:
         transport: Transport = self._connection.transport
         return transport
 
-    def elevation(self, options: ConnectOptions) -> Elevation:
+    def elevation(self, options: ConnectOptions, host: Host) -> Elevation:
         """How the user becomes root."""
-        user = self.settings.user
-        return Elevation.of(options, host=self.settings.host, user=user, is_root=user == "root")
+        return Elevation.of(options, host=host.name, user=self.settings.user, variables=host.vars)
 
     def execute(self, line: str, *, doing: str) -> Channel:
         """A channel in which the login shell runs `line`. Raises: UnreachableError."""
@@ -191,6 +190,7 @@ def _route(settings: SshSettings, host: Host, options: ConnectOptions, *, jumps:
             host=settings.host,
             timeout_s=settings.connect_timeout_s,
             lost_after_s=options.silence_timeout_s,
+            local=LocalAddress(family=settings.address_family, bind=settings.bind_address),
         )
     )
 

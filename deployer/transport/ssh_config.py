@@ -1,5 +1,7 @@
 """~/.ssh/config and /etc/ssh/ssh_config, as far as they affect a connection.
 
+Options of a command line come first: `ssh_args` has their settings.
+
 A file becomes a list of settings, each with the conditions of its blocks; for one host, the first
 value of a keyword whose conditions hold counts. Paramiko's own reader does not support ``Include``,
 with which Debian's /etc/ssh/ssh_config begins, and requires importing Paramiko.
@@ -14,10 +16,11 @@ import os
 import shlex
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 
 from deployer.errors import UsageError
@@ -27,6 +30,9 @@ _MATCH_EXEC_TIMEOUT_S = 10.0
 
 #: Keywords with several values, of which all count.
 _REPEATED = frozenset({"identityfile", "certificatefile"})
+
+#: Keywords of which the first one of the group counts.
+_EXCLUSIVE = dict.fromkeys(("proxyjump", "proxycommand"), ("proxyjump", "proxycommand"))
 
 SYSTEM_FILE = "/etc/ssh/ssh_config"
 USER_FILE = "~/.ssh/config"
@@ -51,22 +57,44 @@ class _Setting:
 Options = dict[str, list[str]]
 
 
-def lookup(target: str, *, user: str, files: Sequence[str] | None = None) -> Options:
+def lookup(
+    target: str,
+    *,
+    user: str,
+    given: Sequence[tuple[str, tuple[str, ...]]] = (),
+    files: Sequence[str] | None = None,
+) -> Options:
     """The config's settings for `target`, the argument of `ssh`.
 
     Keywords are in lower case, values as written. `user` is the user unless the config sets one.
-    `files` are read in this order, by default the user's and then the system's.
+    `given` are settings that come before all files. `files` are read in this order, by default the
+    user's and then the system's.
 
     Raises: UsageError if a file is invalid.
     """
     found: Options = {}
+    for keyword, words in given:
+        _add(found, keyword, words)
     for path in (USER_FILE, SYSTEM_FILE) if files is None else files:
         for setting in _read(str(Path(os.path.expanduser(path)))):
-            if setting.keyword in found and setting.keyword not in _REPEATED:
+            if not _counts(found, setting.keyword):
                 continue
             if all(_holds(one, target, user=user, found=found) for one in setting.conditions):
-                found.setdefault(setting.keyword, []).extend(setting.words)
+                _add(found, setting.keyword, setting.words)
     return found
+
+
+def _counts(found: Options, keyword: str) -> bool:
+    """Whether a further value of a keyword has an effect: of most, the first one counts."""
+    if keyword in _REPEATED:
+        return True
+    return not any(each in found for each in _EXCLUSIVE.get(keyword, (keyword,)))
+
+
+def _add(found: Options, keyword: str, words: Sequence[str]) -> None:
+    if _counts(found, keyword):
+        values = found.setdefault(keyword, [])
+        values += [word for word in words if word not in values]
 
 
 def expand(text: str, tokens: dict[str, str]) -> str:
@@ -100,7 +128,7 @@ def _settings(path: str, *, within: tuple[_Condition, ...], depth: int) -> Itera
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
     conditions = within
     for number, line in enumerate(text.splitlines(), 1):
-        keyword, words = _split(line, f"{path}:{number}")
+        keyword, words = split_line(line, f"{path}:{number}")
         if keyword in ("host", "match"):
             conditions = (*within, _Condition(keyword, words, f"{path}:{number}"))
         elif keyword == "include":
@@ -111,8 +139,11 @@ def _settings(path: str, *, within: tuple[_Condition, ...], depth: int) -> Itera
             yield _Setting(conditions, keyword, words)
 
 
-def _split(line: str, place: str) -> tuple[str, tuple[str, ...]]:
-    """A line's keyword in lower case and its arguments; empty for blank lines and comments."""
+def split_line(line: str, place: str) -> tuple[str, tuple[str, ...]]:
+    """A line's keyword in lower case and its arguments; empty for blank lines and comments.
+
+    Raises: UsageError.
+    """
     line = line.strip()
     if not line or line.startswith("#"):
         return "", ()
@@ -125,12 +156,18 @@ def _split(line: str, place: str) -> tuple[str, tuple[str, ...]]:
     try:
         lexer = shlex.shlex(rest, posix=True, punctuation_chars=False)
         lexer.whitespace_split = True
-        words = tuple(lexer)
+        lexer.commenters = ""
+        words = _before_comment(lexer)
     except ValueError as error:
         raise UsageError(f"{place}: {error}") from error
     if not words:
         raise UsageError(f"{place}: {keyword} has no value")
     return keyword, words
+
+
+def _before_comment(words: Iterable[str]) -> tuple[str, ...]:
+    """The words before the first one that starts with ``#``."""
+    return tuple(takewhile(lambda word: not word.startswith("#"), words))
 
 
 def _included(pattern: str, path: str) -> list[str]:

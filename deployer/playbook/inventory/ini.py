@@ -5,13 +5,15 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import warnings
 
 from deployer.errors import SourceError
-from deployer.playbook.inventory.ranges import expand
+from deployer.playbook.inventory.addresses import expand
 from deployer.playbook.inventory.raw import RawInventory
 from deployer.playbook.yaml.source import Mark, SourceFile, YamlMap, nearest
 
-_SECTION = re.compile(r"\[([^:\]\s]+)(?::(\w+))?\]\s*(?:[#;].*)?")
+_SECTION = re.compile(r"\[([^:\]\s]+)(?::(\w+))?\]\s*(?:#.*)?")
+_CHILD = re.compile(r"([^:\]\s]+)\s*(?:#.*)?")
 _KINDS = ("hosts", "vars", "children")
 
 
@@ -28,42 +30,80 @@ def read_ini(text: str, name: str, raw: RawInventory) -> None:
             reader.line(bare, mark)
         except SourceError as error:
             raw.problems.add(error)
-    for child, mark in reader.children:
-        if child not in raw.groups:
-            hint = nearest(child, raw.groups) or f"add a section [{child}]"
-            raw.problems.add(file.spot(mark).error(f"no group '{child}'", hint=hint))
+    reader.end()
 
 
 class _Reader:
+    """Reads line by line; `wanted` are children that no section has declared yet."""
+
     def __init__(self, file: SourceFile, raw: RawInventory) -> None:
         self.file = file
         self.raw = raw
         self.group = "ungrouped"
         self.kind = "hosts"
-        self.children: list[tuple[str, Mark]] = []
+        self.wanted: dict[str, list[tuple[str, Mark]]] = {}
+        self.only_vars: dict[str, Mark] = {}
 
     def line(self, text: str, mark: Mark) -> None:
-        spot = self.file.spot(mark)
-        if text.startswith("["):
-            match = _SECTION.fullmatch(text)
-            kind = (match[2] or "hosts") if match else ""
-            if match is None:
-                raise spot.error(
-                    "not a section", hint="write [GROUP], [GROUP:vars] or [GROUP:children]"
-                )
-            if kind not in _KINDS:
-                raise spot.error(f"unknown section '{kind}'", hint=nearest(kind, _KINDS))
-            self.group, self.kind = match[1], kind
-            if kind != "vars" or self.group not in self.raw.groups:
-                self.raw.group(self.group)
+        match = _SECTION.fullmatch(text)
+        if match is not None:
+            self._section(match[1], match[2] or "hosts", mark)
+        elif text.startswith("[") and (text.endswith("]") or ":" not in text):
+            raise self.file.spot(mark).error(
+                "not a section", hint="write [GROUP], [GROUP:vars] or [GROUP:children]"
+            )
         elif self.kind == "hosts":
             self._host(text, mark)
         elif self.kind == "children":
-            name = re.split(r"\s+[#;]", text)[0].strip()
-            self.raw.group(self.group).children[name] = None
-            self.children.append((name, mark))
+            self._child(text, mark)
         else:
             self._variable(text, mark)
+
+    def end(self) -> None:
+        """Report the groups that no section declares."""
+        groups, problems = self.raw.groups, self.raw.problems
+        for child, places in self.wanted.items():
+            hint = nearest(child, (each for each in groups if each not in self.wanted))
+            for _, mark in places:
+                problems.add(
+                    self.file.spot(mark).error(
+                        f"no group '{child}'", hint=hint or f"add a section [{child}]"
+                    )
+                )
+        for name, mark in self.only_vars.items():
+            hint = nearest(name, (each for each in groups if each not in self.only_vars))
+            problems.add(
+                self.file.spot(mark).error(
+                    f"no group '{name}'", hint=hint or f"add a section [{name}]"
+                )
+            )
+
+    def _section(self, name: str, kind: str, mark: Mark) -> None:
+        if kind not in _KINDS:
+            hint = nearest(kind, _KINDS)
+            raise self.file.spot(mark).error(f"unknown section '{kind}'", hint=hint)
+        self.group, self.kind = name, kind
+        if kind == "vars" and name not in self.raw.groups and name not in self.wanted:
+            self.only_vars[name] = mark
+        self.raw.group(name)
+        if kind != "vars":
+            self.only_vars.pop(name, None)
+            self._connect(name)
+
+    def _connect(self, child: str) -> None:
+        """Make a declared group the child of those that mentioned it before."""
+        for parent, mark in self.wanted.pop(child, ()):
+            self.raw.group(parent).children.setdefault(child, self.file.spot(mark))
+
+    def _child(self, text: str, mark: Mark) -> None:
+        match = _CHILD.fullmatch(text)
+        if match is None:
+            raise self.file.spot(mark).error("not the name of a group")
+        child = match[1]
+        if child in self.raw.groups:
+            self.raw.group(self.group).children.setdefault(child, self.file.spot(mark))
+        else:
+            self.wanted.setdefault(child, []).append((self.group, mark))
 
     def _variable(self, text: str, mark: Mark) -> None:
         key, equals, value = text.partition("=")
@@ -73,7 +113,7 @@ class _Reader:
         self._check(name, mark)
         column = mark[1] + len(key) + 1 + len(value) - len(value.lstrip())
         variables = YamlMap(self.file, mark)
-        variables.put(name, _literal(value.strip()), (mark, (mark[0], column)))
+        variables.put(name, literal(value.strip()), (mark, (mark[0], column)))
         self.raw.group(self.group).layers.append(variables)
 
     def _host(self, text: str, mark: Mark) -> None:
@@ -84,18 +124,13 @@ class _Reader:
             raise spot.error(f"a quote is not closed ({error})") from None
         if not tokens:
             return
-        if text.endswith(":") or text.startswith("- "):
+        if text.endswith(":") or text.startswith("- ") or text == "---":
             raise spot.error(
                 "this looks like YAML, but the file is read as INI", hint="name it inventory.yml"
             )
         pattern, *assignments = tokens
+        names, port = expand(pattern, spot)
         variables = YamlMap(self.file, mark)
-        port = re.fullmatch(
-            r"([^:\[\]]+(?:\[[^\]]*\][^:\[\]]*)*|\[[0-9a-fA-F:.]+\]):(\d+)", pattern
-        )
-        if port is not None:
-            pattern = port[1].strip("[]") if port[1].startswith("[") else port[1]
-            variables.put("ansible_port", int(port[2]), (mark, mark))
         for each in assignments:
             name, equals, value = each.partition("=")
             line = self.file.lines[mark[0] - 1]
@@ -106,23 +141,36 @@ class _Reader:
                 )
             self._check(name, (mark[0], column))
             places = ((mark[0], column), (mark[0], column + len(name) + 1))
-            variables.put(name, _literal(value), places)
-        for host in expand(pattern, spot):
-            self.raw.add_host(host, spot, group=None if self.group == "all" else self.group)
+            variables.put(name, literal(value), places)
+        for host in names:
+            self.raw.add_host(host, spot, group=self.group, port=port)
             if variables:
-                self.raw.hosts[host].append(variables)
+                self.raw.set_variables(host, variables)
 
     def _check(self, name: str, mark: Mark) -> None:
         if not name.isidentifier():
             raise self.file.spot(mark).error(f"'{name}' is not a variable name")
 
 
-def _literal(text: str) -> object:
+def literal(text: str) -> object:
     """A value with Ansible's rules: a Python literal, otherwise the text itself."""
-    if "#" in text:
-        return text
     try:
-        value = ast.literal_eval(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)
+            value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
-    return value if isinstance(value, (str, int, float, bool, list, dict, type(None))) else text
+    return _plain(value)
+
+
+def _plain(value: object) -> object:
+    """A literal as a value of YAML: a list for a tuple or a set, a text for bytes."""
+    if isinstance(value, (list, tuple, set)):
+        return [_plain(each) for each in value]
+    if isinstance(value, dict):
+        return {_plain(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if value is ...:
+        return "..."
+    return str(value) if isinstance(value, complex) else value

@@ -4,32 +4,40 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 
 from deployer.errors import UsageError
+from deployer.playbook.inventory.addresses import is_address, split_port
 from deployer.playbook.yaml.source import nearest
 
-_SLICE = re.compile(r"(?P<name>.+?)\[(?P<first>-?\d+)?(?P<range>[:-](?P<last>-?\d+)?)?\]")
+_SLICE = re.compile(r"(?P<name>.+)\[(?P<first>-?[0-9]+)(?P<range>[:-](?P<last>[0-9]*))?\]")
+_PART = re.compile(r"(?:[^\s:\[\]]|\[[^\]]*\])+")
+
+#: Names of this machine, which every inventory has without mentioning them.
+LOCALHOST = ("localhost", "127.0.0.1", "::1")
 
 
 def select(
-    pattern: str, *, hosts: tuple[str, ...], groups: Mapping[str, tuple[str, ...]]
+    pattern: str, *, hosts: Collection[str], groups: Mapping[str, tuple[str, ...]]
 ) -> tuple[str, ...]:
-    """The hosts that a pattern matches, in the inventory's order.
+    """The hosts that a pattern matches, in the pattern's order.
 
     Additions are evaluated first, then intersections (``&``), then exclusions (``!``), regardless
     of their order.
 
-    Raises: UsageError, for a name that is neither a host nor a group.
+    Raises: UsageError, for a part that matches neither a host nor a group.
     Source: "Patterns: targeting hosts and groups" in Ansible's inventory guide.
     """
-    parts = [part.strip() for part in _split(pattern, hosts)]
-    if not any(parts):
+    parts = split(pattern, hosts)
+    if not parts:
         raise UsageError("an empty host pattern", hint="write a group, a host, or all")
     added: dict[str, None] = {}
-    plain = [part for part in parts if part and part[0] not in "&!"]
+    plain = [part for part in parts if part[0] not in "&!"]
     for part in plain or ["all"]:
-        added.update(dict.fromkeys(_matches(part, hosts, groups)))
+        # A name that is both a group and a host is the host, but in an exclusion it is the group.
+        found = (part,) if part in hosts else _matches(part, hosts, groups)
+        added.update(dict.fromkeys(found))
     for part in parts:
         if part.startswith("&"):
             kept = set(_matches(part[1:], hosts, groups))
@@ -38,57 +46,95 @@ def select(
         if part.startswith("!"):
             gone = set(_matches(part[1:], hosts, groups))
             added = {host: None for host in added if host not in gone}
-    return tuple(host for host in hosts if host in added)
+    return tuple(added)
 
 
-def _split(pattern: str, hosts: tuple[str, ...]) -> list[str]:
-    if pattern in hosts:
-        return [pattern]
+def split(pattern: str, hosts: Collection[str]) -> list[str]:
+    """The parts of a pattern: separated by commas, or by colons unless it is one address."""
     if "," in pattern:
-        return pattern.split(",")
-    # A colon inside brackets belongs to a slice or an IPv6 address.
-    return re.split(r":(?![^\[]*\])", pattern)
+        parts = pattern.split(",")
+    elif pattern in hosts or is_address(split_port(pattern, ranges=True)[0]):
+        parts = [pattern]
+    else:
+        parts = _PART.findall(pattern)
+    return [part.strip() for part in parts if part.strip()]
+
+
+def with_files(limit: str) -> str:
+    """``--limit`` with the lines of each ``@FILE`` in its place. Raises: UsageError."""
+    from deployer.playbook.yaml.file import read_text
+
+    if "@" not in limit:
+        return limit
+    found: list[str] = []
+    for part in split(limit, ()):
+        if part.startswith("@"):
+            lines = read_text(Path(part[1:]).expanduser(), what="file of hosts").splitlines()
+            found += [line.strip() for line in lines if line.strip()]
+        else:
+            found.append(part)
+    return ",".join(found)
 
 
 def _matches(
-    name: str, hosts: tuple[str, ...], groups: Mapping[str, tuple[str, ...]]
+    name: str, hosts: Collection[str], groups: Mapping[str, tuple[str, ...]]
 ) -> tuple[str, ...]:
-    if name in ("all", "*"):
-        return hosts
     if name in groups:
         return groups[name]
     if name in hosts:
         return (name,)
     if name.startswith("@"):
-        raise UsageError(f"'{name}': files of hosts are not supported; list the hosts")
+        raise UsageError(f"'{name}': only --limit takes a file of hosts; list the hosts")
     if name.startswith("~"):
-        try:
-            expression = re.compile(name[1:])
-        except re.error as error:
-            raise UsageError(f"the pattern '{name}' is not a regular expression: {error}") from None
-        return _by_name(expression.match, hosts, groups)
+        return _by_name(name, _expression(name), hosts, groups)
     slice_ = _SLICE.fullmatch(name)
     if slice_ is not None:
-        found = _matches(slice_["name"], hosts, groups)
-        first = int(slice_["first"] or 0)
-        if slice_["range"] is None:
-            return found[first : first + 1 or None]
-        # Unlike in Python, both ends are included.
-        last = int(slice_["last"]) if slice_["last"] else -1
-        return found[first : last + 1 or None]
+        return _sliced(name, slice_, _matches(slice_["name"], hosts, groups))
     if any(character in name for character in "*?["):
-        return _by_name(lambda each: fnmatch.fnmatchcase(each, name), hosts, groups)
-    raise UsageError(
-        f"the inventory has no host or group '{name}'",
-        hint=nearest(name, (*groups, *hosts)) or f"groups: {', '.join(groups)}",
-    )
+        return _by_name(name, lambda each: fnmatch.fnmatchcase(each, name), hosts, groups)
+    if name in LOCALHOST:
+        return (next((each for each in hosts if each in LOCALHOST), name),)
+    raise _unknown(name, hosts, groups)
+
+
+def _expression(name: str) -> Callable[[str], object]:
+    try:
+        return re.compile(name[1:]).match
+    except re.error as error:
+        raise UsageError(f"the pattern '{name}' is not a regular expression: {error}") from None
+
+
+def _sliced(name: str, slice_: re.Match[str], found: tuple[str, ...]) -> tuple[str, ...]:
+    """Part of a group; unlike in Python, both ends of a range are included."""
+    first = int(slice_["first"])
+    last = int(slice_["last"]) if slice_["last"] else -1
+    if slice_["range"] is not None and last != 0:
+        return found[first : None if last == -1 else last + 1]
+    if found and not -len(found) <= first < len(found):
+        number = f"{len(found)} host" + ("" if len(found) == 1 else "s")
+        raise UsageError(f"the pattern '{name}': '{slice_['name']}' has only {number}")
+    return found[first : first + 1 or None]
 
 
 def _by_name(
-    matches: Callable[[str], object], hosts: tuple[str, ...], groups: Mapping[str, tuple[str, ...]]
+    name: str,
+    matches: Callable[[str], object],
+    hosts: Collection[str],
+    groups: Mapping[str, tuple[str, ...]],
 ) -> tuple[str, ...]:
-    found = {host: None for host in hosts if matches(host)}
-    for group, members in groups.items():
-        if group not in ("all", "ungrouped") and matches(group):
-            found.update(dict.fromkeys(members))
+    """The hosts of all groups whose name matches, then all hosts whose name does."""
+    known = [group for group in groups if matches(group)]
+    found = {host: None for group in known for host in groups[group]}
+    found.update((host, None) for host in hosts if matches(host))
+    if not found and not known:
+        raise _unknown(name, hosts, groups)
     return tuple(found)
+
+
+def _unknown(
+    name: str, hosts: Collection[str], groups: Mapping[str, tuple[str, ...]]
+) -> UsageError:
+    return UsageError(
+        f"the inventory has no host or group '{name}'",
+        hint=nearest(name, (*groups, *hosts)) or f"groups: {', '.join(groups)}",
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deployer.errors import DeployerError
 from deployer.model import Host
@@ -30,8 +31,21 @@ def peek(path: Path, *, inventory: Inventory, limit: str | None, become: bool = 
             host.name: host for pattern in patterns for host in inventory.select(pattern, limit)
         }
         tasks = [task for play in plays for task in play.get("tasks") or ()]
+        if any(_may_set_connection(play, path.parent) for play in plays):
+            return Glance(hosts=(), become=False)
         is_root = any(play.get("become", become) is True for play in plays)
         is_root = is_root or any(task.get("become") is True for task in tasks)
     except (OSError, yaml.YAMLError, DeployerError, TypeError, KeyError, AttributeError):
         return Glance(hosts=(), become=False)
     return Glance(hosts=tuple(hosts.values()), become=is_root)
+
+
+def _may_set_connection(play: dict[str, Any], folder: Path) -> bool:
+    """Whether variables of a play may change how to connect: then it must be read first."""
+    if any(str(name).startswith("ansible_") for name in play.get("vars") or ()):
+        return True
+    for entry in play.get("vars_files") or ():
+        name = entry["file"] if isinstance(entry, dict) else entry
+        if "{" in name or b"ansible_" in (folder / name).read_bytes():
+            return True
+    return False

@@ -10,6 +10,7 @@ from deployer.errors import SourceError, SourceErrors
 from deployer.model import Value
 from deployer.playbook.inventory.load import load_vars
 from deployer.playbook.inventory.raw import check_names
+from deployer.playbook.inventory.variables import check_place
 from deployer.playbook.load.library import Library, LoadedRole, LoadedTask
 from deployer.playbook.load.tasks import Surroundings, conditions_of, load_tasks, words
 from deployer.playbook.templates.scope import Layer
@@ -76,6 +77,7 @@ class RoleLoader:
             tags = frozenset(words(entry.get("tags")))
             if isinstance(entry.get("vars"), YamlMap):
                 check_names(entry["vars"])
+                check_place(entry["vars"])
                 var_layers.append(Layer(entry["vars"]))
         if values:
             var_layers.append(Layer(dict(values), raw=True))
@@ -160,6 +162,8 @@ def _vars(folder: Path, part: str, library: Library) -> Mapping[str, Value]:
     if path is None:
         return {}
     if path not in library.role_files:
-        library.role_files[path] = load_vars(path)
+        loaded = load_vars(path)
+        check_place(loaded)
+        library.role_files[path] = loaded
     variables: Mapping[str, Value] = library.role_files[path]
     return variables

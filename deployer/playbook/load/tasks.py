@@ -10,6 +10,7 @@ from pathlib import Path
 from deployer.errors import SourceError, SourceErrors, UsageError
 from deployer.model import Value
 from deployer.playbook.inventory.raw import check_names
+from deployer.playbook.inventory.variables import check_place
 from deployer.playbook.load.library import Library, LoadedTask
 from deployer.playbook.schema.keys import TaskKeywords
 from deployer.playbook.schema.modules import MODULES, REFUSED_MODULES
@@ -172,6 +173,7 @@ def _inherit(node: YamlMap, around: Surroundings, problems: Problems) -> Surroun
     variables = node.get("vars")
     if isinstance(variables, YamlMap):
         check_names(variables)
+        check_place(variables)
         layers = (*layers, Layer(variables))
     tags = words(node.get("tags"))
     for tag in tags:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import cast
 
 from deployer.errors import SourceError
 from deployer.model import Host, Play, Value
+from deployer.playbook.inventory.assemble import places
 from deployer.playbook.inventory.load import Inventory
 from deployer.playbook.load.library import LoadedPlay, LoadedRole
 from deployer.playbook.templates.scope import Layer, Scope, ScopeState, ScopeView
 from deployer.playbook.yaml.source import Problems
+from deployer.playbook.yaml.vault import SecretText
 
 _SHORTEST_SECRET = 6
 _MANAGED = "Managed by deployer: manual changes are overwritten"
@@ -31,7 +34,7 @@ class HostVariables:
         self.play = play
         self.library = play.library
         self.inventory = inventory.with_folder(self.library.playbook_dir)
-        self.host = self.inventory.hosts.get(host.name, host)
+        self.host = self.inventory.hosts.get(host.name) or host
         self.facts = Layer(dict(facts), raw=True)
         self.extra = Layer(self.library.extra_vars if extra_vars is None else extra_vars)
         self.state = ScopeState()
@@ -49,10 +52,11 @@ class HostVariables:
         return {
             "inventory_hostname": self.host.name,
             "inventory_hostname_short": self.host.name.partition(".")[0],
-            "groups": {name: list(hosts) for name, hosts in inventory.groups.items()},
+            "groups": inventory.groups_with_hosts,
             "group_names": list(self.host.groups),
             "hostvars": _HostVars(self),
-            "playbook_dir": str(self.library.playbook_dir.resolve()),
+            "ansible_playbook_python": sys.executable,
+            **places(inventory.source(self.host.name), self.library.playbook_dir),
             "ansible_play_hosts": [each.name for each in inventory.select(self.play.hosts)],
             "ansible_facts": {
                 key.removeprefix("ansible_"): value for key, value in self.facts.values.items()
@@ -104,13 +108,32 @@ class HostVariables:
                         found |= set(texts(scope.get(str(key))))
                     except SourceError as error:
                         problems.add(error)
+        for key in self._secret_names():
+            try:
+                found |= set(texts(scope.get(key)))
+            except SourceError as error:
+                problems.add(error)
+        return frozenset(each for each in found if len(each) >= _SHORTEST_SECRET)
+
+    def _secret_names(self) -> Iterator[str]:
+        """Variables with passwords, or with values that were encrypted."""
         for key in self.host.vars:
             if key.endswith(("_password", "_pass")) and key.startswith("ansible_"):
-                try:
-                    found |= set(texts(scope.get(key)))
-                except SourceError as error:
-                    problems.add(error)
-        return frozenset(each for each in found if len(each) >= _SHORTEST_SECRET)
+                yield key
+        of_roles = [
+            layer for role in self.roles for layer in (*role.default_layers, *role.var_layers)
+        ]
+        for layer in (Layer(self.host.vars), *self.play.layers, self.extra, *of_roles):
+            yield from (str(key) for key, value in layer.values.items() if has_secret(value))
+
+
+def has_secret(value: object) -> bool:
+    """Whether a value contains a text that was encrypted."""
+    if isinstance(value, Mapping):
+        return any(map(has_secret, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(has_secret, value))
+    return isinstance(value, SecretText)
 
 
 def host_secrets(

@@ -27,7 +27,16 @@ from deployer.playbook.templates.sandbox import (
 )
 from deployer.playbook.templates.scope import OMIT, Scope
 from deployer.playbook.yaml.file import read_text
-from deployer.playbook.yaml.source import SourceFile, Spot, YamlList, YamlMap, nearest, spot_of
+from deployer.playbook.yaml.source import (
+    SourceFile,
+    Spot,
+    UnsafeText,
+    YamlList,
+    YamlMap,
+    nearest,
+    spot_of,
+)
+from deployer.playbook.yaml.vault import SecretText
 
 _WORDS = {"true": True, "yes": True, "on": True, "1": True}
 _WORDS |= {"false": False, "no": False, "off": False, "0": False, "": False}
@@ -41,7 +50,9 @@ def _refuse(what: str, why: str) -> Callable[..., NoReturn]:
 
 
 def is_template(value: object) -> bool:
-    """Whether a value is a string with Jinja syntax."""
+    """Whether a value is a string with Jinja syntax, and not ``!unsafe``."""
+    if isinstance(value, UnsafeText):
+        return False
     return isinstance(value, str) and ("{{" in value or "{%" in value or "{#" in value)
 
 
@@ -71,6 +82,8 @@ class Templar:
         Raises: SourceError, at the position of the string that cannot be rendered.
         """
         if isinstance(value, str):
+            if isinstance(value, SecretText):
+                scope.state.touched_secret = True
             return self._text(value, scope, spot) if is_template(value) else value
         if isinstance(value, YamlMap):
             pairs = ((k, self.render(v, scope, spot_of(value, k))) for k, v in value.items())

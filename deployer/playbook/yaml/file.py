@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 
 from deployer.errors import SourceError, UsageError
 from deployer.model import Value
-from deployer.playbook.yaml.source import Mark, OctalInt, SourceFile, YamlList, YamlMap, nearest
+from deployer.playbook.yaml.source import (
+    Mark,
+    OctalInt,
+    SourceFile,
+    Spot,
+    UnsafeText,
+    YamlList,
+    YamlMap,
+    nearest,
+)
+from deployer.playbook.yaml.vault import SecretText, VaultError, decrypt, is_encrypted
+from deployer.text.paths import is_folder
 
 if TYPE_CHECKING:
     import yaml
@@ -45,9 +56,12 @@ def read_text(path: Path, *, what: str = "file") -> str:
 def missing_file(path: Path, *, what: str = "file") -> UsageError:
     """The error for a missing file."""
     folder = path.parent
-    if not folder.is_dir():
+    if not is_folder(folder):
         return UsageError(f"{what} {path} does not exist: folder {folder} is missing")
-    names = [each.name for each in folder.iterdir() if nearest(path.stem, [each.stem])]
+    try:
+        names = [each.name for each in folder.iterdir() if nearest(path.stem, [each.stem])]
+    except OSError:
+        names = []
     return UsageError(f"{what} {path} does not exist", hint=nearest(path.name, names))
 
 
@@ -65,7 +79,10 @@ def parse_yaml(text: str, *, name: str, secret: bool = False) -> tuple[Value, So
     """Like `load_yaml`, but from a text; errors show `name` as the file."""
     import yaml
 
-    file = SourceFile(name, tuple(text.split("\n")), secret)
+    is_sealed = is_encrypted(text)
+    if is_sealed:
+        text = _opened(text, SourceFile(name).spot((1, 1)))
+    file = SourceFile(name, tuple(text.split("\n")), secret or is_sealed)
     loader_class: Value = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         loader = loader_class(text)
@@ -73,7 +90,8 @@ def parse_yaml(text: str, *, name: str, secret: bool = False) -> tuple[Value, So
         raise _unreadable(error, text, file) from None
     try:
         node = loader.get_single_node()
-        return (None if node is None else _Builder(loader, file).build(node)), file
+        builder = _Builder(loader, file, is_sealed=is_sealed)
+        return (None if node is None else builder.build(node)), file
     except yaml.reader.ReaderError as error:
         raise _unreadable(error, text, file) from None
     except yaml.MarkedYAMLError as error:
@@ -82,6 +100,14 @@ def parse_yaml(text: str, *, name: str, secret: bool = False) -> tuple[Value, So
         raise UsageError(f"{name}: nested more than {_MAX_DEPTH} levels") from None
     finally:
         loader.dispose()
+
+
+def _opened(text: str, spot: Spot) -> str:
+    """A text that was encrypted. Raises: SourceError."""
+    try:
+        return decrypt(text)
+    except VaultError as error:
+        raise spot.error(error.problem, hint=error.hint) from None
 
 
 def _unreadable(error: Value, text: str, file: SourceFile) -> SourceError:
@@ -122,11 +148,12 @@ def _syntax_error(error: yaml.MarkedYAMLError, file: SourceFile) -> SourceError:
 
 
 class _Builder:
-    """Converts composed nodes to values with marks."""
+    """Converts composed nodes to values with marks; with `is_sealed`, all texts are secret."""
 
-    def __init__(self, loader: Value, file: SourceFile) -> None:
+    def __init__(self, loader: Value, file: SourceFile, *, is_sealed: bool = False) -> None:
         self.loader = loader
         self.file = file
+        self.is_sealed = is_sealed
         self.done: dict[int, tuple[Value, int]] = {}
         self.open: set[int] = set()
         self.count = 0
@@ -154,6 +181,12 @@ class _Builder:
         kind = type(node).__name__
         if kind == "ScalarNode":
             value = self._scalar(node)
+            if self.is_sealed and type(value) is str:
+                value = SecretText(value)
+        elif node.tag == "!unsafe":
+            node.tag = _TAG + ("seq" if kind == "SequenceNode" else "map")
+            is_list = kind == "SequenceNode"
+            value = _unsafe(self._sequence(node, depth) if is_list else self._mapping(node, depth))
         elif kind == "SequenceNode":
             value = self._sequence(node, depth)
         else:
@@ -172,6 +205,10 @@ class _Builder:
         tag, text = node.tag, node.value
         if tag == _TAG + "str":
             return text
+        if tag == "!unsafe":
+            return UnsafeText(text)
+        if tag in ("!vault", "!vault-encrypted"):
+            return SecretText(_opened(text, self.file.spot(_mark(node))))
         if tag in (_TAG + "timestamp", _TAG + "value"):
             return text  # Ansible's templates also print a date as written
         if tag == _TAG + "int" and re.fullmatch(r"0[0-7]+", text):
@@ -185,13 +222,6 @@ class _Builder:
 
     def _tagged(self, node: Value) -> SourceError:
         tag = node.tag.replace(_TAG, "!!")
-        if tag == "!vault":
-            return self._error(
-                node,
-                "!vault is not supported",
-                "keep secrets in a separate file, and add it to the play: "
-                "vars_files: [{file: secrets.yml, secret: true}]",
-            )
         return self._error(node, f"the tag {tag} is not supported", "remove it, or quote it")
 
     def _sequence(self, node: Value, depth: int) -> YamlList:
@@ -239,3 +269,15 @@ class _Builder:
 
 def _mark(node: Value) -> Mark:
     return node.start_mark.line + 1, node.start_mark.column + 1
+
+
+def _unsafe(value: Value) -> Value:
+    """A structure whose texts are never templates."""
+    if isinstance(value, YamlMap):
+        for key, each in value.items():
+            value[key] = _unsafe(each)
+    elif isinstance(value, YamlList):
+        value[:] = [_unsafe(each) for each in value]
+    elif type(value) is str:
+        return UnsafeText(value)
+    return value

@@ -8,7 +8,7 @@ and errors about them can still quote the line of the file.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from deployer.errors import SourceError, SourceErrors
@@ -108,6 +108,18 @@ class MergedVars(dict[str, Value]):
         """Override these variables with those of a further file."""
         self.update(variables)
         self.spots.update({key: spot_of(variables, key) for key in variables})
+
+    def take(self, variables: Mapping[str, Value]) -> None:
+        """Override these variables with others, and with their positions if they have any."""
+        self.update(variables)
+        if isinstance(variables, MergedVars):
+            self.spots.update(variables.spots)
+
+
+class UnsafeText(str):
+    """A text with the tag ``!unsafe``: never a template."""
+
+    __slots__ = ()
 
 
 class OctalInt(int):

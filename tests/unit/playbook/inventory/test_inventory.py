@@ -100,7 +100,7 @@ def test_folders_next_to_inventory_and_playbook(tmp_path: Path) -> None:
     )
     inventory = load_inventory([tmp_path / "inv" / "hosts.yml"])
     assert dict(inventory.hosts["w1"].vars) == {
-        "a": "file",
+        "a": "all",
         "b": "folder",
         "c": "file",
         "z": "all",
@@ -123,8 +123,10 @@ def test_host_list_and_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [
-        ("all", "lonely web1 web2 old db1"),
-        ("*", "lonely web1 web2 old db1"),
+        ("all", "lonely db1 web1 web2 old"),
+        ("*", "lonely db1 web1 web2 old"),
+        ("db,web", "db1 web1 web2 old"),
+        ("web:!web*:!old", ""),
         ("web", "web1 web2 old"),
         ("web:!old", "web1 web2"),
         ("!old:web", "web1 web2"),

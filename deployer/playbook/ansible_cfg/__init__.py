@@ -1,0 +1,1 @@
+"""Ansible's settings: ``ansible.cfg`` and the environment."""
