@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,11 +62,41 @@ def _title(path: Path) -> str:
 def write(template: str, folder: Path) -> list[Path]:
     """Write ``site.yml``, ``inventory.yml`` and the template's other files into `folder`.
 
+    All of them are written, or none.
+
     Returns: the paths of the written files.
 
     Raises:
-        UsageError: the template is unknown, or one of the files exists.
+        UsageError: the template is unknown, one of the files exists, or one cannot be written.
     """
+    contents = _contents(template, folder)
+    there = [str(path) for path in contents if os.path.lexists(path)]
+    if there:
+        raise UsageError(
+            f"{' and '.join(there)} {'exist' if len(there) > 1 else 'exists'} already; "
+            "nothing was written.",
+            hint=f"Work in an empty folder, or move {'them' if len(there) > 1 else 'it'} away.",
+        )
+    made: list[Path] = []
+    try:
+        for path, content in contents.items():
+            _make_folders(path.parent, made)
+            with path.open("xb") as file:  # what appeared in the meantime is not overwritten
+                made.append(path)
+                file.write(content)
+    except OSError as error:
+        _remove(made)
+        raise UsageError(
+            f"cannot write {error.filename or path}: {error.strerror}; nothing was written."
+        ) from error
+    except BaseException:
+        _remove(made)
+        raise
+    return list(contents)
+
+
+def _contents(template: str, folder: Path) -> dict[Path, bytes]:
+    """The files to write, with their contents; caches next to the template's are left out."""
     from deployer.playbook.builtin import playbooks_path
 
     names = dict(templates())
@@ -77,20 +109,29 @@ def write(template: str, folder: Path) -> list[Path]:
             f"There is no ready playbook {template!r}.",
             hint=f"{meant}Ready playbooks: {', '.join(names)}.",
         )
-    texts = {
+    sources = {
         folder / "site.yml": playbooks_path() / f"{template}.yml",
         folder / "inventory.yml": playbooks_path() / _INVENTORY,
     }
     more = playbooks_path() / template
-    texts |= {folder / path.relative_to(more): path for path in more.rglob("*") if path.is_file()}
-    there = [str(path) for path in texts if path.exists()]
-    if there:
-        raise UsageError(
-            f"{' and '.join(there)} {'exist' if len(there) > 1 else 'exists'} already; "
-            "nothing was written.",
-            hint=f"Work in an empty folder, or move {'them' if len(there) > 1 else 'it'} away.",
-        )
-    for path, source in texts.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
-    return list(texts)
+    for path in sorted(more.rglob("*")):
+        # An installation compiles the template's Python files, too.
+        name = path.relative_to(more)
+        if path.is_file() and "__pycache__" not in name.parts and name.suffix != ".pyc":
+            sources[folder / name] = path
+    return {path: source.read_bytes() for path, source in sources.items()}
+
+
+def _make_folders(folder: Path, made: list[Path]) -> None:
+    """Create `folder` and those above it that are missing, and add each to `made`."""
+    if not folder.is_dir():
+        _make_folders(folder.parent, made)
+        folder.mkdir()
+        made.append(folder)
+
+
+def _remove(made: list[Path]) -> None:
+    """Remove what was written, the last first; a folder that is in use by now stays."""
+    for path in reversed(made):
+        with contextlib.suppress(OSError):
+            path.rmdir() if path.is_dir() else path.unlink()
