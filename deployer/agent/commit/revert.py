@@ -13,6 +13,7 @@ from deployer.agent.commit.manifest import is_below
 from deployer.agent.commit.plan import difference_of, probe_request
 from deployer.agent.commit.put_back import PutBack, left_by, texts_of
 from deployer.agent.commit.state_folder import note
+from deployer.agent.commit.undone import Undone
 from deployer.agent.commit.watchdog import Keeper, watchdog_of
 from deployer.agent.errors import Refusal, StepError, check_name, os_words
 from deployer.agent.files import (
@@ -70,6 +71,7 @@ class Revert:
         self._failed: list[Json] = []
         self._n = 0
         self._total = 0
+        self._undone: Undone | None = None  # after a retry, still what the apply had made
 
     def run(self) -> Json:
         """Claim the commit and revert it.
@@ -176,6 +178,7 @@ class Revert:
         put_back = PutBack(
             self._before, lambda start: left_by(then, self._after, start, written), folder
         )
+        self._undone = self._undone or Undone(self._session, self._children, self._changes)
         self._stop_services()
         self._journal.try_to_write("services-stopped")
         if self._before["packages"] is not None:
@@ -185,10 +188,11 @@ class Revert:
         put_back.run()
         is_late = bool(put_back.failed)  # services that start below may read files of the commit
         self._remove_users()
-        not_back = (*put_back.all_kept(), *put_back.all_failed())
-        self._say("command", "user", *PATH_KINDS, without=not_back)
+        self._say("command", "user", *PATH_KINDS)
         self._journal.try_to_write("files-back")
         self._start_services()
+        self._say("service")
+        self._run_handlers()
         self._journal.try_to_write("services-back")
         put_back.run()  # programs that ran above may have changed files again
         self._failed += [
@@ -202,29 +206,22 @@ class Revert:
         self._journal.try_to_write("looked-again", failed=len(self._failed))
         return kept
 
-    def _try(self, resource_id: str, act: Callable[[], None]) -> None:
+    def _try(self, resource_id: str, act: Callable[[], object]) -> bool:
+        """Whether it succeeded; a failure is noted."""
         try:
             act()
+            return True
         except StepError as error:
             message = f"{error.message}\n{error.output}"
             self._failed.append({"resource_id": resource_id, "message": message.strip()})
         except OSError as error:
             self._failed.append({"resource_id": resource_id, "message": str(error)})
+        return False
 
-    def _say(self, *kinds: str, without: tuple[str, ...] = ()) -> None:
-        """Report that the changes of some kinds are reverted.
-
-        Those at the paths in `without` are not, so they are never reported as done.
-        """
-        for change in self._changes:
-            kind, _, name = change["resource_id"].partition(":")
-            if kind in kinds:
-                self._n += 1
-                is_back = kind not in PATH_KINDS or name not in without
-                for seconds in (None, 0.0) if is_back else (None,):
-                    self._session.step(
-                        self._n, self._total, change["resource_id"], "restore", seconds=seconds
-                    )
+    def _say(self, *kinds: str) -> None:
+        """Report those changes of some kinds that are reverted."""
+        assert self._undone is not None  # noqa: S101 - for mypy
+        self._n = self._undone.say(kinds, after=self._n, total=self._total)
 
     # services
 
@@ -232,7 +229,6 @@ class Revert:
         for unit, was in reversed(list(self._every_unit.items())):
             if was.get("ActiveState") not in ("active", "reloading", "activating"):
                 self._try("service:" + unit, lambda unit=unit: self._stop(unit))  # type: ignore[misc]
-        self._say("service")
 
     def _stop(self, unit: str) -> None:
         shown = self._systemd.show([unit])[unit]
@@ -251,14 +247,21 @@ class Revert:
                 self._try("service:" + unit, lambda unit=unit: self._start(unit))  # type: ignore[misc]
             elif was.get("ActiveState") != "failed":
                 self._children.run(["systemctl", "reset-failed", unit])
+
+    def _run_handlers(self) -> None:
+        """Run the handlers of the apply again, now with the former files."""
+        if not os.path.isdir(settings.SYSTEMD_RUNS):
+            return
         for handler in self._handlers:
             self._n += 1
-            if self._is_spared(handler):
+            if self._is_spared(handler) or not self._concerns(handler):
                 continue
             resource_id = "handler:" + handler["name"]
             self._session.step(self._n, self._total, resource_id, handler["action"])
-            self._try(resource_id, lambda handler=handler: self._handle(handler))  # type: ignore[misc]
-            self._session.step(self._n, self._total, resource_id, handler["action"], seconds=0.0)
+            if self._try(resource_id, lambda handler=handler: self._handle(handler)):  # type: ignore[misc]
+                self._session.step(
+                    self._n, self._total, resource_id, handler["action"], seconds=0.0
+                )
 
     def _has_unit_files(self) -> bool:
         return any("/systemd/" in change["resource_id"] for change in self._changes)
@@ -271,17 +274,21 @@ class Revert:
             self._children.run(["systemctl", "reset-failed", unit])
             self._systemd.start(unit)
 
+    def _concerns(self, handler: Json) -> bool:
+        """Whether there is anything for a handler to do, now that the files are the former ones."""
+        if handler["action"] == "run":
+            return not self._was_brought(handler["argv"][0])
+        if self._is_booting:
+            return False  # at boot, units start later, with the former files
+        was = self._every_unit.get(handler.get("unit", ""), {})
+        # A unit that was not running before has been stopped already.
+        return was.get("ActiveState") in ("active", "reloading")
+
     def _handle(self, handler: Json) -> None:
-        """Run a handler of the apply again, now with the former files."""
         unit = handler.get("unit", "")
         if handler["action"] == "run":
-            if not self._was_brought(handler["argv"][0]):
-                run_handler(self._children, handler)
+            run_handler(self._children, handler)
             return
-        if self._every_unit.get(unit, {}).get("ActiveState") not in ("active", "reloading"):
-            return  # it was not running before: it has been stopped already
-        if self._is_booting:
-            return  # it starts later, with the former files
         loading = Loading(self._systemd, handler)
         try:
             if handler["action"] == "reload":
