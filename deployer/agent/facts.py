@@ -7,31 +7,20 @@ import os
 import struct
 import sys
 
+from deployer.agent.distribution import distribution_facts
 from deployer.agent.files import read_text, user_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from deployer.agent.settings import Json
 
-_DISTRIBUTIONS = {
-    "debian": ("Debian", "Debian"),
-    "ubuntu": ("Ubuntu", "Debian"),
-    "linuxmint": ("Linux Mint", "Debian"),
-    "fedora": ("Fedora", "RedHat"),
-    "rhel": ("RedHat", "RedHat"),
-    "centos": ("CentOS", "RedHat"),
-    "rocky": ("Rocky", "RedHat"),
-    "almalinux": ("AlmaLinux", "RedHat"),
-    "alpine": ("Alpine", "Alpine"),
-    "arch": ("Archlinux", "Archlinux"),
-}
-
 
 def facts() -> Json:
     """Ansible's facts, read from files: no program is started, and no name is resolved."""
     system = os.uname()
+    about = distribution_facts()
     return {
-        **_distribution(),
+        **about,
         "ansible_hostname": system.nodename.partition(".")[0],
         "ansible_fqdn": _fqdn(system.nodename),
         "ansible_architecture": system.machine,
@@ -41,31 +30,9 @@ def facts() -> Json:
         "ansible_default_ipv4": _default_ipv4(),
         "ansible_all_ipv6_addresses": _ipv6_addresses(),
         "ansible_service_mgr": "systemd" if os.path.isdir("/run/systemd/system") else _init_name(),
-        "ansible_pkg_mgr": _package_manager(),
+        "ansible_pkg_mgr": _package_manager(about["ansible_os_family"]),
         "ansible_python_version": ".".join(map(str, sys.version_info[:3])),
         "ansible_user_id": user_name(os.geteuid()),
-    }
-
-
-def _distribution() -> Json:
-    release: dict[str, str] = {}
-    for line in (read_text("/etc/os-release") or read_text("/usr/lib/os-release")).splitlines():
-        key, _, value = line.partition("=")
-        release[key.strip()] = value.strip().strip("\"'")
-    word = release.get("ID", "")
-    name, family = _DISTRIBUTIONS.get(word, (release.get("NAME", word).partition(" ")[0], ""))
-    version = release.get("VERSION_ID", "")
-    if word == "debian":  # 12 in os-release, 12.9 here; a testing release has a name instead
-        exact = read_text("/etc/debian_version").strip()
-        version = exact if exact[:1].isdigit() else version
-    like = release.get("ID_LIKE", "").split()
-    family = family or ("Debian" if "debian" in like else "RedHat" if "rhel" in like else name)
-    return {
-        "ansible_distribution": name,
-        "ansible_distribution_release": release.get("VERSION_CODENAME", ""),
-        "ansible_distribution_version": version,
-        "ansible_distribution_major_version": version.partition(".")[0],
-        "ansible_os_family": family,
     }
 
 
@@ -126,8 +93,28 @@ def _init_name() -> str:
     return read_text("/proc/1/comm").strip() or "unknown"
 
 
-def _package_manager() -> str:
-    for word in ("apt-get", "dnf", "yum", "apk", "pacman", "zypper"):
-        if any(os.path.exists(f"{folder}/{word}") for folder in ("/usr/bin", "/sbin")):
-            return {"apt-get": "apt"}.get(word, word)
-    return "unknown"
+#: As Ansible: the last one that exists; on Debian always apt, on Red Hat's relatives dnf's version.
+_PACKAGE_MANAGERS = (
+    ("/usr/bin/yum", "dnf"),
+    ("/usr/bin/dnf-3", "dnf"),
+    ("/usr/bin/dnf5", "dnf5"),
+    ("/usr/bin/apt-get", "apt"),
+    ("/usr/bin/zypper", "zypper"),
+    ("/usr/bin/pacman", "pacman"),
+    ("/bin/opkg", "opkg"),
+    ("/sbin/apk", "apk"),
+    ("/usr/bin/emerge", "portage"),
+    ("/usr/bin/xbps-install", "xbps"),
+)
+
+
+def _package_manager(family: str) -> str:
+    if family == "Debian":
+        return "apt"
+    if family == "RedHat":
+        for path in ("/usr/bin/dnf", "/usr/bin/microdnf"):
+            if os.path.exists(path):
+                return "dnf5" if os.path.realpath(path) == "/usr/bin/dnf5" else "dnf"
+        return "unknown"
+    found = [name for path, name in _PACKAGE_MANAGERS if os.path.exists(path)]
+    return found[-1] if found else "unknown"

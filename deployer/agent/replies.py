@@ -137,10 +137,21 @@ class CommitRecord(_Record, total=False):
 # --- replies --------------------------------------------------------------------------------------
 
 
+class SystemReply(TypedDict):
+    """The distribution of a host, and the requested programs that it does not have."""
+
+    name: str
+    version: str
+    like: list[str]
+    codenames: list[str]
+    missing: list[str]
+
+
 class FactsReply(TypedDict):
     """The reply to ``facts``."""
 
     facts: dict[str, Any]
+    system: SystemReply
     packages: dict[str, dict[str, str | None]]
     listeners: list[Listener]
     deployer: HostState

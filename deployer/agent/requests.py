@@ -7,6 +7,7 @@ Modules that only some requests need are imported when one arrives: an apply wit
 from __future__ import annotations
 
 from deployer.agent import settings
+from deployer.agent.distribution import system
 from deployer.agent.errors import check_name
 from deployer.agent.facts import facts
 from deployer.agent.files import look_at
@@ -28,6 +29,7 @@ def request_facts(session: Session, request: Json) -> Json:
     state = session.state
     return {
         "facts": facts(),
+        "system": system([check_name(name) for name in request.get("tools", [])]),
         "packages": package_versions(names, session.children) if names else {},
         "listeners": listeners([int(port) for port in request.get("ports", [])]),
         "deployer": {
