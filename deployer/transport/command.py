@@ -101,7 +101,10 @@ class Elevation:
 
     def without_prompt(self, said: str) -> str:
         """A program's standard error, without sudo's prompts."""
-        return (said.replace(self.prompt, "") if self.prompt else said).strip()
+        if self.prompt:
+            # sudo-rs prints [sudo: PROMPT] Password:
+            said = said.replace(f"[sudo: {self.prompt}] Password:", "").replace(self.prompt, "")
+        return said.strip()
 
 
 def _words(text: object) -> tuple[str, ...]:

@@ -12,6 +12,26 @@ class NoPythonError(UnreachableError):
     """The host has no python3, or only a part of it."""
 
 
+#: Phrases of sudo and of sudo-rs, what they mean, and what to do.
+_REFUSALS = (
+    (
+        ("not in the sudoers", "not allowed to", "may not run", "i'm afraid i can't do that"),
+        "{user} may not become root with sudo",
+        "Allow {user} to do so in /etc/sudoers.",
+    ),
+    (
+        ("try again", "incorrect password", "authentication fail", "incorrect authentication"),
+        "sudo rejects the password of {user}",
+        "Correct it, or let deployer ask for it with -K.",
+    ),
+    (
+        ("password is required", "terminal is required", "authentication is required"),
+        "sudo asks for the password of {user}",
+        "Give it with -K, or as ansible_become_password.",
+    ),
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
     """A program that failed to start: its exit status and its standard error."""
@@ -70,21 +90,9 @@ class Ended:
                     "sudo requires a terminal (requiretty)",
                     f"Add to /etc/sudoers: Defaults:{user} !requiretty",
                 )
-        if "not in the sudoers" in said or "not allowed to" in said or "may not run" in said:
-            return (
-                f"{user} may not become root with sudo",
-                f"Allow {user} to do so in /etc/sudoers.",
-            )
-        if "try again" in said or "incorrect password" in said or "authentication fail" in said:
-            return (
-                f"sudo rejects the password of {user}",
-                "Correct it, or let deployer ask for it with -K.",
-            )
-        if "password is required" in said or "terminal is required" in said:
-            return (
-                f"sudo asks for the password of {user}",
-                "Give it with -K, or as ansible_become_password.",
-            )
+        for phrases, problem, hint in _REFUSALS:
+            if any(phrase in said for phrase in phrases):
+                return problem.format(user=user), hint.format(user=user)
         if said.startswith("sudo:") and "python3" not in said:
             return f"sudo refuses: {self.said}", ""
         return "", ""

@@ -285,11 +285,24 @@ for try in 1 2 3; do
 done
 exit 1
 """
+#: The same with the dialogue of sudo-rs, which Ubuntu has since 25.10.
+_ASKING_IN_RUST = """\
+[ "$1" = -S ] || { echo 'sudo: interactive authentication is required' >&2; exit 1; }
+for try in 1 2 3; do
+    printf '[sudo: %s] Password: ' "$3" >&2
+    read -r answer
+    [ "$answer" = "open sesame" ] && { shift 4; exec "$@"; }
+    [ "$try" = 3 ] || echo 'sudo: Authentication failed, try again.' >&2
+done
+echo 'sudo: maximum 3 incorrect authentication attempts' >&2
+exit 1
+"""
 
 
-def test_sudo_gets_the_password_when_it_asks(servers: Servers, links: Links) -> None:
+@pytest.mark.parametrize("asking", [_ASKING, _ASKING_IN_RUST], ids=["sudo", "sudo-rs"])
+def test_sudo_gets_the_password_when_it_asks(servers: Servers, links: Links, asking: str) -> None:
     server = servers()
-    sudo(server.folder, _ASKING)
+    sudo(server.folder, asking)
     link = links(
         server,
         ConnectOptions(become=True, become_password="open sesame", connect_timeout_s=PATIENCE_S),
@@ -298,11 +311,19 @@ def test_sudo_gets_the_password_when_it_asks(servers: Servers, links: Links) -> 
     assert "open sesame" not in server.commands[0]
 
 
+_NO_HAL = "I'm sorry me. I'm afraid I can't do that"
+_LOCKED = "account validation failure"
+
+
 @pytest.mark.parametrize(
     ("password", "script", "words"),
     [
         ("wrong", _ASKING, "sudo rejects the password of me"),
-        (None, _ASKING, "sudo asks for the password of me"),
+        (None, _ASKING, "sudo asks for the password of me while becoming root\nGive it with -K"),
+        ("wrong", _ASKING_IN_RUST, "sudo rejects the password of me"),
+        (None, _ASKING_IN_RUST, "sudo asks for the password of me while .*\nGive it with -K"),
+        ("x", f'echo "sudo: {_NO_HAL}" >&2; exit 1', "me may not become root with sudo"),
+        ("x", f'printf "[sudo: $3] Password: sudo: {_LOCKED}" >&2; exit 1', f": {_LOCKED} while"),
         ("x", "echo 'me is not in the sudoers file.' >&2; exit 1", "me may not become root"),
         ("x", "echo 'env: sudo: No such file or directory' >&2; exit 127", "there is no sudo"),
         (None, "echo 'sudo: sorry, you must have a tty to run sudo' >&2; exit 1", "requiretty"),
