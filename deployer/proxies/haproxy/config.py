@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from deployer.proxies.inspect.model import ConfigFile, Directive, ProxyState
 
@@ -32,6 +33,16 @@ class Section:
     line: int
     defaults: Section | None = None
     directives: list[Directive] = field(default_factory=list)
+    _by_start: dict[tuple[str, ...], list[Directive]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def add(self, directive: Directive) -> None:
+        """Append a line. Its first words lead to it: rules by the thousand name their ACLs."""
+        self.directives.append(directive)
+        for count in (1, 2):
+            if len(directive.words) >= count:
+                self._by_start.setdefault(directive.words[:count], []).append(directive)
 
     @property
     def where(self) -> str:
@@ -39,8 +50,8 @@ class Section:
         return f"{self.file}:{self.line}"
 
     def own(self, *words: str) -> Iterator[Directive]:
-        """Its own lines that start with `words`."""
-        return (each for each in self.directives if each.words[: len(words)] == words)
+        """Its own lines that start with `words`, of which there are one or two."""
+        return iter(self._by_start.get(words, ()))
 
     def setting(self, *words: str) -> Directive | None:
         """The line that applies for `words`: its own last one, else that of its defaults."""
@@ -90,10 +101,16 @@ class HaproxyConfig:
 
 def config_of(state: ProxyState) -> HaproxyConfig:
     """HAProxy's files as sections; other files are kept for maps and pattern lists."""
-    configs = [each for each in state.config if _is_configuration(each)]
+    return _read(state.config)
+
+
+@lru_cache(maxsize=4)
+def _read(files: tuple[ConfigFile, ...]) -> HaproxyConfig:
+    """The same for each request to one proxy, so the files are read once."""
+    configs = [each for each in files if _is_configuration(each)]
+    others = [each for each in files if not _is_configuration(each)]
     return HaproxyConfig(
-        sections=tuple(_sections(configs)),
-        files={each.path: each.text for each in state.config if each not in configs},
+        sections=tuple(_sections(configs)), files={each.path: each.text for each in others}
     )
 
 
@@ -117,7 +134,7 @@ def _sections(files: list[ConfigFile]) -> list[Section]:
             if words[0] not in _SECTIONS:
                 if found:
                     made = Directive(words=words, file=file.path, line=number)
-                    found[-1].directives.append(made)
+                    found[-1].add(made)
                 continue
             kind, name = words[0], words[1] if len(words) > 1 and words[1] != "from" else ""
             source = by_name.get(words[words.index("from") + 1]) if "from" in words[:-1] else None

@@ -209,10 +209,10 @@ def origins(trace: Trace) -> Iterator[Fault]:
 
 def with_conditions(trace: Trace, rule: Directive) -> str:
     """A rule with the tests that its conditions name."""
-    names = {word.lstrip("!") for word in rule.words}
+    names = dict.fromkeys(word.lstrip("!") for word in rule.words)
     sections = [each for each in (trace.frontend, trace.backend) if each is not None]
     tests = [
-        str(each) for section in sections for each in section.own("acl") if each.words[1] in names
+        str(each) for section in sections for name in names for each in section.own("acl", name)
     ]
     return " ".join((str(rule), *tests))
 
