@@ -161,7 +161,7 @@ _CANDIDATE_SOURCES = (
 
 
 def package_versions(names: list[str], children: Children) -> Json:
-    """For each name, the installed version and the one that would be installed."""
+    """For each name, the installed version, the one that would be installed, and the snap's."""
     installed = installed_packages(names)
     asked = [name for name in names if name not in installed]
     offered = _candidates(asked, children) if asked else {}
@@ -169,9 +169,25 @@ def package_versions(names: list[str], children: Children) -> Json:
         name: {
             "installed": installed.get(name),
             "candidate": installed.get(name, offered.get(name)),
+            **_of_snap(name),
         }
         for name in names
     }
+
+
+_SNAPS = "/snap"
+
+
+def _of_snap(name: str) -> Json:
+    """The version of the snap with that name: snap.yaml, ``version: 5.1.0``."""
+    if not os.path.exists(f"{_SNAPS}/bin/{name}"):
+        return {}
+    about = read_text(f"{_SNAPS}/{name}/current/meta/snap.yaml")
+    for line in about.splitlines():
+        key, _, value = line.partition(":")
+        if key == "version":
+            return {"snap": value.strip().strip("'\"")}
+    return {}
 
 
 def _candidates(names: list[str], children: Children) -> dict[str, str | None]:

@@ -9,6 +9,7 @@ import click
 
 from deployer.cli import options
 from deployer.cli.command import Command, option
+from deployer.cli.release import ReleaseName
 from deployer.errors import (
     EXIT_DONE,
     UsageError,
@@ -21,7 +22,10 @@ _RENDERING = "Rendered files"
     cls=Command,
     examples=(
         ("Check a project", "deployer check site.yml"),
-        ("Write the files that hosts would get", "deployer check site.yml --render out"),
+        (
+            "Write the files that hosts would get",
+            "deployer check site.yml --render out --release ubuntu-24.04",
+        ),
     ),
 )
 @click.argument("playbook", metavar="[SITE.yml]", required=False, type=click.Path(path_type=Path))
@@ -37,13 +41,15 @@ _RENDERING = "Rendered files"
     help="Write the files that hosts would get into DIR/HOST/, without secrets.",
 )
 @option(
+    "--release",
     "--debian",
     "release",
     group=_RENDERING,
-    type=click.Choice(["11", "12", "13"]),
-    default="12",
+    type=ReleaseName(),
+    default="debian-12",
     show_default=True,
-    help="Assume that hosts run this Debian release.",
+    metavar="RELEASE",
+    help="Assume that hosts run this release, such as ubuntu-24.04 or raspberry-pi-os-12.",
 )
 @option(
     "--schema",

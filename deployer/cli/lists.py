@@ -29,11 +29,12 @@ def show_lists(
     project = {key: given[key] for key in _PROJECT}
     if "syntax" in asked:
         from deployer.cli.project_check import run_check
+        from deployer.sites.releases import DEFAULT_RELEASE
 
         return run_check(
             playbook,
             folder=None,
-            release=given.get("release", "12"),
+            release=given.get("release", DEFAULT_RELEASE),
             as_json=as_json,
             is_syntax_only=True,
             **project,

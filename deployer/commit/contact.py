@@ -166,13 +166,12 @@ class Contact:
 
     # --- requests ---------------------------------------------------------------------------------
 
-    def facts(self, packages: Sequence[str] = (), ports: Sequence[int] = ()) -> FactsReply:
-        """The reply to ``facts``."""
-        return self.link().request(
-            "facts", packages=list(packages), ports=list(ports), doing="reading facts"
-        )
+    def facts(self, asked: Mapping[str, Sequence[str | int]] | None = None) -> FactsReply:
+        """The reply to ``facts``; `asked` are the fields of the request."""
+        fields = {name: list(values) for name, values in (asked or {}).items()}
+        return self.link().request("facts", **fields, doing="reading facts")
 
-    def free_facts(self, packages: Sequence[str] = (), ports: Sequence[int] = ()) -> FactsReply:
+    def free_facts(self, asked: Mapping[str, Sequence[str | int]] | None = None) -> FactsReply:
         """The same once no other run holds the lock of the host, within ``--lock-timeout``.
 
         Raises:
@@ -180,7 +179,7 @@ class Contact:
         """
         began = time.monotonic()
         while True:
-            reply = self.facts(packages, ports)
+            reply = self.facts(asked)
             lock = status_of(reply).lock
             if lock is None:
                 return reply

@@ -1,30 +1,37 @@
-"""Facts of freshly installed Debian hosts, to render playbooks without contacting a host."""
+"""Facts of freshly installed hosts, to render playbooks without contacting a host."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import cache
 
 from deployer.plan.desired import HostFacts
 from deployer.proxies import PROXIES
+from deployer.proxies.roles import System
+from deployer.sites.releases import RELEASES
 
-DEFAULT_RELEASE = "12"
 
+@cache
+def stock_host(name: str) -> HostFacts:
+    """A small server with IPv6 and that release; only OpenSSL is installed.
 
-def _debian(
-    release: str, codename: str, *, kernel: str, python: str, packages: Mapping[str, str]
-) -> HostFacts:
-    """A small server with IPv6; the first of `packages` is installed, the others are available."""
+    Raises:
+        KeyError: there is no such release in `RELEASES`.
+    """
+    release = RELEASES[name]
+    proxies = {server.package: server.versions[release.series] for server in PROXIES.values()}
+    available = {**proxies, "certbot": release.certbot}
+    library, version = release.openssl
     return HostFacts(
         facts={
-            "ansible_distribution": "Debian",
-            "ansible_distribution_release": codename,
-            "ansible_distribution_version": release,
-            "ansible_distribution_major_version": release,
+            "ansible_distribution": release.distribution,
+            "ansible_distribution_release": release.codename,
+            "ansible_distribution_version": release.version,
+            "ansible_distribution_major_version": release.version.partition(".")[0],
             "ansible_os_family": "Debian",
             "ansible_hostname": "host",
             "ansible_fqdn": "host.example.com",
-            "ansible_architecture": "x86_64",
-            "ansible_kernel": kernel,
+            "ansible_architecture": release.architecture,
+            "ansible_kernel": release.kernel,
             "ansible_processor_vcpus": 2,
             "ansible_memtotal_mb": 2048,
             "ansible_default_ipv4": {
@@ -35,53 +42,12 @@ def _debian(
             "ansible_all_ipv6_addresses": ["2001:db8::1"],
             "ansible_service_mgr": "systemd",
             "ansible_pkg_mgr": "apt",
-            "ansible_python_version": python,
+            "ansible_python_version": release.python,
             "ansible_user_id": "root",
         },
         packages={
-            name: {"installed": version if number == 0 else None, "candidate": version}
-            for number, (name, version) in enumerate(packages.items())
+            library: {"installed": version, "candidate": version},
+            **{each: {"installed": None, "candidate": at} for each, at in available.items()},
         },
+        system=System(name=release.title, series=release.series),
     )
-
-
-def _proxies(release: str) -> dict[str, str]:
-    return {server.package: server.debian[release] for server in PROXIES.values()}
-
-
-#: Facts by Debian release, with the package versions of November 2026.
-STOCK_HOSTS: Mapping[str, HostFacts] = {
-    "11": _debian(
-        "11",
-        "bullseye",
-        kernel="5.10.0",
-        python="3.9.2",
-        packages={
-            "libssl1.1": "1.1.1w-0+deb11u8",
-            **_proxies("11"),
-            "certbot": "1.12.0-2",
-        },
-    ),
-    "12": _debian(
-        "12",
-        "bookworm",
-        kernel="6.1.0",
-        python="3.11.2",
-        packages={
-            "libssl3": "3.0.22-1~deb12u2",
-            **_proxies("12"),
-            "certbot": "2.1.0-4",
-        },
-    ),
-    "13": _debian(
-        "13",
-        "trixie",
-        kernel="6.12.0",
-        python="3.13.5",
-        packages={
-            "libssl3t64": "3.5.7-1~deb13u3",
-            **_proxies("13"),
-            "certbot": "4.0.0-2+deb13u1",
-        },
-    ),
-}

@@ -28,9 +28,10 @@ class ProxyServer:
     """One proxy. Its modules are imported when they are first needed.
 
     `title` is its name in prose. `config_test` is its own check of its whole configuration, which
-    must pass before each reload: nginx(8), apachectl(8), haproxy(1). `debian` has the version of
-    its package in each Debian release (November 2026); `oldest` is the upstream version to assume
-    for a host whose package is unknown: later versions understand the same configuration.
+    must pass before each reload: nginx(8), apachectl(8), haproxy(1). `versions` are those of its
+    package, by series (November 2026). `oldest` is the upstream version to assume for a host of
+    which neither package nor series is known: later versions understand the same configuration.
+    Versions before `minimum` do not, because of what `minimum_because` names.
     """
 
     name: Proxy
@@ -39,7 +40,9 @@ class ProxyServer:
     package: str
     config_test: tuple[str, ...]
     oldest: str
-    debian: Mapping[str, str]
+    minimum: str
+    minimum_because: str
+    versions: Mapping[str, str]
 
     @property
     def views(self) -> SiteViews:
@@ -78,7 +81,17 @@ _SERVERS = (
         package="nginx",
         config_test=("nginx", "-t", "-q"),
         oldest="1.18.0",
-        debian={"11": "1.18.0-6.1+deb11u8", "12": "1.22.1-9+deb12u11", "13": "1.26.3-3+deb13u11"},
+        minimum="1.13.0",
+        minimum_because="TLS 1.3",
+        versions={
+            "debian-11": "1.18.0-6.1+deb11u8",
+            "debian-12": "1.22.1-9+deb12u11",
+            "debian-13": "1.26.3-3+deb13u11",
+            "ubuntu-20.04": "1.18.0-0ubuntu1.7",
+            "ubuntu-22.04": "1.18.0-6ubuntu14.18",
+            "ubuntu-24.04": "1.24.0-2ubuntu7.18",
+            "ubuntu-26.04": "1.28.3-2ubuntu1.11",
+        },
     ),
     ProxyServer(
         name="apache",
@@ -86,8 +99,18 @@ _SERVERS = (
         unit="apache2",
         package="apache2",
         config_test=("apachectl", "configtest"),
-        oldest="2.4.62",
-        debian={"11": "2.4.67-1~deb11u3", "12": "2.4.71-1~deb12u1", "13": "2.4.71-1~deb13u1"},
+        oldest="2.4.52",
+        minimum="2.4.47",
+        minimum_because="`ProxyPass … upgrade=websocket`, which forwards WebSockets",
+        versions={
+            "debian-11": "2.4.67-1~deb11u3",
+            "debian-12": "2.4.71-1~deb12u1",
+            "debian-13": "2.4.71-1~deb13u1",
+            "ubuntu-20.04": "2.4.41-4ubuntu3.23",
+            "ubuntu-22.04": "2.4.52-1ubuntu4.23",
+            "ubuntu-24.04": "2.4.58-1ubuntu8.15",
+            "ubuntu-26.04": "2.4.66-2ubuntu2.5",
+        },
     ),
     ProxyServer(
         name="haproxy",
@@ -96,7 +119,17 @@ _SERVERS = (
         package="haproxy",
         config_test=("haproxy", "-c", "-q", "-f", "/etc/haproxy/haproxy.cfg"),
         oldest="2.2.9",
-        debian={"11": "2.2.9-2+deb11u7", "12": "2.6.12-1+deb12u4", "13": "3.0.11-1+deb13u5"},
+        minimum="2.2",
+        minimum_because="`http-after-response`, and private keys in files of their own",
+        versions={
+            "debian-11": "2.2.9-2+deb11u7",
+            "debian-12": "2.6.12-1+deb12u4",
+            "debian-13": "3.0.11-1+deb13u5",
+            "ubuntu-20.04": "2.0.33-0ubuntu0.1",
+            "ubuntu-22.04": "2.4.30-0ubuntu0.22.04.2",
+            "ubuntu-24.04": "2.8.16-0ubuntu0.24.04.3",
+            "ubuntu-26.04": "3.2.9-1ubuntu2.2",
+        },
     ),
 )
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from deployer.errors import UsageError
+from deployer.errors import SourceError, UsageError
 from deployer.model import Attributes, Proxy, SourceRef
-from deployer.proxies import PROXIES
+from deployer.proxies import PROXIES, ProxyServer
 from deployer.sites.model import Site
+from deployer.sites.releases import RELEASES
 
 if TYPE_CHECKING:
     from deployer.sites.acme import CertificatesOnHost, OnController
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 Packages = Mapping[str, Mapping[str, str | None]]
 
-#: OpenSSL is named after its ABI: 1.1 on Debian 11, 3 on 12, and with 64-bit times on 13.
+#: OpenSSL is named after its ABI: 1.1 on Debian 11, 3 on 12, and with 64-bit times on 13. Ubuntu
+#: has the same names since 20.04, 22.04 and 24.04.
 _OPENSSL = ("libssl3t64", "libssl3", "libssl1.1")
 #: The packages whose versions the `facts` request returns.
 ASKED_PACKAGES = (*(proxy.package for proxy in PROXIES.values()), *_OPENSSL, "certbot")
@@ -48,17 +50,36 @@ class ProxyRole:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class System:
+    """A host's distribution: its own name and version, and its series if that is known.
+
+    `like` are the identifiers of the distribution and its relatives, as in os-release(5).
+    `missing` are programs that deployer may need and the host does not have.
+    """
+
+    name: str = "Debian"
+    version: str = ""
+    like: tuple[str, ...] = ("debian",)
+    series: str | None = None
+    missing: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}".rstrip()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServingHost:
     """The host that serves sites: its facts and package versions, from its reply to ``facts``.
 
     `served_by` are the proxies set up by earlier runs; one that is no longer used is stopped.
-    `certificates` are those on the host, if they were read.
+    `certificates` are those on the host, if they were read. `system` is its distribution.
     """
 
     facts: Attributes
     packages: Packages
     certificates: CertificatesOnHost | None = None
     served_by: Sequence[Proxy] = ()
+    system: System = field(default_factory=System)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +110,8 @@ def proxy_roles(
 
     Raises:
         SourceErrors: sites that cannot be combined on one host.
-        SourceError: a value that the proxy would misread, or a feature that it does not have.
+        SourceError: a value that the proxy would misread, a feature that it does not have, or a
+            version of it that is too old.
         UsageError: a site with TLS and no certificate.
     """
     if not sites:
@@ -119,9 +141,16 @@ def _proxy_vars(sites: Sequence[Site], host: ServingHost) -> dict[str, object]:
     proxy, packages = sites[0].proxy, host.packages
     server = PROXIES[proxy]
     package, views = server.package, server.views
+    series = host.system.series or ""
+    usual = versions.upstream_of(server.versions.get(series, server.oldest))
+    version = versions.upstream(packages, (package,), otherwise=usual)
+    _reject_old(sites[0], server, version, host.system)
+    openssl = RELEASES[series].openssl[1] if series else "1.1.1"
     return {
-        f"{proxy}_version": versions.upstream(packages, (package,), oldest=server.oldest),
-        "openssl_version": versions.upstream(packages, _OPENSSL, oldest="1.1.1"),
+        f"{proxy}_version": version,
+        "openssl_version": versions.upstream(
+            packages, _OPENSSL, otherwise=versions.upstream_of(openssl)
+        ),
         f"{proxy}_installed": bool(packages.get(package, {}).get("installed")),
         f"{proxy}_ipv6": bool(host.facts.get("ansible_all_ipv6_addresses")),
         f"{proxy}_drain_s": _longest([site.drain_s for site in sites]),
@@ -129,6 +158,18 @@ def _proxy_vars(sites: Sequence[Site], host: ServingHost) -> dict[str, object]:
         f"{proxy}_sites": [views.view(site) for site in sites],
         **views.more_vars(sites),
     }
+
+
+def _reject_old(site: Site, server: ProxyServer, version: str, system: System) -> None:
+    from deployer.sites.versions import is_before
+
+    if is_before(version, server.minimum):
+        raise SourceError(
+            f"{server.title} {version} of {system} is too old for this site: it lacks "
+            f"{server.minimum_because} (since {server.minimum})",
+            source=site.source,
+            hint="Nothing was changed. Use a different proxy, or a newer release of the system.",
+        )
 
 
 def _acme_roles(
@@ -179,12 +220,21 @@ def _certbot_vars(
     return acme.certbot_vars(
         sites,
         reload={"unit": server.unit, "config_test": list(server.config_test)},
-        packages=host.packages,
+        packages=_with_usual_certbot(host),
         on_host=on_host,
         program=ordering.program,
         staging_first=ordering.staging_first,
         on_controller=ordering.on_controller,
     )
+
+
+def _with_usual_certbot(host: ServingHost) -> Packages:
+    """The host's packages; with the series' certbot, if apt does not know any yet."""
+    known = host.packages.get("certbot", {})
+    series = host.system.series
+    if not series or known.get("candidate"):
+        return host.packages
+    return {**host.packages, "certbot": {**known, "candidate": RELEASES[series].certbot}}
 
 
 def _longest(drains: Sequence[float | None]) -> int | None:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from deployer.errors import SourceError, SourceErrors, UsageError
 from deployer.model import Host, Play, SourceRef
 from deployer.plan.desired import CertificateSources, DesiredState, desired_state
-from deployer.plan.stock_hosts import DEFAULT_RELEASE, STOCK_HOSTS
+from deployer.plan.stock_hosts import stock_host
 from deployer.playbook.builtin import roles_path
 from deployer.run.project import Project
 from deployer.sites.lint.note import RENAMED_CODES
 from deployer.sites.model import Site
+from deployer.sites.releases import DEFAULT_RELEASE
 from deployer.text.redaction import masked
 
 if TYPE_CHECKING:
@@ -65,10 +66,10 @@ class CheckedProject:
 def check_project(
     project: Project, *, release: str = DEFAULT_RELEASE, render: bool = False
 ) -> CheckedProject:
-    """Render every play for every host, with the facts of a stock Debian.
+    """Render every play for every host, with the facts of a freshly installed one.
 
     Args:
-        release: the Debian release, one of `STOCK_HOSTS`.
+        release: what hosts run, one of `RELEASES`.
         render: also return the hosts' files.
 
     Raises:
@@ -173,7 +174,7 @@ def _desired(
         play or project.playbook,
         host,
         inventory=project.inventory,
-        about=STOCK_HOSTS[release],
+        about=stock_host(release),
         certificates=CertificateSources(from_files=certificate),
         options=project.render_options,
     )

@@ -31,6 +31,7 @@ from deployer.plan.lost_reloads import loaded_requests
 from deployer.plan.model import Owed, Plan
 from deployer.plan.plan import make_plan, reload_plan
 from deployer.plan.ports import ASKED_PORTS, listeners_from, port_conflicts
+from deployer.plan.unsupported import ASKED_TOOLS, refusal, system_from
 from deployer.plan.wire import observation_from_json, owed_from_json
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class HostPlanner:
         """
         about = self._ask_facts(project, will_change=will_change)
         desired = self._desired(project, about)
+        self._refuse_unsupported(about, desired)
         taken = port_conflicts(
             desired.sites,
             listeners=about.listeners,
@@ -165,8 +167,8 @@ class HostPlanner:
         from deployer.plan.drift import stale_text
 
         self._asked = sealed.asked
-        self._remember(sealed.desired)
-        self._ask_facts(None, will_change=True)
+        desired = self._remember(sealed.desired)
+        self._refuse_unsupported(self._ask_facts(None, will_change=True), desired)
         self._contact.doing("probing")
         lines = self.differences(sealed.plan)
         if lines:
@@ -220,7 +222,7 @@ class HostPlanner:
         from deployer.proxies.roles import ASKED_PACKAGES
 
         ask = self._contact.free_facts if will_change else self._contact.facts
-        reply = ask(ASKED_PACKAGES, ASKED_PORTS)
+        reply = ask({"packages": ASKED_PACKAGES, "ports": ASKED_PORTS, "tools": ASKED_TOOLS})
         status = status_of(reply)
         recover = self._contact.again("recover")
         certificates = self._look_at_certificates(project)
@@ -243,7 +245,14 @@ class HostPlanner:
             certificates=certificates,
             listeners=listeners_from(reply["listeners"]),
             served_by=tuple(reply["deployer"]["proxies"]),
+            system=system_from(reply["system"]),
         )
+
+    def _refuse_unsupported(self, about: HostFacts, desired: DesiredState) -> None:
+        """Raises: ConflictError, if the host's distribution lacks what `desired` needs."""
+        words = refusal(about.system, desired)
+        if words:
+            raise ConflictError(words, host=self._host.name)
 
     def remember_found(self, status: HostStatus) -> str:
         """Keep `status` for the report; a note on the last commit, if it was rolled back."""

@@ -30,9 +30,10 @@ DIRECTORIES = {
     "letsencrypt-staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
 }
 #: The first certbot version with each feature, from its changelog.
-_NEEDS = {"addresses": "5.4", "ari": "4.1", "profile": "4.1"}
+_NEEDS = {"addresses": "5.4", "ari": "4.1", "profile": "4.1", "key_type": "1.10"}
 PYPI_CERTBOT = "/opt/deployer/certbot/bin/certbot"
 PACKAGED_CERTBOT = "/usr/bin/certbot"
+SNAP_CERTBOT = "/snap/bin/certbot"
 
 _END = "-----END CERTIFICATE-----\n"
 
@@ -191,9 +192,8 @@ def certbot_vars(
         SourceError: a file that a site names cannot be read.
     """
     own = [site for site in sites if site.tls.certbot == "host"]
-    reason = _why_newer(own, packages)
-    certbot = PYPI_CERTBOT if reason else PACKAGED_CERTBOT
     plugins = sorted({site.tls.dns.plugin for site in own if site.tls.dns})
+    certbot, reason = _certbot_for(own, packages.get("certbot", {}), plugins)
     requirements = [
         f"certbot>={_newest_need(own)}",
         *(f"certbot-dns-{plugin}" for plugin in plugins),
@@ -202,6 +202,7 @@ def certbot_vars(
     installed = "_".join(requirements).replace(">=", "-")
     return {
         "certbot_runs_here": bool(own),
+        "certbot_is_snap": certbot == SNAP_CERTBOT,
         "certbot_newer_because": reason,
         "certbot_plugins": plugins,
         "certbot_requirements": requirements,
@@ -262,7 +263,7 @@ def _text_of(site: Site, path: str | None) -> str | None:
 def _needs(site: Site) -> list[str]:
     found = ["profile"] if site.tls.profile else []
     found += ["ari"] if site.tls.ari else []
-    return found + (["addresses"] if any(map(_is_address, site.names)) else [])
+    return [*found, *(["addresses"] if any(map(_is_address, site.names)) else []), "key_type"]
 
 
 def _newest_need(sites: Sequence[Site]) -> str:
@@ -270,20 +271,45 @@ def _newest_need(sites: Sequence[Site]) -> str:
     return max(wanted, key=_numbers, default="4.1")
 
 
-def _why_newer(sites: Sequence[Site], packages: Mapping[str, Mapping[str, str | None]]) -> str:
-    """Why the distribution's certbot is not sufficient; empty if it is."""
-    about = packages.get("certbot", {})
-    found = re.match(r"(?:\d+:)?([0-9.]+)", about.get("installed") or about.get("candidate") or "0")
-    version = found[1] if found else "0"
+def _certbot_for(
+    sites: Sequence[Site], package: Mapping[str, str | None], plugins: Sequence[str]
+) -> tuple[str, str]:
+    """The certbot to use, and why it has to come from PyPI; empty if it does not.
+
+    An installed package is used if it suffices, otherwise a snap. Where there is a snap, no package
+    is installed: its program would replace the link to that of the snap.
+    """
+    installed, snap = package.get("installed"), package.get("snap")
+    version = _version_of(installed or package.get("candidate"))
+    has = f"the package is {version}" if version else "there is no package"
+    reason = _unmet(sites, version, has)
+    if not reason and (installed or not snap):
+        return PACKAGED_CERTBOT, ""
+    if snap:
+        reason = _unmet(sites, _version_of(snap), f"the snap is {snap}")
+        if plugins and not reason:
+            reason = f"the snap has no plugin {plugins[0]}"
+    return (PYPI_CERTBOT if reason else SNAP_CERTBOT), reason
+
+
+def _version_of(text: str | None) -> str:
+    found = re.match(r"(?:\d+:)?([0-9.]+)", text or "")
+    return found[1] if found else ""
+
+
+def _unmet(sites: Sequence[Site], version: str, has: str) -> str:
+    """What certbot `version` lacks for `sites`; empty if nothing."""
     for site in sites:
         for need in _needs(site):
-            if _numbers(version) < _numbers(_NEEDS[need]):
+            if need == "key_type" and not version:
+                continue  # every package of a supported release knows it
+            if _numbers(version or "0") < _numbers(_NEEDS[need]):
                 words = {
                     "profile": f"profile: {site.tls.profile}",
                     "ari": "ari: true",
                     "addresses": "a certificate for an address",
+                    "key_type": f"key_type: {site.tls.key_type}",
                 }[need]
-                has = f"the package is {version}" if version != "0" else "there is no package"
                 return f"{words} requires certbot {_NEEDS[need]}, but {has}"
     return ""
 

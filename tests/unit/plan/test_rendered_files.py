@@ -11,6 +11,7 @@ from deployer.cli import main
 from deployer.model import Resource
 from deployer.plan.rendered_files import in_tree, rendered_files, within_tree
 from deployer.plan.rendered_folder import LIST
+from deployer.sites.releases import RELEASES
 
 PLAYBOOK = """\
 - hosts: all
@@ -36,6 +37,10 @@ PLAYBOOK = """\
       tls: {issuer: internal}
       routes: [{path: /, root: /srv/a}]
 """
+TOO_OLD = {
+    "apache": "`ProxyPass … upgrade=websocket`, which forwards WebSockets (since 2.4.47)",
+    "haproxy": "`http-after-response`, and private keys in files of their own (since 2.2)",
+}
 SITE = "etc/nginx/sites-available/a.example.com.conf"
 
 
@@ -150,6 +155,32 @@ def test_the_json_lists_the_files(project: Path, capsys: pytest.CaptureFixture[s
     assert by_path["/opt/app/current"]["target"] == "releases/1"
     assert by_path["/etc/app/key"]["left_out"] == "a private key"
     assert "/etc/app/old" not in by_path
+
+
+@pytest.mark.parametrize("name", RELEASES)
+@pytest.mark.parametrize("proxy", ["nginx", "apache", "haproxy"])
+def test_every_release_gets_its_files_or_the_reason(
+    proxy: str, name: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = PLAYBOOK.replace("    - domain:", f"    - proxy: {proxy}\n      domain:")
+    (project / "site.yml").write_text(text)
+    code = render("--release", name)
+    if name == "ubuntu-20.04" and proxy != "nginx":
+        assert code == 1
+        shown = capsys.readouterr().err
+        assert "site.yml:20:7: " in shown
+        assert f"of Ubuntu 20.04 is too old for this site: it lacks {TOO_OLD[proxy]}" in shown
+        assert not (project / "out").exists()
+    else:
+        assert code == 0
+        assert "a.example.com" in "".join(everything(project / "out/web1").values())
+
+
+def test_an_unknown_release(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert render("--release", "fedora-43") == 1
+    shown = capsys.readouterr().err
+    assert "'fedora-43' is not one of: debian-11, debian-12, " in shown
+    assert "ubuntu-26.04" in shown
 
 
 def test_a_release_of_debian(project: Path) -> None:

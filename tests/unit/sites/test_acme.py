@@ -122,6 +122,47 @@ def test_the_reason_for_a_newer_certbot(
         assert settings["certbot"] == [wanted]
 
 
+SNAP = "/snap/bin/certbot"
+
+
+@pytest.mark.parametrize(
+    ("tls", "package", "program", "reason"),
+    [
+        ({}, {"snap": "5.1.0", "candidate": "2.9.0-1"}, SNAP, ""),
+        ({}, {"snap": "5.1.0", "candidate": None}, SNAP, ""),
+        ({}, {"snap": "5.1.0", "installed": "2.9.0-1"}, "/usr/bin/certbot", ""),
+        ({"ari": True}, {"snap": "5.1.0", "installed": "2.9.0-1"}, SNAP, ""),
+        (
+            {"ari": True},
+            {"snap": "4.0.0", "candidate": "2.9.0-1"},
+            "/opt/deployer/certbot/bin/certbot",
+            "ari: true requires certbot 4.1, but the snap is 4.0.0",
+        ),
+        (
+            {"challenge": "dns-01", "dns": Dns(plugin="route53")},
+            {"snap": "5.1.0", "candidate": "2.9.0-1"},
+            "/opt/deployer/certbot/bin/certbot",
+            "the snap has no plugin route53",
+        ),
+        (
+            {},
+            {"candidate": "0.40.0-1ubuntu0.1"},
+            "/opt/deployer/certbot/bin/certbot",
+            "key_type: ecdsa-p256 requires certbot 1.10, but the package is 0.40.0",
+        ),
+    ],
+)
+def test_a_snap_of_certbot_is_used_where_it_suffices(
+    tls: dict[str, Any], package: dict[str, str | None], program: str, reason: str
+) -> None:
+    packages = {"certbot": {"installed": None, "candidate": None, **package}}
+    role = roles(site(tls={**ACME, **tls}), packages=packages)[0]
+    assert role.vars["certbot_is_snap"] is (program == SNAP)
+    assert role.vars["certbot_newer_because"] == reason
+    settings = json.loads(role.vars["certbot_certificates"][0]["settings"])
+    assert settings["certbot"] == [program]
+
+
 def test_a_custom_issuer_is_named_by_its_directory() -> None:
     def settings(**tls: Any) -> dict[str, Any]:
         return settings_of(site(tls=tls), certbot="certbot")
