@@ -107,6 +107,7 @@ class Play:
     tasks: tuple[Task, ...] = ()
     handlers: tuple[Task, ...] = ()
     sites: tuple[Attributes, ...] = ()
+    displaces: tuple[str, ...] = ()
     tags: frozenset[str] = frozenset()
     source: SourceRef | None = None
 

@@ -226,6 +226,7 @@ class UndoReply(TypedDict):
     resources: list[FormerResource]
     handlers: list[HandlerRecord]
     sites: list[dict[str, Any]]
+    undone_sites: list[dict[str, Any]]
     unknown: list[str]
 
 

@@ -26,6 +26,7 @@ from deployer.errors import UsageError
 @options.yes("Apply without asking.")
 @options.confirm_timeout
 @options.commit
+@options.displace
 @options.no_staging_first
 @options.lists
 @options.connection

@@ -239,6 +239,23 @@ commit = combine(
     ),
 )
 
+
+def _names(_: click.Context, __: click.Parameter, words: Sequence[str]) -> tuple[str, ...]:
+    """A repeated option with comma-separated names, in lower case."""
+    names = (name.strip().lower() for word in words for name in word.split(","))
+    return tuple(name for name in names if name)
+
+
+displace = option(
+    "--displace",
+    "displaces",
+    group=COMMIT,
+    multiple=True,
+    callback=_names,
+    metavar="NAME",
+    help="Allow the host to stop serving NAME, which is no site of the playbook. Repeatable.",
+)
+
 no_staging_first = option(
     "--no-staging-first",
     "staging_first",

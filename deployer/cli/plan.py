@@ -26,6 +26,7 @@ from deployer.cli.command import Command, option
 @options.connection
 @options.install_python
 @options.no_staging_first
+@options.displace
 @options.diff
 @option(
     "--detailed-exitcode",

@@ -34,6 +34,7 @@ from deployer.cli.command import Command, Integer, option
 @options.yes("Roll back without asking.")
 @options.confirm_timeout
 @options.commit
+@options.displace
 @options.selection
 @options.connection
 @options.diff

@@ -47,7 +47,8 @@ class Progress(Protocol):
 class RunOptions:
     """The options of a run for each of its hosts; it `started` in monotonic time.
 
-    `again` returns the command line that runs a command on a host.
+    `again` returns the command line that runs a command on a host. `displaces` are names that hosts
+    may stop serving.
     """
 
     who: str
@@ -63,6 +64,7 @@ class RunOptions:
     staging_first: bool = True
     certificates: ControllerCertificates | None = None
     canaries: int = 5
+    displaces: frozenset[str] = frozenset()
     public: PublicHop | None = None
 
 

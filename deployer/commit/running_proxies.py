@@ -42,8 +42,10 @@ def connections_of(
     )
 
 
-def inspected(link: Link, proxies: Iterable[Proxy] = ()) -> Inspection:
+def inspected(link: Link, proxies: Iterable[Proxy] = (), *, running: bool = False) -> Inspection:
     """The effective configuration and state of `proxies`; by default, of all that are installed.
+
+    With `running`, of every running instance, without its log.
 
     Raises: AgentError, UnreachableError.
     """
@@ -53,6 +55,7 @@ def inspected(link: Link, proxies: Iterable[Proxy] = ()) -> Inspection:
     reply = link.request(
         "inspect",
         proxies=wanted,
+        running=running,
         limit_s=_INSPECTION_S,
         timeout_s=_INSPECTION_IN_ALL_S,
         doing="reading the proxies' configuration",

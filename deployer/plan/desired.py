@@ -49,7 +49,8 @@ class DesiredState:
 
     `roots` maps each domain to the PEM of the root that its certificate must lead to, or to `None`
     for the system's trust store. `secrets` are texts that must never be shown. `tags` are those of
-    all tasks.
+    all tasks. `displaces` are names of other sites that the host may stop serving; `leaving` are
+    names that the run removes on purpose.
     """
 
     resources: tuple[Resource, ...]
@@ -58,6 +59,8 @@ class DesiredState:
     roots: Mapping[str, bytes | None] = field(default_factory=dict)
     secrets: frozenset[str] = frozenset()
     tags: frozenset[str] = frozenset()
+    displaces: frozenset[str] = frozenset()
+    leaving: frozenset[str] = frozenset()
 
 
 def desired_state(
@@ -100,6 +103,7 @@ def desired_state(
         tags=frozenset().union(*(task.tags for task in rendered.tasks)),
         roots=site_roles.roots,
         secrets=rendered.secrets,
+        displaces=rendered.displaces,
     )
 
 

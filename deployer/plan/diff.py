@@ -53,6 +53,10 @@ def plan_lines(plan: Plan, *, with_diff: bool = True) -> Iterator[Line]:
             if run.stage == stage:
                 yield Line("update", f"! {handler_text(run)}")
                 yield from _forecast_line(forecasts.pop(f"handler:{run.handler.name}", None))
+    if plan.displaced:
+        from deployer.plan.displaced import displaced_words
+
+        yield from (Line("delete", f"- {displaced_words(each)}") for each in plan.displaced)
     for unknown in plan.unknowns:
         yield Line("note", f"? {unknown}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from deployer.model import Attributes, Handler
+from deployer.model import Attributes, Handler, Proxy
 
 Action = Literal["create", "update", "delete", "no-op"]
 ForecastAction = Literal["reload", "restart", "stop"]
@@ -76,11 +76,28 @@ class Forecast:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Displaced:
+    """A name that a proxy serves now and would not serve after the plan.
+
+    `name` is as configured, empty for a default server; `where` is the place of its configuration.
+    `is_expected`: the run removes it on purpose. `is_consented`: the user agreed to lose it.
+    """
+
+    name: str
+    proxy: Proxy
+    ports: tuple[int, ...] = ()
+    where: str = ""
+    is_expected: bool = False
+    is_consented: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """All changes that an apply would make to one host, in order.
 
     `unknowns` are texts about what a dry run cannot know; `created_at` is in RFC 3339; `digest`
-    covers everything except itself and `forecasts`, which are only valid for a moment.
+    covers everything except itself, and `forecasts` and `displaced`, which are only valid for a
+    moment.
     """
 
     host: str
@@ -91,6 +108,7 @@ class Plan:
     digest: str = ""
     format_version: int = PLAN_FORMAT_VERSION
     forecasts: tuple[Forecast, ...] = ()
+    displaced: tuple[Displaced, ...] = ()
 
     @property
     def is_empty(self) -> bool:

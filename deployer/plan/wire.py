@@ -9,7 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from deployer.model import Document, Handler, Observation
-from deployer.plan.model import Change, Forecast, HandlerRun, Owed, Plan
+from deployer.plan.model import Change, Displaced, Forecast, HandlerRun, Owed, Plan
 
 if TYPE_CHECKING:
     from deployer.agent.replies import HandlerRecord, ObservationReply, OwedHandler
@@ -79,6 +79,8 @@ def plan_for_output(plan: Plan) -> dict[str, object]:
     """A plan for ``--json``: with plain texts for a diff, and without secrets."""
     document = plan_to_json(plan)
     document["changes"] = [_shown_change(change) for change in plan.changes]
+    if plan.displaced:
+        document["displaced"] = [_shown_displaced(each) for each in plan.displaced]
     if plan.forecasts:
         document["forecasts"] = [_shown_forecast(forecast) for forecast in plan.forecasts]
     return document
@@ -88,6 +90,12 @@ def _shown_forecast(forecast: Forecast) -> dict[str, object]:
     from deployer.plan.forecast import forecast_words
 
     return {**dataclasses.asdict(forecast), "words": forecast_words(forecast)}
+
+
+def _shown_displaced(displaced: Displaced) -> dict[str, object]:
+    from deployer.plan.displaced import displaced_words
+
+    return {**dataclasses.asdict(displaced), "words": displaced_words(displaced)}
 
 
 def _change_to_json(change: Change) -> dict[str, Any]:

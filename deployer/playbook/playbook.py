@@ -70,11 +70,16 @@ class RenderedTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
-    """A playbook rendered for one host. `secrets` are texts that must never be shown."""
+    """A playbook rendered for one host.
+
+    `displaces` are names of others that the host may stop serving; `secrets` are texts that must
+    never be shown.
+    """
 
     tasks: tuple[RenderedTask, ...]
     handlers: tuple[RenderedTask, ...]
     sites: tuple[Site, ...]
+    displaces: frozenset[str] = frozenset()
     secrets: frozenset[str] = frozenset()
 
 

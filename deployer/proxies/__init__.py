@@ -17,6 +17,7 @@ from deployer.model import Proxy
 
 if TYPE_CHECKING:
     from deployer.proxies.inspect.by_proxy import Reader
+    from deployer.proxies.inspect.names import NameReader
     from deployer.proxies.limits import Limits
     from deployer.proxies.roles import SiteViews
     from deployer.proxies.traits import Traits
@@ -53,6 +54,11 @@ class ProxyServer:
     def reader(self) -> Reader:
         """The reader of its configuration."""
         return cast("Reader", self._module("inspect"))
+
+    @property
+    def names(self) -> NameReader:
+        """The names in its configuration."""
+        return cast("NameReader", self._module("names"))
 
     @property
     def limits(self) -> Limits:

@@ -58,6 +58,7 @@ class Traits:
         keeps_server_header: it passes on a service's own Server header.
         has_plain_http_page: a page of its own answers plain HTTP on a TLS port.
         upgrades_h2c: it answers `Upgrade: h2c` itself, and its rules hold for what follows.
+        stock_page: the page that its package installs for all names; `None` if it installs none.
         has_dual_stack: its socket for all IPv6 addresses accepts IPv4.
     """
 
@@ -83,4 +84,5 @@ class Traits:
     keeps_server_header: bool = False
     has_plain_http_page: bool = True
     upgrades_h2c: bool = False
+    stock_page: re.Pattern[bytes] | None = None
     has_dual_stack: bool = False

@@ -304,11 +304,13 @@ def plan_words(plan: Plan) -> str:
     if plan.is_empty:
         return "nothing to do"
     changes = [change for change in plan.changes if change.action != "no-op"]
-    if not changes:
+    removed = [("remove",)] * len(plan.displaced)
+    if not changes and not removed:
         return f"nothing to change, {plural(len(plan.handlers), 'handler')} to run"
     from deployer.plan.verbs import counted, verbs
 
-    return counted(verbs(each.kind, each.action, each.before, each.after) for each in changes)
+    found = [verbs(each.kind, each.action, each.before, each.after) for each in changes]
+    return counted([*found, *removed])
 
 
 def _diff_lines(diff: str) -> Iterable[Line]:

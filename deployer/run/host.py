@@ -98,6 +98,7 @@ class HostRun:
                 desired=planner.desired,
                 has_systemd=planner.state.has_systemd,
                 differences=planner.differences,
+                neighbourhood=planner.neighbourhood,
             )
             return replace(apply.run(), has_watchdog=has_watchdog, notes=planner.state.notes)
 
@@ -112,9 +113,7 @@ class HostRun:
         def work() -> HostReport:
             desired = self._planner.desire(self._project, will_change=False)
             state = self._planner.state
-            return verify_host(
-                self._contact, desired, facts=state.facts, notes=state.warnings, measure=measure
-            )
+            return verify_host(self._contact, desired, state=state, measure=measure)
 
         return self._reported(work)
 

@@ -33,6 +33,7 @@ from deployer.run.host_verify import check_sites
 
 if TYPE_CHECKING:
     from deployer.commit.canaries import NoCanaries
+    from deployer.commit.neighbours import Neighbourhood
     from deployer.model import CheckResult
     from deployer.plan.model import Plan
 
@@ -51,6 +52,7 @@ class HostApply:
     Args:
         desired: the state that `plan` leads to; its sites are verified.
         differences: how the host differs from what a plan was made for (`HostPlanner.differences`).
+        neighbourhood: what the host's proxies serve for others.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class HostApply:
         desired: DesiredState,
         has_systemd: bool,
         differences: Callable[[Plan], tuple[str, ...]],
+        neighbourhood: Neighbourhood,
     ) -> None:
         self._contact = contact
         self._host = contact.host.name
@@ -68,6 +71,7 @@ class HostApply:
         self._desired = desired
         self._has_systemd = has_systemd
         self._differences = differences
+        self._neighbourhood = neighbourhood
         self._commit = _new_commit_id()
         self._rollback_duration_s = self._rollback_duration()
 
@@ -87,6 +91,7 @@ class HostApply:
             return replace(report, survival=canaries.survival(asks_again=is_another))
 
     def _applied(self, canaries: NoCanaries) -> HostReport:
+        watch = self._neighbourhood.watch(self._plan, self._desired)
         self._contact.doing("applying")
         try:
             self._request_apply(canaries)
@@ -103,8 +108,12 @@ class HostApply:
                 self._commit,
                 rollback_duration_s=self._rollback_duration_s,
             ):
-                checks = check_sites(self._contact, self._desired, changed_at=time.monotonic())
+                changed_at = time.monotonic()
+                checks = check_sites(self._contact, self._desired, changed_at=changed_at)
                 checks += self._contact.report_checks(canaries.checks())
+                if all(check.ok for check in checks):
+                    found = watch.checks(changed_at=changed_at)
+                    checks += self._contact.report_checks(found)
                 report = self._decided(checks)
         except AgentError as error:
             report = self._too_late(error) or self._settled(error)

@@ -36,6 +36,8 @@ from deployer.plan.wire import observation_from_json, owed_from_json
 
 if TYPE_CHECKING:
     from deployer.agent.replies import UndoReply
+    from deployer.commit.neighbours import Neighbourhood
+    from deployer.plan.ports import Listener
     from deployer.run.project import Project
     from deployer.run.sealed.model import SealedHost
     from deployer.sites.acme import CertificatesOnHost
@@ -47,15 +49,21 @@ _NO_SYSTEMD = "systemd does not run on this host"
 class HostState:
     """A host as its reply to ``facts`` describes it.
 
-    `owed` are handlers that an earlier run did not get to. `notes` report how the last commit
-    ended, `warnings` what may still change while this run reads the host.
+    `listeners` are the processes on the ports of sites, `owed` handlers that an earlier run did not
+    get to. `notes` report how the last commit ended, `warnings` what may still change while this
+    run reads the host.
     """
 
     facts: Mapping[str, object] = field(default_factory=dict)
     has_systemd: bool = True
+    listeners: tuple[Listener, ...] = ()
     owed: tuple[Owed, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+def _names_of(site: Document) -> tuple[str, ...]:
+    return site["domain"], *site["aliases"]
 
 
 def _tags_words(project: Project) -> str:
@@ -82,7 +90,17 @@ class HostPlanner:
         self.desired: DesiredState | None = None
         self.found: Document | None = None
         self._will_change = False
+        self._neighbourhood: Neighbourhood | None = None
         self._asked: Sequence[Document] = ()
+
+    @property
+    def neighbourhood(self) -> Neighbourhood:
+        """What the host's proxies serve for others; a run without changes needs none."""
+        if self._neighbourhood is None:
+            from deployer.commit.neighbours import Neighbourhood
+
+            self._neighbourhood = Neighbourhood(self._contact)
+        return self._neighbourhood
 
     # --- plans ------------------------------------------------------------------------------------
 
@@ -126,7 +144,11 @@ class HostPlanner:
         former = former_state(reply)
         roots = {site.domain: project.trusted_root(site) for site in former.sites}
         hidden = project.secrets(self._host, facts=about.facts)
-        desired = self._remember(replace(former, roots=roots, secrets=hidden))
+        undone = {name for site in reply["undone_sites"] for name in _names_of(site)}
+        leaving = undone.difference(*(site.names for site in former.sites))
+        desired = self._remember(
+            replace(former, roots=roots, secrets=hidden, leaving=frozenset(leaving))
+        )
         return self._probed(desired, unknowns=tuple(reply["unknown"]))
 
     def _undo(self, to: int | None) -> UndoReply:
@@ -155,6 +177,8 @@ class HostPlanner:
             sites=desired.sites,
             roots=desired.roots,
             secrets=desired.secrets,
+            displaces=desired.displaces | self._contact.options.displaces,
+            leaving=desired.leaving,
         )
 
     def check_sealed(self, sealed: SealedHost) -> HostReport:
@@ -235,6 +259,7 @@ class HostPlanner:
         self.state = HostState(
             facts=reply["facts"],
             has_systemd=reply["facts"]["ansible_service_mgr"] == "systemd",
+            listeners=listeners_from(reply["listeners"]),
             owed=tuple(map(owed_from_json, reply["deployer"]["owed"])),
             notes=(note,) if note else (),
             warnings=tuple(unfinished_notes(status, now=now(), recover=recover)),
@@ -243,7 +268,7 @@ class HostPlanner:
             facts=reply["facts"],
             packages=reply["packages"],
             certificates=certificates,
-            listeners=listeners_from(reply["listeners"]),
+            listeners=self.state.listeners,
             served_by=tuple(reply["deployer"]["proxies"]),
             system=system_from(reply["system"]),
         )
@@ -303,13 +328,17 @@ class HostPlanner:
         """The report on `plan`.
 
         Raises:
-            HostError: nothing on the host could roll the change back.
+            HostError: nothing on the host could roll the change back, or the plan would remove
+                names of others.
         """
         host, state = self._host.name, self.state
         if plan.is_empty:
             notes = (*state.notes, *state.warnings)
             return HostReport(host=host, state="unchanged", plan=plan, notes=notes)
         plan = self._with_forecasts(plan)
+        if self.desired is not None:
+            plan = self.neighbourhood.with_displaced(plan, self.desired)
+        self.neighbourhood.refuse(plan)
         if self._will_change and self._unwatched():
             raise HostError(
                 f"{_NO_SYSTEMD}, so nothing could take the changes back if this run were cut off",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from deployer.commit.contact import Contact
     from deployer.model import CheckResult
     from deployer.plan.desired import DesiredState
+    from deployer.run.host_plan import HostState
     from deployer.run.measure import Measure
     from deployer.verify.public.hop import PublicHop
 
@@ -27,13 +28,15 @@ def verify_host(
     contact: Contact,
     desired: DesiredState,
     *,
-    facts: Mapping[str, object],
-    notes: tuple[str, ...],
+    state: HostState,
     measure: Measure | None,
 ) -> HostReport:
     """Run the checks alone; report ``healthy`` or ``unhealthy``, with what `measure` adds."""
+    from deployer.verify.judge.serving_proxy import proxy_checks
+
     public = contact.options.public
-    checks = check_sites(contact, desired, public=public, facts=facts)
+    checks = contact.report_checks(proxy_checks(desired.sites, state.listeners))
+    checks += check_sites(contact, desired, public=public, facts=state.facts)
     if public is None:
         from deployer.verify.public.hop import public_skipped
 
@@ -44,7 +47,7 @@ def verify_host(
         state="healthy" if is_healthy else "unhealthy",
         message="" if checks else "no sites: nothing to verify",
         checks=checks,
-        notes=notes,
+        notes=state.warnings,
     )
     return report if measure is None else measure(contact, desired, report)
 

@@ -18,7 +18,7 @@ class SessionOptions:
 
     The options from `inventories` to `skip_tags` select hosts, variables and tasks; those from
     `user` to `connect_timeout_s` control the connections, those from `confirm_timeout_s` to
-    `canaries` the commits. `public` is `None` if nothing is checked through public DNS. `html`,
+    `displaces` the commits. `public` is `None` if nothing is checked through public DNS. `html`,
     `junit` and `metrics` are the report files to write. With `is_quiet`, progress is not shown.
     """
 
@@ -41,6 +41,7 @@ class SessionOptions:
     keep: int = 10
     staging_first: bool = True
     canaries: int = 5
+    displaces: Sequence[str] = ()
     public: PublicHop | None = None
     as_json: bool = False
     verbose: bool = False

@@ -119,6 +119,7 @@ class Session:
             keep=options.keep,
             staging_first=options.staging_first,
             canaries=options.canaries,
+            displaces=frozenset(options.displaces),
             public=None if public is None else replace(public, hosts=targets.hosts()),
         )
 

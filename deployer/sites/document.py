@@ -32,6 +32,7 @@ def _site(document: Document) -> Site:
         **{
             **document,
             "aliases": tuple(document["aliases"]),
+            "displaces": tuple(document.get("displaces", ())),
             "tls": _tls(document["tls"]),
             "routes": tuple(map(_route, document["routes"])),
             "verify": tuple(map(_check, document["verify"])),

@@ -130,7 +130,8 @@ class Site:
     `max_body_bytes` limits the size of requests, but not of WebSocket messages. `echo` is a path
     whose answer repeats the request's headers, if there is one. `drain_s` is how long connections
     stay open after a reload, `None` for no limit; with `require_survival`, a commit that loses some
-    of them is rolled back. `places` has the position of each key in the playbook, those of `tls` as
+    of them is rolled back. `displaces` are names of others that the host may stop serving for this
+    site. `places` has the position of each key in the playbook, those of `tls` as
     ``tls.issuer``.
     """
 
@@ -144,6 +145,7 @@ class Site:
     drain_s: float | None = 3600.0
     max_body_bytes: int | None = 16 * 1048576
     require_survival: bool = False
+    displaces: tuple[str, ...] = ()
     source: SourceRef | None = None
     places: Mapping[str, SourceRef] = field(default_factory=dict, compare=False, repr=False)
 

@@ -63,12 +63,13 @@ class Undo:
             "to": self._to,
             "resources": list(self._wanted.values()),
             "handlers": [run for run in self._handlers.values() if run["unit"] not in gone],
-            "sites": self._sites(),
+            "sites": self._sites(self._to),
+            "undone_sites": [site for number in self._numbers for site in self._sites(number)],
             "unknown": self._unknown,
         }
 
-    def _sites(self) -> list[Json]:
-        path = os.path.join(self._state.generations, str(self._to), "meta.json")
+    def _sites(self, number: int) -> list[Json]:
+        path = os.path.join(self._state.generations, str(number), "meta.json")
         sites: list[Json] = (read_json(path) or {}).get("sites", [])
         return sites
 

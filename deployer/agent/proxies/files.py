@@ -63,7 +63,10 @@ class FileReader:
         self._read = 0
 
     def read(self, path: str) -> Json | None:
-        """A file as ``{path, text, changed_s_ago}``; `None` if it cannot be read."""
+        """A file as ``{path, text, changed_s_ago}``, with ``real_path`` for a link.
+
+        `None` if it cannot be read.
+        """
         try:
             with opened(path) as file:
                 info = os.fstat(file.fileno())
@@ -80,10 +83,12 @@ class FileReader:
         self._read += 1
         self._left -= len(data)
         changed = max(info.st_mtime, info.st_ctime)
+        real_path = os.path.realpath(path)
         return {
             "path": path,
             "text": data.decode("utf-8", "replace"),
             "changed_s_ago": round(time.time() - changed, 2),
+            **({"real_path": real_path} if real_path != path else {}),
         }
 
     def read_all(self, paths: list[str]) -> list[Json]:

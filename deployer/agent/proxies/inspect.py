@@ -48,7 +48,10 @@ _LIMIT_S = 20.0
 
 
 def inspect(session: Session, request: Json) -> Json:
-    """The reply to ``inspect``, about all or some ``proxies``, in ``limit_s`` or little more."""
+    """The reply to ``inspect``, about all or some ``proxies``, in ``limit_s`` or little more.
+
+    With ``running``, it is about every running instance, and without logs.
+    """
     children = Hurry(session.children, float(request.get("limit_s") or _LIMIT_S))
     wanted = [str(word) for word in request.get("proxies") or PROXIES]
     notes: list[str] = []
@@ -58,19 +61,24 @@ def inspect(session: Session, request: Json) -> Json:
             "without root rights on the host: unreadable configuration, logs and processes"
             " are missing"
         )
+    only_running = bool(request.get("running"))
     mains = _main_processes(notes)
     found = []
-    for word in wanted:
-        if word in PROXIES:
-            proxy = PROXIES[word]
-            state = _state_of(children, proxy, mains.get(proxy.unit, 0), reader, notes)
+    for proxy in (PROXIES[word] for word in wanted if word in PROXIES):
+        pids = mains.get(proxy.unit, [])
+        if len(pids) > 1 and not only_running:
+            notes.append(f"{len(pids)} {proxy.unit}s are running; process {pids[0]} was inspected")
+        for main in pids if only_running else (pids or [0])[:1]:
+            state = _state_of(children, proxy, main, reader, notes, has_log=not only_running)
             if state is not None:
                 found.append(state)
     return {"proxies": found, "notes": [*notes, *reader.notes]}
 
 
-def _main_processes(notes: list[str]) -> dict[str, int]:
-    """The main process of each proxy, by name: the oldest whose parent is a different program.
+def _main_processes(notes: list[str]) -> dict[str, list[int]]:
+    """The main processes of each proxy, by name: those whose parent is a different program.
+
+    Trusted ones come first, older ones before newer ones.
 
     Those in a different mount namespace run in a container: their files are not read.
     """
@@ -87,9 +95,7 @@ def _main_processes(notes: list[str]) -> dict[str, int]:
         own = [pid for pid in sorted(pids, key=started_at) if not _is_contained(pid)]
         own.sort(key=lambda pid: not _is_trusted(pid))
         if own:
-            mains[name] = own[0]
-        if len(own) > 1:
-            notes.append(f"{len(own)} {name}s are running; process {own[0]} was inspected")
+            mains[name] = own
         for pid in sorted(set(pids) - set(own)):
             notes.append(f"{name} process {pid} runs in a container: it was not inspected")
     return mains
@@ -115,7 +121,13 @@ def _is_contained(pid: int) -> bool:
 
 
 def _state_of(
-    children: Hurry, proxy: Proxy, main: int, reader: FileReader, notes: list[str]
+    children: Hurry,
+    proxy: Proxy,
+    main: int,
+    reader: FileReader,
+    notes: list[str],
+    *,
+    has_log: bool = True,
 ) -> Json | None:
     """The state of one proxy; `None` if it is neither running nor installed."""
     unit, module = proxy.unit, proxy.inspection
@@ -144,7 +156,7 @@ def _state_of(
         "dump": asked["dump"],
         "test_ok": asked["test_ok"],
         "test_output": asked["test_output"],
-        "log": _log(children, unit, asked["logs"], notes),
+        "log": _log(children, unit, asked["logs"], notes) if has_log else [],
         "processes": processes,
         "listeners": _listeners(main, processes) if main else [],
         "websockets": websockets,

@@ -19,7 +19,7 @@ from deployer.playbook.templates.templar import is_template
 from deployer.playbook.yaml.file import load_yaml
 from deployer.playbook.yaml.source import MergedVars, Problems, YamlList, YamlMap, spot_of
 
-_HEADER = ("name", "hosts", "become", "serial", "max_fail_percentage")
+_HEADER = ("name", "hosts", "become", "serial", "max_fail_percentage", "displaces")
 
 
 def load_playbook(
@@ -113,6 +113,7 @@ def _play(
         tasks=tasks,
         handlers=handlers,
         sites=tuple(sites) if isinstance(sites := node.get("sites"), YamlList) else (),
+        displaces=tuple(word.strip().lower() for word in model.displaces),
         tags=frozenset(word.strip() for word in model.tags),
         source=spot_of(node).ref,
         node=node,

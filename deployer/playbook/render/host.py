@@ -60,6 +60,7 @@ def render(
     handlers: list[RenderedTask] = []
     sites: list[Site] = []
     secrets: set[str] = set()
+    displaces: set[str] = set()
     for play in chosen:
         assert isinstance(play, LoadedPlay)  # noqa: S101 - load_playbook makes no other
         renderer = _PlayRenderer(play, host, inventory, facts, options, problems)
@@ -67,6 +68,7 @@ def render(
         tasks += renderer.tasks
         handlers += (each for each in renderer.used_handlers() if each not in handlers)
         sites += renderer.sites
+        displaces.update(play.displaces, *(site.displaces for site in renderer.sites))
         secrets |= renderer.secrets
     problems.mask(secrets)
     problems.raise_if_any()
@@ -74,6 +76,7 @@ def render(
         tasks=tuple(tasks),
         handlers=tuple(handlers),
         sites=tuple(sites),
+        displaces=frozenset(displaces),
         secrets=frozenset(secrets),
     )
 

@@ -54,6 +54,7 @@ def to_site(
         max_body_bytes=None if model.max_body == "none" else int(model.max_body),
         echo=model.echo,
         require_survival=model.require_survival,
+        displaces=tuple(word.strip().lower() for word in model.displaces),
         source=spot_of(node).ref,
         places=_places(node),
     )

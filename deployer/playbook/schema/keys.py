@@ -213,6 +213,9 @@ class CheckModel(Strict):
     )
 
 
+_DISPLACES = "Names of other sites that the host may stop serving; default for its default server."
+
+
 class SiteModel(Strict):
     """A name that the reverse proxy serves, with its routes."""
 
@@ -243,6 +246,7 @@ class SiteModel(Strict):
         False,
         description="Roll back a commit that loses WebSocket connections held open during it.",
     )
+    displaces: Words = field([], description=_DISPLACES)
 
 
 def _as_file(value: object) -> Value:
@@ -371,6 +375,7 @@ class PlayModel(Strict):
     tasks: list[dict[str, Value]] = field([])
     handlers: list[dict[str, Value]] = field([])
     sites: list[SiteModel] = field([], description="What the reverse proxy serves.")
+    displaces: Words = field([], description=_DISPLACES)
     tags: Words = field([], description="Tags for everything in the play.")
     refused: ClassVar[Mapping[str, str]] = {
         "gather_facts": "facts are always gathered, in the same connection",

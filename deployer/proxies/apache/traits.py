@@ -31,5 +31,9 @@ TRAITS = Traits(
     has_process_slots=True,
     keeps_server_header=True,
     upgrades_h2c=True,
+    stock_page=re.compile(
+        rb"<title>(?:Apache2 (?:Debian|Ubuntu) Default Page|Test Page for the (?:Apache|HTTP))"
+        rb"|<h1>It works!</h1>"
+    ),
     has_dual_stack=True,
 )

@@ -36,11 +36,15 @@ class Process:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigFile:
-    """One file of a proxy's configuration, in the order in which the proxy reads them."""
+    """One file of a proxy's configuration, in the order in which the proxy reads them.
+
+    `real_path` is where a link leads to; empty if `path` is not one.
+    """
 
     path: str
     text: str
     changed_s_ago: float | None = None
+    real_path: str = ""
 
 
 class Located(Protocol):

@@ -32,4 +32,5 @@ TRAITS = Traits(
     listen_line=r"^[^#\n]*\blisten\s+(?:\S*:)?{port}\b",
     drain=Drain(pattern=r"^[^#\n]*?\bworker_shutdown_timeout\s+(\d+)(ms|s|m|h|d)?\s*;", unit="s"),
     counts_websockets=False,
+    stock_page=re.compile(rb"<title>(?:Welcome to nginx|Test Page for the nginx)"),
 )

@@ -42,12 +42,20 @@ class SealedHost:
     sites: tuple[Site, ...] = ()
     roots: Mapping[str, bytes | None]
     secrets: frozenset[str] = frozenset()
+    displaces: frozenset[str] = frozenset()
+    leaving: frozenset[str] = frozenset()
 
     @property
     def desired(self) -> DesiredState:
         """The desired state for an apply of the plan: the sites to verify, and the secrets."""
         return DesiredState(
-            resources=(), handlers={}, sites=self.sites, roots=self.roots, secrets=self.secrets
+            resources=(),
+            handlers={},
+            sites=self.sites,
+            roots=self.roots,
+            secrets=self.secrets,
+            displaces=self.displaces,
+            leaving=self.leaving,
         )
 
 
@@ -168,6 +176,8 @@ def _host_to_json(sealed: SealedHost) -> dict[str, object]:
             domain: None if pem is None else pem.decode() for domain, pem in sealed.roots.items()
         },
         "secrets": sorted(sealed.secrets),
+        "displaces": sorted(sealed.displaces),
+        "leaving": sorted(sealed.leaving),
     }
 
 
@@ -200,6 +210,8 @@ def _host_from_json(document: Document) -> SealedHost:
             for domain, pem in document["roots"].items()
         },
         secrets=frozenset(document["secrets"]),
+        displaces=frozenset(document.get("displaces", ())),
+        leaving=frozenset(document.get("leaving", ())),
     )
 
 

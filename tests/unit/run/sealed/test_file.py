@@ -108,6 +108,8 @@ WHOLE = SealedPlan(
             sites=(SITE,),
             roots={"a.example": b"-----BEGIN CERTIFICATE-----\n", "b.example": None},
             secrets=frozenset({"hunter2hunter2", "correct horse"}),
+            displaces=frozenset({"old.example"}),
+            leaving=frozenset({"gone.example"}),
         ),
         SealedHost(
             host=WEB2,
@@ -162,7 +164,7 @@ def test_the_round_trip_covers_every_field() -> None:
         (WHOLE, set()),
         (host, set()),
         (host.host, {"groups"}),
-        (host.plan, {"format_version", "forecasts"}),
+        (host.plan, {"format_version", "forecasts", "displaced"}),
         (change, set()),
         (run, {"because"}),
         (host.plan.handlers[0].handler, {"argv", "no_log", "source"}),

@@ -1,0 +1,331 @@
+"""What a host's proxies serve for others, around a change: its names, and their answers.
+
+A plan that would remove a name is shown with it, and refused unless that was agreed to. Before a
+commit the names are requested through the SSH connection, and again after it: an answer that got
+worse fails the commit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from deployer.errors import AgentError, ConflictError, HostError
+from deployer.plan.forecast import effects
+from deployer.plan.model import Plan
+from deployer.proxies import PROXIES
+
+if TYPE_CHECKING:
+    from deployer.commit.contact import Contact
+    from deployer.model import CheckResult, Proxy
+    from deployer.plan.desired import DesiredState
+    from deployer.plan.displaced import Ownership
+    from deployer.proxies.inspect import Inspection
+    from deployer.proxies.inspect.names import ServedName
+    from deployer.verify.neighbours.model import NeighbourAnswer, NeighbourRequest
+    from deployer.verify.neighbours.verdict import Comparison
+    from deployer.verify.net.access import Access
+
+#: How long an inspection may be reused: a user may think about a plan for hours.
+_FRESH_S = 30.0
+#: Limits of one request, and of all before the change and after it.
+_TIMEOUT_S, _BEFORE_S, _AFTER_S = 3.0, 20.0, 30.0
+_LOGIN = 401
+#: Old workers answer for a moment after a reload.
+_RELOAD_S = 0.5
+#: How long an answer that got worse is asked for again after the change, at least from now on, and
+#: how often.
+_PATIENCE_S, _AT_LEAST_S, _PAUSE_S = 5.0, 1.5, 0.3
+#: Answers that differ by themselves are asked for this often before the change.
+_SAMPLES, _SAMPLES_OF_UNSTEADY = 2, 4
+
+
+class Neighbourhood:
+    """The names that the running proxies of one host serve; the host is asked when needed."""
+
+    def __init__(self, contact: Contact) -> None:
+        self._contact = contact
+        self._inspection: Inspection | None = None
+        self._inspected_at = 0.0
+        self.problem = ""
+
+    def _inspect(self) -> Inspection | None:
+        """The running proxies; `None` with `problem` if they could not be inspected."""
+        from deployer.commit.running_proxies import inspected
+
+        is_fresh = time.monotonic() - self._inspected_at < _FRESH_S
+        if self._inspection is None or not is_fresh:
+            self._contact.doing("listing the names that are served")
+            try:
+                self._inspection = inspected(self._contact.link(), running=True)
+            except AgentError as error:
+                self.problem = error.problem
+                return None
+            self._inspected_at = time.monotonic()
+        return self._inspection
+
+    def _served(self, inspection: Inspection) -> tuple[ServedName, ...]:
+        from deployer.proxies.inspect.names import served_names
+
+        try:
+            return served_names(inspection.proxies)
+        except Exception as error:  # no configuration may crash a commit
+            self.problem = f"the proxies' configuration is not understood: {error!r}"
+            return ()
+
+    # --- the plan ---------------------------------------------------------------------------------
+
+    def with_displaced(self, plan: Plan, desired: DesiredState) -> Plan:
+        """`plan` with the names that it removes."""
+        if not _may_displace(plan):
+            return plan
+        inspection = self._inspect()
+        if inspection is None or not inspection.proxies:
+            return plan
+        from deployer.plan.displaced import Ownership, displaced
+        from deployer.plan.predicted import names_left
+
+        before = self._served(inspection)
+        try:
+            left = names_left(inspection.proxies, plan) if before else ()
+        except Exception:  # no configuration may crash a plan; the requests show what is lost
+            return plan
+        ownership = Ownership(
+            own=names_of(desired),
+            leaving=desired.leaving,
+            consented=self._consented(desired),
+        )
+        found = displaced(before, left, ownership)
+        if any(not each.name for each in found):
+            before = self._without_idle_defaults(before, left, ownership)
+            found = displaced(before, left, ownership)
+        if any(each.name for each in found):
+            former = frozenset(self._former_names(desired))
+            ownership = replace(ownership, leaving=former | desired.leaving)
+            found = displaced(before, left, ownership)
+        return replace(plan, displaced=found)
+
+    def _consented(self, desired: DesiredState) -> frozenset[str]:
+        return desired.displaces | self._contact.options.displaces
+
+    def _without_idle_defaults(
+        self,
+        before: Sequence[ServedName],
+        left: Sequence[ServedName],
+        ownership: Ownership,
+    ) -> tuple[ServedName, ...]:
+        """`before` without default servers that serve nothing: a refusal, or the stock page."""
+        from deployer.plan.displaced import displaced
+
+        lost = [each for each in before if each.is_default and displaced([each], left, ownership)]
+        answers = self._asked_once(lost)
+        idle = {
+            each
+            for each, answer in zip(lost, answers, strict=True)
+            if answer is None or answer.failure or answer.is_stock or _is_refusal(answer)
+        }
+        return tuple(each for each in before if each not in idle)
+
+    def _asked_once(self, served: Sequence[ServedName]) -> list[NeighbourAnswer | None]:
+        from deployer.verify.neighbours.requests import first_request
+
+        requests = [first_request(each) for each in served]
+        return _asked_now(self._contact, requests, access_to(self._contact, _BEFORE_S))
+
+    def _former_names(self, desired: DesiredState) -> set[str]:
+        """Names that sites of this run have had in earlier generations."""
+        own = {site.domain for site in desired.sites}
+        return {
+            name
+            for record in self._contact.history()
+            for site in record.get("sites", ())
+            if site["domain"] in own
+            for name in (site["domain"], *site["aliases"])
+        }
+
+    def refuse(self, plan: Plan) -> None:
+        """Refuse a plan that removes names without the user's consent.
+
+        Raises:
+            ConflictError: it does; the names are listed.
+        """
+        if not plan.displaced:
+            return
+        from deployer.plan.displaced import refusal_words, refused
+
+        names = refused(plan.displaced)
+        if names:
+            raise ConflictError(refusal_words(names), host=self._contact.host.name)
+
+    # --- the commit -------------------------------------------------------------------------------
+
+    def watch(self, plan: Plan, desired: DesiredState) -> Watch:
+        """Ask every name that must answer as before, now that nothing has changed yet."""
+        inspection = self._inspect()
+        served: tuple[ServedName, ...] = ()
+        if inspection is not None and inspection.proxies:
+            from deployer.verify.neighbours.requests import neighbours
+
+            stopped = _stopped(plan)
+            served = neighbours(
+                (
+                    each
+                    for each in self._served(inspection)
+                    if not (each.is_default and each.proxy in stopped)
+                ),
+                own=names_of(desired),
+                consented=self._consented(desired)
+                | desired.leaving
+                | {each.name for each in plan.displaced if each.name},
+            )
+        watch = Watch(self._contact, desired, problem=self.problem)
+        watch.ask(served)
+        return watch
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A request with its answers from before the change."""
+
+    request: NeighbourRequest
+    answers: list[NeighbourAnswer] = field(default_factory=list)
+
+    @property
+    def is_steady(self) -> bool:
+        return len(set(self.answers)) == 1
+
+
+class Watch:
+    """The answers of neighbours before a change, to compare with those after it."""
+
+    def __init__(self, contact: Contact, desired: DesiredState, *, problem: str) -> None:
+        self._contact = contact
+        self._desired = desired
+        self._asked: list[_Asked] = []
+        self.problem = problem
+
+    def ask(self, served: Sequence[ServedName]) -> None:
+        """Request everything twice, and what differs by itself once more."""
+        if not served:
+            return
+        from deployer.verify.neighbours.requests import requests_to
+
+        self._contact.doing("asking other sites")
+        access = access_to(self._contact, _BEFORE_S)
+        self._asked = [_Asked(request=request) for request in requests_to(served)]
+        for number in range(_SAMPLES_OF_UNSTEADY):
+            wanted = [each for each in self._asked if number < _SAMPLES or not each.is_steady]
+            self._sample(wanted, access)
+
+    def _sample(self, wanted: Sequence[_Asked], access: Access) -> None:
+        answers = _asked_now(self._contact, [each.request for each in wanted], access)
+        for each, answer in zip(wanted, answers, strict=True):
+            if answer is not None:
+                each.answers.append(answer)
+
+    def checks(self, *, changed_at: float) -> tuple[CheckResult, ...]:
+        """Request everything again; one failed check for each name that answers worse."""
+        from deployer.verify.net.stream import Cancelled
+
+        if self.problem:
+            from deployer.verify.neighbours.verdict import unknown
+
+            return (unknown(self.problem),)
+        try:
+            return self._checks(changed_at)
+        except Cancelled:
+            return ()  # the commit is reverted
+
+    def _checks(self, changed_at: float) -> tuple[CheckResult, ...]:
+        from deployer.verify.neighbours import verdict
+
+        asked = [each for each in self._asked if any(not one.failure for one in each.answers)]
+        if not asked:
+            return ()
+        self._contact.doing("asking other sites again")
+        access = access_to(self._contact, _AFTER_S)
+        access.until.pause(changed_at + _RELOAD_S - time.monotonic())
+        own_pages = self._own_pages(access)
+        compared = self._asked_again(asked, access)
+        found = verdict.worse(compared, own_pages)
+        until = max(changed_at + _PATIENCE_S, time.monotonic() + _AT_LEAST_S)
+        while found and time.monotonic() < until and not access.until.has_passed():
+            access.until.pause(_PAUSE_S)
+            numbers = list(found)
+            again = self._asked_again([asked[number] for number in numbers], access)
+            for number, comparison in zip(numbers, again, strict=True):
+                compared[number] = comparison
+            found = verdict.worse(compared, own_pages)
+        unasked = sum(not each.answers for each in self._asked)
+        return verdict.results(compared, found, unasked=unasked)
+
+    def _asked_again(self, asked: Sequence[_Asked], access: Access) -> list[Comparison]:
+        from deployer.verify.neighbours.asking import ask_all
+        from deployer.verify.neighbours.model import NeighbourAnswer
+        from deployer.verify.neighbours.verdict import Comparison
+
+        answers = ask_all([each.request for each in asked], access)
+        late = NeighbourAnswer(failure="could not be asked within the time limit")
+        return [
+            Comparison(request=each.request, before=tuple(each.answers), after=answer or late)
+            for each, answer in zip(asked, answers, strict=True)
+        ]
+
+    def _own_pages(self, access: Access) -> list[NeighbourAnswer]:
+        from deployer.verify.neighbours.asking import ask_all
+        from deployer.verify.neighbours.requests import pages_of
+
+        answers = ask_all(pages_of(self._desired.sites), access)
+        return [each for each in answers if each is not None and not each.failure]
+
+
+def _asked_now(
+    contact: Contact, requests: Sequence[NeighbourRequest], access: Access
+) -> list[NeighbourAnswer | None]:
+    """The answers before a change.
+
+    Raises:
+        HostError: interrupted.
+    """
+    from deployer.verify.neighbours.asking import ask_all
+    from deployer.verify.net.stream import Cancelled
+
+    try:
+        return ask_all(requests, access)
+    except Cancelled:
+        raise HostError("interrupted; nothing was changed", host=contact.host.name) from None
+
+
+def access_to(contact: Contact, limit_s: float) -> Access:
+    """How to request names of the host, within `limit_s` for all requests."""
+    from deployer.verify.net.access import Access
+    from deployer.verify.net.stream import Deadline
+
+    until = Deadline(limit_s, interrupt=contact.cancelled)
+    return Access(dial=contact.link().open_stream, timeout_s=_TIMEOUT_S, until=until)
+
+
+def names_of(desired: DesiredState) -> frozenset[str]:
+    """The names of the run's own sites."""
+    return frozenset(name for site in desired.sites for name in site.names)
+
+
+def _is_refusal(answer: NeighbourAnswer) -> bool:
+    """Whether nothing is served for such a request; a login protects something."""
+    return (answer.status or 0) >= 400 and answer.status != _LOGIN
+
+
+def _may_displace(plan: Plan) -> bool:
+    """Whether `plan` stops a proxy, or changes or removes something that exists."""
+    return _stopped(plan) != set() or any(
+        change.before is not None and change.action in ("update", "delete")
+        for change in plan.changes
+        if change.kind in ("file", "link", "directory")
+    )
+
+
+def _stopped(plan: Plan) -> Collection[Proxy]:
+    units = {unit for unit, action in effects(plan).items() if action == "stop"}
+    return {each.name for each in PROXIES.values() if each.unit in units}

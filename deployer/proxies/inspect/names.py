@@ -1,0 +1,238 @@
+"""The names that a host's proxies serve, regardless of who set them up: values, and shared parts.
+
+Each proxy has a module `names` that lists them from its configuration (`NameReader`). An entry is
+one name on one address; a default server, which answers every other name, has an empty name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from deployer.model import Proxy
+from deployer.proxies.inspect.model import ConfigFile, ProxyState
+
+#: A label for patterns such as ``*.example.com``, which no one has as a site of its own.
+ANY_LABEL = "any-name"
+#: A domain for patterns such as ``www.*`` (RFC 2606).
+ANY_DOMAIN = "example.test"
+#: The most WebSocket paths of one name that are tried.
+MOST_PATHS = 8
+_WILD = frozenset({"", "*", "0.0.0.0", "_default_"})  # noqa: S104 - compared, not listened on
+_LOOPBACKS = tuple(f"127.0.0.{number}" for number in range(1, 10))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedName:
+    """One name that a proxy serves on one address.
+
+    Attributes:
+        name: as configured, in lower case: may be a pattern; empty for the default server.
+        asked: a name to request that matches; empty to request the bare address, `None` if no
+            matching name could be derived.
+        address: where to connect on the host; empty for the unix socket `socket`.
+        of_site: the names of the server that answers, for a default server.
+        websockets: the paths that forward WebSockets.
+        speaks_http: otherwise it only accepts connections.
+        file, line: where it is configured.
+    """
+
+    proxy: Proxy
+    name: str
+    asked: str | None
+    port: int
+    address: str = ""
+    socket: str = ""
+    tls: bool = False
+    of_site: tuple[str, ...] = ()
+    websockets: tuple[str, ...] = ()
+    speaks_http: bool = True
+    wants_proxy_line: bool = False
+    file: str = ""
+    line: int = 0
+
+    @property
+    def is_default(self) -> bool:
+        """Whether this is what answers requests for no known name."""
+        return not self.name
+
+    @property
+    def where(self) -> str:
+        """``/etc/nginx/sites-enabled/intern.conf:3``."""
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+    @property
+    def url(self) -> str:
+        """``https://intern.example.com:8443``, ``http://127.0.0.1``, ``tcp://127.0.0.1:5432``."""
+        scheme = ("https" if self.tls else "http") if self.speaks_http else "tcp"
+        usual = {"https": 443, "http": 80}.get(scheme)
+        host = self.asked or self.name or self.address or f"unix:{self.socket}"
+        host = f"[{host}]" if host.count(":") > 1 else host
+        return f"{scheme}://{host}" + (f":{self.port}" if self.port != usual else "")
+
+
+class NameReader(Protocol):
+    """The interface of the module `names` of each proxy."""
+
+    def served_names(self, state: ProxyState) -> tuple[ServedName, ...]:
+        """Every name on every address that the configuration serves; each once."""
+
+    def with_files(self, state: ProxyState, config: tuple[ConfigFile, ...]) -> ProxyState:
+        """`state` as if its files were these."""
+
+
+def served_names(states: Iterable[ProxyState]) -> tuple[ServedName, ...]:
+    """Every name that these proxies serve."""
+    from deployer.proxies import PROXIES
+
+    found: list[ServedName] = []
+    for state in states:
+        found += PROXIES[state.proxy].names.served_names(state)
+    return tuple(found)
+
+
+def each_once(names: Iterable[ServedName]) -> tuple[ServedName, ...]:
+    """The first of several entries for one name and address: it is the one that answers."""
+    found: dict[tuple[str, str, str, int], ServedName] = {}
+    for each in names:
+        found.setdefault((each.name, each.address, each.socket, each.port), each)
+    return tuple(found.values())
+
+
+# --- addresses ------------------------------------------------------------------------------------
+
+
+def is_any_address(host: str) -> bool:
+    """Whether a proxy that listens on `host` listens on all IPv4 or IPv6 addresses."""
+    return host in _WILD or host.strip("[]") == "::"
+
+
+class Loopback:
+    """Addresses of the host at which a proxy that listens on all addresses can be reached.
+
+    A proxy chooses the server by address before it looks at names: ``127.0.0.1`` reaches the
+    servers for all addresses only if none is configured for ``127.0.0.1`` itself, as status pages
+    often are. Linux accepts connections to each address of 127.0.0.0/8.
+    """
+
+    def __init__(self, explicit: Iterable[tuple[str, int]]) -> None:
+        self._taken = {(host.strip("[]"), port) for host, port in explicit}
+
+    def of(self, host: str, port: int) -> str:
+        """The address that reaches what listens on `host`; empty if none does."""
+        if not is_any_address(host):
+            bare = host.strip("[]")
+            return "127.0.0.1" if bare == "localhost" else bare
+        if host.strip("[]") == "::":
+            return "" if ("::1", port) in self._taken else "::1"
+        free = (each for each in _LOOPBACKS if (each, port) not in self._taken)
+        return next(free, "")
+
+
+def listened(state: ProxyState) -> dict[int, set[str]]:
+    """By port, the addresses on which the proxy's processes listen."""
+    found: dict[int, set[str]] = {}
+    for each in state.listeners:
+        host, _, port = each.rpartition(":")
+        if port.isdigit():
+            found.setdefault(int(port), set()).add(host.strip("[]"))
+    return found
+
+
+# --- names that match a pattern -------------------------------------------------------------------
+
+
+def from_glob(pattern: str) -> str:
+    """A name that matches a pattern with ``*`` and ``?``."""
+    if pattern.startswith("*."):
+        pattern = ANY_LABEL + pattern[1:]
+    if pattern.endswith(".*"):
+        pattern = pattern[:-1] + "test"
+    return pattern.replace("*", ANY_LABEL).replace("?", "x")
+
+
+def from_regex(pattern: str, *, text_before: str = "") -> str | None:
+    """A text that matches a regular expression; `None` if none could be derived.
+
+    `text_before` begins each text, as the slash of a path does.
+    """
+    pattern = re.sub(r"\(\?<(?=[A-Za-z_])", "(?P<", pattern)
+    made = text_before + "".join(_Sample(pattern).alternative()).removeprefix(text_before)
+    try:
+        return made if made and re.search(pattern, made, re.IGNORECASE) else None
+    except re.error:
+        return None
+
+
+class _Sample:
+    """Derives a matching text from a regular expression: its first alternative, each part once."""
+
+    _CLASSES: ClassVar[dict[str, str]] = {"d": "1", "w": "x", "s": " ", **dict.fromkeys("bBAZ", "")}
+    _DEEPEST = 50
+
+    def __init__(self, pattern: str) -> None:
+        self._pattern = pattern
+        self._at = 0
+        self._depth = 0
+
+    def alternative(self) -> Iterator[str]:
+        """The text of the alternative at the current position; ends after the group."""
+        is_chosen = True
+        while self._at < len(self._pattern):
+            sign = self._next()
+            if sign == ")":
+                return
+            if sign == "|":
+                is_chosen = False
+                continue
+            part = self._part(sign)
+            self._skip_quantifier()
+            if is_chosen:
+                yield part
+
+    def _next(self) -> str:
+        self._at += 1
+        return self._pattern[self._at - 1]
+
+    def _rest(self) -> str:
+        return self._pattern[self._at :]
+
+    def _part(self, sign: str) -> str:
+        if sign in "^$":
+            return ""
+        if sign == ".":
+            return "x"
+        if sign == "\\" and self._rest():
+            escaped = self._next()
+            return self._CLASSES.get(escaped, escaped)
+        if sign == "[":
+            return self._class()
+        if sign == "(":
+            return self._group()
+        return sign
+
+    def _class(self) -> str:
+        end = self._pattern.find("]", self._at + 1)
+        body, self._at = self._pattern[self._at : end], end + 1 if end >= 0 else len(self._pattern)
+        if body.startswith("^"):
+            return next((sign for sign in "x1-_" if sign not in body), "x")
+        if body.startswith("\\") and len(body) > 1:
+            return self._CLASSES.get(body[1], body[1])
+        return body[:1]
+
+    def _group(self) -> str:
+        opening = re.match(r"\?(?:P?<\w+>|[:>]|[a-zA-Z]*:)", self._rest())
+        if opening is not None:
+            self._at += opening.end()
+        is_looking = opening is None and self._rest().startswith("?")
+        self._depth += 1
+        text = "" if self._depth > self._DEEPEST else "".join(self.alternative())
+        self._depth -= 1
+        return "" if is_looking else text
+
+    def _skip_quantifier(self) -> None:
+        found = re.match(r"(?:[*+?]|\{\d*,?\d*\})[?+]?", self._rest())
+        if found is not None:
+            self._at += found.end()

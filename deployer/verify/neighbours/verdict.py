@@ -1,0 +1,194 @@
+"""Compare what neighbours answered before a change with what they answer after it. Pure.
+
+An answer got worse if there is none any more; if its status is of a worse class; if a redirect
+leads elsewhere; if a WebSocket no longer opens; if the certificate is for other names; if a page
+that required a login no longer does; or if it is the page of a different site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from deployer.model import CheckResult, Finding
+from deployer.verify.neighbours.model import NeighbourAnswer, NeighbourRequest
+
+#: What `CheckResult.site` is for neighbours as a whole.
+SITE = "other sites"
+CHECK_NAME = "answers as before"
+_REFUSALS = frozenset({401, 403, 407})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One request with its answers: several from `before`, and the last one from `after`."""
+
+    request: NeighbourRequest
+    before: tuple[NeighbourAnswer, ...]
+    after: NeighbourAnswer
+
+
+def worse(
+    compared: Sequence[Comparison], own_pages: Sequence[NeighbourAnswer] = ()
+) -> dict[int, str]:
+    """Those of `compared` that got worse, by index, with the difference in words."""
+    found = {
+        number: words
+        for number, each in enumerate(compared)
+        if (words := difference(each.request, each.before, each.after))
+    }
+    found.update(_taken_over(compared, own_pages, known=found))
+    return found
+
+
+def difference(
+    request: NeighbourRequest, before: Sequence[NeighbourAnswer], after: NeighbourAnswer
+) -> str:
+    """How `after` is worse than each answer of `before`; empty if it is not.
+
+    Answers that differ by themselves make a worse one acceptable, if it was seen before.
+    """
+    found = ""
+    for each in before:
+        words = "" if each.failure else _difference(request, each, after)
+        if not words:
+            return ""
+        found = found or words
+    return found
+
+
+def _difference(request: NeighbourRequest, was: NeighbourAnswer, now: NeighbourAnswer) -> str:
+    changed = f"{was.words} before this change, and {now.words} after it"
+    if now.failure:
+        return f"{was.words} before this change; after it, it {now.failure}"
+    if _has_other_certificate(request, was, now):
+        return (
+            f"presented {was.certificate_words} before this change, and "
+            f"{now.certificate_words} after it"
+        )
+    if was.status is None or now.status is None:
+        return ""
+    if was.redirect and was.redirect != now.redirect:
+        return changed
+    if was.status == 101 and now.status != 101:
+        return changed
+    if was.status in _REFUSALS and (now.status == 101 or 200 <= now.status < 300):
+        return changed
+    return changed if _rank(now.status) > _rank(was.status) else ""
+
+
+def _has_other_certificate(
+    request: NeighbourRequest, was: NeighbourAnswer, now: NeighbourAnswer
+) -> bool:
+    if was.is_for_name:
+        return not now.is_for_name
+    return not request.served.is_default and was.certificate != now.certificate
+
+
+def _rank(status: int) -> int:
+    """Worse classes have greater ranks: success, redirect, refusal, failure."""
+    return {1: 0, 2: 0}.get(status // 100, status // 100)
+
+
+def _taken_over(
+    compared: Sequence[Comparison],
+    own_pages: Sequence[NeighbourAnswer],
+    *,
+    known: Mapping[int, str],
+) -> Iterator[tuple[int, str]]:
+    """Names whose page did not change by itself and is now that of a different site."""
+    owners: dict[str, set[tuple[str, frozenset[str]]]] = {}
+    for each in compared:
+        if each.request.kind == "page" and each.after.body:
+            owner = (each.request.served.url, frozenset(was.body for was in each.before))
+            owners.setdefault(each.after.body, set()).add(owner)
+    own = {page.body for page in own_pages if page.body}
+    for number, each in enumerate(compared):
+        bodies = {was.body for was in each.before}
+        now = each.after
+        is_fixed = len(bodies) == 1 and "" not in bodies and len(each.before) > 1
+        has_failed = any((was.status or 0) >= 500 for was in each.before)
+        if number in known or not is_fixed or has_failed or now.body in bodies or not now.body:
+            continue
+        if each.request.served.is_default:
+            continue  # a new default server breaks no name
+        others = (
+            url
+            for url, was in owners.get(now.body, ())
+            if url != each.request.served.url and not was & bodies
+        )
+        other = "a site of this run" if now.body in own else min(others, default="")
+        if other:
+            status = each.before[0].status
+            words = f"answered {status} before this change, and with the page of {other} after it"
+            yield number, words
+
+
+# --- results --------------------------------------------------------------------------------------
+
+
+def results(
+    compared: Sequence[Comparison], found: Mapping[int, str], *, unasked: int = 0
+) -> tuple[CheckResult, ...]:
+    """One failed check for each name that got worse, and one for all that answer as before."""
+    failed: list[CheckResult] = []
+    reported: set[tuple[str, str]] = set()
+    named = {compared[number].request.served.name for number in found} - {""}
+    for number, words in found.items():
+        request = compared[number].request
+        key = (request.served.url, words)
+        if key not in reported and named.isdisjoint(request.served.of_site):
+            reported.add(key)
+            failed.append(_failed(request, words))
+    broken = {compared[number].request.served for number in found}
+    well = {each.request.served for each in compared} - broken
+    if not well and not unasked:
+        return tuple(failed)
+    return (*failed, _summary(len({each.url for each in well}), unasked=unasked))
+
+
+def unknown(problem: str) -> CheckResult:
+    """The result if the names are unknown."""
+    return CheckResult(
+        site=SITE,
+        name=CHECK_NAME,
+        target="",
+        hop="proxy",
+        ok=True,
+        detail=f"not checked: {problem}",
+        skipped=True,
+    )
+
+
+def _failed(request: NeighbourRequest, words: str) -> CheckResult:
+    served = request.served
+    symptom = f"{request.shown} {words}"
+    finding = Finding(
+        code="neighbour-broken",
+        hop="proxy",
+        symptom=symptom,
+        cause="This commit changes how the host answers a name that is not one of its own sites.",
+        fix=(
+            "Compare the server that has the name with what this commit writes. If the name may"
+            f" be lost: --displace {served.name or 'default'}, or `displaces:` in the playbook."
+        ),
+        file=served.where,
+    )
+    return CheckResult(
+        site=served.name or SITE,
+        name=CHECK_NAME,
+        target=request.url,
+        hop="proxy",
+        ok=False,
+        detail=words,
+        finding=finding,
+    )
+
+
+def _summary(well: int, *, unasked: int) -> CheckResult:
+    words = f"{well} address{'es' * (well != 1)} of other sites answer{'s' * (well == 1)} as before"
+    if unasked:
+        words += f"; {unasked} could not be asked within the time limit"
+    return CheckResult(
+        site=SITE, name=CHECK_NAME, target=f"{well} addresses", hop="proxy", ok=True, detail=words
+    )

@@ -1,0 +1,124 @@
+"""The names that Apache serves, from configurations as people write them."""
+
+from __future__ import annotations
+
+from deployer.proxies.apache.names import served_names, with_files
+from deployer.proxies.inspect.model import ConfigFile, ProxyState
+from deployer.proxies.inspect.names import ServedName
+from tests.support.proxies.recorded import apache, recorded
+
+
+def of(text: str, *listeners: str) -> tuple[ServedName, ...]:
+    return served_names(apache(text, listeners=listeners or ("[::]:80", "[::]:443")))
+
+
+def addresses(found: tuple[ServedName, ...], name: str) -> list[tuple[int, str]]:
+    return sorted((each.port, each.address) for each in found if each.name == name)
+
+
+def test_names_aliases_and_the_first_site_as_default() -> None:
+    found = of(
+        """
+NameVirtualHost *:80
+<VirtualHost *:80>
+    ServerName https://a.example.com:443
+    ServerAlias www.a.example.com *.apps.example.com
+</VirtualHost>
+<VirtualHost *:80>
+    ServerName b.example.com
+</VirtualHost>
+<VirtualHost _default_:443>
+    ServerName b.example.com
+    SSLEngine on
+</VirtualHost>
+"""
+    )
+    assert addresses(found, "a.example.com") == [(80, "127.0.0.1"), (80, "::1")]
+    assert addresses(found, "b.example.com") == [
+        (80, "127.0.0.1"),
+        (80, "::1"),
+        (443, "127.0.0.1"),
+        (443, "::1"),
+    ]
+    default = next(each for each in found if each.is_default and each.port == 80)
+    assert default.of_site == ("a.example.com", "www.a.example.com", "*.apps.example.com")
+    wildcard = next(each for each in found if each.name == "*.apps.example.com")
+    assert wildcard.asked == "any-name.apps.example.com"
+    assert {each.tls for each in found if each.port == 443} == {True}
+
+
+def test_sites_for_one_address_and_sites_for_all() -> None:
+    found = of(
+        """
+<VirtualHost *:80>
+    ServerName a.com
+</VirtualHost>
+<VirtualHost 10.0.0.5:80 127.0.0.1:80>
+    ServerName b.com
+</VirtualHost>
+<VirtualHost *>
+    ServerName c.com
+</VirtualHost>
+""",
+        "[::]:80",
+    )
+    assert addresses(found, "a.com") == [(80, "127.0.0.2"), (80, "::1")]
+    assert addresses(found, "b.com") == [(80, "10.0.0.5"), (80, "127.0.0.1")]
+    assert addresses(found, "c.com") == [(80, "127.0.0.2"), (80, "::1")]
+
+
+def test_a_port_without_sites_is_the_main_servers() -> None:
+    found = of("ServerName host.example.com\nListen 8080\n", "0.0.0.0:8080")
+    assert [(each.name, each.of_site, each.port) for each in found] == [
+        ("", ("host.example.com",), 8080)
+    ]
+
+
+def test_without_known_listeners_the_listen_lines_count() -> None:
+    text = (
+        "Listen 10.0.0.5:80\nListen 443 https\n<VirtualHost *:80>\nServerName a.com\n</VirtualHost>"
+    )
+    found = served_names(apache(text))
+    assert addresses(found, "a.com") == [(80, "10.0.0.5")]
+    assert {each.port for each in found} == {80, 443}
+
+
+def test_websockets_by_proxypass_and_by_rewrite() -> None:
+    found = of(
+        r"""
+<VirtualHost *:80>
+    ServerName a.com
+    ProxyPass /ws ws://127.0.0.1:3000/ws
+    ProxyPass /live http://127.0.0.1:3000/live upgrade=websocket
+    ProxyPass / http://127.0.0.1:3000/
+    <Location /inner>
+        ProxyPass wss://127.0.0.1:4000/
+    </Location>
+</VirtualHost>
+<VirtualHost *:80>
+    ServerName b.com
+    RewriteEngine on
+    RewriteCond %{HTTP:Upgrade} websocket [NC]
+    RewriteRule ^/socket/(.*) ws://127.0.0.1:3000/$1 [P,L]
+</VirtualHost>
+"""
+    )
+    by_name = {each.name: each.websockets for each in found if each.name}
+    assert by_name == {"a.com": ("/ws", "/live", "/inner"), "b.com": ("/socket/x",)}
+
+
+def test_the_names_of_a_recorded_apache_from_its_own_output() -> None:
+    state = recorded("apache-routes")
+    names = {each.name for each in served_names(state) if each.name}
+    assert {"order.example", "*.order.example", "drop.example"} <= names
+
+
+def test_changed_files_replace_its_own_output() -> None:
+    state = recorded("apache-routes")
+    file = ConfigFile(
+        path="/etc/apache2/sites-enabled/x.conf",
+        text="<VirtualHost *:80>\nServerName new.example.com\n</VirtualHost>\n",
+    )
+    state = ProxyState(proxy="apache", dump=state.dump, listeners=("[::]:80",), config=(file,))
+    found = served_names(with_files(state, (file,)))
+    assert {each.name for each in found if each.name} == {"new.example.com"}
