@@ -33,11 +33,13 @@ _FRESH_S = 30.0
 #: Limits of one request, and of all before the change and after it.
 _TIMEOUT_S, _BEFORE_S, _AFTER_S = 3.0, 20.0, 30.0
 _LOGIN = 401
+#: At most this many notes about what could not be read are reported.
+_MOST_NOTES = 3
 #: Old workers answer for a moment after a reload.
 _RELOAD_S = 0.5
 #: How long an answer that got worse is asked for again after the change, at least from now on, and
-#: how often.
-_PATIENCE_S, _AT_LEAST_S, _PAUSE_S = 5.0, 1.5, 0.3
+#: the first pause. Pauses double: many requests may reach a limit themselves.
+_PATIENCE_S, _AT_LEAST_S, _PAUSE_S = 5.0, 1.5, 0.2
 #: Answers that differ by themselves are asked for this often before the change.
 _SAMPLES, _SAMPLES_OF_UNSTEADY = 2, 4
 
@@ -180,7 +182,9 @@ class Neighbourhood:
                 | desired.leaving
                 | {each.name for each in plan.displaced if each.name},
             )
-        watch = Watch(self._contact, desired, problem=self.problem)
+        notes = inspection.notes if inspection is not None else ()
+        problems = (self.problem, *notes[:_MOST_NOTES]) if self.problem else notes[:_MOST_NOTES]
+        watch = Watch(self._contact, desired, problems=problems)
         watch.ask(served)
         return watch
 
@@ -200,11 +204,11 @@ class _Asked:
 class Watch:
     """The answers of neighbours before a change, to compare with those after it."""
 
-    def __init__(self, contact: Contact, desired: DesiredState, *, problem: str) -> None:
+    def __init__(self, contact: Contact, desired: DesiredState, *, problems: Sequence[str]) -> None:
         self._contact = contact
         self._desired = desired
         self._asked: list[_Asked] = []
-        self.problem = problem
+        self._problems = tuple(problems)
 
     def ask(self, served: Sequence[ServedName]) -> None:
         """Request everything twice, and what differs by itself once more."""
@@ -227,16 +231,14 @@ class Watch:
 
     def checks(self, *, changed_at: float) -> tuple[CheckResult, ...]:
         """Request everything again; one failed check for each name that answers worse."""
+        from deployer.verify.neighbours.verdict import unknown
         from deployer.verify.net.stream import Cancelled
 
-        if self.problem:
-            from deployer.verify.neighbours.verdict import unknown
-
-            return (unknown(self.problem),)
+        unlisted = tuple(map(unknown, self._problems))
         try:
-            return self._checks(changed_at)
+            return (*unlisted, *self._checks(changed_at))
         except Cancelled:
-            return ()  # the commit is reverted
+            return unlisted  # the commit is reverted
 
     def _checks(self, changed_at: float) -> tuple[CheckResult, ...]:
         from deployer.verify.neighbours import verdict
@@ -250,9 +252,11 @@ class Watch:
         own_pages = self._own_pages(access)
         compared = self._asked_again(asked, access)
         found = verdict.worse(compared, own_pages)
+        pause_s = _PAUSE_S
         until = max(changed_at + _PATIENCE_S, time.monotonic() + _AT_LEAST_S)
         while found and time.monotonic() < until and not access.until.has_passed():
-            access.until.pause(_PAUSE_S)
+            access.until.pause(pause_s)
+            pause_s *= 2
             numbers = list(found)
             again = self._asked_again([asked[number] for number in numbers], access)
             for number, comparison in zip(numbers, again, strict=True):

@@ -70,7 +70,7 @@ class ServedName:
         usual = {"https": 443, "http": 80}.get(scheme)
         host = self.asked or self.name or self.address or f"unix:{self.socket}"
         host = f"[{host}]" if host.count(":") > 1 else host
-        return f"{scheme}://{host}" + (f":{self.port}" if self.port != usual else "")
+        return f"{scheme}://{host}" + (f":{self.port}" if self.port not in (0, usual) else "")
 
 
 class NameReader(Protocol):

@@ -183,13 +183,19 @@ def _host(name: str, report: Json, *, today: date, is_crowd: bool) -> HostView:
         sites=sites,
         certificates=tuple(_certificates(report, today=today)),
         changes=changes_of(report.get("plan", {})),
-        forecasts=tuple(item["words"] for item in report.get("plan", {}).get("forecasts", ())),
+        forecasts=tuple(_effects(report.get("plan", {}))),
         facts=tuple(_facts(report)),
         survival=survival_of(report.get("canaries")),
         idles=idles_of(report.get("idle", ())),
         loads=loads_of(report.get("load", ())),
         is_open=mark in ("bad", "warn") or not is_crowd,
     )
+
+
+def _effects(plan: Json) -> Iterator[str]:
+    """What a plan does to open connections, and the names that it removes."""
+    yield from (item["words"] for item in plan.get("forecasts", ()))
+    yield from (f"removes {item['words']}" for item in plan.get("displaced", ()))
 
 
 def _facts(report: Json) -> Iterator[str]:

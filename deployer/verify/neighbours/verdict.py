@@ -16,6 +16,8 @@ from deployer.verify.neighbours.model import NeighbourAnswer, NeighbourRequest
 #: What `CheckResult.site` is for neighbours as a whole.
 SITE = "other sites"
 CHECK_NAME = "answers as before"
+#: The requests themselves may reach a limit.
+_TOO_MANY = 429
 _REFUSALS = frozenset({401, 403, 407})
 
 
@@ -66,7 +68,7 @@ def _difference(request: NeighbourRequest, was: NeighbourAnswer, now: NeighbourA
             f"presented {was.certificate_words} before this change, and "
             f"{now.certificate_words} after it"
         )
-    if was.status is None or now.status is None:
+    if was.status is None or now.status in (None, _TOO_MANY):
         return ""
     if was.redirect and was.redirect != now.redirect:
         return changed

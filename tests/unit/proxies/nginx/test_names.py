@@ -111,7 +111,7 @@ def test_wildcard_and_regex_names(server_name: str, asked: list[str]) -> None:
         ("[::]:80", "http://a.example.com", "::1"),
         ("[2001:db8::5]:443 ssl http2", "https://a.example.com", "2001:db8::5"),
         ("443 ssl", "https://a.example.com", "127.0.0.1"),
-        ("unix:/run/nginx.sock", "http://a.example.com:0", ""),
+        ("unix:/run/nginx.sock", "http://a.example.com", ""),
     ],
 )
 def test_forms_of_listen(listen: str, url: str, address: str) -> None:

@@ -62,6 +62,7 @@ def test_worse(before: Answer, after: Answer) -> None:
         (page(200), page(200, body="new")),
         (page(502), page(502)),
         (page(502), page(200)),
+        (page(200), page(429)),
         (page(404), page(200)),
         (page(404), page(401)),
         (page(401), page(302, redirect="/login")),
