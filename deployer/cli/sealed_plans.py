@@ -45,7 +45,9 @@ def sealed_run(session: Session, run: RunReport, *, playbook: Path, out: Path) -
     Raises:
         UsageError: the file or the key cannot be written.
     """
-    missing = [report.host for report in run.hosts if report.plan is None]
+    missing = [
+        report.host for report in run.hosts if report.plan is None or report.state == "failed"
+    ]
     if missing or run.interrupted:
         return replace(run, sealed={"file": str(out), "written": False, "missing": missing})
     sealed = SealedPlan(

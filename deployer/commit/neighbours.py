@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from deployer.errors import AgentError, ConflictError, HostError
+from deployer.errors import AgentError, HostError
 from deployer.plan.forecast import effects
 from deployer.plan.model import Plan
 from deployer.proxies import PROXIES
@@ -147,19 +147,14 @@ class Neighbourhood:
             for name in (site["domain"], *site["aliases"])
         }
 
-    def refuse(self, plan: Plan) -> None:
-        """Refuse a plan that removes names without the user's consent.
-
-        Raises:
-            ConflictError: it does; the names are listed.
-        """
+    def refusal(self, plan: Plan) -> str:
+        """Why a plan is refused that removes names without the user's consent; else empty."""
         if not plan.displaced:
-            return
+            return ""
         from deployer.plan.displaced import refusal_words, refused
 
         names = refused(plan.displaced)
-        if names:
-            raise ConflictError(refusal_words(names), host=self._contact.host.name)
+        return refusal_words(names) if names else ""
 
     # --- the commit -------------------------------------------------------------------------------
 

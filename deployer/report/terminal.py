@@ -326,7 +326,7 @@ def _alike(
 
     groups: dict[object, tuple[list[str], Plan, tuple[str, ...], tuple[Line, ...]]] = {}
     for report in reports:
-        if report.state == "planned" and report.plan is not None:
+        if report.state in ("planned", "failed") and report.plan is not None:
             lines = masked(tuple(plan_lines(report.plan, with_diff=with_diff)), report.secrets)
             found = groups.setdefault((lines, report.notes), ([], report.plan, report.notes, lines))
             found[0].append(report.host)

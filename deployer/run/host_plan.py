@@ -325,11 +325,10 @@ class HostPlanner:
         return (f"{_NO_SYSTEMD}: an apply is refused unless --no-watchdog is given",)
 
     def _planned(self, plan: Plan) -> HostReport:
-        """The report on `plan`.
+        """The report on `plan`, which is ``failed`` if it would remove names of others.
 
         Raises:
-            HostError: nothing on the host could roll the change back, or the plan would remove
-                names of others.
+            HostError: nothing on the host could roll the change back.
         """
         host, state = self._host.name, self.state
         if plan.is_empty:
@@ -338,12 +337,16 @@ class HostPlanner:
         plan = self._with_forecasts(plan)
         if self.desired is not None:
             plan = self.neighbourhood.with_displaced(plan, self.desired)
-        self.neighbourhood.refuse(plan)
         if self._will_change and self._unwatched():
             raise HostError(
                 f"{_NO_SYSTEMD}, so nothing could take the changes back if this run were cut off",
                 host=host,
                 hint="Nothing was changed. Give --no-watchdog to apply all the same.",
+            )
+        refusal = self.neighbourhood.refusal(plan)
+        if refusal:
+            return HostReport(
+                host=host, state="failed", message=refusal, plan=plan, notes=state.notes
             )
         return HostReport(host=host, state="planned", plan=plan, notes=state.notes)
 

@@ -9,7 +9,7 @@ from deployer.plan.ports import HTTP_PORT, HTTPS_PORT, Listener
 from deployer.proxies import PROXIES, ProxyServer
 from deployer.sites.model import Site
 
-CHECK_NAME = "proxy"
+CHECK_NAME = "serving proxy"
 
 
 def proxy_checks(sites: Iterable[Site], listeners: Sequence[Listener]) -> tuple[CheckResult, ...]:
