@@ -207,6 +207,19 @@ def operations(log: str) -> list[Operation]:
     return [Operation(*json.loads(line)) for line in log.splitlines()]
 
 
+def distinct(places: list[Operation]) -> list[Operation]:
+    """Those at which a killed agent leaves something else behind than at the one before.
+
+    An fsync changes nothing that the rest of the system sees: being killed before it and after it
+    is the same.
+    """
+    return [
+        place
+        for before, place in zip([None, *places], places, strict=False)
+        if before is None or before.name != "fsync"
+    ]
+
+
 def thinned(places: list[Operation], *, packs: int = 6) -> list[Operation]:
     """All `places`, but of the hundreds that write contents into a pack only `packs`, evenly."""
     packed = [place for place in places if place.path.endswith(".pack")]
