@@ -8,8 +8,10 @@ applying in `host_apply`, verifying in `host_verify`. Whatever happens, a method
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import PurePath
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -102,7 +104,7 @@ class HostRun:
             )
             return replace(apply.run(), has_watchdog=has_watchdog, notes=planner.state.notes)
 
-        return self._reported(work)
+        return self._reported(work, otherwise="stranded")
 
     # --- verify and history -----------------------------------------------------------------------
 
@@ -220,8 +222,10 @@ class HostRun:
         """Close the connection; the host then rolls back a commit that is still pending."""
         self._contact.close()
 
-    def _reported(self, work: Callable[[], HostReport]) -> HostReport:
-        """The report of `work`, or of the error that ended it."""
+    def _reported(
+        self, work: Callable[[], HostReport], *, otherwise: State = "failed"
+    ) -> HostReport:
+        """The report of `work`, or of the error that ended it; `otherwise` after a defect."""
         try:
             report = work()
         except (HostError, UsageError) as error:
@@ -231,6 +235,9 @@ class HostRun:
                 message=str(error).removeprefix(f"{self.host.name}: "),
                 found=error.found if isinstance(error, HostError) else None,
             )
+        except Exception as error:
+            # One host, with data that nothing expected, must not end the run of the others.
+            report = HostReport(host=self.host.name, state=otherwise, message=_defect_words(error))
         secrets = self._contact.secrets
         return replace(
             report,
@@ -240,6 +247,15 @@ class HostRun:
             secrets=secrets,
             seconds=time.monotonic() - self._contact.options.started,
         )
+
+
+def _defect_words(error: Exception) -> str:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{PurePath(frame.filename).name}:{frame.lineno}"
+    return (
+        f"the host's data cannot be used: {type(error).__name__}: {str(error)[:200]} ({place})\n"
+        "Either the host sends wrong data, or this is a defect of deployer: please report it."
+    )
 
 
 def _state_of(error: DeployerError) -> State:

@@ -45,11 +45,17 @@ def encode(message: Message) -> bytes:
     return len(body).to_bytes(4, "big") + body
 
 
+def _has_valid_numbers(message: Message) -> bool:
+    return all(type(message.get(name, 0)) is int for name in ("id", "relay"))
+
+
 class Decoder:
     """Decodes the bytes of a stream, in pieces of any size, to messages."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        #: The size of the last message.
+        self.size_bytes = 0
 
     def feed(self, data: bytes) -> Iterator[Message]:
         """The messages that `data` completes. Raises: FramingError, at the first wrong one."""
@@ -64,10 +70,11 @@ class Decoder:
             del self._buffer[: 4 + size]
             try:
                 message = json.loads(body)
-            except ValueError as error:
+            except (ValueError, RecursionError, MemoryError) as error:
                 raise FramingError(body) from error
-            if not isinstance(message, dict):
+            if not isinstance(message, dict) or not _has_valid_numbers(message):
                 raise FramingError(body)
+            self.size_bytes = size
             yield message
 
     @property

@@ -37,6 +37,10 @@ if TYPE_CHECKING:
         UndoReply,
     )
 
+#: How much a host may send before it is read; more is not a slow reader but an attack.
+_MAX_UNREAD_BYTES = 256 * 1024 * 1024
+_MAX_UNREAD = 100_000
+
 #: Opens a stream without the agent; `None` if only the agent can.
 Dial = Callable[..., Stream | None]
 
@@ -64,6 +68,8 @@ class Link:
         self._turn = threading.Lock()
         self._waiting: dict[object, float] = {}
         self._heard = time.monotonic()
+        self._unread = 0
+        self._unread_bytes = 0
         self._lost = ""
         self._garbage = b""
         self.process = Process(
@@ -157,15 +163,21 @@ class Link:
                 while True:
                     message = self._answer(number, deadline, doing)
                     if "reply" in message:
-                        reply: Message = message["reply"]
-                        return reply
+                        return self._mapping(message, "reply", doing)
                     if "error" in message:
-                        raise self._agent_error(message["error"], doing)
+                        raise self._agent_error(self._mapping(message, "error", doing), doing)
                     if on_event is not None and message.get("event") != "alive":
                         on_event(message)
         finally:
             self._answers.pop(number, None)
             self._turn.release()
+
+    def _mapping(self, message: Message, key: str, doing: str) -> Message:
+        found = message[key]
+        if isinstance(found, dict):
+            return found
+        self._lose(f"the host sends something that is not a message: {str(message)[:80]}")
+        raise self._gone(doing)
 
     def tell(self, message: Message) -> bool:
         """Send a message that has no reply; false if the connection is lost."""
@@ -197,14 +209,18 @@ class Link:
         if not self.process.wait(lambda: bool(answers) or self._is_over(), left_s):
             raise TimeoutError
         if answers:
-            return answers.popleft()
+            with self.process.changed:
+                message = answers.popleft()
+                if not answers:
+                    self._unread = self._unread_bytes = 0
+            return message
         raise self._gone(doing)
 
     def _agent_error(self, error: Message, doing: str) -> AgentError:
         return AgentError(
-            str(error.get("message") or error["code"]),
+            str(error.get("message") or error.get("code", "an unknown error")),
             host=self.host.name,
-            code=str(error["code"]),
+            code=str(error.get("code", "unknown")),
             doing=doing,
             details={key: error[key] for key in error if key not in ("code", "message")},
         )
@@ -308,6 +324,9 @@ class Link:
         except FramingError as error:
             self._garbage = error.received
             self._lose(f"the host sends something that is {error}")
+        except Exception as error:
+            # This thread must not end before those that wait for it know.
+            self._lose(f"the host sends a message that cannot be used: {str(error)[:80]}")
 
     def _sort(self, message: Message) -> None:
         with self.process.changed:
@@ -315,11 +334,19 @@ class Link:
                 answers = self._answers.get(message["id"])
                 if answers is not None:
                     answers.append(message)
+                    self._count_unread()
             elif "relay" not in message:
                 self._greetings.append(message)
+                self._count_unread()
         relay = self._relays.get(message.get("relay", 0))
         if relay is not None and "id" not in message:
             relay.feed(message)
+
+    def _count_unread(self) -> None:
+        self._unread += 1
+        self._unread_bytes += self._decoder.size_bytes
+        if self._unread > _MAX_UNREAD or self._unread_bytes > _MAX_UNREAD_BYTES:
+            raise ValueError("more messages than can be read")
 
     def _watch(self) -> None:
         since = min(list(self._waiting.values()), default=None)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-import shlex
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from deployer.errors import SourceErrors, UsageError
-from deployer.playbook.yaml.source import YamlMap
+from deployer.playbook.yaml.source import MergedVars, SourceFile, YamlMap
+
+_ESCAPES = re.compile(
+    r"""\\U[a-fA-F0-9]{8}|\\u[a-fA-F0-9]{4}|\\x[a-fA-F0-9]{2}|\\N\{[^}]+\}|\\[\\'"abfnrtv]"""
+)
 
 
 def parse_extra_vars(args: Iterable[str]) -> dict[str, object]:
@@ -19,8 +23,6 @@ def parse_extra_vars(args: Iterable[str]) -> dict[str, object]:
 
     Raises: UsageError, for anything else; SourceError, for an error inside a mapping or a file.
     """
-    from deployer.playbook.yaml.source import MergedVars
-
     found = MergedVars()
     for arg in args:
         text = arg.strip()
@@ -31,7 +33,7 @@ def parse_extra_vars(args: Iterable[str]) -> dict[str, object]:
         elif text.startswith(("{", "[")):
             found.merge(_mapping(text))
         else:
-            found.update(_pairs(arg))
+            _pairs(arg, found)
     return found
 
 
@@ -49,18 +51,49 @@ def _mapping(text: str) -> YamlMap:
     return value
 
 
-def _pairs(text: str) -> dict[str, str]:
-    try:
-        words = shlex.split(text)
-    except ValueError:
-        raise UsageError(f"-e {text}: a quote is not closed") from None
-    found = {}
-    for word in words:
-        name, equals, value = word.partition("=")
+def _pairs(text: str, found: MergedVars) -> None:
+    """Add the variables of ``a=1 b='x y'``, by Ansible's rules for quotes and escapes."""
+    file = SourceFile("-e", (text,))
+    for word, column in _words(text):
+        name, equals, value = _ESCAPES.sub(_decoded, word).partition("=")
         if not equals or not name.isidentifier():
             raise UsageError(
                 f"-e {text}: '{word}' is not a variable",
                 hint="write -e name=value, -e \"name='a b'\", -e '{\"name\": 1}' or -e @file.yml",
             )
+        value = value.strip()
+        if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" and value[-2] != "\\":
+            value = value[1:-1]
         found[name] = value
-    return found
+        found.spots[name] = file.spot((1, column + len(name) + 2))
+
+
+def _words(text: str) -> Iterator[tuple[str, int]]:
+    """The words of a text, and where they begin; quotes and templates hold words together."""
+    begin, depth, quote = 0, 0, ""
+    for position, character in enumerate(text):
+        before = text[position - 1] if position else ""
+        if character in "'\"" and before != "\\":
+            quote = "" if quote == character else quote or character
+        elif character in "{%#" and before == "{":
+            depth += 1
+        elif character == "}" and before in "}%#" and depth:
+            depth -= 1
+        elif character in " \n" and not quote and not depth:
+            if position > begin:
+                yield text[begin:position], begin
+            begin = position + 1
+    if quote or depth:
+        what = "quote is not closed" if quote else "template is not closed"
+        raise UsageError(f"-e {text}: a {what}")
+    if begin < len(text):
+        yield text[begin:], begin
+
+
+def _decoded(match: re.Match[str]) -> str:
+    import codecs
+
+    try:
+        return codecs.decode(match[0], "unicode-escape")
+    except ValueError:
+        return match[0]

@@ -7,11 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deployer.errors import UsageError
 from deployer.model import Play, Role, Task, Value
 from deployer.playbook.builtin import roles_path
 from deployer.playbook.templates.scope import Layer
 from deployer.playbook.templates.templar import Templar
+from deployer.playbook.yaml.reading import MAX_COPIED_BYTES, read_limited
 from deployer.playbook.yaml.source import Spot, YamlMap, nearest
+
+#: How much the files of one playbook may have in total, in memory.
+_MAX_BYTES = 512 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +63,7 @@ class Library:
     extra_vars: Mapping[str, object] = field(default_factory=dict)
     templar: Templar = field(default_factory=Templar)
     files: dict[Path, bytes] = field(default_factory=dict)
+    read_bytes: int = 0
     role_files: dict[Path, Value] = field(default_factory=dict)
 
     def role_folders(self) -> tuple[Path, ...]:
@@ -99,6 +105,10 @@ class Library:
             bases.insert(0, self.playbook_dir / "roles" / role.folder.name / kind)
         return (*bases, self.playbook_dir / kind, self.playbook_dir)
 
+    def roots(self, role: LoadedRole | None) -> tuple[Path, ...]:
+        """The folders in which included templates must be, links followed."""
+        return (self.playbook_dir,) if role is None else (role.folder, self.playbook_dir)
+
     def find_file(self, name: str, kind: str, role: LoadedRole | None, spot: Spot) -> Path:
         """A file of a role or playbook; `kind` is ``files`` or ``templates``.
 
@@ -130,9 +140,18 @@ class Library:
         """
         if path not in self.files:
             try:
-                self.files[path] = path.read_bytes()
+                data = read_limited(path, what="file", most=MAX_COPIED_BYTES)
+            except UsageError as error:
+                raise spot.error(error.problem, hint=error.hint) from None
             except OSError as error:
                 raise spot.error(f"cannot read {path}: {error.strerror}") from None
+            self.files[path] = data
+            self.read_bytes += len(data)
+            if self.read_bytes > _MAX_BYTES:
+                raise spot.error(
+                    f"the files of this playbook have more than {_MAX_BYTES >> 20} MiB in total",
+                    hint="let the host get large files from a package or with a guarded command",
+                )
         return self.files[path]
 
 

@@ -21,6 +21,7 @@ from deployer.playbook.schema.modules import (
     Template,
     User,
 )
+from deployer.playbook.templates.loader import Includes
 from deployer.playbook.templates.scope import Scope
 from deployer.playbook.yaml.source import Spot, YamlMap, spot_of
 
@@ -116,8 +117,11 @@ def _template(model: Value, place: Place) -> list[Call]:
     source = library.find_file(model.src, "templates", place.role, spot)
     if not source.is_file():
         raise spot.error(f"{source} is not a file")
-    folders = library.bases("templates", place.role)
-    text = library.templar.file(source, folders, place.scope, spot)
+    includes = Includes(
+        folders=(*library.bases("templates", place.role), source.parent),
+        roots=library.roots(place.role),
+    )
+    text = library.templar.file(source, includes, place.scope, spot)
     name = source.with_suffix("") if source.suffix == ".j2" else source
     dest = _destination(model, place, name)
     return [

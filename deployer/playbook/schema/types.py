@@ -163,7 +163,7 @@ def _names(check: Callable[[object], str]) -> Callable[[object], tuple[str, ...]
 
 
 def _content(value: object) -> str | bytes:
-    from deployer.playbook.templates.filters import to_nice_json
+    from deployer.playbook.templates.filters.serial import to_nice_json
 
     if isinstance(value, bytes):
         return value

@@ -9,7 +9,7 @@ from pydantic_core import ValidationError
 from deployer.model import Value
 from deployer.playbook.schema.models import Model, Strict, model_in
 from deployer.playbook.schema.values import InvalidValue
-from deployer.playbook.templates.filters import kind
+from deployer.playbook.templates.kinds import kind
 from deployer.playbook.templates.templar import is_template
 from deployer.playbook.yaml.source import Problems, YamlMap, nearest, spot_of, value_at
 

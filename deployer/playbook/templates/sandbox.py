@@ -1,51 +1,122 @@
-"""The sandbox of templates: undefined values, accessible attributes, and size limits."""
+"""The environment of templates: Jinja as ansible-core 2.19 sets it up, in a sandbox with limits.
+
+What differs from plain Jinja, as in Ansible: results keep their types (`native`), undefined values
+pass through filters (`undefined`), and in values of a playbook a backslash inside ``{{ }}`` has no
+meaning for Jinja, as YAML has already processed it. Template files and conditions keep Jinja's own
+rule. A template may change copies of its variables, never the variables themselves.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+import ast
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from string import Formatter
+from typing import ClassVar
 
-from jinja2 import BaseLoader, StrictUndefined, TemplateNotFound
-from jinja2.exceptions import SecurityError
-from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import Template, nodes, pass_context, pass_environment
+from jinja2.exceptions import SecurityError, TemplateSyntaxError
+from jinja2.lexer import Lexer
+from jinja2.nativetypes import NativeCodeGenerator
+from jinja2.runtime import Context, Macro
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 from jinja2.utils import missing
 
-from deployer.errors import SourceError
 from deployer.model import Value
-from deployer.playbook.templates import filters
+from deployer.playbook.templates import limits, native, plugins
 from deployer.playbook.templates.scope import MISSING, Scope
-from deployer.playbook.yaml.file import read_text
-from deployer.playbook.yaml.source import nearest
+from deployer.playbook.templates.undefined import (
+    ReadableUndefined,
+    UndefinedVariable,
+    UsedError,
+    raiser,
+)
 
-#: The key of the `Scope` in a template's context; names of variables cannot contain a space.
+#: Keys in a template's context; names of variables cannot contain a space.
 SCOPE = " scope"
-_MAX_LENGTH = 8 * 1024 * 1024
-_PLAIN_METHODS = frozenset(dir(dict)) | frozenset(dir(list))
+COPIES = " copies"
+
+HEADER = "#jinja2:"
+_SETTINGS = (
+    "block_start_string",
+    "block_end_string",
+    "variable_start_string",
+    "variable_end_string",
+    "comment_start_string",
+    "comment_end_string",
+    "line_statement_prefix",
+    "line_comment_prefix",
+    "trim_blocks",
+    "lstrip_blocks",
+    "newline_sequence",
+    "keep_trailing_newline",
+)
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_ESCAPED = frozenset("\\'\"abfnrtvxuUN01234567\n")
+_MAX_TOKENS = 100_000
+_METHODS = frozenset(name for kind in (dict, list) for name in dir(kind) if name[0] != "_")
+_CHANGES = frozenset(
+    [
+        "append",
+        "clear",
+        "extend",
+        "insert",
+        "pop",
+        "popitem",
+        "remove",
+        "reverse",
+        "setdefault",
+        "sort",
+        "update",
+    ]
+)
+_ITEMS, _METHOD = " items", " method"
 
 
-class UndefinedVariable(SourceError):  # noqa: N818 - like Jinja's UndefinedError, with a position
-    """A variable, key or attribute is undefined."""
+def _literal(escape: re.Match[str]) -> str:
+    return escape[0].replace("\\", "\\\\")
 
 
-class ReadableUndefined(StrictUndefined):
-    """Undefined values with messages in terms of the playbook instead of Python."""
+def _valid(escape: re.Match[str]) -> str:
+    """A backslash that begins no escape of Python is literal; Python would warn."""
+    return escape[0] if escape[1] in _ESCAPED else "\\" + escape[0]
 
-    __slots__ = ()
 
-    @property
-    def _undefined_message(self) -> str:
-        if self._undefined_hint:
-            return self._undefined_hint
-        if self._undefined_obj is missing:
-            return f"'{self._undefined_name}' is undefined"
-        known = (
-            nearest(str(self._undefined_name), map(str, self._undefined_obj))
-            if isinstance(self._undefined_obj, Mapping)
-            else ""
-        )
-        kind = filters.kind(self._undefined_obj)
-        return f"{kind} has no '{self._undefined_name}'" + (f"; {known}" if known else "")
+class _Lexer(Lexer):
+    """Counts tokens, and with `escapes` doubles the backslashes of strings inside ``{{ }}``."""
+
+    escapes = False
+
+    def tokeniter(
+        self, source: str, name: str | None, filename: str | None = None, state: str | None = None
+    ) -> Iterator[tuple[int, str, str]]:
+        is_inside = False
+        tokens = super().tokeniter(source, name, filename, state)
+        for count, (line, kind, text) in enumerate(tokens):
+            if count > _MAX_TOKENS:
+                raise TemplateSyntaxError(f"it has more than {_MAX_TOKENS:,} tokens", line)
+            if kind == "variable_begin":
+                is_inside = True
+            elif kind == "variable_end":
+                is_inside = False
+            elif kind == "string" and "\\" in text:
+                text = _ESCAPE.sub(_literal if self.escapes and is_inside else _valid, text)
+            yield line, kind, text
+
+
+class _CodeGenerator(NativeCodeGenerator):
+    """Code whose parts keep their types, and whose text operations have limits."""
+
+    def _output_const_repr(self, group: Iterable[Value]) -> str:
+        found = list(group)
+        return repr(found[0] if len(found) == 1 else "".join(map(str, found)))
+
+    def visit_Concat(self, node: nodes.Concat, frame: Value) -> None:  # noqa: N802 - Jinja's name
+        self.write("environment.joined((")
+        for each in node.nodes:
+            self.visit(each, frame)
+            self.write(", ")
+        self.write("))")
 
 
 class _Context(Context):
@@ -57,35 +128,191 @@ class _Context(Context):
         found = self.parent.get(key, missing)
         if found is not self.environment.globals.get(key, missing):
             return found  # set by a template for one that it includes
+        copies: dict[str, Value] | None = self.parent.get(COPIES)
+        if copies is not None and key in copies:
+            return copies[key]
         scope: Scope | None = self.parent.get(SCOPE)
         if scope is not None:
             try:
                 value = scope.get(key)
             except UndefinedVariable as error:
                 # Undefined, so that `default` and `is defined` work; any use raises the error.
-                return self.environment.undefined(name=key, exc=_raiser(error))
+                return self.environment.undefined(name=key, exc=raiser(error))
             if value is not MISSING:
+                if copies is not None:
+                    value = copies[key] = native.thawed(value)
                 return value
         return found
 
 
-def _raiser(error: SourceError) -> Value:
-    return lambda _message: error
+@pass_context
+def _output(_context: Context, value: Value) -> Value:
+    """Called for the value of each ``{{ }}``, where an error still has its position."""
+    limits.step()
+    if isinstance(value, ReadableUndefined):
+        raise UsedError(value)
+    return value
+
+
+@pass_environment
+def _method(environment: SandboxEnvironment, value: Value, name: str) -> Value:
+    """A method that is called: it comes before a key of the same name, as in Ansible."""
+    if isinstance(value, (dict, list)) and hasattr(value, name):
+        if name not in _CHANGES or type(value) in (dict, list):
+            return getattr(value, name)
+        raise SecurityError(f"{name}() cannot change a variable here")
+    return environment.getattr(value, name)
+
+
+class _Formatter(SandboxedFormatter):
+    """``str.format`` without huge widths."""
+
+    def format_field(self, value: Value, format_spec: str) -> str:
+        plugins.check_format(format_spec, ())
+        return str(Formatter.format_field(self, value, format_spec))
+
+
+class SandboxTemplate(Template):
+    """A template that may change copies of the variables that its includer gives it."""
+
+    changes = False
+
+    def new_context(
+        self,
+        vars: dict[str, Value] | None = None,
+        shared: bool = False,
+        locals: Mapping[str, Value] | None = None,
+    ) -> Context:
+        if self.changes:
+            copied: dict[int, Value] = {}
+            vars = {key: native.thawed(each, copied) for key, each in (vars or {}).items()}
+            vars[COPIES] = {}
+            locals = {key: native.thawed(each, copied) for key, each in (locals or {}).items()}
+        return super().new_context(vars, shared, locals)
 
 
 class SandboxEnvironment(ImmutableSandboxedEnvironment):
+    """See the module."""
+
+    template_class = SandboxTemplate
     context_class = _Context
-    intercepted_binops = frozenset({"*", "**", "+"})
+    code_generator_class = _CodeGenerator
+    concat = staticmethod(native.join)
+    intercepted_binops = frozenset({"*", "**", "+", "%"})
+    #: Whether backslashes in strings of ``{{ }}`` are literal.
+    escapes = False
+    _lexers: ClassVar[dict[tuple[Value, ...], _Lexer]] = {}
+
+    def __init__(self, **options: Value) -> None:
+        super().__init__(undefined=ReadableUndefined, trim_blocks=True, finalize=_output, **options)
+        self.optimized = False  # what a filter does at compile time has no position and no limits
+        filters: dict[str, Value] = {**self.filters}
+        filters |= {_ITEMS: limits.counted, _METHOD: _method}
+        self.extend_filters(filters, {})
+        self.extend_filters({}, self.tests)
+
+    def extend_filters(self, filters: Mapping[str, Value], tests: Mapping[str, Value]) -> None:
+        """Add filters and tests."""
+        self.filters |= {
+            name: plugins.wrapped(name, each, is_test=False) for name, each in filters.items()
+        }
+        self.tests |= {
+            name: plugins.wrapped(name, each, is_test=True) for name, each in tests.items()
+        }
+
+    @property
+    def lexer(self) -> Lexer:
+        key = (self.escapes, *(getattr(self, name) for name in _SETTINGS))
+        lexer = self._lexers.get(key)
+        if lexer is None:
+            lexer = self._lexers[key] = _Lexer(self)
+            lexer.escapes = self.escapes
+        return lexer
+
+    def with_header(self, text: str) -> tuple[str, SandboxEnvironment]:
+        """A template without its ``#jinja2:`` line, and the environment with its settings.
+
+        Raises: TemplateSyntaxError.
+        """
+        if not text.startswith(HEADER):
+            return text, self
+        line, _, rest = text.partition("\n")
+        settings: dict[str, Value] = {}
+        for pair in line.removeprefix(HEADER).split(","):
+            name, colon, value = pair.partition(":")
+            if not colon or name.strip() not in _SETTINGS:
+                raise TemplateSyntaxError(
+                    f"{HEADER} takes {', '.join(_SETTINGS)}, not {name.strip()!r}", 1
+                )
+            try:
+                settings[name.strip()] = ast.literal_eval(value.strip())
+            except (ValueError, SyntaxError, MemoryError, RecursionError):
+                raise TemplateSyntaxError(f"{value.strip()!r} is not a value", 1) from None
+        return rest, self.overlay(**settings)
+
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        tree = super()._parse(source, name, filename)
+        for loop in tree.find_all(nodes.For):
+            loop.iter = nodes.Filter(loop.iter, _ITEMS, [], [], None, None, lineno=loop.lineno)
+        for call in tree.find_all(nodes.Call):
+            if isinstance(call.node, nodes.Getattr) and call.node.attr in _METHODS:
+                line, owner, name = call.node.lineno, call.node.node, call.node.attr
+                args = [nodes.Const(name, lineno=line)]
+                call.node = nodes.Filter(owner, _METHOD, args, [], None, None, lineno=line)
+        tree.set_environment(self)
+        return tree
+
+    # --- operations -------------------------------------------------------------------------------
+
+    def joined(self, parts: Iterable[Value]) -> str:
+        """The result of ``a ~ b``."""
+        limits.step()
+        texts = [str(part) if isinstance(part, str) else native.shown(part) for part in parts]
+        limits.check_text(sum(map(len, texts)))
+        return "".join(texts)
 
     def call_binop(self, context: Value, operator: str, left: Value, right: Value) -> object:
-        if operator == "**" and (abs(left) > 10**6 or abs(right) > 64):
-            raise SecurityError("the result of the power is too large")
-        if operator == "*":
-            sizes = [len(each) for each in (left, right) if isinstance(each, (str, list, tuple))]
-            counts = [each for each in (left, right) if isinstance(each, int)]
-            if sizes and counts and sizes[0] * counts[0] > _MAX_LENGTH:
-                raise SecurityError("the string or list would be too long")
+        limits.step()
+        if operator == "**" and isinstance(left, int) and isinstance(right, int):
+            if left.bit_length() * max(right, 0) > limits.MAX_BITS:
+                raise limits.LimitError("the result of the power is too large")
+        elif operator == "*":
+            _check_product(left, right)
+        elif operator == "+" and hasattr(left, "__len__") and hasattr(right, "__len__"):
+            most = limits.MAX_TEXT if isinstance(left, str) else limits.MAX_VALUES
+            if len(left) + len(right) > most:
+                raise limits.LimitError("the text or list would be too long")
+        elif operator == "%" and isinstance(left, str):
+            plugins.check_format(left, right if isinstance(right, tuple) else (right,))
         return super().call_binop(context, operator, left, right)
+
+    def call(__self, __context: Context, __obj: Value, *args: Value, **kwargs: Value) -> Value:  # noqa: N805 - free names for keyword arguments
+        limits.step()
+        is_macro = isinstance(__obj, Macro)
+        undefined = None if is_macro else plugins.first_undefined(args, kwargs)
+        if undefined is not None:
+            return undefined
+        plugins.check_call(__obj, args, kwargs)
+        try:
+            result = super().call(__context, __obj, *args, **kwargs)
+        except UsedError as error:
+            return error.value
+        return plugins.checked(result)
+
+    def wrap_str_format(self, value: Value) -> Callable[..., str] | None:
+        text = getattr(value, "__self__", None)
+        name = getattr(value, "__name__", "")
+        if not isinstance(text, str) or name not in ("format", "format_map"):
+            return None
+
+        def formatted(*args: Value, **kwargs: Value) -> str:
+            if name == "format_map":
+                return str(_Formatter(self).vformat(text, (), *args))
+            return str(_Formatter(self).vformat(text, args, kwargs))
+
+        return formatted
+
+    # --- access -----------------------------------------------------------------------------------
 
     def getattr(self, obj: Value, attribute: str) -> object:
         found = self._plain(obj, attribute)
@@ -105,21 +332,41 @@ class SandboxEnvironment(ImmutableSandboxedEnvironment):
                 return MISSING
         elif not isinstance(obj, list) or not isinstance(key, str):
             return MISSING
-        if isinstance(key, str) and key in _PLAIN_METHODS:
+        if isinstance(key, str) and key in _METHODS:
             return MISSING
         return self.undefined(obj=obj, name=key)
 
 
-class FolderLoader(BaseLoader):
-    """``{% include %}`` from a role's and a playbook's templates folders."""
+def compiled(
+    environment: SandboxEnvironment, tree: nodes.Template, path: str | None
+) -> SandboxTemplate:
+    """A parsed template as code."""
+    code = environment.compile(tree, path, path)
+    template = environment.template_class.from_code(
+        environment, code, environment.make_globals(None)
+    )
+    assert isinstance(template, SandboxTemplate)  # noqa: S101 - for mypy
+    template.changes = _changes(tree)
+    return template
 
-    def __init__(self, folders: tuple[Path, ...]) -> None:
-        self.folders = folders
 
-    def get_source(self, environment: Value, template: str) -> tuple[str, str, Callable[[], bool]]:
-        if ".." not in Path(template).parts:
-            for folder in self.folders:
-                path = folder / template
-                if path.is_file():
-                    return read_text(path, what="template"), str(path), lambda: True
-        raise TemplateNotFound(template)
+def _changes(tree: nodes.Template) -> bool:
+    """Whether a template may change a variable, itself or in a file that it includes."""
+    others = (nodes.Include, nodes.Extends, nodes.Import, nodes.FromImport)
+    if next(tree.find_all(others), None) is not None:
+        return True
+    for call in tree.find_all(nodes.Filter):
+        if call.name == _METHOD and call.args[0].as_const() in _CHANGES:
+            return True
+    return False
+
+
+def _check_product(left: Value, right: Value) -> None:
+    for one, other in ((left, right), (right, left)):
+        if isinstance(one, int) and isinstance(other, (str, bytes, list, tuple)):
+            most = limits.MAX_TEXT if isinstance(other, (str, bytes)) else limits.MAX_VALUES
+            if len(other) * one > most:
+                raise limits.LimitError("the text or list would be too long")
+    are_integers = isinstance(left, int) and isinstance(right, int)
+    if are_integers and left.bit_length() + right.bit_length() > limits.MAX_BITS:
+        raise limits.LimitError("the result of the multiplication is too large")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from deployer.model import Value
+from deployer.playbook.templates import limits
 from deployer.playbook.yaml.source import MergedVars, Spot, YamlMap, spot_of
 
 if TYPE_CHECKING:
@@ -62,6 +63,18 @@ class ScopeState:
     touched_secret: bool = False
     rendering: list[str] = field(default_factory=list)
     spot: Spot | None = None
+    spent_s: float = 0.0
+    text_length: int = 0
+
+    def time_left_s(self) -> float:
+        """CPU time that further expressions of this host may use."""
+        return max(0.0, limits.HOST_S - self.spent_s)
+
+    def add_text(self, length: int) -> None:
+        """Raises: LimitError, if all expressions together have produced too much text."""
+        self.text_length += length
+        if self.text_length > limits.HOST_TEXT:
+            raise limits.LimitError("all values of this host together are too long")
 
 
 class Scope:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from jinja2 import Template, TemplateNotFound, Undefined, nodes
+from jinja2 import TemplateNotFound, nodes
 from jinja2.exceptions import (
     TemplateRuntimeError,
     TemplateSyntaxError,
@@ -17,15 +17,23 @@ from jinja2.exceptions import (
 
 from deployer.errors import SourceError, UsageError
 from deployer.model import Value
-from deployer.playbook.templates import filters
-from deployer.playbook.templates.sandbox import (
-    SCOPE,
+from deployer.playbook.templates import filters, limits, native
+from deployer.playbook.templates.kinds import kind
+from deployer.playbook.templates.loader import (
     FolderLoader,
-    ReadableUndefined,
+    Includes,
+    NoLoader,
+    RefusedIncludeError,
+)
+from deployer.playbook.templates.sandbox import (
+    HEADER,
+    SCOPE,
     SandboxEnvironment,
-    UndefinedVariable,
+    SandboxTemplate,
+    compiled,
 )
 from deployer.playbook.templates.scope import OMIT, Scope
+from deployer.playbook.templates.undefined import UndefinedVariable, UsedError
 from deployer.playbook.yaml.file import read_text
 from deployer.playbook.yaml.source import (
     SourceFile,
@@ -38,8 +46,7 @@ from deployer.playbook.yaml.source import (
 )
 from deployer.playbook.yaml.vault import SecretText
 
-_WORDS = {"true": True, "yes": True, "on": True, "1": True}
-_WORDS |= {"false": False, "no": False, "off": False, "0": False, "": False}
+_NOT_HERE = "a plan must not depend on where it is made; put the value in a vars_files file"
 
 
 def _refuse(what: str, why: str) -> Callable[..., NoReturn]:
@@ -51,30 +58,30 @@ def _refuse(what: str, why: str) -> Callable[..., NoReturn]:
 
 def is_template(value: object) -> bool:
     """Whether a value is a string with Jinja syntax, and not ``!unsafe``."""
-    if isinstance(value, UnsafeText):
+    if not isinstance(value, str) or isinstance(value, UnsafeText):
         return False
-    return isinstance(value, str) and ("{{" in value or "{%" in value or "{#" in value)
+    return "{{" in value or "{%" in value or "{#" in value or value.startswith(HEADER)
 
 
 class Templar:
     """Renders strings, structures and files, and caches compiled templates. Thread-safe."""
 
     def __init__(self) -> None:
-        env = SandboxEnvironment(
-            undefined=ReadableUndefined, trim_blocks=True, keep_trailing_newline=True
-        )
-        env.filters.update(filters.FILTERS)
-        env.tests.update(filters.TESTS)
+        env = SandboxEnvironment(loader=NoLoader())
+        env.extend_filters(filters.FILTERS, filters.TESTS)
         for name in ("lipsum", "cycler", "joiner"):
             env.globals.pop(name, None)
-        why = "a plan must not depend on where it is made; put the value in a vars_files file"
-        for name in ("lookup", "query", "q"):
-            env.globals[name] = _refuse(name, why)
+        for name in ("lookup", "query", "q", "now"):
+            env.globals[name] = _refuse(name, _NOT_HERE)
         env.globals["omit"] = OMIT
+        env.globals["undef"] = lambda hint=None: env.undefined(hint or "it must be overridden")
         self._env = env
-        self._compiled: dict[tuple[str, bool], tuple[Template, bool]] = {}
-        self._files: dict[tuple[Path, tuple[Path, ...]], tuple[Template, SourceFile]] = {}
-        self._folders: dict[tuple[Path, ...], SandboxEnvironment] = {}
+        # In values, a backslash inside {{ }} is not an escape of Jinja's, as in Ansible.
+        self._values = env.overlay()
+        self._values.escapes = True
+        self._compiled: dict[tuple[str, bool], _Compiled] = {}
+        self._files: dict[tuple[Path, Includes], tuple[_Compiled | str, SourceFile]] = {}
+        self._environments: dict[Includes, SandboxEnvironment] = {}
 
     def render(self, value: Value, scope: Scope, spot: Spot) -> Value:
         """`value` with all templates rendered; a lone ``{{ x }}`` keeps the type of `x`.
@@ -82,39 +89,54 @@ class Templar:
         Raises: SourceError, at the position of the string that cannot be rendered.
         """
         if isinstance(value, str):
-            if isinstance(value, SecretText):
-                scope.state.touched_secret = True
-            return self._text(value, scope, spot) if is_template(value) else value
+            return self._string(value, scope, spot)
+        if not isinstance(value, (dict, list, tuple)):
+            return value
+        rendered = self._container(value, scope, spot)
+        self._guarded(lambda: limits.check_size(rendered), scope, spot)
+        return rendered
+
+    def _container(self, value: Value, scope: Scope, spot: Spot) -> Value:
+        def inner(value: Value, spot: Spot) -> Value:
+            if isinstance(value, str):
+                return self._string(value, scope, spot)
+            return self._container(value, scope, spot)
+
         if isinstance(value, YamlMap):
-            pairs = ((k, self.render(v, scope, spot_of(value, k))) for k, v in value.items())
+            pairs = ((k, inner(v, spot_of(value, k))) for k, v in value.items())
             return value.like((k, v) for k, v in pairs if v is not OMIT)
         if isinstance(value, YamlList):
-            rendered = (self.render(v, scope, spot_of(value, n)) for n, v in enumerate(value))
+            rendered = (inner(v, spot_of(value, n)) for n, v in enumerate(value))
             return value.like(v for v in rendered if v is not OMIT)
         if type(value) is dict:
-            return {k: self.render(v, scope, spot) for k, v in value.items()}
+            return {k: inner(v, spot) for k, v in value.items()}
         if type(value) in (list, tuple):
-            return type(value)(self.render(v, scope, spot) for v in value)
+            return type(value)(inner(v, spot) for v in value)
         return value
+
+    def _string(self, value: str, scope: Scope, spot: Spot) -> Value:
+        if isinstance(value, SecretText):
+            scope.state.touched_secret = True
+        return self._text(value, scope, spot) if is_template(value) else value
 
     def condition(self, expression: object, scope: Scope, spot: Spot) -> bool:
         """Whether the condition of a ``when:`` is true.
 
-        Raises: SourceError, also for a string that is neither true nor false.
+        Raises: SourceError, also for a value that is neither true nor false.
         """
         if isinstance(expression, bool):
             return expression
         if is_template(expression):
             raise spot.error("'when' is already an expression", hint="remove the {{ }} around it")
-        value = self._guarded(lambda: self._expression(str(expression), scope), scope, spot)
-        if isinstance(value, str):
-            if value.strip().lower() not in _WORDS:
-                raise spot.error(
-                    "'when' must be true or false, not a string",
-                    hint="compare it: x == 'word', or x | length > 0",
-                )
-            return _WORDS[value.strip().lower()]
-        return bool(value)
+        value = self._guarded(
+            lambda: self._compile(str(expression), True).value(scope), scope, spot
+        )
+        if not isinstance(value, bool):
+            raise spot.error(
+                f"'when' must be true or false, not {kind(value)}",
+                hint="compare it, x == 'word' or x | length > 0, or convert it: x | bool",
+            )
+        return value
 
     def check(self, text: str, spot: Spot, *, expression: bool = False) -> None:
         """Check the syntax of a template or expression.
@@ -124,98 +146,97 @@ class Templar:
         """
         self._guarded(lambda: self._compile(text, expression), None, spot)
 
-    def file(self, path: Path, folders: tuple[Path, ...], scope: Scope, spot: Spot) -> str:
-        """The rendered template file; its includes are searched in `folders`.
+    def file(self, path: Path, includes: Includes, scope: Scope, spot: Spot) -> str:
+        """The rendered template file.
 
         Raises: SourceError, at the line of the template.
         """
-        key = (path, folders)
+        key = (path, includes)
         if key not in self._files:
             try:
                 text = read_text(path, what="template")
             except UsageError as error:
                 raise spot.error(error.problem, hint=error.hint) from None
             file = SourceFile(str(path), tuple(text.split("\n")))
-            self._files[key] = (self._compile_file(text, file, folders), file)
+            self._files[key] = (self._compile_file(text, file, includes), file)
         template, file = self._files[key]
-        text = self._guarded(
-            lambda: "".join(template.root_render_func(_context(template, scope))),
-            scope,
-            file.spot((1, 1)),
-        )
-        return str(text)
+        if isinstance(template, str):
+            return template
+        value = self._guarded(lambda: template.value(scope), scope, file.spot((1, 1)))
+        return "" if value is None else native.text(value)
 
-    def _compile_file(self, text: str, file: SourceFile, folders: tuple[Path, ...]) -> Template:
-        if folders not in self._folders:
-            self._folders[folders] = self._env.overlay(loader=FolderLoader(folders))
-        env = self._folders[folders]
-        try:
-            code = env.compile(text, file.path, file.path)
-        except TemplateSyntaxError as error:
-            raise file.spot((error.lineno, 1)).error(*self._syntax(error)) from None
-        return env.template_class.from_code(env, code, env.make_globals(None))
+    def _compile_file(self, text: str, file: SourceFile, includes: Includes) -> _Compiled | str:
+        if not is_template(text):
+            return text
+        if includes not in self._environments:
+            self._environments[includes] = self._env.overlay(loader=FolderLoader(includes))
+        env = self._environments[includes]
+        spot = file.spot((1, 1))
+        found: _Compiled = self._guarded(lambda: _compiled(env, text, file.path), None, spot)
+        return found
 
     def _text(self, text: str, scope: Scope, spot: Spot) -> Value:
-        def evaluate() -> Value:
-            template, lone = self._compile(text, False)
-            context = _context(template, scope)
-            output = "".join(template.root_render_func(context))
-            return _native(context.vars["result"]) if lone else output
+        return self._guarded(lambda: self._compile(text, False).value(scope), scope, spot)
 
-        return self._guarded(evaluate, scope, spot)
-
-    def _expression(self, text: str, scope: Scope) -> Value:
-        template, _ = self._compile(text, True)
-        context = _context(template, scope)
-        for _ in template.root_render_func(context):
-            pass
-        return _native(context.vars["result"])
-
-    def _compile(self, text: str, expression: bool) -> tuple[Template, bool]:
+    def _compile(self, text: str, expression: bool) -> _Compiled:
         key = (text, expression)
         if key not in self._compiled:
-            env = self._env
-            lone: nodes.Expr | None = None
-            tree = env.parse("{{ " + text + "\n }}" if expression else text)
-            if len(tree.body) == 1 and isinstance(tree.body[0], nodes.Output):
-                parts = tree.body[0].nodes
-                if len(parts) == 1 and not isinstance(parts[0], nodes.TemplateData):
-                    lone = parts[0]
-            if expression and lone is None:
-                raise TemplateSyntaxError("not one expression", 1)
-            if lone is not None:
-                body = nodes.Assign(nodes.Name("result", "store"), lone, lineno=1)
-                tree = nodes.Template([body], lineno=1)
-                tree.set_environment(env)
-            self._compiled[key] = (env.from_string(tree), lone is not None)
+            if expression:
+                self._compiled[key] = _compiled_expression(self._env, text)
+            else:
+                self._compiled[key] = _compiled(self._values, text, None)
         return self._compiled[key]
 
-    def _guarded(self, evaluate: Callable[[], object], scope: Scope | None, spot: Spot) -> Value:
-        """Run an evaluation, and convert its errors to errors with a position."""
-        outer = scope.state.spot if scope else None
-        if scope is not None:
-            scope.state.spot = spot
+    def _guarded(self, evaluate: Callable[[], Value], scope: Scope | None, spot: Spot) -> Value:
+        """Run an evaluation within limits, and convert its errors to errors with a position.
+
+        Every value is rendered here, and everything that is lazy in it is consumed here.
+        """
+        state = scope.state if scope else None
+        outer = state.spot if state else None
+        if state is not None:
+            state.spot = spot
+        is_outermost = limits.begin(state.time_left_s() if state else limits.EXPRESSION_S)
         try:
-            return evaluate()
-        except SourceError:
-            raise
-        except UndefinedError as error:
-            raise _undefined(error, scope, spot) from None
-        except TemplateSyntaxError as error:
-            raise _syntax_spot(error, spot).error(*self._syntax(error)) from None
-        except TemplateNotFound as error:
-            raise _inner_spot(error, spot).error(f"no template '{error.name}' to include") from None
-        except (RecursionError, MemoryError, OverflowError):
-            raise _inner_spot(None, spot).error("the expression is too deep or too large") from None
+            found = evaluate()
+            if state is not None and isinstance(found, str):
+                state.add_text(len(found))
+            return found
+        except UsedError as error:
+            cause = error.cause()
+            cause.__traceback__ = error.__traceback__
+            raise self._converted(cause, scope, spot) from None
         except Exception as error:
-            if scope is not None and scope.state.touched_secret:
-                text = "the expression fails (it uses a secret, so the reason is not shown)"
-            else:
-                text = f"the expression fails: {error}"
-            raise _inner_spot(error, spot).error(text) from None
+            raise self._converted(error, scope, spot) from None
         finally:
-            if scope is not None:
-                scope.state.spot = outer
+            if is_outermost:
+                spent_s = limits.end()
+                if state is not None:
+                    state.spent_s += spent_s
+            if state is not None:
+                state.spot = outer
+
+    def _converted(self, error: Exception, scope: Scope | None, spot: Spot) -> SourceError:
+        if isinstance(error, SourceError):
+            return error
+        if isinstance(error, UndefinedError):
+            return _undefined(error, scope, spot)
+        if isinstance(error, TemplateSyntaxError):
+            return _syntax_spot(error, spot).error(*self._syntax(error))
+        place = _inner_spot(error, spot)
+        if isinstance(error, TemplateNotFound):
+            return place.error(f"no template '{error.name}' to include")
+        if isinstance(error, (RecursionError, MemoryError, OverflowError)):
+            return place.error("the expression is too deep or too large")
+        if isinstance(error, limits.LimitError):
+            return place.error(f"the expression is stopped: {error}")
+        if isinstance(error, RefusedIncludeError):
+            return place.error(str(error))
+        if scope is not None and scope.state.touched_secret:
+            return place.error(
+                "the expression fails (it uses a secret, so the reason is not shown)"
+            )
+        return place.error(f"the expression fails: {_shortened(str(error))}")
 
     def _syntax(self, error: TemplateSyntaxError) -> tuple[str]:
         message = str(error.message or "").rstrip(".")
@@ -226,22 +247,46 @@ class Templar:
             near = nearest(match[2], (name for name in known if name[0].isalpha()))
             tail = why or near
             return (f"no {match[1]} named '{match[2]}'" + (f"; {tail}" if tail else ""),)
-        return (f"not a valid template: {message}",)
+        return (f"not a valid template: {_shortened(message)}",)
 
 
-def _context(template: Template, scope: Scope) -> Value:
-    return template.new_context({SCOPE: scope})
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """A compiled template; `text` is its source."""
+
+    template: SandboxTemplate
+    text: str
+
+    def value(self, scope: Scope) -> Value:
+        """The template's value with the variables of `scope`."""
+        context = self.template.new_context({SCOPE: scope})
+        result = native.join(self.template.root_render_func(context))
+        environment = self.template.environment
+        result = native.with_newlines(self.text, result, environment.newline_sequence)
+        if isinstance(result, str):
+            return str(result)
+        found = native.final(result)
+        limits.check_size(found)
+        return found
 
 
-def _native(value: object) -> Value:
-    if isinstance(value, Undefined):
-        value._fail_with_undefined_error()
-    if isinstance(value, (types.GeneratorType, map, filter, range)) or (
-        isinstance(value, Iterable)
-        and type(value).__name__ in ("dict_keys", "dict_values", "dict_items")
-    ):
-        return list(value)
-    return value
+def _compiled(environment: SandboxEnvironment, text: str, path: str | None) -> _Compiled:
+    source, environment = environment.with_header(text)
+    return _Compiled(compiled(environment, environment.parse(source, path, path), path), source)
+
+
+def _compiled_expression(environment: SandboxEnvironment, text: str) -> _Compiled:
+    tree = environment.parse("{{ " + text + "\n }}")
+    lone = tree.body[0] if len(tree.body) == 1 else None
+    if not isinstance(lone, nodes.Output) or len(lone.nodes) != 1:
+        raise TemplateSyntaxError("not one expression", 1)
+    if isinstance(lone.nodes[0], nodes.TemplateData):
+        raise TemplateSyntaxError("not one expression", 1)
+    return _Compiled(compiled(environment, tree, None), "")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 300 else f"{text[:300]}…"
 
 
 def _inner_spot(error: BaseException | None, spot: Spot) -> Spot:

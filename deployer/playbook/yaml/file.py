@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deployer.errors import SourceError, UsageError
 from deployer.model import Value
+from deployer.playbook.yaml.reading import read_limited
 from deployer.playbook.yaml.source import (
     Mark,
     OctalInt,
@@ -37,15 +39,13 @@ def read_text(path: Path, *, what: str = "file") -> str:
         UsageError: it is missing (with a similar name as hint), not readable or not UTF-8.
     """
     try:
-        data = path.read_bytes()
+        data = read_limited(path, what=what, most=_MAX_BYTES)
     except FileNotFoundError:
         raise missing_file(path, what=what) from None
     except ValueError:  # a NUL in the name
         raise UsageError(f"{what} {str(path)!r}: not a valid file name") from None
     except OSError as error:
         raise UsageError(f"cannot read {what} {path}: {error.strerror}") from None
-    if len(data) > _MAX_BYTES:
-        raise UsageError(f"{what} {path} has {len(data):,} bytes; at most {_MAX_BYTES:,} are read")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -77,27 +77,43 @@ def load_yaml(path: Path, *, what: str = "file", secret: bool = False) -> tuple[
 
 def parse_yaml(text: str, *, name: str, secret: bool = False) -> tuple[Value, SourceFile]:
     """Like `load_yaml`, but from a text; errors show `name` as the file."""
-    import yaml
-
     is_sealed = is_encrypted(text)
     if is_sealed:
         text = _opened(text, SourceFile(name).spot((1, 1)))
     file = SourceFile(name, tuple(text.split("\n")), secret or is_sealed)
+    return next(_documents(text, file, only_one=True, is_sealed=is_sealed), None), file
+
+
+def parse_documents(text: str, *, name: str, only_one: bool = False) -> Iterator[Value]:
+    """Like `parse_yaml`, for a text with several documents."""
+    return _documents(text, SourceFile(name, tuple(text.split("\n"))), only_one=only_one)
+
+
+def _documents(
+    text: str, file: SourceFile, *, only_one: bool, is_sealed: bool = False
+) -> Iterator[Value]:
+    import yaml
+
     loader_class: Value = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         loader = loader_class(text)
     except yaml.reader.ReaderError as error:
         raise _unreadable(error, text, file) from None
+    builder = _Builder(loader, file, is_sealed=is_sealed)
     try:
-        node = loader.get_single_node()
-        builder = _Builder(loader, file, is_sealed=is_sealed)
-        return (None if node is None else builder.build(node)), file
+        if only_one:
+            node = loader.get_single_node()
+            if node is not None:
+                yield builder.build(node)
+            return
+        while loader.check_node():
+            yield builder.build(loader.get_node())
     except yaml.reader.ReaderError as error:
         raise _unreadable(error, text, file) from None
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(error, file) from None
     except RecursionError:
-        raise UsageError(f"{name}: nested more than {_MAX_DEPTH} levels") from None
+        raise UsageError(f"{file.path}: nested more than {_MAX_DEPTH} levels") from None
     finally:
         loader.dispose()
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import operator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import FileSystemLoader, StrictUndefined
-from jinja2.sandbox import SandboxedEnvironment
 
 from deployer.proxies.apache import site as apache_site
 from deployer.sites.model import Site
 from tests.support.paths import ROOT
-from tests.support.sites import site_case
+from tests.support.sites import engine, site_case
 
 FOLDER = site_case.FOLDER / "apache"
 #: The sites that nginx has golden files for, and those that matter here alone.
@@ -42,23 +38,4 @@ def template(name: str, **variables: Any) -> str:
     """One of the role's templates, with the role's defaults for what is not said."""
     defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
     debian = {"apache_version": "2.4.67", "openssl_version": "3.0.15"}
-    return _environment().get_template(name).render(**{**defaults, **debian, **variables})
-
-
-@cache
-def _environment() -> SandboxedEnvironment:
-    environment = SandboxedEnvironment(
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-        loader=FileSystemLoader(ROLE / "templates"),
-    )
-    environment.tests["version"] = _version
-    return environment
-
-
-def _version(left: str, right: str, compare: str) -> bool:
-    def numbers(text: str) -> tuple[int, ...]:
-        return tuple(int(part) for part in text.split("."))
-
-    return bool({">=": operator.ge, "<": operator.lt}[compare](numbers(left), numbers(right)))
+    return engine.render(ROLE, name, {**defaults, **debian, **variables})

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import FileSystemLoader, StrictUndefined
-from jinja2.sandbox import SandboxedEnvironment
 
 from deployer.proxies.haproxy import site as haproxy_site
 from deployer.sites.model import Site
 from tests.support.paths import ROOT
-from tests.support.sites import site_case
+from tests.support.sites import engine, site_case
 
 FOLDER = site_case.FOLDER / "haproxy"
 #: The sites that nginx has golden files for, and those that matter here alone.
@@ -55,23 +51,4 @@ def render(
         "haproxy_sites": views or [haproxy_site.view(site) for site in sites],
         **(variables or {}),
     }
-    return _environment().get_template(template).render(**given)
-
-
-@cache
-def _environment() -> SandboxedEnvironment:
-    environment = SandboxedEnvironment(
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-        loader=FileSystemLoader(ROLE / "templates"),
-    )
-    environment.tests["version"] = _version
-    return environment
-
-
-def _version(left: str, right: str, compare: str) -> bool:
-    def numbers(text: str) -> tuple[int, ...]:
-        return tuple(int(part) for part in text.split("."))
-
-    return bool({">=": operator.ge, "<": operator.lt}[compare](numbers(left), numbers(right)))
+    return engine.render(ROLE, template, given)

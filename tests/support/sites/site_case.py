@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import operator
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import FileSystemLoader, StrictUndefined
-from jinja2.sandbox import SandboxedEnvironment
 
 from deployer.model import SourceRef
 from deployer.proxies.nginx import site as nginx_site
 from deployer.sites.model import Route, Site, Tls, Upstream
 from tests.support import paths
+from tests.support.sites import engine
 
 FOLDER = paths.CASES / "sites"
 CASES = sorted(FOLDER.glob("*.yml"))
-TEMPLATES = paths.ROOT / "roles/nginx/templates"
+ROLE = paths.ROOT / "roles/nginx"
 HOST = {
     "nginx_version": "1.22.1",
     "openssl_version": "3.0.15",
@@ -64,18 +62,5 @@ def upstream(url: str) -> Upstream:
 
 def render(site: Site, variables: dict[str, Any], *, template: str = "site.conf.j2") -> str:
     """The file as the playbook engine renders it."""
-    environment = SandboxedEnvironment(
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-        loader=FileSystemLoader(TEMPLATES),
-    )
-    environment.tests["version"] = _version
-    return environment.get_template(template).render(item=nginx_site.view(site), **variables)
-
-
-def _version(left: str, right: str, compare: str) -> bool:
-    def numbers(text: str) -> tuple[int, ...]:
-        return tuple(int(part) for part in text.split("."))
-
-    return bool({">=": operator.ge, "<": operator.lt}[compare](numbers(left), numbers(right)))
+    given = {**variables, "item": nginx_site.view(site)}
+    return engine.render(ROLE, template, given)

@@ -61,7 +61,7 @@ def prepare(
 ) -> InternalCa:
     """Writes a whole configuration into `folder`; only ports and folders differ from a host's."""
     ca = InternalCa(folder / "ca")
-    (folder / "http.conf").write_text((site_case.TEMPLATES / "http.conf.j2").read_text())
+    (folder / "http.conf").write_text((site_case.ROLE / "templates/http.conf.j2").read_text())
     includes = [f"    include {folder}/http.conf;"]
     for site in sites:
         certificates = folder / "ssl" / site.domain / ("current" if is_acme(site) else "")

@@ -58,7 +58,7 @@ EXPRESSIONS = [
         "{{ '/a/b.c' | basename }} {{ '/a/b.c' | dirname }} {{ 'b.c' | splitext | last }}",
         "b.c /a .c",
     ),
-    ("{{ 'a-b' | regex_replace('([a-z])-([a-z])', '\\\\2-\\\\1') }}", "b-a"),
+    ("{{ 'a-b' | regex_replace('([a-z])-([a-z])', '\\2-\\1') }}", "b-a"),
     ("{{ 'port 80' | regex_search('[0-9]+') }}", "80"),
     ("{{ (port > 79) | ternary('high', 'low') }}", "high"),
     ('{{ "it\'s" | quote }}', "'it'\"'\"'s'"),
@@ -263,7 +263,7 @@ def test_a_template_sets_a_variable_for_an_included_one(project: Project) -> Non
         "- hosts: web\n  vars: {a: x, b: x, c: x, d: 4}\n"
         "  tasks: [template: {src: list.j2, dest: /f}]\n"
     )
-    assert rendered.tasks[0].args["content"] == b"1 2 3 4"
+    assert rendered.tasks[0].args["content"] == b"1 2 3 4\n"
 
 
 SITE = """
