@@ -22,6 +22,7 @@ from deployer.playbook.yaml.source import YamlList, YamlMap
 
 #: What a filter or call may return and only be read once, or not at all as a value.
 ITERATORS = (Iterator, ItemsView, KeysView, ValuesView)
+CONTAINERS = (dict, list, tuple)
 _METHODS = (types.BuiltinMethodType, types.MethodType, types.FunctionType)
 
 
@@ -56,7 +57,7 @@ def text(value: Value) -> str:
     """A part of a text."""
     if isinstance(value, str):
         return str(value)
-    if isinstance(value, (dict, list, tuple)):
+    if isinstance(value, CONTAINERS):
         value = final(value)
         limits.check_size(value)
     elif isinstance(value, bytes):
@@ -70,7 +71,7 @@ def text(value: Value) -> str:
 
 def shown(value: Value) -> str:
     """A value that is not a text, as part of ``a ~ b``."""
-    if isinstance(value, (dict, list, tuple)):
+    if isinstance(value, CONTAINERS):
         limits.check_size(value)
     _refuse_code(value)
     return str(value)

@@ -9,7 +9,7 @@ from itertools import chain
 
 from deployer.model import Value
 from deployer.playbook.templates import limits
-from deployer.playbook.templates.native import ITERATORS
+from deployer.playbook.templates.native import CONTAINERS, ITERATORS
 from deployer.playbook.templates.undefined import ReadableUndefined, UsedError
 
 #: Filters and tests that work on undefined values; for all others the result is the undefined one.
@@ -28,6 +28,21 @@ _TAKE_WIDTHS = frozenset({"batch", "center", "indent", "round", "slice", "tojson
 }
 #: Filters that pass every item of a list on; for one that is undefined, so is the result.
 _PASS_ON = frozenset({"batch", "flatten", "list", "reverse", "slice", "sort", "unique", "zip"})
+#: Filters and tests whose time does not depend on what is inside of the items of a list.
+_SHALLOW = frozenset(
+    re.findall(
+        r"\w+",
+        """
+        items method length count first last default d map select reject selectattr rejectattr list
+        batch slice sum combine dict2items items2dict zip zip_longest extract attr ternary mandatory
+        type_debug reverse random shuffle bool int float product permutations combinations flatten
+        subelements rekey_on_member defined undefined none string number mapping iterable sequence
+        boolean true false callable sameas truthy falsy integer odd even any all filter test
+        contains in
+        """,
+    )
+)
+_MEMBERSHIP = ("contains", "in")
 #: Filters of Jinja whose time may grow with the square of the text's length.
 _SLOW = frozenset({"striptags", "title", "urlize", "wordcount", "wordwrap", "xmlattr"})
 _WIDE_METHODS = frozenset({"center", "expandtabs", "ljust", "rjust", "zfill"})
@@ -36,9 +51,8 @@ _WIDE_FORMAT = re.compile(r"\d{7}")
 
 def wrapped(name: str, function: Callable[..., Value], *, is_test: bool) -> Callable[..., Value]:
     """`function` as it is called by templates under `name`."""
-    name = name.removeprefix("ansible.builtin.")
-    takes_undefined, takes_widths = name in _TAKE_UNDEFINED, name in _TAKE_WIDTHS
-    is_slow, passes_on = name in _SLOW, name in _PASS_ON
+    name = name.removeprefix("ansible.builtin.").strip()
+    takes_undefined, passes_on = name in _TAKE_UNDEFINED, name in _PASS_ON
 
     @functools.wraps(function)
     def call(*args: Value, **kwargs: Value) -> Value:
@@ -50,12 +64,7 @@ def wrapped(name: str, function: Callable[..., Value], *, is_test: bool) -> Call
                 undefined = first_undefined(chain.from_iterable(lists), {})
             if undefined is not None:
                 return undefined
-        if is_slow:
-            for each in args:
-                limits.check_short(each)
-        if takes_widths:
-            for each in (*args, *kwargs.values()):
-                limits.check_width(each)
+        _check_arguments(name, args, kwargs)
         try:
             result = function(*args, **kwargs)
             return bool(result) if is_test else checked(result)
@@ -63,6 +72,19 @@ def wrapped(name: str, function: Callable[..., Value], *, is_test: bool) -> Call
             return error.value
 
     return call
+
+
+def _check_arguments(name: str, args: tuple[Value, ...], kwargs: Mapping[str, Value]) -> None:
+    containers = [each for each in args if isinstance(each, CONTAINERS)]
+    if containers and (name not in _SHALLOW or (name in _MEMBERSHIP and len(containers) > 1)):
+        for each in containers:
+            limits.check_size(each)
+    if name in _SLOW:
+        for each in args:
+            limits.check_short(each)
+    if name in _TAKE_WIDTHS:
+        for each in (*args, *kwargs.values()):
+            limits.check_width(each)
 
 
 def first_undefined(args: Iterable[Value], kwargs: Mapping[str, Value]) -> ReadableUndefined | None:

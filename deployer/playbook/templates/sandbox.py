@@ -9,9 +9,12 @@ rule. A template may change copies of its variables, never the variables themsel
 from __future__ import annotations
 
 import ast
+import operator as operators
 import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from string import Formatter
+from types import CodeType
 from typing import ClassVar
 
 from jinja2 import Template, nodes, pass_context, pass_environment
@@ -53,6 +56,16 @@ _SETTINGS = (
 )
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPED = frozenset("\\'\"abfnrtvxuUN01234567\n")
+_COMPARISONS: dict[str, Callable[[Value, Value], object]] = {
+    "eq": operators.eq,
+    "ne": operators.ne,
+    "lt": operators.lt,
+    "lteq": operators.le,
+    "gt": operators.gt,
+    "gteq": operators.ge,
+    "in": lambda left, right: left in right,
+    "notin": lambda left, right: left not in right,
+}
 _MAX_TOKENS = 100_000
 _METHODS = frozenset(name for kind in (dict, list) for name in dir(kind) if name[0] != "_")
 _CHANGES = frozenset(
@@ -118,6 +131,13 @@ class _CodeGenerator(NativeCodeGenerator):
             self.write(", ")
         self.write("))")
 
+    def visit_Compare(self, node: nodes.Compare, frame: Value) -> None:  # noqa: N802 - Jinja's name
+        self.write(f"environment.compared({tuple(each.op for each in node.ops)!r}, (")
+        for each in (node.expr, *(operand.expr for operand in node.ops)):
+            self.visit(each, frame)
+            self.write(", ")
+        self.write("))")
+
 
 class _Context(Context):
     """Looks names up in a `Scope`, so that a variable is rendered when it is used."""
@@ -169,6 +189,7 @@ class _Formatter(SandboxedFormatter):
 
     def format_field(self, value: Value, format_spec: str) -> str:
         plugins.check_format(format_spec, ())
+        limits.check_size(value)
         return str(Formatter.format_field(self, value, format_spec))
 
 
@@ -262,6 +283,11 @@ class SandboxEnvironment(ImmutableSandboxedEnvironment):
         tree.set_environment(self)
         return tree
 
+    def _compile(self, source: str, filename: str) -> CodeType:
+        with warnings.catch_warnings():  # of the generated code, such as "'int' is not callable"
+            warnings.simplefilter("ignore", SyntaxWarning)
+            return super()._compile(source, filename)
+
     # --- operations -------------------------------------------------------------------------------
 
     def joined(self, parts: Iterable[Value]) -> str:
@@ -270,6 +296,19 @@ class SandboxEnvironment(ImmutableSandboxedEnvironment):
         texts = [str(part) if isinstance(part, str) else native.shown(part) for part in parts]
         limits.check_text(sum(map(len, texts)))
         return "".join(texts)
+
+    def compared(self, names: tuple[str, ...], values: tuple[Value, ...]) -> object:
+        """The result of ``a < b <= c``; comparing two containers may visit everything in them."""
+        limits.step()
+        result: object = True
+        for name, left, right in zip(names, values, values[1:], strict=False):
+            if isinstance(left, native.CONTAINERS) and isinstance(right, native.CONTAINERS):
+                limits.check_size(left)
+                limits.check_size(right)
+            result = _COMPARISONS[name](left, right)
+            if not result:
+                break
+        return result
 
     def call_binop(self, context: Value, operator: str, left: Value, right: Value) -> object:
         limits.step()
@@ -283,7 +322,9 @@ class SandboxEnvironment(ImmutableSandboxedEnvironment):
             if len(left) + len(right) > most:
                 raise limits.LimitError("the text or list would be too long")
         elif operator == "%" and isinstance(left, str):
-            plugins.check_format(left, right if isinstance(right, tuple) else (right,))
+            values = right if isinstance(right, tuple) else (right,)
+            plugins.check_format(left, values)
+            limits.check_size(list(values))
         return super().call_binop(context, operator, left, right)
 
     def call(__self, __context: Context, __obj: Value, *args: Value, **kwargs: Value) -> Value:  # noqa: N805 - free names for keyword arguments

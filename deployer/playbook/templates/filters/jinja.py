@@ -9,6 +9,7 @@ from jinja2 import pass_eval_context
 
 from deployer.model import Value
 from deployer.playbook.templates import limits
+from deployer.playbook.templates.kinds import required_text
 from deployer.playbook.templates.plugins import check_format, check_replacement
 
 
@@ -32,9 +33,10 @@ def join(context: Value, value: Value, separator: str = "", attribute: Value = N
 
 
 def indent(value: str, width: int | str = 4, first: bool = False, blank: bool = False) -> str:
+    text = required_text(value)  # Jinja would add to a list in place
     size = len(width) if isinstance(width, str) else int(width)
-    limits.check_text(len(value) + (str(value).count("\n") + 1) * size)
-    return jinja.do_indent(value, width, first, blank)
+    limits.check_text(len(text) + (text.count("\n") + 1) * size)
+    return jinja.do_indent(text, width, first, blank)
 
 
 def precision(value: float, precision: int = 0, method: Value = "common") -> float:
