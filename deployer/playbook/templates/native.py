@@ -13,6 +13,7 @@ from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Se
 from jinja2 import Undefined
 from jinja2.environment import TemplateModule
 from jinja2.exceptions import TemplateRuntimeError
+from markupsafe import Markup
 
 from deployer.model import Value
 from deployer.playbook.templates import limits
@@ -84,9 +85,9 @@ def final(value: Value, done: dict[int, Value] | None = None) -> Value:
         return value  # positions are kept; what YAML files contain is rendered already
     if isinstance(value, ReadableUndefined):
         value._fail_with_undefined_error()
-    if isinstance(value, str):
+    if isinstance(value, Markup):
         return str(value)
-    if isinstance(value, (int, float, bytes)):
+    if isinstance(value, (str, int, float, bytes)):
         return value
     if isinstance(value, ITERATORS) or kind is range:
         value = limits.bounded_list(value)
