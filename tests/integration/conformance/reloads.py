@@ -89,7 +89,7 @@ def _wait_until_others_listen(world: World, workers: list[str], *, within_s: flo
         if listening and not any(f"pid={worker}," in listening for worker in workers):
             return
         assert time.monotonic() < deadline, listening
-        time.sleep(0.02)
+        time.sleep(0.2)  # each look costs a process on one of many hosts
 
 
 @contextmanager
