@@ -87,16 +87,18 @@ class Neighbourhood:
         if inspection is None or not inspection.proxies:
             return plan
         from deployer.plan.displaced import Ownership, displaced
-        from deployer.plan.predicted import names_left
+        from deployer.plan.predicted import names_in_changed_files, names_left
 
+        proxies = inspection.proxies
         before = self._served(inspection)
         try:
-            left = names_left(inspection.proxies, plan) if before else ()
+            left = names_left(proxies, plan) if before else ()
+            undone = names_in_changed_files(proxies, plan) if desired.undoes else frozenset()
         except Exception:  # no configuration may crash a plan; the requests show what is lost
             return plan
         ownership = Ownership(
             own=names_of(desired),
-            leaving=desired.leaving,
+            leaving=desired.leaving | undone,
             consented=self._consented(desired),
         )
         found = displaced(before, left, ownership)
@@ -105,7 +107,7 @@ class Neighbourhood:
             found = displaced(before, left, ownership)
         if any(each.name for each in found):
             former = frozenset(self._former_names(desired))
-            ownership = replace(ownership, leaving=former | desired.leaving)
+            ownership = replace(ownership, leaving=former | desired.leaving | undone)
             found = displaced(before, left, ownership)
         return replace(plan, displaced=found)
 

@@ -50,7 +50,8 @@ class DesiredState:
     `roots` maps each domain to the PEM of the root that its certificate must lead to, or to `None`
     for the system's trust store. `secrets` are texts that must never be shown. `tags` are those of
     all tasks. `displaces` are names of other sites that the host may stop serving; `leaving` are
-    names that the run removes on purpose.
+    names that the run removes on purpose. With `undoes`, files become what they were before earlier
+    generations, and the names in them leave on purpose, too.
     """
 
     resources: tuple[Resource, ...]
@@ -61,6 +62,7 @@ class DesiredState:
     tags: frozenset[str] = frozenset()
     displaces: frozenset[str] = frozenset()
     leaving: frozenset[str] = frozenset()
+    undoes: bool = False
 
 
 def desired_state(

@@ -40,6 +40,24 @@ def names_left(states: Sequence[ProxyState], plan: Plan) -> tuple[ServedName, ..
     return (*served_names(after(running, plan)), *unread)
 
 
+def names_in_changed_files(states: Iterable[ProxyState], plan: Plan) -> frozenset[str]:
+    """The names in files that `plan` itself changes or removes."""
+    changed = {
+        normpath(change.name)
+        for change in plan.changes
+        if change.kind in PATH_KINDS and change.action != "no-op"
+    }
+    found: set[str] = set()
+    for state in states:
+        files = {
+            each.path
+            for each in state.config
+            if not changed.isdisjoint((each.path, each.real_path))
+        }
+        found.update(each.name for each in served_names((state,)) if each.file in files)
+    return frozenset(found)
+
+
 def after(states: Iterable[ProxyState], plan: Plan) -> tuple[ProxyState, ...]:
     """The proxies that still run after `plan`, with the configuration that they then have."""
     files = _files(plan.changes)

@@ -147,7 +147,7 @@ class HostPlanner:
         undone = {name for site in reply["undone_sites"] for name in _names_of(site)}
         leaving = undone.difference(*(site.names for site in former.sites))
         desired = self._remember(
-            replace(former, roots=roots, secrets=hidden, leaving=frozenset(leaving))
+            replace(former, roots=roots, secrets=hidden, leaving=frozenset(leaving), undoes=True)
         )
         return self._probed(desired, unknowns=tuple(reply["unknown"]))
 

@@ -125,25 +125,23 @@ def test_a_switch_that_would_remove_sites_is_refused(
     shared_lab: Lab, made: LabHost, project: Path
 ) -> None:
     write(project, shared_lab, "haproxy")
-    for command in (["plan", "site.yml"], ["apply", "site.yml", "--yes"]):
-        ran = deployer(*command)
-        assert ran.code == 3, ran
-        assert "would remove 4 names" in ran.out, ran
-        for name in _NAMES:
-            assert f"name {name}" in ran.out, ran
-        assert "/srv/sites/intern.conf:1" in ran.out, ran
-        assert "Nothing was changed." in ran.out, ran
+    ran = deployer("plan", "site.yml")
+    assert ran.code == 3, ran
+    assert "5 to remove" in ran.out, ran  # with the default server
+    assert "would remove 4 names" in ran.out, ran
+    for name in _NAMES:
+        assert f"name {name}" in ran.out, ran
+    assert "/srv/sites/intern.conf:1" in ran.out, ran
+    assert "Nothing was changed." in ran.out, ran
+    ran = deployer("apply", "site.yml", "--yes", "--displace", ",".join(_NAMES[:3]))
+    assert ran.code == 3, ran
+    assert "would remove 1 name " in ran.out, ran
     assert others(made) == _AS_BEFORE
-
-    some = deployer("apply", "site.yml", "--yes", "--displace", ",".join(_NAMES[:3]))
-    assert some.code == 3, some
-    assert "would remove 1 name " in some.out, some
 
     agreed = f"  displaces: [{', '.join(_NAMES)}]"
     write(project, shared_lab, "haproxy", agreed)
     ran = deployer("plan", "site.yml", "--out", "switch.plan")
     assert ran.code == 0, ran
-    assert "5 to remove" in ran.out, ran  # with the default server
     ran = deployer("apply", "switch.plan", "--yes", "--json")
     assert ran.code == 0, ran
     assert ran.document["hosts"]["web1"]["state"] == "confirmed"

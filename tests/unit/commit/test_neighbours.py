@@ -207,3 +207,13 @@ def test_an_interrupt_before_the_change_changes_nothing() -> None:
         host.cancelled.set()
         with pytest.raises(HostError, match="nothing was changed"):
             of(host).watch(RELOAD, desired())
+
+
+def test_a_rollback_removes_the_names_in_the_files_that_it_restores() -> None:
+    removed = change("file:/etc/nginx/nginx.conf", {"type": "file"}, None)
+    plan = Plan(host="web1", created_at="", changes=(removed,))
+    for undoes in (True, False):
+        neighbourhood = of(FakeHost(NAMES))
+        found = neighbourhood.with_displaced(plan, desired(undoes=undoes))
+        assert [each.name for each in found.displaced] == ["a.com", "b.com"]
+        assert bool(neighbourhood.refusal(found)) is not undoes
