@@ -260,8 +260,11 @@ class _Tests:
         base = _BASE_CALL.fullmatch(first)
         path = _PATH_CALL.fullmatch(first)
         variable = _VARIABLE.fullmatch(first)
+        suffix = (host[1] or "") if host else ""
+        if host and suffix and suffix not in _METHODS:
+            return _Test()  # a count, a number or an address
         if host or (variable and variable[1] in self._variables):
-            method = method or (host[1] if host and host[1] in _METHODS else "") or "str"
+            method = method or suffix or "str"
             return _Test(hosts=tuple((method, each) for each in patterns if method != "found"))
         if base:
             return _Test(hosts=tuple(("str", each.partition("/")[0]) for each in patterns))

@@ -156,6 +156,21 @@ backend page
     assert by_name == {"a.com": ("/ws", "/socket"), "b.com": ("/",)}
 
 
+def test_counts_of_the_header_are_no_names() -> None:
+    found = of(
+        """
+frontend web
+    bind :80
+    http-request set-var(txn.host) req.fhdr(Host),field(1,:),rtrim(.),lower
+    http-request deny if !{ req.fhdr(Host) -m reg -i ^[a-z.]+$ } or { req.fhdr_cnt(Host) gt 1 }
+    acl a var(txn.host) -m str a.com
+    use_backend b if a !{ hdr_ip(host) 10.0.0.1 }
+backend b
+"""
+    )
+    assert names(found) == {"a.com"}
+
+
 def test_negated_tests_select_no_name() -> None:
     found = of("frontend web\n bind :80\n use_backend b if !{ hdr(host) a.com }\nbackend b\n")
     assert names(found) == set()
