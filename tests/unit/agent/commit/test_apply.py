@@ -189,6 +189,30 @@ def test_a_step_that_fails_takes_the_others_back(agent: AgentProcess, world: Pat
     assert agent.ask("history")["generations"][0]["state"] == "reverted"
 
 
+def test_the_events_of_a_revert_name_only_what_it_undid(agent: AgentProcess, world: Path) -> None:
+    made, failing = f"file:{world}/etc/x", f"file:{world}/etc/y"
+    with pytest.raises(AgentRefusal, match="the user nobody-such does not exist"):
+        agent.apply(
+            file_change(world / "etc/x", b"1"),
+            file_change(world / "etc/y", b"1", owner="nobody-such"),
+            change("command:never-reached", {"done": True, "argv": ["true"]}),
+        )
+    steps = [event for event in agent.events if event["event"] == "step"]
+    restored = [
+        (each["resource_id"], each["state"]) for each in steps if each["action"] == "restore"
+    ]
+    assert failing in [each["resource_id"] for each in steps]
+    assert restored == [(made, "start"), (made, "done")]
+
+
+def test_a_kept_edit_is_not_reported_as_undone(agent: AgentProcess, world: Path) -> None:
+    agent.apply(file_change(world / "etc/x", b"1"), file_change(world / "etc/y", b"1"))
+    (world / "etc/y").write_text("edited by someone")
+    assert agent.ask("revert", commit="c1", why="a test")["state"] == "revert-failed"
+    done = [each["resource_id"] for each in agent.events if each.get("state") == "done"]
+    assert set(done) == {f"file:{world}/etc/x"}
+
+
 def test_an_unknown_owner_is_a_clear_word(agent: AgentProcess, world: Path) -> None:
     before = seen(world)
     with pytest.raises(AgentRefusal, match="the user nobody-such does not exist on the host"):
