@@ -151,6 +151,8 @@ def _sections(files: list[ConfigFile]) -> list[Section]:
 
 def words_of(line: str) -> tuple[str, ...]:
     """A line's words: quotes group, a backslash escapes, ``#`` starts a comment."""
+    if not any(sign in line for sign in "\\\"'#"):
+        return tuple(line.split())
     words: list[str] = []
     word, quote, is_open, position = "", "", False, 0
     while position < len(line):

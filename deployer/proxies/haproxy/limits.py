@@ -8,9 +8,10 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from deployer.proxies.inspect.capacity import OF_FULL
-from deployer.proxies.inspect.model import Fault, Place, ProxyState, fault
+from deployer.proxies.inspect.model import ConfigFile, Fault, Place, ProxyState, fault
 from deployer.proxies.limits import Limit, Value, files_limit, without_comment
 
 _SECTIONS = frozenset(
@@ -112,12 +113,22 @@ def statistics(state: ProxyState) -> list[dict[str, str]]:
 
 def _place(state: ProxyState, pattern: str, section: str) -> Place:
     """The first line with `pattern` in a section, ``global`` or a proxy's name."""
-    for each in state.config:
+    for place, line in _lines_of(state.config).get(section, ()):
+        if re.search(pattern, line):
+            return place
+    return Place()
+
+
+@lru_cache(maxsize=4)
+def _lines_of(files: tuple[ConfigFile, ...]) -> dict[str, list[tuple[Place, str]]]:
+    """The lines below the headings of each section."""
+    found: dict[str, list[tuple[Place, str]]] = {}
+    for each in files:
         inside = ""
         for number, line in enumerate(each.text.splitlines(), 1):
-            found = _HEADING.match(line)
-            if found:
-                inside = "global" if found.group(1) == "global" else found.group(2)
-            elif inside == section and re.search(pattern, line):
-                return Place(each.path, number)
-    return Place()
+            heading = _HEADING.match(line)
+            if heading:
+                inside = "global" if heading.group(1) == "global" else heading.group(2)
+            else:
+                found.setdefault(inside, []).append((Place(each.path, number), line))
+    return found

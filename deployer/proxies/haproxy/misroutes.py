@@ -256,6 +256,7 @@ def _told(trace: Trace, rule: Directive) -> str:
 
 def connection_rules(trace: Trace) -> Iterator[Fault]:
     """``tcp-request … reject``: the connection is closed without an HTTP response."""
+    applied = {id(each) for each in (*trace.unsure, trace.end)}
     for section in (trace.frontend, trace.backend):
         for each in section.own("tcp-request") if section is not None else ():
             action = " ".join(each.words[1:3])
@@ -277,10 +278,7 @@ def connection_rules(trace: Trace) -> Iterator[Fault]:
                 is_by_address=_is_by_address(trace, each),
             )
         for each in section.own("http-request") if section is not None else ():
-            if each.words[1:2] in (("reject",), ("silent-drop",)) and each in (
-                *trace.unsure,
-                trace.end,
-            ):
+            if each.words[1:2] in (("reject",), ("silent-drop",)) and id(each) in applied:
                 yield fault(
                     each,
                     code="connection-dropped",
