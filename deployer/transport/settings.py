@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from deployer.transport.options import DEFAULT_CONNECT_TIMEOUT_S, ConnectOptions
 from deployer.transport.ssh_args import Setting, SshArgs, is_unchecked, parse_words
 from deployer.transport.ssh_config import Options, expand, local_user, lookup
 
+_UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DEFAULT_IDENTITIES = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
 _DEFAULT_USER_FILES = ["~/.ssh/known_hosts", "~/.ssh/known_hosts2"]
 _DEFAULT_GLOBAL_FILES = ["/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"]
@@ -282,4 +284,16 @@ def _connect_timeout_s(config: Options, given: _Given, options: ConnectOptions) 
         return given.timeout_s
     if options.connect_timeout_s != DEFAULT_CONNECT_TIMEOUT_S:
         return options.connect_timeout_s
-    return float(_number(config, "connecttimeout", default=0) or options.connect_timeout_s)
+    return _seconds(config, "connecttimeout") or options.connect_timeout_s
+
+
+def _seconds(config: Options, keyword: str) -> float:
+    """A duration such as ``90`` or ``1m30s``; 0 if there is none. Source: sshd_config(5)."""
+    text = (_one(config, keyword) or "none").lower()
+    if text == "none":
+        return 0.0
+    if not re.fullmatch(r"(\d{1,9}[smhdw]?)+", text):
+        raise UsageError(f"The SSH config's {keyword} is {text!r}, which is not a duration.")
+    return sum(
+        float(number) * _UNITS_S[unit] for number, unit in re.findall(r"(\d+)([smhdw]?)", text)
+    )

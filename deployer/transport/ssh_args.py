@@ -89,6 +89,10 @@ _ALGORITHMS = frozenset(
     )
 )
 
+#: Options of which, unlike others, the last one counts.
+_OVERRIDING = "46b"
+_WAYS = ("proxyjump", "proxycommand")
+
 #: Options with a value that are a keyword; those without one, and their keyword and value.
 _WITH_VALUE = {
     "J": "proxyjump",
@@ -172,15 +176,19 @@ def _parsed(words: tuple[str, ...]) -> SshArgs:
         elif letter == "o":
             settings.append(_option(value))
         elif letter in _WITH_VALUE:
-            if letter == "J" and any(name == "proxyjump" for name, _ in settings):
-                raise UsageError("a second -J", hint="separate several hops with commas: -J a,b")
-            settings.append(_checked(_WITH_VALUE[letter], (value,), f"-{letter} {value}"))
+            if letter == "J" and any(name in _WAYS for name, _ in settings):
+                raise UsageError(
+                    f"-J {value} after another way to the host",
+                    hint="separate several hops with commas: -J a,b",
+                )
+            setting = _checked(_WITH_VALUE[letter], (value,), f"-{letter} {value}")
+            settings.insert(0 if letter in _OVERRIDING else len(settings), setting)
         elif letter in _UNUSED:
             continue
         elif letter in _ALONE:
-            setting = _ALONE[letter]
-            if setting is not None:
-                settings.append(setting)
+            alone = _ALONE[letter]
+            if alone is not None:
+                settings.insert(0, alone)
         else:
             raise UsageError(f"the ssh option -{letter} is not supported", hint=_HINT)
     return SshArgs(tuple(settings), config_file)

@@ -147,8 +147,12 @@ def split_line(line: str, place: str) -> tuple[str, tuple[str, ...]]:
     line = line.strip()
     if not line or line.startswith("#"):
         return "", ()
-    keyword = line.replace("=", " ", 1).split(None, 1)[0].lower()
-    rest = line[len(keyword) :].lstrip()
+    if line.startswith('"'):
+        word, _, rest = line[1:].partition('"')
+    else:
+        word = (line.replace("=", " ", 1).split(None, 1) or [""])[0]
+        rest = line[len(word) :]
+    keyword, rest = word.lower(), rest.lstrip()
     if rest.startswith("="):
         rest = rest[1:].lstrip()
     if keyword == "proxycommand":  # the whole line is for the shell

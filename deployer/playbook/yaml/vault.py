@@ -122,7 +122,7 @@ def password_from(path: Path) -> bytes:
 def _printed(path: Path, what: str) -> bytes:
     try:
         run = subprocess.run(
-            [str(path)],
+            [str(path.absolute())],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_PROGRAM_TIMEOUT_S,
