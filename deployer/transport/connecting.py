@@ -102,7 +102,17 @@ def _start_over_ssh(
         dial=_SshDial(connection),
     )
     timeout_s = connection.settings.connect_timeout_s
-    start_agent(link, bootstrap, elevation=elevation, timeout_s=timeout_s)
+    try:
+        start_agent(link, bootstrap, elevation=elevation, timeout_s=timeout_s)
+    except NoPythonError as error:
+        if python == ["python3"]:
+            raise
+        raise UnreachableError(
+            f"the Python of ansible_python_interpreter, {shlex.join(python)}, is missing",
+            host=host.name,
+            doing="starting the agent",
+            hint="Correct the path, or leave the variable out: python3 of the PATH is then used.",
+        ) from error
     return link
 
 

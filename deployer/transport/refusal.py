@@ -15,8 +15,13 @@ class NoPythonError(UnreachableError):
 #: Phrases of sudo and of sudo-rs, what they mean, and what to do.
 _REFUSALS = (
     (
+        ("unknown user", "user not found"),
+        "the host has no user {target}",
+        "See ansible_become_user.",
+    ),
+    (
         ("not in the sudoers", "not allowed to", "may not run", "i'm afraid i can't do that"),
-        "{user} may not become root with sudo",
+        "{user} may not become {target} with sudo",
         "Allow {user} to do so in /etc/sudoers.",
     ),
     (
@@ -49,7 +54,7 @@ class Ended:
                 return AuthenticationError(
                     problem, host=self.elevation.host, doing="becoming root", hint=hint
                 )
-        if "python3" in said and ("not found" in said or "no such file" in said):
+        if "python" in said and ("not found" in said or "no such file" in said):
             return NoPythonError(
                 "the host has no python3",
                 host=self.elevation.host,
@@ -92,7 +97,8 @@ class Ended:
                 )
         for phrases, problem, hint in _REFUSALS:
             if any(phrase in said for phrase in phrases):
-                return problem.format(user=user), hint.format(user=user)
+                target = self.elevation.target
+                return problem.format(user=user, target=target), hint.format(user=user)
         if said.startswith("sudo:") and "python3" not in said:
             return f"sudo refuses: {self.said}", ""
         return "", ""

@@ -16,6 +16,7 @@ from deployer.errors import AuthenticationError, HostKeyError, UnreachableError
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
 from deployer.model import Host
+from deployer.playbook import load_inventory
 from deployer.transport import ConnectOptions, Link, connect
 from tests.support.waiting import PATIENCE_S, stretched, until
 
@@ -286,6 +287,36 @@ def test_a_host_without_sudo(lab: Lab, server: LabHost) -> None:
         server.sh("mv /usr/bin/sudo.away /usr/bin/sudo")
 
 
+def test_becoming_a_user_other_than_root(lab: Lab, server: LabHost) -> None:
+    options = patient(become=True)
+    barred = int(server.sh("id -u barred"))
+    for login in ("free", _ROOT):
+        host = inventory_host(lab, server, ansible_user=login, ansible_become_user="barred")
+        with linked(host, options) as link:
+            assert link.hello["uid"] == barred
+    missing = inventory_host(lab, server, ansible_user="free", ansible_become_user="nobody-such")
+    with pytest.raises(AuthenticationError, match="the host has no user nobody-such"):
+        connect(missing, options)
+
+
+def test_the_program_and_the_options_of_sudo(lab: Lab, server: LabHost) -> None:
+    server.sh("ln -sf /usr/bin/sudo /usr/local/bin/my-sudo; ln -sf /usr/bin/python3 /opt/my-py")
+    changes = {
+        "ansible_become_exe": "/usr/local/bin/my-sudo",
+        "ansible_become_flags": "-H -S -n",
+        "ansible_python_interpreter": "/opt/my-py",
+    }
+    host = inventory_host(lab, server, ansible_user="asked", **changes)
+    with linked(host, patient(become=True, become_password="right horse")) as link:
+        assert link.hello["uid"] == 0
+        commands = server.sh("cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+        assert "/usr/local/bin/my-sudo -H -S -S -p" in commands
+        assert "/opt/my-py -I -S" in commands
+    host = inventory_host(lab, server, ansible_python_interpreter="/opt/none/python3")
+    with pytest.raises(UnreachableError, match="/opt/none/python3, is missing"):
+        connect(host, patient())
+
+
 # --- the ways there -------------------------------------------------------------------------------
 
 
@@ -321,6 +352,37 @@ def test_a_jump_host_is_checked_as_the_host_itself_is(
         stream = link.open_stream(host="127.0.0.1", port=22, timeout_s=PATIENCE_S)
         assert stream.recv(4) == b"SSH-"
         stream.close()
+
+
+def test_a_jump_host_from_a_variable(
+    lab: Lab, server: LabHost, ssh_home: Callable[[str], None], tmp_path: Path
+) -> None:
+    """The address is unreachable from here; the SSH config would lead to a different host."""
+    server.sh("ip addr show dev lo | grep -q 192.168.77.8 || ip addr add 192.168.77.8/32 dev lo")
+    known = tmp_path / "known"
+    known.write_text(f"192.168.77.8,{server.address} {server.host_key()}\n")
+    ssh_home("Host 192.168.77.8\n ProxyCommand false\n User someone\n Port 1\n")
+    (tmp_path / "conf").write_text(f"Host {server.address}\n IdentityFile {lab.key}\n")
+    inventory = tmp_path / "hosts"
+    files = f"-F {tmp_path}/conf -o UserKnownHostsFile={known}"
+    command = f"ssh {files} -W %h:%p root@{server.address}"
+    for way in (
+        f"-J root@{server.address}",
+        f"-o ProxyJump=root@{server.address}:22",
+        f"-o 'ProxyCommand={command}'",
+    ):
+        variables = {
+            "ansible_host": "192.168.77.8",
+            "ansible_user": "root",
+            "ansible_port": "22",
+            "ansible_ssh_private_key_file": lab.key,
+            "ansible_ssh_common_args": f"{files} {way}",
+            "deployer_known_hosts_file": known,
+        }
+        words = " ".join(f'{name}="{value}"' for name, value in variables.items())
+        inventory.write_text(f"inner {words}\n")
+        with linked(load_inventory([inventory]).hosts["inner"]) as link:
+            assert facts(link)["ansible_hostname"] == server.name
 
 
 def test_a_proxy_command(lab: Lab, server: LabHost, ssh_home: Callable[[str], None]) -> None:
