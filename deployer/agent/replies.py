@@ -147,6 +147,19 @@ class SystemReply(TypedDict):
     missing: list[str]
 
 
+class SharedFile(TypedDict, total=False):
+    """What a configuration file that several playbooks share has to keep.
+
+    `sites` are the files of sites, content by path; `former` those of a file that an earlier
+    version of deployer wrote; `kept` is its hand-written end. Only `problem` if it is unreadable.
+    """
+
+    sites: dict[str, str]
+    former: list[dict[str, Any]]
+    kept: str
+    problem: str
+
+
 class FactsReply(TypedDict):
     """The reply to ``facts``."""
 
@@ -154,6 +167,7 @@ class FactsReply(TypedDict):
     system: SystemReply
     packages: dict[str, dict[str, str | None]]
     listeners: list[Listener]
+    shared: dict[str, SharedFile]
     deployer: HostState
 
 

@@ -14,6 +14,7 @@ from deployer.agent.files import look_at
 from deployer.agent.listeners import listeners
 from deployer.agent.packages import package_versions
 from deployer.agent.probe import Probe
+from deployer.agent.proxies.shared import shared_parts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def request_facts(session: Session, request: Json) -> Json:
-    """Facts of the host, packages, listeners, and the state of deployer's own commits."""
+    """Facts of the host, packages, listeners, shared files, and the state of deployer's commits."""
     names = [check_name(name) for name in request.get("packages", [])]
     state = session.state
     return {
@@ -32,6 +33,7 @@ def request_facts(session: Session, request: Json) -> Json:
         "system": system([check_name(name) for name in request.get("tools", [])]),
         "packages": package_versions(names, session.children) if names else {},
         "listeners": listeners([int(port) for port in request.get("ports", [])]),
+        "shared": shared_parts(state.sites),
         "deployer": {
             "lock": state.holder(),
             "pending": state.under_way(),

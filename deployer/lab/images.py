@@ -46,6 +46,7 @@ _CACHED = (
     "curl",
     "goaccess",
     "haproxy",
+    "libnginx-mod-http-lua",
     "nginx",
     "openssl",
     "python3-venv",

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Protocol
 from deployer.errors import SourceError, UsageError
 from deployer.model import Attributes, Proxy, SourceRef
 from deployer.proxies import PROXIES, ProxyServer
+from deployer.proxies.shared import ALONE, Others, others_of
 from deployer.sites.model import Site
 from deployer.sites.releases import RELEASES
 
 if TYPE_CHECKING:
+    from deployer.agent.replies import SharedFile
     from deployer.sites.acme import CertificatesOnHost, OnController
     from deployer.sites.certificate_files import CertificateFiles
     from deployer.sites.values import View
@@ -35,7 +37,7 @@ class SiteViews(Protocol):
     def bootstrap(self, site: Site) -> View:
         """The site before it has a certificate: it only answers challenges."""
 
-    def more_vars(self, sites: Sequence[Site]) -> dict[str, object]:
+    def more_vars(self, sites: Sequence[Site], others: Others = ALONE) -> dict[str, object]:
         """Further variables of the role, for all sites together."""
 
 
@@ -72,7 +74,9 @@ class ServingHost:
     """The host that serves sites: its facts and package versions, from its reply to ``facts``.
 
     `served_by` are the proxies set up by earlier runs; one that is no longer used is stopped.
-    `certificates` are those on the host, if they were read. `system` is its distribution.
+    `certificates` are those on the host, if they were read. `system` is its distribution. `shared`
+    are the configuration files that have the sites of several playbooks, by proxy; of these sites,
+    those with a domain in `removed` are no longer served.
     """
 
     facts: Attributes
@@ -80,6 +84,8 @@ class ServingHost:
     certificates: CertificatesOnHost | None = None
     served_by: Sequence[Proxy] = ()
     system: System = field(default_factory=System)
+    shared: Mapping[str, SharedFile] = field(default_factory=dict)
+    removed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +121,7 @@ def proxy_roles(
         UsageError: a site with TLS and no certificate.
     """
     if not sites:
-        return ()
+        return _roles_without_sites(host)
 
     from deployer.sites import lint
     from deployer.sites.certificate_files import is_acme
@@ -129,23 +135,45 @@ def proxy_roles(
             )
     of_files = [site for site in sites if site.domain in certificates]
     calls = [_certificate_files(of_files, certificates)] if of_files else []
-    role = ProxyRole(role=sites[0].proxy, vars=_proxy_vars(sites, host), source=sites[0].source)
+    proxy = sites[0].proxy
+    role = ProxyRole(role=proxy, vars=_proxy_vars(proxy, sites, host), source=sites[0].source)
     if not any(is_acme(site) for site in sites):
         return (*calls, role)
     return (*calls, *_acme_roles(sites, role, host, ordering))
 
 
-def _proxy_vars(sites: Sequence[Site], host: ServingHost) -> dict[str, object]:
+def _roles_without_sites(host: ServingHost) -> tuple[ProxyRole, ...]:
+    """The role of each proxy from whose shared file a site is removed, if there is nothing else."""
+    return tuple(
+        ProxyRole(role=proxy, vars=_proxy_vars(proxy, (), host))
+        for proxy in PROXIES
+        if host.removed and proxy in host.served_by and _others(proxy, (), host).gone
+    )
+
+
+def _others(proxy: Proxy, sites: Sequence[Site], host: ServingHost) -> Others:
+    """What the proxy serves besides `sites`."""
+    return others_of(
+        host.shared.get(proxy),
+        own=sites,
+        removed=host.removed,
+        is_current=not host.served_by or proxy in host.served_by,
+    )
+
+
+def _proxy_vars(proxy: Proxy, sites: Sequence[Site], host: ServingHost) -> dict[str, object]:
     from deployer.sites import versions
 
-    proxy, packages = sites[0].proxy, host.packages
+    packages = host.packages
     server = PROXIES[proxy]
     package, views = server.package, server.views
     series = host.system.series or ""
     usual = versions.upstream_of(server.versions.get(series, server.oldest))
     version = versions.upstream(packages, (package,), otherwise=usual)
-    _reject_old(sites[0], server, version, host.system)
+    if sites:
+        _reject_old(sites[0], server, version, host.system)
     openssl = RELEASES[series].openssl[1] if series else "1.1.1"
+    more = _others(proxy, sites, host)
     return {
         f"{proxy}_version": version,
         "openssl_version": versions.upstream(
@@ -153,10 +181,10 @@ def _proxy_vars(sites: Sequence[Site], host: ServingHost) -> dict[str, object]:
         ),
         f"{proxy}_installed": bool(packages.get(package, {}).get("installed")),
         f"{proxy}_ipv6": bool(host.facts.get("ansible_all_ipv6_addresses")),
-        f"{proxy}_drain_s": _longest([site.drain_s for site in sites]),
+        f"{proxy}_drain_s": _longest([site.drain_s for site in (*sites, *more.sites)]),
         f"{proxy}_replaces": [PROXIES[other].unit for other in host.served_by if other != proxy],
-        f"{proxy}_sites": [views.view(site) for site in sites],
-        **views.more_vars(sites),
+        f"{proxy}_sites": [views.view(site) for site in (*sites, *more.sites)],
+        **views.more_vars(sites, more),
     }
 
 
@@ -182,17 +210,19 @@ def _acme_roles(
     from deployer.sites import acme
     from deployer.sites.certificate_files import is_acme
 
-    proxy, views = role.role, PROXIES[sites[0].proxy].views
+    proxy, views = sites[0].proxy, PROXIES[sites[0].proxy].views
     on_host = host.certificates or acme.CertificatesOnHost()
     certbot = _certbot_vars([site for site in sites if is_acme(site)], host, on_host, ordering)
     stages = {site.domain: acme.stage_of(site, on_host) for site in sites}
     early = acme.before_certificates(sites, on_host)
+    more = _others(proxy, sites, host)
     first = {
         **role.vars,
-        **views.more_vars(early),
+        **views.more_vars(early, more),
         f"{proxy}_sites": [
             *(views.view(site, challenge=stages[site.domain] == "former") for site in early),
             *(views.bootstrap(site) for site in sites if stages[site.domain] == "challenge"),
+            *(views.view(site) for site in more.sites),
         ],
     }
 

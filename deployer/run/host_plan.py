@@ -271,6 +271,7 @@ class HostPlanner:
             listeners=self.state.listeners,
             served_by=tuple(reply["deployer"]["proxies"]),
             system=system_from(reply["system"]),
+            shared=reply["shared"],
         )
 
     def _refuse_unsupported(self, about: HostFacts, desired: DesiredState) -> None:

@@ -131,7 +131,8 @@ class Site:
     whose answer repeats the request's headers, if there is one. `drain_s` is how long connections
     stay open after a reload, `None` for no limit; with `require_survival`, a commit that loses some
     of them is rolled back. `displaces` are names of others that the host may stop serving for this
-    site. `places` has the position of each key in the playbook, those of `tls` as
+    site. With `underscores_in_headers`, services get the headers whose names have underscores.
+    `places` has the position of each key in the playbook, those of `tls` as
     ``tls.issuer``.
     """
 
@@ -146,6 +147,7 @@ class Site:
     max_body_bytes: int | None = 16 * 1048576
     require_survival: bool = False
     displaces: tuple[str, ...] = ()
+    underscores_in_headers: bool = False
     source: SourceRef | None = None
     places: Mapping[str, SourceRef] = field(default_factory=dict, compare=False, repr=False)
 

@@ -6,6 +6,7 @@ file is rejected here, with its position in the playbook.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable
 from hashlib import sha256
@@ -25,6 +26,17 @@ PLAIN_FILE = re.compile(r"/[\w.~!+,=@/-]*")
 PLAIN_HOST = re.compile(r"[A-Za-z0-9._:-]+")
 PLAIN_NAME = re.compile(r"[A-Za-z0-9.*-]+")
 PLAIN_ORIGIN = re.compile(r"[A-Za-z0-9+.:/_\[\]-]+")
+
+#: Headers that the proxy sets for services, whatever a client sends.
+SET_HEADERS = (
+    *("X-Real-IP", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Proto"),
+)
+#: Headers that services trust when they come from a proxy: it removes a client's.
+REMOVED_HEADERS = (
+    *("Forwarded", "X-Forwarded-Server", "X-Forwarded-Prefix", "X-Forwarded-Scheme"),
+    *("X-Forwarded-Ssl", "X-Original-Host", "X-Original-URL", "X-Rewrite-URL", "X-Scheme"),
+    *("Client-IP", "True-Client-IP", "X-Client-IP", "X-Cluster-Client-IP", "Proxy"),
+)
 
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _LONGEST_PREFIX = 29
@@ -142,6 +154,21 @@ def check_names(site: Site) -> None:
     """
     for name in site.names:
         refuse_unless(PLAIN_NAME, name, what="the name", source=site.source)
+
+
+def underscored(names: Iterable[str]) -> list[str]:
+    """Every spelling of the headers `names` with underscores: WSGI, Rack and CGI know one name."""
+    return [
+        "".join(map("".join, itertools.zip_longest(words, marks, fillvalue="")))
+        for words in (name.split("-") for name in names)
+        for marks in itertools.product("-_", repeat=len(words) - 1)
+        if "_" in marks
+    ]
+
+
+def host_patterns(site: Site) -> list[str]:
+    """A pattern, without anchors and in lower case, for each of the site's names in ``Host``."""
+    return [escaped(name.lower()).replace(r"\*", "[a-z0-9_.-]+", 1) for name in site.names]
 
 
 def covers(site: Site, other: Site) -> bool:

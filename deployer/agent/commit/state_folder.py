@@ -237,11 +237,16 @@ class StateFolder:
 
     def proxies(self) -> list[str]:
         """The proxies that serve the sites of the newest generation that has any."""
+        return sorted({site["proxy"] for site in self.sites()})
+
+    def sites(self) -> list[Json]:
+        """The sites of the newest generation that has any."""
         numbers = [int(name) for name in names_in(self.generations) if name.isdigit()]
         for number in sorted(numbers, reverse=True):
             meta = read_json(os.path.join(self.generations, str(number), "meta.json")) or {}
             if meta.get("sites"):
-                return sorted({site["proxy"] for site in meta["sites"]})
+                found: list[Json] = meta["sites"]
+                return found
         return []
 
     def next_sequence(self) -> int:

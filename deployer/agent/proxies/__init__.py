@@ -20,7 +20,8 @@ class Proxy:
 
     `also_called` has these names in other distributions. `left_by_purges` are files that a script
     of its package creates, and a purge leaves behind. `has_slots`: its processes occupy slots of a
-    fixed number, also those that only finish their connections after a reload.
+    fixed number, also those that only finish their connections after a reload. `shared_file` is the
+    one file of a proxy that has the sites of all playbooks in it.
     """
 
     def __init__(
@@ -31,12 +32,14 @@ class Proxy:
         also_called: tuple[str, ...] = (),
         left_by_purges: tuple[str, ...] = (),
         has_slots: bool = False,
+        shared_file: str = "",
     ) -> None:
         self.name = name
         self.unit = unit
         self.also_called = also_called
         self.left_by_purges = left_by_purges
         self.has_slots = has_slots
+        self.shared_file = shared_file
 
     @property
     def workers(self) -> parts.Workers:
@@ -69,6 +72,12 @@ class Proxy:
         return found
 
     @property
+    def shared(self) -> parts.Shared:
+        """What its `shared_file` has to keep, if it has one."""
+        found: parts.Shared = self._part("shared")
+        return found
+
+    @property
     def inspection(self) -> parts.Inspection:
         """Its files, configuration test and logs."""
         found: parts.Inspection = self._part("inspect")
@@ -83,7 +92,7 @@ class Proxy:
 _ROWS = (
     Proxy("nginx", unit="nginx", left_by_purges=("/var/www/html/index.nginx-debian.html",)),
     Proxy("apache", unit="apache2", also_called=("httpd",), has_slots=True),
-    Proxy("haproxy", unit="haproxy"),
+    Proxy("haproxy", unit="haproxy", shared_file="/etc/haproxy/haproxy.cfg"),
 )
 PROXIES = {row.name: row for row in _ROWS}
 BY_UNIT = {row.unit: row for row in _ROWS}

@@ -62,6 +62,20 @@ class Connections(Protocol):
         """For how long connections may stay open after a reload; `None` if there is no limit."""
 
 
+class Shared(Protocol):
+    """``shared``, of a proxy that has the sites of all playbooks in one file."""
+
+    def read(self, file: str) -> Json:
+        """What a new version of `file` has to keep.
+
+        ``sites``: the files of sites, content by path, or `None` if the sites have no files yet;
+        ``kept``: the hand-written end of `file`.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+
+
 class Inspection(Protocol):
     """``inspect``."""
 

@@ -55,6 +55,7 @@ def to_site(
         echo=model.echo,
         require_survival=model.require_survival,
         displaces=tuple(word.strip().lower() for word in model.displaces),
+        underscores_in_headers=model.underscores_in_headers,
         source=spot_of(node).ref,
         places=_places(node),
     )

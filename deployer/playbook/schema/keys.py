@@ -247,6 +247,9 @@ class SiteModel(Strict):
         description="Roll back a commit that loses WebSocket connections held open during it.",
     )
     displaces: Words = field([], description=_DISPLACES)
+    underscores_in_headers: bool = field(
+        False, description="Pass on headers with an underscore in their names."
+    )
 
 
 def _as_file(value: object) -> Value:

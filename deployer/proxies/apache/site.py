@@ -14,11 +14,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from deployer.errors import SourceError
+from deployer.proxies.shared import ALONE, Others
 from deployer.sites.model import Route, Site, Tls, Upstream
 from deployer.sites.values import (
     PLAIN_FILE,
     PLAIN_HOST,
     PLAIN_PATH,
+    REMOVED_HEADERS,
+    SET_HEADERS,
     View,
     certificate_folder,
     challenge_of,
@@ -26,6 +29,7 @@ from deployer.sites.values import (
     covers,
     escaped,
     has_root_route,
+    host_patterns,
     is_address,
     ordered,
     origin_patterns,
@@ -33,6 +37,7 @@ from deployer.sites.values import (
     refuse_unless,
     scheme_of,
     slugs_of,
+    underscored,
 )
 
 #: The files that `a2enmod` would link, module by module.
@@ -112,6 +117,9 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "challenge": challenge_of(site, also=challenge),
         "only_challenges": False,
         "link": _link(site),
+        "host_pattern": "|".join(host_patterns(site)),
+        "removed_headers": REMOVED_HEADERS,
+        "underscores": site.underscores_in_headers,
         "max_body_bytes": site.max_body_bytes or 0,
         "hsts_s": site.tls.hsts_s if site.has_tls else None,
         "certificate": f"{certificate_folder(site)}/fullchain.pem",
@@ -129,7 +137,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
     }
 
 
-def more_vars(sites: Sequence[Site]) -> dict[str, object]:
+def more_vars(sites: Sequence[Site], others: Others = ALONE) -> dict[str, object]:
     """The modules that the sites need."""
     for one, other in itertools.combinations(sorted(sites, key=_link), 2):
         if covers(one, other):
@@ -144,7 +152,14 @@ def more_vars(sites: Sequence[Site]) -> dict[str, object]:
         modules = (*modules, *_FOR_TLS)
     if any(_need_a_pool(site) for site in sites):
         modules = (*modules, *_FOR_POOLS)
-    return {"apache_modules": list(modules)}
+    if any(site.underscores_in_headers for site in sites):
+        modules = (*modules, "lua.load")
+    headers = [*SET_HEADERS, *REMOVED_HEADERS]
+    return {
+        "apache_modules": list(modules),
+        "apache_client_headers": headers,
+        "apache_underscored_headers": underscored(headers),
+    }
 
 
 def _link(site: Site) -> str:

@@ -6,6 +6,7 @@ values: names of sections, the order of routes, conditions; and refuses what HAP
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -13,11 +14,15 @@ from itertools import combinations
 
 from deployer.errors import SourceError
 from deployer.model import SourceRef
+from deployer.proxies.shared import ALONE, Others
 from deployer.sites.model import Route, Site, Tls, Upstream
+from deployer.sites.served_file import text_of
 from deployer.sites.values import (
     PLAIN_FILE,
     PLAIN_HOST,
     PLAIN_PATH,
+    REMOVED_HEADERS,
+    SET_HEADERS,
     View,
     certificate_folder,
     challenge_of,
@@ -33,6 +38,7 @@ from deployer.sites.values import (
     refuse_unless,
     scheme_of,
     slugs_of,
+    underscored,
 )
 
 # HAProxy stores milliseconds in a signed 32-bit integer.
@@ -69,6 +75,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "tls": site.has_tls,
         "challenge": challenge_of(site, also=challenge),
         "only_challenges": False,
+        "underscores": site.underscores_in_headers,
         "max_body_bytes": site.max_body_bytes or 0,
         "hsts_s": site.tls.hsts_s if site.has_tls else None,
         "certificate": f"{certificate_folder(site)}/fullchain.pem",
@@ -84,16 +91,17 @@ def view(site: Site, *, challenge: bool = False) -> View:
     }
 
 
-def more_vars(sites: Sequence[Site]) -> dict[str, object]:
+def more_vars(sites: Sequence[Site], others: Others = ALONE) -> dict[str, object]:
     """The variables that concern HAProxy as a whole.
 
     Raises:
         SourceError: two sites that HAProxy could not distinguish, or a time that is too long.
     """
-    for site in sites:
+    every = [*sites, *others.sites]
+    for site in every:
         if site.drain_s is not None and site.drain_s > _LONGEST_S:
             raise _too_long("drain", site.drain_s, source=site.source)
-    for one, other in combinations(sites, 2):
+    for one, other in combinations(every, 2):
         if covers(one, other) and covers(other, one):
             raise SourceError(
                 f"{one.domain} and {other.domain} each have a name that the other's wildcard"
@@ -102,11 +110,21 @@ def more_vars(sites: Sequence[Site]) -> dict[str, object]:
                 hint="HAProxy could not distinguish them: move each name to the site of its"
                 " wildcard.",
             )
-    routes = [route for site in sites for route in site.routes]
+    routes = [route for site in every for route in site.routes]
     roots = sorted({route.root.rstrip("/") or "/" for route in routes if route.root is not None})
     return {
         "haproxy_unix_sockets": any(each.socket for route in routes for each in route.upstreams),
         "haproxy_static_roots": [{"root": root, "name": _name_of_root(root)} for root in roots],
+        "haproxy_client_headers": [*SET_HEADERS, *REMOVED_HEADERS],
+        "haproxy_removed_headers": list(REMOVED_HEADERS),
+        "haproxy_underscored_headers": underscored([*SET_HEADERS, *REMOVED_HEADERS]),
+        "haproxy_own": [_section_name(site) for site in sites],
+        "haproxy_site_files": [
+            {"domain": site.domain, "name": _section_name(site), "content": text_of(site)}
+            for site in (*sites, *others.unfiled)
+        ],
+        "haproxy_gone": [posixpath.basename(path).removesuffix(".json") for path in others.gone],
+        "haproxy_kept": others.kept,
     }
 
 

@@ -12,11 +12,14 @@ from dataclasses import replace
 
 from deployer.errors import SourceError
 from deployer.model import SourceRef
+from deployer.proxies.shared import ALONE, Others
 from deployer.sites.model import Route, Site, Tls, Upstream
 from deployer.sites.values import (
     PLAIN_FILE,
     PLAIN_HOST,
     PLAIN_PATH,
+    REMOVED_HEADERS,
+    SET_HEADERS,
     View,
     certificate_folder,
     challenge_of,
@@ -24,6 +27,7 @@ from deployer.sites.values import (
     duration,
     escaped,
     has_root_route,
+    host_patterns,
     is_address,
     name_prefix,
     ordered,
@@ -72,6 +76,10 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "challenge": challenge_of(site, also=challenge),
         "only_challenges": False,
         "is_address": is_address(site.domain),
+        "named": f"{prefix}_named",
+        "host_patterns": host_patterns(site),
+        "removed_headers": REMOVED_HEADERS,
+        "underscores": site.underscores_in_headers,
         "max_body": size(site.max_body_bytes) if site.max_body_bytes else "0",
         "hsts_s": site.tls.hsts_s if site.has_tls else None,
         "certificate": f"{certificate_folder(site)}/fullchain.pem",
@@ -87,8 +95,8 @@ def view(site: Site, *, challenge: bool = False) -> View:
     }
 
 
-def more_vars(sites: Sequence[Site]) -> dict[str, object]:
-    """No variables: the sites' views have all that the role needs.
+def more_vars(sites: Sequence[Site], others: Others = ALONE) -> dict[str, object]:
+    """The variables that concern nginx as a whole.
 
     Raises:
         SourceError: two sites that would both have to be the port's default.
@@ -102,7 +110,7 @@ def more_vars(sites: Sequence[Site]) -> dict[str, object]:
             source=other.source,
             hint="Make one of them an alias of the other.",
         )
-    return {}
+    return {"nginx_client_headers": [*SET_HEADERS, *REMOVED_HEADERS]}
 
 
 def _route_view(route: Route, *, prefix: str, slug: str, rule: View | None) -> View:

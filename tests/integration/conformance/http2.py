@@ -32,11 +32,13 @@ class Http2:
         """Whether the server has said that CONNECT may name a protocol."""
         return bool(self._http.remote_settings.enable_connect_protocol)
 
-    def ask(self, path: str, *headers: tuple[str, str], body: bytes = b"") -> Answer:
+    def ask(
+        self, path: str, *headers: tuple[str, str], body: bytes = b"", host: str = DOMAIN
+    ) -> Answer:
         """One request, and the whole answer."""
         method = "POST" if body else "GET"
         first = [(":method", method), (":scheme", "https"), (":path", path)]
-        stream = self._begin([*first, (":authority", DOMAIN), *headers], ends=not body)
+        stream = self._begin([*first, (":authority", host), *headers], ends=not body)
         while body:
             size = min(
                 self._http.local_flow_control_window(stream), self._http.max_outbound_frame_size

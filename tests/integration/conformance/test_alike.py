@@ -119,6 +119,47 @@ def masked(first: int, payload: bytes) -> bytes:
     return bytes([first]) + length + bytes(4) + payload
 
 
+@pytest.mark.parametrize("name", [DOMAIN, PLAIN])
+def test_methods_for_proxies(alike: list[World], name: str) -> None:
+    tls = name == DOMAIN
+    asked = [("TRACE", "/ws"), ("TRACE", "/a.b"), ("CONNECT", f"{name}:{443 if tls else 80}")]
+    found = {
+        (world.front, method, target): world.ask(target, method=method, name=name, tls=tls).status
+        for world in alike
+        for method, target in asked
+    }
+    assert set(found.values()) == {405}, found
+
+
+def test_a_malformed_connect(alike: list[World]) -> None:
+    for world in alike:
+        assert world.ask("/ws", method="CONNECT").status in (400, 405)
+
+
+_KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+_ODD_UPGRADES: dict[str, tuple[str, list[str]]] = {
+    "POST": ("POST", ["Sec-WebSocket-Version: 13", _KEY, "Content-Length: 0"]),
+    "PUT": ("PUT", ["Sec-WebSocket-Version: 13", _KEY, "Content-Length: 0"]),
+    "HEAD": ("HEAD", ["Sec-WebSocket-Version: 13", _KEY]),
+    "version 8": ("GET", ["Sec-WebSocket-Version: 8", _KEY]),
+    "version 0": ("GET", ["Sec-WebSocket-Version: 0", _KEY]),
+    "version 14": ("GET", ["Sec-WebSocket-Version: 14", _KEY]),
+    "two versions": ("GET", ["Sec-WebSocket-Version: 13, 8", _KEY]),
+    "no version": ("GET", [_KEY]),
+}
+
+
+@pytest.mark.parametrize("name", _ODD_UPGRADES)
+@pytest.mark.parametrize("origin", [f"https://{DOMAIN}", "https://evil.example"])
+@pytest.mark.parametrize("path", ["/ws", "/plain"])
+def test_odd_upgrades(alike: list[World], name: str, origin: str, path: str) -> None:
+    method, rows = _ODD_UPGRADES[name]
+    rows = ["Connection: Upgrade", "Upgrade: websocket", f"Origin: {origin}", *rows]
+    first, *others = [without_hsts(world.ask(path, *rows, method=method)) for world in alike]
+    for other, world in zip(others, alike[1:], strict=True):
+        assert other == first, world.front
+
+
 _FRAMES = {
     "text": masked(0x81, "grüß dich".encode()),
     "binary": masked(0x82, bytes(range(125))),

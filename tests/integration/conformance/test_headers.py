@@ -6,7 +6,8 @@ import hashlib
 
 import pytest
 
-from tests.integration.conformance.world import DOMAIN, PLAIN, World, echoed
+from deployer.sites.values import REMOVED_HEADERS
+from tests.integration.conformance.world import DOMAIN, PLAIN, Echoed, World, echoed
 
 pytestmark = pytest.mark.lab
 
@@ -17,7 +18,18 @@ _FORGED = {
     "X-Forwarded-Host": "evil.example",
     "X-Forwarded-Port": "1",
     "Forwarded": "for=6.6.6.6",
+    "X-Forwarded-Server": "evil.example",
+    "X-Original-URL": "/admin",
+    "X-Rewrite-URL": "/admin",
+    "X-Client-IP": "6.6.6.6",
+    "True-Client-IP": "6.6.6.6",
+    "Proxy": "evil.example:3128",
 }
+
+
+def seen(found: Echoed) -> dict[str, list[str]]:
+    """The headers about the client that reached the service."""
+    return {name: found.header(name) for name in {*_FORGED, *REMOVED_HEADERS}}
 
 
 def expected(world: World, *, tls: bool = True) -> dict[str, list[str]]:
@@ -28,7 +40,7 @@ def expected(world: World, *, tls: bool = True) -> dict[str, list[str]]:
         "X-Forwarded-Proto": ["https" if tls else "http"],
         "X-Forwarded-Host": [DOMAIN if tls else PLAIN],
         "X-Forwarded-Port": ["443" if tls else "80"],
-        "Forwarded": [],
+        **{name: [] for name in REMOVED_HEADERS},
     }
 
 
@@ -37,11 +49,11 @@ def expected(world: World, *, tls: bool = True) -> dict[str, list[str]]:
 def test_where_a_request_comes_from_cannot_be_forged(world: World, path: str) -> None:
     forged = [f"{name}: {value}" for name, value in _FORGED.items()]
     found = world.ask(path, *forged, *forged).echoed
-    assert {name: found.header(name) for name in _FORGED} == expected(world)
+    assert seen(found) == expected(world)
     if path != "/plain":
         with world.open(path, additional_headers=_FORGED) as connection:
             found = echoed(connection)
-        assert {name: found.header(name) for name in _FORGED} == expected(world)
+        assert seen(found) == expected(world)
 
 
 @pytest.mark.every_release
@@ -49,7 +61,7 @@ def test_where_a_request_comes_from_cannot_be_forged(world: World, path: str) ->
 def test_nor_on_port_80(world: World, path: str) -> None:
     forged = [f"{name}: {value}" for name, value in _FORGED.items()]
     found = world.ask(path, *forged, name=PLAIN, tls=False).echoed
-    assert {name: found.header(name) for name in _FORGED} == expected(world, tls=False)
+    assert seen(found) == expected(world, tls=False)
 
 
 @pytest.mark.every_release
@@ -68,7 +80,42 @@ def test_nor_with_underscores(world: World) -> None:
 def test_nor_by_having_them_taken_for_hop_by_hop(world: World, path: str) -> None:
     # RFC 9110, section 7.6.1: what Connection names is for the next hop alone, and removed there.
     found = world.ask(path, f"Connection: close, {', '.join(_FORGED)}").echoed
-    assert {name: found.header(name) for name in _FORGED} == expected(world)
+    assert seen(found) == expected(world)
+
+
+@pytest.mark.every_release
+@pytest.mark.parametrize("upgrade", [False, True])
+def test_underscores_pass_where_the_site_says_so(world: World, upgrade: bool) -> None:
+    ask = world.upgrade if upgrade else world.ask
+    name = "any.wild.example.com"
+    forged = [f"{name.replace('-', '_')}: {value}" for name, value in _FORGED.items()]
+    mixed = ["X_Real-IP: 6.6.6.6", "x-forwarded_for: 6.6.6.6"]
+    own = ["api_access_token: token", "a-b_c: 1"]
+    found = ask("/x", *own, *forged, *mixed, name=name).echoed
+    sent = dict(pair for pair in found.document["headers"] if "_" in pair[0])
+    assert {key.lower(): value for key, value in sent.items()} == {
+        "api_access_token": "token",
+        "a-b_c": "1",
+    }
+
+
+@pytest.mark.every_release
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ("api_access_token: forged", "api-access-token: good"),
+        ("api-access-token: good", "API_Access_Token: forged"),
+        ("api-access_token: forged", "api-access-token: good", "api_access_token: forged"),
+    ],
+)
+def test_of_two_spellings_the_one_with_underscores_is_dropped(
+    world: World, rows: tuple[str, ...]
+) -> None:
+    found = world.ask("/x", *rows, "other_name: 1", name="any.wild.example.com").echoed
+    names = [name.lower() for name, _ in found.document["headers"]]
+    assert [name for name in names if name.startswith("api")] == ["api-access-token"]
+    assert found.header("api-access-token") == ["good"]
+    assert "other_name" in names
 
 
 @pytest.mark.every_release

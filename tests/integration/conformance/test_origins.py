@@ -54,6 +54,30 @@ def test_whatever_the_case_of_the_word(world: World, word: str) -> None:
     assert world.upgrade("/ws", "Origin: https://evil.example", to=word).status == 403
 
 
+@pytest.mark.every_release
+@pytest.mark.parametrize(
+    ("origins", "status"),
+    [
+        ((f"https://{DOMAIN}", "https://evil.example"), 101),
+        (("https://evil.example", f"https://{DOMAIN}"), 403),
+        ((f"https://{DOMAIN}", f"https://{DOMAIN}"), 101),
+        ((f"https://{DOMAIN}, https://evil.example",), 101),
+        ((f"https://evil.example, https://{DOMAIN}",), 403),
+        ((f"https://evil.example,https://{DOMAIN}",), 403),
+        (("",), 101),
+    ],
+)
+def test_the_first_of_several_origins_counts(
+    world: World, origins: tuple[str, ...], status: int
+) -> None:
+    rows = [f"Origin: {origin}" for origin in origins]
+    answer = world.upgrade("/ws", *rows)
+    assert answer.status == status
+    if status == 101:
+        assert answer.echoed.header("Origin") in ([f"https://{DOMAIN}"], [""], [])
+    assert world.upgrade("/strict", *rows).status == 403
+
+
 def test_origins_matter_for_upgrades_only(world: World) -> None:
     assert world.ask("/ws", "Origin: https://evil.example").status == 200
     assert world.ask("/strict").status == 200

@@ -9,6 +9,7 @@ import contextlib
 import json
 import socket
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPResponse
 from ipaddress import IPv6Address
@@ -155,10 +156,15 @@ class World:
         body: bytes = b"",
         name: str = DOMAIN,
         host: str | None = None,
+        rows: Sequence[str] | None = None,
         **options: Any,
     ) -> Answer:
-        """One request on a connection of its own; `host` is what it says instead of `name`."""
-        rows = [f"{method} {target} HTTP/1.1", f"Host: {host or name}", *headers]
+        """One request on a connection of its own; `host` is what it says instead of `name`.
+
+        With `rows`, these take the place of the ``Host`` line.
+        """
+        hosts = [f"Host: {host or name}"] if rows is None else rows
+        rows = [f"{method} {target} HTTP/1.1", *hosts, *headers]
         if not any(row.lower().startswith("connection:") for row in headers):
             rows.append("Connection: close")
         with self.connect(name=name, **options) as line:

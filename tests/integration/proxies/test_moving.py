@@ -145,3 +145,39 @@ def test_a_port_that_something_unknown_holds(lab: Lab, host: LabHost, workdir: P
     host.exec(["systemctl", "stop", "squatter"])
     assert differences(before, state_of(host)) == {}
     assert apply().code == 0
+
+
+_ASK = "python3 -c 'import urllib.request as u; print(u.urlopen(\"http://127.0.0.1:8404\").status)'"
+_OWN_SECTION = "\nlisten own\n    bind 127.0.0.1:8404\n    http-request return status 204\n"
+
+
+def test_a_second_playbook_keeps_the_sites_of_the_first_behind_haproxy(
+    lab: Lab, host: LabHost, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_services(host)
+    write(workdir, lab, "haproxy")
+    assert apply().code == 0
+    # As an earlier version of deployer leaves a host, and an administrator's section.
+    folder, config = host.root / "etc/haproxy/deployer/sites", host.root / "etc/haproxy/haproxy.cfg"
+    for file in folder.iterdir():
+        file.unlink()
+    folder.rmdir()
+    config.write_text(config.read_text() + _OWN_SECTION)
+
+    other = workdir.parent / "other"
+    other.mkdir()
+    text = _PLAYBOOK.replace("move.example.com", "other.example.com")
+    write_playbook(other, text.format(proxy="haproxy", port=PORTS["good"]), lab)
+    monkeypatch.chdir(other)
+    ran = apply()
+    assert ran.code == 0, ran
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "move.example.com.json",
+        "other.example.com.json",
+    ]
+    assert config.read_text().endswith(_OWN_SECTION)
+    assert host.sh(_ASK) == "204\n"
+    for place in (other, workdir):
+        monkeypatch.chdir(place)
+        assert deployer("verify", "site.yml").code == 0, place
+        assert deployer("plan", "site.yml", "--detailed-exitcode").code == 0, place

@@ -1,0 +1,172 @@
+"""A site as a file on its host, which holds what a proxy serves of it and nothing else.
+
+Several playbooks may have sites behind a proxy with a single configuration file. The one that
+writes that file finds the others' sites here. A value that is the default is left out, so that a
+later version of deployer can add some.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any, get_args
+
+from deployer.errors import UsageError
+from deployer.model import Proxy
+from deployer.sites.model import Route, Site, Tls, Upstream
+
+_NOTE = "deployer wrote this file: change the playbook instead"
+
+_Check = Callable[[Any], bool]
+
+
+def _is(*types: type) -> _Check:
+    """A value of one of the types; in Python, a boolean is also a number."""
+    return lambda value: isinstance(value, types) and (bool in types or not isinstance(value, bool))
+
+
+def _one_of(*words: str) -> _Check:
+    return lambda value: value in words
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+_NONE = type(None)
+_UPSTREAM: Mapping[str, _Check] = {
+    "host": _is(str),
+    "port": _is(int),
+    "socket": _is(str),
+    "tls": _is(bool),
+}
+_ROUTE: Mapping[str, _Check] = {
+    "path": _is(str),
+    "match": _one_of("prefix", "exact"),
+    "websocket": _is(bool),
+    "upstreams": _is(list),
+    "root": _is(str, _NONE),
+    "strip_prefix": _is(bool),
+    "idle_timeout_s": _is(int, float),
+    "origins": lambda value: value is None or _texts(value),
+    "require_origin": _is(bool),
+}
+_TLS: Mapping[str, _Check] = {
+    "issuer": _is(str),
+    "hsts_s": _is(int, _NONE),
+    "challenge": _one_of("http-01", "dns-01"),
+}
+_SITE: Mapping[str, _Check] = {
+    "domain": _is(str),
+    "aliases": _texts,
+    "proxy": _one_of(*get_args(Proxy)),
+    "tls": _is(dict),
+    "routes": _is(list),
+    "drain_s": _is(int, float, _NONE),
+    "max_body_bytes": _is(int, _NONE),
+    "underscores_in_headers": _is(bool),
+}
+
+
+def served_part(site: Site) -> Site:
+    """`site` without what only its verification and the order of its certificate need."""
+    return site_of(text_of(site))
+
+
+def text_of(site: Site) -> str:
+    """The content of the site's file."""
+    document = {
+        **_set_values(site, _SITE),
+        "tls": _set_values(site.tls, _TLS),
+        "routes": [
+            {
+                **_set_values(route, _ROUTE),
+                "upstreams": [_set_values(upstream, _UPSTREAM) for upstream in route.upstreams],
+            }
+            for route in site.routes
+        ],
+    }
+    return json.dumps({"note": _NOTE, "site": document}, indent=2, sort_keys=True) + "\n"
+
+
+def site_of(text: str) -> Site:
+    """The site in a file of `text_of`.
+
+    Raises:
+        ValueError: it is not such a file, or has a value that this version does not know.
+    """
+    try:
+        document = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    site = _checked(_checked(document, {"note": _is(str), "site": _is(dict)}).get("site"), _SITE)
+    try:
+        return Site(
+            **{
+                **site,
+                "aliases": tuple(site.get("aliases", ())),
+                "tls": Tls(**_checked(site.get("tls", {}), _TLS)),
+                "routes": tuple(map(_route, site.get("routes", ()))),
+            }
+        )
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+
+
+def sites_in(files: Mapping[str, str]) -> dict[str, Site]:
+    """The site of each file, by the file's path.
+
+    Raises:
+        UsageError: a file cannot be read.
+    """
+    found = {}
+    for path, text in files.items():
+        try:
+            found[path] = site_of(text)
+        except ValueError as error:
+            raise UsageError(
+                f"{path} is not a site that this version of deployer knows: {error}",
+                hint="Nothing was changed. If a newer version wrote it, use that one. Otherwise "
+                "move the file away, and apply the playbook of that site again.",
+            ) from None
+    return found
+
+
+def _route(document: object) -> Route:
+    route = _checked(document, _ROUTE)
+    origins = route.get("origins")
+    return Route(
+        **{
+            **route,
+            "upstreams": tuple(
+                Upstream(**_checked(each, _UPSTREAM)) for each in route.get("upstreams", ())
+            ),
+            "origins": None if origins is None else tuple(origins),
+        }
+    )
+
+
+def _set_values(part: Site | Tls | Route | Upstream, known: Mapping[str, object]) -> dict[str, Any]:
+    """The values that are not the default."""
+    return {
+        field.name: value
+        for field in fields(part)
+        if field.name in known and (value := getattr(part, field.name)) != field.default
+    }
+
+
+def _checked(document: object, known: Mapping[str, _Check]) -> dict[str, Any]:
+    """`document`, if it is a mapping with known keys and values of their types.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not isinstance(document, dict):
+        raise ValueError("a mapping is missing")
+    for key, value in document.items():
+        if key not in known:
+            raise ValueError(f"the key {key!r} is unknown")
+        if not known[key](value):
+            raise ValueError(f"{key!r} cannot be {str(value)[:80]!r}")
+    return document

@@ -1,0 +1,115 @@
+"""A site as a file on its host: what comes back is what the proxy serves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from deployer.errors import UsageError
+from deployer.proxies import PROXIES
+from deployer.sites.model import Site
+from deployer.sites.served_file import served_part, site_of, sites_in, text_of
+from tests.support.sites import haproxy_case
+from tests.support.sites.site_case import site
+
+WS = {"path": "/ws", "websocket": ["http://127.0.0.1:3000", "unix:/run/x.sock"], "root": None}
+
+
+def without_places(part: Site) -> Site:
+    return site_of(text_of(part))
+
+
+@pytest.mark.parametrize("path", haproxy_case.CASES, ids=lambda path: path.stem)
+def test_every_proxy_serves_the_same_from_the_file(path: Path) -> None:
+    for each in haproxy_case.load(path)[0]:
+        for server in PROXIES.values():
+            assert server.views.view(served_part(each)) == server.views.view(each)
+
+
+def test_every_value_that_a_proxy_serves_is_in_the_file() -> None:
+    full = site(
+        domain="a.example.com",
+        aliases=["b.example.com"],
+        proxy="haproxy",
+        tls={
+            "issuer": "letsencrypt",
+            "hsts_s": 600,
+            "challenge": "dns-01",
+            "email": "me@x.example",
+        },
+        drain_s=None,
+        max_body_bytes=None,
+        underscores_in_headers=True,
+        echo="/ws",
+        routes=[
+            {
+                **WS,
+                "origins": ["any"],
+                "require_origin": True,
+                "idle_timeout_s": 2.5,
+                "login": True,
+            },
+            {"path": "/x", "match": "exact", "root": "/srv", "strip_prefix": True},
+        ],
+    )
+    found = site_of(text_of(full))
+    for name in (
+        "domain",
+        "aliases",
+        "proxy",
+        "drain_s",
+        "max_body_bytes",
+        "underscores_in_headers",
+    ):
+        assert getattr(found, name) == getattr(full, name)
+    assert (found.tls.issuer, found.tls.hsts_s, found.tls.challenge) == (
+        "letsencrypt",
+        600,
+        "dns-01",
+    )
+    assert [route.upstreams for route in found.routes] == [each.upstreams for each in full.routes]
+    assert (found.routes[0].origins, found.routes[0].require_origin) == (("any",), True)
+    assert (found.routes[1].match, found.routes[1].root) == ("exact", "/srv")
+    assert "me@x.example" not in text_of(full)
+
+
+def test_the_text_is_the_same_from_the_playbook_and_from_the_host() -> None:
+    one = site(domain="a.example.com", proxy="haproxy", routes=[WS])
+    assert text_of(site_of(text_of(one))) == text_of(one)
+
+
+_GOOD = json.loads(text_of(site(domain="a.example.com", proxy="haproxy", routes=[WS])))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"colour": "red"}, "the key 'colour' is unknown"),
+        ({"proxy": "caddy"}, "'proxy' cannot be 'caddy'"),
+        ({"drain_s": "1h"}, "'drain_s' cannot be '1h'"),
+        ({"drain_s": True}, "'drain_s' cannot be 'True'"),
+        ({"aliases": [1]}, "'aliases' cannot be"),
+        ({"aliases": "x"}, "'aliases' cannot be"),
+        ({"tls": None}, "'tls' cannot be"),
+        ({"tls": {"issuer": 1}}, "'issuer' cannot be '1'"),
+        ({"routes": {}}, "'routes' cannot be"),
+        ({"routes": [1]}, "a mapping is missing"),
+        ({"routes": [{}]}, "path"),
+        ({"routes": [{"path": "/", "match": "some"}]}, "'match' cannot be 'some'"),
+        ({"routes": [{"path": "/", "upstreams": [{"port": "1"}]}]}, "'port' cannot be '1'"),
+        ({"domain": 5}, "'domain' cannot be '5'"),
+    ],
+)
+def test_what_this_version_does_not_know_is_refused(changes: dict[str, object], words: str) -> None:
+    text = json.dumps({**_GOOD, "site": {**_GOOD["site"], **changes}})
+    with pytest.raises(ValueError, match=words):
+        site_of(text)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "{", "null", '{"site": 1}', "[" * 100_000])
+def test_another_file_is_no_site(text: str) -> None:
+    path = "/etc/haproxy/deployer/sites/x.json"
+    with pytest.raises(UsageError, match=f"{path} is not a site"):
+        sites_in({path: text})
