@@ -247,7 +247,7 @@ def _certbot_vars(
     from deployer.sites import acme
 
     server = PROXIES[sites[0].proxy]
-    return acme.certbot_vars(
+    found = acme.certbot_vars(
         sites,
         reload={"unit": server.unit, "config_test": list(server.config_test)},
         packages=_with_usual_certbot(host),
@@ -256,6 +256,9 @@ def _certbot_vars(
         staging_first=ordering.staging_first,
         on_controller=ordering.on_controller,
     )
+    if found["certbot_newer_because"]:
+        acme.reject_old_python(sites, str(host.facts.get("ansible_python_version", "")))
+    return found
 
 
 def _with_usual_certbot(host: ServingHost) -> Packages:

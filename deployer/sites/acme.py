@@ -31,6 +31,8 @@ DIRECTORIES = {
 }
 #: The first certbot version with each feature, from its changelog.
 _NEEDS = {"addresses": "5.4", "ari": "4.1", "profile": "4.1", "key_type": "1.10"}
+#: The Python that certbot needs since some of its versions, newest first, as PyPI states it.
+_NEEDED_PYTHON = (("5.0", "3.10"), ("4.1", "3.9.2"))
 PYPI_CERTBOT = "/opt/deployer/certbot/bin/certbot"
 PACKAGED_CERTBOT = "/usr/bin/certbot"
 SNAP_CERTBOT = "/snap/bin/certbot"
@@ -290,6 +292,26 @@ def _certbot_for(
         if plugins and not reason:
             reason = f"the snap has no plugin {plugins[0]}"
     return (PYPI_CERTBOT if reason else SNAP_CERTBOT), reason
+
+
+def reject_old_python(sites: Sequence[Site], python: str) -> None:
+    """Refuse certbot from PyPI on a host with that Python, if it needs a newer one.
+
+    Raises:
+        SourceError: it does.
+    """
+    own = [site for site in sites if site.tls.certbot == "host"]
+    version = _newest_need(own)
+    for since, needed in _NEEDED_PYTHON:
+        if _numbers(version) >= _numbers(since):
+            if python and _numbers(python) < _numbers(needed):
+                raise SourceError(
+                    f"this certificate requires certbot {version}, which requires Python {needed}, "
+                    f"but the host has {python}",
+                    source=own[0].source,
+                    hint="With `certbot: controller`, it is ordered on this machine.",
+                )
+            return
 
 
 def _version_of(text: str | None) -> str:

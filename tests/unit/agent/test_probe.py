@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from deployer.agent import packages
 from deployer.report.document import as_json
 from deployer.transport.framing import encode
 from tests.support.agent.process import AgentProcess, AgentRefusal, local_agent, me
@@ -52,6 +53,20 @@ def test_facts_have_ansible_names(agent: AgentProcess) -> None:
 def test_a_package_name_is_never_an_option(agent: AgentProcess, name: str) -> None:
     with pytest.raises(AgentRefusal, match="is not a name"):
         agent.ask("facts", packages=[name])
+
+
+def test_the_version_of_a_snap_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "_SNAPS", str(tmp_path))
+    meta = tmp_path / "certbot/current/meta"
+    meta.mkdir(parents=True)
+    (meta / "snap.yaml").write_text("name: certbot\nversion: '5.1.0'\nsummary: x\n")
+    assert packages._of_snap("certbot") == {}
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/certbot").symlink_to("/usr/bin/snap")
+    assert packages._of_snap("certbot") == {}
+    (tmp_path / "bin/certbot").unlink()
+    (tmp_path / "bin/certbot").touch()
+    assert packages._of_snap("certbot") == {"snap": "5.1.0"}
 
 
 def test_probe_of_a_file(agent: AgentProcess, tmp_path: Path) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deployer.errors import SourceError
 from deployer.proxies.roles import Ordering, ProxyRole, ServingHost, proxy_roles
 from deployer.sites.acme import CertificatesOnHost, settings_of
 from deployer.sites.document import sites_from_json, sites_to_json
 from deployer.sites.model import Dns, Eab, Site
 from tests.support.sites import site_case as cases
 
-FACTS = {"ansible_all_ipv6_addresses": ["fe80::1"]}
+FACTS: dict[str, object] = {"ansible_all_ipv6_addresses": ["fe80::1"]}
 WS = {"path": "/ws", "websocket": "http://127.0.0.1:1"}
 ACME = {"issuer": "letsencrypt"}
 IN_USE = {"attributes": {"serial": "01"}, "chain": "leaf\n-----END CERTIFICATE-----\nissuer\n"}
@@ -161,6 +163,24 @@ def test_a_snap_of_certbot_is_used_where_it_suffices(
     assert role.vars["certbot_newer_because"] == reason
     settings = json.loads(role.vars["certbot_certificates"][0]["settings"])
     assert settings["certbot"] == [program]
+
+
+@pytest.mark.parametrize(
+    ("tls", "python", "words"),
+    [
+        ({"profile": "classic"}, "3.8.10", "certbot 4.1, which requires Python 3.9.2"),
+        ({"profile": "classic"}, "3.9.2", ""),
+        ({}, "3.8.10", ""),
+        ({"profile": "classic", "certbot": "controller"}, "3.8.10", ""),
+    ],
+)
+def test_a_python_that_is_too_old_for_certbot_from_pypi(
+    tls: dict[str, Any], python: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FACTS, "ansible_python_version", python)
+    packages = {"certbot": {"installed": None, "candidate": "0.40.0-1ubuntu0.1"}}
+    with pytest.raises(SourceError, match=words) if words else nullcontext():
+        roles(site(tls={**ACME, **tls}), packages=packages)
 
 
 def test_a_custom_issuer_is_named_by_its_directory() -> None:
