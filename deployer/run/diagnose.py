@@ -14,6 +14,7 @@ from deployer.diagnose.outside import Outside
 from deployer.diagnose.url_checks import diagnose_url
 from deployer.errors import HostError, UsageError
 from deployer.model import CheckResult
+from deployer.text.reading import read_limited
 from deployer.text.redaction import masked
 from deployer.verify.net.access import Access
 from deployer.verify.net.stream import Deadline
@@ -166,7 +167,7 @@ def _roots(bundle: Path | None) -> bytes | None:
     from deployer.verify.net.tls import client_context
 
     try:
-        roots = bundle.read_bytes()
+        roots = read_limited(bundle)
         client_context(roots_pem=roots, verified=True)
     except Failure as failure:
         raise UsageError(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from deployer.errors import SourceError
 from deployer.sites.model import Site
+from deployer.text.reading import read_limited
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -117,7 +118,7 @@ def _path(site: Site, base_dir: Path, value: str | None, *, word: str) -> Path:
 
 def _read(site: Site, path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_limited(path)
     except OSError as error:
         raise _error(
             site,

@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deployer.errors import UsageError
 from deployer.model import Play, Role, Task, Value
 from deployer.playbook.builtin import roles_path
 from deployer.playbook.templates.scope import Layer
 from deployer.playbook.templates.templar import Templar
-from deployer.playbook.yaml.reading import MAX_COPIED_BYTES, read_limited
 from deployer.playbook.yaml.source import Spot, YamlMap, nearest
+from deployer.text.reading import MAX_COPIED_BYTES, read_limited
 
 #: How much the files of one playbook may have in total, in memory.
 _MAX_BYTES = 512 * 1024 * 1024
@@ -140,9 +139,7 @@ class Library:
         """
         if path not in self.files:
             try:
-                data = read_limited(path, what="file", most=MAX_COPIED_BYTES)
-            except UsageError as error:
-                raise spot.error(error.problem, hint=error.hint) from None
+                data = read_limited(path, MAX_COPIED_BYTES)
             except OSError as error:
                 raise spot.error(f"cannot read {path}: {error.strerror}") from None
             self.files[path] = data

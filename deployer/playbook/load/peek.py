@@ -9,6 +9,10 @@ from typing import Any
 from deployer.errors import DeployerError
 from deployer.model import Host
 from deployer.playbook.inventory.load import Inventory
+from deployer.text.reading import is_regular, read_limited
+
+#: What wrong types, dates and depths cause; the playbook is then read with all checks.
+_NOT_A_PLAYBOOK = (TypeError, KeyError, AttributeError, ValueError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +28,12 @@ def peek(path: Path, *, inventory: Inventory, limit: str | None, become: bool = 
     import yaml
 
     try:
-        with path.open("rb") as file:
-            plays = yaml.load(file, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+        if not is_regular(path):  # a pipe can be read once only
+            return Glance(hosts=(), become=False)
+        text = read_limited(path)
+        if b"<<" in text:  # merged keys may be many times the file
+            return Glance(hosts=(), become=False)
+        plays = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
         patterns = [play["hosts"] for play in plays]
         hosts = {
             host.name: host for pattern in patterns for host in inventory.select(pattern, limit)
@@ -35,7 +43,7 @@ def peek(path: Path, *, inventory: Inventory, limit: str | None, become: bool = 
             return Glance(hosts=(), become=False)
         is_root = any(play.get("become", become) is True for play in plays)
         is_root = is_root or any(task.get("become") is True for task in tasks)
-    except (OSError, yaml.YAMLError, DeployerError, TypeError, KeyError, AttributeError):
+    except (OSError, yaml.YAMLError, DeployerError, *_NOT_A_PLAYBOOK):
         return Glance(hosts=(), become=False)
     return Glance(hosts=tuple(hosts.values()), become=is_root)
 
@@ -46,6 +54,6 @@ def _may_set_connection(play: dict[str, Any], folder: Path) -> bool:
         return True
     for entry in play.get("vars_files") or ():
         name = entry["file"] if isinstance(entry, dict) else entry
-        if "{" in name or b"ansible_" in (folder / name).read_bytes():
+        if "{" in name or b"ansible_" in read_limited(folder / name):
             return True
     return False

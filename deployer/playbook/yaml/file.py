@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from deployer.errors import SourceError, UsageError
 from deployer.model import Value
-from deployer.playbook.yaml.reading import read_limited
 from deployer.playbook.yaml.source import (
     Mark,
     OctalInt,
@@ -22,6 +21,7 @@ from deployer.playbook.yaml.source import (
 )
 from deployer.playbook.yaml.vault import SecretText, VaultError, decrypt, is_encrypted
 from deployer.text.paths import is_folder
+from deployer.text.reading import read_limited
 
 if TYPE_CHECKING:
     import yaml
@@ -39,7 +39,7 @@ def read_text(path: Path, *, what: str = "file") -> str:
         UsageError: it is missing (with a similar name as hint), not readable or not UTF-8.
     """
     try:
-        data = read_limited(path, what=what, most=_MAX_BYTES)
+        data = read_limited(path, _MAX_BYTES)
     except FileNotFoundError:
         raise missing_file(path, what=what) from None
     except ValueError:  # a NUL in the name

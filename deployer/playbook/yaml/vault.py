@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from deployer.errors import UsageError
+from deployer.text.reading import read_limited
 
 _HEADER = "$ANSIBLE_VAULT;"
 _ITERATIONS = 10_000
@@ -110,7 +111,7 @@ def password_from(path: Path) -> bytes:
         if path.is_file() and os.access(path, os.X_OK):
             found = _printed(path, what)
         else:
-            found = path.read_bytes()[: 1024 * 1024]
+            found = read_limited(path)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "not a valid file name"
         raise UsageError(f"cannot read {what}: {why}") from None

@@ -20,6 +20,7 @@ from deployer.run.sealed.signature import (
     sealed_text,
     unsealed,
 )
+from deployer.text.reading import MAX_COPIED_BYTES, read_limited
 
 _KEY = "key"
 _UNTOUCHED = "no host was touched"
@@ -79,7 +80,7 @@ def read_sealed(path: Path) -> SealedPlan:
         UsageError: it is not, or the key that sealed it is not here.
     """
     try:
-        text = path.read_bytes()
+        text = read_limited(path, MAX_COPIED_BYTES)
     except OSError as error:
         raise _failed("read", path, error) from error
     document = unsealed(

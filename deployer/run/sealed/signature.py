@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from deployer.errors import UsageError
+from deployer.text.reading import is_regular
 
 FORMAT_VERSION = 1
 KEY_BYTES = 32
@@ -34,6 +35,8 @@ def is_sealed(beginning: bytes) -> bool:
 
 def is_sealed_file(path: Path) -> bool:
     """Whether `path` is a sealed plan, judged by its content."""
+    if not is_regular(path):  # what is read from a pipe is gone
+        return False
     try:
         with path.open("rb") as file:
             return is_sealed(file.read(256))
