@@ -38,6 +38,9 @@ EXIT_INTERRUPTED = 130
 SEVERITY = (EXIT_STRANDED, EXIT_REVERTED, EXIT_UNREACHABLE, EXIT_USAGE, EXIT_CHANGES, EXIT_DONE)
 
 
+_LONGEST_EXCERPT = 400
+
+
 def worst(exit_codes: Iterable[int]) -> int:
     """The exit code of a run: the worst of its hosts' codes, or 0 without hosts."""
     return min(exit_codes, key=SEVERITY.index, default=EXIT_DONE)
@@ -92,13 +95,25 @@ class SourceError(UsageError):
         lines = [f"{where}{self.problem}"]
         if self.excerpt and self.source:
             gutter = f"{self.source.line:>5} | "
-            lines.append(f"{gutter}{self.excerpt}")
-            lines.append(" " * (len(gutter) - 2) + "| " + " " * (self.source.column - 1) + "^")
+            excerpt, column = _window(self.excerpt, self.source.column)
+            lines.append(f"{gutter}{excerpt}")
+            lines.append(" " * (len(gutter) - 2) + "| " + " " * (column - 1) + "^")
         if self.hint:
             lines.append(f"      {self.hint}")
         if self.code:
             lines.append(f"      {link_to(self.code)}")
         return "\n".join(lines)
+
+
+def _window(line: str, column: int) -> tuple[str, int]:
+    """The part of a long line around a column, and the column in it."""
+    if len(line) <= _LONGEST_EXCERPT:
+        return line, column
+    start = max(0, min(column - 1, len(line)) - _LONGEST_EXCERPT // 2)
+    part = line[start : start + _LONGEST_EXCERPT]
+    before = "…" if start else ""
+    after = "…" if start + len(part) < len(line) else ""
+    return f"{before}{part}{after}", column - start + len(before)
 
 
 class SourceErrors(UsageError):  # noqa: N818 - the plural of SourceError

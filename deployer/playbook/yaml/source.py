@@ -15,6 +15,7 @@ from deployer.errors import SourceError, SourceErrors
 from deployer.model import SourceRef, Value
 
 Mark = tuple[int, int]
+_LONGEST_PROBLEM = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ class Spot:
 
     def error(self, problem: str, *, hint: str = "") -> SourceError:
         """An error at this position, with its line as excerpt."""
+        if len(problem) > _LONGEST_PROBLEM:  # it quotes a value
+            problem = f"{problem[: _LONGEST_PROBLEM // 2]} … {problem[-_LONGEST_PROBLEM // 2 :]}"
         shown = not self.file.secret and 0 < self.line <= len(self.file.lines)
         excerpt = self.file.lines[self.line - 1].rstrip("\r\n") if shown else ""
         # A tab is one column in the marks and up to eight on a terminal.
