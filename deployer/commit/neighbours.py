@@ -240,7 +240,12 @@ class Watch:
     def _checks(self, changed_at: float) -> tuple[CheckResult, ...]:
         from deployer.verify.neighbours import verdict
 
-        asked = [each for each in self._asked if any(not one.failure for one in each.answers)]
+        asked = [
+            each
+            for each in self._asked
+            if any(not one.failure for one in each.answers)
+            and not verdict.serves_nothing(each.request, each.answers)
+        ]
         if not asked:
             return ()
         self._contact.doing("asking other sites again")

@@ -88,6 +88,7 @@ def _answer(asked: NeighbourRequest, access: Access) -> NeighbourAnswer:
         is_for_name=is_for_name,
         body=hashlib.sha256(body).hexdigest() if body else "",
         is_stock=any(_has_stock_page(each, body) for each in PROXIES.values()),
+        is_proxys=any(each.traits.own_page.search(body) for each in PROXIES.values()),
     )
 
 

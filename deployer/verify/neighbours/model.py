@@ -46,6 +46,7 @@ class NeighbourAnswer:
         is_for_name: the certificate covers the name that was asked for.
         body: a digest of the beginning of the body.
         is_stock: the page is the one that a proxy's package installs.
+        is_proxys: the page is one that a proxy itself writes, about an error or a redirect.
     """
 
     failure: str = ""
@@ -55,6 +56,7 @@ class NeighbourAnswer:
     is_for_name: bool = False
     body: str = ""
     is_stock: bool = False
+    is_proxys: bool = False
 
     @property
     def words(self) -> str:

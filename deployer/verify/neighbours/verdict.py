@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from deployer.model import CheckResult, Finding
+from deployer.proxies.inspect.names import ServedName
 from deployer.verify.neighbours.model import NeighbourAnswer, NeighbourRequest
 
 #: What `CheckResult.site` is for neighbours as a whole.
@@ -76,7 +77,9 @@ def _difference(request: NeighbourRequest, was: NeighbourAnswer, now: NeighbourA
         return changed
     if was.status in _REFUSALS and (now.status == 101 or 200 <= now.status < 300):
         return changed
-    return changed if _rank(now.status) > _rank(was.status) else ""
+    if _rank(now.status) > _rank(was.status) or _has_lost_its_page(was, now):
+        return changed
+    return ""
 
 
 def _has_other_certificate(
@@ -85,6 +88,12 @@ def _has_other_certificate(
     if was.is_for_name:
         return not now.is_for_name
     return not request.served.is_default and was.certificate != now.certificate
+
+
+def _has_lost_its_page(was: NeighbourAnswer, now: NeighbourAnswer) -> bool:
+    """Whether a service's own refusal became one of the proxy: it is not asked any more."""
+    is_refusal = was.status is not None and 400 <= was.status < 500
+    return is_refusal and bool(was.body) and not was.is_proxys and now.is_proxys
 
 
 def _rank(status: int) -> int:
@@ -98,35 +107,58 @@ def _taken_over(
     *,
     known: Mapping[int, str],
 ) -> Iterator[tuple[int, str]]:
-    """Names whose page did not change by itself and is now that of a different site."""
-    owners: dict[str, set[tuple[str, frozenset[str]]]] = {}
+    """Names whose page did not change by itself and is now that of a different site.
+
+    A new default server breaks no name. Redirects, and pages that the proxy itself writes, look
+    alike for all names.
+    """
+    owners: dict[str, list[Comparison]] = {}
     for each in compared:
-        if each.request.kind == "page" and each.after.body:
-            owner = (each.request.served.url, frozenset(was.body for was in each.before))
-            owners.setdefault(each.after.body, set()).add(owner)
-    own = {page.body for page in own_pages if page.body}
+        if _is_page(each.request, each.after):
+            owners.setdefault(each.after.body, []).append(each)
+    own = {page.body for page in own_pages if page.body and not page.is_proxys}
     for number, each in enumerate(compared):
         bodies = {was.body for was in each.before}
-        now = each.after
-        is_fixed = len(bodies) == 1 and "" not in bodies and len(each.before) > 1
-        has_failed = any((was.status or 0) >= 500 for was in each.before)
-        if number in known or not is_fixed or has_failed or now.body in bodies or not now.body:
+        is_steady = len(bodies) == 1 and len(each.before) > 1
+        is_known = number in known or each.after.body in bodies
+        pages = all(_is_page(each.request, answer) for answer in (*each.before, each.after))
+        if is_known or not (is_steady and pages) or each.request.served.is_default:
             continue
-        if each.request.served.is_default:
-            continue  # a new default server breaks no name
         others = (
-            url
-            for url, was in owners.get(now.body, ())
-            if url != each.request.served.url and not was & bodies
+            other.request.served.url
+            for other in owners.get(each.after.body, ())
+            if _is_other(each.request.served, other.request.served)
+            and bodies.isdisjoint(was.body for was in other.before)
         )
-        other = "a site of this run" if now.body in own else min(others, default="")
+        other = "a site of this run" if each.after.body in own else min(others, default="")
         if other:
             status = each.before[0].status
             words = f"answered {status} before this change, and with the page of {other} after it"
             yield number, words
 
 
+def _is_page(request: NeighbourRequest, answer: NeighbourAnswer) -> bool:
+    is_of_site = answer.status is not None and 200 <= answer.status < 300 and not answer.is_proxys
+    return request.kind == "page" and bool(answer.body) and is_of_site
+
+
+def _is_other(served: ServedName, other: ServedName) -> bool:
+    """Whether two entries are of different servers, as far as that is known."""
+    return (served.file, served.line) != (other.file, other.line) or (
+        served.name != other.name and not served.file
+    )
+
+
 # --- results --------------------------------------------------------------------------------------
+
+
+def serves_nothing(request: NeighbourRequest, before: Sequence[NeighbourAnswer]) -> bool:
+    """Whether a default server only refuses, with the proxy's own pages: no one is served."""
+    return request.served.is_default and all(
+        (each.status or 0) >= 400 and each.status not in _REFUSALS and each.is_proxys
+        for each in before
+        if not each.failure
+    )
 
 
 def results(
@@ -188,9 +220,13 @@ def _failed(request: NeighbourRequest, words: str) -> CheckResult:
 
 
 def _summary(well: int, *, unasked: int) -> CheckResult:
-    words = f"{well} address{'es' * (well != 1)} of other sites answer{'s' * (well == 1)} as before"
+    words = f"{_addresses(well)} of other sites answer{'s' * (well == 1)} as before"
     if unasked:
         words += f"; {unasked} could not be asked within the time limit"
     return CheckResult(
-        site=SITE, name=CHECK_NAME, target=f"{well} addresses", hop="proxy", ok=True, detail=words
+        site=SITE, name=CHECK_NAME, target=_addresses(well), hop="proxy", ok=True, detail=words
     )
+
+
+def _addresses(number: int) -> str:
+    return f"{number} address{'es' * (number != 1)}"

@@ -83,7 +83,7 @@ def test_open_websockets_are_forecast_and_drained(host: LabHost, lab: Lab, workd
         words += f"{'' if workers == 1 else 's'} for at most 2 s"
         expected = {"unit": "nginx", "action": "reload", "connections": 3, "drain_s": DRAIN_S}
         assert found == {**expected, "words": words}
-        (found,) = forecasts("stopped.yml")
+        (found,) = forecasts("stopped.yml", "--displace", "ws.example.com")
         assert found["words"] == "stopping nginx ends 3 open WebSocket connections"
 
         began = time.monotonic()

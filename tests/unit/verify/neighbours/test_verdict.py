@@ -7,7 +7,13 @@ import pytest
 from deployer.proxies.inspect.names import ServedName
 from deployer.verify.neighbours.model import Kind, NeighbourAnswer, NeighbourRequest
 from deployer.verify.neighbours.requests import neighbours, requests_to
-from deployer.verify.neighbours.verdict import Comparison, difference, results, worse
+from deployer.verify.neighbours.verdict import (
+    Comparison,
+    difference,
+    results,
+    serves_nothing,
+    worse,
+)
 
 Answer = NeighbourAnswer
 
@@ -45,6 +51,7 @@ WRONG_NAME = page(200, certificate=("b.com",), is_for_name=False)
         (page(101), page(400)),
         (page(401), page(200)),
         (page(403), page(101)),
+        (page(404, body="{}"), page(404, body="<h1>", is_proxys=True)),
         (page(200), WRONG_NAME),
         (WRONG_NAME, page(200, certificate=("c.com",), is_for_name=False)),
         (page(404), WRONG_NAME),
@@ -64,6 +71,7 @@ def test_worse(before: Answer, after: Answer) -> None:
         (page(502), page(200)),
         (page(200), page(429)),
         (page(404), page(200)),
+        (page(404, body="<h1>v2", is_proxys=True), page(404, body="<h1>", is_proxys=True)),
         (page(404), page(401)),
         (page(401), page(302, redirect="/login")),
         (page(301, redirect="https://a.com/"), page(308, redirect="https://a.com/")),
@@ -97,7 +105,7 @@ def test_the_page_of_a_different_site_is_worse() -> None:
 
 
 def test_the_page_of_an_own_site_is_worse() -> None:
-    found = worse([compared("a.com", "A", "OWN", status=404)], [page(404, body="OWN")])
+    found = worse([compared("a.com", "A", "OWN")], [page(200, body="OWN")])
     assert "a site of this run" in found[0]
 
 
@@ -107,6 +115,9 @@ def test_the_page_of_an_own_site_is_worse() -> None:
         [compared("a.com", "A", "NEW"), compared("b.com", "B", "B")],  # a new page of its own
         [compared("a.com", "SAME", "NEW"), compared("b.com", "SAME", "NEW")],  # one service
         [compared("a.com", "", "B"), compared("b.com", "B", "B")],
+        # Apache's page for a redirect, which no longer has its version
+        [compared("a.com", "A", "301", status=301), compared("b.com", "B", "301", status=301)],
+        [compared("a.com", "A", "404", status=404), compared("b.com", "B", "404", status=404)],
         [
             Comparison(  # it changes by itself
                 request=request(),
@@ -173,3 +184,13 @@ def test_a_default_server_is_not_reported_next_to_its_own_name() -> None:
         Comparison(request=bare, before=(page(200),), after=page(404)),
     ]
     assert [each.site for each in results(pair, worse(pair)) if not each.ok] == ["a.com"]
+
+
+def test_a_default_server_that_only_refuses_serves_nothing() -> None:
+    bare = NeighbourRequest(served=served("", asked=""), kind="page")
+    refusal = page(404, is_proxys=True)
+    assert serves_nothing(bare, (refusal, page(421, is_proxys=True)))
+    assert not serves_nothing(bare, (refusal, page(200)))
+    assert not serves_nothing(bare, (page(404),)), "a service's own refusal"
+    assert not serves_nothing(bare, (page(401, is_proxys=True),)), "a login protects something"
+    assert not serves_nothing(request(), (refusal,))
