@@ -80,7 +80,7 @@ class Neighbourhood:
     # --- the plan ---------------------------------------------------------------------------------
 
     def with_displaced(self, plan: Plan, desired: DesiredState) -> Plan:
-        """`plan` with the names that it removes."""
+        """`plan` with the names that it removes, and its effects on those that stay."""
         if not _may_displace(plan):
             return plan
         inspection = self._inspect()
@@ -88,12 +88,14 @@ class Neighbourhood:
             return plan
         from deployer.plan.displaced import Ownership, displaced
         from deployer.plan.predicted import names_in_changed_files, names_left
+        from deployer.plan.side_effects import side_effects
 
         proxies = inspection.proxies
         before = self._served(inspection)
         try:
             left = names_left(proxies, plan) if before else ()
             undone = names_in_changed_files(proxies, plan) if desired.undoes else frozenset()
+            effects_on_others = side_effects(before, left, plan, names_of(desired))
         except Exception:  # no configuration may crash a plan; the requests show what is lost
             return plan
         ownership = Ownership(
@@ -109,7 +111,7 @@ class Neighbourhood:
             former = frozenset(self._former_names(desired))
             ownership = replace(ownership, leaving=former | desired.leaving | undone)
             found = displaced(before, left, ownership)
-        return replace(plan, displaced=found)
+        return replace(plan, displaced=found, side_effects=effects_on_others)
 
     def _consented(self, desired: DesiredState) -> frozenset[str]:
         return desired.displaces | self._contact.options.displaces
@@ -324,12 +326,19 @@ def _is_refusal(answer: NeighbourAnswer) -> bool:
 
 
 def _may_displace(plan: Plan) -> bool:
-    """Whether `plan` stops a proxy, or changes or removes something that exists."""
+    """Whether `plan` stops a proxy, changes or removes something that exists, or adds to a proxy's
+    configuration.
+    """
     return _stopped(plan) != set() or any(
-        change.before is not None and change.action in ("update", "delete")
+        (change.before is not None and change.action in ("update", "delete"))
+        or (change.action == "create" and _is_of_proxy(change.name))
         for change in plan.changes
         if change.kind in ("file", "link", "directory")
     )
+
+
+def _is_of_proxy(path: str) -> bool:
+    return any(server.unit in path for server in PROXIES.values())
 
 
 def _stopped(plan: Plan) -> Collection[Proxy]:

@@ -53,10 +53,17 @@ def plan_lines(plan: Plan, *, with_diff: bool = True) -> Iterator[Line]:
             if run.stage == stage:
                 yield Line("update", f"! {handler_text(run)}")
                 yield from _forecast_line(forecasts.pop(f"handler:{run.handler.name}", None))
+    yield from _closing_lines(plan)
+
+
+def _closing_lines(plan: Plan) -> Iterator[Line]:
+    """Names that are removed, effects on other sites, and unknowns."""
     if plan.displaced:
         from deployer.plan.displaced import displaced_words
 
         yield from (Line("delete", f"- {displaced_words(each)}") for each in plan.displaced)
+    for effect in plan.side_effects:
+        yield Line("note", f"i {effect}")
     for unknown in plan.unknowns:
         yield Line("note", f"? {unknown}")
 

@@ -96,8 +96,8 @@ class Plan:
     """All changes that an apply would make to one host, in order.
 
     `unknowns` are texts about what a dry run cannot know; `created_at` is in RFC 3339; `digest`
-    covers everything except itself, and `forecasts` and `displaced`, which are only valid for a
-    moment.
+    covers everything except itself, and `forecasts`, `displaced` and `side_effects`, which are only
+    valid for a moment. `side_effects` are texts about other sites that keep working.
     """
 
     host: str
@@ -109,6 +109,7 @@ class Plan:
     format_version: int = PLAN_FORMAT_VERSION
     forecasts: tuple[Forecast, ...] = ()
     displaced: tuple[Displaced, ...] = ()
+    side_effects: tuple[str, ...] = ()
 
     @property
     def is_empty(self) -> bool:

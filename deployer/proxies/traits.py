@@ -59,6 +59,7 @@ class Traits:
         has_plain_http_page: a page of its own answers plain HTTP on a TLS port.
         upgrades_h2c: it answers `Upgrade: h2c` itself, and its rules hold for what follows.
         stock_page: the page that its package installs for all names; `None` if it installs none.
+        process_wide: settings of its configuration that hold for all of its sites.
         has_dual_stack: its socket for all IPv6 addresses accepts IPv4.
     """
 
@@ -85,4 +86,5 @@ class Traits:
     has_plain_http_page: bool = True
     upgrades_h2c: bool = False
     stock_page: re.Pattern[bytes] | None = None
+    process_wide: re.Pattern[str] | None = None
     has_dual_stack: bool = False

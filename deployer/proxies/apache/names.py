@@ -110,6 +110,11 @@ def _reachable(hosts: set[str], port: int, at: Loopback) -> set[str]:
     return found - {""}
 
 
+def _offers_http2(config: ApacheConfig, site: Directive | None) -> bool:
+    protocols = config.setting("protocols", site)
+    return protocols is not None and "h2" in protocols.words and speaks_tls(config, site)
+
+
 def _common(config: ApacheConfig, site: Directive | None) -> ServedName:
     """What all entries of a site share; `None` is the main server."""
     return ServedName(
@@ -118,6 +123,7 @@ def _common(config: ApacheConfig, site: Directive | None) -> ServedName:
         asked="",
         port=0,
         tls=speaks_tls(config, site),
+        http2=_offers_http2(config, site),
         websockets=tuple(_websocket_paths(config, site)),
         wants_proxy_line=_is_on(config, "remoteipproxyprotocol", site),
         file=site.file if site is not None else "",

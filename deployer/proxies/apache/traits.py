@@ -31,6 +31,11 @@ TRAITS = Traits(
     has_process_slots=True,
     keeps_server_header=True,
     upgrades_h2c=True,
+    process_wide=re.compile(
+        r"^\s*((?:MaxRequestWorkers|ServerLimit|ServerTokens|TraceEnable)\s+\S+)"
+        r"|^ExecReload=-(\S+/apache-drain after \d+)",
+        re.MULTILINE,
+    ),
     stock_page=re.compile(
         rb"<title>(?:Apache2 (?:Debian|Ubuntu) Default Page|Test Page for the (?:Apache|HTTP))"
         rb"|<h1>It works!</h1>"

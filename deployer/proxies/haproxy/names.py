@@ -56,10 +56,14 @@ class _Names:
     places: dict[tuple[str, str], Directive] = field(default_factory=dict)
     paths: dict[tuple[str, str], dict[str, None]] = field(default_factory=dict)
     common: dict[str, None] = field(default_factory=dict)
+    others: dict[tuple[str, str], list[Directive]] = field(default_factory=dict)
 
     def add(self, hosts: Iterable[tuple[str, str]], by: Directive) -> None:
         for each in hosts:
-            self.places.setdefault(each, by)
+            first = self.places.setdefault(each, by)
+            named = first.words[:1] == by.words[:1] == ("acl",)
+            if named and first.words[1:2] != by.words[1:2]:  # a site of its own, not a second rule
+                self.others.setdefault(each, []).append(by)
 
     def add_paths(self, hosts: Iterable[tuple[str, str]], paths: Iterable[str]) -> None:
         """Paths that forward WebSockets for `hosts`; for all if there are none."""
@@ -125,6 +129,7 @@ def _of_frontend(
             websockets=tuple(names.common)[:MOST_PATHS],
             speaks_http=not is_tcp or tls,
             wants_proxy_line="accept-proxy" in bind.words,
+            http2="ssl" in bind.words and _offers_http2(bind),
             file=section.file,
             line=section.line,
         )
@@ -132,9 +137,15 @@ def _of_frontend(
         for (method, pattern), by in names.places.items():
             name, asked = _name(method, pattern)
             paths = names.paths_of((method, pattern))
-            yield replace(
-                common, name=name, asked=asked, websockets=paths, file=by.file, line=by.line
-            )
+            also = tuple(each.where for each in names.others.get((method, pattern), ()))
+            place = replace(common, file=by.file, line=by.line, also_at=also)
+            yield replace(place, name=name, asked=asked, websockets=paths)
+
+
+def _offers_http2(bind: Directive) -> bool:
+    words = bind.words
+    at = words.index("alpn") + 1 if "alpn" in words else len(words)
+    return "h2" in "".join(words[at : at + 1]).split(",")
 
 
 # --- addresses ------------------------------------------------------------------------------------

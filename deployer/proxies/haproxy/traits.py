@@ -22,4 +22,5 @@ TRAITS = Traits(
     drain=Drain(pattern=r"^\s*hard-stop-after\s+(\d+)(ms|s|m|h|d)?[ \t]*(?:#.*)?$", unit="ms"),
     sends_server_header=False,
     has_plain_http_page=False,
+    process_wide=re.compile(r"^\s+((?:hard-stop-after|maxconn|lua-load)\s+\S+)", re.MULTILINE),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
 from deployer.model import Proxy
@@ -36,6 +36,8 @@ class ServedName:
         of_site: the names of the server that answers, for a default server.
         websockets: the paths that forward WebSockets.
         speaks_http: otherwise it only accepts connections.
+        http2: clients of the address are offered HTTP/2.
+        also_at: other places that configure the same name and address, to no effect.
         file, line: where it is configured.
     """
 
@@ -50,6 +52,8 @@ class ServedName:
     websockets: tuple[str, ...] = ()
     speaks_http: bool = True
     wants_proxy_line: bool = False
+    http2: bool = False
+    also_at: tuple[str, ...] = ()
     file: str = ""
     line: int = 0
 
@@ -97,7 +101,10 @@ def each_once(names: Iterable[ServedName]) -> tuple[ServedName, ...]:
     """The first of several entries for one name and address: it is the one that answers."""
     found: dict[tuple[str, str, str, int], ServedName] = {}
     for each in names:
-        found.setdefault((each.name, each.address, each.socket, each.port), each)
+        key = (each.name, each.address, each.socket, each.port)
+        first = found.setdefault(key, each)
+        if each.where != first.where and each.where not in first.also_at:
+            found[key] = replace(first, also_at=(*first.also_at, each.where))
     return tuple(found.values())
 
 

@@ -68,6 +68,7 @@ def _of_http(http: Directive) -> Iterator[ServedName]:
         always = any(_is_always_tls(each.server) for each in group)
         tls = always or any("ssl" in each.words for each in group)
         line = any("proxy_protocol" in each.words for each in group)
+        http2 = any("http2" in each.words for each in group)
         default = next((each for each in group if _is_default(each)), group[0])
         for each in group:
             address = "" if each.socket else at.of(each.host, each.port)
@@ -83,6 +84,7 @@ def _of_http(http: Directive) -> Iterator[ServedName]:
                 tls=tls,
                 websockets=tuple(_websocket_paths(http, each.server)),
                 wants_proxy_line=line,
+                http2=tls and (_is_on(each.server, "http2") or http2),
                 file=each.server.file,
                 line=each.server.line,
             )
@@ -122,8 +124,12 @@ def _place(word: str, *, usual_port: int) -> tuple[str, int, str]:
 
 
 def _is_always_tls(server: Directive) -> bool:
-    is_on = server.last("ssl")  # until 1.25.1
-    return is_on is not None and is_on.words[:1] == ("on",)
+    return _is_on(server, "ssl")  # until 1.25.1
+
+
+def _is_on(server: Directive, name: str) -> bool:
+    found = server.last(name)
+    return found is not None and found.words[:1] == ("on",)
 
 
 def _is_default(listen: _Listen) -> bool:

@@ -32,5 +32,6 @@ TRAITS = Traits(
     listen_line=r"^[^#\n]*\blisten\s+(?:\S*:)?{port}\b",
     drain=Drain(pattern=r"^[^#\n]*?\bworker_shutdown_timeout\s+(\d+)(ms|s|m|h|d)?\s*;", unit="s"),
     counts_websockets=False,
+    process_wide=re.compile(r"^\s*(worker_shutdown_timeout\s+[^;\n]+);", re.MULTILINE),
     stock_page=re.compile(rb"<title>(?:Welcome to nginx|Test Page for the nginx)"),
 )

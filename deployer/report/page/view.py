@@ -196,6 +196,7 @@ def _effects(plan: Json) -> Iterator[str]:
     """What a plan does to open connections, and the names that it removes."""
     yield from (item["words"] for item in plan.get("forecasts", ()))
     yield from (f"removes {item['words']}" for item in plan.get("displaced", ()))
+    yield from plan.get("side_effects", ())
 
 
 def _facts(report: Json) -> Iterator[str]:
