@@ -109,6 +109,7 @@ class Play:
     sites: tuple[Attributes, ...] = ()
     displaces: tuple[str, ...] = ()
     tags: frozenset[str] = frozenset()
+    project: str = ""
     source: SourceRef | None = None
 
 
@@ -122,7 +123,8 @@ class Resource:
     Only the given attributes are managed; a file without `mode` keeps the one it has. `content` is
     a file's bytes (`attributes` then has their `sha256` and `size`). The content of a `secret`
     resource is never shown. `former` is the file that a new one replaces, for the diff. `notify`
-    are names of handlers.
+    are names of handlers. `site` is the domain of the site that it belongs to, `task` identifies
+    the task that names it. A folder that should not exist is only removed `if_empty`.
     """
 
     kind: str
@@ -135,6 +137,9 @@ class Resource:
     secret: bool = False
     reason: str = ""
     source: SourceRef | None = None
+    site: str = ""
+    task: str = ""
+    if_empty: bool = False
 
     @property
     def id(self) -> str:
@@ -164,8 +169,8 @@ class Observation:
     """The present state of one thing on a host; `attributes` is `None` if it does not exist.
 
     `fingerprint` changes with any managed attribute; `content` is a file's bytes if requested, or
-    those of the file that it replaces, and `like_former` whether both are the same; `problem` is
-    why the thing could not be read.
+    those of the file that it replaces, and `like_former` whether both are the same; `entries` are
+    the names in a folder if requested; `problem` is why the thing could not be read.
     """
 
     resource_id: str
@@ -173,6 +178,7 @@ class Observation:
     fingerprint: str
     content: bytes | None = None
     like_former: bool = False
+    entries: tuple[str, ...] = ()
     problem: str = ""
 
 

@@ -35,3 +35,9 @@ def added_kind(kind: str) -> AddedKind:
     from deployer.agent.certificates.requests import CertificateKind
 
     return {"certificate": CertificateKind}[kind]()
+
+
+def thing(resource_id: str) -> str:
+    """What identifies a resource: a path regardless of its kind, or the whole ID."""
+    kind, _, name = resource_id.partition(":")
+    return name if kind in PATH_KINDS else resource_id

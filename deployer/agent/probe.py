@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from deployer.agent.settings import Json
 
 
+#: A folder with more entries than these is not removed for being empty.
+_MOST_ENTRIES = 5000
+
+
 class Probe:
     """Observes resources; a tool is asked once for all of them."""
 
@@ -61,6 +65,8 @@ class Probe:
             elif kind in PATH_KINDS:
                 attributes = path_attributes(name)
                 observation.update(_content(name, attributes, query))
+                if query.get("entries") and attributes and attributes["type"] == "directory":
+                    observation["entries"] = sorted(os.listdir(name))[:_MOST_ENTRIES]
             elif kind in ADDED_KINDS:
                 attributes = added_kind(kind).observe(name)
             else:

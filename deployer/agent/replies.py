@@ -94,6 +94,52 @@ OwedHandler = TypedDict(
 )
 
 
+RollbackRecord = TypedDict(
+    "RollbackRecord",
+    {
+        "to": int,
+        "generation": int,
+        "who": str,
+        "from": str,
+        "time": str,
+        "resource_ids": "list[str]",
+    },
+)
+
+
+class _ManagedEntry(TypedDict):
+    id: str
+    since: int
+    by: list[str]
+
+
+class ManagedEntry(_ManagedEntry, total=False):
+    """A resource that deployer created; `by` are the playbooks that name it."""
+
+    site: str
+    task: str
+    notify: list[str]
+    deep: bool
+    secret: bool
+
+
+class ReachedSite(TypedDict):
+    """How a site is reached: `paths` are those of its WebSockets."""
+
+    names: list[str]
+    proxy: str
+    tls: bool
+    paths: list[str]
+
+
+class Managed(TypedDict):
+    """What deployer has created on a host."""
+
+    entries: list[ManagedEntry]
+    sites: dict[str, ReachedSite]
+    handlers: dict[str, HandlerRecord]
+
+
 class HostState(TypedDict):
     """The state of deployer's own records on a host."""
 
@@ -101,6 +147,8 @@ class HostState(TypedDict):
     pending: UnfinishedCommit | None
     generation: int
     last: EndedCommit | None
+    rollback: RollbackRecord | None
+    managed: Managed | None
     owed: list[OwedHandler]
     proxies: list[ProxyName]
 
@@ -132,6 +180,7 @@ class CommitRecord(_Record, total=False):
     kept: list[KeptPath]
     failed: list[FailedStep]
     sites: list[dict[str, Any]]
+    rolls_back_to: int | None
 
 
 # --- replies --------------------------------------------------------------------------------------
@@ -181,6 +230,7 @@ class ObservationReply(_Observation, total=False):
     """One resource as a probe found it."""
 
     content_b64: str
+    entries: list[str]
     like_former: bool
     problem: str
 
@@ -212,6 +262,12 @@ class RevertReply(ApplyReply):
     certificates_kept: list[str]
 
 
+class ClaimReply(TypedDict):
+    """The reply to ``claim``."""
+
+    is_noted: bool
+
+
 class HistoryReply(TypedDict):
     """The reply to ``history``."""
 
@@ -233,6 +289,13 @@ class FormerResource(_FormerResource, total=False):
     gone: bool
 
 
+class FormerSites(TypedDict):
+    """Sites of another playbook, and how they were verified."""
+
+    sites: list[dict[str, Any]]
+    verification: dict[str, Any] | None
+
+
 class UndoReply(TypedDict):
     """The reply to ``undo``."""
 
@@ -241,6 +304,9 @@ class UndoReply(TypedDict):
     handlers: list[HandlerRecord]
     sites: list[dict[str, Any]]
     undone_sites: list[dict[str, Any]]
+    verification: dict[str, Any] | None
+    others: list[FormerSites]
+    managed: Managed | None
     unknown: list[str]
 
 

@@ -6,9 +6,13 @@ Modules that only some requests need are imported when one arrives: an apply wit
 
 from __future__ import annotations
 
+import os
+
 from deployer.agent import settings
+from deployer.agent.commit.managed import managed_now
+from deployer.agent.commit.rollback import last_rollback
 from deployer.agent.distribution import system
-from deployer.agent.errors import check_name
+from deployer.agent.errors import Refusal, check_name
 from deployer.agent.facts import facts
 from deployer.agent.files import look_at
 from deployer.agent.listeners import listeners
@@ -39,6 +43,8 @@ def request_facts(session: Session, request: Json) -> Json:
             "pending": state.under_way(),
             "generation": state.last_generation(),
             "last": state.last_ended(),
+            "rollback": last_rollback(state),
+            "managed": managed_now(state),
             "owed": _owed(session),
             "proxies": state.proxies(),
         },
@@ -56,6 +62,22 @@ def _owed(session: Session) -> list[Json]:
 def request_probe(session: Session, request: Json) -> Json:
     """One observation for each of `resources`."""
     return {"observations": Probe(session.children).observe(request["resources"])}
+
+
+def request_claim(session: Session, request: Json) -> Json:
+    """Note what a playbook names; `is_noted` is false if another run holds the lock."""
+    from deployer.agent.commit.managed import claim
+
+    try:
+        session.state.make()
+        session.state.lock({"who": "a claim", "from": os.uname().nodename})
+    except Refusal:
+        return {"is_noted": False}
+    try:
+        claim(session.state, request["managed"])
+    finally:
+        session.state.unlock()
+    return {"is_noted": True}
 
 
 def request_history(session: Session, request: Json) -> Json:
@@ -101,6 +123,7 @@ def request_inspect(session: Session, request: Json) -> Json:
 REQUESTS: dict[str, Callable[[Session, Json], Json]] = {
     "facts": request_facts,
     "probe": request_probe,
+    "claim": request_claim,
     "history": request_history,
     "undo": request_undo,
     "certificates": request_certificates,

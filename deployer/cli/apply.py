@@ -22,6 +22,7 @@ from deployer.errors import UsageError
 @click.argument("playbook", metavar="SITE.yml|FILE", type=click.Path(path_type=Path))
 @options.selection
 @options.tags
+@options.prune
 @options.check_mode
 @options.yes("Apply without asking.")
 @options.confirm_timeout

@@ -256,6 +256,27 @@ displace = option(
     help="Allow the host to stop serving NAME, which is no site of the playbook. Repeatable.",
 )
 
+prune = combine(
+    option(
+        "--prune",
+        group=TASKS,
+        is_flag=True,
+        help="Remove what earlier generations of this playbook created and it no longer names.",
+    ),
+    option(
+        "--prune-packages",
+        group=TASKS,
+        is_flag=True,
+        help="With --prune or `state: absent`, remove packages too.",
+    ),
+    option(
+        "--prune-certificates",
+        group=TASKS,
+        is_flag=True,
+        help="With --prune or `state: absent`, remove certificates and their keys too.",
+    ),
+)
+
 no_staging_first = option(
     "--no-staging-first",
     "staging_first",

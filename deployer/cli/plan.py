@@ -22,6 +22,7 @@ from deployer.cli.command import Command, option
 @options.playbook
 @options.selection
 @options.tags
+@options.prune
 @options.lists
 @options.connection
 @options.install_python

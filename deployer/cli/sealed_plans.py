@@ -33,6 +33,9 @@ _PLANNING = {
     "tags": "--tags",
     "skip_tags": "--skip-tags",
     "become": "--become",
+    "prune": "--prune",
+    "prune_packages": "--prune-packages",
+    "prune_certificates": "--prune-certificates",
 }
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from deployer.commit.host_status import HostStatus, Lock, lock_words, status_document, status_from
 from deployer.errors import HostError, UsageError
 from deployer.model import CheckResult, Document, Host
+from deployer.plan.prune import Prune
 from deployer.text.redaction import masked
 from deployer.transport.early_links import EarlyLinks
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from deployer.transport import ConnectOptions, Link
     from deployer.verify.public.hop import PublicHop
 
+_NO_PRUNE = Prune()
 #: How often to poll a host whose lock is taken.
 _ASK_AGAIN_S = 0.7
 
@@ -66,6 +68,7 @@ class RunOptions:
     canaries: int = 5
     displaces: frozenset[str] = frozenset()
     public: PublicHop | None = None
+    prune: Prune = _NO_PRUNE
 
 
 class Contact:

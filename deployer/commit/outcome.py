@@ -71,6 +71,8 @@ class HostReport:
     ``unhealthy`` from `verify` and `certs`; ``listed`` from `history`; ``recovered`` and
     ``abandoned`` from `recover`.
 
+    A ``confirmed`` rollback was `rolled_back_to` a generation, and is itself a new one.
+
     The `plan` is complete: `secrets` are removed from it when it is shown. `kept` are files that a
     rollback left alone because they were edited: `path`, `why`, and `diff` if it may be shown.
     `certificates` are their statuses (docs/reference/certificates.md); `idle` and `load` the
@@ -87,6 +89,7 @@ class HostReport:
     plan: Plan | None = None
     checks: tuple[CheckResult, ...] = ()
     generation: int | None = None
+    rolled_back_to: int | None = None
     kept: tuple[Mapping[str, str], ...] = ()
     history: tuple[Document, ...] = ()
     certificates: tuple[Document, ...] = ()

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from deployer.errors import SourceError, SourceErrors
-from deployer.model import Handler, Host, Resource, SourceRef
+from deployer.model import Document, Handler, Host, Resource, SourceRef
 from deployer.plan.model import Change
 from deployer.plan.ports import Listener
 from deployer.proxies import CONFIG_TESTS
 from deployer.proxies.roles import ServingHost
 from deployer.resources import KINDS, PATH_KINDS, Origin, from_task, handler_from_task
-from deployer.sites.model import Site
+from deployer.sites.model import RemovedSite, Site
 
 if TYPE_CHECKING:
     from deployer.playbook import Plays, RenderedTask, RenderOptions, RoleCall
@@ -51,7 +51,13 @@ class DesiredState:
     for the system's trust store. `secrets` are texts that must never be shown. `tags` are those of
     all tasks. `displaces` are names of other sites that the host may stop serving; `leaving` are
     names that the run removes on purpose. With `undoes`, files become what they were before earlier
-    generations, and the names in them leave on purpose, too.
+    generations, and the names in them leave on purpose, too. `rolls_back_to` is the generation
+    whose state it is, if it is that of a rollback.
+
+    `unwanted` is what tasks and roles with ``state: absent`` name, `absent_sites` are the domains
+    of such sites, and `skipped` the tasks that do not apply to this host. With tags, the state
+    `is_part` of the whole. `removed` are the sites whose names stop answering, and `managed` is the
+    record for the host of what the playbook names (`deployer.plan.leftovers`).
     """
 
     resources: tuple[Resource, ...]
@@ -63,6 +69,13 @@ class DesiredState:
     displaces: frozenset[str] = frozenset()
     leaving: frozenset[str] = frozenset()
     undoes: bool = False
+    rolls_back_to: int | None = None
+    unwanted: tuple[Resource, ...] = ()
+    absent_sites: frozenset[str] = frozenset()
+    skipped: frozenset[str] = frozenset()
+    is_part: bool = False
+    removed: tuple[RemovedSite, ...] = ()
+    managed: Document | None = None
 
 
 def desired_state(
@@ -93,19 +106,29 @@ def desired_state(
     )
     reject_errors(rendered.sites)
     is_part = options.tags is not None or bool(options.skip_tags)
+    present = [task for task in rendered.tasks if not task.absent]
     return DesiredState(
-        resources=_resources(rendered.tasks),
+        resources=_resources(present),
         handlers={
             task.name: handler_from_task(
                 task.name, task.module, task.args, _origin(task), CONFIG_TESTS
             )
             for task in rendered.handlers
         },
-        sites=rendered.sites if _writes_sites(rendered.tasks, is_part) else (),
+        sites=rendered.sites if _writes_sites(present, is_part) else (),
         tags=frozenset().union(*(task.tags for task in rendered.tasks)),
         roots=site_roles.roots,
         secrets=rendered.secrets,
         displaces=rendered.displaces,
+        unwanted=tuple(
+            resource
+            for task in rendered.tasks
+            if task.absent
+            for resource in from_task(task.module, task.args, _origin(task))
+        ),
+        absent_sites=rendered.absent_sites,
+        skipped=rendered.skipped,
+        is_part=is_part,
     )
 
 
@@ -195,6 +218,8 @@ def _origin(task: RenderedTask) -> Origin:
         secret=task.secret or task.no_log,
         stage=task.stage,
         source=task.source,
+        site=task.site,
+        task=task.origin,
     )
 
 

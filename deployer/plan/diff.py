@@ -118,7 +118,7 @@ def _details(change: Change) -> Iterator[str]:
         yield _secret_text(change)
         hidden = {*(before or ()), *(after or ())} - (SEEN_OF_SECRETS - _IN_WORDS)
     if after is None:
-        if (before or {}).get("type") == "directory":
+        if (before or {}).get("type") == "directory" and not change.if_empty:
             yield "with its contents"
         return
     if change.kind == "certificate":

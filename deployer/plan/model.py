@@ -15,7 +15,10 @@ PLAN_FORMAT_VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """The change of one resource from `before` to `after`, with its reason."""
+    """The change of one resource from `before` to `after`, with its reason.
+
+    A folder is only deleted `if_empty`, or else with all its contents.
+    """
 
     resource_id: str
     action: Action
@@ -27,6 +30,7 @@ class Change:
     secret: bool = False
     stage: int = 0
     reason: str = ""
+    if_empty: bool = False
 
     @property
     def kind(self) -> str:

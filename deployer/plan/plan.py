@@ -105,6 +105,7 @@ def _change(resource: Resource, observation: Observation) -> Change:
         secret=resource.secret or holds_private_key(observation.content),
         stage=resource.stage,
         reason=resource.reason,
+        if_empty=resource.if_empty and wanted is None,
     )
 
 

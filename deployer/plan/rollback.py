@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 def former_state(reply: UndoReply) -> DesiredState:
     """The desired state in the agent's reply to ``undo`` (docs/reference/protocol.md).
 
-    The sites and their checks are those of that generation.
+    The sites are those of that generation. Secrets in their checks are not in the reply, and their
+    roots are added by the caller.
     """
     handlers = {item["name"]: handler_from_json(item) for item in reply["handlers"]}
     notify = tuple(handlers)
@@ -31,6 +32,7 @@ def former_state(reply: UndoReply) -> DesiredState:
         resources=tuple(_resource(item, notify) for item in reply["resources"]),
         handlers=handlers,
         sites=sites_from_json(reply["sites"]),
+        rolls_back_to=reply["to"],
     )
 
 

@@ -111,6 +111,8 @@ def _change_to_json(change: Change) -> dict[str, Any]:
         "reason": change.reason,
         "secret": change.secret,
     }
+    if change.if_empty:
+        document["if_empty"] = True
     if change.after_content is not None:
         document["after_content_b64"] = base64.b64encode(change.after_content).decode()
     return document
@@ -200,5 +202,6 @@ def observation_from_json(document: ObservationReply) -> Observation:
         fingerprint=document["fingerprint"],
         content=None if content is None else base64.b64decode(content),
         like_former=document.get("like_former", False),
+        entries=tuple(document.get("entries", ())),
         problem=document.get("problem", ""),
     )

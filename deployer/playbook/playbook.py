@@ -55,6 +55,8 @@ class RenderedTask:
     """A task or handler for one host: canonical `args` with every template rendered.
 
     `notify` are names of `Rendered.handlers`. The arguments of a `secret` task are never shown.
+    `origin` identifies the task in its playbook, and `site` is the domain of the site that it
+    serves. What an `absent` task names should be removed.
     """
 
     name: str
@@ -66,6 +68,9 @@ class RenderedTask:
     secret: bool = False
     stage: int = 0
     source: SourceRef | None = None
+    origin: str = ""
+    site: str = ""
+    absent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +79,9 @@ class Rendered:
 
     `displaces` are names of others that the host may stop serving; `secrets` are texts that must
     never be shown.
+
+    `skipped` are the origins of tasks whose conditions exclude this host, at least for some items.
+    `absent_sites` are the domains of sites with ``state: absent``.
     """
 
     tasks: tuple[RenderedTask, ...]
@@ -81,6 +89,8 @@ class Rendered:
     sites: tuple[Site, ...]
     displaces: frozenset[str] = frozenset()
     secrets: frozenset[str] = frozenset()
+    skipped: frozenset[str] = frozenset()
+    absent_sites: frozenset[str] = frozenset()
 
 
 SiteRoles = Callable[[tuple[Site, ...]], Sequence[RoleCall]]

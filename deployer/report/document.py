@@ -15,7 +15,7 @@ FORMAT_VERSION = 1
 
 _HISTORY_KEYS = (
     *("generation", "commit", "time", "who", "from", "state", "why", "ended", "digest"),
-    *("changes", "verified", "kept", "failed", "certificates_kept"),
+    *("changes", "verified", "kept", "failed", "certificates_kept", "rolls_back_to"),
 )
 
 
@@ -64,6 +64,8 @@ def _host(report: HostReport, command: str) -> dict[str, object]:
     document |= _results(report)
     if report.generation is not None:
         document["generation"] = report.generation
+    if report.rolled_back_to is not None:
+        document["rolled_back_to"] = report.rolled_back_to
     if report.found is not None:
         document["found"] = dict(report.found)
     if report.notes:
@@ -106,7 +108,9 @@ def _results(report: HostReport) -> dict[str, object]:
 
 def _history_entry(entry: Mapping[str, object]) -> dict[str, object]:
     """The host's record of a commit, without the keys that only the host needs."""
-    return {key: entry[key] for key in _HISTORY_KEYS if key in entry}
+    entry = {key: entry[key] for key in _HISTORY_KEYS if key in entry}
+    rolled_back_to = entry.pop("rolls_back_to", None)
+    return entry if rolled_back_to is None else {**entry, "rolled_back_to": rolled_back_to}
 
 
 def _findings(report: HostReport) -> list[dict[str, object]]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from deployer.agent.commit.states import UNDER_WAY
 from deployer.commit.host_status import OWN_REASONS
+from deployer.commit.rollback_note import to_words
 from deployer.commit.states import MEANINGS
 from deployer.model import Document
 from deployer.plan.verbs import change_verbs, counted, past
@@ -42,6 +43,9 @@ def _entry_lines(entry: Document, *, width: int, verbose: bool) -> Iterator[Hist
     who = f"{entry['who'] or 'someone'} from {entry['from'] or 'somewhere'}"
     words = f"{name}  {_moment(entry['time'])}  {_word(entry):<{width}}  {who}"
     yield HistoryLine(words, style, 0, 6)
+    if (to := entry.get("rolls_back_to")) is not None:
+        word = "rolled back" if state == "confirmed" else "rollback"
+        yield HistoryLine(f"{word} {to_words(to)}", "", 6)
     yield HistoryLine(_changes(entry["changes"], with_names=not verbose), "", 6)
     for change in entry["changes"] if verbose else ():
         words = f"{past(change_verbs(change))} {_name(change)}"

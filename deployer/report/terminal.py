@@ -368,6 +368,14 @@ def _place(result: CheckResult) -> str:
     return result.target
 
 
+def _done_words(report: HostReport) -> str:
+    if report.rolled_back_to is None:
+        return "applied"
+    from deployer.commit.rollback_note import to_words
+
+    return f"rolled back {to_words(report.rolled_back_to)}"
+
+
 _STATE_WORDS: Mapping[str, str] = {
     "planned": "planned",
     "abandoned": "left as is; the commit is closed",
@@ -389,7 +397,7 @@ def _state_words(report: HostReport) -> str:
         case "confirmed":
             passed = f", {plural(len(report.checks), 'check')} passed" if report.checks else ""
             number = f" as generation {report.generation}" if report.generation else ""
-            return f"applied and confirmed{number}{passed}{seconds}"
+            return f"{_done_words(report)} and confirmed{number}{passed}{seconds}"
         case "reverted":
             return f"failed and reverted{seconds}"
         case "recovered":

@@ -20,6 +20,8 @@ class Origin:
     secret: bool = False
     stage: int = 0
     source: SourceRef | None = None
+    site: str = ""
+    task: str = ""
 
     def resource(
         self, kind: str, name: str, attributes: Attributes | None, *, content: bytes | None = None
@@ -35,6 +37,8 @@ class Origin:
             secret=self.secret,
             reason=self.reason,
             source=self.source,
+            site=self.site,
+            task=self.task,
         )
 
 

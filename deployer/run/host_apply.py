@@ -122,9 +122,10 @@ class HostApply:
         return replace(report, checks=checks)
 
     def _request_apply(self, canaries: NoCanaries) -> None:
-        from deployer.sites.document import sites_to_json
+        from deployer.verify.stored import stored
 
-        options = self._contact.options
+        options, desired = self._contact.options, self._desired
+        sites, verification = stored(desired.sites, desired.roots, desired.secrets)
         self._contact.link().request(
             "apply",
             plan=plan_to_json(self._plan),
@@ -135,7 +136,10 @@ class HostApply:
                 "rollback_duration_s": self._rollback_duration_s,
                 "watchdog": options.watchdog,
                 "keep": options.keep,
-                "sites": sites_to_json(self._desired.sites),
+                "sites": sites,
+                "verification": verification,
+                "rolls_back_to": desired.rolls_back_to,
+                "managed": desired.managed,
             },
             on_event=partial(self._on_event, canaries),
             doing="applying",
@@ -180,7 +184,12 @@ class HostApply:
         reply = self._contact.link().request(
             "confirm", commit=self._commit, verified=summary_lines(checks), doing="confirming"
         )
-        return HostReport(host=self._host, state="confirmed", generation=reply["generation"])
+        return HostReport(
+            host=self._host,
+            state="confirmed",
+            generation=reply["generation"],
+            rolled_back_to=self._desired.rolls_back_to,
+        )
 
     def _settled(self, error: AgentError | UnreachableError) -> HostReport:
         settlement = Settlement(

@@ -35,8 +35,9 @@ from deployer.plan.unsupported import ASKED_TOOLS, refusal, system_from
 from deployer.plan.wire import observation_from_json, owed_from_json
 
 if TYPE_CHECKING:
-    from deployer.agent.replies import UndoReply
+    from deployer.agent.replies import Managed, RollbackRecord, UndoReply
     from deployer.commit.neighbours import Neighbourhood
+    from deployer.plan.leftovers import Leftovers
     from deployer.plan.ports import Listener
     from deployer.run.project import Project
     from deployer.run.sealed.model import SealedHost
@@ -51,7 +52,8 @@ class HostState:
 
     `listeners` are the processes on the ports of sites, `owed` handlers that an earlier run did not
     get to. `notes` report how the last commit ended, `warnings` what may still change while this
-    run reads the host.
+    run reads the host. `rollback` is the newest rollback, until a later plan has been confirmed for what it restored; `managed` is what deployer
+    has created there.
     """
 
     facts: Mapping[str, object] = field(default_factory=dict)
@@ -60,10 +62,8 @@ class HostState:
     owed: tuple[Owed, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-
-
-def _names_of(site: Document) -> tuple[str, ...]:
-    return site["domain"], *site["aliases"]
+    rollback: RollbackRecord | None = None
+    managed: Managed | None = None
 
 
 def _tags_words(project: Project) -> str:
@@ -121,7 +121,7 @@ class HostPlanner:
         )
         if taken:
             raise ConflictError(taken, host=self._host.name)
-        report = self._probed(desired)
+        report = self._probed(desired, leftovers=self._leftovers(project, desired))
         if report.plan is not None and not report.plan.changes:
             return replace(report, message=_tags_words(project))
         return report
@@ -139,17 +139,16 @@ class HostPlanner:
         """Plan the return to generation `to`; by default the one before the last."""
         about = self._ask_facts(project, will_change=True)
         reply = self._undo(to)
-        from deployer.plan.rollback import former_state
+        from deployer.run.rollback import Rollback
 
-        former = former_state(reply)
-        roots = {site.domain: project.trusted_root(site) for site in former.sites}
-        hidden = project.secrets(self._host, facts=about.facts)
-        undone = {name for site in reply["undone_sites"] for name in _names_of(site)}
-        leaving = undone.difference(*(site.names for site in former.sites))
-        desired = self._remember(
-            replace(former, roots=roots, secrets=hidden, leaving=frozenset(leaving), undoes=True)
-        )
-        return self._probed(desired, unknowns=tuple(reply["unknown"]))
+        rollback, link = Rollback(reply, project, self._host, about), self._contact.link()
+        desired = self._remember(rollback.desired(link))
+        report = self._probed(desired, unknowns=rollback.unknowns)
+        if report.plan is None:
+            return report
+        managed = self.state.managed
+        self._remember(rollback.with_changed_sites(desired, report.plan, managed, link))
+        return report
 
     def _undo(self, to: int | None) -> UndoReply:
         try:
@@ -168,17 +167,18 @@ class HostPlanner:
 
         desired = self.desired
         assert desired is not None, "a plan has a desired state"  # noqa: S101 - for mypy
-        asked = {each["id"]: each for each in [*map(probe_request_for, plan.changes), *self._asked]}
         return SealedHost(
             host=connection_host(self._host, folder=Path.cwd()),
             becomes_root=project.becomes_root(self._host),
             plan=plan,
-            asked=tuple(asked[change.resource_id] for change in plan.changes),
+            asked=self._asked_about(plan),
             sites=desired.sites,
             roots=desired.roots,
             secrets=desired.secrets,
             displaces=desired.displaces | self._contact.options.displaces,
             leaving=desired.leaving,
+            removed=desired.removed,
+            managed=desired.managed,
         )
 
     def check_sealed(self, sealed: SealedHost) -> HostReport:
@@ -205,9 +205,16 @@ class HostPlanner:
         from deployer.plan.drift import stale_lines
 
         asked = [
-            {**each, "query": {**each["query"], "want_content": False}} for each in self._asked
+            {**each, "query": {**each["query"], "want_content": False}}
+            for each in self._asked_about(plan)
         ]
         return stale_lines(plan, self._seen(asked))
+
+    def _asked_about(self, plan: Plan) -> tuple[Document, ...]:
+        """The query about each change of `plan`, also of changes that the plan itself adds."""
+        every = [*map(probe_request_for, plan.changes), *self._asked]
+        asked: dict[object, Document] = {each["id"]: each for each in every}
+        return tuple(asked[change.resource_id] for change in plan.changes)
 
     # --- parts ------------------------------------------------------------------------------------
 
@@ -263,6 +270,8 @@ class HostPlanner:
             owed=tuple(map(owed_from_json, reply["deployer"]["owed"])),
             notes=(note,) if note else (),
             warnings=tuple(unfinished_notes(status, now=now(), recover=recover)),
+            rollback=reply["deployer"]["rollback"],
+            managed=reply["deployer"]["managed"],
         )
         return HostFacts(
             facts=reply["facts"],
@@ -299,22 +308,67 @@ class HostPlanner:
 
         return look(self._contact.link())
 
-    def _probed(self, desired: DesiredState, *, unknowns: tuple[str, ...] = ()) -> HostReport:
+    def _leftovers(self, project: Project, desired: DesiredState) -> Leftovers:
+        from deployer.plan.leftovers import Leftovers
+
+        return Leftovers(
+            self.state.managed,
+            desired,
+            project.identity,
+            self._contact.options.prune,
+            is_gone=lambda path: not Path(path).exists(),
+        )
+
+    def _probed(
+        self,
+        desired: DesiredState,
+        *,
+        unknowns: tuple[str, ...] = (),
+        leftovers: Leftovers | None = None,
+    ) -> HostReport:
         """Ask the host for the present state of everything desired, and plan."""
         self._contact.doing("probing")
         self._asked = probe_requests(desired.resources)
         of_proxies = loaded_requests(desired.resources, desired.handlers)
-        observations = self._seen([*self._asked, *of_proxies])
+        left = leftovers.probe_requests() if leftovers else []
+        seen = self._seen([*self._asked, *of_proxies, *left])
+        observations = {each.resource_id: each for each in seen}
+        if leftovers is not None:
+            desired = self._without_leftovers(desired, leftovers, observations)
         plan = make_plan(
             host=self._host.name,
             created_at=now().isoformat(timespec="seconds"),
             desired=desired.resources,
             handlers=desired.handlers,
-            observations={seen.resource_id: seen for seen in observations},
+            observations=observations,
             unknowns=(*self.state.warnings, *self._unwatched(), *unknowns),
             owed=self.state.owed,
         )
+        if plan.is_empty and leftovers is not None:
+            self._claim(leftovers, desired)
         return self._planned(plan)
+
+    def _without_leftovers(
+        self,
+        desired: DesiredState,
+        leftovers: Leftovers,
+        observations: Mapping[str, Observation],
+    ) -> DesiredState:
+        """`desired` with removals, and with the record of what the playbook names."""
+        from deployer.plan.removal import without_leftovers
+
+        removal = without_leftovers(desired, leftovers, observations)
+        notes = (*leftovers.notes(observations.values()), *removal.notes)
+        self.state = replace(self.state, notes=(*self.state.notes, *notes))
+        record = leftovers.record(observations.values())
+        return self._remember(replace(removal.desired, managed=record))
+
+    def _claim(self, leftovers: Leftovers, desired: DesiredState) -> None:
+        """Record what the playbook names if no commit does; a dry run records nothing."""
+        if self._will_change and desired.managed and leftovers.needs_claim(desired.managed):
+            self._contact.link().request(
+                "claim", managed=desired.managed, doing="recording the playbook"
+            )
 
     def _seen(self, asked: Sequence[Mapping[str, object]]) -> list[Observation]:
         reply = self._contact.link().request("probe", resources=list(asked), doing="probing")
@@ -349,7 +403,17 @@ class HostPlanner:
             return HostReport(
                 host=host, state="failed", message=refusal, plan=plan, notes=state.notes
             )
-        return HostReport(host=host, state="planned", plan=plan, notes=state.notes)
+        return HostReport(host=host, state="planned", plan=plan, notes=self._notes(plan))
+
+    def _notes(self, plan: Plan) -> tuple[str, ...]:
+        """The notes on the host, and a warning if `plan` would undo a rollback."""
+        desired, state = self.desired, self.state
+        if state.rollback is None or desired is None or desired.rolls_back_to is not None:
+            return state.notes
+        from deployer.commit.rollback_note import undo_note
+
+        note = undo_note(plan, state.rollback, now=now())
+        return (*state.notes, note) if note else state.notes
 
     def _with_forecasts(self, plan: Plan) -> Plan:
         """`plan` with its effects on the clients of a running proxy."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from deployer.commit.outcome import HostReport
 from deployer.text.redaction import masked
 from deployer.verify import verify_site
-from deployer.verify.options import Limits, PublicAccess
+from deployer.verify.options import Limits, ProxyAddress, PublicAccess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +65,7 @@ def check_sites(
     With `public`, also check through DNS from here; `facts` are then the host's. Public checks
     never decide a commit: a rollback does not fix DNS.
     """
-    if not desired.sites:
+    if not desired.sites and not desired.removed:
         return ()
     contact.doing("verifying")
     limits = Limits(
@@ -82,6 +82,16 @@ def check_sites(
             roots_pem=desired.roots.get(site.domain),
             limits=limits,
             public=access,
+            on_result=contact.checked,
+        )
+    if desired.removed:
+        from deployer.verify.removed import verify_removed
+
+        results += verify_removed(
+            desired.removed,
+            dial=contact.link().open_stream,
+            limits=limits,
+            proxy=ProxyAddress(),
             on_result=contact.checked,
         )
     return tuple(masked(_explained(contact, desired, results), desired.secrets))

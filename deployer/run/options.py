@@ -42,6 +42,9 @@ class SessionOptions:
     staging_first: bool = True
     canaries: int = 5
     displaces: Sequence[str] = ()
+    prune: bool = False
+    prune_packages: bool = False
+    prune_certificates: bool = False
     public: PublicHop | None = None
     as_json: bool = False
     verbose: bool = False

@@ -17,6 +17,7 @@ from deployer.text.paths import exists, is_file
 
 if TYPE_CHECKING:
     from deployer.playbook.ansible_cfg.settings import AnsibleSettings
+    from deployer.plan.projects import ProjectId
     from deployer.playbook.inventory.load import Inventory
     from deployer.playbook.load.peek import Glance
     from deployer.playbook.playbook import Playbook, RenderOptions
@@ -111,6 +112,20 @@ class Project:
             and (not isinstance(tls, Mapping) or tls.get("certbot", "host") != "host")
             for play in self.playbook.plays
             for site in play.sites
+        )
+
+    @property
+    def identity(self) -> ProjectId:
+        """How hosts recognise this playbook in later runs."""
+        import socket
+
+        from deployer.plan.projects import ProjectId
+
+        names = [play.project for play in self.playbook.plays if play.project]
+        return ProjectId(
+            path=str(self.path.resolve()),
+            origin=socket.gethostname(),
+            name=names[0] if names else "",
         )
 
     @property

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Self
 
 from deployer.commit.contact import RunOptions
 from deployer.commit.outcome import RunReport
+from deployer.errors import UsageError
 from deployer.model import Host
 from deployer.playbook import load_settings
+from deployer.plan.prune import Prune
 from deployer.report.files import ReportFiles
 from deployer.report.output import Output
 from deployer.report.terminal import TerminalReport
@@ -47,6 +49,7 @@ class Session:
         sealed: SealedPlan | None = None,
     ) -> None:
         started = time.monotonic()
+        _check_prune(options)
         self._files = ReportFiles(html=options.html, junit=options.junit, metrics=options.metrics)
         self._files.check_writable()
         self.as_json = options.as_json
@@ -120,6 +123,11 @@ class Session:
             staging_first=options.staging_first,
             canaries=options.canaries,
             displaces=frozenset(options.displaces),
+            prune=Prune(
+                everything=options.prune,
+                packages=options.prune_packages,
+                certificates=options.prune_certificates,
+            ),
             public=None if public is None else replace(public, hosts=targets.hosts()),
         )
 
@@ -171,6 +179,17 @@ class Session:
             options=self._options,
             settings=self._settings,
             passwords=self._passwords,
+        )
+
+
+def _check_prune(options: SessionOptions) -> None:
+    """Raises: UsageError, if only a part of the playbook is to decide what is left over."""
+    if options.prune and (options.tags or options.skip_tags):
+        given = "--tags" if options.tags else "--skip-tags"
+        raise UsageError(
+            f"--prune needs the whole playbook, but {given} selects a part; no host was touched",
+            hint="What the other tasks name would count as no longer in the playbook: leave "
+            f"{given} out.",
         )
 
 

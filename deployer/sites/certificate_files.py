@@ -48,7 +48,7 @@ def provided(
     Raises:
         SourceError: a file is missing or unreadable, the key is encrypted or does not match, the
             certificate does not cover the site's names or is not valid now, or the chain is
-            incomplete or out of order.
+            incomplete, out of order, or does not lead to the site's `ca_bundle`.
     """
     from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -69,16 +69,46 @@ def provided(
             f"the certificate {chain_path} is not for {', '.join(missing)}",
             f"It is for {', '.join(names) or 'no name'}.",
         )
-    root = chain[-1] if chain[-1].issuer == chain[-1].subject else None
     return CertificateFiles(
         # Re-encoded, because the file may also contain the key.
         fullchain_pem=b"".join(certificate.public_bytes(Encoding.PEM) for certificate in chain),
         key_pem=key_pem,
-        root_pem=root.public_bytes(Encoding.PEM) if root else None,
+        root_pem=_root_of(site, chain, chain_path, base_dir),
         issuer=leaf.issuer.rfc4514_string(),
         names=names,
         not_after=leaf.not_valid_after_utc,
     )
+
+
+def _root_of(
+    site: Site, chain: Sequence[x509.Certificate], path: Path, base_dir: Path
+) -> bytes | None:
+    """The roots of the site's `ca_bundle`, else the root at the end of the chain, if it has one."""
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    if not site.tls.ca_bundle:
+        is_root = chain[-1].issuer == chain[-1].subject
+        return chain[-1].public_bytes(Encoding.PEM) if is_root else None
+    bundle = base_dir / Path(os.path.expanduser(site.tls.ca_bundle))
+    roots = _load_chain(site, bundle)
+    if not any(root in chain or _has_issued(root, chain[-1]) for root in roots):
+        raise _error(
+            site,
+            f"the chain in {path} does not lead to a certificate in {bundle}",
+            f"Its last certificate was issued by {chain[-1].issuer.rfc4514_string()}: add the "
+            "missing ones to the chain, or that CA's root to the ca_bundle.",
+        )
+    return b"".join(root.public_bytes(Encoding.PEM) for root in roots)
+
+
+def _has_issued(root: x509.Certificate, certificate: x509.Certificate) -> bool:
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        certificate.verify_directly_issued_by(root)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 def names_of(certificate: x509.Certificate) -> tuple[str, ...]:

@@ -164,3 +164,13 @@ class Site:
     def has_tls(self) -> bool:
         """Whether the site is served over HTTPS."""
         return self.tls.issuer != "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovedSite:
+    """A site that a commit removes: its `names` stop answering, also the WebSockets at `paths`."""
+
+    domain: str
+    names: tuple[str, ...]
+    has_tls: bool
+    paths: tuple[str, ...] = ()

@@ -26,6 +26,7 @@ from deployer.transport.streams import RelayStream, Stream, relay_error
 if TYPE_CHECKING:
     from deployer.agent.replies import (
         ApplyReply,
+        ClaimReply,
         ConfirmReply,
         ConnectionsReply,
         FactsReply,
@@ -100,6 +101,9 @@ class Link:
 
     @overload
     def request(self, name: Literal["revert"], **given: Any) -> RevertReply: ...
+
+    @overload
+    def request(self, name: Literal["claim"], **given: Any) -> ClaimReply: ...
 
     @overload
     def request(self, name: Literal["history"], **given: Any) -> HistoryReply: ...

@@ -9,6 +9,7 @@ import time
 from deployer.agent import settings
 from deployer.agent.commit.images import ImageWriter, known_images
 from deployer.agent.commit.journal import Journal
+from deployer.agent.commit.managed import MANAGED, managed_after
 from deployer.agent.commit.manifest import (
     LEFT_BY_PURGES,
     folders_above,
@@ -16,6 +17,7 @@ from deployer.agent.commit.manifest import (
     manifest_of,
 )
 from deployer.agent.commit.plan import covers, units_of
+from deployer.agent.commit.rollback import VERIFICATION, rollback_after
 from deployer.agent.commit.watchdog import Watchdog, watchdog_of
 from deployer.agent.encoding import canonical_json, sha256
 from deployer.agent.errors import Refusal, StepError, os_words
@@ -255,6 +257,11 @@ class Preparation:
         write_synced(os.path.join(folder, "before.json"), before)
         write_synced(os.path.join(folder, "plan.json"), plan_text)
         write_synced(os.path.join(folder, "meta.json"), canonical_json(self._meta()))
+        managed = managed_after(self._state, self._commit, self._plan)
+        write_synced(os.path.join(folder, MANAGED), canonical_json(managed))
+        if "verification" in self._commit:
+            verification = canonical_json(self._commit["verification"])
+            write_synced(os.path.join(folder, VERIFICATION), verification)
         write_synced(os.path.join(folder, settings.COMMIT_PROGRAM), self._session.program)
         journal = Journal(folder, self._commit["id"])
         try:
@@ -286,6 +293,8 @@ class Preparation:
                 if change["action"] != "no-op"
             ],
             "sites": commit.get("sites", []),
+            "rolls_back_to": commit.get("rolls_back_to"),
+            "rollback": rollback_after(self._state, commit, self._plan),
             "verified": [],
             "state": "pending",
             "generation": None,

@@ -136,6 +136,10 @@ class Steps:
             raise StepError(f"there is no file at {path} to change the owner or mode of")
 
     def _directory(self, path: str, after: Json | None, change: Json) -> None:
+        if after is None and change.get("if_empty"):
+            os.rmdir(path)
+            sync_folder(os.path.dirname(path))
+            return
         if after is None:
             self._remove(path)
             return

@@ -7,6 +7,8 @@ import os
 from deployer.agent import settings
 from deployer.agent.commit.images import Images
 from deployer.agent.commit.journal import read_journal
+from deployer.agent.commit.managed import managed_of
+from deployer.agent.commit.rollback import VERIFICATION
 from deployer.agent.encoding import to_b64
 from deployer.agent.errors import Refusal, StepError
 from deployer.agent.files import group_name, read_json, read_record, user_name
@@ -65,6 +67,9 @@ class Undo:
             "handlers": [run for run in self._handlers.values() if run["unit"] not in gone],
             "sites": self._sites(self._to),
             "undone_sites": [site for number in self._numbers for site in self._sites(number)],
+            "verification": self._verification(self._to),
+            "others": list(self._others()),
+            "managed": managed_of(self._state, self._to) if self._to else None,
             "unknown": self._unknown,
         }
 
@@ -72,6 +77,20 @@ class Undo:
         path = os.path.join(self._state.generations, str(number), "meta.json")
         sites: list[Json] = (read_json(path) or {}).get("sites", [])
         return sites
+
+    def _verification(self, number: int) -> Json | None:
+        """How a generation was verified; `None` if it was made before this was stored."""
+        folder = os.path.join(self._state.generations, str(number))
+        return read_json(os.path.join(folder, VERIFICATION))
+
+    def _others(self) -> Iterator[Json]:
+        """The sites of other playbooks at that time, newest generation first."""
+        known = {site["domain"] for site in self._sites(self._to)}
+        for number in range(self._to - 1, 0, -1):
+            sites = [site for site in self._sites(number) if site["domain"] not in known]
+            known |= {site["domain"] for site in sites}
+            if sites:
+                yield {"sites": sites, "verification": self._verification(number)}
 
     def _add(self, number: int, folder: str) -> None:
         try:
@@ -90,6 +109,8 @@ class Undo:
             for item in self._former(change, before["manifest"], images):
                 key = item["name"] if item["kind"] in PATH_KINDS else change["resource_id"]
                 self._wanted.pop(key, None)  # the older one decides, about the order too
+                if item["kind"] in PATH_KINDS and item["kind"] != "directory":
+                    self._forget_in(key)
                 self._wanted[key] = {**item, "generation": number}
         for name in _brought(before["packages"], after["packages"]):
             item = {"kind": "package", "name": name, "attributes": None, "generation": number}
@@ -97,6 +118,12 @@ class Undo:
         for run in plan["handlers"]:
             handler = run["handler"]
             self._handlers.setdefault(handler["name"], handler)
+
+    def _forget_in(self, path: str) -> None:
+        """Without a folder there was nothing in it, whatever a newer generation found there."""
+        for key in [key for key in self._wanted if key.startswith(path + "/")]:
+            if self._wanted[key]["attributes"] is not None:
+                del self._wanted[key]
 
     def _former(self, change: Json, manifest: Manifest, images: Images) -> Iterator[Json]:
         kind, _, name = change["resource_id"].partition(":")

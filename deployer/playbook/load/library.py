@@ -23,7 +23,8 @@ class LoadedTask(Task):
     """A task with the positions of its parts.
 
     `node` is the task, `args_node` its arguments; `conditions` are the `when` of its blocks and
-    itself with their positions; `layers` are the variables of its blocks and itself.
+    itself with their positions; `layers` are the variables of its blocks and itself. What an
+    `absent` task names should be removed.
     """
 
     node: YamlMap
@@ -31,14 +32,22 @@ class LoadedTask(Task):
     conditions: tuple[tuple[object, Spot], ...] = ()
     layers: tuple[Layer, ...] = ()
     handler: bool = False
+    absent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedRole(Role):
-    """A role with the layers of its variables, lowest first, and its conditions' positions."""
+    """A role with the layers of its variables, lowest first, and its conditions' positions.
+
+    `call` distinguishes calls of the same role with different variables, except those of sites,
+    which are `for_sites`. What an `absent` role names should be removed.
+    """
 
     folder: Path
     stage: int = 0
+    call: str = ""
+    for_sites: bool = False
+    absent: bool = False
     default_layers: tuple[Layer, ...] = ()
     var_layers: tuple[Layer, ...] = ()
     conditions: tuple[tuple[object, Spot], ...] = ()

@@ -19,7 +19,7 @@ from deployer.playbook.templates.templar import is_template
 from deployer.playbook.yaml.file import load_yaml
 from deployer.playbook.yaml.source import MergedVars, Problems, YamlList, YamlMap, spot_of
 
-_HEADER = ("name", "hosts", "become", "serial", "max_fail_percentage", "displaces")
+_HEADER = ("name", "hosts", "become", "serial", "max_fail_percentage", "displaces", "project")
 
 
 def load_playbook(
@@ -63,8 +63,22 @@ def load_playbook(
                     inventory.select(play.hosts)
                 except UsageError as error:
                     problems.add(spot_of(node, "hosts").error(error.problem, hint=error.hint))
+    _check_projects(plays, problems)
     problems.raise_if_any()
     return Playbook(path=path, plays=tuple(plays), library=library)
+
+
+def _check_projects(plays: Sequence[LoadedPlay], problems: Problems) -> None:
+    """A playbook is one project: hosts record its name with everything that its plays name."""
+    named = [play for play in plays if play.project]
+    for play in named[1:]:
+        if play.project != named[0].project:
+            problems.add(
+                spot_of(play.node, "project").error(
+                    f"project: {play.project}, but an earlier play has project: {named[0].project}",
+                    hint="a playbook is one project; it is enough to name it in one play",
+                )
+            )
 
 
 def _play(
@@ -115,6 +129,7 @@ def _play(
         sites=tuple(sites) if isinstance(sites := node.get("sites"), YamlList) else (),
         displaces=tuple(word.strip().lower() for word in model.displaces),
         tags=frozenset(word.strip() for word in model.tags),
+        project=model.project or "",
         source=spot_of(node).ref,
         node=node,
         library=library,

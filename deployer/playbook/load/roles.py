@@ -65,8 +65,10 @@ class RoleLoader:
         library = self.library
         folder = library.find_role(name, spot)
         before: list[LoadedRole] = []
+        is_absent = entry is not None and entry.get("state") == "absent"
         meta = _main(folder, "meta", library)
-        if isinstance(meta, YamlMap) and isinstance(meta.get("dependencies"), YamlList):
+        depends = isinstance(meta, YamlMap) and isinstance(meta.get("dependencies"), YamlList)
+        if isinstance(meta, YamlMap) and depends and not is_absent:
             before = self.entries(meta["dependencies"], chain=(*chain, name))
         defaults, own = _vars(folder, "defaults", library), _vars(folder, "vars", library)
         var_layers = [Layer(own)] if own else []
@@ -99,8 +101,21 @@ class RoleLoader:
             default_layers=(Layer(defaults),) if defaults else (),
             var_layers=tuple(var_layers),
             conditions=conditions,
+            call=_call_of(entry),
+            absent=is_absent,
         )
         return [*before, role]
+
+
+def _call_of(entry: YamlMap | None) -> str:
+    """A short hash of the variables of a call as written; empty if it has none."""
+    if entry is None or not entry.get("vars"):
+        return ""
+    import hashlib
+    import json
+
+    text = json.dumps(entry["vars"], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
 def _task_lists(
@@ -132,7 +147,10 @@ def once(roles: list[LoadedRole]) -> tuple[LoadedRole, ...]:
     found: list[LoadedRole] = []
     for role in roles:
         same = any(
-            role.folder == each.folder and role.vars == each.vars and role.when == each.when
+            role.folder == each.folder
+            and role.vars == each.vars
+            and role.when == each.when
+            and role.absent == each.absent
             for each in found
         )
         if not same:

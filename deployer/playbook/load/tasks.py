@@ -24,7 +24,9 @@ _PREFIXES = ("ansible.builtin.", "ansible.legacy.")
 #: Modules that hints do not suggest: an alias, and those that only built-in roles use.
 _NOT_SUGGESTED = ("systemd_service", "certificate", "release")
 _INCLUDES = ("import_tasks", "include_tasks")
-_BLOCK_KEYS = frozenset({"block", "name", "when", "tags", "become", "no_log", "vars", "notify"})
+_BLOCK_KEYS = frozenset(
+    {"block", "name", "when", "tags", "become", "no_log", "vars", "notify", "state"}
+)
 _MAX_DEPTH = 20
 
 
@@ -41,6 +43,7 @@ class Surroundings:
     tags: frozenset[str] = frozenset()
     notify: tuple[str, ...] = ()
     no_log: bool = False
+    absent: bool = False
     depth: int = field(default=0)
 
 
@@ -113,6 +116,7 @@ def _parse(node: YamlMap, around: Surroundings, problems: Problems) -> Sequence[
         conditions=inner.conditions,
         layers=inner.layers,
         handler=around.handlers,
+        absent=inner.absent,
     )
     if "loop" in node:
         _check_templates(node.like([("loop", node["loop"])]), around.library, problems)
@@ -179,6 +183,10 @@ def _inherit(node: YamlMap, around: Surroundings, problems: Problems) -> Surroun
     for tag in tags:
         if is_template(tag):
             problems.add(spot_of(node, "tags").error("a tag is a word, not a template"))
+    if is_template(node.get("state")):
+        hint = "write state: absent with a when"
+        spot = spot_of(node, "state")
+        problems.add(spot.error("a task's state is a word, not a template", hint=hint))
     become = node.get("become")
     if become is False and around.become:
         problems.add(
@@ -196,6 +204,7 @@ def _inherit(node: YamlMap, around: Surroundings, problems: Problems) -> Surroun
         tags=around.tags | frozenset(filter(None, tags)),
         notify=(*around.notify, *handlers),
         no_log=around.no_log or node.get("no_log") is True,
+        absent=around.absent or node.get("state") == "absent",
     )
 
 

@@ -19,6 +19,7 @@ from deployer.playbook.playbook import (
     RenderOptions,
     SiteRoles,
 )
+from deployer.playbook.render.selection import Selection, origin_of, site_of
 from deployer.playbook.render.site import to_site
 from deployer.playbook.render.tags import selected
 from deployer.playbook.render.variables import HostVariables, texts
@@ -61,14 +62,18 @@ def render(
     sites: list[Site] = []
     secrets: set[str] = set()
     displaces: set[str] = set()
+    selection = Selection()
+    absent_sites: set[str] = set()
     for play in chosen:
         assert isinstance(play, LoadedPlay)  # noqa: S101 - load_playbook makes no other
         renderer = _PlayRenderer(play, host, inventory, facts, options, problems)
+        renderer.selection = selection
         renderer.run(site_roles)
         tasks += renderer.tasks
         handlers += (each for each in renderer.used_handlers() if each not in handlers)
         sites += renderer.sites
         displaces.update(play.displaces, *(site.displaces for site in renderer.sites))
+        absent_sites |= renderer.absent_sites
         secrets |= renderer.secrets
     problems.mask(secrets)
     problems.raise_if_any()
@@ -78,6 +83,8 @@ def render(
         sites=tuple(sites),
         displaces=frozenset(displaces),
         secrets=frozenset(secrets),
+        skipped=selection.skipped,
+        absent_sites=frozenset(absent_sites),
     )
 
 
@@ -108,6 +115,8 @@ class _PlayRenderer:
         self.problems = problems
         self.tasks: list[RenderedTask] = []
         self.sites: tuple[Site, ...] = ()
+        self.absent_sites: set[str] = set()
+        self.selection = Selection()
         self.handlers: dict[str, RenderedTask] = {}
         self.secrets: frozenset[str] = frozenset()
         self._notified: set[str] = set()
@@ -152,6 +161,7 @@ class _PlayRenderer:
                 continue
             if site is None:
                 continue
+            is_absent = rendered.get("state") == "absent"
             for name in site.names:
                 if name in names:
                     self.problems.add(
@@ -161,7 +171,10 @@ class _PlayRenderer:
                         )
                     )
                 names.setdefault(name, site)
-            found.append(site)
+            if is_absent:
+                self.absent_sites.add(site.domain)
+            else:
+                found.append(site)
         return tuple(found)
 
     def _site_calls(self, site_roles: SiteRoles) -> list[LoadedRole]:
@@ -176,7 +189,7 @@ class _PlayRenderer:
             try:
                 loader = RoleLoader(self.library, found, self.play.become)
                 loaded = loader.load(call.role, spot, values=call.vars)
-                roles += (replace(role, stage=call.stage) for role in loaded)
+                roles += (replace(role, stage=call.stage, for_sites=True) for role in loaded)
             except (SourceError, SourceErrors) as error:
                 found.add(error)
             for each in found.errors:
@@ -196,13 +209,15 @@ class _PlayRenderer:
         try:
             for name in task.notify:
                 self._handler_name(name, task, role, self.scope(role, task.layers), check=True)
-            self.tasks += self._rendered(task, role, tags)
+            rendered = self._rendered(task, role, tags)
+            self.tasks += rendered
         except (SourceError, SourceErrors) as error:
             self.problems.add(error)
 
     def _rendered(
         self, task: LoadedTask, role: LoadedRole | None, tags: frozenset[str]
     ) -> list[RenderedTask]:
+        self.selection.begin()
         if "loop" not in task.node:
             return self._once(task, role, tags, self.scope(role, task.layers), secret=False)
         found: list[RenderedTask] = []
@@ -240,8 +255,7 @@ class _PlayRenderer:
         secret: bool,
     ) -> list[RenderedTask]:
         templar, state = self.library.templar, self.state
-        conditions = (*(role.conditions if role else ()), *task.conditions)
-        if not all(templar.condition(each, scope, spot) for each, spot in conditions):
+        if not self._applies(task, role, scope):
             return []
         state.touched_secret = False
         name = templar.render(task.name, scope, spot_of(task.node, "name"))
@@ -281,9 +295,21 @@ class _PlayRenderer:
                 secret=touched or task.no_log or self._holds_secret(args),
                 stage=role.stage if role else 0,
                 source=task.source,
+                origin=origin_of(task, role),
+                site=site_of(role, scope),
+                absent=task.absent or (role is not None and role.absent),
             )
             for module, args in calls
         ]
+
+    def _applies(self, task: LoadedTask, role: LoadedRole | None, scope: Scope) -> bool:
+        """Whether the conditions of a task apply to this host, and to this item of its loop."""
+        conditions = (*(role.conditions if role else ()), *task.conditions)
+        condition = self.library.templar.condition
+        is_chosen = all(condition(each, scope, spot) for each, spot in conditions)
+        if not task.handler:
+            self.selection.add(origin_of(task, role), is_chosen=is_chosen)
+        return is_chosen
 
     def _check_rendered(self, task: LoadedTask, node: YamlMap) -> None:
         state, canonical_name = node.get("state"), MODULES[task.module].canonical

@@ -29,6 +29,8 @@ def to_site(
     model = validate(SiteModel, node, problems, rendered=True, is_secret=is_secret)
     if model is None:
         return None
+    if model.state == "absent":
+        return Site(domain=model.domain, aliases=tuple(model.aliases), source=spot_of(node).ref)
     routes = tuple(
         _route(route, node["routes"], number) for number, route in enumerate(model.routes)
     )
@@ -199,7 +201,9 @@ def _tls(model: SiteModel, node: YamlMap, library: Library) -> Tls:
         issuer=acme.directory if acme else str(tls.issuer),
         email=tls.email,
         hsts_s=None if tls.hsts is None else int(tls.hsts),
-        ca_bundle=file(acme.ca_bundle, "issuer", "ca_bundle") if acme else None,
+        ca_bundle=file(acme.ca_bundle, "issuer", "ca_bundle")
+        if acme
+        else file(tls.ca_bundle, "ca_bundle"),
         certificate=file(tls.certificate, "certificate"),
         key=file(tls.key, "key"),
         certbot=tls.certbot,

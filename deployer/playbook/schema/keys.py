@@ -40,6 +40,8 @@ from deployer.playbook.schema.types import (
 _BECOME = "a run uses one user on a host: set become on the play"
 
 
+State = Literal["present", "absent"]
+
 _NOT_ACME = ("internal", "provided", "none")
 _ACME_KEYS = ("certbot", "challenge", "dns", "profile", "key_type", "ari")
 
@@ -92,6 +94,10 @@ class TlsModel(Strict):
     )
     certificate: Line | None = field(None, description="issuer: provided: the chain file (PEM).")
     key: Line | None = field(None, description="issuer: provided: the private key file (PEM).")
+    ca_bundle: Line | None = field(
+        None,
+        description="issuer: provided: the roots (PEM) of a private CA that issued it.",
+    )
     certbot: Literal["host", "controller"] = field(
         "host", description="Where certbot runs; controller if several hosts serve the site."
     )
@@ -120,6 +126,9 @@ class TlsModel(Strict):
                 yield Misplaced(None, f"issuer: provided requires '{key}'", "give both PEM files")
             if issuer != "provided" and key in node:
                 yield Misplaced(key, f"'{key}' requires issuer: provided")
+        if issuer != "provided" and "ca_bundle" in node:
+            hint = "for an ACME server: issuer: {directory: …, ca_bundle: …}"
+            yield Misplaced("ca_bundle", "'ca_bundle' requires issuer: provided", hint)
         if issuer == "none" and "hsts" in node:
             yield Misplaced("hsts", "'hsts' requires TLS, but issuer is none")
         if issuer in _NOT_ACME:
@@ -225,8 +234,12 @@ class SiteModel(Strict):
     tls: TlsModel | None = field(
         None, description="How the site gets its certificate; plain HTTP without it."
     )
+    state: State = field(
+        "present",
+        description="absent removes what was created for the site; needs only the domain.",
+    )
     routes: list[RouteModel] = field(
-        min_length=1, description="The paths of the site; the longest match wins."
+        [], min_length=1, description="The paths of the site; the longest match wins."
     )
     verify: list[CheckModel] = field(
         [], description="Handshakes to make in addition to those of every WebSocket route."
@@ -250,6 +263,14 @@ class SiteModel(Strict):
     underscores_in_headers: bool = field(
         False, description="Pass on headers with an underscore in their names."
     )
+
+    @classmethod
+    def combination_errors(cls, node: Mapping[str, object]) -> Iterator[Misplaced]:
+        state = node.get("state")
+        is_template = isinstance(state, str) and "{{" in state
+        is_known = not set(node) - set(cls.fields())
+        if "routes" not in node and state != "absent" and not is_template and is_known:
+            yield Misplaced(None, "missing key 'routes'")
 
 
 def _as_file(value: object) -> Value:
@@ -278,6 +299,7 @@ class RoleEntry(Strict):
     vars: dict[str, Value] = field({}, description="Variables of the role.")
     tags: Words = field([], description="Tags for everything in the role.")
     when: Conditions = field([], description="A condition, or a list that must all be true.")
+    state: State = field("present", description="absent removes what the role has created.")
     refused: ClassVar[Mapping[str, str]] = {"become": _BECOME, "become_user": _BECOME}
     key_aliases: ClassVar[tuple[str, ...]] = ("name",)
 
@@ -301,6 +323,7 @@ class TaskKeywords(Strict):
     no_log: bool = field(False, description="Never show what this task writes.")
     vars: dict[str, Value] = field({}, description="Variables for this task only.")
     args: dict[str, Value] = field({}, description="Further arguments of the module.")
+    state: State = field("present", description="absent removes what the task has created.")
     refused: ClassVar[Mapping[str, str]] = {
         "register": "a plan is made before anything runs, so there are no results; "
         "use when with facts, or notify a handler",
@@ -380,6 +403,10 @@ class PlayModel(Strict):
     sites: list[SiteModel] = field([], description="What the reverse proxy serves.")
     displaces: Words = field([], description=_DISPLACES)
     tags: Words = field([], description="Tags for everything in the play.")
+    project: Line | None = field(
+        None,
+        description="The name by which hosts know this playbook; default: its path and machine.",
+    )
     refused: ClassVar[Mapping[str, str]] = {
         "gather_facts": "facts are always gathered, in the same connection",
         "remote_user": "set ansible_user in the inventory",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from deployer.model import Document, Host
@@ -15,7 +15,7 @@ from deployer.plan.desired import DesiredState
 from deployer.plan.model import Change, Plan
 from deployer.plan.wire import plan_from_json, plan_to_json
 from deployer.run.batches import Batch
-from deployer.sites.model import Site
+from deployer.sites.model import RemovedSite, Site
 
 #: Prefixes of the inventory's connection variables; no others go into the file.
 _CONNECTION_VARS = ("ansible_", "deployer_")
@@ -44,6 +44,8 @@ class SealedHost:
     secrets: frozenset[str] = frozenset()
     displaces: frozenset[str] = frozenset()
     leaving: frozenset[str] = frozenset()
+    removed: tuple[RemovedSite, ...] = ()
+    managed: Document | None = None
 
     @property
     def desired(self) -> DesiredState:
@@ -56,6 +58,8 @@ class SealedHost:
             secrets=self.secrets,
             displaces=self.displaces,
             leaving=self.leaving,
+            removed=self.removed,
+            managed=self.managed,
         )
 
 
@@ -178,6 +182,8 @@ def _host_to_json(sealed: SealedHost) -> dict[str, object]:
         "secrets": sorted(sealed.secrets),
         "displaces": sorted(sealed.displaces),
         "leaving": sorted(sealed.leaving),
+        "removed": [asdict(site) for site in sealed.removed],
+        "managed": sealed.managed,
     }
 
 
@@ -212,6 +218,14 @@ def _host_from_json(document: Document) -> SealedHost:
         secrets=frozenset(document["secrets"]),
         displaces=frozenset(document.get("displaces", ())),
         leaving=frozenset(document.get("leaving", ())),
+        removed=tuple(map(_removed_from_json, document.get("removed", ()))),
+        managed=document.get("managed"),
+    )
+
+
+def _removed_from_json(document: Document) -> RemovedSite:
+    return RemovedSite(
+        **{**document, "names": tuple(document["names"]), "paths": tuple(document["paths"])}
     )
 
 

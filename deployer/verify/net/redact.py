@@ -57,6 +57,16 @@ def without_secrets(text: str) -> str:
     return _JWT.sub(_MASK, _SECRET_LINE.sub(rf"\g<1>\g<2>{_MASK}", text))
 
 
+def secret_values(text: str) -> list[str]:
+    """Return the values in `text` that `without_secrets` replaces."""
+    found = [
+        match[0].removeprefix("".join(match.groups()))
+        for pattern in (_SECRET_PARAMETER, _SECRET_MEMBER, _SECRET_LINE)
+        for match in pattern.finditer(text)
+    ]
+    return [*found, *(match[0] for match in _JWT.finditer(text))]
+
+
 def format_header(name: str, value: str) -> str:
     """Return one line, ``Name: value``."""
     if name.lower() in _SECRET_HEADERS:

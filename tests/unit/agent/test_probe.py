@@ -45,7 +45,7 @@ def test_facts_have_ansible_names(agent: AgentProcess) -> None:
     assert facts["ansible_distribution_major_version"].isdigit()
     assert reply["deployer"] == {
         "lock": None, "pending": None, "generation": 0, "last": None,
-        "owed": [], "proxies": [],
+        "rollback": None, "managed": None, "owed": [], "proxies": [],
     }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -109,6 +109,28 @@ def test_a_whole_chain_is_accepted(tmp_path: Path) -> None:
 def test_a_root_at_the_end_is_the_root_that_clients_must_trust(tmp_path: Path) -> None:
     place(tmp_path, LEAF.pem, MIDDLE.pem, ROOT.pem)
     assert provided(SITE, tmp_path, now=NOW).root_pem == ROOT.pem
+
+
+WITH_BUNDLE = replace(SITE, tls=replace(SITE.tls, ca_bundle="roots.pem"))
+
+
+def test_the_roots_of_a_bundle_are_those_that_clients_must_trust(tmp_path: Path) -> None:
+    other = issue("Another root")
+    place(tmp_path, LEAF.pem, MIDDLE.pem)
+    (tmp_path / "roots.pem").write_bytes(other.pem + ROOT.pem)
+    assert provided(WITH_BUNDLE, tmp_path, now=NOW).root_pem == other.pem + ROOT.pem
+    (tmp_path / "roots.pem").write_bytes(MIDDLE.pem)  # a trusted intermediate ends the chain
+    assert provided(WITH_BUNDLE, tmp_path, now=NOW).root_pem == MIDDLE.pem
+
+
+def test_a_chain_that_does_not_lead_to_the_bundle_is_refused(tmp_path: Path) -> None:
+    place(tmp_path, LEAF.pem, MIDDLE.pem)
+    (tmp_path / "roots.pem").write_bytes(issue("Root").pem)  # the same name, with a different key
+    with pytest.raises(SourceError, match=r"does not lead to a certificate in .*roots\.pem"):
+        provided(WITH_BUNDLE, tmp_path, now=NOW)
+    (tmp_path / "roots.pem").unlink()
+    with pytest.raises(SourceError, match=r"cannot read .*roots\.pem"):
+        provided(WITH_BUNDLE, tmp_path, now=NOW)
 
 
 def test_a_private_root_may_sign_a_leaf_directly(tmp_path: Path) -> None:

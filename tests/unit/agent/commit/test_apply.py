@@ -97,8 +97,10 @@ def test_a_confirmed_commit_is_a_generation(agent: AgentProcess, world: Path) ->
     assert oldest["verified"] == ["101"]
     assert (oldest["who"], oldest["from"]) == ("ada", "desk")
     assert oldest["changes"] == [{"resource_id": f"file:{world}/etc/x", "action": "create"}]
+    created = {"id": f"file:{world}/etc/x", "since": 1, "by": []}
     assert agent.ask("facts", packages=[])["deployer"] == {
         "lock": None, "pending": None, "generation": 2, "last": None,
+        "rollback": None, "managed": {"entries": [created], "sites": {}, "handlers": {}},
         "owed": [], "proxies": [],
     }  # fmt: skip
 

@@ -14,6 +14,7 @@ import pytest
 from tests.support.agent.process import (
     AgentProcess,
     AgentRefusal,
+    change,
     commit_of,
     file_change,
     local_agent,
@@ -246,3 +247,24 @@ def test_a_controller_that_says_so_has_more_time(agent: AgentProcess, tmp_path: 
     assert time.monotonic() - silent_at > 0.4
     with pytest.raises(AgentRefusal, match="reverted"):
         agent.ask("confirm", commit="c1", verified=[])
+
+
+def test_what_was_in_a_folder_that_a_rollback_deleted_is_not_wanted_without_the_folder(
+    agent: AgentProcess, tmp_path: Path
+) -> None:
+    """A service wrote a file into it, so no generation but the rollback knows that file."""
+    top = tmp_path / "etc/app"
+    confirmed(agent, tmp_path / "etc/one", b"1", 1)
+    folder = change(f"directory:{top}", {"type": "directory"})
+    plan = agent.plan(folder, file_change(top / "conf", b"1"))
+    agent.ask("apply", plan=plan, commit=commit_of("c2"))
+    agent.ask("confirm", commit="c2", verified=[])
+    (top / "written-by-the-service").write_text("data")
+    plan = agent.plan(change(f"file:{top}", None))
+    agent.ask("apply", plan=plan, commit={**commit_of("c3"), "rolls_back_to": 1})
+    agent.ask("confirm", commit="c3", verified=[])
+    assert not top.exists()
+    wanted = {item["name"]: item["attributes"] for item in agent.ask("undo", to=2)["resources"]}
+    assert wanted.keys() == {str(top), str(top / "conf"), str(top / "written-by-the-service")}
+    wanted = {item["name"]: item["attributes"] for item in agent.ask("undo", to=1)["resources"]}
+    assert wanted == {str(top): None, str(top / "conf"): None}

@@ -27,7 +27,7 @@ from deployer.run.sealed.file import (
 )
 from deployer.run.sealed.model import SealedHost, SealedPlan, connection_host
 from deployer.run.sealed.signature import MARK, is_sealed_file, sealed_text, unsealed
-from deployer.sites.model import Check, Route, Site, Tls, Upstream
+from deployer.sites.model import Check, RemovedSite, Route, Site, Tls, Upstream
 
 PLAN = sealed(
     Plan(
@@ -45,6 +45,7 @@ PLAN = sealed(
                 secret=True,
                 stage=2,
                 reason="Grüße",
+                if_empty=True,
             ),
             Change(
                 resource_id="package:nginx",
@@ -110,6 +111,8 @@ WHOLE = SealedPlan(
             secrets=frozenset({"hunter2hunter2", "correct horse"}),
             displaces=frozenset({"old.example"}),
             leaving=frozenset({"gone.example"}),
+            removed=(RemovedSite(domain="c.example", names=("c.example",), has_tls=True),),
+            managed={"project": "desk:/srv/site.yml", "complete": True, "named": []},
         ),
         SealedHost(
             host=WEB2,
