@@ -52,8 +52,8 @@ class HostState:
 
     `listeners` are the processes on the ports of sites, `owed` handlers that an earlier run did not
     get to. `notes` report how the last commit ended, `warnings` what may still change while this
-    run reads the host. `rollback` is the newest rollback, until a later plan has been confirmed for what it restored; `managed` is what deployer
-    has created there.
+    run reads the host. `rollback` is the newest rollback, until a later plan has been confirmed for
+    what it restored; `managed` is what deployer has created there.
     """
 
     facts: Mapping[str, object] = field(default_factory=dict)

@@ -16,8 +16,8 @@ from deployer.sites.model import Site
 from deployer.text.paths import exists, is_file
 
 if TYPE_CHECKING:
-    from deployer.playbook.ansible_cfg.settings import AnsibleSettings
     from deployer.plan.projects import ProjectId
+    from deployer.playbook.ansible_cfg.settings import AnsibleSettings
     from deployer.playbook.inventory.load import Inventory
     from deployer.playbook.load.peek import Glance
     from deployer.playbook.playbook import Playbook, RenderOptions

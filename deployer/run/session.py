@@ -19,8 +19,8 @@ from deployer.commit.contact import RunOptions
 from deployer.commit.outcome import RunReport
 from deployer.errors import UsageError
 from deployer.model import Host
-from deployer.playbook import load_settings
 from deployer.plan.prune import Prune
+from deployer.playbook import load_settings
 from deployer.report.files import ReportFiles
 from deployer.report.output import Output
 from deployer.report.terminal import TerminalReport
