@@ -86,7 +86,7 @@ class Leftovers:
         others = [key for key in entry["by"] if key not in self._mine]
         if others:
             return f"{project_words(others[0])} names it too"
-        if _is_certificate(entry) and not prune.certificates:
+        if is_certificate(entry) and not prune.certificates:
             return "--prune-certificates removes it"
         if _is_package(entry) and not prune.packages:
             return "--prune-packages removes it"
@@ -201,7 +201,8 @@ def is_missing(seen: Observation) -> bool:
     return found is None and not seen.problem
 
 
-def _is_certificate(entry: ManagedEntry) -> bool:
+def is_certificate(entry: ManagedEntry) -> bool:
+    """Whether something is a certificate, its key, or a folder of them: it may outlive its site."""
     kind, _, name = entry["id"].partition(":")
     return (
         kind == "certificate"
@@ -273,7 +274,7 @@ def _grouped(entries: Sequence[ManagedEntry], desired: DesiredState) -> Iterator
     others: list[ManagedEntry] = []
     for entry in entries:
         domain = entry.get("site", "")
-        is_of_site = domain and domain not in served and not _is_certificate(entry)
+        is_of_site = domain and domain not in served and not is_certificate(entry)
         (sites.setdefault(domain, []) if is_of_site else others).append(entry)
     for domain, of_site in sites.items():
         yield f"site {domain}", min(entry["since"] for entry in of_site)
@@ -297,7 +298,7 @@ def _hint(staying: Sequence[ManagedEntry]) -> str:
     more = []
     if any(map(_is_package, staying)):
         more.append("packages only with --prune-packages")
-    if any(map(_is_certificate, staying)):
+    if any(map(is_certificate, staying)):
         more.append("certificates only with --prune-certificates")
     words = f" ({', '.join(more)})" if more else ""
     return f"what is no longer in the playbook stays; --prune removes it{words}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from deployer.agent.kinds import thing
 from deployer.errors import SourceError
 from deployer.plan.desired import DesiredState, HostFacts, with_chains
+from deployer.plan.leftovers import is_certificate
 from deployer.plan.rollback import former_state
 from deployer.sites.document import sites_from_json
 from deployer.sites.model import Site
@@ -80,14 +81,11 @@ class Rollback:
         entries = [*then["entries"], *(managed["entries"] if managed else ())]
         changed = {thing(each.resource_id) for each in plan.changes if each.action != "no-op"}
         domains = {each.get("site") for each in entries if thing(each["id"]) in changed}
+        domains &= {each.get("site") for each in then["entries"] if not is_certificate(each)}
         more: tuple[Site, ...] = ()
         roots = dict(desired.roots)
         for other in self._reply["others"]:
-            chosen = [
-                site
-                for site in other["sites"]
-                if site["domain"] in domains and site["domain"] in then["sites"]
-            ]
+            chosen = [site for site in other["sites"] if site["domain"] in domains]
             sites, of_sites = self._restored(chosen, other["verification"])
             more, roots = (*more, *sites), {**of_sites, **roots}
         if not more:
