@@ -401,7 +401,7 @@ class HostPlanner:
         refusal = self.neighbourhood.refusal(plan)
         if refusal:
             return HostReport(
-                host=host, state="failed", message=refusal, plan=plan, notes=state.notes
+                host=host, state="failed", message=refusal, plan=plan, notes=self._notes(plan)
             )
         return HostReport(host=host, state="planned", plan=plan, notes=self._notes(plan))
 
