@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from deployer.errors import SourceError, SourceErrors, UsageError
@@ -106,9 +107,7 @@ def _play(
     if isinstance(node.get("roles"), YamlList):
         roles = RoleLoader(library, problems, become).entries(node["roles"])
     around = Surroundings(library=library, folder=library.playbook_dir, become=become)
-    handling = Surroundings(
-        library=library, folder=library.playbook_dir, become=become, handlers=True
-    )
+    handling = replace(around, handlers=True)
     tasks = parse_tasks(node.get("tasks"), around, problems)
     handlers = parse_tasks(node.get("handlers"), handling, problems)
     serial = _serial(node, header, problems)

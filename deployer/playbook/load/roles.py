@@ -64,12 +64,8 @@ class RoleLoader:
             raise spot.error(f"circular dependency of roles: {' → '.join([*chain, name])}")
         library = self.library
         folder = library.find_role(name, spot)
-        before: list[LoadedRole] = []
         is_absent = entry is not None and entry.get("state") == "absent"
-        meta = _main(folder, "meta", library)
-        depends = isinstance(meta, YamlMap) and isinstance(meta.get("dependencies"), YamlList)
-        if isinstance(meta, YamlMap) and depends and not is_absent:
-            before = self.entries(meta["dependencies"], chain=(*chain, name))
+        before = [] if is_absent else self._dependencies(folder, (*chain, name))
         defaults, own = _vars(folder, "defaults", library), _vars(folder, "vars", library)
         var_layers = [Layer(own)] if own else []
         tags: frozenset[str] = frozenset()
@@ -105,6 +101,11 @@ class RoleLoader:
             absent=is_absent,
         )
         return [*before, role]
+
+    def _dependencies(self, folder: Path, chain: tuple[str, ...]) -> list[LoadedRole]:
+        meta = _main(folder, "meta", self.library)
+        nodes = meta.get("dependencies") if isinstance(meta, YamlMap) else None
+        return self.entries(nodes, chain=chain) if isinstance(nodes, YamlList) else []
 
 
 def _call_of(entry: YamlMap | None) -> str:
