@@ -28,6 +28,7 @@ def session_of(command: str, playbook: Path, **given: Any) -> Session:
 
     options = SessionOptions(**given)
     try:
+        options.check()
         return Session(command, playbook, options)
     except DeployerError as error:
         _report_error(command, error, html=options.html, junit=options.junit)

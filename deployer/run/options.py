@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from deployer.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -52,3 +54,18 @@ class SessionOptions:
     html: Path | None = None
     junit: Path | None = None
     metrics: Path | None = None
+
+    def check(self) -> None:
+        """Check that the options go together.
+
+        Raises:
+            UsageError: only a part of the playbook would decide what is left over.
+        """
+        if self.prune and (self.tags or self.skip_tags):
+            given = "--tags" if self.tags else "--skip-tags"
+            raise UsageError(
+                f"--prune needs the whole playbook, but {given} selects a part; no host was "
+                "touched",
+                hint="What the other tasks name would count as no longer in the playbook: leave "
+                f"{given} out.",
+            )

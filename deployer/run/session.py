@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Self
 
 from deployer.commit.contact import RunOptions
 from deployer.commit.outcome import RunReport
-from deployer.errors import UsageError
 from deployer.model import Host
 from deployer.plan.prune import Prune
 from deployer.playbook import load_settings
@@ -49,7 +48,6 @@ class Session:
         sealed: SealedPlan | None = None,
     ) -> None:
         started = time.monotonic()
-        _check_prune(options)
         self._files = ReportFiles(html=options.html, junit=options.junit, metrics=options.metrics)
         self._files.check_writable()
         self.as_json = options.as_json
@@ -179,17 +177,6 @@ class Session:
             options=self._options,
             settings=self._settings,
             passwords=self._passwords,
-        )
-
-
-def _check_prune(options: SessionOptions) -> None:
-    """Raises: UsageError, if only a part of the playbook is to decide what is left over."""
-    if options.prune and (options.tags or options.skip_tags):
-        given = "--tags" if options.tags else "--skip-tags"
-        raise UsageError(
-            f"--prune needs the whole playbook, but {given} selects a part; no host was touched",
-            hint="What the other tasks name would count as no longer in the playbook: leave "
-            f"{given} out.",
         )
 
 

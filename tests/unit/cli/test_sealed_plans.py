@@ -35,6 +35,24 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "p.plan"
 
 
+@pytest.mark.parametrize("option", ["--prune", "--prune-packages", "--prune-certificates"])
+def test_what_to_remove_is_decided_by_the_plan(
+    plan: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run(["apply", plan, option]) == 1
+    assert f"{option} would change the plan" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--tags", "--skip-tags"])
+def test_a_part_of_a_playbook_does_not_decide_what_is_left_over(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in (["plan"], ["apply", "--yes"], ["apply", "--check"]):
+        assert main.run([*command, "site.yml", "--prune", option, "sites"]) == 1
+        shown = capsys.readouterr().err
+        assert f"--prune needs the whole playbook, but {option} selects a part" in shown
+
+
 @pytest.mark.parametrize(
     ("option", "value", "name"),
     [
