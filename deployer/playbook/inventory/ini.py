@@ -130,6 +130,10 @@ class _Reader:
             )
         pattern, *assignments = tokens
         names, port = expand(pattern, spot)
+        if pattern.endswith(":"):
+            raise spot.error(
+                f"'{pattern}': a colon at the end of a host", hint="write HOST or HOST:PORT"
+            )
         variables = YamlMap(self.file, mark)
         for each in assignments:
             name, equals, value = each.partition("=")

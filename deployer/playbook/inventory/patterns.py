@@ -38,6 +38,8 @@ def select(
         # A name that is both a group and a host is the host, but in an exclusion it is the group.
         found = (part,) if part in hosts else _matches(part, hosts, groups)
         added.update(dict.fromkeys(found))
+    if not added and plain and not any(_is_empty_group(part, groups) for part in plain):
+        raise _unknown(", ".join(plain), hosts, groups)
     for part in parts:
         if part.startswith("&"):
             kept = set(_matches(part[1:], hosts, groups))
@@ -86,12 +88,12 @@ def _matches(
     if name.startswith("@"):
         raise UsageError(f"'{name}': only --limit takes a file of hosts; list the hosts")
     if name.startswith("~"):
-        return _by_name(name, _expression(name), hosts, groups)
+        return _by_name(_expression(name), hosts, groups)
     slice_ = _SLICE.fullmatch(name)
     if slice_ is not None:
         return _sliced(name, slice_, _matches(slice_["name"], hosts, groups))
     if any(character in name for character in "*?["):
-        return _by_name(name, lambda each: fnmatch.fnmatchcase(each, name), hosts, groups)
+        return _by_name(lambda each: fnmatch.fnmatchcase(each, name), hosts, groups)
     if name in LOCALHOST:
         return (next((each for each in hosts if each in LOCALHOST), name),)
     raise _unknown(name, hosts, groups)
@@ -116,18 +118,22 @@ def _sliced(name: str, slice_: re.Match[str], found: tuple[str, ...]) -> tuple[s
     return found[first : first + 1 or None]
 
 
+def _is_empty_group(part: str, groups: Mapping[str, tuple[str, ...]]) -> bool:
+    """Whether a part that matches no host names a group, which is empty then."""
+    name = slice_["name"] if (slice_ := _SLICE.fullmatch(part)) else part
+    if name.startswith("~"):
+        return any(map(_expression(name), groups))
+    return any(fnmatch.fnmatchcase(each, name) for each in groups)
+
+
 def _by_name(
-    name: str,
     matches: Callable[[str], object],
     hosts: Collection[str],
     groups: Mapping[str, tuple[str, ...]],
 ) -> tuple[str, ...]:
     """The hosts of all groups whose name matches, then all hosts whose name does."""
-    known = [group for group in groups if matches(group)]
-    found = {host: None for group in known for host in groups[group]}
+    found = {host: None for group in groups if matches(group) for host in groups[group]}
     found.update((host, None) for host in hosts if matches(host))
-    if not found and not known:
-        raise _unknown(name, hosts, groups)
     return tuple(found)
 
 

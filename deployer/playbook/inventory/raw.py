@@ -75,7 +75,6 @@ class RawInventory:
         for name in self.groups:
             if name != "all" and name not in has_parent:
                 every.children[name] = None
-        depths = self._depths()
         ungrouped = self.groups["ungrouped"]
         grouped = {
             host
@@ -83,12 +82,15 @@ class RawInventory:
             if group is not every and group is not ungrouped
             for host in group.hosts
         }
-        ungrouped.hosts = {
-            host: None
-            for host in (*ungrouped.hosts, *(each for each in self.hosts))
-            if host not in grouped
-        }
-        return Hierarchy(self, depths)
+        ungrouped.hosts = {host: None for host in ungrouped.hosts if host not in grouped}
+        for host in self.hosts:
+            if host not in grouped and host not in ungrouped.hosts:
+                # As in Ansible, a name that is both means the group.
+                if host in self.groups:
+                    ungrouped.children[host] = None
+                else:
+                    ungrouped.hosts[host] = None
+        return Hierarchy(self, self._depths())
 
     def _depths(self) -> dict[str, int]:
         """The maximum depth of each group below `all`; each group and edge is visited once."""

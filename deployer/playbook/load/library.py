@@ -12,6 +12,7 @@ from deployer.playbook.builtin import roles_path
 from deployer.playbook.templates.scope import Layer
 from deployer.playbook.templates.templar import Templar
 from deployer.playbook.yaml.source import Spot, YamlMap, nearest
+from deployer.playbook.yaml.vault import HEADER
 from deployer.text.reading import MAX_COPIED_BYTES, read_limited
 
 #: How much the files of one playbook may have in total, in memory.
@@ -151,6 +152,11 @@ class Library:
                 data = read_limited(path, MAX_COPIED_BYTES)
             except OSError as error:
                 raise spot.error(f"cannot read {path}: {error.strerror}") from None
+            if data.startswith(HEADER.encode()):
+                raise spot.error(
+                    f"{path} is encrypted with Ansible Vault, which only variables may be",
+                    hint="write its content as an encrypted variable, and copy that: content",
+                )
             self.files[path] = data
             self.read_bytes += len(data)
             if self.read_bytes > _MAX_BYTES:

@@ -16,7 +16,7 @@ from pathlib import Path
 from deployer.errors import UsageError
 from deployer.text.reading import read_limited
 
-_HEADER = "$ANSIBLE_VAULT;"
+HEADER = "$ANSIBLE_VAULT;"
 _ITERATIONS = 10_000
 _PROGRAM_TIMEOUT_S = 60.0
 
@@ -58,7 +58,7 @@ def unlock(passwords: Iterable[bytes]) -> None:
 
 def is_encrypted(text: str) -> bool:
     """Whether a text is the content of an encrypted file."""
-    return text.startswith(_HEADER)
+    return text.startswith(HEADER)
 
 
 def decrypt(text: str) -> str:
@@ -82,7 +82,7 @@ def _decrypted(text: str, password: bytes) -> str | None:
 
     header, _, body = text.strip().partition("\n")
     parts = header.strip().split(";")
-    if len(parts) < 3 or parts[0] + ";" != _HEADER or parts[2] != "AES256":
+    if len(parts) < 3 or parts[0] + ";" != HEADER or parts[2] != "AES256":
         raise VaultError("not in the format of Ansible Vault, version 1.1 or 1.2 with AES256")
     try:
         salt, digest, sealed = (

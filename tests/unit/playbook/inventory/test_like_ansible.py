@@ -99,7 +99,8 @@ def test_a_pattern_may_leave_no_host(tmp_path: Path) -> None:
     inventory = load(tmp_path, "[web]\nw1\n[empty]\n[none:children]\nempty\n")
     for pattern in ("empty", "none", "web:!w1", "web:&empty", "~em"):
         assert inventory.select(pattern) == ()
-    for pattern in ("emty", "emty*", "web:!w2", "~zz", "web[1]"):
+    assert [host.name for host in inventory.select("web,!x*,y*")] == ["w1"]
+    for pattern in ("emty", "emty*", "web:!w2", "~zz", "web[1]", "x*:y*"):
         with pytest.raises(UsageError):
             inventory.select(pattern)
 
