@@ -24,6 +24,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from deployer.errors import UsageError
+from deployer.text.reading import read_limited
 
 _MAX_INCLUDE_DEPTH = 16
 _MATCH_EXEC_TIMEOUT_S = 10.0
@@ -121,7 +122,7 @@ def _settings(path: str, *, within: tuple[_Condition, ...], depth: int) -> Itera
     if depth > _MAX_INCLUDE_DEPTH:
         raise UsageError(f"{path}: too many nested Includes")
     try:
-        text = Path(path).read_text(encoding="utf-8", errors="replace")
+        text = read_limited(Path(path)).decode("utf-8", "replace")
     except FileNotFoundError:
         return
     except OSError as error:

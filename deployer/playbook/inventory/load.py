@@ -232,7 +232,7 @@ def _read(path: Path, raw: RawInventory, folders: list[Path]) -> None:
         if _is_yaml(path, content):
             from deployer.playbook.inventory.yaml import read_yaml
 
-            read_yaml(path, raw)
+            read_yaml(content, text, raw)
         else:
             from deployer.playbook.inventory.ini import read_ini
 

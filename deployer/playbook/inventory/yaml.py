@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from deployer.errors import SourceError, SourceErrors
 from deployer.playbook.inventory.addresses import expand
 from deployer.playbook.inventory.raw import RawInventory, check_names
-from deployer.playbook.yaml.file import load_yaml
+from deployer.playbook.yaml.file import parse_yaml
 from deployer.playbook.yaml.source import Spot, YamlMap, nearest, spot_of
 
 _KEYS = ("hosts", "children", "vars")
 
 
-def read_yaml(path: Path, raw: RawInventory) -> None:
+def read_yaml(text: str, name: str, raw: RawInventory) -> None:
     """Add the groups and hosts of a file to `raw`, and errors to ``raw.problems``."""
-    value, file = load_yaml(path, what="inventory")
+    value, file = parse_yaml(text, name=name)
     if value is None:
         return
     if not isinstance(value, YamlMap):

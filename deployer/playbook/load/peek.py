@@ -9,6 +9,7 @@ from typing import Any
 from deployer.errors import DeployerError
 from deployer.model import Host
 from deployer.playbook.inventory.load import Inventory
+from deployer.playbook.yaml.vault import HEADER
 from deployer.text.reading import is_regular, read_limited
 
 #: What wrong types, dates and depths cause; the playbook is then read with all checks.
@@ -54,6 +55,9 @@ def _may_set_connection(play: dict[str, Any], folder: Path) -> bool:
         return True
     for entry in play.get("vars_files") or ():
         name = entry["file"] if isinstance(entry, dict) else entry
-        if "{" in name or b"ansible_" in read_limited(folder / name):
+        if "{" in name or not is_regular(folder / name):
+            return True
+        text = read_limited(folder / name)
+        if b"ansible_" in text or text.startswith(HEADER.encode()):
             return True
     return False
