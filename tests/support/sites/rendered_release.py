@@ -25,6 +25,7 @@ PLAYBOOK = """\
     - domain: {name}
       proxy: {proxy}
       tls: {{issuer: internal, hsts: 180d}}
+      underscores_in_headers: {underscores}
       routes:
         - {{path: /ws, websocket: "http://127.0.0.1:{port}"}}
         - {{path: /two, websocket: ["http://127.0.0.1:{port}", "http://127.0.0.1:{gone}"]}}
@@ -49,7 +50,8 @@ class Rendered:
 
 def render(folder: Path, release: str, proxy: str, *, service: int) -> Rendered:
     """Render the playbook in `folder`, which is the current one, and add a certificate."""
-    text = PLAYBOOK.format(name=NAME, proxy=proxy, port=service, gone=free_port())
+    about = {"underscores": str(proxy == "haproxy").lower()}  # the nginx from PyPI has no Lua
+    text = PLAYBOOK.format(name=NAME, proxy=proxy, port=service, gone=free_port(), **about)
     (folder / "site.yml").write_text(text)
     (folder / "inventory.yml").write_text("all: {hosts: {web1: }}\n")
     assert main.run(["check", "site.yml", "--render", "out", "--release", release]) == 0

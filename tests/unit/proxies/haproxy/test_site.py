@@ -196,3 +196,13 @@ def test_values_that_would_change_the_meaning_are_refused(fields: dict[str, Any]
     route = Route(**{"websocket": True, "upstreams": upstreams, **fields})
     with pytest.raises(SourceError, match="is not allowed there"):
         haproxy_site.view(Site(domain="example.com", routes=(route,)))
+
+
+@pytest.mark.parametrize(("version", "is_set"), [("2.2.9", 0), ("3.0.11", 0), ("3.2.9", 1)])
+def test_newer_versions_get_the_setting_that_they_ask_for_with_lua(
+    version: str, is_set: int
+) -> None:
+    mine = site(domain="a.example.com", underscores_in_headers=True, routes=[WS])
+    text = haproxy_case.render([mine], {"haproxy_version": version})
+    assert text.count("tune.lua.bool-sample-conversion  normal") == is_set
+    assert text.count("lua-load ") == 1
