@@ -93,8 +93,8 @@ def refusal_words(names: Sequence[Displaced]) -> str:
     """Why a plan is refused that would remove `names`, and what to do."""
     lines = [f"    - {displaced_words(each)}" for each in names]
     words = [each.name or DEFAULT for each in names]
-    options = " ".join(f"--displace {_quoted(word)}" for word in words)
-    listed = ", ".join(_quoted(word) for word in words)
+    options = " ".join(f"--displace {quoted(word)}" for word in words)
+    listed = ", ".join(quoted(word) for word in words)
     count = "1 name" if len(names) == 1 else f"{len(names)} names"
     return "\n".join(
         [
@@ -110,6 +110,7 @@ def refusal_words(names: Sequence[Displaced]) -> str:
     )
 
 
-def _quoted(word: str) -> str:
+def quoted(word: str) -> str:
+    """A name as it is written in YAML and in a shell."""
     is_plain = all(sign.isalnum() or sign in ".-_" for sign in word)
     return word if is_plain else f"'{word}'"

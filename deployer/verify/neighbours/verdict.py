@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from deployer.model import CheckResult, Finding
+from deployer.plan.displaced import DEFAULT, quoted
 from deployer.proxies.inspect.names import ServedName
 from deployer.verify.neighbours.model import NeighbourAnswer, NeighbourRequest
 
@@ -204,7 +205,7 @@ def _failed(request: NeighbourRequest, words: str) -> CheckResult:
         cause="This commit changes how the host answers a name that is not one of its own sites.",
         fix=(
             "Compare the server that has the name with what this commit writes. If the name may"
-            f" be lost: --displace {served.name or 'default'}, or `displaces:` in the playbook."
+            f" be lost: --displace {quoted(served.name or DEFAULT)}, or `displaces:` in the playbook."
         ),
         file=served.where,
     )

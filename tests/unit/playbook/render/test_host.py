@@ -384,6 +384,24 @@ def test_own_role_overrides_the_built_in_one(project: Project) -> None:
     assert project.render("- hosts: web\n  roles: [nginx]\n").tasks[0].args["names"] == ["mine"]
 
 
+def test_names_that_a_play_or_a_site_displaces(project: Project) -> None:
+    rendered = project.render(
+        "- hosts: web\n"
+        "  displaces: [Old.example.com, '{{ more }}']\n"
+        "  sites:\n"
+        "    - domain: a.example.com\n"
+        "      displaces: default, wiki.example.com\n"
+        "      routes: [{path: /, root: /srv}]\n",
+        extra_vars={"more": "intern.example.com"},
+    )
+    assert rendered.displaces == {
+        "old.example.com",
+        "intern.example.com",
+        "default",
+        "wiki.example.com",
+    }
+
+
 def test_play_settings_from_extra_vars(project: Project) -> None:
     project.write(
         {
