@@ -87,14 +87,14 @@ class Neighbourhood:
         if inspection is None or not inspection.proxies:
             return plan
         from deployer.plan.displaced import Ownership, displaced
-        from deployer.plan.predicted import names_in_changed_files, names_left
+        from deployer.plan.predicted import names_left, names_taken_back
         from deployer.plan.side_effects import side_effects
 
         proxies = inspection.proxies
         before = self._served(inspection)
         try:
             left = names_left(proxies, plan) if before else ()
-            undone = names_in_changed_files(proxies, plan) if desired.undoes else frozenset()
+            undone = names_taken_back(proxies, plan, undoes=desired.undoes)
             effects_on_others = side_effects(before, left, plan, names_of(desired))
         except Exception:  # no configuration may crash a plan; the requests show what is lost
             return plan

@@ -12,6 +12,7 @@ from posixpath import dirname, join, normpath
 
 from deployer.plan.forecast import effects
 from deployer.plan.model import Change, Plan
+from deployer.plan.removal import REASON
 from deployer.proxies import PROXIES
 from deployer.proxies.inspect.model import ConfigFile, ProxyState
 from deployer.proxies.inspect.names import ServedName, served_names
@@ -40,13 +41,20 @@ def names_left(states: Sequence[ProxyState], plan: Plan) -> tuple[ServedName, ..
     return (*served_names(after(running, plan)), *unread)
 
 
-def names_in_changed_files(states: Iterable[ProxyState], plan: Plan) -> frozenset[str]:
-    """The names in files that `plan` itself changes or removes."""
+def names_taken_back(states: Iterable[ProxyState], plan: Plan, *, undoes: bool) -> frozenset[str]:
+    """The names in files that earlier generations brought, and that `plan` takes away on purpose.
+
+    A plan that `undoes` generations changes nothing else; others remove what is left over.
+    """
     changed = {
         normpath(change.name)
         for change in plan.changes
-        if change.kind in PATH_KINDS and change.action != "no-op"
+        if change.kind in PATH_KINDS
+        and change.action != "no-op"
+        and (undoes or change.reason == REASON)
     }
+    if not changed:
+        return frozenset()
     found: set[str] = set()
     for state in states:
         files = {

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 _ORDER = ("service", "link", "file", "directory", "user", "certificate", "package")
 _LOADS = ("reload", "restart")
-_REASON = "no longer in the playbook"
+#: The reason of each change that removes what an earlier generation created.
+REASON = "no longer in the playbook"
 _NAMED = 3
 
 
@@ -108,7 +109,7 @@ def _resource(entry: ManagedEntry, *, stage: int) -> Resource:
         attributes={"enabled": False, "active": False} if kind == "service" else None,
         notify=tuple(entry.get("notify", ())),
         stage=stage,
-        reason=_REASON,
+        reason=REASON,
         secret=entry.get("secret", False),
         site=entry.get("site", ""),
         if_empty=kind == "directory" and not entry.get("deep"),

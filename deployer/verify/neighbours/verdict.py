@@ -204,8 +204,8 @@ def _failed(request: NeighbourRequest, words: str) -> CheckResult:
         symptom=symptom,
         cause="This commit changes how the host answers a name that is not one of its own sites.",
         fix=(
-            "Compare the server that has the name with what this commit writes. If the name may"
-            f" be lost: --displace {quoted(served.name or DEFAULT)}, or `displaces:` in the playbook."
+            "Compare the server that has the name with what this commit writes. If the name may be"
+            f" lost: --displace {quoted(served.name or DEFAULT)}, or `displaces:` in the playbook."
         ),
         file=served.where,
     )

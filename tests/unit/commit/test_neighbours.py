@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +18,7 @@ from deployer.commit.neighbours import Neighbourhood
 from deployer.errors import AgentError, HostError
 from deployer.plan.desired import DesiredState
 from deployer.plan.model import Change, Plan
+from deployer.plan.removal import REASON
 from deployer.plan.wire import sealed
 from tests.support.servers.scripted import Peer, Server
 from tests.support.sites import site_case as cases
@@ -209,11 +210,16 @@ def test_an_interrupt_before_the_change_changes_nothing() -> None:
             of(host).watch(RELOAD, desired())
 
 
-def test_a_rollback_removes_the_names_in_the_files_that_it_restores() -> None:
+def test_a_rollback_or_a_prune_removes_the_names_in_files_of_earlier_generations() -> None:
     removed = change("file:/etc/nginx/nginx.conf", {"type": "file"}, None)
     plan = Plan(host="web1", created_at="", changes=(removed,))
-    for undoes in (True, False):
+    left_over = replace(plan, changes=(replace(removed, reason=REASON),))
+    for made, undoes, refuses in (
+        (plan, True, False),
+        (plan, False, True),
+        (left_over, False, False),
+    ):
         neighbourhood = of(FakeHost(NAMES))
-        found = neighbourhood.with_displaced(plan, desired(undoes=undoes))
+        found = neighbourhood.with_displaced(made, desired(undoes=undoes))
         assert [each.name for each in found.displaced] == ["a.com", "b.com"]
-        assert bool(neighbourhood.refusal(found)) is not undoes
+        assert bool(neighbourhood.refusal(found)) is refuses
