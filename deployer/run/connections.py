@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from deployer.text import connection
-from deployer.transport.options import DEFAULT_CONNECT_TIMEOUT_S, ConnectOptions
 
 if TYPE_CHECKING:
     from deployer.model import Host
     from deployer.playbook.ansible_cfg.settings import AnsibleSettings
     from deployer.playbook.yaml.source import Spot
     from deployer.run.options import SessionOptions
+    from deployer.transport.options import ConnectOptions
     from deployer.transport.passwords import Passwords
 
 DEFAULT_FORKS = 10
@@ -40,6 +40,8 @@ def connect_options(
     passwords: Passwords,
 ) -> ConnectOptions:
     """The options of one host's connection; its variables override all others."""
+    from deployer.transport.options import DEFAULT_CONNECT_TIMEOUT_S, ConnectOptions
+
     own = connection.last_set(host.vars, connection.BECOME_PASSWORD)
     if own is None:
         own = passwords.become

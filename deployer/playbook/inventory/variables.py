@@ -6,6 +6,7 @@ and powershell in Ansible's documentation; a test compares these tables with tha
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 
@@ -143,6 +144,9 @@ _FAMILIES: Mapping[str, str] = {
     ),
 }
 
+#: How similar a misspelled name is; facts such as ``ansible_hostname`` are less so.
+_TYPO = 0.9
+
 #: Prefixes under which only known names make sense; facts are not connection variables.
 _KNOWN_ONLY = ("ansible_ssh_", "ansible_become_", "ansible_sudo_", "ansible_shell_")
 _FACTS = re.compile(r"ansible_ssh_host_key_\w+_public(_keytype)?")
@@ -165,8 +169,10 @@ def check_name(name: str, value: object, spot: Spot) -> str:
     for prefix, why in _FAMILIES.items():
         if name.startswith(prefix):
             raise _refused(name, spot, why)
-    if name.startswith(_KNOWN_ONLY) and not _FACTS.fullmatch(name):
-        known = (*HONOURED, *NO_EFFECT, *REFUSED)
+    known = (*HONOURED, *NO_EFFECT, *REFUSED)
+    is_own = name.startswith(_KNOWN_ONLY) and not _FACTS.fullmatch(name)
+    # A host whose address is in a misspelled variable is a different host.
+    if is_own or difflib.get_close_matches(name, known, n=1, cutoff=_TYPO):
         raise spot.error(
             f"'{name}' is not a connection variable of Ansible",
             hint=nearest(name, known) or "choose a name without this prefix for a variable",

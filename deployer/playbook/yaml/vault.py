@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import binascii
 import os
-import subprocess
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -121,6 +120,8 @@ def password_from(path: Path) -> bytes:
 
 
 def _printed(path: Path, what: str) -> bytes:
+    import subprocess
+
     try:
         run = subprocess.run(
             [str(path.absolute())],

@@ -94,6 +94,8 @@ def test_a_jump_host_is_never_ignored(where: str, tmp_path: Path) -> None:
         ("ansible_connection: docker", "'docker' is not supported"),
         ("ansible_winrm_transport: ntlm", "ansible_winrm_transport is not supported"),
         ("ansible_ssh_comon_args: -J gate", "not a connection variable"),
+        ("ansible_conection: local", "did you mean 'ansible_connection'"),
+        ("ansible_hosts: 192.0.2.1", "did you mean 'ansible_host'"),
         ("ansible_become_usr: x", "did you mean 'ansible_become_user'"),
         ("ansible_shell_type: powershell", "ansible_shell_type is not supported"),
         ("ansible_ssh_timeout: soon", "'soon' is not a number of seconds"),
@@ -327,6 +329,15 @@ def test_templates_in_connection_variables(tmp_path: Path) -> None:
     assert host.vars["ansible_python_interpreter"] == sys.executable
     assert host.vars["ansible_become_password"] == "x"
     assert host.user == "extra"
+
+
+def test_facts_and_own_variables_are_no_connection_variables(tmp_path: Path) -> None:
+    names = "ansible_hostname ansible_user_id ansible_distribution ansible_ssh_host_key_rsa_public"
+    words = " ".join(f"{name}=x" for name in (*names.split(), "ansible_own_thing", "user"))
+    (tmp_path / "h.ini").write_text(f"w1 {words}\n")
+    inventory = load_inventory([Path("h.ini")])
+    assert inventory.hosts["w1"].vars["ansible_hostname"] == "x"
+    assert inventory.notes == ()
 
 
 def test_variables_without_effect_are_named(tmp_path: Path) -> None:
