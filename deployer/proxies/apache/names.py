@@ -64,6 +64,8 @@ def _entries(state: ProxyState, config: ApacheConfig) -> Iterator[ServedName]:
                 common = replace(_common(config, site), port=port, address=address)
                 for name in names_of(site):
                     yield replace(common, name=name, asked=from_glob(name))
+                for pattern in _tested_hosts(site):
+                    yield replace(common, name=f"~{pattern}", asked=from_regex(pattern))
                 if site is group[0]:
                     yield replace(common, of_site=names_of(site))
 
@@ -139,6 +141,14 @@ def _main_names(config: ApacheConfig) -> tuple[str, ...]:
 def _is_on(config: ApacheConfig, name: str, site: Directive | None) -> bool:
     found = config.setting(name, site)
     return found is not None and [word.lower() for word in found.words[:1]] == ["on"]
+
+
+def _tested_hosts(site: Directive) -> Iterator[str]:
+    """Patterns of names that rewrite rules test, which the site need not list."""
+    for rule in rules_of(site.children):
+        for each in rule.conditions:
+            if each.words[0].upper() == "%{HTTP_HOST}" and each.words[1][:1] not in "!=<>-":
+                yield each.words[1]
 
 
 def _websocket_paths(config: ApacheConfig, site: Directive | None) -> list[str]:

@@ -257,9 +257,20 @@ class _Tests:
         for word in by.words:
             if not self._is_about_hosts(word):
                 continue
+            if by.words[0] == "use_backend" and "map" not in word:
+                yield from self._backends_by_name(word)
             for method, path in _MAP.findall(word):
                 for key in _first_words(self._config.files.get(path, "")):
                     yield method if method in _METHODS else "str", key
+
+    def _backends_by_name(self, word: str) -> Iterator[tuple[str, str]]:
+        """The names that select a backend of the same name: ``use_backend site_%[hdr(host)]``."""
+        before, _, rest = word.partition("%[")
+        after = rest.rpartition("]")[2]
+        for each in self._config.of_kind("backend"):
+            middle = each.name[len(before) : len(each.name) - len(after)]
+            if each.name == f"{before}{middle}{after}" and "." in middle:
+                yield "str", middle
 
     def of_words(self, words: Sequence[str]) -> _Test:
         """One test, such as ``hdr(host) -i a.example.com``."""

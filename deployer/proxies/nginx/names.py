@@ -7,7 +7,7 @@ ngx_http_core_module.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from deployer.proxies.inspect.model import ConfigFile, ProxyState
@@ -23,6 +23,10 @@ from deployer.proxies.inspect.names import (
 from deployer.proxies.nginx.config import Directive, http_of, tree_of, walk
 from deployer.proxies.nginx.match import modifier_of
 
+_HOST_VARIABLES = frozenset({"$host", "$http_host"})
+_SNI_VARIABLES = frozenset({"$ssl_preread_server_name"})
+#: Parameters of a map, and keys that are no names.
+_NO_KEYS = frozenset({"default", "hostnames", "volatile", "include", '""', ""})
 #: Names that no request has: they make a server the default one.
 _NO_NAMES = frozenset({"", "_", "__", "-", "localhost.invalid"})
 
@@ -64,12 +68,14 @@ def _of_http(http: Directive) -> Iterator[ServedName]:
     groups: dict[tuple[str, int, str], list[_Listen]] = {}
     for each in listens:
         groups.setdefault(each.key, []).append(each)
+    mapped = [(name, _asked(name)) for name in _map_keys(http, _HOST_VARIABLES)]
     for group in groups.values():
         always = any(_is_always_tls(each.server) for each in group)
         tls = always or any("ssl" in each.words for each in group)
         line = any("proxy_protocol" in each.words for each in group)
         http2 = any("http2" in each.words for each in group)
         default = next((each for each in group if _is_default(each)), group[0])
+        usual: ServedName | None = None
         for each in group:
             address = "" if each.socket else at.of(each.host, each.port)
             if not address and not each.socket:
@@ -92,7 +98,10 @@ def _of_http(http: Directive) -> Iterator[ServedName]:
             for name, asked in names:
                 yield replace(common, name=name, asked=asked)
             if each is default:
-                yield replace(common, of_site=tuple(name for name, _ in names))
+                usual = replace(common, of_site=tuple(name for name, _ in names))
+                yield usual
+        if usual is not None:
+            yield from (replace(usual, name=each, asked=to, of_site=()) for each, to in mapped)
 
 
 def _listens(server: Directive) -> Iterator[_Listen]:
@@ -143,13 +152,25 @@ def _names(server: Directive) -> list[tuple[str, str | None]]:
         name = word if word.startswith("~") else word.lower()
         if name in _NO_NAMES or "$" in name.rstrip("$"):
             continue
-        if name.startswith("~"):
-            found.append((name, from_regex(name[1:])))
-        elif name.startswith("."):
+        if name.startswith("."):
             found += [(name[1:], name[1:]), (f"*{name}", from_glob(f"*{name}"))]
         else:
-            found.append((name, from_glob(name)))
+            found.append((name, _asked(name)))
     return found
+
+
+def _asked(name: str) -> str | None:
+    """A name to request that matches a name, a wildcard or a pattern."""
+    return from_regex(name.lstrip("~*")) if name.startswith("~") else from_glob(name)
+
+
+def _map_keys(block: Directive, variables: frozenset[str]) -> Iterator[str]:
+    """The keys of maps of the requested name: a server may serve names that it does not list."""
+    for each in block.all("map"):
+        if each.words[:1] and each.words[0] in variables:
+            for entry in each.block or ():
+                if entry.name not in _NO_KEYS:
+                    yield entry.name if entry.name.startswith("~") else entry.name.lower()
 
 
 # --- WebSockets -----------------------------------------------------------------------------------
@@ -208,7 +229,7 @@ def _path_of(location: Directive) -> str:
 
 def _of_streams(block: Directive) -> Iterator[ServedName]:
     """Servers that forward connections, by the name of the TLS handshake if they read it."""
-    names = tuple(_preread_names(block))
+    names = tuple(_map_keys(block, _SNI_VARIABLES))
     lines = [(server, each) for server in block.all("server") for each in server.all("listen")]
     places = [(server, each, _place(each.words[0], usual_port=0)) for server, each in lines]
     at = Loopback((host, port) for _, _, (host, port, _) in places if not is_any_address(host))
@@ -233,13 +254,4 @@ def _of_streams(block: Directive) -> Iterator[ServedName]:
         )
         yield common
         for name in names if is_preread else ():
-            asked = from_regex(name[1:]) if name.startswith("~") else from_glob(name)
-            yield replace(common, name=name, asked=asked)
-
-
-def _preread_names(block: Directive) -> Iterable[str]:
-    for each in block.all("map"):
-        if each.words[:1] == ("$ssl_preread_server_name",):
-            for entry in each.block or ():
-                if entry.name not in ("default", "hostnames", "volatile", "include", '""', ""):
-                    yield entry.name.lower()
+            yield replace(common, name=name, asked=_asked(name))

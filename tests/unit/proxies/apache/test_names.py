@@ -122,3 +122,20 @@ def test_changed_files_replace_its_own_output() -> None:
     state = ProxyState(proxy="apache", dump=state.dump, listeners=("[::]:80",), config=(file,))
     found = served_names(with_files(state, (file,)))
     assert {each.name for each in found if each.name} == {"new.example.com"}
+
+
+def test_names_that_rewrite_rules_test() -> None:
+    found = of(
+        r"""
+<VirtualHost *:80>
+    ServerName a.com
+    RewriteEngine on
+    RewriteCond %{HTTP_HOST} ^(www\.)?old\.com$ [NC]
+    RewriteRule ^ https://new.com%{REQUEST_URI} [R=301]
+    RewriteCond %{HTTP_HOST} !^a\.com$
+    RewriteRule ^ - [F]
+</VirtualHost>
+""",
+        "0.0.0.0:80",
+    )
+    assert {each.asked for each in found if each.name} == {"a.com", "www.old.com"}

@@ -182,3 +182,18 @@ def test_thousands_of_names_are_read_in_one_pass() -> None:
     )
     backends = "".join(f"backend b{n}\n" for n in range(4000))
     assert len(names(of(f"frontend web\n bind :80\n{rules}{backends}"))) == 4000
+
+
+def test_backends_that_the_name_selects() -> None:
+    found = of(
+        """
+frontend web
+    bind :80
+    use_backend site_%[req.hdr(host),lower] if { req.hdr(host) -m found }
+    default_backend other
+backend site_a.com
+backend site_b.com
+backend other
+"""
+    )
+    assert names(found) == {"a.com", "b.com"}

@@ -224,3 +224,26 @@ stream {
 @pytest.mark.parametrize("text", ["", "server {", "server { listen; }", "}{", "server_name a;"])
 def test_damaged_files_have_no_names_but_no_error_either(text: str) -> None:
     served_names(nginx(a=text))
+
+
+def test_names_in_a_map_of_the_requested_name() -> None:
+    state = nginx(
+        default="""
+map $host $to {
+    hostnames;
+    default 127.0.0.1:1;
+    m.example.com 127.0.0.1:2;
+    *.apps.example.com 127.0.0.1:3;
+    ~^v\\d+\\.example\\.com$ 127.0.0.1:4;
+}
+server { listen 80 default_server; location / { proxy_pass http://$to; } }
+""",
+        own="server { listen 80; server_name m.example.com a.com; }",
+    )
+    assert {each.asked for each in served_names(state) if each.name} == {
+        "m.example.com",
+        "a.com",
+        "any-name.apps.example.com",
+        "v1.example.com",
+    }
+    assert one(state, "m.example.com", 80).file.endswith("/own"), "a server_name takes precedence"
