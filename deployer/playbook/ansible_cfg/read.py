@@ -74,12 +74,13 @@ def read(path: Path) -> list[Setting]:
             section,
             key,
             _unquoted(value),
-            file.spot(places.get((section, key), (1, 1))),
+            file.spot(places.get((section, key)) or places.get(("DEFAULT", key), (1, 1))),
             path.parent,
         )
         for section in parser.sections()
         for key, value in parser.items(section)
-        if (section, key) in places or key not in parser.defaults()
+        # The special section DEFAULT has values for all others.
+        if (section, key) in places or section == "defaults"
     ]
 
 

@@ -124,6 +124,8 @@ def _take(name: tuple[str, str], setting: Setting, found: _Found) -> str | None:
     """
     from deployer.playbook.ansible_cfg.known import NO_EFFECT, REFUSED, SECTIONS
 
+    if name in _HONOURED and not setting.text:
+        return ": it has no value"
     if name in _HONOURED:
         target, value_of = _HONOURED[name]
         found.values[target] = value_of(setting)

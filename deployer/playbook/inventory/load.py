@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -24,6 +25,8 @@ _SKIPPED = (
     *("~", ".bak", ".cfg", ".md", ".orig", ".pyc", ".pyo", ".retry", ".rpm", ".rst", ".swp"),
     ".txt",
 )
+#: The first line of a YAML file without a suffix.
+_YAML_LINE = re.compile(r"---|\{|[\"']?[^\s\"'=\[\]]+[\"']?:(\s|$)")
 _SKIPPED_NAMES = ("group_vars", "host_vars", "vars_plugins")
 
 
@@ -267,10 +270,15 @@ def _is_yaml(path: Path, content: str) -> bool:
             f"inventory {path} is a program; dynamic inventories are not supported",
             hint="save its output (with --list, as YAML or INI) to a file",
         )
+    if path.suffix == ".toml":
+        raise UsageError(
+            f"inventory {path}: TOML is not supported",
+            hint="convert it: ansible-inventory -i FILE --list --yaml --export",
+        )
     if path.suffix:
         return path.suffix in (".yml", ".yaml", ".json")
     for line in content.splitlines():
         bare = line.split("#")[0].strip()
         if bare and not bare.startswith(";"):
-            return bare == "---" or bare.endswith(":") or bare.startswith("{")
+            return _YAML_LINE.match(bare) is not None
     return False

@@ -147,6 +147,16 @@ def test_settings_without_effect_are_named() -> None:
     ]
 
 
+def test_settings_without_a_value_and_for_all_sections() -> None:
+    settings = read(
+        "[DEFAULT]\nforks = 4\n[defaults]\nprivate_key_file =\nremote_user:\n[colors]\nok = blue\n"
+    )
+    assert (settings.forks, settings.user, settings.variables) == (4, None, {})
+    assert "ansible.cfg:4:1: private_key_file has no effect: it has no value" in settings.notes
+    with pytest.raises(UsageError, match=r"ansible\.cfg:2:1: forks: 'x'"):
+        read("[DEFAULT]\nforks = x\n[defaults]\n")
+
+
 def test_the_environment_overrides_the_file() -> None:
     text = "[defaults]\nremote_user = file\n[ssh_connection]\nssh_common_args = -J file\n"
     settings = read(

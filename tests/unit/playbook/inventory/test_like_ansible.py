@@ -105,6 +105,27 @@ def test_a_pattern_may_leave_no_host(tmp_path: Path) -> None:
             inventory.select(pattern)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "web: {hosts: {w1: }}\n",
+        "---\nweb:\n  hosts: w1\n",
+        '"web":\n  hosts: {w1: }\n',
+        "[web]\nw1\n",
+        '{"web": {"hosts": {"w1": null}}}',
+        "# c\n; d\n[web]\nw1:22\n",
+    ],
+)
+def test_the_format_of_a_file_without_a_suffix(text: str, tmp_path: Path) -> None:
+    assert load(tmp_path, text).groups["web"] == ("w1",)
+
+
+def test_formats_that_are_not_read(tmp_path: Path) -> None:
+    for name, text in (("h.toml", "[web]\n"), ("h", "#!/bin/sh\n"), ("h.yml", "plugin: aws_ec2\n")):
+        with pytest.raises(UsageError, match=r"not supported"):
+            load(tmp_path, text, name)
+
+
 def test_a_limit_from_a_file(tmp_path: Path) -> None:
     inventory = load(tmp_path, "[web]\nw1\nw2\nw3\n")
     (tmp_path / "site.retry").write_text("w3\n\nw1\n")
