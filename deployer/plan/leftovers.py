@@ -45,6 +45,7 @@ class Leftovers:
         self._desired = desired
         self._project = project
         self._named = {thing(resource.id): resource for resource in desired.resources}
+        self._above = set(_folders_above(self._named))
         self._releases = tuple(_folders_of_releases(desired.resources))
         self._absent_releases = tuple(_folders_of_releases(desired.unwanted))
         self._unwanted = {thing(resource.id) for resource in desired.unwanted}
@@ -70,7 +71,7 @@ class Leftovers:
         if name in self._named or name.startswith(self._releases):
             return True
         is_folder = entry["id"].startswith("directory:") and not entry.get("deep")
-        return is_folder and any(each.startswith(name + "/") for each in self._named)
+        return is_folder and name in self._above
 
     def _is_left(self, entry: ManagedEntry) -> bool:
         by = entry["by"]
@@ -221,6 +222,15 @@ def _folders_of_releases(resources: Sequence[Resource]) -> Iterator[str]:
     for resource in resources:
         if resource.kind == "releases":
             yield f"{resource.name}/"
+
+
+def _folders_above(names: Iterable[str]) -> Iterator[str]:
+    """Every folder that one of the paths in `names` is in."""
+    for name in names:
+        folder = name.rpartition("/")[0] if name.startswith("/") else ""
+        while folder:
+            yield folder
+            folder = folder.rpartition("/")[0]
 
 
 def _can_be_probed(resource: Resource) -> bool:

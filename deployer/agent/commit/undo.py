@@ -8,6 +8,7 @@ from deployer.agent import settings
 from deployer.agent.commit.images import Images
 from deployer.agent.commit.journal import read_journal
 from deployer.agent.commit.managed import managed_of
+from deployer.agent.commit.manifest import folders_above
 from deployer.agent.commit.rollback import VERIFICATION
 from deployer.agent.encoding import to_b64
 from deployer.agent.errors import Refusal, StepError
@@ -63,7 +64,7 @@ class Undo:
         }
         return {
             "to": self._to,
-            "resources": list(self._wanted.values()),
+            "resources": [item for item in self._wanted.values() if self._has_folder(item)],
             "handlers": [run for run in self._handlers.values() if run["unit"] not in gone],
             "sites": self._sites(self._to),
             "undone_sites": [site for number in self._numbers for site in self._sites(number)],
@@ -109,8 +110,6 @@ class Undo:
             for item in self._former(change, before["manifest"], images):
                 key = item["name"] if item["kind"] in PATH_KINDS else change["resource_id"]
                 self._wanted.pop(key, None)  # the older one decides, about the order too
-                if item["kind"] in PATH_KINDS and item["kind"] != "directory":
-                    self._forget_in(key)
                 self._wanted[key] = {**item, "generation": number}
         for name in _brought(before["packages"], after["packages"]):
             item = {"kind": "package", "name": name, "attributes": None, "generation": number}
@@ -119,11 +118,16 @@ class Undo:
             handler = run["handler"]
             self._handlers.setdefault(handler["name"], handler)
 
-    def _forget_in(self, path: str) -> None:
-        """Without a folder there was nothing in it, whatever a newer generation found there."""
-        for key in [key for key in self._wanted if key.startswith(path + "/")]:
-            if self._wanted[key]["attributes"] is not None:
-                del self._wanted[key]
+    def _has_folder(self, item: Json) -> bool:
+        """Whether the folders above a path existed: without one there was nothing in it, whatever
+        a newer generation found there."""
+        if item["kind"] not in PATH_KINDS or item["attributes"] is None:
+            return True
+        for folder in folders_above(item["name"]):
+            above = self._wanted.get(folder)
+            if above and above["kind"] != "directory" and above["generation"] < item["generation"]:
+                return False
+        return True
 
     def _former(self, change: Json, manifest: Manifest, images: Images) -> Iterator[Json]:
         kind, _, name = change["resource_id"].partition(":")
