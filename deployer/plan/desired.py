@@ -141,6 +141,8 @@ class _SiteRoles:
         self.roots: dict[str, bytes | None] = {}
 
     def __call__(self, sites: tuple[Site, ...]) -> Sequence[RoleCall]:
+        if not sites and not self._about.removed:
+            return []
         from deployer.agent import bundle
         from deployer.playbook import RoleCall
         from deployer.proxies.roles import Ordering, proxy_roles

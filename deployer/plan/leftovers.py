@@ -93,6 +93,21 @@ class Leftovers:
             return "--prune-packages removes it"
         return ""
 
+    def removed_domains(self) -> frozenset[str]:
+        """The sites that are removed: their certificates may stay."""
+        served = {site.domain for site in self._desired.sites}
+        domains = {each.get("site", "") for each in self.removed if not is_certificate(each)}
+        return frozenset(domains & set(self.managed["sites"]) - served)
+
+    def removed_by_tasks(self) -> list[ManagedEntry]:
+        """What was created here, and what a task of the playbook itself removes."""
+        return [
+            entry
+            for entry in self.managed["entries"]
+            if (resource := self._named.get(thing(entry["id"]))) is not None
+            and resource.attributes is None
+        ]
+
     # --- requests and records ---------------------------------------------------------------------
 
     def probe_requests(self) -> list[dict[str, object]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from deployer.agent.kinds import thing
 from deployer.model import Handler, Observation, Resource
-from deployer.plan.leftovers import Leftovers, is_missing
+from deployer.plan.leftovers import Leftovers, is_certificate, is_missing
 from deployer.plan.wire import handler_from_json
 from deployer.sites.model import RemovedSite
 
@@ -55,7 +55,8 @@ def without_leftovers(
             going[thing(entry["id"])] = entry
     resources = [_resource(entry, stage=_last_stage(desired)) for entry in going.values()]
     handlers = _handlers(going.values(), desired, leftovers.managed)
-    removed = _removed_sites(going.values(), desired, leftovers.managed)
+    gone = [*going.values(), *leftovers.removed_by_tasks()]
+    removed = _removed_sites(gone, desired, leftovers.managed)
     found = replace(
         desired,
         resources=(
@@ -155,7 +156,7 @@ def _removed_sites(
     entries: Iterable[ManagedEntry], desired: DesiredState, managed: Managed
 ) -> tuple[RemovedSite, ...]:
     """The sites that are removed, with those of their names that no other site has."""
-    domains = dict.fromkeys(entry.get("site", "") for entry in entries)
+    domains = dict.fromkeys(entry.get("site", "") for entry in entries if not is_certificate(entry))
     served = {name for site in desired.sites for name in site.names}
     still = {site.domain for site in desired.sites}
     gone = [each for each in domains if each in managed["sites"] and each not in still]

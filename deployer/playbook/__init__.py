@@ -132,7 +132,8 @@ def render_host(
 
     Args:
         facts: the host's facts under Ansible's names; never rendered as templates.
-        site_roles: returns the roles that the host's sites need.
+        site_roles: returns the roles that the host's sites need; of a host without sites, they
+            are asked for once.
 
     Raises: SourceErrors, with all errors for this host.
     """

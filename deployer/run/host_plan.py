@@ -111,7 +111,7 @@ class HostPlanner:
         there, or an interrupted one left a commit behind.
         """
         about = self._ask_facts(project, will_change=will_change)
-        desired = self._desired(project, about)
+        desired, leftovers = self._desired_with_leftovers(project, about)
         self._refuse_unsupported(about, desired)
         taken = port_conflicts(
             desired.sites,
@@ -121,7 +121,7 @@ class HostPlanner:
         )
         if taken:
             raise ConflictError(taken, host=self._host.name)
-        report = self._probed(desired, leftovers=self._leftovers(project, desired))
+        report = self._probed(desired, leftovers=leftovers)
         if report.plan is not None and not report.plan.changes:
             return replace(report, message=_tags_words(project))
         return report
@@ -307,6 +307,18 @@ class HostPlanner:
         from deployer.certificates.on_host import look
 
         return look(self._contact.link())
+
+    def _desired_with_leftovers(
+        self, project: Project, about: HostFacts
+    ) -> tuple[DesiredState, Leftovers]:
+        """The desired state; files with the sites of several playbooks lack the removed ones."""
+        desired = self._desired(project, about)
+        leftovers = self._leftovers(project, desired)
+        removed = leftovers.removed_domains()
+        if removed and about.shared:
+            desired = self._desired(project, replace(about, removed=removed))
+            leftovers = self._leftovers(project, desired)
+        return desired, leftovers
 
     def _leftovers(self, project: Project, desired: DesiredState) -> Leftovers:
         from deployer.plan.leftovers import Leftovers

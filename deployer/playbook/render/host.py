@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -53,7 +53,7 @@ def render(
     Raises: SourceErrors, with all errors for this host.
     """
     if isinstance(plays, Playbook):
-        chosen: Iterable[Play] = [play for play in plays.plays if _names(play, host, inventory)]
+        chosen: Sequence[Play] = [play for play in plays.plays if _names(play, host, inventory)]
     else:
         chosen = (plays,) if isinstance(plays, Play) else plays
     problems = Problems()
@@ -64,10 +64,11 @@ def render(
     displaces: set[str] = set()
     selection = Selection()
     absent_sites: set[str] = set()
-    for play in chosen:
+    for number, play in enumerate(chosen, start=1):
         assert isinstance(play, LoadedPlay)  # noqa: S101 - load_playbook makes no other
         renderer = _PlayRenderer(play, host, inventory, facts, options, problems)
         renderer.selection = selection
+        renderer.is_without_sites = number == len(chosen) and not sites
         renderer.run(site_roles)
         tasks += renderer.tasks
         handlers += (each for each in renderer.used_handlers() if each not in handlers)
@@ -117,6 +118,7 @@ class _PlayRenderer:
         self.sites: tuple[Site, ...] = ()
         self.absent_sites: set[str] = set()
         self.selection = Selection()
+        self.is_without_sites = False
         self.handlers: dict[str, RenderedTask] = {}
         self.secrets: frozenset[str] = frozenset()
         self._notified: set[str] = set()
@@ -178,7 +180,7 @@ class _PlayRenderer:
         return tuple(found)
 
     def _site_calls(self, site_roles: SiteRoles) -> list[LoadedRole]:
-        if not self.sites or self.problems.errors:
+        if self.problems.errors or not (self.sites or self.is_without_sites):
             return []
         roles: list[LoadedRole] = []
         for call in site_roles(self.sites):

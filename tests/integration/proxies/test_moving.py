@@ -34,8 +34,8 @@ def write(folder: Path, lab: Lab, proxy: str, *, service: str = "good") -> None:
     write_playbook(folder, _PLAYBOOK.format(proxy=proxy, port=PORTS[service]), lab)
 
 
-def apply() -> Ran:
-    return deployer("apply", "site.yml", "--yes", "--json")
+def apply(*options: str) -> Ran:
+    return deployer("apply", "site.yml", "--yes", "--json", *options)
 
 
 def start_services(host: LabHost) -> None:
@@ -181,3 +181,13 @@ def test_a_second_playbook_keeps_the_sites_of_the_first_behind_haproxy(
         monkeypatch.chdir(place)
         assert deployer("verify", "site.yml").code == 0, place
         assert deployer("plan", "site.yml", "--detailed-exitcode").code == 0, place
+
+    monkeypatch.chdir(other)
+    (other / "site.yml").write_text("- {hosts: all, become: true}\n")
+    assert "no longer in the playbook: site other.example.com, since" in apply().out
+    ran = apply("--prune")
+    assert ran.code == 0, ran
+    assert '"name": "no longer served"' in ran.out
+    assert [file.name for file in folder.iterdir()] == ["move.example.com.json"]
+    monkeypatch.chdir(workdir)
+    assert deployer("verify", "site.yml").code == 0
