@@ -25,6 +25,8 @@ from deployer.proxies.nginx.match import modifier_of
 
 _HOST_VARIABLES = frozenset({"$host", "$http_host"})
 _SNI_VARIABLES = frozenset({"$ssl_preread_server_name"})
+#: A map may also be about the port in the Host header.
+_HOST_NAME = re.compile(r"[\w-]+(?:\.[\w-]+)+")
 #: Parameters of a map, and keys that are no names.
 _NO_KEYS = frozenset({"default", "hostnames", "volatile", "include", '""', ""})
 #: Names that no request has: they make a server the default one.
@@ -68,7 +70,11 @@ def _of_http(http: Directive) -> Iterator[ServedName]:
     groups: dict[tuple[str, int, str], list[_Listen]] = {}
     for each in listens:
         groups.setdefault(each.key, []).append(each)
-    mapped = [(name, _asked(name)) for name in _map_keys(http, _HOST_VARIABLES)]
+    mapped = [
+        (name, asked)
+        for name in _map_keys(http, _HOST_VARIABLES)
+        if (asked := _asked(name)) is not None and _HOST_NAME.fullmatch(asked)
+    ]
     for group in groups.values():
         always = any(_is_always_tls(each.server) for each in group)
         tls = always or any("ssl" in each.words for each in group)

@@ -234,6 +234,8 @@ map $host $to {
     default 127.0.0.1:1;
     m.example.com 127.0.0.1:2;
     *.apps.example.com 127.0.0.1:3;
+    ~:(?<port>[0-9]+)$ 127.0.0.1:5;
+    localhost 127.0.0.1:6;
     ~^v\\d+\\.example\\.com$ 127.0.0.1:4;
 }
 server { listen 80 default_server; location / { proxy_pass http://$to; } }
