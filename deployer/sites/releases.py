@@ -163,9 +163,12 @@ _BY_CODENAME = {release.codename: release.name for release in _FIRST}
 _OTHER_NAMES = {
     "": "",
     "raspios": "raspberry-pi-os",
+    "raspberry-pi": "raspberry-pi-os",
+    "raspberrypi": "raspberry-pi-os",
     "raspbian": "raspberry-pi-os",
     "mint": "linux-mint",
     "linuxmint": "linux-mint",
+    "linux-mint-debian-edition": "lmde",
 }
 _PARTS = re.compile(r"([a-z-]*?)-?([0-9.]*)")
 
