@@ -74,6 +74,11 @@ def _copy(model: Value, place: Place) -> list[Call]:
         content = model.content
         content = content if isinstance(content, bytes) else content.encode()
         return [("copy", {"dest": model.dest, "content": content, **mode, **owned})]
+    if model.src is None:
+        given = "content" if "content" in place.node else "src"
+        raise place.spot(given).error(
+            f"'{given}' has no value", hint="for an empty file, write content: ''"
+        )
     spot = place.spot("src")
     source = place.library.find_file(model.src.rstrip("/") or "/", "files", place.role, spot)
     if source.is_dir():

@@ -164,12 +164,18 @@ def _names(check: Callable[[object], str]) -> Callable[[object], tuple[str, ...]
 
 def _content(value: object) -> str | bytes:
     from deployer.playbook.templates.filters.serial import to_nice_json
+    from deployer.playbook.templates.limits import LimitError
 
     if isinstance(value, bytes):
         return value
     if isinstance(value, bool):
         return str(value)
-    return to_nice_json(value) if isinstance(value, (dict, list)) else _text(value)
+    if not isinstance(value, (dict, list)):
+        return _text(value)
+    try:
+        return to_nice_json(value)
+    except (TypeError, ValueError, RecursionError, LimitError):
+        raise InvalidValue(value, "a text, or a mapping that can be written as JSON") from None
 
 
 def _number(value: object) -> int:
