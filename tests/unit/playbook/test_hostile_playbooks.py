@@ -96,7 +96,7 @@ VALUES: list[Any] = [
     "/dev/zero",
     "../../..",
     "/etc/passwd",
-    "~nobody/x",
+    "~daemon/x",
     "a\0b",
     "{{",
     "{{ nope }}",
