@@ -170,7 +170,8 @@ class Observation:
 
     `fingerprint` changes with any managed attribute; `content` is a file's bytes if requested, or
     those of the file that it replaces, and `like_former` whether both are the same; `entries` are
-    the names in a folder if requested; `problem` is why the thing could not be read.
+    the names in a folder if requested; `problem` is why the thing could not be read, and `unsafe`
+    why it must not be changed.
     """
 
     resource_id: str
@@ -180,6 +181,7 @@ class Observation:
     like_former: bool = False
     entries: tuple[str, ...] = ()
     problem: str = ""
+    unsafe: str = ""
 
 
 # --- verification ---------------------------------------------------------------------------------

@@ -199,17 +199,31 @@ def now_text() -> str:
 
 def remove_tree(path: str) -> None:
     """Remove `path` and everything below it without following links; fail at a mount point."""
-    info = look_at(path)
-    if info is None:
+    from deployer.agent.reach import Reached
+
+    if look_at(path) is None:
         return
+    with Reached(path) as place:
+        info = os.lstat(place.here)
+        place.admit(info.st_uid)
+        _remove_below(place.here, info, os.stat(place.folder).st_dev, path)
+
+
+def _remove_below(here: str, info: os.stat_result, device: int, path: str) -> None:
+    """Remove `here` with everything below; `path` is its name in messages."""
     if not stat.S_ISDIR(info.st_mode):
-        os.unlink(path)
+        os.unlink(here)
         return
-    if os.path.ismount(path):
+    if info.st_dev != device:
         raise OSError(errno.EBUSY, f"a file system is mounted at {path}")
-    for name in os.listdir(path):
-        remove_tree(os.path.join(path, name))
-    os.rmdir(path)
+    folder = os.open(here, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        for name in os.listdir(folder):
+            inner = f"/proc/self/fd/{folder}/{name}"
+            _remove_below(inner, os.lstat(inner), info.st_dev, os.path.join(path, name))
+    finally:
+        os.close(folder)
+    os.rmdir(here)
 
 
 def overwrite(path: str, text: bytes) -> None:

@@ -8,10 +8,11 @@ import stat
 from deployer.agent import settings
 from deployer.agent.encoding import canonical, sha256, to_b64
 from deployer.agent.errors import Refusal, StepError, check_name, os_words
-from deployer.agent.files import check_path, chunks_of, look_at, names_in
+from deployer.agent.files import check_path, chunks_of, look_at, names_in, user_id
 from deployer.agent.kinds import ADDED_KINDS, PATH_KINDS, PROBED_KINDS, added_kind
 from deployer.agent.observe import path_attributes, service_attributes, user_attributes
 from deployer.agent.packages import installed_packages
+from deployer.agent.reach import has_links_of_others, refusal
 from deployer.agent.settings import SHOWN_BYTES
 
 TYPE_CHECKING = False
@@ -32,6 +33,7 @@ class Probe:
 
     def __init__(self, children: Children) -> None:
         self._children = children
+        self._has_links: dict[str, bool] = {}
 
     def observe(self, resources: list[Json]) -> list[Json]:
         """One observation for each resource, in order."""
@@ -67,6 +69,7 @@ class Probe:
                 observation.update(_content(name, attributes, query))
                 if query.get("entries") and attributes and attributes["type"] == "directory":
                     observation["entries"] = sorted(os.listdir(name))[:_MOST_ENTRIES]
+                observation.update(self._unsafe(kind, name, attributes, query))
             elif kind in ADDED_KINDS:
                 attributes = added_kind(kind).observe(name)
             else:
@@ -78,6 +81,21 @@ class Probe:
         observation["attributes"] = attributes
         observation["fingerprint"] = sha256(canonical(attributes)).hexdigest()
         return observation
+
+    def _unsafe(self, kind: str, path: str, attributes: Json | None, query: Json) -> Json:
+        """Why a change of `path` would be refused because of a link on the way to it."""
+        folder = os.path.dirname(path)
+        if folder not in self._has_links:
+            self._has_links[folder] = has_links_of_others(path)
+        if not self._has_links[folder]:
+            return {}
+        owner = query.get("owner") or (attributes or {}).get("owner")
+        try:
+            uid = user_id(owner) if owner and kind != "link" else os.geteuid()
+        except StepError:
+            return {}  # the commit creates the user: the apply looks again
+        why = refusal(path, uid)
+        return {"unsafe": why} if why else {}
 
     def _attributes(self, kind: str, name: str, query: Json, unit: Json | None) -> Json | None:
         if kind == "service":

@@ -233,6 +233,7 @@ class ObservationReply(_Observation, total=False):
     entries: list[str]
     like_former: bool
     problem: str
+    unsafe: str
 
 
 class ProbeReply(TypedDict):

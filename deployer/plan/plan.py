@@ -46,6 +46,13 @@ def make_plan(
     if conflicts:
         raise ConflictError("\n".join(conflicts), host=host)
     changes = tuple(_changes(ordered, observations))
+    unsafe = [
+        _placed(resource, observations[resource.id].unsafe)
+        for resource, change in zip(ordered, changes, strict=True)
+        if change.action != "no-op" and observations[resource.id].unsafe
+    ]
+    if unsafe:
+        raise ConflictError("\n".join(unsafe), host=host)
     notified = tuple(_handler_runs(ordered, changes, handlers))
     lost = lost_reloads(ordered, handlers, observations, notified=notified, owed=owed)
     return sealed(
@@ -71,8 +78,11 @@ def reload_plan(*, host: str, created_at: str, handlers: Mapping[str, Handler]) 
 
 def _conflict(resource: Resource, observation: Observation) -> str:
     text = observation.problem or KINDS[resource.kind].conflict(resource, observation)
-    where = f"{resource.source}: " if resource.source else ""
-    return f"{where}{text}" if text else ""
+    return _placed(resource, text) if text else ""
+
+
+def _placed(resource: Resource, text: str) -> str:
+    return f"{resource.source}: {text}" if resource.source else text
 
 
 def _changes(

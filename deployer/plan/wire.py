@@ -204,4 +204,5 @@ def observation_from_json(document: ObservationReply) -> Observation:
         like_former=document.get("like_former", False),
         entries=tuple(document.get("entries", ())),
         problem=document.get("problem", ""),
+        unsafe=document.get("unsafe", ""),
     )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from deployer.model import Document, Resource
-from deployer.resources.base import Origin, as_declared, only, plain_query
-from deployer.resources.paths import other_type
+from deployer.resources.base import Origin, as_declared, only
+from deployer.resources.paths import other_type, owner_query
 
-query = plain_query
+query = owner_query
 wanted = as_declared
 conflict = other_type
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from deployer.model import Attributes, Document, Resource
 from deployer.resources.base import Origin, as_declared, holds_private_key, only
-from deployer.resources.paths import other_type
+from deployer.resources.paths import other_type, owner_query
 
 conflict = other_type
 wanted = as_declared
@@ -52,4 +52,5 @@ def query(resource: Resource) -> dict[str, Any]:
         "sha256": attributes.get("sha256"),
         "want_content": manages_content and not resource.secret,
         **({"former": resource.former} if resource.former else {}),
+        **owner_query(resource),
     }

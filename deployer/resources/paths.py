@@ -15,6 +15,12 @@ _WORDS = {
 }
 
 
+def owner_query(resource: Resource) -> dict[str, str]:
+    """The owner that the path will have, who may have made links on the way to it."""
+    owner = (resource.attributes or {}).get("owner")
+    return {} if owner is None else {"owner": owner}
+
+
 def other_type(resource: Resource, observation: Observation) -> str:
     """Why `resource` cannot replace an existing path of a different type; empty if it can.
 

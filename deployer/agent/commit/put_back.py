@@ -22,7 +22,17 @@ from deployer.agent.commit.manifest import (
     tree_of,
 )
 from deployer.agent.commit.plan import covers
-from deployer.agent.commit.replace import replace_file, replace_link, set_attributes, temporary_name
+from deployer.agent.commit.replace import (
+    change_attributes,
+    make_fifo,
+    make_folder,
+    remove_entry,
+    remove_temporary,
+    replace_file,
+    replace_link,
+    restore_time,
+    temporary_name,
+)
 from deployer.agent.encoding import canonical_json, to_b64
 from deployer.agent.errors import StepError, os_words
 from deployer.agent.files import chunks_of, hash_of, look_at, read_json, remove_tree, write_synced
@@ -106,9 +116,8 @@ class PutBack:
     def _remove_temporaries(self) -> None:
         """Remove temporary files that a run left when it died between two operations."""
         for path in {**self._then, **self._before["touched"]}:
-            temporary = temporary_name(path)
-            if look_at(temporary) is not None:
-                os.unlink(temporary)
+            if look_at(temporary_name(path)) is not None:
+                remove_temporary(path)
 
     # later changes by others
 
@@ -176,8 +185,7 @@ class PutBack:
                 for folder in folders_above(path):
                     if look_at(folder) is None:
                         like = self._left.get(folder) or {"m": 0o755, "u": 0, "g": 0}
-                        os.mkdir(folder, 0o700)
-                        set_attributes(folder, {key: like[key] for key in ("m", "u", "g")})
+                        make_folder(folder, {key: like[key] for key in ("m", "u", "g")})
                 if entry["t"] == "file" and not self._aside.has(entry.get("h")):
                     raise StepError("it could not be copied")
                 self._make(path, entry, self._aside)
@@ -238,11 +246,8 @@ class PutBack:
         info = look_at(path)
         if info is None:
             return
-        if not stat.S_ISDIR(info.st_mode):
-            os.unlink(path)
-            return
         try:
-            os.rmdir(path)
+            remove_entry(path)
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
@@ -267,15 +272,14 @@ class PutBack:
         if was["t"] == "file" and now is not None:
             is_unchanged = now["s"] == was["s"] and hash_of(path) == was.get("h")
             if is_unchanged:
-                set_attributes(path, was)
+                change_attributes(path, was)
                 return
         if was["t"] == "directory" and now is not None:
             if not same_meta(now, was):
-                set_attributes(path, {key: value for key, value in was.items() if key != "n"})
+                change_attributes(path, {key: value for key, value in was.items() if key != "n"})
             return
         if was["t"] == "link" and now is not None and now["to"] == was["to"]:
-            os.utime(path, ns=(was["n"], was["n"]), follow_symlinks=False)
-            os.chown(path, was["u"], was["g"], follow_symlinks=False)
+            change_attributes(path, was)
             return
         self._make(path, was, self._images)
 
@@ -287,15 +291,11 @@ class PutBack:
                 raise StepError("its content was not kept")
             replace_file(path, lambda descriptor: images.write(entry["h"], descriptor), entry)
         elif kind == "directory":
-            os.mkdir(path, 0o700)
-            set_attributes(path, entry)
+            make_folder(path, entry)
         elif kind == "link":
-            replace_link(path, entry["to"])
-            os.chown(path, entry["u"], entry["g"], follow_symlinks=False)
-            os.utime(path, ns=(entry["n"], entry["n"]), follow_symlinks=False)
+            replace_link(path, entry["to"], entry)
         elif kind == "fifo":
-            os.mkfifo(path)
-            set_attributes(path, entry)
+            make_fifo(path, entry)
         elif kind != "socket":  # the service that listens on a socket creates it
             raise StepError("a device cannot be restored")
 
@@ -308,7 +308,7 @@ class PutBack:
         if info is None or info.st_mtime_ns == was["n"] or not stat.S_ISDIR(info.st_mode):
             return
         if names_hash(path) == was["k"]:
-            os.utime(path, ns=(info.st_atime_ns, was["n"]))
+            restore_time(path, was["n"])
 
 
 def left_by(

@@ -7,15 +7,19 @@ import os
 import stat
 
 from deployer.agent import settings
-from deployer.agent.commit.manifest import extended_attributes, folders_above
-from deployer.agent.commit.replace import replace_file, replace_link, set_attributes
+from deployer.agent.commit.manifest import extended_attributes
+from deployer.agent.commit.replace import (
+    change_attributes,
+    make_folder,
+    make_parents,
+    replace_file,
+    replace_link,
+)
 from deployer.agent.errors import StepError, os_words
 from deployer.agent.files import (
     group_id,
     look_at,
-    open_regular,
     remove_tree,
-    sync_folder,
     type_of,
     user_id,
     write_all,
@@ -23,6 +27,7 @@ from deployer.agent.files import (
 from deployer.agent.kinds import ADDED_KINDS, PATH_KINDS, added_kind
 from deployer.agent.observe import user_attributes
 from deployer.agent.proxies import BY_UNIT
+from deployer.agent.reach import refusal
 from deployer.agent.services import Systemd, service_name
 from deployer.agent.settings import COMMAND_LIMIT_S
 
@@ -56,7 +61,7 @@ class Steps:
             else:
                 getattr(self, "_" + kind)(name, change["after"], change)
         except OSError as error:
-            place = error.filename if isinstance(error.filename, str) else name
+            place = error.filename if str(error.filename).startswith("/") else name
             raise StepError(f"{place}: {os_words(error)}") from None
 
     def install(self, changes: list[Json]) -> None:
@@ -86,18 +91,10 @@ class Steps:
 
     # paths
 
-    def _make_parents(self, path: str) -> None:
-        for folder in folders_above(path):
-            if look_at(folder) is None:
-                os.mkdir(folder, 0o755)
-                os.chmod(folder, 0o755)  # noqa: S103 - as mkdir(1) would, whatever the umask
-                sync_folder(os.path.dirname(folder))
-
     def _space_for(self, path: str, wanted: str) -> os.stat_result | None:
         """What is at `path`; only something that this commit created may have a different type."""
         info = look_at(path)
         if info is None:
-            self._make_parents(path)
             return None
         found = type_of(info)
         if found != wanted and (path in self._before or found == "directory"):
@@ -115,7 +112,7 @@ class Steps:
 
     def _file(self, path: str, after: Json | None, change: Json) -> None:
         if after is None:
-            self._remove(path)
+            remove_tree(path)
             return
         info = self._space_for(path, "file")
         regular = info if info is not None and stat.S_ISREG(info.st_mode) else None
@@ -124,14 +121,10 @@ class Steps:
             like["x"] = extended_attributes(path)
         if "after_content_b64" in change:
             content = binascii.a2b_base64(change["after_content_b64"])
+            make_parents(path, like["u"])
             replace_file(path, lambda descriptor: write_all(descriptor, content), like)
         elif regular:
-            descriptor = open_regular(path)
-            try:
-                set_attributes(descriptor, like)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            change_attributes(path, like)
         else:
             raise StepError(f"there is no file at {path} to change the owner or mode of")
 
@@ -141,31 +134,24 @@ class Steps:
             sync_folder(os.path.dirname(path))
             return
         if after is None:
-            self._remove(path)
+            remove_tree(path)
             return
         info = self._space_for(path, "directory")
-        if info is None:
-            os.mkdir(path, 0o700)
         like = self._owned(after, info, 0o755)
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            set_attributes(descriptor, {**like, "x": extended_attributes(path)})
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        sync_folder(os.path.dirname(path))
+        if info is None:
+            make_parents(path, like["u"])
+            make_folder(path, like)
+        else:
+            like["x"] = extended_attributes(path)
+            change_attributes(path, {**like, "t": "directory"})
 
     def _link(self, path: str, after: Json | None, change: Json) -> None:
         if after is None:
-            self._remove(path)
-            return
-        self._space_for(path, "link")
-        replace_link(path, after["target"])
-
-    def _remove(self, path: str) -> None:
-        if look_at(path) is not None:
             remove_tree(path)
-            sync_folder(os.path.dirname(path))
+            return
+        if self._space_for(path, "link") is None:
+            make_parents(path, os.geteuid())
+        replace_link(path, after["target"])
 
     # packages, services, users, commands
 
@@ -207,10 +193,18 @@ class Steps:
             # An account's own group is created and removed with it.
             words[words.index("--gid") : words.index("--gid") + 2] = ["--user-group"]
         if not exists:
+            self._refuse_home(after.get("home") or "/home/" + name, after)
             words += ["--system"] if after.get("system") else []
             words += ["--create-home" if after.get("create_home", True) else "--no-create-home"]
         if len(words) > 1:
             self._children.succeed([*words, name])
+
+    @staticmethod
+    def _refuse_home(path: str, after: Json) -> None:
+        """useradd(8) creates the home as root, and follows any link on the way to it."""
+        why = refusal(path, os.geteuid()) if after.get("create_home", True) else ""
+        if why:
+            raise StepError(why)
 
     def _command(self, name: str, after: Json | None, change: Json) -> None:
         after = after or {}
