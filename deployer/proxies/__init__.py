@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 from deployer.model import Proxy
 
 if TYPE_CHECKING:
+    from deployer.proxies.escaping import Escaping
     from deployer.proxies.inspect.by_proxy import Reader
     from deployer.proxies.inspect.names import NameReader
     from deployer.proxies.limits import Limits
@@ -64,6 +65,11 @@ class ProxyServer:
     def limits(self) -> Limits:
         """Its limits on connections, processes and files."""
         return cast("Limits", self._module("limits"))
+
+    @property
+    def escaping(self) -> Escaping:
+        """How strings are written into its configuration."""
+        return cast("Escaping", self._module("escaping"))
 
     @property
     def words(self) -> Words:

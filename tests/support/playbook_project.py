@@ -15,7 +15,11 @@ from deployer.playbook import (
     render_host,
 )
 
-FACTS = {"ansible_distribution": "Debian", "ansible_default_ipv4": {"address": "10.0.0.1"}}
+FACTS = {
+    "ansible_distribution": "Debian",
+    "ansible_fqdn": "web1.example.com",
+    "ansible_default_ipv4": {"address": "10.0.0.1"},
+}
 
 
 class Project:

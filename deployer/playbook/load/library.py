@@ -9,6 +9,7 @@ from pathlib import Path
 
 from deployer.model import Play, Role, Task, Value
 from deployer.playbook.builtin import roles_path
+from deployer.playbook.schema.argument_specs import Options
 from deployer.playbook.templates.scope import Layer
 from deployer.playbook.templates.templar import Templar
 from deployer.playbook.yaml.source import Spot, YamlMap, nearest
@@ -42,9 +43,12 @@ class LoadedRole(Role):
 
     `call` distinguishes calls of the same role with different variables, except those of sites,
     which are `for_sites`. What an `absent` role names should be removed.
+    `options` is its argument specification, if it has one; `spot` is its position in the playbook.
     """
 
     folder: Path
+    spot: Spot
+    options: Options | None = None
     stage: int = 0
     call: str = ""
     for_sites: bool = False
@@ -127,7 +131,7 @@ class Library:
         # If `path` is absolute, joining any base to it gives just that path.
         places = list(dict.fromkeys(base / path for base in self.bases(kind, role)))
         for place in places:
-            if place.exists():
+            if _exists(place):
                 return place
         names = {
             str(each.relative_to(place.parent))
@@ -165,6 +169,13 @@ class Library:
                     hint="let the host get large files from a package or with a guarded command",
                 )
         return self.files[path]
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # such as a name that is too long
+        return False
 
 
 def _is_overlay(folder: Path, name: str) -> bool:

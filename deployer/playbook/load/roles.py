@@ -13,9 +13,18 @@ from deployer.playbook.inventory.raw import check_names
 from deployer.playbook.inventory.variables import check_place
 from deployer.playbook.load.library import Library, LoadedRole, LoadedTask
 from deployer.playbook.load.tasks import Surroundings, conditions_of, load_tasks, words
+from deployer.playbook.schema.argument_specs import Options, options_in
 from deployer.playbook.templates.scope import Layer
 from deployer.playbook.yaml.file import load_yaml
-from deployer.playbook.yaml.source import MergedVars, Problems, Spot, YamlList, YamlMap, spot_of
+from deployer.playbook.yaml.source import (
+    MergedVars,
+    Problems,
+    SourceFile,
+    Spot,
+    YamlList,
+    YamlMap,
+    spot_of,
+)
 
 _MAX_DEPTH = 20
 
@@ -93,6 +102,8 @@ class RoleLoader:
             tags=tags,
             when=tuple(str(condition) for condition, _ in conditions),
             source=spot.ref,
+            spot=spot,
+            options=_options(folder, meta, library),
             folder=folder,
             default_layers=(Layer(defaults),) if defaults else (),
             var_layers=tuple(var_layers),
@@ -174,6 +185,19 @@ def _main(folder: Path, part: str, library: Library) -> object:
     if path not in library.role_files:
         library.role_files[path] = load_yaml(path, what=f"role's {part}")[0]
     return library.role_files[path]
+
+
+def _options(folder: Path, meta: object, library: Library) -> Options | None:
+    """The argument specification, from its own file or from ``meta/main.yml``."""
+    key = folder / "argument_specs"
+    if key not in library.role_files:
+        names = ("argument_specs.yml", "argument_specs.yaml")
+        path = next((p for p in (folder / "meta" / name for name in names) if p.is_file()), None)
+        document = meta if path is None else load_yaml(path, what="argument specification")[0]
+        spot = SourceFile(str(path or folder / "meta")).spot((1, 1))
+        library.role_files[key] = options_in(document, spot)
+    options: Options | None = library.role_files[key]
+    return options
 
 
 def _vars(folder: Path, part: str, library: Library) -> Mapping[str, Value]:

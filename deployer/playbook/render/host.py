@@ -19,6 +19,7 @@ from deployer.playbook.playbook import (
     RenderOptions,
     SiteRoles,
 )
+from deployer.playbook.render.arguments import check_arguments
 from deployer.playbook.render.selection import Selection, origin_of, site_of
 from deployer.playbook.render.site import to_site
 from deployer.playbook.render.tags import selected
@@ -130,6 +131,10 @@ class _PlayRenderer:
         calls = self._site_calls(site_roles)
         own = list(self.variables.roles)
         self.variables.add_roles(calls)
+        before = len(self.problems.errors)
+        check_arguments(self.variables, self.variables.roles, self.problems)
+        if len(self.problems.errors) > before:
+            return
         self._render_handlers()
         for role in own:
             self._role(role)

@@ -40,12 +40,18 @@ class HostVariables:
         self.state = ScopeState()
         self.roles: list[LoadedRole] = list(cast("tuple[LoadedRole, ...]", play.roles))
         self.scopes: dict[int, Scope] = {}
+        self.typed: dict[int, tuple[Layer, ...]] = {}
         self.magic = Layer(self._magic(), raw=True)
 
     def add_roles(self, roles: list[LoadedRole]) -> None:
         """Add further roles; their variables are visible in the whole play."""
         self.roles += roles
         self.scopes.clear()
+
+    def add_typed(self, role: LoadedRole, layer: Layer) -> None:
+        """Values of `role` that are converted to their types, and override all others."""
+        self.typed[id(role)] = (*self.typed.get(id(role), ()), layer)
+        self.scopes.pop(id(role), None)
 
     def _magic(self) -> dict[str, object]:
         inventory = self.inventory
@@ -88,6 +94,7 @@ class HostVariables:
                 *role_vars,
                 *layers,
                 self.extra,
+                *self.typed.get(key, ()),
                 *magic,
             ),
             templar=self.library.templar,

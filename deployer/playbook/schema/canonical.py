@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deployer.model import Value
+from deployer.playbook.builtin import roles_path
 from deployer.playbook.load.library import Library, LoadedRole
+from deployer.playbook.render.units import check_unit, is_unit
 from deployer.playbook.schema.modules import (
     Certificate,
     Command,
@@ -129,6 +131,8 @@ def _template(model: Value, place: Place) -> list[Call]:
     text = library.templar.file(source, includes, place.scope, spot)
     name = source.with_suffix("") if source.suffix == ".j2" else source
     dest = _destination(model, place, name)
+    if source.is_relative_to(roles_path()) and is_unit(dest):
+        check_unit(text, library.read(source, spot).decode(), spot)
     return [
         ("copy", {"dest": dest, "content": text.encode()} | _given(model, "mode", "owner", "group"))
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Annotated
 
@@ -119,7 +120,6 @@ def _request_path(value: object) -> str:
     checked = values.url_path(path if isinstance(value, str) else value)
     if not mark:
         return checked
-    import re
 
     if not re.fullmatch(r"[A-Za-z0-9._~@:+,=/%&!$*-]*", query):
         raise InvalidValue(
@@ -131,7 +131,10 @@ def _request_path(value: object) -> str:
 def _text(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise InvalidValue(value, "a string", "quote it" if isinstance(value, bool) else "")
-    return str(value)
+    text = str(value)
+    if not text.isascii() and re.search("[\ud800-\udfff]", text):
+        raise InvalidValue(value, "a string", "it is not valid Unicode")
+    return text
 
 
 def _line(value: object) -> str:

@@ -18,6 +18,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _URL_PATH = re.compile(r"[A-Za-z0-9._~@:+,=/-]")
 _CONFIG_PATH = re.compile(r"[^\s;{}\"'$\\#`|&<>*?()\[\]\x00-\x20\x7f]")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_LONGEST_COMMAND = 50_000
 _MAX_SECONDS = 10 * 366 * 86400
 
 
@@ -356,6 +357,8 @@ def split_command(text: str) -> tuple[str, ...]:
     Raises: InvalidValue, if it relies on a shell, which is never used.
     """
     what = "a command without a shell"
+    if len(text) > _LONGEST_COMMAND:
+        raise InvalidValue(text[:40], what, f"it is longer than {_LONGEST_COMMAND:,} characters")
     bare = re.sub(r"\\.|'[^']*'|\"(?:\\.|[^\"\\])*\"", "_", text, flags=re.DOTALL)
     found = re.search(r"&&|\|\||>>|\$\(|[|<>;&`\n]|\$[A-Za-z_{][A-Za-z0-9_]*", bare)
     if found is not None:

@@ -109,6 +109,13 @@ class Scope:
                 return self._resolve(key, layer)
         return MISSING
 
+    def spot(self, key: str) -> Spot | None:
+        """The position of the value of `key`; `None` if it is not from a file, or undefined."""
+        for layer in reversed(self._layers):
+            if key in layer.values:
+                return layer.spot(key)
+        return None
+
     def _resolve(self, key: str, layer: Layer) -> object:
         state = self.state
         value = layer.values[key]

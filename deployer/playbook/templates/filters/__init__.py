@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from deployer.model import Value
-from deployer.playbook.templates.filters import data, jinja, scalars, serial, strings, versions
+from deployer.playbook.templates.filters import data, escaping, jinja, scalars, serial, strings, versions
 
 _NO_HASH = "its salt would differ in each plan; keep the hash itself in a secret vars file"
 _USE_VARS_FILE = "keep secrets in a vars_files file with secret: true"
@@ -37,6 +37,7 @@ FILTERS: dict[str, Callable[..., Value]] = {
     **strings.FILTERS,
 }
 FILTERS |= {f"ansible.builtin.{name}": each for name, each in FILTERS.items()}
+FILTERS |= escaping.FILTERS
 
 TESTS: dict[str, Callable[..., bool]] = {
     **data.TESTS,

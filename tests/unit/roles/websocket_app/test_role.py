@@ -83,17 +83,26 @@ def test_the_program_is_that_of_the_active_release(
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ("        app_restart: sometimes\n", "app_restart: always, on-success"),
-        ("        app_restart_delay: soon\n", "app_restart_delay: a number of seconds"),
-        ("        app_start_timeout: 600\n", "app_start_timeout: from 1 to 120 seconds, not 600"),
-        ("        app_health: health\n", "app_health: a path such as /health"),
-        ('        app_health: "/a\\nUser=root"\n', "app_health: a path such as /health"),
-        ('        app_writable: ["/srv /etc"]\n', "an absolute path without special characters"),
+        (
+            "        app_restart: sometimes\n",
+            "app_restart: 'sometimes' is not one of always, on-success",
+        ),
+        ("        app_restart_delay: soon\n", "app_restart_delay: 'soon' is not a number"),
+        (
+            "        app_start_timeout: 600\n",
+            "app_start_timeout: 600 is not a number from 1 to 120",
+        ),
+        ("        app_health: health\n", "app_health: 'health' is not a path such as /health"),
+        ('        app_health: "/a\\nUser=root"\n', "is not a path such as /health"),
+        (
+            '        app_writable: ["/srv /etc"]\n',
+            "app_writable[0]: '/srv /etc' is not a path for a config: a space",
+        ),
         (
             '        app_working_dir: "/srv\\nUser=root"\n',
-            "an absolute path without special characters",
+            "is not an absolute path: it contains a control character",
         ),
-        ("        app_socket: run/a.sock\n", "an absolute path without special characters"),
+        ("        app_socket: run/a.sock\n", "app_socket: 'run/a.sock' is not an absolute path"),
     ],
 )
 def test_invalid_values_are_rejected(more: str, words: str, tmp_path: Path) -> None:
@@ -105,9 +114,12 @@ def test_invalid_values_are_rejected(more: str, words: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ("        app_keep_releases: 1\n", "2 (the active and the previous one) to 100"),
+        ("        app_keep_releases: 1\n", "app_keep_releases: 1 is not a number from 2 to 100"),
         ("        app_build: [make]\n", "'build' requires 'creates'"),
-        ("        app_build: [make]\n        app_built: ../x\n", "relative, without .."),
+        (
+            "        app_build: [make]\n        app_built: ../x\n",
+            "app_built: '../x' is not a relative path",
+        ),
         ("        app_src: nowhere\n", "no file 'nowhere'"),
     ],
 )
