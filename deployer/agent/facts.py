@@ -7,8 +7,9 @@ import os
 import struct
 import sys
 
+from deployer.agent.accounts import user_name
 from deployer.agent.distribution import distribution_facts
-from deployer.agent.files import read_text, user_name
+from deployer.agent.files import read_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

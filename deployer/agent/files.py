@@ -1,4 +1,4 @@
-"""Reading and writing files; the names of their owners."""
+"""Reading and writing files."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import time
 
 from deployer.agent.encoding import sha256
 from deployer.agent.errors import Refusal, StepError, os_words
+from deployer.agent.reach import Reached
 from deployer.agent.settings import CHUNK_BYTES
 
 TYPE_CHECKING = False
@@ -93,48 +94,6 @@ def read_text(path: str) -> str:
         return ""
 
 
-def user_name(uid: int) -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-def group_name(gid: int) -> str:
-    import grp
-
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)
-
-
-def user_id(name: str) -> int:
-    """The ID of a user, given by name or ID."""
-    import pwd
-
-    try:
-        return pwd.getpwnam(name).pw_uid
-    except KeyError:
-        if name.isdigit():
-            return int(name)
-        raise StepError(f"the user {name} does not exist on the host") from None
-
-
-def group_id(name: str) -> int:
-    """The ID of a group, given by name or ID."""
-    import grp
-
-    try:
-        return grp.getgrnam(name).gr_gid
-    except KeyError:
-        if name.isdigit():
-            return int(name)
-        raise StepError(f"the group {name} does not exist on the host") from None
-
-
 def names_in(folder: str) -> list[str]:
     try:
         return os.listdir(folder)
@@ -199,8 +158,6 @@ def now_text() -> str:
 
 def remove_tree(path: str) -> None:
     """Remove `path` and everything below it without following links; fail at a mount point."""
-    from deployer.agent.reach import Reached
-
     if look_at(path) is None:
         return
     with Reached(path) as place:

@@ -6,8 +6,9 @@ import os
 import stat
 
 from deployer.agent import settings
+from deployer.agent.accounts import group_name, user_name
 from deployer.agent.errors import StepError
-from deployer.agent.files import group_name, hash_of, names_in, type_of, user_name
+from deployer.agent.files import hash_of, names_in, type_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@ import os
 import stat
 
 from deployer.agent import settings
+from deployer.agent.accounts import user_id
 from deployer.agent.encoding import canonical, sha256, to_b64
 from deployer.agent.errors import Refusal, StepError, check_name, os_words
-from deployer.agent.files import check_path, chunks_of, look_at, names_in, user_id
+from deployer.agent.files import check_path, chunks_of, look_at, names_in
 from deployer.agent.kinds import ADDED_KINDS, PATH_KINDS, PROBED_KINDS, added_kind
 from deployer.agent.observe import path_attributes, service_attributes, user_attributes
 from deployer.agent.packages import installed_packages

@@ -13,6 +13,7 @@ import errno
 import os
 import stat
 
+from deployer.agent.accounts import user_name
 from deployer.agent.errors import StepError
 
 TYPE_CHECKING = False
@@ -100,12 +101,14 @@ class Reached:
     def refused(self, link: Link, uid: int) -> str:
         """The message about a link that is not followed."""
         if link.owner != uid:
-            why = f"{self.path} belongs to {_name(uid)}"
+            why = f"{self.path} belongs to {user_name(uid)}"
         else:
-            why = f"it leads to {os.readlink(self.folder)}, which does not belong to {_name(uid)}"
+            why = (
+                f"it leads to {os.readlink(self.folder)}, which does not belong to {user_name(uid)}"
+            )
         return (
             f"{self.path} is not changed through {link.path}, a link that the user "
-            f"{_name(link.owner)} can redirect: {why}. Use the path that the link leads to"
+            f"{user_name(link.owner)} can redirect: {why}. Use the path that the link leads to"
         )
 
     def _is_own(self, link: Link) -> bool:
@@ -171,12 +174,6 @@ def _open_one(name: str, folder: int, path: str) -> tuple[int, bool]:
         return found, True
     os.close(found)
     raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
-
-
-def _name(uid: int) -> str:
-    from deployer.agent.files import user_name
-
-    return user_name(uid)
 
 
 def refusal(path: str, uid: int) -> str:

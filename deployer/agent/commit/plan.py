@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import binascii
 
+from deployer.agent.accounts import group_id, user_id
 from deployer.agent.commit.manifest import is_below
 from deployer.agent.encoding import canonical, sha256
 from deployer.agent.errors import Refusal, StepError, check_name
-from deployer.agent.files import check_path, group_id, user_id
+from deployer.agent.files import check_path
 from deployer.agent.kinds import ADDED_KINDS, KINDS, PATH_KINDS
 
 TYPE_CHECKING = False

@@ -164,6 +164,7 @@ def remove_entry(path: str) -> None:
         info = os.lstat(place.here)
         place.admit(info.st_uid)
         (os.rmdir if stat.S_ISDIR(info.st_mode) else os.unlink)(place.here)
+        place.sync()
 
 
 def remove_temporary(path: str) -> None:

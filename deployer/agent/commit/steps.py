@@ -7,21 +7,21 @@ import os
 import stat
 
 from deployer.agent import settings
+from deployer.agent.accounts import group_id, user_id
 from deployer.agent.commit.manifest import extended_attributes
 from deployer.agent.commit.replace import (
     change_attributes,
     make_folder,
     make_parents,
+    remove_entry,
     replace_file,
     replace_link,
 )
 from deployer.agent.errors import StepError, os_words
 from deployer.agent.files import (
-    group_id,
     look_at,
     remove_tree,
     type_of,
-    user_id,
     write_all,
 )
 from deployer.agent.kinds import ADDED_KINDS, PATH_KINDS, added_kind
@@ -130,8 +130,7 @@ class Steps:
 
     def _directory(self, path: str, after: Json | None, change: Json) -> None:
         if after is None and change.get("if_empty"):
-            os.rmdir(path)
-            sync_folder(os.path.dirname(path))
+            remove_entry(path)
             return
         if after is None:
             remove_tree(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from deployer.agent import settings
+from deployer.agent.accounts import group_name, user_name
 from deployer.agent.commit.images import Images
 from deployer.agent.commit.journal import read_journal
 from deployer.agent.commit.managed import managed_of
@@ -12,7 +13,7 @@ from deployer.agent.commit.manifest import folders_above
 from deployer.agent.commit.rollback import VERIFICATION
 from deployer.agent.encoding import to_b64
 from deployer.agent.errors import Refusal, StepError
-from deployer.agent.files import group_name, read_json, read_record, user_name
+from deployer.agent.files import read_json, read_record
 from deployer.agent.kinds import PATH_KINDS
 
 TYPE_CHECKING = False

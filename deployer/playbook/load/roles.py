@@ -103,7 +103,7 @@ class RoleLoader:
             when=tuple(str(condition) for condition, _ in conditions),
             source=spot.ref,
             spot=spot,
-            options=_options(folder, meta, library),
+            options=_options(folder, library),
             folder=folder,
             default_layers=(Layer(defaults),) if defaults else (),
             var_layers=tuple(var_layers),
@@ -187,13 +187,17 @@ def _main(folder: Path, part: str, library: Library) -> object:
     return library.role_files[path]
 
 
-def _options(folder: Path, meta: object, library: Library) -> Options | None:
+def _options(folder: Path, library: Library) -> Options | None:
     """The argument specification, from its own file or from ``meta/main.yml``."""
     key = folder / "argument_specs"
     if key not in library.role_files:
         names = ("argument_specs.yml", "argument_specs.yaml")
         path = next((p for p in (folder / "meta" / name for name in names) if p.is_file()), None)
-        document = meta if path is None else load_yaml(path, what="argument specification")[0]
+        document = (
+            _main(folder, "meta", library)
+            if path is None
+            else load_yaml(path, what="argument specification")[0]
+        )
         spot = SourceFile(str(path or folder / "meta")).spot((1, 1))
         library.role_files[key] = options_in(document, spot)
     options: Options | None = library.role_files[key]

@@ -42,7 +42,8 @@ def _check(
     role: LoadedRole, options: Options, variables: HostVariables, scope: Scope, problems: Problems
 ) -> None:
     is_builtin = role.folder.parent == roles_path()
-    arguments = Arguments(strict=is_builtin)
+    own = {str(name) for layer in role.var_layers if layer.raw for name in layer.values}
+    arguments = Arguments(strict=is_builtin, own=frozenset(own - set(variables.extra.values)))
     values: dict[str, Value] = {}
     secret: set[str] = set()
     for name in options:

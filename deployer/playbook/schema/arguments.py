@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from deployer.model import Value
 from deployer.playbook.schema.argument_specs import Option, Options
 from deployer.playbook.schema.argument_types import chosen, converted
+from deployer.playbook.schema.formats import OWN
 from deployer.playbook.schema.values import InvalidValue
 from deployer.playbook.yaml.source import nearest
 
@@ -37,10 +38,14 @@ def _place(path: tuple[Value, ...]) -> str:
 
 
 class Arguments:
-    """Checks values; `strict` is for the built-in roles."""
+    """Checks values; `strict` is for the built-in roles.
 
-    def __init__(self, *, strict: bool) -> None:
+    Keys of the variables `own`, which deployer has set, may be missing in the specification.
+    """
+
+    def __init__(self, *, strict: bool, own: frozenset[str] = frozenset()) -> None:
         self._strict = strict
+        self._own = own
         self.errors: list[ArgumentError] = []
 
     def check(
@@ -76,7 +81,8 @@ class Arguments:
         if isinstance(value, bool) and option.type == "str" and option.choices:
             value = chosen(str(value), option.choices)
         is_of_list = option.format is not None and option.format.is_of_list
-        if option.format is not None and is_of_list:
+        is_own = option.format is not None and option.format.name == OWN and path[0] in self._own
+        if option.format is not None and is_of_list and not is_own:
             option.format.apply(value)  # before a string becomes a list
         result = converted(option.type, value, strict=self._strict)
         if option.elements and isinstance(result, (list, tuple)):
@@ -125,7 +131,7 @@ class Arguments:
                 continue
             known = {word for one in options.values() for word in (one.name, *one.aliases)}
             for key in each:
-                if key not in known:
+                if key not in known and path[0] not in self._own:
                     hint = nearest(str(key), known) or f"known keys: {', '.join(sorted(known))}"
                     problem = f"unknown key '{key}' in {_place(place)}"
                     self.errors.append(ArgumentError((*place, key), problem, hint))

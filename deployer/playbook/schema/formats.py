@@ -20,6 +20,8 @@ from deployer.playbook.schema import values
 from deployer.playbook.schema.values import InvalidValue
 
 _PREFIX = "Format: "
+#: Values that only deployer sets, from what it has checked otherwise.
+OWN = "set by deployer"
 _RANGE = re.compile(r"(.*) from (-?[0-9]+) to ([0-9]+)")
 #: The longest string that Linux passes to a program (MAX_ARG_STRLEN, with the final NUL).
 _LONGEST_WORD = 131_071
@@ -262,6 +264,11 @@ def _content(value: Value) -> Value:
     return value if isinstance(value, (bytes, Mapping)) else _encoded(value, "a text")
 
 
+def _own(value: Value) -> None:
+    if value not in ([], ""):
+        raise InvalidValue(value, "a value that can be set", "deployer sets this variable")
+
+
 def _rank(value: Value) -> None:
     for each in value:
         if not isinstance(each, (bool, int)):
@@ -269,7 +276,7 @@ def _rank(value: Value) -> None:
 
 
 _NUMBERS: dict[str, Callable[[Value], float]] = {"number": _number, "whole number": _whole}
-_OF_LISTS = ("program and arguments", "command", "rank")
+_OF_LISTS = ("program and arguments", "command", "rank", OWN)
 _WORD = _matching("a word", r"[A-Za-z0-9_:*.][A-Za-z0-9_.:*-]{0,253}")
 _NO_SIGNS = r"\s\"'`;{}#<>$\x00-\x20\x7f"
 #: Formats that users write, and below those of values that deployer computes for templates.
@@ -313,6 +320,7 @@ FORMATS: dict[str, Callable[[Value], object]] = {
         "a target", rf"[^{_NO_SIGNS}]+(\$\{{DOLLAR\}}\{{service_of_[0-9]+\}})?"
     ),
     "rank": _rank,
+    OWN: _own,
     "route condition": _matching(
         "a condition", r" \{ var\(txn\.path\) -m (str|reg) [A-Za-z0-9._~!&()*+,=:@/\\^$|-]+ \}"
     ),

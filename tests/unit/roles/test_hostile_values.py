@@ -61,6 +61,8 @@ _CERTIFICATE = {
     "is_secret": False,
     "dns_credentials": "secret = x",
 }
+#: Variables that a user cannot set.
+_OWN = ("haproxy_site_files", "haproxy_kept")
 #: Harmless values, each of which is found again in what is rendered.
 _HARMLESS: dict[str, dict[str, Any]] = {
     "websocket_app": {
@@ -101,7 +103,14 @@ _HARMLESS: dict[str, dict[str, Any]] = {
         ]
     },
     **{
-        name: {f"{name}_sites": [proxy.views.view(_SITE)], **proxy.views.more_vars([_SITE])}
+        name: {
+            f"{name}_sites": [proxy.views.view(_SITE)],
+            **{
+                key: value
+                for key, value in proxy.views.more_vars([_SITE]).items()
+                if key not in _OWN
+            },
+        }
         for name, proxy in PROXIES.items()
     },
 }
@@ -196,16 +205,15 @@ def _skeleton(structure: Any) -> Any:
     return found
 
 
-def _refused(play: _Play, variables: Mapping[str, Any]) -> set[str]:
-    """What is refused, such as ``app_user`` or ``nginx_sites[0].domain``; each with a position."""
+def _rendered(play: _Play, variables: Mapping[str, Any]) -> tuple[set[str], list[Any]]:
+    """What is refused, such as ``nginx_sites[0].domain``; what is rendered otherwise."""
     try:
-        play.render(variables)
+        return set(), play.render(variables)
     except SourceErrors as refused:
         for error in refused.errors:
             assert error.source is not None, error
             assert error.source.line, error
-        return {error.problem.partition(": ")[0] for error in refused.errors}
-    return set()
+        return {error.problem.partition(": ")[0] for error in refused.errors}, []
 
 
 @pytest.fixture(params=[(role, part) for role in ROLES for part in _PARTS.get(role, [{}])], ids=str)
@@ -224,14 +232,15 @@ def _attempts(
 
     All at once if possible: most are refused in one attempt.
     """
-    rest = set(paths) - _refused(play, _with(harmless, paths.values(), value))
-    together = _with(harmless, [paths[place] for place in rest], value)
-    if not _refused(play, together):
-        yield rest, play.render(together)
-    elif len(paths) > 1:
-        names = sorted(rest)
-        for half in (names[::2], names[1::2]):
-            yield from _attempts(play, harmless, {name: paths[name] for name in half}, value)
+    refused, found = _rendered(play, _with(harmless, paths.values(), value))
+    rest = sorted(set(paths) - refused)
+    if refused and rest:
+        refused, found = _rendered(play, _with(harmless, [paths[place] for place in rest], value))
+    if not refused:
+        yield set(rest), found
+    elif len(rest) > 1:
+        for half in (rest[::2], rest[1::2]):
+            yield from _attempts(play, harmless, {place: paths[place] for place in half}, value)
 
 
 def test_every_variable_of_every_role(case: tuple[_Play, dict[str, Any]]) -> None:

@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from deployer.model import Value
-from deployer.playbook.templates.filters import data, escaping, jinja, scalars, serial, strings, versions
+from deployer.playbook.templates.filters import (
+    data,
+    escaping,
+    jinja,
+    scalars,
+    serial,
+    strings,
+    versions,
+)
 
 _NO_HASH = "its salt would differ in each plan; keep the hash itself in a secret vars file"
 _USE_VARS_FILE = "keep secrets in a vars_files file with secret: true"
