@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from deployer.model import Proxy
 from deployer.plan.model import Displaced
 from deployer.proxies import PROXIES
-from deployer.proxies.inspect.names import ServedName
+from deployer.proxies.inspect.names import ServedName, belongs_to
 
 #: What stands for a default server where names are listed.
 DEFAULT = "default"
@@ -32,8 +32,7 @@ class Ownership:
 
     def is_own(self, served: ServedName) -> bool:
         """Whether it belongs to a site of the run; a default server belongs to the site's."""
-        names = set(served.of_site) if served.is_default else {served.name}
-        return not names.isdisjoint(self.own)
+        return belongs_to(served, self.own)
 
 
 def displaced(

@@ -61,13 +61,15 @@ def _entries(state: ProxyState, config: ApacheConfig) -> Iterator[ServedName]:
             if not group:
                 yield replace(main, port=port, address=address, of_site=_main_names(config))
             for site in group:
-                common = replace(_common(config, site), port=port, address=address)
+                common = replace(
+                    _common(config, site), port=port, address=address, of_site=names_of(site)
+                )
                 for name in names_of(site):
                     yield replace(common, name=name, asked=from_glob(name))
                 for pattern in _tested_hosts(site):
                     yield replace(common, name=f"~{pattern}", asked=from_regex(pattern))
                 if site is group[0]:
-                    yield replace(common, of_site=names_of(site))
+                    yield common
 
 
 def _places(site: Directive) -> tuple[_Place, ...]:

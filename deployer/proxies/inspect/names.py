@@ -7,8 +7,9 @@ one name on one address; a default server, which answers every other name, has a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import ClassVar, Protocol
 
 from deployer.model import Proxy
@@ -33,7 +34,7 @@ class ServedName:
         asked: a name to request that matches; empty to request the bare address, `None` if no
             matching name could be derived.
         address: where to connect on the host; empty for the unix socket `socket`.
-        of_site: the names of the server that answers, for a default server.
+        of_site: the names of the server that answers, for a default server or a wildcard's site.
         websockets: the paths that forward WebSockets.
         speaks_http: otherwise it only accepts connections.
         http2: clients of the address are offered HTTP/2.
@@ -75,6 +76,19 @@ class ServedName:
         host = self.asked or self.name or self.address or f"unix:{self.socket}"
         host = f"[{host}]" if host.count(":") > 1 else host
         return f"{scheme}://{host}" + (f":{self.port}" if self.port not in (0, usual) else "")
+
+
+def belongs_to(served: ServedName, names: Collection[str]) -> bool:
+    """Whether a name is one of `names`, or its server has one of them.
+
+    A server with a wildcard in `names` may have a name of its own that it covers.
+    """
+    if served.name in names or (served.asked or "").lower() in names:
+        return True
+    shared = [name for name in served.of_site if name in names]
+    if served.is_default:
+        return bool(shared)
+    return any(name.startswith("*.") and fnmatchcase(served.name, name) for name in shared)
 
 
 class NameReader(Protocol):

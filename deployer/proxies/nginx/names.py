@@ -25,6 +25,7 @@ from deployer.proxies.nginx.match import modifier_of
 
 _HOST_VARIABLES = frozenset({"$host", "$http_host"})
 _SNI_VARIABLES = frozenset({"$ssl_preread_server_name"})
+_EXACT = re.compile(r"~\*?\^((?:[\w-]|\\\.)+)\$")
 #: A map may also be about the port in the Host header.
 _HOST_NAME = re.compile(r"[\w-]+(?:\.[\w-]+)+")
 #: Parameters of a map, and keys that are no names.
@@ -155,7 +156,7 @@ def _names(server: Directive) -> list[tuple[str, str | None]]:
     """The names of a server, and for each a name to request."""
     found: list[tuple[str, str | None]] = []
     for word in (word for each in server.all("server_name") for word in each.words):
-        name = word if word.startswith("~") else word.lower()
+        name = _plain(word) if word.startswith("~") else word.lower()
         if name in _NO_NAMES or "$" in name.rstrip("$"):
             continue
         if name.startswith("."):
@@ -163,6 +164,12 @@ def _names(server: Directive) -> list[tuple[str, str | None]]:
         else:
             found.append((name, _asked(name)))
     return found
+
+
+def _plain(name: str) -> str:
+    """A pattern that matches one name only as that name: nginx refuses very long plain names."""
+    found = _EXACT.fullmatch(name)
+    return found[1].replace("\\", "").lower() if found else name
 
 
 def _asked(name: str) -> str | None:

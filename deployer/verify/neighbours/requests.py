@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from deployer.plan.displaced import DEFAULT
-from deployer.proxies.inspect.names import ServedName
+from deployer.proxies.inspect.names import ServedName, belongs_to
 from deployer.sites.model import Site
 from deployer.verify.neighbours.model import NeighbourRequest
 
@@ -26,10 +26,7 @@ def neighbours(
 
 
 def _is_left_out(served: ServedName, left_out: Collection[str]) -> bool:
-    if served.is_default:
-        is_of_own = any(name in left_out for name in served.of_site)
-        return is_of_own or DEFAULT in left_out
-    return served.name in left_out or (served.asked or "").lower() in left_out
+    return belongs_to(served, left_out) or (served.is_default and DEFAULT in left_out)
 
 
 def requests_to(served: Iterable[ServedName]) -> tuple[NeighbourRequest, ...]:

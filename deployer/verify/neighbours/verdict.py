@@ -172,7 +172,8 @@ def results(
     for number, words in found.items():
         request = compared[number].request
         key = (request.served.url, words)
-        if key not in reported and named.isdisjoint(request.served.of_site):
+        is_same = request.served.is_default and not named.isdisjoint(request.served.of_site)
+        if key not in reported and not is_same:
             reported.add(key)
             failed.append(_failed(request, words))
     broken = {compared[number].request.served for number in found}
