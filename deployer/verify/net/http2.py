@@ -21,6 +21,9 @@ from deployer.verify.probe.attempt import Failure, printable
 _PORTION_BYTES = 16 * 1024
 _HEADER_LIST_BYTES = 32 * 1024
 
+#: The type of a frame follows its length, which has three bytes; SETTINGS is 4 (RFC 9113, 4.1).
+_TYPE_AT, _SETTINGS = 3, 4
+
 Headers = tuple[tuple[str, str], ...]
 
 
@@ -40,6 +43,7 @@ class Http2:
             },
         )
         self._has_settings = False
+        self._beginning = b""
         self._streams: dict[int, Http2Stream] = {}
         self._goaway = ""
 
@@ -75,6 +79,7 @@ class Http2:
         data = receive(self._stream, deadline, size=_PORTION_BYTES)
         if not data:
             raise Failure("h2-broken", "closed the connection in the middle of HTTP/2")
+        self._check_beginning(data)
         try:
             events = self._core.receive_data(data)
         except (h2.exceptions.ProtocolError, ValueError) as error:
@@ -83,6 +88,16 @@ class Http2:
         for event in events:
             self._take(event)
         self.flush(deadline)
+
+    def _check_beginning(self, data: bytes) -> None:
+        """Check that the peer's first frame is its settings (RFC 9113, section 3.4).
+
+        What is not HTTP/2 at all may look like the start of a frame that never ends.
+        """
+        if len(self._beginning) <= _TYPE_AT:
+            self._beginning += data[: _TYPE_AT + 1]
+            if len(self._beginning) > _TYPE_AT and self._beginning[_TYPE_AT] != _SETTINGS:
+                raise Failure("h2-broken", "does not begin with HTTP/2's SETTINGS")
 
     def flush(self, deadline: Deadline) -> None:
         """Send the core's pending bytes."""

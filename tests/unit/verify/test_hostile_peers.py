@@ -15,7 +15,7 @@ from deployer.sites.model import Check, Route, Site, Tls, Upstream
 from deployer.verify import required_s, verify_site
 from deployer.verify.options import Limits, ProxyAddress
 from tests.support.servers.scripted import Front, Peer, Server, dial, redirecting, websocket_service
-from tests.support.waiting import at_most
+from tests.support.waiting import PATIENCE_S, at_most
 
 NAME = "stats.example.com"
 #: For those whom only the clock ends, and for those who give a reason themselves.
@@ -65,7 +65,7 @@ def drips(peer: Peer) -> None:
 
 
 def never_reads(peer: Peer) -> None:
-    peer.stopping.wait(5)
+    peer.stopping.wait(PATIENCE_S)
 
 
 def gzip_bomb(peer: Peer) -> None:

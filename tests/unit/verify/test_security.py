@@ -437,9 +437,15 @@ def garbage(line: ssl.SSLSocket) -> None:
 
 
 def endless_pings(line: ssl.SSLSocket) -> None:
+    line.sendall(b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x08\x00\x00\x00\x01")  # SETTINGS
     with contextlib.suppress(OSError):
         while True:
             line.sendall(b"\x00\x00\x08\x06\x00\x00\x00\x00\x00pingpong" * 1000)
+
+
+def pings_before_settings(line: ssl.SSLSocket) -> None:
+    line.sendall(b"\x00\x00\x08\x06\x00\x00\x00\x00\x00pingpong")
+    nothing(line)
 
 
 def endless_continuation(line: ssl.SSLSocket) -> None:
@@ -460,6 +466,7 @@ def nothing(line: ssl.SSLSocket) -> None:
     ("speaks", "code"),
     [
         (garbage, "h2-broken"),
+        (pings_before_settings, "h2-broken"),
         (endless_pings, "timeout"),
         (endless_continuation, "h2-broken"),
         (nothing, "timeout"),
