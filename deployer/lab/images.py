@@ -46,7 +46,6 @@ _CACHED = (
     "curl",
     "goaccess",
     "haproxy",
-    "libnginx-mod-http-lua",
     "nginx",
     "openssl",
     "python3-venv",
@@ -61,6 +60,7 @@ _CACHED_IN = {
     "bookworm": (
         "golang-go",
         "golang-golang-x-net-dev",
+        "libnginx-mod-http-lua",
         "puma",
         "python3-fastapi",
         "python3-uvicorn",

@@ -37,6 +37,7 @@ from deployer.sites.values import (
     scheme_of,
     size,
     slugs_of,
+    underscored,
 )
 
 # nginx keeps variable and server names in hashes with buckets of 64 bytes. An entry takes its
@@ -78,7 +79,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "is_address": is_address(site.domain),
         "named": f"{prefix}_named",
         "host_patterns": host_patterns(site),
-        "removed_headers": REMOVED_HEADERS,
+        "removed_headers": list(REMOVED_HEADERS),
         "underscores": site.underscores_in_headers,
         "max_body": size(site.max_body_bytes) if site.max_body_bytes else "0",
         "hsts_s": site.tls.hsts_s if site.has_tls else None,
@@ -110,7 +111,8 @@ def more_vars(sites: Sequence[Site], others: Others = ALONE) -> dict[str, object
             source=other.source,
             hint="Make one of them an alias of the other.",
         )
-    return {"nginx_client_headers": [*SET_HEADERS, *REMOVED_HEADERS]}
+    headers = [*SET_HEADERS, *REMOVED_HEADERS]
+    return {"nginx_client_headers": headers, "nginx_underscored_headers": underscored(headers)}
 
 
 def _route_view(route: Route, *, prefix: str, slug: str, rule: View | None) -> View:

@@ -37,6 +37,11 @@ FILES = {
 }
 
 
+def has_lua(front: Front) -> bool:
+    """Whether the proxy compares names of headers; only one image has that module of nginx."""
+    return front.proxy != "nginx" or front.image == "debian-12"
+
+
 class Applied(dict[Front, World | str]):
     """The hosts by their fronts; a text where the apply failed."""
 
@@ -87,6 +92,8 @@ def write_site(
     """The playbook and an inventory of one host; `more` are further routes of the last site."""
     words = f"proxy: {front.proxy}\n      drain: {drain}"
     text = (_HERE / "site.yml").read_text().replace("proxy: nginx", words)
+    if not has_lua(front):
+        text = text.replace("become: true", "become: true\n  vars: {nginx_lua: false}")
     (folder / "site.yml").write_text(text + more)
     about = {
         "ansible_host": host.address,

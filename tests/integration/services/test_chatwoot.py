@@ -140,4 +140,9 @@ def test_action_cable_behind(proxy: str, project: tuple[LabHost, Path]) -> None:
         "base_url": origin,
         "ssl": True,
         "remote_ip": our_address,
+        "token": None,
     }
+    documented, hyphens = {"api_access_token": "one"}, {"api-access-token": "two"}
+    for sent, token in ((documented, "one"), (hyphens, "two"), ({**documented, **hyphens}, "two")):
+        answered = answer(f"{origin}/asked", **sent)
+        assert json.loads(answered.text)["token"] == token, sent

@@ -20,6 +20,7 @@ HOST = {
     "nginx_version": "1.22.1",
     "openssl_version": "3.0.15",
     "nginx_ipv6": True,
+    "nginx_lua": True,
 }
 
 
@@ -62,5 +63,5 @@ def upstream(url: str) -> Upstream:
 
 def render(site: Site, variables: dict[str, Any], *, template: str = "site.conf.j2") -> str:
     """The file as the playbook engine renders it."""
-    given = {**variables, "item": nginx_site.view(site)}
+    given = {**nginx_site.more_vars([site]), **variables, "item": nginx_site.view(site)}
     return engine.render(ROLE, template, given)

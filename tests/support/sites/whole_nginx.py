@@ -69,7 +69,7 @@ def prepare(
         files = ca.certificate_for(site.names, now=NOW)
         (certificates / "fullchain.pem").write_bytes(files.fullchain_pem)
         (certificates / "privkey.pem").write_bytes(files.key_pem)
-        values = {**site_case.HOST, **installed_versions(), **variables}
+        values = {**site_case.HOST, **installed_versions(), "nginx_lua": False, **variables}
         text = site_case.render(site, values)
         text = text.replace("/etc/ssl/deployer/", f"{folder}/ssl/")
         text = re.sub(r"(listen +)80;", rf"\g<1>127.0.0.1:{http_port};", text)
