@@ -242,7 +242,8 @@ class Finding:
 class CheckResult:
     """The result of one check of a site. `target` is the route's path, or what else was checked.
 
-    `valid_until` is the last day of a certificate that passed, ``2027-02-19``. A `skipped` check
+    `valid_until` is the last day of a certificate that passed, ``2027-02-19``. `answered_by` is the
+    process at the hop *backend*, ``python3 (process 812 of chat.service)``. A `skipped` check
     counts as passed; its `detail` has the reason.
     """
 
@@ -257,3 +258,4 @@ class CheckResult:
     handshake: HandshakeResult | None = None
     finding: Finding | None = None
     skipped: bool = False
+    answered_by: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from deployer.agent.cgroups import unit_of
 from deployer.agent.files import names_in, read_text
 from deployer.agent.proxies import BY_UNIT
 
@@ -85,11 +86,3 @@ def listening_sockets(pid: int) -> set[str]:
 def listens(pid: int, listening: set[str]) -> bool:
     """Whether a process holds one of the sockets `listening`; it opened them early."""
     return any(inode in listening for inode in _sockets_of(pid))
-
-
-def unit_of(pid: int) -> str:
-    """The systemd service of a process, without the suffix; empty if there is none."""
-    for part in reversed(read_text(f"/proc/{pid}/cgroup").strip().rpartition("::")[2].split("/")):
-        if part.endswith(".service"):
-            return part[: -len(".service")]
-    return ""

@@ -324,6 +324,20 @@ class PlacesReply(TypedDict):
     stay: int
 
 
+class Holder(TypedDict):
+    """A process that accepts connections; `unit` has its suffix, and is empty if there is none."""
+
+    pid: int
+    process: str
+    unit: str
+
+
+class HoldersReply(TypedDict):
+    """The reply to ``holders``: a list for each endpoint, in their order."""
+
+    holders: list[list[Holder]]
+
+
 class _Worker(TypedDict):
     pid: int
     websockets: int

@@ -106,6 +106,13 @@ def request_connections(session: Session, request: Json) -> Json:
     return connections(session, request)
 
 
+def request_holders(session: Session, request: Json) -> Json:
+    """The processes that accept the connections to each of `endpoints`."""
+    from deployer.agent.holders import holders
+
+    return {"holders": holders(request["endpoints"])}
+
+
 def request_places(session: Session, request: Json) -> Json:
     """How many process slots a proxy has."""
     from deployer.agent.proxies.readiness import places
@@ -128,6 +135,7 @@ REQUESTS: dict[str, Callable[[Session, Json], Json]] = {
     "undo": request_undo,
     "certificates": request_certificates,
     "connections": request_connections,
+    "holders": request_holders,
     "places": request_places,
     "inspect": request_inspect,
 }

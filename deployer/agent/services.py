@@ -26,16 +26,21 @@ class Systemd:
     def __init__(self, children: Children) -> None:
         self._children = children
 
-    def show(self, units: list[str]) -> dict[str, Json]:
+    def show(self, units: list[str], properties: str = _SHOWN_PROPERTIES) -> dict[str, Json]:
         """Some properties of each unit, by the requested name, with one call."""
         _, output = self._children.run(
-            ["systemctl", "show", "--no-pager", "-p", _SHOWN_PROPERTIES, "--", *units]
+            ["systemctl", "show", "--no-pager", "-p", properties, "--", *units]
         )
         blocks = [block for block in output.split("\n\n") if block.strip()]
         if len(blocks) != len(units):
             raise StepError("unexpected output of systemctl", output)
         shown = [dict(line.partition("=")[::2] for line in block.splitlines()) for block in blocks]
         return dict(zip(units, shown))
+
+    def listening_for(self, socket_unit: str) -> str:
+        """The addresses of a .socket unit, one line each: ``Listen=127.0.0.1:8000 (Stream)``."""
+        argv = ["systemctl", "show", "--no-pager", "-p", "Listen", "--", socket_unit]
+        return self._children.run(argv)[1]
 
     def act(self, verb: str, unit: str) -> None:
         """``systemctl VERB UNIT``; a failure includes the unit's last messages."""

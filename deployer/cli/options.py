@@ -228,6 +228,16 @@ commit = combine(
         help="Do not arm the systemd timer that rolls back if this run is cut off.",
     ),
     option(
+        "--no-preflight",
+        "preflight",
+        group=COMMIT,
+        flag_value=False,
+        default=True,
+        type=bool,
+        help="Do not check before the first change that the services of the sites answer: for "
+        "those that start later.",
+    ),
+    option(
         "--canaries",
         group=COMMIT,
         default=5,

@@ -62,6 +62,7 @@ class RunOptions:
     confirm_timeout_s: float | None = None
     lock_timeout_s: float = 0.0
     watchdog: bool = True
+    preflight: bool = True
     keep: int = 10
     staging_first: bool = True
     certificates: ControllerCertificates | None = None

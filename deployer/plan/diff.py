@@ -58,12 +58,19 @@ def plan_lines(plan: Plan, *, with_diff: bool = True) -> Iterator[Line]:
 
 def _closing_lines(plan: Plan) -> Iterator[Line]:
     """Names that are removed, effects on other sites, and unknowns."""
+    yield from _last_lines(plan)
+
+
+def _last_lines(plan: Plan) -> Iterator[Line]:
+    """What the plan removes, notes on the host, and what is unknown."""
     if plan.displaced:
         from deployer.plan.displaced import displaced_words
 
         yield from (Line("delete", f"- {displaced_words(each)}") for each in plan.displaced)
     for effect in plan.side_effects:
         yield Line("note", f"i {effect}")
+    for note in plan.notes:
+        yield Line("note", f"! {note}")
     for unknown in plan.unknowns:
         yield Line("note", f"? {unknown}")
 
@@ -130,7 +137,7 @@ def _details(change: Change) -> Iterator[str]:
         hidden |= {"owner", "group"}
     if change.kind == "service":
         yield ", ".join(verbs(change.kind, change.action, before, after))
-        hidden |= {"active", "enabled"}
+        hidden |= {"active", "enabled", "listens"}
     for key in changed:
         if key not in hidden and key != "type":
             yield _attribute_text(key, before, after)

@@ -100,8 +100,9 @@ class Plan:
     """All changes that an apply would make to one host, in order.
 
     `unknowns` are texts about what a dry run cannot know; `created_at` is in RFC 3339; `digest`
-    covers everything except itself, and `forecasts`, `displaced` and `side_effects`, which are only
-    valid for a moment. `side_effects` are texts about other sites that keep working.
+    covers everything except itself, and `forecasts`, `displaced`, `side_effects` and `notes`, which
+    are only valid for a moment. `side_effects` are texts about other sites that keep working,
+    `notes` about processes that have the ports of services.
     """
 
     host: str
@@ -114,6 +115,7 @@ class Plan:
     forecasts: tuple[Forecast, ...] = ()
     displaced: tuple[Displaced, ...] = ()
     side_effects: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def is_empty(self) -> bool:

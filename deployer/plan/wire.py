@@ -83,6 +83,8 @@ def plan_for_output(plan: Plan) -> dict[str, object]:
         document["displaced"] = [_shown_displaced(each) for each in plan.displaced]
     if plan.side_effects:
         document["side_effects"] = list(plan.side_effects)
+    if plan.notes:
+        document["notes"] = list(plan.notes)
     if plan.forecasts:
         document["forecasts"] = [_shown_forecast(forecast) for forecast in plan.forecasts]
     return document

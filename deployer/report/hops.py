@@ -173,7 +173,8 @@ def _detail(results: Sequence[CheckResult]) -> str:
     if _rank(worst) > 0:
         return worst.detail
     at_proxy = [result for result in detailed if result.hop == "proxy"] or detailed
-    return at_proxy[0].detail
+    answering = [f"answered by {result.answered_by}" for result in results if result.answered_by]
+    return ", ".join([at_proxy[0].detail, *answering[:1]])
 
 
 # --- times ----------------------------------------------------------------------------------------

@@ -347,7 +347,8 @@ def _grouped(reports: Iterable[HostReport]) -> list[tuple[list[str], HostReport]
 def _check_line(result: CheckResult) -> tuple[str, str]:
     mark = "–" if result.skipped else "✓" if result.ok else "✗"
     took = f"  {result.seconds * 1000:.0f} ms" if result.seconds >= 0.001 else ""
-    detail = f": {result.detail}" if result.detail else ""
+    words = [result.detail, f"answered by {result.answered_by}" if result.answered_by else ""]
+    detail = f": {', '.join(filter(None, words))}" if any(words) else ""
     text = f"{mark} {_place(result)}  {result.name} ({result.hop}){detail}{took}"
     return text, "note" if result.skipped else "good" if result.ok else "bad"
 

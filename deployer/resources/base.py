@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 from deployer.model import Attributes, Document, Observation, Resource, SourceRef
 
+#: Attributes that a probe does not see: the ports of a service are checked when a commit starts it.
+NOT_OBSERVED = frozenset({"listens"})
 _PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY")
 
 
@@ -72,7 +74,9 @@ def no_conflict(resource: Resource, observation: Observation) -> str:
 
 def differing(wanted: Attributes, observed: Attributes) -> tuple[str, ...]:
     """The keys of the managed attributes whose values differ."""
-    return tuple(key for key in wanted if observed.get(key) != wanted[key])
+    return tuple(
+        key for key in wanted if key not in NOT_OBSERVED and observed.get(key) != wanted[key]
+    )
 
 
 def holds_private_key(content: bytes | None) -> bool:

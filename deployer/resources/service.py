@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from deployer.model import Attributes, Document, Handler, Resource
-from deployer.resources.base import Origin, no_conflict, plain_query
+from deployer.resources.base import NOT_OBSERVED, Origin, no_conflict, plain_query
 
 query = plain_query
 conflict = no_conflict
@@ -16,19 +16,25 @@ _ACTIONS = {"reloaded": "reload", "restarted": "restart", "started": "start", "s
 
 
 def from_service(args: Document, origin: Origin) -> tuple[Resource, ...]:
-    """`service`: ``state`` started or stopped, ``enabled`` or not; unset keys are not managed."""
+    """`service`: ``state`` started or stopped, ``enabled`` or not; unset keys are not managed.
+
+    ``listens`` are the ports and sockets that only the service itself may accept connections on.
+    """
     attributes: dict[str, Any] = {}
     if args.get("enabled") is not None:
         attributes["enabled"] = args["enabled"]
     if args.get("state") is not None:
         attributes["active"] = _ACTIVE[args["state"]]
+    if args.get("listens") is not None:
+        attributes["listens"] = list(args["listens"])
     return (origin.resource("service", args["name"], attributes),)
 
 
 def wanted(resource: Resource, observed: Attributes | None) -> Attributes | None:
     """The declared attributes; a missing unit that should be stopped is already as desired."""
     attributes = resource.attributes
-    if observed is None and attributes is not None and not any(attributes.values()):
+    states = [value for key, value in (attributes or {}).items() if key not in NOT_OBSERVED]
+    if observed is None and not any(states):
         return None
     return attributes
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -74,9 +74,17 @@ class HostApply:
         self._neighbourhood = neighbourhood
         self._commit = _new_commit_id()
         self._rollback_duration_s = self._rollback_duration()
+        self._awaited: Sequence[Mapping[str, object]] = ()
 
     def run(self) -> HostReport:
         """Apply the plan, with canary connections open that show its effect on clients."""
+        if self._contact.options.preflight:
+            from deployer.run.host_preflight import preflight
+
+            seen = preflight(self._contact, self._plan, self._desired)
+            if seen.refusal is not None:
+                return seen.refusal
+            self._awaited = seen.awaited
         with canaries_around(
             self._plan,
             self._desired.sites,
@@ -140,6 +148,7 @@ class HostApply:
                 "verification": verification,
                 "rolls_back_to": desired.rolls_back_to,
                 "managed": desired.managed,
+                "awaited": list(self._awaited),
             },
             on_event=partial(self._on_event, canaries),
             doing="applying",
@@ -181,9 +190,16 @@ class HostApply:
     def _confirm(self, checks: tuple[CheckResult, ...]) -> HostReport:
         from deployer.verify.summary import summary_lines
 
-        reply = self._contact.link().request(
-            "confirm", commit=self._commit, verified=summary_lines(checks), doing="confirming"
-        )
+        try:
+            reply = self._contact.link().request(
+                "confirm", commit=self._commit, verified=summary_lines(checks), doing="confirming"
+            )
+        except AgentError as error:
+            if error.code != "not-up":
+                raise
+            why = error_words(error, has_secret_output=_is_secret(self._plan, error))
+            reverted = self._contact.revert(self._commit, why=error.problem, doing="reverting")
+            return after_revert(self._contact, reverted, why=why)
         return HostReport(
             host=self._host,
             state="confirmed",

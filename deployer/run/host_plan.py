@@ -428,7 +428,8 @@ class HostPlanner:
         return (*state.notes, note) if note else state.notes
 
     def _with_forecasts(self, plan: Plan) -> Plan:
-        """`plan` with its effects on the clients of a running proxy."""
+        """`plan` with its effects on the clients of a running proxy, and who has its ports."""
+        plan = self._with_holders(plan)
         from deployer.commit.running_proxies import connections_of
         from deployer.plan.forecast import effects, forecasts, loads_proxy
 
@@ -439,3 +440,13 @@ class HostPlanner:
         has_count = bool(units) and self.state.has_systemd
         counted = connections_of(link, units) if has_count else {"units": {}}
         return replace(plan, forecasts=forecasts(plan, connections=counted, sites=sites))
+
+    def _with_holders(self, plan: Plan) -> Plan:
+        """`plan` with a note on each process that has the port of a service that it starts."""
+        from deployer.plan.started import asked_endpoints, holder_notes
+
+        endpoints = asked_endpoints(plan, self.desired.sites if self.desired else ())
+        if not endpoints:
+            return plan
+        reply = self._contact.link().request("holders", endpoints=endpoints, doing="probing")
+        return replace(plan, notes=tuple(holder_notes(plan, endpoints, reply["holders"])))

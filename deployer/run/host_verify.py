@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from deployer.commit.outcome import HostReport
+from deployer.errors import AgentError, UnreachableError
 from deployer.text.redaction import masked
 from deployer.verify import verify_site
 from deployer.verify.options import Limits, ProxyAddress, PublicAccess
@@ -18,10 +20,13 @@ if TYPE_CHECKING:
     from deployer.plan.desired import DesiredState
     from deployer.run.host_plan import HostState
     from deployer.run.measure import Measure
+    from deployer.sites.model import Site
     from deployer.verify.public.hop import PublicHop
 
 #: How long checks that fail right after a change are retried.
 _PATIENCE_S = 5.0
+#: How long the host may take to find the processes behind its services.
+_LOOK_S = 10.0
 
 
 def verify_host(
@@ -74,6 +79,7 @@ def check_sites(
         interrupt=contact.cancelled,
     )
     access = None if public is None else _public_access(contact, public, facts or {})
+    answering = _Answering(contact, desired.sites)
     results: list[CheckResult] = []
     for site in desired.sites:
         results += verify_site(
@@ -82,7 +88,7 @@ def check_sites(
             roots_pem=desired.roots.get(site.domain),
             limits=limits,
             public=access,
-            on_result=contact.checked,
+            on_result=lambda result: contact.checked(answering.named(result)),
         )
     if desired.removed:
         from deployer.verify.removed import verify_removed
@@ -94,7 +100,40 @@ def check_sites(
             proxy=ProxyAddress(),
             on_result=contact.checked,
         )
+    results = [answering.named(result) for result in results]
     return tuple(masked(_explained(contact, desired, results), desired.secrets))
+
+
+class _Answering:
+    """The processes that answer for the services of sites, asked for at the first such result."""
+
+    def __init__(self, contact: Contact, sites: tuple[Site, ...]) -> None:
+        self._contact = contact
+        self._sites = sites
+        self._found: dict[str, str] | None = None
+
+    def named(self, result: CheckResult) -> CheckResult:
+        """`result` with the process that answered, if it is of the hop *backend*."""
+        if result.hop != "backend" or " at " not in result.target:
+            return result
+        if self._found is None:
+            self._found = self._ask()
+        process = self._found.get(result.target.rpartition(" at ")[2], "")
+        return replace(result, answered_by=process) if process else result
+
+    def _ask(self) -> dict[str, str]:
+        from deployer.plan.started import endpoint_of, holder_words, upstreams_of
+
+        upstreams = upstreams_of(self._sites)
+        endpoints = [endpoint_of(each) for each in upstreams]
+        try:
+            reply = self._contact.link().request("holders", endpoints=endpoints, timeout_s=_LOOK_S)
+        except (AgentError, UnreachableError):
+            return {}  # a lost connection shows in the next request
+        return {
+            str(upstream).rpartition("://")[2]: " and ".join(map(holder_words, found))
+            for upstream, found in zip(upstreams, reply["holders"], strict=True)
+        }
 
 
 def _public_access(

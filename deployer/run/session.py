@@ -117,6 +117,7 @@ class Session:
             confirm_timeout_s=options.confirm_timeout_s,
             lock_timeout_s=options.lock_timeout_s,
             watchdog=options.watchdog,
+            preflight=options.preflight,
             keep=options.keep,
             staging_first=options.staging_first,
             canaries=options.canaries,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         ConnectionsReply,
         FactsReply,
         HistoryReply,
+        HoldersReply,
         InspectReply,
         PlacesReply,
         ProbeReply,
@@ -113,6 +114,9 @@ class Link:
 
     @overload
     def request(self, name: Literal["connections"], **given: Any) -> ConnectionsReply: ...
+
+    @overload
+    def request(self, name: Literal["holders"], **given: Any) -> HoldersReply: ...
 
     @overload
     def request(self, name: Literal["places"], **given: Any) -> PlacesReply: ...

@@ -21,6 +21,7 @@ def result_json(result: CheckResult) -> dict[str, object]:
         "detail": result.detail,
         "seconds": round(result.seconds, 4),
         **({"valid_until": result.valid_until} if result.valid_until else {}),
+        **({"answered_by": result.answered_by} if result.answered_by else {}),
         "handshake": _handshake(result.handshake) if result.handshake else None,
         "finding": finding_json(result.finding) if result.finding else None,
     }

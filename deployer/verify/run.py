@@ -48,7 +48,7 @@ _MEASURED: frozenset[Kind] = frozenset({"handshake", "service"})
 _ALONE_S = 0.3
 #: nginx returns from a reload before its new workers answer: for some hundredths of a second the
 #: old workers do, and a broken change would pass.
-_RELOAD_S = 0.5
+RELOAD_S = 0.5
 #: How long a proxy may still answer with its old configuration after a reload.
 _SETTLE_S = 2.0
 _BAD_GATEWAY = frozenset({502, 503, 504})
@@ -211,7 +211,7 @@ def run_checks(
         patience_s=patience_s,
         age_s=age_s,
     )
-    access.until.pause(min(_RELOAD_S, patience_s) - age_s)
+    access.until.pause(min(RELOAD_S, patience_s) - age_s)
     held = [check for check in checks if check.hold_s]
     quick = ThreadPoolExecutor(_WORKERS, thread_name_prefix="verify")
     patient = ThreadPoolExecutor(max(1, 2 * len(held)), thread_name_prefix="verify-hold")

@@ -12,6 +12,7 @@ from deployer.agent.commit.plan import check_plan, difference_of, probe_request
 from deployer.agent.commit.prepare import Preparation
 from deployer.agent.commit.put_back import after_record, read_before
 from deployer.agent.commit.revert import Revert
+from deployer.agent.commit.started import StartedServices
 from deployer.agent.commit.steps import Steps
 from deployer.agent.commit.watchdog import Keeper
 from deployer.agent.encoding import canonical_json, sha256
@@ -23,7 +24,8 @@ from deployer.agent.files import (
 from deployer.agent.loaded import note_loaded_before, with_because
 from deployer.agent.packages import Apt
 from deployer.agent.probe import Probe
-from deployer.agent.services import Systemd
+from deployer.agent.proxies import BY_UNIT
+from deployer.agent.services import Systemd, service_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 
     from deployer.agent.session import Session
     from deployer.agent.settings import Json
+
+#: How long services that the plan starts may take to accept connections.
+AWAITED_S = 5.0
 
 
 class Apply:
@@ -131,6 +136,8 @@ class Apply:
         self._steps = Steps(self._children, apt, self._manifest, self._session)
         keeper = Keeper()
         try:
+            sites = self._commit.get("sites", [])
+            self._started = StartedServices(self._children, self._plan, sites)
             for stage in sorted({item["stage"] for item in self._changes + self._handlers}):
                 self._change_all(journal, stage)
                 self._handle_all(journal, stage)
@@ -167,15 +174,43 @@ class Apply:
     def _handle_all(self, journal: Journal, stage: int) -> None:
         handlers = [with_because(run) for run in self._handlers if run["stage"] == stage]
         if handlers:
+            self._doing = ""
+            self._started.check()  # a service that does not stay up must not cause a reload
             self._doing = "handler:" + handlers[0]["name"]
         self._steps.reload_units_if_changed()
         for handler in handlers:
             self._doing = "handler:" + handler["name"]
             self._test_config(handler)
             self._steps.check_before(handler["action"], handler.get("unit", ""))
-        for handler in handlers:
+        for number, handler in enumerate(handlers, 1):
             self._doing = "handler:" + handler["name"]
+            self._await_backends(handler, handlers[number:], stage)
             self._handle(journal, handler)
+
+    def _await_backends(self, handler: Json, later: list[Json], stage: int) -> None:
+        """Wait for services that this plan may have started, before a running proxy uses them."""
+        awaited = self._commit.get("awaited")
+        unit = handler.get("unit", "")
+        if not awaited or service_name(unit) not in BY_UNIT or self._starts_more(later, stage):
+            return
+        if not Systemd(self._children).active(unit):
+            return  # it serves no clients
+        from deployer.agent.sockets import await_answers, endpoint_text
+
+        self._commit["awaited"] = []
+        silent = await_answers(awaited, limit_s=AWAITED_S)
+        if silent:
+            words = ", ".join(map(endpoint_text, silent))
+            raise StepError(f"nothing listens on {words}, so the proxy is not reloaded")
+
+    def _starts_more(self, later: list[Json], stage: int) -> bool:
+        """Whether the plan may still start services, with `later` handlers or after this stage."""
+        changes = [change for change in self._changes if change["stage"] > stage]
+        others = [run["handler"] for run in self._handlers if run["stage"] > stage]
+        kinds = {change["resource_id"].partition(":")[0] for change in changes}
+        return bool(kinds & {"service", "command", "package"}) or any(
+            service_name(each.get("unit", "")) not in BY_UNIT for each in [*later, *others]
+        )
 
     def _holds_already(self, change: Json) -> bool:
         """Whether a resource that was right before packages were installed still is."""
@@ -249,6 +284,9 @@ class Apply:
 
     def _write_after(self, journal: Journal) -> None:
         """Record the state after the apply, so that a revert can distinguish later changes."""
+        self._doing = ""
+        self._started.check()
+        self._started.record(self._state.pending)
         after = after_record(read_before(self._state.pending))
         text = canonical_json(after)
         write_synced(os.path.join(self._state.pending, "after.json"), text)

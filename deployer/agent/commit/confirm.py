@@ -5,25 +5,26 @@ from __future__ import annotations
 import os
 
 from deployer.agent import settings
+from deployer.agent.commit.started import Confirmation
 from deployer.agent.commit.state_folder import note
 from deployer.agent.commit.watchdog import watchdog_of
 from deployer.agent.encoding import canonical_json
-from deployer.agent.errors import StepError, check_name, os_words
+from deployer.agent.errors import Refusal, StepError, check_name, os_words
 from deployer.agent.files import now_text, read_json, remove_tree, sync_folder, write_synced
 from deployer.agent.owed import note_owed, owed_by
 from deployer.agent.settings import RESERVE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from deployer.agent.session import Reporter
+    from deployer.agent.session import Reporter, Session
     from deployer.agent.settings import Json
 
 
-def confirm(session: Reporter, request: Json) -> Json:
+def confirm(session: Session, request: Json) -> Json:
     """Make the pending commit the newest generation.
 
     Raises:
-        Refusal: it is not pending.
+        Refusal: it is not pending, or a service that it started is not up.
         StepError: the confirmation cannot be written.
     """
     state = session.state
@@ -37,10 +38,18 @@ def confirm(session: Reporter, request: Json) -> Json:
     meta = read_json(path)
     if meta is None:
         raise StepError("meta.json is damaged, and a commit without it cannot be confirmed")
+    started = Confirmation(session.children, state.pending)
+    started.check()
+    pending = dict(meta)
     meta.update(state="confirmed", generation=number, verified=request.get("verified", []))
     try:
         remove_tree(os.path.join(state.pending, RESERVE))
         write_synced(path, canonical_json(meta))
+        try:
+            started.check_states()  # again, with nothing between this and the rename
+        except (Refusal, StepError):
+            write_synced(path, canonical_json(pending))
+            raise
         folder = state.claim(commit, "confirm")
     except OSError as error:
         words = f"{error.filename or settings.STATE}: {os_words(error)}"

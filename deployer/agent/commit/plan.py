@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _ACTIONS = ("create", "update", "delete", "no-op")
 _ONLY_AT_CREATION = ("system", "create_home", "append")
+#: What is checked elsewhere: the ports of a service, when its commit is confirmed.
+_NOT_OBSERVED = ("listens",)
 #: How a certificate is ordered; and one that is due may stay in use for a while.
 _OF_ORDERS = ("staging_first", "forced", "strict", "due")
 
@@ -81,7 +83,8 @@ def difference_of(wanted: Json | None, found: Json | None) -> str:
     if "done" in wanted:
         return "" if found.get("done") else "it has run, but its guard says that it is still to do"
     for key, value in wanted.items():
-        if key not in (*_ONLY_AT_CREATION, *_OF_ORDERS) and not _alike(key, value, found.get(key)):
+        ignored = (*_ONLY_AT_CREATION, *_NOT_OBSERVED, *_OF_ORDERS)
+        if key not in ignored and not _alike(key, value, found.get(key)):
             return f"{key} is {found.get(key)!r} instead of {value!r}"
     return ""
 

@@ -144,7 +144,7 @@ def _file(model: Value, _place: Place) -> list[Call]:
 
 
 def _service(model: Value, _place: Place) -> list[Call]:
-    return [("service", _given(model, "name", "state", "enabled"))]
+    return [("service", _given(model, "name", "state", "enabled", "listens"))]
 
 
 def _user(model: Value, _place: Place) -> list[Call]:

@@ -18,6 +18,7 @@ from deployer.playbook.schema.types import (
     FilePath,
     KeyType,
     Line,
+    Listens,
     Mode,
     Number,
     Packages,
@@ -242,6 +243,11 @@ class Service(Module):
         None, description="restarted and reloaded are for handlers only."
     )
     enabled: bool | None = field(None, description="Whether it starts at boot.")
+    listens: Listens | None = field(
+        None,
+        description="The ports and unix sockets of the service, [] for none: it counts as started "
+        "only if its own processes listen there.",
+    )
     synonyms: ClassVar[Mapping[str, str]] = {"service": "name", "unit": "name"}
     refused: ClassVar[Mapping[str, str]] = {
         "daemon_reload": "systemd is reloaded automatically if a unit file has changed",
@@ -262,6 +268,8 @@ class Service(Module):
     def combination_errors(cls, node: Mapping[str, object]) -> Iterator[Misplaced]:
         if not {"state", "enabled"} & set(node) and not set(node) - set(cls.fields()):
             yield Misplaced(None, "a service requires 'state' or 'enabled'")
+        if "listens" in node and node.get("state") != "started":
+            yield Misplaced("listens", "'listens' requires state: started")
 
 
 class User(Module):

@@ -165,6 +165,10 @@ def _names(check: Callable[[object], str]) -> Callable[[object], tuple[str, ...]
     return each
 
 
+def _listens(value: Value) -> tuple[str, ...]:
+    return _names(values.listening)([value] if isinstance(value, int) else value)
+
+
 def _content(value: object) -> str | bytes:
     from deployer.playbook.templates.filters.serial import to_nice_json
     from deployer.playbook.templates.limits import LimitError
@@ -284,6 +288,7 @@ Account = Annotated[str, Check(values.account, type=["string", "integer"])]
 Accounts = Annotated[tuple[str, ...], Check(_names(values.account), **_STRINGS)]
 Packages = Annotated[tuple[str, ...], Check(_names(values.package), **_STRINGS)]
 Unit = Annotated[str, Check(values.unit, type="string")]
+Listens = Annotated[tuple[str, ...], Check(_listens, type=["integer", "string", "array"])]
 Number = Annotated[int, Check(_number, type=["integer", "string"], minimum=0)]
 Text = Annotated[str, Check(_text, type=["string", "number"])]
 Line = Annotated[str, Check(_line, type=["string", "number"])]

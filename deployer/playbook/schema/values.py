@@ -351,6 +351,13 @@ def unit(value: Value) -> str:
     return text
 
 
+def listening(value: Value) -> str:
+    """A port, or the absolute path of a unix socket, as text."""
+    if isinstance(value, str) and value.startswith("/"):
+        return file_path(value)
+    return str(port(value))
+
+
 def split_command(text: str) -> tuple[str, ...]:
     """The arguments of a command line.
 

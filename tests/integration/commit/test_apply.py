@@ -79,7 +79,9 @@ def test_a_bare_host_becomes_a_verified_service(lab: Lab, workdir: Path) -> None
     good = state_of(host)
     assert not_as_rendered(good) == {}
     break_the_route()
-    broken = deployer("apply", "site.yml", "--yes", "--json")
+    refused = deployer("apply", "site.yml", "--yes", "--json")
+    assert refused.document["hosts"]["web1"]["state"] == "failed", refused
+    broken = deployer("apply", "site.yml", "--yes", "--json", "--no-preflight")
     assert broken.code == 3, broken
     document = broken.document
     assert document["hosts"]["web1"]["state"] == "reverted"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,11 +49,51 @@ class Running:
     def write(self, backend: str, domain: str = DOMAIN) -> None:
         (self.folder / "site.yml").write_text(PLAYBOOK.format(port=PORTS[backend], domain=domain))
 
+    def workers(self) -> str:
+        """The processes of nginx, which a reload replaces."""
+        return self.host.sh("pgrep -x nginx")
+
     def is_as_it_was(self) -> bool:
         """The same state, and the old service answers."""
         root = self.folder / ".deployer/ca/root.pem"
         assert handshake(self.host, root, domain=DOMAIN, path="/ws") == "hello"
         return differences(self.state, state_of(self.host)) == {}
+
+
+#: Runs on the host: ten handshakes a second through the proxy, the status of each on a line.
+_CLIENT = r"""
+import socket, ssl, sys, time
+around = ssl._create_unverified_context()
+ask = ("GET /ws HTTP/1.1\r\nHost: ws.example.com\r\nOrigin: https://ws.example.com\r\n"
+       "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+       "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n").encode()
+while True:
+    began = time.monotonic()
+    try:
+        with socket.create_connection(("127.0.0.1", 443), 5) as line:
+            with around.wrap_socket(line, server_hostname="ws.example.com") as secured:
+                secured.sendall(ask)
+                print(secured.recv(4096).split(b" ")[1].decode(), flush=True)
+    except OSError as error:
+        print(error, flush=True)
+    time.sleep(max(0, began + 0.1 - time.monotonic()))
+"""
+
+
+@contextmanager
+def outside(host: LabHost) -> Iterator[list[str]]:
+    """What a client is answered that opens ten connections a second all the time."""
+    answers: list[str] = []
+    host.exec(["sh", "-c", "cat > /root/client.py"], stdin=_CLIENT)
+    host.sh(
+        "systemd-run --quiet --unit=client sh -c 'exec python3 /root/client.py > /root/answers'"
+    )
+    until(lambda: host.sh("cat /root/answers 2>/dev/null") != "")
+    try:
+        yield answers
+    finally:
+        host.sh("systemctl stop client")
+        answers += host.sh("cat /root/answers").split("\n")[:-1]
 
 
 @pytest.fixture(scope="module")
@@ -94,13 +136,119 @@ CODES = {
 }
 
 
+def test_a_dead_port_never_reaches_a_client(running: Running) -> None:
+    running.write("nothing listens")
+    with outside(running.host) as answers:
+        assert deployer("apply", "site.yml", "--yes").code == 3
+    assert set(answers) == {"101"}, answers
+
+
 @pytest.mark.parametrize("backend", CODES)
 def test_a_backend_that_is_no_websocket_service(backend: str, running: Running) -> None:
+    """It is not tried on clients: nothing is changed, nothing is reloaded."""
     running.write(backend)
+    workers = running.workers()
     ran = deployer("apply", "site.yml", "--yes", "--json")
     assert ran.code == ran.document["exit_code"] == 3, ran
-    assert ran.document["hosts"]["web1"]["state"] == "reverted"
+    report = ran.document["hosts"]["web1"]
+    assert report["state"] == "failed"
+    assert "Nothing was changed and nothing was reloaded." in report["message"], ran
+    assert "--no-preflight" in report["message"], ran
     assert codes(ran) == {("backend", CODES[backend])}
+    assert running.workers() == workers
+    assert running.is_as_it_was()
+
+
+def test_without_preflight_the_verification_decides(running: Running) -> None:
+    running.write("answers 404")
+    with outside(running.host) as answers:
+        ran = deployer("apply", "site.yml", "--yes", "--json", "--no-preflight")
+    assert ran.code == 3, ran
+    assert set(answers) == {"101", "404"}, answers  # the client sees what the preflight avoids
+    assert ran.document["hosts"]["web1"]["state"] == "reverted"
+    assert codes(ran) == {("backend", CODES["answers 404"])}
+    assert running.is_as_it_was()
+
+
+def test_a_dead_port_next_to_services_that_the_plan_starts(running: Running) -> None:
+    """The plan may start what listens there, so the host looks before it reloads nginx."""
+    workers = running.workers()
+    playbook = PLAYBOOK.format(port=PORTS["nothing listens"], domain=DOMAIN)
+    task = "\n  tasks: [{command: {argv: [touch, /srv/done], creates: /srv/done}}]\n"
+    (running.folder / "site.yml").write_text(playbook.rstrip() + task)
+    with outside(running.host) as answers:
+        ran = deployer("apply", "site.yml", "--yes", "--json")
+    assert ran.code == 3, ran
+    message = ran.document["hosts"]["web1"]["message"]
+    assert "nothing listens on 127.0.0.1:9006, so the proxy is not reloaded" in message, ran
+    assert running.workers() == workers
+    assert running.is_as_it_was()
+    assert set(answers) == {"101"}, answers
+
+
+# --- services that are not up, although something answers -----------------------------------------
+
+UNIT = """[Service]
+ExecStart=/usr/bin/python3 -c {program}
+Restart=always
+RestartSec=1
+[Install]
+WantedBy=multi-user.target
+"""
+#: An interpreter that takes a while until it finds its port taken.
+SLOW = (
+    "import socket, sys, time; sys.excepthook = lambda *_: print('taken'); time.sleep(1.5); "
+    "s = socket.create_server(('127.0.0.1', 9001)); time.sleep(99)"
+)
+MOVED = """
+  roles:
+    - role: websocket_app
+      vars:
+        app_name: moved
+        app_user: root
+        app_command: [/usr/bin/python3, -m, http.server, "9001", --bind, 127.0.0.1]
+        app_port: 9001
+        app_start_timeout: 3
+"""
+
+
+def with_tasks(running: Running, *tasks: object) -> None:
+    playbook = PLAYBOOK.format(port=PORTS["good"], domain=DOMAIN)
+    (running.folder / "site.yml").write_text(f"{playbook.rstrip()}\n  tasks: {json.dumps(tasks)}\n")
+
+
+def unit_tasks(name: str, program: str, **service: object) -> list[object]:
+    text = UNIT.format(program=json.dumps(program))
+    path = f"/etc/systemd/system/{name}"
+    return [
+        {"copy": {"dest": path, "content": text, "mode": "0644"}},
+        {"service": {"name": name, "state": "started", **service}},
+    ]
+
+
+def test_a_service_that_was_moved_while_its_old_process_runs(running: Running) -> None:
+    """The old process would pass every check; the new unit would be restarted for ever."""
+    playbook = PLAYBOOK.format(port=PORTS["good"], domain=DOMAIN)
+    (running.folder / "site.yml").write_text(playbook.rstrip() + MOVED)
+    planned = deployer("plan", "site.yml")
+    pid = running.host.sh("systemctl show -P MainPID backends").strip()
+    held = f"port 9001 is held by python3 (process {pid} of backends.service)"
+    assert f"! {held}: moved cannot listen there until that process ends" in planned.out
+    ran = deployer("apply", "site.yml", "--yes")
+    assert ran.code == 3, ran
+    assert "port 9001 is held by a process that does not belong to this service" in ran.out
+    assert running.is_as_it_was()
+
+
+@pytest.mark.parametrize("listens", [{}, {"listens": 9001}])
+def test_a_unit_that_finds_its_port_taken_too_late(
+    listens: dict[str, int], running: Running
+) -> None:
+    with_tasks(running, *unit_tasks("late.service", SLOW, **listens))
+    ran = deployer("apply", "site.yml", "--yes", "--json")
+    assert ran.code == 3, ran
+    wanted = "late.service does not have 127.0.0.1:9001" if listens else "does not stay up"
+    assert wanted in ran.document["hosts"]["web1"]["message"], ran
     assert running.is_as_it_was()
 
 
@@ -139,7 +287,8 @@ def test_checks_that_take_longer_than_the_time_to_confirm(running: Running) -> N
     checks = f"[{{path: /ws, hold: {hold}}}, {{path: /ws, expect: something else}}]"
     changed = playbook.replace("/ws\n", "/ws\n          idle_timeout: 2h\n")
     (running.folder / "site.yml").write_text(f"{changed}      verify: {checks}\n")
-    ran = deployer("apply", "site.yml", "--yes", "--json", "--confirm-timeout", f"{confirm_s}")
+    options = ("--no-preflight", "--confirm-timeout", f"{confirm_s}")
+    ran = deployer("apply", "site.yml", "--yes", "--json", *options)
     assert ran.code == 3, ran
     report = ran.document["hosts"]["web1"]
     assert report["message"].startswith("the verification failed; "), ran
@@ -175,6 +324,32 @@ def test_a_config_that_nginx_refuses(running: Running, own_role: Path) -> None:
     assert ran.document["hosts"]["web1"]["state"] == "reverted"
     assert 'unknown directive "server_token"' in ran.document["hosts"]["web1"]["message"]
     assert running.is_as_it_was()
+
+
+SOCKET = "[Socket]\nListenStream=127.0.0.1:9011\n[Install]\nWantedBy=sockets.target\n"
+
+
+def test_a_service_that_systemd_listens_for(running: Running) -> None:
+    program = "import socket; s = socket.socket(fileno=3); s.accept(); import time; time.sleep(99)"
+    unit, service = unit_tasks("idle.service", program, listens=9011)
+    with_tasks(
+        running,
+        {"copy": {"dest": "/etc/systemd/system/idle.socket", "content": SOCKET, "mode": "0644"}},
+        unit,
+        {"service": {"name": "idle.socket", "state": "started", "listens": [9011]}},
+        service,
+    )
+    ran = deployer("apply", "site.yml", "--yes")
+    assert ran.code == 0, ran
+    assert "answered by python3 (process " in ran.out
+    assert "of backends.service)" in ran.out
+    running.write("good")
+    back = deployer("rollback", "site.yml", "--yes")
+    assert back.code == 0, back
+    assert running.host.sh("systemctl is-active idle idle.socket", check=False).split() == [
+        "inactive",
+        "inactive",
+    ]
 
 
 @pytest.mark.parametrize("port", [80, 443])

@@ -175,7 +175,8 @@ def test_several_services_one_of_them_on_a_unix_socket(lab: Lab, workdir: Path) 
     assert applied.code == 0, applied
     pids = {name: main_pid(lab, name) for name in ("one", "two", "three", "four")}
     (workdir / "app/more.txt").write_text("more\n")
-    assert deployer("apply", "site.yml", "--yes").code == 0
+    again = deployer("apply", "site.yml", "--yes")
+    assert again.code == 0, str(again)
     assert all(main_pid(lab, name) != pid for name, pid in pids.items())
     assert host.sh("cat /opt/three/current/more.txt") == "more\n"
 

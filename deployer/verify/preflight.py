@@ -1,0 +1,46 @@
+"""Probe the services of a site directly, before a change that would lead to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from deployer.verify.options import PATIENCE_S, TIMEOUT_S, ProxyAddress
+
+if TYPE_CHECKING:
+    import threading
+
+    from deployer.model import CheckResult
+    from deployer.sites.model import Route, Site
+    from deployer.verify.net.stream import Dial
+
+#: A service that is being restarted just now gets this long.
+_PATIENCE_S = 1.5
+_STEPS = 3
+
+
+def preflight_site(
+    site: Site,
+    *,
+    dial: Dial,
+    is_started: Callable[[Route], bool],
+    interrupt: threading.Event | None = None,
+) -> tuple[CheckResult, ...]:
+    """The results for the services of `site`, without those of which `is_started` is true.
+
+    Raises:
+        DeployerError: `dial` lost the host itself.
+    """
+    from deployer.verify.net.access import Access
+    from deployer.verify.net.stream import Deadline
+    from deployer.verify.planned.preflight import preflight_checks
+    from deployer.verify.run import RELOAD_S, run_checks
+
+    checks = preflight_checks(site, ProxyAddress(), is_started=is_started)
+    if not checks:
+        return ()
+    until = Deadline(PATIENCE_S + _STEPS * TIMEOUT_S, interrupt=interrupt)
+    access = Access(dial=dial, timeout_s=TIMEOUT_S, until=until)
+    return run_checks(
+        site, checks, access, patience_s=RELOAD_S + _PATIENCE_S, age_s=RELOAD_S, on_result=None
+    )
