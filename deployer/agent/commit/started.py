@@ -8,6 +8,7 @@ upstreams of the commit's sites that it had before, or that its own command line
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 
@@ -39,6 +40,8 @@ _PAUSE_S = 0.1
 _PATIENCE_S = 5.0
 #: How long a process that is not the service's may still have its port.
 _HANDOVER_S = 0.5
+#: How often it is looked at least: on a busy host, one look may take longer than that.
+_LOOKS = 3
 #: How long a service that accepts no connections is watched if others answer for the sites: an
 #: interpreter may need this long to find out that its port is taken.
 _WATCHED_S = 10.0
@@ -78,11 +81,11 @@ class StartedServices:
     def _check_ports(self, units: dict[str, Json]) -> None:
         """Nothing else may have a service's port; that it does not listen yet is no problem."""
         began = time.monotonic()
-        while True:
+        for look in itertools.count(1):
             unit, problem = self._held_port(units)
             if not problem:
                 return
-            if time.monotonic() - began > _HANDOVER_S:
+            if look >= _LOOKS and time.monotonic() - began > _HANDOVER_S:
                 raise StepError(problem, self._systemd.last_words(unit))
             time.sleep(_PAUSE_S)
 
@@ -157,11 +160,11 @@ class Confirmation:
             return
         self.check_states()
         began = time.monotonic()
-        while True:
+        for look in itertools.count(1):
             unit, problem, limit_s = self._port_problem()
             if not problem:
                 break
-            if time.monotonic() - began > limit_s:
+            if look >= _LOOKS and time.monotonic() - began > limit_s:
                 raise self._refusal(unit, problem)
             time.sleep(_PAUSE_S)
         self._watch_silent()
