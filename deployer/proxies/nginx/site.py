@@ -46,6 +46,7 @@ from deployer.sites.values import (
 # allowed only once in a configuration, so they are left to the administrator.
 # https://nginx.org/en/docs/hash.html
 _LONGEST_HASHED_NAME = 46
+_LONGEST_PATTERN = 3000
 
 
 def bootstrap(site: Site) -> View:
@@ -68,6 +69,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
     routes = ordered(site.routes)
     slugs = slugs_of(routes)
     rules = _origin_rules(site, routes, slugs=slugs, prefix=prefix)
+    names = "|".join(host_patterns(site))
     long_names = [name for name in site.names if len(name) > _LONGEST_HASHED_NAME]
     return {
         "domain": site.domain,
@@ -77,8 +79,10 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "challenge": challenge_of(site, also=challenge),
         "only_challenges": False,
         "is_address": is_address(site.domain),
-        "named": f"{prefix}_named",
+        # A parameter has at most 4096 bytes; more names need a map, which takes a variable.
+        "host_pattern": names if len(names) <= _LONGEST_PATTERN else None,
         "host_patterns": host_patterns(site),
+        "named": f"{prefix}_named",
         "removed_headers": list(REMOVED_HEADERS),
         "underscores": site.underscores_in_headers,
         "max_body": size(site.max_body_bytes) if site.max_body_bytes else "0",

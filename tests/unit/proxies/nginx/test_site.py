@@ -145,3 +145,12 @@ def test_two_addresses_on_one_host() -> None:
     with pytest.raises(SourceError, match="are both addresses"):
         nginx_site.more_vars(sites)
     assert nginx_site.more_vars(sites[:1])
+
+
+def test_more_names_than_a_parameter_holds_are_in_a_map() -> None:
+    aliases = [f"name-{number:03}.long-enough.example.com" for number in range(100)]
+    text = cases.render(cases.site(domain="a.example.com", aliases=aliases), cases.HOST)
+    lines = [line.strip() for line in text.splitlines()]
+    assert r'"~*^(name-099\.long-enough\.example\.com) \1\.?(:[0-9]*)?$"  1;' in lines
+    assert lines.count("if ($a_example_com_named = 0) {") == 2
+    assert max(map(len, lines)) < 4096
