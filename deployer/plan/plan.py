@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from deployer.agent.kinds import thing
 from deployer.errors import ConflictError
 from deployer.model import Attributes, Handler, Observation, Resource
 from deployer.plan.lost_reloads import lost_reloads
@@ -40,9 +41,14 @@ def make_plan(
     """
     ordered = sorted(desired, key=lambda resource: resource.stage)
     ordered, observations = with_removals(ordered, observations)
-    conflicts = [
-        text for resource in ordered if (text := _conflict(resource, observations[resource.id]))
-    ]
+    cleared: set[tuple[str, int]] = set()
+    conflicts = []
+    for resource in ordered:
+        text = _conflict(resource, observations[resource.id])
+        if text and (resource.name, resource.stage - 1) not in cleared:
+            conflicts.append(text)
+        if resource.attributes is None:
+            cleared.add((resource.name, resource.stage))
     if conflicts:
         raise ConflictError("\n".join(conflicts), host=host)
     changes = tuple(_changes(ordered, observations))
@@ -92,13 +98,13 @@ def _changes(
     latest: dict[str, Change] = {}
     for resource in resources:
         observation = observations[resource.id]
-        earlier = latest.get(resource.id)
+        earlier = latest.get(thing(resource.id))
         if earlier is not None and earlier.action != "no-op":
             observation = replace(
                 observation, attributes=earlier.after, content=earlier.after_content
             )
-        latest[resource.id] = _change(resource, observation)
-        yield latest[resource.id]
+        latest[thing(resource.id)] = change = _change(resource, observation)
+        yield change
 
 
 def _change(resource: Resource, observation: Observation) -> Change:

@@ -345,6 +345,10 @@ class HostPlanner:
         left = leftovers.probe_requests() if leftovers else []
         seen = self._seen([*self._asked, *of_proxies, *left])
         observations = {each.resource_id: each for each in seen}
+        if desired.undoes:
+            from deployer.plan.rollback import with_types_replaced
+
+            desired, observations = with_types_replaced(desired, observations)
         if leftovers is not None:
             desired = self._without_leftovers(desired, leftovers, observations)
         plan = make_plan(
