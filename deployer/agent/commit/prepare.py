@@ -104,7 +104,7 @@ class Preparation:
         needed: dict[int, list[Any]] = {}
 
         def add(folder: str, size: int) -> None:
-            while look_at(folder) is None:
+            while not os.path.isdir(folder):
                 folder = os.path.dirname(folder)
             entry = needed.setdefault(os.stat(folder).st_dev, [folder, 0])
             entry[1] += size
