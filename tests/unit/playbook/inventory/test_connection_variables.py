@@ -204,7 +204,7 @@ def test_options_of_ssh_come_in_the_order_of_ansible() -> None:
 def test_an_ssh_config_of_its_own_applies_to_jump_hosts_too(home: Path) -> None:
     (home / "conf").write_text("Host gate\n User jumper\nHost *\n Port 26\n ProxyJump gate\n")
     (home / ".ssh").mkdir()
-    (home / ".ssh/config").write_text("Host *\n User nobody\n")
+    (home / ".ssh/config").write_text("Host *\n User no-one\n")
     host = host_with(ansible_ssh_common_args="-F conf")
     settings = host_settings(host, ConnectOptions())
     assert (settings.port, settings.proxy_jump) == (26, ("gate",))
