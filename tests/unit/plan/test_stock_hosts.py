@@ -1,4 +1,4 @@
-"""Facts of freshly installed hosts, compared with those of ansible-core for real os-release files."""
+"""Facts of freshly installed hosts, compared with those that Ansible gives for the release."""
 
 from __future__ import annotations
 
