@@ -21,6 +21,8 @@ from deployer.text.redaction import masked
 from deployer.transport.early_links import EarlyLinks
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from deployer.agent.replies import CommitRecord, FactsReply, RevertReply
     from deployer.certificates.controller import ControllerCertificates
     from deployer.sites.model import Site
@@ -50,7 +52,7 @@ class RunOptions:
     """The options of a run for each of its hosts; it `started` in monotonic time.
 
     `again` returns the command line that runs a command on a host. `displaces` are names that hosts
-    may stop serving.
+    may stop serving. `root_file` is the root of the project's own CA.
     """
 
     who: str
@@ -69,6 +71,7 @@ class RunOptions:
     canaries: int = 5
     displaces: frozenset[str] = frozenset()
     public: PublicHop | None = None
+    root_file: Path | None = None
     prune: Prune = _NO_PRUNE
 
 

@@ -79,8 +79,8 @@ class HostReport:
     measurements of the sites (docs/how-to/measure-limits.md). `notes` are other observations on the
     host; `found` names, for programs, the run that holds its lock, the unfinished commit, and how
     the last one ended. `has_watchdog` is false if nothing on the host would have rolled the commit
-    back (``--no-watchdog``). `survival` is the outcome of connections that were open through
-    a proxy during its change.
+    back (``--no-watchdog``). `next_steps` are lines for the user after the first success.
+    `survival` is the outcome of connections that were open through a proxy during its change.
     """
 
     host: str
@@ -98,6 +98,7 @@ class HostReport:
     notes: tuple[str, ...] = ()
     found: Document | None = None
     has_watchdog: bool = True
+    next_steps: tuple[str, ...] = ()
     survival: Survival | None = None
     seconds: float = 0.0
     secrets: frozenset[str] = field(default=frozenset(), repr=False, compare=False)

@@ -186,6 +186,8 @@ class TerminalReport:
         self._out.line(f"{names}: {_state_words(report)}{unwatched}", style, hanging=2)
         if report.message:
             self._out.line(report.message, indent=2, hanging=0)
+        for step in report.next_steps:
+            self._out.line(step, indent=2, hanging=2)
         if report.survival is not None:
             self._survival(report.survival)
         for item in report.kept:

@@ -90,6 +90,8 @@ class Fleet:
         self._cancelled = Event()
         self._hosts = tuple(hosts)
         self._certificates: ControllerCertificates | None = None
+        if project is not None:
+            options = replace(options, root_file=project.root_file)
         if project is not None and project.may_order_here():
             from deployer.certificates.controller import ControllerCertificates
 

@@ -205,7 +205,16 @@ class HostApply:
             state="confirmed",
             generation=reply["generation"],
             rolled_back_to=self._desired.rolls_back_to,
+            next_steps=self._next_steps() if reply["generation"] == 1 else (),
         )
+
+    def _next_steps(self) -> tuple[str, ...]:
+        from deployer.run.first_success import next_steps
+
+        contact = self._contact
+        verify = contact.again("verify")
+        steps = next_steps(self._desired.sites, root_file=contact.options.root_file, verify=verify)
+        return tuple(steps)
 
     def _settled(self, error: AgentError | UnreachableError) -> HostReport:
         settlement = Settlement(

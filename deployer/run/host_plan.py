@@ -422,14 +422,17 @@ class HostPlanner:
         return HostReport(host=host, state="planned", plan=plan, notes=self._notes(plan))
 
     def _notes(self, plan: Plan) -> tuple[str, ...]:
-        """The notes on the host, and a warning if `plan` would undo a rollback."""
+        """The notes on the host, on certificates of other CAs, and on a rollback to be undone."""
+        from deployer.certificates.replaced import replaced_certificates
+
         desired, state = self.desired, self.state
+        notes = (*state.notes, *replaced_certificates(plan))
         if state.rollback is None or desired is None or desired.rolls_back_to is not None:
-            return state.notes
+            return notes
         from deployer.commit.rollback_note import undo_note
 
         note = undo_note(plan, state.rollback, now=now())
-        return (*state.notes, note) if note else state.notes
+        return (*notes, note) if note else notes
 
     def _with_forecasts(self, plan: Plan) -> Plan:
         """`plan` with its effects on the clients of a running proxy, and who has its ports."""

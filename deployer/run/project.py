@@ -166,6 +166,11 @@ class Project:
         return InternalCa(self._ca_folder).root_pem()
 
     @property
+    def root_file(self) -> Path:
+        """The root of the project's own CA, made for the first site with `issuer: internal`."""
+        return self._ca_folder / "root.pem"
+
+    @property
     def _ca_folder(self) -> Path:
         return self.path.parent / ".deployer" / "ca"
 

@@ -48,13 +48,13 @@ class Steps:
         self._apt = apt
         self._before = before
         self._systemd = Systemd(children)
-        self._units_changed = False
+        self._units_changed: list[str] = []  # paths
 
     def run(self, change: Json) -> None:
         """Make one change other than an installation of packages."""
         kind, _, name = change["resource_id"].partition(":")
         if kind in PATH_KINDS and "/systemd/" in name:
-            self._units_changed = True
+            self._units_changed.append(name)
         try:
             if kind in ADDED_KINDS:
                 added_kind(kind).make(self._session, name, change["after"])
@@ -70,9 +70,12 @@ class Steps:
         self._apt.install(names)
 
     def reload_units_if_changed(self) -> None:
-        if self._units_changed:
+        changed, self._units_changed = self._units_changed, []
+        if changed:
+            from deployer.agent.unit_files import check_unit_files
+
+            check_unit_files(self._children, changed, self._say)
             self._systemd.reload_units()
-            self._units_changed = False
 
     def check_before(self, action: str, unit: str) -> None:
         """Check what a proxy's configuration test does not, before it loads its configuration.
