@@ -6,6 +6,7 @@ the list of decisions from their titles. A unit test fails if a page is out of d
 
 from __future__ import annotations
 
+import json
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,9 +18,11 @@ import click
 from deployer.cli.main import EXIT_CODES, cli
 from deployer.errors import SEVERITY
 from deployer.playbook import json_schema
+from deployer.playbook.schema.argument_specs import Option
 from deployer.playbook.schema.keys import PlayModel, SiteModel, TaskKeywords
 from deployer.playbook.schema.models import Strict, model_in
 from deployer.playbook.schema.modules import MODULES, REFUSED_MODULES
+from deployer.playbook.schema.role_schema import builtin_options
 from deployer.playbook.schema.types import Drain, Duration, Line, Size, Text
 
 DOCS = Path(__file__).parent
@@ -33,6 +36,7 @@ def pages() -> dict[Path, str]:
         DOCS / "reference/commands.md": "\n".join(_commands()) + "\n",
         DOCS / "reference/exit-codes.md": "\n".join(_exit_codes()) + "\n",
         DOCS / "reference/playbook.md": "\n".join(_playbook()) + "\n",
+        DOCS / "reference/roles/variables.md": "\n".join(_role_variables()) + "\n",
         DOCS / "decisions/README.md": "\n".join(_decisions()) + "\n",
     }
 
@@ -284,6 +288,52 @@ def _default(annotation: Any, schema: Mapping[str, Any]) -> str:
 
 def _scaled(value: int, units: tuple[tuple[str, int], ...]) -> str:
     return next(f"{value // size}{unit}" for unit, size in units if value % size == 0)
+
+
+# --- roles ----------------------------------------------------------------------------------------
+
+
+def _role_variables() -> Iterator[str]:
+    yield from ("# Variables of the built-in roles", "", _NOTICE, "")
+    yield _filled(
+        "Every variable is checked before anything is rendered, whether or not the tasks that use"
+        " it run. A wrong value is an error with file, line and column. Variables that deployer"
+        " sets for each host are not listed."
+    )
+    for role, options in builtin_options():
+        listed = {name: each for name, each in options.items() if name not in _SET_FOR_HOSTS}
+        if role in _INTERNAL or not listed:
+            continue
+        yield from ("", f"## {role}", "", "| Variable | Value | Default | Description |")
+        yield "|---|---|---|---|"
+        for name, option in listed.items():
+            yield f"| {' | '.join(_variable_cells(name, option))} |"
+
+
+def _variable_cells(name: str, option: Option) -> tuple[str, str, str, str]:
+    if option.choices is not None:
+        value = ", ".join(f"`{each}`" for each in option.choices)
+    else:
+        value = option.format.words if option.format else option.type
+        value = f"list: {value}" if option.elements and value not in _LISTS else value
+    default = "*required*" if option.required else f"`{json.dumps(option.default)}`"
+    if option.default in (None, "", [], {}) and not option.required:
+        default = ""
+    return f"`{name}`", value, default.replace("|", "\\|"), _cell(option.description)
+
+
+#: Roles that users never name, and variables that deployer sets.
+_INTERNAL = ("certificate_files",)
+_LISTS = ("program and arguments", "command")
+_SET_FOR_HOSTS = frozenset(
+    name
+    for role, options in builtin_options()
+    for name in options
+    if name.startswith(f"{role}_")
+    and name.removeprefix(f"{role}_")
+    not in ("max_connections", "http2_websockets", "maxconn", "static_port", "log_format")
+    and name not in ("certbot_on_calendar", "certbot_random_delay", "certbot_timer")
+) | {"openssl_version"}
 
 
 # --- decisions ------------------------------------------------------------------------------------

@@ -32,12 +32,13 @@ _UNIT_SUFFIXES = (".service", ".socket", ".timer", ".target", ".mount", ".path",
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A named format: the check of a value, and what else is allowed."""
+    """A named format: the check of a value, and what else is allowed; `words` as written."""
 
     name: str
     check: Callable[[Value], object]
     or_empty: bool = False
     or_null: bool = False
+    words: str = ""
 
     @property
     def is_of_list(self) -> bool:
@@ -74,6 +75,7 @@ def without_format(description: object) -> str:
 
 
 def _parsed(text: str) -> Format | None:
+    words = text
     bare = text.removesuffix(" or null")
     or_null, text = bare != text, bare
     bare = text.removesuffix(" or empty")
@@ -81,9 +83,9 @@ def _parsed(text: str) -> Format | None:
     found = _RANGE.fullmatch(text)
     if found is not None and found[1] in _NUMBERS:
         check = _within(_NUMBERS[found[1]], int(found[2]), int(found[3]))
-        return Format(text, check, or_empty, or_null)
+        return Format(text, check, or_empty, or_null, words)
     known = FORMATS.get(text)
-    return Format(text, known, or_empty, or_null) if known else None
+    return Format(text, known, or_empty, or_null, words) if known else None
 
 
 # --- checks ---------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from deployer.playbook.schema.keys import PlayModel, TaskKeywords
 from deployer.playbook.schema.models import Before, Check, Strict
 from deployer.playbook.schema.modules import MODULES
+from deployer.playbook.schema.role_schema import role_rules
 
 _TEMPLATE = {"type": "string", "pattern": r"\{\{|\{%", "description": "A Jinja2 template."}
 _FREE = {"type": "string", "description": "The command line."}
@@ -22,6 +23,7 @@ def json_schema() -> dict[str, Any]:
         properties[key] = {"type": "array", "items": {"$ref": "#/$defs/Task"}} | {
             "description": f"The play's {key}."
         }
+    properties["roles"]["items"]["allOf"] = role_rules()
     # Roles and variable files may be given as plain strings.
     for key in ("roles", "vars_files"):
         properties[key]["items"] = {"anyOf": [{"type": "string"}, properties[key]["items"]]}
