@@ -64,7 +64,7 @@ def test_a_bare_host_becomes_a_verified_service(lab: Lab, workdir: Path) -> None
     planned = deployer("plan", "site.yml", "--detailed-exitcode")
     assert planned.code == 2, planned
     assert "+ package nginx" in planned.out
-    assert "+map $http_upgrade" in planned.out
+    assert '+map "$request_method:$http_upgrade"' in planned.out
     assert differences(bare, state_of(host)) == {}
 
     applied = deployer("apply", "site.yml", "--yes")
