@@ -59,8 +59,9 @@ def text(value: Value) -> str:
     if isinstance(value, str):
         return str(value)
     if isinstance(value, CONTAINERS):
-        value = final(value)
         limits.check_size(value)
+        if type(value).__name__ != "_GroupTuple":  # of groupby
+            value = final(value)
     elif isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape")
     else:

@@ -67,7 +67,9 @@ def wrapped(name: str, function: Callable[..., Value], *, is_test: bool) -> Call
         _check_arguments(name, args, kwargs)
         try:
             result = function(*args, **kwargs)
-            return bool(result) if is_test else checked(result)
+            if is_test:
+                return bool(result)
+            return checked(list(result) if isinstance(result, range) else result)
         except UsedError as error:
             return error.value
 

@@ -35,6 +35,9 @@ class _Omit:
     def __repr__(self) -> str:
         return "omit"
 
+    def __str__(self) -> str:
+        raise TypeError("'omit' is not a text: it leaves out a whole argument or list item")
+
 
 #: Ansible's ``omit``: an argument with this value is left out.
 OMIT: object = _Omit()

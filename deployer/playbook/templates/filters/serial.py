@@ -10,7 +10,7 @@ from typing import Any
 from deployer.errors import UsageError
 from deployer.model import Value
 from deployer.playbook.templates import limits
-from deployer.playbook.templates.kinds import as_text, kind, plain, required_text
+from deployer.playbook.templates.kinds import as_text, plain, required_text
 
 _JSON_OPTIONS = frozenset({"indent", "sort_keys", "ensure_ascii", "separators", "allow_nan"})
 _YAML_OPTIONS = {"indent", "width", "sort_keys", "default_style", "allow_unicode"} | {
@@ -57,18 +57,18 @@ def to_nice_yaml(
 
 
 def from_yaml(value: object) -> Value:
-    return None if value is None else next(_documents(value, "from_yaml"), None)
+    return next(_documents(value, "from_yaml"), None) if isinstance(value, str) else value
 
 
-def from_yaml_all(value: object) -> list[Value]:
-    return [] if value is None else list(_documents(value, "from_yaml_all"))
+def from_yaml_all(value: object) -> Value:
+    if isinstance(value, str):
+        return list(_documents(value, "from_yaml_all"))
+    return [] if value is None else value
 
 
-def _documents(value: object, name: str) -> Iterator[Value]:
+def _documents(value: str, name: str) -> Iterator[Value]:
     from deployer.playbook.yaml.file import parse_documents
 
-    if not isinstance(value, str):
-        raise TypeError(f"must be a string, not {kind(value)}")
     try:
         for each in parse_documents(value, name=name, only_one=name == "from_yaml"):
             yield plain(each)

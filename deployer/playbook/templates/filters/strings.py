@@ -188,7 +188,8 @@ def is_uri(value: Value, schemes: Value = None) -> bool:
     from urllib.parse import urlparse
 
     try:
-        return not schemes or urlparse(value).scheme in schemes
+        scheme = urlparse(value).scheme
+        return not schemes or scheme in schemes
     except (ValueError, AttributeError, TypeError):
         return False
 
