@@ -51,6 +51,18 @@ def link_to(code: str) -> str:
     return f"docs/lint.md#{code}"
 
 
+def defect_words(error: Exception) -> str:
+    """The message for an error that nothing expected, with its place in the program."""
+    import traceback
+
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{frame.filename.rpartition('/')[2]}:{frame.lineno}"
+    return (
+        f"unexpected data: {type(error).__name__}: {str(error)[:200]} ({place})\n"
+        "Either a host sends wrong data, or this is a defect of deployer: please report it."
+    )
+
+
 class DeployerError(Exception):
     """The base of all errors of this package; `exit_code` is that of the process."""
 

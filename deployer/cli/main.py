@@ -18,6 +18,7 @@ from deployer.errors import (
     EXIT_UNREACHABLE,
     EXIT_USAGE,
     DeployerError,
+    defect_words,
 )
 
 #: The commands in the order in which a user meets them, with the first sentence of their help.
@@ -46,6 +47,9 @@ _SECTIONS = {
         "version": "Print the version.",
     },
 }
+
+#: Commands that may have changed a host when a defect ends them.
+_CHANGING = frozenset({"apply", "rollback", "reload", "recover", "renew", "schedule"})
 
 EXIT_CODES = {
     EXIT_DONE: "done, or nothing to do",
@@ -104,6 +108,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return EXIT_DONE
+    except Exception as error:
+        # Hosts roll back what is pending when the connection ends; whether they did is not known.
+        code = EXIT_STRANDED if set(arguments[:2]) & _CHANGING else EXIT_USAGE
+        click.echo(f"Error: {defect_words(error)}", err=True)
+        return _ended_early(arguments, defect_words(error), code)
     except OSError as error:
         where = "" if error.filename is None else f"{error.filename}: "
         message = f"{where}{error.strerror or error}"

@@ -8,10 +8,8 @@ applying in `host_apply`, verifying in `host_verify`. Whatever happens, a method
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import PurePath
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -24,6 +22,7 @@ from deployer.errors import (
     StrandedError,
     UnreachableError,
     UsageError,
+    defect_words,
 )
 from deployer.model import Host
 from deployer.plan.model import Plan
@@ -237,7 +236,7 @@ class HostRun:
             )
         except Exception as error:
             # One host, with data that nothing expected, must not end the run of the others.
-            report = HostReport(host=self.host.name, state=otherwise, message=_defect_words(error))
+            report = HostReport(host=self.host.name, state=otherwise, message=defect_words(error))
         secrets = self._contact.secrets
         return replace(
             report,
@@ -247,15 +246,6 @@ class HostRun:
             secrets=secrets,
             seconds=time.monotonic() - self._contact.options.started,
         )
-
-
-def _defect_words(error: Exception) -> str:
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{PurePath(frame.filename).name}:{frame.lineno}"
-    return (
-        f"the host's data cannot be used: {type(error).__name__}: {str(error)[:200]} ({place})\n"
-        "Either the host sends wrong data, or this is a defect of deployer: please report it."
-    )
 
 
 def _state_of(error: DeployerError) -> State:

@@ -125,6 +125,24 @@ def test_wrong_usage_is_one_message_and_exits_with_1(
     assert shown.endswith(f"\nSee `{where} --help`.\n")
 
 
+@pytest.mark.parametrize(("command", "exit_code"), [("check", 1), ("plan", 1), ("apply", 4)])
+def test_a_defect_is_one_message(
+    command: str,
+    exit_code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def defect(*_args: object, **_kwargs: object) -> None:
+        raise TypeError("'list' object is not callable")
+
+    monkeypatch.setattr(main.cli, "main", defect)
+    assert main.run([command, "site.yml", "--json"]) == exit_code
+    output = capsys.readouterr()
+    assert "TypeError: 'list' object is not callable (test_main.py:" in output.err
+    assert "Traceback" not in output.err
+    assert json.loads(output.out)["exit_code"] == exit_code
+
+
 def test_ctrl_c_exits_with_130(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
