@@ -31,10 +31,8 @@ def peek(path: Path, *, inventory: Inventory, limit: str | None, become: bool = 
     try:
         if not is_regular(path):  # a pipe can be read once only
             return Glance(hosts=(), become=False)
-        text = read_limited(path)
-        if b"<<" in text:  # merged keys may be many times the file
-            return Glance(hosts=(), become=False)
-        plays = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+        # All scalars stay texts: a number of a million digits takes minutes.
+        plays = yaml.load(read_limited(path), getattr(yaml, "CBaseLoader", yaml.BaseLoader))  # noqa: S506
         patterns = [play["hosts"] for play in plays]
         hosts = {
             host.name: host for pattern in patterns for host in inventory.select(pattern, limit)
@@ -42,11 +40,15 @@ def peek(path: Path, *, inventory: Inventory, limit: str | None, become: bool = 
         tasks = [task for play in plays for task in play.get("tasks") or ()]
         if any(_may_set_connection(play, path.parent) for play in plays):
             return Glance(hosts=(), become=False)
-        is_root = any(play.get("become", become) is True for play in plays)
-        is_root = is_root or any(task.get("become") is True for task in tasks)
+        is_root = any(_is_true(play.get("become", become)) for play in plays)
+        is_root = is_root or any(_is_true(task.get("become")) for task in tasks)
     except (OSError, yaml.YAMLError, DeployerError, *_NOT_A_PLAYBOOK):
         return Glance(hosts=(), become=False)
     return Glance(hosts=tuple(hosts.values()), become=is_root)
+
+
+def _is_true(value: object) -> bool:
+    return str(value).lower() in ("true", "yes", "on")
 
 
 def _may_set_connection(play: dict[str, Any], folder: Path) -> bool:

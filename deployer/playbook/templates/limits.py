@@ -21,8 +21,8 @@ MAX_TEXT = 8 * 1024 * 1024
 MAX_VALUES = 200_000
 #: The largest number that is accepted as a width, an indentation or a count.
 MAX_WIDTH = 1_000_000
-#: The largest integer that a multiplication or power may produce.
-MAX_BITS = 100_000
+#: The largest integer; Python writes none with more than 4,300 digits.
+MAX_BITS = 13_000
 #: CPU time of one expression, and of all expressions of one host.
 EXPRESSION_S = 5.0
 HOST_S = 30.0

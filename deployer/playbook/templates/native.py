@@ -82,14 +82,12 @@ def shown(value: Value) -> str:
 def final(value: Value, done: dict[int, Value] | None = None) -> Value:
     """A value as it leaves a template: plain types, nothing undefined, nothing omitted inside."""
     kind = type(value)
+    if kind is int and value.bit_length() > limits.MAX_BITS:
+        raise limits.LimitError(f"the number {limits.shortened(value)} is too large")
     if kind in (str, int, float, bool, type(None), YamlMap, YamlList) or value is OMIT:
         return value  # positions are kept; what YAML files contain is rendered already
     if isinstance(value, ReadableUndefined):
         value._fail_with_undefined_error()
-    if isinstance(value, Markup):
-        return str(value)
-    if isinstance(value, (str, int, float, bytes)):
-        return value
     if isinstance(value, ITERATORS) or kind is range:
         value = limits.bounded_list(value)
     done = {} if done is None else done
@@ -109,6 +107,10 @@ def final(value: Value, done: dict[int, Value] | None = None) -> Value:
 
 
 def _scalar(value: Value) -> Value:
+    if isinstance(value, Markup):
+        return str(value)
+    if isinstance(value, (str, int, float, bytes)):
+        return value
     if isinstance(value, (datetime.date, datetime.time)):
         return value.isoformat()
     if isinstance(value, Mapping):  # hostvars: rendered when it is used

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _TAG = "tag:yaml.org,2002:"
 _MAX_DEPTH = 60
+_LONGEST_NUMBER = 100
 _MAX_VALUES = 200_000
 _MAX_BYTES = 4 * 1024 * 1024
 
@@ -230,6 +231,8 @@ class _Builder:
         if tag == _TAG + "int" and re.fullmatch(r"0[0-7]+", text):
             return OctalInt(text, 8)
         if tag.removeprefix(_TAG) in ("null", "bool", "int", "float"):
+            if len(text) > _LONGEST_NUMBER:
+                raise self._error(node, f"a number with {len(text):,} characters", "quote it")
             try:
                 return self.loader.construct_object(node)
             except ValueError:
