@@ -126,7 +126,7 @@ def desired_state(
             if task.absent
             for resource in from_task(task.module, task.args, _origin(task))
         ),
-        absent_sites=rendered.absent_sites,
+        absent_sites=rendered.absent_sites if _selects_sites(options) else frozenset(),
         skipped=rendered.skipped,
         is_part=is_part,
     )
@@ -204,6 +204,13 @@ def probe_requests(resources: Sequence[Resource]) -> list[dict[str, object]]:
 def probe_request_for(change: Change) -> dict[str, object]:
     """The ``probe`` request that observes a resource that was added by the plan itself."""
     return {"id": change.resource_id, "kind": change.kind, "name": change.name, "query": {}}
+
+
+def _selects_sites(options: RenderOptions) -> bool:
+    """Whether a run with these tags changes the sites themselves."""
+    from deployer.playbook.render.tags import selected
+
+    return selected(frozenset({"sites"}), wanted=options.tags, skipped=options.skip_tags)
 
 
 def _writes_sites(tasks: Sequence[RenderedTask], is_part: bool) -> bool:

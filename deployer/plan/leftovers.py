@@ -116,10 +116,20 @@ class Leftovers:
             [
                 *(entry["id"] for entry in (*self.left, *self.removed)),
                 *(resource.id for resource in self._unwanted_and_unknown()),
+                *self._loading_units(),
             ]
         )
         removed = {entry["id"]: entry for entry in self.removed}
         return [_probe_request(each, removed.get(each)) for each in ids]
+
+    def _loading_units(self) -> Iterator[str]:
+        """The services that handlers of what is removed would reload or restart."""
+        for name in {name for entry in self.removed for name in entry.get("notify", ())}:
+            handler = self._desired.handlers.get(name)
+            recorded = self.managed["handlers"].get(name, {})
+            unit = handler.unit if handler else recorded.get("unit", "")
+            if unit:
+                yield f"service:{unit}"
 
     def _unwanted_and_unknown(self) -> Iterator[Resource]:
         """What ``state: absent`` names although no generation created it here."""

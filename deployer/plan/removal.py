@@ -54,7 +54,11 @@ def without_leftovers(
         elif not is_missing(seen):
             going[thing(entry["id"])] = entry
     resources = [_resource(entry, stage=_last_stage(desired)) for entry in going.values()]
-    handlers = _handlers(going.values(), desired, leftovers.managed)
+    handlers = {
+        name: handler
+        for name, handler in _handlers(going.values(), desired, leftovers.managed).items()
+        if _is_active(handler, observations)
+    }
     gone = [*going.values(), *leftovers.removed_by_tasks()]
     removed = _removed_sites(gone, desired, leftovers.managed)
     found = replace(
@@ -71,6 +75,12 @@ def without_leftovers(
         leaving=desired.leaving.union(*(site.names for site in removed)),
     )
     return Removal(desired=found, notes=tuple(notes))
+
+
+def _is_active(handler: Handler, observations: Mapping[str, Observation]) -> bool:
+    """Whether the unit of a handler runs: a reload would start it."""
+    seen = observations.get(f"service:{handler.unit}")
+    return seen is not None and bool((seen.attributes or {}).get("active"))
 
 
 def _ordered(entries: Sequence[ManagedEntry]) -> list[ManagedEntry]:

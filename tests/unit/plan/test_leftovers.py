@@ -345,6 +345,16 @@ def test_a_name_that_another_site_still_has_does_not_stop_answering() -> None:
     assert gone.names == ("b.example",)
 
 
+@pytest.mark.parametrize(("state", "handlers"), [(ON, ["reload nginx"]), (OFF, []), (None, [])])
+def test_a_proxy_that_does_not_run_is_not_started_by_a_reload(
+    state: Attributes | None, handlers: list[str]
+) -> None:
+    left = leftovers(managed(entry(f"file:{CONF}", **OF_SITE)), wanting(), everything=True)
+    desired = without_leftovers(wanting(), left, seen(left, nginx=state)).desired
+    assert list(desired.handlers) == handlers
+    assert [resource.notify for resource in desired.resources] == [tuple(handlers)]
+
+
 # --- state: absent --------------------------------------------------------------------------------
 
 
