@@ -7,7 +7,7 @@ skipped still names what it has created, and a run with tags decides on nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from deployer.agent.kinds import thing
@@ -189,6 +189,20 @@ class Leftovers:
             if is_complete and not is_named and others and by != others:
                 return True
         return bool(record["gone"])
+
+    def documents(self, observations: Mapping[str, Observation]) -> tuple[Document, ...]:
+        """What is left over on the host, for ``--json``."""
+        going = {entry["id"] for entry in self.removed}
+        return tuple(
+            {
+                "resource_id": entry["id"],
+                "since": entry["since"],
+                "site": entry.get("site"),
+                "stays": entry["id"] not in going,
+            }
+            for entry in self.left
+            if not is_missing(observations[entry["id"]])
+        )
 
     # --- words ------------------------------------------------------------------------------------
 

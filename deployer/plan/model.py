@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from deployer.model import Attributes, Handler, Proxy
+from deployer.model import Attributes, Document, Handler, Proxy
 
 Action = Literal["create", "update", "delete", "no-op"]
 ForecastAction = Literal["reload", "restart", "stop"]
@@ -100,9 +100,10 @@ class Plan:
     """All changes that an apply would make to one host, in order.
 
     `unknowns` are texts about what a dry run cannot know; `created_at` is in RFC 3339; `digest`
-    covers everything except itself, and `forecasts`, `displaced`, `side_effects` and `notes`, which
-    are only valid for a moment. `side_effects` are texts about other sites that keep working,
-    `notes` about processes that have the ports of services.
+    covers everything except itself, and `forecasts`, `displaced`, `side_effects`, `notes` and
+    `left_over`, which are only valid for a moment. `side_effects` are texts about other sites that
+    keep working, `notes` about processes that have the ports of services. `left_over` is what the
+    playbook no longer names: ``resource_id``, ``since``, ``site``, and whether it ``stays``.
     """
 
     host: str
@@ -116,6 +117,7 @@ class Plan:
     displaced: tuple[Displaced, ...] = ()
     side_effects: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    left_over: tuple[Document, ...] = ()
 
     @property
     def is_empty(self) -> bool:

@@ -85,6 +85,8 @@ def plan_for_output(plan: Plan) -> dict[str, object]:
         document["side_effects"] = list(plan.side_effects)
     if plan.notes:
         document["notes"] = list(plan.notes)
+    if plan.left_over:
+        document["left_over"] = [dict(each) for each in plan.left_over]
     if plan.forecasts:
         document["forecasts"] = [_shown_forecast(forecast) for forecast in plan.forecasts]
     return document

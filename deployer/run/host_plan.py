@@ -360,8 +360,10 @@ class HostPlanner:
             unknowns=(*self.state.warnings, *self._unwatched(), *unknowns),
             owed=self.state.owed,
         )
-        if plan.is_empty and leftovers is not None:
-            self._claim(leftovers, desired)
+        if leftovers is not None:
+            plan = replace(plan, left_over=leftovers.documents(observations))
+            if plan.is_empty:
+                self._claim(leftovers, desired)
         return self._planned(plan)
 
     def _without_leftovers(

@@ -355,6 +355,16 @@ def test_a_proxy_that_does_not_run_is_not_started_by_a_reload(
     assert [resource.notify for resource in desired.resources] == [tuple(handlers)]
 
 
+def test_programs_get_each_resource_and_whether_it_stays() -> None:
+    left = leftovers(managed(*APP[-2:], entry("package:curl", 2)), wanting(), everything=True)
+    assert [(each["resource_id"], each["stays"]) for each in left.documents(seen(left))] == [
+        (f"file:{CONF}", False),
+        (f"link:{LINK}", False),
+        ("package:curl", True),
+    ]
+    assert left.documents(seen(left))[0]["site"] == "b.example"
+
+
 # --- state: absent --------------------------------------------------------------------------------
 
 

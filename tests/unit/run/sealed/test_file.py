@@ -167,7 +167,10 @@ def test_the_round_trip_covers_every_field() -> None:
         (WHOLE, set()),
         (host, set()),
         (host.host, {"groups"}),
-        (host.plan, {"format_version", "forecasts", "displaced", "side_effects", "notes"}),
+        (
+            host.plan,
+            {"format_version", "forecasts", "displaced", "side_effects", "notes", "left_over"},
+        ),
         (change, set()),
         (run, {"because"}),
         (host.plan.handlers[0].handler, {"argv", "no_log", "source"}),
