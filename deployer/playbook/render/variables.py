@@ -124,14 +124,15 @@ class HostVariables:
 
     def _secret_names(self) -> Iterator[str]:
         """Variables with passwords, or with values that were encrypted."""
-        for key in self.host.vars:
-            if key.endswith(("_password", "_pass")) and key.startswith("ansible_"):
-                yield key
         of_roles = [
             layer for role in self.roles for layer in (*role.default_layers, *role.var_layers)
         ]
         for layer in (Layer(self.host.vars), *self.play.layers, self.extra, *of_roles):
-            yield from (str(key) for key, value in layer.values.items() if has_secret(value))
+            for key, value in layer.values.items():
+                name = str(key)
+                is_password = name.startswith("ansible_") and name.endswith(("_password", "_pass"))
+                if is_password or has_secret(value):
+                    yield name
 
 
 def has_secret(value: object) -> bool:
