@@ -18,6 +18,7 @@ from deployer.agent.commit.replace import (
 )
 from deployer.agent.files import remove_tree, write_all
 from deployer.agent.reach import LinkError, Reached, has_links_of_others, refusal
+from tests.support.agent.process import AgentProcess, AgentRefusal, file_change, snapshot
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root writes for other users")
 
@@ -171,3 +172,32 @@ def test_a_plan_can_ask_before_anything_is_written(host: Host) -> None:
     assert refusal(str(host.etc / "new"), 0) == ""
     with Reached(str(host.etc / "new")) as place:
         place.admit(0)
+
+
+def test_an_apply_through_a_users_link_is_refused_and_reverted(
+    agent: AgentProcess, world: Path
+) -> None:
+    link = world / "srv/data/www"
+    link.symlink_to(world / "etc")
+    os.chown(link, USER, USER, follow_symlinks=False)
+    seen = agent.probe("file", str(link / "app/new.conf"))
+    assert "a link that the user 4242 can redirect" in seen["unsafe"]
+    assert "unsafe" not in agent.probe("file", str(world / "etc/app/new.conf"))
+    before = snapshot(world, without=("deployer", "cache"))
+    first = file_change(world / "etc/app/main.conf", b"new\n")
+    with pytest.raises(AgentRefusal, match="can redirect") as refused:
+        agent.apply(first, file_change(link / "app/new.conf", b"evil\n"))
+    assert refused.value.error["revert"]["state"] == "reverted"
+    assert snapshot(world, without=("deployer", "cache")) == before
+
+
+def test_a_revert_does_not_follow_a_link_that_came_later(agent: AgentProcess, world: Path) -> None:
+    data = world / "srv/data"
+    os.chown(data, USER, USER)
+    (world / "etc/kept").write_text("of root\n")
+    agent.apply(file_change(data / "kept", b"new\n"))
+    data.rename(world / "srv/moved")
+    data.symlink_to(world / "etc")
+    os.chown(data, USER, USER, follow_symlinks=False)
+    agent.ask("revert", commit="c1", why="a test")
+    assert (world / "etc/kept").read_text() == "of root\n"
