@@ -78,7 +78,7 @@ def renew(playbook: Path, *, force: bool, **given: Any) -> int:
     """Renew the certificates that are due, and check that the proxy serves them."""
     from deployer.cli.session import session_of
 
-    with session_of("certs renew", playbook, **given) as session:
+    with session_of("certs renew", playbook, preflight=False, **given) as session:
         return _ended(session, session.fleet.certs_renew(force))
 
 
@@ -99,7 +99,7 @@ def schedule(playbook: Path, *, remove: bool, **given: Any) -> int:
     from deployer.certificates.schedule_here import schedule_here
     from deployer.cli.session import ended, session_of
 
-    with session_of("certs schedule", playbook, **given) as session:
+    with session_of("certs schedule", playbook, preflight=False, **given) as session:
         run = session.fleet.certs_schedule(remove)
         code = ended(session, run)
         if code == EXIT_DONE and session.fleet.orders_here:
