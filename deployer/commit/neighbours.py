@@ -12,12 +12,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from deployer.agent.kinds import thing
 from deployer.errors import AgentError, HostError
 from deployer.plan.forecast import effects
 from deployer.plan.model import Plan
 from deployer.proxies import PROXIES
 
 if TYPE_CHECKING:
+    from deployer.agent.replies import Managed
     from deployer.commit.contact import Contact
     from deployer.model import CheckResult, Proxy
     from deployer.plan.desired import DesiredState
@@ -51,6 +53,7 @@ class Neighbourhood:
         self._contact = contact
         self._inspection: Inspection | None = None
         self._inspected_at = 0.0
+        self._idle: set[ServedName] = set()
         self.problem = ""
 
     def _inspect(self) -> Inspection | None:
@@ -79,7 +82,9 @@ class Neighbourhood:
 
     # --- the plan ---------------------------------------------------------------------------------
 
-    def with_displaced(self, plan: Plan, desired: DesiredState) -> Plan:
+    def with_displaced(
+        self, plan: Plan, desired: DesiredState, managed: Managed | None = None
+    ) -> Plan:
         """`plan` with the names that it removes, and its effects on those that stay."""
         if not _may_displace(plan):
             return plan
@@ -87,17 +92,22 @@ class Neighbourhood:
         if inspection is None or not inspection.proxies:
             return plan
         from deployer.plan.displaced import Ownership, displaced
-        from deployer.plan.predicted import names_left, names_taken_back
+        from deployer.plan.predicted import files_taken_back, names_left
         from deployer.plan.side_effects import side_effects
 
         proxies = inspection.proxies
         before = self._served(inspection)
         try:
             left = names_left(proxies, plan) if before else ()
-            undone = names_taken_back(proxies, plan, undoes=desired.undoes)
+            own = _own_files(desired, managed)
+            files = files_taken_back(proxies, plan, undoes=desired.undoes, own=own)
             effects_on_others = side_effects(before, left, plan, names_of(desired))
         except Exception:  # no configuration may crash a plan; the requests show what is lost
             return plan
+        undone = frozenset(each.name for each in before if each.file in files and each.name)
+        ports = {(each.port, each.socket) for each in left if each.is_default}
+        closed = (e for e in before if e.is_default and (e.port, e.socket) not in ports)
+        before = self._without(before, {each for each in closed if each.file in files})
         ownership = Ownership(
             own=names_of(desired),
             leaving=desired.leaving | undone,
@@ -132,7 +142,14 @@ class Neighbourhood:
             for each, answer in zip(lost, answers, strict=True)
             if answer is None or answer.failure or answer.is_stock or _is_refusal(answer)
         }
-        return tuple(each for each in before if each not in idle)
+        return self._without(before, idle)
+
+    def _without(
+        self, served: Sequence[ServedName], idle: Collection[ServedName]
+    ) -> tuple[ServedName, ...]:
+        """`served` without those of `idle` that the plan may remove: they are not watched."""
+        self._idle.update(idle)
+        return tuple(each for each in served if each not in idle)
 
     def _asked_once(self, served: Sequence[ServedName]) -> list[NeighbourAnswer | None]:
         from deployer.verify.neighbours.requests import first_request
@@ -174,7 +191,7 @@ class Neighbourhood:
                 (
                     each
                     for each in self._served(inspection)
-                    if not (each.is_default and each.proxy in stopped)
+                    if not ((each.is_default and each.proxy in stopped) or each in self._idle)
                 ),
                 own=names_of(desired),
                 consented=self._consented(desired)
@@ -318,6 +335,16 @@ def access_to(contact: Contact, limit_s: float) -> Access:
 def names_of(desired: DesiredState) -> frozenset[str]:
     """The names of the run's own sites."""
     return frozenset(name for site in desired.sites for name in site.names)
+
+
+def _own_files(desired: DesiredState, managed: Managed | None) -> frozenset[str]:
+    """The paths that only this playbook has written so far."""
+    if managed is None or desired.managed is None:
+        return frozenset()
+    own = {desired.managed["project"], *desired.managed["same"]}
+    return frozenset(
+        thing(entry["id"]) for entry in managed["entries"] if own.issuperset(entry["by"])
+    )
 
 
 def _is_refusal(answer: NeighbourAnswer) -> bool:

@@ -6,7 +6,7 @@ predicted: those are left as they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from posixpath import dirname, join, normpath
 
@@ -41,29 +41,27 @@ def names_left(states: Sequence[ProxyState], plan: Plan) -> tuple[ServedName, ..
     return (*served_names(after(running, plan)), *unread)
 
 
-def names_taken_back(states: Iterable[ProxyState], plan: Plan, *, undoes: bool) -> frozenset[str]:
-    """The names in files that earlier generations brought, and that `plan` takes away on purpose.
+def files_taken_back(
+    states: Iterable[ProxyState], plan: Plan, *, undoes: bool, own: Collection[str]
+) -> frozenset[str]:
+    """The configuration files that earlier generations brought, and that `plan` changes on purpose.
 
-    A plan that `undoes` generations changes nothing else; others remove what is left over.
+    A plan that `undoes` generations changes nothing else; others remove what is left over, and
+    change the files that the playbook itself wrote, which are `own`.
     """
     changed = {
         normpath(change.name)
         for change in plan.changes
         if change.kind in PATH_KINDS
         and change.action != "no-op"
-        and (undoes or change.reason == REASON)
+        and (undoes or change.reason == REASON or change.name in own)
     }
-    if not changed:
-        return frozenset()
-    found: set[str] = set()
-    for state in states:
-        files = {
-            each.path
-            for each in state.config
-            if not changed.isdisjoint((each.path, each.real_path))
-        }
-        found.update(each.name for each in served_names((state,)) if each.file in files)
-    return frozenset(found)
+    return frozenset(
+        each.path
+        for state in states
+        for each in state.config
+        if not changed.isdisjoint((each.path, each.real_path))
+    )
 
 
 def after(states: Iterable[ProxyState], plan: Plan) -> tuple[ProxyState, ...]:

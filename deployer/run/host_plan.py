@@ -409,7 +409,7 @@ class HostPlanner:
             return HostReport(host=host, state="unchanged", plan=plan, notes=notes)
         plan = self._with_forecasts(plan)
         if self.desired is not None:
-            plan = self.neighbourhood.with_displaced(plan, self.desired)
+            plan = self.neighbourhood.with_displaced(plan, self.desired, state.managed)
         if self._will_change and self._unwatched():
             raise HostError(
                 f"{_NO_SYSTEMD}, so nothing could take the changes back if this run were cut off",

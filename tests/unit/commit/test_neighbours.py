@@ -223,3 +223,15 @@ def test_a_rollback_or_a_prune_removes_the_names_in_files_of_earlier_generations
         found = neighbourhood.with_displaced(made, desired(undoes=undoes))
         assert [each.name for each in found.displaced] == ["a.com", "b.com"]
         assert bool(neighbourhood.refusal(found)) is refuses
+
+
+def test_names_in_a_file_that_the_playbook_wrote_before_are_its_own_to_remove() -> None:
+    changed = change("file:/etc/nginx/nginx.conf", {"type": "file"}, None)
+    plan = Plan(host="web1", created_at="", changes=(changed,))
+    record = {"project": "p", "same": []}
+    for by, refuses in ((["p"], False), (["q"], True), (["p", "q"], True)):
+        entry = {"id": "file:/etc/nginx/nginx.conf", "by": by}
+        managed: Any = {"entries": [entry], "sites": {}, "handlers": {}}
+        neighbourhood = of(FakeHost(NAMES))
+        found = neighbourhood.with_displaced(plan, desired(managed=record), managed)
+        assert bool(neighbourhood.refusal(found)) is refuses, by
