@@ -72,7 +72,7 @@ def _list(value: Value, strict: bool) -> Value:
     if isinstance(value, (list, tuple)):
         return value
     if isinstance(value, str):
-        return value.split(",")
+        return [] if strict and not value else value.split(",")
     if isinstance(value, (int, float)) and not (strict and isinstance(value, bool)):
         return [str(value)]
     raise InvalidValue(value, "a list")
