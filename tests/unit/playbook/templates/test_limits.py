@@ -113,8 +113,8 @@ HOSTILE = [
 def test_hostile_expressions_end_with_one_message(
     text: str, rendered: Renderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "EXPRESSION_S", 1.0)
-    monkeypatch.setattr(patterns, "_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(limits, "EXPRESSION_S", 0.4)
+    monkeypatch.setattr(patterns, "_TIMEOUT_S", 0.2)
     began = time.thread_time()
     with pytest.raises(SourceError) as caught:
         rendered(text)
@@ -142,7 +142,7 @@ def test_regular_expressions_end(
     text: str, pattern: str, rendered: Renderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a result or a message."""
-    monkeypatch.setattr(patterns, "_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(patterns, "_TIMEOUT_S", 0.1)
     began = time.thread_time()
     problems = set()
     for expression in (
