@@ -22,8 +22,7 @@ _SUFFIXES = (".service", ".socket", ".timer", ".mount", ".path", ".target", ".sl
 _MESSAGE = re.compile(r"(/[^:\n]+):([0-9]+): (.+)")
 #: Words of messages about a setting that systemd cannot read, and drops.
 _DROPPED = re.compile(
-    "Failed to|[Ii]nvalid|not (a )?valid|[Nn]ot absolute|Missing|[Uu]nbalanced|outside of section|"
-    "Neither a valid"
+    "Failed to|[Ii]nvalid|not (a )?valid|absolute path|Missing|[Uu]nbalanced|outside of section"
 )
 
 
