@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from deployer.cli import main
 from deployer.errors import AuthenticationError, HostKeyError, UnreachableError
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
@@ -383,6 +384,43 @@ def test_a_jump_host_from_a_variable(
         inventory.write_text(f"inner {words}\n")
         with linked(load_inventory([inventory]).hosts["inner"]) as link:
             assert facts(link)["ansible_hostname"] == server.name
+
+
+def test_ansible_cfg_leads_to_the_host(
+    lab: Lab,
+    server: LabHost,
+    ssh_home: Callable[[str], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Without any option; options override it, and variables override both."""
+    ssh_home("")
+    monkeypatch.chdir(tmp_path)
+    Path("site.yml").write_text(
+        "- hosts: web\n  tasks: [{copy: {dest: /root/x, content: '{{ ansible_user_id }}'}}]\n"
+    )
+    Path("hosts").write_text(f"[web]\nw1 ansible_host={server.address}\n")
+    Path("ansible.cfg").write_text(
+        "[defaults]\ninventory = hosts\nremote_user = free\n"
+        f"private_key_file = {lab.key}\n"
+        "[privilege_escalation]\nbecome = True\n"
+        f"[ssh_connection]\nssh_common_args = -o UserKnownHostsFile={lab.known_hosts}\n"
+    )
+    for options, variables, user in (
+        ([], "", "free"),
+        (["-u", "barred"], "", "barred"),
+        (["-u", "barred"], "ansible_user=asked", "asked"),
+    ):
+        Path("hosts").write_text(f"[web]\nw1 ansible_host={server.address} {variables}\n")
+        code = main.run(["plan", "site.yml", *options])
+        shown = capsys.readouterr()
+        if user == "free":
+            assert code == 0, shown.err
+            assert "+root" in shown.out.replace(" ", "")
+        else:
+            assert code == 5
+            assert f"{user}" in shown.out + shown.err
 
 
 def test_a_proxy_command(lab: Lab, server: LabHost, ssh_home: Callable[[str], None]) -> None:
