@@ -442,15 +442,6 @@ def test_a_broken_role_of_a_site_stops_every_host(project: Project) -> None:
             )
 
 
-def test_passwords_of_connections_are_secret_wherever_they_are_set(project: Project) -> None:
-    rendered = project.render(
-        "- hosts: web\n  vars: {ansible_password: play-password}\n  tasks:\n"
-        "    - copy: {dest: /x, content: '{{ ansible_password }}'}\n"
-    )
-    assert rendered.secrets == {"play-password"}
-    assert rendered.tasks[0].secret
-
-
 def test_errors_never_contain_a_secret(project: Project) -> None:
     project.write({"secrets.yml": "token: s3cr3t-value\n"})
     with pytest.raises(SourceErrors) as caught:
