@@ -101,9 +101,11 @@ class Neighbourhood:
             left = names_left(proxies, plan) if before else ()
             own = _own_files(desired, managed)
             files = files_taken_back(proxies, plan, undoes=desired.undoes, own=own)
+            undone_files = files_taken_back(proxies, plan, undoes=desired.undoes, own=())
             effects_on_others = side_effects(before, left, plan, names_of(desired))
         except Exception:  # no configuration may crash a plan; the requests show what is lost
             return plan
+        self._idle.update(each for each in before if each.file in undone_files)
         undone = frozenset(each.name for each in before if each.file in files and each.name)
         ports = {(each.port, each.socket) for each in left if each.is_default}
         closed = (e for e in before if e.is_default and (e.port, e.socket) not in ports)

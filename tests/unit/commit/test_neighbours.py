@@ -235,3 +235,16 @@ def test_names_in_a_file_that_the_playbook_wrote_before_are_its_own_to_remove() 
         neighbourhood = of(FakeHost(NAMES))
         found = neighbourhood.with_displaced(plan, desired(managed=record), managed)
         assert bool(neighbourhood.refusal(found)) is refuses, by
+
+
+def test_names_that_a_rollback_gives_back_to_other_files_are_not_watched() -> None:
+    status = ["200 OK"]
+    with Server(lambda peer: peer.answer(status[0], "Content-Length: 0")) as server:
+        host = serving(server)
+        neighbourhood = of(host)
+        restored = change("file:/etc/nginx/nginx.conf", {"type": "file"}, {"type": "file"})
+        plan = Plan(host="web1", created_at="", changes=(restored,))
+        made = desired(undoes=True)
+        watch = neighbourhood.watch(neighbourhood.with_displaced(plan, made), made)
+        status.insert(0, "503 No")
+        assert watch.checks(changed_at=time.monotonic()) == ()
