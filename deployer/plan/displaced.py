@@ -14,7 +14,7 @@ from deployer.plan.model import Displaced
 from deployer.proxies import PROXIES
 from deployer.proxies.inspect.names import ServedName, belongs_to
 
-#: What stands for a default server where names are listed.
+#: The name of a default server in lists of names.
 DEFAULT = "default"
 
 
@@ -49,7 +49,7 @@ def displaced(
         if (each.name, each.port, each.socket) in left or ownership.is_own(each):
             continue
         if each.is_default and (each.of_site or (each.port, each.socket) in ports):
-            continue  # its named server is listed, or another one answers there
+            continue  # its named server is listed, or a different one answers there
         gone.setdefault((each.name, each.proxy), []).append(each)
     return tuple(_displaced(found, ownership) for found in gone.values())
 
@@ -69,7 +69,7 @@ def _displaced(found: Sequence[ServedName], ownership: Ownership) -> Displaced:
 def refused(names: Sequence[Displaced]) -> tuple[Displaced, ...]:
     """Those that the user has not agreed to lose.
 
-    Whoever agreed to lose every name of a proxy has agreed to lose its default server, too.
+    Consent to lose every name of a proxy includes its default server.
     """
     asked = [each for each in names if not (each.is_expected or each.is_consented)]
     named = {each.proxy for each in names if each.name}

@@ -12,7 +12,7 @@ from deployer.sites.releases import RELEASES
 from tests.support.paths import CASES
 
 FOLDER = CASES / "distributions"
-#: Releases that say they are another one, and the case of that.
+#: Releases that identify as a different one, each with its case.
 SAME_AS = {f"raspberry-pi-os-{number}": f"debian-{number}" for number in (11, 12, 13)}
 
 
