@@ -105,6 +105,7 @@ class WebSocket:
         self._unfinished = bytearray()
         self._is_text = True
         self._finished: Message | None = None
+        self._unsent = b""
         self._take_frames()
         self.first_message: Message | None = None
         self.first_message_at: float | None = None
@@ -171,6 +172,8 @@ class WebSocket:
 
     def _next_frame(self, deadline: Deadline) -> Frame:
         """Return the next frame, recording messages; a Close frame raises `Failure`."""
+        if self._unsent:
+            self._reply(deadline)
         while not self._frames:
             self._check_protocol()
             data = receive(self._stream, deadline, size=_PORTION_BYTES)
@@ -178,19 +181,23 @@ class WebSocket:
                 raise Failure("dropped", "closed the connection without a Close frame")
             self._protocol.receive_data(data)
             self._take_frames()
-            try:
-                self._flush(deadline)
-            except OSError:
-                # A peer that violates the protocol may not read our Close frame any more.
-                self._check_protocol()
-                if not self._frames:
-                    raise  # otherwise it sent its last frames and closed without waiting for ours
+            self._reply(deadline)
         deadline.left_s()  # many frames that arrived together also have to end in time
         frame = self._frames.popleft()
         if frame.opcode is Opcode.CLOSE:
             raise _closed(Close.parse(frame.data))
         self._note(frame)
         return frame
+
+    def _reply(self, deadline: Deadline) -> None:
+        """Send the pongs, or the Close frame, that received frames require."""
+        try:
+            self._flush(deadline)
+        except OSError:
+            # A peer that violates the protocol may not read our Close frame any more.
+            self._check_protocol()
+            if not self._frames:
+                raise  # otherwise it sent its last frames and closed without waiting for ours
 
     def _check_protocol(self) -> None:
         broken = self._protocol.parser_exc
@@ -208,8 +215,11 @@ class WebSocket:
         self._frames.extend(event for event in events if isinstance(event, Frame))
 
     def _flush(self, deadline: Deadline) -> None:
-        data = b"".join(self._protocol.data_to_send())
-        if data:
+        """Send what the protocol has to send: if no time is left for it, in the next wait."""
+        self._unsent += b"".join(self._protocol.data_to_send())
+        if self._unsent:
+            deadline.left_s()
+            data, self._unsent = self._unsent, b""
             send(self._stream, data, deadline)
 
     def _note(self, frame: Frame) -> None:
