@@ -80,6 +80,15 @@ class Neighbourhood:
             self.problem = f"the proxies' configuration is not understood: {error!r}"
             return ()
 
+    def _ended_defaults(self, inspection: Inspection, plan: Plan) -> frozenset[ServedName]:
+        """The default servers of the proxies that `plan` stops."""
+        from deployer.plan.predicted import still_running
+
+        left = still_running(inspection.proxies, plan)
+        ended = [state for state in inspection.proxies if state not in left]
+        found = self._served(replace(inspection, proxies=tuple(ended)))
+        return frozenset(each for each in found if each.is_default)
+
     # --- the plan ---------------------------------------------------------------------------------
 
     def with_displaced(
@@ -188,13 +197,9 @@ class Neighbourhood:
         if inspection is not None and inspection.proxies:
             from deployer.verify.neighbours.requests import neighbours
 
-            stopped = _stopped(plan)
+            unwatched = self._ended_defaults(inspection, plan) | set(self._idle)
             served = neighbours(
-                (
-                    each
-                    for each in self._served(inspection)
-                    if not ((each.is_default and each.proxy in stopped) or each in self._idle)
-                ),
+                (each for each in self._served(inspection) if each not in unwatched),
                 own=names_of(desired),
                 consented=self._consented(desired)
                 | desired.leaving

@@ -35,7 +35,7 @@ def names_left(states: Sequence[ProxyState], plan: Plan) -> tuple[ServedName, ..
 
     A name that the files alone do not show, as a macro's, is left where its proxy keeps running.
     """
-    running = _running(states, plan)
+    running = still_running(states, plan)
     read = {_key(each) for each in served_names(map(_from_files, running))}
     unread = (each for each in served_names(running) if _key(each) not in read)
     return (*served_names(after(running, plan)), *unread)
@@ -67,12 +67,18 @@ def files_taken_back(
 def after(states: Iterable[ProxyState], plan: Plan) -> tuple[ProxyState, ...]:
     """The proxies that still run after `plan`, with the configuration that they then have."""
     files = _files(plan.changes)
-    return tuple(_with(state, files) for state in _running(states, plan))
+    return tuple(_with(state, files) for state in still_running(states, plan))
 
 
-def _running(states: Iterable[ProxyState], plan: Plan) -> tuple[ProxyState, ...]:
+def still_running(states: Iterable[ProxyState], plan: Plan) -> tuple[ProxyState, ...]:
+    """The proxies that `plan` does not stop."""
     stopped = {unit for unit, action in effects(plan).items() if action == "stop"}
-    return tuple(state for state in states if PROXIES[state.proxy].unit not in stopped)
+    return tuple(state for state in states if _unit_of(state) not in stopped)
+
+
+def _unit_of(state: ProxyState) -> str:
+    """The unit whose end is the end of this proxy: several may run the same program."""
+    return state.unit.removesuffix(".service") or PROXIES[state.proxy].unit
 
 
 def _from_files(state: ProxyState) -> ProxyState:

@@ -14,6 +14,7 @@ import re
 import time
 
 from deployer.agent import settings
+from deployer.agent.cgroups import cgroup_of, unit_in
 from deployer.agent.errors import os_words
 from deployer.agent.files import names_in, read_text
 from deployer.agent.listeners import listening_sockets, listens, sockets_of
@@ -149,6 +150,7 @@ def _state_of(
         "proxy": proxy.name,
         "version": asked["version"],
         "is_running": bool(main),
+        "unit": unit_in(cgroup_of(main)) if main else "",
         "unit_state": _unit_state(children, unit),
         "started_s_ago": _age_s(main) if main else None,
         "accepted_reload_s_ago": max(current) if current else None,

@@ -98,14 +98,16 @@ class ProxyState:
     DUMP_VHOSTS, DUMP_MODULES and DUMP_RUN_CFG; HAProxy's statistics). `test_ok` is the result of
     its own configuration test, `None` if that could not be run. `log` are the last lines of its
     journal and error logs. `listeners` are its open addresses, such as ``0.0.0.0:443``.
-    `unit_state` is systemd's: ``active``, ``failed``, ``inactive``. `accepted_reload_s_ago` is
-    the age of its present configuration, from the age of its workers. `local_time` is the host's,
-    in the format of its logs: ``2026-11-21 15:03:04``.
+    `unit` is the systemd unit that its processes belong to, such as ``nginx.service``, if any;
+    `unit_state` is the state of the package's unit: ``active``, ``failed``, ``inactive``.
+    `accepted_reload_s_ago` is the age of its present configuration, from the age of its workers.
+    `local_time` is the host's, in the format of its logs: ``2026-11-21 15:03:04``.
     """
 
     proxy: Proxy
     version: str = ""
     is_running: bool = False
+    unit: str = ""
     unit_state: str = ""
     started_s_ago: float | None = None
     accepted_reload_s_ago: float | None = None

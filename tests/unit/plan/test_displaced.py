@@ -96,6 +96,18 @@ def test_a_proxy_that_is_stopped_loses_every_name_that_is_not_the_runs_own(made:
     assert (wiki.ports, wiki.where) == ((80, 443), f"{ENABLED}/wiki:1")
 
 
+@pytest.mark.parametrize("unit", ["frontend.service", "session-3.scope"])
+def test_one_that_runs_in_another_unit_keeps_its_names(unit: str) -> None:
+    """The nginx of an application, next to the one of the package."""
+    from dataclasses import replace
+
+    own = replace(nginx(own=server("own.example.com")), unit="nginx.service")
+    other = replace(nginx(app=server("app.example.com", "3001")), unit=unit)
+    before, left = served_names((own, other)), names_left((own, other), SWITCH)
+    ownership = Ownership(own=frozenset({"own.example.com"}))
+    assert displaced(before, left, ownership) == ()
+
+
 def test_a_plan_that_is_refused_names_them_and_says_how_to_agree() -> None:
     found = removed(FOUR, SWITCH, consented=["wiki.example.com"])
     words = refusal_words(refused(found))
