@@ -13,7 +13,7 @@ from tests.crash.stage import Stage
 
 pytestmark = pytest.mark.lab
 
-ROUNDS = 40
+ROUNDS = 24
 
 
 @pytest.mark.usefixtures("machine")
