@@ -10,6 +10,8 @@ from deployer.transport.link import Link
 from deployer.transport.refusal import Ended
 
 _DOING = "starting the agent"
+#: How long the end of a program that takes no more input may take to be seen.
+_END_S = 5.0
 
 
 def start_agent(
@@ -57,7 +59,7 @@ class _Start:
                 link.process, has_begun=link.has_greeting, timeout_s=self._timeout_s
             )
         except (OSError, EOFError):
-            raise self._failure("becoming root") from None
+            raise self._failure("becoming root", is_closed=True) from None
         if not link.has_greeting():
             raise self._failure("becoming root")
         link.greeting(0)
@@ -67,15 +69,17 @@ class _Start:
         try:
             self._link.process.write(data)
         except (OSError, EOFError):
-            raise self._failure(_DOING) from None
+            raise self._failure(_DOING, is_closed=True) from None
         greeting = self._link.greeting(self._timeout_s)
         if greeting is None:
             raise self._failure(_DOING)
         return greeting
 
-    def _failure(self, doing: str) -> HostError:
-        """The error for a missing greeting."""
+    def _failure(self, doing: str, *, is_closed: bool = False) -> HostError:
+        """The error for a missing greeting; `is_closed` if the program takes no more input."""
         link, process, elevation = self._link, self._link.process, self._elevation
+        if is_closed:  # its end, and what it printed, may not be read yet
+            process.wait(lambda: process.has_ended, min(_END_S, self._timeout_s))
         if link.garbage:
             return UnreachableError(
                 f"the host prints text instead of starting the agent: {link.garbage!r}",
