@@ -20,7 +20,7 @@ def listeners(ports: list[int]) -> list[Json]:
 
     Source: proc_pid_net(5), proc_pid_fd(5), proc_pid_cgroup(5).
     """
-    sockets = {inode: port for port, inode in _listening() if port in ports}
+    sockets = {inode: port for _, port, inode in listening_tcp() if port in ports}
     found: dict[tuple[int, str], Json] = {}
     for pid, inodes in _holders(set(sockets)):
         process = read_text(f"/proc/{pid}/comm").strip()
@@ -33,8 +33,8 @@ def listeners(ports: list[int]) -> list[Json]:
     return sorted(found.values(), key=lambda each: (each["port"], each["pid"]))
 
 
-def _listening(pid: int | str = "self") -> Iterator[tuple[int, str]]:
-    """Port and inode of each listening TCP socket in the network namespace of `pid`."""
+def listening_tcp(pid: int | str = "self") -> Iterator[tuple[str, int, str]]:
+    """Each listening TCP socket in the network namespace of `pid`: address in hex, port, inode."""
     for table in ("tcp", "tcp6"):
         try:
             with open(f"/proc/{pid}/net/{table}", encoding="ascii") as lines:
@@ -43,7 +43,8 @@ def _listening(pid: int | str = "self") -> Iterator[tuple[int, str]]:
                     fields = line.split()
                     if fields[3] != "0A":
                         break  # listening sockets come first, before thousands of others
-                    yield int(fields[1].rpartition(":")[2], 16), fields[9]
+                    address, _, port = fields[1].rpartition(":")
+                    yield address, int(port, 16), fields[9]
         except OSError:
             continue
 
@@ -80,7 +81,7 @@ def _sockets_of(pid: int) -> Iterator[str]:
 
 def listening_sockets(pid: int) -> set[str]:
     """The inodes of all listening TCP sockets in the network namespace of `pid`."""
-    return {inode for _, inode in _listening(pid)}
+    return {inode for _, _, inode in listening_tcp(pid)}
 
 
 def listens(pid: int, listening: set[str]) -> bool:

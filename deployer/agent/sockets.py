@@ -12,7 +12,7 @@ import sys
 import time
 
 from deployer.agent.files import names_in, read_text
-from deployer.agent.listeners import sockets_of
+from deployer.agent.listeners import listening_tcp, sockets_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Sockets:
     """One look at the listening sockets of this host, each identified by its inode."""
 
     def __init__(self) -> None:
-        self._tcp = list(_listening_tcp())
+        self._tcp = [(_unpacked(address), port, inode) for address, port, inode in listening_tcp()]
         self._unix = list(_listening_unix())
         self._holders: dict[str, list[int]] | None = None
 
@@ -128,21 +128,6 @@ def _acceptors(address: bytes, sockets: list[tuple[bytes, str]]) -> list[str]:
         if found:
             return found
     return []
-
-
-def _listening_tcp() -> Iterator[tuple[bytes, int, str]]:
-    for table in ("tcp", "tcp6"):
-        try:
-            with open(f"/proc/self/net/{table}", encoding="ascii") as lines:
-                next(lines, None)
-                for line in lines:
-                    fields = line.split()
-                    if fields[3] != "0A":
-                        break  # listening sockets come first, before thousands of others
-                    address, _, port = fields[1].rpartition(":")
-                    yield _unpacked(address), int(port, 16), fields[9]
-        except OSError:
-            continue
 
 
 def _unpacked(address: str) -> bytes:

@@ -21,7 +21,7 @@ from deployer.proxies import PROXIES
 if TYPE_CHECKING:
     from deployer.agent.replies import Managed
     from deployer.commit.contact import Contact
-    from deployer.model import CheckResult, Proxy
+    from deployer.model import CheckResult
     from deployer.plan.desired import DesiredState
     from deployer.plan.displaced import Ownership
     from deployer.proxies.inspect import Inspection
@@ -363,7 +363,7 @@ def _may_displace(plan: Plan) -> bool:
     """Whether `plan` stops a proxy, changes or removes something that exists, or adds to a proxy's
     configuration.
     """
-    return _stopped(plan) != set() or any(
+    return _stops_a_proxy(plan) or any(
         (change.before is not None and change.action in ("update", "delete"))
         or (change.action == "create" and _is_of_proxy(change.name))
         for change in plan.changes
@@ -375,6 +375,6 @@ def _is_of_proxy(path: str) -> bool:
     return any(server.unit in path for server in PROXIES.values())
 
 
-def _stopped(plan: Plan) -> Collection[Proxy]:
+def _stops_a_proxy(plan: Plan) -> bool:
     units = {unit for unit, action in effects(plan).items() if action == "stop"}
-    return {each.name for each in PROXIES.values() if each.unit in units}
+    return any(each.unit in units for each in PROXIES.values())

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from deployer.agent.proxies.apache.config import joined_lines
 from deployer.proxies.inspect import model
 from deployer.proxies.inspect.model import ConfigFile, ProxyState
 
@@ -137,7 +138,7 @@ def _read(files: tuple[ConfigFile, ...], modules: frozenset[str]) -> list[Direct
     tree, defined = _Tree(), dict[str, str]()
     for each in files:
         conditions: list[bool] = []
-        for number, text in _joined(each.text):
+        for number, text in joined_lines(each.text):
             name = text.lstrip("</").partition(" ")[0].rstrip(">").lower()
             if name in _CONDITIONAL and text.startswith("</"):
                 conditions = conditions[:-1]
@@ -151,19 +152,6 @@ def _read(files: tuple[ConfigFile, ...], modules: frozenset[str]) -> list[Direct
                 else:
                     tree.take(text, file=each.path, line=number)
     return tree.top
-
-
-def _joined(text: str) -> Iterator[tuple[int, str]]:
-    """Lines without comments and blank lines; a trailing backslash joins the next line."""
-    pending, begun = "", 0
-    for number, line in enumerate(text.splitlines(), 1):
-        begun = begun if pending else number
-        if line.endswith("\\"):
-            pending += line[:-1] + " "
-            continue
-        whole, pending = (pending + line).strip(), ""
-        if whole and not whole.startswith("#"):
-            yield begun, whole
 
 
 def _applies(name: str, text: str, modules: frozenset[str], defined: dict[str, str]) -> bool:

@@ -33,7 +33,7 @@ class ApacheConfig:
 
     def _of_file(self, file: str) -> Iterator[Directive]:
         sections: list[tuple[str, bool]] = []
-        for number, text in _joined_lines(read_text(file)):
+        for number, text in joined_lines(read_text(file)):
             opened = re.match(r"<(\w+)\s*(.*?)>?$", text)
             if text.startswith("</"):
                 sections = sections[:-1]
@@ -94,8 +94,8 @@ def _has_ipv6() -> bool:
     return True
 
 
-def _joined_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Lines without comments and blank lines, with continuation lines joined."""
+def joined_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Lines without comments and blank lines; a trailing backslash joins the next line."""
     pending, begun = "", 0
     for number, line in enumerate(text.splitlines(), 1):
         begun = begun if pending else number
