@@ -295,8 +295,8 @@ def test_becoming_a_user_other_than_root(lab: Lab, server: LabHost) -> None:
         host = inventory_host(lab, server, ansible_user=login, ansible_become_user="barred")
         with linked(host, options) as link:
             assert link.hello["uid"] == barred
-    missing = inventory_host(lab, server, ansible_user="free", ansible_become_user="nobody-such")
-    with pytest.raises(AuthenticationError, match="the host has no user nobody-such"):
+    missing = inventory_host(lab, server, ansible_user="free", ansible_become_user="no-such-user")
+    with pytest.raises(AuthenticationError, match="the host has no user no-such-user"):
         connect(missing, options)
 
 

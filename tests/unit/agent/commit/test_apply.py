@@ -193,10 +193,10 @@ def test_a_step_that_fails_takes_the_others_back(agent: AgentProcess, world: Pat
 
 def test_the_events_of_a_revert_name_only_what_it_undid(agent: AgentProcess, world: Path) -> None:
     made, failing = f"file:{world}/etc/x", f"file:{world}/etc/y"
-    with pytest.raises(AgentRefusal, match="the user nobody-such does not exist"):
+    with pytest.raises(AgentRefusal, match="the user no-such-user does not exist"):
         agent.apply(
             file_change(world / "etc/x", b"1"),
-            file_change(world / "etc/y", b"1", owner="nobody-such"),
+            file_change(world / "etc/y", b"1", owner="no-such-user"),
             change("command:never-reached", {"done": True, "argv": ["true"]}),
         )
     steps = [event for event in agent.events if event["event"] == "step"]
@@ -217,8 +217,8 @@ def test_a_kept_edit_is_not_reported_as_undone(agent: AgentProcess, world: Path)
 
 def test_an_unknown_owner_is_a_clear_word(agent: AgentProcess, world: Path) -> None:
     before = seen(world)
-    with pytest.raises(AgentRefusal, match="the user nobody-such does not exist on the host"):
-        agent.apply(file_change(world / "etc/x", b"1", owner="nobody-such"))
+    with pytest.raises(AgentRefusal, match="the user no-such-user does not exist on the host"):
+        agent.apply(file_change(world / "etc/x", b"1", owner="no-such-user"))
     assert seen(world) == before
 
 
