@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from threading import Event
 
 from websockets.exceptions import ConnectionClosed
 
@@ -21,13 +23,12 @@ _MORE = '        - {path: /more, websocket: "http://127.0.0.1:9101"}\n'
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """How many of `COUNT` still answered, and after how many seconds the cap ended each."""
+    """How many of `COUNT` lived on, and after how many seconds the cap ended each."""
 
     problem: str
     said: str
     after_apply: int
     serves_what_is_new: bool
-    after_reload: int
     cut_after_s: list[float]
     drain_s: float
     later_ones: int
@@ -41,34 +42,33 @@ def reloading(worlds: list[World]) -> Iterator[dict[Front, Future[Reloaded]]]:
 
 
 def _reload(world: World) -> Reloaded:
-    drain_s = float(round(stretched(4.0)))  # longer than a reload and `COUNT` answers take
-    with _opened(world) as before:
-        write_site(world.folder, world.host, front=world.front, drain=f"{drain_s:g}s", more=_MORE)
+    drain_s = float(round(stretched(4.0)))
+    write_site(world.folder, world.host, front=world.front, drain=f"{drain_s:g}s", more=_MORE)
+    with _opened(world) as before, _watched(before) as (ends, enough):
         workers = _workers(world)
         with ThreadPoolExecutor(1) as pool:
             applying = pool.submit(apply, world.folder)
             # As soon as it has reloaded: Apache's cap is that of the new configuration.
-            _wait_until_others_listen(world, workers, within_s=PATIENCE_S)
-            after_apply = _answering(before)
+            not_before = _wait_until_others_listen(world, workers)
+            enough.set()
+            after_apply = [end.result() - not_before for end in ends]
             ran = applying.result()
         with world.open("/more", name=PLAIN, tls=False) as connection:
             serves_what_is_new = echoed(connection).target == "/more"
 
-    with _opened(world) as before:
+    with _opened(world) as before, _watched(before) as (ends, _):
         workers = _workers(world)
         began = time.monotonic()
         world.host.exec(["systemctl", "reload", world.front.unit])
-        after_reload = _answering(before)
-        _wait_until_others_listen(world, workers, within_s=drain_s)
-        with _opened(world) as later, ThreadPoolExecutor(COUNT) as pool:
-            cut_after_s = list(pool.map(lambda connection: _end_of(connection, began), before))
-            later_ones = _answering(later)
+        _wait_until_others_listen(world, workers)
+        with _opened(world) as later:
+            cut_after_s = [end.result() - began for end in ends]
+            later_ones = sum(_answers(connection) for connection in later)
     return Reloaded(
         problem=f"exit code {ran.returncode}\n{ran.stdout}{ran.stderr}" if ran.returncode else "",
         said=ran.stdout,
-        after_apply=after_apply,
+        after_apply=sum(lived_s > drain_s - 0.5 for lived_s in after_apply),
         serves_what_is_new=serves_what_is_new,
-        after_reload=after_reload,
         cut_after_s=cut_after_s,
         drain_s=drain_s,
         later_ones=later_ones,
@@ -81,13 +81,18 @@ def _workers(world: World) -> list[str]:
     return world.host.sh(f"pgrep -P $({main})").split()
 
 
-def _wait_until_others_listen(world: World, workers: list[str], *, within_s: float) -> None:
-    """The workers of before take connections for a moment after a reload has been asked for."""
-    deadline = time.monotonic() + within_s
+def _wait_until_others_listen(world: World, workers: list[str]) -> float:
+    """Returns a moment of `time.monotonic()` at which the reload had not ended yet.
+
+    The workers of before take connections for a moment after a reload has been asked for.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    looked = time.monotonic()
     while True:
+        since, looked = looked, time.monotonic()
         listening = world.host.sh("ss -Hltnp sport = :443")
         if listening and not any(f"pid={worker}," in listening for worker in workers):
-            return
+            return since
         assert time.monotonic() < deadline, listening
         time.sleep(0.2)  # each look costs a process on one of many hosts
 
@@ -101,16 +106,34 @@ def _opened(world: World) -> Iterator[list[Client]]:
         yield connections
 
 
-def _answering(connections: list[Client]) -> int:
-    """How many still bring back what is sent."""
-    count = 0
-    for connection in connections:
-        with suppress(ConnectionClosed, OSError):
-            connection.send("are you there?")
-            count += connection.recv() == "are you there?"
-    return count
+@contextmanager
+def _watched(connections: list[Client]) -> Iterator[tuple[list[Future[float]], Event]]:
+    """When each ends, as `time.monotonic()`; `math.inf` if it answers after the event is set.
+
+    The cap may end it while a busy machine still waits for the reload, so each has a thread.
+    """
+    enough = Event()
+    with ThreadPoolExecutor(len(connections)) as pool:
+        try:
+            yield [pool.submit(_end_of, connection, enough) for connection in connections], enough
+        finally:
+            enough.set()
 
 
-def _end_of(connection: Client, began: float) -> float:
-    connection.ends_within(PATIENCE_S)
-    return time.monotonic() - began
+def _end_of(connection: Client, enough: Event) -> float:
+    while not enough.is_set():
+        try:
+            connection.recv(timeout=1.0)
+        except TimeoutError:
+            continue
+        except (ConnectionClosed, OSError):
+            return time.monotonic()
+    return math.inf if _answers(connection) else time.monotonic()
+
+
+def _answers(connection: Client) -> bool:
+    """Whether it still brings back what is sent."""
+    with suppress(ConnectionClosed, OSError):
+        connection.send("are you there?")
+        return connection.recv() == "are you there?"
+    return False
