@@ -8,14 +8,8 @@ from typing import Literal, cast
 from deployer.errors import SourceError
 from deployer.model import Proxy, SourceRef, Value
 from deployer.playbook.load.library import Library
-from deployer.playbook.schema.keys import (
-    AcmeModel,
-    CheckModel,
-    DnsModel,
-    Pattern,
-    RouteModel,
-    SiteModel,
-)
+from deployer.playbook.schema.keys import CheckModel, Pattern, RouteModel, SiteModel
+from deployer.playbook.schema.tls import AcmeModel, DnsModel
 from deployer.playbook.schema.validate import validate
 from deployer.playbook.schema.values import ip_address
 from deployer.playbook.yaml.source import Problems, YamlMap, nearest, spot_of
