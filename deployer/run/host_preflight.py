@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from deployer.model import CheckResult
     from deployer.plan.desired import DesiredState
     from deployer.plan.model import Plan
-    from deployer.sites.model import Route
+    from deployer.sites.model import Upstream
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,15 +43,15 @@ def preflight(contact: Contact, plan: Plan, desired: DesiredState) -> Preflight:
         return Preflight()
     contact.doing("checking the services")
 
-    def is_started(route: Route) -> bool:
-        return any(is_started_by(plan, upstream) for upstream in route.upstreams[:1])
+    def is_asked(upstream: Upstream) -> bool:
+        return not is_started_by(plan, upstream)
 
     failed: list[CheckResult] = []
     for site in desired.sites:
         results = preflight_site(
             site,
             dial=contact.link().open_stream,
-            is_started=is_started,
+            is_asked=is_asked,
             interrupt=contact.cancelled,
         )
         failed += [result for result in results if not result.ok]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import threading
 
     from deployer.model import CheckResult
-    from deployer.sites.model import Route, Site
+    from deployer.sites.model import Site, Upstream
     from deployer.verify.net.stream import Dial
 
 #: A service that is being restarted just now gets this long.
@@ -23,10 +23,10 @@ def preflight_site(
     site: Site,
     *,
     dial: Dial,
-    is_started: Callable[[Route], bool],
+    is_asked: Callable[[Upstream], bool],
     interrupt: threading.Event | None = None,
 ) -> tuple[CheckResult, ...]:
-    """The results for the services of `site`, without those of which `is_started` is true.
+    """The results for those services of `site` of which `is_asked` is true.
 
     Raises:
         DeployerError: `dial` lost the host itself.
@@ -36,7 +36,7 @@ def preflight_site(
     from deployer.verify.planned.preflight import preflight_checks
     from deployer.verify.run import RELOAD_S, run_checks
 
-    checks = preflight_checks(site, ProxyAddress(), is_started=is_started)
+    checks = preflight_checks(site, ProxyAddress(), is_asked=is_asked)
     if not checks:
         return ()
     until = Deadline(PATIENCE_S + _STEPS * TIMEOUT_S, interrupt=interrupt)

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from deployer.proxies import PROXIES
-from deployer.sites.model import Check, Route, Site
+from deployer.sites.model import Check, Route, Site, Upstream
 from deployer.verify.net.redact import without_secrets
 from deployer.verify.options import LISTEN_S, ProxyAddress
 from deployer.verify.planned import security
 from deployer.verify.planned.model import FOREIGN_ORIGIN, Kind, PlannedCheck
-from deployer.verify.planned.probes import USER_AGENT, SiteProbes
+from deployer.verify.planned.probes import USER_AGENT, SiteProbes, at_upstream
 from deployer.verify.planned.routing import concrete, is_open, serving_route
 from deployer.verify.probe.spec import HttpProbe, TlsProbe, UpgradeProbe
 
@@ -34,6 +34,23 @@ def planned_checks(
     return _Planner(site, proxy, listen_s).all()
 
 
+def directly(check: PlannedCheck, upstream: Upstream) -> PlannedCheck:
+    """`check`, which has a peer, at the service of `upstream` instead of through the proxy."""
+    assert isinstance(check.peer, HttpProbe)  # noqa: S101 - only called with such checks
+    probe = at_upstream(check.peer, upstream)
+    plain = None if check.plain is None else at_upstream(check.plain, upstream)
+    target = f"{check.target} at {probe.endpoint}"
+    return replace(
+        check,
+        hop="backend",
+        probe=probe,
+        peer=probe,
+        plain=plain,
+        target=target,
+        prerequisite=None,
+    )
+
+
 class _Planner:
     def __init__(self, site: Site, proxy: ProxyAddress, listen_s: float) -> None:
         self._site = site
@@ -49,7 +66,7 @@ class _Planner:
                 self._prerequisites[route.path] = len(planned)
                 planned += self._websocket_checks(route, with_aliases=route is first_websocket)
             else:
-                planned.append(self._page(route))
+                planned += self._pages(route)
             if route.upstreams:
                 planned.append(self._h2c(route))
         planned += self._forged()
@@ -125,16 +142,18 @@ class _Planner:
             listen_s=self._listen_s,
         )
         yield self._through(route, main, kind="handshake", name="handshake", target=route.path)
-        peer = self._probes.peer(route, main)
-        yield PlannedCheck(
-            kind="service",
-            name="handshake",
-            target=f"{route.path} at {peer.endpoint}",
-            hop="backend",
-            probe=peer,
-            plain=self._probes.plain_to_service(route, main),
-            route=route,
-        )
+        peer, plain = self._probes.peer(route, main), self._probes.plain_to_service(route, main)
+        for upstream in dict.fromkeys(route.upstreams):
+            probe = at_upstream(peer, upstream)
+            yield PlannedCheck(
+                kind="service",
+                name="handshake",
+                target=f"{route.path} at {probe.endpoint}",
+                hop="backend",
+                probe=probe,
+                plain=at_upstream(plain, upstream),
+                route=route,
+            )
         for alias in self._site.aliases if with_aliases else ():
             asked = concrete(alias)
             probe = self._probes.upgrade(
@@ -228,6 +247,14 @@ class _Planner:
             probe=security.forged(get),
             route=serving_route(self._site, self._site.echo),
         )
+
+    def _pages(self, route: Route) -> Iterator[PlannedCheck]:
+        """Check the page through the proxy, and at each of several services: it chose one."""
+        page = self._page(route)
+        yield page
+        if len(route.upstreams) > 1:
+            for upstream in dict.fromkeys(route.upstreams):
+                yield directly(page, upstream)
 
     def _page(self, route: Route) -> PlannedCheck:
         headers = (*self._probes.common_headers(), ("Connection", "close"))

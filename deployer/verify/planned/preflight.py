@@ -1,7 +1,7 @@
 """Select the checks that show before a change whether its services would pass afterwards. Pure.
 
-They are those of the verification, sent directly to each service: the handshake of the hop
-*backend*, and what a check through the proxy has as its `peer`. Idle times are not repeated.
+They are those of the verification whose requests the proxy forwards, sent directly to each service.
+Idle times are not repeated.
 """
 
 from __future__ import annotations
@@ -9,32 +9,38 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from deployer.sites.model import Route, Site
+from deployer.sites.model import Site, Upstream
 from deployer.verify.options import ProxyAddress
-from deployer.verify.planned.checks import planned_checks
+from deployer.verify.planned.checks import directly, planned_checks
 from deployer.verify.planned.model import Kind, PlannedCheck
 from deployer.verify.probe.spec import HttpProbe
 
-_THROUGH_PROXY: frozenset[Kind] = frozenset({"page", "entry"})
+_FORWARDED: frozenset[Kind] = frozenset(
+    {"handshake", "listed-origin", "no-origin", "page", "entry"}
+)
+#: Kinds that say nothing new if the handshake of their route fails in the same way.
+_DEPENDENT: frozenset[Kind] = frozenset({"listed-origin", "no-origin"})
 
 
 def preflight_checks(
-    site: Site, proxy: ProxyAddress, *, is_started: Callable[[Route], bool]
+    site: Site, proxy: ProxyAddress, *, is_asked: Callable[[Upstream], bool]
 ) -> tuple[PlannedCheck, ...]:
-    """The checks of services that exist already; `is_started`: the plan starts that of a route."""
-    found = []
+    """The checks at the services of which `is_asked` is true."""
+    found: list[PlannedCheck] = []
+    first: dict[tuple[str, Upstream], int] = {}
     for check in planned_checks(site, proxy, listen_s=0.0):
-        if check.route is None or is_started(check.route):
+        if check.route is None or not _is_forwarded(check):
             continue
-        if check.kind == "service":
-            found.append(check)
-        elif (
-            check.kind in _THROUGH_PROXY and isinstance(check.peer, HttpProbe) and not check.hold_s
-        ):
-            found.append(_directly(check, check.peer))
+        for upstream in filter(is_asked, dict.fromkeys(check.route.upstreams)):
+            before = first.setdefault((check.route.path, upstream), len(found))
+            made = directly(check, upstream)
+            found.append(replace(made, prerequisite=before) if check.kind in _DEPENDENT else made)
     return tuple(found)
 
 
-def _directly(check: PlannedCheck, peer: HttpProbe) -> PlannedCheck:
-    target = f"{check.target} at {peer.endpoint}"
-    return replace(check, hop="backend", probe=peer, target=target, prerequisite=None)
+def _is_forwarded(check: PlannedCheck) -> bool:
+    """Whether the proxy forwards the request of `check`, so that the service's answer decides."""
+    if check.hop != "proxy" or check.kind not in _FORWARDED or check.hold_s:
+        return False
+    refuses = check.route is not None and check.route.require_origin
+    return isinstance(check.peer, HttpProbe) and not (check.kind == "no-origin" and refuses)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
-from deployer.sites.model import Route, Site
+from deployer.sites.model import Route, Site, Upstream
 from deployer.verify.options import ProxyAddress
 from deployer.verify.planned.routing import concrete, is_open, path_at_service
 from deployer.verify.probe.spec import Endpoint, HttpProbe, UpgradeProbe
 
 USER_AGENT = ("User-Agent", "deployer-verify")
+_Sent = TypeVar("_Sent", bound=HttpProbe)
 
 
 class SiteProbes:
@@ -65,16 +67,13 @@ class SiteProbes:
 
     def peer(self, route: Route, probe: UpgradeProbe) -> UpgradeProbe:
         """Return `probe` directly to the route's first upstream, as the proxy would send it."""
-        target = path_at_service(route, probe.target)
-        endpoint = _upstream_of(route)
-        return replace(
+        made = replace(
             probe,
-            uri=f"{'wss' if endpoint.tls else 'ws'}://{endpoint}{target}",
             hop="backend",
-            endpoint=endpoint,
-            target=target,
+            target=path_at_service(route, probe.target),
             headers=(*probe.headers, *self._forwarded(probe)),
         )
+        return at_upstream(made, route.upstreams[0])
 
     def plain_to_service(self, route: Route, probe: HttpProbe) -> HttpProbe:
         """Return a GET without an upgrade directly to the route's first upstream."""
@@ -83,17 +82,16 @@ class SiteProbes:
 
     def to_service(self, route: Route, probe: HttpProbe) -> HttpProbe:
         """Return `probe` as a plain GET directly to the route's first upstream."""
-        target = path_at_service(route, probe.target)
-        endpoint = _upstream_of(route)
         kept = tuple(field for field in probe.headers if field[0] not in ("Connection", "Upgrade"))
-        return HttpProbe(
-            uri=f"{'https' if endpoint.tls else 'http'}://{endpoint}{target}",
+        made = HttpProbe(
+            uri="",
             hop="backend",
-            endpoint=endpoint,
+            endpoint=probe.endpoint,
             server_name=probe.server_name,
-            target=target,
+            target=path_at_service(route, probe.target),
             headers=(*kept, *self._forwarded(probe)),
         )
+        return at_upstream(made, route.upstreams[0])
 
     def _forwarded(self, probe: HttpProbe) -> tuple[tuple[str, str], ...]:
         """Return the headers that the proxy adds; without them, some apps redirect to HTTPS."""
@@ -107,8 +105,11 @@ class SiteProbes:
         )
 
 
-def _upstream_of(route: Route) -> Endpoint:
-    upstream = route.upstreams[0]
-    return Endpoint(
+def at_upstream(probe: _Sent, upstream: Upstream) -> _Sent:
+    """Return `probe`, which is sent directly to a service, for the service of `upstream`."""
+    endpoint = Endpoint(
         host=upstream.host, port=upstream.port, socket=upstream.socket, tls=upstream.tls
     )
+    scheme = "ws" if isinstance(probe, UpgradeProbe) else "http"
+    uri = f"{scheme}{'s' * endpoint.tls}://{endpoint}{probe.target}"
+    return replace(probe, uri=uri, endpoint=endpoint)

@@ -249,7 +249,11 @@ def _connected(host: str, port: int, path: str, timeout_s: float) -> socket.sock
         return stream
     stream = socket.socket(socket.AF_UNIX)
     stream.settimeout(timeout_s)
-    stream.connect(path)
+    try:
+        stream.connect(path)
+    except OSError:
+        stream.close()
+        raise
     return stream
 
 

@@ -30,6 +30,17 @@ def sent(check: PlannedCheck, name: str) -> str | None:
     return dict(check.probe.headers).get(name)
 
 
+def test_each_of_several_services_gets_the_page() -> None:
+    checks = planned(Route(path="/", upstreams=APP), Route(path="/one", upstreams=APP[:1]))
+    pages = [f"{check.hop} {check.target}" for check in checks if check.kind == "page"]
+    assert pages == [
+        "proxy /",
+        "backend / at 127.0.0.1:3000",
+        "backend / at 127.0.0.1:3001",
+        "proxy /one",
+    ]
+
+
 def test_order_and_kinds() -> None:
     checks = planned(
         websocket("/ws"),
@@ -46,6 +57,7 @@ def test_order_and_kinds() -> None:
         "banner nginx",
         "handshake /ws",
         "service /ws at 127.0.0.1:3000",
+        "service /ws at 127.0.0.1:3001",
         "handshake www.a.example/ws",
         "foreign-origin /ws",
         "no-origin /ws",
@@ -54,6 +66,7 @@ def test_order_and_kinds() -> None:
         "h2c /ws",
         "handshake /cable",
         "service /cable at 127.0.0.1:3000",
+        "service /cable at 127.0.0.1:3001",
         "foreign-origin /cable",
         "no-origin /cable",
         "plain-get /cable",
@@ -65,7 +78,7 @@ def test_order_and_kinds() -> None:
     leaders = {
         check.target: check.prerequisite for check in checks if check.kind == "foreign-origin"
     }
-    assert leaders == {"/ws": 5, "/cable": 13}
+    assert leaders == {"/ws": 5, "/cable": 14}
 
 
 def test_without_tls_every_check_uses_port_80() -> None:
