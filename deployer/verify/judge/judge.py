@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from deployer.model import CheckResult
@@ -12,7 +13,7 @@ from deployer.verify.judge import causes, login, public, security, server_findin
 from deployer.verify.judge.attempts import Attempts
 from deployer.verify.judge.causes import Diagnosis
 from deployer.verify.judge.responsible_hop import build_finding, finding_of, symptom_of
-from deployer.verify.judge.statuses import location_of
+from deployer.verify.judge.statuses import location_of, mentions_plain_http
 from deployer.verify.judge.verdict import Case, Verdict, handshake_words
 from deployer.verify.planned.model import FOREIGN_ORIGIN, Kind, PlannedCheck
 from deployer.verify.probe.attempt import printable
@@ -173,6 +174,9 @@ def _page(case: Case) -> Verdict:
         return _failed(case)
     status, peer = case.status or 0, case.attempts.peer
     outcome = f"answered {status}"
+    if case.check.peer is not None and mentions_plain_http(case.attempt):
+        service = replace(case.check, hop="backend", probe=case.check.peer)
+        return Verdict(False, outcome, finding_of(service, case.attempts, proxy=case.site.proxy))
     if case.check.peer is None and status == 403:
         return Verdict(True, f"{outcome}: no index file, or the proxy may not read it")
     if status < 500 and status != 404:

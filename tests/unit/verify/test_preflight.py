@@ -116,6 +116,15 @@ def test_a_plain_service_behind_https(websocket: bool) -> None:
         assert found == {f"/ws at 127.0.0.1:{port}": "upstream-scheme"}
 
 
+def test_a_page_of_a_service_that_expects_tls() -> None:
+    """Go's net/http answers plain HTTP on such a port."""
+    words = "Client sent an HTTP request to an HTTPS server.\n"
+    with Server(lambda peer: peer.answer("400 Bad Request", body=words)) as web:
+        route = Route(path="/", upstreams=(Upstream(host="127.0.0.1", port=web.port),))
+        found = problems(Site(domain="example.com", routes=(route,)))
+        assert found == {f"/ at 127.0.0.1:{web.port}": "upstream-scheme"}
+
+
 def test_an_alias_that_the_service_refuses() -> None:
     def only_one_name(connection: ServerConnection, request: Request) -> Response | None:
         is_known = request.headers["Host"] == "example.com"
