@@ -61,7 +61,13 @@ def open_connection(request: Json) -> Any:
         if request.get("socket"):
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             connection.settimeout(10.0)
-            connection.connect(check_path(request["socket"]))
+            path = check_path(request["socket"])
+            if request.get("proxy"):
+                from deployer.agent.as_proxy import connect_as
+
+                connect_as(str(request["proxy"]), connection, path)
+            else:
+                connection.connect(path)
         else:
             address = (str(request["host"]), int(request["port"]))
             connection = socket.create_connection(address, timeout=10.0)

@@ -192,6 +192,9 @@ class Agent:
         self._own_commit = ""
         return reply
 
+    def _connected(self, request: Json) -> None:
+        self.channel.send({"id": request.get("id"), **self._answer(request)})
+
     def _connect(self, request: Json) -> Json:
         number = int(request["relay"])
         if number in self._relays:
@@ -259,6 +262,9 @@ class Agent:
                 self._take(message)
 
     def _take(self, message: Json) -> None:
+        if message.get("request") == "connect":  # the current request may depend on it
+            threading.Thread(target=self._connected, args=(message,), daemon=True).start()
+            return
         if "request" in message:
             with self._queueing:
                 self._requests.append(message)
@@ -273,9 +279,12 @@ class Agent:
             self._answers.append(message["answer"])
             self._answered.ring()
             return
-        if "relay" not in message:
+        if "relay" in message:
+            self._take_relayed(message)
+        else:
             self.on_word(message)
-            return
+
+    def _take_relayed(self, message: Json) -> None:
         relay = self._relays.get(message["relay"])
         if relay is None:
             return

@@ -9,7 +9,6 @@ from __future__ import annotations
 import socket
 import struct
 import sys
-import time
 
 from deployer.agent.files import names_in, read_text
 from deployer.agent.listeners import listening_tcp, sockets_of
@@ -24,7 +23,6 @@ _ANY4, _ANY6 = bytes(4), bytes(16)
 _MAPPED = bytes(10) + b"\xff\xff"
 _LISTENS = 0x00010000  # __SO_ACCEPTCON
 _CONNECT_LIMIT_S = 1.0
-_PAUSE_S = 0.1
 
 
 class Sockets:
@@ -179,17 +177,6 @@ def answers(endpoint: Json) -> bool:
     except OSError:
         return False
     return True
-
-
-def await_answers(endpoints: list[Json], *, limit_s: float) -> list[Json]:
-    """Wait until something accepts connections at each endpoint; the others after `limit_s`."""
-    deadline = time.monotonic() + limit_s
-    silent = list(endpoints)
-    while True:
-        silent = [endpoint for endpoint in silent if not answers(endpoint)]
-        if not silent or time.monotonic() > deadline:
-            return silent
-        time.sleep(_PAUSE_S)
 
 
 def endpoint_text(endpoint: Json) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from deployer.commit.neighbours import Neighbourhood
     from deployer.model import CheckResult
     from deployer.plan.model import Plan
+    from deployer.run.host_preflight import Preflight
 
 #: Errors after which the agent has changed nothing.
 _UNTOUCHED = frozenset(
@@ -74,17 +75,17 @@ class HostApply:
         self._neighbourhood = neighbourhood
         self._commit = _new_commit_id()
         self._rollback_duration_s = self._rollback_duration()
-        self._awaited: Sequence[Mapping[str, object]] = ()
+        self._preflight: Preflight | None = None
 
     def run(self) -> HostReport:
         """Apply the plan, with canary connections open that show its effect on clients."""
         if self._contact.options.preflight:
-            from deployer.run.host_preflight import preflight
+            from deployer.run.host_preflight import Preflight
 
-            seen = preflight(self._contact, self._plan, self._desired)
-            if seen.refusal is not None:
-                return seen.refusal
-            self._awaited = seen.awaited
+            self._preflight = Preflight(self._contact, self._plan, self._desired)
+            refusal = self._preflight.refusal()
+            if refusal is not None:
+                return refusal
         with canaries_around(
             self._plan,
             self._desired.sites,
@@ -106,7 +107,9 @@ class HostApply:
             canaries.changed()
             self._desired = self._with_new_chains()
         except AgentError as error:
-            return self._refused(error) or self._settled(error)
+            report = self._refused(error) or self._settled(error)
+            failed = self._preflight.failed if self._preflight is not None else ()
+            return replace(report, checks=failed)
         except UnreachableError as error:
             return self._settled(error)
         checks: tuple[CheckResult, ...] = ()
@@ -148,7 +151,7 @@ class HostApply:
                 "verification": verification,
                 "rolls_back_to": desired.rolls_back_to,
                 "managed": desired.managed,
-                "awaited": list(self._awaited),
+                "preflight": self._preflight is not None and self._preflight.goes_on,
             },
             on_event=partial(self._on_event, canaries),
             doing="applying",
@@ -157,6 +160,9 @@ class HostApply:
     def _on_event(self, canaries: NoCanaries, event: Mapping[str, object]) -> None:
         """Report an event of the host, or answer a question from it."""
         canaries.on_event(event)
+        if self._preflight is not None and _asks_for_preflight(event):
+            self._preflight.answer()
+            return
         self._contact.on_event(
             event, sites=self._desired.sites, certificates=self._contact.options.certificates
         )
@@ -268,6 +274,11 @@ class HostApply:
             return None
         why = "the commit was not confirmed in time"
         return after_revert(self._contact, {"state": "reverted"}, why=why)
+
+
+def _asks_for_preflight(event: Mapping[str, object]) -> bool:
+    question = event.get("question")
+    return isinstance(question, Mapping) and "preflight" in question
 
 
 def _is_secret(plan: Plan, error: AgentError) -> bool:

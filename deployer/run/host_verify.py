@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from deployer.commit.outcome import HostReport
 from deployer.errors import AgentError, UnreachableError
+from deployer.proxies import PROXIES
 from deployer.text.redaction import masked
 from deployer.verify import verify_site
 from deployer.verify.options import Limits, ProxyAddress, PublicAccess
@@ -84,7 +85,7 @@ def check_sites(
     for site in desired.sites:
         results += verify_site(
             site,
-            dial=contact.link().open_stream,
+            dial=partial(contact.link().open_stream, proxy=PROXIES[site.proxy].unit),
             roots_pem=desired.roots.get(site.domain),
             limits=limits,
             public=access,

@@ -2,9 +2,9 @@
 
 Theory of operation. A thread reads the agent's messages and distributes them: those before the
 first request, those of the current request, and the bytes of each relay. Callers wait for theirs.
-There is one request at a time, next to any number of streams. While an answer is awaited, the
-reading thread also watches for signs of life, and gives the host up after too long without any: it
-closes the connection, and all who wait get an error.
+There is one request at a time, next to any number of streams, which are opened at any time. While
+an answer is awaited, the reading thread also watches for signs of life, and gives the host up after
+too long without any: it closes the connection, and all who wait get an error.
 """
 
 from __future__ import annotations
@@ -163,6 +163,20 @@ class Link:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         if not self._turn.acquire(timeout=-1 if timeout_s is None else timeout_s):
             raise TimeoutError
+        try:
+            return self._exchange(name, fields, on_event=on_event, deadline=deadline, doing=doing)
+        finally:
+            self._turn.release()
+
+    def _exchange(
+        self,
+        name: str,
+        fields: Message,
+        *,
+        on_event: Callable[[Message], None] | None = None,
+        deadline: float | None,
+        doing: str,
+    ) -> Message:
         number = next(self._numbers)
         try:
             self._answers[number] = deque()
@@ -178,7 +192,6 @@ class Link:
                         on_event(message)
         finally:
             self._answers.pop(number, None)
-            self._turn.release()
 
     def _mapping(self, message: Message, key: str, doing: str) -> Message:
         found = message[key]
@@ -236,9 +249,17 @@ class Link:
     # --- streams ----------------------------------------------------------------------------------
 
     def open_stream(
-        self, *, host: str = "", port: int = 0, socket: str = "", timeout_s: float = 10.0
+        self,
+        *,
+        host: str = "",
+        port: int = 0,
+        socket: str = "",
+        timeout_s: float = 10.0,
+        proxy: str = "",
     ) -> Stream:
         """A connection from the host to `host` and `port`, or to the unix socket `socket`.
+
+        With `proxy`, the name of a proxy's process, sockets are opened as by that proxy.
 
         It uses the SSH connection's forwarding if possible, otherwise the agent.
 
@@ -246,23 +267,22 @@ class Link:
         OSError as from a socket; UnreachableError if the connection to the host breaks.
         """
         deadline = time.monotonic() + timeout_s
+        if socket and proxy:
+            return self._open_relay({"socket": socket, "proxy": proxy}, deadline)
         stream = self._dial(host=host, port=port, socket=socket, timeout_s=timeout_s)
         if stream is not None:
             return stream
-        return self._open_relay(host=host, port=port, socket=socket, deadline=deadline)
+        target: Message = {"socket": socket} if socket else {"host": host, "port": port}
+        return self._open_relay(target, deadline)
 
-    def _open_relay(self, *, host: str, port: int, socket: str, deadline: float) -> RelayStream:
+    def _open_relay(self, target: Message, deadline: float) -> RelayStream:
         relay = RelayStream(next(self._numbers), send=self._send_relayed)
         self._relays[relay.number] = relay
-        target: Message = {"socket": socket} if socket else {"host": host, "port": port}
-        doing = f"connecting to {socket or f'{host} port {port}'} on the host"
+        where = target.get("socket") or f"{target['host']} port {target['port']}"
+        doing = f"connecting to {where} on the host"
         try:
-            self._ask(
-                "connect",
-                {"relay": relay.number, **target},
-                timeout_s=seconds_left(deadline),
-                doing=doing,
-            )
+            fields = {"relay": relay.number, **target}
+            self._exchange("connect", fields, deadline=deadline, doing=doing)
         except AgentError as error:
             del self._relays[relay.number]
             raise relay_error(error.problem) from error

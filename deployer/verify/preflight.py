@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from deployer.sites.model import Site, Upstream
     from deployer.verify.net.stream import Dial
 
-#: A service that is being restarted just now gets this long.
-_PATIENCE_S = 1.5
 _STEPS = 3
 
 
@@ -24,9 +22,12 @@ def preflight_site(
     *,
     dial: Dial,
     is_asked: Callable[[Upstream], bool],
+    patience_s: float = 0.0,
     interrupt: threading.Event | None = None,
 ) -> tuple[CheckResult, ...]:
     """The results for those services of `site` of which `is_asked` is true.
+
+    A service that fails is asked again for `patience_s`.
 
     Raises:
         DeployerError: `dial` lost the host itself.
@@ -42,5 +43,5 @@ def preflight_site(
     until = Deadline(PATIENCE_S + _STEPS * TIMEOUT_S, interrupt=interrupt)
     access = Access(dial=dial, timeout_s=TIMEOUT_S, until=until)
     return run_checks(
-        site, checks, access, patience_s=RELOAD_S + _PATIENCE_S, age_s=RELOAD_S, on_result=None
+        site, checks, access, patience_s=RELOAD_S + patience_s, age_s=RELOAD_S, on_result=None
     )

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from deployer.agent.session import Session
     from deployer.agent.settings import Json
 
-#: How long services that the plan starts may take to accept connections.
-AWAITED_S = 5.0
+#: How long the controller may take to ask the services that the plan starts.
+PREFLIGHT_LIMIT_S = 120.0
 
 
 class Apply:
@@ -184,24 +184,19 @@ class Apply:
             self._steps.check_before(handler["action"], handler.get("unit", ""))
         for number, handler in enumerate(handlers, 1):
             self._doing = "handler:" + handler["name"]
-            self._await_backends(handler, handlers[number:], stage)
+            self._ask_services(handler, handlers[number:], stage)
             self._handle(journal, handler)
 
-    def _await_backends(self, handler: Json, later: list[Json], stage: int) -> None:
-        """Wait for services that this plan may have started, before a running proxy uses them."""
-        awaited = self._commit.get("awaited")
+    def _ask_services(self, handler: Json, later: list[Json], stage: int) -> None:
+        """Let the controller ask the services that this plan may have started, before a running
+        proxy sends clients to them."""
         unit = handler.get("unit", "")
-        if not awaited or service_name(unit) not in BY_UNIT or self._starts_more(later, stage):
+        if not self._commit.get("preflight") or service_name(unit) not in BY_UNIT:
             return
-        if not Systemd(self._children).active(unit):
-            return  # it serves no clients
-        from deployer.agent.sockets import await_answers, endpoint_text
-
-        self._commit["awaited"] = []
-        silent = await_answers(awaited, limit_s=AWAITED_S)
-        if silent:
-            words = ", ".join(map(endpoint_text, silent))
-            raise StepError(f"nothing listens on {words}, so the proxy is not reloaded")
+        if self._starts_more(later, stage) or not Systemd(self._children).active(unit):
+            return  # too early; or it serves no clients
+        self._commit["preflight"] = False
+        self._session.ask({"preflight": True}, limit_s=PREFLIGHT_LIMIT_S)
 
     def _starts_more(self, later: list[Json], stage: int) -> bool:
         """Whether the plan may still start services, with `later` handlers or after this stage."""

@@ -136,10 +136,34 @@ CODES = {
 }
 
 
-def test_a_dead_port_never_reaches_a_client(running: Running) -> None:
-    running.write("nothing listens")
+#: Upstreams that fail, and what is reported about them.
+FORMS = {
+    '"http://127.0.0.1:9006"': "127.0.0.1:9006 refuses connections",
+    '["http://127.0.0.1:9001", "http://127.0.0.1:9006"]': "127.0.0.1:9006 refuses connections",
+    '"http://[::1]:9001"': "[::1]:9001 refuses connections",
+    '"https://127.0.0.1:9001"': "TLS",
+    '"unix:/run/none.sock"': "unix:/run/none.sock does not exist",
+    '"unix:/run/closed.sock"': "Permission denied",
+}
+#: Root may open this socket, nginx may not.
+CLOSED = "import socket as s, time; l = s.socket(s.AF_UNIX); l.bind('/run/closed.sock')"
+CLOSED += "; __import__('os').chmod('/run/closed.sock', 0o600); l.listen(); time.sleep(999)"
+
+
+def test_a_bad_upstream_never_reaches_a_client(running: Running) -> None:
+    running.host.exec(["systemd-run", "--quiet", "--unit=closed", "python3", "-c", CLOSED])
+    playbook = PLAYBOOK.format(port=PORTS["good"], domain=DOMAIN)
+    good = '"http://127.0.0.1:{{ port }}"'
+    assert good in playbook
     with outside(running.host) as answers:
-        assert deployer("apply", "site.yml", "--yes").code == 3
+        for upstream, words in FORMS.items():
+            (running.folder / "site.yml").write_text(playbook.replace(good, upstream))
+            ran = deployer("apply", "site.yml", "--yes", "--json")
+            assert ran.code == 3, ran
+            assert words in str(ran.document["findings"]), ran
+            message = ran.document["hosts"]["web1"]["message"]
+            assert "Nothing was changed and nothing was reloaded." in message, ran
+    running.host.sh("systemctl stop closed")
     assert set(answers) == {"101"}, answers
 
 
@@ -170,17 +194,20 @@ def test_without_preflight_the_verification_decides(running: Running) -> None:
     assert running.is_as_it_was()
 
 
-def test_a_dead_port_next_to_services_that_the_plan_starts(running: Running) -> None:
-    """The plan may start what listens there, so the host looks before it reloads nginx."""
+@pytest.mark.parametrize("backend", ["nothing listens", "answers 404"])
+def test_a_bad_service_next_to_those_that_the_plan_starts(backend: str, running: Running) -> None:
+    """The plan may start or repair it, so it is asked again before nginx is reloaded."""
     workers = running.workers()
-    playbook = PLAYBOOK.format(port=PORTS["nothing listens"], domain=DOMAIN)
+    playbook = PLAYBOOK.format(port=PORTS[backend], domain=DOMAIN)
     task = "\n  tasks: [{command: {argv: [touch, /srv/done], creates: /srv/done}}]\n"
     (running.folder / "site.yml").write_text(playbook.rstrip() + task)
     with outside(running.host) as answers:
         ran = deployer("apply", "site.yml", "--yes", "--json")
     assert ran.code == 3, ran
     message = ran.document["hosts"]["web1"]["message"]
-    assert "nothing listens on 127.0.0.1:9006, so the proxy is not reloaded" in message, ran
+    words = f"the service on 127.0.0.1:{PORTS[backend]} would fail the verification"
+    assert f"{words}, so the proxy is not reloaded" in message, ran
+    assert codes(ran) == {("backend", CODES[backend])}
     assert running.workers() == workers
     assert running.is_as_it_was()
     assert set(answers) == {"101"}, answers
