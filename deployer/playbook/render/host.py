@@ -126,7 +126,7 @@ class _PlayRenderer:
         self._by_place: dict[tuple[int, str], str | None] = {}
 
     def run(self, site_roles: SiteRoles) -> None:
-        self.secrets = self.variables.secrets(self.problems)
+        self.secrets = self.variables.secrets()
         self.sites = self._render_sites()
         calls = self._site_calls(site_roles)
         own = list(self.variables.roles)

@@ -12,7 +12,6 @@ from deployer.playbook.inventory.assemble import places
 from deployer.playbook.inventory.load import Inventory
 from deployer.playbook.load.library import LoadedPlay, LoadedRole
 from deployer.playbook.templates.scope import Layer, Scope, ScopeState, ScopeView
-from deployer.playbook.yaml.source import Problems
 from deployer.playbook.yaml.vault import SecretText
 
 _SHORTEST_SECRET = 6
@@ -104,22 +103,19 @@ class HostVariables:
             self.scopes[key] = scope
         return scope
 
-    def secrets(self, problems: Problems) -> frozenset[str]:
-        """The texts of secret variables that are long enough not to occur by chance."""
-        found: set[str] = set()
+    def secrets(self) -> frozenset[str]:
+        """The texts of secret variables that are long enough not to occur by chance.
+
+        What cannot be rendered is left out: it is an error where it is used.
+        """
         scope = self.scope(None)
-        for layer in self.play.layers:
-            if layer.secret:
-                for key in layer.values:
-                    try:
-                        found |= set(texts(scope.get(str(key))))
-                    except SourceError as error:
-                        problems.add(error)
-        for key in self._secret_names():
+        of_files = (key for layer in self.play.layers if layer.secret for key in layer.values)
+        found: set[str] = set()
+        for key in (*of_files, *self._secret_names()):
             try:
-                found |= set(texts(scope.get(key)))
-            except SourceError as error:
-                problems.add(error)
+                found.update(texts(scope.lazy(str(key))))
+            except SourceError:
+                continue
         return frozenset(each for each in found if len(each) >= _SHORTEST_SECRET)
 
     def _secret_names(self) -> Iterator[str]:
@@ -157,7 +153,7 @@ def host_secrets(
     for play in plays:
         assert isinstance(play, LoadedPlay)  # noqa: S101 - load_playbook makes no other
         variables = HostVariables(play, host, inventory, facts=facts, extra_vars=extra_vars)
-        found |= variables.secrets(Problems())
+        found |= variables.secrets()
     return found
 
 
@@ -168,12 +164,16 @@ class _HostVars(Mapping[str, Value]):
         self._variables = variables
 
     def __getitem__(self, name: str) -> ScopeView:
-        host = self._variables.inventory.hosts[name]
+        inventory = self._variables.inventory
+        host = inventory.hosts[name]
         magic = {
+            **self._variables.magic.values,
+            **places(inventory.source(name), self._variables.library.playbook_dir),
             "inventory_hostname": host.name,
             "inventory_hostname_short": host.name.partition(".")[0],
             "group_names": list(host.groups),
         }
+        del magic["ansible_facts"]  # those of other hosts are not known
         scope = Scope(
             (Layer(host.vars), Layer(magic, raw=True)),
             templar=self._variables.library.templar,
@@ -189,16 +189,17 @@ class _HostVars(Mapping[str, Value]):
 
 
 def texts(value: object) -> Iterator[str]:
-    """Every string in a value, at any depth."""
+    """Every string in a value, at any depth; entries of variables that fail are left out."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, bytes):
         yield value.decode("utf-8", "replace")
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from texts(each)
-    elif isinstance(value, (list, tuple)):
-        for each in value:
+    elif isinstance(value, (Mapping, list, tuple)):
+        for key in list(value) if isinstance(value, Mapping) else range(len(value)):
+            try:
+                each = value[key]
+            except SourceError:
+                continue
             yield from texts(each)
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         yield str(value)

@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from deployer.model import Value
 from deployer.playbook.templates import limits
+from deployer.playbook.templates.lazy import LAZY, changeable, is_changeable, whole
 from deployer.playbook.templates.scope import OMIT
 from deployer.playbook.templates.undefined import ReadableUndefined
 from deployer.playbook.yaml.source import YamlList, YamlMap
@@ -94,7 +95,9 @@ def final(value: Value, done: dict[int, Value] | None = None) -> Value:
     if id(value) in done:
         return done[id(value)][1]
     found: Value
-    if isinstance(value, dict):
+    if isinstance(value, LAZY):
+        found = final(whole(value), done)
+    elif isinstance(value, dict):
         found = {final(k, done): final(v, done) for k, v in value.items() if v is not OMIT}
     elif isinstance(value, (list, tuple)):
         found = [final(each, done) for each in value if each is not OMIT]
@@ -136,7 +139,9 @@ def thawed(value: Value, done: dict[int, Value] | None = None) -> Value:
     done = {} if done is None else done
     if id(value) not in done:
         limits.step()
-        if isinstance(value, dict):
+        if isinstance(value, LAZY) and not is_changeable(value):
+            done[id(value)] = changeable(value)
+        elif isinstance(value, dict):
             mapping: dict[Value, Value] = {}
             done[id(value)] = mapping
             mapping.update((key, thawed(each, done)) for key, each in value.items())

@@ -27,6 +27,7 @@ from jinja2.utils import missing
 
 from deployer.model import Value
 from deployer.playbook.templates import limits, native, plugins
+from deployer.playbook.templates.lazy import is_changeable
 from deployer.playbook.templates.scope import MISSING, Scope
 from deployer.playbook.templates.undefined import (
     ReadableUndefined,
@@ -154,7 +155,7 @@ class _Context(Context):
         scope: Scope | None = self.parent.get(SCOPE)
         if scope is not None:
             try:
-                value = scope.get(key)
+                value = scope.lazy(key)
             except UndefinedVariable as error:
                 # Undefined, so that `default` and `is defined` work; any use raises the error.
                 return self.environment.undefined(name=key, exc=raiser(error))
@@ -178,7 +179,7 @@ def _output(_context: Context, value: Value) -> Value:
 def _method(environment: SandboxEnvironment, value: Value, name: str) -> Value:
     """A method that is called: it comes before a key of the same name, as in Ansible."""
     if isinstance(value, (dict, list)) and hasattr(value, name):
-        if name not in _CHANGES or type(value) in (dict, list):
+        if name not in _CHANGES or is_changeable(value):
             return getattr(value, name)
         raise SecurityError(f"{name}() cannot change a variable here")
     return environment.getattr(value, name)
@@ -302,7 +303,10 @@ class SandboxEnvironment(ImmutableSandboxedEnvironment):
         limits.step()
         result: object = True
         for name, left, right in zip(names, values, values[1:], strict=False):
-            if isinstance(left, native.CONTAINERS) and isinstance(right, native.CONTAINERS):
+            are_containers = isinstance(left, native.CONTAINERS) and isinstance(
+                right, native.CONTAINERS
+            )
+            if are_containers and (name not in ("eq", "ne") or len(left) == len(right)):
                 limits.check_size(left)
                 limits.check_size(right)
             result = _COMPARISONS[name](left, right)
@@ -356,12 +360,18 @@ class SandboxEnvironment(ImmutableSandboxedEnvironment):
     # --- access -----------------------------------------------------------------------------------
 
     def getattr(self, obj: Value, attribute: str) -> object:
-        found = self._plain(obj, attribute)
-        return super().getattr(obj, attribute) if found is MISSING else found
+        try:
+            found = self._plain(obj, attribute)
+            return super().getattr(obj, attribute) if found is MISSING else found
+        except UndefinedVariable as error:
+            return self.undefined(name=attribute, exc=raiser(error))
 
     def getitem(self, obj: Value, argument: Value) -> object:
-        found = self._plain(obj, argument)
-        return super().getitem(obj, argument) if found is MISSING else found
+        try:
+            found = self._plain(obj, argument)
+            return super().getitem(obj, argument) if found is MISSING else found
+        except UndefinedVariable as error:
+            return self.undefined(name=argument, exc=raiser(error))
 
     def _plain(self, obj: Value, key: Value) -> object:
         """Keys of a mapping come before methods; attributes of `YamlMap` are not accessible."""

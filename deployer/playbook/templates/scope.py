@@ -8,12 +8,14 @@ variable was used: a task is secret if a secret was looked up to render it, rega
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from deployer.model import Value
-from deployer.playbook.templates import limits
+from deployer.playbook.templates import lazy, limits
 from deployer.playbook.yaml.source import MergedVars, Spot, YamlMap, spot_of
 
 if TYPE_CHECKING:
@@ -64,10 +66,23 @@ class ScopeState:
     """The rendering state of a scope and those derived from it; used by one thread only."""
 
     touched_secret: bool = False
-    rendering: list[str] = field(default_factory=list)
+    rendering: dict[Hashable, str] = field(default_factory=dict)
     spot: Spot | None = None
     spent_s: float = 0.0
     text_length: int = 0
+
+    @contextmanager
+    def rendered_once(self, key: Hashable, name: str, spot: Spot) -> Iterator[None]:
+        """While a value is rendered. Raises: SourceError, if that requires the value itself."""
+        if key in self.rendering:
+            names = list(self.rendering.values())
+            chain = " → ".join([*names[list(self.rendering).index(key) :], name])
+            raise spot.error(f"the variable '{name}' depends on itself: {chain}")
+        self.rendering[key] = name
+        try:
+            yield
+        finally:
+            del self.rendering[key]
 
     def time_left_s(self) -> float:
         """CPU time that further expressions of this host may use."""
@@ -89,6 +104,7 @@ class Scope:
         self._layers = layers
         self._templar = templar
         self._cache: dict[str, tuple[Value, bool]] = {}
+        self._lazy: dict[str, tuple[Value, bool]] = {}
         self.state = state or ScopeState()
 
     def over(self, *layers: Layer) -> Scope:
@@ -103,14 +119,30 @@ class Scope:
 
         Raises: SourceError, if its value cannot be rendered, or depends on itself.
         """
-        if key in self._cache:
-            value, secret = self._cache[key]
-            self.state.touched_secret |= secret
+        found = self._cache.get(key) or _scalar(self._lazy.get(key))
+        if found is None:
+            return self._resolved(key, self._cache, self._templar.render)
+        self.state.touched_secret |= found[1]
+        return found[0]
+
+    def lazy(self, key: str) -> Value:
+        """A variable's value for use in a template: what is in it is rendered when it is used.
+
+        Raises: SourceError, as for `get`.
+        """
+        found = self._lazy.get(key) or _scalar(self._cache.get(key))
+        if found is None:
+            return self._resolved(key, self._lazy, partial(self._entries, key))
+        self.state.touched_secret |= found[1]
+        return found[0]
+
+    def _entries(self, key: str, value: Value, scope: Scope, spot: Spot) -> Value:
+        templar = self._templar
+        if not isinstance(value, (dict, list)):
+            return templar.lazily(value, scope, spot)
+        if value in templar.constants:
             return value
-        for layer in reversed(self._layers):
-            if key in layer.values:
-                return self._resolve(key, layer)
-        return MISSING
+        return lazy.lazy(value, scope, spot, templar, key)
 
     def spot(self, key: str) -> Spot | None:
         """The position of the value of `key`; `None` if it is not from a file, or undefined."""
@@ -119,7 +151,17 @@ class Scope:
                 return layer.spot(key)
         return None
 
-    def _resolve(self, key: str, layer: Layer) -> object:
+    def _resolved(
+        self,
+        key: str,
+        cache: dict[str, tuple[Value, bool]],
+        render: Callable[[Value, Scope, Spot], Value],
+    ) -> object:
+        for layer in reversed(self._layers):
+            if key in layer.values:
+                break
+        else:
+            return MISSING
         state = self.state
         value = layer.values[key]
         spot = layer.spot(key) or state.spot
@@ -129,18 +171,17 @@ class Scope:
         )
         try:
             if not layer.raw and spot is not None:
-                if key in state.rendering:
-                    chain = " → ".join([*state.rendering[state.rendering.index(key) :], key])
-                    raise spot.error(f"the variable '{key}' depends on itself: {chain}")
-                state.rendering.append(key)
-                try:
-                    value = self._templar.render(value, self, spot)
-                finally:
-                    state.rendering.pop()
-            self._cache[key] = (value, state.touched_secret)
+                with state.rendered_once((id(layer.values), key), key, spot):
+                    value = render(value, self, spot)
+            cache[key] = (value, state.touched_secret)
         finally:
             state.touched_secret |= outer
         return value
+
+
+def _scalar(found: tuple[Value, bool] | None) -> tuple[Value, bool] | None:
+    """The result of a rendering, if it is the same for a use in a template and elsewhere."""
+    return None if found and isinstance(found[0], (dict, list, tuple, Mapping)) else found
 
 
 class ScopeView(Mapping[str, Value]):
@@ -150,7 +191,7 @@ class ScopeView(Mapping[str, Value]):
         self._scope = scope
 
     def __getitem__(self, key: str) -> object:
-        value = self._scope.get(key)
+        value = self._scope.lazy(key)
         if value is MISSING:
             raise KeyError(key)
         return value

@@ -19,6 +19,7 @@ from deployer.errors import SourceError, UsageError
 from deployer.model import Value
 from deployer.playbook.templates import filters, limits, native
 from deployer.playbook.templates.kinds import kind
+from deployer.playbook.templates.lazy import Constants
 from deployer.playbook.templates.loader import (
     FolderLoader,
     Includes,
@@ -33,7 +34,7 @@ from deployer.playbook.templates.sandbox import (
     compiled,
 )
 from deployer.playbook.templates.scope import OMIT, Scope
-from deployer.playbook.templates.undefined import UndefinedVariable, UsedError
+from deployer.playbook.templates.undefined import UndefinedVariable, UsedError, raiser
 from deployer.playbook.yaml.file import read_text
 from deployer.playbook.yaml.source import (
     SourceFile,
@@ -46,6 +47,7 @@ from deployer.playbook.yaml.source import (
 )
 from deployer.playbook.yaml.vault import SecretText
 
+_NAMES = {"Map": "dict", "List": "list"}
 _NOT_HERE = "a plan must not depend on where it is made; put the value in a vars_files file"
 
 
@@ -82,6 +84,7 @@ class Templar:
         self._compiled: dict[tuple[str, bool], _Compiled] = {}
         self._files: dict[tuple[Path, Includes], tuple[_Compiled | str, SourceFile]] = {}
         self._environments: dict[Includes, SandboxEnvironment] = {}
+        self.constants = Constants(is_template)
 
     def render(self, value: Value, scope: Scope, spot: Spot) -> Value:
         """`value` with all templates rendered; a lone ``{{ x }}`` keeps the type of `x`.
@@ -95,6 +98,21 @@ class Templar:
         rendered = self._container(value, scope, spot)
         self._guarded(lambda: limits.check_size(rendered), scope, spot)
         return rendered
+
+    def lazily(self, value: Value, scope: Scope, spot: Spot) -> Value:
+        """The same for use in a template: what a mapping or list contains is rendered later."""
+        if not isinstance(value, str):
+            return self.render(value, scope, spot)
+        if isinstance(value, SecretText):
+            scope.state.touched_secret = True
+        if not is_template(value):
+            return value
+        template = self._compile
+        return self._guarded(lambda: template(value, False).part(scope), scope, spot)
+
+    def undefined(self, name: Value, error: UndefinedVariable) -> Value:
+        """An undefined value whose use raises `error`."""
+        return self._env.undefined(name=name, exc=raiser(error))
 
     def _container(self, value: Value, scope: Scope, spot: Spot) -> Value:
         def inner(value: Value, spot: Spot) -> Value:
@@ -259,10 +277,22 @@ class _Compiled:
 
     def value(self, scope: Scope) -> Value:
         """The template's value with the variables of `scope`."""
+        return self._finished(self._result(scope))
+
+    def part(self, scope: Scope) -> Value:
+        """The same for use in a template: a mapping or list as it is."""
+        result = self._result(scope)
+        if isinstance(result, (dict, list)) and not self.template.changes:
+            return result
+        return self._finished(result)
+
+    def _result(self, scope: Scope) -> Value:
         context = self.template.new_context({SCOPE: scope})
         result = native.join(self.template.root_render_func(context))
         environment = self.template.environment
-        result = native.with_newlines(self.text, result, environment.newline_sequence)
+        return native.with_newlines(self.text, result, environment.newline_sequence)
+
+    def _finished(self, result: Value) -> Value:
         if isinstance(result, str):
             return str(result)
         found = native.final(result)
@@ -286,6 +316,7 @@ def _compiled_expression(environment: SandboxEnvironment, text: str) -> _Compile
 
 
 def _shortened(text: str) -> str:
+    text = re.sub(r"\b(?:Yaml|Lazy)(Map|List)\b", lambda name: _NAMES[name[1]], text)
     return text if len(text) <= 300 else f"{text[:300]}…"
 
 

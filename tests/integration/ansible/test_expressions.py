@@ -17,7 +17,7 @@ import yaml
 from deployer.errors import UsageError
 from deployer.playbook import parse_extra_vars
 from deployer.playbook.templates.loader import Includes
-from deployer.playbook.templates.scope import Layer, Scope
+from deployer.playbook.templates.scope import OMIT, Layer, Scope
 from deployer.playbook.templates.templar import Templar
 from deployer.playbook.yaml.file import load_yaml
 from deployer.playbook.yaml.source import SourceFile
@@ -100,6 +100,8 @@ def _plain(value: Any) -> Any:
         return {"mapping": [[_plain(key), _plain(each)] for key, each in value.items()]}
     if isinstance(value, list):
         return [_plain(each) for each in value]
+    if value is OMIT:
+        raise UsageError("no value")
     assert type(value) in (str, int, float, bool, type(None)), value
     return value
 

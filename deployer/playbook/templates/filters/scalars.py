@@ -73,7 +73,9 @@ def type_debug(value: Value) -> str:
     if isinstance(value, (str, bool, int, float, type(None), tuple)):
         names = (str, bool, int, float, tuple)
         return next((each.__name__ for each in names if isinstance(value, each)), "NoneType")
-    return type(final(value)).__name__.replace("YamlMap", "dict").replace("YamlList", "list")
+    if isinstance(value, (dict, list)):
+        return "dict" if isinstance(value, dict) else "list"
+    return type(final(value)).__name__
 
 
 def logarithm(value: float, base: float = math.e) -> float:
