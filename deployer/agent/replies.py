@@ -364,11 +364,16 @@ class ConnectionsReply(TypedDict):
     units: dict[str, UnitConnections]
 
 
-class InspectReply(TypedDict):
-    """The reply to ``inspect``; `deployer.proxies.inspect` reads its items."""
-
+class _InspectReply(TypedDict):
     proxies: list[dict[str, Any]]
     notes: list[str]
+
+
+class InspectReply(_InspectReply, total=False):
+    """The reply to ``inspect``; `deployer.proxies.inspect` reads its items."""
+
+    unread: list[str]
+    others: list[dict[str, Any]]
 
 
 class LookReply(TypedDict):

@@ -70,6 +70,7 @@ def status(playbook: Path, *, warn_days: float | None, **given: Any) -> int:
 @option("--force", group=_RENEWAL, is_flag=True, help="Renew certificates that are not due, too.")
 @options.lock_timeout
 @options.no_staging_first
+@options.no_neighbours
 @options.selection
 @options.connection
 @options.output
@@ -91,6 +92,7 @@ def renew(playbook: Path, *, force: bool, **given: Any) -> int:
 )
 @options.playbook
 @option("--remove", group=_RENEWAL, is_flag=True, help="Remove the timer.")
+@options.no_neighbours
 @options.selection
 @options.connection
 @options.output

@@ -207,6 +207,17 @@ lock_timeout = option(
     help="Wait up to SECONDS for another run on the same host; default: do not wait.",
 )
 
+no_neighbours = option(
+    "--no-neighbours",
+    "neighbours",
+    group=COMMIT,
+    flag_value=False,
+    default=True,
+    type=bool,
+    help="Change a host even if the sites that it already serves cannot all be listed or "
+    "asked; those that can be are still checked.",
+)
+
 commit = combine(
     lock_timeout,
     option(
@@ -237,6 +248,7 @@ commit = combine(
         help="Do not check before the first change that the services of the sites answer: for "
         "those that start later.",
     ),
+    no_neighbours,
     option(
         "--canaries",
         group=COMMIT,

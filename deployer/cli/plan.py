@@ -27,6 +27,7 @@ from deployer.cli.command import Command, option
 @options.connection
 @options.install_python
 @options.no_staging_first
+@options.no_neighbours
 @options.displace
 @options.diff
 @option(

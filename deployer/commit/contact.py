@@ -65,6 +65,7 @@ class RunOptions:
     lock_timeout_s: float = 0.0
     watchdog: bool = True
     preflight: bool = True
+    neighbours: bool = True
     keep: int = 10
     staging_first: bool = True
     certificates: ControllerCertificates | None = None

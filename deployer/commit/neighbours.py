@@ -17,6 +17,7 @@ from deployer.errors import AgentError, HostError
 from deployer.plan.forecast import effects
 from deployer.plan.model import Plan
 from deployer.proxies import PROXIES
+from deployer.resources import PATH_KINDS
 
 if TYPE_CHECKING:
     from deployer.agent.replies import Managed
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from deployer.plan.desired import DesiredState
     from deployer.plan.displaced import Ownership
     from deployer.proxies.inspect import Inspection
-    from deployer.proxies.inspect.names import ServedName
+    from deployer.proxies.inspect.names import Answering, ServedName
     from deployer.verify.neighbours.model import NeighbourAnswer, NeighbourRequest
     from deployer.verify.neighbours.verdict import Comparison
     from deployer.verify.net.access import Access
@@ -35,7 +36,9 @@ _FRESH_S = 30.0
 #: Limits of one request, and of all before the change and after it.
 _TIMEOUT_S, _BEFORE_S, _AFTER_S = 3.0, 20.0, 30.0
 _LOGIN = 401
-#: At most this many notes about what could not be read are reported.
+#: What each request adds to these limits.
+_EACH_S = 0.05
+#: At most this many reasons for what is not checked are reported.
 _MOST_NOTES = 3
 #: Old workers answer for a moment after a reload.
 _RELOAD_S = 0.5
@@ -44,6 +47,11 @@ _RELOAD_S = 0.5
 _PATIENCE_S, _AT_LEAST_S, _PAUSE_S = 5.0, 1.5, 0.2
 #: Answers that differ by themselves are asked for this often before the change.
 _SAMPLES, _SAMPLES_OF_UNSTEADY = 2, 4
+
+_ADVICE = (
+    "Nothing was changed. Fix that on the host; or give --no-neighbours, and they are checked only"
+    " as far as they are known."
+)
 
 
 class Neighbourhood:
@@ -54,10 +62,11 @@ class Neighbourhood:
         self._inspection: Inspection | None = None
         self._inspected_at = 0.0
         self._idle: set[ServedName] = set()
-        self.problem = ""
+        self._problem = ""
+        self._blocked: tuple[str, ...] = ()
 
     def _inspect(self) -> Inspection | None:
-        """The running proxies; `None` with `problem` if they could not be inspected."""
+        """The running proxies; `None` with `_problem` if they could not be inspected."""
         from deployer.commit.running_proxies import inspected
 
         is_fresh = time.monotonic() - self._inspected_at < _FRESH_S
@@ -66,10 +75,27 @@ class Neighbourhood:
             try:
                 self._inspection = inspected(self._contact.link(), running=True)
             except AgentError as error:
-                self.problem = error.problem
+                self._problem = error.problem
                 return None
             self._inspected_at = time.monotonic()
         return self._inspection
+
+    def _unlisted(self, inspection: Inspection | None, plan: Plan) -> tuple[str, ...]:
+        """Why some of the names that the host serves are unknown; empty if all are known."""
+        from deployer.proxies.inspect.unlisted import unlisted
+
+        if inspection is None:
+            return (self._problem,)
+        written = {
+            change.name
+            for change in plan.changes
+            if change.kind in PATH_KINDS and change.action != "no-op"
+        }
+        try:
+            found = unlisted(inspection, written=written)
+        except Exception as error:  # no configuration may crash a commit
+            found = (f"the proxies' configuration is not understood: {error!r}",)
+        return found or ((self._problem,) if self._problem else ())
 
     def _served(self, inspection: Inspection) -> tuple[ServedName, ...]:
         from deployer.proxies.inspect.names import served_names
@@ -77,7 +103,7 @@ class Neighbourhood:
         try:
             return served_names(inspection.proxies)
         except Exception as error:  # no configuration may crash a commit
-            self.problem = f"the proxies' configuration is not understood: {error!r}"
+            self._problem = f"the proxies' configuration is not understood: {error!r}"
             return ()
 
     def _ended_defaults(self, inspection: Inspection, plan: Plan) -> frozenset[ServedName]:
@@ -99,6 +125,7 @@ class Neighbourhood:
             return plan
         inspection = self._inspect()
         if inspection is None or not inspection.proxies:
+            self._blocked = self._unlisted(inspection, plan)
             return plan
         from deployer.plan.displaced import Ownership, displaced
         from deployer.plan.predicted import files_taken_back, names_left
@@ -106,6 +133,7 @@ class Neighbourhood:
 
         proxies = inspection.proxies
         before = self._served(inspection)
+        self._blocked = self._unlisted(inspection, plan)
         try:
             left = names_left(proxies, plan) if before else ()
             own = _own_files(desired, managed)
@@ -180,7 +208,12 @@ class Neighbourhood:
         }
 
     def refusal(self, plan: Plan) -> str:
-        """Why a plan is refused that removes names without the user's consent; else empty."""
+        """Why a plan is refused that removes names without the user's consent; else empty.
+
+        Nor may it begin if the names are unknown, unless the user agrees to that.
+        """
+        if self._blocked and self._contact.options.neighbours:
+            return f"{_unlisted_words(self._blocked)}\n{_ADVICE}"
         if not plan.displaced:
             return ""
         from deployer.plan.displaced import refusal_words, refused
@@ -191,24 +224,35 @@ class Neighbourhood:
     # --- the commit -------------------------------------------------------------------------------
 
     def watch(self, plan: Plan, desired: DesiredState) -> Watch:
-        """Ask every name that must answer as before, now that nothing has changed yet."""
-        inspection = self._inspect()
-        served: tuple[ServedName, ...] = ()
-        if inspection is not None and inspection.proxies:
-            from deployer.verify.neighbours.requests import neighbours
+        """Ask every name that must answer as before, now that nothing has changed yet.
 
-            unwatched = self._ended_defaults(inspection, plan) | set(self._idle)
-            served = neighbours(
-                (each for each in self._served(inspection) if each not in unwatched),
-                own=names_of(desired),
-                consented=self._consented(desired)
-                | desired.leaving
-                | {each.name for each in plan.displaced if each.name},
-            )
-        notes = inspection.notes if inspection is not None else ()
-        problems = (self.problem, *notes[:_MOST_NOTES]) if self.problem else notes[:_MOST_NOTES]
-        watch = Watch(self._contact, desired, problems=problems)
-        watch.ask(served)
+        Raises:
+            HostError: the names cannot be listed or asked, which the user did not agree to.
+        """
+        from deployer.verify.neighbours.requests import neighbours, others, without_request
+
+        inspection = self._inspect()
+        served = self._served(inspection) if inspection is not None else ()
+        unlisted = self._unlisted(inspection, plan)
+        if unlisted and self._contact.options.neighbours:
+            host = self._contact.host.name
+            raise HostError(_unlisted_words(unlisted), host=host, hint=_ADVICE)
+        if inspection is None:
+            return Watch(self._contact, desired, problems=unlisted)
+        unwatched = self._ended_defaults(inspection, plan) | set(self._idle)
+        watched = neighbours(
+            (
+                *(each for each in served if each not in unwatched),
+                *others(inspection, served, desired.sites),
+            ),
+            own=names_of(desired),
+            consented=self._consented(desired)
+            | desired.leaving
+            | {each.name for each in plan.displaced if each.name},
+        )
+        problems = (*unlisted, *inspection.notes, *without_request(watched))
+        watch = Watch(self._contact, desired, problems=tuple(dict.fromkeys(problems)))
+        watch.ask([each for each in watched if each.asked is not None])
         return watch
 
 
@@ -219,9 +263,11 @@ class _Asked:
     request: NeighbourRequest
     answers: list[NeighbourAnswer] = field(default_factory=list)
 
-    @property
-    def is_steady(self) -> bool:
-        return len(set(self.answers)) == 1
+    def is_wanted(self, number: int) -> bool:
+        """Whether it is asked in round `number`; what does not answer cannot get worse."""
+        if any(each.failure for each in self.answers):
+            return False
+        return number < _SAMPLES or len(set(self.answers)) > 1
 
 
 class Watch:
@@ -233,18 +279,32 @@ class Watch:
         self._asked: list[_Asked] = []
         self._problems = tuple(problems)
 
-    def ask(self, served: Sequence[ServedName]) -> None:
-        """Request everything twice, and what differs by itself once more."""
+    def ask(self, served: Sequence[Answering]) -> None:
+        """Request everything twice, and what differs by itself once more.
+
+        Raises:
+            HostError: there was no time for all, which the user did not agree to.
+        """
         if not served:
             return
         from deployer.verify.neighbours.requests import requests_to
 
         self._contact.doing("asking other sites")
-        access = access_to(self._contact, _BEFORE_S)
         self._asked = [_Asked(request=request) for request in requests_to(served)]
+        limit_s = _BEFORE_S + _EACH_S * len(self._asked)
+        access = access_to(self._contact, limit_s)
         for number in range(_SAMPLES_OF_UNSTEADY):
-            wanted = [each for each in self._asked if number < _SAMPLES or not each.is_steady]
+            wanted = [each for each in self._asked if each.is_wanted(number)]
             self._sample(wanted, access)
+        late = [each.request for each in self._asked if not each.answers]
+        if late:
+            words = (
+                f"{len(late)} of {len(self._asked)} requests to other sites of this host, such as"
+                f" {late[0].shown}, could not be made within {limit_s:.0f} s"
+            )
+            if self._contact.options.neighbours:
+                raise HostError(words, host=self._contact.host.name, hint=_ADVICE)
+            self._problems = (*self._problems, words)
 
     def _sample(self, wanted: Sequence[_Asked], access: Access) -> None:
         answers = _asked_now(self._contact, [each.request for each in wanted], access)
@@ -257,7 +317,9 @@ class Watch:
         from deployer.verify.neighbours.verdict import unknown
         from deployer.verify.net.stream import Cancelled
 
-        unlisted = tuple(map(unknown, self._problems))
+        more = len(self._problems) - _MOST_NOTES
+        shown = (*self._problems[:_MOST_NOTES], *([f"{more} more reasons"] if more > 0 else ()))
+        unlisted = tuple(map(unknown, shown))
         try:
             return (*unlisted, *self._checks(changed_at))
         except Cancelled:
@@ -275,7 +337,7 @@ class Watch:
         if not asked:
             return ()
         self._contact.doing("asking other sites again")
-        access = access_to(self._contact, _AFTER_S)
+        access = access_to(self._contact, _AFTER_S + _EACH_S * len(asked))
         access.until.pause(changed_at + _RELOAD_S - time.monotonic())
         own_pages = self._own_pages(access)
         compared = self._asked_again(asked, access)
@@ -290,8 +352,7 @@ class Watch:
             for number, comparison in zip(numbers, again, strict=True):
                 compared[number] = comparison
             found = verdict.worse(compared, own_pages)
-        unasked = sum(not each.answers for each in self._asked)
-        return verdict.results(compared, found, unasked=unasked)
+        return verdict.results(compared, found)
 
     def _asked_again(self, asked: Sequence[_Asked], access: Access) -> list[Comparison]:
         from deployer.verify.neighbours.asking import ask_all
@@ -357,6 +418,16 @@ def _own_files(desired: DesiredState, managed: Managed | None) -> frozenset[str]
 def _is_refusal(answer: NeighbourAnswer) -> bool:
     """Whether nothing is served for such a request; a login protects something."""
     return (answer.status or 0) >= 400 and answer.status != _LOGIN
+
+
+def _unlisted_words(problems: Sequence[str]) -> str:
+    """Why a commit cannot tell whether it breaks the sites of others."""
+    listed = "\n".join(f"    - {each}" for each in problems[:_MOST_NOTES])
+    more = len(problems) - _MOST_NOTES
+    return (
+        "the sites that this host already serves cannot be listed, so this commit could not tell"
+        f" whether it breaks them:\n{listed}" + (f"\n    - and {more} more" if more > 0 else "")
+    )
 
 
 def _may_displace(plan: Plan) -> bool:

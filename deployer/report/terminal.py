@@ -390,6 +390,18 @@ _STATE_WORDS: Mapping[str, str] = {
 }
 
 
+def _passed_words(checks: Sequence[CheckResult]) -> str:
+    """``, 14 checks passed``, with what a confirmation must not hide."""
+    skipped = [check for check in checks if check.skipped]
+    passed = f", {plural(len(checks) - len(skipped), 'check')} passed" if checks else ""
+    if not skipped:
+        return passed
+    from deployer.verify.neighbours.verdict import SITE
+
+    is_partial = any(check.site == SITE for check in skipped)
+    return f"{passed}, {len(skipped)} skipped" + is_partial * ", other sites not all checked"
+
+
 def _state_words(report: HostReport) -> str:
     seconds = f" in {report.seconds:.1f} s"
     match report.state:
@@ -398,7 +410,7 @@ def _state_words(report: HostReport) -> str:
         case "planned" if report.plan:
             return plan_words(report.plan)
         case "confirmed":
-            passed = f", {plural(len(report.checks), 'check')} passed" if report.checks else ""
+            passed = _passed_words(report.checks)
             number = f" as generation {report.generation}" if report.generation else ""
             return f"{_done_words(report)} and confirmed{number}{passed}{seconds}"
         case "reverted":

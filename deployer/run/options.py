@@ -41,6 +41,7 @@ class SessionOptions:
     lock_timeout_s: float = 0.0
     watchdog: bool = True
     preflight: bool = True
+    neighbours: bool = True
     keep: int = 10
     staging_first: bool = True
     canaries: int = 5

@@ -118,6 +118,7 @@ class Session:
             lock_timeout_s=options.lock_timeout_s,
             watchdog=options.watchdog,
             preflight=options.preflight,
+            neighbours=options.neighbours,
             keep=options.keep,
             staging_first=options.staging_first,
             canaries=options.canaries,

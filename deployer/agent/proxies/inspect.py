@@ -51,7 +51,8 @@ _LIMIT_S = 20.0
 def inspect(session: Session, request: Json) -> Json:
     """The reply to ``inspect``, about all or some ``proxies``, in ``limit_s`` or little more.
 
-    With ``running``, it is about every running instance, and without logs.
+    With ``running``, it is about every running instance, without logs, and ``others`` are the
+    addresses of web servers that are not inspected; ``unread`` are the files that were not read.
     """
     children = Hurry(session.children, float(request.get("limit_s") or _LIMIT_S))
     wanted = [str(word) for word in request.get("proxies") or PROXIES]
@@ -64,6 +65,8 @@ def inspect(session: Session, request: Json) -> Json:
         )
     only_running = bool(request.get("running"))
     mains = _main_processes(notes)
+    if only_running:
+        mains = {name: _trusted(pids, notes) for name, pids in mains.items()}
     found = []
     for proxy in (PROXIES[word] for word in wanted if word in PROXIES):
         pids = mains.get(proxy.unit, [])
@@ -73,7 +76,21 @@ def inspect(session: Session, request: Json) -> Json:
             state = _state_of(children, proxy, main, reader, notes, has_log=not only_running)
             if state is not None:
                 found.append(state)
-    return {"proxies": found, "notes": [*notes, *reader.notes]}
+    reply: Json = {}
+    if only_running:
+        from deployer.agent.proxies.others import other_servers
+
+        others = other_servers((pid for pids in mains.values() for pid in pids), notes)
+        reply = {"unread": reader.notes, "others": others}
+    return {"proxies": found, "notes": [*notes, *reader.notes], **reply}
+
+
+def _trusted(pids: list[int], notes: list[str]) -> list[int]:
+    """The main processes whose program may be run: the files of others would be guessed."""
+    for pid in pids:
+        if not _is_trusted(pid):
+            notes.append(f"process {pid} does not belong to root: its program was not run")
+    return [pid for pid in pids if _is_trusted(pid)]
 
 
 def _main_processes(notes: list[str]) -> dict[str, list[int]]:

@@ -42,6 +42,11 @@ def with_files(state: ProxyState, config: tuple[ConfigFile, ...]) -> ProxyState:
     return replace(state, config=config, dump=modules)
 
 
+def not_understood(state: ProxyState) -> str:
+    """Its own list of its files, without which ``Include`` lines and conditions are unknown."""
+    return "" if "Included configuration files" in state.dump else "apachectl -D DUMP_INCLUDES"
+
+
 def _entries(state: ProxyState, config: ApacheConfig) -> Iterator[ServedName]:
     sites = [(site, _places(site)) for site in config.sections("virtualhost")]
     open_at = listened(state) or _configured(config)

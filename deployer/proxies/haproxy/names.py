@@ -103,6 +103,12 @@ def with_files(state: ProxyState, config: tuple[ConfigFile, ...]) -> ProxyState:
     return replace(state, config=config)
 
 
+def not_understood(state: ProxyState) -> str:
+    """Files without any section that listens."""
+    has_sections = any(config_of(state).of_kind("frontend", "listen"))
+    return "" if has_sections else ", ".join(each.path for each in state.config)
+
+
 def _of_frontend(
     config: HaproxyConfig,
     section: Section,

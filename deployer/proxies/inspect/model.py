@@ -134,12 +134,28 @@ class ProxyState:
         return frozenset(each.pid for each in self.processes if each.ppid not in pids)
 
 
+class OtherListener(TypedDict):
+    """Where a web server listens whose configuration is not read; `unit` may be empty."""
+
+    process: str
+    pid: int
+    unit: str
+    host: str
+    port: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """A host's proxies, and in `notes` what could not be read and why."""
+    """A host's proxies, and in `notes` what could not be read and why.
+
+    `unread` are notes on files of the proxies that could not be read; `others` are web servers
+    that are none of the proxies, or run in containers.
+    """
 
     proxies: tuple[ProxyState, ...] = ()
     notes: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+    others: tuple[OtherListener, ...] = ()
 
     def of(self, proxy: Proxy) -> ProxyState | None:
         """The state of one proxy, if it is installed."""
@@ -281,6 +297,8 @@ def inspection_from_json(reply: Document) -> Inspection:
     return Inspection(
         proxies=tuple(_state(each) for each in reply["proxies"]),
         notes=tuple(str(note) for note in reply["notes"]),
+        unread=tuple(reply.get("unread", ())),
+        others=tuple(reply.get("others", ())),
     )
 
 

@@ -26,8 +26,8 @@ _LOOPBACKS = tuple(f"127.0.0.{number}" for number in range(1, 10))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServedName:
-    """One name that a proxy serves on one address.
+class Answering:
+    """What answers on one address of the host.
 
     Attributes:
         name: as configured, in lower case: may be a pattern; empty for the default server.
@@ -37,12 +37,9 @@ class ServedName:
         of_site: the names of the server that answers, for a default server or a wildcard's site.
         websockets: the paths that forward WebSockets.
         speaks_http: otherwise it only accepts connections.
-        http2: clients of the address are offered HTTP/2.
-        also_at: other places that configure the same name and address, to no effect.
         file, line: where it is configured.
     """
 
-    proxy: Proxy
     name: str
     asked: str | None
     port: int
@@ -53,8 +50,6 @@ class ServedName:
     websockets: tuple[str, ...] = ()
     speaks_http: bool = True
     wants_proxy_line: bool = False
-    http2: bool = False
-    also_at: tuple[str, ...] = ()
     file: str = ""
     line: int = 0
 
@@ -62,6 +57,16 @@ class ServedName:
     def is_default(self) -> bool:
         """Whether this is what answers requests for no known name."""
         return not self.name
+
+    @property
+    def host(self) -> str:
+        """Its host in a URL."""
+        return self.asked or self.name or self.address or f"unix:{self.socket}"
+
+    @property
+    def details(self) -> str:
+        """What its URL does not show."""
+        return "any other name" if self.is_default and self.speaks_http else ""
 
     @property
     def where(self) -> str:
@@ -73,12 +78,44 @@ class ServedName:
         """``https://intern.example.com:8443``, ``http://127.0.0.1``, ``tcp://127.0.0.1:5432``."""
         scheme = ("https" if self.tls else "http") if self.speaks_http else "tcp"
         usual = {"https": 443, "http": 80}.get(scheme)
-        host = self.asked or self.name or self.address or f"unix:{self.socket}"
-        host = f"[{host}]" if host.count(":") > 1 else host
+        host = f"[{self.host}]" if self.host.count(":") > 1 else self.host
         return f"{scheme}://{host}" + (f":{self.port}" if self.port not in (0, usual) else "")
 
 
-def belongs_to(served: ServedName, names: Collection[str]) -> bool:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedName(Answering):
+    """One name that a proxy serves on one address.
+
+    Attributes:
+        http2: clients of the address are offered HTTP/2.
+        also_at: other places that configure the same name and address, to no effect.
+    """
+
+    proxy: Proxy
+    http2: bool = False
+    also_at: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherServer(Answering):
+    """A web server whose names are not known, on one address; `name` is that of its process."""
+
+    pid: int
+    unit: str = ""
+
+    @property
+    def host(self) -> str:
+        """Its address: its names are not known."""
+        return self.address
+
+    @property
+    def details(self) -> str:
+        """``caddy, process 812 of caddy.service``."""
+        of_unit = f" of {self.unit}.service" if self.unit else ""
+        return f"{self.name}, process {self.pid}{of_unit}"
+
+
+def belongs_to(served: Answering, names: Collection[str]) -> bool:
     """Whether a name is one of `names`, or its server has one of them.
 
     A server with a wildcard in `names` may have a name of its own that it covers.
@@ -99,6 +136,9 @@ class NameReader(Protocol):
 
     def with_files(self, state: ProxyState, config: tuple[ConfigFile, ...]) -> ProxyState:
         """`state` as if its files were these."""
+
+    def not_understood(self, state: ProxyState) -> str:
+        """Which part of the configuration could not be read, so that names in it are missing."""
 
 
 def served_names(states: Iterable[ProxyState]) -> tuple[ServedName, ...]:

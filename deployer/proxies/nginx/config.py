@@ -53,6 +53,16 @@ def tree_of(config: tuple[ConfigFile, ...]) -> Directive:
     return Directive(name="", words=(), file=main, line=0, block=block)
 
 
+def damage_of(config: tuple[ConfigFile, ...]) -> str:
+    """The first place from which on a file cannot be parsed; empty if there is none."""
+    with tempfile.TemporaryDirectory(prefix="deployer-") as folder:  # mode 0700
+        for each in config:
+            statements, line = _taken_apart(each.text, Path(folder) / "file")
+            if not statements and line is not None:
+                return f"{each.path}:{line}"
+    return ""
+
+
 def _parsed(text: str, scratch: Path) -> list[dict[str, object]]:
     """The statements of one file; of a damaged one, those before the damage."""
     statements, line = _taken_apart(text, scratch)

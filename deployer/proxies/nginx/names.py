@@ -20,7 +20,7 @@ from deployer.proxies.inspect.names import (
     from_regex,
     is_any_address,
 )
-from deployer.proxies.nginx.config import Directive, http_of, tree_of, walk
+from deployer.proxies.nginx.config import Directive, damage_of, http_of, tree_of, walk
 from deployer.proxies.nginx.match import modifier_of
 
 _HOST_VARIABLES = frozenset({"$host", "$http_host"})
@@ -63,6 +63,11 @@ def served_names(state: ProxyState) -> tuple[ServedName, ...]:
 def with_files(state: ProxyState, config: tuple[ConfigFile, ...]) -> ProxyState:
     """`state` as if its files were these."""
     return replace(state, config=config)
+
+
+def not_understood(state: ProxyState) -> str:
+    """Where a file cannot be parsed."""
+    return damage_of(state.config)
 
 
 def _of_http(http: Directive) -> Iterator[ServedName]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from deployer.proxies.inspect.names import ServedName
+from deployer.proxies.inspect.names import Answering
 
 Kind = Literal["page", "websocket", "connection"]
 
@@ -14,7 +14,7 @@ Kind = Literal["page", "websocket", "connection"]
 class NeighbourRequest:
     """One request to `served`: for a page, for a WebSocket, or only a connection."""
 
-    served: ServedName
+    served: Answering
     kind: Kind
     path: str = "/"
 
@@ -28,10 +28,9 @@ class NeighbourRequest:
 
     @property
     def shown(self) -> str:
-        """The URL; for a default server it says what it is."""
-        if self.served.is_default and self.kind != "connection":
-            return f"{self.url} (any other name)"
-        return self.url
+        """The URL, with what it does not show."""
+        details = self.served.details
+        return f"{self.url} ({details})" if details else self.url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

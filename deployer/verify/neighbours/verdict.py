@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from deployer.model import CheckResult, Finding
 from deployer.plan.displaced import DEFAULT, quoted
-from deployer.proxies.inspect.names import ServedName
+from deployer.proxies.inspect.names import Answering, OtherServer
 from deployer.verify.neighbours.model import NeighbourAnswer, NeighbourRequest
 
 #: What `CheckResult.site` is for neighbours as a whole.
@@ -21,6 +21,8 @@ CHECK_NAME = "answers as before"
 #: The requests themselves may reach a limit.
 _TOO_MANY = 429
 _REFUSALS = frozenset({401, 403, 407})
+_CAUSE = "This commit changes how the host answers a name that is not one of its own sites."
+_CAUSE_OF_OTHER = "This commit changes a web server that is not part of its own sites."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +145,7 @@ def _is_page(request: NeighbourRequest, answer: NeighbourAnswer) -> bool:
     return request.kind == "page" and bool(answer.body) and is_of_site
 
 
-def _is_other(served: ServedName, other: ServedName) -> bool:
+def _is_other(served: Answering, other: Answering) -> bool:
     """Whether two entries are of different servers, as far as that is known."""
     return (served.file, served.line) != (other.file, other.line) or (
         served.name != other.name and not served.file
@@ -162,9 +164,7 @@ def serves_nothing(request: NeighbourRequest, before: Sequence[NeighbourAnswer])
     )
 
 
-def results(
-    compared: Sequence[Comparison], found: Mapping[int, str], *, unasked: int = 0
-) -> tuple[CheckResult, ...]:
+def results(compared: Sequence[Comparison], found: Mapping[int, str]) -> tuple[CheckResult, ...]:
     """One failed check for each name that got worse, and one for all that answer as before."""
     failed: list[CheckResult] = []
     reported: set[tuple[str, str]] = set()
@@ -178,9 +178,9 @@ def results(
             failed.append(_failed(request, words))
     broken = {compared[number].request.served for number in found}
     well = {each.request.served for each in compared} - broken
-    if not well and not unasked:
+    if not well:
         return tuple(failed)
-    return (*failed, _summary(len({each.url for each in well}), unasked=unasked))
+    return (*failed, _summary(len({each.url for each in well})))
 
 
 def unknown(problem: str) -> CheckResult:
@@ -203,7 +203,7 @@ def _failed(request: NeighbourRequest, words: str) -> CheckResult:
         code="neighbour-broken",
         hop="proxy",
         symptom=symptom,
-        cause="This commit changes how the host answers a name that is not one of its own sites.",
+        cause=_CAUSE_OF_OTHER if isinstance(served, OtherServer) else _CAUSE,
         fix=(
             "Compare the server that has the name with what this commit writes. If the name may be"
             f" lost: --displace {quoted(served.name or DEFAULT)}, or `displaces:` in the playbook."
@@ -221,10 +221,8 @@ def _failed(request: NeighbourRequest, words: str) -> CheckResult:
     )
 
 
-def _summary(well: int, *, unasked: int) -> CheckResult:
+def _summary(well: int) -> CheckResult:
     words = f"{_addresses(well)} of other sites answer{'s' * (well == 1)} as before"
-    if unasked:
-        words += f"; {unasked} could not be asked within the time limit"
     return CheckResult(
         site=SITE, name=CHECK_NAME, target=_addresses(well), hop="proxy", ok=True, detail=words
     )

@@ -45,12 +45,15 @@ class FakeHost:
     displaces: frozenset[str] = frozenset()
     sites: list[dict[str, Any]] = field(default_factory=list)
     fails: bool = False
+    neighbours: bool = True
+    state: dict[str, Any] = field(default_factory=dict)
+    more: dict[str, Any] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     @property
     def options(self) -> Any:
-        return SimpleNamespace(displaces=self.displaces)
+        return SimpleNamespace(displaces=self.displaces, neighbours=self.neighbours)
 
     @property
     def host(self) -> Any:
@@ -73,9 +76,9 @@ class FakeHost:
         if self.fails:
             raise AgentError("no", host="web1", code="failed")
         config = [{"path": "/etc/nginx/nginx.conf", "text": f"http {{ {self.text} }}"}]
-        state = {"proxy": "nginx", "is_running": True, "config": config}
+        state = {"proxy": "nginx", "is_running": True, "config": config, "test_ok": True}
         empty = {"processes": [], "log": [], "listeners": []}
-        return {"proxies": [{**state, **empty}], "notes": []}
+        return {"proxies": [{**state, **empty, **self.state}], "notes": [], **self.more}
 
 
 def of(host: FakeHost) -> Neighbourhood:
@@ -194,12 +197,96 @@ def test_own_names_are_left_to_their_own_checks() -> None:
         assert failed(host, between=lambda: status.insert(0, "503 No")) == []
 
 
-def test_what_could_not_be_listed_is_reported() -> None:
-    watch = of(FakeHost("", fails=True)).watch(RELOAD, desired())
-    (check,) = watch.checks(changed_at=time.monotonic())
-    assert check.ok
-    assert check.skipped
-    assert check.detail == "not checked: no"
+_LISTENS = ["0.0.0.0:80"]
+_REJECTED = {
+    "listeners": _LISTENS,
+    "test_ok": False,
+    "test_output": 'nginx: [emerg] unknown directive "x" in /etc/nginx/nginx.conf:3\n',
+}
+
+
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [
+        (FakeHost("", fails=True), "    - no"),
+        (FakeHost("", state=_REJECTED), 'unknown directive "x" in /etc/nginx/nginx.conf:3'),
+        (
+            FakeHost("", state={"listeners": _LISTENS, "test_ok": None, "test_output": "no time"}),
+            "nginx: its configuration test could not be run: no time",
+        ),
+        (FakeHost("", state={"listeners": _LISTENS, "config": []}), "none of its configuration"),
+        (FakeHost("server {", state={"listeners": _LISTENS}), "not understood: /etc/nginx/nginx.c"),
+        (FakeHost("", more={"unread": ["/etc/x cannot be read"]}), "    - /etc/x cannot be read"),
+    ],
+)
+def test_a_host_whose_sites_cannot_be_listed_is_not_changed(host: FakeHost, reason: str) -> None:
+    with pytest.raises(HostError) as caught:
+        of(host).watch(RELOAD, desired())
+    assert reason in str(caught.value)
+    assert "Nothing was changed" in str(caught.value)
+    assert "--no-neighbours" in str(caught.value)
+    neighbourhood = of(host)
+    assert neighbourhood.refusal(neighbourhood.with_displaced(SWITCH, desired())) != ""
+
+    host.neighbours = False
+    neighbourhood = of(host)
+    assert neighbourhood.refusal(neighbourhood.with_displaced(RELOAD, desired())) == ""
+    check = neighbourhood.watch(RELOAD, desired()).checks(changed_at=time.monotonic())[0]
+    assert (check.ok, check.skipped) == (True, True)
+    assert reason.strip(" -") in check.detail
+
+
+def test_files_that_the_commit_fixes_and_a_proxy_that_serves_nothing_stop_no_commit() -> None:
+    fixed = change("file:/etc/nginx/nginx.conf", {"type": "file"}, {"type": "file"})
+    plan = Plan(host="web1", created_at="", changes=(fixed,))
+    of(FakeHost("", state=_REJECTED)).watch(plan, desired())
+    of(FakeHost("", state={**_REJECTED, "listeners": []})).watch(RELOAD, desired())
+
+
+def test_a_web_server_that_is_none_of_the_proxies_answers_as_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(neighbours, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(neighbours, "_AT_LEAST_S", 0.1)
+    status = ["404 Not Found"]
+    with Server(lambda peer: peer.answer(status[0], "Content-Length: 0")) as server:
+        about = {"process": "caddy", "pid": 7, "unit": "caddy"}
+        other = {**about, "host": "127.0.0.1", "port": server.port}
+        host = FakeHost("", more={"others": [other]})
+        (found,) = failed(host, between=lambda: status.insert(0, "502 No"))
+        assert found == (
+            f"http://127.0.0.1:{server.port}/ (caddy, process 7 of caddy.service) answered 404"
+            " before this change, and answered 502 after it"
+        )
+        status[0] = "200 OK"
+        host.displaces = frozenset({"caddy"})
+        assert failed(host, between=lambda: status.insert(0, "502 No")) == []
+        # An address that the files of a proxy do not show: it has not loaded them.
+        status[0] = "200 OK"
+        host = FakeHost("", state={"listeners": [f"127.0.0.1:{server.port}"]})
+        (found,) = failed(host, between=lambda: status.insert(0, "502 No"))
+        assert "(nginx, process 0) answered 200" in found
+
+
+def test_a_commit_that_has_no_time_to_ask_everything_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(neighbours, "_BEFORE_S", 0.0)
+    monkeypatch.setattr(neighbours, "_EACH_S", 0.0)
+    with Server(statuses(itertools.repeat("200 OK"))) as server:
+        host = serving(server)
+        with pytest.raises(HostError, match=r"2 of 2 requests to other sites .*http://a.com:"):
+            of(host).watch(RELOAD, desired())
+        host.neighbours = False
+        (check,) = of(host).watch(RELOAD, desired()).checks(changed_at=time.monotonic())
+        assert check.skipped
+
+
+def test_a_name_that_no_request_is_known_for_is_reported() -> None:
+    with Server(statuses(itertools.repeat("200 OK"))) as server:
+        host = serving(server, "~^(?=a)b$")
+        first = of(host).watch(RELOAD, desired()).checks(changed_at=time.monotonic())[0]
+    assert first.detail.startswith("not checked: no name is known that matches ~^(?=a)b$, /etc/ng")
 
 
 def test_an_interrupt_before_the_change_changes_nothing() -> None:

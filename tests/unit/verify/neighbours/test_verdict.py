@@ -159,11 +159,12 @@ def test_own_and_consented_names_are_not_requested() -> None:
         served("", asked="", of_site=("a.com",)),
     ]
     kept = neighbours(every, own={"own.com"}, consented={"b.com"})
-    assert [each.name for each in kept] == ["a.com", ""]
+    assert [each.name for each in kept] == ["a.com", "~^x", ""]
     assert [each.name for each in neighbours(every, own=(), consented={"default"})] == [
         "own.com",
         "a.com",
         "b.com",
+        "~^x",
     ]
 
 
