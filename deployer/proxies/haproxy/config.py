@@ -6,7 +6,8 @@ A ``defaults`` section applies to the sections after it, up to the next one; a s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -19,6 +20,9 @@ _SECTIONS = frozenset(
         *("traces", "crt-store", "log-profile", "acme"),
     )
 )
+_SETS = frozenset({"setenv", "presetenv"})
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?:-([^}]*))?(?:\[\*\])?\})")
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _ESCAPED = " #\\\"'"
 _UNITS = {"us": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -126,12 +130,15 @@ def _sections(files: list[ConfigFile]) -> list[Section]:
     found: list[Section] = []
     usual: Section | None = None
     by_name: dict[str, Section] = {}
+    environment: dict[str, str] = {}
     for file in files:
         for number, line in enumerate(file.text.splitlines(), 1):
-            words = words_of(line)
+            words = words_of(_expanded(line, environment))
             if not words or words[0].startswith("."):
                 continue
             if words[0] not in _SECTIONS:
+                if words[0] in _SETS and len(words) > 2:
+                    environment[words[1]] = words[2]
                 if found:
                     made = Directive(words=words, file=file.path, line=number)
                     found[-1].add(made)
@@ -147,6 +154,17 @@ def _sections(files: list[ConfigFile]) -> list[Section]:
                 usual = section
                 by_name[name] = section
     return found
+
+
+def _expanded(line: str, environment: Mapping[str, str]) -> str:
+    """`line` with the values of variables of the environment; HAProxy reads "$NAME" in quotes."""
+    if not environment or "$" not in line:
+        return line
+
+    def value(found: re.Match[str]) -> str:
+        return environment.get(found[1] or found[2], found[3] or found[0])
+
+    return _QUOTED.sub(lambda part: _VARIABLE.sub(value, part[0]), line)
 
 
 def words_of(line: str) -> tuple[str, ...]:

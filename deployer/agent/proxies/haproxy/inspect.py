@@ -13,6 +13,7 @@ from deployer.agent.processes import children_of, started_at
 from deployer.agent.proxies.files import FileReader, Hurry
 from deployer.agent.proxies.haproxy import connections
 from deployer.agent.proxies.haproxy.config import FILE
+from deployer.agent.proxies.haproxy.referenced import referenced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def ask(children: Hurry, program: str, main: int, reader: FileReader) -> Json:
     config = reader.read_all(paths)
     return {
         "version": version.group(1) if version else "",
-        "config": [*config, *reader.read_all(_lists(config))],
+        "config": [*config, *referenced(config, main, reader)],
         "dump": _counts(main, config),
         "test_ok": None if code is None else code == 0,
         "test_output": said.strip()[-8000:],
@@ -53,16 +54,6 @@ def _files(main: int) -> list[str]:
         else:
             found.append(path)
     return found
-
-
-def _lists(config: list[Json]) -> list[str]:
-    """The map and pattern files that the configuration refers to."""
-    found: list[str] = []
-    for each in config:
-        text = re.sub(r"(?m)^\s*#.*", "", each["text"])
-        found += re.findall(r"\bmap(?:_\w+)?\((/[^,)\s]+)", text)
-        found += re.findall(r"\s-f\s+(/\S+)", text)
-    return list(dict.fromkeys(found))
 
 
 def _counts(main: int, config: list[Json]) -> str:
