@@ -29,7 +29,7 @@ def facts() -> Json:
         "ansible_processor_vcpus": os.cpu_count() or 1,
         "ansible_memtotal_mb": _memory_mb(),
         "ansible_default_ipv4": _default_ipv4(),
-        "ansible_all_ipv6_addresses": _ipv6_addresses(),
+        "ansible_all_ipv6_addresses": ipv6_addresses(),
         "ansible_service_mgr": "systemd" if os.path.isdir("/run/systemd/system") else _init_name(),
         "ansible_pkg_mgr": _package_manager(about["ansible_os_family"]),
         "ansible_python_version": ".".join(map(str, sys.version_info[:3])),
@@ -62,11 +62,11 @@ def _default_ipv4() -> Json:
             import _socket
 
             gateway = _socket.inet_ntoa(struct.pack("=I", int(fields[2], 16)))
-            return {"address": _own_address(), "interface": fields[0], "gateway": gateway}
+            return {"address": own_address(), "interface": fields[0], "gateway": gateway}
     return {}
 
 
-def _own_address() -> str:
+def own_address() -> str:
     """The source address of packets that leave the host; connecting a UDP socket sends nothing."""
     import _socket
 
@@ -80,7 +80,7 @@ def _own_address() -> str:
         probe.close()
 
 
-def _ipv6_addresses() -> list[str]:
+def ipv6_addresses() -> list[str]:
     lines = read_text("/proc/net/if_inet6").splitlines()
     found = [fields[0] for fields in map(str.split, lines) if len(fields) > 5 and fields[5] != "lo"]
     if not found:

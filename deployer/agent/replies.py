@@ -367,6 +367,7 @@ class ConnectionsReply(TypedDict):
 class _InspectReply(TypedDict):
     proxies: list[dict[str, Any]]
     notes: list[str]
+    addresses: list[str]
 
 
 class InspectReply(_InspectReply, total=False):

@@ -63,6 +63,7 @@ class Neighbourhood:
         self._inspected_at = 0.0
         self._idle: set[ServedName] = set()
         self._problem = ""
+        self._clash = ""
         self._blocked: tuple[str, ...] = ()
 
     def _inspect(self) -> Inspection | None:
@@ -127,6 +128,7 @@ class Neighbourhood:
         if inspection is None or not inspection.proxies:
             self._blocked = self._unlisted(inspection, plan)
             return plan
+        from deployer.plan.clashes import clash_words
         from deployer.plan.displaced import Ownership, displaced
         from deployer.plan.predicted import files_taken_back, names_left
         from deployer.plan.side_effects import side_effects
@@ -136,6 +138,7 @@ class Neighbourhood:
         self._blocked = self._unlisted(inspection, plan)
         try:
             left = names_left(proxies, plan) if before else ()
+            self._clash = clash_words(before, left)
             own = _own_files(desired, managed)
             files = files_taken_back(proxies, plan, undoes=desired.undoes, own=own)
             undone_files = files_taken_back(proxies, plan, undoes=desired.undoes, own=())
@@ -179,7 +182,10 @@ class Neighbourhood:
         idle = {
             each
             for each, answer in zip(lost, answers, strict=True)
-            if answer is None or answer.failure or answer.is_stock or _is_refusal(answer)
+            if answer is None
+            or answer.failure
+            or answer.is_stock
+            or (_is_refusal(answer) and not each.forwards)
         }
         return self._without(before, idle)
 
@@ -214,8 +220,8 @@ class Neighbourhood:
         """
         if self._blocked and self._contact.options.neighbours:
             return f"{_unlisted_words(self._blocked)}\n{_ADVICE}"
-        if not plan.displaced:
-            return ""
+        if self._clash or not plan.displaced:
+            return self._clash
         from deployer.plan.displaced import refusal_words, refused
 
         names = refused(plan.displaced)
@@ -229,6 +235,7 @@ class Neighbourhood:
         Raises:
             HostError: the names cannot be listed or asked, which the user did not agree to.
         """
+        from deployer.verify.neighbours.elsewhere import elsewhere
         from deployer.verify.neighbours.requests import neighbours, others, without_request
 
         inspection = self._inspect()
@@ -252,7 +259,9 @@ class Neighbourhood:
         )
         problems = (*unlisted, *inspection.notes, *without_request(watched))
         watch = Watch(self._contact, desired, problems=tuple(dict.fromkeys(problems)))
-        watch.ask([each for each in watched if each.asked is not None])
+        watch.addresses = inspection.addresses
+        asked = [each for each in watched if each.asked is not None]
+        watch.ask([*asked, *elsewhere(asked, inspection.proxies, inspection.addresses)])
         return watch
 
 
@@ -278,6 +287,7 @@ class Watch:
         self._desired = desired
         self._asked: list[_Asked] = []
         self._problems = tuple(problems)
+        self.addresses: tuple[str, ...] = ()
 
     def ask(self, served: Sequence[Answering]) -> None:
         """Request everything twice, and what differs by itself once more.
@@ -321,7 +331,7 @@ class Watch:
         shown = (*self._problems[:_MOST_NOTES], *([f"{more} more reasons"] if more > 0 else ()))
         unlisted = tuple(map(unknown, shown))
         try:
-            return (*unlisted, *self._checks(changed_at))
+            return (*unlisted, *self._checks(changed_at), *self._unreachable())
         except Cancelled:
             return unlisted  # the commit is reverted
 
@@ -365,6 +375,19 @@ class Watch:
             Comparison(request=each.request, before=tuple(each.answers), after=answer or late)
             for each, answer in zip(asked, answers, strict=True)
         ]
+
+    def _unreachable(self) -> list[CheckResult]:
+        """The own sites that none of the host's addresses leads to."""
+        from deployer.verify.neighbours.asking import ask_all
+        from deployer.verify.neighbours.elsewhere import requests_of, unreachable
+
+        access = access_to(self._contact, _AFTER_S)
+        found: list[CheckResult] = []
+        for site in self._desired.sites:
+            requests = requests_of(site, self.addresses)
+            answers = {address: ask_all(some, access) for address, some in requests.items()}
+            found += unreachable(site, answers) if answers else ()
+        return found
 
     def _own_pages(self, access: Access) -> list[NeighbourAnswer]:
         from deployer.verify.neighbours.asking import ask_all
@@ -416,8 +439,8 @@ def _own_files(desired: DesiredState, managed: Managed | None) -> frozenset[str]
 
 
 def _is_refusal(answer: NeighbourAnswer) -> bool:
-    """Whether nothing is served for such a request; a login protects something."""
-    return (answer.status or 0) >= 400 and answer.status != _LOGIN
+    """Whether the proxy itself refuses such a request; a login protects something."""
+    return (answer.status or 0) >= 400 and answer.status != _LOGIN and answer.is_proxys
 
 
 def _unlisted_words(problems: Sequence[str]) -> str:

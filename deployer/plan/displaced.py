@@ -44,13 +44,14 @@ def displaced(
     """
     left = {(each.name, each.port, each.socket) for each in after}
     ports = {(each.port, each.socket) for each in after}
-    gone: dict[tuple[str, Proxy], list[ServedName]] = {}
+    gone: dict[tuple[str, Proxy, str], list[ServedName]] = {}
     for each in before:
         if (each.name, each.port, each.socket) in left or ownership.is_own(each):
             continue
         if each.is_default and (each.of_site or (each.port, each.socket) in ports):
             continue  # its named server is listed, or a different one answers there
-        gone.setdefault((each.name, each.proxy), []).append(each)
+        key = (each.name, each.proxy, each.where if each.is_default else "")
+        gone.setdefault(key, []).append(each)
     return tuple(_displaced(found, ownership) for found in gone.values())
 
 
@@ -69,11 +70,15 @@ def _displaced(found: Sequence[ServedName], ownership: Ownership) -> Displaced:
 def refused(names: Sequence[Displaced]) -> tuple[Displaced, ...]:
     """Those that the user has not agreed to lose.
 
-    Consent to lose every name of a proxy includes its default server.
+    Consent to lose the names on a port includes its default server.
     """
     asked = [each for each in names if not (each.is_expected or each.is_consented)]
-    named = {each.proxy for each in names if each.name}
-    return tuple(each for each in asked if each.name or each.proxy not in named)
+    named = {(each.proxy, port) for each in names if each.name for port in each.ports}
+    return tuple(
+        each
+        for each in asked
+        if each.name or not each.ports or not named.issuperset((each.proxy, n) for n in each.ports)
+    )
 
 
 def displaced_words(each: Displaced) -> str:

@@ -52,7 +52,8 @@ def inspect(session: Session, request: Json) -> Json:
     """The reply to ``inspect``, about all or some ``proxies``, in ``limit_s`` or little more.
 
     With ``running``, it is about every running instance, without logs, and ``others`` are the
-    addresses of web servers that are not inspected; ``unread`` are the files that were not read.
+    addresses of web servers that are not inspected; ``unread`` are the files that were not read,
+    and ``addresses`` those of this host.
     """
     children = Hurry(session.children, float(request.get("limit_s") or _LIMIT_S))
     wanted = [str(word) for word in request.get("proxies") or PROXIES]
@@ -78,10 +79,11 @@ def inspect(session: Session, request: Json) -> Json:
                 found.append(state)
     reply: Json = {}
     if only_running:
+        from deployer.agent.addresses import host_addresses
         from deployer.agent.proxies.others import other_servers
 
         others = other_servers((pid for pids in mains.values() for pid in pids), notes)
-        reply = {"unread": reader.notes, "others": others}
+        reply = {"unread": reader.notes, "others": others, "addresses": host_addresses()}
     return {"proxies": found, "notes": [*notes, *reader.notes], **reply}
 
 

@@ -133,6 +133,7 @@ def _common(config: ApacheConfig, site: Directive | None) -> ServedName:
         port=0,
         tls=speaks_tls(config, site),
         http2=_offers_http2(config, site),
+        forwards=next(site_passes(config, site), None) is not None,
         websockets=tuple(_websocket_paths(config, site)),
         wants_proxy_line=_is_on(config, "remoteipproxyprotocol", site),
         file=site.file if site is not None else "",

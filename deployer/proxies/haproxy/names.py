@@ -41,6 +41,7 @@ class _Names:
     common: dict[str, None] = field(default_factory=dict)
     others: dict[tuple[str, str], list[Directive]] = field(default_factory=dict)
     is_plain: bool = False
+    forwards: bool = False
 
     def add(self, hosts: Iterable[tuple[str, str]], by: Directive) -> None:
         for each in hosts:
@@ -129,7 +130,7 @@ def _of_frontend(
             file=section.file,
             line=section.line,
         )
-        yield common
+        yield replace(common, forwards=names.forwards)
         tested = set()
         for (method, pattern), by in names.places.items():
             name, asked = _name(method, pattern)
@@ -204,14 +205,21 @@ class _Reader:
             found.add((host for test in tests for host in test.hosts), by)
             if by.words[0] == "use_backend":
                 self._add_paths(found, by, [each for each in tests if not each.is_negated])
+                is_for_names = any(test.hosts for test in tests)
+                found.forwards |= not is_for_names and self._has_servers(*by.words[1:2])
         usual = section.setting("default_backend")
         target = usual.words[1] if usual is not None and usual.words[1:] else ""
+        found.forwards |= self._has_servers(target) or section.kind == "listen"
         if target in self._tunnels or (section.kind == "listen" and section.name in self._tunnels):
             found.add_paths((), ("/",))
         for backend in self._backends_of(section, target):
             if backend.name not in seen:
                 self._add_backend(found, backend, seen | {backend.name})
         return found
+
+    def _has_servers(self, name: str = "") -> bool:
+        backend = self._backends.get(name)
+        return "%[" in name or (backend is not None and any(backend.own("server")))
 
     def _backends_of(self, section: Section, usual: str) -> Iterator[Section]:
         chosen = [each.words[1] for each in section.own("use_backend") if each.words[1:]]

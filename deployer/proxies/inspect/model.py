@@ -149,13 +149,15 @@ class Inspection:
     """A host's proxies, and in `notes` what could not be read and why.
 
     `unread` are notes on files of the proxies that could not be read; `others` are web servers
-    that are none of the proxies, or run in containers.
+    that are none of the proxies, or run in containers. `addresses` are those at which others reach
+    the host.
     """
 
     proxies: tuple[ProxyState, ...] = ()
     notes: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
     others: tuple[OtherListener, ...] = ()
+    addresses: tuple[str, ...] = ()
 
     def of(self, proxy: Proxy) -> ProxyState | None:
         """The state of one proxy, if it is installed."""
@@ -299,6 +301,7 @@ def inspection_from_json(reply: Document) -> Inspection:
         notes=tuple(str(note) for note in reply["notes"]),
         unread=tuple(reply.get("unread", ())),
         others=tuple(reply.get("others", ())),
+        addresses=tuple(reply.get("addresses", ())),
     )
 
 

@@ -37,6 +37,7 @@ class Answering:
         of_site: the names of the server that answers, for a default server or a wildcard's site.
         websockets: the paths that forward WebSockets.
         speaks_http: otherwise it only accepts connections.
+        forwards: a default server passes some requests on, whatever its first page is.
         file, line: where it is configured.
     """
 
@@ -50,6 +51,7 @@ class Answering:
     websockets: tuple[str, ...] = ()
     speaks_http: bool = True
     wants_proxy_line: bool = False
+    forwards: bool = False
     file: str = ""
     line: int = 0
 

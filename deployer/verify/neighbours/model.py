@@ -29,8 +29,11 @@ class NeighbourRequest:
     @property
     def shown(self) -> str:
         """The URL, with what it does not show."""
-        details = self.served.details
-        return f"{self.url} ({details})" if details else self.url
+        served = self.served
+        is_elsewhere = served.asked and not served.address.startswith(("127.", "::1"))
+        details = [served.details, f"at {served.address}" if is_elsewhere else ""]
+        words = ", ".join(filter(None, details))
+        return f"{self.url} ({words})" if words else self.url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

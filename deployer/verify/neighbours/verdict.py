@@ -157,10 +157,15 @@ def _is_other(served: Answering, other: Answering) -> bool:
 
 def serves_nothing(request: NeighbourRequest, before: Sequence[NeighbourAnswer]) -> bool:
     """Whether a default server only refuses, with the proxy's own pages: no one is served."""
-    return request.served.is_default and all(
-        (each.status or 0) >= 400 and each.status not in _REFUSALS and each.is_proxys
-        for each in before
-        if not each.failure
+    served = request.served
+    return (
+        served.is_default
+        and not served.forwards
+        and all(
+            (each.status or 0) >= 400 and each.status not in _REFUSALS and each.is_proxys
+            for each in before
+            if not each.failure
+        )
     )
 
 

@@ -135,7 +135,8 @@ def test_a_default_server_counts_if_it_serves_something() -> None:
     for script, expected in (
         (answer("200 OK"), [""]),
         (answer("401 Unauthorized"), [""]),
-        (answer("404 Not Found"), []),
+        (answer("404 Not Found"), [""]),  # a service that has no first page
+        (answer("404 Not Found", "<hr><center>nginx</center>"), []),
         (answer("200 OK", "<title>Welcome to nginx!</title>"), []),
     ):
         with Server(script) as server:
