@@ -29,11 +29,9 @@ def clash_words(before: Iterable[ServedName], after: Iterable[ServedName]) -> st
     ]
     return "\n".join(
         [
-            (
-                "after this plan, two parts of the configuration would listen on the same address, and"
-                " each connection would reach one of them at random:"
-            ),
+            "after this plan, two parts of the configuration would listen on the same address:",
             *lines,
+            "Each connection would reach one of them at random.",
             "Nothing was changed. Remove one of the two, or give it a different port.",
         ]
     )

@@ -221,3 +221,31 @@ def test_a_haproxy_file_that_another_playbook_wrote() -> None:
     )
     made = plan(change("file:/etc/haproxy/haproxy.cfg", FILE, FILE, text.format("own")))
     assert names(removed(state, made)) == ["theirs.com"]
+
+
+def test_consent_to_names_is_no_consent_to_another_port() -> None:
+    text = (
+        "frontend web\n bind :80\n use_backend b if { hdr(host) shop.example.com }\n"
+        " default_backend b\nbackend b\n server s 127.0.0.1:1\n"
+        "listen database\n mode tcp\n bind :5432\n server s 127.0.0.1:2\n"
+    )
+    file = ConfigFile(path="/etc/haproxy/haproxy.cfg", text="defaults\n mode http\n" + text)
+    state = ProxyState(proxy="haproxy", config=(file,))
+    stop = plan(change("service:haproxy", ON, OFF))
+    found = removed(state, stop, consented=["shop.example.com"])
+    (left,) = refused(found)
+    assert (left.name, left.ports, left.where) == ("", (5432,), "/etc/haproxy/haproxy.cfg:9")
+
+
+def test_two_listeners_on_one_address_are_refused() -> None:
+    from deployer.plan.clashes import clash_words
+
+    main = ConfigFile(path="/etc/haproxy/haproxy.cfg", text="frontend old\n bind :8080\n")
+    more = ConfigFile(path="/etc/haproxy/conf.d/a.cfg", text="frontend a\n bind :80\n")
+    state = ProxyState(proxy="haproxy", config=(main, more))
+    path = "/etc/haproxy/haproxy.cfg"
+    made = plan(change(f"file:{path}", FILE, FILE, "frontend new\n bind :80\n"))
+    before, left = served_names((state,)), names_left((state,), made)
+    words = clash_words(before, left)
+    assert "port 80 of HAProxy: /etc/haproxy/haproxy.cfg:1 and /etc/haproxy/conf.d/a.cfg:1" in words
+    assert clash_words(left, left) == "", "it was so before"

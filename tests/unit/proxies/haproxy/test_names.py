@@ -7,6 +7,7 @@ import pytest
 from deployer.proxies.haproxy.names import served_names
 from deployer.proxies.inspect.model import ConfigFile, ProxyState
 from deployer.proxies.inspect.names import ServedName
+from tests.support.certificates.pki import issued
 from tests.support.proxies.recorded import haproxy
 
 _DEFAULTS = "defaults\n    mode http\n    timeout client 1m\n"
@@ -197,3 +198,103 @@ backend other
 """
     )
     assert names(found) == {"a.com", "b.com"}
+
+
+def test_names_that_only_certificates_show() -> None:
+    files = {
+        path: ConfigFile(path=path, text=text)
+        for path, text in {
+            "/etc/haproxy/certs/b.pem": issued("b.com", by=None).pem.decode(),
+            "one.pem": issued("*.c.com", by=None).pem.decode(),
+            "/etc/haproxy/list": "one.pem [alpn h2] d.com !x.d.com *.d.com\none.pem # all of it\n",
+        }.items()
+    }
+    found = of(
+        """
+frontend folder
+    bind :443 ssl crt /etc/haproxy/certs/ alpn h2
+    use_backend b if { hdr(host) b.com }
+    default_backend b
+frontend list
+    bind :8443 ssl crt-list /etc/haproxy/list
+frontend plain
+    bind :80
+backend b
+""",
+        **files,
+    )
+    by_port = {port: {each.name for each in found if each.port == port} for port in (443, 8443, 80)}
+    assert by_port[443] == {"", "b.com"}
+    assert by_port[8443] == {"", "d.com", "*.d.com", "*.c.com"}
+    assert by_port[80] == {""}
+    assert all(each.tls for each in found if each.port != 80)
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        ('acl a hdr(host) "$NAME"\n use_backend b if a', {"env.example.com"}),
+        ("use_backend %[base,map_beg(base.map)]", {"p.com"}),
+        ("acl known hdr(host),map(/hosts.map) -m found\n default_backend b", {"m.com"}),
+        ("use_backend at_%[hdr(host),word(1,'.')] if { hdr_end(host) .x.com }", {"y.x.com"}),
+        ("use_backend at_%[hdr(host),field(1,.)]", {"y.*"}),
+        ("default_backend by_server", {"s.com"}),
+        ("default_backend own_rules", {"r.com"}),
+        ("http-request deny if !{ hdr(host) -i n.com }", {"n.com"}),
+    ],
+)
+def test_names_in_less_usual_places(rules: str, expected: set[str]) -> None:
+    text = f"""
+global
+    presetenv NAME env.example.com
+frontend web
+    bind :80
+    {rules}
+backend b
+backend at_y
+backend by_server
+    use-server one if {{ hdr(host) s.com }}
+    server one 127.0.0.1:1
+backend own_rules
+    http-request redirect location / if {{ hdr(host) r.com }}
+"""
+    base = ConfigFile(path="base.map", text="p.com/app b\np.com/two b\n")
+    hosts = ConfigFile(path="/hosts.map", text="m.com b\n")
+    assert expected <= names(of(text, base=base, hosts=hosts))
+
+
+def test_a_frontend_that_only_haproxy_itself_reaches() -> None:
+    (default, outer, inner) = served_names(
+        haproxy(
+            """
+frontend tls
+    mode tcp
+    bind :443
+    use_backend ends if { req.ssl_sni a.com }
+    default_backend ends
+backend ends
+    mode tcp
+    server self abns@inner send-proxy-v2
+frontend inner
+    mode http
+    bind abns@inner accept-proxy ssl crt /x.pem
+    use_backend b if { hdr(host) hidden.com }
+backend b
+"""
+        )
+    )
+    assert (outer.name, inner.name) == ("a.com", "hidden.com")
+    assert {(each.port, each.tls) for each in (default, outer, inner)} == {(443, True)}
+
+
+def test_a_default_that_forwards_some_requests() -> None:
+    def forwards(rules: str) -> bool:
+        text = (
+            f"frontend web\n bind :80\n {rules}\nbackend b\n server s 127.0.0.1:1\nbackend none\n"
+        )
+        return next(each for each in of(text) if each.is_default).forwards
+
+    assert forwards("default_backend b")
+    assert forwards("use_backend b if { path_beg /api }")
+    assert not forwards("use_backend b if { hdr(host) a.com } { path_beg /api }")
+    assert not forwards("default_backend none")
