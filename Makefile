@@ -46,7 +46,7 @@ crash: machine setup
 
 # Commands that tests on hosts use on this machine.
 requisites: machine
-	@bash tests/machine.sh nginx pebble chromium certutil=libnss3-tools zsh fish
+	@bash tests/machine.sh nginx apache2=apache2-bin pebble chromium certutil=libnss3-tools zsh fish
 
 # Built when they are needed; this is for those who want them before.
 images: machine

@@ -77,7 +77,8 @@ class Route:
     """One path of a site. Exactly one of `upstreams` and `root` is set.
 
     `origins` is `None` for the site's own names, ``("any",)`` for every page, otherwise a list of
-    ``scheme://host[:port]``, in lower case. With `login`, the service rejects clients that have not
+    ``scheme://host[:port]``, in lower case. `max_body_bytes` is `None` for the site's, 0 for no
+    limit. With `login`, the service rejects clients that have not
     logged in, including checks. `places` has the position of each key in the playbook.
     """
 
@@ -87,6 +88,9 @@ class Route:
     upstreams: tuple[Upstream, ...] = ()
     root: str | None = None
     strip_prefix: bool = False
+    buffering: bool = False
+    timeout_s: float = 60.0
+    max_body_bytes: int | None = None
     idle_timeout_s: float = 3600.0
     ping_interval_s: float | None = None
     origins: tuple[str, ...] | None = None
@@ -98,6 +102,11 @@ class Route:
     def at(self, *keys: str) -> SourceRef | None:
         """The position of the first of `keys` that is present, or else of the whole."""
         return next((self.places[key] for key in keys if key in self.places), self.source)
+
+    @property
+    def pause_s(self) -> float:
+        """How long the proxy waits for the service to send more."""
+        return self.idle_timeout_s if self.websocket else self.timeout_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +140,8 @@ class Site:
     whose answer repeats the request's headers, if there is one. `drain_s` is how long connections
     stay open after a reload, `None` for no limit; with `require_survival`, a commit that loses some
     of them is rolled back. `displaces` are names of others that the host may stop serving for this
-    site. With `underscores_in_headers`, services get the headers whose names have underscores.
+    site. With `underscores_in_headers`, services get the headers whose names have underscores. With
+    `gzip`, the proxy compresses texts.
     `places` has the position of each key in the playbook, those of `tls` as
     ``tls.issuer``.
     """
@@ -148,6 +158,7 @@ class Site:
     require_survival: bool = False
     displaces: tuple[str, ...] = ()
     underscores_in_headers: bool = False
+    gzip: bool = False
     source: SourceRef | None = None
     places: Mapping[str, SourceRef] = field(default_factory=dict, compare=False, repr=False)
 

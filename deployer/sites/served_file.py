@@ -48,6 +48,9 @@ _ROUTE: Mapping[str, _Check] = {
     "upstreams": _is(list),
     "root": _is(str, _NONE),
     "strip_prefix": _is(bool),
+    "buffering": _is(bool),
+    "timeout_s": _is(int, float),
+    "max_body_bytes": _is(int, _NONE),
     "idle_timeout_s": _is(int, float),
     "origins": lambda value: value is None or _texts(value),
     "require_origin": _is(bool),
@@ -66,6 +69,7 @@ _SITE: Mapping[str, _Check] = {
     "drain_s": _is(int, float, _NONE),
     "max_body_bytes": _is(int, _NONE),
     "underscores_in_headers": _is(bool),
+    "gzip": _is(bool),
 }
 
 

@@ -97,6 +97,37 @@ def size(count: int) -> str:
     return str(count)
 
 
+def max_body_of(site: Site, route: Route) -> int:
+    """The size in bytes to which the requests of a route are limited; 0 for no limit."""
+    own = route.max_body_bytes
+    return (site.max_body_bytes or 0) if own is None else own
+
+
+#: The media types that are compressed with `gzip`, besides text/html. Not text/event-stream: a
+#: compressor would hold its events back.
+GZIP_TYPES = (
+    *("text/css", "text/plain", "text/javascript", "text/xml", "application/javascript"),
+    *("application/json", "application/manifest+json", "application/wasm", "application/xml"),
+    *("image/svg+xml",),
+)
+
+
+def refuse_buffering(site: Site, *, proxy: str, hint: str) -> None:
+    """Refuse routes with `buffering` behind a proxy that passes on answers as they arrive.
+
+    Raises:
+        SourceError: a route of the site has it.
+    """
+    for route in site.routes:
+        if route.buffering:
+            raise SourceError(
+                f"{proxy} does not collect the answers of {route.path}: it passes them on as they"
+                " arrive",
+                source=route.at("buffering"),
+                hint=hint,
+            )
+
+
 def path_of(route: Route) -> str:
     """The path of `route`; that of a prefix without its trailing slash."""
     return route.path if route.match == "exact" else route.path.rstrip("/") or "/"

@@ -47,11 +47,12 @@ def to_site(
         routes=routes,
         verify=checks,
         drain_s=None if model.drain == "none" else float(model.drain),
-        max_body_bytes=None if model.max_body == "none" else int(model.max_body),
+        max_body_bytes=_bytes(model.max_body),
         echo=model.echo,
         require_survival=model.require_survival,
         displaces=tuple(word.strip().lower() for word in model.displaces),
         underscores_in_headers=model.underscores_in_headers,
+        gzip=model.gzip,
         source=spot_of(node).ref,
         places=_places(node),
     )
@@ -68,6 +69,9 @@ def _route(model: RouteModel, nodes: Value, number: int) -> Route:
         upstreams=model.websocket or model.upstream or (),
         root=model.root,
         strip_prefix=model.strip_prefix,
+        buffering=model.buffering,
+        timeout_s=model.idle_timeout if "idle_timeout" in nodes[number] else model.timeout,
+        max_body_bytes=None if model.max_body is None else _bytes(model.max_body) or 0,
         idle_timeout_s=model.idle_timeout,
         ping_interval_s=model.ping_interval,
         origins=model.origins,
@@ -76,6 +80,10 @@ def _route(model: RouteModel, nodes: Value, number: int) -> Route:
         source=spot_of(nodes, number).ref,
         places=_places(nodes[number]),
     )
+
+
+def _bytes(size: Value) -> int | None:
+    return None if size == "none" else int(size)
 
 
 def _places(node: Value) -> dict[str, SourceRef]:

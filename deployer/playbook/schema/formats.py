@@ -298,6 +298,7 @@ FORMATS: dict[str, Callable[[Value], object]] = {
     "relative path": _relative_path,
     "file name": _matching("a file name", r"[A-Za-z0-9_~*:][A-Za-z0-9_.~*:+-]{0,250}"),
     "line of text": _line,
+    "media type": _matching("a media type", r"[a-z]+/[a-z0-9.+-]+"),
     "text": _any_text,
     "content": _content,
     "boolean": _boolean,

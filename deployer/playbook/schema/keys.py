@@ -50,6 +50,15 @@ class RouteModel(Strict):
     upstream: Upstreams | None = field(None, description="The HTTP service behind this path.")
     root: AbsolutePath | None = field(None, description="A folder of files on the host.")
     strip_prefix: bool = field(False, description="The service sees the path without this prefix.")
+    buffering: bool = field(
+        False, description="Collect answers for slow clients; by default they pass as they come."
+    )
+    timeout: Duration = field(
+        60.0, description="upstream: how long the service may take to answer, or pause."
+    )
+    max_body: Size | None = field(
+        None, description="The maximum size of a request; default: the site's."
+    )
     idle_timeout: Duration = field(3600.0, description="How long a connection may be idle.")
     ping_interval: Duration | None = field(None, description="How often the service sends pings.")
     origins: Origins | None = field(
@@ -80,12 +89,27 @@ class RouteModel(Strict):
             yield Misplaced(kinds[1], f"a route has one of {' and '.join(kinds)}, not both", hint)
         elif not kinds and not set(node) - set(cls.fields()):
             yield Misplaced(None, "a route requires one of 'websocket', 'upstream' and 'root'")
-        for key in ("ping_interval", "origins", "require_origin", "login"):
-            if key in node and kinds and "websocket" not in kinds:
-                yield Misplaced(key, f"'{key}' requires a websocket route")
-        for key in ("strip_prefix", "idle_timeout"):
-            if key in node and kinds == ["root"]:
-                yield Misplaced(key, f"'{key}' has no effect on a folder of files")
+        if len(kinds) == 1:
+            yield from _keys_of_other_kinds(kinds[0], node)
+
+
+#: The keys of a route that not every kind of route has.
+_OF_WEBSOCKETS = ("ping_interval", "origins", "require_origin", "login")
+_OF_SERVICES = ("strip_prefix", "buffering", "timeout", "max_body", "idle_timeout")
+
+
+def _keys_of_other_kinds(kind: str, node: Mapping[str, object]) -> Iterator[Misplaced]:
+    for key in _OF_WEBSOCKETS if kind != "websocket" else ():
+        if key in node:
+            yield Misplaced(key, f"'{key}' requires a websocket route")
+    for key in _OF_SERVICES if kind == "root" else ():
+        if key in node:
+            yield Misplaced(key, f"'{key}' has no effect on a folder of files")
+    if "timeout" in node and kind == "websocket":
+        hint = "idle_timeout also applies to the plain requests of the route"
+        yield Misplaced("timeout", "'timeout' requires an upstream route", hint)
+    if "timeout" in node and "idle_timeout" in node and kind == "upstream":
+        yield Misplaced("idle_timeout", "an upstream route has 'timeout' alone", "remove it")
 
 
 class Pattern(Strict):
@@ -152,6 +176,7 @@ class SiteModel(Strict):
     underscores_in_headers: bool = field(
         False, description="Pass on headers with an underscore in their names."
     )
+    gzip: bool = field(False, description="Compress texts that services and folders do not.")
 
     @classmethod
     def combination_errors(cls, node: Mapping[str, object]) -> Iterator[Misplaced]:

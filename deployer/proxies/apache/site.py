@@ -17,6 +17,7 @@ from deployer.errors import SourceError
 from deployer.proxies.shared import ALONE, Others
 from deployer.sites.model import Route, Site, Tls, Upstream
 from deployer.sites.values import (
+    GZIP_TYPES,
     PLAIN_FILE,
     PLAIN_HOST,
     PLAIN_PATH,
@@ -31,9 +32,11 @@ from deployer.sites.values import (
     has_root_route,
     host_patterns,
     is_address,
+    max_body_of,
     ordered,
     origin_patterns,
     path_of,
+    refuse_buffering,
     refuse_unless,
     scheme_of,
     slugs_of,
@@ -46,12 +49,15 @@ _ALWAYS = (
     *("setenvif.conf", "proxy.load", "proxy.conf", "proxy_http.load", "rewrite.load"),
 )
 _FOR_TLS = ("ssl.load", "ssl.conf", "socache_shmcb.load", "http2.load", "http2.conf")
+_FOR_GZIP = ("filter.load", "deflate.load", "deflate.conf")
 _FOR_POOLS = (
     *("proxy_balancer.load", "proxy_balancer.conf"),
     *("lbmethod_byrequests.load", "slotmem_shm.load"),
 )
 #: How long a client may pause during a request, unless a route has a shorter timeout.
 _TIMEOUT_S = 60
+#: A limit for requests that is none.
+_UNLIMITED = 2**63 - 1
 #: The possible first characters of a client's digest.
 _DIGITS = "0123456789abcdef"
 
@@ -97,6 +103,11 @@ def view(site: Site, *, challenge: bool = False) -> View:
             for one route than Apache can choose from.
     """
     check_names(site)
+    refuse_buffering(
+        site,
+        proxy="Apache",
+        hint="Remove `buffering: true`, or let nginx serve the site: `proxy: nginx`.",
+    )
     longest_first = ordered(site.routes)
     slugs = slugs_of(longest_first)
     routes = [_Named(*pair) for pair in zip(longest_first, slugs, strict=True)][::-1]
@@ -121,13 +132,16 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "removed_headers": REMOVED_HEADERS,
         "underscores": site.underscores_in_headers,
         "max_body_bytes": site.max_body_bytes or 0,
+        "limits": _limits(site, routes),
+        "gzip": site.gzip,
+        "gzip_types": list(GZIP_TYPES),
         "hsts_s": site.tls.hsts_s if site.has_tls else None,
         "certificate": f"{certificate_folder(site)}/fullchain.pem",
         "certificate_key": f"{certificate_folder(site)}/privkey.pem",
         "websocket": any(route.websocket for route in proxied),
         "proxied": bool(proxied),
         "tls_upstreams": any(upstream.tls for route in proxied for upstream in route.upstreams),
-        "timeout_s": min([_TIMEOUT_S, *map(_idle_s, proxied)]),
+        "timeout_s": min([_TIMEOUT_S, *map(_pause_s, proxied)]),
         "shares": [{"of": count, "classes": _shares(count)} for count in counts],
         "rules": list({str(rule["variable"]): rule for rule in rules.values()}.values()),
         "routes": views,
@@ -152,6 +166,8 @@ def more_vars(sites: Sequence[Site], others: Others = ALONE) -> dict[str, object
         modules = (*modules, *_FOR_TLS)
     if any(_need_a_pool(site) for site in sites):
         modules = (*modules, *_FOR_POOLS)
+    if any(site.gzip for site in sites):
+        modules = (*modules, *_FOR_GZIP)
     if any(site.underscores_in_headers for site in sites):
         modules = (*modules, "lua.load")
     headers = [*SET_HEADERS, *REMOVED_HEADERS]
@@ -174,14 +190,29 @@ def _link(site: Site) -> str:
     return f"~{max(0, 9 - min(labels))}-{site.domain}" if labels else site.domain
 
 
-def _idle_s(route: Route) -> int:
+def _limits(site: Site, routes: Sequence[_Named]) -> list[View]:
+    """The sizes of requests by path, the last match counts; empty if the site has one limit."""
+    proxied = [named for named in routes if named.route.upstreams]
+    if all(named.route.max_body_bytes is None for named in proxied):
+        return []
+    return [
+        {
+            "path_pattern": escaped(named.path),
+            "exact": named.route.match == "exact",
+            "bytes": max_body_of(site, named.route) or _UNLIMITED,
+        }
+        for named in proxied
+    ]
+
+
+def _pause_s(route: Route) -> int:
     """Apache counts whole seconds."""
-    return max(1, math.ceil(route.idle_timeout_s))
+    return max(1, math.ceil(route.pause_s))
 
 
 def _options(route: Route) -> tuple[bool, int]:
     """The options of its connections to the service."""
-    return route.websocket, _idle_s(route)
+    return route.websocket, _pause_s(route)
 
 
 def _need_a_pool(site: Site) -> list[Route]:
@@ -252,7 +283,7 @@ def _route_view(
         "pools": _pools(named, services) if pooled else [],
         "chosen": len(services) > 1,
         "stripped": route.strip_prefix and path != "/",
-        "timeout_s": _idle_s(route),
+        "timeout_s": _pause_s(route),
         "rule": rules[named.slug]["variable"] if named.slug in rules else None,
         # Rules of enclosing locations and of the distribution's /server-status must not apply.
         "free": named.is_granted

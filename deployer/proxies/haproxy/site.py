@@ -18,6 +18,7 @@ from deployer.proxies.shared import ALONE, Others
 from deployer.sites.model import Route, Site, Tls, Upstream
 from deployer.sites.served_file import text_of
 from deployer.sites.values import (
+    GZIP_TYPES,
     PLAIN_FILE,
     PLAIN_HOST,
     PLAIN_PATH,
@@ -32,9 +33,11 @@ from deployer.sites.values import (
     escaped,
     has_root_route,
     is_address,
+    max_body_of,
     ordered,
     origin_patterns,
     path_of,
+    refuse_buffering,
     refuse_unless,
     scheme_of,
     slugs_of,
@@ -61,6 +64,11 @@ def view(site: Site, *, challenge: bool = False) -> View:
         SourceError: a value that would change the meaning of the configuration, or is too large.
     """
     check_names(site)
+    refuse_buffering(
+        site,
+        proxy="HAProxy",
+        hint="Remove `buffering: true`, or let nginx serve the site: `proxy: nginx`.",
+    )
     name = _section_name(site)
     routes = ordered(site.routes)
     names = [each.lower() for each in site.names]
@@ -76,7 +84,8 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "challenge": challenge_of(site, also=challenge),
         "only_challenges": False,
         "underscores": site.underscores_in_headers,
-        "max_body_bytes": site.max_body_bytes or 0,
+        "gzip": site.gzip,
+        "gzip_types": list(GZIP_TYPES),
         "hsts_s": site.tls.hsts_s if site.has_tls else None,
         "certificate": f"{certificate_folder(site)}/fullchain.pem",
         "certificate_key": f"{certificate_folder(site)}/privkey.pem",
@@ -144,8 +153,9 @@ def _route_view(site: Site, route: Route, *, backend: str) -> View:
     refuse_unless(PLAIN_PATH, path, what="the path", source=route.source)
     if route.root is not None:
         refuse_unless(PLAIN_FILE, route.root, what="the folder", source=route.source)
-    if route.idle_timeout_s > _LONGEST_S:
-        raise _too_long("idle_timeout", route.idle_timeout_s, source=route.source)
+    if route.pause_s > _LONGEST_S:
+        key = "idle_timeout" if route.websocket or "idle_timeout" in route.places else "timeout"
+        raise _too_long(key, route.pause_s, source=route.source)
     return {
         "path": path,
         "path_pattern": escaped(path),
@@ -156,7 +166,8 @@ def _route_view(site: Site, route: Route, *, backend: str) -> View:
         "root": _name_of_root(route.root) if route.root is not None else None,
         "servers": [_server(upstream, source=route.source) for upstream in route.upstreams],
         "scheme": scheme_of(route),
-        "timeout": duration(route.idle_timeout_s),
+        "timeout": duration(route.pause_s),
+        "max_body_bytes": max_body_of(site, route),
         "stripped": route.strip_prefix and path != "/",
         "rule": _rule(site, route),
     }

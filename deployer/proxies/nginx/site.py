@@ -15,6 +15,7 @@ from deployer.model import SourceRef
 from deployer.proxies.shared import ALONE, Others
 from deployer.sites.model import Route, Site, Tls, Upstream
 from deployer.sites.values import (
+    GZIP_TYPES,
     PLAIN_FILE,
     PLAIN_HOST,
     PLAIN_PATH,
@@ -29,6 +30,7 @@ from deployer.sites.values import (
     has_root_route,
     host_patterns,
     is_address,
+    max_body_of,
     name_prefix,
     ordered,
     origin_patterns,
@@ -85,7 +87,9 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "named": f"{prefix}_named",
         "removed_headers": list(REMOVED_HEADERS),
         "underscores": site.underscores_in_headers,
-        "max_body": size(site.max_body_bytes) if site.max_body_bytes else "0",
+        "max_body": _size(site.max_body_bytes or 0),
+        "gzip": site.gzip,
+        "gzip_types": list(GZIP_TYPES),
         "hsts_s": site.tls.hsts_s if site.has_tls else None,
         "certificate": f"{certificate_folder(site)}/fullchain.pem",
         "certificate_key": f"{certificate_folder(site)}/privkey.pem",
@@ -93,7 +97,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "plain": any(route.upstreams and not route.websocket for route in routes),
         "origin_rules": list({str(rule["variable"]): rule for rule in rules.values()}.values()),
         "routes": [
-            _route_view(route, prefix=prefix, slug=slug, rule=rules.get(slug))
+            _route_view(site, route, prefix=prefix, slug=slug, rule=rules.get(slug))
             for route, slug in zip(routes, slugs, strict=True)
         ],
         "has_root_route": has_root_route(site),
@@ -119,7 +123,11 @@ def more_vars(sites: Sequence[Site], others: Others = ALONE) -> dict[str, object
     return {"nginx_client_headers": headers, "nginx_underscored_headers": underscored(headers)}
 
 
-def _route_view(route: Route, *, prefix: str, slug: str, rule: View | None) -> View:
+def _size(count: int) -> str:
+    return size(count) if count else "0"
+
+
+def _route_view(site: Site, route: Route, *, prefix: str, slug: str, rule: View | None) -> View:
     path = path_of(route)
     refuse_unless(PLAIN_PATH, path, what="the path", source=route.source)
     if route.root is not None:
@@ -133,7 +141,9 @@ def _route_view(route: Route, *, prefix: str, slug: str, rule: View | None) -> V
         "upstream": f"{prefix}_{slug}",
         "servers": [_server(upstream, source=route.source) for upstream in route.upstreams],
         "scheme": scheme_of(route),
-        "timeout": duration(route.idle_timeout_s),
+        "buffering": route.buffering,
+        "timeout": duration(route.pause_s),
+        "max_body": None if route.max_body_bytes is None else _size(max_body_of(site, route)),
         "stripped": f"{prefix}_{slug}_path" if route.strip_prefix and path != "/" else None,
         "refused": rule["variable"] if rule else None,
     }

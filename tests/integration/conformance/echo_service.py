@@ -7,7 +7,8 @@ as it was, compressed ones too.
 
 A query of the request changes the answer: ``wait=S`` delays it, ``say=S`` has a WebSocket send a
 text after so many seconds, ``mute`` has it send nothing back, ``long=N`` adds a header as long as
-that. Standard library alone, Python 3.9.
+that, ``body=N`` lengthens its text, ``events=N`` sends so many events, a quarter of a second apart,
+and ``to=URL`` redirects there. Standard library alone, Python 3.9.
 """
 
 from __future__ import annotations
@@ -56,6 +57,10 @@ def serve(line: socket.socket, *, name: str) -> None:
             if "websocket" in values_of(headers, "upgrade"):
                 speak_websocket(line, stream, headers=headers, query=query, echoed=echoed)
                 return
+            if "events" in query:
+                send_events(line, int(query["events"][0]))
+                return
+            echoed["more"] = int(query.get("body", ["0"])[0]) * "x"
             answer(line, json.dumps(echoed).encode(), is_head=method == "HEAD", query=query)
             if version == "HTTP/1.0" or "close" in values_of(headers, "connection"):
                 return
@@ -93,8 +98,9 @@ def values_of(headers: Headers, name: str) -> list[str]:
 
 def answer(line: socket.socket, body: bytes, *, is_head: bool, query: dict[str, list[str]]) -> None:
     """The answer to a request without an upgrade."""
+    moved = f"HTTP/1.1 302 Found\r\nLocation: {query['to'][0]}" if "to" in query else ""
     head = (
-        "HTTP/1.1 200 OK\r\n"
+        f"{moved or 'HTTP/1.1 200 OK'}\r\n"
         "Content-Type: application/json\r\n"
         "X-Of-The-Service: one\r\n"
         "X-Of-The-Service: two\r\n"
@@ -104,6 +110,14 @@ def answer(line: socket.socket, body: bytes, *, is_head: bool, query: dict[str, 
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     line.sendall(head.encode() + (b"" if is_head else body))
+
+
+def send_events(line: socket.socket, count: int) -> None:
+    """Server-sent events; the end of the connection is the end of them."""
+    line.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+    for number in range(count):
+        line.sendall(b"data: %d\n\n" % number)
+        time.sleep(0.25)
 
 
 def long_header(query: dict[str, list[str]]) -> str:

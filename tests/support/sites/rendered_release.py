@@ -90,12 +90,13 @@ http {{
 def nginx(rendered: Rendered, program: Path) -> list[list[str]]:
     """The commands that test and run nginx with the files."""
     folder = rendered.etc / "nginx"
-    site = rendered.text(f"nginx/sites-available/{NAME}.conf")
-    site = re.sub(r"listen +\[::\].*\n", "", site)
-    site = site.replace(" 80;", f" 127.0.0.1:{rendered.http};")
-    site = site.replace(" 443 ssl", f" 127.0.0.1:{rendered.https} ssl")
-    site = site.replace("X25519MLKEM768:", "")  # this nginx contains OpenSSL 3.3
-    texts = {"http.conf": rendered.text("nginx/conf.d/deployer.conf"), "site.conf": site}
+    texts = {"http.conf": rendered.text("nginx/conf.d/deployer.conf")}
+    for path in sorted((folder / "sites-available").iterdir()):
+        site = rendered.text(f"nginx/sites-available/{path.name}")
+        site = re.sub(r"listen +\[::\].*\n", "", site)
+        site = site.replace(" 80;", f" 127.0.0.1:{rendered.http};")
+        site = site.replace(" 443 ssl", f" 127.0.0.1:{rendered.https} ssl")
+        texts[path.name] = site.replace("X25519MLKEM768:", "")  # this nginx contains OpenSSL 3.3
     for name, text in texts.items():
         (folder / name).write_text(text)
     includes = " ".join(f"include {folder}/{name};" for name in texts)
@@ -114,7 +115,8 @@ def haproxy(rendered: Rendered, program: Path) -> list[list[str]]:
     path = rendered.etc / "haproxy/here.cfg"
     path.write_text(text)
     certificates = rendered.etc / "haproxy/deployer/certificates"
-    certificates.write_text(rendered.text("haproxy/deployer/certificates"))
+    if certificates.exists():
+        certificates.write_text(rendered.text("haproxy/deployer/certificates"))
     common = [str(program), "-f", str(path)]
     return [[*common, "-c"], [*common, "-db"]]
 

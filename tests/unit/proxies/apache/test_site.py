@@ -231,6 +231,8 @@ def test_what_apache_cannot_do() -> None:
         text({"path": "/", "upstream": urls})
     with pytest.raises(SourceError, match="has a star"):
         text({"path": "/a*", "upstream": "http://127.0.0.1:1"})
+    with pytest.raises(SourceError, match="does not collect the answers of /"):
+        text({"path": "/", "upstream": "http://127.0.0.1:1", "buffering": True})
     with pytest.raises(SourceError, match="mix http and https"):
         text({"path": "/", "upstream": ["http://127.0.0.1:1", "https://127.0.0.1:2"]})
 

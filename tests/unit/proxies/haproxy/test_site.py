@@ -205,4 +205,10 @@ def test_newer_versions_get_the_setting_that_they_ask_for_with_lua(
     mine = site(domain="a.example.com", underscores_in_headers=True, routes=[WS])
     text = haproxy_case.render([mine], {"haproxy_version": version})
     assert text.count("tune.lua.bool-sample-conversion  normal") == is_set
-    assert text.count("lua-load ") == 1
+    assert text.count("underscores.lua") == 1
+
+
+def test_what_haproxy_cannot_do() -> None:
+    mine = site(domain="a.example.com", routes=[{**WS, "buffering": True}])
+    with pytest.raises(SourceError, match="does not collect the answers of"):
+        haproxy_site.view(mine)

