@@ -125,6 +125,9 @@ def _recipe(suite: str) -> list[str]:
         'printf "UseDNS no\\n" > "$1"/etc/ssh/sshd_config.d/lab.conf',
         # Installations need not survive a power failure; this halves their time.
         'echo force-unsafe-io > "$1"/etc/dpkg/dpkg.cfg.d/lab',
+        # Neither must packages in Python be compiled; that takes half the time of certbot's.
+        'chroot "$1" dpkg-divert --quiet --local --rename --add /usr/bin/py3compile',
+        'ln -s true "$1"/usr/bin/py3compile',
         'systemctl --root="$1" enable systemd-networkd.service',
         f'systemctl --root="$1" mask {" ".join(_MASKED)}',
         # mmdebstrap copies these from the machine that it runs on.

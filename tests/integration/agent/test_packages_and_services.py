@@ -146,7 +146,7 @@ def test_a_reload_that_nginx_refuses_silently_is_noticed(host: LabHost) -> None:
     host.exec(
         ["systemd-run", "--unit=taken", "python3", "-m", "http.server", "-b", "127.0.0.1", "8082"]
     )
-    host.exec(["sh", "-c", "until ss -ltn | grep -q :8082; do sleep 0.05; done"])
+    host.exec(["sh", "-c", "until ss -ltn | grep -q :8082; do sleep 0.1; done"])
     before = state_of(host)
     taken = SITE.replace(b"8081", b"127.0.0.1:8082")
     unprepared = agent_on(host, readiness=False)
@@ -313,7 +313,7 @@ def test_a_killed_revert_is_completed_by_the_next(host: LabHost, agent: AgentPro
     while "Purging configuration files for nginx-common" not in dying.receive().get("text", ""):
         pass
     host.exec(["kill", "-9", str(dying.hello["pid"])])
-    host.exec(["sh", "-c", "while pgrep -x 'apt-get|dpkg'; do sleep 0.05; done"])
+    host.exec(["sh", "-c", "while pgrep -x 'apt-get|dpkg'; do sleep 0.1; done"])
     dying.end()
     reply = agent.ask("revert", commit="dead", why="found")
     assert reply["failed"] == []

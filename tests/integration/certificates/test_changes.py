@@ -71,7 +71,7 @@ def test_a_site_in_plain_text_gets_a_certificate(lab: Lab, workdir: Path, tmp_pa
 
             ca.start_pebble()
             applying = asyncio.create_task(asyncio.to_thread(apply, lab, acme))
-            certbot = "until pgrep -f [c]ertonly >/dev/null; do sleep 0.01; done"
+            certbot = "until pgrep -f [c]ertonly >/dev/null; do sleep 0.1; done"
             await asyncio.to_thread(host.sh, certbot)
             await (await open_plain(host)).close()  # while the CA is being asked
             applied = await applying

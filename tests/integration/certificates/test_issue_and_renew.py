@@ -216,7 +216,7 @@ def test_a_host_that_is_cut_off_during_a_renewal(
         "certbot": "pgrep -f [c]ertonly",
         "marker": "test -e /var/lib/deployer/certificates/in-progress.json",
     }[moment]
-    host.sh(f"until {sign} >/dev/null; do sleep 0.01; done")
+    host.sh(f"until {sign} >/dev/null; do sleep 0.1; done")
     host.kill()
     host.boot_again()
     _wait_for_proxy(host)
@@ -226,7 +226,7 @@ def test_a_host_that_is_cut_off_during_a_renewal(
         host.sh("systemctl start deployer-renew.service")
     else:  # the host ends it by itself
         marker = "/var/lib/deployer/certificates/in-progress.json"
-        host.sh(f"while test -e {marker}; do sleep 0.05; done")
+        host.sh(f"while test -e {marker}; do sleep 0.1; done")
     (after,) = status()
     assert after["serial"] == served(host)
     assert host.sh("ls /var/lib/deployer/certificates").count("in-progress") == 0
@@ -242,7 +242,7 @@ def test_a_host_that_is_cut_off_during_a_renewal(
 
 
 def _wait_for_proxy(host: LabHost) -> None:
-    host.sh("until systemctl is-active -q nginx; do sleep 0.05; done")
+    host.sh("until systemctl is-active -q nginx; do sleep 0.1; done")
 
 
 def test_three_names_on_two_hosts_from_the_controller(

@@ -59,7 +59,7 @@ systemd-run -q --collect --unit=taker python3 -c '
 import socket, time
 taken = socket.create_server(("127.0.0.1", 2222))
 time.sleep(300)'
-timeout 300 sh -c 'until ss -Hltn "sport = 2222" | grep -q .; do sleep 0.05; done'
+timeout 300 sh -c 'until ss -Hltn "sport = 2222" | grep -q .; do sleep 0.1; done'
 haproxy -c -q -f /etc/haproxy/haproxy.cfg
 systemctl reload haproxy || true
 timeout 300 sh -c 'until journalctl -u haproxy | grep -q "cannot bind"; do sleep 0.1; done'
