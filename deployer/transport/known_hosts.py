@@ -11,14 +11,18 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from threading import Lock
 from typing import Literal
+
+from deployer.text.reading import MAX_COPIED_BYTES, read_limited
 
 Marker = Literal["", "@revoked", "@cert-authority"]
 
@@ -88,16 +92,16 @@ class _File:
     def __init__(self, path: str) -> None:
         self._plain: dict[str, list[_Entry]] = {}
         self._others: list[_Entry] = []
-        with Path(path).open(encoding="utf-8", errors="replace") as lines:
-            for number, line in enumerate(lines, 1):
-                entry = _parse(path, number, line)
-                if entry is None:
-                    continue
-                if any(special in entry.names for special in "*?!|"):
-                    self._others.append(entry)
-                    continue
-                for name in entry.names.lower().split(","):
-                    self._plain.setdefault(name, []).append(entry)
+        text = read_limited(Path(path), MAX_COPIED_BYTES).decode("utf-8", "replace")
+        for number, line in enumerate(text.split("\n"), 1):
+            entry = _parse(path, number, line)
+            if entry is None:
+                continue
+            if any(special in entry.names for special in "*?!|"):
+                self._others.append(entry)
+                continue
+            for name in entry.names.lower().split(","):
+                self._plain.setdefault(name, []).append(entry)
 
     def keys(self, name: str) -> Iterator[KnownKey]:
         for entry in self._plain.get(name, ()):
@@ -138,6 +142,8 @@ class KnownHosts:
     def _file(self, path: str) -> _File:
         with self._lock:
             status = os.stat(path)  # noqa: PTH116 - a Path would cost more than the call
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(errno.EINVAL, "not a regular file")
             version = (status.st_mtime_ns, status.st_size)
             known = self._files.get(path)
             if known is None or known[0] != version:

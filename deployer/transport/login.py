@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import os
 import socket
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,8 @@ from deployer.transport.settings import SshSettings
 if TYPE_CHECKING:
     from paramiko import PKey, Transport
     from paramiko.agent import AgentKey
+
+_MAX_KEY_BYTES = 1 << 20
 
 
 class Login:
@@ -201,6 +205,8 @@ def _read_key(path: str) -> PKey:
     from paramiko import PasswordRequiredException, PKey, SSHException
     from paramiko.pkey import UnknownKeyType
 
+    for each in (path, path + "-cert.pub"):
+        _check_size(each)
     try:
         return PKey.from_path(path)
     except (PasswordRequiredException, TypeError) as error:
@@ -212,16 +218,31 @@ def _read_key(path: str) -> PKey:
         raise _UnusableKey("is not a private key in OpenSSH or PEM format") from error
 
 
+def _check_size(path: str) -> None:
+    """Check that a file can be read without waiting, and is not too large for a key.
+
+    Raises: _UnusableKey.
+    """
+    with contextlib.suppress(OSError):  # a missing certificate, or reported by whoever reads it
+        status = os.stat(path)  # noqa: PTH116 - a Path would cost more than the call
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            raise _UnusableKey(f"{path} is a pipe or device, not a file")
+        if status.st_size > _MAX_KEY_BYTES:
+            raise _UnusableKey(f"{path} has {status.st_size:,} bytes, which is too large for a key")
+
+
 def _public_key(path: str) -> bytes | None:
     """The public half of a private key file: from ``.pub`` next to it, or from its own format."""
     from paramiko import Message
 
     try:
+        _check_size(path + ".pub")
         words = Path(path + ".pub").read_bytes().split()
         return base64.b64decode(words[1])
-    except (OSError, IndexError, ValueError):
+    except (OSError, IndexError, ValueError, _UnusableKey):
         pass
     try:
+        _check_size(path)
         text = Path(path).read_bytes()
         body = b"".join(line for line in text.split(b"\n") if not line.startswith(b"-----"))
         message = Message(base64.b64decode(body))
@@ -230,5 +251,5 @@ def _public_key(path: str) -> bytes | None:
             return None
         message.get_string(), message.get_string(), message.get_string(), message.get_int()
         return message.get_binary()
-    except (OSError, ValueError):
+    except (OSError, ValueError, _UnusableKey):
         return None
