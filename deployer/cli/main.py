@@ -122,13 +122,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         # Hosts roll back what is pending when the connection ends; whether they did is not known.
         code = EXIT_STRANDED if set(arguments[:2]) & _CHANGING else EXIT_USAGE
-        click.echo(f"Error: {defect_words(error)}", err=True)
-        return _ended_early(arguments, defect_words(error), code)
-    except OSError as error:
-        where = "" if error.filename is None else f"{error.filename}: "
-        message = f"{where}{error.strerror or error}"
+        message = defect_words(error)
+        if isinstance(error, OSError) and error.filename is not None:
+            message = f"{error.filename}: {error.strerror or error}"
         click.echo(f"Error: {message}", err=True)
-        return _ended_early(arguments, message, EXIT_USAGE)
+        return _ended_early(arguments, message, code)
 
 
 def _where_to_look(error: click.ClickException) -> str:

@@ -17,6 +17,7 @@ from deployer.commit.host_status import HostStatus, Lock, lock_words, status_doc
 from deployer.errors import HostError, UsageError
 from deployer.model import CheckResult, Document, Host
 from deployer.plan.prune import Prune
+from deployer.text import connection
 from deployer.text.redaction import masked
 from deployer.transport.early_links import EarlyLinks
 
@@ -109,7 +110,15 @@ class Contact:
     def _require_root(self, link: Link) -> None:
         """Only root may see and change everything."""
         if link.hello["uid"] != 0:
-            user = self.host.user or self.options.connect(self.host).user or "a user"
+            options = self.options.connect(self.host)
+            target = options.value(self.host.vars, connection.BECOME_USER)
+            if options.become and target is not None:
+                raise UsageError(
+                    f"{self.host.name}: ansible_become_user is {target}, who is not root",
+                    hint="Remove it, or set it to root for this host: only root may see and "
+                    "change everything that a commit can roll back.",
+                )
+            user = self.host.user or options.user or "a user"
             raise UsageError(
                 f"{self.host.name}: logged in as {user}, who is not root",
                 hint="Give --become, or set `become: true` in the play.",

@@ -38,6 +38,17 @@ HONOURED = frozenset(
     )
 )
 
+#: Keywords of plays, and the variable of the same meaning, which overrides them.
+PLAY_KEYWORDS = {
+    "remote_user": USER[0],
+    "port": PORT[0],
+    "connection": CONNECTION[0],
+    "become_user": BECOME_USER[0],
+    "become_method": BECOME_METHOD[0],
+    "become_exe": BECOME_EXE[0],
+    "become_flags": BECOME_FLAGS[0],
+}
+
 #: Values of ``ansible_python_interpreter`` that leave the choice to the program.
 AUTOMATIC_PYTHON = ("auto", "auto_silent", "auto_legacy", "auto_legacy_silent")
 

@@ -46,7 +46,9 @@ class Assembly:
         folders: Folders,
         over_all: Mapping[str, Value],
         context: tuple[Mapping[str, Value], ...] = (),
+        keywords: Mapping[str, Value],
     ) -> None:
+        self._keywords = keywords
         self._raw = raw
         self._hierarchy = hierarchy
         self._folders = folders
@@ -86,6 +88,7 @@ class Assembly:
     def _host(self, raw: RawHost, direct: tuple[str, ...]) -> Host | None:
         groups, of_groups = self._group_variables(direct)
         merged = MergedVars()
+        merged.take(self._keywords)
         merged.take(of_groups)
         if raw.port is not None:
             merged["ansible_port"] = raw.port

@@ -66,14 +66,21 @@ class Inventory:
         folders: Folders,
         over_all: Mapping[str, Value],
         context: tuple[Mapping[str, Value], ...] = (),
+        keywords: Mapping[str, Value] | None = None,
     ) -> None:
         self._raw = raw
         self._hierarchy = hierarchy
         self._folders = folders
         self._over_all = over_all
         self._context = context
+        self._keywords = keywords or {}
         self._assembly = Assembly(
-            raw, hierarchy, folders=folders, over_all=over_all, context=context
+            raw,
+            hierarchy,
+            folders=folders,
+            over_all=over_all,
+            context=context,
+            keywords=self._keywords,
         )
         self.hosts: Mapping[str, Host] = self._assembly.hosts()
         self._assembly.problems.raise_if_any()
@@ -135,11 +142,16 @@ class Inventory:
         return self._with[resolved]
 
     def with_variables(
-        self, variables: Mapping[str, Value], *, context: Mapping[str, Value]
+        self,
+        variables: Mapping[str, Value],
+        *,
+        context: Mapping[str, Value],
+        keywords: Mapping[str, Value],
     ) -> Inventory:
         """This inventory with variables that override those of every host, but not those of -e.
 
-        `context` are further variables for their templates.
+        `context` are further variables for their templates. `keywords` are variables that those of
+        every host override.
         """
         over_all = MergedVars()
         over_all.take(variables)
@@ -150,6 +162,7 @@ class Inventory:
             folders=self._folders,
             over_all=over_all,
             context=(context, *self._context),
+            keywords=keywords,
         )
 
     def _over(self, playbook: Path) -> Inventory:
@@ -160,6 +173,7 @@ class Inventory:
             folders=Folders(inventories=(*self._folders.inventories, *known), playbook=playbook),
             over_all=self._over_all,
             context=self._context,
+            keywords=self._keywords,
         )
 
 

@@ -8,8 +8,8 @@ from deployer.errors import SourceError
 from deployer.model import Host, Value
 from deployer.playbook.inventory.load import Inventory, connection_variables
 from deployer.playbook.load.library import LoadedPlay
-from deployer.playbook.yaml.source import MergedVars, Problems, SourceFile, YamlMap
-from deployer.text.connection import HONOURED
+from deployer.playbook.yaml.source import MergedVars, Problems, SourceFile, YamlMap, spot_of
+from deployer.text.connection import HONOURED, PLAY_KEYWORDS
 
 
 def inventories(plays: Sequence[LoadedPlay], inventory: Inventory) -> tuple[Inventory, ...]:
@@ -39,7 +39,14 @@ def _of_play(play: LoadedPlay, inventory: Inventory) -> Inventory:
         else:
             every.take(layer.values)
     own = connection_variables(every)
-    return inventory.with_variables(own, context=every) if own else inventory
+    keywords = MergedVars()
+    for keyword, name in PLAY_KEYWORDS.items():
+        if play.node.get(keyword) is not None:
+            keywords[name] = play.node[keyword]
+            keywords.spots[name] = spot_of(play.node, keyword)
+    if not own and not keywords:
+        return inventory
+    return inventory.with_variables(own, context=every, keywords=keywords)
 
 
 def _way(host: Host) -> tuple[object, ...]:
@@ -48,6 +55,12 @@ def _way(host: Host) -> tuple[object, ...]:
 
 
 def _conflict(host: Host, play: LoadedPlay, first: LoadedPlay) -> SourceError:
+    keywords = (
+        spot_of(each.node, keyword)
+        for each in (play, first)
+        for keyword in PLAY_KEYWORDS
+        if each.node.get(keyword) is not None
+    )
     spot = next(
         (
             spot
@@ -56,8 +69,9 @@ def _conflict(host: Host, play: LoadedPlay, first: LoadedPlay) -> SourceError:
             for key in layer.values
             if str(key).startswith("ansible_") and (spot := layer.spot(key)) is not None
         ),
-        SourceFile(str(play.source)).spot((1, 1)),
+        None,
     )
+    spot = spot or next(keywords, None) or SourceFile(str(play.source)).spot((1, 1))
     return spot.error(
         f"the plays '{first.name}' and '{play.name}' reach '{host.name}' in different ways",
         hint="a run uses one connection per host: set the variable in the inventory",

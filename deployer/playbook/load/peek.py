@@ -10,6 +10,7 @@ from deployer.errors import DeployerError
 from deployer.model import Host
 from deployer.playbook.inventory.load import Inventory
 from deployer.playbook.yaml.vault import HEADER
+from deployer.text.connection import PLAY_KEYWORDS
 from deployer.text.reading import is_regular, read_limited
 
 #: What wrong types, dates and depths cause; the playbook is then read with all checks.
@@ -52,7 +53,9 @@ def _is_true(value: object) -> bool:
 
 
 def _may_set_connection(play: dict[str, Any], folder: Path) -> bool:
-    """Whether variables of a play may change how to connect: then it must be read first."""
+    """Whether a play may change how to connect: then it must be read first."""
+    if not PLAY_KEYWORDS.keys().isdisjoint(play):
+        return True
     if any(str(name).startswith("ansible_") for name in play.get("vars") or ()):
         return True
     for entry in play.get("vars_files") or ():

@@ -20,7 +20,9 @@ from deployer.playbook.templates.templar import is_template
 from deployer.playbook.yaml.file import load_yaml
 from deployer.playbook.yaml.source import MergedVars, Problems, YamlList, YamlMap, spot_of
 
-_HEADER = ("name", "hosts", "become", "serial", "max_fail_percentage", "displaces", "project")
+_HEADER = frozenset(
+    ("name", "hosts", "become", "serial", "max_fail_percentage", "displaces", "project")
+) | {"gather_facts", "any_errors_fatal"}
 
 
 def load_playbook(

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
 from deployer.model import DEFAULT_PROXY, Value
+from deployer.playbook.schema import refused as not_supported
 from deployer.playbook.schema.models import Before, Misplaced, Strict, field
 from deployer.playbook.schema.tls import TlsModel
 from deployer.playbook.schema.types import (
@@ -30,9 +31,6 @@ from deployer.playbook.schema.types import (
     UrlPath,
     Words,
 )
-
-_BECOME = "a run uses one user on a host: set become on the play"
-
 
 State = Literal["present", "absent"]
 
@@ -214,7 +212,7 @@ class RoleEntry(Strict):
     tags: Words = field([], description="Tags for everything in the role.")
     when: Conditions = field([], description="A condition, or a list that must all be true.")
     state: State = field("present", description="absent removes what the role has created.")
-    refused: ClassVar[Mapping[str, str]] = {"become": _BECOME, "become_user": _BECOME}
+    refused: ClassVar[Mapping[str, str]] = not_supported.ROLE
     key_aliases: ClassVar[tuple[str, ...]] = ("name",)
 
     @classmethod
@@ -238,48 +236,7 @@ class TaskKeywords(Strict):
     vars: dict[str, Value] = field({}, description="Variables for this task only.")
     args: dict[str, Value] = field({}, description="Further arguments of the module.")
     state: State = field("present", description="absent removes what the task has created.")
-    refused: ClassVar[Mapping[str, str]] = {
-        "register": "a plan is made before anything runs, so there are no results; "
-        "use when with facts, or notify a handler",
-        "become_user": _BECOME,
-        "become_method": _BECOME,
-        "become_flags": _BECOME,
-        "remote_user": "a run uses one connection per host: set ansible_user in the inventory",
-        "ignore_errors": "a failed apply is rolled back as a whole",
-        "ignore_unreachable": "an unreachable host is reported, and never changed",
-        "failed_when": "a task fails if its command fails",
-        "changed_when": "a plan derives changes from creates, removes and unless",
-        "delegate_to": "a task runs on the play's own host; write a play for the other host",
-        "delegate_facts": "a task runs on the play's own host",
-        "local_action": "a task runs on the play's own host",
-        "run_once": "every host has its own plan; limit the play's hosts instead",
-        "until": "tasks are not retried; use the site's checks to verify",
-        "retries": "tasks are not retried; use the site's checks to verify",
-        "delay": "tasks are not retried; use the site's checks to verify",
-        "async": "an apply waits for every task",
-        "poll": "an apply waits for every task",
-        "check_mode": "deployer plan is the dry run",
-        "diff": "use --diff or --no-diff for the whole run",
-        "listen": "notify a handler by its name",
-        "loop_control": "the variable is 'item'; use the task's vars to rename it",
-        "rescue": "a failed apply is rolled back as a whole",
-        "always": "a failed apply is rolled back as a whole",
-        "throttle": "use serial on the play",
-        "any_errors_fatal": "use max_fail_percentage on the play",
-        "with_items": "write loop",
-        "with_list": "write loop",
-        "with_dict": 'write loop: "{{ mapping | dict2items }}"',
-        "with_fileglob": "name the files in loop, or copy their folder",
-        "with_together": "write loop with a list of mappings",
-        "with_sequence": 'write loop: "{{ range(1, 5) | list }}"',
-        "with_nested": "write loop with a list of mappings",
-        "with_subelements": "write loop with a list of mappings",
-        "with_first_found": "write when with facts",
-        "module_defaults": "write the arguments in each task, or as variables",
-        "collections": "write the module's own name",
-        "timeout": "every step on a host already has a time limit",
-        "debugger": "use deployer plan",
-    }
+    refused: ClassVar[Mapping[str, str]] = not_supported.TASK
 
 
 Hosts = Annotated[
@@ -295,6 +252,26 @@ class PlayModel(Strict):
         description="A pattern over the inventory: a group, a host, all, web:!old."
     )
     become: bool = field(False, description="Run as root, with sudo.")
+    become_user: Line | None = field(
+        None, description="The user to become; ansible_become_user overrides it."
+    )
+    become_method: Line | None = field(
+        None, description="sudo; ansible_become_method overrides it."
+    )
+    become_exe: Line | None = field(
+        None, description="The program instead of sudo; ansible_become_exe overrides it."
+    )
+    become_flags: Line | None = field(
+        None, description="Options of sudo; ansible_become_flags overrides it."
+    )
+    remote_user: Line | None = field(
+        None, description="The user to log in as, instead of -u; ansible_user overrides it."
+    )
+    connection: Line | None = field(
+        None, description="ssh, paramiko or local; ansible_connection overrides it."
+    )
+    port: Value = field(None, description="The port of sshd; ansible_port overrides it.")
+    gather_facts: bool = field(True, description="true; facts are always gathered.")
     serial: Value = field(
         None, description="Hosts at a time: a number, a percentage, or a list of them."
     )
@@ -303,6 +280,9 @@ class PlayModel(Strict):
         description="The percentage of a batch that may fail before the run stops.",
         ge=0,
         le=100,
+    )
+    any_errors_fatal: bool = field(
+        True, description="true; the same as max_fail_percentage 0, which is the default."
     )
     vars: dict[str, Value] = field({}, description="Variables of the play.")
     vars_files: list[Annotated[VarsFile, Before(_as_file)]] = field(
@@ -321,29 +301,19 @@ class PlayModel(Strict):
         None,
         description="The name by which hosts know this playbook; default: its path and machine.",
     )
-    refused: ClassVar[Mapping[str, str]] = {
-        "gather_facts": "facts are always gathered, in the same connection",
-        "remote_user": "set ansible_user in the inventory",
-        "become_user": "only root is supported: become: true",
-        "become_method": "only sudo is supported",
-        "connection": "set ansible_connection in the inventory",
-        "port": "set ansible_port in the inventory",
-        "pre_tasks": "tasks run after roles and before sites; write a play before this one",
-        "post_tasks": "tasks run after roles and before sites; write a play after this one",
-        "strategy": "hosts run in parallel; use serial",
-        "ignore_errors": "a failed apply is rolled back as a whole",
-        "any_errors_fatal": "use max_fail_percentage: 0, which is the default",
-        "environment": "set it on the command that needs it",
-        "import_playbook": "put its plays into this file, or run deployer once for each playbook",
-        "vars_prompt": "use -e, or a vars_files file with secret: true",
-        "collections": "the supported modules need no collection",
-        "force_handlers": "a failed apply is rolled back as a whole",
-        "module_defaults": "write the arguments in each task, or as variables",
-        "when": "a play has no condition; use when on its tasks and roles",
-        "order": "hosts run in the inventory's order",
-        "run_once": "limit the play's hosts",
-        "no_log": "set it on the tasks",
-    }
+    refused: ClassVar[Mapping[str, str]] = not_supported.PLAY
+
+    @classmethod
+    def combination_errors(cls, node: Mapping[str, object]) -> Iterator[Misplaced]:
+        if node.get("gather_facts") is False:
+            hint = "facts are always gathered, in the same connection"
+            yield Misplaced("gather_facts", "'gather_facts: false' is not supported", hint)
+        if node.get("any_errors_fatal") is False:
+            hint = "write max_fail_percentage: 100 to go on with the other hosts"
+            yield Misplaced("any_errors_fatal", "'any_errors_fatal: false' is not supported", hint)
+        elif "any_errors_fatal" in node and node.get("max_fail_percentage"):
+            what = "'any_errors_fatal' allows no failures, but 'max_fail_percentage' does"
+            yield Misplaced("any_errors_fatal", what, "use one of them")
 
 
 def check_serial(value: object) -> tuple[int | str, ...]:

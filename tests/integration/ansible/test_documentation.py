@@ -10,6 +10,7 @@ import pytest
 from deployer.errors import SourceError
 from deployer.playbook.ansible_cfg import known, settings
 from deployer.playbook.inventory.variables import NO_EFFECT, check_name
+from deployer.playbook.schema.keys import PlayModel, RoleEntry, TaskKeywords
 from deployer.playbook.yaml.source import SourceFile
 from deployer.text.connection import HONOURED
 from tests.support.ansible import ANSIBLE_PYTHON
@@ -79,3 +80,26 @@ def test_every_connection_variable_is_known(documented: dict[str, list[object]])
             continue
         unknown.append(name)
     assert unknown == []
+
+
+_KEYWORDS = """
+import json
+from ansible.playbook import block, handler, play, task
+from ansible.playbook.role.include import RoleInclude
+
+kinds = {"play": play.Play, "task": task.Task, "block": block.Block, "role": RoleInclude}
+print(json.dumps({name: sorted(kind.fattributes) for name, kind in kinds.items()}))
+"""
+#: Names of attributes that are no keywords, and what is a module or the block itself.
+_NO_KEYWORDS = {"async_val", "loop_with", "block"}
+
+
+def test_every_keyword_is_honoured_or_refused_with_a_reason() -> None:
+    run = subprocess.run(
+        [ANSIBLE_PYTHON, "-c", _KEYWORDS], capture_output=True, text=True, check=True, timeout=120
+    )
+    models = {"play": PlayModel, "task": TaskKeywords, "block": TaskKeywords, "role": RoleEntry}
+    for kind, names in json.loads(run.stdout).items():
+        model = models[kind]
+        known = {*model.fields(), *model.refused, *model.key_aliases, *_NO_KEYWORDS}
+        assert not {name for name in names if not name.startswith("_")} - known, kind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -161,6 +162,17 @@ def test_a_defect_is_one_message(
     assert "TypeError: 'list' object is not callable (test_main.py:" in output.err
     assert "Traceback" not in output.err
     assert json.loads(output.out)["exit_code"] == exit_code
+
+
+def test_a_file_that_fails_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(*_args: object, **_kwargs: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/srv/plan")
+
+    monkeypatch.setattr(main.cli, "main", failing)
+    assert main.run(["plan", "site.yml"]) == 1
+    assert capsys.readouterr().err == "Error: /srv/plan: No space left on device\n"
 
 
 def test_ctrl_c_exits_with_130(
