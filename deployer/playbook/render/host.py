@@ -35,6 +35,7 @@ from deployer.playbook.yaml.source import (
     nearest,
     spot_of,
 )
+from deployer.proxies import PROXIES
 from deployer.sites.model import Site
 
 _MAX_LOOP = 10_000
@@ -65,11 +66,16 @@ def render(
     displaces: set[str] = set()
     selection = Selection()
     absent_sites: set[str] = set()
-    for number, play in enumerate(chosen, start=1):
+    renderers = []
+    for play in chosen:
         assert isinstance(play, LoadedPlay)  # noqa: S101 - load_playbook makes no other
         renderer = _PlayRenderer(play, host, inventory, facts, options, problems)
         renderer.selection = selection
-        renderer.is_without_sites = number == len(chosen) and not sites
+        renderer.render_sites()
+        renderers.append(renderer)
+    _serve_together(renderers)
+    for renderer in renderers:
+        renderer.is_without_sites = renderer is renderers[-1] and not sites
         renderer.run(site_roles)
         tasks += renderer.tasks
         handlers += (each for each in renderer.used_handlers() if each not in handlers)
@@ -88,6 +94,22 @@ def render(
         skipped=selection.skipped,
         absent_sites=frozenset(absent_sites),
     )
+
+
+def _serve_together(renderers: Sequence[_PlayRenderer]) -> None:
+    """Let the last play with sites serve those of all plays, if its proxy has one file for all."""
+    shared = [
+        each
+        for each in renderers
+        if each.sites and all(PROXIES[site.proxy].has_one_file for site in each.sites)
+    ]
+    if len(shared) < 2:
+        return
+    *earlier, last = shared
+    last.served = tuple(site for each in shared for site in each.sites)
+    last.serves_also = tuple(each.play for each in earlier)
+    for each in earlier:
+        each.served = ()
 
 
 def _names(play: Play, host: Host, inventory: Inventory) -> bool:
@@ -117,6 +139,8 @@ class _PlayRenderer:
         self.problems = problems
         self.tasks: list[RenderedTask] = []
         self.sites: tuple[Site, ...] = ()
+        self.served: tuple[Site, ...] = ()
+        self.serves_also: tuple[LoadedPlay, ...] = ()
         self.absent_sites: set[str] = set()
         self.selection = Selection()
         self.is_without_sites = False
@@ -125,9 +149,12 @@ class _PlayRenderer:
         self._notified: set[str] = set()
         self._by_place: dict[tuple[int, str], str | None] = {}
 
-    def run(self, site_roles: SiteRoles) -> None:
+    def render_sites(self) -> None:
+        """The sites of the play, which it serves itself unless `served` is changed."""
         self.secrets = self.variables.secrets()
-        self.sites = self._render_sites()
+        self.sites = self.served = self._render_sites()
+
+    def run(self, site_roles: SiteRoles) -> None:
         calls = self._site_calls(site_roles)
         own = list(self.variables.roles)
         self.variables.add_roles(calls)
@@ -185,10 +212,10 @@ class _PlayRenderer:
         return tuple(found)
 
     def _site_calls(self, site_roles: SiteRoles) -> list[LoadedRole]:
-        if self.problems.errors or not (self.sites or self.is_without_sites):
+        if self.problems.errors or not (self.served or self.is_without_sites):
             return []
         roles: list[LoadedRole] = []
-        for call in site_roles(self.sites):
+        for call in site_roles(self.served):
             source = call.source or self.play.source
             file = SourceFile(source.file if source else "")
             spot = file.spot((source.line, source.column) if source else (1, 1))
@@ -201,7 +228,28 @@ class _PlayRenderer:
                 found.add(error)
             for each in found.errors:
                 self.problems.add(each)
+        for role in roles if self.serves_also else ():
+            self._refuse_differences(role)
         return roles
+
+    def _refuse_differences(self, role: LoadedRole) -> None:
+        """Plays whose sites are served together must agree on the variables of the role."""
+        given = {name for layer in role.var_layers for name in layer.values}
+        names = {name for layer in role.default_layers for name in layer.values} - given
+        own = _play_values(self.play)
+        for play in self.serves_also:
+            values = _play_values(play)
+            for name in sorted(names):
+                if own.get(name) != values.get(name):
+                    source = self.play.source
+                    self.problems.add(
+                        SourceError(
+                            f"{name} differs between two plays for {self.host.name} whose sites"
+                            f" are served together; the other play is at {play.source}",
+                            source=source,
+                            hint="Set it in the inventory, or to the same value in both plays.",
+                        )
+                    )
 
     # --- tasks ------------------------------------------------------------------------------------
 
@@ -211,6 +259,8 @@ class _PlayRenderer:
 
     def _task(self, task: LoadedTask, role: LoadedRole | None) -> None:
         tags = task.tags | self.play.tags | (role.tags if role else frozenset())
+        if role is not None and role.for_sites:
+            tags = tags.union(*(play.tags for play in self.serves_also))
         if not selected(tags, wanted=self.options.tags, skipped=self.options.skip_tags):
             return
         try:
@@ -402,3 +452,8 @@ def _renamed(task: RenderedTask, name: str) -> RenderedTask:
     from dataclasses import replace
 
     return replace(task, name=name)
+
+
+def _play_values(play: LoadedPlay) -> dict[str, object]:
+    """The variables of a play itself, as they are written."""
+    return {str(key): value for layer in play.layers for key, value in layer.values.items()}
