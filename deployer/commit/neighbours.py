@@ -9,10 +9,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from deployer.agent.kinds import thing
+from deployer.commit.neighbour_watch import (
+    ADVICE,
+    BEFORE_S,
+    MOST_NOTES,
+    Watch,
+    access_to,
+    asked_now,
+)
 from deployer.errors import AgentError, HostError
 from deployer.plan.forecast import effects
 from deployer.plan.model import Plan
@@ -22,36 +30,15 @@ from deployer.resources import PATH_KINDS
 if TYPE_CHECKING:
     from deployer.agent.replies import Managed
     from deployer.commit.contact import Contact
-    from deployer.model import CheckResult
     from deployer.plan.desired import DesiredState
     from deployer.plan.displaced import Ownership
     from deployer.proxies.inspect import Inspection
-    from deployer.proxies.inspect.names import Answering, ServedName
-    from deployer.verify.neighbours.model import NeighbourAnswer, NeighbourRequest
-    from deployer.verify.neighbours.verdict import Comparison
-    from deployer.verify.net.access import Access
+    from deployer.proxies.inspect.names import ServedName
+    from deployer.verify.neighbours.model import NeighbourAnswer
 
 #: How long an inspection may be reused: a user may think about a plan for hours.
 _FRESH_S = 30.0
-#: Limits of one request, and of all before the change and after it.
-_TIMEOUT_S, _BEFORE_S, _AFTER_S = 3.0, 20.0, 30.0
 _LOGIN = 401
-#: What each request adds to these limits.
-_EACH_S = 0.05
-#: At most this many reasons for what is not checked are reported.
-_MOST_NOTES = 3
-#: Old workers answer for a moment after a reload.
-_RELOAD_S = 0.5
-#: How long an answer that got worse is asked for again after the change, at least from now on, and
-#: the first pause. Pauses double: many requests may reach a limit themselves.
-_PATIENCE_S, _AT_LEAST_S, _PAUSE_S = 5.0, 1.5, 0.2
-#: Answers that differ by themselves are asked for this often before the change.
-_SAMPLES, _SAMPLES_OF_UNSTEADY = 2, 4
-
-_ADVICE = (
-    "Nothing was changed. Fix that on the host; or give --no-neighbours, and they are checked only"
-    " as far as they are known."
-)
 
 
 class Neighbourhood:
@@ -65,6 +52,7 @@ class Neighbourhood:
         self._problem = ""
         self._clash = ""
         self._blocked: tuple[str, ...] = ()
+        self._brought: frozenset[str] = frozenset()
 
     def _inspect(self) -> Inspection | None:
         """The running proxies; `None` with `_problem` if they could not be inspected."""
@@ -145,6 +133,7 @@ class Neighbourhood:
             effects_on_others = side_effects(before, left, plan, names_of(desired))
         except Exception:  # no configuration may crash a plan; the requests show what is lost
             return plan
+        self._brought = files
         self._idle.update(each for each in before if each.file in undone_files)
         undone = frozenset(each.name for each in before if each.file in files and each.name)
         ports = {(each.port, each.socket) for each in left if each.is_default}
@@ -200,7 +189,7 @@ class Neighbourhood:
         from deployer.verify.neighbours.requests import first_request
 
         requests = [first_request(each) for each in served]
-        return _asked_now(self._contact, requests, access_to(self._contact, _BEFORE_S))
+        return asked_now(self._contact, requests, access_to(self._contact, BEFORE_S))
 
     def _former_names(self, desired: DesiredState) -> set[str]:
         """Names that sites of this run have had in earlier generations."""
@@ -219,7 +208,7 @@ class Neighbourhood:
         Nor may it begin if the names are unknown, unless the user agrees to that.
         """
         if self._blocked and self._contact.options.neighbours:
-            return f"{_unlisted_words(self._blocked)}\n{_ADVICE}"
+            return f"{_unlisted_words(self._blocked)}\n{ADVICE}"
         if self._clash or not plan.displaced:
             return self._clash
         from deployer.plan.displaced import refusal_words, refused
@@ -243,7 +232,7 @@ class Neighbourhood:
         unlisted = self._unlisted(inspection, plan)
         if unlisted and self._contact.options.neighbours:
             host = self._contact.host.name
-            raise HostError(_unlisted_words(unlisted), host=host, hint=_ADVICE)
+            raise HostError(_unlisted_words(unlisted), host=host, hint=ADVICE)
         if inspection is None:
             return Watch(self._contact, desired, problems=unlisted)
         unwatched = self._ended_defaults(inspection, plan) | set(self._idle)
@@ -258,169 +247,18 @@ class Neighbourhood:
             | {each.name for each in plan.displaced if each.name},
         )
         problems = (*unlisted, *inspection.notes, *without_request(watched))
-        watch = Watch(self._contact, desired, problems=tuple(dict.fromkeys(problems)))
-        watch.addresses = inspection.addresses
+        watch = Watch(
+            self._contact,
+            desired,
+            served=served,
+            brought=self._brought,
+            problems=tuple(dict.fromkeys(problems)),
+            is_rejected=bool(unlisted),
+            addresses=inspection.addresses,
+        )
         asked = [each for each in watched if each.asked is not None]
         watch.ask([*asked, *elsewhere(asked, inspection.proxies, inspection.addresses)])
         return watch
-
-
-@dataclass(slots=True)
-class _Asked:
-    """A request with its answers from before the change."""
-
-    request: NeighbourRequest
-    answers: list[NeighbourAnswer] = field(default_factory=list)
-
-    def is_wanted(self, number: int) -> bool:
-        """Whether it is asked in round `number`; what does not answer cannot get worse."""
-        if any(each.failure for each in self.answers):
-            return False
-        return number < _SAMPLES or len(set(self.answers)) > 1
-
-
-class Watch:
-    """The answers of neighbours before a change, to compare with those after it."""
-
-    def __init__(self, contact: Contact, desired: DesiredState, *, problems: Sequence[str]) -> None:
-        self._contact = contact
-        self._desired = desired
-        self._asked: list[_Asked] = []
-        self._problems = tuple(problems)
-        self.addresses: tuple[str, ...] = ()
-
-    def ask(self, served: Sequence[Answering]) -> None:
-        """Request everything twice, and what differs by itself once more.
-
-        Raises:
-            HostError: there was no time for all, which the user did not agree to.
-        """
-        if not served:
-            return
-        from deployer.verify.neighbours.requests import requests_to
-
-        self._contact.doing("asking other sites")
-        self._asked = [_Asked(request=request) for request in requests_to(served)]
-        limit_s = _BEFORE_S + _EACH_S * len(self._asked)
-        access = access_to(self._contact, limit_s)
-        for number in range(_SAMPLES_OF_UNSTEADY):
-            wanted = [each for each in self._asked if each.is_wanted(number)]
-            self._sample(wanted, access)
-        late = [each.request for each in self._asked if not each.answers]
-        if late:
-            words = (
-                f"{len(late)} of {len(self._asked)} requests to other sites of this host, such as"
-                f" {late[0].shown}, could not be made within {limit_s:.0f} s"
-            )
-            if self._contact.options.neighbours:
-                raise HostError(words, host=self._contact.host.name, hint=_ADVICE)
-            self._problems = (*self._problems, words)
-
-    def _sample(self, wanted: Sequence[_Asked], access: Access) -> None:
-        answers = _asked_now(self._contact, [each.request for each in wanted], access)
-        for each, answer in zip(wanted, answers, strict=True):
-            if answer is not None:
-                each.answers.append(answer)
-
-    def checks(self, *, changed_at: float) -> tuple[CheckResult, ...]:
-        """Request everything again; one failed check for each name that answers worse."""
-        from deployer.verify.neighbours.verdict import unknown
-        from deployer.verify.net.stream import Cancelled
-
-        more = len(self._problems) - _MOST_NOTES
-        shown = (*self._problems[:_MOST_NOTES], *([f"{more} more reasons"] if more > 0 else ()))
-        unlisted = tuple(map(unknown, shown))
-        try:
-            return (*unlisted, *self._checks(changed_at), *self._unreachable())
-        except Cancelled:
-            return unlisted  # the commit is reverted
-
-    def _checks(self, changed_at: float) -> tuple[CheckResult, ...]:
-        from deployer.verify.neighbours import verdict
-
-        asked = [
-            each
-            for each in self._asked
-            if any(not one.failure for one in each.answers)
-            and not verdict.serves_nothing(each.request, each.answers)
-        ]
-        if not asked:
-            return ()
-        self._contact.doing("asking other sites again")
-        access = access_to(self._contact, _AFTER_S + _EACH_S * len(asked))
-        access.until.pause(changed_at + _RELOAD_S - time.monotonic())
-        own_pages = self._own_pages(access)
-        compared = self._asked_again(asked, access)
-        found = verdict.worse(compared, own_pages)
-        pause_s = _PAUSE_S
-        until = max(changed_at + _PATIENCE_S, time.monotonic() + _AT_LEAST_S)
-        while found and time.monotonic() < until and not access.until.has_passed():
-            access.until.pause(pause_s)
-            pause_s *= 2
-            numbers = list(found)
-            again = self._asked_again([asked[number] for number in numbers], access)
-            for number, comparison in zip(numbers, again, strict=True):
-                compared[number] = comparison
-            found = verdict.worse(compared, own_pages)
-        return verdict.results(compared, found)
-
-    def _asked_again(self, asked: Sequence[_Asked], access: Access) -> list[Comparison]:
-        from deployer.verify.neighbours.asking import ask_all
-        from deployer.verify.neighbours.model import NeighbourAnswer
-        from deployer.verify.neighbours.verdict import Comparison
-
-        answers = ask_all([each.request for each in asked], access)
-        late = NeighbourAnswer(failure="could not be asked within the time limit")
-        return [
-            Comparison(request=each.request, before=tuple(each.answers), after=answer or late)
-            for each, answer in zip(asked, answers, strict=True)
-        ]
-
-    def _unreachable(self) -> list[CheckResult]:
-        """The own sites that none of the host's addresses leads to."""
-        from deployer.verify.neighbours.asking import ask_all
-        from deployer.verify.neighbours.elsewhere import requests_of, unreachable
-
-        access = access_to(self._contact, _AFTER_S)
-        found: list[CheckResult] = []
-        for site in self._desired.sites:
-            requests = requests_of(site, self.addresses)
-            answers = {address: ask_all(some, access) for address, some in requests.items()}
-            found += unreachable(site, answers) if answers else ()
-        return found
-
-    def _own_pages(self, access: Access) -> list[NeighbourAnswer]:
-        from deployer.verify.neighbours.asking import ask_all
-        from deployer.verify.neighbours.requests import pages_of
-
-        answers = ask_all(pages_of(self._desired.sites), access)
-        return [each for each in answers if each is not None and not each.failure]
-
-
-def _asked_now(
-    contact: Contact, requests: Sequence[NeighbourRequest], access: Access
-) -> list[NeighbourAnswer | None]:
-    """The answers before a change.
-
-    Raises:
-        HostError: interrupted.
-    """
-    from deployer.verify.neighbours.asking import ask_all
-    from deployer.verify.net.stream import Cancelled
-
-    try:
-        return ask_all(requests, access)
-    except Cancelled:
-        raise HostError("interrupted; nothing was changed", host=contact.host.name) from None
-
-
-def access_to(contact: Contact, limit_s: float) -> Access:
-    """How to request names of the host, within `limit_s` for all requests."""
-    from deployer.verify.net.access import Access
-    from deployer.verify.net.stream import Deadline
-
-    until = Deadline(limit_s, interrupt=contact.cancelled)
-    return Access(dial=contact.link().open_stream, timeout_s=_TIMEOUT_S, until=until)
 
 
 def names_of(desired: DesiredState) -> frozenset[str]:
@@ -445,8 +283,8 @@ def _is_refusal(answer: NeighbourAnswer) -> bool:
 
 def _unlisted_words(problems: Sequence[str]) -> str:
     """Why a commit cannot tell whether it breaks the sites of others."""
-    listed = "\n".join(f"    - {each}" for each in problems[:_MOST_NOTES])
-    more = len(problems) - _MOST_NOTES
+    listed = "\n".join(f"    - {each}" for each in problems[:MOST_NOTES])
+    more = len(problems) - MOST_NOTES
     return (
         "the sites that this host already serves cannot be listed, so this commit could not tell"
         f" whether it breaks them:\n{listed}" + (f"\n    - and {more} more" if more > 0 else "")

@@ -28,6 +28,15 @@ def unlisted(inspection: Inspection, *, written: Collection[str]) -> tuple[str, 
     return (*found, *inspection.unread)
 
 
+def rejected(inspection: Inspection) -> tuple[str, ...]:
+    """One sentence for each running proxy whose own test rejects its files."""
+    return tuple(
+        f"{PROXIES[state.proxy].title} rejects its own files: {_shown(state.test_output)}"
+        for state in inspection.proxies
+        if state.test_ok is False and state.listeners
+    )
+
+
 def _which(state: ProxyState) -> str:
     pid = min(state.main_pids, default=0)
     return f" (process {pid})" if pid else ""

@@ -51,7 +51,9 @@ def _ask(asked: NeighbourRequest, access: Access) -> NeighbourAnswer | None:
     try:
         return _answer(asked, access)
     except Failure as failure:
-        return None if access.until.has_passed() else NeighbourAnswer(failure=failure.words)
+        if access.until.has_passed():
+            return None
+        return NeighbourAnswer(failure=failure.words, is_late=failure.code == "timeout")
     except (DeployerError, Cancelled):
         raise
     except Exception as error:  # between apply and confirm, no peer may cause a crash

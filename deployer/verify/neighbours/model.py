@@ -42,6 +42,7 @@ class NeighbourAnswer:
 
     Attributes:
         failure: why there was no answer, as the end of a sentence; empty if there was one.
+        is_late: there was none within the time limit of a request.
         status: of the response; `None` for a mere connection.
         redirect: the target of a redirect, without its query.
         certificate: the names in the certificate.
@@ -52,6 +53,7 @@ class NeighbourAnswer:
     """
 
     failure: str = ""
+    is_late: bool = False
     status: int | None = None
     redirect: str = ""
     certificate: tuple[str, ...] = ()

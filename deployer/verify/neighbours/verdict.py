@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from deployer.model import CheckResult, Finding
 from deployer.plan.displaced import DEFAULT, quoted
-from deployer.proxies.inspect.names import Answering, OtherServer
+from deployer.proxies.inspect.names import Answering, OtherServer, ServedName
 from deployer.verify.neighbours.model import NeighbourAnswer, NeighbourRequest
 
 #: What `CheckResult.site` is for neighbours as a whole.
@@ -35,15 +36,21 @@ class Comparison:
 
 
 def worse(
-    compared: Sequence[Comparison], own_pages: Sequence[NeighbourAnswer] = ()
+    compared: Sequence[Comparison],
+    own_pages: Sequence[NeighbourAnswer] = (),
+    moved: Mapping[int, ServedName] = MappingProxyType({}),
 ) -> dict[int, str]:
-    """Those of `compared` that got worse, by index, with the difference in words."""
+    """Those of `compared` that got worse, by index, with the difference in words.
+
+    `moved` are those whose name now has a server in a different file.
+    """
     found = {
         number: words
         for number, each in enumerate(compared)
         if (words := difference(each.request, each.before, each.after))
     }
     found.update(_taken_over(compared, own_pages, known=found))
+    found.update(_answered_elsewhere(compared, moved, known=found))
     return found
 
 
@@ -78,11 +85,16 @@ def _difference(request: NeighbourRequest, was: NeighbourAnswer, now: NeighbourA
         return changed
     if was.status == 101 and now.status != 101:
         return changed
-    if was.status in _REFUSALS and (now.status == 101 or 200 <= now.status < 300):
+    if _refuses(was) and (now.status == 101 or 200 <= now.status < 300):
         return changed
     if _rank(now.status) > _rank(was.status) or _has_lost_its_page(was, now):
         return changed
     return ""
+
+
+def _refuses(was: NeighbourAnswer) -> bool:
+    """Whether a client had to log in, or to present a certificate (400 from the proxy itself)."""
+    return was.status in _REFUSALS or (was.status == 400 and was.is_proxys)
 
 
 def _has_other_certificate(
@@ -137,6 +149,24 @@ def _taken_over(
         if other:
             status = each.before[0].status
             words = f"answered {status} before this change, and with the page of {other} after it"
+            yield number, words
+
+
+def _answered_elsewhere(
+    compared: Sequence[Comparison], moved: Mapping[int, ServedName], *, known: Mapping[int, str]
+) -> Iterator[tuple[int, str]]:
+    """Names whose page did not change by itself, and is a different one from a different server."""
+    for number, now in moved.items():
+        each = compared[number]
+        bodies = {was.body for was in each.before}
+        is_steady = len(bodies) == 1 and len(each.before) > 1 and each.after.body not in bodies
+        pages = all(_is_page(each.request, answer) for answer in (*each.before, each.after))
+        if number not in known and is_steady and pages and not each.before[0].is_stock:
+            status = each.before[0].status
+            words = (
+                f"answered {status} before this change, and with a different page after it, from"
+                f" {now.where}"
+            )
             yield number, words
 
 
@@ -198,6 +228,26 @@ def unknown(problem: str) -> CheckResult:
         ok=True,
         detail=f"not checked: {problem}",
         skipped=True,
+    )
+
+
+def invalid(problem: str) -> CheckResult:
+    """The failed check of a proxy whose configuration cannot be used any more."""
+    finding = Finding(
+        code="config-invalid",
+        hop="proxy",
+        symptom=problem,
+        cause="Since this commit, a running proxy would not start with its files again.",
+        fix="Correct what this commit writes; the proxy's own test names the place.",
+    )
+    return CheckResult(
+        site=SITE,
+        name=CHECK_NAME,
+        target="",
+        hop="proxy",
+        ok=False,
+        detail=problem,
+        finding=finding,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from deployer.commit import neighbours
+from deployer.commit import neighbour_watch as neighbours
 from deployer.commit.neighbours import Neighbourhood
 from deployer.errors import AgentError, HostError
 from deployer.plan.desired import DesiredState
@@ -166,8 +166,8 @@ def statuses(values: Iterable[str]) -> Callable[[Peer], None]:
 
 
 def test_an_answer_that_got_worse(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbours, "_PATIENCE_S", 1.0)
-    monkeypatch.setattr(neighbours, "_AT_LEAST_S", 0.5)
+    monkeypatch.setattr(neighbours, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(neighbours, "AT_LEAST_S", 0.5)
     status = ["200 OK"]
     with Server(lambda peer: peer.answer(status[0], "Content-Length: 0")) as server:
         found = failed(serving(server), between=lambda: status.insert(0, "503 No"))
@@ -247,8 +247,8 @@ def test_files_that_the_commit_fixes_and_a_proxy_that_serves_nothing_stop_no_com
 def test_a_web_server_that_is_none_of_the_proxies_answers_as_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(neighbours, "_PATIENCE_S", 0.2)
-    monkeypatch.setattr(neighbours, "_AT_LEAST_S", 0.1)
+    monkeypatch.setattr(neighbours, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(neighbours, "AT_LEAST_S", 0.1)
     status = ["404 Not Found"]
     with Server(lambda peer: peer.answer(status[0], "Content-Length: 0")) as server:
         about = {"process": "caddy", "pid": 7, "unit": "caddy"}
@@ -272,8 +272,8 @@ def test_a_web_server_that_is_none_of_the_proxies_answers_as_before(
 def test_a_commit_that_has_no_time_to_ask_everything_changes_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(neighbours, "_BEFORE_S", 0.0)
-    monkeypatch.setattr(neighbours, "_EACH_S", 0.0)
+    monkeypatch.setattr(neighbours, "BEFORE_S", 0.0)
+    monkeypatch.setattr(neighbours, "EACH_S", 0.0)
     with Server(statuses(itertools.repeat("200 OK"))) as server:
         host = serving(server)
         with pytest.raises(HostError, match=r"2 of 2 requests to other sites .*http://a.com:"):
@@ -281,6 +281,38 @@ def test_a_commit_that_has_no_time_to_ask_everything_changes_nothing(
         host.neighbours = False
         (check,) = of(host).watch(RELOAD, desired()).checks(changed_at=time.monotonic())
         assert check.skipped
+
+
+def test_a_slow_site_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(neighbours, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(neighbours, "AT_LEAST_S", 0.1)
+    status = ["200 OK"]
+
+    def slow(peer: Peer) -> None:
+        time.sleep(0.5)
+        peer.answer(status[0], "Content-Length: 0")
+
+    with Server(slow) as server:
+        found = failed(serving(server), between=lambda: status.insert(0, "502 No"))
+        assert len(found) == 1
+        monkeypatch.setattr(neighbours, "SLOW_S", 0.2)
+        (check,) = of(serving(server)).watch(RELOAD, desired()).checks(changed_at=time.monotonic())
+    assert check.detail == "not checked: 2 of 2 requests are not answered within 0.2 s"
+
+
+def test_a_configuration_that_a_proxy_rejects_after_a_change_fails_the_commit() -> None:
+    with Server(statuses(itertools.repeat("200 OK"))) as server:
+        host = serving(server)
+        watch = of(host).watch(RELOAD, desired())
+        host.state = _REJECTED
+        first = watch.checks(changed_at=time.monotonic())[0]
+        host.fails = True
+        lost = watch.checks(changed_at=time.monotonic())[0]
+    assert (first.ok, lost.ok) == (False, False)
+    assert first.finding
+    assert first.finding.code == "config-invalid"
+    assert 'unknown directive "x" in /etc/nginx/nginx.conf:3' in first.detail
 
 
 def test_a_name_that_no_request_is_known_for_is_reported() -> None:
