@@ -7,8 +7,10 @@ import os
 
 from deployer.agent import settings
 from deployer.agent.errors import StepError
-from deployer.agent.files import look_at, read_json, read_text, write_synced
+from deployer.agent.files import look_at, names_in, read_json, read_text, write_synced
 from deployer.agent.settings import PACKAGE_LIMIT_S
+
+_LISTS = "/var/lib/dpkg/info"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,6 +50,17 @@ def installed_packages(names: list[str]) -> dict[str, str]:
             if fields["Status"].split()[-1] == "installed":
                 found[name] = fields["Version"]
     return found
+
+
+def owner_of(path: str) -> str:
+    """A package that has `path` in its list of files; empty if none has. Source: dpkg(1)."""
+    line = os.fsencode(f"\n{path}\n")
+    for name in names_in(_LISTS):
+        if name.endswith(".list"):
+            with open(os.path.join(_LISTS, name), "rb") as file:
+                if line in file.read():
+                    return name[: -len(".list")].partition(":")[0]
+    return ""
 
 
 def automatic_packages() -> list[str]:

@@ -12,7 +12,7 @@ from deployer.agent.errors import Refusal, StepError, check_name, os_words
 from deployer.agent.files import check_path, chunks_of, look_at, names_in
 from deployer.agent.kinds import ADDED_KINDS, PATH_KINDS, PROBED_KINDS, added_kind
 from deployer.agent.observe import path_attributes, service_attributes, user_attributes
-from deployer.agent.packages import installed_packages
+from deployer.agent.packages import installed_packages, owner_of
 from deployer.agent.reach import has_links_of_others, refusal
 from deployer.agent.settings import SHOWN_BYTES
 
@@ -70,6 +70,8 @@ class Probe:
                 observation.update(_content(name, attributes, query))
                 if query.get("entries") and attributes and attributes["type"] == "directory":
                     observation["entries"] = sorted(os.listdir(name))[:_MOST_ENTRIES]
+                    owner = owner_of(name) if query.get("unowned") else ""
+                    observation.update({"problem": f"{owner} installs it"} if owner else {})
                 observation.update(self._unsafe(kind, name, attributes, query))
             elif kind in ADDED_KINDS:
                 attributes = added_kind(kind).observe(name)

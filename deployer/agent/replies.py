@@ -121,6 +121,7 @@ class ManagedEntry(_ManagedEntry, total=False):
     notify: list[str]
     deep: bool
     secret: bool
+    implicit: bool
 
 
 class ReachedSite(TypedDict):

@@ -51,7 +51,9 @@ class Leftovers:
         self._unwanted = {thing(resource.id) for resource in desired.unwanted}
         sites = {f"site:{site.domain}" for site in desired.sites}
         self._mine = project.all_keys(self.managed, {*self._named, *sites}, is_gone=is_gone)
-        unnamed = [entry for entry in self.managed["entries"] if not self._is_named(entry)]
+        entries = self.managed["entries"]
+        self._implicit = [entry for entry in entries if entry.get("implicit")]
+        unnamed = [each for each in entries if not (each.get("implicit") or self._is_named(each))]
         self.left = [] if desired.is_part else [each for each in unnamed if self._is_left(each)]
         self.removed: list[ManagedEntry] = []
         self.stays: dict[str, str] = {}
@@ -64,6 +66,24 @@ class Leftovers:
                 self.stays[thing(entry["id"])] = why
             else:
                 self.removed.append(entry)
+        self.removed += self._emptied(prune)
+
+    def _emptied(self, prune: Prune) -> list[ManagedEntry]:
+        """The folders that were created above other things, if all of these are removed."""
+        going = {entry["id"] for entry in self.removed}
+        stay = {
+            folder
+            for entry in self.managed["entries"]
+            if not entry.get("implicit") and entry["id"] not in going
+            for folder in (thing(entry["id"]), *_folders_above([thing(entry["id"])]))
+        } | self._above
+        above = set(_folders_above(thing(name) for name in going))
+        return [
+            entry
+            for entry in self._implicit
+            if (name := thing(entry["id"])) not in stay
+            and (name in above or (prune.everything and self._is_left(entry)))
+        ]
 
     def _is_named(self, entry: ManagedEntry) -> bool:
         """Whether the playbook names it, or something in it, or manages its folder of releases."""
@@ -281,7 +301,7 @@ def _probe_request(resource_id: str, removed: ManagedEntry | None) -> dict[str, 
     kind, _, name = resource_id.partition(":")
     query: dict[str, object] = {}
     if removed is not None and kind == "directory":
-        query = {"entries": True}
+        query = {"entries": True, **({"unowned": True} if removed.get("implicit") else {})}
     elif removed is not None and kind == "file" and not removed.get("secret"):
         query = {"sha256": None, "want_content": True}
     return {"id": resource_id, "kind": kind, "name": name, "query": query}

@@ -49,6 +49,8 @@ def without_leftovers(
     for entry in entries:
         seen = observations[entry["id"]]
         why = _why_it_stays(entry, seen, going)
+        if why and entry.get("implicit"):
+            continue
         if why:
             notes.append(f"{entry['id'].replace(':', ' ', 1)} stays: {why}")
         elif not is_missing(seen):

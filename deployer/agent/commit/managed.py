@@ -9,8 +9,9 @@ commit carries it along, so confirming the commit confirms it as well.
 
 ``entries``   one for each resource that a commit created and that still exists: ``id``, ``since``
               (the generation), ``by`` (the playbooks that name it), ``site``, ``task``, ``notify``,
-              ``deep`` for a folder that was created with all its contents, and ``secret`` if the
-              content must not be shown
+              ``deep`` for a folder that was created with all its contents, ``secret`` if the
+              content must not be shown, and ``implicit`` for a folder that no playbook names: it
+              was missing above something that was created
 ``sites``     how each site is reached: names, proxy, TLS, and the paths of its WebSockets
 ``handlers``  the handlers in ``notify``, so that a removal can run them
 
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import os
 
+from deployer.agent.commit.manifest import folders_above
 from deployer.agent.encoding import canonical_json
 from deployer.agent.files import names_in, read_json, sync_folder, write_synced
 from deployer.agent.kinds import thing
@@ -54,7 +56,28 @@ def managed_after(state: StateFolder, commit: Json, plan: Json) -> Json:
     inventory = managed_of(state, last)
     record = commit.get("managed") or {}
     entries = _changed(inventory["entries"], plan["changes"], record, generation=last + 1)
+    entries += _implicit(plan["changes"], entries, generation=last + 1)
     return _with_record({**inventory, "entries": entries}, record)
+
+
+def _implicit(
+    changes: Iterable[Json], entries: Iterable[Json], *, generation: int
+) -> Iterator[Json]:
+    """Folders that are missing now, before the changes, and that none of these creates itself."""
+    known = {thing(entry["id"]) for entry in entries}
+    for change in changes:
+        name = thing(change["resource_id"])
+        if change["action"] != "create" or not name.startswith("/"):
+            continue
+        for folder in folders_above(name):
+            if folder not in known and not os.path.lexists(folder):
+                known.add(folder)
+                yield {
+                    "id": f"directory:{folder}",
+                    "since": generation,
+                    "by": [],
+                    "implicit": True,
+                }
 
 
 def claim(state: StateFolder, record: Json) -> None:
@@ -192,7 +215,10 @@ def _with_record(inventory: Json, record: Json) -> Json:
         if name in gone and name not in named:
             continue
         by = [each for each in entry["by"] if each not in former and each != mine]
-        if name in named:
+        if entry.get("implicit") and name not in named:
+            is_mine = not entry["by"] or len(by) < len(entry["by"])
+            entry = {**entry, "by": [*by, mine] if mine and is_mine else entry["by"]}
+        elif name in named:
             about = {key: named[name][key] for key in _NAMED_KEYS if named[name].get(key)}
             kept = {key: entry[key] for key in ("id", "since")}
             entry = {**kept, **about, "by": [*by, mine] if mine else entry["by"]}

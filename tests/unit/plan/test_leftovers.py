@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -407,3 +408,39 @@ def test_releases_go_with_the_role_that_created_them() -> None:
     removal = without_leftovers(wanting(), left, seen(left))
     (resource,) = removal.desired.resources
     assert (resource.name, resource.if_empty) == ("/srv/app/releases/abc", False)
+
+
+def test_folders_that_were_made_above_something_go_with_the_last_of_it() -> None:
+    made = {"implicit": True}
+    inventory = managed(
+        entry("directory:/etc/a", **made),
+        entry("directory:/etc/a/b", **made),
+        entry("file:/etc/a/b/one"),
+        entry("directory:/etc/c", **made),
+        entry("file:/etc/c/two", by=[OTHER]),
+        entry("file:/etc/c/three"),
+        entry("directory:/etc/d", **made),
+        entry("file:/etc/d/four"),
+    )
+    desired = wanting(copied("/etc/d/named"))
+    listed = notes(leftovers(inventory, desired))
+    assert [each.partition(": ")[2] for each in listed[:-1]] == [
+        "file /etc/a/b/one, since generation 1",
+        "file /etc/c/three, since generation 1",
+        "file /etc/d/four, since generation 1",
+    ]
+    left = leftovers(inventory, desired, everything=True)
+    folders = [each["id"] for each in left.removed if each.get("implicit")]
+    assert folders == ["directory:/etc/a", "directory:/etc/a/b"]
+
+
+def test_a_folder_that_a_package_installs_stays_without_a_note() -> None:
+    inventory = managed(entry("directory:/etc/a", implicit=True), entry("file:/etc/a/one"))
+    left = leftovers(inventory, wanting(), everything=True)
+    found = seen(left)
+    (query,) = [each["query"] for each in left.probe_requests() if each["kind"] == "directory"]
+    assert query == {"entries": True, "unowned": True}
+    kept = replace(found["directory:/etc/a"], problem="nginx installs it")
+    removal = without_leftovers(wanting(), left, {**found, "directory:/etc/a": kept})
+    assert [each.id for each in removal.desired.resources] == ["file:/etc/a/one"]
+    assert removal.notes == ()

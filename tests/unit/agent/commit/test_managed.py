@@ -116,7 +116,7 @@ def test_a_release_is_one_entry_whatever_is_in_it(agent: AgentProcess, etc: Path
     managed = record("p", f"directory:{etc}/releases/1")
     managed["named"][0]["deep"] = True
     confirmed(agent, 1, folder, file_change(etc / "releases/1/x", b"1"), managed=managed)
-    (entry,) = inventory(agent)["entries"]
+    (entry,) = [each for each in inventory(agent)["entries"] if "implicit" not in each]
     assert (entry["id"], entry["deep"]) == (f"directory:{etc}/releases/1", True)
 
 
@@ -239,3 +239,18 @@ def test_the_names_in_a_folder_are_sent_on_request(agent: AgentProcess, etc: Pat
     assert agent.probe("directory", f"{etc}/app", entries=True)["entries"] == ["file", "sub"]
     assert "entries" not in agent.probe("directory", f"{etc}/app")
     assert "entries" not in agent.probe("directory", f"{etc}/missing", entries=True)
+
+
+def test_folders_that_were_missing_above_it_are_in_it(agent: AgentProcess, etc: Path) -> None:
+    names = (f"file:{etc}/a/b/one", f"directory:{etc}/c", f"file:{etc}/c/two")
+    folder = change(f"directory:{etc}/c", {"type": "directory"})
+    files = (file_change(etc / "a/b/one", b"1"), file_change(etc / "c/two", b"2"))
+    confirmed(agent, 1, folder, *files, managed=record("p", *names))
+    implicit = {
+        each["id"]: each["by"] for each in inventory(agent)["entries"] if "implicit" in each
+    }
+    assert implicit == {f"directory:{etc}/a": ["p"], f"directory:{etc}/a/b": ["p"]}
+    agent.ask("claim", managed={**record("q", *names), "same": ["p"]})
+    assert {tuple(each["by"]) for each in inventory(agent)["entries"]} == {("q",)}
+    confirmed(agent, 2, change(f"file:{etc}/a", None), managed=record("q", *names[1:]))
+    assert set(by_name(agent)) == {"c", "two"}
