@@ -358,7 +358,7 @@ def _routeed(flock: HeldConnections, sites: Sequence[Site], count: int) -> Itera
         (site, check.route, check.probe, check.peer)
         for site in sites
         for check in planned_checks(site, ProxyAddress())
-        if check.kind == "handshake" and check.route and check.target == check.route.path
+        if check.represents_route and check.route
     ]
     each = max(1, min(count, _MOST // (len(places) or 1)))
     for site, route, probe, peer in places[:_MOST]:

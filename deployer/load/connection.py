@@ -19,8 +19,8 @@ from deployer.load.frames import (
     ControlFrames,
     OpeningRequest,
     RefusedError,
+    client_frame,
     close_words,
-    control_frame,
     ping_payload,
 )
 
@@ -30,7 +30,10 @@ _MOST_UNREAD_BYTES = 16 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """The server to connect to, and the request: an address, a name for SNI, path and headers."""
+    """The server to connect to, and the request: an address, a name for SNI, path and headers.
+
+    `send` is a text to send once the connection is open.
+    """
 
     address: str
     port: int
@@ -39,6 +42,7 @@ class Target:
     path: str
     headers: tuple[tuple[str, str], ...]
     subprotocols: tuple[str, ...] = ()
+    send: str | None = None
 
     @property
     def uri(self) -> str:
@@ -163,7 +167,7 @@ class Connection(asyncio.Protocol):
         if self.is_open and not self._pinging:
             self._pinging = ping_payload()
             self._pinged_at = time.monotonic()
-            self._send(control_frame(Opcode.PING, self._pinging))
+            self._send(client_frame(Opcode.PING, self._pinging))
 
     @property
     def awaits_pong(self) -> bool:
@@ -174,7 +178,7 @@ class Connection(asyncio.Protocol):
         """Send a Close frame; the connection ends with the peer's, or when the peer disconnects."""
         if self.is_open and not self._ending:
             self._ending = True
-            self._send(control_frame(Opcode.CLOSE, (1000).to_bytes(2, "big")))
+            self._send(client_frame(Opcode.CLOSE, (1000).to_bytes(2, "big")))
 
     def abort(self) -> None:
         """Disconnect at once."""
@@ -240,6 +244,8 @@ class Connection(asyncio.Protocol):
                     return
                 self._clock("upgrade")
                 self._opening, data, self.phase = None, rest, "open"
+                if self._target.send is not None:
+                    self._send(client_frame(Opcode.TEXT, self._target.send.encode()))
                 if self._opened is not None and not self._opened.done():
                     self._opened.set_result(None)
             for opcode, payload in self._frames.received(data):
@@ -250,13 +256,13 @@ class Connection(asyncio.Protocol):
     def _framed(self, opcode: Opcode, payload: bytes) -> None:
         if opcode is Opcode.PING:
             if not self._is_congested():
-                self._send(control_frame(Opcode.PONG, payload))
+                self._send(client_frame(Opcode.PONG, payload))
         elif opcode is Opcode.PONG and payload == self._pinging and payload:
             self.pongs_s.append(time.monotonic() - self._pinged_at)
             self._pinging = b""
         elif opcode is Opcode.CLOSE:
             if not self._ending:
-                self._send(control_frame(Opcode.CLOSE, payload[:2]))
+                self._send(client_frame(Opcode.CLOSE, payload[:2]))
             self._end(close_words(payload))
 
     def _is_congested(self) -> bool:

@@ -124,8 +124,8 @@ class ControlFrames:
         return Opcode(opcode), data[start : start + length], start + length
 
 
-def control_frame(opcode: Opcode, payload: bytes) -> bytes:
-    """Return a control frame as a client sends it."""
+def client_frame(opcode: Opcode, payload: bytes) -> bytes:
+    """Return a frame as a client sends it."""
     return Frame(opcode, payload).serialize(mask=True)
 
 

@@ -79,22 +79,19 @@ def load_sites(
 
 
 def _probes(site: Site, checks: Sequence[CheckResult]) -> list[PlannedCheck]:
-    """Return the handshake of each WebSocket route that passes."""
-    broken = {
+    """Return the handshake of each WebSocket route that opens a connection."""
+    opened_none = {
         check.target
         for check in checks
         if check.site == site.domain
         and check.hop == "proxy"
         and check.name == "handshake"
-        and not check.ok
+        and not (check.ok and check.handshake and check.handshake.status_code == 101)
     }
     return [
         check
         for check in planned_checks(site, ProxyAddress())
-        if check.kind == "handshake"
-        and check.hop == "proxy"
-        and check.target.startswith("/")  # not those of aliases, which start with a name
-        and check.target not in broken
+        if check.represents_route and check.target not in opened_none
     ]
 
 
@@ -196,6 +193,7 @@ def _target(probe: UpgradeProbe, address: str, port: int) -> Target:
         path=probe.target,
         headers=probe.headers,
         subprotocols=probe.subprotocols,
+        send=probe.send,
     )
 
 

@@ -13,6 +13,7 @@ from deployer.plan.leftovers import is_certificate
 from deployer.plan.rollback import former_state
 from deployer.sites.document import sites_from_json
 from deployer.sites.model import Site
+from deployer.sites.secret_headers import secrets_of_site
 
 if TYPE_CHECKING:
     from deployer.agent.replies import Managed, UndoReply
@@ -52,7 +53,7 @@ class Rollback:
             former_state(reply),
             sites=sites,
             roots=roots,
-            secrets=self._secrets,
+            secrets=self._secrets.union(*map(secrets_of_site, sites)),
             leaving=self._leaving(),
             undoes=True,
         )
@@ -90,7 +91,8 @@ class Rollback:
             more, roots = (*more, *sites), {**of_sites, **roots}
         if not more:
             return desired
-        found = replace(desired, sites=(*desired.sites, *more), roots=roots)
+        secrets = desired.secrets.union(*map(secrets_of_site, more))
+        found = replace(desired, sites=(*desired.sites, *more), roots=roots, secrets=secrets)
         return _with_chains(found, self._about, link)
 
     def _restored(
@@ -140,9 +142,15 @@ def _with_chains(former: DesiredState, about: HostFacts, link: Link) -> DesiredS
 
 
 def _checks_as_written(project: Project) -> Iterator[Document]:
-    """The `verify` entries of the playbook; their templates are not rendered."""
+    """The checks of the playbook's sites; their templates are not rendered."""
     for play in project.playbook.plays:
         for site in play.sites:
             checks = site.get("verify")
-            if isinstance(checks, list | tuple):
-                yield from (check for check in checks if isinstance(check, Mapping))
+            routes = site.get("routes")
+            probes = [
+                route.get("probe")
+                for route in (routes if isinstance(routes, list | tuple) else ())
+                if isinstance(route, Mapping)
+            ]
+            listed = checks if isinstance(checks, list | tuple) else ()
+            yield from (check for check in (*listed, *probes) if isinstance(check, Mapping))

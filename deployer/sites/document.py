@@ -22,7 +22,8 @@ def sites_from_json(documents: Iterable[Document]) -> tuple[Site, ...]:
 
 def _without_sources(document: dict[str, Any]) -> dict[str, object]:
     del document["tls"]["eab"]
-    for part in (document, *document["routes"], *document["verify"]):
+    probes = [route["probe"] for route in document["routes"] if route["probe"]]
+    for part in (document, *document["routes"], *document["verify"], *probes):
         del part["source"], part["places"]
     return document
 
@@ -47,9 +48,11 @@ def _tls(document: Document) -> Tls:
 
 def _route(document: Document) -> Route:
     origins = document["origins"]
+    probe = document.get("probe")
     return Route(
         **{
             **document,
+            "probe": _check(probe) if probe else None,
             "upstreams": tuple(Upstream(**upstream) for upstream in document["upstreams"]),
             "origins": None if origins is None else tuple(origins),
         }
@@ -57,4 +60,9 @@ def _route(document: Document) -> Route:
 
 
 def _check(document: Document) -> Check:
-    return Check(**{**document, "subprotocols": tuple(document["subprotocols"])})
+    lists = {
+        "subprotocols": tuple(document["subprotocols"]),
+        "headers": tuple((name, value) for name, value in document.get("headers", ())),
+        "statuses": tuple(document.get("statuses", (101,))),
+    }
+    return Check(**{**document, **lists})

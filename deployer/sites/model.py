@@ -73,13 +73,40 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """A handshake to make: a `verify:` entry, or the `probe` of a route.
+
+    `headers` are sent in addition to the handshake's own and may be secret. `expect` is a text that
+    must be received, or a pattern if `expect_is_regex`. The answer must have one of `statuses`.
+    `places` has the position of each key in the playbook.
+    """
+
+    path: str
+    origin: str | None = None
+    subprotocols: tuple[str, ...] = ()
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    send: str | None = None
+    expect: str | None = None
+    expect_is_regex: bool = False
+    statuses: tuple[int, ...] = (101,)
+    hold_s: float | None = None
+    source: SourceRef | None = None
+    places: Mapping[str, SourceRef] = field(default_factory=dict, compare=False, repr=False)
+
+    def at(self, *keys: str) -> SourceRef | None:
+        """The position of the first of `keys` that is present, or else of the whole."""
+        return next((self.places[key] for key in keys if key in self.places), self.source)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """One path of a site. Exactly one of `upstreams` and `root` is set.
 
     `origins` is `None` for the site's own names, ``("any",)`` for every page, otherwise a list of
     ``scheme://host[:port]``, in lower case. `max_body_bytes` is `None` for the site's, 0 for no
-    limit. With `login`, the service rejects clients that have not
-    logged in, including checks. `places` has the position of each key in the playbook.
+    limit. With `login`, the service rejects clients that have not logged in, including checks.
+    `probe` is how the route is checked, `None` for a handshake on its path; nothing is sent to a
+    route that is not `is_probed`. `places` has the position of each key in the playbook.
     """
 
     path: str
@@ -96,6 +123,8 @@ class Route:
     origins: tuple[str, ...] | None = None
     require_origin: bool = False
     login: bool = False
+    probe: Check | None = None
+    is_probed: bool = True
     source: SourceRef | None = None
     places: Mapping[str, SourceRef] = field(default_factory=dict, compare=False, repr=False)
 
@@ -107,29 +136,6 @@ class Route:
     def pause_s(self) -> float:
         """How long the proxy waits for the service to send more."""
         return self.idle_timeout_s if self.websocket else self.timeout_s
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """A `verify:` entry: a handshake in addition to the default ones of every WebSocket route.
-
-    `expect` is a text that must be received, or a pattern if `expect_is_regex`. `places` has the
-    position of each key in the playbook.
-    """
-
-    path: str
-    origin: str | None = None
-    subprotocols: tuple[str, ...] = ()
-    send: str | None = None
-    expect: str | None = None
-    expect_is_regex: bool = False
-    hold_s: float | None = None
-    source: SourceRef | None = None
-    places: Mapping[str, SourceRef] = field(default_factory=dict, compare=False, repr=False)
-
-    def at(self, *keys: str) -> SourceRef | None:
-        """The position of the first of `keys` that is present, or else of the whole."""
-        return next((self.places[key] for key in keys if key in self.places), self.source)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

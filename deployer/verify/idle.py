@@ -16,13 +16,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from deployer.model import Hop, Proxy
-from deployer.sites.model import Route, Site
+from deployer.sites.model import Check, Route, Site
 from deployer.verify.net.access import Access
 from deployer.verify.net.stream import Deadline
 from deployer.verify.options import ProxyAddress
 from deployer.verify.planned.checks import planned_checks
 from deployer.verify.planned.model import PlannedCheck
-from deployer.verify.planned.routing import concrete
+from deployer.verify.planned.routing import concrete, probe_of
 from deployer.verify.probe.idle import IdleConnection, IdleOutcome
 from deployer.verify.probe.spec import Endpoint, UpgradeProbe
 
@@ -207,16 +207,17 @@ def idle_plan(
 def _representatives(site: Site, proxy: ProxyAddress) -> Iterator[tuple[Route, PlannedCheck]]:
     """Return, for each WebSocket route, the check that opens it as its clients do.
 
-    That is an entry under `verify:`, which may have a login or subprotocols, or else the handshake
-    that every route gets.
+    That is the handshake of the route if it is configured; otherwise an entry under `verify:` at a
+    path below, which may have a login or subprotocols, or the default handshake.
     """
     planned = [check for check in planned_checks(site, proxy) if check.hop == "proxy"]
     for route in site.routes:
         own = [check for check in planned if check.route == route]
         entries = [check for check in own if check.kind == "entry"]
-        mains = [check for check in own if check.kind == "handshake"]
+        mains = [check for check in own if check.represents_route]
         if route.websocket and (entries or mains):
-            yield route, (entries or mains)[0]
+            is_configured = probe_of(site, route) != Check(path=route.path)
+            yield route, (mains if is_configured and mains else entries or mains)[0]
 
 
 def _outside(

@@ -16,7 +16,7 @@ from dataclasses import replace
 from deployer.errors import DeployerError
 from deployer.model import UNFINISHED, CheckResult, HandshakeResult
 from deployer.sites.model import Site
-from deployer.verify.judge import login
+from deployer.verify.judge import refusals
 from deployer.verify.judge.attempts import Attempts
 from deployer.verify.judge.judge import judge
 from deployer.verify.net.access import Access
@@ -32,6 +32,7 @@ from deployer.verify.probe.old_tls import attempt_old_tls
 from deployer.verify.probe.spec import (
     Http2Probe,
     NameProbe,
+    NoProbe,
     OldTlsProbe,
     PlannedProbe,
     TlsProbe,
@@ -92,7 +93,8 @@ class _Run:
         if held_peer is not None:
             attempts = replace(attempts, peer=held_peer.result())
         has_good_peer = attempts.peer is not None and attempts.peer.failure is None
-        if has_good_peer and check.plain is not None and self._has_time():
+        is_asked = has_good_peer and attempts.plain is None and check.plain is not None
+        if is_asked and check.plain is not None and self._has_time():
             attempts = replace(attempts, plain=self._attempt(check.plain))
         probes = follow_ups(check, attempts.main, attempts.peer) if self._has_time() else {}
         made = {name: self._attempt(probe) for name, probe in probes.items()}
@@ -103,7 +105,8 @@ class _Run:
         if check.peer is None or not self._has_time():
             return attempts
         attempts = replace(attempts, peer=self._attempt(check.peer))
-        if check.plain is not None and login.is_refused_by_both(check, attempts):
+        refuses = attempts.peer is not None and refusals.is_refusal(check, attempts.peer)
+        if check.plain is not None and refuses:
             attempts = replace(attempts, plain=self._attempt(check.plain))
         return attempts
 
@@ -149,6 +152,8 @@ class _Run:
         try:
             if isinstance(probe, NameProbe):
                 return _looked_up(probe)
+            if isinstance(probe, NoProbe):
+                return Attempt(answer=HandshakeResult(uri=probe.uri, hop=probe.hop))
             if isinstance(probe, OldTlsProbe):
                 return attempt_old_tls(probe, access)
             if isinstance(probe, TlsProbe):

@@ -1,8 +1,9 @@
 """What a host keeps with a generation to verify a rollback to it: roots, sites and checks. Pure.
 
 Nothing secret is stored in the clear. A secret in a check (a token in its path, a password that it
-sends) is replaced by a salted hash: a rollback looks for the secret with that hash among those that
-the project has now, and leaves the check out if there is none.
+sends, a header's value) is replaced by a salted hash: a rollback looks for the secret with that
+hash among those that the project has now. If there is none, it leaves the check out, and does not
+probe the route.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import hashlib
 import secrets as randomness
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from deployer.sites.document import sites_from_json, sites_to_json
-from deployer.sites.model import Check, Site
+from deployer.sites.model import Check, Route, Site
+from deployer.sites.secret_headers import is_secret_header, words_of
 from deployer.verify.net.redact import secret_values
+from deployer.verify.planned.routing import entry_of
 
 _TEXTS = ("path", "origin", "send", "expect")
 _SALT_BYTES = 16
@@ -24,12 +27,20 @@ _COST = {"n": 1 << 12, "r": 8, "p": 1, "dklen": 32}
 
 
 class Hidden(TypedDict):
-    """One text of a check: its parts in order, and for each secret the index of its hash."""
+    """One text of a check: its parts in order, and for each secret the index of its hash.
+
+    `check` is the check's place in `verify`, or that of its route if it is the `probe` of one.
+    """
 
     site: str
     check: int
     field: str
     parts: list[str | int]
+    is_probe: NotRequired[bool]
+
+
+#: A check of a site: whether it is the probe of a route, and its place.
+_Place = tuple[bool, int]
 
 
 class Verification(TypedDict):
@@ -51,12 +62,14 @@ def stored(
     hidden: list[Hidden] = []
     documents = sites_to_json(sites)
     for site, document in zip(sites, documents, strict=True):
-        checks: Any = document["verify"]
-        for number, check in enumerate(checks):
-            for field in [*_TEXTS, *map(_subprotocol, range(len(check["subprotocols"])))]:
-                parts = _parts(_get(check, field), secrets, found)
+        for (is_probe, number), check in _checks_of(document):
+            for field in _fields(check):
+                parts = _parts(check, field, secrets, found)
                 if parts is not None:
-                    hidden.append(Hidden(site=site.domain, check=number, field=field, parts=parts))
+                    item = Hidden(site=site.domain, check=number, field=field, parts=parts)
+                    if is_probe:
+                        item["is_probe"] = True
+                    hidden.append(item)
                     _set(check, field, "")
     verification = Verification(
         roots={
@@ -80,9 +93,10 @@ def restored(
         known: the secrets of the project, and those in its checks (`secrets_in`).
     """
     salt = bytes.fromhex(verification["salt"])
-    by_hash = {_hash(text, salt): text for text in known} if verification["hidden"] else {}
+    words = {word for text in known for word in (text, *words_of(text)[::2]) if word}
+    by_hash = {_hash(text, salt): text for text in words} if verification["hidden"] else {}
     texts = [by_hash.get(each) for each in verification["hashes"]]
-    missing: set[tuple[str, int]] = set()
+    missing: set[tuple[str, _Place]] = set()
     written = [_unshared(document) for document in documents]
     by_domain = {document["domain"]: document for document in written}
     for item in verification["hidden"]:
@@ -90,9 +104,10 @@ def restored(
             continue
         parts = [texts[part] if isinstance(part, int) else part for part in item["parts"]]
         if None in parts:
-            missing.add((item["site"], item["check"]))
+            missing.add((item["site"], (item.get("is_probe", False), item["check"])))
         else:
-            check = by_domain[item["site"]]["verify"][item["check"]]
+            place = (item.get("is_probe", False), item["check"])
+            check = dict(_checks_of(by_domain[item["site"]]))[place]
             _set(check, item["field"], "".join(part for part in parts if part is not None))
     sites = tuple(_without(site, missing) for site in sites_from_json(written))
     roots = {
@@ -111,41 +126,90 @@ def secrets_in(checks: Iterable[Mapping[str, Any]]) -> set[str]:
         for text in (*(check.get(field) for field in _TEXTS), *more):
             if isinstance(text, str):
                 found.update(secret_values(text))
+        headers = check.get("headers")
+        if isinstance(headers, Mapping):
+            found.update(str(value).strip() for value in headers.values())
     return found
+
+
+def _checks_of(document: Mapping[str, Any]) -> Iterator[tuple[_Place, dict[str, Any]]]:
+    for number, check in enumerate(document["verify"]):
+        yield (False, number), check
+    for number, route in enumerate(document["routes"]):
+        if route.get("probe"):
+            yield (True, number), route["probe"]
+
+
+def _fields(check: Mapping[str, Any]) -> Iterator[str]:
+    yield from _TEXTS
+    for name in ("subprotocols", "headers"):
+        yield from (f"{name}.{number}" for number in range(len(check.get(name, ()))))
 
 
 def _unshared(document: Mapping[str, Any]) -> dict[str, Any]:
     """A copy whose checks can be changed."""
-    checks = [
-        {**check, "subprotocols": list(check["subprotocols"])} for check in document["verify"]
+
+    def copied(check: Mapping[str, Any]) -> dict[str, Any]:
+        headers = [list(header) for header in check.get("headers", ())]
+        return {**check, "subprotocols": list(check["subprotocols"]), "headers": headers}
+
+    routes = [
+        {**route, "probe": copied(route["probe"])} if route.get("probe") else route
+        for route in document["routes"]
     ]
-    return {**document, "verify": checks}
+    return {**document, "verify": [*map(copied, document["verify"])], "routes": routes}
 
 
-def _without(site: Site, missing: Collection[tuple[str, int]]) -> Site:
+def _without(site: Site, missing: Collection[tuple[str, _Place]]) -> Site:
+    left_out = {place for domain, place in missing if domain == site.domain}
+    if not left_out:
+        return site
     kept: list[Check] = [
-        check for number, check in enumerate(site.verify) if (site.domain, number) not in missing
+        check for number, check in enumerate(site.verify) if (False, number) not in left_out
     ]
-    return site if len(kept) == len(site.verify) else replace(site, verify=tuple(kept))
+    gone = [check for number, check in enumerate(site.verify) if (False, number) in left_out]
+    routes: list[Route] = []
+    for number, route in enumerate(site.routes):
+        replacing = entry_of(site, route)
+        is_left_out = (True, number) in left_out or any(replacing is check for check in gone)
+        routes.append(replace(route, probe=None, is_probed=False) if is_left_out else route)
+    return replace(site, verify=tuple(kept), routes=tuple(routes))
 
 
-def _left_out(missing: Iterable[tuple[str, int]]) -> Iterator[str]:
-    for domain, number in sorted(missing):
+def _left_out(missing: Iterable[tuple[str, _Place]]) -> Iterator[str]:
+    for domain, (is_probe, number) in sorted(missing):
+        which = (
+            f"the probe of route {number + 1}" if is_probe else f"check {number + 1} in `verify`"
+        )
         yield (
-            f"check {number + 1} in `verify` of {domain} is left out: the host does not store its "
-            "secret, and this project no longer has it"
+            f"{which} of {domain} is left out: the host does not store its secret, and this "
+            "project no longer has it"
         )
 
 
-def _parts(text: str | None, secrets: Collection[str], found: list[str]) -> list[str | int] | None:
-    """`text` around its secrets, which are added to `found`; `None` if it has none."""
+def _parts(
+    check: Mapping[str, Any], field: str, secrets: Collection[str], found: list[str]
+) -> list[str | int] | None:
+    """A text around its secrets, which are added to `found`; `None` if it has none."""
+    text = _get(check, field)
     if not text:
         return None
+    name, _, number = field.partition(".")
+    if name == "headers" and is_secret_header(check[name][int(number)][0]):
+        return _words(text, found)
     parts: list[str | int] = [text]
     values = {each for each in (*secrets, *secret_values(text)) if each and each in text}
     for value in sorted(values, key=len, reverse=True):
         parts = list(_split(parts, value, found))
     return None if parts == [text] else parts
+
+
+def _words(text: str, found: list[str]) -> list[str | int]:
+    """A header's value around its words, all of which are secret."""
+    parts: list[str | int] = []
+    for number, word in enumerate(words_of(text)):
+        parts += [word] if number % 2 or not word else _split([word], word, found)
+    return parts
 
 
 def _split(parts: Iterable[str | int], value: str, found: list[str]) -> Iterator[str | int]:
@@ -166,21 +230,18 @@ def _hash(text: str, salt: bytes) -> str:
     return hashlib.scrypt(text.encode("utf-8", "surrogatepass"), salt=salt, **_COST).hex()
 
 
-def _subprotocol(number: int) -> str:
-    return f"subprotocols.{number}"
-
-
 def _get(check: Mapping[str, Any], field: str) -> str | None:
     name, _, number = field.partition(".")
-    value: str | None = check[name][int(number)] if number else check[name]
-    return value
+    value = check[name][int(number)] if number else check[name]
+    text: str | None = value[1] if name == "headers" else value
+    return text
 
 
 def _set(check: dict[str, Any], field: str, text: str) -> None:
     name, _, number = field.partition(".")
-    if number:
-        listed = list(check[name])
-        listed[int(number)] = text
-        check[name] = listed
-    else:
+    if not number:
         check[name] = text
+        return
+    listed = list(check[name])
+    listed[int(number)] = (listed[int(number)][0], text) if name == "headers" else text
+    check[name] = listed

@@ -51,7 +51,7 @@ def fetch_document(probe: HttpProbe, access: Access) -> Document:
         ),
         failure=failure,
         seconds=time.monotonic() - began,
-        request=format_request(probe.target, probe.headers),
+        request=format_request(probe.target, probe.headers, hidden=probe.hidden),
         response=format_response(head, body[:_SHOWN_BYTES]),
     )
     is_plain = head is not None and not "".join(head.values("Content-Encoding")).strip()

@@ -37,6 +37,7 @@ from deployer.playbook.yaml.source import (
 )
 from deployer.proxies import PROXIES
 from deployer.sites.model import Site
+from deployer.sites.secret_headers import secrets_of_site
 
 _MAX_LOOP = 10_000
 
@@ -83,6 +84,7 @@ def render(
         displaces.update(play.displaces, *(site.displaces for site in renderer.sites))
         absent_sites |= renderer.absent_sites
         secrets |= renderer.secrets
+        secrets |= frozenset().union(*map(secrets_of_site, renderer.sites))
     problems.mask(secrets)
     problems.raise_if_any()
     return Rendered(

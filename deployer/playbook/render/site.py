@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal, cast
 
 from deployer.errors import SourceError
 from deployer.model import Proxy, SourceRef, Value
 from deployer.playbook.load.library import Library
-from deployer.playbook.schema.keys import CheckModel, Pattern, RouteModel, SiteModel
+from deployer.playbook.schema.keys import CheckModel, Pattern, ProbeModel, RouteModel, SiteModel
 from deployer.playbook.schema.tls import AcmeModel, DnsModel
 from deployer.playbook.schema.validate import validate
 from deployer.playbook.schema.values import ip_address
-from deployer.playbook.yaml.source import Problems, YamlMap, nearest, spot_of
+from deployer.playbook.yaml.source import Problems, YamlMap, nearest, spot_of, value_at
 from deployer.sites.model import Check, Dns, Eab, Route, Site, Tls
 
 
@@ -26,9 +28,10 @@ def to_site(
     if model.state == "absent":
         return Site(domain=model.domain, aliases=tuple(model.aliases), source=spot_of(node).ref)
     routes = tuple(
-        _route(route, node["routes"], number) for number, route in enumerate(model.routes)
+        _route(route, node["routes"], number, problems) for number, route in enumerate(model.routes)
     )
     _check_routes(routes, node, problems)
+    _check_probes(routes, node, problems)
     _check_names(model, node, problems)
     _check_echo(model, routes, node, problems)
     checks = tuple(
@@ -58,10 +61,15 @@ def to_site(
     )
 
 
-def _route(model: RouteModel, nodes: Value, number: int) -> Route:
+def _route(model: RouteModel, nodes: Value, number: int, problems: Problems) -> Route:
     path = model.path
     if model.match == "prefix" and path != "/":
         path = path.rstrip("/")
+    probe = (
+        _to_check(model.probe, nodes, (number, "probe"), problems, path=model.probe.path or path)
+        if isinstance(model.probe, ProbeModel)
+        else None
+    )
     return Route(
         path=path,
         match=model.match,
@@ -77,6 +85,8 @@ def _route(model: RouteModel, nodes: Value, number: int) -> Route:
         origins=model.origins,
         require_origin=model.require_origin,
         login=model.login,
+        probe=probe,
+        is_probed=model.probe is not False,
         source=spot_of(nodes, number).ref,
         places=_places(nodes[number]),
     )
@@ -108,6 +118,31 @@ def _check_routes(routes: tuple[Route, ...], node: YamlMap, problems: Problems) 
                 )
             )
         seen.setdefault(key, number)
+
+
+def _check_probes(routes: tuple[Route, ...], node: YamlMap, problems: Problems) -> None:
+    """Check that each probe's path is served by the route that it is for."""
+    for number, route in enumerate(routes):
+        path = route.probe.path.partition("?")[0] if route.probe else ""
+        if not path:
+            continue
+        best = _serving(routes, path)
+        if best is not None and best is not route:
+            problems.add(
+                spot_of(node, "routes", number, "probe", "path").error(
+                    f"'{path}' is served by the route '{best.path}', not by '{route.path}'",
+                    hint=f"write it in the probe of '{best.path}'",
+                )
+            )
+        elif best is None:
+            problems.add(
+                spot_of(node, "routes", number, "probe", "path").error(
+                    f"the route '{route.path}' does not serve '{path}'",
+                    hint=f"the path must start with {route.path}"
+                    if route.match == "prefix"
+                    else f"match: exact serves only {route.path}, with any query",
+                )
+            )
 
 
 def _check_names(model: SiteModel, node: YamlMap, problems: Problems) -> None:
@@ -162,28 +197,33 @@ def _check(
                 f"no websocket route of '{node['domain']}' serves '{path}'", hint=hint
             )
         )
+    entry = _to_check(model, node, ("verify", number), problems, path=model.path)
+    return replace(entry, hold_s=model.hold)
+
+
+def _to_check(
+    model: ProbeModel, node: Value, place: tuple[Value, ...], problems: Problems, *, path: str
+) -> Check:
+    """The check at `place` below `node`."""
     pattern = model.expect.regex if isinstance(model.expect, Pattern) else None
     if pattern is not None:
-        import re
-
         try:
             re.compile(pattern)
         except re.error as error:
             problems.add(
-                spot_of(node, "verify", number, "expect", "regex").error(
-                    f"not a regular expression: {error}"
-                )
+                spot_of(node, *place, "expect", "regex").error(f"not a regular expression: {error}")
             )
     return Check(
-        path=model.path,
+        path=path,
         origin=model.origin,
         subprotocols=model.subprotocols,
+        headers=model.headers,
         send=model.send,
         expect=pattern if pattern is not None else cast("str | None", model.expect),
         expect_is_regex=pattern is not None,
-        hold_s=model.hold,
-        source=spot_of(node, "verify", number).ref,
-        places=_places(node["verify"][number]),
+        statuses=model.status,
+        source=spot_of(node, *place).ref,
+        places=_places(value_at(node, place)),
     )
 
 

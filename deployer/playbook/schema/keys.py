@@ -19,12 +19,14 @@ from deployer.playbook.schema.types import (
     Domain,
     Drain,
     Duration,
+    Headers,
     Line,
     Origin,
     Origins,
     Proxy,
     RequestPath,
     Size,
+    Statuses,
     Subprotocols,
     Text,
     Upstreams,
@@ -33,6 +35,54 @@ from deployer.playbook.schema.types import (
 )
 
 State = Literal["present", "absent"]
+
+
+class Pattern(Strict):
+    """A regular expression that must match part of a message of the service."""
+
+    regex: Text = field(description="The pattern, in Python's syntax.")
+
+
+class ProbeModel(Strict):
+    """How a WebSocket route is checked, wherever deployer opens its WebSocket."""
+
+    path: RequestPath | None = field(None, description="The path, with its query.")
+    origin: Origin | None = field(None, description="The Origin to send; default: the site's own.")
+    subprotocols: Subprotocols = field(
+        (), description="Subprotocols to offer; one must be selected."
+    )
+    headers: Headers = field(
+        (), description="Headers to send, such as a session's cookie; values are never shown."
+    )
+    send: Text | None = field(None, description="A text to send once the connection is open.")
+    expect: Text | Pattern | None = field(
+        None, description="The expected message: a text, or {regex: …}."
+    )
+    status: Statuses = field(
+        (101,), description="Accepted answers; others than 101 must be the service's own."
+    )
+
+    @classmethod
+    def combination_errors(cls, node: Mapping[str, object]) -> Iterator[Misplaced]:
+        status = node.get("status", 101)
+        if isinstance(status, str) and "{{" in status:
+            return
+        given = status if isinstance(status, list) else [status]
+        if any(str(each) == "101" or "{{" in str(each) for each in given):
+            return
+        for key in ("send", "expect", "hold"):
+            if key in node:
+                hint = "only an open connection has messages"
+                yield Misplaced(key, f"'{key}' requires the status 101", hint)
+
+
+class CheckModel(ProbeModel):
+    """A handshake to verify; one on a route's own path replaces the route's default."""
+
+    path: RequestPath = field(description="The path, with its query.")
+    hold: Duration | None = field(
+        None, description="The connection must still answer after being idle this long."
+    )
 
 
 class RouteModel(Strict):
@@ -66,6 +116,9 @@ class RouteModel(Strict):
     login: bool = field(
         False, description="The service rejects clients without a login, including checks."
     )
+    probe: bool | ProbeModel | None = field(
+        None, description="How the route is checked; false: not at all."
+    )
 
     @classmethod
     def combination_errors(cls, node: Mapping[str, object]) -> Iterator[Misplaced]:
@@ -89,10 +142,14 @@ class RouteModel(Strict):
             yield Misplaced(None, "a route requires one of 'websocket', 'upstream' and 'root'")
         if len(kinds) == 1:
             yield from _keys_of_other_kinds(kinds[0], node)
+        probe = node.get("probe")
+        if isinstance(probe, str) and "{{" not in probe:
+            hint = f"write probe: {{path: {probe}}}" if probe.startswith("/") else ""
+            yield Misplaced("probe", "'probe' must be a mapping, or false", hint)
 
 
 #: The keys of a route that not every kind of route has.
-_OF_WEBSOCKETS = ("ping_interval", "origins", "require_origin", "login")
+_OF_WEBSOCKETS = ("ping_interval", "origins", "require_origin", "login", "probe")
 _OF_SERVICES = ("strip_prefix", "buffering", "timeout", "max_body", "idle_timeout")
 
 
@@ -108,29 +165,6 @@ def _keys_of_other_kinds(kind: str, node: Mapping[str, object]) -> Iterator[Misp
         yield Misplaced("timeout", "'timeout' requires an upstream route", hint)
     if "timeout" in node and "idle_timeout" in node and kind == "upstream":
         yield Misplaced("idle_timeout", "an upstream route has 'timeout' alone", "remove it")
-
-
-class Pattern(Strict):
-    """A regular expression that must match part of a message of the service."""
-
-    regex: Text = field(description="The pattern, in Python's syntax.")
-
-
-class CheckModel(Strict):
-    """A handshake to verify in addition to the default ones of every WebSocket route."""
-
-    path: RequestPath
-    origin: Origin | None = field(None, description="The Origin to send; default: the site's own.")
-    subprotocols: Subprotocols = field(
-        (), description="Subprotocols to offer; one must be selected."
-    )
-    send: Text | None = field(None, description="A text to send once the connection is open.")
-    expect: Text | Pattern | None = field(
-        None, description="The expected message: a text, or {regex: …}."
-    )
-    hold: Duration | None = field(
-        None, description="The connection must still answer after being idle this long."
-    )
 
 
 _DISPLACES = "Names of other sites that the host may stop serving; default for its default server."

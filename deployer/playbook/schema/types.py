@@ -115,6 +115,24 @@ def _origins(value: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(values.origin(each) for each in _list(value)))
 
 
+def _headers(value: Value) -> tuple[tuple[str, str], ...]:
+    what = "a mapping of headers"
+    if not isinstance(value, dict):
+        raise InvalidValue("(not shown)", what, "write NAME: VALUE, one on each line")
+    checked = [values.request_header(name, each) for name, each in value.items()]
+    names = [name.lower() for name, _ in checked]
+    for name, _ in checked:
+        if names.count(name.lower()) > 1:
+            raise InvalidValue(name, "unique: header names ignore case", key=name)
+    return tuple(checked)
+
+
+def _statuses(value: object) -> tuple[int, ...]:
+    if not _list(value):
+        raise InvalidValue([], "a list of HTTP statuses", "remove it for 101")
+    return tuple(dict.fromkeys(values.handshake_status(each) for each in _list(value)))
+
+
 def _request_path(value: object) -> str:
     path, mark, query = str(value).partition("?")
     checked = values.url_path(path if isinstance(value, str) else value)
@@ -272,6 +290,26 @@ Subprotocols = Annotated[
         lambda value: tuple(values.subprotocol(each) for each in _list(value)),
         **_STRINGS,
         description="Subprotocols to offer, in order of preference.",
+    ),
+]
+Headers = Annotated[
+    tuple[tuple[str, str], ...],
+    Check(
+        _headers,
+        type="object",
+        additionalProperties={"type": ["string", "number"]},
+        description="Headers by name, in addition to the handshake's own; values are never shown.",
+    ),
+]
+Statuses = Annotated[
+    tuple[int, ...],
+    Check(
+        _statuses,
+        anyOf=[
+            {"type": ["integer", "string"]},
+            {"type": "array", "items": {"type": ["integer", "string"]}},
+        ],
+        description="HTTP statuses: 101, or those with which the service may refuse.",
     ),
 ]
 Port = Annotated[int, Check(values.port, type="integer", minimum=1, maximum=65535)]

@@ -12,6 +12,7 @@ from deployer.playbook.schema.values import InvalidValue
 from deployer.playbook.templates.kinds import kind
 from deployer.playbook.templates.templar import is_template
 from deployer.playbook.yaml.source import Problems, YamlMap, nearest, spot_of, value_at
+from deployer.sites.secret_headers import secret_texts
 
 _WANTED = {
     "bool_parsing": "must be true or false",
@@ -70,6 +71,7 @@ class _Report:
         """Report unknown keys and invalid combinations of keys in `node` and everything below."""
         if not isinstance(node, dict):
             return
+        self._hide(node.get("headers"))
         known = set(model.fields()) | set(model.key_aliases)
         for key in node:
             if key not in known:
@@ -88,6 +90,11 @@ class _Report:
                     self.walk(inner, each_value, (*path, name, number))
             elif inner is not None:
                 self.walk(inner, value, (*path, name))
+
+    def _hide(self, headers: object) -> None:
+        """Make sure that no error quotes the values of headers."""
+        if isinstance(headers, Mapping):
+            self.problems.hidden |= secret_texts(headers.items())
 
     def _unknown(
         self, model: type[Strict], key: Value, path: tuple[Value, ...], known: set[str]
@@ -121,14 +128,19 @@ class _Report:
         if not rendered and is_template(value):
             return
         cause = (error.get("ctx") or {}).get("error")
-        if isinstance(cause, InvalidValue) and isinstance(value, list):
+        if isinstance(cause, InvalidValue) and cause.key is not None:
+            place = (*place, cause.key)
+            if not rendered and is_template(value_at(self.root, place)):
+                return
+        elif isinstance(cause, InvalidValue) and isinstance(value, list):
             wrong = [number for number, each in enumerate(value) if each == cause.value]
             if not rendered and not wrong and any(is_template(each) for each in value):
                 return
             place = (*place, *wrong[:1])
             if not rendered and is_template(value_at(self.root, place)):
                 return
-        spot = spot_of(self.root, *place)
+        is_key = isinstance(cause, InvalidValue) and cause.key is not None
+        spot = spot_of(self.root, *place, key=is_key)
         name = next((str(step) for step in reversed(location) if isinstance(step, str)), "value")
         problem, hint = _words(error, name, value, secret=secret)
         self.problems.add(spot.error(problem, hint=hint))

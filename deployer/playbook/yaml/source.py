@@ -176,6 +176,8 @@ class Problems:
 
     def __init__(self) -> None:
         self.errors: list[SourceError] = []
+        #: Texts that no error may quote, not even in its line of the file.
+        self.hidden: set[str] = set()
 
     def add(self, error: SourceError | SourceErrors) -> None:
         new = error.errors if isinstance(error, SourceErrors) else (error,)
@@ -212,6 +214,7 @@ class Problems:
         """
         if not self.errors:
             return
+        self.mask(self.hidden)
         files: dict[str, int] = {}
         for error in self.errors:
             files.setdefault(error.source.file if error.source else "", len(files))

@@ -1,4 +1,4 @@
-"""Notes on `verify:` entries that can never pass, so that every apply would be rolled back."""
+"""Notes on checks: those that can never pass, and routes that are not checked at all."""
 
 from __future__ import annotations
 
@@ -19,6 +19,31 @@ def checks(site: Site) -> Iterator[Note]:
             continue
         yield from _origin(site, route, check)
         yield from _hold(route, check)
+        yield from _headers(site, check)
+    for route in site.routes:
+        if not route.is_probed:
+            yield warning(
+                "probe-off",
+                f"{route.path}: no handshake is made on this route",
+                "An apply is confirmed without any proof that the service works: describe the "
+                "handshake that it expects in `probe` instead.",
+                route.at("probe"),
+            )
+        if route.probe is not None:
+            yield from _origin(site, route, route.probe)
+            yield from _headers(site, route.probe)
+
+
+def _headers(site: Site, check: Check) -> Iterator[Note]:
+    dropped = [name for name, _ in check.headers if "_" in name]
+    if dropped and not site.underscores_in_headers:
+        yield warning(
+            "check-header-dropped",
+            f"{check.path}: the proxy drops {', '.join(dropped)}",
+            "Headers with an underscore do not reach the service: set underscores_in_headers on "
+            "the site.",
+            check.at("headers"),
+        )
 
 
 def _origin(site: Site, route: Route, check: Check) -> Iterator[Note]:

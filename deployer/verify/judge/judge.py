@@ -9,15 +9,16 @@ from urllib.parse import urlsplit
 from deployer.model import CheckResult
 from deployer.proxies import PROXIES
 from deployer.sites.model import Site
-from deployer.verify.judge import causes, login, public, security, server_findings
+from deployer.verify.judge import causes, public, refusals, security, server_findings
 from deployer.verify.judge.attempts import Attempts
 from deployer.verify.judge.causes import Diagnosis
 from deployer.verify.judge.responsible_hop import build_finding, finding_of, symptom_of
 from deployer.verify.judge.statuses import location_of, mentions_plain_http
 from deployer.verify.judge.verdict import Case, Verdict, handshake_words
+from deployer.verify.net.redact import without_secrets
 from deployer.verify.planned.model import FOREIGN_ORIGIN, Kind, PlannedCheck
 from deployer.verify.probe.attempt import printable
-from deployer.verify.probe.spec import HttpProbe
+from deployer.verify.probe.spec import HttpProbe, NoProbe, UpgradeProbe
 
 _HANDSHAKES: frozenset[Kind] = frozenset(
     {
@@ -82,9 +83,30 @@ def _certificate(case: Case) -> Verdict:
 
 def _handshake(case: Case) -> Verdict:
     if case.attempt.failure is None:
-        return Verdict(True, handshake_words(case.attempt))
-    words = login.login_missing(case.check, case.attempts)
+        return _opened(case)
+    words = refusals.refusal_words(case.check, case.attempts)
     return Verdict(True, words) if words else _failed(case)
+
+
+def _opened(case: Case) -> Verdict:
+    probe = case.check.probe
+    if not isinstance(probe, UpgradeProbe) or 101 in probe.statuses:
+        return Verdict(True, handshake_words(case.attempt))
+    listed = " or ".join(map(str, probe.statuses))
+    outcome = f"answered 101, not {listed}"
+    diagnosis = Diagnosis(
+        "check-failed",
+        f"The connection opens, although the check accepts only {listed}.",
+        "If the service has to refuse this request, it does not; otherwise add 101 to status.",
+    )
+    symptom = f"{without_secrets(probe.uri)} {outcome}"
+    finding = build_finding(diagnosis, hop="backend", symptom=symptom, attempt=case.attempt)
+    return Verdict(False, outcome, finding)
+
+
+def _unprobed(case: Case) -> Verdict:
+    why = case.check.probe.why if isinstance(case.check.probe, NoProbe) else ""
+    return Verdict(True, why, is_skipped=True)
 
 
 def _listed_origin(case: Case) -> Verdict:
@@ -116,8 +138,8 @@ def _no_origin(case: Case) -> Verdict:
 
 def _refused_with_403(case: Case, *, allowed: str) -> Verdict:
     if case.status == 403:
-        is_theirs = case.prerequisite is not None and login.is_same_refusal(
-            case.attempt, case.prerequisite
+        is_theirs = case.prerequisite is not None and refusals.is_same_refusal(
+            case.attempt, case.prerequisite.main
         )
         return Verdict(True, "answered 403" + (", apparently by the service" * is_theirs))
     if case.status != 101 and _fails_like_prerequisite(case):
@@ -131,7 +153,7 @@ def _refused_with_403(case: Case, *, allowed: str) -> Verdict:
         f"Make {PROXIES[case.site.proxy].words.origins} answer 403, or write origins: [any] if that"
         " is intended.",
     )
-    symptom = f"{case.check.probe.uri} answered {case.status}, not 403"
+    symptom = f"{without_secrets(case.check.probe.uri)} answered {case.status}, not 403"
     finding = build_finding(diagnosis, hop="proxy", symptom=symptom, attempt=case.attempt)
     return Verdict(False, f"answered {case.status}, not 403", finding)
 
@@ -235,7 +257,9 @@ def _fails_like_prerequisite(case: Case) -> bool:
 
 
 def _dependent(case: Case) -> Verdict:
-    path = case.check.probe.target if isinstance(case.check.probe, HttpProbe) else ""
+    path = (
+        without_secrets(case.check.probe.target) if isinstance(case.check.probe, HttpProbe) else ""
+    )
     words = case.attempt.failure.words if case.attempt.failure else f"answered {case.status}"
     return Verdict(False, f"{words}, like the handshake on {path}")
 
@@ -260,4 +284,5 @@ _VERDICTS: dict[Kind, Callable[[Case], Verdict]] = {
     "public-certificate": public.certificate,
     "public-handshake": public.handshake,
     "public-page": public.page,
+    "unprobed": _unprobed,
 }

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from deployer.model import Alternative, Finding, Severity
 from deployer.proxies import PROXIES
-from deployer.verify.judge import causes
+from deployer.verify.judge import causes, refusals
 from deployer.verify.judge.causes import Diagnosis
 from deployer.verify.judge.responsible_hop import build_finding, symptom_of
 from deployer.verify.judge.statuses import (
@@ -73,9 +73,12 @@ def handshake(case: Case) -> Verdict:
     if failure is None:
         return Verdict(True, _with_place(case, handshake_words(case.attempt)))
     prerequisite = case.prerequisite.main if case.prerequisite else None
-    has_login = case.check.route is not None and case.check.route.login
-    if has_login and prerequisite is not None and is_same_answer(case.attempt, prerequisite):
-        return Verdict(True, f"{failure.words}, like on the host: login required")
+    if (
+        prerequisite is not None
+        and refusals.is_refusal(case.check, prerequisite)
+        and refusals.is_same_refusal(case.attempt, prerequisite)
+    ):
+        return Verdict(True, f"{failure.words}, like on the host")
     return _failed(case, failure)
 
 

@@ -18,6 +18,7 @@ from deployer.model import Finding, Hop, Proxy, Severity
 from deployer.verify.judge import causes
 from deployer.verify.judge.attempts import Attempts
 from deployer.verify.judge.causes import Diagnosis
+from deployer.verify.judge.refusals import is_refusal
 from deployer.verify.judge.statuses import (
     asked_url,
     location_of,
@@ -61,7 +62,7 @@ def finding_of(check: PlannedCheck, attempts: Attempts, *, proxy: Proxy) -> Find
         return _service_finding(check, attempts, blamed=attempts.main)
     if failure.code in _CONNECT_FAILURES:
         diagnosis = causes.listener_diagnosis(failure, proxy=proxy, endpoint=check.probe.endpoint)
-    elif attempts.peer is not None and attempts.peer.failure is not None:
+    elif attempts.peer is not None and _is_at_fault(check, attempts.peer):
         return _service_finding(check, attempts, blamed=attempts.peer)
     elif failure.code == "status":
         diagnosis = status_at_proxy(check, attempts, proxy)
@@ -69,8 +70,16 @@ def finding_of(check: PlannedCheck, attempts: Attempts, *, proxy: Proxy) -> Find
         diagnosis = causes.proxy_diagnosis(failure, proxy=proxy, route=check.route)
     symptom = symptom_of(check, failure)
     if attempts.peer is not None and failure.code not in _CONNECT_FAILURES:
-        symptom += f"; directly to the service on {peer_address(check)}, the same succeeds"
+        directly = "the same succeeds"
+        if attempts.peer.failure is not None:
+            directly = f"it {attempts.peer.failure.words}"
+        symptom += f"; directly to the service on {peer_address(check)}, {directly}"
     return build_finding(diagnosis, hop="proxy", symptom=symptom, attempt=attempts.main)
+
+
+def _is_at_fault(check: PlannedCheck, peer: Attempt) -> bool:
+    """Whether the service itself fails, other than by a refusal that the check accepts."""
+    return peer.failure is not None and not is_refusal(check, peer)
 
 
 def symptom_of(check: PlannedCheck, failure: Failure) -> str:

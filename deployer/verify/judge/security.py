@@ -190,7 +190,11 @@ def forged(case: Case) -> Verdict:
         )
         return Verdict(False, f"the forged {names} reached the service", finding)
     if ECHOED[1] not in text:
-        path = case.check.probe.target if isinstance(case.check.probe, HttpProbe) else ""
+        path = (
+            without_secrets(case.check.probe.target)
+            if isinstance(case.check.probe, HttpProbe)
+            else ""
+        )
         words = (
             f"answered {attempt.status_code} without the request's headers: {path} does not echo"
             " them, so the result is unknown"

@@ -1,4 +1,6 @@
-"""Diagnose a proxy's status other than 101 if the service itself upgrades. Pure.
+"""Diagnose a proxy's status other than 101 if the service itself upgrades, or refuses otherwise.
+
+Pure.
 
 The status decides, together with the service's response without an upgrade (`plain`) and the
 follow-ups, which change one thing each (`planned/follow_ups.py`). If they do not decide, the
@@ -42,10 +44,11 @@ def status_at_proxy(check: PlannedCheck, attempts: Attempts, proxy: Proxy) -> Di
         )
     if status == 401:
         return _login_required(attempt, proxy)
-    host_or_origin = _host_or_origin(check, attempts, proxy)
+    opens_directly = attempts.peer is None or attempts.peer.failure is None
+    host_or_origin = _host_or_origin(check, attempts, proxy) if opens_directly else None
     if host_or_origin is not None:
         return host_or_origin
-    if status in (403, 429):
+    if status in (403, 429) and opens_directly:
         return _refused_for_all(status, proxy)
     if _upgrade_was_lost(attempts):
         return Diagnosis(

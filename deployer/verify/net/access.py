@@ -40,11 +40,17 @@ class Access:
 
     @contextlib.contextmanager
     def connect(
-        self, endpoint: Endpoint, *, server_name: str | None, timings_s: dict[str, float]
+        self,
+        endpoint: Endpoint,
+        *,
+        server_name: str | None,
+        timings_s: dict[str, float],
+        is_secret: bool = False,
     ) -> Iterator[Stream]:
         """Yield a stream to `endpoint`, with TLS if the endpoint has it; close it at the end.
 
-        Puts `connect` and `tls` into `timings_s`. Raises: `Failure`.
+        If the request `is_secret`, only a trusted certificate is accepted. Puts `connect` and
+        `tls` into `timings_s`. Raises: `Failure`.
         """
         began = time.monotonic()
         deadline = self.step()
@@ -53,7 +59,10 @@ class Access:
             timings_s["connect"] = time.monotonic() - began
             if endpoint.tls:
                 began = time.monotonic()
-                secured = TlsStream(stream, self.any_certificate, server_name=server_name)
+                context = self.any_certificate
+                if is_secret:
+                    context = client_context(roots_pem=self.roots_pem, verified=True)
+                secured = TlsStream(stream, context, server_name=server_name)
                 with translate_tls_errors(self.timeout_s):
                     secured.handshake(deadline)
                 timings_s["tls"] = time.monotonic() - began

@@ -7,7 +7,7 @@ run, which knows more secrets, removes those as well.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from deployer.verify.net.http1 import Head
 from deployer.verify.probe.attempt import printable
@@ -67,18 +67,21 @@ def secret_values(text: str) -> list[str]:
     return [*found, *(match[0] for match in _JWT.finditer(text))]
 
 
-def format_header(name: str, value: str) -> str:
-    """Return one line, ``Name: value``."""
-    if name.lower() in _SECRET_HEADERS:
+def format_header(name: str, value: str, *, hidden: Collection[str] = ()) -> str:
+    """Return one line, ``Name: value``; the values of headers in `hidden` are secret."""
+    if name.lower() in _SECRET_HEADERS or name.lower() in hidden:
         return f"{printable(name, limit=80)}: {_MASK}"
     words = printable(value, limit=_LINE_CHARACTERS)
     return f"{printable(name, limit=80)}: {without_secrets(words)}"
 
 
-def format_request(target: str, headers: Iterable[tuple[str, str]]) -> str:
+def format_request(
+    target: str, headers: Iterable[tuple[str, str]], *, hidden: Collection[str] = ()
+) -> str:
     """Return a GET request, one line for each header."""
     first = f"GET {without_secrets(printable(target, limit=_LINE_CHARACTERS))} HTTP/1.1"
-    return _bounded([first, *(format_header(name, value) for name, value in headers)])
+    lines = (format_header(name, value, hidden=hidden) for name, value in headers)
+    return _bounded([first, *lines])
 
 
 def format_response(head: Head | None, body: bytes = b"") -> str:

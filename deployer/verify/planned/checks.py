@@ -17,8 +17,14 @@ from deployer.verify.options import LISTEN_S, ProxyAddress
 from deployer.verify.planned import security
 from deployer.verify.planned.model import FOREIGN_ORIGIN, Kind, PlannedCheck
 from deployer.verify.planned.probes import USER_AGENT, SiteProbes, at_upstream
-from deployer.verify.planned.routing import concrete, is_open, serving_route
-from deployer.verify.probe.spec import HttpProbe, TlsProbe, UpgradeProbe
+from deployer.verify.planned.routing import (
+    concrete,
+    entry_of,
+    is_open,
+    probe_of,
+    serving_route,
+)
+from deployer.verify.probe.spec import HttpProbe, NoProbe, TlsProbe, UpgradeProbe
 
 _MOST_ORIGINS = 5
 _REDIRECT_TARGET = "/deployer/verify?redirect=kept"
@@ -60,17 +66,24 @@ class _Planner:
 
     def all(self) -> tuple[PlannedCheck, ...]:
         planned = [*self._site_checks(), *self._proxy_checks()]
-        first_websocket = next((route for route in self._site.routes if route.websocket), None)
+        probed = [route for route in self._site.routes if route.websocket and route.is_probed]
         for route in self._site.routes:
-            if route.websocket:
+            if route in probed:
                 self._prerequisites[route.path] = len(planned)
-                planned += self._websocket_checks(route, with_aliases=route is first_websocket)
+                planned += self._websocket_checks(route, with_aliases=route is probed[0])
+            elif route.websocket:
+                planned += self._unprobed(route)
             else:
                 planned += self._pages(route)
             if route.upstreams:
                 planned.append(self._h2c(route))
         planned += self._forged()
-        planned += (self._entry(check) for check in self._site.verify)
+        replacing = [entry_of(self._site, route) for route in self._site.routes if route.websocket]
+        planned += (
+            self._entry(check)
+            for check in self._site.verify
+            if check.hold_s or not any(check is each for each in replacing)
+        )
         return tuple(planned)
 
     # --- the site as a whole ----------------------------------------------------------------------
@@ -136,19 +149,25 @@ class _Planner:
     # --- routes -----------------------------------------------------------------------------------
 
     def _websocket_checks(self, route: Route, *, with_aliases: bool) -> Iterator[PlannedCheck]:
-        own = self._probes.own_origin(route, self._probes.domain)
+        setting = probe_of(self._site, route)
         main = replace(
-            self._probes.upgrade(route.path, name=self._probes.domain, origin=own),
+            self._probes.configured(
+                setting,
+                name=self._probes.domain,
+                origin=setting.origin or self._probes.own_origin(route, self._probes.domain),
+            ),
             listen_s=self._listen_s,
         )
-        yield self._through(route, main, kind="handshake", name="handshake", target=route.path)
+        target = without_secrets(setting.path)
+        check = self._through(route, main, kind="handshake", name="handshake", target=target)
+        yield replace(check, represents_route=True)
         peer, plain = self._probes.peer(route, main), self._probes.plain_to_service(route, main)
         for upstream in dict.fromkeys(route.upstreams):
             probe = at_upstream(peer, upstream)
             yield PlannedCheck(
                 kind="service",
                 name="handshake",
-                target=f"{route.path} at {probe.endpoint}",
+                target=f"{target} at {probe.endpoint}",
                 hop="backend",
                 probe=probe,
                 plain=at_upstream(plain, upstream),
@@ -156,18 +175,42 @@ class _Planner:
             )
         for alias in self._site.aliases if with_aliases else ():
             asked = concrete(alias)
-            probe = self._probes.upgrade(
-                route.path, name=asked, origin=self._probes.own_origin(route, asked)
+            probe = self._probes.configured(
+                setting,
+                name=asked,
+                origin=setting.origin or self._probes.own_origin(route, asked),
+                with_messages=False,
             )
-            target = f"{asked}{route.path}"
-            yield self._through(route, probe, kind="handshake", name="handshake", target=target)
-        yield from self._origin_checks(route)
+            alias_target = f"{asked}{target}"
+            yield self._through(
+                route, probe, kind="handshake", name="handshake", target=alias_target
+            )
+        yield from self._origin_checks(route, setting)
         yield from self._protocol_checks(route, main)
+
+    def _unprobed(self, route: Route) -> Iterator[PlannedCheck]:
+        """Check only what the proxy answers itself: the service must be left alone."""
+        yield PlannedCheck(
+            kind="unprobed",
+            name="handshake",
+            target=route.path,
+            hop="proxy",
+            probe=NoProbe(
+                uri=f"{'wss' if self._probes.https else 'ws'}://{self._probes.domain}{route.path}",
+                hop="proxy",
+                endpoint=self._probes.serving,
+                why="probe: false",
+            ),
+            route=route,
+        )
+        if not is_open(route):
+            yield self._foreign_origin(route, Check(path=route.path))
 
     def _protocol_checks(self, route: Route, main: UpgradeProbe) -> Iterator[PlannedCheck]:
         """Check a request without an upgrade, and a WebSocket over HTTP/2."""
         prerequisite = self._prerequisites[route.path]
-        get = self._probes.get(route.path, headers=self._probes.common_headers())
+        headers = tuple(field for field in main.headers if field[0] != "Origin")
+        get = replace(self._probes.get(main.target, headers=headers), hidden=main.hidden)
         yield PlannedCheck(
             kind="plain-get",
             name="plain GET not upgraded",
@@ -190,35 +233,40 @@ class _Planner:
                 route=route,
             )
 
-    def _origin_checks(self, route: Route) -> Iterator[PlannedCheck]:
+    def _origin_checks(self, route: Route, setting: Check) -> Iterator[PlannedCheck]:
         prerequisite = self._prerequisites[route.path]
         listed = () if is_open(route) else route.origins or ()
         for origin in listed[1:_MOST_ORIGINS]:
-            probe = self._probes.upgrade(route.path, name=self._probes.domain, origin=origin)
             check = self._through(
                 route,
-                probe,
+                self._from(setting, origin),
                 kind="listed-origin",
                 name="listed origin",
                 target=f"{route.path} from {origin}",
             )
             yield replace(check, prerequisite=prerequisite)
         if not is_open(route):
-            probe = self._probes.upgrade(
-                route.path, name=self._probes.domain, origin=FOREIGN_ORIGIN
-            )
-            check = self._through(
-                route,
-                probe,
-                kind="foreign-origin",
-                name="foreign origin refused",
-                target=route.path,
-            )
-            yield replace(check, peer=None, plain=None, prerequisite=prerequisite)
+            yield replace(self._foreign_origin(route, setting), prerequisite=prerequisite)
         name = "missing origin refused" if route.require_origin else "no origin needed"
-        probe = self._probes.upgrade(route.path, name=self._probes.domain, origin=None)
+        probe = self._from(setting, None)
         check = self._through(route, probe, kind="no-origin", name=name, target=route.path)
         yield replace(check, prerequisite=prerequisite)
+
+    def _from(self, setting: Check, origin: str | None) -> UpgradeProbe:
+        """Return the handshake of a page with that origin."""
+        return self._probes.configured(
+            setting, name=self._probes.domain, origin=origin, with_messages=False
+        )
+
+    def _foreign_origin(self, route: Route, setting: Check) -> PlannedCheck:
+        check = self._through(
+            route,
+            self._from(setting, FOREIGN_ORIGIN),
+            kind="foreign-origin",
+            name="foreign origin refused",
+            target=route.path,
+        )
+        return replace(check, peer=None, plain=None)
 
     def _h2c(self, route: Route) -> PlannedCheck:
         """Check that h2c is refused: it opens a tunnel that bypasses every rule of the proxy."""
@@ -273,11 +321,7 @@ class _Planner:
         route = serving_route(self._site, check.path)
         own = self._probes.own_origin(route, self._probes.domain)
         probe = replace(
-            self._probes.upgrade(check.path, name=self._probes.domain, origin=check.origin or own),
-            subprotocols=check.subprotocols,
-            send=check.send,
-            expect=check.expect,
-            expect_is_regex=check.expect_is_regex,
+            self._probes.configured(check, name=self._probes.domain, origin=check.origin or own),
             hold_s=check.hold_s,
         )
         held = f" held for {check.hold_s:g} s" if check.hold_s else ""

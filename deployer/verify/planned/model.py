@@ -29,6 +29,7 @@ Kind = Literal[
     "plain-get",
     "http2",
     "forged",
+    "unprobed",
 ]
 
 FOREIGN_ORIGIN = "https://origin.invalid"  # RFC 2606: never the origin of a real page
@@ -58,7 +59,8 @@ class PlannedCheck:
     an upgrade. `prerequisite` is the index, in the list of all checks, of the handshake without
     which this check cannot succeed; at the hop *public* it is the same check on the host itself.
     Public checks also have the indices of two certificate checks, at the same address and on the
-    host, and the `address` they connect to.
+    host, and the `address` they connect to. The check that `represents_route` opens the route's
+    WebSocket as its clients do; that of a route which `is_whole_site` does not know where it is.
     """
 
     kind: Kind
@@ -73,6 +75,8 @@ class PlannedCheck:
     host_certificate: int | None = None
     address: Address | None = None
     route: Route | None = None
+    represents_route: bool = False
+    is_whole_site: bool = False
 
     @property
     def hold_s(self) -> float:

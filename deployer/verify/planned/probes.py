@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeVar
 
-from deployer.sites.model import Route, Site, Upstream
+from deployer.sites.model import Check, Route, Site, Upstream
 from deployer.verify.options import ProxyAddress
 from deployer.verify.planned.routing import concrete, is_open, path_at_service
 from deployer.verify.probe.spec import Endpoint, HttpProbe, UpgradeProbe
@@ -65,6 +65,26 @@ class SiteProbes:
             headers=(("Host", host), USER_AGENT, *origin_header),
         )
 
+    def configured(
+        self, check: Check, *, name: str, origin: str | None, with_messages: bool = True
+    ) -> UpgradeProbe:
+        """Return the handshake of `check` through the proxy, with its messages if wanted."""
+        probe = self.upgrade(check.path, name=name, origin=origin)
+        hidden = frozenset(name.lower() for name, _ in check.headers)
+        kept = (field for field in probe.headers if field[0].lower() not in hidden)
+        probe = replace(
+            probe,
+            headers=(*kept, *check.headers),
+            hidden=hidden,
+            subprotocols=check.subprotocols,
+            statuses=check.statuses,
+        )
+        if not with_messages:
+            return probe
+        return replace(
+            probe, send=check.send, expect=check.expect, expect_is_regex=check.expect_is_regex
+        )
+
     def peer(self, route: Route, probe: UpgradeProbe) -> UpgradeProbe:
         """Return `probe` directly to the route's first upstream, as the proxy would send it."""
         made = replace(
@@ -90,6 +110,7 @@ class SiteProbes:
             server_name=probe.server_name,
             target=path_at_service(route, probe.target),
             headers=(*kept, *self._forwarded(probe)),
+            hidden=probe.hidden,
         )
         return at_upstream(made, route.upstreams[0])
 

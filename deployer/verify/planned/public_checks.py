@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from deployer.sites.model import Site
 from deployer.verify.net.lookup import Lookup
+from deployer.verify.net.redact import without_secrets
 from deployer.verify.planned.model import Address, Kind, PlannedCheck
 from deployer.verify.probe.spec import Endpoint, HttpProbe, NameProbe, TlsProbe
 
@@ -107,6 +108,9 @@ class _Planner:
         handshakes = list(self._of_name("handshake", name))
         twins = handshakes or list(self._of_name("page", name))[:1]
         for prerequisite, check in twins if is_first else twins[:1]:
+            is_secret = isinstance(check.probe, HttpProbe) and bool(check.probe.hidden)
+            if is_secret and not self._tls and not address.is_known:
+                continue  # without TLS, secret headers only go to the host itself
             self._add(
                 check,
                 prerequisite,
@@ -132,7 +136,11 @@ class _Planner:
         endpoint = Endpoint(host=address.text, port=self._port, tls=self._tls)
         probe = replace(twin.probe, hop="public", endpoint=endpoint, dns_s=dns_s)
         peer = replace(probe, by_system=True) if isinstance(probe, TlsProbe) else None
-        place = probe.target if isinstance(probe, HttpProbe) else str(probe.server_name)
+        place = (
+            without_secrets(probe.target)
+            if isinstance(probe, HttpProbe)
+            else str(probe.server_name)
+        )
         self.made.append(
             replace(
                 twin,

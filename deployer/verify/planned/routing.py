@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deployer.sites.model import Route, Site
+from deployer.sites.model import Check, Route, Site
 
 
 def concrete(name: str) -> str:
@@ -22,6 +22,20 @@ def serving_route(site: Site, path: str) -> Route | None:
     candidates = [route for route in site.routes if serves(route)]
     ranked = sorted(candidates, key=lambda route: (len(route.path), route.match == "exact"))
     return ranked[-1] if ranked else None
+
+
+def probe_of(site: Site, route: Route) -> Check:
+    """Return how `route` is checked: its `probe`, a `verify:` entry on its path, or by default."""
+    return route.probe or entry_of(site, route) or Check(path=route.path)
+
+
+def entry_of(site: Site, route: Route) -> Check | None:
+    """Return the `verify:` entry that replaces the default check of `route`, if there is one."""
+    if route.probe is not None or not route.is_probed:
+        return None
+    path = route.path.rstrip("/")
+    on_path = (each for each in site.verify if each.path.partition("?")[0].rstrip("/") == path)
+    return next((each for each in on_path if serving_route(site, each.path) == route), None)
 
 
 def path_at_service(route: Route, target: str) -> str:

@@ -99,6 +99,10 @@ def over_http2(upgrade: UpgradeProbe, *, foreign_origin: str | None) -> Http2Pro
         server_name=upgrade.server_name,
         target=upgrade.target,
         headers=(*(field for field in upgrade.headers if field[0] != "Host"), *subprotocols),
+        hidden=upgrade.hidden,
+        send=upgrade.send,
+        expect=upgrade.expect,
+        expect_is_regex=upgrade.expect_is_regex,
         authority=host,
         foreign_origin=foreign_origin,
     )

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from deployer.verify.net.access import Access, translate_errors
 from deployer.verify.net.answer import handshake_result
 from deployer.verify.net.http1 import Head, read_body, read_head, request
-from deployer.verify.net.redact import format_request, format_response
+from deployer.verify.net.redact import format_request, format_response, without_secrets
 from deployer.verify.net.stream import Deadline, send
 from deployer.verify.net.websocket import Message, OpeningHandshake, WebSocket
 from deployer.verify.probe.attempt import Attempt, Failure, printable
-from deployer.verify.probe.spec import UpgradeProbe
+from deployer.verify.probe.spec import Http2Probe, UpgradeProbe
 
 # A service that requires a login or a first message may close at once with one of these codes: it
 # works. RFC 6455, section 7.4: 1000 normal, 1005 no code, 1008 policy, 3000 to 4999 its own.
@@ -39,7 +39,10 @@ def attempt_upgrade(probe: UpgradeProbe, access: Access) -> Attempt:
     headers = (*probe.headers, *opening.headers)
     try:
         with access.connect(
-            probe.endpoint, server_name=probe.server_name, timings_s=timings_s
+            probe.endpoint,
+            server_name=probe.server_name,
+            timings_s=timings_s,
+            is_secret=probe.hop == "public" and bool(probe.hidden),
         ) as stream:
             asked = time.monotonic()
             deadline = access.step()
@@ -68,7 +71,7 @@ def attempt_upgrade(probe: UpgradeProbe, access: Access) -> Attempt:
         failure=failure,
         note=note,
         seconds=time.monotonic() - began - unanswered.seconds,
-        request=format_request(probe.target, headers),
+        request=format_request(probe.target, headers, hidden=probe.hidden),
         response=format_response(head, body),
     )
 
@@ -96,7 +99,7 @@ def _conversation(
     demands = probe.expect is not None or probe.hold_s is not None
     listening = Deadline(probe.listen_s, within=access.until)
     try:
-        _exchange(websocket, probe, access)
+        exchange(websocket, probe, access)
         timings_s["ping"] = _ping(websocket, access, when="")
     except Failure as failure:
         if demands or failure.close_code not in POLITE_CLOSE_CODES:
@@ -112,14 +115,12 @@ def _conversation(
     if probe.hold_s is not None:
         _hold(websocket, probe.hold_s, access)
         _ping(websocket, access, when=f" after {probe.hold_s:g} s idle")
-        if probe.send is not None:
-            _exchange(websocket, probe, access)
     websocket.close(access.until)
     return note
 
 
-def _exchange(websocket: WebSocket, probe: UpgradeProbe, access: Access) -> None:
-    """Send the probe's message, and wait for the one that it expects."""
+def exchange(websocket: WebSocket, probe: UpgradeProbe | Http2Probe, access: Access) -> None:
+    """Send the probe's message, and wait for the one that it expects. Raises: `Failure`."""
     deadline = access.step()
     with translate_errors("a message", access.timeout_s):
         if probe.send is not None:
@@ -131,12 +132,13 @@ def _exchange(websocket: WebSocket, probe: UpgradeProbe, access: Access) -> None
             websocket.receive_message(_matcher(probe.expect, probe.expect_is_regex), deadline)
     except Failure as failure:
         if failure.code == "timeout" and websocket.first_message is None:
-            raise _no_message(websocket, access) from failure
+            raise _no_message(websocket, probe, access) from failure
         received = " · ".join(_shown(message, probe) for message in websocket.last_messages)
         arrived = f"received: {received}" if received else NO_MESSAGE
+        expected = _expected_words(probe)
         words = {
-            "timeout": f"did not send the expected message within {access.timeout_s:g} s",
-        }.get(failure.code, f"{failure.words} before the expected message arrived")
+            "timeout": f"did not send {expected} within {access.timeout_s:g} s",
+        }.get(failure.code, f"{failure.words} before {expected} arrived")
         raise Failure(
             "unexpected-message" if failure.code == "timeout" else failure.code,
             words,
@@ -145,12 +147,26 @@ def _exchange(websocket: WebSocket, probe: UpgradeProbe, access: Access) -> None
         ) from failure
 
 
-def _no_message(websocket: WebSocket, access: Access) -> Failure:
+def _no_message(websocket: WebSocket, probe: UpgradeProbe | Http2Probe, access: Access) -> Failure:
     """Check with a ping whether a peer that sent nothing is alive."""
     _ping(websocket, access, when=" and sent no message")
     limit = f"{access.timeout_s:g} s"
-    words = f"opened the connection and answers pings, but sent no message within {limit}"
+    words = (
+        f"opened the connection and answers pings, but sent no message within {limit}, not even"
+        f" {_expected_words(probe)}"
+    )
     return Failure("silent-after-upgrade", words)
+
+
+def _expected_words(probe: UpgradeProbe | Http2Probe) -> str:
+    """Return the expected message as the object of a sentence."""
+    expect = probe.expect or ""
+    if probe.expect_is_regex:
+        return f"a message that matches {printable(without_secrets(expect))!r}"
+    is_sent = probe.send is not None and len(probe.send) > _TOKEN_LENGTH
+    if is_sent and expect == probe.send:
+        return "the message that was sent to it"
+    return f"the expected message {printable(without_secrets(expect))!r}"
 
 
 def _ping(websocket: WebSocket, access: Access, *, when: str) -> float:
@@ -206,7 +222,7 @@ def _text(message: Message) -> str:
     return message if isinstance(message, str) else message.decode("utf-8", "replace")
 
 
-def _shown(message: Message, probe: UpgradeProbe) -> str:
+def _shown(message: Message, probe: UpgradeProbe | Http2Probe) -> str:
     text = _text(message)
     if probe.send is not None and len(probe.send) > _TOKEN_LENGTH:
         text = text.replace(probe.send, "(what was sent)")

@@ -115,6 +115,9 @@ class HeldConnection:
         if head.status_code != 101:
             raise Failure("status", head.words)
         websocket = opening.complete(stream, head)
+        if probe.send is not None:
+            with translate_errors("a message", access.timeout_s):
+                websocket.send_text(probe.send, access.step())
         with translate_errors("a ping", access.timeout_s):
             websocket.ping(access.step())
         return websocket

@@ -18,7 +18,7 @@ from deployer.verify.net.redact import format_header, without_secrets
 from deployer.verify.net.tls import TlsStream, client_context
 from deployer.verify.net.websocket import MESSAGE_LIMIT_BYTES, WebSocket
 from deployer.verify.probe.attempt import Attempt, Failure
-from deployer.verify.probe.handshake import POLITE_CLOSE_CODES
+from deployer.verify.probe.handshake import POLITE_CLOSE_CODES, exchange
 from deployer.verify.probe.spec import Http2Probe
 
 # Connection-specific headers, forbidden in HTTP/2: RFC 9113, section 8.2.2.
@@ -54,7 +54,9 @@ def attempt_http2(probe: Http2Probe, access: Access) -> Attempt:
         failure=failure,
         seconds=time.monotonic() - began,
         facts=tries.facts,
-        request="\n".join(format_header(name, value) for name, value in tries.request(None)),
+        request="\n".join(
+            format_header(name, value, hidden=probe.hidden) for name, value in tries.request(None)
+        ),
         response=response,
     )
 
@@ -125,10 +127,11 @@ class _Tries:
             stream, Protocol(Side.CLIENT, state=State.OPEN, max_size=MESSAGE_LIMIT_BYTES)
         )
         try:
+            exchange(websocket, self._probe, self._access)
             with translate_errors("a ping", self._access.timeout_s):
                 self.timings_s["ping"] = websocket.ping(self._access.step())
         except Failure as failure:
-            if failure.close_code not in POLITE_CLOSE_CODES:
+            if self._probe.expect is not None or failure.close_code not in POLITE_CLOSE_CODES:
                 raise
             return
         websocket.close(self._access.until)

@@ -38,6 +38,6 @@ def attempt_get(probe: HttpProbe, access: Access) -> Attempt:
         answer=answer,
         failure=failure,
         seconds=time.monotonic() - began,
-        request=format_request(probe.target, probe.headers),
+        request=format_request(probe.target, probe.headers, hidden=probe.hidden),
         response=format_response(head, body),
     )

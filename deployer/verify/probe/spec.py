@@ -55,6 +55,13 @@ class NameProbe(_Probe):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoProbe(_Probe):
+    """Nothing is sent, and `why`."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TlsProbe(_Probe):
     """Verify the certificate presented for `server_name`.
 
@@ -69,12 +76,14 @@ class TlsProbe(_Probe):
 class HttpProbe(_Probe):
     """One GET request with exactly `headers`.
 
-    `limit_s` is how long to wait for a response, if less than for other steps; at most `body_bytes`
-    of its body are kept.
+    `hidden` are the names, in lower case, of headers whose values must not be shown. `limit_s` is
+    how long to wait for a response, if less than for other steps; at most `body_bytes` of its body
+    are kept.
     """
 
     target: str
     headers: tuple[tuple[str, str], ...]
+    hidden: frozenset[str] = frozenset()
     limit_s: float | None = None
     body_bytes: int = 4096
 
@@ -83,14 +92,16 @@ class HttpProbe(_Probe):
 class UpgradeProbe(HttpProbe):
     """An opening handshake, and the messages after it.
 
-    `headers` are sent in addition to the handshake's own. `send`, `expect` and `hold_s` are as in
-    `Check`. `listen_s` is how long to wait for an optional first message after the response.
+    `headers` are sent in addition to the handshake's own. `send`, `expect`, `statuses` and `hold_s`
+    are as in `Check`. `listen_s` is how long to wait for an optional first message after the
+    response.
     """
 
     subprotocols: tuple[str, ...] = ()
     send: str | None = None
     expect: str | None = None
     expect_is_regex: bool = False
+    statuses: tuple[int, ...] = (101,)
     hold_s: float | None = None
     listen_s: float = 0.0
 
@@ -107,11 +118,14 @@ class Http2Probe(HttpProbe):
     """A WebSocket over HTTP/2 (RFC 8441), if that is offered.
 
     `headers` are sent in addition to the handshake's own; `foreign_origin` must be refused (`None`:
-    any origin may connect).
+    any origin may connect). `send` and `expect` are as in `Check`.
     """
 
     authority: str
     foreign_origin: str | None = None
+    send: str | None = None
+    expect: str | None = None
+    expect_is_regex: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,4 +134,4 @@ class OldTlsProbe(TlsProbe):
 
 
 Probe = TlsProbe | HttpProbe | UpgradeProbe
-PlannedProbe = NameProbe | Probe
+PlannedProbe = NameProbe | NoProbe | Probe

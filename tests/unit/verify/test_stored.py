@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -22,6 +23,26 @@ SITE = Site(
         Check(path="/ws", send=f'{{"user": "ada", "password": "hunter22", "jwt": "{LITERAL}"}}'),
         Check(path="/ws", send="Authorization: Bearer abcdef-123", origin="https://a.example"),
     ),
+)
+PROBED = Site(
+    domain="probed.example.com",
+    routes=(
+        Route(
+            path="/ws",
+            websocket=True,
+            upstreams=(Upstream(host="127.0.0.1", port=3000),),
+            probe=Check(
+                path="/ws?v=2",
+                headers=(
+                    ("Cookie", f"id={TOKEN}; user=literal-3"),
+                    ("Authorization", f"Bearer {TOKEN}"),
+                    ("Accept-Language", "en"),
+                ),
+                statuses=(101, 401),
+            ),
+        ),
+    ),
+    verify=(Check(path="/ws/x", headers=(("X-Token", TOKEN),)),),
 )
 PLAIN = Site(domain="plain.example.com", routes=(ROUTE,))
 ROOTS: dict[str, bytes | None] = {"chat.example.com": b"-----BEGIN CERTIFICATE-----\n"}
@@ -82,3 +103,29 @@ def test_a_site_without_secrets_needs_none() -> None:
     documents, verification = stored((PLAIN,), {}, SECRETS)
     assert verification["hidden"] == []
     assert restored(documents, verification, frozenset()) == ((PLAIN,), {}, ())
+
+
+def test_headers_are_hidden_and_found_by_the_words_of_the_playbook() -> None:
+    documents, verification = json.loads(json.dumps(stored((PROBED,), {}, SECRETS)))
+    text = json.dumps([documents, verification])
+    assert TOKEN not in text
+    assert "literal-3" not in text
+    assert "Accept-Language" in text
+    written = {"headers": {"Cookie": "id={{ token }}; user=literal-3", "Authorization": "Bearer x"}}
+    known = SECRETS | secrets_in([written])
+    assert restored(documents, verification, known) == ((PROBED,), {}, ())
+
+
+def test_a_route_whose_probe_cannot_be_restored_is_not_probed() -> None:
+    """A bare handshake would fail, and the rollback would be reverted."""
+    documents, verification = stored((PROBED,), {}, SECRETS)
+    (site,), _, left_out = restored(documents, verification, frozenset({"other"}))
+    assert not site.routes[0].is_probed
+    assert site.verify == ()
+    assert [text.partition(" of probed")[0] for text in left_out] == [
+        "check 1 in `verify`",
+        "the probe of route 1",
+    ]
+    entry = replace(SITE, verify=(Check(path="/ws", headers=(("X-Token", TOKEN),)),))
+    (site,), _, _ = restored(*stored((entry,), {}, SECRETS), frozenset())
+    assert not site.routes[0].is_probed

@@ -55,12 +55,29 @@ def failing(found: dict[str, CheckResult]) -> list[str]:
     return sorted(name for name, result in found.items() if not result.ok)
 
 
+def opens_and_closes(peer: Peer) -> None:
+    """Like Cockpit without a session."""
+    if not peer.header("Upgrade"):
+        peer.answer("200 OK", body="a page")
+        return
+    peer.upgrade()
+    peer.send(b"\x88\x0c\x03\xe9no-session")
+    peer.until_it_leaves()
+
+
+def redirects_to_a_login(peer: Peer) -> None:
+    location = f"Location: http://{peer.header('Host')}/login?next={peer.target}"
+    peer.answer("302 Found", location, body=f"at {id(peer)}")
+
+
 @pytest.mark.parametrize(
     ("service", "words"),
     [
         (refuses_the_upgrade, "answered 403, like the service itself: login required (404"),
         (wants_a_login_for_all, "it also answers 401 without an upgrade, so this proves little"),
         (opens_and_leaves, "101, then closed by the service: login required"),
+        (opens_and_closes, "101, then closed by the service with code 1001: login required"),
+        (redirects_to_a_login, "answered 302, like the service itself: login required"),
     ],
 )
 def test_a_service_that_only_requires_a_login_passes(service: Any, words: str) -> None:
@@ -80,6 +97,27 @@ def test_a_proxy_that_loses_the_upgrade_is_found() -> None:
     handshake = found["handshake (proxy)"]
     assert not handshake.ok
     assert handshake.finding is not None
+
+
+@pytest.mark.parametrize("status", ["401 Unauthorized", "302 Found", "404 Not Found"])
+def test_a_refusal_of_the_proxys_own_is_found(status: str) -> None:
+    def like_the_proxy(peer: Peer) -> None:
+        peer.answer(status, "Location: /login", body="of the service")
+
+    with Server(like_the_proxy) as app:
+        found = results(app.port, answers=status, location="/elsewhere")
+    assert found["handshake (proxy)"].finding is not None
+    assert found["handshake (proxy)"].finding.hop == "proxy"
+
+
+def test_a_service_that_fails_has_not_refused() -> None:
+    def crashes(peer: Peer) -> None:
+        peer.upgrade()
+        peer.send(b"\x88\x02\x03\xf3")  # 1011
+        peer.until_it_leaves()
+
+    with Server(crashes) as app:
+        assert "handshake (backend)" in failing(results(app.port))
 
 
 def test_a_proxy_that_drops_connections_is_found() -> None:

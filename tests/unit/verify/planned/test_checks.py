@@ -73,7 +73,6 @@ def test_order_and_kinds() -> None:
         "http2 /cable",
         "h2c /cable",
         "page /",
-        "entry /cable",
     ]
     leaders = {
         check.target: check.prerequisite for check in checks if check.kind == "foreign-origin"

@@ -236,7 +236,7 @@ def test_a_polite_close_is_no_failure_unless_the_check_expects_more() -> None:
     assert attempt.failure is None
     assert "with code 4401 (log in first) right after the handshake" in attempt.note
     assert demanding.failure is not None
-    assert "before the expected message arrived" in demanding.failure.words
+    assert "before the expected message 'hello' arrived" in demanding.failure.words
     assert "system/disconnect" in demanding.failure.evidence
 
 
