@@ -223,7 +223,7 @@ def _check_size(path: str) -> None:
 
     Raises: _UnusableKey.
     """
-    with contextlib.suppress(OSError):  # a missing certificate, or reported by whoever reads it
+    with contextlib.suppress(OSError):  # missing, or reported when it is read
         status = os.stat(path)  # noqa: PTH116 - a Path would cost more than the call
         if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
             raise _UnusableKey(f"{path} is a pipe or device, not a file")
