@@ -14,8 +14,8 @@ from threading import Event
 from typing import TYPE_CHECKING, Protocol
 
 from deployer.commit.host_status import HostStatus, Lock, lock_words, status_document, status_from
-from deployer.errors import HostError, UsageError
-from deployer.model import CheckResult, Document, Host
+from deployer.errors import HostError, SourceError, UsageError
+from deployer.model import CheckResult, Document, Host, SourceRef
 from deployer.plan.prune import Prune
 from deployer.text import connection
 from deployer.text.redaction import masked
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from deployer.agent.replies import CommitRecord, FactsReply, RevertReply
     from deployer.certificates.controller import ControllerCertificates
+    from deployer.playbook.yaml.source import Spot
     from deployer.sites.model import Site
     from deployer.transport import ConnectOptions, Link
     from deployer.verify.public.hop import PublicHop
@@ -113,8 +114,9 @@ class Contact:
             options = self.options.connect(self.host)
             target = options.value(self.host.vars, connection.BECOME_USER)
             if options.become and target is not None:
-                raise UsageError(
-                    f"{self.host.name}: ansible_become_user is {target}, who is not root",
+                raise SourceError(
+                    f"{self.host.name}: the user to become is {target}, who is not root",
+                    source=self._place(connection.BECOME_USER),
                     hint="Remove it, or set it to root for this host: only root may see and "
                     "change everything that a commit can roll back.",
                 )
@@ -123,6 +125,11 @@ class Contact:
                 f"{self.host.name}: logged in as {user}, who is not root",
                 hint="Give --become, or set `become: true` in the play.",
             )
+
+    def _place(self, names: tuple[str, ...]) -> SourceRef | None:
+        """Where the inventory or the play sets a connection variable."""
+        spots: Mapping[str, Spot] = getattr(self.host.vars, "spots", {})
+        return next((spots[name].ref for name in reversed(names) if name in spots), None)
 
     def stop_orders(self) -> None:
         """Make the host stop a certificate order in progress, if there is one."""

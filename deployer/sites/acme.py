@@ -20,6 +20,7 @@ from deployer.errors import SourceError
 from deployer.model import Attributes, Document
 from deployer.sites.certificate_files import is_acme
 from deployer.sites.model import Dns, Site
+from deployer.text.numbers import is_number
 
 #: The port to which every proxy forwards challenges; certbot listens there while it orders. Only
 #: root can listen below 1024, and a process that answers challenges can obtain certificates.
@@ -337,7 +338,7 @@ def _unmet(sites: Sequence[Site], version: str, has: str) -> str:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".") if part.isdigit())
+    return tuple(int(part) for part in version.split(".") if is_number(part))
 
 
 def _is_address(name: str) -> bool:

@@ -22,6 +22,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Literal
 
+from deployer.text.numbers import is_number
 from deployer.text.reading import MAX_COPIED_BYTES, read_limited
 
 Marker = Literal["", "@revoked", "@cert-authority"]
@@ -116,7 +117,7 @@ def _parse(path: str, number: int, line: str) -> _Entry | None:
     if not words or words[0].startswith("#"):
         return None
     marker = words.pop(0) if words[0].startswith("@") else ""
-    if len(words) < 3 or words[1].isdigit():  # incomplete, or a key of SSH 1
+    if len(words) < 3 or is_number(words[1]):  # incomplete, or a key of SSH 1
         return None
     return _Entry(words[0], KnownKey(path, number, marker, words[1], words[2]))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from deployer.errors import UsageError
 from deployer.model import Host
 from deployer.text import connection
+from deployer.text.numbers import is_number
 from deployer.transport.known_hosts import known_name
 from deployer.transport.options import DEFAULT_CONNECT_TIMEOUT_S, ConnectOptions
 from deployer.transport.ssh_args import Setting, SshArgs, is_unchecked, parse_words
@@ -124,7 +125,7 @@ def jump_settings(
     hostname, colon, port = address.rpartition(":")
     if not colon or address.endswith("]") or (address.count(":") > 1 and "]" not in address):
         hostname, port = address, ""
-    if port and not port.isdigit():
+    if port and not is_number(port):
         raise UsageError(f"ProxyJump {hop!r} has no valid port.")
     direct: list[Setting] = [("port", (port,))] if port else []
     if at:
@@ -253,7 +254,7 @@ def _number(config: Options, keyword: str, *, default: int) -> int:
     text = _one(config, keyword)
     if text is None:
         return default
-    if not text.isdigit():
+    if not is_number(text):
         raise UsageError(f"The SSH config's {keyword} is {text!r}, which is not a number.")
     return int(text)
 

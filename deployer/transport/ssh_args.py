@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from deployer.errors import UsageError
+from deployer.text.numbers import is_number
 from deployer.transport.ssh_config import split_line
 
 Setting = tuple[str, tuple[str, ...]]
@@ -234,7 +235,7 @@ def _option(text: str) -> Setting:
 def _checked(keyword: str, words: tuple[str, ...], written: str) -> Setting:
     value = words[0].lower()
     if keyword in _HONOURED or keyword in _HARMLESS:
-        if keyword == "port" and not (value.isdigit() and 0 < int(value) < 65536):
+        if keyword == "port" and not (is_number(value) and 0 < int(value) < 65536):
             raise UsageError(f"{written}: {words[0]!r} is not a port")
         return keyword, words
     if keyword in _ALGORITHMS and value.startswith("+"):

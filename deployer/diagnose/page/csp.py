@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from deployer.diagnose.address import Address
+from deployer.text.numbers import is_number
 
 _SCHEMES = {"ws", "wss", "http", "https"}
 
@@ -78,7 +79,7 @@ def _covers_host(pattern: str, endpoint: Address) -> bool:
     name, port = pattern, ""
     if not pattern.endswith("]"):
         before, colon, after = pattern.rpartition(":")
-        if colon and (after == "*" or after.isdigit()):
+        if colon and (after == "*" or is_number(after)):
             name, port = before, after
     is_port = port in ("*", str(endpoint.port)) or (not port and endpoint.has_default_port)
     if name.startswith("*."):

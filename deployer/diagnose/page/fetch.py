@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from deployer.text.numbers import is_number
 from deployer.verify.net.access import Access, translate_errors
 from deployer.verify.net.answer import handshake_result
 from deployer.verify.net.http1 import Head, read_head, request
@@ -61,7 +62,7 @@ def fetch_document(probe: HttpProbe, access: Access) -> Document:
 def _body(stream: Stream, head: Head, deadline: Deadline) -> bytes:
     """Read as much of the body as arrives in time, up to the limit."""
     is_chunked = "chunked" in ",".join(head.values("Transfer-Encoding")).lower()
-    lengths = [int(value) for value in head.values("Content-Length") if value.isdecimal()]
+    lengths = [int(value) for value in head.values("Content-Length") if is_number(value)]
     wanted = min([_LIMIT_BYTES, *lengths]) if not is_chunked else _LIMIT_BYTES
     parts, size = [head.rest], len(head.rest)
     try:

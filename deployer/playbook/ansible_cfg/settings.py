@@ -17,6 +17,7 @@ from deployer.playbook.yaml.source import Problems, Spot, nearest
 from deployer.playbook.yaml.vault import password_from
 from deployer.text import connection
 from deployer.text.connection import BOOLEANS
+from deployer.text.numbers import is_number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +170,7 @@ def _boolean(setting: Setting) -> bool:
 def _integer(low: int, high: int) -> Read:
     def value_of(setting: Setting) -> int:
         text = setting.text.strip()
-        if not (text.isascii() and text.isdigit()) or not low <= int(text) <= high:
+        if not (text.isascii() and is_number(text)) or not low <= int(text) <= high:
             raise setting.spot.error(
                 f"{setting.key}: {text!r} is not a number from {low} to {high}"
             )

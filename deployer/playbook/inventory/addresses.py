@@ -10,6 +10,7 @@ import re
 import string
 
 from deployer.playbook.yaml.source import Spot
+from deployer.text.numbers import is_number
 
 _MAX = 5000
 _BRACKETED = re.compile(r"\[(.+)\]:([0-9]+)")
@@ -98,4 +99,4 @@ def _values(text: str, spot: Spot) -> list[str]:
 
 
 def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 20
+    return text.isascii() and is_number(text) and len(text) < 20

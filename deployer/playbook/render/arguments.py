@@ -46,19 +46,24 @@ def _check(
     arguments = Arguments(strict=is_builtin, own=frozenset(own - set(variables.extra.values)))
     values: dict[str, Value] = {}
     secret: set[str] = set()
+    failed: dict[str, SourceError] = {}
     for name in options:
         scope.state.touched_secret = False
         try:
             value = scope.get(name)
         except SourceError as error:
-            problems.add(error)
-            return
+            failed[name] = error
+            continue
         if scope.state.touched_secret:
             secret.add(name)
         if value is not MISSING:
             values[name] = value
     converted = arguments.check(options, values)
-    for wrong in arguments.errors:
+    wrongs = [each for each in arguments.errors if str(each.path[0]) not in failed]
+    if failed and not wrongs:  # what is wrong may be why others fail: a default that uses it
+        problems.add(next(iter(failed.values())))
+        return
+    for wrong in wrongs:
         name = str(wrong.path[0])
         spot = _spot(wrong, role, values, scope)
         hint = wrong.hint or _origin(name, variables)

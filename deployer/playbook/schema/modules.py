@@ -27,6 +27,7 @@ from deployer.playbook.schema.types import (
 )
 from deployer.playbook.schema.values import InvalidValue
 from deployer.playbook.yaml.source import nearest
+from deployer.text.numbers import is_number
 
 _BACKUP = "every apply keeps the previous state; deployer rollback restores it"
 _FORCE = "a file that differs is always written"
@@ -375,7 +376,7 @@ class Command(Module):
 
 
 def _kept(value: object) -> int:
-    number = int(value) if isinstance(value, str) and value.isdigit() else value
+    number = int(value) if isinstance(value, str) and is_number(value) else value
     if isinstance(number, bool) or not isinstance(number, int) or not 2 <= number <= 100:
         why = "2 (the active and the previous one) to 100"
         raise InvalidValue(value, "a number of releases to keep", why)

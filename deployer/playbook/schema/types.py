@@ -13,6 +13,7 @@ from deployer.playbook.schema.values import InvalidValue
 from deployer.playbook.yaml.source import nearest
 from deployer.proxies import PROXIES
 from deployer.sites.model import Upstream as UpstreamValue
+from deployer.text.numbers import is_number
 
 ISSUERS = ("letsencrypt", "letsencrypt-staging", "internal", "provided", "none")
 #: The DNS plugins maintained by the certbot project: https://eff-certbot.readthedocs.io
@@ -204,7 +205,7 @@ def _content(value: object) -> str | bytes:
 
 
 def _number(value: object) -> int:
-    if isinstance(value, str) and value.isdigit():
+    if isinstance(value, str) and is_number(value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**32 - 1:
         raise InvalidValue(value, "a user id")

@@ -12,6 +12,7 @@ import shlex
 from deployer.model import Value
 from deployer.playbook.yaml.source import OctalInt
 from deployer.sites.model import Upstream
+from deployer.text.numbers import is_number
 
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -217,11 +218,11 @@ def duration_s(value: object) -> float:
     what = "a duration"
     seconds: float
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        seconds = float(value)
+        seconds = float(max(-1, min(value, _MAX_SECONDS + 1)))
     else:
         text = value.replace(" ", "") if isinstance(value, str) else ""
         parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)(ms|[smhdw])", text)
-        if text.isdigit():
+        if is_number(text):
             seconds = float(text)
         elif parts and "".join(number + unit for number, unit in parts) == text:
             seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
@@ -418,12 +419,13 @@ def listening(value: Value) -> str:
     return str(port(value))
 
 
-def split_command(text: str) -> tuple[str, ...]:
+def split_command(value: Value) -> tuple[str, ...]:
     """The arguments of a command line.
 
     Raises: InvalidValue, if it relies on a shell, which is never used.
     """
     what = "a command without a shell"
+    text = _text(value, what)
     if len(text) > _LONGEST_COMMAND:
         raise InvalidValue(text[:40], what, f"it is longer than {_LONGEST_COMMAND:,} characters")
     bare = re.sub(r"\\.|'[^']*'|\"(?:\\.|[^\"\\])*\"", "_", text, flags=re.DOTALL)

@@ -121,7 +121,7 @@ class Scope:
         """
         found = self._cache.get(key) or _scalar(self._lazy.get(key))
         if found is None:
-            return self._resolved(key, self._cache, self._templar.render)
+            return self._resolved(key, self._cache, self._templar.whole)
         self.state.touched_secret |= found[1]
         return found[0]
 

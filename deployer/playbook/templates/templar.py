@@ -91,6 +91,13 @@ class Templar:
 
         Raises: SourceError, at the position of the string that cannot be rendered.
         """
+        found = self.whole(value, scope, spot)
+        if found is OMIT:
+            raise spot.error("'omit' leaves out an argument or list item; a value is required here")
+        return found
+
+    def whole(self, value: Value, scope: Scope, spot: Spot) -> Value:
+        """The same for a variable, which may be `OMIT`."""
         if isinstance(value, str):
             return self._string(value, scope, spot)
         if not isinstance(value, (dict, list, tuple)):
@@ -102,7 +109,7 @@ class Templar:
     def lazily(self, value: Value, scope: Scope, spot: Spot) -> Value:
         """The same for use in a template: what a mapping or list contains is rendered later."""
         if not isinstance(value, str):
-            return self.render(value, scope, spot)
+            return self.whole(value, scope, spot)
         if isinstance(value, SecretText):
             scope.state.touched_secret = True
         if not is_template(value):
@@ -180,8 +187,12 @@ class Templar:
         template, file = self._files[key]
         if isinstance(template, str):
             return template
-        value = self._guarded(lambda: template.value(scope), scope, file.spot((1, 1)))
-        return "" if value is None else native.text(value)
+
+        def rendered() -> str:
+            value = template.value(scope)
+            return "" if value is None else native.text(value)
+
+        return str(self._guarded(rendered, scope, file.spot((1, 1))))
 
     def _compile_file(self, text: str, file: SourceFile, includes: Includes) -> _Compiled | str:
         if not is_template(text):

@@ -10,6 +10,7 @@ from deployer.proxies.apache.config import Directive
 from deployer.proxies.apache.headers import is_conditional
 from deployer.proxies.apache.rewrite_faults import quoted
 from deployer.proxies.inspect.model import Fault, fault
+from deployer.text.numbers import is_number
 
 if TYPE_CHECKING:
     from deployer.proxies.apache.path import Trace
@@ -128,7 +129,7 @@ def by_limits(trace: Trace) -> Iterator[Fault]:
     for name, (shown, usual) in _LIMITS.items():
         found = trace.setting(name)
         number = found.words[0] if found is not None and found.words else ""
-        if found is None or not number.isdigit() or not 0 < int(number) < _SMALL[name]:
+        if found is None or not is_number(number) or not 0 < int(number) < _SMALL[name]:
             continue
         yield fault(
             found,

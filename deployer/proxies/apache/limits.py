@@ -8,6 +8,7 @@ from deployer.proxies.apache.config import config_of
 from deployer.proxies.inspect.capacity import NEARLY, OF_FULL, logged
 from deployer.proxies.inspect.model import Fault, Place, ProxyState, fault
 from deployer.proxies.limits import Limit, Value, number_of
+from deployer.text.numbers import is_number
 
 _DEFAULT_REQUESTS = 400
 _DEFAULT_PROCESSES = 16
@@ -49,7 +50,7 @@ def reached(state: ProxyState) -> Iterator[Fault]:
 
 def _setting(state: ProxyState, name: str) -> tuple[int | None, Place]:
     found = config_of(state).setting(name)
-    if found is None or not found.words or not found.words[0].isdigit():
+    if found is None or not found.words or not is_number(found.words[0]):
         return None, Place()
     return int(found.words[0]), Place(found.file, found.line)
 

@@ -24,6 +24,7 @@ from deployer.proxies.inspect.names import (
     is_any_address,
     listened,
 )
+from deployer.text.numbers import is_number
 
 _MODULE_LINES = re.compile(r"^ \w+_module \((?:static|shared)\)$", re.MULTILINE)
 #: An address of a site: its host, and its port or ``*``.
@@ -54,7 +55,7 @@ def _entries(state: ProxyState, config: ApacheConfig) -> Iterator[ServedName]:
         (host.strip("[]"), int(port))
         for _, places in sites
         for host, port in places
-        if not is_any_address(host) and port.isdigit()
+        if not is_any_address(host) and is_number(port)
     ]
     at = Loopback(explicit)
     main = _common(config, None)
@@ -104,7 +105,7 @@ def _configured(config: ApacheConfig) -> dict[int, set[str]]:
     found: dict[int, set[str]] = {}
     for each in config.all_of("listen"):
         host, _, port = each.words[0].rpartition(":") if each.words else ("", "", "")
-        if port.isdigit():
+        if is_number(port):
             found.setdefault(int(port), set()).add(host.strip("[]"))
     return found
 

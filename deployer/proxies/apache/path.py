@@ -19,6 +19,7 @@ from deployer.proxies.apache.virtual_hosts import (
 )
 from deployer.proxies.apache.workers import Worker, is_looked_up, worker_for, worker_of_url
 from deployer.proxies.inspect.model import ProxyState
+from deployer.text.numbers import is_number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +91,8 @@ def _seconds(text: str) -> float:
     for unit, factor in units.items():
         if text.endswith(unit):
             number = text.removesuffix(unit)
-            return float(number) * factor if number.isdigit() else 0.0
-    return float(text) if text.isdigit() else 0.0
+            return float(number) * factor if is_number(number) else 0.0
+    return float(text) if is_number(text) else 0.0
 
 
 def trace_of(state: ProxyState, *, name: str, port: int, path: str, tls: bool) -> Trace | None:

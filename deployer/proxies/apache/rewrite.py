@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from deployer.proxies.apache.config import Directive
+from deployer.text.numbers import is_number
 
 _VARIABLE = re.compile(r"%\{([\w:-]+)\}")
 _ADDRESS = re.compile(r"(?:https?|wss?|ftp|fcgi)://", re.IGNORECASE)
@@ -46,7 +47,7 @@ class Rewritten:
             if flag in ("f", "forbidden", "g", "gone"):
                 return 403 if flag.startswith("f") else 410
             number = flag.removeprefix("r=")
-            if number != flag and number.isdigit() and not 300 <= int(number) < 400:
+            if number != flag and is_number(number) and not 300 <= int(number) < 400:
                 return int(number)
         return 0
 

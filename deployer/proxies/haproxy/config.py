@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from deployer.proxies.inspect.model import ConfigFile, Directive, ProxyState
+from deployer.text.numbers import is_number
 
 _SECTIONS = frozenset(
     (
@@ -203,4 +204,4 @@ def seconds(text: str, *, unit: str = "ms") -> float | None:
     """An HAProxy time: milliseconds unless it has a unit."""
     number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
     suffix = text[len(number) :] or unit
-    return float(number) * _UNITS[suffix] if number.isdigit() and suffix in _UNITS else None
+    return float(number) * _UNITS[suffix] if is_number(number) and suffix in _UNITS else None

@@ -17,6 +17,7 @@ from deployer.proxies.haproxy.misroutes import (
 from deployer.proxies.haproxy.path import Trace, binds_of
 from deployer.proxies.haproxy.pointers import origins, pointers
 from deployer.proxies.inspect.model import Directive, Fault, ProxyState, fault
+from deployer.text.numbers import is_number
 
 _LOST = frozenset({"upgrade-not-forwarded"})
 _OF_SILENCE = frozenset({"connection-dropped", "not-http", "tls-failed", "tls-not-spoken"})
@@ -210,7 +211,7 @@ def _impatient(trace: Trace) -> Iterator[Fault]:
     limit = seconds(by.words[2]) if by is not None and len(by.words) > 2 else None
     if by is None or limit is None:
         return
-    unit = " (without a unit, that is milliseconds)" if by.words[2].isdigit() else ""
+    unit = " (without a unit, that is milliseconds)" if is_number(by.words[2]) else ""
     yield fault(
         by,
         code="service-hangs",

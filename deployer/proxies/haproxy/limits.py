@@ -13,6 +13,7 @@ from functools import lru_cache
 from deployer.proxies.inspect.capacity import OF_FULL
 from deployer.proxies.inspect.model import ConfigFile, Fault, Place, ProxyState, fault
 from deployer.proxies.limits import Limit, Value, files_limit, without_comment
+from deployer.text.numbers import is_number
 
 _SECTIONS = frozenset(
     {"global", "defaults", "frontend", "backend", "listen", "peers", "userlist", "resolvers"}
@@ -60,7 +61,7 @@ def reached(state: ProxyState) -> Iterator[Fault]:
     """Each maxconn that is used up: of the whole process, a frontend or a server."""
     info = _info(state)
     current, most = info.get("CurrConns", ""), info.get("Maxconn", "")
-    if current.isdigit() and most.isdigit() and int(current) >= max(1, int(most)):
+    if is_number(current) and is_number(most) and int(current) >= max(1, int(most)):
         yield fault(
             _place(state, r"^\s*maxconn\s+\d+", "global"),
             code="connections-exhausted",
@@ -74,7 +75,7 @@ def reached(state: ProxyState) -> Iterator[Fault]:
         )
     for row in statistics(state):
         limit, now = row.get("slim", ""), row.get("scur", "")
-        is_full = limit.isdigit() and now.isdigit() and int(now) >= int(limit) > 0
+        is_full = is_number(limit) and is_number(now) and int(now) >= int(limit) > 0
         is_frontend = row.get("svname") == "FRONTEND"
         is_global = is_frontend and most == limit  # reported above
         if is_full and row.get("svname") != "BACKEND" and not is_global:

@@ -27,6 +27,7 @@ from deployer.proxies.inspect.names import (
     from_regex,
     is_any_address,
 )
+from deployer.text.numbers import is_number
 
 #: The most ports of one range that are listed.
 _MOST_PORTS = 16
@@ -167,8 +168,8 @@ def _bound(section: Section) -> Iterator[tuple[Directive, str, int, str]]:
         if kind.endswith("6") and host in ("", "*"):
             host = "::"
         low, _, high = ports.partition("-")
-        if low.isdigit():
-            last = int(high) if high.isdigit() else int(low)
+        if is_number(low):
+            last = int(high) if is_number(high) else int(low)
             for port in range(int(low), min(last, int(low) + _MOST_PORTS - 1) + 1):
                 yield directive, host, port, ""
                 if host.strip("[]") == "::" and "v4v6" in directive.words:

@@ -24,6 +24,7 @@ from deployer.proxies.haproxy.samples import (
 )
 from deployer.proxies.inspect.model import Directive, ProxyState
 from deployer.sites.model import Upstream
+from deployer.text.numbers import is_number
 
 _ENDS = {"deny": "deny", "tarpit": "deny", "reject": "deny", "redirect": "redirect"}
 _ENDS |= {"return": "return", "use-service": "return", "auth": "deny", "silent-drop": "deny"}
@@ -144,7 +145,7 @@ def bind_of(section: Section, port: int) -> Directive | None:
     """The line that listens on `port`."""
     for directive, address in binds_of(section):
         low, _, high = address.rpartition(":")[2].partition("-")
-        if low.isdigit() and int(low) <= port <= int(high if high.isdigit() else low):
+        if is_number(low) and int(low) <= port <= int(high if is_number(high) else low):
             return directive
     return None
 
@@ -373,7 +374,9 @@ def _upstream(address: str, port: int, *, tls: bool) -> Upstream:
         return Upstream(socket=address.removeprefix("unix@"), tls=tls)
     address = re.sub(r"^(?:ipv4|ipv6|tcp4?|tcp6)@", "", address)
     host, _, number = address.rpartition(":")
-    if not number.lstrip("+-").isdigit() or (":" in host and not host.endswith("]")):
+    if not is_number(number[1:] if number[:1] in ("+", "-") else number) or (
+        ":" in host and not host.endswith("]")
+    ):
         return Upstream(host=address.strip("[]"), port=port, tls=tls)
     shown = port + int(number) if number[0] in "+-" else int(number)
     return Upstream(host=host.strip("[]"), port=shown, tls=tls)

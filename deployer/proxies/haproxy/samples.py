@@ -14,6 +14,8 @@ from enum import Enum
 from typing import Final
 from urllib.parse import parse_qs, unquote
 
+from deployer.text.numbers import is_number
+
 
 class Unknown(Enum):
     """A value that the configuration does not determine."""
@@ -151,7 +153,7 @@ def _fetched(call: str, request: Request) -> Sample:
         return 1 if "fhdr" in name else str(value).count(",") + 1
     if name in ("hdr_val", "req.hdr_val"):
         text = str(request.header(argument))
-        return int(text) if text.isdigit() else None
+        return int(text) if is_number(text) else None
     if name in ("var", "req.var", "txn.var"):
         return request.variables.get(argument, UNKNOWN)
     if name in ("nbsrv", "srv_is_up"):
@@ -199,7 +201,7 @@ def _converted(call: str, value: Sample, request: Request) -> Sample:
 
 def _port_only(text: str, arguments: list[str]) -> Sample:
     port = text.rpartition(":")[2]
-    return int(port) if port.isdigit() else 0
+    return int(port) if is_number(port) else 0
 
 
 def _regsub(text: str, arguments: list[str]) -> Sample:
@@ -226,7 +228,7 @@ _CONVERTERS: Mapping[str, Callable[[str, list[str]], Sample]] = {
 
 
 def _part(name: str, arguments: list[str], text: str) -> Sample:
-    number = int(arguments[0]) if arguments[0].lstrip("-").isdigit() else 0
+    number = int(arguments[0]) if is_number(arguments[0].removeprefix("-")) else 0
     sign = arguments[1] if len(arguments) > 1 and arguments[1] else ","
     parts = text.split(sign)
     if name == "word":
@@ -277,7 +279,7 @@ def match(method: str, value: str, pattern: str, *, is_nocase: bool) -> bool | N
         "end": value.endswith(pattern),
         "sub": pattern in value,
         "str": value == pattern,
-        "len": pattern.isdigit() and len(value) == int(pattern),
+        "len": is_number(pattern) and len(value) == int(pattern),
     }
     return tests.get(method)
 
@@ -374,7 +376,7 @@ def _number_matches(value: int, patterns: Sequence[str]) -> bool | Unknown:
         if colon and operator == "eq":
             if int(low or 0) <= value <= int(high or value):
                 return True
-        elif low.isdigit():
+        elif is_number(low):
             wanted = int(low)
             holds = {
                 "eq": value == wanted,

@@ -14,6 +14,7 @@ from typing import ClassVar, Protocol
 
 from deployer.model import Proxy
 from deployer.proxies.inspect.model import ConfigFile, ProxyState
+from deployer.text.numbers import is_number
 
 #: A label for patterns such as ``*.example.com``, which no one has as a site of its own.
 ANY_LABEL = "any-name"
@@ -199,7 +200,7 @@ def listened(state: ProxyState) -> dict[int, set[str]]:
     found: dict[int, set[str]] = {}
     for each in state.listeners:
         host, _, port = each.rpartition(":")
-        if port.isdigit():
+        if is_number(port):
             found.setdefault(int(port), set()).add(host.strip("[]"))
     return found
 

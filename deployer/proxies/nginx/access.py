@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from deployer.proxies.inspect.model import Fault, fault
 from deployer.proxies.nginx.config import Directive
 from deployer.proxies.nginx.path import Trace
+from deployer.text.numbers import is_number
 
 _OF_REFUSAL = frozenset(
     {
@@ -30,7 +31,7 @@ def faults(trace: Trace) -> Iterator[Fault]:
 
 def _of_condition(condition: Directive, answer: Directive, trace: Trace) -> Fault:
     words = answer.words[0] if answer.words else ""
-    status = int(words) if words.isdigit() else 302
+    status = int(words) if is_number(words) else 302
     place = _origin_map(condition, trace)
     is_origin = place is not None and status == 403
     also = f"; {place.where} decides that" if place is not None and place != condition else ""
@@ -120,6 +121,6 @@ def _of_limits(trace: Trace) -> Iterator[Fault]:
             ),
             fix="Raise the limit or its burst for this path: each handshake is a request.",
             directive=f"{said.name} …;",
-            statuses=frozenset({int(words) if words.isdigit() else 503}),
+            statuses=frozenset({int(words) if is_number(words) else 503}),
             tell='nginx\'s error log has "limiting requests" or "limiting connections".',
         )

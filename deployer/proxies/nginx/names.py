@@ -22,6 +22,7 @@ from deployer.proxies.inspect.names import (
 )
 from deployer.proxies.nginx.config import Directive, damage_of, http_of, tree_of, walk
 from deployer.proxies.nginx.match import modifier_of
+from deployer.text.numbers import is_number
 
 _HOST_VARIABLES = frozenset({"$host", "$http_host"})
 _SNI_VARIABLES = frozenset({"$ssl_preread_server_name"})
@@ -134,13 +135,13 @@ def _place(word: str, *, usual_port: int) -> tuple[str, int, str]:
     """Host, port and unix socket of a ``listen``."""
     if word.startswith("unix:"):
         return "", 0, word[len("unix:") :]
-    if word.isdigit():
+    if is_number(word):
         return "*", int(word), ""
     bracketed = re.fullmatch(r"(\[[^\]]*\])(?::(\d+))?", word)
     if bracketed:
         return bracketed[1], int(bracketed[2] or usual_port), ""
     host, colon, port = word.partition(":")
-    number = int(port) if colon and port.isdigit() else usual_port
+    number = int(port) if colon and is_number(port) else usual_port
     return "*" if is_any_address(host) else host, number, ""
 
 

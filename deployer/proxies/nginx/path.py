@@ -14,6 +14,7 @@ from deployer.proxies.nginx.config import Directive, http_of, tree_of
 from deployer.proxies.nginx.match import PASSING, Match, match_of, modifier_of
 from deployer.proxies.nginx.variables import Values, maps_of, seconds_of
 from deployer.sites.model import Upstream
+from deployer.text.numbers import is_number
 
 #: Since this version, nginx speaks HTTP/1.1 to services by default, without ``Connection: close``.
 HTTP_1_1_BY_DEFAULT = (1, 29, 7)
@@ -328,6 +329,6 @@ def _upstream(authority: str, *, tls: bool, default_port: int | None = None) -> 
     if authority.startswith("unix:"):
         return Upstream(socket=authority[len("unix:") :], tls=tls)
     host, _, port = authority.rpartition(":")
-    if not host or not port.isdigit() or (host.startswith("[") and not host.endswith("]")):
+    if not host or not is_number(port) or (host.startswith("[") and not host.endswith("]")):
         host, port = authority, str(default_port or (443 if tls else 80))
     return Upstream(host=host.strip("[]"), port=int(port), tls=tls)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from deployer.text.numbers import is_number
 from deployer.verify.net.stream import Deadline, Stream, receive
 from deployer.verify.net.tls import is_tls
 from deployer.verify.probe.attempt import Failure, printable
@@ -117,7 +118,7 @@ def _parsed(raw: bytes, rest: bytes) -> Head:
         version in ("HTTP/1.1", "HTTP/1.0")
         and len(code) == 3
         and code.isascii()
-        and code.isdigit()
+        and is_number(code)
         and all(colon and name.strip() == name for name, colon, _ in fields)
     )
     if not well_formed:

@@ -15,6 +15,7 @@ import h2.exceptions
 import h2.settings
 from h2.errors import ErrorCodes
 
+from deployer.text.numbers import is_number
 from deployer.verify.net.stream import Deadline, Stream, receive, send
 from deployer.verify.probe.attempt import Failure, printable
 
@@ -155,7 +156,7 @@ class Http2Stream:
     def answered(self, headers: Headers) -> None:
         """Handle the response's header fields."""
         status = dict(headers).get(":status", "")
-        self.status_code = int(status) if status.isascii() and status.isdigit() else 0
+        self.status_code = int(status) if status.isascii() and is_number(status) else 0
         self.headers = tuple(field for field in headers if not field[0].startswith(":"))
 
     def received(self, data: bytes, counted: int) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal, TypeVar
 
+from deployer.text.numbers import is_number
 from deployer.verify.planned.model import PlannedCheck
 from deployer.verify.probe.attempt import Attempt
 from deployer.verify.probe.spec import HttpProbe, Probe, UpgradeProbe
@@ -59,4 +60,4 @@ def with_header(probe: _Http, name: str, value: str | None) -> _Http:
 
 
 def _has_port(host: str) -> bool:
-    return host.rpartition(":")[2].isdigit() and not host.endswith("]")
+    return is_number(host.rpartition(":")[2]) and not host.endswith("]")

@@ -50,6 +50,7 @@ def test_values_that_ansible_accepts(project: Project, variables: str) -> None:
     ("variables", "line", "words"),
     [
         ("{mode: fast}", 3, "the required variable 'size' is missing"),
+        ("{mode: '{{ size }}'}", 3, "the required variable 'size' is missing"),
         ("{size: lots}", 4, "size: 'lots' is not a whole number"),
         ("{size: 1.5}", 4, "size: 1.5 is not a whole number"),
         ("{size: [1]}", 4, "is not a whole number"),

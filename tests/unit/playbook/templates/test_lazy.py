@@ -94,3 +94,10 @@ def test_each_use_of_a_secret_entry_is_noticed() -> None:
     scope.state.touched_secret = False
     assert yaml.safe_load(value(scope, "{{ m | to_json }}"))["hidden"] == "geheim"
     assert scope.state.touched_secret
+
+
+def test_omit_in_place_of_a_value() -> None:
+    with pytest.raises(SourceError, match="a value is required here"):
+        value(scope_of(), "{{ omit }}")
+    templar, scope = Templar(), scope_of("m: {a: 1, b: '{{ omit }}'}")
+    assert templar.render("{{ m }}", scope, SourceFile("t.yml", ("",)).spot((1, 1))) == {"a": 1}
