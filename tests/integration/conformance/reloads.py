@@ -94,7 +94,7 @@ def _wait_until_others_listen(world: World, workers: list[str]) -> float:
         if listening and not any(f"pid={worker}," in listening for worker in workers):
             return since
         assert time.monotonic() < deadline, listening
-        time.sleep(0.2)  # each look costs a process on one of many hosts
+        time.sleep(1.0)  # each look costs a process on one of many hosts
 
 
 @contextmanager
