@@ -14,9 +14,9 @@ ANSIBLE := $(VENV)/ansible/bin/ansible
 ON_EVERY_HOST := deployer/agent roles/websocket_app/files/until-it-answers roles/haproxy/files/static_files.py
 
 # Files that use the same hosts stay together; tests/conftest.py says which begin first.
-ON_HOSTS := $(PYTEST) -n 4 --dist loadfile
+ON_HOSTS := $(PYTEST) -n 4 --dist loadfile -m "not slow"
 
-.PHONY: test lint unit hosts integration crash demo docs reference findings setup clean machine images requisites sslyze ansible
+.PHONY: test lint unit hosts integration crash slow demo docs reference findings setup clean machine images requisites sslyze ansible
 
 test:
 	@bash tests/all.sh
@@ -44,6 +44,10 @@ integration: requisites sslyze ansible
 # tests.crash.interrupt does more of the latter.
 crash: machine setup
 	EVERY_PLACE=yes $(ON_HOSTS) tests/crash
+
+# What takes long, and is no part of `make test`: the same with other releases or larger numbers.
+slow: requisites
+	$(PYTEST) -n 4 --dist loadfile -m slow tests
 
 # Commands that tests on hosts use on this machine.
 requisites: machine

@@ -71,6 +71,7 @@ def index(lab: Lab, folder: Path) -> Iterator[None]:
         httpd.shutdown()
 
 
+@pytest.mark.slow
 def test_a_certificate_for_an_address(
     lab: Lab, wheels: Path, workdir: Path, tmp_path: Path
 ) -> None:

@@ -1,5 +1,4 @@
-"""How each proxy treats idle connections and too many connections; and five thousand connections
-with a reload in between."""
+"""How each proxy treats idle connections and too many of them; thousands while it is reloaded."""
 
 from __future__ import annotations
 
@@ -123,30 +122,33 @@ def test_each_hop_is_left_idle_until_it_cuts(world: World) -> None:
     assert ran.code == 3
 
 
-def test_five_thousand_with_a_reload_in_the_middle_and_hosts_that_are_too_small(
-    world: World,
+@pytest.mark.parametrize("count", [1000, pytest.param(5000, marks=pytest.mark.slow)])
+def test_thousands_with_a_reload_in_the_middle_and_hosts_that_are_too_small(
+    world: World, count: int
 ) -> None:
     nginx, apache, haproxy = world.hosts
 
     def reload() -> None:
-        """As soon as some hundreds are open."""
-        until(lambda: int(nginx.sh("ss -Htn state established 'sport = :80' | wc -l")) >= 1500)
+        """As soon as a quarter is open."""
+        until(
+            lambda: int(nginx.sh("ss -Htn state established 'sport = :80' | wc -l")) >= count // 4
+        )
         nginx.sh("systemctl reload nginx")
 
     with ThreadPoolExecutor(4) as pool:
-        many = pool.submit(world.loaded, nginx.name, 5000, rate="500", hold="1s")
+        many = pool.submit(world.loaded, nginx.name, count, rate=str(count // 10), hold="1s")
         threads = pool.submit(world.loaded, apache.name, 200, hold="1s")
         places = pool.submit(world.loaded, haproxy.name, 200, hold="1s")
         pool.submit(reload).result()
 
     code, load = many.result()
     assert code == 0, [load[key] for key in ("failed", "ended", "change", "stopped", "findings")]
-    assert (load["opened"], load["most_open"], load["answered_at_the_end"]) == (5000, 5000, 5000)
+    assert (load["opened"], load["most_open"], load["answered_at_the_end"]) == (count, count, count)
     assert (load["failures"], load["losses"], load["unanswered"]) == (0, 0, 0)
     assert load["change"]["what"] == "reloaded", load
     assert load["change"]["leaving"] >= 1, "those of before hold what was open then"
     assert 0 < load["change"]["at_s"] < load["ramp_s"] + load["held_s"]
-    assert load["pings"]["count"] >= 10_000
+    assert load["pings"]["count"] >= 2 * count
     assert load["limits"][0]["name"] == "worker_connections 8192"
 
     for found, reached, word in (

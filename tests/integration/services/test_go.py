@@ -17,7 +17,8 @@ from tests.support.paths import PROGRAMS
 from tests.support.runs import deployer
 from tests.support.waiting import PATIENCE_S
 
-pytestmark = pytest.mark.lab
+#: Building it takes a host a minute; the releases of built services are in test_releases.py.
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 BUILD = "GOPATH=/usr/share/gocode GO111MODULE=off CGO_ENABLED=0 GOCACHE=/var/cache/go-build"
 
