@@ -6,9 +6,10 @@ removed is up to the user, unless the run removes it on purpose (`leaving`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from deployer.agent.proxies import PROXIES as ON_HOSTS
 from deployer.model import Proxy
 from deployer.plan.model import Displaced
 from deployer.proxies import PROXIES
@@ -96,7 +97,7 @@ def _thing(each: Displaced) -> str:
 def refusal_words(names: Sequence[Displaced]) -> str:
     """Why a plan is refused that would remove `names`, and what to do."""
     lines = [f"    - {displaced_words(each)}" for each in names]
-    words = [each.name or DEFAULT for each in names]
+    words = list(dict.fromkeys(each.name or DEFAULT for each in names))
     options = " ".join(f"--displace {quoted(word)}" for word in words)
     listed = ", ".join(quoted(word) for word in words)
     count = "1 name" if len(names) == 1 else f"{len(names)} names"
@@ -107,11 +108,22 @@ def refusal_words(names: Sequence[Displaced]) -> str:
                 f" {'is no site' if len(names) == 1 else 'are no sites'} of this playbook:"
             ),
             *lines,
+            *_keeping(names),
             "Nothing was changed. Add them to `sites:` to keep them, or agree to lose them:",
             f"    displaces: [{listed}]   in the play or site",
             f"    {options}   on the command line",
         ]
     )
+
+
+def _keeping(names: Iterable[Displaced]) -> Iterator[str]:
+    """How to keep hand-made parts of a file that the role of a proxy writes."""
+    for proxy in dict.fromkeys(each.proxy for each in names):
+        on_host = ON_HOSTS[proxy]
+        file = on_host.shared_file
+        if file and any(each.where.startswith(f"{file}:") for each in names):
+            yield f"To keep hand-written sections of {file}, put this line above them:"
+            yield f"    {on_host.shared.LINE}"
 
 
 def quoted(word: str) -> str:

@@ -114,10 +114,15 @@ def _process_wide(before: Sequence[ServedName], plan: Plan, own: Collection[str]
         for change in plan.changes:
             if server.unit not in change.name:
                 continue
-            for words in _new_settings(change, server.traits.process_wide):
+            settings = _new_settings(change, server.traits.process_wide)
+            if settings:
+                *most, last = settings
+                them = (
+                    f"{', '.join(most)} and {last} are settings" if most else f"{last} is a setting"
+                )
                 yield (
-                    f"{words} is a setting of {server.title} as a whole, also for"
-                    f" {_listed(names)} ({change.name})"
+                    f"{them} of {server.title} as a whole, also for {_listed(names)}"
+                    f" ({change.name})"
                 )
 
 

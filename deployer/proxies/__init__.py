@@ -33,8 +33,7 @@ class ProxyServer:
     must pass before each reload: nginx(8), apachectl(8), haproxy(1). `versions` are those of its
     package, by series (November 2026). `oldest` is the upstream version to assume for a host of
     which neither package nor series is known: later versions understand the same configuration.
-    Versions before `minimum` do not, because of what `minimum_because` names. `has_one_file`: its
-    configuration is one file with all sites in it.
+    Versions before `minimum` do not, because of what `minimum_because` names.
     """
 
     name: Proxy
@@ -46,7 +45,6 @@ class ProxyServer:
     minimum: str
     minimum_because: str
     versions: Mapping[str, str]
-    has_one_file: bool = False
 
     @property
     def views(self) -> SiteViews:
@@ -132,7 +130,6 @@ _SERVERS = (
         unit="haproxy",
         package="haproxy",
         config_test=("haproxy", "-c", "-q", "-f", "/etc/haproxy/haproxy.cfg"),
-        has_one_file=True,
         oldest="2.2.9",
         minimum="2.2",
         minimum_because="`http-after-response`, and private keys in files of their own",

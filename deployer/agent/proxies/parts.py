@@ -63,7 +63,12 @@ class Connections(Protocol):
 
 
 class Shared(Protocol):
-    """``shared``, of a proxy that has the sites of all playbooks in one file."""
+    """``shared``, of a proxy that has the sites of all playbooks in one file.
+
+    What is below the line `LINE` of that file is hand-written.
+    """
+
+    LINE: str
 
     def read(self, file: str) -> Json:
         """What a new version of `file` has to keep.

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
+from deployer.agent.proxies import PROXIES
 from deployer.errors import SourceError, SourceErrors
 from deployer.model import Host, Play, Value
 from deployer.playbook.inventory.load import Inventory
@@ -35,7 +36,6 @@ from deployer.playbook.yaml.source import (
     nearest,
     spot_of,
 )
-from deployer.proxies import PROXIES
 from deployer.sites.model import Site
 from deployer.sites.secret_headers import secrets_of_site
 
@@ -103,7 +103,7 @@ def _serve_together(renderers: Sequence[_PlayRenderer]) -> None:
     shared = [
         each
         for each in renderers
-        if each.sites and all(PROXIES[site.proxy].has_one_file for site in each.sites)
+        if each.sites and all(PROXIES[site.proxy].shared_file for site in each.sites)
     ]
     if len(shared) < 2:
         return

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from deployer.proxies.apache import rewrite_faults
-from deployer.proxies.apache.config import Directive
 from deployer.proxies.apache.headers import is_conditional
 from deployer.proxies.apache.rewrite_faults import quoted
+from deployer.proxies.apache.tree import Directive
 from deployer.proxies.inspect.model import Fault, fault
 from deployer.text.numbers import is_number
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from deployer.proxies.apache.config import Directive
+from deployer.proxies.apache.tree import Directive
 
 #: Words between the name and the condition, by action.
 _VALUES = {"unset": 0, "edit": 2, "edit*": 2, "note": 1}

@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from deployer.proxies.apache.config import ApacheConfig, Directive, config_of
+from deployer.proxies.apache.config import ApacheConfig, config_of
 from deployer.proxies.apache.rewrite import rules_of
+from deployer.proxies.apache.tree import Directive
 from deployer.proxies.apache.virtual_hosts import names_of, site_passes, speaks_tls
 from deployer.proxies.inspect.model import ConfigFile, ProxyState
 from deployer.proxies.inspect.names import (
@@ -40,7 +41,8 @@ def served_names(state: ProxyState) -> tuple[ServedName, ...]:
 def with_files(state: ProxyState, config: tuple[ConfigFile, ...]) -> ProxyState:
     """`state` as if its files were these: Apache's own output is about the former ones."""
     modules = "\n".join(_MODULE_LINES.findall(state.dump))
-    return replace(state, config=config, dump=modules)
+    made = replace(state, config=config, dump=modules)
+    return replace(made, listeners=()) if _configured(config_of(made)) else made
 
 
 def not_understood(state: ProxyState) -> str:

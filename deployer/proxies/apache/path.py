@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from deployer.proxies.apache.config import ApacheConfig, Directive, config_of
+from deployer.proxies.apache.config import ApacheConfig, config_of
 from deployer.proxies.apache.rewrite import Rewritten, request_variables, rewritten
+from deployer.proxies.apache.tree import Directive
 from deployer.proxies.apache.virtual_hosts import (
     Member,
     Pass,

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from deployer.proxies.apache.config import Directive
 from deployer.proxies.apache.headers import is_conditional
+from deployer.proxies.apache.tree import Directive
 from deployer.proxies.apache.virtual_hosts import address_of
 from deployer.proxies.inspect.model import Fault, fault
 

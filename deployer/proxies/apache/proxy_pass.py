@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from deployer.proxies.apache.config import Directive
 from deployer.proxies.apache.headers import edited, is_conditional
 from deployer.proxies.apache.path import Trace
+from deployer.proxies.apache.tree import Directive
 from deployer.proxies.apache.virtual_hosts import Pass, address_of, passes_of
 from deployer.proxies.apache.workers import is_looked_up
 from deployer.proxies.inspect.model import Fault, fault

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from deployer.proxies.apache.config import Directive
+from deployer.proxies.apache.tree import Directive
 from deployer.text.numbers import is_number
 
 _VARIABLE = re.compile(r"%\{([\w:-]+)\}")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deployer.proxies.apache.config import Directive
 from deployer.proxies.apache.path import Trace
 from deployer.proxies.apache.rewrite import Rewritten, rules_of
+from deployer.proxies.apache.tree import Directive
 from deployer.proxies.apache.virtual_hosts import address_of, catches_path
 from deployer.proxies.inspect.model import Fault, fault
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
-from deployer.proxies.apache.config import ApacheConfig, Directive
+from deployer.proxies.apache.config import ApacheConfig
+from deployer.proxies.apache.tree import Directive
 from deployer.sites.model import Upstream
 
 _PASSES = ("proxypass", "proxypassmatch")

@@ -13,7 +13,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from deployer.proxies.apache.config import ApacheConfig, Directive
+from deployer.proxies.apache.config import ApacheConfig
+from deployer.proxies.apache.tree import Directive
 from deployer.proxies.apache.virtual_hosts import Pass, site_passes
 
 _NOT_LOOKED_UP = ("balancer://", "unix:")

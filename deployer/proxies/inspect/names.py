@@ -223,7 +223,8 @@ def from_regex(pattern: str, *, text_before: str = "") -> str | None:
     `text_before` begins each text, as the slash of a path does.
     """
     pattern = re.sub(r"\(\?<(?=[A-Za-z_])", "(?P<", pattern)
-    made = text_before + "".join(_Sample(pattern).alternative()).removeprefix(text_before)
+    sample = _Sample(pattern, is_shortest=bool(text_before))
+    made = text_before + "".join(sample.alternative()).removeprefix(text_before)
     try:
         return made if made and re.search(pattern, made, re.IGNORECASE) else None
     except re.error:
@@ -231,13 +232,17 @@ def from_regex(pattern: str, *, text_before: str = "") -> str | None:
 
 
 class _Sample:
-    """Derives a matching text from a regular expression: its first alternative, each part once."""
+    """Derives a matching text from a regular expression: its first alternative, each part once.
+
+    With `is_shortest`, parts that may be missing are left out.
+    """
 
     _CLASSES: ClassVar[dict[str, str]] = {"d": "1", "w": "x", "s": " ", **dict.fromkeys("bBAZ", "")}
     _DEEPEST = 50
 
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, pattern: str, *, is_shortest: bool = False) -> None:
         self._pattern = pattern
+        self._is_shortest = is_shortest
         self._at = 0
         self._depth = 0
 
@@ -252,8 +257,8 @@ class _Sample:
                 is_chosen = False
                 continue
             part = self._part(sign)
-            self._skip_quantifier()
-            if is_chosen:
+            is_needed = not (self._skip_quantifier().startswith(("*", "?")) and self._is_shortest)
+            if is_chosen and is_needed:
                 yield part
 
     def _next(self) -> str:
@@ -296,7 +301,9 @@ class _Sample:
         self._depth -= 1
         return "" if is_looking else text
 
-    def _skip_quantifier(self) -> None:
+    def _skip_quantifier(self) -> str:
         found = re.match(r"(?:[*+?]|\{\d*,?\d*\})[?+]?", self._rest())
-        if found is not None:
-            self._at += found.end()
+        if found is None:
+            return ""
+        self._at += found.end()
+        return found[0]

@@ -249,3 +249,13 @@ def test_two_listeners_on_one_address_are_refused() -> None:
     words = clash_words(before, left)
     assert "port 80 of HAProxy: /etc/haproxy/haproxy.cfg:1 and /etc/haproxy/conf.d/a.cfg:1" in words
     assert clash_words(left, left) == "", "it was so before"
+
+
+def test_a_refusal_explains_how_to_keep_parts_of_a_file_that_is_written_as_a_whole() -> None:
+    text = "listen a\n bind :81\nlisten b\n bind :82\n"
+    file = ConfigFile(path="/etc/haproxy/haproxy.cfg", text=text)
+    state = ProxyState(proxy="haproxy", config=(file,))
+    words = refusal_words(removed(state, plan(change(f"file:{file.path}", FILE, FILE, "global"))))
+    assert "# Sections below this line are yours" in words
+    assert "displaces: [default]" in words, "each word once"
+    assert "below this line" not in refusal_words(removed(FOUR, SWITCH))

@@ -104,7 +104,7 @@ def test_websockets_by_proxypass_and_by_rewrite() -> None:
 """
     )
     by_name = {each.name: each.websockets for each in found if each.name}
-    assert by_name == {"a.com": ("/ws", "/live", "/inner"), "b.com": ("/socket/x",)}
+    assert by_name == {"a.com": ("/ws", "/live", "/inner"), "b.com": ("/socket/",)}
 
 
 def test_the_names_of_a_recorded_apache_from_its_own_output() -> None:
@@ -139,3 +139,61 @@ def test_names_that_rewrite_rules_test() -> None:
         "0.0.0.0:80",
     )
     assert {each.asked for each in found if each.name} == {"a.com", "www.old.com"}
+
+
+_ROOT = "Listen 80\nIncludeOptional sites-enabled/*.conf\nInclude /srv/more/\n"
+_FILES = {
+    "/etc/apache2/apache2.conf": _ROOT,
+    "/etc/apache2/sites-enabled/a.conf": """
+<VirtualHost *:80>
+    ServerName a.com
+    Include snippets/alias.inc
+</VirtualHost>
+""",
+    "/etc/apache2/snippets/alias.inc": "ServerAlias www.a.com\nSSLEngine on\n",
+    "/etc/apache2/sites-enabled/m.conf": """
+<Macro Site $name $names>
+  <VirtualHost *:80>
+    ServerName $name
+    ServerAlias $names
+  </VirtualHost>
+</Macro>
+Use Site m.com "www.m.com *.m.com"
+UndefMacro Site
+""",
+    "/etc/apache2/sites-available/c.conf": "<VirtualHost *:80>\n ServerName c.com\n</VirtualHost>",
+    "/srv/more/b.conf": "<VirtualHost *:80>\n ServerName b.com\n</VirtualHost>",
+}
+
+
+def test_files_with_their_includes_and_macros() -> None:
+    files = tuple(ConfigFile(path=path, text=text) for path, text in _FILES.items())
+    state = ProxyState(proxy="apache", listeners=("[::]:80", "[::]:81"))
+    found = served_names(with_files(state, files))
+    assert {each.name for each in found} == {
+        *("", "a.com", "www.a.com", "m.com", "www.m.com", "*.m.com", "b.com")
+    }
+    assert {each.name for each in found if each.tls} == {"", "a.com", "www.a.com"}
+    assert {each.port for each in found} == {80}
+    macro = next(each for each in found if each.name == "m.com")
+    assert macro.where == "/etc/apache2/sites-enabled/m.conf:8"
+
+
+def test_where_a_macro_is_used_in_apaches_own_output() -> None:
+    dump = """
+# In file: macro 'site' (defined on line 1 of "/etc/apache2/m.conf") used on line 8 of "/etc/m.conf"
+#   1:
+<VirtualHost *:80>
+#   2:
+  ServerName m.com
+</VirtualHost>
+# In file: /etc/n.conf
+#   3:
+<VirtualHost *:80>
+#   4:
+  ServerName n.com
+</VirtualHost>
+"""
+    state = ProxyState(proxy="apache", dump=dump, listeners=("[::]:80",))
+    places = {each.name: each.where for each in served_names(state) if each.name}
+    assert places == {"m.com": "/etc/m.conf:8", "n.com": "/etc/n.conf:3"}
