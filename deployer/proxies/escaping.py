@@ -14,3 +14,10 @@ class Escaping(Protocol):
         Raises:
             ValueError: the configuration cannot express it.
         """
+
+    def header_value(self, text: str) -> str:
+        """`text` as the value of a header, which the proxy sends unchanged.
+
+        Raises:
+            ValueError: the configuration cannot express it.
+        """

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from deployer.model import Document
-from deployer.sites.model import Check, Dns, Route, Site, Tls, Upstream
+from deployer.sites.model import Check, Dns, Redirect, Route, Site, Tls, Upstream
 
 
 def sites_to_json(sites: Iterable[Site]) -> list[dict[str, object]]:
@@ -25,6 +25,8 @@ def _without_sources(document: dict[str, Any]) -> dict[str, object]:
     probes = [route["probe"] for route in document["routes"] if route["probe"]]
     for part in (document, *document["routes"], *document["verify"], *probes):
         del part["source"], part["places"]
+    for route in document["routes"]:
+        del route["request_headers"], route["response_headers"]
     return document
 
 
@@ -34,6 +36,7 @@ def _site(document: Document) -> Site:
             **document,
             "aliases": tuple(document["aliases"]),
             "displaces": tuple(document.get("displaces", ())),
+            "redirects": tuple((name, to) for name, to in document.get("redirects", ())),
             "tls": _tls(document["tls"]),
             "routes": tuple(map(_route, document["routes"])),
             "verify": tuple(map(_check, document["verify"])),
@@ -47,7 +50,7 @@ def _tls(document: Document) -> Tls:
 
 
 def _route(document: Document) -> Route:
-    origins = document["origins"]
+    origins, redirect = document["origins"], document.get("redirect")
     probe = document.get("probe")
     return Route(
         **{
@@ -55,6 +58,7 @@ def _route(document: Document) -> Route:
             "probe": _check(probe) if probe else None,
             "upstreams": tuple(Upstream(**upstream) for upstream in document["upstreams"]),
             "origins": None if origins is None else tuple(origins),
+            "redirect": Redirect(**redirect) if redirect else None,
         }
     )
 

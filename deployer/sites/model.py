@@ -99,14 +99,32 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Redirect:
+    """Where a route redirects to: a path of the site or a URL, and the status."""
+
+    to: str
+    code: int = 308
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headers:
+    """Headers that are set, with their values, and those that are removed."""
+
+    set: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    remove: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One path of a site. Exactly one of `upstreams` and `root` is set.
+    """One path of a site. Exactly one of `upstreams`, `root` and `redirect` is set.
 
     `origins` is `None` for the site's own names, ``("any",)`` for every page, otherwise a list of
     ``scheme://host[:port]``, in lower case. `max_body_bytes` is `None` for the site's, 0 for no
-    limit. With `login`, the service rejects clients that have not logged in, including checks.
-    `probe` is how the route is checked, `None` for a handshake on its path; nothing is sent to a
-    route that is not `is_probed`. `places` has the position of each key in the playbook.
+    limit. The files of a `root` have an `index` in each folder; with `spa`, the one of the route
+    is also served for all files that do not exist. With `login`, the service rejects clients that
+    have not logged in, including checks. `probe` is how the route is checked, `None` for a
+    handshake on its path; nothing is sent to a route that is not `is_probed`. `places` has the
+    position of each key in the playbook.
     """
 
     path: str
@@ -114,6 +132,11 @@ class Route:
     websocket: bool = False
     upstreams: tuple[Upstream, ...] = ()
     root: str | None = None
+    index: str = "index.html"
+    spa: bool = False
+    redirect: Redirect | None = None
+    request_headers: Headers = Headers()
+    response_headers: Headers = Headers()
     strip_prefix: bool = False
     buffering: bool = False
     timeout_s: float = 60.0
@@ -147,7 +170,8 @@ class Site:
     stay open after a reload, `None` for no limit; with `require_survival`, a commit that loses some
     of them is rolled back. `displaces` are names of others that the host may stop serving for this
     site. With `underscores_in_headers`, services get the headers whose names have underscores. With
-    `gzip`, the proxy compresses texts.
+    `gzip`, the proxy compresses texts. `redirects` are aliases, each with the name to which it
+    redirects.
     `places` has the position of each key in the playbook, those of `tls` as
     ``tls.issuer``.
     """
@@ -164,6 +188,7 @@ class Site:
     require_survival: bool = False
     displaces: tuple[str, ...] = ()
     underscores_in_headers: bool = False
+    redirects: tuple[tuple[str, str], ...] = ()
     gzip: bool = False
     source: SourceRef | None = None
     places: Mapping[str, SourceRef] = field(default_factory=dict, compare=False, repr=False)
@@ -176,6 +201,12 @@ class Site:
     def names(self) -> tuple[str, ...]:
         """The domain and its aliases."""
         return (self.domain, *self.aliases)
+
+    @property
+    def served_names(self) -> tuple[str, ...]:
+        """The names that do not redirect to one of the others."""
+        redirecting = {name for name, _ in self.redirects}
+        return tuple(name for name in self.names if name not in redirecting)
 
     @property
     def has_tls(self) -> bool:

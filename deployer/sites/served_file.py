@@ -8,13 +8,13 @@ later version of deployer can add some.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, fields
 from typing import Any, get_args
 
 from deployer.errors import UsageError
 from deployer.model import Proxy
-from deployer.sites.model import Route, Site, Tls, Upstream
+from deployer.sites.model import Headers, Redirect, Route, Site, Tls, Upstream
 
 _NOTE = "deployer wrote this file: change the playbook instead"
 
@@ -34,7 +34,18 @@ def _texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
+def _pairs(value: Any) -> bool:
+    return isinstance(value, list) and all(_texts(each) and len(each) == 2 for each in value)
+
+
+def _has(value: Any, known: Mapping[str, _Check]) -> bool:
+    """Whether it is a mapping with some of these keys."""
+    _checked(value, known)
+    return True
+
+
 _NONE = type(None)
+_HEADERS: Mapping[str, _Check] = {"set": _pairs, "remove": _texts}
 _UPSTREAM: Mapping[str, _Check] = {
     "host": _is(str),
     "port": _is(int),
@@ -47,6 +58,11 @@ _ROUTE: Mapping[str, _Check] = {
     "websocket": _is(bool),
     "upstreams": _is(list),
     "root": _is(str, _NONE),
+    "index": _is(str),
+    "spa": _is(bool),
+    "redirect": lambda value: _has(value, {"to": _is(str), "code": _is(int)}),
+    "request_headers": lambda value: _has(value, _HEADERS),
+    "response_headers": lambda value: _has(value, _HEADERS),
     "strip_prefix": _is(bool),
     "buffering": _is(bool),
     "timeout_s": _is(int, float),
@@ -70,6 +86,7 @@ _SITE: Mapping[str, _Check] = {
     "max_body_bytes": _is(int, _NONE),
     "underscores_in_headers": _is(bool),
     "gzip": _is(bool),
+    "redirects": _pairs,
 }
 
 
@@ -110,6 +127,7 @@ def site_of(text: str) -> Site:
             **{
                 **site,
                 "aliases": tuple(site.get("aliases", ())),
+                "redirects": _to_pairs(site.get("redirects", ())),
                 "tls": Tls(**_checked(site.get("tls", {}), _TLS)),
                 "routes": tuple(map(_route, site.get("routes", ()))),
             }
@@ -147,14 +165,25 @@ def _route(document: object) -> Route:
                 Upstream(**_checked(each, _UPSTREAM)) for each in route.get("upstreams", ())
             ),
             "origins": None if origins is None else tuple(origins),
+            "redirect": Redirect(**route["redirect"]) if "redirect" in route else None,
+            "request_headers": _headers(route.get("request_headers", {})),
+            "response_headers": _headers(route.get("response_headers", {})),
         }
     )
+
+
+def _headers(document: Mapping[str, Any]) -> Headers:
+    return Headers(set=_to_pairs(document.get("set", ())), remove=tuple(document.get("remove", ())))
+
+
+def _to_pairs(values: Iterable[list[str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, value) for name, value in values)
 
 
 def _set_values(part: Site | Tls | Route | Upstream, known: Mapping[str, object]) -> dict[str, Any]:
     """The values that are not the default."""
     return {
-        field.name: value
+        field.name: asdict(value) if isinstance(value, (Headers, Redirect)) else value
         for field in fields(part)
         if field.name in known and (value := getattr(part, field.name)) != field.default
     }

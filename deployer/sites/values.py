@@ -23,6 +23,7 @@ CERTIFICATES_FOLDER = "/etc/ssl/deployer"
 
 PLAIN_PATH = re.compile(r"/[A-Za-z0-9._~!&()*+,=:@/-]*")
 PLAIN_FILE = re.compile(r"/[\w.~!+,=@/-]*")
+PLAIN_TARGET = re.compile(r"[A-Za-z0-9._~:/?@!&()*+,=%\[\]-]+")
 PLAIN_HOST = re.compile(r"[A-Za-z0-9._:-]+")
 PLAIN_NAME = re.compile(r"[A-Za-z0-9.*-]+")
 PLAIN_ORIGIN = re.compile(r"[A-Za-z0-9+.:/_\[\]-]+")
@@ -128,6 +129,27 @@ def refuse_buffering(site: Site, *, proxy: str, hint: str) -> None:
             )
 
 
+def redirect_view(site: Site, route: Route) -> View | None:
+    """A redirect: what is sent for the path itself, and what the rest of a path is appended to.
+
+    `rest` is `None` if nothing is appended. Both are absolute, except for the part before the path
+    of a target within the site.
+    """
+    redirect = route.redirect
+    if redirect is None:
+        return None
+    refuse_unless(PLAIN_TARGET, redirect.to, what="the target", source=route.at("redirect"))
+    has_query = "?" in redirect.to
+    is_kept = route.match == "prefix" and not has_query
+    return {
+        "to": redirect.to,
+        "rest": redirect.to.rstrip("/") if is_kept else None,
+        "query": not has_query,
+        "inside": redirect.to.startswith("/"),
+        "code": redirect.code,
+    }
+
+
 def path_of(route: Route) -> str:
     """The path of `route`; that of a prefix without its trailing slash."""
     return route.path if route.match == "exact" else route.path.rstrip("/") or "/"
@@ -213,7 +235,7 @@ def origin_patterns(site: Site, route: Route) -> tuple[str, ...]:
     own_scheme = "https" if site.has_tls else "http"
     origins = route.origins
     if origins is None:
-        origins = tuple(f"{own_scheme}://{name}" for name in site.names)
+        origins = tuple(f"{own_scheme}://{name}" for name in site.served_names)
     else:
         for origin in origins:
             refuse_unless(PLAIN_ORIGIN, origin, what="the origin", source=route.source)

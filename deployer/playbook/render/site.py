@@ -10,12 +10,13 @@ from typing import Literal, cast
 from deployer.errors import SourceError
 from deployer.model import Proxy, SourceRef, Value
 from deployer.playbook.load.library import Library
+from deployer.playbook.schema.headers import RequestHeadersModel, ResponseHeadersModel
 from deployer.playbook.schema.keys import CheckModel, Pattern, ProbeModel, RouteModel, SiteModel
 from deployer.playbook.schema.tls import AcmeModel, DnsModel
 from deployer.playbook.schema.validate import validate
 from deployer.playbook.schema.values import ip_address
 from deployer.playbook.yaml.source import Problems, YamlMap, nearest, spot_of, value_at
-from deployer.sites.model import Check, Dns, Eab, Route, Site, Tls
+from deployer.sites.model import Check, Dns, Eab, Headers, Redirect, Route, Site, Tls
 
 
 def to_site(
@@ -26,9 +27,10 @@ def to_site(
     if model is None:
         return None
     if model.state == "absent":
-        return Site(domain=model.domain, aliases=tuple(model.aliases), source=spot_of(node).ref)
+        names = tuple(alias.name for alias in model.aliases)
+        return Site(domain=model.domain, aliases=names, source=spot_of(node).ref)
     routes = tuple(
-        _route(route, node["routes"], number, problems) for number, route in enumerate(model.routes)
+        _route(model, number, node["routes"], problems) for number in range(len(model.routes))
     )
     _check_routes(routes, node, problems)
     _check_probes(routes, node, problems)
@@ -44,7 +46,10 @@ def to_site(
         return None
     return Site(
         domain=model.domain,
-        aliases=tuple(model.aliases),
+        aliases=tuple(alias.name for alias in model.aliases),
+        redirects=tuple(
+            (alias.name, alias.redirects_to) for alias in model.aliases if alias.redirects_to
+        ),
         proxy=cast(Proxy, model.proxy),
         tls=tls,
         routes=routes,
@@ -61,7 +66,8 @@ def to_site(
     )
 
 
-def _route(model: RouteModel, nodes: Value, number: int, problems: Problems) -> Route:
+def _route(site: SiteModel, number: int, nodes: Value, problems: Problems) -> Route:
+    model = site.routes[number]
     path = model.path
     if model.match == "prefix" and path != "/":
         path = path.rstrip("/")
@@ -76,6 +82,11 @@ def _route(model: RouteModel, nodes: Value, number: int, problems: Problems) -> 
         websocket=model.websocket is not None,
         upstreams=model.websocket or model.upstream or (),
         root=model.root,
+        index=model.index,
+        spa=model.spa,
+        redirect=_redirect(model),
+        request_headers=_headers(site.request_headers, model.request_headers),
+        response_headers=_headers(site.response_headers, model.response_headers),
         strip_prefix=model.strip_prefix,
         buffering=model.buffering,
         timeout_s=model.idle_timeout if "idle_timeout" in nodes[number] else model.timeout,
@@ -89,6 +100,27 @@ def _route(model: RouteModel, nodes: Value, number: int, problems: Problems) -> 
         is_probed=model.probe is not False,
         source=spot_of(nodes, number).ref,
         places=_places(nodes[number]),
+    )
+
+
+def _redirect(model: RouteModel) -> Redirect | None:
+    found = model.redirect
+    return None if found is None else Redirect(to=found.to, code=found.code)
+
+
+def _headers(
+    of_site: RequestHeadersModel | ResponseHeadersModel | None,
+    of_route: RequestHeadersModel | ResponseHeadersModel | None,
+) -> Headers:
+    """Those of the site and of the route, which override them."""
+    given = [each for each in (of_site, of_route) if each is not None]
+    changes: dict[str, tuple[str, str | None]] = {}
+    for each in given:
+        changes |= {name.lower(): (name, None) for name in each.remove}
+        changes |= {name.lower(): (name, value) for name, value in each.set}
+    return Headers(
+        set=tuple((name, value) for name, value in changes.values() if value is not None),
+        remove=tuple(name for name, value in changes.values() if value is None),
     )
 
 
@@ -118,6 +150,14 @@ def _check_routes(routes: tuple[Route, ...], node: YamlMap, problems: Problems) 
                 )
             )
         seen.setdefault(key, number)
+        target = route.redirect.to.partition("?")[0] if route.redirect else ""
+        if target.startswith("/") and _serving(routes, target) is route:
+            problems.add(
+                spot_of(node, "routes", number, "redirect").error(
+                    f"'{route.path}' redirects to itself: its own route serves '{target}'",
+                    hint="give the target a route of its own, or write match: exact",
+                )
+            )
 
 
 def _check_probes(routes: tuple[Route, ...], node: YamlMap, problems: Problems) -> None:
@@ -148,11 +188,23 @@ def _check_probes(routes: tuple[Route, ...], node: YamlMap, problems: Problems) 
 def _check_names(model: SiteModel, node: YamlMap, problems: Problems) -> None:
     seen = {model.domain}
     for number, alias in enumerate(model.aliases):
-        if alias in seen:
+        if alias.name in seen:
             problems.add(
-                spot_of(node, "aliases", number).error(f"the name '{alias}' is listed twice")
+                spot_of(node, "aliases", number).error(f"the name '{alias.name}' is listed twice")
             )
-        seen.add(alias)
+        seen.add(alias.name)
+    redirecting = {alias.name for alias in model.aliases if alias.redirects_to}
+    for number, alias in enumerate(model.aliases):
+        target = alias.redirects_to
+        if target is None:
+            continue
+        spot = spot_of(node, "aliases", number, "redirects_to")
+        if "*" in alias.name or "*" in target:
+            problems.add(spot.error("only a name without '*' redirects, and to such a name"))
+        elif target not in seen - redirecting:
+            known = ", ".join(sorted(seen - redirecting))
+            hint = f"names that the site serves: {known}"
+            problems.add(spot.error(f"'{target}' is no name that this site serves", hint=hint))
 
 
 def serves(route: Route, path: str) -> bool:
@@ -260,7 +312,7 @@ def _tls(model: SiteModel, node: YamlMap, library: Library) -> Tls:
         limits=_limits(tls.issuer),
     )
     if acme is not None or tls.issuer in ("letsencrypt", "letsencrypt-staging"):
-        _check_acme(found, (model.domain, *model.aliases), node)
+        _check_acme(found, (model.domain, *(alias.name for alias in model.aliases)), node)
     return found
 
 

@@ -6,7 +6,7 @@ import types
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from deployer.playbook.schema.keys import PlayModel, TaskKeywords
-from deployer.playbook.schema.models import Before, Check, Strict
+from deployer.playbook.schema.models import Before, Check, Strict, model_in
 from deployer.playbook.schema.modules import MODULES
 from deployer.playbook.schema.role_schema import role_rules
 
@@ -24,9 +24,6 @@ def json_schema() -> dict[str, Any]:
             "description": f"The play's {key}."
         }
     properties["roles"]["items"]["allOf"] = role_rules()
-    # Roles and variable files may be given as plain strings.
-    for key in ("roles", "vars_files"):
-        properties[key]["items"] = {"anyOf": [{"type": "string"}, properties[key]["items"]]}
     writer.defs["Task"] = _task(writer)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -101,7 +98,9 @@ class _Writer:
             for extra in args[1:]:
                 if isinstance(extra, (Check, Before)) and extra.schema:
                     return dict(extra.schema)
-            return self.type(args[0])
+            inner = self.type(args[0])
+            # A mapping with a short form, such as a role's name.
+            return {"anyOf": [{"type": "string"}, inner]} if model_in(args[0]) else inner
         if origin in (Union, types.UnionType):
             kinds = [self.type(each) for each in args if each is not type(None)]
             return kinds[0] if len(kinds) == 1 else {"anyOf": kinds}

@@ -11,6 +11,13 @@ from typing import Annotated, ClassVar, Literal
 
 from deployer.model import DEFAULT_PROXY, Value
 from deployer.playbook.schema import refused as not_supported
+from deployer.playbook.schema.headers import (
+    AliasModel,
+    Redirect,
+    RequestHeadersModel,
+    ResponseHeadersModel,
+    as_alias,
+)
 from deployer.playbook.schema.models import Before, Misplaced, Strict, field
 from deployer.playbook.schema.tls import TlsModel
 from deployer.playbook.schema.types import (
@@ -19,6 +26,7 @@ from deployer.playbook.schema.types import (
     Domain,
     Drain,
     Duration,
+    FileName,
     Headers,
     Line,
     Origin,
@@ -85,8 +93,12 @@ class CheckModel(ProbeModel):
     )
 
 
+_KINDS = ("websocket", "upstream", "root", "redirect")
+_ONE_OF_KINDS = "a route requires one of 'websocket', 'upstream', 'root' and 'redirect'"
+
+
 class RouteModel(Strict):
-    """One path of a site, with exactly one of `websocket`, `upstream` and `root`."""
+    """One path of a site, with exactly one of `websocket`, `upstream`, `root` and `redirect`."""
 
     path: UrlPath = field(
         description="A prefix of whole segments: /ws matches /ws and /ws/x, not /wsx."
@@ -97,6 +109,17 @@ class RouteModel(Strict):
     websocket: Upstreams | None = field(None, description="The WebSocket service behind this path.")
     upstream: Upstreams | None = field(None, description="The HTTP service behind this path.")
     root: AbsolutePath | None = field(None, description="A folder of files on the host.")
+    redirect: Redirect | None = field(None, description="Where this path redirects to.")
+    index: FileName = field("index.html", description="root: the file of a folder.")
+    spa: bool = field(
+        False, description="root: answer with the route's index for files that do not exist."
+    )
+    request_headers: RequestHeadersModel | None = field(
+        None, description="Headers that the service gets or does not get."
+    )
+    response_headers: ResponseHeadersModel | None = field(
+        None, description="Headers that clients get or do not get."
+    )
     strip_prefix: bool = field(False, description="The service sees the path without this prefix.")
     buffering: bool = field(
         False, description="Collect answers for slow clients; by default they pass as they come."
@@ -122,7 +145,7 @@ class RouteModel(Strict):
 
     @classmethod
     def combination_errors(cls, node: Mapping[str, object]) -> Iterator[Misplaced]:
-        kinds = [key for key in ("websocket", "upstream", "root") if key in node]
+        kinds = [key for key in _KINDS if key in node]
         if node.get("websocket") is True:
             url = (
                 node["upstream"]
@@ -139,7 +162,7 @@ class RouteModel(Strict):
                 hint = "a websocket route also forwards plain HTTP requests"
             yield Misplaced(kinds[1], f"a route has one of {' and '.join(kinds)}, not both", hint)
         elif not kinds and not set(node) - set(cls.fields()):
-            yield Misplaced(None, "a route requires one of 'websocket', 'upstream' and 'root'")
+            yield Misplaced(None, _ONE_OF_KINDS)
         if len(kinds) == 1:
             yield from _keys_of_other_kinds(kinds[0], node)
         probe = node.get("probe")
@@ -150,16 +173,30 @@ class RouteModel(Strict):
 
 #: The keys of a route that not every kind of route has.
 _OF_WEBSOCKETS = ("ping_interval", "origins", "require_origin", "login", "probe")
-_OF_SERVICES = ("strip_prefix", "buffering", "timeout", "max_body", "idle_timeout")
+_OF_SERVICES = (
+    "strip_prefix",
+    "buffering",
+    "timeout",
+    "max_body",
+    "idle_timeout",
+    "request_headers",
+)
+_OF_FOLDERS = ("index", "spa")
 
 
 def _keys_of_other_kinds(kind: str, node: Mapping[str, object]) -> Iterator[Misplaced]:
     for key in _OF_WEBSOCKETS if kind != "websocket" else ():
         if key in node:
             yield Misplaced(key, f"'{key}' requires a websocket route")
-    for key in _OF_SERVICES if kind == "root" else ():
+    what = {"root": "a folder of files", "redirect": "a redirect"}.get(kind)
+    for key in _OF_SERVICES if what else ():
         if key in node:
-            yield Misplaced(key, f"'{key}' has no effect on a folder of files")
+            yield Misplaced(key, f"'{key}' has no effect on {what}")
+    for key in _OF_FOLDERS if kind != "root" else ():
+        if key in node:
+            yield Misplaced(key, f"'{key}' requires a route with a root")
+    if kind == "redirect" and "response_headers" in node:
+        yield Misplaced("response_headers", "'response_headers' has no effect on a redirect")
     if "timeout" in node and kind == "websocket":
         hint = "idle_timeout also applies to the plain requests of the route"
         yield Misplaced("timeout", "'timeout' requires an upstream route", hint)
@@ -174,7 +211,9 @@ class SiteModel(Strict):
     """A name that the reverse proxy serves, with its routes."""
 
     domain: Domain
-    aliases: list[Domain] = field([], description="Further names of the site.")
+    aliases: list[Annotated[AliasModel, Before(as_alias)]] = field(
+        [], description="Further names of the site."
+    )
     proxy: Proxy = field(DEFAULT_PROXY, description="The reverse proxy that serves the site.")
     tls: TlsModel | None = field(
         None, description="How the site gets its certificate; plain HTTP without it."
@@ -185,6 +224,12 @@ class SiteModel(Strict):
     )
     routes: list[RouteModel] = field(
         [], min_length=1, description="The paths of the site; the longest match wins."
+    )
+    request_headers: RequestHeadersModel | None = field(
+        None, description="The same for all routes to services, which may have more."
+    )
+    response_headers: ResponseHeadersModel | None = field(
+        None, description="The same for all routes except redirects."
     )
     verify: list[CheckModel] = field(
         [], description="Handshakes to make in addition to those of every WebSocket route."

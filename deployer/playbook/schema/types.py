@@ -321,6 +321,7 @@ Mode = Annotated[
 AbsolutePath = Annotated[
     str, Check(values.absolute_path, type="string", description="An absolute path.")
 ]
+FileName = Annotated[str, Check(values.file_name, type="string", examples=["index.html"])]
 FilePath = Annotated[str, Check(values.file_path, type="string", description="An absolute path.")]
 Email = Annotated[str, Check(values.email, type="string", format="email")]
 Account = Annotated[str, Check(values.account, type=["string", "integer"])]

@@ -170,6 +170,13 @@ def file_path(value: object) -> str:
     return "/" + "/".join(parts)
 
 
+def file_name(value: Value) -> str:
+    """The name of a file that a config can name unquoted, without its folder."""
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", value):
+        raise InvalidValue(value, "the name of a file", "write it without a folder: index.html")
+    return value
+
+
 def upstream(value: Value) -> Upstream:
     """An upstream: ``http://``, ``https://``, their synonyms ws and wss, or ``unix:``."""
     what = "an upstream"

@@ -36,6 +36,7 @@ from deployer.sites.values import (
     ordered,
     origin_patterns,
     path_of,
+    redirect_view,
     refuse_buffering,
     refuse_unless,
     scheme_of,
@@ -50,6 +51,7 @@ _ALWAYS = (
 )
 _FOR_TLS = ("ssl.load", "ssl.conf", "socache_shmcb.load", "http2.load", "http2.conf")
 _FOR_GZIP = ("filter.load", "deflate.load", "deflate.conf")
+_FOR_SPA = ("dir.load", "dir.conf")
 _FOR_POOLS = (
     *("proxy_balancer.load", "proxy_balancer.conf"),
     *("lbmethod_byrequests.load", "slotmem_shm.load"),
@@ -76,7 +78,7 @@ class _Named:
     @property
     def is_granted(self) -> bool:
         """Whether its location admits everyone, and so do the locations within it."""
-        return self.path == "/" and not self.route.root
+        return self.path == "/" and bool(self.route.upstreams)
 
     def covers(self, other: _Named) -> bool:
         """Whether a location for this path also covers the path of the `other`."""
@@ -87,7 +89,7 @@ class _Named:
 
 def bootstrap(site: Site) -> View:
     """The values of a site that has no certificate yet: it only answers challenges."""
-    bare = replace(site, routes=(), tls=Tls())
+    bare = replace(site, routes=(), redirects=(), tls=Tls())
     return {**view(bare, challenge=True), "only_challenges": True}
 
 
@@ -116,7 +118,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
     counts = sorted({len(route.upstreams) for route in proxied if len(route.upstreams) > 1})
     rules = _rules(site, routes)
     views = [
-        _route_view(named, among=routes, rules=rules, pooled=named.route in alone)
+        _route_view(site, named, among=routes, rules=rules, pooled=named.route in alone)
         for named in routes
     ]
     return {
@@ -131,6 +133,10 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "host_pattern": "|".join(host_patterns(site)),
         "removed_headers": REMOVED_HEADERS,
         "underscores": site.underscores_in_headers,
+        "redirects": [
+            {"name_pattern": escaped(name), "to": target} for name, target in site.redirects
+        ],
+        "marked": any(map(_needs_mark, site.routes)),
         "max_body_bytes": site.max_body_bytes or 0,
         "limits": _limits(site, routes),
         "gzip": site.gzip,
@@ -148,6 +154,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "folders": _outermost(str(one["folder"]) for one in views if one["folder"]),
         "has_root_route": has_root_route(site),
         "file_paths": [escaped(named.path) for named in routes if named.route.root],
+        "indexes": _indexes(routes),
     }
 
 
@@ -166,6 +173,8 @@ def more_vars(sites: Sequence[Site], others: Others = ALONE) -> dict[str, object
         modules = (*modules, *_FOR_TLS)
     if any(_need_a_pool(site) for site in sites):
         modules = (*modules, *_FOR_POOLS)
+    if any(route.spa for site in sites for route in site.routes):
+        modules = (*modules, *_FOR_SPA)
     if any(site.gzip for site in sites):
         modules = (*modules, *_FOR_GZIP)
     if any(site.underscores_in_headers for site in sites):
@@ -188,6 +197,28 @@ def _link(site: Site) -> str:
         return f"000-{site.domain}"
     labels = [name.count(".") for name in site.names if name.startswith("*")]
     return f"~{max(0, 9 - min(labels))}-{site.domain}" if labels else site.domain
+
+
+def _needs_mark(route: Route) -> bool:
+    """Whether there are directives for its requests that its location cannot have."""
+    changes = (*route.request_headers.set, *route.request_headers.remove)
+    changes += (*route.response_headers.set, *route.response_headers.remove)
+    return bool(changes or route.redirect)
+
+
+def _indexes(routes: Sequence[_Named]) -> list[View]:
+    """The file of a folder by path, the longest first; empty if all have the usual one."""
+    if all(named.route.index == "index.html" for named in routes):
+        return []
+    return [
+        {
+            "path_pattern": escaped(named.path),
+            "exact": named.route.match == "exact",
+            "file": named.route.index,
+        }
+        for named in reversed(routes)
+        if named.route.root
+    ]
 
 
 def _limits(site: Site, routes: Sequence[_Named]) -> list[View]:
@@ -251,7 +282,7 @@ def _shares(count: int) -> list[str]:
 
 
 def _route_view(
-    named: _Named, *, among: Sequence[_Named], rules: Mapping[str, View], pooled: bool
+    site: Site, named: _Named, *, among: Sequence[_Named], rules: Mapping[str, View], pooled: bool
 ) -> View:
     route, path = named.route, named.path
     refuse_unless(PLAIN_PATH, path, what="the path", source=route.source)
@@ -279,6 +310,14 @@ def _route_view(
         "websocket": route.websocket,
         "folder": _folder(route, path) if route.root else None,
         "inside": bool(around),
+        "slug": named.slug,
+        "index": route.index,
+        "spa": route.spa,
+        "redirect": redirect_view(site, route),
+        "request_headers": _pairs(route.request_headers.set),
+        "removed_headers": list(route.request_headers.remove),
+        "response_headers": _pairs(route.response_headers.set),
+        "hidden_headers": list(route.response_headers.remove),
         "target": _target(named, services, pooled=pooled) if services else None,
         "pools": _pools(named, services) if pooled else [],
         "chosen": len(services) > 1,
@@ -289,6 +328,10 @@ def _route_view(
         "free": named.is_granted
         or any(other.slug in rules or other.is_granted for other in around),
     }
+
+
+def _pairs(headers: Sequence[tuple[str, str]]) -> list[View]:
+    return [{"name": name, "value": value} for name, value in headers]
 
 
 def _folder(route: Route, path: str) -> str:

@@ -18,3 +18,12 @@ def string(text: str) -> str:
     if text and not _SPECIAL.search(text):
         return text
     return "'" + text.replace("'", "'\\''") + "'"
+
+
+def header_value(text: str) -> str:
+    """`text` as a format string without variables.
+
+    Raises:
+        ValueError: it contains a control character.
+    """
+    return string(text.replace("%", "%%"))

@@ -37,6 +37,7 @@ from deployer.sites.values import (
     ordered,
     origin_patterns,
     path_of,
+    redirect_view,
     refuse_buffering,
     refuse_unless,
     scheme_of,
@@ -50,7 +51,7 @@ _LONGEST_S = 2_147_483
 
 def bootstrap(site: Site) -> View:
     """The values of a site that has no certificate yet: it only answers challenges."""
-    bare = replace(site, routes=(), tls=Tls())
+    bare = replace(site, routes=(), redirects=(), tls=Tls())
     return {**view(bare, challenge=True), "only_challenges": True}
 
 
@@ -84,6 +85,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "challenge": challenge_of(site, also=challenge),
         "only_challenges": False,
         "underscores": site.underscores_in_headers,
+        "redirects": [{"name": name, "to": to} for name, to in site.redirects],
         "gzip": site.gzip,
         "gzip_types": list(GZIP_TYPES),
         "hsts_s": site.tls.hsts_s if site.has_tls else None,
@@ -165,12 +167,23 @@ def _route_view(site: Site, route: Route, *, backend: str) -> View:
         "websocket": route.websocket,
         "root": _name_of_root(route.root) if route.root is not None else None,
         "servers": [_server(upstream, source=route.source) for upstream in route.upstreams],
+        "index": route.index,
+        "spa": f"{path.rstrip('/')}/{route.index}" if route.spa else None,
+        "redirect": redirect_view(site, route),
+        "request_headers": _pairs(route.request_headers.set),
+        "removed_headers": list(route.request_headers.remove),
+        "response_headers": _pairs(route.response_headers.set),
+        "hidden_headers": list(route.response_headers.remove),
         "scheme": scheme_of(route),
         "timeout": duration(route.pause_s),
         "max_body_bytes": max_body_of(site, route),
         "stripped": route.strip_prefix and path != "/",
         "rule": _rule(site, route),
     }
+
+
+def _pairs(headers: Sequence[tuple[str, str]]) -> list[View]:
+    return [{"name": name, "value": value} for name, value in headers]
 
 
 def _too_long(key: str, seconds: float, *, source: SourceRef | None) -> SourceError:

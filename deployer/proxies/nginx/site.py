@@ -35,6 +35,7 @@ from deployer.sites.values import (
     ordered,
     origin_patterns,
     path_of,
+    redirect_view,
     refuse_unless,
     scheme_of,
     size,
@@ -53,7 +54,7 @@ _LONGEST_PATTERN = 3000
 
 def bootstrap(site: Site) -> View:
     """The values of a site that has no certificate yet: it only answers challenges."""
-    bare = replace(site, routes=(), tls=Tls())
+    bare = replace(site, routes=(), redirects=(), tls=Tls())
     return {**view(bare, challenge=True), "only_challenges": True}
 
 
@@ -85,6 +86,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "host_pattern": names if len(names) <= _LONGEST_PATTERN else None,
         "host_patterns": host_patterns(site),
         "named": f"{prefix}_named",
+        "redirects": [{"name": name, "to": to} for name, to in site.redirects],
         "removed_headers": list(REMOVED_HEADERS),
         "underscores": site.underscores_in_headers,
         "max_body": _size(site.max_body_bytes or 0),
@@ -132,6 +134,13 @@ def _route_view(site: Site, route: Route, *, prefix: str, slug: str, rule: View 
     refuse_unless(PLAIN_PATH, path, what="the path", source=route.source)
     if route.root is not None:
         refuse_unless(PLAIN_FILE, route.root, what="the folder", source=route.source)
+        for name in route.response_headers.remove:
+            raise SourceError(
+                f"nginx cannot remove {name} from the files of {route.path}",
+                source=route.at("response_headers.remove", "response_headers"),
+                hint="It removes headers of services only.",
+            )
+    own = {name.lower() for name, _ in route.request_headers.set}
     return {
         "path": path,
         "path_pattern": escaped(path),
@@ -144,9 +153,31 @@ def _route_view(site: Site, route: Route, *, prefix: str, slug: str, rule: View 
         "buffering": route.buffering,
         "timeout": duration(route.pause_s),
         "max_body": None if route.max_body_bytes is None else _size(max_body_of(site, route)),
+        "index": route.index,
+        "spa": route.spa,
+        "redirect": _redirect_view(site, route, variable=f"{prefix}_{slug}_to"),
+        "request_headers": _pairs(route.request_headers.set),
+        "removed_headers": [
+            *route.request_headers.remove,
+            *(name for name in REMOVED_HEADERS if name.lower() not in own),
+        ],
+        "own_headers": [name for name in ("Host", "Origin") if name.lower() in own],
+        "response_headers": _pairs(route.response_headers.set),
+        "hidden_headers": list(route.response_headers.remove),
         "stripped": f"{prefix}_{slug}_path" if route.strip_prefix and path != "/" else None,
         "refused": rule["variable"] if rule else None,
     }
+
+
+def _pairs(headers: Sequence[tuple[str, str]]) -> list[View]:
+    return [{"name": name, "value": value} for name, value in headers]
+
+
+def _redirect_view(site: Site, route: Route, *, variable: str) -> View | None:
+    view = redirect_view(site, route)
+    if view is None:
+        return None
+    return {**view, "variable": variable}
 
 
 def _server(upstream: Upstream, *, source: SourceRef | None) -> str:

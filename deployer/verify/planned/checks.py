@@ -173,7 +173,7 @@ class _Planner:
                 plain=at_upstream(plain, upstream),
                 route=route,
             )
-        for alias in self._site.aliases if with_aliases else ():
+        for alias in self._site.served_names[1:] if with_aliases else ():
             asked = concrete(alias)
             probe = self._probes.configured(
                 setting,

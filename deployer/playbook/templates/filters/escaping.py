@@ -87,10 +87,10 @@ def shell_word(value: object) -> str:
     return shlex.quote(_text(value))
 
 
-def _of_proxy(name: str) -> Callable[[Value], str]:
+def _of_proxy(name: str, function: str) -> Callable[[Value], str]:
     def filtered(value: Value) -> str:
         escaping = PROXIES[name].escaping  # type: ignore[index]
-        return str(escaping.string(_text(value)))
+        return str(getattr(escaping, function)(_text(value)))
 
     return filtered
 
@@ -101,5 +101,6 @@ FILTERS: dict[str, Callable[..., Value]] = {
     "systemd_path": systemd_path,
     "systemd_value": systemd_value,
     "systemd_word": systemd_word,
-    **{f"{name}_string": _of_proxy(name) for name in PROXIES},
+    **{f"{name}_string": _of_proxy(name, "string") for name in PROXIES},
+    **{f"{name}_header_value": _of_proxy(name, "header_value") for name in PROXIES},
 }
