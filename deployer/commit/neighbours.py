@@ -278,7 +278,8 @@ def _own_files(desired: DesiredState, managed: Managed | None) -> frozenset[str]
 
 def _is_refusal(answer: NeighbourAnswer) -> bool:
     """Whether the proxy itself refuses such a request; a login protects something."""
-    return (answer.status or 0) >= 400 and answer.status != _LOGIN and answer.is_proxys
+    is_refused = (answer.status or 0) >= 400 and answer.status != _LOGIN
+    return is_refused and (answer.is_proxys or not answer.body)
 
 
 def _unlisted_words(problems: Sequence[str]) -> str:

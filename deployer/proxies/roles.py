@@ -271,9 +271,9 @@ def _with_usual_certbot(host: ServingHost) -> Packages:
 
 
 def _longest(drains: Sequence[float | None]) -> int | None:
-    """The longest drain in whole seconds; `None` if one of them is unlimited."""
+    """The longest drain in whole seconds; `None` if one of them is unlimited, or there is none."""
     capped = [drain for drain in drains if drain is not None]
-    return max(1, round(max(capped))) if len(capped) == len(drains) else None
+    return max(1, round(max(capped))) if capped and len(capped) == len(drains) else None
 
 
 def _certificate_files(

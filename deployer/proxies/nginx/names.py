@@ -111,7 +111,11 @@ def _of_http(http: Directive) -> Iterator[ServedName]:
             for name, asked in names:
                 yield replace(common, name=name, asked=asked)
             if each is default:
-                usual = replace(common, of_site=tuple(name for name, _ in names))
+                usual = replace(
+                    common,
+                    of_site=tuple(name for name, _ in names),
+                    forwards=any(one.name.endswith("_pass") for one in walk(each.server)),
+                )
                 yield usual
         if usual is not None:
             yield from (replace(usual, name=each, asked=to, of_site=()) for each, to in mapped)

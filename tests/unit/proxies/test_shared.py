@@ -86,6 +86,8 @@ def test_the_last_site_of_a_playbook_can_be_removed() -> None:
     found = role(about={"sites": files(ONE, OTHER)}, **options)
     assert domains(found) == ["other.example.com"]
     assert found.vars["haproxy_gone"] == ["one.example.com"]
+    alone = role(about={"sites": files(ONE)}, **options)
+    assert (domains(alone), alone.vars["haproxy_drain_s"]) == ([], None)
     host = ServingHost(
         facts={}, packages={}, shared={"haproxy": {"sites": files(OTHER)}}, **options
     )

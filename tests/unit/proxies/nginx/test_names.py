@@ -249,3 +249,14 @@ server { listen 80 default_server; location / { proxy_pass http://$to; } }
         "v1.example.com",
     }
     assert one(state, "m.example.com", 80).file.endswith("/own"), "a server_name takes precedence"
+
+
+def test_a_default_server_that_forwards_some_paths() -> None:
+    text = "server {{ listen 80; {} location / {{ return 404; }} }}"
+    for more, expected in (
+        ("location /api { proxy_pass http://127.0.0.1:1; }", True),
+        ("location /php { location ~ x { fastcgi_pass unix:/s; } }", True),
+        ("", False),
+    ):
+        default = next(each for each in served_names(nginx(a=text.format(more))) if each.is_default)
+        assert default.forwards is expected
