@@ -37,6 +37,13 @@ class Systemd:
         shown = [dict(line.partition("=")[::2] for line in block.splitlines()) for block in blocks]
         return dict(zip(units, shown))
 
+    def show_services(self, properties: str) -> dict[str, Json]:
+        """The same of every service that systemd has loaded; `properties` has ``Id``."""
+        argv = ["systemctl", "show", "--no-pager", "-p", properties, "--", "*.service"]
+        blocks = self._children.run(argv)[1].split("\n\n")
+        shown = [dict(line.partition("=")[::2] for line in block.splitlines()) for block in blocks]
+        return {service_name(each["Id"]): each for each in shown if each.get("Id")}
+
     def listening_for(self, socket_unit: str) -> str:
         """The addresses of a .socket unit, one line each: ``Listen=127.0.0.1:8000 (Stream)``."""
         argv = ["systemctl", "show", "--no-pager", "-p", "Listen", "--", socket_unit]

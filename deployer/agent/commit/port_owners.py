@@ -9,7 +9,7 @@ from deployer.agent.cgroups import cgroup_of, is_in, unit_in
 from deployer.agent.commit.unit_states import sockets_of_unit
 from deployer.agent.files import names_in, read_text
 from deployer.agent.processes import NS, TICK_NS, started_at
-from deployer.agent.sockets import Sockets, answers
+from deployer.agent.sockets import Sockets, addresses_here, answers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +33,11 @@ class PortOwners:
     def is_accepted(self, endpoint: Json) -> bool:
         """Whether a socket of this host accepts connections to `endpoint`."""
         return bool(self._sockets.at(endpoint))
+
+    def is_silent(self, endpoint: Json) -> bool:
+        """Whether `endpoint` is on this host, and nothing accepts connections there."""
+        is_here = bool(endpoint.get("socket") or addresses_here(endpoint["host"]))
+        return is_here and not self.is_accepted(endpoint) and not answers(endpoint)
 
     def strangers(self, unit: str, endpoint: Json) -> list[int] | None:
         """The processes other than those of `unit` that accept connections to `endpoint`.

@@ -17,6 +17,7 @@ from deployer.agent.commit.plan import units_of
 from deployer.agent.commit.port_owners import PortOwners, mentions, unit_processes
 from deployer.agent.commit.unit_states import (
     PROPERTIES,
+    is_long_running,
     is_on_its_way,
     is_running,
     problem_of,
@@ -25,6 +26,7 @@ from deployer.agent.commit.unit_states import (
 from deployer.agent.encoding import canonical_json
 from deployer.agent.errors import Refusal, StepError
 from deployer.agent.files import read_json, write_synced
+from deployer.agent.processes import uptime_ns
 from deployer.agent.proxies import BY_UNIT
 from deployer.agent.services import Systemd, service_name
 from deployer.agent.sockets import endpoint_text
@@ -42,9 +44,18 @@ _PATIENCE_S = 5.0
 _HANDOVER_S = 0.5
 #: How often it is looked at least: on a busy host, one look may take longer than that.
 _LOOKS = 3
-#: How long a service that accepts no connections is watched if others answer for the sites: an
+#: How long a service has to run before it counts as up: many crash within seconds.
+_SETTLED_S = 5.0
+#: The same for a service that accepts no connections, if others answer for the sites: an
 #: interpreter may need this long to find out that its port is taken.
 _WATCHED_S = 10.0
+_WATCH_PAUSE_S = 0.25
+#: Units of this host rather than of its packages.
+_LOCAL_UNITS = "/etc/systemd/"
+
+
+#: What a service accepted before the commit that did not run then.
+_HAD_NOTHING: Json = {"running": False, "backends": [], "listened": False}
 
 
 class StartedServices:
@@ -56,6 +67,9 @@ class StartedServices:
         self._listens = _listens_of(plan["changes"])
         runs = os.path.isdir(settings.SYSTEMD_RUNS)
         self._units = _wanted_units(plan) if runs else []
+        self._all_before = (
+            self._systemd.show_services(PROPERTIES) if runs and _starts_any(plan) else None
+        )
         self._before = self._shown() if self._units else {}
         self._base: dict[str, Json] = {}
         self._had = self._ports_before() if self._units else {}
@@ -100,9 +114,10 @@ class StartedServices:
 
     def record(self, folder: str) -> None:
         """Note for the confirmation what it has to find again."""
-        if not self._units:
+        others = self._also_started()
+        if not self._units and not others:
             return
-        shown = self._shown()
+        shown = self._shown() if self._units else {}
         units = {
             unit: {
                 "shown": shown[unit],
@@ -113,8 +128,31 @@ class StartedServices:
             }
             for unit in self._units
         }
-        record = canonical_json({"units": units, "backends": self._backends})
+        for unit, now in others.items():
+            units[unit] = {
+                "shown": now,
+                "restarts": now.get("NRestarts"),
+                "started": True,
+                "listens": None,
+                "had": _HAD_NOTHING,
+            }
+        record = canonical_json({"units": units, "backends": self._backends, "at_ns": uptime_ns()})
         write_synced(os.path.join(folder, _RECORD), record)
+
+    def _also_started(self) -> dict[str, Json]:
+        """Other services that were started meanwhile: wanted by a target or a different unit, or by
+        a command. Those of packages that did not run before are nobody's wish."""
+        if self._all_before is None:
+            return {}
+        found = {}
+        for unit, now in self._systemd.show_services(PROPERTIES).items():
+            before = self._all_before.get(unit, {})
+            is_new = now.get("InvocationID", "") not in ("", before.get("InvocationID", ""))
+            is_local = now.get("FragmentPath", "").startswith(_LOCAL_UNITS)
+            is_ours = unit in map(service_name, self._units) or unit in BY_UNIT
+            if is_new and not is_ours and is_long_running(now) and (is_local or is_running(before)):
+                found[unit] = now
+        return found
 
     def _shown(self) -> dict[str, Json]:
         return self._systemd.show(self._units, PROPERTIES)
@@ -129,9 +167,7 @@ class StartedServices:
         """What the services whose ports are unknown accepted before the commit."""
         unknown = [unit for unit in self._units if has_unknown_ports(unit, self._listens.get(unit))]
         running = {unit: self._before[unit] for unit in unknown if is_running(self._before[unit])}
-        had: dict[str, Json] = {
-            unit: {"running": False, "backends": [], "listened": False} for unit in unknown
-        }
+        had: dict[str, Json] = {unit: dict(_HAD_NOTHING) for unit in unknown}
         if running:
             owners = PortOwners(self._systemd, running)
             used = [each for each in self._backends if owners.is_accepted(each)]
@@ -149,6 +185,7 @@ class Confirmation:
         record = read_json(os.path.join(folder, _RECORD)) or {"units": {}, "backends": []}
         self._units: dict[str, Json] = record["units"]
         self._backends: list[Json] = record["backends"]
+        self._noted_ns: int = record.get("at_ns", 0)
 
     def check(self) -> None:
         """Wait for a moment until every service is up by itself.
@@ -159,6 +196,11 @@ class Confirmation:
         if not self._units:
             return
         self.check_states()
+        self._await_ports()
+        if self._watch():
+            self._await_ports()
+
+    def _await_ports(self) -> None:
         began = time.monotonic()
         for look in itertools.count(1):
             unit, problem, limit_s = self._port_problem()
@@ -167,7 +209,6 @@ class Confirmation:
             if look >= _LOOKS and time.monotonic() - began > limit_s:
                 raise self._refusal(unit, problem)
             time.sleep(_PAUSE_S)
-        self._watch_silent()
 
     def check_states(self) -> None:
         """Check that every unit is active and was not restarted.
@@ -184,7 +225,7 @@ class Confirmation:
                 base = {**known["shown"], "NRestarts": known["restarts"]}
                 problem = problem_of(unit, shown[unit], base)
                 if not problem and known["started"]:
-                    problem = restart_of(unit, shown[unit], known["shown"])
+                    problem = restart_of(unit, shown[unit], known["shown"], self._noted_ns)
                 if problem:
                     raise self._refusal(unit, problem)
             if not any(map(is_on_its_way, shown.values())) or time.monotonic() > deadline:
@@ -207,6 +248,10 @@ class Confirmation:
         if not any(map(_has_ports, started.items())):
             return "", "", 0.0
         owners = self._owners()
+        for endpoint in self._backends:
+            if owners.is_silent(endpoint):
+                words = f"nothing listens on {endpoint_text(endpoint)} any more"
+                return next(iter(started)), words, _PATIENCE_S
         for unit, known in started.items():
             for endpoint in endpoints_of(known["listens"] or [], self._backends):
                 strangers = owners.strangers(unit, endpoint)
@@ -248,22 +293,29 @@ class Confirmation:
         """Whether a service ran before too, and has not stopped to accept connections."""
         return bool(had["running"] and (owners.listens(unit) or not had["listened"]))
 
-    def _watch_silent(self) -> None:
-        """Watch services for a while that accept no connections, although something else does."""
-        unknown = [u for u, k in self._started().items() if has_unknown_ports(u, k["listens"])]
-        if not unknown:
-            return
+    def _watch(self) -> bool:
+        """Watch services that have just been started for a while; whether there was one."""
+        until = max((self._watched_until(*each) for each in self._started().items()), default=0.0)
+        if time.monotonic() >= until:
+            return False
+        while time.monotonic() < until:
+            time.sleep(_WATCH_PAUSE_S)
+            self.check_states()
+        return True
+
+    def _watched_until(self, unit: str, known: Json) -> float:
+        if not _is_service(unit) or not unit_processes(known["shown"].get("ControlGroup", "")):
+            return 0.0
+        began_s = int(known["shown"].get("InactiveExitTimestampMonotonic") or 0) / 1e6
+        return began_s + (_WATCHED_S if self._is_suspect(unit, known) else _SETTLED_S)
+
+    def _is_suspect(self, unit: str, known: Json) -> bool:
+        """Whether a service accepts no connections, although something else does for the sites."""
+        if not has_unknown_ports(unit, known["listens"]):
+            return False
         owners = self._owners()
-        if not self._strange(owners):
-            return
-        for unit in unknown:
-            known = self._units[unit]
-            if owners.listens(unit) or self._is_as_before(unit, known["had"], owners):
-                continue
-            began_s = int(known["shown"].get("InactiveExitTimestampMonotonic") or 0) / 1e6
-            while time.monotonic() < began_s + _WATCHED_S:
-                time.sleep(_PAUSE_S)
-                self.check_states()
+        is_known = owners.listens(unit) or self._is_as_before(unit, known["had"], owners)
+        return not is_known and bool(self._strange(owners))
 
 
 def backends_of(sites: list[Json]) -> list[Json]:
@@ -294,8 +346,12 @@ def endpoints_of(listens: list[str], backends: list[Json]) -> list[Json]:
 
 def has_unknown_ports(unit: str, listens: list[str] | None) -> bool:
     """Whether a unit may accept connections, and nothing says where. A proxy has its own checks."""
+    return listens is None and _is_service(unit)
+
+
+def _is_service(unit: str) -> bool:
     is_service = "." not in unit or unit.endswith(".service")
-    return listens is None and is_service and service_name(unit) not in BY_UNIT
+    return is_service and service_name(unit) not in BY_UNIT
 
 
 def held_words(unit: str, endpoint: Json, holder: str) -> str:
@@ -314,6 +370,17 @@ def _listens_of(changes: list[Json]) -> dict[str, list[str] | None]:
         for change in changes
         if change["resource_id"].startswith("service:")
     }
+
+
+def _starts_any(plan: Json) -> bool:
+    """Whether a plan may start services, by whatever means."""
+    kinds = {
+        change["resource_id"].partition(":")[0]
+        for change in plan["changes"]
+        if change.get("action") != "no-op" and change["after"] is not None
+    }
+    handlers = {run["handler"]["action"] for run in plan["handlers"]}
+    return bool(kinds & {"service", "command", "package"} or handlers - {"reload", "stop"})
 
 
 def _wanted_units(plan: Json) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deployer.agent.processes import main_pid
+from deployer.agent.processes import TICK_NS, main_pid, started_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 #: What systemctl shows about a unit; those of other types lack some of them.
 PROPERTIES = (
     "Id,LoadState,ActiveState,SubState,Result,Type,MainPID,InvocationID,NRestarts,ControlGroup,"
-    "TriggeredBy,InactiveExitTimestampMonotonic"
+    "TriggeredBy,InactiveExitTimestampMonotonic,FragmentPath"
 )
 _ON_ITS_WAY = ("activating", "deactivating", "reloading", "refreshing")
 
@@ -24,6 +24,11 @@ def restarts(shown: Json) -> int:
 def is_running(shown: Json) -> bool:
     """Whether the unit is active."""
     return shown.get("ActiveState") in ("active", "reloading", "refreshing")
+
+
+def is_long_running(shown: Json) -> bool:
+    """Whether the unit has processes as long as it is active."""
+    return shown.get("Type") not in ("oneshot", "dbus") and "Type" in shown
 
 
 def is_on_its_way(shown: Json) -> bool:
@@ -61,13 +66,18 @@ def problem_of(unit: str, now: Json, base: Json) -> str:
     return f"{unit} is not running: it is {now.get('ActiveState') or 'unknown'}{why}"
 
 
-def restart_of(unit: str, now: Json, base: Json) -> str:
-    """How a unit shows that it was restarted between two looks; empty if it was not."""
+def restart_of(unit: str, now: Json, base: Json, base_ns: int) -> str:
+    """How a unit shows that it was restarted between two looks; empty if it was not.
+
+    A process that existed at the first look, at `base_ns` since boot, may become the main process:
+    some services hand over when they are ready.
+    """
     if now.get("Type") == "oneshot" or sockets_of_unit(now):
         return ""
     if now.get("InvocationID", "") != base.get("InvocationID", ""):
         return f"{unit} was restarted while its sites were verified"
-    if main_pid(now) != main_pid(base):
+    main = main_pid(now)
+    if main != main_pid(base) and not (main and started_at(main) * TICK_NS <= base_ns):
         return (
             f"the main process of {unit} changed while its sites were verified: it was "
             f"{main_pid(base)}, and is {main_pid(now)}"

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from deployer.agent import settings
-from deployer.agent.commit import port_owners, started
+from deployer.agent.commit import port_owners, started, unit_states
 from deployer.agent.commit.port_owners import mentions
 from deployer.agent.commit.started import Confirmation, StartedServices
 from deployer.agent.errors import Refusal, StepError
@@ -31,6 +31,7 @@ class Host:
     def __init__(self) -> None:
         self.cgroups = {os.getpid(): CHAT}
         self.listen = ""
+        self.others: list[dict[str, str]] = []
         self.chat: dict[str, str] = {
             "Id": "chat.service",
             "LoadState": "loaded",
@@ -60,7 +61,11 @@ class Host:
         if argv[:2] == ["systemctl", "show"] and "Listen" in argv:
             return 0, self.listen
         if argv[:2] == ["systemctl", "show"]:
-            return 0, "\n".join(f"{key}={value}" for key, value in self.chat.items())
+            every = [self.chat, *self.others]
+            names = [each.partition(".")[0] for each in argv[argv.index("--") + 1 :]]
+            shown = [u for u in every if names == ["*"] or u["Id"].partition(".")[0] in names]
+            rows = ["\n".join(f"{key}={value}" for key, value in u.items()) for u in shown]
+            return 0, "\n\n".join(rows)
         return 0, "its last words"
 
 
@@ -69,8 +74,9 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Host:
     made = Host()
     monkeypatch.setattr(settings, "SYSTEMD_RUNS", "/")
     monkeypatch.setattr(port_owners, "cgroup_of", lambda pid: made.cgroups.get(pid, "/elsewhere"))
-    for name in ("_PATIENCE_S", "_HANDOVER_S", "_WATCHED_S"):
+    for name in ("_PATIENCE_S", "_HANDOVER_S", "_SETTLED_S", "_WATCHED_S"):
         monkeypatch.setattr(started, name, 0.2)
+    monkeypatch.setattr(started, "_WATCH_PAUSE_S", 0.01)
     return made
 
 
@@ -183,7 +189,7 @@ def test_nothing_listens(host: Host, tmp_path: Path) -> None:
         ({"ActiveState": "failed", "Result": "exit-code"}, "it is failed (exit-code)"),
         ({"ActiveState": "inactive"}, "chat is not running: it is inactive"),
         ({"InvocationID": "99"}, "chat was restarted while its sites were verified"),
-        ({"MainPID": "1"}, "the main process of chat changed while its sites were verified"),
+        ({"MainPID": "0"}, "the main process of chat changed while its sites were verified"),
     ],
 )
 def test_a_service_that_does_not_stay_up(
@@ -192,6 +198,70 @@ def test_a_service_that_does_not_stay_up(
     commit(host, tmp_path, listens=[])
     host.chat.update(change)
     assert words in refusal(host, tmp_path)
+
+
+def test_a_process_that_already_ran_becomes_the_main_one(host: Host, tmp_path: Path) -> None:
+    commit(host, tmp_path, listens=[])
+    host.chat["MainPID"] = str(os.getppid())
+    confirm(host, tmp_path)
+
+
+def test_a_main_process_that_is_newer(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(host, tmp_path, listens=[])
+    monkeypatch.setattr(unit_states, "started_at", lambda pid: 1 << 40)
+    host.chat["MainPID"] = "4321"
+    assert "the main process of chat changed" in refusal(host, tmp_path)
+
+
+def test_a_crash_some_seconds_after_the_start(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has passed every check by then."""
+    host.chat["InactiveExitTimestampMonotonic"] = str(time.monotonic_ns() // 1000)
+    commit(host, tmp_path, listens=[])
+    monkeypatch.setattr(started, "_SETTLED_S", 60.0)
+    looks = iter(range(100))
+    run = host.run
+
+    def crashes(argv: list[str], **given: Any) -> tuple[int, str]:
+        if "show" in argv and next(looks) == 3:
+            host.chat["NRestarts"] = "1"
+        return run(argv, **given)
+
+    monkeypatch.setattr(host, "run", crashes)
+    assert "chat does not stay up" in refusal(host, tmp_path)
+
+
+def test_a_site_whose_service_is_gone(host: Host, tmp_path: Path) -> None:
+    """A one-shot unit that started a daemon stays active when that ends."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        commit(host, tmp_path, to=port)
+    assert f"nothing listens on 127.0.0.1:{port} any more" in refusal(host, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("worker", "is_watched"),
+    [
+        ({"FragmentPath": "/etc/systemd/system/worker.service"}, True),
+        ({"FragmentPath": "/lib/systemd/system/worker.service"}, False),
+        ({"FragmentPath": "/etc/systemd/system/worker.service", "Type": "oneshot"}, False),
+    ],
+)
+def test_a_service_that_a_target_starts(
+    worker: dict[str, str], is_watched: bool, host: Host, tmp_path: Path
+) -> None:
+    watched = StartedServices(host, plan(), [])  # type: ignore[arg-type]
+    host.start()
+    host.others = [{**host.chat, "Id": "worker.service", "InvocationID": "77", **worker}]
+    watched.record(str(tmp_path))
+    host.others[0].update(ActiveState="failed", Result="exit-code")
+    if is_watched:
+        assert "worker is not running: it is failed (exit-code)" in refusal(host, tmp_path)
+    else:
+        confirm(host, tmp_path)
 
 
 def test_a_crash_during_the_apply_fails_it_before_a_reload(host: Host, tmp_path: Path) -> None:
