@@ -43,6 +43,16 @@ def unit_in(path: str) -> str:
     return next((part for part in relative.split("/") if part.endswith(_UNITS)), "")
 
 
+def place_in(path: str) -> str:
+    """The unit for people; a user's own is ``chat.service of user@1000.service``."""
+    unit = unit_in(path)
+    if not unit.startswith("user@"):
+        return unit
+    below = path.partition(unit + "/")[2].split("/")
+    own = next((part for part in below if part.endswith(_UNITS) and part != "init.scope"), "")
+    return f"{own} of {unit}" if own else unit
+
+
 def unit_of(pid: int) -> str:
     """The system service of a process, without the suffix; empty if there is none."""
     unit = unit_in(cgroup_of(pid))

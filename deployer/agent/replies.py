@@ -326,11 +326,15 @@ class PlacesReply(TypedDict):
 
 
 class Holder(TypedDict):
-    """A process that accepts connections; `unit` has its suffix, and is empty if there is none."""
+    """A process that accepts connections; `unit` has its suffix, and is empty if there is none.
+
+    If systemd listens for a .socket unit, that is the `unit`, and `starts` is the unit it starts.
+    """
 
     pid: int
     process: str
     unit: str
+    starts: str
 
 
 class HoldersReply(TypedDict):

@@ -110,7 +110,7 @@ def request_holders(session: Session, request: Json) -> Json:
     """The processes that accept the connections to each of `endpoints`."""
     from deployer.agent.holders import holders
 
-    return {"holders": holders(request["endpoints"])}
+    return {"holders": holders(session.children, request["endpoints"])}
 
 
 def request_places(session: Session, request: Json) -> Json:

@@ -44,9 +44,10 @@ class Systemd:
         shown = [dict(line.partition("=")[::2] for line in block.splitlines()) for block in blocks]
         return {service_name(each["Id"]): each for each in shown if each.get("Id")}
 
-    def listening_for(self, socket_unit: str) -> str:
-        """The addresses of a .socket unit, one line each: ``Listen=127.0.0.1:8000 (Stream)``."""
-        argv = ["systemctl", "show", "--no-pager", "-p", "Listen", "--", socket_unit]
+    def sockets(self) -> str:
+        """Each .socket unit with its addresses, one line each: ``Listen=127.0.0.1:8000 (Stream)``,
+        and the unit that it starts."""
+        argv = ["systemctl", "show", "--no-pager", "-p", "Id,Listen,Triggers", "--", "*.socket"]
         return self._children.run(argv)[1]
 
     def act(self, verb: str, unit: str) -> None:

@@ -56,6 +56,15 @@ class Sockets:
         exact = [inode for inode in inodes if pid in self.holders(inode)]
         return exact or inodes
 
+    def address(self, inode: str) -> str:
+        """Where a socket is bound, as systemd writes it: ``127.0.0.1:80``, ``[::]:80``, a path."""
+        for bound, port, each in self._tcp:
+            if each == inode:
+                family = socket.AF_INET if len(bound) == 4 else socket.AF_INET6
+                text = socket.inet_ntop(family, bound)
+                return f"{text}:{port}" if len(bound) == 4 else f"[{text}]:{port}"
+        return next((path for path, each in self._unix if each == inode), "")
+
     def holders(self, inode: str) -> list[int]:
         """The processes that hold a socket, the oldest ID first."""
         if self._holders is None:

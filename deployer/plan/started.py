@@ -119,7 +119,12 @@ def holder_notes(
     for endpoint, found in zip(endpoints, holders, strict=True):
         where = str(endpoint.get("socket") or endpoint["port"])
         for_it = [unit for unit, listens in started.items() if where in (listens or ())]
-        others = [each for each in found if _unit(each["unit"]) not in (for_it or started)]
+        own = for_it or started
+        others = [
+            each
+            for each in found
+            if _unit(each["unit"]) not in own and _unit(each["starts"]) not in own
+        ]
         for each in others:
             held = f"{_place(where)} is held by {holder_words(each)}"
             stopped_at = stops.get(_unit(each["unit"]))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 
-from deployer.agent.cgroups import cgroup_of, is_in, unit_in
+from deployer.agent.cgroups import cgroup_of, is_in, place_in
 from deployer.agent.commit.unit_states import sockets_of_unit
 from deployer.agent.files import names_in, read_text
 from deployer.agent.processes import NS, TICK_NS, started_at
+from deployer.agent.socket_units import SYSTEMD_PID, SocketUnits
 from deployer.agent.sockets import Sockets, addresses_here, answers
 
 TYPE_CHECKING = False
@@ -18,15 +20,16 @@ if TYPE_CHECKING:
 
 #: Programs that accept connections for a container; the unit of the container has other processes.
 _FORWARDERS = ("docker-proxy", "rootlessport", "slirp4netns", "pasta", "pasta.avx2", "conmon")
-_SYSTEMD_PID = 1
+#: Programs in a unit that runs a container, which may have its network somewhere else.
+_RUNTIMES = ("docker", "podman", "nerdctl", "conmon", "crun", "runc", "systemd-nspawn", "lxc-start")
 
 
 class PortOwners:
     """One look at who accepts connections; `units` are the services, as systemctl shows them."""
 
     def __init__(self, systemd: Systemd, units: dict[str, Json]) -> None:
-        self._systemd = systemd
         self._units = units
+        self._socket_units = SocketUnits(systemd)
         self._sockets = Sockets()
         self._offset_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
 
@@ -48,20 +51,31 @@ class PortOwners:
         """
         inodes = self._sockets.at(endpoint)
         if not inodes:
-            return (
-                [] if answers(endpoint) else None
-            )  # behind the address translation of a container
+            if not answers(endpoint):
+                return None
+            return [] if self._may_be_a_container(unit) else [0]
         found: list[int] = []
         for inode in inodes:
             pids = self._sockets.holders(inode)
-            if not any(self._is_of(unit, pid, endpoint) for pid in pids):
+            if not any(self._is_of(unit, pid, inode) for pid in pids):
                 found += pids or [0]
         return sorted(set(found))
 
-    def _is_of(self, unit: str, pid: int, endpoint: Json) -> bool:
+    def _may_be_a_container(self, unit: str) -> bool:
+        """Whether connections that no process of this network accepts may reach the unit: it runs a
+        container, or has started one and has no processes itself."""
+        pids = unit_processes(self._units[unit].get("ControlGroup", ""))
+        own = _network_of("self")
+        return not pids or any(
+            _name_of(pid) in _RUNTIMES or _network_of(pid) != own for pid in pids
+        )
+
+    def _is_of(self, unit: str, pid: int, inode: str) -> bool:
         shown = self._units[unit]
-        if pid == _SYSTEMD_PID:
-            return any(self._listens_for(name, endpoint) for name in _socket_units(unit, shown))
+        if pid == SYSTEMD_PID:
+            return self._socket_units.at(self._sockets.address(inode))[0] in _socket_units(
+                unit, shown
+            )
         if is_in(cgroup_of(pid), shown.get("ControlGroup", "")):
             return not self._is_left_over(pid, shown)
         return _name_of(pid) in _FORWARDERS and not self._is_left_over(pid, shown)
@@ -71,21 +85,31 @@ class PortOwners:
         started_ns = int(shown.get("InactiveExitTimestampMonotonic") or 0) * 1000 + self._offset_ns
         return (started_at(pid) + 1) * TICK_NS + NS // 20 < started_ns
 
-    def _listens_for(self, socket_unit: str, endpoint: Json) -> bool:
-        where = re.escape(endpoint.get("socket") or str(endpoint["port"]))
-        listed = self._systemd.listening_for(socket_unit)
-        return re.search(rf"[=:]{where} \(", listed) is not None
-
     def listens(self, unit: str) -> bool:
         """Whether any process of `unit` accepts connections, on any port or path."""
         top = self._units[unit].get("ControlGroup", "")
         pids = {pid for _, held in self._sockets.all_holders() for pid in held}
         return any(is_in(cgroup_of(pid), top) for pid in pids)
 
-    def words(self, pids: list[int]) -> str:
+    def words(self, pids: list[int], endpoint: Json) -> str:
         """``python3 (process 812 of old.service)``."""
-        shown = [f"{_name_of(pid)} ({place_of(pid)})" for pid in pids[:3] if pid]
+        shown = [f"{_name_of(pid)} ({self._place_of(pid, endpoint)})" for pid in pids[:3] if pid]
         return " and ".join(shown) or "a process that cannot be seen"
+
+    def _place_of(self, pid: int, endpoint: Json) -> str:
+        """``process 812 of old.service``."""
+        unit = place_in(cgroup_of(pid))
+        if pid == SYSTEMD_PID:
+            addresses = map(self._sockets.address, self._sockets.at(endpoint))
+            unit = next(filter(None, (self._socket_units.at(each)[0] for each in addresses)), unit)
+        return f"process {pid} of {unit}" if unit else f"process {pid}"
+
+
+def _network_of(pid: int | str) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/net")
+    except OSError:
+        return ""
 
 
 def _socket_units(unit: str, shown: Json) -> list[str]:
@@ -94,12 +118,6 @@ def _socket_units(unit: str, shown: Json) -> list[str]:
 
 def _name_of(pid: int) -> str:
     return read_text(f"/proc/{pid}/comm").strip() or "a process"
-
-
-def place_of(pid: int) -> str:
-    """``process 812 of old.service``."""
-    unit = unit_in(cgroup_of(pid))
-    return f"process {pid} of {unit}" if unit else f"process {pid}"
 
 
 def mentions(pids: list[int], endpoint: Json) -> bool:

@@ -109,7 +109,7 @@ class StartedServices:
             for endpoint in endpoints_of(self._listens[unit] or [], self._backends):
                 strangers = owners.strangers(unit, endpoint)
                 if strangers:
-                    return unit, held_words(unit, endpoint, owners.words(strangers))
+                    return unit, held_words(unit, endpoint, owners.words(strangers, endpoint))
         return "", ""
 
     def record(self, folder: str) -> None:
@@ -259,11 +259,11 @@ class Confirmation:
                     words = f"{unit} is active, but does not listen on {endpoint_text(endpoint)}"
                     return unit, words, _PATIENCE_S
                 if strangers:
-                    words = held_words(unit, endpoint, owners.words(strangers))
+                    words = held_words(unit, endpoint, owners.words(strangers, endpoint))
                     return unit, words, _HANDOVER_S
             for endpoint in self._taken_from(unit, known, owners):
                 strangers = owners.strangers(unit, endpoint) or []
-                words = held_words(unit, endpoint, owners.words(strangers))
+                words = held_words(unit, endpoint, owners.words(strangers, endpoint))
                 hint = f"If {unit} does not listen there, add listens: [] to its service task."
                 return unit, f"{words}\n{hint}", _HANDOVER_S
         return "", "", 0.0

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from deployer.agent import cgroups
-from deployer.agent.cgroups import cgroup_of, is_in, unit_in
+from deployer.agent.cgroups import cgroup_of, is_in, place_in, unit_in
 from deployer.agent.sockets import Sockets, addresses_here, answers
 
 
@@ -154,6 +154,24 @@ def test_the_cgroup_of_every_version(text: str, monkeypatch: pytest.MonkeyPatch)
 def test_the_unit_is_the_first_in_the_path(path: str, unit: str) -> None:
     """A user's own chat.service is not the system's."""
     assert unit_in(path) == unit
+
+
+def test_the_own_service_of_a_user() -> None:
+    top = "/user.slice/user-1000.slice/user@1000.service"
+    assert place_in(f"{top}/app.slice/chat.service") == "chat.service of user@1000.service"
+    assert place_in(f"{top}/init.scope") == "user@1000.service"
+    assert place_in("/system.slice/chat.service") == "chat.service"
+
+
+def test_where_a_socket_is_bound(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    with listening("127.0.0.1") as server, socket.socket(socket.AF_UNIX) as local:
+        local.bind(path)
+        local.listen()
+        port = server.getsockname()[1]
+        sockets = Sockets()
+        (tcp,), (unix,) = sockets.at({"port": port}), sockets.at({"socket": path})
+        assert (sockets.address(tcp), sockets.address(unix)) == (f"127.0.0.1:{port}", path)
 
 
 def test_the_unit_within_a_container(monkeypatch: pytest.MonkeyPatch) -> None:

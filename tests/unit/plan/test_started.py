@@ -22,7 +22,7 @@ from tests.support.sites.site_case import site
 if TYPE_CHECKING:
     from deployer.agent.replies import Holder
 
-OLD: Holder = {"pid": 812, "process": "python3", "unit": "old.service"}
+OLD: Holder = {"pid": 812, "process": "python3", "unit": "old.service", "starts": ""}
 SITE = site(
     domain="example.com",
     routes=[
@@ -156,6 +156,13 @@ def test_the_holder_of_a_declared_port() -> None:
     assert note.startswith("port 8000 is held by python3 (process 812 of old.service): chat cannot")
     assert notes(made, [{**OLD, "unit": "chat.service"}]) == []
     assert notes(made, []) == []
+
+
+def test_a_socket_that_systemd_holds() -> None:
+    held: Holder = {"pid": 1, "process": "systemd", "unit": "chat.socket", "starts": "chat.service"}
+    assert notes(plan(service("chat", "8000")), [held]) == []
+    (note,) = notes(plan(service("other", "8000")), [held])
+    assert note.startswith("port 8000 is held by systemd (process 1 of chat.socket): other cannot")
 
 
 def test_a_holder_that_the_plan_stops() -> None:

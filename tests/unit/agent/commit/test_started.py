@@ -58,8 +58,8 @@ class Host:
         self.chat.update(more)
 
     def run(self, argv: list[str], **_: Any) -> tuple[int, str]:
-        if argv[:2] == ["systemctl", "show"] and "Listen" in argv:
-            return 0, self.listen
+        if argv[-1] == "*.socket":
+            return 0, f"Id=chat.socket\n{self.listen}\nTriggers=chat.service"
         if argv[:2] == ["systemctl", "show"]:
             every = [self.chat, *self.others]
             names = [each.partition(".")[0] for each in argv[argv.index("--") + 1 :]]
@@ -295,19 +295,48 @@ def test_a_service_that_its_socket_starts(
     confirm(host, tmp_path)
 
 
-@pytest.mark.parametrize("listen", ["Listen=127.0.0.1:{port} (Stream)", "Listen=[::]:1 (Stream)"])
+@pytest.mark.parametrize(
+    ("listen", "is_its_own"),
+    [
+        ("Listen=[::]:1 (Stream)\nListen=127.0.0.1:{port} (Stream)", True),
+        ("Listen=[::]:1 (Stream)", False),
+        ("Listen=[::1]:{port} (Stream)", False),
+    ],
+)
 def test_a_socket_that_systemd_holds(
-    listen: str, host: Host, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    listen: str,
+    is_its_own: bool,
+    host: Host,
+    port: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(port_owners, "_SYSTEMD_PID", os.getpid())
+    monkeypatch.setattr(port_owners, "SYSTEMD_PID", os.getpid())
     host.listen = listen.format(port=port)
     host.chat["TriggeredBy"] = "chat.socket"
-    if str(port) in host.listen:
+    if is_its_own:
         commit(host, tmp_path, listens=[str(port)], to=port)
         confirm(host, tmp_path)
     else:
         with pytest.raises(StepError):
             commit(host, tmp_path, listens=[str(port)], to=port)
+
+
+@pytest.mark.parametrize("runtime", [(), (Path(sys.executable).name, "pytest")])
+def test_a_port_behind_address_translation(
+    runtime: tuple[str, ...], host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something answers, but no process here accepts it: the unit has to run a container."""
+    monkeypatch.setattr(port_owners, "answers", lambda _: True)
+    monkeypatch.setattr(port_owners, "_RUNTIMES", runtime)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    if runtime:
+        commit(host, tmp_path, listens=[str(port)])
+        confirm(host, tmp_path)
+    else:
+        with pytest.raises(StepError, match="a process that cannot be seen"):
+            commit(host, tmp_path, listens=[str(port)])
 
 
 def test_a_one_shot_service_is_done(host: Host, tmp_path: Path) -> None:
