@@ -33,7 +33,7 @@ from deployer.sites.model import Route, Site
 if TYPE_CHECKING:
     from deployer.agent.replies import ConnectionsReply
     from deployer.transport import Link
-    from deployer.verify.net.stream import Deadline
+    from deployer.verify.net.stream import Deadline, Dial
     from deployer.verify.probe.held_connections import HeldConnection, HeldConnections
 
 #: The limit of connections on one host, regardless of the number of routes.
@@ -41,6 +41,8 @@ _MOST = 200
 _MOST_TWINS = 8
 _LOOK_TIMEOUT_S = 10.0
 _LET_GO_S = 0.3
+#: How long to look for the WebSocket of a whole site.
+_FIND_S = 3.0
 #: Shorter drains are awaited before canaries are judged, and a moment more.
 _SHORT_DRAIN_S, _AFTER_DRAIN_S = 3.0, 0.7
 #: Processes that a proxy must be able to start after a reload.
@@ -294,7 +296,7 @@ def canaries_around(
     doing("opening canaries")
     flock = HeldConnections(link.open_stream)
     try:
-        routes = list(_routeed(flock, sites, count))
+        routes = list(_routeed(flock, sites, count, link.open_stream))
         flock.wait_until_open()
         note = _in_the_way(link, affected, before)
         if note:
@@ -349,15 +351,23 @@ def _routes(sites: Iterable[Site]) -> Iterator[Route]:
         yield from (route for route in site.routes if route.websocket and route.upstreams)
 
 
-def _routeed(flock: HeldConnections, sites: Sequence[Site], count: int) -> Iterator[_CanaryRoute]:
+def _routeed(
+    flock: HeldConnections, sites: Sequence[Site], count: int, dial: Dial
+) -> Iterator[_CanaryRoute]:
+    from deployer.verify.discovery.find import find_websockets
+    from deployer.verify.net.access import Access
+    from deployer.verify.net.stream import Deadline
     from deployer.verify.options import ProxyAddress
     from deployer.verify.planned.checks import planned_checks
     from deployer.verify.probe.spec import Endpoint, UpgradeProbe
 
+    access = Access(dial=dial, timeout_s=_FIND_S, until=Deadline(2 * _FIND_S))
     places = [
         (site, check.route, check.probe, check.peer)
         for site in sites
-        for check in planned_checks(site, ProxyAddress())
+        for check in planned_checks(
+            site, ProxyAddress(), found=find_websockets(site, ProxyAddress(), access)
+        )
         if check.represents_route and check.route
     ]
     each = max(1, min(count, _MOST // (len(places) or 1)))

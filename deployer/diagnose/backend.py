@@ -10,7 +10,6 @@ import re
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from deployer.diagnose.address import Address
 from deployer.diagnose.handshake_variants import HandshakeOptions, h2c, handshake, plain
 from deployer.diagnose.stages import Stage, with_query
 from deployer.model import CheckResult, Hop
@@ -18,6 +17,7 @@ from deployer.proxies import PROXIES
 from deployer.proxies.words import in_each
 from deployer.sites.model import Upstream
 from deployer.verify.net.access import Access
+from deployer.verify.net.address import Address
 from deployer.verify.probe.attempt import Attempt
 from deployer.verify.probe.handshake import attempt_upgrade
 from deployer.verify.probe.spec import Endpoint, HttpProbe, UpgradeProbe

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from deployer.diagnose.address import Address
+from deployer.verify.net.address import Address
 from deployer.verify.planned import security
 from deployer.verify.planned.model import FOREIGN_ORIGIN
 from deployer.verify.probe.spec import HttpProbe, Probe, UpgradeProbe, VariantsProbe

@@ -9,13 +9,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from deployer.commit.running_proxies import inspected
-from deployer.diagnose.address import Address
 from deployer.diagnose.handshake_variants import HandshakeOptions
 from deployer.diagnose.inside import Inside, diagnose_stages
 from deployer.diagnose.merge import merge_results
 from deployer.errors import UsageError
 from deployer.model import CheckResult, Host
 from deployer.verify.net.access import Access
+from deployer.verify.net.address import Address
 from deployer.verify.net.stream import Deadline
 
 if TYPE_CHECKING:

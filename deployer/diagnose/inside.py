@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from deployer.diagnose.address import Address
 from deployer.diagnose.backend import (
     at_endpoint,
     backend_of,
@@ -25,6 +24,7 @@ from deployer.proxies import PROXIES
 from deployer.proxies.inspect import Inspection, explained, noticed
 from deployer.sites.model import Route, Site, Tls
 from deployer.verify.net.access import Access
+from deployer.verify.net.address import Address
 from deployer.verify.planned.model import PlannedCheck
 from deployer.verify.run import run_checks
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from deployer.diagnose.address import Address
 from deployer.diagnose.inside import Inside
 from deployer.diagnose.stages import Stage, site_of_stage
 from deployer.model import CheckResult, Finding
 from deployer.proxies.inspect import Inspection, explained, refused_by_address
+from deployer.verify.net.address import Address
 
 #: Codes of findings that say that something is wrong, but not what.
 _GENERAL = frozenset(

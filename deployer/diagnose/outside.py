@@ -14,15 +14,15 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from deployer.diagnose import handshake_variants
-from deployer.diagnose.address import Address
 from deployer.diagnose.handshake_variants import HandshakeOptions, Variant
-from deployer.diagnose.page import websockets
-from deployer.diagnose.page.fetch import fetch_document
-from deployer.diagnose.page.websockets import PageWebSocket
 from deployer.model import HandshakeResult
 from deployer.verify.net.access import Access
+from deployer.verify.net.address import Address
 from deployer.verify.net.lookup import Lookup
 from deployer.verify.net.stream import Cancelled
+from deployer.verify.page import websockets
+from deployer.verify.page.fetch import fetch_document
+from deployer.verify.page.websockets import PageWebSocket
 from deployer.verify.probe.attempt import Attempt, Failure
 from deployer.verify.probe.certificate import attempt_tls
 from deployer.verify.probe.h2c_variants import attempt_variants

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from deployer.diagnose.address import Address, parse_address
 from deployer.diagnose.handshake_variants import HandshakeOptions
 from deployer.diagnose.outside import Outside
 from deployer.diagnose.reasons import websocket as websocket_reasons
 from deployer.diagnose.url_checks import diagnose_page
 from deployer.model import CheckResult
 from deployer.sites.model import Route, Site
+from deployer.verify.net.address import Address, parse_address
 
 #: The checks that only exist here; `verify` makes the others, and knows the playbook.
 _OWN = frozenset({"sample key", "two subprotocols", "page", "opened by page"})

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from deployer.diagnose.address import Address
 from deployer.model import Proxy
 from deployer.proxies import PROXIES
 from deployer.proxies.inspect import Inspection, ProxyState, Served, served
 from deployer.proxies.inspect.state import certain, possible
 from deployer.sites.model import Route, Site, Tls
+from deployer.verify.net.address import Address
 from deployer.verify.probe.spec import Endpoint
 
 _MOST_STAGES = 4

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from deployer.diagnose.address import Address, has_scheme, parse_address
 from deployer.diagnose.handshake_variants import HandshakeOptions
 from deployer.diagnose.outside import Outside, PageObservations
-from deployer.diagnose.page.websockets import PageWebSocket
 from deployer.diagnose.reasons import page as page_reasons
 from deployer.diagnose.reasons import websocket as websocket_reasons
 from deployer.model import CheckResult
+from deployer.verify.net.address import Address, has_scheme, parse_address
+from deployer.verify.page.websockets import PageWebSocket
 
 UrlResult = tuple[tuple[CheckResult, ...], bool]
 

@@ -19,11 +19,12 @@ from deployer.model import CheckResult
 from deployer.proxies.inspect import ProxyState, Served, served
 from deployer.proxies.limits import limits
 from deployer.sites.model import Route, Site
+from deployer.verify.discovery.find import find_websockets
 from deployer.verify.net.access import Access
 from deployer.verify.net.stream import Deadline
 from deployer.verify.options import ProxyAddress
 from deployer.verify.planned.checks import planned_checks
-from deployer.verify.planned.model import PlannedCheck
+from deployer.verify.planned.model import Found, PlannedCheck
 from deployer.verify.planned.routing import concrete
 from deployer.verify.probe.handshake import attempt_upgrade
 from deployer.verify.probe.spec import UpgradeProbe
@@ -65,7 +66,11 @@ def load_sites(
     """
     results, judgements = [], []
     for site in sites:
-        probes = _probes(site, checks)
+        access = Access(
+            dial=contact.link().open_stream, timeout_s=_TIMEOUT_S, until=Deadline(2 * _TIMEOUT_S)
+        )
+        found = find_websockets(site, ProxyAddress(), access)
+        probes = _probes(site, checks, found)
         if contact.cancelled.is_set():
             break
         if not probes:
@@ -78,7 +83,9 @@ def load_sites(
     return tuple(results), tuple(judgements)
 
 
-def _probes(site: Site, checks: Sequence[CheckResult]) -> list[PlannedCheck]:
+def _probes(
+    site: Site, checks: Sequence[CheckResult], found: Mapping[str, Found]
+) -> list[PlannedCheck]:
     """Return the handshake of each WebSocket route that opens a connection."""
     opened_none = {
         check.target
@@ -90,7 +97,7 @@ def _probes(site: Site, checks: Sequence[CheckResult]) -> list[PlannedCheck]:
     }
     return [
         check
-        for check in planned_checks(site, ProxyAddress())
+        for check in planned_checks(site, ProxyAddress(), found=found)
         if check.represents_route and check.target not in opened_none
     ]
 

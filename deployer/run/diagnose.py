@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deployer.commit.outcome import HostReport, RunReport, State
-from deployer.diagnose.address import Address, parse_address
 from deployer.diagnose.handshake_variants import HandshakeOptions
 from deployer.diagnose.outside import Outside
 from deployer.diagnose.url_checks import diagnose_url
@@ -17,6 +16,7 @@ from deployer.model import CheckResult
 from deployer.text.reading import read_limited
 from deployer.text.redaction import masked
 from deployer.verify.net.access import Access
+from deployer.verify.net.address import Address, parse_address
 from deployer.verify.net.stream import Deadline
 from deployer.verify.probe.attempt import Failure
 from deployer.verify.public.dial import PublicDial, overrides_from

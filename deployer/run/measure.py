@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from deployer.load.run import LoadOptions
     from deployer.plan.desired import DesiredState
     from deployer.verify.idle import Configured, IdleResult
+    from deployer.verify.planned.model import Found
 
 #: Adds measurements to a host's report.
 Measure = Callable[["Contact", "DesiredState", "HostReport"], "HostReport"]
@@ -119,6 +120,7 @@ class _Measurement:
             public = None if self._no_public or why_not else dial
             plan = idle_plan(
                 site,
+                found=_websockets(contact, site),
                 configured=_configured(contact, site),
                 limit_s=limit_s,
                 public=public,
@@ -182,6 +184,18 @@ def _announce(contact: Contact, longest_s: float, unlimited_s: float, site: Site
 def _span(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _websockets(contact: Contact, site: Site) -> Mapping[str, Found]:
+    """The WebSockets of whole sites."""
+    from deployer.verify.discovery.find import find_websockets
+    from deployer.verify.net.access import Access
+    from deployer.verify.net.stream import Deadline
+    from deployer.verify.options import TIMEOUT_S, ProxyAddress
+
+    until = Deadline(2 * TIMEOUT_S, interrupt=contact.cancelled)
+    access = Access(dial=contact.link().open_stream, timeout_s=TIMEOUT_S, until=until)
+    return find_websockets(site, ProxyAddress(), access)
 
 
 def _configured(contact: Contact, site: Site) -> dict[str, tuple[Configured, ...]]:

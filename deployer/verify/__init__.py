@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from deployer.model import CheckResult
     from deployer.sites.model import Site
     from deployer.verify.net.stream import Dial
+    from deployer.verify.planned.model import Found
 
 #: Handshake, message, ping, the same probe directly to the service, and the follow-ups may each
 #: take a full timeout.
@@ -61,15 +62,21 @@ def verify_site(
     from deployer.verify.net.access import Access
     from deployer.verify.net.stream import Deadline
     from deployer.verify.planned.checks import planned_checks
+    from deployer.verify.planned.routing import whole_sites
     from deployer.verify.public.lookup_checks import public_plan
     from deployer.verify.run import run_checks
 
-    planned = planned_checks(site, proxy, listen_s=limits.listen_s)
     longest_s = _longest_s(site, timeout_s=limits.timeout_s, patience_s=limits.patience_s)
     until = Deadline(longest_s, interrupt=limits.interrupt)
     access = Access(dial=dial, timeout_s=limits.timeout_s, until=until, roots_pem=roots_pem)
     port = proxy.https_port if site.has_tls else proxy.http_port
     changed_at = limits.changed_at
+    found: dict[str, Found] = {}
+    if any(whole_sites(site)):
+        from deployer.verify.discovery.find import find_websockets
+
+        found = find_websockets(site, proxy, access, patience_s=limits.patience_s)
+    planned = planned_checks(site, proxy, listen_s=limits.listen_s, found=found)
     return run_checks(
         site,
         planned,

@@ -21,7 +21,7 @@ from deployer.verify.net.access import Access
 from deployer.verify.net.stream import Deadline
 from deployer.verify.options import ProxyAddress
 from deployer.verify.planned.checks import planned_checks
-from deployer.verify.planned.model import PlannedCheck
+from deployer.verify.planned.model import Found, PlannedCheck
 from deployer.verify.planned.routing import concrete, probe_of
 from deployer.verify.probe.idle import IdleConnection, IdleOutcome
 from deployer.verify.probe.spec import Endpoint, UpgradeProbe
@@ -171,14 +171,16 @@ def idle_plan(
     public: PublicDial | None,
     why_not_public: str = "",
     proxy: ProxyAddress | None = None,
+    found: Mapping[str, Found] | None = None,
 ) -> IdlePlan:
-    """Plan the measurement of a site; `configured` maps route paths to timeouts.
+    """Plan the measurement of a site; `configured` maps route paths to timeouts, and `found` those
+    of whole sites to their WebSockets.
 
     `public` dials from this machine. Without it the public hop is left out, and `why_not_public` is
     the reason to report, if any.
     """
     groups = []
-    for route, check in _representatives(site, proxy or ProxyAddress()):
+    for route, check in _representatives(site, proxy or ProxyAddress(), found or {}):
         group = _Group(route=route, waiting=[])
         expected_s = min(limit_s, _wanted_s(route, configured))
         probes = [each for each in (check.peer, check.probe) if isinstance(each, UpgradeProbe)]
@@ -204,19 +206,21 @@ def idle_plan(
     return IdlePlan(site=site, groups=groups, limit_s=limit_s, configured=configured)
 
 
-def _representatives(site: Site, proxy: ProxyAddress) -> Iterator[tuple[Route, PlannedCheck]]:
+def _representatives(
+    site: Site, proxy: ProxyAddress, found: Mapping[str, Found]
+) -> Iterator[tuple[Route, PlannedCheck]]:
     """Return, for each WebSocket route, the check that opens it as its clients do.
 
     That is the handshake of the route if it is configured; otherwise an entry under `verify:` at a
     path below, which may have a login or subprotocols, or the default handshake.
     """
-    planned = [check for check in planned_checks(site, proxy) if check.hop == "proxy"]
+    planned = [check for check in planned_checks(site, proxy, found=found) if check.hop == "proxy"]
     for route in site.routes:
         own = [check for check in planned if check.route == route]
         entries = [check for check in own if check.kind == "entry"]
         mains = [check for check in own if check.represents_route]
         if route.websocket and (entries or mains):
-            is_configured = probe_of(site, route) != Check(path=route.path)
+            is_configured = route.path in found or probe_of(site, route) != Check(path=route.path)
             yield route, (mains if is_configured and mains else entries or mains)[0]
 
 

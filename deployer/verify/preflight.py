@@ -32,6 +32,7 @@ def preflight_site(
     Raises:
         DeployerError: `dial` lost the host itself.
     """
+    from deployer.verify.discovery.find import find_websockets
     from deployer.verify.net.access import Access
     from deployer.verify.net.stream import Deadline
     from deployer.verify.planned.preflight import preflight_checks
@@ -42,6 +43,13 @@ def preflight_site(
         return ()
     until = Deadline(PATIENCE_S + _STEPS * TIMEOUT_S, interrupt=interrupt)
     access = Access(dial=dial, timeout_s=TIMEOUT_S, until=until)
+    found = {
+        path: websocket
+        for path, websocket in find_websockets(site, ProxyAddress(), access).items()
+        if any(check.route and check.route.path == path for check in checks)
+    }
+    if found:
+        checks = preflight_checks(site, ProxyAddress(), is_asked=is_asked, found=found)
     return run_checks(
         site, checks, access, patience_s=RELOAD_S + patience_s, age_s=RELOAD_S, on_result=None
     )

@@ -6,14 +6,14 @@ import ipaddress
 from collections.abc import Mapping
 
 from deployer.diagnose.outside import CONNECT_FAILURES, PageObservations
-from deployer.diagnose.page import csp
-from deployer.diagnose.page.websockets import PageWebSocket
 from deployer.diagnose.reasons import fingerprints, gateway
 from deployer.diagnose.reasons.findings import finding
 from deployer.diagnose.reasons.redirect import endless
 from deployer.model import CheckResult, Finding
 from deployer.verify.judge import causes
 from deployer.verify.net.redact import without_secrets
+from deployer.verify.page import csp
+from deployer.verify.page.websockets import PageWebSocket
 from deployer.verify.probe.attempt import Attempt
 
 _HOW = {

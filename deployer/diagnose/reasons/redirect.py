@@ -6,12 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from deployer.diagnose.address import Address
 from deployer.diagnose.outside import Observations, Step
 from deployer.diagnose.reasons import fingerprints
 from deployer.diagnose.reasons.findings import ASK_THE_HOST, alternatives, finding
 from deployer.model import Finding, Hop
 from deployer.proxies.words import in_each
+from deployer.verify.net.address import Address
 from deployer.verify.net.redact import without_secrets
 from deployer.verify.probe.attempt import Attempt, Failure, printable
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from deployer.model import CheckResult
 from deployer.proxies import PROXIES
 from deployer.sites.model import Site
-from deployer.verify.judge import causes, public, refusals, security, server_findings
+from deployer.verify.judge import causes, public, refusals, security, server_findings, whole_site
 from deployer.verify.judge.attempts import Attempts
 from deployer.verify.judge.causes import Diagnosis
 from deployer.verify.judge.responsible_hop import build_finding, finding_of, symptom_of
@@ -85,13 +85,15 @@ def _handshake(case: Case) -> Verdict:
     if case.attempt.failure is None:
         return _opened(case)
     words = refusals.refusal_words(case.check, case.attempts)
-    return Verdict(True, words) if words else _failed(case)
+    if not words:
+        return _failed(case)
+    return Verdict(True, words, whole_site.note(case) if case.check.represents_route else None)
 
 
 def _opened(case: Case) -> Verdict:
     probe = case.check.probe
     if not isinstance(probe, UpgradeProbe) or 101 in probe.statuses:
-        return Verdict(True, handshake_words(case.attempt))
+        return Verdict(True, handshake_words(case.attempt) + whole_site.whose(case.check))
     listed = " or ".join(map(str, probe.statuses))
     outcome = f"answered 101, not {listed}"
     diagnosis = Diagnosis(

@@ -37,7 +37,12 @@ def is_refusal(check: PlannedCheck, attempt: Attempt) -> bool:
         return True
     if check.route is not None and check.route.login:
         return _is_ended(attempt) or _is_plain_refusal(attempt.status_code)
-    return check.is_whole_site and _is_plain_refusal(attempt.status_code)
+    if check.found is None:
+        return False
+    closes = attempt.failure is not None and attempt.failure.code == "closed-by-peer"
+    if attempt.status_code == 101:
+        return closes and _is_ended(attempt)
+    return not check.found.opens and _is_plain_refusal(attempt.status_code)
 
 
 def is_refused_alike(check: PlannedCheck, attempts: Attempts) -> bool:

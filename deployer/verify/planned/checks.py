@@ -7,7 +7,7 @@ the service: if the check fails, the peer shows which hop is at fault.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from deployer.proxies import PROXIES
@@ -15,7 +15,7 @@ from deployer.sites.model import Check, Route, Site, Upstream
 from deployer.verify.net.redact import without_secrets
 from deployer.verify.options import LISTEN_S, ProxyAddress
 from deployer.verify.planned import security
-from deployer.verify.planned.model import FOREIGN_ORIGIN, Kind, PlannedCheck
+from deployer.verify.planned.model import FOREIGN_ORIGIN, Found, Kind, PlannedCheck
 from deployer.verify.planned.probes import USER_AGENT, SiteProbes, at_upstream
 from deployer.verify.planned.routing import (
     concrete,
@@ -31,13 +31,18 @@ _REDIRECT_TARGET = "/deployer/verify?redirect=kept"
 
 
 def planned_checks(
-    site: Site, proxy: ProxyAddress, *, listen_s: float = LISTEN_S
+    site: Site,
+    proxy: ProxyAddress,
+    *,
+    listen_s: float = LISTEN_S,
+    found: Mapping[str, Found] | None = None,
 ) -> tuple[PlannedCheck, ...]:
     """Plan every check of `site` at the hops on its host.
 
-    `listen_s` is how long to wait for a first message that is not required.
+    `listen_s` is how long to wait for a first message that is not required. `found` are the
+    WebSockets of whole sites (`discovery/`), by the path of their route.
     """
-    return _Planner(site, proxy, listen_s).all()
+    return _Planner(site, proxy, listen_s, found or {}).all()
 
 
 def directly(check: PlannedCheck, upstream: Upstream) -> PlannedCheck:
@@ -58,8 +63,11 @@ def directly(check: PlannedCheck, upstream: Upstream) -> PlannedCheck:
 
 
 class _Planner:
-    def __init__(self, site: Site, proxy: ProxyAddress, listen_s: float) -> None:
+    def __init__(
+        self, site: Site, proxy: ProxyAddress, listen_s: float, found: Mapping[str, Found]
+    ) -> None:
         self._site = site
+        self._found = found
         self._listen_s = listen_s
         self._probes = SiteProbes(site, proxy)
         self._prerequisites: dict[str, int] = {}
@@ -149,7 +157,8 @@ class _Planner:
     # --- routes -----------------------------------------------------------------------------------
 
     def _websocket_checks(self, route: Route, *, with_aliases: bool) -> Iterator[PlannedCheck]:
-        setting = probe_of(self._site, route)
+        found = self._found.get(route.path)
+        setting = found.check if found else probe_of(self._site, route)
         main = replace(
             self._probes.configured(
                 setting,
@@ -172,6 +181,7 @@ class _Planner:
                 probe=probe,
                 plain=at_upstream(plain, upstream),
                 route=route,
+                found=found,
             )
         for alias in self._site.served_names[1:] if with_aliases else ():
             asked = concrete(alias)
@@ -331,6 +341,7 @@ class _Planner:
     def _through(
         self, route: Route | None, probe: UpgradeProbe, *, kind: Kind, name: str, target: str
     ) -> PlannedCheck:
+        found = self._found.get(route.path) if route is not None and kind != "entry" else None
         has_service = route is not None and route.websocket and bool(route.upstreams)
         return PlannedCheck(
             kind=kind,
@@ -343,4 +354,5 @@ class _Planner:
             if route is not None and has_service
             else None,
             route=route,
+            found=found,
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from deployer.model import Hop
-from deployer.sites.model import Route
+from deployer.sites.model import Check, Route
 from deployer.verify.probe.spec import HttpProbe, PlannedProbe, TlsProbe, UpgradeProbe
 
 Kind = Literal[
@@ -52,6 +52,20 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The WebSocket of a whole site, as far as it was found.
+
+    `check` opens it, or else is refused by the service itself, unless it `opens`. `service` is the
+    name of the service, if known, and `needs` is what its WebSocket needs.
+    """
+
+    check: Check
+    opens: bool
+    service: str = ""
+    needs: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedCheck:
     """One check: `probe` decides; `peer` and `plain` run only when it fails.
 
@@ -60,7 +74,7 @@ class PlannedCheck:
     which this check cannot succeed; at the hop *public* it is the same check on the host itself.
     Public checks also have the indices of two certificate checks, at the same address and on the
     host, and the `address` they connect to. The check that `represents_route` opens the route's
-    WebSocket as its clients do; that of a route which `is_whole_site` does not know where it is.
+    WebSocket as its clients do. `found` is the WebSocket of a whole site.
     """
 
     kind: Kind
@@ -76,7 +90,7 @@ class PlannedCheck:
     address: Address | None = None
     route: Route | None = None
     represents_route: bool = False
-    is_whole_site: bool = False
+    found: Found | None = None
 
     @property
     def hold_s(self) -> float:

@@ -6,13 +6,13 @@ Idle times are not repeated.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from deployer.sites.model import Site, Upstream
 from deployer.verify.options import ProxyAddress
 from deployer.verify.planned.checks import directly, planned_checks
-from deployer.verify.planned.model import Kind, PlannedCheck
+from deployer.verify.planned.model import Found, Kind, PlannedCheck
 from deployer.verify.probe.spec import HttpProbe
 
 _FORWARDED: frozenset[Kind] = frozenset(
@@ -23,19 +23,23 @@ _DEPENDENT: frozenset[Kind] = frozenset({"listed-origin", "no-origin"})
 
 
 def preflight_checks(
-    site: Site, proxy: ProxyAddress, *, is_asked: Callable[[Upstream], bool]
+    site: Site,
+    proxy: ProxyAddress,
+    *,
+    is_asked: Callable[[Upstream], bool],
+    found: Mapping[str, Found] | None = None,
 ) -> tuple[PlannedCheck, ...]:
     """The checks at the services of which `is_asked` is true."""
-    found: list[PlannedCheck] = []
+    chosen: list[PlannedCheck] = []
     first: dict[tuple[str, Upstream], int] = {}
-    for check in planned_checks(site, proxy, listen_s=0.0):
+    for check in planned_checks(site, proxy, listen_s=0.0, found=found):
         if check.route is None or not _is_forwarded(check):
             continue
         for upstream in filter(is_asked, dict.fromkeys(check.route.upstreams)):
-            before = first.setdefault((check.route.path, upstream), len(found))
+            before = first.setdefault((check.route.path, upstream), len(chosen))
             made = directly(check, upstream)
-            found.append(replace(made, prerequisite=before) if check.kind in _DEPENDENT else made)
-    return tuple(found)
+            chosen.append(replace(made, prerequisite=before) if check.kind in _DEPENDENT else made)
+    return tuple(chosen)
 
 
 def _is_forwarded(check: PlannedCheck) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from deployer.sites.model import Check, Route, Site
 
 
@@ -30,12 +32,25 @@ def probe_of(site: Site, route: Route) -> Check:
 
 
 def entry_of(site: Site, route: Route) -> Check | None:
-    """Return the `verify:` entry that replaces the default check of `route`, if there is one."""
+    """Return the `verify:` entry that replaces the default check of `route`, if there is one.
+
+    It is on the route's own path, or on any path of a whole site.
+    """
     if route.probe is not None or not route.is_probed:
         return None
-    path = route.path.rstrip("/")
-    on_path = (each for each in site.verify if each.path.partition("?")[0].rstrip("/") == path)
-    return next((each for each in on_path if serving_route(site, each.path) == route), None)
+    own = route.path.rstrip("/")
+    served = [each for each in site.verify if serving_route(site, each.path) == route]
+    on_path = (each for each in served if each.path.partition("?")[0].rstrip("/") == own)
+    return next(on_path, served[0] if served and not own else None)
+
+
+def whole_sites(site: Site) -> Iterator[Route]:
+    """The routes of `site` that serve whole services, and do not say where the WebSocket is."""
+    for route in site.routes:
+        is_whole = route.path == "/" and route.match == "prefix" and route.websocket
+        is_described = route.probe is not None or entry_of(site, route) is not None
+        if is_whole and route.is_probed and not is_described:
+            yield route
 
 
 def path_at_service(route: Route, target: str) -> str:

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from deployer.diagnose.address import parse_address
 from deployer.diagnose.host_diagnosis import host_from
 from deployer.diagnose.inside import Inside
 from deployer.diagnose.merge import merge_results
@@ -14,6 +13,7 @@ from deployer.diagnose.stages import stages_of
 from deployer.errors import UsageError
 from deployer.model import CheckResult, Finding, Hop
 from deployer.proxies.inspect import ConfigFile, Inspection, ProxyState
+from deployer.verify.net.address import parse_address
 
 ADDRESS = parse_address("wss://chat.example.com/ws?token=secret")
 CHAIN = """

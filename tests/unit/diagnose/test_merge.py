@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from deployer.diagnose.address import parse_address
 from deployer.diagnose.inside import Inside
 from deployer.diagnose.merge import merge_results
 from deployer.model import Alternative, CheckResult, Finding
 from deployer.proxies.inspect import Inspection
+from deployer.verify.net.address import parse_address
 
 _ADDRESS = parse_address("wss://chat.example.com:8443/ws")
 

@@ -10,7 +10,6 @@ import pytest
 
 from deployer.agent.errors import Refusal
 from deployer.agent.relay import open_connection
-from deployer.diagnose.address import parse_address
 from deployer.diagnose.handshake_variants import HandshakeOptions
 from deployer.diagnose.inside import Inside, diagnose_stages
 from deployer.diagnose.merge import merge_results
@@ -18,6 +17,7 @@ from deployer.diagnose.stages import stages_of
 from deployer.model import CheckResult, Finding, HandshakeResult, Proxy
 from deployer.proxies.inspect import ConfigFile, Inspection, ProxyState
 from deployer.verify.net.access import Access
+from deployer.verify.net.address import parse_address
 from deployer.verify.net.stream import Deadline
 from tests.support.servers.libraries import always, echo, hangs_up, wants_websocket
 from tests.support.servers.scripted import Peer, Server

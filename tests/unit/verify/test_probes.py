@@ -134,7 +134,7 @@ def test_canaries_and_loads_make_the_configured_handshake() -> None:
         site = a_site(port=app.port, issuer="none", probe=PROBE)
         flock = HeldConnections(dial)
         try:
-            ((route),) = _routeed(flock, [site], 1)
+            ((route),) = _routeed(flock, [site], 1, dial)
             for twin in route.twins:
                 flock.wait_until_open()
                 assert twin.is_open, twin.problem
@@ -142,7 +142,7 @@ def test_canaries_and_loads_make_the_configured_handshake() -> None:
             flock.close()
     assert (service.messages, service.refused) == (["hello"], [])
     result = CheckResult(site=NAME, name="handshake", target=PROBE.path, hop="proxy", ok=True)
-    assert _probes(site, [result]) == [], "no connection was opened"
+    assert _probes(site, [result], {}) == [], "no connection was opened"
 
 
 # --- answers other than 101 -----------------------------------------------------------------------

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from deployer.diagnose.address import Address
 from deployer.text.numbers import is_number
+from deployer.verify.net.address import Address
 
 _SCHEMES = {"ws", "wss", "http", "https"}
 

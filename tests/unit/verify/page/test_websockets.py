@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from deployer.commit.outcome import RunReport
-from deployer.diagnose.address import parse_address
-from deployer.diagnose.page.csp import blocking_directive, upgrades_insecure
-from deployer.diagnose.page.websockets import parse_page, websockets_of
 from deployer.errors import UsageError
 from deployer.run.diagnose import Request, diagnosed
+from deployer.verify.net.address import parse_address
+from deployer.verify.page.csp import blocking_directive, upgrades_insecure
+from deployer.verify.page.websockets import parse_page, websockets_of
 from tests.support.certificates.pki import authority, issued, server_context
 from tests.support.servers.libraries import echo, wants_websocket
 from tests.support.servers.scripted import Peer, Server

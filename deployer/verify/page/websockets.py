@@ -11,9 +11,9 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from deployer.diagnose.address import Address, parse_address
-from deployer.diagnose.page.markup import tags
 from deployer.errors import UsageError
+from deployer.verify.net.address import Address, parse_address
+from deployer.verify.page.markup import tags
 
 How = Literal["written", "built", "goaccess", "action-cable", "socket.io"]
 

@@ -1,0 +1,1 @@
+"""Find the WebSocket of a whole site, whose route does not say where it is."""

@@ -1,0 +1,183 @@
+"""Look for a service's WebSocket: in its page, and by what is known about such services.
+
+Few requests, one after the other, all of them directly to the service: its page, the scripts of the
+page if it is not that of a known service, and at most three handshakes, each of which is closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+
+from deployer.errors import UsageError
+from deployer.sites.model import Check, Route, Site
+from deployer.verify.discovery.known import (
+    KnownService,
+    by_page,
+    endpoints,
+    hubs,
+    opened_by_page,
+)
+from deployer.verify.net.access import Access
+from deployer.verify.net.address import Address, parse_address
+from deployer.verify.net.stream import Deadline
+from deployer.verify.options import ProxyAddress
+from deployer.verify.page.fetch import Document, fetch_document
+from deployer.verify.page.websockets import parse_page, scripts_to_read, websockets_of
+from deployer.verify.planned.model import Found
+from deployer.verify.planned.probes import SiteProbes
+from deployer.verify.planned.routing import serving_route, whole_sites
+from deployer.verify.probe.attempt import UNCONNECTED, Attempt
+from deployer.verify.probe.handshake import attempt_upgrade
+from deployer.verify.probe.spec import HttpProbe, UpgradeProbe
+
+_MOST_HANDSHAKES = 3
+_MOST_REDIRECTS = 3
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+#: A service may not answer ordinary requests, or hang on a handshake on the wrong path.
+_STEP_S = 3.0
+_PAUSE_S = 0.1
+_UPGRADE_REQUIRED = 426
+
+
+def find_websockets(
+    site: Site, proxy: ProxyAddress, access: Access, *, patience_s: float = 0.0
+) -> dict[str, Found]:
+    """Look for the WebSocket of each whole site in `site`, by the path of its route.
+
+    A service that does not listen yet is asked again for `patience_s`.
+
+    Raises: `DeployerError` if the connection to the host is lost.
+    """
+    found = {}
+    patience = Deadline(patience_s, within=access.until)
+    for route in whole_sites(site):
+        search = _Search(site, route, proxy, access)
+        websocket = search.websocket()
+        while search.is_unreachable and not patience.has_passed():
+            access.until.pause(_PAUSE_S)
+            websocket = search.websocket()
+        if websocket is not None:
+            found[route.path] = websocket
+    return found
+
+
+def identify(site: Site, route: Route, proxy: ProxyAddress, access: Access) -> KnownService | None:
+    """Return which known service a route leads to, by its page; handshakes are not made."""
+    return next((each for each in _Search(site, route, proxy, access).known() if each.name), None)
+
+
+class _Search:
+    def __init__(self, site: Site, route: Route, proxy: ProxyAddress, access: Access) -> None:
+        self._site, self._route = site, route
+        self._access = replace(access, timeout_s=min(_STEP_S, access.timeout_s))
+        self._probes = SiteProbes(site, proxy)
+        own = self._probes.own_origin(route, self._probes.domain)
+        main = self._probes.configured(
+            Check(path=route.path), name=self._probes.domain, origin=own, with_messages=False
+        )
+        self._peer = self._probes.peer(route, main)
+        self._page_probe = self._probes.plain_to_service(route, main)
+        self._answers_upgrades_only = False
+        self.is_unreachable = False
+
+    def websocket(self) -> Found | None:
+        """The WebSocket; `None` if the service answers nothing, or its own path opens one."""
+        refusing: Found | None = None
+        for service in islice(self.known(), _MOST_HANDSHAKES):
+            attempt = self._attempt(service)
+            check = Check(path=service.path, subprotocols=service.subprotocols)
+            found = Found(check=check, opens=True, service=service.name, needs=service.needs)
+            if attempt.status_code == 101:
+                return found
+            if attempt.status_code is not None and refusing is None:
+                refusing = replace(found, opens=False)
+        own = Check(path=self._route.path)
+        if self._answers_upgrades_only or self.is_unreachable:
+            return None
+        attempt = attempt_upgrade(self._peer, self._access)
+        if attempt.status_code in (None, 101):
+            # Without an answer, the refusal of a known path says more.
+            return refusing if attempt.status_code is None else None
+        return refusing or Found(check=own, opens=False)
+
+    def known(self) -> Iterator[KnownService]:
+        """What the page shows: the known service, or else the WebSockets that it opens."""
+        document, at = self._page()
+        status = document.attempt.status_code
+        self._answers_upgrades_only = status == _UPGRADE_REQUIRED
+        failure = document.attempt.failure
+        self.is_unreachable = failure is not None and failure.code in UNCONNECTED
+        if self._answers_upgrades_only or self.is_unreachable:
+            return
+        service = by_page(_head_and_page(document))
+        if service is not None:
+            yield service
+            return
+        yield from self._opened_by(document, at)
+        for service in endpoints():
+            asked = fetch_document(self._get(service.mark_path), self._access)
+            if asked.attempt.status_code is not None and service.mark.search(asked.text):
+                yield service
+
+    # --- the page ---------------------------------------------------------------------------------
+
+    def _page(self) -> tuple[Document, Address]:
+        """Fetch the page, and follow redirects within the service."""
+        target = self._route.path
+        for _ in range(_MOST_REDIRECTS):
+            document = fetch_document(self._get(target), self._access)
+            at = self._address(target)
+            if document.attempt.status_code not in _REDIRECTS:
+                break
+            headers = {name.lower(): value for name, value in document.attempt.answer.headers}
+            there = at.redirect_target(headers.get("location", ""))
+            if there is None or not self._is_own(there):
+                break
+            target = there.target
+        return document, at
+
+    def _opened_by(self, document: Document, at: Address) -> Iterator[KnownService]:
+        if document.attempt.status_code != 200:
+            return
+        page = parse_page(document.text)
+        scripts = [
+            fetch_document(self._get(each.target), self._access).text
+            for each in scripts_to_read(page, at)
+        ]
+        yield from hubs("\n".join((*page.scripts, *scripts)))
+        for opened in websockets_of(page, at, more=tuple(scripts)):
+            if self._is_own(opened.address):
+                yield opened_by_page(opened.address.target, opened.subprotocols)
+
+    def _is_own(self, address: Address) -> bool:
+        """Whether the route serves the address."""
+        here = self._address(self._route.path)
+        if address.name != here.name or address.port not in (here.port, 80, 443):
+            return False
+        return serving_route(self._site, address.target) == self._route
+
+    def _address(self, target: str) -> Address:
+        scheme = "https" if self._probes.https else "http"
+        host = dict(self._page_probe.headers)["Host"]
+        try:
+            return parse_address(f"{scheme}://{host}{target}")
+        except UsageError:
+            return parse_address(f"{scheme}://{host}/")
+
+    def _get(self, target: str) -> HttpProbe:
+        accept = (("Accept", "text/html,*/*"),)
+        probe = self._page_probe
+        return replace(probe, target=target, headers=(*probe.headers, *accept))
+
+    def _attempt(self, service: KnownService) -> Attempt:
+        probe: UpgradeProbe = replace(
+            self._peer, target=service.path, subprotocols=service.subprotocols
+        )
+        return attempt_upgrade(probe, self._access)
+
+
+def _head_and_page(document: Document) -> str:
+    head = "\n".join(f"{name}: {value}" for name, value in document.attempt.answer.headers)
+    return f"{head}\n\n{document.text[:200_000]}"

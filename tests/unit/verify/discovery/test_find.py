@@ -1,0 +1,257 @@
+"""Whole sites at `/`: the service's WebSocket is found, or its refusal is left as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from deployer.commit.canaries import _routeed
+from deployer.model import CheckResult
+from deployer.sites.model import Check, Site
+from deployer.verify.preflight import preflight_site
+from deployer.verify.probe.held_connections import HeldConnections
+from tests.support.servers.scripted import Front, Peer, Server, dial
+from tests.support.verified_sites import PLAIN, a_site, findings, named, verified
+
+
+class App:
+    """A service with a page, and a WebSocket on one path only."""
+
+    def __init__(
+        self,
+        page: str,
+        websocket: str,
+        *,
+        elsewhere: Callable[[Peer], None] | str = "404 Not Found",
+        files: dict[str, str] | None = None,
+        redirect: str = "",
+        closes: bytes = b"",
+    ) -> None:
+        self.files = {"/": page, **(files or {})}
+        self.websocket, self.elsewhere = websocket, elsewhere
+        self.redirect, self.closes = redirect, closes
+        self.handshakes: list[str] = []
+        self.subprotocols: set[str | None] = set()
+
+    def __call__(self, peer: Peer) -> None:
+        if not (peer.header("Upgrade") and peer.header("Sec-WebSocket-Key")):
+            self._page(peer)
+            return
+        self.handshakes.append(peer.target)
+        self.subprotocols.add(peer.header("Sec-WebSocket-Protocol"))
+        if peer.target == self.websocket:
+            self._opened(peer)
+        elif isinstance(self.elsewhere, str):
+            peer.answer(self.elsewhere, body="no WebSocket here")
+        else:
+            self.elsewhere(peer)
+
+    def _page(self, peer: Peer) -> None:
+        if peer.target == "/" and self.redirect:
+            peer.answer("302 Found", f"Location: {self.redirect}")
+            return
+        text = self.files.get(peer.target)
+        status = "404 Not Found" if text is None else "200 OK"
+        peer.answer(status, "Content-Type: text/html", body=text or "no such page")
+
+    def _opened(self, peer: Peer) -> None:
+        offered = (peer.header("Sec-WebSocket-Protocol") or "").partition(",")[0]
+        peer.upgrade(*([f"Sec-WebSocket-Protocol: {offered}"] if offered else []))
+        peer.send(self.closes or b"\x88\x02\x03\xe8")
+        peer.until_it_leaves()
+
+
+def a_whole_site(port: int, **settings: Any) -> Site:
+    site = a_site(port=port, issuer="none", **settings)
+    return replace(site, routes=(replace(site.routes[0], path="/"),))
+
+
+def checked(
+    app: Callable[[Peer], None], *, settings: dict[str, Any] | None = None, **front: Any
+) -> tuple[CheckResult, ...]:
+    with (
+        Server(app) as service,
+        Server(Front(backend_port=service.port, origins=(PLAIN,), **front)) as proxy,
+    ):
+        site = a_whole_site(service.port, **(settings or {}))
+        return verified(site, https_port=1, http_port=proxy.port)
+
+
+def hangs(peer: Peer) -> None:
+    """Like Node-RED on a path that is not its own."""
+    peer.until_it_leaves()
+
+
+def drops(peer: Peer) -> None:
+    """Like Socket.IO, after a second."""
+    peer.connection.close()
+
+
+STREAMLIT = App("<title>Streamlit</title>", "/_stcore/stream", elsewhere="403 Forbidden")
+NODE_RED = App("<title>Node-RED</title>", "/comms", elsewhere=hangs)
+SOCKET_IO = App(
+    "hello",
+    "/socket.io/?EIO=4&transport=websocket",
+    files={"/socket.io/": '{"code":0,"message":"Transport unknown"}'},
+    elsewhere=drops,
+)
+RAILS = App('<meta name="csrf-param" content="authenticity_token" />', "/cable")
+SCRIPT = App(
+    '<script src="/app.js"></script>',
+    "/live/chat",
+    files={"/app.js": "new WebSocket(`wss://${location.host}/live/chat`)"},
+)
+HUB = App("<script>new signalR.HubConnectionBuilder().withUrl('/chathub')</script>", "/chathub")
+MOVED = App(
+    "",
+    "/socket",
+    redirect="/lab/",
+    files={"/lab/": "<script>new WebSocket('ws://'+location.host+'/socket')</script>"},
+)
+
+
+@pytest.mark.parametrize(
+    ("app", "words"),
+    [
+        (STREAMLIT, ", Streamlit"),
+        (NODE_RED, ", Node-RED"),
+        (SOCKET_IO, ", Socket.IO"),
+        (RAILS, ", Action Cable"),
+        (SCRIPT, ", which the page opens"),
+        (HUB, ", SignalR"),
+        (MOVED, ", which the page opens"),
+    ],
+)
+def test_the_services_websocket_is_found_and_opened_through_the_proxy(app: App, words: str) -> None:
+    results = checked(app)
+    assert [(each.name, each.detail) for each in results if not each.ok] == []
+    assert findings(results) == []
+    for hop in ("proxy", "backend"):
+        shaken = named(results, "handshake", hop=hop)
+        assert shaken.target.partition(" at ")[0] == app.websocket
+        assert shaken.detail.startswith("101")
+        assert shaken.detail.endswith(words)
+    assert set(app.handshakes) == {app.websocket}
+    assert len(app.handshakes) <= 4, "few: to find it, at both hops, without an Origin"
+    app.handshakes.clear()
+
+
+@pytest.mark.parametrize("app", [STREAMLIT, SCRIPT], ids=["known", "from its page"])
+def test_a_proxy_that_loses_the_upgrade_to_it_is_found(app: App) -> None:
+    results = checked(app, drops_upgrade=True)
+    shaken = named(results, "handshake")
+    assert not shaken.ok
+    assert shaken.finding is not None
+    assert (shaken.finding.code, shaken.finding.hop) == ("upgrade-not-forwarded", "proxy")
+
+
+def test_subprotocols_of_a_known_service_are_offered() -> None:
+    RAILS.subprotocols.clear()
+    checked(RAILS)
+    assert RAILS.subprotocols == {"actioncable-v1-json, actioncable-unsupported"}
+
+
+def test_cockpit_closes_without_a_session() -> None:
+    page = '<link href="cockpit/static/login.css">'
+    closes = b"\x88\x0c\x03\xe9no-session"
+    results = checked(App(page, "/cockpit/socket", closes=closes))
+    assert [each for each in results if not each.ok] == []
+    assert named(results, "handshake").detail == "101, then closed by the service with code 1001"
+    (note,) = findings(results)
+    assert (note.code, note.severity) == ("websocket-not-opened", "note")
+    assert "Cockpit" in note.cause
+
+
+# --- nothing opens --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "status",
+    ["403 Forbidden", "404 Not Found", "426 Upgrade Required", "501 Not Implemented", "200 OK"],
+)
+def test_a_refusal_that_is_the_same_at_both_hops_passes_with_a_note(status: str) -> None:
+    results = checked(App("a page", "/nowhere", elsewhere=status))
+    assert [(each.name, each.detail) for each in results if not each.ok] == []
+    (note,) = findings(results)
+    assert (note.code, note.severity, note.hop) == ("websocket-not-opened", "note", "proxy")
+    assert "probe: {path: /PATH}" in note.fix
+    assert f"answered {status[:3]}, like the service itself" in named(results, "handshake").detail
+
+
+@pytest.mark.parametrize("status", ["500 Internal Server Error", "503 Service Unavailable"])
+def test_a_service_that_fails_has_not_refused(status: str) -> None:
+    results = checked(App("a page", "/nowhere", elsewhere=status))
+    assert not named(results, "handshake").ok
+    assert not named(results, "handshake", hop="backend").ok
+
+
+@pytest.mark.parametrize(
+    ("front", "code"),
+    [
+        ({"answers": "403 Forbidden"}, "wrong-route"),
+        ({"answers": "404 Not Found"}, "wrong-route"),
+        ({"answers": "502 Bad Gateway"}, "bad-gateway"),
+        ({"answers": "301 Moved Permanently", "location": "https://x.example/"}, "redirected"),
+        ({"drops_upgrade": True}, "upgrade-not-forwarded"),
+        ({"prefix": "/app"}, "wrong-route"),
+    ],
+)
+def test_a_refusal_that_differs_between_the_hops_fails(front: dict[str, Any], code: str) -> None:
+    def refuses(peer: Peer) -> None:
+        if peer.target.startswith("/app"):
+            peer.answer("404 Not Found", body="no such path")
+        elif peer.header("Upgrade"):
+            peer.answer("403 Forbidden", body="log in first")
+        else:
+            peer.answer("200 OK", body="a page")
+
+    results = checked(refuses, **front)
+    shaken = named(results, "handshake")
+    assert not shaken.ok
+    assert shaken.finding is not None
+    assert (shaken.finding.code, shaken.finding.hop) == (code, "proxy")
+    assert named(results, "handshake", hop="backend").ok
+
+
+def test_a_service_that_is_down_fails() -> None:
+    with Server(Front(backend_port=1, origins=(PLAIN,))) as proxy:
+        results = verified(a_whole_site(1), https_port=1, http_port=proxy.port)
+    assert [finding.code for finding in findings(results)] == ["service-down"]
+
+
+# --- routes that say it ---------------------------------------------------------------------------
+
+
+def test_an_entry_on_any_path_says_where_the_websocket_is() -> None:
+    app = App("<title>Streamlit</title>", "/elsewhere/ws")
+    results = checked(app, settings={"verify": [Check(path="/elsewhere/ws")]})
+    assert [each for each in results if not each.ok] == []
+    assert set(app.handshakes) == {"/elsewhere/ws"}
+
+
+def test_a_route_with_a_path_of_its_own_must_open() -> None:
+    app = App("<title>Streamlit</title>", "/_stcore/stream")
+    with (
+        Server(app) as service,
+        Server(Front(backend_port=service.port, origins=(PLAIN,))) as proxy,
+    ):
+        site = a_site(port=service.port, issuer="none")
+        results = verified(site, https_port=1, http_port=proxy.port)
+    assert not named(results, "handshake").ok
+
+
+def test_preflight_and_canaries_use_what_was_found() -> None:
+    app = App("<title>Node-RED</title>", "/comms", elsewhere=hangs)
+    with Server(app) as service:
+        site = a_whole_site(service.port)
+        results = preflight_site(site, dial=dial, is_asked=lambda _: True)
+        assert {each.target.partition(" at ")[0] for each in results} >= {"/comms"}
+        flock = HeldConnections(dial)
+        try:
+            list(_routeed(flock, [site], 1, dial))
+        finally:
+            flock.close()
+    assert set(app.handshakes) == {"/comms"}
