@@ -27,6 +27,9 @@ BECOME_PASSWORD = ("ansible_become_password", "ansible_become_pass", "ansible_su
 BECOME_EXE = ("ansible_become_exe", "ansible_sudo_exe")
 BECOME_FLAGS = ("ansible_become_flags", "ansible_sudo_flags")
 
+#: The supported ways to become a user, by Ansible's names of them.
+BECOME_METHODS = ("sudo", "su", "doas")
+
 #: Our own: the file of the host's key.
 KNOWN_HOSTS = ("deployer_known_hosts_file",)
 

@@ -1,4 +1,8 @@
-"""Starting a program on the host, as root if required: the command, and sudo's dialogue."""
+"""Starting a program on the host, as root if required: the command, and the password's dialogue.
+
+Sources: sudo(8), -n, -S, -p and -u; su(1) of util-linux; doas(1) of OpenDoas, which reads passwords
+from a terminal only.
+"""
 
 from __future__ import annotations
 
@@ -16,52 +20,77 @@ from deployer.transport.process import Process, seconds_left
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Elevation:
-    """How `user` of `host` becomes root: not at all, by sudo, or by sudo with a password.
+    """How `user` of `host` becomes `target`: not at all, or by `method`, which may need a password.
 
-    `prompt` is sudo's password prompt on standard error; it is different for each connection, so
-    that it cannot be confused with anything else. `target` is the user to become; `exe` and `flags`
-    are sudo and its options.
+    `prompt` is the password prompt on standard error; sudo's is different for each connection, so
+    that it cannot be confused with anything else. `exe` is the program, `flags` are its options.
     """
 
     host: str
     user: str
-    uses_sudo: bool
+    method: str | None
     password: str | None = field(default=None, repr=False)
     prompt: str = ""
     target: str = "root"
-    exe: tuple[str, ...] = ("sudo",)
+    exe: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
 
     @classmethod
     def of(
         cls, options: ConnectOptions, *, host: str, user: str, variables: Mapping[str, object]
     ) -> Elevation:
-        """According to `options` and the host's variables; who is the target needs nothing."""
+        """According to `options` and the host's variables; who is the target needs nothing.
+
+        Raises: AuthenticationError, if the method cannot be given the password.
+        """
         target = str(options.value(variables, connection.BECOME_USER) or "root")
         if user == target or not options.become:
-            return cls(host=host, user=user, uses_sudo=False)
+            return cls(host=host, user=user, method=None)
+        method = str(options.value(variables, connection.BECOME_METHOD) or "sudo")
         password = options.become_password
-        prompt = "" if password is None else f"[deployer-{secrets.token_hex(8)}]"
+        # The variables of sudo's own have no effect on the others.
+        end = None if method == "sudo" else 1
+        exe, flags = (
+            _words(options.value(variables, names[:end]))
+            for names in (connection.BECOME_EXE, connection.BECOME_FLAGS)
+        )
+        if method == "doas" and password is not None:
+            raise AuthenticationError(
+                f"doas reads the password of {user} from a terminal only",
+                host=host,
+                doing="becoming root",
+                hint=f"Allow it without one, 'permit nopass {user}' in /etc/doas.conf, or use su.",
+            )
         return cls(
             host=host,
             user=user,
-            uses_sudo=True,
+            method=method,
             password=password,
-            prompt=prompt,
+            prompt="" if password is None else _prompt(method),
             target=target,
-            exe=_words(options.value(variables, connection.BECOME_EXE)) or ("sudo",),
-            flags=_words(options.value(variables, connection.BECOME_FLAGS)),
+            exe=exe or (method,),
+            flags=flags,
         )
 
+    @property
+    def whose(self) -> str:
+        """Whose password is asked for."""
+        return self.target if self.method == "su" else self.user
+
     def argv(self, program: Sequence[str]) -> list[str]:
-        """`program` with sudo before it. Source: sudo(8), -n, -S, -p and -u."""
-        if not self.uses_sudo:
+        """`program` with what makes it run as `target` before it."""
+        if self.method is None:
             return list(program)
+        # In the C locale, so that messages can be recognised.
+        start = ["env", "LC_ALL=C", *self.exe]
+        if self.method == "su":
+            return [*start, *self.flags, self.target, "-c", "exec " + shlex.join(program)]
+        as_user = [] if self.target == "root" else ["-u", self.target]
+        if self.method == "doas":
+            return [*start, *self.flags, "-n", *as_user, "--", *program]
         how = ["-n"] if self.password is None else ["-S", "-p", self.prompt]
         flags = self.flags if self.password is None else _interactive(self.flags)
-        as_user = [] if self.target == "root" else ["-u", self.target]
-        # In the C locale, so that sudo's messages can be recognised.
-        return ["env", "LC_ALL=C", *self.exe, *flags, *how, *as_user, "--", *program]
+        return [*start, *flags, *how, *as_user, "--", *program]
 
     def shell_line(self, program: Sequence[str]) -> str:
         """The same as one line for the login shell, which it replaces."""
@@ -70,12 +99,12 @@ class Elevation:
     def give_password(
         self, process: Process, *, has_begun: Callable[[], bool], timeout_s: float
     ) -> None:
-        """Answer sudo's prompt once; return when the program has begun or ended, or in time.
+        """Answer the prompt once; return when the program has begun or ended, or in time.
 
         The password must not become the program's input, so it waits for the prompt, and
         everything else for `has_begun`.
 
-        Raises: AuthenticationError if sudo asks again; OSError if it is gone.
+        Raises: AuthenticationError if it asks again; OSError if it is gone.
         """
         if self.password is None:
             return
@@ -92,7 +121,7 @@ class Elevation:
                 return
             if answered:
                 raise AuthenticationError(
-                    f"sudo rejects the password of {self.user}",
+                    f"{self.method} rejects the password of {self.whose}",
                     host=self.host,
                     doing="becoming root",
                     hint="Correct it, or let deployer ask for it with -K.",
@@ -100,11 +129,15 @@ class Elevation:
             process.write(f"{self.password}\n".encode())
 
     def without_prompt(self, said: str) -> str:
-        """A program's standard error, without sudo's prompts."""
+        """A program's standard error, without prompts."""
         if self.prompt:
             # sudo-rs prints [sudo: PROMPT] Password:
             said = said.replace(f"[sudo: {self.prompt}] Password:", "").replace(self.prompt, "")
         return said.strip()
+
+
+def _prompt(method: str) -> str:
+    return "Password: " if method == "su" else f"[deployer-{secrets.token_hex(8)}]"
 
 
 def _words(text: object) -> tuple[str, ...]:

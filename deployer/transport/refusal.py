@@ -12,12 +12,17 @@ class NoPythonError(UnreachableError):
     """The host has no python3, or only a part of it."""
 
 
-#: Phrases of sudo and of sudo-rs, what they mean, and what to do.
+#: Phrases of sudo, sudo-rs, su and doas, what they mean, and what to do.
 _REFUSALS = (
     (
-        ("unknown user", "user not found"),
+        ("unknown user", "user not found", "does not exist"),
         "the host has no user {target}",
         "See ansible_become_user.",
+    ),
+    (
+        ("doas is not enabled", "operation not permitted"),
+        "{user} may not become {target} with {method}",
+        "Allow {user} to do so in /etc/doas.conf.",
     ),
     (
         ("not in the sudoers", "not allowed to", "may not run", "i'm afraid i can't do that"),
@@ -26,12 +31,15 @@ _REFUSALS = (
     ),
     (
         ("try again", "incorrect password", "authentication fail", "incorrect authentication"),
-        "sudo rejects the password of {user}",
+        "{method} rejects the password of {whose}",
         "Correct it, or let deployer ask for it with -K.",
     ),
     (
-        ("password is required", "terminal is required", "authentication is required"),
-        "sudo asks for the password of {user}",
+        (
+            *("password is required", "terminal is required", "authentication is required"),
+            *("authentication required", "authentication failure"),
+        ),
+        "{method} asks for the password of {whose}",
         "Give it with -K, or as ansible_become_password.",
     ),
 )
@@ -48,8 +56,8 @@ class Ended:
     def error(self) -> HostError:
         """The error to raise."""
         said = self.said.lower()
-        if self.elevation.uses_sudo:
-            problem, hint = self._sudo_refusal(said)
+        if self.elevation.method is not None:
+            problem, hint = self._refusal(said, self.elevation.method)
             if problem:
                 return AuthenticationError(
                     problem, host=self.elevation.host, doing="becoming root", hint=hint
@@ -81,24 +89,32 @@ class Ended:
             else f"Does the login shell of {self.elevation.user} run commands?",
         )
 
-    def _sudo_refusal(self, said: str) -> tuple[str, str]:
-        """sudo's refusal and its fix; `None` if it was not sudo."""
-        user = self.elevation.user
-        if "sudo" in said and "python3" not in said:
-            if "no such file" in said or "not found" in said:
+    def _refusal(self, said: str, method: str) -> tuple[str, str]:
+        """The refusal to become another user, and its fix; empty if it was something else."""
+        elevation = self.elevation
+        user, is_own = elevation.user, "python3" not in said
+        if method in said and is_own:
+            is_missing = "no such file" in said or "not found" in said
+            if is_missing and "doas.conf" not in said:
                 return (
-                    "there is no sudo on the host",
-                    f"Log in as root, or install sudo for {user}.",
+                    f"there is no {elevation.exe[0]} on the host",
+                    f"Log in as root, or install {method} for {user}.",
                 )
             if "must have a tty" in said:
                 return (
                     "sudo requires a terminal (requiretty)",
                     f"Add to /etc/sudoers: Defaults:{user} !requiretty",
                 )
+        words = {"user": user, "target": elevation.target, "method": method}
+        words["whose"] = elevation.whose
         for phrases, problem, hint in _REFUSALS:
+            has_password = elevation.password is not None
+            if "{method} rejects" in problem and not has_password:
+                continue
             if any(phrase in said for phrase in phrases):
-                target = self.elevation.target
-                return problem.format(user=user, target=target), hint.format(user=user)
-        if said.startswith("sudo:") and "python3" not in said:
-            return f"sudo refuses: {self.said}", ""
+                if method == "doas" and "-K" in hint:
+                    hint = "Allow it without one: permit nopass {user} in /etc/doas.conf."
+                return problem.format(**words), hint.format(**words)
+        if said.startswith(f"{method}:") and is_own:
+            return f"{method} refuses: {self.said}", ""
         return "", ""

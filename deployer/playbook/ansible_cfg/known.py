@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 _PLUGINS = "plugins and modules of your own are not supported"
 _HOSTS_FILE = "set it for the hosts, in the inventory"
-_ONLY_SUDO = "use sudo"
+_BECOME = "use the settings of [privilege_escalation]"
 
 #: Refused settings: what to do instead, and the values (in lower case) that change nothing.
 REFUSED: Mapping[tuple[str, str], tuple[str, tuple[str, ...]]] = {
@@ -45,7 +45,7 @@ REFUSED: Mapping[tuple[str, str], tuple[str, tuple[str, ...]]] = {
     ("defaults", "private_role_vars"): ("variables of roles are visible in the play", ("false",)),
     ("defaults", "run_vars_plugins"): ("variables are read when they are needed", ("demand",)),
     ("defaults", "strategy"): ("hosts run in parallel; use serial", ("linear", "free", "")),
-    ("defaults", "su"): (_ONLY_SUDO, ("false", "no")),
+    ("defaults", "su"): (_BECOME, ("false", "no")),
     ("defaults", "task_timeout"): ("every step on a host has a time limit", ("0",)),
     ("defaults", "vars_plugins_enabled"): (_PLUGINS, ("host_group_vars",)),
     ("defaults", "vault_id_match"): ("every known password is tried", ("false", "no")),
@@ -77,11 +77,11 @@ REFUSED: Mapping[tuple[str, str], tuple[str, tuple[str, ...]]] = {
         "no ssh process is started: write a wrapper's options to ssh_common_args",
         ("ssh", "/usr/bin/ssh", "/bin/ssh"),
     ),
-    ("su_become_plugin", "executable"): (_ONLY_SUDO, ("su",)),
-    ("su_become_plugin", "flags"): (_ONLY_SUDO, ("",)),
-    ("su_become_plugin", "localized_prompts"): (_ONLY_SUDO, ("",)),
-    ("su_become_plugin", "password"): (_ONLY_SUDO, ()),
-    ("su_become_plugin", "user"): (_ONLY_SUDO, ("root",)),
+    ("su_become_plugin", "executable"): (_BECOME, ("su",)),
+    ("su_become_plugin", "flags"): (_BECOME, ("",)),
+    ("su_become_plugin", "localized_prompts"): (_BECOME, ("",)),
+    ("su_become_plugin", "password"): (_BECOME, ()),
+    ("su_become_plugin", "user"): (_BECOME, ("root",)),
     ("sudo_become_plugin", "chdir"): ("the agent uses absolute paths", ("/",)),
     ("tags", "run"): ("use --tags", ("", "all")),
     ("tags", "skip"): ("use --skip-tags", ("",)),

@@ -222,14 +222,9 @@ def _user(setting: Setting) -> str:
 
 
 def _method(setting: Setting) -> str:
-    from deployer.playbook.inventory.connection import plain_name
+    from deployer.playbook.inventory.connection import check_become_method
 
-    if plain_name(setting.text) != "sudo":
-        raise setting.spot.error(
-            f"{setting.key}: {setting.text!r} is not supported",
-            hint="use sudo, with become_exe and become_flags",
-        )
-    return "sudo"
+    return check_become_method(setting.key, setting.text, setting.spot)
 
 
 def _transport(setting: Setting) -> str:
@@ -291,7 +286,7 @@ _HONOURED: Mapping[tuple[str, str], tuple[str, Read]] = {
     ("defaults", "vault_password_file"): ("vault_password_files", _vault_file),
     ("defaults", "vault_identity_list"): ("vault_password_files", _vault_identities),
     ("privilege_escalation", "become"): ("become", _boolean),
-    ("privilege_escalation", "become_method"): ("become_method", _method),
+    ("privilege_escalation", "become_method"): (connection.BECOME_METHOD[0], _method),
     ("privilege_escalation", "become_user"): (connection.BECOME_USER[0], _user),
     ("privilege_escalation", "become_exe"): (connection.BECOME_EXE[0], _words),
     ("privilege_escalation", "become_flags"): (connection.BECOME_FLAGS[0], _words),

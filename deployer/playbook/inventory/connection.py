@@ -151,11 +151,8 @@ class _Reader:
         """Check how to become root or a different user."""
         self._boolean(names.BECOME)
         key, method, where = self._last(names.BECOME_METHOD)
-        if method is not None and plain_name(method) != "sudo":
-            raise where.error(
-                f"{key}: {method!r} is not supported",
-                hint="use sudo, with ansible_become_exe and ansible_become_flags",
-            )
+        if method is not None:
+            self._variables[key] = check_become_method(key, method, where)
         self.account(names.BECOME_USER)
         for aliases in (names.BECOME_EXE, names.BECOME_FLAGS):
             text = self._line(aliases)
@@ -201,6 +198,15 @@ def plain_name(name: object) -> str:
     for prefix in _BUILTIN:
         text = text.removeprefix(prefix)
     return text
+
+
+def check_become_method(key: str, method: object, where: Spot) -> str:
+    """The plain name of a method to become a user. Raises: SourceError."""
+    name = plain_name(method)
+    if name not in names.BECOME_METHODS:
+        hint = f"use {', '.join(names.BECOME_METHODS[:-1])} or {names.BECOME_METHODS[-1]}"
+        raise where.error(f"{key}: {method!r} is not supported", hint=hint)
+    return name
 
 
 def check_words(key: str, text: str, where: Spot) -> list[str]:

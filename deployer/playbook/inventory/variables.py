@@ -73,7 +73,7 @@ NO_EFFECT: Mapping[str, str] = {
 _AS_OPENSSH = "set it in ~/.ssh/config, which is honoured"
 _PLAIN = "write the name without 'paramiko'"
 _NO_WINDOWS = "only Linux hosts over SSH are supported"
-_ONLY_SUDO = "use sudo, with ansible_become_exe and ansible_become_flags"
+_BECOME = "use ansible_become_method: sudo, su or doas, with ansible_become_user, _exe and _flags"
 
 #: Refused variables: what to do instead, and the values that change nothing.
 REFUSED: Mapping[str, tuple[str, tuple[object, ...]]] = {
@@ -140,7 +140,7 @@ _FAMILIES: Mapping[str, str] = {
                 *("machinectl", "enable", "sudosu", "run0"),
             )
         ),
-        _ONLY_SUDO,
+        _BECOME,
     ),
 }
 

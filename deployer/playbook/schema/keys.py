@@ -335,7 +335,7 @@ class PlayModel(Strict):
         None, description="The user to become; ansible_become_user overrides it."
     )
     become_method: Line | None = field(
-        None, description="sudo; ansible_become_method overrides it."
+        None, description="sudo, su or doas; ansible_become_method overrides it."
     )
     become_exe: Line | None = field(
         None, description="The program instead of sudo; ansible_become_exe overrides it."

@@ -300,6 +300,15 @@ def test_becoming_a_user_other_than_root(lab: Lab, server: LabHost) -> None:
         connect(missing, options)
 
 
+def test_su_with_the_password_of_root(lab: Lab, server: LabHost) -> None:
+    server.sh("echo 'root:good horse' | chpasswd")
+    host = inventory_host(lab, server, ansible_user="asked", ansible_become_method="su")
+    with linked(host, patient(become=True, become_password="good horse")) as link:
+        assert link.hello["uid"] == 0
+    with pytest.raises(AuthenticationError, match="su rejects the password of root"):
+        connect(host, patient(become=True, become_password="bad horse"))
+
+
 def test_the_program_and_the_options_of_sudo(lab: Lab, server: LabHost) -> None:
     server.sh("ln -sf /usr/bin/sudo /usr/local/bin/my-sudo; ln -sf /usr/bin/python3 /opt/my-py")
     changes = {

@@ -46,6 +46,6 @@ class EndsUnseen:
 def test_a_program_that_ended_before_it_could_be_given_input_is_reported_by_its_output() -> None:
     host = Host(name="web1", hostname="web1")
     link = Link(host, EndsUnseen(), silence_timeout_s=PATIENCE_S, dial=lambda **_: None)
-    elevation = Elevation(host="web1", user="root", uses_sudo=False)
+    elevation = Elevation(host="web1", user="root", method=None)
     with pytest.raises(NoPythonError, match="the host has no python3"):
         start_agent(link, Bootstrap("digest", archive), elevation=elevation, timeout_s=PATIENCE_S)

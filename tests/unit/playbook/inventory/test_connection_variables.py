@@ -89,7 +89,7 @@ def test_a_jump_host_is_never_ignored(where: str, tmp_path: Path) -> None:
         ("ansible_ssh_common_args: -o ForwardAgent=yes", "ForwardAgent=yes is not supported"),
         ("ansible_ssh_common_args: -L 1:a:2", "the ssh option -L is not supported"),
         ("ansible_ssh_executable: /opt/ssh-wrapper", "ansible_ssh_executable is not supported"),
-        ("ansible_become_method: su", "'su' is not supported"),
+        ("ansible_become_method: runas", "'runas' is not supported"),
         ("ansible_su_user: root", "ansible_su_user is not supported"),
         ("ansible_connection: docker", "'docker' is not supported"),
         ("ansible_winrm_transport: ntlm", "ansible_winrm_transport is not supported"),
