@@ -36,6 +36,7 @@ def _site(document: Document) -> Site:
             **document,
             "aliases": tuple(document["aliases"]),
             "displaces": tuple(document.get("displaces", ())),
+            "trusted_proxies": tuple(document.get("trusted_proxies", ())),
             "redirects": tuple((name, to) for name, to in document.get("redirects", ())),
             "tls": _tls(document["tls"]),
             "routes": tuple(map(_route, document["routes"])),

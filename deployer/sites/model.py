@@ -171,7 +171,8 @@ class Site:
     of them is rolled back. `displaces` are names of others that the host may stop serving for this
     site. With `underscores_in_headers`, services get the headers whose names have underscores. With
     `gzip`, the proxy compresses texts. `redirects` are aliases, each with the name to which it
-    redirects.
+    redirects. `trusted_proxies` are the addresses of proxies in front of this one, whose statements
+    about the visitor are believed.
     `places` has the position of each key in the playbook, those of `tls` as
     ``tls.issuer``.
     """
@@ -189,6 +190,7 @@ class Site:
     displaces: tuple[str, ...] = ()
     underscores_in_headers: bool = False
     redirects: tuple[tuple[str, str], ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
     gzip: bool = False
     source: SourceRef | None = None
     places: Mapping[str, SourceRef] = field(default_factory=dict, compare=False, repr=False)

@@ -87,6 +87,7 @@ _SITE: Mapping[str, _Check] = {
     "underscores_in_headers": _is(bool),
     "gzip": _is(bool),
     "redirects": _pairs,
+    "trusted_proxies": _texts,
 }
 
 
@@ -128,6 +129,7 @@ def site_of(text: str) -> Site:
                 **site,
                 "aliases": tuple(site.get("aliases", ())),
                 "redirects": _to_pairs(site.get("redirects", ())),
+                "trusted_proxies": tuple(site.get("trusted_proxies", ())),
                 "tls": Tls(**_checked(site.get("tls", {}), _TLS)),
                 "routes": tuple(map(_route, site.get("routes", ()))),
             }

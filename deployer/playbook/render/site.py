@@ -59,6 +59,7 @@ def to_site(
         echo=model.echo,
         require_survival=model.require_survival,
         displaces=tuple(word.strip().lower() for word in model.displaces),
+        trusted_proxies=model.trusted_proxies,
         underscores_in_headers=model.underscores_in_headers,
         gzip=model.gzip,
         source=spot_of(node).ref,

@@ -298,6 +298,7 @@ FORMATS: dict[str, Callable[[Value], object]] = {
     "relative path": _relative_path,
     "file name": _matching("a file name", r"[A-Za-z0-9_~*:][A-Za-z0-9_.~*:+-]{0,250}"),
     "line of text": _line,
+    "address range": values.address_range,
     "header name": _matching("the name of a header", r"[A-Za-z0-9_-]{1,100}"),
     "header value": _matching("the value of a header", r"(?!expr=)[!-~]([ -~]{0,3998}[!-~])?"),
     "redirect target": _matching("a target", r"[A-Za-z0-9._~:/?@!&()*+,=%\[\]-]+"),

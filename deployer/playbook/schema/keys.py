@@ -37,10 +37,12 @@ from deployer.playbook.schema.types import (
     Statuses,
     Subprotocols,
     Text,
+    TrustedProxies,
     Upstreams,
     UrlPath,
     Words,
 )
+from deployer.sites.client_ranges import AS_OF
 
 State = Literal["present", "absent"]
 
@@ -252,6 +254,11 @@ class SiteModel(Strict):
     displaces: Words = field([], description=_DISPLACES)
     underscores_in_headers: bool = field(
         False, description="Pass on headers with an underscore in their names."
+    )
+    trusted_proxies: TrustedProxies = field(
+        (),
+        description="Proxies in front that state the visitor's address: addresses, ranges, "
+        f"cloudflare, fastly (as of {AS_OF}) or private.",
     )
     gzip: bool = field(False, description="Compress texts that services and folders do not.")
 

@@ -12,6 +12,7 @@ from deployer.playbook.schema.models import Before, Check
 from deployer.playbook.schema.values import InvalidValue
 from deployer.playbook.yaml.source import nearest
 from deployer.proxies import PROXIES
+from deployer.sites.client_ranges import PRESETS
 from deployer.sites.model import Upstream as UpstreamValue
 from deployer.text.numbers import is_number
 
@@ -274,6 +275,14 @@ Size = Annotated[
         lambda value: value if value == "none" else values.size_bytes(value),
         type=["string", "integer"],
         description="A size: 64k, 16m, 1g, or none.",
+    ),
+]
+TrustedProxies = Annotated[
+    tuple[str, ...],
+    Check(
+        lambda value: values.ranges(_list(value), presets=PRESETS),
+        **_STRINGS,
+        description="Addresses, ranges such as 10.0.0.0/8, or cloudflare, fastly, private.",
     ),
 ]
 Origin = Annotated[str, Check(values.origin, type="string", examples=["https://stats.example.com"])]

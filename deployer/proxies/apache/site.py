@@ -51,6 +51,7 @@ _ALWAYS = (
 )
 _FOR_TLS = ("ssl.load", "ssl.conf", "socache_shmcb.load", "http2.load", "http2.conf")
 _FOR_GZIP = ("filter.load", "deflate.load", "deflate.conf")
+_FOR_TRUSTED = ("remoteip.load",)
 _FOR_SPA = ("dir.load", "dir.conf")
 _FOR_POOLS = (
     *("proxy_balancer.load", "proxy_balancer.conf"),
@@ -132,6 +133,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "link": _link(site),
         "host_pattern": "|".join(host_patterns(site)),
         "removed_headers": REMOVED_HEADERS,
+        "trusted_proxies": list(site.trusted_proxies),
         "underscores": site.underscores_in_headers,
         "redirects": [
             {"name_pattern": escaped(name), "to": target} for name, target in site.redirects
@@ -173,6 +175,8 @@ def more_vars(sites: Sequence[Site], others: Others = ALONE) -> dict[str, object
         modules = (*modules, *_FOR_TLS)
     if any(_need_a_pool(site) for site in sites):
         modules = (*modules, *_FOR_POOLS)
+    if any(site.trusted_proxies for site in sites):
+        modules = (*modules, *_FOR_TRUSTED)
     if any(route.spa for site in sites for route in site.routes):
         modules = (*modules, *_FOR_SPA)
     if any(site.gzip for site in sites):

@@ -85,6 +85,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "challenge": challenge_of(site, also=challenge),
         "only_challenges": False,
         "underscores": site.underscores_in_headers,
+        "trusted_proxies": list(site.trusted_proxies),
         "redirects": [{"name": name, "to": to} for name, to in site.redirects],
         "gzip": site.gzip,
         "gzip_types": list(GZIP_TYPES),

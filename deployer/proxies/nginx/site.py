@@ -88,6 +88,9 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "named": f"{prefix}_named",
         "redirects": [{"name": name, "to": to} for name, to in site.redirects],
         "removed_headers": list(REMOVED_HEADERS),
+        "trusted_proxies": list(site.trusted_proxies),
+        # Without TLS, the scheme that clients use may be known to a proxy in front.
+        "scheme": f"{prefix}_scheme" if site.trusted_proxies and not site.has_tls else None,
         "underscores": site.underscores_in_headers,
         "max_body": _size(site.max_body_bytes or 0),
         "gzip": site.gzip,

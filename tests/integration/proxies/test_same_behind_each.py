@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
@@ -45,6 +46,14 @@ PLAYBOOK = """\
     - domain: packed.example.com
       proxy: PROXY
       gzip: true
+      routes: [{path: /, upstream: "SERVICE"}]
+    - domain: behind.example.com
+      proxy: PROXY
+      trusted_proxies: [cloudflare, 127.0.0.1, 10.0.0.0/8]
+      routes: [{path: /, upstream: "SERVICE"}]
+    - domain: distrustful.example.com
+      proxy: PROXY
+      trusted_proxies: [cloudflare, fastly, private]
       routes: [{path: /, upstream: "SERVICE"}]
     - domain: kinds.example.com
       aliases: [{name: www.kinds.example.com, redirects_to: kinds.example.com}]
@@ -250,3 +259,26 @@ def test_files_of_single_page_applications_and_other_indexes(fronts: Fronts) -> 
             assert not name or answer.body.decode() == name, (front.proxy, target)
             is_of_app = target.startswith("/app") and "assets" not in target
             assert answer.all("X-Mine") == (["b"] if is_of_app else []), (front.proxy, target)
+
+
+FORWARDED = [
+    ((), "127.0.0.1", "http"),
+    (("X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: https"), "203.0.113.9", "https"),
+    (("X-Forwarded-For: 6.6.6.6, 203.0.113.9, 10.1.1.1",), "203.0.113.9", "http"),
+    (("X-Forwarded-For: 6.6.6.6, 2001:db8::1, 10.1.1.1",), "2001:db8::1", "http"),
+    (("X-Forwarded-For: 6.6.6.6", "X-Forwarded-For: 203.0.113.9"), "203.0.113.9", "http"),
+    (("X-Forwarded-For: unknown", "X-Forwarded-Proto: gopher"), "127.0.0.1", "http"),
+]
+
+
+def test_the_visitor_s_address_is_what_a_trusted_proxy_states(fronts: Fronts) -> None:
+    for front in fronts.values():
+        for (sent, address, scheme), name in product(FORWARDED, ("behind", "distrustful")):
+            answer = front.ask(f"{name}.example.com", "/", *sent)
+            service = {key.lower(): value for key, value in json.loads(answer.body)["headers"]}
+            given = service["x-real-ip"], service["x-forwarded-for"], service["x-forwarded-proto"]
+            expected = (address, address, scheme)
+            if name == "distrustful":
+                expected = ("127.0.0.1", "127.0.0.1", "http")
+            assert given == expected, (front.proxy, name)
+            assert (service["x-forwarded-port"] == "443") == (given[2] == "https"), front.proxy

@@ -52,6 +52,7 @@ _SITE = site(
         {"path": "/moved", "redirect": Redirect(to="/zz-target")},
         {"path": "/", "root": "/var/www/stats", "spa": True, "index": "zz-index.html"},
     ],
+    trusted_proxies=("192.0.2.0/24",),
     redirects=(("*.wild.example.com", "stats.example.com"),),
 )
 _CERTIFICATE = {
