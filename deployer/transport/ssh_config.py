@@ -179,7 +179,7 @@ def _included(pattern: str, path: str) -> list[str]:
     expanded = Path(os.path.expanduser(pattern))
     if not expanded.is_absolute():
         folder = "/etc/ssh" if path.startswith("/etc/ssh/") else "~/.ssh"
-        expanded = Path(folder).expanduser() / expanded
+        expanded = Path(os.path.expanduser(folder)) / expanded
     return sorted(glob.glob(str(expanded)))  # noqa: PTH207 - the pattern is absolute
 
 
@@ -207,7 +207,9 @@ def _criterion_holds(criterion: str, value: str, target: str, *, user: str, foun
     if criterion == "exec":
         port = found.get("port", ["22"])[0]
         tokens = {"h": hostname, "n": target, "p": port, "r": login, "u": local_user()}
-        return _succeeds(expand(value, tokens | {"d": str(Path.home()), "l": socket.gethostname()}))
+        return _succeeds(
+            expand(value, tokens | {"d": os.path.expanduser("~"), "l": socket.gethostname()})
+        )
     known = {"host": hostname, "originalhost": target, "user": login, "localuser": local_user()}
     if criterion not in known:
         return False

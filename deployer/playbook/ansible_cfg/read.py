@@ -48,7 +48,7 @@ def find(environment: Mapping[str, str]) -> tuple[Path | None, str]:
             return here, note
         note = f"{Path.cwd()}/ansible.cfg is not read, as everyone may write in this folder"
     for path in (Path("~/.ansible.cfg"), Path("/etc/ansible/ansible.cfg")):
-        if is_file(expanded := path.expanduser()):
+        if is_file(expanded := Path(os.path.expanduser(path))):
             return expanded, note
     return None, note
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -71,7 +72,7 @@ def with_files(limit: str) -> str:
     found: list[str] = []
     for part in split(limit, ()):
         if part.startswith("@"):
-            lines = read_text(Path(part[1:]).expanduser(), what="file of hosts").splitlines()
+            lines = read_text(Path(os.path.expanduser(part[1:])), what="file of hosts").splitlines()
             found += [line.strip() for line in lines if line.strip()]
         else:
             found.append(part)

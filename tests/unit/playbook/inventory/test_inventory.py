@@ -237,3 +237,10 @@ def test_extra_vars(tmp_path: Path) -> None:
     for wrong in ("a", "a=1 b", "[1]", "a='x", "{a: 1", "1a=2"):
         with pytest.raises(UsageError):
             parse_extra_vars([wrong])
+
+
+@pytest.mark.parametrize("file", ["~no-such-user/hosts", "a\0b", "/dev/zero", "."])
+def test_a_file_of_hosts_that_cannot_be_read(file: str, tmp_path: Path) -> None:
+    inventory = load_inventory([Path("web1,")])
+    with pytest.raises(UsageError):
+        inventory.select("all", f"@{file}")

@@ -20,7 +20,11 @@ alias: "{{ conf }}"
 circle: {x: "{{ circle.y }}", y: "{{ circle.x }}"}
 nested: {a: {x: "{{ nested.a }}"}}
 plain: {a: [1, {b: text}]}
+whole: {y: "{{ whole }}"}
+a: ["{{ a0 }}"]
 """
+VARIABLES += "".join(f"a{n}: ['{{{{ a{n + 1} }}}}', '{{{{ a{n + 1} }}}}']\n" for n in range(40))
+VARIABLES += "a40: [1]\n"
 
 
 def scope_of(text: str = VARIABLES) -> Scope:
@@ -38,6 +42,8 @@ def value(scope: Scope, text: str) -> Any:
     [
         ("{{ conf.a }}", 1),
         ("{{ conf.own }}", 1),
+        ("{{ whole.y.y.y is mapping }}", True),
+        ("{{ a[0] | length }}", 2),
         ("{{ alias.own }}", 1),
         ("{{ conf.list[0] }}", 1),
         ("{{ conf.list | length }}", 2),
@@ -66,6 +72,9 @@ def test_only_what_is_used_is_rendered(text: str, expected: object) -> None:
         ),
         ("{{ circle }}", "v.yml:3:", "depends on itself"),
         ("{{ nested.a }}", "v.yml:4:", "depends on itself"),
+        ("{{ whole | to_json }}", "t.yml:1:1", "the expression is too deep"),
+        ("{{ whole }}", "v.yml:6:", "'whole' depends on itself: whole → whole"),
+        ("{{ a | flatten }}", "t.yml:1:1", "a list would have more than 200,000 values"),
         ("{{ [1] + plain }}", "t.yml:1:1", 'can only concatenate list (not "dict") to list'),
     ],
 )
