@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from deployer.errors import AgentError, HostError
+from deployer.errors import AgentError, DeployerError, HostError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from deployer.commit.contact import Contact
     from deployer.model import CheckResult
@@ -31,6 +32,8 @@ RELOAD_S = 0.5
 #: How long an answer that got worse is asked for again after the change, at least from now on, and
 #: the first pause. Pauses double: many requests may reach a limit themselves.
 PATIENCE_S, AT_LEAST_S, PAUSE_S = 5.0, 1.5, 0.2
+#: How long services may take to start again after a rollback.
+RESTORED_S = 20.0
 #: Answers that differ by themselves are asked for this often before the change.
 SAMPLES, SAMPLES_OF_UNSTEADY = 2, 4
 
@@ -147,12 +150,7 @@ class Watch:
     def _checks(self, changed_at: float) -> Iterator[CheckResult]:
         from deployer.verify.neighbours import after, verdict
 
-        asked = [
-            each
-            for each in self._asked
-            if any(not one.failure for one in each.answers)
-            and not verdict.serves_nothing(each.request, each.answers)
-        ]
+        asked = self._compared_ones()
         served: tuple[ServedName, ...] = ()
         if self._served:
             rejected, served = self._served_now()
@@ -161,7 +159,44 @@ class Watch:
             return
         requests = [each.request for each in asked]
         moved = after.moved(requests, self._served, served, brought=self._brought)
-        yield from self._compared(asked, moved, changed_at)
+        self._contact.doing("asking other sites again")
+        access = access_to(self._contact, AFTER_S + EACH_S * len(asked))
+        access.until.pause(changed_at + RELOAD_S - time.monotonic())
+        own_pages = self._own_pages(access)
+        until = max(changed_at + PATIENCE_S, time.monotonic() + AT_LEAST_S)
+        yield from verdict.results(*self._compared(asked, access, until, own_pages, moved))
+
+    def not_restored(self) -> tuple[str, ...]:
+        """What still answers worse than before the change, now that it was rolled back, in words.
+
+        No rollback undoes what a command or a package's script did.
+        """
+        from deployer.verify.net.stream import Cancelled
+
+        asked = self._compared_ones()
+        if not asked:
+            return ()
+        self._contact.doing("asking other sites again")
+        try:
+            access = access_to(self._contact, RESTORED_S + AFTER_S + EACH_S * len(asked))
+            access.until.pause(RELOAD_S)
+            until = time.monotonic() + RESTORED_S
+            compared, found = self._compared(asked, access, until)
+        except (DeployerError, Cancelled):
+            return ()  # the rollback is reported without it
+        words = (f"{compared[number].request.shown} {each}" for number, each in found.items())
+        return tuple(dict.fromkeys(words))
+
+    def _compared_ones(self) -> list[_Asked]:
+        """The requests whose answers can get worse."""
+        from deployer.verify.neighbours.verdict import serves_nothing
+
+        return [
+            each
+            for each in self._asked
+            if any(not one.failure for one in each.answers)
+            and not serves_nothing(each.request, each.answers)
+        ]
 
     def _served_now(self) -> tuple[tuple[CheckResult, ...], tuple[ServedName, ...]]:
         """What the proxies serve now; a failed check for each that rejects its files now."""
@@ -181,18 +216,19 @@ class Watch:
             return (verdict.invalid(f"a proxy's configuration is not understood: {error!r}"),), ()
 
     def _compared(
-        self, asked: Sequence[_Asked], moved: dict[int, ServedName], changed_at: float
-    ) -> tuple[CheckResult, ...]:
+        self,
+        asked: Sequence[_Asked],
+        access: Access,
+        until: float,
+        own_pages: Sequence[NeighbourAnswer] = (),
+        moved: Mapping[int, ServedName] = MappingProxyType({}),
+    ) -> tuple[list[Comparison], dict[int, str]]:
+        """The answers now, asked again until that time where they got worse, and how."""
         from deployer.verify.neighbours import verdict
 
-        self._contact.doing("asking other sites again")
-        access = access_to(self._contact, AFTER_S + EACH_S * len(asked))
-        access.until.pause(changed_at + RELOAD_S - time.monotonic())
-        own_pages = self._own_pages(access)
         compared = self._asked_again(asked, access)
         found = verdict.worse(compared, own_pages, moved)
         pause_s = PAUSE_S
-        until = max(changed_at + PATIENCE_S, time.monotonic() + AT_LEAST_S)
         while found and time.monotonic() < until and not access.until.has_passed():
             access.until.pause(pause_s)
             pause_s *= 2
@@ -201,7 +237,7 @@ class Watch:
             for number, comparison in zip(numbers, again, strict=True):
                 compared[number] = comparison
             found = verdict.worse(compared, own_pages, moved)
-        return verdict.results(compared, found)
+        return compared, found
 
     def _asked_again(self, asked: Sequence[_Asked], access: Access) -> list[Comparison]:
         from deployer.verify.neighbours.asking import ask_all

@@ -239,7 +239,7 @@ class Neighbourhood:
         watched = neighbours(
             (
                 *(each for each in served if each not in unwatched),
-                *others(inspection, served, desired.sites),
+                *others(inspection, served, desired.sites, will_load=_makes_up_for_a_reload(plan)),
             ),
             own=names_of(desired),
             consented=self._consented(desired)
@@ -302,6 +302,11 @@ def _may_displace(plan: Plan) -> bool:
         for change in plan.changes
         if change.kind in ("file", "link", "directory")
     )
+
+
+def _makes_up_for_a_reload(plan: Plan) -> bool:
+    """Whether `plan` loads files that are on the host already, because no one did."""
+    return any(run.reason for run in plan.handlers)
 
 
 def _is_of_proxy(path: str) -> bool:

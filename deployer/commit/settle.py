@@ -10,7 +10,8 @@ answer to that counts.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from deployer.commit.contact import Contact, now, status_of
@@ -23,6 +24,10 @@ from deployer.model import Document
 
 #: How much longer than its time to confirm a host may take to roll back and answer again.
 _MARGIN_S = 90.0
+
+#: The usual end of a rollback, in words, and how many exceptions from it are listed.
+BACK = "the host is back in its former state"
+_MOST_LOST = 5
 
 #: The longest wait for a host that answers and is still working: package managers take time.
 _WORKING_S = 1800.0
@@ -161,6 +166,19 @@ def _certificates(reply: Document) -> str:
     return f"\nKept, for the next apply: the new certificate of {'; '.join(kept)}."
 
 
+def but_not_restored(report: HostReport, lost: Sequence[str]) -> HostReport:
+    """`report` on a rollback after which other sites still answer worse than before."""
+    listed = "\n".join(f"    - {each}" for each in lost[:_MOST_LOST])
+    more = f"\n    - and {len(lost) - _MOST_LOST} more" if len(lost) > _MOST_LOST else ""
+    restored = "what this commit changed is back in its former state"
+    words = (
+        f"{report.message.replace(BACK, restored)}; but other sites are not:\n{listed}{more}\n"
+        "A command, a handler or a package's script had effects that no rollback restores. Correct"
+        " them on the host."
+    )
+    return replace(report, state="stranded", message=words)
+
+
 def after_revert(contact: Contact, reply: Mapping[str, object], *, why: str) -> HostReport:
     """The report on a reply to ``revert``: rolled back, rolled back but for edits, or failed."""
     host = contact.host.name
@@ -178,5 +196,5 @@ def after_revert(contact: Contact, reply: Mapping[str, object], *, why: str) -> 
             " nothing else needs to be done."
         )
         return HostReport(host=host, state="stranded", message=words, kept=kept)
-    message = f"{why}; the host is back in its former state{_certificates(reply)}"
+    message = f"{why}; {BACK}{_certificates(reply)}"
     return HostReport(host=host, state="reverted", message=message)

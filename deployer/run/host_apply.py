@@ -25,7 +25,7 @@ from deployer.commit.host_status import (
 )
 from deployer.commit.messages import error_words
 from deployer.commit.outcome import HostReport
-from deployer.commit.settle import Settlement, after_revert
+from deployer.commit.settle import Settlement, after_revert, but_not_restored
 from deployer.errors import AgentError, StrandedError, UnreachableError
 from deployer.plan.desired import DesiredState, with_chains
 from deployer.plan.wire import plan_to_json
@@ -33,6 +33,7 @@ from deployer.run.host_verify import check_sites
 
 if TYPE_CHECKING:
     from deployer.commit.canaries import NoCanaries
+    from deployer.commit.neighbour_watch import Watch
     from deployer.commit.neighbours import Neighbourhood
     from deployer.model import CheckResult
     from deployer.plan.model import Plan
@@ -95,12 +96,18 @@ class HostApply:
             cancelled=self._contact.cancelled,
             doing=self._contact.doing,
         ) as canaries:
-            report = replace(self._applied(canaries), plan=self._plan)
+            report = replace(self._watched(canaries), plan=self._plan)
             is_another = report.state != "confirmed"
             return replace(report, survival=canaries.survival(asks_again=is_another))
 
-    def _applied(self, canaries: NoCanaries) -> HostReport:
+    def _watched(self, canaries: NoCanaries) -> HostReport:
+        """Apply the plan; of a rollback, whether it restored what other sites answered."""
         watch = self._neighbourhood.watch(self._plan, self._desired)
+        report = self._applied(canaries, watch)
+        lost = watch.not_restored() if report.state == "reverted" else ()
+        return but_not_restored(report, lost) if lost else report
+
+    def _applied(self, canaries: NoCanaries, watch: Watch) -> HostReport:
         self._contact.doing("applying")
         try:
             self._request_apply(canaries)

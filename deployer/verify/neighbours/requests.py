@@ -62,12 +62,16 @@ def _requests(served: Answering) -> Iterator[NeighbourRequest]:
 
 
 def others(
-    inspection: Inspection, served: Collection[ServedName], sites: Iterable[Site]
+    inspection: Inspection,
+    served: Collection[ServedName],
+    sites: Iterable[Site],
+    *,
+    will_load: bool,
 ) -> Iterator[OtherServer]:
     """Addresses whose names are not known, as plain HTTP and with TLS: what fits shows itself.
 
-    They belong to servers that are not read, or to a proxy that has not loaded its present files.
-    Services of `sites` have checks of their own.
+    They belong to servers that are not read, or to a proxy that has not loaded its present files,
+    unless the plan `will_load` them for that reason. Services of `sites` have checks of their own.
     """
     services = {
         upstream.port for site in sites for route in site.routes for upstream in route.upstreams
@@ -78,7 +82,7 @@ def others(
                 each["process"], each["host"], each["port"], each["pid"], each["unit"]
             )
     ports = {each.port for each in served}
-    for state in inspection.proxies:
+    for state in () if will_load else inspection.proxies:
         pid = min(state.main_pids, default=0)
         for port, hosts in listened(state).items():
             if port not in ports:

@@ -186,6 +186,9 @@ server {{
     }}
 }}
 """
+_APP = """\
+server { listen 80; server_name app.example.com; location / { proxy_pass http://127.0.0.1:8085; } }
+"""
 _BROKEN = {
     "wiki.example.com": (
         "http://wiki.example.com/ answered 200 before this change, and answered 404 after it"
@@ -202,6 +205,23 @@ _BROKEN = {
         " change, and answered 301 to https://own.example.com/ after it"
     ),
 }
+
+
+def test_what_a_rollback_cannot_restore_is_named(
+    shared_lab: Lab, made: LabHost, project: Path
+) -> None:
+    task = "  tasks: [{command: {cmd: systemctl stop wiki, removes: /root/wiki.py}}]"
+    script = "import http.server as h; h.HTTPServer(('', 8085), h.SimpleHTTPRequestHandler)"
+    made.exec(["tee", "/root/wiki.py"], stdin=f"{script}.serve_forever()\n")
+    made.exec(["tee", "/etc/nginx/conf.d/app.conf"], stdin=_APP)
+    made.sh("systemd-run --quiet --unit=wiki python3 /root/wiki.py; nginx -s reload")
+    write(project, shared_lab, "nginx", task)
+    ran = deployer("apply", "site.yml", "--yes", "--json")
+    made.sh("rm /etc/nginx/conf.d/app.conf; nginx -s reload")
+    assert ran.code == 4, ran
+    report = ran.document["hosts"]["web1"]
+    assert report["state"] == "stranded"
+    assert "http://app.example.com/ answered 200 before" in report["message"], ran
 
 
 def test_a_change_that_breaks_a_neighbour_is_reverted(

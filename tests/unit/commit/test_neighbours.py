@@ -15,9 +15,12 @@ import pytest
 
 from deployer.commit import neighbour_watch as neighbours
 from deployer.commit.neighbours import Neighbourhood
+from deployer.commit.outcome import HostReport
+from deployer.commit.settle import BACK, but_not_restored
 from deployer.errors import AgentError, HostError
+from deployer.model import Handler
 from deployer.plan.desired import DesiredState
-from deployer.plan.model import Change, Plan
+from deployer.plan.model import Change, HandlerRun, Plan
 from deployer.plan.removal import REASON
 from deployer.plan.wire import sealed
 from tests.support.servers.scripted import Peer, Server
@@ -267,6 +270,43 @@ def test_a_web_server_that_is_none_of_the_proxies_answers_as_before(
         host = FakeHost("", state={"listeners": [f"127.0.0.1:{server.port}"]})
         (found,) = failed(host, between=lambda: status.insert(0, "502 No"))
         assert "(nginx, process 0) answered 200" in found
+
+
+def test_files_that_a_plan_loads_because_no_one_did_may_close_addresses() -> None:
+    loading = HandlerRun(
+        handler=Handler(name="reload nginx", action="reload", unit="nginx"),
+        stage=0,
+        because=(),
+        reason="nginx still runs with the deleted /etc/nginx/conf.d/old.conf",
+    )
+    plan = Plan(host="web1", created_at="", changes=(), handlers=(loading,))
+    with Server(statuses(itertools.repeat("200 OK"))) as server:
+        host = FakeHost("", state={"listeners": [f"127.0.0.1:{server.port}"]})
+        watch = of(host).watch(plan, desired())
+        assert watch.checks(changed_at=time.monotonic()) == ()
+
+
+def test_what_a_rollback_does_not_restore_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "RESTORED_S", 0.3)
+    status = ["200 OK"]
+    with Server(lambda peer: peer.answer(status[0], "Content-Length: 0")) as server:
+        host = serving(server)
+        watch = of(host).watch(RELOAD, desired())
+        assert watch.not_restored() == ()
+        status[0] = "502 No"
+        (lost, default) = watch.not_restored()
+        assert lost == (
+            f"http://a.com:{server.port}/ answered 200 before this change, and answered 502 after"
+            " it"
+        )
+        assert "any other name" in default
+        report = HostReport(host="web1", state="reverted", message=f"no; {BACK}")
+        report = but_not_restored(report, [lost] * 6)
+        host.cancelled.set()
+        assert watch.not_restored() == ()
+    assert report.state == "stranded"
+    assert report.message.count(lost) == 5
+    assert "\n    - and 1 more\n" in report.message
 
 
 def test_a_commit_that_has_no_time_to_ask_everything_changes_nothing(
