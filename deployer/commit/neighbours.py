@@ -118,6 +118,7 @@ class Neighbourhood:
             return plan
         from deployer.plan.clashes import clash_words
         from deployer.plan.displaced import Ownership, displaced
+        from deployer.plan.not_loaded import not_loaded
         from deployer.plan.predicted import files_taken_back, names_left
         from deployer.plan.side_effects import side_effects
 
@@ -130,7 +131,8 @@ class Neighbourhood:
             own = _own_files(desired, managed)
             files = files_taken_back(proxies, plan, undoes=desired.undoes, own=own)
             undone_files = files_taken_back(proxies, plan, undoes=desired.undoes, own=())
-            effects_on_others = side_effects(before, left, plan, names_of(desired))
+            found_effects = side_effects(before, left, plan, names_of(desired))
+            effects_on_others = (*found_effects, *not_loaded(proxies, plan))
         except Exception:  # no configuration may crash a plan; the requests show what is lost
             return plan
         self._brought = files

@@ -173,8 +173,8 @@ def but_not_restored(report: HostReport, lost: Sequence[str]) -> HostReport:
     restored = "what this commit changed is back in its former state"
     words = (
         f"{report.message.replace(BACK, restored)}; but other sites are not:\n{listed}{more}\n"
-        "A command, a handler or a package's script had effects that no rollback restores. Correct"
-        " them on the host."
+        "A command or a package's script had effects that no rollback restores, or a reload loaded"
+        " what someone had changed before. Correct it on the host."
     )
     return replace(report, state="stranded", message=words)
 
