@@ -53,6 +53,7 @@ def tree_of(config: tuple[ConfigFile, ...]) -> Directive:
     return Directive(name="", words=(), file=main, line=0, block=block)
 
 
+@lru_cache(maxsize=8)
 def damage_of(config: tuple[ConfigFile, ...]) -> str:
     """The first place from which on a file cannot be parsed; empty if there is none."""
     with tempfile.TemporaryDirectory(prefix="deployer-") as folder:  # mode 0700
