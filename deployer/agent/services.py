@@ -51,11 +51,31 @@ class Systemd:
         return self._children.run(argv)[1]
 
     def act(self, verb: str, unit: str) -> None:
-        """``systemctl VERB UNIT``; a failure includes the unit's last messages."""
+        """``systemctl VERB UNIT``; a failure includes the unit's last messages.
+
+        A proxy that is stopped must be able to start again.
+        """
+        left = self._may_be_left(unit) if verb in ("stop", "restart") else []
+        if left and verb == "restart":
+            self.act("stop", unit)
+            verb = "start"
         code, output = self._children.run(["systemctl", verb, unit], limit_s=150.0)
         if code != 0:
             text = f"{output}\n{self.last_words(unit)}"
             raise StepError(f"systemctl {verb} {unit} ended with exit code {code}", text.strip())
+        if left and verb == "stop":
+            from deployer.agent.unix_listeners import remove_stale
+
+            remove_stale(left)
+
+    def _may_be_left(self, unit: str) -> list[str]:
+        """The unix sockets of a running proxy."""
+        main = main_pid(self.show([unit])[unit])
+        if not is_proxy(main):
+            return []
+        from deployer.agent.unix_listeners import unix_listeners
+
+        return unix_listeners(main)
 
     def reload_units(self) -> None:
         self._children.succeed(["systemctl", "daemon-reload"], limit_s=90.0, interruptible=False)

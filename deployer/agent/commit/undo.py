@@ -58,15 +58,15 @@ class Undo:
         """The reply: newest generation first, and the changes of each in reverse order."""
         for number in self._numbers:
             self._add(number, os.path.join(self._state.generations, str(number)))
-        gone = {
+        off = {
             item["name"]
             for item in self._wanted.values()
-            if item["kind"] == "service" and item.get("gone")
+            if item["kind"] == "service" and _is_off(item)
         }
         return {
             "to": self._to,
             "resources": [item for item in self._wanted.values() if self._has_folder(item)],
-            "handlers": [run for run in self._handlers.values() if run["unit"] not in gone],
+            "handlers": [run for run in self._handlers.values() if run["unit"] not in off],
             "sites": self._sites(self._to),
             "undone_sites": [site for number in self._numbers for site in self._sites(number)],
             "verification": self._verification(self._to),
@@ -193,3 +193,12 @@ def former_path(path: str, entry: Entry, images: Images) -> Json | None:
         item["content_b64"] = to_b64(images.read(entry["h"]))
         attributes.update(sha256=entry["h"], size=entry["s"])
     return item
+
+
+def _is_off(service: Json) -> bool:
+    """Whether a service did not run: a reload would start it, and its program may be gone.
+
+    What a removed package leaves in /etc/init.d is still a unit.
+    """
+    attributes = service["attributes"]
+    return bool(service.get("gone")) or (attributes is not None and not attributes["active"])
