@@ -24,6 +24,7 @@ from deployer.commit.neighbour_watch import (
 from deployer.errors import AgentError, HostError
 from deployer.plan.forecast import effects
 from deployer.plan.model import Plan
+from deployer.plan.removal import REASON
 from deployer.proxies import PROXIES
 from deployer.resources import PATH_KINDS
 
@@ -241,7 +242,13 @@ class Neighbourhood:
         watched = neighbours(
             (
                 *(each for each in served if each not in unwatched),
-                *others(inspection, served, desired.sites, will_load=_makes_up_for_a_reload(plan)),
+                *others(
+                    inspection,
+                    served,
+                    desired.sites,
+                    will_load=desired.undoes or _makes_up_for_a_reload(plan),
+                    leaving=_on_purpose(plan, undoes=desired.undoes),
+                ),
             ),
             own=names_of(desired),
             consented=self._consented(desired)
@@ -304,6 +311,11 @@ def _may_displace(plan: Plan) -> bool:
         for change in plan.changes
         if change.kind in ("file", "link", "directory")
     )
+
+
+def _on_purpose(plan: Plan, *, undoes: bool) -> frozenset[str]:
+    """The names of what `plan` undoes or removes because earlier generations brought it."""
+    return frozenset(each.name for each in plan.changes if undoes or each.reason == REASON)
 
 
 def _makes_up_for_a_reload(plan: Plan) -> bool:

@@ -67,17 +67,19 @@ def others(
     sites: Iterable[Site],
     *,
     will_load: bool,
+    leaving: Collection[str] = (),
 ) -> Iterator[OtherServer]:
     """Addresses whose names are not known, as plain HTTP and with TLS: what fits shows itself.
 
     They belong to servers that are not read, or to a proxy that has not loaded its present files,
-    unless the plan `will_load` them for that reason. Services of `sites` have checks of their own.
+    unless the plan `will_load` them for that reason. Services of `sites` have checks of their own;
+    units and packages that are `leaving` end on purpose.
     """
     services = {
         upstream.port for site in sites for route in site.routes for upstream in route.upstreams
     }
     for each in inspection.others:
-        if each["port"] not in services:
+        if each["port"] not in services and not {each["process"], each["unit"]} & {*leaving}:
             yield from _other(
                 each["process"], each["host"], each["port"], each["pid"], each["unit"]
             )

@@ -265,6 +265,14 @@ def test_a_web_server_that_is_none_of_the_proxies_answers_as_before(
         status[0] = "200 OK"
         host.displaces = frozenset({"caddy"})
         assert failed(host, between=lambda: status.insert(0, "502 No")) == []
+        host.displaces = frozenset()
+        stopped = Plan(host="web1", created_at="", changes=(change("service:caddy", ON, OFF),))
+        for undoes, number in ((False, 1), (True, 0)):
+            status[0] = "200 OK"
+            watch = of(host).watch(stopped, desired(undoes=undoes))
+            status.insert(0, "502 No")
+            checks = watch.checks(changed_at=time.monotonic())
+            assert sum(not each.ok for each in checks) == number, "a rollback ends what it brought"
         # An address that the files of a proxy do not show: it has not loaded them.
         status[0] = "200 OK"
         host = FakeHost("", state={"listeners": [f"127.0.0.1:{server.port}"]})
