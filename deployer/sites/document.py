@@ -26,7 +26,10 @@ def _without_sources(document: dict[str, Any]) -> dict[str, object]:
     for part in (document, *document["routes"], *document["verify"], *probes):
         del part["source"], part["places"]
     for route in document["routes"]:
-        del route["request_headers"], route["response_headers"]
+        # Nothing that only the proxy needs, and no secrets.
+        for key in ("request_headers", "response_headers", "users", "request_rate"):
+            del route[key]
+        del route["handshake_rate"]
     return document
 
 
@@ -59,6 +62,8 @@ def _route(document: Document) -> Route:
             "probe": _check(probe) if probe else None,
             "upstreams": tuple(Upstream(**upstream) for upstream in document["upstreams"]),
             "origins": None if origins is None else tuple(origins),
+            "allow": tuple(document.get("allow", ())),
+            "deny": tuple(document.get("deny", ())),
             "redirect": Redirect(**redirect) if redirect else None,
         }
     )

@@ -115,13 +115,23 @@ class Headers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """A number of requests in one or 60 seconds."""
+
+    count: int
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """One path of a site. Exactly one of `upstreams`, `root` and `redirect` is set.
 
     `origins` is `None` for the site's own names, ``("any",)`` for every page, otherwise a list of
     ``scheme://host[:port]``, in lower case. `max_body_bytes` is `None` for the site's, 0 for no
     limit. The files of a `root` have an `index` in each folder; with `spa`, the one of the route
-    is also served for all files that do not exist. With `login`, the service rejects clients that
+    is also served for all files that do not exist. Of clients, those in `allow` (if there are any)
+    and not in `deny` are served, with a password of one of `users` (by name, hashed) and up to a
+    rate. With `login`, the service rejects clients that
     have not logged in, including checks. `probe` is how the route is checked, `None` for a
     handshake on its path; nothing is sent to a route that is not `is_probed`. `places` has the
     position of each key in the playbook.
@@ -137,6 +147,11 @@ class Route:
     redirect: Redirect | None = None
     request_headers: Headers = Headers()
     response_headers: Headers = Headers()
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    users: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    request_rate: Rate | None = None
+    handshake_rate: Rate | None = None
     strip_prefix: bool = False
     buffering: bool = False
     timeout_s: float = 60.0

@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 from deployer.errors import UsageError
 from deployer.model import Proxy
-from deployer.sites.model import Headers, Redirect, Route, Site, Tls, Upstream
+from deployer.sites.model import Headers, Rate, Redirect, Route, Site, Tls, Upstream
 
 _NOTE = "deployer wrote this file: change the playbook instead"
 
@@ -45,6 +45,7 @@ def _has(value: Any, known: Mapping[str, _Check]) -> bool:
 
 
 _NONE = type(None)
+_RATE: Mapping[str, _Check] = {"count": _is(int), "seconds": _is(int)}
 _HEADERS: Mapping[str, _Check] = {"set": _pairs, "remove": _texts}
 _UPSTREAM: Mapping[str, _Check] = {
     "host": _is(str),
@@ -59,6 +60,11 @@ _ROUTE: Mapping[str, _Check] = {
     "upstreams": _is(list),
     "root": _is(str, _NONE),
     "index": _is(str),
+    "allow": _texts,
+    "deny": _texts,
+    "users": _pairs,
+    "request_rate": lambda value: _has(value, _RATE),
+    "handshake_rate": lambda value: _has(value, _RATE),
     "spa": _is(bool),
     "redirect": lambda value: _has(value, {"to": _is(str), "code": _is(int)}),
     "request_headers": lambda value: _has(value, _HEADERS),
@@ -167,6 +173,13 @@ def _route(document: object) -> Route:
                 Upstream(**_checked(each, _UPSTREAM)) for each in route.get("upstreams", ())
             ),
             "origins": None if origins is None else tuple(origins),
+            "allow": tuple(route.get("allow", ())),
+            "deny": tuple(route.get("deny", ())),
+            "users": _to_pairs(route.get("users", ())),
+            "request_rate": Rate(**route["request_rate"]) if "request_rate" in route else None,
+            "handshake_rate": Rate(**route["handshake_rate"])
+            if "handshake_rate" in route
+            else None,
             "redirect": Redirect(**route["redirect"]) if "redirect" in route else None,
             "request_headers": _headers(route.get("request_headers", {})),
             "response_headers": _headers(route.get("response_headers", {})),
@@ -185,7 +198,7 @@ def _to_pairs(values: Iterable[list[str]]) -> tuple[tuple[str, str], ...]:
 def _set_values(part: Site | Tls | Route | Upstream, known: Mapping[str, object]) -> dict[str, Any]:
     """The values that are not the default."""
     return {
-        field.name: asdict(value) if isinstance(value, (Headers, Redirect)) else value
+        field.name: asdict(value) if isinstance(value, (Headers, Rate, Redirect)) else value
         for field in fields(part)
         if field.name in known and (value := getattr(part, field.name)) != field.default
     }

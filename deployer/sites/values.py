@@ -24,6 +24,7 @@ CERTIFICATES_FOLDER = "/etc/ssl/deployer"
 PLAIN_PATH = re.compile(r"/[A-Za-z0-9._~!&()*+,=:@/-]*")
 PLAIN_FILE = re.compile(r"/[\w.~!+,=@/-]*")
 PLAIN_TARGET = re.compile(r"[A-Za-z0-9._~:/?@!&()*+,=%\[\]-]+")
+PLAIN_HASH = re.compile(r"\$[A-Za-z0-9./$=,]+")
 PLAIN_HOST = re.compile(r"[A-Za-z0-9._:-]+")
 PLAIN_NAME = re.compile(r"[A-Za-z0-9.*-]+")
 PLAIN_ORIGIN = re.compile(r"[A-Za-z0-9+.:/_\[\]-]+")

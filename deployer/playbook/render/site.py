@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal, cast
+from typing import Literal, TypedDict, cast
 
 from deployer.errors import SourceError
 from deployer.model import Proxy, SourceRef, Value
@@ -16,7 +16,15 @@ from deployer.playbook.schema.tls import AcmeModel, DnsModel
 from deployer.playbook.schema.validate import validate
 from deployer.playbook.schema.values import ip_address
 from deployer.playbook.yaml.source import Problems, YamlMap, nearest, spot_of, value_at
-from deployer.sites.model import Check, Dns, Eab, Headers, Redirect, Route, Site, Tls
+from deployer.sites.model import Check, Dns, Eab, Headers, Rate, Redirect, Route, Site, Tls
+
+
+class _Access(TypedDict, total=False):
+    allow: tuple[str, ...]
+    deny: tuple[str, ...]
+    users: tuple[tuple[str, str], ...]
+    request_rate: Rate | None
+    handshake_rate: Rate | None
 
 
 def to_site(
@@ -34,6 +42,7 @@ def to_site(
     )
     _check_routes(routes, node, problems)
     _check_probes(routes, node, problems)
+    _check_credentials(routes, node, problems)
     _check_names(model, node, problems)
     _check_echo(model, routes, node, problems)
     checks = tuple(
@@ -88,6 +97,7 @@ def _route(site: SiteModel, number: int, nodes: Value, problems: Problems) -> Ro
         redirect=_redirect(model),
         request_headers=_headers(site.request_headers, model.request_headers),
         response_headers=_headers(site.response_headers, model.response_headers),
+        **_access(site, model),
         strip_prefix=model.strip_prefix,
         buffering=model.buffering,
         timeout_s=model.idle_timeout if "idle_timeout" in nodes[number] else model.timeout,
@@ -102,6 +112,19 @@ def _route(site: SiteModel, number: int, nodes: Value, problems: Problems) -> Ro
         source=spot_of(nodes, number).ref,
         places=_places(nodes[number]),
     )
+
+
+def _access(site: SiteModel, model: RouteModel) -> _Access:
+    if model.redirect is not None:
+        return {}
+    auth, rates = model.basic_auth or site.basic_auth, model.rate_limit
+    return {
+        "allow": site.allow if model.allow is None else model.allow,
+        "deny": site.deny if model.deny is None else model.deny,
+        "users": auth.users if auth else (),
+        "request_rate": rates.requests if rates else None,
+        "handshake_rate": rates.handshakes if rates else None,
+    }
 
 
 def _redirect(model: RouteModel) -> Redirect | None:
@@ -182,6 +205,20 @@ def _check_probes(routes: tuple[Route, ...], node: YamlMap, problems: Problems) 
                     hint=f"the path must start with {route.path}"
                     if route.match == "prefix"
                     else f"match: exact serves only {route.path}, with any query",
+                )
+            )
+
+
+def _check_credentials(routes: tuple[Route, ...], node: YamlMap, problems: Problems) -> None:
+    """Check that the checks of routes with passwords have one."""
+    for number, route in enumerate(routes):
+        sent = {name.lower() for name, _ in route.probe.headers} if route.probe else set()
+        if route.users and route.websocket and route.is_probed and "authorization" not in sent:
+            problems.add(
+                spot_of(node, "routes", number).error(
+                    f"the checks of '{route.path}' have no password, and would get 401",
+                    hint='write probe: {headers: {Authorization: "Basic '
+                    "{{ ('NAME:' ~ password) | b64encode }}\"}}, or probe: false",
                 )
             )
 

@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal
 
 from deployer.model import DEFAULT_PROXY, Value
 from deployer.playbook.schema import refused as not_supported
+from deployer.playbook.schema.access import BasicAuthModel, RateLimit
 from deployer.playbook.schema.headers import (
     AliasModel,
     Redirect,
@@ -22,6 +23,7 @@ from deployer.playbook.schema.models import Before, Misplaced, Strict, field
 from deployer.playbook.schema.tls import TlsModel
 from deployer.playbook.schema.types import (
     AbsolutePath,
+    Clients,
     Conditions,
     Domain,
     Drain,
@@ -122,6 +124,14 @@ class RouteModel(Strict):
     response_headers: ResponseHeadersModel | None = field(
         None, description="Headers that clients get or do not get."
     )
+    allow: Clients | None = field(
+        None, description="Addresses that may use the route, and the host itself; others get 403."
+    )
+    deny: Clients | None = field(None, description="Addresses that get 403.")
+    basic_auth: BasicAuthModel | None = field(None, description="Ask for a name and password.")
+    rate_limit: RateLimit | None = field(
+        None, description="How often one address may send requests."
+    )
     strip_prefix: bool = field(False, description="The service sees the path without this prefix.")
     buffering: bool = field(
         False, description="Collect answers for slow clients; by default they pass as they come."
@@ -183,22 +193,33 @@ _OF_SERVICES = (
     "idle_timeout",
     "request_headers",
 )
+_OF_ANSWERS = ("response_headers", "allow", "deny", "basic_auth", "rate_limit")
 _OF_FOLDERS = ("index", "spa")
 
 
+#: What each key that a kind of route does not have is reported with.
+_MISPLACED: Mapping[str, Mapping[str, str]] = {
+    "websocket": dict.fromkeys(_OF_FOLDERS, "requires a route with a root"),
+    "upstream": {
+        **dict.fromkeys(_OF_WEBSOCKETS, "requires a websocket route"),
+        **dict.fromkeys(_OF_FOLDERS, "requires a route with a root"),
+    },
+    "root": {
+        **dict.fromkeys(_OF_WEBSOCKETS, "requires a websocket route"),
+        **dict.fromkeys(_OF_SERVICES, "has no effect on a folder of files"),
+    },
+    "redirect": {
+        **dict.fromkeys(_OF_WEBSOCKETS, "requires a websocket route"),
+        **dict.fromkeys(_OF_FOLDERS, "requires a route with a root"),
+        **dict.fromkeys((*_OF_SERVICES, *_OF_ANSWERS), "has no effect on a redirect"),
+    },
+}
+
+
 def _keys_of_other_kinds(kind: str, node: Mapping[str, object]) -> Iterator[Misplaced]:
-    for key in _OF_WEBSOCKETS if kind != "websocket" else ():
+    for key, why in _MISPLACED[kind].items():
         if key in node:
-            yield Misplaced(key, f"'{key}' requires a websocket route")
-    what = {"root": "a folder of files", "redirect": "a redirect"}.get(kind)
-    for key in _OF_SERVICES if what else ():
-        if key in node:
-            yield Misplaced(key, f"'{key}' has no effect on {what}")
-    for key in _OF_FOLDERS if kind != "root" else ():
-        if key in node:
-            yield Misplaced(key, f"'{key}' requires a route with a root")
-    if kind == "redirect" and "response_headers" in node:
-        yield Misplaced("response_headers", "'response_headers' has no effect on a redirect")
+            yield Misplaced(key, f"'{key}' {why}")
     if "timeout" in node and kind == "websocket":
         hint = "idle_timeout also applies to the plain requests of the route"
         yield Misplaced("timeout", "'timeout' requires an upstream route", hint)
@@ -232,6 +253,11 @@ class SiteModel(Strict):
     )
     response_headers: ResponseHeadersModel | None = field(
         None, description="The same for all routes except redirects."
+    )
+    allow: Clients = field((), description="The same for routes without their own.")
+    deny: Clients = field((), description="The same for routes without their own.")
+    basic_auth: BasicAuthModel | None = field(
+        None, description="The same for routes without their own."
     )
     verify: list[CheckModel] = field(
         [], description="Handshakes to make in addition to those of every WebSocket route."

@@ -277,6 +277,14 @@ Size = Annotated[
         description="A size: 64k, 16m, 1g, or none.",
     ),
 ]
+Clients = Annotated[
+    tuple[str, ...],
+    Check(
+        lambda value: values.ranges(_list(value), presets=PRESETS),
+        **_STRINGS,
+        description="Addresses, ranges such as 10.0.0.0/8, or private, cloudflare, fastly.",
+    ),
+]
 TrustedProxies = Annotated[
     tuple[str, ...],
     Check(

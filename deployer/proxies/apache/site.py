@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from deployer.errors import SourceError
@@ -19,6 +19,7 @@ from deployer.sites.model import Route, Site, Tls, Upstream
 from deployer.sites.values import (
     GZIP_TYPES,
     PLAIN_FILE,
+    PLAIN_HASH,
     PLAIN_HOST,
     PLAIN_PATH,
     REMOVED_HEADERS,
@@ -51,6 +52,8 @@ _ALWAYS = (
 )
 _FOR_TLS = ("ssl.load", "ssl.conf", "socache_shmcb.load", "http2.load", "http2.conf")
 _FOR_GZIP = ("filter.load", "deflate.load", "deflate.conf")
+_FOR_USERS = ("auth_basic.load", "authn_core.load", "authn_file.load", "authz_user.load")
+_FOR_ADDRESSES = ("authz_host.load",)
 _FOR_TRUSTED = ("remoteip.load",)
 _FOR_SPA = ("dir.load", "dir.conf")
 _FOR_POOLS = (
@@ -170,25 +173,28 @@ def more_vars(sites: Sequence[Site], others: Others = ALONE) -> dict[str, object
                 hint="Apache uses the first site that matches a name: give each wildcard its own "
                 "site, or move that name to the site of its wildcard.",
             )
-    modules: Iterable[str] = _ALWAYS
-    if any(site.has_tls for site in sites):
-        modules = (*modules, *_FOR_TLS)
-    if any(_need_a_pool(site) for site in sites):
-        modules = (*modules, *_FOR_POOLS)
-    if any(site.trusted_proxies for site in sites):
-        modules = (*modules, *_FOR_TRUSTED)
-    if any(route.spa for site in sites for route in site.routes):
-        modules = (*modules, *_FOR_SPA)
-    if any(site.gzip for site in sites):
-        modules = (*modules, *_FOR_GZIP)
-    if any(site.underscores_in_headers for site in sites):
-        modules = (*modules, "lua.load")
     headers = [*SET_HEADERS, *REMOVED_HEADERS]
     return {
-        "apache_modules": list(modules),
+        "apache_modules": list(_modules(sites)),
         "apache_client_headers": headers,
         "apache_underscored_headers": underscored(headers),
     }
+
+
+def _modules(sites: Sequence[Site]) -> Iterator[str]:
+    routes = [route for site in sites for route in site.routes]
+    yield from _ALWAYS
+    for is_needed, modules in (
+        (any(site.has_tls for site in sites), _FOR_TLS),
+        (any(_need_a_pool(site) for site in sites), _FOR_POOLS),
+        (any(route.users for route in routes), _FOR_USERS),
+        (any(route.allow or route.deny for route in routes), _FOR_ADDRESSES),
+        (any(site.trusted_proxies for site in sites), _FOR_TRUSTED),
+        (any(route.spa for route in routes), _FOR_SPA),
+        (any(site.gzip for site in sites), _FOR_GZIP),
+        (any(site.underscores_in_headers for site in sites), ("lua.load",)),
+    ):
+        yield from modules if is_needed else ()
 
 
 def _link(site: Site) -> str:
@@ -201,6 +207,10 @@ def _link(site: Site) -> str:
         return f"000-{site.domain}"
     labels = [name.count(".") for name in site.names if name.startswith("*")]
     return f"~{max(0, 9 - min(labels))}-{site.domain}" if labels else site.domain
+
+
+def _is_guarded(route: Route) -> bool:
+    return bool(route.allow or route.deny or route.users)
 
 
 def _needs_mark(route: Route) -> bool:
@@ -290,6 +300,14 @@ def _route_view(
 ) -> View:
     route, path = named.route, named.path
     refuse_unless(PLAIN_PATH, path, what="the path", source=route.source)
+    if route.request_rate or route.handshake_rate:
+        raise SourceError(
+            f"Apache cannot limit the rate of requests to {path}",
+            source=route.at("rate_limit"),
+            hint="nginx and HAProxy can: write `proxy: nginx`, or limit it in the service.",
+        )
+    for _, hashed in route.users:
+        refuse_unless(PLAIN_HASH, hashed, what="the hash", source=route.at("basic_auth"))
     if "*" in path:
         raise SourceError(
             f"the path {path} has a star, which matches any text in Apache",
@@ -315,6 +333,10 @@ def _route_view(
         "folder": _folder(route, path) if route.root else None,
         "inside": bool(around),
         "slug": named.slug,
+        "allow": list(route.allow),
+        "deny": list(route.deny),
+        "users": [f"{name}:{hashed}" for name, hashed in route.users],
+        "users_file": f"{site.domain.replace('*', '_')}.{named.slug}",
         "index": route.index,
         "spa": route.spa,
         "redirect": redirect_view(site, route),
@@ -330,7 +352,9 @@ def _route_view(
         "rule": rules[named.slug]["variable"] if named.slug in rules else None,
         # Rules of enclosing locations and of the distribution's /server-status must not apply.
         "free": named.is_granted
-        or any(other.slug in rules or other.is_granted for other in around),
+        or any(
+            other.slug in rules or other.is_granted or _is_guarded(other.route) for other in around
+        ),
     }
 
 

@@ -15,11 +15,12 @@ from itertools import combinations
 from deployer.errors import SourceError
 from deployer.model import SourceRef
 from deployer.proxies.shared import ALONE, Others
-from deployer.sites.model import Route, Site, Tls, Upstream
+from deployer.sites.model import Rate, Route, Site, Tls, Upstream
 from deployer.sites.served_file import text_of
 from deployer.sites.values import (
     GZIP_TYPES,
     PLAIN_FILE,
+    PLAIN_HASH,
     PLAIN_HOST,
     PLAIN_PATH,
     REMOVED_HEADERS,
@@ -132,7 +133,12 @@ def more_vars(sites: Sequence[Site], others: Others = ALONE) -> dict[str, object
         "haproxy_underscored_headers": underscored([*SET_HEADERS, *REMOVED_HEADERS]),
         "haproxy_own": [_section_name(site) for site in sites],
         "haproxy_site_files": [
-            {"domain": site.domain, "name": _section_name(site), "content": text_of(site)}
+            {
+                "domain": site.domain,
+                "name": _section_name(site),
+                "private": any(r.users or r.request_headers.set for r in site.routes),
+                "content": text_of(site),
+            }
             for site in (*sites, *others.unfiled)
         ],
         "haproxy_gone": [posixpath.basename(path).removesuffix(".json") for path in others.gone],
@@ -168,6 +174,11 @@ def _route_view(site: Site, route: Route, *, backend: str) -> View:
         "websocket": route.websocket,
         "root": _name_of_root(route.root) if route.root is not None else None,
         "servers": [_server(upstream, source=route.source) for upstream in route.upstreams],
+        "allow": list(route.allow),
+        "deny": list(route.deny),
+        "users": _users(route),
+        "request_rate": _rate(route.request_rate),
+        "handshake_rate": _rate(route.handshake_rate),
         "index": route.index,
         "spa": f"{path.rstrip('/')}/{route.index}" if route.spa else None,
         "redirect": redirect_view(site, route),
@@ -181,6 +192,22 @@ def _route_view(site: Site, route: Route, *, backend: str) -> View:
         "stripped": route.strip_prefix and path != "/",
         "rule": _rule(site, route),
     }
+
+
+def _users(route: Route) -> list[View]:
+    for name, hashed in route.users:
+        if hashed.startswith("$apr1$"):
+            raise SourceError(
+                f"HAProxy cannot verify the hash of {name}'s password, an Apache MD5",
+                source=route.at("basic_auth"),
+                hint="Write one from: openssl passwd -6",
+            )
+        refuse_unless(PLAIN_HASH, hashed, what="the hash", source=route.at("basic_auth"))
+    return [{"name": name, "hash": hashed} for name, hashed in route.users]
+
+
+def _rate(rate: Rate | None) -> View | None:
+    return None if rate is None else {"count": rate.count, "period": f"{rate.seconds}s"}
 
 
 def _pairs(headers: Sequence[tuple[str, str]]) -> list[View]:

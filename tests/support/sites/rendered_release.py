@@ -108,7 +108,9 @@ def nginx(rendered: Rendered, program: Path) -> list[list[str]]:
 def haproxy(rendered: Rendered, program: Path) -> list[list[str]]:
     """The same for HAProxy."""
     text = rendered.text("haproxy/haproxy.cfg")
-    text = re.sub(r"(?m)^    ((chroot|user|group|stats) .*|daemon)\n", "", text)
+    text = re.sub(
+        r"(?m)^    ((chroot|stats|(user|group) +(haproxy|www-data)).*|daemon)\n", "", text
+    )
     text = re.sub(r",\[::\]:\d+ v6only", "", text)
     text = text.replace("bind :80", f"bind 127.0.0.1:{rendered.http}")
     text = text.replace("bind :443", f"bind 127.0.0.1:{rendered.https}")

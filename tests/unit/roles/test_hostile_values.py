@@ -46,6 +46,9 @@ _SITE = site(
         {
             "path": "/headers",
             "upstream": "http://127.0.0.1:80",
+            "allow": ("192.0.2.0/24",),
+            "deny": ("192.0.2.1",),
+            "users": (("zz-user", "$6$zzsalt$zzhash"),),
             "request_headers": Headers(set=(("X-Zz", "zz-request"),), remove=("X-Zy",)),
             "response_headers": Headers(set=(("X-Zx", "zz-answer"),), remove=("X-Zw",)),
         },
@@ -185,6 +188,8 @@ def _content(path: str, content: bytes) -> Any:
         return settings(text)
     if path.startswith("/etc/default/"):
         return environment(text)
+    if "/deployer-users/" in path:
+        return [(each, ";") for each in text.splitlines()]
     for prefix, read in READERS.items():
         if path.startswith(prefix):
             return read(text)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from deployer.errors import UsageError
 from deployer.proxies import PROXIES
-from deployer.sites.model import Site
+from deployer.sites.document import sites_from_json, sites_to_json
+from deployer.sites.model import Headers, Rate, Redirect, Site
 from deployer.sites.served_file import served_part, site_of, sites_in, text_of
 from tests.support.sites import haproxy_case
 from tests.support.sites.site_case import site
@@ -113,3 +115,38 @@ def test_another_file_is_no_site(text: str) -> None:
     path = "/etc/haproxy/deployer/sites/x.json"
     with pytest.raises(UsageError, match=f"{path} is not a site"):
         sites_in({path: text})
+
+
+def test_settings_of_routes_are_the_same_from_the_playbook_and_from_the_host() -> None:
+    headers = Headers(set=(("X-A", "b"),), remove=("X-B",))
+    routes = [
+        {**WS, "request_headers": headers, "response_headers": headers, "allow": ("10.0.0.0/8",)},
+        {"path": "/old", "redirect": Redirect(to="/new", code=301)},
+        {"path": "/app", "root": "/srv", "spa": True, "index": "main.html", "deny": ("10.0.0.1",)},
+        {
+            "path": "/api",
+            "upstream": "http://127.0.0.1:1",
+            "buffering": True,
+            "timeout_s": 5.0,
+            "max_body_bytes": 0,
+            "users": (("alice", "$6$salt$hash"),),
+            "request_rate": Rate(count=1, seconds=1),
+            "handshake_rate": Rate(count=2, seconds=60),
+        },
+    ]
+    full = site(
+        domain="a.example.com",
+        aliases=["b.example.com"],
+        redirects=(("b.example.com", "a.example.com"),),
+        trusted_proxies=("10.0.0.0/8",),
+        gzip=True,
+        routes=routes,
+    )
+    found = site_of(text_of(full))
+    assert [replace(each, source=None) for each in full.routes] == list(found.routes)
+    assert (found.redirects, found.trusted_proxies) == (full.redirects, full.trusted_proxies)
+    assert found.gzip
+    (stored,) = sites_from_json(json.loads(json.dumps(sites_to_json([full]))))
+    assert stored.routes[1].redirect == full.routes[1].redirect
+    assert stored.routes[0].allow == full.routes[0].allow
+    assert "$6$" not in json.dumps(sites_to_json([full]))

@@ -11,7 +11,7 @@ import pytest
 
 from deployer.errors import SourceError
 from deployer.proxies.apache import site as apache_site
-from deployer.sites.model import Route, Site, Upstream
+from deployer.sites.model import Rate, Route, Site, Upstream
 from tests.support.sites import apache_case
 from tests.support.sites.site_case import site
 
@@ -233,6 +233,14 @@ def test_what_apache_cannot_do() -> None:
         text({"path": "/a*", "upstream": "http://127.0.0.1:1"})
     with pytest.raises(SourceError, match="does not collect the answers of /"):
         text({"path": "/", "upstream": "http://127.0.0.1:1", "buffering": True})
+    with pytest.raises(SourceError, match="cannot limit the rate of requests to /"):
+        text(
+            {
+                "path": "/",
+                "upstream": "http://127.0.0.1:1",
+                "request_rate": Rate(count=1, seconds=1),
+            }
+        )
     with pytest.raises(SourceError, match="mix http and https"):
         text({"path": "/", "upstream": ["http://127.0.0.1:1", "https://127.0.0.1:2"]})
 

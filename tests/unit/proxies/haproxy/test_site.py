@@ -212,3 +212,6 @@ def test_what_haproxy_cannot_do() -> None:
     mine = site(domain="a.example.com", routes=[{**WS, "buffering": True}])
     with pytest.raises(SourceError, match="does not collect the answers of"):
         haproxy_site.view(mine)
+    mine = site(domain="a.example.com", routes=[{**WS, "users": (("a", "$apr1$x$y"),)}])
+    with pytest.raises(SourceError, match="cannot verify the hash"):
+        haproxy_site.view(mine)
