@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from deployer.transport import Link
     from deployer.verify.net.stream import Deadline, Dial
     from deployer.verify.probe.held_connections import HeldConnection, HeldConnections
+    from deployer.verify.probe.spec import Endpoint
 
 #: The limit of connections on one host, regardless of the number of routes.
 _MOST = 200
@@ -359,7 +360,8 @@ def _routeed(
     from deployer.verify.net.stream import Deadline
     from deployer.verify.options import ProxyAddress
     from deployer.verify.planned.checks import planned_checks
-    from deployer.verify.probe.spec import Endpoint, UpgradeProbe
+    from deployer.verify.probe.lockouts import LEFT_ALONE
+    from deployer.verify.probe.spec import UpgradeProbe
 
     access = Access(dial=dial, timeout_s=_FIND_S, until=Deadline(2 * _FIND_S))
     places = [
@@ -369,13 +371,25 @@ def _routeed(
             site, ProxyAddress(), found=find_websockets(site, ProxyAddress(), access)
         )
         if check.represents_route and check.route
+        if isinstance(check.probe, UpgradeProbe) and isinstance(check.peer, UpgradeProbe)
     ]
     each = max(1, min(count, _MOST // (len(places) or 1)))
-    for site, route, probe, peer in places[:_MOST]:
-        if isinstance(probe, UpgradeProbe) and isinstance(peer, UpgradeProbe):
-            addresses = [
-                Endpoint(host=one.host, port=one.port, socket=one.socket, tls=one.tls)
-                for one in route.upstreams[:_MOST_TWINS]
-            ]
-            twins = [held for at in addresses for held in flock.hold(replace(peer, endpoint=at), 1)]
-            yield _CanaryRoute(site, route.path, flock.hold(probe, each), twins)
+    twins = [
+        [held for at in _addresses(route) for held in flock.hold(replace(peer, endpoint=at), 1)]
+        for _, route, _, peer in places[:_MOST]
+    ]
+    flock.wait_until_open()
+    for (site, route, probe, _), of_route in zip(places, twins, strict=False):
+        if any(twin.counts_clients for twin in of_route):
+            yield _CanaryRoute(site, route.path, (), of_route, note=LEFT_ALONE)
+        else:
+            yield _CanaryRoute(site, route.path, flock.hold(probe, each), of_route)
+
+
+def _addresses(route: Route) -> list[Endpoint]:
+    from deployer.verify.probe.spec import Endpoint
+
+    return [
+        Endpoint(host=one.host, port=one.port, socket=one.socket, tls=one.tls)
+        for one in route.upstreams[:_MOST_TWINS]
+    ]

@@ -9,13 +9,15 @@ certificate for the wrong name, say) costs that while once, and only when it fai
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from deployer.errors import DeployerError
 from deployer.model import UNFINISHED, CheckResult, HandshakeResult
-from deployer.sites.model import Site
+from deployer.sites.model import Route, Site
 from deployer.verify.judge import refusals
 from deployer.verify.judge.attempts import Attempts
 from deployer.verify.judge.judge import judge
@@ -28,6 +30,7 @@ from deployer.verify.probe.certificate import attempt_tls
 from deployer.verify.probe.h2c_variants import attempt_variants
 from deployer.verify.probe.handshake import attempt_upgrade
 from deployer.verify.probe.http_get import attempt_get
+from deployer.verify.probe.lockouts import LEFT_ALONE, counts_clients, locks_out
 from deployer.verify.probe.old_tls import attempt_old_tls
 from deployer.verify.probe.spec import (
     Http2Probe,
@@ -41,8 +44,12 @@ from deployer.verify.probe.spec import (
 )
 from deployer.verify.public.lookup_checks import Public
 
+if TYPE_CHECKING:
+    from deployer.verify.discovery.known import KnownService
+
 _WORKERS = 16
-_PAUSE_S = 0.1
+#: The pause between two attempts of a check grows: a failing service is not flooded.
+_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 0.5
 #: The checks whose times are reported, and how long at most they run alone: next to twenty TLS
 #: handshakes, the time of one handshake means little.
 _MEASURED: frozenset[Kind] = frozenset({"handshake", "service"})
@@ -52,6 +59,8 @@ _ALONE_S = 0.3
 RELOAD_S = 0.5
 #: How long a proxy may still answer with its old configuration after a reload.
 _SETTLE_S = 2.0
+#: How services answer a handshake on a path that is not that of their WebSocket.
+_WRONG_PATH = frozenset({"status", "closed", "dropped", "timeout"})
 _BAD_GATEWAY = frozenset({502, 503, 504})
 
 
@@ -68,15 +77,27 @@ class _Run:
         self._site = site
         self._access = access
         self._public = public
+        self._identifying = threading.Lock()
+        #: The routes whose service counts connections without a login, and locks clients out.
+        self._counting: set[str] = set()
+        self._services: dict[str, KnownService | None] = {}
         self._settling = Deadline(min(_SETTLE_S, patience_s) - age_s, within=access.until)
         self._starting = Deadline(patience_s - age_s, within=access.until)
 
     def collect(self, check: PlannedCheck, held_peer: Future[Attempt] | None) -> Attempts:
         """Make every attempt that the verdict on `check` needs."""
         if check.hop == "public":
-            return self._attempt_public(check)
+            is_left_alone = check.route is not None and self._is_left_alone(check, check.route)
+            return (
+                Attempts(main=_left_alone(check)) if is_left_alone else self._attempt_public(check)
+            )
+        pause_s = _PAUSE_S
         while True:
+            if check.route is not None and self._is_left_alone(check, check.route):
+                return Attempts(main=_left_alone(check))
             attempts = Attempts(main=self._attempt(check.probe))
+            if check.route is not None and counts_clients(attempts.main):
+                self._counting.add(check.route.path)
             result = judge(self._site, check, attempts)
             if result.ok and (result.finding is None or result.finding.severity == "note"):
                 return attempts
@@ -84,21 +105,49 @@ class _Run:
                 attempts = self._with_service(check, attempts)
                 if attempts.peer is not None and judge(self._site, check, attempts).ok:
                     return attempts
-            if self._patience(attempts).has_passed():
+            if self._patience(attempts).has_passed() or locks_out(attempts.main):
                 break
             # Warnings are retried too: old workers or a starting service may have caused them.
-            self._access.until.pause(_PAUSE_S)
+            self._access.until.pause(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         if result.ok:
             return self._with_peer(check, attempts)
+        return self._explained(check, attempts, held_peer)
+
+    def _explained(
+        self, check: PlannedCheck, attempts: Attempts, held_peer: Future[Attempt] | None
+    ) -> Attempts:
+        """Add what shows why a check failed."""
         if held_peer is not None:
             attempts = replace(attempts, peer=held_peer.result())
         has_good_peer = attempts.peer is not None and attempts.peer.failure is None
         is_asked = has_good_peer and attempts.plain is None and check.plain is not None
         if is_asked and check.plain is not None and self._has_time():
             attempts = replace(attempts, plain=self._attempt(check.plain))
+        if self._has_time():
+            attempts = replace(attempts, service=self._identified(check, attempts))
         probes = follow_ups(check, attempts.main, attempts.peer) if self._has_time() else {}
         made = {name: self._attempt(probe) for name, probe in probes.items()}
         return replace(attempts, follow_ups=made)
+
+    def _identified(self, check: PlannedCheck, attempts: Attempts) -> KnownService | None:
+        """Look at the page of a service that does not open a WebSocket itself; once for a route."""
+        directly = attempts.main if check.hop == "backend" else attempts.peer
+        peer = check.probe if check.hop == "backend" else check.peer
+        if directly is None or directly.failure is None or check.route is None:
+            return None
+        is_answer = directly.status_code != 101 and directly.failure.code in _WRONG_PATH
+        if not is_answer or check.plain is None or not isinstance(peer, UpgradeProbe):
+            return None
+        with self._identifying:
+            key = str(peer.endpoint)
+            if key not in self._services:
+                from deployer.verify.discovery.find import identify
+
+                self._services[key] = identify(
+                    self._site, check.route, peer, check.plain, self._access
+                )
+            return self._services[key]
 
     def _with_service(self, check: PlannedCheck, attempts: Attempts) -> Attempts:
         """Add the direct attempts at the service to a check that failed at the proxy."""
@@ -133,6 +182,14 @@ class _Run:
     def _patience(self, attempts: Attempts) -> Deadline:
         """How long a failing check may still succeed by itself."""
         return self._starting if may_be_starting(attempts) else self._settling
+
+    def _is_left_alone(self, check: PlannedCheck, route: Route) -> bool:
+        """Whether one more handshake may lock clients out of the route's service."""
+        is_needed = check.represents_route and check.hop == "proxy"
+        is_handshake = isinstance(check.probe, UpgradeProbe | Http2Probe)
+        if is_needed or not is_handshake or check.kind in ("service", "foreign-origin", "entry"):
+            return False
+        return route.path in self._counting
 
     def _has_time(self) -> bool:
         """Whether there is still time for a meaningful attempt."""
@@ -174,6 +231,11 @@ class _Run:
             failure = Failure("check-failed", words)
             answer = HandshakeResult(uri=probe.uri, hop=probe.hop, error=words)
             return Attempt(answer=answer, failure=failure)
+
+
+def _left_alone(check: PlannedCheck) -> Attempt:
+    answer = HandshakeResult(uri=check.probe.uri, hop=check.hop)
+    return Attempt(answer=answer, left_alone=LEFT_ALONE)
 
 
 def may_be_starting(attempts: Attempts) -> bool:

@@ -53,7 +53,7 @@ def find_websockets(
     found = {}
     patience = Deadline(patience_s, within=access.until)
     for route in whole_sites(site):
-        search = _Search(site, route, proxy, access)
+        search = _Search(site, route, *_directly(site, route, proxy), access)
         websocket = search.websocket()
         while search.is_unreachable and not patience.has_passed():
             access.until.pause(_PAUSE_S)
@@ -63,22 +63,37 @@ def find_websockets(
     return found
 
 
-def identify(site: Site, route: Route, proxy: ProxyAddress, access: Access) -> KnownService | None:
-    """Return which known service a route leads to, by its page; handshakes are not made."""
-    return next((each for each in _Search(site, route, proxy, access).known() if each.name), None)
+def identify(
+    site: Site, route: Route, peer: UpgradeProbe, plain: HttpProbe, access: Access
+) -> KnownService | None:
+    """Return the service that a route leads to, or a WebSocket that its page opens; no handshake.
+
+    `peer` and `plain` are a handshake and a request directly to the service.
+    """
+    whole = replace(route, path="/")
+    return next(_Search(site, whole, peer, plain, access).known(), None)
+
+
+def _directly(site: Site, route: Route, proxy: ProxyAddress) -> tuple[UpgradeProbe, HttpProbe]:
+    probes = SiteProbes(site, proxy)
+    main = probes.configured(
+        Check(path=route.path),
+        name=probes.domain,
+        origin=probes.own_origin(route, probes.domain),
+        with_messages=False,
+    )
+    return probes.peer(route, main), probes.plain_to_service(route, main)
 
 
 class _Search:
-    def __init__(self, site: Site, route: Route, proxy: ProxyAddress, access: Access) -> None:
+    """`peer` and `plain` are a handshake and a request directly to the service."""
+
+    def __init__(
+        self, site: Site, route: Route, peer: UpgradeProbe, plain: HttpProbe, access: Access
+    ) -> None:
         self._site, self._route = site, route
         self._access = replace(access, timeout_s=min(_STEP_S, access.timeout_s))
-        self._probes = SiteProbes(site, proxy)
-        own = self._probes.own_origin(route, self._probes.domain)
-        main = self._probes.configured(
-            Check(path=route.path), name=self._probes.domain, origin=own, with_messages=False
-        )
-        self._peer = self._probes.peer(route, main)
-        self._page_probe = self._probes.plain_to_service(route, main)
+        self._peer, self._plain = peer, plain
         self._answers_upgrades_only = False
         self.is_unreachable = False
 
@@ -94,8 +109,10 @@ class _Search:
             if attempt.status_code is not None and refusing is None:
                 refusing = replace(found, opens=False)
         own = Check(path=self._route.path)
-        if self._answers_upgrades_only or self.is_unreachable:
+        if self.is_unreachable:
             return None
+        if self._answers_upgrades_only:
+            return Found(check=own, opens=False)
         attempt = attempt_upgrade(self._peer, self._access)
         if attempt.status_code in (None, 101):
             # Without an answer, the refusal of a known path says more.
@@ -106,7 +123,13 @@ class _Search:
         """What the page shows: the known service, or else the WebSockets that it opens."""
         document, at = self._page()
         status = document.attempt.status_code
-        self._answers_upgrades_only = status == _UPGRADE_REQUIRED
+        server = next(
+            (value for name, value in document.attempt.answer.headers if name.lower() == "server"),
+            "",
+        )
+        # websockify opens on every path, and each connection counts at a VNC server.
+        is_websockify = server.lower().startswith("websockify")
+        self._answers_upgrades_only = status == _UPGRADE_REQUIRED or is_websockify
         failure = document.attempt.failure
         self.is_unreachable = failure is not None and failure.code in UNCONNECTED
         if self._answers_upgrades_only or self.is_unreachable:
@@ -156,11 +179,12 @@ class _Search:
         here = self._address(self._route.path)
         if address.name != here.name or address.port not in (here.port, 80, 443):
             return False
-        return serving_route(self._site, address.target) == self._route
+        served = serving_route(self._site, address.target)
+        return served is None or served.upstreams == self._route.upstreams
 
     def _address(self, target: str) -> Address:
-        scheme = "https" if self._probes.https else "http"
-        host = dict(self._page_probe.headers)["Host"]
+        headers = dict(self._plain.headers)
+        scheme, host = headers.get("X-Forwarded-Proto", "http"), headers["Host"]
         try:
             return parse_address(f"{scheme}://{host}{target}")
         except UsageError:
@@ -168,7 +192,7 @@ class _Search:
 
     def _get(self, target: str) -> HttpProbe:
         accept = (("Accept", "text/html,*/*"),)
-        probe = self._page_probe
+        probe = self._plain
         return replace(probe, target=target, headers=(*probe.headers, *accept))
 
     def _attempt(self, service: KnownService) -> Attempt:

@@ -7,15 +7,19 @@ people, with the directives of the proxy in question.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from deployer.model import Alternative, Proxy
 from deployer.proxies import PROXIES
 from deployer.sites.model import Route
 from deployer.verify.judge.protocol_errors import cause_and_fix
-from deployer.verify.probe.attempt import Failure
+from deployer.verify.net.redact import without_secrets
+from deployer.verify.probe.attempt import Failure, printable
 from deployer.verify.probe.certificate import may_be_complete
 from deployer.verify.probe.spec import Endpoint
+
+if TYPE_CHECKING:
+    from deployer.verify.discovery.known import KnownService
 
 #: Failures of the certificate itself, not of the connection.
 CERTIFICATE_FAILURES = frozenset(
@@ -32,6 +36,7 @@ class Diagnosis(NamedTuple):
     alternatives: tuple[Alternative, ...] = ()
 
 
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 #: The code of the finding if no more is known than the failure.
 _GENERAL: Mapping[str, str] = {
     "bad-expectation": "check-failed",
@@ -219,16 +224,19 @@ def service_diagnosis(
     status_code: int | None,
     endpoint: Endpoint,
     redirect: str = "redirected",
+    location: str = "",
 ) -> Diagnosis:
     """Diagnose a failure of the service itself, without any proxy.
 
-    `redirect` is the kind of redirect, if the failure is one.
+    `redirect` is the kind of redirect and `location` its target, if the failure is one.
     """
     broken = cause_and_fix(failure.code, service_diagnosis=True)
     if broken is not None:
         return Diagnosis(failure.code, *broken)
     if failure.code == "status":
-        return _service_status(status_code or 0, endpoint, redirect)
+        if status_code in REDIRECTS:
+            return _redirect(endpoint, redirect, location)
+        return _service_status(status_code or 0, endpoint)
     if failure.code == "refused":
         sockets = "ss -lxp" if str(endpoint).startswith("unix:") else "ss -ltnp"
         return Diagnosis(
@@ -245,6 +253,8 @@ def service_diagnosis(
             "Use an address, or a name that the host can resolve (`getent hosts NAME`).",
         )
     found = _OF_SERVICE.get(failure.code, _CLOSES_CONNECTION)
+    if status_code is None and failure.code in ("closed", "dropped"):
+        found = _CLOSES_WITHOUT_ANSWER
     cause = found.cause.format(endpoint=endpoint)
     return found._replace(code=found.code or general_code(failure), cause=cause)
 
@@ -255,6 +265,14 @@ _CLOSES_CONNECTION = Diagnosis(
     "The service on {endpoint} closes the connection itself: it fails, or requires something"
     " that the check does not send.",
     "Check the service's log at this time.",
+)
+_CLOSES_WITHOUT_ANSWER = Diagnosis(
+    "",
+    "The service on {endpoint} closes the connection without an answer: it has no WebSocket on"
+    " this path or without a query, as Node.js services do then, or it fails.",
+    "Compare path and query with the service's documentation (Socket.IO:"
+    " ?EIO=4&transport=websocket), and write them into the route's probe; then check the"
+    " service's log.",
 )
 _UNREACHABLE = Diagnosis(
     "service-down",
@@ -293,7 +311,7 @@ _OF_SERVICE: Mapping[str, Diagnosis] = {
         "service-hangs",
         "The service on {endpoint} accepts connections but does not answer: it hangs, or it is"
         " not an HTTP service.",
-        "Check the service's log and the route's upstream; restart the service.",
+        "Check the path, the service's log and the route's upstream; restart the service.",
     ),
     "wrong-accept": _NOT_WEBSOCKET,
     "incomplete-upgrade": _NOT_WEBSOCKET,
@@ -317,6 +335,13 @@ _OF_SERVICE: Mapping[str, Diagnosis] = {
         "The service opens connections and answers pings, but its application sends nothing: a"
         " worker, queue or database behind it is down, or it silently rejected the login.",
         "Check the service's log, and its workers, queue and database; the proxy is not the cause.",
+    ),
+    "locked-out": Diagnosis(
+        "",
+        "The service on {endpoint} has locked out the address of its clients, which is the host's"
+        " own for all clients behind a proxy, after several connections without a login.",
+        "Wait until it accepts connections again and log in once. Raise the service's limit"
+        " (TigerVNC: BlacklistThreshold), and write probe: false if checks of the route exceed it.",
     ),
     "subprotocol-missing": Diagnosis(
         "",
@@ -343,14 +368,64 @@ _FINGERPRINTS: Mapping[int, str] = {
 }
 
 
-def _service_status(status_code: int, endpoint: Endpoint, redirect: str) -> Diagnosis:
-    if status_code in (301, 302, 303, 307, 308):
+def other_path(service: KnownService, *, asked: str) -> Diagnosis:
+    """Diagnose a service whose WebSocket is elsewhere than `asked`."""
+    path, _, query = service.path.partition("?")
+    who = f"This is {service.name}, whose" if service.name else "The service's page opens a"
+    here = without_secrets(asked)
+    if path.rstrip("/") == asked.partition("?")[0].rstrip("/"):
+        cause = f"{who} WebSocket on {here} requires the query: {service.path}."
+        fix = f"Describe the handshake on the route: probe: {{path: {service.path}}}."
+    else:
+        cause = f"{who} WebSocket is on {path}, not on {here}."
+        if not service.name:
+            cause = f"{who} WebSocket on {path}, not on {here}."
+        with_query = f" with probe: {{path: {service.path}}}" if query else ""
+        fix = f"Write path: {path} in the route{with_query}, or path: / for the whole service."
+    needs = f" It needs {service.needs}." if service.needs else ""
+    return Diagnosis("backend-not-websocket", f"{cause}{needs}", fix)
+
+
+def refused_with_any_origin(endpoint: Endpoint) -> Diagnosis:
+    """Diagnose a 403 of the service that does not depend on the Origin."""
+    return Diagnosis(
+        "backend-not-websocket",
+        f"The service on {endpoint} answers 403 with and without an Origin: it has no WebSocket on"
+        " this path (as uvicorn answers then), or it requires a login.",
+        "Compare the route's path with the service's documentation, or give the check a login in"
+        " the headers of its probe.",
+        (
+            Alternative(code="login-required", tell="the service's clients log in first"),
+            Alternative(
+                code="origin-blocked",
+                tell="the service has a list of allowed origins or hosts, and refuses a missing"
+                " Origin too",
+            ),
+        ),
+    )
+
+
+def _redirect(endpoint: Endpoint, kind: str, location: str) -> Diagnosis:
+    """Diagnose a redirect of the service itself."""
+    if kind != "redirected":
         return Diagnosis(
-            redirect,
+            kind,
             f"The service on {endpoint} redirects, and WebSocket clients do not follow redirects: a"
             " trailing slash is missing or extra, or the app forces HTTPS or its own name.",
             "Use the path in the redirect; an app that forces HTTPS must trust X-Forwarded-Proto.",
         )
+    shown = without_secrets(printable(location)) or "nowhere"
+    return Diagnosis(
+        kind,
+        f"The service on {endpoint} redirects to a page ({shown}): it requires a login, or it has"
+        " no WebSocket on this path. WebSocket clients do not follow redirects.",
+        "Compare the route's path with the service's documentation. If it only requires a login,"
+        " set login: true, or give the check one in the headers of its probe.",
+        (Alternative(code="login-required", tell="the page in the redirect is a login"),),
+    )
+
+
+def _service_status(status_code: int, endpoint: Endpoint) -> Diagnosis:
     if status_code == 403:
         return Diagnosis(
             "origin-blocked",
@@ -366,7 +441,8 @@ def _service_status(status_code: int, endpoint: Endpoint, redirect: str) -> Diag
         return Diagnosis(
             "login-required",
             f"The service on {endpoint} requires a login before the handshake.",
-            "Put a token into the path of a verify: entry, if the service accepts one there.",
+            "Give the check a login: in the headers of the route's probe, or in its path; or set"
+            " login: true to verify without one.",
         )
     cause = _FINGERPRINTS.get(status_code, "It does not treat this as a WebSocket handshake.")
     return Diagnosis(

@@ -44,8 +44,10 @@ def judge(
     host_certificate: Attempts | None = None,
 ) -> CheckResult:
     """The result of one check; the last three are the attempts of the checks it depends on."""
-    verdict = _VERDICTS[check.kind](
-        Case(site, check, attempts, prerequisite, address_certificate, host_certificate)
+    case = Case(site, check, attempts, prerequisite, address_certificate, host_certificate)
+    left_alone = attempts.main.left_alone
+    verdict = (
+        Verdict(True, left_alone, is_skipped=True) if left_alone else _VERDICTS[check.kind](case)
     )
     return CheckResult(
         site=site.domain,

@@ -20,10 +20,9 @@ from __future__ import annotations
 from deployer.model import Alternative, Finding, Severity
 from deployer.proxies import PROXIES
 from deployer.verify.judge import causes, refusals
-from deployer.verify.judge.causes import Diagnosis
+from deployer.verify.judge.causes import REDIRECTS, Diagnosis
 from deployer.verify.judge.responsible_hop import build_finding, symptom_of
 from deployer.verify.judge.statuses import (
-    REDIRECTS,
     asked_url,
     is_same_answer,
     location_of,

@@ -29,6 +29,7 @@ from deployer.verify.judge.statuses import (
 from deployer.verify.net.redact import format_header, without_secrets
 from deployer.verify.planned.model import PlannedCheck
 from deployer.verify.probe.attempt import UNCONNECTED, Attempt, Failure, printable
+from deployer.verify.probe.spec import HttpProbe
 
 _CONNECT_FAILURES = UNCONNECTED | {
     "no-tls",
@@ -58,7 +59,7 @@ _QUOTED_HEADERS = (
 def finding_of(check: PlannedCheck, attempts: Attempts, *, proxy: Proxy) -> Finding:
     """Return the finding of a failed check; `attempts.main` has a failure."""
     failure = _failure(attempts.main)
-    if check.hop == "backend":
+    if check.hop == "backend" or failure.code == "locked-out":
         return _service_finding(check, attempts, blamed=attempts.main)
     if failure.code in _CONNECT_FAILURES:
         diagnosis = causes.listener_diagnosis(failure, proxy=proxy, endpoint=check.probe.endpoint)
@@ -162,7 +163,19 @@ def _service_finding(check: PlannedCheck, attempts: Attempts, *, blamed: Attempt
         status_code=blamed.status_code,
         endpoint=probe.endpoint,
         redirect=redirect_kind(asked_url(probe), location_of(blamed)),
+        location=location_of(blamed),
     )
+    without_origin = attempts.follow_ups.get("directly-without-origin")
+    is_about_origin = b"origin" in blamed.answer.body.lower()
+    if (
+        without_origin is not None
+        and without_origin.status_code == blamed.status_code
+        and not is_about_origin
+    ):
+        diagnosis = causes.refused_with_any_origin(probe.endpoint)
+    target = probe.target if isinstance(probe, HttpProbe) else ""
+    if attempts.service is not None and attempts.service.path != target:
+        diagnosis = causes.other_path(attempts.service, asked=target)
     if "without-subprotocols" in attempts.follow_ups:
         diagnosis = _subprotocol_diagnosis(check, attempts) or diagnosis
     symptom = symptom_of(check, _failure(attempts.main))

@@ -14,14 +14,12 @@ from urllib.parse import urlsplit
 from deployer.model import Alternative, Proxy
 from deployer.proxies import PROXIES
 from deployer.verify.judge.attempts import Attempts
-from deployer.verify.judge.causes import Diagnosis
+from deployer.verify.judge.causes import REDIRECTS, Diagnosis
 from deployer.verify.net.redact import without_secrets
 from deployer.verify.planned.follow_ups import own_host
 from deployer.verify.planned.model import PlannedCheck
 from deployer.verify.probe.attempt import Attempt, printable
 from deployer.verify.probe.spec import HttpProbe, PlannedProbe
-
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 def status_at_proxy(check: PlannedCheck, attempts: Attempts, proxy: Proxy) -> Diagnosis:

@@ -13,7 +13,7 @@ from deployer.verify.planned.model import Found, PlannedCheck
 
 def whose(check: PlannedCheck) -> str:
     """Return whose WebSocket a check opens, if that was found out, as the end of a sentence."""
-    if check.found is None:
+    if check.found is None or not check.found.opens:
         return ""
     return f", {check.found.service}" if check.found.service else ", which the page opens"
 

@@ -14,7 +14,15 @@ from deployer.verify.planned.model import PlannedCheck
 from deployer.verify.probe.attempt import Attempt
 from deployer.verify.probe.spec import HttpProbe, Probe, UpgradeProbe
 
-FollowUp = Literal["rewritten", "without-port", "without-origin", "without-subprotocols"]
+FollowUp = Literal[
+    "rewritten",
+    "without-port",
+    "without-origin",
+    "without-subprotocols",
+    "directly-without-origin",
+]
+
+_FORBIDDEN = 403
 
 _Http = TypeVar("_Http", bound=HttpProbe)
 
@@ -26,14 +34,16 @@ def follow_ups(
 
     Directly to the service: ``rewritten`` with the service's own address as Host, like a proxy that
     does not keep the client's; ``without-port`` with Host without its port;
-    ``without-subprotocols``. Through the proxy: ``without-origin``.
+    ``without-subprotocols``; ``directly-without-origin``. Through the proxy: ``without-origin``.
     """
-    asked = check.peer
-    if attempt.status_code in (None, 101) or not isinstance(asked, UpgradeProbe) or peer is None:
+    asked = check.probe if check.hop == "backend" else check.peer
+    directly = attempt if check.hop == "backend" else peer
+    if attempt.status_code in (None, 101) or not isinstance(asked, UpgradeProbe):
         return {}
-    if peer.failure is not None:
-        fewer = asked.subprotocols and peer.failure.code == "status"
-        return {"without-subprotocols": replace(asked, subprotocols=())} if fewer else {}
+    if directly is None:
+        return {}
+    if directly.failure is not None:
+        return _of_service(asked, directly)
     if check.hop != "proxy" or not isinstance(check.probe, UpgradeProbe):
         return {}
     probes: dict[FollowUp, Probe] = {}
@@ -44,6 +54,16 @@ def follow_ups(
             probes["without-port"] = with_header(asked, "Host", host.rpartition(":")[0])
         if "Origin" in dict(check.probe.headers):
             probes["without-origin"] = with_header(check.probe, "Origin", None)
+    return probes
+
+
+def _of_service(asked: UpgradeProbe, refused: Attempt) -> Mapping[FollowUp, Probe]:
+    """Return the follow-ups of a handshake that the service itself refuses."""
+    probes: dict[FollowUp, Probe] = {}
+    if asked.subprotocols and refused.status_code not in (None, 101):
+        probes["without-subprotocols"] = replace(asked, subprotocols=())
+    if refused.status_code == _FORBIDDEN and "Origin" in dict(asked.headers):
+        probes["directly-without-origin"] = with_header(asked, "Origin", None)
     return probes
 
 

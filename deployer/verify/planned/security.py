@@ -18,6 +18,8 @@ from deployer.verify.probe.spec import (
 
 #: How long a request without an upgrade may take on a WebSocket's path.
 PLAIN_S = 2.0
+#: How long a tunnel may take to open; Node.js services hang on what they do not serve.
+_TUNNEL_S = 4.0
 #: Documentation addresses (RFC 5737): one for each forged header.
 FORGED = {
     "X-Forwarded-For": "203.0.113.61",
@@ -58,6 +60,7 @@ def h2c(get: HttpProbe) -> VariantsProbe:
         target=get.target,
         headers=first,
         others=tuple(others),
+        limit_s=_TUNNEL_S,
     )
 
 

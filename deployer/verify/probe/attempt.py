@@ -45,7 +45,8 @@ class Attempt:
     """One probe and its outcome: `failure` is `None` if all went well; `note` is for display.
 
     `request` and `response` are as sent, one line for each header, without secrets. `seconds` does
-    not count the wait for a first message that never came.
+    not count the wait for a first message that never came. Nothing was sent to a service that is
+    `left_alone`, which is the reason.
     """
 
     answer: HandshakeResult
@@ -55,6 +56,7 @@ class Attempt:
     facts: dict[str, str] = field(default_factory=dict)
     request: str = ""
     response: str = ""
+    left_alone: str = ""
 
     @property
     def status_code(self) -> int | None:

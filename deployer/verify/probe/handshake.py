@@ -14,6 +14,7 @@ from deployer.verify.net.redact import format_request, format_response, without_
 from deployer.verify.net.stream import Deadline, send
 from deployer.verify.net.websocket import Message, OpeningHandshake, WebSocket
 from deployer.verify.probe.attempt import Attempt, Failure, printable
+from deployer.verify.probe.lockouts import check_first_message
 from deployer.verify.probe.spec import Http2Probe, UpgradeProbe
 
 # A service that requires a login or a first message may close at once with one of these codes: it
@@ -35,6 +36,7 @@ def attempt_upgrade(probe: UpgradeProbe, access: Access) -> Attempt:
     failure: Failure | None = None
     note = ""
     unanswered = _Unanswered()
+    facts: dict[str, str] = {}
     opening = OpeningHandshake(subprotocols=probe.subprotocols)
     headers = (*probe.headers, *opening.headers)
     try:
@@ -59,8 +61,10 @@ def attempt_upgrade(probe: UpgradeProbe, access: Access) -> Attempt:
             try:
                 note = _conversation(websocket, probe, access, timings_s, unanswered)
             finally:
+                websocket.close(access.until)
                 if websocket.first_message_at is not None:
                     timings_s["first_message"] = max(0.0, websocket.first_message_at - opened)
+                check_first_message(websocket.first_message, facts)
     except Failure as error:
         failure = error
     answer = handshake_result(
@@ -70,6 +74,7 @@ def attempt_upgrade(probe: UpgradeProbe, access: Access) -> Attempt:
         answer=answer,
         failure=failure,
         note=note,
+        facts=facts,
         seconds=time.monotonic() - began - unanswered.seconds,
         request=format_request(probe.target, headers, hidden=probe.hidden),
         response=format_response(head, body),
@@ -92,7 +97,6 @@ def _conversation(
 ) -> str:
     """Exchange all messages on an open connection; return a note for display."""
     if probe.subprotocols and websocket.subprotocol is None:
-        websocket.close(access.until)
         offered = ", ".join(probe.subprotocols)
         words = f"selected none of the offered subprotocols ({offered})"
         raise Failure("subprotocol-missing", words)
@@ -115,7 +119,6 @@ def _conversation(
     if probe.hold_s is not None:
         _hold(websocket, probe.hold_s, access)
         _ping(websocket, access, when=f" after {probe.hold_s:g} s idle")
-    websocket.close(access.until)
     return note
 
 

@@ -19,6 +19,7 @@ from deployer.verify.net.http1 import read_head, request
 from deployer.verify.net.stream import Cancelled, Deadline, Dial, send
 from deployer.verify.net.websocket import OpeningHandshake, WebSocket
 from deployer.verify.probe.attempt import Failure
+from deployer.verify.probe.lockouts import check_first_message
 from deployer.verify.probe.spec import UpgradeProbe
 
 How = Literal["closed", "reset"]
@@ -56,6 +57,7 @@ class HeldConnection:
         self.problem = ""  # why it could not be opened
         self.end: End | None = None
         self.is_open = False
+        self.counts_clients = False
         self._answered = 0.0
         self._let_go_at, self._let_go_words = float("inf"), ""
         self._probe, self._access, self._gate, self._pause_s = probe, access, gate, pause_s
@@ -120,6 +122,9 @@ class HeldConnection:
                 websocket.send_text(probe.send, access.step())
         with translate_errors("a ping", access.timeout_s):
             websocket.ping(access.step())
+        facts: dict[str, str] = {}
+        check_first_message(websocket.first_message, facts)
+        self.counts_clients = bool(facts)
         return websocket
 
     def _hold(self, websocket: WebSocket) -> None:

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from deployer.commit.canaries import _routeed
-from deployer.model import CheckResult
+from deployer.model import CheckResult, Finding
 from deployer.sites.model import Check, Site
 from deployer.verify.preflight import preflight_site
 from deployer.verify.probe.held_connections import HeldConnections
 from tests.support.servers.scripted import Front, Peer, Server, dial
 from tests.support.verified_sites import PLAIN, a_site, findings, named, verified
+from tests.support.waiting import stretched
 
 
 class App:
@@ -181,6 +182,16 @@ def test_a_refusal_that_is_the_same_at_both_hops_passes_with_a_note(status: str)
     assert f"answered {status[:3]}, like the service itself" in named(results, "handshake").detail
 
 
+def test_a_service_that_requires_another_upgrade_passes_with_a_note() -> None:
+    def wants_another(peer: Peer) -> None:
+        peer.answer("426 Upgrade Required", "Upgrade: other", body="not this one")
+
+    results = checked(wants_another)
+    assert [each for each in results if not each.ok] == []
+    (note,) = findings(results)
+    assert "get the same answer" in note.cause
+
+
 @pytest.mark.parametrize("status", ["500 Internal Server Error", "503 Service Unavailable"])
 def test_a_service_that_fails_has_not_refused(status: str) -> None:
     results = checked(App("a page", "/nowhere", elsewhere=status))
@@ -255,3 +266,116 @@ def test_preflight_and_canaries_use_what_was_found() -> None:
         finally:
             flock.close()
     assert set(app.handshakes) == {"/comms"}
+
+
+# --- what a wrong path is reported as -------------------------------------------------------------
+
+
+def finding_at(path: str, app: Callable[[Peer], None], *, timeout_s: float = 5.0) -> Finding:
+    with (
+        Server(app) as service,
+        Server(Front(backend_port=service.port, origins=(PLAIN,))) as proxy,
+    ):
+        site = a_site(port=service.port, issuer="none")
+        site = replace(site, routes=(replace(site.routes[0], path=path),))
+        results = verified(site, https_port=1, http_port=proxy.port, timeout_s=timeout_s)
+    (finding,) = (each for each in findings(results) if each.severity == "error")
+    assert not named(results, "handshake").ok
+    return finding
+
+
+@pytest.mark.parametrize(
+    ("path", "app", "words"),
+    [
+        ("/ws", STREAMLIT, "This is Streamlit, whose WebSocket is on /_stcore/stream, not on /ws."),
+        ("/ws", NODE_RED, "This is Node-RED, whose WebSocket is on /comms, not on /ws."),
+        ("/socket.io", SOCKET_IO, "WebSocket on /socket.io requires the query: /socket.io/?EIO=4"),
+        ("/ws", SCRIPT, "The service's page opens a WebSocket on /live/chat, not on /ws."),
+    ],
+    ids=["Streamlit", "Node-RED", "Socket.IO", "a page"],
+)
+def test_the_finding_names_the_path_of_the_websocket(path: str, app: App, words: str) -> None:
+    finding = finding_at(path, app, timeout_s=stretched(0.5))
+    assert (finding.code, finding.hop) == ("backend-not-websocket", "backend")
+    assert words in finding.cause
+    assert app.websocket.partition("?")[0] in finding.fix
+
+
+def test_a_403_that_does_not_depend_on_the_origin_is_not_about_the_origin() -> None:
+    finding = finding_at("/ws", App("a page", "/nowhere", elsewhere="403 Forbidden"))
+    assert finding.code == "backend-not-websocket"
+    assert "with and without an Origin" in finding.cause
+    assert [other.code for other in finding.alternatives] == ["login-required", "origin-blocked"]
+
+
+def test_a_redirect_to_a_page_is_no_path_of_the_websocket() -> None:
+    def to_a_login(peer: Peer) -> None:
+        peer.answer("302 Found", "Location: /login?next=%2Fws")
+
+    finding = finding_at("/ws", to_a_login)
+    assert finding.code == "redirected"
+    assert "redirects to a page (/login?next=%2Fws)" in finding.cause
+    assert "path in the redirect" not in finding.fix
+
+
+# --- services that lock clients out ---------------------------------------------------------------
+
+
+class Vnc:
+    """Like TigerVNC behind websockify: it counts, and locks out after `limit` connections."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.connections, self.left_politely = limit, 0, 0
+
+    def __call__(self, peer: Peer) -> None:
+        if not (peer.header("Upgrade") and peer.header("Sec-WebSocket-Key")):
+            peer.answer("405 Method Not Allowed", "Server: WebSockify Python/3.11")
+            return
+        self.connections += 1
+        peer.upgrade()
+        if self.connections > self.limit:
+            peer.send(b"\x82\x2eRFB 003.003\n" + bytes(7) + b"\x1aToo many security failures")
+            peer.send(b"\x88\x02\x03\xe8")
+            peer.until_it_leaves()
+            return
+        peer.send(b"\x82\x0cRFB 003.008\n")
+        while frame := peer.connection.recv(2):
+            data = peer.connection.recv((frame[1] & 0x7F) + 4)
+            if frame[0] == 0x89:
+                payload = bytes(each ^ data[n % 4] for n, each in enumerate(data[4:]))
+                peer.send(bytes([0x8A, len(payload)]) + payload)
+            elif frame[0] == 0x88:
+                self.left_politely += 1
+                return
+
+
+def test_a_vnc_server_gets_few_connections_and_is_left_politely() -> None:
+    vnc = Vnc(limit=4)
+    results = checked(vnc)
+    assert [(each.name, each.detail) for each in results if not each.ok] == []
+    assert vnc.connections == 2, "through the proxy, and directly"
+    assert vnc.left_politely == 2
+    assert named(results, "no origin needed").skipped
+    assert "locks clients out" in named(results, "no origin needed").detail
+    with Server(vnc) as service:
+        flock = HeldConnections(dial)
+        try:
+            site = a_site(port=service.port, issuer="none")
+            (route,) = _routeed(flock, [site], 3, dial)
+        finally:
+            flock.close()
+    assert (len(route.held), len(route.twins), vnc.connections) == (0, 1, 3)
+
+
+def test_a_lockout_is_a_finding_and_not_tried_again() -> None:
+    vnc = Vnc(limit=0)
+    with (
+        Server(vnc) as service,
+        Server(Front(backend_port=service.port, origins=(PLAIN,))) as proxy,
+    ):
+        site = a_whole_site(service.port)
+        results = verified(site, https_port=1, http_port=proxy.port, patience_s=5.0)
+    (finding,) = (each for each in findings(results) if each.severity == "error")
+    assert (finding.code, finding.hop) == ("locked-out", "backend")
+    assert "Too many security failures" in finding.symptom
+    assert vnc.connections <= 4
