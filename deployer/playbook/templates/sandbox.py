@@ -274,15 +274,20 @@ class SandboxEnvironment(ImmutableSandboxedEnvironment):
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = super()._parse(source, name, filename)
-        for loop in tree.find_all(nodes.For):
-            loop.iter = nodes.Filter(loop.iter, _ITEMS, [], [], None, None, lineno=loop.lineno)
-        for call in tree.find_all(nodes.Call):
-            if isinstance(call.node, nodes.Getattr) and call.node.attr in _METHODS:
-                line, owner, name = call.node.lineno, call.node.node, call.node.attr
-                args = [nodes.Const(name, lineno=line)]
-                call.node = nodes.Filter(owner, _METHOD, args, [], None, None, lineno=line)
-        tree.set_environment(self)
+        for node in tree.find_all((nodes.For, nodes.Call)):
+            if isinstance(node, nodes.For):
+                node.iter = self._filtered(node.iter, _ITEMS, node.lineno)
+            elif isinstance(node, nodes.Call) and isinstance(node.node, nodes.Getattr):
+                owner, method, line = node.node.node, node.node.attr, node.node.lineno
+                if method in _METHODS:
+                    node.node = self._filtered(owner, _METHOD, line, method)
         return tree
+
+    def _filtered(self, value: nodes.Node, name: str, line: int, *args: str) -> nodes.Filter:
+        """`value | name(*args)`, as if it were written in this line."""
+        place = {"lineno": line, "environment": self}
+        constants = [nodes.Const(each, **place) for each in args]
+        return nodes.Filter(value, name, constants, [], None, None, **place)
 
     def _compile(self, source: str, filename: str) -> CodeType:
         with warnings.catch_warnings():  # of the generated code, such as "'int' is not callable"
@@ -404,10 +409,10 @@ def compiled(
 def _changes(tree: nodes.Template) -> bool:
     """Whether a template may change a variable, itself or in a file that it includes."""
     others = (nodes.Include, nodes.Extends, nodes.Import, nodes.FromImport)
-    if next(tree.find_all(others), None) is not None:
-        return True
-    for call in tree.find_all(nodes.Filter):
-        if call.name == _METHOD and call.args[0].as_const() in _CHANGES:
+    for node in tree.find_all((nodes.Filter, *others)):
+        if not isinstance(node, nodes.Filter):
+            return True
+        if node.name == _METHOD and node.args[0].as_const() in _CHANGES:
             return True
     return False
 
