@@ -42,9 +42,9 @@ class Before:
 
 
 class Field:
-    """A key of a model: its default, and its description for editors."""
+    """A key of a model: its default, its description for editors, and the model of its value."""
 
-    __slots__ = ("annotation", "default", "description", "limits")
+    __slots__ = ("annotation", "default", "description", "limits", "model")
 
     def __init__(
         self, default: Value = REQUIRED, *, description: str = "", **limits: Value
@@ -53,6 +53,7 @@ class Field:
         self.description = description
         self.limits = limits
         self.annotation: Value = None
+        self.model: type[Strict] | None = None
 
     @property
     def required(self) -> bool:
@@ -102,6 +103,7 @@ class Strict:
                     each = given if isinstance(given, Field) else Field(given)
                     # The annotations are this package's own source, not user input.
                     each.annotation = eval(text, scope)  # noqa: S307 - own annotations
+                    each.model = _model_in(each.annotation)
                     found[name] = each
             cls._fields = found
         return cls._fields or {}
@@ -186,12 +188,12 @@ def _union(args: tuple[object, ...], limits: Mapping[str, Value]) -> Value:
     return core_schema.nullable_schema(inner) if len(kinds) < len(args) else inner
 
 
-def model_in(annotation: object) -> type[Strict] | None:
+def _model_in(annotation: object) -> type[Strict] | None:
     """The model in an annotation: itself, or an argument of it."""
     if isinstance(annotation, type) and issubclass(annotation, Strict):
         return annotation
     for each in get_args(annotation):
-        found = model_in(each)
+        found = _model_in(each)
         if found is not None:
             return found
     return None

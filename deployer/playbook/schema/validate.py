@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pydantic_core import ValidationError
 
 from deployer.model import Value
-from deployer.playbook.schema.models import Model, Strict, model_in
+from deployer.playbook.schema.models import Model, Strict
 from deployer.playbook.schema.values import InvalidValue
 from deployer.playbook.templates.kinds import kind
 from deployer.playbook.templates.templar import is_template
@@ -83,13 +83,12 @@ class _Report:
             spot = spot_of(self.root, *place, key=each.key is not None)
             self.problems.add(spot.error(each.problem, hint=each.hint))
         for name, field in model.fields().items():
-            inner = model_in(field.annotation)
             value = node.get(name)
-            if inner is not None and isinstance(value, list):
+            if field.model is not None and isinstance(value, list):
                 for number, each_value in enumerate(value):
-                    self.walk(inner, each_value, (*path, name, number))
-            elif inner is not None:
-                self.walk(inner, value, (*path, name))
+                    self.walk(field.model, each_value, (*path, name, number))
+            elif field.model is not None:
+                self.walk(field.model, value, (*path, name))
 
     def _hide(self, headers: object) -> None:
         """Make sure that no error quotes the values of headers."""
