@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
 from typing import cast
 
 from deployer.errors import SourceError
@@ -82,7 +84,7 @@ class HostVariables:
         if role is not None:
             defaults += role.default_layers
             role_vars += role.var_layers
-            place = {"role_name": role.name, "role_path": str(role.folder.resolve())}
+            place = {"role_name": role.name, "role_path": _real_path(role.folder)}
             magic.append(Layer(place, raw=True))
         scope = Scope(
             (
@@ -129,6 +131,12 @@ class HostVariables:
                 is_password = name.startswith("ansible_") and name.endswith(("_password", "_pass"))
                 if is_password or has_secret(value):
                     yield name
+
+
+@cache
+def _real_path(folder: Path) -> str:
+    """The path of a folder with links followed; each scope needs it, and it stays in a run."""
+    return str(folder.resolve())
 
 
 def has_secret(value: object) -> bool:

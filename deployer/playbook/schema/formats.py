@@ -121,11 +121,9 @@ def _line(value: Value) -> str:
 
 
 def _matching(what: str, pattern: str, why: str = "") -> Callable[[Value], str]:
-    compiled = re.compile(pattern)
-
     def check(value: Value) -> str:
         text = _string(value, what)
-        if not compiled.fullmatch(text):
+        if not re.fullmatch(pattern, text):
             raise InvalidValue(value, what, why)
         return text
 

@@ -103,7 +103,7 @@ class Strict:
                     each = given if isinstance(given, Field) else Field(given)
                     # The annotations are this package's own source, not user input.
                     each.annotation = eval(text, scope)  # noqa: S307 - own annotations
-                    each.model = _model_in(each.annotation)
+                    each.model = model_in(each.annotation)
                     found[name] = each
             cls._fields = found
         return cls._fields or {}
@@ -188,12 +188,12 @@ def _union(args: tuple[object, ...], limits: Mapping[str, Value]) -> Value:
     return core_schema.nullable_schema(inner) if len(kinds) < len(args) else inner
 
 
-def _model_in(annotation: object) -> type[Strict] | None:
+def model_in(annotation: object) -> type[Strict] | None:
     """The model in an annotation: itself, or an argument of it."""
     if isinstance(annotation, type) and issubclass(annotation, Strict):
         return annotation
     for each in get_args(annotation):
-        found = _model_in(each)
+        found = model_in(each)
         if found is not None:
             return found
     return None

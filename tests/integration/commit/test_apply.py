@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deployer.lab.lab import Lab
-from tests.support.runs import deployer, differences, goaccess_project, handshake, state_of
+from tests.support.runs import Ran, deployer, differences, goaccess_project, handshake, state_of
 
 pytestmark = pytest.mark.lab
 
 DOMAIN = "stats.example.com"
+#: What a run without changes imports: modules of this package, and all modules.
+MOST_OWN_MODULES, MOST_MODULES = 172, 620
 RIGHT, WRONG = "127.0.0.1:{{ report_port }}", "127.0.0.1:7999"
 
 
@@ -22,6 +25,14 @@ def first_message(lab: Lab) -> dict[str, object]:
     text = handshake(lab.hosts[0], Path(".deployer/ca/root.pem"), domain=DOMAIN, path="/ws")
     parsed: dict[str, object] = json.loads(text)
     return parsed
+
+
+def assert_little_is_imported(ran: Ran) -> None:
+    """Modules are two thirds of what a run without changes costs: import what it needs, no more."""
+    every = re.findall(r"^import time:.*\| +([\w.]+)$", ran.err, re.MULTILINE)
+    own = [name for name in every if name.partition(".")[0] == "deployer"]
+    assert 100 < len(own) <= MOST_OWN_MODULES, own
+    assert len(every) <= MOST_MODULES, every
 
 
 def break_the_route() -> None:
@@ -72,9 +83,10 @@ def test_a_bare_host_becomes_a_verified_service(lab: Lab, workdir: Path) -> None
     assert "applied and confirmed as generation 1" in applied.out
     assert "general" in first_message(lab)
 
-    again = deployer("apply", "site.yml", "--yes")
+    again = deployer("apply", "site.yml", "--yes", PYTHONPROFILEIMPORTTIME="1")
     assert again.code == 0, again
     assert "nothing to do" in again.out
+    assert_little_is_imported(again)
 
     good = state_of(host)
     assert not_as_rendered(good) == {}

@@ -18,13 +18,12 @@ _SAME = {
     **dict.fromkeys((">=", "ge"), "ge"),
     **dict.fromkeys(("!=", "<>", "ne"), "ne"),
 }
-_SEMANTIC = re.compile(
+_SEMANTIC = (
     r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
     r"(?:-((?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)(?:\.(?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*))*))?"
-    r"(?:\+([0-9a-zA-Z-]+(?:\.[0-9a-zA-Z-]+)*))?",
-    re.ASCII,
+    r"(?:\+([0-9a-zA-Z-]+(?:\.[0-9a-zA-Z-]+)*))?"
 )
-_STRICT = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?(?:([ab])(\d+))?", re.ASCII)
+_STRICT = r"(\d+)\.(\d+)(?:\.(\d+))?(?:([ab])(\d+))?"
 _MOST_DIGITS = 300
 
 
@@ -64,7 +63,7 @@ def _loose(text: str) -> Value:
 
 
 def _strict(text: str) -> Value:
-    match = _STRICT.fullmatch(text)
+    match = re.fullmatch(_STRICT, text, re.ASCII)
     if match is None:
         raise TemplateRuntimeError(f"{text!r} is not a strict version, such as 1.2.3 or 1.2b1")
     numbers = tuple(int(part or 0) for part in match.group(1, 2, 3))
@@ -72,7 +71,7 @@ def _strict(text: str) -> Value:
 
 
 def _semantic(text: str) -> Value:
-    match = _SEMANTIC.match(text)
+    match = re.match(_SEMANTIC, text, re.ASCII)
     if match is None or match.end() != len(text):
         raise TemplateRuntimeError(f"{text!r} is not a semantic version, such as 1.2.3-rc.1")
     numbers = tuple(int(part) for part in match.group(1, 2, 3))
