@@ -14,6 +14,7 @@ from deployer.agent.kinds import thing
 from deployer.model import Handler, Observation, Resource
 from deployer.plan.leftovers import Leftovers, is_certificate, is_missing
 from deployer.plan.wire import handler_from_json
+from deployer.proxies import PROXIES
 from deployer.sites.model import RemovedSite
 
 if TYPE_CHECKING:
@@ -168,7 +169,9 @@ def _removed_sites(
     entries: Iterable[ManagedEntry], desired: DesiredState, managed: Managed
 ) -> tuple[RemovedSite, ...]:
     """The sites that are removed, with those of their names that no other site has."""
-    domains = dict.fromkeys(entry.get("site", "") for entry in entries if not is_certificate(entry))
+    domains = dict.fromkeys(
+        entry.get("site", "") for entry in entries if _is_of_serving_proxy(entry, managed)
+    )
     served = {name for site in desired.sites for name in site.names}
     still = {site.domain for site in desired.sites}
     gone = [each for each in domains if each in managed["sites"] and each not in still]
@@ -186,3 +189,12 @@ def _removed_sites(
                 )
             )
     return tuple(found)
+
+
+def _is_of_serving_proxy(entry: ManagedEntry, managed: Managed) -> bool:
+    """Whether something is part of the proxy that serves its site now, not of a former one."""
+    site = managed["sites"].get(entry.get("site", ""))
+    if site is None or is_certificate(entry):
+        return False
+    units = [server.unit for name, server in PROXIES.items() if name == site["proxy"]]
+    return all(unit in entry["id"] for unit in units)

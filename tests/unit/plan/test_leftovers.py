@@ -444,3 +444,12 @@ def test_a_folder_that_a_package_installs_stays_without_a_note() -> None:
     removal = without_leftovers(wanting(), left, {**found, "directory:/etc/a": kept})
     assert [each.id for each in removal.desired.resources] == ["file:/etc/a/one"]
     assert removal.notes == ()
+
+
+def test_files_of_a_former_proxy_are_no_removal_of_the_site() -> None:
+    stale = entry("file:/etc/haproxy/deployer/sites/b.example.json", **OF_SITE)
+    inventory = managed(stale, entry(f"file:{CONF}", by=[OTHER], **OF_SITE))
+    left = leftovers(inventory, wanting(), everything=True)
+    removal = without_leftovers(wanting(), left, seen(left))
+    assert [each.id for each in removal.desired.resources] == [stale["id"]]
+    assert removal.desired.removed == ()
