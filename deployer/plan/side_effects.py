@@ -52,8 +52,9 @@ def _claimed(
                 f" not {other}"
             )
         earlier = former.get(key)
-        is_another = earlier is not None and earlier.file != each.file
-        if is_another and earlier is not None and basename(earlier.file) not in written:
+        if earlier is None or earlier.file == each.file or earlier.where in each.also_at:
+            continue  # unchanged, or noted above
+        if basename(earlier.file) not in written:
             yield (
                 f"{each.name} on port {each.port} is answered by {each.where} of {title} instead of"
                 f" {earlier.where}"
