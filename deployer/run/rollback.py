@@ -101,6 +101,8 @@ class Rollback:
         roots: Mapping[str, bytes | None] = {}
         if stored is None:
             sites = sites_from_json(documents)
+            if any(site.has_tls for site in sites):
+                self._note_missing_roots()
         else:
             from deployer.verify.stored import restored
 
@@ -114,6 +116,14 @@ class Rollback:
             else self._project.trusted_root(site)
             for site in sites
         }
+
+    def _note_missing_roots(self) -> None:
+        words = (
+            "an earlier version of deployer made this generation and did not store how it was "
+            "verified: its certificates are compared with the roots that this project has now"
+        )
+        if words not in self._texts:
+            self._texts.append(words)
 
     def _secrets_now(self) -> set[str]:
         if self._known is None:

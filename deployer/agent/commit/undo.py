@@ -58,6 +58,11 @@ class Undo:
         """The reply: newest generation first, and the changes of each in reverse order."""
         for number in self._numbers:
             self._add(number, os.path.join(self._state.generations, str(number)))
+        if self._to and not self._has_sites(self._to):
+            self._unknown.append(
+                f"generation {self._to} does not say which sites it had, so the rollback cannot be "
+                "verified: run deployer verify after it"
+            )
         off = {
             item["name"]
             for item in self._wanted.values()
@@ -76,9 +81,15 @@ class Undo:
         }
 
     def _sites(self, number: int) -> list[Json]:
-        path = os.path.join(self._state.generations, str(number), "meta.json")
-        sites: list[Json] = (read_json(path) or {}).get("sites", [])
+        sites: list[Json] = self._meta(number).get("sites", [])
         return sites
+
+    def _has_sites(self, number: int) -> bool:
+        return "sites" in self._meta(number)
+
+    def _meta(self, number: int) -> Json:
+        path = os.path.join(self._state.generations, str(number), "meta.json")
+        return read_json(path) or {}
 
     def _verification(self, number: int) -> Json | None:
         """How a generation was verified; `None` if it was made before this was stored."""
@@ -87,6 +98,8 @@ class Undo:
 
     def _others(self) -> Iterator[Json]:
         """The sites of other playbooks at that time, newest generation first."""
+        if not self._has_sites(self._to):
+            return  # those of its own playbook cannot be distinguished
         known = {site["domain"] for site in self._sites(self._to)}
         for number in range(self._to - 1, 0, -1):
             sites = [site for site in self._sites(number) if site["domain"] not in known]

@@ -174,6 +174,10 @@ def test_going_back_and_forth_ends_where_it_began(
     shared_lab: Lab, projects: tuple[Path, Path]
 ) -> None:
     (host,), (one, _) = shared_lab.hosts, projects
+    host.sh("mv /var/lib/deployer/generations/3/verification.json /root/kept")
+    old = run(one, "rollback", "--check", "--to", "3")
+    assert "an earlier version of deployer made this generation" in old.out, old
+    host.sh("mv /root/kept /var/lib/deployer/generations/3/verification.json")
     for to, pages in (("3", "a-c"), ("1", "ab-")):
         ran = run(one, "rollback", "--yes", "--to", to)
         assert f"rolled back to generation {to} and confirmed" in ran.out

@@ -218,6 +218,20 @@ def test_a_later_plan_decides_whether_a_rollback_still_counts(
     assert "verification" not in json.loads(meta.read_text())
 
 
+def test_a_generation_that_does_not_say_which_sites_it_had(
+    agent: AgentProcess, etc: Path, tmp_path: Path
+) -> None:
+    confirmed(agent, 1, file_change(etc / "one", b"1"))
+    confirmed(agent, 2, file_change(etc / "one", b"2"))
+    assert agent.ask("undo", to=1)["unknown"] == []
+    path = tmp_path / "var_lib/deployer/generations/1/meta.json"
+    meta = json.loads(path.read_text())
+    del meta["sites"]
+    path.write_text(json.dumps(meta))
+    (words,) = agent.ask("undo", to=1)["unknown"]
+    assert words.startswith("generation 1 does not say which sites it had, so the rollback cannot")
+
+
 def test_a_folder_that_is_removed_if_empty_is_never_removed_with_contents(
     agent: AgentProcess, etc: Path
 ) -> None:
