@@ -1,9 +1,9 @@
 """An agent that is killed, or whose disk fails, at every single operation, in folders of its own.
 
-The operations are counted by a run that nothing disturbs. A run tries a third of them, another one
-each time; `make crash` tries all. Whatever happens at one of them, after
-the next run has asked for a revert where a commit is pending, everything is as it was before; or
-as it is after the commit, where it had been confirmed.
+The operations are counted by a run that nothing disturbs. A run tries a third of them, a different
+one each time; `make crash` tries all. Whatever happens at one of them, after the next run has asked
+for a revert where a commit is pending, everything is as it was before; or as it is after the
+commit, where it had been confirmed.
 """
 
 from __future__ import annotations

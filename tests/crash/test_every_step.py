@@ -1,9 +1,9 @@
 """A commit on a real host that is killed, or whose disk fails, at every single step.
 
-The steps are counted by a run that nothing disturbs. A run tries a third of them, another one each
-time; `make crash` tries all. Of the hundreds of writes of former contents
-into their pack, a few are tried. Steps that change nothing are left out, such as a look at a unit;
-so is a kill right after an fsync, which leaves the same as a kill before it. All others are tried.
+The steps are counted by a run that nothing disturbs. A run tries a third of them, a different one
+each time; `make crash` tries all. Of the hundreds of writes of former contents into their pack, a
+few are tried. Steps that change nothing are left out, such as a look at a unit; so is a kill right
+after an fsync, which leaves the same as a kill before it.
 """
 
 from __future__ import annotations
