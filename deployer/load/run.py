@@ -74,7 +74,7 @@ def load_sites(
         if contact.cancelled.is_set():
             break
         if not probes:
-            words = f"load: {site.domain} has no WebSocket route whose handshake passes"
+            words = f"load: {site.domain} has no WebSocket route whose handshake opens a connection"
             contact.on_step({"event": "said", "text": f"{words}: nothing was loaded"})
             continue
         result, observed = _load(contact, site, probes, options)

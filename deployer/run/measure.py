@@ -118,9 +118,10 @@ class _Measurement:
         for site in desired.sites:
             why_not = "" if self._no_public else _why_not_public(report.checks, site)
             public = None if self._no_public or why_not else dial
+            websockets = _websockets(contact, site)
             plan = idle_plan(
-                site,
-                found=_websockets(contact, site),
+                _measurable(contact, site, websockets, report.checks),
+                found=websockets,
                 configured=_configured(contact, site),
                 limit_s=limit_s,
                 public=public,
@@ -184,6 +185,32 @@ def _announce(contact: Contact, longest_s: float, unlimited_s: float, site: Site
 def _span(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _measurable(
+    contact: Contact, site: Site, found: Mapping[str, Found], checks: Sequence[CheckResult]
+) -> Site:
+    """`site`, except for routes whose service may refuse the handshake, and does."""
+    from deployer.verify.options import ProxyAddress
+    from deployer.verify.planned.checks import planned_checks
+
+    refused = {
+        check.target
+        for check in checks
+        if (check.site, check.hop, check.name) == (site.domain, "proxy", "handshake") and check.ok
+        if check.handshake is not None and check.handshake.status_code != 101
+    }
+    paths = set()
+    for check in planned_checks(site, ProxyAddress(), found=found) if refused else ():
+        if check.represents_route and check.route and check.target in refused:
+            paths.add(check.route.path)
+            words = f"idle: {site.domain}{check.target} opens no connection: nothing was measured"
+            contact.on_step({"event": "said", "text": words})
+    routes = (
+        replace(route, is_probed=route.is_probed and route.path not in paths)
+        for route in site.routes
+    )
+    return replace(site, routes=tuple(routes))
 
 
 def _websockets(contact: Contact, site: Site) -> Mapping[str, Found]:

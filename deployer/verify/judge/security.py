@@ -82,7 +82,7 @@ def plain_get(case: Case) -> Verdict:
         and case.prerequisite is not None
         and case.prerequisite.main.failure is not None
     ):
-        return Verdict(True, "the handshake on this path fails already", is_skipped=True)
+        return Verdict(True, "the handshake on this path opens no connection", is_skipped=True)
     is_late = attempt.failure is not None and attempt.failure.code == "timeout"
     if status != 101 and status not in _FAILURES and not is_late:
         words = f"{attempt.failure.words}: no upgrade" if attempt.failure else ""
@@ -208,7 +208,7 @@ def http2(case: Case) -> Verdict:
     hints = PROXIES[case.site.proxy].words
     attempt, uri = case.attempt, _uri(case)
     if case.prerequisite is not None and case.prerequisite.main.failure is not None:
-        return Verdict(True, "the handshake over HTTP/1.1 fails already", is_skipped=True)
+        return Verdict(True, "the handshake over HTTP/1.1 opens no connection", is_skipped=True)
     if "offered" not in attempt.facts and attempt.failure is not None:
         return _skipped(attempt)
     finding = server_findings.http2(uri, attempt, hop="proxy", proxy=case.site.proxy)

@@ -15,6 +15,7 @@ from deployer.proxies.inspect.names import Answering, listened
 from deployer.sites.model import Site
 from deployer.verify.neighbours.model import NeighbourAnswer, NeighbourRequest
 from deployer.verify.neighbours.requests import pages_of
+from deployer.verify.planned.routing import probe_of, whole_sites
 
 #: The most addresses of a host, and names at each, that are asked in addition to the loopback's.
 _MOST_ADDRESSES, _MOST_NAMES = 4, 200
@@ -57,7 +58,13 @@ def _is_loopback(address: str) -> bool:
 def requests_of(site: Site, addresses: Sequence[str]) -> dict[str, tuple[NeighbourRequest, ...]]:
     """The same requests to a site at the loopback address and at each IPv4 address, by address."""
     pages = pages_of([site])
-    paths = [route.path for route in site.routes if route.websocket][:_MOST_PATHS]
+    # A whole site may hang on a handshake at its own path, and is asked for its page.
+    left_out = list(whole_sites(site))
+    paths = [
+        probe_of(site, route).path
+        for route in site.routes
+        if route.websocket and route.is_probed and route not in left_out
+    ][:_MOST_PATHS]
     requests = [
         *pages,
         *(replace(page, kind="websocket", path=path) for page in pages for path in paths),
