@@ -11,12 +11,19 @@ from deployer.model import DEFAULT_PROXY, Proxy, SourceRef
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
-    """The target of a route: a TCP address, or a unix socket (then `host` is empty)."""
+    """The target of a route: a TCP address, or a unix socket (then `host` is empty).
+
+    Of several, one with twice the `weight` gets twice the clients, and a `backup` gets some only if
+    all others have failed. `max_conns` limits the connections to it.
+    """
 
     host: str = ""
     port: int = 0
     socket: str = ""
     tls: bool = False
+    weight: int = 1
+    backup: bool = False
+    max_conns: int | None = None
 
     def __str__(self) -> str:
         scheme = "https" if self.tls else "http"
@@ -131,7 +138,8 @@ class Route:
     limit. The files of a `root` have an `index` in each folder; with `spa`, the one of the route
     is also served for all files that do not exist. Of clients, those in `allow` (if there are any)
     and not in `deny` are served, with a password of one of `users` (by name, hashed) and up to a
-    rate. With `login`, the service rejects clients that
+    rate. `balance` is how one of several upstreams is chosen, in `sticky` routes only for clients
+    without a cookie. With `login`, the service rejects clients that
     have not logged in, including checks. `probe` is how the route is checked, `None` for a
     handshake on its path; nothing is sent to a route that is not `is_probed`. `places` has the
     position of each key in the playbook.
@@ -152,6 +160,8 @@ class Route:
     users: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     request_rate: Rate | None = None
     handshake_rate: Rate | None = None
+    balance: Literal["source", "round_robin", "least_conn"] = "source"
+    sticky: bool = False
     strip_prefix: bool = False
     buffering: bool = False
     timeout_s: float = 60.0

@@ -52,6 +52,9 @@ _UPSTREAM: Mapping[str, _Check] = {
     "port": _is(int),
     "socket": _is(str),
     "tls": _is(bool),
+    "weight": _is(int),
+    "backup": _is(bool),
+    "max_conns": _is(int, _NONE),
 }
 _ROUTE: Mapping[str, _Check] = {
     "path": _is(str),
@@ -59,6 +62,8 @@ _ROUTE: Mapping[str, _Check] = {
     "websocket": _is(bool),
     "upstreams": _is(list),
     "root": _is(str, _NONE),
+    "balance": _one_of("source", "round_robin", "least_conn"),
+    "sticky": _is(bool),
     "index": _is(str),
     "allow": _texts,
     "deny": _texts,

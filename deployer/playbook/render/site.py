@@ -43,6 +43,7 @@ def to_site(
     _check_routes(routes, node, problems)
     _check_probes(routes, node, problems)
     _check_credentials(routes, node, problems)
+    _check_upstreams(routes, node, problems)
     _check_names(model, node, problems)
     _check_echo(model, routes, node, problems)
     checks = tuple(
@@ -98,6 +99,8 @@ def _route(site: SiteModel, number: int, nodes: Value, problems: Problems) -> Ro
         request_headers=_headers(site.request_headers, model.request_headers),
         response_headers=_headers(site.response_headers, model.response_headers),
         **_access(site, model),
+        balance=model.balance,
+        sticky=model.sticky is not None,
         strip_prefix=model.strip_prefix,
         buffering=model.buffering,
         timeout_s=model.idle_timeout if "idle_timeout" in nodes[number] else model.timeout,
@@ -207,6 +210,20 @@ def _check_probes(routes: tuple[Route, ...], node: YamlMap, problems: Problems) 
                     else f"match: exact serves only {route.path}, with any query",
                 )
             )
+
+
+def _check_upstreams(routes: tuple[Route, ...], node: YamlMap, problems: Problems) -> None:
+    for number, route in enumerate(routes):
+        spot = spot_of(node, "routes", number)
+        if route.upstreams and all(each.backup for each in route.upstreams):
+            problems.add(spot.error(f"all upstreams of '{route.path}' are backups"))
+        for key in ("balance", "sticky"):
+            if key in route.places and len(route.upstreams) == 1:
+                problems.add(
+                    spot_of(node, "routes", number, key).error(
+                        f"'{key}' requires several upstreams, and '{route.path}' has one"
+                    )
+                )
 
 
 def _check_credentials(routes: tuple[Route, ...], node: YamlMap, problems: Problems) -> None:

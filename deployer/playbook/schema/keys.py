@@ -132,6 +132,12 @@ class RouteModel(Strict):
     rate_limit: RateLimit | None = field(
         None, description="How often one address may send requests."
     )
+    balance: Literal["source", "round_robin", "least_conn"] = field(
+        "source", description="How one of several upstreams is chosen; source is by address."
+    )
+    sticky: Literal["cookie"] | None = field(
+        None, description="cookie: a client stays with its upstream by a cookie."
+    )
     strip_prefix: bool = field(False, description="The service sees the path without this prefix.")
     buffering: bool = field(
         False, description="Collect answers for slow clients; by default they pass as they come."
@@ -186,6 +192,8 @@ class RouteModel(Strict):
 #: The keys of a route that not every kind of route has.
 _OF_WEBSOCKETS = ("ping_interval", "origins", "require_origin", "login", "probe")
 _OF_SERVICES = (
+    "balance",
+    "sticky",
     "strip_prefix",
     "buffering",
     "timeout",

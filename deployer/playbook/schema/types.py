@@ -214,6 +214,17 @@ def _number(value: object) -> int:
 
 
 _STRING = {"type": "string"}
+_MEMBER = {
+    "type": "object",
+    "required": ["url"],
+    "properties": {
+        "url": _STRING,
+        "weight": {"type": "integer"},
+        "backup": {"type": "boolean"},
+        "max_conns": {"type": "integer"},
+    },
+    "additionalProperties": False,
+}
 _STRINGS = {"anyOf": [_STRING, {"type": "array", "items": _STRING}]}
 
 
@@ -248,9 +259,10 @@ RequestPath = Annotated[
 Upstreams = Annotated[
     tuple[UpstreamValue, ...],
     Check(
-        lambda value: tuple(values.upstream(each) for each in _list(value)),
-        **_STRINGS,
-        description="http://HOST:PORT, https://, ws://, wss:// or unix:/PATH; one or a list.",
+        lambda value: tuple(values.member(each) for each in _list(value)),
+        anyOf=[_STRING, {"type": "array", "items": {"anyOf": [_STRING, _MEMBER]}}],
+        description="http://HOST:PORT, https://, ws://, wss:// or unix:/PATH; one or a list, whose "
+        "items may be {url, weight, backup, max_conns}.",
     ),
 ]
 Duration = Annotated[

@@ -51,6 +51,7 @@ _ALWAYS = (
     *("setenvif.conf", "proxy.load", "proxy.conf", "proxy_http.load", "rewrite.load"),
 )
 _FOR_TLS = ("ssl.load", "ssl.conf", "socache_shmcb.load", "http2.load", "http2.conf")
+_FOR_LEAST_CONN = ("lbmethod_bybusyness.load",)
 _FOR_GZIP = ("filter.load", "deflate.load", "deflate.conf")
 _FOR_USERS = ("auth_basic.load", "authn_core.load", "authn_file.load", "authz_user.load")
 _FOR_ADDRESSES = ("authz_host.load",)
@@ -119,7 +120,13 @@ def view(site: Site, *, challenge: bool = False) -> View:
     routes = [_Named(*pair) for pair in zip(longest_first, slugs, strict=True)][::-1]
     alone = _need_a_pool(site)
     proxied = [route for route in site.routes if route.upstreams]
-    counts = sorted({len(route.upstreams) for route in proxied if len(route.upstreams) > 1})
+    counts = sorted(
+        {
+            len(each.upstreams)
+            for each in proxied
+            if len(each.upstreams) > 1 and not _is_spread(each)
+        }
+    )
     rules = _rules(site, routes)
     views = [
         _route_view(site, named, among=routes, rules=rules, pooled=named.route in alone)
@@ -187,6 +194,7 @@ def _modules(sites: Sequence[Site]) -> Iterator[str]:
     for is_needed, modules in (
         (any(site.has_tls for site in sites), _FOR_TLS),
         (any(_need_a_pool(site) for site in sites), _FOR_POOLS),
+        (any(route.balance == "least_conn" for route in routes), _FOR_LEAST_CONN),
         (any(route.users for route in routes), _FOR_USERS),
         (any(route.allow or route.deny for route in routes), _FOR_ADDRESSES),
         (any(site.trusted_proxies for site in sites), _FOR_TRUSTED),
@@ -217,7 +225,7 @@ def _needs_mark(route: Route) -> bool:
     """Whether there are directives for its requests that its location cannot have."""
     changes = (*route.request_headers.set, *route.request_headers.remove)
     changes += (*route.response_headers.set, *route.response_headers.remove)
-    return bool(changes or route.redirect)
+    return bool(changes or route.redirect or route.sticky)
 
 
 def _indexes(routes: Sequence[_Named]) -> list[View]:
@@ -317,6 +325,14 @@ def _route_view(
     if route.root is not None:
         refuse_unless(PLAIN_FILE, route.root, what="the folder", source=route.source)
     services = [_service(named, upstream) for upstream in route.upstreams]
+    for upstream in route.upstreams:
+        if upstream.max_conns:
+            raise SourceError(
+                f"Apache cannot limit the connections to {upstream}: each of its processes counts "
+                "alone",
+                source=route.at("websocket", "upstream"),
+                hint="nginx and HAProxy can, for example with `proxy: haproxy`.",
+            )
     if len(services) > len(_DIGITS):
         raise SourceError(
             f"{route.path} has {len(services)} upstreams, and Apache can choose from"
@@ -347,6 +363,9 @@ def _route_view(
         "target": _target(named, services, pooled=pooled) if services else None,
         "pools": _pools(named, services) if pooled else [],
         "chosen": len(services) > 1,
+        "spread": len(services) > 1 and _is_spread(route),
+        "method": "bybusyness" if route.balance == "least_conn" else "byrequests",
+        "sticky": route.sticky,
         "stripped": route.strip_prefix and path != "/",
         "timeout_s": _pause_s(route),
         "rule": rules[named.slug]["variable"] if named.slug in rules else None,
@@ -392,6 +411,8 @@ def _target(named: _Named, services: Sequence[str], *, pooled: bool) -> str:
     """The target of a ProxyPass, without the path."""
     if not pooled:
         return services[0]
+    if _is_spread(named.route):
+        return f"balancer://{named.slug}"
     number = f"-${{DOLLAR}}{{service_of_{len(services)}}}" if len(services) > 1 else ""
     return f"balancer://{named.slug}{number}"
 
@@ -402,15 +423,36 @@ def _pools(named: _Named, services: Sequence[str]) -> list[View]:
     The host of a socket's URL is not used, but must be different for two sockets in one pool.
     """
     if len(services) == 1:
-        return [{"name": named.slug, "services": list(services)}]
+        return [{"name": named.slug, "services": list(services), "parameters": [""]}]
     apart = [
         service.replace("://", f"://{number}.") if service.startswith("unix:") else service
         for number, service in enumerate(services, 1)
     ]
+    if _is_spread(named.route):
+        parameters = [
+            _parameters(number, each) for number, each in enumerate(named.route.upstreams, 1)
+        ]
+        return [{"name": named.slug, "services": apart, "parameters": parameters}]
     return [
-        {"name": f"{named.slug}-{number + 1}", "services": [*apart[number:], *apart[:number]]}
+        {
+            "name": f"{named.slug}-{number + 1}",
+            "services": [*apart[number:], *apart[:number]],
+            "parameters": [f" lbset={place}" if place else "" for place in range(len(apart))],
+        }
         for number in range(len(apart))
     ]
+
+
+def _is_spread(route: Route) -> bool:
+    """Whether Apache's own methods choose the service, not the digits of a client's address."""
+    is_even = all(each.weight == 1 and not each.backup for each in route.upstreams)
+    return route.sticky or route.balance != "source" or not is_even
+
+
+def _parameters(number: int, upstream: Upstream) -> str:
+    words = [f" route={number}"]
+    words += [f" loadfactor={upstream.weight}"] if upstream.weight != 1 else []
+    return "".join([*words, *([" status=+H"] if upstream.backup else [])])
 
 
 def _rules(site: Site, routes: Sequence[_Named]) -> dict[str, View]:

@@ -176,6 +176,11 @@ def _route_view(site: Site, route: Route, *, backend: str) -> View:
         "servers": [_server(upstream, source=route.source) for upstream in route.upstreams],
         "allow": list(route.allow),
         "deny": list(route.deny),
+        "parameters": [_parameters(upstream) for upstream in route.upstreams],
+        "balance": {"source": "source", "round_robin": "roundrobin", "least_conn": "leastconn"}[
+            route.balance
+        ],
+        "sticky": route.sticky,
         "users": _users(route),
         "request_rate": _rate(route.request_rate),
         "handshake_rate": _rate(route.handshake_rate),
@@ -192,6 +197,12 @@ def _route_view(site: Site, route: Route, *, backend: str) -> View:
         "stripped": route.strip_prefix and path != "/",
         "rule": _rule(site, route),
     }
+
+
+def _parameters(upstream: Upstream) -> str:
+    words = [f" weight {upstream.weight}"] if upstream.weight != 1 else []
+    words += [f" maxconn {upstream.max_conns}"] if upstream.max_conns else []
+    return "".join([*words, *([" backup"] if upstream.backup else [])])
 
 
 def _users(route: Route) -> list[View]:

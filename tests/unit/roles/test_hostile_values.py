@@ -44,6 +44,12 @@ _SITE = site(
         {"path": "/ws", "websocket": "http://127.0.0.1:7890", "strip_prefix": True},
         {"path": "/api", "upstream": ["http://10.0.0.1:80", "http://10.0.0.2:80"]},
         {
+            "path": "/sticky",
+            "upstream": ["http://10.0.0.1:80", "http://10.0.0.2:80"],
+            "sticky": True,
+            "balance": "least_conn",
+        },
+        {
             "path": "/headers",
             "upstream": "http://127.0.0.1:80",
             "allow": ("192.0.2.0/24",),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -241,6 +242,11 @@ def test_what_apache_cannot_do() -> None:
                 "request_rate": Rate(count=1, seconds=1),
             }
         )
+    mine = site(domain="a.example.com", routes=[{"path": "/", "upstream": "http://127.0.0.1:1"}])
+    limited = replace(mine.routes[0].upstreams[0], max_conns=5)
+    mine = replace(mine, routes=(replace(mine.routes[0], upstreams=(limited,)),))
+    with pytest.raises(SourceError, match="cannot limit the connections to http"):
+        apache_site.view(mine)
     with pytest.raises(SourceError, match="mix http and https"):
         text({"path": "/", "upstream": ["http://127.0.0.1:1", "https://127.0.0.1:2"]})
 

@@ -215,3 +215,11 @@ def test_what_haproxy_cannot_do() -> None:
     mine = site(domain="a.example.com", routes=[{**WS, "users": (("a", "$apr1$x$y"),)}])
     with pytest.raises(SourceError, match="cannot verify the hash"):
         haproxy_site.view(mine)
+
+
+def test_lua_answers_bodies_that_are_too_large_where_it_can_read_them() -> None:
+    mine = site(domain="a.example.com", routes=[WS])
+    for version, service, denied in (("2.2.9", 0, 1), ("2.6.12", 1, 0)):
+        text = haproxy_case.render([mine], {"haproxy_version": version})
+        assert text.count("use-service lua.too_large") == text.count("too_large.lua") == service
+        assert text.count("deny deny_status 413") == denied

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -163,3 +164,21 @@ def test_answers_are_collected_on_request() -> None:
         text = cases.render(site, cases.HOST)
         assert text.count("proxy_buffering            off;") == 1
         assert text.count("proxy_buffering     on;") == times
+
+
+def test_a_backup_needs_a_method_that_has_some() -> None:
+    urls = [f"http://127.0.0.1:{number}" for number in (1, 2, 3)]
+    for balance, method in (("source", None), ("round_robin", "round_robin")):
+        site = cases.site(
+            domain="example.com", routes=[{"path": "/", "upstream": urls, "balance": balance}]
+        )
+        first, second, third = site.routes[0].upstreams
+        upstreams = (first, replace(second, max_conns=9), replace(third, backup=True))
+        site = replace(site, routes=(replace(site.routes[0], upstreams=upstreams),))
+        if method is None:
+            with pytest.raises(SourceError, match="nginx has no backups"):
+                nginx_site.view(site)
+        else:
+            text = cases.render(site, cases.HOST)
+            assert "server     127.0.0.1:2 fail_timeout=1s max_conns=9;" in text
+            assert "server     127.0.0.1:3 fail_timeout=1s backup;" in text
