@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from deployer.proxies.inspect.names import NameReader
     from deployer.proxies.limits import Limits
     from deployer.proxies.roles import SiteViews
+    from deployer.proxies.snippets import Snippets
     from deployer.proxies.traits import Traits
     from deployer.proxies.words import Words
 
@@ -70,6 +71,11 @@ class ProxyServer:
     def escaping(self) -> Escaping:
         """How strings are written into its configuration."""
         return cast("Escaping", self._module("escaping"))
+
+    @property
+    def snippets(self) -> Snippets:
+        """How snippets of its configuration are checked, and where they may be."""
+        return cast("Snippets", self._module("snippets"))
 
     @property
     def words(self) -> Words:

@@ -25,9 +25,10 @@ def _without_sources(document: dict[str, Any]) -> dict[str, object]:
     probes = [route["probe"] for route in document["routes"] if route["probe"]]
     for part in (document, *document["routes"], *document["verify"], *probes):
         del part["source"], part["places"]
+    del document["snippets"]
     for route in document["routes"]:
         # Nothing that only the proxy needs, and no secrets.
-        for key in ("request_headers", "response_headers", "users", "request_rate"):
+        for key in ("request_headers", "response_headers", "users", "request_rate", "snippet"):
             del route[key]
         del route["handshake_rate"]
     return document

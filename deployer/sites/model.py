@@ -158,6 +158,7 @@ class Route:
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
     users: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    snippet: str = field(default="", repr=False)
     request_rate: Rate | None = None
     handshake_rate: Rate | None = None
     balance: Literal["source", "round_robin", "least_conn"] = "source"
@@ -197,7 +198,8 @@ class Site:
     site. With `underscores_in_headers`, services get the headers whose names have underscores. With
     `gzip`, the proxy compresses texts. `redirects` are aliases, each with the name to which it
     redirects. `trusted_proxies` are the addresses of proxies in front of this one, whose statements
-    about the visitor are believed.
+    about the visitor are believed. `snippets` are lines for the proxy's configuration, by their
+    place there.
     `places` has the position of each key in the playbook, those of `tls` as
     ``tls.issuer``.
     """
@@ -216,6 +218,7 @@ class Site:
     underscores_in_headers: bool = False
     redirects: tuple[tuple[str, str], ...] = ()
     trusted_proxies: tuple[str, ...] = ()
+    snippets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     gzip: bool = False
     source: SourceRef | None = None
     places: Mapping[str, SourceRef] = field(default_factory=dict, compare=False, repr=False)

@@ -65,6 +65,7 @@ _ROUTE: Mapping[str, _Check] = {
     "balance": _one_of("source", "round_robin", "least_conn"),
     "sticky": _is(bool),
     "index": _is(str),
+    "snippet": _is(str),
     "allow": _texts,
     "deny": _texts,
     "users": _pairs,
@@ -99,6 +100,7 @@ _SITE: Mapping[str, _Check] = {
     "gzip": _is(bool),
     "redirects": _pairs,
     "trusted_proxies": _texts,
+    "snippets": _pairs,
 }
 
 
@@ -140,6 +142,7 @@ def site_of(text: str) -> Site:
                 **site,
                 "aliases": tuple(site.get("aliases", ())),
                 "redirects": _to_pairs(site.get("redirects", ())),
+                "snippets": _to_pairs(site.get("snippets", ())),
                 "trusted_proxies": tuple(site.get("trusted_proxies", ())),
                 "tls": Tls(**_checked(site.get("tls", {}), _TLS)),
                 "routes": tuple(map(_route, site.get("routes", ()))),

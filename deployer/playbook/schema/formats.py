@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from deployer.model import Value
 from deployer.playbook.schema import values
 from deployer.playbook.schema.values import InvalidValue
+from deployer.proxies import PROXIES
+from deployer.proxies.snippets import SnippetError
 
 _PREFIX = "Format: "
 #: Values that only deployer sets, from what it has checked otherwise.
@@ -201,6 +203,17 @@ def _environment(value: Value) -> None:
             raise InvalidValue(each, f"a value for {key}", "it is too long")
 
 
+def _snippet(name: str) -> Callable[[Value], None]:
+    def check(value: Value) -> None:
+        text = _encoded(value, "a snippet").decode()
+        try:
+            PROXIES[name].snippets.check(text)  # type: ignore[index]
+        except SnippetError as error:
+            raise InvalidValue("(not shown)", "a snippet", str(error)) from None
+
+    return check
+
+
 def _number(value: Value) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InvalidValue(value, "a number")
@@ -304,6 +317,7 @@ FORMATS: dict[str, Callable[[Value], object]] = {
     "member parameters": _matching("parameters", r"( [a-z]+=[+A-Z0-9]+)+"),
     "server options": _matching("options", r"( (weight|maxconn) [0-9]+)*( backup)?"),
     "rate": _matching("a rate", r"[0-9]+r/[sm]"),
+    **{f"{name} snippet": _snippet(name) for name in PROXIES},
     "header name": _matching("the name of a header", r"[A-Za-z0-9_-]{1,100}"),
     "header value": _matching("the value of a header", r"(?!expr=)[!-~]([ -~]{0,3998}[!-~])?"),
     "redirect target": _matching("a target", r"[A-Za-z0-9._~:/?@!&()*+,=%\[\]-]+"),

@@ -20,6 +20,7 @@ from deployer.playbook.schema.headers import (
     as_alias,
 )
 from deployer.playbook.schema.models import Before, Misplaced, Strict, field
+from deployer.playbook.schema.snippets import RouteSnippets, SiteSnippets
 from deployer.playbook.schema.tls import TlsModel
 from deployer.playbook.schema.types import (
     AbsolutePath,
@@ -132,6 +133,9 @@ class RouteModel(Strict):
     rate_limit: RateLimit | None = field(
         None, description="How often one address may send requests."
     )
+    snippets: RouteSnippets | None = field(
+        None, description="Lines of a proxy's configuration for the route, by proxy."
+    )
     balance: Literal["source", "round_robin", "least_conn"] = field(
         "source", description="How one of several upstreams is chosen; source is by address."
     )
@@ -201,7 +205,7 @@ _OF_SERVICES = (
     "idle_timeout",
     "request_headers",
 )
-_OF_ANSWERS = ("response_headers", "allow", "deny", "basic_auth", "rate_limit")
+_OF_ANSWERS = ("snippets", "response_headers", "allow", "deny", "basic_auth", "rate_limit")
 _OF_FOLDERS = ("index", "spa")
 
 
@@ -288,6 +292,9 @@ class SiteModel(Strict):
     displaces: Words = field([], description=_DISPLACES)
     underscores_in_headers: bool = field(
         False, description="Pass on headers with an underscore in their names."
+    )
+    snippets: SiteSnippets | None = field(
+        None, description="Lines of a proxy's configuration for the site, by proxy and place."
     )
     trusted_proxies: TrustedProxies = field(
         (),

@@ -144,6 +144,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "host_pattern": "|".join(host_patterns(site)),
         "removed_headers": REMOVED_HEADERS,
         "trusted_proxies": list(site.trusted_proxies),
+        **{f"{place}_snippet": text for place, text in site.snippets},
         "underscores": site.underscores_in_headers,
         "redirects": [
             {"name_pattern": escaped(name), "to": target} for name, target in site.redirects
@@ -355,6 +356,7 @@ def _route_view(
         "users_file": f"{site.domain.replace('*', '_')}.{named.slug}",
         "index": route.index,
         "spa": route.spa,
+        **({"snippet": route.snippet} if route.snippet else {}),
         "redirect": redirect_view(site, route),
         "request_headers": _pairs(route.request_headers.set),
         "removed_headers": list(route.request_headers.remove),

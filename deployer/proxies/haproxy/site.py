@@ -136,7 +136,7 @@ def more_vars(sites: Sequence[Site], others: Others = ALONE) -> dict[str, object
             {
                 "domain": site.domain,
                 "name": _section_name(site),
-                "private": any(r.users or r.request_headers.set for r in site.routes),
+                "private": any(r.users or r.request_headers.set or r.snippet for r in site.routes),
                 "content": text_of(site),
             }
             for site in (*sites, *others.unfiled)
@@ -186,6 +186,7 @@ def _route_view(site: Site, route: Route, *, backend: str) -> View:
         "handshake_rate": _rate(route.handshake_rate),
         "index": route.index,
         "spa": f"{path.rstrip('/')}/{route.index}" if route.spa else None,
+        **({"snippet": route.snippet} if route.snippet else {}),
         "redirect": redirect_view(site, route),
         "request_headers": _pairs(route.request_headers.set),
         "removed_headers": list(route.request_headers.remove),

@@ -90,6 +90,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "redirects": [{"name": name, "to": to} for name, to in site.redirects],
         "removed_headers": list(REMOVED_HEADERS),
         "trusted_proxies": list(site.trusted_proxies),
+        **{f"{place}_snippet": text for place, text in site.snippets},
         # Without TLS, the scheme that clients use may be known to a proxy in front.
         "scheme": f"{prefix}_scheme" if site.trusted_proxies and not site.has_tls else None,
         "underscores": site.underscores_in_headers,
@@ -171,6 +172,7 @@ def _route_view(site: Site, route: Route, *, prefix: str, slug: str, rule: View 
         "users_file": f"{site.domain.replace('*', '_')}.{slug}",
         "domain": site.domain,
         "limits": _limits(route, f"{prefix}_{slug}"),
+        **({"snippet": route.snippet} if route.snippet else {}),
         "redirect": _redirect_view(site, route, variable=f"{prefix}_{slug}_to"),
         "request_headers": _pairs(route.request_headers.set),
         "removed_headers": [

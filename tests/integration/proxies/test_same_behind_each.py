@@ -81,6 +81,25 @@ PLAYBOOK = """\
         - {path: /least, upstream: ["FIRST", "SECOND"], balance: least_conn}
         - {path: /spare, upstream: ["http://127.0.0.1:1", {url: "THIRD", backup: true}]}
         - {path: /sticky, websocket: ["FIRST", "SECOND", "THIRD"], sticky: cookie}
+    - domain: own.example.com
+      proxy: PROXY
+      snippets:
+        nginx: {http: "map $uri $mine { default \\"a;}\\"; }"}
+        apache: {server: "SetEnvIf Request_URI ^ mine=a;}"}
+      routes:
+        - path: /a
+          upstream: "SERVICE"
+          snippets:
+            nginx: |
+              proxy_set_header X-Mine $mine;
+              add_header X-Route yes;
+            apache: |
+              RequestHeader set X-Mine %{mine}e
+              Header always set X-Route "yes"
+            haproxy: |
+              http-request set-header X-Mine "a;}"
+              http-response set-header X-Route yes
+        - {path: /, upstream: "SERVICE"}
     - domain: kinds.example.com
       aliases: [{name: www.kinds.example.com, redirects_to: kinds.example.com}]
       proxy: PROXY
@@ -409,3 +428,12 @@ def test_a_cookie_keeps_a_client_with_its_service(fronts: Fronts) -> None:
                 assert found == {json.loads(answer.body)["service"]}, front.proxy
             again = front.ask("several.example.com", "/sticky", sent).all("Set-Cookie")
             assert not any(each.startswith("deployer_") for each in again), front.proxy
+
+
+def test_snippets(fronts: Fronts) -> None:
+    for front in fronts.values():
+        answer = front.ask("own.example.com", "/a", "X-Real-IP: 6.6.6.6")
+        service = {name.lower(): value for name, value in json.loads(answer.body)["headers"]}
+        found = answer["X-Route"], service["x-mine"], service["x-real-ip"]
+        assert found == ("yes", "a;}", "127.0.0.1"), front.proxy
+        assert front.ask("own.example.com", "/").all("X-Route") == [], front.proxy
