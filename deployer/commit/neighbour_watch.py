@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from deployer.model import CheckResult
     from deployer.plan.desired import DesiredState
     from deployer.proxies.inspect.names import Answering, ServedName
+    from deployer.sites.model import Site
     from deployer.verify.neighbours.model import NeighbourAnswer, NeighbourRequest
     from deployer.verify.neighbours.verdict import Comparison
     from deployer.verify.net.access import Access
@@ -36,6 +38,7 @@ PATIENCE_S, AT_LEAST_S, PAUSE_S = 5.0, 1.5, 0.2
 RESTORED_S = 20.0
 #: Answers that differ by themselves are asked for this often before the change.
 SAMPLES, SAMPLES_OF_UNSTEADY = 2, 4
+_OPENED = 101
 
 ADVICE = (
     "Nothing was changed. Fix that on the host; or give --no-neighbours, and they are checked only"
@@ -45,15 +48,23 @@ ADVICE = (
 
 @dataclass(slots=True)
 class _Asked:
-    """A request with its answers from before the change."""
+    """A request with its answers from before the change.
+
+    An `is_extra` one is made in addition, at a further address of the host.
+    """
 
     request: NeighbourRequest
+    is_extra: bool = False
     answers: list[NeighbourAnswer] = field(default_factory=list)
     is_slow: bool = False
 
     def is_wanted(self, number: int) -> bool:
-        """Whether it is asked in round `number`; what does not answer cannot get worse."""
-        if any(each.failure for each in self.answers):
+        """Whether it is asked in round `number`; what does not answer cannot get worse.
+
+        A WebSocket that has opened is not opened again: some services lock clients out that come
+        often and never log in.
+        """
+        if any(each.failure or each.status == _OPENED for each in self.answers):
             return False
         return number < SAMPLES or len(set(self.answers)) > 1
 
@@ -91,32 +102,37 @@ class Watch:
 
     # --- before -----------------------------------------------------------------------------------
 
-    def ask(self, watched: Sequence[Answering]) -> None:
+    def ask(self, watched: Sequence[Answering], elsewhere: Sequence[Answering] = ()) -> None:
         """Request everything twice, what differs by itself more often, and slow sites once more.
+
+        The same names `elsewhere` are asked as far as there is time.
 
         Raises:
             HostError: there was no time for all, which the user did not agree to.
         """
         if not watched:
             return
-        from deployer.verify.neighbours.requests import requests_to
+        from deployer.verify.neighbours.requests import pages_instead, requests_to
 
         self._contact.doing("asking other sites")
         self._asked = [_Asked(request=request) for request in requests_to(watched)]
+        extra = pages_instead(requests_to(elsewhere))
+        self._asked += [_Asked(request=request, is_extra=True) for request in extra]
         limit_s = BEFORE_S + EACH_S * len(self._asked)
         access = access_to(self._contact, limit_s)
         for number in range(SAMPLES_OF_UNSTEADY):
             self._sample([each for each in self._asked if each.is_wanted(number)], access)
-        late = [each.request for each in self._asked if not each.answers]
+        late = [each for each in self._asked if not each.answers]
         if late:
             words = (
                 f"{len(late)} of {len(self._asked)} requests to other sites of this host, such as"
-                f" {late[0].shown}, could not be made within {limit_s:.0f} s"
+                f" {late[0].request.shown}, could not be made within {limit_s:.0f} s"
             )
-            if self._contact.options.neighbours:
+            if self._contact.options.neighbours and not late[0].is_extra:
                 raise HostError(words, host=self._contact.host.name, hint=ADVICE)
             self._problems = (*self._problems, words)
-        slow = [each for each in self._asked if any(one.is_late for one in each.answers)]
+        needed = (each for each in self._asked if not each.is_extra)
+        slow = [each for each in needed if any(one.is_late for one in each.answers)]
         for each in slow:
             each.is_slow = True
             each.answers.clear()
@@ -259,15 +275,27 @@ class Watch:
 
     def _unreachable(self) -> list[CheckResult]:
         """The own sites that none of the host's addresses leads to."""
+        access = access_to(self._contact, AFTER_S)
+        return [
+            result for site in self._desired.sites for result in self._unreachable_one(site, access)
+        ]
+
+    def _unreachable_one(self, site: Site, access: Access) -> tuple[CheckResult, ...]:
+        """Ask again before it is reported: answers may differ by themselves."""
         from deployer.verify.neighbours.asking import ask_all
         from deployer.verify.neighbours.elsewhere import requests_of, unreachable
 
-        access = access_to(self._contact, AFTER_S)
-        found: list[CheckResult] = []
-        for site in self._desired.sites:
-            requests = requests_of(site, self._addresses)
-            answers = {address: ask_all(some, access) for address, some in requests.items()}
-            found += unreachable(site, answers) if answers else ()
+        requests = requests_of(site, self._addresses)
+        if not requests:
+            return ()
+        for number in range(SAMPLES_OF_UNSTEADY):
+            if number:
+                access.until.pause(PAUSE_S * 2**number)
+            answers = iter(ask_all([each for some in requests.values() for each in some], access))
+            at_each = {place: tuple(islice(answers, len(some))) for place, some in requests.items()}
+            found = tuple(unreachable(site, at_each))
+            if not found:
+                break
         return found
 
     def _own_pages(self, access: Access) -> list[NeighbourAnswer]:

@@ -266,7 +266,7 @@ class Neighbourhood:
             addresses=inspection.addresses,
         )
         asked = [each for each in watched if each.asked is not None]
-        watch.ask([*asked, *elsewhere(asked, inspection.proxies, inspection.addresses)])
+        watch.ask(asked, elsewhere(asked, inspection.proxies, inspection.addresses))
         return watch
 
 

@@ -6,7 +6,7 @@ different one: a server that listens on that alone, or a site for it, takes all 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from deployer.model import CheckResult, Finding
@@ -15,11 +15,12 @@ from deployer.proxies.inspect.names import Answering, listened
 from deployer.sites.model import Site
 from deployer.verify.neighbours.model import NeighbourAnswer, NeighbourRequest
 from deployer.verify.neighbours.requests import pages_of
-from deployer.verify.planned.routing import probe_of, whole_sites
+from deployer.verify.planned.routing import probe_of
 
 #: The most addresses of a host, and names at each, that are asked in addition to the loopback's.
 _MOST_ADDRESSES, _MOST_NAMES = 4, 200
 _MOST_PATHS = 3
+_FORBIDDEN, _TOO_MANY = 403, 429
 
 
 def elsewhere(
@@ -56,19 +57,15 @@ def _is_loopback(address: str) -> bool:
 
 
 def requests_of(site: Site, addresses: Sequence[str]) -> dict[str, tuple[NeighbourRequest, ...]]:
-    """The same requests to a site at the loopback address and at each IPv4 address, by address."""
-    pages = pages_of([site])
-    # A whole site may hang on a handshake at its own path, and is asked for its page.
-    left_out = list(whole_sites(site))
-    paths = [
-        probe_of(site, route).path
-        for route in site.routes
-        if route.websocket and route.is_probed and route not in left_out
-    ][:_MOST_PATHS]
-    requests = [
-        *pages,
-        *(replace(page, kind="websocket", path=path) for page in pages for path in paths),
+    """The same requests to a site at the loopback address and at each IPv4 address, by address.
+
+    They open no WebSocket: a service may count connections, and a page shows who answers.
+    """
+    probed = [
+        probe_of(site, route).path for route in site.routes if route.websocket and route.is_probed
     ]
+    paths = dict.fromkeys(("/", *probed[:_MOST_PATHS]))
+    requests = [replace(page, path=path) for page in pages_of([site]) for path in paths]
     own = [each for each in addresses if ":" not in each][:_MOST_ADDRESSES]
     return {
         address: tuple(_at(each, address) for each in requests)
@@ -88,18 +85,31 @@ def unreachable(
     wanted = answers[loopback]
     if not own or any(each is None or each.failure for each in wanted):
         return  # the checks of the site itself report it
+    # The loopback address is always one of the clients that `allow` lets in, the others may not be.
+    refused = {_TOO_MANY, _FORBIDDEN} if _has_clients(site) else {_TOO_MANY}
     for address in own:
-        if all(map(_is_same, wanted, answers[address])):
+        if all(_is_same(*pair, refused) for pair in zip(wanted, answers[address], strict=True)):
             return
     pairs = zip(wanted, answers[own[0]], strict=True)
-    was, now = next(pair for pair in pairs if not _is_same(*pair))
+    was, now = next(pair for pair in pairs if not _is_same(*pair, refused))
     yield _failed(site, own[0], was, now)
 
 
-def _is_same(one: NeighbourAnswer | None, other: NeighbourAnswer | None) -> bool:
+def _has_clients(site: Site) -> bool:
+    return any(route.allow or route.deny for route in site.routes)
+
+
+def _is_same(
+    one: NeighbourAnswer | None, other: NeighbourAnswer | None, refused: Collection[int]
+) -> bool:
+    """Whether two answers are of one site; statuses in `refused` depend on the client's address."""
     if one is None or other is None:
         return other is None  # no time to ask it
-    facts = ("status", "redirect", "certificate", "is_proxys")
+    if other.failure or one.certificate != other.certificate:
+        return False
+    if {one.status, other.status} & {*refused}:
+        return True
+    facts = ("status", "redirect_host", "is_proxys")
     return all(getattr(one, fact) == getattr(other, fact) for fact in facts)
 
 

@@ -63,6 +63,11 @@ class NeighbourAnswer:
     is_proxys: bool = False
 
     @property
+    def redirect_host(self) -> str:
+        """``https://a.example.com`` of a redirect's target; empty if that is a mere path."""
+        return "/".join(self.redirect.split("/")[:3]) if "://" in self.redirect else ""
+
+    @property
     def words(self) -> str:
         """``answered 301 to https://a.example.com/``, as the end of a sentence."""
         if self.failure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 
 from deployer.plan.displaced import DEFAULT
 from deployer.proxies.inspect.model import Inspection
@@ -15,7 +16,7 @@ from deployer.proxies.inspect.names import (
     listened,
 )
 from deployer.sites.model import Site
-from deployer.verify.neighbours.model import NeighbourRequest
+from deployer.verify.neighbours.model import Kind, NeighbourRequest
 
 
 def neighbours(
@@ -47,6 +48,12 @@ def requests_to(served: Iterable[Answering]) -> tuple[NeighbourRequest, ...]:
     return tuple(request for each in served for request in _requests(each))
 
 
+def pages_instead(requests: Iterable[NeighbourRequest]) -> Iterator[NeighbourRequest]:
+    """The same requests without a handshake: a page shows who answers, too."""
+    for each in requests:
+        yield replace(each, kind="page") if each.kind == "websocket" else each
+
+
 def first_request(served: Answering) -> NeighbourRequest:
     """The request that shows whether anything is served at all."""
     return next(_requests(served))
@@ -57,8 +64,10 @@ def _requests(served: Answering) -> Iterator[NeighbourRequest]:
         yield NeighbourRequest(served=served, kind="connection", path="")
         return
     yield NeighbourRequest(served=served, kind="page")
+    # A default server's WebSockets are opened by one of its names, if it has any.
+    kind: Kind = "page" if served.is_default and served.of_site else "websocket"
     for path in served.websockets:
-        yield NeighbourRequest(served=served, kind="websocket", path=path)
+        yield NeighbourRequest(served=served, kind=kind, path=path)
 
 
 def others(

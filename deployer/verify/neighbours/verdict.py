@@ -59,18 +59,22 @@ def difference(
 ) -> str:
     """How `after` is worse than each answer of `before`; empty if it is not.
 
-    Answers that differ by themselves make a worse one acceptable, if it was seen before.
+    Answers that differ by themselves make a worse one acceptable, if it was seen before. Of
+    redirects that differ by themselves, only the host counts: a path may have a session's number.
     """
     found = ""
+    is_steady = len({each.redirect for each in before if not each.failure}) < 2
     for each in before:
-        words = "" if each.failure else _difference(request, each, after)
+        words = "" if each.failure else _difference(request, each, after, is_steady=is_steady)
         if not words:
             return ""
         found = found or words
     return found
 
 
-def _difference(request: NeighbourRequest, was: NeighbourAnswer, now: NeighbourAnswer) -> str:
+def _difference(
+    request: NeighbourRequest, was: NeighbourAnswer, now: NeighbourAnswer, *, is_steady: bool
+) -> str:
     changed = f"{was.words} before this change, and {now.words} after it"
     if now.failure:
         return f"{was.words} before this change; after it, it {now.failure}"
@@ -81,7 +85,7 @@ def _difference(request: NeighbourRequest, was: NeighbourAnswer, now: NeighbourA
         )
     if was.status is None or now.status in (None, _TOO_MANY):
         return ""
-    if was.redirect and was.redirect != now.redirect:
+    if was.redirect and not _leads_to_same(was, now, is_steady=is_steady):
         return changed
     if was.status == 101 and now.status != 101:
         return changed
@@ -90,6 +94,12 @@ def _difference(request: NeighbourRequest, was: NeighbourAnswer, now: NeighbourA
     if _rank(now.status) > _rank(was.status) or _has_lost_its_page(was, now):
         return changed
     return ""
+
+
+def _leads_to_same(was: NeighbourAnswer, now: NeighbourAnswer, *, is_steady: bool) -> bool:
+    if is_steady:
+        return was.redirect == now.redirect
+    return bool(now.redirect) and was.redirect_host == now.redirect_host
 
 
 def _refuses(was: NeighbourAnswer) -> bool:

@@ -84,7 +84,7 @@ class _Planner:
                 planned += self._unprobed(route)
             else:
                 planned += self._pages(route)
-            if route.upstreams:
+            if route.upstreams and route.is_probed:
                 planned.append(self._h2c(route))
         planned += self._forged()
         replacing = [entry_of(self._site, route) for route in self._site.routes if route.websocket]

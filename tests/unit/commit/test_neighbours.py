@@ -189,6 +189,51 @@ def test_an_answer_that_recovers_is_no_failure() -> None:
         assert failed(serving(server), between=lambda: None) == []
 
 
+def test_a_websocket_of_a_neighbour_is_opened_once_before_a_change_and_once_after_it() -> None:
+    seen: list[str] = []
+
+    def service(peer: Peer) -> None:
+        upgrades = "upgrade: websocket" in peer.head.decode().lower()
+        seen.append("handshake" if upgrades else "page")
+        peer.answer("101 Switching" if upgrades else "426 Upgrade", "Content-Length: 0")
+
+    with Server(service) as server:
+        host = FakeHost(
+            f"server {{ listen {server.port}; server_name a.com; location /vnc {{"
+            " proxy_pass http://127.0.0.1:1; proxy_set_header Upgrade $http_upgrade; } }",
+            more={"addresses": ["127.0.0.9"]},
+        )
+        watch = of(host).watch(RELOAD, desired())
+        assert seen.count("handshake") == 1
+        checks = watch.checks(changed_at=time.monotonic())
+    assert all(each.ok for each in checks)
+    assert seen.count("handshake") == 2
+
+
+@dataclass
+class OwnHost(FakeHost):
+    """Every port is that of a server; nothing listens on the addresses in `dead`."""
+
+    at: int = 0
+    dead: frozenset[str] = frozenset()
+
+    def open_stream(self, *, host: str, port: int, timeout_s: float) -> socket.socket:
+        port = 1 if host in self.dead else self.at
+        return super().open_stream(host="127.0.0.1", port=port, timeout_s=timeout_s)
+
+
+def test_an_own_site_that_answers_differently_by_itself_is_asked_again() -> None:
+    host = OwnHost("", more={"addresses": ["127.0.0.9"]})
+    watch = of(host).watch(RELOAD, desired())
+    with Server(statuses(itertools.chain(["200 OK", "502 Bad"], itertools.repeat("200 OK")))) as it:
+        host.at = it.port
+        assert [each.detail for each in watch.checks(changed_at=time.monotonic())] == []
+        host.dead = frozenset({"127.0.0.9"})
+        (check,) = watch.checks(changed_at=time.monotonic())
+        assert check.finding is not None
+        assert check.finding.code == "address-taken"
+
+
 def test_a_neighbour_that_is_down_cannot_get_worse() -> None:
     with Server(statuses(itertools.repeat("502 Bad"))) as server:
         assert failed(serving(server), between=lambda: None) == []

@@ -125,6 +125,7 @@ def test_a_route_that_is_not_probed_is_left_alone() -> None:
     assert [each.name for each in results if not each.ok] == []
     assert named(results, "handshake").skipped
     assert named(results, "handshake").detail == "probe: false"
+    assert "h2c refused" not in [each.name for each in results]  # its service would get a request
     assert named(results, "foreign origin refused").detail == "answered 403"
 
 

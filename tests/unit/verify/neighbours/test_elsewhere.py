@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from deployer.proxies.inspect.model import ProxyState
 from deployer.proxies.inspect.names import ServedName
+from deployer.sites.model import Route
 from deployer.verify.neighbours.elsewhere import elsewhere, requests_of, unreachable
 from deployer.verify.neighbours.model import NeighbourAnswer
 from tests.support.sites.site_case import site
@@ -52,6 +55,40 @@ def test_a_site_is_reached_at_one_of_the_hosts_addresses(
     found = [check.detail for check in unreachable(site(domain="a.com", proxy="nginx"), answers)]
     assert len(found) == bool(words)
     assert all(words in each and each.startswith("10.0.0.5 does not lead") for each in found)
+
+
+FORBIDDEN = NeighbourAnswer(status=403, is_proxys=True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "route", "is_reached"),
+    [
+        (FORBIDDEN, {"allow": ("192.0.2.0/24",)}, True),  # the host itself may not be a client
+        (FORBIDDEN, {"deny": ("10.0.0.0/8",)}, True),
+        (FORBIDDEN, {}, False),
+        (NeighbourAnswer(status=403, certificate=("b.com",)), {"allow": ("192.0.2.0/24",)}, False),
+        (NeighbourAnswer(status=429), {}, True),
+    ],
+)
+def test_a_refusal_that_depends_on_the_address_is_no_other_server(
+    answer: NeighbourAnswer, route: dict[str, object], is_reached: bool
+) -> None:
+    own = site(domain="a.com", proxy="nginx", routes=[{"path": "/", **route}])
+    answers = {"127.0.0.1": [NeighbourAnswer(status=200)], "10.0.0.5": [answer]}
+    assert (not list(unreachable(own, answers))) == is_reached
+
+
+def test_own_sites_are_asked_for_pages_and_routes_without_a_probe_are_left_alone() -> None:
+    routes = (
+        Route(path="/ws", websocket=True),
+        Route(path="/vnc", websocket=True, is_probed=False),
+    )
+    requests = requests_of(replace(site(domain="a.com", proxy="nginx"), routes=routes), OWN)
+    assert list(requests) == ["127.0.0.1", "10.0.0.5", "10.0.0.6"]
+    assert {(r.kind, r.path) for some in requests.values() for r in some} == {
+        ("page", "/"),
+        ("page", "/ws"),
+    }
 
 
 def test_a_site_that_does_not_answer_at_all_is_left_to_its_own_checks() -> None:

@@ -92,6 +92,15 @@ def test_an_answer_that_was_seen_before_is_accepted() -> None:
     assert difference(request(), (page(200), page(502)), page(502, is_for_name=False))
 
 
+def test_of_redirects_that_differ_by_themselves_only_the_host_counts() -> None:
+    before = [page(302, redirect=f"https://a.com/s/{number}") for number in range(4)]
+    assert difference(request(), before, page(302, redirect="https://a.com/s/9")) == ""
+    assert difference(request(), before, page(302, redirect="https://b.com/s/9"))
+    assert difference(request(), before, page(200))
+    relative = [page(302, redirect="/s/1"), page(302, redirect="/s/2"), page(200)]
+    assert difference(request(), relative, page(303, redirect="/s/3")) == ""
+
+
 def compared(name: str, before: str, after: str, status: int = 200) -> Comparison:
     was = page(status, body=before)
     return Comparison(request=request(name), before=(was, was), after=page(status, body=after))
