@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Annotated
 
 from deployer.model import Value
-from deployer.playbook.schema import values
+from deployer.playbook.schema import handshakes, values
 from deployer.playbook.schema.models import Before, Check
 from deployer.playbook.schema.values import InvalidValue
 from deployer.playbook.yaml.source import nearest
@@ -117,22 +117,10 @@ def _origins(value: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(values.origin(each) for each in _list(value)))
 
 
-def _headers(value: Value) -> tuple[tuple[str, str], ...]:
-    what = "a mapping of headers"
-    if not isinstance(value, dict):
-        raise InvalidValue("(not shown)", what, "write NAME: VALUE, one on each line")
-    checked = [values.request_header(name, each) for name, each in value.items()]
-    names = [name.lower() for name, _ in checked]
-    for name, _ in checked:
-        if names.count(name.lower()) > 1:
-            raise InvalidValue(name, "unique: header names ignore case", key=name)
-    return tuple(checked)
-
-
 def _statuses(value: object) -> tuple[int, ...]:
     if not _list(value):
         raise InvalidValue([], "a list of HTTP statuses", "remove it for 101")
-    return tuple(dict.fromkeys(values.handshake_status(each) for each in _list(value)))
+    return tuple(dict.fromkeys(handshakes.status(each) for each in _list(value)))
 
 
 def _request_path(value: object) -> str:
@@ -325,7 +313,7 @@ Subprotocols = Annotated[
 Headers = Annotated[
     tuple[tuple[str, str], ...],
     Check(
-        _headers,
+        handshakes.headers,
         type="object",
         additionalProperties={"type": ["string", "number"]},
         description="Headers by name, in addition to the handshake's own; values are never shown.",

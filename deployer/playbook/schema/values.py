@@ -17,7 +17,7 @@ from deployer.sites.model import Upstream
 from deployer.text.numbers import is_number
 
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _URL_PATH = re.compile(r"[A-Za-z0-9._~@:+,=/-]")
 _CONFIG_PATH = re.compile(r"[^\s;{}\"'$\\#`|&<>*?()\[\]\x00-\x20\x7f]")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -409,67 +409,11 @@ def subprotocol(value: object) -> str:
 
     Source: RFC 6455, section 4.1, item 10; RFC 7230, section 3.2.6.
     """
-    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
+    if not isinstance(value, str) or not TOKEN.fullmatch(value):
         raise InvalidValue(
             value, "a subprotocol", "it must be one word of letters, digits, - . _ ~ + and the like"
         )
     return value
-
-
-#: Request headers that checks may not set, with the reason.
-_OWN_HEADERS = {
-    "host": "it is the site's name",
-    "origin": "use origin",
-    "sec-websocket-protocol": "use subprotocols",
-    "connection": "the handshake sets it",
-    "upgrade": "the handshake sets it",
-    "content-length": "a handshake has no body",
-    "transfer-encoding": "a handshake has no body",
-    "te": "it applies to one connection only",
-    "trailer": "it applies to one connection only",
-    "keep-alive": "it applies to one connection only",
-    "forwarded": "the proxy overwrites it",
-    "x-real-ip": "the proxy overwrites it",
-    "x-forwarded-for": "the proxy overwrites it",
-    "x-forwarded-host": "the proxy overwrites it",
-    "x-forwarded-port": "the proxy overwrites it",
-    "x-forwarded-proto": "the proxy overwrites it",
-}
-
-
-def request_header(name: Value, value: Value) -> tuple[str, str]:
-    """A header of a request; errors never quote its value.
-
-    Source: RFC 9110, section 5.5.
-    """
-    what = "a header of a handshake"
-    key = name if isinstance(name, str) else None
-    if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-        raise InvalidValue(name, what, "its name must be one word", key=key)
-    lowered = name.lower()
-    why = _OWN_HEADERS.get(lowered, "")
-    if not why and lowered.startswith("sec-websocket-"):
-        why = "the handshake sets it"
-    if why:
-        raise InvalidValue(name, f"a header that a check may set: {why}", key=key)
-    what = f"a value of {name}"
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise InvalidValue("(not shown)", what, "it must be a string", key=key)
-    text = str(value)
-    if not text.isascii() or not text.isprintable():
-        why = "it must be one line of printable ASCII characters"
-        raise InvalidValue("(not shown)", what, why, key=key)
-    return name, text.strip()
-
-
-def handshake_status(value: Value) -> int:
-    """A status with which a service may answer a handshake."""
-    number = int(value) if isinstance(value, str) and re.fullmatch("[0-9]{3}", value) else value
-    if isinstance(number, bool) or not isinstance(number, int):
-        raise InvalidValue(value, "an HTTP status", "write a number, such as 101")
-    if number != 101 and not 200 <= number < 600:
-        raise InvalidValue(value, "an HTTP status", "write 101, or a number from 200 to 599")
-    return number
 
 
 def account(value: object) -> str:
