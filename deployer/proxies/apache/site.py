@@ -120,13 +120,6 @@ def view(site: Site, *, challenge: bool = False) -> View:
     routes = [_Named(*pair) for pair in zip(longest_first, slugs, strict=True)][::-1]
     alone = _need_a_pool(site)
     proxied = [route for route in site.routes if route.upstreams]
-    counts = sorted(
-        {
-            len(each.upstreams)
-            for each in proxied
-            if len(each.upstreams) > 1 and not _is_spread(each)
-        }
-    )
     rules = _rules(site, routes)
     views = [
         _route_view(site, named, among=routes, rules=rules, pooled=named.route in alone)
@@ -143,25 +136,18 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "link": _link(site),
         "host_pattern": "|".join(host_patterns(site)),
         "removed_headers": REMOVED_HEADERS,
-        "trusted_proxies": list(site.trusted_proxies),
-        **{f"{place}_snippet": text for place, text in site.snippets},
-        "underscores": site.underscores_in_headers,
+        **_settings(site),
         "redirects": [
             {"name_pattern": escaped(name), "to": target} for name, target in site.redirects
         ],
         "marked": any(map(_needs_mark, site.routes)),
         "max_body_bytes": site.max_body_bytes or 0,
         "limits": _limits(site, routes),
-        "gzip": site.gzip,
-        "gzip_types": list(GZIP_TYPES),
-        "hsts_s": site.tls.hsts_s if site.has_tls else None,
-        "certificate": f"{certificate_folder(site)}/fullchain.pem",
-        "certificate_key": f"{certificate_folder(site)}/privkey.pem",
         "websocket": any(route.websocket for route in proxied),
         "proxied": bool(proxied),
         "tls_upstreams": any(upstream.tls for route in proxied for upstream in route.upstreams),
         "timeout_s": min([_TIMEOUT_S, *map(_pause_s, proxied)]),
-        "shares": [{"of": count, "classes": _shares(count)} for count in counts],
+        "shares": _share_views(proxied),
         "rules": list({str(rule["variable"]): rule for rule in rules.values()}.values()),
         "routes": views,
         "folders": _outermost(str(one["folder"]) for one in views if one["folder"]),
@@ -169,6 +155,26 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "file_paths": [escaped(named.path) for named in routes if named.route.root],
         "indexes": _indexes(routes),
     }
+
+
+def _settings(site: Site) -> View:
+    """The values that do not depend on routes."""
+    return {
+        **{f"{place}_snippet": text for place, text in site.snippets},
+        "trusted_proxies": list(site.trusted_proxies),
+        "underscores": site.underscores_in_headers,
+        "gzip": site.gzip,
+        "gzip_types": list(GZIP_TYPES),
+        "hsts_s": site.tls.hsts_s if site.has_tls else None,
+        "certificate": f"{certificate_folder(site)}/fullchain.pem",
+        "certificate_key": f"{certificate_folder(site)}/privkey.pem",
+    }
+
+
+def _share_views(proxied: Sequence[Route]) -> list[View]:
+    """How clients are shared among each number of services that a route has."""
+    counts = {len(route.upstreams) for route in proxied if not _is_spread(route)} - {1}
+    return [{"of": count, "classes": _shares(count)} for count in sorted(counts)]
 
 
 def more_vars(sites: Sequence[Site], others: Others = ALONE) -> dict[str, object]:
@@ -307,40 +313,9 @@ def _shares(count: int) -> list[str]:
 def _route_view(
     site: Site, named: _Named, *, among: Sequence[_Named], rules: Mapping[str, View], pooled: bool
 ) -> View:
+    _check_route(named)
     route, path = named.route, named.path
-    refuse_unless(PLAIN_PATH, path, what="the path", source=route.source)
-    if route.request_rate or route.handshake_rate:
-        raise SourceError(
-            f"Apache cannot limit the rate of requests to {path}",
-            source=route.at("rate_limit"),
-            hint="nginx and HAProxy can: write `proxy: nginx`, or limit it in the service.",
-        )
-    for _, hashed in route.users:
-        refuse_unless(PLAIN_HASH, hashed, what="the hash", source=route.at("basic_auth"))
-    if "*" in path:
-        raise SourceError(
-            f"the path {path} has a star, which matches any text in Apache",
-            source=route.source,
-            hint="nginx and HAProxy can serve such a path.",
-        )
-    if route.root is not None:
-        refuse_unless(PLAIN_FILE, route.root, what="the folder", source=route.source)
     services = [_service(named, upstream) for upstream in route.upstreams]
-    for upstream in route.upstreams:
-        if upstream.max_conns:
-            raise SourceError(
-                f"Apache cannot limit the connections to {upstream}: each of its processes counts "
-                "alone",
-                source=route.at("websocket", "upstream"),
-                hint="nginx and HAProxy can, for example with `proxy: haproxy`.",
-            )
-    if len(services) > len(_DIGITS):
-        raise SourceError(
-            f"{route.path} has {len(services)} upstreams, and Apache can choose from"
-            f" {len(_DIGITS)}",
-            source=route.source,
-            hint="nginx and HAProxy support more, for example with `proxy: haproxy`.",
-        )
     around = [other for other in among if other != named and other.covers(named)]
     return {
         "path": path,
@@ -377,6 +352,43 @@ def _route_view(
             other.slug in rules or other.is_granted or _is_guarded(other.route) for other in around
         ),
     }
+
+
+def _check_route(named: _Named) -> None:
+    """Raise `SourceError` for what Apache cannot do."""
+    route, path = named.route, named.path
+    refuse_unless(PLAIN_PATH, path, what="the path", source=route.source)
+    if route.request_rate or route.handshake_rate:
+        raise SourceError(
+            f"Apache cannot limit the rate of requests to {path}",
+            source=route.at("rate_limit"),
+            hint="nginx and HAProxy can: write `proxy: nginx`, or limit it in the service.",
+        )
+    for _, hashed in route.users:
+        refuse_unless(PLAIN_HASH, hashed, what="the hash", source=route.at("basic_auth"))
+    if "*" in path:
+        raise SourceError(
+            f"the path {path} has a star, which matches any text in Apache",
+            source=route.source,
+            hint="nginx and HAProxy can serve such a path.",
+        )
+    if route.root is not None:
+        refuse_unless(PLAIN_FILE, route.root, what="the folder", source=route.source)
+    for upstream in route.upstreams:
+        if upstream.max_conns:
+            raise SourceError(
+                f"Apache cannot limit the connections to {upstream}: each of its processes counts "
+                "alone",
+                source=route.at("websocket", "upstream"),
+                hint="nginx and HAProxy can, for example with `proxy: haproxy`.",
+            )
+    if len(route.upstreams) > len(_DIGITS):
+        raise SourceError(
+            f"{route.path} has {len(route.upstreams)} upstreams, and Apache can choose from"
+            f" {len(_DIGITS)}",
+            source=route.source,
+            hint="nginx and HAProxy support more, for example with `proxy: haproxy`.",
+        )
 
 
 def _pairs(headers: Sequence[tuple[str, str]]) -> list[View]:

@@ -145,7 +145,6 @@ def _route_view(site: Site, route: Route, *, prefix: str, slug: str, rule: View 
                 source=route.at("response_headers.remove", "response_headers"),
                 hint="It removes headers of services only.",
             )
-    own = {name.lower() for name, _ in route.request_headers.set}
     for _, hashed in route.users:
         refuse_unless(PLAIN_HASH, hashed, what="the hash", source=route.at("basic_auth"))
     return {
@@ -166,14 +165,29 @@ def _route_view(site: Site, route: Route, *, prefix: str, slug: str, rule: View 
         "max_body": None if route.max_body_bytes is None else _size(max_body_of(site, route)),
         "index": route.index,
         "spa": route.spa,
+        **_access(site, route, prefix=prefix, slug=slug),
+        **({"snippet": route.snippet} if route.snippet else {}),
+        "redirect": _redirect_view(site, route, variable=f"{prefix}_{slug}_to"),
+        **_headers(route),
+        "stripped": f"{prefix}_{slug}_path" if route.strip_prefix and path != "/" else None,
+        "refused": rule["variable"] if rule else None,
+    }
+
+
+def _access(site: Site, route: Route, *, prefix: str, slug: str) -> View:
+    return {
         "allow": list(route.allow),
         "deny": list(route.deny),
         "users": [f"{name}:{hashed}" for name, hashed in route.users],
         "users_file": f"{site.domain.replace('*', '_')}.{slug}",
         "domain": site.domain,
         "limits": _limits(route, f"{prefix}_{slug}"),
-        **({"snippet": route.snippet} if route.snippet else {}),
-        "redirect": _redirect_view(site, route, variable=f"{prefix}_{slug}_to"),
+    }
+
+
+def _headers(route: Route) -> View:
+    own = {name.lower() for name, _ in route.request_headers.set}
+    return {
         "request_headers": _pairs(route.request_headers.set),
         "removed_headers": [
             *route.request_headers.remove,
@@ -182,8 +196,6 @@ def _route_view(site: Site, route: Route, *, prefix: str, slug: str, rule: View 
         "own_headers": [name for name in ("Host", "Origin") if name.lower() in own],
         "response_headers": _pairs(route.response_headers.set),
         "hidden_headers": list(route.response_headers.remove),
-        "stripped": f"{prefix}_{slug}_path" if route.strip_prefix and path != "/" else None,
-        "refused": rule["variable"] if rule else None,
     }
 
 
