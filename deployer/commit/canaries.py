@@ -42,6 +42,8 @@ _MOST = 200
 _MOST_TWINS = 8
 _LOOK_TIMEOUT_S = 10.0
 _LET_GO_S = 0.3
+#: Long enough to recognise a service that counts connections, which gets no more of them.
+_LISTEN_S = 0.2
 #: How long to look for the WebSocket of a whole site.
 _FIND_S = 3.0
 #: Shorter drains are awaited before canaries are judged, and a moment more.
@@ -375,7 +377,11 @@ def _routeed(
     ]
     each = max(1, min(count, _MOST // (len(places) or 1)))
     twins = [
-        [held for at in _addresses(route) for held in flock.hold(replace(peer, endpoint=at), 1)]
+        [
+            held
+            for at in _addresses(route)
+            for held in flock.hold(replace(peer, endpoint=at, listen_s=_LISTEN_S), 1)
+        ]
         for _, route, _, peer in places[:_MOST]
     ]
     flock.wait_until_open()
@@ -383,7 +389,9 @@ def _routeed(
         if any(twin.counts_clients for twin in of_route):
             yield _CanaryRoute(site, route.path, (), of_route, note=LEFT_ALONE)
         else:
-            yield _CanaryRoute(site, route.path, flock.hold(probe, each), of_route)
+            yield _CanaryRoute(
+                site, route.path, flock.hold(replace(probe, listen_s=0.0), each), of_route
+            )
 
 
 def _addresses(route: Route) -> list[Endpoint]:

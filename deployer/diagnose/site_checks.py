@@ -13,8 +13,9 @@ from deployer.diagnose.outside import Outside
 from deployer.diagnose.reasons import websocket as websocket_reasons
 from deployer.diagnose.url_checks import diagnose_page
 from deployer.model import CheckResult
-from deployer.sites.model import Route, Site
+from deployer.sites.model import Check, Route, Site
 from deployer.verify.net.address import Address, parse_address
+from deployer.verify.planned.routing import probe_of
 
 #: The checks that only exist here; `verify` makes the others, and knows the playbook.
 _OWN = frozenset({"sample key", "two subprotocols", "page", "opened by page"})
@@ -42,19 +43,21 @@ def site_checks(site: Site, outside: Outside) -> tuple[CheckResult, ...]:
     if any(not route.websocket and route.path == "/" for route in site.routes):
         found += diagnose_page(page, HandshakeOptions(), outside)
     for route in site.routes:
-        if route.websocket:
-            seen = outside.websocket(_at(page, route), _options(route))
+        if route.websocket and route.is_probed:
+            probe = probe_of(site, route)
+            seen = outside.websocket(_at(page, probe), _options(route, probe))
             found += (
                 replace(check, target=route.path) for check in websocket_reasons.results(seen)
             )
     return tuple(check for check in found if check.name in _OWN)
 
 
-def _at(page: Address, route: Route) -> Address:
+def _at(page: Address, probe: Check) -> Address:
     scheme = "wss" if page.is_secure else "ws"
-    return parse_address(f"{scheme}://{page.host}{route.path}")
+    return parse_address(f"{scheme}://{page.host}{probe.path}")
 
 
-def _options(route: Route) -> HandshakeOptions:
+def _options(route: Route, probe: Check) -> HandshakeOptions:
     listed = tuple(origin for origin in route.origins or () if origin != "any")
-    return HandshakeOptions(origin=listed[0] if listed else None)
+    origin = probe.origin or (listed[0] if listed else None)
+    return HandshakeOptions(origin=origin, subprotocols=probe.subprotocols)

@@ -10,16 +10,34 @@ _HOPS: Mapping[Hop, str] = {"proxy": "proxy", "backend": "service", "public": "p
 
 
 def summary_lines(checks: Sequence[CheckResult]) -> list[str]:
-    """Return one line for each kind of passed check: handshakes, certificates, and the rest.
+    """Return one line for each kind of passed check: handshakes, refusals, certificates, the rest.
 
     The lines continue "verified by": ``3 handshakes (chat.example.com/ws: proxy 12 ms, service
     3 ms)``, ``TLS until 2027-02-19 (chat.example.com)``, ``4 more checks: redirect to https, …``.
     """
     passed = [check for check in checks if check.ok]
-    handshakes = [check for check in passed if check.name == "handshake"]
+    shaken = [check for check in passed if check.name == "handshake" and not check.skipped]
+    handshakes = [check for check in shaken if not _is_refused(check)]
+    refused = [check for check in shaken if _is_refused(check)]
     certificates = [check for check in passed if check.valid_until]
-    others = [each for each in passed if each not in handshakes and each not in certificates]
-    return [*_handshakes(handshakes), *_certificates(certificates), *_others(others)]
+    others = [each for each in passed if each.name != "handshake" and each not in certificates]
+    return [
+        *_handshakes(handshakes),
+        *_refused(refused),
+        *_certificates(certificates),
+        *_others(others),
+    ]
+
+
+def _is_refused(check: CheckResult) -> bool:
+    return check.handshake is not None and check.handshake.status_code != 101
+
+
+def _refused(checks: Sequence[CheckResult]) -> Iterable[str]:
+    """No connection was opened: the service refuses it, and the proxy changes nothing."""
+    places = dict.fromkeys(f"{check.site}{check.target.partition(' at ')[0]}" for check in checks)
+    if checks:
+        yield f"{_counted(len(checks), 'refusal')} of the service, unchanged ({', '.join(places)})"
 
 
 def _handshakes(checks: Sequence[CheckResult]) -> Iterable[str]:

@@ -21,6 +21,7 @@ SITE = "other sites"
 CHECK_NAME = "answers as before"
 #: The requests themselves may reach a limit.
 _TOO_MANY = 429
+_NO_SERVICE = frozenset({502, 503, 504})
 _REFUSALS = frozenset({401, 403, 407})
 _CAUSE = "This commit changes how the host answers a name that is not one of its own sites."
 _CAUSE_OF_OTHER = "This commit changes a web server that is not part of its own sites."
@@ -76,6 +77,8 @@ def _difference(
     request: NeighbourRequest, was: NeighbourAnswer, now: NeighbourAnswer, *, is_steady: bool
 ) -> str:
     changed = f"{was.words} before this change, and {now.words} after it"
+    if now.failure and request.kind == "websocket" and was.status in _NO_SERVICE:
+        return ""  # some services hang on a handshake, or end it, on a path that they do not serve
     if now.failure:
         return f"{was.words} before this change; after it, it {now.failure}"
     if _has_other_certificate(request, was, now):

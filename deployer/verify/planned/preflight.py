@@ -18,6 +18,8 @@ from deployer.verify.probe.spec import HttpProbe
 _FORWARDED: frozenset[Kind] = frozenset(
     {"handshake", "listed-origin", "no-origin", "page", "entry"}
 )
+#: Long enough to recognise a service that counts connections, which is then left alone.
+_LISTEN_S = 0.1
 #: Kinds that say nothing new if the handshake of their route fails in the same way.
 _DEPENDENT: frozenset[Kind] = frozenset({"listed-origin", "no-origin"})
 
@@ -32,7 +34,7 @@ def preflight_checks(
     """The checks at the services of which `is_asked` is true."""
     chosen: list[PlannedCheck] = []
     first: dict[tuple[str, Upstream], int] = {}
-    for check in planned_checks(site, proxy, listen_s=0.0, found=found):
+    for check in planned_checks(site, proxy, listen_s=_LISTEN_S, found=found):
         if check.route is None or not _is_forwarded(check):
             continue
         for upstream in filter(is_asked, dict.fromkeys(check.route.upstreams)):

@@ -7,6 +7,7 @@ like an end without a Close frame: both are ``reset``, which browsers call 1006.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Sequence
@@ -122,6 +123,8 @@ class HeldConnection:
                 websocket.send_text(probe.send, access.step())
         with translate_errors("a ping", access.timeout_s):
             websocket.ping(access.step())
+        with contextlib.suppress(TimeoutError):
+            websocket.await_first_message(Deadline(probe.listen_s, within=access.until))
         facts: dict[str, str] = {}
         check_first_message(websocket.first_message, facts)
         self.counts_clients = bool(facts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,7 +27,7 @@ from deployer.commit.host_status import (
 )
 from deployer.commit.kept_edits import kept_edits
 from deployer.commit.states import MEANINGS
-from deployer.model import CheckResult
+from deployer.model import CheckResult, HandshakeResult
 from deployer.report.history import history_lines
 from deployer.verify.summary import summary_lines
 
@@ -316,6 +317,13 @@ def test_a_verification_in_one_line() -> None:
         "3 more checks: redirect to https, h2c refused",
     ]
     assert summary_lines([]) == []
+
+
+def test_a_refusal_is_no_handshake_in_the_summary() -> None:
+    refused = HandshakeResult(uri="wss://a.example/", hop="proxy", status_code=403)
+    shaken = replace(check("handshake", "/"), handshake=refused)
+    left_out = replace(check("handshake", "/raw"), skipped=True)
+    assert summary_lines([shaken, left_out]) == ["1 refusal of the service, unchanged (a.example/)"]
 
 
 def test_the_status_as_json() -> None:

@@ -204,3 +204,10 @@ def test_a_default_server_that_only_refuses_serves_nothing() -> None:
     assert not serves_nothing(bare, (page(404),)), "a service's own refusal"
     assert not serves_nothing(bare, (page(401, is_proxys=True),)), "a login protects something"
     assert not serves_nothing(request(), (refusal,))
+
+
+def test_a_handshake_that_no_service_answered_may_hang_as_well() -> None:
+    handshake = request(kind="websocket")
+    assert not difference(handshake, [page(502)], Answer(failure="did not answer in time"))
+    assert difference(handshake, [page(404)], Answer(failure="did not answer in time"))
+    assert difference(request(), [page(502)], GONE)
